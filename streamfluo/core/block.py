@@ -1,0 +1,70 @@
+"""The block: what flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import FrameError
+from .spec import FRAME_DTYPES
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """n ≥ 1 consecutive frames with no gap inside.
+
+    `index` is the camera's counter of the first frame, `times_ns` (t,) int64 nanoseconds since the series start,
+    `pixels` (t, y, x). Pixels become native, aligned, C-order and read-only: a view where they are so already,
+    a copy where not (foreign byte order, strided cut-outs). They are valid until `update` returns; copy to keep.
+    Raises FrameError.
+    """
+
+    index: int
+    times_ns: np.ndarray = field(repr=False)
+    pixels: np.ndarray = field(repr=False)
+    channel: str = ""
+
+    def __post_init__(self) -> None:
+        times, pixels = np.asarray(self.times_ns, np.int64), _frames(self.pixels)
+        if times.shape != (len(pixels),):
+            raise FrameError(f"block at {self.index}: {len(pixels)} frames need as many times, found {times.shape}")
+        if self.index < 0:
+            raise FrameError(f"block: a frame's index is 0 or more, found {self.index}")
+        object.__setattr__(self, "times_ns", _read_only(times))
+        object.__setattr__(self, "pixels", _read_only(pixels))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def stop(self) -> int:
+        """Index one past the last frame."""
+        return self.index + len(self.pixels)
+
+    def cut(self, start: int, stop: int) -> Block:
+        """Return the frames with start ≤ index < stop as a block of their own, without copying."""
+        a, b = max(start, self.index) - self.index, min(stop, self.stop) - self.index
+        if a >= b:
+            raise FrameError(f"block {self.index}..{self.stop}: no frame between {start} and {stop}")
+        if a == 0 and b == len(self):
+            return self
+        return Block(self.index + a, self.times_ns[a:b], self.pixels[a:b], self.channel)
+
+
+def _frames(pixels: Any) -> np.ndarray:
+    array = np.asarray(pixels)
+    if array.ndim != 3 or 0 in array.shape:
+        raise FrameError(f"a block's pixels are (t, y, x) with none of them 0, found {array.shape}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.name not in FRAME_DTYPES:
+        raise FrameError(f"frames cannot be of type {array.dtype.name!r}; use one of {', '.join(FRAME_DTYPES)}")
+    return np.require(array, requirements=["C", "A"])
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,70 @@
+"""Frames gathered on a fixed grid of the frame index, so that sums never depend on how frames were cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .block import Block
+from .errors import StateError
+from .spec import Spec
+from .state import State
+
+GRID_FRAMES = 32  # a per-pixel kernel then reads each accumulator once per 32 frames
+
+
+class FrameGrid:
+    """Cuts a stream into cells that end at multiples of 32 of the frame index and at gaps.
+
+    An operator that accumulates runs its kernel once per cell. A block that covers a whole cell passes through
+    without a copy; other frames are copied once into a waiting buffer of 32 frames.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._buffer = np.empty((GRID_FRAMES, *spec.shape), spec.dtype)
+        self._count = 0
+        self._next_index = -1
+
+    @property
+    def waiting(self) -> np.ndarray:
+        """The frames not yet handed on, (n, y, x), read-only; n may be 0."""
+        view = self._buffer[: self._count]
+        view.flags.writeable = False
+        return view
+
+    def push(self, block: Block) -> Iterator[np.ndarray]:
+        """Yield each cell (n, y, x) that this block completes, in order; consume it before asking for the next."""
+        if block.index != self._next_index:
+            yield from self.flush()
+        start = block.index
+        while start < block.stop:
+            cell_stop = min((start // GRID_FRAMES + 1) * GRID_FRAMES, block.stop)
+            frames = block.pixels[start - block.index : cell_stop - block.index]
+            self._next_index = start = cell_stop
+            if len(frames) == GRID_FRAMES:
+                yield frames
+                continue
+            self._buffer[self._count : self._count + len(frames)] = frames
+            self._count += len(frames)
+            if cell_stop % GRID_FRAMES == 0:
+                yield from self.flush()
+
+    def flush(self) -> Iterator[np.ndarray]:
+        """Yield the waiting frames as a last, shorter cell if there are any: at a gap and at a merge."""
+        if self._count:
+            frames, self._count = self.waiting, 0
+            yield frames
+
+    def state(self) -> State:
+        """The waiting frames and the index that comes next, as state entries."""
+        return {"waiting": self.waiting.copy(), "next_index": self._next_index}
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` returned. Raises StateError if the frames are of another shape."""
+        waiting = np.asarray(state["waiting"])
+        if waiting.shape[1:] != self._buffer.shape[1:] or len(waiting) >= GRID_FRAMES:
+            raise StateError(f"waiting frames are {waiting.shape}, expected fewer than 32 of {self._buffer.shape[1:]}")
+        self._count = len(waiting)
+        self._buffer[: self._count] = waiting
+        self._next_index = int(state["next_index"])  # type: ignore[arg-type]

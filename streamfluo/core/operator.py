@@ -1,0 +1,180 @@
+"""The contract every operator keeps, and what it hands out.
+
+The laws, checked for every registered operator by `streamfluo.testing`:
+
+    input untouched · read is pure · state is a copy and plain · resume equals unbroken, to the bit ·
+    block cuts agree to the bit · [mergeable] parts equal serial within 1e-12 of the array's scale, with identity on
+    both sides, associative · a gap inside a run equals a gap between merged parts · twins on other devices agree
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from .block import Block
+from .errors import ConfigError, FrameError, did_you_mean
+from .params import Params
+from .spec import Spec
+from .state import State
+
+GivesKind = Literal["frames", "per_frame", "by_id", "table", "snapshot"]
+
+
+@dataclass(frozen=True)
+class Gives:
+    """One thing an operator gives: all that the viewer, the session and `streamfluo list` need to know of it.
+
+    `kind`: frames (the block handed on), per_frame values (t, …), by_id values (t, K) beside `ids` (K,), a table
+    (columns, one of them `frame`), or a snapshot. `dims` names the axes, `unit` the unit ('' for none).
+    """
+
+    name: str
+    kind: GivesKind
+    dims: tuple[str, ...]
+    unit: str
+    meaning: str
+
+
+class Table(Mapping[str, np.ndarray]):
+    """Named columns of equal length, one of them `frame` (the frame's index); rows may speak of earlier frames.
+
+    Raises FrameError for columns of unequal length or without `frame`.
+    """
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self._columns = {name: np.asarray(column) for name, column in columns.items()}
+        lengths = {name: column.shape[:1] for name, column in self._columns.items()}
+        if "frame" not in self._columns:
+            raise FrameError(f"a table needs a column 'frame', found {', '.join(self._columns) or 'none'}")
+        if len(set(lengths.values())) != 1 or () in lengths.values():
+            raise FrameError(f"a table's columns have one length, found {lengths}")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self._columns["frame"])
+
+
+Values = Mapping[str, "np.ndarray | Table"]
+NO_VALUES: Values = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one update gives: values for the frames from `index` on, and the block for the next step.
+
+    `block` None: the next step sees the same block. `held` True: frames were held back, the next step sees nothing
+    yet; a later `update` or `finish` hands them on.
+    """
+
+    index: int
+    values: Values = NO_VALUES
+    block: Block | None = None
+    held: bool = False
+
+
+class Operator(ABC):
+    """One operator: frames in, values and snapshots out. Subclass it, `@register("kind")` it, and the laws apply.
+
+    `frame_axis` says how its frames out relate to its frames in: "same" (frame for frame) or "own" (it bins, skips
+    or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    Params: ClassVar[type[Params]] = Params
+    needs: ClassVar[tuple[str, ...]] = ()
+    gives: tuple[Gives, ...] = ()
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    frame_axis: Literal["same", "own"] = "same"
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
+        """Allocate and compile everything here; nothing compiles once frames flow."""
+        if device not in self.devices:
+            hint = "; install streamfluo[cuda12] or [cuda13]" if device == "gpu" and "gpu" in self.devices else ""
+            raise ConfigError(f"{self.kind}: no device {device!r}; it runs on {', '.join(self.devices)}{hint}")
+        self.params = params
+        self.spec = spec
+        self.device = device
+
+    @property
+    def out_spec(self) -> Spec:
+        """What the next step sees."""
+        return self.spec
+
+    @abstractmethod
+    def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        """Take one block; `inputs` are the values named in `needs`, for the same frames."""
+
+    def gap(self, first: int, count: int) -> None:  # noqa: B027 - most operators see gaps as jumps of the index
+        """`count` frames from index `first` on never came."""
+
+    def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
+        """Return snapshots by name (None: all that `gives` declares) without changing anything.
+
+        At most 5 ms a name at 512×512. Raises ConfigError for a name not given.
+        """
+        return {}
+
+    def finish(self) -> Output | None:
+        """End of the series: what was still held back."""
+        return None
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return raw sufficient statistics: flat str → ndarray | int | float | str, host copies."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Take over what `state` returned. Raises StateError if it is another operator's."""
+
+    def snapshot_names(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return the snapshots asked for, all for None. Raises ConfigError for one this operator does not give."""
+        known = tuple(g.name for g in self.gives if g.kind == "snapshot")
+        for name in names or ():
+            if name not in known:
+                raise ConfigError(f"{self.kind}: no snapshot {name!r}{did_you_mean(name, known)}")
+        return known if names is None else tuple(names)
+
+
+class Mergeable(Operator):
+    """An operator whose parts can be computed apart and put together."""
+
+    @abstractmethod
+    def merge(self, other: Self) -> None:
+        """Absorb the part that FOLLOWS this one; `other` is left as it is."""
+
+
+class SnapshotOperator(Operator):
+    """An operator that lives on other steps' snapshots alone: `needs` names them, `read` gets them as `inputs`."""
+
+    def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        """Frames pass by."""
+        return Output(block.index)
+
+    def state(self) -> State:
+        """It has none."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """There is nothing to take over."""
+
+    @abstractmethod
+    def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
+        """Compute the snapshots named from the snapshots in `inputs`; runs on a worker thread."""

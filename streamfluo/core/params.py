@@ -1,0 +1,91 @@
+"""Parameters: one frozen declaration that validates Python calls, TOML and the wire alike."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from .errors import ConfigError, did_you_mean
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every operator's parameters.
+
+    Declare each as `name: Annotated[type, msgspec.Meta(ge=…, description="meaning [unit]")] = default`.
+    """
+
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+def build_params(struct: type[P], values: Mapping[str, Any], where: str) -> P:
+    """Return `struct` made of `values`. Raises ConfigError that names `where`, the parameter and what was found."""
+    known = {f.encode_name: f for f in msgspec.structs.fields(struct)}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{where}: no parameter {name!r}{did_you_mean(str(name), known)}")
+    for name, f in known.items():
+        if f.required and name not in values:
+            raise ConfigError(f"{where}: parameter {name!r} is missing")
+    try:
+        return msgspec.convert({k: _plain(v) for k, v in values.items()}, struct, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {explain(error, values)}") from None
+    except ValueError as error:  # raised by a struct's own __post_init__
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def explain(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:
+    """Turn a validation error into `name: what is wrong, found …`."""
+    text, _, at = str(error).partition(" - at ")
+    keys = re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", at.strip("`").removeprefix("$"))
+    name, found = "", values
+    for word, position in keys:
+        name += f".{word}" if word else f"[{position}]"
+        try:
+            found = found[word] if word else found[int(position)]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return f"{name.lstrip('.')}: {text}"
+    return f"{name.lstrip('.')}: {text}, found {found!r}" if name else text
+
+
+def describe(struct: type[msgspec.Struct]) -> list[tuple[str, str, str, str]]:
+    """Return (name, type, default, meaning) of every parameter, for `streamfluo list` and the docs."""
+    rows = []
+    for f in msgspec.structs.fields(struct):
+        info = msgspec.inspect.type_info(f.type)
+        meaning = ""
+        if isinstance(info, msgspec.inspect.Metadata):
+            meaning = (info.extra_json_schema or {}).get("description", "")
+        default = "required" if f.required else repr(f.default)
+        rows.append((f.name, _spell(f.type), default, meaning))
+    return rows
+
+
+def _spell(annotation: Any) -> str:
+    text = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
+    return getattr(text, "__name__", None) if isinstance(text, type) else str(text).replace("typing.", "")  # type: ignore[return-value]
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars and paths as the plain values msgspec knows."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is np.ndarray:
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            return array
+    raise ValueError(f"expected {kind.__name__}, found {type(value).__name__}")

@@ -1,0 +1,170 @@
+"""What is settled before frame 0: the spec of a stream, and the camera that made it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import FrameError
+
+# What kernels are compiled for. The wire carries all but int32 and float64 (core/wire.py).
+FRAME_DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
+MAX_SIDE_PX = 65536
+
+CameraValue = float | np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """What is known of a camera: each field a scalar, a (y, x) map, or None if unknown.
+
+    `offset_adu`, `saturation_adu` in ADU; `gain_e_per_adu` in electrons per ADU; `read_noise_e` the standard
+    deviation in electrons; `qe` electrons per photon. Raises FrameError for text, negative gains or maps that are
+    not two-dimensional.
+    """
+
+    offset_adu: CameraValue = None
+    gain_e_per_adu: CameraValue = None
+    read_noise_e: CameraValue = None
+    qe: CameraValue = None
+    saturation_adu: CameraValue = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.items():
+            object.__setattr__(self, name, _camera_value(name, value))
+
+    def items(self) -> list[tuple[str, CameraValue]]:
+        """Field names and values, in order."""
+        return [(f.name, getattr(self, f.name)) for f in fields(self)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Camera):
+            return NotImplemented
+        return all(
+            (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+            for (_, a), (_, b) in zip(self.items(), other.items(), strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the known fields as an .npz and return its path."""
+        path = Path(path).with_suffix(".npz")
+        np.savez(path, **{name: np.asarray(v) for name, v in self.items() if v is not None})  # type: ignore[arg-type]
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Camera:
+        """Read what `save` wrote. Raises FrameError naming the file if it is not such an .npz."""
+        try:
+            with np.load(path, allow_pickle=False) as z:
+                known = {f.name for f in fields(cls)}
+                return cls(**{name: z[name][()] for name in z.files if name in known})
+        except (OSError, ValueError, EOFError) as error:
+            raise FrameError(f"{path}: not a camera calibration (.npz written by Camera.save): {error}") from None
+
+
+def _camera_value(name: str, value: Any) -> CameraValue:
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise FrameError(f"camera: {name} must be a number or a (y, x) map, found {value!r}") from None
+    if array.ndim not in (0, 2):
+        raise FrameError(f"camera: {name} must be a number or a (y, x) map, found an array of shape {array.shape}")
+    if name in ("gain_e_per_adu", "qe", "saturation_adu") and not (array > 0).all():
+        raise FrameError(f"camera: {name} must be positive, found {float(array.min())}")
+    if name == "read_noise_e" and not (array >= 0).all():
+        raise FrameError(f"camera: read_noise_e must not be negative, found {float(array.min())}")
+    return float(array) if array.ndim == 0 else array
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A stream's settled facts: frame `shape` (y, x), `dtype`, frame interval, pixel size, channel, camera.
+
+    `dtype` takes any numpy spelling and is kept as numpy's name for the native type ('uint16'). `interval_s` and
+    `pixel_um` are None where the source does not say. Raises FrameError for shapes or types no stream can have.
+    """
+
+    shape: tuple[int, int]
+    dtype: str
+    interval_s: float | None = None
+    pixel_um: float | None = None
+    channel: str = ""
+    camera: Camera | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _frame_shape(self.shape))
+        object.__setattr__(self, "dtype", frame_dtype(self.dtype).name)
+        for name in ("interval_s", "pixel_um"):
+            value = getattr(self, name)
+            if value is not None:
+                if not (np.isfinite(value) and value > 0):
+                    raise FrameError(f"spec: {name} must be positive or None, found {value!r}")
+                object.__setattr__(self, name, float(value))
+        for name, value in self.camera.items() if self.camera else ():
+            if isinstance(value, np.ndarray) and value.shape != self.shape:
+                raise FrameError(f"camera: {name} is {value.shape}, the frames are {self.shape}")
+
+    @property
+    def frame_nbytes(self) -> int:
+        """Bytes of one frame."""
+        return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
+
+    def with_(self, **changes: Any) -> Spec:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_header(self) -> dict[str, Any]:
+        """Plain values for a message or a JSON file; camera maps are left out, they travel as arrays."""
+        camera: Mapping[str, Any] = dict(self.camera.items()) if self.camera else {}
+        return {
+            "shape": list(self.shape),
+            "dtype": np.dtype(self.dtype).str,
+            "interval_s": self.interval_s,
+            "pixel_um": self.pixel_um,
+            "channel": self.channel,
+            "camera": {k: v for k, v in camera.items() if isinstance(v, float)} or None,
+        }
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Spec:
+        """Rebuild a spec from `to_header`; keys of other producers are ignored."""
+        known = {f.name for f in fields(Camera)}
+        camera = {k: v for k, v in (header.get("camera") or {}).items() if k in known and v is not None}
+        return cls(
+            shape=header["shape"],
+            dtype=header["dtype"],
+            interval_s=header.get("interval_s"),
+            pixel_um=header.get("pixel_um"),
+            channel=header.get("channel") or "",
+            camera=Camera(**camera) if camera else None,
+        )
+
+
+def frame_dtype(spelling: Any) -> np.dtype[Any]:
+    """Return the native dtype for any numpy spelling. Raises FrameError for types frames cannot have."""
+    try:
+        dtype = np.dtype(spelling).newbyteorder("=")
+    except TypeError:
+        raise FrameError(f"frames cannot be of type {spelling!r}; use one of {', '.join(FRAME_DTYPES)}") from None
+    if dtype.name not in FRAME_DTYPES:
+        raise FrameError(f"frames cannot be of type {dtype.name!r}; use one of {', '.join(FRAME_DTYPES)}")
+    return dtype
+
+
+def _frame_shape(shape: Any) -> tuple[int, int]:
+    try:
+        y, x = (int(n) for n in shape)
+    except (TypeError, ValueError):
+        raise FrameError(f"a frame's shape is (y, x), found {shape!r}") from None
+    if not (1 <= y <= MAX_SIDE_PX and 1 <= x <= MAX_SIDE_PX):
+        raise FrameError(f"a frame's sides are 1 to {MAX_SIDE_PX} pixels, found {(y, x)}")
+    return y, x
