@@ -1,0 +1,165 @@
+"""Sources: anything that gives frames, behind one small contract."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from ..core.block import Block
+from ..core.errors import SourceError
+from ..core.spec import Spec
+
+MAX_BLOCK_FRAMES = 32
+
+
+@dataclass(frozen=True)
+class Gap:
+    """`count` frames from index `first` on that never came; `reason` is who lost them: camera or transport."""
+
+    first: int
+    count: int
+    reason: str = "transport"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Who a stream of frames is: its uid, where it comes from, when it began, how long it is (None: unbounded)."""
+
+    uid: str
+    source: str
+    t0_ns: int = 0
+    frames: int | None = None
+    user: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(ABC):
+    """Frames in order, as blocks; a jump of `Block.index` is a gap.
+
+    A context manager. `spec` and `series` are known once it is open. `truth` holds what a simulator knows, by name.
+    `seekable`: any index can be served again. `path`: the file, where there is one to refer to.
+    """
+
+    spec: Spec
+    series: Series
+    seekable: bool = True
+    path: Path | None = None
+
+    @abstractmethod
+    def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
+        """Yield the frames from the present position on, in blocks of at most `max_frames`, to the end."""
+
+    @abstractmethod
+    def seek(self, index: int) -> None:
+        """Make `index` the next frame. Raises SourceError outside the series."""
+
+    @property
+    def truth(self) -> Mapping[str, np.ndarray]:
+        """What is known beforehand about the series, by name; empty for recordings."""
+        return {}
+
+    def acknowledge(self, index: int) -> None:  # noqa: B027 - a file does not mind
+        """Everything before frame `index` is safe with us; the source may forget it."""
+
+    def finished(self) -> None:  # noqa: B027 - only the network has somebody to tell
+        """Everything up to the end of the series is safe with us."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give files and sockets back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_SCHEMES = {
+    "sim": ("simulate.source", "SimulatedSource"),
+    "tcp": ("network.consumer", "NetworkSource"),
+    "ipc": ("network.consumer", "NetworkSource"),
+}
+_SUFFIXES = {".tif": ("tiff", "TiffSource"), ".tiff": ("tiff", "TiffSource"), ".btf": ("tiff", "TiffSource")}
+
+
+def open_source(uri: str | Path) -> Source:
+    """Open frames by URI: `recording.tif`, `recording.tif?frames=100:200`, `sim:calcium?seed=3`, `tcp://host:port`.
+
+    Use it as a context manager. Raises SourceError that names what is wrong with the file, stream or selection.
+    """
+    text = str(uri)
+    scheme = text.split(":", 1)[0]
+    if scheme in _SCHEMES and ":" in text:
+        return _open(_SCHEMES[scheme], text)
+    location, _, query = text.partition("?")
+    path = Path(location).expanduser()
+    home = _SUFFIXES.get(path.suffix.lower())
+    if home is None:
+        known = ", ".join([*sorted(_SUFFIXES), *(f"{s}:" for s in sorted(_SCHEMES))])
+        raise SourceError(f"{text}: no reader for {path.suffix or scheme!r}; there is {known}")
+    if not path.exists():
+        raise SourceError(f"{path}: no such file; the folder {'exists' if path.parent.is_dir() else 'is missing too'}")
+    if not path.is_file():
+        raise SourceError(f"{path}: a folder, not a file; name the file in it")
+    return _open(home, path, parse_selection(query, str(path), known=("frames",)))
+
+
+def _open(home: tuple[str, str], *args: Any) -> Source:
+    module = importlib.import_module(f"streamfluo.edges.{home[0]}")
+    source: Source = getattr(module, home[1])(*args)
+    return source
+
+
+def parse_selection(query: str, where: str, known: tuple[str, ...]) -> dict[str, str]:
+    """Return the `key=value` pairs of a URI's query. Raises SourceError for a key that is not `known`."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise SourceError(f"{where}: '?{query}' is not key=value&key=value") from None
+    for key, _ in pairs:
+        if key not in known:
+            raise SourceError(f"{where}: no setting {key!r}; there is {', '.join(known)}")
+    return dict(pairs)
+
+
+def parse_frames(text: str | None, frames: int, where: str) -> range:
+    """Return the frames that `a:b` selects of `frames`. Raises SourceError for an empty or outside selection."""
+    if text is None:
+        return range(frames)
+    start, colon, stop = text.partition(":")
+    try:
+        selected = range(int(start or 0), int(stop or frames))
+    except ValueError:
+        colon = ""
+    if not colon or not 0 <= selected.start < selected.stop <= frames:
+        raise SourceError(f"{where}: frames={text} selects nothing; give start:stop within 0:{frames}")
+    return selected
+
+
+def content_uid(path: Path, selection: Mapping[str, str]) -> str:
+    """Return the series uid of a file: a hash of its size, content and selection.
+
+    Up to 64 MiB the whole content counts; of a larger file the first and last 8 MiB and 512 pieces of 64 KiB spread
+    evenly between, so that a 100 GB recording opens in well under a second.
+    """
+    size = path.stat().st_size
+    digest = hashlib.blake2b(repr((size, sorted(selection.items()))).encode(), digest_size=16)
+    end, piece = 8 << 20, 64 << 10
+    with path.open("rb") as file:
+        if size <= 64 << 20:
+            digest.update(file.read())
+        else:
+            digest.update(file.read(end))
+            for offset in np.linspace(end, size - end - piece, 512).astype(int):
+                file.seek(int(offset))
+                digest.update(file.read(piece))
+            file.seek(size - end)
+            digest.update(file.read(end))
+    return digest.hexdigest()
