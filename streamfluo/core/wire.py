@@ -1,0 +1,228 @@
+"""Wire protocol 1: frames and results over ZeroMQ. This text is normative; the code below keeps it.
+
+A message has a **header**, a map with the key `type`, in msgpack (a JSON object is accepted: `{` can never start a
+msgpack map), and raw C-order little-endian arrays, one part each.
+
+The **data** endpoint is a ROUTER; consumers are DEALERs, each with its own cursor; it is lossless.
+
+From a consumer:
+
+    subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now)
+    credit     n more frames
+    ack        seq: everything up to and including seq is safe with the consumer; `end` is acknowledged by its seq
+    bye        leave
+
+To a consumer:
+
+    start      version, series_uid, source, t0_ns (UTC epoch), frames (null: unbounded), dtype, shape [y, x], channel,
+               pixel_um, exposure_s, interval_s, camera {…, offset_adu, gain_e_per_adu, read_noise_e, qe,
+               saturation_adu}, user
+    image      version, series_uid, seq (+1 per frame emitted, never reused), index (the camera's counter; its drops
+               are jumps of index without a jump of seq), channel, z, t_ns (since series start), dtype, shape, nbytes,
+               crc32 (optional), user; one plane, second part: the pixels
+    gap        series_uid, first, last: these seqs are gone; reason
+    end        series_uid, seq (one past the last frame's), frames, dropped_camera, dropped_transport,
+               reason (finished, aborted or error)
+    heartbeat  every second
+    error      reason, supported (versions)
+
+Credit counts frames. A consumer silent for 10 s is taken for dead and its cursor kept; one the server does not know
+is told so by `error` and subscribes anew from the seq it needs. A file replayed serves any seq again.
+
+Unknown keys are ignored; an unknown major version is refused with an `error` naming those supported; an unknown type
+is counted and skipped.
+
+Limits, checked before anything is allocated: exact part count, header ≤ 64 KiB, nesting ≤ 8, ≤ 256 keys,
+1 ≤ side ≤ 65536, product × itemsize = nbytes = length of the part, dtype one of |u1 <u2 >u2 <u4 <i2 <f4. Arrays are
+read by `np.frombuffer` alone. Names from the wire never become paths. A bad message is dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from .errors import WireError
+from .spec import MAX_SIDE_PX
+
+VERSION = 1
+MAX_HEADER_BYTES = 64 << 10
+MAX_NESTING = 8
+MAX_KEYS = 256
+FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")
+
+Buffer = bytes | bytearray | memoryview
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=str.lower):
+    """A header; the class name in lower case is its `type`."""
+
+
+class Start(_Message, frozen=True):
+    """A series begins."""
+
+    version: int = VERSION
+    series_uid: str
+    source: str = ""
+    t0_ns: int = 0
+    frames: int | None = None
+    dtype: str
+    shape: tuple[int, int]
+    channel: str = ""
+    pixel_um: float | None = None
+    exposure_s: float | None = None
+    interval_s: float | None = None
+    camera: dict[str, Any] | None = None
+    user: dict[str, Any] = {}
+
+
+class Image(_Message, frozen=True):
+    """One frame; its pixels are the second part."""
+
+    version: int = VERSION
+    series_uid: str
+    seq: int
+    index: int
+    t_ns: int = 0
+    dtype: str
+    shape: tuple[int, int]
+    nbytes: int
+    channel: str = ""
+    z: int = 0
+    crc32: int | None = None
+    user: dict[str, Any] = {}
+
+
+class Gap(_Message, frozen=True):
+    """The frames with these seqs are gone."""
+
+    series_uid: str = ""
+    first: int
+    last: int
+    reason: str = "transport"
+
+
+class End(_Message, frozen=True):
+    """A series ends; `seq` is one past the last frame's."""
+
+    series_uid: str
+    seq: int
+    frames: int
+    dropped_camera: int = 0
+    dropped_transport: int = 0
+    reason: Literal["finished", "aborted", "error"] = "finished"
+
+
+class Heartbeat(_Message, frozen=True):
+    """I am here."""
+
+
+class Error(_Message, frozen=True):
+    """The last request was refused."""
+
+    reason: str
+    supported: list[int] = [VERSION]
+
+
+class Subscribe(_Message, frozen=True):
+    """Send me this series from this seq on, at most `credit` frames for now."""
+
+    version: int = VERSION
+    series: str = "current"
+    from_seq: int | Literal["oldest", "live"] = 0
+    credit: int = 0
+
+
+class Credit(_Message, frozen=True):
+    """I can take n more frames."""
+
+    n: int
+
+
+class Ack(_Message, frozen=True):
+    """Everything up to and including seq is safe with me."""
+
+    seq: int
+
+
+class Bye(_Message, frozen=True):
+    """I leave."""
+
+
+Message = Start | Image | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
+_TYPES = {cls.__name__.lower(): cls for cls in Message.__args__}
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """Return the header's bytes."""
+    return _encoder.encode(message)
+
+
+def decode(data: Buffer) -> Message:
+    """Return the message in a header. Raises WireError with the rule it breaks, before building anything large."""
+    fields = decode_map(data)
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        raise WireError("type", f"unknown message type {str(kind)[:40]!r}")
+    version = fields.get("version", VERSION)
+    if version != VERSION:
+        raise WireError("version", f"version {str(version)[:20]} is not spoken here; supported: {VERSION}")
+    try:
+        return msgspec.convert(fields, _TYPES[kind])
+    except msgspec.ValidationError as error:
+        raise WireError("fields", f"{kind}: {error}") from None
+
+
+def decode_map(data: Buffer) -> dict[str, Any]:
+    """Return a header as a plain map, within the limits. Raises WireError."""
+    if len(data) > MAX_HEADER_BYTES:
+        raise WireError("header_size", f"header of {len(data)} bytes, at most {MAX_HEADER_BYTES} are allowed")
+    try:
+        json = bytes(data[:1]) == b"{"
+        fields = msgspec.json.decode(data) if json else msgspec.msgpack.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
+        raise WireError("header_syntax", f"header is neither msgpack nor JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise WireError("header_syntax", f"header must be a map, found {type(fields).__name__}")
+    if _count_keys(fields, 1) > MAX_KEYS:
+        raise WireError("keys", f"header with more than {MAX_KEYS} keys")
+    return fields
+
+
+def _count_keys(value: Any, depth: int) -> int:
+    if depth > MAX_NESTING:
+        raise WireError("nesting", f"header nested deeper than {MAX_NESTING}")
+    if isinstance(value, dict):
+        nested = (v for v in value.values() if isinstance(v, dict | list))
+        return len(value) + sum(_count_keys(v, depth + 1) for v in nested)
+    return sum(_count_keys(v, depth + 1) for v in value if isinstance(v, dict | list))
+
+
+def frame_pixels(image: Image, part: Buffer) -> np.ndarray:
+    """Return the pixels (y, x) of an image message, native byte order; a view of `part` where that is possible.
+
+    Raises WireError if dtype, shape, nbytes and the part's length do not agree.
+    """
+    y, x = check_frame(image.dtype, image.shape)
+    dtype = np.dtype(image.dtype)
+    if not y * x * dtype.itemsize == image.nbytes == len(part):
+        raise WireError(
+            "nbytes", f"{y} × {x} × {image.dtype} is {y * x * dtype.itemsize} bytes; nbytes says {image.nbytes}, "
+            f"the part has {len(part)}",
+        )  # fmt: skip
+    pixels = np.frombuffer(part, dtype).reshape(y, x)
+    return pixels if dtype.isnative else pixels.astype(dtype.newbyteorder("="))
+
+
+def check_frame(dtype: str, shape: Sequence[int]) -> tuple[int, int]:
+    """Return the shape (y, x). Raises WireError for a dtype or sides outside the limits."""
+    if dtype not in FRAME_DTYPES:
+        raise WireError("dtype", f"frames of dtype {dtype[:20]!r}; the wire carries {' '.join(FRAME_DTYPES)}")
+    y, x = shape
+    if not (1 <= y <= MAX_SIDE_PX and 1 <= x <= MAX_SIDE_PX):
+        raise WireError("shape", f"a frame's sides are 1 to {MAX_SIDE_PX} pixels, found {(y, x)}")
+    return y, x

@@ -1,0 +1,6 @@
+"""Floor 1: pure functions on plain arrays, compiled by numba, cached, without the GIL.
+
+What lives here: the inner loops. They import nothing of ours and nobody but operators and analysis calls them. A twin
+for another device stands beside its kernel (`name_gpu.py`). An operator calls its kernels once on empty cells while
+it is built, with the array types it will use: nothing compiles once frames flow.
+"""
