@@ -61,7 +61,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     """A header; the class name in lower case is its `type`."""
 
 
-class Start(_Message, frozen=True):
+class Start(_Message, frozen=True, kw_only=True):
     """A series begins."""
 
     version: int = VERSION
@@ -79,7 +79,7 @@ class Start(_Message, frozen=True):
     user: dict[str, Any] = {}
 
 
-class Image(_Message, frozen=True):
+class Image(_Message, frozen=True, kw_only=True):
     """One frame; its pixels are the second part."""
 
     version: int = VERSION
@@ -96,7 +96,7 @@ class Image(_Message, frozen=True):
     user: dict[str, Any] = {}
 
 
-class Gap(_Message, frozen=True):
+class Gap(_Message, frozen=True, kw_only=True):
     """The frames with these seqs are gone."""
 
     series_uid: str = ""
@@ -105,7 +105,7 @@ class Gap(_Message, frozen=True):
     reason: str = "transport"
 
 
-class End(_Message, frozen=True):
+class End(_Message, frozen=True, kw_only=True):
     """A series ends; `seq` is one past the last frame's."""
 
     series_uid: str
@@ -116,18 +116,18 @@ class End(_Message, frozen=True):
     reason: Literal["finished", "aborted", "error"] = "finished"
 
 
-class Heartbeat(_Message, frozen=True):
+class Heartbeat(_Message, frozen=True, kw_only=True):
     """I am here."""
 
 
-class Error(_Message, frozen=True):
+class Error(_Message, frozen=True, kw_only=True):
     """The last request was refused."""
 
     reason: str
     supported: list[int] = [VERSION]
 
 
-class Subscribe(_Message, frozen=True):
+class Subscribe(_Message, frozen=True, kw_only=True):
     """Send me this series from this seq on, at most `credit` frames for now."""
 
     version: int = VERSION
@@ -136,19 +136,19 @@ class Subscribe(_Message, frozen=True):
     credit: int = 0
 
 
-class Credit(_Message, frozen=True):
+class Credit(_Message, frozen=True, kw_only=True):
     """I can take n more frames."""
 
     n: int
 
 
-class Ack(_Message, frozen=True):
+class Ack(_Message, frozen=True, kw_only=True):
     """Everything up to and including seq is safe with me."""
 
     seq: int
 
 
-class Bye(_Message, frozen=True):
+class Bye(_Message, frozen=True, kw_only=True):
     """I leave."""
 
 
