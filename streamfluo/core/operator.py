@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
@@ -83,7 +83,7 @@ class Output:
     """
 
     index: int
-    values: Values = NO_VALUES
+    values: Values = field(default_factory=dict)
     block: Block | None = None
     held: bool = False
 

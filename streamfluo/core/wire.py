@@ -124,7 +124,7 @@ class Error(_Message, frozen=True, kw_only=True):
     """The last request was refused."""
 
     reason: str
-    supported: list[int] = [VERSION]
+    supported: tuple[int, ...] = (VERSION,)
 
 
 class Subscribe(_Message, frozen=True, kw_only=True):

@@ -113,12 +113,12 @@ class Moments(Mergeable):
 
     def _add(self, cell: np.ndarray) -> None:
         flat = (array.reshape(-1) for array in self._arrays().values())
-        accumulate(cell.reshape(len(cell), -1), *flat)
+        accumulate(cell.reshape(len(cell), self._pivot.size), *flat)
         self._n += len(cell)
 
     def _signal(self, pixels: np.ndarray) -> np.ndarray:
         totals = np.empty(len(pixels), self._sum_dtype)
-        self._totals(pixels.reshape(len(pixels), -1), totals)
+        self._totals(pixels.reshape(len(pixels), self._pivot.size), totals)
         return totals.astype(np.float64)
 
     def _flushed(self) -> Moments:
