@@ -1,0 +1,224 @@
+"""The chain: a tree of steps that a block runs through by plain calls."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..core.block import Block
+from ..core.errors import ConfigError, FrameError, StateError, did_you_mean
+from ..core.operator import Operator, Output, SnapshotOperator, Values
+from ..core.params import build_params
+from ..core.registry import find_operator
+from ..core.spec import Spec
+from ..core.state import check_state
+from .config import SOURCE, Config, StepConfig, load_config
+from .health import StepTimes
+
+
+@dataclass
+class Step:
+    """An operator placed in a chain: where its frames and inputs come from, and how it fares.
+
+    `givers` maps each name in `needs` to (step id, name). `axis` names the frame axis it sees: steps on the same axis
+    see the same frames. `muted` holds the error that took it out of the chain.
+    """
+
+    config: StepConfig
+    operator: Operator
+    axis: str
+    givers: dict[str, tuple[str, str]]
+    next_index: int | None = None
+    muted: str | None = None
+    times: StepTimes = field(default_factory=StepTimes)
+
+    @property
+    def id(self) -> str:
+        """The step's id."""
+        return self.config.id
+
+
+class Chain:
+    """Steps built for one spec. `push` blocks in order; a jump of the index is a gap.
+
+    A step that raises is muted: its last state stays readable, the steps that depend on it are muted with it, the
+    others go on; `events` says so.
+    """
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        self.spec = spec
+        self.steps: list[Step] = []
+        self.events: list[dict[str, Any]] = []
+        for step in config.steps:
+            self.steps.append(self._build(config.where, step))
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str], spec: Spec, changes: Sequence[str] = ()) -> Chain:
+        """Build the chain a config file describes. Raises ConfigError with file, step and parameter."""
+        return cls(load_config(path, changes), spec)
+
+    def step(self, name: str) -> Step:
+        """Return a step by id. Raises ConfigError with the nearest one."""
+        for step in self.steps:
+            if step.id == name:
+                return step
+        raise ConfigError(f"no step {name!r}{did_you_mean(name, [s.id for s in self.steps])}")
+
+    def push(self, block: Block) -> list[tuple[str, Output]]:
+        """Run a block through every step. Returns (step id, Output) in step order. Raises FrameError for a block
+        that is not of the chain's spec or goes back in the index."""
+        if block.pixels.shape[1:] != self.spec.shape or block.pixels.dtype.name != self.spec.dtype:
+            found = f"{block.pixels.shape[1:]} {block.pixels.dtype.name}"
+            raise FrameError(f"frame {block.index}: expected {self.spec.shape} {self.spec.dtype}, found {found}")
+        return self._flow([block], finishing=False)
+
+    def gap(self, first: int, count: int) -> None:
+        """`count` frames from index `first` on never came; steps behind one with its own frame axis see the jump."""
+        for step in self._live():
+            if step.axis == SOURCE:
+                self._guarded(step, first, step.operator.gap, first, count)
+                step.next_index = first + count
+
+    def finish(self) -> list[tuple[str, Output]]:
+        """End of the series: what steps still held back, run through the steps after them."""
+        return self._flow([], finishing=True)
+
+    def read(self, name: str, names: Sequence[str] | None = None) -> Mapping[str, np.ndarray]:
+        """Return snapshots of a step by name (None: all it gives)."""
+        step = self.step(name)
+        inputs = {}
+        if isinstance(step.operator, SnapshotOperator):
+            for need, (giver, given) in step.givers.items():
+                inputs[need] = self.read(giver, [given])[given]
+        return step.operator.read(names, inputs)
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return {id: {kind, version, params, state}}: all a checkpoint needs of the steps."""
+        return {
+            s.id: {
+                "kind": s.operator.kind,
+                "version": s.operator.version,
+                "params": msgspec.to_builtins(s.operator.params, enc_hook=lambda array: array.tolist()),
+                "state": check_state(s.operator.state(), f"step {s.id!r}"),
+            }
+            for s in self.steps
+        }
+
+    def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what `state` returned. Raises StateError if a step is missing, of another kind or version."""
+        for step in self.steps:
+            saved = state.get(step.id, {})
+            found = (saved.get("kind"), saved.get("version"))
+            if found != (step.operator.kind, step.operator.version):
+                expected = (step.operator.kind, step.operator.version)
+                raise StateError(f"step {step.id!r}: expected the state of {expected}, found {found}")
+            step.operator.restore(saved["state"])
+
+    def _flow(self, blocks: list[Block], finishing: bool) -> list[tuple[str, Output]]:
+        handed: dict[str, list[Block]] = {SOURCE: blocks}
+        values: dict[str, list[Values]] = {}
+        outputs: list[tuple[str, Output]] = []
+        for step in self._live():
+            outs: list[Output] = []
+            handed[step.id] = []
+            for n, block in enumerate(handed.get(step.config.after, [])):
+                inputs = {need: values[giver][n][name] for need, (giver, name) in step.givers.items()}
+                if (out := self._update(step, block, inputs)) is None:
+                    break
+                outs.append(out)
+                if not out.held:
+                    handed[step.id].append(out.block or block)
+            if finishing and not step.muted:
+                out = self._guarded(step, step.next_index or 0, step.operator.finish)
+                if out is not None:
+                    outs.append(out)
+                    handed[step.id] += [out.block] if out.block else []
+            values[step.id] = [out.values for out in outs]
+            outputs += [(step.id, out) for out in outs]
+        return outputs
+
+    def _update(self, step: Step, block: Block, inputs: Values) -> Output | None:
+        expected = step.next_index
+        if expected is not None and block.index < expected:
+            raise FrameError(f"step {step.id!r}: frame {block.index} after frame {expected - 1}; frames come in order")
+        if expected is not None and block.index > expected:
+            self._guarded(step, expected, step.operator.gap, expected, block.index - expected)
+        began = time.perf_counter_ns()
+        out: Output | None = self._guarded(step, block.index, step.operator.update, block, inputs)
+        step.times.add(time.perf_counter_ns() - began, len(block))
+        step.next_index = block.stop
+        return out
+
+    def _guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:
+        try:
+            return call(*args)
+        except Exception as error:  # an operator's fault must not end the recording
+            step.muted = f"frame {index}: {type(error).__name__}: {error}"
+            self.events.append(
+                {
+                    "event": "muted",
+                    "step": step.id,
+                    "frame": index,
+                    "error": f"{type(error).__name__}: {error}",
+                    "traceback": traceback.format_exc(),
+                }
+            )
+            return None
+
+    def _live(self) -> list[Step]:
+        """The steps that run: not muted, and depending on none that is."""
+        muted: set[str] = set()
+        live = []
+        for step in self.steps:
+            needs = {step.config.after, *(giver for giver, _ in step.givers.values())}
+            if step.muted or needs & muted:
+                muted.add(step.id)
+                step.muted = step.muted or f"needs {', '.join(sorted(needs & muted))}, which is muted"
+            else:
+                live.append(step)
+        return live
+
+    def _build(self, where: str, config: StepConfig) -> Step:
+        place = f"{where}: step {config.id!r}"
+        operator_class = find_operator(config.kind, place)
+        parent = next((s for s in self.steps if s.id == config.after), None)
+        spec = parent.operator.out_spec if parent else self.spec
+        axis = SOURCE if parent is None else parent.axis
+        if parent is not None and parent.operator.frame_axis == "own":
+            axis = parent.id
+        params = build_params(operator_class.Params, config.params, place)
+        try:
+            operator = operator_class(params, spec, config.device)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        return Step(config, operator, axis, self._givers(place, config, operator, axis))
+
+    def _givers(self, place: str, config: StepConfig, operator: Operator, axis: str) -> dict[str, tuple[str, str]]:
+        for name in config.inputs:
+            if name not in operator.needs:
+                hint = did_you_mean(name, operator.needs) if operator.needs else "; it takes none"
+                raise ConfigError(f"{place}: no input {name!r}{hint}")
+        return {need: self._giver(place, need, config.inputs.get(need), operator, axis) for need in operator.needs}
+
+    def _giver(self, place: str, need: str, named: str | None, operator: Operator, axis: str) -> tuple[str, str]:
+        wanted = ("snapshot",) if isinstance(operator, SnapshotOperator) else ("per_frame", "by_id", "table")
+        step_id, _, name = (named or f".{need}").partition(".")
+        for step in reversed(self.steps):
+            if step_id and step.id != step_id:
+                continue
+            given = [g for g in step.operator.gives if g.name == (name or need) and g.kind in wanted]
+            if given and "snapshot" not in wanted and step.axis != axis:
+                raise ConfigError(f"{place}: {need!r} of step {step.id!r} belongs to other frames (binned in between)")
+            if given:
+                return step.id, given[0].name
+        everything = [f"{s.id}.{g.name}" for s in self.steps for g in s.operator.gives if g.kind in wanted]
+        raise ConfigError(f"{place}: nothing above gives {named or need!r}{did_you_mean(named or need, everything)}")
+
+

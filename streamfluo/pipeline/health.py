@@ -1,0 +1,72 @@
+"""Counters: what went through each edge, and how long each step takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+_BINS = 512
+_LOW_NS, _DECADES = 100.0, 9  # 100 ns to 100 s a frame, 4 % a bin
+
+
+class StepTimes:
+    """Time a step takes per frame: percentiles from a histogram of 4 % bins, so that memory stays flat."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BINS, np.int64)
+        self._max_ns = 0.0
+
+    def add(self, elapsed_ns: int, frames: int) -> None:
+        """Count `frames` frames that took `elapsed_ns` together."""
+        each = elapsed_ns / frames
+        at = int(np.log10(max(each, _LOW_NS) / _LOW_NS) * _BINS / _DECADES)
+        self._counts[min(at, _BINS - 1)] += frames
+        self._max_ns = max(self._max_ns, each)
+
+    def summary_ms(self) -> dict[str, float]:
+        """Return p50, p99 and max in milliseconds a frame; empty before the first."""
+        total = int(self._counts.sum())
+        if not total:
+            return {}
+        cumulative = np.cumsum(self._counts)
+
+        def percentile(q: float) -> float:
+            at = int(np.searchsorted(cumulative, q * total))
+            return float(min(_LOW_NS * 10 ** ((at + 1) * _DECADES / _BINS), self._max_ns)) / 1e6
+
+        return {"p50": percentile(0.5), "p99": percentile(0.99), "max": self._max_ns / 1e6}
+
+
+@dataclass
+class Edge:
+    """What went through one edge; `backlog` and `peak_backlog` in bytes waiting behind it."""
+
+    frames: int = 0
+    bytes: int = 0
+    blocks: int = 0
+    backlog: int = 0
+    peak_backlog: int = 0
+
+
+@dataclass
+class Health:
+    """How a run fares: frames, losses, edges and steps. `lost` = camera drops + transport drops."""
+
+    frames: int = 0
+    lost_camera: int = 0
+    lost_transport: int = 0
+    elapsed_s: float = 0.0
+    edges: dict[str, Edge] = field(default_factory=dict)
+    steps_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    muted: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Frames that never came."""
+        return self.lost_camera + self.lost_transport
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for health.json."""
+        return {**asdict(self), "lost": self.lost}
