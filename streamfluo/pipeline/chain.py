@@ -81,8 +81,8 @@ class Chain:
 
     def gap(self, first: int, count: int) -> None:
         """`count` frames from index `first` on never came; steps behind one with its own frame axis see the jump."""
-        for step in self._live():
-            if step.axis == SOURCE:
+        for step in self.steps:
+            if step.axis == SOURCE and self._runs(step):
                 self._guarded(step, first, step.operator.gap, first, count)
                 step.next_index = first + count
 
@@ -125,7 +125,9 @@ class Chain:
         handed: dict[str, list[Block]] = {SOURCE: blocks}
         values: dict[str, list[Values]] = {}
         outputs: list[tuple[str, Output]] = []
-        for step in self._live():
+        for step in self.steps:
+            if not self._runs(step):
+                continue
             outs: list[Output] = []
             handed[step.id] = []
             for n, block in enumerate(handed.get(step.config.after, [])):
@@ -172,18 +174,13 @@ class Chain:
             )
             return None
 
-    def _live(self) -> list[Step]:
-        """The steps that run: not muted, and depending on none that is."""
-        muted: set[str] = set()
-        live = []
-        for step in self.steps:
-            needs = {step.config.after, *(giver for giver, _ in step.givers.values())}
-            if step.muted or needs & muted:
-                muted.add(step.id)
-                step.muted = step.muted or f"needs {', '.join(sorted(needs & muted))}, which is muted"
-            else:
-                live.append(step)
-        return live
+    def _runs(self, step: Step) -> bool:
+        """Whether a step is not muted and depends on none that is; one that does is muted with it."""
+        needs = {step.config.after, *(giver for giver, _ in step.givers.values())}
+        muted = sorted(s.id for s in self.steps if s.muted and s.id in needs)
+        if muted and not step.muted:
+            step.muted = f"needs {', '.join(muted)}, which is muted"
+        return not step.muted
 
     def _build(self, where: str, config: StepConfig) -> Step:
         place = f"{where}: step {config.id!r}"

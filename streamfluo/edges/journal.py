@@ -1,0 +1,176 @@
+"""The journal: every frame as it came, before anything touches it, in append-only files of records."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import wire
+from ..core.block import Block
+from ..core.errors import SessionError, WireError
+from ..core.records import PREFIX_BYTES, encode_record, is_whole, record_header, record_layout, record_nbytes
+
+SEGMENT_BYTES = 1 << 30
+SYNC_BYTES = 64 << 20
+SYNC_S = 1.0
+_MAX_BUFFERS = 1020  # of the 1024 that one writev takes
+
+
+class RecordFile:
+    """One append-only file of records; a failed write is cut back to the last whole record."""
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self.path = path
+        self.size = size
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        os.ftruncate(self._fd, size)
+        os.lseek(self._fd, size, os.SEEK_SET)
+
+    def append(self, records: list[list[wire.Buffer]]) -> None:
+        """Append whole records or none. Raises OSError when the disk refuses them."""
+        buffers = [memoryview(buffer) for record in records for buffer in record]
+        try:
+            for start in range(0, len(buffers), _MAX_BUFFERS):
+                self._write(buffers[start : start + _MAX_BUFFERS])
+        except OSError:
+            os.ftruncate(self._fd, self.size)
+            os.lseek(self._fd, self.size, os.SEEK_SET)
+            raise
+        self.size += sum(len(b) for b in buffers)
+
+    def _write(self, buffers: list[memoryview]) -> None:
+        while buffers:
+            written = os.writev(self._fd, buffers)
+            while buffers and written >= len(buffers[0]):
+                written -= len(buffers.pop(0))
+            if buffers:
+                buffers[0] = buffers[0][written:]
+
+    def sync(self) -> None:
+        """Wait until the disk has it."""
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        os.close(self._fd)
+
+
+class JournalWriter:
+    """Appends frames to `folder`, a new file each GiB; goes on after the last whole record it finds there.
+
+    Synced to disk every 64 MiB or second. `next_index` is one past the last frame written, 0 for an empty journal.
+    """
+
+    def __init__(self, folder: Path, series_uid: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._uid = folder, series_uid
+        self.frames, self.next_index, self._number, size = 0, 0, 0, 0
+        for path in _segments(folder):
+            self._number, size = int(path.stem), 0
+            for fields, _, stop in scan_records(path):
+                self.frames, self.next_index, size = self.frames + 1, fields["index"] + 1, stop
+        self._file = RecordFile(self._path(), size)
+        self._synced_at, self._unsynced = time.monotonic(), 0
+
+    def append(self, block: Block) -> None:
+        """Write the frames of a block. Raises OSError when the disk refuses them; what was written stays whole."""
+        records = [self._record(block, n) for n in range(len(block))]
+        before = self._file.size
+        self._file.append(records)
+        self._unsynced += self._file.size - before
+        self.frames += len(block)
+        self.next_index = block.stop
+        if self._unsynced >= SYNC_BYTES or time.monotonic() - self._synced_at >= SYNC_S:
+            self._file.sync()
+            self._synced_at, self._unsynced = time.monotonic(), 0
+        if self._file.size >= SEGMENT_BYTES:
+            self._file.close()
+            self._number += 1
+            self._file = RecordFile(self._path())
+
+    def close(self) -> None:
+        """Sync and close."""
+        self._file.close()
+
+    def _path(self) -> Path:
+        return self._folder / f"{self._number:06d}.sfj"
+
+    def _record(self, block: Block, n: int) -> list[wire.Buffer]:
+        pixels = block.pixels[n]
+        header = wire.Image(
+            series_uid=self._uid,
+            seq=block.index + n,
+            index=block.index + n,
+            t_ns=int(block.times_ns[n]),
+            channel=block.channel,
+            dtype=pixels.dtype.str,
+            shape=(pixels.shape[0], pixels.shape[1]),
+            nbytes=pixels.nbytes,
+        )
+        return encode_record(wire.encode(header), [pixels])
+
+
+class JournalReader:
+    """The frames of a journal by index; built by scanning headers, about 20 µs a frame."""
+
+    def __init__(self, folder: Path) -> None:
+        self._where: dict[int, tuple[Path, int]] = {}
+        for path in _segments(folder):
+            for fields, start, _ in scan_records(path):
+                self._where[fields["index"]] = (path, start)
+        self.indices = np.array(sorted(self._where), np.int64)
+
+    def read(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (index, t_ns, pixels (y, x)) of the frames with start ≤ index < stop. Raises SessionError if damaged."""
+        for index in self.indices[np.searchsorted(self.indices, [start])[0] :]:
+            if index >= stop:
+                return
+            path, offset = self._where[int(index)]
+            with path.open("rb") as file:
+                file.seek(offset)
+                header = file.read(record_layout(file.read(PREFIX_BYTES)))
+                fields, nbytes = record_header(header)
+                pixels, tail = file.read(nbytes), file.read(4)
+            if not is_whole(header, pixels, tail):
+                raise SessionError(f"{path}: frame {index} is damaged (crc differs); the other frames are readable")
+            frame = np.frombuffer(pixels, fields["dtype"]).reshape(fields["shape"])
+            yield int(index), int(fields["t_ns"]), frame
+
+
+def scan_records(path: Path) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """Yield (header, start, stop) of each record of a file, to the first that is not whole.
+
+    Only the last record's crc is checked: a crash tears the end, not the middle.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        offset = 0
+        while offset < size:
+            try:
+                body = offset + PREFIX_BYTES
+                header = data[body : body + record_layout(data[offset:body])]
+                fields, nbytes = record_header(header)
+            except WireError:
+                return
+            stop = offset + record_nbytes(len(header), nbytes)
+            payload = body + len(header)
+            last = stop >= size
+            if stop > size or (
+                last and not is_whole(header, data[payload : payload + nbytes], data[payload + nbytes : stop])
+            ):
+                return
+            yield fields, offset, stop
+            offset = stop
+
+
+def _segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.sfj"))
