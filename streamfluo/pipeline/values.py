@@ -1,0 +1,125 @@
+"""Values on disk: one append-only file of result records per step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.operator import Gives, Output, Table
+from ..core.records import PREFIX_BYTES, decode_result, encode_result, record_layout
+from ..edges.journal import RecordFile, scan_records
+
+FLUSH_S = 0.25
+FLUSH_BYTES = 1 << 20
+
+
+class ValuesWriter:
+    """Gathers a step's outputs and appends them as one record every quarter second or MiB.
+
+    A record holds consecutive frames; `by_id` values whose ids change begin a new one.
+    """
+
+    def __init__(self, path: Path, series_uid: str, step: str) -> None:
+        self._file = RecordFile(path)
+        self._uid, self._step = series_uid, step
+        self._waiting: list[tuple[int, int, dict[str, np.ndarray]]] = []
+        self._nbytes = 0
+        self._since = time.monotonic()
+
+    def add(self, output: Output, frames: int) -> None:
+        """Take the values for `frames` frames from `output.index` on. Raises OSError when the disk refuses them."""
+        if not output.values:
+            return
+        arrays = flatten(output.values)
+        if self._waiting and not self._continues(output.index, arrays):
+            self.flush()
+        if not self._waiting:
+            self._since = time.monotonic()
+        self._waiting.append((output.index, frames, arrays))
+        self._nbytes += sum(a.nbytes for a in arrays.values())
+        if self._nbytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Raises OSError."""
+        if not self._waiting:
+            return
+        index, count = self._waiting[0][0], sum(frames for _, frames, _ in self._waiting)
+        names = self._waiting[0][2]
+        joined = {
+            name: names[name] if name == "ids" else np.concatenate([arrays[name] for *_, arrays in self._waiting])
+            for name in names
+        }
+        self._file.append([encode_result(self._uid, self._step, index, count, joined)])
+        self._waiting, self._nbytes = [], 0
+
+    def close(self) -> None:
+        """Write what waits, sync and close."""
+        self.flush()
+        self._file.close()
+
+    def _continues(self, index: int, arrays: Mapping[str, np.ndarray]) -> bool:
+        last, frames, before = self._waiting[-1]
+        same_ids = "ids" not in arrays or np.array_equal(arrays["ids"], before.get("ids", ()))
+        return index == last + frames and arrays.keys() == before.keys() and same_ids
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return plain arrays by name; a table's columns as `table/column`."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        if isinstance(value, Table):
+            arrays |= {f"{name}/{column}": array for column, array in value.items()}
+        else:
+            arrays[name] = np.array(value)
+    return arrays
+
+
+def read_values(path: Path, gives: Sequence[Gives]) -> dict[str, Any]:
+    """Return name → whole array (T, …) or table columns, of all that was written.
+
+    `by_id` arrays have a column for every id that ever was, in order of appearance, 0 before its birth.
+    """
+    records = list(_records(path))
+    values: dict[str, Any] = {}
+    for given in gives:
+        parts = [arrays for _, _, arrays in records if given.name in arrays]
+        if given.kind == "per_frame" and parts:
+            values[given.name] = np.concatenate([p[given.name] for p in parts])
+        elif given.kind == "by_id" and parts and given.name != "ids":
+            ids = list(dict.fromkeys(i for p in parts for i in p["ids"].tolist()))
+            values["ids"] = np.array(ids, parts[0]["ids"].dtype)
+            values[given.name] = np.concatenate([_spread(p[given.name], p["ids"], ids) for p in parts])
+        elif given.kind == "table":
+            columns = dict.fromkeys(n for _, _, a in records for n in a if n.startswith(given.name + "/"))
+            values[given.name] = {
+                n.partition("/")[2]: np.concatenate([a[n] for _, _, a in records if n in a]) for n in columns
+            }
+    return values
+
+
+def read_value_indices(path: Path) -> np.ndarray:
+    """Return the frame index of every row of the per-frame values."""
+    ranges = [np.arange(index, index + count) for index, count, _ in _records(path)]
+    return np.concatenate(ranges) if ranges else np.empty(0, np.int64)
+
+
+def _spread(array: np.ndarray, ids: np.ndarray, everyone: list[int]) -> np.ndarray:
+    place = {name: n for n, name in enumerate(everyone)}
+    wide = np.zeros((len(array), len(everyone), *array.shape[2:]), array.dtype)
+    wide[:, [place[i] for i in ids.tolist()]] = array
+    return wide
+
+
+def _records(path: Path) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    for fields, start, _ in scan_records(path):
+        body = start + PREFIX_BYTES
+        payload = body + record_layout(data[start:body])
+        yield fields["index"], fields["count"], decode_result(fields, memoryview(data)[payload:])
