@@ -97,7 +97,9 @@ def result_arrays(fields: Mapping[str, Any]) -> list[tuple[str, np.dtype[Any], t
         raise WireError("arrays", f"a result has a list of at most {MAX_ARRAYS} arrays")
     found, total = [], 0
     for entry in entries:
-        name, dtype, shape = (entry.get(k) for k in ("name", "dtype", "shape")) if isinstance(entry, dict) else [None] * 3
+        name, dtype, shape = (
+            (entry.get(k) for k in ("name", "dtype", "shape")) if isinstance(entry, dict) else [None] * 3
+        )
         if not isinstance(name, str) or dtype not in RESULT_DTYPES or not isinstance(shape, list):
             raise WireError("arrays", f"array {name!r}: dtype {dtype!r} or shape {shape!r} is not allowed")
         if not all(isinstance(n, int) and 0 <= n < 2**31 for n in shape):

@@ -15,6 +15,7 @@ from ..core import wire
 from ..core.block import Block
 from ..core.errors import SessionError, WireError
 from ..core.records import PREFIX_BYTES, encode_record, is_whole, record_header, record_layout, record_nbytes
+from .source import MAX_BLOCK_FRAMES
 
 SEGMENT_BYTES = 1 << 30
 SYNC_BYTES = 64 << 20
@@ -142,6 +143,21 @@ class JournalReader:
                 raise SessionError(f"{path}: frame {index} is damaged (crc differs); the other frames are readable")
             frame = np.frombuffer(pixels, fields["dtype"]).reshape(fields["shape"])
             yield int(index), int(fields["t_ns"]), frame
+
+    def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
+        """Yield all frames as blocks of at most `max_frames`, cut at gaps."""
+        waiting: list[tuple[int, int, np.ndarray]] = []
+        for frame in self.read(0, int(self.indices[-1]) + 1 if len(self.indices) else 0):
+            if waiting and (len(waiting) == max_frames or frame[0] != waiting[-1][0] + 1):
+                yield _block(waiting)
+                waiting = []
+            waiting.append(frame)
+        if waiting:
+            yield _block(waiting)
+
+
+def _block(frames: list[tuple[int, int, np.ndarray]]) -> Block:
+    return Block(frames[0][0], np.array([t for _, t, _ in frames]), np.stack([pixels for *_, pixels in frames]))
 
 
 def scan_records(path: Path) -> Iterator[tuple[dict[str, Any], int, int]]:

@@ -51,6 +51,7 @@ class Source(ABC):
     series: Series
     seekable: bool = True
     path: Path | None = None
+    ended: str = "finished"  # how the series ended, once it has: finished, aborted or error
 
     @abstractmethod
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
@@ -59,6 +60,13 @@ class Source(ABC):
     @abstractmethod
     def seek(self, index: int) -> None:
         """Make `index` the next frame. Raises SourceError outside the series."""
+
+    def resume(self, index: int, seq: int) -> None:
+        """Go on after a break: `index` is the next frame, `seq` how many were emitted before it."""
+        self.seek(index)
+
+    def interrupt(self) -> None:  # noqa: B027 - only a source that waits can be interrupted
+        """Make `blocks` end soon; callable from any thread."""
 
     @property
     def truth(self) -> Mapping[str, np.ndarray]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -66,18 +66,19 @@ class TiffSource(Source):
 
     def _open(self, selection: dict[str, str]) -> None:
         path = self.path
-        self._page, about, order, big = _describe(path)
-        self._directories = _Directories(self._file, path.stat().st_size, order, big)
-        chain = _Chain.walk(self._directories, self._page)
-        chain.expect(math.prod(about.sizes.values()), about.one_directory)
-        frames = chain.select(selection.get("frames"), path)
-        self._raw = chain.raw
-        self._at = np.frombuffer(chain.data if chain.raw else chain.directories, np.int64)[frames.start : frames.stop]
+        first = _describe(path)
+        self._page, about = first.page, first.about
         try:
             self.spec = Spec(self._page.shape, self._page.dtype.name, about.interval_s, about.pixel_um)
         except FrameError as error:
             raise SourceError(f"{path}: {error}") from None
-        self._stored = self._page.dtype.newbyteorder(order)
+        self._directories = _Directories(self._file, path.stat().st_size, first.order, first.big)
+        chain = _Chain.walk(self._directories, self._page.offset, self.spec.frame_nbytes, first.raw)
+        chain.expect(math.prod(about.sizes.values()), about.one_directory)
+        frames = chain.select(selection.get("frames"), path)
+        self._raw = chain.raw
+        self._at = np.frombuffer(chain.data if chain.raw else chain.directories, np.int64)[frames.start : frames.stop]
+        self._stored = self._page.dtype.newbyteorder(first.order)
         if not self._raw:
             self._decoded(0, np.empty(self.spec.shape, self.spec.dtype))
         query = "&".join(f"{key}={value}" for key, value in selection.items())
@@ -183,12 +184,23 @@ class _About:
     t0_ns: int | None = None
 
 
-def _describe(path: Path) -> tuple[Any, _About, str, bool]:
-    """Return the first page, what the metadata say, the byte order and whether it is a BigTIFF. Raises SourceError."""
+class _First(NamedTuple):
+    """The first page as tifffile sees it; `raw`: its pixels are stored as they are, in one run."""
+
+    page: Any
+    about: _About
+    raw: bool
+    order: str
+    big: bool
+
+
+def _describe(path: Path) -> _First:
+    """Return the first page and what the metadata say. Raises SourceError."""
     try:
         with tifffile.TiffFile(path) as tif:
             page = tif.pages.first
-            return _checked(page, path), _about(tif, page, path), tif.byteorder, tif.is_bigtiff
+            _check(page, path)
+            return _First(page, _about(tif, page, path), bool(page.is_final), tif.byteorder, tif.is_bigtiff)
     except (SourceError, OSError):
         raise
     except IndexError:
@@ -197,14 +209,15 @@ def _describe(path: Path) -> tuple[Any, _About, str, bool]:
         raise SourceError(f"{path}: not a TIFF that can be read: {error}; convert it to TIFF") from None
 
 
-def _checked(page: Any, path: Path) -> Any:
+def _check(page: Any, path: Path) -> None:
     name = "unknown" if page.dtype is None else page.dtype.name
+    if not page.shape or not all(isinstance(size, int) and size > 0 for size in page.shape):
+        raise SourceError(f"{path}: page 0 has no size, the file is damaged at its start; copy it again")
     if len(page.shape) != 2:
         raise _several_planes(path, dict(zip(page.dims, page.shape, strict=True)))
     if name not in FRAME_DTYPES:
         known = ", ".join(FRAME_DTYPES)
         raise SourceError(f"{path}: pixels of type {name} are not supported; convert them to one of {known}")
-    return page
 
 
 def _several_planes(path: Path, sizes: dict[str, int]) -> SourceError:
@@ -304,10 +317,15 @@ class _Directory:
     reduced: bool
     following: int
 
-    def describe(self) -> str:
-        kind = {1: "uint", 2: "int", 3: "float"}.get(self.layout[_FORMAT], f"format {self.layout[_FORMAT]} of bits ")
-        size = f"{self.layout[_HEIGHT]} × {self.layout[_WIDTH]} {kind}{self.layout[_BITS]}"
-        return f"{size}, compression {self.layout[_COMPRESSION]}, {len(self.offsets)} strips or tiles"
+    def describe(self) -> tuple[str, str]:
+        """What the pixels are and how they are stored, in words."""
+        tag = self.layout
+        kind = {1: "uint", 2: "int", 3: "float"}.get(tag[_FORMAT], f"format {tag[_FORMAT]} of bits ")
+        storage = f"compression {tag[_COMPRESSION]}, predictor {tag[_PREDICTOR]}, {tag[_SAMPLES]} samples"
+        return (
+            f"{tag[_HEIGHT]} × {tag[_WIDTH]} {kind}{tag[_BITS]}",
+            f"{storage}, {len(self.offsets)} strips or tiles, rows per strip {tag[_ROWS]}",
+        )
 
     def is_one_run(self) -> bool:
         """Whether the strips follow one another without a hole."""
@@ -328,8 +346,10 @@ class _Directories:
 
     def bytes_at(self, at: int, count: int) -> bytes:
         """Return up to `count` bytes, fewer at the end of the file."""
+        if at >= self.size:
+            return b""
         self._file.seek(at)
-        return self._file.read(max(0, min(count, self.size - at))) or b""
+        return self._file.read(min(count, self.size - at)) or b""
 
     def read(self, at: int) -> _Directory | None:
         head = self.bytes_at(at, 1024)  # most directories in one call
@@ -348,7 +368,7 @@ class _Directories:
             return None
         flat = {code: value[0] for code, value in layout.items()}
         flat[_ROWS] = min(flat[_ROWS], flat[_HEIGHT])
-        reduced = bool(self._numbers(tags.get(_KIND), 0)[0] & 1)
+        reduced = bool(sum(self._numbers(tags.get(_KIND))[:1]) & 1)
         return _Directory(flat, offsets, counts, reduced, self._following.unpack_from(head, stop)[0])
 
     def _numbers(self, tag: list[Any] | None, default: int = 0) -> tuple[int, ...]:
@@ -382,9 +402,9 @@ class _Chain:
     problem: str | None = None
 
     @classmethod
-    def walk(cls, reader: _Directories, page: Any) -> _Chain:
-        """Follow the directories to the end or to the first page that is not like page 0, or not whole."""
-        chain, at, seen = cls(reader.size, page.nbytes, bool(page.is_final)), page.offset, set()
+    def walk(cls, reader: _Directories, at: int, nbytes: int, raw: bool) -> _Chain:
+        """Follow the directories from `at` to the end or to the first page that is not like page 0, or not whole."""
+        chain, seen = cls(reader.size, nbytes, raw), set[int]()
         while at and chain.problem is None:
             found = None if at in seen else reader.read(at)
             if found is None:
@@ -399,7 +419,7 @@ class _Chain:
     def expect(self, declared: int, one_directory: bool) -> None:
         """Take in what the metadata say: `declared` frames, perhaps one after the other behind the first directory."""
         found, first = len(self.data), self.first
-        if first is None or declared <= found:
+        if first is None or not 0 < found < declared:
             return
         start = first.offsets[0]
         behind = first.following >= start + declared * self.nbytes or (one_directory and not first.following)
@@ -423,7 +443,9 @@ class _Chain:
     def _add(self, at: int, found: _Directory) -> None:
         number, self.first = len(self.data), self.first or found
         if found.layout != self.first.layout or len(found.offsets) != len(self.first.offsets):
-            self.problem = f"its pages differ: page {number} is {found.describe()}; page 0 is {self.first.describe()}"
+            pairs = zip(found.describe(), self.first.describe(), strict=True)
+            here, there = next((here, there) for here, there in pairs if here != there)
+            self.problem = f"its pages differ: page {number} is {here}, page 0 is {there}"
             return
         single = len(found.offsets) == 1
         if not single and (sum(found.counts) != self.nbytes or not found.is_one_run()):

@@ -217,5 +217,3 @@ class Chain:
                 return step.id, given[0].name
         everything = [f"{s.id}.{g.name}" for s in self.steps for g in s.operator.gives if g.kind in wanted]
         raise ConfigError(f"{place}: nothing above gives {named or need!r}{did_you_mean(named or need, everything)}")
-
-

@@ -138,6 +138,4 @@ def _changed(where: str, steps: Sequence[StepConfig], change: str) -> list[StepC
         value = tomllib.loads(f"value = {literal}")["value"]
     except tomllib.TOMLDecodeError:
         value = literal.strip()
-    return [
-        msgspec.structs.replace(s, params={**s.params, key: value}) if s.id == name else s for s in steps
-    ]
+    return [msgspec.structs.replace(s, params={**s.params, key: value}) if s.id == name else s for s in steps]

@@ -83,7 +83,7 @@ class Session:
     def frames(self) -> int:
         """How many distinct frames were seen."""
         if self.has_journal:
-            return len(self._journal.indices)
+            return len(self.journal.indices)
         seen = max((len(self.index(s)) for s, f in self.steps.items() if f.after == "source"), default=0)
         return max(seen, int(self.health.get("frames", 0)))
 
@@ -141,12 +141,13 @@ class Session:
         return _load_arrays(self.path / "snapshots" / f"{step}.npz")
 
     @cached_property
-    def _journal(self) -> JournalReader:
+    def journal(self) -> JournalReader:
+        """The raw frames by index."""
         return JournalReader(self.path / "journal")
 
     def _frames(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
         if self.has_journal:
-            yield from ((index, pixels) for index, _, pixels in self._journal.read(start, stop))
+            yield from ((index, pixels) for index, _, pixels in self.journal.read(start, stop))
             return
         with open_source(self._facts["reference"]) as source:
             if source.series.uid != self.series["uid"]:

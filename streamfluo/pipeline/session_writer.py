@@ -1,12 +1,12 @@
 """Writing a session: the folder one run leaves behind.
 
-    session.json      series, spec, steps with parameters and what they give, source, host, versions, state
-    config.toml       the config as the user wrote it
-    journal/*.sfj     raw frames (edges/journal.py), where they are recorded
-    values/STEP.sfv   values, append-only
-    snapshots/STEP.npz, camera.npz, truth.npz
-    events.jsonl      gaps, muted steps, the end
-    health.json       counters
+session.json      series, spec, steps with parameters and what they give, source, host, versions, state
+config.toml       the config as the user wrote it
+journal/*.sfj     raw frames (edges/journal.py), where they are recorded
+values/STEP.sfv   values, append-only
+snapshots/STEP.npz, camera.npz, truth.npz
+events.jsonl      gaps, muted steps, the end
+health.json       counters
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LIBRARIES = ("streamfluo", "numpy", "scipy", "numba", "pyzmq", "tifffile")
 class SessionWriter:
     """Writes one session. Raises SessionError if `folder` already holds one that is not to be resumed.
 
-    Thread use: `journal` belongs to the journal thread, `add` to the values thread, the rest to one thread at a time.
+    Thread use: `record` and `gap` belong to the journal thread, `add` to the values thread, the rest to one thread at a time.
     """
 
     def __init__(self, folder: Path, source: Source, chain: Chain, config: Config, resume: bool = False) -> None:
@@ -79,9 +79,9 @@ class SessionWriter:
         """Append an event. Raises OSError."""
         self._events.write(json.dumps({"utc": _now(), **event}) + "\n")
 
-    def add(self, step: str, output: Output, frames: int) -> None:
-        """Append a step's values for `frames` frames. Raises OSError."""
-        self._values[step].add(output, frames)
+    def add(self, step: str, output: Output) -> None:
+        """Append a step's values. Raises OSError."""
+        self._values[step].add(output)
 
     def close(self, chain: Chain, health: Health, truth: Mapping[str, np.ndarray], state: str) -> None:
         """Write what waits, the final snapshots, truth and health, and say how the run ended. Raises OSError."""

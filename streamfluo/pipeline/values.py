@@ -30,11 +30,12 @@ class ValuesWriter:
         self._nbytes = 0
         self._since = time.monotonic()
 
-    def add(self, output: Output, frames: int) -> None:
-        """Take the values for `frames` frames from `output.index` on. Raises OSError when the disk refuses them."""
+    def add(self, output: Output) -> None:
+        """Take the values from frame `output.index` on. Raises OSError when the disk refuses them."""
         if not output.values:
             return
         arrays = flatten(output.values)
+        frames = next((len(a) for name, a in arrays.items() if name != "ids" and "/" not in name), 0)
         if self._waiting and not self._continues(output.index, arrays):
             self.flush()
         if not self._waiting:
@@ -65,7 +66,8 @@ class ValuesWriter:
     def _continues(self, index: int, arrays: Mapping[str, np.ndarray]) -> bool:
         last, frames, before = self._waiting[-1]
         same_ids = "ids" not in arrays or np.array_equal(arrays["ids"], before.get("ids", ()))
-        return index == last + frames and arrays.keys() == before.keys() and same_ids
+        consecutive = index == last + frames or frames == 0  # rows of a table name their frames themselves
+        return consecutive and arrays.keys() == before.keys() and same_ids
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -1,0 +1,11 @@
+"""Simulators: frames whose truth is known, as a source like any other.
+
+What lives here: `source.py` (the URI and the source), one file per simulator beside it (`calcium.py`), and what they
+share: `camera.py` (photons to grey values), `timeline.py` (time courses with a memory), `tissue.py` (what lies still).
+It may import core, numpy and scipy.
+
+To add a simulator: one file with a parameter struct derived from `camera.CameraParams` and a class with `Params`,
+`version`, `spec`, `render(start, stop)` and `truth(frames)` (`source.Simulator` says what each means), and one line in
+`source.SIMULATORS`. Frame i must depend on the parameters and i alone, to the bit: take its random numbers from
+`camera.generator(seed, stream, i)`. Raise `version` whenever the pixels of a given set of parameters change.
+"""

@@ -1,0 +1,215 @@
+"""Calcium imaging of neurons in moving, bleaching tissue, with its truth.
+
+Expected photons of frame t at pixel p of the tissue, before it moves:
+
+    photons(p, t) = B(t) · [ background(p) + neuropil_map(p) · N(t) + Σ_k A_k(p) · C_k(t) ]
+
+- Spikes: counts S_k(t) ~ Poisson(rate_k / frame rate); the rates vary between cells (log-normal, sd 0.5, mean
+  `spike_rate_hz`).
+- Calcium: C_k(t) = g C_k(t-1) + a_k S_k(t) with g = exp(-1 / (decay_s · frame rate)): AR(1), Vogelstein et al. 2010,
+  J. Neurophysiol. 104:3691. With rise_s > 0 a second pole r = exp(-1 / (rise_s · frame rate)) makes it AR(2),
+  C(t) = (g + r) C(t-1) - g r C(t-2) + b a_k S(t), Pnevmatikakis et al. 2016, Neuron 89:285, where b scales the
+  response to one spike to a peak of a_k. a_k [photons at footprint weight 1] = signal · photons, log-normal between
+  cells (sd 0.3).
+- Footprints A_k: ellipses with a dark nucleus, peak 1 (`tissue.draw_footprints`).
+- Background: uneven tissue with a fine grain, and each cell at rest (`rest` · tissue); its mean is `photons`.
+- Neuropil: N(t) = exp(n(t) - s²/2) - 1 with s = `neuropil`, so its mean is 0 and tissue never turns negative; n is a
+  smooth random course of standard deviation s and time constant 1 s; the map is tissue times a smooth weight in 0 … 1.
+- Bleaching: B(t) = 1 - bleach_fraction · (1 - exp(-t / bleach_s)).
+- Motion: (dy, dx) = motion_px · u(t) with u two smooth random courses of standard deviation 1, time constant 0.3 s,
+  clipped at ± 3, from 0 at frame 0. frame(y + dy, x + dx) = photons(y, x).
+- Smooth random courses: an Ornstein-Uhlenbeck process filtered once more by its own time constant (a double pole).
+- Camera: `camera.expose`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from msgspec import Meta
+from scipy.signal import lfilter
+
+from .camera import CameraParams, camera_spec, expose, generator
+from .timeline import CHUNK_FRAMES, Timeline
+from .tissue import draw_footprints, draw_tissue, scatter_neurons, view_field
+
+_TISSUE, _SPIKES, _COURSES, _NOISE = range(4)
+_PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 at 4 px
+_MOTION_S, _NEUROPIL_S = 0.3, 1.0
+_MOTION_LIMIT = 3.0
+_INTERPOLATION_PX = 2
+
+
+class CalciumParams(CameraParams, frozen=True, kw_only=True):
+    """Parameters of `sim:calcium`. Raises ValueError if rise_s does not stay below decay_s."""
+
+    neurons: Annotated[int, Meta(ge=0, le=50_000, description="how many; none: one per 40 neuron_sigma_px²")] | None = (
+        None
+    )
+    neuron_sigma_px: Annotated[float, Meta(ge=0.5, le=100, description="size of a neuron [px]")] = 4.0
+    spike_rate_hz: Annotated[float, Meta(ge=0, le=1e3, description="mean spikes per neuron and second [Hz]")] = 0.3
+    decay_s: Annotated[float, Meta(gt=0, le=1e3, description="calcium decay time constant [s]")] = 0.4
+    rise_s: Annotated[float, Meta(ge=0, le=1e3, description="calcium rise time constant; 0: at once [s]")] = 0.0
+    signal: Annotated[float, Meta(ge=0, le=1e3, description="peak of one spike relative to photons")] = 0.5
+    rest: Annotated[float, Meta(ge=0, le=1e3, description="a neuron at rest relative to the tissue")] = 0.6
+    neuropil: Annotated[float, Meta(ge=0, le=1, description="relative sd of the slow neuropil signal")] = 0.1
+    motion_px: Annotated[float, Meta(ge=0, le=50, description="rms of the tissue's motion along each axis [px]")] = 1.0
+    bleach_fraction: Annotated[float, Meta(ge=0, le=1, description="part of the light lost in the end")] = 0.1
+    bleach_s: Annotated[float, Meta(gt=0, le=1e6, description="bleaching time constant [s]")] = 120.0
+
+    def __post_init__(self) -> None:
+        if self.rise_s >= self.decay_s:
+            raise ValueError(f"rise_s must be shorter than decay_s, found {self.rise_s} and {self.decay_s}")
+
+
+class Activity(NamedTuple):
+    """One chunk of time courses: spikes (t, K), calcium (t, K) in photons, shift_px (t, 2), neuropil (t,)."""
+
+    spikes: np.ndarray
+    calcium: np.ndarray
+    shift_px: np.ndarray
+    neuropil: np.ndarray
+
+
+class CalciumSimulator:
+    """Neurons flickering in moving tissue; see the module for the equations."""
+
+    Params = CalciumParams
+    version = 1
+
+    def __init__(self, params: CalciumParams) -> None:
+        self.params = params
+        self.spec = camera_spec(params)
+        self._pad = int(np.ceil(_MOTION_LIMIT * params.motion_px)) + _INTERPOLATION_PX
+        self._field = (params.shape[0] + 2 * self._pad, params.shape[1] + 2 * self._pad)
+        self._draw_scene()
+        frames_per_s = params.frame_rate_hz
+        self._g = float(np.exp(-1 / (params.decay_s * frames_per_s)))
+        self._r = float(np.exp(-1 / (params.rise_s * frames_per_s))) if params.rise_s else 0.0
+        self._timeline = self._new_timeline()
+
+    def _draw_scene(self) -> None:
+        p, sigma = self.params, self.params.neuron_sigma_px
+        rng = generator(p.seed, _TISSUE)
+        count = p.neurons
+        if count is None:
+            count = max(1, round(p.shape[0] * p.shape[1] / (_PX_PER_NEURON * sigma**2)))
+        self._position_px = scatter_neurons(count, p.shape, 2 * sigma, rng)
+        self._footprints = draw_footprints(self._position_px, p.shape, self._pad, sigma, rng)
+        self._rate_hz = p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, count)
+        self._amplitude = p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, count)
+        rest = p.rest * rng.lognormal(-(0.4**2) / 2, 0.4, count)
+        brightness, weight = draw_tissue(self._field, sigma, rng)
+        brightness += self._footprints.dot(rest.astype(np.float32)).reshape(self._field)
+        brightness *= np.float32(p.photons / self._inside(brightness).mean(dtype=float))
+        self._background, self._neuropil_map = brightness, brightness * weight
+
+    def _inside(self, field: np.ndarray) -> np.ndarray:
+        """The part of a padded field that an unshifted frame shows."""
+        return field[self._pad : -self._pad, self._pad : -self._pad]
+
+    def render(self, start: int, stop: int) -> np.ndarray:
+        """Return the frames with start ≤ index < stop, (n, y, x) uint16; each depends on its index alone."""
+        frames = np.empty((stop - start, *self.params.shape), np.uint16)
+        for i in range(start, stop):
+            frames[i - start] = expose(self._photons(i), self.params, generator(self.params.seed, _NOISE, i))
+        return frames
+
+    def _photons(self, index: int) -> np.ndarray:
+        """Expected photons (y, x) float32 of one frame."""
+        activity, t = self._timeline.chunk(index // CHUNK_FRAMES), index % CHUNK_FRAMES
+        field = self._footprints.dot(activity.calcium[t]).reshape(self._field)
+        field += self._background
+        if self.params.neuropil:
+            field += self._neuropil_map * np.float32(activity.neuropil[t])
+        field *= np.float32(self._bleaching(index))
+        frame = view_field(field, self.params.shape, self._pad, activity.shift_px[t])
+        return np.maximum(frame, 0)  # cubic interpolation may undershoot beside a steep edge
+
+    def _bleaching(self, index: Any) -> Any:
+        p = self.params
+        return 1 + p.bleach_fraction * np.expm1(-index / (p.frame_rate_hz * p.bleach_s))
+
+    def _new_timeline(self) -> Timeline[Activity]:
+        count = len(self._position_px)
+        return Timeline(self._advance, (np.zeros((count, 2)), np.zeros((2, 2)), np.zeros((1, 2))))
+
+    def _advance(self, k: int, state: tuple[np.ndarray, ...]) -> tuple[Activity, tuple[np.ndarray, ...]]:
+        p, (calcium_state, motion_state, neuropil_state) = self.params, state
+        rates = self._rate_hz[:, None] / p.frame_rate_hz
+        spikes = generator(p.seed, _SPIKES, k).poisson(rates, (len(rates), CHUNK_FRAMES))
+        poles = [1, -(self._g + self._r), self._g * self._r]
+        drive = spikes * (self._amplitude[:, None] * _unit_peak(self._g, self._r))
+        calcium, calcium_state = _filter([1.0], poles, drive, calcium_state)
+        white = generator(p.seed, _COURSES, k).standard_normal((3, CHUNK_FRAMES))
+        motion, motion_state = _smooth_course(white[:2], _MOTION_S * p.frame_rate_hz, motion_state)
+        course, neuropil_state = _smooth_course(white[2:], _NEUROPIL_S * p.frame_rate_hz, neuropil_state)
+        activity = Activity(
+            spikes=np.ascontiguousarray(spikes.T, np.uint16),
+            calcium=np.ascontiguousarray(calcium.T, np.float32),
+            shift_px=p.motion_px * np.clip(motion.T, -_MOTION_LIMIT, _MOTION_LIMIT),
+            neuropil=np.expm1(p.neuropil * course[0] - p.neuropil**2 / 2),
+        )
+        return activity, (calcium_state, motion_state, neuropil_state)
+
+    def truth(self, frames: int) -> Mapping[str, np.ndarray]:
+        """Return what the first `frames` frames were made of, by name; T frames, K neurons.
+
+        `A_data`, `A_indices`, `A_indptr`, `A_shape`: the footprints as a scipy csc matrix (y·x in C order, K) on the
+        unshifted field · `position_px` (K, 2) · `C` (K, T) calcium above rest in photons at footprint weight 1, before
+        bleaching · `spikes` (K, T) counts · `amplitude` (K,) photons of one spike · `g`, `g_rise` (K,) poles of the AR
+        model per frame, g_rise 0 for AR(1) · `shift_px` (T, 2) how far the tissue moved, (dy, dx) · `background`
+        (y, x) photons at rest · `neuropil_map` (y, x) photons and `neuropil` (T,) · `bleaching` (T,) light left ·
+        `photons`, `read_noise_e`, `gain_e_per_adu`, `offset_adu`, `seed`.
+        """
+        count, p = len(self._position_px), self.params
+        truth = {
+            "C": np.empty((count, frames), np.float32),
+            "spikes": np.empty((count, frames), np.uint16),
+            "shift_px": np.empty((frames, 2)),
+            "neuropil": np.empty(frames),
+        }
+        for k, chunk in enumerate(self._new_timeline().chunks(frames)):
+            here = slice(k * CHUNK_FRAMES, min((k + 1) * CHUNK_FRAMES, frames))
+            n = here.stop - here.start
+            truth["C"][:, here], truth["spikes"][:, here] = chunk.calcium[:n].T, chunk.spikes[:n].T
+            truth["shift_px"][here], truth["neuropil"][here] = chunk.shift_px[:n], chunk.neuropil[:n]
+        pixels = np.arange(self._background.size).reshape(self._field)
+        a = self._footprints.tocsr()[self._inside(pixels).ravel()].tocsc()
+        truth |= {"A_data": a.data, "A_indices": a.indices, "A_indptr": a.indptr, "A_shape": np.array(a.shape)}
+        truth |= {
+            "position_px": self._position_px.copy(),
+            "amplitude": self._amplitude.copy(),
+            "g": np.full(count, self._g),
+            "g_rise": np.full(count, self._r),
+            "background": self._inside(self._background).copy(),
+            "neuropil_map": self._inside(self._neuropil_map).copy(),
+            "bleaching": self._bleaching(np.arange(frames)),
+        }
+        names = ("photons", "read_noise_e", "gain_e_per_adu", "offset_adu", "seed")
+        return truth | {name: np.array(getattr(p, name)) for name in names}
+
+
+def _unit_peak(g: float, r: float) -> float:
+    """1 over the largest value of an AR(2) response (g^(t+1) - r^(t+1)) / (g - r), t = 0, 1, …; 1 for r = 0."""
+    if r == 0:
+        return 1.0
+    peak = np.log(np.log(r) / np.log(g)) / np.log(g / r)  # where its derivative vanishes, as a real number t + 1
+    steps = np.array([np.floor(peak), np.ceil(peak)]).clip(1)
+    return float(1 / ((g**steps - r**steps) / (g - r)).max())
+
+
+def _smooth_course(white: np.ndarray, tau_frames: float, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """White noise (n, t) through a double pole with this time constant, scaled to standard deviation 1."""
+    pole = np.exp(-1 / tau_frames)
+    scale = np.sqrt((1 - pole**2) ** 3 / (1 + pole**2))
+    return _filter([scale], [1, -2 * pole, pole**2], white, state)
+
+
+def _filter(b: list[float], a: list[float], x: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not x.size:
+        return np.zeros(x.shape), state
+    y, after = lfilter(b, a, x, axis=1, zi=state)
+    return y, after

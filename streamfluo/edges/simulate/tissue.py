@@ -1,0 +1,96 @@
+"""What lies still: where neurons are, what they look like, the tissue around them, and the field under the lens."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage, sparse
+
+_CANDIDATES = 5  # darts per neuron: more make the spacing more even and overlaps rarer
+_REACH_SIGMA = 2.5
+
+
+def scatter_neurons(count: int, shape: tuple[int, int], margin_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` positions (K, 2) as (y, x) in pixels, apart from each other but free to overlap a little.
+
+    Each is the one of 5 random candidates that is farthest from those before it (Mitchell 1991, SIGGRAPH: best
+    candidate). All keep `margin_px` from the border, at most a quarter of the side.
+    """
+    sides = np.array(shape, float)
+    margin = np.minimum(margin_px, sides / 4)
+    positions = np.empty((count, 2))
+    for k in range(count):
+        candidates = margin + rng.random((_CANDIDATES, 2)) * (sides - 1 - 2 * margin)
+        distances = ((candidates[:, None] - positions[None, :k]) ** 2).sum(2)
+        positions[k] = candidates[np.argmax(distances.min(1, initial=np.inf))]
+    return positions
+
+
+def draw_footprints(
+    positions_px: np.ndarray, shape: tuple[int, int], pad_px: int, sigma_px: float, rng: np.random.Generator
+) -> sparse.csc_array:
+    """Return the neurons' images as columns (pixels of the padded field, K) float32, each with its peak at 1.
+
+    A neuron is an ellipse (axes ± 15 %, any angle) with a flat-topped rim and a darker nucleus:
+    (exp(-r⁴/8) - depth · exp(-2.5 r²)) over r ≤ 2.5, r in units of `sigma_px`, with 0.3 ≤ depth ≤ 0.8.
+    """
+    height, width = (side + 2 * pad_px for side in shape)
+    reach = int(np.ceil(1.15 * _REACH_SIGMA * sigma_px))
+    values, indices, counts = [], [], [0]
+    for centre in positions_px + pad_px:
+        angle, stretch, depth = rng.uniform((0, 0.85, 0.3), (np.pi, 1.15, 0.8))
+        top, left = np.maximum(np.rint(centre).astype(int) - reach, 0)
+        y, x = np.ogrid[top : min(top + 2 * reach + 1, height), left : min(left + 2 * reach + 1, width)]
+        u = np.cos(angle) * (y - centre[0]) + np.sin(angle) * (x - centre[1])
+        v = np.cos(angle) * (x - centre[1]) - np.sin(angle) * (y - centre[0])
+        r2 = ((u / stretch) ** 2 + (v * stretch) ** 2) / sigma_px**2
+        image = np.exp(-(r2**2) / 8) - depth * np.exp(-2.5 * r2)
+        image = np.where((r2 <= _REACH_SIGMA**2) & (image > 0.01), image, 0)
+        seen = image * ((y >= pad_px) & (y < height - pad_px) & (x >= pad_px) & (x < width - pad_px))
+        image = (image / seen.max()).astype(np.float32)
+        flat = np.broadcast_to(y * width + x, image.shape)[image > 0]
+        values.append(image[image > 0])
+        indices.append(flat)
+        counts.append(len(flat))
+    empty = np.empty(0)
+    data = np.concatenate([empty.astype(np.float32), *values])
+    rows = np.concatenate([empty.astype(np.int32), *indices]).astype(np.int32)
+    return sparse.csc_array((data, rows, np.cumsum(counts).astype(np.int32)), (height * width, len(positions_px)))
+
+
+def draw_tissue(shape: tuple[int, int], sigma_px: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return (brightness, neuropil weight), both (y, x) float32: uneven light with a fine grain, and a map in 0 … 1."""
+    broad, grain, neuropil = (_smooth_field(shape, n * sigma_px, rng) for n in (10, 0.6, 8))
+    brightness = np.maximum(1 + 0.2 * broad + 0.1 * grain, 0.3)
+    weight = 1 / (1 + np.exp(-1.5 * neuropil))
+    return brightness.astype(np.float32), weight.astype(np.float32)
+
+
+def _smooth_field(shape: tuple[int, int], length_px: float, rng: np.random.Generator) -> np.ndarray:
+    """White noise through a Gaussian of this length, scaled to mean 0 and standard deviation 1."""
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), length_px, mode="wrap")
+    field -= field.mean()
+    return np.asarray(field / field.std())
+
+
+def view_field(field: np.ndarray, shape: tuple[int, int], pad_px: int, shift_px: np.ndarray) -> np.ndarray:
+    """Return the frame (y, x) that shows the padded `field` after it moved by `shift_px` (dy, dx).
+
+    frame(y + dy, x + dx) = field(y + pad, x + pad), read between pixels by cubic convolution (Keys 1981, IEEE Trans.
+    ASSP 29:1153, a = -1/2), along each axis in turn. Needs |shift| ≤ pad - 2 unless the shift is whole.
+    """
+    rows = _read_between(field, pad_px - float(shift_px[0]), shape[0])
+    return np.ascontiguousarray(_read_between(rows.T, pad_px - float(shift_px[1]), shape[1]).T)
+
+
+def _read_between(field: np.ndarray, start: float, count: int) -> np.ndarray:
+    first = int(np.floor(start))
+    t = start - first
+    if t == 0:
+        return field[first : first + count]
+    weights = np.array(
+        [t * (-1 + t * (2 - t)), 2 + t * t * (3 * t - 5), t * (1 + t * (4 - 3 * t)), t * t * (t - 1)], np.float32
+    )
+    out = field[first - 1 : first - 1 + count] * (weights[0] / 2)
+    for tap in range(1, 4):
+        out += field[first - 1 + tap : first - 1 + tap + count] * (weights[tap] / 2)
+    return out

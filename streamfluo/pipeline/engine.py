@@ -1,0 +1,231 @@
+"""The engine: one source, one chain, one session, a few threads with one job each.
+
+    ingest    source → ring
+    journal   ring → disk, acknowledged once written
+    chain     ring → steps, by plain calls
+    values    what the steps gave → disk
+
+A run ends with its series, with `stop` (Ctrl-C, SIGTERM) or with an error; each time what has arrived is written.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..core.block import Block
+from ..core.errors import StreamfluoError
+from ..core.operator import Output
+from ..edges.source import Gap, Source
+from .chain import Chain
+from .config import Config
+from .health import Edge, Health
+from .queue import ByteQueue
+from .ring import Ring
+from .session import open_session
+from .session_writer import SessionWriter
+from .values import flatten
+
+RING_BYTES = 512 << 20
+RING_BYTES_FILE = 64 << 20  # a file waits; reading far ahead only fills memory
+VALUES_BYTES = 64 << 20
+
+
+class Engine:
+    """Runs `source` through the config's chain into the session `out` (None: nothing is written).
+
+    `resume` goes on with the session there: the journal is run through the chain again, then the source from the
+    frame after. Building it compiles every kernel. Raises ConfigError or SessionError.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: Config,
+        out: Path | None,
+        *,
+        resume: bool = False,
+        truth: Mapping[str, np.ndarray] | None = None,
+        ring_bytes: int | None = None,
+    ) -> None:
+        spec = source.spec
+        if spec.interval_s is None and config.source.interval_s is not None:
+            spec = source.spec = spec.with_(interval_s=config.source.interval_s)
+        self.source = source
+        self.chain = Chain(config, spec)
+        self.session = SessionWriter(out, source, self.chain, config, resume) if out else None
+        self.error: str | None = None
+        self._truth = truth
+        journal = self.session is not None and self.session.journal is not None
+        readers = ["chain", *(["journal"] if journal else [])]
+        self._ring = Ring(spec, ring_bytes or (RING_BYTES_FILE if source.seekable else RING_BYTES), readers)
+        self._values: ByteQueue[tuple[str, Output]] = ByteQueue(VALUES_BYTES)
+        self._health = Health(edges={name: Edge() for name in ("ingest", *readers, "values")})
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._stopping = False
+        self._resumed_at = self.session.journal.next_index if resume and journal else 0  # type: ignore[union-attr]
+        self._written = self._resumed_at  # every frame before this index is where it shall stay
+        jobs = {"ingest": self._ingest, "chain": self._run_chain, "values": self._write_values}
+        if journal:
+            jobs["journal"] = self._write_journal
+        self._threads = [threading.Thread(target=self._guard, args=j, name=j[0], daemon=True) for j in jobs.items()]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no more frames; what has arrived is still processed and written. Callable from a signal handler."""
+        self._stopping = True
+        self.source.interrupt()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of the run and close the session. Returns False if it still goes on after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                return False
+        self._close()
+        return True
+
+    @property
+    def state(self) -> str:
+        """running, finished, aborted or failed: why."""
+        if self.error:
+            return f"failed: {self.error}"
+        if any(thread.is_alive() for thread in self._threads):
+            return "running"
+        return "aborted" if self._stopping else self.source.ended
+
+    def health(self) -> Health:
+        """Return the counters as they stand."""
+        health = self._health
+        health.edges["ingest"].backlog = self._ring.backlog
+        health.edges["ingest"].peak_backlog = self._ring.peak_backlog
+        health.edges["values"].backlog = self._values.backlog
+        health.edges["values"].peak_backlog = self._values.peak_backlog
+        health.elapsed_s = ((self._ended or time.monotonic()) - self._began) if self._began else 0.0
+        health.steps_ms = {s.id: s.times.summary_ms() for s in self.chain.steps}
+        health.muted = {s.id: s.muted for s in self.chain.steps if s.muted}
+        return health
+
+    def _guard(self, job: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError as error:
+            self._fail(f"{job}: {error.strerror or error}; everything written before is readable")
+        except StreamfluoError as error:
+            self._fail(str(error))
+        except Exception as error:
+            self._fail(f"{job}: {type(error).__name__}: {error}")
+        finally:
+            if job in ("chain", "journal"):
+                self._ring.drop_reader(job)
+            if job == "chain":
+                self._ended = time.monotonic()
+                self._values.close()
+
+    def _fail(self, error: str) -> None:
+        self.error = self.error or error
+        self.source.interrupt()
+        self._ring.close()
+
+    def _ingest(self) -> None:
+        edge = self._health.edges["ingest"]
+        try:
+            for item in self._items():
+                if self._began is None:
+                    self._began = time.monotonic()
+                if not self._ring.put(item) or self._stopping:
+                    return
+                if isinstance(item, Gap):
+                    self._count_gap(item)
+                else:
+                    _count(edge, item)
+                self.source.acknowledge(self._written)
+        finally:
+            self._ring.close()
+
+    def _items(self) -> Iterator[Block | Gap]:
+        """What the source gives; of a resumed session first what its journal holds."""
+        if self._resumed_at:
+            session = open_session(self.session.folder)  # type: ignore[union-attr]
+            gaps = [gap for gap in session.gaps if gap.first < self._resumed_at]
+            for gap in gaps:
+                self._count_gap(gap)
+            yield from session.journal.blocks()
+            seq = session.frames + sum(gap.count for gap in gaps if gap.reason != "camera")
+            self.source.resume(self._resumed_at, seq)
+        yield from self.source.blocks()
+
+    def _count_gap(self, gap: Gap) -> None:
+        if gap.reason == "camera":
+            self._health.lost_camera += gap.count
+        else:
+            self._health.lost_transport += gap.count
+
+    def _write_journal(self) -> None:
+        assert self.session is not None
+        edge = self._health.edges["journal"]
+        while items := self._ring.take_all("journal"):
+            for item in items:
+                if isinstance(item, Gap):
+                    self.session.gap(item)
+                elif item.index >= self._resumed_at:
+                    self.session.record(item)
+                    _count(edge, item)
+                    self._written = item.stop
+
+    def _run_chain(self) -> None:
+        edge = self._health.edges["chain"]
+        journal = "journal" in self._health.edges
+        while (item := self._ring.take("chain")) is not None:
+            if isinstance(item, Gap):
+                self.chain.gap(item.first, item.count)
+                if self.session is not None and not journal:
+                    self.session.gap(item)
+                continue
+            self._hand_on(self.chain.push(item))
+            self._health.frames += len(item)
+            _count(edge, item)
+            if not journal:
+                self._written = item.stop
+        self._hand_on(self.chain.finish())
+
+    def _hand_on(self, outputs: list[tuple[str, Output]]) -> None:
+        for step, output in outputs:
+            if output.values:
+                size = sum(a.nbytes for a in flatten(output.values).values())
+                self._values.put((step, output), size)
+        while self.chain.events and self.session is not None:
+            self.session.event(self.chain.events.pop(0))
+
+    def _write_values(self) -> None:
+        edge = self._health.edges["values"]
+        while (item := self._values.get()) is not None:
+            if self.session is not None:
+                self.session.add(*item)
+            edge.blocks += 1
+
+    def _close(self) -> None:
+        if self.session is not None:
+            truth = self._truth if self._truth is not None else self.source.truth
+            try:
+                self.session.close(self.chain, self.health(), truth, self.state)
+            except OSError as error:
+                self.error = self.error or f"session: {error.strerror or error}"
+        if self.error is None:
+            self.source.finished()
+
+
+def _count(edge: Edge, block: Block) -> None:
+    edge.frames += len(block)
+    edge.bytes += block.pixels.nbytes
+    edge.blocks += 1
