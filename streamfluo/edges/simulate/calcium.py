@@ -17,7 +17,7 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
   smooth random course of standard deviation s and time constant 1 s; the map is tissue times a smooth weight in 0 … 1.
 - Bleaching: B(t) = 1 - bleach_fraction · (1 - exp(-t / bleach_s)).
 - Motion: (dy, dx) = motion_px · u(t) with u two smooth random courses of standard deviation 1, time constant 0.3 s,
-  clipped at ± 3, from 0 at frame 0. frame(y + dy, x + dx) = photons(y, x).
+  clipped at ± 3, near 0 at first. frame(y + dy, x + dx) = photons(y, x).
 - Smooth random courses: an Ornstein-Uhlenbeck process filtered once more by its own time constant (a double pole).
 - Camera: `camera.expose`.
 """
@@ -25,14 +25,13 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from msgspec import Meta
-from scipy.signal import lfilter
 
 from .camera import CameraParams, camera_spec, expose, generator
-from .timeline import CHUNK_FRAMES, Timeline
+from .timeline import CHUNK_FRAMES, Timeline, run_filter, smooth_course, unit_peak
 from .tissue import draw_footprints, draw_tissue, scatter_neurons, view_field
 
 _TISSUE, _SPIKES, _COURSES, _NOISE = range(4)
@@ -76,8 +75,8 @@ class Activity(NamedTuple):
 class CalciumSimulator:
     """Neurons flickering in moving tissue; see the module for the equations."""
 
-    Params = CalciumParams
-    version = 1
+    Params: ClassVar[type[CameraParams]] = CalciumParams
+    version: ClassVar[int] = 1
 
     def __init__(self, params: CalciumParams) -> None:
         self.params = params
@@ -126,7 +125,8 @@ class CalciumSimulator:
             field += self._neuropil_map * np.float32(activity.neuropil[t])
         field *= np.float32(self._bleaching(index))
         frame = view_field(field, self.params.shape, self._pad, activity.shift_px[t])
-        return np.maximum(frame, 0)  # cubic interpolation may undershoot beside a steep edge
+        np.maximum(frame, 0, out=frame)  # cubic interpolation may undershoot beside a steep edge
+        return frame
 
     def _bleaching(self, index: Any) -> Any:
         p = self.params
@@ -141,11 +141,11 @@ class CalciumSimulator:
         rates = self._rate_hz[:, None] / p.frame_rate_hz
         spikes = generator(p.seed, _SPIKES, k).poisson(rates, (len(rates), CHUNK_FRAMES))
         poles = [1, -(self._g + self._r), self._g * self._r]
-        drive = spikes * (self._amplitude[:, None] * _unit_peak(self._g, self._r))
-        calcium, calcium_state = _filter([1.0], poles, drive, calcium_state)
+        drive = spikes * (self._amplitude[:, None] * unit_peak(self._g, self._r))
+        calcium, calcium_state = run_filter([1.0], poles, drive, calcium_state)
         white = generator(p.seed, _COURSES, k).standard_normal((3, CHUNK_FRAMES))
-        motion, motion_state = _smooth_course(white[:2], _MOTION_S * p.frame_rate_hz, motion_state)
-        course, neuropil_state = _smooth_course(white[2:], _NEUROPIL_S * p.frame_rate_hz, neuropil_state)
+        motion, motion_state = smooth_course(white[:2], _MOTION_S * p.frame_rate_hz, motion_state)
+        course, neuropil_state = smooth_course(white[2:], _NEUROPIL_S * p.frame_rate_hz, neuropil_state)
         activity = Activity(
             spikes=np.ascontiguousarray(spikes.T, np.uint16),
             calcium=np.ascontiguousarray(calcium.T, np.float32),
@@ -165,7 +165,7 @@ class CalciumSimulator:
         `photons`, `read_noise_e`, `gain_e_per_adu`, `offset_adu`, `seed`.
         """
         count, p = len(self._position_px), self.params
-        truth = {
+        truth: dict[str, np.ndarray] = {
             "C": np.empty((count, frames), np.float32),
             "spikes": np.empty((count, frames), np.uint16),
             "shift_px": np.empty((frames, 2)),
@@ -190,26 +190,3 @@ class CalciumSimulator:
         }
         names = ("photons", "read_noise_e", "gain_e_per_adu", "offset_adu", "seed")
         return truth | {name: np.array(getattr(p, name)) for name in names}
-
-
-def _unit_peak(g: float, r: float) -> float:
-    """1 over the largest value of an AR(2) response (g^(t+1) - r^(t+1)) / (g - r), t = 0, 1, …; 1 for r = 0."""
-    if r == 0:
-        return 1.0
-    peak = np.log(np.log(r) / np.log(g)) / np.log(g / r)  # where its derivative vanishes, as a real number t + 1
-    steps = np.array([np.floor(peak), np.ceil(peak)]).clip(1)
-    return float(1 / ((g**steps - r**steps) / (g - r)).max())
-
-
-def _smooth_course(white: np.ndarray, tau_frames: float, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """White noise (n, t) through a double pole with this time constant, scaled to standard deviation 1."""
-    pole = np.exp(-1 / tau_frames)
-    scale = np.sqrt((1 - pole**2) ** 3 / (1 + pole**2))
-    return _filter([scale], [1, -2 * pole, pole**2], white, state)
-
-
-def _filter(b: list[float], a: list[float], x: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if not x.size:
-        return np.zeros(x.shape), state
-    y, after = lfilter(b, a, x, axis=1, zi=state)
-    return y, after

@@ -63,7 +63,8 @@ def expose(photons: np.ndarray, params: CameraParams, rng: np.random.Generator) 
     electrons *= np.float32(1 / params.gain_e_per_adu)
     electrons += np.float32(params.offset_adu + 0.5)  # the conversion below cuts off, so half a step rounds
     np.clip(electrons, 0, 2**params.bits - 1, out=electrons)
-    return electrons.astype(np.uint16)
+    frame: np.ndarray = electrons.astype(np.uint16)
+    return frame
 
 
 def poisson_counts(mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -81,7 +82,7 @@ def poisson_counts(mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     nearest = np.rint(quantile)
     # 1.3: the paper's bound is for the limit of large means. The last term is float32 rounding.
     bound = 1.3 * (1 / 40 + squared * (1 / 80 + squared / 160)) / safe + 5e-7 * safe
-    counts = np.floor(quantile)
+    counts: np.ndarray = np.floor(quantile)
     near = np.flatnonzero(np.abs(quantile - nearest) < bound)
     whole = np.maximum(nearest.ravel()[near].astype(float), 0)
     below = gammaincc(whole, safe.ravel()[near].astype(float))  # P(count < whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
 
@@ -22,7 +22,7 @@ from .camera import CameraParams
 class Simulator(Protocol):
     """What each simulator offers; `version` goes up when the same parameters make other pixels."""
 
-    Params: ClassVar[type[Any]]
+    Params: ClassVar[type[CameraParams]]
     version: ClassVar[int]
     spec: Spec
 
@@ -50,7 +50,7 @@ class SimulatedSource(Source):
         name, query = _split(uri)
         where = f"sim:{name}"
         kind = SIMULATORS[name]
-        params: CameraParams = build_params(kind.Params, _read_query(query, kind.Params, where), where)
+        params = build_params(kind.Params, _read_query(query, kind.Params, where), where)
         self._simulator = kind(params)
         self._frames = params.frames
         self._position = 0
@@ -105,29 +105,38 @@ def _read_query(query: str, struct: type[Any], where: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, text in pairs:
         if key in values:
-            raise SourceError(f"{where}: parameter {key!r} is given twice, {values[key]!r} and {text!r}")
+            raise SourceError(f"{where}: parameter {key!r} is given twice, {dict(pairs)[key]!r} the last time")
         values[key] = _read_value(text, hints.get(key))
     return values
 
 
 def _read_value(text: str, hint: Any) -> Any:
     """The value a URI's text stands for; text that does not fit stays text, for the located error that follows."""
-    kind = msgspec.inspect.type_info(hint) if hint is not None else None
-    if isinstance(kind, msgspec.inspect.Metadata):
-        kind = kind.type
-    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
-    try:
-        if text == "none" and any(isinstance(k, msgspec.inspect.NoneType) for k in kinds):
-            return None
-        if any(isinstance(k, msgspec.inspect.TupleType) for k in kinds):
-            return [int(part) for part in text.split("x")]
-        if any(isinstance(k, msgspec.inspect.IntType) for k in kinds):
-            return int(text)
-        if any(isinstance(k, msgspec.inspect.FloatType) for k in kinds):
-            return float(text)
-    except ValueError:
-        pass
+    kinds = _plain_types(msgspec.inspect.type_info(hint)) if hint is not None else set()
+    if text == "none" and msgspec.inspect.NoneType in kinds:
+        return None
+    for kind, read in _READERS:
+        if kind in kinds:
+            try:
+                return read(text)
+            except ValueError:
+                return text
     return text
+
+
+_READERS: tuple[tuple[type[msgspec.inspect.Type], Callable[[str], Any]], ...] = (
+    (msgspec.inspect.TupleType, lambda text: [int(part) for part in text.split("x")]),
+    (msgspec.inspect.IntType, int),
+    (msgspec.inspect.FloatType, float),
+)
+
+
+def _plain_types(info: msgspec.inspect.Type) -> set[type[msgspec.inspect.Type]]:
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _plain_types(info.type)
+    if isinstance(info, msgspec.inspect.UnionType):
+        return {kind for part in info.types for kind in _plain_types(part)}
+    return {type(info)}
 
 
 def _write_uri(name: str, params: CameraParams) -> str:

@@ -90,7 +90,7 @@ def _read_between(field: np.ndarray, start: float, count: int) -> np.ndarray:
     weights = np.array(
         [t * (-1 + t * (2 - t)), 2 + t * t * (3 * t - 5), t * (1 + t * (4 - 3 * t)), t * t * (t - 1)], np.float32
     )
-    out = field[first - 1 : first - 1 + count] * (weights[0] / 2)
+    out: np.ndarray = field[first - 1 : first - 1 + count] * (weights[0] / 2)
     for tap in range(1, 4):
         out += field[first - 1 + tap : first - 1 + tap + count] * (weights[tap] / 2)
     return out

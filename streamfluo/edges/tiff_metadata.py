@@ -1,0 +1,122 @@
+"""What the metadata of a TIFF say about the stack: planes, frame interval, pixel size, start."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from ..core.errors import SourceError
+
+_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "µs": 1e-6, "min": 60.0}
+_MICRONS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "nm": 1e-3, "mm": 1e3}
+# Formats whose planes only tifffile can name; the others say it in one tag, at no cost for 100 000 pages.
+_LISTED_BY_TIFFFILE = ("lsm", "stk", "ndtiff", "mmstack", "fluoview", "scanimage")
+
+_IMAGEJ_AXES = {"time": "frames", "channel": "channels", "z": "slices"}
+_AXES = {"T": "time", "C": "channel", "Z": "z"}
+
+
+@dataclass
+class About:
+    """What the metadata say: planes by axis name, frame interval, pixel size, start.
+
+    `one_directory`: the format may describe all planes, one after the other in the file, by their first directory.
+    """
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    one_directory: bool = False
+    interval_s: float | None = None
+    pixel_um: float | None = None
+    t0_ns: int | None = None
+
+
+def several_planes(path: Path, sizes: dict[str, int]) -> SourceError:
+    found = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+    return SourceError(f"{path}: several planes: {found}; one plane stream is read, save the plane as its own file")
+
+
+def about_stack(tif: Any, page: Any, path: Path) -> About:
+    try:
+        if page.shaped_description is not None:
+            about = _about_shaped(json.loads(page.shaped_description), page)
+        elif tif.is_ome:
+            about = _about_ome(ElementTree.fromstring(tif.ome_metadata))
+        elif tif.is_imagej:
+            about = _about_imagej(tif.imagej_metadata, page)
+        elif any(getattr(tif, f"is_{kind}", False) for kind in _LISTED_BY_TIFFFILE):
+            sizes = zip(tif.series[0].dims, tif.series[0].shape, strict=True)
+            planes = {axis: size for axis, size in sizes if axis not in ("height", "width")}
+            about = About(planes, one_directory=tif.is_stk)
+        else:
+            about = About()
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, SyntaxError):
+        about = About()  # damaged metadata say nothing; the pages speak for themselves
+    about.sizes = {axis: size for axis, size in about.sizes.items() if size > 1}
+    if len(about.sizes) > 1:
+        raise several_planes(path, about.sizes | dict(zip(page.dims, page.shape, strict=True)))
+    return about
+
+
+def _about_shaped(meta: dict[str, Any], page: Any) -> About:
+    """Read what tifffile itself writes: {"shape": [t, y, x], "axes": "TYX"}."""
+    *planes, height, width = (int(size) for size in meta["shape"])
+    if (height, width) != page.shape:
+        return About()
+    axes = meta.get("axes") or [f"axis {number}" for number in range(len(planes))]
+    names = (_AXES.get(axis, axis) for axis in axes)
+    return About(dict(zip(names, planes, strict=False)), one_directory=True)
+
+
+def _about_ome(root: ElementTree.Element) -> About:
+    images = root.findall("{*}Image")
+    pixels = images[0].findall("{*}Pixels")[0].attrib
+    sizes = {"image": len(images)}
+    sizes |= {name: int(pixels[f"Size{axis}"]) for name, axis in (("time", "T"), ("channel", "C"), ("z", "Z"))}
+    x, y = (_scaled(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"), _MICRONS) for a in "XY")
+    interval_s = _scaled(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"), _SECONDS)
+    return About(sizes, False, interval_s, _square(x, y), _utc_ns(images[0].findtext("{*}AcquisitionDate")))
+
+
+def _about_imagej(meta: dict[str, Any], page: Any) -> About:
+    sizes = {name: int(meta.get(key, 1)) for name, key in _IMAGEJ_AXES.items()}
+    if math.prod(sizes.values()) == 1:
+        sizes = {"image": int(meta.get("images", 1))}
+    interval_s = _scaled(meta.get("finterval"), meta.get("tunit", "s"), _SECONDS)
+    fps = _scaled(meta.get("fps"), "s", _SECONDS)
+    if interval_s is None and fps is not None and "finterval" not in meta:
+        interval_s = 1 / fps
+    x, y = (_scaled(_pixel_side(page, f"{axis}Resolution"), meta.get("unit"), _MICRONS) for axis in "XY")
+    return About(sizes, True, interval_s, _square(x, y))
+
+
+def _pixel_side(page: Any, tag: str) -> float | None:
+    """Return the side of a pixel in the file's unit; the tag is pixels per unit as a fraction."""
+    pixels, units = page.tags[tag].value if tag in page.tags else (0, 1)
+    return units / pixels if pixels else None
+
+
+def _scaled(value: Any, unit: Any, units: dict[str, float]) -> float | None:
+    """Return `value` in our unit, None for no value, an unknown unit or what cannot be a length or a duration."""
+    factor = units.get(str(unit).strip().lower().replace("\\u00b5", "µ").replace("μ", "µ"))
+    if value is None or factor is None:
+        return None
+    scaled = float(value) * factor
+    return scaled if 0 < scaled < math.inf else None
+
+
+def _square(x: float | None, y: float | None) -> float | None:
+    """Return the side of a pixel, None where x and y differ: one number would be wrong for one of them."""
+    return x if x is None or y is None or math.isclose(x, y, rel_tol=0.01) else None
+
+
+def _utc_ns(text: str | None) -> int | None:
+    """Return UTC epoch nanoseconds, None where the time zone is not given: hours off is worse than the file's time."""
+    date = datetime.fromisoformat(text) if text else None
+    if date is None or date.tzinfo is None:
+        return None
+    return (date - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1) * 1000
