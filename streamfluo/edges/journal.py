@@ -129,7 +129,7 @@ class JournalReader:
         self.indices = np.array(sorted(self._where), np.int64)
 
     def read(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (index, t_ns, pixels (y, x)) of the frames with start ≤ index < stop. Raises SessionError if damaged."""
+        """Yield (index, t_ns, pixels (y, x)) for start ≤ index < stop. Raises SessionError for a damaged frame."""
         for index in self.indices[np.searchsorted(self.indices, [start])[0] :]:
             if index >= stop:
                 return

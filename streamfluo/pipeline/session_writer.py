@@ -42,7 +42,7 @@ _LIBRARIES = ("streamfluo", "numpy", "scipy", "numba", "pyzmq", "tifffile")
 class SessionWriter:
     """Writes one session. Raises SessionError if `folder` already holds one that is not to be resumed.
 
-    Thread use: `record` and `gap` belong to the journal thread, `add` to the values thread, the rest to one thread at a time.
+    `record` and `gap` belong to the journal thread, `add` to the values thread, the rest to one thread at a time.
     """
 
     def __init__(self, folder: Path, source: Source, chain: Chain, config: Config, resume: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The calcium simulator: the same frames whatever way they are asked for, and as bright, noisy and shifted as it says."""
+"""The calcium simulator: the same frames whatever way they come, and as bright, noisy and shifted as it says."""
 
 import numpy as np
 import pytest
@@ -146,7 +146,7 @@ def test_an_isolated_transient_decays_by_g_from_the_amplitude_of_a_spike():
 
 
 def test_with_a_rise_time_calcium_is_ar2_and_one_spike_peaks_at_the_amplitude():
-    t = open_source("sim:calcium?frames=3000&shape=64x64&rise_s=0.1&spike_rate_hz=0.02").truth
+    t = open_source("sim:calcium?frames=3000&shape=128x128&rise_s=0.1&spike_rate_hz=0.01").truth
     g, r, c = t["g"][0], t["g_rise"][0], t["C"].astype(float)
     drive = c[:, 2:] - (g + r) * c[:, 1:-1] + g * r * c[:, :-2]
     assert np.allclose(drive > 0.01, t["spikes"][:, 2:] > 0)
@@ -235,7 +235,7 @@ def test_the_movie_in_python_is_the_one_that_streams():
         ("sim:calcium?photons=inf", ConfigError, "sim:calcium: photons: "),
         ("sim:calcium?rise_s=2", ConfigError, "sim:calcium: rise_s must be shorter than decay_s, found 2.0 and 0.4"),
         ("sim:calcium?seed", SourceError, "sim:calcium: '?seed' is not parameter=value"),
-        ("sim:calcium?seed=1&seed=2", SourceError, "sim:calcium: parameter 'seed' is given twice, '1' and '2'"),
+        ("sim:calcium?seed=1&seed=2", SourceError, "sim:calcium: parameter 'seed' is given twice, '2' the last time"),
         ("sim:calzium?seed=1", SourceError, "no simulator 'calzium'; did you mean 'calcium'?"),
     ],
 )

@@ -40,13 +40,13 @@ _MOTION_S, _NEUROPIL_S = 0.3, 1.0
 _MOTION_LIMIT = 3.0
 _INTERPOLATION_PX = 2
 
+Count = Annotated[int, Meta(ge=0, le=50_000)]
+
 
 class CalciumParams(CameraParams, frozen=True, kw_only=True):
     """Parameters of `sim:calcium`. Raises ValueError if rise_s does not stay below decay_s."""
 
-    neurons: Annotated[int, Meta(ge=0, le=50_000, description="how many; none: one per 40 neuron_sigma_px²")] | None = (
-        None
-    )
+    neurons: Annotated[Count | None, Meta(description="how many; none: one per 40 neuron_sigma_px²")] = None
     neuron_sigma_px: Annotated[float, Meta(ge=0.5, le=100, description="size of a neuron [px]")] = 4.0
     spike_rate_hz: Annotated[float, Meta(ge=0, le=1e3, description="mean spikes per neuron and second [Hz]")] = 0.3
     decay_s: Annotated[float, Meta(gt=0, le=1e3, description="calcium decay time constant [s]")] = 0.4

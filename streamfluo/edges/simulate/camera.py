@@ -12,6 +12,7 @@ from ...core.params import Params
 from ...core.spec import Camera, Spec
 
 Side = Annotated[int, Meta(ge=8, le=8192)]
+Length = Annotated[int, Meta(ge=1)]
 
 # Below this mean the expansion in `poisson_counts` can be off by more than half a count.
 _EXPANSION_FROM = 4.0
@@ -22,7 +23,7 @@ class CameraParams(Params, frozen=True, kw_only=True):
 
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="same seed, same movie")] = 0
     shape: Annotated[tuple[Side, Side], Meta(description="frame height and width, 256x256 in a URI [px]")] = (256, 256)
-    frames: Annotated[int, Meta(ge=1, description="length of the series; none: without end")] | None = None
+    frames: Annotated[Length | None, Meta(description="length of the series; none: without end")] = None
     frame_rate_hz: Annotated[float, Meta(gt=0, le=1e6, description="frames per second [Hz]")] = 30.0
     pixel_um: Annotated[float, Meta(gt=0, le=1e3, description="side of a pixel in the sample [µm]")] = 1.0
     photons: Annotated[float, Meta(ge=0, le=1e6, description="mean background, detected photons [/px/frame]")] = 20.0
@@ -53,7 +54,7 @@ def expose(photons: np.ndarray, params: CameraParams, rng: np.random.Generator) 
     """Return one frame (y, x) uint16 of `photons` (y, x) float32, the expected detected photons of each pixel.
 
     ADU = offset + (Poisson(photons) + read noise) / gain, rounded, clipped to 0 … 2^bits - 1: the linear camera of
-    EMVA 1288 (release 4.0, eq. 1 and 10), with photons counted as detected, so that the quantum efficiency is 1.
+    EMVA 1288 (release 4.0, linear), with photons counted as detected, so that the quantum efficiency is 1.
     """
     electrons = poisson_counts(photons, rng)
     if params.read_noise_e:

@@ -1,0 +1,5 @@
+"""`python -m streamfluo` is the command line."""
+
+from .app.cli import main
+
+main()

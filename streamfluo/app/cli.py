@@ -1,0 +1,46 @@
+"""The command line: `streamfluo VERB`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from ..core.errors import StreamfluoError
+from .check import check
+from .console import errors
+from .demo import demo
+from .inspect import inspect
+from .list import list_operators
+from .replay import replay
+from .run import run
+
+app = typer.Typer(
+    help="Results from a fluorescence microscope's frame stream while the sample is still on the stage.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for verb, name in (
+    (demo, "demo"),
+    (run, "run"),
+    (replay, "replay"),
+    (check, "check"),
+    (list_operators, "list"),
+    (inspect, "inspect"),
+):
+    app.command(name)(verb)
+
+
+def main() -> None:
+    """Run the command line; an error is one line on stderr and exit code 1."""
+    logging.basicConfig(format="streamfluo: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except StreamfluoError as error:
+        errors.print(f"streamfluo: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

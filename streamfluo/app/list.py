@@ -1,0 +1,44 @@
+"""`streamfluo list`: the operators there are, what they take and what they give."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..core.operator import Mergeable, Operator
+from ..core.params import describe
+from ..core.registry import find_operator, operators
+from .console import console
+
+
+def list_operators(
+    kind: Annotated[str | None, typer.Argument(help="show this operator whole", show_default=False)] = None,
+) -> None:
+    """List the operators, or show one with its parameters and what it gives."""
+    if kind is not None:
+        _show(find_operator(kind, "list"))
+        return
+    table = Table("kind", "what it does", "gives", box=None)
+    for name, operator in operators().items():
+        table.add_row(name, (operator.__doc__ or "").partition("\n")[0], ", ".join(g.name for g in operator.gives))
+    console.print(table)
+
+
+def _show(operator: type[Operator]) -> None:
+    console.print(f"{operator.kind}, version {operator.version}\n\n{cleandoc(operator.__doc__ or '')}\n")
+    rows = describe(operator.Params)
+    if rows:
+        table = Table("parameter", "type", "default", "meaning", box=None)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    table = Table("gives", "kind", "dims", "unit", "meaning", box=None)
+    for g in operator.gives:
+        table.add_row(g.name, g.kind, ", ".join(g.dims), g.unit, g.meaning)
+    console.print(table)
+    facts = [f"needs: {', '.join(operator.needs)}"] if operator.needs else []
+    facts += [f"devices: {', '.join(operator.devices)}", "merges" if issubclass(operator, Mergeable) else "no merge"]
+    console.print(" · ".join(facts))

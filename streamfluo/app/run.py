@@ -1,0 +1,73 @@
+"""`streamfluo run`: a source through a config's chain into a session."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from ..core.errors import ConfigError, SourceError
+from ..edges.source import open_source
+from ..pipeline.config import load_config
+from ..pipeline.engine import Engine
+from .console import console, frame_progress, stop_on_signals
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="the TOML file that says which steps to run", show_default=False)],
+    source: Annotated[str | None, typer.Option(help="a file, sim:… or tcp://…; overrides the config's")] = None,
+    out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./NAME-UTC time]")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="change a parameter: step.key=value")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the session in --out")] = False,
+) -> None:
+    """Run a source through a chain of operators and record what comes of it."""
+    settings = load_config(config, changes or [])
+    uri = source or settings.source.uri
+    if uri is None:
+        raise ConfigError(f"{config.name}: no source; give [source] uri or --source")
+    out = out or default_out(config.stem)
+    with console.status(f"opening {uri}"):
+        opened = open_source(uri)
+    with opened:
+        with console.status("compiling operators (once on a machine; cached after that)"):
+            engine = Engine(opened, settings, out, resume=resume)
+        watch(engine)
+        report(engine, out)
+    if engine.error:
+        raise SourceError(engine.error)
+
+
+def default_out(name: str) -> Path:
+    """Return ./NAME-UTC time."""
+    return Path(f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+
+
+def watch(engine: Engine) -> None:
+    """Run an engine to its end with a progress bar; Ctrl-C and SIGTERM end it with everything written."""
+    total = engine.source.series.frames
+    with stop_on_signals(engine.stop), frame_progress() as progress:
+        task = progress.add_task("frames", total=total, of=total or "…", note="")
+        engine.start()
+        while not engine.wait(0.1):
+            health = engine.health()
+            progress.update(task, completed=health.frames, note=f"{health.lost} lost")
+
+
+def report(engine: Engine, out: Path) -> None:
+    """Print what a run did."""
+    health = engine.health()
+    rate = health.frames / health.elapsed_s if health.elapsed_s else float("nan")
+    total = engine.source.series.frames
+    console.print(
+        f"{engine.state.partition(':')[0]}: {health.frames} of {total or '…'} frames, {health.lost} lost, "
+        f"{health.elapsed_s:.1f} s, {rate:.0f} frames/s → {out}"
+    )
+    table = Table("step", "p50 ms", "p99 ms", "max ms", "", box=None)
+    for step, times in health.steps_ms.items():
+        figures = [f"{times.get(name, np.nan):.3f}" for name in ("p50", "p99", "max")]
+        table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
+    console.print(table)

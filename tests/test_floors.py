@@ -1,0 +1,152 @@
+"""The house keeps its floors and doors: who may import whom, how long a file may be, what an import may load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import streamfluo
+
+PACKAGE = Path(streamfluo.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# room → rooms of ours it may import
+FLOORS = {
+    "core": {"core"},
+    "kernels": set(),
+    "operators": {"core", "kernels", "operators"},
+    "analysis": {"core", "kernels", "analysis"},
+    "edges": {"core", "edges"},
+    "pipeline": {"core", "edges", "pipeline"},
+    "app": {"core", "kernels", "operators", "analysis", "edges", "pipeline", "app", "simulate", "testing", "counting"},
+    "__init__": {"core", "edges", "pipeline"},
+    "__main__": {"core", "edges", "pipeline", "app"},
+    "simulate": {"core", "edges", "pipeline"},
+    "testing": {"core", "edges", "pipeline"},
+    "counting": {"core", "kernels", "analysis"},
+}
+VIEWER = {"core", "edges.network", "app.viewer"}
+
+# library → where its door stands, as patterns of the path inside the package
+DOORS = {
+    "numba": ("kernels/*.py",),
+    "cupy": ("kernels/*_gpu.py",),
+    "zmq": ("edges/network/*.py",),
+    "tifffile": ("edges/tiff*.py",),
+    "h5py": ("edges/*.py", "edges/*/*.py"),
+    "zarr": ("edges/*.py", "edges/*/*.py"),
+    "matplotlib": ("app/*.py", "app/*/*.py"),
+    "typer": ("app/*.py", "app/*/*.py"),
+    "rich": ("app/*.py", "app/*/*.py"),
+    "pyqtgraph": ("app/viewer/*.py", "app/viewer/*/*.py"),
+    "PySide6": ("app/viewer/*.py", "app/viewer/*/*.py"),
+    "pymmcore": ("edges/camera*.py", "edges/camera/*.py"),
+    "pymmcore_plus": ("edges/camera*.py", "edges/camera/*.py"),
+}
+LAZY_DOORS = {("numba", "testing.py")}  # there inside a function only
+
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+MAX_LINES = 400
+
+
+def inside(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def room(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path):
+    """Yield (absolute dotted name, line, whether inside a function) of every import in a file, lazy ones too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lazy = {id(inner) for function in functions for inner in ast.walk(function)}
+    package = ["streamfluo", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno, id(node) in lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            dotted = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield f"{dotted}.{alias.name}", node.lineno, id(node) in lazy
+
+
+def ours(path):
+    """Yield (name below streamfluo, line) of what a file imports from the package."""
+    for name, line, _ in imports(path):
+        if name.startswith("streamfluo."):
+            yield name.removeprefix("streamfluo."), line
+
+
+def test_every_room_has_its_floor():
+    assert {room(path) for path in FILES} <= FLOORS.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=inside)
+def test_a_floor_imports_only_from_floors_below(path):
+    allowed = FLOORS[room(path)] | {"__version__"}
+    wrong = [f"line {line}: {name}" for name, line in ours(path) if name.split(".")[0] not in allowed]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=inside)
+def test_a_heavy_library_has_one_door(path):
+    for name, line, lazy in imports(path):
+        library = name.split(".")[0]
+        door = any(path.relative_to(PACKAGE).match(pattern) for pattern in DOORS.get(library, ()))
+        lazily = lazy and (library, inside(path)) in LAZY_DOORS
+        assert library not in DOORS or door or lazily, f"{inside(path)}:{line} imports {library}"
+
+
+def test_the_viewer_knows_only_core_and_the_network():
+    for path in (PACKAGE / "app" / "viewer").rglob("*.py"):
+        for name, line in ours(path):
+            known = any(f"{name}.".startswith(f"{room}.") for room in VIEWER)
+            assert known, f"{inside(path)}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=inside)
+def test_no_file_grows_past_400_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    names = {path.stem for path in FILES} | {path.parent.name for path in FILES}
+    assert not names & VAGUE_NAMES
+
+
+def test_no_code_loads_a_pickle():
+    found = [
+        f"{inside(path)}:{line} imports {name}"
+        for path in FILES
+        for name, line, _ in imports(path)
+        if name.split(".")[0] in ("pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "msgpack_numpy")
+    ]
+    assert not found
+
+
+HEAVY = ("numba", "cupy", "zmq", "PySide6", "pyqtgraph", "matplotlib", "scipy", "tifffile", "h5py", "zarr")
+LIGHT = ("import streamfluo", "from streamfluo import Block, Spec, Operator, ConfigError, open_source, Source, Params")
+
+
+@pytest.mark.parametrize("line", LIGHT)
+def test_importing_streamfluo_loads_nothing_heavy(line):
+    script = f"import sys; {line}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", streamfluo.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(streamfluo, name) is not None
+    assert name in dir(streamfluo)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = streamfluo.nothing
