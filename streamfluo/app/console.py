@@ -12,9 +12,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 # Names, units and messages hold brackets, so markup is off; a file or pipe gets wide lines.
-_PLAIN = {"highlight": False, "markup": False}
-console = Console(width=None if sys.stdout.isatty() else 140, **_PLAIN)
-errors = Console(stderr=True, soft_wrap=True, **_PLAIN)
+console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 class _Rate(ProgressColumn):
@@ -43,7 +42,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` on the first Ctrl-C or SIGTERM; a second one acts as usual."""
 
     def handle(number: int, _: object) -> None:
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

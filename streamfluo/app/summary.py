@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.block import Block
+from ..core.spec import Camera
 from ..edges.source import open_source
 from ..pipeline.session import Session
 
@@ -16,9 +18,7 @@ def compare_with_truth(session: Session) -> Iterator[tuple[str, str, str, str]]:
     truth, frames = session.truth, session.frames
     yield "frames received", str(frames), str(truth["C"].shape[1]), f"{session.lost} lost"
     yield "frames recorded", str(frames), "simulated again", f"{_identical(session)} bit-identical"
-    camera = session.spec.camera
-    assert camera is not None
-    offset, gain = camera.offset_adu, camera.gain_e_per_adu
+    offset, gain = _calibration(session)
     pixels = session.spec.shape[0] * session.spec.shape[1]
     signal = (session.values("moments")["total_signal"] / pixels - offset) * gain
     expected = expected_signal(session)
@@ -47,7 +47,7 @@ def draw_summary(session: Session, path: Path) -> Path:
 
     snapshot, spec = session.snapshot("moments"), session.spec
     figure = Figure(figsize=(11, 8), layout="constrained", facecolor="white")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(2, 1))
+    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=(2, 1)))
     images = {"mean": snapshot["mean"], "standard deviation": np.sqrt(snapshot["variance"])}
     first = session.read_frames(0, 1)
     images = {"frame 0": first[0], **images} if len(first) else images
@@ -61,15 +61,22 @@ def draw_summary(session: Session, path: Path) -> Path:
     axes = bottom.subplots()
     signal = session.values("moments")["total_signal"] / (spec.shape[0] * spec.shape[1])
     time_s = session.index("moments") * (spec.interval_s or 1.0)
-    axes.plot(time_s, signal, lw=0.8, label="measured")
-    if spec.camera and session.truth:
-        photons = expected_signal(session)
-        axes.plot(time_s, photons / spec.camera.gain_e_per_adu + spec.camera.offset_adu, lw=0.8, label="truth")
+    if session.truth:
+        offset, gain = _calibration(session)
+        axes.plot(time_s, expected_signal(session) / gain + offset, lw=3, color="0.8", label="truth")
+    axes.plot(time_s, signal, lw=0.8, color="C0", label="measured")
     axes.set(xlabel="time [s]" if spec.interval_s else "frame", ylabel="mean of the frame [ADU]", xmargin=0)
     axes.legend(loc="upper right", frameon=False)
     figure.suptitle(f"{session.series['source']}: {session.frames} frames, {session.lost} lost")
     figure.savefig(path, dpi=110)
     return path
+
+
+def _calibration(session: Session) -> tuple[float, float]:
+    camera = session.spec.camera or Camera()
+    assert isinstance(camera.offset_adu, float)  # a simulated camera is known, and even
+    assert isinstance(camera.gain_e_per_adu, float)
+    return camera.offset_adu, camera.gain_e_per_adu
 
 
 def _scale_bar(axes: object, pixel_um: float, shape: tuple[int, ...]) -> None:
@@ -83,6 +90,7 @@ def _identical(session: Session) -> int:
     same = 0
     with open_source(session.series["source"]) as source:
         for block in source.blocks():
+            assert isinstance(block, Block)  # a simulation has no gaps
             recorded = session.read_frames(block.index, block.stop)
             if len(recorded) == len(block):
                 same += int((recorded == block.pixels).all(axis=(1, 2)).sum())

@@ -67,4 +67,4 @@ class FrameGrid:
             raise StateError(f"waiting frames are {waiting.shape}, expected fewer than 32 of {self._buffer.shape[1:]}")
         self._count = len(waiting)
         self._buffer[: self._count] = waiting
-        self._next_index = int(state["next_index"])  # type: ignore[arg-type]
+        self._next_index = int(state["next_index"])

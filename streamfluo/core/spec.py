@@ -46,7 +46,7 @@ class Camera:
         if not isinstance(other, Camera):
             return NotImplemented
         return all(
-            (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+            (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
             for (_, a), (_, b) in zip(self.items(), other.items(), strict=True)
         )
 

@@ -113,7 +113,8 @@ def open_source(uri: str | Path) -> Source:
         known = ", ".join([*sorted(_SUFFIXES), *(f"{s}:" for s in sorted(_SCHEMES))])
         raise SourceError(f"{text}: no reader for {path.suffix or scheme!r}; there is {known}")
     if not path.exists():
-        raise SourceError(f"{path}: no such file; the folder {'exists' if path.parent.is_dir() else 'is missing too'}")
+        what = "file" if path.parent.is_dir() else "file, nor its folder"
+        raise SourceError(f"{path}: no such {what}; check the name")
     if not path.is_file():
         raise SourceError(f"{path}: a folder, not a file; name the file in it")
     return _open(home, path, parse_selection(query, str(path), known=("frames",)))

@@ -105,8 +105,7 @@ class Bin(Operator):
         self._total[...] = require_shape(state, "total", self._total.shape, "bin")
         try:
             self._count, self._next_index, self._time_ns = (
-                int(state[name])  # type: ignore[arg-type]
-                for name in ("count", "next_index", "time_ns")
+                int(state[name]) for name in ("count", "next_index", "time_ns")
             )
         except KeyError as error:
             raise StateError(f"bin: state has no {error}") from None

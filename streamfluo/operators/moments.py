@@ -41,7 +41,8 @@ class Moments(Mergeable):
         dtype = np.dtype(spec.dtype)
         exact = dtype.kind in "iu" and dtype.itemsize <= 2
         self._grid = FrameGrid(spec)
-        self._totals, self._sum_dtype = (frame_totals_exact, np.int64) if exact else (frame_totals, np.float64)
+        self._totals = frame_totals_exact if exact else frame_totals
+        self._sum_dtype = np.dtype(np.int64 if exact else np.float64)
         self._n = 0
         self._pivot = np.zeros(spec.shape, np.int32 if exact else np.float64)
         self._sum = np.zeros(spec.shape, self._sum_dtype)
@@ -95,7 +96,7 @@ class Moments(Mergeable):
             array[...] = require_shape(state, name, array.shape, "moments")
         if not isinstance(state.get("n"), int):
             raise StateError(f"moments: state 'n' must be an int, found {state.get('n')!r}")
-        self._n = int(state["n"])  # type: ignore[arg-type]
+        self._n = int(state["n"])
         self._grid.restore(state)
 
     @property

@@ -192,7 +192,7 @@ class DataServer:
     def _send(self, identity: bytes, parts: list[wire.Buffer | np.ndarray]) -> bool:
         """Send without waiting; False if the consumer's pipe is full or it is gone."""
         try:
-            self._socket.send_multipart([identity, *parts], zmq.DONTWAIT, copy=False)
+            self._socket.send_multipart([identity, *parts], zmq.DONTWAIT, copy=False)  # type: ignore[list-item]
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
