@@ -31,7 +31,7 @@ _CRC = struct.Struct("<I")
 
 def encode_record(header: bytes, arrays: Sequence[np.ndarray]) -> list[Buffer]:
     """Return the buffers of one record, ready for `writev`; arrays (C order) are not copied."""
-    parts = [memoryview(a.reshape(-1)).cast("B") for a in arrays if a.size  # type: ignore[arg-type]]
+    parts = [memoryview(a.reshape(-1)).cast("B") for a in arrays if a.size]  # type: ignore[arg-type]
     crc = zlib_ng.crc32(header)
     for part in parts:
         crc = zlib_ng.crc32(part, crc)
