@@ -47,7 +47,7 @@ def draw_summary(session: Session, path: Path) -> Path:
 
     snapshot, spec = session.snapshot("moments"), session.spec
     figure = Figure(figsize=(11, 8), layout="constrained", facecolor="white")
-    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=(2, 1)))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(2, 1), squeeze=False)[:, 0]
     images = {"mean": snapshot["mean"], "standard deviation": np.sqrt(snapshot["variance"])}
     first = session.read_frames(0, 1)
     images = {"frame 0": first[0], **images} if len(first) else images

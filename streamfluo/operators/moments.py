@@ -79,7 +79,7 @@ class Moments(Mergeable):
         for cell in self._grid.flush():
             self._add(cell)
         if other._n:
-            shift = (other._pivot - self._pivot).astype(self._sum_dtype)
+            shift: np.ndarray = (other._pivot - self._pivot).astype(self._sum_dtype)
             self._squares += other._squares + shift * (2 * other._sum + other._n * shift)
             self._sum += other._sum + other._n * shift
             self._n += other._n

@@ -56,7 +56,7 @@ class Session:
     @property
     def series(self) -> Mapping[str, Any]:
         """uid, source, t0_ns, frames and user of the series."""
-        return self._facts["series"]  # type: ignore[no-any-return]
+        return self._facts["series"]
 
     @property
     def state(self) -> str:

@@ -1,0 +1,210 @@
+"""Records: what goes in comes out, to the bit; what is damaged is noticed; what is not plain is refused."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from streamfluo import WireError
+from streamfluo.core import wire
+from streamfluo.core.records import (
+    ALIGN,
+    MAGIC,
+    MAX_ARRAYS,
+    PREFIX_BYTES,
+    RESULT_DTYPES,
+    decode_result,
+    encode_record,
+    encode_result,
+    is_whole,
+    record_header,
+    record_layout,
+    record_nbytes,
+    result_arrays,
+)
+
+
+def joined(buffers):
+    return b"".join(bytes(b) for b in buffers)
+
+
+def frame_record(pixels, index=7):
+    header = wire.Image(
+        series_uid="u", seq=index, index=index, dtype=pixels.dtype.str, shape=pixels.shape, nbytes=pixels.nbytes
+    )
+    return joined(encode_record(wire.encode(header), [pixels]))
+
+
+def parted(data):
+    """The header map, the payload and whether the record is whole; raises WireError."""
+    header = data[PREFIX_BYTES : PREFIX_BYTES + record_layout(data[:PREFIX_BYTES])]
+    fields, nbytes = record_header(header)
+    start = PREFIX_BYTES + len(header)
+    payload = data[start : start + nbytes]
+    return fields, payload, is_whole(header, payload, data[start + nbytes :])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8), (31, 33)])
+def test_a_frame_survives_and_its_record_fills_64_bytes(shape):
+    pixels = np.random.default_rng(1).integers(0, 2**16, shape).astype(np.uint16)
+    data = frame_record(pixels)
+    fields, payload, whole = parted(data)
+    assert whole
+    assert fields["index"] == 7
+    assert np.array_equal(np.frombuffer(payload, fields["dtype"]).reshape(fields["shape"]), pixels)
+    assert len(data) % ALIGN == 0
+    assert len(data) == record_nbytes(record_layout(data[:PREFIX_BYTES]), pixels.nbytes)
+
+
+def test_arrays_are_not_copied_on_their_way_out():
+    pixels = np.zeros((4, 4), np.uint16)
+    _, part, _ = encode_record(b"\x80", [pixels])
+    assert np.shares_memory(np.frombuffer(part, "u1"), pixels)
+
+
+arrays = st.sampled_from(RESULT_DTYPES).flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+)
+
+
+@settings(max_examples=100)
+@given(values=st.dictionaries(st.text(max_size=9), arrays, max_size=5))
+def test_results_of_every_dtype_and_shape_survive_to_the_bit(values):
+    data = joined(encode_result("u", "spots", 12, 3, values))
+    fields, payload, whole = parted(data)
+    assert whole
+    assert len(data) % ALIGN == 0
+    assert (fields["step"], fields["index"], fields["count"]) == ("spots", 12, 3)
+    got = decode_result(fields, payload)
+    assert list(got) == list(values)
+    for name, array in values.items():
+        assert got[name].dtype == array.dtype
+        assert got[name].shape == array.shape
+        assert got[name].tobytes() == array.tobytes()
+
+
+FOREIGN = {
+    "big-endian": np.arange(6, dtype=">i4"),
+    "every second": np.arange(12.0)[::2],
+    "Fortran order": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "a number": np.float64(2.5),
+    "no row": np.empty((0, 3), np.float32),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_arrays_of_foreign_layout_are_stored_plain(name):
+    fields, payload, _ = parted(joined(encode_result("u", "s", 0, 1, {"x": FOREIGN[name]})))
+    assert np.array_equal(decode_result(fields, payload)["x"], FOREIGN[name])
+
+
+REFUSED = [
+    np.array([None]), np.array(["a"]), np.array([b"a"]), np.array([1j]), np.array([1], "f2"), np.array([1], "u8"),
+    np.array([1], "i1"), np.zeros(1, "M8[ns]"), np.zeros(1, [("a", "u1")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("array", REFUSED, ids=lambda a: str(a.dtype))
+def test_arrays_a_result_does_not_carry_are_refused_by_name(array):
+    with pytest.raises(WireError, match="value 'x' is .*; results are") as caught:
+        encode_result("u", "s", 0, 1, {"x": array})
+    assert caught.value.kind == "dtype"
+
+
+# Damage
+
+FRAME = frame_record(np.arange(12, dtype=np.uint16).reshape(3, 4))
+RESULT = joined(encode_result("u", "s", 0, 2, {"x": np.arange(4.0), "ids": np.arange(2)}))
+
+
+def meaningful(data):
+    """How many bytes come before the padding."""
+    length = record_layout(data[:PREFIX_BYTES])
+    _, nbytes = record_header(data[PREFIX_BYTES : PREFIX_BYTES + length])
+    return PREFIX_BYTES + length + nbytes + 4
+
+
+@pytest.mark.parametrize("record", [FRAME, RESULT], ids=["frame", "result"])
+def test_any_single_changed_byte_is_noticed(record):
+    for at in range(meaningful(record)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(record)
+            damaged[at] ^= flip
+            try:
+                whole = parted(bytes(damaged))[2]
+            except WireError:
+                continue
+            assert not whole, f"byte {at} of {len(record)}"
+
+
+@pytest.mark.parametrize("record", [FRAME, RESULT], ids=["frame", "result"])
+def test_a_record_cut_anywhere_is_noticed(record):
+    for stop in range(meaningful(record)):
+        try:
+            whole = parted(record[:stop])[2]
+        except WireError:
+            continue
+        assert not whole, f"cut at {stop}"
+
+
+@settings(max_examples=300)
+@given(data=st.binary(max_size=200), begun=st.booleans())
+def test_any_bytes_are_a_record_or_a_wire_error(data, begun):
+    try:
+        parted((MAGIC + len(data).to_bytes(4, "little") + data) if begun else data)
+    except WireError as error:
+        assert error.kind in ("record", "header_syntax", "arrays", "shape", "nbytes", "nesting", "keys")
+
+
+def entry(**changes):
+    return {"name": "x", "dtype": "<f8", "shape": [2], **changes}
+
+
+BAD_RESULTS = [
+    ("arrays", None),
+    ("arrays", {"name": "x"}),
+    ("arrays", [entry()] * (MAX_ARRAYS + 1)),
+    ("arrays", ["x"]),
+    ("arrays", [entry(name=3)]),
+    ("arrays", [entry(dtype="|O")]),
+    ("arrays", [entry(dtype="<c16")]),
+    ("arrays", [entry(dtype=None)]),
+    ("arrays", [entry(dtype=["<f8"])]),
+    ("arrays", [entry(shape=2)]),
+    ("shape", [entry(shape=[-1])]),
+    ("shape", [entry(shape=[2**31])]),
+    ("shape", [entry(shape=[1.0])]),
+    ("shape", [entry(shape=["2"])]),
+    ("nbytes", [entry(shape=[2**30])]),
+    ("nbytes", [entry(shape=[2**31 - 1] * 5)]),
+    ("nbytes", [entry(shape=[2**26])] * 3),
+]
+
+
+@pytest.mark.parametrize(("kind", "entries"), BAD_RESULTS)
+def test_a_result_past_a_limit_counts_as_that_limit(kind, entries):
+    with pytest.raises(WireError) as caught:
+        result_arrays({"arrays": entries})
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("nbytes", [None, -1, 2**36 + 1, "12", 1.5, [1]])
+def test_a_frame_whose_length_cannot_be_is_refused(nbytes):
+    header = msgspec.msgpack.encode({"type": "image", "nbytes": nbytes})
+    with pytest.raises(WireError, match="a record's nbytes cannot be") as caught:
+        record_header(header)
+    assert caught.value.kind == "record"
+
+
+@pytest.mark.parametrize("rank", [65, 255])
+def test_a_result_of_more_axes_than_an_array_can_have_is_refused(rank):
+    fields = {"arrays": [entry(shape=[1] * rank)]}
+    with pytest.raises(WireError):
+        decode_result(fields, bytes(8))
+
+
+def test_a_payload_shorter_than_its_arrays_is_refused():
+    with pytest.raises(WireError):
+        decode_result({"arrays": [entry(shape=[3])]}, bytes(16))

@@ -1,0 +1,245 @@
+"""The ring: bounded by bytes, each reader at its own pace, nothing lost, doubled or out of place."""
+
+import random
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from streamfluo import Block, Spec
+from streamfluo.edges.source import Gap
+from streamfluo.pipeline.ring import Ring
+
+SPEC = Spec((4, 4), "u2")
+FRAME_BYTES = SPEC.frame_nbytes
+READERS = ["chain", "journal"]
+
+
+def block(start, stop):
+    """Frames whose every pixel says their index."""
+    pixels = np.repeat(np.arange(start, stop, dtype=np.uint16), 16).reshape(-1, 4, 4)
+    return Block(start, np.arange(start, stop) * 10, pixels, "green")
+
+
+def seen(item):
+    """What a reader sees of an item, in values that outlast it."""
+    if isinstance(item, Gap):
+        return [("gap", item.first, item.count)]
+    assert item.pixels[:, 0, 0].tolist() == list(range(item.index, item.stop))
+    assert item.times_ns.tolist() == [10 * n for n in range(item.index, item.stop)]
+    return list(range(item.index, item.stop))
+
+
+def drained(ring, reader, max_frames=32):
+    items = []
+    while (item := ring.take(reader, max_frames)) is not None:
+        items += seen(item)
+    return items
+
+
+def in_thread(job, *args):
+    thread = threading.Thread(target=job, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def filled(*items, max_bytes=1 << 20, readers=("chain",)):
+    ring = Ring(SPEC, max_bytes, readers)
+    for item in items:
+        assert ring.put(item)
+    ring.close()
+    return ring
+
+
+CUTS = [
+    ([(0, 100)], [(0, 32), (32, 64), (64, 96), (96, 100)]),
+    ([(n, n + 1) for n in range(70)], [(0, 32), (32, 64), (64, 70)]),
+    ([(20, 90)], [(20, 32), (32, 64), (64, 90)]),
+    ([(0, 5), (5, 40), (40, 41)], [(0, 32), (32, 41)]),
+    ([(0, 3), (10, 12), (12, 40)], [(0, 3), (10, 32), (32, 40)]),
+]
+
+
+@pytest.mark.parametrize(("runs", "expected"), CUTS)
+def test_blocks_end_on_multiples_of_32_and_at_jumps(runs, expected):
+    ring = filled(*(block(*run) for run in runs))
+    taken = []
+    while (item := ring.take("chain")) is not None:
+        taken.append((item.index, item.stop))
+        seen(item)
+        assert item.channel == "green"
+    assert taken == expected
+
+
+@pytest.mark.parametrize("max_frames", [1, 7, 31])
+def test_a_reader_may_ask_for_fewer_frames(max_frames):
+    ring = filled(block(0, 50), block(50, 75))
+    assert drained(ring, "chain", max_frames) == list(range(75))
+
+
+def test_a_block_that_is_a_grid_cell_passes_by_reference_small_ones_are_copied_together():
+    whole, head, tail = block(0, 32), block(32, 40), block(40, 64)
+    ring = filled(whole, head, tail)
+    assert ring.take("chain") is whole
+    gathered = ring.take("chain")
+    assert len(gathered) == 32
+    assert not np.shares_memory(gathered.pixels, head.pixels)
+    assert not gathered.pixels.flags.writeable
+
+
+def test_a_large_block_is_cut_into_cells_without_a_copy():
+    large = block(0, 96)
+    ring = filled(large)
+    for _ in range(3):
+        assert np.shares_memory(ring.take("chain").pixels, large.pixels)
+
+
+def test_gaps_keep_their_place_for_every_reader():
+    items = [block(0, 3), Gap(3, 2, "camera"), block(5, 6), Gap(6, 1), Gap(7, 1), block(8, 9)]
+    ring = filled(*items, readers=READERS)
+    expected = [0, 1, 2, ("gap", 3, 2), 5, ("gap", 6, 1), ("gap", 7, 1), 8]
+    assert drained(ring, "chain") == expected
+    assert ring.take_all("journal") == items
+    assert ring.take_all("journal") == []
+
+
+def test_two_readers_each_see_every_frame_at_their_own_pace():
+    ring = Ring(SPEC, 1 << 20, READERS)
+    for start in range(0, 60, 5):
+        ring.put(block(start, start + 5))
+    assert [len(ring.take("chain")) for _ in range(2)] == [32, 28]
+    assert sum(len(b) for b in ring.take_all("journal")) == 60
+
+
+def test_bytes_bound_the_producer_until_the_slowest_reader_has_moved_on():
+    ring = Ring(SPEC, 0, READERS)  # at least two grid cells fit
+    done = threading.Event()
+
+    def produce():
+        for start in range(0, 256, 16):
+            ring.put(block(start, start + 16))
+        ring.close()
+        done.set()
+
+    producer = in_thread(produce)
+    time.sleep(0.1)
+    assert not done.is_set()
+    assert ring.backlog == ring.max_bytes == 64 * FRAME_BYTES
+    fast = in_thread(drained, ring, "chain")
+    assert not done.wait(0.1)
+    assert ring.peak_backlog <= ring.max_bytes
+    assert drained(ring, "journal") == list(range(256))
+    for thread in (producer, fast):
+        thread.join(5)
+        assert not thread.is_alive()
+    assert ring.peak_backlog <= ring.max_bytes
+
+
+def test_a_block_larger_than_the_whole_ring_passes_alone():
+    ring = Ring(SPEC, 0, ["chain"])
+    assert ring.put(block(0, 200))
+    ring.close()
+    assert drained(ring, "chain") == list(range(200))
+    assert ring.backlog == 0
+
+
+def test_what_a_reader_still_holds_counts_as_backlog_until_it_asks_again():
+    ring = filled(block(0, 32), block(32, 64))
+    ring.take("chain")
+    assert ring.backlog == 64 * FRAME_BYTES
+    ring.take("chain")
+    assert ring.backlog == 32 * FRAME_BYTES
+    assert ring.take("chain") is None
+    assert ring.backlog == 0
+
+
+def test_dropping_a_reader_that_gave_up_frees_the_others():
+    ring = Ring(SPEC, 0, READERS)
+    ring.put(block(0, 64))
+    assert ring.take("chain") is not None
+    assert ring.take("chain") is not None
+    producer = in_thread(ring.put, block(64, 96))
+    time.sleep(0.05)
+    assert producer.is_alive()
+    consumer = in_thread(ring.take, "chain")
+    ring.drop_reader("journal")
+    for thread in (producer, consumer):
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_with_no_reader_left_nothing_is_kept():
+    ring = Ring(SPEC, 0, ["chain"])
+    ring.put(block(0, 64))
+    ring.drop_reader("chain")
+    assert ring.backlog == 0
+
+
+def test_closing_wakes_everyone_and_refuses_what_comes_after():
+    ring = Ring(SPEC, 0, READERS)
+    results = {}
+    waiting = [
+        in_thread(lambda: results.update(take=ring.take("chain"))),
+        in_thread(lambda: results.update(all=ring.take_all("journal"))),
+    ]
+    time.sleep(0.05)
+    ring.close()
+    for thread in waiting:
+        thread.join(5)
+    assert results == {"take": None, "all": []}
+    assert ring.put(block(0, 1)) is False
+
+
+def test_closing_wakes_a_producer_that_waits_for_room():
+    ring = Ring(SPEC, 0, ["chain"])
+    ring.put(block(0, 64))
+    results = []
+    producer = in_thread(lambda: results.append(ring.put(block(64, 65))))
+    time.sleep(0.05)
+    ring.close()
+    producer.join(5)
+    assert results == [False]
+    assert drained(ring, "chain") == list(range(64))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_interleaving_every_reader_sees_every_frame_once_and_in_order(seed):
+    chance = random.Random(seed)
+    items, expected, at = [], [], chance.randrange(40)
+    for _ in range(60):
+        if chance.random() < 0.15:
+            count = chance.randrange(1, 40)
+            items.append(Gap(at, count))
+            expected.append(("gap", at, count))
+        else:
+            count = chance.choice([1, 1, 1, 3, 32, 50])
+            items.append(block(at, at + count))
+            expected += range(at, at + count)
+        at += count
+    ring = Ring(SPEC, chance.choice([0, 4096, 1 << 20]), READERS)
+    got = {"chain": [], "journal": []}
+
+    def run_chain(dice):
+        while (item := ring.take("chain", dice.choice([1, 5, 32]))) is not None:
+            got["chain"] += seen(item)
+            time.sleep(dice.choice([0, 0, 0, 1e-4]))
+
+    def write_journal(dice):
+        while taken := ring.take_all("journal"):
+            for item in taken:
+                got["journal"] += seen(item)
+            time.sleep(dice.choice([0, 0, 1e-3]))
+
+    readers = [in_thread(run_chain, random.Random(seed + 1)), in_thread(write_journal, random.Random(seed + 2))]
+    for item in items:
+        assert ring.put(item)
+        if chance.random() < 0.1:
+            time.sleep(chance.random() / 1000)
+    ring.close()
+    for thread in readers:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert got["chain"] == expected
+    assert got["journal"] == expected
+    assert ring.peak_backlog <= ring.max_bytes

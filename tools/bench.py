@@ -1,0 +1,72 @@
+"""What the benchmarks share: a camera in memory served from another process, and how a figure is printed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from streamfluo import Block, Source, Spec
+from streamfluo.edges.network.server import DataServer
+from streamfluo.edges.source import Series
+
+SPEC = Spec(shape=(512, 512), dtype="uint16")
+
+
+class MemoryCamera(Source):
+    """`frames` frames out of 64 random ones in memory, in blocks; each stamped with the time it is asked for."""
+
+    def __init__(self, frames: int, block_frames: int) -> None:
+        self.spec = SPEC
+        self.series = Series(f"memory-{frames}", "memory", frames=frames)
+        self._block_frames, self._at = block_frames, 0
+        self._pixels = np.random.default_rng(0).integers(0, 4096, (64, *SPEC.shape), np.uint16)
+
+    def blocks(self, max_frames: int = 32) -> Iterator[Block]:
+        n = self._block_frames
+        while self._at < (self.series.frames or 0):
+            offset = self._at % 64
+            stamped = np.full(n, time.monotonic_ns())
+            yield Block(self._at, stamped, self._pixels[offset : offset + n])
+            self._at += n
+
+    def seek(self, index: int) -> None:
+        self._at = index
+
+
+@contextmanager
+def served(frames: int, block_frames: int, fps: float | None) -> Iterator[str]:
+    """Serve a MemoryCamera from another process and yield its endpoint."""
+    with another_process(_serve, frames, block_frames, fps) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def another_process(work: object, *args: object) -> Iterator[str]:
+    """Run `work(connection, *args)` in another process and yield the endpoint it sends."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=work, args=(there, *args), daemon=True)
+    process.start()
+    try:
+        yield here.recv()
+        process.join(10)
+    finally:
+        process.terminate()
+
+
+def _serve(connection: Connection, frames: int, block_frames: int, fps: float | None) -> None:
+    server = DataServer(MemoryCamera(frames, block_frames), "tcp://127.0.0.1:0", fps=fps, wait=True)
+    connection.send(server.endpoint)
+    server.run()
+    server.close()
+
+
+def show(what: str, ratios: list[float], accepted: str, goal: str) -> None:
+    """Print the median of several ratios with their range beside what is accepted and aimed at."""
+    print(f"{what}: {np.median(ratios):.2f} (of {len(ratios)}: {min(ratios):.2f} to {max(ratios):.2f}), "
+          f"accepted {accepted}, goal {goal}")  # fmt: skip

@@ -1,0 +1,62 @@
+"""Engine throughput with `moments`, 512×512×u16 over tcp, against a bare ZeroMQ PUSH/PULL of the same frames."""
+
+import time
+from multiprocessing.connection import Connection
+
+import numpy as np
+import zmq
+from bench import SPEC, another_process, served, show
+
+from streamfluo import open_source
+from streamfluo.pipeline.config import parse_config
+from streamfluo.pipeline.engine import Engine
+
+FRAMES, ROUNDS = 6000, 5
+
+
+def bare_push(connection: Connection) -> None:
+    """Push frames as fast as they go."""
+    socket = zmq.Context().socket(zmq.PUSH)
+    socket.bind("tcp://127.0.0.1:0")
+    connection.send(socket.getsockopt(zmq.LAST_ENDPOINT).decode())
+    pixels = np.random.default_rng(0).integers(0, 4096, (64, *SPEC.shape), np.uint16)
+    for n in range(FRAMES):
+        socket.send_multipart([b"header", pixels[n % 64]], copy=False)
+    socket.close()
+
+
+def bare_fps() -> float:
+    """Return frames a second through PUSH/PULL, received and let go."""
+    with another_process(bare_push) as endpoint:
+        socket = zmq.Context().socket(zmq.PULL)
+        socket.connect(endpoint)
+        socket.recv_multipart(copy=False)
+        began = time.perf_counter()
+        for _ in range(FRAMES - 1):
+            socket.recv_multipart(copy=False)
+        elapsed = time.perf_counter() - began
+        socket.close()
+        return (FRAMES - 1) / elapsed
+
+
+def engine_fps() -> float:
+    """Return frames a second through the data endpoint, the ring and `moments`."""
+    with served(FRAMES, 32, None) as endpoint, open_source(endpoint) as source:
+        engine = Engine(source, parse_config('[[step]]\nkind = "moments"'), None)
+        engine.start()
+        engine.wait()
+        health = engine.health()
+        assert health.frames == FRAMES
+        assert health.lost == 0
+        return FRAMES / health.elapsed_s
+
+
+def main() -> None:
+    pairs = [(bare_fps(), engine_fps()) for _ in range(ROUNDS)]
+    bare, ours = np.median(pairs, axis=0)
+    print(f"bare PUSH/PULL {bare:.0f} frames/s, engine with moments {ours:.0f} frames/s")
+    show("engine relative to bare", [b / a for a, b in pairs], "≥ 0.70", "≥ 0.85")
+
+
+if __name__ == "__main__":
+    main()
