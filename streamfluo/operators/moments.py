@@ -9,12 +9,12 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import StateError
-from ..core.grid import FrameGrid
+from ..core.grid import GRID_FRAMES, FrameGrid
 from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_shape
-from ..kernels.moments import accumulate, frame_totals, frame_totals_exact
+from ..kernels.moments import accumulate, frame_totals
 
 
 @register("moments")
@@ -41,8 +41,8 @@ class Moments(Mergeable):
         dtype = np.dtype(spec.dtype)
         exact = dtype.kind in "iu" and dtype.itemsize <= 2
         self._grid = FrameGrid(spec)
-        self._totals = frame_totals_exact if exact else frame_totals
         self._sum_dtype = np.dtype(np.int64 if exact else np.float64)
+        self._total_dtype = np.dtype(np.int64 if dtype.kind in "iu" else np.float64)
         self._n = 0
         self._pivot = np.zeros(spec.shape, np.int32 if exact else np.float64)
         self._sum = np.zeros(spec.shape, self._sum_dtype)
@@ -57,9 +57,9 @@ class Moments(Mergeable):
             first = block.pixels[0]
             self._pivot[...] = np.where(np.isfinite(first), first, 0)
             self._low[...] = self._high[...] = first
-        for cell in self._grid.push(block):
-            self._add(cell)
-        return Output(block.index, {"total_signal": self._signal(block.pixels)})
+        totals = [self._add(cell) for cell in self._grid.push(block)]
+        whole = len(block) == GRID_FRAMES and block.index % GRID_FRAMES == 0
+        return Output(block.index, {"total_signal": totals[-1] if whole else self._signal(block.pixels)})
 
     def gap(self, first: int, count: int) -> None:
         for cell in self._grid.flush():
@@ -112,14 +112,17 @@ class Moments(Mergeable):
             "high": self._high,
         }
 
-    def _add(self, cell: np.ndarray) -> None:
+    def _add(self, cell: np.ndarray) -> np.ndarray:
+        """Add a cell's frames; return the total signal of each."""
         flat = (array.reshape(-1) for array in self._arrays().values())
-        accumulate(cell.reshape(len(cell), self._pivot.size), *flat)
+        totals = np.empty(len(cell), self._total_dtype)
+        accumulate(cell.reshape(len(cell), self._pivot.size), *flat, totals)
         self._n += len(cell)
+        return totals.astype(np.float64)
 
     def _signal(self, pixels: np.ndarray) -> np.ndarray:
-        totals = np.empty(len(pixels), self._sum_dtype)
-        self._totals(pixels.reshape(len(pixels), self._pivot.size), totals)
+        totals = np.empty(len(pixels), self._total_dtype)
+        frame_totals(pixels.reshape(len(pixels), self._pivot.size), totals)
         return totals.astype(np.float64)
 
     def _flushed(self) -> Moments:

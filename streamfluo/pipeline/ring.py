@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,119 +14,188 @@ from ..core.grid import GRID_FRAMES
 from ..core.spec import Spec
 from ..edges.source import Gap
 
+_BY_REFERENCE_FRAMES = 8  # blocks of so many frames are kept as they are; smaller ones are gathered
+_GATHER_S = 0.004  # how long a reader that fell behind waits for the rest of a cell
+
+
+@dataclass
+class _Run:
+    """Consecutive frames in one array: a block as it came, or a slab that still fills. A gap has no pixels."""
+
+    index: int
+    pixels: np.ndarray | None
+    times_ns: np.ndarray
+    channel: str
+    count: int
+    slab: bool = False
+    gap: Gap | None = None
+
+
+@dataclass
+class _Cursor:
+    """Where a reader stands: the number of its run, how many frames of it were taken, and whether it fell behind."""
+
+    run: int = 0
+    taken: int = 0
+    behind: bool = False
+
 
 class Ring:
-    """Blocks by reference, each reader with its own cursor; what every reader has passed is let go.
+    """Frames on their way to several readers, each with its own cursor; what every reader has passed is let go.
 
-    `put` waits while the ring is full: the source's own edge decides what waiting means. `take` gives a reader up to
-    32 waiting frames as one block that ends at a multiple of 32 of the frame index, so that accumulating kernels see
-    whole grid cells. A block that already is one passes by reference; smaller ones are copied together once.
+    `put` waits while the ring is full: the source's own edge decides what waiting means. Frames that come singly are
+    copied into slabs of 32, one per cell of the frame index's grid, which are used again, the last one freed first:
+    the source's own memory is free at once, and a backlog is handed on as whole cells without another copy. (Keeping
+    the messages themselves cost 100 µs of page faults a 512 kB frame.) Larger blocks pass by reference.
+
+    A reader that keeps up gets each frame at once. One that last found several waiting gives the cell 4 ms to fill:
+    fewer wake-ups, and whole cells for the kernels, just when there is no time to lose.
     """
 
     def __init__(self, spec: Spec, max_bytes: int, readers: Sequence[str]) -> None:
-        self.max_bytes = max(max_bytes, 2 * GRID_FRAMES * spec.frame_nbytes)
+        self._shape, self._dtype = (GRID_FRAMES, *spec.shape), np.dtype(spec.dtype)
+        self._frame_nbytes = spec.frame_nbytes
+        self.max_bytes = max(max_bytes, 4 * GRID_FRAMES * spec.frame_nbytes)
         self.backlog = self.peak_backlog = 0
-        self._items: deque[Block | Gap] = deque()
-        self._first = 0  # number of the oldest item held
-        self._next = dict.fromkeys(readers, 0)  # number of each reader's next item
-        self._offset = dict.fromkeys(readers, 0)  # frames of that item already taken
-        self._scratch = np.empty((GRID_FRAMES, *spec.shape), spec.dtype)
+        self._runs: deque[_Run] = deque()
+        self._first = 0  # number of the oldest run held
+        self._cursors = {reader: _Cursor() for reader in readers}
+        self._slabs: list[np.ndarray] = []
         self._closed = False
-        self._changed = threading.Condition()
+        self._eager = 0  # readers waiting for the very next frame
+        lock = threading.Lock()
+        self._frames, self._room = threading.Condition(lock), threading.Condition(lock)
 
     def put(self, item: Block | Gap) -> bool:
         """Append a block or gap, waiting for room. Returns False if the ring was closed meanwhile."""
-        size = _nbytes(item)
-        with self._changed:
-            while self.backlog and self.backlog + size > self.max_bytes and not self._closed:
-                self._changed.wait()
-            if self._closed:
+        if isinstance(item, Gap):
+            return self._append(_Run(item.first, None, np.empty(0, np.int64), "", 0, gap=item))
+        if len(item) >= _BY_REFERENCE_FRAMES:
+            return self._append(_Run(item.index, item.pixels, item.times_ns, item.channel, len(item)))
+        start = item.index
+        while start < item.stop:
+            part = item.cut(start, (start // GRID_FRAMES + 1) * GRID_FRAMES)
+            if not self._gather(part):
                 return False
-            self._items.append(item)
-            self.backlog += size
-            self.peak_backlog = max(self.peak_backlog, self.backlog)
-            self._changed.notify_all()
-            return True
+            start = part.stop
+        return True
 
     def close(self) -> None:
         """No more items; readers still get what waits."""
-        with self._changed:
+        with self._frames:
             self._closed = True
-            self._changed.notify_all()
+            self._frames.notify_all()
+            self._room.notify_all()
 
     def drop_reader(self, reader: str) -> None:
-        """Stop keeping items for a reader that has given up."""
-        with self._changed:
-            del self._next[reader]
+        """Stop keeping frames for a reader that has given up."""
+        with self._frames:
+            del self._cursors[reader]
             self._let_go()
 
     def take(self, reader: str, max_frames: int = GRID_FRAMES) -> Block | Gap | None:
-        """Return the next block or gap, waiting for one; None at the end. Valid until the next call."""
-        with self._changed:
-            head = self._wait_for_head(reader)
-            if head is None or isinstance(head, Gap):
-                if head is not None:
-                    self._advance(reader)
-                return head
-            pieces = self._pieces(reader, max_frames)
-        if len(pieces) == 1:
-            return pieces[0]
-        frames = 0
-        for piece in pieces:
-            self._scratch[frames : frames + len(piece)] = piece.pixels
-            frames += len(piece)
-        times = np.concatenate([piece.times_ns for piece in pieces])
-        return Block(pieces[0].index, times, self._scratch[:frames], pieces[0].channel)
+        """Return the next gap, or up to `max_frames` waiting frames as a block, waiting for one; None at the end.
+
+        A block ends at a multiple of 32 of the frame index at the latest. It is valid until the reader's next call.
+        """
+        with self._frames:
+            run = self._wait(reader)
+            return None if run is None else self._cut(self._cursors[reader], run, max_frames)
 
     def take_all(self, reader: str) -> list[Block | Gap]:
-        """Return every waiting item as it came, waiting for one; empty at the end."""
-        with self._changed:
-            if self._wait_for_head(reader) is None:
-                return []
-            items = [self._items[n] for n in range(self._next[reader] - self._first, len(self._items))]
-            self._next[reader] += len(items)
+        """Return everything that waits, waiting for something; empty at the end. Valid until the next call."""
+        with self._frames:
+            items: list[Block | Gap] = []
+            run = self._wait(reader)
+            cursor = self._cursors[reader]
+            while run is not None:
+                items.append(self._cut(cursor, run, 1 << 30))
+                run = self._next(cursor)
             return items
 
-    def _wait_for_head(self, reader: str) -> Block | Gap | None:
+    def _append(self, run: _Run) -> bool:
+        nbytes = 0 if run.pixels is None else run.pixels.nbytes
+        with self._frames:
+            if not self._wait_for_room(nbytes):
+                return False
+            self._runs.append(run)
+            self._frames.notify_all()
+            return True
+
+    def _gather(self, part: Block) -> bool:
+        """Copy frames of one grid cell into the last slab, or a new one."""
+        with self._frames:
+            run = self._runs[-1] if self._runs else None
+            if run is None or not run.slab or run.index + run.count != part.index or part.index % GRID_FRAMES == 0:
+                if not self._wait_for_room(GRID_FRAMES * self._frame_nbytes):
+                    return False
+                slab = self._slabs.pop() if self._slabs else np.empty(self._shape, self._dtype)
+                run = _Run(part.index, slab, np.empty(GRID_FRAMES, np.int64), part.channel, 0, slab=True)
+                self._runs.append(run)
+        # Frames behind `count` are nobody's yet: they are written without holding the lock.
+        run.pixels[run.count : run.count + len(part)] = part.pixels  # type: ignore[index]
+        run.times_ns[run.count : run.count + len(part)] = part.times_ns
+        with self._frames:
+            run.count += len(part)
+            if self._eager or part.stop % GRID_FRAMES == 0:
+                self._frames.notify_all()
+            return not self._closed
+
+    def _wait_for_room(self, nbytes: int) -> bool:
+        while self.backlog and self.backlog + nbytes > self.max_bytes and not self._closed:
+            self._room.wait()
+        if not self._closed:
+            self.backlog += nbytes
+            self.peak_backlog = max(self.peak_backlog, self.backlog)
+        return not self._closed
+
+    def _wait(self, reader: str) -> _Run | None:
+        """The run with the reader's next frames; what it took before is let go."""
+        cursor = self._cursors[reader]
         self._let_go()
-        while True:
-            at = self._next[reader] - self._first
-            if at < len(self._items):
-                return self._items[at]
-            if self._closed:
-                return None
-            self._changed.wait()
+        if cursor.behind and not self._has_cell(cursor):
+            self._frames.wait(_GATHER_S)
+        self._eager += 1
+        while (run := self._next(cursor)) is None and not self._closed:
+            self._frames.wait()
+        self._eager -= 1
+        return run
 
-    def _pieces(self, reader: str, max_frames: int) -> list[Block]:
-        """The reader's next consecutive frames, up to the next multiple of 32 of the index."""
-        head = self._items[self._next[reader] - self._first]
-        assert isinstance(head, Block)
-        start = head.index + self._offset[reader]
-        stop = min(start + max_frames, (start // GRID_FRAMES + 1) * GRID_FRAMES)
-        pieces: list[Block] = []
-        while start < stop and (at := self._next[reader] - self._first) < len(self._items):
-            item = self._items[at]
-            if not isinstance(item, Block) or not item.index <= start < item.stop:
-                break
-            pieces.append(item.cut(start, stop))
-            start = pieces[-1].stop
-            self._offset[reader] = start - item.index
-            if start == item.stop:
-                self._advance(reader)
-        return pieces
+    def _has_cell(self, cursor: _Cursor) -> bool:
+        """Whether a reader's next frames reach the end of their grid cell or of their run."""
+        run = self._next(cursor)
+        last = run is not None and run is self._runs[-1] and run.slab
+        return self._closed or (run is not None and not (last and (run.index + run.count) % GRID_FRAMES))
 
-    def _advance(self, reader: str) -> None:
-        self._next[reader] += 1
-        self._offset[reader] = 0
+    def _next(self, cursor: _Cursor) -> _Run | None:
+        while (at := cursor.run - self._first) < len(self._runs):
+            run = self._runs[at]
+            if cursor.taken < (1 if run.gap else run.count):
+                return run
+            if at + 1 == len(self._runs):
+                return None  # the last run may still fill
+            cursor.run, cursor.taken = cursor.run + 1, 0
+        return None
+
+    def _cut(self, cursor: _Cursor, run: _Run, max_frames: int) -> Block | Gap:
+        if run.gap is not None:
+            cursor.taken = 1
+            return run.gap
+        start = run.index + cursor.taken
+        stop = min(start + max_frames, run.index + run.count, (start // GRID_FRAMES + 1) * GRID_FRAMES)
+        frames = slice(cursor.taken, cursor.taken + stop - start)
+        cursor.taken = frames.stop
+        cursor.behind = stop - start > 1
+        return Block(start, run.times_ns[frames], run.pixels[frames], run.channel)  # type: ignore[index]
 
     def _let_go(self) -> None:
-        """Drop items every reader has passed; called when a reader asks for more, so what it holds stays counted."""
-        oldest = min(self._next.values(), default=self._first + len(self._items))
+        """Drop runs every reader has passed; called when a reader asks for more, so what it holds stays counted."""
+        oldest = min((c.run for c in self._cursors.values()), default=self._first + len(self._runs))
         while self._first < oldest:
-            self.backlog -= _nbytes(self._items.popleft())
+            run = self._runs.popleft()
             self._first += 1
-        self._changed.notify_all()
-
-
-def _nbytes(item: Block | Gap) -> int:
-    return item.pixels.nbytes if isinstance(item, Block) else 0
+            if run.pixels is not None:
+                self.backlog -= run.pixels.nbytes
+                if run.slab:
+                    self._slabs.append(run.pixels)
+                self._room.notify_all()

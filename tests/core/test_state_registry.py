@@ -1,9 +1,21 @@
-"""State is flat and plain; the registry finds operators by kind and refuses two of one name; tables keep their shape."""
+"""State is flat and plain; the registry finds operators by kind and refuses two of one name; tables have a shape."""
 
 import numpy as np
 import pytest
 
-from streamfluo import Block, ConfigError, FrameError, Gives, Operator, Output, Spec, StateError, Table, create, operators
+from streamfluo import (
+    Block,
+    ConfigError,
+    FrameError,
+    Gives,
+    Operator,
+    Output,
+    Spec,
+    StateError,
+    Table,
+    create,
+    operators,
+)
 from streamfluo.core import registry
 from streamfluo.core.errors import StreamfluoError, did_you_mean
 from streamfluo.core.state import check_state, require_shape
@@ -86,7 +98,7 @@ def test_a_registered_operator_is_created_by_its_kind():
 def test_two_operators_of_one_name_are_refused_the_same_one_anew_is_not():
     registry.register("toy-twice")(Nothing)
     registry.register("toy-twice")(Nothing)
-    with pytest.raises(ConfigError, match="operator 'toy-twice' is registered twice: .* and "):
+    with pytest.raises(ConfigError, match=r"operator 'toy-twice' is registered twice: .* and "):
         registry.register("toy-twice")(type("Other", (Nothing,), {"__module__": "elsewhere"}))
 
 

@@ -72,7 +72,6 @@ def decoded(data):
     try:
         return wire.decode(data)
     except WireError as error:
-        assert len(str(error)) < 500
         return error
 
 
@@ -91,7 +90,9 @@ def decoded(data):
 @example(b'{"type":"image\xff"}')
 @example(b'{"type":"image","shape":[NaN,1]}')
 def test_any_bytes_are_a_message_or_a_wire_error(data):
-    assert isinstance(decoded(data), wire.Message | WireError)
+    result = decoded(data)
+    assert isinstance(result, wire.Message | WireError)
+    assert isinstance(result, wire.Message) or len(str(result)) < 500
 
 
 trees = st.recursive(

@@ -74,7 +74,7 @@ def test_an_empty_journal_has_no_frames(tmp_path):
 
 
 def test_a_full_file_is_followed_by_the_next_and_resumed_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 2000)
+    monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 1000)
     written(tmp_path, *((n, n + 4) for n in range(0, 20, 4)))
     assert len(list(tmp_path.glob("*.sfj"))) > 2
     writer = JournalWriter(tmp_path, "series")
@@ -92,8 +92,8 @@ def test_cut_at_any_byte_what_is_whole_is_read_and_resumed(tmp_path):
     data = path.read_bytes()
     stops = [stop for _, _, stop in scan_records(path)]
     assert stops[-1] == len(data)
-    cuts = {*random.Random(3).sample(range(len(data)), 60), *stops, *(s - 1 for s in stops), *(s + 1 for s in stops[:-1])}
-    for cut in sorted(cuts):
+    edges = {stop + by for stop in stops for by in (-1, 0, 1)}
+    for cut in sorted({*random.Random(3).sample(range(len(data)), 60), *edges} - {len(data) + 1}):
         path.write_bytes(data[:cut])
         whole = sum(stop <= cut for stop in stops)
         assert sorted(readable(tmp_path)) == list(range(whole)), f"cut at {cut}"
@@ -114,12 +114,14 @@ def test_rubbish_behind_the_last_record_is_overwritten_on_resume(tmp_path, tail)
     assert path.read_bytes() == data
 
 
-def test_a_torn_last_record_of_full_length_is_not_taken_for_a_frame(tmp_path):
+@pytest.mark.parametrize("behind", [b"", b"\0" * 64], ids=["nothing behind", "zeros behind"])
+def test_a_torn_last_record_of_full_length_is_not_taken_for_a_frame(tmp_path, behind):
     path = written(tmp_path, (0, 4))
     data = bytearray(path.read_bytes())
     *_, (_, start, stop) = scan_records(path)
-    data[(start + stop) // 2 : stop] = bytes(stop - (start + stop) // 2)  # pages that never reached the disk
-    path.write_bytes(data)
+    at = data.index(FRAMES[3].tobytes(), start, stop) + 8
+    data[at:stop] = bytes(stop - at)  # pages that never reached the disk
+    path.write_bytes(data + behind)
     assert sorted(readable(tmp_path)) == [0, 1, 2]
 
 
@@ -127,7 +129,8 @@ def test_damage_in_the_middle_names_the_frame_and_leaves_the_others(tmp_path):
     path = written(tmp_path, (0, 8))
     data = bytearray(path.read_bytes())
     _, start, stop = list(scan_records(path))[3]
-    data[(start + stop) // 2] ^= 1
+    at = data.index(FRAMES[3].tobytes(), start, stop)
+    data[at + 7] ^= 1
     path.write_bytes(data)
     reader = JournalReader(tmp_path)
     assert reader.indices.tolist() == list(range(8))
