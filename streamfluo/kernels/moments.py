@@ -13,8 +13,9 @@ def accumulate(frames, pivot, total, squares, low, high, totals):  # type: ignor
     """Add a cell to the sums of d = x − pivot and of d² and to the extremes; write the total of each frame.
 
     frames (n, p) with n ≤ 32; pivot, total, squares, low, high (p,); totals (n,). With 16-bit pixels and int32 pivots
-    every sum is an exact integer (a tile's totals fit 32 bits); else float64. The order of additions depends on the cell alone. Four frames are
-    taken at a time so that each sum is loaded and stored once for four (1.9 × faster than one at a time).
+    every sum is an exact integer (a tile's totals fit 32 bits); else float64. The order of additions depends on the
+    cell alone. Four frames are taken at a time so that each sum is loaded and stored once for four (1.9 × faster than
+    one at a time).
     """
     n, pixels = frames.shape
     tile_total = np.empty(TILE_PX, pivot.dtype)

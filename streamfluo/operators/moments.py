@@ -116,7 +116,7 @@ class Moments(Mergeable):
         """Add a cell's frames; return the total signal of each."""
         flat = (array.reshape(-1) for array in self._arrays().values())
         totals = np.empty(len(cell), self._total_dtype)
-        accumulate(cell.reshape(len(cell), self._pivot.size), *flat, totals)
+        accumulate(cell.reshape(len(cell), self._pivot.size), *flat, totals)  # type: ignore[call-arg]
         self._n += len(cell)
         return totals.astype(np.float64)
 

@@ -171,6 +171,8 @@ def test_a_full_disk_ends_the_run_with_its_reason_and_what_was_written_is_readab
     session = open_session(tmp_path / "s")
     assert engine.state.startswith("failed: ")
     assert "No space left on device" in engine.state
+    assert session.state == engine.state
+    assert session.health["frames"] > 0
     assert not source.told
     assert source.stopped
     frames = session.frames

@@ -1,0 +1,28 @@
+"""One suite of laws over every registered operator."""
+
+import pytest
+
+from streamfluo import Spec, create, operators
+from streamfluo.testing import LAWS, Subject, check_laws
+
+DTYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
+CASES = [(kind, params) for kind, cls in operators().items() for params in ({}, *cls.examples)]
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("kind", "params"), CASES, ids=lambda v: v if isinstance(v, str) else str(v) if v else "default"
+)
+def test_every_operator_keeps_every_law(kind, params, dtype, law):
+    spec = Spec((13, 17), dtype, interval_s=0.02)
+    if params.get("mode") == "sum" and dtype == "uint32":
+        pytest.skip("bin refuses sums of 32-bit integers: they can overflow")
+    LAWS[law](Subject(lambda: create(kind, spec, **params), spec))
+
+
+def test_check_laws_runs_them_all_and_names_the_one_that_is_broken(monkeypatch):
+    check_laws("moments", Spec((5, 7), "uint16"))
+    monkeypatch.setattr("streamfluo.operators.moments.Moments.merge", lambda self, other: None)
+    with pytest.raises(AssertionError, match="moments breaks parts_equal_whole: parts cut at"):
+        check_laws("moments", Spec((5, 7), "uint16"))
