@@ -23,7 +23,7 @@ _HOMES = {
     ),
     "core.operator": ("Gives", "Mergeable", "Operator", "Output", "SnapshotOperator", "Table"),
     "core.params": ("Params",),
-    "core.registry": ("create", "operators", "register"),
+    "core.registry": ("create", "register"),
     "core.spec": ("Camera", "Spec"),
     "core.state": ("State",),
     "edges.source": ("Source", "open_source"),

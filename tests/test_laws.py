@@ -2,7 +2,8 @@
 
 import pytest
 
-from streamfluo import Spec, create, operators
+from streamfluo import Spec, create
+from streamfluo.core.registry import operators
 from streamfluo.testing import LAWS, Subject, check_laws
 
 DTYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")

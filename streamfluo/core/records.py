@@ -22,6 +22,7 @@ from .wire import MAX_HEADER_BYTES, Buffer, decode_map
 MAGIC = b"SFLUORC1"
 ALIGN = 64
 MAX_ARRAYS = 64
+MAX_AXES = 8
 MAX_RESULT_BYTES = 1 << 30
 RESULT_DTYPES = ("|b1", "|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f4", "<f8")
 
@@ -102,7 +103,7 @@ def result_arrays(fields: Mapping[str, Any]) -> list[tuple[str, np.dtype[Any], t
         )
         if not isinstance(name, str) or dtype not in RESULT_DTYPES or not isinstance(shape, list):
             raise WireError("arrays", f"array {name!r}: dtype {dtype!r} or shape {shape!r} is not allowed")
-        if not all(isinstance(n, int) and 0 <= n < 2**31 for n in shape):
+        if len(shape) > MAX_AXES or not all(isinstance(n, int) and 0 <= n < 2**31 for n in shape):
             raise WireError("shape", f"array {name!r}: shape {shape!r} is not allowed")
         size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
         total += size
@@ -113,9 +114,11 @@ def result_arrays(fields: Mapping[str, Any]) -> list[tuple[str, np.dtype[Any], t
 
 
 def decode_result(fields: Mapping[str, Any], payload: Buffer) -> dict[str, np.ndarray]:
-    """Return a result's arrays by name, as views of `payload`."""
+    """Return a result's arrays by name, as views of `payload`. Raises WireError if it is too short."""
     arrays, offset = {}, 0
     for name, dtype, shape, size in result_arrays(fields):
+        if offset + size > len(payload):
+            raise WireError("nbytes", f"array {name!r} ends behind the {len(payload)} bytes there are")
         arrays[name] = np.frombuffer(payload, dtype, count=size // dtype.itemsize, offset=offset).reshape(shape)
         offset += size
     return arrays

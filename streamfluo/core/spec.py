@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -62,10 +63,10 @@ class Camera:
     def load(cls, path: str | os.PathLike[str]) -> Camera:
         """Read what `save` wrote. Raises FrameError naming the file if it is not such an .npz."""
         try:
-            with np.load(path, allow_pickle=False) as z:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as z:
                 known = {f.name for f in fields(cls)}
                 return cls(**{name: z[name][()] for name in z.files if name in known})
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             raise FrameError(f"{path}: not a camera calibration (.npz written by Camera.save): {error}") from None
 
 

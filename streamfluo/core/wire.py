@@ -40,7 +40,7 @@ read by `np.frombuffer` alone. Names from the wire never become paths. A bad mes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -54,6 +54,7 @@ MAX_NESTING = 8
 MAX_KEYS = 256
 FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")
 
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 Buffer = bytes | bytearray | memoryview
 
 
@@ -84,9 +85,9 @@ class Image(_Message, frozen=True, kw_only=True):
 
     version: int = VERSION
     series_uid: str
-    seq: int
-    index: int
-    t_ns: int = 0
+    seq: Count
+    index: Count
+    t_ns: Count = 0
     dtype: str
     shape: tuple[int, int]
     nbytes: int
@@ -132,7 +133,7 @@ class Subscribe(_Message, frozen=True, kw_only=True):
 
     version: int = VERSION
     series: str = "current"
-    from_seq: int | Literal["oldest", "live"] = 0
+    from_seq: Count | Literal["oldest", "live"] = 0
     credit: int = 0
 
 

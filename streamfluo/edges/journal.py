@@ -14,7 +14,16 @@ import numpy as np
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SessionError, WireError
-from ..core.records import PREFIX_BYTES, encode_record, is_whole, record_header, record_layout, record_nbytes
+from ..core.records import (
+    ALIGN,
+    MAGIC,
+    PREFIX_BYTES,
+    encode_record,
+    is_whole,
+    record_header,
+    record_layout,
+    record_nbytes,
+)
 from .source import MAX_BLOCK_FRAMES
 
 SEGMENT_BYTES = 1 << 30
@@ -161,31 +170,51 @@ def _block(frames: list[tuple[int, int, np.ndarray]]) -> Block:
 
 
 def scan_records(path: Path) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """Yield (header, start, stop) of each record of a file, to the first that is not whole.
+    """Yield (header, start, stop) of each record of a file; what a crash tore is passed over.
 
-    Only the last record's crc is checked: a crash tears the end, not the middle.
+    Only records beside a damaged place have their crc checked: a crash tears the end. Behind damage the scan goes on
+    with the next whole record (they begin at multiples of 64 bytes), so that nothing intact is given up.
     """
     size = path.stat().st_size
     if size == 0:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        offset = 0
-        while offset < size:
-            try:
-                body = offset + PREFIX_BYTES
-                header = data[body : body + record_layout(data[offset:body])]
-                fields, nbytes = record_header(header)
-            except WireError:
-                return
-            stop = offset + record_nbytes(len(header), nbytes)
-            payload = body + len(header)
-            last = stop >= size
-            if stop > size or (
-                last and not is_whole(header, data[payload : payload + nbytes], data[payload + nbytes : stop])
-            ):
-                return
-            yield fields, offset, stop
-            offset = stop
+        before, at = None, 0
+        while at >= 0:
+            found = _record_at(data, at)
+            if before is not None and (found is not None or _checked(data, before)):
+                yield before
+            before = found
+            at = _next_whole(data, at) if found is None else found[2]
+
+
+def _record_at(data: mmap.mmap, start: int) -> tuple[dict[str, Any], int, int] | None:
+    """(header, start, stop) of the record that begins at `start` and fits the file."""
+    try:
+        body = start + PREFIX_BYTES
+        header = data[body : body + record_layout(data[start:body])]
+        fields, nbytes = record_header(header)
+    except WireError:
+        return None
+    stop = start + record_nbytes(len(header), nbytes)
+    return (fields, start, stop) if stop <= len(data) else None
+
+
+def _checked(data: mmap.mmap, record: tuple[dict[str, Any], int, int]) -> bool:
+    _, start, _ = record
+    payload = start + PREFIX_BYTES + record_layout(data[start : start + PREFIX_BYTES])
+    header = data[start + PREFIX_BYTES : payload]
+    end = payload + record_header(header)[1]
+    return is_whole(header, data[payload:end], data[end : end + 4])
+
+
+def _next_whole(data: mmap.mmap, start: int) -> int:
+    """Where the next whole record behind `start` begins, -1 if there is none."""
+    while (start := data.find(MAGIC, start + 1)) >= 0:
+        record = _record_at(data, start) if start % ALIGN == 0 else None
+        if record is not None and _checked(data, record):
+            return start
+    return -1
 
 
 def _segments(folder: Path) -> list[Path]:

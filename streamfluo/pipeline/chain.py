@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,8 +131,7 @@ class Chain:
             outs: list[Output] = []
             handed[step.id] = []
             for n, block in enumerate(handed.get(step.config.after, [])):
-                inputs = {need: values[giver][n][name] for need, (giver, name) in step.givers.items()}
-                if (out := self._update(step, block, inputs)) is None:
+                if (out := self._update(step, block, lambda giver, name, n=n: values[giver][n][name])) is None:  # type: ignore[misc]
                     break
                 outs.append(out)
                 if not out.held:
@@ -146,16 +145,27 @@ class Chain:
             outputs += [(step.id, out) for out in outs]
         return outputs
 
-    def _update(self, step: Step, block: Block, inputs: Values) -> Output | None:
+    def _update(self, step: Step, block: Block, given: Callable[[str, str], Any]) -> Output | None:
         expected = step.next_index
         if expected is not None and block.index < expected:
             raise FrameError(f"step {step.id!r}: frame {block.index} after frame {expected - 1}; frames come in order")
-        if expected is not None and block.index > expected:
-            self._guarded(step, expected, step.operator.gap, expected, block.index - expected)
-        began = time.perf_counter_ns()
-        out: Output | None = self._guarded(step, block.index, step.operator.update, block, inputs)
-        step.times.add(time.perf_counter_ns() - began, len(block))
+        out: Output | None = self._guarded(step, block.index, self._updated, step, block, given)
         step.next_index = block.stop
+        return out
+
+    def _updated(self, step: Step, block: Block, given: Callable[[str, str], Any]) -> Output:
+        """What a step makes of a block, the gap before it told; raises what the operator raises."""
+        if step.next_index is not None and block.index > step.next_index:
+            step.operator.gap(step.next_index, block.index - step.next_index)
+        inputs: dict[str, Any] = {}
+        if not isinstance(step.operator, SnapshotOperator):
+            inputs = {need: given(*giver) for need, giver in step.givers.items()}
+        began = time.perf_counter_ns()
+        out = step.operator.update(block, inputs)
+        step.times.add(time.perf_counter_ns() - began, len(block))
+        after = out.block or block
+        if step.operator.frame_axis == "same" and (out.held or (after.index, len(after)) != (block.index, len(block))):
+            raise FrameError("hands on other frames than it sees, so it must declare frame_axis = 'own'")
         return out
 
     def _guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:
@@ -176,7 +186,9 @@ class Chain:
 
     def _runs(self, step: Step) -> bool:
         """Whether a step is not muted and depends on none that is; one that does is muted with it."""
-        needs = {step.config.after, *(giver for giver, _ in step.givers.values())}
+        needs = {step.config.after}
+        if not isinstance(step.operator, SnapshotOperator):  # a muted step's last snapshots stay readable
+            needs |= {giver for giver, _ in step.givers.values()}
         muted = sorted(s.id for s in self.steps if s.muted and s.id in needs)
         if muted and not step.muted:
             step.muted = f"needs {', '.join(muted)}, which is muted"

@@ -33,10 +33,12 @@ class _Run:
 
 @dataclass
 class _Cursor:
-    """Where a reader stands: the number of its run, how many frames of it were taken, and whether it fell behind."""
+    """Where a reader stands: its next frames' run and how many of it were taken; the oldest run it still looks at;
+    whether it fell behind."""
 
     run: int = 0
     taken: int = 0
+    held: int = 0
     behind: bool = False
 
 
@@ -152,6 +154,8 @@ class Ring:
     def _wait(self, reader: str) -> _Run | None:
         """The run with the reader's next frames; what it took before is let go."""
         cursor = self._cursors[reader]
+        self._next(cursor)
+        cursor.held = cursor.run
         self._let_go()
         if cursor.behind and not self._has_cell(cursor):
             self._frames.wait(_GATHER_S)
@@ -172,8 +176,8 @@ class Ring:
             run = self._runs[at]
             if cursor.taken < (1 if run.gap else run.count):
                 return run
-            if at + 1 == len(self._runs):
-                return None  # the last run may still fill
+            if run.slab and at + 1 == len(self._runs) and (run.index + run.count) % GRID_FRAMES:
+                return None  # it may still fill
             cursor.run, cursor.taken = cursor.run + 1, 0
         return None
 
@@ -190,7 +194,7 @@ class Ring:
 
     def _let_go(self) -> None:
         """Drop runs every reader has passed; called when a reader asks for more, so what it holds stays counted."""
-        oldest = min((c.run for c in self._cursors.values()), default=self._first + len(self._runs))
+        oldest = min((c.held for c in self._cursors.values()), default=self._first + len(self._runs))
         while self._first < oldest:
             run = self._runs.popleft()
             self._first += 1

@@ -89,8 +89,9 @@ class Session:
 
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
-        """The gaps, in order."""
-        return tuple(Gap(e["first"], e["count"], e["reason"]) for e in self.events if e["event"] == "gap")
+        """The gaps, in order; one noted again after a crash counts once, as it was seen last."""
+        noted = {e["first"]: Gap(e["first"], e["count"], e["reason"]) for e in self.events if e["event"] == "gap"}
+        return tuple(noted[first] for first in sorted(noted))
 
     @property
     def lost(self) -> int:
@@ -195,7 +196,7 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
         try:
             yield json.loads(line)
         except ValueError:
-            return  # the line a crash tore
+            continue  # the line a crash tore
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

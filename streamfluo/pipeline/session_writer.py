@@ -16,7 +16,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class SessionWriter:
                 step.id: ValuesWriter(folder / "values" / f"{step.id}.sfv", source.series.uid, step.id)
                 for step in chain.steps
             }
+            _cut_torn_line(folder / "events.jsonl")
             self._events = (folder / "events.jsonl").open("a", buffering=1, encoding="utf-8")
         except OSError as error:
             raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
@@ -84,19 +86,30 @@ class SessionWriter:
         self._values[step].add(output)
 
     def close(self, chain: Chain, health: Health, truth: Mapping[str, np.ndarray], state: str) -> None:
-        """Write what waits, the final snapshots, truth and health, and say how the run ended. Raises OSError."""
-        for values in self._values.values():
-            values.close()
-        for step in chain.steps:
-            snapshots = chain.read(step.id)
-            if snapshots:
-                save_arrays(self.folder / "snapshots" / f"{step.id}.npz", snapshots)
-        if truth:
-            save_arrays(self.folder / "truth.npz", truth)
-        _write_json(self.folder / "health.json", health.to_dict())
-        self.event({"event": "closed", "state": state})
-        self._write_facts(state)
-        self._events.close()
+        """Write what waits, the final snapshots, truth and health, and say how the run ended.
+
+        Each part is written whatever became of the others. Raises the first OSError at the end.
+        """
+        parts: list[Callable[[], None]] = [values.close for values in self._values.values()]
+        parts += [self.journal.close] if self.journal is not None else []
+        parts += [partial(self._write_snapshots, chain, step.id) for step in chain.steps]
+        parts += [partial(save_arrays, self.folder / "truth.npz", truth)] if truth else []
+        parts += [
+            partial(_write_json, self.folder / "health.json", health.to_dict()),
+            partial(self.event, {"event": "closed", "state": state}),
+            self._events.close,
+        ]
+        failed = [error for part in parts if (error := _attempt(part)) is not None]
+        if failed and not state.startswith("failed"):
+            state = f"failed: {failed[0].strerror or failed[0]}"
+        failed += [error] if (error := _attempt(partial(self._write_facts, state))) is not None else []
+        if failed:
+            raise failed[0]
+
+    def _write_snapshots(self, chain: Chain, step: str) -> None:
+        snapshots = chain.read(step)
+        if snapshots:
+            save_arrays(self.folder / "snapshots" / f"{step}.npz", snapshots)
 
     def _write_facts(self, state: str) -> None:
         _write_json(self.folder / "session.json", {**self._facts, "state": state, "written": _now()})
@@ -121,6 +134,21 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def _attempt(part: Callable[[], None]) -> OSError | None:
+    try:
+        part()
+    except OSError as error:
+        return error
+    return None
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Cut a text file behind its last whole line."""
+    if path.exists():
+        data = path.read_bytes()
+        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def _refuse_or_resume(folder: Path, source: Source, resume: bool) -> None:

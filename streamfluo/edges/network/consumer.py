@@ -101,7 +101,8 @@ class NetworkSource(Source):
     def finished(self) -> None:
         if self._end is not None:
             self._send(wire.Ack(seq=self._end.seq))
-        self._send(wire.Bye())
+        else:
+            self._send(wire.Bye())
 
     def close(self) -> None:
         self._socket.close()

@@ -45,6 +45,7 @@ class ReplayedFrames:
         self.total = None if loop else self.length
         self._source = source
         self._interval_ns = round((source.spec.interval_s or 0) * 1e9)
+        self.last = (1 << 62) // max(1, self._interval_ns)  # a looped series ends where its times leave 64 bits
         self._recent: deque[Block] = deque(maxlen=4)  # consumers side by side share reads
         self._position = 0
         self._blocks: Iterator[Block | Gap] = source.blocks()
@@ -244,8 +245,9 @@ class DataServer:
             return
         named = {"oldest": 0, "live": self.emitted}
         cursor = named[message.from_seq] if isinstance(message.from_seq, str) else message.from_seq
-        if cursor < 0 or (total is not None and cursor > total):
-            self._answer(identity, wire.Error(reason=f"from_seq {cursor} is outside 0 to {total}"))
+        last = self._frames.last if total is None else total
+        if cursor > last:
+            self._answer(identity, wire.Error(reason=f"from_seq {cursor} is outside 0 to {last}"))
             return
         consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
         self._consumers[identity] = consumer
