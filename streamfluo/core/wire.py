@@ -133,7 +133,7 @@ class Subscribe(_Message, frozen=True, kw_only=True):
 
     version: int = VERSION
     series: str = "current"
-    from_seq: Count | Literal["oldest", "live"] = 0
+    from_seq: int | Literal["oldest", "live"] = 0
     credit: int = 0
 
 

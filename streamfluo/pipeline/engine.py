@@ -143,7 +143,7 @@ class Engine:
             for item in self._items():
                 if self._began is None:
                     self._began = time.monotonic()
-                if not self._ring.put(item) or self._stopping:
+                if not self._ring.put(item):
                     return
                 if isinstance(item, Gap):
                     self._count_gap(item)
@@ -154,7 +154,7 @@ class Engine:
             self._ring.close()
 
     def _items(self) -> Iterator[Block | Gap]:
-        """What the source gives; of a resumed session first what its journal holds."""
+        """What the source gives until told to stop; of a resumed session first all that its journal holds."""
         if self._resumed_at:
             session = open_session(self.session.folder)  # type: ignore[union-attr]
             gaps = [gap for gap in session.gaps if gap.first < self._resumed_at]
@@ -163,7 +163,10 @@ class Engine:
             yield from session.journal.blocks()
             seq = session.frames + sum(gap.count for gap in gaps if gap.reason != "camera")
             self.source.resume(self._resumed_at, seq)
-        yield from self.source.blocks()
+        for item in self.source.blocks():
+            if self._stopping:
+                return
+            yield item
 
     def _count_gap(self, gap: Gap) -> None:
         if gap.reason == "camera":
@@ -178,8 +181,8 @@ class Engine:
             for item in items:
                 if isinstance(item, Gap):
                     self.session.gap(item)
-                elif item.index >= self._resumed_at:
-                    self.session.record(item)
+                elif item.stop > self._resumed_at:
+                    self.session.record(item.cut(self._resumed_at, item.stop))
                     _count(edge, item)
                     self._written = item.stop
 

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from streamfluo import Block, Chain, Gives, Operator, Output, Params, SnapshotOperator, Source, Spec, operators
+from streamfluo import Block, Chain, Gives, Operator, Output, Params, SnapshotOperator, Source, Spec
 from streamfluo.core import registry
-from streamfluo.core.registry import register
+from streamfluo.core.registry import operators, register
 from streamfluo.edges.source import Gap, Series
 from streamfluo.pipeline.config import parse_config
 

@@ -246,7 +246,7 @@ class DataServer:
         named = {"oldest": 0, "live": self.emitted}
         cursor = named[message.from_seq] if isinstance(message.from_seq, str) else message.from_seq
         last = self._frames.last if total is None else total
-        if cursor > last:
+        if not 0 <= cursor <= last:
             self._answer(identity, wire.Error(reason=f"from_seq {cursor} is outside 0 to {last}"))
             return
         consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
