@@ -224,7 +224,9 @@ class Chain:
                 continue
             given = [g for g in step.operator.gives if g.name == (name or need) and g.kind in wanted]
             if given and "snapshot" not in wanted and step.axis != axis:
-                raise ConfigError(f"{place}: {need!r} of step {step.id!r} belongs to other frames (binned in between)")
+                raise ConfigError(
+                    f"{place}: {need!r} of step {step.id!r} belongs to other frames: a step in between hands on its own"
+                )
             if given:
                 return step.id, given[0].name
         everything = [f"{s.id}.{g.name}" for s in self.steps for g in s.operator.gives if g.kind in wanted]

@@ -14,10 +14,10 @@ from streamfluo import (
     StateError,
     Table,
     create,
-    operators,
 )
 from streamfluo.core import registry
 from streamfluo.core.errors import StreamfluoError, did_you_mean
+from streamfluo.core.registry import operators
 from streamfluo.core.state import check_state, require_shape
 
 SPEC = Spec((4, 4), "u2")

@@ -72,7 +72,8 @@ REFUSED = [
     ([LEVEL, a("double", inputs="{ level = 'level.sum' }")], "step 'toy-double': nothing above gives 'level.sum'"),
     ([LEVEL, a("double", inputs="{ levl = 'level' }")], "step 'toy-double': no input 'levl'; did you mean 'level'?"),
     ([a("level", inputs="{ x = 'y' }")], "step 'toy-level': no input 'x'; it takes none"),
-    ([LEVEL, BINNED, DOUBLE], "step 'double': 'level' of step 'level' belongs to other frames (binned in between)"),
+    ([LEVEL, BINNED, DOUBLE], "step 'double': 'level' of step 'level' belongs to other frames: a step in between"),
+    ([LEVEL, LATE, DOUBLE], "step 'double': 'level' of step 'level' belongs to other frames: a step in between"),
     ([a("spot")], "run.toml: step 'toy-spot': no operator 'toy-spot'; "),
     ([a("level", params="{ facto = 2 }")], "step 'toy-level': no parameter 'facto'; did you mean 'factor'?"),
     ([a("level", device="'gpu'")], "step 'toy-level': toy-level: no device 'gpu'; it runs on cpu"),
@@ -103,8 +104,15 @@ def test_what_was_held_back_flows_through_the_steps_behind_at_the_end():
 
 
 def test_behind_a_step_that_holds_frames_back_values_still_belong_to_the_same_frames():
-    got = run(chain(LEVEL, LATE, DOUBLE), [(0, 5), (5, 10), (10, 15)])
+    got = run(chain(LATE, LEVEL, DOUBLE), [(0, 5), (5, 10), (10, 15)])
     assert np.allclose(got["double"]["twice"], means(0, 15) * 2)
+
+
+def test_a_step_that_holds_frames_back_without_saying_so_is_muted(monkeypatch):
+    c = chain(LATE)
+    monkeypatch.setattr(c.step("late").operator, "frame_axis", "same")
+    c.push(block(0, 8))
+    assert "must declare frame_axis = 'own'" in c.step("late").muted
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "seen as a jump"])

@@ -95,6 +95,8 @@ class Inverse(Toy):
 class Late(Toy):
     """Holds every block back until the next one, the last until the end."""
 
+    frame_axis = "own"
+
     def __init__(self, params, spec, device="cpu"):
         super().__init__(params, spec, device)
         self.waiting = None
