@@ -183,8 +183,9 @@ class Engine:
                     self.session.gap(item)
                 elif item.stop > self._resumed_at:
                     self.session.record(item.cut(self._resumed_at, item.stop))
-                    _count(edge, item)
                     self._written = item.stop
+                if isinstance(item, Block):
+                    _count(edge, item)
 
     def _run_chain(self) -> None:
         edge = self._health.edges["chain"]
@@ -217,7 +218,18 @@ class Engine:
                 self.session.add(*item)
             edge.blocks += 1
 
+    def _account(self) -> None:
+        """Every frame that was ingested must have gone through every edge; anything else is a fault of ours."""
+        edges = self._health.edges
+        for name in ("chain", "journal"):
+            if name in edges and edges[name].frames != edges["ingest"].frames:
+                self.error = (
+                    f"{name}: {edges[name].frames} of {edges['ingest'].frames} frames arrived; please report this"
+                )
+
     def _close(self) -> None:
+        if self.error is None:
+            self._account()
         if self.session is not None:
             truth = self._truth if self._truth is not None else self.source.truth
             try:

@@ -30,6 +30,11 @@ class _Run:
     slab: bool = False
     gap: Gap | None = None
 
+    @property
+    def filling(self) -> bool:
+        """Whether frames of its grid cell may still be added, if it is the last run."""
+        return self.slab and (self.count == 0 or (self.index + self.count) % GRID_FRAMES != 0)
+
 
 @dataclass
 class _Cursor:
@@ -168,16 +173,15 @@ class Ring:
     def _has_cell(self, cursor: _Cursor) -> bool:
         """Whether a reader's next frames reach the end of their grid cell or of their run."""
         run = self._next(cursor)
-        last = run is not None and run is self._runs[-1] and run.slab
-        return self._closed or (run is not None and not (last and (run.index + run.count) % GRID_FRAMES))
+        return self._closed or (run is not None and not (run.filling and run is self._runs[-1]))
 
     def _next(self, cursor: _Cursor) -> _Run | None:
         while (at := cursor.run - self._first) < len(self._runs):
             run = self._runs[at]
             if cursor.taken < (1 if run.gap else run.count):
                 return run
-            if run.slab and at + 1 == len(self._runs) and (run.index + run.count) % GRID_FRAMES:
-                return None  # it may still fill
+            if run.filling and at + 1 == len(self._runs):
+                return None
             cursor.run, cursor.taken = cursor.run + 1, 0
         return None
 

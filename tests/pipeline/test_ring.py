@@ -289,3 +289,24 @@ def test_whatever_the_interleaving_every_reader_sees_every_frame_once_and_in_ord
     assert got["chain"] == expected
     assert got["journal"] == expected
     assert ring.peak_backlog <= ring.max_bytes
+
+
+class SlowSlab(np.ndarray):
+    """Memory that takes a while to copy into."""
+
+    def __setitem__(self, where, what):
+        time.sleep(0.1)
+        super().__setitem__(where, what)
+
+
+def test_a_reader_that_looks_while_the_first_frame_of_a_slab_is_copied_does_not_pass_it_by():
+    ring = Ring(Spec((1, 1), "uint16"), 1 << 20, ["chain"])
+    for n in range(32):
+        ring.put(Block(n, [0], np.zeros((1, 1, 1), np.uint16)))
+    ring._slabs.append(np.empty((32, 1, 1), np.uint16).view(SlowSlab))
+    copying = threading.Thread(target=ring.put, args=(Block(32, [0], np.zeros((1, 1, 1), np.uint16)),))
+    copying.start()
+    time.sleep(0.03)
+    assert len(ring.take("chain")) == 32
+    assert ring.take("chain").index == 32
+    copying.join()
