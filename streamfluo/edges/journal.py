@@ -27,7 +27,7 @@ from ..core.records import (
 from .source import MAX_BLOCK_FRAMES
 
 SEGMENT_BYTES = 1 << 30
-SYNC_BYTES = 64 << 20
+SYNC_BYTES = 256 << 20
 SYNC_S = 1.0
 _MAX_BUFFERS = 1020  # of the 1024 that one writev takes
 
@@ -75,7 +75,7 @@ class RecordFile:
 class JournalWriter:
     """Appends frames to `folder`, a new file each GiB; goes on after the last whole record it finds there.
 
-    Synced to disk every 64 MiB or second. `next_index` is one past the last frame written, 0 for an empty journal.
+    Synced to disk every 256 MiB or second. `next_index` is one past the last frame written, 0 for an empty journal.
     """
 
     def __init__(self, folder: Path, series_uid: str) -> None:
