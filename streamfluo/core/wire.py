@@ -45,6 +45,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from .block import Block
 from .errors import WireError
 from .spec import MAX_SIDE_PX
 
@@ -201,6 +202,21 @@ def _count_keys(value: Any, depth: int) -> int:
         nested = (v for v in value.values() if isinstance(v, dict | list))
         return len(value) + sum(_count_keys(v, depth + 1) for v in nested)
     return sum(_count_keys(v, depth + 1) for v in value if isinstance(v, dict | list))
+
+
+def image_of(series_uid: str, block: Block, n: int) -> Image:
+    """Return the header of a block's n-th frame, whose seq is its index."""
+    pixels = block.pixels[n]
+    return Image(
+        series_uid=series_uid,
+        seq=block.index + n,
+        index=block.index + n,
+        t_ns=int(block.times_ns[n]),
+        channel=block.channel,
+        dtype=pixels.dtype.str,
+        shape=(pixels.shape[0], pixels.shape[1]),
+        nbytes=pixels.nbytes,
+    )
 
 
 def frame_pixels(image: Image, part: Buffer) -> np.ndarray:

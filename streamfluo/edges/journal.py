@@ -29,47 +29,45 @@ from .source import MAX_BLOCK_FRAMES
 SEGMENT_BYTES = 1 << 30
 SYNC_BYTES = 256 << 20
 SYNC_S = 1.0
-_MAX_BUFFERS = 1020  # of the 1024 that one writev takes
 
 
 class RecordFile:
-    """One append-only file of records; a failed write is cut back to the last whole record."""
+    """One append-only file of records, `size` bytes of which are kept; a failed write is cut back to whole records."""
 
     def __init__(self, path: Path, size: int = 0) -> None:
         self.path = path
         self.size = size
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        os.ftruncate(self._fd, size)
-        os.lseek(self._fd, size, os.SEEK_SET)
+        path.touch()
+        self._file = path.open("r+b", buffering=0)
+        self._cut_back()
 
     def append(self, records: list[list[wire.Buffer]]) -> None:
         """Append whole records or none. Raises OSError when the disk refuses them."""
-        buffers = [memoryview(buffer) for record in records for buffer in record]
         try:
-            for start in range(0, len(buffers), _MAX_BUFFERS):
-                self._write(buffers[start : start + _MAX_BUFFERS])
+            written = sum(self._write(memoryview(buffer)) for record in records for buffer in record)
         except OSError:
-            os.ftruncate(self._fd, self.size)
-            os.lseek(self._fd, self.size, os.SEEK_SET)
+            self._cut_back()
             raise
-        self.size += sum(len(b) for b in buffers)
-
-    def _write(self, buffers: list[memoryview]) -> None:
-        while buffers:
-            written = os.writev(self._fd, buffers)
-            while buffers and written >= len(buffers[0]):
-                written -= len(buffers.pop(0))
-            if buffers:
-                buffers[0] = buffers[0][written:]
+        self.size += written
 
     def sync(self) -> None:
         """Wait until the disk has it."""
-        os.fdatasync(self._fd)
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Sync and close."""
         self.sync()
-        os.close(self._fd)
+        self._file.close()
+
+    def _write(self, buffer: memoryview) -> int:
+        left = buffer
+        while left:
+            left = left[self._file.write(left) :]
+        return len(buffer)
+
+    def _cut_back(self) -> None:
+        self._file.truncate(self.size)
+        self._file.seek(self.size)
 
 
 class JournalWriter:
@@ -91,7 +89,8 @@ class JournalWriter:
 
     def append(self, block: Block) -> None:
         """Write the frames of a block. Raises OSError when the disk refuses them; what was written stays whole."""
-        records = [self._record(block, n) for n in range(len(block))]
+        headers = [wire.encode(wire.image_of(self._uid, block, n)) for n in range(len(block))]
+        records = [encode_record(header, [pixels]) for header, pixels in zip(headers, block.pixels, strict=True)]
         before = self._file.size
         self._file.append(records)
         self._unsynced += self._file.size - before
@@ -111,20 +110,6 @@ class JournalWriter:
 
     def _path(self) -> Path:
         return self._folder / f"{self._number:06d}.sfj"
-
-    def _record(self, block: Block, n: int) -> list[wire.Buffer]:
-        pixels = block.pixels[n]
-        header = wire.Image(
-            series_uid=self._uid,
-            seq=block.index + n,
-            index=block.index + n,
-            t_ns=int(block.times_ns[n]),
-            channel=block.channel,
-            dtype=pixels.dtype.str,
-            shape=(pixels.shape[0], pixels.shape[1]),
-            nbytes=pixels.nbytes,
-        )
-        return encode_record(wire.encode(header), [pixels])
 
 
 class JournalReader:

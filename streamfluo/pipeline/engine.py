@@ -130,6 +130,7 @@ class Engine:
                 self._ring.drop_reader(job)
             if job == "chain":
                 self._ended = time.monotonic()
+            if job in ("chain", "values"):  # nobody fills it, or nobody empties it, any more
                 self._values.close()
 
     def _fail(self, error: str) -> None:

@@ -7,6 +7,7 @@ values/STEP.sfv   values, append-only
 snapshots/STEP.npz, camera.npz, truth.npz
 events.jsonl      gaps, muted steps, the end
 health.json       counters
+.lock             held while a run writes
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ..core.block import Block
 from ..core.errors import SessionError
@@ -49,6 +51,7 @@ class SessionWriter:
     def __init__(self, folder: Path, source: Source, chain: Chain, config: Config, resume: bool = False) -> None:
         self.folder = folder
         _refuse_or_resume(folder, source, resume)
+        self._lock = _locked(folder)
         raw = config.record.raw if config.record.raw is not None else reference_of(source) is None
         try:
             (folder / "values").mkdir(parents=True, exist_ok=True)
@@ -98,6 +101,7 @@ class SessionWriter:
             partial(_write_json, self.folder / "health.json", health.to_dict()),
             partial(self.event, {"event": "closed", "state": state}),
             self._events.close,
+            self._lock.release,
         ]
         failed = [error for part in parts if (error := _attempt(part)) is not None]
         if failed and not state.startswith("failed"):
@@ -134,6 +138,19 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def _locked(folder: Path) -> FileLock:
+    """Take the folder for this run alone; the system lets go of it when the process ends, however it ends."""
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SessionError(f"{folder}: another run is writing it; wait for it, or name another --out") from None
+    except OSError as error:
+        raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
+    return lock
 
 
 def _attempt(part: Callable[[], None]) -> OSError | None:

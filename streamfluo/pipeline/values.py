@@ -60,8 +60,10 @@ class ValuesWriter:
 
     def close(self) -> None:
         """Write what waits, sync and close."""
-        self.flush()
-        self._file.close()
+        try:
+            self.flush()
+        finally:
+            self._file.close()
 
     def _continues(self, index: int, arrays: Mapping[str, np.ndarray]) -> bool:
         last, frames, before = self._waiting[-1]

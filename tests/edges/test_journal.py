@@ -145,13 +145,13 @@ def test_damage_in_the_middle_names_the_frame_and_leaves_the_others(tmp_path):
 def test_a_refused_block_leaves_whole_records_only(tmp_path, monkeypatch):
     writer = JournalWriter(tmp_path, "series")
     writer.append(block(0, 4))
-    real = journal_module.os.writev
+    real = journal_module.RecordFile._write
 
-    def half(fd, buffers):
-        real(fd, [b"".join(buffers)[:100]])
+    def half(self, buffer):
+        real(self, buffer[: len(buffer) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal_module.os, "writev", half)
+    monkeypatch.setattr(journal_module.RecordFile, "_write", half)
     with pytest.raises(OSError, match="No space left"):
         writer.append(block(4, 8))
     monkeypatch.undo()
@@ -161,14 +161,28 @@ def test_a_refused_block_leaves_whole_records_only(tmp_path, monkeypatch):
     assert sorted(readable(tmp_path)) == list(range(6))
 
 
-def test_writes_that_take_a_few_bytes_at_a_time_still_make_whole_records(tmp_path, monkeypatch):
-    real = journal_module.os.writev
-    monkeypatch.setattr(journal_module.os, "writev", lambda fd, buffers: real(fd, [buffers[0][:7]]))
-    written(tmp_path, (0, 3))
+class Reluctant:
+    """A file that takes seven bytes at a time."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def write(self, data):
+        return self._file.write(data[:7])
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+def test_writes_that_take_a_few_bytes_at_a_time_still_make_whole_records(tmp_path):
+    writer = JournalWriter(tmp_path, "series")
+    writer._file._file = Reluctant(writer._file._file)
+    writer.append(block(0, 3))
+    writer.close()
     assert np.array_equal(np.stack(list(readable(tmp_path).values())), FRAMES[:3])
 
 
-def test_a_block_of_more_buffers_than_one_writev_takes_is_written_whole(tmp_path):
+def test_a_block_of_many_frames_is_written_whole(tmp_path):
     frames = np.arange(900, dtype=np.uint16)[:, None, None]
     written(tmp_path, (0, 900), frames=frames)
     assert [int(p[0, 0]) for p in readable(tmp_path).values()] == list(range(900))

@@ -164,3 +164,4 @@ def test_a_value_no_result_carries_is_refused_by_name(tmp_path):
     writer.add(Output(0, {"mean": np.array(["a"])}))
     with pytest.raises(WireError, match="value 'mean' is <U1"):
         writer.flush()
+    writer._file.close()

@@ -168,27 +168,14 @@ class DataServer:
         while sent < count:
             block = self._frames.block(consumer.cursor)
             for n in range(min(len(block), count - sent)):
-                if not self._send(identity, self._image(block, n)):
+                header = wire.image_of(self._source.series.uid, block, n)
+                if not self._send(identity, [wire.encode(header), block.pixels[n]]):
                     return sent
                 sent += 1
                 consumer.cursor += 1
                 consumer.credit -= 1
                 self.emitted = max(self.emitted, consumer.cursor)
         return sent
-
-    def _image(self, block: Block, n: int) -> list[wire.Buffer | np.ndarray]:
-        pixels = block.pixels[n]
-        header = wire.Image(
-            series_uid=self._source.series.uid,
-            seq=block.index + n,
-            index=block.index + n,
-            t_ns=int(block.times_ns[n]),
-            channel=block.channel,
-            dtype=pixels.dtype.str,
-            shape=(pixels.shape[0], pixels.shape[1]),
-            nbytes=pixels.nbytes,
-        )
-        return [wire.encode(header), pixels]
 
     def _send(self, identity: bytes, parts: list[wire.Buffer | np.ndarray]) -> bool:
         """Send without waiting; False if the consumer's pipe is full or it is gone."""
