@@ -18,7 +18,7 @@ _MICRONS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 
 _LISTED_BY_TIFFFILE = ("lsm", "stk", "ndtiff", "mmstack", "fluoview", "scanimage")
 
 _IMAGEJ_AXES = {"time": "frames", "channel": "channels", "z": "slices"}
-_AXES = {"T": "time", "C": "channel", "Z": "z"}
+_AXES = {"T": "time", "C": "channel", "Z": "z", "S": "sample", "Y": "height", "X": "width"}
 
 
 @dataclass
@@ -49,8 +49,7 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
         elif tif.is_imagej:
             about = _about_imagej(tif.imagej_metadata, page)
         elif any(getattr(tif, f"is_{kind}", False) for kind in _LISTED_BY_TIFFFILE):
-            sizes = zip(tif.series[0].dims, tif.series[0].shape, strict=True)
-            planes = {axis: size for axis, size in sizes if axis not in ("height", "width")}
+            planes = {axis: size for axis, size in _sizes(tif.series[0]).items() if axis not in ("height", "width")}
             about = About(planes, one_directory=tif.is_stk)
         else:
             about = About()
@@ -58,8 +57,13 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
         about = About()  # damaged metadata say nothing; the pages speak for themselves
     about.sizes = {axis: size for axis, size in about.sizes.items() if size > 1}
     if len(about.sizes) > 1:
-        raise several_planes(path, about.sizes | dict(zip(page.dims, page.shape, strict=True)))
+        raise several_planes(path, about.sizes | _sizes(page))
     return about
+
+
+def _sizes(pages: Any) -> dict[str, int]:
+    """Axis names and sizes of a page or series; from tifffile's letters, since its names change with its version."""
+    return {_AXES.get(axis, axis): size for axis, size in zip(pages.axes, pages.shape, strict=True)}
 
 
 def _about_shaped(meta: dict[str, Any], page: Any) -> About:
