@@ -16,7 +16,7 @@ from ..core.block import Block
 from ..core.errors import FrameError, SourceError
 from ..core.spec import FRAME_DTYPES, Spec
 from .source import MAX_BLOCK_FRAMES, Series, Source, content_uid
-from .tiff_metadata import About, about_stack, several_planes
+from .tiff_metadata import About, about_stack, axis_sizes, several_planes
 from .tiff_pages import Chain, Directories
 
 # What tifffile warns about and matters to us is raised as SourceError; a host that configures logging still sees it.
@@ -183,7 +183,7 @@ def _check(page: Any, path: Path) -> None:
     if not page.shape or not all(isinstance(size, int) and size > 0 for size in page.shape):
         raise SourceError(f"{path}: page 0 has no size, the file is damaged at its start; copy it again")
     if len(page.shape) != 2:
-        raise several_planes(path, dict(zip(page.dims, page.shape, strict=True)))
+        raise several_planes(path, axis_sizes(page))
     if name not in FRAME_DTYPES:
         known = ", ".join(FRAME_DTYPES)
         raise SourceError(f"{path}: pixels of type {name} are not supported; convert them to one of {known}")

@@ -49,7 +49,7 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
         elif tif.is_imagej:
             about = _about_imagej(tif.imagej_metadata, page)
         elif any(getattr(tif, f"is_{kind}", False) for kind in _LISTED_BY_TIFFFILE):
-            planes = {axis: size for axis, size in _sizes(tif.series[0]).items() if axis not in ("height", "width")}
+            planes = {axis: size for axis, size in axis_sizes(tif.series[0]).items() if axis not in ("height", "width")}
             about = About(planes, one_directory=tif.is_stk)
         else:
             about = About()
@@ -57,11 +57,11 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
         about = About()  # damaged metadata say nothing; the pages speak for themselves
     about.sizes = {axis: size for axis, size in about.sizes.items() if size > 1}
     if len(about.sizes) > 1:
-        raise several_planes(path, about.sizes | _sizes(page))
+        raise several_planes(path, about.sizes | axis_sizes(page))
     return about
 
 
-def _sizes(pages: Any) -> dict[str, int]:
+def axis_sizes(pages: Any) -> dict[str, int]:
     """Axis names and sizes of a page or series; from tifffile's letters, since its names change with its version."""
     return {_AXES.get(axis, axis): size for axis, size in zip(pages.axes, pages.shape, strict=True)}
 
