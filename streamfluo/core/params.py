@@ -28,7 +28,7 @@ def build_params(struct: type[P], values: Mapping[str, Any], where: str) -> P:
     known = {f.encode_name: f for f in msgspec.structs.fields(struct)}
     for name in values:
         if name not in known:
-            raise ConfigError(f"{where}: no parameter {name!r}{did_you_mean(str(name), known)}")
+            raise ConfigError(f"{where}: no parameter {name!r}{did_you_mean(str(name), known) or '; it takes none'}")
     for name, f in known.items():
         if f.required and name not in values:
             raise ConfigError(f"{where}: parameter {name!r} is missing")

@@ -41,10 +41,10 @@ class RecordFile:
         self._file = path.open("r+b", buffering=0)
         self._cut_back()
 
-    def append(self, records: list[list[wire.Buffer]]) -> None:
-        """Append whole records or none. Raises OSError when the disk refuses them."""
+    def append(self, record: list[wire.Buffer]) -> None:
+        """Append a record whole, or not at all. Raises OSError when the disk refuses it."""
         try:
-            written = sum(self._write(memoryview(buffer)) for record in records for buffer in record)
+            written = sum(self._write(memoryview(buffer)) for buffer in record)
         except OSError:
             self._cut_back()
             raise
@@ -88,14 +88,13 @@ class JournalWriter:
         self._synced_at, self._unsynced = time.monotonic(), 0
 
     def append(self, block: Block) -> None:
-        """Write the frames of a block. Raises OSError when the disk refuses them; what was written stays whole."""
-        headers = [wire.encode(wire.image_of(self._uid, block, n)) for n in range(len(block))]
-        records = [encode_record(header, [pixels]) for header, pixels in zip(headers, block.pixels, strict=True)]
-        before = self._file.size
-        self._file.append(records)
-        self._unsynced += self._file.size - before
-        self.frames += len(block)
-        self.next_index = block.stop
+        """Write the frames of a block. Raises OSError when the disk refuses one; those before it are written."""
+        for n, pixels in enumerate(block.pixels):
+            record = encode_record(wire.encode(wire.image_of(self._uid, block, n)), [pixels])
+            self._file.append(record)
+            self._unsynced += sum(len(buffer) for buffer in record)
+            self.frames += 1
+            self.next_index = block.index + n + 1
         if self._unsynced >= SYNC_BYTES or time.monotonic() - self._synced_at >= SYNC_S:
             self._file.sync()
             self._synced_at, self._unsynced = time.monotonic(), 0

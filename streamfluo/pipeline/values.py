@@ -55,7 +55,7 @@ class ValuesWriter:
             name: names[name] if name == "ids" else np.concatenate([arrays[name] for *_, arrays in self._waiting])
             for name in names
         }
-        self._file.append([encode_result(self._uid, self._step, index, count, joined)])
+        self._file.append(encode_result(self._uid, self._step, index, count, joined))
         self._waiting, self._nbytes = [], 0
 
     def close(self) -> None:
