@@ -1,0 +1,54 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamfluo import Block, Chain, Spec, create, open_session, open_source
+from streamfluo.core import registry
+from streamfluo.pipeline.config import parse_config
+from streamfluo.pipeline.engine import Engine
+from streamfluo.testing import check_laws
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def threshold():
+    registry.operators()
+    [code] = [block for block in blocks("python") if "@register" in block]
+    exec(code, {"__name__": "yours"})
+    yield
+    del registry._operators["threshold"]
+
+
+def test_the_operator_keeps_the_laws_and_counts(threshold):
+    check_laws("threshold", Spec((13, 17), "uint16"))
+    operator = create("threshold", Spec((2, 2), "uint16"), level_adu=5.0)
+    pixels = np.array([[[1, 9], [6, 5]], [[0, 0], [0, 9]]], np.uint16)
+    assert operator.update(Block(0, [0, 0], pixels)).values["count"].tolist() == [2, 1]
+
+
+def test_the_config_runs_on_the_simulation_and_the_snippet_reads_the_session(tmp_path):
+    [config] = blocks("toml")
+    [snippet] = [block for block in blocks("python") if "open_session(" in block]
+    with open_source("sim:calcium?shape=32x32&frames=205&seed=3&neurons=4") as source:
+        engine = Engine(source, parse_config(config), tmp_path / "S")
+        engine.start()
+        engine.wait()
+    assert engine.error is None
+    exec(snippet.replace('"S"', repr(str(tmp_path / "S"))), {})
+    assert open_session(tmp_path / "S").read_frames(100, 200).shape == (100, 32, 32)
+
+
+def test_every_shipped_config_fits_together():
+    configs = sorted((Path(__file__).parents[1] / "streamfluo" / "configs").glob("*.toml"))
+    assert configs
+    for path in configs:
+        assert Chain.from_toml(path, Spec((64, 64), "uint16")).steps
