@@ -1,4 +1,4 @@
-"""A real recording replayed as a live camera, received, run through a chain, recorded: nothing lost, nothing changed."""
+"""A real recording replayed as a live camera, run through a chain and recorded: nothing lost, nothing changed."""
 
 import os
 import subprocess

@@ -152,6 +152,15 @@ def test_nobody_left_to_acknowledge_does_not_keep_the_server(monkeypatch, come):
         assert served.ended(3)
 
 
+def test_a_consumer_that_took_its_leave_early_does_not_keep_the_server_after_the_last_frame():
+    with serving(Movie(60), fps=150, wait=True) as served:
+        with NetworkSource(served.uri) as source:
+            next(source.blocks())
+            source.finished()
+        assert not served.ended(0.1)
+        assert served.ended(3)
+
+
 def test_a_server_stopped_early_ends_the_series_as_aborted():
     with serving(fps=200, wait=True) as served, NetworkSource(served.uri) as source:
         blocks = source.blocks()

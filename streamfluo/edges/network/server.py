@@ -157,10 +157,8 @@ class DataServer:
                 consumer.end_sent = self._send(identity, [wire.encode(self._end_message("finished"))])
         if self._fps is not None:
             self.emitted = max(self.emitted, frontier)
-        if self._frames.total is not None and self._ended is None and self._began is not None:
-            finished = any(c.end_sent for c in self._consumers.values()) or not self._consumers
-            if frontier == self._frames.total and finished:
-                self._ended = time.monotonic()
+        if self._ended is None and self._began is not None and frontier == self._frames.total:
+            self._ended = time.monotonic()
         return more
 
     def _send_frames(self, identity: bytes, consumer: Consumer, count: int) -> int:
@@ -186,8 +184,7 @@ class DataServer:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._consumers[identity].heard_at = -SILENT_S  # gone; its cursor is kept for its return
-            self._consumers[identity].credit = 0
+            self._consumers[identity].credit = 0  # gone; its cursor is kept for its return
             return False
         return True
 
@@ -282,15 +279,15 @@ class DataServer:
                 self._send(identity, [message])
 
     def _over(self) -> bool:
-        """Whether the series has ended and nobody who still counts has not acknowledged it."""
+        """Whether the last frame may leave, every subscriber has acknowledged the end, and those that went away
+        without a word, or nobody at all, have been waited for."""
         if self._ended is None:
             return False
         now = time.monotonic()
-        late = now - self._ended >= GRACE_S
-        waiting = [c for c in self._consumers.values() if not c.end_acknowledged]
-        if late:
-            waiting = [c for c in waiting if now - c.heard_at < SILENT_S]
-        return not waiting and (late or bool(self._consumers))
+        for consumer in self._consumers.values():
+            if not consumer.end_acknowledged and now - max(self._ended, consumer.heard_at) < GRACE_S:
+                return False
+        return bool(self._consumers) or now - self._ended >= GRACE_S
 
     def _pause_ms(self, more: bool) -> int:
         """How long to listen before the next frame is due."""
