@@ -67,10 +67,10 @@ class NetworkSource(Source):
                 self._send(wire.Ack(seq=self._acked))
             parts = self._receive()
             if parts is not None:
-                heard = time.monotonic()
                 for item in self._items(parts):
                     yield item
                     taken += isinstance(item, Block)
+                heard = time.monotonic()  # only now: while a full ring held us up, nobody could be heard
             elif now - heard >= PATIENCE_S:
                 raise SourceError(
                     f"{self.uri}: the source vanished: nothing heard for {PATIENCE_S:.0f} s after {self._next_seq} "
