@@ -4,20 +4,20 @@ import pytest
 
 from streamfluo import Spec, create
 from streamfluo.core.registry import operators
+from streamfluo.core.spec import FRAME_DTYPES
 from streamfluo.testing import LAWS, Subject, check_laws
 
-DTYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 CASES = [(kind, params) for kind, cls in operators().items() for params in ({}, *cls.examples)]
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", FRAME_DTYPES)
 @pytest.mark.parametrize(
     ("kind", "params"), CASES, ids=lambda v: v if isinstance(v, str) else str(v) if v else "default"
 )
 def test_every_operator_keeps_every_law(kind, params, dtype, law):
     spec = Spec((13, 17), dtype, interval_s=0.02)
-    if params.get("mode") == "sum" and dtype == "uint32":
+    if params.get("mode") == "sum" and dtype in ("uint32", "int32"):
         pytest.skip("bin refuses sums of 32-bit integers: they can overflow")
     LAWS[law](Subject(lambda: create(kind, spec, **params), spec))
 

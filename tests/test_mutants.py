@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from numba import njit
 
-from streamfluo import Output, Spec
+from streamfluo import Block, Gives, Operator, Output, Spec, Table
 from streamfluo.core.params import build_params
+from streamfluo.kernels.binning import add_binned
 from streamfluo.operators.bin import Bin
 from streamfluo.operators.moments import Moments
 from streamfluo.testing import LAWS, Subject
@@ -26,6 +28,44 @@ class KeepsTheStateItTakes(Moments):
 class GivesItsOwnMemoryToReaders(Moments):
     def read(self, names=None, inputs={}):
         return {**super().read(names), "min": self._low}
+
+
+class GivesReadersAWindowOnItsMemory(Moments):
+    def read(self, names=None, inputs={}):
+        window = self._low.view()
+        window.flags.writeable = False
+        return {**super().read(names), "min": window} if names is None or "min" in names else super().read(names)
+
+
+class GivesAWindowOnItsMemoryAsState(Moments):
+    def state(self):
+        window = self._low.view()
+        window.flags.writeable = False
+        return {**super().state(), "low": window}
+
+
+class KeepsWhatItHadWhenRestored(Moments):
+    def restore(self, state):
+        n = self._n
+        super().restore(state)
+        self._n += n
+
+
+class GivesAStateThatIsNotPlain(Moments):
+    def state(self):
+        return {**super().state(), "spec": self.spec}
+
+
+class CountsItsReads(Moments):
+    _reads = 0
+
+    def update(self, block, inputs={}):
+        output = super().update(block)
+        return Output(block.index, {"total_signal": output.values["total_signal"] + self._reads})
+
+    def read(self, names=None, inputs={}):
+        self._reads += 1
+        return super().read(names)
 
 
 class ForgetsWaitingFramesInItsState(Moments):
@@ -64,6 +104,36 @@ class WritesToItsPixels(Moments):
         return output
 
 
+class WritesToPixelsItSawBefore(Moments):
+    _seen_before = None
+
+    def update(self, block, inputs={}):
+        if self._seen_before is not None:
+            self._seen_before[0, 0, 0] = 0
+        self._seen_before = block.pixels.base
+        return super().update(block)
+
+
+class KeepsPixelsItDoesNotOwn(Moments):
+    _last = None
+
+    def update(self, block, inputs={}):
+        self._last = block.pixels
+        return super().update(block)
+
+    def read(self, names=None, inputs={}):
+        snapshots = super().read(names)
+        return snapshots if self._last is None else {**snapshots, "min": np.minimum(self._low, self._last.min(0))}
+
+
+class GivesItsPixelsAsValues(Moments):
+    gives = (*Moments.gives, Gives("corner", "per_frame", ("t",), "ADU", "the first pixel"))
+
+    def update(self, block, inputs={}):
+        values = super().update(block).values
+        return Output(block.index, {**values, "corner": block.pixels[:, 0, 0]})
+
+
 class LosesWaitingFramesOnMerge(Moments):
     def merge(self, other):
         before = self._seen
@@ -87,10 +157,64 @@ class EmptiesThePartItAbsorbs(Moments):
         other._n = 0
 
 
+class FlushesThePartItAbsorbs(Moments):
+    def merge(self, other):
+        super().merge(other)
+        if self._n:
+            other.gap(0, 0)
+
+
+class ForgetsItsPlaceOnMerge(Moments):
+    def merge(self, other):
+        super().merge(other)
+        self._grid._count = 0 if self._seen != other._seen else self._grid._count
+
+
+class FlushesWhenMergedWithNothing(Moments):
+    def merge(self, other):
+        if not other._seen:
+            self.gap(0, 0)
+        super().merge(other)
+
+
+class TreatsLargePartsAnotherWay(Moments):
+    def merge(self, other):
+        if other._seen > 60:
+            self._sum += 1
+        super().merge(other)
+
+
+class CompilesWhenTheFirstGapComes(Moments):
+    def __init__(self, params, spec, device="cpu"):
+        super().__init__(params, spec, device)
+        self._late = njit(lambda count: count + 1)
+
+    def gap(self, first, count):
+        self._late(count)
+        super().gap(first, count)
+
+
+class LoadsAKernelWhenTheFirstFrameComes(Moments):
+    def update(self, block, inputs={}):
+        add_binned(block.pixels, 2, np.zeros((2, 2), np.complex64))
+        return super().update(block)
+
+
 class GivesMoreThanItDeclares(Moments):
     def update(self, block, inputs={}):
         output = super().update(block)
         return Output(output.index, {**output.values, "surprise": np.zeros(len(block))})
+
+
+class GivesATableItDoesNotDeclare(Moments):
+    def update(self, block, inputs={}):
+        output = super().update(block)
+        return Output(output.index, {**output.values, "events": Table({"frame": [block.index]})})
+
+
+class ReadsWithOtherAxesThanDeclared(Moments):
+    def read(self, names=None, inputs={}):
+        return {name: np.atleast_1d(array) for name, array in super().read(names).items()}
 
 
 class UsesItsValuesAgain(Moments):
@@ -114,6 +238,22 @@ class HandsOnWhatItDoesNotDeclare(Bin):
     gives = ()
 
 
+class SaysNothingOfItsSpec(Bin):
+    out_spec = Operator.out_spec
+
+
+class SaysItsFramesAreTheSame(Bin):
+    def __init__(self, params, spec, device="cpu"):
+        super().__init__(params, spec, device)
+        self.frame_axis = "same"
+
+
+class BinsFromTheFirstFrameOfABlock(Bin):
+    def update(self, block, inputs={}):
+        shift = block.index % self.params.bin_frames if not self._count else 0
+        return super().update(Block(block.index - shift, block.times_ns, block.pixels))
+
+
 class ForgetsTheTimeInItsState(Bin):
     def state(self):
         return {**super().state(), "time_ns": 0}
@@ -124,17 +264,36 @@ MUTANTS = [
     (GivesItsOwnMemoryAsState, INTEGER, {}, "state_is_a_copy"),
     (KeepsTheStateItTakes, INTEGER, {}, "state_is_a_copy"),
     (GivesItsOwnMemoryToReaders, INTEGER, {}, "read_is_pure"),
+    (GivesReadersAWindowOnItsMemory, INTEGER, {}, "read_is_pure"),
+    (GivesAWindowOnItsMemoryAsState, INTEGER, {}, "state_is_a_copy"),
+    (KeepsWhatItHadWhenRestored, INTEGER, {}, "state_is_a_copy"),
+    (GivesAStateThatIsNotPlain, INTEGER, {}, "state_is_a_copy"),
+    (CountsItsReads, INTEGER, {}, "read_is_pure"),
     (ForgetsWaitingFramesInItsState, INTEGER, {}, "resume_equals_unbroken"),
     (FlushesWhenRead, INTEGER, {}, "read_is_pure"),
     (SumsWhateverBlockComes, FLOAT, {}, "cuts_change_nothing"),
     (ForgetsThePivotOnMerge, INTEGER, {}, "parts_equal_whole"),
     (ForgetsThePivotOnMerge, FLOAT, {}, "parts_equal_whole"),
     (WritesToItsPixels, INTEGER, {}, "input_untouched"),
+    (WritesToPixelsItSawBefore, INTEGER, {}, "input_untouched"),
+    (KeepsPixelsItDoesNotOwn, INTEGER, {}, "pixels_are_borrowed"),
+    (GivesItsPixelsAsValues, INTEGER, {}, "pixels_are_borrowed"),
     (LosesWaitingFramesOnMerge, INTEGER, {}, "parts_equal_whole"),
     (ForgetsExtremesOnMerge, INTEGER, {}, "parts_equal_whole"),
     (EmptiesThePartItAbsorbs, INTEGER, {}, "empty_is_identity"),
+    (FlushesThePartItAbsorbs, INTEGER, {}, "parts_equal_whole"),
+    (ForgetsItsPlaceOnMerge, INTEGER, {}, "parts_equal_whole"),
+    (FlushesWhenMergedWithNothing, FLOAT, {}, "empty_is_identity"),
+    (TreatsLargePartsAnotherWay, INTEGER, {}, "merging_is_associative"),
+    (CompilesWhenTheFirstGapComes, INTEGER, {}, "nothing_compiles_later"),
+    (LoadsAKernelWhenTheFirstFrameComes, INTEGER, {}, "nothing_compiles_later"),
     (GivesMoreThanItDeclares, INTEGER, {}, "what_is_given_is_declared"),
+    (GivesATableItDoesNotDeclare, INTEGER, {}, "what_is_given_is_declared"),
+    (ReadsWithOtherAxesThanDeclared, INTEGER, {}, "what_is_given_is_declared"),
+    (SaysNothingOfItsSpec, INTEGER, {}, "what_is_given_is_declared"),
+    (SaysItsFramesAreTheSame, INTEGER, {"bin_frames": 5}, "what_is_given_is_declared"),
     (UsesItsValuesAgain, INTEGER, {}, "values_stay"),
+    (BinsFromTheFirstFrameOfABlock, INTEGER, {"bin_frames": 5}, "cuts_change_nothing"),
     (BinsAcrossGaps, INTEGER, {"bin_frames": 5}, "cuts_change_nothing"),
     (HandsOnWhatItDoesNotDeclare, INTEGER, {}, "what_is_given_is_declared"),
     (ForgetsTheTimeInItsState, INTEGER, {"bin_frames": 5}, "resume_equals_unbroken"),
@@ -147,6 +306,6 @@ def subject(operator, spec, params):
 
 @pytest.mark.parametrize(("mutant", "spec", "params", "law"), MUTANTS, ids=lambda v: getattr(v, "__name__", None))
 def test_the_law_catches_the_fault_and_passes_the_sound_operator(mutant, spec, params, law):
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=f"breaks {law}: "):
         LAWS[law](subject(mutant, spec, params))
     LAWS[law](subject(mutant.__base__, spec, params))

@@ -9,7 +9,7 @@ import numpy as np
 from .block import Block
 from .errors import StateError
 from .spec import Spec
-from .state import State
+from .state import State, require_int
 
 GRID_FRAMES = 32  # a per-pixel kernel then reads each accumulator once per 32 frames
 
@@ -61,10 +61,17 @@ class FrameGrid:
         return {"waiting": self.waiting.copy(), "next_index": self._next_index}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError if the frames are of another shape."""
-        waiting = np.asarray(state["waiting"])
-        if waiting.shape[1:] != self._buffer.shape[1:] or len(waiting) >= GRID_FRAMES:
-            raise StateError(f"waiting frames are {waiting.shape}, expected fewer than 32 of {self._buffer.shape[1:]}")
+        """Take over what `state` returned. Raises StateError if the frames are of another shape or type."""
+        waiting, buffer = state.get("waiting"), self._buffer
+        if (
+            not isinstance(waiting, np.ndarray)
+            or (waiting.shape[1:], waiting.dtype) != (buffer.shape[1:], buffer.dtype)
+            or len(waiting) >= GRID_FRAMES
+        ):
+            found = f"{waiting.shape} {waiting.dtype}" if isinstance(waiting, np.ndarray) else repr(waiting)
+            raise StateError(
+                f"waiting frames: expected fewer than 32 of {buffer.shape[1:]} {buffer.dtype}, found {found}"
+            )
+        self._next_index = require_int(state, "next_index", "waiting frames")
         self._count = len(waiting)
         self._buffer[: self._count] = waiting
-        self._next_index = int(state["next_index"])

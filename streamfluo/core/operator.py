@@ -130,6 +130,7 @@ class Operator(ABC):
 
         At most 5 ms a name at 512×512. Raises ConfigError for a name not given.
         """
+        self.snapshot_names(names)
         return {}
 
     def finish(self) -> Output | None:

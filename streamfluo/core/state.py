@@ -23,10 +23,18 @@ def check_state(state: Any, where: str) -> State:
     return dict(state)
 
 
-def require_shape(state: State, name: str, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """Return a fresh copy of the array `name` of that shape. Raises StateError if it is missing or another."""
+def require_array(state: State, name: str, like: np.ndarray, where: str) -> np.ndarray:
+    """Return a fresh copy of the array `name`, of the shape and type of `like`. Raises StateError if it is another."""
     value = state.get(name)
-    if not isinstance(value, np.ndarray) or value.shape != shape:
-        found = value.shape if isinstance(value, np.ndarray) else value
-        raise StateError(f"{where}: state {name!r} must be an array {shape}, found {found}")
+    if not isinstance(value, np.ndarray) or (value.shape, value.dtype) != (like.shape, like.dtype):
+        found = f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
+        raise StateError(f"{where}: state {name!r} must be an array {like.shape} {like.dtype}, found {found}")
     return value.copy()
+
+
+def require_int(state: State, name: str, where: str) -> int:
+    """Return the int `name`. Raises StateError if it is missing or something else."""
+    value = state.get(name)
+    if type(value) is not int:
+        raise StateError(f"{where}: state {name!r} must be an int, found {value!r}")
+    return value

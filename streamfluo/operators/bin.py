@@ -8,12 +8,12 @@ import numpy as np
 from msgspec import Meta
 
 from ..core.block import Block
-from ..core.errors import ConfigError, StateError
+from ..core.errors import ConfigError
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Camera, Spec
-from ..core.state import State, require_shape
+from ..core.state import State, require_array, require_int
 from ..kernels.binning import add_binned
 
 
@@ -42,11 +42,11 @@ class Bin(Operator):
         shape = tuple(side // params.bin_px for side in spec.shape)
         if 0 in shape:
             raise ConfigError(f"bin: bin_px = {params.bin_px} is larger than the frame {spec.shape}")
-        largest = np.iinfo(spec.dtype).max if np.dtype(spec.dtype).kind in "iu" else 0
+        exact = np.dtype(spec.dtype).kind in "iu"
+        largest = max(np.iinfo(spec.dtype).max, -np.iinfo(spec.dtype).min) if exact else 0
         if params.mode == "sum" and largest * params.bin_px**2 * params.bin_frames > 2**31 - 1:
             raise ConfigError(f"bin: the sum of so many {spec.dtype} pixels can overflow; use mode = 'mean'")
         self.frame_axis = "same" if params.bin_frames == 1 else "own"
-        exact = np.dtype(spec.dtype).kind in "iu"
         self._dtype = _out_dtype(np.dtype(spec.dtype), params.mode)
         self._total = np.zeros(shape, np.int64 if exact else np.float64)
         self._count = 0
@@ -102,13 +102,10 @@ class Bin(Operator):
         }
 
     def restore(self, state: State) -> None:
-        self._total[...] = require_shape(state, "total", self._total.shape, "bin")
-        try:
-            self._count, self._next_index, self._time_ns = (
-                int(state[name]) for name in ("count", "next_index", "time_ns")
-            )
-        except KeyError as error:
-            raise StateError(f"bin: state has no {error}") from None
+        self._total[...] = require_array(state, "total", self._total, "bin")
+        self._count = require_int(state, "count", "bin")
+        self._next_index = require_int(state, "next_index", "bin")
+        self._time_ns = require_int(state, "time_ns", "bin")
 
     def _restart(self) -> None:
         self._total[...] = 0

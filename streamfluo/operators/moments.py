@@ -8,12 +8,11 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.block import Block
-from ..core.errors import StateError
 from ..core.grid import GRID_FRAMES, FrameGrid
 from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
-from ..core.state import State, require_shape
+from ..core.state import State, require_array, require_int
 from ..kernels.moments import accumulate, frame_totals
 
 
@@ -93,10 +92,8 @@ class Moments(Mergeable):
 
     def restore(self, state: State) -> None:
         for name, array in self._arrays().items():
-            array[...] = require_shape(state, name, array.shape, "moments")
-        if not isinstance(state.get("n"), int):
-            raise StateError(f"moments: state 'n' must be an int, found {state.get('n')!r}")
-        self._n = int(state["n"])
+            array[...] = require_array(state, name, array, "moments")
+        self._n = require_int(state, "n", "moments")
         self._grid.restore(state)
 
     @property
@@ -149,10 +146,18 @@ def _variance(m: Moments) -> np.ndarray:
     return np.maximum(squares / n - ((m._sum - n * centre) / n) ** 2, 0)
 
 
+def _extreme(m: Moments, values: np.ndarray) -> np.ndarray:
+    """A copy; NaN where the pixel ever was NaN, which comparisons pass over."""
+    values = values.copy()
+    if values.dtype.kind == "f":
+        values[np.isnan(m._sum)] = np.nan
+    return values
+
+
 _READ = {
     "frames": lambda m: np.array(m._n),
     "mean": _mean,
     "variance": _variance,
-    "min": lambda m: m._low.copy(),
-    "max": lambda m: m._high.copy(),
+    "min": lambda m: _extreme(m, m._low),
+    "max": lambda m: _extreme(m, m._high),
 }

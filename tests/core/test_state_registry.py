@@ -18,7 +18,7 @@ from streamfluo import (
 from streamfluo.core import registry
 from streamfluo.core.errors import StreamfluoError, did_you_mean
 from streamfluo.core.registry import operators
-from streamfluo.core.state import check_state, require_shape
+from streamfluo.core.state import check_state, require_array
 
 SPEC = Spec((4, 4), "u2")
 
@@ -46,15 +46,15 @@ def test_a_state_is_a_mapping_with_text_keys():
 
 def test_a_required_array_comes_as_a_copy():
     mine = np.zeros((2, 3))
-    copy = require_shape({"x": mine}, "x", (2, 3), "here")
+    copy = require_array({"x": mine}, "x", np.zeros((2, 3)), "here")
     copy[...] = 1
     assert not mine.any()
 
 
 @pytest.mark.parametrize("state", [{}, {"x": 3}, {"x": np.zeros(6)}, {"x": np.zeros((3, 2))}])
 def test_a_missing_or_misshapen_array_is_refused(state):
-    with pytest.raises(StateError, match=r"here: state 'x' must be an array \(2, 3\), found"):
-        require_shape(state, "x", (2, 3), "here")
+    with pytest.raises(StateError, match=r"here: state 'x' must be an array \(2, 3\) float64, found"):
+        require_array(state, "x", np.zeros((2, 3)), "here")
 
 
 # The registry

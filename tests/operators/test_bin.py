@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamfluo import Block, Camera, ConfigError, Spec, create
+from streamfluo import Block, Camera, ConfigError, Spec, StateError, create
 from streamfluo.pipeline.chain import Chain
 from streamfluo.pipeline.config import parse_config
 
@@ -100,3 +100,16 @@ def test_the_calibration_is_handed_on_for_the_binned_pixel(mode):
 def test_what_cannot_be_is_refused(params, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         create("bin", Spec((14, 23), "uint16"), **params)
+
+
+@pytest.mark.parametrize("missing", ["total", "count", "next_index", "time_ns"])
+def test_a_state_with_something_missing_is_refused(missing):
+    operator = create("bin", Spec((14, 23), "uint16"))
+    state = {name: value for name, value in operator.state().items() if name != missing}
+    with pytest.raises(StateError, match=missing):
+        operator.restore(state)
+
+
+def test_sums_of_signed_pixels_are_refused_where_the_lowest_value_would_overflow():
+    with pytest.raises(ConfigError, match="can overflow"):
+        create("bin", Spec((14, 23), "int16"), bin_px=3, bin_frames=7282, mode="sum")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamfluo import Block, Spec
+from streamfluo import Block, Spec, StateError, create
 from streamfluo.pipeline.chain import Chain
 from streamfluo.pipeline.config import parse_config
 
@@ -43,6 +43,7 @@ MOVIES = {
     "signed": levels("int16", -32768, 32767),
     "signed, around nothing": levels("int16", -2, 2),
     "32 bit": levels("uint32", 0, 2**32 - 1),
+    "32 bit, signed": levels("int32", -(2**31), 2**31 - 1),
     "float": levels("float32", -1, 1),
     "float, a small signal on a large offset": levels("float32", 1e4, 1e4 + 1),
     "double": levels("float64", 1e9, 1e9 + 1),
@@ -104,6 +105,8 @@ def test_a_pixel_that_is_ever_nan_stays_nan_and_spoils_no_other():
     lost = np.isnan(movie).any(0)
     for name in ("mean", "variance"):
         np.testing.assert_array_equal(np.isnan(chain.read("moments")[name]), lost)
+    np.testing.assert_array_equal(chain.read("moments")["min"], kept(movie).min(0))
+    np.testing.assert_array_equal(chain.read("moments")["max"], kept(movie).max(0))
 
 
 def test_before_the_first_frame_the_mean_is_unknown():
@@ -111,3 +114,9 @@ def test_before_the_first_frame_the_mean_is_unknown():
     assert found["frames"] == 0
     assert np.isnan(found["mean"]).all()
     assert np.isnan(found["variance"]).all()
+
+
+@pytest.mark.parametrize("state", [{}, create("moments", Spec((5, 5), "uint8")).state()], ids=["empty", "other frames"])
+def test_a_state_of_another_operator_is_refused(state):
+    with pytest.raises(StateError, match="moments: state 'pivot' must be an array"):
+        create("moments", Spec((9, 21), "uint8")).restore(state)
