@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from streamfluo import Block, Source, Spec
+from streamfluo.edges.network.frames import ReplayedFrames
 from streamfluo.edges.network.server import DataServer
 from streamfluo.edges.source import Series
 
@@ -60,7 +61,7 @@ def another_process(work: object, *args: object) -> Iterator[str]:
 
 
 def _serve(connection: Connection, frames: int, block_frames: int, fps: float | None) -> None:
-    server = DataServer(MemoryCamera(frames, block_frames), "tcp://127.0.0.1:0", fps=fps, wait=True)
+    server = DataServer(ReplayedFrames(MemoryCamera(frames, block_frames), fps), "tcp://127.0.0.1:0", wait=True)
     connection.send(server.endpoint)
     server.run()
     server.close()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import ConfigError
+from ..edges.network.frames import ReplayedFrames
 from ..edges.network.server import DataServer
 from ..edges.source import open_source
 from .console import console, frame_progress, stop_on_signals
@@ -36,7 +37,7 @@ def replay(
             if source.spec.interval_s is None:
                 raise ConfigError(f"{file}: does not say its frame rate; give --fps or --max")
             fps = 1 / source.spec.interval_s
-        server = DataServer(source, bind, fps=fps, loop=loop, wait=wait)
+        server = DataServer(ReplayedFrames(source, fps, loop), bind, wait=wait)
         console.print(f"serving {source.series.source} at {server.endpoint}", soft_wrap=True)
         total = None if loop else source.series.frames
         try:

@@ -3,16 +3,25 @@
 A message has a **header**, a map with the key `type`, in msgpack (a JSON object is accepted: `{` can never start a
 msgpack map), and raw C-order little-endian arrays, one part each.
 
-The **data** endpoint is a ROUTER; consumers are DEALERs, each with its own cursor; it is lossless.
+    endpoint   socket                     parts                  promise
+    data       ROUTER, consumers DEALER   header, pixels         lossless, each consumer its own cursor
+    ingest     PULL, senders PUSH         header, pixels         simple; frames in flight die with the receiver
+    results    XPUB, viewers SUB          topic, header, arrays  values in order; of snapshots the newest, computed
+                                                                 only while watched, the last one to late joiners
+    preview    XPUB, viewers SUB          one record             newest only, rate-limited, binned on request
 
-From a consumer:
+A user knows one URI, the **data** endpoint; it names the others. From a consumer:
 
+    hello      who is there? answered by hello: version, program, series (a start, or null), steps
+               [[id, kind, after], …], gives {step: [[name, kind, dims, unit, meaning], …]}, endpoints {name: uri}
+    status     how does it fare? answered by status: program, state, series_uid, counters
+    preview    step ("" for the source's frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now)
     credit     n more frames
     ack        seq: everything up to and including seq is safe with the consumer; `end` is acknowledged by its seq
     bye        leave
 
-To a consumer:
+To a consumer, besides those answers:
 
     start      version, series_uid, source, t0_ns (UTC epoch), frames (null: unbounded), dtype, shape [y, x], channel,
                pixel_um, exposure_s, interval_s, camera {…, offset_adu, gain_e_per_adu, read_noise_e, qe,
@@ -26,6 +35,17 @@ To a consumer:
     heartbeat  every second
     error      reason, supported (versions)
 
+An **ingest** endpoint takes start, image and end from a foreign sender; a series may begin with its first image.
+
+On **results** a topic is a path that ends in `/`, and a subscription the beginning of one: `series/` (start, end),
+`health/` (status), `event/`, `values/STEP/`, `snapshot/STEP/NAME/`.
+
+    event      event (what happened), utc, fields
+    result     series_uid, step, kind (values or snapshot), index, count, arrays [{name, dtype, shape, nbytes, dims,
+               unit}, …]
+
+A **preview** message is a record (`core/records.py`): an image whose `user` holds step and bin_px, and its pixels.
+
 Credit counts frames. A consumer silent for 10 s is taken for dead and its cursor kept; one the server does not know
 is told so by `error` and subscribes anew from the seq it needs. A file replayed serves any seq again.
 
@@ -33,8 +53,9 @@ Unknown keys are ignored; an unknown major version is refused with an `error` na
 is counted and skipped.
 
 Limits, checked before anything is allocated: exact part count, header ≤ 64 KiB, nesting ≤ 8, ≤ 256 keys,
-1 ≤ side ≤ 65536, product × itemsize = nbytes = length of the part, dtype one of |u1 <u2 >u2 <u4 <i2 <f4. Arrays are
-read by `np.frombuffer` alone. Names from the wire never become paths. A bad message is dropped and counted.
+1 ≤ side ≤ 65536, product × itemsize = nbytes = length of the part, dtype one of |u1 <u2 >u2 <u4 <i2 <f4; results of
+at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer` alone. Names from the wire never
+become paths. A bad message is dropped and counted.
 """
 
 from __future__ import annotations
@@ -154,7 +175,68 @@ class Bye(_Message, frozen=True, kw_only=True):
     """I leave."""
 
 
-Message = Start | Image | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
+class Hello(_Message, frozen=True, kw_only=True):
+    """Who is there? Or the answer: what runs here, and where its results are."""
+
+    version: int = VERSION
+    program: str = ""
+    series: dict[str, Any] | None = None
+    steps: list[tuple[str, str, str]] = []
+    gives: dict[str, list[tuple[str, str, tuple[str, ...], str, str]]] = {}
+    endpoints: dict[str, str] = {}
+
+
+class Status(_Message, frozen=True, kw_only=True):
+    """How does it fare? Or the answer: counters, losses, edges, steps."""
+
+    program: str = ""
+    state: str = ""
+    series_uid: str = ""
+    counters: dict[str, Any] = {}
+
+
+class Preview(_Message, frozen=True, kw_only=True):
+    """Send me the newest frames of a step, binned. Or the answer: where they are sent."""
+
+    step: str = ""
+    bin_px: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    endpoint: str = ""
+
+
+class Event(_Message, frozen=True, kw_only=True):
+    """Something happened: a gap, a muted step, a full disk."""
+
+    event: str
+    utc: str = ""
+    fields: dict[str, Any] = {}
+
+
+class ArrayHeader(msgspec.Struct, frozen=True):
+    """One array of a result."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int = 0
+    dims: tuple[str, ...] = ()
+    unit: str = ""
+
+
+class Result(_Message, frozen=True, kw_only=True):
+    """A step's values for `count` frames from `index` on, or its snapshots after frame `index`."""
+
+    series_uid: str
+    step: str
+    kind: Literal["values", "snapshot"] = "values"
+    index: int
+    count: int
+    arrays: tuple[ArrayHeader, ...]
+
+
+Message = (
+    Start | Image | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
+    | Hello | Status | Preview | Event | Result
+)  # fmt: skip
 _TYPES = {cls.__name__.lower(): cls for cls in Message.__args__}
 _encoder = msgspec.msgpack.Encoder()
 
@@ -204,18 +286,19 @@ def _count_keys(value: Any, depth: int) -> int:
     return sum(_count_keys(v, depth + 1) for v in value if isinstance(v, dict | list))
 
 
-def image_of(series_uid: str, block: Block, n: int) -> Image:
-    """Return the header of a block's n-th frame, whose seq is its index."""
+def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, Any] = {}) -> Image:
+    """Return the header of a block's n-th frame."""
     pixels = block.pixels[n]
     return Image(
         series_uid=series_uid,
-        seq=block.index + n,
+        seq=seq,
         index=block.index + n,
         t_ns=int(block.times_ns[n]),
         channel=block.channel,
         dtype=pixels.dtype.str,
         shape=(pixels.shape[0], pixels.shape[1]),
         nbytes=pixels.nbytes,
+        user=user,
     )
 
 

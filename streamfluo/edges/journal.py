@@ -90,7 +90,7 @@ class JournalWriter:
     def append(self, block: Block) -> None:
         """Write the frames of a block. Raises OSError when the disk refuses one; those before it are written."""
         for n, pixels in enumerate(block.pixels):
-            record = encode_record(wire.encode(wire.image_of(self._uid, block, n)), [pixels])
+            record = encode_record(wire.encode(wire.image_of(self._uid, block, n, block.index + n)), [pixels])
             self._file.append(record)
             self._unsynced += sum(len(buffer) for buffer in record)
             self.frames += 1

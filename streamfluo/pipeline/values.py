@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core import wire
 from ..core.operator import Gives, Output, Table
-from ..core.records import PREFIX_BYTES, decode_result, encode_result, record_layout
+from ..core.records import PREFIX_BYTES, encode_record, record_layout
+from ..core.results import arrays_in, encode_arrays
 from ..edges.journal import RecordFile, scan_records
 
 FLUSH_S = 0.25
@@ -55,7 +57,9 @@ class ValuesWriter:
             name: names[name] if name == "ids" else np.concatenate([arrays[name] for *_, arrays in self._waiting])
             for name in names
         }
-        self._file.append(encode_result(self._uid, self._step, index, count, joined))
+        headers, parts = encode_arrays(joined)
+        result = wire.Result(series_uid=self._uid, step=self._step, index=index, count=count, arrays=tuple(headers))
+        self._file.append(encode_record(wire.encode(result), parts))
         self._waiting, self._nbytes = [], 0
 
     def close(self) -> None:
@@ -126,4 +130,4 @@ def _records(path: Path) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
     for fields, start, _ in scan_records(path):
         body = start + PREFIX_BYTES
         payload = body + record_layout(data[start:body])
-        yield fields["index"], fields["count"], decode_result(fields, memoryview(data)[payload:])
+        yield fields["index"], fields["count"], arrays_in(fields, memoryview(data)[payload:])

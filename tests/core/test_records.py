@@ -12,18 +12,14 @@ from streamfluo.core import wire
 from streamfluo.core.records import (
     ALIGN,
     MAGIC,
-    MAX_ARRAYS,
     PREFIX_BYTES,
-    RESULT_DTYPES,
-    decode_result,
     encode_record,
-    encode_result,
     is_whole,
     record_header,
     record_layout,
     record_nbytes,
-    result_arrays,
 )
+from streamfluo.core.results import MAX_ARRAYS, RESULT_DTYPES, array_sizes, arrays_in, arrays_of, encode_arrays
 
 
 def joined(buffers):
@@ -64,25 +60,37 @@ def test_arrays_are_not_copied_on_their_way_out():
     assert np.shares_memory(np.frombuffer(part, "u1"), pixels)
 
 
+def result(values):
+    """A record of values, joined."""
+    headers, parts = encode_arrays(values)
+    header = wire.Result(series_uid="u", step="spots", index=12, count=3, arrays=tuple(headers))
+    return joined(encode_record(wire.encode(header), parts))
+
+
 arrays = st.sampled_from(RESULT_DTYPES).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
 )
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4)
+texts = hnp.arrays("<U4", hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3), elements=words)
 
 
 @settings(max_examples=100)
-@given(values=st.dictionaries(st.text(max_size=9), arrays, max_size=5))
+@given(values=st.dictionaries(st.text(max_size=9), arrays | texts, max_size=5))
 def test_results_of_every_dtype_and_shape_survive_to_the_bit(values):
-    data = joined(encode_result("u", "spots", 12, 3, values))
+    data = result(values)
     fields, payload, whole = parted(data)
     assert whole
     assert len(data) % ALIGN == 0
     assert (fields["step"], fields["index"], fields["count"]) == ("spots", 12, 3)
-    got = decode_result(fields, payload)
+    got = arrays_in(fields, payload)
     assert list(got) == list(values)
     for name, array in values.items():
-        assert got[name].dtype == array.dtype
         assert got[name].shape == array.shape
-        assert got[name].tobytes() == array.tobytes()
+        if array.dtype.kind == "U":
+            assert got[name].tolist() == array.tolist()
+        else:
+            assert got[name].dtype == array.dtype
+            assert got[name].tobytes() == array.tobytes()
 
 
 FOREIGN = {
@@ -96,12 +104,12 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_arrays_of_foreign_layout_are_stored_plain(name):
-    fields, payload, _ = parted(joined(encode_result("u", "s", 0, 1, {"x": FOREIGN[name]})))
-    assert np.array_equal(decode_result(fields, payload)["x"], FOREIGN[name])
+    fields, payload, _ = parted(result({"x": FOREIGN[name]}))
+    assert np.array_equal(arrays_in(fields, payload)["x"], FOREIGN[name])
 
 
 REFUSED = [
-    np.array([None]), np.array(["a"]), np.array([b"a"]), np.array([1j]), np.array([1], "f2"), np.array([1], "u8"),
+    np.array([None]), np.array([b"a"]), np.array([1j]), np.array([1], "f2"), np.array([1], "u8"),
     np.array([1], "i1"), np.zeros(1, "M8[ns]"), np.zeros(1, [("a", "u1")]),
 ]  # fmt: skip
 
@@ -109,14 +117,14 @@ REFUSED = [
 @pytest.mark.parametrize("array", REFUSED, ids=lambda a: str(a.dtype))
 def test_arrays_a_result_does_not_carry_are_refused_by_name(array):
     with pytest.raises(WireError, match=r"value 'x' is .*; results are") as caught:
-        encode_result("u", "s", 0, 1, {"x": array})
+        encode_arrays({"x": array})
     assert caught.value.kind == "dtype"
 
 
 # Damage
 
 FRAME = frame_record(np.arange(12, dtype=np.uint16).reshape(3, 4))
-RESULT = joined(encode_result("u", "s", 0, 2, {"x": np.arange(4.0), "ids": np.arange(2)}))
+RESULT = result({"x": np.arange(4.0), "ids": np.arange(2)})
 
 
 def meaningful(data):
@@ -177,8 +185,10 @@ BAD_RESULTS = [
     ("arrays", [entry(shape=2)]),
     ("shape", [entry(shape=[-1])]),
     ("shape", [entry(shape=[2**31])]),
-    ("shape", [entry(shape=[1.0])]),
-    ("shape", [entry(shape=["2"])]),
+    ("arrays", [entry(shape=[1.0])]),
+    ("arrays", [entry(shape=["2"])]),
+    ("nbytes", [entry(dtype="utf-8", nbytes=-1)]),
+    ("nbytes", [entry(dtype="utf-8", nbytes=2**31)]),
     ("nbytes", [entry(shape=[2**30])]),
     ("nbytes", [entry(shape=[2**31 - 1] * 5)]),
     ("nbytes", [entry(shape=[2**26])] * 3),
@@ -188,7 +198,7 @@ BAD_RESULTS = [
 @pytest.mark.parametrize(("kind", "entries"), BAD_RESULTS)
 def test_a_result_past_a_limit_counts_as_that_limit(kind, entries):
     with pytest.raises(WireError) as caught:
-        result_arrays({"arrays": entries})
+        array_sizes({"arrays": entries})
     assert caught.value.kind == kind
 
 
@@ -204,9 +214,25 @@ def test_a_frame_whose_length_cannot_be_is_refused(nbytes):
 def test_a_result_of_more_axes_than_an_array_can_have_is_refused(rank):
     fields = {"arrays": [entry(shape=[1] * rank)]}
     with pytest.raises(WireError):
-        decode_result(fields, bytes(8))
+        arrays_in(fields, bytes(8))
 
 
 def test_a_payload_shorter_than_its_arrays_is_refused():
     with pytest.raises(WireError):
-        decode_result({"arrays": [entry(shape=[3])]}, bytes(16))
+        arrays_in({"arrays": [entry(shape=[3])]}, bytes(16))
+
+
+def test_text_that_is_not_utf_8_or_of_another_length_is_refused():
+    for payload in (b"\xff\xfe", b"one"):
+        with pytest.raises(WireError):
+            arrays_in({"arrays": [entry(dtype="utf-8", nbytes=len(payload))]}, payload)
+
+
+def test_a_result_message_whose_parts_do_not_agree_is_refused():
+    headers, parts = encode_arrays({"x": np.arange(3.0), "y": np.arange(2)})
+    message = wire.Result(series_uid="u", step="s", index=0, count=1, arrays=tuple(headers))
+    buffers = [part.tobytes() for part in parts]
+    assert list(arrays_of(message, buffers)) == ["x", "y"]
+    for wrong in (buffers[:1], [*buffers, b""], [buffers[0][:-1], buffers[1]]):
+        with pytest.raises(WireError):
+            arrays_of(message, wrong)

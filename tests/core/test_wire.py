@@ -40,6 +40,27 @@ MESSAGES = {
     wire.Credit: dict(n=counters),
     wire.Ack: dict(seq=counters),
     wire.Bye: {},
+    wire.Hello: dict(
+        program=texts, series=st.none() | users, steps=st.lists(st.tuples(texts, texts, texts), max_size=3),
+        gives=st.dictionaries(
+            texts, st.lists(st.tuples(texts, texts, st.lists(texts, max_size=2).map(tuple), texts, texts), max_size=2),
+            max_size=2,
+        ),
+        endpoints=st.dictionaries(texts, texts, max_size=2),
+    ),
+    wire.Status: dict(program=texts, state=texts, series_uid=texts, counters=users),
+    wire.Preview: dict(step=texts, bin_px=st.integers(1, 64), endpoint=texts),
+    wire.Event: dict(event=texts, utc=texts, fields=users),
+    wire.Result: dict(
+        series_uid=texts, step=texts, kind=st.sampled_from(["values", "snapshot"]), index=counters, count=counters,
+        arrays=st.lists(
+            st.builds(
+                wire.ArrayHeader, texts, texts, st.lists(counters, max_size=3).map(tuple), counters,
+                st.lists(texts, max_size=2).map(tuple), texts,
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
 }  # fmt: skip
 
 

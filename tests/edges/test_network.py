@@ -11,6 +11,7 @@ from streamfluo import SourceError, open_source
 from streamfluo.edges.network import consumer as consumer_module
 from streamfluo.edges.network import server as server_module
 from streamfluo.edges.network.consumer import NetworkSource
+from streamfluo.edges.network.frames import ReplayedFrames
 from streamfluo.edges.network.server import DataServer
 from streamfluo.edges.source import Gap, Series
 
@@ -47,7 +48,7 @@ def test_every_dtype_the_wire_carries_arrives(dtype):
 @pytest.mark.parametrize("dtype", ["i4", "f8"])
 def test_a_dtype_the_wire_does_not_carry_is_refused_at_once(dtype):
     with pytest.raises(SourceError, match=r"toy:movie: .* frames; the wire carries u1 u2 u4 i2 f4"):
-        DataServer(Movie(spec=SPEC.with_(dtype=dtype)), "tcp://127.0.0.1:0")
+        DataServer(ReplayedFrames(Movie(spec=SPEC.with_(dtype=dtype))), "tcp://127.0.0.1:0")
 
 
 def test_two_consumers_side_by_side_each_get_everything_at_their_own_pace():
@@ -186,7 +187,7 @@ def test_a_consumer_can_be_interrupted_while_it_waits():
 
 def test_a_port_in_use_is_said_in_one_line():
     with serving() as served, pytest.raises(SourceError, match="cannot bind: another program uses this port"):
-        DataServer(Movie(), served.uri)
+        DataServer(ReplayedFrames(Movie()), served.uri)
 
 
 REFUSED = [
@@ -201,7 +202,7 @@ REFUSED = [
 @pytest.mark.parametrize(("uri", "message"), REFUSED)
 def test_an_endpoint_that_cannot_be_is_refused(uri, message):
     with pytest.raises(SourceError) as caught:
-        DataServer(Movie(), uri)
+        DataServer(ReplayedFrames(Movie()), uri)
     assert message in str(caught.value)
 
 

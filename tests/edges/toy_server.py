@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from streamfluo import Block, Source, Spec
+from streamfluo.edges.network.frames import ReplayedFrames
 from streamfluo.edges.network.server import DataServer
 from streamfluo.edges.source import Series
 
@@ -33,8 +34,8 @@ class Movie(Source):
 class Serving:
     """A server that runs in a thread; `kill` is a server that dies without a word."""
 
-    def __init__(self, movie=None, uri="tcp://127.0.0.1:0", **options):
-        self.server = DataServer(movie or Movie(), uri, **options)
+    def __init__(self, movie=None, uri="tcp://127.0.0.1:0", fps=None, loop=False, **options):
+        self.server = DataServer(ReplayedFrames(movie or Movie(), fps, loop), uri, **options)
         self.uri = self.server.endpoint
         self.halt = threading.Event()
         self.failure = None
@@ -59,7 +60,7 @@ class Serving:
         assert self.ended()
 
     def kill(self):
-        self.server._end = lambda reason: None
+        self.server.end = lambda reason: None
         self.stop()
 
 

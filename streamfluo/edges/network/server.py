@@ -1,21 +1,22 @@
-"""The data endpoint: a source served losslessly to any number of consumers, each at its own pace."""
+"""The data endpoint: frames served losslessly to any number of consumers, each at its own pace."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 import zmq
 
 from ...core import wire
-from ...core.block import Block
 from ...core.errors import SourceError, WireError
-from ..source import Gap, Source
-from .socket import bind
+from .frames import Frames
+from .socket import bind, receive
 
 log = logging.getLogger("streamfluo")
 
@@ -23,7 +24,9 @@ HEARTBEAT_S = 1.0
 SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
 GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
 IN_FLIGHT_BYTES = 64 << 20
+MAX_CONSUMERS = 256
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
+_ROUND_MESSAGES = 256  # messages taken before frames have their turn
 
 
 @dataclass
@@ -37,66 +40,40 @@ class Consumer:
     end_acknowledged: bool = False
 
 
-class ReplayedFrames:
-    """Frames of a seekable source by seq; with `loop` the file begins anew behind its last frame."""
-
-    def __init__(self, source: Source, loop: bool) -> None:
-        self.length = source.series.frames
-        self.total = None if loop else self.length
-        self._source = source
-        self._interval_ns = round((source.spec.interval_s or 0) * 1e9)
-        self.last = (1 << 62) // max(1, self._interval_ns)  # a looped series ends where its times leave 64 bits
-        self._recent: deque[Block] = deque(maxlen=4)  # consumers side by side share reads
-        self._position = 0
-        self._blocks: Iterator[Block | Gap] = source.blocks()
-
-    def block(self, seq: int) -> Block:
-        """Return the block of frames that begins at `seq`, or its rest. Raises SourceError if it cannot be read."""
-        at = seq if self.total is not None or self.length is None else seq % self.length
-        block = next((b for b in self._recent if b.index <= at < b.stop), None) or self._read(at)
-        block = block.cut(at, block.stop)
-        if seq == at:
-            return block
-        return Block(seq, block.times_ns + (seq - at) * self._interval_ns, block.pixels, block.channel)
-
-    def _read(self, at: int) -> Block:
-        if at != self._position:
-            self._source.seek(at)
-            self._blocks = self._source.blocks()
-        block = next(self._blocks, None)
-        if not isinstance(block, Block):
-            raise SourceError(f"{self._source.series.source}: no frame {at}")
-        self._recent.append(block)
-        self._position = block.stop
-        return block
-
-
 class DataServer:
-    """Serves one series at `uri`, `fps` frames a second (None: as fast as the consumers take them).
+    """Serves one series at `uri` to any number of consumers, and answers who is there and how it fares.
 
-    `loop` makes it one unbounded series; with `wait` no frame counts as emitted before the first consumer can take
-    one. `run` serves until every subscriber has acknowledged the end. Raises SourceError for an endpoint that cannot
-    be bound or frames the wire does not carry.
+    With `wait` the series does not begin before the first consumer can take a frame. `run` serves until every
+    subscriber has acknowledged the end; who has other things to do besides calls `turn`. Without `frames` only the
+    answers are given. `hello` and `status` add to the answers. Raises SourceError for an endpoint that cannot be bound
+    or frames the wire does not carry.
     """
 
     def __init__(
-        self, source: Source, uri: str, *, fps: float | None = None, loop: bool = False, wait: bool = False
+        self,
+        frames: Frames | None,
+        uri: str,
+        *,
+        program: str = "replay",
+        wait: bool = False,
+        hello: Callable[[], Mapping[str, Any]] = dict,
+        status: Callable[[], Mapping[str, Any]] = dict,
+        preview: Callable[[str, int], str] | None = None,
     ) -> None:
-        dtype = np.dtype(source.spec.dtype).str
-        if dtype not in wire.FRAME_DTYPES:
-            raise SourceError(f"{source.series.source}: {source.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
+        if frames is not None and np.dtype(frames.spec.dtype).str not in wire.FRAME_DTYPES:
+            raise SourceError(f"{frames.series.source}: {frames.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
         self.emitted = 0
         self.refused: Counter[str] = Counter()
-        self._source, self._fps, self._wait = source, fps, wait
-        self._frames = ReplayedFrames(source, loop)
+        self._frames, self._wait, self._program = frames, wait, program
+        self._hello, self._status, self._preview = hello, status, preview
         self._consumers: dict[bytes, Consumer] = {}
-        self._began: float | None = None
         self._ended: float | None = None
-        self._logged = 0.0
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
+        self._beat = self._logged = 0.0
+        self.context = zmq.Context()
+        self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.setsockopt(zmq.SNDHWM, max(2, min(1000, IN_FLIGHT_BYTES // source.spec.frame_nbytes)))
+        frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
+        self._socket.setsockopt(zmq.SNDHWM, max(2, min(1000, IN_FLIGHT_BYTES // frame_nbytes)))
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
         try:
@@ -107,29 +84,47 @@ class DataServer:
 
     def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Serve until the series is over and acknowledged, or `stopped`; `tick` is called about ten times a second."""
-        ticked = beat = 0.0
-        if not self._wait:
-            self._began = time.monotonic()
-        while not self._over():
+        ticked, pause_s = 0.0, 0.0
+        poller = zmq.Poller()
+        self.watch(poller)
+        while not self.over():
             if stopped():
-                self._end("aborted")
+                self.end("aborted")
                 return
-            more = self._emit()
-            if self._socket.poll(self._pause_ms(more)):
-                self._receive()
+            poller.poll(int(pause_s * 1000))
+            pause_s = self.turn()
             now = time.monotonic()
-            if now - beat >= HEARTBEAT_S:
-                beat = now
-                for identity in list(self._consumers):
-                    self._send(identity, [wire.encode(wire.Heartbeat())])
             if now - ticked >= 0.1:
                 ticked = now
                 tick()
 
+    def watch(self, poller: zmq.Poller) -> None:
+        """Let a poller return when there is something to do."""
+        poller.register(self._socket, zmq.POLLIN)
+        if self._frames is not None and self._frames.waker is not None:
+            poller.register(self._frames.waker.fileno(), zmq.POLLIN)
+
+    def turn(self) -> float:
+        """Do what is to be done, without waiting; returns after how many seconds there is more at the latest."""
+        if self._frames is not None and not self._wait:
+            self._frames.begin()
+        if self._frames is not None and self._frames.waker is not None:
+            self._frames.waker.clear()
+        more = self._receive()
+        more |= self._emit()
+        now = time.monotonic()
+        if now - self._beat >= HEARTBEAT_S:
+            self._beat = now
+            for identity in list(self._consumers):
+                self._send(identity, [wire.encode(wire.Heartbeat())])
+        if more:
+            return 0.0
+        return min(0.05, self._frames.pause_s()) if self._frames is not None else 0.05
+
     def close(self) -> None:
         """Give the socket back; what was sent still travels for two seconds."""
         self._socket.close()
-        self._context.term()
+        self.context.term()
 
     @property
     def consumers(self) -> int:
@@ -137,36 +132,55 @@ class DataServer:
         now = time.monotonic()
         return sum(now - c.heard_at < SILENT_S for c in self._consumers.values())
 
-    def _frontier(self) -> int:
-        """One past the newest frame that may leave now."""
-        total = self._frames.total if self._frames.total is not None else 1 << 62
-        if self._began is None:
-            return 0
-        if self._fps is None:
-            return total
-        return min(total, int((time.monotonic() - self._began) * self._fps) + 1)
+    def end(self, reason: str) -> None:
+        """Tell every consumer that the series ends here."""
+        message = wire.encode(self._end_message(reason))
+        for identity, consumer in self._consumers.items():
+            if not consumer.end_sent:
+                self._send(identity, [message])
+
+    def over(self) -> bool:
+        """Whether the last frame may leave, every subscriber has acknowledged the end, and those that went away
+        without a word, or nobody at all, have been waited for."""
+        if self._ended is None:
+            return False
+        now = time.monotonic()
+        for consumer in self._consumers.values():
+            if not consumer.end_acknowledged and now - max(self._ended, consumer.heard_at) < GRACE_S:
+                return False
+        return bool(self._consumers) or now - self._ended >= GRACE_S
 
     def _emit(self) -> bool:
         """Send what may leave; returns whether a consumer could take more at once."""
-        frontier, more = self._frontier(), False
+        frames, more = self._frames, False
+        if frames is None:
+            return False
+        frontier = frames.frontier()
         for identity, consumer in list(self._consumers.items()):
             count = min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)
-            sent = self._send_frames(identity, consumer, count) if count > 0 else 0
+            sent = self._send_frames(frames, identity, consumer, count) if count > 0 else 0
             more |= count > 0 and sent == count
-            if consumer.cursor == self._frames.total and not consumer.end_sent:
-                consumer.end_sent = self._send(identity, [wire.encode(self._end_message("finished"))])
-        if self._fps is not None:
+            if frames.total is not None and consumer.cursor >= frames.total and not consumer.end_sent:
+                consumer.end_sent = self._send(identity, [wire.encode(self._end_message(frames.ended))])
+        if frames.paced:
             self.emitted = max(self.emitted, frontier)
-        if self._ended is None and self._began is not None and frontier == self._frames.total:
+        if self._ended is None and frames.total is not None and frontier == frames.total:
             self._ended = time.monotonic()
         return more
 
-    def _send_frames(self, identity: bytes, consumer: Consumer, count: int) -> int:
+    def _send_frames(self, frames: Frames, identity: bytes, consumer: Consumer, count: int) -> int:
         sent = 0
         while sent < count:
-            block = self._frames.block(consumer.cursor)
+            if consumer.cursor < frames.oldest:
+                gap = wire.Gap(series_uid=frames.series.uid, first=consumer.cursor, last=frames.oldest - 1)
+                if not self._send(identity, [wire.encode(gap)]):
+                    return sent
+                consumer.cursor = gap.last + 1
+            block = frames.block(consumer.cursor)
+            if block is None:
+                continue  # it fell out of the history just now
             for n in range(min(len(block), count - sent)):
-                header = wire.image_of(self._source.series.uid, block, n)
+                header = wire.image_of(frames.series.uid, block, n, consumer.cursor)
                 if not self._send(identity, [wire.encode(header), block.pixels[n]]):
                     return sent
                 sent += 1
@@ -174,6 +188,119 @@ class DataServer:
                 consumer.credit -= 1
                 self.emitted = max(self.emitted, consumer.cursor)
         return sent
+
+    def _receive(self) -> bool:
+        """Take what consumers say, at most a round of it; returns whether there may be more."""
+        for _ in range(_ROUND_MESSAGES):
+            parts = receive(self._socket, 2)
+            if parts is None:
+                return False
+            try:
+                if len(parts) != 2:
+                    raise WireError("parts", f"{len(parts) - 1} parts where one header should be")
+                self._handle(parts[0], wire.decode(parts[1]))
+            except WireError as error:
+                self._refuse(parts[0], error)
+        return True
+
+    def _handle(self, identity: bytes, message: wire.Message) -> None:
+        if isinstance(message, wire.Subscribe):
+            self._subscribe(identity, message)
+        elif isinstance(message, wire.Hello):
+            self._answer(identity, self._introduction())
+        elif isinstance(message, wire.Status):
+            self._answer(identity, self._report())
+        elif isinstance(message, wire.Preview):
+            self._answer(identity, self._previewed(message))
+        elif (consumer := self._consumers.get(identity)) is None:
+            self._answer(identity, wire.Error(reason="unknown consumer; subscribe first"))
+        else:
+            consumer.heard_at = time.monotonic()
+            self._hear(consumer, message)
+
+    def _hear(self, consumer: Consumer, message: wire.Message) -> None:
+        if isinstance(message, wire.Credit):
+            consumer.credit += max(0, message.n)
+            self._begin(consumer)
+        elif isinstance(message, wire.Ack):
+            consumer.end_acknowledged = consumer.end_sent and message.seq >= consumer.cursor
+        elif isinstance(message, wire.Bye):
+            consumer.end_acknowledged = True
+            consumer.credit = 0
+        else:
+            raise WireError("type", f"a consumer does not send {type(message).__name__.lower()}")
+
+    def _subscribe(self, identity: bytes, message: wire.Subscribe) -> None:
+        frames = self._frames
+        if frames is None:
+            self._answer(identity, wire.Error(reason="no frames are served here; ask hello for the results"))
+            return
+        uid, last = frames.series.uid, frames.last_seq()
+        if message.series not in ("current", uid):
+            self._answer(identity, wire.Error(reason=f"series {message.series[:64]} is not here; there is {uid}"))
+            return
+        named = {"oldest": frames.oldest, "live": self.emitted}
+        cursor = named[message.from_seq] if isinstance(message.from_seq, str) else message.from_seq
+        if not 0 <= cursor <= last:
+            self._answer(identity, wire.Error(reason=f"from_seq {cursor} is outside 0 to {last}"))
+            return
+        if identity not in self._consumers and not self._room():
+            self._answer(identity, wire.Error(reason=f"{MAX_CONSUMERS} consumers are here already"))
+            return
+        consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
+        self._consumers[identity] = consumer
+        self._answer(identity, frames.start())
+        self._begin(consumer)
+
+    def _room(self) -> bool:
+        """Whether one more consumer can be served; the one silent for longest makes room if it is taken for dead."""
+        if len(self._consumers) >= MAX_CONSUMERS:
+            identity, oldest = min(self._consumers.items(), key=lambda item: item[1].heard_at)
+            if time.monotonic() - oldest.heard_at >= SILENT_S:
+                del self._consumers[identity]
+        return len(self._consumers) < MAX_CONSUMERS
+
+    def _begin(self, consumer: Consumer) -> None:
+        if consumer.credit and self._frames is not None:
+            self._frames.begin()
+
+    def _end_message(self, reason: str) -> wire.End:
+        assert self._frames is not None
+        emitted = self.emitted if reason != "finished" and self._frames.total is None else self._frames.total or 0
+        return wire.End(
+            series_uid=self._frames.series.uid,
+            seq=emitted,
+            frames=emitted,
+            dropped_camera=self._frames.dropped_camera,
+            reason=reason,  # type: ignore[arg-type]
+        )
+
+    def _introduction(self) -> wire.Hello:
+        series = msgspec.to_builtins(self._frames.start()) if self._frames is not None else None
+        return wire.Hello(**{"program": self._program, "series": series, **self._hello()})
+
+    def _report(self) -> wire.Status:
+        counters: dict[str, Any] = {"consumers": self.consumers, "emitted": self.emitted, "refused": dict(self.refused)}
+        frames = self._frames
+        if frames is not None:
+            counters |= {"dropped_camera": frames.dropped_camera, "oldest": frames.oldest}
+        facts: dict[str, Any] = {
+            "program": self._program,
+            "state": "ended" if self._ended is not None else "running",
+            "series_uid": frames.series.uid if frames is not None else "",
+            **self._status(),
+        }
+        return wire.Status(**{**facts, "counters": {**counters, **facts.get("counters", {})}})
+
+    def _previewed(self, message: wire.Preview) -> wire.Message:
+        if self._preview is None:
+            return wire.Error(reason="no previews here")
+        try:
+            return wire.Preview(
+                step=message.step, bin_px=message.bin_px, endpoint=self._preview(message.step, message.bin_px)
+            )
+        except SourceError as error:
+            return wire.Error(reason=str(error))
 
     def _send(self, identity: bytes, parts: list[wire.Buffer | np.ndarray]) -> bool:
         """Send without waiting; False if the consumer's pipe is full or it is gone."""
@@ -187,75 +314,6 @@ class DataServer:
             self._consumers[identity].credit = 0  # gone; its cursor is kept for its return
             return False
         return True
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                parts = self._socket.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
-            identity = parts[0]
-            try:
-                if len(parts) != 2:
-                    raise WireError("parts", f"{len(parts) - 1} parts where one header should be")
-                self._handle(identity, wire.decode(parts[1]))
-            except WireError as error:
-                self._refuse(identity, error)
-
-    def _handle(self, identity: bytes, message: wire.Message) -> None:
-        if isinstance(message, wire.Subscribe):
-            self._subscribe(identity, message)
-            return
-        consumer = self._consumers.get(identity)
-        if consumer is None:
-            self._answer(identity, wire.Error(reason="unknown consumer; subscribe first"))
-            return
-        consumer.heard_at = time.monotonic()
-        if isinstance(message, wire.Credit):
-            consumer.credit += max(0, message.n)
-            self._begin(consumer)
-        elif isinstance(message, wire.Ack):
-            consumer.end_acknowledged = consumer.end_sent and message.seq >= consumer.cursor
-        elif isinstance(message, wire.Bye):
-            consumer.end_acknowledged = True
-            consumer.credit = 0
-        else:
-            raise WireError("type", f"a consumer does not send {type(message).__name__.lower()}")
-
-    def _subscribe(self, identity: bytes, message: wire.Subscribe) -> None:
-        uid, total = self._source.series.uid, self._frames.total
-        if message.series not in ("current", uid):
-            self._answer(identity, wire.Error(reason=f"series {message.series[:64]} is not here; there is {uid}"))
-            return
-        named = {"oldest": 0, "live": self.emitted}
-        cursor = named[message.from_seq] if isinstance(message.from_seq, str) else message.from_seq
-        last = self._frames.last if total is None else total
-        if not 0 <= cursor <= last:
-            self._answer(identity, wire.Error(reason=f"from_seq {cursor} is outside 0 to {last}"))
-            return
-        consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
-        self._consumers[identity] = consumer
-        self._answer(identity, self._start_message())
-        self._begin(consumer)
-
-    def _begin(self, consumer: Consumer) -> None:
-        if self._began is None and consumer.credit:
-            self._began = time.monotonic()
-
-    def _start_message(self) -> wire.Start:
-        series, facts = self._source.series, self._source.spec.to_header()
-        return wire.Start(
-            series_uid=series.uid,
-            source=series.source,
-            t0_ns=series.t0_ns,
-            frames=self._frames.total,
-            user=dict(series.user),
-            **facts,
-        )
-
-    def _end_message(self, reason: str) -> wire.End:
-        emitted = self._frames.total if reason == "finished" else self.emitted
-        return wire.End(series_uid=self._source.series.uid, seq=emitted or 0, frames=emitted or 0, reason=reason)  # type: ignore[arg-type]
 
     def _answer(self, identity: bytes, message: wire.Message) -> None:
         try:
@@ -271,29 +329,3 @@ class DataServer:
         if now - self._logged >= 1:
             self._logged = now
             log.warning("%s: message dropped: %s", self.endpoint, error)
-
-    def _end(self, reason: str) -> None:
-        message = wire.encode(self._end_message(reason))
-        for identity, consumer in self._consumers.items():
-            if not consumer.end_sent:
-                self._send(identity, [message])
-
-    def _over(self) -> bool:
-        """Whether the last frame may leave, every subscriber has acknowledged the end, and those that went away
-        without a word, or nobody at all, have been waited for."""
-        if self._ended is None:
-            return False
-        now = time.monotonic()
-        for consumer in self._consumers.values():
-            if not consumer.end_acknowledged and now - max(self._ended, consumer.heard_at) < GRACE_S:
-                return False
-        return bool(self._consumers) or now - self._ended >= GRACE_S
-
-    def _pause_ms(self, more: bool) -> int:
-        """How long to listen before the next frame is due."""
-        if more:
-            return 0
-        if self._fps is None or self._began is None or self._ended is not None:
-            return 1 if any(c.credit for c in self._consumers.values()) else 50
-        due = self._began + self._frontier() / self._fps
-        return max(0, min(50, int((due - time.monotonic()) * 1000)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket as sockets
 from urllib.parse import urlsplit
 
 import zmq
@@ -37,6 +39,47 @@ def connect(socket: zmq.Socket[bytes], uri: str) -> None:
         socket.connect(uri)
     except zmq.ZMQError as error:
         raise SourceError(f"{uri}: cannot connect: {_reason(error)}") from None
+
+
+def receive(socket: zmq.Socket[bytes], max_parts: int) -> list[bytes] | None:
+    """Return the parts of the next message, None if there is none; of one with too many, one more than allowed."""
+    try:
+        parts = [socket.recv(zmq.DONTWAIT)]
+    except zmq.Again:
+        return None
+    while socket.getsockopt(zmq.RCVMORE):
+        part = socket.recv()
+        if len(parts) <= max_parts:
+            parts.append(part)
+    return parts
+
+
+class Waker:
+    """Wakes a poller from another thread; `fileno` is what to poll. A byte through a socket pair, 3 µs."""
+
+    def __init__(self) -> None:
+        self._in, self._out = sockets.socketpair()
+        self._in.setblocking(False)
+        self._out.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._out.fileno()
+
+    def wake(self) -> None:
+        """Wake the poller; callable from any thread."""
+        with contextlib.suppress(OSError):  # full: it is awake already; closed: nobody polls any more
+            self._in.send(b"!")
+
+    def clear(self) -> None:
+        """Be quiet again."""
+        with contextlib.suppress(OSError):
+            self._out.recv(4096)
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self._in.close()
+        self._out.close()
 
 
 def _reason(error: zmq.ZMQError) -> str:
