@@ -21,6 +21,7 @@ PATIENCE_S = 10.0  # for a server to come, or to come back
 RETRY_S = 1.0
 KEEPALIVE_S = 2.0
 WINDOW_BYTES = 64 << 20
+MAX_WINDOW = 256  # frames
 
 
 class NetworkSource(Source):
@@ -44,7 +45,7 @@ class NetworkSource(Source):
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 2000)
-        self._socket.setsockopt(zmq.RCVHWM, 0)  # credit bounds what is under way
+        self._socket.setsockopt(zmq.RCVHWM, 2 * MAX_WINDOW)  # credit bounds what an honest server sends
         try:
             connect(self._socket, uri)
             self._start = self._wait_for_start()
@@ -52,7 +53,7 @@ class NetworkSource(Source):
         except SourceError:
             self.close()
             raise
-        self._window = max(4, min(256, WINDOW_BYTES // self.spec.frame_nbytes))
+        self._window = max(4, min(MAX_WINDOW, WINDOW_BYTES // self.spec.frame_nbytes))
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         taken = -self._window  # frames taken since credit was last given
@@ -123,6 +124,8 @@ class NetworkSource(Source):
             message = wire.decode(parts[0].buffer)
             if isinstance(message, wire.Image):
                 yield from self._frame(message, parts)
+            elif isinstance(message, wire.Gap) and message.series_uid == self.series.uid:
+                yield from self._gone(message)
             elif isinstance(message, wire.End) and message.series_uid == self.series.uid:
                 yield from self._missing(message.seq, None)
                 self._end = message
@@ -147,6 +150,13 @@ class NetworkSource(Source):
         yield from self._missing(image.seq, image.index)
         self._next_seq, self._next_index = image.seq + 1, image.index + 1
         yield Block(image.index, np.array([image.t_ns]), pixels[None], image.channel)
+
+    def _gone(self, gap: wire.Gap) -> Iterator[Gap]:
+        """What the server no longer has; before our first frame only that one tells which indices these were."""
+        if self._next_index is not None and gap.first <= self._next_seq <= gap.last:
+            yield from self._missing(gap.last + 1, None)
+            self._next_index += gap.last + 1 - self._next_seq
+            self._next_seq = gap.last + 1
 
     def _missing(self, seq: int, index: int | None) -> Iterator[Gap]:
         """Gaps before the frame with this seq and index: what the transport lost, then what the camera dropped."""
