@@ -84,7 +84,7 @@ class JournalWriter:
             self._number, size = int(path.stem), 0
             for fields, _, stop in scan_records(path):
                 self.frames, self.next_index, size = self.frames + 1, fields["index"] + 1, stop
-        self._file = RecordFile(self._path(), size)
+        self._file = RecordFile(self._path(self._number), size)
         self._synced_at, self._unsynced = time.monotonic(), 0
 
     def append(self, block: Block) -> None:
@@ -99,16 +99,16 @@ class JournalWriter:
             self._file.sync()
             self._synced_at, self._unsynced = time.monotonic(), 0
         if self._file.size >= SEGMENT_BYTES:
+            following = RecordFile(self._path(self._number + 1))
             self._file.close()
-            self._number += 1
-            self._file = RecordFile(self._path())
+            self._file, self._number = following, self._number + 1
 
     def close(self) -> None:
         """Sync and close."""
         self._file.close()
 
-    def _path(self) -> Path:
-        return self._folder / f"{self._number:06d}.sfj"
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.sfj"
 
 
 class JournalReader:
@@ -137,10 +137,10 @@ class JournalReader:
             frame = np.frombuffer(pixels, fields["dtype"]).reshape(fields["shape"])
             yield int(index), int(fields["t_ns"]), frame
 
-    def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
-        """Yield all frames as blocks of at most `max_frames`, cut at gaps."""
+    def blocks(self, start: int = 0, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
+        """Yield the frames from index `start` on as blocks of at most `max_frames`, cut at gaps."""
         waiting: list[tuple[int, int, np.ndarray]] = []
-        for frame in self.read(0, int(self.indices[-1]) + 1 if len(self.indices) else 0):
+        for frame in self.read(start, int(self.indices[-1]) + 1 if len(self.indices) else 0):
             if waiting and (len(waiting) == max_frames or frame[0] != waiting[-1][0] + 1):
                 yield _block(waiting)
                 waiting = []

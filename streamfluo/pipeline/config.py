@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -37,9 +37,15 @@ class StepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether raw frames are written; None: for streams, not for what can be read again."""
+    """Whether raw frames are written; None: for streams, not for what can be read again.
+
+    `checkpoint_s`: how often the chain's state is written, at most. `when_full`: what happens to frames while the disk
+    takes none: they wait, or the journal skips them once the ring is nearly full.
+    """
 
     raw: bool | None = None
+    checkpoint_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    when_full: Literal["wait", "skip"] = "wait"
 
 
 class Config(msgspec.Struct, frozen=True):

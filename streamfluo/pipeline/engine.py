@@ -22,9 +22,11 @@ from ..core.errors import StreamfluoError
 from ..core.operator import Output
 from ..edges.source import Gap, Source
 from .chain import Chain
+from .checkpoint import Checkpoint
 from .config import Config
 from .health import Edge, Health
 from .queue import ByteQueue
+from .recording import Recording
 from .ring import Ring
 from .session import open_session
 from .session_writer import SessionWriter
@@ -38,8 +40,8 @@ VALUES_BYTES = 64 << 20
 class Engine:
     """Runs `source` through the config's chain into the session `out` (None: nothing is written).
 
-    `resume` goes on with the session there: the journal is run through the chain again, then the source from the
-    frame after. Building it compiles every kernel. Raises ConfigError or SessionError.
+    `resume` goes on with the session there, from its last checkpoint or from the start of its journal; `max_frames`
+    ends the run when the session holds so many. Building it compiles every kernel. Raises ConfigError or SessionError.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Engine:
         out: Path | None,
         *,
         resume: bool = False,
+        max_frames: int | None = None,
         truth: Mapping[str, np.ndarray] | None = None,
         ring_bytes: int | None = None,
+        program: str = "run",
     ) -> None:
         spec = source.spec
         if spec.interval_s is None and config.source.interval_s is not None:
@@ -59,19 +63,23 @@ class Engine:
         self.chain = Chain(config, spec)
         self.session = SessionWriter(out, source, self.chain, config, resume) if out else None
         self.error: str | None = None
-        self._truth = truth
-        journal = self.session is not None and self.session.journal is not None
-        readers = ["chain", *(["journal"] if journal else [])]
+        self._config, self._truth, self._max_frames = config, truth, max_frames
+        self._journal = self.session.journal if self.session else None
+        readers = ["chain", *(["journal"] if self._journal else [])]
         self._ring = Ring(spec, ring_bytes or (RING_BYTES_FILE if source.seekable else RING_BYTES), readers)
-        self._values: ByteQueue[tuple[str, Output]] = ByteQueue(VALUES_BYTES)
+        self._values: ByteQueue[tuple[str, Output] | Checkpoint] = ByteQueue(VALUES_BYTES)
         self._health = Health(edges={name: Edge() for name in ("ingest", *readers, "values")})
         self._began: float | None = None
         self._ended: float | None = None
-        self._stopping = False
-        self._resumed_at = self.session.journal.next_index if resume and journal else 0  # type: ignore[union-attr]
+        self._stopping: str | None = None  # how the run will have ended
+        self._chain_from = self._resumed_at = 0  # the first index the chain, the journal has not seen
+        if resume and self.session:
+            self._resume(self.session)
         self._written = self._resumed_at  # every frame before this index is where it shall stay
+        skips = config.record.when_full == "skip"
+        self._recording = Recording(self.session, lambda: skips and self._ring.full) if self.session else None
         jobs = {"ingest": self._ingest, "chain": self._run_chain, "values": self._write_values}
-        if journal:
+        if self._journal:
             jobs["journal"] = self._write_journal
         self._threads = [threading.Thread(target=self._guard, args=j, name=j[0], daemon=True) for j in jobs.items()]
 
@@ -80,10 +88,12 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
+    def stop(self, state: str = "aborted") -> None:
         """Take no more frames; what has arrived is still processed and written. Callable from a signal handler."""
-        self._stopping = True
+        self._stopping = self._stopping or state
         self.source.interrupt()
+        if self._recording is not None:
+            self._recording.give_up()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of the run and close the session. Returns False if it still goes on after `timeout_s`."""
@@ -102,7 +112,7 @@ class Engine:
             return f"failed: {self.error}"
         if any(thread.is_alive() for thread in self._threads):
             return "running"
-        return "aborted" if self._stopping else self.source.ended
+        return self._stopping or self.source.ended
 
     def health(self) -> Health:
         """Return the counters as they stand."""
@@ -114,6 +124,8 @@ class Engine:
         health.elapsed_s = ((self._ended or time.monotonic()) - self._began) if self._began else 0.0
         health.steps_ms = {s.id: s.times.summary_ms() for s in self.chain.steps}
         health.muted = {s.id: s.muted for s in self.chain.steps if s.muted}
+        if self._recording is not None:
+            health.stalled, health.unrecorded = dict(self._recording.stalled), self._recording.unrecorded
         return health
 
     def _guard(self, job: str, work: Callable[[], None]) -> None:
@@ -138,6 +150,16 @@ class Engine:
         self.source.interrupt()
         self._ring.close()
 
+    def _resume(self, session: SessionWriter) -> None:
+        """Find out where chain and journal stand, and give the chain its state."""
+        if session.checkpoint is not None:
+            self.chain.restore(session.checkpoint.steps)
+            self._chain_from = session.checkpoint.next_index
+            self._health.frames = session.checkpoint.frames
+        self._resumed_at = session.journal.next_index if session.journal else self._chain_from
+        if not self.chain.steps:
+            self._chain_from, self._health.frames = self._resumed_at, session.journal.frames if session.journal else 0
+
     def _ingest(self) -> None:
         edge = self._health.edges["ingest"]
         try:
@@ -155,19 +177,27 @@ class Engine:
             self._ring.close()
 
     def _items(self) -> Iterator[Block | Gap]:
-        """What the source gives until told to stop; of a resumed session first all that its journal holds."""
+        """What the source gives until told to stop; of a resumed session first what its chain has not seen."""
+        frames = 0
         if self._resumed_at:
             session = open_session(self.session.folder)  # type: ignore[union-attr]
             gaps = [gap for gap in session.gaps if gap.first < self._resumed_at]
             for gap in gaps:
                 self._count_gap(gap)
-            yield from session.journal.blocks()
-            seq = session.frames + sum(gap.count for gap in gaps if gap.reason != "camera")
-            self.source.resume(self._resumed_at, seq)
+            if self._journal is not None and self._chain_from < self._resumed_at:
+                yield from session.journal.blocks(self._chain_from)
+            frames = self._journal.frames if self._journal is not None else self._health.frames
+            self.source.resume(self._resumed_at, frames + sum(g.count for g in gaps if g.reason != "camera"))
         for item in self.source.blocks():
+            if self._max_frames is not None and isinstance(item, Block):
+                item = item.cut(item.index, item.index + self._max_frames - frames)
+                frames += len(item)
+            if not self._stopping:
+                yield item
+            if self._max_frames is not None and frames >= self._max_frames:
+                self._stopping = self._stopping or "finished"
             if self._stopping:
                 return
-            yield item
 
     def _count_gap(self, gap: Gap) -> None:
         if gap.reason == "camera":
@@ -176,47 +206,67 @@ class Engine:
             self._health.lost_transport += gap.count
 
     def _write_journal(self) -> None:
-        assert self.session is not None
+        assert self._recording is not None
         edge = self._health.edges["journal"]
         while items := self._ring.take_all("journal"):
             for item in items:
                 if isinstance(item, Gap):
-                    self.session.gap(item)
-                elif item.stop > self._resumed_at:
-                    self.session.record(item.cut(self._resumed_at, item.stop))
+                    self._recording.gap(item)
+                    continue
+                if item.stop > self._resumed_at:
+                    self._recording.frames(item)
                     self._written = item.stop
-                if isinstance(item, Block):
-                    _count(edge, item)
+                _count(edge, item)
 
     def _run_chain(self) -> None:
         edge = self._health.edges["chain"]
-        journal = "journal" in self._health.edges
+        saved = time.monotonic()
+        pause_s = self._config.record.checkpoint_s
         while (item := self._ring.take("chain")) is not None:
             if isinstance(item, Gap):
                 self.chain.gap(item.first, item.count)
-                if self.session is not None and not journal:
-                    self.session.gap(item)
+                if self._recording is not None and self._journal is None:
+                    self._recording.gap(item)
                 continue
-            self._hand_on(self.chain.push(item))
-            self._health.frames += len(item)
+            if item.stop > self._chain_from:
+                new = item.cut(max(item.index, self._chain_from), item.stop)
+                self._hand_on(self.chain.push(new))
+                self._health.frames += len(new)
             _count(edge, item)
-            if not journal:
+            if self._journal is None:
                 self._written = item.stop
+            if self._recording is not None and self.chain.steps and time.monotonic() - saved >= pause_s:
+                began = time.monotonic()
+                self._put_checkpoint(item.stop)
+                saved = time.monotonic()
+                pause_s = max(self._config.record.checkpoint_s, 50 * (saved - began))  # at most 2 % of the time
         self._hand_on(self.chain.finish())
+
+    def _put_checkpoint(self, next_index: int) -> None:
+        """Queue the chain's state behind the values that came before it."""
+        uid, frames = self.source.series.uid, self._health.frames
+        checkpoint = Checkpoint(uid, next_index, frames, self.chain.state(), {})
+        self._values.put(checkpoint, checkpoint.nbytes)
 
     def _hand_on(self, outputs: list[tuple[str, Output]]) -> None:
         for step, output in outputs:
             if output.values:
                 size = sum(a.nbytes for a in flatten(output.values).values())
                 self._values.put((step, output), size)
-        while self.chain.events and self.session is not None:
-            self.session.event(self.chain.events.pop(0))
+        while self.chain.events:
+            event = self.chain.events.pop(0)
+            if self._recording is not None:
+                self._recording.event(event)
 
     def _write_values(self) -> None:
         edge = self._health.edges["values"]
         while (item := self._values.get()) is not None:
-            if self.session is not None:
-                self.session.add(*item)
+            if self._recording is None:
+                continue
+            if isinstance(item, Checkpoint):
+                self._recording.checkpoint(item)
+            else:
+                self._recording.values(*item)
             edge.blocks += 1
 
     def _account(self) -> None:

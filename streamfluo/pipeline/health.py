@@ -52,7 +52,10 @@ class Edge:
 
 @dataclass
 class Health:
-    """How a run fares: frames, losses, edges and steps. `lost` = camera drops + transport drops."""
+    """How a run fares: frames, losses, edges and steps. `lost` = camera drops + transport drops.
+
+    `stalled`: which thread waits for the disk, and why; `unrecorded` frames were processed but not written.
+    """
 
     frames: int = 0
     lost_camera: int = 0
@@ -61,6 +64,8 @@ class Health:
     edges: dict[str, Edge] = field(default_factory=dict)
     steps_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     muted: dict[str, str] = field(default_factory=dict)
+    stalled: dict[str, str] = field(default_factory=dict)
+    unrecorded: int = 0
 
     @property
     def lost(self) -> int:

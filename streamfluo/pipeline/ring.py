@@ -73,6 +73,11 @@ class Ring:
         lock = threading.Lock()
         self._frames, self._room = threading.Condition(lock), threading.Condition(lock)
 
+    @property
+    def full(self) -> bool:
+        """Whether less than a tenth is free."""
+        return self.backlog > 0.9 * self.max_bytes
+
     def put(self, item: Block | Gap) -> bool:
         """Append a block or gap, waiting for room. Returns False if the ring was closed meanwhile."""
         if isinstance(item, Gap):

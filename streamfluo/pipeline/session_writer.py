@@ -5,6 +5,7 @@ config.toml       the config as the user wrote it
 journal/*.sfj     raw frames (edges/journal.py), where they are recorded
 values/STEP.sfv   values, append-only
 snapshots/STEP.npz, camera.npz, truth.npz
+checkpoint.npz    the chain's state (checkpoint.py), to go on from
 events.jsonl      gaps, muted steps, the end
 health.json       counters
 .lock             held while a run writes
@@ -18,6 +19,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -27,14 +29,14 @@ import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..core.block import Block
 from ..core.errors import SessionError
-from ..core.operator import Output
 from ..core.spec import Camera
 from ..edges.journal import JournalWriter
 from ..edges.source import Gap, Source
 from .chain import Chain
+from .checkpoint import Checkpoint, load_checkpoint
 from .config import Config
+from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .session import FORMAT, read_json
 from .values import ValuesWriter
@@ -45,7 +47,8 @@ _LIBRARIES = ("streamfluo", "numpy", "scipy", "numba", "pyzmq", "tifffile")
 class SessionWriter:
     """Writes one session. Raises SessionError if `folder` already holds one that is not to be resumed.
 
-    `record` and `gap` belong to the journal thread, `add` to the values thread, the rest to one thread at a time.
+    `journal` (None: raw frames are not recorded) belongs to the journal's thread, `values` by step to the values'
+    thread. `checkpoint` is where a resumed chain may go on, None where it must begin anew.
     """
 
     def __init__(self, folder: Path, source: Source, chain: Chain, config: Config, resume: bool = False) -> None:
@@ -57,12 +60,13 @@ class SessionWriter:
             (folder / "values").mkdir(parents=True, exist_ok=True)
             (folder / "config.toml").write_text(config.text, encoding="utf-8")
             self.journal = JournalWriter(folder / "journal", source.series.uid) if raw else None
-            self._values = {
-                step.id: ValuesWriter(folder / "values" / f"{step.id}.sfv", source.series.uid, step.id)
-                for step in chain.steps
+            self.checkpoint = _usable(load_checkpoint(folder / "checkpoint.npz"), source, chain)
+            kept = self.checkpoint.values_nbytes if self.checkpoint else {}
+            self.values = {
+                s.id: ValuesWriter(folder / "values" / f"{s.id}.sfv", source.series.uid, s.id, kept.get(s.id, 0))
+                for s in chain.steps
             }
-            _cut_torn_line(folder / "events.jsonl")
-            self._events = (folder / "events.jsonl").open("a", buffering=1, encoding="utf-8")
+            self._events = LineFile(folder / "events.jsonl")
         except OSError as error:
             raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
         self._facts = _facts(source, chain, config)
@@ -71,34 +75,33 @@ class SessionWriter:
         if camera and any(isinstance(v, np.ndarray) for _, v in camera.items()):
             camera.save(folder / "camera.npz")
 
-    def record(self, block: Block) -> None:
-        """Write raw frames, if this session records them. Raises OSError."""
-        if self.journal is not None:
-            self.journal.append(block)
-
     def gap(self, gap: Gap) -> None:
         """Note frames that never came."""
         self.event({"event": "gap", "first": gap.first, "count": gap.count, "reason": gap.reason})
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Append an event. Raises OSError."""
-        self._events.write(json.dumps({"utc": _now(), **event}) + "\n")
+        """Append an event; what a full disk refuses is written later."""
+        self._events.append(json.dumps({"utc": now(), **event}))
 
-    def add(self, step: str, output: Output) -> None:
-        """Append a step's values. Raises OSError."""
-        self._values[step].add(output)
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write where the chain stands, the values before it first. Belongs to the values' thread. Raises OSError."""
+        for writer in self.values.values():
+            writer.flush()
+            writer.sync()
+        nbytes = {step: writer.nbytes for step, writer in self.values.items()}
+        replace(checkpoint, values_nbytes=nbytes).save(self.folder / "checkpoint.npz")
 
     def close(self, chain: Chain, health: Health, truth: Mapping[str, np.ndarray], state: str) -> None:
         """Write what waits, the final snapshots, truth and health, and say how the run ended.
 
         Each part is written whatever became of the others. Raises the first OSError at the end.
         """
-        parts: list[Callable[[], None]] = [values.close for values in self._values.values()]
+        parts: list[Callable[[], None]] = [values.close for values in self.values.values()]
         parts += [self.journal.close] if self.journal is not None else []
         parts += [partial(self._write_snapshots, chain, step.id) for step in chain.steps]
         parts += [partial(save_arrays, self.folder / "truth.npz", truth)] if truth else []
         parts += [
-            partial(_write_json, self.folder / "health.json", health.to_dict()),
+            partial(save_json, self.folder / "health.json", health.to_dict()),
             partial(self.event, {"event": "closed", "state": state}),
             self._events.close,
             self._lock.release,
@@ -116,7 +119,7 @@ class SessionWriter:
             save_arrays(self.folder / "snapshots" / f"{step}.npz", snapshots)
 
     def _write_facts(self, state: str) -> None:
-        _write_json(self.folder / "session.json", {**self._facts, "state": state, "written": _now()})
+        save_json(self.folder / "session.json", {**self._facts, "state": state, "written": now()})
 
 
 def reference_of(source: Source) -> str | None:
@@ -127,17 +130,6 @@ def reference_of(source: Source) -> str | None:
         return source.series.source
     _, _, query = source.series.source.partition("?")
     return str(source.path.resolve()) + (f"?{query}" if query else "")
-
-
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz aside, sync it and put it in place, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as file:
-        np.savez(file, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _locked(folder: Path) -> FileLock:
@@ -161,11 +153,14 @@ def _attempt(part: Callable[[], None]) -> OSError | None:
     return None
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Cut a text file behind its last whole line."""
-    if path.exists():
-        data = path.read_bytes()
-        os.truncate(path, data.rfind(b"\n") + 1)
+def _usable(checkpoint: Checkpoint | None, source: Source, chain: Chain) -> Checkpoint | None:
+    """The checkpoint, if it is of this series and of exactly these steps; another config begins anew."""
+    if checkpoint is None or checkpoint.series_uid != source.series.uid:
+        return None
+    identity = ("kind", "version", "params", "after", "inputs")
+    wanted = {step: {k: facts[k] for k in identity} for step, facts in chain.facts().items()}
+    found = {step: {k: saved.get(k) for k in identity} for step, saved in checkpoint.steps.items()}
+    return checkpoint if json.dumps(wanted, sort_keys=True) == json.dumps(found, sort_keys=True) else None
 
 
 def _refuse_or_resume(folder: Path, source: Source, resume: bool) -> None:
@@ -199,30 +194,16 @@ def _facts(source: Source, chain: Chain, config: Config) -> dict[str, Any]:
         "spec": source.spec.to_header(),
         "camera_maps": any(isinstance(v, np.ndarray) for _, v in camera.items()),
         "steps": {
-            s.id: {
-                "kind": s.operator.kind,
-                "version": s.operator.version,
-                "params": msgspec.to_builtins(s.operator.params, enc_hook=lambda array: array.tolist()),
-                "after": s.config.after,
-                "gives": [msgspec.to_builtins(g) for g in s.operator.gives],
-            }
-            for s in chain.steps
+            s.id: {**facts, "gives": [msgspec.to_builtins(g) for g in s.operator.gives]}
+            for s, facts in zip(chain.steps, chain.facts().values(), strict=True)
         },
         "config": config.where,
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
         "versions": {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in _LIBRARIES},
-        "started": _now(),
+        "started": now(),
     }
 
 
-def _write_json(path: Path, value: Any) -> None:
-    aside = path.with_suffix(".part")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def _now() -> str:
+def now() -> str:
+    """Return the time, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

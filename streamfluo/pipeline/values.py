@@ -22,45 +22,63 @@ FLUSH_BYTES = 1 << 20
 class ValuesWriter:
     """Gathers a step's outputs and appends them as one record every quarter second or MiB.
 
-    A record holds consecutive frames; `by_id` values whose ids change begin a new one.
+    A record holds consecutive frames; `by_id` values whose ids change begin a new one. `nbytes` of an earlier file
+    are kept.
     """
 
-    def __init__(self, path: Path, series_uid: str, step: str) -> None:
-        self._file = RecordFile(path)
+    def __init__(self, path: Path, series_uid: str, step: str, nbytes: int = 0) -> None:
+        self._file = RecordFile(path, min(nbytes, path.stat().st_size if path.exists() else 0))
         self._uid, self._step = series_uid, step
-        self._waiting: list[tuple[int, int, dict[str, np.ndarray]]] = []
+        self._waiting: list[list[tuple[int, int, dict[str, np.ndarray]]]] = []  # runs of consecutive frames
         self._nbytes = 0
         self._since = time.monotonic()
 
     def add(self, output: Output) -> None:
-        """Take the values from frame `output.index` on. Raises OSError when the disk refuses them."""
+        """Take the values from frame `output.index` on; `flush_if_due` writes them."""
         if not output.values:
             return
         arrays = flatten(output.values)
         frames = next((len(a) for name, a in arrays.items() if name != "ids" and "/" not in name), 0)
-        if self._waiting and not self._continues(output.index, arrays):
-            self.flush()
         if not self._waiting:
+            self._waiting.append([])
             self._since = time.monotonic()
-        self._waiting.append((output.index, frames, arrays))
+        elif not self._continues(output.index, arrays):
+            self._waiting.append([])
+        self._waiting[-1].append((output.index, frames, arrays))
         self._nbytes += sum(a.nbytes for a in arrays.values())
-        if self._nbytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S:
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the file."""
+        return self._file.size
+
+    def flush_if_due(self) -> None:
+        """Write what waits, if it waited long enough. Raises OSError when the disk refuses it; it still waits then."""
+        due = len(self._waiting) > 1 or self._nbytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S
+        if self._waiting and due:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits. Raises OSError."""
-        if not self._waiting:
-            return
-        index, count = self._waiting[0][0], sum(frames for _, frames, _ in self._waiting)
-        names = self._waiting[0][2]
+        """Write what waits, a record for each run of consecutive frames. Raises OSError; it still waits then."""
+        while self._waiting:
+            self._write(self._waiting[0])
+            self._waiting.pop(0)
+        self._nbytes = 0
+
+    def sync(self) -> None:
+        """Wait until the disk has it."""
+        self._file.sync()
+
+    def _write(self, run: list[tuple[int, int, dict[str, np.ndarray]]]) -> None:
+        index, count = run[0][0], sum(frames for _, frames, _ in run)
+        names = run[0][2]
         joined = {
-            name: names[name] if name == "ids" else np.concatenate([arrays[name] for *_, arrays in self._waiting])
+            name: names[name] if name == "ids" else np.concatenate([arrays[name] for *_, arrays in run])
             for name in names
         }
         headers, parts = encode_arrays(joined)
         result = wire.Result(series_uid=self._uid, step=self._step, index=index, count=count, arrays=tuple(headers))
         self._file.append(encode_record(wire.encode(result), parts))
-        self._waiting, self._nbytes = [], 0
 
     def close(self) -> None:
         """Write what waits, sync and close."""
@@ -70,7 +88,7 @@ class ValuesWriter:
             self._file.close()
 
     def _continues(self, index: int, arrays: Mapping[str, np.ndarray]) -> bool:
-        last, frames, before = self._waiting[-1]
+        last, frames, before = self._waiting[-1][-1]
         same_ids = "ids" not in arrays or np.array_equal(arrays["ids"], before.get("ids", ()))
         consecutive = index == last + frames or frames == 0  # rows of a table name their frames themselves
         return consecutive and arrays.keys() == before.keys() and same_ids

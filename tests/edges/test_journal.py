@@ -62,7 +62,7 @@ def test_a_range_gives_the_existing_frames_in_it(tmp_path):
 
 def test_blocks_are_cut_at_gaps_and_at_their_largest_size(tmp_path):
     written(tmp_path, (0, 5), (10, 40))
-    blocks = list(JournalReader(tmp_path).blocks(16))
+    blocks = list(JournalReader(tmp_path).blocks(max_frames=16))
     assert [(b.index, b.stop) for b in blocks] == [(0, 5), (10, 26), (26, 40)]
     assert np.array_equal(np.concatenate([b.pixels for b in blocks[1:]]), FRAMES[10:])
 

@@ -21,6 +21,7 @@ def written(path, outputs, flush=False):
     writer = ValuesWriter(path, "series", "step")
     for output in outputs:
         writer.add(output)
+        writer.flush_if_due()
         if flush:
             writer.flush()
     writer.close()
