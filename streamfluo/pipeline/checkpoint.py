@@ -50,7 +50,7 @@ class Checkpoint:
 def load_checkpoint(path: Path) -> Checkpoint | None:
     """Return the checkpoint at `path`, None if there is none that can be used: a run can always begin anew."""
     try:
-        with np.load(path, allow_pickle=False) as z:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as z:
             manifest = json.loads(z["manifest"].tobytes())
             if manifest.pop("format") != FORMAT:
                 return None

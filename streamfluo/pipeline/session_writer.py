@@ -60,7 +60,7 @@ class SessionWriter:
             (folder / "values").mkdir(parents=True, exist_ok=True)
             (folder / "config.toml").write_text(config.text, encoding="utf-8")
             self.journal = JournalWriter(folder / "journal", source.series.uid) if raw else None
-            self.checkpoint = _usable(load_checkpoint(folder / "checkpoint.npz"), source, chain)
+            self.checkpoint = _usable(folder, source, chain) if resume else None
             kept = self.checkpoint.values_nbytes if self.checkpoint else {}
             self.values = {
                 s.id: ValuesWriter(folder / "values" / f"{s.id}.sfv", source.series.uid, s.id, kept.get(s.id, 0))
@@ -153,10 +153,15 @@ def _attempt(part: Callable[[], None]) -> OSError | None:
     return None
 
 
-def _usable(checkpoint: Checkpoint | None, source: Source, chain: Chain) -> Checkpoint | None:
-    """The checkpoint, if it is of this series and of exactly these steps; another config begins anew."""
+def _usable(folder: Path, source: Source, chain: Chain) -> Checkpoint | None:
+    """The last checkpoint, if it is of this series and of exactly these steps; another config begins anew."""
+    checkpoint = load_checkpoint(folder / "checkpoint.npz")
     if checkpoint is None or checkpoint.series_uid != source.series.uid:
         return None
+    for step, nbytes in checkpoint.values_nbytes.items():
+        path = folder / "values" / f"{step}.sfv"
+        if not path.exists() or path.stat().st_size < nbytes:
+            return None
     identity = ("kind", "version", "params", "after", "inputs")
     wanted = {step: {k: facts[k] for k in identity} for step, facts in chain.facts().items()}
     found = {step: {k: saved.get(k) for k in identity} for step, saved in checkpoint.steps.items()}

@@ -27,7 +27,7 @@ class ValuesWriter:
     """
 
     def __init__(self, path: Path, series_uid: str, step: str, nbytes: int = 0) -> None:
-        self._file = RecordFile(path, min(nbytes, path.stat().st_size if path.exists() else 0))
+        self._file = RecordFile(path, nbytes)
         self._uid, self._step = series_uid, step
         self._waiting: list[list[tuple[int, int, dict[str, np.ndarray]]]] = []  # runs of consecutive frames
         self._nbytes = 0
