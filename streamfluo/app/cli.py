@@ -13,8 +13,11 @@ from .console import errors
 from .demo import demo
 from .inspect import inspect
 from .list import list_operators
+from .protocol import protocol
+from .record import record
 from .replay import replay
 from .run import run
+from .status import status
 
 app = typer.Typer(
     help="Results from a fluorescence microscope's frame stream while the sample is still on the stage.",
@@ -26,12 +29,15 @@ app = typer.Typer(
 for verb, name in (
     (demo, "demo"),
     (run, "run"),
+    (record, "record"),
     (replay, "replay"),
+    (status, "status"),
     (check, "check"),
     (list_operators, "list"),
     (inspect, "inspect"),
 ):
     app.command(name)(verb)
+app.add_typer(protocol, name="protocol")
 
 
 def main() -> None:

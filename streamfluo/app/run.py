@@ -8,6 +8,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from msgspec.structs import replace
 from rich.table import Table
 
 from ..core.errors import ConfigError, SourceError
@@ -23,12 +24,15 @@ def run(
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./NAME-UTC time]")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="change a parameter: step.key=value")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the session in --out")] = False,
+    publish: Annotated[str | None, typer.Option(help="serve results to viewers here; overrides the config's")] = None,
 ) -> None:
     """Run a source through a chain of operators and record what comes of it."""
     settings = load_config(config, changes or [])
     uri = source or settings.source.uri
     if uri is None:
         raise ConfigError(f"{config.name}: no source; give [source] uri or --source")
+    if publish is not None:
+        settings = replace(settings, publish=replace(settings.publish, uri=publish))
     out = out or default_out(config.stem)
     with console.status(f"opening {uri}"):
         opened = open_source(uri)
@@ -46,15 +50,23 @@ def default_out(name: str) -> Path:
     return Path(f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
 
 
-def watch(engine: Engine) -> None:
-    """Run an engine to its end with a progress bar; Ctrl-C and SIGTERM end it with everything written."""
+def watch(engine: Engine, duration_s: float | None = None) -> None:
+    """Run an engine to its end with a progress bar; Ctrl-C and SIGTERM end it with everything written.
+
+    With `duration_s` it is finished so long after its first frame.
+    """
     total = engine.source.series.frames
+    if engine.publisher is not None:
+        console.print(f"serving results at {engine.publisher.endpoint}", soft_wrap=True)
     with stop_on_signals(engine.stop), frame_progress() as progress:
         task = progress.add_task("frames", total=total, of=total or "…", note="")
         engine.start()
         while not engine.wait(0.1):
             health = engine.health()
-            progress.update(task, completed=health.frames, note=f"{health.lost} lost")
+            if duration_s is not None and health.elapsed_s >= duration_s:
+                engine.stop("finished")
+            stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())
+            progress.update(task, completed=health.frames, note=f"{health.lost} lost{stalled}")
 
 
 def report(engine: Engine, out: Path) -> None:
@@ -66,6 +78,8 @@ def report(engine: Engine, out: Path) -> None:
         f"{engine.state.partition(':')[0]}: {health.frames} of {total or '…'} frames, {health.lost} lost, "
         f"{health.elapsed_s:.1f} s, {rate:.0f} frames/s → {out}"
     )
+    if not health.steps_ms:
+        return
     table = Table("step", "p50 ms", "p99 ms", "max ms", "", box=None)
     for step, times in health.steps_ms.items():
         figures = [f"{times.get(name, np.nan):.3f}" for name in ("p50", "p99", "max")]

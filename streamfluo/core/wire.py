@@ -15,7 +15,7 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
     hello      who is there? answered by hello: version, program, series (a start, or null), steps
                [[id, kind, after], …], gives {step: [[name, kind, dims, unit, meaning], …]}, endpoints {name: uri}
     status     how does it fare? answered by status: program, state, series_uid, counters
-    preview    step ("" for the source's frames), bin_px; answered by preview with the endpoint that sends them
+    preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now)
     credit     n more frames
     ack        seq: everything up to and including seq is safe with the consumer; `end` is acknowledged by its seq
@@ -198,7 +198,7 @@ class Status(_Message, frozen=True, kw_only=True):
 class Preview(_Message, frozen=True, kw_only=True):
     """Send me the newest frames of a step, binned. Or the answer: where they are sent."""
 
-    step: str = ""
+    step: str = "source"
     bin_px: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     endpoint: str = ""
 

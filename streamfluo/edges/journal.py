@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,13 @@ class JournalWriter:
     def __init__(self, folder: Path, series_uid: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._uid = folder, series_uid
-        self.frames, self.next_index, self._number, size = 0, 0, 0, 0
+        self.next_index, self._number, size = 0, 0, 0
+        self._indices, self._numbers, self._offsets = array("q"), array("q"), array("q")  # where each frame is
         for path in _segments(folder):
             self._number, size = int(path.stem), 0
-            for fields, _, stop in scan_records(path):
-                self.frames, self.next_index, size = self.frames + 1, fields["index"] + 1, stop
+            for fields, start, stop in scan_records(path):
+                self._note(fields["index"], start)
+                size = stop
         self._file = RecordFile(self._path(self._number), size)
         self._synced_at, self._unsynced = time.monotonic(), 0
 
@@ -92,9 +95,9 @@ class JournalWriter:
         for n, pixels in enumerate(block.pixels):
             record = encode_record(wire.encode(wire.image_of(self._uid, block, n, block.index + n)), [pixels])
             self._file.append(record)
-            self._unsynced += sum(len(buffer) for buffer in record)
-            self.frames += 1
-            self.next_index = block.index + n + 1
+            length = sum(len(buffer) for buffer in record)
+            self._unsynced += length
+            self._note(block.index + n, self._file.size - length)
         if self._unsynced >= SYNC_BYTES or time.monotonic() - self._synced_at >= SYNC_S:
             self._file.sync()
             self._synced_at, self._unsynced = time.monotonic(), 0
@@ -106,6 +109,26 @@ class JournalWriter:
     def close(self) -> None:
         """Sync and close."""
         self._file.close()
+
+    @property
+    def frames(self) -> int:
+        """How many frames are written."""
+        return len(self._offsets)
+
+    def block(self, n: int, max_frames: int = MAX_BLOCK_FRAMES) -> Block:
+        """Read back the n-th frame written and consecutive ones behind it; callable from any thread."""
+        first, frames = self._indices[n], []
+        for at in range(n, min(n + max_frames, self.frames)):
+            if self._indices[at] != first + at - n:
+                break
+            frames.append(_read_frame(self._path(self._numbers[at]), self._offsets[at]))
+        return _block(frames)
+
+    def _note(self, index: int, offset: int) -> None:
+        self._indices.append(index)
+        self._numbers.append(self._number)
+        self._offsets.append(offset)
+        self.next_index = index + 1
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.sfj"
@@ -126,16 +149,7 @@ class JournalReader:
         for index in self.indices[np.searchsorted(self.indices, [start])[0] :]:
             if index >= stop:
                 return
-            path, offset = self._where[int(index)]
-            with path.open("rb") as file:
-                file.seek(offset)
-                header = file.read(record_layout(file.read(PREFIX_BYTES)))
-                fields, nbytes = record_header(header)
-                pixels, tail = file.read(nbytes), file.read(4)
-            if not is_whole(header, pixels, tail):
-                raise SessionError(f"{path}: frame {index} is damaged (crc differs); the other frames are readable")
-            frame = np.frombuffer(pixels, fields["dtype"]).reshape(fields["shape"])
-            yield int(index), int(fields["t_ns"]), frame
+            yield _read_frame(*self._where[int(index)])
 
     def blocks(self, start: int = 0, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
         """Yield the frames from index `start` on as blocks of at most `max_frames`, cut at gaps."""
@@ -147,6 +161,18 @@ class JournalReader:
             waiting.append(frame)
         if waiting:
             yield _block(waiting)
+
+
+def _read_frame(path: Path, offset: int) -> tuple[int, int, np.ndarray]:
+    """(index, t_ns, pixels) of the record at `offset`. Raises SessionError if it is damaged."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        header = file.read(record_layout(file.read(PREFIX_BYTES)))
+        fields, nbytes = record_header(header)
+        pixels, tail = file.read(nbytes), file.read(4)
+    if not is_whole(header, pixels, tail):
+        raise SessionError(f"{path}: frame {fields['index']} is damaged (crc differs); the other frames are readable")
+    return int(fields["index"]), int(fields["t_ns"]), np.frombuffer(pixels, fields["dtype"]).reshape(fields["shape"])
 
 
 def _block(frames: list[tuple[int, int, np.ndarray]]) -> Block:

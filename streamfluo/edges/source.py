@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
@@ -51,6 +52,7 @@ class Source(ABC):
     series: Series
     seekable: bool = True
     path: Path | None = None
+    refused: Mapping[str, int] = MappingProxyType({})  # messages dropped, by the rule they broke
     ended: str = "finished"  # how the series ended, once it has: finished, aborted or error
 
     @abstractmethod
@@ -93,6 +95,8 @@ _SCHEMES = {
     "sim": ("simulate.source", "SimulatedSource"),
     "tcp": ("network.consumer", "NetworkSource"),
     "ipc": ("network.consumer", "NetworkSource"),
+    "ingest+tcp": ("network.ingest", "IngestSource"),
+    "ingest+ipc": ("network.ingest", "IngestSource"),
 }
 _SUFFIXES = {".tif": ("tiff", "TiffSource"), ".tiff": ("tiff", "TiffSource"), ".btf": ("tiff", "TiffSource")}
 

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -92,12 +93,16 @@ class Chain:
 
     def read(self, name: str, names: Sequence[str] | None = None) -> Mapping[str, np.ndarray]:
         """Return snapshots of a step by name (None: all it gives)."""
+        return self.reader(name, names)()
+
+    def reader(self, name: str, names: Sequence[str] | None = None) -> Callable[[], Mapping[str, np.ndarray]]:
+        """Return what reads snapshots of a step. A step that lives on snapshots gets its inputs now: its reader may
+        run on another thread while the chain goes on."""
         step = self.step(name)
-        inputs = {}
+        inputs: dict[str, Any] = {}
         if isinstance(step.operator, SnapshotOperator):
-            for need, (giver, given) in step.givers.items():
-                inputs[need] = self.read(giver, [given])[given]
-        return step.operator.read(names, inputs)
+            inputs = {need: self.read(giver, [given])[given] for need, (giver, given) in step.givers.items()}
+        return partial(step.operator.read, names, inputs)
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return {id: {kind, version, params, after, inputs}} in plain values: what each step is."""

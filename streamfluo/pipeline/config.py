@@ -48,6 +48,18 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     when_full: Literal["wait", "skip"] = "wait"
 
 
+class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where viewers ask (None: nowhere), and how often they get snapshots and frames at most.
+
+    `results` is where results go out; a free port unless told.
+    """
+
+    uri: str | None = None
+    results: str | None = None
+    hz: Annotated[float, msgspec.Meta(gt=0, le=100)] = 10.0
+    preview_hz: Annotated[float, msgspec.Meta(gt=0, le=100)] = 30.0
+
+
 class Config(msgspec.Struct, frozen=True):
     """A whole config; every step has its id and knows which step it comes after."""
 
@@ -55,6 +67,7 @@ class Config(msgspec.Struct, frozen=True):
     source: SourceConfig
     steps: tuple[StepConfig, ...]
     record: RecordConfig
+    publish: PublishConfig
     text: str
 
 
@@ -75,7 +88,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
-    known = ("source", "step", "record")
+    known = ("source", "step", "record", "publish")
     for name in tables:
         if name not in known:
             raise ConfigError(f"{where}: no table [{name}]{did_you_mean(name, known)}")
@@ -90,6 +103,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         source=_table(SourceConfig, tables, "source", where),
         steps=tuple(steps),
         record=_table(RecordConfig, tables, "record", where),
+        publish=_table(PublishConfig, tables, "publish", where),
         text=text,
     )
 

@@ -4,6 +4,7 @@
     journal   ring → disk, acknowledged once written
     chain     ring → steps, by plain calls
     values    what the steps gave → disk
+    publisher what is watched → viewers and other programs (publisher.py)
 
 A run ends with its series, with `stop` (Ctrl-C, SIGTERM) or with an error; each time what has arrived is written.
 """
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +25,9 @@ from ..core.operator import Output
 from ..edges.source import Gap, Source
 from .chain import Chain
 from .checkpoint import Checkpoint
-from .config import Config
+from .config import SOURCE, Config
 from .health import Edge, Health
+from .publisher import Publisher
 from .queue import ByteQueue
 from .recording import Recording
 from .ring import Ring
@@ -35,6 +38,8 @@ from .values import flatten
 RING_BYTES = 512 << 20
 RING_BYTES_FILE = 64 << 20  # a file waits; reading far ahead only fills memory
 VALUES_BYTES = 64 << 20
+IDLE_S = 0.05  # how often snapshots are looked after while no frames come
+PRESSED_FRAMES = 64
 
 
 class Engine:
@@ -72,19 +77,28 @@ class Engine:
         self._began: float | None = None
         self._ended: float | None = None
         self._stopping: str | None = None  # how the run will have ended
-        self._chain_from = self._resumed_at = 0  # the first index the chain, the journal has not seen
+        self._next_index = self._resumed_at = 0  # the first index the chain, the journal has not seen
         if resume and self.session:
             self._resume(self.session)
+        self._checkpoint_at = time.monotonic() + config.record.checkpoint_s
         self._written = self._resumed_at  # every frame before this index is where it shall stay
         skips = config.record.when_full == "skip"
-        self._recording = Recording(self.session, lambda: skips and self._ring.full) if self.session else None
+        self._recording = (
+            Recording(self.session, lambda: skips and self._ring.full, self._tell) if self.session else None
+        )
         jobs = {"ingest": self._ingest, "chain": self._run_chain, "values": self._write_values}
         if self._journal:
             jobs["journal"] = self._write_journal
         self._threads = [threading.Thread(target=self._guard, args=j, name=j[0], daemon=True) for j in jobs.items()]
+        self.publisher: Publisher | None = None
+        if config.publish.uri is not None:
+            describe = (program, self._journal, self.health, lambda: self.state)
+            self.publisher = Publisher(config.publish, self.chain, source, *describe)
 
     def start(self) -> None:
         """Start the threads."""
+        if self.publisher is not None:
+            self.publisher.start()
         for thread in self._threads:
             thread.start()
 
@@ -124,6 +138,7 @@ class Engine:
         health.elapsed_s = ((self._ended or time.monotonic()) - self._began) if self._began else 0.0
         health.steps_ms = {s.id: s.times.summary_ms() for s in self.chain.steps}
         health.muted = {s.id: s.muted for s in self.chain.steps if s.muted}
+        health.refused = dict(self.source.refused)
         if self._recording is not None:
             health.stalled, health.unrecorded = dict(self._recording.stalled), self._recording.unrecorded
         return health
@@ -154,11 +169,11 @@ class Engine:
         """Find out where chain and journal stand, and give the chain its state."""
         if session.checkpoint is not None:
             self.chain.restore(session.checkpoint.steps)
-            self._chain_from = session.checkpoint.next_index
+            self._next_index = session.checkpoint.next_index
             self._health.frames = session.checkpoint.frames
-        self._resumed_at = session.journal.next_index if session.journal else self._chain_from
+        self._resumed_at = session.journal.next_index if session.journal else self._next_index
         if not self.chain.steps:
-            self._chain_from, self._health.frames = self._resumed_at, session.journal.frames if session.journal else 0
+            self._next_index, self._health.frames = self._resumed_at, session.journal.frames if session.journal else 0
 
     def _ingest(self) -> None:
         edge = self._health.edges["ingest"]
@@ -184,8 +199,8 @@ class Engine:
             gaps = [gap for gap in session.gaps if gap.first < self._resumed_at]
             for gap in gaps:
                 self._count_gap(gap)
-            if self._journal is not None and self._chain_from < self._resumed_at:
-                yield from session.journal.blocks(self._chain_from)
+            if self._journal is not None and self._next_index < self._resumed_at:
+                yield from session.journal.blocks(self._next_index)
             frames = self._journal.frames if self._journal is not None else self._health.frames
             self.source.resume(self._resumed_at, frames + sum(g.count for g in gaps if g.reason != "camera"))
         for item in self.source.blocks():
@@ -211,36 +226,49 @@ class Engine:
         while items := self._ring.take_all("journal"):
             for item in items:
                 if isinstance(item, Gap):
-                    self._recording.gap(item)
+                    self._tell_gap(item)
                     continue
                 if item.stop > self._resumed_at:
                     self._recording.frames(item)
                     self._written = item.stop
                 _count(edge, item)
+            if self.publisher is not None:
+                self.publisher.wake()
 
     def _run_chain(self) -> None:
-        edge = self._health.edges["chain"]
-        saved = time.monotonic()
-        pause_s = self._config.record.checkpoint_s
-        while (item := self._ring.take("chain")) is not None:
+        idle_s = IDLE_S if self.publisher is not None else None
+        while not self._ring.over("chain"):
+            item = self._ring.take("chain", wait_s=idle_s)
             if isinstance(item, Gap):
                 self.chain.gap(item.first, item.count)
-                if self._recording is not None and self._journal is None:
-                    self._recording.gap(item)
-                continue
-            if item.stop > self._chain_from:
-                new = item.cut(max(item.index, self._chain_from), item.stop)
-                self._hand_on(self.chain.push(new))
-                self._health.frames += len(new)
-            _count(edge, item)
-            if self._journal is None:
-                self._written = item.stop
-            if self._recording is not None and self.chain.steps and time.monotonic() - saved >= pause_s:
-                began = time.monotonic()
-                self._put_checkpoint(item.stop)
-                saved = time.monotonic()
-                pause_s = max(self._config.record.checkpoint_s, 50 * (saved - began))  # at most 2 % of the time
-        self._hand_on(self.chain.finish())
+                if self._journal is None:
+                    self._tell_gap(item)
+            elif item is not None:
+                self._push(item)
+            if self.publisher is not None:
+                self.publisher.put_snapshots(self._next_index - 1, self._pressed)
+        self._hand_on(self.chain.finish(), None)
+
+    def _push(self, block: Block) -> None:
+        """Run a block through the chain, without what a checkpoint has seen already."""
+        if block.stop > self._next_index:
+            new = block.cut(max(block.index, self._next_index), block.stop)
+            self._hand_on(self.chain.push(new), new)
+            self._health.frames += len(new)
+            self._next_index = block.stop
+        _count(self._health.edges["chain"], block)
+        if self._journal is None:
+            self._written = block.stop
+        if self._recording is not None and self.chain.steps and time.monotonic() >= self._checkpoint_at:
+            began = time.monotonic()
+            self._put_checkpoint(block.stop)
+            took = time.monotonic() - began
+            self._checkpoint_at = began + max(self._config.record.checkpoint_s, 50 * took)  # at most 2 % of the time
+
+    @property
+    def _pressed(self) -> bool:
+        """Whether so many frames wait that looking must cost little."""
+        return self._ring.backlog > PRESSED_FRAMES * self.chain.spec.frame_nbytes
 
     def _put_checkpoint(self, next_index: int) -> None:
         """Queue the chain's state behind the values that came before it."""
@@ -248,15 +276,29 @@ class Engine:
         checkpoint = Checkpoint(uid, next_index, frames, self.chain.state(), {})
         self._values.put(checkpoint, checkpoint.nbytes)
 
-    def _hand_on(self, outputs: list[tuple[str, Output]]) -> None:
+    def _hand_on(self, outputs: list[tuple[str, Output]], block: Block | None) -> None:
         for step, output in outputs:
             if output.values:
                 size = sum(a.nbytes for a in flatten(output.values).values())
                 self._values.put((step, output), size)
+            if self.publisher is not None:
+                self.publisher.put_values(step, output)
+                if output.block is not None:
+                    self.publisher.put_frames(step, output.block, self._pressed)
+        if self.publisher is not None and block is not None:
+            self.publisher.put_frames(SOURCE, block, self._pressed)
         while self.chain.events:
-            event = self.chain.events.pop(0)
-            if self._recording is not None:
-                self._recording.event(event)
+            self._tell(self.chain.events.pop(0))
+
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        """Let session and viewers know what happened."""
+        if self.session is not None:
+            self.session.event(event)
+        if self.publisher is not None:
+            self.publisher.event(event)
+
+    def _tell_gap(self, gap: Gap) -> None:
+        self._tell({"event": "gap", "first": gap.first, "count": gap.count, "reason": gap.reason})
 
     def _write_values(self) -> None:
         edge = self._health.edges["values"]
@@ -289,6 +331,8 @@ class Engine:
                 self.error = self.error or f"session: {error.strerror or error}"
         if self.error is None:
             self.source.finished()
+        if self.publisher is not None:
+            self.publisher.stop(self.source.ended if self.error is None else "error")
 
 
 def _count(edge: Edge, block: Block) -> None:

@@ -54,7 +54,8 @@ class Edge:
 class Health:
     """How a run fares: frames, losses, edges and steps. `lost` = camera drops + transport drops.
 
-    `stalled`: which thread waits for the disk, and why; `unrecorded` frames were processed but not written.
+    `stalled`: which thread waits for the disk, and why; `unrecorded` frames were processed but not written;
+    `refused`: messages dropped, by the rule they broke.
     """
 
     frames: int = 0
@@ -66,6 +67,7 @@ class Health:
     muted: dict[str, str] = field(default_factory=dict)
     stalled: dict[str, str] = field(default_factory=dict)
     unrecorded: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ..core.block import Block
 from ..core.operator import Output
-from ..edges.source import Gap
 from .checkpoint import Checkpoint
 from .session_writer import SessionWriter
 
@@ -25,13 +24,15 @@ class Recording:
 
     Meanwhile frames wait in the ring, then with the source: nothing is acknowledged before it is written. With
     `skip_when` (true while the ring is nearly full) frames are given up instead and noted as unrecorded, so that the
-    chain goes on. `stalled` says which thread waits for the disk, and why.
+    chain goes on. What happens is told by `tell`. `stalled` says which thread waits for the disk, and why.
     """
 
-    def __init__(self, session: SessionWriter, skip_when: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, session: SessionWriter, skip_when: Callable[[], bool], tell: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         self.stalled: dict[str, str] = {}
         self.unrecorded = 0
-        self._session, self._skip_when = session, skip_when
+        self._session, self._skip_when, self._tell = session, skip_when, tell
         self._given_up = threading.Event()
 
     def frames(self, block: Block) -> None:
@@ -46,15 +47,7 @@ class Recording:
         if not self._patiently("journal", write, self._skip_when):
             first = max(block.index, journal.next_index)
             self.unrecorded += block.stop - first
-            self.event({"event": "unrecorded", "first": first, "count": block.stop - first})
-
-    def gap(self, gap: Gap) -> None:
-        """Note frames that never came."""
-        self._session.gap(gap)
-
-    def event(self, event: Mapping[str, Any]) -> None:
-        """Note what happened."""
-        self._session.event(event)
+            self._tell({"event": "unrecorded", "first": first, "count": block.stop - first})
 
     def values(self, step: str, output: Output) -> None:
         """Write a step's values. Raises OSError once nobody waits for the disk any more."""
@@ -88,11 +81,11 @@ class Recording:
             else:
                 if self.stalled.pop(job, None):
                     log.warning("%s: the disk takes data again", job)
-                    self.event({"event": "disk takes data again", "job": job})
+                    self._tell({"event": "disk takes data again", "job": job})
                 return True
 
     def _refused(self, job: str, reason: str) -> None:
         if job not in self.stalled:
             log.warning("%s: %s; frames wait in memory and with the source: free some space", job, reason)
-            self.event({"event": "disk refuses", "job": job, "error": reason})
+            self._tell({"event": "disk refuses", "job": job, "error": reason})
         self.stalled[job] = reason

@@ -105,14 +105,20 @@ class Ring:
             del self._cursors[reader]
             self._let_go()
 
-    def take(self, reader: str, max_frames: int = GRID_FRAMES) -> Block | Gap | None:
-        """Return the next gap, or up to `max_frames` waiting frames as a block, waiting for one; None at the end.
+    def take(self, reader: str, max_frames: int = GRID_FRAMES, wait_s: float | None = None) -> Block | Gap | None:
+        """Return the next gap, or up to `max_frames` waiting frames as a block, waiting for one; None at the end, or
+        if none came within `wait_s`.
 
         A block ends at a multiple of 32 of the frame index at the latest. It is valid until the reader's next call.
         """
         with self._frames:
-            run = self._wait(reader)
+            run = self._wait(reader, wait_s)
             return None if run is None else self._cut(self._cursors[reader], run, max_frames)
+
+    def over(self, reader: str) -> bool:
+        """Whether nothing is left for a reader, and nothing will come."""
+        with self._frames:
+            return self._closed and self._next(self._cursors[reader]) is None
 
     def take_all(self, reader: str) -> list[Block | Gap]:
         """Return everything that waits, waiting for something; empty at the end. Valid until the next call."""
@@ -161,7 +167,7 @@ class Ring:
             self.peak_backlog = max(self.peak_backlog, self.backlog)
         return not self._closed
 
-    def _wait(self, reader: str) -> _Run | None:
+    def _wait(self, reader: str, wait_s: float | None = None) -> _Run | None:
         """The run with the reader's next frames; what it took before is let go."""
         cursor = self._cursors[reader]
         self._next(cursor)
@@ -171,7 +177,8 @@ class Ring:
             self._frames.wait(_GATHER_S)
         self._eager += 1
         while (run := self._next(cursor)) is None and not self._closed:
-            self._frames.wait()
+            if not self._frames.wait(wait_s):
+                break
         self._eager -= 1
         return run
 

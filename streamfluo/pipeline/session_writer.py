@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 from ..core.errors import SessionError
 from ..core.spec import Camera
 from ..edges.journal import JournalWriter
-from ..edges.source import Gap, Source
+from ..edges.source import Source
 from .chain import Chain
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Config
@@ -75,10 +75,6 @@ class SessionWriter:
         if camera and any(isinstance(v, np.ndarray) for _, v in camera.items()):
             camera.save(folder / "camera.npz")
 
-    def gap(self, gap: Gap) -> None:
-        """Note frames that never came."""
-        self.event({"event": "gap", "first": gap.first, "count": gap.count, "reason": gap.reason})
-
     def event(self, event: Mapping[str, Any]) -> None:
         """Append an event; what a full disk refuses is written later."""
         self._events.append(json.dumps({"utc": now(), **event}))
@@ -114,7 +110,11 @@ class SessionWriter:
             raise failed[0]
 
     def _write_snapshots(self, chain: Chain, step: str) -> None:
-        snapshots = chain.read(step)
+        try:
+            snapshots = chain.read(step)
+        except Exception as error:  # an operator's fault must not cost the rest of the session
+            self.event({"event": "snapshot failed", "step": step, "error": f"{type(error).__name__}: {error}"})
+            return
         if snapshots:
             save_arrays(self.folder / "snapshots" / f"{step}.npz", snapshots)
 

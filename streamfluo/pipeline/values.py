@@ -19,33 +19,64 @@ FLUSH_S = 0.25
 FLUSH_BYTES = 1 << 20
 
 
-class ValuesWriter:
-    """Gathers a step's outputs and appends them as one record every quarter second or MiB.
+Run = tuple[int, int, dict[str, np.ndarray]]  # index, count of frames, arrays by name
 
-    A record holds consecutive frames; `by_id` values whose ids change begin a new one. `nbytes` of an earlier file
-    are kept.
+
+class Gathered:
+    """A step's outputs as runs of consecutive frames; `by_id` values whose ids change begin a new one."""
+
+    def __init__(self) -> None:
+        self._runs: list[list[Run]] = []
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def add(self, output: Output) -> None:
+        """Take the values from frame `output.index` on."""
+        arrays = flatten(output.values)
+        frames = next((len(a) for name, a in arrays.items() if name != "ids" and "/" not in name), 0)
+        if not self._runs or not _continues(self._runs[-1][-1], output.index, arrays):
+            self._runs.append([])
+        self._runs[-1].append((output.index, frames, arrays))
+        self.nbytes += sum(a.nbytes for a in arrays.values())
+
+    def first(self) -> Run:
+        """Return the oldest run as one."""
+        run = self._runs[0]
+        names = run[0][2]
+        joined = {n: names[n] if n == "ids" else np.concatenate([arrays[n] for *_, arrays in run]) for n in names}
+        return run[0][0], sum(frames for _, frames, _ in run), joined
+
+    def drop_first(self) -> None:
+        """Forget the oldest run."""
+        self.nbytes -= sum(a.nbytes for *_, arrays in self._runs.pop(0) for a in arrays.values())
+
+
+def values_message(series_uid: str, step: str, run: Run, gives: Sequence[Gives] = ()) -> tuple[wire.Result, list[Any]]:
+    """Return a run as a message: its header and its arrays."""
+    index, count, arrays = run
+    headers, parts = encode_arrays(arrays, gives)
+    return wire.Result(series_uid=series_uid, step=step, index=index, count=count, arrays=tuple(headers)), parts
+
+
+class ValuesWriter:
+    """Gathers a step's outputs and appends them as a record every quarter second or MiB.
+
+    `nbytes` of an earlier file are kept.
     """
 
     def __init__(self, path: Path, series_uid: str, step: str, nbytes: int = 0) -> None:
         self._file = RecordFile(path, nbytes)
         self._uid, self._step = series_uid, step
-        self._waiting: list[list[tuple[int, int, dict[str, np.ndarray]]]] = []  # runs of consecutive frames
-        self._nbytes = 0
+        self._waiting = Gathered()
         self._since = time.monotonic()
 
     def add(self, output: Output) -> None:
         """Take the values from frame `output.index` on; `flush_if_due` writes them."""
-        if not output.values:
-            return
-        arrays = flatten(output.values)
-        frames = next((len(a) for name, a in arrays.items() if name != "ids" and "/" not in name), 0)
-        if not self._waiting:
-            self._waiting.append([])
-            self._since = time.monotonic()
-        elif not self._continues(output.index, arrays):
-            self._waiting.append([])
-        self._waiting[-1].append((output.index, frames, arrays))
-        self._nbytes += sum(a.nbytes for a in arrays.values())
+        if output.values:
+            self._since = self._since if self._waiting else time.monotonic()
+            self._waiting.add(output)
 
     @property
     def nbytes(self) -> int:
@@ -54,31 +85,20 @@ class ValuesWriter:
 
     def flush_if_due(self) -> None:
         """Write what waits, if it waited long enough. Raises OSError when the disk refuses it; it still waits then."""
-        due = len(self._waiting) > 1 or self._nbytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S
-        if self._waiting and due:
+        old = time.monotonic() - self._since >= FLUSH_S
+        if self._waiting and (old or len(self._waiting) > 1 or self._waiting.nbytes >= FLUSH_BYTES):
             self.flush()
 
     def flush(self) -> None:
         """Write what waits, a record for each run of consecutive frames. Raises OSError; it still waits then."""
         while self._waiting:
-            self._write(self._waiting[0])
-            self._waiting.pop(0)
-        self._nbytes = 0
+            result, parts = values_message(self._uid, self._step, self._waiting.first())
+            self._file.append(encode_record(wire.encode(result), parts))
+            self._waiting.drop_first()
 
     def sync(self) -> None:
         """Wait until the disk has it."""
         self._file.sync()
-
-    def _write(self, run: list[tuple[int, int, dict[str, np.ndarray]]]) -> None:
-        index, count = run[0][0], sum(frames for _, frames, _ in run)
-        names = run[0][2]
-        joined = {
-            name: names[name] if name == "ids" else np.concatenate([arrays[name] for *_, arrays in run])
-            for name in names
-        }
-        headers, parts = encode_arrays(joined)
-        result = wire.Result(series_uid=self._uid, step=self._step, index=index, count=count, arrays=tuple(headers))
-        self._file.append(encode_record(wire.encode(result), parts))
 
     def close(self) -> None:
         """Write what waits, sync and close."""
@@ -87,11 +107,12 @@ class ValuesWriter:
         finally:
             self._file.close()
 
-    def _continues(self, index: int, arrays: Mapping[str, np.ndarray]) -> bool:
-        last, frames, before = self._waiting[-1][-1]
-        same_ids = "ids" not in arrays or np.array_equal(arrays["ids"], before.get("ids", ()))
-        consecutive = index == last + frames or frames == 0  # rows of a table name their frames themselves
-        return consecutive and arrays.keys() == before.keys() and same_ids
+
+def _continues(before: Run, index: int, arrays: Mapping[str, np.ndarray]) -> bool:
+    last, frames, earlier = before
+    same_ids = "ids" not in arrays or np.array_equal(arrays["ids"], earlier.get("ids", ()))
+    consecutive = index == last + frames or frames == 0  # rows of a table name their frames themselves
+    return consecutive and arrays.keys() == earlier.keys() and same_ids
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
 import zmq
 
 from ...core import wire
@@ -15,6 +12,7 @@ from ...core.block import Block
 from ...core.errors import FrameError, SourceError, WireError
 from ...core.spec import Spec
 from ..source import MAX_BLOCK_FRAMES, Gap, Series, Source
+from .arrivals import Arrivals, Refusals
 from .socket import connect
 
 PATIENCE_S = 10.0  # for a server to come, or to come back
@@ -32,13 +30,11 @@ class NetworkSource(Source):
     """
 
     seekable = False
+    refused: Refusals
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.refused: Counter[str] = Counter()
-        self._next_seq = 0
-        self._next_index: int | None = None
-        self._turns: list[tuple[int, int]] = []  # (index, seq) where index − seq changed
+        self.refused = Refusals(uri)
         self._acked = -1
         self._end: wire.End | None = None
         self._stopped = False
@@ -50,6 +46,7 @@ class NetworkSource(Source):
             connect(self._socket, uri)
             self._start = self._wait_for_start()
             self.spec, self.series = self._described(self._start)
+            self._arrivals = Arrivals(self.spec, self.series.uid)
         except SourceError:
             self.close()
             raise
@@ -73,31 +70,30 @@ class NetworkSource(Source):
                     taken += isinstance(item, Block)
                 heard = time.monotonic()  # only now: while a full ring held us up, nobody could be heard
             elif now - heard >= PATIENCE_S:
+                came = self._arrivals.next_seq
                 raise SourceError(
-                    f"{self.uri}: the source vanished: nothing heard for {PATIENCE_S:.0f} s after {self._next_seq} "
-                    "frames; what came is kept"
+                    f"{self.uri}: the source vanished: nothing heard for {PATIENCE_S:.0f} s after {came} frames; "
+                    "what came is kept"
                 )
             elif now - heard >= 3 * RETRY_S and now - asked >= RETRY_S:
                 asked = now
                 self._subscribe(self._window)
 
     def seek(self, index: int) -> None:
-        if index != (self._next_index or 0):
-            raise SourceError(f"{self.uri}: a stream cannot be sought; it stands at frame {self._next_index or 0}")
+        stands = self._arrivals.next_index or 0
+        if index != stands:
+            raise SourceError(f"{self.uri}: a stream cannot be sought; it stands at frame {stands}")
 
     def resume(self, index: int, seq: int) -> None:
-        self._next_index, self._next_seq = index, seq
-        self._turns.append((index, seq))
+        self._arrivals.resume(index, seq)
         self._subscribe(0)
 
     def interrupt(self) -> None:
         self._stopped = True
 
     def acknowledge(self, index: int) -> None:
-        at = bisect_right(self._turns, (index, 1 << 62)) - 1
-        if at >= 0:
-            first_index, first_seq = self._turns[at]
-            self._acked = first_seq + index - 1 - first_index
+        seq = self._arrivals.seq_before(index)
+        self._acked = self._acked if seq is None else seq
 
     def finished(self) -> None:
         if self._end is not None:
@@ -123,11 +119,11 @@ class NetworkSource(Source):
         try:
             message = wire.decode(parts[0].buffer)
             if isinstance(message, wire.Image):
-                yield from self._frame(message, parts)
+                yield from self._arrivals.image(message, parts)
             elif isinstance(message, wire.Gap) and message.series_uid == self.series.uid:
-                yield from self._gone(message)
+                yield from self._arrivals.gone(message)
             elif isinstance(message, wire.End) and message.series_uid == self.series.uid:
-                yield from self._missing(message.seq, None)
+                yield from self._arrivals.missing(message.seq, None)
                 self._end = message
                 self.ended = message.reason
             elif isinstance(message, wire.Start) and message.series_uid != self.series.uid:
@@ -135,41 +131,7 @@ class NetworkSource(Source):
             elif isinstance(message, wire.Error):
                 self._refused_by_server(message)
         except WireError as error:
-            self.refused[error.kind] += 1
-
-    def _frame(self, image: wire.Image, parts: list[zmq.Frame]) -> Iterator[Block | Gap]:
-        if len(parts) != 2:
-            raise WireError("parts", f"an image has 2 parts, found {len(parts)}")
-        if image.series_uid != self.series.uid or image.seq < self._next_seq:
-            return  # another series, or a frame that came before the break already
-        pixels = wire.frame_pixels(image, parts[1].buffer)
-        if pixels.shape != self.spec.shape or pixels.dtype.name != self.spec.dtype:
-            raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
-        if self._next_index is not None and image.index < self._next_index:
-            raise WireError("index", f"frame {image.index} after frame {self._next_index - 1}")
-        yield from self._missing(image.seq, image.index)
-        self._next_seq, self._next_index = image.seq + 1, image.index + 1
-        yield Block(image.index, np.array([image.t_ns]), pixels[None], image.channel)
-
-    def _gone(self, gap: wire.Gap) -> Iterator[Gap]:
-        """What the server no longer has; before our first frame only that one tells which indices these were."""
-        if self._next_index is not None and gap.first <= self._next_seq <= gap.last:
-            yield from self._missing(gap.last + 1, None)
-            self._next_index += gap.last + 1 - self._next_seq
-            self._next_seq = gap.last + 1
-
-    def _missing(self, seq: int, index: int | None) -> Iterator[Gap]:
-        """Gaps before the frame with this seq and index: what the transport lost, then what the camera dropped."""
-        lost = seq - self._next_seq
-        expected = self._next_index if self._next_index is not None else (index or 0) - lost
-        if lost > 0:
-            yield Gap(max(0, expected), lost, "transport")
-        if index is not None:
-            dropped = index - expected - lost
-            if dropped > 0:
-                yield Gap(expected + lost, dropped, "camera")
-            if lost or dropped or not self._turns:
-                self._turns.append((index, seq))
+            self.refused.add(error)
 
     def _refused_by_server(self, error: wire.Error) -> None:
         if error.reason.startswith("unknown consumer"):  # the server is new and a credit overtook our subscription
@@ -178,8 +140,8 @@ class NetworkSource(Source):
             raise SourceError(f"{self.uri}: the server refused: {error.reason}")
 
     def _subscribe(self, credit: int) -> None:
-        series = self.series.uid if hasattr(self, "series") else "current"
-        self._send(wire.Subscribe(series=series, from_seq=self._next_seq, credit=credit))
+        series, seq = self.series.uid, self._arrivals.next_seq or 0
+        self._send(wire.Subscribe(series=series, from_seq=seq, credit=credit))
 
     def _send(self, message: wire.Message) -> None:
         try:
@@ -188,7 +150,7 @@ class NetworkSource(Source):
             self.refused["unsent"] += 1
 
     def _wait_for_start(self) -> wire.Start:
-        self._subscribe(0)
+        self._send(wire.Subscribe(credit=0))
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0:
             if not self._socket.poll(int(left * 1000) + 1):
@@ -197,7 +159,7 @@ class NetworkSource(Source):
             try:
                 message = wire.decode(parts[0])
             except WireError as error:
-                self.refused[error.kind] += 1
+                self.refused.add(error)
                 continue
             if isinstance(message, wire.Start):
                 return message

@@ -14,6 +14,7 @@ from ...core import wire
 from ...core.block import Block
 from ...core.errors import SourceError, StreamfluoError
 from ...core.spec import Spec
+from ..journal import JournalWriter
 from ..source import Gap, Series, Source
 from .socket import Waker
 
@@ -208,3 +209,27 @@ class LiveFrames(Frames):
                 self._seqs.popleft()
             self.oldest = self._seqs[0]
         self.waker.wake()
+
+
+class JournalFrames(Frames):
+    """What a run has recorded, any frame again; the series ends when the run says so."""
+
+    waker: Waker
+
+    def __init__(self, spec: Spec, series: Series, journal: JournalWriter) -> None:
+        self.spec, self.series = spec, series
+        self.waker, self.paced = Waker(), True
+        self._journal = journal
+
+    def frontier(self) -> int:
+        return self._journal.frames
+
+    def block(self, seq: int) -> Block:
+        return self._journal.block(seq)
+
+    def finish(self, ended: str) -> None:
+        """The series is over, and all of it written."""
+        self.total, self.ended = self._journal.frames, ended
+
+    def close(self) -> None:
+        self.waker.close()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +13,9 @@ import zmq
 
 from ...core import wire
 from ...core.errors import SourceError, WireError
+from .arrivals import Refusals
 from .frames import Frames
 from .socket import bind, receive
-
-log = logging.getLogger("streamfluo")
 
 HEARTBEAT_S = 1.0
 SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
@@ -43,10 +40,10 @@ class Consumer:
 class DataServer:
     """Serves one series at `uri` to any number of consumers, and answers who is there and how it fares.
 
-    With `wait` the series does not begin before the first consumer can take a frame. `run` serves until every
-    subscriber has acknowledged the end; who has other things to do besides calls `turn`. Without `frames` only the
-    answers are given. `hello` and `status` add to the answers. Raises SourceError for an endpoint that cannot be bound
-    or frames the wire does not carry.
+    It owns `frames`; without any only the answers are given, to which `hello` and `status` add. With `wait` the series
+    does not begin before the first consumer can take a frame. `run` serves until every subscriber has acknowledged the
+    end; who has other things to do besides calls `turn`. Raises SourceError for an endpoint that cannot be bound or
+    frames the wire does not carry.
     """
 
     def __init__(
@@ -63,12 +60,12 @@ class DataServer:
         if frames is not None and np.dtype(frames.spec.dtype).str not in wire.FRAME_DTYPES:
             raise SourceError(f"{frames.series.source}: {frames.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
         self.emitted = 0
-        self.refused: Counter[str] = Counter()
+        self.refused = Refusals(uri)
         self._frames, self._wait, self._program = frames, wait, program
         self._hello, self._status, self._preview = hello, status, preview
         self._consumers: dict[bytes, Consumer] = {}
         self._ended: float | None = None
-        self._beat = self._logged = 0.0
+        self._beat = 0.0
         self.context = zmq.Context()
         self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -85,8 +82,7 @@ class DataServer:
     def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Serve until the series is over and acknowledged, or `stopped`; `tick` is called about ten times a second."""
         ticked, pause_s = 0.0, 0.0
-        poller = zmq.Poller()
-        self.watch(poller)
+        poller = self.poller()
         while not self.over():
             if stopped():
                 self.end("aborted")
@@ -98,11 +94,13 @@ class DataServer:
                 ticked = now
                 tick()
 
-    def watch(self, poller: zmq.Poller) -> None:
-        """Let a poller return when there is something to do."""
+    def poller(self) -> zmq.Poller:
+        """Return a poller that wakes when there is something to do."""
+        poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         if self._frames is not None and self._frames.waker is not None:
             poller.register(self._frames.waker.fileno(), zmq.POLLIN)
+        return poller
 
     def turn(self) -> float:
         """Do what is to be done, without waiting; returns after how many seconds there is more at the latest."""
@@ -122,7 +120,9 @@ class DataServer:
         return min(0.05, self._frames.pause_s()) if self._frames is not None else 0.05
 
     def close(self) -> None:
-        """Give the socket back; what was sent still travels for two seconds."""
+        """Stop the frames and give the socket back; what was sent still travels for two seconds."""
+        if self._frames is not None:
+            self._frames.close()
         self._socket.close()
         self.context.term()
 
@@ -138,6 +138,10 @@ class DataServer:
         for identity, consumer in self._consumers.items():
             if not consumer.end_sent:
                 self._send(identity, [message])
+
+    def pending(self) -> bool:
+        """Whether a consumer, present or lately gone, has not acknowledged the end."""
+        return any(not c.end_acknowledged for c in self._consumers.values())
 
     def over(self) -> bool:
         """Whether the last frame may leave, every subscriber has acknowledged the end, and those that went away
@@ -322,10 +326,6 @@ class DataServer:
             self.refused["unanswered"] += 1
 
     def _refuse(self, identity: bytes, error: WireError) -> None:
-        self.refused[error.kind] += 1
+        self.refused.add(error)
         if error.kind == "version":
             self._answer(identity, wire.Error(reason=str(error)))
-        now = time.monotonic()
-        if now - self._logged >= 1:
-            self._logged = now
-            log.warning("%s: message dropped: %s", self.endpoint, error)
