@@ -76,6 +76,7 @@ class Engine:
         self._health = Health(edges={name: Edge() for name in ("ingest", *readers, "values")})
         self._began: float | None = None
         self._ended: float | None = None
+        self._closed = False
         self._stopping: str | None = None  # how the run will have ended
         self._next_index = self._resumed_at = 0  # the first index the chain, the journal has not seen
         if resume and self.session:
@@ -321,6 +322,10 @@ class Engine:
                 )
 
     def _close(self) -> None:
+        """Close the session and tell who wants to know, once."""
+        if self._closed:
+            return
+        self._closed = True
         if self.error is None:
             self._account()
         if self.session is not None:
