@@ -8,6 +8,7 @@ import sys
 import typer
 
 from ..core.errors import StreamfluoError
+from .camera import camera
 from .check import check
 from .console import errors
 from .demo import demo
@@ -30,6 +31,7 @@ for verb, name in (
     (demo, "demo"),
     (run, "run"),
     (record, "record"),
+    (camera, "camera"),
     (replay, "replay"),
     (status, "status"),
     (check, "check"),

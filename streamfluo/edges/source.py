@@ -93,6 +93,7 @@ class Source(ABC):
 
 _SCHEMES = {
     "sim": ("simulate.source", "SimulatedSource"),
+    "mm": ("camera", "CameraSource"),
     "tcp": ("network.consumer", "NetworkSource"),
     "ipc": ("network.consumer", "NetworkSource"),
     "ingest+tcp": ("network.ingest", "IngestSource"),

@@ -10,9 +10,11 @@ from toy_server import FRAMES, SPEC, Movie, frames, same, serving
 
 from streamfluo import Block, Source, SourceError
 from streamfluo.core import wire
+from streamfluo.edges.network import continuation as continuation_module
 from streamfluo.edges.network import server as server_module
 from streamfluo.edges.network.client import ask
 from streamfluo.edges.network.consumer import NetworkSource
+from streamfluo.edges.network.continuation import Continuation, Mark
 from streamfluo.edges.network.frames import LiveFrames
 from streamfluo.edges.network.server import DataServer
 from streamfluo.edges.source import Gap, Series
@@ -58,9 +60,9 @@ def block(start, stop, offset=0):
 
 
 @contextmanager
-def live(camera, max_bytes=1 << 30, first_seq=0, **options):
-    stream = LiveFrames(camera, max_bytes, first_seq)
-    server = DataServer(stream, "tcp://127.0.0.1:0", program="camera", **options)
+def live(camera, max_bytes=1 << 30, uri="tcp://127.0.0.1:0", continuation=None, **options):
+    stream = LiveFrames(camera, max_bytes, continuation)
+    server = DataServer(stream, uri, program="camera", **options)
     halt = threading.Event()
     thread = threading.Thread(target=server.run, args=(halt.is_set,), daemon=True)
     thread.start()
@@ -135,32 +137,57 @@ def test_a_slow_consumer_gets_a_gap_and_a_fast_one_beside_it_everything():
         assert gaps[0].count + len(frames(items)) == 300
 
 
-def test_a_series_that_goes_on_after_a_break_is_one_gap_to_who_waited():
+def test_a_series_that_goes_on_after_its_server_died_is_one_gap_of_the_lost_time_to_who_waited(tmp_path, monkeypatch):
+    monkeypatch.setattr(continuation_module, "NOTE_S", 0.0)
     first, second = Camera(), Camera()
-    with live(first) as (server, _):
+    with live(first, continuation=Continuation(first, "here", tmp_path)) as (server, _):
         uri = server.endpoint
         source = NetworkSource(uri)
         blocks = source.blocks()
         first.give(block(0, 20))
         got = [next(blocks) for _ in range(20)]
+        while not (notes := list(tmp_path.glob("*.json"))):
+            time.sleep(0.01)
+        note, left = notes[0], notes[0].read_bytes()
         server.end = lambda reason: None  # it dies without a word
-    stream = LiveFrames(second, first_seq=20)
-    server = DataServer(stream, uri)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    time.sleep(0.3)
-    stream.skip_to(57)
-    second.give(block(57, 90))
-    second.interrupt()
-    items = [*got, *blocks]
-    assert [(i.first, i.count, i.reason) for i in items if isinstance(i, Gap)] == [(20, 37, "transport")]
-    assert list(frames(items)) == [*range(20), *range(57, 90)]
-    source.finished()
-    thread.join(5)
-    assert not thread.is_alive()
+    note.write_bytes(left)
+    second.series = Series("another", "toy:camera", t0_ns=5_000_000)
+    with live(second, uri=uri, continuation=Continuation(second, "here", tmp_path)) as (_, stream):
+        assert stream.series.uid == "live"
+        time.sleep(0.5)
+        second.give(block(0, 30))
+        second.interrupt()
+        items = [*got, *blocks]
+        source.finished()
     source.close()
-    stream.close()
-    server.close()
+    (gap,) = [i for i in items if isinstance(i, Gap)]
+    assert (gap.first, gap.reason) == (20, "transport")
+    assert 50 <= gap.count <= 200  # half a second and more at 100 frames a second
+    assert list(frames(items)) == [*range(20), *range(20 + gap.count, 50 + gap.count)]
+    assert items[-1].times_ns[-1] == 29 * 10_000_000 + 5_000_000
+    assert list(tmp_path.iterdir()) == []  # ended in order
+
+
+def test_a_note_too_old_torn_or_of_another_camera_begins_a_new_series(tmp_path):
+    camera = Camera()
+    continuation = Continuation(camera, "here", tmp_path)
+    mark = Mark("old", 0, time.time_ns(), 7, 7)
+    continuation.note(mark)
+    assert Continuation(camera, "here", tmp_path).mark == mark
+    assert Continuation(camera, "there", tmp_path).mark is None
+    (note,) = tmp_path.iterdir()
+    for damaged in (note.read_bytes()[:-3], b"", b"{}"):
+        note.write_bytes(damaged)
+        assert Continuation(camera, "here", tmp_path).mark is None
+    Continuation(camera, "here", tmp_path).note(Mark("old", 0, time.time_ns() - 61 * 10**9, 7, 7))
+    assert Continuation(camera, "here", tmp_path).mark is None
+
+
+def test_the_frames_missed_are_counted_at_the_series_own_rate_where_that_is_known():
+    second = 10**9
+    assert Mark("u", 0, 10 * second, 900, 1000).missed(12 * second, 0.5) == 200
+    assert Mark("u", 0, 10 * second, 5, 5).missed(12 * second, 0.5) == 4
+    assert Mark("u", 0, 10 * second, 5, 5).missed(10 * second, None) == 1
 
 
 def test_with_wait_a_camera_starts_with_its_first_consumer():

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ...core import wire
 from ...core.block import Block
@@ -16,6 +17,7 @@ from ...core.errors import SourceError, StreamfluoError
 from ...core.spec import Spec
 from ..journal import JournalWriter
 from ..source import Gap, Series, Source
+from .continuation import Continuation, Mark
 from .socket import Waker
 
 HISTORY_BYTES = 512 << 20
@@ -130,16 +132,25 @@ class ReplayedFrames(Frames):
 class LiveFrames(Frames):
     """Frames of a live source, taken in by a thread of its own, the newest `max_bytes` of them kept.
 
-    The source is never held up: what falls out of the history unread is a gap to whoever still needed it.
+    The source is never held up: what falls out of the history unread is a gap to whoever still needed it. With a
+    `continuation` the series of a server that died goes on: the frames lost meanwhile count as emitted and gone.
     """
 
     waker: Waker
 
-    def __init__(self, source: Source, max_bytes: int = HISTORY_BYTES, first_seq: int = 0) -> None:
+    def __init__(
+        self, source: Source, max_bytes: int = HISTORY_BYTES, continuation: Continuation | None = None
+    ) -> None:
         self.spec, self.series = source.spec, source.series
         self.waker, self.paced = Waker(), True
         self.error: str | None = None
-        self.oldest = self._next = first_seq
+        self._continuation = continuation
+        self._mark = continuation.mark if continuation else None
+        if self._mark is not None:
+            self.series = replace(source.series, uid=self._mark.uid, t0_ns=self._mark.t0_ns)
+        self.oldest = self._next = self._mark.seq if self._mark else 0
+        self._index_shift = 0  # a camera that died with its server counts from 0 again
+        self._time_shift_ns = source.series.t0_ns - self.series.t0_ns
         self._source, self._max_bytes, self._nbytes = source, max_bytes, 0
         self._stopped = False
         self._history: deque[Block] = deque()
@@ -162,13 +173,6 @@ class LiveFrames(Frames):
             block = self._history[at]
             first = block.index + seq - self._seqs[at]
         return block.cut(first, block.stop)
-
-    def skip_to(self, seq: int) -> None:
-        """The next frame's seq is `seq`; those before it never were."""
-        with self._lock:
-            self._next = seq
-            if not self._history:
-                self.oldest = seq
 
     def stop(self) -> None:
         """End the series here; what was taken in is still served."""
@@ -196,9 +200,17 @@ class LiveFrames(Frames):
         except Exception as error:
             self.ended, self.error = "error", f"{self.series.source}: {type(error).__name__}: {error}"
         self.total = self._next
+        if self._continuation is not None:
+            self._continuation.forget()
         self.waker.wake()
 
     def _keep(self, block: Block) -> None:
+        if self._mark is not None:
+            missed = self._mark.missed(time.time_ns(), self.spec.interval_s)
+            self._next, self._index_shift = self._mark.seq + missed, self._mark.index + missed - block.index
+            self._mark = None
+        index, times_ns = block.index + self._index_shift, block.times_ns + self._time_shift_ns
+        block = Block(index, times_ns, block.pixels, block.channel)
         with self._lock:
             self._history.append(block)
             self._seqs.append(self._next)
@@ -209,6 +221,8 @@ class LiveFrames(Frames):
                 self._seqs.popleft()
             self.oldest = self._seqs[0]
         self.waker.wake()
+        if self._continuation is not None:
+            self._continuation.note(Mark(self.series.uid, self.series.t0_ns, time.time_ns(), self._next, block.stop))
 
 
 class JournalFrames(Frames):

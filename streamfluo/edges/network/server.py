@@ -161,6 +161,10 @@ class DataServer:
             return False
         frontier = frames.frontier()
         for identity, consumer in list(self._consumers.items()):
+            if consumer.credit and consumer.cursor < frames.oldest < frontier:
+                gap = wire.Gap(series_uid=frames.series.uid, first=consumer.cursor, last=frames.oldest - 1)
+                if self._send(identity, [wire.encode(gap)]):
+                    consumer.cursor = gap.last + 1
             count = min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)
             sent = self._send_frames(frames, identity, consumer, count) if count > 0 else 0
             more |= count > 0 and sent == count
@@ -175,14 +179,9 @@ class DataServer:
     def _send_frames(self, frames: Frames, identity: bytes, consumer: Consumer, count: int) -> int:
         sent = 0
         while sent < count:
-            if consumer.cursor < frames.oldest:
-                gap = wire.Gap(series_uid=frames.series.uid, first=consumer.cursor, last=frames.oldest - 1)
-                if not self._send(identity, [wire.encode(gap)]):
-                    return sent
-                consumer.cursor = gap.last + 1
             block = frames.block(consumer.cursor)
-            if block is None:
-                continue  # it fell out of the history just now
+            if block is None:  # it fell out of the history just now: a gap comes first
+                return sent
             for n in range(min(len(block), count - sent)):
                 header = wire.image_of(frames.series.uid, block, n, consumer.cursor)
                 if not self._send(identity, [wire.encode(header), block.pixels[n]]):
