@@ -5,6 +5,7 @@ The only door to pymmcore-plus.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -43,7 +44,7 @@ class CameraSource(Source):
         self.dropped = 0
         self._position = 0
         self._stopped = threading.Event()
-        self._core = _core(uri)
+        self._core, self._facts_type = _core(uri)
         try:
             self._load()
             self._configure()
@@ -106,13 +107,20 @@ class CameraSource(Source):
         popped: list[tuple[int, int, np.ndarray]] = []
         while len(popped) < max_frames and core.getRemainingImageCount():
             try:
-                pixels, facts = core.popNextImageAndMD()
+                pixels, number, elapsed_ms = self._pop_one()
             except (RuntimeError, IndexError):  # an overflow emptied the buffer between asking and taking
                 break
-            elapsed_ms = float(facts["ElapsedTime-ms"]) if "ElapsedTime-ms" in facts else None
             now_ns = time.time_ns() - self.series.t0_ns if elapsed_ms is None else began_ns + int(elapsed_ms * 1e6)
-            popped.append((int(facts["ImageNumber"]), max(0, now_ns), pixels))
+            popped.append((number, max(0, now_ns), pixels))
         return popped
+
+    def _pop_one(self) -> tuple[np.ndarray, int, float | None]:
+        """The next image of the buffer, the camera's count of it, and when it came [ms since the start], if it says."""
+        facts = self._facts_type()
+        pixels = self._core.popNextImageMD(facts)
+        elapsed = facts.GetSingleTag("ElapsedTime-ms").GetValue() if facts.HasTag("ElapsedTime-ms") else None
+        number = int(facts.GetSingleTag("ImageNumber").GetValue())
+        return pixels, number, None if elapsed is None else float(elapsed)
 
     def _pieces(self, frames: list[tuple[int, int, np.ndarray]]) -> Iterator[Block | Gap]:
         """Blocks of consecutive frames, and the gaps before them."""
@@ -225,9 +233,8 @@ class CameraSource(Source):
         deadline = time.monotonic() + SILENT_S
         while (core.isSequenceRunning() or core.getRemainingImageCount()) and time.monotonic() < deadline:
             if core.getRemainingImageCount():
-                _, facts = core.popNextImageAndMD()
-                now_ms = time.monotonic() * 1e3
-                times_ms.append(float(facts["ElapsedTime-ms"]) if "ElapsedTime-ms" in facts else now_ms)
+                *_, elapsed_ms = self._pop_one()
+                times_ms.append(time.monotonic() * 1e3 if elapsed_ms is None else elapsed_ms)
             else:
                 time.sleep(POLL_S)
         if core.isSequenceRunning():
@@ -250,15 +257,25 @@ class CameraSource(Source):
         }
 
 
-def _core(uri: str) -> Any:
-    os.environ.setdefault("PYMM_LOG_LEVEL", "CRITICAL")  # what goes wrong is raised as well, in one line
+def _core(uri: str) -> tuple[Any, Any]:
+    """Micro-Manager's core with the adapters pymmcore-plus finds, and the type of an image's metadata.
+
+    The plain core: that of pymmcore-plus adds a thread for callbacks, which aborted the program now and then when it
+    outlived Python.
+    """
+    os.environ.setdefault("PYMM_LOG_LEVEL", "CRITICAL")
     try:
+        import pymmcore
         import pymmcore_plus
     except ImportError:
         raise SourceError(f'{uri}: needs pymmcore-plus; install it with pip install "streamfluo[camera]"') from None
-    if pymmcore_plus.find_micromanager() is None:
+    logging.getLogger("pymmcore-plus").propagate = False  # it logs every search for adapters
+    adapters = pymmcore_plus.find_micromanager()
+    if adapters is None:
         raise SourceError(f'{uri}: no device adapters found; install them with pip install "streamfluo[camera]"')
-    return pymmcore_plus.CMMCorePlus()
+    core = pymmcore.CMMCore()
+    core.setDeviceAdapterSearchPaths([str(adapters)])
+    return core, pymmcore.Metadata
 
 
 def _natural(text: str) -> tuple[bool, float, str]:
