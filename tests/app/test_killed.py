@@ -90,7 +90,7 @@ def test_a_recorder_killed_at_random_moments_has_every_frame_once_in_order_to_th
 
 @pytest.mark.parametrize("kills", KILLS)
 def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_bits_of_an_unbroken_one(tmp_path, kills):
-    pixels = movie(tmp_path, 400 * max(5, kills))
+    pixels = movie(tmp_path, 600 * max(5, kills))
     run = [*STREAMFLUO, "run", "chain.toml", "--source"]
     done = subprocess.run([*run, "movie.tif", "--out", "whole"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -214,9 +215,9 @@ class DataServer:
         elif isinstance(message, wire.Status):
             self._answer(identity, self._report())
         elif isinstance(message, wire.Preview):
-            self._answer(identity, self._previewed(message))
+            self._ask_preview(identity, message)
         elif (consumer := self._consumers.get(identity)) is None:
-            self._answer(identity, wire.Error(reason="unknown consumer; subscribe first"))
+            self._decline(identity, "unknown consumer; subscribe first")
         else:
             consumer.heard_at = time.monotonic()
             self._hear(consumer, message)
@@ -236,19 +237,19 @@ class DataServer:
     def _subscribe(self, identity: bytes, message: wire.Subscribe) -> None:
         frames = self._frames
         if frames is None:
-            self._answer(identity, wire.Error(reason="no frames are served here; ask hello for the results"))
+            self._decline(identity, "no frames are served here; ask hello for the results")
             return
         uid, last = frames.series.uid, frames.last_seq()
         if message.series not in ("current", uid):
-            self._answer(identity, wire.Error(reason=f"series {message.series[:64]} is not here; there is {uid}"))
+            self._decline(identity, f"series {message.series[:64]} is not here; there is {uid}")
             return
         named = {"oldest": frames.oldest, "live": self.emitted}
         cursor = named[message.from_seq] if isinstance(message.from_seq, str) else message.from_seq
         if not 0 <= cursor <= last:
-            self._answer(identity, wire.Error(reason=f"from_seq {cursor} is outside 0 to {last}"))
+            self._decline(identity, f"from_seq {cursor} is outside 0 to {last}")
             return
         if identity not in self._consumers and not self._room():
-            self._answer(identity, wire.Error(reason=f"{MAX_CONSUMERS} consumers are here already"))
+            self._decline(identity, f"{MAX_CONSUMERS} consumers are here already")
             return
         consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
         self._consumers[identity] = consumer
@@ -295,15 +296,21 @@ class DataServer:
         }
         return wire.Status(**{**facts, "counters": {**counters, **facts.get("counters", {})}})
 
-    def _previewed(self, message: wire.Preview) -> wire.Message:
-        if self._preview is None:
-            return wire.Error(reason="no previews here")
+    def _ask_preview(self, identity: bytes, message: wire.Preview) -> None:
+        step, bin_px = message.step, message.bin_px
         try:
-            return wire.Preview(
-                step=message.step, bin_px=message.bin_px, endpoint=self._preview(message.step, message.bin_px)
-            )
+            if self._preview is None:
+                raise SourceError("no previews here")
+            endpoint = self._preview(step, bin_px)
         except SourceError as error:
-            return wire.Error(reason=str(error))
+            self._decline(identity, str(error))
+        else:
+            self._answer(identity, wire.Preview(step=step, bin_px=bin_px, endpoint=endpoint))
+
+    def _decline(self, identity: bytes, reason: str) -> None:
+        """Count a request that cannot be met, and say why."""
+        self.refused["request"] += 1
+        self._answer(identity, wire.Error(reason=reason))
 
     def _send(self, identity: bytes, parts: list[wire.Buffer | np.ndarray]) -> bool:
         """Send without waiting; False if the consumer's pipe is full or it is gone."""
@@ -319,10 +326,8 @@ class DataServer:
         return True
 
     def _answer(self, identity: bytes, message: wire.Message) -> None:
-        try:
+        with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer
             self._socket.send_multipart([identity, wire.encode(message)], zmq.DONTWAIT)
-        except zmq.ZMQError:
-            self.refused["unanswered"] += 1
 
     def _refuse(self, identity: bytes, error: WireError) -> None:
         self.refused.add(error)
