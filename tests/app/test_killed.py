@@ -5,6 +5,7 @@ Three kills in the fast tests, a hundred in the slow ones.
 
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,12 @@ class Server:
         """Its exit code, once it has ended by itself."""
         self.process.communicate(timeout=60)
         return self.process.returncode
+
+
+def free_endpoint():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def movie(folder, frames):
