@@ -124,6 +124,18 @@ def test_a_loop_is_one_unbounded_series_whose_index_and_time_go_on():
 # Ends
 
 
+def test_frames_that_wait_to_be_taken_wait_for_somebody_else_when_one_leaves_early():
+    with serving() as served:
+        with NetworkSource(served.uri) as source:
+            next(source.blocks())
+            source.finished()
+        assert not served.ended(0.5)
+        with NetworkSource(served.uri) as source:
+            assert same(frames(source.blocks()))
+            source.finished()
+        assert served.ended(5)
+
+
 def test_the_end_waits_for_every_acknowledgement_and_no_longer():
     with serving() as served, NetworkSource(served.uri) as source:
         same(frames(source.blocks()))

@@ -153,7 +153,10 @@ class DataServer:
         for consumer in self._consumers.values():
             if not consumer.end_acknowledged and now - max(self._ended, consumer.heard_at) < GRACE_S:
                 return False
-        return bool(self._consumers) or now - self._ended >= GRACE_S
+        # Frames that leave by the clock are over for good; those that wait to be taken wait for somebody else a while.
+        taken = self._frames is not None and (self._frames.paced or self.emitted == self._frames.total)
+        heard = max((c.heard_at for c in self._consumers.values()), default=self._ended)
+        return (bool(self._consumers) and taken) or now - max(self._ended, heard) >= GRACE_S
 
     def _emit(self) -> bool:
         """Send what may leave; returns whether a consumer could take more at once."""
