@@ -29,13 +29,14 @@ _ROUND_MESSAGES = 256  # messages taken before frames have their turn
 
 @dataclass
 class Consumer:
-    """One subscriber: the next seq it gets, how many frames it can take, what it has acknowledged."""
+    """One subscriber: the next seq it gets, how many frames it can take, what it has acknowledged, whether it said bye."""
 
     cursor: int
     credit: int
     heard_at: float
     end_sent: bool = False
     end_acknowledged: bool = False
+    left: bool = False
 
 
 class DataServer:
@@ -142,7 +143,7 @@ class DataServer:
 
     def pending(self) -> bool:
         """Whether a consumer, present or lately gone, has not acknowledged the end."""
-        return any(not c.end_acknowledged for c in self._consumers.values())
+        return any(not (c.end_acknowledged or c.left) for c in self._consumers.values())
 
     def over(self) -> bool:
         """Whether the last frame may leave, every subscriber has acknowledged the end, and those that went away
@@ -151,10 +152,12 @@ class DataServer:
             return False
         now = time.monotonic()
         for consumer in self._consumers.values():
-            if not consumer.end_acknowledged and now - max(self._ended, consumer.heard_at) < GRACE_S:
+            done = consumer.end_acknowledged or consumer.left
+            if not done and now - max(self._ended, consumer.heard_at) < GRACE_S:
                 return False
         # Frames that leave by the clock are over for good; those that wait to be taken wait for somebody else a while.
-        taken = self._frames is not None and (self._frames.paced or self.emitted == self._frames.total)
+        paced = self._frames is not None and self._frames.paced
+        taken = paced or any(c.end_acknowledged for c in self._consumers.values())
         heard = max((c.heard_at for c in self._consumers.values()), default=self._ended)
         return (bool(self._consumers) and taken) or now - max(self._ended, heard) >= GRACE_S
 
@@ -232,8 +235,7 @@ class DataServer:
         elif isinstance(message, wire.Ack):
             consumer.end_acknowledged = consumer.end_sent and message.seq >= consumer.cursor
         elif isinstance(message, wire.Bye):
-            consumer.end_acknowledged = True
-            consumer.credit = 0
+            consumer.left, consumer.credit = True, 0
         else:
             raise WireError("type", f"a consumer does not send {type(message).__name__.lower()}")
 
