@@ -29,7 +29,7 @@ _ROUND_MESSAGES = 256  # messages taken before frames have their turn
 
 @dataclass
 class Consumer:
-    """One subscriber: the next seq it gets, how many frames it can take, what it has acknowledged, whether it said bye."""
+    """One subscriber: the next seq it gets, how many frames it can take, how far its end has come."""
 
     cursor: int
     credit: int
