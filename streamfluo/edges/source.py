@@ -78,6 +78,9 @@ class Source(ABC):
     def acknowledge(self, index: int) -> None:  # noqa: B027 - a file does not mind
         """Everything before frame `index` is safe with us; the source may forget it."""
 
+    def keep_alive(self) -> None:  # noqa: B027 - only the network has somebody who waits
+        """We are still here, though no frame is taken for now; called by the thread that takes frames."""
+
     def finished(self) -> None:  # noqa: B027 - only the network has somebody to tell
         """Everything up to the end of the series is safe with us."""
 

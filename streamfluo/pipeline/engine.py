@@ -71,7 +71,8 @@ class Engine:
         self._config, self._truth, self._max_frames = config, truth, max_frames
         self._journal = self.session.journal if self.session else None
         readers = ["chain", *(["journal"] if self._journal else [])]
-        self._ring = Ring(spec, ring_bytes or (RING_BYTES_FILE if source.seekable else RING_BYTES), readers)
+        ring_bytes = ring_bytes or (RING_BYTES_FILE if source.seekable else RING_BYTES)
+        self._ring = Ring(spec, ring_bytes, readers, source.keep_alive)
         self._values: ByteQueue[tuple[str, Output] | Checkpoint] = ByteQueue(VALUES_BYTES)
         self._health = Health(edges={name: Edge() for name in ("ingest", *readers, "values")})
         self._began: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..core.spec import Spec
 from ..edges.source import Gap
 
 _BY_REFERENCE_FRAMES = 8  # blocks of so many frames are kept as they are; smaller ones are gathered
+WAITING_S = 1.0
 _GATHER_S = 0.004  # how long a reader that fell behind waits for the rest of a cell
 
 
@@ -50,7 +51,8 @@ class _Cursor:
 class Ring:
     """Frames on their way to several readers, each with its own cursor; what every reader has passed is let go.
 
-    `put` waits while the ring is full: the source's own edge decides what waiting means. Frames that come singly are
+    `put` waits while the ring is full, and calls `waiting` each second: the source's own edge decides what waiting
+    means. Frames that come singly are
     copied into slabs of 32, one per cell of the frame index's grid, which are used again, the last one freed first:
     the source's own memory is free at once, and a backlog is handed on as whole cells without another copy. (Keeping
     the messages themselves was 10 % slower with `moments` behind it.) Larger blocks pass by reference.
@@ -59,7 +61,10 @@ class Ring:
     fewer wake-ups, and whole cells for the kernels, just when there is no time to lose.
     """
 
-    def __init__(self, spec: Spec, max_bytes: int, readers: Sequence[str]) -> None:
+    def __init__(
+        self, spec: Spec, max_bytes: int, readers: Sequence[str], waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        self._waiting = waiting
         self._shape, self._dtype = (GRID_FRAMES, *spec.shape), np.dtype(spec.dtype)
         self._frame_nbytes = spec.frame_nbytes
         self.max_bytes = max(max_bytes, 4 * GRID_FRAMES * spec.frame_nbytes)
@@ -161,7 +166,8 @@ class Ring:
 
     def _wait_for_room(self, nbytes: int) -> bool:
         while self.backlog and self.backlog + nbytes > self.max_bytes and not self._closed:
-            self._room.wait()
+            if not self._room.wait(WAITING_S):
+                self._waiting()
         if not self._closed:
             self.backlog += nbytes
             self.peak_backlog = max(self.peak_backlog, self.backlog)

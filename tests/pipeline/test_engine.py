@@ -15,6 +15,7 @@ from streamfluo import SourceError, open_session
 from streamfluo.edges import journal as journal_module
 from streamfluo.edges.source import Gap
 from streamfluo.pipeline import recording as recording_module
+from streamfluo.pipeline import ring as ring_module
 from streamfluo.pipeline.config import parse_config
 from streamfluo.pipeline.engine import Engine
 
@@ -279,3 +280,19 @@ def test_a_disk_that_really_fills_up_and_has_room_again(tmp_path):
     session = open_session(tmp_path / "s")
     assert intact(session, 200)
     assert session.frames == 200
+
+
+def test_a_source_held_up_by_a_full_disk_hears_that_we_are_still_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(ring_module, "WAITING_S", 0.02)
+    disk = Disk(monkeypatch, ".sfj", 30)
+    source = Movie([*ONES, *ONES_LATER], wait=0.0005)
+    alive = []
+    source.keep_alive = lambda: alive.append(time.monotonic())
+    engine = Engine(source, config(LEVEL), tmp_path / "s", ring_bytes=4096)
+    engine.start()
+    stalled(engine, "journal")
+    time.sleep(0.5)
+    assert len(alive) > 5
+    disk.full = False
+    assert engine.wait(20)
+    assert open_session(tmp_path / "s").frames == 400

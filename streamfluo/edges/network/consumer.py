@@ -62,7 +62,7 @@ class NetworkSource(Source):
             now = time.monotonic()
             if now - spoke >= KEEPALIVE_S:
                 spoke = now
-                self._send(wire.Ack(seq=self._acked))
+                self.keep_alive()
             parts = self._receive()
             if parts is not None:
                 for item in self._items(parts):
@@ -94,6 +94,9 @@ class NetworkSource(Source):
     def acknowledge(self, index: int) -> None:
         seq = self._arrivals.seq_before(index)
         self._acked = self._acked if seq is None else seq
+
+    def keep_alive(self) -> None:
+        self._send(wire.Ack(seq=self._acked))
 
     def finished(self) -> None:
         if self._end is not None:
