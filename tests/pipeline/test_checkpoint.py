@@ -35,7 +35,7 @@ def killed(tmp_path, at, **options):
     source = Movie(ITEMS, wait=0.002, seekable=not options.get("raw", True))
     engine = Engine(source, settings(**options), tmp_path / "k")
     engine.start()
-    while engine.health().frames < at:
+    while engine.health().frames < at or not (tmp_path / "k" / "checkpoint.npz").exists():
         time.sleep(0.001)
     left = tmp_path / "left"
     left.mkdir()
