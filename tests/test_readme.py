@@ -1,6 +1,8 @@
 """What the README shows works as it stands there."""
 
 import re
+import socket
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,45 @@ def test_every_shipped_config_fits_together():
     assert configs
     for path in configs:
         assert Chain.from_toml(path, Spec((64, 64), "uint16")).steps
+
+
+def free_endpoint():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_the_sender_drives_a_chain(tmp_path):
+    [code] = [block for block in blocks("python") if "zmq.PUSH" in block]
+    frames = np.random.default_rng(1).integers(0, 4096, (30, 512, 512)).astype("<u2")
+    endpoint = free_endpoint()
+    code = code.replace("tcp://127.0.0.1:5556", endpoint)
+    theirs = {"frames": [frame.tobytes() for frame in frames]}
+    sender = threading.Thread(target=exec, args=(code, theirs))
+    sender.start()
+    with open_source(f"ingest+{endpoint}") as source:
+        engine = Engine(source, parse_config('[[step]]\nkind = "moments"'), tmp_path / "S")
+        engine.start()
+        engine.wait()
+    sender.join(10)
+    theirs["socket"].context.destroy()
+    session = open_session(tmp_path / "S")
+    assert (session.frames, session.lost, session.spec.interval_s) == (30, 0, 0.01)
+    np.testing.assert_allclose(session.snapshot("moments")["mean"], frames.mean(0))
+
+
+def test_the_watcher_sees_values_snapshots_and_the_newest_frame():
+    [code] = [block for block in blocks("python") if "ResultsSubscriber(" in block]
+    endpoint = free_endpoint()
+    config = parse_config(f'[publish]\nuri = "{endpoint}"\n[[step]]\nkind = "moments"')
+    with open_source("sim:calcium?shape=32x32&neurons=4") as source:  # without end
+        engine = Engine(source, config, None)
+        engine.start()
+        seen = {}
+        exec(code.replace("tcp://127.0.0.1:5560", endpoint), seen)
+        engine.stop()
+        engine.wait()
+    assert "moments" in seen["hello"].gives
+    assert seen["topic"].split("/")[1] == "moments"
+    assert seen["arrays"]
+    assert seen["pixels"].shape == (32, 32)

@@ -16,6 +16,7 @@ from ..edges.source import Gap
 
 _BY_REFERENCE_FRAMES = 8  # blocks of so many frames are kept as they are; smaller ones are gathered
 WAITING_S = 1.0
+_SPARE_SLABS = 2  # what a backlog took beyond these is given back once it is gone
 _GATHER_S = 0.004  # how long a reader that fell behind waits for the rest of a cell
 
 
@@ -222,6 +223,6 @@ class Ring:
             self._first += 1
             if run.pixels is not None:
                 self.backlog -= run.pixels.nbytes
-                if run.slab:
+                if run.slab and len(self._slabs) < _SPARE_SLABS:
                     self._slabs.append(run.pixels)
                 self._room.notify_all()
