@@ -41,6 +41,9 @@ def status_table(uri: str, hello: wire.Hello, report: wire.Status) -> Table:
         if isinstance(value, dict):
             for key, inner in value.items():
                 table.add_row(f"{name} {key}", _spelled(inner))
+        elif isinstance(value, list):
+            for line in value:
+                table.add_row(name, str(line))
         else:
             table.add_row(name, _spelled(value))
     return table

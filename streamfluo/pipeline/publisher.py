@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -39,6 +39,7 @@ GATHER_S = 0.02  # values of consecutive frames travel together, fifty messages 
 HEALTH_S = 1.0
 PRESSED_HZ = 1.0  # while frames wait, snapshots and previews come once a second: the chain comes first
 VALUES_BYTES = 64 << 20
+LATELY = 5  # events told by status
 
 
 class Publisher:
@@ -72,6 +73,7 @@ class Publisher:
         self._newest: dict[tuple[str, str], Any] = {}  # what replaces its predecessor: snapshots, frames
         self._events: list[wire.Event] = []
         self._counted = 0
+        self._lately: deque[str] = deque(maxlen=LATELY)
         self._worker = ThreadPoolExecutor(1, "snapshots")
         self._computing: set[str] = set()
         self._ending: float | None = None
@@ -145,6 +147,8 @@ class Publisher:
         fields = {name: value for name, value in event.items() if name != "event"}
         with self._lock:
             self._counted += 1
+            told = ", ".join(f"{k} {v}" for k, v in fields.items() if k != "traceback")
+            self._lately.append(f"{_utc()} {event['event']}: {told}"[:500])
             self._events.append(wire.Event(event=event["event"], utc=_utc(), fields={**fields, "n": self._counted}))
 
     def wake(self) -> None:
@@ -282,7 +286,7 @@ class Publisher:
         return self._previews.endpoint(step, bin_px)
 
     def _status(self) -> dict[str, Any]:
-        counters = {**self._health().to_dict(), "events": self._counted}
+        counters = {**self._health().to_dict(), "events": self._counted, "lately": list(self._lately)}
         refused = Counter(counters["refused"]) + self._server.refused + self._results.refused
         counters["refused"] = dict(refused)
         uid = self._source.series.uid

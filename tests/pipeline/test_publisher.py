@@ -101,6 +101,10 @@ def test_status_tells_frames_losses_edges_steps_and_mutes():
         assert status.counters["lost_camera"] == 3
         assert "a toy that breaks" in status.counters["muted"]["fragile"]
         assert set(status.counters["steps_ms"]["level"]) == {"p50", "p99", "max"}
+        muted, gap = sorted(status.counters["lately"], key=lambda line: "gap" in line)
+        assert "muted: step fragile" in muted
+        assert "error ZeroDivisionError: a toy that breaks" in muted
+        assert "gap: first 20, count 3, reason camera" in gap
 
 
 def test_values_come_whole_and_in_order_with_dims_and_unit():
