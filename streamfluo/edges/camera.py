@@ -19,12 +19,13 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import SourceError, did_you_mean
 from ..core.spec import Camera, Spec
-from .camera_settings import is_number, parse_camera_uri
+from .camera_settings import one_line, parse_camera_uri, set_property
 from .source import MAX_BLOCK_FRAMES, Gap, Series, Source
 
 POLL_S = 0.0005  # MMCore has no call that waits for an image
 SILENT_S = 10.0
 MEASURED_FRAMES = 10
+CORE_ERRORS = (RuntimeError, OSError, ValueError, IndexError, MemoryError)  # what MMCore raises
 TRIGGER_PROPERTIES = ("TriggerMode", "Trigger Mode", "Trigger", "TriggerSource", "TRIGGER SOURCE", "Triggermode")
 
 
@@ -43,15 +44,16 @@ class CameraSource(Source):
         self.settings = parse_camera_uri(uri)
         self.dropped = 0
         self._position = 0
+        self._started = False
         self._stopped = threading.Event()
         self._core, self._facts_type = _core(uri)
         try:
             self._load()
             self._configure()
             self.spec = self._described()
-        except (RuntimeError, OSError) as error:  # what MMCore raises
+        except CORE_ERRORS as error:
             self.close()
-            raise SourceError(f"{uri}: {_one_line(error)}") from None
+            raise SourceError(f"{uri}: {one_line(error)}") from None
         except BaseException:
             self.close()
             raise
@@ -60,9 +62,12 @@ class CameraSource(Source):
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         frames, core = self.settings.frames, self._core
+        if self._started:  # a second acquisition would count from 0 again
+            raise SourceError(f"{self.uri}: a camera gives its series once; open it again for another")
+        self._started = True
         try:
+            began_ns = max(0, time.time_ns() - self.series.t0_ns)  # before: a frame is never stamped in the future
             core.startSequenceAcquisition(frames or 2**31 - 1, 0, False)
-            began_ns = max(0, time.time_ns() - self.series.t0_ns)
             heard = time.monotonic()
             while not self._stopped.is_set() and (frames is None or self._position < frames):
                 running = core.isSequenceRunning()  # asked first: what came before it stopped is still there
@@ -78,9 +83,12 @@ class CameraSource(Source):
                     time.sleep(POLL_S)
             if not self._stopped.is_set() and self._position != frames:
                 raise SourceError(f"{self.uri}: the camera stopped after {self._position} of {frames or '…'} frames")
-        except RuntimeError as error:
+        except SourceError:
             self.ended = "error"
-            raise SourceError(f"{self.uri}: {_one_line(error)}; {self._position} frames came") from None
+            raise
+        except CORE_ERRORS as error:
+            self.ended = "error"
+            raise SourceError(f"{self.uri}: {one_line(error)}; {self._position} frames came") from None
         finally:
             if core.isSequenceRunning():
                 core.stopSequenceAcquisition()
@@ -97,9 +105,13 @@ class CameraSource(Source):
         self._core.reset()
 
     @property
+    def _triggered(self) -> bool:
+        return self.settings.trigger is not None or any(p in TRIGGER_PROPERTIES for p in self.settings.properties)
+
+    @property
     def _patience_s(self) -> float:
         """How long a frame may take; with a trigger for ever."""
-        return np.inf if self.settings.trigger else max(SILENT_S, 5e-3 * self._core.getExposure())
+        return np.inf if self._triggered else max(SILENT_S, 5e-3 * self._core.getExposure())
 
     def _pop(self, max_frames: int, began_ns: int) -> list[tuple[int, int, np.ndarray]]:
         """The (index, t_ns, pixels) that wait in the camera's buffer."""
@@ -135,6 +147,8 @@ class CameraSource(Source):
                 start = n
 
     def _dropped_before(self, index: int) -> Iterator[Gap]:
+        if index < self._position:
+            raise SourceError(f"{self.uri}: frame {index} after frame {self._position - 1}; the counter went back")
         if index > self._position:
             self.dropped += index - self._position
             yield Gap(self._position, index - self._position, "camera")
@@ -143,6 +157,7 @@ class CameraSource(Source):
     def _load(self) -> None:
         device, core = self.settings.device, self._core
         if device != "demo":
+            device = str(Path(device).expanduser())
             if not Path(device).is_file():
                 raise SourceError(f"{self.uri}: no such configuration file {device}; check the path, or use mm:demo")
             core.loadSystemConfiguration(device)
@@ -158,20 +173,25 @@ class CameraSource(Source):
     def _configure(self) -> None:
         settings, core = self.settings, self._core
         for name, value in settings.properties.items():
-            device, dot, known = name.partition(".")
-            of_another = dot and device in core.getLoadedDevices()
-            self._set(device if of_another else core.getCameraDevice(), known if of_another else name, value)
+            camera, (device, dot, known) = core.getCameraDevice(), name.partition(".")
+            of_another = dot and name not in core.getDevicePropertyNames(camera)
+            if of_another and device not in core.getLoadedDevices():
+                raise SourceError(f"{self.uri}: no device {device!r}{did_you_mean(device, core.getLoadedDevices())}")
+            set_property(core, self.uri, device if of_another else camera, known if of_another else name, value)
         for name, setting in (("Binning", settings.binning), ("BitDepth", settings.bit_depth)):
             if setting is not None:
-                self._set(core.getCameraDevice(), name, str(setting))
+                set_property(core, self.uri, core.getCameraDevice(), name, str(setting))
         if settings.trigger is not None:
             known = core.getDevicePropertyNames(core.getCameraDevice())
             found = next((p for p in TRIGGER_PROPERTIES if p in known), None)
             if found is None:
                 raise SourceError(f"{self.uri}: this camera has no trigger property; its are {', '.join(known)}")
-            self._set(core.getCameraDevice(), found, settings.trigger)
+            set_property(core, self.uri, core.getCameraDevice(), found, settings.trigger)
         if settings.exposure_ms is not None:
             core.setExposure(settings.exposure_ms)
+            if not np.isclose(taken := core.getExposure(), settings.exposure_ms, rtol=0.05, atol=0.1):
+                asked = settings.exposure_ms  # cameras round to their line time; the demo ignores what it cannot
+                raise SourceError(f"{self.uri}: exposure_ms={asked:g} was not taken; the camera stands at {taken:g} ms")
         core.clearROI()
         if settings.roi is not None:
             y0, y1, x0, x1 = settings.roi
@@ -181,53 +201,33 @@ class CameraSource(Source):
             core.setROI(x0, y0, x1 - x0, y1 - y0)
         core.setCircularBufferMemoryFootprint(settings.buffer_mb)
 
-    def _set(self, device: str, name: str, value: str) -> None:
-        """Set a property, or say why not."""
-        core, where = self._core, f"{self.uri}: {device}"
-        known = core.getDevicePropertyNames(device)
-        if name not in known:
-            raise SourceError(f"{where} has no property {name!r}{did_you_mean(name, known)}")
-        if core.isPropertyReadOnly(device, name):
-            raise SourceError(f"{where}: property {name!r} can only be read; it is {core.getProperty(device, name)!r}")
-        allowed = core.getAllowedPropertyValues(device, name)
-        if allowed and value not in allowed:
-            raise SourceError(
-                f"{where}: {name} must be one of {', '.join(sorted(allowed, key=_natural))}, found {value!r}"
-            )
-        if core.hasPropertyLimits(device, name):
-            low, high = core.getPropertyLowerLimit(device, name), core.getPropertyUpperLimit(device, name)
-            if not is_number(value) or not low <= float(value) <= high:
-                raise SourceError(f"{where}: {name} must be a number from {low:g} to {high:g}, found {value!r}")
-        try:
-            core.setProperty(device, name, value)
-        except RuntimeError as error:
-            raise SourceError(f"{where}: {name}={value} was refused: {_one_line(error)}") from None
-
     def _described(self) -> Spec:
         core = self._core
         nbytes, bits = core.getBytesPerPixel(), core.getImageBitDepth()
-        dtype = {1: "u1", 2: "u2", 4: "u4"}.get(nbytes)
-        if dtype is None or core.getNumberOfComponents() != 1:
+        dtype = {1: "u1", 2: "u2"}.get(nbytes)  # of 4 bytes nobody says whether they are floats; the demo's are
+        if dtype is None or core.getNumberOfComponents() != 1 or core.getNumberOfCameraChannels() != 1:
             raise SourceError(
-                f"{self.uri}: pixels of {core.getNumberOfComponents()} components, {nbytes} bytes; "
-                "choose a grey pixel type of 8, 16 or 32 bit"
+                f"{self.uri}: {core.getNumberOfCameraChannels()} channels of {core.getNumberOfComponents()} components "
+                f"and {nbytes} bytes a pixel; choose one camera and a grey pixel type of 8 or 16 bit"
             )
         return Spec(
             shape=(core.getImageHeight(), core.getImageWidth()),
             dtype=dtype,
             interval_s=self._measured_interval_s(),
             pixel_um=core.getPixelSizeUm() or None,
-            camera=Camera(saturation_adu=float(2**bits - 1)),
+            camera=Camera(saturation_adu=float(2 ** min(bits, 8 * nbytes) - 1)),
         )
 
     def _measured_interval_s(self) -> float | None:
         """The frame interval, taken from a short sequence: the exposure is only its lower bound (2 ms of exposure are
         3.2 ms a frame of the demo camera). None with a trigger: nobody knows when it comes."""
         core = self._core
-        if self.settings.trigger:
+        if self._triggered:
             return None
         if core.getExposure() > 250:
             return float(core.getExposure()) / 1e3
+        shutter = core.getAutoShutter()
+        core.setAutoShutter(False)  # no light on the sample for frames nobody keeps
         core.startSequenceAcquisition(MEASURED_FRAMES, 0, True)
         times_ms: list[float] = []
         deadline = time.monotonic() + SILENT_S
@@ -239,9 +239,10 @@ class CameraSource(Source):
                 time.sleep(POLL_S)
         if core.isSequenceRunning():
             core.stopSequenceAcquisition()
+        core.setAutoShutter(shutter)
         if len(times_ms) < 2:
             raise SourceError(
-                f"{self.uri}: the camera gave no frames within {SILENT_S:.0f} s; is it waiting for a trigger?"
+                f"{self.uri}: no frames within {SILENT_S:.0f} s; if it waits for a trigger, say trigger=…"
             )
         return max(1e-6, float(np.median(np.diff(times_ms))) / 1e3)
 
@@ -263,12 +264,16 @@ def _core(uri: str) -> tuple[Any, Any]:
     The plain core: that of pymmcore-plus adds a thread for callbacks, which aborted the program now and then when it
     outlived Python.
     """
+    root_level = logging.getLogger().level
     os.environ.setdefault("PYMM_LOG_LEVEL", "CRITICAL")
+    os.environ.setdefault("PYMM_LOG_FILE", os.devnull)  # 0.18 reads "0" as its default file
     try:
         import pymmcore
         import pymmcore_plus
     except ImportError:
         raise SourceError(f'{uri}: needs pymmcore-plus; install it with pip install "streamfluo[camera]"') from None
+    finally:
+        logging.getLogger().setLevel(root_level)  # its import sets the program's to DEBUG
     logging.getLogger("pymmcore-plus").propagate = False  # it logs every search for adapters
     adapters = pymmcore_plus.find_micromanager()
     if adapters is None:
@@ -276,11 +281,3 @@ def _core(uri: str) -> tuple[Any, Any]:
     core = pymmcore.CMMCore()
     core.setDeviceAdapterSearchPaths([str(adapters)])
     return core, pymmcore.Metadata
-
-
-def _natural(text: str) -> tuple[bool, float, str]:
-    return (True, float(text), "") if is_number(text) else (False, 0.0, text)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, did_you_mean
 
 BUFFER_MB = 512
+MAX_BUFFER_MB = 16_384  # MMCore touches all of it at once
+FLOAT, INTEGER = 2, 3  # MMCore's property types
 
 
 @dataclass
@@ -55,8 +58,9 @@ def parse_camera_uri(uri: str) -> Settings:
                 raise SourceError(f"{uri}: exposure_ms must be a positive number, found {text!r}")
             settings.exposure_ms = float(text)
         elif key in ("frames", "binning", "bit_depth", "buffer_mb"):
-            if not text.isdecimal() or not 0 < int(text) < 2**31:
-                raise SourceError(f"{uri}: {key} must be a whole number from 1 on, found {text!r}")
+            most = MAX_BUFFER_MB if key == "buffer_mb" else 2**31 - 1
+            if not text.isdecimal() or not 1 <= int(text) <= most:
+                raise SourceError(f"{uri}: {key} must be a whole number from 1 to {most}, found {text!r}")
             setattr(settings, key, int(text))
         else:
             settings.properties[key] = text
@@ -69,3 +73,42 @@ def is_number(text: str) -> bool:
         return bool(np.isfinite(float(text)))
     except ValueError:
         return False
+
+
+def set_property(core: Any, uri: str, device: str, name: str, value: str) -> None:
+    """Set a property of a device. Raises SourceError that says why it cannot be set so."""
+    where, known = f"{uri}: {device}", core.getDevicePropertyNames(device)
+    if name not in known:
+        raise SourceError(f"{where} has no property {name!r}{did_you_mean(name, known)}")
+    if core.isPropertyReadOnly(device, name):
+        raise SourceError(f"{where}: property {name!r} can only be read; it is {core.getProperty(device, name)!r}")
+    if core.isPropertyPreInit(device, name):
+        raise SourceError(f"{where}: {name} is set before the device starts; put it into a configuration file")
+    _check_value(core, where, device, name, value)
+    try:
+        core.setProperty(device, name, value)
+    except RuntimeError as error:
+        raise SourceError(f"{where}: {name}={value} was refused: {one_line(error)}") from None
+
+
+def _check_value(core: Any, where: str, device: str, name: str, value: str) -> None:
+    allowed = core.getAllowedPropertyValues(device, name)
+    if allowed and value not in allowed:
+        raise SourceError(f"{where}: {name} must be one of {', '.join(sorted(allowed, key=_natural))}, found {value!r}")
+    if core.hasPropertyLimits(device, name):
+        low, high = core.getPropertyLowerLimit(device, name), core.getPropertyUpperLimit(device, name)
+        if not is_number(value) or not low <= float(value) <= high:
+            raise SourceError(f"{where}: {name} must be a number from {low:g} to {high:g}, found {value!r}")
+    kind = core.getPropertyType(device, name)
+    if (kind == FLOAT and not is_number(value)) or (kind == INTEGER and not re.fullmatch(r"[+-]?\d+", value)):
+        what = "whole number" if kind == INTEGER else "number"  # MMCore takes 'abc' as 0 and 1.7 as 1
+        raise SourceError(f"{where}: {name} must be a {what}, found {value!r}")
+
+
+def _natural(text: str) -> tuple[bool, float, str]:
+    return (True, float(text), "") if is_number(text) else (False, 0.0, text)
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text in one line."""
+    return " ".join(str(error).split())

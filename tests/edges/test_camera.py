@@ -1,5 +1,6 @@
 """Cameras through Micro-Manager, tried on its real demo camera."""
 
+import logging
 import threading
 import time
 
@@ -85,7 +86,8 @@ def test_exposure_bit_depth_and_the_measured_interval_are_known():
 
 BAD = {
     "mm:": "names no camera; write mm:demo or",
-    "mm:demo?frames=0": "frames must be a whole number from 1 on, found '0'",
+    "mm:demo?frames=0": "frames must be a whole number from 1 to 2147483647, found '0'",
+    "mm:demo?buffer_mb=999999999": "buffer_mb must be a whole number from 1 to 16384, found '999999999'",
     "mm:demo?exposure_ms=-3": "exposure_ms must be a positive number, found '-3'",
     "mm:demo?exposure_ms=nan": "exposure_ms must be a positive number, found 'nan'",
     "mm:demo?roi=1,2": "roi is y0:y1,x0:x1 in pixels, found '1,2'",
@@ -96,7 +98,14 @@ BAD = {
     "mm:demo?binning=3": "Binning must be one of 1, 2, 4, 8, found '3'",
     "mm:demo?CameraID=2": "property 'CameraID' can only be read; it is 'V1.0'",
     "mm:demo?trigger=External": "this camera has no trigger property; its are",
-    "mm:demo?PixelType=32bitRGB": "choose a grey pixel type",
+    "mm:demo?Lasr.Power=2": "no device 'Lasr'; there is 'Camera', 'Core'",
+    "mm:demo?Gain=1.7": "Gain must be a whole number, found '1.7'",
+    "mm:demo?Offset=abc": "Offset must be a whole number, found 'abc'",
+    "mm:demo?MaximumExposureMs=100": "MaximumExposureMs is set before the device starts",
+    "mm:demo?exposure_ms=99999": "exposure_ms=99999 was not taken; the camera stands at 10 ms",
+    "mm:demo?buffer_mb=1&OnCameraCCDXSize=4096": "memory requirements not adequate",
+    "mm:demo?PixelType=32bitRGB": "choose one camera and a grey pixel type",
+    "mm:demo?PixelType=32bit": "choose one camera and a grey pixel type",
     "mm:demo?Gain=1&Gain=2": "Gain is given twice",
     "mm:demo?Gain": "is not key=value",
     "mm:/no/such.cfg": "no such configuration file /no/such.cfg",
@@ -150,11 +159,30 @@ def test_a_camera_that_stops_or_falls_silent_is_an_error_with_what_came(monkeypa
         source._core.stopSequenceAcquisition()
         with pytest.raises(SourceError, match=r"the camera stopped after \d+ of … frames"):
             list(blocks)
+        assert source.ended == "error"
+        with pytest.raises(SourceError, match="gives its series once"):
+            next(source.blocks())
     monkeypatch.setattr(camera_module, "SILENT_S", 0.2)
     with open_source("mm:demo?exposure_ms=20&roi=0:8,0:8") as source:
         monkeypatch.setattr(source, "_pop", lambda *_: [])
         with pytest.raises(SourceError, match="no frame for 0 s; is the camera still there"):
             list(source.blocks())
+
+
+def test_a_camera_whose_counter_goes_back_is_an_error(monkeypatch):
+    with open_source(SMALL) as source:
+        pixels = np.zeros((32, 48), np.uint16)
+        monkeypatch.setattr(source, "_pop", lambda *_: [(5, 0, pixels), (3, 1, pixels)])
+        with pytest.raises(SourceError, match="frame 3 after frame 5; the counter went back"):
+            list(source.blocks())
+        assert source.ended == "error"
+
+
+def test_measuring_the_interval_keeps_the_shutter_as_it_was_and_the_program_s_logging_too():
+    level = logging.getLogger().level
+    with open_source(f"{SMALL}&Core.AutoShutter=1") as source:
+        assert source._core.getAutoShutter()
+    assert logging.getLogger().level == level
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
