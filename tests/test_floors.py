@@ -37,6 +37,7 @@ DOORS = {
     "tifffile": ("edges/tiff*.py",),
     "h5py": ("edges/*.py", "edges/*/*.py"),
     "zarr": ("edges/*.py", "edges/*/*.py"),
+    "av": ("edges/video.py",),
     "matplotlib": ("app/*.py", "app/*/*.py"),
     "typer": ("app/*.py", "app/*/*.py"),
     "rich": ("app/*.py", "app/*/*.py"),

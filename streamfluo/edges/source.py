@@ -102,7 +102,24 @@ _SCHEMES = {
     "ingest+tcp": ("network.ingest", "IngestSource"),
     "ingest+ipc": ("network.ingest", "IngestSource"),
 }
-_SUFFIXES = {".tif": ("tiff", "TiffSource"), ".tiff": ("tiff", "TiffSource"), ".btf": ("tiff", "TiffSource")}
+_COMMON = ("frames", "channel", "z", "roi")
+# suffix → module, class, what its query may say
+_SUFFIXES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    **dict.fromkeys((".tif", ".tiff", ".btf"), ("tiff", "TiffSource", _COMMON)),
+    ".npy": ("arrays", "NpySource", _COMMON),
+    **dict.fromkeys((".raw", ".bin", ".dat"), ("arrays", "RawSource", ("frames", "roi", "dtype", "shape", "offset"))),
+    **dict.fromkeys((".h5", ".hdf5", ".nwb"), ("hdf5", "Hdf5Source", (*_COMMON, "dataset"))),
+    ".zarr": ("zarr_store", "ZarrSource", (*_COMMON, "dataset")),
+    ".avi": ("video", "VideoSource", ("frames", "roi")),
+}
+# a folder is what one of these in it says
+_FOLDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "session.json": ("session_files", "SessionSource", ("frames", "roi")),
+    **dict.fromkeys(("zarr.json", ".zgroup", ".zarray"), _SUFFIXES[".zarr"]),
+    "NDTiff.index": ("ndtiff", "NDTiffSource", _COMMON),
+    "*.tif": ("tiff_folder", "TiffFolderSource", _COMMON),
+    "*.tiff": ("tiff_folder", "TiffFolderSource", _COMMON),
+}
 
 
 def open_source(uri: str | Path) -> Source:
@@ -116,16 +133,20 @@ def open_source(uri: str | Path) -> Source:
         return _open(_SCHEMES[scheme], text)
     location, _, query = text.partition("?")
     path = Path(location).expanduser()
-    home = _SUFFIXES.get(path.suffix.lower())
-    if home is None:
-        known = ", ".join([*sorted(_SUFFIXES), *(f"{s}:" for s in sorted(_SCHEMES))])
-        raise SourceError(f"{text}: no reader for {path.suffix or scheme!r}; there is {known}")
     if not path.exists():
         what = "file" if path.parent.is_dir() else "file, nor its folder"
         raise SourceError(f"{path}: no such {what}; check the name")
-    if not path.is_file():
-        raise SourceError(f"{path}: a folder, not a file; name the file in it")
-    return _open(home, path, parse_selection(query, str(path), known=("frames",)))
+    if path.is_dir():
+        home = next((home for sign, home in _FOLDERS.items() if any(path.glob(sign))), None)
+        home = _SUFFIXES[".zarr"] if home is None and path.suffix == ".zarr" else home
+        if home is None:
+            raise SourceError(f"{path}: a folder without session, Zarr or TIFF files; name the file to read")
+    else:
+        home = _SUFFIXES.get(path.suffix.lower())
+        if home is None:
+            known = ", ".join([*sorted(_SUFFIXES), *(f"{s}:" for s in sorted(_SCHEMES))])
+            raise SourceError(f"{text}: no reader for {path.suffix or scheme!r}; there is {known}")
+    return _open(home[:2], path, parse_selection(query, str(path), known=home[2]))
 
 
 def _open(home: tuple[str, str], *args: Any) -> Source:
@@ -166,6 +187,8 @@ def content_uid(path: Path, selection: Mapping[str, str]) -> str:
     Up to 64 MiB the whole content counts; of a larger file the first and last 8 MiB and 512 pieces of 64 KiB spread
     evenly between, so that a 100 GB recording opens in well under a second.
     """
+    if path.is_dir():
+        return _folder_uid(path, selection)
     size = path.stat().st_size
     digest = hashlib.blake2b(repr((size, sorted(selection.items()))).encode(), digest_size=16)
     end, piece = 8 << 20, 64 << 10
@@ -179,4 +202,15 @@ def content_uid(path: Path, selection: Mapping[str, str]) -> str:
                 digest.update(file.read(piece))
             file.seek(size - end)
             digest.update(file.read(end))
+    return digest.hexdigest()
+
+
+def _folder_uid(path: Path, selection: Mapping[str, str]) -> str:
+    """A hash of a folder's file names and sizes, and of the first 64 KiB of at most 64 files spread evenly."""
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    names = [(p.relative_to(path).as_posix(), p.stat().st_size) for p in files]
+    digest = hashlib.blake2b(repr((names, sorted(selection.items()))).encode(), digest_size=16)
+    for n in np.unique(np.linspace(0, len(files) - 1, 64).astype(int)):
+        with files[n].open("rb") as file:
+            digest.update(file.read(64 << 10))
     return digest.hexdigest()

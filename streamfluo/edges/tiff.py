@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
 
-from ..core.block import Block
-from ..core.errors import FrameError, SourceError
-from ..core.spec import FRAME_DTYPES, Spec
-from .source import MAX_BLOCK_FRAMES, Series, Source, content_uid
+from ..core.errors import SourceError
+from ..core.spec import FRAME_DTYPES
+from .planes import PlaneSource, Stack, Window
 from .tiff_metadata import About, about_stack, axis_sizes, several_planes
 from .tiff_pages import Chain, Directories
 
@@ -23,90 +22,53 @@ from .tiff_pages import Chain, Directories
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-class TiffSource(Source):
-    """The frames of a TIFF stack (any single leading axis is time), with `selection["frames"]` = "start:stop".
+class TiffSource(PlaneSource):
+    """The planes of a TIFF stack; any single leading axis is time.
 
-    A selection is a series of its own: its first frame has index 0. `times_ns` are index · interval, and all 0 where
-    the file names no interval (`spec.interval_s` is None). `series.t0_ns` is the OME acquisition date where that
-    comes with a time zone, else the file's modification time. Raises SourceError at construction for anything that
-    cannot be read as one plane stream, and while reading if the file changes or a frame cannot be decoded.
+    `series.t0_ns` is the OME acquisition date where that comes with a time zone, else the file's modification time.
+    Raises SourceError at construction for anything that cannot be read as one plane stream, and while reading if the
+    file changes or a frame cannot be decoded.
     """
 
-    def __init__(self, path: Path, selection: dict[str, str]) -> None:
-        self.path: Path = path
-        self._next = 0
-        try:
-            self._file = io.FileIO(path)
-            if not path.stat().st_size:
-                raise SourceError(f"{path}: empty, 0 bytes; nothing was written to it, record or copy it again")
-            self._open(selection)
-        except OSError as error:
-            self.close()
-            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, selection: dict[str, str]) -> None:
-        path = self.path
+    def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
+        self._file = io.FileIO(path)
+        if not path.stat().st_size:
+            raise SourceError(f"{path}: empty, 0 bytes; nothing was written to it, record or copy it again")
         first = _describe(path)
         self._page, about = first.page, first.about
-        try:
-            self.spec = Spec(self._page.shape, self._page.dtype.name, about.interval_s, about.pixel_um)
-        except FrameError as error:
-            raise SourceError(f"{path}: {error}") from None
+        self._shape, self._dtype = self._page.shape, self._page.dtype
+        self._frame_nbytes = math.prod(self._shape) * self._dtype.itemsize
         self._directories = Directories(self._file, path.stat().st_size, first.order, first.big)
-        chain = Chain.walk(self._directories, self._page.offset, self.spec.frame_nbytes, first.raw)
+        chain = Chain.walk(self._directories, self._page.offset, self._frame_nbytes, first.raw)
         chain.expect(math.prod(about.sizes.values()), about.one_directory)
-        frames = chain.select(selection.get("frames"), path)
+        whole = chain.whole(selection.get("frames"), path)
         self._raw = chain.raw
-        self._at = np.frombuffer(chain.data if chain.raw else chain.directories, np.int64)[frames.start : frames.stop]
-        self._stored = self._page.dtype.newbyteorder(first.order)
+        self._at = np.frombuffer(chain.data if chain.raw else chain.directories, np.int64)
+        self._stored = self._dtype.newbyteorder(first.order)
         if not self._raw:
-            self._decoded(0, np.empty(self.spec.shape, self.spec.dtype))
-        query = "&".join(f"{key}={value}" for key, value in selection.items())
-        began = path.stat().st_mtime_ns if about.t0_ns is None else about.t0_ns
-        self.series = Series(
-            uid=content_uid(path, selection),
-            source=path.name + (f"?{query}" if query else ""),
-            t0_ns=began + round(frames.start * (about.interval_s or 0) * 1e9),
-            frames=len(frames),
-        )
-
-    def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
-        """Yield the frames from the present position on, (t, y, x) with t ≤ `max_frames`. Raises SourceError."""
-        while self._next < len(self._at):
-            start, stop = self._next, min(self._next + max_frames, len(self._at))
-            times_ns = np.rint(np.arange(start, stop) * ((self.spec.interval_s or 0) * 1e9)).astype(np.int64)
-            pixels = self._read(start, stop)
-            self._next = stop
-            yield Block(start, times_ns, pixels)
-
-    def seek(self, index: int) -> None:
-        """Make `index` the next frame; the number of frames is the end. Raises SourceError outside the series."""
-        if not 0 <= index <= len(self._at):
-            raise SourceError(f"{self.path}: no frame {index}; there are {len(self._at)}, from 0 on")
-        self._next = index
+            self._decoded(0, np.empty(self._shape, self._dtype))
+        axes = about.axes_of(whole)
+        return Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
 
     def close(self) -> None:
         """Give the file back."""
         if hasattr(self, "_file"):
             self._file.close()
 
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        shape = (stop - start, *self.spec.shape)
+    def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
+        shape = (len(numbers), *self._shape)
         if not self._raw:
-            pixels = np.empty(shape, self.spec.dtype)
-            for index, frame in enumerate(pixels, start):
-                self._decoded(index, frame)
-            return pixels
-        pixels, at = np.empty(shape, self._stored), self._at[start:stop]
-        if (np.diff(at) == self.spec.frame_nbytes).all():
-            self._fill(pixels, int(at[0]), start)
+            pixels = np.empty(shape, self._dtype.newbyteorder("="))
+            for number, frame in zip(numbers, pixels, strict=True):
+                self._decoded(int(number), frame)
+            return pixels[:, *window]
+        pixels, at = np.empty(shape, self._stored), self._at[numbers]
+        if (np.diff(at) == self._frame_nbytes).all():
+            self._fill(pixels, int(at[0]), int(numbers[0]))
         else:
-            for index, frame in enumerate(pixels):
-                self._fill(frame, int(at[index]), start + index)
-        return pixels
+            for n, frame in enumerate(pixels):
+                self._fill(frame, int(at[n]), int(numbers[n]))
+        return pixels[:, *window]
 
     def _fill(self, target: np.ndarray, at: int, index: int) -> None:
         rest = target.reshape(-1).view(np.uint8)

@@ -17,13 +17,13 @@ _MICRONS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 
 # Formats whose planes only tifffile can name; the others say it in one tag, at no cost for 100 000 pages.
 _LISTED_BY_TIFFFILE = ("lsm", "stk", "ndtiff", "mmstack", "fluoview", "scanimage")
 
-_IMAGEJ_AXES = {"time": "frames", "channel": "channels", "z": "slices"}
+_IMAGEJ_AXES = {"time": "frames", "z": "slices", "channel": "channels"}  # slowest first, as ImageJ stores them
 _AXES = {"T": "time", "C": "channel", "Z": "z", "S": "sample", "Y": "height", "X": "width"}
 
 
 @dataclass
 class About:
-    """What the metadata say: planes by axis name, frame interval, pixel size, start.
+    """What the metadata say: planes by axis name (slowest first), frame interval, pixel size, start, channel names.
 
     `one_directory`: the format may describe all planes, one after the other in the file, by their first directory.
     """
@@ -33,6 +33,16 @@ class About:
     interval_s: float | None = None
     pixel_um: float | None = None
     t0_ns: int | None = None
+    channels: tuple[str, ...] = ()
+
+    def axes_of(self, pages: int) -> dict[str, int]:
+        """Return the axes of so many whole pages: those the metadata name, or one of all pages where they disagree."""
+        if not self.sizes or len(self.sizes) == 1 or math.prod(self.sizes.values()) > pages:
+            inner = math.prod(list(self.sizes.values())[1:]) if len(self.sizes) > 1 else 1
+            if inner > 1 and pages >= inner and next(iter(self.sizes)) == "time":  # cut short: whole time points
+                return {**self.sizes, "time": pages // inner}
+            return {next(iter(self.sizes), "time"): pages}
+        return dict(self.sizes)
 
 
 def several_planes(path: Path, sizes: dict[str, int]) -> SourceError:
@@ -56,8 +66,6 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, SyntaxError):
         about = About()  # damaged metadata say nothing; the pages speak for themselves
     about.sizes = {axis: size for axis, size in about.sizes.items() if size > 1}
-    if len(about.sizes) > 1:
-        raise several_planes(path, about.sizes | axis_sizes(page))
     return about
 
 
@@ -79,11 +87,13 @@ def _about_shaped(meta: dict[str, Any], page: Any) -> About:
 def _about_ome(root: ElementTree.Element) -> About:
     images = root.findall("{*}Image")
     pixels = images[0].findall("{*}Pixels")[0].attrib
-    sizes = {"image": len(images)}
-    sizes |= {name: int(pixels[f"Size{axis}"]) for name, axis in (("time", "T"), ("channel", "C"), ("z", "Z"))}
+    order = pixels.get("DimensionOrder", "XYZCT")[:1:-1]  # slowest first
+    sizes = {"image": len(images)} | {_AXES[axis]: int(pixels[f"Size{axis}"]) for axis in order}
+    names = (c.get("Name") for c in images[0].findall("{*}Pixels/{*}Channel"))
+    channels = tuple(name or str(n) for n, name in enumerate(names))
     x, y = (_scaled(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"), _MICRONS) for a in "XY")
     interval_s = _scaled(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"), _SECONDS)
-    return About(sizes, False, interval_s, _square(x, y), _utc_ns(images[0].findtext("{*}AcquisitionDate")))
+    return About(sizes, False, interval_s, _square(x, y), _utc_ns(images[0].findtext("{*}AcquisitionDate")), channels)
 
 
 def _about_imagej(meta: dict[str, Any], page: Any) -> About:

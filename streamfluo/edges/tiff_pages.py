@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import SourceError
-from .source import parse_frames
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS, _PREDICTOR, _FORMAT = 256, 257, 258, 259, 277, 278, 317, 339
 _LAYOUT = {_WIDTH: 0, _HEIGHT: 0, _BITS: 1, _COMPRESSION: 1, _SAMPLES: 1, _ROWS: 2**32 - 1, _PREDICTOR: 1, _FORMAT: 1}
@@ -144,11 +143,11 @@ class Chain:
         elif self.problem is None:
             self.problem = f"aborted or continued in another file: it names {declared} frames and holds {found}"
 
-    def select(self, text: str | None, path: Path) -> range:
-        """Return the frames that `text` selects. Raises SourceError if it asks for more than the whole ones."""
+    def whole(self, text: str | None, path: Path) -> int:
+        """Return how many frames are whole. Raises SourceError if some are not and `text` does not end before them."""
         whole = len(self.data)
         if self.problem is None or (whole and text and not text.endswith(":")):
-            return parse_frames(text, whole, str(path))
+            return whole
         rest = f"its first {whole} frames are whole: read them as {path.name}?frames=0:{whole}"
         raise SourceError(f"{path}: {self.problem}; {rest if whole else 'no frame is whole, copy or record it again'}")
 

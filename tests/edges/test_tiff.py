@@ -313,11 +313,11 @@ UNREADABLE = {
     "RGB": (write_stack(movie("uint8", shape=(12, 48)).reshape(-1, 12, 16, 3), photometric="rgb"), "sample 3"),
     "channels": (
         write_stack(movie().reshape(10, 2, *SHAPE), imagej=True, metadata={"axes": "TCYX"}),
-        "time 10, channel 2, height 12, width 16",
+        "several planes: time 10, channel 2; select one: a.tif.channel=0",
     ),
     "z, OME": (
         write_stack(movie().reshape(5, 4, *SHAPE), ome=True, metadata={"axes": "TZYX"}),
-        "several planes: time 5, z 4, height 12, width 16",
+        "several planes: time 5, z 4; select one: a.tif.z=0",
     ),
     "planes without names": (
         write_stack(movie().reshape(5, 4, *SHAPE), photometric="minisblack"),
