@@ -12,6 +12,7 @@ from .camera import camera
 from .check import check
 from .console import errors
 from .demo import demo
+from .export import export
 from .inspect import inspect
 from .list import list_operators
 from .protocol import protocol
@@ -37,6 +38,7 @@ for verb, name in (
     (check, "check"),
     (list_operators, "list"),
     (inspect, "inspect"),
+    (export, "export"),
 ):
     app.command(name)(verb)
 app.add_typer(protocol, name="protocol")

@@ -89,8 +89,8 @@ def _about_ome(root: ElementTree.Element) -> About:
     pixels = images[0].findall("{*}Pixels")[0].attrib
     order = pixels.get("DimensionOrder", "XYZCT")[:1:-1]  # slowest first
     sizes = {"image": len(images)} | {_AXES[axis]: int(pixels[f"Size{axis}"]) for axis in order}
-    names = (c.get("Name") for c in images[0].findall("{*}Pixels/{*}Channel"))
-    channels = tuple(name or str(n) for n, name in enumerate(names))
+    names = [c.get("Name") for c in images[0].findall("{*}Pixels/{*}Channel")]
+    channels = tuple(name or str(n) for n, name in enumerate(names)) if any(names) else ()
     x, y = (_scaled(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"), _MICRONS) for a in "XY")
     interval_s = _scaled(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"), _SECONDS)
     return About(sizes, False, interval_s, _square(x, y), _utc_ns(images[0].findtext("{*}AcquisitionDate")), channels)

@@ -125,7 +125,7 @@ class Session:
 
         Raises SessionError if a frame is damaged or the referenced file is gone or has changed.
         """
-        frames = [pixels for _, pixels in self._frames(start, stop)]
+        frames = [pixels for *_, pixels in self.each_frame(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *self.spec.shape), self.spec.dtype)
 
     def values(self, step: str) -> dict[str, Any]:
@@ -146,9 +146,13 @@ class Session:
         """The raw frames by index."""
         return JournalReader(self.path / "journal")
 
-    def _frames(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+    def each_frame(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (index, t_ns, pixels (y, x)) of the existing frames with start ≤ index < stop, one by one.
+
+        Raises SessionError if a frame is damaged or the referenced source is gone or has changed.
+        """
         if self.has_journal:
-            yield from ((index, pixels) for index, _, pixels in self.journal.read(start, stop))
+            yield from self.journal.read(start, stop)
             return
         with open_source(self._facts["reference"]) as source:
             if source.series.uid != self.series["uid"]:
@@ -162,7 +166,7 @@ class Session:
                     continue
                 for n, pixels in enumerate(block.pixels):
                     if block.index + n < stop:
-                        yield block.index + n, pixels
+                        yield block.index + n, int(block.times_ns[n]), pixels
                 if block.stop >= stop:
                     return
 
