@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ..core.errors import SourceError
 from .arrays import AXES
 from .planes import PlaneSource, Stack, Window, runs
 
+MAX_CACHE_BYTES = 128 << 20
 MIN_SIDE_PX = 4  # smaller sides are tables of coordinates, not images
 ASK_FOR_LIBRARY = 'needs h5py; install it with pip install "streamfluo[formats]"'
 
@@ -30,36 +32,39 @@ class Hdf5Source(PlaneSource):
             raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
         try:
             self._file = h5py.File(path, "r")
+            name = _dataset(self._file, h5py, path, selection.get("dataset")).name
+            cache_nbytes = _cache_nbytes(self._file[name])
+            self._file.close()
+            self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
         except OSError as error:
             raise SourceError(f"{path}: {_why(error)}") from None
-        self._dataset = _dataset(self._file, h5py, path, selection.get("dataset"))
-        data = self._dataset
+        self._dataset = data = self._file[name]
         nwb = data.parent if "neurodata_type" in data.parent.attrs and data.name.endswith("/data") else None
         facts = _nwb_facts(nwb) if nwb is not None else _plain_facts(data)
         # NWB stores frames as (t, x, y), volumes as (t, x, y, z).
         self._transposed = nwb is not None
         shape = data.shape[:1] + data.shape[1:][::-1] if self._transposed else data.shape
+        self._shape = shape[-2:]
         axes = dict(zip(AXES[len(shape)], shape[:-2], strict=True))
         return Stack(axes, shape[-2:], data.dtype.newbyteorder("=").name, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         data, sizes = self._dataset, self._sizes()
-        planes = []
-        for _, first, count in runs(numbers):
+        shape = tuple(len(range(*w.indices(n))) for w, n in zip(window, self._shape, strict=True))
+        pixels = np.empty((len(numbers), *shape), data.dtype.newbyteorder("="))
+        for offset, first, count in runs(numbers):
             if len(sizes) == 1 and not self._transposed:
-                planes.append(data[first : first + count, *window])
+                data.read_direct(pixels, np.s_[first : first + count, *window], np.s_[offset : offset + count])
                 continue
-            for number in range(first, first + count):
-                at = np.unravel_index(number, sizes) if sizes else ()
-                planes.append(self._plane(tuple(int(n) for n in at), window)[None])
-        pixels = np.concatenate(planes)
-        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+            for n, number in enumerate(range(first, first + count), offset):
+                pixels[n] = self._plane(tuple(int(i) for i in np.unravel_index(number, sizes)) if sizes else (), window)
+        return pixels
 
     def _plane(self, at: tuple[int, ...], window: Window) -> np.ndarray:
         if not self._transposed:
             return self._dataset[*at, *window]
         time, *deeper = at
-        return np.ascontiguousarray(self._dataset[time, window[1], window[0], *deeper[::-1]].T)
+        return self._dataset[time, window[1], window[0], *deeper[::-1]].T
 
     def _sizes(self) -> tuple[int, ...]:
         shape = self._dataset.shape
@@ -68,6 +73,15 @@ class Hdf5Source(PlaneSource):
     def close(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
+
+
+def _cache_nbytes(data: Any) -> int:
+    """What the chunk cache must hold so that no chunk is decoded twice: nothing where a chunk is one frame (reading
+    is 1.4 times as fast then), else the chunks that cover a frame."""
+    if data.chunks is None or data.chunks[0] == 1:
+        return 0
+    covering = math.prod(-(-n // c) * c for n, c in zip(data.shape[1:], data.chunks[1:], strict=True))
+    return min(MAX_CACHE_BYTES, data.chunks[0] * covering * data.dtype.itemsize)
 
 
 def _why(error: OSError) -> str:
