@@ -23,6 +23,7 @@ from .camera_settings import one_line, parse_camera_uri, set_property
 from .source import MAX_BLOCK_FRAMES, Gap, Series, Source
 
 POLL_S = 0.0005  # MMCore has no call that waits for an image
+ASK_S = 0.1
 SILENT_S = 10.0
 MEASURED_FRAMES = 10
 CORE_ERRORS = (RuntimeError, OSError, ValueError, IndexError, MemoryError)  # what MMCore raises
@@ -66,20 +67,23 @@ class CameraSource(Source):
             raise SourceError(f"{self.uri}: a camera gives its series once; open it again for another")
         self._started = True
         try:
+            patience_s = self._patience_s
             began_ns = max(0, time.time_ns() - self.series.t0_ns)  # before: a frame is never stamped in the future
             core.startSequenceAcquisition(frames or 2**31 - 1, 0, False)
-            heard = time.monotonic()
+            heard = asked = time.monotonic()
             while not self._stopped.is_set() and (frames is None or self._position < frames):
-                running = core.isSequenceRunning()  # asked first: what came before it stopped is still there
-                waiting = self._pop(max_frames, began_ns)
+                # The camera itself is asked seldom: adapters are not made for calls beside a running sequence.
+                running = time.monotonic() - asked < ASK_S or core.isSequenceRunning()
+                waiting = self._pop(max_frames, began_ns)  # after that: what came before it stopped is still there
                 if waiting:
                     yield from self._pieces(waiting)
-                    heard = time.monotonic()
+                    heard = asked = time.monotonic()
                 elif not running:
                     break
-                elif time.monotonic() - heard > self._patience_s:
-                    raise SourceError(f"{self.uri}: no frame for {self._patience_s:.0f} s; is the camera still there?")
+                elif time.monotonic() - heard > patience_s:
+                    raise SourceError(f"{self.uri}: no frame for {patience_s:.0f} s; is the camera still there?")
                 else:
+                    asked = time.monotonic() if time.monotonic() - asked >= ASK_S else asked
                     time.sleep(POLL_S)
             if not self._stopped.is_set() and self._position != frames:
                 raise SourceError(f"{self.uri}: the camera stopped after {self._position} of {frames or '…'} frames")
