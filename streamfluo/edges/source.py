@@ -105,7 +105,7 @@ _SCHEMES = {
 _COMMON = ("frames", "channel", "z", "roi")
 # suffix → module, class, what its query may say
 _SUFFIXES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    **dict.fromkeys((".tif", ".tiff", ".btf"), ("tiff", "TiffSource", _COMMON)),
+    **dict.fromkeys((".tif", ".tiff", ".btf"), ("tiff", "TiffSource", (*_COMMON, "follow"))),
     ".npy": ("arrays", "NpySource", _COMMON),
     **dict.fromkeys((".raw", ".bin", ".dat"), ("arrays", "RawSource", ("frames", "roi", "dtype", "shape", "offset"))),
     **dict.fromkeys((".h5", ".hdf5", ".nwb"), ("hdf5", "Hdf5Source", (*_COMMON, "dataset"))),
@@ -146,7 +146,8 @@ def open_source(uri: str | Path) -> Source:
         if home is None:
             known = ", ".join([*sorted(_SUFFIXES), *(f"{s}:" for s in sorted(_SCHEMES))])
             raise SourceError(f"{text}: no reader for {path.suffix or scheme!r}; there is {known}")
-    return _open(home[:2], path, parse_selection(query, str(path), known=home[2]))
+    selection = parse_selection(query, str(path), known=home[2])
+    return _open(("tiff_follow", "FollowedTiffSource") if "follow" in selection else home[:2], path, selection)
 
 
 def _open(home: tuple[str, str], *args: Any) -> Source:

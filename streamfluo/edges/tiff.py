@@ -39,16 +39,20 @@ class TiffSource(PlaneSource):
         self._shape, self._dtype = self._page.shape, self._page.dtype
         self._frame_nbytes = math.prod(self._shape) * self._dtype.itemsize
         self._directories = Directories(self._file, path.stat().st_size, first.order, first.big)
-        chain = Chain.walk(self._directories, self._page.offset, self._frame_nbytes, first.raw)
-        chain.expect(math.prod(about.sizes.values()), about.one_directory)
-        whole = chain.whole(selection.get("frames"), path)
+        chain, whole = self._pages(self._page.offset, first.raw, about, selection)
         self._raw = chain.raw
-        self._at = np.frombuffer(chain.data if chain.raw else chain.directories, np.int64)
+        self._at = np.array(chain.data if chain.raw else chain.directories)
         self._stored = self._dtype.newbyteorder(first.order)
         if not self._raw:
             self._decoded(0, np.empty(self._shape, self._dtype))
         axes = about.axes_of(whole)
         return Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
+
+    def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
+        """Where the pages are, from the directory `at` on, and how many are whole."""
+        chain = Chain.walk(self._directories, at, self._frame_nbytes, raw)
+        chain.expect(math.prod(about.sizes.values()), about.one_directory)
+        return chain, chain.whole(selection.get("frames"), self.path)
 
     def close(self) -> None:
         """Give the file back."""

@@ -123,7 +123,7 @@ class Chain:
                 break
             seen.add(at)
             if not (chain.first and found.reduced):
-                chain._add(at, found)
+                chain.add(at, found)
             at = found.following
         return chain
 
@@ -151,7 +151,8 @@ class Chain:
         rest = f"its first {whole} frames are whole: read them as {path.name}?frames=0:{whole}"
         raise SourceError(f"{path}: {self.problem}; {rest if whole else 'no frame is whole, copy or record it again'}")
 
-    def _add(self, at: int, found: _Directory) -> None:
+    def add(self, at: int, found: _Directory) -> None:
+        """Take in a page, or set `problem`."""
         number, self.first = len(self.data), self.first or found
         if found.layout != self.first.layout or len(found.offsets) != len(self.first.offsets):
             pairs = zip(found.describe(), self.first.describe(), strict=True)
