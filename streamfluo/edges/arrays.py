@@ -23,6 +23,7 @@ class _ArraySource(PlaneSource):
         return planes.astype(planes.dtype.newbyteorder("="), copy=False)
 
     def close(self) -> None:
+        super().close()
         if hasattr(self, "_array"):
             del self._array  # the map closes with its last view
 

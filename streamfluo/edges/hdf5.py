@@ -71,6 +71,7 @@ class Hdf5Source(PlaneSource):
         return (shape[0], *shape[3:][::-1]) if self._transposed else shape[:-2]
 
     def close(self) -> None:
+        super().close()
         if hasattr(self, "_file"):
             self._file.close()
 

@@ -10,6 +10,7 @@ import math
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,9 +49,12 @@ class PlaneSource(Source):
     """
 
     path: Path
+    decodes: bool = False  # whether reading costs so much that a thread should be one block ahead
 
     def __init__(self, path: Path, selection: Mapping[str, str]) -> None:
         self.path, self._next = path, 0
+        self._ahead: tuple[int, int, Future[np.ndarray]] | None = None
+        self._thread: ThreadPoolExecutor | None = None
         try:
             stack = self._open(path, selection)
             self._select(stack, selection)
@@ -72,10 +76,9 @@ class PlaneSource(Source):
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
         while self._next < len(self._numbers):
             start, stop = self._next, min(self._next + max_frames, len(self._numbers))
-            try:
-                pixels = self._planes(self._numbers[start:stop], self._window)
-            except OSError as error:
-                raise SourceError(f"{self.path}: reading at frame {start} failed: {error}") from None
+            pixels = self._taken(start, stop)
+            if self.decodes and stop < len(self._numbers):
+                self._read_ahead(stop, min(stop + max_frames, len(self._numbers)))
             self._next = stop
             yield Block(start, self._times_ns[start:stop], pixels, self.spec.channel)
 
@@ -83,6 +86,29 @@ class PlaneSource(Source):
         if not 0 <= index <= len(self._numbers):
             raise SourceError(f"{self.path}: no frame {index}; there are {len(self._numbers)}, from 0 on")
         self._next = index
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    def _taken(self, start: int, stop: int) -> np.ndarray:
+        """The frames, from the thread if it has read just these."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[:2] == (start, stop):
+            return ahead[2].result()
+        if ahead is not None:
+            wait([ahead[2]])  # somebody sought elsewhere; two threads must not read one file
+        return self._read(start, stop)
+
+    def _read_ahead(self, start: int, stop: int) -> None:
+        self._thread = self._thread or ThreadPoolExecutor(1, "decode")
+        self._ahead = (start, stop, self._thread.submit(self._read, start, stop))
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        try:
+            return self._planes(self._numbers[start:stop], self._window)
+        except OSError as error:
+            raise SourceError(f"{self.path}: reading at frame {start} failed: {error}") from None
 
     def _select(self, stack: Stack, selection: Mapping[str, str]) -> None:
         path = self.path

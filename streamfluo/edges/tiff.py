@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,9 @@ from .tiff_pages import Chain, Directories
 
 # What tifffile warns about and matters to us is raised as SourceError; a host that configures logging still sees it.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+DECODERS = min(4, os.cpu_count() or 1)
 
 
 class TiffSource(PlaneSource):
@@ -43,7 +48,9 @@ class TiffSource(PlaneSource):
         self._raw = chain.raw
         self._at = np.array(chain.data if chain.raw else chain.directories)
         self._stored = self._dtype.newbyteorder(first.order)
+        self.decodes = not self._raw
         if not self._raw:
+            self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
             self._decoded(0, np.empty(self._shape, self._dtype))
         axes = about.axes_of(whole)
         return Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
@@ -56,6 +63,9 @@ class TiffSource(PlaneSource):
 
     def close(self) -> None:
         """Give the file back."""
+        super().close()
+        if hasattr(self, "_decoders"):
+            self._decoders.shutdown(cancel_futures=True)
         if hasattr(self, "_file"):
             self._file.close()
 
@@ -63,8 +73,7 @@ class TiffSource(PlaneSource):
         shape = (len(numbers), *self._shape)
         if not self._raw:
             pixels = np.empty(shape, self._dtype.newbyteorder("="))
-            for number, frame in zip(numbers, pixels, strict=True):
-                self._decoded(int(number), frame)
+            list(self._decoders.map(self._decoded, numbers.tolist(), pixels))
             return pixels[:, *window]
         pixels, at = np.empty(shape, self._stored), self._at[numbers]
         if (np.diff(at) == self._frame_nbytes).all():

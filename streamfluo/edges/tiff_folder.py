@@ -60,6 +60,7 @@ class TiffFolderSource(PlaneSource):
         return self._opened[n]
 
     def close(self) -> None:
+        super().close()
         for source in getattr(self, "_opened", {}).values():
             source.close()
 

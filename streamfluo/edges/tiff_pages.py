@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,7 @@ class Directories:
 
     def __init__(self, file: io.FileIO, size: int, order: str, big: bool) -> None:
         self._file, self.size, self._order = file, size, order
+        self._lock = threading.Lock()
         self._number, self._entry = struct.Struct(order + "HQ"[big]), struct.Struct(order + ("HHI4s", "HHQ8s")[big])
         self._following = struct.Struct(order + "IQ"[big])
 
@@ -59,8 +61,9 @@ class Directories:
         """Return up to `count` bytes, fewer at the end of the file."""
         if at >= self.size:
             return b""
-        self._file.seek(at)
-        return self._file.read(min(count, self.size - at)) or b""
+        with self._lock:  # threads decode side by side
+            self._file.seek(at)
+            return self._file.read(min(count, self.size - at)) or b""
 
     def read(self, at: int) -> _Directory | None:
         head = self.bytes_at(at, 1024)  # most directories in one call

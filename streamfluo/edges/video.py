@@ -74,6 +74,7 @@ class VideoSource(PlaneSource):
         self._decoding, self._at = iter(self._container.decode(self._container.streams.video[0])), 0
 
     def close(self) -> None:
+        super().close()
         if getattr(self, "_container", None) is not None:
             self._container.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ class ZarrSource(PlaneSource):
     The next block is decoded by a thread while this one is used.
     """
 
+    decodes = True
+
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         try:
             import zarr
         except ImportError:
             raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
-        self._ahead: tuple[bytes, Future[np.ndarray]] | None = None
-        self._thread = ThreadPoolExecutor(1, "zarr")
         try:
             node: Any = zarr.open(str(path), mode="r")
         except Exception as error:  # zarr raises many kinds
@@ -50,22 +49,6 @@ class ZarrSource(PlaneSource):
         return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
-        if self._ahead is not None and self._ahead[0] == numbers.tobytes():
-            pixels = self._ahead[1].result()
-        else:
-            pixels = self._decoded(numbers, window)
-        following = self._following(numbers)
-        self._ahead = (
-            (following.tobytes(), self._thread.submit(self._decoded, following, window)) if len(following) else None
-        )
-        return pixels
-
-    def _following(self, numbers: np.ndarray) -> np.ndarray:
-        """The planes of the block after this one, as many again."""
-        at = int(np.searchsorted(self._numbers, numbers[-1])) + 1
-        return self._numbers[at : at + len(numbers)]
-
-    def _decoded(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         sizes, parts = self._array.shape[:-2], []
         try:
             for _, first, count in runs(numbers):
@@ -79,10 +62,6 @@ class ZarrSource(PlaneSource):
             raise SourceError(f"{self.path}: plane {numbers[0]} or after it cannot be decoded: {error}") from None
         pixels = np.concatenate(parts)
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-
-    def close(self) -> None:
-        if hasattr(self, "_thread"):
-            self._thread.shutdown(cancel_futures=True)
 
 
 def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any, Mapping[str, Any]]:
