@@ -13,8 +13,8 @@ from .planes import PlaneSource, Stack, Window
 AXES = {2: (), 3: ("time",), 4: ("time", "z"), 5: ("time", "channel", "z")}
 
 
-class _ArraySource(PlaneSource):
-    """Planes of a memory-mapped array, its last two axes y and x."""
+class ArraySource(PlaneSource):
+    """Planes of an array in memory or mapped into it, its last two axes y and x."""
 
     _array: np.ndarray
 
@@ -38,7 +38,7 @@ def stack_of(array: np.ndarray, path: Path) -> Stack:
     return Stack(axes, array.shape[-2:], array.dtype.newbyteorder("=").name)
 
 
-class NpySource(_ArraySource):
+class NpySource(ArraySource):
     """An array saved by numpy, (t, y, x), (t, z, y, x) or (t, c, z, y, x), read in blocks."""
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
@@ -55,7 +55,7 @@ class NpySource(_ArraySource):
         return stack_of(array, path)
 
 
-class RawSource(_ArraySource):
+class RawSource(ArraySource):
     """Raw binary: `recording.raw?dtype=uint16&shape=512x512&offset=0`, frames one after the other, C order."""
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:

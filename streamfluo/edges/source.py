@@ -110,6 +110,7 @@ _SUFFIXES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     **dict.fromkeys((".raw", ".bin", ".dat"), ("arrays", "RawSource", ("frames", "roi", "dtype", "shape", "offset"))),
     **dict.fromkeys((".h5", ".hdf5", ".nwb"), ("hdf5", "Hdf5Source", (*_COMMON, "dataset"))),
     ".zarr": ("zarr_store", "ZarrSource", (*_COMMON, "dataset")),
+    ".mat": ("matlab", "MatlabSource", (*_COMMON, "dataset")),
     ".avi": ("video", "VideoSource", ("frames", "roi")),
 }
 # a folder is what one of these in it says

@@ -18,6 +18,7 @@ _MICRONS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 
 _LISTED_BY_TIFFFILE = ("lsm", "stk", "ndtiff", "mmstack", "fluoview", "scanimage")
 
 _IMAGEJ_AXES = {"time": "frames", "z": "slices", "channel": "channels"}  # slowest first, as ImageJ stores them
+_UNNAMED = {1: "T", 2: "TZ", 3: "TCZ"}  # what leading axes without names are taken for, as in arrays
 _AXES = {"T": "time", "C": "channel", "Z": "z", "S": "sample", "Y": "height", "X": "width"}
 
 
@@ -79,7 +80,7 @@ def _about_shaped(meta: dict[str, Any], page: Any) -> About:
     *planes, height, width = (int(size) for size in meta["shape"])
     if (height, width) != page.shape:
         return About()
-    axes = meta.get("axes") or [f"axis {number}" for number in range(len(planes))]
+    axes = meta.get("axes") or _UNNAMED.get(len(planes), [f"axis {number}" for number in range(len(planes))])
     names = (_AXES.get(axis, axis) for axis in axes)
     return About(dict(zip(names, planes, strict=False)), one_directory=True)
 

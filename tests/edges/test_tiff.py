@@ -321,7 +321,7 @@ UNREADABLE = {
     ),
     "planes without names": (
         write_stack(movie().reshape(5, 4, *SHAPE), photometric="minisblack"),
-        "axis 0 5, axis 1 4",
+        "several planes: time 5, z 4",
     ),
 }
 
