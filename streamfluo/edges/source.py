@@ -134,7 +134,7 @@ def open_source(uri: str | Path) -> Source:
         return _open(_SCHEMES[scheme], text)
     location, _, query = text.partition("?")
     path = Path(location).expanduser()
-    if not path.exists():
+    if not path.exists() and (not path.suffix or path.suffix.lower() in _SUFFIXES):
         what = "file" if path.parent.is_dir() else "file, nor its folder"
         raise SourceError(f"{path}: no such {what}; check the name")
     if path.is_dir():
