@@ -33,6 +33,10 @@ from .tissue import scatter_neurons
 _SCENE, _START, _SWITCHING, _EMISSION, _NOISE = range(5)
 _PX2_PER_SPOT = 1024  # 256 in 512 × 512
 _MARGIN_SIGMA = 5
+_TOLD = (
+    *("p_on", "p_off", "p_bleach", "spot_background", "noise_sigma", "sigma_px"),
+    *("photons", "read_noise_e", "gain_e_per_adu", "offset_adu", "seed"),
+)
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Fluorophores = Annotated[int, Meta(ge=1, le=255)]
@@ -97,7 +101,7 @@ class BleachingStepsSimulator:
         frames = np.empty((stop - start, *p.shape), np.uint16)
         for i in range(start, stop):
             light = self._timeline.chunk(i // CHUNK_FRAMES).light[i % CHUNK_FRAMES]
-            photons = self._images.dot(light.astype(np.float32)).reshape(p.shape)
+            photons = self._images.dot(light).reshape(p.shape)
             photons += np.float32(p.photons)
             rng = generator(p.seed, _NOISE, i)
             electrons = poisson_counts(photons, rng) if p.emission == "camera" else photons
@@ -123,7 +127,7 @@ class BleachingStepsSimulator:
         light = ons * self._brightness + p.spot_background
         if p.emission == "lognormal":
             light *= np.exp(p.noise_sigma * generator(p.seed, _EMISSION, k).standard_normal(light.shape))
-        return Course(ons, alive, light), (on, off)
+        return Course(ons, alive, light.astype(np.float32)), (on, off)
 
     def truth(self, frames: int) -> Mapping[str, np.ndarray]:
         """Return what the first `frames` frames were made of, by name; T frames, S spots.
@@ -142,6 +146,4 @@ class BleachingStepsSimulator:
             on[here], alive[here], light[here] = chunk.on[:n], chunk.alive[:n], chunk.light[:n]
         truth = {"position_px": self._position_px.copy(), "y": self._y.copy(), "brightness": self._brightness.copy()}
         truth |= {"on": on, "alive": alive, "light": light}
-        names = ("p_on", "p_off", "p_bleach", "spot_background", "noise_sigma", "sigma_px")
-        names += ("photons", "read_noise_e", "gain_e_per_adu", "offset_adu", "seed")
-        return truth | {name: np.array(getattr(p, name)) for name in names}
+        return truth | {name: np.array(getattr(p, name)) for name in _TOLD}

@@ -17,7 +17,8 @@ Expected photons of frame t at pixel p:
   up, so `photons` is the even background alone.
 - Filaments: curves in two dimensions whose direction performs a random walk, a worm-like chain of persistence length
   `persistence_px` (Kratky & Porod 1949, Recl. Trav. Chim. Pays-Bas 68:1106), each through a random point of the field
-  and on until it leaves it. Emitters lie along them at random, `width_px` (sd) to the side. `structure=random`: anywhere.
+  and on until it leaves it. Emitters lie along them at random, `width_px` (sd) to the side. With
+  `structure=random` they are anywhere.
 - Camera: `camera.expose`.
 """
 
@@ -38,6 +39,10 @@ _SCENE, _START, _SWITCHING, _NOISE = range(4)
 _PX2_PER_EMITTER = 128  # 2048 in 512 × 512: about one per 2 px of the default filaments
 _PX_PER_FILAMENT = 64  # of the mean side: 8 filaments in 512 × 512
 _MAX_TRUTH = 2**26  # values of on_fraction, 256 MB
+_TOLD = (
+    *("k_on_hz", "k_off_hz", "k_bleach_hz", "frame_rate_hz", "sigma_px"),
+    *("photons", "read_noise_e", "gain_e_per_adu", "offset_adu", "seed"),
+)
 
 Rate = Annotated[float, Meta(ge=0, le=1e4)]
 
@@ -138,9 +143,7 @@ class BlinkingSimulator:
         }
         if kept is not None:
             truth["on_fraction"] = kept
-        names = ("k_on_hz", "k_off_hz", "k_bleach_hz", "frame_rate_hz", "sigma_px", "photons")
-        names += ("read_noise_e", "gain_e_per_adu", "offset_adu", "seed")
-        return truth | {name: np.array(getattr(p, name)) for name in names}
+        return truth | {name: np.array(getattr(p, name)) for name in _TOLD}
 
 
 def _place_emitters(count: int, params: BlinkingParams, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ def _profile(centre_px: np.ndarray, sigma_px: float) -> tuple[np.ndarray, np.nda
 
 
 def spot_images(position_px: np.ndarray, shape: tuple[int, int], sigma_px: float) -> sparse.csc_array:
-    """Return the images of points (K, 2) as columns (y·x in C order, K) float32, for points that stay where they are."""
+    """Return the images of points (K, 2) as columns (y·x in C order, K) float32, for points that stay."""
     points, pixels, weights = spot_pixels(position_px, shape, sigma_px)
     ends = np.concatenate([[0], np.cumsum(np.bincount(points, minlength=len(position_px)))])
     size = (shape[0] * shape[1], len(position_px))

@@ -4,16 +4,15 @@ Expected photons of frame t at pixel p:
 
     photons(p, t) = background(p) + Σ_k N_k · PSF(p - r_k(t))
 
-- PSF: an isotropic Gaussian of `sigma_px` integrated over each pixel, the model of Smith et al. 2010, Nat. Methods 7:373
-  (`psf.spot_pixels`). r = (y, x) in px, whole numbers at the centres of pixels.
+- PSF: an isotropic Gaussian of `sigma_px` integrated over each pixel, the model of Smith et al. 2010, Nat. Methods
+  7:373 (`psf.spot_pixels`). r = (y, x) in px, whole numbers at the centres of pixels.
 - Spots: `fixed`, spread over the field; `diffusing`, Brownian motion with `step_px` rms per frame and axis, mirrored
   at the field's border (step = √(2 D T) for a diffusion coefficient D and a frame interval T); `random`, in each frame
   a new set, Poisson in number with mean `spots` and anywhere in the field, as in localisation microscopy.
 - Drift: the sample moves by (`drift_y_px`, `drift_x_px`) each frame; what leaves the view by more than 5 sigma comes in
   on the other side, as the sample goes on. Of random spots drift is no matter.
-- Photons N_k [detected per frame]: log-normal with mean `spot_photons` and relative sd `spot_photons_sd`, or exponential
-  (`photon_distribution`; single-molecule photon counts: Thompson et al. 2002, Biophys. J. 82:2775). Fixed and diffusing
-  spots keep theirs. The camera adds the Poisson noise.
+- Photons N_k [detected per frame]: log-normal with mean `spot_photons` and relative sd `spot_photons_sd`, or, with
+  `photon_distribution=exponential`, exponential. Fixed and diffusing spots keep theirs. The camera adds shot noise.
 - Background: mean `photons`, linear along x from (1 - g) to (1 + g) of it between the outermost pixels, g =
   `background_gradient`.
 - Camera: `camera.expose`.
