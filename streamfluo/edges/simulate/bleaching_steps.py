@@ -3,10 +3,10 @@
 - Numbers: spot s holds y_s fluorophores, drawn evenly from `min_y` … `max_y`.
 - Switching, frame by frame: of the fluorophores that are on each first bleaches with probability `p_bleach`, for good;
   of those left each goes off with `p_off`; each that was off comes on with `p_on`. So without bleaching the number on
-  follows z(t+1) ~ Binomial(z(t), 1 - p_off) + Binomial(y - z(t), p_on), the hidden Markov chain of blinx
-  (Hillsley et al. 2022, bioRxiv, "BLINX"), and it begins in equilibrium, z(0) ~ Binomial(y, p_on / (p_on + p_off)), all
-  fluorophores alive. A fluorophore that stays on lives 1 / p_bleach frames in the mean (bleaching steps: Hummert et al.
-  2021, Mol. Biol. Cell 32:ar35).
+  follows z(t+1) ~ Binomial(z(t), 1 - p_off) + Binomial(y - z(t), p_on), the hidden Markov chain that blinx counts with
+  (github.com/funkelab/blinx; Rabiner 1989, Proc. IEEE 77:257). It begins in equilibrium, all fluorophores alive:
+  z(0) ~ Binomial(y, p_on / (p_on + p_off)). A fluorophore that stays on lives 1 / p_bleach frames in the mean
+  (bleaching steps: Hummert et al. 2021, Mol. Biol. Cell 32:ar35).
 - Light of a spot [detected photons per frame]: I_s(t) = c_s · fluorophore_photons · z_s(t) + spot_background, c_s a
   factor of the spot, log-normal with mean 1 and sd `brightness_sd`.
 - `emission=camera`: photons of a pixel = Σ_s I_s(t) · PSF_s(pixel) + `photons`, then shot noise and camera

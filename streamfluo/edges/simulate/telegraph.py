@@ -33,7 +33,7 @@ def run_telegraph(
     """Return (on fraction (frames, N) float32, when each bleached (N,) in frames or inf, state after (N,)).
 
     Exact: dwell times are exponential, and as they have no memory, those under way at the end are drawn anew from
-    the state there by the next call. Cost grows with the switches: about 60 ns each.
+    the state there by the next call. Cost grows with the switches: 40 to 80 ns each.
     """
     fraction = np.empty((frames, len(state)), np.float32)
     bleached_at, after = np.full(len(state), np.inf), state.copy()
