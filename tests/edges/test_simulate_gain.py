@@ -19,10 +19,9 @@ def test_the_slope_of_variance_over_mean_is_one_over_the_gain(gain, read, offset
     frames, t = simulate.gain(
         600, levels=6, min_photons=30, photons=2500, gain_e_per_adu=gain, read_noise_e=read, offset_adu=offset, **QUIET
     )
-    means, variances = zip(
-        *[(frames[t["level"] == n].mean(), frames[t["level"] == n].var(0, ddof=1).mean()) for n in range(6)]
-    )
-    means, variances = np.array(means) - offset, np.array(variances)
+    stretches = [frames[t["level"] == n] for n in range(6)]
+    means = np.array([f.mean() for f in stretches]) - offset
+    variances = np.array([f.var(0, ddof=1).mean() for f in stretches])
     expected = t["level_photons"] / gain**2 + (read / gain) ** 2 + 1 / 12
     error = expected * np.sqrt(2 / 99 / 64**2) * 1.02  # of a mean variance of 4096 pixels, 100 frames each
     slope, cov = np.polyfit(means, variances - (read / gain) ** 2 - 1 / 12, 1, w=1 / error, cov="unscaled")
