@@ -22,7 +22,7 @@ def z_score(samples, expected):
 
 
 def test_numbers_of_fluorophores_are_even_between_the_limits():
-    y = truth_of(spots=4000, min_y=2, max_y=6, frames=1)["y"]
+    y = truth_of(spots=2000, min_y=2, max_y=6, frames=1)["y"]
     counts = np.bincount(y, minlength=7)
     assert counts[:2].sum() == 0
     assert stats.chisquare(counts[2:]).pvalue > 1e-4
@@ -40,7 +40,7 @@ def test_numbers_on_have_the_mean_and_the_memory_of_the_chain(p_on, p_off):
 
 @pytest.mark.parametrize("frame", [0, CHUNK_FRAMES - 1])
 def test_the_number_in_the_next_frame_is_the_sum_of_two_binomials(frame):
-    t = truth_of(spots=20_000, shape="8x8", min_y=3, max_y=3, p_on=0.2, p_off=0.3, frames=CHUNK_FRAMES + 1)
+    t = truth_of(spots=5000, shape="8x8", min_y=3, max_y=3, p_on=0.2, p_off=0.3, frames=CHUNK_FRAMES + 1)
     before, after = t["on"][frame], t["on"][frame + 1]
     for z in range(4):
         law = np.convolve(stats.binom.pmf(range(z + 1), z, 0.7), stats.binom.pmf(range(4 - z), 3 - z, 0.2))
@@ -60,7 +60,7 @@ def test_fluorophores_survive_as_the_chain_with_bleaching_says():
 
 
 def test_spots_lose_fluorophores_in_steps_and_never_gain_one():
-    t = truth_of(p_bleach=0.02, frames=CHUNK_FRAMES + 200)
+    t = truth_of(p_bleach=0.008, frames=CHUNK_FRAMES + 200)
     assert np.all(t["on"] <= t["alive"])
     assert np.array_equal(t["alive"][0], t["y"])
     assert np.all(np.diff(t["alive"].astype(int), axis=0) <= 0)
@@ -110,7 +110,7 @@ def test_frames_are_made_of_the_truth_plus_the_noise_of_the_camera():
 
 
 def test_light_is_the_number_on_times_the_brightness_of_the_spot():
-    t = truth_of(spots=5000, brightness_sd=0.3, spot_background=20, frames=3)
+    t = truth_of(spots=2000, brightness_sd=0.3, spot_background=20, frames=3)
     assert np.allclose(t["light"], t["on"] * t["brightness"] + 20, rtol=1e-6)
     brightness = t["brightness"] / 500
     assert abs(z_score(brightness, 1)) < LIMIT

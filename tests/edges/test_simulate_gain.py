@@ -1,4 +1,4 @@
-"""A simulated camera has the gain, offset, read noise and light that it says: photon transfer in the truth's own units."""
+"""A simulated camera has the gain, offset, read noise and light that it says: photon transfer finds them again."""
 
 import numpy as np
 import pytest

@@ -26,9 +26,8 @@ import numpy as np
 from msgspec import Meta
 
 from .camera import CameraParams, Count, camera_spec, digitise, generator, poisson_counts
-from .psf import spot_images
+from .psf import spot_images, spread_points
 from .timeline import CHUNK_FRAMES, Timeline
-from .tissue import scatter_neurons
 
 _SCENE, _START, _SWITCHING, _EMISSION, _NOISE = range(5)
 _PX2_PER_SPOT = 1024  # 256 in 512 × 512
@@ -88,7 +87,7 @@ class BleachingStepsSimulator:
         self.spec = camera_spec(p)
         rng = generator(p.seed, _SCENE)
         count = max(1, round(p.shape[0] * p.shape[1] / _PX2_PER_SPOT)) if p.spots is None else p.spots
-        self._position_px = scatter_neurons(count, p.shape, _MARGIN_SIGMA * p.sigma_px, rng)
+        self._position_px = spread_points(count, p.shape, _MARGIN_SIGMA * p.sigma_px, rng)
         self._y = rng.integers(p.min_y, p.max_y, count, endpoint=True)
         spread = np.sqrt(np.log1p(p.brightness_sd**2))
         self._brightness = p.fluorophore_photons * rng.lognormal(-(spread**2) / 2, spread, count)

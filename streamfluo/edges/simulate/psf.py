@@ -1,4 +1,4 @@
-"""The image of a point: a Gaussian integrated over each pixel, on crops of five standard deviations around it."""
+"""Points of light: where they are, and their image, a Gaussian integrated over each pixel of a crop of ± 5 sigma."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from scipy import sparse
 from scipy.special import ndtr
 
 _REACH_SIGMA = 5  # 6e-7 of a point's light lies farther out along each axis
+
+
+def spread_points(count: int, shape: tuple[int, int], margin_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Return positions (K, 2) as (y, x) in px, at random but apart, `margin_px` (≤ a quarter side) from the border.
+
+    Cells of a grid of at least `count` about square cells are drawn without repeating; each point lies anywhere in the
+    middle half of its cell, so that neighbours are at least half a cell apart.
+    """
+    sides = np.array(shape, float)
+    margin = np.minimum(margin_px, sides / 4)
+    inner = sides - 1 - 2 * margin
+    rows = max(1, int(np.ceil(np.sqrt(count * inner[0] / inner[1]))))
+    columns = max(1, -(-count // rows))
+    cell = np.stack(np.divmod(rng.choice(rows * columns, count, replace=False), columns), 1)
+    return margin + (cell + 0.25 + 0.5 * rng.random((count, 2))) * inner / [rows, columns]
 
 
 def spot_pixels(

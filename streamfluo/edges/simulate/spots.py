@@ -27,9 +27,8 @@ import numpy as np
 from msgspec import Meta
 
 from .camera import CameraParams, Count, camera_spec, expose, generator
-from .psf import draw_spots
+from .psf import draw_spots, spread_points
 from .timeline import CHUNK_FRAMES, Timeline
-from .tissue import scatter_neurons
 
 _SCENE, _STEPS, _SPOTS, _NOISE = range(4)
 _PX2_PER_SPOT = 512  # 512 in 512 × 512: 23 px between neighbours, crops of 13 px rarely overlap
@@ -82,7 +81,7 @@ class SpotsSimulator:
         self._background = np.linspace(1 - p.background_gradient, 1 + p.background_gradient, width) * p.photons
         rng = generator(p.seed, _SCENE)
         kept = 0 if p.motion == "random" else self._count
-        self._start_px = scatter_neurons(kept, p.shape, 0, rng)
+        self._start_px = spread_points(kept, p.shape, 0, rng)
         self._photons = _draw_photons(kept, p, rng)
         self._timeline = self._new_timeline()
 
