@@ -141,6 +141,7 @@ def test_diffusing_spots_step_as_asked_for_over_the_border_of_chunks_too():
     n = CHUNK_FRAMES + 40
     t = truth_of(motion="diffusing", step_px=0.2, spots=800, shape="512x512", frames=n)
     y = t["y_px"].reshape(n, 800)
+    assert np.allclose(y[0], t["position_px"][:, 0])
     inner = y[:, ((y > 2) & (y < 509)).all(0)]  # never at the mirror
     for start, lag in [(0, 1), (500, 20), (CHUNK_FRAMES - 1, 1), (CHUNK_FRAMES - 20, 40)]:
         steps = inner[start + lag] - inner[start]
