@@ -8,20 +8,67 @@ from typing import Any
 import numpy as np
 
 from .core.params import build_params
-from .edges.simulate.calcium import CalciumParams, CalciumSimulator
+from .edges.simulate.source import SIMULATORS
 
-__all__ = ["calcium"]
+__all__ = ["bleaching_steps", "blinking", "calcium", "gain", "spots"]
+
+Movie = tuple[np.ndarray, Mapping[str, np.ndarray]]
 
 
-def calcium(frames: int = 500, **params: Any) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+def calcium(frames: int = 500, **params: Any) -> Movie:
     """Return a calcium movie (frames, y, x) uint16 and its truth by name, as `sim:calcium` streams them.
 
     Parameters are those of `edges.simulate.calcium.CalciumParams`, names in the truth those of
     `CalciumSimulator.truth`. The whole movie is in memory at once. Raises ConfigError for a parameter that is unknown
-    or out of range.
+    or out of range. All of this holds for the other simulators here in the same way.
 
         movie, truth = calcium(frames=300, shape=(128, 128), seed=3)
     """
-    built = build_params(CalciumParams, {"frames": frames, **params}, "simulate.calcium")
-    simulator = CalciumSimulator(built)
+    return _simulate("calcium", frames, params)
+
+
+def blinking(frames: int = 500, **params: Any) -> Movie:
+    """Return a movie of blinking fluorophores (frames, y, x) uint16 and its truth, as `sim:blinking` streams them.
+
+    Parameters: `edges.simulate.blinking.BlinkingParams`; truth: `BlinkingSimulator.truth`.
+
+        movie, truth = blinking(frames=2000, shape=(64, 64), k_on_hz=2.5, k_off_hz=7.5, k_bleach_hz=0.1)
+    """
+    return _simulate("blinking", frames, params)
+
+
+def gain(frames: int = 800, **params: Any) -> Movie:
+    """Return a photon transfer series (frames, y, x) uint16 and its truth, as `sim:gain` streams them.
+
+    Parameters: `edges.simulate.gain.GainParams`; truth: `GainSimulator.truth`.
+
+        movie, truth = gain(frames=900, dark_frames=100, levels=8, gain_sd=0.05, offset_sd_adu=2)
+    """
+    return _simulate("gain", frames, params)
+
+
+def spots(frames: int = 500, **params: Any) -> Movie:
+    """Return a movie of spots (frames, y, x) uint16 and its truth, a table, as `sim:spots` streams them.
+
+    Parameters: `edges.simulate.spots.SpotsParams`; truth: `SpotsSimulator.truth`.
+
+        movie, truth = spots(frames=200, motion="diffusing", step_px=0.5, spot_photons=800)
+    """
+    return _simulate("spots", frames, params)
+
+
+def bleaching_steps(frames: int = 1000, **params: Any) -> Movie:
+    """Return a movie of spots that bleach in steps (frames, y, x) uint16 and its truth, as `sim:bleaching-steps`.
+
+    Parameters: `edges.simulate.bleaching_steps.BleachingStepsParams`; truth: `BleachingStepsSimulator.truth`.
+
+        movie, truth = bleaching_steps(frames=1000, shape=(128, 128), max_y=5, p_bleach=0.001)
+    """
+    return _simulate("bleaching-steps", frames, params)
+
+
+def _simulate(name: str, frames: int, params: Mapping[str, Any]) -> Movie:
+    kind = SIMULATORS[name]
+    built = build_params(kind.Params, {"frames": frames, **params}, f"simulate.{name.replace('-', '_')}")
+    simulator = kind(built)
     return simulator.render(0, frames), simulator.truth(frames)

@@ -30,7 +30,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from msgspec import Meta
 
-from .camera import CameraParams, camera_spec, expose, generator
+from .camera import CameraParams, Count, camera_spec, expose, generator
 from .timeline import CHUNK_FRAMES, Timeline, run_filter, smooth_course, unit_peak
 from .tissue import draw_footprints, draw_tissue, scatter_neurons, view_field
 
@@ -39,8 +39,6 @@ _PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 
 _MOTION_S, _NEUROPIL_S = 0.3, 1.0
 _MOTION_LIMIT = 3.0
 _INTERPOLATION_PX = 2
-
-Count = Annotated[int, Meta(ge=0, le=50_000)]
 
 
 class CalciumParams(CameraParams, frozen=True, kw_only=True):

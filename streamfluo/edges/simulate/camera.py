@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
+from numpy.random import Generator
 from scipy.special import gammaincc, ndtr
 
 from ...core.params import Params
@@ -13,6 +14,8 @@ from ...core.spec import Camera, Spec
 
 Side = Annotated[int, Meta(ge=8, le=8192)]
 Length = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0, le=50_000)]
+Level = float | np.ndarray
 
 # Below this mean the expansion in `poisson_counts` can be off by more than half a count.
 _EXPANSION_FROM = 4.0
@@ -45,30 +48,37 @@ def camera_spec(params: CameraParams) -> Spec:
     return Spec(params.shape, "uint16", 1 / params.frame_rate_hz, params.pixel_um, camera=camera)
 
 
-def generator(seed: int, stream: int, index: int = 0) -> np.random.Generator:
+def generator(seed: int, stream: int, index: int = 0) -> Generator:
     """Return the random numbers of one purpose (`stream`) and one frame or chunk (`index`) of a simulation."""
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, index))))
+    return Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, index))))
 
 
-def expose(photons: np.ndarray, params: CameraParams, rng: np.random.Generator) -> np.ndarray:
+def expose(photons: np.ndarray, params: CameraParams, rng: Generator) -> np.ndarray:
     """Return one frame (y, x) uint16 of `photons` (y, x) float32, the expected detected photons of each pixel.
 
     ADU = offset + (Poisson(photons) + read noise) / gain, rounded, clipped to 0 … 2^bits - 1: the linear camera of
     EMVA 1288 (release 4.0, linear), with photons counted as detected, so that the quantum efficiency is 1.
     """
     electrons = poisson_counts(photons, rng)
-    if params.read_noise_e:
-        noise = rng.standard_normal(photons.shape, dtype=np.float32)
-        noise *= np.float32(params.read_noise_e)
+    return digitise(electrons, params.gain_e_per_adu, params.offset_adu, params.read_noise_e, params.bits, rng)
+
+
+def digitise(
+    electrons: np.ndarray, gain_e_per_adu: Level, offset_adu: Level, read_noise_e: Level, bits: int, rng: Generator
+) -> np.ndarray:
+    """Return grey values (y, x) uint16 of `electrons` (y, x) float32, which it uses up; levels may be maps (y, x)."""
+    if np.any(read_noise_e):
+        noise = rng.standard_normal(electrons.shape, dtype=np.float32)
+        noise *= np.float32(read_noise_e)
         electrons += noise
-    electrons *= np.float32(1 / params.gain_e_per_adu)
-    electrons += np.float32(params.offset_adu + 0.5)  # the conversion below cuts off, so half a step rounds
-    np.clip(electrons, 0, 2**params.bits - 1, out=electrons)
+    electrons *= np.float32(1 / gain_e_per_adu)
+    electrons += np.float32(offset_adu + 0.5)  # the conversion below cuts off, so half a step rounds
+    np.clip(electrons, 0, 2**bits - 1, out=electrons)
     frame: np.ndarray = electrons.astype(np.uint16)
     return frame
 
 
-def poisson_counts(mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def poisson_counts(mean: np.ndarray, rng: Generator) -> np.ndarray:
     """Return Poisson counts (y, x) float32 for the means (y, x) float32, three times as fast as numpy's.
 
     One normal deviate w a pixel; the count is the Poisson quantile of the probability of w. A normal expansion of that

@@ -15,8 +15,12 @@ from ...core.errors import SourceError, did_you_mean
 from ...core.params import build_params
 from ...core.spec import Spec
 from ..source import MAX_BLOCK_FRAMES, Series, Source
+from .bleaching_steps import BleachingStepsSimulator
+from .blinking import BlinkingSimulator
 from .calcium import CalciumSimulator
 from .camera import CameraParams
+from .gain import GainSimulator
+from .spots import SpotsSimulator
 
 
 class Simulator(Protocol):
@@ -36,7 +40,13 @@ class Simulator(Protocol):
         """Return what the first `frames` frames were made of, by name, as plain arrays."""
 
 
-SIMULATORS: dict[str, type[Simulator]] = {"calcium": CalciumSimulator}
+SIMULATORS: dict[str, type[Simulator]] = {
+    "bleaching-steps": BleachingStepsSimulator,
+    "blinking": BlinkingSimulator,
+    "calcium": CalciumSimulator,
+    "gain": GainSimulator,
+    "spots": SpotsSimulator,
+}
 
 
 class SimulatedSource(Source):
