@@ -80,9 +80,8 @@ def _about_shaped(meta: dict[str, Any], page: Any) -> About:
     *planes, height, width = (int(size) for size in meta["shape"])
     if (height, width) != page.shape:
         return About()
-    axes: Iterable[str] = meta.get("axes") or _UNNAMED.get(
-        len(planes), [f"axis {number}" for number in range(len(planes))]
-    )
+    unnamed = _UNNAMED.get(len(planes), [f"axis {number}" for number in range(len(planes))])
+    axes = list(meta.get("axes") or unnamed)
     names = (_AXES.get(axis, axis) for axis in axes)
     return About(dict(zip(names, planes, strict=False)), one_directory=True)
 
