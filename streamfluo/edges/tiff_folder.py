@@ -11,12 +11,23 @@ import numpy as np
 from ..core.errors import SourceError
 from .planes import PlaneSource, Stack, Window, runs
 from .tiff import TiffSource
+from .tiff_metadata import About
+from .tiff_pages import Chain
 
 KEPT_OPEN = 4
 
 
+class _Part(TiffSource):
+    """One file of several: that its metadata name more frames than it holds is no fault (OME-TIFF over many files)."""
+
+    def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
+        chain = Chain.walk(self._directories, at, self._frame_nbytes, raw)
+        return chain, chain.whole(None, self.path)
+
+
 class TiffFolderSource(PlaneSource):
-    """The frames of all TIFF files in a folder, one after the other; `img_9.tif` comes before `img_10.tif`.
+    """The frames of all TIFF files in a folder, one after the other; `img_9.tif` comes before `img_10.tif`. An
+    OME-TIFF over several files is such a folder.
 
     All files are looked at when it is opened (0.3 ms each). Raises SourceError for a file whose frames differ and for
     numbered files of which one is missing.
@@ -56,7 +67,7 @@ class TiffFolderSource(PlaneSource):
         if n not in self._opened:
             while len(self._opened) >= KEPT_OPEN:
                 self._opened.pop(next(iter(self._opened))).close()
-            self._opened[n] = TiffSource(self._files[n], self._inside)
+            self._opened[n] = _Part(self._files[n], self._inside)
         return self._opened[n]
 
     def close(self) -> None:

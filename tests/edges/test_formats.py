@@ -99,6 +99,20 @@ def folder_of_stacks(folder):
     return folder / "parts"
 
 
+def ome_over_files(folder):
+    (folder / "ome").mkdir()
+    pixels = 'DimensionOrder="XYZCT" Type="uint16" SizeX="16" SizeY="12" SizeZ="1" SizeC="1" SizeT="40"'
+    times = 'TimeIncrement="0.05" TimeIncrementUnit="s" PhysicalSizeX="0.5" PhysicalSizeY="0.5"'
+    ome = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    inner = f'<Image ID="Image:0"><Pixels ID="Pixels:0" {pixels} {times}><TiffData/></Pixels></Image>'
+    text = f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{ome}">{inner}</OME>'
+    for n in range(2):
+        with tifffile.TiffWriter(folder / "ome" / f"run_{n}.ome.tif") as file:
+            for i, frame in enumerate(MOVIE[20 * n : 20 * n + 20]):
+                file.write(frame, contiguous=False, metadata=None, description=text if i == 0 else None)
+    return folder / "ome"
+
+
 def ndtiff(folder):
     return write_ndtiff(folder / "nd", {(("time", n),): frame for n, frame in enumerate(MOVIE)})
 
@@ -148,6 +162,7 @@ FORMATS = {
     "OME-Zarr": (ome_zarr, 0.05, 0.5),
     "folder of frames": (tiff_folder, None, None),
     "folder of stacks": (folder_of_stacks, None, None),
+    "OME-TIFF over files": (ome_over_files, 0.05, 0.5),
     "NDTiff": (ndtiff, 0.05, 0.5),
     "MATLAB": (matlab, None, None),
     "session": (session, 0.05, None),
@@ -449,6 +464,7 @@ BAD = {
     "empty folder": (empty_folder, "a folder without session, Zarr or TIFF files"),
     "missing file": (missing_file, "img_16.tif is followed by img_18.tif; files between are missing"),
     "another shape": (another_shape, "img_20.tif is (5, 16) uint16, img_0.tif (12, 16) uint16"),
+    "one file of several": (lambda f: ome_over_files(f) / "run_0.ome.tif", "or all files of the folder"),
     "cut index": (cut_index, "NDTiff.index: damaged after"),
     "missing image": (missing_image, "1 of 10 images are not there"),
     "escaping index": (escaping_index, "NDTiff.index: damaged after 0 images"),
