@@ -114,7 +114,6 @@ class Chain:
     data: array[int] = field(default_factory=lambda: array("q"))
     first: _Directory | None = None
     problem: str | None = None
-    continued: bool = False
 
     @classmethod
     def walk(cls, reader: Directories, at: int, nbytes: int, raw: bool) -> Chain:
@@ -145,8 +144,8 @@ class Chain:
                 end = start + declared * self.nbytes
                 self.problem = f"cut short: {declared} frames end at byte {end}, the file has {self.size}"
         elif self.problem is None:
-            self.problem = f"aborted or continued in another file: it names {declared} frames and holds {found}"
-            self.continued = True
+            where = "aborted, or continued in another file (then open their folder)"
+            self.problem = f"{where}: it names {declared} frames and holds {found}"
 
     def whole(self, text: str | None, path: Path) -> int:
         """Return how many frames are whole. Raises SourceError if some are not and `text` does not end before them."""
@@ -154,9 +153,7 @@ class Chain:
         if self.problem is None or (whole and text and not text.endswith(":")):
             return whole
         rest = f"its first {whole} frames are whole: read them as {path.name}?frames=0:{whole}"
-        rest = rest if whole else "no frame is whole, copy or record it again"
-        folder = f"; or all files of the folder: {path.parent}" if self.continued else ""
-        raise SourceError(f"{path}: {self.problem}; {rest}{folder}")
+        raise SourceError(f"{path}: {self.problem}; {rest if whole else 'no frame is whole, copy or record it again'}")
 
     def add(self, at: int, found: _Directory) -> None:
         """Take in a page, or set `problem`."""

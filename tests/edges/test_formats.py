@@ -464,7 +464,10 @@ BAD = {
     "empty folder": (empty_folder, "a folder without session, Zarr or TIFF files"),
     "missing file": (missing_file, "img_16.tif is followed by img_18.tif; files between are missing"),
     "another shape": (another_shape, "img_20.tif is (5, 16) uint16, img_0.tif (12, 16) uint16"),
-    "one file of several": (lambda f: ome_over_files(f) / "run_0.ome.tif", "or all files of the folder"),
+    "one file of several": (
+        lambda f: ome_over_files(f) / "run_0.ome.tif",
+        "continued in another file (then open their folder)",
+    ),
     "cut index": (cut_index, "NDTiff.index: damaged after"),
     "missing image": (missing_image, "1 of 10 images are not there"),
     "escaping index": (escaping_index, "NDTiff.index: damaged after 0 images"),
