@@ -267,7 +267,7 @@ BROKEN_AFTER_7 = {
     cut_compressed: "cut short: the pixels of page 7 end at byte",
     chain_into_nowhere: "cut short: its list of pages breaks off after 7 pages",
     chain_in_a_circle: "cut short: its list of pages breaks off after 7 pages",
-    aborted_ome: "aborted, or continued in another file: it names 20 frames and holds 7",
+    aborted_ome: "aborted, or continued in another file .then open their folder.: it names 20 frames and holds 7",
     mixed_shape: "page 7 is 9 × 16 uint16.*page 0 is 12 × 16 uint16",
     mixed_dtype: "page 7 is 12 × 16 int16.*page 0 is 12 × 16 uint16",
 }
