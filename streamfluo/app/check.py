@@ -9,9 +9,10 @@ import typer
 from rich.tree import Tree
 
 from ..core.spec import Spec
+from ..core.wire import SOURCE
 from ..edges.source import open_source
 from ..pipeline.chain import Chain
-from ..pipeline.config import SOURCE, Config, load_config
+from ..pipeline.config import Config, load_config
 from .console import console
 
 NOMINAL = Spec(shape=(512, 512), dtype="uint16", interval_s=1 / 30)

@@ -17,7 +17,7 @@ from zlib_ng import zlib_ng
 
 from .errors import WireError
 from .results import result_nbytes
-from .wire import MAX_HEADER_BYTES, Buffer, decode_map
+from .wire import MAX_HEADER_BYTES, Buffer, Image, decode, decode_map, frame_pixels
 
 MAGIC = b"SFLUORC1"
 ALIGN = 64
@@ -69,3 +69,15 @@ def record_nbytes(header_nbytes: int, payload_nbytes: int) -> int:
 def is_whole(header: Buffer, payload: Buffer, tail: Buffer) -> bool:
     """Return whether the crc at the start of `tail` agrees with header and arrays."""
     return len(tail) >= 4 and _CRC.unpack_from(tail)[0] == zlib_ng.crc32(payload, zlib_ng.crc32(header))
+
+
+def decode_frame(record: Buffer) -> tuple[Image, np.ndarray]:
+    """Return a preview's header and its pixels (y, x), a view of the record. Raises WireError if it is damaged."""
+    record = memoryview(record)
+    body = PREFIX_BYTES + record_layout(record[:PREFIX_BYTES])
+    header = record[PREFIX_BYTES:body]
+    _, nbytes = record_header(header)
+    image, payload = decode(header), record[body : body + nbytes]
+    if not isinstance(image, Image) or not is_whole(header, payload, record[body + nbytes :]):
+        raise WireError("record", "a preview's record is damaged")
+    return image, frame_pixels(image, payload)

@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import WireError
 from .operator import Gives
-from .wire import ArrayHeader, Buffer, Result
+from .wire import ArrayHeader, Buffer, Message, Result, decode
 
 MAX_ARRAYS = 64
 MAX_AXES = 8
@@ -100,6 +100,14 @@ def arrays_of(result: Result, parts: Sequence[Buffer]) -> dict[str, np.ndarray]:
         if size != len(part):
             raise WireError("nbytes", f"array {header.name[:64]!r} is {size} bytes, its part has {len(part)}")
     return {h.name: _view(h, part) for h, part in zip(result.arrays, parts, strict=True)}
+
+
+def decode_result(parts: Sequence[Buffer]) -> tuple[Message, dict[str, np.ndarray]]:
+    """Return a results endpoint's message (topic, header, arrays) and its arrays by name. Raises WireError."""
+    if not 2 <= len(parts) <= 2 + MAX_ARRAYS:
+        raise WireError("parts", "a result has a topic, a header and its arrays")
+    message = decode(parts[1])
+    return message, arrays_of(message, parts[2:]) if isinstance(message, Result) else {}
 
 
 def _view(header: ArrayHeader, part: Buffer) -> np.ndarray:

@@ -13,7 +13,9 @@ msgpack map), and raw C-order little-endian arrays, one part each.
 A user knows one URI, the **data** endpoint; it names the others. From a consumer:
 
     hello      who is there? answered by hello: version, program, series (a start, or null), steps
-               [[id, kind, after], …], gives {step: [[name, kind, dims, unit, meaning], …]}, endpoints {name: uri}
+               [[id, kind, after], …], gives {step: [[name, kind, dims, unit, meaning], …]}, frames {step: [shape,
+               dtype, pixel_um, interval_s]} of what each step hands on ("source": what comes in), endpoints
+               {name: uri}
     status     how does it fare? answered by status: program, state, series_uid, counters
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now)
@@ -44,7 +46,8 @@ On **results** a topic is a path that ends in `/`, and a subscription the beginn
     result     series_uid, step, kind (values or snapshot), index, count, arrays [{name, dtype, shape, nbytes, dims,
                unit}, …]
 
-A **preview** message is a record (`core/records.py`): an image whose `user` holds step and bin_px, and its pixels.
+A **preview** message is a record (`core/records.py`): an image whose `user` holds step, bin_px and arrived_ns (UTC
+epoch, when the frame reached the program), and its pixels.
 
 Credit counts frames. A consumer silent for 10 s is taken for dead and its cursor kept; one the server does not know
 is told so by `error` and subscribes anew from the seq it needs. A file replayed serves any seq again.
@@ -68,9 +71,10 @@ import numpy as np
 
 from .block import Block
 from .errors import WireError
-from .spec import MAX_SIDE_PX
+from .spec import MAX_SIDE_PX, Spec
 
 VERSION = 1
+SOURCE = "source"  # where a chain's steps speak of what comes in
 MAX_HEADER_BYTES = 64 << 10
 MAX_NESTING = 8
 MAX_KEYS = 256
@@ -78,6 +82,7 @@ FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 Buffer = bytes | bytearray | memoryview
+FrameFacts = tuple[tuple[int, int], str, float | None, float | None]  # shape, dtype, pixel_um, interval_s
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=str.lower):
@@ -183,6 +188,7 @@ class Hello(_Message, frozen=True, kw_only=True):
     series: dict[str, Any] | None = None
     steps: list[tuple[str, str, str]] = []
     gives: dict[str, list[tuple[str, str, tuple[str, ...], str, str]]] = {}
+    frames: dict[str, FrameFacts] = {}
     endpoints: dict[str, str] = {}
 
 
@@ -198,7 +204,7 @@ class Status(_Message, frozen=True, kw_only=True):
 class Preview(_Message, frozen=True, kw_only=True):
     """Send me the newest frames of a step, binned. Or the answer: where they are sent."""
 
-    step: str = "source"
+    step: str = SOURCE
     bin_px: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     endpoint: str = ""
 
@@ -284,6 +290,11 @@ def _count_keys(value: Any, depth: int) -> int:
         nested = (v for v in value.values() if isinstance(v, dict | list))
         return len(value) + sum(_count_keys(v, depth + 1) for v in nested)
     return sum(_count_keys(v, depth + 1) for v in value if isinstance(v, dict | list))
+
+
+def frame_facts(spec: Spec) -> FrameFacts:
+    """Return what `hello` says of a step's frames."""
+    return spec.shape, np.dtype(spec.dtype).str, spec.pixel_um, spec.interval_s
 
 
 def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, Any] = {}) -> Image:

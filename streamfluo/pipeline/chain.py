@@ -20,7 +20,8 @@ from ..core.params import build_params
 from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..core.state import State, check_state
-from .config import SOURCE, Config, StepConfig, load_config
+from ..core.wire import SOURCE
+from .config import Config, StepConfig, load_config
 from .health import StepTimes
 
 

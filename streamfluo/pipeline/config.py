@@ -13,8 +13,8 @@ import msgspec
 
 from ..core.errors import ConfigError, did_you_mean
 from ..core.params import build_params
+from ..core.wire import SOURCE
 
-SOURCE = "source"
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # step ids become file names in the session
 
 

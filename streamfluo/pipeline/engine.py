@@ -22,10 +22,11 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import StreamfluoError
 from ..core.operator import Output
+from ..core.wire import SOURCE
 from ..edges.source import Gap, Source
 from .chain import Chain
 from .checkpoint import Checkpoint
-from .config import SOURCE, Config
+from .config import Config
 from .health import Edge, Health
 from .publisher import Publisher
 from .queue import ByteQueue
@@ -286,9 +287,9 @@ class Engine:
             if self.publisher is not None:
                 self.publisher.put_values(step, output)
                 if output.block is not None:
-                    self.publisher.put_frames(step, output.block, self._pressed)
+                    self.publisher.put_frames(step, output.block, self._ring.arrived_ns("chain"), self._pressed)
         if self.publisher is not None and block is not None:
-            self.publisher.put_frames(SOURCE, block, self._pressed)
+            self.publisher.put_frames(SOURCE, block, self._ring.arrived_ns("chain"), self._pressed)
         while self.chain.events:
             self._tell(self.chain.events.pop(0))
 

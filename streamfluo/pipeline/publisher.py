@@ -22,13 +22,15 @@ from ..core.block import Block
 from ..core.errors import SourceError
 from ..core.operator import Gives, Output, SnapshotOperator
 from ..core.results import encode_arrays
+from ..core.wire import SOURCE
 from ..edges.journal import JournalWriter
 from ..edges.network.frames import JournalFrames
 from ..edges.network.publishing import EVENTS, PreviewServer, ResultsServer
 from ..edges.network.server import GRACE_S, DataServer
+from ..edges.network.socket import free_endpoint
 from ..edges.source import Source
 from .chain import Chain
-from .config import SOURCE, PublishConfig
+from .config import PublishConfig
 from .health import Health
 from .values import Gathered, values_message
 
@@ -64,6 +66,11 @@ class Publisher:
         self._health, self._state = health, state
         self._frames = JournalFrames(chain.spec, source.series, journal) if journal else None
         self._gives = {s.id: {g.name: g for g in s.operator.gives} for s in chain.steps}
+        self._facts = {
+            s.id: wire.frame_facts(s.operator.out_spec)
+            for s in chain.steps
+            if any(g.kind == "frames" for g in s.operator.gives)
+        }
         self._period_s = {"snapshot": 1 / settings.hz, "frames": 1 / settings.preview_hz}
         self._watched: frozenset[str] = frozenset()  # topics, and steps whose frames are watched
         self._previewed: frozenset[str] = frozenset()
@@ -80,7 +87,7 @@ class Publisher:
         self._server = DataServer(
             self._frames, settings.uri, program=program, hello=self._hello, status=self._status, preview=self._preview
         )
-        host = "ipc://*" if settings.uri.startswith("ipc:") else "tcp://127.0.0.1:0"
+        host = free_endpoint(settings.uri)
         largest_nbytes = 8 * chain.spec.shape[0] * chain.spec.shape[1]
         try:
             self._results = ResultsServer(
@@ -121,13 +128,13 @@ class Publisher:
                 while gathered.nbytes > VALUES_BYTES and len(gathered) > 1:
                     gathered.drop_first()
 
-    def put_frames(self, step: str, block: Block, pressed: bool) -> None:
+    def put_frames(self, step: str, block: Block, arrived_ns: int, pressed: bool) -> None:
         """Take the newest frame of a step, if somebody watches it and one is due."""
         if step in self._previewed and self._is_due(f"frames/{step}", "frames", pressed):
             newest = block.cut(block.stop - 1, block.stop)
             copy = Block(newest.index, newest.times_ns, newest.pixels.copy(), newest.channel)
             with self._lock:
-                self._newest["frames", step] = copy
+                self._newest["frames", step] = (copy, arrived_ns)
 
     def put_snapshots(self, index: int, pressed: bool) -> None:
         """Read the snapshots that are watched and due; those computed from other snapshots on the worker's thread."""
@@ -236,7 +243,7 @@ class Publisher:
                 gathered.drop_first()
         for (step, name), item in newest.items():
             if step == "frames":
-                self._previews.send(name, item)
+                self._previews.send(name, *item)
             else:
                 self._send_snapshot(step, name, *item)
 
@@ -279,6 +286,7 @@ class Publisher:
             "series": msgspec.to_builtins(self._start()),
             "steps": [(s.id, s.operator.kind, s.config.after) for s in self._chain.steps],
             "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
+            "frames": {SOURCE: wire.frame_facts(self._chain.spec), **self._facts},
             "endpoints": {"results": self._results.endpoint, "preview": self._previews.endpoint(SOURCE, 1)},
         }
 

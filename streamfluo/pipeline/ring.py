@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,13 +25,17 @@ _GATHER_S = 0.004  # how long a reader that fell behind waits for the rest of a 
 
 @dataclass
 class _Run:
-    """Consecutive frames in one array: a block as it came, or a slab that still fills. A gap has no pixels."""
+    """Consecutive frames in one array: a block as it came, or a slab that still fills. A gap has no pixels.
+
+    `arrived_ns`: when each frame came (UTC epoch).
+    """
 
     index: int
     pixels: np.ndarray | None
     times_ns: np.ndarray
     channel: str
     count: int
+    arrived_ns: np.ndarray
     slab: bool = False
     gap: Gap | None = None
 
@@ -43,12 +48,13 @@ class _Run:
 @dataclass
 class _Cursor:
     """Where a reader stands: its next frames' run and how many of it were taken; the oldest run it still looks at;
-    whether it fell behind."""
+    whether it fell behind; when what it took last had arrived."""
 
     run: int = 0
     taken: int = 0
     held: int = 0
     behind: bool = False
+    arrived_ns: int = 0
 
 
 class Ring:
@@ -89,9 +95,11 @@ class Ring:
     def put(self, item: Block | Gap) -> bool:
         """Append a block or gap, waiting for room. Returns False if the ring was closed meanwhile."""
         if isinstance(item, Gap):
-            return self._append(_Run(item.first, None, np.empty(0, np.int64), "", 0, gap=item))
+            nothing = np.empty(0, np.int64)
+            return self._append(_Run(item.first, None, nothing, "", 0, nothing, gap=item))
         if len(item) >= _BY_REFERENCE_FRAMES:
-            return self._append(_Run(item.index, item.pixels, item.times_ns, item.channel, len(item)))
+            now = np.full(len(item), time.time_ns())
+            return self._append(_Run(item.index, item.pixels, item.times_ns, item.channel, len(item), now))
         start = item.index
         while start < item.stop:
             part = item.cut(start, (start // GRID_FRAMES + 1) * GRID_FRAMES)
@@ -128,6 +136,10 @@ class Ring:
         with self._frames:
             return self._closed and self._next(self._cursors[reader]) is None
 
+    def arrived_ns(self, reader: str) -> int:
+        """When the last frame of what a reader took last had arrived (UTC epoch)."""
+        return self._cursors[reader].arrived_ns
+
     def take_all(self, reader: str) -> list[Block | Gap]:
         """Return everything that waits, waiting for something; empty at the end. Valid until the next call."""
         with self._frames:
@@ -156,11 +168,13 @@ class Ring:
                 if not self._wait_for_room(GRID_FRAMES * self._frame_nbytes):
                     return False
                 slab = self._slabs.pop() if self._slabs else _slab(self._shape, self._dtype)
-                run = _Run(part.index, slab, np.empty(GRID_FRAMES, np.int64), part.channel, 0, slab=True)
+                times_ns, arrived_ns = np.empty((2, GRID_FRAMES), np.int64)
+                run = _Run(part.index, slab, times_ns, part.channel, 0, arrived_ns, slab=True)
                 self._runs.append(run)
         # Frames behind `count` are nobody's yet: they are written without holding the lock.
         run.pixels[run.count : run.count + len(part)] = part.pixels  # type: ignore[index]
         run.times_ns[run.count : run.count + len(part)] = part.times_ns
+        run.arrived_ns[run.count : run.count + len(part)] = time.time_ns()
         with self._frames:
             run.count += len(part)
             if self._eager or part.stop % GRID_FRAMES == 0:
@@ -215,6 +229,7 @@ class Ring:
         frames = slice(cursor.taken, cursor.taken + stop - start)
         cursor.taken = frames.stop
         cursor.behind = stop - start > 1
+        cursor.arrived_ns = int(run.arrived_ns[frames.stop - 1])
         return Block(start, run.times_ns[frames], run.pixels[frames], run.channel)  # type: ignore[index]
 
     def _let_go(self) -> None:

@@ -103,7 +103,8 @@ def test_a_camera_killed_and_started_again_is_one_gap_to_its_recorder(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_minutes_at_a_hundred_frames_a_second_change_neither_memory_nor_latency(tmp_path):
-    (tmp_path / "chain.toml").write_text('[record]\nraw = false\n[[step]]\nkind = "moments"\n')
+    # A checkpoint copies 10 MB; the allocator needs some twenty of them to settle, here within the first minute.
+    (tmp_path / "chain.toml").write_text('[record]\nraw = false\ncheckpoint_s = 2\n[[step]]\nkind = "moments"\n')
     camera_words = ["camera", "mm:demo", "--bind", "tcp://127.0.0.1:0", "--exposure-ms", 9, "--history-mb", 64]
     with Program(tmp_path, *camera_words) as camera:
         run_words = ["run", "chain.toml", "--source", camera.endpoint, "--out", "S", "--publish", "tcp://127.0.0.1:0"]

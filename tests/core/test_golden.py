@@ -39,6 +39,7 @@ MESSAGES = [
     wire.Hello(
         program="run", steps=[("motion", "motion", "source")], endpoints={"results": "tcp://127.0.0.1:5561"},
         gives={"motion": [("shift_px", "per_frame", ("t", "yx"), "px", "shift of the tissue")]},
+        frames={"source": ((3, 4), "<u2", 0.65, None), "motion": ((3, 4), "<f4", 0.65, 0.0333)},
     ),
     wire.Status(program="run", state="running", series_uid="golden", counters={"frames": 51, "lost": 3}),
     wire.Preview(step="motion", bin_px=2),

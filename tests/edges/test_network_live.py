@@ -17,6 +17,7 @@ from streamfluo.edges.network.consumer import NetworkSource
 from streamfluo.edges.network.continuation import Continuation, Mark
 from streamfluo.edges.network.frames import LiveFrames
 from streamfluo.edges.network.server import DataServer
+from streamfluo.edges.network.watching import Watch
 from streamfluo.edges.source import Gap, Series
 
 FRAME_NBYTES = SPEC.frame_nbytes
@@ -239,9 +240,43 @@ def test_who_asks_where_nobody_is_gets_one_line():
         ask("tcp://127.0.0.1:9", wire.Hello(), patience_s=0.2)
 
 
-def test_previews_are_refused_where_there_are_none():
-    with serving(wait=True) as served, pytest.raises(SourceError, match="no previews here"):
-        ask(served.uri, wire.Preview())
+def test_a_server_of_frames_shows_the_newest_to_who_only_looks():
+    camera = Camera()
+    with live(camera) as (server, _), Watch(server.endpoint) as watch:
+        watch.want([], [("source", 2)])
+        messages = seen(watch, lambda m: isinstance(m, wire.Preview))
+        assert messages["hello"].frames == {"source": (SPEC.shape, "<u2", None, SPEC.interval_s)}
+        assert messages["status"].counters["consumers"] == 0
+        time.sleep(0.2)  # until the subscription has arrived
+        camera.give(block(0, 40))
+        image = seen(watch, lambda m: isinstance(m, wire.Image))["image"]
+        assert (image.index, image.user["bin_px"]) == (39, 2)
+        assert time.time_ns() - image.user["arrived_ns"] < 5e9
+
+
+def test_who_only_looks_does_not_start_a_replay_that_waits():
+    with serving(Movie(20), wait=True) as served, Watch(served.uri) as watch:
+        watch.want([], [("source", 1)])
+        seen(watch, lambda m: isinstance(m, wire.Preview))
+        time.sleep(0.2)
+        assert ask(served.uri, wire.Status()).counters["emitted"] == 0
+
+
+def test_a_preview_of_a_step_that_is_not_there_is_refused():
+    with serving(wait=True) as served, pytest.raises(SourceError, match="no step 'motion'; there is 'source'"):
+        ask(served.uri, wire.Preview(step="motion"))
+
+
+def seen(watch, last, patience_s=5):
+    """What a watch sees until a message comes that `last` knows: the newest of each type by its name."""
+    found, deadline = {}, time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        for message, _ in watch.turn():
+            found[type(message).__name__.lower()] = message
+            if last(message):
+                return found
+        time.sleep(0.01)
+    raise AssertionError(f"only {sorted(found)} came")
 
 
 def test_more_consumers_than_there_is_room_for_are_refused_until_silent_ones_make_room(monkeypatch):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import zmq
 
 from ...core import wire
 from ...core.errors import SourceError, WireError
-from ...core.records import PREFIX_BYTES, is_whole, record_header, record_layout
-from ...core.results import MAX_ARRAYS, MAX_RESULT_BYTES, arrays_of
+from ...core.records import decode_frame
+from ...core.results import MAX_ARRAYS, MAX_RESULT_BYTES, decode_result
 from .socket import connect, receive
 
 PATIENCE_S = 10.0
@@ -44,12 +44,14 @@ def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
     )
 
 
-class _Subscriber:
-    """A SUB socket that counts what it drops. A context manager."""
+class Subscriber:
+    """A SUB socket that counts what it drops. A context manager; the `context` is its own unless one is given."""
 
-    def __init__(self, uri: str, topics: Iterable[str], max_part_bytes: int, queue: int) -> None:
+    def __init__(
+        self, uri: str, topics: Iterable[str], max_part_bytes: int, queue: int, context: zmq.Context[Any] | None
+    ) -> None:
         self.refused: Counter[str] = Counter()
-        self._context = zmq.Context()
+        self._context, self._owner = context or zmq.Context(), context is None
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_part_bytes)
@@ -59,13 +61,23 @@ class _Subscriber:
         except SourceError:
             self.close()
             raise
-        for topic in topics:
+        self._topics: set[str] = set()
+        self.watch(topics)
+
+    def watch(self, topics: Iterable[str]) -> None:
+        """From now on receive what begins with one of `topics`, and nothing else."""
+        wanted = set(topics)
+        for topic in wanted - self._topics:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        for topic in self._topics - wanted:
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, topic.encode())
+        self._topics = wanted
 
     def close(self) -> None:
         """Give the socket back."""
         self._socket.close()
-        self._context.term()
+        if self._owner:
+            self._context.term()
 
     def __enter__(self) -> Self:
         return self
@@ -74,11 +86,11 @@ class _Subscriber:
         self.close()
 
 
-class ResultsSubscriber(_Subscriber):
+class ResultsSubscriber(Subscriber):
     """Messages of a results endpoint whose topic begins with one of `topics`, in order."""
 
-    def __init__(self, uri: str, topics: Iterable[str] = ("",)) -> None:
-        super().__init__(uri, topics, MAX_RESULT_BYTES, 1000)
+    def __init__(self, uri: str, topics: Iterable[str] = ("",), context: zmq.Context[Any] | None = None) -> None:
+        super().__init__(uri, topics, MAX_RESULT_BYTES, 1000, context)
 
     def receive(self, timeout_s: float = 0.0) -> tuple[str, wire.Message, dict[str, np.ndarray]] | None:
         """Return the next message as (topic, header, arrays by name), None if none comes within `timeout_s`."""
@@ -86,21 +98,18 @@ class ResultsSubscriber(_Subscriber):
         while self._socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
             parts = receive(self._socket, 2 + MAX_ARRAYS)
             try:
-                if parts is None or not 2 <= len(parts) <= 2 + MAX_ARRAYS:
-                    raise WireError("parts", "a result has a topic, a header and its arrays")
-                message = wire.decode(parts[1])
-                arrays = arrays_of(message, parts[2:]) if isinstance(message, wire.Result) else {}
-                return parts[0].decode("utf-8", "replace"), message, arrays
+                message, arrays = decode_result(parts or [])
+                return (parts or [b""])[0].decode("utf-8", "replace"), message, arrays
             except WireError as error:
                 self.refused[error.kind] += 1
         return None
 
 
-class PreviewSubscriber(_Subscriber):
+class PreviewSubscriber(Subscriber):
     """The newest frames of a preview endpoint; those that waited longer are passed over."""
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri, ("",), 1 << 30, 4)
+    def __init__(self, uri: str, context: zmq.Context[Any] | None = None) -> None:
+        super().__init__(uri, ("",), 1 << 30, 4, context)
 
     def receive(self, timeout_s: float = 0.0) -> tuple[wire.Image, np.ndarray] | None:
         """Return the newest frame's header and pixels (y, x), None if none comes within `timeout_s`."""
@@ -111,20 +120,9 @@ class PreviewSubscriber(_Subscriber):
         if newest is None:
             return None
         try:
-            return _frame(newest)
+            if len(newest) != 1:
+                raise WireError("parts", "a preview is one record")
+            return decode_frame(newest[0])
         except WireError as error:
             self.refused[error.kind] += 1
             return None
-
-
-def _frame(parts: list[bytes]) -> tuple[wire.Image, np.ndarray]:
-    if len(parts) != 1:
-        raise WireError("parts", "a preview is one record")
-    record = memoryview(parts[0])
-    body = PREFIX_BYTES + record_layout(record[:PREFIX_BYTES])
-    _, nbytes = record_header(record[PREFIX_BYTES:body])
-    image = wire.decode(record[PREFIX_BYTES:body])
-    payload = record[body : body + nbytes]
-    if not isinstance(image, wire.Image) or not is_whole(record[PREFIX_BYTES:body], payload, record[body + nbytes :]):
-        raise WireError("record", "a preview's record is damaged")
-    return image, wire.frame_pixels(image, payload)

@@ -21,6 +21,7 @@ from .continuation import Continuation, Mark
 from .socket import Waker
 
 HISTORY_BYTES = 512 << 20
+READ_ON_FRAMES = 64  # so far ahead a replay reads on, further it seeks
 
 
 class Frames(ABC):
@@ -118,15 +119,17 @@ class ReplayedFrames(Frames):
         return Block(seq, block.times_ns + (seq - at) * self._interval_ns, block.pixels, block.channel)
 
     def _read(self, at: int) -> Block:
-        if at != self._position:
+        if not self._position <= at < self._position + READ_ON_FRAMES:
             self._source.seek(at)
-            self._blocks = self._source.blocks()
-        block = next(self._blocks, None)
-        if not isinstance(block, Block):
-            raise SourceError(f"{self._source.series.source}: no frame {at}")
-        self._recent.append(block)
-        self._position = block.stop
-        return block
+            self._blocks, self._position = self._source.blocks(), at
+        while True:
+            block = next(self._blocks, None)
+            if not isinstance(block, Block):
+                raise SourceError(f"{self._source.series.source}: no frame {at}")
+            self._recent.append(block)
+            self._position = block.stop
+            if block.stop > at:
+                return block
 
 
 class LiveFrames(Frames):

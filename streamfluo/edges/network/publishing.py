@@ -145,12 +145,12 @@ class PreviewServer:
         """Return the steps whose frames somebody watches."""
         return frozenset(step for (step, _), watchers in self._watchers.items() if watchers > 0)
 
-    def send(self, step: str, block: Block) -> None:
-        """Send the block's last frame to who watches this step."""
+    def send(self, step: str, block: Block, arrived_ns: int) -> None:
+        """Send the block's last frame, that arrived at this time (UTC epoch), to who watches this step."""
         for (name, bin_px), socket in self._sockets.items():
             if name == step and self._watchers[name, bin_px] > 0:
                 binned = preview_frame(block, bin_px)
-                user = {"step": step, "bin_px": bin_px}
+                user = {"step": step, "bin_px": bin_px, "arrived_ns": arrived_ns}
                 header = wire.image_of(self._series_uid, binned, 0, binned.index, user)
                 socket.send(b"".join(encode_record(wire.encode(header), [binned.pixels[0]])), zmq.DONTWAIT, copy=False)
 

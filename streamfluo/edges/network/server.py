@@ -14,15 +14,18 @@ import zmq
 
 from ...core import wire
 from ...core.errors import SourceError, WireError
+from ...core.wire import SOURCE
 from .arrivals import Refusals
 from .frames import Frames
-from .socket import bind, receive
+from .publishing import PreviewServer
+from .socket import bind, free_endpoint, receive
 
 HEARTBEAT_S = 1.0
 SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
 GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
 IN_FLIGHT_BYTES = 64 << 20
 MAX_CONSUMERS = 256
+PREVIEW_HZ = 30.0
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
 
@@ -65,6 +68,8 @@ class DataServer:
         self.refused = Refusals(uri)
         self._frames, self._wait, self._program = frames, wait, program
         self._hello, self._status, self._preview = hello, status, preview
+        self._previews: PreviewServer | None = None  # its own, where its user has none
+        self._shown, self._showed = -1, 0.0
         self._consumers: dict[bytes, Consumer] = {}
         self._ended: float | None = None
         self._beat = 0.0
@@ -80,6 +85,9 @@ class DataServer:
         except SourceError:
             self.close()
             raise
+        if frames is not None and preview is None:
+            self._previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, [SOURCE])
+            self._preview = self._previews.endpoint
 
     def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Serve until the series is over and acknowledged, or `stopped`; `tick` is called about ten times a second."""
@@ -112,6 +120,7 @@ class DataServer:
             self._frames.waker.clear()
         more = self._receive()
         more |= self._emit()
+        self._show_newest()
         now = time.monotonic()
         if now - self._beat >= HEARTBEAT_S:
             self._beat = now
@@ -125,6 +134,8 @@ class DataServer:
         """Stop the frames and give the socket back; what was sent still travels for two seconds."""
         if self._frames is not None:
             self._frames.close()
+        if self._previews is not None:
+            self._previews.close()
         self._socket.close()
         self.context.term()
 
@@ -198,6 +209,18 @@ class DataServer:
                 consumer.credit -= 1
                 self.emitted = max(self.emitted, consumer.cursor)
         return sent
+
+    def _show_newest(self) -> None:
+        """Send the newest frame to who watches the previews."""
+        if self._previews is None or self._frames is None:
+            return
+        self._previews.turn()
+        now, newest = time.monotonic(), self.emitted - 1
+        if newest <= self._shown or now - self._showed < 1 / PREVIEW_HZ or not self._previews.watched():
+            return
+        self._shown, self._showed = newest, now
+        if (block := self._frames.block(newest)) is not None:
+            self._previews.send(SOURCE, block.cut(block.index, block.index + 1), time.time_ns())
 
     def _receive(self) -> bool:
         """Take what consumers say, at most a round of it; returns whether there may be more."""
@@ -285,8 +308,13 @@ class DataServer:
         )
 
     def _introduction(self) -> wire.Hello:
-        series = msgspec.to_builtins(self._frames.start()) if self._frames is not None else None
-        return wire.Hello(**{"program": self._program, "series": series, **self._hello()})
+        facts: dict[str, Any] = {"program": self._program}
+        if self._frames is not None:
+            facts["series"] = msgspec.to_builtins(self._frames.start())
+            facts["frames"] = {SOURCE: wire.frame_facts(self._frames.spec)}
+        if self._previews is not None:
+            facts["endpoints"] = {"preview": self._previews.endpoint(SOURCE, 1)}
+        return wire.Hello(**{**facts, **self._hello()})
 
     def _report(self) -> wire.Status:
         counters: dict[str, Any] = {"consumers": self.consumers, "emitted": self.emitted, "refused": dict(self.refused)}

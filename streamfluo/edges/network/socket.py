@@ -33,6 +33,11 @@ def bind(socket: zmq.Socket[bytes], uri: str) -> str:
     return endpoint.decode().rstrip("\0")
 
 
+def free_endpoint(uri: str) -> str:
+    """Return an endpoint of the same kind as `uri` that takes a free port or name."""
+    return "ipc://*" if uri.startswith("ipc:") else "tcp://127.0.0.1:0"
+
+
 def connect(socket: zmq.Socket[bytes], uri: str) -> None:
     """Connect. Raises SourceError for a malformed endpoint; nobody being there yet is no error."""
     try:
