@@ -245,7 +245,7 @@ def test_a_server_of_frames_shows_the_newest_to_who_only_looks():
     with live(camera) as (server, _), Watch(server.endpoint) as watch:
         watch.want([], [("source", 2)])
         messages = seen(watch, lambda m: isinstance(m, wire.Preview))
-        assert messages["hello"].frames == {"source": (SPEC.shape, "<u2", None, SPEC.interval_s)}
+        assert messages["hello"].frames == {"source": (SPEC.shape, "<u2", SPEC.pixel_um, SPEC.interval_s)}
         assert messages["status"].counters["consumers"] == 0
         time.sleep(0.2)  # until the subscription has arrived
         camera.give(block(0, 40))
