@@ -27,7 +27,7 @@ FLOORS = {
     "testing": {"core", "edges", "pipeline"},
     "counting": {"core", "kernels", "analysis"},
 }
-VIEWER = {"core", "edges.network", "app.viewer"}
+VIEWER = {"core", "edges.network", "edges.tiff_writer", "app.viewer"}
 
 # library → where its door stands, as patterns of the path inside the package
 DOORS = {

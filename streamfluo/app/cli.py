@@ -20,6 +20,7 @@ from .record import record
 from .replay import replay
 from .run import run
 from .status import status
+from .view import view
 
 app = typer.Typer(
     help="Results from a fluorescence microscope's frame stream while the sample is still on the stage.",
@@ -34,6 +35,7 @@ for verb, name in (
     (record, "record"),
     (camera, "camera"),
     (replay, "replay"),
+    (view, "view"),
     (status, "status"),
     (check, "check"),
     (list_operators, "list"),

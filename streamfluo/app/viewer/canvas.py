@@ -1,0 +1,151 @@
+"""The drawing of one image: pixels, scale bar, histogram, what lies over it, how it is turned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QPainter, QPalette, QPen, QTransform
+from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
+
+from .picture import histogram, scale_bar
+from .theme import COLOUR_MAPS
+
+_BAR_MARGIN_PX, _BAR_HEIGHT_PX = 14, 4
+
+
+class Canvas(pg.GraphicsView):
+    """An image in coordinates of the frame's pixels: pixel (0, 0) reaches from −0.5 to 0.5, y downwards.
+
+    `over` is where overlays and regions are put; they turn with the image. `hovered(y_px, x_px)` is called where the
+    mouse is, `levels_dragged(low, high)` when a user moves the histogram's levels.
+    """
+
+    def __init__(self, hovered: Callable[[float, float], None], levels_dragged: Callable[[float, float], None]) -> None:
+        super().__init__()
+        self._hovered, self._levels_dragged = hovered, levels_dragged
+        self._shape: tuple[int, int] = (1, 1)
+        self._pixel_um: float | None = None
+        self._turns, self._flips = 0, [False, False]
+        self.setBackground(self.palette().color(QPalette.ColorRole.Window))  # so that dark images stand out from it
+        layout = pg.GraphicsLayout()
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.setCentralItem(layout)
+        self.box = pg.ViewBox(lockAspect=True, invertY=True, enableMenu=False)
+        layout.addItem(self.box, 0, 0)
+        self.over = QGraphicsItemGroup()
+        self.over.setHandlesChildEvents(False)
+        self.box.addItem(self.over, ignoreBounds=True)
+        self.image = pg.ImageItem()
+        self.image.setParentItem(self.over)
+        self._levels = pg.HistogramLUTItem(self.image, gradientPosition="right")
+        self.image.sigImageChanged.disconnect(self._levels.imageChanged)  # drawn a few times a second only
+        self._levels.gradient.showTicks(False)
+        self._levels.axis.hide()
+        self._levels.vb.setMaximumWidth(48)
+        text = self.palette().color(QPalette.ColorRole.Text)
+        for item, opacity in ((self._levels.region, 20), (self._levels.plot, 110)):
+            text.setAlpha(opacity)
+            item.setBrush(text)
+        self._levels.sigLevelChangeFinished.connect(self._dragged)
+        layout.addItem(self._levels, 0, 1)
+        self.setMinimumSize(120, 100)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.scene().sigMouseMoved.connect(self._moved)
+
+    def show_image(self, image: np.ndarray, bin_px: int, levels: tuple[float, float], pixel_um: float | None) -> None:
+        """Draw an image (y, x), each of whose pixels stands for `bin_px` × `bin_px` of the frame."""
+        shape = (image.shape[0] * bin_px, image.shape[1] * bin_px)
+        self._pixel_um = pixel_um
+        self.image.setImage(image, autoLevels=False, levels=levels)
+        if shape != self._shape:
+            self._shape = shape
+            self.image.setRect(self.frame_rect)
+            self._turn()
+            self.fit()
+
+    def show_histogram(self, image: np.ndarray, levels: tuple[float, float]) -> None:
+        """Draw the histogram beside the image."""
+        if self._levels.isVisible():
+            self._levels.plot.setData(*histogram(image))
+            self._levels.blockSignals(True)
+            self._levels.setLevels(*levels)
+            self._levels.blockSignals(False)
+
+    @property
+    def frame_rect(self) -> QRectF:
+        """Where the image lies."""
+        return QRectF(-0.5, -0.5, self._shape[1], self._shape[0])
+
+    def set_colours(self, name: str) -> None:
+        """Draw with a colour map of `COLOUR_MAPS`."""
+        colours = pg.colormap.get(COLOUR_MAPS[name])
+        self._levels.gradient.setColorMap(colours)
+        self._levels.gradient.showTicks(False)
+        self.image.setColorMap(colours)
+
+    @property
+    def levels_shown(self) -> bool:
+        """Whether the histogram is there."""
+        return bool(self._levels.isVisible())
+
+    def show_levels(self, visible: bool) -> None:
+        """Show or hide the histogram."""
+        self._levels.setVisible(visible)
+        self._levels.setMaximumWidth(1000 if visible else 0)
+        self._levels.setMinimumWidth(64 if visible else 0)
+
+    def fit(self) -> None:
+        """Show the whole image."""
+        self.box.setRange(self.over.mapRectToParent(self.frame_rect), padding=0.01)
+
+    def rotate(self) -> None:
+        """Turn by 90° clockwise."""
+        self._turns = (self._turns + 1) % 4
+        self._turn()
+        self.fit()
+
+    def flip(self, axis: int) -> None:
+        """Mirror top to bottom (0) or left to right (1), as it is seen."""
+        self._flips[axis if self._turns % 2 == 0 else 1 - axis] ^= True
+        self._turn()
+        self.fit()
+
+    def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
+        """Draw the scale bar over everything."""
+        super().drawForeground(painter, rect)
+        view = self.box.sceneBoundingRect()
+        seen = view.intersected(self.over.mapRectToScene(self.frame_rect))
+        screen_px = view.width() / self.box.viewRect().width()  # of one pixel of the frame
+        length_px, label = scale_bar(seen.width() / screen_px, self._pixel_um)
+        if not length_px or self.image.image is None:
+            return
+        painter.save()
+        painter.resetTransform()
+        width = length_px * screen_px
+        right, bottom = seen.right() - _BAR_MARGIN_PX, seen.bottom() - _BAR_MARGIN_PX
+        bar = QRectF(right - width, bottom - _BAR_HEIGHT_PX, width, _BAR_HEIGHT_PX)
+        text = QRectF(bar.center().x() - 100, bar.top() - 22, 200, 20)
+        painter.setPen(QPen(QColor(0, 0, 0, 180), 2))
+        painter.setBrush(QColor("white"))
+        painter.drawRect(bar)
+        for offset, colour in ((QPointF(1, 1), QColor("black")), (QPointF(0, 0), QColor("white"))):
+            painter.setPen(colour)
+            painter.drawText(text.translated(offset), Qt.AlignmentFlag.AlignCenter, label)
+        painter.restore()
+
+    def _turn(self) -> None:
+        centre = self.frame_rect.center()
+        turned = QTransform().translate(centre.x(), centre.y()).rotate(90 * self._turns)
+        turned.scale(-1 if self._flips[1] else 1, -1 if self._flips[0] else 1)
+        self.over.setTransform(turned.translate(-centre.x(), -centre.y()))
+
+    def _moved(self, place: QPointF) -> None:
+        if self.box.sceneBoundingRect().contains(place):
+            at = self.over.mapFromScene(place)
+            self._hovered(at.y(), at.x())
+
+    def _dragged(self) -> None:
+        self._levels_dragged(*self._levels.getLevels())

@@ -1,0 +1,91 @@
+"""The strip that says how the run fares; what is wrong stands in red, with its number."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from .model import Model
+from .theme import signal_colours
+
+
+class HealthStrip(QWidget):
+    """One line of figures, and below it one line of trouble while there is any."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self._model = model
+        self._state, self._trouble = QLabel(), QLabel()
+        names = ("in", "out", "age", "waiting", "lost", "muted", "refused")
+        self._figures = {name: QLabel() for name in names}
+        line = QHBoxLayout()
+        line.setSpacing(18)
+        for label in (self._state, *self._figures.values()):
+            label.setTextFormat(Qt.TextFormat.RichText)
+            line.addWidget(label)
+        line.addStretch()
+        self._trouble.setTextFormat(Qt.TextFormat.PlainText)
+        self._trouble.setWordWrap(True)
+        self._trouble.setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(10, 4, 10, 4)
+        layout.addLayout(line)
+        layout.addWidget(self._trouble)
+        self._tips()
+
+    def refresh(self, age_s: float | None, paused: bool, refused_here: int) -> None:
+        """Tell how it is now; `age_s` is that of the images on screen."""
+        health, red = self._model.health, signal_colours()[0]
+        self._tell_state(paused)
+        rate_in, rate_out = health.rates()
+        figures = {
+            "in": f"in <b>{rate_in:.0f}</b> frames/s",
+            "out": f"out <b>{rate_out:.0f}</b> frames/s",
+            "age": f"age <b>{_spelled(age_s)}</b>" if age_s is not None and not paused else "",
+            "waiting": f"waiting <b>{health.waiting}</b>",
+            "lost": f"lost <b>{health.lost}</b>",
+            "muted": f"muted <b>{', '.join(health.muted)}</b>" if health.muted else "",
+            "refused": f"refused <b>{health.refused + refused_here}</b>" if health.refused + refused_here else "",
+        }
+        for name, text in figures.items():
+            wrong = (name == "lost" and health.lost) or name == "muted"
+            self._figures[name].setText(f'<span style="color:{red}">{text}</span>' if wrong and text else text)
+            self._figures[name].setVisible(bool(text))
+        self._figures["lost"].setToolTip(f"frames that never came: {health.lost_split()}")
+
+    def _tell_state(self, paused: bool) -> None:
+        model, (red, amber, green) = self._model, signal_colours()
+        name = model.health.program or "the program"
+        states = {
+            "connecting": (amber, f"waiting for {model.uri}"),
+            "lost": (red, f"no answer for {model.lost_for_s():.0f} s"),
+            "ended": (amber, f"{name}: {model.ended or model.health.state}"),
+            "live": (green, f"{name}: {model.health.state or 'live'}"),
+        }
+        colour, text = states[model.link]
+        if paused:
+            colour, text = amber, "display paused, the acquisition goes on"
+        self._state.setText(f'<span style="color:{colour}">●</span> <b>{text}</b>')
+        troubles = [f"{step} is muted: {error}" for step, error in model.health.muted.items()]
+        troubles += [f"{who} waits: {why}" for who, why in model.health.stalled.items()]
+        if model.link == "lost":
+            troubles.insert(0, f"nobody answers at {model.uri}; what you see is old. It goes on by itself.")
+        self._trouble.setText("\n".join(troubles)[:600])
+        self._trouble.setStyleSheet(f"color: {red}")
+        self._trouble.setVisible(bool(troubles))
+
+    def _tips(self) -> None:
+        tips = {
+            "in": "frames a second that arrive",
+            "out": "frames a second that have gone through the whole chain",
+            "age": "time from a frame's arrival in the program to its drawing here",
+            "waiting": "frames that have arrived and wait for the chain",
+            "muted": "steps that failed and were taken out, with those that need them; recording goes on",
+            "refused": "messages that broke a rule and were dropped, by the program and here",
+        }
+        for name, tip in tips.items():
+            self._figures[name].setToolTip(tip)
+
+
+def _spelled(age_s: float) -> str:
+    return f"{age_s * 1000:.0f} ms" if age_s < 1 else f"{age_s:.1f} s"

@@ -1,0 +1,65 @@
+"""Overlays as drawn: circles round spots, shift vectors, contours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF
+from PySide6.QtWidgets import QGraphicsItem
+
+from .theme import OVERLAYS
+
+SPOT_RADIUS_PX = 4.0
+VECTOR_ZOOM = 10  # shifts are a pixel or two: drawn to scale nobody sees them
+
+
+class OverlayItem(pg.PlotCurveItem):
+    """The lines of one overlay, in pixels of the frame (x to the right, y downwards)."""
+
+    def __init__(self, kind: str, parent: QGraphicsItem) -> None:
+        super().__init__(pen=pg.mkPen(OVERLAYS[kind], width=1.5), antialias=True)
+        self.setParentItem(parent)
+        self.setZValue(10)
+
+    def draw(self, lines: np.ndarray) -> None:
+        """Draw lines (n, 2) as (y, x); NaN ends one and begins the next."""
+        self.setData(lines[:, 1], lines[:, 0], connect="finite")
+
+
+def spot_lines(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return circles round spots, two sigma wide where there is a sigma_px, else 4 px."""
+    y, x = rows.get("y_px", np.empty(0)), rows.get("x_px", np.empty(0))
+    radius = 2 * rows["sigma_px"] if "sigma_px" in rows else np.full(len(y), SPOT_RADIUS_PX)
+    angle = np.append(np.linspace(0, 2 * np.pi, 25), np.nan)
+    circles = np.stack([y[:, None] + radius[:, None] * np.sin(angle), x[:, None] + radius[:, None] * np.cos(angle)], -1)
+    return circles.reshape(-1, 2)
+
+
+def vector_lines(vectors: np.ndarray, frame: QRectF) -> np.ndarray:
+    """Return arrows ten times as long as the shifts (…, yx), each from the centre of its part of the frame."""
+    vectors = np.asarray(vectors, float)
+    grid = vectors.reshape(1, 1, 2) if vectors.ndim == 1 else vectors.reshape(vectors.shape[0], -1, 2)
+    rows, columns = grid.shape[:2]
+    y = frame.top() + (np.arange(rows) + 0.5) * frame.height() / rows
+    x = frame.left() + (np.arange(columns) + 0.5) * frame.width() / columns
+    start = np.stack(np.meshgrid(y, x, indexing="ij"), -1)
+    tip = start + VECTOR_ZOOM * grid
+    back = (start - tip) / 4
+    side = np.stack([-back[..., 1], back[..., 0]], -1) / 2
+    gap = np.full_like(start, np.nan)
+    return np.stack([start, tip, tip + back + side, tip, tip + back - side, gap], 2).reshape(-1, 2)
+
+
+def contour_lines(contours: np.ndarray) -> np.ndarray:
+    """Return closed lines round each component of (id, point, yx); points behind a component's last are NaN."""
+    contours = np.asarray(contours, float)
+    if contours.ndim != 3 or contours.shape[-1] != 2 or not contours.size:
+        return np.empty((0, 2))
+    closed = []
+    for points in contours:
+        points = points[np.isfinite(points).all(1)]
+        if len(points):
+            closed += [points, points[:1], np.full((1, 2), np.nan)]
+    return np.concatenate(closed) if closed else np.empty((0, 2))

@@ -1,0 +1,158 @@
+"""What an image dock shows: the newest frame or the mean of the last n, its levels, what a pixel says."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+PERCENTILES = (0.5, 99.8)
+SAMPLE_PX = 40_000  # percentiles of a sample: 0.5 ms instead of 6 at 512 × 512
+CALM = 0.2  # how far levels move towards the frame's own at each look, so that they do not flicker
+HISTORY_BYTES = 256 << 20
+
+
+class Picture:
+    """The newest image of a panel. `bin_px`: pixels of the frame a side that each of its pixels stands for.
+
+    `average_frames` > 1 shows the mean of the last so many looks, within 256 MiB. While `locked` the levels stay.
+    """
+
+    def __init__(self, unit: str = "", pixel_um: float | None = None) -> None:
+        self.unit, self.pixel_um = unit, pixel_um
+        self.pixels: np.ndarray | None = None
+        self.index, self.bin_px = 0, 1
+        self.arrived_ns: int | None = None
+        self.levels = (0.0, 1.0)
+        self.locked = False
+        self.revision = 0
+        self._average_frames = 1
+        self._recent: deque[np.ndarray] = deque()
+        self._sum = self._count = np.empty(0)
+        self._fresh = True  # no image has set the levels yet
+
+    def take(self, pixels: np.ndarray, index: int, bin_px: int = 1, arrived_ns: int | None = None) -> None:
+        """Take the next image (y, x), or stack (n, y, x) of which a panel shows one; complex and bool become float."""
+        pixels = pixels if pixels.dtype.kind in "uif" else np.asarray(pixels, np.float32)
+        if self._recent and self._recent[-1].shape != pixels.shape:
+            self._forget()
+        self.pixels, self.index, self.bin_px, self.arrived_ns = pixels, index, bin_px, arrived_ns
+        self._gather(pixels)
+        self.revision += 1
+
+    @property
+    def average_frames(self) -> int:
+        """Of how many images the mean is shown."""
+        return self._average_frames
+
+    @average_frames.setter
+    def average_frames(self, count: int) -> None:
+        if count != self._average_frames:
+            self._average_frames = max(1, count)
+            self._forget()
+            if self.pixels is not None:
+                self._gather(self.pixels)
+            self.revision += 1
+
+    @property
+    def averaged(self) -> int:
+        """Of how many images the mean consists by now."""
+        return max(1, len(self._recent))
+
+    def shown(self, plane: int = 0) -> np.ndarray | None:
+        """Return the image to draw (y, x), of a stack its plane; None before the first."""
+        if self.pixels is None:
+            return None
+        image = self.pixels
+        if len(self._recent) > 1:
+            with np.errstate(invalid="ignore"):
+                image = (self._sum / self._count).astype(np.float32)
+        return image if image.ndim == 2 else image[min(plane, len(image) - 1)]
+
+    def adjust_levels(self, image: np.ndarray) -> tuple[float, float]:
+        """Return the levels for this image: a step towards its percentiles, or as they are while locked."""
+        if self.locked:
+            return self.levels
+        low, high = percentile_levels(image)
+        if not self._fresh and low < high:
+            low, high = (was + CALM * (now - was) for was, now in zip(self.levels, (low, high), strict=True))
+        self._fresh = False
+        self.levels = (low, high)
+        return self.levels
+
+    def relevel(self) -> None:
+        """Take the levels from the next image alone."""
+        self._fresh = True
+
+    def read_out(self, image: np.ndarray, y_px: float, x_px: float) -> str:
+        """Return what stands at a place [px of the frame] of an image drawn: position and value; '' outside."""
+        y, x = (math.floor((at + 0.5) / self.bin_px) for at in (y_px, x_px))
+        if not (0 <= y < image.shape[0] and 0 <= x < image.shape[1]):
+            return ""
+        place = f"y {round(y_px)}, x {round(x_px)} px"
+        if self.pixel_um:
+            place += f" · {y_px * self.pixel_um:.1f}, {x_px * self.pixel_um:.1f} µm"
+        return f"{place} · {image[y, x]:.6g} {self.unit}".rstrip()
+
+    def _gather(self, pixels: np.ndarray) -> None:
+        if self._average_frames == 1:
+            return
+        if not self._recent:
+            self._sum, self._count = np.zeros(pixels.shape), np.zeros(pixels.shape)
+        self._add(pixels, 1)
+        self._recent.append(pixels)
+        room = max(1, HISTORY_BYTES // pixels.nbytes)
+        while len(self._recent) > min(self._average_frames, room):
+            self._add(self._recent.popleft(), -1)
+
+    def _add(self, pixels: np.ndarray, sign: int) -> None:
+        """A pixel that is NaN counts for nothing, so that it can leave the mean again."""
+        finite = np.isfinite(pixels) if pixels.dtype.kind == "f" else True
+        self._sum += sign * np.where(finite, pixels, 0)
+        self._count += sign * np.asarray(finite)
+
+    def _forget(self) -> None:
+        self._recent.clear()
+
+
+def percentile_levels(image: np.ndarray) -> tuple[float, float]:
+    """Return the levels that show all but the darkest 0.5 % and the brightest 0.2 % of an image's finite pixels."""
+    step = max(1, math.isqrt(image.size // SAMPLE_PX))
+    sample = image[::step, ::step].ravel()
+    if sample.dtype.kind == "f":
+        sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return 0.0, 1.0
+    low, high = np.percentile(sample, PERCENTILES)
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def histogram(image: np.ndarray, bins: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """Return (centres, counts) of a sample of an image's finite pixels."""
+    step = max(1, math.isqrt(image.size // SAMPLE_PX))
+    sample = image[::step, ::step].ravel()
+    sample = sample[np.isfinite(sample)]
+    if sample.dtype.kind in "ui" and sample.size:  # bins of whole steps: others would show a comb
+        low, high = int(sample.min()), int(sample.max())
+        width = -(-(high - low + 1) // bins)
+        edges = np.arange(low, high + width + 1, width) - 0.5
+        counts, _ = np.histogram(sample, edges)
+    else:
+        counts, edges = np.histogram(sample, bins)
+    return (edges[1:] + edges[:-1]) / 2, counts
+
+
+def scale_bar(width_px: float, pixel_um: float | None) -> tuple[float, str]:
+    """Return (length [px], label) of a bar of a round length, a quarter of `width_px` at most."""
+    unit_px, unit = (1 / pixel_um, "µm") if pixel_um else (1.0, "px")
+    limit = width_px / 4 / unit_px
+    if not (limit > 0 and math.isfinite(limit)):
+        return 0.0, ""
+    power = 10.0 ** math.floor(math.log10(limit))
+    length = power * max(n for n in (1, 2, 5) if n * power <= limit * (1 + 1e-9))
+    if unit == "µm" and length >= 1000:
+        return length * unit_px, f"{length / 1000:g} mm"
+    if unit == "µm" and length < 1:
+        return length * unit_px, f"{length * 1000:g} nm"
+    return length * unit_px, f"{length:g} {unit}"

@@ -1,0 +1,156 @@
+"""Docks of tables and numbers, and of what happened."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPlainTextEdit,
+    QTableWidget,
+    QTableWidgetItem,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .model import Model
+from .panels import Panel
+from .theme import curve_colour
+
+ROWS_SHOWN = 100
+REDRAW_S = 0.25
+
+
+class TablePanel(QWidget):
+    """The newest rows of a table, and any two of its columns as points."""
+
+    def __init__(self, panel: Panel, model: Model) -> None:
+        super().__init__()
+        self.paused = False
+        self._rows = model.tables[panel.id]
+        self._drawn_revision, self._drawn_at = -1, 0.0
+        self._table = _table()
+        self._points = pg.PlotWidget()
+        self._points.setMenuEnabled(False)
+        self._scatter = self._points.plot(pen=None, symbol="o", symbolSize=4, symbolPen=None)
+        self._scatter.setSymbolBrush(curve_colour(0))
+        self._x, self._y = QComboBox(), QComboBox()
+        choice = QHBoxLayout()
+        for label, box in (("across", self._x), ("up", self._y)):
+            choice.addWidget(QLabel(label))
+            choice.addWidget(box)
+            box.currentIndexChanged.connect(lambda _: self.redraw())
+        choice.addStretch()
+        scatter = QWidget()
+        layout = QVBoxLayout(scatter)
+        layout.addLayout(choice)
+        layout.addWidget(self._points)
+        self._tabs = QTabWidget()
+        self._tabs.addTab(self._table, "rows")
+        self._tabs.addTab(scatter, "points")
+        self._tabs.currentChanged.connect(lambda _: self.redraw())
+        self._count = QLabel()
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(4, 2, 4, 2)
+        whole.addWidget(self._tabs)
+        whole.addWidget(self._count)
+
+    def refresh(self) -> None:
+        """Draw what is new, four times a second at most."""
+        rows, now = self._rows, time.monotonic()
+        if self.paused or rows.revision == self._drawn_revision or now - self._drawn_at < REDRAW_S:
+            return
+        self._drawn_revision, self._drawn_at = rows.revision, now
+        names = list(rows.columns)
+        if [self._x.itemText(n) for n in range(self._x.count())] != names:
+            self._offer(names)
+        self._count.setText(f"{rows.total} rows, the newest {len(rows)} kept here")
+        if self._tabs.currentIndex() == 0:
+            _fill(self._table, names, [column[-ROWS_SHOWN:][::-1] for column in rows.columns.values()])
+        else:
+            x, y = self._x.currentText(), self._y.currentText()
+            self._points.setLabel("bottom", x)
+            self._points.setLabel("left", y)
+            self._scatter.setData(rows.columns[x].astype(float), rows.columns[y].astype(float))
+
+    def redraw(self) -> None:
+        """Draw again at the next look."""
+        self._drawn_revision, self._drawn_at = -1, 0.0
+
+    def _offer(self, names: list[str]) -> None:
+        for box, name in ((self._x, "x_px"), (self._y, "y_px")):
+            box.blockSignals(True)
+            box.clear()
+            box.addItems(names)
+            box.setCurrentIndex(names.index(name) if name in names else 0)
+            box.blockSignals(False)
+        spatial = {"x_px", "y_px"} <= set(names)
+        self._points.invertY(spatial)
+        self._points.setAspectLocked(spatial)
+
+
+class NumbersPanel(QWidget):
+    """The snapshots of a step that are single numbers or words."""
+
+    def __init__(self, panel: Panel, model: Model) -> None:
+        super().__init__()
+        self.paused = False
+        self._numbers = model.numbers[panel.id]
+        self._table = _table()
+        self._table.horizontalHeader().setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 2, 4, 2)
+        layout.addWidget(self._table)
+
+    def refresh(self) -> None:
+        """Show what is new."""
+        if not self.paused:
+            _fill(self._table, ["", ""], [list(self._numbers), list(self._numbers.values())])
+
+
+class EventsPanel(QPlainTextEdit):
+    """What happened: gaps, muted steps, restarts, full disks; the newest last."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(readOnly=True, placeholderText="nothing has happened that you would need to know")
+        self.paused = False
+        self._model, self._shown = model, [""]
+
+    def refresh(self) -> None:
+        """Show what is new."""
+        events = list(self._model.events)
+        if events != self._shown:
+            self._shown = events
+            self.setPlainText("\n".join(events))
+            self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
+
+
+def _table() -> QTableWidget:
+    table = QTableWidget(0, 0)
+    table.verticalHeader().setVisible(False)
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+    table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+    table.setAlternatingRowColors(True)
+    return table
+
+
+def _fill(table: QTableWidget, names: list[str], columns: list[list[str] | np.ndarray]) -> None:
+    rows = len(columns[0]) if columns else 0
+    if (table.rowCount(), table.columnCount()) != (rows, len(names)):
+        table.setRowCount(rows)
+        table.setColumnCount(len(names))
+        table.setHorizontalHeaderLabels(names)
+    for c, column in enumerate(columns):
+        for r, value in enumerate(column):
+            text = f"{value:.6g}" if isinstance(value, np.floating) else str(value)
+            item = table.item(r, c)
+            if item is None:
+                table.setItem(r, c, QTableWidgetItem(text))
+            elif item.text() != text:
+                item.setText(text)

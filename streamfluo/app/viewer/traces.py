@@ -1,0 +1,105 @@
+"""Values of every frame as they scroll by: the newest so many, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+CAPACITY_FRAMES = 30_000  # 17 minutes at 30 Hz, a minute at 500
+MAX_BYTES = 64 << 20
+
+
+class Trace:
+    """The newest values of some curves, each row with its frame index; where frames are missing the line breaks."""
+
+    def __init__(self, capacity: int = CAPACITY_FRAMES) -> None:
+        self.ids: list[int] | None = None  # of by_id values; else curves have their place only
+        self.revision = 0
+        self._capacity = capacity
+        self._index = np.empty(0, np.int64)
+        self._rows = np.empty((0, 0))
+        self._start = self._stop = 0  # the rows that count; behind `stop` there is room
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @property
+    def curves(self) -> int:
+        """How many curves there are."""
+        return self._rows.shape[1]
+
+    def take(self, index: int, values: np.ndarray, ids: Sequence[int] | None = None) -> None:
+        """Append values (t,) or (t, k) of the frames from `index` on; `ids` (k,) name the curves, new ones may come."""
+        values = np.asarray(values, float).reshape(len(values), -1)
+        if len(self) and index <= self._index[self._stop - 1]:
+            self.clear()  # the series began anew
+        self._widen(values.shape[1], ids)
+        columns = slice(None) if ids is None or self.ids is None else [self.ids.index(i) for i in ids]
+        capacity = max(16, min(self._capacity, MAX_BYTES // (8 * max(1, self.curves))))
+        values, skipped = values[-capacity:], max(0, len(values) - capacity)
+        self._make_room(len(values), capacity)
+        rows = slice(self._stop, self._stop + len(values))
+        self._rows[rows] = np.nan
+        self._rows[rows, columns] = values
+        self._index[rows] = np.arange(index + skipped, index + skipped + len(values))
+        self._stop += len(values)
+        self._start = max(self._start, self._stop - capacity)
+        self.revision += 1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._start = self._stop = 0
+        self.ids, self._rows, self._index = None, np.empty((0, 0)), np.empty(0, np.int64)
+        self.revision += 1
+
+    def since(self, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return (indices (n,), values (n, curves)) of the frames from `index` on, views that the next `take` changes.
+
+        Before a row whose predecessor is missing no line is to be drawn: `numpy.diff(indices) > 1`.
+        """
+        indices = self._index[self._start : self._stop]
+        first = int(np.searchsorted(indices, index))
+        return indices[first:], self._rows[self._start + first : self._stop]
+
+    def _widen(self, curves: int, ids: Sequence[int] | None) -> None:
+        if ids is not None:
+            known = set(self.ids or ())
+            self.ids = [*(self.ids or ()), *(int(i) for i in ids if int(i) not in known)]
+            curves = len(self.ids)
+        if curves != self.curves:
+            rows = np.full((len(self._rows), curves), np.nan)
+            kept = min(curves, self.curves)
+            rows[:, :kept] = self._rows[:, :kept]
+            self._rows = rows
+
+    def _make_room(self, count: int, capacity: int) -> None:
+        """Rows move to the front once in `capacity` rows, so that what is drawn is one piece of memory."""
+        if self._stop + count <= len(self._rows):
+            return
+        kept = slice(max(self._start, self._stop - capacity), self._stop)
+        size = max(2 * capacity, count)
+        rows, index = np.full((size, self.curves), np.nan), np.zeros(size, np.int64)
+        length = kept.stop - kept.start
+        rows[:length], index[:length] = self._rows[kept], self._index[kept]
+        self._rows, self._index, self._start, self._stop = rows, index, 0, length
+
+
+def envelope(indices: np.ndarray, values: np.ndarray, max_points: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Return (x, y) of a curve (n,) to draw: where there are too many points, the extremes of each stretch.
+
+    NaN stands where frames are missing, so that the line breaks there.
+    """
+    breaks = np.flatnonzero(np.diff(indices) > 1) + 1
+    x = np.insert(indices.astype(float), breaks, np.nan)
+    y = np.insert(values, breaks, np.nan)
+    each = -(-2 * len(x) // max_points)
+    if each <= 2:
+        return x, y
+    whole = len(x) // each * each
+    stretches, starts = y[:whole].reshape(-1, each), x[:whole].reshape(-1, each)[:, 0]
+    empty = np.isnan(stretches).all(1)
+    low = np.where(empty, np.nan, np.min(np.where(np.isnan(stretches), np.inf, stretches), 1))
+    high = np.where(empty, np.nan, np.max(np.where(np.isnan(stretches), -np.inf, stretches), 1))
+    extremes = np.stack([low, high], 1).reshape(-1)
+    return np.append(np.repeat(starts, 2), x[whole:]), np.append(extremes, y[whole:])
