@@ -19,27 +19,29 @@ from ..pipeline.config import parse_config
 from ..pipeline.engine import Engine
 from ..pipeline.session import open_session
 from .console import console
-from .run import default_out, report, watch
+from .run import default_out, published, report, watch
 from .summary import compare_with_truth, draw_summary
 
 FPS = 200  # six times the simulated camera's own rate, so that the demo takes seconds
 
 
 def demo(
-    frames: Annotated[int, typer.Option(min=1, help="length of the simulated recording")] = 1000,
+    frames: Annotated[int | None, typer.Option(min=1, help="of the recording [default: 1000, to view 4000]")] = None,
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./demo-UTC time]")] = None,
+    view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
 ) -> None:
     """Simulate a calcium recording, stream it from another process, run a chain on it, compare with the truth."""
-    out = out or default_out("demo")
+    out, frames = out or default_out("demo"), frames or (4000 if view else 1000)
     uri = f"sim:calcium?shape=256x256&frames={frames}&seed=1"
     config = parse_config((files("streamfluo") / "configs" / "demo.toml").read_text(encoding="utf-8"), "demo.toml")
+    config = published(config, None, view)
     with console.status("drawing the simulated tissue"), open_source(uri) as simulation:
         truth = dict(simulation.truth)
     with _served(uri) as endpoint, open_source(endpoint) as source:
         console.print(f"a simulated two-photon camera serves {frames} frames at {endpoint}, {FPS} a second")
         with console.status("compiling operators (once on a machine; cached after that)"):
             engine = Engine(source, config, out, truth=truth)
-        watch(engine)
+        watch(engine, view=view)
     report(engine, out)
     if engine.error:
         raise SourceError(engine.error)

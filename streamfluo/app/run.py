@@ -13,9 +13,10 @@ from rich.table import Table
 
 from ..core.errors import ConfigError, SourceError
 from ..edges.source import open_source
-from ..pipeline.config import load_config
+from ..pipeline.config import Config, load_config
 from ..pipeline.engine import Engine
 from .console import console, frame_progress, stop_on_signals
+from .view import require_viewer, start_viewer
 
 
 def run(
@@ -25,24 +26,32 @@ def run(
     changes: Annotated[list[str] | None, typer.Option("--set", help="change a parameter: step.key=value")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the session in --out")] = False,
     publish: Annotated[str | None, typer.Option(help="serve results to viewers here; overrides the config's")] = None,
+    view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
 ) -> None:
     """Run a source through a chain of operators and record what comes of it."""
     settings = load_config(config, changes or [])
     uri = source or settings.source.uri
     if uri is None:
         raise ConfigError(f"{config.name}: no source; give [source] uri or --source")
-    if publish is not None:
-        settings = replace(settings, publish=replace(settings.publish, uri=publish))
+    settings = published(settings, publish, view)
     out = out or default_out(config.stem)
     with console.status(f"opening {uri}"):
         opened = open_source(uri)
     with opened:
         with console.status("compiling operators (once on a machine; cached after that)"):
             engine = Engine(opened, settings, out, resume=resume)
-        watch(engine)
+        watch(engine, view=view)
         report(engine, out)
     if engine.error:
         raise SourceError(engine.error)
+
+
+def published(settings: Config, uri: str | None, view: bool) -> Config:
+    """Return the config with the endpoint asked for; a viewer needs one, a free port will do."""
+    if view:
+        require_viewer()
+        uri = uri or settings.publish.uri or "tcp://127.0.0.1:0"
+    return replace(settings, publish=replace(settings.publish, uri=uri)) if uri is not None else settings
 
 
 def default_out(name: str) -> Path:
@@ -50,10 +59,10 @@ def default_out(name: str) -> Path:
     return Path(f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
 
 
-def watch(engine: Engine, duration_s: float | None = None) -> None:
+def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -> None:
     """Run an engine to its end with a progress bar; Ctrl-C and SIGTERM end it with everything written.
 
-    With `duration_s` it is finished so long after its first frame.
+    With `duration_s` it is finished so long after its first frame; with `view` a viewer is opened on it.
     """
     total = engine.source.series.frames
     if engine.publisher is not None:
@@ -61,6 +70,8 @@ def watch(engine: Engine, duration_s: float | None = None) -> None:
     with stop_on_signals(engine.stop), frame_progress() as progress:
         task = progress.add_task("frames", total=total, of=total or "…", note="")
         engine.start()
+        if view and engine.publisher is not None:
+            start_viewer(engine.publisher.endpoint)
         while not engine.wait(0.1):
             health = engine.health()
             if duration_s is not None and health.elapsed_s >= duration_s:

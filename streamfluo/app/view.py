@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,9 +23,7 @@ def view(
     proxy: Annotated[str | None, typer.Option(help="SOCKS5 host:port to go through, as of ssh -D")] = None,
 ) -> None:
     """Open a window on a running program: images, plots, health. Closing it changes nothing there."""
-    for library in ("PySide6", "pyqtgraph"):
-        if find_spec(library) is None:
-            raise ConfigError(f'view: {library} is missing; pip install "streamfluo[viewer]"')
+    require_viewer()
     from .viewer.main import show, take_screenshot
 
     if screenshot is None:
@@ -31,6 +31,18 @@ def view(
         return
     take_screenshot(uri, screenshot, after, theme, _sides(size), proxy)
     console.print(f"picture: {screenshot}", soft_wrap=True)
+
+
+def require_viewer() -> None:
+    """Raise ConfigError if the viewer's libraries are not there."""
+    for library in ("PySide6", "pyqtgraph"):
+        if find_spec(library) is None:
+            raise ConfigError(f'the viewer needs {library}, which is missing; pip install "streamfluo[viewer]"')
+
+
+def start_viewer(endpoint: str) -> None:
+    """Open a viewer in a process of its own; it stays when the run is over, or is stopped by Ctrl-C."""
+    subprocess.Popen([sys.executable, "-m", "streamfluo", "view", endpoint], start_new_session=True)
 
 
 def _sides(size: str) -> tuple[int, int]:

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import QRectF, Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QSpinBox, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QSizePolicy,
+    QSpinBox,
+    QToolBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ...edges.tiff_writer import write_image
 from .canvas import Canvas
@@ -76,10 +87,9 @@ class ImagePanel(QWidget):
             return
         self._drawn_revision = picture.revision
         self.image, self.shown_index = image, picture.index
-        if self._plane.isHidden() == (picture.pixels is not None and picture.pixels.ndim == 3):
-            self._plane.setVisible(True)
-        if picture.pixels is not None and picture.pixels.ndim == 3:
-            self._plane.setMaximum(len(picture.pixels) - 1)
+        if picture.planes > 1:
+            self._plane_shown.setVisible(True)
+            self._plane.setMaximum(picture.planes - 1)
         levels = picture.adjust_levels(image)
         self.canvas.show_image(image, picture.bin_px, levels, picture.pixel_um)
         if time.monotonic() - self._histogram_at > HISTOGRAM_S:
@@ -191,25 +201,24 @@ class ImagePanel(QWidget):
         self._average.setToolTip("show the mean of the last so many images")
         self._average.valueChanged.connect(self._set_average)
         self._plane = QSpinBox(prefix="plane ")
-        self._plane.setVisible(False)
         self._plane.valueChanged.connect(lambda _: self.redraw())
         more = _button("More", "fit, turn, regions, overlays, binning")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         more.setMenu(QMenu(more))
         more.menu().aboutToShow.connect(lambda: self._fill_menu(more.menu()))
-        top = QHBoxLayout()
-        for widget in (self._pause, self._lock, self._colours, self._average, self._plane):
+        top = QToolBar()  # what a narrow dock has no room for goes behind its arrow
+        for widget in (more, self._pause, self._lock, self._colours, self._average):
             top.addWidget(widget)
-        top.addStretch()
-        top.addWidget(more)
+        self._plane_shown = top.addWidget(self._plane)
+        self._plane_shown.setVisible(False)
+        self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         bottom = QHBoxLayout()
-        bottom.addWidget(self._readout)
-        bottom.addStretch()
+        bottom.addWidget(self._readout, 1)
         bottom.addWidget(self._facts)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
-        layout.addLayout(top)
+        layout.addWidget(top)
         layout.addWidget(self.canvas)
         layout.addLayout(bottom)
 

@@ -42,6 +42,11 @@ class Picture:
         self.revision += 1
 
     @property
+    def planes(self) -> int:
+        """Of how many planes the image is a stack."""
+        return len(self.pixels) if self.pixels is not None and self.pixels.ndim == 3 else 1
+
+    @property
     def average_frames(self) -> int:
         """Of how many images the mean is shown."""
         return self._average_frames
@@ -108,9 +113,9 @@ class Picture:
 
     def _add(self, pixels: np.ndarray, sign: int) -> None:
         """A pixel that is NaN counts for nothing, so that it can leave the mean again."""
-        finite = np.isfinite(pixels) if pixels.dtype.kind == "f" else True
-        self._sum += sign * np.where(finite, pixels, 0)
-        self._count += sign * np.asarray(finite)
+        finite = np.isfinite(pixels)
+        np.add(self._sum, sign * pixels.astype(float), out=self._sum, where=finite)
+        self._count += sign * finite.astype(float)
 
     def _forget(self) -> None:
         self._recent.clear()

@@ -33,7 +33,7 @@ class RegionTools:
         """Put a region of this kind into the middle of what is seen; the user drags it where it belongs."""
         canvas = self._canvas
         seen = canvas.over.mapRectFromParent(canvas.box.viewRect()).intersected(canvas.frame_rect)
-        x, y, side = seen.center().x(), seen.center().y(), min(seen.width(), seen.height()) / 4
+        x, y, side = seen.center().x(), seen.center().y(), max(4.0, min(seen.width(), seen.height()) / 4)
         pen = pg.mkPen(curve_colour(self._next), width=2)
         if kind == "polygon":
             corners = [(x - side / 2, y), (x, y - side / 2), (x + side / 2, y), (x, y + side / 2)]
