@@ -19,18 +19,19 @@ SPEC = Spec(shape=(512, 512), dtype="uint16")
 
 
 class MemoryCamera(Source):
-    """`frames` frames out of 64 random ones in memory, in blocks; each stamped with the time it is asked for."""
+    """`frames` frames out of 64 random ones (fewer large ones) in memory; stamped with the time it is asked for."""
 
-    def __init__(self, frames: int, block_frames: int) -> None:
-        self.spec = SPEC
+    def __init__(self, frames: int, block_frames: int, spec: Spec = SPEC) -> None:
+        self.spec = spec
         self.series = Series(f"memory-{frames}", "memory", frames=frames)
         self._block_frames, self._at = block_frames, 0
-        self._pixels = np.random.default_rng(0).integers(0, 4096, (64, *SPEC.shape), np.uint16)
+        self._count = max(block_frames, min(64, (64 << 20) // spec.frame_nbytes))
+        self._pixels = np.random.default_rng(0).integers(0, 4096, (self._count, *spec.shape), np.uint16)
 
     def blocks(self, max_frames: int = 32) -> Iterator[Block]:
         n = self._block_frames
         while self._at < (self.series.frames or 0):
-            offset = self._at % 64
+            offset = self._at % self._count
             stamped = np.full(n, time.monotonic_ns())
             yield Block(self._at, stamped, self._pixels[offset : offset + n])
             self._at += n
@@ -40,9 +41,9 @@ class MemoryCamera(Source):
 
 
 @contextmanager
-def served(frames: int, block_frames: int, fps: float | None) -> Iterator[str]:
+def served(frames: int, block_frames: int, fps: float | None, spec: Spec = SPEC) -> Iterator[str]:
     """Serve a MemoryCamera from another process and yield its endpoint."""
-    with another_process(_serve, frames, block_frames, fps) as endpoint:
+    with another_process(_serve, frames, block_frames, fps, spec) as endpoint:
         yield endpoint
 
 
@@ -60,8 +61,9 @@ def another_process(work: object, *args: object) -> Iterator[str]:
         process.terminate()
 
 
-def _serve(connection: Connection, frames: int, block_frames: int, fps: float | None) -> None:
-    server = DataServer(ReplayedFrames(MemoryCamera(frames, block_frames), fps), "tcp://127.0.0.1:0", wait=True)
+def _serve(connection: Connection, frames: int, block_frames: int, fps: float | None, spec: Spec) -> None:
+    camera = MemoryCamera(frames, block_frames, spec)
+    server = DataServer(ReplayedFrames(camera, fps), "tcp://127.0.0.1:0", wait=True)
     connection.send(server.endpoint)
     server.run()
     server.close()

@@ -37,6 +37,7 @@ from .values import Gathered, values_message
 log = logging.getLogger("streamfluo")
 
 SERIES, HEALTH = "series/", "health/"
+LOOK_SHARE = 0.05  # of the chain's time at most goes into reading a step's snapshots; large ones come less often
 GATHER_S = 0.02  # values of consecutive frames travel together, fifty messages a second
 HEALTH_S = 1.0
 PRESSED_HZ = 1.0  # while frames wait, snapshots and previews come once a second: the chain comes first
@@ -139,6 +140,7 @@ class Publisher:
     def put_snapshots(self, index: int, pressed: bool) -> None:
         """Read the snapshots that are watched and due; those computed from other snapshots on the worker's thread."""
         for step, names in self._snapshots_due(pressed):
+            began = time.monotonic()
             try:
                 reader = self._chain.reader(step, names)
                 if isinstance(self._chain.step(step).operator, SnapshotOperator):
@@ -146,6 +148,8 @@ class Publisher:
                     self._worker.submit(self._compute, step, reader, index)
                 else:
                     self._keep_snapshots(step, reader(), index)
+                    now = time.monotonic()
+                    self._due[f"snapshot/{step}"] = max(self._due[f"snapshot/{step}"], now + (now - began) / LOOK_SHARE)
             except Exception as error:  # reading must not end the run
                 self._failed(step, error)
 

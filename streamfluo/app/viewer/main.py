@@ -16,6 +16,8 @@ from .model import Model
 from .theme import Theme, apply
 from .window import Window
 
+NICE = 10  # where processors are short the recording comes first
+
 
 def show(uri: str, theme: Theme = "auto", proxy: str | None = None) -> None:
     """Open a window on a data endpoint and stay until it is closed. Raises SourceError for a malformed endpoint."""
@@ -55,6 +57,8 @@ def take_screenshot(
 
 
 def _application(theme: Theme) -> QApplication:
+    if hasattr(os, "nice"):
+        os.nice(NICE)
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
     app.setApplicationName("streamfluo")

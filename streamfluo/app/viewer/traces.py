@@ -14,7 +14,7 @@ class Trace:
     """The newest values of some curves, each row with its frame index; where frames are missing the line breaks."""
 
     def __init__(self, capacity: int = CAPACITY_FRAMES) -> None:
-        self.ids: list[int] | None = None  # of by_id values; else curves have their place only
+        self._places: dict[int, int] | None = None  # id → curve, of by_id values
         self.revision = 0
         self._capacity = capacity
         self._index = np.empty(0, np.int64)
@@ -23,6 +23,11 @@ class Trace:
 
     def __len__(self) -> int:
         return self._stop - self._start
+
+    @property
+    def ids(self) -> list[int] | None:
+        """What the curves are called, in order; None where they have their place only."""
+        return None if self._places is None else list(self._places)
 
     @property
     def curves(self) -> int:
@@ -35,7 +40,7 @@ class Trace:
         if len(self) and index <= self._index[self._stop - 1]:
             self.clear()  # the series began anew
         self._widen(values.shape[1], ids)
-        columns = slice(None) if ids is None or self.ids is None else [self.ids.index(i) for i in ids]
+        columns = slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
         capacity = max(16, min(self._capacity, MAX_BYTES // (8 * max(1, self.curves))))
         values, skipped = values[-capacity:], max(0, len(values) - capacity)
         self._make_room(len(values), capacity)
@@ -50,7 +55,7 @@ class Trace:
     def clear(self) -> None:
         """Forget everything."""
         self._start = self._stop = 0
-        self.ids, self._rows, self._index = None, np.empty((0, 0)), np.empty(0, np.int64)
+        self._places, self._rows, self._index = None, np.empty((0, 0)), np.empty(0, np.int64)
         self.revision += 1
 
     def since(self, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -64,9 +69,10 @@ class Trace:
 
     def _widen(self, curves: int, ids: Sequence[int] | None) -> None:
         if ids is not None:
-            known = set(self.ids or ())
-            self.ids = [*(self.ids or ()), *(int(i) for i in ids if int(i) not in known)]
-            curves = len(self.ids)
+            places = self._places = self._places or {}
+            for name in ids:
+                places.setdefault(name, len(places))
+            curves = len(places)
         if curves != self.curves:
             rows = np.full((len(self._rows), curves), np.nan)
             kept = min(curves, self.curves)

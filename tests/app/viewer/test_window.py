@@ -8,7 +8,7 @@ import tifffile
 from wire_bytes import GIVES, SHAPE, frame, hello, result, status
 
 pytest.importorskip("PySide6")
-from PySide6.QtCore import QPoint, QSettings, Qt
+from PySide6.QtCore import QEvent, QPoint, QSettings, Qt
 from PySide6.QtGui import QImage
 
 from streamfluo.app.viewer import theme
@@ -45,21 +45,30 @@ class Watch:
         self.topics, self.previews = set(topics), set(previews)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def light(qapp):
+    theme.apply(qapp, "light")
+
+
 @pytest.fixture
 def open_window(qtbot, qapp):
-    theme.apply(qapp, "light")
+    windows = []
 
     def opened(*pieces, settings=None):
         watch = Watch()
         watch.hand(hello(), status(), *pieces)
         window = Window(watch, Model("tcp://127.0.0.1:9"), settings)
         window._timer.stop()
-        qtbot.addWidget(window)
+        windows.append(window)
         window.show()
         look(window)
         return window, watch
 
-    return opened
+    yield opened
+    for window in windows:
+        window.close()
+        window.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 def look(window, times=3):
