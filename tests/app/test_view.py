@@ -143,3 +143,36 @@ def test_a_viewer_finds_an_engine_that_was_killed_and_started_again(folder, star
         print(f"the viewer shows new frames {time.monotonic() - back:.2f} s after the engine was back")
         assert model.events[-1] == "the program was started again"
         window.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_minutes_at_500_frames_a_second_leave_the_viewers_memory_as_it_was(folder, started):
+    noise = np.random.default_rng(0).integers(0, 4096, (64, 512, 512), np.uint16)
+    np.save(folder / "noise.npy", noise)
+    (folder / "chain.toml").write_text("[record]\nraw = false\n" + CHAIN)
+    replay = started("replay", "noise.npy", "--bind", "tcp://127.0.0.1:0", "--fps", 500, "--loop")[1]
+    endpoint = started("run", "chain.toml", "--source", replay, "--publish", "tcp://127.0.0.1:0", "--out", "S")[1]
+    words = [*STREAMFLUO, "view", endpoint, "--screenshot", "a.png", "--after", "600"]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as viewer:
+        began, sampled = time.monotonic(), []
+        while viewer.poll() is None:
+            if memory_mb := rss_mb(viewer.pid):
+                sampled.append((time.monotonic() - began, memory_mb))
+            time.sleep(2)
+    counters = ask(endpoint, wire.Status()).counters
+    at_s, mb = np.array(sampled).T
+    by_minute = [round(float(np.median(mb[(at_s >= m * 60) & (at_s < (m + 1) * 60)])), 1) for m in range(10)]
+    print(f"viewer's memory by minute {by_minute} MB; {counters['frames']} frames, {counters['lost']} lost")
+    assert viewer.returncode == 0
+    assert counters["lost"] == 0
+    assert np.median(mb[at_s > 420]) - np.median(mb[(at_s > 60) & (at_s < 240)]) < 5
+
+
+def rss_mb(pid):
+    """A process's resident memory, None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            return next((int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS")), None)
+    except OSError:
+        return None
