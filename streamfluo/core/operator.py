@@ -31,9 +31,9 @@ class Gives:
     """One thing an operator gives: all that the viewer, the session and `streamfluo list` need to know of it.
 
     `kind`: frames (the block handed on), per_frame values (t, …), by_id values (t, K) beside `ids` (K,), a table
-    (columns, one of them `frame`), or a snapshot. `dims` names the axes, of a table the columns; `unit` the unit ('' for
-    none). The viewer lays over images, in pixels of the frames the step saw: per-frame values that end in `yx`, tables
-    with y_px and x_px, snapshots (id, point, yx).
+    (columns, one of them `frame`), or a snapshot. `dims` names the axes, of a table the columns; `unit` is the unit
+    ('' for none). The viewer lays over images, in pixels of the frames the step saw: per-frame values that end in `yx`,
+    tables with y_px and x_px, snapshots (id, point, yx).
     """
 
     name: str
