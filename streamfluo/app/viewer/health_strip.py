@@ -38,9 +38,10 @@ class HealthStrip(QWidget):
         health, red = self._model.health, signal_colours()[0]
         self._tell_state(paused)
         rate_in, rate_out = health.rates()
+        live = self._model.link == "live"
         figures = {
-            "in": f"in <b>{rate_in:.0f}</b> frames/s",
-            "out": f"out <b>{rate_out:.0f}</b> frames/s",
+            "in": f"in <b>{rate_in:.0f}</b> frames/s" if live else f"<b>{health.frames_out}</b> frames",
+            "out": f"out <b>{rate_out:.0f}</b> frames/s" if live else "",
             "age": f"age <b>{_spelled(age_s)}</b>" if age_s is not None and not paused else "",
             "waiting": f"waiting <b>{health.waiting}</b>",
             "lost": f"lost <b>{health.lost}</b>",

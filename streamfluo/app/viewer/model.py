@@ -17,6 +17,7 @@ from .tables import Rows
 from .traces import Trace
 
 MAX_EVENTS = 200
+STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
 Payload = Mapping[str, np.ndarray] | np.ndarray | None
 Link = Literal["connecting", "live", "ended", "lost"]
 
@@ -218,16 +219,16 @@ class Model:
             self.events.append(line)
 
     def rows_near(self, overlay: Overlay, index: int) -> Mapping[str, np.ndarray]:
-        """Return the rows of a table of spots that speak of the frame shown, or of the newest frame before it."""
+        """Return the rows of a table of spots that speak of the frame shown, or of one shortly before it."""
         rows = self.tables.get(f"table/{overlay.step}/{overlay.name}")
-        return rows.of_frame(index) if rows is not None else {}
+        return rows.of_frame(index, STALE_FRAMES) if rows is not None else {}
 
     def vector_near(self, overlay: Overlay, index: int) -> np.ndarray | None:
-        """Return the vectors (…, yx) of the frame shown, or the nearest there are."""
-        if overlay.id not in self.vectors:
+        """Return the vectors (…, yx) of the frame shown, or of one close to it."""
+        first, vectors = self.vectors.get(overlay.id, (0, np.empty(0)))
+        if not first - STALE_FRAMES <= index < first + len(vectors) + STALE_FRAMES or not len(vectors):
             return None
-        first, vectors = self.vectors[overlay.id]
-        return vectors[min(max(index - first, 0), len(vectors) - 1)]
+        return np.asarray(vectors[min(max(index - first, 0), len(vectors) - 1)])
 
     def topics(self, panels: Iterable[Panel], overlays: Iterable[Overlay]) -> set[str]:
         """Return the results these panels and overlays live on."""

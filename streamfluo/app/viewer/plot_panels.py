@@ -22,7 +22,8 @@ WINDOWS_FRAMES = {"300 frames": 300.0, "2000 frames": 2000.0, "10000 frames": 10
 class TracePanel(QWidget):
     """Scrolling curves of a trace against time, or frame where the interval is unknown.
 
-    Curves with ids (neurons, spots) stand one above the other, each over its own range, 16 a page.
+    Curves with ids (neurons, spots) stand one above the other, each over its own range, 16 a page; sampled ones
+    (regions) share the axis.
     """
 
     def __init__(self, trace: Trace, label: str, unit: str, interval_s: float | None) -> None:
@@ -64,18 +65,19 @@ class TracePanel(QWidget):
         last = int(self._trace.since()[0][-1])
         span = self._windows[self._window.currentText()] / scale
         indices, rows = self._trace.since(0 if np.isinf(span) else max(0, int(last - span)))
-        ids = self._trace.ids
+        ids = self._trace.ids or []
+        stacked = bool(ids) and not self._trace.sampled
         shown = self._shown(rows.shape[1])
         self._match_curves(len(shown))
         ticks = []
         for n, column in enumerate(shown):
-            x, y = envelope(indices, rows[:, column])
-            if ids is not None:
+            x, y = envelope(indices, rows[:, column], sampled=self._trace.sampled)
+            if stacked:
                 ticks.append((float(n), str(ids[column])))
                 y = _fitted(y) + n
             self._curves[n].setPen(pg.mkPen(curve_colour(column), width=1.5))
             self._curves[n].setData(x * scale, y, connect="finite")
-        if ids is not None:
+        if stacked:
             self._plot.getAxis("left").setTicks([ticks])
         if not np.isinf(span):
             self._plot.setXRange(max(last - span, int(indices[0])) * scale, last * scale, padding=0)

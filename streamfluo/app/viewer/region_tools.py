@@ -20,7 +20,7 @@ class RegionTools:
     """The regions of one image, drawn by the user, and the mean of each in every image shown: `trace`."""
 
     def __init__(self, canvas: Canvas, changed: Callable[[], None]) -> None:
-        self.trace = Trace()
+        self.trace = Trace(sampled=True)
         self._canvas, self._changed = canvas, changed
         self._items: list[tuple[str, Any]] = []
         self._numbers: list[int] = []

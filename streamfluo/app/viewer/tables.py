@@ -33,11 +33,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.columns["frame"]) if self.columns else 0
 
-    def of_frame(self, index: int) -> dict[str, np.ndarray]:
-        """Return the rows of a frame; if it has none, of the newest before it."""
-        if not len(self):
-            return {}
-        frames = self.columns["frame"]
-        earlier = frames[frames <= index]
-        rows = frames == (earlier.max() if earlier.size else frames.min())
-        return {name: column[rows] for name, column in self.columns.items()}
+    def of_frame(self, index: int, within: int) -> dict[str, np.ndarray]:
+        """Return the rows of a frame; if it has none, of the newest before it that has, at most `within` earlier."""
+        frames = self.columns.get("frame", np.empty(0))
+        near = frames[(frames <= index) & (frames >= index - within)]
+        return {name: column[frames == near.max()] for name, column in self.columns.items()} if near.size else {}

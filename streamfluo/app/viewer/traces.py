@@ -11,9 +11,13 @@ MAX_BYTES = 64 << 20
 
 
 class Trace:
-    """The newest values of some curves, each row with its frame index; where frames are missing the line breaks."""
+    """The newest values of some curves, each row with its frame index.
 
-    def __init__(self, capacity: int = CAPACITY_FRAMES) -> None:
+    Where frames are missing the line breaks, unless the rows are looks at some frames only (`sampled`).
+    """
+
+    def __init__(self, capacity: int = CAPACITY_FRAMES, sampled: bool = False) -> None:
+        self.sampled = sampled
         self._places: dict[int, int] | None = None  # id → curve, of by_id values
         self.revision = 0
         self._capacity = capacity
@@ -59,10 +63,7 @@ class Trace:
         self.revision += 1
 
     def since(self, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return (indices (n,), values (n, curves)) of the frames from `index` on, views that the next `take` changes.
-
-        Before a row whose predecessor is missing no line is to be drawn: `numpy.diff(indices) > 1`.
-        """
+        """Return (indices (n,), values (n, curves)) of the frames from `index` on, views the next `take` changes."""
         indices = self._index[self._start : self._stop]
         first = int(np.searchsorted(indices, index))
         return indices[first:], self._rows[self._start + first : self._stop]
@@ -91,12 +92,14 @@ class Trace:
         self._rows, self._index, self._start, self._stop = rows, index, 0, length
 
 
-def envelope(indices: np.ndarray, values: np.ndarray, max_points: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+def envelope(
+    indices: np.ndarray, values: np.ndarray, max_points: int = 2000, sampled: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (x, y) of a curve (n,) to draw: where there are too many points, the extremes of each stretch.
 
-    NaN stands where frames are missing, so that the line breaks there.
+    NaN stands where frames are missing, so that the line breaks there, unless they are `sampled`.
     """
-    breaks = np.flatnonzero(np.diff(indices) > 1) + 1
+    breaks = np.flatnonzero((np.diff(indices) > 1) & (not sampled)) + 1
     x = np.insert(indices.astype(float), breaks, np.nan)
     y = np.insert(values, breaks, np.nan)
     each = -(-2 * len(x) // max_points)

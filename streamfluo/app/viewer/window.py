@@ -124,13 +124,14 @@ class Window(QMainWindow):
         """Arrange the docks as at first: frames on the left, snapshots beside them, values below."""
         images: list[tuple[QDockWidget, Panel, bool]] = []
         plots: list[tuple[QDockWidget, Panel, bool]] = []
-        first_of: set[tuple[str, str]] = set()
+        first_of: set[tuple[str, str, str]] = set()
         for panel in self.model.panels.values():
             dock = self.docks[panel.id]
             dock.setFloating(False)
             self.removeDockWidget(dock)
-            opens = panel.frames or (panel.kind != "numbers" and (panel.step, panel.kind) not in first_of)
-            first_of.add((panel.step, panel.kind))
+            sort = (panel.step, panel.kind, panel.id.partition("/")[0])
+            opens = panel.frames or (panel.kind != "numbers" and sort not in first_of)
+            first_of.add(sort)
             (plots if panel.kind in ("trace", "curve", "table") else images).append((dock, panel, opens))
         self._row([d for d, p, _ in images if p.frames], [d for d, p, _ in images if not p.frames], top=True)
         apart = [d for d, _, opens in plots if opens][:PLOTS_APART]

@@ -96,14 +96,16 @@ def test_rows_of_a_table_are_found_by_their_frame():
     model = fed(hello(), result("spots", 4, 2, **{f"spots__{n}": c for n, c in columns.items()}))
     overlay = next(o for o in model.overlays if o.kind == "spots")
     assert model.rows_near(overlay, 3)["y_px"].tolist() == [1, 2]
-    assert model.rows_near(overlay, 99)["y_px"].tolist() == [3]
+    assert model.rows_near(overlay, 9)["y_px"].tolist() == [3]
+    assert model.rows_near(overlay, 99) == model.rows_near(overlay, 2) == {}
     assert model.tables["table/spots/spots"].total == 3
 
 
 def test_the_vector_of_the_frame_shown_is_drawn():
     model = fed(hello(), result("motion", 10, 3, shift_px=np.arange(6.0).reshape(3, 2)))
     overlay = next(o for o in model.overlays if o.kind == "vectors")
-    assert [model.vector_near(overlay, index).tolist() for index in (0, 11, 99)] == [[0, 1], [2, 3], [4, 5]]
+    assert [model.vector_near(overlay, index).tolist() for index in (0, 11, 60)] == [[0, 1], [2, 3], [4, 5]]
+    assert model.vector_near(overlay, 99) is None
 
 
 def test_rates_come_from_two_statuses():

@@ -221,3 +221,4 @@ def test_a_short_curve_is_drawn_point_by_point_and_broken_at_the_hole():
     x, y = envelope(np.array([1, 2, 5]), np.array([1.0, 2.0, 3.0]))
     assert np.array_equal(x, [1, 2, np.nan, 5], equal_nan=True)
     assert np.array_equal(y, [1, 2, np.nan, 3], equal_nan=True)
+    assert envelope(np.array([1, 2, 5]), np.array([1.0, 2.0, 3.0]), sampled=True)[1].tolist() == [1, 2, 3]
