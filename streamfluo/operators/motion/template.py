@@ -1,0 +1,260 @@
+"""The template frames are registered against: how it grows, what it knows of its noise, how far it has walked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import StateError
+from ...core.state import State, require_array
+from ...kernels.shifting import block_noise, learn
+from ...kernels.steering import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
+
+MEMORY_FRAMES = 800  # the template's mean forgets older frames than so many
+NOISE_SHARE = 0.05  # of H that the template's own noise may make up; a wider smoothing kernel is taken before that
+SPIKE_SIGMA = 6.0
+NOISE_RATE = 0.2
+OUTSHINES = 1.5
+EVERY_ROW = 4  # for figures that need not every pixel
+
+
+def _gaussian(sigma_px: float, radius: int) -> np.ndarray:
+    x = np.arange(-radius, radius + 1)
+    kernel = np.exp(-(x**2) / (2 * sigma_px**2))
+    return kernel / kernel.sum()
+
+
+# From light to heavy: little is lost of a clean template, much is gained with a noisy one.
+KERNELS = (np.array([1, 2, 1]) / 4, np.array([1, 4, 6, 4, 1]) / 16, _gaussian(1.4, 5), _gaussian(2.0, 6))
+
+
+class SteeredTemplate:
+    """Mean of the corrected frames (y, x) float32, with what it takes to measure a frame's shift against it.
+
+    `frames` it was made of, `mean` of all of them. Everything is renewed one row of blocks a frame, so that no frame
+    pays for all. A template `given` counts as the mean of 800 frames.
+    """
+
+    def __init__(self, shape: tuple[int, int], anchor_frames: int, given: np.ndarray | None) -> None:
+        height, width = shape
+        blocks = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
+        self.frames = 0
+        self.walked_px = np.zeros(2)  # from the anchor
+        self.image, self.mean = np.zeros((2, *shape), np.float32)
+        self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
+        self._steering, self._limit = np.zeros((3, *shape), np.float32), np.ones(shape, np.float32)
+        self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 4))
+        self._feigned = np.zeros(blocks[0])
+        self._variance, self._intensity = np.zeros((2, *blocks))
+        self._noise = np.array([1.0, 0.0])
+        self._seen_y, self._seen_x = np.zeros(height, np.int64), np.zeros(width, np.int64)
+        self._kernel = self._next_kernel = len(KERNELS) - 1
+        self._row, self._established = 0, False
+        self._rows = np.zeros((5, width), np.float32)
+        self._given = given
+        self._arrays: dict[str, np.ndarray] = {
+            "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": self._steering,
+            "limit": self._limit, "matrix": self._matrix, "feigned": self._feigned, "variance": self._variance,
+            "intensity": self._intensity, "noise": self._noise, "seen_y": self._seen_y, "seen_x": self._seen_x,
+            "walked_px": self.walked_px,
+        }  # fmt: skip
+
+    @property
+    def structure(self) -> np.ndarray:
+        """The image that answers to the template's brightness: weighted, local means out (y, x)."""
+        return self._steering[2]
+
+    def outshone_by(self, frame: np.ndarray) -> bool:
+        """Whether a frame has so much more contrast that what the template began with cannot have been the scene."""
+        step = frame[::EVERY_ROW]
+        return bool(np.std(step[np.isfinite(step)]) > OUTSHINES * np.std(self.image[::EVERY_ROW]))
+
+    def begin(self, frame: np.ndarray) -> None:
+        """Start from a frame (y, x) alone, or from the template given; single bright pixels are taken out."""
+        first = despiked(frame.astype(np.float32))
+        differences = [_blocks(np.diff(first, axis=1), *self._variance.shape), _blocks(first, *self._variance.shape)]
+        self._variance[...] = [
+            [0.5 * np.mean(block**2) if block.size else 1.0 for block in row] for row in differences[0]
+        ]
+        self._intensity[...] = [[np.mean(block) for block in row] for row in differences[1]]
+        self._fit_noise()
+        self.image[...] = first if self._given is None else self._given
+        self.mean[...] = self.image
+        self.frames = 1 if self._given is None else MEMORY_FRAMES
+        self._seen_y[:] = self._seen_x[:] = self.frames
+        self.walked_px[:] = 0
+        if self._given is not None:
+            self._anchor[...] = self.image
+        self._row = 0
+        self._next_kernel = len(KERNELS) - 1
+        for _ in range(2):  # how much smoothing is needed shows once there is some
+            for by in range(self._matrix.shape[0]):
+                self._renew(by)
+            self._choose_kernel()
+        self._established = self._look_whether_established()
+
+    def measure(
+        self, frame: np.ndarray, shift_y: int, shift_x: int, gain: float = 1.0
+    ) -> tuple[float, float, float, float]:
+        """Return (δ_y, δ_x, gain, part seen) of a frame read at a whole shift and compared at a gain.
+
+        Good within about half a pixel, and a gain within a few times the noise.
+        """
+        at = (shift_y, shift_x, np.float32(gain))
+        steer(frame, self.image, self._steering, self._limit, *at, self._rows, self._sums)
+        return solve_step(self._sums, self._matrix, self._feigned, gain)
+
+    def established(self) -> bool:
+        """Whether there is more structure in the template than its own noise can feign, enough to tell a shift."""
+        return self._established
+
+    def _look_whether_established(self) -> bool:
+        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a grain of about 100 pixels
+        return bool(self._information() > max(chance * self._noise_share(self._kernel), 0.25))
+
+    def _information(self) -> float:
+        """1 / variance of a shift [px⁻²] measured against the template, along the axis that says less."""
+        return float(min(self._matrix[..., 0, 0].sum(), self._matrix[..., 1, 1].sum()))
+
+    def learn(self, corrected: np.ndarray, window: tuple[int, int, int, int], blur: float, frozen: bool) -> None:
+        """Take in a corrected frame (y, x), seen within window (top, bottom, left, right).
+
+        `blur`: what interpolation left of a pixel's noise variance. A frozen template still learns its noise.
+        """
+        rows = self._matrix.shape[0]
+        due = [(self._row + n) % rows for n in range(max(1, rows // self.frames))]  # more while it changes fast
+        scale = 1 / (blur + 1 / self._effective_frames())
+        for by in due:
+            compared = (corrected, self.image, self._limit)
+            block_noise(*compared, BLOCK_PX, by, scale, NOISE_RATE, self._variance, self._intensity)
+        self.frames += 1
+        if not frozen:
+            mean_rate = np.float32(1 / self.frames)
+            learn(
+                corrected, window, self._seen_y, self._seen_x, MEMORY_FRAMES, mean_rate, self._limit,
+                self.image, self.mean,
+            )  # fmt: skip
+        for by in due:
+            self._renew(by)
+        self._row = (due[-1] + 1) % rows
+        self._established = self._established or self._look_whether_established()
+        if self.frames == self._anchor_frames and self._given is None:
+            self._anchor[...] = self.image
+        if rows - 1 in due:
+            self._fit_noise()
+            self._choose_kernel()
+            if not frozen and self.frames > self._anchor_frames:
+                self._measure_walk()
+
+    def state(self) -> State:
+        """Everything it carries, as state entries."""
+        counts = {
+            "frames": self.frames, "row": self._row, "kernel": self._kernel, "next_kernel": self._next_kernel,
+        }  # fmt: skip
+        arrays = {f"template_{name}": array.copy() for name, array in self._arrays.items()}
+        return {**arrays, **counts, "established": int(self._established)}
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` returned. Raises StateError if it is another template's."""
+        for name, array in self._arrays.items():
+            array[...] = require_array(state, f"template_{name}", array, "motion")
+        names = ("frames", "row", "kernel", "next_kernel")
+        self.frames, self._row, self._kernel, self._next_kernel = (_count(state, name) for name in names)
+        self._established = bool(_count(state, "established"))
+        if not max(self._kernel, self._next_kernel) < len(KERNELS):
+            raise StateError(f"motion: no smoothing kernel {max(self._kernel, self._next_kernel)}")
+
+    def _renew(self, by: int) -> None:
+        if by == 0:
+            self._kernel = self._next_kernel
+        kernel = KERNELS[self._kernel].astype(np.float32)
+        build_steering(self.image, kernel, self._noise, by, self._steering, self._limit, self._matrix)
+        rows = min(BLOCK_PX, self.image.shape[0] - by * BLOCK_PX)
+        each = rows * BLOCK_PX / self._effective_frames()
+        for j, share in enumerate((_SHARES[self._kernel][0], *_SHARES[self._kernel])):
+            self._matrix[by, :, j, j] -= share * each
+        self._feigned[by] = _SHARES[self._kernel][1] * each
+
+    def _fit_noise(self) -> None:
+        known = np.isfinite(self._variance) & np.isfinite(self._intensity)
+        if known.any():
+            self._noise[:] = noise_line(self._intensity[known], self._variance[known])
+
+    def _effective_frames(self) -> float:
+        return min(self.frames, 2 * MEMORY_FRAMES - 1)
+
+    def _noise_share(self, kernel: int) -> float:
+        """What the template's own noise would add to H for a shift, were it not taken out."""
+        return _SHARES[kernel][0] * self.image.size / self._effective_frames()
+
+    def _choose_kernel(self) -> None:
+        """The lightest smoothing with which noise has no more than its share of H."""
+        allowed = NOISE_SHARE * self._information()
+        fit = (n for n in range(len(KERNELS)) if self._noise_share(n) < allowed)
+        self._next_kernel = next(fit, len(KERNELS) - 1)
+
+    def _measure_walk(self) -> None:
+        """How far the template has come from the anchor, through the same eyes as frames are seen."""
+        dy, dx, _, _ = self.measure(self._anchor, 0, 0)
+        if abs(dy) < 1 and abs(dx) < 1:
+            self.walked_px[:] = -dy, -dx
+
+
+def _count(state: State, name: str) -> int:
+    value: Any = state.get(name)
+    if type(value) is not int or value < 0:
+        raise StateError(f"motion: state {name!r} must be a count, found {value!r}")
+    return value
+
+
+def _blocks(image: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]]:
+    b = BLOCK_PX
+    return [[image[y * b : y * b + b, x * b : x * b + b] for x in range(columns)] for y in range(rows)]
+
+
+def despiked(image: np.ndarray) -> np.ndarray:
+    """Return an image (y, x) whose pixels far from their neighbours' median, or NaN, are that median."""
+    padded = np.pad(image, 1, mode="edge")
+    height, width = image.shape
+    around = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    median = np.median(np.where(np.isfinite(around), around, np.float32(0)), axis=0)
+    excess = image - median
+    spread = np.median(np.abs(excess[np.isfinite(excess)])) / 0.6745 if np.isfinite(excess).any() else 0.0
+    keep = np.isfinite(image) & (
+        np.abs(excess) <= SPIKE_SIGMA * np.sqrt(np.maximum(median / max(np.median(median), 1e-9), 1)) * spread
+    )
+    return np.where(keep, image, median).astype(np.float32)
+
+
+def _noise_shares() -> list[tuple[float, float]]:
+    """For each kernel, (⟨smoothed slope, slope⟩, ⟨smoothed, itself⟩) of noise as interpolation leaves it, a pixel.
+
+    The template's noise is in V and in the slopes alike, so that H has this much too much for each pixel and frame.
+    """
+    fractions = (np.arange(40) + 0.5) / 40
+    weights = np.array([_cubic(f) for f in fractions])
+    correlation = np.mean([np.correlate(w, w, "full") for w in weights], axis=0)
+    secant = np.array([-SECANT[2], -SECANT[1], -SECANT[0], 0, *SECANT])
+    shares = []
+    for kernel in KERNELS:
+        slope = np.convolve(kernel, [-0.5, 0, 0.5])
+        along, across = _inner(slope, secant, correlation), _inner(kernel, np.ones(1), correlation)
+        shares.append((along * across, across**2))
+    return shares
+
+
+def _inner(one: np.ndarray, other: np.ndarray, correlation: np.ndarray) -> float:
+    n = 41
+    a, b = (np.pad(k, ((n - len(k)) // 2)) for k in (one, other))
+    return float(np.convolve(a, correlation, "same") @ b)
+
+
+def _cubic(fraction: float) -> np.ndarray:
+    from ...kernels.shifting import cubic_weights
+
+    return cubic_weights(fraction).astype(float)
+
+
+_SHARES = _noise_shares()

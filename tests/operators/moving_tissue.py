@@ -1,0 +1,70 @@
+"""Tissue that moves, with its truth: a band-limited scene shifted in Fourier space, photon and read noise on it."""
+
+import numpy as np
+import scipy.ndimage as ndi
+
+PAD = 16
+COUNTS, OFFSET, READ_E = 20.0, 100.0, 1.0
+
+
+def scene(shape, seed=0):
+    """Mean photons of each pixel about 1, PAD pixels beyond `shape` on each side: shading, structure, somata."""
+    rng = np.random.default_rng(seed)
+    size = tuple(side + 2 * PAD for side in shape)
+
+    def blobs(sigma):
+        image = ndi.gaussian_filter(rng.standard_normal(size), sigma, mode="wrap")
+        return image / image.std()
+
+    tissue = np.clip(1 + 0.15 * blobs(25) + 0.08 * blobs(6) + 0.06 * blobs(2), 0.2, None)
+    for _ in range(size[0] * size[1] // 500):
+        y, x = rng.uniform(0, size[0]), rng.uniform(0, size[1])
+        yy, xx = np.ogrid[: size[0], : size[1]]
+        r = np.hypot(yy - y, xx - x)
+        tissue += rng.uniform(0.1, 0.5) * np.exp(-(((r - 3) / 1.5) ** 2))
+    return ndi.gaussian_filter(tissue, 0.7)
+
+
+def seen_at(tissue, shift_px):
+    """The scene with its tissue moved by (dy, dx), the field without the padding."""
+    fy, fx = np.fft.fftfreq(tissue.shape[0])[:, None], np.fft.rfftfreq(tissue.shape[1])
+    phase = np.exp(-2j * np.pi * (fy * shift_px[0] + fx * shift_px[1]))
+    return np.fft.irfft2(np.fft.rfft2(tissue) * phase, tissue.shape)[PAD:-PAD, PAD:-PAD]
+
+
+def record(tissue, shifts_px, photons, seed=0, lamp=None):
+    """A movie (t, y, x) uint16 of the tissue at these shifts."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for t, shift in enumerate(shifts_px):
+        mean = np.maximum(seen_at(tissue, shift), 0) * photons * (1 if lamp is None else lamp[t])
+        electrons = rng.poisson(mean) + READ_E * rng.standard_normal(mean.shape)
+        frames.append(np.clip(np.rint(electrons * COUNTS + OFFSET), 0, 65535).astype(np.uint16))
+    return np.array(frames)
+
+
+def drift(frames, seed=0, step_px=0.25, reach_px=3.0):
+    """Shifts of an animal: a random walk that is pulled back (t, 2)."""
+    rng = np.random.default_rng(seed)
+    shifts = np.zeros((frames, 2))
+    for t in range(1, frames):
+        shifts[t] = 0.97 * shifts[t - 1] + step_px * rng.standard_normal(2)
+    return np.clip(shifts, -reach_px, reach_px)
+
+
+def bound_px(tissue, photons):
+    """Cramér–Rao bound of a rigid shift against the known scene, 2-D RMSE: photon noise and read noise."""
+    mean = seen_at(tissue, (0, 0)) * photons
+    slopes = [(seen_at(tissue, -h) - seen_at(tissue, h)) / 0.02 * photons for h in 0.01 * np.eye(2)]
+    information = [[np.sum(a * b / (mean + READ_E**2)) for a in slopes] for b in slopes]
+    return float(np.sqrt(np.trace(np.linalg.inv(information))))
+
+
+def errors_px(shifts_px, truth_px, skip):
+    """Errors (t, 2) behind the first `skip` frames, the template's own place taken out."""
+    error = np.asarray(shifts_px)[skip:] - truth_px[skip:]
+    return error - np.median(error, axis=0)
+
+
+def rmse_px(errors):
+    return float(np.sqrt((errors**2).sum(1).mean()))
