@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 
 
-def cubic_weights(fraction: float) -> np.ndarray:
-    """Return the four Catmull–Rom weights (Keys 1981, a = −1/2) for a place `fraction` behind the second pixel."""
+def cubic_weights(fraction: float | np.ndarray) -> np.ndarray:
+    """Return the Catmull–Rom weights (4, …) (Keys 1981, a = −1/2) for places `fraction` (…) behind the second pixel."""
     f = fraction
     return np.array(
         [
@@ -54,13 +54,13 @@ def _combine(row, weights, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def learn(shifted, window, seen_y, seen_x, memory, mean_rate, limit, template, mean):  # type: ignore[no-untyped-def]
-    """Move template and mean towards a corrected frame where it is the tissue that was seen.
+def learn(shifted, window, seen_y, seen_x, memory, limit, template):  # type: ignore[no-untyped-def]
+    """Move the template towards a corrected frame where it is the tissue that was seen.
 
-    shifted, template, mean (y, x) float32; window (top, bottom, left, right); seen_y (y,), seen_x (x,): how often each
+    shifted, template (y, x) float32; window (top, bottom, left, right); seen_y (y,), seen_x (x,): how often each
     row and column was seen, counted on here. A pixel of the template moves by 1/n of what it was seen, 1/memory at
-    least; the mean by mean_rate. Residuals beyond limit (y, x) teach the template the less the larger they are (q³ of
-    them with q = limit / residual), so that hot pixels and cosmic rays leave no trace; NaN teaches nothing.
+    least. Residuals beyond limit (y, x) teach the template the less the larger they are (q³ of them with
+    q = limit / residual), so that hot pixels and cosmic rays leave no trace; NaN teaches nothing.
     """
     top, bottom, left, right = window
     seen_y[top:bottom] += 1
@@ -71,7 +71,6 @@ def learn(shifted, window, seen_y, seen_x, memory, mean_rate, limit, template, m
     for y in range(top, bottom):
         rate = np.float32(1 / min(seen_y[y], memory))
         _learn_row(shifted[y, left:right], rate, rate_x, limit[y, left:right], template[y, left:right])
-        _approach(shifted[y, left:right], mean_rate, mean[y, left:right])
 
 
 @njit(nogil=True, cache=True)
@@ -81,6 +80,14 @@ def _learn_row(shifted, rate, rate_x, limit, template):  # type: ignore[no-untyp
         q = min(limit[i] / max(abs(e), np.float32(1e-20)), np.float32(1))
         d = e * (q * q * q) * max(rate, rate_x[i])
         template[i] += d if d == d else np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def approach(shifted, window, rate, mean):  # type: ignore[no-untyped-def]
+    """Move a mean (y, x) by `rate` (float32) of the way towards a corrected frame (y, x) within a window."""
+    top, bottom, left, right = window
+    for y in range(top, bottom):
+        _approach(shifted[y, left:right], rate, mean[y, left:right])
 
 
 @njit(nogil=True, cache=True)

@@ -19,39 +19,37 @@ SECANT = (0.777406986, -0.178185210, 0.021856049)
 
 
 @njit(nogil=True, cache=True)
-def steer(frame, template, steering, limit, shift_y, shift_x, gain, rows, sums):  # type: ignore[no-untyped-def]
-    """Write each block's Σ V·e of e = frame(y + shift_y, x + shift_x) − gain·template, where the frame reaches.
+def steer(frame, template, steering, limit, shifts, gain, rows, sums):  # type: ignore[no-untyped-def]
+    """Write each block's Σ V·e of e = frame(y + s_y, x + s_x) − gain·template, where the frame reaches.
 
     frame, template, limit (y, x): e is clipped at ± limit; what is three times beyond it (hot pixels, cosmic rays), and
-    NaN, counts for nothing; steering (3, y, x); gain float32; rows (5, x): room to work in; sums (by, bx, 4): the three
-    sums and the part of the block that was seen.
+    NaN, counts for nothing; steering (3, y, x); shifts (by, bx, 2) int64: of each block; gain float32; rows (5, x):
+    room to work in; sums (by, bx, 4): the three sums and the part of the block that was seen. Neighbouring blocks of
+    one shift are taken together.
     """
     height, width = template.shape
-    top, bottom = max(0, -shift_y), min(height, height - shift_y)
-    left, right = max(0, -shift_x), min(width, width - shift_x)
-    n = right - left
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-        a, b = max(top, first), min(bottom, last)
         rows[:] = 0
-        for y in range(a, b):
-            _residual(frame[y + shift_y, left + shift_x : right + shift_x], template[y, left:right],
-                      limit[y, left:right], gain, rows[4, :n])  # fmt: skip
+        for y in range(first, last):
+            _residual_row(frame, template, limit, shifts[by], y, gain, rows[4])
             for j in range(3):
-                _add_product(steering[j, y, left:right], rows[4, :n], rows[j, :n])
-            _add(rows[4, :n], rows[3, :n])
+                _add_product(steering[j, y], rows[4], rows[j])
+            _add(rows[4], rows[3])
         for bx in range(sums.shape[1]):
-            whole = (last - first) * (min((bx + 1) * BLOCK_PX, width) - bx * BLOCK_PX)
-            p, q = max(bx * BLOCK_PX, left), min((bx + 1) * BLOCK_PX, right)
-            seen = max(0, b - a) * max(0, q - p)
+            start, stop = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
+            dy, dx = shifts[by, bx]
+            a, b = max(first, -dy), min(last, height - dy)
+            p, q = max(start, -dx), min(stop, width - dx)
+            whole, seen = (last - first) * (stop - start), max(0, b - a) * max(0, q - p)
             sums[by, bx, 3] = seen / whole
             offset = 0.0
             for x in range(p, q):
-                offset += rows[3, x - left]
+                offset += rows[3, x]
             for j in range(3):
                 total = 0.0
                 for x in range(p, q):
-                    total += rows[j, x - left]
+                    total += rows[j, x]
                 if 0 < seen < whole:  # part of a block: its own mean has to go
                     weight = 0.0
                     for y in range(a, b):
@@ -59,6 +57,23 @@ def steer(frame, template, steering, limit, shift_y, shift_x, gain, rows, sums):
                             weight += steering[j, y, x]
                     total -= weight * offset / seen
                 sums[by, bx, j] = total
+
+
+@njit(nogil=True, cache=True)
+def _residual_row(frame, template, limit, shifts, y, gain, residual):  # type: ignore[no-untyped-def]
+    height, width = template.shape
+    bx = 0
+    while bx < len(shifts):
+        start = bx * BLOCK_PX
+        dy, dx = shifts[bx]
+        bx += 1
+        while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
+            bx += 1
+        stop = min(bx * BLOCK_PX, width)
+        residual[start:stop] = 0
+        p, q = max(start, -dx), min(stop, width - dx)
+        if 0 <= y + dy < height and p < q:
+            _residual(frame[y + dy, p + dx : q + dx], template[y, p:q], limit[y, p:q], gain, residual[p:q])
 
 
 @njit(nogil=True, cache=True)

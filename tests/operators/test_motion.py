@@ -309,7 +309,6 @@ def test_borders():
     [
         ({"max_shift_px": 0}, "max_shift_px must be positive"),
         ({"border": "crop", "max_shift_px": 70}, "nothing is left"),
-        ({"mode": "apply"}, 'mode = "apply" needs shifts_px'),
         ({"shifts_px": [[0, 0]]}, 'shifts_px are for mode = "apply"'),
         ({"mode": "apply", "shifts_px": [1, 2, 3]}, r"shifts_px must be \(frames, 2\)"),
         ({"mode": "apply", "shifts_px": "nowhere.npy"}, "shifts_px: 'nowhere.npy' cannot be read"),

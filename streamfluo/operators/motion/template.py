@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
-from ...kernels.shifting import block_noise, learn
+from ...kernels.shifting import approach, block_noise, learn
 from ...kernels.steering import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
+from .patches import PatchGrid, Window
 
 MEMORY_FRAMES = 800  # the template's mean forgets older frames than so many
 NOISE_SHARE = 0.05  # of H that the template's own noise may make up; a wider smoothing kernel is taken before that
 SPIKE_SIGMA = 6.0
 NOISE_RATE = 0.2
 OUTSHINES = 1.5
+STEP_PX = 2.0
+NEAR_PX = 0.75  # a step longer than this is taken again from the next whole pixel
+MOST = 0.95  # of the blocks have to be near
 EVERY_ROW = 4  # for figures that need not every pixel
 
 
@@ -30,6 +34,19 @@ def _gaussian(sigma_px: float, radius: int) -> np.ndarray:
 KERNELS = (np.array([1, 2, 1]) / 4, np.array([1, 4, 6, 4, 1]) / 16, _gaussian(1.4, 5), _gaussian(2.0, 6))
 
 
+class Measured(NamedTuple):
+    """What one step of a frame against the template gave.
+
+    Shifts of the patches (py, px, 2), the frame's gain, the part of the template seen, and how far the shifts are from
+    the whole pixels at which the frame was compared.
+    """
+
+    patches_px: np.ndarray
+    gain: float
+    seen: float
+    far_px: float
+
+
 class SteeredTemplate:
     """Mean of the corrected frames (y, x) float32, with what it takes to measure a frame's shift against it.
 
@@ -37,11 +54,14 @@ class SteeredTemplate:
     pays for all. A template `given` counts as the mean of 800 frames.
     """
 
-    def __init__(self, shape: tuple[int, int], anchor_frames: int, given: np.ndarray | None) -> None:
+    def __init__(
+        self, shape: tuple[int, int], grid: PatchGrid, anchor_frames: int, given: np.ndarray | None = None
+    ) -> None:
+        self._grid = grid
         height, width = shape
         blocks = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
-        self.frames = 0
-        self.walked_px = np.zeros(2)  # from the anchor
+        self.frames = self._handed_on = 0
+        self.walked_px = np.zeros((*grid.shape, 2))  # from the anchor
         self.image, self.mean = np.zeros((2, *shape), np.float32)
         self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
         self._steering, self._limit = np.zeros((3, *shape), np.float32), np.ones(shape, np.float32)
@@ -71,9 +91,12 @@ class SteeredTemplate:
         step = frame[::EVERY_ROW]
         return bool(np.std(step[np.isfinite(step)]) > OUTSHINES * np.std(self.image[::EVERY_ROW]))
 
-    def begin(self, frame: np.ndarray) -> None:
-        """Start from a frame (y, x) alone, or from the template given; single bright pixels are taken out."""
-        first = despiked(frame.astype(np.float32))
+    def begin(self, seen: np.ndarray, frame: np.ndarray) -> None:
+        """Start from a frame (y, x) alone, or from the template given; single bright pixels are taken out.
+
+        `seen`: what of the frame is registered.
+        """
+        first = despiked(seen.astype(np.float32))
         differences = [_blocks(np.diff(first, axis=1), *self._variance.shape), _blocks(first, *self._variance.shape)]
         self._variance[...] = [
             [0.5 * np.mean(block**2) if block.size else 1.0 for block in row] for row in differences[0]
@@ -81,7 +104,8 @@ class SteeredTemplate:
         self._intensity[...] = [[np.mean(block) for block in row] for row in differences[1]]
         self._fit_noise()
         self.image[...] = first if self._given is None else self._given
-        self.mean[...] = self.image
+        self.mean[...] = first if seen is frame else despiked(frame.astype(np.float32))
+        self._handed_on = 1
         self.frames = 1 if self._given is None else MEMORY_FRAMES
         self._seen_y[:] = self._seen_x[:] = self.frames
         self.walked_px[:] = 0
@@ -96,15 +120,30 @@ class SteeredTemplate:
         self._established = self._look_whether_established()
 
     def measure(
-        self, frame: np.ndarray, shift_y: int, shift_x: int, gain: float = 1.0
-    ) -> tuple[float, float, float, float]:
-        """Return (δ_y, δ_x, gain, part seen) of a frame read at a whole shift and compared at a gain.
+        self, frame: np.ndarray, patches_px: np.ndarray, gain: float = 1.0, last_px: np.ndarray | None = None
+    ) -> Measured:
+        """Step from the shifts of patches (py, px, 2), by the frame read at the next whole shifts, compared at a gain.
 
-        Good within about half a pixel, and a gain within a few times the noise.
+        Good where a step is not far, and for a gain within a few times the noise. `last_px`: those of the frame before.
         """
-        at = (shift_y, shift_x, np.float32(gain))
-        steer(frame, self.image, self._steering, self._limit, *at, self._rows, self._sums)
-        return solve_step(self._sums, self._matrix, self._feigned, gain)
+        patches_px = np.rint(patches_px) if self._grid.single else patches_px
+        field = self._grid.at_blocks(patches_px)
+        whole = np.rint(field)
+        compared = (frame, self.image, self._steering, self._limit, whole.astype(np.int64), np.float32(gain))
+        steer(*compared, self._rows, self._sums)
+        matrix = self._sums[..., 3, None, None] * self._matrix
+        own = self._sums[..., :3].copy()
+        self._sums[..., :3] += gain * _answers(matrix, field - whole)
+        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._feigned, gain)
+        moved, far = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
+        if self._grid.single or not far <= NEAR_PX:
+            return Measured(moved, better, seen, far)
+        answer = ((better - gain) * matrix[..., 2] - own) / max(better, 0.1) + _answers(matrix, whole)
+        patches = self._grid.solve(matrix[..., :2, :2], answer[..., :2], patches_px if last_px is None else last_px)
+        if not np.isfinite(patches).all():  # a template of one frame or two may know no more than one shift
+            return Measured(moved, better, seen, far)
+        far = np.quantile(np.abs(self._grid.at_blocks(patches) - whole), MOST)
+        return Measured(patches, better, seen, float(far))
 
     def established(self) -> bool:
         """Whether there is more structure in the template than its own noise can feign, enough to tell a shift."""
@@ -118,24 +157,23 @@ class SteeredTemplate:
         """1 / variance of a shift [px⁻²] measured against the template, along the axis that says less."""
         return float(min(self._matrix[..., 0, 0].sum(), self._matrix[..., 1, 1].sum()))
 
-    def learn(self, corrected: np.ndarray, window: tuple[int, int, int, int], blur: float, frozen: bool) -> None:
+    def learn(self, seen: np.ndarray, corrected: np.ndarray, window: Window, blur: float, frozen: bool) -> None:
         """Take in a corrected frame (y, x), seen within window (top, bottom, left, right).
 
-        `blur`: what interpolation left of a pixel's noise variance. A frozen template still learns its noise.
+        `seen`: what of it is registered; `blur`: what interpolation left of a pixel's noise variance. A frozen template
+        still learns its noise.
         """
         rows = self._matrix.shape[0]
         due = [(self._row + n) % rows for n in range(max(1, rows // self.frames))]  # more while it changes fast
         scale = 1 / (blur + 1 / self._effective_frames())
         for by in due:
-            compared = (corrected, self.image, self._limit)
+            compared = (seen, self.image, self._limit)
             block_noise(*compared, BLOCK_PX, by, scale, NOISE_RATE, self._variance, self._intensity)
         self.frames += 1
+        self._handed_on += 1
+        approach(corrected, window, np.float32(1 / self._handed_on), self.mean)
         if not frozen:
-            mean_rate = np.float32(1 / self.frames)
-            learn(
-                corrected, window, self._seen_y, self._seen_x, MEMORY_FRAMES, mean_rate, self._limit,
-                self.image, self.mean,
-            )  # fmt: skip
+            learn(seen, window, self._seen_y, self._seen_x, MEMORY_FRAMES, self._limit, self.image)
         for by in due:
             self._renew(by)
         self._row = (due[-1] + 1) % rows
@@ -151,7 +189,8 @@ class SteeredTemplate:
     def state(self) -> State:
         """Everything it carries, as state entries."""
         counts = {
-            "frames": self.frames, "row": self._row, "kernel": self._kernel, "next_kernel": self._next_kernel,
+            "frames": self.frames, "handed_on": self._handed_on,
+            "row": self._row, "kernel": self._kernel, "next_kernel": self._next_kernel,
         }  # fmt: skip
         arrays = {f"template_{name}": array.copy() for name, array in self._arrays.items()}
         return {**arrays, **counts, "established": int(self._established)}
@@ -160,8 +199,9 @@ class SteeredTemplate:
         """Take over what `state` returned. Raises StateError if it is another template's."""
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"template_{name}", array, "motion")
-        names = ("frames", "row", "kernel", "next_kernel")
-        self.frames, self._row, self._kernel, self._next_kernel = (_count(state, name) for name in names)
+        names = ("frames", "handed_on", "row", "kernel", "next_kernel")
+        counts = [_count(state, name) for name in names]
+        self.frames, self._handed_on, self._row, self._kernel, self._next_kernel = counts
         self._established = bool(_count(state, "established"))
         if not max(self._kernel, self._next_kernel) < len(KERNELS):
             raise StateError(f"motion: no smoothing kernel {max(self._kernel, self._next_kernel)}")
@@ -197,9 +237,14 @@ class SteeredTemplate:
 
     def _measure_walk(self) -> None:
         """How far the template has come from the anchor, through the same eyes as frames are seen."""
-        dy, dx, _, _ = self.measure(self._anchor, 0, 0)
-        if abs(dy) < 1 and abs(dx) < 1:
-            self.walked_px[:] = -dy, -dx
+        seen = self.measure(self._anchor, np.zeros_like(self.walked_px))
+        if seen.far_px < 1:
+            self.walked_px[...] = -seen.patches_px
+
+
+def _answers(matrix: np.ndarray, shifts_px: np.ndarray) -> np.ndarray:
+    """Each block's answer (by, bx, 3) to a shift (by, bx, 2)."""
+    return matrix[..., 0] * shifts_px[..., :1] + matrix[..., 1] * shifts_px[..., 1:]
 
 
 def _count(state: State, name: str) -> int:
