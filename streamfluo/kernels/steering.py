@@ -100,7 +100,7 @@ def _add(a, total):  # type: ignore[no-untyped-def]
 def build_steering(template, kernel, noise, by, steering, limit, matrix):  # type: ignore[no-untyped-def]
     """Make one row of blocks anew from the template as it stands.
 
-    kernel (k,): symmetric smoothing along each axis; noise (2,): a pixel's variance is noise[0] + noise[1]·template;
+    kernel (k,): symmetric smoothing along each axis; noise (bx, 2): a pixel's variance is noise[0] + noise[1]·template;
     steering (3, y, x), limit (y, x) and matrix (by, bx, 3, 3) are written in rows of blocks `by`.
     """
     height, width = template.shape
@@ -124,7 +124,9 @@ def build_steering(template, kernel, noise, by, steering, limit, matrix):  # typ
     padded = np.empty(width + 6, np.float32)
     for i in range(count):
         y = first + i
-        _weigh(smooth[i + 1, 1 : width + 1], noise, limit[y])
+        for bx in range(matrix.shape[1]):
+            p, q = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
+            _weigh(smooth[i + 1, p + 1 : q + 1], noise[bx], limit[y, p:q])
         for x in range(width):
             steering[0, y, x] = (smooth[i + 2, x + 1] - smooth[i, x + 1]) * np.float32(0.5)
             steering[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)

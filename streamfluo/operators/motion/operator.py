@@ -88,7 +88,7 @@ class Motion(Operator):
             self.gives = tuple(g for g in self.gives if g.name != "patch_shift_px")
         if template is not None and params.highpass_sigma_px is not None:
             template = self._filtered(template).copy()
-        self._template = SteeredTemplate(spec.shape, self._grid, params.init_frames, template)
+        self._template = SteeredTemplate(spec.shape, self._grid, params.init_frames, template, filtered)
         self._search = CoarseSearch(spec.shape, (math.ceil(self._max_px[0]), math.ceil(self._max_px[1])))
         self._lost = LostScene(spec.shape)
         self._patches_px, self._gain = np.zeros((*self._grid.shape, 2)), 1.0
@@ -109,9 +109,7 @@ class Motion(Operator):
         for t, frame in enumerate(block.pixels):
             seen, readable = self._filtered(frame), self._readable(frame)
             if self.params.mode == "apply":
-                valid[t] = self._look_up(
-                    np.asarray(inputs["shift_px"])[t] if self.needs else self._given(block.index + t)
-                )
+                valid[t] = self._take_over(given[t])
             elif readable:
                 valid[t], restarted[t] = self._register(seen, frame)
             correlation[t] = self._hand_on(frame, seen, readable, bool(valid[t]), corrected[t])

@@ -51,13 +51,19 @@ class SteeredTemplate:
     """Mean of the corrected frames (y, x) float32, with what it takes to measure a frame's shift against it.
 
     `frames` it was made of, `mean` of all of them. Everything is renewed one row of blocks a frame, so that no frame
-    pays for all. A template `given` counts as the mean of 800 frames.
+    pays for all. `filtered`: what is registered has no brightness of its own. A template `given` counts as
+    the mean of 800 frames.
     """
 
     def __init__(
-        self, shape: tuple[int, int], grid: PatchGrid, anchor_frames: int, given: np.ndarray | None = None
+        self,
+        shape: tuple[int, int],
+        grid: PatchGrid,
+        anchor_frames: int,
+        given: np.ndarray | None = None,
+        filtered: bool = False,
     ) -> None:
-        self._grid = grid
+        self._grid, self._filtered = grid, filtered
         height, width = shape
         blocks = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
         self.frames = self._handed_on = 0
@@ -210,7 +216,10 @@ class SteeredTemplate:
         if by == 0:
             self._kernel = self._next_kernel
         kernel = KERNELS[self._kernel].astype(np.float32)
-        build_steering(self.image, kernel, self._noise, by, self._steering, self._limit, self._matrix)
+        noise = np.tile(self._noise, (self._matrix.shape[1], 1))
+        if self._filtered:  # what passed the filter says nothing of the light that its noise comes from
+            noise[:, 0], noise[:, 1] = np.maximum(self._variance[by], self._noise[0] / 10), 0
+        build_steering(self.image, kernel, noise, by, self._steering, self._limit, self._matrix)
         rows = min(BLOCK_PX, self.image.shape[0] - by * BLOCK_PX)
         each = rows * BLOCK_PX / self._effective_frames()
         for j, share in enumerate((_SHARES[self._kernel][0], *_SHARES[self._kernel])):
@@ -220,7 +229,8 @@ class SteeredTemplate:
     def _fit_noise(self) -> None:
         known = np.isfinite(self._variance) & np.isfinite(self._intensity)
         if known.any():
-            self._noise[:] = noise_line(self._intensity[known], self._variance[known])
+            line = noise_line(self._intensity[known], self._variance[known])
+            self._noise[:] = (np.median(self._variance[known]), 0) if self._filtered else line
 
     def _effective_frames(self) -> float:
         return min(self.frames, 2 * MEMORY_FRAMES - 1)
