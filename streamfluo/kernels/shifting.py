@@ -54,23 +54,29 @@ def _combine(row, weights, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def learn(shifted, window, seen_y, seen_x, memory, limit, template):  # type: ignore[no-untyped-def]
-    """Move the template towards a corrected frame where it is the tissue that was seen.
+def learn(  # type: ignore[no-untyped-def]
+    seen, corrected, window, seen_y, seen_x, memory, limit, block_px, mean_rate, frozen, template, mean
+):
+    """Move the template towards a corrected frame where it is the tissue that was seen, and the mean by mean_rate.
 
-    shifted, template (y, x) float32; window (top, bottom, left, right); seen_y (y,), seen_x (x,): how often each
-    row and column was seen, counted on here. A pixel of the template moves by 1/n of what it was seen, 1/memory at
-    least. Residuals beyond limit (y, x) teach the template the less the larger they are (q³ of them with
-    q = limit / residual), so that hot pixels and cosmic rays leave no trace; NaN teaches nothing.
+    seen: what of the frame is registered, corrected, template, mean (y, x) float32; window (top, bottom, left, right);
+    seen_y (y,), seen_x (x,): how often each row and column was seen, counted on here. A pixel of the template moves by
+    1/n of what it was seen, 1/memory at least. Residuals beyond limit (y // block_px, x) teach the template
+    the less the larger they are (q³ of them with q = limit / residual), so that hot pixels and cosmic rays leave no
+    trace; NaN teaches nothing. Cost at 512 × 512: 3 copies.
     """
     top, bottom, left, right = window
-    seen_y[top:bottom] += 1
-    seen_x[left:right] += 1
     rate_x = np.empty(right - left, np.float32)
+    if not frozen:
+        seen_y[top:bottom] += 1
+        seen_x[left:right] += 1
     for x in range(left, right):
-        rate_x[x - left] = 1 / min(seen_x[x], memory)
+        rate_x[x - left] = 1 / min(max(seen_x[x], 1), memory)
     for y in range(top, bottom):
-        rate = np.float32(1 / min(seen_y[y], memory))
-        _learn_row(shifted[y, left:right], rate, rate_x, limit[y, left:right], template[y, left:right])
+        if not frozen:
+            rate = np.float32(1 / min(seen_y[y], memory))
+            _learn_row(seen[y, left:right], rate, rate_x, limit[y // block_px, left:right], template[y, left:right])
+        _approach(corrected[y, left:right], mean_rate, mean[y, left:right])
 
 
 @njit(nogil=True, cache=True)
@@ -80,14 +86,6 @@ def _learn_row(shifted, rate, rate_x, limit, template):  # type: ignore[no-untyp
         q = min(limit[i] / max(abs(e), np.float32(1e-20)), np.float32(1))
         d = e * (q * q * q) * max(rate, rate_x[i])
         template[i] += d if d == d else np.float32(0)
-
-
-@njit(nogil=True, cache=True)
-def approach(shifted, window, rate, mean):  # type: ignore[no-untyped-def]
-    """Move a mean (y, x) by `rate` (float32) of the way towards a corrected frame (y, x) within a window."""
-    top, bottom, left, right = window
-    for y in range(top, bottom):
-        _approach(shifted[y, left:right], rate, mean[y, left:right])
 
 
 @njit(nogil=True, cache=True)
@@ -101,7 +99,7 @@ def _approach(shifted, rate, mean):  # type: ignore[no-untyped-def]
 def block_noise(shifted, template, limit, block_px, by, scale, rate, variance, intensity):  # type: ignore[no-untyped-def]
     """Move each block's variance in row `by` towards scale × that of shifted − template; note the template's mean.
 
-    variance, intensity (by, bx). NaN, and what is beyond limit (y, x), counts for nothing.
+    variance, intensity (by, bx). NaN, and what is beyond limit (by, x), counts for nothing.
     """
     height, width = template.shape
     for bx in range(variance.shape[1]):
@@ -109,7 +107,7 @@ def block_noise(shifted, template, limit, block_px, by, scale, rate, variance, i
         for y in range(by * block_px, min((by + 1) * block_px, height)):
             for x in range(bx * block_px, min((bx + 1) * block_px, width)):
                 e = shifted[y, x] - template[y, x]
-                if abs(e) <= limit[y, x]:
+                if abs(e) <= limit[by, x]:
                     n += 1
                     total += e
                     squares += e * e

@@ -22,20 +22,17 @@ SECANT = (0.777406986, -0.178185210, 0.021856049)
 def steer(frame, template, steering, limit, shifts, gain, rows, sums):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·e of e = frame(y + s_y, x + s_x) − gain·template, where the frame reaches.
 
-    frame, template, limit (y, x): e is clipped at ± limit; what is three times beyond it (hot pixels, cosmic rays), and
-    NaN, counts for nothing; steering (3, y, x); shifts (by, bx, 2) int64: of each block; gain float32; rows (5, x):
-    room to work in; sums (by, bx, 4): the three sums and the part of the block that was seen. Neighbouring blocks of
-    one shift are taken together.
+    frame, template (y, x); limit (by, x): e is clipped at ± limit; what is three times beyond it (hot pixels, cosmic
+    rays), and NaN, counts for nothing; steering (3, y, x); shifts (by, bx, 2) int64: of each block; gain float32;
+    rows (4, x): room to work in; sums (by, bx, 4): the three sums and the part of the block that was seen.
+    Neighbouring blocks of one shift are taken together.
     """
     height, width = template.shape
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         rows[:] = 0
         for y in range(first, last):
-            _residual_row(frame, template, limit, shifts[by], y, gain, rows[4])
-            for j in range(3):
-                _add_product(steering[j, y], rows[4], rows[j])
-            _add(rows[4], rows[3])
+            _add_row(frame, template, limit[by], shifts[by], y, gain, steering, rows)
         for bx in range(sums.shape[1]):
             start, stop = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
             dy, dx = shifts[by, bx]
@@ -60,7 +57,7 @@ def steer(frame, template, steering, limit, shifts, gain, rows, sums):  # type: 
 
 
 @njit(nogil=True, cache=True)
-def _residual_row(frame, template, limit, shifts, y, gain, residual):  # type: ignore[no-untyped-def]
+def _add_row(frame, template, limit, shifts, y, gain, steering, rows):  # type: ignore[no-untyped-def]
     height, width = template.shape
     bx = 0
     while bx < len(shifts):
@@ -70,18 +67,23 @@ def _residual_row(frame, template, limit, shifts, y, gain, residual):  # type: i
         while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
             bx += 1
         stop = min(bx * BLOCK_PX, width)
-        residual[start:stop] = 0
         p, q = max(start, -dx), min(stop, width - dx)
         if 0 <= y + dy < height and p < q:
-            _residual(frame[y + dy, p + dx : q + dx], template[y, p:q], limit[y, p:q], gain, residual[p:q])
+            _add_residuals(frame[y + dy, p + dx : q + dx], template[y, p:q], limit[p:q], gain, steering[0, y, p:q],
+                           steering[1, y, p:q], steering[2, y, p:q], rows[0, p:q], rows[1, p:q], rows[2, p:q],
+                           rows[3, p:q])  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
-def _residual(frame, template, limit, gain, residual):  # type: ignore[no-untyped-def]
-    for i in range(len(residual)):
+def _add_residuals(frame, template, limit, gain, v0, v1, v2, sum0, sum1, sum2, total):  # type: ignore[no-untyped-def]
+    for i in range(len(total)):
         e = np.float32(frame[i]) - gain * template[i]
         clipped = min(max(e, -limit[i]), limit[i])
-        residual[i] = clipped if abs(e) < REJECT_LIMITS * limit[i] else np.float32(0)
+        e = clipped if abs(e) < REJECT_LIMITS * limit[i] else np.float32(0)
+        sum0[i] += v0[i] * e
+        sum1[i] += v1[i] * e
+        sum2[i] += v2[i] * e
+        total[i] += e
 
 
 @njit(nogil=True, cache=True)
@@ -101,7 +103,7 @@ def build_steering(template, kernel, noise, by, steering, limit, matrix):  # typ
     """Make one row of blocks anew from the template as it stands.
 
     kernel (k,): symmetric smoothing along each axis; noise (bx, 2): a pixel's variance is noise[0] + noise[1]·template;
-    steering (3, y, x), limit (y, x) and matrix (by, bx, 3, 3) are written in rows of blocks `by`.
+    steering (3, y, x), limit (by, x) and matrix (by, bx, 3, 3) are written in rows of blocks `by`.
     """
     height, width = template.shape
     first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
@@ -120,13 +122,13 @@ def build_steering(template, kernel, noise, by, steering, limit, matrix):  # typ
         smooth[i] = 0
         for k in range(len(kernel)):
             _add_scaled(wide[k : k + width + 2], kernel[k], smooth[i])
-    slopes = np.empty((3, count, width), np.float32)
+    slopes, variance = np.empty((3, count, width), np.float32), np.empty((count, width), np.float32)
     padded = np.empty(width + 6, np.float32)
     for i in range(count):
         y = first + i
         for bx in range(matrix.shape[1]):
             p, q = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
-            _weigh(smooth[i + 1, p + 1 : q + 1], noise[bx], limit[y, p:q])
+            _vary(smooth[i + 1, p + 1 : q + 1], noise[bx], variance[i, p:q])
         for x in range(width):
             steering[0, y, x] = (smooth[i + 2, x + 1] - smooth[i, x + 1]) * np.float32(0.5)
             steering[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)
@@ -143,15 +145,22 @@ def build_steering(template, kernel, noise, by, steering, limit, matrix):  # typ
             _add_scaled(template[max(y - k - 1, 0)], -factor, slopes[0, i])
             _add_scaled(padded[4 + k : 4 + k + width], factor, slopes[1, i])
             _add_scaled(padded[2 - k : 2 - k + width], -factor, slopes[1, i])
-    for bx in range(matrix.shape[1]):
-        p, q = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
-        _centre(steering[:, first:last, p:q], limit[first:last, p:q])
-        for j in range(3):
-            for k in range(3):
+    limit[by] = 0
+    for i in range(count):
+        _add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
+    limit[by] = np.sqrt(limit[by])
+    weights = np.float32(1) / variance
+    products = np.empty(width, np.float32)
+    for j in range(3):
+        _centre(steering[j, first:last], weights, products)
+        for k in range(3):
+            products[:] = 0
+            for i in range(count):
+                _add_product(steering[j, first + i], slopes[k, i], products)
+            for bx in range(matrix.shape[1]):
                 total = 0.0
-                for i in range(count):
-                    for x in range(p, q):
-                        total += steering[j, first + i, x] * slopes[k, i, x]
+                for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
+                    total += products[x]
                 matrix[by, bx, j, k] = total
 
 
@@ -162,27 +171,31 @@ def _add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _weigh(intensity, noise, limit):  # type: ignore[no-untyped-def]
-    for x in range(len(limit)):
-        variance = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(1e-6))
-        limit[x] = np.float32(CLIP_SIGMA) * np.sqrt(variance)
+def _vary(intensity, noise, variance):  # type: ignore[no-untyped-def]
+    for x in range(len(variance)):
+        variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(1e-6))
 
 
 @njit(nogil=True, cache=True)
-def _centre(steering, limit):  # type: ignore[no-untyped-def]
-    """Take a block's weighted means out and put the weights 1/variance on."""
-    weights, means = 0.0, np.zeros(3)
-    for i in range(limit.shape[0]):
-        for x in range(limit.shape[1]):
-            weight = CLIP_SIGMA**2 / (limit[i, x] * limit[i, x])
-            weights += weight
-            for j in range(3):
-                means[j] += weight * steering[j, i, x]
-    for i in range(limit.shape[0]):
-        for x in range(limit.shape[1]):
-            weight = np.float32(CLIP_SIGMA**2) / (limit[i, x] * limit[i, x])
-            for j in range(3):
-                steering[j, i, x] = weight * (steering[j, i, x] - np.float32(means[j] / weights))
+def _centre(image, weights, room):  # type: ignore[no-untyped-def]
+    """Take the weighted mean of each block out of a row of them and put the weights on. room (x,): to work in."""
+    count, width = image.shape
+    weight = np.zeros(width, np.float32)
+    room[:] = 0
+    for i in range(count):
+        _add_product(image[i], weights[i], room)
+        _add(weights[i], weight)
+    for start in range(0, width, BLOCK_PX):
+        stop = min(start + BLOCK_PX, width)
+        room[start:stop] = room[start:stop].sum() / weight[start:stop].sum()
+    for i in range(count):
+        _subtract_and_scale(room, weights[i], image[i])
+
+
+@njit(nogil=True, cache=True)
+def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
+    for x in range(len(row)):
+        row[x] = (row[x] - mean[x]) * weight[x]
 
 
 @njit(nogil=True, cache=True)

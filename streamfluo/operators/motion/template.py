@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
-from ...kernels.shifting import approach, block_noise, learn
+from ...kernels.shifting import block_noise, learn
 from ...kernels.steering import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
 from .patches import PatchGrid, Window
 
@@ -70,7 +70,7 @@ class SteeredTemplate:
         self.walked_px = np.zeros((*grid.shape, 2))  # from the anchor
         self.image, self.mean = np.zeros((2, *shape), np.float32)
         self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
-        self._steering, self._limit = np.zeros((3, *shape), np.float32), np.ones(shape, np.float32)
+        self._steering, self._limit = np.zeros((3, *shape), np.float32), np.ones((blocks[0], width), np.float32)
         self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 4))
         self._feigned = np.zeros(blocks[0])
         self._variance, self._intensity = np.zeros((2, *blocks))
@@ -78,7 +78,8 @@ class SteeredTemplate:
         self._seen_y, self._seen_x = np.zeros(height, np.int64), np.zeros(width, np.int64)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
-        self._rows = np.zeros((5, width), np.float32)
+        self._rows = np.zeros((4, width), np.float32)
+        self._shifts = np.zeros((*blocks, 2), np.int64)
         self._given = given
         self._arrays: dict[str, np.ndarray] = {
             "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": self._steering,
@@ -132,17 +133,17 @@ class SteeredTemplate:
 
         Good where a step is not far, and for a gain within a few times the noise. `last_px`: those of the frame before.
         """
-        patches_px = np.rint(patches_px) if self._grid.single else patches_px
+        if self._grid.single:
+            return self._measure_one(frame, np.rint(patches_px), gain)
         field = self._grid.at_blocks(patches_px)
         whole = np.rint(field)
-        compared = (frame, self.image, self._steering, self._limit, whole.astype(np.int64), np.float32(gain))
-        steer(*compared, self._rows, self._sums)
+        self._compare(frame, whole, gain)
         matrix = self._sums[..., 3, None, None] * self._matrix
         own = self._sums[..., :3].copy()
         self._sums[..., :3] += gain * _answers(matrix, field - whole)
         dy, dx, better, seen = solve_step(self._sums, self._matrix, self._feigned, gain)
         moved, far = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
-        if self._grid.single or not far <= NEAR_PX:
+        if not far <= NEAR_PX:
             return Measured(moved, better, seen, far)
         answer = ((better - gain) * matrix[..., 2] - own) / max(better, 0.1) + _answers(matrix, whole)
         patches = self._grid.solve(matrix[..., :2, :2], answer[..., :2], patches_px if last_px is None else last_px)
@@ -150,6 +151,16 @@ class SteeredTemplate:
             return Measured(moved, better, seen, far)
         far = np.quantile(np.abs(self._grid.at_blocks(patches) - whole), MOST)
         return Measured(patches, better, seen, float(far))
+
+    def _measure_one(self, frame: np.ndarray, whole: np.ndarray, gain: float) -> Measured:
+        self._compare(frame, whole, gain)
+        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._feigned, gain)
+        return Measured(whole + np.clip((dy, dx), -STEP_PX, STEP_PX), better, seen, max(abs(dy), abs(dx)))
+
+    def _compare(self, frame: np.ndarray, shifts: np.ndarray, gain: float) -> None:
+        self._shifts[...] = shifts
+        images = (frame, self.image, self._steering, self._limit, self._shifts, np.float32(gain))
+        steer(*images, self._rows, self._sums)
 
     def established(self) -> bool:
         """Whether there is more structure in the template than its own noise can feign, enough to tell a shift."""
@@ -177,9 +188,8 @@ class SteeredTemplate:
             block_noise(*compared, BLOCK_PX, by, scale, NOISE_RATE, self._variance, self._intensity)
         self.frames += 1
         self._handed_on += 1
-        approach(corrected, window, np.float32(1 / self._handed_on), self.mean)
-        if not frozen:
-            learn(seen, window, self._seen_y, self._seen_x, MEMORY_FRAMES, self._limit, self.image)
+        often, mean_rate = (self._seen_y, self._seen_x, MEMORY_FRAMES), np.float32(1 / self._handed_on)
+        learn(seen, corrected, window, *often, self._limit, BLOCK_PX, mean_rate, frozen, self.image, self.mean)
         for by in due:
             self._renew(by)
         self._row = (due[-1] + 1) % rows
