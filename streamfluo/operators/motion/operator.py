@@ -15,7 +15,6 @@ from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...kernels.highpass import box_radius_px, high_pass
 from ...kernels.shifting import count_from, similarity
-from .patches import Window
 from .search import CoarseSearch, LostScene
 from .settings import MotionParams, both_axes, given_shifts, given_template, patch_grid, saturation_adu
 from .template import EVERY_ROW, NEAR_PX, SteeredTemplate
@@ -218,8 +217,9 @@ class Motion(Operator):
 
     def _hand_on(self, frame: np.ndarray, seen: np.ndarray, readable: bool, valid: bool, out: np.ndarray) -> float:
         """Write the frame as read at the last shift; the template learns from one that is valid."""
-        template, compared = self._template, self._shifted
-        window, blur = self._grid.read(frame, self._patches_px, self._shifted)
+        template, whole = self._template, self._shifted if any(self._crop) else out
+        window, blur = self._grid.read(frame, self._patches_px, whole)
+        compared = whole
         if seen is not frame:
             compared = self._high[3]
             self._grid.read(seen, self._patches_px, compared)
@@ -229,21 +229,19 @@ class Motion(Operator):
             template.begin(seen, frame)
         elif valid or young:
             frozen = self._frozen and template.frames >= self._anchored_at
-            template.learn(compared, self._shifted, window, blur, frozen)
+            template.learn(compared, whole, window, blur, frozen)
         if valid:
             top, bottom, left, right = window
             low, high = self._rectangle[::2], self._rectangle[1::2]
             low[:], high[:] = np.maximum(low, (top, left)), np.minimum(high, (bottom, right))
-        self._lay_out(window, out)
-        return correlation
-
-    def _lay_out(self, window: Window, out: np.ndarray) -> None:
         y, x = self._crop
-        out[...] = self._shifted[y : self._shifted.shape[0] - y, x : self._shifted.shape[1] - x]
+        if whole is not out:
+            out[...] = whole[y : whole.shape[0] - y, x : whole.shape[1] - x]
         if self.params.border == "nan":
             top, bottom, left, right = window
             out[:top] = out[bottom:] = np.nan
             out[:, :left] = out[:, right:] = np.nan
+        return correlation
 
     def _compile(self, spec: Spec) -> None:
         """Run every kernel once on the types that will come."""
