@@ -102,7 +102,8 @@ def _add(a, total):  # type: ignore[no-untyped-def]
 def build_steering(template, kernel, noise, by, steering, limit, matrix):  # type: ignore[no-untyped-def]
     """Make one row of blocks anew from the template as it stands.
 
-    kernel (k,): symmetric smoothing along each axis; noise (bx, 2): a pixel's variance is noise[0] + noise[1]·template;
+    kernel (k,): symmetric smoothing along each axis; noise (bx, 3): a pixel's variance is noise[0] + noise[1]·template,
+    noise[2] at least;
     steering (3, y, x), limit (by, x) and matrix (by, bx, 3, 3) are written in rows of blocks `by`.
     """
     height, width = template.shape
@@ -173,7 +174,7 @@ def _add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _vary(intensity, noise, variance):  # type: ignore[no-untyped-def]
     for x in range(len(variance)):
-        variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(1e-6))
+        variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(noise[2]))
 
 
 @njit(nogil=True, cache=True)
@@ -243,17 +244,19 @@ def _determinant(m):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
-    """Return (a, b) of variance = a + b·intensity through the medians of up to 12 groups of blocks of like intensity.
+    """Return (a, b, least) of variance = a + b·intensity through the medians of up to 12 groups of blocks of like
+    intensity, and half the least median, below which the line is not to be believed.
 
     intensity, variance (n,). Blocks with activity are few in a group, so that medians pass them by. Without a rise, or
     with NaN, b is 0 and a the median.
     """
     order = np.argsort(intensity)
     groups = max(1, min(12, len(order) // 4))
-    a11, a12, a22, b1, b2 = 0.0, 0.0, 0.0, 0.0, 0.0
+    a11, a12, a22, b1, b2, least = 0.0, 0.0, 0.0, 0.0, 0.0, np.inf
     for g in range(groups):
         members = order[g * len(order) // groups : (g + 1) * len(order) // groups]
         m, v = np.median(intensity[members]), max(np.median(variance[members]), 1e-12)
+        least = min(least, v / 2)
         weight = 1 / (v * v)  # a variance is known to a part of itself
         a11 += weight
         a12 += weight * m
@@ -264,5 +267,6 @@ def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
     if determinant > 1e-9 * a11 * a22:
         a, b = (b1 * a22 - b2 * a12) / determinant, (a11 * b2 - a12 * b1) / determinant
         if b > 0:
-            return a, b
-    return max(np.median(variance), 1e-6), 0.0
+            return a, b, max(least, 1e-6)
+    level = max(np.median(variance), 1e-6)
+    return level, 0.0, level

@@ -74,7 +74,7 @@ class SteeredTemplate:
         self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 4))
         self._feigned = np.zeros(blocks[0])
         self._variance, self._intensity = np.zeros((2, *blocks))
-        self._noise = np.array([1.0, 0.0])
+        self._noise = np.array([1.0, 0.0, 1.0])
         self._seen_y, self._seen_x = np.zeros(height, np.int64), np.zeros(width, np.int64)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
@@ -228,7 +228,7 @@ class SteeredTemplate:
         kernel = KERNELS[self._kernel].astype(np.float32)
         noise = np.tile(self._noise, (self._matrix.shape[1], 1))
         if self._filtered:  # what passed the filter says nothing of the light that its noise comes from
-            noise[:, 0], noise[:, 1] = np.maximum(self._variance[by], self._noise[0] / 10), 0
+            noise[:, 0], noise[:, 1:] = np.maximum(self._variance[by], self._noise[0] / 10), 0
         build_steering(self.image, kernel, noise, by, self._steering, self._limit, self._matrix)
         rows = min(BLOCK_PX, self.image.shape[0] - by * BLOCK_PX)
         each = rows * BLOCK_PX / self._effective_frames()
@@ -240,7 +240,7 @@ class SteeredTemplate:
         known = np.isfinite(self._variance) & np.isfinite(self._intensity)
         if known.any():
             line = noise_line(self._intensity[known], self._variance[known])
-            self._noise[:] = (np.median(self._variance[known]), 0) if self._filtered else line
+            self._noise[:] = (np.median(self._variance[known]), 0, 0) if self._filtered else line
 
     def _effective_frames(self) -> float:
         return min(self.frames, 2 * MEMORY_FRAMES - 1)
