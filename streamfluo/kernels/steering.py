@@ -19,27 +19,28 @@ SECANT = (0.777406986, -0.178185210, 0.021856049)
 
 
 @njit(nogil=True, cache=True)
-def steer(frame, template, steering, limit, shifts, gain, rows, sums):  # type: ignore[no-untyped-def]
+def steer(frame, template, steering, limit, window, shifts, gain, rows, sums):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·e of e = frame(y + s_y, x + s_x) − gain·template, where the frame reaches.
 
     frame, template (y, x); limit (by, x): e is clipped at ± limit; what is three times beyond it (hot pixels, cosmic
-    rays), and NaN, counts for nothing; steering (3, y, x); shifts (by, bx, 2) int64: of each block; gain float32;
-    rows (4, x): room to work in; sums (by, bx, 4): the three sums and the part of the block that was seen.
-    Neighbouring blocks of one shift are taken together.
+    rays), and NaN, counts for nothing; steering (3, y, x); window: of the template that is compared; shifts
+    (by, bx, 2) int64: of each block; gain float32; rows (4, x): room to work in; sums (by, bx, 4): the three sums and
+    the part of the block that was seen. Neighbouring blocks of one shift are taken together.
     """
     height, width = template.shape
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         rows[:] = 0
-        for y in range(first, last):
-            _add_row(frame, template, limit[by], shifts[by], y, gain, steering, rows)
+        top, bottom = max(first, window[0]), min(last, window[1])
+        for y in range(top, bottom):
+            _add_row(frame, template, limit[by], window, shifts[by], y, gain, steering, rows)
         for bx in range(sums.shape[1]):
-            start, stop = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
+            left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
             dy, dx = shifts[by, bx]
-            a, b = max(first, -dy), min(last, height - dy)
-            p, q = max(start, -dx), min(stop, width - dx)
-            whole, seen = (last - first) * (stop - start), max(0, b - a) * max(0, q - p)
-            sums[by, bx, 3] = seen / whole
+            a, b = max(top, -dy), min(bottom, height - dy)
+            p, q = max(left, -dx), min(right, width - dx)
+            whole, seen = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
+            sums[by, bx, 3] = seen / max(whole, 1)
             offset = 0.0
             for x in range(p, q):
                 offset += rows[3, x]
@@ -57,7 +58,7 @@ def steer(frame, template, steering, limit, shifts, gain, rows, sums):  # type: 
 
 
 @njit(nogil=True, cache=True)
-def _add_row(frame, template, limit, shifts, y, gain, steering, rows):  # type: ignore[no-untyped-def]
+def _add_row(frame, template, limit, window, shifts, y, gain, steering, rows):  # type: ignore[no-untyped-def]
     height, width = template.shape
     bx = 0
     while bx < len(shifts):
@@ -67,7 +68,7 @@ def _add_row(frame, template, limit, shifts, y, gain, steering, rows):  # type: 
         while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
             bx += 1
         stop = min(bx * BLOCK_PX, width)
-        p, q = max(start, -dx), min(stop, width - dx)
+        p, q = max(start, window[2], -dx), min(stop, window[3], width - dx)
         if 0 <= y + dy < height and p < q:
             _add_residuals(frame[y + dy, p + dx : q + dx], template[y, p:q], limit[p:q], gain, steering[0, y, p:q],
                            steering[1, y, p:q], steering[2, y, p:q], rows[0, p:q], rows[1, p:q], rows[2, p:q],
@@ -99,16 +100,17 @@ def _add(a, total):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def build_steering(template, kernel, noise, by, steering, limit, matrix):  # type: ignore[no-untyped-def]
+def build_steering(template, kernel, noise, window, by, steering, limit, matrix):  # type: ignore[no-untyped-def]
     """Make one row of blocks anew from the template as it stands.
 
     kernel (k,): symmetric smoothing along each axis; noise (bx, 3): a pixel's variance is noise[0] + noise[1]·template,
-    noise[2] at least;
-    steering (3, y, x), limit (by, x) and matrix (by, bx, 3, 3) are written in rows of blocks `by`.
+    noise[2] at least; window (top, bottom, left, right): of the template that is compared; steering (3, y, x),
+    limit (by, x) and matrix (by, bx, 3, 3) are written in rows of blocks `by`.
     """
     height, width = template.shape
     first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
     radius = len(kernel) // 2
+    top, bottom, left, right = window
     count = last - first
     smooth = np.empty((count + 2, width + 2), np.float32)  # one more pixel all round
     wide = np.empty(width + 2 * radius + 2, np.float32)
@@ -116,10 +118,10 @@ def build_steering(template, kernel, noise, by, steering, limit, matrix):  # typ
         wide[:] = 0
         middle = wide[radius + 1 : radius + 1 + width]
         for k in range(len(kernel)):
-            y = min(max(first - 1 + i + k - radius, 0), height - 1)
+            y = min(max(first - 1 + i + k - radius, top), bottom - 1)
             _add_scaled(template[y], kernel[k], middle)
-        wide[: radius + 1] = middle[0]
-        wide[radius + 1 + width :] = middle[width - 1]
+        wide[: radius + 1 + left] = middle[left]
+        wide[radius + 1 + right :] = middle[right - 1]
         smooth[i] = 0
         for k in range(len(kernel)):
             _add_scaled(wide[k : k + width + 2], kernel[k], smooth[i])
@@ -135,15 +137,15 @@ def build_steering(template, kernel, noise, by, steering, limit, matrix):  # typ
             steering[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)
             steering[2, y, x] = smooth[i + 1, x + 1]
         padded[3 : width + 3] = template[y]
-        padded[:3] = template[y, 0]
-        padded[width + 3 :] = template[y, width - 1]
+        padded[: left + 3] = template[y, left]
+        padded[right + 3 :] = template[y, right - 1]
         slopes[0, i] = 0
         slopes[1, i] = 0
         slopes[2, i] = template[y]
         for k in range(3):
             factor = np.float32(SECANT[k])
-            _add_scaled(template[min(y + k + 1, height - 1)], factor, slopes[0, i])
-            _add_scaled(template[max(y - k - 1, 0)], -factor, slopes[0, i])
+            _add_scaled(template[min(y + k + 1, bottom - 1)], factor, slopes[0, i])
+            _add_scaled(template[max(y - k - 1, top)], -factor, slopes[0, i])
             _add_scaled(padded[4 + k : 4 + k + width], factor, slopes[1, i])
             _add_scaled(padded[2 - k : 2 - k + width], -factor, slopes[1, i])
     limit[by] = 0
@@ -151,6 +153,10 @@ def build_steering(template, kernel, noise, by, steering, limit, matrix):  # typ
         _add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
     limit[by] = np.sqrt(limit[by])
     weights = np.float32(1) / variance
+    weights[: max(0, top - first)] = 0
+    weights[max(0, bottom - first) :] = 0
+    weights[:, :left] = 0
+    weights[:, right:] = 0
     products = np.empty(width, np.float32)
     for j in range(3):
         _centre(steering[j, first:last], weights, products)
@@ -188,7 +194,7 @@ def _centre(image, weights, room):  # type: ignore[no-untyped-def]
         _add(weights[i], weight)
     for start in range(0, width, BLOCK_PX):
         stop = min(start + BLOCK_PX, width)
-        room[start:stop] = room[start:stop].sum() / weight[start:stop].sum()
+        room[start:stop] = room[start:stop].sum() / max(weight[start:stop].sum(), np.float32(1e-30))
     for i in range(count):
         _subtract_and_scale(room, weights[i], image[i])
 
@@ -203,15 +209,15 @@ def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
 def solve_step(sums, matrix, feigned, gain):  # type: ignore[no-untyped-def]
     """Return (δ_y, δ_x, gain, part of the image seen) from what `steer` wrote at a gain; NaN where nothing is known.
 
-    sums (by, bx, 4), matrix (by, bx, 3, 3); feigned (by,): for a block, how much of the template's own noise the third
-    steering image takes for structure that the frame has not.
+    sums (by, bx, 4), matrix (by, bx, 3, 3); feigned (by, bx): for a block, how much of the template's own noise the
+    third steering image takes for structure that the frame has not.
     """
     b, h, seen = np.zeros(3), np.zeros((3, 3)), 0.0
     for by in range(sums.shape[0]):
         for bx in range(sums.shape[1]):
             part = sums[by, bx, 3]
             seen += part
-            b[2] += part * feigned[by]
+            b[2] += part * feigned[by, bx]
             for j in range(3):
                 b[j] += sums[by, bx, j]
                 for k in range(3):

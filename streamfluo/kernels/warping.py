@@ -5,13 +5,14 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def warp_frame(frame, patches, basis_y, basis_x, room, warped):  # type: ignore[no-untyped-def]
-    """Write warped(y, x) = frame(y + d_y(y, x), x + d_x(y, x)) by cubic interpolation (Catmull–Rom, as shift_frame).
+def warp_frame(frame, patches, basis_y, basis_x, taps, room, warped):  # type: ignore[no-untyped-def]
+    """Write warped(y, x) = frame(y + d_y(y, x), x + d_x(y, x)), by four taps along each axis.
 
     frame (y, x) float32; patches (py, px, 2) float32: d = basis_yᵀ · patches · basis_x, basis_y (py, y),
-    basis_x (px, x); room (10, x): to work in; warped (y, x) float32. Outside the frame the nearest pixel is repeated.
-    Returns the least and largest whole shift along y, then along x. Neighbours with one whole shift are read together:
-    the cost is 3 rfft2 at 512 × 512 where the field changes by a pixel in sixty.
+    basis_x (px, x); taps: interpolation.FOUR as tuples of float32; room (10, x): to work in; warped (y, x) float32.
+    Outside the frame the nearest pixel is repeated. Returns the least and largest whole shift along y, then along x.
+    Neighbours with one whole shift are read together: the cost is 3 rfft2 at 512 × 512 where the field changes by a
+    pixel in sixty.
     """
     height, width = warped.shape
     reach = np.array([2**30, -(2**30), 2**30, -(2**30)])
@@ -25,7 +26,7 @@ def warp_frame(frame, patches, basis_y, basis_x, room, warped):  # type: ignore[
                 for p in range(patches.shape[0]):
                     along += basis_y[p, y] * patches[p, q, axis]
                 _add_scaled(basis_x[q], along, shift)
-            _weights(shift, wholes[axis], room[2 + 4 * axis : 6 + 4 * axis])
+            _weights(shift, taps, wholes[axis], room[2 + 4 * axis : 6 + 4 * axis])
         first = 0
         while first < width:
             sy, sx = wholes[0, first], wholes[1, first]
@@ -46,17 +47,19 @@ def _add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _weights(shift, whole, weights):  # type: ignore[no-untyped-def]
-    half, one, two = np.float32(0.5), np.float32(1), np.float32(2)
-    three_halves, five_halves = np.float32(1.5), np.float32(2.5)
+def _weights(shift, taps, whole, weights):  # type: ignore[no-untyped-def]
     for i in range(len(shift)):
-        below = np.floor(shift[i])
-        f = shift[i] - below
-        whole[i] = np.int32(below)
-        weights[0, i] = ((one - half * f) * f - half) * f
-        weights[1, i] = (three_halves * f - five_halves) * f * f + one
-        weights[2, i] = ((two - three_halves * f) * f + half) * f
-        weights[3, i] = (f - one) * f * f * half
+        whole[i] = np.int32(np.floor(shift[i]))
+    for k in range(4):
+        _polynomial(shift, taps[k], weights[k])
+
+
+@njit(nogil=True, cache=True)
+def _polynomial(shift, coefficients, out):  # type: ignore[no-untyped-def]
+    c0, c1, c2, c3, c4, c5 = coefficients
+    for i in range(len(shift)):
+        f = shift[i] - np.floor(shift[i])
+        out[i] = ((((c5 * f + c4) * f + c3) * f + c2) * f + c1) * f + c0
 
 
 @njit(nogil=True, cache=True)

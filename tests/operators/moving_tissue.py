@@ -66,5 +66,16 @@ def errors_px(shifts_px, truth_px, skip):
     return error - np.median(error, axis=0)
 
 
+def taps(fraction, count, order):
+    """Textbook: the weights that answer best to every wave up to 0.8 of Nyquist, and polynomials to `order` exactly."""
+    at, omega = np.arange(count) - (count // 2 - 1), np.linspace(0, 0.8 * np.pi, 400)
+    weight = 1 / np.sqrt(1 + (omega / 0.3) ** 2)
+    waves, wanted = np.exp(1j * np.outer(omega, at)), np.exp(1j * omega * fraction)
+    exact = np.array([at.astype(float) ** n for n in range(order + 1)]) * 1e6
+    rows = np.vstack([(waves * weight[:, None]).real, (waves * weight[:, None]).imag, exact])
+    right = [(wanted * weight).real, (wanted * weight).imag, 1e6 * fraction ** np.arange(order + 1)]
+    return np.linalg.lstsq(rows, np.concatenate(right), rcond=None)[0]
+
+
 def rmse_px(errors):
     return float(np.sqrt((errors**2).sum(1).mean()))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
-from moving_tissue import COUNTS, OFFSET, PAD, READ_E, drift, errors_px, record, rmse_px, scene
+from moving_tissue import COUNTS, OFFSET, PAD, READ_E, drift, errors_px, record, rmse_px, scene, taps
 from scipy.interpolate import CubicSpline
 
 import streamfluo
@@ -61,19 +61,17 @@ def through_patches(patches, centres, side):
     return np.moveaxis(along(np.moveaxis(rows, 1, 0)), (0, 1, 2), (2, 1, 0))
 
 
-def keys(x):
-    x = np.abs(x)
-    return np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
-
-
 def read_at(frame, field):
     """Textbook: each pixel from the sixteen around where it came from."""
     place = np.mgrid[: frame.shape[0], : frame.shape[1]] + field
     whole, total = np.floor(place).astype(int), np.zeros(frame.shape)
-    for j in range(-1, 3):
-        for k in range(-1, 3):
-            y, x = whole[0] + j, whole[1] + k
-            weight = keys(place[0] - y) * keys(place[1] - x)
+    fractions = np.linspace(0, 1, 201)
+    table = np.array([taps(f, 4, order=1) for f in fractions])
+    weights = [[np.interp(p - w, fractions, table[:, j]) for j in range(4)] for p, w in zip(place, whole, strict=True)]
+    for j in range(4):
+        for k in range(4):
+            y, x = whole[0] + j - 1, whole[1] + k - 1
+            weight = weights[0][j] * weights[1][k]
             total += weight * frame[np.clip(y, 0, frame.shape[0] - 1), np.clip(x, 0, frame.shape[1] - 1)]
     return total
 

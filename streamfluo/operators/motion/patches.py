@@ -8,9 +8,12 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from ...kernels.fields import answer_field
-from ...kernels.shifting import cubic_weights, shift_frame
+from ...kernels.interpolation import FOUR, SIX, tap_weights
+from ...kernels.shifting import shift_frame
 from ...kernels.steering import BLOCK_PX
 from ...kernels.warping import warp_frame
+
+_FOUR = tuple(tuple(np.float32(c) for c in tap) for tap in FOUR)
 
 Window = tuple[int, int, int, int]  # top, bottom, left, right
 
@@ -38,6 +41,7 @@ class PatchGrid:
         self.centres_px = [_centres(side, stride_px, overlap_px) for side in field]
         self.shape = (len(self.centres_px[0]), len(self.centres_px[1]))
         self.single = self.shape == (1, 1)
+        self.taps = SIX if self.single else FOUR
         blocks = [np.arange(-(-side // BLOCK_PX)) * BLOCK_PX for side in field]
         middles = [(b + np.minimum(b + BLOCK_PX, side) - 1) / 2 for b, side in zip(blocks, field, strict=True)]
         self._blocks = [_basis(c, at) for c, at in zip(self.centres_px, middles, strict=True)]
@@ -75,17 +79,17 @@ class PatchGrid:
         """
         if not self.single:
             pixels, shifts = frame.astype(np.float32, copy=False), patches_px.astype(np.float32)
-            reach = warp_frame(pixels, shifts, self._pixels[0], self._pixels[1], self._room, out)
-            weights = cubic_weights(self.at_blocks(patches_px) % 1)
-            return _window(reach, frame.shape), float((weights**2).sum(0).prod(-1).mean())
+            reach = warp_frame(pixels, shifts, self._pixels[0], self._pixels[1], _FOUR, self._room, out)
+            weights = tap_weights(self.at_blocks(patches_px) % 1, FOUR)
+            return _window(reach, frame.shape, 1), float((weights**2).sum(0).prod(-1).mean())
         whole = np.floor(patches_px[0, 0]).astype(int)
-        weights_y, weights_x = (cubic_weights(f) for f in patches_px[0, 0] - whole)
-        room = frame.shape[1] + 2 * (abs(int(whole[1])) + 3)
+        weights_y, weights_x = (tap_weights(f, SIX) for f in patches_px[0, 0] - whole)
+        room = frame.shape[1] + 2 * (abs(int(whole[1])) + 4)
         if len(self._row) < room:
             self._row = np.zeros(room, np.float32)
         shift_frame(frame, int(whole[0]), int(whole[1]), weights_y, weights_x, self._row, out)
         kept = float((weights_y**2).sum() * (weights_x**2).sum())
-        return _window(np.repeat(whole, 2), frame.shape), kept
+        return _window(np.repeat(whole, 2), frame.shape, 2), kept
 
 
 def _centres(side: int, stride_px: float, overlap_px: float) -> np.ndarray:
@@ -117,10 +121,10 @@ def _first_differences(shape: tuple[int, int]) -> np.ndarray:
     return total
 
 
-def _window(reach: np.ndarray, shape: tuple[int, int]) -> Window:
-    """Rows and columns for which all four pixels of the interpolation lie inside the frame."""
+def _window(reach: np.ndarray, shape: tuple[int, int], before: int) -> Window:
+    """Rows and columns for which all pixels of the interpolation, so many of them before the place, lie inside."""
     (top, bottom), (left, right) = (
-        (max(0, 1 - int(least)), max(0, min(side, side - 2 - int(most))))
+        (max(0, before - int(least)), max(0, min(side, side - 1 - before - int(most))))
         for least, most, side in zip(reach[::2], reach[1::2], shape, strict=True)
     )
     return top, bottom, left, right

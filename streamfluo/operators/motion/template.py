@@ -9,15 +9,17 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
+from ...kernels.interpolation import tap_weights
 from ...kernels.shifting import block_noise, learn
 from ...kernels.steering import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
 from .patches import PatchGrid, Window
+from .spikes import despiked
 
 MEMORY_FRAMES = 800  # the template's mean forgets older frames than so many
-NOISE_SHARE = 0.05  # of H that the template's own noise may make up; a wider smoothing kernel is taken before that
-SPIKE_SIGMA = 6.0
+NOISE_SHARE = 0.2  # of H that the template's own noise may make up; a wider smoothing kernel is taken before that
 NOISE_RATE = 0.2
 OUTSHINES = 1.5
+OFTEN = 0.1  # of the frames have to have shown a rim for it to be compared
 STEP_PX = 2.0
 NEAR_PX = 0.75  # a step longer than this is taken again from the next whole pixel
 MOST = 0.95  # of the blocks have to be near
@@ -64,6 +66,7 @@ class SteeredTemplate:
         filtered: bool = False,
     ) -> None:
         self._grid, self._filtered = grid, filtered
+        self._shares = _noise_shares(grid.taps)
         height, width = shape
         blocks = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
         self.frames = self._handed_on = 0
@@ -72,10 +75,11 @@ class SteeredTemplate:
         self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
         self._steering, self._limit = np.zeros((3, *shape), np.float32), np.ones((blocks[0], width), np.float32)
         self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 4))
-        self._feigned = np.zeros(blocks[0])
+        self._feigned = np.zeros(blocks)
         self._variance, self._intensity = np.zeros((2, *blocks))
         self._noise = np.array([1.0, 0.0, 1.0])
         self._seen_y, self._seen_x = np.zeros(height, np.int64), np.zeros(width, np.int64)
+        self._window = np.array([0, height, 0, width])
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
         self._rows = np.zeros((4, width), np.float32)
@@ -85,7 +89,7 @@ class SteeredTemplate:
             "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": self._steering,
             "limit": self._limit, "matrix": self._matrix, "feigned": self._feigned, "variance": self._variance,
             "intensity": self._intensity, "noise": self._noise, "seen_y": self._seen_y, "seen_x": self._seen_x,
-            "walked_px": self.walked_px,
+            "walked_px": self.walked_px, "window": self._window,
         }  # fmt: skip
 
     @property
@@ -159,8 +163,8 @@ class SteeredTemplate:
 
     def _compare(self, frame: np.ndarray, shifts: np.ndarray, gain: float) -> None:
         self._shifts[...] = shifts
-        images = (frame, self.image, self._steering, self._limit, self._shifts, np.float32(gain))
-        steer(*images, self._rows, self._sums)
+        images, window = (frame, self.image, self._steering, self._limit), tuple(self._window.tolist())
+        steer(*images, window, self._shifts, np.float32(gain), self._rows, self._sums)
 
     def established(self) -> bool:
         """Whether there is more structure in the template than its own noise can feign, enough to tell a shift."""
@@ -225,16 +229,36 @@ class SteeredTemplate:
     def _renew(self, by: int) -> None:
         if by == 0:
             self._kernel = self._next_kernel
+            self._look_at_rims()
         kernel = KERNELS[self._kernel].astype(np.float32)
         noise = np.tile(self._noise, (self._matrix.shape[1], 1))
         if self._filtered:  # what passed the filter says nothing of the light that its noise comes from
             noise[:, 0], noise[:, 1:] = np.maximum(self._variance[by], self._noise[0] / 10), 0
-        build_steering(self.image, kernel, noise, by, self._steering, self._limit, self._matrix)
-        rows = min(BLOCK_PX, self.image.shape[0] - by * BLOCK_PX)
-        each = rows * BLOCK_PX / self._effective_frames()
-        for j, share in enumerate((_SHARES[self._kernel][0], *_SHARES[self._kernel])):
-            self._matrix[by, :, j, j] -= share * each
-        self._feigned[by] = _SHARES[self._kernel][1] * each
+        window = tuple(self._window.tolist())
+        build_steering(self.image, kernel, noise, window, by, self._steering, self._limit, self._matrix)
+        noise_left = self._noise_left(by)
+        for j, share in enumerate((self._shares[self._kernel][0], *self._shares[self._kernel])):
+            self._matrix[by, :, j, j] -= share * noise_left
+        self._feigned[by] = self._shares[self._kernel][1] * noise_left
+
+    def _look_at_rims(self) -> None:
+        """Leave out of the window what motion has seldom brought into sight.
+
+        There the template is of few frames; its noise, taken for structure, made shifts on a field of 170 px a tenth
+        too small.
+        """
+        for n, seen in enumerate((self._seen_y, self._seen_x)):
+            often = np.flatnonzero(seen >= OFTEN * min(self.frames, MEMORY_FRAMES))
+            self._window[2 * n : 2 * n + 2] = (often[0], often[-1] + 1) if len(often) else (0, len(seen))
+
+    def _noise_left(self, by: int) -> np.ndarray:
+        """Σ 1/n over the compared pixels of each block in a row of them (bx,), n frames that their mean is made of."""
+        most, first = 2 * MEMORY_FRAMES - 1, by * BLOCK_PX
+        (top, bottom, left, right), x = self._window, np.arange(len(self._seen_x))
+        rows = np.minimum(self._seen_y[max(first, top) : min(first + BLOCK_PX, bottom)], most)
+        noise = 1 / np.maximum(np.minimum(rows[:, None], self._seen_x), 1)
+        noise_x = noise.sum(0) * ((x >= left) & (x < right))
+        return np.add.reduceat(noise_x, np.arange(0, len(x), BLOCK_PX))
 
     def _fit_noise(self) -> None:
         known = np.isfinite(self._variance) & np.isfinite(self._intensity)
@@ -247,7 +271,7 @@ class SteeredTemplate:
 
     def _noise_share(self, kernel: int) -> float:
         """What the template's own noise would add to H for a shift, were it not taken out."""
-        return _SHARES[kernel][0] * self.image.size / self._effective_frames()
+        return self._shares[kernel][0] * self.image.size / self._effective_frames()
 
     def _choose_kernel(self) -> None:
         """The lightest smoothing with which noise has no more than its share of H."""
@@ -279,27 +303,12 @@ def _blocks(image: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]
     return [[image[y * b : y * b + b, x * b : x * b + b] for x in range(columns)] for y in range(rows)]
 
 
-def despiked(image: np.ndarray) -> np.ndarray:
-    """Return an image (y, x) whose pixels far from their neighbours' median, or NaN, are that median."""
-    padded = np.pad(image, 1, mode="edge")
-    height, width = image.shape
-    around = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    median = np.median(np.where(np.isfinite(around), around, np.float32(0)), axis=0)
-    excess = image - median
-    spread = np.median(np.abs(excess[np.isfinite(excess)])) / 0.6745 if np.isfinite(excess).any() else 0.0
-    keep = np.isfinite(image) & (
-        np.abs(excess) <= SPIKE_SIGMA * np.sqrt(np.maximum(median / max(np.median(median), 1e-9), 1)) * spread
-    )
-    return np.where(keep, image, median).astype(np.float32)
-
-
-def _noise_shares() -> list[tuple[float, float]]:
+def _noise_shares(taps: np.ndarray) -> list[tuple[float, float]]:
     """For each kernel, (⟨smoothed slope, slope⟩, ⟨smoothed, itself⟩) of noise as interpolation leaves it, a pixel.
 
     The template's noise is in V and in the slopes alike, so that H has this much too much for each pixel and frame.
     """
-    fractions = (np.arange(40) + 0.5) / 40
-    weights = np.array([_cubic(f) for f in fractions])
+    weights = tap_weights((np.arange(40) + 0.5) / 40, taps).T.astype(float)
     correlation = np.mean([np.correlate(w, w, "full") for w in weights], axis=0)
     secant = np.array([-SECANT[2], -SECANT[1], -SECANT[0], 0, *SECANT])
     shares = []
@@ -314,12 +323,3 @@ def _inner(one: np.ndarray, other: np.ndarray, correlation: np.ndarray) -> float
     n = 41
     a, b = (np.pad(k, ((n - len(k)) // 2)) for k in (one, other))
     return float(np.convolve(a, correlation, "same") @ b)
-
-
-def _cubic(fraction: float) -> np.ndarray:
-    from ...kernels.shifting import cubic_weights
-
-    return cubic_weights(fraction).astype(float)
-
-
-_SHARES = _noise_shares()
