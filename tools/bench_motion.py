@@ -2,7 +2,8 @@
 
 Movies are rendered once by `semireal/make.py` of the data folder ($STREAMFLUO_DATA, else ../shared/data) into a cache:
 a (170², 20 photons), b (512², 20 photons), c (170², 4 photons), and others with --seeds. The bound is that of a shift
-against the known scene, computed from the truth: photon noise of the mean image and read noise.
+against the known scene, computed from the truth: photon noise of the mean image and read noise. --fields bends movie
+b's scene by smooth fields of 2.5 px about a rigid walk and has piecewise mode find them.
 """
 
 import argparse
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage as ndi
 import tifffile
+from scipy.interpolate import CubicSpline
 
 import streamfluo
 from streamfluo import Block, Spec
@@ -87,11 +90,82 @@ def measure(name: str, seed: int) -> None:
     )
 
 
+def bending_px(t: int, period_px: float, side: int) -> np.ndarray:
+    """Return a smooth field (2, y, x) of 2.5 px that changes with time."""
+    y, x = np.mgrid[:side, :side].astype(float)
+    phase = 2 * np.pi * t / 70
+    along = 2 * np.pi * np.array([x / period_px, (y + x) / (1.4 * period_px)])
+    return 2.5 * np.array(
+        [np.sin(along[0] + 1 + 1.3 * np.sin(phase)) * np.cos(np.pi * y / period_px + 0.3),
+         np.cos(along[1] + 0.5 + np.cos(0.7 * phase))]
+    )  # fmt: skip
+
+
+def bent_movie(period_px: float, frames: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames (t, y, x) of movie b's scene, its activity in it, and every 8th pixel's displacement (t, 2, …)."""
+    path = CACHE / f"bent-{period_px:.0f}.npz"
+    if not path.exists():
+        _, truth = movie("b", 7)
+        side, rng = 512, np.random.default_rng(3)
+        place, walk = np.mgrid[:side, :side].astype(float), np.zeros(2)
+        columns = np.repeat(np.arange(len(truth["C"])), np.diff(truth["A_indptr"]))
+        pixels, fields = np.empty((frames, side, side), np.uint16), np.empty((frames, 2, 64, 64))
+        for t in range(frames):
+            walk = 0.95 * walk + 0.3 * rng.standard_normal(2) * (t > 0)
+            field = bending_px(t, period_px, side) + walk[:, None, None]
+            origin = place - field
+            for _ in range(4):  # where the tissue came from: u = y + d(y), solved for y
+                origin = place - [ndi.map_coordinates(d, origin, order=1, mode="nearest") for d in field]
+            scene = np.bincount(
+                truth["A_indices"], truth["A_data"] * (truth["C"][:, t] + truth["rest"])[columns], side**2
+            )
+            scene += truth["background"]
+            photons = np.maximum(ndi.map_coordinates(scene, origin, order=3, mode="mirror"), 0)
+            electrons = rng.poisson(photons) + truth["read_noise"] * rng.standard_normal(photons.shape)
+            pixels[t] = np.clip(np.rint(20 * electrons + 100), 0, 65535)
+            fields[t] = field[:, 4::8, 4::8]
+        np.savez(path, pixels=pixels, fields=fields)
+    with np.load(path) as kept:
+        return kept["pixels"], kept["fields"]
+
+
+def measure_fields(period_px: float, skip: int = 150) -> None:
+    """Run a bent movie through piecewise mode and print how well the field was found."""
+    frames, truth = bent_movie(period_px)
+    operator = streamfluo.create("motion", Spec(frames.shape[1:], frames.dtype), mode="piecewise")
+    patches, times, reference = [], [], [rfft2_ms()]
+    for index, frame in enumerate(frames):
+        block = Block(index, np.array([index]), np.array(frame)[None])
+        began = time.perf_counter()
+        output = operator.update(block)
+        times.append(1e3 * (time.perf_counter() - began))
+        patches.append(output.values["patch_shift_px"][0])
+    reference.append(rfft2_ms())
+    centres, at = 63.5 + 96 * np.arange(5), np.arange(4, 512, 8)
+    field = np.array(patches)
+    for axis in (1, 2):  # the field is the natural spline through the patches' shifts, straight at the rims
+        spline, near = CubicSpline(centres, field, axis, bc_type="natural"), np.clip(at, centres[0], centres[-1])
+        beyond = (at - near).reshape([-1 if n == axis else 1 for n in range(4)])
+        field = spline(near) + spline(near, 1) * beyond
+    error = np.moveaxis(field, 3, 1)[skip:] - truth[skip:]
+    error -= np.median(error, axis=0)
+    squares, (p50, p99) = (error**2).sum(1), np.percentile(times[skip:], (50, 99))
+    print(
+        f"fields of {period_px:.0f} px: RMSE {np.sqrt(squares.mean()):.3f} px, in the inner three quarters "
+        f"{np.sqrt(squares[:, 8:-8, 8:-8].mean()):.3f}; p50 {p50:.2f} ms = {p50 / np.mean(reference):.1f} rfft2, "
+        f"p99 = {p99 / p50:.2f} × p50",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--fields", action="store_true")
     parser.add_argument("--movies", default="abc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     words = parser.parse_args()
+    for period_px in (512, 1024) if words.fields else ():
+        measure_fields(period_px)
     for seed in words.seeds:
         for name in words.movies:
             measure(name, seed)
