@@ -116,10 +116,8 @@ def bent_movie(period_px: float, frames: int = 500) -> tuple[np.ndarray, np.ndar
             origin = place - field
             for _ in range(4):  # where the tissue came from: u = y + d(y), solved for y
                 origin = place - [ndi.map_coordinates(d, origin, order=1, mode="nearest") for d in field]
-            scene = np.bincount(
-                truth["A_indices"], truth["A_data"] * (truth["C"][:, t] + truth["rest"])[columns], side**2
-            )
-            scene += truth["background"]
+            light = truth["A_data"] * (truth["C"][:, t] + truth["rest"])[columns]
+            scene = np.bincount(truth["A_indices"], light, side**2).reshape(side, side) + truth["background"]
             photons = np.maximum(ndi.map_coordinates(scene, origin, order=3, mode="mirror"), 0)
             electrons = rng.poisson(photons) + truth["read_noise"] * rng.standard_normal(photons.shape)
             pixels[t] = np.clip(np.rint(20 * electrons + 100), 0, 65535)
