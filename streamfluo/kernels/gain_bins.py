@@ -1,0 +1,53 @@
+"""Pixels binned by brightness: the points of a photon transfer plot, and the batch definition of gain others use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .photon_transfer import bin_pixels
+
+SAMPLE_PX = 20_000
+FEW_PX = 10
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def sample(values: Array) -> Array:
+    """Some of many values, for percentiles."""
+    return values[:: max(1, len(values) // SAMPLE_PX)]
+
+
+def equal_bins(x: Array, y: Array, used: np.ndarray, bins: int) -> tuple[Array, Array]:
+    """Return means of x and y in bins of equal width over the used pixels' x, NaN where a bin has fewer than 11."""
+    sums = np.zeros((bins, 6))
+    if used.any():
+        low, high = np.percentile(sample(x[used]), (0.2, 99.8))
+        bin_pixels(x, y, used, low, max(high, low + 1e-9), sums)
+    few = sums[:, 0] <= FEW_PX
+    return tuple(np.where(few, np.nan, sums[:, i] / np.maximum(sums[:, 0], 1)) for i in (1, 2))  # type: ignore[return-value]
+
+
+def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tuple[float, float], Array, Array]:
+    """Return (gain, (slope, intercept), mean_bins, variance_bins) by the batch definition that others use.
+
+    Bins of equal width from the smallest to the largest median, the largest left out, those of more than 10 pixels;
+    an unweighted line through the bins between the 33rd and 66th percentile of the medians.
+    """
+    low, high = median.min(), median.max()
+    if not high > low:
+        return np.nan, (np.nan, np.nan), np.empty(0), np.empty(0)
+    edges = np.linspace(low, high, bins + 1)
+    place = np.searchsorted(edges, median, "right") - 1
+    count, mean, spread = (np.bincount(place, w, bins + 1)[:bins] for w in (None, median, variance))
+    kept = count > FEW_PX
+    mean, spread = mean[kept] / count[kept], spread[kept] / count[kept]
+    lower, upper = np.percentile(median, (33, 66))
+    middle = (mean >= lower) & (mean <= upper)
+    if middle.sum() < 2:
+        return np.nan, (np.nan, np.nan), mean, spread
+    x, y = mean[middle] - mean[middle].mean(), spread[middle] - spread[middle].mean()
+    slope = float(x @ y / (x @ x))
+    intercept = float(spread[middle].mean() - slope * mean[middle].mean())
+    return (1 / slope if slope else np.nan), (slope, intercept), mean, spread
