@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .photon_transfer import bin_pixels
+from .photon_transfer import bin_pixels, median_and_mad
 
 SAMPLE_PX = 20_000
 FEW_PX = 10
+CHUNK_PX = 4096
+MAD_SD = 1.4826  # of a normal distribution
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -20,13 +22,23 @@ def sample(values: Array) -> Array:
 
 
 def equal_bins(x: Array, y: Array, used: np.ndarray, bins: int) -> tuple[Array, Array]:
-    """Return means of x and y in bins of equal width over the used pixels' x, NaN where a bin has fewer than 11."""
+    """Return means of x and y in bins of equal width over the used pixels' x, those of more than 10 pixels."""
     sums = np.zeros((bins, 6))
     if used.any():
         low, high = np.percentile(sample(x[used]), (0.2, 99.8))
         bin_pixels(x, y, used, low, max(high, low + 1e-9), sums)
-    few = sums[:, 0] <= FEW_PX
-    return tuple(np.where(few, np.nan, sums[:, i] / np.maximum(sums[:, 0], 1)) for i in (1, 2))  # type: ignore[return-value]
+    kept = sums[sums[:, 0] > FEW_PX]
+    return kept[:, 1] / kept[:, 0], kept[:, 2] / kept[:, 0]
+
+
+def median_and_variance(frames: np.ndarray) -> tuple[Array, Array]:
+    """Return median and (1.4826 · median absolute deviation)² of every pixel of frames (n, p); 15 µs a pixel of 500."""
+    pixels = frames.shape[1]
+    median, mad = np.empty(pixels), np.empty(pixels)
+    for a in range(0, pixels, CHUNK_PX):
+        part = slice(a, a + CHUNK_PX)
+        median_and_mad(np.ascontiguousarray(frames[:, part].T), median[part], mad[part])
+    return median, (MAD_SD * mad) ** 2
 
 
 def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tuple[float, float], Array, Array]:
@@ -40,9 +52,10 @@ def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tu
         return np.nan, (np.nan, np.nan), np.empty(0), np.empty(0)
     edges = np.linspace(low, high, bins + 1)
     place = np.searchsorted(edges, median, "right") - 1
-    count, mean, spread = (np.bincount(place, w, bins + 1)[:bins] for w in (None, median, variance))
-    kept = count > FEW_PX
-    mean, spread = mean[kept] / count[kept], spread[kept] / count[kept]
+    weights = (np.ones_like(median), median, variance)
+    sums = np.array([np.bincount(place, weight, bins + 1)[:bins] for weight in weights])
+    sums = sums[:, sums[0] > FEW_PX]
+    mean, spread = sums[1] / sums[0], sums[2] / sums[0]
     lower, upper = np.percentile(median, (33, 66))
     middle = (mean >= lower) & (mean <= upper)
     if middle.sum() < 2:

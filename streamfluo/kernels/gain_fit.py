@@ -277,7 +277,7 @@ class _Fit:
         plain = pixels.pairs >= MIN_FRAMES and self.variance is pixels.variance
         steps = pixels.steps_variance if plain else self.variance
         most = CLIP_SD / np.sqrt(pixels.frames)
-        deviations(self.x, self.above, self.variance, steps, most, self.dark_level, *self._facts(line), z)
+        deviations(self.x, self.above, self.variance, steps, most, self.dark_level, *self._facts(line), z)  # type: ignore[call-arg]
         spread = max(1.0, 1.4826 * float(np.median(self._some(z))))
         wrong = self.used & (z > CLIP_SD * spread)
         count = int(wrong.sum())
@@ -302,7 +302,7 @@ class _Fit:
             lower = self._lower_line(line) if scatter else line  # gains sort pixels by brightness at its upper end
             shift, floor = (lower.floor / lower.slope, 0.0) if self.dark is None else (0.0, lower.floor)
         gains = np.empty_like(self.x)
-        own_gains(self.x, self.above, shift, floor, self.dark_level, *self._facts(line), gains)
+        own_gains(self.x, self.above, shift, floor, self.dark_level, *self._facts(line), gains)  # type: ignore[call-arg]
         gains[self.pixels.saturated] = np.nan
         return gains
 
@@ -363,7 +363,8 @@ class _Fit:
         n, x = self.sums[:, 0], self.sums[:, 1] / self.sums[:, 0]
         off = self.sums[:, 2] - n * (line.at(x) + self.flicker2 * (x - self.foot) ** 2)
         part = np.minimum((np.cumsum(n) - n) * 10 // n.sum(), 9).astype(int)
-        pixels, off, level = (np.bincount(part, w, 10) for w in (n, off, n * (line.at(x) + self.dark_level)))
+        weights = (n, off, n * (line.at(x) + self.dark_level))
+        pixels, off, level = np.array([np.bincount(part, weight, 10) for weight in weights])
         there = pixels > 0
         noise = np.sqrt(2 / self.dof / pixels[there])
         return max(float(np.max(np.abs(off[there] / level[there]) - 4 * noise)), 0.0)
