@@ -112,24 +112,21 @@ def bin_pixels(x, y, used, low, high, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def deviations(x, above, variance, steps, most, dark, floor, slope, foot, flicker2, own, common, z):  # type: ignore[no-untyped-def]
+def deviations(x, above, dark, floor, slope, foot, flicker2, own, common, extra, z):  # type: ignore[no-untyped-def]
     """Write into z (p,) how far each pixel's variance lies off floor + slope · x, in standard errors.
 
     `above` is the variance above the dark level `dark`; the lamp's share, flicker2 · light² with light = x − foot, is
-    taken out. The variance of a variance v is own · v² + common · light² · v. Infinite where the variance is larger
-    than that of the steps by `most` √(1 + what noise and lamp have in common): something else than light changes.
+    taken out. The variance of a variance v is own · v² + common · light² · v + extra.
     """
     for i in range(len(x)):
         light = x[i] - foot
-        level = max(floor + dark + slope * x[i], 0.1)
-        noise2 = own * level * level + common * light * light * level
+        level = floor + dark + slope * x[i]
+        noise2 = max(own * level * level + common * light * light * level + extra, 1e-12)
         z[i] = abs(above[i] + dark - flicker2 * light * light - level) / np.sqrt(noise2)
-        if variance[i] > steps[i] and (variance[i] / steps[i] - 1) ** 2 * own * level * level > 2 * most**2 * noise2:
-            z[i] = np.inf
 
 
 @njit(nogil=True, cache=True)
-def excess_scatter(x, above, used, least, dark, floor, slope, foot, flicker2, own, common):  # type: ignore[no-untyped-def]
+def excess_scatter(x, above, used, least, dark, floor, slope, foot, flicker2, own, common, extra):  # type: ignore[no-untyped-def]
     """Return (n, excess, expected) of used pixels with x > least: variance of above / (floor + slope · x) over the
     pixels beyond what noise explains, and what it does; the arguments as in `deviations`."""
     n, total, squares, expected = 0, 0.0, 0.0, 0.0
@@ -142,23 +139,26 @@ def excess_scatter(x, above, used, least, dark, floor, slope, foot, flicker2, ow
             n += 1
             total += ratio
             squares += ratio * ratio
-            expected += (own * noisy * noisy + common * light * light * noisy) / (level * level)
+            expected += (own * noisy * noisy + common * light * light * noisy + extra) / (level * level)
     if n == 0:
         return 0, 0.0, 0.0
     return n, squares / n - (total / n) ** 2 - expected / n, expected / n
 
 
 @njit(nogil=True, cache=True)
-def own_gains(x, above, shift, lift, dark, floor, slope, foot, flicker2, own, common, gains):  # type: ignore[no-untyped-def]
-    """Write each pixel's (x + shift) / (above − lift) without the lamp's share, NaN below 3 standard errors.
+def own_gains(x, above, shift, lift, clear, dark, floor, slope, foot, flicker2, own, common, extra, gains):  # type: ignore[no-untyped-def]
+    """Write each pixel's (x + shift) / (above − lift) without the lamp's share, NaN below `clear` standard errors.
 
-    The mean of 1 / variance is 1 + own too large, which is taken out; the arguments as in `deviations`.
+    The mean of 1 / y is larger than 1 / (mean of y) by the relative variance of y, which is taken out; the arguments
+    as in `deviations`.
     """
     for i in range(len(x)):
         light = x[i] - foot
         y = above[i] - lift - flicker2 * light * light
-        noise = np.sqrt(own * (y + lift + dark) ** 2)
-        gains[i] = (x[i] + shift) / y * (1 - own) if y > 0 and slope * (x[i] + shift) > 3 * noise else np.nan
+        lit, noisy = slope * (x[i] + shift), max(floor + dark + slope * x[i], 0.0)
+        noise2 = own * noisy * noisy + common * light * light * noisy + extra
+        seen = y > 0 and lit > clear * np.sqrt(noise2)
+        gains[i] = (x[i] + shift) / y * (1 - noise2 / (lit * lit)) if seen else np.nan
 
 
 @njit(nogil=True, cache=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.errors import ConfigError, FrameError
 from ...core.spec import Camera, Spec
-from ...kernels.gain_fit import ROUNDING_ADU2, Dark
+from ...kernels.gain_noise import ROUNDING_ADU2, Dark
 
 MIN_DARK_FRAMES = 2
 WANTED = "an offset [ADU], or the path of a calibration (.npz), of dark frames (n, y, x) or an offset map (y, x) (.npy)"
@@ -34,7 +34,7 @@ def given_dark(dark: Any, spec: Spec) -> Dark | None:
     if len(array) < MIN_DARK_FRAMES:
         raise ConfigError(f"gain: a dark series has {MIN_DARK_FRAMES} frames at least, found {len(array)}")
     frames = array.astype(float)
-    return _checked(Dark(_flat(frames.mean(0), spec), _flat(frames.var(0, ddof=1), spec)), spec)
+    return _checked(Dark(_flat(frames.mean(0), spec), _flat(frames.var(0, ddof=1), spec), len(frames)), spec)
 
 
 def _from_calibration(path: Path, spec: Spec) -> Dark:
@@ -43,13 +43,14 @@ def _from_calibration(path: Path, spec: Spec) -> Dark:
         camera = Camera.load(path)
         with np.load(path, allow_pickle=False) as z:
             variance = z["variance_adu2"] if "variance_adu2" in z.files else None
-    except (FrameError, OSError, ValueError, zipfile.BadZipFile) as error:
+            frames = int(z["dark_frames"]) if "dark_frames" in z.files else 0
+    except (FrameError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"gain: dark: {error}") from None
     if camera.offset_adu is None:
         raise ConfigError(f"gain: dark: {path} holds no offset_adu")
     if variance is None and camera.read_noise_e is not None and camera.gain_e_per_adu is not None:
         variance = np.asarray((camera.read_noise_e / camera.gain_e_per_adu) ** 2 + ROUNDING_ADU2)
-    return Dark(_flat(camera.offset_adu, spec), None if variance is None else _flat(variance, spec))
+    return Dark(_flat(camera.offset_adu, spec), None if variance is None else _flat(variance, spec), frames)
 
 
 def _load(path: str) -> np.ndarray:

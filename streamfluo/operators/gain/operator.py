@@ -16,7 +16,8 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_int
 from ...kernels.gain_bins import equal_bins, median_and_variance
-from ...kernels.gain_fit import Pixels, fit_photon_transfer
+from ...kernels.gain_fit import fit_photon_transfer
+from ...kernels.gain_noise import Pixels
 from .dark import WANTED, given_dark
 from .reading import Reading
 from .sample import FrameSample

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...core.spec import Spec
 from ...kernels.gain_bins import equal_bins, median_and_variance, reference_gain
-from ...kernels.gain_fit import Dark, PhotonTransfer, Pixels, fit_photon_transfer
+from ...kernels.gain_fit import PhotonTransfer, fit_photon_transfer
+from ...kernels.gain_noise import Dark, Pixels
 
 
 class Reading:

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import StateError
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
-from ...kernels.gain_fit import Pixels
+from ...kernels.gain_noise import Pixels
 from ...kernels.photon_transfer import accumulate_steps, find_links, pixel_statistics
 
 _COUNTS = ("frames", "pairs", "first_index", "last_index")
@@ -101,6 +101,7 @@ class StepSums:
             frames=n,
             pairs=counts["pairs"],
             saturated=saturated,
+            rounded=self.maps["last"].dtype.kind in "iu",
         )
 
     def state(self) -> State:
