@@ -32,7 +32,7 @@ def equal_bins(x: Array, y: Array, used: np.ndarray, bins: int) -> tuple[Array, 
 
 
 def median_and_variance(frames: np.ndarray) -> tuple[Array, Array]:
-    """Return median and (1.4826 · median absolute deviation)² of every pixel of frames (n, p); 15 µs a pixel of 500."""
+    """Return median and (1.4826 · median absolute deviation)² of every pixel of frames (n, p); 60 µs a pixel of 500."""
     pixels = frames.shape[1]
     median, mad = np.empty(pixels), np.empty(pixels)
     for a in range(0, pixels, CHUNK_PX):
@@ -44,7 +44,7 @@ def median_and_variance(frames: np.ndarray) -> tuple[Array, Array]:
 def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tuple[float, float], Array, Array]:
     """Return (gain, (slope, intercept), mean_bins, variance_bins) by the batch definition that others use.
 
-    Bins of equal width from the smallest to the largest median, the largest left out, those of more than 10 pixels;
+    Bins of equal width from the smallest to the largest median, which is one of its own, those of more than 10 pixels;
     an unweighted line through the bins between the 33rd and 66th percentile of the medians.
     """
     low, high = median.min(), median.max()
@@ -53,7 +53,7 @@ def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tu
     edges = np.linspace(low, high, bins + 1)
     place = np.searchsorted(edges, median, "right") - 1
     weights = (np.ones_like(median), median, variance)
-    sums = np.array([np.bincount(place, weight, bins + 1)[:bins] for weight in weights])
+    sums = np.array([np.bincount(place, weight, bins + 1) for weight in weights])
     sums = sums[:, sums[0] > FEW_PX]
     mean, spread = sums[1] / sums[0], sums[2] / sums[0]
     lower, upper = np.percentile(median, (33, 66))

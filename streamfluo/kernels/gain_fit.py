@@ -239,10 +239,12 @@ class _Fit:
         return self.rejected > 0
 
     def _scatter(self, line: _Line) -> float:
-        """Relative sd of the pixels' gains, from the brighter half; 0 where it is not significant."""
+        """Relative sd of the pixels' gains, from the brighter half; 0 where it is not clear."""
         middle = float(np.median(self._some(self.x)))
         n, excess, expected = excess_scatter(self.x, self.noise.above, self.used, middle, *self._facts(line))
-        error = (expected + max(excess, 0.0)) * np.sqrt(2 / max(n, 1))
+        if n == 0 or expected > 1 / CLEAR**2:
+            return 0.0
+        error = (expected + max(excess, 0.0)) * np.sqrt(2 / n)
         return float(np.sqrt(excess)) if excess > SCATTER_SD * error and excess > 1e-4 else 0.0
 
     def _gains(self, line: _Line, scatter: float, clear: float = 3.0) -> Array:
