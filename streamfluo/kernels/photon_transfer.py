@@ -162,15 +162,24 @@ def own_gains(x, above, shift, lift, clear, dark, floor, slope, foot, flicker2, 
 
 
 @njit(nogil=True, cache=True)
-def median_and_mad(columns, median, mad):  # type: ignore[no-untyped-def]
-    """Write median and median absolute deviation of each row of columns (p, n), n ≥ 1, which are sorted in place."""
-    n = columns.shape[1]
-    deviation = np.empty(n)
-    for i in range(len(columns)):
-        row = columns[i]
-        row.sort()
-        median[i] = 0.5 * (row[(n - 1) // 2] + row[n // 2])
-        for j in range(n):
-            deviation[j] = abs(row[j] - median[i])
-        deviation.sort()
-        mad[i] = 0.5 * (deviation[(n - 1) // 2] + deviation[n // 2])
+def median_and_mad(rows, median, mad):  # type: ignore[no-untyped-def]
+    """Write median and median absolute deviation of each row of rows (p, n), n ≥ 1, sorted beforehand.
+
+    Deviations come in order by walking from the median to both sides at once.
+    """
+    n = rows.shape[1]
+    for i in range(len(rows)):
+        row = rows[i]
+        centre = 0.5 * (np.float64(row[(n - 1) // 2]) + np.float64(row[n // 2]))
+        low, high = (n - 1) // 2, (n - 1) // 2 + 1
+        before = last = 0.0
+        for _ in range(n // 2 + 1):
+            before = last
+            if high == n or (low >= 0 and centre - row[low] <= row[high] - centre):
+                last = abs(centre - row[low])
+                low -= 1
+            else:
+                last = abs(row[high] - centre)
+                high += 1
+        median[i] = centre
+        mad[i] = last if n % 2 else 0.5 * (before + last)

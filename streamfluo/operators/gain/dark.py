@@ -72,7 +72,5 @@ def _flat(value: Any, spec: Spec) -> np.ndarray | float:
 def _checked(dark: Dark, spec: Spec) -> Dark:
     for name, value in (("offset", dark.offset), ("variance", dark.variance)):
         if value is not None and not np.isfinite(value).all():
-            raise ConfigError(
-                f"gain: the dark {name} must be finite everywhere, found {np.sum(~np.isfinite(value))} not"
-            )
+            raise ConfigError(f"gain: the dark {name} is not finite in {np.sum(~np.isfinite(value))} pixels")
     return dark
