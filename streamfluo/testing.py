@@ -394,8 +394,7 @@ def _same(found: Arrays, expected: Arrays, what: str, tolerance: float | None = 
         if tolerance is None or array.dtype.kind == "U":
             wrong = np.array(got.reshape(-1).view(bits) != array.reshape(-1).view(bits)).reshape(array.shape)
         else:
-            scale = np.max(np.abs(array.astype(float)), where=~np.isnan(array), initial=0)
-            near = np.abs(got.astype(float) - array) <= tolerance * scale
+            near = np.abs(got.astype(float) - array) <= tolerance * np.abs(array[np.isfinite(array)]).max(initial=0)
             wrong = ~(near | (np.isnan(got) & np.isnan(array)))
         for place in map(tuple, np.argwhere(wrong)[:1].tolist()):
             raise AssertionError(f"{what} in {name!r} at {place}: {got[place]} instead of {array[place]}")

@@ -18,7 +18,7 @@ class GainResult(NamedTuple):
     """What `detect_gain` found, a list with one entry a channel each.
 
     `gain` [e/ADU]; `slope` and `intercept` of variance against mean; `mean_bins` and `variance_bins` [ADU, ADU²];
-    `mean` and `variance` images, the temporal median and (1.4826 · MAD)²; `gain_map` = mean / variance, with the camera's
+    `mean` and `variance` images, the temporal median and (1.4826 · MAD)²; `gain_map` = mean / variance, the camera's
     offset still in it.
     """
 

@@ -1,4 +1,4 @@
-"""`gain` against the textbook over the whole movie, with a hole in the frames; against simulated truth; what it refuses."""
+"""`gain` against the textbook over the whole movie, with a hole in the frames, and simulated truth; what it refuses."""
 
 import re
 
