@@ -84,6 +84,16 @@ def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTrans
         return _Fit(pixels, dark, used).result()
 
 
+def typical_gain(gains: Array) -> tuple[float, float]:
+    """Return the mean of pixels' gains within 5 robust sd, an estimate of their median that is less noisy than it,
+    and its relative standard error; (NaN, inf) of fewer than 100."""
+    if len(gains) < MIN_PIXELS:
+        return np.nan, np.inf
+    centre = np.median(gains)
+    kept = gains[np.abs(gains - centre) < 5 * 1.4826 * np.median(np.abs(gains - centre))]
+    return float(kept.mean()), float(kept.std() / kept.mean() / np.sqrt(len(kept)))
+
+
 class _Fit:
     """One fit. x is the mean above the dark offset (above 0 where there is none), y the variance above the dark one
     without the lamp's share; `foot` is the x without light."""
@@ -263,18 +273,14 @@ class _Fit:
         return self._solve(self._binned(self.used & (self.x >= low) & (self.x <= high), low, high), line) or line
 
     def _typical(self, line: _Line, scatter: float) -> tuple[float, float]:
-        """The mean of the pixels' gains within 5 robust sd, and its relative standard error."""
+        """The typical one of the pixels' own gains, and its relative standard error."""
         gains = self._gains(line, scatter, CLEAR)
-        known = gains[self.used & np.isfinite(gains)]
-        if len(known) < MIN_PIXELS:
-            return np.nan, np.inf
-        centre = np.median(known)
-        kept = known[np.abs(known - centre) < 5 * 1.4826 * np.median(np.abs(known - centre))]
-        gain, foot, tilt = float(kept.mean()), 0.0, 0.0
+        gain, error = typical_gain(gains[self.used & np.isfinite(gains)])
+        foot = tilt = 0.0
         if not self.noise.floor_known:
             foot = np.sqrt(line.covariance[0, 0]) * float(np.mean(1 / line.at(self._some(self.x))))
             tilt = SCATTER_TILT * scatter**2
-        return gain, float(np.sqrt(kept.var() / len(kept) / gain**2 + foot**2 + tilt**2))
+        return gain, float(np.sqrt(error**2 + foot**2 + tilt**2))
 
     def _some(self, values: Array) -> Array:
         """Values of some of the pixels used, for percentiles."""

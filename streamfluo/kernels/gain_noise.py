@@ -21,7 +21,7 @@ class Pixels:
 
     `mean` [ADU]; `variance` and `steps_variance` (half the mean squared step from frame to frame) [ADU²];
     `total_variance`, `total_steps_variance` the same of the totals; `saturated` pixels ever were; `rounded` says that
-    grey values are whole ADU.
+    grey values are whole ADU; `common` is b of `Noise.scalars` for a lamp that was taken out already.
     """
 
     mean: Array
@@ -33,6 +33,7 @@ class Pixels:
     pairs: int
     saturated: np.ndarray
     rounded: bool = True
+    common: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Noise:
         self._common = COMMON_STEPS if self.steps else COMMON_PLAIN
         self.variance = pixels.steps_variance if self.steps else pixels.variance
         self.above = self.variance - self.dark_variance
-        self._whole = pixels.variance
+        self._whole, self._known_common = pixels.variance, pixels.common
         self._count(pixels)
 
     def light_mean(self, foot: float) -> float:
@@ -87,7 +88,7 @@ class Noise:
         a is the noise's own, larger where the light changes in the series; b what noise and lamp have in common.
         """
         flicker2, whole = self.flicker2(foot), max(self._lamp(self._whole_excess, foot), 0.0)
-        common = self._common * max(flicker2, 0.0) / self._frames
+        common = self._known_common + self._common * max(flicker2, 0.0) / self._frames
         return flicker2, 2 / self.dof * (1 + whole), common, self._dark_error
 
     def of_variance(self, level: Array, foot: float, x: Array) -> Array:

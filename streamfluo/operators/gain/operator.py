@@ -91,7 +91,7 @@ class Gain(Mergeable):
         for cell in self._grid.push(block):
             self._add(start, cell)
             start += len(cell)
-        self._next_index = block.stop
+        self._next_index = int(block.stop)
         return Output(block.index)
 
     def gap(self, first: int, count: int) -> None:
@@ -174,8 +174,13 @@ class Gain(Mergeable):
 
     # What is read
 
+    def pixels(self) -> Pixels | None:
+        """Return the statistics of all frames seen, for a fit over several series; None of fewer than two."""
+        whole = self._flushed()
+        return whole._sums.pixels(whole._saturated()) if whole._sums.frames > 1 else None
+
     def _reading(self) -> Reading:
-        pixels = self._sums.pixels(self._saturated()) if self._sums.frames > 1 else None
+        pixels = self.pixels()
         frames, step = (None, 1) if self._sample is None else (self._sample.stack(), self._sample.step)
         return Reading(self.spec, pixels, self._dark, self.params.bins, frames, step)
 

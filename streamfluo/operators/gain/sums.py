@@ -50,7 +50,7 @@ class StepSums:
         if len(cell) and not counts["frames"]:
             maps["pivot"][...] = np.where(np.isfinite(cell[0]), cell[0], 0)
             maps["high"][...] = maps["last"][...] = cell[0]
-            counts["first_index"] = first
+            counts["first_index"] = int(first)
         follows = counts["frames"] > 0 and first == counts["last_index"] + 1
         linked, totals = np.zeros(len(cell), np.bool_), np.zeros(len(cell), self._total_dtype)
         find_links(cell, maps["last"], follows, linked)
@@ -60,7 +60,7 @@ class StepSums:
             self._add_totals(totals.astype(float), linked)
             counts["frames"] += len(cell)
             counts["pairs"] += int(linked.sum())
-            counts["last_index"] = first + len(cell) - 1
+            counts["last_index"] = int(first) + len(cell) - 1
 
     def merge(self, other: Self) -> None:
         """Add a later part, the step between them included where no frame is missing there."""
