@@ -69,10 +69,12 @@ def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], pa
     unknown = "**unknown** without dark frames: a line through mean and variance cannot tell them apart"
     trust = {
         "gain": f"**undetermined**: {fit.reason}" if fit.reason else "known within its interval, 19 times of 20",
-        "gain of each pixel": "kept only where pixels differ by more than chance, each drawn towards the common one by the "
-        "part that noise has in their differences",
+        "gain of each pixel": "kept only where pixels differ by more than chance, each drawn towards the common one by "
+        "what part noise has in that",
         "offset and read noise": told if camera.offset_adu is not None else unknown,
     }
+    if fit.scatter:
+        trust["plot"] = "the brightest pixels of a level are those of few e/ADU, so their points rise above the line"
     lines = [
         "# Camera calibration",
         "",

@@ -62,7 +62,7 @@ class Gain(Mergeable):
         Gives("flicker", "snapshot", (), "", "relative sd of the lamp between frames"),
         Gives("frames", "snapshot", (), "", "number of frames behind it all"),
         Gives("status", "snapshot", (), "", "determined, or undetermined and why"),
-        Gives("fit", "snapshot", ("slope_intercept",), "ADU", "variance = slope · mean + intercept"),
+        Gives("fit", "snapshot", ("fit",), "ADU", "slope and intercept of variance [ADU²] over mean [ADU]"),
         Gives("mean_bins", "snapshot", ("mean_bins",), "ADU", "mean of pixels binned by brightness"),
         Gives("variance_bins", "snapshot", ("mean_bins",), "ADU²", "their variance without the lamp's"),
         Gives("variance_bins_fit", "snapshot", ("mean_bins",), "ADU²", "what the fit makes of it"),
