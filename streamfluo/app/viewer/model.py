@@ -100,6 +100,11 @@ class Model:
         """What `hello` says of a step's frames: shape, dtype, pixel_um, interval_s."""
         return self.hello.frames.get(step) if self.hello else None
 
+    def unit(self, step: str, name: str) -> str:
+        """The unit of something a step gives."""
+        gives = self.hello.gives.get(step, []) if self.hello else []
+        return next((unit for given, _, _, unit, _ in gives if given == name), "")
+
     def seen_by(self, panel: Panel) -> str:
         """The step whose pixels a panel's image has: its own for frames, of a snapshot those the step saw."""
         if panel.frames or self.hello is None:
@@ -180,7 +185,7 @@ class Model:
         step = result.step
         panel = self.panels.get(f"snapshot/{step}/{name}")
         if array.ndim == 0:
-            unit = next((g[3] for g in self.hello.gives[step] if g[0] == name), "")  # type: ignore[union-attr]
+            unit = self.unit(step, name)
             text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.6g}"
             self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip()
             if array.dtype.kind in "biuf":
