@@ -22,7 +22,7 @@ CLIP_SD = 6.0
 SEEN_NOISE_ADU2 = 0.3  # below it (0.47 ADU of noise) rounding makes of a variance what it likes
 READ_E2 = 5.0  # read² where nothing tells it: 5 ± 5 e² holds CCD and sCMOS alike
 SCATTER_SD = 5.0  # an excess of so many standard errors: pixels have gains of their own
-SCATTER_TILT = 0.1  # error of the line's foot where they have, in squares of their scatter (measured .09 at 15 %)
+NEIGHBOURS = 32  # pixels side by side, which the same light falls on
 CLEAR = 8.0  # a pixel's own gain counts where its light's noise is so many standard errors: 1/y is biased by 1/64
 MOVING_PART = 0.2
 CHANGE, CHANGE_SHARE = 0.2, 0.1  # a sample that changes slowly: at most, and what of it may be in its steps
@@ -120,11 +120,12 @@ class _Fit:
         if line is None or not line.slope > 0:
             return self._undetermined(reason or self._too_even())
         scatter = self._scatter(line)
-        gains = self._gains(line, scatter)
+        base = self._line_by_place(line, scatter) if scatter else line
+        gains = self._gains(line, base)
         gain, error = 1 / line.slope, float(np.sqrt(line.covariance[1, 1])) / line.slope
         if scatter:
             self.notes.append(f"the pixels' own gains scatter by {scatter:.1%}")
-            gain, error = self._typical(line, scatter)
+            gain, error = self._typical(line, base)
         change = self._change()
         error = float(np.hypot(error, CHANGE_SHARE * change))
         reason = self._doubts(line, error, scatter, change)
@@ -138,7 +139,7 @@ class _Fit:
             interval=(float(gain * (1 - Z95 * error)), float(gain * (1 + Z95 * error))),
             slope=float(line.slope),
             intercept=float(line.floor + self.noise.dark - line.slope * zero),
-            read_variance=self._read_variance(line),
+            read_variance=self._read_variance(base),
             flicker=float(np.sqrt(max(flicker2, 0.0))),
             scatter=scatter,
             variance=self.noise.variance - flicker2 * (self.x - self.foot) ** 2,
@@ -171,23 +172,27 @@ class _Fit:
         bin_pixels(self.x, self.noise.above, used, low, max(high, low + 1e-9), sums)
         return sums[sums[:, 0] > 0]
 
-    def _solve(self, sums: Array, before: _Line | None) -> _Line | None:
-        """Weighted normal equations of (floor, slope, change of the foot), noise in x taken out, priors put in."""
+    def _solve(self, sums: Array, before: _Line | None, together: int = 1, scatter2: float = 0.0) -> _Line | None:
+        """Weighted normal equations of (floor, slope, change of the foot), noise in x taken out, priors put in.
+
+        Points are means over so many pixels `together`, whose gains have the relative variance `scatter2`.
+        """
         flicker2, frames, dark = self.noise.flicker2(self.foot), self.pixels.frames, self.noise.dark
         n, x = sums[:, 0], sums[:, 1] / sums[:, 0]
         light, within = x - self.foot, sums[:, 3] - n * x * x
         y = (sums[:, 2] - flicker2 * (n * light * light + within)) / n
         level = (y if before is None else before.at(x)) + dark
         level = np.maximum(level, 1e-2 * np.average(y + dark, weights=n))
-        weight = 1 / self.noise.of_variance(level, self.foot, x)
+        weight = together / (self.noise.of_variance(level, self.foot, x) + scatter2 * level**2)
         light_mean = self.noise.light_mean(self.foot)
         bend = 2 * flicker2 * light * (light / light_mean - 1)  # of the lamp's share, per ADU of the foot
         columns = np.stack([np.ones_like(x), x, bend])
         normal, right = (columns * (weight * n)) @ columns.T, columns @ (weight * n * y)
         slope = np.float64(before.slope if before is not None else right[1] / normal[1, 1])
         joint = sums[:, 4] - x * sums[:, 2] - 2 * flicker2 * light * within
-        normal[1, 1] += weight @ (within - n * (level / frames + self.noise.offset_error))
-        right[1] += weight @ (joint - n * np.maximum(light, 0) * slope**2 / frames)
+        own = scatter2 * light**2 / together  # what gains of their own do to means over some pixels, and twice to y
+        normal[1, 1] += weight @ (within - n * ((level / frames + self.noise.offset_error) / together + own))
+        right[1] += weight @ (joint - n * (np.maximum(light, 0) * slope**2 / frames / together + 2 * slope * own))
         self._add_priors(normal, right, slope, float(np.average(x, weights=n)), float(np.average(y, weights=n)))
         scale = 1 / np.sqrt(np.maximum(np.diag(normal), 1e-300))
         scaled = normal * np.outer(scale, scale)
@@ -257,30 +262,45 @@ class _Fit:
         error = (expected + max(excess, 0.0)) * np.sqrt(2 / n)
         return float(np.sqrt(excess)) if excess > SCATTER_SD * error and excess > 1e-4 else 0.0
 
-    def _gains(self, line: _Line, scatter: float, clear: float = 3.0) -> Array:
-        """Each pixel's own gain, NaN where its light's noise is below `clear` standard errors; its error is √(2/N)."""
+    def _gains(self, line: _Line, base: _Line, clear: float = 3.0) -> Array:
+        """Each pixel's own gain above where `base` starts, NaN where its light's noise is below `clear` standard errors; its error is √(2/N)."""
         shift = floor = 0.0
         if not self.noise.floor_known:
-            lower = self._lower_line(line) if scatter else line  # gains sort pixels by brightness at its upper end
-            shift, floor = (lower.floor / lower.slope, 0.0) if self.dark is None else (0.0, lower.floor)
+            shift, floor = (base.floor / base.slope, 0.0) if self.dark is None else (0.0, base.floor)
         gains = np.empty_like(self.x)
         own_gains(self.x, self.noise.above, shift, floor, clear, *self._facts(line), gains)  # type: ignore[call-arg]
         gains[self.pixels.saturated] = np.nan
         return gains
 
-    def _lower_line(self, line: _Line) -> _Line:
-        low, high = np.percentile(self._some(self.x), (1, 80))
-        return self._solve(self._binned(self.used & (self.x >= low) & (self.x <= high), low, high), line) or line
+    def _line_by_place(self, line: _Line, scatter: float) -> _Line:
+        """A line through means over neighbours, which light makes alike and gains do not.
 
-    def _typical(self, line: _Line, scatter: float) -> tuple[float, float]:
+        Sorted by their own brightness, pixels of few e/ADU gather at the bright end and bend the line.
+        """
+        whole = self.x.size // NEIGHBOURS * NEIGHBOURS
+        used = self.used[:whole].reshape(-1, NEIGHBOURS)
+        there = used.sum(1)
+        flicker2, foot = self.noise.flicker2(self.foot), self.foot
+        steady = self.noise.above - flicker2 * (self.x - foot) ** 2
+        x, y = (np.sum(v[:whole].reshape(used.shape), 1, where=used) / there for v in (self.x, steady))
+        kept = there > NEIGHBOURS // 2
+        sums, found = np.zeros((BINS, 6)), line
+        low, high = np.percentile(x[kept], (0.2, 99.8))
+        bin_pixels(x, y + flicker2 * (x - foot) ** 2, kept, low, max(high, low + 1e-9), sums)
+        for _ in range(3):
+            found = self._solve(sums[sums[:, 0] > 0], found, NEIGHBOURS, scatter**2) or found
+            self.foot = foot
+        return found
+
+    def _typical(self, line: _Line, base: _Line) -> tuple[float, float]:
         """The typical one of the pixels' own gains, and its relative standard error."""
-        gains = self._gains(line, scatter, CLEAR)
+        gains = self._gains(line, base, CLEAR)
         gain, error = typical_gain(gains[self.used & np.isfinite(gains)])
-        foot = tilt = 0.0
-        if not self.noise.floor_known:
-            foot = np.sqrt(line.covariance[0, 0]) * float(np.mean(1 / line.at(self._some(self.x))))
-            tilt = SCATTER_TILT * scatter**2
-        return gain, float(np.sqrt(error**2 + foot**2 + tilt**2))
+        if self.noise.floor_known:
+            return gain, error
+        at = np.array([1.0, self.foot, 0.0])
+        foot = np.sqrt(at @ base.covariance @ at) * np.mean(1 / np.abs(base.at(self._some(self.x))))
+        return gain, float(np.hypot(error, foot))
 
     def _some(self, values: Array) -> Array:
         """Values of some of the pixels used, for percentiles."""
