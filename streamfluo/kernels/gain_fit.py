@@ -89,8 +89,8 @@ def typical_gain(gains: Array) -> tuple[float, float]:
     and its relative standard error; (NaN, inf) of fewer than 100."""
     if len(gains) < MIN_PIXELS:
         return np.nan, np.inf
-    centre = np.median(gains)
-    kept = gains[np.abs(gains - centre) < 5 * 1.4826 * np.median(np.abs(gains - centre))]
+    centre = np.median(sample(gains))
+    kept = gains[np.abs(gains - centre) < 5 * 1.4826 * np.median(np.abs(sample(gains) - centre))]
     return float(kept.mean()), float(kept.std() / kept.mean() / np.sqrt(len(kept)))
 
 
@@ -263,7 +263,10 @@ class _Fit:
         return float(np.sqrt(excess)) if excess > SCATTER_SD * error and excess > 1e-4 else 0.0
 
     def _gains(self, line: _Line, base: _Line, clear: float = 3.0) -> Array:
-        """Each pixel's own gain above where `base` starts, NaN where its light's noise is below `clear` standard errors; its error is √(2/N)."""
+        """Each pixel's own gain above where the line `base` begins, with an error of √(2/N).
+
+        NaN where the noise of its light is below `clear` standard errors.
+        """
         shift = floor = 0.0
         if not self.noise.floor_known:
             shift, floor = (base.floor / base.slope, 0.0) if self.dark is None else (0.0, base.floor)

@@ -32,6 +32,12 @@ class FrameSample:
                 self._frames[index] = frame.copy()
                 self._thin()
 
+    def copy(self) -> FrameSample:
+        """Return a sample of its own; the frames, which nobody changes, are shared."""
+        copy = FrameSample.__new__(FrameSample)
+        copy.__dict__ |= {**self.__dict__, "_frames": dict(self._frames)}
+        return copy
+
     def merge(self, other: FrameSample) -> None:
         """Take the frames of a later part."""
         self.step = max(self.step, other.step)

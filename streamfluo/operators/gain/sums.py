@@ -62,6 +62,14 @@ class StepSums:
             counts["pairs"] += int(linked.sum())
             counts["last_index"] = int(first) + len(cell) - 1
 
+    def copy(self) -> StepSums:
+        """Return sums of their own."""
+        copy = StepSums.__new__(StepSums)
+        copy.__dict__ |= self.__dict__
+        copy.maps = {name: array.copy() for name, array in self.maps.items()}
+        copy.counts, copy.totals = dict(self.counts), dict(self.totals)
+        return copy
+
     def merge(self, other: Self) -> None:
         """Add a later part, the step between them included where no frame is missing there."""
         if not other.frames:
