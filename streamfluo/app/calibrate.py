@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from ..core.block import Block
-from ..core.errors import SourceError
+from ..core.errors import SessionError, SourceError
 from ..core.spec import Camera, Spec
 from ..edges.source import open_source
 from ..kernels.gain_fit import PhotonTransfer
@@ -40,11 +40,14 @@ def calibrate(
         raise SourceError(f"calibrate: no light level lasts {MIN_FRAMES} frames; record longer, under steady light")
     fit = fit_levels(levels, known)
     camera = made_camera(fit, known, spec)
-    out.mkdir(parents=True, exist_ok=True)
-    camera.save(out / "calibration.npz")
-    draw_photon_transfer(levels, fit, spec.shape, out / "photon_transfer.png")
     facts = {"light": ", ".join(uris), "dark": dark or "none", "levels": str(len(levels))}
-    page = write_page(fit, camera, facts, out / "calibration.md")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        camera.save(out / "calibration.npz")
+        draw_photon_transfer(levels, fit, spec.shape, out / "photon_transfer.png")
+        page = write_page(fit, camera, facts, out / "calibration.md")
+    except OSError as error:
+        raise SessionError(f"calibrate: {out} cannot be written: {error.strerror}") from None
     _report(fit, camera, page)
     if fit.reason:
         raise SourceError(f"calibrate: gain undetermined: {fit.reason}")

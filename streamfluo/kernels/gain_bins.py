@@ -48,7 +48,9 @@ def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tu
     Bins of equal width from the smallest to the largest median, which is one of its own, those of more than 10 pixels;
     an unweighted line through the bins from the 33rd to below the 66th percentile of the medians.
     """
-    low, high = median.min(), median.max()
+    known = np.isfinite(median) & np.isfinite(variance)
+    median, variance = median[known], variance[known]
+    low, high = (median.min(), median.max()) if known.any() else (0.0, 0.0)
     if not high > low:
         return np.nan, (np.nan, np.nan), np.empty(0), np.empty(0)
     edges = np.linspace(low, high, bins + 1)

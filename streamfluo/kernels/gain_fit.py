@@ -27,6 +27,7 @@ CLEAR = 8.0  # a pixel's own gain counts where its light's noise is so many stan
 MOVING_PART = 0.2
 CHANGE, CHANGE_SHARE = 0.2, 0.1  # a sample that changes slowly: at most, and what of it may be in its steps
 CURVED = 0.1
+LAMP_SHARE = 0.05  # of the noise: the totals tell the lamp only where no pixel is cut off
 FULL_WELL = 0.5  # variance falls to half of its peak, or less, where pixels are full
 
 
@@ -102,11 +103,11 @@ class _Fit:
         self.pixels, self.dark, self.used = pixels, dark, used
         self.x = pixels.mean - (dark.offset if dark else 0.0)
         self.foot = 0.0 if dark else float(np.percentile(self._some(self.x), 1))
-        self.rejected = 0.0
+        self.rejected, self.sums = 0.0, np.empty((0, 6))
         self.noise = Noise(pixels, dark, self.x, self.foot)
         self.notes: list[str] = []
         if pixels.saturated.any():
-            self.notes.append(f"{pixels.saturated.sum()} saturated pixels left out")
+            self.notes.append(f"{pixels.saturated.sum()} pixels left out: saturated, or cut off at zero")
         if self.noise.steps:
             self.notes.append("the light drifts or changes: variances are those of steps from frame to frame")
 
@@ -154,6 +155,8 @@ class _Fit:
 
     def _settled(self) -> _Line | None:
         """Go round line, lamp's share and foot until they agree; None where the data tell no slope."""
+        if np.count_nonzero(self.used) < MIN_PIXELS:
+            return None
         low, high = np.percentile(self._some(self.x), (0.2, 99.8))
         self.sums = self._binned(self.used, low, high)
         line = None
@@ -207,8 +210,9 @@ class _Fit:
 
     def _add_priors(self, normal: Array, right: Array, slope: float, x: float, y: float) -> None:
         """What dark frames, or the read noise that cameras have, tell of floor and foot."""
-        noise, read = self.noise, max(READ_E2 * slope**2, 1e-6)
+        noise = self.noise
         if self.dark is not None:
+            read = max(READ_E2 * (y / x) ** 2, 1e-6)  # y / x is steeper than the line, so this is rather too wide
             expected, sd = (0.0, 0.02 + 1e-3 * noise.dark) if noise.floor_known else (noise.rounding + read, read)
             normal[0, 0] += 1 / sd**2
             right[0] += expected / sd**2
@@ -287,6 +291,8 @@ class _Fit:
         steady = self.noise.above - flicker2 * (self.x - foot) ** 2
         x, y = (np.sum(v[:whole].reshape(used.shape), 1, where=used) / there for v in (self.x, steady))
         kept = there > NEIGHBOURS // 2
+        if np.count_nonzero(kept) < MIN_PIXELS // NEIGHBOURS:
+            return line
         sums, found = np.zeros((BINS, 6)), line
         low, high = np.percentile(x[kept], (0.2, 99.8))
         bin_pixels(x, y + flicker2 * (x - foot) ** 2, kept, low, max(high, low + 1e-9), sums)
@@ -351,6 +357,9 @@ class _Fit:
             if self.dark is None and np.std(x) < np.sqrt(variance):
                 return self._too_even()
             return f"too few frames or electrons: the standard error is {error:.1%}, {MAX_ERROR:.0%} is asked for"
+        lamp = self.noise.flicker2(self.foot) * float(np.median(x - self.foot)) ** 2
+        if np.mean(self.pixels.saturated) > 0.01 and lamp > LAMP_SHARE * variance:
+            return "pixels saturate while the lamp changes, which hides how much it does; take less light"
         bend = 0.0 if scatter else self._bend(line)
         if bend > CURVED:
             return f"variance against mean is no straight line, {bend:.0%} off; is the light steady, the camera linear?"

@@ -1,9 +1,10 @@
 """Sums for photon transfer, per pixel, over a cell of frames; statistics of pixels and their bins by brightness."""
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
-from .moments import row_total
+from .moments import LANES, row_total
 
 TILE_PX = 4096
 PROBE_EVERY_PX, PROBE_PX = 1024, 64  # a sixteenth of a frame tells a change of the light level
@@ -40,10 +41,10 @@ def accumulate_steps(frames, linked, pivot, last, total, squares, steps, high, t
                     tile_squares[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
                     tile_steps[i] += (e0 * e0 + e1 * e1) + (e2 * e2 + e3 * e3)
                     h[i] = max(h[i], max(max(r0[i], r1[i]), max(r2[i], r3[i])))
-                totals[f] += row_total(r0)
-                totals[f + 1] += row_total(r1)
-                totals[f + 2] += row_total(r2)
-                totals[f + 3] += row_total(r3)
+                totals[f] += finite_total(r0)
+                totals[f + 1] += finite_total(r1)
+                totals[f + 2] += finite_total(r2)
+                totals[f + 3] += finite_total(r3)
                 before = r3
                 f += 4
                 continue
@@ -55,7 +56,7 @@ def accumulate_steps(frames, linked, pivot, last, total, squares, steps, high, t
                 tile_squares[i] += d0 * d0
                 tile_steps[i] += e0 * e0
                 h[i] = max(h[i], r0[i])
-            totals[f] += row_total(r0)
+            totals[f] += finite_total(r0)
             before = r0
             f += 1
         for i in range(m):
@@ -73,11 +74,11 @@ def find_links(frames, last, follows, linked):  # type: ignore[no-untyped-def]
     """
     before = 0.0
     for a in range(0, len(last), PROBE_EVERY_PX):
-        before += row_total(last[a : a + PROBE_PX])
+        before += finite_total(last[a : a + PROBE_PX])
     for f in range(len(frames)):
         now = 0.0
         for a in range(0, len(last), PROBE_EVERY_PX):
-            now += row_total(frames[f, a : a + PROBE_PX])
+            now += finite_total(frames[f, a : a + PROBE_PX])
         linked[f] = (f > 0 or follows) and abs(now - before) <= LEVEL_STEP * max(abs(now), abs(before))
         before = now
 
@@ -181,5 +182,38 @@ def median_and_mad(rows, median, mad):  # type: ignore[no-untyped-def]
             else:
                 last = abs(row[high] - centre)
                 high += 1
-        median[i] = centre
-        mad[i] = last if n % 2 else 0.5 * (before + last)
+        known = row[n - 1] == row[n - 1]  # NaN is sorted to the end
+        median[i] = centre if known else np.nan
+        mad[i] = (last if n % 2 else 0.5 * (before + last)) if known else np.nan
+
+
+def finite_total(row):  # type: ignore[no-untyped-def]
+    """Return the sum of a row inside kernels as `moments.row_total` does, of floats without those that are none."""
+    raise TypeError("finite_total is for kernels only")
+
+
+@overload(finite_total)
+def _finite_total(row):  # type: ignore[no-untyped-def]
+    if isinstance(row.dtype, types.Integer):
+        return _integer_total
+    return _total_of_finite
+
+
+def _integer_total(row):  # type: ignore[no-untyped-def]
+    return row_total(row)
+
+
+def _total_of_finite(row):  # type: ignore[no-untyped-def]
+    lanes = np.zeros(LANES)
+    whole = len(row) - len(row) % LANES
+    for a in range(0, whole, LANES):
+        for j in range(LANES):
+            x = np.float64(row[a + j])
+            lanes[j] += x if x - x == 0.0 else 0.0
+    for i in range(whole, len(row)):
+        x = np.float64(row[i])
+        lanes[0] += x if x - x == 0.0 else 0.0
+    total = 0.0
+    for j in range(LANES):
+        total += lanes[j]
+    return total

@@ -87,3 +87,9 @@ def test_an_endless_camera_is_asked_for_so_many_frames(tmp_path):
     calibrate(f"{SIM}&levels=1", "--frames", 100, "--out", tmp_path)
     assert "| 100" not in (tmp_path / "calibration.md").read_text(encoding="utf-8")
     assert Camera.load(tmp_path / "calibration.npz").gain_e_per_adu == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_folder_that_cannot_be_written_gets_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StreamfluoError, match="file cannot be written"):
+        calibrate(f"{SIM}&frames=50&levels=1", "--out", tmp_path / "file")

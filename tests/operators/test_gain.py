@@ -166,6 +166,21 @@ def test_a_drifting_lamp_is_told_and_does_no_harm():
     assert abs(error(found)[1]) < 4
 
 
+def test_pixels_cut_off_at_zero_are_left_out():
+    found = read(series(offset_adu=0, photons=400, dim_fraction=0.005))
+    assert "cut off at zero" in str(found["status"])
+    assert abs(error(found)[1]) < 4
+
+
+def test_pixels_that_are_no_number_are_left_out():
+    movie = series(100, flicker=0.02).astype(np.float32)
+    movie[3, 5, 5], movie[50, 6, 6] = np.nan, np.inf
+    found = read(movie)
+    assert str(found["status"]).startswith("determined")
+    assert abs(error(found)[1]) < 4
+    assert found["flicker"] == pytest.approx(0.02, rel=0.3)
+
+
 # What cannot be known
 
 
@@ -183,6 +198,11 @@ UNKNOWN = {
     "too few electrons": (lambda: series(30, photons=1, shape=(32, 32)), {}, "too few frames or electrons|too even"),
     "everything saturated": (lambda: np.full((50, 32, 32), 4095, np.uint16), {}, "show no noise"),
     "saturation told": (lambda: series(50), {"saturation_adu": 150.0}, "saturate"),
+    "saturation under a lamp that flickers": (
+        lambda: np.minimum(series(200, flicker=0.05), 6000),
+        {},
+        "pixels saturate while the lamp",
+    ),
     "noise below the grey steps": (lambda: series(photons=40, gain_e_per_adu=20), {}, "rounding"),
     "a sample that moves": (moving_bar, {}, "change slowly"),
     "dark and light swapped": (lambda: dark_series(), {"dark": np.full((96, 96), 900.0)}, "no brighter than the dark"),

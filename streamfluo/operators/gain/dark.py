@@ -57,7 +57,8 @@ def _load(path: str) -> np.ndarray:
     try:
         return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"gain: dark: {path} cannot be read ({error}); it must be {WANTED}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no .npy file"
+        raise ConfigError(f"gain: dark: {path} cannot be read ({reason}); give {WANTED}") from None
 
 
 def _flat(value: Any, spec: Spec) -> np.ndarray | float:

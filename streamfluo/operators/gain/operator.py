@@ -192,10 +192,10 @@ class Gain(Mergeable):
         told = self.params.saturation_adu or (camera.saturation_adu if camera else None)
         if told is not None:
             return np.asarray(high >= np.broadcast_to(told, self.spec.shape).reshape(-1))
-        if high.dtype.kind == "f":
-            return np.zeros(high.size, bool)
         top = high.max()
         tied = np.asarray(high == top)
-        steps = sums.maps["sum_steps"][tied].max() / (2 * max(sums.counts["pairs"], 1))
-        at_the_end = tied.mean() > TIED_PART and steps > TIED_ADU2
-        return tied if top == np.iinfo(high.dtype).max or at_the_end else np.zeros(high.size, bool)
+        counts = top == np.rint(top)  # of whole grey values quiet pixels share a maximum by chance
+        steps = sums.maps["sum_steps"][tied].max(initial=0) / (2 * max(sums.counts["pairs"], 1))
+        at_the_end = tied.mean() > TIED_PART and (steps > TIED_ADU2 or not counts)
+        ends = high.dtype.kind in "iu" and top == np.iinfo(high.dtype).max
+        return tied if ends or at_the_end else np.zeros(high.size, bool)

@@ -99,6 +99,7 @@ class StepSums:
         mean, variance, steps_variance = (np.empty(len(maps["sum"])) for _ in range(3))
         sums = (maps[m] for m in ("pivot", "sum", "sum_squares", "sum_steps"))
         pixel_statistics(*sums, n, pairs, mean, variance, steps_variance)  # type: ignore[call-arg]
+        saturated = saturated | self._cut_at_zero(mean, variance)
         spread = totals["total_squares"] - totals["total_sum"] ** 2 / n
         return Pixels(
             mean=mean,
@@ -111,6 +112,13 @@ class StepSums:
             saturated=saturated,
             rounded=self.maps["last"].dtype.kind in "iu",
         )
+
+    def _cut_at_zero(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """Pixels within 4 sd of the zero that unsigned grey values cannot pass, where some are seen to stand there."""
+        first, last = self.maps["pivot"], self.maps["last"]
+        if last.dtype.kind != "u" or not ((first == 0).any() or (last == 0).any()):
+            return np.zeros(len(mean), bool)
+        return np.asarray(mean < 4 * np.sqrt(variance))
 
     def state(self) -> State:
         """Copies of all of it."""
