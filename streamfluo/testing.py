@@ -391,10 +391,10 @@ def _same(found: Arrays, expected: Arrays, what: str, tolerance: float | None = 
         got, bits = found[name], f"V{array.dtype.itemsize}"
         kind, wanted = ((a.shape, a.dtype) for a in (got, array))
         assert kind == wanted, f"{what} in {name!r}: {kind} instead of {wanted}"
-        if tolerance is None:
+        if tolerance is None or array.dtype.kind == "U":
             wrong = np.array(got.reshape(-1).view(bits) != array.reshape(-1).view(bits)).reshape(array.shape)
         else:
-            near = np.abs(got.astype(float) - array) <= tolerance * np.nanmax(np.abs(array.astype(float)), initial=0)
+            near = np.abs(got.astype(float) - array) <= tolerance * np.abs(array[np.isfinite(array)]).max(initial=0)
             wrong = ~(near | (np.isnan(got) & np.isnan(array)))
         for place in map(tuple, np.argwhere(wrong)[:1].tolist()):
             raise AssertionError(f"{what} in {name!r} at {place}: {got[place]} instead of {array[place]}")

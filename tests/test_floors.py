@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # room → rooms of ours it may import
 FLOORS = {
     "core": {"core"},
-    "kernels": set(),
+    "kernels": {"kernels"},
     "operators": {"core", "kernels", "operators"},
     "analysis": {"core", "kernels", "analysis"},
     "edges": {"core", "edges"},

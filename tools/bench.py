@@ -10,12 +10,13 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from streamfluo import Block, Source, Spec
+from streamfluo import Block, Operator, Source, Spec
 from streamfluo.edges.network.frames import ReplayedFrames
 from streamfluo.edges.network.server import DataServer
 from streamfluo.edges.source import Series
 
 SPEC = Spec(shape=(512, 512), dtype="uint16")
+ROUNDS, BLOCKS = 9, 12
 
 
 class MemoryCamera(Source):
@@ -67,6 +68,29 @@ def _serve(connection: Connection, frames: int, block_frames: int, fps: float | 
     connection.send(server.endpoint)
     server.run()
     server.close()
+
+
+def cost_in_copies(operator: Operator, sizes: tuple[int, ...] = (32, 1)) -> dict[int, list[float]]:
+    """Feed an operator blocks of these sizes, 32 frames of 512×512×u16 a time; return how long it took, in cold memory
+    copies of the same frames, of several rounds each."""
+    frames = np.random.default_rng(0).integers(0, 4096, (BLOCKS, 32, *SPEC.shape), np.uint16)
+    target = np.zeros_like(frames)
+    ratios: dict[int, list[float]] = {size: [] for size in sizes}
+    index = 0
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for n in range(BLOCKS):
+            np.copyto(target[n], frames[n])
+        copying = time.perf_counter() - began
+        for size, found in ratios.items():
+            began = time.perf_counter()
+            for n in range(BLOCKS):
+                for start in range(0, 32, size):
+                    operator.update(Block(index, np.zeros(size), frames[n, start : start + size]))
+                    index += size
+            found.append((time.perf_counter() - began) / copying)
+    print(f"cold copy of a block: {copying / BLOCKS * 1e3:.2f} ms, {frames.nbytes / copying / 1e9:.1f} GB/s")
+    return ratios
 
 
 def show(what: str, ratios: list[float], accepted: str, goal: str) -> None:

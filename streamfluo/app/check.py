@@ -12,7 +12,7 @@ from ..core.spec import Spec
 from ..core.wire import SOURCE
 from ..edges.source import open_source
 from ..pipeline.chain import Chain
-from ..pipeline.config import Config, load_config
+from ..pipeline.config import Config, load_config, told_spec
 from .console import console
 
 NOMINAL = Spec(shape=(512, 512), dtype="uint16", interval_s=1 / 30)
@@ -25,7 +25,8 @@ def check(
 ) -> None:
     """Check a config: every key, kind, parameter and input, and what each step will see."""
     settings = load_config(config, changes or [])
-    spec, where = _spec(settings, source)
+    told, where = _spec(settings, source)
+    spec = told_spec(settings, told)
     chain = Chain(settings, spec)
     console.print(f"{config}: fits together")
     branches = {SOURCE: Tree(f"{where}: {spell_spec(spec)}")}

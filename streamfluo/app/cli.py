@@ -8,6 +8,7 @@ import sys
 import typer
 
 from ..core.errors import StreamfluoError
+from .calibrate import calibrate
 from .camera import camera
 from .check import check
 from .console import errors
@@ -34,6 +35,7 @@ for verb, name in (
     (run, "run"),
     (record, "record"),
     (camera, "camera"),
+    (calibrate, "calibrate"),
     (replay, "replay"),
     (view, "view"),
     (status, "status"),

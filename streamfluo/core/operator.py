@@ -33,7 +33,9 @@ class Gives:
     `kind`: frames (the block handed on), per_frame values (t, …), by_id values (t, K) beside `ids` (K,), a table
     (columns, one of them `frame`), or a snapshot. `dims` names the axes, of a table the columns; `unit` is the unit
     ('' for none). The viewer lays over images, in pixels of the frames the step saw: per-frame values that end in `yx`,
-    tables with y_px and x_px, snapshots (id, point, yx).
+    tables with y_px and x_px, snapshots (id, point, yx). A snapshot of one axis named like another one of the same
+    axis is drawn against it as points, with NAME_fit as a line through NAME; one whose axis is named like a number
+    holds its interval (low, high).
     """
 
     name: str

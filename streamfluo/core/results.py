@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import WireError
 from .operator import Gives
-from .wire import ArrayHeader, Buffer, Message, Result, decode
+from .wire import ArrayHeader, Buffer, Calibration, Message, Result, decode
 
 MAX_ARRAYS = 64
 MAX_AXES = 8
@@ -92,8 +92,8 @@ def arrays_in(fields: Mapping[str, Any], payload: Buffer) -> dict[str, np.ndarra
     return {h.name: _view(h, part) for (h, _), part in zip(array_sizes(fields), parts, strict=True)}
 
 
-def arrays_of(result: Result, parts: Sequence[Buffer]) -> dict[str, np.ndarray]:
-    """Return a result message's arrays by name, as views of its parts. Raises WireError if they do not agree."""
+def arrays_of(result: Result | Calibration, parts: Sequence[Buffer]) -> dict[str, np.ndarray]:
+    """Return a message's arrays by name, as views of its parts. Raises WireError if they do not agree."""
     if len(parts) != len(result.arrays) or len(parts) > MAX_ARRAYS:
         raise WireError("parts", f"a result of {len(result.arrays)} arrays has {len(parts)} parts")
     for (header, size), part in zip(_sized(result.arrays), parts, strict=True):

@@ -124,15 +124,18 @@ class Spec:
         return replace(self, **changes)
 
     def to_header(self) -> dict[str, Any]:
-        """Plain values for a message or a JSON file; camera maps are left out, they travel as arrays."""
+        """Plain values for a message or a JSON file; camera maps are named only, they travel as arrays."""
         camera: Mapping[str, Any] = dict(self.camera.items()) if self.camera else {}
+        told: dict[str, Any] = {k: v for k, v in camera.items() if isinstance(v, float)}
+        if maps := [k for k, v in camera.items() if isinstance(v, np.ndarray)]:
+            told["maps"] = maps
         return {
             "shape": list(self.shape),
             "dtype": np.dtype(self.dtype).str,
             "interval_s": self.interval_s,
             "pixel_um": self.pixel_um,
             "channel": self.channel,
-            "camera": {k: v for k, v in camera.items() if isinstance(v, float)} or None,
+            "camera": told or None,
         }
 
     @classmethod

@@ -27,7 +27,9 @@ To a consumer, besides those answers:
 
     start      version, series_uid, source, t0_ns (UTC epoch), frames (null: unbounded), dtype, shape [y, x], channel,
                pixel_um, exposure_s, interval_s, camera {…, offset_adu, gain_e_per_adu, read_noise_e, qe,
-               saturation_adu}, user
+               saturation_adu, maps (names of those that follow as a calibration)}, user
+    calibration  series_uid, arrays [{name, dtype, shape, nbytes}, …], one part each: maps (y, x) of the camera, named
+               as in start; it follows a start that announces maps
     image      version, series_uid, seq (+1 per frame emitted, never reused), index (the camera's counter; its drops
                are jumps of index without a jump of seq), channel, z, t_ns (since series start), dtype, shape, nbytes,
                crc32 (optional), user; one plane, second part: the pixels
@@ -105,6 +107,24 @@ class Start(_Message, frozen=True, kw_only=True):
     interval_s: float | None = None
     camera: dict[str, Any] | None = None
     user: dict[str, Any] = {}
+
+
+class ArrayHeader(msgspec.Struct, frozen=True):
+    """One array of a result or a calibration."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int = 0
+    dims: tuple[str, ...] = ()
+    unit: str = ""
+
+
+class Calibration(_Message, frozen=True, kw_only=True):
+    """What is known of each pixel of the camera; the maps are the parts that follow."""
+
+    series_uid: str
+    arrays: tuple[ArrayHeader, ...]
 
 
 class Image(_Message, frozen=True, kw_only=True):
@@ -217,17 +237,6 @@ class Event(_Message, frozen=True, kw_only=True):
     fields: dict[str, Any] = {}
 
 
-class ArrayHeader(msgspec.Struct, frozen=True):
-    """One array of a result."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int = 0
-    dims: tuple[str, ...] = ()
-    unit: str = ""
-
-
 class Result(_Message, frozen=True, kw_only=True):
     """A step's values for `count` frames from `index` on, or its snapshots after frame `index`."""
 
@@ -241,7 +250,7 @@ class Result(_Message, frozen=True, kw_only=True):
 
 Message = (
     Start | Image | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
-    | Hello | Status | Preview | Event | Result
+    | Hello | Status | Preview | Event | Result | Calibration
 )  # fmt: skip
 _TYPES = {cls.__name__.lower(): cls for cls in Message.__args__}
 _encoder = msgspec.msgpack.Encoder()

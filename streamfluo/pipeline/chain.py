@@ -21,7 +21,7 @@ from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..core.state import State, check_state
 from ..core.wire import SOURCE
-from .config import Config, StepConfig, load_config
+from .config import Config, StepConfig, load_config, told_spec
 from .health import StepTimes
 
 
@@ -64,7 +64,8 @@ class Chain:
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], spec: Spec, changes: Sequence[str] = ()) -> Chain:
         """Build the chain a config file describes. Raises ConfigError with file, step and parameter."""
-        return cls(load_config(path, changes), spec)
+        config = load_config(path, changes)
+        return cls(config, told_spec(config, spec))
 
     def step(self, name: str) -> Step:
         """Return a step by id. Raises ConfigError with the nearest one."""

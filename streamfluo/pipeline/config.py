@@ -6,23 +6,29 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ..core.errors import ConfigError, did_you_mean
+from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.params import build_params
+from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # step ids become file names in the session
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where frames come from; `interval_s` is used only where the stream does not say."""
+    """Where frames come from; `interval_s` is used only where the stream does not say.
+
+    `camera` is the path of a calibration (.npz): what it holds replaces what the stream says of the camera.
+    """
 
     uri: str | None = None
     interval_s: float | None = None
+    camera: str | None = None
 
 
 class StepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +75,21 @@ class Config(msgspec.Struct, frozen=True):
     record: RecordConfig
     publish: PublishConfig
     text: str
+
+
+def told_spec(config: Config, spec: Spec) -> Spec:
+    """Return the spec with what the config's [source] knows better. Raises ConfigError for a calibration that does
+    not fit the frames."""
+    told = config.source
+    if spec.interval_s is None and told.interval_s is not None:
+        spec = spec.with_(interval_s=told.interval_s)
+    if told.camera is None:
+        return spec
+    try:
+        known = {name: value for name, value in Camera.load(told.camera).items() if value is not None}
+        return spec.with_(camera=replace(spec.camera or Camera(), **known))
+    except FrameError as error:
+        raise ConfigError(f"{config.where}: [source] camera: {error}") from None
 
 
 def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Config:

@@ -26,7 +26,7 @@ from ..core.wire import SOURCE
 from ..edges.source import Gap, Source
 from .chain import Chain
 from .checkpoint import Checkpoint
-from .config import Config
+from .config import Config, told_spec
 from .health import Edge, Health
 from .publisher import Publisher
 from .queue import ByteQueue
@@ -62,9 +62,7 @@ class Engine:
         ring_bytes: int | None = None,
         program: str = "run",
     ) -> None:
-        spec = source.spec
-        if spec.interval_s is None and config.source.interval_s is not None:
-            spec = source.spec = spec.with_(interval_s=config.source.interval_s)
+        spec = source.spec = told_spec(config, source.spec)
         self.source = source
         self.chain = Chain(config, spec)
         self.session = SessionWriter(out, source, self.chain, config, resume) if out else None

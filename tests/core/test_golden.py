@@ -45,6 +45,9 @@ MESSAGES = [
     wire.Preview(step="motion", bin_px=2),
     wire.Event(event="gap", utc="2026-11-21T03:00:00Z", fields={"first": 42, "count": 9}),
     RESULT,
+    wire.Calibration(
+        series_uid="golden", arrays=tuple(encode_arrays({"offset_adu": np.full((3, 4), 100.0)})[0])
+    ),
 ]  # fmt: skip
 
 

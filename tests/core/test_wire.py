@@ -20,6 +20,13 @@ texts = st.text(max_size=20)
 users = st.dictionaries(texts, st.integers(-9, 9) | texts | st.lists(st.booleans(), max_size=3), max_size=4)
 shapes = st.tuples(counters, counters)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+array_headers = st.lists(
+    st.builds(
+        wire.ArrayHeader, texts, texts, st.lists(counters, max_size=3).map(tuple), counters,
+        st.lists(texts, max_size=2).map(tuple), texts,
+    ),
+    max_size=2,
+).map(tuple)  # fmt: skip
 MESSAGES = {
     wire.Start: dict(
         series_uid=texts, source=texts, t0_ns=counters, frames=st.none() | counters, dtype=texts, shape=shapes,
@@ -53,14 +60,9 @@ MESSAGES = {
     wire.Event: dict(event=texts, utc=texts, fields=users),
     wire.Result: dict(
         series_uid=texts, step=texts, kind=st.sampled_from(["values", "snapshot"]), index=counters, count=counters,
-        arrays=st.lists(
-            st.builds(
-                wire.ArrayHeader, texts, texts, st.lists(counters, max_size=3).map(tuple), counters,
-                st.lists(texts, max_size=2).map(tuple), texts,
-            ),
-            max_size=2,
-        ).map(tuple),
+        arrays=array_headers,
     ),
+    wire.Calibration: dict(series_uid=texts, arrays=array_headers),
 }  # fmt: skip
 
 

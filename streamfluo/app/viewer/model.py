@@ -44,7 +44,8 @@ class Model:
         self.traces: dict[str, Trace] = {}
         self.tables: dict[str, Rows] = {}
         self.numbers: dict[str, dict[str, str]] = {}
-        self.curves: dict[str, np.ndarray] = {}
+        self.curves: dict[str, np.ndarray] = {}  # snapshots of one axis, by panel id
+        self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
         self._connected = False
@@ -99,6 +100,11 @@ class Model:
         """What `hello` says of a step's frames: shape, dtype, pixel_um, interval_s."""
         return self.hello.frames.get(step) if self.hello else None
 
+    def unit(self, step: str, name: str) -> str:
+        """The unit of something a step gives."""
+        gives = self.hello.gives.get(step, []) if self.hello else []
+        return next((unit for given, _, _, unit, _ in gives if given == name), "")
+
     def seen_by(self, panel: Panel) -> str:
         """The step whose pixels a panel's image has: its own for frames, of a snapshot those the step saw."""
         if panel.frames or self.hello is None:
@@ -135,8 +141,10 @@ class Model:
             self._make_room(panel)
 
     def _forget(self) -> None:
-        for held in (self.pictures, self.traces, self.tables, self.numbers, self.curves, self.vectors, self.contours):
+        for held in (self.pictures, self.traces, self.tables, self.numbers, self.curves, self.values):
             held.clear()
+        for drawn_over in (self.vectors, self.contours):
+            drawn_over.clear()
 
     def _make_room(self, panel: Panel) -> None:
         if panel.kind == "image":
@@ -145,6 +153,8 @@ class Model:
             picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
         elif panel.kind == "trace":
             self.traces.setdefault(panel.id, Trace())
+        elif panel.kind == "interval":
+            self.traces.setdefault(panel.id, Trace(sampled=True))
         elif panel.kind == "table":
             self.tables.setdefault(panel.id, Rows())
         elif panel.kind == "numbers":
@@ -175,19 +185,28 @@ class Model:
         step = result.step
         panel = self.panels.get(f"snapshot/{step}/{name}")
         if array.ndim == 0:
-            unit = next((g[3] for g in self.hello.gives[step] if g[0] == name), "")  # type: ignore[union-attr]
+            unit = self.unit(step, name)
             text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.6g}"
             self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip()
+            if array.dtype.kind in "biuf":
+                self.values[f"{step}/{name}"] = float(array[()])
         elif any(o.id == f"{step}/{name}" and o.kind == "contours" for o in self.overlays):
             self.contours[f"{step}/{name}"] = array
-        elif panel is None or array.dtype.kind == "U":
+        elif array.dtype.kind == "U" or (panel is None and not self._belongs_to_a_plot(step, name)):
             self.refused["snapshot"] += 1
-        elif panel.kind == "curve" and array.ndim == 1:
-            self.curves[panel.id] = array
-        elif panel.kind == "image" and array.ndim == len(panel.dims) and array.size:
+        elif panel is not None and panel.kind == "interval" and array.shape == (2,):
+            value = self.values.get(f"{step}/{panel.dims[0]}", np.nan)
+            self.traces[panel.id].take(result.index, np.array([[array[0], value, array[1]]], float))
+        elif (panel is None or panel.kind in ("curve", "scatter")) and array.ndim == 1:
+            self.curves[f"snapshot/{step}/{name}"] = array
+        elif panel is not None and panel.kind == "image" and array.ndim == len(panel.dims) and array.size:
             self.pictures[panel.id].take(array, result.index)
         else:
             self.refused["shape"] += 1
+
+    def _belongs_to_a_plot(self, step: str, name: str) -> bool:
+        """Whether a snapshot without a panel of its own is the axis or the fit of another's."""
+        return any(f"snapshot/{step}/{name}/" in panel.topics for panel in self.panels.values())
 
     def _values(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
         step, ids = result.step, arrays.get("ids")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ...core import wire
 
-PanelKind = Literal["image", "curve", "numbers", "trace", "table"]
+PanelKind = Literal["image", "curve", "scatter", "interval", "numbers", "trace", "table"]
 OverlayKind = Literal["vectors", "spots", "contours"]
 
 
@@ -16,8 +16,9 @@ OverlayKind = Literal["vectors", "spots", "contours"]
 class Panel:
     """One thing that can be shown in a dock of its own. `topics` are the results it lives on.
 
-    `kind`: an image (frames of a step where `frames` is set, else a snapshot), a curve (snapshot of one axis), the
-    numbers of a step (snapshots without axes), a trace (values of every frame) or a table.
+    `kind`: an image (frames of a step where `frames` is set, else a snapshot), a curve (snapshot of one axis), a
+    scatter (one against another, with its fit), an interval (of a number, as frames go by), the numbers of a step
+    (snapshots without axes), a trace (values of every frame) or a table.
     """
 
     id: str
@@ -60,12 +61,13 @@ def panels_of(hello: wire.Hello) -> list[Panel]:
     panels = [Panel(f"frames/{wire.SOURCE}", "image", wire.SOURCE, "frames", frames=True)] if shows_frames else []
     for step, gives in hello.gives.items():
         numbers = [f"snapshot/{step}/{name}/" for name, kind, dims, *_ in gives if kind == "snapshot" and not dims]
+        axes = {name: dims for name, kind, dims, *_ in gives if kind == "snapshot"}
         for name, kind, dims, unit, meaning in gives:
-            shown = _panel_kind(kind, dims)
+            shown = _curve_kind(name, dims, axes) if kind == "snapshot" and len(dims) == 1 else _panel_kind(kind, dims)
             if shown is not None:
-                topic = () if kind == "frames" else (_topic(kind, step, name),)
+                topics = () if kind == "frames" else _topics_of(shown, kind, step, name, dims, axes)
                 panels.append(
-                    Panel(f"{kind}/{step}/{name}", shown, step, name, dims, unit, meaning, topic, kind == "frames")
+                    Panel(f"{kind}/{step}/{name}", shown, step, name, dims, unit, meaning, topics, kind == "frames")
                 )
         if numbers:
             panels.append(Panel(f"numbers/{step}", "numbers", step, "numbers", topics=tuple(numbers)))
@@ -98,8 +100,23 @@ def layout_key(hello: wire.Hello) -> str:
     return hashlib.sha256(repr([(step, kind, after) for step, kind, after in hello.steps]).encode()).hexdigest()[:16]
 
 
+def _topics_of(
+    shown: PanelKind, kind: str, step: str, name: str, dims: tuple[str, ...], axes: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """What a panel lives on: its own values, of a scatter or an interval also those it is drawn with."""
+    together = [n for n in (*dims, f"{name}_fit") if n in axes] if shown in ("scatter", "interval") else []
+    return tuple(_topic(kind, step, n) for n in (name, *together))
+
+
 def _topic(kind: str, step: str, name: str) -> str:
     return f"snapshot/{step}/{name}/" if kind == "snapshot" else f"values/{step}/"
+
+
+def _curve_kind(name: str, dims: tuple[str, ...], axes: dict[str, tuple[str, ...]]) -> PanelKind | None:
+    """How a snapshot of one axis is drawn, by what that axis is; None where it is part of another panel."""
+    if dims == (name,) or (name.endswith("_fit") and axes.get(name.removesuffix("_fit")) == dims):
+        return None
+    return {dims: "scatter", (): "interval"}.get(axes.get(dims[0], ("",)), "curve")  # type: ignore[return-value]
 
 
 def _panel_kind(kind: str, dims: tuple[str, ...]) -> PanelKind | None:

@@ -31,7 +31,7 @@ class TracePanel(QWidget):
         self.paused = False
         self._trace, self._interval_s = trace, interval_s
         self._drawn_revision, self._drawn_at = -1, 0.0
-        self._plot = _plot()
+        self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
         self._plot.setLabel("left", f"{label} [{unit}]" if unit else label)
         self._curves: list[pg.PlotDataItem] = []
@@ -110,7 +110,7 @@ class CurvePanel(QWidget):
         super().__init__()
         self.paused = False
         self._panel, self._model, self._drawn = panel, model, np.empty(0)
-        self._plot = _plot()
+        self._plot = empty_plot()
         self._plot.setLabel("bottom", panel.dims[0] if panel.dims else "")
         self._plot.setLabel("left", f"{panel.name} [{panel.unit}]" if panel.unit else panel.name)
         self._curve = self._plot.plot(antialias=False, pen=pg.mkPen(curve_colour(0), width=1.5))
@@ -124,7 +124,8 @@ class CurvePanel(QWidget):
             self._curve.setData(np.arange(len(curve)), np.asarray(curve, float), connect="finite")
 
 
-def _plot() -> pg.PlotWidget:
+def empty_plot() -> pg.PlotWidget:
+    """Return a plot with the look of all docks."""
     plot = pg.PlotWidget()
     plot.setMenuEnabled(False)
     plot.hideButtons()

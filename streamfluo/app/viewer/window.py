@@ -19,12 +19,14 @@ from .image_panel import ImagePanel
 from .model import Model
 from .panels import Panel
 from .plot_panels import CurvePanel, TracePanel
+from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .theme import Theme, apply
 
 TICK_MS = 33  # thirty redraws a second at most
 STRIP_S = 0.25
 EVENTS, AGES = "events", 30
+PLOTS = ("trace", "curve", "scatter", "interval", "table")
 PLOTS_APART = 3  # side by side; more stand behind one another
 SHORTCUTS = {
     "Space": "hold the display, or follow again; the acquisition goes on either way",
@@ -34,7 +36,8 @@ SHORTCUTS = {
     "Ctrl+0": "arrange the docks as at first", "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
 }  # fmt: skip
 
-DockWidget = ImagePanel | TracePanel | CurvePanel | TablePanel | NumbersPanel | EventsPanel
+PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel
+DockWidget = ImagePanel | PlotPanel | TablePanel | NumbersPanel | EventsPanel
 
 
 class Window(QMainWindow):
@@ -132,7 +135,7 @@ class Window(QMainWindow):
             sort = (panel.step, panel.kind, panel.id.partition("/")[0])
             opens = panel.frames or (panel.kind != "numbers" and sort not in first_of)
             first_of.add(sort)
-            (plots if panel.kind in ("trace", "curve", "table") else images).append((dock, panel, opens))
+            (plots if panel.kind in PLOTS else images).append((dock, panel, opens))
         self._row([d for d, p, _ in images if p.frames], [d for d, p, _ in images if not p.frames], top=True)
         apart = [d for d, _, opens in plots if opens][:PLOTS_APART]
         self._row(apart, [d for d, *_ in plots if d not in apart], top=False)
@@ -199,6 +202,10 @@ class Window(QMainWindow):
             return TracePanel(model.traces[panel.id], panel.name, panel.unit, facts[3] if facts else None)
         if panel.kind == "table":
             return TablePanel(panel, model)
+        if panel.kind == "scatter":
+            return ScatterPanel(panel, model)
+        if panel.kind == "interval":
+            return IntervalPanel(panel, model.traces[panel.id])
         return NumbersPanel(panel, model) if panel.kind == "numbers" else CurvePanel(panel, model)
 
     def _show_regions(self, image: ImagePanel) -> None:
@@ -225,7 +232,7 @@ class Window(QMainWindow):
             content = dock.widget()
             if isinstance(content, ImagePanel):
                 content.set_paused(paused)
-            elif isinstance(content, TracePanel | CurvePanel | TablePanel | NumbersPanel):
+            elif isinstance(content, PlotPanel | TablePanel | NumbersPanel):
                 content.paused = paused
         self._strip_at = 0.0
 

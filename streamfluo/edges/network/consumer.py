@@ -9,6 +9,7 @@ import zmq
 
 from ...core import wire
 from ...core.block import Block
+from ...core.calibration import with_calibration
 from ...core.errors import FrameError, SourceError, WireError
 from ...core.spec import Spec
 from ..source import MAX_BLOCK_FRAMES, Gap, Series, Source
@@ -46,6 +47,8 @@ class NetworkSource(Source):
             connect(self._socket, uri)
             self._start = self._wait_for_start()
             self.spec, self.series = self._described(self._start)
+            if (self._start.camera or {}).get("maps"):
+                self.spec = self._wait_for_calibration()
             self._arrivals = Arrivals(self.spec, self.series.uid)
         except SourceError:
             self.close()
@@ -169,6 +172,21 @@ class NetworkSource(Source):
             if isinstance(message, wire.Error):
                 raise SourceError(f"{self.uri}: the server refused: {message.reason}")
         raise SourceError(f"{self.uri}: nobody serves frames here (waited {PATIENCE_S:.0f} s); is the source running?")
+
+    def _wait_for_calibration(self) -> Spec:
+        """The maps that the start announced; without them the stream is as good as before."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (left := deadline - time.monotonic()) > 0 and self._socket.poll(int(left * 1000) + 1):
+            parts = self._socket.recv_multipart()
+            try:
+                message = wire.decode(parts[0])
+                if isinstance(message, wire.Calibration) and message.series_uid == self.series.uid:
+                    return with_calibration(self.spec, message, parts[1:])
+            except WireError as error:
+                self.refused.add(error)
+                if error.kind in ("calibration", "parts", "nbytes", "arrays", "shape"):
+                    return self.spec
+        return self.spec
 
     def _described(self, start: wire.Start) -> tuple[Spec, Series]:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import zmq
 
 from ...core import wire
+from ...core.calibration import encode_calibration
 from ...core.errors import SourceError, WireError
 from ...core.wire import SOURCE
 from .arrivals import Refusals
@@ -282,6 +283,8 @@ class DataServer:
         consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
         self._consumers[identity] = consumer
         self._answer(identity, frames.start())
+        if frames.spec.camera and (calibration := encode_calibration(uid, frames.spec.camera)):
+            self._answer(identity, calibration[0], calibration[1])
         self._begin(consumer)
 
     def _room(self) -> bool:
@@ -358,9 +361,10 @@ class DataServer:
             return False
         return True
 
-    def _answer(self, identity: bytes, message: wire.Message) -> None:
+    def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer
-            self._socket.send_multipart([identity, wire.encode(message)], zmq.DONTWAIT)
+            parts: list[wire.Buffer] = [identity, wire.encode(message), *(a.data for a in arrays)]
+            self._socket.send_multipart(parts, zmq.DONTWAIT)
 
     def _refuse(self, identity: bytes, error: WireError) -> None:
         self.refused.add(error)

@@ -1,0 +1,26 @@
+"""Floor 2: the same science as batch functions on arrays, for notebooks. May import core and kernels.
+
+Names load on first use; to add one, write its module here and name it in the table.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "gain": ("GainResult", "detect_gain"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'streamfluo.analysis' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
