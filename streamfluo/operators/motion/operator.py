@@ -18,6 +18,7 @@ from ...kernels.shifting import count_from, similarity
 from .search import CoarseSearch, LostScene
 from .settings import MotionParams, both_axes, given_shifts, given_template, patch_grid, saturation_adu
 from .spikes import HotPixels
+from .steadying import SteadiedShift
 from .template import EVERY_ROW, NEAR_PX, SteeredTemplate
 
 REGAIN = 0.15  # a gain further off is compared again at the new one: until then residuals are clipped on one side
@@ -95,6 +96,7 @@ class Motion(Operator):
         self._search = CoarseSearch(spec.shape, (math.ceil(self._max_px[0]), math.ceil(self._max_px[1])))
         self._lost = LostScene(spec.shape)
         self._hot = HotPixels(spec.shape, spec.dtype)
+        self._steadied = SteadiedShift()
         self._patches_px, self._gain = np.zeros((*self._grid.shape, 2)), 1.0
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
@@ -145,6 +147,7 @@ class Motion(Operator):
             **self._template.state(),
             **self._lost.state(),
             **self._hot.state(),
+            **self._steadied.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -155,6 +158,7 @@ class Motion(Operator):
         self._template.restore(state)
         self._lost.restore(state)
         self._hot.restore(state)
+        self._steadied.restore(state)
 
     # Where a frame lies
 
@@ -172,12 +176,16 @@ class Motion(Operator):
         if found is not None:
             self._lost.forget()
             self._patches_px, self._gain = found[0] + template.walked_px, found[1]
+            mean_px = self._patches_px.mean((0, 1))
+            self._patches_px += self._steadied.steadied(mean_px, template.information) - mean_px
             return True, False
+        self._steadied.missed()
         self._lost.add(self._search.binned)
         if self._lost.frames < self.params.restart_frames or self._frozen:
             return False, False
         self._lost.forget()
         template.begin(seen, frame)
+        self._steadied.begin()
         self._patches_px, self._gain = np.zeros_like(self._patches_px), 1.0
         return True, True
 

@@ -172,11 +172,12 @@ class SteeredTemplate:
 
     def _look_whether_established(self) -> bool:
         chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a grain of about 100 pixels
-        return bool(self._information() > max(chance * self._noise_share(self._kernel), 0.25))
+        return bool(self.information.min() > max(chance * self._noise_share(self._kernel), 0.25))
 
-    def _information(self) -> float:
-        """1 / variance of a shift [px⁻²] measured against the template, along the axis that says less."""
-        return float(min(self._matrix[..., 0, 0].sum(), self._matrix[..., 1, 1].sum()))
+    @property
+    def information(self) -> np.ndarray:
+        """1 / variance of a shift (2,) [px⁻²] measured against the template."""
+        return np.einsum("bckk->k", self._matrix)[:2]
 
     def learn(self, seen: np.ndarray, corrected: np.ndarray, window: Window, blur: float, frozen: bool) -> None:
         """Take in a corrected frame (y, x), seen within window (top, bottom, left, right).
@@ -275,7 +276,7 @@ class SteeredTemplate:
 
     def _choose_kernel(self) -> None:
         """The lightest smoothing with which noise has no more than its share of H."""
-        allowed = NOISE_SHARE * self._information()
+        allowed = NOISE_SHARE * float(self.information.min())
         fit = (n for n in range(len(KERNELS)) if self._noise_share(n) < allowed)
         self._next_kernel = next(fit, len(KERNELS) - 1)
 
