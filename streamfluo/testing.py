@@ -394,7 +394,8 @@ def _same(found: Arrays, expected: Arrays, what: str, tolerance: float | None = 
         if tolerance is None:
             wrong = np.array(got.reshape(-1).view(bits) != array.reshape(-1).view(bits)).reshape(array.shape)
         else:
-            near = np.abs(got.astype(float) - array) <= tolerance * np.nanmax(np.abs(array.astype(float)), initial=0)
+            scale = np.abs(array[np.isfinite(array)].astype(float)).max(initial=0)
+            near = np.abs(got.astype(float) - array) <= tolerance * scale
             wrong = ~(near | (np.isnan(got) & np.isnan(array)))
         for place in map(tuple, np.argwhere(wrong)[:1].tolist()):
             raise AssertionError(f"{what} in {name!r} at {place}: {got[place]} instead of {array[place]}")

@@ -86,8 +86,9 @@ class CrossedSums:
         maps = self.products.maps(self.products.plain())
         pairs = [p for p in self.products.products if len(p) == 2]
         d2 = np.array([float((b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2) for a, b in pairs])
-        found = np.array([np.nanmean(self._image([f[1:] for f in p], maps)) for p in pairs])
-        keep = found > 0.02 * np.nanmax(found, initial=0)
+        images = [self._image([f[1:] for f in p], maps) for p in pairs]
+        found = np.array([image[np.isfinite(image)].sum() / max(np.isfinite(image).sum(), 1) for image in images])
+        keep = found > 0.02 * found.max()
         if keep.sum() < 2 or len(set(d2[keep])) < 2:
             return float("nan")
         slope = np.polyfit(d2[keep], np.log(found[keep]), 1, w=found[keep])[0]

@@ -25,7 +25,7 @@ from .lagged import LaggedSums
 from .noise import CameraNoise, offset_adu
 from .readout import compile_readout, gives, read
 from .segments import Segments
-from .sums import PowerSums
+from .sums import SETTLED_FRAMES, PowerSums
 
 MAX_LAG = 256
 POWER_NAME = re.compile(r"frames|mean|(m|k|snr)\d|change")  # snapshots made of the power sums alone
@@ -137,6 +137,8 @@ class Sofi(Mergeable):
             return
         self._flush()
         unbroken = self._next_index == other.batches.first
+        if self.power.n < min(SETTLED_FRAMES, other.power.n):
+            self._move_pivot(other.power.pivot.copy())
         for part in (self.lagged, self.crossed):
             if part is not None:
                 part.products.settle(self._flat_pivot)
@@ -272,5 +274,5 @@ class Sofi(Mergeable):
 
     def _can_wait(self, names: Sequence[str]) -> bool:
         """Whether these are read from the power sums alone, with the waiting frames added on the way."""
-        settled = self.power.n >= GRID_FRAMES and self.segments is None and not self._lag_noise
+        settled = self.power.n >= SETTLED_FRAMES and self.segments is None and not self._lag_noise
         return not len(self._grid.waiting) or (settled and all(POWER_NAME.fullmatch(name) for name in names))

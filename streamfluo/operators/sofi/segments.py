@@ -82,16 +82,12 @@ class Segments:
 
     def absorb(self, other: Segments) -> None:
         """Add the part that follows; it is left as it was."""
+        if other._open is None:
+            return
         pieces = [piece.copy() for piece in other._pieces]
-        if pieces and pieces[0].window >= 0 or (not pieces and other._open is not None):
-            first = pieces.pop(0) if pieces else other._open.copy()  # type: ignore[union-attr]
-            if self._open is not None and self._open.start // self._window_frames != first.start // self._window_frames:
-                self._close_window()
-            if self._open is None:
-                self._open = first
-            else:
-                self._open.join(first)
-            if other._open is None or not other._pieces:
+        if not pieces or pieces[0].window >= 0:
+            self._go_on(pieces.pop(0) if pieces else other._open.copy())
+            if not other._pieces:
                 return
         self._close_window()
         for k, piece in enumerate(pieces):
@@ -101,7 +97,7 @@ class Segments:
                 self._closed_n += other._closed_n
                 self._bounds += other._bounds
                 self._joinable = False
-        self._open = other._open.copy() if other._open is not None else None
+        self._open = other._open.copy()
 
     def copy(self) -> Segments:
         """An independent copy."""
@@ -154,6 +150,15 @@ class Segments:
             whole._pieces[0] = first
         return whole
 
+    def _go_on(self, first: Piece) -> None:
+        """Take in the first window of the part that follows, which may be the rest of the open one."""
+        if self._open is not None and self._open.start // self._window_frames != first.start // self._window_frames:
+            self._close_window()
+        if self._open is None:
+            self._open = first
+        else:
+            self._open.join(first)
+
     def _close_window(self) -> None:
         if self._open is None:
             return
@@ -164,7 +169,7 @@ class Segments:
         if first and piece.start % self._window_frames:
             piece.window = piece.start // self._window_frames
         else:
-            piece.totals = piece.totals[:0]
+            piece.totals, piece.window = piece.totals[:0], -1
         self._append(piece)
 
     def _append(self, piece: Piece) -> None:
