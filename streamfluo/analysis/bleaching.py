@@ -27,7 +27,9 @@ def bleaching_segments(
     require(bool(np.isfinite(signal).all()), "bleaching_segments: the signal has values that are not numbers")
     require(0 < fraction < 1, f"bleaching_segments: fraction lies between 0 and 1, found {fraction}")
     require(smooth_frames >= 1, f"bleaching_segments: smooth_frames is 1 or more, found {smooth_frames}")
-    smooth = median_filter(signal, min(smooth_frames | 1, 2 * len(signal) - 1), mode="mirror") if len(signal) > 1 else signal
+    smooth = (
+        median_filter(signal, min(smooth_frames | 1, 2 * len(signal) - 1), mode="mirror") if len(signal) > 1 else signal
+    )
     top = int(smooth.argmax())
     step = fraction * np.ptp(smooth)
     edges = [0]
@@ -57,7 +59,7 @@ def debleach(
 
 
 def filter_time(stack: Any, kernel: Any) -> np.ndarray:
-    """Return the movie (t, y, x), or a signal (t,), convolved in time with a kernel (k,), float64, mirrored at the ends.
+    """Return the movie (t, y, x), or a signal (t,), convolved in time with a kernel (k,), mirrored at the ends.
 
     The kernel is taken as it is: give one with sum 1 to keep the level. Raises FrameError.
     """

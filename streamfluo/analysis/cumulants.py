@@ -103,7 +103,9 @@ def cross_cumulants(stack: Any, radius: int, frames: Frames = None) -> tuple[np.
     """
     movie = _chosen(as_stack(stack, "cross_cumulants"), frames)
     height, width = movie.shape[1:]
-    require(radius >= 1 and 2 * radius < min(height, width), f"cross_cumulants: radius = {radius} for {movie.shape[1:]}")
+    require(
+        radius >= 1 and 2 * radius < min(height, width), f"cross_cumulants: radius = {radius} for {movie.shape[1:]}"
+    )
     reach = range(-radius, radius + 1)
     offsets = [(y, x) for y in range(radius + 1) for x in reach if (y, x) > (0, 0)]
     delta = movie - movie.mean(0, dtype=float)

@@ -100,7 +100,7 @@ class Operator(ABC):
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     Params: ClassVar[type[Params]] = Params
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
     gives: tuple[Gives, ...] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     frame_axis: Literal["same", "own"] = "same"

@@ -37,8 +37,8 @@ def _two_sum(a, b):  # type: ignore[no-untyped-def]
 def move_pivot(sums, n, shift):  # type: ignore[no-untyped-def]
     """Turn power sums about a pivot into those about pivot + shift, as exact as they are.
 
-    sums (tiles, powers, 2, p), n frames, shift (tiles, p), each a float32 value. Σ(d − c)^(k+1)·d^j is Σ(d − c)^k·d^(j+1)
-    less c times Σ(d − c)^k·d^j, in two-float arithmetic of some 80 bits.
+    sums (tiles, powers, 2, p), n frames, shift (tiles, p), each a float32 value. Σ(d − c)^(k+1)·d^j is
+    Σ(d − c)^k·d^(j+1) less c times Σ(d − c)^k·d^j, in two-float arithmetic of some 80 bits.
     """
     for tile in range(sums.shape[0]):
         for i in range(sums.shape[3]):
@@ -153,9 +153,10 @@ def read_moments(pivot, sums, waiting, n, order, as_cumulants, out):  # type: ig
 def read_error(sums, waiting, n, marks, slots, marks_n, order, out):  # type: ignore[no-untyped-def]
     """Write the standard error of k_order of every pixel from the means of batches of consecutive frames.
 
-    marks (s, tiles, powers, 1024): sums as they stood at the ends of batches, in the order of `slots` (b,), marks_n (b,)
-    frames by then; the last batch ends now. To first order k_n moves with the batch's sums of a polynomial in δ (its influence function), whose
-    coefficients follow the recursion of the cumulants, differentiated; the error is the spread of those sums.
+    marks (s, tiles, powers, 1024): sums as they stood at the ends of batches, in the order of `slots` (b,); marks_n
+    (b,): frames by then; the last batch ends now. To first order k_n moves with a batch's sum of a polynomial in δ, its
+    influence function, whose coefficients follow the recursion of the cumulants, differentiated; the error is the
+    spread of those sums.
     """
     side, least = sums.shape[3], max(order, 2)
     high, low, plain = np.empty((least, side)), np.empty((least, side)), np.empty((least, side))

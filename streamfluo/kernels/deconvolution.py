@@ -24,7 +24,7 @@ def lucy_step(estimate, data, psf):  # type: ignore[no-untyped-def]
 
 
 def shrink_kernel(image, psf, exponent, iterations):  # type: ignore[no-untyped-def]
-    """Return the image after single Richardson–Lucy steps with psf^(λ^k / (λ − 1)), k = 1 … n, each on the last's result.
+    """Return the image after Richardson–Lucy steps with psf^(λ^k / (λ − 1)), k = 1 … n, each on the last's result.
 
     λ is `exponent`; the powers are normalised to a sum of 1.
     """

@@ -27,5 +27,3 @@ def _along(images, factor, axis):  # type: ignore[no-untyped-def]
     fine = dct(padded, 1 if factor % 2 == 0 else 3, axis=-1)
     first = factor // 2
     return np.ascontiguousarray(np.moveaxis(fine[..., first : first + (n - 1) * factor + 1], -1, axis))
-
-

@@ -5,6 +5,6 @@ batch oracle. Config, `streamfluo list`, `check`, the laws, session and checkpoi
 An operator may import core and kernels.
 """
 
-from . import bin, moments, motion, sofi
+from . import bin, debleach, interpolate, moments, motion, reconstruct, sofi
 
-__all__ = ["bin", "moments", "motion", "sofi"]
+__all__ = ["bin", "debleach", "interpolate", "moments", "motion", "reconstruct", "sofi"]

@@ -82,13 +82,13 @@ class Batches:
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""
-        at, counts, sums = (state.get(name) for name in ("marks_at", "marks_n", "marks"))
-        arrays = isinstance(at, np.ndarray) and isinstance(counts, np.ndarray) and isinstance(sums, np.ndarray)
-        if not arrays or sums.shape[1:] != self._sums.shape[1:] or not len(at) == len(counts) == len(sums) < self._most:  # type: ignore
+        at, counts, sums = (np.asarray(state.get(name)) for name in ("marks_at", "marks_n", "marks"))
+        fits = at.ndim == counts.ndim == 1 and len(at) == len(counts) < self._most
+        if not fits or sums.shape != (len(at), *self._sums.shape[1:]):
             raise StateError(f"sofi: state 'marks' must be fewer than {self._most} arrays {self._sums.shape[1:]}")
         self.first, self.stop = require_int(state, "first", "sofi"), require_int(state, "stop", "sofi")
         self._slots, self._frames = {}, {}
-        for index, n, array in zip(at.tolist(), counts.tolist(), sums, strict=True):  # type: ignore[union-attr]
+        for index, n, array in zip(at.tolist(), counts.tolist(), sums, strict=True):
             self._mark(index, n, array)
 
     def _mark(self, at: int, frames: int, sums: np.ndarray) -> None:

@@ -133,4 +133,3 @@ def distance_factor(pixels: Sequence[Pixel], sigma_px: float) -> float:
 
 def _factors(pixels: Sequence[Pixel]) -> list[Factor]:
     return [(0, y, x) for y, x in pixels]
-

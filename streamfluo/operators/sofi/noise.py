@@ -56,4 +56,4 @@ def offset_adu(spec: Spec) -> float:
     offset = spec.camera.offset_adu if spec.camera is not None else None
     if offset is None:
         return 0.0
-    return float(np.sum(offset)) if np.ndim(offset) else float(offset) * math.prod(spec.shape)  # type: ignore[arg-type]
+    return float(np.sum(offset)) if np.ndim(offset) else float(offset) * math.prod(spec.shape)

@@ -13,7 +13,7 @@ from msgspec import Meta
 from ...core.block import Block
 from ...core.errors import ConfigError
 from ...core.grid import GRID_FRAMES, FrameGrid
-from ...core.operator import NO_VALUES, Gives, Mergeable, Output, Values
+from ...core.operator import NO_VALUES, Mergeable, Output, Values
 from ...core.params import Params
 from ...core.registry import register
 from ...core.spec import Spec
@@ -223,7 +223,8 @@ class Sofi(Mergeable):
         if not self._lag_noise:
             return before + n, mine + other.power.plain_about(self.power.pivot, n, sums)
         lagged, theirs = self.lagged, other.lagged
-        assert lagged is not None and theirs is not None
+        assert lagged is not None
+        assert theirs is not None
         moved = theirs.products.tiled(theirs.products.about(lagged.products.pivot, sums, n))
         if not unbroken:
             return before + n, mine + moved

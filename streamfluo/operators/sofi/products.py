@@ -92,7 +92,7 @@ class ProductSums:
     def cumulant(
         self, factors: Sequence[Factor], maps: Sequence[np.ndarray] | None = None, n: int | None = None
     ) -> np.ndarray:
-        """The joint cumulant (p,) of a tuple of factors, of these sums' maps and n; wrong where a factor lies outside."""
+        """The joint cumulant (p,) of factors, of these sums' maps and n; wrong where a factor lies outside."""
         maps, n = self.maps(self.plain()) if maps is None else maps, self.n if n is None else n
         order = len(factors)
         subsets = {b: [f for i, f in enumerate(factors) if b >> i & 1] for b in range(1, 1 << order)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +83,9 @@ def compile_readout(sofi: Sofi, waiting: np.ndarray) -> None:
     """Run the kernels of reading once, on sums of nothing."""
     power, (marks_n, slots, _) = sofi.power, sofi.batches.read()
     power.read(2, True, waiting, 1)
-    read_error(power.sums, waiting, 1, np.zeros_like(power.sums[None, :, :, 0]), slots, marks_n, 2, np.empty(power.pixels))
+    read_error(
+        power.sums, waiting, 1, np.zeros_like(power.sums[None, :, :, 0]), slots, marks_n, 2, np.empty(power.pixels)
+    )
     doubling_change(power.sums, waiting, 1, power.plain(), 1, 2, np.empty((1, 2)))
 
 
@@ -123,7 +126,7 @@ def _jackknife(sofi: Sofi, order: int, marks_n: np.ndarray, marks: list[np.ndarr
     edges = [(0, np.zeros_like(total)), *zip(marks_n.tolist(), marks, strict=True), (n, total)]
     left_out = [
         lagged.cumulant(order, total - (after - before), n - (b - a))
-        for (a, before), (b, after) in zip(edges, edges[1:], strict=False)
+        for (a, before), (b, after) in pairwise(edges)
         if a < b < n or 0 < a < b
     ]
     if len(left_out) < 2:
