@@ -2,7 +2,7 @@
 
 The frame index is cut into windows of a fixed length. A window's level is the rung of a geometric ladder, each a fixed
 fraction below the last, on which the median of its frames' total signal lies; a segment is a run of windows on one
-rung. Nothing in this depends on what came before, so that parts merge exactly: a part keeps its first window and its first
+rung. Nothing in this depends on what came before, so that parts merge exactly: a part keeps its first window and first
 segment apart, as a part before it may have their beginning.
 """
 
