@@ -8,7 +8,7 @@ from typing import Any
 
 _HOMES = {
     "bleaching": ("bleaching_segments", "debleach", "filter_time"),
-    "cumulants": (
+    "statistics": (
         "cross_cumulants", "cumulants", "cumulants_from_moments", "k_statistics", "lagged_cumulants", "moments",
     ),
     "deconvolution": ("richardson_lucy", "shrinking_kernel_deconvolve", "wiener"),
