@@ -29,7 +29,8 @@ def richardson_lucy(
     """Return the Richardson–Lucy estimate (y, x) that starts from the image; with `blind` also the psf it found.
 
     Each step compares with the image itself. Blind: a step of the psf after each of the image's (Fish et al. 1995,
-    J. Opt. Soc. Am. A 12:58); a few iterations, as it goes on to sharpen a psf that is right. Negative pixels count as zero, as the method is for counts. Raises FrameError.
+    J. Opt. Soc. Am. A 12:58); a few iterations, as it goes on to sharpen a psf that is right. Negative pixels count as
+    zero, as the method is for counts. Raises FrameError.
     """
     image, psf = np.maximum(as_image(image, "richardson_lucy"), 0), as_psf(psf, "richardson_lucy")
     require(iterations >= 0, f"richardson_lucy: iterations is 0 or more, found {iterations}")

@@ -104,7 +104,6 @@ def test_3_shot_and_read_noise_can_be_taken_out():
     rng = np.random.default_rng(3)
     electrons = rng.poisson(20, (2000, 32, 32)) + rng.normal(0, 1.5, (2000, 32, 32))
     movie = (100 + electrons / 0.5).round().astype("uint16")
-    )
     spec = Spec((32, 32), "uint16", camera=Camera(offset_adu=100, gain_e_per_adu=0.5, read_noise_e=1.5))
     assert through_sofi(movie, order=2)["k2"].mean() == pytest.approx(89, rel=0.01)
     for noise in ("camera", "lag"):
