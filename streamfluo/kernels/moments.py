@@ -114,12 +114,35 @@ def add_powers(frames, pivot, sums):  # type: ignore[no-untyped-def]
     """
     total = np.empty((sums.shape[1], POWER_TILE_PX))
     for tile in range(sums.shape[0]):
-        first = tile * POWER_TILE_PX
-        cell = frames[:, first : min(first + POWER_TILE_PX, frames.shape[1])]
         total[:] = 0
-        sum_powers(cell, pivot[tile], total)
+        sum_powers(frames, tile * POWER_TILE_PX, pivot[tile], total)
         for power in range(sums.shape[1]):
             add_exactly(total[power], sums[tile, power, 0], sums[tile, power, 1])
+
+
+@njit(nogil=True, cache=True)
+def median(frames, chosen, out):  # type: ignore[no-untyped-def]
+    """Write the median of the chosen frames of each pixel: frames (n, p), chosen (k,), out (p,).
+
+    Rows are sorted against each other by odd-even transposition: whole vectors at once, 15 ms for nine frames of
+    2048 × 2048 where a partition of each pixel takes seconds.
+    """
+    rows = np.empty((len(chosen), POWER_TILE_PX), frames.dtype)
+    for a in range(0, frames.shape[1] if len(chosen) else 0, POWER_TILE_PX):
+        m = min(POWER_TILE_PX, frames.shape[1] - a)
+        for k in range(len(chosen)):
+            rows[k, :m] = frames[chosen[k], a : a + m]
+        for turn in range(len(chosen)):
+            for k in range(turn % 2, len(chosen) - 1, 2):
+                _sort_pair(rows[k], rows[k + 1])
+        out[a : a + m] = rows[len(chosen) // 2, :m]
+
+
+@njit(nogil=True, cache=True)
+def _sort_pair(a, b):  # type: ignore[no-untyped-def]
+    for i in range(len(a)):
+        low, high = min(a[i], b[i]), max(a[i], b[i])
+        a[i], b[i] = low, high
 
 
 @njit(nogil=True, cache=True)
@@ -127,8 +150,7 @@ def cell_powers(frames, pivot, totals):  # type: ignore[no-untyped-def]
     """Write the sums of a cell alone: frames (n, p), pivot (tiles, 1024), totals (tiles, powers, 1024)."""
     totals[:] = 0
     for tile in range(totals.shape[0]):
-        first = tile * POWER_TILE_PX
-        sum_powers(frames[:, first : min(first + POWER_TILE_PX, frames.shape[1])], pivot[tile], totals[tile])
+        sum_powers(frames, tile * POWER_TILE_PX, pivot[tile], totals[tile])
 
 
 @njit(nogil=True, cache=True)
@@ -152,16 +174,18 @@ def add_exactly(a, high, low):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def sum_powers(cell, pivot, total):  # type: ignore[no-untyped-def]
-    """Add Σ (x − pivot)^j of a tile's frames to total[j − 1]: cell (n, p), pivot (≥ p,), total (2, 4, 6 or 8, ≥ p).
+def sum_powers(frames, a, pivot, total):  # type: ignore[no-untyped-def]
+    """Add Σ (x − pivot)^j of the tile from pixel a on to total[j − 1] (powers, 1024): frames (n, p), pivot (1024,).
 
     Eight frames at a time: one at a time is twice as slow.
     """
-    n, m = cell.shape
-    powers = total.shape[0]
-    f = 0
+    n, m = frames.shape[0], min(len(pivot), frames.shape[1] - a)
+    powers, b, f = total.shape[0], a + m, 0
     while f + 8 <= n:
-        r = (cell[f], cell[f + 1], cell[f + 2], cell[f + 3], cell[f + 4], cell[f + 5], cell[f + 6], cell[f + 7])
+        r = (
+            *(frames[f, a:b], frames[f + 1, a:b], frames[f + 2, a:b], frames[f + 3, a:b]),
+            *(frames[f + 4, a:b], frames[f + 5, a:b], frames[f + 6, a:b], frames[f + 7, a:b]),
+        )
         if powers == 2:
             _add_eight_to_2(r, pivot[:m], total[0, :m], total[1, :m])
         else:
@@ -172,7 +196,7 @@ def sum_powers(cell, pivot, total):  # type: ignore[no-untyped-def]
             _add_eight_from_5(r, pivot[:m], 3, total[6, :m], total[7, :m])
         f += 8
     while f < n:
-        _add_one(cell[f], pivot, total)
+        _add_one(frames[f, a:b], pivot, total)
         f += 1
 
 

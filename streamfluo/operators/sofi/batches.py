@@ -10,7 +10,7 @@ from ...core.errors import StateError
 from ...core.grid import GRID_FRAMES
 from ...core.state import State, require_int
 
-Sums = Callable[[int], tuple[int, np.ndarray]]  # frames and sums as they stood at an index
+Sums = Callable[[int, np.ndarray], int]  # writes the sums as they stand at an index, returns the frames in them
 
 
 class Batches:
@@ -35,7 +35,7 @@ class Batches:
         step = self._step()
         self._thin(step)
         for at in range((before // step + 1) * step, stop + 1, step):
-            self._mark(at, *sums(at))
+            self._mark(at, sums)
 
     def absorb(self, other: Batches, mine: Sums, theirs: Sums) -> None:
         """Take over the marks of the part that follows: `mine` up to its first frame, `theirs` as of the whole."""
@@ -43,7 +43,7 @@ class Batches:
         step = self._step()
         self._thin(step)
         for at in range((before // step + 1) * step, other.stop + 1, step):
-            self._mark(at, *(mine if at <= other.first else theirs)(at))
+            self._mark(at, mine if at <= other.first else theirs)
 
     def rebase(self, moved: Callable[[int, np.ndarray], np.ndarray]) -> None:
         """Replace every mark's sums by what `moved(frames, sums)` makes of them."""
@@ -89,12 +89,12 @@ class Batches:
         self.first, self.stop = require_int(state, "first", "sofi"), require_int(state, "stop", "sofi")
         self._slots, self._frames = {}, {}
         for index, n, array in zip(at.tolist(), counts.tolist(), sums, strict=True):
-            self._mark(index, n, array)
+            self._sums[self._mark(index, lambda at, out, n=n: n)] = array  # type: ignore[misc]
 
-    def _mark(self, at: int, frames: int, sums: np.ndarray) -> None:
+    def _mark(self, at: int, sums: Sums) -> int:
         slot = min(set(range(len(self._sums))) - set(self._slots.values()))
-        self._slots[at], self._frames[at] = slot, frames
-        self._sums[slot] = sums
+        self._slots[at], self._frames[at] = slot, sums(at, self._sums[slot])
+        return slot
 
     def _step(self) -> int:
         step = GRID_FRAMES

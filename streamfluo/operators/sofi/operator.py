@@ -102,7 +102,8 @@ class Sofi(Mergeable):
         if p.bleach_fraction is not None:
             window_frames = -(-p.smooth_frames // GRID_FRAMES) * GRID_FRAMES
             self.segments = Segments(spec, p.order, p.bleach_fraction, window_frames, offset_adu(spec))
-        self.batches = Batches(p.batches, self._marked(0)[1].shape)
+        kept = self.lagged.products if self.lagged is not None and self._lag_noise else self.power
+        self.batches = Batches(p.batches, kept.plain().shape)
         self._next_index = -1
         self._total_dtype = np.dtype(np.int64 if np.dtype(spec.dtype).kind in "iu" else np.float64)
         self._compile()
@@ -126,7 +127,7 @@ class Sofi(Mergeable):
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         wanted = self.snapshot_names(names)
         now = self if self._can_wait(wanted) else self._flushed()
-        waiting = now.power.waiting(now._grid.waiting)
+        waiting = now.power.waiting(now._grid.waiting, max((self._order_of(name) for name in wanted), default=2))
         return {name: read(now, name, waiting, len(now._grid.waiting)) for name in wanted}
 
     def merge(self, other: Self) -> None:
@@ -209,27 +210,28 @@ class Sofi(Mergeable):
                 part.products.move_pivot(flat)
         self.power.move_pivot(pivot)
 
-    def _marked(self, index: int) -> tuple[int, np.ndarray]:
-        """The frames and sums that a mark keeps, as they stand."""
-        if self._lag_noise:
-            products = self.lagged.products  # type: ignore[union-attr]
-            return products.n, products.plain()
-        return self.power.n, self.power.plain()
+    def _marked(self, index: int, out: np.ndarray) -> int:
+        """Write the sums that a mark keeps, as they stand; return the frames in them."""
+        part = self.lagged.products if self._lag_noise else self.power  # type: ignore[union-attr]
+        np.add(part.sums[:, :, 0], part.sums[:, :, 1], out=out)
+        return part.n
 
-    def _marked_of(self, other: Sofi, unbroken: bool, index: int) -> tuple[int, np.ndarray]:
+    def _marked_of(self, other: Sofi, unbroken: bool, index: int, out: np.ndarray) -> int:
         """What a mark of the part that follows keeps once it is merged, this part still being what it was."""
         n, sums = other.batches.mark(index)
-        before, mine = self._marked(index)
+        before = self._marked(index, out)
         if not self._lag_noise:
-            return before + n, mine + other.power.plain_about(self.power.pivot, n, sums)
+            out += other.power.plain_about(self.power.pivot, n, sums)
+            return before + n
         lagged, theirs = self.lagged, other.lagged
         assert lagged is not None
         assert theirs is not None
-        moved = theirs.products.tiled(theirs.products.about(lagged.products.pivot, sums, n))
+        out += theirs.products.tiled(theirs.products.about(lagged.products.pivot, sums, n))
         if not unbroken:
-            return before + n, mine + moved
+            return before + n
         seam = lagged.seam(theirs, index - other.batches.first)
-        return before + n + seam.n, mine + moved + seam.plain()
+        out += seam.plain()
+        return before + n + seam.n
 
     def _compile(self) -> None:
         """Run every kernel once on the types that will come: frames that may be written to, and those that may not."""
@@ -237,13 +239,14 @@ class Sofi(Mergeable):
         for frames in (empty, self._grid.waiting):
             self._signal(frames)
             self.power.add_frames(frames)
+            self.power.better_pivot(frames)
             if self.crossed is not None:
                 self.crossed.add(frames)
         if self.lagged is not None:
             self.lagged.products.add(empty)
         self.power.absorb_sums(self.power)
         self.power.move_pivot(self.power.pivot)
-        compile_readout(self, self.power.waiting(self._grid.waiting))
+        compile_readout(self, self.power.waiting(self._grid.waiting, 2))
 
     def _signal(self, pixels: np.ndarray) -> np.ndarray:
         totals = np.empty(len(pixels), self._total_dtype)
@@ -272,6 +275,10 @@ class Sofi(Mergeable):
         for cell in [self._grid.waiting] if len(self._grid.waiting) else []:
             copy._add(cell)
         return copy
+
+    def _order_of(self, name: str) -> int:
+        """The highest power that a snapshot needs."""
+        return int(name[-1]) if name[-1].isdigit() else self.params.order if name == "change" else 2
 
     def _can_wait(self, names: Sequence[str]) -> bool:
         """Whether these are read from the power sums alone, with the waiting frames added on the way."""

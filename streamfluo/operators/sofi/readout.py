@@ -83,9 +83,7 @@ def compile_readout(sofi: Sofi, waiting: np.ndarray) -> None:
     """Run the kernels of reading once, on sums of nothing."""
     power, (marks_n, slots, _) = sofi.power, sofi.batches.read()
     power.read(2, True, waiting, 1)
-    read_error(
-        power.sums, waiting, 1, np.zeros_like(power.sums[None, :, :, 0]), slots, marks_n, 2, np.empty(power.pixels)
-    )
+    read_error(power.sums, waiting, 1, np.zeros((1, *power.plain().shape)), slots, marks_n, 2, np.empty(power.pixels))
     doubling_change(power.sums, waiting, 1, power.plain(), 1, 2, np.empty((1, 2)))
 
 

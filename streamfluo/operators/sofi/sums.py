@@ -7,16 +7,17 @@ import numpy as np
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...kernels.cumulants import move_pivot, read_moments
-from ...kernels.moments import POWER_TILE_PX, add_powers, add_sums, cell_powers
+from ...kernels.moments import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
 
-SETTLED_FRAMES = 32  # a pivot that is the median of so many frames stays
+SETTLED_FRAMES = 32  # a pivot from a cell of so many frames stays
+MEDIAN_FRAMES = 9  # of a cell; a pivot need only be no flash
 
 
 class PowerSums:
     """Σ (x − pivot)^j of every pixel for j = 1 … order, in two floats each, over some frames.
 
-    The pivot is the pixel's median (of integers rounded) in the first cell, and in the next ones too as long as they
-    are the larger part of 32 frames: about a first frame that was a flash, sums of sixth powers lose two digits more.
+    The pivot is the pixel's median in nine frames of the first cell, or of a later one that is larger as long as there
+    are fewer than 32: about a first frame that was a flash, sums of sixth powers lose two digits more.
     Memory: 8 · (1 + 2·order) bytes a pixel, order rounded up to an even number.
     """
 
@@ -30,12 +31,14 @@ class PowerSums:
 
     def better_pivot(self, cell: np.ndarray) -> np.ndarray | None:
         """The pivot (tiles, 1024) to change to before this cell is added; None: the one there is stays."""
-        if self.n >= SETTLED_FRAMES or len(cell) <= self.n:
+        if self.n >= SETTLED_FRAMES or len(cell) < self.n:
             return None
         pivot = np.zeros(self.pivot.size)
-        middle = np.partition(cell.reshape(len(cell), self.pixels), len(cell) // 2, axis=0)[len(cell) // 2]
-        middle = middle.astype(np.float32).astype(float)
-        pivot[: self.pixels] = np.where(np.isfinite(middle), middle, 0)
+        some = np.linspace(0, len(cell) - 1, min(len(cell), MEDIAN_FRAMES)).astype(int)
+        middle = np.empty(self.pixels, cell.dtype)
+        median(cell.reshape(len(cell), self.pixels), some, middle)
+        known = middle.astype(np.float32).astype(float)
+        pivot[: self.pixels] = np.where(np.isfinite(known), known, 0)
         return pivot.reshape(self.pivot.shape)
 
     def add(self, cell: np.ndarray) -> None:
@@ -85,10 +88,9 @@ class PowerSums:
         """The sums as float64 (tiles, powers, 1024), a copy."""
         return self.sums[:, :, 0] + self.sums[:, :, 1]
 
-    def waiting(self, frames: np.ndarray) -> np.ndarray:
-        """The sums (tiles, powers, 1024) of frames not yet added, (0, …) where there are none."""
-        tiles, powers = self.sums.shape[:2]
-        totals = np.empty((tiles if len(frames) else 0, powers, POWER_TILE_PX))
+    def waiting(self, frames: np.ndarray, order: int) -> np.ndarray:
+        """The sums (tiles, ≥ order, 1024) of frames not yet added, (0, …) where there are none."""
+        totals = np.empty((len(self.sums) if len(frames) else 0, order + order % 2, POWER_TILE_PX))
         cell_powers(frames.reshape(len(frames), self.pixels), self.pivot, totals)
         return totals
 
