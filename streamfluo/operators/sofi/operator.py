@@ -25,7 +25,7 @@ from .lagged import LaggedSums
 from .noise import CameraNoise, offset_adu
 from .readout import compile_readout, gives, read
 from .segments import Segments
-from .sums import SETTLED_FRAMES, PowerSums
+from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
 
 MAX_LAG = 256
 POWER_NAME = re.compile(r"frames|mean|(m|k|snr)\d|change")  # snapshots made of the power sums alone
@@ -79,6 +79,7 @@ class Sofi(Mergeable):
     """
 
     Params = SofiParams
+    devices = ("cpu", "gpu")
     examples = (
         {"order": 6},
         {"order": 3, "lags": (0, 1, 1, 3), "cross": 1},
@@ -95,7 +96,7 @@ class Sofi(Mergeable):
         lags = tuple(range(p.order)) if p.noise == "lag" and p.lags is None else p.lags
         self.gives = gives(p, len(lags) if lags is not None else 0)
         self._grid = FrameGrid(spec)
-        self.power = PowerSums(spec, p.order)
+        self.power = (GpuPowerSums if device == "gpu" else PowerSums)(spec, p.order)
         self.lagged = LaggedSums(spec, lags) if lags is not None else None
         self.crossed = CrossedSums(spec, int(p.cross), p.order) if p.cross else None
         self.segments = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.errors import ConfigError
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...kernels.cumulants import move_pivot, read_moments
@@ -35,7 +36,7 @@ class PowerSums:
             return None
         pivot = np.zeros(self.pivot.size)
         some = np.linspace(0, len(cell) - 1, min(len(cell), MEDIAN_FRAMES)).astype(int)
-        middle = np.empty(self.pixels, cell.dtype)
+        middle = np.zeros(self.pixels, cell.dtype)
         median(cell.reshape(len(cell), self.pixels), some, middle)
         known = middle.astype(np.float32).astype(float)
         pivot[: self.pixels] = np.where(np.isfinite(known), known, 0)
@@ -69,8 +70,9 @@ class PowerSums:
 
     def absorb_sums(self, other: PowerSums) -> None:
         """Add another part's sums without its frames' number."""
-        moved = other.about(self.pivot)
-        add_sums(moved, self.sums)
+        sums = self.sums
+        add_sums(other.about(self.pivot), sums)
+        self.sums = sums
 
     def about(self, pivot: np.ndarray) -> np.ndarray:
         """A copy of the sums, about another pivot."""
@@ -101,12 +103,6 @@ class PowerSums:
             read_moments(self.pivot, self.sums, waiting, self.n + frames, order, cumulant, out)
         return out.reshape(self.spec.shape)
 
-    def clear(self) -> None:
-        """Forget all frames."""
-        self.n = 0
-        self.pivot[:] = 0
-        self.sums[:] = 0
-
     def copy(self) -> PowerSums:
         """An independent copy."""
         new = PowerSums(self.spec, self.order)
@@ -122,3 +118,42 @@ class PowerSums:
         self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
         self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
         self.n = require_int(state, f"{name}_n", "sofi")
+
+
+class GpuPowerSums(PowerSums):
+    """The same on a CUDA device; the sums come to the host when they are read, merged or saved.
+
+    Raises ConfigError without cupy or a device.
+    """
+
+    def __init__(self, spec: Spec, order: int) -> None:
+        self._host_is_new = self._device_is_new = False
+        super().__init__(spec, order)
+        try:
+            from ...kernels.moments_gpu import PowersOnDevice
+
+            self._device = PowersOnDevice(self._host.shape, spec.dtype)
+        except ImportError:
+            raise ConfigError("sofi: device = 'gpu' needs cupy; install streamfluo[cuda12] or [cuda13]") from None
+        except RuntimeError as error:  # cupy's own are RuntimeErrors
+            raise ConfigError(f"sofi: device = 'gpu': {error}") from None
+
+    @property
+    def sums(self) -> np.ndarray:
+        """The sums on the host; who changes them in place says so by assigning them."""
+        if self._device_is_new:
+            self._device.get(self._host)
+            self._device_is_new = False
+        return self._host
+
+    @sums.setter
+    def sums(self, sums: np.ndarray) -> None:
+        self._host, self._host_is_new, self._device_is_new = sums, True, False
+
+    def add_frames(self, frames: np.ndarray) -> None:
+        if self._host_is_new:
+            self._device.put(self.pivot, self._host)
+            self._host_is_new = False
+        self._device.add(frames.reshape(len(frames), self.pixels))
+        self._device_is_new = True
+        self.n += len(frames)
