@@ -1,16 +1,22 @@
 """`sofi` against the textbook formulas over the whole movie, in long double, with a hole in the frames."""
 
+import os
+import sys
 from itertools import pairwise
 from math import comb, factorial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.fft import dct
+from scipy.io import loadmat
 
 from streamfluo import Block, Camera, ConfigError, Spec, StateError, create
 from streamfluo.pipeline.chain import Chain
 from streamfluo.pipeline.config import parse_config
 from streamfluo.simulate import blinking
 
+DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
 HOLE = slice(70, 105)
 FRAMES, SHAPE = 300, (9, 21)
 NAMES = ("mean", "m2", "m3", "m4", "m5", "m6", "k2", "k3", "k4", "k5", "k6")
@@ -363,7 +369,6 @@ def test_interpolated_frames_give_other_cumulants_than_interpolated_images():
     steps = '[[step]]\nkind = "interpolate"\nparams = { factor = 2, dtype = "float64" }\n[[step]]\nkind = "sofi"'
     chain = Chain(parse_config(steps), Spec(SHAPE, "uint16"))
     chain.push(Block(0, np.zeros(len(movie)), movie))
-    from scipy.fft import dct
 
     def fine(image, n):  # cosine series of a line at half steps, one coefficient at a time
         at = np.arange(2 * n - 1) / 2 + 0.5
@@ -375,3 +380,46 @@ def test_interpolated_frames_give_other_cumulants_than_interpolated_images():
     expected = textbook(frames, 4)
     for name in ("mean", "k2", "k4"):
         assert error(chain.read("sofi")[name], expected[name]) < 1e-9
+
+
+def real_blinking():
+    """626 frames of blinking microtubules, (t, y, x) float32."""
+    path = DATA / "blinking" / "deconSTORM_microtubuledata.mat"
+    if not path.exists():
+        pytest.skip(f"{path} is absent; set STREAMFLUO_DATA to the folder with the recordings")
+    return np.ascontiguousarray(np.moveaxis(loadmat(path)["mov"], -1, 0).astype("float32"))
+
+
+def test_in_real_blinking_noise_goes_with_the_lag_and_blinking_stays_as_long_as_it_remembers():
+    """The field has no pixel without blinking: its darkest fifth remembers some five frames, and nothing after 20."""
+    movie, none = real_blinking(), slice(0, 0)
+    kept_k2 = stream(movie, hole=none, order=2).read(["mean", "k2"])
+    dark = kept_k2["mean"] <= np.percentile(kept_k2["mean"], 20)
+    next_frame = stream(movie, hole=none, order=2, noise="lag").read(["k2"])["k2"]
+    assert 0.3 < next_frame[dark].mean() / kept_k2["k2"][dark].mean() < 0.7
+    later = stream(movie, hole=none, order=2, noise="lag", lags=(0, 20)).read(["k2", "snr2"])
+    errors = np.abs(later["k2"] / later["snr2"])[dark]
+    assert abs(later["k2"][dark].mean()) < 2 * np.sqrt((errors**2).mean())
+    assert later["snr2"][dark].max() < 4
+    bright = kept_k2["k2"] > np.percentile(kept_k2["k2"], 95)
+    np.testing.assert_array_less(0.5 * kept_k2["k2"][bright], next_frame[bright])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("order", [2, 4, 6])
+def test_the_gpu_gives_the_cpus_sums(order):
+    pytest.importorskip("cupy")
+    movie = MOVIES["telegraph of 5000 ADU"]
+    spec = Spec(SHAPE, "uint16")
+    found, expected = (create("sofi", spec, device=device, order=order) for device in ("gpu", "cpu"))
+    for operator in (found, expected):
+        operator.update(Block(0, np.zeros(FRAMES), movie))
+    for name, image in expected.read().items():
+        np.testing.assert_allclose(found.read()[name], image, rtol=0, atol=1e-12 * np.abs(image).max(), err_msg=name)
+
+
+def test_without_cupy_the_gpu_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "streamfluo.kernels.moments_gpu", raising=False)
+    with pytest.raises(ConfigError, match=r"needs cupy; install streamfluo\[cuda12\]"):
+        create("sofi", Spec(SHAPE, "uint16"), device="gpu")
