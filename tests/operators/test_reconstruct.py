@@ -96,13 +96,13 @@ def test_debleach_takes_the_loss_of_light_and_leaves_the_blinking():
     light = 1000 * np.exp(-np.arange(3000) / 1000)
     movie = (blinks + light[:, None, None] + 500).astype("uint16")
     step = create("debleach", Spec((5, 6), "uint16"), smooth_frames=100)
-    found = np.concatenate(
-        [step.update(Block(k, np.zeros(30), movie[k : k + 30])).block.pixels for k in range(0, 3000, 30)]
-    )
-    baseline, expected = np.zeros((5, 6)), np.empty_like(blinks)
+    blocks = [Block(k, np.zeros(30), movie[k : k + 30]) for k in range(0, 3000, 30)]
+    found = np.concatenate([step.update(block).block.pixels for block in blocks])
+    b, c, expected = np.zeros((5, 6)), np.zeros((5, 6)), np.empty_like(blinks)
     for t, frame in enumerate(movie.astype(float)):
-        baseline += (frame - baseline) / min(t + 1, 100)
-        expected[t] = frame - baseline + movie[0].mean()
+        b += (frame - b) / min(t + 1, 100)
+        c += (b - c) / min(t + 1, 100)
+        expected[t] = frame - 2 * b + c + movie[0].mean()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert movie.std(0).mean() > 5 * blinks.std(0).mean()
     np.testing.assert_allclose(found[300:].std(0), blinks.std(0), rtol=0.05)
