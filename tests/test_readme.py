@@ -38,7 +38,7 @@ def test_the_operator_keeps_the_laws_and_counts(threshold):
 
 
 def test_the_config_runs_on_the_simulation_and_the_snippet_reads_the_session(tmp_path):
-    [config] = blocks("toml")
+    config, *_ = blocks("toml")
     [snippet] = [block for block in blocks("python") if "open_session(" in block]
     with open_source("sim:calcium?shape=32x32&frames=205&seed=3&neurons=4") as source:
         engine = Engine(source, parse_config(config), tmp_path / "S")
@@ -54,6 +54,11 @@ def test_every_shipped_config_fits_together():
     assert configs
     for path in configs:
         assert Chain.from_toml(path, Spec((64, 64), "uint16")).steps
+
+
+def test_every_config_it_shows_fits_together():
+    for config in blocks("toml"):
+        assert Chain(parse_config(config), Spec((64, 64), "uint16")).steps
 
 
 def free_endpoint():
