@@ -68,15 +68,11 @@ def _centre(high, low, n, order, m):  # type: ignore[no-untyped-def]
 
     Where that is more than the standard deviation, the pivot is moved first: float64 would lose digits.
     """
-    far = False
     for i in range(m.shape[1]):
         d = (high[0, i] + low[0, i]) / n
         m[1, i] = d
-        far = far or d * d > 0.5 * (high[1, i] + low[1, i]) / n
-    if far:
-        for i in range(m.shape[1]):
-            c = np.float64(np.float32(m[1, i]))
-            _shift_pixel(high[:order, i], low[:order, i], n, c)
+        if d * d > 0.5 * (high[1, i] + low[1, i]) / n:
+            _shift_pixel(high[:order, i], low[:order, i], n, np.float64(np.float32(d)))
     offset = m[1].copy()
     a = np.empty((order + 1, m.shape[1]))
     a[0] = 1.0

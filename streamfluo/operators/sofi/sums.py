@@ -11,13 +11,13 @@ from ...kernels.cumulants import move_pivot, read_moments
 from ...kernels.moments import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
 
 SETTLED_FRAMES = 32  # a pivot from a cell of so many frames stays
-MEDIAN_FRAMES = 9  # of a cell; a pivot need only be no flash
+MEDIAN_FRAMES = 17  # of a cell; a pivot need only be no flash
 
 
 class PowerSums:
     """Σ (x − pivot)^j of every pixel for j = 1 … order, in two floats each, over some frames.
 
-    The pivot is the pixel's median in nine frames of the first cell, or of a later one that is larger as long as there
+    The pivot is the pixel's median in 17 frames of the first cell, or of a later one that is larger as long as there
     are fewer than 32: about a first frame that was a flash, sums of sixth powers lose two digits more.
     Memory: 8 · (1 + 2·order) bytes a pixel, order rounded up to an even number.
     """
