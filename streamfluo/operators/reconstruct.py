@@ -43,6 +43,22 @@ class ReconstructParams(Params, frozen=True):
     ] = (25, 25)
 
 
+def _gives(order: int, balancing: bool) -> tuple[Gives, ...]:
+    images = (
+        Gives("widefield", "snapshot", FINE, "ADU", "the mean, interpolated"),
+        Gives("cumulant", "snapshot", FINE, f"ADU^{order}", f"the cumulant of order {order}, interpolated"),
+        Gives("deconvolved", "snapshot", FINE, f"ADU^{order}", "that without the psf"),
+        Gives("linearised", "snapshot", FINE, "ADU", "its root: linear in brightness"),
+        Gives("compressed", "snapshot", FINE, "ADU", "its range compressed locally to that of the widefield image"),
+    )
+    maps = (
+        Gives("on_ratio", "snapshot", ("y", "x"), "", "part of the time an emitter is on"),
+        Gives("brightness", "snapshot", ("y", "x"), "ADU", "of an emitter while it is on, a frame"),
+        Gives("density", "snapshot", ("y", "x"), "", "emitters in a psf"),
+    )
+    return images + maps if balancing else images
+
+
 @register("reconstruct")
 class Reconstruct(SnapshotOperator):
     """What is shown of `sofi`: its cumulant image interpolated, deconvolved, linearised and compressed.
@@ -53,6 +69,7 @@ class Reconstruct(SnapshotOperator):
     """
 
     Params = ReconstructParams
+    gives = _gives(4, True)
     examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)
 
     def __init__(self, params: ReconstructParams, spec: Spec, device: str = "cpu") -> None:
@@ -124,22 +141,6 @@ class Reconstruct(SnapshotOperator):
         return np.asarray(gaussian_psf(sigma * self._steps / math.sqrt(self.params.order)))
 
 
-def _gives(order: int, balancing: bool) -> tuple[Gives, ...]:
-    images = (
-        Gives("widefield", "snapshot", FINE, "ADU", "the mean, interpolated"),
-        Gives("cumulant", "snapshot", FINE, f"ADU^{order}", f"the cumulant of order {order}, interpolated"),
-        Gives("deconvolved", "snapshot", FINE, f"ADU^{order}", "that without the psf"),
-        Gives("linearised", "snapshot", FINE, "ADU", "its root: linear in brightness"),
-        Gives("compressed", "snapshot", FINE, "ADU", "its range compressed locally to that of the widefield image"),
-    )
-    maps = (
-        Gives("on_ratio", "snapshot", ("y", "x"), "", "part of the time an emitter is on"),
-        Gives("brightness", "snapshot", ("y", "x"), "ADU", "of an emitter while it is on, a frame"),
-        Gives("density", "snapshot", ("y", "x"), "", "emitters in a psf"),
-    )
-    return images + maps if balancing else images
-
-
 def _known(image: Any) -> np.ndarray:
     """The image with 0 where nothing is known: before the first frame, and beside the grid's border."""
     return np.nan_to_num(np.asarray(image, float), posinf=0, neginf=0)
@@ -151,15 +152,13 @@ def _given_psf(psf: Any) -> float | np.ndarray | None:
         return None
     if isinstance(psf, int | float) and not isinstance(psf, bool):
         if not 0.1 <= psf <= 100:
-            raise ConfigError(f"reconstruct: psf is an sd of 0.1 to 100 pixels, found {psf}")
+            raise ConfigError(f"psf is an sd of 0.1 to 100 pixels, found {psf}")
         return float(psf)
     try:
         array = np.load(Path(psf), allow_pickle=False) if isinstance(psf, str) else np.asarray(psf, float)
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"reconstruct: psf is 'estimate', an sd in pixels, or a .npy; found {psf!r}: {error}"
-        ) from None
+        raise ConfigError(f"psf is 'estimate', an sd in pixels, or a .npy; found {psf!r}: {error}") from None
     good = array.ndim == 2 and array.dtype.kind in "iuf" and array.shape[0] % 2 and array.shape[1] % 2
     if not (good and np.isfinite(array).all() and (array >= 0).all() and array.sum() > 0):
-        raise ConfigError(f"reconstruct: a psf is an image of odd sides, nowhere negative; found {array.shape}")
+        raise ConfigError(f"a psf is an image of odd sides, nowhere negative; found {array.shape}")
     return array.astype(float) / array.max()

@@ -79,6 +79,7 @@ class Sofi(Mergeable):
     """
 
     Params = SofiParams
+    gives = gives(SofiParams(), 0)
     devices = ("cpu", "gpu")
     examples = (
         {"order": 6},
