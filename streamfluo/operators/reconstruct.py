@@ -44,11 +44,11 @@ class ReconstructParams(Params, frozen=True):
 
 
 def _gives(order: int, balancing: bool) -> tuple[Gives, ...]:
-    images = (
+    images = (  # the first is what a viewer shows unasked
+        Gives("linearised", "snapshot", FINE, "ADU", "the deconvolved image's root: linear in brightness"),
         Gives("widefield", "snapshot", FINE, "ADU", "the mean, interpolated"),
         Gives("cumulant", "snapshot", FINE, f"ADU^{order}", f"the cumulant of order {order}, interpolated"),
         Gives("deconvolved", "snapshot", FINE, f"ADU^{order}", "that without the psf"),
-        Gives("linearised", "snapshot", FINE, "ADU", "its root: linear in brightness"),
         Gives("compressed", "snapshot", FINE, "ADU", "its range compressed locally to that of the widefield image"),
     )
     maps = (

@@ -24,9 +24,9 @@ def gives(params: SofiParams, lags: int) -> tuple[Gives, ...]:
     orders = range(2, params.order + 1)
     found = [
         Gives("frames", "snapshot", (), "", "number of frames behind the images"),
+        *(Gives(f"k{n}", "snapshot", IMAGE, f"ADU^{n}", f"cumulant of order {n}") for n in orders),
         Gives("mean", "snapshot", IMAGE, "ADU", "mean of each pixel: the widefield image"),
         *(Gives(f"m{n}", "snapshot", IMAGE, f"ADU^{n}", f"central moment of order {n}") for n in orders),
-        *(Gives(f"k{n}", "snapshot", IMAGE, f"ADU^{n}", f"cumulant of order {n}") for n in orders),
         *(Gives(f"snr{n}", "snapshot", IMAGE, "", f"|k{n}| over its standard error") for n in orders),
         Gives("change", "snapshot", ("order",), "", "how far k2, k3 … move while the frames double, part of their rms"),
     ]
