@@ -1,7 +1,7 @@
 """Deconvolution of images, mirror-extended at the borders."""
 
 import numpy as np
-from scipy.signal import fftconvolve
+from scipy.fft import irfft2, next_fast_len, rfft2
 
 GUARD = np.sqrt(np.finfo(float).eps)
 
@@ -9,7 +9,14 @@ GUARD = np.sqrt(np.finfo(float).eps)
 def convolve(image, psf):  # type: ignore[no-untyped-def]
     """Return the image (y, x), mirrored beyond its borders, convolved with a psf of odd sides."""
     margins = [(side // 2, side // 2) for side in psf.shape]
-    return fftconvolve(np.pad(image, margins, "symmetric"), psf, "valid")
+    return _convolve_inside(np.pad(image, margins, "symmetric"), psf)
+
+
+def _convolve_inside(image, kernel):  # type: ignore[no-untyped-def]
+    """Convolve where the kernel lies wholly inside the image, by FFT (scipy.signal takes a second to load)."""
+    shape = [next_fast_len(side, real=True) for side in image.shape]
+    whole = irfft2(rfft2(image, shape) * rfft2(kernel, shape), shape)
+    return whole[kernel.shape[0] - 1 : image.shape[0], kernel.shape[1] - 1 : image.shape[1]]
 
 
 def lucy_step(estimate, data, psf):  # type: ignore[no-untyped-def]
@@ -48,7 +55,7 @@ def blind_lucy(psf, data, estimate):  # type: ignore[no-untyped-def]
     ratio = data / np.maximum(convolve(estimate, psf), GUARD * max(data.max(), np.finfo(float).tiny))
     margins = [(side // 2, side // 2) for side in psf.shape]
     shifted = np.pad(estimate, margins, "symmetric")
-    seen = fftconvolve(shifted, ratio[::-1, ::-1], "valid")[::-1, ::-1]
+    seen = _convolve_inside(shifted, ratio[::-1, ::-1])[::-1, ::-1]
     psf = np.maximum(psf * seen, 0)
     return psf / psf.sum()
 
@@ -59,7 +66,7 @@ def wiener_filter(image, psf, snr):  # type: ignore[no-untyped-def]
     padded = np.pad(image, margins, "symmetric")
     kernel = np.zeros_like(padded)
     kernel[: psf.shape[0], : psf.shape[1]] = psf
-    transfer = np.fft.rfft2(np.roll(kernel, [-(side // 2) for side in psf.shape], (0, 1)))
-    filtered = np.fft.rfft2(padded) * transfer.conj() / (np.abs(transfer) ** 2 + 1 / snr)
-    whole = np.fft.irfft2(filtered, padded.shape)
+    transfer = rfft2(np.roll(kernel, [-(side // 2) for side in psf.shape], (0, 1)))
+    filtered = rfft2(padded) * transfer.conj() / (np.abs(transfer) ** 2 + 1 / snr)
+    whole = irfft2(filtered, padded.shape)
     return whole[margins[0][0] : -margins[0][0] or None, margins[1][0] : -margins[1][0] or None]
