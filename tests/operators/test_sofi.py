@@ -271,6 +271,20 @@ def test_merging_64_parts_equals_serial():
         np.testing.assert_allclose(image, whole[name], rtol=0, atol=1e-12 * np.abs(whole[name]).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("noise", ["keep", "lag"])
+def test_being_read_while_the_pivot_is_not_settled_changes_nothing(noise):
+    movie = telegraph(200, SHAPE)
+    movie[0] = 65535  # alone in its cell, before the mark at 32
+    read, unread = (create("sofi", Spec(SHAPE, "uint16"), order=3, noise=noise) for _ in range(2))
+    for a, b in ((0, 1), (1, 6), (6, 200)):
+        for operator in (read, unread):
+            operator.update(Block(31 + a, np.zeros(b - a), movie[a:b]))
+        for name in ("frames", "k2", "snr3", "mean"):
+            read.read([name])
+    for name, image in unread.read().items():
+        np.testing.assert_array_equal(read.read([name])[name], image, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("flash", [False, True])

@@ -47,8 +47,10 @@ class Batches:
 
     def rebase(self, moved: Callable[[int, np.ndarray], np.ndarray]) -> None:
         """Replace every mark's sums by what `moved(frames, sums)` makes of them."""
+        sums = self._sums.copy()  # a copy may share the ones there are
         for at, slot in self._slots.items():
-            self._sums[slot] = moved(self._frames[at], self._sums[slot])
+            sums[slot] = moved(self._frames[at], self._sums[slot])
+        self._sums = sums
 
     def mark(self, at: int) -> tuple[int, np.ndarray]:
         """Frames before a mark's index, and the sums then."""

@@ -28,6 +28,11 @@ from .segments import Segments
 from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
 
 MAX_LAG = 256
+PART_NAMES = {  # attribute → the snapshots that need it
+    "lagged": re.compile(r"lag_k|k\d|snr|change"),
+    "crossed": re.compile(r"cross|psf"),
+    "segments": re.compile(r"m\d|k\d|snr|segments"),
+}
 POWER_NAME = re.compile(r"frames|mean|(m|k|snr)\d|change")  # snapshots made of the power sums alone
 
 
@@ -128,7 +133,7 @@ class Sofi(Mergeable):
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         wanted = self.snapshot_names(names)
-        now = self if self._can_wait(wanted) else self._flushed()
+        now = self if self._can_wait(wanted) else self._flushed(wanted)
         waiting = now.power.waiting(now._grid.waiting, max((self._order_of(name) for name in wanted), default=2))
         return {name: read(now, name, waiting, len(now._grid.waiting)) for name in wanted}
 
@@ -202,10 +207,10 @@ class Sofi(Mergeable):
 
     def _move_pivot(self, pivot: np.ndarray) -> None:
         flat = pivot.reshape(-1)[: self.power.pixels]
-        if self._lag_noise:
-            products = self.lagged.products  # type: ignore[union-attr]
+        if self._lag_noise and self.lagged is not None:
+            products = self.lagged.products
             self.batches.rebase(lambda n, sums: products.tiled(products.about(flat, sums, n)))
-        else:
+        elif not self._lag_noise:
             self.batches.rebase(lambda n, sums: self.power.plain_about(pivot, n, sums))
         for part in (self.lagged, self.crossed):
             if part is not None:
@@ -265,15 +270,19 @@ class Sofi(Mergeable):
 
     # Reading
 
-    def _flushed(self) -> Sofi:
-        """A copy with the waiting frames added. They never complete a mark, so that the marks are shared."""
+    def _flushed(self, names: Sequence[str]) -> Sofi:
+        """A copy, of what these snapshots need, with the waiting frames added.
+
+        Those never complete a mark, so that the marks are shared.
+        """
         copy: Sofi = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy._grid = FrameGrid(self.spec)
         copy.power, copy.batches = self.power.copy(), self.batches.copy()
-        for name in ("lagged", "crossed", "segments"):
+        for name, needed_by in PART_NAMES.items():
             part = getattr(self, name)
-            setattr(copy, name, part.copy() if part is not None else None)
+            needed = part is not None and any(needed_by.match(n) for n in names)
+            setattr(copy, name, part.copy() if needed else None)
         for cell in [self._grid.waiting] if len(self._grid.waiting) else []:
             copy._add(cell)
         return copy
