@@ -75,7 +75,7 @@ class CrossedSums:
 
     def pair_images(self) -> np.ndarray:
         """⟨δI(p + s) δI(p − s)⟩ of every offset (pairs, y, x), NaN where a pixel lies outside."""
-        maps = self.products.maps(self.products.plain())
+        maps = self.products.all_maps()
         return np.stack([self._image(line, maps) for line in self._lines])
 
     def sigma_px(self) -> float:
@@ -83,7 +83,7 @@ class CrossedSums:
 
         Weighted by C², as all sums carry like errors. d = 0 is left out, which has the noise.
         """
-        maps = self.products.maps(self.products.plain())
+        maps = self.products.all_maps()
         pairs = [p for p in self.products.products if len(p) == 2]
         d2 = np.array([float((b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2) for a, b in pairs])
         images = [self._image([f[1:] for f in p], maps) for p in pairs]
@@ -101,7 +101,7 @@ class CrossedSums:
         """
         height, width = self.spec.shape
         image = np.full((2 * height, 2 * width), np.nan)
-        maps = self.products.maps(self.products.plain())
+        maps = self.products.all_maps()
         for (y, x), tuples in TUPLES[order].items():
             images = np.stack([self._image(t, maps) / distance_factor(t, sigma_px) for t in tuples])
             known = np.isfinite(images)

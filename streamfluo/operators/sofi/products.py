@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -93,11 +94,15 @@ class ProductSums:
         self, factors: Sequence[Factor], maps: Sequence[np.ndarray] | None = None, n: int | None = None
     ) -> np.ndarray:
         """The joint cumulant (p,) of factors, of these sums' maps and n; wrong where a factor lies outside."""
-        maps, n = self.maps(self.plain()) if maps is None else maps, self.n if n is None else n
+        maps, n = self.all_maps() if maps is None else maps, self.n if n is None else n
         order = len(factors)
         subsets = {b: [f for i, f in enumerate(factors) if b >> i & 1] for b in range(1, 1 << order)}
         moments = {b: self._place(maps, s) / (n or np.nan) for b, s in subsets.items()}
         return joint_cumulant(centred(moments, order), order)
+
+    def all_maps(self) -> Sequence[np.ndarray]:
+        """The map (p,) of every product's sum, each made when it is first asked for."""
+        return _Maps(self.sums, self.pixels)
 
     def plain(self) -> np.ndarray:
         """The sums as float64 (tiles, products, 1024), a copy."""
@@ -136,6 +141,22 @@ class ProductSums:
         self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
         self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
         self.n = require_int(state, f"{name}_n", "sofi")
+
+
+class _Maps(Sequence[np.ndarray]):
+    """Maps (p,) of sums (tiles, products, 2, 1024)."""
+
+    def __init__(self, sums: np.ndarray, pixels: int) -> None:
+        self._sums, self._pixels = sums, pixels
+        self._made: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self._sums.shape[1]
+
+    def __getitem__(self, q: Any) -> Any:
+        if q not in self._made:
+            self._made[q] = (self._sums[:, q, 0] + self._sums[:, q, 1]).reshape(-1)[: self._pixels]
+        return self._made[q]
 
 
 def _ahead(image: np.ndarray, shift: int) -> np.ndarray:
