@@ -83,7 +83,7 @@ def camera() -> None:
         health = engine.health()
     lost, waiting = health.lost_camera + health.lost_transport, health.edges["ingest"].peak_backlog
     print(
-        f"engine, order 4, 2048×2048 at 100 frames/s: {health.frames} frames in {health.elapsed_s:.1f} s, {lost} lost,"
+        f"engine, order 4, 2048×2048 at 100 frames/s: {health.frames} frames in {health.elapsed_s:.1f} s, {lost} lost"
     )
     print(f"    at most {waiting / SCMOS.frame_nbytes:.0f} frames waiting; {engine.error or 'no error'}")
 
