@@ -56,6 +56,11 @@ def test_every_shipped_config_fits_together():
         assert Chain.from_toml(path, Spec((64, 64), "uint16")).steps
 
 
+def test_every_config_it_shows_fits_together():
+    chains = [Chain(parse_config(config), Spec((64, 64), "uint16")) for config in blocks("toml")]
+    assert sum(bool(chain.steps) for chain in chains) >= 3
+
+
 def free_endpoint():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Floor 2: the same science as batch functions on arrays, for notebooks. May import core and kernels.
+"""Floor 2: the operators' science as batch functions on arrays and images, for notebooks. May import core and kernels.
 
 Names load on first use; to add one, write its module here and name it in the table.
 """
@@ -7,8 +7,16 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "bleaching": ("bleaching_segments", "debleach", "filter_time"),
+    "deconvolution": ("richardson_lucy", "shrinking_kernel_deconvolve", "wiener"),
     "gain": ("GainResult", "detect_gain"),
-}
+    "images": (
+        "average_image", "balance", "fourier_interpolate", "ldrc", "linearise", "minimum_image", "total_signal",
+    ),
+    "statistics": (
+        "cross_cumulants", "cumulants", "cumulants_from_moments", "k_statistics", "lagged_cumulants", "moments",
+    ),
+}  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME)

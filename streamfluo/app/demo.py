@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 from rich.table import Table
@@ -17,7 +17,8 @@ from ..core.errors import SourceError
 from ..edges.source import open_source
 from ..pipeline.config import parse_config
 from ..pipeline.engine import Engine
-from ..pipeline.session import open_session
+from ..pipeline.session import Session, open_session
+from . import demo_sofi
 from .console import console
 from .run import default_out, published, report, watch
 from .summary import compare_with_truth, draw_summary
@@ -25,20 +26,58 @@ from .summary import compare_with_truth, draw_summary
 FPS = 200  # six times the simulated camera's own rate, so that the demo takes seconds
 
 
+class Scene(NamedTuple):
+    """What a demo simulates (`frames` to be filled in), the config it runs, and how it is compared and drawn."""
+
+    uri: str
+    frames: int
+    config: str
+    what: str
+    compare: Callable[[Session], Iterator[tuple[str, str, str, str]]]
+    draw: Callable[[Session, Path], Path]
+
+
+SCENES = {
+    "calcium": Scene(
+        "sim:calcium?shape=256x256&frames={frames}&seed=1",
+        1000,
+        "demo.toml",
+        "two-photon",
+        compare_with_truth,
+        draw_summary,
+    ),
+    "sofi": Scene(
+        "sim:blinking?shape=96x96&frames={frames}&seed=5&filaments=8&emitters=900&persistence_px=150"
+        "&k_on_hz=1&k_off_hz=9&k_bleach_hz=0.1",
+        2000,
+        "sofi.toml",
+        "blinking-dye",
+        demo_sofi.compare,
+        demo_sofi.draw,
+    ),
+}
+
+
 def demo(
-    frames: Annotated[int | None, typer.Option(min=1, help="of the recording [default: 1000, to view 4000]")] = None,
+    scene: Annotated[
+        Literal["calcium", "sofi"], typer.Argument(help="calcium imaging, or super-resolution of blinking filaments")
+    ] = "calcium",
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="of the recording [default: 1000 or 2000, to view 4000]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./demo-UTC time]")] = None,
     view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
 ) -> None:
-    """Simulate a calcium recording, stream it from another process, run a chain on it, compare with the truth."""
-    out, frames = out or default_out("demo"), frames or (4000 if view else 1000)
-    uri = f"sim:calcium?shape=256x256&frames={frames}&seed=1"
-    config = parse_config((files("streamfluo") / "configs" / "demo.toml").read_text(encoding="utf-8"), "demo.toml")
+    """Simulate a recording, stream it from another process, run a chain on it, compare with the truth."""
+    chosen = SCENES[scene]
+    out, frames = out or default_out("demo"), frames or (4000 if view else chosen.frames)
+    uri = chosen.uri.format(frames=frames)
+    config = parse_config((files("streamfluo") / "configs" / chosen.config).read_text(encoding="utf-8"), chosen.config)
     config = published(config, None, view)
-    with console.status("drawing the simulated tissue"), open_source(uri) as simulation:
+    with console.status("drawing the simulated sample"), open_source(uri) as simulation:
         truth = dict(simulation.truth)
     with _served(uri) as endpoint, open_source(endpoint) as source:
-        console.print(f"a simulated two-photon camera serves {frames} frames at {endpoint}, {FPS} a second")
+        console.print(f"a simulated {chosen.what} camera serves {frames} frames at {endpoint}, {FPS} a second")
         with console.status("compiling operators (once on a machine; cached after that)"):
             engine = Engine(source, config, out, truth=truth)
         watch(engine, view=view)
@@ -47,10 +86,10 @@ def demo(
         raise SourceError(engine.error)
     session = open_session(out)
     table = Table("result", "measured", "truth", "agreement", box=None)
-    for row in compare_with_truth(session):
+    for row in chosen.compare(session):
         table.add_row(*row)
     console.print(table)
-    console.print(f"picture: {draw_summary(session, out / 'summary.png')}\nlook inside: streamfluo inspect {out}")
+    console.print(f"picture: {chosen.draw(session, out / 'summary.png')}\nlook inside: streamfluo inspect {out}")
 
 
 @contextmanager

@@ -1,45 +1,29 @@
-"""Weights for reading an image between its pixels, nearest to those of a band-limited image in the least squares.
-
-For a place at a fraction f of a pixel, the taps h minimise ∫ |Σ h_k exp(iωk) − exp(iωf)|² / (1 + (ω / 0.3)²) dω up to
-0.8 of the Nyquist frequency (Laakso et al. 1996, IEEE Signal Process. Mag. 13:30, for the spectrum of an image). Six
-taps leave parabolas as they are, Σ h_k kⁿ = fⁿ for n = 0, 1, 2 (without that, shifts against means of images so read
-are 5 % worse), four taps straight lines. The mean of a mesoscope's frames, shifted about and read back, has 1.01 of
-the gradient energy it had by six taps, 1.00 by four, 0.87 by Catmull–Rom; of white noise 82 %, 76 %, 67 % remain.
-"""
+"""Interpolation of images between their pixels by cosines (DCT-II), by FFT."""
 
 import numpy as np
-
-BAND, KNEE = 0.8, 0.3
-
-
-def _polynomials(taps: int, order: int) -> np.ndarray:
-    """The taps as polynomials of the fraction (taps, 6), true to 1e-4, and to the last bit at the pixels."""
-    omega = np.linspace(0, BAND * np.pi, 400)
-    power = 1 / (1 + (omega / KNEE) ** 2)
-    at = np.arange(taps) - (taps // 2 - 1)
-    f = (1 - np.cos(np.linspace(0, np.pi, 33))) / 2
-    normal = (power * np.cos(omega * (at[:, None] - at)[..., None])).sum(-1)
-    right = (power * np.cos(omega * (at[:, None] - f)[..., None])).sum(-1)
-    powers = np.arange(order + 1)[:, None]
-    moments = at.astype(float) ** powers
-    system = np.block([[normal, moments.T], [moments, np.zeros((order + 1, order + 1))]])
-    ideal = np.linalg.solve(system, np.vstack([right, f**powers]))[:taps]
-    first, second = at == 0, at == 1
-    bent = ideal - np.outer(first, 1 - f) - np.outer(second, f)
-    basis = (f * (1 - f))[:, None] * f[:, None] ** np.arange(4)
-    inner = np.linalg.lstsq(basis, bent.T, rcond=None)[0].T
-    coefficients = np.zeros((taps, 6))
-    coefficients[:, 0], coefficients[:, 1] = first, second.astype(float) - first
-    coefficients[:, 1:5] += inner
-    coefficients[:, 2:] -= inner
-    return coefficients
+from scipy.fft import dct
 
 
-SIX = _polynomials(6, order=2)
-FOUR = _polynomials(4, order=1)
+def interpolate_cosine(images, factor):  # type: ignore[no-untyped-def]
+    """Return (…, (y − 1)·factor + 1, (x − 1)·factor + 1): the images (…, y, x) at steps of 1/factor pixels.
+
+    Separable: x(u) = 1/n [X_0 + 2 Σ_k X_k cos(π k (u + ½) / n)] with X the DCT-II; at u = 0, 1, 2 … it is the image.
+    Signs stay. Two transforms of factor times the length along each axis.
+    """
+    for axis in (-2, -1):
+        images = _along(images, factor, axis)
+    return images
 
 
-def tap_weights(fraction: float | np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Return the weights (taps, …) float32 of SIX or FOUR for places `fraction` (…) behind the middle's left pixel."""
-    powers = np.array([np.asarray(fraction, float) ** n for n in range(taps.shape[1])])
-    return np.tensordot(taps, powers, 1).astype(np.float32)
+def _along(images, factor, axis):  # type: ignore[no-untyped-def]
+    n = images.shape[axis]
+    if factor == 1 or n == 1:
+        return np.array(images)
+    spectrum = np.moveaxis(dct(images, 2, axis=axis), axis, -1)
+    # u + ½ = (i + factor/2) / factor: whole steps of a DCT-I for even factors, half steps of a DCT-III for odd ones
+    length = n * factor + (factor % 2 == 0)
+    padded = np.zeros((*spectrum.shape[:-1], length), spectrum.dtype)
+    padded[..., :n] = spectrum / (2 * n)
+    fine = dct(padded, 1 if factor % 2 == 0 else 3, axis=-1)
+    first = factor // 2
+    return np.ascontiguousarray(np.moveaxis(fine[..., first : first + (n - 1) * factor + 1], -1, axis))

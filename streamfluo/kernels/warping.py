@@ -9,7 +9,7 @@ def warp_frame(frame, patches, basis_y, basis_x, taps, room, warped):  # type: i
     """Write warped(y, x) = frame(y + d_y(y, x), x + d_x(y, x)), by four taps along each axis.
 
     frame (y, x) float32; patches (py, px, 2) float32: d = basis_yᵀ · patches · basis_x, basis_y (py, y),
-    basis_x (px, x); taps: interpolation.FOUR as tuples of float32; room (10, x): to work in; warped (y, x) float32.
+    basis_x (px, x); taps: taps.FOUR as tuples of float32; room (10, x): to work in; warped (y, x) float32.
     Outside the frame the nearest pixel is repeated. Returns the least and largest whole shift along y, then along x.
     Neighbours with one whole shift are read together: the cost is 3 rfft2 at 512 × 512 where the field changes by a
     pixel in sixty.

@@ -5,6 +5,6 @@ batch oracle. Config, `streamfluo list`, `check`, the laws, session and checkpoi
 An operator may import core and kernels.
 """
 
-from . import bin, gain, moments, motion
+from . import bin, debleach, gain, interpolate, moments, motion, reconstruct, sofi
 
-__all__ = ["bin", "gain", "moments", "motion"]
+__all__ = ["bin", "debleach", "gain", "interpolate", "moments", "motion", "reconstruct", "sofi"]

@@ -148,8 +148,8 @@ class Publisher:
                     self._worker.submit(self._compute, step, reader, index)
                 else:
                     self._keep_snapshots(step, reader(), index)
-                    now = time.monotonic()
-                    self._due[f"snapshot/{step}"] = max(self._due[f"snapshot/{step}"], now + (now - began) / LOOK_SHARE)
+                now = time.monotonic()  # what the chain's thread spent: of a worker's step, on reading its inputs
+                self._due[f"snapshot/{step}"] = max(self._due[f"snapshot/{step}"], now + (now - began) / LOOK_SHARE)
             except Exception as error:  # reading must not end the run
                 self._failed(step, error)
 

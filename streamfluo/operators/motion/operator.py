@@ -36,7 +36,7 @@ class Motion(Operator):
     One weighted Gauss–Newton step through precomputed steering images of the template (kernels/steering.py) from the
     last whole shift; frames that fit badly are searched for by a coarse cross-correlation. The template grows from
     frame 0 on as the mean of the corrected frames, over the last 800; after `init_frames` a copy of it is the anchor,
-    against which its walk is measured and taken out. Frames are read at the shift reported (kernels/interpolation.py).
+    against which its walk is measured and taken out. Frames are read at the shift reported (kernels/taps.py).
     Pixels that stand out alone in each of the first five frames are hot: their neighbours' median stands in for them.
     A frame that cannot be trusted (blank, a fifth saturated, NaN, beyond max_shift_px) keeps the last shift, teaches
     nothing and is not `valid`. In piecewise mode patches have shifts of their own, with a smooth field through them

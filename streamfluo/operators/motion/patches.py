@@ -8,9 +8,9 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from ...kernels.fields import answer_field
-from ...kernels.interpolation import FOUR, SIX, tap_weights
 from ...kernels.shifting import shift_frame
 from ...kernels.steering import BLOCK_PX
+from ...kernels.taps import FOUR, SIX, tap_weights
 from ...kernels.warping import warp_frame
 
 _FOUR = tuple(tuple(np.float32(c) for c in tap) for tap in FOUR)

@@ -9,9 +9,9 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
-from ...kernels.interpolation import tap_weights
 from ...kernels.shifting import block_noise, learn
 from ...kernels.steering import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
+from ...kernels.taps import tap_weights
 from .patches import PatchGrid, Window
 from .spikes import despiked
 

@@ -1,0 +1,27 @@
+"""A baseline that follows each pixel."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def subtract_baseline(frames, seen, memory, level, baseline, out):  # type: ignore[no-untyped-def]
+    """Write frame − baseline + level, the baseline 2·b − c, where b follows the frames and c follows b.
+
+    Each goes 1 / min(frames seen, memory) of the way; b alone would lag behind a falling signal by `memory` frames of
+    its slope, and c lags behind b by as much. frames (n, y, x); seen: frames before these; baseline (2, y, x): b and c,
+    changed; out (n, y, x). NaN moves nothing.
+    """
+    for t in range(frames.shape[0]):
+        rate = 1 / min(seen + t + 1, memory)
+        for y in range(frames.shape[1]):
+            _follow(frames[t, y], rate, level, baseline[0, y], baseline[1, y], out[t, y])
+
+
+@njit(nogil=True, cache=True)
+def _follow(row, rate, level, b, c, out):  # type: ignore[no-untyped-def]
+    for i in range(len(b)):
+        d = np.float64(row[i]) - b[i]
+        b[i] += d * rate if d == d else 0.0
+        c[i] += (b[i] - c[i]) * rate
+        out[i] = np.float64(row[i]) - (2 * b[i] - c[i]) + level

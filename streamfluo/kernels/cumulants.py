@@ -1,0 +1,254 @@
+"""Central moments, cumulants and their standard errors, read out of power sums about a pivot.
+
+Everything works on tiles of 1024 pixels (`moments.add_powers`), so that what is in between stays in the cache. Frames
+that still wait for their cell are added to a copy of the tile: reading changes nothing. Pixels past the last one of the
+image are zero throughout.
+
+    m_n = ⟨δ^n⟩,   k_n = m_n − Σ_{i=1}^{n−1} C(n−1, i) k_{n−i} m_i,   m_1 = k_1 = 0        (δ = x − mean)
+"""
+
+import numpy as np
+from numba import njit
+
+SPLIT = 134217729.0  # 2^27 + 1: Veltkamp's splitting of a float64 into halves of 26 bits
+BINOMIAL = np.array(
+    [
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 2, 1, 0, 0, 0, 0, 0],
+        [1, 3, 3, 1, 0, 0, 0, 0],
+        [1, 4, 6, 4, 1, 0, 0, 0],
+        [1, 5, 10, 10, 5, 1, 0, 0],
+        [1, 6, 15, 20, 15, 6, 1, 0],
+        [1, 7, 21, 35, 35, 21, 7, 1],
+    ],
+    float,
+)
+
+
+@njit(nogil=True, cache=True)
+def _two_sum(a, b):  # type: ignore[no-untyped-def]
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+@njit(nogil=True, cache=True)
+def move_pivot(sums, n, shift):  # type: ignore[no-untyped-def]
+    """Turn power sums about a pivot into those about pivot + shift, as exact as they are.
+
+    sums (tiles, powers, 2, p), n frames, shift (tiles, p), each a float32 value. Σ(d − c)^(k+1)·d^j is
+    Σ(d − c)^k·d^(j+1) less c times Σ(d − c)^k·d^j, in two-float arithmetic of some 80 bits.
+    """
+    for tile in range(sums.shape[0]):
+        for i in range(sums.shape[3]):
+            if shift[tile, i] != 0:
+                _shift_pixel(sums[tile, :, 0, i], sums[tile, :, 1, i], n, shift[tile, i])
+
+
+@njit(nogil=True, cache=True)
+def _shift_pixel(high, low, n, c):  # type: ignore[no-untyped-def]
+    order = len(high)
+    a, b = np.empty(order + 1), np.empty(order + 1)
+    a[0], b[0] = n, 0.0
+    a[1:], b[1:] = high, low
+    for k in range(order):
+        for j in range(order - k):
+            split = SPLIT * a[j]
+            upper = split - (split - a[j])
+            s, e = _two_sum(a[j + 1], -c * upper)
+            e += b[j + 1] - (c * (a[j] - upper) + c * b[j])
+            a[j], b[j] = _two_sum(s, e)
+        high[k], low[k] = a[0], b[0]
+
+
+@njit(nogil=True, cache=True)
+def _centre(high, low, n, order, m):  # type: ignore[no-untyped-def]
+    """Central moments m[2 … order] (order + 1, p) of a tile's sums; m[1] is how far the mean lies from the pivot.
+
+    Where that is more than the standard deviation, the pivot is moved first: float64 would lose digits.
+    """
+    for i in range(m.shape[1]):
+        d = (high[0, i] + low[0, i]) / n
+        m[1, i] = d
+        if d * d > 0.5 * (high[1, i] + low[1, i]) / n:
+            _shift_pixel(high[:order, i], low[:order, i], n, np.float64(np.float32(d)))
+    offset = m[1].copy()
+    a = np.empty((order + 1, m.shape[1]))
+    a[0] = 1.0
+    for k in range(1, order + 1):
+        for i in range(m.shape[1]):
+            a[k, i] = (high[k - 1, i] + low[k - 1, i]) / n
+    d = a[1].copy()
+    for k in range(order):
+        for j in range(order - k):
+            _shift_row(a[j + 1], d, a[j])
+        m[k + 1] = a[0]
+    m[1] = offset
+
+
+@njit(nogil=True, cache=True)
+def _shift_row(after, d, a):  # type: ignore[no-untyped-def]
+    for i in range(len(a)):
+        a[i] = after[i] - d[i] * a[i]
+
+
+@njit(nogil=True, cache=True)
+def _subtract_product(factor, a, b, out):  # type: ignore[no-untyped-def]
+    for i in range(len(out)):
+        out[i] -= factor * a[i] * b[i]
+
+
+@njit(nogil=True, cache=True)
+def _cumulants(m, order, k):  # type: ignore[no-untyped-def]
+    """k[2 … order] of m[2 … order], both (order + 1, p)."""
+    for n in range(2, order + 1):
+        k[n] = m[n]
+        for j in range(2, n - 1):
+            _subtract_product(BINOMIAL[n - 1, j], k[n - j], m[j], k[n])
+
+
+@njit(nogil=True, cache=True)
+def _tile_sums(sums, waiting, tile, order, high, low):  # type: ignore[no-untyped-def]
+    """Copy a tile's first sums, with those of the waiting frames added."""
+    for j in range(order):
+        high[j] = sums[tile, j, 0]
+        low[j] = sums[tile, j, 1]
+        if len(waiting):
+            for i in range(high.shape[1]):
+                s, e = _two_sum(high[j, i], waiting[tile, j, i])
+                high[j, i] = s
+                low[j, i] += e
+
+
+@njit(nogil=True, cache=True)
+def read_moments(pivot, sums, waiting, n, order, as_cumulants, out):  # type: ignore[no-untyped-def]
+    """Write the mean (order 1), the central moment or the cumulant of this order of every pixel.
+
+    pivot (tiles, 1024), sums (tiles, powers, 2, 1024); waiting: the sums (tiles, powers, 1024) of frames not yet in
+    them, or none of them (0, …); n frames with those that wait; out (p,).
+    """
+    side, least = sums.shape[3], max(order, 2)
+    high, low = np.empty((least, side)), np.empty((least, side))
+    m, k = np.empty((least + 1, side)), np.empty((least + 1, side))
+    for tile in range(sums.shape[0]):
+        _tile_sums(sums, waiting, tile, least, high, low)
+        _centre(high, low, n, least, m)
+        a = tile * side
+        count = min(side, len(out) - a)
+        if order == 1:
+            out[a : a + count] = (pivot[tile] + m[1])[:count]
+        elif as_cumulants:
+            _cumulants(m, least, k)
+            out[a : a + count] = k[order, :count]
+        else:
+            out[a : a + count] = m[order, :count]
+
+
+@njit(nogil=True, cache=True)
+def read_error(sums, waiting, n, marks, slots, marks_n, order, out):  # type: ignore[no-untyped-def]
+    """Write the standard error of k_order of every pixel from the means of batches of consecutive frames.
+
+    marks (s, tiles, powers, 1024): sums as they stood at the ends of batches, in the order of `slots` (b,); marks_n
+    (b,): frames by then; the last batch ends now. To first order k_n moves with a batch's sum of a polynomial in δ, its
+    influence function, whose coefficients follow the recursion of the cumulants, differentiated; the error is the
+    spread of those sums.
+    """
+    side, least = sums.shape[3], max(order, 2)
+    high, low, plain = np.empty((least, side)), np.empty((least, side)), np.empty((least, side))
+    moved, squares, nothing = np.empty(side), np.empty(side), np.zeros(side)
+    m, c = np.empty((least + 1, side)), np.empty((order + 1, side))
+    batches, used = len(marks_n) + 1, 0.0
+    for b in range(batches):
+        frames = (n if b == batches - 1 else marks_n[b]) - (marks_n[b - 1] if b else 0)
+        used += (frames / n) ** 2
+    for tile in range(sums.shape[0]):
+        _tile_sums(sums, waiting, tile, least, high, low)
+        for j in range(least):
+            for i in range(side):
+                plain[j, i] = high[j, i] + low[j, i]
+        _centre(high, low, n, least, m)
+        _influence(m, order, c)
+        squares[:] = 0
+        for b in range(batches):
+            last = b == batches - 1
+            frames = (n if last else marks_n[b]) - (marks_n[b - 1] if b else 0)
+            for i in range(side):
+                moved[i] = c[0, i] * frames
+            for j in range(order):
+                now = plain[j] if last else marks[slots[b], tile, j]
+                before = marks[slots[b - 1], tile, j] if b else nothing
+                _add_weighed(c[j + 1], now, before, moved)
+            _subtract_product(-1.0, moved, moved, squares)
+        a = tile * side
+        for i in range(min(side, len(out) - a)):
+            out[a + i] = np.sqrt(squares[i] / (1 - used)) / n if used < 1 else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _add_weighed(weight, now, before, total):  # type: ignore[no-untyped-def]
+    for i in range(len(total)):
+        total[i] += weight[i] * (now[i] - before[i])
+
+
+@njit(nogil=True, cache=True)
+def _influence(m, order, c):  # type: ignore[no-untyped-def]
+    """Coefficients c[0 … order] of k_order's influence function in powers of x − pivot, Σ over all frames zero."""
+    side = m.shape[1]
+    k = np.empty((order + 1, side))
+    _cumulants(m, order, k)
+    p = np.zeros((order + 1, order + 1, side))  # p[n, r]: coefficient of δ^r for k_n
+    p[1, 1] = 1.0
+    for n in range(2, order + 1):
+        p[n, n] = 1.0
+        for j in range(1, n):
+            factor = BINOMIAL[n - 1, j]
+            if j >= 2:
+                for r in range(1, n - j + 1):
+                    _subtract_product(factor, m[j], p[n - j, r], p[n, r])
+            if n - j >= 2:
+                for i in range(side):
+                    p[n, j, i] -= factor * k[n - j, i]
+    c[:] = 0
+    for r in range(1, order + 1):
+        for i in range(side):
+            c[r, i] = p[order, r, i]
+        if r >= 2:
+            _subtract_product(1.0, p[order, r], m[r], c[0])
+    for step in range(order):  # powers of δ = (x − pivot) − offset as powers of x − pivot: Horner's scheme
+        for r in range(order - 1, step - 1, -1):
+            _subtract_product(1.0, m[1], c[r + 1], c[r])
+
+
+@njit(nogil=True, cache=True)
+def _add_squares(now, then, out):  # type: ignore[no-untyped-def]
+    lanes = np.zeros((2, 16))  # sixteen sums at a time fill the vector registers; a tile is a multiple of sixteen
+    for a in range(0, len(now), 16):
+        for j in range(16):
+            d = now[a + j] - then[a + j]
+            lanes[0, j] += d * d
+            lanes[1, j] += now[a + j] * now[a + j]
+    out[0] += lanes[0].sum()
+    out[1] += lanes[1].sum()
+
+
+@njit(nogil=True, cache=True)
+def doubling_change(sums, waiting, n, mark, mark_n, order, out):  # type: ignore[no-untyped-def]
+    """Write Σ (k_j now − k_j at the mark)² and Σ k_j² over the pixels into out[j − 2] (order − 1, 2).
+
+    mark (tiles, powers, 1024): the sums as they stood after mark_n frames.
+    """
+    side = sums.shape[3]
+    high, low = np.empty((order, side)), np.empty((order, side))
+    m, now, then = np.empty((order + 1, side)), np.empty((order + 1, side)), np.empty((order + 1, side))
+    out[:] = 0
+    for tile in range(sums.shape[0]):
+        _tile_sums(sums, waiting, tile, order, high, low)
+        _centre(high, low, n, order, m)
+        _cumulants(m, order, now)
+        high[:] = mark[tile, :order]
+        low[:] = 0
+        _centre(high, low, mark_n, order, m)
+        _cumulants(m, order, then)
+        for j in range(2, order + 1):
+            _add_squares(now[j], then[j], out[j - 2])

@@ -1,0 +1,72 @@
+"""Deconvolution of images, mirror-extended at the borders."""
+
+import numpy as np
+from scipy.fft import irfft2, next_fast_len, rfft2
+
+GUARD = np.sqrt(np.finfo(float).eps)
+
+
+def convolve(image, psf):  # type: ignore[no-untyped-def]
+    """Return the image (y, x), mirrored beyond its borders, convolved with a psf of odd sides."""
+    margins = [(side // 2, side // 2) for side in psf.shape]
+    return _convolve_inside(np.pad(image, margins, "symmetric"), psf)
+
+
+def _convolve_inside(image, kernel):  # type: ignore[no-untyped-def]
+    """Convolve where the kernel lies wholly inside the image, by FFT (scipy.signal takes a second to load)."""
+    shape = [next_fast_len(side, real=True) for side in image.shape]
+    whole = irfft2(rfft2(image, shape) * rfft2(kernel, shape), shape)
+    return whole[kernel.shape[0] - 1 : image.shape[0], kernel.shape[1] - 1 : image.shape[1]]
+
+
+def lucy_step(estimate, data, psf):  # type: ignore[no-untyped-def]
+    """Return one Richardson–Lucy step from an estimate: estimate · [(data / (estimate ∗ psf)) ∗ psf mirrored].
+
+    The divisor is at least √eps of its largest value; 0 / 0 is 0.
+    """
+    blurred = convolve(estimate, psf)
+    least = GUARD * max(np.abs(blurred).max(), np.finfo(float).tiny)
+    ratio = data / np.maximum(blurred, least)
+    return estimate * convolve(ratio, psf[::-1, ::-1])
+
+
+def shrink_kernel(image, psf, exponent, iterations):  # type: ignore[no-untyped-def]
+    """Return the image after Richardson–Lucy steps with psf^(λ^k / (λ − 1)), k = 1 … n, each on the last's result.
+
+    λ is `exponent`; the powers are normalised to a sum of 1.
+    """
+    peak = psf / psf.max()
+    for k in range(1, iterations + 1):
+        kernel = peak ** (exponent**k / (exponent - 1))
+        image = lucy_step(image, image, kernel / kernel.sum())
+    return image
+
+
+def gaussian_psf(sigma_px):  # type: ignore[no-untyped-def]
+    """Return a Gaussian (side, side) with sum 1 that reaches four sigma."""
+    reach = max(1, int(np.ceil(4 * sigma_px)))
+    line = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma_px**2))
+    psf = np.outer(line, line)
+    return psf / psf.sum()
+
+
+def blind_lucy(psf, data, estimate):  # type: ignore[no-untyped-def]
+    """Return the psf after one Richardson–Lucy step in which the estimate is what blurs; its sum stays 1."""
+    ratio = data / np.maximum(convolve(estimate, psf), GUARD * max(data.max(), np.finfo(float).tiny))
+    margins = [(side // 2, side // 2) for side in psf.shape]
+    shifted = np.pad(estimate, margins, "symmetric")
+    seen = _convolve_inside(shifted, ratio[::-1, ::-1])[::-1, ::-1]
+    psf = np.maximum(psf * seen, 0)
+    return psf / psf.sum()
+
+
+def wiener_filter(image, psf, snr):  # type: ignore[no-untyped-def]
+    """Return the image filtered by H* / (|H|² + 1 / snr), mirrored beyond its borders."""
+    margins = [(side // 2, side // 2) for side in psf.shape]
+    padded = np.pad(image, margins, "symmetric")
+    kernel = np.zeros_like(padded)
+    kernel[: psf.shape[0], : psf.shape[1]] = psf
+    transfer = rfft2(np.roll(kernel, [-(side // 2) for side in psf.shape], (0, 1)))
+    filtered = rfft2(padded) * transfer.conj() / (np.abs(transfer) ** 2 + 1 / snr)
+    whole = irfft2(filtered, padded.shape)
+    return whole[margins[0][0] : -margins[0][0] or None, margins[1][0] : -margins[1][0] or None]

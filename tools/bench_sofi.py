@@ -1,0 +1,108 @@
+"""`sofi` on 512×512×u16 against one cold memory copy of the block, its snapshots, and a full-rate sCMOS camera.
+
+python tools/bench_sofi.py            figures of the operator
+python tools/bench_sofi.py --camera   10 s of 2048×2048 at 100 frames a second over tcp through the engine
+"""
+
+import sys
+import time
+
+import numpy as np
+from bench import SPEC, served, show
+
+from streamfluo import Block, Spec, create, open_source
+from streamfluo.pipeline.config import parse_config
+from streamfluo.pipeline.engine import Engine
+
+ROUNDS, BLOCKS = 11, 12
+PEER_MS, PEER_PX = 23.7, 256 * 256
+SCMOS = Spec((2048, 2048), "uint16")
+
+
+def copies(order: int, size: int) -> list[float]:
+    """Time of `sofi` in cold copies of the block, of several rounds."""
+    frames = np.random.default_rng(0).poisson(200, (BLOCKS, 32, *SPEC.shape)).astype(np.uint16)
+    target, operator, found, index = np.zeros_like(frames), create("sofi", SPEC, order=order), [], 0
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for n in range(BLOCKS):
+            np.copyto(target[n], frames[n])
+        copying = time.perf_counter() - began
+        began = time.perf_counter()
+        for n in range(BLOCKS):
+            for start in range(0, 32, size):
+                operator.update(Block(index, np.zeros(size), frames[n, start : start + size]))
+                index += size
+        found.append((time.perf_counter() - began) / copying)
+    return found
+
+
+def limit(order: int) -> float:
+    """Copies of the block that the state's traffic and the frames' alone would take, all of it at a copy's speed."""
+    frame_bytes, state_bytes = 32 * 2, 8 * (1 + 4 * order)
+    return (frame_bytes + state_bytes) / (2 * frame_bytes)
+
+
+def snapshots() -> None:
+    """Milliseconds of the chain's time for each snapshot at order 4, with 20 frames waiting for their cell."""
+    operator = create("sofi", SPEC, order=4)
+    rng = np.random.default_rng(0)
+    for k in range(60):
+        n = 20 if k == 59 else 32
+        operator.update(Block(32 * k, np.zeros(n), rng.poisson(200, (n, *SPEC.shape)).astype(np.uint16)))
+    for name in ("mean", "m4", "k2", "k3", "k4", "snr2", "snr4", "change"):
+        took = []
+        for _ in range(15):
+            began = time.perf_counter()
+            operator.read([name])
+            took.append((time.perf_counter() - began) * 1e3)
+        print(f"snapshot {name}: {np.median(took):.1f} ms ({min(took):.1f} to {max(took):.1f}), goal < 5")
+
+
+def large() -> None:
+    """Frames a second of one thread at 2048 × 2048, order 4."""
+    frames = np.random.default_rng(0).poisson(200, (32, *SCMOS.shape)).astype(np.uint16)
+    operator, took = create("sofi", SCMOS, order=4), []
+    for k in range(40):
+        began = time.perf_counter()
+        operator.update(Block(32 * k, np.zeros(32), frames))
+        took.append((time.perf_counter() - began) / 32)
+    rate = 1 / np.median(took[16:])  # memory is touched for the first time before
+    print(f"2048×2048, order 4, one thread: {rate:.0f} frames/s ({1e3 / rate:.2f} ms a frame)")
+    ours = 1e3 / rate * PEER_PX / (2048 * 2048)
+    print(f"scaled to 256×256: {ours:.4f} ms a frame; the peer took {PEER_MS} ms, {PEER_MS / ours:.0f} ×")
+
+
+def camera() -> None:
+    """A camera of 100 frames a second and 840 MB/s on this machine's cores too, for 10 s."""
+    config = parse_config('[[step]]\nkind = "sofi"\nparams = { order = 4 }')
+    with served(1000, 1, 100.0, SCMOS) as endpoint, open_source(endpoint) as source:
+        engine = Engine(source, config, None)
+        engine.start()
+        engine.wait()
+        health = engine.health()
+    lost, waiting = health.lost_camera + health.lost_transport, health.edges["ingest"].peak_backlog
+    print(
+        f"engine, order 4, 2048×2048 at 100 frames/s: {health.frames} frames in {health.elapsed_s:.1f} s, {lost} lost"
+    )
+    print(f"    at most {waiting / SCMOS.frame_nbytes:.0f} frames waiting; {engine.error or 'no error'}")
+
+
+def main() -> None:
+    if "--camera" in sys.argv:
+        camera()
+        return
+    for order, size, accepted, goal in (
+        (2, 32, "≤ 4", "≤ 2"),
+        (4, 32, "≤ 6", "≤ 3"),
+        (4, 1, "≤ 8", "–"),
+        (6, 32, "–", "–"),
+    ):
+        show(f"sofi order {order}, blocks of {size}, in copies of the block", copies(order, size), accepted, goal)
+        print(f"    memory traffic alone: {limit(order):.1f} copies")
+    large()
+    snapshots()
+
+
+if __name__ == "__main__":
+    main()
