@@ -12,6 +12,8 @@ from math import factorial
 import numpy as np
 from numba import njit
 
+from .moments import add_exactly
+
 PRODUCT_TILE_PX = 1024
 
 
@@ -39,7 +41,7 @@ def add_products(frames, count, pivot, parent, lag, shift, sums):  # type: ignor
                 factor = d[t + lag[q], shift[q] : shift[q] + PRODUCT_TILE_PX]
                 _multiply_add(one if parent[q] < 0 else product[parent[q]], factor, product[q], total[q])
         for q in range(products):
-            _add_exactly(total[q], sums[tile, q, 0], sums[tile, q, 1])
+            add_exactly(total[q], sums[tile, q, 0], sums[tile, q, 1])
 
 
 @njit(nogil=True, cache=True)
@@ -53,15 +55,6 @@ def _multiply_add(a, b, product, total):  # type: ignore[no-untyped-def]
     for i in range(len(product)):
         product[i] = a[i] * b[i]
         total[i] += product[i]
-
-
-@njit(nogil=True, cache=True)
-def _add_exactly(a, high, low):  # type: ignore[no-untyped-def]
-    for i in range(len(a)):
-        s = high[i] + a[i]
-        b = s - high[i]
-        low[i] += (high[i] - (s - b)) + (a[i] - b)
-        high[i] = s
 
 
 def partitions(members: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:

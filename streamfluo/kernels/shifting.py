@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from .rows import add_scaled
+
 
 @njit(nogil=True, cache=True)
 def shift_frame(frame, shift_y, shift_x, weights_y, weights_x, row, shifted):  # type: ignore[no-untyped-def]
@@ -17,17 +19,11 @@ def shift_frame(frame, shift_y, shift_x, weights_y, weights_x, row, shifted):  #
         middle = row[pad : pad + width]
         middle[:] = 0
         for k in range(6):
-            _add_scaled(frame[min(max(y + shift_y + k - 2, 0), height - 1)], weights_y[k], middle)
+            add_scaled(frame[min(max(y + shift_y + k - 2, 0), height - 1)], weights_y[k], middle)
         row[:pad] = middle[0]
         row[pad + width :] = middle[width - 1]
         at = pad + shift_x - 2
         _combine(row[at : at + width + 5], weights_x, shifted[y])
-
-
-@njit(nogil=True, cache=True)
-def _add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
-    for i in range(len(total)):
-        total[i] += np.float32(a[i]) * factor
 
 
 @njit(nogil=True, cache=True)

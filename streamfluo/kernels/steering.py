@@ -10,6 +10,8 @@ of what cells do have no say.
 import numpy as np
 from numba import njit
 
+from .rows import add, add_product, add_scaled
+
 BLOCK_PX = 16  # 24 and 32 keep more of the image and let more of the cells' activity through: 5 % worse on calcium
 CLIP_SIGMA = 6.0
 OWN_SIGMA, ROUNDS = 2.5, 3  # a block's own answer, from which on it counts less; 3 % better where cells are bright
@@ -89,18 +91,6 @@ def _add_residuals(frame, template, limit, gain, v0, v1, v2, sum0, sum1, sum2, t
 
 
 @njit(nogil=True, cache=True)
-def _add_product(a, b, total):  # type: ignore[no-untyped-def]
-    for i in range(len(total)):
-        total[i] += a[i] * b[i]
-
-
-@njit(nogil=True, cache=True)
-def _add(a, total):  # type: ignore[no-untyped-def]
-    for i in range(len(total)):
-        total[i] += a[i]
-
-
-@njit(nogil=True, cache=True)
 def build_steering(template, kernel, noise, window, by, steering, limit, matrix):  # type: ignore[no-untyped-def]
     """Make one row of blocks anew from the template as it stands.
 
@@ -120,12 +110,12 @@ def build_steering(template, kernel, noise, window, by, steering, limit, matrix)
         middle = wide[radius + 1 : radius + 1 + width]
         for k in range(len(kernel)):
             y = min(max(first - 1 + i + k - radius, top), bottom - 1)
-            _add_scaled(template[y], kernel[k], middle)
+            add_scaled(template[y], kernel[k], middle)
         wide[: radius + 1 + left] = middle[left]
         wide[radius + 1 + right :] = middle[right - 1]
         smooth[i] = 0
         for k in range(len(kernel)):
-            _add_scaled(wide[k : k + width + 2], kernel[k], smooth[i])
+            add_scaled(wide[k : k + width + 2], kernel[k], smooth[i])
     slopes, variance = np.empty((3, count, width), np.float32), np.empty((count, width), np.float32)
     padded = np.empty(width + 6, np.float32)
     for i in range(count):
@@ -145,13 +135,13 @@ def build_steering(template, kernel, noise, window, by, steering, limit, matrix)
         slopes[2, i] = template[y]
         for k in range(3):
             factor = np.float32(SECANT[k])
-            _add_scaled(template[min(y + k + 1, bottom - 1)], factor, slopes[0, i])
-            _add_scaled(template[max(y - k - 1, top)], -factor, slopes[0, i])
-            _add_scaled(padded[4 + k : 4 + k + width], factor, slopes[1, i])
-            _add_scaled(padded[2 - k : 2 - k + width], -factor, slopes[1, i])
+            add_scaled(template[min(y + k + 1, bottom - 1)], factor, slopes[0, i])
+            add_scaled(template[max(y - k - 1, top)], -factor, slopes[0, i])
+            add_scaled(padded[4 + k : 4 + k + width], factor, slopes[1, i])
+            add_scaled(padded[2 - k : 2 - k + width], -factor, slopes[1, i])
     limit[by] = 0
     for i in range(count):
-        _add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
+        add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
     limit[by] = np.sqrt(limit[by])
     weights = np.float32(1) / variance
     weights[: max(0, top - first)] = 0
@@ -164,18 +154,12 @@ def build_steering(template, kernel, noise, window, by, steering, limit, matrix)
         for k in range(3):
             products[:] = 0
             for i in range(count):
-                _add_product(steering[j, first + i], slopes[k, i], products)
+                add_product(steering[j, first + i], slopes[k, i], products)
             for bx in range(matrix.shape[1]):
                 total = 0.0
                 for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
                     total += products[x]
                 matrix[by, bx, j, k] = total
-
-
-@njit(nogil=True, cache=True)
-def _add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
-    for i in range(len(total)):
-        total[i] += a[i] * factor
 
 
 @njit(nogil=True, cache=True)
@@ -191,8 +175,8 @@ def _centre(image, weights, room):  # type: ignore[no-untyped-def]
     weight = np.zeros(width, np.float32)
     room[:] = 0
     for i in range(count):
-        _add_product(image[i], weights[i], room)
-        _add(weights[i], weight)
+        add_product(image[i], weights[i], room)
+        add(weights[i], weight)
     for start in range(0, width, BLOCK_PX):
         stop = min(start + BLOCK_PX, width)
         room[start:stop] = room[start:stop].sum() / max(weight[start:stop].sum(), np.float32(1e-30))

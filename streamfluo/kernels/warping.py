@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from .rows import add_scaled
+
 
 @njit(nogil=True, cache=True)
 def warp_frame(frame, patches, basis_y, basis_x, taps, room, warped):  # type: ignore[no-untyped-def]
@@ -25,7 +27,7 @@ def warp_frame(frame, patches, basis_y, basis_x, taps, room, warped):  # type: i
                 along = np.float32(0)
                 for p in range(patches.shape[0]):
                     along += basis_y[p, y] * patches[p, q, axis]
-                _add_scaled(basis_x[q], along, shift)
+                add_scaled(basis_x[q], along, shift)
             _weights(shift, taps, wholes[axis], room[2 + 4 * axis : 6 + 4 * axis])
         first = 0
         while first < width:
@@ -38,12 +40,6 @@ def warp_frame(frame, patches, basis_y, basis_x, taps, room, warped):  # type: i
             _read_run(frame, y + sy, sx, first, stop, room, warped[y])
             first = stop
     return reach
-
-
-@njit(nogil=True, cache=True)
-def _add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
-    for i in range(len(total)):
-        total[i] += a[i] * factor
 
 
 @njit(nogil=True, cache=True)
