@@ -3,8 +3,6 @@
 import numpy as np
 from numba import njit
 
-from .rows import add_scaled
-
 
 @njit(nogil=True, cache=True)
 def shift_frame(frame, shift_y, shift_x, weights_y, weights_x, row, shifted):  # type: ignore[no-untyped-def]
@@ -17,9 +15,11 @@ def shift_frame(frame, shift_y, shift_x, weights_y, weights_x, row, shifted):  #
     pad = (len(row) - width) // 2
     for y in range(height):
         middle = row[pad : pad + width]
-        middle[:] = 0
-        for k in range(6):
-            add_scaled(frame[min(max(y + shift_y + k - 2, 0), height - 1)], weights_y[k], middle)
+        first, last = y + shift_y - 2, height - 1
+        _add_up(frame[min(max(first, 0), last)], frame[min(max(first + 1, 0), last)],
+                frame[min(max(first + 2, 0), last)], frame[min(max(first + 3, 0), last)],
+                frame[min(max(first + 4, 0), last)], frame[min(max(first + 5, 0), last)],
+                weights_y, middle)  # fmt: skip
         row[:pad] = middle[0]
         row[pad + width :] = middle[width - 1]
         at = pad + shift_x - 2
@@ -28,11 +28,19 @@ def shift_frame(frame, shift_y, shift_x, weights_y, weights_x, row, shifted):  #
 
 @njit(nogil=True, cache=True)
 def _combine(row, weights, out):  # type: ignore[no-untyped-def]
-    w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
     n = len(out)
-    a, b, c, d, e, f = row[:n], row[1 : n + 1], row[2 : n + 2], row[3 : n + 3], row[4 : n + 4], row[5 : n + 5]
-    for i in range(n):
-        out[i] = (a[i] * w0 + b[i] * w1) + (c[i] * w2 + d[i] * w3) + (e[i] * w4 + f[i] * w5)
+    _add_up(row[:n], row[1 : n + 1], row[2 : n + 2], row[3 : n + 3], row[4 : n + 4], row[5 : n + 5], weights, out)
+
+
+@njit(nogil=True, cache=True)
+def _add_up(a, b, c, d, e, f, weights, out):  # type: ignore[no-untyped-def]
+    w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+    for i in range(len(out)):
+        out[i] = (
+            (np.float32(a[i]) * w0 + np.float32(b[i]) * w1)
+            + (np.float32(c[i]) * w2 + np.float32(d[i]) * w3)
+            + (np.float32(e[i]) * w4 + np.float32(f[i]) * w5)
+        )
 
 
 @njit(nogil=True, cache=True)
@@ -162,3 +170,15 @@ def count_from(frame, level, step):  # type: ignore[no-untyped-def]
             found += frame[y, x] >= level
         n += frame.shape[1]
     return found / n
+
+
+@njit(nogil=True, cache=True)
+def noise_left(seen_y, seen_x, window, most, block_px, by, left):  # type: ignore[no-untyped-def]
+    """Write Σ 1/n over the pixels of each block in row `by` within a window (bx,), n the frames a mean is made of.
+
+    seen_y (y,), seen_x (x,): how often rows and columns were seen; n is the less of both, `most` at most.
+    """
+    left[:] = 0
+    for y in range(max(by * block_px, window[0]), min((by + 1) * block_px, window[1])):
+        for x in range(window[2], window[3]):
+            left[x // block_px] += 1 / max(min(seen_y[y], seen_x[x], most), 1)

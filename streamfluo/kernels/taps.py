@@ -41,5 +41,5 @@ FOUR = _polynomials(4, order=1)
 
 def tap_weights(fraction: float | np.ndarray, taps: np.ndarray) -> np.ndarray:
     """Return the weights (taps, …) float32 of SIX or FOUR for places `fraction` (…) behind the middle's left pixel."""
-    powers = np.array([np.asarray(fraction, float) ** n for n in range(taps.shape[1])])
-    return np.tensordot(taps, powers, 1).astype(np.float32)
+    powers = np.asarray(fraction, float)[..., None] ** np.arange(taps.shape[1])
+    return np.moveaxis(powers @ taps.T, -1, 0).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
-from ...kernels.shifting import block_noise, learn
+from ...kernels.shifting import block_noise, learn, noise_left
 from ...kernels.steering import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
 from ...kernels.taps import tap_weights
 from .patches import PatchGrid, Window
@@ -23,7 +23,7 @@ OFTEN = 0.1  # of the frames have to have shown a rim for it to be compared
 STEP_PX = 2.0
 NEAR_PX = 0.75  # a step longer than this is taken again from the next whole pixel
 MOST = 0.95  # of the blocks have to be near
-EVERY_ROW = 4  # for figures that need not every pixel
+EVERY_ROW = 8  # for figures that need not every pixel
 
 
 def _gaussian(sigma_px: float, radius: int) -> np.ndarray:
@@ -237,10 +237,11 @@ class SteeredTemplate:
             noise[:, 0], noise[:, 1:] = np.maximum(self._variance[by], self._noise[0] / 10), 0
         window = tuple(self._window.tolist())
         build_steering(self.image, kernel, noise, window, by, self._steering, self._limit, self._matrix)
-        noise_left = self._noise_left(by)
+        left = np.empty(self._matrix.shape[1])
+        noise_left(self._seen_y, self._seen_x, window, 2 * MEMORY_FRAMES - 1, BLOCK_PX, by, left)
         for j, share in enumerate((self._shares[self._kernel][0], *self._shares[self._kernel])):
-            self._matrix[by, :, j, j] -= share * noise_left
-        self._feigned[by] = self._shares[self._kernel][1] * noise_left
+            self._matrix[by, :, j, j] -= share * left
+        self._feigned[by] = self._shares[self._kernel][1] * left
 
     def _look_at_rims(self) -> None:
         """Leave out of the window what motion has seldom brought into sight.
@@ -251,15 +252,6 @@ class SteeredTemplate:
         for n, seen in enumerate((self._seen_y, self._seen_x)):
             often = np.flatnonzero(seen >= OFTEN * min(self.frames, MEMORY_FRAMES))
             self._window[2 * n : 2 * n + 2] = (often[0], often[-1] + 1) if len(often) else (0, len(seen))
-
-    def _noise_left(self, by: int) -> np.ndarray:
-        """Σ 1/n over the compared pixels of each block in a row of them (bx,), n frames that their mean is made of."""
-        most, first = 2 * MEMORY_FRAMES - 1, by * BLOCK_PX
-        (top, bottom, left, right), x = self._window, np.arange(len(self._seen_x))
-        rows = np.minimum(self._seen_y[max(first, top) : min(first + BLOCK_PX, bottom)], most)
-        noise = 1 / np.maximum(np.minimum(rows[:, None], self._seen_x), 1)
-        noise_x = noise.sum(0) * ((x >= left) & (x < right))
-        return np.add.reduceat(noise_x, np.arange(0, len(x), BLOCK_PX))
 
     def _fit_noise(self) -> None:
         known = np.isfinite(self._variance) & np.isfinite(self._intensity)
