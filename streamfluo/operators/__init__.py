@@ -5,6 +5,6 @@ batch oracle. Config, `streamfluo list`, `check`, the laws, session and checkpoi
 An operator may import core and kernels.
 """
 
-from . import bin, moments, motion
+from . import bin, extract, moments, motion
 
-__all__ = ["bin", "moments", "motion"]
+__all__ = ["bin", "extract", "moments", "motion"]

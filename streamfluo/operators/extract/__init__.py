@@ -1,0 +1,3 @@
+from .operator import Extract
+
+__all__ = ["Extract"]

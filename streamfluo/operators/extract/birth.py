@@ -1,0 +1,106 @@
+"""From a place where something is active to a component with a past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...kernels.deconvolution import follow, follow_low
+from ...kernels.demixing import back_fill
+from ...kernels.residual import STEP
+from ...kernels.shapes import add_shifted
+from .buffer import SCALE, Buffer
+from .components import Components
+from .learning import weigh_past
+from .params import ExtractParams
+from .proposal import Proposal
+from .scene import Scene
+
+SPARSITY = 5.0  # λ in noise widths: with it, known noise and decay, traces come nearest to the truth (5 of 0 … 5 tried)
+LEAST_PIXELS = 10
+MOST_OF_BOX = 0.35
+_ALIKE = 0.6  # cosine of two footprints that may be one cell
+_NEW_PART = 0.5  # of a cell's recent activity: a residual that large is no error of its shape
+
+
+def refusal(found: Proposal | None, params: ExtractParams) -> str:
+    """Return why a proposal is none, '' if it is one."""
+    if found is None:
+        return "nothing stands out"
+    if not LEAST_PIXELS <= (found.footprint > 0).sum() <= MOST_OF_BOX * found.footprint.size:
+        return "too small or too large"
+    return "" if found.correlation >= params.min_spatial_corr else "does not look like its footprint"
+
+
+def rival(cells: Components, found: Proposal, max_overlap: float) -> int | None:
+    """Return the component that a proposal may be, None if there is none."""
+    mine = found.footprint > 0
+    for k in cells.near(found.corner):
+        other = np.zeros(cells.box_shape, np.float32)
+        add_shifted(other, np.array(found.corner, np.int32), cells.box[k], cells.origin[k], np.float32(1))
+        both = np.count_nonzero((other > 0) & mine)
+        if both > max_overlap * min(np.count_nonzero(mine), cells.pixels[k]):
+            cosine = float((other * found.footprint).sum(dtype=float)) / np.sqrt(cells.energy[k])
+            if cosine > _ALIKE:
+                return k
+    return None
+
+
+def is_error_of(cells: Components, k: int, found: Proposal) -> bool:
+    """Whether a proposal is so weak beside a component like it that it is an error of its shape."""
+    return found.snr <= _NEW_PART * float(np.sqrt((cells.recent[k] ** 2).sum()))
+
+
+def give_birth(
+    cells: Components, scene: Scene, buffer: Buffer, found: Proposal, order: Sequence[int], g: float
+) -> int:
+    """Make a proposal a component, its past filled in from the frames kept; return its place."""
+    slots = buffer.slots()
+    place = cells.add(found.corner, found.footprint, scene, int(buffer.index[slots[0]]))
+    history = np.empty(len(slots))
+    n, others = int(cells.pixels[place]), cells.around(place)
+    back_fill(
+        buffer.frames.reshape(len(buffer.frames), -1), slots, 1 / float(SCALE), cells.index[place, :n],
+        cells.value[place, :n], cells.mode_overlap[place], buffer.modes, others, cells.overlap[place, : len(others)],
+        cells.history, cells.energy[place], history,
+    )  # fmt: skip
+    cells.history[place, slots] = history
+    noise = max(0.3, float(np.median(np.abs(np.diff(history)))) / 0.9539) if len(history) > 1 else 1.0
+    low, level = (float(q) for q in np.percentile(history, (8, 50)))
+    for name, value in {"noise": noise, "baseline": level, "low": low, "previous": history[0]}.items():
+        getattr(cells, name)[place] = getattr(cells, f"late_{name}")[place] = value
+    cells.g[place], cells.fit[place] = g, found.correlation
+    cells.activity[place], cells.level[place] = history[-1], history.mean()
+    trace = _followed(cells, place, history)
+    cells.moment[place] = cells.learned[place] = found.moment
+    cells.gathered[place] = (found.slope - found.footprint) * np.float32(found.moment)
+    _explain(buffer.bins, order, cells.index[place, :n], cells.value[place, :n], found.activity)
+    unbinned = buffer.count % buffer.bin_frames
+    weigh_past(cells, place, trace[: len(trace) - unbinned], buffer.count // buffer.bin_frames, buffer.bin_frames)
+    return place
+
+
+def _followed(cells: Components, place: int, history: np.ndarray) -> np.ndarray:
+    """The trace (n,) that live deconvolution would have given."""
+    one = slice(place, place + 1)
+    born, trace, spikes = np.ones(1, bool), np.empty(1), np.empty(1)
+    out = np.empty(len(history))
+    for j in range(len(history)):
+        raw = history[j : j + 1]
+        follow(
+            raw, born, cells.previous[one], cells.seen[one], cells.g[one], SPARSITY, cells.noise[one],
+            cells.baseline[one], cells.pool_value[one], cells.pool_weight[one], cells.pool_length[one],
+            cells.pools[one], trace, spikes,
+        )  # fmt: skip
+        follow_low(raw, born, cells.noise[one], cells.low[one])
+        out[j] = trace[0]
+    return out
+
+
+def _explain(bins: np.ndarray, order: Sequence[int], index: np.ndarray, value: np.ndarray, activity: np.ndarray) -> None:
+    """Take what is explained now out of the residual bins kept (n, y, x) int16."""
+    flat = bins.reshape(len(bins), -1)
+    for slot, amount in zip(order, activity, strict=True):
+        part = flat[slot, index] - np.rint(STEP * amount * value)
+        flat[slot, index] = np.clip(part, -32767, 32767).astype(np.int16)
