@@ -5,7 +5,6 @@ First order: c_t = g c_{t−1} + s_t, s ≥ 0, minimising Σ (y − c)² / 2 + �
 only the last ones can still change, so a trace has room for a few dozen, older ones leave at the front.
 """
 
-import numpy as np
 from numba import njit
 
 
@@ -57,12 +56,14 @@ def recent(g, value, length, pools, trace, spikes):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def follow(raw, born, previous, seen, g, sparsity, noise, baseline, value, weight, length, pools, trace, spikes):  # type: ignore[no-untyped-def]
+def follow(  # type: ignore[no-untyped-def]
+    raw, born, previous, seen, g, sparsity, noise, baseline, value, weight, length, pools, trace, spikes
+):
     """Take one sample of each trace that is born (K,): deconvolve it, and track its noise and its baseline.
 
     The sample less its baseline and λ (1 − g), λ = sparsity · noise, goes to the pools (K, P). `noise` follows the
-    median |difference| of samples, `baseline` the running median: the mean of samples that look quiet runs away downwards. Writes trace and spikes
-    (K,) as they stand with this sample.
+    median |difference| of samples, `baseline` their running median (a mean of what looks quiet runs away downwards).
+    Writes trace and spikes (K,) as they stand with this sample.
     """
     for k in range(len(raw)):
         trace[k] = spikes[k] = 0.0

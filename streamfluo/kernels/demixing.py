@@ -98,8 +98,10 @@ def demix(products, energy, neighbour, overlap, neighbours, lower, sweeps, activ
 
 
 @njit(nogil=True, cache=True)
-def demix_background(products, mode_products, energy, neighbour, overlap, neighbours, mode_overlap, mode_gram,
-                     lower, sweeps, activity, modes):  # type: ignore[no-untyped-def]
+def demix_background(  # type: ignore[no-untyped-def]
+    products, mode_products, energy, neighbour, overlap, neighbours, mode_overlap, mode_gram, lower, sweeps, activity,
+    modes,
+):  # fmt: skip
     """The same with background modes (M,) that overlap all footprints: `mode_overlap` (K, M), `mode_gram` (M, M)."""
     count = len(modes)
     for _ in range(sweeps):
@@ -120,7 +122,9 @@ def demix_background(products, mode_products, energy, neighbour, overlap, neighb
 
 
 @njit(nogil=True, cache=True)
-def back_fill(stored, slots, scale, index, value, mode_overlap, modes, neighbour, overlap, history, energy, activity):  # type: ignore[no-untyped-def]
+def back_fill(  # type: ignore[no-untyped-def]
+    stored, slots, scale, index, value, mode_overlap, modes, neighbour, overlap, history, energy, activity
+):
     """Write one footprint's activity (n,) in the frames kept in `slots` of stored (frames, pixels) int16.
 
     index, value (pixels of it,); its overlaps with the modes (M,) and with neighbours (N,), whose activity was

@@ -1,6 +1,5 @@
 """Outlines of masks as polygons along pixel edges."""
 
-import numpy as np
 from numba import njit
 
 

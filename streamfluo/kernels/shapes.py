@@ -130,12 +130,15 @@ def gather_comoments(activity, mean, neighbour, neighbours, comoment):  # type: 
 
 
 @njit(nogil=True, cache=True)
-def weigh_evidence(activity, noise, share, least, energy, neighbour, overlap, neighbours, own, peak, shared, theirs, shown):  # type: ignore[no-untyped-def]
+def weigh_evidence(  # type: ignore[no-untyped-def]
+    activity, noise, share, least, energy, neighbour, overlap, neighbours, own, peak, shared, theirs, shown
+):
     """Add what a bin says of each component (K,): activity that no neighbour's shape error explains, in noise widths.
 
     From activity (K,) is taken `share` of what each neighbour's looks like through this footprint; what is left counts
-    where it is ≥ least. Sums, for regressions on a neighbour's activity: own (K,) of its squares, peak (K,) of their squares, shared (K, N) of
-    its products with each neighbour's, theirs (K, N) of the neighbour's squares. shown (K,): the neighbours' view.
+    where it is ≥ least. Sums, for regressions on a neighbour's activity: own (K,) of its squares, peak (K,) of their
+    squares, shared (K, N) of its products with each neighbour's, theirs (K, N) of the neighbour's squares.
+    shown (K,): the neighbours' view.
     """
     for k in range(len(activity)):
         shown[k] = activity[k] / noise[k] if activity[k] >= least * noise[k] else 0.0

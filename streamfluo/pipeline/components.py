@@ -62,7 +62,9 @@ class ExtractedComponents:
         import pandas
 
         kept = self.accepted
-        return pandas.DataFrame(self.traces[kept].T, index=pandas.Index(self.frame, name="frame"), columns=self.ids[kept])
+        return pandas.DataFrame(
+            self.traces[kept].T, index=pandas.Index(self.frame, name="frame"), columns=self.ids[kept]
+        )
 
     def to_xarray(self) -> Any:
         """Return everything as an xarray Dataset with the axes id, frame, y, x."""

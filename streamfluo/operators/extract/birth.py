@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ...kernels.deconvolution import follow, follow_low
@@ -52,9 +50,7 @@ def is_error_of(cells: Components, k: int, found: Proposal) -> bool:
     return found.snr <= _NEW_PART * float(np.sqrt((cells.recent[k] ** 2).sum()))
 
 
-def give_birth(
-    cells: Components, scene: Scene, buffer: Buffer, found: Proposal, order: Sequence[int], g: float
-) -> int:
+def give_birth(cells: Components, scene: Scene, buffer: Buffer, found: Proposal, order: np.ndarray, g: float) -> int:
     """Make a proposal a component, its past filled in from the frames kept; return its place."""
     slots = buffer.slots()
     place = cells.add(found.corner, found.footprint, scene, int(buffer.index[slots[0]]))
@@ -98,7 +94,7 @@ def _followed(cells: Components, place: int, history: np.ndarray) -> np.ndarray:
     return out
 
 
-def _explain(bins: np.ndarray, order: Sequence[int], index: np.ndarray, value: np.ndarray, activity: np.ndarray) -> None:
+def _explain(bins: np.ndarray, order: np.ndarray, index: np.ndarray, value: np.ndarray, activity: np.ndarray) -> None:
     """Take what is explained now out of the residual bins kept (n, y, x) int16."""
     flat = bins.reshape(len(bins), -1)
     for slot, amount in zip(order, activity, strict=True):

@@ -20,7 +20,12 @@ class Buffer:
         self.index = np.zeros(window, np.int64)
         self.modes = np.zeros((window, modes))
         self.bins = np.zeros((BINS, *shape), np.int16)
-        self._arrays = {"frames": self.frames, "index": self.index, "modes": self.modes, "bins": self.bins}
+        self._arrays: dict[str, np.ndarray] = {
+            "frames": self.frames,
+            "index": self.index,
+            "modes": self.modes,
+            "bins": self.bins,
+        }
 
     @property
     def slot(self) -> int:
@@ -43,7 +48,8 @@ class Buffer:
 
     def state(self) -> State:
         """Everything it carries, as state entries."""
-        return {f"buffer_{name}": array.copy() for name, array in self._arrays.items()} | {"buffer_count": self.count}
+        arrays = {f"buffer_{name}": array.copy() for name, array in self._arrays.items()}
+        return {**arrays, "buffer_count": self.count}
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""

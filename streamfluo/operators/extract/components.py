@@ -7,7 +7,7 @@ import scipy.ndimage as ndi
 
 from ...core.errors import StateError
 from ...core.state import State
-from ...kernels.demixing import inner, project
+from ...kernels.demixing import inner
 from ...kernels.shapes import add_shifted, box_overlap
 from .columns import Columns, Field
 from .scene import Scene
@@ -122,13 +122,6 @@ class Components(Columns):
             touching = box_overlap(self.halo[place], self.origin[place], self.box[other], self.origin[other]) > 0
             self.touching[place, j] = self.touching[other, back] = touching
 
-    def renew_modes(self, scene: Scene) -> None:
-        """Inner products of all footprints with modes that changed."""
-        products = np.empty(self.count)
-        for m, mode in enumerate(scene.modes):
-            project(mode.reshape(-1), 1.0, self.index, self.value, self.pixels, products)
-            self["mode_overlap"][:, m] = products
-
     def around(self, place: int) -> np.ndarray:
         """Places of the components whose boxes overlap this one's."""
         places: np.ndarray = self.neighbour[place, : self.neighbours[place]]
@@ -187,7 +180,7 @@ class Components(Columns):
         slot, last = self._slot(one, other), self.neighbours[one] - 1
         for name in PAIRS:
             row = getattr(self, name)[one]
-            row[slot : last] = row[slot + 1 : last + 1]
+            row[slot:last] = row[slot + 1 : last + 1]
             row[last] = 0
         self.neighbours[one] = last
 

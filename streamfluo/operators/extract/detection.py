@@ -1,4 +1,4 @@
-"""Where something is active that no component explains: smoothed residual maps, each place in units of its own width."""
+"""Where something is active that no component explains: smoothed residual maps in units of each place's width."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Detector:
         self._weights = (weights / np.sqrt((weights**2).sum())).astype(np.float32)
         self.bins = 0
         self._radius = max(1, round(widths_px[0] / 2))
-        self._arrays = {
+        self._arrays: dict[str, np.ndarray] = {
             "maps": self.maps, "pooled": self.pooled, "mean": self._mean, "square": self._square,
             "resting": self.resting,
         }  # fmt: skip
@@ -82,7 +82,8 @@ class Detector:
 
     def state(self) -> State:
         """Everything it carries, as state entries."""
-        return {f"detector_{name}": array.copy() for name, array in self._arrays.items()} | {"detector_bins": self.bins}
+        maps = {f"detector_{name}": array.copy() for name, array in self._arrays.items()}
+        return {**maps, "detector_bins": self.bins}
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""

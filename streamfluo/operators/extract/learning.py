@@ -95,5 +95,3 @@ def weigh_past(cells: Components, k: int, trace: np.ndarray, number: int, frames
         cells.theirs[k, : len(others)] += seen**2
         shown = activity / cells.noise[k]
         cells.recent[k, (number - back) % BINS] = shown if shown >= LEAST else 0.0
-
-

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from ...core.block import Block
-from ...core.errors import ConfigError
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ...core.registry import register
 from ...core.spec import Spec
@@ -26,7 +24,7 @@ from .params import ExtractParams
 from .proposal import Proposal, refine
 from .scene import Scene
 from .seeds import load_seeds
-from .settling import SWEEPS, Settling, joined, relative
+from .settling import COLUMNS, SWEEPS, Settling, joined, relative
 from .warmup import compile_kernels
 
 BIN = 5  # frames a bin: detection, proposals and learning run once in it, spread over the next one's frames
@@ -45,17 +43,21 @@ class Extract(Operator):
 
     Model: white_t = Σ a_k c_kt + Σ b_m f_mt + noise of width 1, where white is the frame less the mean image over each
     pixel's noise. Each frame is demixed (least squares, warm-started) and deconvolved (OASIS) at once; cells are
-    searched for in the residual of bins of 5 frames; shapes are renewed by recursive regression. Frames stay in a window of
-    `window_frames`; when they leave it they are solved again with the shapes of then, and said for good in the table
-    `settled`, 20 frames later still. The first `init_frames` give mean, noise and background and are then run through
-    the same path, so that their traces come in that table too. Frames are used one by one: how blocks are cut changes
-    nothing. Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016.
+    searched for in the residual of bins of 5 frames; shapes are renewed by recursive regression. Frames stay in a
+    window of `window_frames`; when they leave it they are solved again with the shapes of then, and said for good in
+    the table `settled`, 20 frames later still. The first `init_frames` give mean, noise and background and are then run
+    through the same path, so that their traces come in that table too. Frames are used one by one: how blocks are cut
+    changes nothing.
+
+    Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016.
     Cost: README. Pixels that are NaN (border = "nan" of motion) count as unknown.
     """
 
     Params = ExtractParams
     gives = (
-        Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity, in widths of one frame's noise, as of this frame"),
+        Gives(
+            "traces", "by_id", ("t", "id"), "σ", "denoised activity, in widths of one frame's noise, as of this frame"
+        ),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
         Gives("spikes", "by_id", ("t", "id"), "σ", "how much the activity jumped"),
         Gives("dff", "by_id", ("t", "id"), "", "ΔF/F against a running low percentile"),
@@ -70,10 +72,9 @@ class Extract(Operator):
         Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual in which cells are searched"),
     )
     examples = (
-        {"init_frames": 20, "window_frames": 20, "interval_s": 0.04, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
-        {"init": "greedy", "init_frames": 30, "window_frames": 25, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
-        {"init": "seeded", "seeds": [[4, 5], [8, 12.5]], "init_frames": 12, "window_frames": 20, "neuron_sigma_px": 2.0},
-    )
+        {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
+         "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},
+    )  # fmt: skip
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
@@ -280,8 +281,6 @@ class Extract(Operator):
         subtract_footprints(self._total.reshape(-1), cells.index, cells.value, cells.pixels, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
         take_bin(cells, self._total, number, BIN)
-        if self._scene.learn(self._total, self._mode_sum / np.sqrt(BIN)):
-            cells.renew_modes(self._scene)
         self._mode_sum[:] = 0
         self._total[:] = 0
 
@@ -352,13 +351,10 @@ class Extract(Operator):
 
 _NOTHING = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 _EMPTY = {
-    "settled": Table({name: np.empty(0, kind) for name, kind in
-                      zip(("frame", "id", "trace", "raw", "spike", "dff"), (np.int64,) * 2 + (np.float32,) * 4, strict=True)}),
-    "quality": Table({"frame": np.empty(0, np.int64), **{
-        name: np.empty(0, np.int64 if name in ("id", "birth_frame", "area_px") else float) for name in readout.MEASURES}}),
-    "events": Table({"frame": np.empty(0, np.int64), "id": np.empty(0, np.int64),
-                     "event": np.empty(0, "U1"), "reason": np.empty(0, "U1")}),
-}  # fmt: skip
+    "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
+    "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in readout.MEASURES.items()}}),
+    "events": Table({n: np.empty(0, k) for n, k in {"frame": int, "id": int, "event": "U1", "reason": "U1"}.items()}),
+}
 _READ = {
     "footprints": lambda o: readout.footprints(o._cells, o._scene),
     "quality_now": lambda o: readout.quality(o._cells),

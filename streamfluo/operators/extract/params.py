@@ -29,9 +29,9 @@ class ExtractParams(Params, frozen=True):
     seeds: Annotated[
         Any, Meta(description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, or a session")
     ] = None
-    background: Annotated[
-        Literal["low_rank", "ring"], Meta(description="low_rank for two photons, ring for one")
-    ] = "low_rank"
+    background: Annotated[Literal["low_rank", "ring"], Meta(description="low_rank for two photons, ring for one")] = (
+        "low_rank"
+    )
     background_components: Annotated[
         int, Meta(ge=1, le=4, description="patterns of the low-rank background; more if traces share slow waves")
     ] = 2

@@ -34,8 +34,15 @@ class Proposal:
     snr: float
 
 
-def refine(stored: np.ndarray, order: np.ndarray, corner: tuple[int, int], box: tuple[int, int],
-           place: tuple[float, float], width_px: float, cell_px: float) -> Proposal | None:
+def refine(
+    stored: np.ndarray,
+    order: np.ndarray,
+    corner: tuple[int, int],
+    box: tuple[int, int],
+    place: tuple[float, float],
+    width_px: float,
+    cell_px: float,
+) -> Proposal | None:
     """Return the footprint that residual bins (n, y, x) int16 show round `place`, None where nothing stands out."""
     patch = np.empty((len(order), *box), np.float32)
     cut_out(stored, order, corner[0], corner[1], np.float32(STEP), patch)

@@ -9,7 +9,10 @@ from ...kernels.outlines import outline
 from .components import Components
 from .scene import Scene
 
-MEASURES = ("id", "birth_frame", "accepted", "snr", "spatial_corr", "area_px", "noise", "top_px", "left_px")
+MEASURES: dict[str, type] = {
+    "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
+    "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
+}  # fmt: skip
 CONTOUR_POINTS = 120
 _EDGE = 0.2  # of the peak, where contours run
 
@@ -40,12 +43,12 @@ def quality(cells: Components) -> np.ndarray:
     """Return MEASURES of each component (id, measure)."""
     snr = np.array([cells.snr(k) for k in range(cells.count)])
     top, left = cells["origin"].T
-    columns = (cells["id"], cells["birth"], cells["accepted"], snr, cells["fit"], cells["pixels"], cells["noise"], top, left)
-    return np.stack([np.asarray(column, float) for column in columns], 1)
+    facts = [cells[name] for name in ("id", "birth", "accepted")]
+    facts += [snr, *(cells[name] for name in ("fit", "pixels", "noise")), top, left]
+    return np.stack([np.asarray(fact, float) for fact in facts], 1)
 
 
 def quality_table(cells: Components, frame: int) -> Table:
     """Return the same as rows of a table."""
-    columns = dict(zip(MEASURES, quality(cells).T, strict=True))
-    whole = {name: np.ascontiguousarray(columns[name]).astype(np.int64) for name in ("id", "birth_frame", "area_px")}
-    return Table({"frame": np.full(cells.count, frame), **{n: whole.get(n, np.array(a)) for n, a in columns.items()}})
+    columns = {n: column.astype(kind) for (n, kind), column in zip(MEASURES.items(), quality(cells).T, strict=True)}
+    return Table({"frame": np.full(cells.count, frame), **columns})

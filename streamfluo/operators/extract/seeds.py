@@ -44,7 +44,7 @@ def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.nd
         blobs = [np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * width_px**2)) for y, x in array]
         return np.array([np.where(blob > 0.1, blob, 0) for blob in blobs], np.float32).reshape(-1, *shape)
     raise ConfigError(
-        f"extract: seeds are masks (n, y, x) or labels (y, x) of frames {shape}, or positions (n, 2), found {array.shape}"
+        f"extract: seeds are masks (n, y, x) or labels (y, x) on {shape}, or places (n, 2), found {array.shape}"
     )
 
 

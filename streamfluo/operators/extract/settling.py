@@ -37,9 +37,7 @@ class Settling:
         born = cells["birth"] <= index
         raw = np.where(born, cells["history"][:, slot], 0.0)
         free = np.full(n, -np.inf)
-        demix(
-            products, cells.energy, cells.neighbour, cells.overlap, cells.neighbours, free, SWEEPS, raw
-        )
+        demix(products, cells.energy, cells.neighbour, cells.overlap, cells.neighbours, free, SWEEPS, raw)
         trace, spikes = np.empty((2, n))
         follow(
             raw, born, cells.late_previous, cells.late_seen, cells.g, SPARSITY, cells.late_noise, cells.late_baseline,
