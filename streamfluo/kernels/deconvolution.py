@@ -5,6 +5,7 @@ First order: c_t = g c_{t−1} + s_t, s ≥ 0, minimising Σ (y − c)² / 2 + �
 only the last ones can still change, so a trace has room for a few dozen, older ones leave at the front.
 """
 
+import numpy as np
 from numba import njit
 
 
@@ -96,3 +97,17 @@ def recent_all(g, value, length, pools, trace, spikes):  # type: ignore[no-untyp
     """The same as `recent` for every trace: trace and spikes (K, n)."""
     for k in range(len(g)):
         recent(g[k], value[k], length[k], pools[k], trace[k], spikes[k])
+
+
+@njit(nogil=True, cache=True)
+def follow_past(raw, previous, seen, g, sparsity, noise, baseline, low, value, weight, length, pools, trace):  # type: ignore[no-untyped-def]
+    """Take all samples (n,) of one trace, whose everything else is (1,) or (1, P): `follow` and `follow_low`.
+
+    Writes its trace (n,) as each sample saw it.
+    """
+    born, now, spike = np.ones(1, np.bool_), np.empty(1), np.empty(1)
+    for j in range(len(raw)):
+        sample = raw[j : j + 1]
+        follow(sample, born, previous, seen, g, sparsity, noise, baseline, value, weight, length, pools, now, spike)
+        follow_low(sample, born, noise, low)
+        trace[j] = now[0]

@@ -12,36 +12,53 @@ LANES = 16  # sums run in so many lanes, in an order of their own: fast, and the
 
 
 @njit(nogil=True, cache=True)
-def whiten(frame, mean, weight, modes, expected, scale, white, total, stored):  # type: ignore[no-untyped-def]
+def whiten(frame, mean, weight, modes, expected, scale, white, total, stored, products):  # type: ignore[no-untyped-def]
     """Write white = (frame − mean) · weight, add it to `total`, and keep it as int16 steps of 1/scale in `stored`.
 
     All (y, x). Where the frame is NaN stands what the modes (M, y, x) let expect at their activity `expected` (M,).
-    Cost at 512 × 512: one pass.
+    products (M,): the inner products with the modes. Cost at 512 × 512: 0.3 ms, half of it the products.
     """
+    products[:] = 0
     for y in range(frame.shape[0]):
-        unknown = _whiten_row(frame[y], mean[y], weight[y], scale, white[y], total[y], stored[y])
-        if unknown:
-            for x in range(frame.shape[1]):
-                if np.isnan(frame[y, x]):
-                    z = np.float32(0)
-                    for m in range(len(modes)):
-                        z += np.float32(expected[m]) * modes[m, y, x]
-                    white[y, x] = z
-                    total[y, x] += z
-                    stored[y, x] = np.int16(max(np.float32(-32767), min(np.float32(32767), np.rint(z * scale))))
+        unknown = _whiten_row(frame[y], mean[y], weight[y], white[y])
+        x, last = 0, frame.shape[1]
+        while unknown:  # mostly at the ends, where motion correction found nothing
+            if not np.isnan(frame[y, last - 1]):
+                while not np.isnan(frame[y, x]):
+                    x += 1
+                at = x
+                x += 1
+            else:
+                last -= 1
+                at = last
+            white[y, at] = 0
+            for m in range(len(modes)):
+                white[y, at] += np.float32(expected[m]) * modes[m, y, at]
+            unknown -= 1
+        _keep_row(white[y], scale, total[y], stored[y])
+        for m in range(len(modes)):
+            products[m] += _row_inner(white[y], modes[m, y])
 
 
 @njit(nogil=True, cache=True)
-def _whiten_row(frame, mean, weight, scale, white, total, stored):  # type: ignore[no-untyped-def]
+def _whiten_row(frame, mean, weight, white):  # type: ignore[no-untyped-def]
     unknown = 0
     for i in range(len(white)):
         z = (np.float32(frame[i]) - mean[i]) * weight[i]
-        unknown += z != z
-        z = z if z == z else np.float32(0)
-        white[i] = z
-        total[i] += z
-        stored[i] = np.int16(max(np.float32(-32767), min(np.float32(32767), np.rint(z * scale))))
+        known = z == z
+        unknown += not known
+        white[i] = z if known else np.float32(0)
     return unknown
+
+
+@njit(nogil=True, cache=True)
+def _keep_row(white, scale, total, stored):  # type: ignore[no-untyped-def]
+    for i in range(len(white)):
+        total[i] += white[i]
+        z = white[i] * scale
+        z = z if z < np.float32(32767) else np.float32(32767)
+        z = z if z > np.float32(-32767) else np.float32(-32767)
+        stored[i] = np.int16(np.int32(np.rint(z)))
 
 
 @njit(nogil=True, cache=True)

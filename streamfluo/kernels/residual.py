@@ -29,16 +29,22 @@ def subtract_footprints(flat, index, value, count, amounts):  # type: ignore[no-
 @njit(nogil=True, cache=True)
 def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
     """Write total · factor as int16 to `stored` (y, x) and, summed 2 × 2 and halved, to `binned` (y // 2, x // 2)."""
-    step = np.float32(STEP)
     for y in range(total.shape[0]):
-        for x in range(total.shape[1]):
-            z = total[y, x] * factor
-            total[y, x] = z
-            stored[y, x] = np.int16(max(np.float32(-32767), min(np.float32(32767), np.rint(z * step))))
+        _keep_row(total[y], factor, stored[y])
     for y in range(binned.shape[0]):
         a, b = total[2 * y], total[2 * y + 1]
         for x in range(binned.shape[1]):
             binned[y, x] = np.float32(0.5) * (a[2 * x] + a[2 * x + 1] + b[2 * x] + b[2 * x + 1])
+
+
+@njit(nogil=True, cache=True)
+def _keep_row(total, factor, stored):  # type: ignore[no-untyped-def]
+    for i in range(len(total)):
+        total[i] *= factor
+        z = total[i] * np.float32(STEP)
+        z = z if z < np.float32(32767) else np.float32(32767)
+        z = z if z > np.float32(-32767) else np.float32(-32767)
+        stored[i] = np.int16(np.int32(np.rint(z)))
 
 
 @njit(nogil=True, cache=True)

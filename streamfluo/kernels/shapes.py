@@ -1,80 +1,7 @@
-"""Footprints: refined from the residual where one is proposed, and regressed on as evidence comes in."""
+"""What bins of frames say of components: of their shapes, of their neighbours, and whether they are cells at all."""
 
 import numpy as np
 from numba import njit
-
-
-@njit(nogil=True, cache=True)
-def cut_out(stored, order, top, left, step, patch):  # type: ignore[no-untyped-def]
-    """Write the box at (top, left) of stored (n, y, x) int16 residuals, in `order`, to patch (bins, h, w) float32."""
-    for j in range(len(order)):
-        for y in range(patch.shape[1]):
-            for x in range(patch.shape[2]):
-                patch[j, y, x] = np.float32(stored[order[j], top + y, left + x]) / step
-
-
-@njit(nogil=True, cache=True)
-def activity_of(patch, shape, activity):  # type: ignore[no-untyped-def]
-    """Write the least squares activity (bins,) of one shape (h, w) in patch (bins, h, w)."""
-    energy = 0.0
-    for y in range(shape.shape[0]):
-        for x in range(shape.shape[1]):
-            energy += shape[y, x] * shape[y, x]
-    for j in range(len(patch)):
-        total = 0.0
-        for y in range(shape.shape[0]):
-            for x in range(shape.shape[1]):
-                total += shape[y, x] * patch[j, y, x]
-        activity[j] = total / energy if energy > 0 else 0.0
-
-
-@njit(nogil=True, cache=True)
-def regress(patch, weights, quiet, slope):  # type: ignore[no-untyped-def]
-    """Write slope(y, x) of patch on weights (bins,), level taken from the bins that are quiet; return Σ weights².
-
-    slope = Σ weights (patch − mean of the quiet bins) / Σ weights².
-    """
-    squares, sums, n = 0.0, 0.0, 0
-    for j in range(len(patch)):
-        squares += weights[j] * weights[j]
-        sums += weights[j]
-        n += quiet[j]
-    slope[:] = 0
-    if squares <= 0:
-        return 0.0
-    for j in range(len(patch)):
-        weight = np.float32(weights[j] - (sums / n if quiet[j] and n else 0.0))
-        for y in range(slope.shape[0]):
-            for x in range(slope.shape[1]):
-                slope[y, x] += weight * patch[j, y, x]
-    for y in range(slope.shape[0]):
-        for x in range(slope.shape[1]):
-            slope[y, x] /= squares
-    return squares
-
-
-@njit(nogil=True, cache=True)
-def connected(image, bound, seed_y, seed_x, kept, stack):  # type: ignore[no-untyped-def]
-    """Mark in `kept` (h, w) bool the pixels ≥ bound (4-)connected to the seed; return how many. stack (h · w,)."""
-    height, width = image.shape
-    kept[:] = False
-    if image[seed_y, seed_x] < bound:
-        return 0
-    kept[seed_y, seed_x] = True
-    stack[0] = seed_y * width + seed_x
-    top, count = 1, 1
-    while top:
-        top -= 1
-        y, x = stack[top] // width, stack[top] % width
-        for side in range(4):
-            j = y + (side == 0) - (side == 1)
-            i = x + (side == 2) - (side == 3)
-            if 0 <= j < height and 0 <= i < width and not kept[j, i] and image[j, i] >= bound:
-                kept[j, i] = True
-                stack[top] = j * width + i
-                top += 1
-                count += 1
-    return count
 
 
 @njit(nogil=True, cache=True)
@@ -153,3 +80,18 @@ def weigh_evidence(  # type: ignore[no-untyped-def]
             other = shown[neighbour[k, n]]
             shared[k, n] += rest * other
             theirs[k, n] += other * other
+
+
+@njit(nogil=True, cache=True)
+def standings(own, peak, shared, theirs, touching, neighbours, explained, snr):  # type: ignore[no-untyped-def]
+    """Write which part of each component (K,) its touching neighbour most like it explains, and how it stands out.
+
+    `explained`: of Σ squares, by regression on that neighbour, 0 to 1; `snr`: the 4-norm over all bins of what is left.
+    """
+    for k in range(len(own)):
+        most = 0.0
+        for n in range(neighbours[k]):
+            if touching[k, n] and theirs[k, n] > 0 and own[k] > 0:
+                most = max(most, shared[k, n] * shared[k, n] / theirs[k, n] / own[k])
+        explained[k] = min(most, 1.0)
+        snr[k] = peak[k] ** 0.25 * np.sqrt(1 - explained[k])

@@ -12,6 +12,8 @@ import scipy.sparse
 
 from ..core.errors import SessionError
 
+# What each row of the snapshot `quality_now` says of a component; the operator declares the same.
+MEASURES = ("id", "birth_frame", "accepted", "snr", "spatial_corr", "area_px", "noise", "top_px", "left_px")
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
 
@@ -25,10 +27,10 @@ class ExtractedComponents:
     """
 
     def __init__(
-        self, values: Mapping[str, Any], snapshot: Mapping[str, np.ndarray], measures: tuple[str, ...],
+        self, values: Mapping[str, Any], snapshot: Mapping[str, np.ndarray],
         shape: tuple[int, int], index: np.ndarray, judged: Path | None = None,
     ) -> None:  # fmt: skip
-        measured = dict(zip(measures, snapshot["quality_now"].T, strict=True))
+        measured = dict(zip(MEASURES, snapshot["quality_now"].T, strict=True))
         self.shape, self.frame, self._judged = shape, index, judged
         self.ids = measured["id"].astype(np.int64)
         self.birth_frame = measured["birth_frame"].astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...kernels.deconvolution import follow, follow_low
+from ...kernels.deconvolution import follow_past
 from ...kernels.demixing import back_fill
 from ...kernels.residual import STEP
 from ...kernels.shapes import add_shifted
@@ -68,30 +68,17 @@ def give_birth(cells: Components, scene: Scene, buffer: Buffer, found: Proposal,
         getattr(cells, name)[place] = getattr(cells, f"late_{name}")[place] = value
     cells.g[place], cells.fit[place] = g, found.correlation
     cells.activity[place], cells.level[place] = history[-1], history.mean()
-    trace = _followed(cells, place, history)
+    one, trace = slice(place, place + 1), np.empty(len(history))
+    follow_past(
+        history, cells.previous[one], cells.seen[one], cells.g[one], SPARSITY, cells.noise[one], cells.baseline[one],
+        cells.low[one], cells.pool_value[one], cells.pool_weight[one], cells.pool_length[one], cells.pools[one], trace,
+    )  # fmt: skip
     cells.moment[place] = cells.learned[place] = found.moment
     cells.gathered[place] = (found.slope - found.footprint) * np.float32(found.moment)
     _explain(buffer.bins, order, cells.index[place, :n], cells.value[place, :n], found.activity)
     unbinned = buffer.count % buffer.bin_frames
     weigh_past(cells, place, trace[: len(trace) - unbinned], buffer.count // buffer.bin_frames, buffer.bin_frames)
     return place
-
-
-def _followed(cells: Components, place: int, history: np.ndarray) -> np.ndarray:
-    """The trace (n,) that live deconvolution would have given."""
-    one = slice(place, place + 1)
-    born, trace, spikes = np.ones(1, bool), np.empty(1), np.empty(1)
-    out = np.empty(len(history))
-    for j in range(len(history)):
-        raw = history[j : j + 1]
-        follow(
-            raw, born, cells.previous[one], cells.seen[one], cells.g[one], SPARSITY, cells.noise[one],
-            cells.baseline[one], cells.pool_value[one], cells.pool_weight[one], cells.pool_length[one],
-            cells.pools[one], trace, spikes,
-        )  # fmt: skip
-        follow_low(raw, born, cells.noise[one], cells.low[one])
-        out[j] = trace[0]
-    return out
 
 
 def _explain(bins: np.ndarray, order: np.ndarray, index: np.ndarray, value: np.ndarray, activity: np.ndarray) -> None:

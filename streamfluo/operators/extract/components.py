@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage as ndi
 
 from ...core.errors import StateError
 from ...core.state import State
 from ...kernels.demixing import inner
-from ...kernels.shapes import add_shifted, box_overlap
+from ...kernels.footprints import dilate
+from ...kernels.shapes import add_shifted, box_overlap, standings
 from .columns import Columns, Field
 from .scene import Scene
 
@@ -108,7 +108,9 @@ class Components(Columns):
         self.value[place, n:] = 0
         self.pixels[place] = n
         self.energy[place] = inner(box, box)
-        self.halo[place] = ndi.binary_dilation(box > 0, iterations=HALO_PX)
+        halo = np.zeros(self.box_shape, bool)
+        dilate(box > 0, HALO_PX, halo)
+        self.halo[place] = halo
         area = np.s_[top : top + height, left : left + width]
         for m, mode in enumerate(scene.modes):
             self.mode_overlap[place, m] = inner(box, mode[area])
@@ -134,18 +136,11 @@ class Components(Columns):
             factor = np.float32(-self.comoment[place, n])
             add_shifted(self.gathered[other], self.origin[other], change, self.origin[place], factor)
 
-    def explained(self, place: int) -> float:
-        """Which part of what shows in a component the touching neighbour most like it explains, 0 to 1."""
-        n = self.neighbours[place]
-        known = self.touching[place, :n] & (self.theirs[place, :n] > 0)
-        if not (known.any() and self.own[place] > 0):
-            return 0.0
-        parts = self.shared[place, :n][known] ** 2 / self.theirs[place, :n][known]
-        return min(1.0, float(parts.max() / self.own[place]))
-
-    def snr(self, place: int) -> float:
-        """How far a component's bins stand out that no neighbour explains, in widths of their noise (4-norm)."""
-        return float(self.peak[place] ** 0.25 * np.sqrt(1 - self.explained(place)))
+    def standings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (which part of each the touching neighbour most like it explains, how far the rest stands out)."""
+        explained, snr = np.empty((2, self.count))
+        standings(self["own"], self["peak"], self.shared, self.theirs, self.touching, self.neighbours, explained, snr)
+        return explained, snr
 
     def restore(self, state: State, prefix: str, where: str) -> None:
         """Take over what `state` returned. Raises StateError, also for places that do not exist."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage as ndi
 
-from ...kernels.shapes import connected, gather_comoments, gather_evidence, weigh_evidence
+from ...kernels.footprints import regrow
+from ...kernels.shapes import gather_comoments, gather_evidence, weigh_evidence
 from .components import BINS, Components
-from .proposal import edge_bound, smoothed
 from .scene import Scene
 
 NEIGHBOUR_SHARE = 0.3  # of a neighbour's activity that errors of its shape may bring in
@@ -39,23 +38,19 @@ def take_bin(cells: Components, residual: np.ndarray, number: int, frames: int) 
 
 
 def learn_shape(cells: Components, scene: Scene, k: int, cell_px: float) -> bool:
-    """Renew one footprint by regression, if its evidence has grown; False if nothing is left of it."""
-    if cells.moment[k] <= _GROWN * cells.learned[k]:
-        return True
-    moment = cells.learned[k] = cells.moment[k]
-    old = cells.box[k].copy()
-    estimate = old + cells.gathered[k] / np.float32(moment)
-    image, noise, edge = smoothed(estimate, 1 / np.sqrt(moment), cell_px)
-    image = np.where(ndi.binary_dilation(old > 0, iterations=_GROWTH_PX), image, np.float32(0))
-    seed = np.unravel_index(np.argmax(image), image.shape)
-    kept, stack = np.zeros(image.shape, bool), np.empty(image.size, np.int64)
-    bound = np.float32(edge_bound(float(image[seed]), noise, edge))
-    if connected(image, bound, int(seed[0]), int(seed[1]), kept, stack) < _LEAST_PIXELS:
+    """Renew one footprint by regression; False if nothing is left of it."""
+    cells.learned[k] = cells.moment[k]
+    old, new = cells.box[k].copy(), np.zeros(cells.box_shape, np.float32)
+    if regrow(old, cells.gathered[k], cells.moment[k], cell_px, _GROWTH_PX, new) < _LEAST_PIXELS:
         return False
-    new = np.where(kept, image, np.float32(0))
-    new *= np.float32((estimate * new).sum(dtype=float) / (new * new).sum(dtype=float))  # keeps the trace's scale
     _change(cells, scene, k, new - old)
     return True
+
+
+def shapes_due(cells: Components) -> np.ndarray:
+    """Return the places of the components whose evidence has grown enough for a new shape."""
+    due: np.ndarray = np.flatnonzero(cells["moment"] > _GROWN * cells["learned"])
+    return due
 
 
 def _change(cells: Components, scene: Scene, k: int, change: np.ndarray) -> None:
@@ -70,13 +65,13 @@ def _change(cells: Components, scene: Scene, k: int, change: np.ndarray) -> None
     cells.renew(k, scene)
 
 
-def why_leave(cells: Components, k: int, min_snr: float) -> str:
-    """Return why a component should leave, '' if it should stay."""
-    if cells.seen[k] > _TRIAL_FRAMES and cells.explained(k) > SAME:
-        return "part of a neighbour"
-    if cells.seen[k] > _PROOF_FRAMES and cells.snr(k) < WEAK * min_snr:
-        return "too weak"
-    return ""
+def leaving(cells: Components, min_snr: float) -> dict[int, str]:
+    """Return the places of the components that should leave, each with the reason."""
+    explained, snr = cells.standings()
+    seen, kept = cells["seen"], ~cells["seeded"]
+    same = np.flatnonzero(kept & (seen > _TRIAL_FRAMES) & (explained > SAME))
+    weak = np.flatnonzero(kept & (seen > _PROOF_FRAMES) & (snr < WEAK * min_snr))
+    return {int(k): "too weak" for k in weak} | {int(k): "part of a neighbour" for k in same}
 
 
 def weigh_past(cells: Components, k: int, trace: np.ndarray, number: int, frames: int) -> None:

@@ -12,14 +12,14 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...kernels.deconvolution import follow, follow_low
-from ...kernels.demixing import demix_background, inner, project, whiten
+from ...kernels.demixing import demix_background, project, whiten
 from ...kernels.residual import store_bin, subtract_footprints, subtract_modes
 from . import readout
 from .birth import SPARSITY, give_birth, is_error_of, refusal, rival
 from .buffer import SCALE, Buffer
 from .components import Components
 from .detection import Detector
-from .learning import learn_shape, take_bin, why_leave
+from .learning import learn_shape, leaving, shapes_due, take_bin
 from .params import ExtractParams
 from .proposal import Proposal, refine
 from .scene import Scene
@@ -29,10 +29,11 @@ from .warmup import compile_kernels
 
 BIN = 5  # frames a bin: detection, proposals and learning run once in it, spread over the next one's frames
 FIRST_PROPOSAL_BINS = 20  # before, there is no calm to compare with
-PROPOSALS_A_FRAME = 2
+PROPOSALS_A_FRAME = 1
+SHAPES_A_FRAME = 3
 CANDIDATES = 6
 WAITING = 30
-ROUND_BINS = 4  # bins in which each shape is looked at once
+ROUND_BINS = 4  # bins in which every shape that is due gets its turn
 TABLE_FRAMES = 100
 CLEAR_PER_SNR = 3.2  # what one of min_snr means in bins pooled over a transient (4-norm)
 
@@ -99,7 +100,7 @@ class Extract(Operator):
         self._settling = Settling()
         self._white, self._total = np.zeros((2, *shape), np.float32)
         self._binned = np.zeros(self._detector.shape, np.float32)
-        self._mode, self._mode_sum = np.zeros((2, modes))
+        self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
         self._waiting: list[tuple[float, float, float, float]] = []
         self._turn = self._last_index = 0
         self._initialised = False
@@ -223,7 +224,18 @@ class Extract(Operator):
                 self._said["settled"].append(self._settling.rows(cells))
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
-        whiten(frame, scene.mean, scene.weight, scene.modes, self._mode, SCALE, self._white, self._total, stored)
+        whiten(
+            frame,
+            scene.mean,
+            scene.weight,
+            scene.modes,
+            self._mode,
+            SCALE,
+            self._white,
+            self._total,
+            stored,
+            self._mode_products,
+        )
         self._demix()
         buffer.modes[slot] = self._mode
         raw = cells["activity"]
@@ -249,9 +261,8 @@ class Extract(Operator):
         cells, scene = self._cells, self._scene
         products, free = np.empty(cells.count), np.full(cells.count, -np.inf)
         project(self._white.reshape(-1), 1.0, cells.index, cells.value, cells.pixels, products)
-        mode_products = np.array([inner(self._white, mode) for mode in scene.modes])
         demix_background(
-            products, mode_products, cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
+            products, self._mode_products, cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
             cells.mode_overlap, scene.gram, free, SWEEPS, cells["activity"], self._mode,
         )  # fmt: skip
 
@@ -268,8 +279,10 @@ class Extract(Operator):
         elif self._waiting and self._buffer.count >= FIRST_PROPOSAL_BINS * BIN:
             for _ in range(min(PROPOSALS_A_FRAME, len(self._waiting))):
                 self._propose(*self._waiting.pop(0))
-        if phase:
-            self._keep_house(-(-self._cells.count // (ROUND_BINS * (BIN - 1))))
+        if phase == BIN - 1:
+            self._judge()
+        elif phase and self._cells.count:
+            self._keep_house()
         if self._buffer.count % TABLE_FRAMES == 0:
             self._said["quality"].append(readout.quality_table(self._cells, self._last_index))
 
@@ -293,32 +306,31 @@ class Extract(Operator):
         assert isinstance(found, Proposal)
         known = rival(cells, found, self.params.max_overlap)
         if known is not None and is_error_of(cells, known, found):
-            if found.snr < cells.snr(known) or cells.seeded[known]:
+            if found.snr < cells.standings()[1][known] or cells.seeded[known]:
                 return
             self._leave(known, "a clearer one took its place")
         place = give_birth(cells, self._scene, self._buffer, found, order, self._g)
         self._say(self._last_index, place, "born", "residual")
-        self._judge(place)
 
-    def _keep_house(self, count: int) -> None:
-        """Look at the next `count` components in turn: their shape, whether they are accepted, whether they leave."""
-        for _ in range(count):
-            if not self._cells.count:
-                return
-            k = self._turn = (self._turn + 1) % self._cells.count
-            if not learn_shape(self._cells, self._scene, k, self._cell_px):
-                why = "its footprint dissolved"
-            else:
-                why = why_leave(self._cells, k, CLEAR_PER_SNR * self.params.min_snr)
-            if why and not self._cells.seeded[k]:
-                self._leave(k, why)
-            else:
-                self._judge(k)
+    def _keep_house(self) -> None:
+        """Renew the next few shapes that are due; once a bin see who is accepted and who leaves."""
+        cells = self._cells
+        due = shapes_due(cells)
+        later = np.searchsorted(due, self._turn)
+        for k in np.roll(due, -later)[: SHAPES_A_FRAME + len(due) // BIN // ROUND_BINS]:
+            self._turn = int(k) + 1
+            if not learn_shape(cells, self._scene, int(k), self._cell_px) and not cells.seeded[k]:
+                self._leave(int(k), "its footprint dissolved")
+                return  # places have changed
 
-    def _judge(self, k: int) -> None:
-        if not self._cells.accepted[k] and self._cells.snr(k) >= CLEAR_PER_SNR * self.params.min_snr:
-            self._cells.accepted[k] = True
-            self._say(self._last_index, k, "accepted", "")
+    def _judge(self) -> None:
+        cells, bound = self._cells, CLEAR_PER_SNR * self.params.min_snr
+        for place, reason in sorted(leaving(cells, bound).items(), reverse=True):
+            self._leave(place, reason)
+        _, snr = cells.standings()
+        for k in np.flatnonzero((snr >= bound) & ~cells["accepted"]):
+            cells.accepted[k] = True
+            self._say(self._last_index, int(k), "accepted", "")
 
     def _leave(self, k: int, reason: str) -> None:
         self._say(self._last_index, k, "gone", reason)

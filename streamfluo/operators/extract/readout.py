@@ -41,7 +41,7 @@ def contours(cells: Components, scene: Scene) -> np.ndarray:
 
 def quality(cells: Components) -> np.ndarray:
     """Return MEASURES of each component (id, measure)."""
-    snr = np.array([cells.snr(k) for k in range(cells.count)])
+    _, snr = cells.standings()
     top, left = cells["origin"].T
     facts = [cells[name] for name in ("id", "birth", "accepted")]
     facts += [snr, *(cells[name] for name in ("fit", "pixels", "noise")), top, left]

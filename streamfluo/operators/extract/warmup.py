@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels import background, deconvolution, demixing, outlines, residual, shapes
+from ...kernels import background, deconvolution, demixing, footprints, outlines, residual, shapes
 from .birth import give_birth, rival
 from .buffer import SCALE, Buffer
 from .components import Components
@@ -21,9 +21,10 @@ _KERNELS: tuple[Any, ...] = (
     background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.demix,
     demixing.demix_background, demixing.back_fill, deconvolution.follow, deconvolution.follow_low,
     deconvolution.recent_all, residual.subtract_modes, residual.subtract_footprints, residual.store_bin,
-    residual.smooth, residual.centre_map, residual.combine, residual.peaks, shapes.cut_out, shapes.activity_of,
-    shapes.regress, shapes.connected, shapes.gather_evidence, shapes.gather_comoments, shapes.box_overlap,
-    shapes.add_shifted, shapes.weigh_evidence, outlines.outline,
+    deconvolution.follow_past, residual.smooth, residual.centre_map, residual.combine, residual.peaks,
+    footprints.cut_out, footprints.factorise, footprints.likeness, footprints.regrow, footprints.dilate,
+    shapes.gather_evidence, shapes.gather_comoments, shapes.box_overlap, shapes.add_shifted, shapes.weigh_evidence,
+    shapes.standings, outlines.outline,
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
     given.flags.writeable = False
     mode = np.zeros(modes)
     for frame in (given, np.zeros(_SHAPE, np.float32)):
-        demixing.whiten(frame, scene.mean, scene.weight, scene.modes, mode, SCALE, white, total, buffer.frames[0])
+        demixing.whiten(frame, scene.mean, scene.weight, scene.modes, mode, SCALE, white, total, buffer.frames[0], mode)
     buffer.count = 4 * _WINDOW  # bins enough to have a calm
     buffer.bins[:4] = (ripple * 30)[None] + 600 * blob * np.array([0, 0, 1, 0.5])[:, None, None]
     detector.look(np.zeros(detector.shape, np.float32))
@@ -61,6 +62,7 @@ def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
     _live(scene, cells, white, total, buffer, mode)
     cells["moment"][:] *= 2
     learn_shape(cells, scene, 0, 2.0)
+    cells.standings()
     settling.take(cells, buffer, 0)
     settling.rows(cells, keep=0)
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
