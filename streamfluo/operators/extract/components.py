@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State
-from ...kernels.demixing import inner
+from ...kernels.demixing import ROWS, inner
 from ...kernels.footprints import dilate
 from ...kernels.shapes import add_shifted, box_overlap, standings
 from .columns import Columns, Field
@@ -30,7 +30,7 @@ def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) 
         # its footprint, whitened: the box (h, w) from `origin` on, the box dilated, and the support as a list
         "origin": ((2,), np.int32), "box": (box, np.float32), "halo": (box, np.float32),
         "index": ((pixels,), np.int32), "value": ((pixels,), np.float32), "pixels": ((), np.int32),
-        "energy": ((), real), "mode_overlap": ((modes,), real), "resting": ((), real),
+        "energy": ((), real), "mode_overlap": ((modes,), real), "row_overlap": ((modes,), real), "resting": ((), real),
         # those whose boxes overlap its own
         "neighbours": ((), np.int32),
         "neighbour": ((neighbours,), np.int32), "touching": ((neighbours,), np.bool_),
@@ -107,14 +107,16 @@ class Components(Columns):
         self.value[place, :n] = box[y, x]
         self.value[place, n:] = 0
         self.pixels[place] = n
-        self.energy[place] = inner(box, box)
+        self.energy[place] = inner(box, box, 0, 1)
         halo = np.zeros(self.box_shape, bool)
         dilate(box > 0, HALO_PX, halo)
         self.halo[place] = halo
         area = np.s_[top : top + height, left : left + width]
         for m, mode in enumerate(scene.modes):
-            self.mode_overlap[place, m] = inner(box, mode[area])
-        self.resting[place] = inner(box, (scene.mean[area] - self.offset) * scene.weight[area]) / self.energy[place]
+            self.mode_overlap[place, m] = inner(box, mode[area], 0, 1)
+            self.row_overlap[place, m] = inner(box, mode[area], -top % ROWS, ROWS)
+        bright = (scene.mean[area] - self.offset) * scene.weight[area]
+        self.resting[place] = inner(box, bright, 0, 1) / self.energy[place]
         for j in range(self.neighbours[place]):
             other = int(self.neighbour[place, j])
             value = box_overlap(box, self.origin[place], self.box[other], self.origin[other])

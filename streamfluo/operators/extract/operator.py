@@ -12,7 +12,7 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...kernels.deconvolution import follow, follow_low
-from ...kernels.demixing import demix_background, project, whiten
+from ...kernels.demixing import demix_background, project, sum_frames, whiten
 from ...kernels.residual import store_bin, subtract_footprints, subtract_modes
 from . import readout
 from .birth import SPARSITY, give_birth, is_error_of, refusal, rival
@@ -98,7 +98,7 @@ class Extract(Operator):
         self._detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
         self._settling = Settling()
-        self._white, self._total = np.zeros((2, *shape), np.float32)
+        self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self._detector.shape, np.float32)
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
         self._waiting: list[tuple[float, float, float, float]] = []
@@ -159,7 +159,7 @@ class Extract(Operator):
         self._waiting = [tuple(row) for row in np.asarray(state.get("waiting")).reshape(-1, 4).tolist()]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {"total": self._total, "binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
+        return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
 
     # The first frames
 
@@ -224,19 +224,8 @@ class Extract(Operator):
                 self._said["settled"].append(self._settling.rows(cells))
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
-        whiten(
-            frame,
-            scene.mean,
-            scene.weight,
-            scene.modes,
-            self._mode,
-            SCALE,
-            self._white,
-            self._total,
-            stored,
-            self._mode_products,
-        )
-        self._demix()
+        whiten(frame, scene.mean, scene.weight, scene.modes, self._mode, SCALE, stored, self._mode_products)
+        self._demix(slot)
         buffer.modes[slot] = self._mode
         raw = cells["activity"]
         cells["history"][:, slot] = raw
@@ -257,13 +246,14 @@ class Extract(Operator):
         self._work()
         return said
 
-    def _demix(self) -> None:
+    def _demix(self, slot: int) -> None:
         cells, scene = self._cells, self._scene
         products, free = np.empty(cells.count), np.full(cells.count, -np.inf)
-        project(self._white.reshape(-1), 1.0, cells.index, cells.value, cells.pixels, products)
+        frame = self._buffer.frames[slot].reshape(-1)
+        project(frame, 1 / float(SCALE), cells.index, cells.value, cells.pixels, products)
         demix_background(
             products, self._mode_products, cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
-            cells.mode_overlap, scene.gram, free, SWEEPS, cells["activity"], self._mode,
+            cells.mode_overlap, cells.row_overlap, scene.gram, free, SWEEPS, cells["activity"], self._mode,
         )  # fmt: skip
 
     def _work(self) -> None:
@@ -290,12 +280,12 @@ class Extract(Operator):
         """Turn the bin's sum into its residual and learn from it."""
         cells, buffer = self._cells, self._buffer
         number = buffer.count // BIN - 1
+        sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), self._total)
         subtract_modes(self._total, self._scene.modes, self._mode_sum)
         subtract_footprints(self._total.reshape(-1), cells.index, cells.value, cells.pixels, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
         take_bin(cells, self._total, number, BIN)
         self._mode_sum[:] = 0
-        self._total[:] = 0
 
     def _propose(self, y: float, x: float, width: float, z: float) -> None:
         """Look closely at a place; a component is born if it is a cell that is not known."""
@@ -379,10 +369,13 @@ _READ = {
 
 def _by_id(live: Sequence[tuple[np.ndarray, ...]]) -> dict[str, np.ndarray]:
     """Values (t, K) of frames whose ids may differ; 0 where one is not there."""
-    ids = np.unique(np.concatenate([said[0] for said in live])) if live else np.empty(0, np.int64)
+    ids = live[0][0] if live else np.empty(0, np.int64)
+    if not all(np.array_equal(said[0], ids) for said in live):
+        ids = np.unique(np.concatenate([said[0] for said in live]))
     values = np.zeros((4, len(live), len(ids)), np.float32)
+    order = np.argsort(ids)
     for t, (present, *rows) in enumerate(live):
-        values[:, t, np.searchsorted(ids, present)] = rows
+        values[:, t, order[np.searchsorted(ids, present, sorter=order)]] = rows
     return {"ids": ids, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}
 
 

@@ -9,7 +9,7 @@ import scipy.ndimage as ndi
 
 from ...core.state import State, require_array
 from ...kernels.background import leading_courses
-from ...kernels.demixing import inner
+from ...kernels.demixing import ROWS, inner
 
 SEEN_PART = 0.8  # of the first frames that a pixel must have been in
 _BLOCK_PX = 8  # blocks whose means show how the background varies
@@ -67,7 +67,7 @@ class Scene:
     def _renew_gram(self) -> None:
         for m, mode in enumerate(self.modes):
             for other in range(m, len(self.modes)):
-                self.gram[m, other] = self.gram[other, m] = inner(mode, self.modes[other])
+                self.gram[m, other] = self.gram[other, m] = inner(mode, self.modes[other], 0, ROWS)
 
     def _find_modes(self, frames: Sequence[np.ndarray], mean: np.ndarray) -> None:
         """The mean image, and the smooth patterns of the courses that vary most over blocks of pixels."""
@@ -84,7 +84,7 @@ class Scene:
                 self.modes[m + 1] = ndi.gaussian_filter(pattern, _SMOOTH_PX) / np.maximum(known, np.float32(0.01))
         self.modes *= self.weight > 0
         for mode in self.modes:
-            norm = np.sqrt(inner(mode, mode))
+            norm = np.sqrt(inner(mode, mode, 0, 1))
             mode /= np.float32(norm if norm > 0 else 1)
         self._renew_gram()
 

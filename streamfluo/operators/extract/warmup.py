@@ -18,7 +18,7 @@ from .settling import Settling
 
 _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
-    background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.demix,
+    background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.sum_frames, demixing.demix,
     demixing.demix_background, demixing.back_fill, deconvolution.follow, deconvolution.follow_low,
     deconvolution.recent_all, residual.subtract_modes, residual.subtract_footprints, residual.store_bin,
     deconvolution.follow_past, residual.smooth, residual.centre_map, residual.combine, residual.peaks,
@@ -42,12 +42,12 @@ def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
     blob = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 8).astype(np.float32)
     ripple = (np.sin(7.0 * yy) * np.cos(5.0 * xx)).astype(np.float32)
     scene.begin(100 + 10 * blob, [((-1) ** t * ripple).astype(np.float16) for t in range(6)])
-    white, total = np.zeros((2, *_SHAPE), np.float32)
+    total = np.zeros(_SHAPE, np.float32)
     given = np.zeros(_SHAPE, dtype)
     given.flags.writeable = False
     mode = np.zeros(modes)
     for frame in (given, np.zeros(_SHAPE, np.float32)):
-        demixing.whiten(frame, scene.mean, scene.weight, scene.modes, mode, SCALE, white, total, buffer.frames[0], mode)
+        demixing.whiten(frame, scene.mean, scene.weight, scene.modes, mode, SCALE, buffer.frames[0], mode)
     buffer.count = 4 * _WINDOW  # bins enough to have a calm
     buffer.bins[:4] = (ripple * 30)[None] + 600 * blob * np.array([0, 0, 1, 0.5])[:, None, None]
     detector.look(np.zeros(detector.shape, np.float32))
@@ -59,7 +59,7 @@ def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
     for _ in range(2):
         rival(cells, found, 0.5)
         give_birth(cells, scene, buffer, found, order, 0.9)
-    _live(scene, cells, white, total, buffer, mode)
+    _live(scene, cells, total, buffer, mode)
     cells["moment"][:] *= 2
     learn_shape(cells, scene, 0, 2.0)
     cells.standings()
@@ -68,15 +68,15 @@ def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
 
 
-def _live(
-    scene: Scene, cells: Components, white: np.ndarray, total: np.ndarray, buffer: Buffer, mode: np.ndarray
-) -> None:
+def _live(scene: Scene, cells: Components, total: np.ndarray, buffer: Buffer, mode: np.ndarray) -> None:
     """What the operator itself asks of the kernels each frame and each bin."""
     products, free = np.ones(cells.count), np.full(cells.count, -np.inf)
-    demixing.project(white.reshape(-1), 1.0, cells.index, cells.value, cells.pixels, products)
+    pixels = buffer.frames[0].reshape(-1)
+    demixing.project(pixels, 1 / float(SCALE), cells.index, cells.value, cells.pixels, products)
+    demixing.sum_frames(buffer.frames, buffer.slots()[-_BIN:], float(SCALE), total)
     demixing.demix_background(
         products, np.zeros(len(mode)), cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
-        cells.mode_overlap, scene.gram, free, 1, cells["activity"], mode,
+        cells.mode_overlap, cells.row_overlap, scene.gram, free, 1, cells["activity"], mode,
     )  # fmt: skip
     residual.subtract_modes(total, scene.modes, mode)
     residual.subtract_footprints(total.reshape(-1), cells.index, cells.value, cells.pixels, cells["bin_sum"])
