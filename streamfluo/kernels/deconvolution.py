@@ -111,3 +111,58 @@ def follow_past(raw, previous, seen, g, sparsity, noise, baseline, low, value, w
         follow(sample, born, previous, seen, g, sparsity, noise, baseline, value, weight, length, pools, now, spike)
         follow_low(sample, born, noise, low)
         trace[j] = now[0]
+
+
+@njit(nogil=True, cache=True)
+def push_second(sample, penalty, response, sweeps, samples, spikes, tail):  # type: ignore[no-untyped-def]
+    """Append one sample of a second-order trace: c = Σ spikes · response, spikes ≥ 0, over a window of the last n.
+
+    Minimises Σ (sample − c)² / 2 + penalty · Σ spikes by coordinate descent on the spikes of the window (n,), warm-
+    started; those that left it have their say through `tail` (n,), what is still there of them. response (n,): what one
+    spike leaves behind. Cost: sweeps · n² / 2.
+    """
+    n = len(samples)
+    left = spikes[0]
+    for i in range(n - 1):
+        tail[i] = tail[i + 1] + left * response[i + 1]
+        samples[i], spikes[i] = samples[i + 1], spikes[i + 1]
+    tail[n - 1] = tail[n - 2] * response[n - 1] / max(response[n - 2], 1e-12)
+    samples[n - 1], spikes[n - 1] = sample, 0.0
+    rest = samples - tail
+    for j in range(n):
+        if spikes[j] > 0:
+            for i in range(j, n):
+                rest[i] -= spikes[j] * response[i - j]
+    for _ in range(sweeps):
+        for j in range(n - 1, -1, -1):
+            slope, energy = -penalty, 0.0
+            for i in range(j, n):
+                slope += rest[i] * response[i - j]
+                energy += response[i - j] * response[i - j]
+            change = max(spikes[j] + slope / energy, 0.0) - spikes[j]
+            if change != 0:
+                spikes[j] += change
+                for i in range(j, n):
+                    rest[i] -= change * response[i - j]
+
+
+@njit(nogil=True, cache=True)
+def recent_second(response, spikes, tail, trace):  # type: ignore[no-untyped-def]
+    """Write the activity (m,) of the newest m samples of a second-order trace whose window is (n,), m ≤ n."""
+    n, m = len(spikes), len(trace)
+    for i in range(n - m, n):
+        total = tail[i]
+        for j in range(i + 1):
+            total += spikes[j] * response[i - j]
+        trace[i - n + m] = total
+
+
+@njit(nogil=True, cache=True)
+def impulse(g, n):  # type: ignore[no-untyped-def]
+    """Return what a spike leaves behind in n samples by an AR process with coefficients g (order,)."""
+    response = np.zeros(n)
+    response[0] = 1.0
+    for i in range(1, n):
+        for k in range(min(len(g), i)):
+            response[i] += g[k] * response[i - k - 1]
+    return response
