@@ -166,3 +166,33 @@ def impulse(g, n):  # type: ignore[no-untyped-def]
         for k in range(min(len(g), i)):
             response[i] += g[k] * response[i - k - 1]
     return response
+
+
+@njit(nogil=True, cache=True)
+def follow_second(  # type: ignore[no-untyped-def]
+    raw, born, previous, seen, response, sparsity, noise, baseline, samples, window, tail, trace, spikes
+):
+    """The same as `follow` for second-order traces with one response (n,); samples, window, tail (K, P), P = n."""
+    now = np.empty(1)
+    for k in range(len(raw)):
+        trace[k] = spikes[k] = 0.0
+        if not born[k]:
+            continue
+        seen[k] += 1
+        noise[k] *= 1.01 if abs(raw[k] - previous[k]) > 0.9539 * noise[k] else 1 / 1.01
+        previous[k] = raw[k]
+        penalty = sparsity * noise[k] * response.max()
+        push_second(raw[k] - baseline[k], penalty, response, 2, samples[k], window[k], tail[k])
+        recent_second(response, window[k], tail[k], now)
+        trace[k], spikes[k] = now[0], window[k, -1]
+        step = 1.5 * noise[k] * max(1.0 / 300, 1.0 / (seen[k] + 30.0))
+        baseline[k] += step if raw[k] > baseline[k] else -step
+
+
+@njit(nogil=True, cache=True)
+def recent_all_second(response, window, tail, trace, spikes):  # type: ignore[no-untyped-def]
+    """The same as `recent_second` for every trace: trace and spikes (K, m)."""
+    m = trace.shape[1]
+    for k in range(len(trace)):
+        recent_second(response, window[k], tail[k], trace[k])
+        spikes[k] = window[k, len(response) - m :]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...kernels.deconvolution import follow_past
 from ...kernels.demixing import back_fill
 from ...kernels.residual import STEP
 from ...kernels.shapes import add_shifted
 from .buffer import SCALE, Buffer
+from .calcium import Calcium
 from .components import Components
 from .learning import weigh_past
 from .params import ExtractParams
 from .proposal import Proposal
 from .scene import Scene
 
-SPARSITY = 5.0  # λ in noise widths: with it, known noise and decay, traces come nearest to the truth (5 of 0 … 5 tried)
 LEAST_PIXELS = 10
 MOST_OF_BOX = 0.35
 _ALIKE = 0.6  # cosine of two footprints that may be one cell
@@ -50,7 +49,9 @@ def is_error_of(cells: Components, k: int, found: Proposal) -> bool:
     return found.snr <= _NEW_PART * float(np.sqrt((cells.recent[k] ** 2).sum()))
 
 
-def give_birth(cells: Components, scene: Scene, buffer: Buffer, found: Proposal, order: np.ndarray, g: float) -> int:
+def give_birth(
+    cells: Components, scene: Scene, buffer: Buffer, found: Proposal, order: np.ndarray, calcium: Calcium
+) -> int:
     """Make a proposal a component, its past filled in from the frames kept; return its place."""
     slots = buffer.slots()
     place = cells.add(found.corner, found.footprint, scene, int(buffer.index[slots[0]]))
@@ -65,14 +66,11 @@ def give_birth(cells: Components, scene: Scene, buffer: Buffer, found: Proposal,
     noise = max(0.3, float(np.median(np.abs(np.diff(history)))) / 0.9539) if len(history) > 1 else 1.0
     low, level = (float(q) for q in np.percentile(history, (8, 50)))
     for name, value in {"noise": noise, "baseline": level, "low": low, "previous": history[0]}.items():
-        getattr(cells, name)[place] = getattr(cells, f"late_{name}")[place] = value
-    cells.g[place], cells.fit[place] = g, found.correlation
+        for when in ("live", "late"):
+            getattr(cells, f"{when}_{name}")[place] = value
+    cells.g[place], cells.fit[place] = calcium.g, found.correlation
     cells.activity[place], cells.level[place] = history[-1], history.mean()
-    one, trace = slice(place, place + 1), np.empty(len(history))
-    follow_past(
-        history, cells.previous[one], cells.seen[one], cells.g[one], SPARSITY, cells.noise[one], cells.baseline[one],
-        cells.low[one], cells.pool_value[one], cells.pool_weight[one], cells.pool_length[one], cells.pools[one], trace,
-    )  # fmt: skip
+    trace = calcium.past(cells, place, history)
     cells.moment[place] = cells.learned[place] = found.moment
     cells.gathered[place] = (found.slope - found.footprint) * np.float32(found.moment)
     _explain(buffer.bins, order, cells.index[place, :n], cells.value[place, :n], found.activity)

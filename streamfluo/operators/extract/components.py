@@ -25,7 +25,7 @@ def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) 
     real, number = np.float64, np.int64
     return {
         # who it is: `birth` is the frame its trace begins with; `accepted` stays once it was reached
-        "id": ((), number), "birth": ((), number), "seen": ((), number), "accepted": ((), np.bool_),
+        "id": ((), number), "birth": ((), number), "accepted": ((), np.bool_),
         "seeded": ((), np.bool_), "fit": ((), real),
         # its footprint, whitened: the box (h, w) from `origin` on, the box dilated, and the support as a list
         "origin": ((2,), np.int32), "box": (box, np.float32), "halo": (box, np.float32),
@@ -41,16 +41,18 @@ def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) 
         # its activity: now, summed over the bin, in the frames kept; its mean; bins that stood out
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
-        # deconvolution as frames come
-        "g": ((), real), "noise": ((), real), "baseline": ((), real), "low": ((), real), "previous": ((), real),
-        "pool_value": ((POOLS,), real), "pool_weight": ((POOLS,), real), "pool_length": ((POOLS,), number),
-        "pools": ((), number),
-        # and behind the window, where it is settled
-        "late_seen": ((), number), "late_noise": ((), real), "late_baseline": ((), real), "late_low": ((), real),
-        "late_previous": ((), real), "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real),
-        "late_value": ((POOLS,), real), "late_weight": ((POOLS,), real), "late_length": ((POOLS,), number),
-        "late_pools": ((), number),
+        # deconvolution as frames come, and behind the window
+        "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
+        "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real),
     }  # fmt: skip
+
+
+def _deconvolution(when: str) -> dict[str, Field]:
+    """What a trace carries on: its noise, baseline and low percentile, and its pools (calcium.py)."""
+    one: dict[str, Field] = {name: ((), np.float64) for name in ("previous", "noise", "baseline", "low")}
+    many: dict[str, Field] = {name: ((POOLS,), np.float64) for name in ("value", "weight", "samples")}
+    counts: dict[str, Field] = {"seen": ((), np.int64), "pools": ((), np.int64), "length": ((POOLS,), np.int64)}
+    return {f"{when}_{name}": field for name, field in (one | many | counts).items()}
 
 
 class Components(Columns):
@@ -157,7 +159,7 @@ class Components(Columns):
             and _within(self["neighbours"], 0, self.neighbour.shape[1] + 1) and _within(self["index"], 0, room)
             and _within(self["pixels"], 0, self.index.shape[1] + 1) and _within(self["origin"], 0, max(self.shape))
             and (corners <= np.array(self.shape)).all()
-            and all(_within(self[n], 0, POOLS + 1) for n in ("pools", "late_pools"))
+            and all(_within(self[n], 0, POOLS + 1) for n in ("live_pools", "late_pools"))
         )  # fmt: skip
         if not sound:
             raise StateError(f"{where}: the state's components point outside of themselves; it is damaged")

@@ -25,12 +25,12 @@ def take_bin(cells: Components, residual: np.ndarray, number: int, frames: int) 
     root = np.sqrt(frames)
     shown = np.empty(cells.count)
     weigh_evidence(
-        cells["bin_trace"] / root, cells["noise"], NEIGHBOUR_SHARE, LEAST, cells.energy, cells.neighbour,
+        cells["bin_trace"] / root, cells["live_noise"], NEIGHBOUR_SHARE, LEAST, cells.energy, cells.neighbour,
         cells.overlap, cells.neighbours, cells.own, cells.peak, cells.shared, cells.theirs, shown,
     )  # fmt: skip
     cells["recent"][:, number % BINS] = shown
-    activity = shown * cells["noise"]
-    rate = 1 / np.minimum(cells["seen"] / frames + 1.0, _MEMORY_BINS)
+    activity = shown * cells["live_noise"]
+    rate = 1 / np.minimum(cells["live_seen"] / frames + 1.0, _MEMORY_BINS)
     gather_comoments(activity, cells["average"], cells.neighbour, cells.neighbours, cells.comoment)
     gather_evidence(residual, cells.origin, activity, cells["average"], rate, cells["gathered"], cells["moment"])
     cells["level"][:] += rate * (cells["bin_sum"] / frames - cells["level"])
@@ -68,7 +68,7 @@ def _change(cells: Components, scene: Scene, k: int, change: np.ndarray) -> None
 def leaving(cells: Components, min_snr: float) -> dict[int, str]:
     """Return the places of the components that should leave, each with the reason."""
     explained, snr = cells.standings()
-    seen, kept = cells["seen"], ~cells["seeded"]
+    seen, kept = cells["live_seen"], ~cells["seeded"]
     same = np.flatnonzero(kept & (seen > _TRIAL_FRAMES) & (explained > SAME))
     weak = np.flatnonzero(kept & (seen > _PROOF_FRAMES) & (snr < WEAK * min_snr))
     return {int(k): "too weak" for k in weak} | {int(k): "part of a neighbour" for k in same}
@@ -77,16 +77,16 @@ def leaving(cells: Components, min_snr: float) -> dict[int, str]:
 def weigh_past(cells: Components, k: int, trace: np.ndarray, number: int, frames: int) -> None:
     """Give a new component the evidence of the bins before `number` that its trace (n,) fills, the newest last."""
     others = cells.around(k)
-    share = NEIGHBOUR_SHARE * np.abs(cells.overlap[k, : len(others)]) / cells.energy[k] * cells.noise[others]
+    share = NEIGHBOUR_SHARE * np.abs(cells.overlap[k, : len(others)]) / cells.energy[k] * cells.live_noise[others]
     for back in range(min(len(trace) // frames, BINS), 0, -1):
         stop = len(trace) - (back - 1) * frames
         seen = cells.recent[others, (number - back) % BINS]
         activity = trace[stop - frames : stop].sum() / np.sqrt(frames)
-        rest = (activity - (share * seen).sum()) / cells.noise[k]
+        rest = (activity - (share * seen).sum()) / cells.live_noise[k]
         rest = rest if rest >= LEAST else 0.0
         cells.own[k] += rest**2
         cells.peak[k] += rest**4
         cells.shared[k, : len(others)] += rest * seen
         cells.theirs[k, : len(others)] += seen**2
-        shown = activity / cells.noise[k]
+        shown = activity / cells.live_noise[k]
         cells.recent[k, (number - back) % BINS] = shown if shown >= LEAST else 0.0

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...core.block import Block
+from ...core.errors import ConfigError
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
-from ...kernels.deconvolution import follow, follow_low
 from ...kernels.demixing import demix_background, project, sum_frames, whiten
 from ...kernels.residual import store_bin, subtract_footprints, subtract_modes
 from . import readout
-from .birth import SPARSITY, give_birth, is_error_of, refusal, rival
+from .birth import give_birth, is_error_of, refusal, rival
 from .buffer import SCALE, Buffer
+from .calcium import Calcium
 from .components import Components
 from .detection import Detector
 from .learning import learn_shape, leaving, shapes_due, take_bin
@@ -83,7 +84,11 @@ class Extract(Operator):
         side = 2 * round(3 * params.neuron_sigma_px) + 1
         self._box = (min(side, spec.shape[0]), min(side, spec.shape[1]))
         self._cell_px = params.neuron_sigma_px / 2
-        self._g = float(np.exp(-_interval(params, spec) / params.decay_s))
+        if params.ar_order == 2 and not params.rise_s < params.decay_s:
+            raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
+        if params.seeds is not None and params.init != "seeded":
+            raise ConfigError('extract: seeds are for init = "seeded"')
+        self._calcium = Calcium(_interval(params, spec), params.decay_s, params.rise_s, params.ar_order)
         self._seeds = load_seeds(params.seeds, spec.shape, self._cell_px) if params.init == "seeded" else []
         self._first = np.zeros(spec.shape, np.float32)
         self._begin_anew()
@@ -95,7 +100,7 @@ class Extract(Operator):
         window, offset = self.params.window_frames, _offset(self.spec)
         self._scene = Scene(shape, modes)
         self._cells = Components(shape, self._box, modes, window, offset)
-        self._detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._g**BIN)
+        self._detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._calcium.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
         self._settling = Settling()
         self._total = np.zeros(shape, np.float32)
@@ -120,10 +125,10 @@ class Extract(Operator):
         if not self._initialised:
             return None
         for slot in self._buffer.slots():
-            self._settling.take(self._cells, self._buffer, int(slot))
+            self._settling.take(self._cells, self._buffer, self._calcium, int(slot))
             if self._settling.count % BIN == 0:
-                self._said["settled"].append(self._settling.rows(self._cells))
-        self._said["settled"].append(self._settling.rows(self._cells, keep=0))
+                self._said["settled"].append(self._settling.rows(self._cells, self._calcium))
+        self._said["settled"].append(self._settling.rows(self._cells, self._calcium, keep=0))
         self._said["quality"].append(readout.quality_table(self._cells, self._last_index))
         return Output(self._last_index + 1, {**_by_id([]), **self._tables()})
 
@@ -207,7 +212,13 @@ class Extract(Operator):
     def _add_known(self, corner: tuple[int, int], box: np.ndarray, birth: int, accepted: bool) -> None:
         """A component that is known from the first frame on."""
         k = self._cells.add(corner, box, self._scene, birth)
-        for name, value in {"g": self._g, "noise": 1.0, "late_noise": 1.0, "moment": 25.0, "learned": 25.0}.items():
+        for name, value in {
+            "g": self._calcium.g,
+            "live_noise": 1.0,
+            "late_noise": 1.0,
+            "moment": 25.0,
+            "learned": 25.0,
+        }.items():
             getattr(self._cells, name)[k] = value
         self._cells.accepted[k] = self._cells.seeded[k] = accepted
         self._say(birth, k, "born", "seed" if accepted else "first frames")
@@ -219,9 +230,9 @@ class Extract(Operator):
         cells, scene, buffer = self._cells, self._scene, self._buffer
         slot = buffer.slot
         if buffer.full:
-            self._settling.take(cells, buffer, slot)
+            self._settling.take(cells, buffer, self._calcium, slot)
             if self._settling.count % BIN == 0:
-                self._said["settled"].append(self._settling.rows(cells))
+                self._said["settled"].append(self._settling.rows(cells, self._calcium))
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
         whiten(frame, scene.mean, scene.weight, scene.modes, self._mode, SCALE, stored, self._mode_products)
@@ -229,19 +240,13 @@ class Extract(Operator):
         buffer.modes[slot] = self._mode
         raw = cells["activity"]
         cells["history"][:, slot] = raw
-        trace, spikes = np.empty((2, cells.count))
-        born = np.ones(cells.count, bool)
-        follow(
-            raw, born, cells.previous, cells.seen, cells.g, SPARSITY, cells.noise, cells.baseline, cells.pool_value,
-            cells.pool_weight, cells.pool_length, cells.pools, trace, spikes,
-        )  # fmt: skip
-        follow_low(raw, born, cells.noise, cells.low)
+        trace, spikes = self._calcium.follow(cells, "live", raw, np.ones(cells.count, bool))
         self._mode_sum += self._mode
         cells["bin_sum"][:] += raw
         cells["bin_trace"][:] += trace
         shown = cells["accepted"]
-        dff = relative(raw, cells["low"], cells["resting"])
-        said = (cells["id"][shown], trace[shown], raw[shown] - cells["baseline"][shown], spikes[shown], dff[shown])
+        dff = relative(raw, cells["live_low"], cells["resting"])
+        said = (cells["id"][shown], trace[shown], raw[shown] - cells["live_baseline"][shown], spikes[shown], dff[shown])
         buffer.count += 1
         self._work()
         return said
@@ -299,7 +304,7 @@ class Extract(Operator):
             if found.snr < cells.standings()[1][known] or cells.seeded[known]:
                 return
             self._leave(known, "a clearer one took its place")
-        place = give_birth(cells, self._scene, self._buffer, found, order, self._g)
+        place = give_birth(cells, self._scene, self._buffer, found, order, self._calcium)
         self._say(self._last_index, place, "born", "residual")
 
     def _keep_house(self) -> None:

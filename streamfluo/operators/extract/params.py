@@ -39,6 +39,7 @@ class ExtractParams(Params, frozen=True):
         float | None, Meta(description="radius of the ring [px]; None: three times neuron_sigma_px")
     ] = None
     ar_order: Annotated[Literal[1, 2], Meta(description="2 where transients rise over several frames")] = 1
+    rise_s: Annotated[float, Meta(gt=0, description="time in which a transient rises, for ar_order 2 [s]")] = 0.05
     min_snr: Annotated[
         float, Meta(ge=0, description="evidence a cell needs, in noise widths; raise it if noise is found")
     ] = 2.0

@@ -44,7 +44,7 @@ def quality(cells: Components) -> np.ndarray:
     _, snr = cells.standings()
     top, left = cells["origin"].T
     facts = [cells[name] for name in ("id", "birth", "accepted")]
-    facts += [snr, *(cells[name] for name in ("fit", "pixels", "noise")), top, left]
+    facts += [snr, *(cells[name] for name in ("fit", "pixels", "live_noise")), top, left]
     return np.stack([np.asarray(fact, float) for fact in facts], 1)
 
 

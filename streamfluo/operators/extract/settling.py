@@ -8,10 +8,9 @@ import numpy as np
 
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
-from ...kernels.deconvolution import follow, follow_low, recent_all
 from ...kernels.demixing import demix, project
-from .birth import SPARSITY
 from .buffer import SCALE, Buffer
+from .calcium import Calcium
 from .components import POOLS, Components
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
@@ -27,7 +26,7 @@ class Settling:
         self.count = self.said = 0
         self._index = np.zeros(POOLS, np.int64)
 
-    def take(self, cells: Components, buffer: Buffer, slot: int) -> None:
+    def take(self, cells: Components, buffer: Buffer, calcium: Calcium, slot: int) -> None:
         """Solve the frame kept in `slot` again and add it to the traces of those born by then."""
         index, n = int(buffer.index[slot]), cells.count
         products = np.empty(n)
@@ -38,27 +37,21 @@ class Settling:
         raw = np.where(born, cells["history"][:, slot], 0.0)
         free = np.full(n, -np.inf)
         demix(products, cells.energy, cells.neighbour, cells.overlap, cells.neighbours, free, SWEEPS, raw)
-        trace, spikes = np.empty((2, n))
-        follow(
-            raw, born, cells.late_previous, cells.late_seen, cells.g, SPARSITY, cells.late_noise, cells.late_baseline,
-            cells.late_value, cells.late_weight, cells.late_length, cells.late_pools, trace, spikes,
-        )  # fmt: skip
-        follow_low(raw, born, cells.late_noise, cells.late_low)
+        calcium.follow(cells, "late", raw, born)
         place = self.count % POOLS
         self._index[place] = index
         cells["late_raw"][:, place] = raw
         cells["late_dff"][:, place] = relative(raw, cells["late_low"], cells["resting"])
         self.count += 1
 
-    def rows(self, cells: Components, keep: int = DELAY) -> Table:
+    def rows(self, cells: Components, calcium: Calcium, keep: int = DELAY) -> Table:
         """Return what stands by now of the frames not said yet, all but the newest `keep`, frame after frame."""
         frames = np.arange(self.said, max(self.said, self.count - keep))
         if not (len(frames) and cells.count):
             self.said += len(frames)
             return Table({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()})
         back = self.count - self.said
-        trace, spikes = np.empty((2, cells.count, back))
-        recent_all(cells["g"], cells.late_value, cells.late_length, cells.late_pools, trace, spikes)
+        trace, spikes = calcium.recent(cells, back)
         self.said += len(frames)
         places = frames % POOLS
         index = self._index[places]

@@ -9,6 +9,7 @@ import numpy as np
 from ...kernels import background, deconvolution, demixing, footprints, outlines, residual, shapes
 from .birth import give_birth, rival
 from .buffer import SCALE, Buffer
+from .calcium import Calcium
 from .components import Components
 from .detection import Detector
 from .learning import learn_shape, take_bin
@@ -18,13 +19,13 @@ from .settling import Settling
 
 _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
-    background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.sum_frames, demixing.demix,
-    demixing.demix_background, demixing.back_fill, deconvolution.follow, deconvolution.follow_low,
-    deconvolution.recent_all, residual.subtract_modes, residual.subtract_footprints, residual.store_bin,
-    deconvolution.follow_past, residual.smooth, residual.centre_map, residual.combine, residual.peaks,
-    footprints.cut_out, footprints.factorise, footprints.likeness, footprints.regrow, footprints.dilate,
-    shapes.gather_evidence, shapes.gather_comoments, shapes.box_overlap, shapes.add_shifted, shapes.weigh_evidence,
-    shapes.standings, outlines.outline,
+    background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.sum_frames,
+    demixing.demix, demixing.demix_background, demixing.back_fill, deconvolution.follow, deconvolution.follow_low,
+    deconvolution.recent_all, deconvolution.follow_second, deconvolution.recent_all_second, deconvolution.impulse,
+    residual.subtract_modes, residual.subtract_footprints, residual.store_bin, deconvolution.follow_past,
+    residual.smooth, residual.centre_map, residual.combine, residual.peaks, footprints.cut_out, footprints.factorise,
+    footprints.likeness, footprints.regrow, footprints.dilate, shapes.gather_evidence, shapes.gather_comoments,
+    shapes.box_overlap, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, outlines.outline,
 )  # fmt: skip
 
 
@@ -38,6 +39,7 @@ def compile_kernels(dtype: np.dtype[Any], modes: int) -> None:
 def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
     scene, cells = Scene(_SHAPE, modes), Components(_SHAPE, _BOX, modes, _WINDOW, 0.0)
     buffer, settling, detector = Buffer(_SHAPE, modes, _WINDOW, _BIN), Settling(), Detector(_SHAPE, (1.5, 2.4), 0.6)
+    calcium = Calcium(0.04, 0.4, 0.1, 1)
     yy, xx = np.ogrid[: _SHAPE[0], : _SHAPE[1]]
     blob = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 8).astype(np.float32)
     ripple = (np.sin(7.0 * yy) * np.cos(5.0 * xx)).astype(np.float32)
@@ -58,13 +60,16 @@ def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
     assert found is not None
     for _ in range(2):
         rival(cells, found, 0.5)
-        give_birth(cells, scene, buffer, found, order, 0.9)
+        give_birth(cells, scene, buffer, found, order, calcium)
     _live(scene, cells, total, buffer, mode)
     cells["moment"][:] *= 2
     learn_shape(cells, scene, 0, 2.0)
     cells.standings()
-    settling.take(cells, buffer, 0)
-    settling.rows(cells, keep=0)
+    for process in (Calcium(0.04, 0.4, 0.1, 2), calcium):
+        process.follow(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
+        process.past(cells, 0, np.zeros(2))
+        settling.take(cells, buffer, process, 0)
+        settling.rows(cells, process, keep=0)
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
 
 
