@@ -23,6 +23,7 @@ from .detection import Detector
 from .learning import learn_shape, leaving, shapes_due, take_bin
 from .params import ExtractParams
 from .proposal import Proposal, refine
+from .ring import Ring
 from .scene import Scene
 from .seeds import load_seeds
 from .settling import COLUMNS, SWEEPS, Settling, joined, relative
@@ -103,6 +104,8 @@ class Extract(Operator):
         self._detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._calcium.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
         self._settling = Settling()
+        radius = self.params.ring_radius_px or 3 * self.params.neuron_sigma_px
+        self._ring = Ring(shape, radius) if self.params.background == "ring" else None
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self._detector.shape, np.float32)
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
@@ -115,6 +118,8 @@ class Extract(Operator):
         live: list[tuple[np.ndarray, ...]] = []
         for t, frame in enumerate(block.pixels):
             if self._initialised:
+                if self._ring is not None:
+                    frame = self._ring.subtract(frame, self._cells, self._scene.noise)
                 live.append(self._track(block.index + t, frame))
                 continue
             live.append(_NOTHING)
@@ -144,12 +149,14 @@ class Extract(Operator):
             "init_frames": np.array(self._init_frames, np.float16).reshape(-1, *self.spec.shape),
             **{name: array.copy() for name, array in self._arrays().items()},
             **self._scene.state(), **self._cells.state("component_"), **self._detector.state(), **self._buffer.state(),
-            **self._settling.state(),
+            **self._settling.state(), **(self._ring.state() if self._ring else {}),
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
         for part in (self._scene, self._detector, self._buffer, self._settling):
             part.restore(state)
+        if self._ring is not None:
+            self._ring.restore(state)
         self._cells.restore(state, "component_", self.kind)
         for name, array in self._arrays().items():
             array[...] = require_array(state, name, array, self.kind)
@@ -183,13 +190,16 @@ class Extract(Operator):
         frames, index = self._init_frames, self._init_index
         self._init_frames, self._init_index = [], []
         self._initialised = True
+        if self._ring is not None:
+            frames = self._ring.begin(self._first, frames)
         self._scene.begin(self._first, frames)
         self._take_seeds(index[0])
         self._run(index, frames)
         if self.params.init == "greedy":
+            ring = self._ring
             found = [(self._cells.origin[k].copy(), self._cells.box[k].copy()) for k in range(self._cells.count)]
             self._begin_anew()
-            self._initialised = True
+            self._initialised, self._ring = True, ring
             self._scene.begin(self._first, frames)
             for corner, box in found:
                 self._add_known((int(corner[0]), int(corner[1])), box, index[0], accepted=False)

@@ -55,8 +55,8 @@ def _from_path(path: Path, shape: tuple[int, int]) -> np.ndarray:
         found = sorted(path.glob("snapshots/*.npz"))
         for file in found:
             with np.load(file, allow_pickle=False) as z:
-                if {"footprints", "quality"} <= set(z.files):
-                    return _spread(z["footprints"], z["quality"], shape)
+                if {"footprints", "quality_now"} <= set(z.files):
+                    return _spread(z["footprints"], z["quality_now"], shape)
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"extract: seeds: {path}: cannot be read: {error}") from None
     raise ConfigError(f"extract: seeds: {path}: no session with components in it")

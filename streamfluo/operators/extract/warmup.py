@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels import background, deconvolution, demixing, footprints, outlines, residual, shapes
+from ...kernels import ring as ring_kernels
 from .birth import give_birth, rival
 from .buffer import SCALE, Buffer
 from .calcium import Calcium
@@ -14,6 +15,7 @@ from .components import Components
 from .detection import Detector
 from .learning import learn_shape, take_bin
 from .proposal import refine
+from .ring import Ring
 from .scene import Scene
 from .settling import Settling
 
@@ -26,6 +28,7 @@ _KERNELS: tuple[Any, ...] = (
     residual.smooth, residual.centre_map, residual.combine, residual.peaks, footprints.cut_out, footprints.factorise,
     footprints.likeness, footprints.regrow, footprints.dilate, shapes.gather_evidence, shapes.gather_comoments,
     shapes.box_overlap, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, outlines.outline,
+    ring_kernels.bin_deviation, ring_kernels.take_cells, ring_kernels.ring_mean, ring_kernels.subtract_binned,
 )  # fmt: skip
 
 
@@ -70,6 +73,9 @@ def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
         process.past(cells, 0, np.zeros(2))
         settling.take(cells, buffer, process, 0)
         settling.rows(cells, process, keep=0)
+    ring = Ring(_SHAPE, 8.0)
+    for frame in (given, np.zeros(_SHAPE, np.float32)):
+        ring.subtract(frame, cells, scene.noise)
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
 
 
