@@ -27,6 +27,18 @@ def subtract_footprints(flat, index, value, count, amounts):  # type: ignore[no-
 
 
 @njit(nogil=True, cache=True)
+def take_out(stored, order, index, value, step, activity):  # type: ignore[no-untyped-def]
+    """Take a footprint (index, value) times its activity (n,) out of the bins `order` (n,) of stored (bins, pixels).
+
+    stored: int16 in steps of 1/step.
+    """
+    for j in range(len(order)):
+        for i in range(len(index)):
+            rest = stored[order[j], index[i]] - np.rint(step * activity[j] * value[i])
+            stored[order[j], index[i]] = np.int16(max(-32767.0, min(32767.0, rest)))
+
+
+@njit(nogil=True, cache=True)
 def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
     """Write total · factor as int16 to `stored` (y, x) and, summed 2 × 2 and halved, to `binned` (y // 2, x // 2)."""
     for y in range(total.shape[0]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...kernels.demixing import back_fill
-from ...kernels.residual import STEP
+from ...kernels.residual import STEP, take_out
 from ...kernels.shapes import add_shifted
 from .buffer import SCALE, Buffer
 from .calcium import Calcium
@@ -73,15 +73,10 @@ def give_birth(
     trace = calcium.past(cells, place, history)
     cells.moment[place] = cells.learned[place] = found.moment
     cells.gathered[place] = (found.slope - found.footprint) * np.float32(found.moment)
-    _explain(buffer.bins, order, cells.index[place, :n], cells.value[place, :n], found.activity)
+    take_out(
+        buffer.bins.reshape(len(buffer.bins), -1), order, cells.index[place, :n], cells.value[place, :n], STEP,
+        found.activity,
+    )  # fmt: skip
     unbinned = buffer.count % buffer.bin_frames
     weigh_past(cells, place, trace[: len(trace) - unbinned], buffer.count // buffer.bin_frames, buffer.bin_frames)
     return place
-
-
-def _explain(bins: np.ndarray, order: np.ndarray, index: np.ndarray, value: np.ndarray, activity: np.ndarray) -> None:
-    """Take what is explained now out of the residual bins kept (n, y, x) int16."""
-    flat = bins.reshape(len(bins), -1)
-    for slot, amount in zip(order, activity, strict=True):
-        part = flat[slot, index] - np.rint(STEP * amount * value)
-        flat[slot, index] = np.clip(part, -32767, 32767).astype(np.int16)

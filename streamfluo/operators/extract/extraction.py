@@ -237,7 +237,7 @@ class Extraction:
 
     def tables(self) -> dict[str, Table]:
         """The tables' rows since the last update."""
-        said = {name: joined([_EMPTY[name], *tables]) for name, tables in self._said.items()}
+        said = {name: joined([_EMPTY[name], *rows]) if rows else _EMPTY[name] for name, rows in self._said.items()}
         self._said = {name: [] for name in self._said}
         return said
 

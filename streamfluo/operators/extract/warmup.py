@@ -24,7 +24,7 @@ _KERNELS: tuple[Any, ...] = (
     background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.sum_frames,
     demixing.demix, demixing.demix_background, demixing.back_fill, deconvolution.follow, deconvolution.follow_low,
     deconvolution.recent_all, deconvolution.follow_second, deconvolution.recent_all_second, deconvolution.impulse,
-    residual.subtract_modes, residual.subtract_footprints, residual.store_bin, deconvolution.follow_past,
+    residual.take_out, residual.subtract_modes, residual.subtract_footprints, residual.store_bin, deconvolution.follow_past,
     residual.smooth, residual.centre_map, residual.combine, residual.peaks, footprints.cut_out, footprints.factorise,
     footprints.likeness, footprints.regrow, footprints.dilate, shapes.gather_evidence, shapes.gather_comoments,
     shapes.box_overlap, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, outlines.outline,
