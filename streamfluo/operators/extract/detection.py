@@ -10,7 +10,7 @@ from ...kernels.residual import centre_map, combine, peaks, smooth
 PEAK_Z = 5.0
 MAPS = 4  # bins that a transient is pooled over
 REST_PART = 1.2
-REST_DECAY = np.float32(0.95)
+REST_DECAY = np.float32(0.98)
 _CALM_RATE = 1 / 200
 _BOUND = np.float32(3.0)
 

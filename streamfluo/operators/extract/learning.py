@@ -11,7 +11,7 @@ from .scene import Scene
 
 NEIGHBOUR_SHARE = 0.3  # of a neighbour's activity that errors of its shape may bring in
 LEAST = 2.5  # noise widths above which a bin counts as activity
-_GROWN = 1.03  # evidence that has grown less is not worth an update
+_GROWN = 1.06  # evidence that has grown less is not worth an update
 _GROWTH_PX = 2
 _LEAST_PIXELS = 8
 _MEMORY_BINS = 400.0
