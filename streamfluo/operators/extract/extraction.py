@@ -293,12 +293,11 @@ _EMPTY = {
 
 
 def by_id(live: Sequence[Live]) -> dict[str, np.ndarray]:
-    """Values (t, K) of frames whose ids may differ; 0 where one is not there."""
-    ids = live[0][0] if live else np.empty(0, np.int64)
-    if not all(np.array_equal(said[0], ids) for said in live):
+    """Values (t, K) by id of frames whose ids may differ; 0 where one is not there."""
+    ids = np.sort(live[0][0]) if live else np.empty(0, np.int64)
+    if not all(np.array_equal(said[0], live[0][0]) for said in live):
         ids = np.unique(np.concatenate([said[0] for said in live]))
     values = np.zeros((4, len(live), len(ids)), np.float32)
-    order = np.argsort(ids)
     for t, (present, *rows) in enumerate(live):
-        values[:, t, order[np.searchsorted(ids, present, sorter=order)]] = rows
+        values[:, t, np.searchsorted(ids, present)] = rows
     return {"ids": ids, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}

@@ -27,9 +27,10 @@ def footprints(cells: Components, scene: Scene) -> np.ndarray:
 
 
 def contours(cells: Components, scene: Scene) -> np.ndarray:
-    """Return outlines (id, point, yx) of the accepted at a fifth of their peak; NaN behind the last point."""
+    """Return outlines (id, point, yx) of the accepted at a fifth of their peak; by id; NaN behind the last point."""
     boxes = footprints(cells, scene)
     shown = np.flatnonzero(cells["accepted"])
+    shown = shown[np.argsort(cells["id"][shown])]  # as by_id values are
     points = np.full((len(shown), CONTOUR_POINTS, 2), np.nan, np.float32)
     for line, k in zip(points, shown, strict=True):
         if boxes[k].max() > 0:
