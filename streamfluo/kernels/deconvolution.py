@@ -57,6 +57,21 @@ def recent(g, value, length, pools, trace, spikes):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
+def _look_at(k, raw, previous, seen, noise):  # type: ignore[no-untyped-def]
+    """Count a sample, and move the noise towards the median |difference| of samples."""
+    seen[k] += 1
+    noise[k] *= 1.01 if abs(raw[k] - previous[k]) > 0.9539 * noise[k] else 1 / 1.01
+    previous[k] = raw[k]
+
+
+@njit(nogil=True, cache=True)
+def _move_baseline(k, raw, seen, noise, baseline):  # type: ignore[no-untyped-def]
+    """Move a baseline towards the running median, over some 300 samples."""
+    step = 1.5 * noise[k] * max(1.0 / 300, 1.0 / (seen[k] + 30.0))
+    baseline[k] += step if raw[k] > baseline[k] else -step
+
+
+@njit(nogil=True, cache=True)
 def follow(  # type: ignore[no-untyped-def]
     raw, born, previous, seen, g, sparsity, noise, baseline, value, weight, length, pools, trace, spikes
 ):
@@ -70,9 +85,7 @@ def follow(  # type: ignore[no-untyped-def]
         trace[k] = spikes[k] = 0.0
         if not born[k]:
             continue
-        seen[k] += 1
-        noise[k] *= 1.01 if abs(raw[k] - previous[k]) > 0.9539 * noise[k] else 1 / 1.01
-        previous[k] = raw[k]
+        _look_at(k, raw, previous, seen, noise)
         sample = raw[k] - baseline[k] - sparsity * noise[k] * (1 - g[k])
         pools[k] = push(sample, g[k], 0.0, value[k], weight[k], length[k], pools[k])
         last = pools[k] - 1
@@ -80,8 +93,7 @@ def follow(  # type: ignore[no-untyped-def]
         trace[k] = now * g[k] ** (length[k, last] - 1)
         if length[k, last] == 1 and last > 0:
             spikes[k] = max(now - max(value[k, last - 1], 0.0) * g[k] ** length[k, last - 1], 0.0)
-        step = 1.5 * noise[k] * max(1.0 / 300, 1.0 / (seen[k] + 30.0))
-        baseline[k] += step if raw[k] > baseline[k] else -step
+        _move_baseline(k, raw, seen, noise, baseline)
 
 
 @njit(nogil=True, cache=True)
@@ -178,15 +190,12 @@ def follow_second(  # type: ignore[no-untyped-def]
         trace[k] = spikes[k] = 0.0
         if not born[k]:
             continue
-        seen[k] += 1
-        noise[k] *= 1.01 if abs(raw[k] - previous[k]) > 0.9539 * noise[k] else 1 / 1.01
-        previous[k] = raw[k]
+        _look_at(k, raw, previous, seen, noise)
         penalty = sparsity * noise[k] * response.max()
         push_second(raw[k] - baseline[k], penalty, response, 2, samples[k], window[k], tail[k])
         recent_second(response, window[k], tail[k], now)
         trace[k], spikes[k] = now[0], window[k, -1]
-        step = 1.5 * noise[k] * max(1.0 / 300, 1.0 / (seen[k] + 30.0))
-        baseline[k] += step if raw[k] > baseline[k] else -step
+        _move_baseline(k, raw, seen, noise, baseline)
 
 
 @njit(nogil=True, cache=True)

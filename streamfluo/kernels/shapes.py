@@ -95,3 +95,20 @@ def standings(own, peak, shared, theirs, touching, neighbours, explained, snr): 
                 most = max(most, shared[k, n] * shared[k, n] / theirs[k, n] / own[k])
         explained[k] = min(most, 1.0)
         snr[k] = peak[k] ** 0.25 * np.sqrt(1 - explained[k])
+
+
+@njit(nogil=True, cache=True)
+def renew_overlaps(k, box, halo, origin, neighbour, neighbours, overlap, touching):  # type: ignore[no-untyped-def]
+    """Renew component k's inner products with its neighbours, and whether they touch, on both sides.
+
+    box, halo (K, h, w), origin (K, 2), the rest (K, N).
+    """
+    for n in range(neighbours[k]):
+        other = neighbour[k, n]
+        back = 0
+        while neighbour[other, back] != k:
+            back += 1
+        value = box_overlap(box[k], origin[k], box[other], origin[other])
+        touch = box_overlap(halo[k], origin[k], box[other], origin[other]) > 0
+        overlap[k, n] = overlap[other, back] = value
+        touching[k, n] = touching[other, back] = touch

@@ -8,7 +8,7 @@ from ...core.errors import StateError
 from ...core.state import State
 from ...kernels.demixing import ROWS, inner
 from ...kernels.footprints import dilate
-from ...kernels.shapes import add_shifted, box_overlap, standings
+from ...kernels.shapes import add_shifted, renew_overlaps, standings
 from .columns import Columns, Field
 from .scene import Scene
 
@@ -119,14 +119,9 @@ class Components(Columns):
             self.row_overlap[place, m] = inner(box, mode[area], -top % ROWS, ROWS)
         bright = (scene.mean[area] - self.offset) * scene.weight[area]
         self.resting[place] = inner(box, bright, 0, 1) / self.energy[place]
-        for j in range(self.neighbours[place]):
-            other = int(self.neighbour[place, j])
-            value = box_overlap(box, self.origin[place], self.box[other], self.origin[other])
-            self.overlap[place, j] = value
-            back = self._slot(other, place)
-            self.overlap[other, back] = value
-            touching = box_overlap(self.halo[place], self.origin[place], self.box[other], self.origin[other]) > 0
-            self.touching[place, j] = self.touching[other, back] = touching
+        renew_overlaps(
+            place, self.box, self.halo, self.origin, self.neighbour, self.neighbours, self.overlap, self.touching
+        )
 
     def around(self, place: int) -> np.ndarray:
         """Places of the components whose boxes overlap this one's."""

@@ -28,7 +28,7 @@ _KERNELS: tuple[Any, ...] = (
     deconvolution.follow_past,
     residual.smooth, residual.centre_map, residual.combine, residual.peaks, footprints.cut_out, footprints.factorise,
     footprints.likeness, footprints.regrow, footprints.dilate, shapes.gather_evidence, shapes.gather_comoments,
-    shapes.box_overlap, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, outlines.outline,
+    shapes.renew_overlaps, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, outlines.outline,
     ring_kernels.bin_deviation, ring_kernels.take_cells, ring_kernels.ring_mean, ring_kernels.subtract_binned,
 )  # fmt: skip
 
