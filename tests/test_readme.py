@@ -38,7 +38,7 @@ def test_the_operator_keeps_the_laws_and_counts(threshold):
 
 
 def test_the_config_runs_on_the_simulation_and_the_snippet_reads_the_session(tmp_path):
-    config, *_ = blocks("toml")
+    [config] = [block for block in blocks("toml") if "binned" in block]
     [snippet] = [block for block in blocks("python") if "open_session(" in block]
     with open_source("sim:calcium?shape=32x32&frames=205&seed=3&neurons=4") as source:
         engine = Engine(source, parse_config(config), tmp_path / "S")

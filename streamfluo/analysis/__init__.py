@@ -13,9 +13,11 @@ _HOMES = {
     "images": (
         "average_image", "balance", "fourier_interpolate", "ldrc", "linearise", "minimum_image", "total_signal",
     ),
+    "spikes": ("Deconvolved", "deconvolve"),
     "statistics": (
         "cross_cumulants", "cumulants", "cumulants_from_moments", "k_statistics", "lagged_cumulants", "moments",
     ),
+    "summary_images": ("local_correlation", "masks_from_structure", "peak_to_noise"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

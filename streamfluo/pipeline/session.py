@@ -17,6 +17,7 @@ from ..core.operator import Gives
 from ..core.spec import Camera, Spec
 from ..edges.journal import JournalReader
 from ..edges.source import Gap, open_source
+from .components import ExtractedComponents
 from .values import read_value_indices, read_values
 
 FORMAT = 1
@@ -140,6 +141,23 @@ class Session:
         """Return a step's last snapshots by name."""
         self._known(step)
         return _load_arrays(self.path / "snapshots" / f"{step}.npz")
+
+    def components(self, step: str | None = None) -> ExtractedComponents:
+        """Return what source extraction found: footprints, traces, and what speaks for each component.
+
+        Raises SessionError if no step extracts, or the run left nothing to read.
+        """
+        found = [name for name, facts in self.steps.items() if facts.kind == "extract"]
+        if step is None and len(found) != 1:
+            raise SessionError(f"{self.path}: {len(found)} steps extract components; name one of {found}")
+        name = step or found[0]
+        snapshot = self.snapshot(name)
+        if "quality_now" not in snapshot:
+            raise SessionError(f"{self.path}: step {name!r} left no components; was its run ended in time?")
+        height, width = snapshot["background"].shape
+        return ExtractedComponents(
+            self.values(name), snapshot, (height, width), self.index(name), self.path / f"judged-{name}.json"
+        )
 
     @cached_property
     def journal(self) -> JournalReader:

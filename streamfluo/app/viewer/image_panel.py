@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QRectF, Signal
@@ -25,7 +26,7 @@ from ...edges.tiff_writer import write_image
 from .canvas import Canvas
 from .health import age_s
 from .model import Model
-from .overlay_items import OverlayItem, contour_lines, spot_lines, vector_lines
+from .overlay_items import OverlayItem, contour_at, contour_lines, spot_lines, vector_lines
 from .panels import Overlay, Panel
 from .region_tools import RegionTools
 from .theme import COLOUR_MAPS
@@ -39,6 +40,7 @@ class ImagePanel(QWidget):
 
     activated = Signal(object)
     regions_changed = Signal(object)
+    component_picked = Signal(str, int)  # the step, and which of its contours
 
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class ImagePanel(QWidget):
         self._hidden: set[str] = set()
         self._items: dict[str, OverlayItem] = {}
         self.canvas = Canvas(self._hover, self._drag_levels)
+        self.canvas.scene().sigMouseClicked.connect(self._click)
         self.regions = RegionTools(self.canvas, lambda: self.regions_changed.emit(self))
         self._mouse: tuple[float, float] | None = None
         self._readout, self._facts = QLabel(), QLabel()
@@ -164,6 +167,18 @@ class ImagePanel(QWidget):
         """Write the pixels shown as TIFF. Raises OSError."""
         if self.image is not None:
             write_image(path, self.image)
+
+    def _click(self, event: Any) -> None:
+        at = self.canvas.over.mapFromScene(event.scenePos())
+        self.pick(at.y(), at.x())
+
+    def pick(self, y_px: float, x_px: float) -> None:
+        """Tell who wants to know which component a place [px] lies in."""
+        for overlay in self.overlays():
+            if overlay.kind == "contours":
+                number = contour_at(self._model.contours.get(overlay.id, np.empty((0, 0, 2))), y_px, x_px)
+                if number is not None:
+                    self.component_picked.emit(overlay.step, number)
 
     def _hover(self, y_px: float, x_px: float) -> None:
         self._mouse = (y_px, x_px)

@@ -63,3 +63,18 @@ def contour_lines(contours: np.ndarray) -> np.ndarray:
         if len(points):
             closed += [points, points[:1], np.full((1, 2), np.nan)]
     return np.concatenate(closed) if closed else np.empty((0, 2))
+
+
+def contour_at(contours: np.ndarray, y_px: float, x_px: float) -> int | None:
+    """Return the number of the component of (id, point, yx) round a place, of several the smallest; None if none."""
+    around: dict[int, float] = {}
+    for n, points in enumerate(np.asarray(contours, float)):
+        y, x = points[np.isfinite(points).all(1)].T
+        if len(y) < 3:
+            continue
+        above, next_y, next_x = y > y_px, np.roll(y, -1), np.roll(x, -1)
+        crossed = above != (next_y > y_px)
+        at = x[crossed] + (y_px - y[crossed]) / (next_y - y)[crossed] * (next_x - x)[crossed]
+        if np.count_nonzero(at > x_px) % 2:
+            around[n] = abs(float(y @ next_x - x @ next_y))
+    return min(around, key=lambda n: around[n], default=None)

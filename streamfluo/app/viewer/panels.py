@@ -126,6 +126,8 @@ def _panel_kind(kind: str, dims: tuple[str, ...]) -> PanelKind | None:
         return "table"
     if kind in ("per_frame", "by_id"):
         return "trace" if len(dims) <= 2 else None
+    if kind == "snapshot" and dims[:1] == ("id",) and len(dims) == 2:
+        return None  # figures of components: a table says them better
     if kind == "snapshot" and _overlay_kind(kind, dims) is None:
         return {0: None, 1: "curve", 2: "image", 3: "image"}.get(len(dims))
     return None

@@ -31,6 +31,7 @@ class TracePanel(QWidget):
         self.paused = False
         self._trace, self._interval_s = trace, interval_s
         self._drawn_revision, self._drawn_at = -1, 0.0
+        self.pointed: int | None = None  # the id of the curve that is drawn thick
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
         self._plot.setLabel("left", f"{label} [{unit}]" if unit else label)
@@ -75,13 +76,22 @@ class TracePanel(QWidget):
             if stacked:
                 ticks.append((float(n), str(ids[column])))
                 y = _fitted(y) + n
-            self._curves[n].setPen(pg.mkPen(curve_colour(column), width=1.5))
+            thick = bool(ids) and ids[column] == self.pointed
+            self._curves[n].setPen(pg.mkPen(curve_colour(column), width=3.5 if thick else 1.5))
             self._curves[n].setData(x * scale, y, connect="finite")
         if stacked:
             self._plot.getAxis("left").setTicks([ticks])
         if not np.isinf(span):
             self._plot.setXRange(max(last - span, int(indices[0])) * scale, last * scale, padding=0)
         self._newest.setText("  ".join(f"{value:.5g}" for value in rows[-1, shown][:4]))
+
+    def point_out(self, number: int) -> None:
+        """Draw the curve thick whose id is that of the `number`-th component now, and turn to its page."""
+        now, ids = sorted(self._trace.newest_ids), self._trace.ids or []
+        if number < len(now):
+            self.pointed = now[number]
+            self._page.setValue(ids.index(self.pointed) // CURVES_A_PAGE + 1)
+            self.redraw()
 
     def redraw(self) -> None:
         """Draw again at the next look."""

@@ -19,6 +19,7 @@ class Trace:
     def __init__(self, capacity: int = CAPACITY_FRAMES, sampled: bool = False) -> None:
         self.sampled = sampled
         self._places: dict[int, int] | None = None  # id → curve, of by_id values
+        self.newest_ids: list[int] = []  # of the newest rows
         self.revision = 0
         self._capacity = capacity
         self._index = np.empty(0, np.int64)
@@ -43,6 +44,7 @@ class Trace:
         values = np.asarray(values, float).reshape(len(values), -1)
         if len(self) and index <= self._index[self._stop - 1]:
             self.clear()  # the series began anew
+        self.newest_ids = [] if ids is None else list(ids)
         self._widen(values.shape[1], ids)
         columns = slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
         capacity = max(16, min(self._capacity, MAX_BYTES // (8 * max(1, self.curves))))

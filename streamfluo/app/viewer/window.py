@@ -195,6 +195,7 @@ class Window(QMainWindow):
             image = ImagePanel(panel, model)
             image.activated.connect(self._activate)
             image.regions_changed.connect(self._show_regions)
+            image.component_picked.connect(self._point_out)
             self._active = self._active or image
             return image
         if panel.kind == "trace":
@@ -219,6 +220,13 @@ class Window(QMainWindow):
                 TracePanel(image.regions.trace, "mean", self.model.pictures[image.panel.id].unit, interval_s)
             )
         self.docks[name].setVisible(len(image.regions) > 0)
+
+    def _point_out(self, step: str, number: int) -> None:
+        """Show the traces of a component whose contour was clicked."""
+        for name, panel in self.model.panels.items():
+            content = self.docks[name].widget() if panel.step == step and panel.kind == "trace" else None
+            if isinstance(content, TracePanel):
+                content.point_out(number)
 
     def _activate(self, image: ImagePanel) -> None:
         self._active = image

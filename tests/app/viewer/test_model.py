@@ -32,6 +32,11 @@ def test_overlays_come_from_the_axes_and_belong_to_the_frames_their_step_saw():
     ]
 
 
+def test_figures_of_components_are_left_to_their_table():
+    given = {"extract": [("quality_now", "snapshot", ("id", "measure"), "", "figures")]}
+    assert all("quality_now" not in panel.id for panel in panels_of(wire.decode(hello(gives=given))))
+
+
 def test_a_step_sees_the_frames_of_the_nearest_step_that_hands_on_others():
     after = {"motion": "source", "bin": "motion", "extract": "bin", "count": "extract"}
     assert frames_seen_by("count", {"source": None, "bin": None}, after) == "bin"

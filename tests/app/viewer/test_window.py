@@ -13,7 +13,7 @@ from PySide6.QtGui import QImage
 
 from streamfluo.app.viewer import theme
 from streamfluo.app.viewer.model import Model
-from streamfluo.app.viewer.overlay_items import VECTOR_ZOOM, contour_lines, spot_lines, vector_lines
+from streamfluo.app.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
 from streamfluo.app.viewer.window import EVENTS, Window
 from streamfluo.core import wire
 from streamfluo.core.records import decode_frame
@@ -282,6 +282,29 @@ def test_overlays_are_drawn_where_they_belong(open_window):
     corrected._toggle_overlay("spots/spots", False)
     look(window)
     assert set(corrected._items) == {"extract/contours"}
+
+
+def test_a_click_on_a_cell_points_out_its_trace(open_window):
+    square = np.array([[0, 0], [0, 3], [3, 3], [3, 0]])
+    window, _ = open_window(
+        result("extract", 5, kind="snapshot", contours=np.stack([square, square + 4])),
+        result("extract", 5, ids=np.array([3, 8]), trace=np.ones((1, 2))),
+        frame(5, PIXELS / np.float32(1), step="motion"),
+    )
+    traces, image = panel(window, "by_id/extract/trace"), panel(window, "frames/motion/frames")
+    image.pick(2.0, 2.0)
+    assert traces.pointed == 3
+    image.pick(6.0, 5.0)
+    assert traces.pointed == 8
+    image.pick(3.5, 0.1)
+    assert traces.pointed == 8
+
+
+def test_of_cells_in_each_other_the_smaller_one_is_meant():
+    square = np.array([[0, 0], [0, 4], [4, 4], [4, 0], [np.nan, np.nan]])
+    assert contour_at(np.stack([square * 3, square + 2]), 3, 3) == 1
+    assert contour_at(np.stack([square * 3, square + 2]), 9, 9) == 0
+    assert contour_at(np.stack([square * 3, square + 2]), 13, 1) is None
 
 
 def test_lines_of_overlays():

@@ -1,0 +1,88 @@
+"""Arrays of one row a component that grow, lose rows and travel as state together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import StateError
+from ...core.state import State
+
+Field = tuple[tuple[int, ...], Any]  # shape of a row, dtype
+
+
+class Columns:
+    """Named arrays with `count` rows in use; attributes are the whole arrays, for kernels that are told how many.
+
+    Rows beyond `count` are zero. Capacity doubles when it is spent, so that a birth seldom copies.
+    """
+
+    fields: Mapping[str, Field]
+
+    def __init__(self, fields: Mapping[str, Field], capacity: int = 64) -> None:
+        self.fields, self.count = dict(fields), 0
+        for name, (shape, dtype) in self.fields.items():
+            setattr(self, name, np.zeros((capacity, *shape), dtype))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)  # arrays are set by name; this tells the type checker they may be anything
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The rows in use of an array, as a view."""
+        array: np.ndarray = getattr(self, name)
+        return array[: self.count]
+
+    def append(self, **values: Any) -> int:
+        """Add a row, zero but for `values`; return its place."""
+        capacity = len(getattr(self, next(iter(self.fields))))
+        if self.count == capacity:
+            for name in self.fields:
+                array = getattr(self, name)
+                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
+        place = self.count
+        self.count += 1
+        for name, value in values.items():
+            getattr(self, name)[place] = value
+        return place
+
+    def remove(self, place: int) -> int:
+        """Take a row out; the last one takes its place. Returns which row moved there (`place` itself if none)."""
+        last = self.count - 1
+        for name in self.fields:
+            array = getattr(self, name)
+            array[place] = array[last]
+            array[last] = 0
+        self.count = last
+        return last
+
+    def widen(self, name: str, length: int) -> None:
+        """Make the rows of a one-axis field longer."""
+        (old,), dtype = self.fields[name]
+        array = getattr(self, name)
+        wider = np.zeros((len(array), length), dtype)
+        wider[:, :old] = array
+        setattr(self, name, wider)
+        self.fields = {**self.fields, name: ((length,), dtype)}
+
+    def state(self, prefix: str) -> State:
+        """The rows in use, as state entries."""
+        return {f"{prefix}{name}": self[name].copy() for name in self.fields}
+
+    def restore(self, state: State, prefix: str, where: str) -> None:
+        """Take over what `state` returned. Raises StateError."""
+        arrays = {name: state.get(f"{prefix}{name}") for name in self.fields}
+        first = next(iter(arrays.values()))
+        count = len(first) if isinstance(first, np.ndarray) and first.ndim else -1
+        capacity = max(64, 1 << max(0, count - 1).bit_length())
+        for name, (shape, dtype) in self.fields.items():
+            array = arrays[name]
+            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (count, *shape):
+                found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else repr(array)
+                expected = f"({count}, {', '.join(map(str, shape))}) {np.dtype(dtype)}"
+                raise StateError(f"{where}: state {prefix + name!r} must be an array {expected}, found {found}")
+            fresh = np.zeros((capacity, *shape), dtype)
+            fresh[:count] = array
+            setattr(self, name, fresh)
+        self.count = count

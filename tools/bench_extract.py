@@ -1,0 +1,133 @@
+"""Source extraction on semi-real movies, motion included: found neurons and their traces, cost, memory.
+
+    python tools/bench_extract.py --movies abc                 F1, traces, spikes; ms against one rfft2 of 512 × 512
+    python tools/bench_extract.py --movies b --loops 10        the same frames ten times over: memory stays as it is
+
+Frames come one by one, from raw movies that tools/bench_motion.py renders, through motion and extract as
+configs/calcium_2p.toml has them. Scores are those of semireal/score.py.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from bench_motion import CACHE, DATA, SKIP, movie
+
+from streamfluo import Block, Chain, Spec
+from streamfluo.pipeline.components import ExtractedComponents
+
+CONFIG = Path(__file__).parents[1] / "streamfluo" / "configs" / "calcium_2p.toml"
+INTERVAL_S = 0.04  # a transient of these movies falls to 1/e in ten frames
+
+
+def scorer():
+    """The scoring function beside the movies."""
+    spec = importlib.util.spec_from_file_location("score", DATA / "semireal" / "score.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.score
+
+
+def one_rfft2_ms(frame: np.ndarray) -> float:
+    """Time of one rfft2 of a frame [ms], the faster of two."""
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        scipy.fft.rfft2(frame)
+        times.append(1e3 * (time.perf_counter() - began))
+    return min(times)
+
+
+def resident_mb() -> float:
+    """Resident memory of this process [MB], without what it maps from files."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
+
+
+class Gathered:
+    """What came out of a chain, frame by frame."""
+
+    def __init__(self) -> None:
+        self.shifts: list[np.ndarray] = []
+        self.settled: list[dict[str, np.ndarray]] = []
+
+    def add(self, outputs) -> None:
+        for step, output in outputs:
+            if step == "motion":
+                self.shifts.extend(output.values["shift_px"])
+            elif len(output.values["settled"]["frame"]):
+                self.settled.append(dict(output.values["settled"]))
+
+    def table(self) -> dict[str, np.ndarray]:
+        """All settled rows, by column."""
+        return {name: np.concatenate([rows[name] for rows in self.settled]) for name in self.settled[0]}
+
+
+def measure(name: str, seed: int, loops: int) -> None:
+    """Run a movie and print what came of it."""
+    frames, _ = movie(name, seed)
+    before = resident_mb()
+    chain = Chain.from_toml(CONFIG, Spec(frames.shape[1:], frames.dtype, interval_s=INTERVAL_S))
+    got, times, reference = Gathered(), [], []
+    sample = np.random.default_rng(0).random((512, 512), np.float32)
+    peak = 0.0
+    for loop in range(loops):
+        for n in range(len(frames)):
+            index = loop * len(frames) + n
+            block = Block(index, np.array([index]), np.array(frames[n : n + 1]))
+            began = time.perf_counter()
+            outputs = chain.push(block)
+            times.append(1e3 * (time.perf_counter() - began))
+            if loops == 1:
+                got.add(outputs)
+            if n % 20 == 0:  # in between, so that what else the machine does slows both
+                reference.append(one_rfft2_ms(sample))
+            if n % 50 == 0 or n == SKIP - 1:
+                peak = max(peak, resident_mb() - before)
+        print(f"  resident {resident_mb() - before:.0f} MB more than before the first frame", flush=True)
+    one = float(np.median(reference))
+    late = np.array(times[SKIP:])
+    mean, p99, worst = late.mean(), np.percentile(late, 99), late.max()
+    print(
+        f"{name}, seed {seed}: mean {mean:.2f} ms = {mean / one:.2f} rfft2 of 512 × 512 ({one:.2f} ms), "
+        f"p99 {p99:.2f} = {p99 / one:.1f}, worst {worst:.1f} = {worst / one:.0f}, "
+        f"initialisation {times[SKIP - 1]:.0f} ms; peak {peak:.0f} MB more than before",
+        flush=True,
+    )
+    if loops > 1:
+        return
+    got.add(chain.finish())
+    snapshot = chain.read("extract", ["footprints", "quality_now"])
+    cells = ExtractedComponents({"settled": got.table()}, snapshot, frames.shape[1:], np.arange(len(frames)))
+    kept = cells.accepted
+    result = scorer()(
+        CACHE / f"{name}-{seed}_truth.npz", cells.footprints[:, kept], cells.traces[kept], cells.spikes[kept],
+        np.array(got.shifts), cells.birth_frame[kept],
+    )  # fmt: skip
+    print(
+        "  F1 {f1:.3f}, precision {precision:.3f}, recall {recall:.3f} (visible {recall_visible:.3f}), found {found} "
+        "of {true}; traces of visible: median {trace_corr_median_visible:.3f}, 10th percentile "
+        "{trace_corr_p10_visible:.3f}, spikes {spike_corr_3_frames_visible:.3f}".format(**result),
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--movies", default="abc")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[7])
+    parser.add_argument("--loops", type=int, default=1, help="run the frames so many times over, without scores")
+    words = parser.parse_args()
+    for seed in words.seeds:
+        for name in words.movies:
+            measure(name, seed, words.loops)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
