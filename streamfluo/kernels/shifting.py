@@ -5,14 +5,18 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def shift_frame(frame, shift_y, shift_x, weights_y, weights_x, row, shifted):  # type: ignore[no-untyped-def]
-    """Write shifted(y, x) = frame(y + shift_y + fraction, x + …), by six taps along each axis.
+def shift_frame(frame, y_px, x_px, taps, row, shifted):  # type: ignore[no-untyped-def]
+    """Write shifted(y, x) = frame(y + y_px, x + x_px), by six taps along each axis.
 
-    frame (y, x); the whole shifts and the weights (6,) of the fractions; row (x + 2·(|shift_x| + 4)) at least: room to
-    work in; shifted (y, x) float32. Outside the frame the nearest pixel is repeated. Cost at 512 × 512: 4 copies.
+    frame (y, x); taps: taps.SIX; row (x + 2·(|x_px| + 5)) at least: room to work in; shifted (y, x) float32. Outside
+    the frame the nearest pixel is repeated. Returns the whole shifts below, and what is left of a pixel's noise
+    variance. Cost at 512 × 512: 4 copies.
     """
     height, width = frame.shape
     pad = (len(row) - width) // 2
+    shift_y, shift_x = int(np.floor(y_px)), int(np.floor(x_px))
+    weights_y, weights_x = np.empty(6, np.float32), np.empty(6, np.float32)
+    kept_y, kept_x = _weights(taps, y_px - shift_y, weights_y), _weights(taps, x_px - shift_x, weights_x)
     for y in range(height):
         middle = row[pad : pad + width]
         first, last = y + shift_y - 2, height - 1
@@ -24,6 +28,19 @@ def shift_frame(frame, shift_y, shift_x, weights_y, weights_x, row, shifted):  #
         row[pad + width :] = middle[width - 1]
         at = pad + shift_x - 2
         _combine(row[at : at + width + 5], weights_x, shifted[y])
+    return shift_y, shift_x, kept_y * kept_x
+
+
+@njit(nogil=True, cache=True)
+def _weights(taps, fraction, weights):  # type: ignore[no-untyped-def]
+    kept = 0.0
+    for k in range(len(weights)):
+        value = 0.0
+        for n in range(taps.shape[1] - 1, -1, -1):
+            value = value * fraction + taps[k, n]
+        weights[k] = value
+        kept += value * value
+    return kept
 
 
 @njit(nogil=True, cache=True)
@@ -173,12 +190,18 @@ def count_from(frame, level, step):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def noise_left(seen_y, seen_x, window, most, block_px, by, left):  # type: ignore[no-untyped-def]
-    """Write Σ 1/n over the pixels of each block in row `by` within a window (bx,), n the frames a mean is made of.
+def take_noise_out(seen_y, seen_x, window, most, block_px, by, shares, matrix, feigned):  # type: ignore[no-untyped-def]
+    """Subtract from the matrices of a row of blocks what the noise of a mean put there, shares (2,) of Σ 1/n.
 
-    seen_y (y,), seen_x (x,): how often rows and columns were seen; n is the less of both, `most` at most.
+    seen_y (y,), seen_x (x,): how often rows and columns were seen; n, the frames that a pixel is the mean of, is the
+    less of both, `most` at most. matrix (by, bx, 3, 3); feigned (by, bx): written, the second share.
     """
-    left[:] = 0
+    left = np.zeros(feigned.shape[1])
     for y in range(max(by * block_px, window[0]), min((by + 1) * block_px, window[1])):
         for x in range(window[2], window[3]):
             left[x // block_px] += 1 / max(min(seen_y[y], seen_x[x], most), 1)
+    for bx in range(len(left)):
+        matrix[by, bx, 0, 0] -= shares[0] * left[bx]
+        matrix[by, bx, 1, 1] -= shares[0] * left[bx]
+        feigned[by, bx] = shares[1] * left[bx]
+        matrix[by, bx, 2, 2] -= feigned[by, bx]

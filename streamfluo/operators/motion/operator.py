@@ -171,12 +171,12 @@ class Motion(Operator):
         found = self._climb(seen, last)
         if found is None or found[1] < CLEAR_GAIN:
             self._search.look(seen, 1.5 * float(template.image.max()))
-            other = self._climb(seen, last - last.mean((0, 1)) + self._search.find(template.structure))
+            other = self._climb(seen, last - self._grid.mean(last) + self._search.find(template.structure))
             found = max((f for f in (found, other) if f is not None), key=lambda f: f[1], default=None)
         if found is not None:
             self._lost.forget()
             self._patches_px, self._gain = found[0] + template.walked_px, found[1]
-            mean_px = self._patches_px.mean((0, 1))
+            mean_px = self._grid.mean(self._patches_px).copy()
             self._patches_px += self._steadied.steadied(mean_px, template.information) - mean_px
             return True, False
         self._steadied.missed()
@@ -198,7 +198,7 @@ class Motion(Operator):
                 return None
             patches_px, near = step.patches_px, abs(step.gain - gain) <= REGAIN
             if near and step.far_px <= NEAR_PX:
-                return (patches_px, step.gain) if self._trusted(patches_px.mean((0, 1)), step.gain) else None
+                return (patches_px, step.gain) if self._trusted(self._grid.mean(patches_px), step.gain) else None
             if not near:
                 gain = max(TRUSTED_GAIN[0] / 2, min(TRUSTED_GAIN[1], step.gain))
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -65,9 +66,9 @@ class PatchGrid:
         matrix (by, bx, 2, 2), answer (by, bx, 2), of the noise's inverse variance; last_px (py, px, 2): the shifts
         before. NaN where nothing can be told.
         """
-        usual = (last_px - last_px.mean((0, 1))) / STRAY_PX**2
+        usual = (last_px - self.mean(last_px)) / STRAY_PX**2
         patches = answer_field(matrix, answer, self._blocks[0], self._blocks[1], self._prior, usual)
-        mean = patches.mean((0, 1))
+        mean = self.mean(patches)
         most = self._max_deviation_px
         return np.asarray(mean + np.clip(patches - mean, -most, most))
 
@@ -82,14 +83,16 @@ class PatchGrid:
             reach = warp_frame(pixels, shifts, self._pixels[0], self._pixels[1], _FOUR, self._room, out)
             weights = tap_weights(self.at_blocks(patches_px) % 1, FOUR)
             return _window(reach, frame.shape, 1), float((weights**2).sum(0).prod(-1).mean())
-        whole = np.floor(patches_px[0, 0]).astype(int)
-        weights_y, weights_x = (tap_weights(f, SIX) for f in patches_px[0, 0] - whole)
-        room = frame.shape[1] + 2 * (abs(int(whole[1])) + 4)
+        y_px, x_px = patches_px[0, 0].tolist()
+        room = frame.shape[1] + 2 * (math.ceil(abs(x_px)) + 5)
         if len(self._row) < room:
             self._row = np.zeros(room, np.float32)
-        shift_frame(frame, int(whole[0]), int(whole[1]), weights_y, weights_x, self._row, out)
-        kept = float((weights_y**2).sum() * (weights_x**2).sum())
-        return _window(np.repeat(whole, 2), frame.shape, 2), kept
+        y, x, kept = shift_frame(frame, y_px, x_px, SIX, self._row, out)
+        return _window((y, y, x, x), frame.shape, 2), kept
+
+    def mean(self, patches_px: np.ndarray) -> np.ndarray:
+        """Return the mean (2,) of the patches' shifts."""
+        return patches_px[0, 0] if self.single else patches_px.mean((0, 1))
 
 
 def _centres(side: int, stride_px: float, overlap_px: float) -> np.ndarray:
@@ -121,7 +124,7 @@ def _first_differences(shape: tuple[int, int]) -> np.ndarray:
     return total
 
 
-def _window(reach: np.ndarray, shape: tuple[int, int], before: int) -> Window:
+def _window(reach: Sequence[int], shape: tuple[int, int], before: int) -> Window:
     """Rows and columns for which all pixels of the interpolation, so many of them before the place, lie inside."""
     (top, bottom), (left, right) = (
         (max(0, before - int(least)), max(0, min(side, side - 1 - before - int(most))))

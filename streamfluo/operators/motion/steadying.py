@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.state import State, require_array
+from ...kernels.steadying import steady
 
-RATE = 0.01
 FIRST_STEP_PX = 0.5
-LARGEST = 3.0  # of its standard deviation that a step counts with, and from which on it is believed as it is measured
 
 
 class SteadiedShift:
@@ -33,19 +32,7 @@ class SteadiedShift:
 
     def steadied(self, shift_px: np.ndarray, information: np.ndarray) -> np.ndarray:
         """Return the shift (2,) that this measurement and those before make likeliest."""
-        noise = 1 / np.maximum(information, 1e-12)
-        if np.isfinite(self._variance).all():
-            squares = np.minimum((shift_px - self._last_px) ** 2, LARGEST**2 * self._steps)
-            self._steps += RATE * (squares - self._steps)
-            expected = self._variance + np.maximum(self._steps - 2 * noise, 0.02 * noise)
-            surprise = shift_px - self._steadied_px
-            share = expected / (expected + noise)
-            share = np.where(surprise**2 > LARGEST**2 * (expected + noise), 1, share)
-        else:
-            surprise, share = shift_px - self._steadied_px, np.ones(2)
-        self._last_px[:] = shift_px
-        self._steadied_px += share * surprise
-        self._variance[:] = share * noise  # (1 − share) · expected
+        steady(shift_px, information, *self._arrays().values())
         return self._steadied_px.copy()
 
     def state(self) -> State:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
-from ...kernels.shifting import block_noise, learn, noise_left
+from ...kernels.shifting import block_noise, learn, take_noise_out
 from ...kernels.steering import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
 from ...kernels.taps import tap_weights
 from .patches import PatchGrid, Window
@@ -29,11 +29,16 @@ EVERY_ROW = 8  # for figures that need not every pixel
 def _gaussian(sigma_px: float, radius: int) -> np.ndarray:
     x = np.arange(-radius, radius + 1)
     kernel = np.exp(-(x**2) / (2 * sigma_px**2))
-    return kernel / kernel.sum()
+    return (kernel / kernel.sum()).astype(np.float32)
 
 
 # From light to heavy: little is lost of a clean template, much is gained with a noisy one.
-KERNELS = (np.array([1, 2, 1]) / 4, np.array([1, 4, 6, 4, 1]) / 16, _gaussian(1.4, 5), _gaussian(2.0, 6))
+KERNELS = (
+    np.array([1, 2, 1], np.float32) / 4,
+    np.array([1, 4, 6, 4, 1], np.float32) / 16,
+    _gaussian(1.4, 5),
+    _gaussian(2.0, 6),
+)
 
 
 class Measured(NamedTuple):
@@ -231,17 +236,15 @@ class SteeredTemplate:
         if by == 0:
             self._kernel = self._next_kernel
             self._look_at_rims()
-        kernel = KERNELS[self._kernel].astype(np.float32)
-        noise = np.tile(self._noise, (self._matrix.shape[1], 1))
+        kernel = KERNELS[self._kernel]
+        noise = np.empty((self._matrix.shape[1], 3))
+        noise[:] = self._noise
         if self._filtered:  # what passed the filter says nothing of the light that its noise comes from
             noise[:, 0], noise[:, 1:] = np.maximum(self._variance[by], self._noise[0] / 10), 0
         window = tuple(self._window.tolist())
         build_steering(self.image, kernel, noise, window, by, self._steering, self._limit, self._matrix)
-        left = np.empty(self._matrix.shape[1])
-        noise_left(self._seen_y, self._seen_x, window, 2 * MEMORY_FRAMES - 1, BLOCK_PX, by, left)
-        for j, share in enumerate((self._shares[self._kernel][0], *self._shares[self._kernel])):
-            self._matrix[by, :, j, j] -= share * left
-        self._feigned[by] = self._shares[self._kernel][1] * left
+        most, shares = 2 * MEMORY_FRAMES - 1, self._shares[self._kernel]
+        take_noise_out(self._seen_y, self._seen_x, window, most, BLOCK_PX, by, shares, self._matrix, self._feigned)
 
     def _look_at_rims(self) -> None:
         """Leave out of the window what motion has seldom brought into sight.
