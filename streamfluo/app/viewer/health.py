@@ -9,6 +9,7 @@ from typing import Any
 from ...core import wire
 
 WINDOW_S = 3.0
+SHORTEST_S = 0.3  # statuses that waited for a busy viewer come all at once, and would tell of 50,000 frames a second
 
 
 class RunHealth:
@@ -25,7 +26,7 @@ class RunHealth:
         if self._told and self.frames_in < self._told[-1][1]:
             self._told.clear()
         self._told.append((now_s, self.frames_in, self.frames_out))
-        while now_s - self._told[0][0] > WINDOW_S:
+        while len(self._told) > 1 and now_s - self._told[1][0] > WINDOW_S:
             self._told.popleft()
 
     @property
@@ -66,7 +67,7 @@ class RunHealth:
 
     def rates(self) -> tuple[float, float]:
         """Return frames a second (in, out) over the last three seconds."""
-        if len(self._told) < 2:
+        if not self._told or self._told[-1][0] - self._told[0][0] < SHORTEST_S:
             return 0.0, 0.0
         (t0, in0, out0), (t1, in1, out1) = self._told[0], self._told[-1]
         return (in1 - in0) / (t1 - t0), (out1 - out0) / (t1 - t0)

@@ -123,6 +123,14 @@ def test_rates_come_from_two_statuses():
     assert model.health.lost_split() == "1 by the camera, 2 on the way"
 
 
+def test_statuses_that_come_all_at_once_tell_of_no_fast_frames():
+    model = fed(hello())
+    for at_s, frames in ((0.0, 0), (10.0, 300), (10.001, 330), (10.002, 360)):
+        edges = {"ingest": {"frames": frames}, "chain": {"frames": frames}}
+        model.take(wire.decode(status(edges=edges)), now_s=at_s)
+    assert model.health.rates() == pytest.approx((36, 36), rel=0.01)
+
+
 def test_a_replay_and_a_camera_have_health_too():
     model = fed(status(emitted=50, dropped_camera=4))
     assert (model.health.frames_in, model.health.lost) == (50, 4)
