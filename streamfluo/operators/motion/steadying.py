@@ -20,6 +20,8 @@ class SteadiedShift:
     def __init__(self) -> None:
         self._last_px, self._steadied_px = np.zeros((2, 2))
         self._steps, self._variance = np.zeros((2, 2))
+        steady(np.zeros(2), np.zeros(2), *self._arrays().values())  # compiled before frames flow
+        self._last_px[:] = self._steadied_px[:] = 0
         self.begin()
 
     def begin(self) -> None:
