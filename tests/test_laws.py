@@ -10,7 +10,13 @@ from streamfluo.core.registry import operators
 from streamfluo.core.spec import FRAME_DTYPES
 from streamfluo.testing import LAWS, Subject, check_laws
 
-CASES = [(kind, params) for kind, cls in operators().items() for params in ({}, *cls.examples)]
+# Every setting with two types of pixel and every type with the defaults; the rest takes minutes to compile.
+CASES = [
+    pytest.param(kind, params, dtype, marks=() if dtype in ("uint16", "float32") or not params else pytest.mark.slow)
+    for kind, cls in operators().items()
+    for params in ({}, *cls.examples)
+    for dtype in FRAME_DTYPES
+]
 
 _image = np.random.default_rng(3).gamma(2, 100, (13, 17))
 SNAPSHOTS = {"mean": _image, "k2": _image**2, "k3": _image**3, "k4": _image**4, "psf_sigma_px": np.array(1.3)}
@@ -24,9 +30,8 @@ def with_snapshots(operator):
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("dtype", FRAME_DTYPES)
 @pytest.mark.parametrize(
-    ("kind", "params"), CASES, ids=lambda v: v if isinstance(v, str) else str(v) if v else "default"
+    ("kind", "params", "dtype"), CASES, ids=lambda v: v if isinstance(v, str) else str(v) if v else "default"
 )
 def test_every_operator_keeps_every_law(kind, params, dtype, law):
     spec = Spec((13, 17), dtype, interval_s=0.02)
