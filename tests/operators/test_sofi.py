@@ -295,28 +295,28 @@ READERS = {
 
 @pytest.mark.parametrize("params", READERS.values(), ids=READERS)
 def test_a_reader_gives_later_what_stood_when_it_was_taken_and_changes_nothing(params):
-    """To the bit: what a worker's thread reads while frames go on, what is read at once, and what is never read."""
+    """To the bit: one operator's readers are called once all frames are in, the other is read at every step."""
     movie = telegraph(800, SHAPE)
     movie[300:] //= 2
-    read, unread = (create("sofi", Spec(SHAPE, "uint16"), **params) for _ in range(2))
-    later, start = [], 0
+    late, at_once = (create("sofi", Spec(SHAPE, "uint16"), **params) for _ in range(2))
+    readers, start = [], 0
     for size in np.random.default_rng(1).integers(1, 60, 40).tolist():
         index = start + 9 * (start > 200)  # a hole, too
-        for operator in (read, unread):
+        for operator in (late, at_once):
             operator.update(Block(index, np.zeros(len(part := movie[start : start + size])), part))
         start += size
-        at_once = {name: np.array(image) for name, image in unread.read().items()} if size % 3 else None
-        later.append((read.reader(), at_once))
+        now = {name: np.array(image) for name, image in at_once.read().items()}
+        readers.append((late.reader(), now))
         if start >= len(movie) - 60:
             break
-    for reader, expected in later:
+    for reader, expected in readers:
         found = reader()
-        for name, image in (expected or {}).items():
+        for name, image in expected.items():
             np.testing.assert_array_equal(found[name], image, err_msg=name)
-    for name, image in unread.read().items():
-        np.testing.assert_array_equal(read.read([name])[name], image, err_msg=name)
-    for name, value in unread.state().items():
-        np.testing.assert_array_equal(read.state()[name], value, err_msg=name)
+    for name, image in at_once.read().items():
+        np.testing.assert_array_equal(late.read([name])[name], image, err_msg=name)
+    for name, value in at_once.state().items():
+        np.testing.assert_array_equal(late.state()[name], value, err_msg=name)
 
 
 @pytest.mark.slow
