@@ -25,6 +25,7 @@ class FrameGrid:
         self._buffer = np.empty((GRID_FRAMES, *spec.shape), spec.dtype)
         self._count = 0
         self._next_index = -1
+        self._shared = False  # a copy reads the waiting frames: the next cell gathers in another buffer
 
     @property
     def waiting(self) -> np.ndarray:
@@ -45,6 +46,7 @@ class FrameGrid:
             if len(frames) == GRID_FRAMES:
                 yield frames
                 continue
+            self._own_buffer()
             self._buffer[self._count : self._count + len(frames)] = frames
             self._count += len(frames)
             if cell_stop % GRID_FRAMES == 0:
@@ -55,6 +57,19 @@ class FrameGrid:
         if self._count:
             frames, self._count = self.waiting, 0
             yield frames
+
+    def copy(self) -> FrameGrid:
+        """A grid with the waiting frames of now, which costs nothing; it can be read and flushed, not pushed to."""
+        self._shared = True
+        new = object.__new__(FrameGrid)
+        new.__dict__.update(self.__dict__, _buffer=self._buffer.view())
+        new._buffer.flags.writeable = False
+        return new
+
+    def _own_buffer(self) -> None:
+        """Leave a buffer whose frames a copy reads once they no longer wait here."""
+        if self._shared and not self._count:
+            self._buffer, self._shared = np.empty_like(self._buffer), False
 
     def state(self) -> State:
         """The waiting frames and the index that comes next, as state entries."""
@@ -73,5 +88,7 @@ class FrameGrid:
                 f"waiting frames: expected fewer than 32 of {buffer.shape[1:]} {buffer.dtype}, found {found}"
             )
         self._next_index = require_int(state, "next_index", "waiting frames")
+        self._count = 0
+        self._own_buffer()
         self._count = len(waiting)
         self._buffer[: self._count] = waiting

@@ -10,8 +10,9 @@ The laws, checked for every registered operator by `streamfluo.testing`:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
@@ -137,6 +138,16 @@ class Operator(ABC):
         self.snapshot_names(names)
         return {}
 
+    def reader(
+        self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
+    ) -> Callable[[], Mapping[str, np.ndarray]]:
+        """Return what reads these snapshots as of now, on another thread while frames go on.
+
+        They are read here and now, unless an operator whose reading takes longer than 5 ms knows better.
+        """
+        found = self.read(names, inputs)
+        return lambda: found
+
     def finish(self) -> Output | None:
         """End of the series: what was still held back."""
         return None
@@ -179,6 +190,11 @@ class SnapshotOperator(Operator):
 
     def restore(self, state: State) -> None:
         """There is nothing to take over."""
+
+    def reader(
+        self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
+    ) -> Callable[[], Mapping[str, np.ndarray]]:
+        return partial(self.read, names, inputs)
 
     @abstractmethod
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:

@@ -146,11 +146,11 @@ def read_moments(pivot, sums, waiting, n, order, as_cumulants, out):  # type: ig
 
 
 @njit(nogil=True, cache=True)
-def read_error(sums, waiting, n, marks, slots, marks_n, order, out):  # type: ignore[no-untyped-def]
+def read_error(sums, waiting, n, marks, marks_n, order, out):  # type: ignore[no-untyped-def]
     """Write the standard error of k_order of every pixel from the means of batches of consecutive frames.
 
-    marks (s, tiles, powers, 1024): sums as they stood at the ends of batches, in the order of `slots` (b,); marks_n
-    (b,): frames by then; the last batch ends now. To first order k_n moves with a batch's sum of a polynomial in δ, its
+    marks: a tuple of the sums (tiles, powers, 1024) as they stood at the ends of batches, then any; marks_n (b,):
+    frames by then; the last batch ends now. To first order k_n moves with a batch's sum of a polynomial in δ, its
     influence function, whose coefficients follow the recursion of the cumulants, differentiated; the error is the
     spread of those sums.
     """
@@ -176,8 +176,8 @@ def read_error(sums, waiting, n, marks, slots, marks_n, order, out):  # type: ig
             for i in range(side):
                 moved[i] = c[0, i] * frames
             for j in range(order):
-                now = plain[j] if last else marks[slots[b], tile, j]
-                before = marks[slots[b - 1], tile, j] if b else nothing
+                now = plain[j] if last else marks[b][tile, j]
+                before = marks[b - 1][tile, j] if b else nothing
                 _add_weighed(c[j + 1], now, before, moved)
             _subtract_product(-1.0, moved, moved, squares)
         a = tile * side

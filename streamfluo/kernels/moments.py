@@ -104,16 +104,19 @@ POWER_TILE_PX = 1024  # eight frames, the pivot and four sums of a tile fit the 
 
 
 @njit(nogil=True, cache=True)
-def add_powers(frames, pivot, sums):  # type: ignore[no-untyped-def]
+def add_powers(frames, pivot, sums, before):  # type: ignore[no-untyped-def]
     """Add a cell to the sums of d, d², … of d = x − pivot, each kept as two floats that together hold 106 bits.
 
-    frames (n, p) with n ≤ 32; pivot (tiles, 1024); sums (tiles, powers, 2, 1024) with powers 2, 4, 6 or 8. Within the
+    frames (n, p) with n ≤ 32; pivot (tiles, 1024); sums (tiles, powers, 2, 1024) with powers 2, 4, 6 or 8; before: the
+    sums to begin with where somebody else still reads them, none (0, …) to go on with `sums`. Within the
     cell sums are float64; each is then added without error (TwoSum, Knuth, The Art of Computer Programming 4.2.2): over
     10⁶ frames float64 alone loses nine digits of the sixth cumulant. State rows of a tile lie together: at strides of
     megabytes the same sums take twice as long.
     """
     total = np.empty((sums.shape[1], POWER_TILE_PX))
     for tile in range(sums.shape[0]):
+        if len(before):
+            sums[tile] = before[tile]
         total[:] = 0
         sum_powers(frames, tile * POWER_TILE_PX, pivot[tile], total)
         for power in range(sums.shape[1]):

@@ -18,11 +18,12 @@ PRODUCT_TILE_PX = 1024
 
 
 @njit(nogil=True, cache=True)
-def add_products(frames, count, pivot, parent, lag, shift, sums):  # type: ignore[no-untyped-def]
+def add_products(frames, count, pivot, parent, lag, shift, sums, before):  # type: ignore[no-untyped-def]
     """Add the products at the first `count` frames to sums (tiles, products, 2, 1024), two floats each.
 
     frames (≥ count + largest lag, p); pivot (p,); parent, lag, shift (products,): product q is the product parent[q]
-    (−1: 1), which comes before it, times d(t + lag[q], p + shift[q]), shift ≥ 0 in the flattened frame; zero behind it.
+    (−1: 1), which comes before it, times d(t + lag[q], p + shift[q]), shift ≥ 0 in the flattened frame; zero behind it;
+    before: the sums to begin with where somebody else still reads them, none (0, …) to go on with `sums`.
     """
     products, pixels = len(parent), frames.shape[1]
     depth = count + (lag.max() if len(lag) else 0)
@@ -40,6 +41,8 @@ def add_products(frames, count, pivot, parent, lag, shift, sums):  # type: ignor
             for q in range(products):
                 factor = d[t + lag[q], shift[q] : shift[q] + PRODUCT_TILE_PX]
                 _multiply_add(one if parent[q] < 0 else product[parent[q]], factor, product[q], total[q])
+        if len(before):
+            sums[tile] = before[tile]
         for q in range(products):
             add_exactly(total[q], sums[tile, q, 0], sums[tile, q, 1])
 

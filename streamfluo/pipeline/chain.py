@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -98,13 +97,23 @@ class Chain:
         return self.reader(name, names)()
 
     def reader(self, name: str, names: Sequence[str] | None = None) -> Callable[[], Mapping[str, np.ndarray]]:
-        """Return what reads snapshots of a step. A step that lives on snapshots gets its inputs now: its reader may
-        run on another thread while the chain goes on."""
-        step = self.step(name)
-        inputs: dict[str, Any] = {}
-        if isinstance(step.operator, SnapshotOperator):
-            inputs = {need: self.read(giver, [given])[given] for need, (giver, given) in step.givers.items()}
-        return partial(step.operator.read, names, inputs)
+        """Return what reads snapshots of a step, and the snapshots that they are made of, as of now.
+
+        It may run on another thread while the chain goes on.
+        """
+        operator, givers = self.step(name).operator, self.step(name).givers
+        if not isinstance(operator, SnapshotOperator):
+            return operator.reader(names)
+        wanted: dict[str, list[str]] = {}
+        for giver, given in givers.values():
+            wanted.setdefault(giver, []).append(given)
+        readers = {giver: self.reader(giver, given) for giver, given in wanted.items()}
+
+        def compute() -> Mapping[str, np.ndarray]:
+            found = {giver: reader() for giver, reader in readers.items()}
+            return operator.read(names, {need: found[giver][given] for need, (giver, given) in givers.items()})
+
+        return compute
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return {id: {kind, version, params, after, inputs}} in plain values: what each step is."""

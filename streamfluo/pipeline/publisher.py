@@ -20,7 +20,7 @@ import numpy as np
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SourceError
-from ..core.operator import Gives, Output, SnapshotOperator
+from ..core.operator import Gives, Output
 from ..core.results import encode_arrays
 from ..core.wire import SOURCE
 from ..edges.journal import JournalWriter
@@ -138,17 +138,14 @@ class Publisher:
                 self._newest["frames", step] = (copy, arrived_ns)
 
     def put_snapshots(self, index: int, pressed: bool) -> None:
-        """Read the snapshots that are watched and due; those computed from other snapshots on the worker's thread."""
+        """Have the snapshots that are watched and due computed as of now, on the worker's thread."""
         for step, names in self._snapshots_due(pressed):
             began = time.monotonic()
             try:
                 reader = self._chain.reader(step, names)
-                if isinstance(self._chain.step(step).operator, SnapshotOperator):
-                    self._computing.add(step)
-                    self._worker.submit(self._compute, step, reader, index)
-                else:
-                    self._keep_snapshots(step, reader(), index)
-                now = time.monotonic()  # what the chain's thread spent: of a worker's step, on reading its inputs
+                self._computing.add(step)
+                self._worker.submit(self._compute, step, reader, index)
+                now = time.monotonic()  # what the chain's thread spent, on reading what cannot be read later
                 self._due[f"snapshot/{step}"] = max(self._due[f"snapshot/{step}"], now + (now - began) / LOOK_SHARE)
             except Exception as error:  # reading must not end the run
                 self._failed(step, error)

@@ -285,6 +285,40 @@ def test_being_read_while_the_pivot_is_not_settled_changes_nothing(noise):
         np.testing.assert_array_equal(read.read([name])[name], image, err_msg=name)
 
 
+READERS = {
+    "plain": {"order": 4},
+    "between frames and pixels": {"order": 3, "lags": (0, 1, 1, 3), "cross": 1},
+    "noise by lags": {"order": 2, "noise": "lag"},
+    "segments": {"order": 4, "bleach_fraction": 0.01, "smooth_frames": 32},
+}
+
+
+@pytest.mark.parametrize("params", READERS.values(), ids=READERS)
+def test_a_reader_gives_later_what_stood_when_it_was_taken_and_changes_nothing(params):
+    """To the bit: one operator's readers are called once all frames are in, the other is read at every step."""
+    movie = telegraph(800, SHAPE)
+    movie[300:] //= 2
+    late, at_once = (create("sofi", Spec(SHAPE, "uint16"), **params) for _ in range(2))
+    readers, start = [], 0
+    for size in np.random.default_rng(1).integers(1, 60, 40).tolist():
+        index = start + 9 * (start > 200)  # a hole, too
+        for operator in (late, at_once):
+            operator.update(Block(index, np.zeros(len(part := movie[start : start + size])), part))
+        start += size
+        now = {name: np.array(image) for name, image in at_once.read().items()}
+        readers.append((late.reader(), now))
+        if start >= len(movie) - 60:
+            break
+    for reader, expected in readers:
+        found = reader()
+        for name, image in expected.items():
+            np.testing.assert_array_equal(found[name], image, err_msg=name)
+    for name, image in at_once.read().items():
+        np.testing.assert_array_equal(late.read([name])[name], image, err_msg=name)
+    for name, value in at_once.state().items():
+        np.testing.assert_array_equal(late.state()[name], value, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("flash", [False, True])

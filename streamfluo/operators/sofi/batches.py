@@ -25,9 +25,8 @@ class Batches:
         self._most = most
         self.first = -1  # index of the first frame; -1: none yet
         self.stop = -1  # index behind the last one added
-        self._slots: dict[int, int] = {}  # index of a mark → where it stands
-        self._frames: dict[int, int] = {}  # index of a mark → frames before it
-        self._sums = np.empty((most - 1, *shape))
+        self._marks: dict[int, tuple[int, np.ndarray]] = {}  # index → frames before it, the sums then, never changed
+        self._shape = shape
 
     def advance(self, stop: int, sums: Sums) -> None:
         """Frames up to `stop` are in, or never came: mark the multiples passed."""
@@ -47,56 +46,52 @@ class Batches:
 
     def rebase(self, moved: Callable[[int, np.ndarray], np.ndarray]) -> None:
         """Replace every mark's sums by what `moved(frames, sums)` makes of them."""
-        sums = self._sums.copy()  # a copy may share the ones there are
-        for at, slot in self._slots.items():
-            sums[slot] = moved(self._frames[at], self._sums[slot])
-        self._sums = sums
+        self._marks = {at: (n, moved(n, sums)) for at, (n, sums) in self._marks.items()}
 
     def mark(self, at: int) -> tuple[int, np.ndarray]:
         """Frames before a mark's index, and the sums then."""
-        return self._frames[at], self._sums[self._slots[at]]
+        return self._marks[at]
 
-    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(frames by each mark, its slot, sums by slot), without marks behind batches of no frames."""
-        kept = [at for at in sorted(self._slots)]
-        counts = [self._frames[at] for at in kept]
-        grew = [n > before for n, before in zip(counts, [0, *counts], strict=False)]
-        pick = [k for k, g in enumerate(grew) if g]
-        slots = [self._slots[kept[k]] for k in pick]
-        return np.array([counts[k] for k in pick], np.int64), np.array(slots, np.int64), self._sums
+    def read(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """(frames by each mark, its sums), without marks behind batches of no frames.
+
+        The sums are followed by empty ones up to as many as there can be: kernels are compiled for one number.
+        """
+        kept = [self._marks[at] for at in sorted(self._marks)]
+        grew = [mark for mark, before in zip(kept, [0, *(n for n, _ in kept)], strict=False) if mark[0] > before]
+        empty = (np.empty((0, *self._shape[1:])),) * (self._most - 1 - len(grew))
+        return np.array([n for n, _ in grew], np.int64), (*(sums for _, sums in grew), *empty)
 
     def copy(self) -> Batches:
-        """A copy that shares the sums of its marks: it must not pass another multiple."""
+        """An independent copy; it shares the sums of the marks there are."""
         new = object.__new__(Batches)
-        new.__dict__.update(self.__dict__, _slots=dict(self._slots), _frames=dict(self._frames))
+        new.__dict__.update(self.__dict__, _marks=dict(self._marks))
         return new
 
     def state(self) -> State:
         """As state entries."""
-        at = sorted(self._slots)
+        at = sorted(self._marks)
         return {
             "first": self.first,
             "stop": self.stop,
             "marks_at": np.array(at, np.int64),
-            "marks_n": np.array([self._frames[a] for a in at], np.int64),
-            "marks": self._sums[[self._slots[a] for a in at]],
+            "marks_n": np.array([self._marks[a][0] for a in at], np.int64),
+            "marks": np.array([self._marks[a][1] for a in at]).reshape(-1, *self._shape),
         }
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""
         at, counts, sums = (np.asarray(state.get(name)) for name in ("marks_at", "marks_n", "marks"))
         fits = at.ndim == counts.ndim == 1 and len(at) == len(counts) < self._most
-        if not fits or sums.shape != (len(at), *self._sums.shape[1:]):
-            raise StateError(f"sofi: state 'marks' must be fewer than {self._most} arrays {self._sums.shape[1:]}")
+        if not fits or sums.shape != (len(at), *self._shape):
+            raise StateError(f"sofi: state 'marks' must be fewer than {self._most} arrays {self._shape}")
         self.first, self.stop = require_int(state, "first", "sofi"), require_int(state, "stop", "sofi")
-        self._slots, self._frames = {}, {}
-        for index, n, array in zip(at.tolist(), counts.tolist(), sums, strict=True):
-            self._sums[self._mark(index, lambda at, out, n=n: n)] = array  # type: ignore[misc]
+        marks = zip(at.tolist(), counts.tolist(), sums.astype(float), strict=True)
+        self._marks = {index: (n, array.copy()) for index, n, array in marks}
 
-    def _mark(self, at: int, sums: Sums) -> int:
-        slot = min(set(range(len(self._sums))) - set(self._slots.values()))
-        self._slots[at], self._frames[at] = slot, sums(at, self._sums[slot])
-        return slot
+    def _mark(self, at: int, sums: Sums) -> None:
+        array = np.empty(self._shape)
+        self._marks[at] = (sums(at, array), array)
 
     def _step(self) -> int:
         step = GRID_FRAMES
@@ -105,5 +100,4 @@ class Batches:
         return step
 
     def _thin(self, step: int) -> None:
-        for at in [at for at in self._slots if at % step]:
-            del self._slots[at], self._frames[at]
+        self._marks = {at: mark for at, mark in self._marks.items() if at % step == 0}

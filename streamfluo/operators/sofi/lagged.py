@@ -46,7 +46,7 @@ class LaggedSums:
         run = np.concatenate([self.tail, other.head[:frames]])
         seam = self.products.copy()
         seam.n = 0
-        seam.sums[:] = 0
+        seam.sums = np.zeros_like(seam.sums)
         seam.add(run)
         return seam
 

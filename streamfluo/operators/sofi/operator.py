@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Literal, Self
 
@@ -136,6 +136,11 @@ class Sofi(Mergeable):
         now = self if self._can_wait(wanted) else self._flushed(wanted)
         waiting = now.power.waiting(now._grid.waiting, max((self._order_of(name) for name in wanted), default=2))
         return {name: read(now, name, waiting, len(now._grid.waiting)) for name in wanted}
+
+    def reader(
+        self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
+    ) -> Callable[[], Mapping[str, np.ndarray]]:
+        return partial(self._copy().read, self.snapshot_names(names))
 
     def merge(self, other: Self) -> None:
         if other.batches.first < 0:
@@ -271,20 +276,24 @@ class Sofi(Mergeable):
     # Reading
 
     def _flushed(self, names: Sequence[str]) -> Sofi:
-        """A copy, of what these snapshots need, with the waiting frames added.
-
-        Those never complete a mark, so that the marks are shared.
-        """
-        copy: Sofi = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
+        """A copy, of what these snapshots need, with the waiting frames added."""
+        copy = self._copy()
         copy._grid = FrameGrid(self.spec)
-        copy.power, copy.batches = self.power.copy(), self.batches.copy()
         for name, needed_by in PART_NAMES.items():
-            part = getattr(self, name)
-            needed = part is not None and any(needed_by.match(n) for n in names)
-            setattr(copy, name, part.copy() if needed else None)
-        for cell in [self._grid.waiting] if len(self._grid.waiting) else []:
-            copy._add(cell)
+            if not any(needed_by.match(n) for n in names):
+                setattr(copy, name, None)
+        if len(self._grid.waiting):
+            copy._add(self._grid.waiting)
+        return copy
+
+    def _copy(self) -> Sofi:
+        """An independent copy, to be read, not updated: sums and waiting frames are shared, and so it costs nothing."""
+        copy: Sofi = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, _grid=self._grid.copy(), power=self.power.copy())
+        copy.batches = self.batches.copy()
+        for name in PART_NAMES:
+            if (part := getattr(self, name)) is not None:
+                setattr(copy, name, part.copy())
         return copy
 
     def _order_of(self, name: str) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...kernels.products import PRODUCT_TILE_PX, add_products, centred, joint_cumulant
+from .shared import SharedSums
 
 Factor = tuple[int, int, int]  # lag in frames, y and x in pixels
 Product = tuple[Factor, ...]
@@ -22,7 +23,7 @@ def moved_to_origin(factors: Sequence[Factor]) -> tuple[Product, tuple[int, int]
     return tuple(sorted((lag, fy - y, fx - x) for lag, fy, fx in factors)), (y, x)
 
 
-class ProductSums:
+class ProductSums(SharedSums):
     """Sums of all products that the joint cumulants of some tuples of factors need.
 
     Memory: 16 bytes a pixel and product; a tuple of k factors needs up to 2^k − 1. A cell's frames follow those of
@@ -49,9 +50,8 @@ class ProductSums:
     def add(self, frames: np.ndarray) -> None:
         """Add the products that begin at each frame but the last `depth`; frames (n, y, x)."""
         count = max(0, len(frames) - self.depth)
-        add_products(
-            frames.reshape(len(frames), self.pixels), count, self.pivot, self._parent, self._lag, self._shift, self.sums
-        )
+        before, flat = self.own(), frames.reshape(len(frames), self.pixels)
+        add_products(flat, count, self.pivot, self._parent, self._lag, self._shift, self.sums, before)
         self.n += count
 
     def settle(self, pivot: np.ndarray) -> None:
@@ -62,13 +62,15 @@ class ProductSums:
     def move_pivot(self, pivot: np.ndarray) -> None:
         """Re-base the sums on another pivot (p,)."""
         if self.n:
-            self.sums[:, :, 0], self.sums[:, :, 1] = self.tiled(self.about(pivot)), 0
+            plain = self.tiled(self.about(pivot))
+            self.own()
+            self.sums[:, :, 0], self.sums[:, :, 1] = plain, 0
         self.pivot = pivot.copy()
 
     def absorb(self, other: ProductSums) -> None:
         """Add another part's sums."""
         if other.n:
-            self.sums[:, :, 0] += self.tiled(other.about(self.pivot))
+            self.own_filled()[:, :, 0] += self.tiled(other.about(self.pivot))
             self.n += other.n
 
     def about(self, pivot: np.ndarray, sums: np.ndarray | None = None, n: int | None = None) -> list[np.ndarray]:
@@ -125,12 +127,6 @@ class ProductSums:
         """The map of a product, at the pixel it is about instead of its own first one."""
         product, (y, x) = moved_to_origin(factors)
         return _ahead(maps[self._at[product]], y * self.spec.shape[1] + x)
-
-    def copy(self) -> ProductSums:
-        """An independent copy."""
-        new = object.__new__(ProductSums)
-        new.__dict__.update(self.__dict__, pivot=self.pivot.copy(), sums=self.sums.copy())
-        return new
 
     def state(self, name: str) -> State:
         """As state entries that begin with `name`."""

@@ -81,9 +81,9 @@ def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
 
 def compile_readout(sofi: Sofi, waiting: np.ndarray) -> None:
     """Run the kernels of reading once, on sums of nothing."""
-    power, (marks_n, slots, _) = sofi.power, sofi.batches.read()
+    power, (marks_n, marks) = sofi.power, sofi.batches.read()
     power.read(2, True, waiting, 1)
-    read_error(power.sums, waiting, 1, np.zeros((1, *power.plain().shape)), slots, marks_n, 2, np.empty(power.pixels))
+    read_error(power.sums, waiting, 1, marks, marks_n, 2, np.empty(power.pixels))
     doubling_change(power.sums, waiting, 1, power.plain(), 1, 2, np.empty((1, 2)))
 
 
@@ -105,18 +105,18 @@ def _moment(sofi: Sofi, order: int, cumulant: bool, waiting: np.ndarray, frames:
 
 def _error(sofi: Sofi, order: int, waiting: np.ndarray, frames: int) -> np.ndarray:
     """Standard error of k_order (y, x); NaN until there are two batches."""
-    marks_n, slots, marks = sofi.batches.read()
+    marks_n, marks = sofi.batches.read()
     power = sofi.power
     if sofi.params.noise == "lag":
-        return _jackknife(sofi, order, marks_n, [marks[s] for s in slots])
+        return _jackknife(sofi, order, marks_n, marks[: len(marks_n)])
     out = np.full(power.pixels, np.nan)
     if not len(marks_n):
         return out.reshape(power.spec.shape)
-    read_error(power.sums, waiting, power.n + frames, marks, slots, marks_n, order, out)
+    read_error(power.sums, waiting, power.n + frames, marks, marks_n, order, out)
     return out.reshape(power.spec.shape)
 
 
-def _jackknife(sofi: Sofi, order: int, marks_n: np.ndarray, marks: list[np.ndarray]) -> np.ndarray:
+def _jackknife(sofi: Sofi, order: int, marks_n: np.ndarray, marks: tuple[np.ndarray, ...]) -> np.ndarray:
     """Standard error of a lagged cumulant from leaving out each batch in turn (Miller 1974, Biometrika 61:1)."""
     lagged = sofi.lagged
     assert lagged is not None
@@ -143,12 +143,12 @@ def _change(sofi: Sofi, waiting: np.ndarray, frames: int) -> np.ndarray:
     orders = sofi.params.order - 1
     lagged = sofi.lagged if sofi.params.noise == "lag" else None
     n = lagged.products.n if lagged is not None else sofi.power.n + frames
-    marks_n, slots, marks = sofi.batches.read()
+    marks_n, marks = sofi.batches.read()
     inside = [k for k, count in enumerate(marks_n) if 0 < count < n]
     if not inside:
         return np.full(orders, np.nan)
     half = min(inside, key=lambda k: abs(marks_n[k] - n / 2))
-    then, count = marks[slots[half]], int(marks_n[half])
+    then, count = marks[half], int(marks_n[half])
     squares = np.zeros((orders, 2))
     if lagged is not None:
         for k in range(orders):

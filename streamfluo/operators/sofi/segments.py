@@ -51,7 +51,7 @@ class Segments:
         self._pieces: list[Piece] = []  # the first window if it is cut, the first segment, the last one
         self._open: Piece | None = None
         self._closed_n = 0
-        self._closed = np.zeros((2, order - 1, *spec.shape))  # Σ n·m_j, Σ n·k_j
+        self._closed = np.zeros((2, order - 1, *spec.shape))  # Σ n·m_j, Σ n·k_j; replaced, as copies share it
         self._bounds: list[tuple[int, int]] = []  # of what is closed
         self._joinable = True  # the last piece and what comes next are neighbours
 
@@ -93,7 +93,7 @@ class Segments:
         for k, piece in enumerate(pieces):
             self._append(piece)
             if k == 0 and other._closed_n:
-                self._closed += other._closed
+                self._closed = self._closed + other._closed
                 self._closed_n += other._closed_n
                 self._bounds += other._bounds
                 self._joinable = False
@@ -102,7 +102,7 @@ class Segments:
     def copy(self) -> Segments:
         """An independent copy."""
         new = object.__new__(Segments)
-        new.__dict__.update(self.__dict__, _closed=self._closed.copy(), _bounds=list(self._bounds))
+        new.__dict__.update(self.__dict__, _bounds=list(self._bounds))
         new._pieces = [piece.copy() for piece in self._pieces]
         new._open = self._open.copy() if self._open is not None else None
         return new
@@ -185,6 +185,7 @@ class Segments:
             closed = self._pieces.pop(-2)
             self._closed_n += closed.sums.n
             self._bounds.append((closed.start, closed.stop))
+            self._closed = self._closed.copy()
             for order in range(2, self._order + 1):
                 for cumulant in (False, True):
                     self._closed[int(cumulant), order - 2] += closed.sums.n * _read(closed.sums, order, cumulant)

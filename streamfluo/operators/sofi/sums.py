@@ -9,12 +9,13 @@ from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...kernels.cumulants import move_pivot, read_moments
 from ...kernels.moments import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
+from .shared import SharedSums
 
 SETTLED_FRAMES = 32  # a pivot from a cell of so many frames stays
 MEDIAN_FRAMES = 17  # of a cell; a pivot need only be no flash
 
 
-class PowerSums:
+class PowerSums(SharedSums):
     """Σ (x − pivot)^j of every pixel for j = 1 … order, in two floats each, over some frames.
 
     The pivot is the pixel's median in 17 frames of the first cell, or of a later one that is larger as long as there
@@ -50,7 +51,8 @@ class PowerSums:
 
     def add_frames(self, frames: np.ndarray) -> None:
         """Add frames (n, y, x) about the pivot there is."""
-        add_powers(frames.reshape(len(frames), self.pixels), self.pivot, self.sums)
+        before = self.own()
+        add_powers(frames.reshape(len(frames), self.pixels), self.pivot, self.sums, before)
         self.n += len(frames)
 
     def move_pivot(self, pivot: np.ndarray) -> None:
@@ -70,7 +72,7 @@ class PowerSums:
 
     def absorb_sums(self, other: PowerSums) -> None:
         """Add another part's sums without its frames' number."""
-        sums = self.sums
+        sums = self.own_filled()
         add_sums(other.about(self.pivot), sums)
         self.sums = sums
 
@@ -102,12 +104,6 @@ class PowerSums:
         if self.n + frames:
             read_moments(self.pivot, self.sums, waiting, self.n + frames, order, cumulant, out)
         return out.reshape(self.spec.shape)
-
-    def copy(self) -> PowerSums:
-        """An independent copy."""
-        new = PowerSums(self.spec, self.order)
-        new.n, new.pivot[:], new.sums[:] = self.n, self.pivot, self.sums
-        return new
 
     def state(self, name: str) -> State:
         """As state entries that begin with `name`."""
@@ -149,6 +145,12 @@ class GpuPowerSums(PowerSums):
     @sums.setter
     def sums(self, sums: np.ndarray) -> None:
         self._host, self._host_is_new, self._device_is_new = sums, True, False
+
+    def copy(self) -> PowerSums:  # type: ignore[override]
+        """An independent copy on the host."""
+        new = PowerSums(self.spec, self.order)
+        new.n, new.pivot, new.sums = self.n, self.pivot, self.sums.copy()
+        return new
 
     def add_frames(self, frames: np.ndarray) -> None:
         if self._host_is_new:
