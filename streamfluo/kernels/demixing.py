@@ -22,45 +22,40 @@ def whiten(frame, mean, weight, modes, expected, scale, stored, products):  # ty
     products[:] = 0
     white = np.empty(frame.shape[1], np.float32)
     for y in range(frame.shape[0]):
-        unknown = _whiten_row(frame[y], mean[y], weight[y], white)
-        x, last = 0, frame.shape[1]
-        while unknown:  # mostly at the ends, where motion correction found nothing
-            if not np.isnan(frame[y, last - 1]):
-                while not np.isnan(frame[y, x]):
-                    x += 1
-                at = x
-                x += 1
-            else:
-                last -= 1
-                at = last
-            white[at] = 0
-            for m in range(len(modes)):
-                white[at] += np.float32(expected[m]) * modes[m, y, at]
-            unknown -= 1
-        _keep_row(white, scale, stored[y])
+        if _whiten_row(frame[y], mean[y], weight[y], scale, white, stored[y]):
+            _fill_row(white, modes, expected, y, scale, stored[y])
         if y % ROWS == 0:
             for m in range(len(modes)):
                 products[m] += _row_inner(white, modes[m, y])
 
 
 @njit(nogil=True, cache=True)
-def _whiten_row(frame, mean, weight, white):  # type: ignore[no-untyped-def]
-    unknown = 0
+def _whiten_row(frame, mean, weight, scale, white, stored):  # type: ignore[no-untyped-def]
+    unknown = False
     for i in range(len(white)):
         z = (np.float32(frame[i]) - mean[i]) * weight[i]
-        known = z == z
-        unknown += not known
-        white[i] = z if known else np.float32(0)
+        unknown |= z != z
+        white[i] = z
+        stored[i] = _step(z * scale)
     return unknown
 
 
 @njit(nogil=True, cache=True)
-def _keep_row(white, scale, stored):  # type: ignore[no-untyped-def]
-    for i in range(len(white)):
-        z = white[i] * scale
-        z = z if z < np.float32(32767) else np.float32(32767)
-        z = z if z > np.float32(-32767) else np.float32(-32767)
-        stored[i] = np.int16(np.int32(np.rint(z)))
+def _fill_row(white, modes, expected, y, scale, stored):  # type: ignore[no-untyped-def]
+    for x in range(len(white)):
+        if white[x] != white[x]:
+            z = np.float32(0)
+            for m in range(len(modes)):
+                z += np.float32(expected[m]) * modes[m, y, x]
+            white[x] = z
+            stored[x] = _step(z * scale)
+
+
+@njit(nogil=True, cache=True)
+def _step(z):  # type: ignore[no-untyped-def]
+    z = z if z < np.float32(32767) else np.float32(32767)
+    z = z if z > np.float32(-32767) else np.float32(-32767)
+    return np.int16(np.int32(np.rint(z)))
 
 
 @njit(nogil=True, cache=True)
@@ -114,6 +109,16 @@ def project(frame, scale, index, value, count, products):  # type: ignore[no-unt
         if n % 2:
             a += value[k, n - 1] * np.float32(frame[index[k, n - 1]])
         products[k] = (a + b) * scale
+
+
+@njit(nogil=True, cache=True)
+def take_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-def]
+    """Take what background modes (M,) of known activity say out of products (K,): overlaps (K, M)."""
+    for k in range(len(products)):
+        known = 0.0
+        for m in range(len(modes)):
+            known += mode_overlap[k, m] * modes[m]
+        products[k] -= known
 
 
 @njit(nogil=True, cache=True)

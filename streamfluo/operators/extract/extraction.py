@@ -207,7 +207,7 @@ class Extraction:
         cells = self.cells
         due = shapes_due(cells)
         later = np.searchsorted(due, self._turn)
-        for k in np.roll(due, -later)[: SHAPES_A_FRAME + len(due) // BIN // ROUND_BINS]:
+        for k in np.concatenate((due[later:], due[:later]))[: SHAPES_A_FRAME + len(due) // BIN // ROUND_BINS]:
             self._turn = int(k) + 1
             if not learn_shape(cells, self.scene, int(k), self._cell_px) and not cells.seeded[k]:
                 self._leave(int(k), "its footprint dissolved")
@@ -295,7 +295,7 @@ _EMPTY = {
 def by_id(live: Sequence[Live]) -> dict[str, np.ndarray]:
     """Values (t, K) by id of frames whose ids may differ; 0 where one is not there."""
     ids = np.sort(live[0][0]) if live else np.empty(0, np.int64)
-    if not all(np.array_equal(said[0], live[0][0]) for said in live):
+    if not all(np.array_equal(said[0], live[0][0]) for said in live[1:]):
         ids = np.unique(np.concatenate([said[0] for said in live]))
     values = np.zeros((4, len(live), len(ids)), np.float32)
     for t, (present, *rows) in enumerate(live):

@@ -22,7 +22,7 @@ from .settling import Settling
 _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
     background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.sum_frames,
-    demixing.demix, demixing.demix_background, demixing.back_fill, spikes.follow, spikes.follow_low,
+    demixing.demix, demixing.take_modes, demixing.demix_background, demixing.back_fill, spikes.follow, spikes.follow_low,
     spikes.recent_all, spikes.follow_second, spikes.recent_all_second, spikes.impulse,
     residual.take_out, residual.subtract_modes, residual.subtract_footprints, residual.store_bin,
     spikes.follow_past,
