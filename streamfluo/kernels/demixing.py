@@ -42,13 +42,34 @@ def _whiten_row(frame, mean, weight, scale, white, stored):  # type: ignore[no-u
 
 @njit(nogil=True, cache=True)
 def _fill_row(white, modes, expected, y, scale, stored):  # type: ignore[no-untyped-def]
-    for x in range(len(white)):
-        if white[x] != white[x]:
-            z = np.float32(0)
-            for m in range(len(modes)):
-                z += np.float32(expected[m]) * modes[m, y, x]
-            white[x] = z
-            stored[x] = _step(z * scale)
+    """What is unknown lies at the ends, where motion correction found nothing; only else the whole row is searched."""
+    first, last = 0, len(white)
+    while first < last and white[first] != white[first]:
+        _fill(white, modes, expected, y, first, scale, stored)
+        first += 1
+    while last > first and white[last - 1] != white[last - 1]:
+        last -= 1
+        _fill(white, modes, expected, y, last, scale, stored)
+    if _has_unknown(white[first:last]):
+        for x in range(first, last):
+            if white[x] != white[x]:
+                _fill(white, modes, expected, y, x, scale, stored)
+
+
+@njit(nogil=True, cache=True)
+def _has_unknown(white):  # type: ignore[no-untyped-def]
+    unknown = False
+    for i in range(len(white)):
+        unknown |= white[i] != white[i]
+    return unknown
+
+
+@njit(nogil=True, cache=True)
+def _fill(white, modes, expected, y, x, scale, stored):  # type: ignore[no-untyped-def]
+    z = np.float32(0)
+    for m in range(len(modes)):
+        z += np.float32(expected[m]) * modes[m, y, x]
+    white[x], stored[x] = z, _step(z * scale)
 
 
 @njit(nogil=True, cache=True)
@@ -59,12 +80,24 @@ def _step(z):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def sum_frames(stored, slots, scale, total):  # type: ignore[no-untyped-def]
-    """Write the sum of the frames in `slots` of stored (n, y, x) int16 steps of 1/scale to total (y, x) float32."""
+def sum_frames(stored, slots, scale, modes, amounts, total):  # type: ignore[no-untyped-def]
+    """Write the sum of the frames in `slots` of stored (n, y, x) int16 steps of 1/scale to total (y, x) float32.
+
+    Out of it are taken background modes (M, y, x) times amounts (M,).
+    """
     for y in range(total.shape[0]):
-        total[y] = 0
+        row = total[y]
+        row[:] = 0
         for j in range(len(slots)):
-            _add_row(stored[slots[j], y], 1 / scale, total[y])
+            _add_row(stored[slots[j], y], 1 / scale, row)
+        for m in range(len(modes)):
+            _subtract_row(modes[m, y], np.float32(amounts[m]), row)
+
+
+@njit(nogil=True, cache=True)
+def _subtract_row(mode, amount, row):  # type: ignore[no-untyped-def]
+    for i in range(len(row)):
+        row[i] -= amount * mode[i]
 
 
 @njit(nogil=True, cache=True)

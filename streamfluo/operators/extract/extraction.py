@@ -9,7 +9,7 @@ import numpy as np
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
 from ...kernels.demixing import demix_background, project, sum_frames, whiten
-from ...kernels.residual import STEP, store_bin, subtract_footprints, subtract_modes
+from ...kernels.residual import STEP, store_bin, subtract_footprints
 from . import readout
 from .birth import give_birth, is_error_of, refusal, rival
 from .buffer import SCALE, Buffer
@@ -180,8 +180,8 @@ class Extraction:
         """Turn the bin's sum into its residual and learn from it."""
         cells, buffer = self.cells, self._buffer
         number = buffer.count // BIN - 1
-        sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), self._total)
-        subtract_modes(self._total, self.scene.modes, self._mode_sum)
+        last = buffer.slots()[-BIN:]
+        sum_frames(buffer.frames, last, float(SCALE), self.scene.modes, self._mode_sum, self._total)
         subtract_footprints(self._total.reshape(-1), cells.index, cells.value, cells.pixels, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
         take_bin(cells, self._total, number, BIN)
