@@ -27,7 +27,7 @@ DECAY_S, BASELINE_S, BIN = 1.0, 20.0, 4  # 4 samples at 100 Hz: bins of 25 Hz
 
 def online_spikes(y: np.ndarray, g: float) -> tuple[np.ndarray, np.ndarray]:
     """Spikes (T,) as each sample sees them, and as they stand DELAY samples later."""
-    one = dict(previous=y[:1].copy(), g=np.full(1, g), sparsity=SPARSITY)
+    previous, decay = y[:1].copy(), np.full(1, g)
     noise = np.array([np.median(np.abs(np.diff(y[:200]))) / 0.9539])  # as the frames before a birth give it
     baseline, seen, pools = np.array([np.median(y[:200])]), np.zeros(1, np.int64), np.zeros(1, np.int64)
     value, weight, length = np.zeros((1, POOLS)), np.zeros((1, POOLS)), np.zeros((1, POOLS), np.int64)
@@ -35,7 +35,7 @@ def online_spikes(y: np.ndarray, g: float) -> tuple[np.ndarray, np.ndarray]:
     live, late, part, spikes = np.empty(len(y)), np.zeros(len(y)), *np.empty((2, DELAY + 1))
     for t in range(len(y)):
         follow(
-            y[t : t + 1], born, one["previous"], seen, one["g"], SPARSITY, noise, baseline, value, weight, length,
+            y[t : t + 1], born, previous, seen, decay, SPARSITY, noise, baseline, value, weight, length,
             pools, trace, spike,
         )  # fmt: skip
         live[t] = spike[0]
