@@ -22,61 +22,45 @@ def whiten(frame, mean, weight, modes, expected, scale, stored, products):  # ty
     products[:] = 0
     white = np.empty(frame.shape[1], np.float32)
     for y in range(frame.shape[0]):
-        if _whiten_row(frame[y], mean[y], weight[y], scale, white, stored[y]):
-            _fill_row(white, modes, expected, y, scale, stored[y])
+        unknown = _whiten_row(frame[y], mean[y], weight[y], white)
+        x, last = 0, frame.shape[1]
+        while unknown:  # mostly at the ends, where motion correction found nothing
+            if not np.isnan(frame[y, last - 1]):
+                while not np.isnan(frame[y, x]):
+                    x += 1
+                at = x
+                x += 1
+            else:
+                last -= 1
+                at = last
+            white[at] = 0
+            for m in range(len(modes)):
+                white[at] += np.float32(expected[m]) * modes[m, y, at]
+            unknown -= 1
+        _keep_row(white, scale, stored[y])
         if y % ROWS == 0:
             for m in range(len(modes)):
                 products[m] += _row_inner(white, modes[m, y])
 
 
 @njit(nogil=True, cache=True)
-def _whiten_row(frame, mean, weight, scale, white, stored):  # type: ignore[no-untyped-def]
-    unknown = False
+def _whiten_row(frame, mean, weight, white):  # type: ignore[no-untyped-def]
+    unknown = 0
     for i in range(len(white)):
         z = (np.float32(frame[i]) - mean[i]) * weight[i]
-        unknown |= z != z
-        white[i] = z
-        stored[i] = _step(z * scale)
+        known = z == z
+        unknown += not known
+        white[i] = z if known else np.float32(0)
     return unknown
 
 
 @njit(nogil=True, cache=True)
-def _fill_row(white, modes, expected, y, scale, stored):  # type: ignore[no-untyped-def]
-    """What is unknown lies at the ends, where motion correction found nothing; only else the whole row is searched."""
-    first, last = 0, len(white)
-    while first < last and white[first] != white[first]:
-        _fill(white, modes, expected, y, first, scale, stored)
-        first += 1
-    while last > first and white[last - 1] != white[last - 1]:
-        last -= 1
-        _fill(white, modes, expected, y, last, scale, stored)
-    if _has_unknown(white[first:last]):
-        for x in range(first, last):
-            if white[x] != white[x]:
-                _fill(white, modes, expected, y, x, scale, stored)
-
-
-@njit(nogil=True, cache=True)
-def _has_unknown(white):  # type: ignore[no-untyped-def]
-    unknown = False
+def _keep_row(white, scale, stored):  # type: ignore[no-untyped-def]
     for i in range(len(white)):
-        unknown |= white[i] != white[i]
-    return unknown
-
-
-@njit(nogil=True, cache=True)
-def _fill(white, modes, expected, y, x, scale, stored):  # type: ignore[no-untyped-def]
-    z = np.float32(0)
-    for m in range(len(modes)):
-        z += np.float32(expected[m]) * modes[m, y, x]
-    white[x], stored[x] = z, _step(z * scale)
-
-
-@njit(nogil=True, cache=True)
-def _step(z):  # type: ignore[no-untyped-def]
-    z = z if z < np.float32(32767) else np.float32(32767)
-    z = z if z > np.float32(-32767) else np.float32(-32767)
-    return np.int16(np.int32(np.rint(z)))
+        z = white[i] * scale
+        z = z if z < np.float32(32767) else np.float32(32767)
+        z = z if z > np.float32(-32767) else np.float32(-32767)
+        stored[i] = np.int16(np.int32(np.rint(z)))
 
 
 @njit(nogil=True, cache=True)
