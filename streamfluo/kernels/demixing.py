@@ -64,12 +64,24 @@ def _keep_row(white, scale, stored):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def sum_frames(stored, slots, scale, total):  # type: ignore[no-untyped-def]
-    """Write the sum of the frames in `slots` of stored (n, y, x) int16 steps of 1/scale to total (y, x) float32."""
+def sum_frames(stored, slots, scale, modes, amounts, total):  # type: ignore[no-untyped-def]
+    """Write the sum of the frames in `slots` of stored (n, y, x) int16 steps of 1/scale to total (y, x) float32.
+
+    Out of it are taken background modes (M, y, x) times amounts (M,).
+    """
     for y in range(total.shape[0]):
-        total[y] = 0
+        row = total[y]
+        row[:] = 0
         for j in range(len(slots)):
-            _add_row(stored[slots[j], y], 1 / scale, total[y])
+            _add_row(stored[slots[j], y], 1 / scale, row)
+        for m in range(len(modes)):
+            _subtract_row(modes[m, y], np.float32(amounts[m]), row)
+
+
+@njit(nogil=True, cache=True)
+def _subtract_row(mode, amount, row):  # type: ignore[no-untyped-def]
+    for i in range(len(row)):
+        row[i] -= amount * mode[i]
 
 
 @njit(nogil=True, cache=True)
@@ -114,6 +126,16 @@ def project(frame, scale, index, value, count, products):  # type: ignore[no-unt
         if n % 2:
             a += value[k, n - 1] * np.float32(frame[index[k, n - 1]])
         products[k] = (a + b) * scale
+
+
+@njit(nogil=True, cache=True)
+def take_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-def]
+    """Take what background modes (M,) of known activity say out of products (K,): overlaps (K, M)."""
+    for k in range(len(products)):
+        known = 0.0
+        for m in range(len(modes)):
+            known += mode_overlap[k, m] * modes[m]
+        products[k] -= known
 
 
 @njit(nogil=True, cache=True)

@@ -264,12 +264,20 @@ def activity_of(patch, shape, activity):  # type: ignore[no-untyped-def]
     for y in range(shape.shape[0]):
         for x in range(shape.shape[1]):
             energy += shape[y, x] * shape[y, x]
-    for j in range(len(patch)):
-        total = 0.0
+    activity[:] = 0
+    for first in range(0, len(patch), 4):  # four sums at a time: each waits for its own last addition only
+        last = min(first + 4, len(patch)) - 1
+        j, k = min(first + 1, last), min(first + 2, last)
+        a = b = c = d = 0.0
         for y in range(shape.shape[0]):
             for x in range(shape.shape[1]):
-                total += shape[y, x] * patch[j, y, x]
-        activity[j] = total / energy if energy > 0 else 0.0
+                value = shape[y, x]
+                a += value * patch[first, y, x]
+                b += value * patch[j, y, x]
+                c += value * patch[k, y, x]
+                d += value * patch[last, y, x]
+        if energy > 0:
+            activity[first], activity[j], activity[k], activity[last] = a / energy, b / energy, c / energy, d / energy
 
 
 @njit(nogil=True, cache=True)

@@ -7,17 +7,6 @@ STEP = 32.0  # residuals of a bin are kept as int16 in steps of 1/32 of their no
 
 
 @njit(nogil=True, cache=True)
-def subtract_modes(total, modes, amounts):  # type: ignore[no-untyped-def]
-    """Take background modes (M, y, x) times amounts (M,) out of total (y, x), in place."""
-    for m in range(len(modes)):
-        amount = np.float32(amounts[m])
-        for y in range(total.shape[0]):
-            row, mode = total[y], modes[m, y]
-            for x in range(len(row)):
-                row[x] -= amount * mode[x]
-
-
-@njit(nogil=True, cache=True)
 def subtract_footprints(flat, index, value, count, amounts):  # type: ignore[no-untyped-def]
     """Take footprints times amounts (K,) out of a flat frame (pixels,), in place."""
     for k in range(len(amounts)):

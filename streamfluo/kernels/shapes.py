@@ -112,3 +112,19 @@ def renew_overlaps(k, box, halo, origin, neighbour, neighbours, overlap, touchin
         touch = box_overlap(halo[k], origin[k], box[other], origin[other]) > 0
         overlap[k, n] = overlap[other, back] = value
         touching[k, n] = touching[other, back] = touch
+
+
+@njit(nogil=True, cache=True)
+def list_support(box, top, left, width, index, value):  # type: ignore[no-untyped-def]
+    """List the pixels of a box (h, w) at (top, left) of a frame `width` wide that are not 0; return how many.
+
+    index, value (P,): flat pixel numbers and the values there, 0 behind the last.
+    """
+    n = 0
+    for y in range(box.shape[0]):
+        for x in range(box.shape[1]):
+            if box[y, x] != 0:
+                index[n], value[n] = (y + top) * width + x + left, box[y, x]
+                n += 1
+    value[n:] = 0
+    return n

@@ -8,7 +8,7 @@ from ...core.errors import StateError
 from ...core.state import State
 from ...kernels.demixing import ROWS, inner
 from ...kernels.footprints import dilate
-from ...kernels.shapes import add_shifted, renew_overlaps, standings
+from ...kernels.shapes import add_shifted, list_support, renew_overlaps, standings
 from .columns import Columns, Field
 from .scene import Scene
 
@@ -103,12 +103,7 @@ class Components(Columns):
         box = self.box[place]
         height, width = self.box_shape
         top, left = self.origin[place]
-        y, x = np.nonzero(box)
-        n = len(y)
-        self.index[place, :n] = (y + top) * self.shape[1] + x + left
-        self.value[place, :n] = box[y, x]
-        self.value[place, n:] = 0
-        self.pixels[place] = n
+        self.pixels[place] = list_support(box, top, left, self.shape[1], self.index[place], self.value[place])
         self.energy[place] = inner(box, box, 0, 1)
         halo = np.zeros(self.box_shape, bool)
         dilate(box > 0, HALO_PX, halo)

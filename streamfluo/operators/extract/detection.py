@@ -102,4 +102,7 @@ def _taps(sigma: float) -> np.ndarray:
 def _width(image: np.ndarray) -> np.float32:
     """Width of the noise in a map: its median absolute value, of every fifth row and column."""
     sample = np.abs(image[::5, ::5]) if image.size > 10_000 else np.abs(image)
-    return np.float32(max(float(np.median(sample)) / 0.6745, 1e-6))
+    half = sample.size // 2
+    ranked = np.partition(sample, (max(half - 1, 0), half), axis=None)  # np.median takes twice as long
+    middle = ranked[half] if sample.size % 2 else (ranked[half - 1] + ranked[half]) / np.float32(2)
+    return np.float32(max(float(middle) / 0.6745, 1e-6))

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
 from ...kernels.demixing import demix_background, project, sum_frames, whiten
-from ...kernels.residual import STEP, store_bin, subtract_footprints, subtract_modes
+from ...kernels.residual import STEP, store_bin, subtract_footprints
 from . import readout
 from .birth import give_birth, is_error_of, refusal, rival
 from .buffer import SCALE, Buffer
@@ -180,8 +180,8 @@ class Extraction:
         """Turn the bin's sum into its residual and learn from it."""
         cells, buffer = self.cells, self._buffer
         number = buffer.count // BIN - 1
-        sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), self._total)
-        subtract_modes(self._total, self.scene.modes, self._mode_sum)
+        last = buffer.slots()[-BIN:]
+        sum_frames(buffer.frames, last, float(SCALE), self.scene.modes, self._mode_sum, self._total)
         subtract_footprints(self._total.reshape(-1), cells.index, cells.value, cells.pixels, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
         take_bin(cells, self._total, number, BIN)
@@ -207,7 +207,7 @@ class Extraction:
         cells = self.cells
         due = shapes_due(cells)
         later = np.searchsorted(due, self._turn)
-        for k in np.roll(due, -later)[: SHAPES_A_FRAME + len(due) // BIN // ROUND_BINS]:
+        for k in np.concatenate((due[later:], due[:later]))[: SHAPES_A_FRAME + len(due) // BIN // ROUND_BINS]:
             self._turn = int(k) + 1
             if not learn_shape(cells, self.scene, int(k), self._cell_px) and not cells.seeded[k]:
                 self._leave(int(k), "its footprint dissolved")
@@ -295,7 +295,7 @@ _EMPTY = {
 def by_id(live: Sequence[Live]) -> dict[str, np.ndarray]:
     """Values (t, K) by id of frames whose ids may differ; 0 where one is not there."""
     ids = np.sort(live[0][0]) if live else np.empty(0, np.int64)
-    if not all(np.array_equal(said[0], live[0][0]) for said in live):
+    if not all(np.array_equal(said[0], live[0][0]) for said in live[1:]):
         ids = np.unique(np.concatenate([said[0] for said in live]))
     values = np.zeros((4, len(live), len(ids)), np.float32)
     for t, (present, *rows) in enumerate(live):

@@ -25,8 +25,8 @@ class Scene:
     """
 
     def __init__(self, shape: tuple[int, int], modes: int) -> None:
-        self.mean, self.noise, self.weight = np.zeros((3, *shape), np.float32)
-        self.modes = np.zeros((modes, *shape), np.float32)
+        planes = np.zeros((3 + modes, *shape), np.float32)  # one piece: beyond 4 MB numpy asks for large pages
+        (self.mean, self.noise, self.weight), self.modes = planes[:3], planes[3:]
         self.gram = np.zeros((modes, modes))
         self._arrays: dict[str, np.ndarray] = {
             "mean": self.mean, "noise": self.noise, "weight": self.weight, "modes": self.modes, "gram": self.gram,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
-from ...kernels.demixing import demix, project
+from ...kernels.demixing import demix, project, take_modes
 from .buffer import SCALE, Buffer
 from .calcium import Calcium
 from .components import POOLS, Components
@@ -32,7 +32,7 @@ class Settling:
         products = np.empty(n)
         pixels = buffer.frames[slot].reshape(-1)
         project(pixels, 1 / float(SCALE), cells.index, cells.value, cells.pixels, products)
-        products -= (cells["mode_overlap"] * buffer.modes[slot]).sum(1)
+        take_modes(products, cells.mode_overlap, buffer.modes[slot])
         born = cells["birth"] <= index
         raw = np.where(born, cells["history"][:, slot], 0.0)
         free = np.full(n, -np.inf)

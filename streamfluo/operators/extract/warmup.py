@@ -22,14 +22,14 @@ from .settling import Settling
 _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
     background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.sum_frames,
-    demixing.demix, demixing.demix_background, demixing.back_fill, spikes.follow, spikes.follow_low,
-    spikes.recent_all, spikes.follow_second, spikes.recent_all_second, spikes.impulse,
-    residual.take_out, residual.subtract_modes, residual.subtract_footprints, residual.store_bin,
-    spikes.follow_past,
+    demixing.take_modes, demixing.demix, demixing.demix_background, demixing.back_fill, spikes.follow,
+    spikes.follow_low, spikes.recent_all, spikes.follow_second, spikes.recent_all_second, spikes.impulse,
+    residual.take_out, residual.subtract_footprints, residual.store_bin, spikes.follow_past,
     residual.smooth, residual.centre_map, residual.combine, residual.peaks, footprints.cut_out, footprints.factorise,
     footprints.likeness, footprints.regrow, footprints.dilate, shapes.gather_evidence, shapes.gather_comoments,
-    shapes.renew_overlaps, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, outlines.outline,
-    ring_kernels.bin_deviation, ring_kernels.take_cells, ring_kernels.ring_mean, ring_kernels.subtract_binned,
+    shapes.renew_overlaps, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, shapes.list_support,
+    outlines.outline, ring_kernels.bin_deviation, ring_kernels.take_cells, ring_kernels.ring_mean,
+    ring_kernels.subtract_binned,
 )  # fmt: skip
 
 
@@ -85,12 +85,11 @@ def _live(scene: Scene, cells: Components, total: np.ndarray, buffer: Buffer, mo
     products, free = np.ones(cells.count), np.full(cells.count, -np.inf)
     pixels = buffer.frames[0].reshape(-1)
     demixing.project(pixels, 1 / float(SCALE), cells.index, cells.value, cells.pixels, products)
-    demixing.sum_frames(buffer.frames, buffer.slots()[-_BIN:], float(SCALE), total)
+    demixing.sum_frames(buffer.frames, buffer.slots()[-_BIN:], float(SCALE), scene.modes, mode, total)
     demixing.demix_background(
         products, np.zeros(len(mode)), cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
         cells.mode_overlap, cells.row_overlap, scene.gram, free, 1, cells["activity"], mode,
     )  # fmt: skip
-    residual.subtract_modes(total, scene.modes, mode)
     residual.subtract_footprints(total.reshape(-1), cells.index, cells.value, cells.pixels, cells["bin_sum"])
     residual.store_bin(total, np.float32(1), buffer.bins[0], np.zeros((_SHAPE[0] // 2, _SHAPE[1] // 2), np.float32))
     take_bin(cells, total, 3, _BIN)
