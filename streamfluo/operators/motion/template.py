@@ -191,7 +191,8 @@ class SteeredTemplate:
         still learns its noise.
         """
         rows = self._matrix.shape[0]
-        due = [(self._row + n) % rows for n in range(max(1, rows // self.frames))]  # more while it changes fast
+        settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # renewed the oftener the faster it changes
+        due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (blur + 1 / self._effective_frames())
         for by in due:
             compared = (seen, self.image, self._limit)
@@ -202,7 +203,7 @@ class SteeredTemplate:
         learn(seen, corrected, window, *often, self._limit, BLOCK_PX, mean_rate, frozen, self.image, self.mean)
         for by in due:
             self._renew(by)
-        self._row = (due[-1] + 1) % rows
+        self._row = (self._row + len(due)) % rows
         self._established = self._established or self._look_whether_established()
         if self.frames == self._anchor_frames and self._given is None:
             self._anchor[...] = self.image
