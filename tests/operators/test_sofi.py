@@ -293,13 +293,19 @@ READERS = {
 }
 
 
+@pytest.mark.parametrize("behind", [0, 1, 3, 1000])
 @pytest.mark.parametrize("params", READERS.values(), ids=READERS)
-def test_a_reader_gives_later_what_stood_when_it_was_taken_and_changes_nothing(params):
-    """To the bit: one operator's readers are called once all frames are in, the other is read at every step."""
+def test_a_reader_gives_later_what_stood_when_it_was_taken_and_changes_nothing(params, behind):
+    """To the bit: one operator's readers are called some blocks later, or at the end, the other is read at once."""
     movie = telegraph(800, SHAPE)
     movie[300:] //= 2
     late, at_once = (create("sofi", Spec(SHAPE, "uint16"), **params) for _ in range(2))
     readers, start = [], 0
+
+    def same(reader, expected):
+        for name, image in reader().items():
+            np.testing.assert_array_equal(image, expected[name], err_msg=name)
+
     for size in np.random.default_rng(1).integers(1, 60, 40).tolist():
         index = start + 9 * (start > 200)  # a hole, too
         for operator in (late, at_once):
@@ -307,12 +313,12 @@ def test_a_reader_gives_later_what_stood_when_it_was_taken_and_changes_nothing(p
         start += size
         now = {name: np.array(image) for name, image in at_once.read().items()}
         readers.append((late.reader(), now))
+        while len(readers) > behind:
+            same(*readers.pop(0))
         if start >= len(movie) - 60:
             break
-    for reader, expected in readers:
-        found = reader()
-        for name, image in expected.items():
-            np.testing.assert_array_equal(found[name], image, err_msg=name)
+    while readers:
+        same(*readers.pop(0))
     for name, image in at_once.read().items():
         np.testing.assert_array_equal(late.read([name])[name], image, err_msg=name)
     for name, value in at_once.state().items():
