@@ -8,8 +8,9 @@ pixel numbers, `value` (K, P) float32, `count` (K,) how many of them hold. `neig
 import numpy as np
 from numba import njit
 
+from .rows import add_product, add_scaled
+
 ROWS = 4  # the background's activity is solved for on every fourth row: that is more than enough
-LANES = 16  # sums run in so many lanes, in an order of their own: fast, and the same bits on every machine
 
 
 @njit(nogil=True, cache=True)
@@ -19,8 +20,7 @@ def whiten(frame, mean, weight, modes, expected, scale, stored, products):  # ty
     Where the frame is NaN stands what the modes (M, y, x) let expect at their activity `expected` (M,). The products
     are those of every ROWS-th row. Cost at 512 × 512: one pass; what is read besides the frame decides.
     """
-    products[:] = 0
-    white = np.empty(frame.shape[1], np.float32)
+    white, sums = np.empty(frame.shape[1], np.float32), np.zeros((len(modes), frame.shape[1]), np.float32)
     for y in range(frame.shape[0]):
         unknown = _whiten_row(frame[y], mean[y], weight[y], white)
         x, last = 0, frame.shape[1]
@@ -40,7 +40,9 @@ def whiten(frame, mean, weight, modes, expected, scale, stored, products):  # ty
         _keep_row(white, scale, stored[y])
         if y % ROWS == 0:
             for m in range(len(modes)):
-                products[m] += _row_inner(white, modes[m, y])
+                add_product(white, modes[m, y], sums[m])
+    for m in range(len(modes)):
+        products[m] = _total(sums[m])
 
 
 @njit(nogil=True, cache=True)
@@ -73,44 +75,25 @@ def sum_frames(stored, slots, scale, modes, amounts, total):  # type: ignore[no-
         row = total[y]
         row[:] = 0
         for j in range(len(slots)):
-            _add_row(stored[slots[j], y], 1 / scale, row)
+            add_scaled(stored[slots[j], y], np.float32(1 / scale), row)
         for m in range(len(modes)):
-            _subtract_row(modes[m, y], np.float32(amounts[m]), row)
-
-
-@njit(nogil=True, cache=True)
-def _subtract_row(mode, amount, row):  # type: ignore[no-untyped-def]
-    for i in range(len(row)):
-        row[i] -= amount * mode[i]
-
-
-@njit(nogil=True, cache=True)
-def _add_row(stored, factor, total):  # type: ignore[no-untyped-def]
-    for i in range(len(total)):
-        total[i] += factor * np.float32(stored[i])
+            add_scaled(modes[m, y], np.float32(-amounts[m]), row)
 
 
 @njit(nogil=True, cache=True)
 def inner(a, b, first, step):  # type: ignore[no-untyped-def]
     """Return the inner product of every `step`-th row, from `first` on, of two arrays (y, x) float32."""
-    total = 0.0
+    sums = np.zeros(a.shape[1], np.float32)  # of each column: fast, and the same bits on every machine
     for y in range(first, a.shape[0], step):
-        total += _row_inner(a[y], b[y])
-    return total
+        add_product(a[y], b[y], sums)
+    return _total(sums)
 
 
 @njit(nogil=True, cache=True)
-def _row_inner(a, b):  # type: ignore[no-untyped-def]
-    lanes = np.zeros(LANES, np.float32)
-    whole = len(a) - len(a) % LANES
-    for i in range(0, whole, LANES):
-        for j in range(LANES):
-            lanes[j] += a[i + j] * b[i + j]
+def _total(sums):  # type: ignore[no-untyped-def]
     total = 0.0
-    for j in range(LANES):
-        total += lanes[j]
-    for i in range(whole, len(a)):
-        total += a[i] * b[i]
+    for i in range(len(sums)):
+        total += sums[i]
     return total
 
 
@@ -151,6 +134,18 @@ def demix(products, energy, neighbour, overlap, neighbours, lower, sweeps, activ
             for n in range(neighbours[k]):
                 rest -= overlap[k, n] * activity[neighbour[k, n]]
             activity[k] = max(rest / energy[k], lower[k]) if energy[k] > 0 else 0.0
+
+
+@njit(nogil=True, cache=True)
+def demix_known_background(  # type: ignore[no-untyped-def]
+    frame, scale, index, value, count, mode_overlap, modes, energy, neighbour, overlap, neighbours, lower, sweeps,
+    activity,
+):  # fmt: skip
+    """`project`, `take_modes` and `demix` in one: frame (pixels,), modes (M,) of known activity."""
+    products = np.empty(len(activity))
+    project(frame, scale, index, value, count, products)
+    take_modes(products, mode_overlap, modes)
+    demix(products, energy, neighbour, overlap, neighbours, lower, sweeps, activity)
 
 
 @njit(nogil=True, cache=True)

@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from .rows import add_scaled
+
 PEAK_PART = 0.2  # of the peak: where a cell ends
 NOISE_PART = 2.2  # of a pixel's noise: what a pixel needs more than
 SMOOTHINGS_PX = np.array([0.0, 0.6, 0.9, 1.3, 1.7])
@@ -23,18 +25,17 @@ def smooth_box(image, sigma, rows, out):  # type: ignore[no-untyped-def]
     squares = 0.0
     for i in range(2 * radius + 1):
         squares += taps[i] * taps[i]
+    padded = np.empty(width + 2 * radius, np.float32)
     for y in range(height):
-        for x in range(width):
-            total = np.float32(0)
-            for i in range(-radius, radius + 1):
-                total += taps[i + radius] * image[y, min(max(x + i, 0), width - 1)]
-            rows[y, x] = total
+        padded[:radius], padded[radius + width :] = image[y, 0], image[y, width - 1]
+        padded[radius : radius + width] = image[y]
+        rows[y] = 0
+        for i in range(2 * radius + 1):
+            add_scaled(padded[i : i + width], taps[i], rows[y])
     for y in range(height):
         out[y] = 0
         for i in range(-radius, radius + 1):
-            source, weight = rows[min(max(y + i, 0), height - 1)], taps[i + radius]
-            for x in range(width):
-                out[y, x] += weight * source[x]
+            add_scaled(rows[min(max(y + i, 0), height - 1)], taps[i + radius], out[y])
     return squares
 
 
@@ -53,18 +54,19 @@ def clear_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-untyp
     `edge`: the part of the peak at which a Gaussian cell of width cell_px, smoothed so, has the pixels that it has at
     PEAK_PART of it unsmoothed. The noise is what it should be, or what the image shows if that is more.
     """
-    edge = PEAK_PART
     for sigma in SMOOTHINGS_PX:
         if sigma == 0:
             image[:] = estimate
             left = noise
         else:
             left = noise * smooth_box(estimate, sigma, rows, image)
-        left = max(left, spread(image))
-        edge = PEAK_PART ** (cell_px**2 / (cell_px**2 + sigma**2))
-        if image.max() > CLEAR * left:
+        peak = image.max()
+        if peak > CLEAR * left or sigma == SMOOTHINGS_PX[-1]:  # else it is not clear, however wide the image's spread
+            left = max(left, spread(image))
+        if peak > CLEAR * left:
             break
-    return left, edge, image.max()
+    edge = PEAK_PART ** (cell_px**2 / (cell_px**2 + sigma**2))
+    return left, edge, peak
 
 
 @njit(nogil=True, cache=True)

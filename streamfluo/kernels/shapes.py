@@ -83,6 +83,33 @@ def weigh_evidence(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def weigh_past(  # type: ignore[no-untyped-def]
+    k, trace, number, frames, share, least, energy, noise, neighbour, overlap, neighbours, recent, own, peak, shared,
+    theirs,
+):  # fmt: skip
+    """Add the same for component k alone, new, of the bins before `number` that its trace (n,) fills, the newest last.
+
+    recent (K, B): what the bins before showed of each component, in noise widths, bin b at b mod B; k's is written.
+    """
+    bins = recent.shape[1]
+    for back in range(min(len(trace) // frames, bins), 0, -1):
+        at, stop = (number - back) % bins, len(trace) - (back - 1) * frames
+        activity = trace[stop - frames : stop].sum() / np.sqrt(frames)
+        rest = activity
+        for n in range(neighbours[k]):
+            other = neighbour[k, n]
+            rest -= share * abs(overlap[k, n]) / energy[k] * noise[other] * recent[other, at]
+        rest = rest / noise[k] if rest >= least * noise[k] else 0.0
+        own[k] += rest * rest
+        peak[k] += rest**4
+        for n in range(neighbours[k]):
+            seen = recent[neighbour[k, n], at]
+            shared[k, n] += rest * seen
+            theirs[k, n] += seen * seen
+        recent[k, at] = activity / noise[k] if activity >= least * noise[k] else 0.0
+
+
+@njit(nogil=True, cache=True)
 def standings(own, peak, shared, theirs, touching, neighbours, explained, snr):  # type: ignore[no-untyped-def]
     """Write which part of each component (K,) its touching neighbour most like it explains, and how it stands out.
 

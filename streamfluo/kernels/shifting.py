@@ -128,41 +128,27 @@ def block_noise(shifted, template, limit, block_px, by, scale, rate, variance, i
 def similarity(shifted, template, window, step):  # type: ignore[no-untyped-def]
     """Return the correlation coefficient of a corrected frame with the template in every `step`-th row of a window."""
     top, bottom, left, right = window
-    n, a, b, aa, bb, ab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    columns, n = np.zeros((5, max(right - left, 0))), 0
     for y in range(top, bottom, step):
-        sums = _row_products(shifted[y, left:right], template[y, left:right])
+        _add_products(shifted[y, left:right], template[y, left:right], columns)
         n += right - left
-        a += sums[0]
-        b += sums[1]
-        aa += sums[2]
-        bb += sums[3]
-        ab += sums[4]
     if n == 0:
         return np.nan
+    a, b, aa, bb, ab = columns[0].sum(), columns[1].sum(), columns[2].sum(), columns[3].sum(), columns[4].sum()
     scale = (aa - a * a / n) * (bb - b * b / n)
     return (ab - a * b / n) / np.sqrt(scale) if scale > 0 else np.nan
 
 
 @njit(nogil=True, cache=True)
-def _row_products(p, q):  # type: ignore[no-untyped-def]
-    lanes = np.zeros((5, 16))
-    whole = len(p) - len(p) % 16
-    for i in range(0, whole, 16):
-        for j in range(16):
-            u, v = np.float64(p[i + j]), np.float64(q[i + j])
-            lanes[0, j] += u
-            lanes[1, j] += v
-            lanes[2, j] += u * u
-            lanes[3, j] += v * v
-            lanes[4, j] += u * v
-    for i in range(whole, len(p)):
+def _add_products(p, q, columns):  # type: ignore[no-untyped-def]
+    a, b, aa, bb, ab = columns[0], columns[1], columns[2], columns[3], columns[4]
+    for i in range(len(p)):
         u, v = np.float64(p[i]), np.float64(q[i])
-        lanes[0, 0] += u
-        lanes[1, 0] += v
-        lanes[2, 0] += u * u
-        lanes[3, 0] += v * v
-        lanes[4, 0] += u * v
-    return lanes.sum(1)
+        a[i] += u
+        b[i] += v
+        aa[i] += u * u
+        bb[i] += v * v
+        ab[i] += u * v
 
 
 @njit(nogil=True, cache=True)
@@ -196,10 +182,13 @@ def take_noise_out(seen_y, seen_x, window, most, block_px, by, shares, matrix, f
     seen_y (y,), seen_x (x,): how often rows and columns were seen; n, the frames that a pixel is the mean of, is the
     less of both, `most` at most. matrix (by, bx, 3, 3); feigned (by, bx): written, the second share.
     """
-    left = np.zeros(feigned.shape[1])
+    left, part_x = np.zeros(feigned.shape[1]), np.empty(len(seen_x))
+    for x in range(len(seen_x)):
+        part_x[x] = 1 / max(min(seen_x[x], most), 1)
     for y in range(max(by * block_px, window[0]), min((by + 1) * block_px, window[1])):
+        part_y = 1 / max(min(seen_y[y], most), 1)
         for x in range(window[2], window[3]):
-            left[x // block_px] += 1 / max(min(seen_y[y], seen_x[x], most), 1)
+            left[x // block_px] += max(part_y, part_x[x])
     for bx in range(len(left)):
         matrix[by, bx, 0, 0] -= shares[0] * left[bx]
         matrix[by, bx, 1, 1] -= shares[0] * left[bx]

@@ -57,6 +57,22 @@ def recent(g, value, length, pools, trace, spikes):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
+def first_levels(history):  # type: ignore[no-untyped-def]
+    """Return (noise, eighth percentile, median) that a trace begins with, of what is known of its past (n,), n ≥ 1."""
+    ordered, steps = np.sort(history), np.sort(np.abs(np.diff(history)))
+    noise = max(0.3, _quantile(steps, 0.5) / 0.9539) if len(steps) else 1.0
+    return noise, _quantile(ordered, 0.08), _quantile(ordered, 0.5)
+
+
+@njit(nogil=True, cache=True)
+def _quantile(ordered, part):  # type: ignore[no-untyped-def]
+    place = part * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+@njit(nogil=True, cache=True)
 def _look_at(k, raw, previous, seen, noise):  # type: ignore[no-untyped-def]
     """Count a sample, and move the noise towards the median |difference| of samples."""
     seen[k] += 1

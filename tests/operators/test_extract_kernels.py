@@ -7,12 +7,13 @@ from scipy.linalg import toeplitz
 from scipy.optimize import nnls
 
 from streamfluo.kernels.background import leading_courses
-from streamfluo.kernels.demixing import back_fill, demix, demix_background, project, whiten
+from streamfluo.kernels.demixing import back_fill, demix, demix_background, demix_known_background, project, whiten
 from streamfluo.kernels.footprints import connected, dilate, regrow, smooth_box
+from streamfluo.kernels.medians import median_size
 from streamfluo.kernels.outlines import outline
 from streamfluo.kernels.residual import smooth
-from streamfluo.kernels.shapes import gather_comoments, gather_evidence, standings
-from streamfluo.kernels.spikes import follow, impulse, push, push_second, recent, recent_second
+from streamfluo.kernels.shapes import gather_comoments, gather_evidence, standings, weigh_past
+from streamfluo.kernels.spikes import first_levels, follow, impulse, push, push_second, recent, recent_second
 
 
 def overlapping(count=6, side=24, seed=0):
@@ -66,6 +67,18 @@ def test_background_and_cells_are_solved_together():
     )  # fmt: skip
     expected = np.linalg.lstsq(np.vstack([shapes, modes]).T, frame, rcond=None)[0]
     np.testing.assert_allclose(np.append(cells, background), expected, atol=1e-6)
+
+
+def test_cells_are_solved_for_while_the_background_is_known():
+    shapes, frame, _ = overlapping()
+    modes, amounts = np.array([np.ones(shapes.shape[1]), np.linspace(-1, 1, shapes.shape[1])]), np.array([3.0, -2.0])
+    index, value, used, energy, others, overlap, neighbours = listed(shapes)
+    found, free = np.zeros(len(shapes)), np.full(len(shapes), -np.inf)
+    demix_known_background(
+        (frame + amounts @ modes).astype(np.float32), 1.0, index, value, used, shapes @ modes.T, amounts, energy,
+        others, overlap, neighbours, free, 3000, found,
+    )  # fmt: skip
+    np.testing.assert_allclose(found, np.linalg.lstsq(shapes.T, frame, rcond=None)[0], atol=1e-3)
 
 
 def test_the_past_of_a_footprint_is_its_projection_less_what_is_known():
@@ -178,7 +191,45 @@ def test_baseline_and_noise_are_tracked_while_samples_come():
     assert np.corrcoef(out[500:], clean[500:])[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("length", [1, 2, 99, 100])
+def test_a_trace_begins_at_quantiles_of_its_past(length):
+    history = np.random.default_rng(5).normal(3, 2, length)
+    noise, low, level = first_levels(history)
+    np.testing.assert_allclose((low, level), np.percentile(history, (8, 50)), rtol=1e-12)
+    steps = np.abs(np.diff(history))
+    assert noise == pytest.approx(max(0.3, np.median(steps) / 0.9539) if length > 1 else 1.0, rel=1e-12)
+
+
 # Shapes
+
+
+def test_the_past_of_a_new_component_counts_where_no_neighbours_error_explains_it():
+    rng = np.random.default_rng(8)
+    frames, bins, number, share, least = 5, 8, 11, 0.3, 2.5
+    trace, noise, energy, overlap = rng.exponential(4, 33), np.array([1.1, 0.8, 1.0]), 2.0, np.array([0.7, -0.4])
+    recent_bins = rng.exponential(2, (3, bins))
+    seen, others = recent_bins.copy(), np.array([0, 2])
+    own, peak, shared, theirs = np.zeros(3), np.zeros(3), np.zeros((3, 2)), np.zeros((3, 2))
+    weigh_past(
+        1, trace, number, frames, share, least, np.full(3, energy), noise, np.array([[0, 0], [0, 2], [0, 0]], np.int32),
+        np.stack([overlap] * 3), np.array([0, 2, 0], np.int32), recent_bins, own, peak, shared, theirs,
+    )  # fmt: skip
+    activity = trace[3:].reshape(6, 5).sum(1) / np.sqrt(frames)  # the last six bins, the first three frames fill none
+    at = (number - np.arange(6, 0, -1)) % bins
+    rest = (activity - share / energy * (np.abs(overlap) * noise[others]) @ seen[others][:, at]) / noise[1]
+    rest[rest < least] = 0
+    np.testing.assert_allclose((own[1], peak[1]), ((rest**2).sum(), (rest**4).sum()), rtol=1e-12)
+    np.testing.assert_allclose(shared[1], seen[others][:, at] @ rest, rtol=1e-12)
+    np.testing.assert_allclose(theirs[1], (seen[others][:, at] ** 2).sum(1), rtol=1e-12)
+    shown = activity / noise[1]
+    np.testing.assert_allclose(recent_bins[1, at], np.where(shown >= least, shown, 0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "step"), [((85, 85), 1), ((40, 61), 5), ((7, 6), 1), ((1, 1), 1)])
+def test_the_median_size_is_numpys(shape, step):
+    image = np.random.default_rng(6).normal(0, 10, shape).astype(np.float32)
+    for values in (image, np.round(image), np.zeros_like(image)):
+        assert median_size(values, step) == np.median(np.abs(values[::step, ::step]))
 
 
 def test_shape_statistics_are_the_direct_sums():

@@ -7,10 +7,11 @@ import numpy as np
 from ...kernels.demixing import back_fill
 from ...kernels.residual import STEP, take_out
 from ...kernels.shapes import add_shifted
+from ...kernels.spikes import first_levels
 from .buffer import SCALE, Buffer
 from .calcium import Calcium
 from .components import Components
-from .learning import weigh_past
+from .learning import take_past
 from .params import ExtractParams
 from .proposal import Proposal
 from .scene import Scene
@@ -63,8 +64,7 @@ def give_birth(
         cells.history, cells.energy[place], history,
     )  # fmt: skip
     cells.history[place, slots] = history
-    noise = max(0.3, float(np.median(np.abs(np.diff(history)))) / 0.9539) if len(history) > 1 else 1.0
-    low, level = (float(q) for q in np.percentile(history, (8, 50)))
+    noise, low, level = first_levels(history)
     for name, value in {"noise": noise, "baseline": level, "low": low, "previous": history[0]}.items():
         for when in ("live", "late"):
             getattr(cells, f"{when}_{name}")[place] = value
@@ -78,5 +78,5 @@ def give_birth(
         found.activity,
     )  # fmt: skip
     unbinned = buffer.count % buffer.bin_frames
-    weigh_past(cells, place, trace[: len(trace) - unbinned], buffer.count // buffer.bin_frames, buffer.bin_frames)
+    take_past(cells, place, trace[: len(trace) - unbinned], buffer.count // buffer.bin_frames, buffer.bin_frames)
     return place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...kernels.footprints import regrow
-from ...kernels.shapes import gather_comoments, gather_evidence, weigh_evidence
+from ...kernels.shapes import gather_comoments, gather_evidence, weigh_evidence, weigh_past
 from .components import BINS, Components
 from .scene import Scene
 
@@ -74,19 +74,9 @@ def leaving(cells: Components, min_snr: float) -> dict[int, str]:
     return {int(k): "too weak" for k in weak} | {int(k): "part of a neighbour" for k in same}
 
 
-def weigh_past(cells: Components, k: int, trace: np.ndarray, number: int, frames: int) -> None:
+def take_past(cells: Components, k: int, trace: np.ndarray, number: int, frames: int) -> None:
     """Give a new component the evidence of the bins before `number` that its trace (n,) fills, the newest last."""
-    others = cells.around(k)
-    share = NEIGHBOUR_SHARE * np.abs(cells.overlap[k, : len(others)]) / cells.energy[k] * cells.live_noise[others]
-    for back in range(min(len(trace) // frames, BINS), 0, -1):
-        stop = len(trace) - (back - 1) * frames
-        seen = cells.recent[others, (number - back) % BINS]
-        activity = trace[stop - frames : stop].sum() / np.sqrt(frames)
-        rest = (activity - (share * seen).sum()) / cells.live_noise[k]
-        rest = rest if rest >= LEAST else 0.0
-        cells.own[k] += rest**2
-        cells.peak[k] += rest**4
-        cells.shared[k, : len(others)] += rest * seen
-        cells.theirs[k, : len(others)] += seen**2
-        shown = activity / cells.live_noise[k]
-        cells.recent[k, (number - back) % BINS] = shown if shown >= LEAST else 0.0
+    weigh_past(
+        k, trace, number, frames, NEIGHBOUR_SHARE, LEAST, cells.energy, cells.live_noise, cells.neighbour,
+        cells.overlap, cells.neighbours, cells.recent, cells.own, cells.peak, cells.shared, cells.theirs,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
-from ...kernels.demixing import demix, project, take_modes
+from ...kernels.demixing import demix_known_background
 from .buffer import SCALE, Buffer
 from .calcium import Calcium
 from .components import POOLS, Components
@@ -28,15 +28,14 @@ class Settling:
 
     def take(self, cells: Components, buffer: Buffer, calcium: Calcium, slot: int) -> None:
         """Solve the frame kept in `slot` again and add it to the traces of those born by then."""
-        index, n = int(buffer.index[slot]), cells.count
-        products = np.empty(n)
-        pixels = buffer.frames[slot].reshape(-1)
-        project(pixels, 1 / float(SCALE), cells.index, cells.value, cells.pixels, products)
-        take_modes(products, cells.mode_overlap, buffer.modes[slot])
+        index = int(buffer.index[slot])
         born = cells["birth"] <= index
         raw = np.where(born, cells["history"][:, slot], 0.0)
-        free = np.full(n, -np.inf)
-        demix(products, cells.energy, cells.neighbour, cells.overlap, cells.neighbours, free, SWEEPS, raw)
+        demix_known_background(
+            buffer.frames[slot].reshape(-1), 1 / float(SCALE), cells.index, cells.value, cells.pixels,
+            cells.mode_overlap, buffer.modes[slot], cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
+            np.full(cells.count, -np.inf), SWEEPS, raw,
+        )  # fmt: skip
         calcium.follow(cells, "late", raw, born)
         place = self.count % POOLS
         self._index[place] = index
