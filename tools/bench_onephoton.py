@@ -1,29 +1,38 @@
 """Source extraction where background lies over everything: ring model against low rank, on a simulated movie.
 
     python tools/bench_onephoton.py --clouds 25 50 100 --seeds 1 2      found cells and their traces, side by side
+    python tools/bench_onephoton.py --clouds 50 --shake 4               shaken: configs/calcium_1p.toml, motion included
 
 A field of 160 × 160 with 30 cells on haze: 8 clouds 16 to 40 px wide come and go on their own, and `--clouds` says how
-much each varies, in % of a typical transient. Scores are those of semireal/score.py.
+much each varies, in % of a typical transient. Shaken, the field has dark vessels and walks about by up to `--shake` px.
+Scores are those of semireal/score.py.
 """
 
 import argparse
 import itertools
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import scipy.ndimage as ndi
 import scipy.sparse as sp
 from bench_extract import INTERVAL_S, Gathered, scorer
 
-import streamfluo
-from streamfluo import Block, Spec
+from streamfluo import Block, Chain, Spec
 from streamfluo.pipeline.components import ExtractedComponents
+from streamfluo.pipeline.config import parse_config
 
+CONFIG = Path(__file__).parents[1] / "streamfluo" / "configs" / "calcium_1p.toml"
+STILL = """
+[[step]]
+kind = "extract"
+params = {{ neuron_sigma_px = {neuron_sigma_px}, background = "{background}" }}
+"""
 SIDE, FRAMES, CELLS, CLOUDS, SIGMA_PX = 160, 1500, 30, 8, 2.5
 CELL_E, HAZE_E, COUNTS = 100.0, 1500.0, 5.0  # light of a transient and of what stays, ADU per e
 
 
-def render(seed: int, cloud_e: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def render(seed: int, cloud_e: float, shake_px: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return a movie (t, y, x) uint16 and its truth as semireal/score.py reads it."""
     rng = np.random.default_rng(seed)
     yy, xx = np.mgrid[:SIDE, :SIDE]
@@ -46,61 +55,78 @@ def render(seed: int, cloud_e: float) -> tuple[np.ndarray, dict[str, np.ndarray]
     waves = ndi.gaussian_filter1d(rng.standard_normal((CLOUDS, FRAMES)), 6, axis=1)
     waves *= cloud_e / waves.std()
     movie = np.empty((FRAMES, SIDE, SIDE), np.uint16)
+    haze = HAZE_E * (vessels(rng) if shake_px else 1.0)
+    walk = ndi.gaussian_filter1d(rng.standard_normal((FRAMES, 2)), 3, axis=0)
+    walk *= shake_px / np.abs(walk).max()
     for t in range(FRAMES):
-        light = HAZE_E + np.tensordot(waves[:, t], clouds, 1) + np.tensordot(activity[:, t], cells, 1)
+        light = haze + np.tensordot(waves[:, t], clouds, 1) + np.tensordot(activity[:, t], cells, 1)
+        if shake_px:
+            light = ndi.shift(light, walk[t], mode="nearest")
         movie[t] = rng.poisson(np.maximum(light, 0)) * COUNTS + 100
     footprints = sp.csc_matrix(cells.reshape(CELLS, -1).T)
     snr = activity.max(1) * np.sqrt((cells**2).sum((1, 2)) / HAZE_E)
     return movie, dict(
         A_data=footprints.data, A_indices=footprints.indices, A_indptr=footprints.indptr, A_shape=footprints.shape,
-        C=activity, spikes=spikes, snr=snr, shift_px=np.zeros((FRAMES, 2)),
+        C=activity, spikes=spikes, snr=snr, shift_px=walk,
     )  # fmt: skip
 
 
-def extract(movie: np.ndarray, background: str) -> ExtractedComponents | None:
-    """Run a movie, which holds still, through `extract` frame by frame; what was found, None if nothing."""
+def vessels(rng: np.random.Generator) -> np.ndarray:
+    """Which part of the light gets past the vessels (y, x): winding lines 2 px wide that take a quarter of it."""
+    field = ndi.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 10)
+    return 1 - 0.25 * np.exp(-((field / np.hypot(*np.gradient(field)).mean() / 2) ** 2))
+
+
+def extract(movie: np.ndarray, background: str, shaken: bool) -> tuple[ExtractedComponents | None, np.ndarray]:
+    """Run a movie frame by frame; return what was found, None if nothing, and the shifts (t, 2) if it was shaken."""
     spec = Spec(movie.shape[1:], movie.dtype, interval_s=INTERVAL_S)
-    operator = streamfluo.create("extract", spec, neuron_sigma_px=2 * SIGMA_PX, background=background)
+    cells = {"neuron_sigma_px": 2 * SIGMA_PX, "background": background}
+    if shaken:
+        chain = Chain.from_toml(CONFIG, spec, [f"extract.{name}={value}" for name, value in cells.items()])
+    else:
+        chain = Chain(parse_config(STILL.format(**cells)), spec)
     got = Gathered()
     for n in range(len(movie)):
-        got.add([("extract", operator.update(Block(n, np.array([n]), movie[n : n + 1])))])
-    got.add([("extract", operator.finish())])
+        got.add(chain.push(Block(n, np.array([n]), movie[n : n + 1])))
+    got.add(chain.finish())
+    shifts = np.array(got.shifts)
     if not got.settled:
-        return None
-    snapshot = operator.read(["footprints", "quality_now"])
-    return ExtractedComponents({"settled": got.table()}, snapshot, movie.shape[1:], np.arange(len(movie)))
+        return None, shifts
+    snapshot = chain.read("extract", ["footprints", "quality_now"])
+    return ExtractedComponents({"settled": got.table()}, snapshot, movie.shape[1:], np.arange(len(movie))), shifts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--clouds", type=float, nargs="+", default=[25, 50, 100])
+    parser.add_argument("--shake", type=float, default=0.0)
     words = parser.parse_args()
     for percent, seed in itertools.product(words.clouds, words.seeds):
-        movie, truth = render(seed, percent / 100 * CELL_E)
+        movie, truth = render(seed, percent / 100 * CELL_E, words.shake)
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
             np.savez(file.name, **truth)
             for background in ("ring", "low_rank"):
-                print(
-                    f"clouds {percent:.0f} %, seed {seed}, {background}: {told(file.name, movie, background)}",
-                    flush=True,
-                )
+                found = told(file.name, movie, background, words.shake > 0)
+                print(f"clouds {percent:.0f} %, seed {seed}, {background}: {found}", flush=True)
 
 
-def told(truth: str, movie: np.ndarray, background: str) -> str:
+def told(truth: str, movie: np.ndarray, background: str, shaken: bool) -> str:
     """What came of a movie, in words."""
-    cells = extract(movie, background)
+    cells, shifts = extract(movie, background, shaken)
     if cells is None or not cells.accepted.any():
         return "nothing found"
     kept = cells.accepted
     result = scorer()(
-        truth, cells.footprints[:, kept], cells.traces[kept], cells.spikes[kept], None, cells.birth_frame[kept]
-    )
+        truth, cells.footprints[:, kept], cells.traces[kept], cells.spikes[kept], shifts if shaken else None,
+        cells.birth_frame[kept],
+    )  # fmt: skip
+    motion = f"; motion RMSE {result['motion_rmse_px']:.3f} px" if shaken else ""
     return (
         "F1 {f1:.2f}, precision {precision:.2f}, found {found} of {true}; traces: median "
         "{trace_corr_median_visible:.3f}, 10th percentile {trace_corr_p10_visible:.3f}, spikes "
         "{spike_corr_3_frames_visible:.3f}".format(**result)
-    )
+    ) + motion
 
 
 if __name__ == "__main__":
