@@ -84,17 +84,14 @@ def weigh_evidence(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def weigh_past(  # type: ignore[no-untyped-def]
-    k, trace, number, frames, share, least, energy, noise, neighbour, overlap, neighbours, recent, own, peak, shared,
-    theirs,
-):  # fmt: skip
-    """Add the same for component k alone, new, of the bins before `number` that its trace (n,) fills, the newest last.
+    k, past, number, share, least, energy, noise, neighbour, overlap, neighbours, recent, own, peak, shared, theirs
+):
+    """Add the same for component k alone, new, whose activity in the bins before `number` was past (n,), n ≤ B.
 
     recent (K, B): what the bins before showed of each component, in noise widths, bin b at b mod B; k's is written.
     """
-    bins = recent.shape[1]
-    for back in range(min(len(trace) // frames, bins), 0, -1):
-        at, stop = (number - back) % bins, len(trace) - (back - 1) * frames
-        activity = trace[stop - frames : stop].sum() / np.sqrt(frames)
+    for back in range(len(past), 0, -1):
+        at, activity = (number - back) % recent.shape[1], past[len(past) - back]
         rest = activity
         for n in range(neighbours[k]):
             other = neighbour[k, n]

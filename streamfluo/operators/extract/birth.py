@@ -77,6 +77,9 @@ def give_birth(
         buffer.bins.reshape(len(buffer.bins), -1), order, cells.index[place, :n], cells.value[place, :n], STEP,
         found.activity,
     )  # fmt: skip
-    unbinned = buffer.count % buffer.bin_frames
-    take_past(cells, place, trace[: len(trace) - unbinned], buffer.count // buffer.bin_frames, buffer.bin_frames)
+    frames = buffer.bin_frames
+    whole = trace[: len(trace) - buffer.count % frames]
+    bins = whole[len(whole) % frames :].reshape(-1, frames).sum(1) / np.sqrt(frames)
+    older = found.activity[: len(found.activity) - len(bins)]  # than the frames kept
+    take_past(cells, place, np.concatenate((older, bins)), buffer.count // frames)
     return place

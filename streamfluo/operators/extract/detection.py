@@ -11,6 +11,7 @@ from ...kernels.residual import centre_map, combine, peaks, smooth
 PEAK_Z = 5.0
 MAPS = 4  # bins that a transient is pooled over
 REST_PART = 1.2
+CALM_WIDTH = np.float32(2.0)  # of what may look calm before it is looked back at, in typical widths
 REST_DECAY = np.float32(0.98)
 _CALM_RATE = 1 / 200
 _BOUND = np.float32(3.0)
@@ -53,6 +54,11 @@ class Detector:
             self.pooled[n, 1] /= _width(self.pooled[n, 1])
         self.bins += 1
         self.resting *= REST_DECAY
+
+    def look_back(self) -> None:
+        """Be ready to look at all bins again: no place rests, and none that was active most of the time is calm."""
+        self.resting[:] = 0
+        np.minimum(self._square, CALM_WIDTH**2 * np.median(self._square), out=self._square)
 
     def candidates(self, most: int) -> list[tuple[float, float, float, float]]:
         """Return (y, x, width, z) [px] of places whose activity has peaked, the strongest first."""

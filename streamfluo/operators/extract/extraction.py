@@ -80,6 +80,17 @@ class Extraction:
             for corner, box in found:
                 self._add_known((int(corner[0]), int(corner[1])), box, index[0], accepted=False)
             self._run(first, index, frames)
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """Search the first frames' residual bins once more: what was active before there was a calm to compare with."""
+        self.detector.look_back()
+        self._waiting = []
+        for place in self._buffer.bin_order():
+            self.detector.look(_halved(self._buffer.bins[place] / np.float32(STEP)))
+            for found in self.detector.candidates(WAITING):
+                self.detector.rest(found[0], found[1], found[3])
+                self._propose(*found)
 
     def _run(self, first: np.ndarray, index: list[int], frames: list[np.ndarray]) -> None:
         for n, part in zip(index, frames, strict=True):
@@ -282,6 +293,14 @@ class Extraction:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
+
+
+def _halved(image: np.ndarray) -> np.ndarray:
+    """An image summed 2 × 2 and halved."""
+    height, width = (n // 2 for n in image.shape)
+    part = image[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
+    halved: np.ndarray = part.sum((1, 3), dtype=np.float32) * np.float32(0.5)
+    return halved
 
 
 NOTHING = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))

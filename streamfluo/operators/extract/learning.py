@@ -74,9 +74,9 @@ def leaving(cells: Components, min_snr: float) -> dict[int, str]:
     return {int(k): "too weak" for k in weak} | {int(k): "part of a neighbour" for k in same}
 
 
-def take_past(cells: Components, k: int, trace: np.ndarray, number: int, frames: int) -> None:
-    """Give a new component the evidence of the bins before `number` that its trace (n,) fills, the newest last."""
+def take_past(cells: Components, k: int, past: np.ndarray, number: int) -> None:
+    """Give a new component the evidence of its activity (n,) in the bins before `number`, the newest last."""
     weigh_past(
-        k, trace, number, frames, NEIGHBOUR_SHARE, LEAST, cells.energy, cells.live_noise, cells.neighbour,
-        cells.overlap, cells.neighbours, cells.recent, cells.own, cells.peak, cells.shared, cells.theirs,
+        k, past, number, NEIGHBOUR_SHARE, LEAST, cells.energy, cells.live_noise, cells.neighbour, cells.overlap,
+        cells.neighbours, cells.recent, cells.own, cells.peak, cells.shared, cells.theirs,
     )  # fmt: skip
