@@ -32,7 +32,7 @@ WAITING = 30
 ROUND_BINS = 4  # bins in which every shape that is due gets its turn
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # what a footprint that was given counts as: soon outweighed by what frames say
-CLEAR_PER_SNR = 3.2  # what one of min_snr means in bins pooled over a transient (4-norm)
+CLEAR_PER_SNR = 2.8  # what one of min_snr means in bins pooled over a transient (4-norm)
 
 Live = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
 

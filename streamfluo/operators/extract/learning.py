@@ -17,7 +17,7 @@ _LEAST_PIXELS = 8
 _MEMORY_BINS = 400.0
 SAME = 0.7  # explained by a neighbour: the same cell, or its halo
 _TRIAL_FRAMES, _PROOF_FRAMES = 150, 400
-WEAK = 0.75  # of what is needed to be accepted, below which a component leaves after its proof
+WEAK = 0.85  # of what is needed to be accepted, below which a component leaves after its proof
 
 
 def take_bin(cells: Components, residual: np.ndarray, number: int, frames: int) -> None:
