@@ -228,8 +228,8 @@ class Extraction:
         cells, bound = self.cells, CLEAR_PER_SNR * self.params.min_snr
         for place, reason in sorted(leaving(cells, bound).items(), reverse=True):
             self._leave(place, reason)
-        _, snr = cells.standings()
-        for k in np.flatnonzero((snr >= bound) & ~cells["accepted"]):
+        explained, snr = cells.standings()
+        for k in np.flatnonzero((snr * (1 - explained) >= bound) & ~cells["accepted"]):
             cells.accepted[k] = True
             self._say(self._last_index, int(k), "accepted", "")
 

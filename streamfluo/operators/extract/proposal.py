@@ -41,4 +41,4 @@ def refine(
     moment, snr = factorise(patch, near, cell_px, shape, slope, activity)
     if not moment:
         return None
-    return Proposal(corner, shape, slope, activity, moment, likeness(shape, slope), snr)
+    return Proposal(corner, shape, slope, activity, moment, likeness(shape, slope, 1 / np.sqrt(moment)), snr)
