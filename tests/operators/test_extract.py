@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
@@ -64,6 +65,21 @@ def test_the_neurons_are_found_and_nothing_else(done):
     pairs = matched(cells, cells.accepted)
     assert len(pairs) >= 0.85 * CELLS.shape[1]
     assert len(pairs) >= 0.9 * cells.accepted.sum()
+
+
+@pytest.mark.parametrize("active", [(0, 15), (20, 110)], ids=["at once", "most of the time"])
+def test_a_cell_that_was_active_before_there_was_a_calm_is_found(active):
+    free = ndi.distance_transform_edt(np.pad(CELLS.max(1).reshape(SHAPE) < 0.01, 1))[1:-1, 1:-1]
+    place = np.unravel_index(free.argmax(), SHAPE)
+    yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    cell = np.exp(-((yy - place[0]) ** 2 + (xx - place[1]) ** 2) / (2 * 2.5**2))
+    movie = MOVIE[:300].copy()
+    bright = 5 * np.diff(MOVIE[:200].astype(float), axis=0).std() / np.sqrt(2)
+    movie[slice(*active)] += (bright * cell).astype(movie.dtype)
+    cells, _, _ = run(movie)
+    images = cells.footprints.toarray()
+    brightest = np.stack(np.unravel_index(images.argmax(0), SHAPE))
+    assert np.hypot(*(brightest - np.array(place)[:, None])).min() < 2.5
 
 
 def test_traces_and_spikes_are_those_of_the_neurons(done):

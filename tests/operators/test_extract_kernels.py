@@ -8,7 +8,7 @@ from scipy.optimize import nnls
 
 from streamfluo.kernels.background import leading_courses
 from streamfluo.kernels.demixing import back_fill, demix, demix_background, demix_known_background, project, whiten
-from streamfluo.kernels.footprints import connected, dilate, regrow, smooth_box
+from streamfluo.kernels.footprints import connected, dilate, likeness, regrow, smooth_box
 from streamfluo.kernels.medians import median_size
 from streamfluo.kernels.outlines import outline
 from streamfluo.kernels.residual import smooth
@@ -205,16 +205,15 @@ def test_a_trace_begins_at_quantiles_of_its_past(length):
 
 def test_the_past_of_a_new_component_counts_where_no_neighbours_error_explains_it():
     rng = np.random.default_rng(8)
-    frames, bins, number, share, least = 5, 8, 11, 0.3, 2.5
-    trace, noise, energy, overlap = rng.exponential(4, 33), np.array([1.1, 0.8, 1.0]), 2.0, np.array([0.7, -0.4])
+    bins, number, share, least = 8, 11, 0.3, 2.5
+    activity, noise, energy, overlap = rng.exponential(6, 6), np.array([1.1, 0.8, 1.0]), 2.0, np.array([0.7, -0.4])
     recent_bins = rng.exponential(2, (3, bins))
     seen, others = recent_bins.copy(), np.array([0, 2])
     own, peak, shared, theirs = np.zeros(3), np.zeros(3), np.zeros((3, 2)), np.zeros((3, 2))
     weigh_past(
-        1, trace, number, frames, share, least, np.full(3, energy), noise, np.array([[0, 0], [0, 2], [0, 0]], np.int32),
+        1, activity, number, share, least, np.full(3, energy), noise, np.array([[0, 0], [0, 2], [0, 0]], np.int32),
         np.stack([overlap] * 3), np.array([0, 2, 0], np.int32), recent_bins, own, peak, shared, theirs,
     )  # fmt: skip
-    activity = trace[3:].reshape(6, 5).sum(1) / np.sqrt(frames)  # the last six bins, the first three frames fill none
     at = (number - np.arange(6, 0, -1)) % bins
     rest = (activity - share / energy * (np.abs(overlap) * noise[others]) @ seen[others][:, at]) / noise[1]
     rest[rest < least] = 0
@@ -297,6 +296,20 @@ def test_small_images_are_smoothed_dilated_and_labelled_as_scipy_does():
     kept = np.zeros(image.shape, bool)
     connected(out, np.float32(0.1), *seed, kept, np.empty(image.size, np.int64))
     np.testing.assert_array_equal(kept, labels == labels[seed])
+
+
+def test_likeness_is_the_correlation_without_noise():
+    """On average that of a clean footprint with a clean regression, however noisy the one that is seen."""
+    rng = np.random.default_rng(2)
+    yy, xx = np.mgrid[:25, :25]
+    cell = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 18).astype(np.float32)
+    footprint = np.where(cell > 0.2, cell, 0).astype(np.float32)
+    clean = likeness(footprint, cell, 0.0)
+    for noise in (0.05, 0.2, 0.4):
+        noisy = [cell + noise * rng.standard_normal(cell.shape).astype(np.float32) for _ in range(200)]
+        assert np.mean([likeness(footprint, image, noise) for image in noisy]) == pytest.approx(clean, abs=0.03)
+    other = np.roll(cell, 6, 1)
+    assert likeness(footprint, other, 0.0) < 0.3
 
 
 def test_maps_are_smoothed_as_scipy_does():
