@@ -10,7 +10,7 @@ NOISE_PART = 2.2  # of a pixel's noise: what a pixel needs more than
 SMOOTHINGS_PX = np.array([0.0, 0.6, 0.9, 1.3, 1.7])
 CLEAR = 10.0  # peak over noise that needs no more smoothing
 ROUNDS = 4
-LEAST_SIGNAL = 0.5
+LEAST_SIGNAL = 0.8  # 0.5 finds more at 4 photons a pixel, and takes what is left of clouds for cells
 ACTIVE_Z, CALM_Z = 2.5, 1.5
 
 
@@ -234,7 +234,7 @@ def _unit(shape):  # type: ignore[no-untyped-def]
 def likeness(footprint, slope, noise):  # type: ignore[no-untyped-def]
     """Return the correlation of a footprint (h, w) with the regression it was cut from, in and 2 pixels round it.
 
-    What the regression's noise takes of it is given back, up to LEAST_SIGNAL of the variance: else faint cells, which
+    What the regression's noise takes of it is given back, down to LEAST_SIGNAL of the variance: else faint cells, which
     cannot look better, are refused (at 4 photons a pixel half of those that were, .7 to .8, are cells).
     """
     rows, blurred, around = np.empty_like(slope), np.empty_like(slope), np.zeros(slope.shape, np.bool_)
