@@ -28,9 +28,9 @@ class Extract(Operator):
     pixel's noise. Each frame is demixed (least squares, warm-started) and deconvolved (OASIS) at once; cells are
     searched for in the residual of bins of 5 frames; shapes are renewed by recursive regression. Frames stay in a
     window of `window_frames`; when they leave it they are solved again with the shapes of then, and said for good in
-    the table `settled`, 20 frames later still. The first `init_frames` give mean, noise and background, are then run through
-    the same path, so that their traces come in that table too, and searched once more. Frames are used one by one: how
-    blocks are cut changes nothing.
+    the table `settled`, 20 frames later still. The first `init_frames` give mean, noise and background, are then run
+    through the same path, so that their traces come in that table too, and searched once more. Frames are used one by
+    one: how blocks are cut changes nothing.
 
     Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016.
     Cost: README. Pixels that are NaN (border = "nan" of motion) count as unknown.
