@@ -118,7 +118,7 @@ def _one_channel(
     """Photons, error, background and χ² (4, n) of one channel."""
     stack = crop_stack(crops, "integrate_crops")
     how, what = _code(METHODS, method, "method"), _code(MODELS, model, "model")
-    if columns["sigma_y_nm"] is None:
+    if columns["sigma_y_nm"] is None or model == "isogauss":
         columns["sigma_y_nm"] = columns["sigma_x_nm"]
     if method == "weighted" and columns["background"] is None:
         raise ConfigError('integrate_crops: method "weighted" needs the background; "ml" fits it')

@@ -145,6 +145,23 @@ def reduced_chi2(d, v, p, n, b, poisson, fitted):  # type: ignore[no-untyped-def
     return total / (pixels - fitted) if pixels > fitted else math.nan
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def draw(shape, y, x, z, sigmas, room, width, p):  # type: ignore[no-untyped-def]
+    """Write a spot's light into each pixel of p (h, ≥ width); False where the spline does not reach.
+
+    shape: model, its usual widths, theta in radians, pixels (y, x) in nm, spline. y, x, sigmas (y, x) in px, z in nm;
+    room (3, > max(h, width)).
+    """
+    model, _, theta, pixels, spline = shape
+    if model == ISOTROPIC:
+        gaussian_image(y, x, sigmas[0], sigmas[1], room, width, p)
+    elif model == TURNED:
+        turned_gaussian_image(y, x, sigmas[0], sigmas[1], math.cos(theta), math.sin(theta), width, p)
+    else:
+        return spline_image(y, x, z, pixels[0], pixels[1], spline, width, p)
+    return True
+
+
 @njit(nogil=True, cache=True)
 def of(column, k):  # type: ignore[no-untyped-def]
     """Return what a column (n,) or (1,) says of spot k."""
@@ -176,12 +193,9 @@ def integrate_stack(crops, model, method, numbers, spots, spline, out):  # type:
                 known = known and 0 < sigma_y / pixel_y <= WIDEST * height and 0 < sigma_x / pixel_x <= WIDEST * width
             if not known:
                 return k
-            if model == ISOTROPIC:
-                gaussian_image(y, x, sigma_x / pixel_y, sigma_x / pixel_x, room, width, p)
-            elif model == TURNED:
-                turn, down, across = of(thetas, k) * DEGREE, sigma_y / pixel_y, sigma_x / pixel_x
-                turned_gaussian_image(y, x, down, across, math.cos(turn), math.sin(turn), width, p)
-            elif not spline_image(y, x, of(at_z, k), pixel_y, pixel_x, spline, width, p):
+            widths = (sigma_y / pixel_y, sigma_x / pixel_x)
+            shape = (model, widths, of(thetas, k) * DEGREE, (pixel_y, pixel_x), spline)
+            if not draw(shape, y, x, of(at_z, k), widths, room, width, p):
                 return k
         if method == WEIGHTED:
             n, error, b, chi2 = weighted(d.reshape(-1), v.reshape(-1), p.reshape(-1), b * qe, poisson)
