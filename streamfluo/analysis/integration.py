@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
+from ..core.psf import NO_SPLINE, given_spline
 from ..kernels.spot_crops import ROUNDING_ADU2
 from ..kernels.spot_integration import METHODS, MODELS, integrate_stack
 
 Model = Literal["isogauss", "gauss", "spline"]
 Method = Literal["weighted", "ml", "border"]
-Spline = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _FITTED = np.array([np.nan])
 _ZERO = np.zeros(1)
-_EMPTY = np.zeros(0)
-_NO_SPLINE: Spline = (np.zeros((0, 0, 0)), _EMPTY, _EMPTY, _EMPTY, np.zeros((0, 0)), _EMPTY)
 _PIXELS = {np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "float32", "float64")}
 _COLUMNS = ("y0", "x0", "y_nm", "x_nm", "z_nm", "sigma_y_nm", "sigma_x_nm", "theta_deg", "background")
 
@@ -129,7 +126,7 @@ def _one_channel(
         found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain_e_per_adu}, qe {qe}, read_noise_e {read_noise_e}"
         raise ConfigError(f"integrate_crops: pixel, gain and qe are positive, read noise not negative, found {found}")
     variance = float(read_noise_e) ** 2 + numbers[2] ** 2 * ROUNDING_ADU2
-    shape = given_spline(spline) if model == "spline" else _NO_SPLINE
+    shape = given_spline(spline) if model == "spline" else NO_SPLINE
     out = np.empty((4, len(stack)))
     wrong = integrate_stack(stack, what, how, (*numbers, variance, 1.0), spots, shape, out)
     if wrong >= 0:
@@ -169,34 +166,6 @@ def _column(name: str, value: Any, count: int) -> np.ndarray:
         raise ConfigError(f"integrate_crops: {name} needs one number, or one for each of {count} crops, found "
                           f"{column.shape}")  # fmt: skip
     return column.reshape(-1) if column.ndim else np.full(1, column)
-
-
-def given_spline(spline: Any) -> Spline:
-    """Return coefficients (z, y, x), knots, and the room evaluating takes. Raises ConfigError if they do not fit."""
-    if spline is None:
-        raise ConfigError('model "spline" needs spline: coefficients (z, y, x) and knots tz, ty, tx in nm')
-    if isinstance(spline, str | Path):
-        try:
-            with np.load(spline, allow_pickle=False) as z:
-                spline = {name: z[name] for name in z.files}
-        except (OSError, ValueError, EOFError, AttributeError) as error:
-            raise ConfigError(f"spline: {spline} cannot be read as an .npz: {error}") from None
-    if isinstance(spline, Mapping):
-        missing = [name for name in ("coefficients", "tz", "ty", "tx") if name not in spline]
-        if missing:
-            raise ConfigError(f"spline: no {', '.join(missing)}; found {', '.join(map(str, spline))}")
-        spline = [spline[name] for name in ("coefficients", "tz", "ty", "tx")]
-    if len(spline) != 4:
-        raise ConfigError(f"spline: expected coefficients, tz, ty, tx, found {len(spline)} arrays")
-    coefficients, *knots = (np.ascontiguousarray(part, np.float64) for part in spline)
-    expected = tuple(len(knot) - 4 for knot in knots)
-    if coefficients.shape != expected or min(expected) < 4:
-        raise ConfigError(f"spline: cubic knots tz, ty, tx are for coefficients {expected}, found {coefficients.shape}")
-    finite = all(np.isfinite(part).all() for part in (coefficients, *knots))
-    if not finite or any((np.diff(knot) < 0).any() for knot in knots):
-        raise ConfigError("spline: coefficients must be finite and knots ascend")
-    tz, ty, tx = knots
-    return coefficients, tz, ty, tx, np.empty(expected[1:]), np.empty(expected[1])
 
 
 def _reason(

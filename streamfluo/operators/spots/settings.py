@@ -1,0 +1,130 @@
+"""The settings of `spots`, and what they say of camera, psf and method."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from ...core.errors import ConfigError, FrameError
+from ...core.params import Params
+from ...core.psf import NO_SPLINE, given_spline
+from ...core.spec import Camera, Spec
+from ...kernels.spot_crops import ROUNDING_ADU2
+from ...kernels.spot_fits import FIXED_WIDTH, NARROWEST_PX, ONE_WIDTH, TWO_WIDTHS, WIDEST
+from ...kernels.spot_frames import MLE, NO_FIT, PHASOR
+from ...kernels.spot_integration import METHODS, MODELS
+from ...kernels.spot_measuring import Sensor, Settings, Shape
+
+
+class SpotsParams(Params, frozen=True):
+    spots: Annotated[
+        Any,
+        Meta(
+            description="where spots are: an array (n, 2) of y, x in px, or with z in nm (n, 3), a .npy, a .csv with "
+            "columns y_px, x_px or ThunderSTORM's, or an earlier session; none: they are detected"
+        ),
+    ] = None
+    detect: Annotated[
+        Literal["frame", "mean"] | None,
+        Meta(description="on each frame, or on running means, with the spots kept from then on; none: frame, or spots"),
+    ] = None
+    false_alarms: Annotated[
+        float, Meta(gt=0, le=1e4, description="spots that noise alone may make, on average, in a frame or a mean")
+    ] = 1.0
+    sigma_px: Annotated[
+        float | tuple[float, float], Meta(description="width of the psf, or (y, x) of model gauss [px]")
+    ] = 1.3
+    crop_px: Annotated[int, Meta(ge=5, le=63, description="side of the crop around a spot, odd [px]")] = 11
+    model: Annotated[
+        Literal["isogauss", "gauss", "spline"], Meta(description="shape of a spot; spline: at known places")
+    ] = "isogauss"
+    theta_deg: Annotated[float, Meta(description="turn of model gauss, at known places [°]")] = 0.0
+    spline: Annotated[Any, Meta(description="model spline: path of an .npz with coefficients, tz, ty, tx [nm]")] = None
+    fit: Annotated[
+        Literal["mle", "phasor"] | None, Meta(description="how detected spots are fitted; none: left where they are")
+    ] = "mle"
+    fit_sigma: Annotated[
+        bool, Meta(description="fit the width too, or keep it at sigma_px: better for faint spots")
+    ] = True
+    method: Annotated[
+        Literal["ml", "weighted", "border"], Meta(description="how photons are integrated (see integrate_crops)")
+    ] = "ml"
+    camera: Annotated[Any, Meta(description="path of a calibration (.npz); none: what the stream says")] = None
+    drift: Annotated[
+        bool, Meta(description="move known spots by shift_px of a motion step whose frames this step does not see")
+    ] = False
+    mean_frames: Annotated[
+        int, Meta(ge=1, description='detect "mean": looks are after 1, 2, 4 … and then every so many frames')
+    ] = 128
+
+
+def both_widths(params: SpotsParams) -> tuple[float, float]:
+    """Return sigma_px along y and x. Raises ConfigError for two of an isotropic psf, or one too wide for the crop."""
+    pair = params.sigma_px if isinstance(params.sigma_px, tuple) else (params.sigma_px, params.sigma_px)
+    if params.model == "isogauss" and pair[0] != pair[1]:
+        raise ConfigError(f'spots: sigma_px {pair} has two widths; model = "gauss" takes them')
+    if params.crop_px % 2 == 0:
+        raise ConfigError(f"spots: crop_px must be odd, found {params.crop_px}")
+    if not all(NARROWEST_PX <= width <= WIDEST * params.crop_px for width in pair):
+        raise ConfigError(
+            f"spots: sigma_px must be {NARROWEST_PX} to half of crop_px = {params.crop_px}, found {params.sigma_px}"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def method_of(params: SpotsParams) -> Settings:
+    """Return side and codes for the kernels."""
+    how = {"mle": MLE, "phasor": PHASOR, None: NO_FIT}[params.fit]
+    free = FIXED_WIDTH if not params.fit_sigma else TWO_WIDTHS if params.model == "gauss" else ONE_WIDTH
+    return Settings(params.crop_px, how, METHODS.index(params.method), free)
+
+
+def shape_of(params: SpotsParams, spec: Spec, known: bool) -> Shape:
+    """Return the shape of a spot; what only integration at known places can do is refused where spots are fitted."""
+    if not known and params.model == "spline":
+        raise ConfigError('spots: model = "spline" integrates known places: give spots')
+    if not known and params.theta_deg % 180:
+        raise ConfigError("spots: theta_deg is for known places; fits have their widths along y and x")
+    pixel_nm = (spec.pixel_um or math.nan) * 1000
+    spline = NO_SPLINE
+    if params.model == "spline":
+        if spec.pixel_um is None:
+            raise ConfigError('spots: model = "spline" needs the size of a pixel, which the source does not say')
+        spline = given_spline(params.spline)
+    theta = math.radians(params.theta_deg)
+    return Shape(MODELS.index(params.model), both_widths(params), theta, (pixel_nm, pixel_nm), spline)
+
+
+def camera_of(params: SpotsParams, spec: Spec) -> Camera:
+    """Return the camera given, or the stream's. Raises ConfigError for one of other frames."""
+    if params.camera is None:
+        return spec.camera or Camera()
+    try:
+        camera = params.camera if isinstance(params.camera, Camera) else Camera.load(params.camera)
+        spec.with_(camera=camera)
+    except (FrameError, TypeError) as error:
+        raise ConfigError(f"spots: camera: {error}") from None
+    return camera
+
+
+def sensor_of(camera: Camera, spec: Spec) -> Sensor:
+    """Return the camera as the kernels want it; without gain and offset pixels all count the same."""
+    known = camera.gain_e_per_adu is not None and camera.offset_adu is not None
+    gain = np.asarray(1.0 if camera.gain_e_per_adu is None else camera.gain_e_per_adu)
+    read = np.asarray(0.0 if camera.read_noise_e is None else camera.read_noise_e)
+    rounding = ROUNDING_ADU2 if np.dtype(spec.dtype).kind in "iu" else 0.0
+    variance = read**2 + gain**2 * rounding if known else np.asarray(1.0)
+    offset = np.asarray(camera.offset_adu if known else 0.0)
+    saturation = math.inf if np.dtype(spec.dtype).kind == "f" else float(np.iinfo(spec.dtype).max)
+    if camera.saturation_adu is not None:
+        saturation = float(np.min(camera.saturation_adu))
+    offset, gain, variance = (_map(value, spec.shape) for value in (offset, gain, variance))
+    return Sensor(offset, gain, variance, saturation, 1.0 if known else 0.0)
+
+
+def _map(value: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map (y, x), or one row (1, x) of a number that holds everywhere."""
+    return np.ascontiguousarray(np.broadcast_to(value, shape if value.ndim else (1, shape[1])), np.float32)
