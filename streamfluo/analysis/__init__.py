@@ -9,6 +9,7 @@ from typing import Any
 _HOMES = {
     "bleaching": ("bleaching_segments", "debleach", "filter_time"),
     "deconvolution": ("richardson_lucy", "shrinking_kernel_deconvolve", "wiener"),
+    "detection": ("FoundSpots", "find_spots"),
     "fitting": ("FitErrors", "SpotFits", "fit_spots"),
     "gain": ("GainResult", "detect_gain"),
     "images": (

@@ -7,6 +7,7 @@ by its median absolute value.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -14,8 +15,7 @@ from numba import njit
 TILE_PX, EVERY_PX = 64, 3
 TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
 LEAST_BACKGROUND = 1e-3  # electrons
-TABLE_STEP = 0.25  # of ln λ between entries of the threshold table
-TABLE_FIRST = -6.0
+TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the entries of the threshold table
 FILTERED, BACKGROUND = 0, 1
 CANDIDATE_COLUMNS = 4
 
@@ -264,7 +264,8 @@ def squares_along(taps: np.ndarray, length: int) -> np.ndarray:
     return (weights**2).sum(1)
 
 
-def thresholds(taps: np.ndarray, reach: int, rate: float) -> np.ndarray:
+@lru_cache(maxsize=64)
+def thresholds(sigma_px: float, rate: float) -> np.ndarray:
     """Return the threshold table, in widths of the noise, at which `rate` is the chance of a pixel to be detected.
 
     A Gaussian field sampled on pixels has a local maximum above u with a chance that the correlation of neighbours
@@ -272,6 +273,7 @@ def thresholds(taps: np.ndarray, reach: int, rate: float) -> np.ndarray:
     Gaussian beyond r + ln(w / r) / r, r and w from the saddle point (Lugannani & Rice 1980); the table holds the x
     where that is u, the last entry u itself.
     """
+    taps, reach = gaussian_taps(sigma_px), box_reach(sigma_px)
     full = np.concatenate([taps[:0:-1], taps]).astype(float)
     side = max(2 * reach + 1, len(full))
     kernel = np.zeros((side, side))
@@ -283,8 +285,10 @@ def thresholds(taps: np.ndarray, reach: int, rate: float) -> np.ndarray:
     kernel -= box
     level = _level(float((kernel[:, 1:] * kernel[:, :-1]).sum() / (kernel**2).sum()), rate)
     h = kernel.reshape(-1)
-    entries = [_saddle(h, math.exp(TABLE_FIRST + k * TABLE_STEP), level) for k in range(80)]
-    return np.array([*entries, level])
+    entries = [_saddle(h, math.exp(TABLE_FIRST + k * TABLE_STEP), level) for k in range(TABLE_LENGTH)]
+    table = np.array([*entries, level])
+    table.flags.writeable = False
+    return table
 
 
 def _level(correlation: float, rate: float) -> float:
@@ -312,7 +316,7 @@ def _saddle(h: np.ndarray, light: float, level: float) -> float:
     squares = light * float((h**2).sum())
     low, high = 0.0, 60.0 / math.sqrt(squares) if squares > 0 else 1.0
     high = min(high, 600.0 / h.max())
-    for _ in range(80):
+    for _ in range(45):
         s = (low + high) / 2
         grown = np.exp(s * h)
         cumulant = light * float((grown - 1 - s * h).sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -12,19 +14,29 @@ from ...kernels.spot_frames import FLAGS, Search, X, Y, detect_and_measure
 from ...kernels.spot_measuring import NOT_CONVERGED, OUTSIDE, Sensor, Settings, Shape
 
 SAME_SPOT_SIGMA = 2.0  # a spot found nearer to a known one is that one
+MAX_DOUBLINGS = 12  # of the number of looks
+
+
+def rates_of_looks(rate: float) -> list[float]:
+    """Return the rate of each of looks 1, 2 … 3, 4 … 7 and so on: all 2^m together rate / ((m + 1)(m + 2))."""
+    return [rate / (2**m * (m + 1) * (m + 2)) for m in range(MAX_DOUBLINGS)]
 
 
 class RunningMean:
     """Looks at the sum of frames after 1, 2, 4 … and then every `mean_frames` of them, when a new sum begins.
 
     A sum of n frames is a frame with n times the light, the offset and the variance, so the false-alarm rate holds for
-    each look. Spots keep their number; their place is that of the last look that saw them.
+    each look; it is shared out over looks so that all of them together, however many there will be, make `rate` false
+    spots per pixel. Spots keep their number; their place is that of the last look that saw them.
     """
 
-    def __init__(self, spec: Spec, sensor: Sensor, mean_frames: int, sigma_px: float) -> None:
+    def __init__(
+        self, spec: Spec, sensor: Sensor, mean_frames: int, sigma_px: float, tables: Sequence[np.ndarray]
+    ) -> None:
         self.sum = np.zeros(spec.shape)
-        self.frames = 0
+        self.frames = self.looks = 0
         self.places = np.empty((0, 3))
+        self._tables = tables
         self._sensor, self._mean_frames, self._sigma_px = sensor, mean_frames, sigma_px
 
     def add(self, frame: np.ndarray) -> bool:
@@ -39,6 +51,8 @@ class RunningMean:
     def look(self, search: Search, settings: Settings, shape: Shape, rows: np.ndarray) -> None:
         """Find spots on the sum and join them to those that are known."""
         n, sensor = np.float32(self.frames), self._sensor
+        self.looks += 1
+        search = search._replace(table=self._tables[min(self.looks.bit_length(), len(self._tables)) - 1])
         many = sensor._replace(offset=sensor.offset * n, variance=sensor.variance * n, saturation=np.inf)
         found = detect_and_measure(self.sum[None].astype(np.float32), many, search, settings, shape, rows)
         inside = np.all((found[:, [Y, X]] > -0.5) & (found[:, [Y, X]] < np.array(self.sum.shape) - 0.5), axis=1)
@@ -51,12 +65,13 @@ class RunningMean:
 
     def state(self) -> State:
         """Return sum, number of frames, and places."""
-        return {"sum": self.sum.copy(), "summed": self.frames, "places": self.places.copy()}
+        return {"sum": self.sum.copy(), "summed": self.frames, "looks": self.looks, "places": self.places.copy()}
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""
         self.sum = require_array(state, "sum", self.sum, "spots")
         self.frames = require_int(state, "summed", "spots")
+        self.looks = require_int(state, "looks", "spots")
         places = state.get("places")
         if not (isinstance(places, np.ndarray) and places.ndim == 2 and places.shape[1] == 3 and places.dtype == float):
             raise StateError("spots: state 'places' must be an array (n, 3) of floats")

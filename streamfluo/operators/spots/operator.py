@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -34,7 +35,7 @@ from ...kernels.spot_frames import (
 )  # fmt: skip
 from ...kernels.spot_known import measure_known
 from .histogram import PhotonHistogram
-from .looking import RunningMean
+from .looking import RunningMean, rates_of_looks
 from .places import given_places, neighbours_of
 from .settings import SpotsParams, both_widths, camera_of, method_of, sensor_of, shape_of
 
@@ -43,6 +44,7 @@ _COLUMNS = {
     "y_error_px": Y_ERROR, "x_error_px": X_ERROR,
 }  # fmt: skip
 _TABLE = ("frame", "spot", *_COLUMNS, "flags")
+MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
 _TWO_WIDTHS = ("sigma_y_px", "sigma_x_px")
 _MEANING = (
     "spots of each frame; error of photons, background per pixel, χ² over the degrees of freedom, flags: 1 crop cut by "
@@ -91,10 +93,10 @@ class Spots(Operator):
         self._sensor, self._qe = sensor_of(camera, spec), np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = given_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
-        self._means = RunningMean(spec, self._sensor, params.mean_frames, max(self._widths)) if mean else None
+        self._search, self._rows = self._new_search(), np.empty((1024, COLUMNS))
+        self._means = self._new_means() if mean else None
         self._neighbours = neighbours_of(self._kept, params.crop_px, max(self._widths))
         self._histogram = PhotonHistogram()
-        self._search, self._rows = self._new_search(), np.empty((1024, COLUMNS))
         self.needs = ("shift_px",) if params.drift else ()
         self.gives = self._given(known, mean, camera.gain_e_per_adu is None)
         self._compile()
@@ -222,14 +224,28 @@ class Spots(Operator):
     # How it is set up
 
     def _new_search(self) -> Search:
-        (height, width), sigma = self.spec.shape, float(np.sqrt(self._widths[0] * self._widths[1]))
+        (height, width), sigma = self.spec.shape, self._sigma
         taps, reach = gaussian_taps(sigma), box_reach(sigma)
         pad = max(reach + 1, len(taps))
         along = squares_along(taps, height), squares_along(taps, width), 1 / (2 * reach + 1) ** 2
-        rate = min(self.params.false_alarms / (height * width), 0.01)
         padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
         filtered, found = np.zeros((2, height, width), np.float32), np.empty((height * width // 4 + 1, 4))
-        return Search(taps, reach, padded, filtered, along, thresholds(taps, reach, rate), found)
+        table = thresholds(sigma, self._rate)
+        return Search(taps, reach, padded, filtered, along, table, found)
+
+    def _new_means(self) -> RunningMean:
+        tables = [thresholds(self._sigma, rate) for rate in rates_of_looks(self._rate)]
+        return RunningMean(self.spec, self._sensor, self.params.mean_frames, max(self._widths), tables)
+
+    @property
+    def _sigma(self) -> float:
+        """The width of the matched filter [px]."""
+        return math.sqrt(self._widths[0] * self._widths[1])
+
+    @property
+    def _rate(self) -> float:
+        """The chance of a pixel to be a false alarm."""
+        return min(self.params.false_alarms / (self.spec.shape[0] * self.spec.shape[1]), MAX_RATE)
 
     def _given(self, known: bool, mean: bool, in_adu: bool) -> tuple[Gives, ...]:
         """What this one gives: photons where spots are kept, light in ADU where the gain is unknown."""
@@ -247,7 +263,7 @@ class Spots(Operator):
             detect_and_measure(frames, self._sensor, self._search, self._settings, self._shape, self._rows)
             return
         if self._means is not None:
-            scratch = RunningMean(self.spec, self._sensor, self.params.mean_frames, max(self._widths))
+            scratch = self._new_means()
             scratch.add(frames[0])
             scratch.look(self._search, self._settings, self._shape, self._rows)
         self._measured(frames, np.zeros((1, 2)))

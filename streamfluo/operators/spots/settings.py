@@ -32,7 +32,8 @@ class SpotsParams(Params, frozen=True):
         Meta(description="on each frame, or on running means, with the spots kept from then on; none: frame, or spots"),
     ] = None
     false_alarms: Annotated[
-        float, Meta(gt=0, le=1e4, description="spots that noise alone may make, on average, in a frame or a mean")
+        float,
+        Meta(gt=0, le=1e4, description="spots that noise alone makes on average, in a frame or on all means together"),
     ] = 1.0
     sigma_px: Annotated[
         float | tuple[float, float], Meta(description="width of the psf, or (y, x) of model gauss [px]")
