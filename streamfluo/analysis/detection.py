@@ -9,7 +9,15 @@ import numpy as np
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
 from ..kernels.spot_crops import ROUNDING_ADU2
-from ..kernels.spot_detection import box_reach, filter_frame, find_maxima, gaussian_taps, squares_along, thresholds
+from ..kernels.spot_detection import (
+    CANDIDATE_COLUMNS,
+    box_reach,
+    filter_frame,
+    find_maxima,
+    gaussian_taps,
+    squares_along,
+    thresholds,
+)
 
 
 class FoundSpots(NamedTuple):
@@ -47,22 +55,15 @@ def find_spots(
         raise FrameError(f"find_spots: the camera's maps are not {frame.shape} as the image is") from None
     taps, reach = gaussian_taps(sigma_px), box_reach(sigma_px)
     pad = max(reach + 1, len(taps))
-    along = (*(squares_along(taps, side) for side in frame.shape), 1 / (2 * reach + 1) ** 2)
-    padded = np.zeros((4, *(side + 2 * pad for side in frame.shape)), np.float32)
-    filtered, found = np.zeros((2, *frame.shape), np.float32), np.empty((frame.size // 4 + 1, 4))
+    height, width = frame.shape
+    along = squares_along(taps, height), squares_along(taps, width), 1 / (2 * reach + 1) ** 2
+    padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
+    filtered, found = np.zeros((2, *frame.shape), np.float32), np.empty((frame.size // 4 + 1, CANDIDATE_COLUMNS))
     filter_frame(frame, maps[0], maps[1], taps, reach, padded, filtered)
     table = thresholds(sigma_px, min(false_alarms / frame.size, 0.01))
     count = find_maxima(filtered, maps[2], along, 1.0 if known else 0.0, table, found)
-    qe = np.asarray(1.0 if camera.qe is None else camera.qe)
-    return _refined(found[:count], filtered[0], along, np.broadcast_to(qe, frame.shape))
-
-
-def _refined(found: np.ndarray, q: np.ndarray, along: tuple[Any, ...], qe: np.ndarray) -> FoundSpots:
-    """Places at the top of a parabola through three pixels each way."""
-    y, x = found[:, 0].astype(int), found[:, 1].astype(int)
-    top = q[y, x]
-    down = 0.5 * (q[y + 1, x] - q[y - 1, x]) / np.maximum(2 * top - q[y - 1, x] - q[y + 1, x], 1e-9)
-    right = 0.5 * (q[y, x + 1] - q[y, x - 1]) / np.maximum(2 * top - q[y, x - 1] - q[y, x + 1], 1e-9)
-    photons = found[:, 2] / (along[0][y] * along[1][x] - along[2])
-    light = found[:, 3] - photons * along[2]
-    return FoundSpots(y + np.clip(down, -0.5, 0.5), x + np.clip(right, -0.5, 0.5), photons / qe[y, x], light / qe[y, x])
+    y, x, q, level, down, right = found[:count].T
+    row, column = y.astype(int), x.astype(int)
+    qe = np.broadcast_to(np.asarray(1.0 if camera.qe is None else camera.qe), frame.shape)[row, column]
+    photons = q / (along[0][row] * along[1][column] - along[2])
+    return FoundSpots(y + down, x + right, photons / qe, (level - photons * along[2]) / qe)

@@ -15,7 +15,7 @@ from ..kernels.spot_integration import METHODS, MODELS, integrate_stack
 Model = Literal["isogauss", "gauss", "spline"]
 Method = Literal["weighted", "ml", "border"]
 
-_FITTED = np.array([np.nan])
+_NONE = np.array([np.nan])
 _ZERO = np.zeros(1)
 _PIXELS = {np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "float32", "float64")}
 _COLUMNS = ("y0", "x0", "y_nm", "x_nm", "z_nm", "sigma_y_nm", "sigma_x_nm", "theta_deg", "background")
@@ -120,7 +120,7 @@ def _one_channel(
     if method == "weighted" and columns["background"] is None:
         raise ConfigError('integrate_crops: method "weighted" needs the background; "ml" fits it')
     spots = tuple([_column(name, columns[name], len(stack)) for name in _COLUMNS])
-    pixel_y, pixel_x = pixel_nm if np.ndim(pixel_nm) else (pixel_nm, pixel_nm)
+    pixel_y, pixel_x = (pixel_nm, pixel_nm) if type(pixel_nm) in (float, int) else np.broadcast_to(pixel_nm, 2)
     numbers = (float(pixel_y), float(pixel_x), float(gain_e_per_adu), float(qe), float(offset_adu))
     if not (min(numbers[:4]) > 0 and read_noise_e >= 0):
         found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain_e_per_adu}, qe {qe}, read_noise_e {read_noise_e}"
@@ -155,9 +155,11 @@ def _code(known: tuple[str, ...], value: Any, name: str) -> int:
 def _column(name: str, value: Any, count: int) -> np.ndarray:
     """One number for each crop, or one for all; NaN where none is given."""
     if value is None:
-        return _FITTED
-    if isinstance(value, np.ndarray) and value.dtype == np.float64 and value.shape == (count,):
-        return np.ascontiguousarray(value)
+        return _NONE
+    if type(value) in (float, int):
+        return np.array((value,), np.float64) if value else _ZERO
+    if type(value) is np.ndarray and value.dtype == np.float64 and value.shape == (count,):
+        return value if value.flags.c_contiguous else value.copy()
     try:
         column = np.asarray(value, float)
     except (TypeError, ValueError):
@@ -165,7 +167,7 @@ def _column(name: str, value: Any, count: int) -> np.ndarray:
     if column.ndim > 1 or (column.ndim == 1 and len(column) != count):
         raise ConfigError(f"integrate_crops: {name} needs one number, or one for each of {count} crops, found "
                           f"{column.shape}")  # fmt: skip
-    return column.reshape(-1) if column.ndim else np.full(1, column)
+    return np.ascontiguousarray(column).reshape(-1)
 
 
 def _reason(

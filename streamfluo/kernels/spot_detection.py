@@ -17,7 +17,7 @@ TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
 LEAST_BACKGROUND = 1e-3  # electrons
 TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the entries of the threshold table
 FILTERED, BACKGROUND = 0, 1
-CANDIDATE_COLUMNS = 4
+CANDIDATE_COLUMNS = 6
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -152,7 +152,9 @@ def _background(column, scale, background, q):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def find_maxima(filtered, variance, along, poisson, table, found):  # type: ignore[no-untyped-def]
-    """Write y, x, q and λ of the local maxima beyond the threshold into found (n, 4), row by row; return how many.
+    """Write the local maxima beyond the threshold into found (n, 6), row by row; return how many.
+
+    Columns: y, x, q, λ, and how far along y and x the top of a parabola through the neighbours lies from there.
 
     filtered: from `filter_frame`; variance e² (y, x) or (1, x); along: what G adds up to squared, along y and along x
     (more at the borders, where pixels are repeated), and 1/|B|; table: thresholds in widths of the noise by ln λ,
@@ -191,6 +193,8 @@ def find_maxima(filtered, variance, along, poisson, table, found):  # type: igno
                     continue
                 if count < len(found):
                     found[count, 0], found[count, 1], found[count, 2], found[count, 3] = y, x, value, background[y, x]
+                    found[count, 4] = top_of_parabola(q[y - 1, x], value, q[y + 1, x])
+                    found[count, 5] = top_of_parabola(q[y, x - 1], value, q[y, x + 1])
                 count += 1
     return count
 
@@ -210,6 +214,13 @@ def _any_above(q, squared):  # type: ignore[no-untyped-def]
     for x in range(len(q)):
         count += q[x] * abs(q[x]) > squared
     return count > 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def top_of_parabola(before, top, after):  # type: ignore[no-untyped-def]
+    """Return where between −1/2 and 1/2 a parabola through three values, the middle one highest, has its top."""
+    bend = 2 * top - before - after
+    return 0.5 * (after - before) / bend if bend > 0 else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

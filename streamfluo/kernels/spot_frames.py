@@ -24,7 +24,7 @@ REACH_SIGMA = 2.0  # how far beyond a crop a neighbour's light counts
 
 
 class Search(NamedTuple):
-    """Taps, reach, room and results of `filter_frame`, along and table of `find_maxima`, room for candidates (n, 4)."""
+    """Taps, reach, room and results of `filter_frame`, along and table of `find_maxima`, room for candidates (n, 6)."""
 
     taps: Any
     reach: int
@@ -59,12 +59,12 @@ def detect_and_measure(frames, camera, search, settings, shape, rows):  # type: 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def measure(frame, camera, found, along, settings, shape, room, rows):  # type: ignore[no-untyped-def]
-    """Fit and integrate candidates (n, 4) in a frame; write rows (n, COLUMNS), light in electrons."""
+    """Fit and integrate candidates (n, 6) in a frame; write rows (n, COLUMNS), light in electrons."""
     along_y, along_x, share = along
     at = np.empty((len(found), PARAMETERS))
     for k in range(len(found)):
         y, x = int(found[k, 0]), int(found[k, 1])
-        at[k, 0], at[k, 1], at[k, 4], at[k, 5] = y, x, shape.sigmas[0], shape.sigmas[1]
+        at[k, 0], at[k, 1], at[k, 4], at[k, 5] = y + found[k, 4], x + found[k, 5], shape.sigmas[0], shape.sigmas[1]
         at[k, 2] = max(found[k, 2] / (along_y[y] * along_x[x] - share), 1.0)
         at[k, 3] = max(found[k, 3] - at[k, 2] * share, LEAST_LIGHT)
         rows[k, SPOT], rows[k, FLAGS] = k, CROWDED

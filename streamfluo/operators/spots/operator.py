@@ -14,7 +14,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State
-from ...kernels.spot_detection import box_reach, gaussian_taps, squares_along, thresholds
+from ...kernels.spot_detection import CANDIDATE_COLUMNS, box_reach, gaussian_taps, squares_along, thresholds
 from ...kernels.spot_frames import (
     CHI2,
     COLUMNS,
@@ -229,7 +229,10 @@ class Spots(Operator):
         pad = max(reach + 1, len(taps))
         along = squares_along(taps, height), squares_along(taps, width), 1 / (2 * reach + 1) ** 2
         padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
-        filtered, found = np.zeros((2, height, width), np.float32), np.empty((height * width // 4 + 1, 4))
+        filtered, found = (
+            np.zeros((2, height, width), np.float32),
+            np.empty((height * width // 4 + 1, CANDIDATE_COLUMNS)),
+        )
         table = thresholds(sigma, self._rate)
         return Search(taps, reach, padded, filtered, along, table, found)
 
