@@ -15,7 +15,8 @@ from numba import njit
 TILE_PX, EVERY_PX = 64, 3
 TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
 LEAST_BACKGROUND = 1e-3  # electrons
-TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the entries of the threshold table
+TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the entries along the threshold table
+SHARE_FIRST, SHARE_STEP, SHARES = 0.1, 0.18, 6  # of the noise that is the light's: its rows
 FILTERED, BACKGROUND = 0, 1
 CANDIDATE_COLUMNS = 6
 
@@ -157,15 +158,14 @@ def find_maxima(filtered, variance, along, poisson, table, found):  # type: igno
     Columns: y, x, q, λ, and how far along y and x the top of a parabola through the neighbours lies from there.
 
     filtered: from `filter_frame`; variance e² (y, x) or (1, x); along: what G adds up to squared, along y and along x
-    (more at the borders, where pixels are repeated), and 1/|B|; table: thresholds in widths of the noise by ln λ,
-    λ what a Poisson background of the same skewness has. poisson 0: noise is measured. Where there are more maxima
-    than fit in, the count goes on.
+    (more at the borders, where pixels are repeated), and 1/|B|; table: of `thresholds`. poisson 0: noise is measured.
+    Where there are more maxima than fit in, the count goes on.
     """
     q, background = filtered[FILTERED], filtered[BACKGROUND]
     height, width = q.shape
     along_y, along_x, share = along
     noise = tile_noise(q) if poisson == 0 else np.empty((0, 0))
-    level = table[len(table) - 1]
+    level = table[0, TABLE_LENGTH]
     least = np.float32(level**2 * (along_y.min() * along_x.min() - share))
     count = 0
     for y in range(1, height - 1):
@@ -188,7 +188,7 @@ def find_maxima(filtered, variance, along, poisson, table, found):  # type: igno
                     light = max(background[y, x], LEAST_BACKGROUND)
                     all_light = light + variances[x]
                     noise2 = (along_y[y] * along_x[x] - share) * all_light
-                    wanted = threshold(table, math.log(all_light**3 / light**2))
+                    wanted = threshold(table, math.log(all_light**3 / light**2), light / all_light)
                 if value * value < wanted * wanted * noise2 or not _highest(q, y, x):
                     continue
                 if count < len(found):
@@ -224,11 +224,16 @@ def top_of_parabola(before, top, after):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def threshold(table, at):  # type: ignore[no-untyped-def]
-    """Return the table's value at ln λ, linear between entries."""
-    place = min(max((at - TABLE_FIRST) / TABLE_STEP, 0.0), len(table) - 1.000001)
-    k = int(place)
-    return table[k] + (place - k) * (table[k + 1] - table[k])
+def threshold(table, at, share):  # type: ignore[no-untyped-def]
+    """Return the table's value at ln λ and the light's share of the noise, linear between entries."""
+    along = min(max((at - TABLE_FIRST) / TABLE_STEP, 0.0), TABLE_LENGTH - 1.000001)
+    down = min(max((share - SHARE_FIRST) / SHARE_STEP, 0.0), SHARES - 1.000001)
+    k, j = int(along), int(down)
+    along -= k
+    down -= j
+    upper = table[j, k] + along * (table[j, k + 1] - table[j, k])
+    lower = table[j + 1, k] + along * (table[j + 1, k + 1] - table[j + 1, k])
+    return upper + down * (lower - upper)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -280,9 +285,10 @@ def thresholds(sigma_px: float, rate: float) -> np.ndarray:
     """Return the threshold table, in widths of the noise, at which `rate` is the chance of a pixel to be detected.
 
     A Gaussian field sampled on pixels has a local maximum above u with a chance that the correlation of neighbours
-    tells (Taylor, Worsley & Gosselin 2007, Biometrika 94:1). For Poisson light λ the tail of q beyond x is that of a
-    Gaussian beyond r + ln(w / r) / r, r and w from the saddle point (Lugannani & Rice 1980); the table holds the x
-    where that is u, the last entry u itself.
+    tells (Taylor, Worsley & Gosselin 2007, Biometrika 94:1). With Poisson light λ and Gaussian noise the tail of q
+    beyond x is that of a Gaussian beyond r + ln(w / r) / r, r and w from the saddle point (Lugannani & Rice 1980).
+    The table holds the x where that is u: by rows the light's share of the noise, along them ln of the light that
+    alone would have the same skewness; last in each row u itself.
     """
     taps, reach = gaussian_taps(sigma_px), box_reach(sigma_px)
     full = np.concatenate([taps[:0:-1], taps]).astype(float)
@@ -290,14 +296,16 @@ def thresholds(sigma_px: float, rate: float) -> np.ndarray:
     kernel = np.zeros((side, side))
     low = (side - len(full)) // 2
     kernel[low : low + len(full), low : low + len(full)] = np.outer(full, full)
-    box = np.zeros((side, side))
     edge = (side - 2 * reach - 1) // 2
-    box[edge : side - edge, edge : side - edge] = 1 / (2 * reach + 1) ** 2
-    kernel -= box
+    kernel[edge : side - edge, edge : side - edge] -= 1 / (2 * reach + 1) ** 2
     level = _level(float((kernel[:, 1:] * kernel[:, :-1]).sum() / (kernel**2).sum()), rate)
-    h = kernel.reshape(-1)
-    entries = [_saddle(h, math.exp(TABLE_FIRST + k * TABLE_STEP), level) for k in range(TABLE_LENGTH)]
-    table = np.array([*entries, level])
+    h, count = np.unique(np.round(kernel, 9), return_counts=True)
+    table = np.full((SHARES, TABLE_LENGTH + 1), level)
+    for j in range(SHARES):
+        for k in range(TABLE_LENGTH):
+            share = SHARE_FIRST + j * SHARE_STEP
+            light = math.exp(TABLE_FIRST + k * TABLE_STEP) * share**3
+            table[j, k] = _saddle(h, count, light, light * (1 / share - 1), level)
     table.flags.writeable = False
     return table
 
@@ -322,17 +330,19 @@ def _chance(correlation: float, level: float) -> float:
     return float(np.trapezoid(q**2 * np.exp(-0.5 * z**2), z) / math.sqrt(2 * math.pi))
 
 
-def _saddle(h: np.ndarray, light: float, level: float) -> float:
-    """The x, in widths, whose tail under Poisson light in each pixel is a Gaussian's beyond `level`."""
-    squares = light * float((h**2).sum())
-    low, high = 0.0, 60.0 / math.sqrt(squares) if squares > 0 else 1.0
-    high = min(high, 600.0 / h.max())
+def _saddle(h: np.ndarray, count: np.ndarray, light: float, variance: float, level: float) -> float:
+    """The x, in widths, whose tail is a Gaussian's beyond `level`, of weights h that occur so often."""
+    squares = float((count * h**2).sum())
+    noise = math.sqrt((light + variance) * squares)
+    low, high = 0.0, min(60.0 / noise, 600.0 / h.max())
+    x = 0.0
     for _ in range(45):
         s = (low + high) / 2
         grown = np.exp(s * h)
-        cumulant = light * float((grown - 1 - s * h).sum())
-        x, curvature = light * float((h * (grown - 1)).sum()), light * float((h**2 * grown).sum())
+        cumulant = light * float((count * (grown - 1 - s * h)).sum()) + variance * s**2 * squares / 2
+        x = light * float((count * h * (grown - 1)).sum()) + variance * s * squares
+        curvature = light * float((count * h**2 * grown).sum()) + variance * squares
         r = math.sqrt(max(2 * (s * x - cumulant), 1e-300))
         tail = r + math.log(s * math.sqrt(curvature) / r) / r
         low, high = (s, high) if tail < level else (low, s)
-    return x / math.sqrt(squares)
+    return x / noise
