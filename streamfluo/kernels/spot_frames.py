@@ -14,7 +14,7 @@ from .psf import gaussian_image
 from .spot_detection import filter_frame, find_maxima
 from .spot_fits import FIXED_WIDTH, LEAST_LIGHT, ONE_WIDTH, PARAMETERS, fit_spot, phasor
 from .spot_integration import BORDER, LIKELIEST, border_median, draw
-from .spot_measuring import CROWDED, NOT_CONVERGED, cut, integrate, pixels_seen, take_out, working_room
+from .spot_measuring import CROWDED, NOT_CONVERGED, WIDTH_KEPT, cut, integrate, pixels_seen, take_out, working_room
 
 MLE, PHASOR, NO_FIT = range(3)
 FRAME, SPOT, Y, X, SIGMA_Y, SIGMA_X, PHOTONS, ERROR, LIGHT, CHI2, Y_ERROR, X_ERROR, FLAGS = range(13)
@@ -78,11 +78,10 @@ def measure(frame, camera, found, along, settings, shape, room, rows):  # type: 
 def measure_one(frame, camera, found, at, k, settings, shape, room, row):  # type: ignore[no-untyped-def]
     """Fit and integrate spot k of `at` (n, 6), the others' light being as known so far, and write its row."""
     side, how, method, free = settings
-    poisson, lines, ring = camera.poisson, room.lines, room.ring
     d, v, p, errors, mine = room.crops[0], room.crops[1], room.crops[2], room.vectors[5], room.vectors[6]
     top, left = int(found[k, 0]) - side // 2, int(found[k, 1]) - side // 2
     flags = cut(frame, top, left, side, camera, d, v)
-    if take_out_others(found, at, k, top, left, max(shape.sigmas), side, room, poisson):
+    if take_out_others(found, at, k, top, left, max(shape.sigmas), side, room, camera.poisson):
         flags |= CROWDED
     mine[:] = at[k]
     mine[0] -= top
@@ -90,36 +89,61 @@ def measure_one(frame, camera, found, at, k, settings, shape, room, row):  # typ
     errors[:] = math.nan
     chi2, converged = math.nan, True
     if how == MLE:
-        chi2, converged = fit_spot(d, v, poisson, free, mine, errors, room.matrices, room.vectors, room.profiles, lines)
-        chi2 /= pixels_seen(v) - free
+        chi2, converged, kept = fit_spot_or_place(d, v, camera.poisson, free, shape.sigmas, mine, errors, room)
+        flags |= WIDTH_KEPT if kept else 0
     elif how == PHASOR:
-        b, _ = border_median(d, v, side, ring)
-        phasor(d, side, b, mine)
-        if free == FIXED_WIDTH:
-            mine[4], mine[5] = shape.sigmas
-        elif free == ONE_WIDTH:
-            mine[4] = mine[5] = math.sqrt(mine[4] * mine[5])
-        converged = -0.5 <= mine[0] < side - 0.5 and -0.5 <= mine[1] < side - 0.5
+        converged = phasor_place(d, v, free, shape.sigmas, mine, room.ring)
     if how != MLE or method != LIKELIEST:
         b = mine[3]
         if method == LIKELIEST:
             b = math.nan
         elif how != MLE:
-            b, _ = border_median(d, v, side, ring)
+            b, _ = border_median(d, v, side, room.ring)
         if method != BORDER:
-            draw(shape, mine[0], mine[1], 0.0, (mine[4], mine[5]), lines, side, p)
-        mine[2], errors[2], mine[3], chi2 = integrate(d, v, p, b, method, ring, poisson)
-    if poisson == 0:
+            draw(shape, mine[0], mine[1], 0.0, (mine[4], mine[5]), room.lines, side, p)
+        mine[2], errors[2], mine[3], chi2 = integrate(d, v, p, b, method, room.ring, camera.poisson)
+    if camera.poisson == 0:
         errors *= math.sqrt(chi2)
         chi2 = math.nan
-    if not converged:
-        flags |= NOT_CONVERGED
     at[k] = mine
     at[k, 0] += top
     at[k, 1] += left
     row[Y], row[X], row[SIGMA_Y], row[SIGMA_X] = at[k, 0], at[k, 1], at[k, 4], at[k, 5]
     row[PHOTONS], row[ERROR], row[LIGHT], row[CHI2] = at[k, 2], errors[2], at[k, 3], chi2
-    row[Y_ERROR], row[X_ERROR], row[FLAGS] = errors[0], errors[1], flags
+    row[Y_ERROR], row[X_ERROR], row[FLAGS] = errors[0], errors[1], flags if converged else flags | NOT_CONVERGED
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fit_spot_or_place(d, v, poisson, free, sigmas, at, errors, room):  # type: ignore[no-untyped-def]
+    """Fit a crop from `at` (6,) on; where the width of a faint spot runs away, again with the usual one.
+
+    Return reduced χ², whether it converged, and whether the width was kept.
+    """
+    start = room.vectors[7]
+    start[:] = at
+    total, converged = fit_spot(d, v, poisson, free, at, errors, room.matrices, room.vectors, room.profiles, room.lines)
+    kept = not converged and free != FIXED_WIDTH
+    if kept:
+        at[:] = start
+        at[4], at[5] = sigmas
+        free = FIXED_WIDTH
+        total, converged = fit_spot(
+            d, v, poisson, free, at, errors, room.matrices, room.vectors, room.profiles, room.lines
+        )
+    return total / (pixels_seen(v) - free), converged, kept
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def phasor_place(d, v, free, sigmas, at, ring):  # type: ignore[no-untyped-def]
+    """Write place and widths that the phasor tells; whether the place lies in the crop."""
+    side = d.shape[0]
+    b, _ = border_median(d, v, side, ring)
+    phasor(d, side, b, at)
+    if free == FIXED_WIDTH:
+        at[4], at[5] = sigmas
+    elif free == ONE_WIDTH:
+        at[4] = at[5] = math.sqrt(at[4] * at[5])
+    return -0.5 <= at[0] < side - 0.5 and -0.5 <= at[1] < side - 0.5
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -10,7 +10,7 @@ from .spot_crops import LANES, blank_lanes, cut_crop
 from .spot_fits import PARAMETERS
 from .spot_integration import BORDER, WEIGHTED, border, likeliest, weighted
 
-AT_EDGE, SATURATED, CROWDED, NOT_CONVERGED, OUTSIDE = 1, 2, 4, 8, 16
+AT_EDGE, SATURATED, CROWDED, NOT_CONVERGED, OUTSIDE, WIDTH_KEPT = 1, 2, 4, 8, 16, 32
 
 
 class Sensor(NamedTuple):
@@ -43,7 +43,7 @@ class Shape(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Arrays to work in: crops (4, side, lanes), matrices (3, 6, 6), vectors (7, 6), profiles (6, lanes) and more."""
+    """Arrays to work in: crops (4, side, lanes), matrices (3, 6, 6), vectors (8, 6), profiles (6, lanes) and more."""
 
     crops: Any
     matrices: Any
@@ -58,7 +58,7 @@ def working_room(side):  # type: ignore[no-untyped-def]
     """Return what measuring crops of this side takes."""
     crops = np.zeros((4, side, LANES * -(-side // LANES)))
     blank_lanes(side, crops[0], crops[1])
-    matrices, vectors = np.empty((3, PARAMETERS, PARAMETERS)), np.empty((7, PARAMETERS))
+    matrices, vectors = np.empty((3, PARAMETERS, PARAMETERS)), np.empty((8, PARAMETERS))
     lines = np.empty((3, LANES * (side // LANES + 1)))
     return Room(crops, matrices, vectors, np.zeros((6, crops.shape[2])), lines, np.empty(4 * side))
 

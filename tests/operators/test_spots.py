@@ -189,6 +189,16 @@ def test_spots_too_faint_for_a_frame_are_found_on_the_mean_and_kept():
     assert operator.read()["photons_histogram"].sum() == len(table["spot"])
 
 
+def test_where_the_width_of_a_faint_spot_runs_away_the_usual_one_is_kept():
+    frames = movie([[20.0, 25.0]], [0.0], frames=200, background=50.0)
+    _, values = run(frames, false_alarms=2.0)
+    table = values["spots"]
+    kept = (table["flags"] & 32) > 0
+    assert 0 < kept.sum() < 0.3 * len(kept)
+    assert (table["sigma_px"][kept] == 1.3).all()
+    assert (table["flags"] & 8 == 0).mean() > 0.95
+
+
 def test_maps_of_an_scmos_camera_are_used():
     rng, shape = np.random.default_rng(5), (40, 50)
     camera = Camera(

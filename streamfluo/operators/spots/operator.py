@@ -48,7 +48,7 @@ MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
 _TWO_WIDTHS = ("sigma_y_px", "sigma_x_px")
 _MEANING = (
     "spots of each frame; error of photons, background per pixel, χ² over the degrees of freedom, flags: 1 crop cut by "
-    "the border, 2 saturated, 4 measured with its neighbours, 8 fit not converged, 16 outside"
+    "the border, 2 saturated, 4 measured with its neighbours, 8 fit not converged, 16 outside, 32 too faint for a width"
 )
 
 
