@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from streamfluo import Block, Camera, ConfigError, Spec, create, open_session, open_source
+from streamfluo import Block, Camera, Chain, ConfigError, Spec, create, integrate_crops, open_session, open_source
 from streamfluo.analysis import find_spots
 from streamfluo.pipeline.config import parse_config
 from streamfluo.pipeline.engine import Engine
@@ -216,6 +216,62 @@ def test_maps_of_an_scmos_camera_are_used():
     _, plain = run(frames, Camera(offset_adu=100, gain_e_per_adu=0.5, read_noise_e=1.5, qe=0.8), spots=places)
     assert values["photons"].std() < plain["photons"].std()
     assert values["spots"]["chi2"].mean() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("method", ["ml", "weighted", "border"])
+@pytest.mark.parametrize("model", ["isogauss", "gauss", "spline"])
+def test_known_places_are_integrated_as_the_batch_function_does(model, method, tmp_path):
+    places = np.array([[20.2, 14.9, 30.0], [19.6, 35.3, -80.0]])
+    frames = movie(places[:, :2], [1500.0, 700.0], frames=5)
+    knots = np.r_[[-900.0] * 3, np.linspace(-900, 900, 35), [900.0] * 3], np.r_[[-400.0] * 3, -400, 400, [400.0] * 3]
+    grid = np.convolve(knots[0], np.ones(3) / 3, "valid")[1:-1]  # Greville abscissae: where each coefficient sits
+    disc = np.exp(-(grid[:, None] ** 2 + grid**2) / 2 / 130**2)
+    spline = {"coefficients": np.stack([disc] * 4), "tz": knots[1], "ty": knots[0], "tx": knots[0]}
+    np.savez(tmp_path / "psf.npz", **spline)
+    told = {"gauss": {"sigma_px": (1.5, 1.2), "theta_deg": 25.0}, "spline": {"spline": str(tmp_path / "psf.npz")}}
+    told = told.get(model, {})
+    spec = Spec(frames.shape[1:], "uint16", pixel_um=0.1, camera=CAMERA)
+    operator = create("spots", spec, spots=places, model=model, method=method, **told)
+    table = operator.update(Block(0, np.arange(5), frames)).values["spots"]
+    corner = np.rint(places[:, :2]).astype(int) - 5
+    crops = np.array([frames[t, y : y + 11, x : x + 11] for t in range(5) for y, x in corner])
+    sigma_y, sigma_x = told.get("sigma_px", (1.3, 1.3))
+    ring = np.ones((11, 11), bool)
+    ring[1:-1, 1:-1] = False
+    expected = integrate_crops(
+        crops, y0=np.tile(corner[:, 0], 5), x0=np.tile(corner[:, 1], 5), y_nm=np.tile(places[:, 0], 5) * 100,
+        x_nm=np.tile(places[:, 1], 5) * 100, z_nm=np.tile(places[:, 2], 5), sigma_y_nm=100 * sigma_y,
+        sigma_x_nm=100 * sigma_x, theta_deg=told.get("theta_deg", 0), model=model, method=method, offset_adu=100,
+        gain_e_per_adu=0.5, read_noise_e=1.5, spline=spline if model == "spline" else None,
+        background=None if method == "ml" else 0.5 * (np.median(crops[:, ring], 1) - 100),
+    )  # fmt: skip
+    for name, column in zip(("photons", "error", "background", "chi2"), expected, strict=True):
+        np.testing.assert_allclose(table[name], column, rtol=1e-6)
+
+
+def test_the_drift_that_motion_finds_moves_spots_on_the_raw_frames():
+    rng, shape = np.random.default_rng(8), (96, 96)
+    beads = rng.uniform(8, 88, (25, 2))
+    shifts = np.cumsum(rng.normal(0, 0.15, (120, 2)), 0)
+    frames = np.concatenate([movie(beads + s, 3000.0, 1, shape, seed=t) for t, s in enumerate(shifts)])
+    config = f"""
+[[step]]
+kind = "motion"
+params = {{ max_shift_px = 6 }}
+[[step]]
+kind = "spots"
+after = "source"
+params = {{ spots = {(beads + shifts[0]).tolist()}, drift = true }}
+"""
+    chain = Chain(parse_config(config), Spec(shape, "uint16", camera=CAMERA))
+    photons = np.concatenate(
+        [
+            dict(chain.push(Block(t, np.arange(t, t + 20), frames[t : t + 20])))["spots"].values["photons"]
+            for t in range(0, 120, 20)
+        ]
+    )
+    assert np.abs(shifts[-1] - shifts[0]).max() > 0.5
+    assert np.nanmedian(photons[-20:]) == pytest.approx(3000, rel=0.02)
 
 
 BAD = {
