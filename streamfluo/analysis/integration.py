@@ -59,22 +59,21 @@ def integrate_crops(
 ) -> SpotPhotons:
     """Return photons, error, background and χ² of each crop, in the order of detection.
 
-    crops (n, y, x) in ADU; pixel (0, 0) of a crop has its centre at (y0, x0) · pixel_nm. NaN pixels count as missing,
-    zeros as zeros. Positions, widths and `background` (photons per pixel) are one for each crop, or one for all.
+    crops (n, y, x) in ADU, NaN where a pixel is missing; pixel (0, 0) has its centre at (y0, x0) · pixel_nm. Positions,
+    widths and `background` (photons per pixel) are one for each crop, or one for all.
     `model`: isogauss (sigma_x_nm), gauss (sigma_x_nm, sigma_y_nm along axes turned by theta_deg) or spline
     (coefficients (z, y, x) and their cubic knots tz, ty, tx in nm, as a tuple, a mapping or the path of an .npz).
     `method`:
 
     - weighted: Σ p (crop − background) / Σ p², p normalised in the crop, as smlmlp defines it; photons in the crop.
-    - border: Σ (crop − median of the outermost pixels); needs no position; photons in the crop. Its χ² is NaN.
+    - border: Σ (crop − median of the outermost pixels), without positions; photons in the crop; χ² is NaN.
     - ml: maximum likelihood with shot and read noise; all photons of the spot, also those outside the crop; the
       background is fitted with them where none is given.
 
     For several channels `crops` is a list of such stacks, of different sizes if need be, and any other argument may be
     a list with one entry for each; `channel` (n,) says which channel, from 1 on, each detection is of (default: one
-    channel after the other). χ² is divided by the degrees of freedom. Cost: .4 µs a crop of 11 × 11, weighted.
-    Raises FrameError or ConfigError for what cannot be: negative gains, positions that are NaN or outside their crop,
-    a psf wider than half the crop, lists of unequal length.
+    channel after the other). χ² is divided by the degrees of freedom. Cost: .4 µs a crop of 11 × 11, weighted. Raises
+    FrameError or ConfigError, for example for positions that are NaN or outside their crop.
     """
     given = {
         "x0": x0, "y0": y0, "x_nm": x_nm, "y_nm": y_nm, "z_nm": z_nm, "sigma_x_nm": sigma_x_nm,

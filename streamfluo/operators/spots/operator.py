@@ -106,8 +106,8 @@ class Spots(Operator):
         if self._places is None and self._means is None:
             return self._found(block, frames)
         shifts = self._shifts(block, inputs)
-        values, flags = self._measured(frames, shifts) if self._means is None else self._looked(frames, shifts)
-        return self._at_known(block, shifts, values, flags)
+        measured = self._measured if self._means is None else self._looked
+        return self._at_known(block, *measured(frames, shifts))
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         held = {"photons_bins": self._histogram.photons(), "photons_histogram": self._histogram.counts.astype(float)}
@@ -151,36 +151,35 @@ class Spots(Operator):
             return self._means.places
         return self._places if self._places is not None else np.empty((0, 3))
 
-    def _measured(self, frames: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Photons, error, background and χ² (4, t, n) and flags (t, n) of the known spots."""
+    def _measured(self, frames: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Photons, error, background and χ² (4, t, n), flags (t, n) and places (t, n, 2) of the known spots."""
         values = np.empty((4, len(frames), len(self._kept)))
         flags = np.zeros(values.shape[1:], np.int64)
         measure_known(
             frames, self._sensor, self._kept, shifts, self._neighbours, self._settings, self._shape, values, flags
         )
-        return values, flags
+        return values, flags, self._kept[:, :2] + shifts[:, None]
 
-    def _looked(self, frames: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same, frame by frame, spots joining as they are found; NaN and −1 before."""
+    def _looked(self, frames: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same, spots joining as looks find them; flags are −1 before."""
         assert self._means is not None
-        parts = []
+        parts, start = [], 0
         for t, frame in enumerate(frames):
             if self._means.add(frame):
+                parts.append(self._measured(frames[start:t], shifts[start:t]))
                 self._means.look(self._search, self._settings, self._shape, self._rows)
                 self._neighbours = neighbours_of(self._kept, self.params.crop_px, max(self._widths))
-            parts.append((*self._measured(frames[t : t + 1], shifts[t : t + 1]), self._kept.copy()))
-        values = np.full((4, len(frames), len(self._kept)), np.nan)
-        flags = np.full(values.shape[1:], -1)
-        self._then = np.full((len(frames), len(self._kept), 2), np.nan)
-        for t, (value, flag, places) in enumerate(parts):
-            n = len(places)
-            values[:, t, :n], flags[t, :n], self._then[t, :n] = value[:, 0], flag[0], places[:, :2]
-        return values, flags
+                start = t
+        parts.append(self._measured(frames[start:], shifts[start:]))
+        late = [(0, len(self._kept) - flags.shape[1]) for _, flags, _ in parts]
+        values = [np.pad(part[0], ((0, 0), (0, 0), n)) for part, n in zip(parts, late, strict=True)]
+        flags = [np.pad(part[1], ((0, 0), n), constant_values=-1) for part, n in zip(parts, late, strict=True)]
+        places = [np.pad(part[2], ((0, 0), n, (0, 0))) for part, n in zip(parts, late, strict=True)]
+        return np.concatenate(values, 1), np.concatenate(flags), np.concatenate(places)
 
-    def _at_known(self, block: Block, shifts: np.ndarray, values: np.ndarray, flags: np.ndarray) -> Output:
-        """What is handed out of the known spots: their table, and photons by number."""
-        places = self._then if self._means is not None else self._kept[None, :, :2]
-        y, x = np.moveaxis(places + shifts[:, None], -1, 0)
+    def _at_known(self, block: Block, values: np.ndarray, flags: np.ndarray, places: np.ndarray) -> Output:
+        """What is handed out of the known spots: their table, and photons by number, 0 before a spot is known."""
+        y, x = np.moveaxis(places, -1, 0)
         values[:3] /= self._qe_at(y, x)
         self._histogram.add(values[0][flags >= 0])
         t, spot = np.nonzero(flags >= 0)
@@ -193,16 +192,14 @@ class Spots(Operator):
         }  # fmt: skip
         if self.params.model == "gauss":
             columns |= {"sigma_y_px": np.full(len(t), sigma_y), "sigma_x_px": np.full(len(t), sigma_x)}
-        before = flags < 0
-        photons, errors = (np.where(before, 0.0, part) for part in values[:2])
         return Output(
             block.index,
             {
                 "spots": Table({**columns, "flags": flags[t, spot]}),
                 "ids": np.arange(flags.shape[1]),
-                "photons": photons,
-                "photons_error": errors,
-                "count": (~before).sum(1).astype(float),
+                "photons": values[0],
+                "photons_error": values[1],
+                "count": (flags >= 0).sum(1).astype(float),
             },
         )
 
