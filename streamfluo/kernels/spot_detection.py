@@ -8,6 +8,7 @@ by its median absolute value.
 
 import math
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,7 +19,20 @@ LEAST_BACKGROUND = 1e-3  # electrons
 TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the entries along the threshold table
 SHARE_FIRST, SHARE_STEP, SHARES = 0.1, 0.18, 6  # of the noise that is the light's: its rows
 FILTERED, BACKGROUND = 0, 1
-CANDIDATE_COLUMNS = 6
+MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
+CANDIDATE_COLUMNS, PIXELS_A_SPOT = 6, 16  # of room for candidates: denser ones could not be told apart
+
+
+class Search(NamedTuple):
+    """Taps, reach, room and results of `filter_frame`, along and table of `find_maxima`, room for candidates (n, 6)."""
+
+    taps: Any
+    reach: int
+    padded: Any
+    filtered: Any
+    along: Any
+    table: Any
+    found: Any
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -264,6 +278,19 @@ def tile_noise(q):  # type: ignore[no-untyped-def]
         for j in range(single.shape[1]):
             noise[i, j] = np.median(single[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2])
     return noise
+
+
+def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float) -> Search:
+    """Return what finding spots of this width in frames (y, x) takes, so many false ones a frame."""
+    height, width = shape
+    taps, reach = gaussian_taps(sigma_px), box_reach(sigma_px)
+    pad = max(reach + 1, len(taps))
+    padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
+    filtered = np.zeros((2, height, width), np.float32)
+    along = squares_along(taps, height), squares_along(taps, width), 1 / (2 * reach + 1) ** 2
+    table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE))
+    found = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
+    return Search(taps, reach, padded, filtered, along, table, found)
 
 
 def box_reach(sigma_px: float) -> int:

@@ -5,7 +5,6 @@ kept in its noise, in rounds over all spots that have neighbours; spots without 
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -23,18 +22,6 @@ ROUNDS = 3  # over spots with neighbours
 REACH_SIGMA = 2.0  # how far beyond a crop a neighbour's light counts
 
 
-class Search(NamedTuple):
-    """Taps, reach, room and results of `filter_frame`, along and table of `find_maxima`, room for candidates (n, 6)."""
-
-    taps: Any
-    reach: int
-    padded: Any
-    filtered: Any
-    along: Any
-    table: Any
-    found: Any
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
 def detect_and_measure(frames, camera, search, settings, shape, rows):  # type: ignore[no-untyped-def]
     """Find, fit and integrate the spots of frames (t, y, x); return the rows (n, COLUMNS), frame counted from 0.
@@ -46,6 +33,7 @@ def detect_and_measure(frames, camera, search, settings, shape, rows):  # type: 
     for t in range(len(frames)):
         filter_frame(frames[t], camera.offset, camera.gain, search.taps, search.reach, search.padded, search.filtered)
         spots = find_maxima(search.filtered, camera.variance, search.along, camera.poisson, search.table, search.found)
+        spots = min(spots, len(search.found))
         if count + spots > len(rows):
             more = np.empty((2 * (count + spots), COLUMNS))
             more[:count] = rows[:count]

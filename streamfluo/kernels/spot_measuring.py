@@ -23,6 +23,25 @@ class Sensor(NamedTuple):
     poisson: float
 
 
+def sensor(
+    offset: Any, gain: Any, read_noise_e: Any, rounding_adu2: float, saturation: float, shape: tuple[int, int]
+) -> Sensor:
+    """Return what is known of a camera, numbers or maps (y, x); without gain and offset all pixels count the same.
+
+    Raises ValueError for maps of another shape.
+    """
+    known = gain is not None and offset is not None
+    gain = np.asarray(1.0 if gain is None else gain)
+    read = np.asarray(0.0 if read_noise_e is None else read_noise_e)
+    variance = read**2 + gain**2 * rounding_adu2 if known else np.asarray(1.0)
+
+    def told(value: Any) -> np.ndarray:
+        value = np.asarray(value)
+        return np.ascontiguousarray(np.broadcast_to(value, shape if value.ndim else (1, shape[1])), np.float32)
+
+    return Sensor(told(offset if known else 0.0), told(gain), told(variance), saturation, 1.0 if known else 0.0)
+
+
 class Settings(NamedTuple):
     """Side of a crop, and codes: MLE …, WEIGHTED …, FIXED_WIDTH …"""
 

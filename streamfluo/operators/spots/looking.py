@@ -10,7 +10,8 @@ from scipy.spatial import cKDTree
 from ...core.errors import StateError
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
-from ...kernels.spot_frames import FLAGS, Search, X, Y, detect_and_measure
+from ...kernels.spot_detection import Search
+from ...kernels.spot_frames import FLAGS, X, Y, detect_and_measure
 from ...kernels.spot_measuring import NOT_CONVERGED, OUTSIDE, Sensor, Settings, Shape
 
 SAME_SPOT_SIGMA = 2.0  # a spot found nearer to a known one is that one

@@ -14,7 +14,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State
-from ...kernels.spot_detection import CANDIDATE_COLUMNS, box_reach, gaussian_taps, squares_along, thresholds
+from ...kernels.spot_detection import MAX_RATE, new_search, thresholds
 from ...kernels.spot_frames import (
     CHI2,
     COLUMNS,
@@ -28,7 +28,6 @@ from ...kernels.spot_frames import (
     SPOT,
     X_ERROR,
     Y_ERROR,
-    Search,
     X,
     Y,
     detect_and_measure,
@@ -44,7 +43,6 @@ _COLUMNS = {
     "y_error_px": Y_ERROR, "x_error_px": X_ERROR,
 }  # fmt: skip
 _TABLE = ("frame", "spot", *_COLUMNS, "flags")
-MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
 _TWO_WIDTHS = ("sigma_y_px", "sigma_x_px")
 _MEANING = (
     "spots of each frame; error of photons, background per pixel, χ² over the degrees of freedom, flags: 1 crop cut by "
@@ -93,7 +91,8 @@ class Spots(Operator):
         self._sensor, self._qe = sensor_of(camera, spec), np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = given_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
-        self._search, self._rows = self._new_search(), np.empty((1024, COLUMNS))
+        self._search = new_search(spec.shape, self._sigma, params.false_alarms)
+        self._rows = np.empty((1024, COLUMNS))
         self._means = self._new_means() if mean else None
         self._neighbours = neighbours_of(self._kept, params.crop_px, max(self._widths))
         self._histogram = PhotonHistogram()
@@ -220,32 +219,16 @@ class Spots(Operator):
 
     # How it is set up
 
-    def _new_search(self) -> Search:
-        (height, width), sigma = self.spec.shape, self._sigma
-        taps, reach = gaussian_taps(sigma), box_reach(sigma)
-        pad = max(reach + 1, len(taps))
-        along = squares_along(taps, height), squares_along(taps, width), 1 / (2 * reach + 1) ** 2
-        padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
-        filtered, found = (
-            np.zeros((2, height, width), np.float32),
-            np.empty((height * width // 4 + 1, CANDIDATE_COLUMNS)),
-        )
-        table = thresholds(sigma, self._rate)
-        return Search(taps, reach, padded, filtered, along, table, found)
-
     def _new_means(self) -> RunningMean:
-        tables = [thresholds(self._sigma, rate) for rate in rates_of_looks(self._rate)]
+        pixels = self.spec.shape[0] * self.spec.shape[1]
+        rates = rates_of_looks(min(self.params.false_alarms / pixels, MAX_RATE))
+        tables = [thresholds(self._sigma, rate) for rate in rates]
         return RunningMean(self.spec, self._sensor, self.params.mean_frames, max(self._widths), tables)
 
     @property
     def _sigma(self) -> float:
         """The width of the matched filter [px]."""
         return math.sqrt(self._widths[0] * self._widths[1])
-
-    @property
-    def _rate(self) -> float:
-        """The chance of a pixel to be a false alarm."""
-        return min(self.params.false_alarms / (self.spec.shape[0] * self.spec.shape[1]), MAX_RATE)
 
     def _given(self, known: bool, mean: bool, in_adu: bool) -> tuple[Gives, ...]:
         """What this one gives: photons where spots are kept, light in ADU where the gain is unknown."""

@@ -16,7 +16,7 @@ from ...kernels.spot_crops import ROUNDING_ADU2
 from ...kernels.spot_fits import FIXED_WIDTH, NARROWEST_PX, ONE_WIDTH, TWO_WIDTHS, WIDEST
 from ...kernels.spot_frames import MLE, NO_FIT, PHASOR
 from ...kernels.spot_integration import METHODS, MODELS
-from ...kernels.spot_measuring import Sensor, Settings, Shape
+from ...kernels.spot_measuring import Sensor, Settings, Shape, sensor
 
 
 class SpotsParams(Params, frozen=True):
@@ -112,20 +112,10 @@ def camera_of(params: SpotsParams, spec: Spec) -> Camera:
 
 
 def sensor_of(camera: Camera, spec: Spec) -> Sensor:
-    """Return the camera as the kernels want it; without gain and offset pixels all count the same."""
-    known = camera.gain_e_per_adu is not None and camera.offset_adu is not None
-    gain = np.asarray(1.0 if camera.gain_e_per_adu is None else camera.gain_e_per_adu)
-    read = np.asarray(0.0 if camera.read_noise_e is None else camera.read_noise_e)
-    rounding = ROUNDING_ADU2 if np.dtype(spec.dtype).kind in "iu" else 0.0
-    variance = read**2 + gain**2 * rounding if known else np.asarray(1.0)
-    offset = np.asarray(camera.offset_adu if known else 0.0)
-    saturation = math.inf if np.dtype(spec.dtype).kind == "f" else float(np.iinfo(spec.dtype).max)
+    """Return the camera as the kernels want it."""
+    counts = np.dtype(spec.dtype).kind in "iu"
+    saturation = float(np.iinfo(spec.dtype).max) if counts else math.inf
     if camera.saturation_adu is not None:
         saturation = float(np.min(camera.saturation_adu))
-    offset, gain, variance = (_map(value, spec.shape) for value in (offset, gain, variance))
-    return Sensor(offset, gain, variance, saturation, 1.0 if known else 0.0)
-
-
-def _map(value: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A map (y, x), or one row (1, x) of a number that holds everywhere."""
-    return np.ascontiguousarray(np.broadcast_to(value, shape if value.ndim else (1, shape[1])), np.float32)
+    rounding = ROUNDING_ADU2 if counts else 0.0
+    return sensor(camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e, rounding, saturation, spec.shape)
