@@ -189,6 +189,16 @@ def test_spots_too_faint_for_a_frame_are_found_on_the_mean_and_kept():
     assert operator.read()["photons_histogram"].sum() == len(table["spot"])
 
 
+def test_all_looks_at_means_together_make_as_many_false_spots_as_stated():
+    counts = []
+    for seed in range(12):
+        noise = movie([[9.0, 9.0]], [0.0], frames=420, seed=seed)
+        operator, _ = run(noise, detect="mean", mean_frames=32, false_alarms=2.0)
+        counts.append(operator.state()["places"].shape[0])
+    assert operator.state()["looks"] == 6 + 12  # after 1, 2, 4, 8, 16, 32 frames and then every 32
+    assert np.mean(counts) == pytest.approx(2.0, abs=3 * np.sqrt(2 / 12))
+
+
 def test_where_the_width_of_a_faint_spot_runs_away_the_usual_one_is_kept():
     frames = movie([[20.0, 25.0]], [0.0], frames=200, background=50.0)
     _, values = run(frames, false_alarms=2.0)

@@ -47,7 +47,8 @@ class RunningMean:
             self.frames = 0
         self.sum += frame
         self.frames += 1
-        return self.frames & (self.frames - 1) == 0 or self.frames == self._mean_frames
+        beginning = self.looks <= (self._mean_frames - 1).bit_length()
+        return self.frames == self._mean_frames or (beginning and self.frames & (self.frames - 1) == 0)
 
     def look(self, search: Search, settings: Settings, shape: Shape, rows: np.ndarray) -> None:
         """Find spots on the sum and join them to those that are known."""
