@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,14 +12,11 @@ from ..core.psf import NO_SPLINE, given_spline
 from ..kernels.spot_crops import ROUNDING_ADU2
 from ..kernels.spot_integration import METHODS, MODELS, integrate_stack
 
-Model = Literal["isogauss", "gauss", "spline"]
-Method = Literal["weighted", "ml", "border"]
-
 _NONE = np.array([np.nan])
 _ZERO = np.zeros(1)
 _PIXELS = {np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "float32", "float64")}
 _COLUMNS = ("y0", "x0", "y_nm", "x_nm", "z_nm", "sigma_y_nm", "sigma_x_nm", "theta_deg", "background")
-
+_TOLD = ("model", "method", "pixel_nm", "gain_e_per_adu", "qe", "offset_adu", "read_noise_e", "spline")
 
 _NEEDED = {
     "isogauss": ("sigma_x_nm",), "gauss": ("sigma_x_nm", "sigma_y_nm", "theta_deg"), "spline": ("z_nm",),
@@ -75,27 +72,23 @@ def integrate_crops(
     channel after the other). χ² is divided by the degrees of freedom. Cost: .4 µs a crop of 11 × 11, weighted. Raises
     FrameError or ConfigError, for example for positions that are NaN or outside their crop.
     """
-    given = {
-        "x0": x0, "y0": y0, "x_nm": x_nm, "y_nm": y_nm, "z_nm": z_nm, "sigma_x_nm": sigma_x_nm,
-        "sigma_y_nm": sigma_y_nm, "theta_deg": theta_deg, "background": background, "model": model,
-        "pixel_nm": pixel_nm, "gain_e_per_adu": gain_e_per_adu, "qe": qe, "offset_adu": offset_adu,
-        "read_noise_e": read_noise_e, "spline": spline, "method": method,
-    }  # fmt: skip
+    spots = (y0, x0, y_nm, x_nm, z_nm, sigma_y_nm, sigma_x_nm, theta_deg, background)
+    told = (model, method, pixel_nm, gain_e_per_adu, qe, offset_adu, read_noise_e, spline)
     if isinstance(crops, list | tuple):
-        return _channels(crops, given, channel)
+        return _channels(crops, spots, told, channel)
     if channel is not None:
         raise ConfigError("integrate_crops: channel is for a list of stacks, one for each channel")
-    return SpotPhotons(*_one_channel(crops, **given))
+    return SpotPhotons(*_one_channel(crops, spots, told))
 
 
-def _channels(stacks: Sequence[Any], given: Mapping[str, Any], channel: Any) -> SpotPhotons:
-    for name, value in given.items():
+def _channels(stacks: Sequence[Any], spots: tuple[Any, ...], told: tuple[Any, ...], channel: Any) -> SpotPhotons:
+    for name, value in zip((*_COLUMNS, *_TOLD), (*spots, *told), strict=True):
         if isinstance(value, list) and len(value) != len(stacks):
             raise ConfigError(f"integrate_crops: {name} is a list of {len(value)}, crops are of {len(stacks)} channels")
-    parts = [
-        _one_channel(stack, **{name: value[c] if isinstance(value, list) else value for name, value in given.items()})
-        for c, stack in enumerate(stacks)
-    ]
+    parts = []
+    for c, stack in enumerate(stacks):
+        mine, settings = (tuple(v[c] if isinstance(v, list) else v for v in values) for values in (spots, told))
+        parts.append(_one_channel(stack, mine, settings))
     counts = [part.shape[1] for part in parts]
     order = np.repeat(np.arange(1, len(parts) + 1), counts) if channel is None else np.asarray(channel)
     found = [int((order == c + 1).sum()) for c in range(len(parts))]
@@ -107,24 +100,22 @@ def _channels(stacks: Sequence[Any], given: Mapping[str, Any], channel: Any) -> 
     return SpotPhotons(*out)
 
 
-def _one_channel(
-    crops: Any, *, model: Any, method: Any, pixel_nm: Any, gain_e_per_adu: Any, qe: Any, offset_adu: Any,
-    read_noise_e: Any, spline: Any, **columns: Any,
-) -> np.ndarray:  # fmt: skip
+def _one_channel(crops: Any, columns: tuple[Any, ...], told: tuple[Any, ...]) -> np.ndarray:
     """Photons, error, background and χ² (4, n) of one channel."""
+    model, method, pixel_nm, gain, qe, offset, read_noise, spline = told
     stack = crop_stack(crops, "integrate_crops")
     how, what = _code(METHODS, method, "method"), _code(MODELS, model, "model")
-    if columns["sigma_y_nm"] is None or model == "isogauss":
-        columns["sigma_y_nm"] = columns["sigma_x_nm"]
-    if method == "weighted" and columns["background"] is None:
+    if method == "weighted" and columns[-1] is None:
         raise ConfigError('integrate_crops: method "weighted" needs the background; "ml" fits it')
-    spots = tuple([_column(name, columns[name], len(stack)) for name in _COLUMNS])
+    if model == "isogauss" or columns[5] is None:
+        columns = (*columns[:5], columns[6], *columns[6:])
+    spots = tuple([_column(name, value, len(stack)) for name, value in zip(_COLUMNS, columns, strict=True)])
     pixel_y, pixel_x = (pixel_nm, pixel_nm) if type(pixel_nm) in (float, int) else np.broadcast_to(pixel_nm, 2)
-    numbers = (float(pixel_y), float(pixel_x), float(gain_e_per_adu), float(qe), float(offset_adu))
-    if not (min(numbers[:4]) > 0 and read_noise_e >= 0):
-        found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain_e_per_adu}, qe {qe}, read_noise_e {read_noise_e}"
+    numbers = (float(pixel_y), float(pixel_x), float(gain), float(qe), float(offset))
+    if not (min(numbers[:4]) > 0 and read_noise >= 0):
+        found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain}, qe {qe}, read_noise_e {read_noise}"
         raise ConfigError(f"integrate_crops: pixel, gain and qe are positive, read noise not negative, found {found}")
-    variance = float(read_noise_e) ** 2 + numbers[2] ** 2 * ROUNDING_ADU2
+    variance = float(read_noise) ** 2 + numbers[2] ** 2 * ROUNDING_ADU2
     shape = given_spline(spline) if model == "spline" else NO_SPLINE
     out = np.empty((4, len(stack)))
     wrong = integrate_stack(stack, what, how, (*numbers, variance, 1.0), spots, shape, out)
