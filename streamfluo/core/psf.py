@@ -12,6 +12,7 @@ from .errors import ConfigError
 
 Spline = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
+_NAMES = ("coefficients", "tz", "ty", "tx")
 _EMPTY = np.zeros(0)
 NO_SPLINE: Spline = (np.zeros((0, 0, 0)), _EMPTY, _EMPTY, _EMPTY, np.zeros((0, 0)), _EMPTY)
 
@@ -27,10 +28,10 @@ def given_spline(spline: Any) -> Spline:
         except (OSError, ValueError, EOFError, AttributeError) as error:
             raise ConfigError(f"spline: {spline} cannot be read as an .npz: {error}") from None
     if isinstance(spline, Mapping):
-        missing = [name for name in ("coefficients", "tz", "ty", "tx") if name not in spline]
-        if missing:
+        spline = {"coefficients" if name == "coeffs" else name: part for name, part in spline.items()}
+        if missing := [name for name in _NAMES if name not in spline]:
             raise ConfigError(f"spline: no {', '.join(missing)}; found {', '.join(map(str, spline))}")
-        spline = [spline[name] for name in ("coefficients", "tz", "ty", "tx")]
+        spline = [spline[name] for name in _NAMES]
     if len(spline) != 4:
         raise ConfigError(f"spline: expected coefficients, tz, ty, tx, found {len(spline)} arrays")
     coefficients, *knots = (np.ascontiguousarray(part, np.float64) for part in spline)

@@ -103,6 +103,9 @@ def test_the_spline_is_scipys_and_its_photons_are_the_references(generators):
     told = {"x_nm": z["x"] * 100, "y_nm": z["y"] * 100, "z_nm": z["z"], "model": "spline", "spline": spline, **NOISE}
     found = integrate_crops(z["crops"], background=5.0, **told).photons
     np.testing.assert_allclose(found, expected["spline_zyx_zs1_I"], rtol=1e-6)
+    named = {"coeffs": spline[0], "tz": z["tz"], "ty": z["ty"], "tx": z["tx"]}
+    again = integrate_crops(z["crops"], background=5.0, **{**told, "spline": named}).photons
+    np.testing.assert_array_equal(again, found)
     every = np.arange(-30, 43)
 
     def rows(at, knots):
@@ -197,6 +200,7 @@ BAD = {
     "no background": ({"background": None}, "needs the background"),
     "a background of NaN": ({"background": np.nan}, "background of crop 0"),
     "a spline without coefficients": ({"model": "spline"}, "needs spline"),
+    "a spline without knots": ({"model": "spline", "spline": {"coeffs": np.ones((9, 8, 7))}}, "no tz, ty, tx"),
     "a spline of three arrays": ({"model": "spline", "spline": (1, 2, 3)}, "found 3 arrays"),
     "a spline the wrong way round": (
         {"model": "spline", "spline": (np.ones((9, 8, 7)), np.arange(11), np.arange(12), np.arange(13))},
