@@ -17,6 +17,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "analysis.integration": ("integrate_crops",),
     "core.block": ("Block",),
     "core.errors": (
         "ConfigError", "FrameError", "SessionError", "SourceError", "StateError", "StreamfluoError", "WireError",

@@ -9,10 +9,13 @@ from typing import Any
 _HOMES = {
     "bleaching": ("bleaching_segments", "debleach", "filter_time"),
     "deconvolution": ("richardson_lucy", "shrinking_kernel_deconvolve", "wiener"),
+    "detection": ("FoundSpots", "find_spots"),
+    "fitting": ("FitErrors", "SpotFits", "fit_spots"),
     "gain": ("GainResult", "detect_gain"),
     "images": (
         "average_image", "balance", "fourier_interpolate", "ldrc", "linearise", "minimum_image", "total_signal",
     ),
+    "integration": ("SpotPhotons", "integrate_crops"),
     "spikes": ("Deconvolved", "deconvolve"),
     "statistics": (
         "cross_cumulants", "cumulants", "cumulants_from_moments", "k_statistics", "lagged_cumulants", "moments",

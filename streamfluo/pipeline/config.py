@@ -21,13 +21,14 @@ _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # step ids become file names i
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where frames come from; `interval_s` is used only where the stream does not say.
+    """Where frames come from; `interval_s` and `pixel_um` are used only where the stream does not say.
 
     `camera` is the path of a calibration (.npz): what it holds replaces what the stream says of the camera.
     """
 
     uri: str | None = None
     interval_s: float | None = None
+    pixel_um: float | None = None
     camera: str | None = None
 
 
@@ -83,6 +84,8 @@ def told_spec(config: Config, spec: Spec) -> Spec:
     told = config.source
     if spec.interval_s is None and told.interval_s is not None:
         spec = spec.with_(interval_s=told.interval_s)
+    if spec.pixel_um is None and told.pixel_um is not None:
+        spec = spec.with_(pixel_um=told.pixel_um)
     if told.camera is None:
         return spec
     try:

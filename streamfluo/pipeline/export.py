@@ -16,9 +16,10 @@ import numpy as np
 from ..core.errors import SessionError
 from ..edges.tiff_writer import write_image, write_tiff
 from ..edges.zarr_writer import write_ome_zarr
+from .localisations import NEEDED, PROGRAMS, localisations
 from .session import Session
 
-FORMATS = ("tiff", "ome-zarr", "npy", "csv")
+FORMATS = ("tiff", "ome-zarr", "npy", "csv", *PROGRAMS)
 
 Rows = Iterable[Sequence[Any]]
 
@@ -29,13 +30,15 @@ def export_session(
     """Write what `session` holds to the new folder `out` and return the files.
 
     `to`: tiff, ome-zarr and npy write frames and image snapshots, npy and csv values; csv also tables and small
-    snapshots. `progress` is told the number of frames written. Raises SessionError for an unknown format or a folder
-    that is there already.
+    snapshots; thunderstorm and picasso tables of spots, as those programs read them. `progress` is told the number of
+    frames written. Raises SessionError for an unknown format, a folder that is there already, or no spots to write.
     """
     if to not in FORMATS:
         raise SessionError(f"export to {to!r} is not possible; there is {', '.join(FORMATS)}")
     if out.exists() and any(out.iterdir()):
         raise SessionError(f"{out}: exists and is not empty; name another --out")
+    if to in PROGRAMS:
+        return _export_localisations(session, to, out)
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     if to != "csv":
@@ -47,6 +50,23 @@ def export_session(
         written += _export_snapshots(session, step, to, out)
         written += _export_values(session, step, to, out) if to in ("npy", "csv") else []
     return written
+
+
+def _export_localisations(session: Session, program: str, out: Path) -> list[Path]:
+    """Write every table of spots in a session with a program's columns."""
+    tables = {
+        f"{step}.{name}": localisations(value, program, session.spec.pixel_um)
+        for step in session.steps
+        for name, value in session.values(step).items()
+        if isinstance(value, Mapping) and value.keys() >= NEEDED
+    }
+    if not tables:
+        raise SessionError(f"{session.path}: no step left a table of spots to export to {program}")
+    out.mkdir(parents=True, exist_ok=True)
+    return [
+        _write_csv(out / f"{name}.csv", columns, zip(*(c.tolist() for c in columns.values()), strict=True))
+        for name, columns in tables.items()
+    ]
 
 
 def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int], None]) -> list[Path]:

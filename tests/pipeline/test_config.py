@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfluo import ConfigError
-from streamfluo.pipeline.config import load_config, parse_config
+from streamfluo import ConfigError, Spec
+from streamfluo.pipeline.config import load_config, parse_config, told_spec
 
 
 def steps(*tables):
@@ -42,6 +42,7 @@ def test_everything_written_is_there():
     [source]
     uri = "sim:calcium"
     interval_s = 0.03
+    pixel_um = 0.1
     [[step]]
     kind = "spots"
     id = "a"
@@ -54,6 +55,8 @@ def test_everything_written_is_there():
     config = parse_config(text, "run.toml")
     (step,) = config.steps
     assert (config.source.uri, config.source.interval_s, config.record.raw) == ("sim:calcium", 0.03, True)
+    assert config.source.pixel_um == 0.1
+    assert told_spec(config, Spec((8, 8), "uint8")).pixel_um == 0.1
     assert (step.kind, step.id, step.device) == ("spots", "a", "gpu")
     assert step.inputs == {"photons": "b.photons"}
     assert step.params == {"detect": "mean"}

@@ -1,0 +1,185 @@
+"""Point spread functions integrated over pixels: a Gaussian, an elliptical one turned, and a measured one as spline.
+
+Along one axis the light in a pixel is Φ(b) − Φ(a), a and b its borders in widths from the centre (Smith et al. 2010,
+Nat. Methods 7:373). erf and exp are written out, so that loops over pixels become vector instructions.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+INVERSE_SQRT2 = 1 / math.sqrt(2)
+INVERSE_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+ERF_REACH = 5.0  # 1 − erf(5) is 1.5e-12
+# erf(x) = x · ABOVE(s) / BELOW(s) with s = (x / 5)², fitted over ± 5 by iterated least squares
+ERF_ABOVE = (1.1283791668577996, 5.208780499876663, 37.91687119353192, 86.85290113206744, 235.20951560711336,
+             285.38459146202825, 311.99186372215297, 72.2256173079319)  # fmt: skip
+ERF_BELOW = (1.0, 12.949494764722477, 79.01542132533639, 298.1128306375168, 763.3570202612799, 1356.8957285552497,
+             1612.4000934917833, 1000.2621364778793, 55.599875068232414)  # fmt: skip
+EXP_REACH = 25.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def erf(x):  # type: ignore[no-untyped-def]
+    """Return the error function within 2.3e-11."""
+    x = min(max(x, -ERF_REACH), ERF_REACH)
+    s = x * x * (1 / ERF_REACH**2)
+    above, below = ERF_ABOVE[7], ERF_BELOW[8]
+    for k in range(6, -1, -1):
+        above = above * s + ERF_ABOVE[k]
+    for k in range(7, -1, -1):
+        below = below * s + ERF_BELOW[k]
+    return x * above / below
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def exp_of_minus(t):  # type: ignore[no-untyped-def]
+    """Return exp(−t), t ≥ 0, relative within 2e-7 up to t = 25, where it stays: (a series at t / 256) to 256."""
+    u = min(t, EXP_REACH) * (-1 / 256)
+    e = 1 + u * (1 + u * (1 / 2 + u * (1 / 6 + u * (1 / 24 + u * (1 / 120)))))
+    for _ in range(8):
+        e *= e
+    return e
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def profile(centre, sigma, room, out):  # type: ignore[no-untyped-def]
+    """Write the light of a Gaussian in each pixel of a row (n,), whose centres are at 0 … n − 1; room (> n,)."""
+    n = len(out)
+    scale = INVERSE_SQRT2 / sigma
+    start = (-0.5 - centre) * scale
+    for i in range(len(room)):
+        room[i] = erf(start + i * scale)
+    for i in range(n):
+        out[i] = 0.5 * (room[i + 1] - room[i])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def profile_slopes(centre, sigma, n, room, out):  # type: ignore[no-untyped-def]
+    """Write the profile of n pixels and its slopes by centre and by sigma into out (3, ≥ n); room (3, > n)."""
+    scale = INVERSE_SQRT2 / sigma
+    start = (-0.5 - centre) * scale
+    density = INVERSE_SQRT_2PI / sigma
+    edge, bell, tilt = room[0], room[1], room[2]
+    for i in range(room.shape[1]):
+        u = start + i * scale
+        edge[i] = 0.5 * erf(u)
+        b = exp_of_minus(u * u) * density
+        bell[i] = b
+        tilt[i] = b * u * (1 / INVERSE_SQRT2)
+    for i in range(n):
+        out[0, i] = edge[i + 1] - edge[i]
+        out[1, i] = bell[i] - bell[i + 1]
+        out[2, i] = tilt[i] - tilt[i + 1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def gaussian_image(y, x, sigma_y, sigma_x, room, width, out):  # type: ignore[no-untyped-def]
+    """Write the light of a Gaussian at (y, x) in each pixel of out (h, ≥ width), whose centres are at 0, 1, 2 …
+
+    room (3, > max(h, width)).
+    """
+    height = out.shape[0]
+    across, down = room[1][:width], room[2][:height]
+    profile(x, sigma_x, room[0], across)
+    profile(y, sigma_y, room[0], down)
+    for i in range(height):
+        row, light = out[i], down[i]
+        for j in range(width):
+            row[j] = light * across[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def turned_gaussian_image(y, x, sigma_y, sigma_x, cosine, sine, width, out):  # type: ignore[no-untyped-def]
+    """Write the light of an elliptical Gaussian turned by θ: x_r = x cos θ − y sin θ, y_r = x sin θ + y cos θ.
+
+    Pixels turn with it: each is a unit square along x_r and y_r about its centre, as in the batch definition; for
+    widths of 1 px and 1.7 px that differs by 2e-4 of the photons from squares that stay.
+    """
+    height = out.shape[0]
+    along, over = INVERSE_SQRT2 / sigma_x, INVERSE_SQRT2 / sigma_y
+    for i in range(height):
+        row = out[i]
+        for j in range(width):
+            dx, dy = j - x, i - y
+            xr, yr = dx * cosine - dy * sine, dx * sine + dy * cosine
+            light_x = erf((xr + 0.5) * along) - erf((xr - 0.5) * along)
+            row[j] = 0.25 * light_x * (erf((yr + 0.5) * over) - erf((yr - 0.5) * over))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def cubic_basis(at, knots, out):  # type: ignore[no-untyped-def]
+    """Write the four cubic B-splines that are not 0 at `at` into out (4,); return the first one's number, −1 outside.
+
+    Cox–de Boor recursion; knots ascending, the outer four equal.
+    """
+    last = len(knots) - 5
+    if not (knots[3] <= at <= knots[last + 1]):
+        return -1
+    low, high = 3, last
+    while low < high:
+        middle = (low + high + 1) // 2
+        if knots[middle] <= at:
+            low = middle
+        else:
+            high = middle - 1
+    out[0] = 1.0
+    for degree in range(1, 4):
+        carried = 0.0
+        for r in range(degree):
+            right, left = knots[low + r + 1], knots[low + 1 - degree + r]
+            part = out[r] / (right - left)
+            out[r] = carried + (right - at) * part
+            carried = (at - left) * part
+        out[degree] = carried
+    return low - 3
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def spline_image(y, x, z, pixel_y, pixel_x, spline, width, out):  # type: ignore[no-untyped-def]
+    """Write a measured point spread function at pixel centres into out (h, ≥ width), zero outside its knots.
+
+    spline: coefficients c (z, y, x), their knots along z, y and x in nm, room (y, x) and (y,). It is
+    Σ c[k, j, i] B_k(−z) B_j((row − y) · pixel_y) B_i((column − x) · pixel_x), the B cubic, divided by its sum over all
+    pixels the knots reach, also those outside the crop. False where z is outside the knots or the sum not positive.
+    """
+    coefficients, knots_z, knots_y, knots_x, plane, rows = spline
+    basis, height = np.empty(4), out.shape[0]
+    out[:] = 0
+    first = cubic_basis(-z, knots_z, basis)
+    if first < 0:
+        return False
+    plane[:] = 0
+    for k in range(4):
+        share, layer = basis[k], coefficients[first + k]
+        for j in range(plane.shape[0]):
+            row, source = plane[j], layer[j]
+            for i in range(plane.shape[1]):
+                row[i] += share * source[i]
+    lowest = int(np.ceil(x + knots_x[0] / pixel_x))
+    highest = int(np.floor(x + knots_x[len(knots_x) - 1] / pixel_x))
+    top = int(np.ceil(y + knots_y[0] / pixel_y))
+    bottom = int(np.floor(y + knots_y[len(knots_y) - 1] / pixel_y))
+    total, across = 0.0, np.empty(4)
+    for column in range(lowest, highest + 1):
+        start = cubic_basis((column - x) * pixel_x, knots_x, across)
+        if start < 0:
+            continue
+        for j in range(plane.shape[0]):
+            source = plane[j]
+            rows[j] = (across[0] * source[start] + across[1] * source[start + 1]
+                       + across[2] * source[start + 2] + across[3] * source[start + 3])  # fmt: skip
+        for line in range(top, bottom + 1):
+            begin = cubic_basis((line - y) * pixel_y, knots_y, basis)
+            if begin < 0:
+                continue
+            light = (basis[0] * rows[begin] + basis[1] * rows[begin + 1]
+                     + basis[2] * rows[begin + 2] + basis[3] * rows[begin + 3])  # fmt: skip
+            total += light
+            if 0 <= line < height and 0 <= column < width:
+                out[line, column] = light
+    if not total > 0:
+        return False
+    out /= total
+    return True

@@ -1,0 +1,263 @@
+"""Maximum-likelihood fits of Gaussian spots integrated over pixels (Smith et al. 2010, Nat. Methods 7:373).
+
+In a crop d, v (`spot_crops`) the model is m = N · Y(y) · X(x) + b, Y and X the light along each axis (`psf.profile`),
+and the variance of a pixel v + poisson · m: for electrons poisson = 1 (Huang et al. 2013, Nat. Methods 10:653), where
+the camera is not known 0 and all pixels count the same. Fisher scoring solves Σ ∂m · (d − m) / variance = 0, which is
+unbiased also where read noise makes d negative, with the damping of Levenberg and Marquardt. Y and X being separate,
+fourteen sums over each row make all normal equations.
+
+Parameters: y, x, N, b, sigma_y, sigma_x. Where one width is fitted, the two move together.
+"""
+
+import math
+
+from numba import njit
+
+from .psf import profile_slopes
+
+FIXED_WIDTH, ONE_WIDTH, TWO_WIDTHS = 4, 5, 6  # how many parameters are free
+PARAMETERS = 6
+LEAST_LIGHT = 1e-3  # electrons: the least that the model expects of a pixel, for its variance
+STEPS = 40
+SMALL_STEP = 4e-4  # (a step in standard errors)²: the last one; what is left after it is a tenth of that step
+FARTHEST_PX, WIDEN, LEAST_PART = 1.0, 1.4, 0.3  # most that a step moves a spot, widens it, leaves of its photons
+NARROWEST_PX, WIDEST = 0.3, 0.5  # of a width: pixels; parts of the crop's side
+DAMP, DAMP_MORE, DAMP_LESS, UNDAMPED = 0.1, 8.0, 0.2, 1e-3
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+def row_sums(d, v, poisson, e, b, p, q, t):  # type: ignore[no-untyped-def]
+    """Return the sums over a row d, v (x,) of a model e · p + b, p the light along it, q and t its slopes:
+
+    of w = 1 / variance times 1, p, q, t, pp, pq, pt, qq, qt, tt, of r = w (d − m) times 1, p, q, t, and of r (d − m).
+    """
+    w1 = wp = wq = wt = wpp = wpq = wpt = wqq = wqt = wtt = r1 = rp = rq = rt = chi2 = 0.0
+    for i in range(len(d)):
+        m = e * p[i] + b
+        w = 1 / (v[i] + poisson * max(m, LEAST_LIGHT))
+        residual = d[i] - m
+        r = residual * w
+        w1 += w
+        wp += w * p[i]
+        wq += w * q[i]
+        wt += w * t[i]
+        wpp += w * p[i] * p[i]
+        wpq += w * p[i] * q[i]
+        wpt += w * p[i] * t[i]
+        wqq += w * q[i] * q[i]
+        wqt += w * q[i] * t[i]
+        wtt += w * t[i] * t[i]
+        r1 += r
+        rp += r * p[i]
+        rq += r * q[i]
+        rt += r * t[i]
+        chi2 += r * residual
+    return w1, wp, wq, wt, wpp, wpq, wpt, wqq, wqt, wtt, r1, rp, rq, rt, chi2
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def normal_equations(d, v, poisson, at, free, profiles, room, h, g):  # type: ignore[no-untyped-def]
+    """Write the Fisher information h (6, 6; its upper half) and the score g (6,) at the parameters `at`; return χ².
+
+    d, v (side, lanes); profiles (6, lanes), 0 beyond the crop, and room (3, > side): to work in.
+    """
+    side = d.shape[0]
+    down, across = profiles[:3], profiles[3:]
+    n, b = at[2], at[3]
+    profile_slopes(at[0], at[4], side, room, down)
+    profile_slopes(at[1], at[5], side, room, across)
+    p, q, t = across[0], across[1], across[2]
+    yy = yx = yn = yb = xx = xn = xb = nn = nb = bb = 0.0
+    ys = yt = xs = xt = ns = nt = bs = bt = ss = st = tt = 0.0
+    gy = gx = gn = gb = gs = gt = chi2 = 0.0
+    for i in range(side):
+        e, f, k = down[0, i], down[1, i], down[2, i]
+        w1, wp, wq, wt, wpp, wpq, wpt, wqq, wqt, wtt, r1, rp, rq, rt, c = row_sums(
+            d[i], v[i], poisson, n * e, b, p, q, t
+        )
+        yy, yx, xx = yy + f * f * wpp, yx + f * e * wpq, xx + e * e * wqq
+        yn, xn, nn = yn + f * e * wpp, xn + e * e * wpq, nn + e * e * wpp
+        yb, xb, nb, bb = yb + f * wp, xb + e * wq, nb + e * wp, bb + w1
+        ys, xs, ns, bs = ys + f * k * wpp, xs + e * k * wpq, ns + e * k * wpp, bs + k * wp
+        yt, xt, nt, bt = yt + f * e * wpt, xt + e * e * wqt, nt + e * e * wpt, bt + e * wt
+        ss, st, tt = ss + k * k * wpp, st + k * e * wpt, tt + e * e * wtt
+        gy, gx, gn, gb = gy + f * rp, gx + e * rq, gn + e * rp, gb + r1
+        gs, gt = gs + k * rp, gt + e * rt
+        chi2 += c
+    h[0, 0], h[0, 1], h[0, 2], h[0, 3] = n * n * yy, n * n * yx, n * yn, n * yb
+    h[1, 1], h[1, 2], h[1, 3], h[2, 2], h[2, 3], h[3, 3] = n * n * xx, n * xn, n * xb, nn, nb, bb
+    g[0], g[1], g[2], g[3] = n * gy, n * gx, gn, gb
+    if free == ONE_WIDTH:
+        h[0, 4], h[1, 4], h[2, 4], h[3, 4] = n * n * (ys + yt), n * n * (xs + xt), n * (ns + nt), n * (bs + bt)
+        h[4, 4], g[4] = n * n * (ss + 2 * st + tt), n * (gs + gt)
+    elif free == TWO_WIDTHS:
+        h[0, 4], h[1, 4], h[2, 4], h[3, 4], h[4, 4] = n * n * ys, n * n * xs, n * ns, n * bs, n * n * ss
+        h[0, 5], h[1, 5], h[2, 5], h[3, 5], h[5, 5] = n * n * yt, n * n * xt, n * nt, n * bt, n * n * tt
+        h[4, 5], g[4], g[5] = n * n * st, n * gs, n * gt
+    return chi2
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
+    """Write the Cholesky factor of h + damp · its diagonal into low; False where that is not positive definite."""
+    for i in range(free):
+        for j in range(i + 1):
+            total = h[j, i] * (1 + damp) if i == j else h[j, i]
+            for k in range(j):
+                total -= low[i, k] * low[j, k]
+            if i == j:
+                if not total > 0:
+                    return False
+                low[i, i] = math.sqrt(total)
+            else:
+                low[i, j] = total / low[j, j]
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def solve(low, free, g, step):  # type: ignore[no-untyped-def]
+    """Write the solution of low · lowᵀ · step = g."""
+    for i in range(free):
+        total = g[i]
+        for k in range(i):
+            total -= low[i, k] * step[k]
+        step[i] = total / low[i, i]
+    for i in range(free - 1, -1, -1):
+        total = step[i]
+        for k in range(i + 1, free):
+            total -= low[k, i] * step[k]
+        step[i] = total / low[i, i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
+    """Write the standard errors (6,), the roots of the diagonal of the inverse of low · lowᵀ; column (6,): room."""
+    errors[:] = math.nan
+    for c in range(free):
+        column[c] = 1 / low[c, c]
+        squares = column[c] ** 2
+        for i in range(c + 1, free):  # down a column of the inverse of low
+            total = 0.0
+            for k in range(c, i):
+                total -= low[i, k] * column[k]
+            column[i] = total / low[i, i]
+            squares += column[i] ** 2
+        errors[c] = math.sqrt(squares)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def part_of_step(at, step, free):  # type: ignore[no-untyped-def]
+    """Return how much of a step to take: less than all of it where it goes so far that the model is another one."""
+    part = FARTHEST_PX / max(FARTHEST_PX, abs(step[0]), abs(step[1]))
+    if step[2] < (LEAST_PART - 1) * at[2]:
+        part = min(part, (LEAST_PART - 1) * at[2] / step[2])
+    for k in range(4, free):
+        if step[k] > (WIDEN - 1) * at[k]:
+            part = min(part, (WIDEN - 1) * at[k] / step[k])
+        elif step[k] < (1 / WIDEN - 1) * at[k]:
+            part = min(part, (1 / WIDEN - 1) * at[k] / step[k])
+    return part
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def take(at, part, step, free, trial):  # type: ignore[no-untyped-def]
+    """Write the parameters after a part of a step."""
+    for k in range(PARAMETERS):
+        trial[k] = at[k] + part * step[k] if k < free else at[k]
+    if free == ONE_WIDTH:
+        trial[5] = trial[4]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fit_spot(d, v, poisson, free, at, errors, matrices, vectors, profiles, room):  # type: ignore[no-untyped-def]
+    """Improve the parameters `at` (6,) and write their standard errors (6,); return χ² and whether it converged.
+
+    matrices (3, 6, 6), vectors (5, 6), profiles (6, lanes), 0 beyond the crop, and room (3, > side): to work in.
+    Whether a step raised the likelihood is told by the mean of its slopes at both ends (the trapezoid rule), which
+    needs no logarithms.
+    """
+    h, h_trial, low = matrices[0], matrices[1], matrices[2]
+    g, g_trial, step, trial, column = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
+    chi2 = normal_equations(d, v, poisson, at, free, profiles, room, h, g)
+    side, damp, converged = d.shape[0], 0.0, False
+    for _ in range(STEPS):
+        if not factorise(h, free, damp, low):
+            damp = max(DAMP, damp * DAMP_MORE)
+            continue
+        solve(low, free, g, step)
+        rise = 0.0
+        for k in range(free):
+            rise += g[k] * step[k]
+        if rise < SMALL_STEP and damp < 1:
+            take(at, 1.0, step, free, at)
+            converged = True
+            break
+        part = part_of_step(at, step, free)
+        take(at, part, step, free, trial)
+        if not within(trial, free, side):
+            break
+        chi2_trial = normal_equations(d, v, poisson, trial, free, profiles, room, h_trial, g_trial)
+        rise_after = 0.0
+        for k in range(free):
+            rise_after += g_trial[k] * step[k]
+        if not rise_after >= -rise:
+            damp = max(DAMP, damp * DAMP_MORE)
+            continue
+        at[:] = trial
+        chi2 = chi2_trial
+        h, h_trial, g, g_trial = h_trial, h, g_trial, g
+        damp = damp * DAMP_LESS if damp > UNDAMPED else 0.0
+    if factorise(h, free, 0.0, low):
+        errors_of(low, free, column, errors)
+    else:
+        errors[:] = math.nan
+    if free == ONE_WIDTH:
+        errors[5] = errors[4]
+    return chi2, converged
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def within(at, free, side):  # type: ignore[no-untyped-def]
+    """Whether a spot lies in its crop, and its width between what a pixel and what the crop can tell."""
+    inside = -0.5 <= at[0] < side - 0.5 and -0.5 <= at[1] < side - 0.5
+    for k in range(4, free):
+        inside = inside and NARROWEST_PX <= at[k] <= WIDEST * side
+    return inside
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def phasor(d, side, b, at):  # type: ignore[no-untyped-def]
+    """Write place, photons and widths that the first Fourier coefficients tell (Martens et al. 2018, JCP 148:123311).
+
+    d (h, ≥ side): electrons; b: background, which the coefficients do not see, for the photons alone.
+    """
+    turn = 2 * math.pi / side
+    total = cosine_y = sine_y = cosine_x = sine_x = 0.0
+    for i in range(side):
+        line = 0.0
+        for j in range(side):
+            line += d[i, j]
+        cosine_y += line * math.cos(turn * i)
+        sine_y += line * math.sin(turn * i)
+        total += line
+    for j in range(side):
+        line = 0.0
+        for i in range(side):
+            line += d[i, j]
+        cosine_x += line * math.cos(turn * j)
+        sine_x += line * math.sin(turn * j)
+    at[0] = (math.atan2(sine_y, cosine_y) / turn) % side
+    at[1] = (math.atan2(sine_x, cosine_x) / turn) % side
+    at[2], at[3] = total - side * side * b, b
+    at[4] = _width(math.hypot(sine_y, cosine_y), at[2], turn, side)
+    at[5] = _width(math.hypot(sine_x, cosine_x), at[2], turn, side)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _width(magnitude, photons, turn, side):  # type: ignore[no-untyped-def]
+    """The width of a Gaussian whose first Fourier coefficient is exp(−(turn · width)² / 2) of its photons, and 1/12 px²
+    less for the pixels' own."""
+    if not 0 < magnitude < photons:
+        return NARROWEST_PX
+    squared = 2 * math.log(photons / magnitude) / turn**2 - 1 / 12
+    return min(max(math.sqrt(max(squared, 0.0)), NARROWEST_PX), WIDEST * side)
