@@ -16,7 +16,6 @@ from .emitter_filter import SLOPES, filter_forward, smooth
 from .emitter_light import add_light_slopes, fill_light
 
 Array = np.ndarray
-_WIDE, _ONE = (0,) * LANES, (0,)
 
 
 @dataclass(frozen=True)
@@ -47,29 +46,29 @@ class EmitterModel:
 
 
 @njit(nogil=True, cache=True)
-def _evaluate_lanes(x, camera, brightness, mixing, kinetics, low, high, bleaches, weigh, lanes, own, logs, slopes):  # type: ignore[no-untyped-def]
+def _evaluate_lanes(x, camera, brightness, mixing, kinetics, low, high, bleaches, weigh, logs, slopes):  # type: ignore[no-untyped-def]
     """Fill logs[y, lane]; with `weigh` also slopes[:, lane] of log Σ_y P(trace | y), y evenly likely beforehand."""
-    frames, zs, size = len(x), high + 1, high + 1
-    light, outlier = np.empty((frames, zs, len(lanes))), np.empty((frames, len(lanes)))
-    top = np.empty((frames, len(lanes)))
-    blinking, by_on, by_off = np.zeros((3, size, size, size, len(own)))
-    bleaching, by_bleach = np.zeros((2, size, size, len(own)))
-    fill_light(x, camera, brightness, mixing, zs, lanes, light, outlier, top)
+    frames, lanes = x.shape
+    size, own = high + 1, kinetics.shape[1]
+    light, outlier, top = np.empty((frames, size, lanes)), np.empty((frames, lanes)), np.empty((frames, lanes))
+    blinking, by_on, by_off = np.zeros((3, size, size, size, own))
+    bleaching, by_bleach = np.zeros((2, size, size, own))
+    fill_light(x, camera, brightness, mixing, size, light, outlier, top)
     fill_matrices(kinetics, 0 if bleaches else low, high, blinking, by_on, by_off, bleaching, by_bleach)
-    filter_forward(light, top, kinetics, blinking, bleaching, low, high, bleaches, lanes, own, logs)
+    filter_forward(light, top, kinetics, blinking, bleaching, low, high, bleaches, logs)
     if not weigh:
         return
-    share, part = np.zeros((size, len(lanes))), np.zeros((frames, zs, len(lanes)))
-    for lane in range(len(lanes)):
+    share, part = np.zeros((size, lanes)), np.zeros((frames, size, lanes))
+    for lane in range(lanes):
         best = logs[low:size, lane].max()
-        share[low:size, lane] = np.exp(logs[low:size, lane] - best)
-        share[low:size, lane] /= share[low:size, lane].sum()
+        total = np.exp(logs[low:size, lane] - best).sum()
+        share[low:size, lane] = np.exp(logs[low:size, lane] - best) / total
     slopes[:] = 0.0
     smooth(
-        light, kinetics, blinking, by_on, by_off, bleaching, by_bleach, share, low, high, bleaches, lanes, own,
+        light, kinetics, blinking, by_on, by_off, bleaching, by_bleach, share, low, high, bleaches,
         part, slopes,
     )  # fmt: skip
-    add_light_slopes(x, camera, brightness, light, outlier, part, zs, lanes, slopes)
+    add_light_slopes(x, camera, brightness, light, outlier, part, size, slopes)
 
 
 def evaluate(
@@ -88,19 +87,16 @@ def evaluate(
 
     def work(at: int) -> None:
         mine = order[at : at + LANES]
-        alone = len(mine) == 1
-        padded = mine if alone else np.resize(mine, LANES)
-        lanes, own = _ONE if alone else _WIDE, _ONE if alone or shared else _WIDE
-        chosen = np.ascontiguousarray(parameters[padded].T)
-        kinetics = np.ascontiguousarray(chosen[3:, : len(own)])
-        log, slope = np.zeros((model.max_y + 1, len(lanes))), np.zeros((SLOPES, len(lanes)))
+        chosen = np.ascontiguousarray(parameters[mine].T)
+        kinetics = np.ascontiguousarray(chosen[3:, :1] if shared else chosen[3:])
+        log, slope = np.zeros((model.max_y + 1, len(mine))), np.zeros((SLOPES, len(mine)))
         _evaluate_lanes(
-            np.ascontiguousarray(x[:, padded]), model.camera, chosen[:3], model.mixing, kinetics, model.min_y,
-            model.max_y, model.bleaching, slopes, lanes, own, log, slope,
+            np.ascontiguousarray(x[:, mine]), model.camera, chosen[:3], model.mixing, kinetics, model.min_y,
+            model.max_y, model.bleaching, slopes, log, slope,
         )  # fmt: skip
-        logs[:, mine] = log[:, : len(mine)]
+        logs[:, mine] = log
         if found is not None:
-            found[:, mine] = slope[:, : len(mine)]
+            found[:, mine] = slope
 
     in_threads(work, range(0, count, LANES), threads)
     return logs[model.min_y :].T, None if found is None else found.T

@@ -58,8 +58,9 @@ def test_a_step_with_bleaching_is_that_of_every_fate_walked_through(y):
     made = np.empty((n, n))
     for s in range(n):
         state = np.eye(n)[:, [s]].copy()
-        step(state, blinking, bleaching, y, True, (0,), (0,), np.empty((n, 1)))
-        made[s] = state[:, 0]
+        between, later = np.empty((2, n, 1))
+        step(state, blinking, bleaching, y, True, between, later)
+        made[s] = later[:, 0]
     np.testing.assert_allclose(made, walked, rtol=0, atol=1e-15)
 
 
