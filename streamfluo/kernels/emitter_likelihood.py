@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy.special import ndtr
 
 from .emitter_chain import LANES, fill_matrices
 from .emitter_filter import SLOPES, filter_forward, smooth
@@ -100,6 +101,36 @@ def evaluate(
 
     in_threads(work, range(0, count, LANES), threads)
     return logs[model.min_y :].T, None if found is None else found.T
+
+
+def binned_logs(edges: Array, parameters: Array, model: EmitterModel) -> Array:
+    """Return log P(trace | y) (n, candidates) of intensities known to bins: light integrated over each bin.
+
+    edges (t, n): lower edges of the bins the intensities lie in, `model.width` wide. Slow: 10 ms a trace.
+    """
+    logs = np.zeros((model.max_y + 1, edges.shape[1]))
+    zs = np.arange(model.max_y + 1)
+    size = len(zs)
+    for n, theta in enumerate(parameters):
+        mean = theta[0] * zs + theta[1]
+        upper = edges[:, n, None] + model.width
+        if model.camera:
+            wide = np.sqrt(np.maximum(mean, 0) + theta[2] ** 2)
+            inside = ndtr((upper - mean) / wide) - ndtr((edges[:, n, None] - mean) / wide)
+        else:
+            lower = np.log(np.maximum(edges[:, n, None], 1e-12))
+            inside = ndtr((np.log(upper) - np.log(mean)) / theta[2]) - ndtr((lower - np.log(mean)) / theta[2])
+        light = (1 - model.p_outlier) * inside + model.p_outlier / model.bins
+        kinetics = np.ascontiguousarray(theta[3:, None])
+        matrices, falls = np.zeros((3, size, size, size, 1)), np.zeros((2, size, size, 1))
+        fill_matrices(kinetics, 0 if model.bleaching else model.min_y, model.max_y, *matrices, *falls)
+        log = np.zeros((size, 1))
+        filter_forward(
+            np.ascontiguousarray(light[..., None]), np.zeros((len(edges), 1)), kinetics, matrices[0], falls[0],
+            model.min_y, model.max_y, model.bleaching, log,
+        )  # fmt: skip
+        logs[:, n] = log[:, 0]
+    return logs[model.min_y :].T
 
 
 def in_threads(work: Callable[[int], None], items: range, threads: int) -> None:
