@@ -191,7 +191,8 @@ class _Job:
         guesses = None
         if any(steps):
             widest = np.stack([bounds[..., 0].reshape(-1, 6).min(0), bounds[..., 1].reshape(-1, 6).max(0)], axis=1)
-            axes = [np.linspace(*b, s) if s and s > 1 else [b.mean()] for b, s in zip(widest, steps, strict=True)]
+            axes = [np.linspace(b[0], b[1], s) if s and s > 1 else b.mean(keepdims=True)
+                    for b, s in zip(widest, steps, strict=True)]  # fmt: skip
             guesses = np.array(list(product(*axes)))
         hyper = self.hyper
         return Search(
@@ -272,7 +273,9 @@ def _numbers(camera: Camera | None) -> tuple[float, float, float | None]:
         return 0.0, 1.0, None
     values = (camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e)
     if camera.gain_e_per_adu is None or any(np.size(v) > 1 for v in values if v is not None):
-        raise ConfigError("counting: camera needs gain_e_per_adu, and numbers instead of maps, as a trace has no pixels")
+        raise ConfigError(
+            "counting: camera needs gain_e_per_adu, and numbers instead of maps, as a trace has no pixels"
+        )
     offset, gain, read_e = (None if v is None else float(np.asarray(v).item()) for v in values)
     return offset or 0.0, gain or 1.0, read_e
 

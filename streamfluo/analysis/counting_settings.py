@@ -44,8 +44,8 @@ Range = tuple[float, float] | None
 class ParameterRanges:
     """Where each parameter may lie (low, high); None: anywhere sensible for the traces; low = high: known.
 
-    The fit begins where the traces' moments say. With a `…_step` it begins from a grid of so many values over each range
-    instead (ranges without one: their middle), of which the `num_guesses` likeliest are followed.
+    The fit begins where the traces' moments say. With a `…_step` it begins from a grid of so many values over each
+    range instead (ranges without one: their middle), of which the `num_guesses` likeliest are followed.
     """
 
     mu_range: Range = None
@@ -68,7 +68,9 @@ class ParameterRanges:
                 continue
             if field.name.endswith("_step"):
                 if not (isinstance(value, int) and 1 <= value <= 1000):
-                    raise ConfigError(f"ParameterRanges: {field.name} is a number of values, 1 to 1000, found {value!r}")
+                    raise ConfigError(
+                        f"ParameterRanges: {field.name} is a number of values, 1 to 1000, found {value!r}"
+                    )
                 if getattr(self, field.name.replace("_step", "_range")) is None:
                     raise ConfigError(f"ParameterRanges: {field.name} needs {field.name.replace('_step', '_range')}")
             else:
@@ -96,7 +98,7 @@ class HyperParameters:
 
     `min_y`: fewest emitters. `num_guesses`: starts that are followed; the best is kept. `epoch_length`: most steps of
     the optimiser. `is_done_limit`: relative gain of log-likelihood below which a fit is done; a thousandth of it is
-    used, as steps here are longer. `is_done_window` and `step_sizes` are taken and not used: L-BFGS finds its own steps.
+    used, as steps here are longer. `is_done_window` and `step_sizes` are taken and not used: BFGS finds its own.
     `distribution_threshold`: largest distance (total variation) between the states' occupancy and the stationary one
     before a fit counts as doubtful. `max_x`: None: the largest intensity, and intensities as they are; else
     intensities are rounded to `num_x_bins` bins below it. `p_outlier`: weight of outliers, evenly over those bins.

@@ -9,16 +9,15 @@ import numpy as np
 from numba import njit
 
 from .emitter_chain import (
-    blink_back,
-    blink_step,
     bleach_back,
     bleach_step,
+    blink_back,
+    blink_step,
     fill_start,
     first_block,
     state_count,
     weigh,
 )
-from .emitter_light import add_light_slopes
 
 UNLIKELY = 1e-6  # of a posterior: such a y takes no part in the slopes
 SMALL = 1e-40  # times a frame that is e^-600 as likely as the likeliest is still a float
@@ -70,9 +69,7 @@ def filter_forward(light, top, kinetics, blinking, bleaching, low, high, bleache
 
 
 @njit(nogil=True, cache=True)
-def smooth(
-    light, kinetics, blinking, by_on, by_off, bleaching, by_bleach, share, low, high, bleaches, part, slopes
-):  # type: ignore[no-untyped-def]
+def smooth(light, kinetics, blinking, by_on, by_off, bleaching, by_bleach, share, low, high, bleaches, part, slopes):  # type: ignore[no-untyped-def]
     """Add what the smoothed states say to part[t, z, lane], P(z on) over y, and to slopes[3 … 5], by the kinetics.
 
     share[y, lane] is the weight of y. Slopes are Fisher's identity: the expected derivative of the log-probability of

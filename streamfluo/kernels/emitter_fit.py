@@ -1,7 +1,8 @@
 """Fits of emitters to traces: parameters that all traces share, or each trace's own.
 
-Maximum of log Σ_y P(trace | y), summed over traces, by L-BFGS in log-brightness and log-odds; slopes by Fisher's identity
-from one forward–backward pass. Where brightness scatters each trace has a factor e^u of its own, u ~ N(0, scatter²).
+Maximum of log Σ_y P(trace | y), summed over traces, by L-BFGS in log-brightness and log-odds; slopes by Fisher's
+identity from one forward–backward pass. Where brightness scatters each trace has a factor e^u of its own,
+u ~ N(0, scatter²).
 """
 
 from __future__ import annotations
@@ -154,15 +155,12 @@ def fit_pooled(
     return Pooled(parameters, width, likelihood)
 
 
-def _best_start(
-    x: Array, intensity: Array, model: EmitterModel, search: Search, scatter: float
-) -> Array:
+def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search, scatter: float) -> Array:
     """The rough fit (6,) that is likeliest."""
     if search.guesses is None:
-        bounds, camera = search.bounds, model.camera
+        seen = intensity if model.camera else np.log(intensity)
         parts = ON_PARTS[: search.starts]
-        guesses = np.array([guess_parameters(intensity if camera else np.log(intensity), intensity, camera, bounds, None, p)
-                            for p in parts])  # fmt: skip
+        guesses = np.array([guess_parameters(seen, intensity, model.camera, search.bounds, None, p) for p in parts])
     else:
         scores = [np.logaddexp.reduce(evaluate(x, np.tile(g, (x.shape[1], 1)), model)[0], 1).sum()
                   for g in search.guesses]  # fmt: skip
@@ -194,7 +192,7 @@ def fit_factors(x: Array, parameters: Array, model: EmitterModel, scatter: float
     _, gradient = at(u, True)
     step = np.clip(gradient * 1e-4, -scatter / 4, scatter / 4)
     for _ in range(FACTOR_STEPS):
-        later, by = at(u + step, True)
+        by = at(u + step, True)[1]
         bend = np.maximum((gradient - by) / np.where(step == 0, 1, step), 1 / scatter**2)
         u, gradient = u + step, by
         step = np.clip(gradient / bend, -scatter / 2, scatter / 2)

@@ -17,8 +17,8 @@ CURVED = 1e-10
 def minimise(losses: Losses, start: Array, low: Array, high: Array, steps: int, settled: float) -> tuple[Array, Array]:
     """Return where each loss is least (n, k) and how small (n,), by BFGS within low … high (n, k).
 
-    losses(which, at) returns those of problems `which` (m,) at points (m, k) and their slopes. A problem is done when an
-    accepted step gains less than `settled`. Coordinates should be scaled so that 1 is a fair step. (Nocedal & Wright
+    losses(which, at) returns those of problems `which` (m,) at points (m, k) and their slopes. A problem is done when
+    an accepted step gains less than `settled`. Coordinates should be scaled so that 1 is a fair step. (Nocedal & Wright
     2006, ch. 6, with the step cut at the bounds.)
     """
     at = np.clip(start, low, high)

@@ -1,8 +1,5 @@
 """The kernels of counting next to the textbook: matrices, light, filter, slopes."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from emitter_oracle import enumerated, trace_log_likelihood, transitions
@@ -109,7 +106,10 @@ def test_slopes_are_those_of_small_steps(emission, p_bleach, own):
     theta = np.tile([*TRUE[emission], p_bleach], (5, 1)) * [1.03, 0.98, 1.1, 1.2, 0.9, 1]
     if own:
         theta[:, 3] *= np.linspace(0.9, 1.1, 5)
-    mixed = lambda parameters: np.logaddexp.reduce(evaluate(x, parameters, model)[0], axis=1)
+
+    def mixed(parameters):
+        return np.logaddexp.reduce(evaluate(x, parameters, model)[0], axis=1)
+
     _, slopes = evaluate(x, theta, model, slopes=True)
     for k in range(6 if p_bleach else 5):
         h = np.zeros(6)
