@@ -20,10 +20,9 @@ REACH = np.array([0.01, 0.01, 0.05, 0.1, 0.1, 0.3])  # how far each may be off: 
 REACH_FACTOR, MOST_FACTOR = 0.02, 1.5
 ROUGHLY = 0.1
 FEW = 12  # traces that tell the best start
-TRIED = (-2.0, -1.0, 0.0, 1.0, 2.0)  # factors a trace begins with, in widths of their scatter
+TRIED = np.linspace(-0.45, 0.45, 7)  # log-factors a trace begins with: uphill from 0 one may end at half or twice
 FACTOR_STEPS = 6
-LEAST_SCATTER, UNKNOWN_SCATTER = 0.003, 0.15
-ROUNDS, SETTLED = 3, 0.2
+LEAST_SCATTER, NO_SCATTER, UNKNOWN_SCATTER = 0.003, 0.02, 0.15
 
 
 @dataclass(frozen=True)
@@ -147,11 +146,14 @@ def fit_pooled(
         parameters, _, likelihood = fit_from(x, start, model, search)
         return Pooled(parameters, 0.0, likelihood)
     parameters, factors = start, fit_factors(x, start, model, width, search.threads)
-    for _ in range(ROUNDS):
-        parameters, factors, likelihood = fit_from(x, parameters, model, search, width, factors)
-        before, width = width, width if scatter else max(float(np.sqrt(np.mean(factors**2))), LEAST_SCATTER)
-        if abs(width - before) <= SETTLED * before or before == LEAST_SCATTER:
-            break
+    if scatter is None:  # factors are known far better than their scatter: one rough fit tells it
+        roughly = replace(search, done_limit=100 * search.done_limit)
+        parameters, factors, _ = fit_from(x, start, model, roughly, width, factors)
+        parameters, factors, width = _centred(parameters, factors)
+        if width > NO_SCATTER:
+            factors = fit_factors(x, parameters, model, width, search.threads)
+            width = max(width, float(np.std(factors)))
+    parameters, _, likelihood = fit_from(x, parameters, model, search, width, factors)
     return Pooled(parameters, width, likelihood)
 
 
@@ -170,6 +172,21 @@ def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search,
     return max(rough, key=lambda found: found[2])[0]
 
 
+def _centred(parameters: Array, factors: Array) -> tuple[Array, Array, float]:
+    """Parameters and log-factors about the typical trace, and the factors' standard deviation.
+
+    Brightness and the mean factor tell the same, and a rough fit leaves it undecided. Factors that have lost their way,
+    as by taking every second step for one, begin again at 0.
+    """
+    middle = float(np.median(factors))
+    parameters, factors = parameters.copy(), factors - middle
+    parameters[MU] *= np.exp(middle)
+    usual = 1.4826 * float(np.median(np.abs(factors)))
+    strays = np.abs(factors) > 3 * max(usual, LEAST_SCATTER)
+    width = max(float(np.sqrt(np.mean(factors[~strays] ** 2))), LEAST_SCATTER)
+    return parameters, np.where(strays, 0.0, factors), width
+
+
 def _spread(level: Array, count: int) -> Array:
     """Which traces stand for all: so many of them, evenly over their mean levels."""
     ranks = np.linspace(0, len(level) - 1, min(count, len(level))).round().astype(int)
@@ -186,7 +203,7 @@ def fit_factors(x: Array, parameters: Array, model: EmitterModel, scatter: float
         gradient = by[:, MU] * each[:, MU] - u / scatter**2 if by is not None else u
         return np.logaddexp.reduce(logs, axis=1) - u**2 / (2 * scatter**2), gradient
 
-    tried = np.array(TRIED) * scatter
+    tried = TRIED * max(1.0, scatter / UNKNOWN_SCATTER) if scatter > NO_SCATTER else np.zeros(1)
     levels = np.array([at(np.full(x.shape[1], u), False)[0] for u in tried])
     u = tried[levels.argmax(0)]
     _, gradient = at(u, True)

@@ -9,6 +9,7 @@ from .blinking import balanced
 
 CREDIBLE = 0.9
 FLAT_PART = 0.5
+SPLIT_PRICE = 4  # logarithms of the length: at 2 noise is split now and then, as the best of many places is taken
 
 
 def posterior(logs):  # type: ignore[no-untyped-def]
@@ -50,7 +51,7 @@ def cumulant_count(k2, k3, k4):  # type: ignore[no-untyped-def]
 def bleaching_steps(trace):  # type: ignore[no-untyped-def]
     """Return how many emitters bleached, from the steps of a trace (t,); 0 where it does not fall.
 
-    Levels are fitted by splitting where it lowers the residual most, as long as that pays by the criterion of Schwarz
+    Levels are fitted by splitting where it lowers the residual most, as long as that pays by a criterion like Schwarz's
     (Kalafut & Visscher 2008); the fall from the highest lasting level to the last, in units of the median step down,
     is the count (Hummert et al. 2021). Cost: frames · splits.
     """
@@ -76,7 +77,7 @@ def bleaching_steps(trace):  # type: ignore[no-untyped-def]
                     gain, at, after = split - here, t, k
         if gain <= 0 or residual - gain <= 0:
             break
-        if frames * math.log((residual - gain) / residual) + 2 * math.log(frames) >= 0:
+        if frames * math.log((residual - gain) / residual) + SPLIT_PRICE * math.log(frames) >= 0:
             break
         for k in range(count, after, -1):
             edges[k + 1] = edges[k]

@@ -72,7 +72,7 @@ class Count(Operator):
         self._next_index, self._frames, self._due = -1, 0, p.update_every
         self._record = np.empty((0, count))
         self._spare = np.empty((0, count))
-        self._steps = np.zeros(count)
+        self._steps = np.full(count, np.nan)
         self._sums = PowerSums(count)
         self._filter = LiveFilter(count, model_of(p, (p.max_x or 1.2 * (mu * p.max_y + max(mu_bg, 0.0))) / BINS))
         if p.parameters is not None and count:

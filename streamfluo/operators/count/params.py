@@ -45,9 +45,7 @@ class CountParams(Params, frozen=True):
     ] = None
     traces: Annotated[
         Any,
-        Meta(
-            description="a .csv (a column a trace), a .npy or an array (n, t), by index; none: a step's photons"
-        ),
+        Meta(description="a .csv (a column a trace), a .npy or an array (n, t), by index; none: a step's photons"),
     ] = None
     read_noise_e: Annotated[
         Annotated[float, Meta(ge=0)] | None,
