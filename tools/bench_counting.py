@@ -123,7 +123,8 @@ def table():
                 best.append(at_the_truth(x, emission, case.get("bright", 1.0), case.get("kinetics", (0.05, 0.08, 0.0))))
                 found.append(judged(counting.estimate_y(x, 10, emission=emission, camera=READ[emission])))
             print(
-                f"{emission:10} {name:24} pooled {np.round(np.mean(found, 0), 2)} truth {np.round(np.mean(best, 0), 2)}",
+                f"{emission:10} {name:24} pooled {np.round(np.mean(found, 0), 2)} "
+                f"truth {np.round(np.mean(best, 0), 2)}",
                 flush=True,
             )
 
@@ -164,8 +165,10 @@ def cost():
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     found = counting.estimate_y(x, 10)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"1000 traces: {(time.process_time() - began) / 1000:.3f} CPU s a trace, peak {peak / 1024:.0f} MB of the process "
-          f"({before / 1024:.0f} before), exact {100 * np.mean(found.y == np.tile(np.arange(1, 9), 125)):.1f} %")  # fmt: skip
+    exact = 100 * np.mean(found.y == np.tile(np.arange(1, 9), 125))
+    spent = (time.process_time() - began) / 1000
+    memory = f"{peak / 1024:.0f} MB ({before / 1024:.0f} before)"
+    print(f"1000 traces: {spent:.3f} CPU s a trace, exact {exact:.1f} %; {memory}", flush=True)
 
 
 def online():

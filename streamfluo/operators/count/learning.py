@@ -12,6 +12,7 @@ from .params import CountParams
 
 TRACES = 24  # that tell what all share, while frames wait
 DONE_LIMIT = 1e-4
+MORE_STEPS = 10  # of a fit that goes on from an earlier one: frames wait while it climbs
 BINS = 1024
 
 
@@ -52,8 +53,9 @@ def learn(
     pooled = params.pooled if params.pooled is not None else count > 1
     learned = np.empty((count, candidates, 6))
     if pooled:
-        search = Search(bounds, done_limit=DONE_LIMIT, traces=TRACES)
         start = None if before is None else _common(before)
+        steps = 1000 if start is None else MORE_STEPS
+        search = Search(bounds, max_steps=steps, done_limit=DONE_LIMIT, traces=TRACES)
         found = fit_pooled(x, intensity, model, search, params.brightness_scatter, start)
         learned[:] = found.parameters
         if found.scatter:
