@@ -14,7 +14,7 @@ from streamfluo.counting import HyperParameters, ParameterRanges, Parameters, es
 from streamfluo.kernels.emitter_opinions import bleaching_steps, credible_interval, is_flat
 from streamfluo.kernels.lockstep import minimise
 
-DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
 REFERENCE = DATA / "reference_outputs" / "blinx_loglik_lognormal.npz"
 READ = {"lognormal": None, "camera": Camera(0.0, 1.0, 15.8)}
 YS = np.repeat(np.arange(1, 9), 5)
