@@ -24,6 +24,15 @@ _image = np.random.default_rng(3).gamma(2, 100, (13, 17))
 SNAPSHOTS = {"mean": _image, "k2": _image**2, "k3": _image**3, "k4": _image**4, "psf_sigma_px": np.array(1.3)}
 
 
+_random = np.random.default_rng(4)
+PHOTONS = 100 + 50.0 * _random.integers(0, 4, (20, 3)).repeat(8, 0) + 10 * _random.normal(size=(160, 3))
+INPUTS = {"count": lambda block: {"photons": PHOTONS[block.index : block.stop]}}
+
+
+def no_inputs(block):
+    return {}
+
+
 def with_snapshots(operator):
     """An operator that lives on snapshots reads these."""
     if isinstance(operator, SnapshotOperator):
@@ -39,7 +48,7 @@ def test_every_operator_keeps_every_law(kind, params, dtype, law):
     spec = Spec((13, 17), dtype, interval_s=0.02)
     if params.get("mode") == "sum" and dtype in ("uint32", "int32"):
         pytest.skip("bin refuses sums of 32-bit integers: they can overflow")
-    LAWS[law](Subject(lambda: with_snapshots(create(kind, spec, **params)), spec))
+    LAWS[law](Subject(lambda: with_snapshots(create(kind, spec, **params)), spec, INPUTS.get(kind, no_inputs)))
 
 
 def test_check_laws_runs_them_all_and_names_the_one_that_is_broken(monkeypatch):

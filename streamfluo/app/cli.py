@@ -12,6 +12,7 @@ from .calibrate import calibrate
 from .camera import camera
 from .check import check
 from .console import errors
+from .count import count
 from .demo import demo
 from .export import export
 from .inspect import inspect
@@ -36,6 +37,7 @@ for verb, name in (
     (record, "record"),
     (camera, "camera"),
     (calibrate, "calibrate"),
+    (count, "count"),
     (replay, "replay"),
     (view, "view"),
     (status, "status"),

@@ -5,6 +5,8 @@ batch oracle. Config, `streamfluo list`, `check`, the laws, session and checkpoi
 An operator may import core and kernels.
 """
 
-from . import bin, debleach, extract, gain, interpolate, moments, motion, reconstruct, sofi, spots
+from . import bin, count, debleach, extract, gain, interpolate, moments, motion, reconstruct, sofi, spots
 
-__all__ = ["bin", "debleach", "extract", "gain", "interpolate", "moments", "motion", "reconstruct", "sofi", "spots"]
+__all__ = [
+    "bin", "count", "debleach", "extract", "gain", "interpolate", "moments", "motion", "reconstruct", "sofi", "spots",
+]  # fmt: skip

@@ -1,0 +1,78 @@
+"""Parameters of emitters from the traces recorded so far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...kernels.emitter_fit import Search, fit_factors, fit_pooled
+from ...kernels.emitter_fit_alone import fit_alone
+from ...kernels.emitter_likelihood import EmitterModel
+from ...kernels.emitter_ranges import least_frames, ranges_of
+from .params import CountParams
+
+TRACES = 24  # that tell what all share, while frames wait
+DONE_LIMIT = 1e-4
+MORE_STEPS = 10  # of a fit that goes on from an earlier one: frames wait while it climbs
+BINS = 1024
+
+
+def model_of(params: CountParams, width: float, low: int | None = None, high: int | None = None) -> EmitterModel:
+    """The model these settings mean; candidates low … high."""
+    return EmitterModel(
+        params.emission == "camera", params.bleaching, low or params.min_y, high or params.max_y, width, BINS,
+        params.p_outlier,
+    )  # fmt: skip
+
+
+def seen_as(intensity: np.ndarray, camera: bool) -> np.ndarray:
+    """Electrons, or the log of intensities; NaN where there is none."""
+    if camera:
+        return np.where(np.isfinite(intensity), intensity, np.nan)
+    good = np.isfinite(intensity) & (intensity > 0)
+    return np.log(np.where(good, intensity, 1.0), where=good, out=np.full(intensity.shape, np.nan))
+
+
+def learn(
+    params: CountParams, intensity: np.ndarray, before: np.ndarray | None
+) -> tuple[np.ndarray, EmitterModel] | None:
+    """Return parameters (n, candidates, 6) and the model, from intensity (t, n); None where nothing can be learned.
+
+    `before` (n, candidates, 6): what was learned earlier, to go on from.
+    """
+    camera = params.emission == "camera"
+    x = seen_as(intensity, camera)
+    intensity = np.where(np.isnan(x), np.nan, intensity)
+    usable = np.isfinite(x).sum(0) >= max(least_frames(params.bleaching), len(x) // 2)
+    usable[usable] &= np.nanstd(x[:, usable], axis=0) > 0
+    if not usable.any():
+        return None
+    count, candidates = x.shape[1], params.max_y - params.min_y + 1
+    x, intensity = x[:, usable], intensity[:, usable]
+    model = model_of(params, float(np.nanmax(np.abs(intensity))) / BINS)
+    bounds = ranges_of(intensity, camera, params.bleaching, params.read_noise_e)
+    pooled = params.pooled if params.pooled is not None else count > 1
+    learned = np.empty((count, candidates, 6))
+    if pooled:
+        start = None if before is None else _common(before)
+        steps = 1000 if start is None else MORE_STEPS
+        search = Search(bounds, max_steps=steps, done_limit=DONE_LIMIT, traces=TRACES)
+        found = fit_pooled(x, intensity, model, search, params.brightness_scatter, start)
+        learned[:] = found.parameters
+        if found.scatter:
+            factors = np.zeros(count)
+            factors[usable] = fit_factors(x, found.parameters, model, found.scatter)
+            learned[..., 0] *= np.exp(factors)[:, None]
+        return learned, model
+    own = Search(np.repeat(bounds[None], x.shape[1], 0), done_limit=DONE_LIMIT)
+    for k, y in enumerate(model.candidates.tolist()):
+        fits = fit_alone(x, intensity, model_of(params, model.width, y, y), own)[0]
+        learned[:, k] = np.median(fits, axis=0)
+        learned[usable, k] = fits
+    return learned, model
+
+
+def _common(before: np.ndarray) -> np.ndarray:
+    """What all traces share: their own brightness scatters about it."""
+    shared = before[0, 0].copy()
+    shared[0] = np.exp(np.mean(np.log(before[:, 0, 0])))
+    return shared

@@ -1,0 +1,172 @@
+"""`count` next to a plain forward pass over a recording with holes in it; what it says, and what it refuses."""
+
+import numpy as np
+import pytest
+from emitter_oracle import trace_log_likelihood
+from emitter_traces import simulated
+
+from streamfluo import Block, Chain, ConfigError, FrameError, Gives, Operator, Output, Spec, create, register
+from streamfluo.core import registry
+from streamfluo.pipeline.config import parse_config
+
+SPEC = Spec((4, 4), "uint16")
+THETA = {"lognormal": (2000.0, 5000.0, 0.05, 0.05, 0.08, 0.0), "camera": (1000.0, 1000.0, 15.8, 0.05, 0.08, 0.0)}
+
+
+def feed(operator, traces, sizes=(7,), start=0, lost=()):
+    """Run traces (n, t) through an operator in blocks; return the mean counts (t, n)."""
+    means, at = [], start
+    while at < traces.shape[1]:
+        stop = min([at + sizes[len(means) % len(sizes)], traces.shape[1], *(f for f in lost if f > at)])
+        if at not in lost:
+            block = Block(at, np.arange(at, stop), np.zeros((stop - at, 4, 4), np.uint16))
+            means.append(operator.update(block, {"photons": traces[:, at:stop].T}).values["mean_count"])
+        at = stop if at not in lost else at + 1
+    return np.concatenate(means)
+
+
+@pytest.mark.parametrize("p_bleach", [0.0, 0.004])
+@pytest.mark.parametrize("emission", THETA)
+def test_it_is_the_plain_forward_pass_with_frames_that_never_came_and_spots_not_measured(emission, p_bleach):
+    theta = (*THETA[emission][:5], p_bleach)
+    traces, _ = simulated(emission, ys=(1, 2, 3), frames=120, seed=1)
+    traces[1, 30:50] = np.nan
+    traces[0, 0] = np.nan
+    operator = create(
+        "count", SPEC, max_y=4, emission=emission, bleaching=p_bleach > 0, update_every=0, parameters=theta, max_x=2e4
+    )
+    lost = (60, 61, 62, 63)
+    feed(operator, traces, sizes=(7, 1, 32), lost=lost)
+    whole = traces.copy()
+    whole[:, list(lost)] = np.nan
+    found = operator.read(["log_likelihood", "posterior", "count"])
+    for n, trace in enumerate(whole):
+        expected = [trace_log_likelihood(trace, y, emission, *theta, width=2e4 / 1024) for y in range(1, 5)]
+        np.testing.assert_allclose(found["log_likelihood"][n], expected, rtol=1e-13, atol=1e-9)
+        chances = np.exp(expected - np.max(expected))
+        np.testing.assert_allclose(found["posterior"][n], chances / chances.sum(), rtol=0, atol=1e-9)
+        assert found["count"][n] == 1 + np.argmax(expected)
+
+
+@pytest.mark.parametrize("settings", [{}, {"pooled": False}, {"brightness_scatter": None}], ids=str)
+def test_after_learning_it_is_the_forward_pass_at_the_parameters_it_shows(settings):
+    traces, _ = simulated("lognormal", ys=(1, 2, 3), frames=260, seed=2)
+    operator = create(
+        "count", SPEC, max_y=4, emission="lognormal", update_every=100, max_x=2e4, learn_frames=200, **settings
+    )
+    feed(operator, traces)
+    found = operator.read(["log_likelihood", "parameters", "count"])
+    for n, trace in enumerate(traces):
+        for k in range(4):
+            theta = found["parameters"][n, k, :5]
+            expected = trace_log_likelihood(trace, k + 1, "lognormal", *theta, width=2e4 / 1024)
+            assert found["log_likelihood"][n, k] == pytest.approx(expected, abs=1e-9, rel=1e-13)
+    assert len(operator.state()["record"]) == 0  # learned from enough frames
+
+
+def test_counts_settle_while_frames_arrive():
+    ys = np.tile([1, 2, 3, 4], 3)
+    traces, _ = simulated("camera", ys=ys, frames=600, seed=3)
+    operator = create("count", SPEC, max_y=6, read_noise_e=15.8)
+    means = feed(operator, traces, sizes=(32,))
+    found = operator.read()
+    assert np.mean(found["count"] == ys) >= 10 / 12
+    assert found["posterior"].sum(1) == pytest.approx(np.ones(12))
+    assert np.abs(means[-1] - ys).mean() < 0.4 < np.abs(means[100] - ys).mean()
+    assert found["parameters"][0, 0, 0] == pytest.approx(1000, rel=0.02)
+    assert np.nanmedian(found["cumulant_count"] / ys) == pytest.approx(1, abs=0.5)
+
+
+def test_bleaching_steps_are_counted_while_the_record_is_kept():
+    trace = np.repeat([300.0, 200, 100, 0], 60) + np.random.default_rng(0).normal(0, 5, 240)
+    operator = create("count", SPEC, max_y=4, update_every=0, parameters=(100.0, 1.0, 5.0, 0.1, 0.1, 0.0))
+    feed(operator, trace[None])
+    assert np.isnan(operator.read(["bleaching_steps"])["bleaching_steps"][0])  # nothing was recorded
+    operator = create("count", SPEC, max_y=4, emission="camera", update_every=500)
+    feed(operator, trace[None])
+    assert operator.read(["bleaching_steps"])["bleaching_steps"][0] == pytest.approx(3, abs=0.2)
+
+
+@pytest.fixture
+def brightness():
+    """A step that gives photons, as `spots` does: here the pixels of the first row."""
+    registry.operators()
+
+    @register("first-row")
+    class FirstRow(Operator):
+        gives = (Gives("photons", "per_frame", ("t", "spot"), "e", "pixels of the first row"),)
+
+        def update(self, block, inputs={}):
+            return Output(block.index, {"photons": block.pixels[:, 0].astype(float)})
+
+        def state(self):
+            return {}
+
+        def restore(self, state):
+            pass
+
+    yield
+    del registry._operators["first-row"]
+
+
+def test_in_a_chain_it_finds_the_photons_of_the_step_before(brightness):
+    config = '[[step]]\nkind = "first-row"\n[[step]]\nkind = "count"\nparams = { max_y = 3, update_every = 50 }'
+    chain = Chain(parse_config(config), SPEC)
+    traces, _ = simulated("camera", ys=(1, 2, 3, 3), frames=120, seed=4)
+    movie = np.zeros((120, 4, 4), np.uint16)
+    movie[:, 0] = traces.T
+    for at in range(0, 120, 24):
+        chain.push(Block(at, np.arange(at, at + 24), movie[at : at + 24]))
+    assert chain.read("count")["posterior"].shape == (4, 3)
+
+
+def test_traces_come_from_a_file_as_well(tmp_path):
+    traces, _ = simulated("camera", ys=(1, 2), frames=60, seed=5)
+    np.savetxt(tmp_path / "t.csv", traces.T, delimiter=",", header="a,b", comments="")
+    theta = THETA["camera"]
+    fed = create("count", SPEC, max_y=3, update_every=0, parameters=theta)
+    filed = create("count", SPEC, max_y=3, update_every=0, parameters=theta, traces=tmp_path / "t.csv")
+    assert filed.needs == ()
+    expected = feed(fed, traces)
+    for at in range(0, 60, 20):
+        filed.update(Block(at, np.arange(20), np.zeros((20, 4, 4), np.uint16)))
+    np.testing.assert_allclose(filed.read()["posterior"], fed.read()["posterior"], rtol=1e-9)
+    assert len(expected) == 60
+
+
+BAD = {
+    "max_y below min_y": ({"max_y": 2, "min_y": 3}, "max_y = 2 is below min_y = 3"),
+    "nothing tells parameters": ({"update_every": 0}, "update_every = 0 needs parameters"),
+    "a probability above 1": ({"parameters": (1.0, 1.0, 1.0, 0.1, 1.5, 0.0)}, "parameters"),
+    "no brightness": ({"parameters": (0.0, 1.0, 1.0, 0.1, 0.1, 0.0)}, "mu and sigma are above 0"),
+    "no such emission": ({"emission": "poisson"}, "emission"),
+    "no such file": ({"traces": "nowhere.csv"}, "count: traces: nowhere.csv cannot be read"),
+    "misspelt": ({"maxy": 3}, "did you mean 'max_y'"),
+}
+
+
+@pytest.mark.parametrize(("params", "message"), BAD.values(), ids=BAD)
+def test_bad_settings_get_one_clear_line(params, message):
+    with pytest.raises(ConfigError, match=message):
+        create("count", SPEC, **params)
+
+
+def test_spots_that_change_their_number_are_refused():
+    operator = create("count", SPEC, max_y=2)
+    block = Block(0, [0], np.zeros((1, 4, 4), np.uint16))
+    operator.update(block, {"photons": np.ones((1, 3))})
+    with pytest.raises(FrameError, match="count: 3 traces so far, now 4"):
+        operator.update(Block(1, [1], np.zeros((1, 4, 4), np.uint16)), {"photons": np.ones((1, 4))})
+    with pytest.raises(FrameError, match="needs photons"):
+        operator.update(Block(1, [1], np.zeros((1, 4, 4), np.uint16)))
+
+
+def test_spots_that_cannot_be_counted_do_not_stop_the_others():
+    traces, _ = simulated("camera", ys=(2, 2, 2), frames=120, seed=6)
+    traces = np.concatenate([traces, np.full((1, 120), np.nan), np.full((1, 120), 7.0)])
+    operator = create("count", SPEC, max_y=3, update_every=60)
+    feed(operator, traces)
+    found = operator.read()
+    assert np.isfinite(found["parameters"][:3]).all()
+    assert np.isfinite(found["posterior"]).all()
+    assert found["flat"][3]

@@ -1,0 +1,231 @@
+"""Counting traces in memory: right against the reference and the truth, and clear about what it cannot count."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emitter_oracle import trace_log_likelihood
+from emitter_traces import LIGHT, simulated
+
+from streamfluo import Camera, ConfigError, FrameError, counting
+from streamfluo.counting import HyperParameters, ParameterRanges, Parameters, estimate_parameters, estimate_y
+from streamfluo.kernels.emitter_opinions import bleaching_steps, credible_interval, is_flat
+from streamfluo.kernels.lockstep import minimise
+
+DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
+REFERENCE = DATA / "reference_outputs" / "blinx_loglik_lognormal.npz"
+READ = {"lognormal": None, "camera": Camera(0.0, 1.0, 15.8)}
+YS = np.repeat(np.arange(1, 9), 5)
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not there")
+def test_likelihoods_are_the_reference_s_to_two_hundredths_of_a_nat():
+    theta, hyper = Parameters(2000, 5000, 0.05, 0.05, 0.08), HyperParameters(max_x=30000)
+    with np.load(REFERENCE) as known:
+        for y in (1, 2, 4, 8):
+            [found] = counting.log_likelihood(known[f"trace_y{y}"], y, theta, hyper)
+            assert found == pytest.approx(float(known[f"ll64_y{y}"]), abs=1e-9)
+            assert found == pytest.approx(float(known[f"ll_y{y}"]), abs=0.02)
+        for y in range(1, 11):
+            [found] = counting.log_likelihood(known["trace_y4"], y, theta, hyper)
+            assert found == pytest.approx(float(known[f"scan_y{y}"]), abs=0.02)
+
+
+@pytest.mark.parametrize("emission", LIGHT)
+def test_what_is_returned_is_the_forward_pass_at_the_parameters_returned(emission):
+    traces, _ = simulated(emission, (1, 2, 3, 2), 200)
+    found = estimate_y(traces, 4, emission=emission, camera=READ[emission])
+    y, parameters, logs = found
+    assert y is found.y
+    assert logs.shape == (4, 4) == parameters.mu.shape
+    for n, trace in enumerate(traces):
+        theta = parameters.array()[n, 2, :5]
+        expected = trace_log_likelihood(trace, 3, emission, *theta, width=np.abs(traces).max() / 1024)
+        assert logs[n, 2] == pytest.approx(expected, abs=1e-9, rel=1e-13)
+    np.testing.assert_allclose(found.posterior, np.exp(logs - np.logaddexp.reduce(logs, axis=1)[:, None]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("emission", LIGHT)
+def test_counts_are_right_where_traces_share_their_dye(emission):
+    ys = np.repeat(np.arange(1, 5), 3)
+    traces, z = simulated(emission, ys, 600, seed=1)
+    found = estimate_y(traces, 6, emission=emission, camera=READ[emission])
+    assert np.mean(found.y == ys) >= 11 / 12
+    assert np.mean(found.states == z) > 0.95
+    low, high = found.credible_interval.T
+    assert np.mean((low <= ys) & (ys <= high)) >= 11 / 12
+    assert not found.flat.any()
+
+
+def test_traces_whose_brightness_scatters_are_counted_as_well():
+    ys = np.repeat(np.arange(1, 5), 4)
+    traces, _ = simulated("lognormal", ys, 600, seed=2)
+    factors = np.exp(0.15 * np.random.default_rng(3).normal(size=(16, 1)))
+    traces = 5000 + factors * (traces - 5000)
+    found = estimate_y(traces, 6)
+    assert found.scatter == pytest.approx(np.log(factors).std(), abs=0.05)
+    assert np.mean(found.y == ys) >= 14 / 16
+    assert np.corrcoef(found.parameters.mu[:, 0], factors[:, 0])[0, 1] > 0.95
+    plain = estimate_y(traces, 6, brightness_scatter=0.0)
+    assert plain.scatter == 0
+    assert np.mean(plain.y == ys) < np.mean(found.y == ys)
+
+
+def test_bleaching_is_part_of_the_model():
+    ys = np.repeat(np.arange(1, 5), 3)
+    traces, _ = simulated("lognormal", ys, 400, seed=4, p_bleach=0.005)
+    found = estimate_y(traces, 6, bleaching=True)
+    theta = Parameters(2000, 5000, 0.05, 0.05, 0.08, 0.005)
+    ceiling = 1 + np.stack([counting.log_likelihood(traces, y, theta) for y in range(1, 7)], axis=1).argmax(1)
+    assert np.mean(found.y == ys) >= np.mean(ceiling == ys) - 1 / 12
+    assert found.parameters.p_bleach[0, 0] == pytest.approx(0.005, rel=0.5)
+
+
+def test_a_trace_on_its_own_and_parameters_of_a_known_count():
+    traces, _ = simulated("lognormal", (2,), 600, seed=5)
+    found = estimate_y(traces[0], 4)  # one trace: by itself
+    assert found.y.tolist() == [2]
+    parameters, logs = estimate_parameters(traces, 2)
+    assert parameters.mu[0] == pytest.approx(2000, rel=0.02)
+    assert logs[0] == pytest.approx(found.log_likelihoods[0, 1], abs=0.05)
+
+
+def test_adu_and_electrons_are_counted_alike():
+    electrons, _ = simulated("camera", (1, 2, 3, 3), 300, seed=6)
+    known = {"emission": "camera", "brightness_scatter": 0.0}
+    one = estimate_y(electrons, 4, camera=Camera(0.0, 1.0, 15.8), **known)
+    hyper = HyperParameters(max_x=2 * np.abs(electrons).max() + 100)
+    two = estimate_y(2 * electrons + 100, 4, None, replace(hyper, max_x=None), camera=Camera(100.0, 0.5, 15.8), **known)
+    assert two.y.tolist() == one.y.tolist()
+    np.testing.assert_allclose(two.parameters.mu, one.parameters.mu, rtol=1e-3)
+
+
+def test_ranges_hold_and_grids_begin_there():
+    traces, _ = simulated("lognormal", (1, 2), 300, seed=7)
+    ranges = ParameterRanges(
+        mu_range=(1500, 1600), p_on_range=(0.05, 0.05), mu_step=2, p_off_range=(0.05, 0.2), p_off_step=3
+    )
+    for pooled in (True, False):
+        found = estimate_y(traces, 3, ranges, HyperParameters(num_guesses=2), pooled=pooled, brightness_scatter=0.0)
+        assert ((found.parameters.mu >= 1500) & (found.parameters.mu <= 1600)).all()
+        np.testing.assert_allclose(found.parameters.p_on, 0.05)
+
+
+BAD_TRACES = {
+    "NaN": (np.where(np.arange(50) == 7, np.nan, 5.0 + np.arange(50) % 3), {}, "trace 0 has 1 values .* frame 7"),
+    "constant": (np.full(50, 3.0), {}, "trace 0 is constant at 3"),
+    "negative": (np.linspace(-1, 5, 50), {}, "trace 0 has intensities down to -1.*emission = 'lognormal'"),
+    "short": (np.arange(5.0) + 1, {}, "trace 0 has 5 frames, 6 at least"),
+    "words": (np.array([["a", "b"]]), {}, r"numbers \(n, t\)"),
+    "below the offset": (
+        np.arange(50.0),
+        {"emission": "camera", "camera": Camera(100.0, 1.0, 1.0)},
+        "offset_adu = 100",
+    ),
+}
+
+
+@pytest.mark.parametrize(("trace", "settings", "message"), BAD_TRACES.values(), ids=BAD_TRACES)
+def test_a_trace_that_cannot_be_counted_is_named(trace, settings, message):
+    with pytest.raises(FrameError, match=message):
+        estimate_y(trace, 3, **settings)
+
+
+def test_one_bad_trace_among_many_is_reported_and_the_others_are_counted(caplog):
+    traces, _ = simulated("lognormal", (1, 2, 2, 1), 300, seed=8)
+    traces[1, 3], traces[2] = np.nan, -traces[2]
+    found = estimate_y(traces, 3)
+    assert sorted(found.skipped) == [1, 2]
+    assert "trace 1 has 1 values that are not finite" in caplog.text
+    assert found.y[[0, 3]].tolist() == [1, 1]
+    assert found.y[[1, 2]].tolist() == [0, 0]
+    assert np.isnan(found.log_likelihoods[[1, 2]]).all()
+    parameters, _ = estimate_parameters(traces, 2)
+    assert np.isnan(parameters.mu[[1, 2]]).all()
+
+
+BAD_SETTINGS = {
+    "max_y below min_y": (lambda: estimate_y(np.ones((2, 9)), 2, None, HyperParameters(min_y=3)), "max_y .* min_y = 3"),
+    "max_y no number": (lambda: estimate_y(np.ones((2, 9)), 2.5), "max_y is a whole number"),
+    "upside down": (lambda: ParameterRanges(mu_range=(5, 1)), "mu_range is upside down: 5 is above 1"),
+    "beyond 1": (lambda: ParameterRanges(p_on_range=(0.1, 1.5)), "p_on_range lies between 0 and 1"),
+    "no pair": (lambda: ParameterRanges(sigma_range=3.0), "sigma_range is .low, high."),
+    "a grid without range": (lambda: ParameterRanges(mu_step=3), "mu_step needs mu_range"),
+    "no guesses": (lambda: HyperParameters(num_guesses=0), "num_guesses is a whole number from 1 on"),
+    "all outliers": (lambda: HyperParameters(p_outlier=1.0), "p_outlier"),
+    "no such emission": (lambda: estimate_y(np.ones((2, 9)), 2, emission="poisson"), "found 'poisson'"),
+    "no gain": (lambda: estimate_y(np.arange(9.0), 2, emission="camera", camera=Camera()), "gain_e_per_adu"),
+    "y of 0": (lambda: estimate_parameters(np.arange(9.0) + 1, 0), "y is a whole number"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_settings_that_do_not_fit_get_one_clear_line(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call()
+
+
+def test_every_setting_of_the_reference_is_there():
+    fit = "min_y num_guesses epoch_length is_done_limit is_done_window step_sizes distribution_threshold"
+    for name in (*fit.split(), "max_x", "num_x_bins", "p_outlier"):
+        assert hasattr(HyperParameters(), name)
+    for name in ("mu", "mu_bg", "sigma", "p_on", "p_off"):
+        assert hasattr(ParameterRanges(), f"{name}_range")
+        assert hasattr(ParameterRanges(), f"{name}_step")
+
+
+def test_intervals_hold_what_they_say_and_flatness_is_told():
+    chances = np.array([[0.02, 0.95, 0.03, 0], [0.3, 0.3, 0.2, 0.2], [0, 0, 0.5, 0.5], [0, 0, 0, 1.0]])
+    candidates = np.arange(1, 5)
+    interval = credible_interval(chances, candidates)
+    assert interval.tolist() == [[2, 2], [1, 4], [3, 4], [4, 4]]
+    assert is_flat(interval, candidates).tolist() == [False, True, True, False]
+
+
+def test_steps_are_counted_through_noise():
+    rng = np.random.default_rng(0)
+    for steps in (0, 1, 4):
+        levels = np.repeat(np.arange(steps, -1, -1.0), 80)
+        assert bleaching_steps(levels + 0.1 * rng.normal(size=len(levels))) == pytest.approx(steps, abs=0.2)
+
+
+def test_minima_are_found_side_by_side_and_at_bounds():
+    middle = np.array([[1.0, 2.0], [-3.0, 0.5], [0.0, 9.0]])
+
+    def losses(which, at):
+        d = at - middle[which]
+        return (d**2 * [1, 30]).sum(1) + d.prod(1), 2 * d * [1, 30] + d[:, ::-1]
+
+    low, high = np.full((3, 2), -5.0), np.full((3, 2), 5.0)
+    at, loss = minimise(losses, np.zeros((3, 2)), low, high, 200, 1e-12)
+    np.testing.assert_allclose(at[:2], middle[:2], atol=1e-5)
+    np.testing.assert_allclose(at[2], [2, 5], atol=1e-5)  # at the bound of the second, the first gives way
+    np.testing.assert_allclose(loss[:2], 0, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emission", LIGHT)
+def test_pooled_counts_are_right_nine_times_of_ten(emission):
+    exact, error, held = [], [], []
+    for seed in range(5):
+        traces, _ = simulated(emission, YS, 1000, seed)
+        found = estimate_y(traces, 10, emission=emission, camera=READ[emission])
+        low, high = found.credible_interval.T
+        exact.append(np.mean(found.y == YS))
+        error.append(np.mean(np.abs(found.y - YS)))
+        held.append(np.mean((low <= YS) & (high >= YS)))
+    assert np.mean(exact) >= 0.9
+    assert np.mean(error) <= 0.12
+    assert np.mean(held) >= 0.87
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emission", LIGHT)
+def test_a_trace_alone_is_counted_right_six_times_of_ten(emission):
+    exact = []
+    for seed in range(5):
+        traces, _ = simulated(emission, YS, 1000, seed)
+        exact.append(np.mean(estimate_y(traces, 10, emission=emission, pooled=False, camera=READ[emission]).y == YS))
+    assert np.mean(exact) >= 0.6
