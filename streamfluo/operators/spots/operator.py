@@ -14,7 +14,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State
-from ...kernels.spot_detection import MAX_RATE, new_search, thresholds
+from ...kernels.spot_detection import MAX_RATE, new_search
 from ...kernels.spot_frames import (
     CHI2,
     COLUMNS,
@@ -33,6 +33,7 @@ from ...kernels.spot_frames import (
     detect_and_measure,
 )  # fmt: skip
 from ...kernels.spot_known import measure_known
+from ...kernels.spot_thresholds import thresholds
 from .histogram import PhotonHistogram
 from .looking import RunningMean, rates_of_looks
 from .places import given_places, neighbours_of
