@@ -24,10 +24,13 @@ def gaussian_taps(sigma_px: float) -> np.ndarray:
 def squares_along(taps: np.ndarray, length: int) -> np.ndarray:
     """Return Σ G² along an axis for each of its pixels (length,), where those beyond the border repeat the last."""
     reach = len(taps) - 1
-    weights = np.zeros((length, length))
+    short = min(length, 2 * len(taps))  # both borders; between them nothing changes
+    weights = np.zeros((short, short))
     for k in range(-reach, reach + 1):
-        weights[np.arange(length), np.clip(np.arange(length) + k, 0, length - 1)] += taps[abs(k)]
-    return (weights**2).sum(1)
+        weights[np.arange(short), np.clip(np.arange(short) + k, 0, short - 1)] += taps[abs(k)]
+    squares = (weights**2).sum(1)
+    half = short // 2
+    return np.concatenate([squares[:half], np.full(length - short, squares[half]), squares[half:]])
 
 
 @lru_cache(maxsize=64)
