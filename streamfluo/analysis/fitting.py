@@ -10,8 +10,8 @@ import numpy as np
 from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.spec import Camera
 from ..kernels.spot_crops import ROUNDING_ADU2
-from ..kernels.spot_fits import FIXED_WIDTH, NARROWEST_PX, ONE_WIDTH, PARAMETERS, TWO_WIDTHS, WIDEST
-from ..kernels.spot_stacks import MLE, PHASOR, fit_stack
+from ..kernels.spot_fits import FIXED_WIDTH, MLE, NARROWEST_PX, ONE_WIDTH, PARAMETERS, PHASOR, TWO_WIDTHS, WIDEST
+from ..kernels.spot_stacks import fit_stack
 from .integration import crop_stack
 
 _STARTS = {"y": (0,), "x": (1,), "photons": (2,), "background": (3,), "sigma": (4, 5)}

@@ -60,3 +60,13 @@ def cut_crop(frame, top, left, size, offset, gain, variance, d, v):  # type: ign
                 noise[x] = variance[i, j]
                 seen += 1
     return seen
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def pixels_seen(v):  # type: ignore[no-untyped-def]
+    """Return how many pixels of a crop there are."""
+    count = 0
+    for y in range(v.shape[0]):
+        for x in range(v.shape[1]):
+            count += v[y, x] < math.inf
+    return count

@@ -15,6 +15,7 @@ from numba import njit
 
 from .psf import profile_slopes
 
+MLE, PHASOR, NO_FIT = range(3)
 FIXED_WIDTH, ONE_WIDTH, TWO_WIDTHS = 4, 5, 6  # how many parameters are free
 PARAMETERS = 6
 LEAST_LIGHT = 1e-3  # electrons: the least that the model expects of a pixel, for its variance

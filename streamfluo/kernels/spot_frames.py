@@ -10,12 +10,12 @@ import numpy as np
 from numba import njit
 
 from .psf import gaussian_image
+from .spot_crops import pixels_seen
 from .spot_detection import filter_frame, find_maxima
-from .spot_fits import FIXED_WIDTH, LEAST_LIGHT, ONE_WIDTH, PARAMETERS, fit_spot, phasor
+from .spot_fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
 from .spot_integration import BORDER, LIKELIEST, border_median, draw
-from .spot_measuring import CROWDED, NOT_CONVERGED, WIDTH_KEPT, cut, integrate, pixels_seen, take_out, working_room
+from .spot_measuring import CROWDED, NOT_CONVERGED, WIDTH_KEPT, cut, integrate, take_out, working_room
 
-MLE, PHASOR, NO_FIT = range(3)
 FRAME, SPOT, Y, X, SIGMA_Y, SIGMA_X, PHOTONS, ERROR, LIGHT, CHI2, Y_ERROR, X_ERROR, FLAGS = range(13)
 COLUMNS = 13
 ROUNDS = 3  # over spots with neighbours

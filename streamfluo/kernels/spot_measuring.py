@@ -112,13 +112,3 @@ def take_out(d, v, light, n, poisson):  # type: ignore[no-untyped-def]
             if v[y, x] < math.inf:
                 d[y, x] -= n * light[y, x]
                 v[y, x] += poisson * max(n, 0.0) * light[y, x]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def pixels_seen(v):  # type: ignore[no-untyped-def]
-    """Return how many pixels of a crop there are."""
-    count = 0
-    for y in range(v.shape[0]):
-        for x in range(v.shape[1]):
-            count += v[y, x] < math.inf
-    return count

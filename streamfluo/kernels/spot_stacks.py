@@ -6,11 +6,9 @@ import numpy as np
 from numba import njit
 
 from .psf import gaussian_image
-from .spot_crops import LANES, blank_lanes, load_crop
-from .spot_fits import LEAST_LIGHT, NARROWEST_PX, PARAMETERS, TWO_WIDTHS, WIDEST, fit_spot, phasor
+from .spot_crops import LANES, blank_lanes, load_crop, pixels_seen
+from .spot_fits import LEAST_LIGHT, MLE, NARROWEST_PX, PARAMETERS, TWO_WIDTHS, WIDEST, fit_spot, phasor
 from .spot_integration import border_median, likeliest
-
-MLE, PHASOR = 0, 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -38,7 +36,7 @@ def fit_stack(crops, numbers, how, free, starts, found, errors, chi2, converged)
             begin(d, v, side, free, ring, starts[k], at)
         if how == MLE:
             total, converged[k] = fit_spot(d, v, poisson, free, at, errors[k], matrices, vectors, profiles, room)
-            chi2[k] = total / (seen(v) - free)
+            chi2[k] = total / (pixels_seen(v) - free)
         else:
             gaussian_image(at[0], at[1], at[4], at[5], room, side, p)
             errors[k] = math.nan
@@ -66,13 +64,3 @@ def begin(d, v, side, free, ring, start, at):  # type: ignore[no-untyped-def]
     for k in range(PARAMETERS):
         if not math.isnan(start[k]):
             at[k] = start[k]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def seen(v):  # type: ignore[no-untyped-def]
-    """Return how many pixels of a crop there are."""
-    count = 0
-    for i in range(v.shape[0]):
-        for j in range(v.shape[1]):
-            count += v[i, j] < math.inf
-    return count

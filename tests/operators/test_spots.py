@@ -4,10 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+from scipy import ndimage as ndi
 from scipy.special import erf
 
 from streamfluo import Block, Camera, Chain, ConfigError, Spec, create, integrate_crops, open_session, open_source
 from streamfluo.analysis import find_spots
+from streamfluo.kernels.spot_thresholds import gaussian_taps, squares_along
 from streamfluo.pipeline.config import parse_config
 from streamfluo.pipeline.engine import Engine
 from streamfluo.simulate import spots as simulate
@@ -91,6 +93,13 @@ def test_noise_makes_as_many_spots_as_stated(background, read):
         frame = np.rint(100 + electrons / 0.5).astype(np.uint16)
         counts.append(operator.update(Block(t, [0], frame[None])).values["count"][0])
     assert np.mean(counts) == pytest.approx(4.0, abs=4 * np.sqrt(4 / 60))
+
+
+@pytest.mark.parametrize("length", [3, 9, 10, 11, 60])
+def test_the_filters_noise_is_known_up_to_the_border(length):
+    taps = gaussian_taps(1.3)
+    answers = ndi.convolve1d(np.eye(length), np.concatenate([taps[:0:-1], taps]), axis=0, mode="nearest")
+    np.testing.assert_allclose(squares_along(taps, length), (answers**2).sum(1), rtol=1e-6)
 
 
 def test_without_a_camera_the_noise_is_measured():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State
-from ...kernels.spot_detection import MAX_RATE, new_search, thresholds
+from ...kernels.spot_detection import MAX_RATE, new_search
 from ...kernels.spot_frames import (
     CHI2,
     COLUMNS,
@@ -33,6 +33,7 @@ from ...kernels.spot_frames import (
     detect_and_measure,
 )  # fmt: skip
 from ...kernels.spot_known import measure_known
+from ...kernels.spot_thresholds import thresholds
 from .histogram import PhotonHistogram
 from .looking import RunningMean, rates_of_looks
 from .places import given_places, neighbours_of
@@ -43,6 +44,9 @@ _COLUMNS = {
     "y_error_px": Y_ERROR, "x_error_px": X_ERROR,
 }  # fmt: skip
 _TABLE = ("frame", "spot", *_COLUMNS, "flags")
+# Kernels compiled for float32 alone are ready seven times as soon; fresh memory for 32 frames costs .4 rfft2 each.
+_CONVERTED_BYTES = 8 << 20
+Run = tuple[np.ndarray, np.ndarray, np.ndarray]  # values (4, t, n), flags (t, n), places (t, n, 2)
 _TWO_WIDTHS = ("sigma_y_px", "sigma_x_px")
 _MEANING = (
     "spots of each frame; error of photons, background per pixel, χ² over the degrees of freedom, flags: 1 crop cut by "
@@ -93,6 +97,9 @@ class Spots(Operator):
         mean = params.detect == "mean"
         self._search = new_search(spec.shape, self._sigma, params.false_alarms)
         self._rows = np.empty((1024, COLUMNS))
+        self._frames = np.empty(
+            (max(1, _CONVERTED_BYTES // (4 * spec.shape[0] * spec.shape[1])), *spec.shape), np.float32
+        )
         self._means = self._new_means() if mean else None
         self._neighbours = neighbours_of(self._kept, params.crop_px, max(self._widths))
         self._histogram = PhotonHistogram()
@@ -101,12 +108,13 @@ class Spots(Operator):
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        frames = np.array(block.pixels, np.float32)  # compiled for one type, kernels are ready seven times as soon
         if self._places is None and self._means is None:
-            return self._found(block, frames)
-        shifts = self._shifts(block, inputs)
-        measured = self._measured if self._means is None else self._looked
-        return self._at_known(block, *measured(frames, shifts))
+            return self._found(block)
+        shifts, runs = self._shifts(block, inputs), []
+        for start, frames in self._converted(block.pixels):
+            part = shifts[start : start + len(frames)]
+            runs += [self._measured(frames, part)] if self._means is None else self._looked(frames, part)
+        return self._at_known(block, *self._joined(runs))
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         held = {"photons_bins": self._histogram.photons(), "photons_histogram": self._histogram.counts.astype(float)}
@@ -123,11 +131,23 @@ class Spots(Operator):
             self._means.restore(state)
             self._neighbours = neighbours_of(self._kept, self.params.crop_px, max(self._widths))
 
+    def _converted(self, pixels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield frames as float32, some at a time in memory that is used again, each with the number of its first."""
+        for start in range(0, len(pixels), len(self._frames)):
+            part = self._frames[: len(pixels) - start]
+            part[:] = pixels[start : start + len(part)]
+            yield start, part
+
     # Spots of single frames
 
-    def _found(self, block: Block, frames: np.ndarray) -> Output:
+    def _found(self, block: Block) -> Output:
         """Detect, fit and integrate the spots of each frame."""
-        rows = detect_and_measure(frames, self._sensor, self._search, self._settings, self._shape, self._rows)
+        parts = []
+        for start, frames in self._converted(block.pixels):
+            rows = detect_and_measure(frames, self._sensor, self._search, self._settings, self._shape, self._rows)
+            rows[:, FRAME] += start
+            parts.append(rows.copy())
+        rows = np.concatenate(parts)
         frame = rows[:, FRAME].astype(np.int64)
         qe = self._qe_at(rows[:, Y], rows[:, X])
         columns = {name: rows[:, place].copy() for name, place in _COLUMNS.items()}
@@ -150,7 +170,7 @@ class Spots(Operator):
             return self._means.places
         return self._places if self._places is not None else np.empty((0, 3))
 
-    def _measured(self, frames: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _measured(self, frames: np.ndarray, shifts: np.ndarray) -> Run:
         """Photons, error, background and χ² (4, t, n), flags (t, n) and places (t, n, 2) of the known spots."""
         values = np.empty((4, len(frames), len(self._kept)))
         flags = np.zeros(values.shape[1:], np.int64)
@@ -159,21 +179,24 @@ class Spots(Operator):
         )
         return values, flags, self._kept[:, :2] + shifts[:, None]
 
-    def _looked(self, frames: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same, spots joining as looks find them; flags are −1 before."""
+    def _looked(self, frames: np.ndarray, shifts: np.ndarray) -> list[Run]:
+        """The same, in runs between looks, as spots join."""
         assert self._means is not None
-        parts, start = [], 0
+        runs, start = [], 0
         for t, frame in enumerate(frames):
             if self._means.add(frame):
-                parts.append(self._measured(frames[start:t], shifts[start:t]))
+                runs.append(self._measured(frames[start:t], shifts[start:t]))
                 self._means.look(self._search, self._settings, self._shape, self._rows)
                 self._neighbours = neighbours_of(self._kept, self.params.crop_px, max(self._widths))
                 start = t
-        parts.append(self._measured(frames[start:], shifts[start:]))
-        late = [(0, len(self._kept) - flags.shape[1]) for _, flags, _ in parts]
-        values = [np.pad(part[0], ((0, 0), (0, 0), n)) for part, n in zip(parts, late, strict=True)]
-        flags = [np.pad(part[1], ((0, 0), n), constant_values=-1) for part, n in zip(parts, late, strict=True)]
-        places = [np.pad(part[2], ((0, 0), n, (0, 0))) for part, n in zip(parts, late, strict=True)]
+        return [*runs, self._measured(frames[start:], shifts[start:])]
+
+    def _joined(self, runs: list[Run]) -> Run:
+        """Runs end to end, with room for all spots known by now; flags are −1 where one was not known yet."""
+        late = [(0, len(self._kept) - flags.shape[1]) for _, flags, _ in runs]
+        values = [np.pad(run[0], ((0, 0), (0, 0), n)) for run, n in zip(runs, late, strict=True)]
+        flags = [np.pad(run[1], ((0, 0), n), constant_values=-1) for run, n in zip(runs, late, strict=True)]
+        places = [np.pad(run[2], ((0, 0), n, (0, 0))) for run, n in zip(runs, late, strict=True)]
         return np.concatenate(values, 1), np.concatenate(flags), np.concatenate(places)
 
     def _at_known(self, block: Block, values: np.ndarray, flags: np.ndarray, places: np.ndarray) -> Output:

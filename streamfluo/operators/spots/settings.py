@@ -13,8 +13,7 @@ from ...core.params import Params
 from ...core.psf import NO_SPLINE, given_spline
 from ...core.spec import Camera, Spec
 from ...kernels.spot_crops import ROUNDING_ADU2
-from ...kernels.spot_fits import FIXED_WIDTH, NARROWEST_PX, ONE_WIDTH, TWO_WIDTHS, WIDEST
-from ...kernels.spot_frames import MLE, NO_FIT, PHASOR
+from ...kernels.spot_fits import FIXED_WIDTH, MLE, NARROWEST_PX, NO_FIT, ONE_WIDTH, PHASOR, TWO_WIDTHS, WIDEST
 from ...kernels.spot_integration import METHODS, MODELS
 from ...kernels.spot_measuring import Sensor, Settings, Shape, sensor
 
