@@ -72,8 +72,8 @@ def estimate_y(
     pooled: brightness and kinetics are those of all traces, times a factor of each trace's own brightness that scatters
     by `brightness_scatter` (None: estimated, 0: none); None: pooled where there are several. camera: for traces in ADU
     under the camera emission; without it they are electrons. threads: 0 for all cores. Cost of 1000 frames, max_y = 10:
-    0.02 to 0.15 CPU s a trace pooled, 0.35 alone. Raises FrameError for traces, ConfigError for settings; of many traces
-    those that are bad are skipped and reported. (Rabiner 1989; the model and the settings are blinx's.)
+    0.02 to 0.15 CPU s a trace pooled, 0.35 alone. Raises FrameError for traces, ConfigError for settings; of many
+    traces those that are bad are skipped and reported. (Rabiner 1989; the model and the settings are blinx's.)
     """
     hyper = hyper_parameters or HyperParameters()
     if not (isinstance(max_y, int | np.integer) and hyper.min_y <= max_y <= 50):
