@@ -51,7 +51,8 @@ def cumulant_count(k2, k3, k4):  # type: ignore[no-untyped-def]
 def steps_of(record):  # type: ignore[no-untyped-def]
     """Return the bleaching steps (n,) of traces (t, n), averaged to at most STEP_POINTS points each."""
     bins = -(-len(record) // STEP_POINTS)
-    whole = record[: len(record) // bins * bins].reshape(-1, bins, record.shape[1])
+    points = len(record) // bins
+    whole = record[: points * bins].reshape(points, bins, record.shape[1])
     seen = np.isfinite(whole)
     sums, nothing = np.where(seen, whole, 0).sum(1), np.full((len(whole), record.shape[1]), np.nan)
     means = np.divide(sums, seen.sum(1), out=nothing, where=seen.any(1))
