@@ -21,7 +21,7 @@ REACH_FACTOR, MOST_FACTOR = 0.02, 1.5
 ROUGHLY = 0.1
 FEW = 12  # traces that tell the best start
 TRIED = np.linspace(-0.45, 0.45, 7)  # log-factors a trace begins with: uphill from 0 one may end at half or twice
-FACTOR_STEPS = 6
+FACTOR_STEPS, BLURRED_STEPS = 6, 3
 LEAST_SCATTER, NO_SCATTER, UNKNOWN_SCATTER = 0.003, 0.02, 0.15
 
 
@@ -167,9 +167,24 @@ def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search,
         scores = [np.logaddexp.reduce(evaluate(x, np.tile(g, (x.shape[1], 1)), model)[0], 1).sum()
                   for g in search.guesses]  # fmt: skip
         guesses = search.guesses[np.argsort(scores)[::-1][: search.starts]]
-    roughly = replace(search, done_limit=ROUGHLY)
-    rough = [fit_from(x, guess, model, roughly, scatter) for guess in guesses]
-    return max(rough, key=lambda found: found[2])[0]
+    rough = []
+    for guess in guesses:
+        wide, bounds = guess.copy(), search.bounds.copy()
+        if scatter > NO_SCATTER:
+            wide = _blurred(guess, model)
+            bounds[SIGMA] = wide[SIGMA] if wide[SIGMA] > guess[SIGMA] else bounds[SIGMA]
+        found, _, likelihood = fit_from(x, wide, model, replace(search, bounds=bounds, done_limit=ROUGHLY), scatter)
+        found[SIGMA] = min(found[SIGMA], guess[SIGMA])
+        rough.append((likelihood, found))
+    return max(rough, key=lambda each: each[0])[1]
+
+
+def _blurred(parameters: Array, model: EmitterModel) -> Array:
+    """Parameters with noise as wide as brightness may scatter: levels far narrower hide from each other's slopes."""
+    blurred = parameters.copy()
+    if model.camera:
+        blurred[SIGMA] = max(blurred[SIGMA], UNKNOWN_SCATTER * blurred[MU])
+    return blurred
 
 
 def _centred(parameters: Array, factors: Array) -> tuple[Array, Array, float]:
@@ -196,21 +211,27 @@ def _spread(level: Array, count: int) -> Array:
 def fit_factors(x: Array, parameters: Array, model: EmitterModel, scatter: float, threads: int = 1) -> Array:
     """Return the log-factor (n,) of each trace's brightness that is likeliest, u ~ N(0, scatter²) beforehand."""
 
-    def at(u: Array, slopes: bool) -> tuple[Array, Array]:
-        each = np.tile(parameters, (x.shape[1], 1))
+    n = x.shape[1]
+
+    def at(u: Array, shared: Array, slopes: bool) -> tuple[Array, Array]:
+        each = np.tile(shared, (n, 1))
         each[:, MU] *= np.exp(u)
         logs, by = evaluate(x, each, model, slopes, threads)
         gradient = by[:, MU] * each[:, MU] - u / scatter**2 if by is not None else u
         return np.logaddexp.reduce(logs, axis=1) - u**2 / (2 * scatter**2), gradient
 
-    tried = TRIED * max(1.0, scatter / UNKNOWN_SCATTER) if scatter > NO_SCATTER else np.zeros(1)
-    levels = np.array([at(np.full(x.shape[1], u), False)[0] for u in tried])
-    u = tried[levels.argmax(0)]
-    _, gradient = at(u, True)
-    step = np.clip(gradient * 1e-4, -scatter / 4, scatter / 4)
-    for _ in range(FACTOR_STEPS):
-        by = at(u + step, True)[1]
-        bend = np.maximum((gradient - by) / np.where(step == 0, 1, step), 1 / scatter**2)
-        u, gradient = u + step, by
-        step = np.clip(gradient / bend, -scatter / 2, scatter / 2)
+    u, stages = np.zeros(n), [(parameters, FACTOR_STEPS)]
+    if scatter > NO_SCATTER:
+        blurred = _blurred(parameters, model)
+        tried = TRIED * max(1.0, scatter / UNKNOWN_SCATTER)
+        u = tried[np.array([at(np.full(n, each), blurred, False)[0] for each in tried]).argmax(0)]
+        stages = [(blurred, BLURRED_STEPS), *stages] if blurred[SIGMA] > parameters[SIGMA] else stages
+    for shared, steps in stages:
+        gradient = at(u, shared, True)[1]
+        step = np.clip(gradient * 1e-4, -scatter / 4, scatter / 4)
+        for _ in range(steps):
+            by = at(u + step, shared, True)[1]
+            bend = np.maximum((gradient - by) / np.where(step == 0, 1, step), 1 / scatter**2)
+            u, gradient = u + step, by
+            step = np.clip(gradient / bend, -scatter / 2, scatter / 2)
     return np.asarray(u)
