@@ -148,7 +148,7 @@ def fit_pooled(
     parameters, factors = start, fit_factors(x, start, model, width, search.threads)
     if scatter is None:  # factors are known far better than their scatter: one rough fit tells it
         roughly = replace(search, done_limit=100 * search.done_limit)
-        parameters, factors, _ = fit_from(x, start, model, roughly, width, factors)
+        parameters, factors, _ = _fit_blurred(x, start, model, roughly, width, factors)
         parameters, factors, width = _centred(parameters, factors)
         if width > NO_SCATTER:
             factors = fit_factors(x, parameters, model, width, search.threads)
@@ -167,16 +167,23 @@ def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search,
         scores = [np.logaddexp.reduce(evaluate(x, np.tile(g, (x.shape[1], 1)), model)[0], 1).sum()
                   for g in search.guesses]  # fmt: skip
         guesses = search.guesses[np.argsort(scores)[::-1][: search.starts]]
-    rough = []
-    for guess in guesses:
-        wide, bounds = guess.copy(), search.bounds.copy()
-        if scatter > NO_SCATTER:
-            wide = _blurred(guess, model)
-            bounds[SIGMA] = wide[SIGMA] if wide[SIGMA] > guess[SIGMA] else bounds[SIGMA]
-        found, _, likelihood = fit_from(x, wide, model, replace(search, bounds=bounds, done_limit=ROUGHLY), scatter)
-        found[SIGMA] = min(found[SIGMA], guess[SIGMA])
-        rough.append((likelihood, found))
-    return max(rough, key=lambda each: each[0])[1]
+    roughly = replace(search, done_limit=ROUGHLY)
+    rough = [_fit_blurred(x, guess, model, roughly, scatter) for guess in guesses]
+    return max(rough, key=lambda found: found[2])[0]
+
+
+def _fit_blurred(
+    x: Array, start: Array, model: EmitterModel, search: Search, scatter: float, factors: Array | None = None
+) -> tuple[Array, Array, float]:
+    """`fit_from`, with wide noise where brightness scatters; sigma comes back as it was."""
+    wide = _blurred(start, model) if scatter > NO_SCATTER else start
+    if wide[SIGMA] == start[SIGMA]:
+        return fit_from(x, start, model, search, scatter, factors)
+    bounds = search.bounds.copy()
+    bounds[SIGMA] = wide[SIGMA]
+    found, factors, likelihood = fit_from(x, wide, model, replace(search, bounds=bounds), scatter, factors)
+    found[SIGMA] = start[SIGMA]
+    return found, factors, likelihood
 
 
 def _blurred(parameters: Array, model: EmitterModel) -> Array:
