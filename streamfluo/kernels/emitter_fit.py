@@ -21,7 +21,7 @@ REACH_FACTOR, MOST_FACTOR = 0.02, 1.5
 ROUGHLY = 0.1
 FEW = 12  # traces that tell the best start
 TRIED = np.linspace(-0.45, 0.45, 7)  # log-factors a trace begins with: uphill from 0 one may end at half or twice
-FACTOR_STEPS = 6
+FACTOR_STEPS, BLURRED_STEPS = 6, 3
 LEAST_SCATTER, NO_SCATTER, UNKNOWN_SCATTER = 0.003, 0.02, 0.15
 
 
@@ -148,7 +148,7 @@ def fit_pooled(
     parameters, factors = start, fit_factors(x, start, model, width, search.threads)
     if scatter is None:  # factors are known far better than their scatter: one rough fit tells it
         roughly = replace(search, done_limit=100 * search.done_limit)
-        parameters, factors, _ = fit_from(x, start, model, roughly, width, factors)
+        parameters, factors, _ = _fit_blurred(x, start, model, roughly, width, factors)
         parameters, factors, width = _centred(parameters, factors)
         if width > NO_SCATTER:
             factors = fit_factors(x, parameters, model, width, search.threads)
@@ -168,8 +168,30 @@ def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search,
                   for g in search.guesses]  # fmt: skip
         guesses = search.guesses[np.argsort(scores)[::-1][: search.starts]]
     roughly = replace(search, done_limit=ROUGHLY)
-    rough = [fit_from(x, guess, model, roughly, scatter) for guess in guesses]
+    rough = [_fit_blurred(x, guess, model, roughly, scatter) for guess in guesses]
     return max(rough, key=lambda found: found[2])[0]
+
+
+def _fit_blurred(
+    x: Array, start: Array, model: EmitterModel, search: Search, scatter: float, factors: Array | None = None
+) -> tuple[Array, Array, float]:
+    """`fit_from`, with wide noise where brightness scatters; sigma comes back as it was."""
+    wide = _blurred(start, model) if scatter > NO_SCATTER else start
+    if wide[SIGMA] == start[SIGMA]:
+        return fit_from(x, start, model, search, scatter, factors)
+    bounds = search.bounds.copy()
+    bounds[SIGMA] = wide[SIGMA]
+    found, factors, likelihood = fit_from(x, wide, model, replace(search, bounds=bounds), scatter, factors)
+    found[SIGMA] = start[SIGMA]
+    return found, factors, likelihood
+
+
+def _blurred(parameters: Array, model: EmitterModel) -> Array:
+    """Parameters with noise as wide as brightness may scatter: levels far narrower hide from each other's slopes."""
+    blurred = parameters.copy()
+    if model.camera:
+        blurred[SIGMA] = max(blurred[SIGMA], UNKNOWN_SCATTER * blurred[MU])
+    return blurred
 
 
 def _centred(parameters: Array, factors: Array) -> tuple[Array, Array, float]:
@@ -196,21 +218,27 @@ def _spread(level: Array, count: int) -> Array:
 def fit_factors(x: Array, parameters: Array, model: EmitterModel, scatter: float, threads: int = 1) -> Array:
     """Return the log-factor (n,) of each trace's brightness that is likeliest, u ~ N(0, scatter²) beforehand."""
 
-    def at(u: Array, slopes: bool) -> tuple[Array, Array]:
-        each = np.tile(parameters, (x.shape[1], 1))
+    n = x.shape[1]
+
+    def at(u: Array, shared: Array, slopes: bool) -> tuple[Array, Array]:
+        each = np.tile(shared, (n, 1))
         each[:, MU] *= np.exp(u)
         logs, by = evaluate(x, each, model, slopes, threads)
         gradient = by[:, MU] * each[:, MU] - u / scatter**2 if by is not None else u
         return np.logaddexp.reduce(logs, axis=1) - u**2 / (2 * scatter**2), gradient
 
-    tried = TRIED * max(1.0, scatter / UNKNOWN_SCATTER) if scatter > NO_SCATTER else np.zeros(1)
-    levels = np.array([at(np.full(x.shape[1], u), False)[0] for u in tried])
-    u = tried[levels.argmax(0)]
-    _, gradient = at(u, True)
-    step = np.clip(gradient * 1e-4, -scatter / 4, scatter / 4)
-    for _ in range(FACTOR_STEPS):
-        by = at(u + step, True)[1]
-        bend = np.maximum((gradient - by) / np.where(step == 0, 1, step), 1 / scatter**2)
-        u, gradient = u + step, by
-        step = np.clip(gradient / bend, -scatter / 2, scatter / 2)
+    u, stages = np.zeros(n), [(parameters, FACTOR_STEPS)]
+    if scatter > NO_SCATTER:
+        blurred = _blurred(parameters, model)
+        tried = TRIED * max(1.0, scatter / UNKNOWN_SCATTER)
+        u = tried[np.array([at(np.full(n, each), blurred, False)[0] for each in tried]).argmax(0)]
+        stages = [(blurred, BLURRED_STEPS), *stages] if blurred[SIGMA] > parameters[SIGMA] else stages
+    for shared, steps in stages:
+        gradient = at(u, shared, True)[1]
+        step = np.clip(gradient * 1e-4, -scatter / 4, scatter / 4)
+        for _ in range(steps):
+            by = at(u + step, shared, True)[1]
+            bend = np.maximum((gradient - by) / np.where(step == 0, 1, step), 1 / scatter**2)
+            u, gradient = u + step, by
+            step = np.clip(gradient / bend, -scatter / 2, scatter / 2)
     return np.asarray(u)

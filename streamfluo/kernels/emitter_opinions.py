@@ -9,6 +9,7 @@ from .blinking import balanced
 
 CREDIBLE = 0.9
 FLAT_PART = 0.5
+STEP_POINTS = 500
 SPLIT_PRICE = 4  # logarithms of the length: at 2 noise is split now and then, as the best of many places is taken
 
 
@@ -45,6 +46,17 @@ def cumulant_count(k2, k3, k4):  # type: ignore[no-untyped-def]
     k2 = N ε² ρ(1−ρ), k3 = N ε³ ρ(1−ρ)(1−2ρ), k4 = N ε⁴ ρ(1−ρ)(1−6ρ+6ρ²), solved for N.
     """
     return balanced(k2, k3, k4)[2]
+
+
+def steps_of(record):  # type: ignore[no-untyped-def]
+    """Return the bleaching steps (n,) of traces (t, n), averaged to at most STEP_POINTS points each."""
+    bins = -(-len(record) // STEP_POINTS)
+    points = len(record) // bins
+    whole = record[: points * bins].reshape(points, bins, record.shape[1])
+    seen = np.isfinite(whole)
+    sums, nothing = np.where(seen, whole, 0).sum(1), np.full((len(whole), record.shape[1]), np.nan)
+    means = np.divide(sums, seen.sum(1), out=nothing, where=seen.any(1))
+    return np.array([bleaching_steps(np.ascontiguousarray(trace)) for trace in means.T]).reshape(record.shape[1])
 
 
 @njit(nogil=True, cache=True)

@@ -161,6 +161,13 @@ def test_spots_that_change_their_number_are_refused():
         operator.update(Block(1, [1], np.zeros((1, 4, 4), np.uint16)))
 
 
+def test_no_spots_at_all_are_counted_as_none():
+    for settings in ({}, {"update_every": 0, "parameters": THETA["camera"]}):
+        operator = create("count", SPEC, **{"max_y": 3, "update_every": 50, **settings})
+        assert feed(operator, np.empty((0, 60))).shape == (60, 0)
+        assert {name: array.shape[0] for name, array in operator.read().items()} == dict.fromkeys(operator.read(), 0)
+
+
 def test_spots_that_cannot_be_counted_do_not_stop_the_others():
     traces, _ = simulated("camera", ys=(2, 2, 2), frames=120, seed=6)
     traces = np.concatenate([traces, np.full((1, 120), np.nan), np.full((1, 120), 7.0)])

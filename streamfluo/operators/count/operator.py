@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ...core.spec import Spec
 from ...core.state import State, require_int
 from ...core.traces import read_traces
 from ...kernels.emitter_likelihood import evaluate
-from ...kernels.emitter_opinions import bleaching_steps, credible_interval, is_flat, posterior
+from ...kernels.emitter_opinions import bleaching_steps, credible_interval, is_flat, posterior, steps_of
 from .filter import LiveFilter
 from .learning import BINS, learn, model_of, seen_as
 from .params import CountParams
@@ -22,7 +22,6 @@ from .sums import PowerSums
 
 LONGEST_GAP = 1000  # frames: after more of them blinking has forgotten what it was
 GROWTH = 4  # parameters are renewed when the record has grown by a quarter, or later
-STEP_POINTS = 500  # that a trace is averaged to before its steps are looked for: 50 µs
 
 
 @register("count")
@@ -93,7 +92,22 @@ class Count(Operator):
         return Output(block.index, {"mean_count": means.reshape(len(block), self._count)})
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
-        return {name: self._snapshot(name) for name in self.snapshot_names(names)}
+        return self.reader(names, inputs)()
+
+    def reader(
+        self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
+    ) -> Callable[[], Mapping[str, np.ndarray]]:
+        """Steps are looked for beside the chain: 50 µs a trace, in rows of the record that nobody writes again."""
+        wanted = self.snapshot_names(names)
+        found = {name: self._snapshot(name) for name in wanted if name != "bleaching_steps"}
+        record, steps = self._record, self._steps.copy()
+
+        def read() -> Mapping[str, np.ndarray]:
+            if "bleaching_steps" in wanted:
+                found["bleaching_steps"] = steps_of(record) if len(record) else steps
+            return {name: found[name] for name in wanted}
+
+        return read
 
     def state(self) -> State:
         mine: State = {
@@ -167,7 +181,7 @@ class Count(Operator):
         later = max(every, -(-self._frames // (GROWTH * every)) * every)
         self._due = self._frames + later
         if self._frames >= p.learn_frames and self._filter.known:
-            self._steps = self._find_steps()
+            self._steps = steps_of(self._record)
             self._record = self._spare = np.empty((0, self._count))
             self._due = 0
         elif self._frames < p.learn_frames:
@@ -179,18 +193,6 @@ class Count(Operator):
             return np.full((self._count, len(model.candidates)), 1 / len(model.candidates))
         return np.asarray(posterior(self._filter.logs()))
 
-    def _find_steps(self) -> np.ndarray:
-        if not len(self._record):
-            return self._steps.copy()
-        bins = -(-len(self._record) // STEP_POINTS)
-        whole = self._record[: len(self._record) // bins * bins].reshape(-1, bins, self._count)
-        seen = np.isfinite(whole)
-        means = np.divide(
-            np.where(seen, whole, 0).sum(1), seen.sum(1), out=np.full((len(whole), self._count), np.nan),
-            where=seen.any(1),
-        )  # fmt: skip
-        return np.array([bleaching_steps(np.ascontiguousarray(trace)) for trace in means.T]).reshape(self._count)
-
     def _snapshot(self, name: str) -> np.ndarray:
         live, camera = self._filter, self.params.emission == "camera"
         candidates = live.model.candidates
@@ -198,8 +200,6 @@ class Count(Operator):
             return live.parameters.copy()
         if name == "log_likelihood":
             return live.logs() if live.known else np.full((self._count, len(candidates)), np.nan)
-        if name == "bleaching_steps":
-            return self._find_steps()
         if name == "cumulant_count":
             sigma = live.parameters[:, 0, 2]
             return self._sums.estimate(camera, sigma)
