@@ -151,12 +151,12 @@ def test_bad_settings_get_one_clear_line(params, message):
         create("count", SPEC, **params)
 
 
-def test_spots_that_change_their_number_are_refused():
+def test_photons_that_are_missing_or_of_spots_that_went_are_refused():
     operator = create("count", SPEC, max_y=2)
     block = Block(0, [0], np.zeros((1, 4, 4), np.uint16))
     operator.update(block, {"photons": np.ones((1, 3))})
-    with pytest.raises(FrameError, match="count: 3 traces so far, now 4"):
-        operator.update(Block(1, [1], np.zeros((1, 4, 4), np.uint16)), {"photons": np.ones((1, 4))})
+    with pytest.raises(FrameError, match="count: 3 traces so far, now 2"):
+        operator.update(Block(1, [1], np.zeros((1, 4, 4), np.uint16)), {"photons": np.ones((1, 2))})
     with pytest.raises(FrameError, match="needs photons"):
         operator.update(Block(1, [1], np.zeros((1, 4, 4), np.uint16)))
 
@@ -177,3 +177,38 @@ def test_spots_that_cannot_be_counted_do_not_stop_the_others():
     assert np.isfinite(found["parameters"][:3]).all()
     assert np.isfinite(found["posterior"]).all()
     assert found["flat"][3]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"update_every": 0, "max_x": 2e4},
+        {"update_every": 50, "learn_frames": 150},
+        {"update_every": 130, "learn_frames": 130, "pooled": False},
+    ],
+    ids=["given", "learned", "alone"],
+)
+@pytest.mark.parametrize("sizes", [(1,), (32,), (7, 30)], ids=str)
+def test_spots_found_later_are_traces_that_were_not_measured_before(settings, sizes):
+    """To the bit, however many frames a block has; values by id are 0 until a spot is born."""
+    theta = THETA["camera"] if settings["update_every"] == 0 else None
+    traces, _ = simulated("camera", ys=tuple(range(1, 5)) * 6, frames=260, seed=5)
+    births = np.sort(np.random.default_rng(3).integers(0, 200, len(traces)))
+    births[0] = 3
+    whole = traces.copy()
+    for trace, birth in zip(whole, births, strict=True):
+        trace[:birth] = np.nan
+    operators = [create("count", SPEC, max_y=5, parameters=theta, **settings) for _ in range(2)]
+    feed(operators[0], whole, sizes=(32,))
+    at, step = 0, 0
+    while at < traces.shape[1]:
+        stop = min(at + sizes[step % len(sizes)], traces.shape[1])
+        known = births < stop
+        photons = np.nan_to_num(whole[known, at:stop]).T
+        operators[1].update(
+            Block(at, np.arange(at, stop), np.zeros((stop - at, 4, 4), np.uint16)), {"photons": photons}
+        )
+        at, step = stop, step + 1
+    one, other = (operator.read(["log_likelihood", "count", "parameters", "cumulant_count"]) for operator in operators)
+    for name in one:
+        np.testing.assert_array_equal(other[name], one[name], err_msg=name)

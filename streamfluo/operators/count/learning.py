@@ -34,10 +34,11 @@ def seen_as(intensity: np.ndarray, camera: bool) -> np.ndarray:
 
 def learn(
     params: CountParams, intensity: np.ndarray, before: np.ndarray | None
-) -> tuple[np.ndarray, EmitterModel] | None:
-    """Return parameters (n, candidates, 6) and the model, from intensity (t, n); None where nothing can be learned.
+) -> tuple[np.ndarray, np.ndarray, EmitterModel] | None:
+    """Return parameters (n, candidates, 6), a typical trace's (candidates, 6) and the model, from intensity (t, n).
 
-    `before` (n, candidates, 6): what was learned earlier, to go on from.
+    `before` (candidates, 6): a typical trace's by what was learned earlier, to go on from. None where nothing can be
+    learned.
     """
     camera = params.emission == "camera"
     x = seen_as(intensity, camera)
@@ -53,7 +54,7 @@ def learn(
     pooled = params.pooled if params.pooled is not None else count > 1
     learned = np.empty((count, candidates, 6))
     if pooled:
-        start = None if before is None else _common(before)
+        start = None if before is None else before[0]
         steps = 1000 if start is None else MORE_STEPS
         search = Search(bounds, max_steps=steps, done_limit=DONE_LIMIT, traces=TRACES)
         found = fit_pooled(x, intensity, model, search, params.brightness_scatter, start)
@@ -62,17 +63,10 @@ def learn(
             factors = np.zeros(count)
             factors[usable] = fit_factors(x, found.parameters, model, found.scatter)
             learned[..., 0] *= np.exp(factors)[:, None]
-        return learned, model
+        return learned, np.tile(found.parameters, (candidates, 1)), model
     own = Search(np.repeat(bounds[None], x.shape[1], 0), done_limit=DONE_LIMIT)
     for k, y in enumerate(model.candidates.tolist()):
         fits = fit_alone(x, intensity, model_of(params, model.width, y, y), own)[0]
         learned[:, k] = np.median(fits, axis=0)
         learned[usable, k] = fits
-    return learned, model
-
-
-def _common(before: np.ndarray) -> np.ndarray:
-    """What all traces share: their own brightness scatters about it."""
-    shared = before[0, 0].copy()
-    shared[0] = np.exp(np.mean(np.log(before[:, 0, 0])))
-    return shared
+    return learned, np.median(learned[usable], axis=0), model

@@ -11,7 +11,7 @@ from ...core.errors import FrameError, StateError
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
-from ...core.state import State, require_int
+from ...core.state import State, require_array, require_int
 from ...core.traces import read_traces
 from ...kernels.emitter_likelihood import evaluate
 from ...kernels.emitter_opinions import bleaching_steps, credible_interval, is_flat, posterior, steps_of
@@ -69,25 +69,25 @@ class Count(Operator):
         mu, mu_bg = p.parameters[:2] if p.parameters is not None else (1.0, 0.0)
         self._count = count
         self._next_index, self._frames, self._due = -1, 0, p.update_every
+        self._born = np.zeros(count, np.bool_)
         self._record = np.empty((0, count))
         self._spare = np.empty((0, count))
         self._steps = np.full(count, np.nan)
         self._sums = PowerSums(count)
         self._filter = LiveFilter(count, model_of(p, (p.max_x or 1.2 * (mu * p.max_y + max(mu_bg, 0.0))) / BINS))
-        if p.parameters is not None and count:
-            whole = np.tile(np.array(p.parameters), (count, p.max_y - p.min_y + 1, 1))
-            self._filter.begin(self._filter.model, whole)
+        if p.parameters is not None:
+            typical = np.tile(np.array(p.parameters), (p.max_y - p.min_y + 1, 1))
+            self._filter.begin(self._filter.model, np.tile(typical, (count, 1, 1)), typical)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         photons = self._taken(block, inputs)
         if self._next_index < 0:
             self._allocate(photons.shape[1])
-        elif photons.shape[1] != self._count:
-            raise FrameError(f"count: {self._count} traces so far, now {photons.shape[1]}; spots must stay the same")
-        if self._next_index >= 0:
+        else:
             for _ in range(min(block.index - self._next_index, LONGEST_GAP)):
                 self._advance(np.full(self._count, np.nan))
-        means = np.array([self._advance(frame) for frame in photons])
+        self._grow(photons.shape[1])
+        means = np.array([self._advance(frame) for frame in self._since_birth(photons)])
         self._next_index = block.stop
         return Output(block.index, {"mean_count": means.reshape(len(block), self._count)})
 
@@ -113,6 +113,7 @@ class Count(Operator):
         mine: State = {
             "count": self._count, "next_index": self._next_index, "frames": self._frames, "due": self._due,
             "record": self._record.copy(), "steps": self._steps.copy(), "width": self._filter.model.width,
+            "born": self._born.copy(),
         }  # fmt: skip
         return {**mine, **self._sums.state(), **self._filter.state()}
 
@@ -128,8 +129,31 @@ class Count(Operator):
         self._spare = np.array(record, float)
         self._record = self._spare
         self._steps = np.array(state["steps"], float)
+        self._born = require_array(state, "born", self._born, self.kind)
         self._sums.restore(state)
         self._filter.restore(state, model_of(self.params, width))
+
+    def _grow(self, count: int) -> None:
+        """Take in the spots that were found since."""
+        new = count - self._count
+        if new < 0:
+            raise FrameError(f"count: {self._count} traces so far, now {count}; spots may come, but must not go")
+        if not new:
+            return
+        frames = len(self._record)
+        self._spare = np.pad(self._spare, ((0, 0), (0, new)), constant_values=np.nan)
+        self._record = self._spare[:frames]
+        self._steps = np.pad(self._steps, (0, new), constant_values=np.nan)
+        self._born = np.pad(self._born, (0, new))
+        self._sums.grow(new)
+        self._filter = self._filter.grown(count)
+        self._count = count
+
+    def _since_birth(self, photons: np.ndarray) -> np.ndarray:
+        """The traces (t, n), not measured before they begin: values by id are 0 then."""
+        born = np.logical_or.accumulate(np.vstack([self._born, photons != 0]))[1:]
+        self._born = born[-1]
+        return np.where(born, photons, np.nan)
 
     def _taken(self, block: Block, inputs: Values) -> np.ndarray:
         if self._given is not None:
@@ -170,12 +194,12 @@ class Count(Operator):
     def _learn(self) -> None:
         """New parameters from the record, and the filter through it again under them."""
         p = self.params
-        learned = learn(p, self._record, self._filter.parameters if self._filter.known else None)
+        learned = learn(p, self._record, self._filter.typical if self._filter.known else None)
         if learned is not None:
-            parameters, model = learned
+            parameters, typical, model = learned
             if p.max_x is not None:
                 model = model_of(p, p.max_x / BINS)
-            self._filter.begin(model, parameters)
+            self._filter.begin(model, parameters, typical)
             self._filter.advance(seen_as(self._record, p.emission == "camera"))
         every = p.update_every
         later = max(every, -(-self._frames // (GROWTH * every)) * every)
@@ -218,6 +242,7 @@ class Count(Operator):
         for slopes in (False, True):
             evaluate(x, parameters, model, slopes)
         live = LiveFilter(1, model)
-        live.begin(model, np.repeat(parameters[:, None], len(model.candidates), axis=1))
+        typical = np.tile(parameters, (len(model.candidates), 1))
+        live.begin(model, typical[None], typical)
         live.advance(x)
         bleaching_steps(np.zeros(8))

@@ -16,6 +16,11 @@ class PowerSums:
     def __init__(self, count: int) -> None:
         self._pivot, self._number, self._sums = np.full(count, np.nan), np.zeros(count), np.zeros((ORDERS, count))
 
+    def grow(self, new: int) -> None:
+        """Begin so many more traces."""
+        self._pivot = np.pad(self._pivot, (0, new), constant_values=np.nan)
+        self._number, self._sums = np.pad(self._number, (0, new)), np.pad(self._sums, ((0, 0), (0, new)))
+
     def add(self, frame: np.ndarray) -> None:
         """Take one frame (n,); NaN where a trace was not measured."""
         seen = np.isfinite(frame)
