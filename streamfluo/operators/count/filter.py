@@ -42,6 +42,8 @@ class LiveFilter:
 
     def grown(self, count: int) -> LiveFilter:
         """A filter of `count` traces, of which these are the first; the others were not measured so far."""
+        if count == self._count:
+            return self
         new, kept = LiveFilter(count, self.model), self._count
         if not self.known:
             return new

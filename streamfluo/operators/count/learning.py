@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 
 from ...kernels.emitter_fit import Search, fit_factors, fit_pooled
 from ...kernels.emitter_fit_alone import fit_alone
 from ...kernels.emitter_likelihood import EmitterModel
 from ...kernels.emitter_ranges import least_frames, ranges_of
+from .filter import LiveFilter
 from .params import CountParams
 
 TRACES = 24  # that tell what all share, while frames wait
@@ -70,3 +73,39 @@ def learn(
         learned[:, k] = np.median(fits, axis=0)
         learned[usable, k] = fits
     return learned, np.median(learned[usable], axis=0), model
+
+
+class Learner:
+    """Learns from a record on a thread of its own, and runs a filter through it, while frames go on.
+
+    `frames`: of the record it learns from; 0 while it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._worker: ThreadPoolExecutor | None = None
+        self._found: Future[LiveFilter | None] | None = None
+
+    def begin(self, params: CountParams, record: np.ndarray, before: np.ndarray | None) -> None:
+        """Learn from a record (t, n) that nobody changes; `before` as `learn` takes it."""
+        self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix="count")
+        self.frames, self._found = len(record), self._worker.submit(_filter_of, params, record, before)
+
+    def result(self) -> LiveFilter | None:
+        """Wait for the filter behind the record's last frame; None where nothing could be learned."""
+        assert self._found is not None
+        found, self.frames, self._found = self._found.result(), 0, None
+        return found
+
+
+def _filter_of(params: CountParams, record: np.ndarray, before: np.ndarray | None) -> LiveFilter | None:
+    learned = learn(params, record, before)
+    if learned is None:
+        return None
+    parameters, typical, model = learned
+    if params.max_x is not None:
+        model = model_of(params, params.max_x / BINS)
+    live = LiveFilter(record.shape[1], model)
+    live.begin(model, parameters, typical)
+    live.advance(seen_as(record, params.emission == "camera"))
+    return live

@@ -16,7 +16,7 @@ from ...core.traces import read_traces
 from ...kernels.emitter_likelihood import evaluate
 from ...kernels.emitter_opinions import bleaching_steps, credible_interval, is_flat, posterior, steps_of
 from .filter import LiveFilter
-from .learning import BINS, learn, model_of, seen_as
+from .learning import BINS, Learner, model_of, seen_as
 from .params import CountParams
 from .sums import PowerSums
 
@@ -30,8 +30,9 @@ class Count(Operator):
 
     Every frame advances the forward filter of each trace and each candidate min_y … max_y (kernels/emitter_live.py).
     Every `update_every` frames, then whenever the record has grown by a quarter, parameters are learned again from the
-    traces recorded so far, and the filter runs through the record under them: the posterior is always that of a batch
-    forward pass at the present parameters. After `learn_frames` the record is let go. Frames that never came, and
+    traces recorded so far, on a thread beside the chain, and a filter runs through the record under them; half of
+    `update_every` later it takes over: the posterior is always that of a batch forward pass at the present parameters,
+    and results depend on frames alone. After `learn_frames` the record is let go. Frames that never came, and
     traces that are NaN in a frame, are not measured: the state moves on, up to 1000 frames of a gap.
     Cost for 10 candidates and 1000 traces: 0.4 ms a frame; an update 0.1 ms a trace and 1000 frames, and the fit.
     (Rabiner 1989; the model of blinx; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
@@ -73,7 +74,7 @@ class Count(Operator):
         self._record = np.empty((0, count))
         self._spare = np.empty((0, count))
         self._steps = np.full(count, np.nan)
-        self._sums = PowerSums(count)
+        self._sums, self._learner = PowerSums(count), Learner()
         self._filter = LiveFilter(count, model_of(p, (p.max_x or 1.2 * (mu * p.max_y + max(mu_bg, 0.0))) / BINS))
         if p.parameters is not None:
             typical = np.tile(np.array(p.parameters), (p.max_y - p.min_y + 1, 1))
@@ -90,6 +91,11 @@ class Count(Operator):
         means = np.array([self._advance(frame) for frame in self._since_birth(photons)])
         self._next_index = block.stop
         return Output(block.index, {"mean_count": means.reshape(len(block), self._count)})
+
+    def finish(self) -> Output | None:
+        if self._learner.frames:
+            self._take_over()
+        return None
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         return self.reader(names, inputs)()
@@ -113,7 +119,7 @@ class Count(Operator):
         mine: State = {
             "count": self._count, "next_index": self._next_index, "frames": self._frames, "due": self._due,
             "record": self._record.copy(), "steps": self._steps.copy(), "width": self._filter.model.width,
-            "born": self._born.copy(),
+            "born": self._born.copy(), "learns_from": self._learner.frames,
         }  # fmt: skip
         return {**mine, **self._sums.state(), **self._filter.state()}
 
@@ -132,6 +138,11 @@ class Count(Operator):
         self._born = require_array(state, "born", self._born, self.kind)
         self._sums.restore(state)
         self._filter.restore(state, model_of(self.params, width))
+        learns_from = require_int(state, "learns_from", self.kind)
+        if learns_from:
+            self._record = self._spare[:learns_from]
+            self._learn()
+            self._record = self._spare
 
     def _grow(self, count: int) -> None:
         """Take in the spots that were found since."""
@@ -177,6 +188,8 @@ class Count(Operator):
             self._filter.advance(seen_as(frame[None], camera))
         if self._due and self._frames == self._due:
             self._learn()
+        if self._learner.frames and self._frames == self._due + self.params.update_every // 2:
+            self._take_over()
         return self._posterior() @ self._filter.model.candidates
 
     @property
@@ -192,24 +205,23 @@ class Count(Operator):
         self._record = self._spare[: n + 1]
 
     def _learn(self) -> None:
-        """New parameters from the record, and the filter through it again under them."""
-        p = self.params
-        learned = learn(p, self._record, self._filter.typical if self._filter.known else None)
-        if learned is not None:
-            parameters, typical, model = learned
-            if p.max_x is not None:
-                model = model_of(p, p.max_x / BINS)
-            self._filter.begin(model, parameters, typical)
-            self._filter.advance(seen_as(self._record, p.emission == "camera"))
-        every = p.update_every
-        later = max(every, -(-self._frames // (GROWTH * every)) * every)
-        self._due = self._frames + later
-        if self._frames >= p.learn_frames and self._filter.known:
+        """Begin to learn from the record so far."""
+        self._learner.begin(self.params, self._record, self._filter.typical if self._filter.known else None)
+
+    def _take_over(self) -> None:
+        """Go on under the parameters that were learned meanwhile."""
+        p, learned_from, found = self.params, self._learner.frames, self._learner.result()
+        if found is not None:
+            self._filter = found.grown(self._count)
+            self._filter.advance(seen_as(self._record[learned_from:], p.emission == "camera"))
+        every, begun = p.update_every, self._due
+        self._due += max(every, -(-begun // (GROWTH * every)) * every)
+        if begun >= p.learn_frames and self._filter.known:
             self._steps = steps_of(self._record)
             self._record = self._spare = np.empty((0, self._count))
             self._due = 0
-        elif self._frames < p.learn_frames:
-            self._due = min(self._due, p.learn_frames)
+        elif begun < p.learn_frames:
+            self._due = max(min(self._due, p.learn_frames), self._frames + 1)
 
     def _posterior(self) -> np.ndarray:
         model = self._filter.model

@@ -34,7 +34,7 @@ class CountParams(Params, frozen=True):
     brightness_scatter: Annotated[
         Annotated[float, Meta(ge=0, le=2)] | None,
         Meta(description="of spots' brightness, relative (1 sd); none: estimated, at 10 ms a spot an update; 0: none"),
-    ] = 0.0
+    ] = None
     parameters: Annotated[
         tuple[float, float, float, Probability, Probability, Annotated[float, Meta(ge=0, lt=1)]] | None,
         Meta(description="mu, mu_bg, sigma, p_on, p_off, p_bleach to begin with; none: estimated"),
