@@ -41,7 +41,7 @@ class Count(Operator):
     Params = CountParams
     needs: tuple[str, ...] = ("photons",)
     gives = (
-        Gives("mean_count", "per_frame", ("t", "spot"), "", "mean of the posterior as of the frame"),
+        Gives("mean_count", "by_id", ("t", "spot"), "", "mean of the posterior as of the frame"),
         Gives("count", "snapshot", ("spot",), "", "likeliest number of fluorophores"),
         Gives("posterior", "snapshot", ("spot", "y"), "", "probability of each number"),
         Gives("credible_interval", "snapshot", ("spot", "edge"), "", "fewest and most fluorophores, 90 %"),
@@ -90,7 +90,8 @@ class Count(Operator):
         self._grow(photons.shape[1])
         means = np.array([self._advance(frame) for frame in self._since_birth(photons)])
         self._next_index = block.stop
-        return Output(block.index, {"mean_count": means.reshape(len(block), self._count)})
+        means = means.reshape(len(block), self._count)
+        return Output(block.index, {"ids": np.arange(self._count), "mean_count": means})
 
     def finish(self) -> Output | None:
         if self._learner.frames:
