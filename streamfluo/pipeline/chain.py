@@ -39,11 +39,19 @@ class Step:
     next_index: int | None = None
     muted: str | None = None
     times: StepTimes = field(default_factory=StepTimes)
+    widths: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of its values of one frame, as they were first
 
     @property
     def id(self) -> str:
         """The step's id."""
         return self.config.id
+
+    def check_widths(self, values: Values) -> None:
+        """Raise FrameError where values of a frame have another shape than before: nobody could join them."""
+        for name in (g.name for g in self.operator.gives if g.kind == "per_frame" and g.name in values):
+            width = np.asarray(values[name]).shape[1:]
+            if (was := self.widths.setdefault(name, width)) != width:
+                raise FrameError(f"{name} of a frame was {was}, now {width}; give by id what comes and goes")
 
 
 class Chain:
@@ -192,6 +200,7 @@ class Chain:
         after = out.block or block
         if step.operator.frame_axis == "same" and (out.held or (after.index, len(after)) != (block.index, len(block))):
             raise FrameError("hands on other frames than it sees, so it must declare frame_axis = 'own'")
+        step.check_widths(out.values)
         return out
 
     def _guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import BINNED, DOUBLE, INVERSE, LATE, LEVEL, SQUARED, a, block, chain, means, run, toys  # noqa: F401
 
-from streamfluo import ConfigError, Spec, StateError
+from streamfluo import ConfigError, Output, Spec, StateError
 
 # The tree
 
@@ -113,6 +113,17 @@ def test_a_step_that_holds_frames_back_without_saying_so_is_muted(monkeypatch):
     monkeypatch.setattr(c.step("late").operator, "frame_axis", "same")
     c.push(block(0, 8))
     assert "must declare frame_axis = 'own'" in c.step("late").muted
+
+
+def test_a_step_whose_values_of_a_frame_change_their_number_is_muted(monkeypatch):
+    """They could not be joined when the session is written."""
+    c = chain(LEVEL)
+    c.push(block(0, 8))
+    monkeypatch.setattr(
+        c.step("level").operator, "update", lambda b, _: Output(b.index, {"level": np.ones((len(b), 3))})
+    )
+    assert c.push(block(8, 16)) == []
+    assert "level of a frame was (), now (3,); give by id what comes and goes" in c.step("level").muted
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "seen as a jump"])
