@@ -68,7 +68,7 @@ def test_a_replay_over_the_network_is_recorded_bit_for_bit_and_both_end_by_thems
     np.testing.assert_array_equal(session.values("moments")["total_signal"], recording.sum((1, 2)))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, recording, served, number):
     _, endpoint = served("--fps", "30", "--wait")
     command = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
