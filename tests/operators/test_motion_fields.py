@@ -83,7 +83,6 @@ def bent():
     return movie, fields, values, corrected
 
 
-@pytest.mark.slow
 def test_the_field_is_found(bent):
     _, fields, values, _ = bent
     centres = centres_px(SIDE, 64, 32)
