@@ -10,11 +10,10 @@ from streamfluo.core.registry import operators
 from streamfluo.core.spec import FRAME_DTYPES
 from streamfluo.testing import LAWS, Subject, check_laws
 
-USUAL = {"uint16", "float32"}  # types for every setting; the others take minutes to compile
+USUAL = {"uint16"}  # type for every setting, and those for the default one; all of them take minutes
+DEFAULT = {"uint16", "float32", "int16"}
 CASES = [
-    pytest.param(
-        kind, params, dtype, marks=() if dtype in USUAL or (dtype == "int16" and not params) else pytest.mark.slow
-    )
+    pytest.param(kind, params, dtype, marks=() if dtype in (USUAL if params else DEFAULT) else pytest.mark.slow)
     for kind, cls in operators().items()
     for params in ({}, *cls.examples)
     for dtype in FRAME_DTYPES
