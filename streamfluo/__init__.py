@@ -1,47 +1,43 @@
 """streamfluo: results from a fluorescence microscope's frame stream while the sample is still on the stage.
 
-    streamfluo/
-      core/        floor 0   spec, block, operator, state, params, registry, wire, errors
-      kernels/     floor 1   pure numba functions on plain arrays
-      operators/   floor 2   one operator a file
-      edges/       floor 2   where frames come in and results go out
-      pipeline/    floor 3   config, chain, ring, engine, session
-      app/         floor 4   command line and demo
+    core/       floor 0   the contract and its words: block, spec, operator, registry, state, wire messages, errors
+    pixels/     floor 1   what every science needs of pixels: power sums, medians, binning, interpolation
+    motion/  calcium/  sofi/  gain/  spots/  counting/
+                floor 2   one science each: kernels, operators, batch functions, what its results mean
+    sources/    floor 2   where frames come from: files, cameras, simulators
+    network/    floor 2   sockets: data server, consumer, ingest, publishing
+    session/    floor 3   what a run leaves behind: journal, writer, reader, checkpoints, export
+    engine/     floor 4   config, chain, ring buffer, threads, publisher
+    viewer/     floor 5   a window on the wire
+    cli/        floor 5   one command a file
 
-A floor imports only from floors below it (tests/test_floors.py). Names below load on first use.
+`analysis`, `counting`, `simulate`, `testing` and `client` are for notebooks and for programs of yours. A floor imports
+only from floors below it, a science from core and pixels alone (tests/test_floors.py). Names below load on first use.
 """
 
-import importlib
-from typing import Any
+from .core.lazy import lazy_names
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "analysis.integration": ("integrate_crops",),
-    "core.block": ("Block",),
-    "core.errors": (
-        "ConfigError", "FrameError", "SessionError", "SourceError", "StateError", "StreamfluoError", "WireError",
-    ),
-    "core.operator": ("Gives", "Mergeable", "Operator", "Output", "SnapshotOperator", "Table"),
-    "core.params": ("Params",),
-    "core.registry": ("create", "register"),
-    "core.spec": ("Camera", "Spec"),
-    "core.state": ("State",),
-    "edges.source": ("Source", "open_source"),
-    "pipeline.chain": ("Chain",),
-    "pipeline.session": ("Session", "open_session"),
-}  # fmt: skip
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = [*sorted(_HOME), "__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'streamfluo' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"streamfluo.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, _names = lazy_names(
+    {
+        "core.block": ("Block",),
+        "core.errors": (
+            "ConfigError", "FrameError", "SessionError", "SourceError", "StateError", "StreamfluoError", "WireError",
+        ),
+        "core.operator": ("Gives", "Mergeable", "Operator", "Output", "SnapshotOperator", "Table"),
+        "core.params": ("Params",),
+        "core.registry": ("create", "register"),
+        "core.source": ("Source",),
+        "core.spec": ("Camera", "Spec"),
+        "core.state": ("State",),
+        "engine.chain": ("Chain",),
+        "session.reader": ("Session", "open_session"),
+        "sources.opening": ("open_source",),
+        "spots.integrate_crops": ("integrate_crops",),
+    }
+)  # fmt: skip
+__all__ = [*_names, "__version__"]
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,5 @@
 """`python -m streamfluo` is the command line."""
 
-from .app.cli import main
+from .cli.cli import main
 
 main()

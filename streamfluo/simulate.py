@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .core.params import build_params
-from .edges.simulate.source import SIMULATORS
+from .sources.simulate.source import SIMULATORS
 
 __all__ = ["bleaching_steps", "blinking", "calcium", "gain", "spots"]
 
@@ -18,7 +18,7 @@ Movie = tuple[np.ndarray, Mapping[str, np.ndarray]]
 def calcium(frames: int = 500, **params: Any) -> Movie:
     """Return a calcium movie (frames, y, x) uint16 and its truth by name, as `sim:calcium` streams them.
 
-    Parameters are those of `edges.simulate.calcium.CalciumParams`, names in the truth those of
+    Parameters are those of `sources.simulate.calcium.CalciumParams`, names in the truth those of
     `CalciumSimulator.truth`. The whole movie is in memory at once. Raises ConfigError for a parameter that is unknown
     or out of range. All of this holds for the other simulators here in the same way.
 
@@ -30,7 +30,7 @@ def calcium(frames: int = 500, **params: Any) -> Movie:
 def blinking(frames: int = 500, **params: Any) -> Movie:
     """Return a movie of blinking fluorophores (frames, y, x) uint16 and its truth, as `sim:blinking` streams them.
 
-    Parameters: `edges.simulate.blinking.BlinkingParams`; truth: `BlinkingSimulator.truth`.
+    Parameters: `sources.simulate.blinking.BlinkingParams`; truth: `BlinkingSimulator.truth`.
 
         movie, truth = blinking(frames=2000, shape=(64, 64), k_on_hz=2.5, k_off_hz=7.5, k_bleach_hz=0.1)
     """
@@ -40,7 +40,7 @@ def blinking(frames: int = 500, **params: Any) -> Movie:
 def gain(frames: int = 800, **params: Any) -> Movie:
     """Return a photon transfer series (frames, y, x) uint16 and its truth, as `sim:gain` streams them.
 
-    Parameters: `edges.simulate.gain.GainParams`; truth: `GainSimulator.truth`.
+    Parameters: `sources.simulate.gain.GainParams`; truth: `GainSimulator.truth`.
 
         movie, truth = gain(frames=900, dark_frames=100, levels=8, gain_sd=0.05, offset_sd_adu=2)
     """
@@ -50,7 +50,7 @@ def gain(frames: int = 800, **params: Any) -> Movie:
 def spots(frames: int = 500, **params: Any) -> Movie:
     """Return a movie of spots (frames, y, x) uint16 and its truth, a table, as `sim:spots` streams them.
 
-    Parameters: `edges.simulate.spots.SpotsParams`; truth: `SpotsSimulator.truth`.
+    Parameters: `sources.simulate.spots.SpotsParams`; truth: `SpotsSimulator.truth`.
 
         movie, truth = spots(frames=200, motion="diffusing", step_px=0.5, spot_photons=800)
     """
@@ -60,7 +60,7 @@ def spots(frames: int = 500, **params: Any) -> Movie:
 def bleaching_steps(frames: int = 1000, **params: Any) -> Movie:
     """Return a movie of spots that bleach in steps (frames, y, x) uint16 and its truth, as `sim:bleaching-steps`.
 
-    Parameters: `edges.simulate.bleaching_steps.BleachingStepsParams`; truth: `BleachingStepsSimulator.truth`.
+    Parameters: `sources.simulate.bleaching_steps.BleachingStepsParams`; truth: `BleachingStepsSimulator.truth`.
 
         movie, truth = bleaching_steps(frames=1000, shape=(128, 128), max_y=5, p_bleach=0.001)
     """

@@ -52,6 +52,6 @@ def test_every_operator_keeps_every_law(kind, params, dtype, law):
 
 def test_check_laws_runs_them_all_and_names_the_one_that_is_broken(monkeypatch):
     check_laws("moments", Spec((5, 7), "uint16"))
-    monkeypatch.setattr("streamfluo.operators.moments.Moments.merge", lambda self, other: None)
+    monkeypatch.setattr("streamfluo.pixels.moments.Moments.merge", lambda self, other: None)
     with pytest.raises(AssertionError, match="moments breaks parts_equal_whole: parts cut at"):
         check_laws("moments", Spec((5, 7), "uint16"))

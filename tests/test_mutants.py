@@ -6,9 +6,9 @@ from numba import njit
 
 from streamfluo import Block, Gives, Operator, Output, Spec, Table
 from streamfluo.core.params import build_params
-from streamfluo.kernels.binning import add_binned
-from streamfluo.operators.bin import Bin
-from streamfluo.operators.moments import Moments
+from streamfluo.pixels.bin import Bin
+from streamfluo.pixels.kernels.binning import add_binned
+from streamfluo.pixels.moments import Moments
 from streamfluo.testing import LAWS, Subject
 
 FLOAT, INTEGER = Spec((13, 17), "float32"), Spec((13, 17), "uint16")

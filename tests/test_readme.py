@@ -10,8 +10,8 @@ import pytest
 
 from streamfluo import Block, Chain, Spec, create, open_session, open_source
 from streamfluo.core import registry
-from streamfluo.pipeline.config import parse_config
-from streamfluo.pipeline.engine import Engine
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
 from streamfluo.testing import check_laws
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def test_the_config_runs_on_the_simulation_and_the_snippet_reads_the_session(tmp
 
 
 def test_every_shipped_config_fits_together():
-    configs = sorted((Path(__file__).parents[1] / "streamfluo" / "configs").glob("*.toml"))
+    configs = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
     assert configs
     for path in configs:
         assert Chain.from_toml(path, Spec((64, 64), "uint16")).steps

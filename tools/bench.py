@@ -11,9 +11,9 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from streamfluo import Block, Operator, Source, Spec
-from streamfluo.edges.network.frames import ReplayedFrames
-from streamfluo.edges.network.server import DataServer
-from streamfluo.edges.source import Series
+from streamfluo.core.source import Series
+from streamfluo.network.frames import ReplayedFrames
+from streamfluo.network.server import DataServer
 
 SPEC = Spec(shape=(512, 512), dtype="uint16")
 ROUNDS, BLOCKS = 9, 12

@@ -15,11 +15,11 @@ import time
 import numpy as np
 
 from streamfluo import Block, Camera, Spec, counting, create
-from streamfluo.kernels.emitter_fit import Search
-from streamfluo.kernels.emitter_fit_alone import fit_alone
-from streamfluo.kernels.emitter_likelihood import EmitterModel
-from streamfluo.kernels.emitter_opinions import credible_interval, posterior
-from streamfluo.kernels.emitter_ranges import ranges_of
+from streamfluo.counting.bounds import ranges_of
+from streamfluo.counting.fit import Search
+from streamfluo.counting.fit_alone import fit_alone
+from streamfluo.counting.kernels.crosschecks import credible_interval, posterior
+from streamfluo.counting.kernels.likelihood import EmitterModel
 
 YS, ALL = np.repeat(np.arange(1, 9), 5), np.arange(1, 11)
 TRUE = {"lognormal": (2000.0, 5000.0, 0.05, 0.05, 0.08, 0.0), "camera": (1000.0, 1000.0, 15.8, 0.05, 0.08, 0.0)}

@@ -12,8 +12,8 @@ import zmq
 from bench import SPEC, another_process, served, show
 
 from streamfluo import Block, create, open_source
-from streamfluo.pipeline.config import parse_config
-from streamfluo.pipeline.engine import Engine
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
 
 FRAMES, ROUNDS = 6016, 5
 

@@ -19,9 +19,9 @@ import scipy.fft
 from bench_motion import CACHE, DATA, SKIP, movie
 
 from streamfluo import Block, Chain, Spec
-from streamfluo.pipeline.components import ExtractedComponents
+from streamfluo.calcium.extracted_components import ExtractedComponents
 
-CONFIG = Path(__file__).parents[1] / "streamfluo" / "configs" / "calcium_2p.toml"
+CONFIG = Path(__file__).parents[1] / "configs" / "calcium_2p.toml"
 INTERVAL_S = 0.04  # a transient of these movies falls to 1/e in ten frames
 
 

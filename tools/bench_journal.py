@@ -11,7 +11,7 @@ import numpy as np
 from bench import SPEC, show
 
 from streamfluo import Block
-from streamfluo.edges.journal import JournalWriter
+from streamfluo.session.journal import JournalWriter
 
 ROUNDS, BLOCKS = 9, 48
 

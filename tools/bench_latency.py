@@ -11,8 +11,8 @@ import zmq
 from bench import SPEC, another_process, served
 
 from streamfluo import Operator, Output, open_source, register
-from streamfluo.pipeline.config import parse_config
-from streamfluo.pipeline.engine import Engine
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
 
 FRAMES, FPS, ROUNDS = 1000, 200.0, 3
 

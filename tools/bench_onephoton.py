@@ -19,10 +19,10 @@ import scipy.sparse as sp
 from bench_extract import INTERVAL_S, Gathered, scorer
 
 from streamfluo import Block, Chain, Spec
-from streamfluo.pipeline.components import ExtractedComponents
-from streamfluo.pipeline.config import parse_config
+from streamfluo.calcium.extracted_components import ExtractedComponents
+from streamfluo.engine.config import parse_config
 
-CONFIG = Path(__file__).parents[1] / "streamfluo" / "configs" / "calcium_1p.toml"
+CONFIG = Path(__file__).parents[1] / "configs" / "calcium_1p.toml"
 STILL = """
 [[step]]
 kind = "extract"

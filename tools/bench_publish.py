@@ -16,9 +16,9 @@ from bench import another_process, served, show
 
 from streamfluo import open_source
 from streamfluo.core import wire
-from streamfluo.edges.network.client import PreviewSubscriber, ResultsSubscriber, ask
-from streamfluo.pipeline.config import parse_config
-from streamfluo.pipeline.engine import Engine
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
+from streamfluo.network.client import PreviewSubscriber, ResultsSubscriber, ask
 
 FRAMES, ROUNDS, WATCHERS, VIEW_S = 12032, 5, 10, 10.0
 CONFIG = parse_config('[publish]\nuri = "tcp://127.0.0.1:0"\n[[step]]\nkind = "moments"')

@@ -12,8 +12,8 @@ import numpy as np
 from bench import SPEC, served, show
 
 from streamfluo import Block, Spec, create, open_source
-from streamfluo.pipeline.config import parse_config
-from streamfluo.pipeline.engine import Engine
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
 
 ROUNDS, BLOCKS = 11, 12
 PEER_MS, PEER_PX = 23.7, 256 * 256

@@ -15,10 +15,10 @@ from scipy.linalg import toeplitz
 from scipy.optimize import nnls
 
 from streamfluo.analysis import deconvolve
-from streamfluo.kernels.spikes import follow, impulse, recent
-from streamfluo.operators.extract.calcium import SPARSITY
-from streamfluo.operators.extract.components import POOLS
-from streamfluo.operators.extract.settling import DELAY
+from streamfluo.calcium.extract.activity import SPARSITY
+from streamfluo.calcium.extract.components import POOLS
+from streamfluo.calcium.extract.settled_traces import DELAY
+from streamfluo.calcium.kernels.spikes import follow, impulse, recent
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data")) / "spikefinder"
 STEPS = {4: 12, 5: 4}  # samples at 100 Hz to one that holds what was recorded

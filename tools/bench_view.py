@@ -18,8 +18,8 @@ import numpy as np
 from bench import SPEC, served, show
 
 from streamfluo import Spec, open_source
-from streamfluo.pipeline.config import parse_config
-from streamfluo.pipeline.engine import Engine
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
 
 FRAMES, ROUNDS, LOOK_S = 12032, 5, 20.0
 LARGE = Spec(shape=(2048, 2048), dtype="uint16")
@@ -34,12 +34,12 @@ def rss_mb() -> float:
 def viewer(endpoint: str, seconds: float, began: float) -> None:
     """Run the window for so long after its first image; print what was measured as JSON."""
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
-    from streamfluo.app import cli  # noqa: F401 - what the command line loads is part of the opening
-    from streamfluo.app.viewer import main
-    from streamfluo.app.viewer.canvas import Canvas
-    from streamfluo.app.viewer.model import Model
-    from streamfluo.app.viewer.window import Window
-    from streamfluo.edges.network.watching import Watch
+    from streamfluo.cli import cli  # noqa: F401 - what the command line loads is part of the opening
+    from streamfluo.network.watching import Watch
+    from streamfluo.viewer import main
+    from streamfluo.viewer.canvas import Canvas
+    from streamfluo.viewer.model import Model
+    from streamfluo.viewer.window import Window
 
     app = main._application("light")
     painted_at, ages_ms, memory_mb, cpu_s = [], [], [], []

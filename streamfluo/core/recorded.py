@@ -35,7 +35,7 @@ def recorded_step(path: Path, kind: str) -> Mapping[str, Any]:
 
 def _first(path: Path, kind: str) -> tuple[Any, str]:
     # By name, since sessions stand on the floors above; the operator that asks need not know them.
-    session = importlib.import_module("streamfluo.pipeline.session").open_session(path)
+    session = importlib.import_module("streamfluo.session.reader").open_session(path)
     step = next((step for step, facts in session.steps.items() if facts.kind == kind), None)
     if step is None:
         raise ConfigError(f"{path}: no step of kind {kind!r}; it has {', '.join(session.steps) or 'none'}")

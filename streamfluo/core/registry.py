@@ -1,8 +1,11 @@
-"""Operators by kind. `@register("kind")` puts one in; everything else follows from that."""
+"""Operators by kind. `@register("kind")` puts one in; everything else follows from that.
+
+Rooms of this package and packages of yours are found the same way: by the entry point group `streamfluo.operators`,
+whose entries name modules that register operators when they are imported.
+"""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
@@ -13,7 +16,7 @@ from .operator import Operator
 from .params import build_params
 from .spec import Spec
 
-ENTRY_POINTS = "streamfluo.operators"  # a package of yours names its module here and is found
+ENTRY_POINTS = "streamfluo.operators"
 
 _operators: dict[str, type[Operator]] = {}
 _loaded = False
@@ -40,7 +43,6 @@ def operators() -> Mapping[str, type[Operator]]:
     global _loaded
     if not _loaded:
         _loaded = True
-        importlib.import_module("streamfluo.operators")
         for entry in entry_points(group=ENTRY_POINTS):
             entry.load()
     return MappingProxyType(dict(sorted(_operators.items())))

@@ -9,11 +9,11 @@ import pytest
 from streamfluo import Block, Camera, ConfigError, Source, Spec, WireError, create, open_source
 from streamfluo.core import wire
 from streamfluo.core.calibration import encode_calibration, with_calibration
-from streamfluo.edges.network.frames import ReplayedFrames
-from streamfluo.edges.network.server import DataServer
-from streamfluo.edges.source import Series
-from streamfluo.pipeline.chain import Chain
-from streamfluo.pipeline.config import load_config, told_spec
+from streamfluo.core.source import Series
+from streamfluo.engine.chain import Chain
+from streamfluo.engine.config import load_config, told_spec
+from streamfluo.network.frames import ReplayedFrames
+from streamfluo.network.server import DataServer
 
 SPEC = Spec((3, 4), "uint16", camera=Camera(qe=0.8))
 MAPS = {"offset_adu": 100.0 + np.arange(12.0).reshape(3, 4), "gain_e_per_adu": np.full((3, 4), 0.5)}

@@ -3,18 +3,7 @@
 import numpy as np
 import pytest
 
-from streamfluo import (
-    Block,
-    ConfigError,
-    FrameError,
-    Gives,
-    Operator,
-    Output,
-    Spec,
-    StateError,
-    Table,
-    create,
-)
+from streamfluo import Block, ConfigError, FrameError, Gives, Operator, Output, Spec, StateError, Table, create
 from streamfluo.core import registry
 from streamfluo.core.errors import StreamfluoError, did_you_mean
 from streamfluo.core.registry import operators

@@ -7,7 +7,7 @@ from emitter_traces import simulated
 
 from streamfluo import Block, Chain, ConfigError, FrameError, Gives, Operator, Output, Spec, create, register
 from streamfluo.core import registry
-from streamfluo.pipeline.config import parse_config
+from streamfluo.engine.config import parse_config
 
 SPEC = Spec((4, 4), "uint16")
 THETA = {"lognormal": (2000.0, 5000.0, 0.05, 0.05, 0.08, 0.0), "camera": (1000.0, 1000.0, 15.8, 0.05, 0.08, 0.0)}

@@ -10,9 +10,9 @@ from emitter_traces import LIGHT, simulated
 
 from streamfluo import Camera, ConfigError, FrameError, counting
 from streamfluo.counting import HyperParameters, ParameterRanges, Parameters, estimate_parameters, estimate_y
-from streamfluo.kernels.emitter_likelihood import EmitterModel, binned_logs
-from streamfluo.kernels.emitter_opinions import bleaching_steps, credible_interval, is_flat
-from streamfluo.kernels.lockstep import minimise
+from streamfluo.counting.batched_bfgs import minimise
+from streamfluo.counting.kernels.crosschecks import bleaching_steps, credible_interval, is_flat
+from streamfluo.counting.kernels.likelihood import EmitterModel, binned_logs
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
 REFERENCE = {emission: DATA / "reference_outputs" / f"blinx_loglik_{emission}.npz" for emission in LIGHT}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from emitter_oracle import enumerated, trace_log_likelihood, transitions
 
-from streamfluo.kernels.emitter_chain import fill_matrices, state_count
-from streamfluo.kernels.emitter_filter import step
-from streamfluo.kernels.emitter_likelihood import EmitterModel, evaluate
+from streamfluo.counting.kernels.forward_backward import step
+from streamfluo.counting.kernels.likelihood import EmitterModel, evaluate
+from streamfluo.counting.kernels.transitions import fill_matrices, state_count
 
 TRUE = {"lognormal": (2000.0, 5000.0, 0.05, 0.05, 0.08), "camera": (1000.0, 1000.0, 15.8, 0.05, 0.08)}
 WIDTH = {"lognormal": 30000 / 1024, "camera": 15000 / 1024}

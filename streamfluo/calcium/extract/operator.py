@@ -1,0 +1,151 @@
+"""Online source extraction: every neuron's footprint, activity and spikes from frames as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...core.block import Block
+from ...core.errors import ConfigError
+from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
+from ...core.registry import register
+from ...core.spec import Spec
+from ...core.state import State, require_array, require_int
+from . import results as readout
+from .activity import Calcium
+from .extraction import NOTHING, Extraction, Live, by_id
+from .initialisation import compile_kernels
+from .params import ExtractParams
+from .seeds import load_seeds
+
+
+@register("extract")
+class Extract(Operator):
+    """Footprints, demixed and denoised activity and spikes of every neuron, found and refined while frames come.
+
+    Model: white_t = Σ a_k c_kt + Σ b_m f_mt + noise of width 1, where white is the frame less the mean image over each
+    pixel's noise. Each frame is demixed (least squares, warm-started) and deconvolved (OASIS) at once; cells are
+    searched for in the residual of bins of 5 frames; shapes are renewed by recursive regression. Frames stay in a
+    window of `window_frames`; when they leave it they are solved again with the shapes of then, and said for good in
+    the table `settled`, 20 frames later still. The first `init_frames` give mean, noise and background, are then run
+    through the same path, so that their traces come in that table too, and searched once more. Frames are used one by
+    one: how blocks are cut changes nothing.
+
+    Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016.
+    Cost: README. Pixels that are NaN (border = "nan" of motion) count as unknown.
+    """
+
+    Params = ExtractParams
+    gives = (
+        Gives(
+            "traces", "by_id", ("t", "id"), "σ", "denoised activity, in widths of one frame's noise, as of this frame"
+        ),
+        Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
+        Gives("spikes", "by_id", ("t", "id"), "σ", "how much the activity jumped"),
+        Gives("dff", "by_id", ("t", "id"), "", "ΔF/F against a running low percentile"),
+        Gives("quality", "table", ("frame", *readout.MEASURES), "", "every component, each 100 frames"),
+        Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "the same for good, later"),
+        Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, gone"),
+        Gives("footprints", "snapshot", ("id", "y", "x"), "ADU", "each component's box, for an activity of 1 σ"),
+        Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(readout.MEASURES)}"),
+        Gives("contours", "snapshot", ("id", "point", "yx"), "px", "outlines of the accepted at a fifth of the peak"),
+        Gives("background", "snapshot", ("y", "x"), "ADU", "mean and background of the last frame"),
+        Gives("residual", "snapshot", ("y", "x"), "σ", "what nothing explained in the last bin of 5 frames"),
+        Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual in which cells are searched"),
+    )
+    examples = (
+        {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
+         "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},
+        {"background": "ring", "ring_radius_px": 4, "ar_order": 2, "init": "greedy", "init_frames": 12,
+         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
+    )  # fmt: skip
+
+    def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
+        super().__init__(params, spec, device)
+        compile_kernels(np.dtype(spec.dtype), params.background_components)
+        if params.ar_order == 2 and not params.rise_s < params.decay_s:
+            raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
+        if params.seeds is not None and params.init != "seeded":
+            raise ConfigError('extract: seeds are for init = "seeded"')
+        seeded = params.init == "seeded"
+        self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else []
+        calcium = Calcium(_interval(params, spec), params.decay_s, params.rise_s, params.ar_order)
+        self._extraction = Extraction(params, spec.shape, calcium, _offset(spec))
+        self._begun = False
+        self._first = np.zeros(spec.shape, np.float32)
+        self._init_index: list[int] = []
+        self._init_frames: list[np.ndarray] = []
+
+    def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        live: list[Live] = []
+        for t, frame in enumerate(block.pixels):
+            if self._begun:
+                live.append(self._extraction.take(block.index + t, frame))
+            else:
+                live.append(NOTHING)
+                self._collect(block.index + t, frame)
+        return Output(block.index, {**by_id(live), **self._extraction.tables()})
+
+    def finish(self) -> Output | None:
+        if not self._begun:
+            return None
+        self._extraction.finish()
+        return Output(self._extraction.next_index, {**by_id([]), **self._extraction.tables()})
+
+    def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
+        return {name: _READ[name](self._extraction) for name in self.snapshot_names(names)}
+
+    def state(self) -> State:
+        frames = np.array(self._init_frames, np.float16).reshape(-1, *self.spec.shape)
+        mine: State = {
+            "first": self._first.copy(),
+            "init_index": np.array(self._init_index, np.int64),
+            "init_frames": frames,
+        }
+        return {"begun": int(self._begun), **mine, **self._extraction.state()}
+
+    def restore(self, state: State) -> None:
+        self._extraction.restore(state)
+        self._first = require_array(state, "first", self._first, self.kind)
+        self._begun = bool(require_int(state, "begun", self.kind))
+        count = np.asarray(state.get("init_index")).size
+        self._init_index = require_array(state, "init_index", np.zeros(count, np.int64), self.kind).tolist()
+        kept = np.zeros((count, *self.spec.shape), np.float16)
+        self._init_frames = list(require_array(state, "init_frames", kept, self.kind))
+
+    def _collect(self, index: int, frame: np.ndarray) -> None:
+        """Keep a frame, as its difference to the first, until there are enough to begin; then begin."""
+        if not self._init_frames:
+            self._first[...] = np.nan_to_num(frame.astype(np.float32))
+        limit = np.float32(65000)  # of float16
+        self._init_frames.append(np.clip(frame.astype(np.float32) - self._first, -limit, limit).astype(np.float16))
+        self._init_index.append(index)
+        if len(self._init_frames) == self.params.init_frames:
+            self._begun = True
+            self._extraction.begin(self._first, self._init_index, self._init_frames, self._seeds)
+            self._init_index, self._init_frames = [], []
+
+
+_READ = {
+    "footprints": lambda e: readout.footprints(e.cells, e.scene),
+    "quality_now": lambda e: readout.quality(e.cells),
+    "contours": lambda e: readout.contours(e.cells, e.scene),
+    "background": lambda e: e.background(),
+    "residual": lambda e: e.residual(),
+    "detection": lambda e: e.detector.image(e.shape),
+}
+
+
+def _interval(params: ExtractParams, spec: Spec) -> float:
+    interval = params.interval_s or spec.interval_s
+    if interval is None:
+        return params.decay_s / 10  # ten frames a transient, until somebody says
+    return interval
+
+
+def _offset(spec: Spec) -> float:
+    """The camera's offset, which is no fluorescence."""
+    if spec.camera is None or spec.camera.offset_adu is None:
+        return 0.0
+    return float(np.mean(spec.camera.offset_adu))

@@ -1,0 +1,83 @@
+"""Cells a user knows already: masks, positions, or what an earlier pass found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.ndimage as ndi
+
+from ...core.errors import ConfigError
+
+
+def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.ndarray]:
+    """Return one image (y, x) per seed. Raises ConfigError.
+
+    `value`: masks (n, y, x), a labelled image (y, x), positions (n, 2), an object with `.footprints` (y·x, n), or the
+    path of a .npy of one of them or of a session's folder.
+    """
+    if value is None:
+        raise ConfigError('extract: init = "seeded" needs seeds: masks, positions, a .npy of them, or a session')
+    if hasattr(value, "footprints"):
+        value = np.asarray(value.footprints.todense()).T
+    if isinstance(value, str | Path):
+        value = _from_path(Path(value), shape)
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"extract: seeds must hold numbers, found {array.dtype}")
+    images = _images(array, shape, width_px)
+    if not (np.isfinite(images).all() and (images >= 0).all()):
+        raise ConfigError("extract: seeds must be finite and not negative")
+    return [image for image in images if image.any()]
+
+
+def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.ndarray:
+    if array.ndim == 2 and array.shape[1] == shape[0] * shape[1]:
+        return array.reshape(-1, *shape).astype(np.float32)
+    if array.ndim == 3 and array.shape[1:] == shape:
+        return array.astype(np.float32)
+    if array.ndim == 2 and array.shape == shape:
+        return np.array([array == label for label in np.unique(array) if label], np.float32).reshape(-1, *shape)
+    if array.ndim == 2 and array.shape[1] == 2:
+        yy, xx = np.ogrid[: shape[0], : shape[1]]
+        blobs = [np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * width_px**2)) for y, x in array]
+        return np.array([np.where(blob > 0.1, blob, 0) for blob in blobs], np.float32).reshape(-1, *shape)
+    raise ConfigError(
+        f"extract: seeds are masks (n, y, x) or labels (y, x) on {shape}, or places (n, 2), found {array.shape}"
+    )
+
+
+def _from_path(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    try:
+        if not path.is_dir():
+            return np.load(path, allow_pickle=False)
+        found = sorted(path.glob("snapshots/*.npz"))
+        for file in found:
+            with np.load(file, allow_pickle=False) as z:
+                if {"footprints", "quality_now"} <= set(z.files):
+                    return _spread(z["footprints"], z["quality_now"], shape)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"extract: seeds: {path}: cannot be read: {error}") from None
+    raise ConfigError(f"extract: seeds: {path}: no session with components in it")
+
+
+def _spread(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Footprints of the accepted in boxes (id, h, w) as images (id, y, x)."""
+    from .results import MEASURES
+
+    column = {name: quality[:, n] for n, name in enumerate(MEASURES)}
+    images = np.zeros((len(boxes), *shape), np.float32)
+    height, width = boxes.shape[1:]
+    for image, box, top, left in zip(images, boxes, column["top_px"], column["left_px"], strict=True):
+        if not (0 <= top <= shape[0] - height and 0 <= left <= shape[1] - width):
+            raise ConfigError(f"extract: seeds: footprints of another frame size than {shape}")
+        image[int(top) : int(top) + height, int(left) : int(left) + width] = box
+    kept: np.ndarray = images[column["accepted"] > 0]
+    return kept
+
+
+def centre(image: np.ndarray) -> tuple[float, float]:
+    """Return the centre of mass (y, x) [px] of an image."""
+    y, x = ndi.center_of_mass(image)
+    return float(y), float(x)

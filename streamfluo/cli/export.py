@@ -1,0 +1,29 @@
+"""`streamfluo export`: what a session holds, as files other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..session.export import FORMATS, export_session
+from ..session.reader import open_session
+from .console import console, frame_progress
+
+
+def export(
+    session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
+    to: Annotated[str, typer.Option(help=" | ".join(FORMATS))] = "tiff",
+    out: Annotated[Path | None, typer.Option(help="new folder to write [default: SESSION-FORMAT]")] = None,
+) -> None:
+    """Export a session's frames, snapshots, values and tables; a gap is listed, never filled."""
+    opened = open_session(session)
+    out = out or session.with_name(f"{session.name}-{to}")
+    with frame_progress() as bar:
+        task = bar.add_task("frames", total=opened.frames, of=opened.frames, note="")
+        written = export_session(opened, to, out, lambda n: bar.update(task, completed=n))
+    for path in written:
+        console.print(str(path), soft_wrap=True)
+    if opened.lost:
+        console.print(f"{opened.lost} frames never came: {out / 'gaps.csv'} says which")

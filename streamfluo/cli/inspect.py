@@ -1,0 +1,55 @@
+"""`streamfluo inspect`: what a session holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ..session.reader import Session, open_session
+from .check import spell_spec
+from .console import console
+
+
+def inspect(
+    session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
+) -> None:
+    """Show what a session holds: series, frames, gaps, steps, values, snapshots, health."""
+    opened = open_session(session)
+    facts = opened.facts
+    console.print(
+        f"{session}: {opened.state}, started {facts['started']} with streamfluo {facts['versions']['streamfluo']}"
+    )
+    console.print(f"series {opened.series['source']} ({opened.series['uid']}), {spell_spec(opened.spec)}")
+    where = "in the journal" if opened.has_journal else f"read again from {facts['reference']}"
+    console.print(f"{opened.frames} frames {where}, {opened.lost} lost in {len(opened.gaps)} gaps")
+    for gap in opened.gaps[:10]:
+        console.print(f"  gap of {gap.count} at frame {gap.first} ({gap.reason})")
+    console.print(_contents(opened))
+    for event in opened.events:
+        if event["event"] == "muted":
+            console.print(f"muted {event['step']} at frame {event['frame']}: {event['error']}")
+    for edge, counts in opened.health.get("edges", {}).items():
+        console.print(f"{edge}: " + ", ".join(f"{name} {value}" for name, value in counts.items() if value))
+    if opened.truth:
+        console.print("truth: " + ", ".join(opened.truth))
+
+
+def _contents(session: Session) -> Table:
+    table = Table("step", "name", "kind", "shape", "unit", "meaning", box=None)
+    for step, facts in session.steps.items():
+        values, snapshots = session.values(step), session.snapshot(step)
+        for given in facts.gives:
+            found = snapshots.get(given.name) if given.kind == "snapshot" else values.get(given.name)
+            table.add_row(step, given.name, given.kind, _shape(found), given.unit, given.meaning)
+    return table
+
+
+def _shape(found: Any) -> str:
+    if found is None:
+        return "–"
+    if isinstance(found, dict):
+        return f"{len(found)} columns × {len(found.get('frame', ()))}"
+    return " × ".join(map(str, found.shape)) or f"{found}"

@@ -1,0 +1,44 @@
+"""`streamfluo record`: every frame of a stream to disk, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.errors import SourceError
+from ..engine.config import parse_config
+from ..engine.engine import Engine
+from ..sources.opening import open_source
+from .console import console
+from .run import default_out, report, watch
+
+
+def record(
+    uri: Annotated[str, typer.Argument(help="tcp://…, mm:…, a file or sim:…", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./record-UTC time]")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="stop when the session holds so many frames")] = None,
+    duration: Annotated[float | None, typer.Option(min=0.001, help="stop after so many seconds")] = None,
+    publish: Annotated[str | None, typer.Option(help="answer hello and status, and serve the frames, here")] = None,
+    when_full: Annotated[str, typer.Option(help="while the disk takes no data frames wait, or are skipped")] = "wait",
+) -> None:
+    """Record a stream until it ends; started again on the same --out it goes on where it stood."""
+    served = f"[publish]\nuri = {_quoted(publish)}\n" if publish else ""
+    config = parse_config(f"[record]\nraw = true\nwhen_full = {_quoted(when_full)}\n{served}", "record")
+    out = out or default_out("record")
+    with console.status(f"opening {uri}"):
+        opened = open_source(uri)
+    with opened:
+        resume = (out / "session.json").exists()
+        engine = Engine(opened, config, out, resume=resume, max_frames=frames, program="record")
+        console.print(f"recording {opened.series.source} to {out}", soft_wrap=True)
+        watch(engine, duration)
+        report(engine, out)
+    if engine.error:
+        raise SourceError(engine.error)
+
+
+def _quoted(text: str) -> str:
+    """A TOML literal string."""
+    return "'" + text.replace("'", "") + "'"

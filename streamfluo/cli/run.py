@@ -1,0 +1,98 @@
+"""`streamfluo run`: a source through a config's chain into a session."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from msgspec.structs import replace
+from rich.table import Table
+
+from ..core.errors import ConfigError, SourceError
+from ..engine.config import Config, load_config
+from ..engine.engine import Engine
+from ..sources.opening import open_source
+from .console import console, frame_progress, stop_on_signals
+from .view import require_viewer, start_viewer
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="the TOML file that says which steps to run", show_default=False)],
+    source: Annotated[str | None, typer.Option(help="a file, sim:… or tcp://…; overrides the config's")] = None,
+    out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./NAME-UTC time]")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="change a parameter: step.key=value")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the session in --out")] = False,
+    publish: Annotated[str | None, typer.Option(help="serve results to viewers here; overrides the config's")] = None,
+    view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
+) -> None:
+    """Run a source through a chain of operators and record what comes of it."""
+    settings = load_config(config, changes or [])
+    uri = source or settings.source.uri
+    if uri is None:
+        raise ConfigError(f"{config.name}: no source; give [source] uri or --source")
+    settings = published(settings, publish, view)
+    out = out or default_out(config.stem)
+    with console.status(f"opening {uri}"):
+        opened = open_source(uri)
+    with opened:
+        with console.status("compiling operators (once on a machine; cached after that)"):
+            engine = Engine(opened, settings, out, resume=resume)
+        watch(engine, view=view)
+        report(engine, out)
+    if engine.error:
+        raise SourceError(engine.error)
+
+
+def published(settings: Config, uri: str | None, view: bool) -> Config:
+    """Return the config with the endpoint asked for; a viewer needs one, a free port will do."""
+    if view:
+        require_viewer()
+        uri = uri or settings.publish.uri or "tcp://127.0.0.1:0"
+    return replace(settings, publish=replace(settings.publish, uri=uri)) if uri is not None else settings
+
+
+def default_out(name: str) -> Path:
+    """Return ./NAME-UTC time."""
+    return Path(f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+
+
+def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -> None:
+    """Run an engine to its end with a progress bar; Ctrl-C and SIGTERM end it with everything written.
+
+    With `duration_s` it is finished so long after its first frame; with `view` a viewer is opened on it.
+    """
+    total = engine.source.series.frames
+    if engine.publisher is not None:
+        console.print(f"serving results at {engine.publisher.endpoint}", soft_wrap=True)
+    with stop_on_signals(engine.stop), frame_progress() as progress:
+        task = progress.add_task("frames", total=total, of=total or "…", note="")
+        engine.start()
+        if view and engine.publisher is not None:
+            start_viewer(engine.publisher.endpoint)
+        while not engine.wait(0.1):
+            health = engine.health()
+            if duration_s is not None and health.elapsed_s >= duration_s:
+                engine.stop("finished")
+            stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())
+            progress.update(task, completed=health.frames, note=f"{health.lost} lost{stalled}")
+
+
+def report(engine: Engine, out: Path) -> None:
+    """Print what a run did."""
+    health = engine.health()
+    rate = health.frames / health.elapsed_s if health.elapsed_s else float("nan")
+    total = engine.source.series.frames
+    console.print(
+        f"{engine.state.partition(':')[0]}: {health.frames} of {total or '…'} frames, {health.lost} lost, "
+        f"{health.elapsed_s:.1f} s, {rate:.0f} frames/s → {out}"
+    )
+    if not health.steps_ms:
+        return
+    table = Table("step", "p50 ms", "p99 ms", "max ms", "", box=None)
+    for step, times in health.steps_ms.items():
+        figures = [f"{times.get(name, np.nan):.3f}" for name in ("p50", "p99", "max")]
+        table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
+    console.print(table)

@@ -1,0 +1,55 @@
+"""`streamfluo view`: see a run live, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..core.errors import ConfigError
+from .console import console
+
+
+def view(
+    uri: Annotated[str, typer.Argument(help="data endpoint of a run, record, camera or replay", show_default=False)],
+    screenshot: Annotated[Path | None, typer.Option(help="paint without a screen, write this PNG, exit")] = None,
+    after: Annotated[float, typer.Option(min=0, help="seconds until the screenshot")] = 3.0,
+    size: Annotated[str, typer.Option(help="of the screenshot, in pixels")] = "1400x900",
+    theme: Annotated[Literal["auto", "light", "dark"], typer.Option(help="colours; auto: as the desktop")] = "auto",
+    proxy: Annotated[str | None, typer.Option(help="SOCKS5 host:port to go through, as of ssh -D")] = None,
+) -> None:
+    """Open a window on a running program: images, plots, health. Closing it changes nothing there."""
+    require_viewer()
+    from ..viewer.main import show, take_screenshot
+
+    if screenshot is None:
+        show(uri, theme, proxy)
+        return
+    take_screenshot(uri, screenshot, after, theme, _sides(size), proxy)
+    console.print(f"picture: {screenshot}", soft_wrap=True)
+
+
+def require_viewer() -> None:
+    """Raise ConfigError if the viewer's libraries are not there."""
+    for library in ("PySide6", "pyqtgraph"):
+        if find_spec(library) is None:
+            raise ConfigError(f'the viewer needs {library}, which is missing; pip install "streamfluo[viewer]"')
+
+
+def start_viewer(endpoint: str) -> None:
+    """Open a viewer in a process of its own; it stays when the run is over, or is stopped by Ctrl-C."""
+    subprocess.Popen([sys.executable, "-m", "streamfluo", "view", endpoint], start_new_session=True)
+
+
+def _sides(size: str) -> tuple[int, int]:
+    try:
+        width, height = (int(side) for side in size.split("x"))
+    except ValueError:
+        raise ConfigError(f"view: --size is WIDTHxHEIGHT, such as 1400x900; found {size!r}") from None
+    if not (200 <= width <= 16384 and 200 <= height <= 16384):
+        raise ConfigError(f"view: --size is 200 to 16384 pixels a side, found {size}")
+    return width, height

@@ -1,0 +1,9 @@
+"""Talking to a running program: its status, previews and results, for notebooks; names load on first use."""
+
+from .core.lazy import lazy_names
+
+__getattr__, __all__ = lazy_names({"network.client": ("PreviewSubscriber", "ResultsSubscriber", "ask")})
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,19 @@
+"""Names of a public module that load on first use, so that importing it costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def lazy_names(homes: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], list[str]]:
+    """Return a module's `__getattr__` and `__all__` for names by the module of ours that they live in."""
+    home = {name: module for module, names in homes.items() for name in names}
+
+    def find(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"no attribute {name!r}; there is {', '.join(sorted(home))}")
+        return getattr(importlib.import_module(f"streamfluo.{home[name]}"), name)
+
+    return find, sorted(home)

@@ -1,0 +1,91 @@
+"""Sources: anything that gives frames, behind one small contract."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from .block import Block
+from .spec import Spec
+
+MAX_BLOCK_FRAMES = 32
+
+
+@dataclass(frozen=True)
+class Gap:
+    """`count` frames from index `first` on that never came; `reason` is who lost them: camera or transport."""
+
+    first: int
+    count: int
+    reason: str = "transport"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Who a stream of frames is: its uid, where it comes from, when it began, how long it is (None: unbounded)."""
+
+    uid: str
+    source: str
+    t0_ns: int = 0
+    frames: int | None = None
+    user: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(ABC):
+    """Frames in order, as blocks; a jump of `Block.index` is a gap.
+
+    A context manager. `spec` and `series` are known once it is open. `truth` holds what a simulator knows, by name.
+    `seekable`: any index can be served again. `path`: the file, where there is one to refer to.
+    """
+
+    selections: ClassVar[tuple[str, ...]] = ()  # what may be selected of a file, as in `recording.tif?frames=0:100`
+    spec: Spec
+    series: Series
+    seekable: bool = True
+    path: Path | None = None
+    refused: Mapping[str, int] = MappingProxyType({})  # messages dropped, by the rule they broke
+    ended: str = "finished"  # how the series ended, once it has: finished, aborted or error
+
+    @abstractmethod
+    def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
+        """Yield the frames from the present position on, in blocks of at most `max_frames`, to the end."""
+
+    @abstractmethod
+    def seek(self, index: int) -> None:
+        """Make `index` the next frame. Raises SourceError outside the series."""
+
+    def resume(self, index: int, seq: int) -> None:
+        """Go on after a break: `index` is the next frame, `seq` how many were emitted before it."""
+        self.seek(index)
+
+    def interrupt(self) -> None:  # noqa: B027 - only a source that waits can be interrupted
+        """Make `blocks` end soon; callable from any thread."""
+
+    @property
+    def truth(self) -> Mapping[str, np.ndarray]:
+        """What is known beforehand about the series, by name; empty for recordings."""
+        return {}
+
+    def acknowledge(self, index: int) -> None:  # noqa: B027 - a file does not mind
+        """Everything before frame `index` is safe with us; the source may forget it."""
+
+    def keep_alive(self) -> None:  # noqa: B027 - only the network has somebody who waits
+        """We are still here, though no frame is taken for now; called by the thread that takes frames."""
+
+    def finished(self) -> None:  # noqa: B027 - only the network has somebody to tell
+        """Everything up to the end of the series is safe with us."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give files and sockets back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

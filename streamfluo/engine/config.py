@@ -1,0 +1,192 @@
+"""The config: one TOML file that says what a run does."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from ..core.errors import ConfigError, FrameError, did_you_mean
+from ..core.params import build_params
+from ..core.spec import Camera, Spec
+from ..core.wire import SOURCE
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # step ids become file names in the session
+
+
+class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where frames come from; `interval_s` and `pixel_um` are used only where the stream does not say.
+
+    `camera` is the path of a calibration (.npz): what it holds replaces what the stream says of the camera.
+    """
+
+    uri: str | None = None
+    interval_s: float | None = None
+    pixel_um: float | None = None
+    camera: str | None = None
+
+
+class StepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step: an operator, its place in the tree, its parameters."""
+
+    kind: str
+    id: str = ""
+    after: str = ""
+    inputs: dict[str, str] = {}
+    params: dict[str, Any] = {}
+    device: str = "cpu"
+
+
+class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether raw frames are written; None: for streams, not for what can be read again.
+
+    `checkpoint_s`: how often the chain's state is written, at most. `when_full`: what happens to frames while the disk
+    takes none: they wait, or the journal skips them once the ring is nearly full.
+    """
+
+    raw: bool | None = None
+    checkpoint_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    when_full: Literal["wait", "skip"] = "wait"
+
+
+class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where viewers ask (None: nowhere), and how often they get snapshots and frames at most.
+
+    `results` is where results go out; a free port unless told.
+    """
+
+    uri: str | None = None
+    results: str | None = None
+    hz: Annotated[float, msgspec.Meta(gt=0, le=100)] = 10.0
+    preview_hz: Annotated[float, msgspec.Meta(gt=0, le=100)] = 30.0
+
+
+class Config(msgspec.Struct, frozen=True):
+    """A whole config; every step has its id and knows which step it comes after."""
+
+    where: str
+    source: SourceConfig
+    steps: tuple[StepConfig, ...]
+    record: RecordConfig
+    publish: PublishConfig
+    text: str
+
+
+def shipped_config(name: str) -> Path:
+    """Return the path of a config that comes with the package, `sofi.toml`."""
+    package = Path(__file__).parents[1]
+    installed = package / "configs"
+    return (installed if installed.is_dir() else package.parent / "configs") / name
+
+
+def told_spec(config: Config, spec: Spec) -> Spec:
+    """Return the spec with what the config's [source] knows better. Raises ConfigError for a calibration that does
+    not fit the frames."""
+    told = config.source
+    if spec.interval_s is None and told.interval_s is not None:
+        spec = spec.with_(interval_s=told.interval_s)
+    if spec.pixel_um is None and told.pixel_um is not None:
+        spec = spec.with_(pixel_um=told.pixel_um)
+    if told.camera is None:
+        return spec
+    try:
+        known = {name: value for name, value in Camera.load(told.camera).items() if value is not None}
+        return spec.with_(camera=replace(spec.camera or Camera(), **known))
+    except FrameError as error:
+        raise ConfigError(f"{config.where}: [source] camera: {error}") from None
+
+
+def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Config:
+    """Read a config file; `changes` are `step.key=value` as on the command line. Raises ConfigError with the place."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not utf-8 text"
+        raise ConfigError(f"{path}: cannot read the config: {reason}") from None
+    return parse_config(text, path.name, changes)
+
+
+def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) -> Config:
+    """Parse a config's text. Raises ConfigError that names the table, the key and what was found."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    known = ("source", "step", "record", "publish")
+    for name in tables:
+        if name not in known:
+            raise ConfigError(f"{where}: no table [{name}]{did_you_mean(name, known)}")
+    entries = tables.get("step", [])
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise ConfigError(f"{where}: steps are tables [[step]], with double brackets")
+    steps = _place(where, [_step(where, n, entry) for n, entry in enumerate(entries, 1)])
+    for change in changes:
+        steps = _changed(where, steps, change)
+    return Config(
+        where=where,
+        source=_table(SourceConfig, tables, "source", where),
+        steps=tuple(steps),
+        record=_table(RecordConfig, tables, "record", where),
+        publish=_table(PublishConfig, tables, "publish", where),
+        text=text,
+    )
+
+
+def _table(struct: Any, tables: Mapping[str, Any], name: str, where: str) -> Any:
+    values = tables.get(name, {})
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: {name} is a table [{name}], found {values!r}")
+    return build_params(struct, values, f"{where}: [{name}]")
+
+
+def _step(where: str, number: int, entry: Mapping[str, Any]) -> StepConfig:
+    name = entry.get("id") or entry.get("kind") or f"number {number}"
+    return build_params(StepConfig, entry, f"{where}: step {name!r}")
+
+
+def _place(where: str, steps: Sequence[StepConfig]) -> list[StepConfig]:
+    """Give every step its id and the step it comes after."""
+    placed: list[StepConfig] = []
+    for step in steps:
+        ids = [s.id for s in placed]
+        name = step.id or _free(step.kind, ids)
+        if not _ID.fullmatch(name) or name == SOURCE:
+            raise ConfigError(f"{where}: step id {name!r} must be a letter, then letters, digits, - or _; not 'source'")
+        if name in ids:
+            raise ConfigError(f"{where}: two steps have the id {name!r}; give one of them another id")
+        after = step.after or (ids[-1] if ids else SOURCE)
+        if after not in (SOURCE, *ids):
+            below = any(after in (s.id, s.kind) for s in steps)
+            hint = "; it stands below, put it above" if below else did_you_mean(after, (SOURCE, *ids))
+            raise ConfigError(f"{where}: step {name!r}: after = {after!r} is no step above it{hint}")
+        placed.append(msgspec.structs.replace(step, id=name, after=after))
+    return placed
+
+
+def _free(kind: str, ids: Sequence[str]) -> str:
+    name, n = kind, 1
+    while name in ids:
+        n += 1
+        name = f"{kind}-{n}"
+    return name
+
+
+def _changed(where: str, steps: Sequence[StepConfig], change: str) -> list[StepConfig]:
+    target, equals, literal = change.partition("=")
+    name, dot, key = target.strip().partition(".")
+    if not (equals and dot and key):
+        raise ConfigError(f"--set {change}: write step.key=value")
+    if name not in [s.id for s in steps]:
+        raise ConfigError(f"--set {change}: no step {name!r} in {where}{did_you_mean(name, [s.id for s in steps])}")
+    try:
+        value = tomllib.loads(f"value = {literal}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = literal.strip()
+    return [msgspec.structs.replace(s, params={**s.params, key: value}) if s.id == name else s for s in steps]

@@ -1,0 +1,310 @@
+"""The publisher: what of a run goes out to viewers and other programs, on a thread of its own.
+
+The chain's thread leaves values, snapshots and frames here, and only those that somebody watches; encoding and sending
+never hold it up. Values that nobody takes in time fall out of the queue, oldest first: the session has them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..core import wire
+from ..core.block import Block
+from ..core.errors import SourceError
+from ..core.operator import Gives, Output
+from ..core.results import encode_arrays
+from ..core.source import Source
+from ..core.wire import SOURCE
+from ..network.frames import JournalFrames
+from ..network.publishing import EVENTS, PreviewServer, ResultsServer
+from ..network.server import GRACE_S, DataServer
+from ..network.socket import free_endpoint
+from ..session.health import Health
+from ..session.journal import JournalWriter
+from ..session.values import Gathered, values_message
+from .chain import Chain
+from .config import PublishConfig
+
+log = logging.getLogger("streamfluo")
+
+SERIES, HEALTH = "series/", "health/"
+LOOK_SHARE = 0.05  # of the chain's time at most goes into reading a step's snapshots; large ones come less often
+GATHER_S = 0.02  # values of consecutive frames travel together, fifty messages a second
+HEALTH_S = 1.0
+PRESSED_HZ = 1.0  # while frames wait, snapshots and previews come once a second: the chain comes first
+VALUES_BYTES = 64 << 20
+LATELY = 5  # events told by status
+
+
+class Publisher:
+    """Serves the data endpoint at `settings.uri`, results and previews beside it.
+
+    The frames of a `journal` are served to consumers. `health` and `state` tell how the run fares. Raises
+    SourceError for an endpoint that cannot be bound.
+    """
+
+    def __init__(
+        self,
+        settings: PublishConfig,
+        chain: Chain,
+        source: Source,
+        program: str,
+        journal: JournalWriter | None,
+        health: Callable[[], Health],
+        state: Callable[[], str],
+    ) -> None:
+        assert settings.uri is not None
+        self._chain, self._source, self._program = chain, source, program
+        self._health, self._state = health, state
+        self._frames = JournalFrames(chain.spec, source.series, journal) if journal else None
+        self._gives = {s.id: {g.name: g for g in s.operator.gives} for s in chain.steps}
+        self._facts = {
+            s.id: wire.frame_facts(s.operator.out_spec)
+            for s in chain.steps
+            if any(g.kind == "frames" for g in s.operator.gives)
+        }
+        self._period_s = {"snapshot": 1 / settings.hz, "frames": 1 / settings.preview_hz}
+        self._watched: frozenset[str] = frozenset()  # topics, and steps whose frames are watched
+        self._previewed: frozenset[str] = frozenset()
+        self._due: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._values: dict[str, Gathered] = {}
+        self._newest: dict[tuple[str, str], Any] = {}  # what replaces its predecessor: snapshots, frames
+        self._events: list[wire.Event] = []
+        self._counted = 0
+        self._lately: deque[str] = deque(maxlen=LATELY)
+        self._worker = ThreadPoolExecutor(1, "snapshots")
+        self._computing: set[str] = set()
+        self._ending: float | None = None
+        self._server = DataServer(
+            self._frames, settings.uri, program=program, hello=self._hello, status=self._status, preview=self._preview
+        )
+        host = free_endpoint(settings.uri)
+        largest_nbytes = 8 * chain.spec.shape[0] * chain.spec.shape[1]
+        try:
+            self._results = ResultsServer(
+                self._server.context, settings.results or host, self._topics(), largest_nbytes
+            )
+        except SourceError:
+            self._server.close()
+            raise
+        self._previews = PreviewServer(self._server.context, host, source.series.uid, [SOURCE, *self._gives])
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    @property
+    def endpoint(self) -> str:
+        """The data endpoint."""
+        return self._server.endpoint
+
+    def start(self) -> None:
+        """Start serving."""
+        self._results.send(SERIES, self._start(), keep=True)
+        self._thread.start()
+
+    def stop(self, ended: str) -> None:
+        """Send what waits, tell that the series is over, serve who still needs frames for up to 30 s, and close."""
+        if self._frames is not None:
+            self._frames.finish(ended)
+        self._worker.shutdown()
+        self._ending = time.monotonic()
+        self._thread.join()
+
+    # What the chain's thread leaves here
+
+    def put_values(self, step: str, output: Output) -> None:
+        """Take a step's values, if somebody watches them."""
+        if output.values and f"values/{step}/" in self._watched:
+            with self._lock:
+                gathered = self._values.setdefault(step, Gathered())
+                gathered.add(output)
+                while gathered.nbytes > VALUES_BYTES and len(gathered) > 1:
+                    gathered.drop_first()
+
+    def put_frames(self, step: str, block: Block, arrived_ns: int, pressed: bool) -> None:
+        """Take the newest frame of a step, if somebody watches it and one is due."""
+        if step in self._previewed and self._is_due(f"frames/{step}", "frames", pressed):
+            newest = block.cut(block.stop - 1, block.stop)
+            copy = Block(newest.index, newest.times_ns, newest.pixels.copy(), newest.channel)
+            with self._lock:
+                self._newest["frames", step] = (copy, arrived_ns)
+
+    def put_snapshots(self, index: int, pressed: bool) -> None:
+        """Have the snapshots that are watched and due computed as of now, on the worker's thread."""
+        for step, names in self._snapshots_due(pressed):
+            began = time.monotonic()
+            try:
+                reader = self._chain.reader(step, names)
+                self._computing.add(step)
+                self._worker.submit(self._compute, step, reader, index)
+                now = time.monotonic()  # what the chain's thread spent, on reading what cannot be read later
+                self._due[f"snapshot/{step}"] = max(self._due[f"snapshot/{step}"], now + (now - began) / LOOK_SHARE)
+            except Exception as error:  # reading must not end the run
+                self._failed(step, error)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Tell what happened; the number n in its fields tells a repeated one."""
+        fields = {name: value for name, value in event.items() if name != "event"}
+        with self._lock:
+            self._counted += 1
+            told = ", ".join(f"{k} {v}" for k, v in fields.items() if k != "traceback")
+            self._lately.append(f"{_utc()} {event['event']}: {told}"[:500])
+            self._events.append(wire.Event(event=event["event"], utc=_utc(), fields={**fields, "n": self._counted}))
+
+    def wake(self) -> None:
+        """There are frames to serve."""
+        if self._frames is not None and self._frames.waker is not None:
+            self._frames.waker.wake()
+
+    def _snapshots_due(self, pressed: bool) -> Iterator[tuple[str, list[str]]]:
+        if not self._watched:
+            return
+        for step, gives in self._gives.items():
+            topics = {g.name: f"snapshot/{step}/{g.name}/" for g in gives.values() if g.kind == "snapshot"}
+            names = [name for name, topic in topics.items() if topic in self._watched]
+            if names and step not in self._computing and self._is_due(f"snapshot/{step}", "snapshot", pressed):
+                yield step, names
+
+    def _is_due(self, what: str, kind: str, pressed: bool) -> bool:
+        now = time.monotonic()
+        if now < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now + (1 / PRESSED_HZ if pressed else self._period_s[kind])
+        return True
+
+    def _compute(self, step: str, reader: Callable[[], Mapping[str, np.ndarray]], index: int) -> None:
+        try:
+            self._keep_snapshots(step, reader(), index)
+        except Exception as error:
+            self._failed(step, error)
+        finally:
+            self._computing.discard(step)
+
+    def _keep_snapshots(self, step: str, arrays: Mapping[str, np.ndarray], index: int) -> None:
+        with self._lock:
+            for name, array in arrays.items():
+                self._newest[step, name] = (index, np.array(array))
+
+    def _failed(self, step: str, error: Exception) -> None:
+        self._due[f"snapshot/{step}"] = time.monotonic() + 10
+        self.event({"event": "snapshot failed", "step": step, "error": f"{type(error).__name__}: {error}"})
+
+    # The publisher's thread
+
+    def _run(self) -> None:
+        poller = self._server.poller()
+        self._results.register(poller)
+        pause_s, reported = 0.0, 0.0
+        try:
+            while not self._over():
+                poller.poll(int(min(pause_s, GATHER_S) * 1000))
+                pause_s = self._server.turn()
+                if self._results.turn() | self._previews.turn():
+                    self._watched, self._previewed = self._results.watched(), self._previews.watched()
+                self._send_what_waits()
+                if time.monotonic() - reported >= HEALTH_S:
+                    reported = time.monotonic()
+                    self._results.send(HEALTH, wire.Status(**self._status()), keep=True)
+            self._send_what_waits()
+            self._results.send(HEALTH, wire.Status(**self._status()), keep=True)
+            self._results.send(SERIES, self._end(), keep=True)
+        except Exception as error:  # a fault of ours must not end the recording
+            log.exception("publisher: %s", error)
+        finally:
+            self._results.close()
+            self._previews.close()
+            self._server.close()
+
+    def _over(self) -> bool:
+        """Whether the run is over and no consumer still needs its frames."""
+        if self._ending is None:
+            return False
+        return not self._server.pending() or time.monotonic() - self._ending >= GRACE_S
+
+    def _send_what_waits(self) -> None:
+        with self._lock:
+            values, self._values = self._values, {}
+            newest, self._newest = self._newest, {}
+            events, self._events = self._events, []
+        for event in events:
+            self._results.send(EVENTS, event)
+        uid = self._source.series.uid
+        for step, gathered in values.items():
+            while gathered:
+                message, parts = values_message(uid, step, gathered.first(), list(self._gives[step].values()))
+                self._results.send(f"values/{step}/", message, parts)
+                gathered.drop_first()
+        for (step, name), item in newest.items():
+            if step == "frames":
+                self._previews.send(name, *item)
+            else:
+                self._send_snapshot(step, name, *item)
+
+    def _send_snapshot(self, step: str, name: str, index: int, array: np.ndarray) -> None:
+        headers, parts = encode_arrays({name: array}, [self._gives[step][name]])
+        message = wire.Result(
+            series_uid=self._source.series.uid, step=step, kind="snapshot", index=index, count=1, arrays=tuple(headers)
+        )
+        self._results.send(f"snapshot/{step}/{name}/", message, parts, keep=True)
+
+    def _topics(self) -> list[str]:
+        topics = [SERIES, HEALTH, EVENTS]
+        for step, gives in self._gives.items():
+            kinds = {g.kind for g in gives.values()}
+            topics += [f"values/{step}/"] if kinds & {"per_frame", "by_id", "table"} else []
+            topics += [f"snapshot/{step}/{g.name}/" for g in gives.values() if g.kind == "snapshot"]
+        return topics
+
+    def _start(self) -> wire.Start:
+        series = self._source.series
+        return wire.Start(
+            series_uid=series.uid, source=series.source, t0_ns=series.t0_ns, frames=series.frames,
+            user=dict(series.user), **self._chain.spec.to_header(),
+        )  # fmt: skip
+
+    def _end(self) -> wire.End:
+        health = self._health()
+        reason = self._state().partition(":")[0]
+        return wire.End(
+            series_uid=self._source.series.uid,
+            seq=health.frames,
+            frames=health.frames,
+            dropped_camera=health.lost_camera,
+            dropped_transport=health.lost_transport,
+            reason={"finished": "finished", "aborted": "aborted"}.get(reason, "error"),  # type: ignore[arg-type]
+        )
+
+    def _hello(self) -> dict[str, Any]:
+        return {
+            "series": msgspec.to_builtins(self._start()),
+            "steps": [(s.id, s.operator.kind, s.config.after) for s in self._chain.steps],
+            "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
+            "frames": {SOURCE: wire.frame_facts(self._chain.spec), **self._facts},
+            "endpoints": {"results": self._results.endpoint, "preview": self._previews.endpoint(SOURCE, 1)},
+        }
+
+    def _preview(self, step: str, bin_px: int) -> str:
+        return self._previews.endpoint(step, bin_px)
+
+    def _status(self) -> dict[str, Any]:
+        counters = {**self._health().to_dict(), "events": self._counted, "lately": list(self._lately)}
+        refused = Counter(counters["refused"]) + self._server.refused + self._results.refused
+        counters["refused"] = dict(refused)
+        uid = self._source.series.uid
+        return {"program": self._program, "state": self._state(), "series_uid": uid, "counters": counters}
+
+
+def _plain(given: Gives) -> tuple[str, str, tuple[str, ...], str, str]:
+    return given.name, given.kind, given.dims, given.unit, given.meaning
+
+
+def _utc() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

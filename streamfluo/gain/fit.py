@@ -1,0 +1,387 @@
+"""The photon transfer fit: gain with its interval from the mean and the variance of many pixels.
+
+Var [ADU²] = (mean − offset) / K + read² of each pixel, K in e/ADU (Janesick 2007, Photon Transfer; EMVA 1288).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .kernels.bins import Array, sample
+from .kernels.photon_transfer import bin_pixels, deviations, excess_scatter, own_gains
+from .pixel_noise import MIN_FRAMES, Dark, Noise, Pixels
+
+MIN_PIXELS = 100
+BINS = 256
+ROUNDS, SETTLED = 30, 1e-9  # a lamp that flickers by 5 % takes 6 rounds, a steady one 4
+MAX_ERROR = 0.02  # a gain that is not known to 2 % (one standard error) is not known
+Z95 = 1.96
+CLIP_SD = 6.0
+SEEN_NOISE_ADU2 = 0.3  # below it (0.47 ADU of noise) rounding makes of a variance what it likes
+READ_E2 = 5.0  # read² where nothing tells it: 5 ± 5 e² holds CCD and sCMOS alike
+SCATTER_SD = 5.0  # an excess of so many standard errors: pixels have gains of their own
+NEIGHBOURS = 32  # pixels side by side, which the same light falls on
+CLEAR = 8.0  # a pixel's own gain counts where its light's noise is so many standard errors: 1/y is biased by 1/64
+MOVING_PART = 0.2
+CHANGE, CHANGE_SHARE = 0.2, 0.1  # a sample that changes slowly: at most, and what of it may be in its steps
+CURVED = 0.1
+LAMP_SHARE = 0.05  # of the noise: the totals tell the lamp only where no pixel is cut off
+FULL_WELL = 0.5  # variance falls to half of its peak, or less, where pixels are full
+
+
+@dataclass(frozen=True)
+class PhotonTransfer:
+    """A gain [e/ADU] with its 95 % interval, and what stands behind it.
+
+    `reason` says why there is none ('' where there is); `notes` what was corrected for. The line is
+    variance = intercept + slope · mean. `variance` (p,) is what a pixel has without the lamp's share, `gains` (p,) its
+    own gain, `used` (p,) whether it was taken for the line. `flicker` and `scatter` are relative standard deviations,
+    of the lamp and of the gains; `read_variance` [ADU²] is without that of rounding.
+    """
+
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    gain: float = np.nan
+    interval: tuple[float, float] = (np.nan, np.nan)
+    slope: float = np.nan
+    intercept: float = np.nan
+    read_variance: float = np.nan
+    flicker: float = np.nan
+    scatter: float = 0.0
+    variance: Array | None = None
+    gains: Array | None = None
+    used: np.ndarray | None = None
+
+
+@dataclass
+class _Line:
+    """floor + slope · x, with the covariance of (floor, slope, foot)."""
+
+    floor: float
+    slope: float
+    covariance: Array
+
+    def at(self, x: Array) -> Array:
+        return self.floor + self.slope * x
+
+
+def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTransfer:
+    """Return the gain of a camera from one series under steady light; `dark` is what is known of it without light.
+
+    A weighted straight line through variance against mean; what noise in the mean does to it is subtracted from the
+    normal equations, a flickering or drifting lamp by the variance of the totals. Where pixels differ in gain it is
+    the mean over pixels of (mean − offset) / (variance − floor), which estimates the median of their gains.
+    """
+    used = ~pixels.saturated & np.isfinite(pixels.mean) & (pixels.variance > 0)
+    saturated = float(np.mean(pixels.saturated))
+    if pixels.frames < MIN_FRAMES:
+        return PhotonTransfer(f"{pixels.frames} frames are too few; take {MIN_FRAMES} at least")
+    if used.sum() < MIN_PIXELS:
+        why = f"{saturated:.0%} saturate" if saturated > 0.5 else "the others saturate, or show no noise"
+        return PhotonTransfer(f"{used.sum()} pixels are too few, {MIN_PIXELS} are needed: {why}")
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return _Fit(pixels, dark, used).result()
+
+
+def typical_gain(gains: Array) -> tuple[float, float]:
+    """Return the mean of pixels' gains within 5 robust sd, an estimate of their median that is less noisy than it,
+    and its relative standard error; (NaN, inf) of fewer than 100."""
+    if len(gains) < MIN_PIXELS:
+        return np.nan, np.inf
+    centre = np.median(sample(gains))
+    kept = gains[np.abs(gains - centre) < 5 * 1.4826 * np.median(np.abs(sample(gains) - centre))]
+    return float(kept.mean()), float(kept.std() / kept.mean() / np.sqrt(len(kept)))
+
+
+class _Fit:
+    """One fit. x is the mean above the dark offset (above 0 where there is none), y the variance above the dark one
+    without the lamp's share; `foot` is the x without light."""
+
+    def __init__(self, pixels: Pixels, dark: Dark | None, used: np.ndarray) -> None:
+        self.pixels, self.dark, self.used = pixels, dark, used
+        self.x = pixels.mean - (dark.offset if dark else 0.0)
+        self.foot = 0.0 if dark else float(np.percentile(self._some(self.x), 1))
+        self.rejected, self.sums = 0.0, np.empty((0, 6))
+        self.noise = Noise(pixels, dark, self.x, self.foot)
+        self.notes: list[str] = []
+        if pixels.saturated.any():
+            self.notes.append(f"{pixels.saturated.sum()} pixels left out: saturated, or cut off at zero")
+        if self.noise.steps:
+            self.notes.append("the light drifts or changes: variances are those of steps from frame to frame")
+
+    def result(self) -> PhotonTransfer:
+        reason = self._no_light() or self._unsteady()
+        line = None if reason else self._settled()
+        if not reason and self._beyond_full_well():
+            line = self._settled()
+        if line is not None and self._reject_outliers(line):
+            line = self._settled()
+        if line is None or not line.slope > 0:
+            return self._undetermined(reason or self._too_even())
+        scatter = self._scatter(line)
+        base = self._line_by_place(line, scatter) if scatter else line
+        gains = self._gains(line, base)
+        gain, error = 1 / line.slope, float(np.sqrt(line.covariance[1, 1])) / line.slope
+        if scatter:
+            self.notes.append(f"the pixels' own gains scatter by {scatter:.1%}")
+            gain, error = self._typical(line, base)
+        change = self._change()
+        error = float(np.hypot(error, CHANGE_SHARE * change))
+        reason = self._doubts(line, error, scatter, change)
+        if reason:
+            return self._undetermined(reason)
+        zero = float(np.median(sample(np.asarray(self.dark.offset).reshape(-1)))) if self.dark else 0.0
+        flicker2 = self.noise.flicker2(self.foot)
+        return PhotonTransfer(
+            notes=tuple(self.notes),
+            gain=float(gain),
+            interval=(float(gain * (1 - Z95 * error)), float(gain * (1 + Z95 * error))),
+            slope=float(line.slope),
+            intercept=float(line.floor + self.noise.dark - line.slope * zero),
+            read_variance=self._read_variance(base),
+            flicker=float(np.sqrt(max(flicker2, 0.0))),
+            scatter=scatter,
+            variance=self.noise.variance - flicker2 * (self.x - self.foot) ** 2,
+            gains=gains,
+            used=self.used,
+        )
+
+    def _undetermined(self, reason: str) -> PhotonTransfer:
+        return PhotonTransfer(reason, tuple(self.notes))
+
+    # The line
+
+    def _settled(self) -> _Line | None:
+        """Go round line, lamp's share and foot until they agree; None where the data tell no slope."""
+        if np.count_nonzero(self.used) < MIN_PIXELS:
+            return None
+        low, high = np.percentile(self._some(self.x), (0.2, 99.8))
+        self.sums = self._binned(self.used, low, high)
+        line = None
+        for _ in range(ROUNDS):
+            before, foot = line, self.foot
+            line = self._solve(self.sums, before)
+            if line is None:
+                return None
+            moved = abs(line.slope - before.slope) / abs(line.slope) if before is not None else np.inf
+            if max(moved, abs((self.foot - foot) * self.noise.flicker2(self.foot))) <= SETTLED:
+                break
+        return line
+
+    def _binned(self, used: np.ndarray, low: float, high: float) -> Array:
+        sums = np.zeros((BINS, 6))
+        bin_pixels(self.x, self.noise.above, used, low, max(high, low + 1e-9), sums)
+        return sums[sums[:, 0] > 0]
+
+    def _solve(self, sums: Array, before: _Line | None, together: int = 1, scatter2: float = 0.0) -> _Line | None:
+        """Weighted normal equations of (floor, slope, change of the foot), noise in x taken out, priors put in.
+
+        Points are means over so many pixels `together`, whose gains have the relative variance `scatter2`.
+        """
+        flicker2, frames, dark = self.noise.flicker2(self.foot), self.pixels.frames, self.noise.dark
+        n, x = sums[:, 0], sums[:, 1] / sums[:, 0]
+        light, within = x - self.foot, sums[:, 3] - n * x * x
+        y = (sums[:, 2] - flicker2 * (n * light * light + within)) / n
+        level = (y if before is None else before.at(x)) + dark
+        level = np.maximum(level, 1e-2 * np.average(y + dark, weights=n))
+        weight = together / (self.noise.of_variance(level, self.foot, x) + scatter2 * level**2)
+        light_mean = self.noise.light_mean(self.foot)
+        bend = 2 * flicker2 * light * (light / light_mean - 1)  # of the lamp's share, per ADU of the foot
+        columns = np.stack([np.ones_like(x), x, bend])
+        normal, right = (columns * (weight * n)) @ columns.T, columns @ (weight * n * y)
+        slope = np.float64(before.slope if before is not None else right[1] / normal[1, 1])
+        joint = sums[:, 4] - x * sums[:, 2] - 2 * flicker2 * light * within
+        own = scatter2 * light**2 / together  # what gains of their own do to means over some pixels, and twice to y
+        normal[1, 1] += weight @ (within - n * ((level / frames + self.noise.offset_error) / together + own))
+        right[1] += weight @ (joint - n * (np.maximum(light, 0) * slope**2 / frames / together + 2 * slope * own))
+        self._add_priors(normal, right, slope, float(np.average(x, weights=n)), float(np.average(y, weights=n)))
+        scale = 1 / np.sqrt(np.maximum(np.diag(normal), 1e-300))
+        scaled = normal * np.outer(scale, scale)
+        if not np.isfinite(scaled).all() or normal[1, 1] <= 0 or np.linalg.eigvalsh(scaled)[0] < 1e-13:
+            return None
+        covariance = np.linalg.inv(scaled) * np.outer(scale, scale)
+        floor, slope, change = covariance @ right
+        if self.dark is None:
+            most = 0.2 * abs(light_mean)
+            self.foot += float(np.clip(change, -most, most))
+        return _Line(floor, slope, covariance)
+
+    def _add_priors(self, normal: Array, right: Array, slope: float, x: float, y: float) -> None:
+        """What dark frames, or the read noise that cameras have, tell of floor and foot."""
+        noise = self.noise
+        if self.dark is not None:
+            read = max(READ_E2 * (y / x) ** 2, 1e-6)  # y / x is steeper than the line, so this is rather too wide
+            expected, sd = (0.0, 0.02 + 1e-3 * noise.dark) if noise.floor_known else (noise.rounding + read, read)
+            normal[0, 0] += 1 / sd**2
+            right[0] += expected / sd**2
+            normal[2, 2] += 1.0  # the foot stays where it is
+            return
+        sd = max(READ_E2 * abs(slope), 1e-6)
+        bottom = x - y / slope if slope > 0 else self.foot
+        normal[2, 2] += 1 / sd**2
+        right[2] += (bottom + sd - self.foot) / sd**2
+
+    # Pixels that do not belong, or that have gains of their own
+
+    def _facts(self, line: _Line) -> tuple[float, ...]:
+        return self.noise.dark, float(line.floor), float(line.slope), self.foot, *self.noise.scalars(self.foot)
+
+    def _leave_out(self, wrong: np.ndarray, why: str) -> float:
+        """Use these pixels no more; returns which part of those used they were."""
+        wrong = wrong & self.used
+        count, used = int(wrong.sum()), max(int(self.used.sum()), 1)
+        if count:
+            self.notes.append(f"{count} pixels left out: {why}")
+            self.used = self.used & ~wrong
+        return count / used
+
+    def _beyond_full_well(self) -> bool:
+        """Leave out pixels so bright that their variance falls again (Janesick 2007: full well is where it peaks)."""
+        sums = self.sums[self.sums[:, 0] >= 20]
+        if len(sums) < 10:
+            return False
+        x, y = sums[:, 1] / sums[:, 0], sums[:, 2] / sums[:, 0]
+        peak = int(np.argmax(y))
+        if not (peak > 1 and np.min(y[peak:]) < FULL_WELL * y[peak]):
+            return False
+        foot = self.foot if self.dark is None else 0.0
+        return self._leave_out(self.x > foot + 0.9 * (x[peak] - foot), "their wells are full") > 0
+
+    def _reject_outliers(self, line: _Line) -> bool:
+        """Leave out pixels whose variance is not that of light."""
+        z = np.empty_like(self.x)
+        deviations(self.x, self.noise.above, *self._facts(line), z)  # type: ignore[call-arg]
+        spread = max(1.0, 1.4826 * float(np.median(self._some(z))))
+        self.rejected = self._leave_out(z > CLIP_SD * spread, "they vary otherwise than light does")
+        return self.rejected > 0
+
+    def _scatter(self, line: _Line) -> float:
+        """Relative sd of the pixels' gains, from the brighter half; 0 where it is not clear."""
+        middle = float(np.median(self._some(self.x)))
+        n, excess, expected = excess_scatter(self.x, self.noise.above, self.used, middle, *self._facts(line))
+        if n == 0 or expected > 1 / CLEAR**2:
+            return 0.0
+        error = (expected + max(excess, 0.0)) * np.sqrt(2 / n)
+        return float(np.sqrt(excess)) if excess > SCATTER_SD * error and excess > 1e-4 else 0.0
+
+    def _gains(self, line: _Line, base: _Line, clear: float = 3.0) -> Array:
+        """Each pixel's own gain above where the line `base` begins, with an error of √(2/N).
+
+        NaN where the noise of its light is below `clear` standard errors.
+        """
+        shift = floor = 0.0
+        if not self.noise.floor_known:
+            shift, floor = (base.floor / base.slope, 0.0) if self.dark is None else (0.0, base.floor)
+        gains = np.empty_like(self.x)
+        own_gains(self.x, self.noise.above, shift, floor, clear, *self._facts(line), gains)  # type: ignore[call-arg]
+        gains[self.pixels.saturated] = np.nan
+        return gains
+
+    def _line_by_place(self, line: _Line, scatter: float) -> _Line:
+        """A line through means over neighbours, which light makes alike and gains do not.
+
+        Sorted by their own brightness, pixels of few e/ADU gather at the bright end and bend the line.
+        """
+        whole = self.x.size // NEIGHBOURS * NEIGHBOURS
+        used = self.used[:whole].reshape(-1, NEIGHBOURS)
+        there = used.sum(1)
+        flicker2, foot = self.noise.flicker2(self.foot), self.foot
+        steady = self.noise.above - flicker2 * (self.x - foot) ** 2
+        x, y = (np.sum(v[:whole].reshape(used.shape), 1, where=used) / there for v in (self.x, steady))
+        kept = there > NEIGHBOURS // 2
+        if np.count_nonzero(kept) < MIN_PIXELS // NEIGHBOURS:
+            return line
+        sums, found = np.zeros((BINS, 6)), line
+        low, high = np.percentile(x[kept], (0.2, 99.8))
+        bin_pixels(x, y + flicker2 * (x - foot) ** 2, kept, low, max(high, low + 1e-9), sums)
+        for _ in range(3):
+            found = self._solve(sums[sums[:, 0] > 0], found, NEIGHBOURS, scatter**2) or found
+            self.foot = foot
+        return found
+
+    def _typical(self, line: _Line, base: _Line) -> tuple[float, float]:
+        """The typical one of the pixels' own gains, and its relative standard error."""
+        gains = self._gains(line, base, CLEAR)
+        gain, error = typical_gain(gains[self.used & np.isfinite(gains)])
+        if self.noise.floor_known:
+            return gain, error
+        at = np.array([1.0, self.foot, 0.0])
+        foot = np.sqrt(at @ base.covariance @ at) * np.mean(1 / np.abs(base.at(self._some(self.x))))
+        return gain, float(np.hypot(error, foot))
+
+    def _some(self, values: Array) -> Array:
+        """Values of some of the pixels used, for percentiles."""
+        some = sample(values)[sample(self.used)]
+        return some if len(some) >= 10 * MIN_PIXELS else values[self.used]
+
+    # Whether it can be known
+
+    def _no_light(self) -> str:
+        if self.dark is None:
+            return ""
+        noise = np.sqrt(np.median(self._some(self.pixels.variance)) / self.pixels.frames)
+        lit = np.median(self._some(self.x)) > 3 * noise
+        return "" if lit else "the light is no brighter than the dark: check which is which"
+
+    def _unsteady(self) -> str:
+        moving = self._leave_out(self.noise.moving(self.foot, CLIP_SD), "they change slowly")
+        return f"{moving:.0%} of the pixels change slowly; take an even, still sample" if moving > MOVING_PART else ""
+
+    def _change(self) -> float:
+        """By how much the sample itself changes, of the noise; 0 where it is not significant."""
+        if self.pixels.pairs < MIN_FRAMES:
+            return 0.0
+        change, error = self.noise.change(self.used, self.foot)
+        if change < max(CLIP_SD * error, 0.01):
+            return 0.0
+        self.notes.append(f"the sample itself changes slowly, by {change:.0%} of the noise")
+        return change
+
+    def _too_even(self) -> str:
+        if self.dark is None:
+            return "the light is too even to tell gain from offset; give dark frames or the offset, or graded light"
+        return "the variance does not grow with the mean"
+
+    def _doubts(self, line: _Line, error: float, scatter: float, change: float) -> str:
+        x = self._some(self.x)
+        variance = float(np.median(line.at(x))) + self.noise.dark
+        if self.pixels.rounded and variance < SEEN_NOISE_ADU2:
+            return f"the noise, {np.sqrt(max(variance, 0)):.2g} ADU, is hidden by the rounding to ADU; take more light"
+        if self.rejected > MOVING_PART:
+            return f"{self.rejected:.0%} of the pixels vary otherwise than light does; take an even, still sample"
+        if change > CHANGE:
+            return "the sample itself changes; take an even, still one"
+        if not error <= MAX_ERROR:
+            if self.dark is None and np.std(x) < np.sqrt(variance):
+                return self._too_even()
+            return f"too few frames or electrons: the standard error is {error:.1%}, {MAX_ERROR:.0%} is asked for"
+        lamp = self.noise.flicker2(self.foot) * float(np.median(x - self.foot)) ** 2
+        if np.mean(self.pixels.saturated) > 0.01 and lamp > LAMP_SHARE * variance:
+            return "pixels saturate while the lamp changes, which hides how much it does; take less light"
+        bend = 0.0 if scatter else self._bend(line)
+        if bend > CURVED:
+            return f"variance against mean is no straight line, {bend:.0%} off; is the light steady, the camera linear?"
+        return ""
+
+    def _bend(self, line: _Line) -> float:
+        """How far tenths of the pixels, by brightness, lie off the line beyond their noise."""
+        n, x = self.sums[:, 0], self.sums[:, 1] / self.sums[:, 0]
+        off = self.sums[:, 2] - n * (line.at(x) + self.noise.flicker2(self.foot) * (x - self.foot) ** 2)
+        part = np.minimum((np.cumsum(n) - n) * 10 // n.sum(), 9).astype(int)
+        weights = (n, off, n * (line.at(x) + self.noise.dark))
+        pixels, off, level = np.array([np.bincount(part, weight, 10) for weight in weights])
+        there = pixels > 0
+        noise = np.sqrt(2 / self.noise.dof / pixels[there])
+        return max(float(np.max(np.abs(off[there] / level[there]) - 4 * noise)), 0.0)
+
+    def _read_variance(self, line: _Line) -> float:
+        """Read noise [ADU²] without that of rounding, NaN where nothing tells it."""
+        if self.dark is None:
+            return np.nan
+        if self.noise.floor_known:
+            variance = np.asarray(self.noise.dark_variance).reshape(-1)
+            return max(float(np.median(sample(variance))) - self.noise.rounding, 0.0)
+        read = line.floor - self.noise.rounding
+        return read if read > 4 * np.sqrt(line.covariance[0, 0]) else np.nan

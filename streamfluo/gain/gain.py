@@ -1,0 +1,201 @@
+"""Gain, offset and read noise of a camera while its frames run by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from msgspec import Meta
+
+from ..core.block import Block
+from ..core.grid import FrameGrid
+from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
+from ..core.params import Params
+from ..core.registry import register
+from ..core.spec import Spec
+from ..core.state import State, require_int
+from .dark import WANTED, given_dark
+from .fit import fit_photon_transfer
+from .kernels.bins import equal_bins, median_and_variance
+from .pixel_noise import Pixels
+from .results import Reading
+from .sample import FrameSample
+from .sums import StepSums
+
+TIED_PART, TIED_ADU2 = 0.01, 4.0  # a hundredth of the pixels, noisy ones, with the same maximum: the converter's end
+
+
+class GainParams(Params, frozen=True):
+    bins: Annotated[int, Meta(ge=4, le=10_000, description="bins of the photon transfer plot")] = 50
+    method: Annotated[
+        Literal["weighted", "reference"],
+        Meta(description="weighted: the best estimate; reference: medians, MAD and an unweighted line, to compare"),
+    ] = "weighted"
+    dark: Annotated[Any, Meta(description=f"{WANTED}; none: the offset that the stream tells")] = None
+    saturation_adu: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="grey value that counts as saturated [ADU]")
+    ] = None
+    sample_mib: Annotated[
+        int, Meta(ge=1, le=1 << 20, description="memory for frames whose medians the reference takes [MiB]")
+    ] = 256
+
+
+@register("gain")
+class Gain(Mergeable):
+    """Photon transfer of a steadily lit, unmoving field: gain with its interval, and with darks offset and read noise.
+
+    One pass of sums: mean, variance and squared steps from frame to frame of each pixel, and the totals' (for a lamp
+    that flickers or drifts); the fit is `kernels.gain_fit`. The gain estimates the median over pixels; where it cannot
+    be known it is NaN and `status` says why. Method "reference" keeps frames (every 2nd, 4th … beyond `sample_mib`)
+    and gives the numbers of the batch definition; whether they can be trusted `status` says from the weighted fit.
+    Cost at 512×512 in blocks of 32: 2 memory copies of the frames; a read of all snapshots 15 to 25 ms, of medians 2 s;
+    state: 6 maps and at most 31 waiting frames.
+    """
+
+    Params = GainParams
+    gives = (
+        Gives("gain_e_per_adu", "snapshot", (), "e/ADU", "median of the pixels' gains"),
+        Gives("gain_interval", "snapshot", ("gain_e_per_adu",), "e/ADU", "95 % interval of the gain"),
+        Gives("offset_adu", "snapshot", (), "ADU", "median offset, where it is known"),
+        Gives("read_noise_e", "snapshot", (), "e", "median read noise, where the offset is known"),
+        Gives("flicker", "snapshot", (), "", "relative sd of the lamp between frames"),
+        Gives("frames", "snapshot", (), "", "number of frames behind it all"),
+        Gives("status", "snapshot", (), "", "determined, or undetermined and why"),
+        Gives("fit", "snapshot", ("fit",), "ADU", "slope and intercept of variance [ADU²] over mean [ADU]"),
+        Gives("mean_bins", "snapshot", ("mean_bins",), "ADU", "mean of pixels binned by brightness"),
+        Gives("variance_bins", "snapshot", ("mean_bins",), "ADU²", "their variance without the lamp's"),
+        Gives("variance_bins_fit", "snapshot", ("mean_bins",), "ADU²", "what the fit makes of it"),
+        Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of each pixel (reference: median)"),
+        Gives("variance", "snapshot", ("y", "x"), "ADU²", "variance of each pixel (reference: from its MAD)"),
+        Gives("gain_map", "snapshot", ("y", "x"), "e/ADU", "gain of each pixel, with an error of √(2/frames)"),
+        Gives("offset_map", "snapshot", ("y", "x"), "ADU", "offset of each pixel, from darks"),
+        Gives("variance_map", "snapshot", ("y", "x"), "ADU²", "variance of each pixel without light, from darks"),
+    )
+    examples = ({"dark": 100.0, "bins": 8}, {"method": "reference", "bins": 6, "sample_mib": 1})
+
+    def __init__(self, params: GainParams, spec: Spec, device: str = "cpu") -> None:
+        super().__init__(params, spec, device)
+        self._dark = given_dark(params.dark, spec)
+        self._grid, self._sums = FrameGrid(spec), StepSums(spec)
+        self._sample = FrameSample(spec, params.sample_mib) if params.method == "reference" else None
+        self._next_index = 0
+        self._known: Reading | None = None
+        self._compile()
+
+    def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        self._known = None
+        if block.index != self._next_index:
+            self._flush()
+        start = block.index - len(self._grid.waiting)
+        for cell in self._grid.push(block):
+            self._add(start, cell)
+            start += len(cell)
+        self._next_index = int(block.stop)
+        return Output(block.index)
+
+    def gap(self, first: int, count: int) -> None:
+        self._known = None
+        self._flush()
+
+    def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
+        wanted = self.snapshot_names(names)
+        if self._known is None:
+            self._known = self._reading()
+        return {name: np.array(self._known.value(name)) for name in wanted}
+
+    def merge(self, other: Self) -> None:
+        if not other._seen:
+            return
+        if not self._seen:
+            self.restore(other.state())
+            return
+        self._known = None
+        self._flush()
+        self._sums.merge(other._sums)
+        if self._sample is not None and other._sample is not None:
+            self._sample.merge(other._sample)
+        self._grid.restore(other._grid.state())
+        self._next_index = other._next_index
+
+    def state(self) -> State:
+        sampled = self._sample.state() if self._sample is not None else {}
+        return {**self._sums.state(), **sampled, **self._grid.state(), "next": self._next_index}
+
+    def restore(self, state: State) -> None:
+        self._known = None
+        self._sums.restore(state)
+        if self._sample is not None:
+            self._sample.restore(state)
+        self._grid.restore(state)
+        self._next_index = require_int(state, "next", "gain")
+
+    @property
+    def _seen(self) -> int:
+        return self._sums.frames + len(self._grid.waiting)
+
+    def _add(self, first: int, cell: np.ndarray) -> None:
+        self._sums.add(first, cell.reshape(len(cell), -1))
+        if self._sample is not None:
+            self._sample.add(first, cell)
+
+    def _flush(self) -> None:
+        first = self._next_index - len(self._grid.waiting)
+        for cell in self._grid.flush():
+            self._add(first, cell)
+
+    def _flushed(self) -> tuple[StepSums, FrameSample | None]:
+        """Sums and sample with the waiting frames added; copies where there are any."""
+        waiting = self._grid.waiting
+        if not len(waiting):
+            return self._sums, self._sample
+        first, sums = self._next_index - len(waiting), self._sums.copy()
+        sums.add(first, waiting.reshape(len(waiting), -1))
+        sample = self._sample.copy() if self._sample is not None else None
+        if sample is not None:
+            sample.add(first, waiting)
+        return sums, sample
+
+    def _compile(self) -> None:
+        """Run every kernel once on no light."""
+        pixels = self.spec.shape[0] * self.spec.shape[1]
+        blank = np.zeros((1, pixels), self.spec.dtype)
+        blank.flags.writeable = False
+        sums = StepSums(self.spec)
+        sums.add(0, blank)
+        sums.merge(sums)
+        steady = np.linspace(1000.0, 2000.0, 400)
+        trial = Pixels(steady, steady, steady, steady.sum(), steady.sum(), 100, 99, np.zeros(400, bool))
+        sums.pixels(np.zeros(pixels, bool))
+        fit_photon_transfer(trial, None)
+        equal_bins(steady, steady, steady > 0, 4)
+        if self._sample is not None:
+            median_and_variance(np.zeros((1, pixels), self.spec.dtype))
+
+    # What is read
+
+    def pixels(self) -> Pixels | None:
+        """Return the statistics of all frames seen, for a fit over several series; None of fewer than two."""
+        return self._statistics(self._flushed()[0])
+
+    def _reading(self) -> Reading:
+        sums, sample = self._flushed()
+        frames, step = (None, 1) if sample is None else (sample.stack(), sample.step)
+        return Reading(self.spec, self._statistics(sums), self._dark, self.params.bins, frames, step)
+
+    def _statistics(self, sums: StepSums) -> Pixels | None:
+        return sums.pixels(self._saturated(sums)) if sums.frames > 1 else None
+
+    def _saturated(self, sums: StepSums) -> np.ndarray:
+        """Which pixels (p,) ever saturated: at the value told, or at one that many pixels reached and none passed."""
+        high, camera = sums.maps["high"], self.spec.camera
+        told = self.params.saturation_adu or (camera.saturation_adu if camera else None)
+        if told is not None:
+            return np.asarray(high >= np.broadcast_to(told, self.spec.shape).reshape(-1))
+        top = high.max()
+        tied = np.asarray(high == top)
+        counts = top == np.rint(top)  # of whole grey values quiet pixels share a maximum by chance
+        steps = sums.maps["sum_steps"][tied].max(initial=0) / (2 * max(sums.counts["pairs"], 1))
+        at_the_end = tied.mean() > TIED_PART and (steps > TIED_ADU2 or not counts)
+        ends = high.dtype.kind in "iu" and top == np.iinfo(high.dtype).max
+        return tied if ends or at_the_end else np.zeros(high.size, bool)

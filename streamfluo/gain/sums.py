@@ -1,0 +1,163 @@
+"""The sums that photon transfer needs of every pixel and of the frames' totals; they add up over parts."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from ..core.errors import StateError
+from ..core.spec import Spec
+from ..core.state import State, require_array, require_int
+from .kernels.photon_transfer import accumulate_steps, find_links, pixel_statistics
+from .pixel_noise import Pixels
+
+_COUNTS = ("frames", "pairs", "first_index", "last_index")
+_TOTALS = ("total_pivot", "total_sum", "total_squares", "total_steps", "last_total")
+
+
+class StepSums:
+    """Sums of d = x − first frame, d² and squared steps between consecutive frames of one light level; the maximum.
+
+    Six maps of state: exact integers for 8- and 16-bit frames, float64 else. All maps are flat (p,).
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        dtype = np.dtype(spec.dtype)
+        exact = dtype.kind in "iu" and dtype.itemsize <= 2
+        pixels = spec.shape[0] * spec.shape[1]
+        self._sum_dtype = np.dtype(np.int64 if exact else np.float64)
+        self._total_dtype = np.dtype(np.int64 if dtype.kind in "iu" else np.float64)
+        self.maps = {
+            "pivot": np.zeros(pixels, np.int32 if exact else np.float64),
+            "last": np.zeros(pixels, dtype),
+            "sum": np.zeros(pixels, self._sum_dtype),
+            "sum_squares": np.zeros(pixels, self._sum_dtype),
+            "sum_steps": np.zeros(pixels, self._sum_dtype),
+            "high": np.zeros(pixels, dtype),
+        }
+        self.counts = dict.fromkeys(_COUNTS, 0)
+        self.totals = dict.fromkeys(_TOTALS, 0.0)
+
+    @property
+    def frames(self) -> int:
+        """How many frames the sums hold."""
+        return self.counts["frames"]
+
+    def add(self, first: int, cell: np.ndarray) -> None:
+        """Add consecutive frames (n, p), n ≤ 32, the first of index `first`."""
+        maps, counts = self.maps, self.counts
+        if len(cell) and not counts["frames"]:
+            maps["pivot"][...] = np.where(np.isfinite(cell[0]), cell[0], 0)
+            maps["high"][...] = maps["last"][...] = cell[0]
+            counts["first_index"] = int(first)
+        follows = counts["frames"] > 0 and first == counts["last_index"] + 1
+        linked, totals = np.zeros(len(cell), np.bool_), np.zeros(len(cell), self._total_dtype)
+        find_links(cell, maps["last"], follows, linked)
+        flat = (maps[name] for name in ("pivot", "last", "sum", "sum_squares", "sum_steps", "high"))
+        accumulate_steps(cell, linked, *flat, totals)  # type: ignore[call-arg]
+        if len(cell):
+            self._add_totals(totals.astype(float), linked)
+            counts["frames"] += len(cell)
+            counts["pairs"] += int(linked.sum())
+            counts["last_index"] = int(first) + len(cell) - 1
+
+    def copy(self) -> StepSums:
+        """Return sums of their own."""
+        copy = StepSums.__new__(StepSums)
+        copy.__dict__ |= self.__dict__
+        copy.maps = {name: array.copy() for name, array in self.maps.items()}
+        copy.counts, copy.totals = dict(self.counts), dict(self.totals)
+        return copy
+
+    def merge(self, other: Self) -> None:
+        """Add a later part, the step between them included where no frame is missing there."""
+        if not other.frames:
+            return
+        mine, theirs = self.maps, other.maps
+        self._link(other)
+        shift: np.ndarray = (theirs["pivot"] - mine["pivot"]).astype(self._sum_dtype)
+        mine["sum_squares"] += theirs["sum_squares"] + shift * (2 * theirs["sum"] + other.frames * shift)
+        mine["sum"] += theirs["sum"] + other.frames * shift
+        mine["sum_steps"] += theirs["sum_steps"]
+        np.maximum(mine["high"], theirs["high"], out=mine["high"])
+        mine["last"][...] = theirs["last"]
+        by = other.totals["total_pivot"] - self.totals["total_pivot"]
+        n, later = other.frames, other.totals
+        self.totals["total_squares"] += later["total_squares"] + by * (2 * later["total_sum"] + n * by)
+        self.totals["total_sum"] += later["total_sum"] + n * by
+        self.totals["total_steps"] += later["total_steps"]
+        self.totals["last_total"] = later["last_total"]
+        self.counts["frames"] += n
+        self.counts["pairs"] += other.counts["pairs"]
+        self.counts["last_index"] = other.counts["last_index"]
+
+    def pixels(self, saturated: np.ndarray) -> Pixels:
+        """Return the statistics of pixels and totals; at least two frames."""
+        maps, counts, totals = self.maps, self.counts, self.totals
+        n, pairs = counts["frames"], max(counts["pairs"], 1)
+        mean, variance, steps_variance = (np.empty(len(maps["sum"])) for _ in range(3))
+        sums = (maps[m] for m in ("pivot", "sum", "sum_squares", "sum_steps"))
+        pixel_statistics(*sums, n, pairs, mean, variance, steps_variance)  # type: ignore[call-arg]
+        saturated = saturated | self._cut_at_zero(mean, variance)
+        spread = totals["total_squares"] - totals["total_sum"] ** 2 / n
+        return Pixels(
+            mean=mean,
+            variance=variance,
+            steps_variance=steps_variance,
+            total_variance=max(spread, 0.0) / (n - 1),
+            total_steps_variance=totals["total_steps"] / (2 * pairs),
+            frames=n,
+            pairs=counts["pairs"],
+            saturated=saturated,
+            rounded=self.maps["last"].dtype.kind in "iu",
+        )
+
+    def _cut_at_zero(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """Pixels within 4 sd of the zero that unsigned grey values cannot pass, where some are seen to stand there."""
+        first, last = self.maps["pivot"], self.maps["last"]
+        if last.dtype.kind != "u" or not ((first == 0).any() or (last == 0).any()):
+            return np.zeros(len(mean), bool)
+        return np.asarray(mean < 4 * np.sqrt(variance))
+
+    def state(self) -> State:
+        """Copies of all of it."""
+        return {**{name: array.copy() for name, array in self.maps.items()}, **self.counts, **self.totals}
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` returned. Raises StateError."""
+        for name, array in self.maps.items():
+            array[...] = require_array(state, name, array, "gain")
+        self.counts = {name: require_int(state, name, "gain") for name in _COUNTS}
+        self.totals = {name: _float(state, name) for name in _TOTALS}
+
+    def _add_totals(self, totals: np.ndarray, linked: np.ndarray) -> None:
+        mine = self.totals
+        if not self.frames:
+            mine["total_pivot"] = mine["last_total"] = float(totals[0])
+        d = totals - mine["total_pivot"]
+        steps = np.diff(totals, prepend=mine["last_total"])
+        mine["total_sum"] += float(d.sum())
+        mine["total_squares"] += float(d @ d)
+        mine["total_steps"] += float(np.sum(steps**2, where=linked))
+        mine["last_total"] = float(totals[-1])
+
+    def _link(self, other: Self) -> None:
+        """Count the step from this part's last frame to the other's first."""
+        if other.counts["first_index"] != self.counts["last_index"] + 1:
+            return
+        first, linked = other.maps["pivot"].astype(self.maps["last"].dtype)[None], np.zeros(1, np.bool_)
+        first.flags.writeable = False  # as cells are: kernels are compiled for that
+        find_links(first, self.maps["last"], True, linked)
+        if linked[0]:
+            step = other.maps["pivot"] - (self.maps["last"] - self.maps["pivot"]) - self.maps["pivot"]
+            self.maps["sum_steps"] += step.astype(self._sum_dtype) ** 2
+            self.totals["total_steps"] += (other.totals["total_pivot"] - self.totals["last_total"]) ** 2
+            self.counts["pairs"] += 1
+
+
+def _float(state: State, name: str) -> float:
+    value = state.get(name)
+    if not isinstance(value, float):
+        raise StateError(f"gain: state {name!r} must be a float, found {value!r}")
+    return value

@@ -1,0 +1,84 @@
+"""Frames whose shift is far from the last one: a coarse search, and whether lost frames show one scene."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+
+from ..core.state import State, require_array, require_int
+from .kernels.shifting import bin_two
+
+COHERENT = 0.1  # correlation of a binned frame with those before it that noise does not reach
+MEMORY_FRAMES = 10
+_LOCAL_PX = 8  # binned pixels whose mean is taken out before two scenes are compared
+
+
+class CoarseSearch:
+    """Cross-correlation of 2 × 2-binned images by FFT, within max_shift_px (y, x); two rfft2 at 256²."""
+
+    def __init__(self, shape: tuple[int, int], max_shift_px: tuple[int, int]) -> None:
+        height, width = (side // 2 for side in shape)
+        self._reach = tuple(-(-most // 2) for most in max_shift_px)
+        self._size = tuple(
+            scipy.fft.next_fast_len(n + 2 * reach, real=True)
+            for n, reach in zip((height, width), self._reach, strict=True)
+        )
+        self._structure, self.binned = np.zeros((2, height, width), np.float32)
+
+    def look(self, frame: np.ndarray, brightest: float) -> None:
+        """Bin a frame (y, x) into `binned`; pixels are at most `brightest`."""
+        bin_two(frame, np.float32(brightest), self.binned)
+
+    def find(self, structure: np.ndarray) -> tuple[int, int]:
+        """Return the whole shift (y, x) at which the binned frame answers most to the template's structure."""
+        bin_two(structure, np.float32(np.inf), self._structure)
+        seen = self.binned - self.binned.mean()
+        spectra = [scipy.fft.rfft2(image, self._size) for image in (self._structure, seen)]
+        answer = scipy.fft.irfft2(np.conj(spectra[0]) * spectra[1], self._size)
+        y, x = (np.arange(-reach, reach + 1) for reach in self._reach)
+        near = answer[np.ix_(y, x)]
+        at = np.unravel_index(np.argmax(near), near.shape)
+        return 2 * int(y[at[0]]), 2 * int(x[at[1]])
+
+
+class LostScene:
+    """What frames that fit nowhere show: `frames` counts those in a row that look like each other."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._scene = np.zeros((shape[0] // 2, shape[1] // 2), np.float32)
+        self.frames = 0
+
+    def add(self, binned: np.ndarray) -> None:
+        """Take the next lost frame (binned); one unlike those before begins anew."""
+        scene = _without_local_means(binned)
+        if self.frames and _correlation(scene, self._scene) < max(COHERENT, 6 / np.sqrt(max(1, scene.size))):
+            self.frames = 0
+        self.frames += 1
+        self._scene += (scene - self._scene) / min(self.frames, MEMORY_FRAMES)
+
+    def forget(self) -> None:
+        """A frame was found again."""
+        self.frames = 0
+
+    def state(self) -> State:
+        """What it carries, as state entries."""
+        return {"lost_scene": self._scene.copy(), "lost_frames": self.frames}
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` returned. Raises StateError."""
+        self._scene = require_array(state, "lost_scene", self._scene, "motion")
+        self.frames = require_int(state, "lost_frames", "motion")
+
+
+def _without_local_means(image: np.ndarray) -> np.ndarray:
+    rest = image.copy()
+    for y in range(0, image.shape[0], _LOCAL_PX):
+        for x in range(0, image.shape[1], _LOCAL_PX):
+            part = rest[y : y + _LOCAL_PX, x : x + _LOCAL_PX]
+            part -= part.mean()
+    return rest
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    scale = float(np.sqrt((one**2).sum(dtype=float) * (other**2).sum(dtype=float)))
+    return float((one * other).sum(dtype=float)) / scale if scale > 0 else 0.0

@@ -1,0 +1,73 @@
+"""A live series that survives its server: where it stood, noted each second, so that a server started anew goes on.
+
+Without it a camera program that died and came back would be another series, and every recorder on it would end. With
+it the frames lost meanwhile are one gap, of the size that the clock and the frame rate say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from pathlib import Path
+
+import msgspec
+from platformdirs import user_state_path
+
+from ..core.source import Source
+
+FORGOTTEN_S = 60.0  # a server away for longer begins a new series; consumers wait 10 s
+NOTE_S = 1.0
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Where a live series stood: the next seq and index, at what time (UTC, ns), and when it began."""
+
+    uid: str
+    t0_ns: int
+    at_ns: int
+    seq: int
+    index: int
+
+    def missed(self, now_ns: int, interval_s: float | None) -> int:
+        """How many frames there would have been since: at the series' own rate, or at that of `interval_s`."""
+        ran_s, away_s = (self.at_ns - self.t0_ns) / 1e9, (now_ns - self.at_ns) / 1e9
+        rate_hz = self.index / ran_s if self.index >= 100 and ran_s > 1 else 1 / (interval_s or 1.0)
+        return max(1, math.ceil(away_s * rate_hz))
+
+
+class Continuation:
+    """The note of one live series, found again by who serves what where. `mark` is what an earlier server left."""
+
+    def __init__(self, source: Source, uri: str, folder: Path | None = None) -> None:
+        folder = folder or user_state_path("streamfluo") / "series"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{source.series.source} {source.spec.shape} {source.spec.dtype} {uri}"
+        self._path = folder / f"{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}.json"
+        self._noted = 0.0
+        self.mark = self._read()
+
+    def note(self, mark: Mark) -> None:
+        """Keep where the series stands, once a second at most; a disk that refuses it costs the continuation only."""
+        if time.monotonic() - self._noted < NOTE_S:
+            return
+        self._noted = time.monotonic()
+        aside = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            aside.write_bytes(msgspec.json.encode(mark))
+            aside.replace(self._path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """The series has ended in order."""
+        self._path.unlink(missing_ok=True)
+
+    def _read(self) -> Mark | None:
+        try:
+            mark = msgspec.json.decode(self._path.read_bytes(), type=Mark)
+        except (OSError, msgspec.DecodeError):
+            return None
+        age_s = (time.time_ns() - mark.at_ns) / 1e9
+        return mark if 0 <= age_s < FORGOTTEN_S else None

@@ -1,0 +1,252 @@
+"""What a data endpoint serves: frames by seq, from a file that can be read again or from a live source's history."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..core import wire
+from ..core.block import Block
+from ..core.errors import SourceError, StreamfluoError
+from ..core.source import Gap, Series, Source
+from ..core.spec import Spec
+from ..session.journal import JournalWriter
+from .continuation import Continuation, Mark
+from .socket import Waker
+
+HISTORY_BYTES = 512 << 20
+READ_ON_FRAMES = 64  # so far ahead a replay reads on, further it seeks
+
+
+class Frames(ABC):
+    """Frames of one series by seq. `oldest` is the first seq there still is, `total` one past the last, once known.
+
+    `ended` says how the series ended: finished, aborted or error. `waker` wakes who serves them when frames come.
+    """
+
+    spec: Spec
+    series: Series
+    oldest: int = 0
+    total: int | None = None
+    dropped_camera: int = 0
+    paced: bool = False  # frames leave by the clock, taken or not
+    ended: str = "finished"
+    waker: Waker | None = None
+
+    @abstractmethod
+    def frontier(self) -> int:
+        """One past the newest frame that may leave now."""
+
+    @abstractmethod
+    def block(self, seq: int) -> Block | None:
+        """Return frames with consecutive seqs from `seq` on, at least one; None if they are gone by now.
+
+        Raises SourceError if they cannot be read.
+        """
+
+    def start(self) -> wire.Start:
+        """Return the message that announces the series."""
+        series = self.series
+        return wire.Start(
+            series_uid=series.uid,
+            source=series.source,
+            t0_ns=series.t0_ns,
+            frames=self.total,
+            user=dict(series.user),
+            **self.spec.to_header(),
+        )
+
+    def begin(self) -> None:  # noqa: B027 - only a paced or a live source waits for the word
+        """Somebody can take frames, or nobody is waited for: the series begins."""
+
+    def pause_s(self) -> float:
+        """How long until the next frame is due, at most."""
+        return math.inf
+
+    def last_seq(self) -> int:
+        """Return the highest seq that may be asked for."""
+        return self.total if self.total is not None else (1 << 62) - 1
+
+    def close(self) -> None:  # noqa: B027
+        """Stop what feeds them."""
+
+
+class ReplayedFrames(Frames):
+    """Frames of a seekable source, `fps` a second (None: all at once); with `loop` it begins anew behind its end."""
+
+    def __init__(self, source: Source, fps: float | None = None, loop: bool = False) -> None:
+        self.spec, self.series = source.spec, source.series
+        self.length = source.series.frames
+        self.total = None if loop else self.length
+        self.paced = fps is not None
+        self._source, self._fps = source, fps
+        self._interval_ns = round((source.spec.interval_s or 0) * 1e9)
+        self._began: float | None = None
+        self._recent: deque[Block] = deque(maxlen=4)  # consumers side by side share reads
+        self._position = 0
+        self._blocks: Iterator[Block | Gap] = source.blocks()
+
+    def begin(self) -> None:
+        self._began = self._began or time.monotonic()
+
+    def frontier(self) -> int:
+        end = self.total if self.total is not None else self.last_seq()
+        if self._began is None:
+            return 0
+        return end if self._fps is None else min(end, int((time.monotonic() - self._began) * self._fps) + 1)
+
+    def pause_s(self) -> float:
+        if self._fps is None or self._began is None:
+            return math.inf
+        return max(0.0, self._began + self.frontier() / self._fps - time.monotonic())
+
+    def last_seq(self) -> int:
+        # A looped series ends where its times leave 64 bits.
+        return self.total if self.total is not None else (1 << 62) // max(1, self._interval_ns)
+
+    def block(self, seq: int) -> Block:
+        at = seq if self.total is not None or self.length is None else seq % self.length
+        block = next((b for b in self._recent if b.index <= at < b.stop), None) or self._read(at)
+        block = block.cut(at, block.stop)
+        if seq == at:
+            return block
+        return Block(seq, block.times_ns + (seq - at) * self._interval_ns, block.pixels, block.channel)
+
+    def _read(self, at: int) -> Block:
+        if not self._position <= at < self._position + READ_ON_FRAMES:
+            self._source.seek(at)
+            self._blocks, self._position = self._source.blocks(), at
+        while True:
+            block = next(self._blocks, None)
+            if not isinstance(block, Block):
+                raise SourceError(f"{self._source.series.source}: no frame {at}")
+            self._recent.append(block)
+            self._position = block.stop
+            if block.stop > at:
+                return block
+
+
+class LiveFrames(Frames):
+    """Frames of a live source, taken in by a thread of its own, the newest `max_bytes` of them kept.
+
+    The source is never held up: what falls out of the history unread is a gap to whoever still needed it. With a
+    `continuation` the series of a server that died goes on: the frames lost meanwhile count as emitted and gone.
+    """
+
+    waker: Waker
+
+    def __init__(
+        self, source: Source, max_bytes: int = HISTORY_BYTES, continuation: Continuation | None = None
+    ) -> None:
+        self.spec, self.series = source.spec, source.series
+        self.waker, self.paced = Waker(), True
+        self.error: str | None = None
+        self._continuation = continuation
+        self._mark = continuation.mark if continuation else None
+        if self._mark is not None:
+            self.series = replace(source.series, uid=self._mark.uid, t0_ns=self._mark.t0_ns)
+        self.oldest = self._next = self._mark.seq if self._mark else 0
+        self._index_shift = 0  # a camera that died with its server counts from 0 again
+        self._time_shift_ns = source.series.t0_ns - self.series.t0_ns
+        self._source, self._max_bytes, self._nbytes = source, max_bytes, 0
+        self._stopped = False
+        self._history: deque[Block] = deque()
+        self._seqs: deque[int] = deque()  # the first seq of each block
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._take_in, name="camera", daemon=True)
+
+    def begin(self) -> None:
+        if not self._thread.ident:
+            self._thread.start()
+
+    def frontier(self) -> int:
+        return self._next
+
+    def block(self, seq: int) -> Block | None:
+        with self._lock:
+            at = bisect_right(self._seqs, seq) - 1
+            if at < 0:
+                return None
+            block = self._history[at]
+            first = block.index + seq - self._seqs[at]
+        return block.cut(first, block.stop)
+
+    def stop(self) -> None:
+        """End the series here; what was taken in is still served."""
+        self._stopped = True
+        self._source.interrupt()
+        if not self._thread.ident:
+            self.total, self.ended = self._next, "aborted"
+
+    def close(self) -> None:
+        self._source.interrupt()
+        if self._thread.ident:
+            self._thread.join(5)
+        self.waker.close()
+
+    def _take_in(self) -> None:
+        try:
+            for item in self._source.blocks():
+                if isinstance(item, Gap):
+                    self.dropped_camera += item.count
+                else:
+                    self._keep(item)
+            self.ended = "aborted" if self._stopped else self._source.ended
+        except StreamfluoError as error:
+            self.ended, self.error = "error", str(error)
+        except Exception as error:
+            self.ended, self.error = "error", f"{self.series.source}: {type(error).__name__}: {error}"
+        self.total = self._next
+        if self._continuation is not None:
+            self._continuation.forget()
+        self.waker.wake()
+
+    def _keep(self, block: Block) -> None:
+        if self._mark is not None:
+            missed = self._mark.missed(time.time_ns(), self.spec.interval_s)
+            self._next, self._index_shift = self._mark.seq + missed, self._mark.index + missed - block.index
+            self._mark = None
+        index, times_ns = block.index + self._index_shift, block.times_ns + self._time_shift_ns
+        block = Block(index, times_ns, block.pixels, block.channel)
+        with self._lock:
+            self._history.append(block)
+            self._seqs.append(self._next)
+            self._next += len(block)
+            self._nbytes += block.pixels.nbytes
+            while self._nbytes > self._max_bytes and len(self._history) > 1:
+                self._nbytes -= self._history.popleft().pixels.nbytes
+                self._seqs.popleft()
+            self.oldest = self._seqs[0]
+        self.waker.wake()
+        if self._continuation is not None:
+            self._continuation.note(Mark(self.series.uid, self.series.t0_ns, time.time_ns(), self._next, block.stop))
+
+
+class JournalFrames(Frames):
+    """What a run has recorded, any frame again; the series ends when the run says so."""
+
+    waker: Waker
+
+    def __init__(self, spec: Spec, series: Series, journal: JournalWriter) -> None:
+        self.spec, self.series = spec, series
+        self.waker, self.paced = Waker(), True
+        self._journal = journal
+
+    def frontier(self) -> int:
+        return self._journal.frames
+
+    def block(self, seq: int) -> Block:
+        return self._journal.block(seq)
+
+    def finish(self, ended: str) -> None:
+        """The series is over, and all of it written."""
+        self.total, self.ended = self._journal.frames, ended
+
+    def close(self) -> None:
+        self.waker.close()

@@ -1,0 +1,372 @@
+"""The data endpoint: frames served losslessly to any number of consumers, each at its own pace."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import zmq
+
+from ..core import wire
+from ..core.calibration import encode_calibration
+from ..core.errors import SourceError, WireError
+from ..core.wire import SOURCE
+from .arrivals import Refusals
+from .frames import Frames
+from .publishing import PreviewServer
+from .socket import bind, free_endpoint, receive
+
+HEARTBEAT_S = 1.0
+SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
+GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
+IN_FLIGHT_BYTES = 64 << 20
+MAX_CONSUMERS = 256
+PREVIEW_HZ = 30.0
+_ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
+_ROUND_MESSAGES = 256  # messages taken before frames have their turn
+
+
+@dataclass
+class Consumer:
+    """One subscriber: the next seq it gets, how many frames it can take, how far its end has come."""
+
+    cursor: int
+    credit: int
+    heard_at: float
+    end_sent: bool = False
+    end_acknowledged: bool = False
+    left: bool = False
+
+
+class DataServer:
+    """Serves one series at `uri` to any number of consumers, and answers who is there and how it fares.
+
+    It owns `frames`; without any only the answers are given, to which `hello` and `status` add. With `wait` the series
+    does not begin before the first consumer can take a frame. `run` serves until every subscriber has acknowledged the
+    end; who has other things to do besides calls `turn`. Raises SourceError for an endpoint that cannot be bound or
+    frames the wire does not carry.
+    """
+
+    def __init__(
+        self,
+        frames: Frames | None,
+        uri: str,
+        *,
+        program: str = "replay",
+        wait: bool = False,
+        hello: Callable[[], Mapping[str, Any]] = dict,
+        status: Callable[[], Mapping[str, Any]] = dict,
+        preview: Callable[[str, int], str] | None = None,
+    ) -> None:
+        if frames is not None and np.dtype(frames.spec.dtype).str not in wire.FRAME_DTYPES:
+            raise SourceError(f"{frames.series.source}: {frames.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
+        self.emitted = 0
+        self.refused = Refusals(uri)
+        self._frames, self._wait, self._program = frames, wait, program
+        self._hello, self._status, self._preview = hello, status, preview
+        self._previews: PreviewServer | None = None  # its own, where its user has none
+        self._shown, self._showed = -1, 0.0
+        self._consumers: dict[bytes, Consumer] = {}
+        self._ended: float | None = None
+        self._beat = 0.0
+        self.context = zmq.Context()
+        self._socket = self.context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
+        self._socket.setsockopt(zmq.SNDHWM, max(2, min(1000, IN_FLIGHT_BYTES // frame_nbytes)))
+        self._socket.setsockopt(zmq.LINGER, 2000)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        try:
+            self.endpoint = bind(self._socket, uri)
+        except SourceError:
+            self.close()
+            raise
+        if frames is not None and preview is None:
+            self._previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, [SOURCE])
+            self._preview = self._previews.endpoint
+
+    def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
+        """Serve until the series is over and acknowledged, or `stopped`; `tick` is called about ten times a second."""
+        ticked, pause_s = 0.0, 0.0
+        poller = self.poller()
+        while not self.over():
+            if stopped():
+                self.end("aborted")
+                return
+            poller.poll(int(pause_s * 1000))
+            pause_s = self.turn()
+            now = time.monotonic()
+            if now - ticked >= 0.1:
+                ticked = now
+                tick()
+
+    def poller(self) -> zmq.Poller:
+        """Return a poller that wakes when there is something to do."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        if self._frames is not None and self._frames.waker is not None:
+            poller.register(self._frames.waker.fileno(), zmq.POLLIN)
+        return poller
+
+    def turn(self) -> float:
+        """Do what is to be done, without waiting; returns after how many seconds there is more at the latest."""
+        if self._frames is not None and not self._wait:
+            self._frames.begin()
+        if self._frames is not None and self._frames.waker is not None:
+            self._frames.waker.clear()
+        more = self._receive()
+        more |= self._emit()
+        self._show_newest()
+        now = time.monotonic()
+        if now - self._beat >= HEARTBEAT_S:
+            self._beat = now
+            for identity in list(self._consumers):
+                self._send(identity, [wire.encode(wire.Heartbeat())])
+        if more:
+            return 0.0
+        return min(0.05, self._frames.pause_s()) if self._frames is not None else 0.05
+
+    def close(self) -> None:
+        """Stop the frames and give the socket back; what was sent still travels for two seconds."""
+        if self._frames is not None:
+            self._frames.close()
+        if self._previews is not None:
+            self._previews.close()
+        self._socket.close()
+        self.context.term()
+
+    @property
+    def consumers(self) -> int:
+        """Consumers heard of within the last ten seconds."""
+        now = time.monotonic()
+        return sum(now - c.heard_at < SILENT_S for c in self._consumers.values())
+
+    def end(self, reason: str) -> None:
+        """Tell every consumer that the series ends here."""
+        message = wire.encode(self._end_message(reason))
+        for identity, consumer in self._consumers.items():
+            if not consumer.end_sent:
+                self._send(identity, [message])
+
+    def pending(self) -> bool:
+        """Whether a consumer, present or lately gone, has not acknowledged the end."""
+        return any(not (c.end_acknowledged or c.left) for c in self._consumers.values())
+
+    def over(self) -> bool:
+        """Whether the last frame may leave, every subscriber has acknowledged the end, and those that went away
+        without a word, or nobody at all, have been waited for."""
+        if self._ended is None:
+            return False
+        now = time.monotonic()
+        for consumer in self._consumers.values():
+            done = consumer.end_acknowledged or consumer.left
+            if not done and now - max(self._ended, consumer.heard_at) < GRACE_S:
+                return False
+        # Frames that leave by the clock are over for good; those that wait to be taken wait for somebody else a while.
+        paced = self._frames is not None and self._frames.paced
+        taken = paced or any(c.end_acknowledged for c in self._consumers.values())
+        heard = max((c.heard_at for c in self._consumers.values()), default=self._ended)
+        return (bool(self._consumers) and taken) or now - max(self._ended, heard) >= GRACE_S
+
+    def _emit(self) -> bool:
+        """Send what may leave; returns whether a consumer could take more at once."""
+        frames, more = self._frames, False
+        if frames is None:
+            return False
+        frontier = frames.frontier()
+        for identity, consumer in list(self._consumers.items()):
+            if consumer.credit and consumer.cursor < frames.oldest < frontier:
+                gap = wire.Gap(series_uid=frames.series.uid, first=consumer.cursor, last=frames.oldest - 1)
+                if self._send(identity, [wire.encode(gap)]):
+                    consumer.cursor = gap.last + 1
+            count = min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)
+            sent = self._send_frames(frames, identity, consumer, count) if count > 0 else 0
+            more |= count > 0 and sent == count
+            if frames.total is not None and consumer.cursor >= frames.total and not consumer.end_sent:
+                consumer.end_sent = self._send(identity, [wire.encode(self._end_message(frames.ended))])
+        if frames.paced:
+            self.emitted = max(self.emitted, frontier)
+        if self._ended is None and frames.total is not None and frontier == frames.total:
+            self._ended = time.monotonic()
+        return more
+
+    def _send_frames(self, frames: Frames, identity: bytes, consumer: Consumer, count: int) -> int:
+        sent = 0
+        while sent < count:
+            block = frames.block(consumer.cursor)
+            if block is None:  # it fell out of the history just now: a gap comes first
+                return sent
+            for n in range(min(len(block), count - sent)):
+                header = wire.image_of(frames.series.uid, block, n, consumer.cursor)
+                if not self._send(identity, [wire.encode(header), block.pixels[n]]):
+                    return sent
+                sent += 1
+                consumer.cursor += 1
+                consumer.credit -= 1
+                self.emitted = max(self.emitted, consumer.cursor)
+        return sent
+
+    def _show_newest(self) -> None:
+        """Send the newest frame to who watches the previews."""
+        if self._previews is None or self._frames is None:
+            return
+        self._previews.turn()
+        now, newest = time.monotonic(), self.emitted - 1
+        if newest <= self._shown or now - self._showed < 1 / PREVIEW_HZ or not self._previews.watched():
+            return
+        self._shown, self._showed = newest, now
+        if (block := self._frames.block(newest)) is not None:
+            self._previews.send(SOURCE, block.cut(block.index, block.index + 1), time.time_ns())
+
+    def _receive(self) -> bool:
+        """Take what consumers say, at most a round of it; returns whether there may be more."""
+        for _ in range(_ROUND_MESSAGES):
+            parts = receive(self._socket, 2)
+            if parts is None:
+                return False
+            try:
+                if len(parts) != 2:
+                    raise WireError("parts", f"{len(parts) - 1} parts where one header should be")
+                self._handle(parts[0], wire.decode(parts[1]))
+            except WireError as error:
+                self._refuse(parts[0], error)
+        return True
+
+    def _handle(self, identity: bytes, message: wire.Message) -> None:
+        if isinstance(message, wire.Subscribe):
+            self._subscribe(identity, message)
+        elif isinstance(message, wire.Hello):
+            self._answer(identity, self._introduction())
+        elif isinstance(message, wire.Status):
+            self._answer(identity, self._report())
+        elif isinstance(message, wire.Preview):
+            self._ask_preview(identity, message)
+        elif (consumer := self._consumers.get(identity)) is None:
+            self._decline(identity, "unknown consumer; subscribe first")
+        else:
+            consumer.heard_at = time.monotonic()
+            self._hear(consumer, message)
+
+    def _hear(self, consumer: Consumer, message: wire.Message) -> None:
+        if isinstance(message, wire.Credit):
+            consumer.credit += max(0, message.n)
+            self._begin(consumer)
+        elif isinstance(message, wire.Ack):
+            consumer.end_acknowledged = consumer.end_sent and message.seq >= consumer.cursor
+        elif isinstance(message, wire.Bye):
+            consumer.left, consumer.credit = True, 0
+        else:
+            raise WireError("type", f"a consumer does not send {type(message).__name__.lower()}")
+
+    def _subscribe(self, identity: bytes, message: wire.Subscribe) -> None:
+        frames = self._frames
+        if frames is None:
+            self._decline(identity, "no frames are served here; ask hello for the results")
+            return
+        uid, last = frames.series.uid, frames.last_seq()
+        if message.series not in ("current", uid):
+            self._decline(identity, f"series {message.series[:64]} is not here; there is {uid}")
+            return
+        named = {"oldest": frames.oldest, "live": self.emitted}
+        cursor = named[message.from_seq] if isinstance(message.from_seq, str) else message.from_seq
+        if not 0 <= cursor <= last:
+            self._decline(identity, f"from_seq {cursor} is outside 0 to {last}")
+            return
+        if identity not in self._consumers and not self._room():
+            self._decline(identity, f"{MAX_CONSUMERS} consumers are here already")
+            return
+        consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
+        self._consumers[identity] = consumer
+        self._answer(identity, frames.start())
+        if frames.spec.camera and (calibration := encode_calibration(uid, frames.spec.camera)):
+            self._answer(identity, calibration[0], calibration[1])
+        self._begin(consumer)
+
+    def _room(self) -> bool:
+        """Whether one more consumer can be served; the one silent for longest makes room if it is taken for dead."""
+        if len(self._consumers) >= MAX_CONSUMERS:
+            identity, oldest = min(self._consumers.items(), key=lambda item: item[1].heard_at)
+            if time.monotonic() - oldest.heard_at >= SILENT_S:
+                del self._consumers[identity]
+        return len(self._consumers) < MAX_CONSUMERS
+
+    def _begin(self, consumer: Consumer) -> None:
+        if consumer.credit and self._frames is not None:
+            self._frames.begin()
+
+    def _end_message(self, reason: str) -> wire.End:
+        assert self._frames is not None
+        emitted = self.emitted if reason != "finished" and self._frames.total is None else self._frames.total or 0
+        return wire.End(
+            series_uid=self._frames.series.uid,
+            seq=emitted,
+            frames=emitted,
+            dropped_camera=self._frames.dropped_camera,
+            reason=reason,  # type: ignore[arg-type]
+        )
+
+    def _introduction(self) -> wire.Hello:
+        facts: dict[str, Any] = {"program": self._program}
+        if self._frames is not None:
+            facts["series"] = msgspec.to_builtins(self._frames.start())
+            facts["frames"] = {SOURCE: wire.frame_facts(self._frames.spec)}
+        if self._previews is not None:
+            facts["endpoints"] = {"preview": self._previews.endpoint(SOURCE, 1)}
+        return wire.Hello(**{**facts, **self._hello()})
+
+    def _report(self) -> wire.Status:
+        counters: dict[str, Any] = {"consumers": self.consumers, "emitted": self.emitted, "refused": dict(self.refused)}
+        frames = self._frames
+        if frames is not None:
+            counters |= {"dropped_camera": frames.dropped_camera, "oldest": frames.oldest}
+        facts: dict[str, Any] = {
+            "program": self._program,
+            "state": "ended" if self._ended is not None else "running",
+            "series_uid": frames.series.uid if frames is not None else "",
+            **self._status(),
+        }
+        return wire.Status(**{**facts, "counters": {**counters, **facts.get("counters", {})}})
+
+    def _ask_preview(self, identity: bytes, message: wire.Preview) -> None:
+        step, bin_px = message.step, message.bin_px
+        try:
+            if self._preview is None:
+                raise SourceError("no previews here")
+            endpoint = self._preview(step, bin_px)
+        except SourceError as error:
+            self._decline(identity, str(error))
+        else:
+            self._answer(identity, wire.Preview(step=step, bin_px=bin_px, endpoint=endpoint))
+
+    def _decline(self, identity: bytes, reason: str) -> None:
+        """Count a request that cannot be met, and say why."""
+        self.refused["request"] += 1
+        self._answer(identity, wire.Error(reason=reason))
+
+    def _send(self, identity: bytes, parts: list[wire.Buffer | np.ndarray]) -> bool:
+        """Send without waiting; False if the consumer's pipe is full or it is gone."""
+        try:
+            self._socket.send_multipart([identity, *parts], zmq.DONTWAIT, copy=False)  # type: ignore[list-item]
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._consumers[identity].credit = 0  # gone; its cursor is kept for its return
+            return False
+        return True
+
+    def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
+        with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer
+            parts: list[wire.Buffer] = [identity, wire.encode(message), *(a.data for a in arrays)]
+            self._socket.send_multipart(parts, zmq.DONTWAIT)
+
+    def _refuse(self, identity: bytes, error: WireError) -> None:
+        self.refused.add(error)
+        if error.kind == "version":
+            self._answer(identity, wire.Error(reason=str(error)))

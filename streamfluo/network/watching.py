@@ -1,0 +1,157 @@
+"""A viewer's end of the wire: hello, status, results and previews of a data endpoint, without ever waiting."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Self
+
+import numpy as np
+import zmq
+
+from ..core import wire
+from ..core.errors import SourceError, WireError
+from .client import PreviewSubscriber, ResultsSubscriber, Subscriber
+from .socket import connect, receive
+
+ASK_S = 0.5  # so a program that came back is noticed within half a second
+SILENT_S = 2.5  # a loaded program answers late; one that is gone breaks the connection at once
+ALWAYS = ("series/", "event/")
+_ROUND = 256
+
+Payload = Mapping[str, np.ndarray] | np.ndarray | None
+PreviewKey = tuple[str, int]  # step, bin_px
+
+
+class Watch:
+    """Watches the data endpoint `uri`: `turn` gives what came since the last one. A context manager.
+
+    `connected` says whether somebody answers. A program that was started again is found by itself. `proxy` is a
+    SOCKS5 server (host:port, as of `ssh -D`) to go through. Raises SourceError for a malformed endpoint.
+    """
+
+    def __init__(self, uri: str, proxy: str | None = None) -> None:
+        self.connected = False
+        self._refused: Counter[str] = Counter()
+        self._topics: frozenset[str] = frozenset(ALWAYS)
+        self._wanted: frozenset[PreviewKey] = frozenset()
+        self._endpoints: dict[str, str] | None = None
+        self._results: ResultsSubscriber | None = None
+        self._previews: dict[PreviewKey, PreviewSubscriber] = {}
+        self._asked, self._heard = 0.0, 0.0
+        self._context = zmq.Context()
+        if proxy:
+            self._context.setsockopt(zmq.SOCKS_PROXY, proxy.encode())  # every socket made from it inherits this
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # questions are not kept for a program that is not there
+        try:
+            connect(self._socket, uri)
+        except SourceError:
+            self.close()
+            raise
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Messages dropped, by the rule they broke."""
+        return sum((s.refused for s in self._subscribers()), self._refused)
+
+    def want(self, topics: Iterable[str], previews: Iterable[PreviewKey]) -> None:
+        """From now on receive these topics of results, and the newest frames of these steps."""
+        topics, previews = frozenset((*ALWAYS, *topics)), frozenset(previews)
+        if self._results is not None and topics != self._topics:
+            self._results.watch(topics)
+        self._topics = topics
+        for key in self._previews.keys() - previews:
+            self._drop(self._previews.pop(key))
+        new, self._wanted = previews - self._wanted, previews
+        self._ask_previews(new)
+
+    def turn(self) -> Iterator[tuple[wire.Message, Payload]]:
+        """Yield messages with their arrays or pixels: answers, results in order, of each preview the newest."""
+        now = time.monotonic()
+        if now - self._asked >= ASK_S:
+            self._asked = now
+            if not (self._ask(wire.Hello()) and self._ask(wire.Status())):
+                self.connected = False
+        yield from self._answers()
+        if now - self._heard > SILENT_S:
+            self.connected = False
+        for _ in range(_ROUND if self._results else 0):
+            if (found := self._results.receive()) is None:  # type: ignore[union-attr]
+                break
+            yield found[1:]
+        for preview in list(self._previews.values()):
+            if (frame := preview.receive()) is not None:
+                yield frame
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self._leave()
+        self._socket.close()
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, question: wire.Message) -> bool:
+        try:
+            self._socket.send(wire.encode(question), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def _ask_previews(self, keys: Iterable[PreviewKey]) -> None:
+        for step, bin_px in keys if self._endpoints is not None else ():
+            self._ask(wire.Preview(step=step, bin_px=bin_px))
+
+    def _answers(self) -> Iterator[tuple[wire.Message, Payload]]:
+        for _ in range(_ROUND):
+            parts = receive(self._socket, 1)
+            if parts is None:
+                return
+            try:
+                if len(parts) != 1:
+                    raise WireError("parts", f"{len(parts)} parts where one header should be")
+                message = wire.decode(parts[0])
+                if isinstance(message, wire.Hello):
+                    self._meet(message)
+                elif isinstance(message, wire.Preview):
+                    self._open_preview(message)
+            except (WireError, SourceError) as error:
+                self._refused[error.kind if isinstance(error, WireError) else "endpoint"] += 1
+                continue
+            self.connected, self._heard = True, time.monotonic()
+            yield message, None
+
+    def _meet(self, hello: wire.Hello) -> None:
+        """Open the endpoints of a program that was not known yet."""
+        if hello.endpoints == self._endpoints:
+            return
+        self._leave()
+        self._endpoints = hello.endpoints
+        if "results" in hello.endpoints:
+            self._results = ResultsSubscriber(hello.endpoints["results"], self._topics, self._context)
+        self._ask_previews(self._wanted)
+
+    def _open_preview(self, answer: wire.Preview) -> None:
+        key = (answer.step, answer.bin_px)
+        if key in self._wanted and key not in self._previews:
+            self._previews[key] = PreviewSubscriber(answer.endpoint, self._context)
+
+    def _subscribers(self) -> list[Subscriber]:
+        return [*self._previews.values(), *([self._results] if self._results else [])]
+
+    def _leave(self) -> None:
+        for subscriber in self._subscribers():
+            self._drop(subscriber)
+        self._previews, self._results, self._endpoints = {}, None, None
+
+    def _drop(self, subscriber: Subscriber) -> None:
+        self._refused += subscriber.refused
+        subscriber.close()

@@ -1,0 +1,137 @@
+"""Spatial and temporal binning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from ..core.block import Block
+from ..core.errors import ConfigError
+from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
+from ..core.params import Params
+from ..core.registry import register
+from ..core.spec import Camera, Spec
+from ..core.state import State, require_array, require_int
+from .kernels.binning import add_binned
+
+
+class BinParams(Params, frozen=True):
+    bin_px: Annotated[int, Meta(ge=1, description="pixels a side that become one [px]")] = 2
+    bin_frames: Annotated[int, Meta(ge=1, description="frames that become one [frames]")] = 1
+    mode: Annotated[Literal["mean", "sum"], Meta(description="what is handed on of each bin")] = "mean"
+
+
+@register("bin")
+class Bin(Operator):
+    """Frames binned in space and time, handed on as float32 (mean) or, of integers, uint32 or int32 (sum).
+
+    Bins in time lie on the grid of the frame index: frame j out is made of the frames j·k … j·k + k − 1, carries the
+    time of the first, and is a gap if one of them is missing: a partial bin is never handed on, at the end neither.
+    Rows and columns that do not fill a bin are left out. The camera's calibration is handed on for the binned pixel
+    (electrons add, so read noise grows with the square root of the bin) where it is given as numbers, not maps.
+    """
+
+    Params = BinParams
+    gives = (Gives("frames", "frames", ("t", "y", "x"), "ADU", "the binned frames"),)
+    examples = ({"bin_px": 3, "bin_frames": 5}, {"bin_px": 1, "bin_frames": 2, "mode": "sum"})
+
+    def __init__(self, params: BinParams, spec: Spec, device: str = "cpu") -> None:
+        super().__init__(params, spec, device)
+        shape = tuple(side // params.bin_px for side in spec.shape)
+        if 0 in shape:
+            raise ConfigError(f"bin: bin_px = {params.bin_px} is larger than the frame {spec.shape}")
+        exact = np.dtype(spec.dtype).kind in "iu"
+        largest = max(np.iinfo(spec.dtype).max, -np.iinfo(spec.dtype).min) if exact else 0
+        if params.mode == "sum" and largest * params.bin_px**2 * params.bin_frames > 2**31 - 1:
+            raise ConfigError(f"bin: the sum of so many {spec.dtype} pixels can overflow; use mode = 'mean'")
+        self.frame_axis = "same" if params.bin_frames == 1 else "own"
+        self._dtype = _out_dtype(np.dtype(spec.dtype), params.mode)
+        self._total = np.zeros(shape, np.int64 if exact else np.float64)
+        self._count = 0
+        self._time_ns = 0
+        self._next_index = -1
+        nothing = np.empty((0, *spec.shape), spec.dtype)
+        nothing.flags.writeable = False
+        add_binned(nothing, params.bin_px, self._total)
+
+    @property
+    def out_spec(self) -> Spec:
+        p, spec = self.params, self.spec
+        return spec.with_(
+            shape=self._total.shape,
+            dtype=self._dtype,
+            interval_s=spec.interval_s and spec.interval_s * p.bin_frames,
+            pixel_um=spec.pixel_um and spec.pixel_um * p.bin_px,
+            camera=spec.camera and _binned_camera(spec.camera, p.bin_px**2 * p.bin_frames, p.mode),
+        )
+
+    def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        k = self.params.bin_frames
+        if block.index != self._next_index:
+            self._restart()
+        out, times = [], []
+        for start in range(block.index - block.index % k, block.stop, k):
+            part = block.cut(start, start + k)
+            if part.index != start + self._count:
+                continue  # the head of this bin never came
+            add_binned(part.pixels, self.params.bin_px, self._total)
+            self._count += len(part)
+            if part.index == start:
+                self._time_ns = int(part.times_ns[0])
+            if self._count == k:
+                out.append(self._handed_on())
+                times.append(self._time_ns)
+                self._restart()
+        self._next_index = block.stop
+        if not out:
+            return Output(block.index, held=True)
+        last = block.stop // k - 1
+        return Output(block.index, block=Block(last - len(out) + 1, np.array(times), np.array(out), block.channel))
+
+    def gap(self, first: int, count: int) -> None:
+        self._restart()
+
+    def state(self) -> State:
+        return {
+            "total": self._total.copy(),
+            "count": self._count,
+            "next_index": self._next_index,
+            "time_ns": self._time_ns,
+        }
+
+    def restore(self, state: State) -> None:
+        self._total[...] = require_array(state, "total", self._total, "bin")
+        self._count = require_int(state, "count", "bin")
+        self._next_index = require_int(state, "next_index", "bin")
+        self._time_ns = require_int(state, "time_ns", "bin")
+
+    def _restart(self) -> None:
+        self._total[...] = 0
+        self._count = 0
+
+    def _handed_on(self) -> np.ndarray:
+        if self.params.mode == "sum":
+            return self._total.astype(self._dtype)
+        return (self._total / (self.params.bin_px**2 * self.params.bin_frames)).astype(np.float32)
+
+
+def _out_dtype(dtype: np.dtype[Any], mode: str) -> str:
+    if mode == "mean" or dtype.kind == "f":
+        return "float32"
+    return "uint32" if dtype.kind == "u" else "int32"
+
+
+def _binned_camera(camera: Camera, n: int, mode: str) -> Camera:
+    def scaled(value: Any, factor: float) -> float | None:
+        return value * factor if isinstance(value, float) else None
+
+    adu = n if mode == "sum" else 1
+    return Camera(
+        offset_adu=scaled(camera.offset_adu, adu),
+        gain_e_per_adu=scaled(camera.gain_e_per_adu, n / adu),
+        read_noise_e=scaled(camera.read_noise_e, n**0.5),
+        qe=scaled(camera.qe, 1),
+        saturation_adu=scaled(camera.saturation_adu, adu),
+    )

@@ -1,0 +1,6 @@
+"""Floor 3: what a run leaves behind: a folder with frames, values, snapshots, events. Imports core, sources.
+
+journal     raw frames        values       of every frame        checkpoint    the chain's state
+writer      writes them all   recording    what happens when the disk refuses
+reader      reads them        source       a session as a source of frames       export    files for other programs
+"""

@@ -1,0 +1,162 @@
+"""Export: what a session holds, as files other programs read.
+
+Frames are written one after the other as they exist: a gap is never filled. `frames.csv` says which index and time
+each of them has, `gaps.csv` what is missing.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import SessionError
+from ..spots.localisations import NEEDED, PROGRAMS, localisations
+from .reader import Session
+from .tiff_writer import write_image, write_tiff
+from .zarr_writer import write_ome_zarr
+
+FORMATS = ("tiff", "ome-zarr", "npy", "csv", *PROGRAMS)
+
+Rows = Iterable[Sequence[Any]]
+
+
+def export_session(
+    session: Session, to: str, out: Path, progress: Callable[[int], None] = lambda n: None
+) -> list[Path]:
+    """Write what `session` holds to the new folder `out` and return the files.
+
+    `to`: tiff, ome-zarr and npy write frames and image snapshots, npy and csv values; csv also tables and small
+    snapshots; thunderstorm and picasso tables of spots, as those programs read them. `progress` is told the number of
+    frames written. Raises SessionError for an unknown format, a folder that is there already, or no spots to write.
+    """
+    if to not in FORMATS:
+        raise SessionError(f"export to {to!r} is not possible; there is {', '.join(FORMATS)}")
+    if out.exists() and any(out.iterdir()):
+        raise SessionError(f"{out}: exists and is not empty; name another --out")
+    if to in PROGRAMS:
+        return _export_localisations(session, to, out)
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    if to != "csv":
+        written += _export_frames(session, to, out, progress)
+    if session.gaps:
+        rows = [(gap.first, gap.count, gap.reason) for gap in session.gaps]
+        written.append(_write_csv(out / "gaps.csv", ("first", "count", "lost by"), rows))
+    for step in session.steps:
+        written += _export_snapshots(session, step, to, out)
+        written += _export_values(session, step, to, out) if to in ("npy", "csv") else []
+    return written
+
+
+def _export_localisations(session: Session, program: str, out: Path) -> list[Path]:
+    """Write every table of spots in a session with a program's columns."""
+    tables = {
+        f"{step}.{name}": localisations(value, program, session.spec.pixel_um)
+        for step in session.steps
+        for name, value in session.values(step).items()
+        if isinstance(value, Mapping) and value.keys() >= NEEDED
+    }
+    if not tables:
+        raise SessionError(f"{session.path}: no step left a table of spots to export to {program}")
+    out.mkdir(parents=True, exist_ok=True)
+    return [
+        _write_csv(out / f"{name}.csv", columns, zip(*(c.tolist() for c in columns.values()), strict=True))
+        for name, columns in tables.items()
+    ]
+
+
+def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int], None]) -> list[Path]:
+    count, spec = session.frames, session.spec
+    if not count:
+        return []
+    rows: list[tuple[int, int]] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for index, t_ns, pixels in session.each_frame(0, 1 << 62):
+            rows.append((index, t_ns))
+            progress(len(rows))
+            yield pixels
+
+    if to == "tiff":
+        path = out / "frames.ome.tif"
+        write_tiff(path, frames(), count, spec)
+    elif to == "ome-zarr":
+        path = out / "frames.ome.zarr"
+        write_ome_zarr(path, frames(), count, spec)
+    else:
+        path = out / "frames.npy"
+        array = np.lib.format.open_memmap(path, "w+", np.dtype(spec.dtype), (count, *spec.shape))
+        for n, pixels in enumerate(frames()):
+            array[n] = pixels
+        array.flush()
+    if len(rows) != count:
+        raise SessionError(f"{session.path}: {len(rows)} of {count} frames could be read; what was exported is short")
+    return [path, _write_csv(out / "frames.csv", ("index", "t_ns"), rows)]
+
+
+def _export_snapshots(session: Session, step: str, to: str, out: Path) -> list[Path]:
+    written = []
+    for name, array in session.snapshot(step).items():
+        path = out / f"{step}.{name}"
+        image = array.ndim in (2, 3) and array.shape[-2:] == session.spec.shape
+        if to == "npy":
+            np.save(path.with_name(path.name + ".npy"), array)
+            written.append(path.with_name(path.name + ".npy"))
+        elif to in ("tiff", "ome-zarr") and array.ndim in (2, 3) and array.dtype.kind in "uif":
+            write_image(path.with_name(path.name + ".tif"), array)
+            written.append(path.with_name(path.name + ".tif"))
+        elif to == "csv" and array.ndim <= 2 and not image:
+            rows = np.atleast_2d(array)
+            written.append(_write_csv(path.with_name(path.name + ".csv"), range(rows.shape[1]), rows.tolist()))
+    return written
+
+
+def _export_values(session: Session, step: str, to: str, out: Path) -> list[Path]:
+    values, written = session.values(step), []
+    plain: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            columns = {column: np.asarray(array) for column, array in value.items()}
+            path = out / f"{step}.{name}"
+            if to == "csv":
+                rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+                written.append(_write_csv(path.with_name(path.name + ".csv"), columns, rows))
+            else:
+                np.savez(path.with_name(path.name + ".npz"), **columns)  # type: ignore[arg-type]
+                written.append(path.with_name(path.name + ".npz"))
+        else:
+            plain[name] = np.asarray(value)
+    if plain and to == "npy":
+        np.savez(out / f"{step}.values.npz", index=session.index(step), **plain)  # type: ignore[arg-type]
+        written.append(out / f"{step}.values.npz")
+    elif plain:
+        by_id = {g.name for g in session.steps[step].gives if g.kind == "by_id"}
+        written.append(_write_csv(out / f"{step}.values.csv", *as_table(session.index(step), plain, by_id)))
+    return written
+
+
+def as_table(index: np.ndarray, values: Mapping[str, np.ndarray], by_id: set[str]) -> tuple[list[str], Rows]:
+    """Return header and rows, a frame a row; arrays of several numbers a frame become columns `name[0,1]`, those
+    `by_id` columns `name[id]`."""
+    names, columns = ["frame"], [index.tolist()]
+    for name, array in values.items():
+        if name == "ids":
+            continue
+        flat = array.reshape(len(array), -1)
+        for n in range(flat.shape[1]):
+            label = values["ids"][n] if name in by_id else ",".join(map(str, np.unravel_index(n, array.shape[1:])))
+            names.append(name if array.ndim == 1 else f"{name}[{label}]")
+            columns.append(flat[:, n].tolist())
+    return names, zip(*columns, strict=True)
+
+
+def _write_csv(path: Path, header: Iterable[Any], rows: Rows) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path

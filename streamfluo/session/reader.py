@@ -1,0 +1,229 @@
+"""Reading a session: the folder one run leaves behind (`session_writer.py` lists its files)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..calcium.extracted_components import ExtractedComponents
+from ..core.errors import SessionError, did_you_mean
+from ..core.operator import Gives
+from ..core.source import Gap
+from ..core.spec import Camera, Spec
+from ..sources.opening import open_source
+from .journal import JournalReader
+from .values import read_value_indices, read_values
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What a session says of a step."""
+
+    kind: str
+    version: int
+    params: Mapping[str, Any]
+    after: str
+    gives: tuple[Gives, ...]
+
+
+class Session:
+    """A session on disk, also one whose run was killed: everything whole in it is readable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_dir():
+            raise SessionError(f"{path}: no such session folder")
+        if not (path / "session.json").exists():
+            raise SessionError(f"{path}: no session.json in it; is this the folder given to --out?")
+        self._facts = read_json(path / "session.json")
+        if self._facts.get("format") != FORMAT:
+            raise SessionError(f"{path}: format {self._facts.get('format')!r}, this version reads {FORMAT}")
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The stream's spec."""
+        spec = Spec.from_header(self._facts["spec"])
+        maps = self._facts.get("camera_maps")
+        return spec.with_(camera=Camera.load(self.path / "camera.npz")) if maps else spec
+
+    @property
+    def series(self) -> Mapping[str, Any]:
+        """uid, source, t0_ns, frames and user of the series."""
+        return self._facts["series"]
+
+    @property
+    def state(self) -> str:
+        """How the run ended: running (or killed), finished, aborted, or failed: why."""
+        return str(self._facts["state"])
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """All of session.json."""
+        return self._facts
+
+    @cached_property
+    def steps(self) -> Mapping[str, StepFacts]:
+        """The chain's steps by id."""
+        return {
+            name: StepFacts(
+                s["kind"], s["version"], s["params"], s["after"],
+                tuple(Gives(**{**g, "dims": tuple(g["dims"])}) for g in s["gives"]),
+            )
+            for name, s in self._facts["steps"].items()
+        }  # fmt: skip
+
+    @cached_property
+    def frames(self) -> int:
+        """How many distinct frames were seen."""
+        if self.has_journal:
+            return len(self.journal.indices)
+        seen = max((len(self.index(s)) for s, f in self.steps.items() if f.after == "source"), default=0)
+        return max(seen, int(self.health.get("frames", 0)))
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The gaps, in order; one noted again after a crash counts once, as it was seen last."""
+        noted = {e["first"]: Gap(e["first"], e["count"], e["reason"]) for e in self.events if e["event"] == "gap"}
+        return tuple(noted[first] for first in sorted(noted))
+
+    @property
+    def lost(self) -> int:
+        """Frames that never came: camera drops and transport drops."""
+        return sum(gap.count for gap in self.gaps)
+
+    @cached_property
+    def events(self) -> tuple[Mapping[str, Any], ...]:
+        """Gaps, muted steps and the end, as they were noted."""
+        path = self.path / "events.jsonl"
+        return tuple(_json_lines(path)) if path.exists() else ()
+
+    @cached_property
+    def health(self) -> Mapping[str, Any]:
+        """The run's counters; empty if it was killed."""
+        path = self.path / "health.json"
+        return read_json(path) if path.exists() else {}
+
+    @cached_property
+    def truth(self) -> Mapping[str, np.ndarray]:
+        """What the simulator knew, by name; empty for recordings."""
+        return _load_arrays(self.path / "truth.npz")
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether raw frames were recorded here."""
+        return (self.path / "journal").is_dir()
+
+    def read_frames(self, start: int, stop: int) -> np.ndarray:
+        """Return the existing frames with start ≤ index < stop, (n, y, x), from the journal or the referenced source.
+
+        Raises SessionError if a frame is damaged or the referenced file is gone or has changed.
+        """
+        frames = [pixels for *_, pixels in self.each_frame(start, stop)]
+        return np.stack(frames) if frames else np.empty((0, *self.spec.shape), self.spec.dtype)
+
+    def values(self, step: str) -> dict[str, Any]:
+        """Return name → whole array (T, …) of a step's values; a table as a mapping of columns."""
+        return read_values(self._values_path(step), self.steps[step].gives)
+
+    def index(self, step: str) -> np.ndarray:
+        """Return the frame index of each row of a step's per-frame values."""
+        return read_value_indices(self._values_path(step))
+
+    def snapshot(self, step: str) -> dict[str, np.ndarray]:
+        """Return a step's last snapshots by name."""
+        self._known(step)
+        return _load_arrays(self.path / "snapshots" / f"{step}.npz")
+
+    def components(self, step: str | None = None) -> ExtractedComponents:
+        """Return what source extraction found: footprints, traces, and what speaks for each component.
+
+        Raises SessionError if no step extracts, or the run left nothing to read.
+        """
+        found = [name for name, facts in self.steps.items() if facts.kind == "extract"]
+        if step is None and len(found) != 1:
+            raise SessionError(f"{self.path}: {len(found)} steps extract components; name one of {found}")
+        name = step or found[0]
+        snapshot = self.snapshot(name)
+        if "quality_now" not in snapshot:
+            raise SessionError(f"{self.path}: step {name!r} left no components; was its run ended in time?")
+        height, width = snapshot["background"].shape
+        return ExtractedComponents(
+            self.values(name), snapshot, (height, width), self.index(name), self.path / f"judged-{name}.json"
+        )
+
+    @cached_property
+    def journal(self) -> JournalReader:
+        """The raw frames by index."""
+        return JournalReader(self.path / "journal")
+
+    def each_frame(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (index, t_ns, pixels (y, x)) of the existing frames with start ≤ index < stop, one by one.
+
+        Raises SessionError if a frame is damaged or the referenced source is gone or has changed.
+        """
+        if self.has_journal:
+            yield from self.journal.read(start, stop)
+            return
+        with open_source(self._facts["reference"]) as source:
+            if source.series.uid != self.series["uid"]:
+                raise SessionError(f"{self.path}: {self._facts['reference']} has changed since this session")
+            stop = min(stop, self.frames)
+            if start >= stop:
+                return
+            source.seek(start)
+            for block in source.blocks():
+                if isinstance(block, Gap):
+                    continue
+                for n, pixels in enumerate(block.pixels):
+                    if block.index + n < stop:
+                        yield block.index + n, int(block.times_ns[n]), pixels
+                if block.stop >= stop:
+                    return
+
+    def _values_path(self, step: str) -> Path:
+        self._known(step)
+        return self.path / "values" / f"{step}.sfv"
+
+    def _known(self, step: str) -> None:
+        if step not in self.steps:
+            raise SessionError(f"{self.path}: no step {step!r}{did_you_mean(step, self.steps)}")
+
+
+def open_session(path: str | os.PathLike[str]) -> Session:
+    """Open a session folder. Raises SessionError if it is none."""
+    return Session(Path(path))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file's map. Raises SessionError if it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SessionError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise SessionError(f"{path}: expected a JSON map")
+    return value
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the line a crash tore
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as z:
+        return {name: z[name] for name in z.files}

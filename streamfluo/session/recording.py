@@ -1,0 +1,91 @@
+"""Recording: what is written of a run, and what happens when the disk does not take it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..core.block import Block
+from ..core.operator import Output
+from .checkpoint import Checkpoint
+from .writer import SessionWriter
+
+log = logging.getLogger("streamfluo")
+
+RETRY_S = 0.5
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a full disk, a quota, a drive that comes back
+
+
+class Recording:
+    """Writes a session from the journal's and the values' thread; a disk that refuses is asked again until it takes it.
+
+    Meanwhile frames wait in the ring, then with the source: nothing is acknowledged before it is written. With
+    `skip_when` (true while the ring is nearly full) frames are given up instead and noted as unrecorded, so that the
+    chain goes on. What happens is told by `tell`. `stalled` says which thread waits for the disk, and why.
+    """
+
+    def __init__(
+        self, session: SessionWriter, skip_when: Callable[[], bool], tell: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self.stalled: dict[str, str] = {}
+        self.unrecorded = 0
+        self._session, self._skip_when, self._tell = session, skip_when, tell
+        self._given_up = threading.Event()
+
+    def frames(self, block: Block) -> None:
+        """Write raw frames that are not written yet. Raises OSError once nobody waits for the disk any more."""
+        journal = self._session.journal
+        assert journal is not None
+
+        def write() -> None:
+            if block.stop > journal.next_index:
+                journal.append(block.cut(max(block.index, journal.next_index), block.stop))
+
+        if not self._patiently("journal", write, self._skip_when):
+            first = max(block.index, journal.next_index)
+            self.unrecorded += block.stop - first
+            self._tell({"event": "unrecorded", "first": first, "count": block.stop - first})
+
+    def values(self, step: str, output: Output) -> None:
+        """Write a step's values. Raises OSError once nobody waits for the disk any more."""
+        writer = self._session.values[step]
+        writer.add(output)
+        self._patiently("values", writer.flush_if_due)
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write where the chain stands; a disk without room for it does without."""
+        try:
+            self._session.save_checkpoint(checkpoint)
+        except OSError as error:
+            log.warning("checkpoint not written: %s; the journal has every frame", error.strerror or error)
+
+    def give_up(self) -> None:
+        """Wait for the disk no longer."""
+        self._given_up.set()
+
+    def _patiently(self, job: str, write: Callable[[], None], skip_when: Callable[[], bool] = lambda: False) -> bool:
+        """Do it, again and again while the disk refuses. False if it was skipped."""
+        while True:
+            try:
+                write()
+            except OSError as error:
+                if error.errno not in _PASSING or self._given_up.is_set():
+                    raise
+                self._refused(job, error.strerror or str(error))
+                if skip_when():
+                    return False
+                self._given_up.wait(RETRY_S)
+            else:
+                if self.stalled.pop(job, None):
+                    log.warning("%s: the disk takes data again", job)
+                    self._tell({"event": "disk takes data again", "job": job})
+                return True
+
+    def _refused(self, job: str, reason: str) -> None:
+        if job not in self.stalled:
+            log.warning("%s: %s; frames wait in memory and with the source: free some space", job, reason)
+            self._tell({"event": "disk refuses", "job": job, "error": reason})
+        self.stalled[job] = reason

@@ -1,0 +1,14 @@
+"""Floor 2: SOFI: cumulants of blinking, the images made of them, and what frames need before. It imports core, pixels.
+
+sofi                  the operator: what it gives and how
+sums                  power sums about a pivot         product_sums        sums of products over pixels and frames
+batches               sums over time, for errors       bleaching_segments  cumulants averaged over segments
+lagged                cumulants between frames         crossed             cumulants between pixels, virtual pixels
+results               snapshots computed from the sums
+reconstruct, debleach       operators
+statistics, bleaching, deconvolution, images      batch functions
+"""
+
+from . import debleach, reconstruct, sofi
+
+__all__ = ["debleach", "reconstruct", "sofi"]

@@ -1,0 +1,103 @@
+"""Batches of consecutive frames: how the sums grew, for standard errors and for how much an image still moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..core.errors import StateError
+from ..core.grid import GRID_FRAMES
+from ..core.state import State, require_int
+
+Sums = Callable[[int, np.ndarray], int]  # writes the sums as they stand at an index, returns the frames in them
+
+
+class Batches:
+    """Up to `most` batches, by marks of what the sums were when the frame index passed multiples of 32 · 2^level.
+
+    The level is the smallest at which there are fewer than `most` marks between the first frame and the next one: it
+    depends on these two alone, so that parts merged have the marks of the whole. A batch is thus between T/most and
+    2T/most long, far longer than any blinking once a movie is.
+    """
+
+    def __init__(self, most: int, shape: tuple[int, ...]) -> None:
+        self._most = most
+        self.first = -1  # index of the first frame; -1: none yet
+        self.stop = -1  # index behind the last one added
+        self._marks: dict[int, tuple[int, np.ndarray]] = {}  # index → frames before it, the sums then, never changed
+        self._shape = shape
+
+    def advance(self, stop: int, sums: Sums) -> None:
+        """Frames up to `stop` are in, or never came: mark the multiples passed."""
+        before, self.stop = self.stop, stop
+        step = self._step()
+        self._thin(step)
+        for at in range((before // step + 1) * step, stop + 1, step):
+            self._mark(at, sums)
+
+    def absorb(self, other: Batches, mine: Sums, theirs: Sums) -> None:
+        """Take over the marks of the part that follows: `mine` up to its first frame, `theirs` as of the whole."""
+        before, self.stop = self.stop, other.stop
+        step = self._step()
+        self._thin(step)
+        for at in range((before // step + 1) * step, other.stop + 1, step):
+            self._mark(at, mine if at <= other.first else theirs)
+
+    def rebase(self, moved: Callable[[int, np.ndarray], np.ndarray]) -> None:
+        """Replace every mark's sums by what `moved(frames, sums)` makes of them."""
+        self._marks = {at: (n, moved(n, sums)) for at, (n, sums) in self._marks.items()}
+
+    def mark(self, at: int) -> tuple[int, np.ndarray]:
+        """Frames before a mark's index, and the sums then."""
+        return self._marks[at]
+
+    def read(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """(frames by each mark, its sums), without marks behind batches of no frames.
+
+        The sums are followed by empty ones up to as many as there can be: kernels are compiled for one number.
+        """
+        kept = [self._marks[at] for at in sorted(self._marks)]
+        grew = [mark for mark, before in zip(kept, [0, *(n for n, _ in kept)], strict=False) if mark[0] > before]
+        empty = (np.empty((0, *self._shape[1:])),) * (self._most - 1 - len(grew))
+        return np.array([n for n, _ in grew], np.int64), (*(sums for _, sums in grew), *empty)
+
+    def copy(self) -> Batches:
+        """An independent copy; it shares the sums of the marks there are."""
+        new = object.__new__(Batches)
+        new.__dict__.update(self.__dict__, _marks=dict(self._marks))
+        return new
+
+    def state(self) -> State:
+        """As state entries."""
+        at = sorted(self._marks)
+        return {
+            "first": self.first,
+            "stop": self.stop,
+            "marks_at": np.array(at, np.int64),
+            "marks_n": np.array([self._marks[a][0] for a in at], np.int64),
+            "marks": np.array([self._marks[a][1] for a in at]).reshape(-1, *self._shape),
+        }
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` returned. Raises StateError."""
+        at, counts, sums = (np.asarray(state.get(name)) for name in ("marks_at", "marks_n", "marks"))
+        fits = at.ndim == counts.ndim == 1 and len(at) == len(counts) < self._most
+        if not fits or sums.shape != (len(at), *self._shape):
+            raise StateError(f"sofi: state 'marks' must be fewer than {self._most} arrays {self._shape}")
+        self.first, self.stop = require_int(state, "first", "sofi"), require_int(state, "stop", "sofi")
+        marks = zip(at.tolist(), counts.tolist(), sums.astype(float), strict=True)
+        self._marks = {index: (n, array.copy()) for index, n, array in marks}
+
+    def _mark(self, at: int, sums: Sums) -> None:
+        array = np.empty(self._shape)
+        self._marks[at] = (sums(at, array), array)
+
+    def _step(self) -> int:
+        step = GRID_FRAMES
+        while self.stop // step - self.first // step >= self._most:
+            step *= 2
+        return step
+
+    def _thin(self, step: int) -> None:
+        self._marks = {at: mark for at, mark in self._marks.items() if at % step == 0}

@@ -1,0 +1,135 @@
+"""Cumulants between pixels: the offsets, the doubled grid of virtual pixels, and the PSF they show.
+
+A product of pixels p_i has the PSF of their cumulant at the pixels' centroid c, less by the distance factor
+exp(−Σ |p_i − c|² / 2σ²) of a Gaussian PSF (Dertinger et al. 2010, Opt. Express 18:18875, eq. 8). Different pixels have
+different shot and read noise, so none of it is in here. Order 3 has no three pixels whose centroid lies between two:
+there two (in the middle of four: four) triples whose centroids lie a sixth of a pixel to each side are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core.spec import Spec
+from .product_sums import Factor, ProductSums
+
+Pixel = tuple[int, int]
+MAX_GRID_ORDER = 4
+
+# order → (half steps in y, in x) of the virtual pixel → tuples of pixels around it
+TUPLES: dict[int, dict[Pixel, tuple[tuple[Pixel, ...], ...]]] = {
+    2: {
+        (0, 0): (((0, -1), (0, 1)), ((-1, 0), (1, 0))),
+        (0, 1): (((0, 0), (0, 1)),),
+        (1, 0): (((0, 0), (1, 0)),),
+        (1, 1): (((0, 0), (1, 1)), ((0, 1), (1, 0))),
+    },
+    3: {
+        (0, 0): (((0, -1), (0, 0), (0, 1)), ((-1, 0), (0, 0), (1, 0))),
+        (0, 1): (((-1, 0), (1, 0), (0, 1)), ((-1, 1), (1, 1), (0, 0))),
+        (1, 0): (((0, -1), (0, 1), (1, 0)), ((1, -1), (1, 1), (0, 0))),
+        (1, 1): (
+            ((0, 0), (0, 1), (1, 0)),
+            ((0, 0), (0, 1), (1, 1)),
+            ((0, 0), (1, 0), (1, 1)),
+            ((0, 1), (1, 0), (1, 1)),
+        ),
+    },
+    4: {
+        (0, 0): (((0, -1), (0, 1), (-1, 0), (1, 0)),),
+        (0, 1): (((0, 0), (0, 1), (-1, 0), (1, 1)),),
+        (1, 0): (((0, 0), (1, 0), (0, -1), (1, 1)),),
+        (1, 1): (((0, 0), (0, 1), (1, 0), (1, 1)),),
+    },
+}
+
+
+def pair_offsets(radius: int) -> list[Pixel]:
+    """The offsets s of ⟨δI(p + s) δI(p − s)⟩ up to a radius: one of each s and −s, none of 0."""
+    reach = range(-radius, radius + 1)
+    return [(y, x) for y in range(radius + 1) for x in reach if (y, x) > (0, 0)]
+
+
+class CrossedSums:
+    """Sums for the cross-cumulants of the offsets up to `radius`, and of the grid up to an order of at most 4."""
+
+    def __init__(self, spec: Spec, radius: int, order: int) -> None:
+        self.spec = spec
+        self.orders = range(2, min(order, MAX_GRID_ORDER) + 1)
+        self.pairs = pair_offsets(radius)
+        grid = [t for n in self.orders for tuples in TUPLES[n].values() for t in tuples]
+        self._lines = [((y, x), (-y, -x)) for y, x in self.pairs]
+        self.products = ProductSums(spec, [_factors(t) for t in [*grid, *self._lines]])
+
+    def add(self, cell: np.ndarray) -> None:
+        """Add a cell's frames (n, y, x)."""
+        self.products.add(cell)
+
+    def copy(self) -> CrossedSums:
+        """An independent copy."""
+        new = object.__new__(CrossedSums)
+        new.__dict__.update(self.__dict__, products=self.products.copy())
+        return new
+
+    def pair_images(self) -> np.ndarray:
+        """⟨δI(p + s) δI(p − s)⟩ of every offset (pairs, y, x), NaN where a pixel lies outside."""
+        maps = self.products.all_maps()
+        return np.stack([self._image(line, maps) for line in self._lines])
+
+    def sigma_px(self) -> float:
+        """The PSF's sd, from how covariances fall with the pixels' distance: ln Σ C = a − d² / 4σ²; NaN if they do not.
+
+        Weighted by C², as all sums carry like errors. d = 0 is left out, which has the noise.
+        """
+        maps = self.products.all_maps()
+        pairs = [p for p in self.products.products if len(p) == 2]
+        d2 = np.array([float((b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2) for a, b in pairs])
+        images = [self._image([f[1:] for f in p], maps) for p in pairs]
+        found = np.array([image[np.isfinite(image)].sum() / max(np.isfinite(image).sum(), 1) for image in images])
+        keep = found > 0.02 * found.max()
+        if keep.sum() < 2 or len(set(d2[keep])) < 2:
+            return float("nan")
+        slope = np.polyfit(d2[keep], np.log(found[keep]), 1, w=found[keep])[0]
+        return float(np.sqrt(-1 / (4 * slope))) if slope < 0 else float("nan")
+
+    def grid(self, order: int, sigma_px: float) -> np.ndarray:
+        """Cumulants of virtual pixels half a pixel apart (2·y − 1, 2·x − 1), divided by their distance factors.
+
+        NaN in the outermost ring where no tuple lies inside.
+        """
+        height, width = self.spec.shape
+        image = np.full((2 * height, 2 * width), np.nan)
+        maps = self.products.all_maps()
+        for (y, x), tuples in TUPLES[order].items():
+            images = np.stack([self._image(t, maps) / distance_factor(t, sigma_px) for t in tuples])
+            known = np.isfinite(images)
+            total = np.where(known, images, 0).sum(0)
+            image[y::2, x::2] = np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+        return image[:-1, :-1]
+
+    def factors(self, order: int, sigma_px: float) -> np.ndarray:
+        """The distance factors (2, 2) by half steps in y and x, of the mean over a virtual pixel's tuples."""
+        return np.array(
+            [[np.mean([distance_factor(t, sigma_px) for t in TUPLES[order][y, x]]) for x in (0, 1)] for y in (0, 1)]
+        )
+
+    def _image(self, pixels: Sequence[Pixel], maps: Sequence[np.ndarray]) -> np.ndarray:
+        image = self.products.cumulant(_factors(pixels), maps).reshape(self.spec.shape)
+        for axis, side in enumerate(self.spec.shape):
+            at = np.arange(side)
+            outside = (at + min(p[axis] for p in pixels) < 0) | (at + max(p[axis] for p in pixels) >= side)
+            image[(outside, slice(None)) if axis == 0 else (slice(None), outside)] = np.nan
+        return image
+
+
+def distance_factor(pixels: Sequence[Pixel], sigma_px: float) -> float:
+    """How much less the product of these pixels is than that of as many at their centroid; 1 if σ is not known."""
+    places = np.array(pixels, float)
+    spread = ((places - places.mean(0)) ** 2).sum()
+    return float(np.exp(-spread / (2 * sigma_px**2))) if np.isfinite(sigma_px) else 1.0
+
+
+def _factors(pixels: Sequence[Pixel]) -> list[Factor]:
+    return [(0, y, x) for y, x in pixels]

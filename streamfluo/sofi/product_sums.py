@@ -1,0 +1,160 @@
+"""Sums of products over pixels and frames: what lagged and cross-cumulants are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..core.spec import Spec
+from ..core.state import State, require_array, require_int
+from .kernels.products import PRODUCT_TILE_PX, add_products, centred, joint_cumulant
+from .shared_sums import SharedSums
+
+Factor = tuple[int, int, int]  # lag in frames, y and x in pixels
+Product = tuple[Factor, ...]
+
+
+def moved_to_origin(factors: Sequence[Factor]) -> tuple[Product, tuple[int, int]]:
+    """A product with its first pixel at the origin, and where that pixel was."""
+    _, y, x = min(factors, key=lambda f: f[1:])
+    return tuple(sorted((lag, fy - y, fx - x) for lag, fy, fx in factors)), (y, x)
+
+
+class ProductSums(SharedSums):
+    """Sums of all products that the joint cumulants of some tuples of factors need.
+
+    Memory: 16 bytes a pixel and product; a tuple of k factors needs up to 2^k − 1. A cell's frames follow those of
+    `depth` = the largest lag before it.
+    """
+
+    def __init__(self, spec: Spec, tuples: Sequence[Sequence[Factor]]) -> None:
+        self.spec = spec
+        subsets = [s for t in tuples for k in range(1, len(t) + 1) for s in combinations(t, k)]
+        self.products = sorted({moved_to_origin(s)[0] for s in subsets}, key=lambda p: (len(p), p))
+        self._at = {product: q for q, product in enumerate(self.products)}
+        self.depth = max(f[0] for p in self.products for f in p)
+        width = spec.shape[1]
+        last = [p[-1] for p in self.products]
+        self._parent = np.array([self._at[p[:-1]] if len(p) > 1 else -1 for p in self.products])
+        self._lag = np.array([f[0] for f in last])
+        self._shift = np.array([f[1] * width + f[2] for f in last])
+        self.pixels = spec.shape[0] * width
+        tiles = -(-self.pixels // PRODUCT_TILE_PX)
+        self.n = 0
+        self.pivot = np.zeros(self.pixels)
+        self.sums = np.zeros((tiles, len(self.products), 2, PRODUCT_TILE_PX))
+
+    def add(self, frames: np.ndarray) -> None:
+        """Add the products that begin at each frame but the last `depth`; frames (n, y, x)."""
+        count = max(0, len(frames) - self.depth)
+        before, flat = self.own(), frames.reshape(len(frames), self.pixels)
+        add_products(flat, count, self.pivot, self._parent, self._lag, self._shift, self.sums, before)
+        self.n += count
+
+    def settle(self, pivot: np.ndarray) -> None:
+        """Take this pivot (p,) as long as there are no sums."""
+        if not self.n:
+            self.pivot = pivot.copy()
+
+    def move_pivot(self, pivot: np.ndarray) -> None:
+        """Re-base the sums on another pivot (p,)."""
+        if self.n:
+            plain = self.tiled(self.about(pivot))
+            self.own()
+            self.sums[:, :, 0], self.sums[:, :, 1] = plain, 0
+        self.pivot = pivot.copy()
+
+    def absorb(self, other: ProductSums) -> None:
+        """Add another part's sums."""
+        if other.n:
+            self.own_filled()[:, :, 0] += self.tiled(other.about(self.pivot))
+            self.n += other.n
+
+    def about(self, pivot: np.ndarray, sums: np.ndarray | None = None, n: int | None = None) -> list[np.ndarray]:
+        """Maps (p,) of every product's sum about another pivot (p,); of these sums (tiles, products, 1024) and n."""
+        n = self.n if n is None else n
+        plain = self.maps(self.plain() if sums is None else sums)
+        shift = self.pivot - pivot
+        if not shift.any():
+            return plain
+        result = []
+        for product in self.products:
+            total = np.zeros(self.pixels)
+            for bits in range(1 << len(product)):
+                kept = [f for i, f in enumerate(product) if bits >> i & 1]
+                term = self._place(plain, kept) if kept else np.full(self.pixels, float(n))
+                for _, y, x in (f for i, f in enumerate(product) if not bits >> i & 1):
+                    term = term * _ahead(shift, y * self.spec.shape[1] + x)
+                total += term
+            result.append(total)
+        return result
+
+    def cumulant(
+        self, factors: Sequence[Factor], maps: Sequence[np.ndarray] | None = None, n: int | None = None
+    ) -> np.ndarray:
+        """The joint cumulant (p,) of factors, of these sums' maps and n; wrong where a factor lies outside."""
+        maps, n = self.all_maps() if maps is None else maps, self.n if n is None else n
+        order = len(factors)
+        subsets = {b: [f for i, f in enumerate(factors) if b >> i & 1] for b in range(1, 1 << order)}
+        moments = {b: self._place(maps, s) / (n or np.nan) for b, s in subsets.items()}
+        return joint_cumulant(centred(moments, order), order)
+
+    def all_maps(self) -> Sequence[np.ndarray]:
+        """The map (p,) of every product's sum, each made when it is first asked for."""
+        return _Maps(self.sums, self.pixels)
+
+    def plain(self) -> np.ndarray:
+        """The sums as float64 (tiles, products, 1024), a copy."""
+        return self.sums[:, :, 0] + self.sums[:, :, 1]
+
+    def maps(self, plain: np.ndarray) -> list[np.ndarray]:
+        """One map (p,) of every product of sums (tiles, products, 1024)."""
+        return [plain[:, q].reshape(-1)[: self.pixels] for q in range(plain.shape[1])]
+
+    def tiled(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        """Maps (p,) of all products as sums (tiles, products, 1024)."""
+        plain = np.zeros((self.sums.shape[0], len(maps), PRODUCT_TILE_PX))
+        for q, image in enumerate(maps):
+            padded = np.zeros(self.sums.shape[0] * PRODUCT_TILE_PX)
+            padded[: self.pixels] = image
+            plain[:, q] = padded.reshape(-1, PRODUCT_TILE_PX)
+        return plain
+
+    def _place(self, maps: Sequence[np.ndarray], factors: Sequence[Factor]) -> np.ndarray:
+        """The map of a product, at the pixel it is about instead of its own first one."""
+        product, (y, x) = moved_to_origin(factors)
+        return _ahead(maps[self._at[product]], y * self.spec.shape[1] + x)
+
+    def state(self, name: str) -> State:
+        """As state entries that begin with `name`."""
+        return {f"{name}_n": self.n, f"{name}_pivot": self.pivot.copy(), f"{name}_sums": self.sums.copy()}
+
+    def restore(self, state: State, name: str) -> None:
+        """Take over what `state` returned. Raises StateError."""
+        self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
+        self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
+        self.n = require_int(state, f"{name}_n", "sofi")
+
+
+class _Maps(Sequence[np.ndarray]):
+    """Maps (p,) of sums (tiles, products, 2, 1024)."""
+
+    def __init__(self, sums: np.ndarray, pixels: int) -> None:
+        self._sums, self._pixels = sums, pixels
+        self._made: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self._sums.shape[1]
+
+    def __getitem__(self, q: Any) -> Any:
+        if q not in self._made:
+            self._made[q] = (self._sums[:, q, 0] + self._sums[:, q, 1]).reshape(-1)[: self._pixels]
+        return self._made[q]
+
+
+def _ahead(image: np.ndarray, shift: int) -> np.ndarray:
+    """What lies `shift` pixels further on, flattened."""
+    return np.roll(image, -shift) if shift else image

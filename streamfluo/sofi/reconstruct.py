@@ -1,0 +1,164 @@
+"""Images made of cumulant images: deconvolved, compressed, linear in brightness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from ..core.errors import ConfigError
+from ..core.operator import NO_VALUES, Gives, SnapshotOperator, Values
+from ..core.params import Params
+from ..core.registry import register
+from ..core.spec import Spec
+from ..pixels.cosine_interpolation import interpolate_cosine
+from ..pixels.kernels.two_state import balanced, linear_root
+from .compression import compress_locally
+from .deconvolution_steps import gaussian_psf, lucy_step, shrink_kernel, wiener_filter
+
+FINE = ("fine_y", "fine_x")
+
+
+class ReconstructParams(Params, frozen=True):
+    order: Annotated[int, Meta(ge=2, le=8, description="of the cumulant image that is reconstructed")] = 4
+    grid: Annotated[bool, Meta(description="from sofi's grid of virtual pixels (cross_grid_k) instead of k")] = False
+    factor: Annotated[int, Meta(ge=1, le=16, description="interpolation before, steps to a pixel")] = 2
+    method: Annotated[
+        Literal["shrinking-kernel", "richardson-lucy", "wiener", "none"], Meta(description="how it is deconvolved")
+    ] = "shrinking-kernel"
+    psf: Annotated[
+        Any,
+        Meta(description="'estimate' (sofi with cross), sd in pixels, a path of a .npy or an array on the fine grid"),
+    ] = "estimate"
+    iterations: Annotated[int, Meta(ge=0, le=1000, description="steps of the deconvolution")] = 20
+    exponent: Annotated[float, Meta(gt=1, description="λ of the shrinking kernel")] = 1.5
+    snr: Annotated[float, Meta(gt=0, description="ratio of powers for the Wiener filter")] = 100.0
+    window: Annotated[
+        tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]],
+        Meta(description="of ldrc (h, w), on the fine grid [px]"),
+    ] = (25, 25)
+
+
+def _gives(order: int, balancing: bool) -> tuple[Gives, ...]:
+    images = (  # the first is what a viewer shows unasked
+        Gives("linearised", "snapshot", FINE, "ADU", "the deconvolved image's root: linear in brightness"),
+        Gives("widefield", "snapshot", FINE, "ADU", "the mean, interpolated"),
+        Gives("cumulant", "snapshot", FINE, f"ADU^{order}", f"the cumulant of order {order}, interpolated"),
+        Gives("deconvolved", "snapshot", FINE, f"ADU^{order}", "that without the psf"),
+        Gives("compressed", "snapshot", FINE, "ADU", "its range compressed locally to that of the widefield image"),
+    )
+    maps = (
+        Gives("on_ratio", "snapshot", ("y", "x"), "", "part of the time an emitter is on"),
+        Gives("brightness", "snapshot", ("y", "x"), "ADU", "of an emitter while it is on, a frame"),
+        Gives("density", "snapshot", ("y", "x"), "", "emitters in a psf"),
+    )
+    return images + maps if balancing else images
+
+
+@register("reconstruct")
+class Reconstruct(SnapshotOperator):
+    """What is shown of `sofi`: its cumulant image interpolated, deconvolved, linearised and compressed.
+
+    Computed when somebody watches, on a thread beside the chain, and at the end. The psf of order n is the microscope's
+    to the power n; it is a Gaussian of the sd that is estimated or given. Negative parts are cut before deconvolving,
+    as neither method knows them. Cost: 2 Fourier transforms of the fine image for each iteration.
+    """
+
+    Params = ReconstructParams
+    gives = _gives(4, True)
+    examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)
+
+    def __init__(self, params: ReconstructParams, spec: Spec, device: str = "cpu") -> None:
+        super().__init__(params, spec, device)
+        p = params
+        self._source = f"cross_grid_k{p.order}" if p.grid else f"k{p.order}"
+        self._steps = p.factor * (2 if p.grid else 1)  # of the fine grid to a pixel
+        self._psf = _given_psf(p.psf)
+        estimated = ("psf_sigma_px",) if p.psf == "estimate" and p.method != "none" else ()
+        balancing = ("k2", "k3", "k4") if p.order >= 4 and not p.grid else ()
+        self.needs = tuple(dict.fromkeys(("mean", self._source, *balancing, *estimated)))
+        self.gives = _gives(p.order, bool(balancing))
+
+    def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
+        wanted = self.snapshot_names(names)
+        for need in self.needs:
+            if need not in inputs:
+                raise ConfigError(f"reconstruct: needs the snapshot {need!r}, found {', '.join(inputs) or 'none'}")
+        made: dict[str, np.ndarray] = {}
+        return {name: self._make(name, inputs, made) for name in wanted}
+
+    def _make(self, name: str, inputs: Values, made: dict[str, np.ndarray]) -> np.ndarray:
+        if name not in made:
+            made[name] = self._compute(name, inputs, made)
+        return made[name].copy()
+
+    def _compute(self, name: str, inputs: Values, made: dict[str, np.ndarray]) -> np.ndarray:
+        p = self.params
+        if name == "widefield":
+            return np.asarray(interpolate_cosine(_known(inputs["mean"]), self._steps))
+        if name == "cumulant":
+            return np.asarray(interpolate_cosine(_known(inputs[self._source]), p.factor))
+        if name == "deconvolved":
+            return self._deconvolved(np.maximum(self._make("cumulant", inputs, made), 0), inputs)
+        if name == "linearised":
+            return np.asarray(linear_root(self._make("deconvolved", inputs, made), p.order))
+        if name == "compressed":
+            image, mask = self._make("deconvolved", inputs, made), self._make("widefield", inputs, made)
+            window = tuple(min(side, w) for side, w in zip(image.shape, p.window, strict=True))
+            return np.asarray(compress_locally(image, mask, window))
+        maps = balanced(*(np.asarray(inputs[k], float) for k in ("k2", "k3", "k4")))
+        made.update(zip(("on_ratio", "brightness", "density"), maps, strict=True))
+        return made[name]
+
+    def _deconvolved(self, image: np.ndarray, inputs: Values) -> np.ndarray:
+        p = self.params
+        psf = self._psf_of_order(inputs)
+        if p.method == "none" or psf is None or not image.any():
+            return image
+        if p.method == "shrinking-kernel":
+            return np.asarray(shrink_kernel(image, psf, p.exponent, p.iterations))
+        if p.method == "wiener":
+            return np.asarray(wiener_filter(image, psf, p.snr))
+        estimate = image
+        for _ in range(p.iterations):
+            estimate = lucy_step(estimate, image, psf)
+        return np.asarray(estimate)
+
+    def _psf_of_order(self, inputs: Values) -> np.ndarray | None:
+        """The psf on the fine grid; None where the estimate has failed so far."""
+        if isinstance(self._psf, np.ndarray):
+            psf = self._psf**self.params.order
+            return np.asarray(psf / psf.sum())
+        if self.params.method == "none":
+            return None
+        sigma = float(inputs["psf_sigma_px"]) if self._psf is None else self._psf  # type: ignore[arg-type]
+        if not math.isfinite(sigma):
+            return None
+        return np.asarray(gaussian_psf(sigma * self._steps / math.sqrt(self.params.order)))
+
+
+def _known(image: Any) -> np.ndarray:
+    """The image with 0 where nothing is known: before the first frame, and beside the grid's border."""
+    return np.nan_to_num(np.asarray(image, float), posinf=0, neginf=0)
+
+
+def _given_psf(psf: Any) -> float | np.ndarray | None:
+    """The psf's sd [px], its image, or None: to be estimated. Raises ConfigError."""
+    if isinstance(psf, str) and psf == "estimate":
+        return None
+    if isinstance(psf, int | float) and not isinstance(psf, bool):
+        if not 0.1 <= psf <= 100:
+            raise ConfigError(f"psf is an sd of 0.1 to 100 pixels, found {psf}")
+        return float(psf)
+    try:
+        array = np.load(Path(psf), allow_pickle=False) if isinstance(psf, str) else np.asarray(psf, float)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"psf is 'estimate', an sd in pixels, or a .npy; found {psf!r}: {error}") from None
+    good = array.ndim == 2 and array.dtype.kind in "iuf" and array.shape[0] % 2 and array.shape[1] % 2
+    if not (good and np.isfinite(array).all() and (array >= 0).all() and array.sum() > 0):
+        raise ConfigError(f"a psf is an image of odd sides, nowhere negative; found {array.shape}")
+    return array.astype(float) / array.max()

@@ -1,0 +1,160 @@
+"""What `sofi` gives, by name."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.operator import Gives
+from .crossed import MAX_GRID_ORDER
+from .kernels.cumulants import doubling_change, read_error
+
+if TYPE_CHECKING:
+    from .sofi import Sofi, SofiParams
+
+NAME = re.compile(r"(cross_grid_k|lag_k|snr|m|k)(\d)")
+IMAGE, GRID = ("y", "x"), ("half_y", "half_x")
+
+
+def gives(params: SofiParams, lags: int) -> tuple[Gives, ...]:
+    """What an operator with these parameters, and so many lags, declares."""
+    orders = range(2, params.order + 1)
+    found = [
+        Gives("frames", "snapshot", (), "", "number of frames behind the images"),
+        *(Gives(f"k{n}", "snapshot", IMAGE, f"ADU^{n}", f"cumulant of order {n}") for n in orders),
+        Gives("mean", "snapshot", IMAGE, "ADU", "mean of each pixel: the widefield image"),
+        *(Gives(f"m{n}", "snapshot", IMAGE, f"ADU^{n}", f"central moment of order {n}") for n in orders),
+        *(Gives(f"snr{n}", "snapshot", IMAGE, "", f"|k{n}| over its standard error") for n in orders),
+        Gives("change", "snapshot", ("order",), "", "how far k2, k3 … move while the frames double, part of their rms"),
+    ]
+    for n in range(2, lags + 1):
+        found.append(Gives(f"lag_k{n}", "snapshot", IMAGE, f"ADU^{n}", f"cumulant between the frames of {n} lags"))
+    if params.cross:
+        found += [
+            Gives("cross_k2", "snapshot", ("pair", *IMAGE), "ADU²", "covariance of the pixels p + s and p − s"),
+            Gives("cross_pairs", "snapshot", ("pair", "yx"), "px", "the offsets s of cross_k2"),
+            Gives("psf_sigma_px", "snapshot", (), "px", "sd of the point spread function, from how cross_k2 falls"),
+        ]
+        for n in range(2, min(params.order, MAX_GRID_ORDER) + 1):
+            what = f"cumulant of order {n} of virtual pixels half a pixel apart"
+            found.append(Gives(f"cross_grid_k{n}", "snapshot", GRID, f"ADU^{n}", what))
+        found.append(Gives("cross_factors", "snapshot", ("order", *GRID), "", "distance factors by half steps"))
+    if params.bleach_fraction is not None:
+        found.append(Gives("segments", "snapshot", ("segment", "edge"), "frames", "first index, and behind the last"))
+        found.append(Gives("total_signal", "per_frame", ("t",), "ADU", "sum over the pixels of the frame"))
+    return tuple(found)
+
+
+def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
+    """Return one snapshot; `waiting` are the power sums of `frames` frames not in them yet."""
+    if (match := NAME.fullmatch(name)) is not None:
+        kind, order = match[1], int(match[2])
+        if kind in ("m", "k"):
+            return _moment(sofi, order, kind == "k", waiting, frames)
+        if kind == "snr":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.abs(_moment(sofi, order, True, waiting, frames)) / _error(sofi, order, waiting, frames)
+        if kind == "lag_k":
+            return sofi.lagged.cumulant(order)  # type: ignore[union-attr]
+        return sofi.crossed.grid(order, sofi.crossed.sigma_px())  # type: ignore[union-attr]
+    if name == "frames":
+        return np.array(sofi.power.n + frames)
+    if name == "mean":
+        return sofi.power.read(1, False, waiting, frames)
+    if name == "change":
+        return _change(sofi, waiting, frames)
+    if name == "segments":
+        return sofi.segments.bounds()  # type: ignore[union-attr]
+    crossed = sofi.crossed
+    assert crossed is not None
+    if name == "cross_k2":
+        return crossed.pair_images()
+    if name == "cross_pairs":
+        return np.array(crossed.pairs)
+    if name == "psf_sigma_px":
+        return np.array(crossed.sigma_px())
+    return np.stack([crossed.factors(n, crossed.sigma_px()) for n in crossed.orders])
+
+
+def compile_readout(sofi: Sofi, waiting: np.ndarray) -> None:
+    """Run the kernels of reading once, on sums of nothing."""
+    power, (marks_n, marks) = sofi.power, sofi.batches.read()
+    power.read(2, True, waiting, 1)
+    read_error(power.sums, waiting, 1, marks, marks_n, 2, np.empty(power.pixels))
+    doubling_change(power.sums, waiting, 1, power.plain(), 1, 2, np.empty((1, 2)))
+
+
+def _moment(sofi: Sofi, order: int, cumulant: bool, waiting: np.ndarray, frames: int) -> np.ndarray:
+    power = sofi.power
+    if cumulant and sofi.params.noise == "lag":
+        return sofi.lagged.cumulant(order)  # type: ignore[union-attr]
+
+    def plain(n: int) -> np.ndarray:
+        if sofi.segments is not None:
+            return sofi.segments.read(n, cumulant)
+        return power.read(n, cumulant, waiting, frames)
+
+    if cumulant and sofi.noise is not None:
+        mean = power.read(1, False, waiting, frames)
+        return sofi.noise.correct(order, mean, [plain(n) for n in range(2, order + 1)])
+    return plain(order)
+
+
+def _error(sofi: Sofi, order: int, waiting: np.ndarray, frames: int) -> np.ndarray:
+    """Standard error of k_order (y, x); NaN until there are two batches."""
+    marks_n, marks = sofi.batches.read()
+    power = sofi.power
+    if sofi.params.noise == "lag":
+        return _jackknife(sofi, order, marks_n, marks[: len(marks_n)])
+    out = np.full(power.pixels, np.nan)
+    if not len(marks_n):
+        return out.reshape(power.spec.shape)
+    read_error(power.sums, waiting, power.n + frames, marks, marks_n, order, out)
+    return out.reshape(power.spec.shape)
+
+
+def _jackknife(sofi: Sofi, order: int, marks_n: np.ndarray, marks: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Standard error of a lagged cumulant from leaving out each batch in turn (Miller 1974, Biometrika 61:1)."""
+    lagged = sofi.lagged
+    assert lagged is not None
+    total, n = lagged.products.plain(), lagged.products.n
+    edges = [(0, np.zeros_like(total)), *zip(marks_n.tolist(), marks, strict=True), (n, total)]
+    left_out = [
+        lagged.cumulant(order, total - (after - before), n - (b - a))
+        for (a, before), (b, after) in pairwise(edges)
+        if a < b < n or 0 < a < b
+    ]
+    if len(left_out) < 2:
+        return np.full(sofi.spec.shape, np.nan)
+    spread = np.stack(left_out)
+    batches = len(spread)
+    return np.asarray(np.sqrt((batches - 1) / batches * ((spread - spread.mean(0)) ** 2).sum(0)))
+
+
+def _change(sofi: Sofi, waiting: np.ndarray, frames: int) -> np.ndarray:
+    """rms(k now − k half-way) / rms(k now) of each order: as large as the error is, to be expected, now.
+
+    The mark nearest to half the frames stands for half-way: with a part f of them the difference is as large as
+    √(1/f − 1) errors, by which it is divided.
+    """
+    orders = sofi.params.order - 1
+    lagged = sofi.lagged if sofi.params.noise == "lag" else None
+    n = lagged.products.n if lagged is not None else sofi.power.n + frames
+    marks_n, marks = sofi.batches.read()
+    inside = [k for k, count in enumerate(marks_n) if 0 < count < n]
+    if not inside:
+        return np.full(orders, np.nan)
+    half = min(inside, key=lambda k: abs(marks_n[k] - n / 2))
+    then, count = marks[half], int(marks_n[half])
+    squares = np.zeros((orders, 2))
+    if lagged is not None:
+        for k in range(orders):
+            now = lagged.cumulant(k + 2)
+            squares[k] = ((now - lagged.cumulant(k + 2, then, count)) ** 2).sum(), (now**2).sum()
+    else:
+        doubling_change(sofi.power.sums, waiting, n, then, count, orders + 1, squares)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(squares[:, 0] / squares[:, 1] / (n / count - 1)))

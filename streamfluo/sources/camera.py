@@ -1,0 +1,287 @@
+"""Cameras through Micro-Manager (pymmcore-plus): `mm:demo` and `mm:/path/to/config.cfg` as sources.
+
+The only door to pymmcore-plus.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.block import Block
+from ..core.errors import SourceError, did_you_mean
+from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
+from ..core.spec import Camera, Spec
+from .camera_params import one_line, parse_camera_uri, set_property
+
+POLL_S = 0.0005  # MMCore has no call that waits for an image
+ASK_S = 0.1
+SILENT_S = 10.0
+MEASURED_FRAMES = 10
+CORE_ERRORS = (RuntimeError, OSError, ValueError, IndexError, MemoryError)  # what MMCore raises
+TRIGGER_PROPERTIES = ("TriggerMode", "Trigger Mode", "Trigger", "TriggerSource", "TRIGGER SOURCE", "Triggermode")
+
+
+class CameraSource(Source):
+    """Frames of a Micro-Manager camera: `mm:demo?exposure_ms=2&roi=0:256,0:256&binning=2&Gain=3`, `mm:/path/x.cfg`.
+
+    `index` is the camera's own counter: what its buffer lost is a gap of the camera, and the acquisition goes on. It
+    begins with `blocks`. `frames` is how many the camera takes; `trigger` the value of its trigger property; any other
+    key a property. Raises SourceError for a camera that is not there or a setting it does not take.
+    """
+
+    seekable = False
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.settings = parse_camera_uri(uri)
+        self.dropped = 0
+        self._position = 0
+        self._started = False
+        self._stopped = threading.Event()
+        self._core, self._facts_type = _core(uri)
+        try:
+            self._load()
+            self._configure()
+            self.spec = self._described()
+        except CORE_ERRORS as error:
+            self.close()
+            raise SourceError(f"{uri}: {one_line(error)}") from None
+        except BaseException:
+            self.close()
+            raise
+        facts = {"camera": self._facts()}
+        self.series = Series(uuid.uuid4().hex, uri, time.time_ns(), self.settings.frames, facts)
+
+    def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
+        frames, core = self.settings.frames, self._core
+        if self._started:  # a second acquisition would count from 0 again
+            raise SourceError(f"{self.uri}: a camera gives its series once; open it again for another")
+        self._started = True
+        try:
+            patience_s = self._patience_s
+            began_ns = max(0, time.time_ns() - self.series.t0_ns)  # before: a frame is never stamped in the future
+            core.startSequenceAcquisition(frames or 2**31 - 1, 0, False)
+            heard = asked = time.monotonic()
+            while not self._stopped.is_set() and (frames is None or self._position < frames):
+                # The camera itself is asked seldom: adapters are not made for calls beside a running sequence.
+                running = time.monotonic() - asked < ASK_S or core.isSequenceRunning()
+                waiting = self._pop(max_frames, began_ns)  # after that: what came before it stopped is still there
+                if waiting:
+                    yield from self._pieces(waiting)
+                    heard = asked = time.monotonic()
+                elif not running:
+                    break
+                elif time.monotonic() - heard > patience_s:
+                    raise SourceError(f"{self.uri}: no frame for {patience_s:.0f} s; is the camera still there?")
+                else:
+                    asked = time.monotonic() if time.monotonic() - asked >= ASK_S else asked
+                    time.sleep(POLL_S)
+            if not self._stopped.is_set() and self._position != frames:
+                raise SourceError(f"{self.uri}: the camera stopped after {self._position} of {frames or '…'} frames")
+        except SourceError:
+            self.ended = "error"
+            raise
+        except CORE_ERRORS as error:
+            self.ended = "error"
+            raise SourceError(f"{self.uri}: {one_line(error)}; {self._position} frames came") from None
+        finally:
+            if core.isSequenceRunning():
+                core.stopSequenceAcquisition()
+
+    def seek(self, index: int) -> None:
+        if index != self._position:
+            raise SourceError(f"{self.uri}: a camera cannot be sought; it stands at frame {self._position}")
+
+    def interrupt(self) -> None:
+        self._stopped.set()
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._core.reset()
+
+    @property
+    def _triggered(self) -> bool:
+        return self.settings.trigger is not None or any(p in TRIGGER_PROPERTIES for p in self.settings.properties)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a frame may take; with a trigger for ever."""
+        return np.inf if self._triggered else max(SILENT_S, 5e-3 * self._core.getExposure())
+
+    def _pop(self, max_frames: int, began_ns: int) -> list[tuple[int, int, np.ndarray]]:
+        """The (index, t_ns, pixels) that wait in the camera's buffer."""
+        core = self._core
+        popped: list[tuple[int, int, np.ndarray]] = []
+        while len(popped) < max_frames and core.getRemainingImageCount():
+            try:
+                pixels, number, elapsed_ms = self._pop_one()
+            except (RuntimeError, IndexError):  # an overflow emptied the buffer between asking and taking
+                break
+            now_ns = time.time_ns() - self.series.t0_ns if elapsed_ms is None else began_ns + int(elapsed_ms * 1e6)
+            popped.append((number, max(0, now_ns), pixels))
+        return popped
+
+    def _pop_one(self) -> tuple[np.ndarray, int, float | None]:
+        """The next image of the buffer, the camera's count of it, and when it came [ms since the start], if it says."""
+        facts = self._facts_type()
+        pixels = self._core.popNextImageMD(facts)
+        elapsed = facts.GetSingleTag("ElapsedTime-ms").GetValue() if facts.HasTag("ElapsedTime-ms") else None
+        number = int(facts.GetSingleTag("ImageNumber").GetValue())
+        return pixels, number, None if elapsed is None else float(elapsed)
+
+    def _pieces(self, frames: list[tuple[int, int, np.ndarray]]) -> Iterator[Block | Gap]:
+        """Blocks of consecutive frames, and the gaps before them."""
+        start = 0
+        for n in range(1, len(frames) + 1):
+            if n == len(frames) or frames[n][0] != frames[n - 1][0] + 1:
+                piece = frames[start:n]
+                yield from self._dropped_before(piece[0][0])
+                pixels = piece[0][2][None] if len(piece) == 1 else np.stack([p for *_, p in piece])
+                self._position = piece[-1][0] + 1
+                yield Block(piece[0][0], np.array([t for _, t, _ in piece]), pixels, self.spec.channel)
+                start = n
+
+    def _dropped_before(self, index: int) -> Iterator[Gap]:
+        if index < self._position:
+            raise SourceError(f"{self.uri}: frame {index} after frame {self._position - 1}; the counter went back")
+        if index > self._position:
+            self.dropped += index - self._position
+            yield Gap(self._position, index - self._position, "camera")
+            self._position = index
+
+    def _load(self) -> None:
+        device, core = self.settings.device, self._core
+        if device != "demo":
+            device = str(Path(device).expanduser())
+            if not Path(device).is_file():
+                raise SourceError(f"{self.uri}: no such configuration file {device}; check the path, or use mm:demo")
+            core.loadSystemConfiguration(device)
+        else:
+            core.loadDevice("Camera", "DemoCamera", "DCam")
+            core.initializeDevice("Camera")
+            core.setCameraDevice("Camera")
+            core.setProperty("Camera", "PixelType", "16bit")
+            core.setProperty("Camera", "BitDepth", "16")
+        if not core.getCameraDevice():
+            raise SourceError(f"{self.uri}: the configuration names no camera; add Property,Core,Camera,NAME to it")
+
+    def _configure(self) -> None:
+        settings, core = self.settings, self._core
+        for name, value in settings.properties.items():
+            camera, (device, dot, known) = core.getCameraDevice(), name.partition(".")
+            of_another = dot and name not in core.getDevicePropertyNames(camera)
+            if of_another and device not in core.getLoadedDevices():
+                raise SourceError(f"{self.uri}: no device {device!r}{did_you_mean(device, core.getLoadedDevices())}")
+            set_property(core, self.uri, device if of_another else camera, known if of_another else name, value)
+        for name, setting in (("Binning", settings.binning), ("BitDepth", settings.bit_depth)):
+            if setting is not None:
+                set_property(core, self.uri, core.getCameraDevice(), name, str(setting))
+        if settings.trigger is not None:
+            known = core.getDevicePropertyNames(core.getCameraDevice())
+            found = next((p for p in TRIGGER_PROPERTIES if p in known), None)
+            if found is None:
+                raise SourceError(f"{self.uri}: this camera has no trigger property; its are {', '.join(known)}")
+            set_property(core, self.uri, core.getCameraDevice(), found, settings.trigger)
+        if settings.exposure_ms is not None:
+            core.setExposure(settings.exposure_ms)
+            if not np.isclose(taken := core.getExposure(), settings.exposure_ms, rtol=0.05, atol=0.1):
+                asked = settings.exposure_ms  # cameras round to their line time; the demo ignores what it cannot
+                raise SourceError(f"{self.uri}: exposure_ms={asked:g} was not taken; the camera stands at {taken:g} ms")
+        core.clearROI()
+        if settings.roi is not None:
+            y0, y1, x0, x1 = settings.roi
+            height, width = core.getImageHeight(), core.getImageWidth()
+            if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+                raise SourceError(f"{self.uri}: roi={y0}:{y1},{x0}:{x1} is not inside the image of {height} × {width}")
+            core.setROI(x0, y0, x1 - x0, y1 - y0)
+        core.setCircularBufferMemoryFootprint(settings.buffer_mb)
+
+    def _described(self) -> Spec:
+        core = self._core
+        nbytes, bits = core.getBytesPerPixel(), core.getImageBitDepth()
+        dtype = {1: "u1", 2: "u2"}.get(nbytes)  # of 4 bytes nobody says whether they are floats; the demo's are
+        if dtype is None or core.getNumberOfComponents() != 1 or core.getNumberOfCameraChannels() != 1:
+            raise SourceError(
+                f"{self.uri}: {core.getNumberOfCameraChannels()} channels of {core.getNumberOfComponents()} components "
+                f"and {nbytes} bytes a pixel; choose one camera and a grey pixel type of 8 or 16 bit"
+            )
+        return Spec(
+            shape=(core.getImageHeight(), core.getImageWidth()),
+            dtype=dtype,
+            interval_s=self._measured_interval_s(),
+            pixel_um=core.getPixelSizeUm() or None,
+            camera=Camera(saturation_adu=float(2 ** min(bits, 8 * nbytes) - 1)),
+        )
+
+    def _measured_interval_s(self) -> float | None:
+        """The frame interval, taken from a short sequence: the exposure is only its lower bound (2 ms of exposure are
+        3.2 ms a frame of the demo camera). None with a trigger: nobody knows when it comes."""
+        core = self._core
+        if self._triggered:
+            return None
+        if core.getExposure() > 250:
+            return float(core.getExposure()) / 1e3
+        shutter = core.getAutoShutter()
+        core.setAutoShutter(False)  # no light on the sample for frames nobody keeps
+        core.startSequenceAcquisition(MEASURED_FRAMES, 0, True)
+        times_ms: list[float] = []
+        deadline = time.monotonic() + SILENT_S
+        while (core.isSequenceRunning() or core.getRemainingImageCount()) and time.monotonic() < deadline:
+            if core.getRemainingImageCount():
+                *_, elapsed_ms = self._pop_one()
+                times_ms.append(time.monotonic() * 1e3 if elapsed_ms is None else elapsed_ms)
+            else:
+                time.sleep(POLL_S)
+        if core.isSequenceRunning():
+            core.stopSequenceAcquisition()
+        core.setAutoShutter(shutter)
+        if len(times_ms) < 2:
+            raise SourceError(
+                f"{self.uri}: no frames within {SILENT_S:.0f} s; if it waits for a trigger, say trigger=…"
+            )
+        return max(1e-6, float(np.median(np.diff(times_ms))) / 1e3)
+
+    def _facts(self) -> Mapping[str, Any]:
+        core, camera = self._core, self._core.getCameraDevice()
+        return {
+            "vendor": core.getDeviceLibrary(camera),
+            "model": core.getDeviceName(camera),
+            "roi": list(core.getROI()),
+            "binning": core.getProperty(camera, "Binning") if core.hasProperty(camera, "Binning") else "1",
+            "exposure_ms": core.getExposure(),
+            "bit_depth": core.getImageBitDepth(),
+        }
+
+
+def _core(uri: str) -> tuple[Any, Any]:
+    """Micro-Manager's core with the adapters pymmcore-plus finds, and the type of an image's metadata.
+
+    The plain core: that of pymmcore-plus adds a thread for callbacks, which aborted the program now and then when it
+    outlived Python.
+    """
+    root_level = logging.getLogger().level
+    os.environ.setdefault("PYMM_LOG_LEVEL", "CRITICAL")
+    os.environ.setdefault("PYMM_LOG_FILE", os.devnull)  # 0.18 reads "0" as its default file
+    try:
+        import pymmcore
+        import pymmcore_plus
+    except ImportError:
+        raise SourceError(f'{uri}: needs pymmcore-plus; install it with pip install "streamfluo[camera]"') from None
+    finally:
+        logging.getLogger().setLevel(root_level)  # its import sets the program's to DEBUG
+    logging.getLogger("pymmcore-plus").propagate = False  # it logs every search for adapters
+    adapters = pymmcore_plus.find_micromanager()
+    if adapters is None:
+        raise SourceError(f'{uri}: no device adapters found; install them with pip install "streamfluo[camera]"')
+    core = pymmcore.CMMCore()
+    core.setDeviceAdapterSearchPaths([str(adapters)])
+    return core, pymmcore.Metadata

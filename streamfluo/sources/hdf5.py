@@ -1,0 +1,146 @@
+"""HDF5 and NWB recordings as sources. A door to h5py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import SourceError
+from .arrays import AXES
+from .planes import PlaneSource, Stack, Window, runs
+
+MAX_CACHE_BYTES = 128 << 20
+MIN_SIDE_PX = 4  # smaller sides are tables of coordinates, not images
+ASK_FOR_LIBRARY = 'needs h5py; install it with pip install "streamfluo[formats]"'
+
+
+class Hdf5Source(PlaneSource):
+    """An image series in an HDF5 file: the only dataset of images in it, or `?dataset=/path/in/file`.
+
+    NWB image series (`acquisition/NAME`) give their rate, start and timestamps; elsewhere the attributes `interval_s`,
+    `fps` or `element_size_um` of the dataset are taken where they are.
+    """
+
+    selections = (*PlaneSource.selections, "dataset")
+
+    def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
+        try:
+            import h5py
+        except ImportError:
+            raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
+        try:
+            self._file = h5py.File(path, "r")
+            name = _dataset(self._file, h5py, path, selection.get("dataset")).name
+            cache_nbytes = _cache_nbytes(self._file[name])
+            self._file.close()
+            self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
+        except OSError as error:
+            raise SourceError(f"{path}: {_why(error)}") from None
+        self._dataset = data = self._file[name]
+        nwb = data.parent if "neurodata_type" in data.parent.attrs and data.name.endswith("/data") else None
+        facts = _nwb_facts(nwb) if nwb is not None else _plain_facts(data)
+        # NWB stores frames as (t, x, y), volumes as (t, x, y, z).
+        self._transposed = nwb is not None
+        shape = data.shape[:1] + data.shape[1:][::-1] if self._transposed else data.shape
+        self._shape = shape[-2:]
+        axes = dict(zip(AXES[len(shape)], shape[:-2], strict=True))
+        return Stack(axes, shape[-2:], data.dtype.newbyteorder("=").name, **facts)
+
+    def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
+        data, sizes = self._dataset, self._sizes()
+        shape = tuple(len(range(*w.indices(n))) for w, n in zip(window, self._shape, strict=True))
+        pixels = np.empty((len(numbers), *shape), data.dtype.newbyteorder("="))
+        for offset, first, count in runs(numbers):
+            if len(sizes) == 1 and not self._transposed:
+                data.read_direct(pixels, np.s_[first : first + count, *window], np.s_[offset : offset + count])
+                continue
+            for n, number in enumerate(range(first, first + count), offset):
+                pixels[n] = self._plane(tuple(int(i) for i in np.unravel_index(number, sizes)) if sizes else (), window)
+        return pixels
+
+    def _plane(self, at: tuple[int, ...], window: Window) -> np.ndarray:
+        if not self._transposed:
+            return self._dataset[*at, *window]
+        time, *deeper = at
+        return self._dataset[time, window[1], window[0], *deeper[::-1]].T
+
+    def _sizes(self) -> tuple[int, ...]:
+        shape = self._dataset.shape
+        return (shape[0], *shape[3:][::-1]) if self._transposed else shape[:-2]
+
+    def close(self) -> None:
+        super().close()
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
+def _cache_nbytes(data: Any) -> int:
+    """What the chunk cache must hold so that no chunk is decoded twice: nothing where a chunk is one frame (reading
+    is 1.4 times as fast then), else the chunks that cover a frame."""
+    if data.chunks is None or data.chunks[0] == 1:
+        return 0
+    covering = math.prod(-(-n // c) * c for n, c in zip(data.shape[1:], data.chunks[1:], strict=True))
+    return min(MAX_CACHE_BYTES, data.chunks[0] * covering * data.dtype.itemsize)
+
+
+def _why(error: OSError) -> str:
+    text = str(error)
+    if "consistency flags" in text or "already open for write" in text:
+        return "left open by the program that wrote it, or still being written; close that, or run h5clear -s on a copy"
+    if "truncated" in text:
+        return f"cut short: {text[text.index('truncated') :]}; copy it again"
+    if "signature not found" in text:
+        return "not an HDF5 file; nothing of one at its start"
+    return f"not an HDF5 file that can be read: {text}"
+
+
+def _dataset(file: Any, h5py: Any, path: Path, name: str | None) -> Any:
+    """The dataset named, or the only one that holds images. Raises SourceError that lists them."""
+    found: dict[str, Any] = {}
+
+    def look(key: str, item: Any) -> None:
+        images = isinstance(item, h5py.Dataset) and item.ndim in (3, 4, 5) and item.dtype.kind in "uif"
+        if images and min(item.shape[-2:]) >= MIN_SIDE_PX and item.shape[0] > 0:
+            found["/" + key] = item
+
+    file.visititems(look)
+    listed = ", ".join(f"{key} {item.shape} {item.dtype}" for key, item in found.items()) or "none"
+    if name is not None:
+        item = file.get(name)
+        if not isinstance(item, h5py.Dataset) or item.ndim not in AXES:
+            raise SourceError(f"{path}: no dataset of images {name!r}; there is {listed}")
+        return item
+    if len(found) != 1:
+        raise SourceError(f"{path}: datasets of images: {listed}; name one: {path.name}?dataset=/path")
+    return next(iter(found.values()))
+
+
+def _nwb_facts(series: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if "starting_time" in series and series["starting_time"].attrs.get("rate", 0) > 0:
+        facts["interval_s"] = 1 / float(series["starting_time"].attrs["rate"])
+    if "timestamps" in series and len(series["timestamps"]) == series["data"].shape[0]:
+        at_s = np.asarray(series["timestamps"], float)
+        if len(at_s) > 1 and (np.diff(at_s) > 0).all():
+            facts |= {"interval_s": float(np.median(np.diff(at_s))), "times_ns": np.rint(at_s * 1e9).astype(np.int64)}
+    return facts
+
+
+def _plain_facts(data: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if _positive(interval := data.attrs.get("interval_s")):
+        facts["interval_s"] = float(interval)
+    elif _positive(fps := data.attrs.get("fps", data.attrs.get("fr"))):
+        facts["interval_s"] = 1 / float(fps)
+    size = np.asarray(data.attrs.get("element_size_um", ()), float).reshape(-1)
+    if len(size) >= 2 and size[-1] == size[-2] and _positive(size[-1]):
+        facts["pixel_um"] = float(size[-1])
+    return facts
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and 0 < float(value) < np.inf

@@ -1,0 +1,57 @@
+"""Sources by URI: a scheme, a file's suffix or what lies in a folder says who reads it.
+
+Readers are entry points, ours and those of other packages alike: `streamfluo.schemes` (`tcp`; called with the URI),
+`streamfluo.suffixes` (`.tif`) and `streamfluo.folders` (`session.json`, `*.tif`: a file in the folder), whose
+`open(path, selection)` is called; `selections` are the keys that a selection may have.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from ..core.errors import SourceError
+from ..core.source import Source
+from .selection import parse_selection
+
+
+def open_source(uri: str | Path) -> Source:
+    """Open frames by URI: `recording.tif`, `recording.tif?frames=100:200`, `sim:calcium?seed=3`, `tcp://host:port`.
+
+    Use it as a context manager. Raises SourceError that names what is wrong with the file, stream or selection.
+    """
+    text = str(uri)
+    schemes, suffixes = _readers("schemes"), _readers("suffixes")
+    scheme, colon, _ = text.partition(":")
+    source: Source
+    if colon and scheme in schemes:
+        source = schemes[scheme].load()(text)
+        return source
+    location, _, query = text.partition("?")
+    path = Path(location).expanduser()
+    suffix = path.suffix.lower()
+    if not path.exists() and (not suffix or suffix in suffixes):
+        what = "file" if path.parent.is_dir() else "file, nor its folder"
+        raise SourceError(f"{path}: no such {what}; check the name")
+    if path.is_dir():
+        reader = _folder_reader(path) or (suffixes.get(suffix) if suffix == ".zarr" else None)
+        if reader is None:
+            raise SourceError(f"{path}: a folder without session, Zarr or TIFF files; name the file to read")
+    elif (reader := suffixes.get(suffix)) is None:
+        known = ", ".join([*sorted(suffixes), *(f"{name}:" for name in sorted(schemes))])
+        raise SourceError(f"{text}: no reader for {suffix or scheme!r}; there is {known}")
+    kind = reader.load()
+    source = kind.open(path, parse_selection(query, str(path), known=kind.selections))
+    return source
+
+
+@cache
+def _readers(kind: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"streamfluo.{kind}")}
+
+
+def _folder_reader(path: Path) -> EntryPoint | None:
+    """The reader of the first sign that the folder holds, patterns last: TIFF files lie beside an NDTiff index, too."""
+    signs = sorted(_readers("folders").items(), key=lambda item: "*" in item[0])
+    return next((reader for sign, reader in signs if any(path.glob(sign))), None)

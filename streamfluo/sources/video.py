@@ -1,0 +1,93 @@
+"""Miniscope videos (AVI) as sources. The only door to PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import SourceError
+from .planes import PlaneSource, Stack, Window
+
+ASK_FOR_LIBRARY = 'needs PyAV; install it with pip install "streamfluo[formats]"'
+EXACT = {"ffv1", "rawvideo", "huffyuv", "ffvhuff", "utvideo", "lagarith", "png", "zlib"}
+GREY = {"gray": "uint8", "gray16le": "uint16", "gray10le": "uint16", "gray12le": "uint16", "pal8": "uint8"}
+
+
+class VideoSource(PlaneSource):
+    """Frames of an AVI as grey levels. Colour videos of grey scenes (three equal channels) are read by their green.
+
+    Lossy codecs are read too; `series.user["codec"]` names the codec and says whether it keeps the pixels. Frames are
+    decoded in order: to go back is to begin again.
+    """
+
+    selections = ("frames", "roi")
+
+    def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
+        try:
+            import av
+        except ImportError:
+            raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
+        self._av = av
+        try:
+            with av.open(str(path)) as container:
+                if not container.streams.video:
+                    raise SourceError(f"{path}: no video in it")
+                stream = container.streams.video[0]
+                name, rate = stream.codec_context.name, stream.average_rate
+                first = next(container.decode(stream), None)
+                frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size) + 1
+        except av.FFmpegError as error:
+            raise SourceError(f"{path}: not a video that can be read: {error}") from None
+        if first is None:
+            raise SourceError(f"{path}: no whole frame in it")
+        self._dtype = GREY.get(first.format.name, "uint8")
+        self._decoding: Iterator[Any] | None = None
+        self._container: Any = None
+        self._at = 0
+        interval_s = float(1 / rate) if rate else None
+        user = {"codec": name, "exact": name in EXACT}
+        return Stack({"time": frames}, (first.height, first.width), self._dtype, interval_s, user=user)
+
+    def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
+        planes = []
+        for number in numbers:
+            if self._decoding is None or number < self._at:
+                self._begin()
+            while True:
+                try:
+                    frame = next(self._decoding, None)  # type: ignore[arg-type]
+                except self._av.FFmpegError as error:
+                    raise SourceError(f"{self.path}: frame {self._at} cannot be decoded: {error}") from None
+                if frame is None:
+                    raise SourceError(f"{self.path}: ends at frame {self._at}, its header names more; cut short?")
+                self._at += 1
+                if self._at > number:
+                    break
+            planes.append(_grey(frame)[window])
+        return np.stack(planes)
+
+    def _begin(self) -> None:
+        if self._container is not None:
+            self._container.close()
+        self._container = self._av.open(str(self.path))
+        self._decoding, self._at = iter(self._container.decode(self._container.streams.video[0])), 0
+
+    def close(self) -> None:
+        super().close()
+        if getattr(self, "_container", None) is not None:
+            self._container.close()
+
+
+def _grey(frame: Any) -> np.ndarray:
+    name = frame.format.name
+    if name == "gray":
+        return frame.to_ndarray()
+    if name in GREY and name != "pal8":
+        return frame.to_ndarray().astype(np.uint16, copy=False)
+    if name.startswith("yuv"):  # the luma plane is the grey level, without a conversion that would round it
+        plane = frame.planes[0]
+        return np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)[:, : frame.width].copy()
+    return np.ascontiguousarray(frame.to_ndarray(format="rgb24")[:, :, 1])

@@ -1,0 +1,104 @@
+"""Zarr (v2, v3) and OME-Zarr recordings as sources. A door to zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import SourceError, did_you_mean
+from .arrays import AXES
+from .planes import PlaneSource, Stack, Window, runs
+
+ASK_FOR_LIBRARY = 'needs zarr; install it with pip install "streamfluo[formats]"'
+_NAMES = {"t": "time", "c": "channel", "z": "z"}
+_SECONDS = {"second": 1.0, "millisecond": 1e-3, "minute": 60.0}
+_MICRONS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
+
+
+class ZarrSource(PlaneSource):
+    """A Zarr array, or the first image of an OME-Zarr group (full resolution), or `?dataset=path/in/group`.
+
+    The next block is decoded by a thread while this one is used.
+    """
+
+    selections = (*PlaneSource.selections, "dataset")
+
+    decodes = True
+
+    def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
+        try:
+            import zarr
+        except ImportError:
+            raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
+        try:
+            node: Any = zarr.open(str(path), mode="r")
+        except Exception as error:  # zarr raises many kinds
+            raise SourceError(f"{path}: no Zarr metadata that can be read ({type(error).__name__}: {error})") from None
+        image: Mapping[str, Any] = {}
+        if isinstance(node, zarr.Group):
+            node, image = _array_of(node, zarr, path, selection.get("dataset"))
+        self._array = node
+        if node.ndim not in AXES or not all(node.shape):
+            raise SourceError(f"{path}: an array of shape {node.shape}; frames are (t, y, x) and more axes before y")
+        axes = [a.get("name", "") if isinstance(a, dict) else str(a) for a in image.get("axes", [])]
+        named = len(axes) == node.ndim and axes[-2:] == ["y", "x"]
+        names = [_NAMES.get(a, a) for a in axes[:-2]] if named else list(AXES[node.ndim])
+        facts = _ome_facts(image, axes) if named else {}
+        held = dict(zip(names, node.shape[:-2], strict=True))
+        return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, **facts)
+
+    def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
+        sizes, parts = self._array.shape[:-2], []
+        try:
+            for _, first, count in runs(numbers):
+                if len(sizes) == 1:
+                    parts.append(self._array[first : first + count, *window])
+                    continue
+                for number in range(first, first + count):
+                    at = tuple(int(n) for n in np.unravel_index(number, sizes)) if sizes else ()
+                    parts.append(np.asarray(self._array[(*at, *window)])[None])
+        except Exception as error:  # whatever a codec or a store raises
+            raise SourceError(f"{self.path}: plane {numbers[0]} or after it cannot be decoded: {error}") from None
+        pixels = np.concatenate(parts)
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any, Mapping[str, Any]]:
+    """The array that is meant, and its OME metadata where it has some."""
+    attributes = dict(group.attrs)
+    images = attributes.get("ome", attributes).get("multiscales", [])
+    if name is None and images and images[0].get("datasets"):
+        name = str(images[0]["datasets"][0].get("path", ""))
+    arrays = {key: item for key, item in group.arrays()}
+    if name is None and len(arrays) == 1:
+        name = next(iter(arrays))
+    try:
+        array = group[name] if name else None
+    except KeyError:
+        array = None
+    if not isinstance(array, zarr.Array):
+        listed = ", ".join(f"{key} {item.shape}" for key, item in arrays.items()) or "none"
+        what = f"no array {name!r}{did_you_mean(name, arrays)}" if name else f"several arrays or none: {listed}"
+        raise SourceError(f"{path}: {what}; name one: {path.name}?dataset=NAME")
+    return array, images[0] if images else {}
+
+
+def _ome_facts(image: Mapping[str, Any], axes: list[str]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    units = [a.get("unit") if isinstance(a, dict) else None for a in image.get("axes", [])]
+    scales = [
+        t["scale"]
+        for t in image.get("datasets", [{}])[0].get("coordinateTransformations", [])
+        if t.get("type") == "scale" and len(t.get("scale", ())) == len(axes)
+    ]
+    if not scales:
+        return facts
+    scale = dict(zip(axes, zip(scales[0], units, strict=True), strict=True))
+    if "t" in scale and scale["t"][1] in _SECONDS and scale["t"][0] > 0:
+        facts["interval_s"] = float(scale["t"][0]) * _SECONDS[scale["t"][1]]
+    if scale["x"][0] == scale["y"][0] and scale["x"][1] in _MICRONS and scale["x"][0] > 0:
+        facts["pixel_um"] = float(scale["x"][0]) * _MICRONS[scale["x"][1]]
+    return facts

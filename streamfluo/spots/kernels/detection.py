@@ -1,0 +1,303 @@
+"""Finding spots in a frame: a matched filter, and local maxima that noise would not make more often than stated.
+
+The statistic is q = (G − B) ∗ e, G a Gaussian of the psf's width and B a wide box, over electrons e. In a pixel with
+the background λ (the box's mean) its variance is (Σ G² − 1/|B|) · (v + λ), v the read variance; its tail is skewed
+where λ is small, and bent back by a saddle point (`thresholds`). Without a camera the noise of q is measured in tiles
+by its median absolute value.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .thresholds import (
+    SHARE_FIRST,
+    SHARE_STEP,
+    SHARES,
+    TABLE_FIRST,
+    TABLE_LENGTH,
+    TABLE_STEP,
+    box_reach,
+    gaussian_taps,
+    squares_along,
+    thresholds,
+)
+
+TILE_PX, EVERY_PX = 64, 3
+TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
+LEAST_BACKGROUND = 1e-3  # electrons
+FILTERED, BACKGROUND = 0, 1
+MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
+CANDIDATE_COLUMNS, PIXELS_A_SPOT = 6, 16  # of room for candidates: denser ones could not be told apart
+
+
+class Search(NamedTuple):
+    """Taps, reach, room and results of `filter_frame`, along and table of `find_maxima`, room for candidates (n, 6)."""
+
+    taps: Any
+    reach: int
+    padded: Any
+    filtered: Any
+    along: Any
+    table: Any
+    found: Any
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def filter_frame(frame, offset, gain, taps, reach, room, out):  # type: ignore[no-untyped-def]
+    """Write q and the background λ, (2, y, x) float32, of a frame (y, x); borders are repeated.
+
+    offset, gain (y, x) or (1, x) float32; taps (k,) float32: the Gaussian from its middle on; reach: of the box, a
+    power of two. NaN is filled with what is beside it. room (4, y + 2 · pad, x + 2 · pad) float32, pad > reach and
+    ≥ k: to work in.
+    """
+    height, width = frame.shape
+    pad = (room.shape[1] - height) // 2
+    electrons, smooth, boxed, double = room[0], room[1], room[2], room[3]
+    for y in range(height):
+        row = electrons[y + pad]
+        _to_electrons(frame[y], offset[y % len(offset)], gain[y % len(gain)], row[pad : pad + width])
+        if not _fill_gaps(row[pad : pad + width]) and y > 0:
+            row[:] = electrons[y + pad - 1]
+        row[:pad] = row[pad]
+        row[pad + width :] = row[pad + width - 1]
+        _smooth_row(row, taps, pad, smooth[y + pad, pad : pad + width])
+        _box_row(row, reach, pad, double, boxed[y + pad, pad : pad + width])
+    for y in range(pad):
+        smooth[y], boxed[y] = smooth[pad], boxed[pad]
+        smooth[pad + height + y], boxed[pad + height + y] = smooth[pad + height - 1], boxed[pad + height - 1]
+    column = np.zeros(width, np.float32)
+    for y in range(pad - reach, pad + reach):
+        _add(boxed[y, pad : pad + width], np.float32(1), column)
+    for y in range(height):
+        _add(boxed[y + pad + reach, pad : pad + width], np.float32(1), column)
+        _smooth_columns(smooth, taps, y + pad, pad, out[FILTERED, y])
+        _background(column, np.float32(1 / (2 * reach + 1)), out[BACKGROUND, y], out[FILTERED, y])
+        _add(boxed[y + pad - reach, pad : pad + width], np.float32(-1), column)
+
+
+# Rows go to functions of their own as slices that begin at 0: indices that might be negative are not vectorised.
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _to_electrons(source, offset, gain, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = (np.float32(source[x]) - offset[x]) * gain[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fill_gaps(row):  # type: ignore[no-untyped-def]
+    """Fill pixels that are not finite with the one before, the first ones with the first that is; False: there is none.
+
+    Zeros instead would be steps, and steps look like spots.
+    """
+    odd = 0
+    for x in range(len(row)):
+        odd += not abs(row[x]) < math.inf
+    if odd == 0:
+        return True
+    last = np.float32(0)
+    for x in range(len(row) - 1, -1, -1):
+        if abs(row[x]) < math.inf:
+            last = row[x]
+    for x in range(len(row)):
+        if abs(row[x]) < math.inf:
+            last = row[x]
+        else:
+            row[x] = last
+    return odd < len(row)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _smooth_row(row, taps, pad, out):  # type: ignore[no-untyped-def]
+    width = len(out)
+    _scale(row[pad : pad + width], taps[0], out)
+    for k in range(1, len(taps)):
+        _add_pair(row[pad - k : pad - k + width], row[pad + k : pad + k + width], taps[k], out)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _smooth_columns(smooth, taps, y, pad, out):  # type: ignore[no-untyped-def]
+    width = len(out)
+    _scale(smooth[y, pad : pad + width], taps[0], out)
+    for k in range(1, len(taps)):
+        _add_pair(smooth[y - k, pad : pad + width], smooth[y + k, pad : pad + width], taps[k], out)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _box_row(row, reach, pad, double, out):  # type: ignore[no-untyped-def]
+    """Means over 2 · reach + 1 pixels: sums of 2, 4, 8 … neighbours, and the one that is missing."""
+    sums, other = double[0], double[1]
+    _sum_pair(row, 1, sums)
+    span = 2
+    while span < 2 * reach:
+        _sum_pair(sums, span, other)
+        sums, other = other, sums
+        span *= 2
+    scale = np.float32(1 / (2 * reach + 1))
+    first, last = sums[pad - reach :], row[pad + reach :]
+    for x in range(len(out)):
+        out[x] = (first[x] + last[x]) * scale
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _sum_pair(row, span, out):  # type: ignore[no-untyped-def]
+    later = row[span:]
+    for x in range(len(later)):
+        out[x] = row[x] + later[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _scale(row, factor, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = factor * row[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _add_pair(one, other, factor, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] += factor * (one[x] + other[x])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _add(row, sign, column):  # type: ignore[no-untyped-def]
+    for x in range(len(column)):
+        column[x] += sign * row[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _background(column, scale, background, q):  # type: ignore[no-untyped-def]
+    for x in range(len(column)):
+        level = column[x] * scale
+        background[x] = level
+        q[x] -= level
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def find_maxima(filtered, variance, along, poisson, table, found):  # type: ignore[no-untyped-def]
+    """Write the local maxima beyond the threshold into found (n, 6), row by row; return how many.
+
+    Columns: y, x, q, λ, and how far along y and x the top of a parabola through the neighbours lies from there.
+
+    filtered: from `filter_frame`; variance e² (y, x) or (1, x); along: what G adds up to squared, along y and along x
+    (more at the borders, where pixels are repeated), and 1/|B|; table: of `thresholds`. poisson 0: noise is measured.
+    Where there are more maxima than fit in, the count goes on.
+    """
+    q, background = filtered[FILTERED], filtered[BACKGROUND]
+    height, width = q.shape
+    along_y, along_x, share = along
+    noise = tile_noise(q) if poisson == 0 else np.empty((0, 0))
+    level = table[0, TABLE_LENGTH]
+    least = np.float32(level**2 * (along_y.min() * along_x.min() - share))
+    count = 0
+    for y in range(1, height - 1):
+        variances = variance[y % len(variance)]
+        for left in range(0, width, TILE_PX):
+            right = min(left + TILE_PX, width)
+            noise2 = 0.0
+            if poisson == 0:
+                noise2 = noise[y // TILE_PX, left // TILE_PX] ** 2
+                nothing = not _any_above(q[y, left:right], np.float32(level**2 * noise2))
+            else:
+                nothing = not _any_beyond(q[y, left:right], background[y, left:right], variances[left:right], least)
+            if nothing:
+                continue
+            for x in range(max(1, left), min(right, width - 1)):
+                value, wanted = q[y, x], level
+                if not value > 0 or (poisson != 0 and value * value < least * background[y, x]):
+                    continue
+                if poisson != 0:
+                    light = max(background[y, x], LEAST_BACKGROUND)
+                    all_light = light + variances[x]
+                    noise2 = (along_y[y] * along_x[x] - share) * all_light
+                    wanted = threshold(table, math.log(all_light**3 / light**2), light / all_light)
+                if value * value < wanted * wanted * noise2 or not _highest(q, y, x):
+                    continue
+                if count < len(found):
+                    found[count, 0], found[count, 1], found[count, 2], found[count, 3] = y, x, value, background[y, x]
+                    found[count, 4] = top_of_parabola(q[y - 1, x], value, q[y + 1, x])
+                    found[count, 5] = top_of_parabola(q[y, x - 1], value, q[y, x + 1])
+                count += 1
+    return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _any_beyond(q, background, variance, least):  # type: ignore[no-untyped-def]
+    """Whether a pixel may be above the lowest threshold there is."""
+    count = 0
+    for x in range(len(q)):
+        count += q[x] * abs(q[x]) > least * (max(background[x], np.float32(0)) + variance[x])
+    return count > 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _any_above(q, squared):  # type: ignore[no-untyped-def]
+    count = 0
+    for x in range(len(q)):
+        count += q[x] * abs(q[x]) > squared
+    return count > 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def top_of_parabola(before, top, after):  # type: ignore[no-untyped-def]
+    """Return where between −1/2 and 1/2 a parabola through three values, the middle one highest, has its top."""
+    bend = 2 * top - before - after
+    return 0.5 * (after - before) / bend if bend > 0 else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def threshold(table, at, share):  # type: ignore[no-untyped-def]
+    """Return the table's value at ln λ and the light's share of the noise, linear between entries."""
+    along = min(max((at - TABLE_FIRST) / TABLE_STEP, 0.0), TABLE_LENGTH - 1.000001)
+    down = min(max((share - SHARE_FIRST) / SHARE_STEP, 0.0), SHARES - 1.000001)
+    k, j = int(along), int(down)
+    along -= k
+    down -= j
+    upper = table[j, k] + along * (table[j, k + 1] - table[j, k])
+    lower = table[j + 1, k] + along * (table[j + 1, k + 1] - table[j + 1, k])
+    return upper + down * (lower - upper)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _highest(q, y, x):  # type: ignore[no-untyped-def]
+    """Whether no neighbour is higher; of equal ones the first counts."""
+    value = q[y, x]
+    highest = q[y, x - 1] < value >= q[y, x + 1]
+    for k in range(-1, 2):
+        highest = highest and q[y - 1, x + k] < value >= q[y + 1, x + k]
+    return highest
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tile_noise(q):  # type: ignore[no-untyped-def]
+    """Return the width of the noise in tiles of 64 × 64 pixels, from the median of |q| of every third pixel.
+
+    Each is the median of its own and the tiles around it: one alone is off by 6 %, which is 70 % more false alarms.
+    """
+    height, width = q.shape
+    single = np.empty((-(-height // TILE_PX), -(-width // TILE_PX)))
+    for i in range(single.shape[0]):
+        for j in range(single.shape[1]):
+            bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
+            tile = np.abs(q[max(0, bottom - TILE_PX) : bottom : EVERY_PX, max(0, right - TILE_PX) : right : EVERY_PX])
+            single[i, j] = TO_SIGMA * np.median(tile)
+    noise = np.empty_like(single)
+    for i in range(single.shape[0]):
+        for j in range(single.shape[1]):
+            noise[i, j] = np.median(single[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2])
+    return noise
+
+
+def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float) -> Search:
+    """Return what finding spots of this width in frames (y, x) takes, so many false ones a frame."""
+    height, width = shape
+    taps, reach = gaussian_taps(sigma_px), box_reach(sigma_px)
+    pad = max(reach + 1, len(taps))
+    padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
+    filtered = np.zeros((2, height, width), np.float32)
+    along = squares_along(taps, height), squares_along(taps, width), 1 / (2 * reach + 1) ** 2
+    table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE))
+    found = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
+    return Search(taps, reach, padded, filtered, along, table, found)

@@ -1,0 +1,88 @@
+"""Where spots are known to be, and which are neighbours."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..core.errors import ConfigError
+from ..core.recorded import recorded_step
+from ..core.spec import Spec
+from .kernels.frames import REACH_SIGMA
+
+MAX_SPOTS = 1_000_000
+WANTED = "an array (n, 2) of y, x [px] or (n, 3) with z [nm], a .npy, a .csv or a session"
+OUTSIDE_PX = 1000.0  # a drift may carry spots in; farther out lies a mistake in units
+
+
+def given_places(spots: Any, spec: Spec) -> np.ndarray:
+    """Return places (n, 3): y, x [px], z [nm]. Raises ConfigError for what is none, NaN, or far outside the field."""
+    if isinstance(spots, str | Path):
+        places = _from_path(Path(spots), spec)
+    else:
+        places = np.asarray(spots)
+    if places.dtype.kind not in "iuf" or places.ndim != 2 or places.shape[1] not in (2, 3):
+        raise ConfigError(f"spots: spots must be {WANTED}, found {places.dtype} {places.shape}")
+    if not 0 < len(places) <= MAX_SPOTS:
+        raise ConfigError(f"spots: from 1 to {MAX_SPOTS} spots can be followed, found {len(places)}")
+    whole = np.zeros((len(places), 3))
+    whole[:, : places.shape[1]] = places
+    if not np.isfinite(whole).all():
+        raise ConfigError(f"spots: the place of spot {np.argmin(np.isfinite(whole).all(1))} is not a number")
+    far = (whole[:, :2] < -OUTSIDE_PX) | (whole[:, :2] > np.array(spec.shape) + OUTSIDE_PX)
+    inside = (whole[:, :2] >= -0.5) & (whole[:, :2] < np.array(spec.shape) - 0.5)
+    if far.any() or not inside.all(1).any():
+        k = int(np.argmax((far | ~inside).any(1)))
+        place = f"({whole[k, 0]:.1f}, {whole[k, 1]:.1f})"
+        raise ConfigError(f"spots: spot {k} at {place} lies outside frames of {spec.shape}; are these pixels?")
+    return whole
+
+
+def neighbours_of(places: np.ndarray, side: int, sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return starts (n + 1,) and numbers of the spots whose light reaches into each spot's crop."""
+    if not len(places):
+        return np.zeros(1, np.int64), np.zeros(0, np.int64)
+    pairs = cKDTree(places[:, :2]).query_pairs(side / 2 + REACH_SIGMA * sigma_px, p=np.inf, output_type="ndarray")
+    both = np.concatenate([pairs, pairs[:, ::-1]]).astype(np.int64)
+    both = both[np.lexsort((both[:, 1], both[:, 0]))]
+    starts = np.searchsorted(both[:, 0], np.arange(len(places) + 1))
+    return starts.astype(np.int64), np.ascontiguousarray(both[:, 1])
+
+
+def _from_path(path: Path, spec: Spec) -> np.ndarray:
+    if path.is_dir():
+        return _kept(path)
+    try:
+        if path.suffix == ".csv":
+            return _from_csv(path, spec)
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"spots: {path} cannot be read: {error}; give {WANTED}") from None
+
+
+def _from_csv(path: Path, spec: Spec) -> np.ndarray:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = list(rows[0]) if rows else []
+    for y, x, nm in (("y_px", "x_px", False), ("y [nm]", "x [nm]", True), ("y", "x", False)):
+        if y in names and x in names:
+            places = np.array([(float(row[y]), float(row[x])) for row in rows])
+            if nm and spec.pixel_um is None:
+                raise ConfigError(f"spots: {path} is in nm, and the source does not say the size of a pixel")
+            return places / (spec.pixel_um * 1000) - 0.5 if nm and spec.pixel_um else places
+    raise ConfigError(f"spots: {path} has no columns y_px and x_px; found {', '.join(names) or 'none'}")
+
+
+def _kept(path: Path) -> np.ndarray:
+    """The last place of each spot that a session kept."""
+    values = recorded_step(path, "spots")
+    if "photons" not in values:
+        raise ConfigError(f'spots: {path} found spots in single frames; one with detect = "mean" says where they stay')
+    table = values["spots"]
+    _, from_end = np.unique(table["spot"][::-1], return_index=True)
+    rows = len(table["spot"]) - 1 - from_end
+    return np.stack([table["y_px"][rows], table["x_px"][rows]], 1)

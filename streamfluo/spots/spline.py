@@ -1,0 +1,45 @@
+"""A measured point spread function as a spline: what a user gives, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ConfigError
+
+Spline = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+_NAMES = ("coefficients", "tz", "ty", "tx")
+_EMPTY = np.zeros(0)
+NO_SPLINE: Spline = (np.zeros((0, 0, 0)), _EMPTY, _EMPTY, _EMPTY, np.zeros((0, 0)), _EMPTY)
+
+
+def given_spline(spline: Any) -> Spline:
+    """Return coefficients (z, y, x), knots, and the room evaluating takes. Raises ConfigError if they do not fit."""
+    if spline is None:
+        raise ConfigError('model "spline" needs spline: coefficients (z, y, x) and knots tz, ty, tx in nm')
+    if isinstance(spline, str | Path):
+        try:
+            with np.load(spline, allow_pickle=False) as z:
+                spline = {name: z[name] for name in z.files}
+        except (OSError, ValueError, EOFError, AttributeError) as error:
+            raise ConfigError(f"spline: {spline} cannot be read as an .npz: {error}") from None
+    if isinstance(spline, Mapping):
+        spline = {"coefficients" if name == "coeffs" else name: part for name, part in spline.items()}
+        if missing := [name for name in _NAMES if name not in spline]:
+            raise ConfigError(f"spline: no {', '.join(missing)}; found {', '.join(map(str, spline))}")
+        spline = [spline[name] for name in _NAMES]
+    if len(spline) != 4:
+        raise ConfigError(f"spline: expected coefficients, tz, ty, tx, found {len(spline)} arrays")
+    coefficients, *knots = (np.ascontiguousarray(part, np.float64) for part in spline)
+    expected = tuple(len(knot) - 4 for knot in knots)
+    if coefficients.shape != expected or min(expected) < 4:
+        raise ConfigError(f"spline: cubic knots tz, ty, tx are for coefficients {expected}, found {coefficients.shape}")
+    finite = all(np.isfinite(part).all() for part in (coefficients, *knots))
+    if not finite or any((np.diff(knot) < 0).any() for knot in knots):
+        raise ConfigError("spline: coefficients must be finite and knots ascend")
+    tz, ty, tx = knots
+    return coefficients, tz, ty, tx, np.empty(expected[1:]), np.empty(expected[1])

@@ -1,0 +1,72 @@
+"""The viewer as a program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+from PySide6.QtCore import QMessageLogContext, QSettings, QTimer, QtMsgType, qInstallMessageHandler
+from PySide6.QtWidgets import QApplication
+
+from ..core.errors import SourceError
+from ..network.watching import Watch
+from .model import Model
+from .theme import Theme, apply
+from .window import Window
+
+NICE = 10  # where processors are short the recording comes first
+
+
+def show(uri: str, theme: Theme = "auto", proxy: str | None = None) -> None:
+    """Open a window on a data endpoint and stay until it is closed. Raises SourceError for a malformed endpoint."""
+    app = _application(theme)
+    settings = QSettings(str(platformdirs.user_config_path("streamfluo") / "viewer.ini"), QSettings.Format.IniFormat)
+    with Watch(uri, proxy) as watch:
+        window = Window(watch, Model(uri), settings)
+        if (geometry := settings.value("geometry")) is not None:
+            window.restoreGeometry(geometry)
+        window.show()
+        app.exec()
+        settings.setValue("geometry", window.saveGeometry())
+
+
+def take_screenshot(
+    uri: str,
+    path: Path,
+    after_s: float,
+    theme: Theme = "light",
+    size: tuple[int, int] = (1400, 900),
+    proxy: str | None = None,
+) -> None:
+    """Paint the window without a screen for `after_s`, write its picture as PNG. Raises SourceError if it cannot be."""
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    qInstallMessageHandler(_say)
+    app = _application(theme)
+    with Watch(uri, proxy) as watch:
+        window = Window(watch, Model(uri))
+        window.resize(*size)
+        window.show()
+        QTimer.singleShot(int(after_s * 1000), app.quit)
+        app.exec()
+        written = window.grab().save(str(path), "PNG")
+        window.close()
+    if not written:
+        raise SourceError(f"{path}: the picture could not be written; is there such a folder, and room?")
+
+
+def _application(theme: Theme) -> QApplication:
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    app = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(app, QApplication)
+    app.setApplicationName("streamfluo")
+    apply(app, theme)
+    return app
+
+
+def _say(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
+    """What Qt says, without what it says of every window it makes where there is no screen."""
+    if "propagateSizeHints" not in message:
+        print(message, file=sys.stderr)

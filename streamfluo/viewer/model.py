@@ -1,0 +1,254 @@
+"""What the viewer knows: messages go in, what panels draw comes out. No Qt, no sockets."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from ..core import wire
+from .health import RunHealth, age_s
+from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
+from .picture import Picture
+from .tables import Rows
+from .traces import Trace
+
+MAX_EVENTS = 200
+STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
+Payload = Mapping[str, np.ndarray] | np.ndarray | None
+Link = Literal["connecting", "live", "ended", "lost"]
+
+
+class Model:
+    """Takes the messages of one data endpoint and holds what there is to show.
+
+    `arrangement` changes whenever there are other panels than before; `series` counts series seen. Messages that make
+    no sense are counted in `refused` by what is wrong with them.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.hello: wire.Hello | None = None
+        self.health = RunHealth()
+        self.panels: dict[str, Panel] = {}
+        self.overlays: list[Overlay] = []
+        self.arrangement = ""
+        self.events: deque[str] = deque(maxlen=MAX_EVENTS)
+        self.refused: Counter[str] = Counter()
+        self.ended = ""  # how the series ended
+        self.series = 0
+        self.pictures: dict[str, Picture] = {}
+        self.traces: dict[str, Trace] = {}
+        self.tables: dict[str, Rows] = {}
+        self.numbers: dict[str, dict[str, str]] = {}
+        self.curves: dict[str, np.ndarray] = {}  # snapshots of one axis, by panel id
+        self.values: dict[str, float] = {}  # those of none, by step/name
+        self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
+        self.contours: dict[str, np.ndarray] = {}
+        self._connected = False
+        self._lost_at: float | None = None
+        self._events_seen = 0
+
+    # Messages in
+
+    def take(self, message: wire.Message, payload: Payload = None, now_s: float | None = None) -> None:
+        """Take a message with its arrays or pixels."""
+        now_s = time.monotonic() if now_s is None else now_s
+        if isinstance(message, wire.Image) and isinstance(payload, np.ndarray):
+            self._image(message, payload)
+        elif isinstance(message, wire.Result) and isinstance(payload, Mapping):
+            self._result(message, payload)
+        elif isinstance(message, wire.Hello):
+            self._meet(message)
+        elif isinstance(message, wire.Status):
+            self.health.take(message, now_s)
+        elif isinstance(message, wire.Event):
+            self._event(message)
+        elif isinstance(message, wire.End):
+            self.ended = message.reason
+        elif isinstance(message, wire.Error):
+            self.events.append(f"the program refused: {message.reason[:200]}")
+
+    def connection(self, connected: bool, now_s: float | None = None) -> None:
+        """Take note whether somebody answers at the endpoint."""
+        now_s = time.monotonic() if now_s is None else now_s
+        if self._connected and not connected:
+            self._lost_at = now_s
+        self._connected = connected
+        self._lost_at = None if connected else self._lost_at
+
+    # What there is
+
+    @property
+    def link(self) -> Link:
+        """connecting (nobody has answered yet), live, ended (the series is over) or lost."""
+        if self.ended or (self._connected and self.health.state.partition(":")[0] in ("finished", "aborted", "ended")):
+            return "ended"
+        if self._connected:
+            return "live"
+        return "connecting" if self.hello is None else "lost"
+
+    def lost_for_s(self, now_s: float | None = None) -> float:
+        """For how long nobody has answered."""
+        now_s = time.monotonic() if now_s is None else now_s
+        return now_s - self._lost_at if self._lost_at is not None else 0.0
+
+    def facts(self, step: str) -> wire.FrameFacts | None:
+        """What `hello` says of a step's frames: shape, dtype, pixel_um, interval_s."""
+        return self.hello.frames.get(step) if self.hello else None
+
+    def unit(self, step: str, name: str) -> str:
+        """The unit of something a step gives."""
+        gives = self.hello.gives.get(step, []) if self.hello else []
+        return next((unit for given, _, _, unit, _ in gives if given == name), "")
+
+    def seen_by(self, panel: Panel) -> str:
+        """The step whose pixels a panel's image has: its own for frames, of a snapshot those the step saw."""
+        if panel.frames or self.hello is None:
+            return panel.step
+        after = {step: before for step, _, before in self.hello.steps}
+        return frames_seen_by(panel.step, self.hello.frames, after)
+
+    def age_s(self) -> float | None:
+        """How old the newest frame seen is, None where nobody says."""
+        ages = [age_s(p.arrived_ns) for p in self.pictures.values()]
+        return min((age for age in ages if age is not None), default=None)
+
+    # How messages are sorted in
+
+    def _meet(self, hello: wire.Hello) -> None:
+        before = self.hello
+        if hello == before:
+            return
+        self.hello = hello
+        uid = (hello.series or {}).get("series_uid")
+        again = before is not None and hello.endpoints != before.endpoints
+        if before is None or again or uid != (before.series or {}).get("series_uid"):
+            self.series += 1
+            self.ended = ""
+            self.health = RunHealth()
+            if self.series > 1:
+                self.events.append("the program was started again" if again else "another series began")
+        panels = panels_of(hello)
+        arrangement = layout_key(hello)
+        if arrangement != self.arrangement or [p.id for p in panels] != list(self.panels):
+            self._forget()
+        self.arrangement, self.panels, self.overlays = arrangement, {p.id: p for p in panels}, overlays_of(hello)
+        for panel in panels:
+            self._make_room(panel)
+
+    def _forget(self) -> None:
+        for held in (self.pictures, self.traces, self.tables, self.numbers, self.curves, self.values):
+            held.clear()
+        for drawn_over in (self.vectors, self.contours):
+            drawn_over.clear()
+
+    def _make_room(self, panel: Panel) -> None:
+        if panel.kind == "image":
+            facts = self.facts(self.seen_by(panel))
+            picture = self.pictures.setdefault(panel.id, Picture())
+            picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
+        elif panel.kind == "trace":
+            self.traces.setdefault(panel.id, Trace())
+        elif panel.kind == "interval":
+            self.traces.setdefault(panel.id, Trace(sampled=True))
+        elif panel.kind == "table":
+            self.tables.setdefault(panel.id, Rows())
+        elif panel.kind == "numbers":
+            self.numbers.setdefault(panel.id, {})
+
+    def _image(self, image: wire.Image, pixels: np.ndarray) -> None:
+        panel = self._frames_panel(image.user.get("step"))
+        bin_px, arrived_ns = image.user.get("bin_px"), image.user.get("arrived_ns")
+        if panel is None or not isinstance(bin_px, int) or not 1 <= bin_px <= 64:
+            self.refused["preview"] += 1
+            return
+        arrived_ns = arrived_ns if isinstance(arrived_ns, int) else None
+        self.pictures[panel.id].take(pixels, image.index, bin_px, arrived_ns)
+
+    def _frames_panel(self, step: Any) -> Panel | None:
+        return next((p for p in self.panels.values() if p.frames and p.step == step), None)
+
+    def _result(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
+        if self.hello is None or result.step not in self.hello.gives:
+            self.refused["step"] += 1
+        elif result.kind == "snapshot":
+            for name, array in arrays.items():
+                self._snapshot(result, name, array)
+        else:
+            self._values(result, arrays)
+
+    def _snapshot(self, result: wire.Result, name: str, array: np.ndarray) -> None:
+        step = result.step
+        panel = self.panels.get(f"snapshot/{step}/{name}")
+        if array.ndim == 0:
+            unit = self.unit(step, name)
+            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.6g}"
+            self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip()
+            if array.dtype.kind in "biuf":
+                self.values[f"{step}/{name}"] = float(array[()])
+        elif any(o.id == f"{step}/{name}" and o.kind == "contours" for o in self.overlays):
+            self.contours[f"{step}/{name}"] = array
+        elif array.dtype.kind == "U" or (panel is None and not self._belongs_to_a_plot(step, name)):
+            self.refused["snapshot"] += 1
+        elif panel is not None and panel.kind == "interval" and array.shape == (2,):
+            value = self.values.get(f"{step}/{panel.dims[0]}", np.nan)
+            self.traces[panel.id].take(result.index, np.array([[array[0], value, array[1]]], float))
+        elif (panel is None or panel.kind in ("curve", "scatter")) and array.ndim == 1:
+            self.curves[f"snapshot/{step}/{name}"] = array
+        elif panel is not None and panel.kind == "image" and array.ndim == len(panel.dims) and array.size:
+            self.pictures[panel.id].take(array, result.index)
+        else:
+            self.refused["shape"] += 1
+
+    def _belongs_to_a_plot(self, step: str, name: str) -> bool:
+        """Whether a snapshot without a panel of its own is the axis or the fit of another's."""
+        return any(f"snapshot/{step}/{name}/" in panel.topics for panel in self.panels.values())
+
+    def _values(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
+        step, ids = result.step, arrays.get("ids")
+        tables: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in arrays.items():
+            table, _, column = name.partition("/")
+            if column:
+                tables.setdefault(table, {})[column] = array
+            elif name != "ids" and array.dtype.kind in "biuf" and len(array) == result.count > 0:
+                self._per_frame(f"{step}/{name}", result.index, array, ids)
+        for table, columns in tables.items():
+            rows = self.tables.get(f"table/{step}/{table}")
+            if rows is None or not rows.take(columns):
+                self.refused["table"] += 1
+
+    def _per_frame(self, name: str, index: int, array: np.ndarray, ids: np.ndarray | None) -> None:
+        if any(o.id == name and o.kind == "vectors" for o in self.overlays) and array.shape[-1] == 2:
+            self.vectors[name] = (index, array)
+        by_id = self.traces.get(f"by_id/{name}")
+        if by_id is not None and ids is not None and array.shape == (len(array), len(ids)):
+            by_id.take(index, array, ids.tolist())
+        elif (trace := self.traces.get(f"per_frame/{name}")) is not None and array.ndim <= 2:
+            trace.take(index, array)
+
+    def _event(self, event: wire.Event) -> None:
+        told = ", ".join(f"{k} {v}" for k, v in event.fields.items() if k not in ("traceback", "n"))
+        line = f"{event.utc[11:19]} {event.event}: {told}"[:500]
+        if line not in self.events:  # who reconnects is told the last ones again
+            self.events.append(line)
+
+    def rows_near(self, overlay: Overlay, index: int) -> Mapping[str, np.ndarray]:
+        """Return the rows of a table of spots that speak of the frame shown, or of one shortly before it."""
+        rows = self.tables.get(f"table/{overlay.step}/{overlay.name}")
+        return rows.of_frame(index, STALE_FRAMES) if rows is not None else {}
+
+    def vector_near(self, overlay: Overlay, index: int) -> np.ndarray | None:
+        """Return the vectors (…, yx) of the frame shown, or of one close to it."""
+        first, vectors = self.vectors.get(overlay.id, (0, np.empty(0)))
+        if not first - STALE_FRAMES <= index < first + len(vectors) + STALE_FRAMES or not len(vectors):
+            return None
+        return np.asarray(vectors[min(max(index - first, 0), len(vectors) - 1)])
+
+    def topics(self, panels: Iterable[Panel], overlays: Iterable[Overlay]) -> set[str]:
+        """Return the results these panels and overlays live on."""
+        return {topic for panel in panels for topic in panel.topics} | {overlay.topic for overlay in overlays}

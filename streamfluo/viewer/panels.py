@@ -1,0 +1,141 @@
+"""What there is to show of a run, from what its steps say they give."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from ..core import wire
+
+PanelKind = Literal["image", "curve", "scatter", "interval", "numbers", "trace", "table"]
+OverlayKind = Literal["vectors", "spots", "contours"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One thing that can be shown in a dock of its own. `topics` are the results it lives on.
+
+    `kind`: an image (frames of a step where `frames` is set, else a snapshot), a curve (snapshot of one axis), a
+    scatter (one against another, with its fit), an interval (of a number, as frames go by), the numbers of a step
+    (snapshots without axes), a trace (values of every frame) or a table.
+    """
+
+    id: str
+    kind: PanelKind
+    step: str
+    name: str
+    dims: tuple[str, ...] = ()
+    unit: str = ""
+    meaning: str = ""
+    topics: tuple[str, ...] = ()
+    frames: bool = False
+
+    @property
+    def title(self) -> str:
+        """Name for a dock's title."""
+        if self.frames:
+            return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
+        return f"{self.step}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Something drawn over the images of what a step saw: shift vectors, spots as circles, contours.
+
+    It is known by its axes: per-frame values that end in `yx` are vectors, a table with columns y_px and x_px holds
+    spots, a snapshot (id, point, yx) contours; all in pixels of the frames the step saw.
+    """
+
+    id: str
+    kind: OverlayKind
+    step: str
+    name: str
+    on: str  # the step whose frames these are pixels of
+    topic: str
+
+
+def panels_of(hello: wire.Hello) -> list[Panel]:
+    """Return every panel of a run, in the order of its steps."""
+    shows_frames = "preview" in hello.endpoints
+    panels = [Panel(f"frames/{wire.SOURCE}", "image", wire.SOURCE, "frames", frames=True)] if shows_frames else []
+    for step, gives in hello.gives.items():
+        numbers = [f"snapshot/{step}/{name}/" for name, kind, dims, *_ in gives if kind == "snapshot" and not dims]
+        axes = {name: dims for name, kind, dims, *_ in gives if kind == "snapshot"}
+        for name, kind, dims, unit, meaning in gives:
+            shown = _curve_kind(name, dims, axes) if kind == "snapshot" and len(dims) == 1 else _panel_kind(kind, dims)
+            if shown is not None:
+                topics = () if kind == "frames" else _topics_of(shown, kind, step, name, dims, axes)
+                panels.append(
+                    Panel(f"{kind}/{step}/{name}", shown, step, name, dims, unit, meaning, topics, kind == "frames")
+                )
+        if numbers:
+            panels.append(Panel(f"numbers/{step}", "numbers", step, "numbers", topics=tuple(numbers)))
+    return panels
+
+
+def overlays_of(hello: wire.Hello) -> list[Overlay]:
+    """Return what can be drawn over images."""
+    after = {step: before for step, _, before in hello.steps}
+    overlays = []
+    for step, gives in hello.gives.items():
+        seen = frames_seen_by(step, hello.frames, after)
+        for name, kind, dims, *_ in gives:
+            shape = _overlay_kind(kind, dims)
+            if shape is not None:
+                overlays.append(Overlay(f"{step}/{name}", shape, step, name, seen, _topic(kind, step, name)))
+    return overlays
+
+
+def frames_seen_by(step: str, frames: dict[str, wire.FrameFacts], after: dict[str, str]) -> str:
+    """Return the step whose frames a step sees."""
+    before = after.get(step, wire.SOURCE)
+    while before in after and before not in frames:
+        before = after[before]
+    return before if before in frames else wire.SOURCE
+
+
+def layout_key(hello: wire.Hello) -> str:
+    """Return a name for this arrangement of steps, the same for every run of a config."""
+    return hashlib.sha256(repr([(step, kind, after) for step, kind, after in hello.steps]).encode()).hexdigest()[:16]
+
+
+def _topics_of(
+    shown: PanelKind, kind: str, step: str, name: str, dims: tuple[str, ...], axes: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """What a panel lives on: its own values, of a scatter or an interval also those it is drawn with."""
+    together = [n for n in (*dims, f"{name}_fit") if n in axes] if shown in ("scatter", "interval") else []
+    return tuple(_topic(kind, step, n) for n in (name, *together))
+
+
+def _topic(kind: str, step: str, name: str) -> str:
+    return f"snapshot/{step}/{name}/" if kind == "snapshot" else f"values/{step}/"
+
+
+def _curve_kind(name: str, dims: tuple[str, ...], axes: dict[str, tuple[str, ...]]) -> PanelKind | None:
+    """How a snapshot of one axis is drawn, by what that axis is; None where it is part of another panel."""
+    if dims == (name,) or (name.endswith("_fit") and axes.get(name.removesuffix("_fit")) == dims):
+        return None
+    return {dims: "scatter", (): "interval"}.get(axes.get(dims[0], ("",)), "curve")  # type: ignore[return-value]
+
+
+def _panel_kind(kind: str, dims: tuple[str, ...]) -> PanelKind | None:
+    if kind == "frames":
+        return "image"
+    if kind == "table":
+        return "table"
+    if kind in ("per_frame", "by_id"):
+        return "trace" if len(dims) <= 2 else None
+    if kind == "snapshot" and dims[:1] == ("id",) and len(dims) == 2:
+        return None  # figures of components: a table says them better
+    if kind == "snapshot" and _overlay_kind(kind, dims) is None:
+        return {0: None, 1: "curve", 2: "image", 3: "image"}.get(len(dims))
+    return None
+
+
+def _overlay_kind(kind: str, dims: tuple[str, ...]) -> OverlayKind | None:
+    if kind == "per_frame" and dims[-1:] == ("yx",):
+        return "vectors"
+    if kind == "snapshot" and len(dims) == 3 and dims[-1] == "yx":
+        return "contours"
+    return "spots" if kind == "table" and {"y_px", "x_px"} <= set(dims) else None

@@ -1,0 +1,314 @@
+"""The window: docks that can be moved, closed and opened again, and the clock that feeds them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMessageBox, QToolBar
+
+from ..network.watching import Watch
+from .health_strip import HealthStrip
+from .image_panel import ImagePanel
+from .model import Model
+from .panels import Panel
+from .plot_panels import CurvePanel, TracePanel
+from .scatter_panels import IntervalPanel, ScatterPanel
+from .table_panels import EventsPanel, NumbersPanel, TablePanel
+from .theme import Theme, apply
+
+TICK_MS = 33  # thirty redraws a second at most
+STRIP_S = 0.25
+EVENTS, AGES = "events", 30
+PLOTS = ("trace", "curve", "scatter", "interval", "table")
+PLOTS_APART = 3  # side by side; more stand behind one another
+SHORTCUTS = {
+    "Space": "hold the display, or follow again; the acquisition goes on either way",
+    "F": "zoom to fit", "R": "turn by 90°", "H": "flip left to right", "V": "flip top to bottom",
+    "L": "lock the levels, or let them follow", "C": "next colour map",
+    "S": "save the picture (PNG)", "D": "save the data (TIFF)",
+    "Ctrl+0": "arrange the docks as at first", "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
+}  # fmt: skip
+
+PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel
+DockWidget = ImagePanel | PlotPanel | TablePanel | NumbersPanel | EventsPanel
+
+
+class Window(QMainWindow):
+    """Shows what a data endpoint tells. `settings` keeps arrangements, one for each config's steps (None: not)."""
+
+    def __init__(self, watch: Watch, model: Model, settings: QSettings | None = None) -> None:
+        super().__init__()
+        self.setWindowTitle(f"streamfluo · {model.uri}")
+        self.setDockNestingEnabled(True)
+        self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, self.tabPosition(Qt.DockWidgetArea.TopDockWidgetArea))
+        self.resize(1400, 900)
+        self.model, self._watch, self._settings = model, watch, settings
+        self.paused = False
+        self.docks: dict[str, QDockWidget] = {}
+        self._shown: dict[str, bool] = {}  # docks that are open and not behind a tab
+        self._arrangement: tuple[str, int] = ("", 0)
+        self._active: ImagePanel | None = None
+        self._ages_s: deque[float] = deque(maxlen=AGES)
+        self._strip = HealthStrip(model)
+        self._strip_at = 0.0
+        bar = QToolBar("health", self)
+        bar.setObjectName("health")
+        bar.setMovable(False)
+        bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        bar.addWidget(self._strip)
+        self.addToolBar(bar)
+        self._menus()
+        self._add_dock(EVENTS, "events", Qt.DockWidgetArea.BottomDockWidgetArea).hide()
+        self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self.tick)
+        self._timer.start()
+
+    # The clock
+
+    def tick(self) -> None:
+        """Take what came, draw what is new."""
+        model = self.model
+        for message, payload in self._watch.turn():
+            model.take(message, payload)
+        model.connection(self._watch.connected)
+        if (model.arrangement, len(model.panels)) != self._arrangement:
+            self.rebuild()
+        panels = self.visible_panels()
+        self._subscribe(panels)
+        for panel in panels:
+            before = panel.draws if isinstance(panel, ImagePanel) else 0
+            panel.refresh()
+            if isinstance(panel, ImagePanel) and panel.draws > before and panel.age_s is not None:
+                self._ages_s.append(panel.age_s)
+        if time.monotonic() - self._strip_at > STRIP_S:
+            self._strip_at = time.monotonic()
+            age_s = float(np.median(self._ages_s)) if self._ages_s and model.link == "live" else None
+            refused: Counter[str] = self._watch.refused + model.refused
+            self._strip.refresh(age_s, self.paused, refused.total())
+
+    def visible_panels(self) -> list[DockWidget]:
+        """Return the panels that can be seen; those behind a tab or closed cost nothing, here and in the engine."""
+        return [self._content(name) for name, shown in self._shown.items() if shown and not self.docks[name].isHidden()]
+
+    def _subscribe(self, panels: list[DockWidget]) -> None:
+        images = [p for p in panels if isinstance(p, ImagePanel)]
+        shown = [self.model.panels[n] for n, s in self._shown.items() if s and n in self.model.panels]
+        overlays = [o for image in images for o in image.overlays()]
+        previews = {key for image in images if (key := image.preview()) is not None}
+        self._watch.want(self.model.topics(shown, overlays), previews)
+
+    # Docks
+
+    def rebuild(self) -> None:
+        """Make docks for what this run gives, arranged as they were left, or as at first."""
+        self.keep_arrangement()
+        for name in [n for n in self.docks if n != EVENTS]:
+            dock = self.docks.pop(name)
+            del self._shown[name]
+            self.removeDockWidget(dock)
+            dock.deleteLater()
+        self._active = None
+        model = self.model
+        self._arrangement = (model.arrangement, len(model.panels))
+        for panel in model.panels.values():
+            self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea)
+        self.arrange()
+        if self._settings is not None and (state := self._settings.value(f"{model.arrangement}/docks")) is not None:
+            self.restoreState(state)
+
+    def arrange(self) -> None:
+        """Arrange the docks as at first: frames on the left, snapshots beside them, values below."""
+        images: list[tuple[QDockWidget, Panel, bool]] = []
+        plots: list[tuple[QDockWidget, Panel, bool]] = []
+        first_of: set[tuple[str, str, str]] = set()
+        for panel in self.model.panels.values():
+            dock = self.docks[panel.id]
+            dock.setFloating(False)
+            self.removeDockWidget(dock)
+            sort = (panel.step, panel.kind, panel.id.partition("/")[0])
+            opens = panel.frames or (panel.kind != "numbers" and sort not in first_of)
+            first_of.add(sort)
+            (plots if panel.kind in PLOTS else images).append((dock, panel, opens))
+        self._row([d for d, p, _ in images if p.frames], [d for d, p, _ in images if not p.frames], top=True)
+        apart = [d for d, _, opens in plots if opens][:PLOTS_APART]
+        self._row(apart, [d for d, *_ in plots if d not in apart], top=False)
+        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.docks[EVENTS])
+        for dock, _, opens in images + plots:
+            dock.setVisible(opens)
+        for dock, panel, opens in reversed(images + plots):
+            if opens and not panel.frames:
+                dock.raise_()
+        shown = [d for d, _, opens in images if opens]
+        below = [d for d, _, opens in plots if opens]
+        for row in (shown, below):
+            self.resizeDocks(row, [100] * len(row), Qt.Orientation.Horizontal)
+        if shown and below:
+            self.resizeDocks(
+                [shown[0], below[0]], [7 * self.height() // 10, 3 * self.height() // 10], Qt.Orientation.Vertical
+            )
+
+    def _row(self, apart: list[QDockWidget], tabbed: list[QDockWidget], top: bool) -> None:
+        """Docks side by side, those in `tabbed` behind one another at the right."""
+        area = Qt.DockWidgetArea.TopDockWidgetArea if top else Qt.DockWidgetArea.BottomDockWidgetArea
+        for dock in (*apart, *tabbed[:1]):
+            self.addDockWidget(area, dock, Qt.Orientation.Horizontal)
+        for dock in tabbed[1:]:
+            self.addDockWidget(area, dock)
+            self.tabifyDockWidget(tabbed[0], dock)
+
+    def keep_arrangement(self) -> None:
+        """Remember how the docks stand."""
+        if self._settings is not None and self._arrangement[0]:
+            self._settings.setValue(f"{self._arrangement[0]}/docks", self.saveState())
+
+    def _add_dock(self, name: str, title: str, area: Qt.DockWidgetArea) -> QDockWidget:
+        dock = QDockWidget(title, self)
+        dock.setObjectName(name)
+        self.addDockWidget(area, dock)
+        self.docks[name], self._shown[name] = dock, False
+        dock.visibilityChanged.connect(lambda visible, name=name: self._note_shown(name, visible))
+        return dock
+
+    def _note_shown(self, name: str, visible: bool) -> None:
+        if name in self._shown:
+            self._shown[name] = visible
+
+    def _content(self, name: str) -> DockWidget:
+        """A dock's panel, made when it is first seen."""
+        dock = self.docks[name]
+        if dock.widget() is None:
+            content = EventsPanel(self.model) if name == EVENTS else self._make(self.model.panels[name])
+            content.paused = self.paused
+            dock.setWidget(content)
+        return dock.widget()  # type: ignore[return-value]
+
+    def _make(self, panel: Panel) -> DockWidget:
+        model = self.model
+        if panel.kind == "image":
+            image = ImagePanel(panel, model)
+            image.activated.connect(self._activate)
+            image.regions_changed.connect(self._show_regions)
+            image.component_picked.connect(self._point_out)
+            self._active = self._active or image
+            return image
+        if panel.kind == "trace":
+            facts = model.facts(model.seen_by(panel))
+            return TracePanel(model.traces[panel.id], panel.name, panel.unit, facts[3] if facts else None)
+        if panel.kind == "table":
+            return TablePanel(panel, model)
+        if panel.kind == "scatter":
+            return ScatterPanel(panel, model)
+        if panel.kind == "interval":
+            return IntervalPanel(panel, model.traces[panel.id])
+        return NumbersPanel(panel, model) if panel.kind == "numbers" else CurvePanel(panel, model)
+
+    def _show_regions(self, image: ImagePanel) -> None:
+        """A dock for the means of an image's regions, as soon as there is one."""
+        name = f"regions/{image.panel.id}"
+        if name not in self.docks:
+            facts = self.model.facts(self.model.seen_by(image.panel))
+            dock = self._add_dock(name, f"{image.panel.title}: regions", Qt.DockWidgetArea.BottomDockWidgetArea)
+            interval_s = facts[3] if facts else None
+            dock.setWidget(
+                TracePanel(image.regions.trace, "mean", self.model.pictures[image.panel.id].unit, interval_s)
+            )
+        self.docks[name].setVisible(len(image.regions) > 0)
+
+    def _point_out(self, step: str, number: int) -> None:
+        """Show the traces of a component whose contour was clicked."""
+        for name, panel in self.model.panels.items():
+            content = self.docks[name].widget() if panel.step == step and panel.kind == "trace" else None
+            if isinstance(content, TracePanel):
+                content.point_out(number)
+
+    def _activate(self, image: ImagePanel) -> None:
+        self._active = image
+
+    # What the user does
+
+    def set_paused(self, paused: bool) -> None:
+        """Hold every dock, or follow again."""
+        self.paused = paused
+        for dock in self.docks.values():
+            content = dock.widget()
+            if isinstance(content, ImagePanel):
+                content.set_paused(paused)
+            elif isinstance(content, PlotPanel | TablePanel | NumbersPanel):
+                content.paused = paused
+        self._strip_at = 0.0
+
+    def _with_image(self, name: str) -> None:
+        """Do to the image under the mouse what a key asks for."""
+        image = self._active
+        if image is None:
+            return
+        actions = {
+            "F": image.canvas.fit, "R": image.canvas.rotate, "H": lambda: image.canvas.flip(1),
+            "V": lambda: image.canvas.flip(0), "C": image.next_colours,
+            "L": lambda: image.lock_levels(not self.model.pictures[image.panel.id].locked),
+            "S": lambda: self._save(image, "PNG"), "D": lambda: self._save(image, "TIFF"),
+        }  # fmt: skip
+        actions[name]()
+
+    def _save(self, image: ImagePanel, form: str) -> None:
+        suffix = ".png" if form == "PNG" else ".tif"
+        proposed = f"{image.panel.title.replace(': ', '-')}-frame{image.shown_index}{suffix}"
+        path, _ = QFileDialog.getSaveFileName(self, f"Save as {form}", proposed, f"{form} (*{suffix})")
+        if not path:
+            return
+        try:
+            image.save_picture(Path(path)) if form == "PNG" else image.save_data(Path(path))
+        except OSError as error:
+            QMessageBox.warning(self, "streamfluo", f"{path} could not be written: {error.strerror or error}")
+
+    def _help(self) -> None:
+        rows = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in SHORTCUTS.items())
+        mouse = "Drag moves an image, the wheel zooms. Keys go to the image the mouse was over last."
+        QMessageBox.information(self, "Keys", f"<table>{rows}</table><p>{mouse}</p>")
+
+    def _menus(self) -> None:
+        bar = self.menuBar()
+        docks = bar.addMenu("&Docks")
+        docks.aboutToShow.connect(lambda: self._list_docks(docks))
+        image = bar.addMenu("&Image")
+        for key in "FRHVLCSD":
+            self._action(image, SHORTCUTS[key], key, partial(self._with_image, key))
+        view = bar.addMenu("&View")
+        self._action(view, "hold the display", "Space", lambda: self.set_paused(not self.paused))
+        self._action(view, SHORTCUTS["Ctrl+0"], "Ctrl+0", self.arrange)
+        self._action(view, SHORTCUTS["F11"], "F11", self._full_screen)
+        for theme in ("auto", "light", "dark"):
+            view.addAction(f"{theme} colours", partial(self._set_theme, theme))
+        self._action(view, "quit", "Ctrl+Q", self.close)
+        self._action(bar.addMenu("&Help"), "keys", "?", self._help)
+
+    def _action(self, menu: QMenu, text: str, key: str, does: Callable[[], object]) -> None:
+        action = QAction(text, self)
+        action.setShortcut(QKeySequence(key))
+        action.triggered.connect(does)
+        menu.addAction(action)
+
+    def _list_docks(self, menu: QMenu) -> None:
+        menu.clear()
+        for dock in self.docks.values():
+            menu.addAction(dock.toggleViewAction())
+
+    def _full_screen(self) -> None:
+        self.showNormal() if self.isFullScreen() else self.showFullScreen()
+
+    def _set_theme(self, theme: Theme) -> None:
+        apply(QApplication.instance(), theme)  # type: ignore[arg-type]
+        self.rebuild()
+
+    def closeEvent(self, event: object) -> None:
+        """Remember the arrangement; nothing of the run changes."""
+        self._timer.stop()
+        self.keep_arrangement()
+        super().closeEvent(event)  # type: ignore[arg-type]

@@ -1,0 +1,174 @@
+"""The command line as a person uses it: in processes of its own, on files it finds."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+
+import streamfluo
+from streamfluo.engine.config import shipped_config
+
+MOMENTS = '[[step]]\nkind = "moments"\n'
+
+
+def call(*words, cwd, **settings):
+    return subprocess.run(
+        [sys.executable, "-m", "streamfluo", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=100,
+        **settings,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def recording(tmp_path):
+    movie = np.random.default_rng(0).integers(0, 4096, (90, 24, 31), np.uint16)
+    tifffile.imwrite(tmp_path / "recording.tif", movie, photometric="minisblack")
+    (tmp_path / "moments.toml").write_text(MOMENTS)
+    return movie
+
+
+@pytest.fixture
+def served(tmp_path, recording):
+    """A replay of the recording in another process, and its endpoint."""
+    started = []
+
+    def serve(*words):
+        command = [sys.executable, "-m", "streamfluo", "replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", *words]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process, process.stdout.readline().rsplit(" at ", 1)[1].strip()
+
+    yield serve
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_file_runs_through_a_chain_into_a_session(tmp_path, recording):
+    done = call("run", "moments.toml", "--source", "recording.tif", "--out", "S", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "finished: 90 of 90 frames, 0 lost" in done.stdout
+    session = streamfluo.open_session(tmp_path / "S")
+    np.testing.assert_allclose(session.snapshot("moments")["mean"], recording.mean(0), rtol=1e-12)
+    np.testing.assert_array_equal(session.read_frames(10, 20), recording[10:20])
+
+
+def test_a_replay_over_the_network_is_recorded_bit_for_bit_and_both_end_by_themselves(tmp_path, recording, served):
+    server, endpoint = served("--fps", "300", "--wait")
+    done = call("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert server.wait(10) == 0
+    session = streamfluo.open_session(tmp_path / "S")
+    assert (session.frames, session.lost, session.state) == (90, 0, "finished")
+    np.testing.assert_array_equal(session.read_frames(0, 1000), recording)
+    np.testing.assert_array_equal(session.values("moments")["total_signal"], recording.sum((1, 2)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, recording, served, number):
+    _, endpoint = served("--fps", "30", "--wait")
+    command = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "S" / "journal" / "000000.sfj").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "aborted" in out
+    seen = streamfluo.open_session(tmp_path / "S").frames
+    assert 0 < seen < 90
+    refused = call("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "--resume" in refused.stderr
+    done = call("run", "moments.toml", "--source", endpoint, "--out", "S", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    session = streamfluo.open_session(tmp_path / "S")
+    assert (session.frames, session.lost) == (90, 0)
+    np.testing.assert_array_equal(session.read_frames(0, 90), recording)
+    np.testing.assert_array_equal(session.values("moments")["total_signal"], recording.sum((1, 2)))
+    np.testing.assert_array_equal(session.snapshot("moments")["max"], recording.max(0))
+
+
+def test_a_replay_that_is_told_to_stop_ends_the_series_as_aborted(tmp_path, recording, served):
+    server, endpoint = served("--fps", "30", "--wait")
+    command = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "S" / "journal" / "000000.sfj").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    server.send_signal(signal.SIGINT)
+    assert server.wait(10) == 0
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert streamfluo.open_session(tmp_path / "S").state == "aborted"
+
+
+def test_the_demo_leaves_a_session_a_picture_and_a_comparison_with_the_truth(tmp_path):
+    done = call("demo", "--frames", "60", "--out", "D", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "60 bit-identical" in done.stdout
+    assert (tmp_path / "D" / "summary.png").read_bytes().startswith(b"\x89PNG")
+    assert streamfluo.open_session(tmp_path / "D").truth["shift_px"].shape == (60, 2)
+
+
+def test_list_shows_every_operator_and_one_whole(tmp_path):
+    assert "moments" in call("list", cwd=tmp_path).stdout
+    shown = call("list", "bin", cwd=tmp_path).stdout
+    assert "bin_px" in shown
+    assert "[px]" in shown
+
+
+def test_check_prints_what_each_step_sees(tmp_path, recording):
+    shown = call("check", shipped_config("demo.toml"), "--source", "recording.tif", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "24 × 31 uint16" in shown.stdout
+    assert "12 × 15 float32" in shown.stdout
+
+
+def test_inspect_tells_what_a_session_holds(tmp_path, recording):
+    call("run", "moments.toml", "--source", "recording.tif", "--out", "S", cwd=tmp_path)
+    shown = call("inspect", "S", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "90 frames read again from" in shown.stdout
+    assert json.loads((tmp_path / "S" / "health.json").read_text())["frames"] == 90
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "none.toml"], "none.toml: cannot read the config: No such file"),
+        (["run", "moments.toml"], "no source; give [source] uri or --source"),
+        (["run", "moments.toml", "--source", "none.tif"], "none.tif: no such file"),
+        (["run", "moments.toml", "--source", "recording.xyz"], "no reader for '.xyz'"),
+        (["run", "moments.toml", "--source", "recording.tif?frame=1:2"], "no setting 'frame'"),
+        (["run", "moments.toml", "--source", "recording.tif?frames=9:2"], "selects nothing"),
+        (["run", "moments.toml", "--set", "momants.x=1"], "no step 'momants' in moments.toml; did you mean 'moments'?"),
+        (["run", "moments.toml", "--set", "moments.x=1", "--source", "recording.tif"], "no parameter 'x'"),
+        (["run", "moments.toml", "--source", "tcp://nowhere"], "not an endpoint"),
+        (["replay", "recording.tif"], "does not say its frame rate; give --fps or --max"),
+        (["replay", "recording.tif", "--fps", "0"], "--fps must be positive"),
+        (["replay", "recording.tif", "--max", "--fps", "3"], "exclude each other"),
+        (["replay", "recording.tif", "--max", "--bind", "tcp://0.0.0.0:5999"], "refused to bind beyond this machine"),
+        (["replay", "sim:calcium?frames=-2", "--max"], "frames"),
+        (["inspect", "nothing"], "nothing: no such session folder"),
+        (["list", "momets"], "no operator 'momets'; did you mean 'moments'?"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_clear_line_and_no_traceback(tmp_path, recording, words, message):
+    done = call(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_named(tmp_path, recording, served):
+    _, endpoint = served("--max", "--wait")
+    done = call("replay", "recording.tif", "--max", "--bind", endpoint, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "another program uses this port" in done.stderr

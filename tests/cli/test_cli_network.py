@@ -1,0 +1,119 @@
+"""record, status and protocol as a person uses them: in processes of their own."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+
+import streamfluo
+from streamfluo.core import wire
+from streamfluo.network.client import ResultsSubscriber, ask
+
+STREAMFLUO = [sys.executable, "-m", "streamfluo"]
+
+
+def call(*words, cwd):
+    return subprocess.run([*STREAMFLUO, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=100)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    movie = np.random.default_rng(0).integers(0, 4096, (300, 24, 31), np.uint16)
+    tifffile.imwrite(tmp_path / "recording.tif", movie, photometric="minisblack")
+    (tmp_path / "moments.toml").write_text('[[step]]\nkind = "moments"\n')
+    return tmp_path
+
+
+@pytest.fixture
+def started(folder):
+    """Start a command in the background; returns it with the endpoint it says it serves at."""
+    processes = []
+
+    def start(*words):
+        process = subprocess.Popen(
+            [*STREAMFLUO, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        while " at tcp" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        return process, line.rsplit(" at ", 1)[1].strip()
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_recorder_stops_after_so_many_frames_and_goes_on_with_more(folder, started):
+    _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--max")
+    done = call("record", endpoint, "--out", "S", "--frames", 70, cwd=folder)
+    assert "finished: 70 of 300 frames, 0 lost" in done.stdout
+    assert streamfluo.open_session(folder / "S").frames == 70
+    done = call("record", endpoint, "--out", "S", "--frames", 150, cwd=folder)
+    assert "finished: 150 of 300 frames, 0 lost" in done.stdout
+    done = call("record", endpoint, "--out", "S", cwd=folder)
+    assert "finished: 300 of 300 frames, 0 lost" in done.stdout
+    movie = tifffile.imread(folder / "recording.tif")
+    assert np.array_equal(streamfluo.open_session(folder / "S").read_frames(0, 300), movie)
+
+
+def test_a_recorder_stops_after_so_many_seconds(folder, started):
+    _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 50, "--loop", "--wait")
+    done = call("record", endpoint, "--out", "S", "--duration", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "finished:" in done.stdout
+    assert 40 <= streamfluo.open_session(folder / "S").frames <= 70
+
+
+def test_a_recorder_takes_a_file_as_well(folder):
+    done = call("record", "recording.tif", "--out", "S", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert streamfluo.open_session(folder / "S").has_journal
+
+
+def test_status_and_hello_of_a_replay_and_a_run_that_publishes(folder, started):
+    _, camera = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 100, "--loop", "--wait")
+    words = ["run", "moments.toml", "--source", camera, "--out", "S", "--publish", "tcp://127.0.0.1:0"]
+    run, results = started(*words)
+    time.sleep(0.5)
+    shown = call("status", results, cwd=folder)
+    assert shown.returncode == 0, shown.stderr
+    for words in ("run at tcp", "running", "recording.tif", "steps_ms moments", "lost", "edges journal"):
+        assert words in shown.stdout
+    assert "replay at tcp" in call("status", camera, cwd=folder).stdout
+    with ResultsSubscriber(ask(results, wire.Hello()).endpoints["results"], ["snapshot/moments/mean/"]) as viewer:
+        _, message, arrays = viewer.receive(5)
+        assert message.arrays[0].unit == "ADU"
+        assert arrays["mean"].shape == (24, 31)
+    checked = call("protocol", "check", results, cwd=folder)
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.count("ok ") == 9
+    run.terminate()
+    told, _ = run.communicate(timeout=20)
+    assert "aborted:" in told
+
+
+def test_the_protocol_can_be_read(folder):
+    assert call("protocol", "show", cwd=folder).stdout.strip() == wire.__doc__.strip()
+
+
+MISTAKES = [
+    (["record", "nothing.tif"], "nothing.tif: no such file; check the name"),
+    (["record", "recording.tif", "--publish", "tcp://0.0.0.0:5000"], "refused to bind beyond this machine"),
+    (["record", "recording.tif", "--publish", "here"], "here: cannot bind: not an endpoint"),
+    (["record", "recording.tif", "--when-full", "panic"], "when_full: Invalid enum value 'panic'"),
+    (["status", "tcp//x"], "not an endpoint; write tcp://127.0.0.1:5555"),
+    (["camera", "recording.tif"], "recording.tif: a recording, not a camera; serve it with streamfluo replay"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=lambda w: " ".join(w) if isinstance(w, list) else "")
+def test_a_mistake_is_one_line(folder, words, message):
+    done = call(*words, cwd=folder)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,66 @@
+"""`streamfluo count` as a person uses it: traces in, a table, files and plots out."""
+
+import csv
+
+import numpy as np
+import pytest
+from emitter_traces import simulated
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from streamfluo import StreamfluoError
+from streamfluo.cli.cli import app
+
+
+def count(*words):
+    """Run the command; return what it printed. Raises what `main` turns into one line."""
+    done = CliRunner().invoke(app, ["count", *map(str, words)])
+    if isinstance(done.exception, StreamfluoError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_table_gives_counts_posteriors_and_plots(tmp_path):
+    traces, _ = simulated("lognormal", (1, 2, 2), 300)
+    traces[1, 4] = np.nan
+    header = "red;green;blue"
+    np.savetxt(tmp_path / "t.csv", traces.T, delimiter=";", header=header, comments="")
+    said = count(tmp_path / "t.csv", "--max-y", 3)
+    assert "skipped" in said
+    folder = tmp_path / "t-counts"
+    with (folder / "counts.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["y"] for row in rows] == ["1", "", "2"]
+    assert "not finite" in rows[1]["skipped"]
+    assert sum(float(rows[2][f"P(y={y})"]) for y in (1, 2, 3)) == pytest.approx(1, abs=1e-4)
+    with np.load(folder / "counts.npz") as found:
+        assert found["posterior"].shape == (3, 3)
+    assert imread(folder / "trace_0000.png").std() > 0.01
+    assert not (folder / "trace_0001.png").exists()
+
+
+def test_an_array_is_counted_alone_without_plots(tmp_path):
+    traces, _ = simulated("camera", (1, 2), 300)
+    np.save(tmp_path / "t.npy", traces)
+    count(tmp_path / "t.npy", "--max-y", 3, "--emission", "camera", "--alone", "--no-plots", "--out", tmp_path / "C")
+    assert sorted(p.name for p in (tmp_path / "C").iterdir()) == ["counts.csv", "counts.npz"]
+
+
+BAD = {
+    "no such file": ("nowhere.csv", None, (), "nowhere.csv cannot be read"),
+    "empty": ("t.csv", "\n", (), "it is empty"),
+    "ragged": ("t.csv", "1,2\n3\n", (), "line 2 has 1 fields, not 2"),
+    "a word": ("t.csv", "1,2\n3,x\n", (), "line 2 has 'x', which is no number"),
+    "max_y below min_y": ("t.csv", "1,2\n" * 9, ("--max-y", 1, "--min-y", 2), "max_y"),
+    "constant": ("t.csv", "1,2\n" * 9, (), "trace 0 is constant at 1 .*|trace 0 is constant"),
+    "no such emission": ("t.csv", "1,2\n" * 9, ("--emission", "gauss"), "found 'gauss'"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "words", "message"), BAD.values(), ids=BAD)
+def test_bad_input_gets_one_clear_line(tmp_path, name, text, words, message):
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(StreamfluoError, match=message):
+        count(tmp_path / name, *words)

@@ -1,0 +1,145 @@
+"""Frames that another program pushes: simple senders, JSON headers, and whatever else may come to that socket."""
+
+import json
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+from toy_server import FRAMES, same
+from toy_server import frames as frames_of
+
+from streamfluo import Spec, open_source
+from streamfluo.core.source import Gap
+from streamfluo.network.ingest import IngestSource
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "send_frames.py"
+SERIES = {"series_uid": "pushed", "dtype": "<u2", "shape": [8, 9]}
+
+
+def image(seq, index=None, **changes):
+    fields = dict(type="image", **SERIES, seq=seq, index=seq if index is None else index, nbytes=144)
+    return [{**fields, **changes}, FRAMES[seq % 300].tobytes()]
+
+
+START = [dict(type="start", **SERIES, interval_s=0.02, source="their camera", frames=300)]
+END = [dict(type="end", **SERIES, seq=20, frames=20)]
+
+
+def free_port():
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        return socket.bind_to_random_port("tcp://127.0.0.1")
+
+
+@contextmanager
+def pushed(*messages, encode=msgspec.msgpack.encode):
+    """A source that is sent these messages; a header that is bytes goes as it is."""
+    uri = f"tcp://127.0.0.1:{free_port()}"
+    context = zmq.Context()
+
+    def send():
+        with context.socket(zmq.PUSH) as socket:
+            socket.setsockopt(zmq.SNDHWM, 0)
+            socket.connect(uri)
+            for head, *parts in messages:
+                socket.send_multipart([head if isinstance(head, bytes) else encode(head), *parts])
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        with open_source(f"ingest+{uri}") as source:
+            yield source
+    finally:
+        thread.join(5)
+        context.term()
+
+
+@pytest.mark.parametrize("encode", [msgspec.msgpack.encode, lambda m: json.dumps(m).encode()], ids=["msgpack", "JSON"])
+def test_pushed_frames_arrive_with_the_facts_of_the_start(encode):
+    with pushed(START, *[image(n) for n in range(20)], END, encode=encode) as source:
+        assert source.spec == Spec((8, 9), "u2", interval_s=0.02)
+        assert (source.series.uid, source.series.source) == ("pushed", "their camera")
+        assert same(frames_of(source.blocks()), 0, 20)
+        assert source.ended == "finished"
+        assert source.refused == {}
+
+
+def test_a_series_may_begin_with_its_first_image_wherever_that_stands():
+    with pushed(*[image(n) for n in range(7, 20)], END) as source:
+        assert source.spec == Spec((8, 9), "u2")
+        items = list(source.blocks())
+        assert same(frames_of(items), 7, 20)
+        assert not any(isinstance(item, Gap) for item in items)
+
+
+def test_a_jump_of_seq_is_a_transport_gap_one_of_the_index_alone_a_camera_gap():
+    messages = [image(n, n + (3 if n >= 9 else 0)) for n in (0, 1, 2, 6, 7, 8, 9, 10)]
+    with pushed(START, *messages, [dict(type="end", **SERIES, seq=11, frames=11)]) as source:
+        gaps = [(i.first, i.count, i.reason) for i in source.blocks() if isinstance(i, Gap)]
+    assert gaps == [(3, 3, "transport"), (9, 3, "camera")]
+
+
+BAD = [
+    ("header_syntax", [b"\xc1"]),
+    ("header_syntax", [b"", b"", b"", b""]),
+    ("type", [{"type": "subscribe"}]),
+    ("type", [{"type": "reboot"}]),
+    ("version", [dict(image(5)[0], version=2), b""]),
+    ("series", image(5, series_uid="another")),
+    ("parts", [image(5)[0]]),
+    ("parts", [*image(5), b"more"]),
+    ("nbytes", [image(5)[0], b"short"]),
+    ("dtype", image(5, dtype="|O")),
+    ("spec", image(5, shape=[9, 8])),
+    ("fields", [dict(image(5)[0], seq=-1), b""]),
+    ("parts", [image(5)[0], *[b"x"] * 3000]),
+]
+
+
+@pytest.mark.parametrize(("kind", "bad"), BAD)
+def test_what_breaks_a_rule_is_dropped_and_counted_before_and_after_the_start(kind, bad):
+    with pushed(START, *[image(n) for n in range(5)], bad, *[image(n) for n in range(5, 20)], END) as source:
+        assert same(frames_of(source.blocks()), 0, 20)
+        assert source.refused == {kind: 1}
+    if kind not in ("series", "spec"):  # those two would begin a series of their own
+        with pushed(bad, START, *[image(n) for n in range(20)], END) as source:
+            assert same(frames_of(source.blocks()), 0, 20)
+            assert sum(source.refused.values()) == 1
+
+
+@pytest.mark.parametrize("start", [dict(shape=[0, 9]), dict(dtype="|O"), dict(pixel_um=-1.0)], ids=str)
+def test_a_start_that_cannot_be_is_passed_over(start):
+    with pushed([{**START[0], **start}], START, image(0), END) as source:
+        assert source.spec.shape == (8, 9)
+        assert sum(source.refused.values()) == 1
+
+
+def test_a_stream_of_pushed_frames_can_be_interrupted():
+    with pushed(START, image(0)) as source:
+        blocks = source.blocks()
+        assert next(blocks).index == 0
+        source.interrupt()
+        assert list(blocks) == []
+
+
+def test_the_example_sender_is_short_imports_nothing_of_ours_and_drives_a_source():
+    text = EXAMPLE.read_text()
+    assert len(text.splitlines()) < 40
+    assert "import streamfluo" not in text
+    uri = f"tcp://127.0.0.1:{free_port()}"
+    sender = subprocess.Popen([sys.executable, EXAMPLE, uri, "25"])
+    try:
+        with IngestSource(f"ingest+{uri}") as source:
+            items = list(source.blocks())
+        assert [b.index for b in items] == list(range(25))
+        assert source.spec == Spec((256, 256), "u2", interval_s=0.01)
+        assert np.array_equal(items[3].pixels[0], np.random.default_rng(3).poisson(100, (256, 256)))
+        assert sender.wait(10) == 0
+    finally:
+        sender.kill()
+        sender.wait()

@@ -1,0 +1,275 @@
+"""Frames over real sockets: every frame, in order, to each consumer at its own pace, whatever dies on the way."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from toy_server import FRAMES, SPEC, Movie, Serving, frames, same, serving
+
+from streamfluo import SourceError, open_source
+from streamfluo.core.source import Gap, Series
+from streamfluo.network import consumer as consumer_module
+from streamfluo.network import server as server_module
+from streamfluo.network.consumer import NetworkSource
+from streamfluo.network.frames import ReplayedFrames
+from streamfluo.network.server import DataServer
+
+# All frames
+
+
+def test_every_frame_comes_bit_for_bit_in_order_with_its_time():
+    with serving() as served, open_source(served.uri) as source:
+        blocks = list(source.blocks())
+        assert same(frames(blocks))
+        assert [int(b.times_ns[0]) for b in blocks] == [10_000_000 * n for n in range(len(FRAMES))]
+        assert {b.channel for b in blocks} == {"green"}
+        assert source.ended == "finished"
+        source.finished()
+        assert served.ended()
+        assert served.server.emitted == len(FRAMES)
+
+
+def test_a_consumer_knows_spec_and_series_from_the_start():
+    with serving() as served, NetworkSource(served.uri) as source:
+        assert source.spec == SPEC
+        assert source.series == Series("movie", "toy:movie", 7, len(FRAMES), {"who": "me"})
+        assert source.seekable is False
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i2", "f4"])
+def test_every_dtype_the_wire_carries_arrives(dtype):
+    spec = SPEC.with_(dtype=dtype)
+    with serving(Movie(20, spec=spec)) as served, NetworkSource(served.uri) as source:
+        got = frames(source.blocks())
+        assert np.array_equal(np.stack(list(got.values())), FRAMES[:20].astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["i4", "f8"])
+def test_a_dtype_the_wire_does_not_carry_is_refused_at_once(dtype):
+    with pytest.raises(SourceError, match=r"toy:movie: .* frames; the wire carries u1 u2 u4 i2 f4"):
+        DataServer(ReplayedFrames(Movie(spec=SPEC.with_(dtype=dtype))), "tcp://127.0.0.1:0")
+
+
+def test_two_consumers_side_by_side_each_get_everything_at_their_own_pace():
+    with serving() as served, NetworkSource(served.uri) as slow, NetworkSource(served.uri) as fast:
+        slowly = slow.blocks()
+        begun = [next(slowly) for _ in range(3)]
+        assert same(frames(fast.blocks()))
+        fast.finished()
+        assert not served.ended(0.3)
+        assert same(frames([*begun, *slowly]))
+        slow.finished()
+        assert served.ended()
+
+
+def test_a_late_consumer_gets_everything_too():
+    with serving(fps=None) as served, NetworkSource(served.uri) as first:
+        assert same(frames(first.blocks()))
+        with NetworkSource(served.uri) as second:
+            assert same(frames(second.blocks()))
+
+
+@pytest.mark.parametrize("at", [1, 100, 299, 300])
+def test_a_consumer_resumes_where_an_earlier_one_stood(at):
+    with serving() as served, NetworkSource(served.uri) as source:
+        source.resume(at, at)
+        assert same(frames(source.blocks()), at)
+        source.finished()
+        assert served.ended()
+
+
+def test_a_stream_cannot_be_sought():
+    with serving() as served, NetworkSource(served.uri) as source:
+        source.seek(0)
+        with pytest.raises(SourceError, match="a stream cannot be sought; it stands at frame 0"):
+            source.seek(5)
+
+
+# Pace
+
+
+def test_with_wait_no_frame_counts_as_emitted_before_the_first_credit():
+    with serving(fps=1000, wait=True) as served:
+        time.sleep(0.2)
+        with NetworkSource(served.uri) as source:
+            time.sleep(0.2)
+            assert served.server.emitted == 0
+            assert same(frames(source.blocks()))
+
+
+def test_without_wait_a_paced_series_runs_from_the_beginning():
+    with serving(fps=100) as served:
+        time.sleep(0.5)
+        assert 30 <= served.server.emitted <= 80
+
+
+def test_a_paced_series_takes_its_time():
+    with serving(Movie(60), fps=100, wait=True) as served, NetworkSource(served.uri) as source:
+        began = time.monotonic()
+        assert same(frames(source.blocks()), 0, 60)
+        assert 0.5 < time.monotonic() - began < 1.5
+
+
+def test_a_loop_is_one_unbounded_series_whose_index_and_time_go_on():
+    with serving(Movie(40), loop=True) as served, NetworkSource(served.uri) as source:
+        assert source.series.frames is None
+        blocks = source.blocks()
+        got = [next(blocks) for _ in range(100)]
+        assert [b.index for b in got] == list(range(100))
+        assert all(np.array_equal(b.pixels[0], FRAMES[b.index % 40]) for b in got)
+        assert [int(b.times_ns[0]) for b in got] == [10_000_000 * n for n in range(100)]
+
+
+# Ends
+
+
+def test_frames_that_wait_to_be_taken_wait_for_somebody_else_when_one_leaves_early():
+    with serving() as served:
+        with NetworkSource(served.uri) as source:
+            next(source.blocks())
+            source.finished()
+        assert not served.ended(0.5)
+        with NetworkSource(served.uri) as source:
+            assert same(frames(source.blocks()))
+            source.finished()
+        assert served.ended(5)
+
+
+def test_the_end_waits_for_every_acknowledgement_and_no_longer():
+    with serving() as served, NetworkSource(served.uri) as source:
+        same(frames(source.blocks()))
+        assert not served.ended(0.3)
+        source.finished()
+        assert served.ended(1)
+
+
+def test_a_consumer_that_says_bye_early_does_not_keep_the_server():
+    with serving() as served, NetworkSource(served.uri) as stays, NetworkSource(served.uri) as leaves:
+        next(leaves.blocks())
+        leaves.finished()
+        same(frames(stays.blocks()))
+        stays.finished()
+        assert served.ended()
+
+
+@pytest.mark.parametrize("come", [True, False], ids=["vanished", "never came"])
+def test_nobody_left_to_acknowledge_does_not_keep_the_server(monkeypatch, come):
+    monkeypatch.setattr(server_module, "GRACE_S", 0.6)
+    monkeypatch.setattr(server_module, "SILENT_S", 0.3)
+    with serving(Movie(30)) as served:
+        if come:
+            with NetworkSource(served.uri) as source:
+                assert same(frames(source.blocks()), 0, 30)
+        assert not served.ended(0.2)
+        assert served.ended(3)
+
+
+def test_a_consumer_that_took_its_leave_early_does_not_keep_the_server_after_the_last_frame():
+    with serving(Movie(60), fps=150, wait=True) as served:
+        with NetworkSource(served.uri) as source:
+            next(source.blocks())
+            source.finished()
+        assert not served.ended(0.1)
+        assert served.ended(3)
+
+
+def test_a_server_stopped_early_ends_the_series_as_aborted():
+    with serving(fps=200, wait=True) as served, NetworkSource(served.uri) as source:
+        blocks = source.blocks()
+        begun = [next(blocks) for _ in range(20)]
+        served.stop()
+        got = frames([*begun, *blocks])
+        assert same(got, 0, len(got))
+        assert source.ended == "aborted"
+
+
+def test_a_consumer_can_be_interrupted_while_it_waits():
+    with serving(fps=1, wait=True) as served, NetworkSource(served.uri) as source:
+        blocks = source.blocks()
+        next(blocks)
+        threading.Timer(0.1, source.interrupt).start()
+        began = time.monotonic()
+        assert list(blocks) == []
+        assert time.monotonic() - began < 1
+
+
+# Endpoints
+
+
+def test_a_port_in_use_is_said_in_one_line():
+    with serving() as served, pytest.raises(SourceError, match="cannot bind: another program uses this port"):
+        DataServer(ReplayedFrames(Movie()), served.uri)
+
+
+REFUSED = [
+    ("tcp://0.0.0.0:5999", "refused to bind beyond this machine without encryption"),
+    ("tcp://*:5999", "refused to bind beyond this machine without encryption"),
+    ("tcp://192.168.0.1:5999", "refused to bind beyond this machine"),
+    ("nonsense", "not an endpoint; write tcp://127.0.0.1:5555"),
+    ("tcp://127.0.0.1", "not an endpoint; write tcp://127.0.0.1:5555"),
+]
+
+
+@pytest.mark.parametrize(("uri", "message"), REFUSED)
+def test_an_endpoint_that_cannot_be_is_refused(uri, message):
+    with pytest.raises(SourceError) as caught:
+        DataServer(ReplayedFrames(Movie()), uri)
+    assert message in str(caught.value)
+
+
+def test_frames_travel_over_ipc_as_well(tmp_path):
+    with serving(uri=f"ipc://{tmp_path}/f") as served, open_source(served.uri) as source:
+        assert same(frames(source.blocks()))
+
+
+def test_nobody_there_is_said_after_a_while(monkeypatch):
+    monkeypatch.setattr(consumer_module, "PATIENCE_S", 0.3)
+    with serving() as served:
+        uri = served.uri
+    with pytest.raises(SourceError, match=r"nobody serves frames here.*is the source running"):
+        NetworkSource(uri)
+    with pytest.raises(SourceError, match="not an endpoint"):
+        NetworkSource("tcp://nowhere")
+
+
+# A server that dies
+
+
+def test_a_server_started_anew_on_its_port_is_gone_on_with_nothing_lost_or_doubled(monkeypatch):
+    monkeypatch.setattr(consumer_module, "RETRY_S", 0.1)
+    first = Serving(fps=300, wait=True)
+    with NetworkSource(first.uri) as source:
+        blocks = source.blocks()
+        begun = [next(blocks) for _ in range(40)]
+        first.kill()
+        with serving(uri=first.uri, fps=None) as second:
+            items = [*begun, *blocks]
+            assert not any(isinstance(item, Gap) for item in items)
+            assert same(frames(items))
+            source.finished()
+            assert second.ended()
+
+
+def test_a_server_that_stays_away_ends_in_an_error_after_what_came(monkeypatch):
+    monkeypatch.setattr(consumer_module, "PATIENCE_S", 0.6)
+    monkeypatch.setattr(consumer_module, "RETRY_S", 0.1)
+    served = Serving(fps=300, wait=True)
+    with NetworkSource(served.uri) as source:
+        blocks = source.blocks()
+        got = [next(blocks) for _ in range(40)]
+        served.kill()
+        with pytest.raises(SourceError, match="the source vanished: nothing heard"):
+            got.extend(blocks)
+        assert same(frames(got), 0, len(got))
+
+
+def test_another_series_on_the_same_port_is_refused_in_a_running_one(monkeypatch):
+    monkeypatch.setattr(consumer_module, "RETRY_S", 0.1)
+    first = Serving(fps=300, wait=True)
+    with NetworkSource(first.uri) as source:
+        blocks = source.blocks()
+        next(blocks)
+        first.kill()
+        with serving(Movie(uid="other"), uri=first.uri), pytest.raises(SourceError, match="series movie is not here"):
+            list(blocks)

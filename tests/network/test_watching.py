@@ -1,0 +1,239 @@
+"""A viewer's end of the wire: it finds endpoints, asks for what is wanted, survives garbage and restarts."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import zmq
+from toy_server import Movie, serving
+
+from streamfluo import Block, SourceError
+from streamfluo.core import wire
+from streamfluo.core.records import encode_record
+from streamfluo.network import watching
+from streamfluo.network.watching import Watch
+
+PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
+
+
+def record(index=0):
+    block = Block(index, np.array([0]), PIXELS[None])
+    header = wire.image_of("one", block, 0, index, {"step": "source", "bin_px": 1})
+    return b"".join(encode_record(wire.encode(header), [PIXELS]))
+
+
+class Program:
+    """A program as a viewer sees it, whose every byte the test decides."""
+
+    def __init__(self, uri="tcp://127.0.0.1:0"):
+        self.context = zmq.Context()
+        self.data, self.results, self.preview = (self.context.socket(k) for k in (zmq.ROUTER, zmq.XPUB, zmq.XPUB))
+        for one in (self.data, self.results, self.preview):
+            one.setsockopt(zmq.LINGER, 0)
+        self.data.bind(uri)
+        self.results.bind("tcp://127.0.0.1:0")
+        self.preview.bind("tcp://127.0.0.1:0")
+        self.uri, self.results_uri, self.preview_uri = (
+            s.getsockopt(zmq.LAST_ENDPOINT).decode() for s in (self.data, self.results, self.preview)
+        )
+        self.subscribed, self.silent = set(), False
+
+    def turn(self):
+        while self.data.poll(0):
+            identity, header = self.data.recv_multipart()
+            asked = wire.decode(header)
+            answers = {
+                wire.Hello: wire.Hello(
+                    program="toy", endpoints={"results": self.results_uri, "preview": self.preview_uri}
+                ),
+                wire.Status: wire.Status(program="toy", state="running"),
+                wire.Preview: wire.Preview(endpoint=self.preview_uri),
+            }
+            if not self.silent:
+                self.data.send_multipart([identity, wire.encode(answers[type(asked)])])
+        while self.results.poll(0):
+            message = self.results.recv()
+            (self.subscribed.add if message[0] else self.subscribed.discard)(message[1:].decode())
+        while self.preview.poll(0):
+            self.preview.recv()
+
+    def close(self):
+        for one in (self.data, self.results, self.preview):
+            one.close()
+        self.context.term()
+
+
+@contextmanager
+def program(uri="tcp://127.0.0.1:0"):
+    toy = Program(uri)
+    try:
+        yield toy
+    finally:
+        toy.close()
+
+
+def seen_until(watch, done, toy=None, patience_s=8):
+    """Turn both sides until `done(messages)`; returns the messages."""
+    messages, deadline = [], time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if toy is not None:
+            toy.turn()
+        messages += [message for message, _ in watch.turn()]
+        if done(messages):
+            return messages
+        time.sleep(0.01)
+    raise AssertionError(f"only {messages} came")
+
+
+def of(kind):
+    return lambda messages: any(isinstance(m, kind) for m in messages)
+
+
+def test_topics_are_subscribed_as_they_are_wanted_and_no_longer():
+    with program() as toy, Watch(toy.uri) as watch:
+        watch.want(["values/a/"], [])
+        seen_until(watch, lambda _: toy.subscribed == {"series/", "event/", "values/a/"}, toy)
+        watch.want(["snapshot/b/mean/"], [])
+        seen_until(watch, lambda _: toy.subscribed == {"series/", "event/", "snapshot/b/mean/"}, toy)
+
+
+def test_the_newest_frame_comes_and_a_preview_no_longer_wanted_does_not():
+    with program() as toy, Watch(toy.uri) as watch:
+        watch.want([], [("source", 1)])
+        seen_until(watch, lambda _: watch._previews, toy)
+        time.sleep(0.2)
+        toy.turn()
+        for index in range(5):
+            toy.preview.send(record(index))
+        time.sleep(0.1)
+        seen_until(watch, lambda messages: any(isinstance(m, wire.Image) and m.index == 4 for m in messages), toy)
+        watch.want([], [])
+        toy.preview.send(record(9))
+        time.sleep(0.1)
+        assert not any(isinstance(m, wire.Image) for m, _ in watch.turn())
+
+
+GARBAGE = [b"", b"\xc1", b"{", b"x" * 5000, b"SFLUORC1" + b"\xff" * 100, wire.encode(wire.Bye())[:-1]]
+
+
+def test_garbage_on_every_socket_is_counted_and_what_is_sound_still_comes():
+    with program() as toy, Watch(toy.uri) as watch:
+        watch.want(["values/a/"], [("source", 1)])
+        seen_until(watch, lambda _: watch._previews and "values/a/" in toy.subscribed, toy)
+        time.sleep(0.2)
+        toy.turn()
+        for garbage in GARBAGE:
+            toy.results.send_multipart([b"values/a/", garbage])
+            toy.results.send(b"values/a/")
+            toy.results.send_multipart([b"values/a/"] + [garbage] * 100)
+            toy.preview.send(garbage)
+            seen_until(watch, lambda _, n=watch.refused.total(): watch.refused.total() >= n + 4, toy)
+        toy.preview.send_multipart([record(), b"more"])
+        seen_until(watch, lambda _: watch.refused["parts"] > len(GARBAGE), toy)
+        toy.results.send_multipart([b"values/a/", wire.encode(wire.Event(event="sound"))])
+        toy.preview.send(record(7))
+        seen = seen_until(watch, lambda m: of(wire.Event)(m) and of(wire.Image)(m), toy)
+        assert watch.connected
+        assert seen
+
+
+def test_garbage_in_answers_is_counted(monkeypatch):
+    monkeypatch.setattr(watching, "ASK_S", 0.05)
+    with program() as toy, Watch(toy.uri) as watch:
+        seen_until(watch, lambda _: watch.connected, toy)
+        toy.data.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        seen_until(watch, lambda _: toy.data.poll(0))
+        identity, _ = toy.data.recv_multipart()
+        before = watch.refused.total()
+        for garbage in GARBAGE:
+            toy.data.send_multipart([identity, garbage])
+            toy.data.send_multipart([identity, garbage, garbage])
+        wrong = {"results": "nonsense://", "preview": "x" * 100}
+        toy.data.send_multipart([identity, wire.encode(wire.Hello(program="toy", endpoints=wrong))])
+        seen_until(watch, lambda _: watch.refused.total() >= before + 2 * len(GARBAGE) + 1)
+        assert watch.refused["endpoint"] == 1
+
+
+def test_a_program_started_again_elsewhere_is_found_by_itself():
+    with program() as toy:
+        watch = Watch(toy.uri)
+        watch.want(["values/a/"], [])
+        seen_until(watch, lambda _: "values/a/" in toy.subscribed, toy)
+    with watch:
+        seen_until(watch, lambda _: not watch.connected)
+        with program(toy.uri) as again:
+            seen_until(watch, lambda _: watch.connected and "values/a/" in again.subscribed, again)
+            assert again.results_uri != toy.results_uri
+
+
+def test_a_program_that_no_longer_answers_is_told_as_lost(monkeypatch):
+    monkeypatch.setattr(watching, "SILENT_S", 0.6)
+    with program() as toy, Watch(toy.uri) as watch:
+        seen_until(watch, lambda _: watch.connected, toy)
+        toy.silent = True
+        seen_until(watch, lambda _: not watch.connected, toy)
+
+
+def test_a_malformed_endpoint_is_one_line():
+    with pytest.raises(SourceError, match="not an endpoint"):
+        Watch("nonsense")
+
+
+def test_everything_goes_through_a_proxy_where_one_is_given():
+    with serving(Movie(20), wait=True) as served, socks5() as (address, through), Watch(served.uri, address) as watch:
+        seen_until(watch, of(wire.Hello))
+        watch.want([], [("source", 1)])
+        seen_until(watch, lambda _: watch._previews)
+        deadline = time.monotonic() + 5
+        while len(through) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert int(served.uri.rpartition(":")[2]) in through
+        assert len(through) >= 2
+
+
+@contextmanager
+def socks5():
+    """A SOCKS5 server (RFC 1928, no authentication); yields its address and the ports it was asked for."""
+    listener, ports, halt = socket.create_server(("127.0.0.1", 0)), [], threading.Event()
+    listener.settimeout(0.1)
+
+    def serve():
+        while not halt.is_set():
+            try:
+                client, _ = listener.accept()
+            except TimeoutError:
+                continue
+            threading.Thread(target=tunnel, args=(client,), daemon=True).start()
+
+    def tunnel(client):
+        with client:
+            client.recv(2 + 255)
+            client.sendall(b"\x05\x00")
+            request = client.recv(262)
+            port = int.from_bytes(request[-2:], "big")
+            ports.append(port)
+            with socket.create_connection(("127.0.0.1", port)) as server:
+                client.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big"))
+                back = threading.Thread(target=pump, args=(server, client), daemon=True)
+                back.start()
+                pump(client, server)
+                back.join(5)
+
+    def pump(source, sink):
+        try:
+            while not halt.is_set() and (data := source.recv(65536)):
+                sink.sendall(data)
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}", ports
+    finally:
+        halt.set()
+        thread.join()
+        listener.close()

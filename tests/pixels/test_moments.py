@@ -1,0 +1,122 @@
+"""`moments` against the textbook formulas over the whole movie, in long double, with a hole in the frames."""
+
+import numpy as np
+import pytest
+
+from streamfluo import Block, Spec, StateError, create
+from streamfluo.engine.chain import Chain
+from streamfluo.engine.config import parse_config
+
+HOLE = slice(70, 105)
+
+
+def chain_for(movie):
+    return Chain(parse_config('[[step]]\nkind = "moments"'), Spec(movie.shape[1:], movie.dtype))
+
+
+def stream(chain, movie, size=11, first=0):
+    """Push the movie, less the hole, in blocks of `size`; return the total signal of each frame."""
+    totals = []
+    for a, b in ((0, HOLE.start), (HOLE.stop, len(movie))):
+        for start in range(a, b, size):
+            part = movie[start : min(start + size, b)]
+            [(_, output)] = chain.push(Block(first + start, np.zeros(len(part)), part))
+            totals.append(output.values["total_signal"])
+    return np.concatenate(totals)
+
+
+def kept(movie):
+    return np.delete(movie, HOLE, axis=0)
+
+
+def levels(dtype, low, high, frames=400, shape=(9, 21)):
+    rng = np.random.default_rng(4)
+    if np.dtype(dtype).kind == "f":
+        return rng.uniform(low, high, (frames, *shape)).astype(dtype)
+    return rng.integers(low, high, (frames, *shape), dtype, endpoint=True)
+
+
+MOVIES = {
+    "8 bit": levels("uint8", 0, 255),
+    "16 bit, full range": levels("uint16", 0, 65535),
+    "16 bit, a small signal on a large offset": levels("uint16", 65000, 65003),
+    "signed": levels("int16", -32768, 32767),
+    "signed, around nothing": levels("int16", -2, 2),
+    "32 bit": levels("uint32", 0, 2**32 - 1),
+    "32 bit, signed": levels("int32", -(2**31), 2**31 - 1),
+    "float": levels("float32", -1, 1),
+    "float, a small signal on a large offset": levels("float32", 1e4, 1e4 + 1),
+    "double": levels("float64", 1e9, 1e9 + 1),
+}
+
+
+@pytest.mark.parametrize("movie", MOVIES.values(), ids=MOVIES)
+def test_every_pixel_has_the_textbook_moments(movie):
+    chain = chain_for(movie)
+    totals = stream(chain, movie)
+    found = chain.read("moments")
+    frames = kept(movie).astype(np.longdouble)
+    mean = frames.sum(0) / len(frames)
+    variance = ((frames - mean) ** 2).sum(0) / len(frames)
+    assert found["frames"] == len(frames)
+    np.testing.assert_allclose(found["mean"], mean.astype(float), rtol=1e-14, atol=1e-15 * np.abs(mean).max())
+    np.testing.assert_allclose(found["variance"], variance.astype(float), rtol=1e-12)
+    np.testing.assert_array_equal(found["min"], kept(movie).min(0))
+    np.testing.assert_array_equal(found["max"], kept(movie).max(0))
+    expected = frames.sum((1, 2)).astype(float)
+    np.testing.assert_allclose(totals, expected, rtol=1e-14, atol=1e-13 * np.abs(frames).max())
+
+
+def test_integer_moments_are_exact_over_many_frames_even_when_the_first_is_a_flash():
+    movie = levels("uint16", 60000, 60010, frames=20_000, shape=(3, 5))
+    movie[0] = 0
+    chain = chain_for(movie)
+    stream(chain, movie, size=32)
+    frames = kept(movie).astype(object)  # Python's integers: exact
+    n, total, squares = len(frames), frames.sum(0), (frames**2).sum(0)
+    exact = np.array(
+        [[(n * q - s * s) / (n * n) for q, s in zip(*rows, strict=True)] for rows in zip(squares, total, strict=True)]
+    )
+    found = chain.read("moments")
+    np.testing.assert_allclose(found["mean"], (total / n).astype(float), rtol=1e-15)
+    np.testing.assert_allclose(found["variance"], exact.astype(float), rtol=1e-12)
+
+
+def test_total_signal_of_integers_is_exact():
+    movie = levels("uint16", 0, 65535, frames=120, shape=(300, 301))
+    np.testing.assert_array_equal(stream(chain_for(movie), movie), kept(movie).sum((1, 2), dtype=np.int64))
+
+
+@pytest.mark.parametrize("size", [1, 32, 100])
+def test_a_camera_whose_counter_begins_late_changes_nothing(size):
+    movie = MOVIES["16 bit, full range"]
+    early, late = chain_for(movie), chain_for(movie)
+    np.testing.assert_array_equal(stream(early, movie, size), stream(late, movie, size, first=12_345))
+    for name, array in early.read("moments").items():
+        np.testing.assert_array_equal(late.read("moments")[name], array, err_msg=name)
+
+
+def test_a_pixel_that_is_ever_nan_stays_nan_and_spoils_no_other():
+    movie = levels("float32", 0, 1)
+    movie[3, 2, 1] = np.nan
+    movie[0, 4, 4] = np.nan
+    chain = chain_for(movie)
+    stream(chain, movie)
+    lost = np.isnan(movie).any(0)
+    for name in ("mean", "variance"):
+        np.testing.assert_array_equal(np.isnan(chain.read("moments")[name]), lost)
+    np.testing.assert_array_equal(chain.read("moments")["min"], kept(movie).min(0))
+    np.testing.assert_array_equal(chain.read("moments")["max"], kept(movie).max(0))
+
+
+def test_before_the_first_frame_the_mean_is_unknown():
+    found = chain_for(MOVIES["8 bit"]).read("moments")
+    assert found["frames"] == 0
+    assert np.isnan(found["mean"]).all()
+    assert np.isnan(found["variance"]).all()
+
+
+@pytest.mark.parametrize("state", [{}, create("moments", Spec((5, 5), "uint8")).state()], ids=["empty", "other frames"])
+def test_a_state_of_another_operator_is_refused(state):
+    with pytest.raises(StateError, match="moments: state 'pivot' must be an array"):
+        create("moments", Spec((9, 21), "uint8")).restore(state)

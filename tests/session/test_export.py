@@ -1,0 +1,104 @@
+"""Export: the same frames, values and snapshots in every format, and gaps that stay gaps."""
+
+import csv
+
+import numpy as np
+import pytest
+import tifffile
+from toys import FRAMES, LEVEL, ONES, SPEC, Movie, config, toys  # noqa: F401
+
+from streamfluo import SessionError, open_session, open_source
+from streamfluo.core.source import Gap
+from streamfluo.engine.engine import Engine
+from streamfluo.session.export import as_table, export_session
+
+pytest.importorskip("ome_writers", reason="needs the extra [formats]")
+SEEN = [*range(50), *range(53, 100)]
+ITEMS = [*ONES[:50], Gap(50, 3, "camera"), *ONES[53:100]]
+
+
+@pytest.fixture(scope="module")
+def session(toys, tmp_path_factory):  # noqa: F811
+    source = Movie(ITEMS)
+    source.spec = SPEC.with_(pixel_um=0.5, channel="green")
+    folder = tmp_path_factory.mktemp("s") / "S"
+    engine = Engine(source, config(LEVEL, 'kind = "moments"\nafter = "source"'), folder)
+    engine.start()
+    assert engine.wait(20)
+    return open_session(folder)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize(
+    ("to", "name"), [("tiff", "frames.ome.tif"), ("ome-zarr", "frames.ome.zarr"), ("npy", "frames.npy")]
+)
+def test_frames_come_back_from_every_format_with_their_facts(session, tmp_path, to, name):
+    counted = []
+    written = export_session(session, to, tmp_path / "E", counted.append)
+    assert tmp_path / "E" / name in written
+    assert counted == list(range(1, 98))
+    with open_source(tmp_path / "E" / name) as source:
+        assert np.array_equal(np.concatenate([b.pixels for b in source.blocks()]), FRAMES[SEEN])
+        if to != "npy":
+            assert source.spec.interval_s == pytest.approx(0.1)
+            assert source.spec.pixel_um == 0.5
+    table = rows(tmp_path / "E" / "frames.csv")
+    assert table[0] == ["index", "t_ns"]
+    assert [int(i) for i, _ in table[1:]] == SEEN
+    assert [int(t) for _, t in table[1:]] == [100 * n for n in SEEN]
+    assert rows(tmp_path / "E" / "gaps.csv") == [["first", "count", "lost by"], ["50", "3", "camera"]]
+
+
+def test_image_snapshots_are_written_as_pictures(session, tmp_path):
+    export_session(session, "tiff", tmp_path / "E")
+    mean = tifffile.imread(tmp_path / "E" / "moments.mean.tif")
+    assert np.allclose(mean, FRAMES[SEEN].mean(0))
+
+
+def test_values_are_rows_of_frames(session, tmp_path):
+    export_session(session, "csv", tmp_path / "E")
+    table = rows(tmp_path / "E" / "level.values.csv")
+    assert table[0] == ["frame", "level"]
+    assert [int(row[0]) for row in table[1:]] == SEEN
+    assert np.allclose([float(row[1]) for row in table[1:]], FRAMES[SEEN].mean((1, 2)))
+    assert rows(tmp_path / "E" / "level.sum.csv")[1][0] == str(float(session.snapshot("level")["sum"]))
+    assert not (tmp_path / "E" / "frames.csv").exists()
+
+
+def test_values_and_snapshots_are_arrays_for_numpy(session, tmp_path):
+    export_session(session, "npy", tmp_path / "E")
+    with np.load(tmp_path / "E" / "level.values.npz") as values:
+        assert values["index"].tolist() == SEEN
+        assert np.array_equal(values["level"], session.values("level")["level"])
+    assert np.array_equal(np.load(tmp_path / "E" / "moments.mean.npy"), session.snapshot("moments")["mean"])
+
+
+def test_vectors_and_ids_become_columns():
+    values = {
+        "shift_px": np.array([[1.0, 2.0], [3.0, 4.0]]),
+        "ids": np.array([7, 9]),
+        "trace": np.array([[0.1, 0.2], [0.3, 0.4]]),
+    }
+    header, table = as_table(np.array([4, 5]), values, {"trace"})
+    assert header == ["frame", "shift_px[0]", "shift_px[1]", "trace[7]", "trace[9]"]
+    assert list(table) == [(4, 1.0, 2.0, 0.1, 0.2), (5, 3.0, 4.0, 0.3, 0.4)]
+
+
+def test_tables_keep_their_columns(session, tmp_path, monkeypatch):
+    spots = {"frame": np.array([0, 0, 1]), "y_px": np.array([1.5, 2.5, 3.5])}
+    monkeypatch.setattr(session, "values", lambda step: {"spots": spots})
+    export_session(session, "csv", tmp_path / "E")
+    assert rows(tmp_path / "E" / "level.spots.csv") == [["frame", "y_px"], ["0", "1.5"], ["0", "2.5"], ["1", "3.5"]]
+
+
+def test_what_is_there_is_not_overwritten_and_an_unknown_format_is_refused(session, tmp_path):
+    (tmp_path / "E").mkdir()
+    (tmp_path / "E" / "x").write_text("mine")
+    with pytest.raises(SessionError, match="exists and is not empty; name another --out"):
+        export_session(session, "npy", tmp_path / "E")
+    with pytest.raises(SessionError, match="export to 'mat' is not possible; there is tiff, ome-zarr, npy, csv"):
+        export_session(session, "mat", tmp_path / "F")
