@@ -11,7 +11,7 @@ from rich.tree import Tree
 from ..core.spec import Spec
 from ..core.wire import SOURCE
 from ..engine.chain import Chain
-from ..engine.config import Config, load_config, told_spec
+from ..engine.config import Config, load_config, with_overrides
 from ..sources.opening import open_source
 from .console import console
 
@@ -26,7 +26,7 @@ def check(
     """Check a config: every key, kind, parameter and input, and what each step will see."""
     settings = load_config(config, changes or [])
     told, where = _spec(settings, source)
-    spec = told_spec(settings, told)
+    spec = with_overrides(settings, told)
     chain = Chain(settings, spec)
     console.print(f"{config}: fits together")
     branches = {SOURCE: Tree(f"{where}: {spell_spec(spec)}")}

@@ -39,10 +39,15 @@ def frame_progress() -> Progress:
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first Ctrl-C or SIGTERM; a second one acts as usual."""
+    """Call `stop` on the first and the second Ctrl-C or SIGTERM; a third one acts as usual."""
+    calls = 0
 
     def handle(number: int, _: object) -> None:
-        signal.signal(number, before[signal.Signals(number)])
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            for other, handler in before.items():
+                signal.signal(other, handler)
         stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -72,8 +72,12 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
         engine.start()
         if view and engine.publisher is not None:
             start_viewer(engine.publisher.endpoint)
+        said = False
         while not engine.wait(0.1):
             health = engine.health()
+            if engine.stopping and not said and (waiting := engine.waiting_frames):
+                said = True
+                console.print(f"stopping: {waiting} frames wait; stop again to leave them in the journal")
             if duration_s is not None and health.elapsed_s >= duration_s:
                 engine.stop("finished")
             stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())

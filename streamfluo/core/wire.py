@@ -134,7 +134,7 @@ class Image(_Message, frozen=True, kw_only=True):
     series_uid: str
     seq: Count
     index: Count
-    t_ns: Count = 0
+    t_ns: Count | None = None
     dtype: str
     shape: tuple[int, int]
     nbytes: int

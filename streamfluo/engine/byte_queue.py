@@ -1,4 +1,4 @@
-"""A queue between two threads, bounded by bytes."""
+"""A queue between two threads, bounded by the bytes that its items hold."""
 
 from __future__ import annotations
 

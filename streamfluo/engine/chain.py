@@ -7,21 +7,22 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, StateError, did_you_mean
-from ..core.operator import Operator, Output, SnapshotOperator, Values
+from ..core.operator import Operator, Output, SnapshotOperator
 from ..core.params import build_params
 from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..core.state import State, check_state
+from ..core.step_values import IDS, Gate, StepValues
 from ..core.wire import SOURCE
 from ..session.health import StepTimes
-from .config import Config, StepConfig, load_config, told_spec
+from .config import Config, StepConfig, load_config, with_overrides
 
 
 @dataclass
@@ -36,22 +37,23 @@ class Step:
     operator: Operator
     axis: str
     givers: dict[str, tuple[str, str]]
+    gate: Gate
     next_index: int | None = None
     muted: str | None = None
     times: StepTimes = field(default_factory=StepTimes)
-    widths: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of its values of one frame, as they were first
 
     @property
     def id(self) -> str:
         """The step's id."""
         return self.config.id
 
-    def check_widths(self, values: Values) -> None:
-        """Raise FrameError where values of a frame have another shape than before: nobody could join them."""
-        for name in (g.name for g in self.operator.gives if g.kind == "per_frame" and g.name in values):
-            width = np.asarray(values[name]).shape[1:]
-            if (was := self.widths.setdefault(name, width)) != width:
-                raise FrameError(f"{name} of a frame was {was}, now {width}; give by id what comes and goes")
+
+class StepResult(NamedTuple):
+    """What a step made of a block: its Output, and its values once they have passed the gate (None: it gave none)."""
+
+    step: str
+    output: Output
+    values: StepValues | None
 
 
 class Chain:
@@ -72,7 +74,7 @@ class Chain:
     def from_toml(cls, path: str | os.PathLike[str], spec: Spec, changes: Sequence[str] = ()) -> Chain:
         """Build the chain a config file describes. Raises ConfigError with file, step and parameter."""
         config = load_config(path, changes)
-        return cls(config, told_spec(config, spec))
+        return cls(config, with_overrides(config, spec))
 
     def step(self, name: str) -> Step:
         """Return a step by id. Raises ConfigError with the nearest one."""
@@ -82,8 +84,14 @@ class Chain:
         raise ConfigError(f"no step {name!r}{did_you_mean(name, [s.id for s in self.steps])}")
 
     def push(self, block: Block) -> list[tuple[str, Output]]:
-        """Run a block through every step. Returns (step id, Output) in step order. Raises FrameError for a block
-        that is not of the chain's spec or goes back in the index."""
+        """Run a block through every step and return (step id, Output) in step order.
+
+        Raises FrameError for a block that is not of the chain's spec or goes back in the index.
+        """
+        return [(result.step, result.output) for result in self.run(block)]
+
+    def run(self, block: Block) -> list[StepResult]:
+        """Run a block through every step, as `push` does, and return what passed each step's gate."""
         if block.pixels.shape[1:] != self.spec.shape or block.pixels.dtype.name != self.spec.dtype:
             found = f"{block.pixels.shape[1:]} {block.pixels.dtype.name}"
             raise FrameError(f"frame {block.index}: expected {self.spec.shape} {self.spec.dtype}, found {found}")
@@ -98,20 +106,29 @@ class Chain:
 
     def finish(self) -> list[tuple[str, Output]]:
         """End of the series: what steps still held back, run through the steps after them."""
+        return [(result.step, result.output) for result in self.run_end()]
+
+    def run_end(self) -> list[StepResult]:
+        """End the series, as `finish` does, and return what passed each step's gate."""
         return self._flow([], finishing=True)
 
     def read(self, name: str, names: Sequence[str] | None = None) -> Mapping[str, np.ndarray]:
         """Return snapshots of a step by name (None: all it gives)."""
         return self.reader(name, names)()
 
+    def reader_of_all(self, name: str) -> Callable[[], Mapping[str, np.ndarray]]:
+        """Return what reads all snapshots of a step when it is called."""
+        return lambda: self.read(name)
+
     def reader(self, name: str, names: Sequence[str] | None = None) -> Callable[[], Mapping[str, np.ndarray]]:
         """Return what reads snapshots of a step, and the snapshots that they are made of, as of now.
 
         It may run on another thread while the chain goes on.
         """
-        operator, givers = self.step(name).operator, self.step(name).givers
+        operator, givers, gate = self.step(name).operator, self.step(name).givers, self.step(name).gate
         if not isinstance(operator, SnapshotOperator):
-            return operator.reader(names)
+            read = operator.reader(names)
+            return lambda: gate.snapshots(read())
         wanted: dict[str, list[str]] = {}
         for giver, given in givers.values():
             wanted.setdefault(giver, []).append(given)
@@ -119,7 +136,8 @@ class Chain:
 
         def compute() -> Mapping[str, np.ndarray]:
             found = {giver: reader() for giver, reader in readers.items()}
-            return operator.read(names, {need: found[giver][given] for need, (giver, given) in givers.items()})
+            inputs = {need: found[giver][given] for need, (giver, given) in givers.items()}
+            return gate.snapshots(operator.read(names, inputs))
 
         return compute
 
@@ -137,10 +155,15 @@ class Chain:
         }
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return {id: {…facts, next_index, muted, state}}: all a checkpoint needs of the steps."""
+        """Return {id: {…facts, next_index, muted, state}}: all a checkpoint needs of the steps.
+
+        A step that cannot give its state is muted.
+        """
         facts = self.facts()
+        states = {s.id: self._state(s) for s in self.steps}
         return {
-            s.id: {**facts[s.id], "next_index": s.next_index, "muted": s.muted, "state": _state(s)} for s in self.steps
+            s.id: {**facts[s.id], "next_index": s.next_index, "muted": s.muted, "state": states[s.id]}
+            for s in self.steps
         }
 
     def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
@@ -155,58 +178,66 @@ class Chain:
             if saved["state"] or not step.muted:
                 step.operator.restore(saved["state"])
 
-    def _flow(self, blocks: list[Block], finishing: bool) -> list[tuple[str, Output]]:
+    def _flow(self, blocks: list[Block], finishing: bool) -> list[StepResult]:
         handed: dict[str, list[Block]] = {SOURCE: blocks}
-        values: dict[str, list[Values]] = {}
-        outputs: list[tuple[str, Output]] = []
+        results: dict[str, list[StepResult]] = {}
         for step in self.steps:
             if not self._runs(step):
                 continue
-            outs: list[Output] = []
+            made = results[step.id] = []
             handed[step.id] = []
             for n, block in enumerate(handed.get(step.config.after, [])):
-                if (out := self._update(step, block, lambda giver, name, n=n: values[giver][n][name])) is None:  # type: ignore[misc]
+                given = {giver: results[giver][n].values for giver, _ in step.givers.values() if giver in results}
+                if (result := self._update(step, block, given)) is None:
                     break
-                outs.append(out)
-                if not out.held:
-                    handed[step.id].append(out.block or block)
+                made.append(result)
+                if not result.output.held:
+                    handed[step.id].append(result.output.block or block)
             if finishing and not step.muted:
-                out = self._guarded(step, step.next_index or 0, step.operator.finish)
-                if out is not None:
-                    outs.append(out)
-                    handed[step.id] += [out.block] if out.block else []
-            values[step.id] = [out.values for out in outs]
-            outputs += [(step.id, out) for out in outs]
-        return outputs
+                result = self._guarded(step, step.next_index or 0, self._finished, step)
+                if result is not None:
+                    made.append(result)
+                    handed[step.id] += [result.output.block] if result.output.block else []
+        return [result for made in results.values() for result in made]
 
-    def _update(self, step: Step, block: Block, given: Callable[[str, str], Any]) -> Output | None:
+    def _update(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult | None:
         expected = step.next_index
         if expected is not None and block.index < expected:
             raise FrameError(f"step {step.id!r}: frame {block.index} after frame {expected - 1}; frames come in order")
-        out: Output | None = self._guarded(step, block.index, self._updated, step, block, given)
+        result: StepResult | None = self._guarded(step, block.index, self._updated, step, block, given)
         step.next_index = block.stop
-        return out
+        return result
 
-    def _updated(self, step: Step, block: Block, given: Callable[[str, str], Any]) -> Output:
-        """What a step makes of a block, the gap before it told; raises what the operator raises."""
+    def _updated(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult:
+        """What a step makes of a block, after the gap before it; raises what the operator raises."""
         if step.next_index is not None and block.index > step.next_index:
             step.operator.gap(step.next_index, block.index - step.next_index)
-        inputs: dict[str, Any] = {}
-        if not isinstance(step.operator, SnapshotOperator):
-            inputs = {need: given(*giver) for need, giver in step.givers.items()}
+        inputs = {} if isinstance(step.operator, SnapshotOperator) else self._inputs(step, given)
         began = time.perf_counter_ns()
         out = step.operator.update(block, inputs)
         step.times.add(time.perf_counter_ns() - began, len(block))
-        after = out.block or block
-        if step.operator.frame_axis == "same" and (out.held or (after.index, len(after)) != (block.index, len(block))):
-            raise FrameError("hands on other frames than it sees, so it must declare frame_axis = 'own'")
-        step.check_widths(out.values)
-        return out
+        return StepResult(step.id, out, step.gate.values(out, block))
+
+    def _finished(self, step: Step) -> StepResult | None:
+        out = step.operator.finish()
+        return None if out is None else StepResult(step.id, out, step.gate.values(out, None))
+
+    def _inputs(self, step: Step, given: Mapping[str, StepValues | None]) -> dict[str, Any]:
+        """The values a step needs, by name; of those by id also whose they are, as NAME.ids."""
+        inputs: dict[str, Any] = {}
+        for need, (giver, name) in step.givers.items():
+            values = given.get(giver)
+            if values is None:
+                raise FrameError(f"step {giver!r} gave no {name!r} for these frames")
+            inputs[need] = values.value(name)
+            if self.step(giver).gate.kind(name) == "by_id":
+                inputs[f"{need}.{IDS}"] = values.value(IDS)
+        return inputs
 
     def _guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:
         try:
             return call(*args)
-        except Exception as error:  # an operator's fault must not end the recording
+        except (Exception, SystemExit) as error:  # an operator's fault must not end the recording
             step.muted = f"frame {index}: {type(error).__name__}: {error}"
             self.events.append(
                 {
@@ -242,7 +273,7 @@ class Chain:
             operator = operator_class(params, spec, config.device)
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
-        return Step(config, operator, axis, self._givers(place, config, operator, axis))
+        return Step(config, operator, axis, self._givers(place, config, operator, axis), Gate(config.id, operator))
 
     def _givers(self, place: str, config: StepConfig, operator: Operator, axis: str) -> dict[str, tuple[str, str]]:
         for name in config.inputs:
@@ -267,12 +298,12 @@ class Chain:
         everything = [f"{s.id}.{g.name}" for s in self.steps for g in s.operator.gives if g.kind in wanted]
         raise ConfigError(f"{place}: nothing above gives {named or need!r}{did_you_mean(named or need, everything)}")
 
-
-def _state(step: Step) -> State:
-    """A step's state; of a muted step nothing, if what broke it broke its state."""
-    try:
-        return check_state(step.operator.state(), f"step {step.id!r}")
-    except Exception:
-        if not step.muted:
-            raise
-        return {}
+    def _state(self, step: Step) -> State:
+        """A step's state; nothing of one that cannot give it."""
+        if step.muted:
+            try:
+                return check_state(step.operator.state(), f"step {step.id!r}")
+            except Exception:  # what broke it broke its state
+                return {}
+        found = self._guarded(step, step.next_index or 0, lambda: check_state(step.operator.state(), "its state"))
+        return found or {}

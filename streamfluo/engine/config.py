@@ -58,7 +58,7 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where viewers ask (None: nowhere), and how often they get snapshots and frames at most.
 
-    `results` is where results go out; a free port unless told.
+    `results` is where results go out; a free port unless stated.
     """
 
     uri: str | None = None
@@ -85,18 +85,18 @@ def shipped_config(name: str) -> Path:
     return (installed if installed.is_dir() else package.parent / "configs") / name
 
 
-def told_spec(config: Config, spec: Spec) -> Spec:
-    """Return the spec with what the config's [source] knows better. Raises ConfigError for a calibration that does
-    not fit the frames."""
-    told = config.source
-    if spec.interval_s is None and told.interval_s is not None:
-        spec = spec.with_(interval_s=told.interval_s)
-    if spec.pixel_um is None and told.pixel_um is not None:
-        spec = spec.with_(pixel_um=told.pixel_um)
-    if told.camera is None:
+def with_overrides(config: Config, spec: Spec) -> Spec:
+    """Return the spec with what the config's [source] states. Raises ConfigError for a calibration that does not fit
+    the frames."""
+    stated = config.source
+    if spec.interval_s is None and stated.interval_s is not None:
+        spec = spec.with_(interval_s=stated.interval_s)
+    if spec.pixel_um is None and stated.pixel_um is not None:
+        spec = spec.with_(pixel_um=stated.pixel_um)
+    if stated.camera is None:
         return spec
     try:
-        known = {name: value for name, value in Camera.load(told.camera).items() if value is not None}
+        known = {name: value for name, value in Camera.load(stated.camera).items() if value is not None}
         return spec.with_(camera=replace(spec.camera or Camera(), **known))
     except FrameError as error:
         raise ConfigError(f"{config.where}: [source] camera: {error}") from None

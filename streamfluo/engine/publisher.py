@@ -1,7 +1,8 @@
-"""The publisher: what of a run goes out to viewers and other programs, on a thread of its own.
+"""The publisher: what of a run goes out to viewers and other programs, on two threads of its own.
 
 The chain's thread leaves values, snapshots and frames here, and only those that somebody watches; encoding and sending
-never hold it up. Values that nobody takes in time fall out of the queue, oldest first: the session has them all.
+never hold it up. Values that nobody takes in time fall out of the queue, oldest first: the session has them all. The
+data endpoint has the other thread: a consumer that makes it read the journal holds up no preview.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,9 +21,10 @@ import numpy as np
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SourceError
-from ..core.operator import Gives, Output
+from ..core.operator import Gives
 from ..core.results import encode_arrays
-from ..core.source import Source
+from ..core.source import Series
+from ..core.step_values import StepValues
 from ..core.wire import SOURCE
 from ..network.frames import JournalFrames
 from ..network.publishing import EVENTS, PreviewServer, ResultsServer
@@ -43,62 +45,68 @@ HEALTH_S = 1.0
 PRESSED_HZ = 1.0  # while frames wait, snapshots and previews come once a second: the chain comes first
 VALUES_BYTES = 64 << 20
 LATELY = 5  # events told by status
+MAX_EVENTS = 1000  # that wait to be sent
+PREVIEW_PATIENCE_S = 5.0
+RETRY_S = 0.1  # after an error of the publisher's own
+
+
+class RunView(NamedTuple):
+    """What the publisher knows of a run: the program's name, its chain and series, and how it fares."""
+
+    program: str
+    chain: Chain
+    series: Series
+    health: Callable[[], Health]
+    state: Callable[[], str]
 
 
 class Publisher:
-    """Serves the data endpoint at `settings.uri`, results and previews beside it.
+    """Serves the data endpoint at `config.uri`, results and previews beside it.
 
-    The frames of a `journal` are served to consumers. `health` and `state` tell how the run fares. Raises
-    SourceError for an endpoint that cannot be bound.
+    The frames of a `journal` are served to consumers. Raises SourceError for an endpoint that cannot be bound.
     """
 
-    def __init__(
-        self,
-        settings: PublishConfig,
-        chain: Chain,
-        source: Source,
-        program: str,
-        journal: JournalWriter | None,
-        health: Callable[[], Health],
-        state: Callable[[], str],
-    ) -> None:
-        assert settings.uri is not None
-        self._chain, self._source, self._program = chain, source, program
-        self._health, self._state = health, state
-        self._frames = JournalFrames(chain.spec, source.series, journal) if journal else None
+    def __init__(self, config: PublishConfig, run: RunView, journal: JournalWriter | None) -> None:
+        assert config.uri is not None
+        chain = run.chain
+        self._run = run
+        self._frames = JournalFrames(chain.spec, run.series, journal) if journal else None
         self._gives = {s.id: {g.name: g for g in s.operator.gives} for s in chain.steps}
         self._facts = {
             s.id: wire.frame_facts(s.operator.out_spec)
             for s in chain.steps
             if any(g.kind == "frames" for g in s.operator.gives)
         }
-        self._period_s = {"snapshot": 1 / settings.hz, "frames": 1 / settings.preview_hz}
+        self._period_s = {"snapshot": 1 / config.hz, "frames": 1 / config.preview_hz}
         self._watched: frozenset[str] = frozenset()  # topics, and steps whose frames are watched
         self._previewed: frozenset[str] = frozenset()
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
         self._values: dict[str, Gathered] = {}
         self._newest: dict[tuple[str, str], Any] = {}  # what replaces its predecessor: snapshots, frames
-        self._events: list[wire.Event] = []
-        self._counted = 0
+        self._events: deque[wire.Event] = deque(maxlen=MAX_EVENTS)
+        self._counted = self._dropped = 0  # events so far; frames whose values nobody took in time
         self._lately: deque[str] = deque(maxlen=LATELY)
         self._worker = ThreadPoolExecutor(1, "snapshots")
         self._computing: set[str] = set()
+        self._asked: deque[tuple[str, int, Future[str]]] = deque()  # previews that the data endpoint was asked for
         self._ending: float | None = None
+        self._served = False
         self._server = DataServer(
-            self._frames, settings.uri, program=program, hello=self._hello, status=self._status, preview=self._preview
+            self._frames, config.uri, program=run.program, hello=self._hello, status=self._status, preview=self._preview
         )
-        host = free_endpoint(settings.uri)
+        host = free_endpoint(config.uri)
         largest_nbytes = 8 * chain.spec.shape[0] * chain.spec.shape[1]
         try:
-            self._results = ResultsServer(
-                self._server.context, settings.results or host, self._topics(), largest_nbytes
-            )
+            self._results = ResultsServer(self._server.context, config.results or host, self._topics(), largest_nbytes)
         except SourceError:
             self._server.close()
             raise
-        self._previews = PreviewServer(self._server.context, host, source.series.uid, [SOURCE, *self._gives])
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._previews = PreviewServer(self._server.context, host, run.series.uid, [SOURCE, *self._gives])
+        self._threads = [
+            threading.Thread(target=self._serve, name="data", daemon=True),
+            threading.Thread(target=self._publish, name="publisher", daemon=True),
+        ]
 
     @property
     def endpoint(self) -> str:
@@ -108,7 +116,8 @@ class Publisher:
     def start(self) -> None:
         """Start serving."""
         self._results.send(SERIES, self._start(), keep=True)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, ended: str) -> None:
         """Send what waits, tell that the series is over, serve who still needs frames for up to 30 s, and close."""
@@ -116,18 +125,21 @@ class Publisher:
             self._frames.finish(ended)
         self._worker.shutdown()
         self._ending = time.monotonic()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+        self._results.close()
+        self._previews.close()
+        self._server.close()
 
     # What the chain's thread leaves here
 
-    def put_values(self, step: str, output: Output) -> None:
-        """Take a step's values, if somebody watches them."""
-        if output.values and f"values/{step}/" in self._watched:
+    def put_values(self, values: StepValues) -> None:
+        """Take a step's values, if somebody watches them; of those that wait for too long the oldest are dropped."""
+        if f"values/{values.step}/" in self._watched:
             with self._lock:
-                gathered = self._values.setdefault(step, Gathered())
-                gathered.add(output)
-                while gathered.nbytes > VALUES_BYTES and len(gathered) > 1:
-                    gathered.drop_first()
+                self._values.setdefault(values.step, Gathered()).add(values)
+                while sum(g.nbytes for g in self._values.values()) > VALUES_BYTES:
+                    self._dropped += max(self._values.values(), key=lambda g: g.nbytes).drop_oldest()
 
     def put_frames(self, step: str, block: Block, arrived_ns: int, pressed: bool) -> None:
         """Take the newest frame of a step, if somebody watches it and one is due."""
@@ -142,7 +154,7 @@ class Publisher:
         for step, names in self._snapshots_due(pressed):
             began = time.monotonic()
             try:
-                reader = self._chain.reader(step, names)
+                reader = self._run.chain.reader(step, names)
                 self._computing.add(step)
                 self._worker.submit(self._compute, step, reader, index)
                 now = time.monotonic()  # what the chain's thread spent, on reading what cannot be read later
@@ -199,29 +211,56 @@ class Publisher:
 
     # The publisher's thread
 
-    def _run(self) -> None:
-        poller = self._server.poller()
-        self._results.register(poller)
-        pause_s, reported = 0.0, 0.0
-        try:
-            while not self._over():
-                poller.poll(int(min(pause_s, GATHER_S) * 1000))
-                pause_s = self._server.turn()
+    def _publish(self) -> None:
+        """Send results and previews until the run is over."""
+        poller = self._results.poller()
+        reported = 0.0
+        while not self._served:
+            try:
+                poller.poll(int(GATHER_S * 1000))
+                self._open_previews()
                 if self._results.turn() | self._previews.turn():
                     self._watched, self._previewed = self._results.watched(), self._previews.watched()
                 self._send_what_waits()
                 if time.monotonic() - reported >= HEALTH_S:
                     reported = time.monotonic()
                     self._results.send(HEALTH, wire.Status(**self._status()), keep=True)
+            except Exception as error:  # neither a fault of ours nor one message ends what viewers see
+                self._stumbled(error)
+        try:
             self._send_what_waits()
             self._results.send(HEALTH, wire.Status(**self._status()), keep=True)
             self._results.send(SERIES, self._end(), keep=True)
-        except Exception as error:  # a fault of ours must not end the recording
-            log.exception("publisher: %s", error)
+        except Exception as error:
+            self._stumbled(error)
+
+    def _open_previews(self) -> None:
+        while self._asked:
+            step, bin_px, answer = self._asked.popleft()
+            try:
+                answer.set_result(self._previews.endpoint(step, bin_px))
+            except SourceError as error:
+                answer.set_exception(error)
+
+    def _stumbled(self, error: Exception) -> None:
+        log.exception("publisher: %s", error)
+        self.event({"event": "publisher failed", "error": f"{type(error).__name__}: {error}"})
+        time.sleep(RETRY_S)
+
+    # The data endpoint's thread
+
+    def _serve(self) -> None:
+        """Serve frames, hello and status until the run is over and no consumer still needs a frame."""
+        poller, pause_s = self._server.poller(), 0.0
+        try:
+            while not self._over():
+                try:
+                    poller.poll(int(pause_s * 1000))
+                    pause_s = self._server.turn()
+                except Exception as error:
+                    self._stumbled(error)
         finally:
-            self._results.close()
-            self._previews.close()
-            self._server.close()
+            self._served = True
 
     def _over(self) -> bool:
         """Whether the run is over and no consumer still needs its frames."""
@@ -233,13 +272,13 @@ class Publisher:
         with self._lock:
             values, self._values = self._values, {}
             newest, self._newest = self._newest, {}
-            events, self._events = self._events, []
+            events, self._events = self._events, deque(maxlen=MAX_EVENTS)
         for event in events:
             self._results.send(EVENTS, event)
-        uid = self._source.series.uid
+        uid = self._run.series.uid
         for step, gathered in values.items():
             while gathered:
-                message, parts = values_message(uid, step, gathered.first(), list(self._gives[step].values()))
+                message, parts = values_message(uid, gathered.first(), list(self._gives[step].values()))
                 self._results.send(f"values/{step}/", message, parts)
                 gathered.drop_first()
         for (step, name), item in newest.items():
@@ -251,7 +290,7 @@ class Publisher:
     def _send_snapshot(self, step: str, name: str, index: int, array: np.ndarray) -> None:
         headers, parts = encode_arrays({name: array}, [self._gives[step][name]])
         message = wire.Result(
-            series_uid=self._source.series.uid, step=step, kind="snapshot", index=index, count=1, arrays=tuple(headers)
+            series_uid=self._run.series.uid, step=step, kind="snapshot", index=index, count=1, arrays=tuple(headers)
         )
         self._results.send(f"snapshot/{step}/{name}/", message, parts, keep=True)
 
@@ -264,17 +303,17 @@ class Publisher:
         return topics
 
     def _start(self) -> wire.Start:
-        series = self._source.series
+        series = self._run.series
         return wire.Start(
             series_uid=series.uid, source=series.source, t0_ns=series.t0_ns, frames=series.frames,
-            user=dict(series.user), **self._chain.spec.to_header(),
+            user=dict(series.user), **self._run.chain.spec.to_header(),
         )  # fmt: skip
 
     def _end(self) -> wire.End:
-        health = self._health()
-        reason = self._state().partition(":")[0]
+        health = self._run.health()
+        reason = self._run.state().partition(":")[0]
         return wire.End(
-            series_uid=self._source.series.uid,
+            series_uid=self._run.series.uid,
             seq=health.frames,
             frames=health.frames,
             dropped_camera=health.lost_camera,
@@ -285,21 +324,32 @@ class Publisher:
     def _hello(self) -> dict[str, Any]:
         return {
             "series": msgspec.to_builtins(self._start()),
-            "steps": [(s.id, s.operator.kind, s.config.after) for s in self._chain.steps],
+            "steps": [(s.id, s.operator.kind, s.config.after) for s in self._run.chain.steps],
             "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
-            "frames": {SOURCE: wire.frame_facts(self._chain.spec), **self._facts},
+            "frames": {SOURCE: wire.frame_facts(self._run.chain.spec), **self._facts},
             "endpoints": {"results": self._results.endpoint, "preview": self._previews.endpoint(SOURCE, 1)},
         }
 
     def _preview(self, step: str, bin_px: int) -> str:
-        return self._previews.endpoint(step, bin_px)
+        """Have the publisher's thread open a preview, whose sockets are its own."""
+        answer: Future[str] = Future()
+        self._asked.append((step, bin_px, answer))
+        try:
+            return answer.result(PREVIEW_PATIENCE_S)
+        except TimeoutError:
+            raise SourceError("no preview could be opened; ask again") from None
 
     def _status(self) -> dict[str, Any]:
-        counters = {**self._health().to_dict(), "events": self._counted, "lately": list(self._lately)}
+        counters = {
+            **self._run.health().to_dict(),
+            "events": self._counted,
+            "values_dropped": self._dropped,
+            "lately": list(self._lately),
+        }
         refused = Counter(counters["refused"]) + self._server.refused + self._results.refused
         counters["refused"] = dict(refused)
-        uid = self._source.series.uid
-        return {"program": self._program, "state": self._state(), "series_uid": uid, "counters": counters}
+        uid = self._run.series.uid
+        return {"program": self._run.program, "state": self._run.state(), "series_uid": uid, "counters": counters}
 
 
 def _plain(given: Gives) -> tuple[str, str, tuple[str, ...], str, str]:

@@ -57,7 +57,7 @@ class _Cursor:
     arrived_ns: int = 0
 
 
-class Ring:
+class RingBuffer:
     """Frames on their way to several readers, each with its own cursor; what every reader has passed is let go.
 
     `put` waits while the ring is full, and calls `waiting` each second: the source's own edge decides what waiting
@@ -135,6 +135,14 @@ class Ring:
         """Whether nothing is left for a reader, and nothing will come."""
         with self._frames:
             return self._closed and self._next(self._cursors[reader]) is None
+
+    def waiting(self, reader: str) -> int:
+        """Return how many frames a reader has not taken yet; 0 for one that has given up."""
+        with self._frames:
+            if (cursor := self._cursors.get(reader)) is None:
+                return 0
+            behind = list(self._runs)[cursor.run - self._first :]
+            return max(0, sum(run.count for run in behind) - cursor.taken)
 
     def arrived_ns(self, reader: str) -> int:
         """When the last frame of what a reader took last had arrived (UTC epoch)."""

@@ -17,6 +17,8 @@ from ..core.errors import WireError
 from ..core.source import Gap
 from ..core.spec import Spec
 
+MAX_FRAME_BYTES = 512 << 20  # the largest part of a message that is taken
+
 log = logging.getLogger("streamfluo")
 
 
@@ -69,7 +71,10 @@ class Arrivals:
             raise WireError("index", f"frame {image.index} after frame {self.next_index - 1}")
         yield from self.missing(image.seq, image.index)
         self.next_seq, self.next_index = image.seq + 1, image.index + 1
-        yield Block(image.index, np.array([image.t_ns]), pixels[None], image.channel)
+        t_ns = image.t_ns
+        if t_ns is None:  # the sender has no clock: frames come at the interval, where that is known
+            t_ns = round(image.index * self.spec.interval_s * 1e9) if self.spec.interval_s else 0
+        yield Block(image.index, np.array([t_ns]), pixels[None], image.channel)
 
     def gone(self, gap: wire.Gap) -> Iterator[Gap]:
         """Yield what the sender no longer has; before our first frame only that one tells which indices these were."""

@@ -13,7 +13,7 @@ from ..core.calibration import with_calibration
 from ..core.errors import FrameError, SourceError, WireError
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Spec
-from .arrivals import Arrivals, Refusals
+from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .socket import connect
 
 PATIENCE_S = 10.0  # for a server to come, or to come back
@@ -42,6 +42,7 @@ class NetworkSource(Source):
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 2000)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, 2 * MAX_WINDOW)  # credit bounds what an honest server sends
         try:
             connect(self._socket, uri)

@@ -10,13 +10,13 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SourceError, StreamfluoError
 from ..core.source import Gap, Series, Source
 from ..core.spec import Spec
-from ..session.journal import JournalWriter
 from .continuation import Continuation, Mark
 from .socket import Waker
 
@@ -228,12 +228,21 @@ class LiveFrames(Frames):
             self._continuation.note(Mark(self.series.uid, self.series.t0_ns, time.time_ns(), self._next, block.stop))
 
 
+class Recorded(Protocol):
+    """Frames on disk: how many there are, and any of them again by the order they were written in."""
+
+    @property
+    def frames(self) -> int: ...
+
+    def block(self, n: int) -> Block: ...
+
+
 class JournalFrames(Frames):
     """What a run has recorded, any frame again; the series ends when the run says so."""
 
     waker: Waker
 
-    def __init__(self, spec: Spec, series: Series, journal: JournalWriter) -> None:
+    def __init__(self, spec: Spec, series: Series, journal: Recorded) -> None:
         self.spec, self.series = spec, series
         self.waker, self.paced = Waker(), True
         self._journal = journal

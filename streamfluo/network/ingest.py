@@ -11,10 +11,9 @@ from ..core.block import Block
 from ..core.errors import FrameError, SourceError, WireError
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Spec
-from .arrivals import Arrivals, Refusals
+from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .socket import bind
 
-MAX_FRAME_BYTES = 512 << 20
 QUEUE_FRAMES = 16
 
 
@@ -52,6 +51,7 @@ class IngestSource(Source):
                     message = wire.decode(parts[0].buffer)
                     if isinstance(message, wire.Image):
                         self._check_series(message.series_uid)
+                        self._check_seq(message.seq)
                         yield from self._arrivals.image(message, parts)
                     elif isinstance(message, wire.End):
                         self._check_series(message.series_uid)
@@ -80,6 +80,11 @@ class IngestSource(Source):
     def _check_series(self, uid: str) -> None:
         if uid != self.series.uid:
             raise WireError("series", f"a message of series {uid[:64]!r}; this is {self.series.uid[:64]!r}")
+
+    def _check_seq(self, seq: int) -> None:
+        expected = self._arrivals.next_seq
+        if expected is not None and seq < expected:
+            raise WireError("seq", f"a frame of seq {seq} where {expected} should follow; a sender counts up")
 
     def _receive(self) -> list[zmq.Frame] | None:
         """The next message's parts, at most three of them; None after 100 ms without one."""

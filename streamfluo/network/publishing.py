@@ -43,9 +43,11 @@ class ResultsServer:
         self._socket.setsockopt(zmq.SNDHWM, max(32, min(1000, QUEUE_BYTES // max(1, message_nbytes))))
         self.endpoint = _bound(self._socket, uri)
 
-    def register(self, poller: zmq.Poller) -> None:
-        """Let a poller return when somebody subscribes."""
+    def poller(self) -> zmq.Poller:
+        """Return a poller that wakes when somebody subscribes."""
+        poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
+        return poller
 
     def watched(self) -> frozenset[str]:
         """Return the topics somebody is subscribed to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,15 +38,29 @@ def _put_in_place(path: Path) -> Any:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        sync_folder(path.parent)
     except OSError:
         aside.unlink(missing_ok=True)  # on a full disk every byte counts
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has a folder's names: a new or renamed file may be gone after a power cut otherwise.
+
+    Raises OSError.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class LineFile:
-    """An append-only file of lines; what the disk refuses waits in memory and is written with the next line."""
+    """An append-only file of lines, written to by any thread; what the disk refuses waits for the next line."""
 
     def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
         self._file: IO[bytes] = path.open("ab", buffering=0)
         whole = path.read_bytes().rfind(b"\n") + 1  # a crash may have torn the last line
         os.truncate(path, whole)
@@ -54,12 +69,24 @@ class LineFile:
 
     def append(self, line: str) -> None:
         """Write a line, after those that wait."""
-        self._pending.append(line.encode() + b"\n")
-        with contextlib.suppress(OSError):
-            self.flush()
+        with self._lock, contextlib.suppress(OSError):
+            self._pending.append(line.encode() + b"\n")
+            self._write()
 
     def flush(self) -> None:
         """Write what waits. Raises OSError."""
+        with self._lock:
+            self._write()
+
+    def close(self) -> None:
+        """Write what waits and close. Raises OSError."""
+        with self._lock:
+            try:
+                self._write()
+            finally:
+                self._file.close()
+
+    def _write(self) -> None:
         while self._pending:
             try:
                 if self._file.write(self._pending[0]) != len(self._pending[0]):
@@ -68,10 +95,3 @@ class LineFile:
                 os.truncate(self._file.fileno(), self._size)
                 raise
             self._size += len(self._pending.popleft())
-
-    def close(self) -> None:
-        """Write what waits and close. Raises OSError."""
-        try:
-            self.flush()
-        finally:
-            self._file.close()

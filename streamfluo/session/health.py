@@ -54,11 +54,13 @@ class Edge:
 class Health:
     """How a run fares: frames, losses, edges and steps. `lost` = camera drops + transport drops.
 
+    `next_index` is one past the last frame that the chain has seen;
     `stalled`: which thread waits for the disk, and why; `unrecorded` frames were processed but not written;
     `refused`: messages dropped, by the rule they broke.
     """
 
     frames: int = 0
+    next_index: int = 0
     lost_camera: int = 0
     lost_transport: int = 0
     elapsed_s: float = 0.0

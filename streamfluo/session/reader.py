@@ -90,6 +90,15 @@ class Session:
         return max(seen, int(self.health.get("frames", 0)))
 
     @cached_property
+    def _next_index(self) -> int:
+        """One past the last index seen: what the run noted, else the frames seen and those that never came."""
+        noted = int(self.health.get("next_index", 0))
+        last = max(
+            (int(self.index(s).max(initial=-1)) for s, f in self.steps.items() if f.after == "source"), default=-1
+        )
+        return max(noted, last + 1, self.frames + self.lost)
+
+    @cached_property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps, in order; one noted again after a crash counts once, as it was seen last."""
         noted = {e["first"]: Gap(e["first"], e["count"], e["reason"]) for e in self.events if e["event"] == "gap"}
@@ -176,7 +185,7 @@ class Session:
         with open_source(self._facts["reference"]) as source:
             if source.series.uid != self.series["uid"]:
                 raise SessionError(f"{self.path}: {self._facts['reference']} has changed since this session")
-            stop = min(stop, self.frames)
+            stop = min(stop, self._next_index)
             if start >= stop:
                 return
             source.seek(start)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.block import Block
-from ..core.operator import Output
+from ..core.step_values import StepValues
 from .checkpoint import Checkpoint
 from .writer import SessionWriter
 
@@ -49,11 +49,16 @@ class Recording:
             self.unrecorded += block.stop - first
             self._tell({"event": "unrecorded", "first": first, "count": block.stop - first})
 
-    def values(self, step: str, output: Output) -> None:
+    def values(self, values: StepValues) -> None:
         """Write a step's values. Raises OSError once nobody waits for the disk any more."""
-        writer = self._session.values[step]
-        writer.add(output)
+        writer = self._session.values[values.step]
+        writer.add(values)
         self._patiently("values", writer.flush_if_due)
+
+    def flush_values(self) -> None:
+        """Write all values that wait. Raises OSError once nobody waits for the disk any more."""
+        for writer in self._session.values.values():
+            self._patiently("values", writer.flush)
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write where the chain stands; a disk without room for it does without."""

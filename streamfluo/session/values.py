@@ -3,80 +3,91 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core import wire
-from ..core.operator import Gives, Output, Table
+from ..core.operator import Gives
 from ..core.records import PREFIX_BYTES, encode_record, record_layout
 from ..core.results import arrays_in, encode_arrays
+from ..core.step_values import IDS, StepValues, sized
 from .journal import RecordFile, scan_records
 
 FLUSH_S = 0.25
 FLUSH_BYTES = 1 << 20
 
 
-Run = tuple[int, int, dict[str, np.ndarray]]  # index, count of frames, arrays by name
-
-
 class Gathered:
-    """A step's outputs as runs of consecutive frames; `by_id` values whose ids change begin a new one."""
+    """A step's values as runs of consecutive frames; `by_id` values whose ids change begin a new one.
+
+    `nbytes` is what they take in memory.
+    """
 
     def __init__(self) -> None:
-        self._runs: list[list[Run]] = []
+        self._runs: deque[deque[StepValues]] = deque()
         self.nbytes = 0
 
     def __len__(self) -> int:
+        """Number of runs."""
         return len(self._runs)
 
-    def add(self, output: Output) -> None:
-        """Take the values from frame `output.index` on."""
-        arrays = flatten(output.values)
-        frames = next((len(a) for name, a in arrays.items() if name != "ids" and "/" not in name), 0)
-        if not self._runs or not _continues(self._runs[-1][-1], output.index, arrays):
-            self._runs.append([])
-        self._runs[-1].append((output.index, frames, arrays))
-        self.nbytes += sum(a.nbytes for a in arrays.values())
+    def add(self, values: StepValues) -> None:
+        """Take values behind those that are here."""
+        if not self._runs or not _continues(self._runs[-1][-1], values):
+            self._runs.append(deque())
+        self._runs[-1].append(values)
+        self.nbytes += values.nbytes
 
-    def first(self) -> Run:
+    def first(self) -> StepValues:
         """Return the oldest run as one."""
         run = self._runs[0]
-        names = run[0][2]
-        joined = {n: names[n] if n == "ids" else np.concatenate([arrays[n] for *_, arrays in run]) for n in names}
-        return run[0][0], sum(frames for _, frames, _ in run), joined
+        head = run[0]
+        joined = {n: a if n == IDS else np.concatenate([v.arrays[n] for v in run]) for n, a in head.arrays.items()}
+        return replace(head, frames=sum(v.frames for v in run), arrays=joined, nbytes=sized(joined))
 
     def drop_first(self) -> None:
         """Forget the oldest run."""
-        self.nbytes -= sum(a.nbytes for *_, arrays in self._runs.pop(0) for a in arrays.values())
+        self.nbytes -= sum(values.nbytes for values in self._runs.popleft())
+
+    def drop_oldest(self) -> int:
+        """Forget the oldest values, of one update, and return of how many frames they were."""
+        dropped = self._runs[0].popleft()
+        if not self._runs[0]:
+            self._runs.popleft()
+        self.nbytes -= dropped.nbytes
+        return dropped.frames
 
 
-def values_message(series_uid: str, step: str, run: Run, gives: Sequence[Gives] = ()) -> tuple[wire.Result, list[Any]]:
-    """Return a run as a message: its header and its arrays."""
-    index, count, arrays = run
-    headers, parts = encode_arrays(arrays, gives)
-    return wire.Result(series_uid=series_uid, step=step, index=index, count=count, arrays=tuple(headers)), parts
+def values_message(series_uid: str, values: StepValues, gives: Sequence[Gives] = ()) -> tuple[wire.Result, list[Any]]:
+    """Return values as a message: its header and its arrays."""
+    headers, parts = encode_arrays(values.arrays, gives)
+    message = wire.Result(
+        series_uid=series_uid, step=values.step, index=values.index, count=values.frames, arrays=tuple(headers)
+    )
+    return message, parts
 
 
 class ValuesWriter:
-    """Gathers a step's outputs and appends them as a record every quarter second or MiB.
+    """Gathers a step's values and appends them as a record every quarter second or MiB.
 
     `nbytes` of an earlier file are kept.
     """
 
-    def __init__(self, path: Path, series_uid: str, step: str, nbytes: int = 0) -> None:
+    def __init__(self, path: Path, series_uid: str, nbytes: int = 0) -> None:
         self._file = RecordFile(path, nbytes)
-        self._uid, self._step = series_uid, step
+        self._uid = series_uid
         self._waiting = Gathered()
         self._since = time.monotonic()
 
-    def add(self, output: Output) -> None:
-        """Take the values from frame `output.index` on; `flush_if_due` writes them."""
-        if output.values:
-            self._since = self._since if self._waiting else time.monotonic()
-            self._waiting.add(output)
+    def add(self, values: StepValues) -> None:
+        """Take values; `flush_if_due` writes them."""
+        self._since = self._since if self._waiting else time.monotonic()
+        self._waiting.add(values)
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +103,7 @@ class ValuesWriter:
     def flush(self) -> None:
         """Write what waits, a record for each run of consecutive frames. Raises OSError; it still waits then."""
         while self._waiting:
-            result, parts = values_message(self._uid, self._step, self._waiting.first())
+            result, parts = values_message(self._uid, self._waiting.first())
             self._file.append(encode_record(wire.encode(result), parts))
             self._waiting.drop_first()
 
@@ -108,22 +119,11 @@ class ValuesWriter:
             self._file.close()
 
 
-def _continues(before: Run, index: int, arrays: Mapping[str, np.ndarray]) -> bool:
-    last, frames, earlier = before
-    same_ids = "ids" not in arrays or np.array_equal(arrays["ids"], earlier.get("ids", ()))
-    consecutive = index == last + frames or frames == 0  # rows of a table name their frames themselves
-    return consecutive and arrays.keys() == earlier.keys() and same_ids
-
-
-def flatten(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return plain arrays by name; a table's columns as `table/column`."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, value in values.items():
-        if isinstance(value, Table):
-            arrays |= {f"{name}/{column}": array for column, array in value.items()}
-        else:
-            arrays[name] = np.array(value)
-    return arrays
+def _continues(last: StepValues, values: StepValues) -> bool:
+    arrays, before = values.arrays, last.arrays
+    same_ids = IDS not in arrays or np.array_equal(arrays[IDS], before.get(IDS, ()))
+    consecutive = values.index == last.index + last.frames or values.frames == 0  # tables name their frames themselves
+    return consecutive and arrays.keys() == before.keys() and same_ids
 
 
 def read_values(path: Path, gives: Sequence[Gives]) -> dict[str, Any]:

@@ -16,24 +16,24 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
 from ..core.errors import SessionError
+from ..core.operator import Gives
 from ..core.source import Source
 from ..core.spec import Camera
-from ..engine.chain import Chain
-from ..engine.config import Config
 from .checkpoint import Checkpoint, load_checkpoint
 from .files import LineFile, save_arrays, save_json
 from .health import Health
@@ -44,36 +44,63 @@ from .values import ValuesWriter
 _LIBRARIES = ("streamfluo", "numpy", "scipy", "numba", "pyzmq", "tifffile")
 
 
+Snapshots = Callable[[], Mapping[str, np.ndarray]]
+
+
+class RunFacts(NamedTuple):
+    """What a session says of the chain: each step's facts and what it gives, the config's name and text."""
+
+    steps: Mapping[str, Mapping[str, Any]]
+    gives: Mapping[str, Sequence[Gives]]
+    config_name: str
+    config_text: str
+
+
 class SessionWriter:
     """Writes one session. Raises SessionError if `folder` already holds one that is not to be resumed.
 
-    `journal` (None: raw frames are not recorded) belongs to the journal's thread, `values` by step to the values'
-    thread. `checkpoint` is where a resumed chain may go on, None where it must begin anew.
+    `raw`: whether raw frames are recorded (None: where they cannot be read again). `journal` (None: they are not)
+    belongs to the journal's thread, `values` by step to the values' thread. `checkpoint` is where a resumed chain may
+    go on, None where it must begin anew.
     """
 
-    def __init__(self, folder: Path, source: Source, chain: Chain, config: Config, resume: bool = False) -> None:
+    def __init__(
+        self, folder: Path, source: Source, run: RunFacts, *, raw: bool | None = None, resume: bool = False
+    ) -> None:
         self.folder = folder
         _refuse_or_resume(folder, source, resume)
+        self._new = not (folder / "session.json").exists()
         self._lock = _locked(folder)
-        raw = config.record.raw if config.record.raw is not None else reference_of(source) is None
+        raw = raw if raw is not None else reference_of(source) is None
         try:
             (folder / "values").mkdir(parents=True, exist_ok=True)
-            (folder / "config.toml").write_text(config.text, encoding="utf-8")
+            (folder / "config.toml").write_text(run.config_text, encoding="utf-8")
             self.journal = JournalWriter(folder / "journal", source.series.uid) if raw else None
-            self.checkpoint = _usable(folder, source, chain) if resume else None
+            self.checkpoint = _usable(folder, source, run.steps) if resume else None
             kept = self.checkpoint.values_nbytes if self.checkpoint else {}
             self.values = {
-                s.id: ValuesWriter(folder / "values" / f"{s.id}.sfv", source.series.uid, s.id, kept.get(s.id, 0))
-                for s in chain.steps
+                step: ValuesWriter(folder / "values" / f"{step}.sfv", source.series.uid, kept.get(step, 0))
+                for step in run.steps
             }
             self._events = LineFile(folder / "events.jsonl")
+            self._facts = _facts(source, run)
+            self._write_facts("running")
+            camera = source.spec.camera
+            if camera and any(isinstance(v, np.ndarray) for _, v in camera.items()):
+                camera.save(folder / "camera.npz")
         except OSError as error:
+            self._lock.release()
             raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
-        self._facts = _facts(source, chain, config)
-        self._write_facts("running")
-        camera = source.spec.camera
-        if camera and any(isinstance(v, np.ndarray) for _, v in camera.items()):
-            camera.save(folder / "camera.npz")
+
+    def abandon(self) -> None:
+        """Leave a session to which nothing was written: give its lock back; remove the folder if it is new."""
+        for close in (*(v.close for v in self.values.values()), self._events.close):
+            close()
+        if self.journal is not None:
+            self.journal.close()
+        self._lock.release()
+        if self._new:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Append an event; what a full disk refuses is written later."""
@@ -87,14 +114,17 @@ class SessionWriter:
         nbytes = {step: writer.nbytes for step, writer in self.values.items()}
         replace(checkpoint, values_nbytes=nbytes).save(self.folder / "checkpoint.npz")
 
-    def close(self, chain: Chain, health: Health, truth: Mapping[str, np.ndarray], state: str) -> None:
+    def close(
+        self, snapshots: Mapping[str, Snapshots], health: Health, truth: Mapping[str, np.ndarray], state: str
+    ) -> None:
         """Write what waits, the final snapshots, truth and health, and say how the run ended.
 
-        Each part is written whatever became of the others. Raises the first OSError at the end.
+        `snapshots` reads those of each step. Each part is written whatever became of the others. Raises the first
+        OSError at the end.
         """
         parts: list[Callable[[], None]] = [values.close for values in self.values.values()]
         parts += [self.journal.close] if self.journal is not None else []
-        parts += [partial(self._write_snapshots, chain, step.id) for step in chain.steps]
+        parts += [partial(self._write_snapshots, step, read) for step, read in snapshots.items()]
         parts += [partial(save_arrays, self.folder / "truth.npz", truth)] if truth else []
         parts += [
             partial(save_json, self.folder / "health.json", health.to_dict()),
@@ -109,9 +139,9 @@ class SessionWriter:
         if failed:
             raise failed[0]
 
-    def _write_snapshots(self, chain: Chain, step: str) -> None:
+    def _write_snapshots(self, step: str, read: Snapshots) -> None:
         try:
-            snapshots = chain.read(step)
+            snapshots = read()
         except Exception as error:  # an operator's fault must not cost the rest of the session
             self.event({"event": "snapshot failed", "step": step, "error": f"{type(error).__name__}: {error}"})
             return
@@ -153,7 +183,7 @@ def _attempt(part: Callable[[], None]) -> OSError | None:
     return None
 
 
-def _usable(folder: Path, source: Source, chain: Chain) -> Checkpoint | None:
+def _usable(folder: Path, source: Source, steps: Mapping[str, Mapping[str, Any]]) -> Checkpoint | None:
     """The last checkpoint, if it is of this series and of exactly these steps; another config begins anew."""
     checkpoint = load_checkpoint(folder / "checkpoint.npz")
     if checkpoint is None or checkpoint.series_uid != source.series.uid:
@@ -163,7 +193,7 @@ def _usable(folder: Path, source: Source, chain: Chain) -> Checkpoint | None:
         if not path.exists() or path.stat().st_size < nbytes:
             return None
     identity = ("kind", "version", "params", "after", "inputs")
-    wanted = {step: {k: facts[k] for k in identity} for step, facts in chain.facts().items()}
+    wanted = {step: {k: facts[k] for k in identity} for step, facts in steps.items()}
     found = {step: {k: saved.get(k) for k in identity} for step, saved in checkpoint.steps.items()}
     return checkpoint if json.dumps(wanted, sort_keys=True) == json.dumps(found, sort_keys=True) else None
 
@@ -184,7 +214,7 @@ def _refuse_or_resume(folder: Path, source: Source, resume: bool) -> None:
         raise SessionError(f"{folder}: already holds this series; add --resume to go on, or name another --out")
 
 
-def _facts(source: Source, chain: Chain, config: Config) -> dict[str, Any]:
+def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
     series, camera = source.series, source.spec.camera or Camera()
     return {
         "format": FORMAT,
@@ -199,10 +229,10 @@ def _facts(source: Source, chain: Chain, config: Config) -> dict[str, Any]:
         "spec": source.spec.to_header(),
         "camera_maps": any(isinstance(v, np.ndarray) for _, v in camera.items()),
         "steps": {
-            s.id: {**facts, "gives": [msgspec.to_builtins(g) for g in s.operator.gives]}
-            for s, facts in zip(chain.steps, chain.facts().values(), strict=True)
+            step: {**facts, "gives": [msgspec.to_builtins(g) for g in run.gives[step]]}
+            for step, facts in run.steps.items()
         },
-        "config": config.where,
+        "config": run.config_name,
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
         "versions": {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in _LIBRARIES},
         "started": now(),

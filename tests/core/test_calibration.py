@@ -11,7 +11,7 @@ from streamfluo.core import wire
 from streamfluo.core.calibration import encode_calibration, with_calibration
 from streamfluo.core.source import Series
 from streamfluo.engine.chain import Chain
-from streamfluo.engine.config import load_config, told_spec
+from streamfluo.engine.config import load_config, with_overrides
 from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.server import DataServer
 
@@ -97,7 +97,7 @@ def test_a_calibration_that_does_not_fit_is_refused(tmp_path, name):
     Camera(offset_adu=np.zeros((5, 5))).save(tmp_path / "other.npz")
     (tmp_path / "c.toml").write_text(f'[source]\ncamera = "{tmp_path / name}"\n')
     with pytest.raises(ConfigError, match=r"c.toml: \[source\] camera: "):
-        told_spec(load_config(tmp_path / "c.toml"), SPEC)
+        with_overrides(load_config(tmp_path / "c.toml"), SPEC)
 
 
 def test_gain_measured_with_maps_from_the_config_knows_its_offsets():

@@ -123,7 +123,7 @@ def test_a_step_whose_values_of_a_frame_change_their_number_is_muted(monkeypatch
         c.step("level").operator, "update", lambda b, _: Output(b.index, {"level": np.ones((len(b), 3))})
     )
     assert c.push(block(8, 16)) == []
-    assert "level of a frame was (), now (3,); give by id what comes and goes" in c.step("level").muted
+    assert "value 'level' must be an array (t), found one of shape (8, 3)" in c.step("level").muted
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "seen as a jump"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfluo import ConfigError, Spec
-from streamfluo.engine.config import load_config, parse_config, told_spec
+from streamfluo.engine.config import load_config, parse_config, with_overrides
 
 
 def steps(*tables):
@@ -56,7 +56,7 @@ def test_everything_written_is_there():
     (step,) = config.steps
     assert (config.source.uri, config.source.interval_s, config.record.raw) == ("sim:calcium", 0.03, True)
     assert config.source.pixel_um == 0.1
-    assert told_spec(config, Spec((8, 8), "uint8")).pixel_um == 0.1
+    assert with_overrides(config, Spec((8, 8), "uint8")).pixel_um == 0.1
     assert (step.kind, step.id, step.device) == ("spots", "a", "gpu")
     assert step.inputs == {"photons": "b.photons"}
     assert step.params == {"detect": "mean"}

@@ -9,7 +9,7 @@ import pytest
 
 from streamfluo import Block, Spec
 from streamfluo.core.source import Gap
-from streamfluo.engine.ring_buffer import Ring
+from streamfluo.engine.ring_buffer import RingBuffer
 
 SPEC = Spec((4, 4), "u2")
 FRAME_BYTES = SPEC.frame_nbytes
@@ -45,7 +45,7 @@ def in_thread(job, *args):
 
 
 def filled(*items, max_bytes=1 << 20, readers=("chain",)):
-    ring = Ring(SPEC, max_bytes, readers)
+    ring = RingBuffer(SPEC, max_bytes, readers)
     for item in items:
         assert ring.put(item)
     ring.close()
@@ -105,7 +105,7 @@ def test_gaps_keep_their_place_for_every_reader():
 
 
 def test_two_readers_each_see_every_frame_at_their_own_pace():
-    ring = Ring(SPEC, 1 << 20, READERS)
+    ring = RingBuffer(SPEC, 1 << 20, READERS)
     for start in range(0, 60, 5):
         ring.put(block(start, start + 5))
     assert [len(ring.take("chain")) for _ in range(2)] == [32, 28]
@@ -114,7 +114,7 @@ def test_two_readers_each_see_every_frame_at_their_own_pace():
 
 def full(readers=READERS):
     """A ring filled to its last byte, and the index of its next frame."""
-    ring = Ring(SPEC, 0, readers)
+    ring = RingBuffer(SPEC, 0, readers)
     stop = ring.max_bytes // FRAME_BYTES
     for start in range(0, stop, 32):
         assert ring.put(block(start, start + 32))
@@ -144,14 +144,14 @@ def test_bytes_bound_the_producer_until_the_slowest_reader_has_moved_on(size):
 
 
 def test_a_block_larger_than_the_whole_ring_passes_alone():
-    ring = Ring(SPEC, 0, ["chain"])
+    ring = RingBuffer(SPEC, 0, ["chain"])
     assert ring.put(block(0, 200))
     ring.close()
     assert drained(ring, "chain") == list(range(200))
 
 
 def test_blocks_larger_than_half_the_ring_pass_one_after_another():
-    ring = Ring(SPEC, 0, ["chain"])
+    ring = RingBuffer(SPEC, 0, ["chain"])
     got = []
     reader = in_thread(lambda: got.extend(drained(ring, "chain")))
     producer = in_thread(lambda: [ring.put(block(n, n + 100)) for n in (0, 100, 200)] and ring.close())
@@ -174,7 +174,7 @@ def test_what_a_reader_has_passed_is_let_go_what_it_holds_is_not():
 
 @pytest.mark.parametrize("size", [1, 32])
 def test_what_one_reader_still_holds_is_not_overwritten_while_another_goes_on(size):
-    ring = Ring(SPEC, 0, READERS)
+    ring = RingBuffer(SPEC, 0, READERS)
     for start in range(0, 64, size):
         ring.put(block(start, start + size))
     held = ring.take_all("journal")
@@ -204,14 +204,14 @@ def test_dropping_a_reader_that_gave_up_frees_the_others():
 
 
 def test_with_no_reader_left_nothing_is_kept():
-    ring = Ring(SPEC, 0, ["chain"])
+    ring = RingBuffer(SPEC, 0, ["chain"])
     ring.put(block(0, 64))
     ring.drop_reader("chain")
     assert ring.backlog == 0
 
 
 def test_closing_wakes_everyone_and_refuses_what_comes_after():
-    ring = Ring(SPEC, 0, READERS)
+    ring = RingBuffer(SPEC, 0, READERS)
     results = {}
     waiting = [
         in_thread(lambda: results.update(take=ring.take("chain"))),
@@ -251,7 +251,7 @@ def test_whatever_the_interleaving_every_reader_sees_every_frame_once_and_in_ord
             items.append(block(at, at + count))
             expected += range(at, at + count)
         at += count
-    ring = Ring(SPEC, chance.choice([0, 8192, 1 << 20]), READERS)
+    ring = RingBuffer(SPEC, chance.choice([0, 8192, 1 << 20]), READERS)
     got, failures = {"chain": [], "journal": []}, []
 
     def produce():
@@ -300,7 +300,7 @@ class SlowSlab(np.ndarray):
 
 
 def test_a_reader_that_looks_while_the_first_frame_of_a_slab_is_copied_does_not_pass_it_by():
-    ring = Ring(Spec((1, 1), "uint16"), 1 << 20, ["chain"])
+    ring = RingBuffer(Spec((1, 1), "uint16"), 1 << 20, ["chain"])
     for n in range(32):
         ring.put(Block(n, [0], np.zeros((1, 1, 1), np.uint16)))
     ring._slabs.append(np.empty((32, 1, 1), np.uint16).view(SlowSlab))

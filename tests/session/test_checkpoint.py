@@ -69,7 +69,7 @@ def test_resumed_from_a_checkpoint_everything_equals_an_unbroken_run_to_the_bit(
     assert load_checkpoint(left / "checkpoint.npz").next_index > 0
     source = Movie(ITEMS, seekable=not raw)
     engine = Engine(source, settings(raw=raw), left, resume=True)
-    assert engine._next_index > 0
+    assert engine._parts.position.next_index > 0
     engine.start()
     assert engine.wait(20)
     resumed = open_session(left)
@@ -85,7 +85,7 @@ def test_a_checkpoint_of_another_config_is_not_used_and_the_journal_runs_from_it
     other = STEPS.replace("bin_frames = 7", "bin_frames = 3")
     whole = run(tmp_path / "whole", Movie(ITEMS), steps=other)
     engine = Engine(Movie(ITEMS), settings(steps=other), left, resume=True)
-    assert engine._next_index == 0
+    assert engine._parts.position.next_index == 0
     engine.start()
     assert engine.wait(20)
     assert same(open_session(left), whole)
@@ -106,7 +106,7 @@ def test_a_step_that_was_muted_stays_muted(tmp_path):
     steps = f"[[step]]\n{a('fragile')}\n[[step]]\n{MOMENTS}\n"
     left = killed(tmp_path, 100, steps=steps)
     engine = Engine(Movie(ITEMS), settings(steps=steps), left, resume=True)
-    assert engine._next_index > 10
+    assert engine._parts.position.next_index > 10
     engine.start()
     assert engine.wait(20)
     session = open_session(left)

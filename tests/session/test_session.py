@@ -187,7 +187,7 @@ def killed(folder, frames, torn=100):
     recorded(folder, GAPPY)
     session = open_session(folder)
     journal = folder / "journal" / "000000.sfj"
-    stop = session.journal._where[SEEN[frames]][1] + torn
+    stop = int(session.journal._offsets[np.searchsorted(session.journal.indices, SEEN[frames])]) + torn
     journal.write_bytes(journal.read_bytes()[:stop])
     values = folder / "values" / "level.sfv"
     values.write_bytes(values.read_bytes()[:-torn])

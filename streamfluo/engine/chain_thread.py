@@ -1,0 +1,84 @@
+"""The chain's thread: ring buffer → steps by plain calls, and what they gave → values' queue and publisher."""
+
+from __future__ import annotations
+
+import time
+
+from ..core.block import Block
+from ..core.source import Gap
+from ..core.wire import SOURCE
+from ..session.checkpoint import Checkpoint
+from .chain import StepResult
+from .parts import Handed, Parts
+
+IDLE_S = 0.05  # how often snapshots are looked after while no frames come
+PRESSED_FRAMES = 64
+CHECKPOINT_SHARE = 0.02  # of the time at most goes into checkpoints
+
+
+def run_chain(parts: Parts) -> None:
+    """Run every frame through the chain until the ring buffer is over or what waits in it is abandoned."""
+    ring, chain, position = parts.ring, parts.chain, parts.position
+    checkpoint_at = time.monotonic() + parts.config.record.checkpoint_s
+    idle_s = IDLE_S if parts.publisher is not None else None
+    while not ring.over("chain") and not parts.stopping.abandoned.is_set():
+        item = ring.take("chain", wait_s=idle_s)
+        if isinstance(item, Gap):
+            chain.gap(item.first, item.count)
+            if not parts.has_journal:
+                parts.tell_gap(item)
+        elif item is not None:
+            _push(parts, item)
+            if parts.recording is not None and chain.steps and time.monotonic() >= checkpoint_at:
+                checkpoint_at = time.monotonic() + max(parts.config.record.checkpoint_s, _put_checkpoint(parts))
+        if parts.publisher is not None:
+            parts.publisher.put_snapshots(position.next_index - 1, _is_pressed(parts))
+    if parts.stopping.abandoned.is_set():
+        if parts.recording is not None and chain.steps:
+            _put_checkpoint(parts)
+    else:
+        _hand_on(parts, chain.run_end(), None)
+
+
+def _push(parts: Parts, block: Block) -> None:
+    """Run a block through the chain, without what a checkpoint has seen already."""
+    position = parts.position
+    if block.stop > position.next_index:
+        new = block.cut(max(block.index, position.next_index), block.stop)
+        _hand_on(parts, parts.chain.run(new), new)
+        parts.accounts.health.frames += len(new)
+        position.next_index = block.stop
+        if not parts.has_journal:
+            parts.values.put(Handed(block.stop), 64)
+    parts.accounts.count("chain", block)
+
+
+def _is_pressed(parts: Parts) -> bool:
+    """Whether so many frames wait that reading snapshots must cost little."""
+    return parts.ring.backlog > PRESSED_FRAMES * parts.chain.spec.frame_nbytes
+
+
+def _put_checkpoint(parts: Parts) -> float:
+    """Queue the chain's state behind the values that came before it; return how long to wait before the next one."""
+    began = time.monotonic()
+    uid, frames = parts.source.series.uid, parts.accounts.health.frames
+    checkpoint = Checkpoint(uid, parts.position.next_index, frames, parts.chain.state(), {})
+    parts.values.put(checkpoint, checkpoint.nbytes)
+    return (time.monotonic() - began) / CHECKPOINT_SHARE
+
+
+def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> None:
+    publisher = parts.publisher
+    for result in results:
+        if result.values is not None:
+            parts.values.put(result.values, result.values.nbytes)
+        if publisher is not None:
+            if result.values is not None:
+                publisher.put_values(result.values)
+            if result.output.block is not None:
+                arrived_ns = parts.ring.arrived_ns("chain")
+                publisher.put_frames(result.step, result.output.block, arrived_ns, _is_pressed(parts))
+    if publisher is not None and block is not None:
+        publisher.put_frames(SOURCE, block, parts.ring.arrived_ns("chain"), _is_pressed(parts))
+    while parts.chain.events:
+        parts.tell(parts.chain.events.pop(0))

@@ -1,0 +1,48 @@
+"""The two threads that write: ring buffer → journal, and the chain's values → session."""
+
+from __future__ import annotations
+
+import time
+
+from ..core.source import Gap
+from ..session.checkpoint import Checkpoint
+from .parts import Handed, Parts
+
+SAFE_S = 0.25  # values are flushed so often at least where their frames wait to be acknowledged
+
+
+def write_journal(parts: Parts) -> None:
+    """Write raw frames; they are acknowledged once written."""
+    recording, position = parts.recording, parts.position
+    assert recording is not None
+    while items := parts.ring.take_all("journal"):
+        for item in items:
+            if isinstance(item, Gap):
+                parts.tell_gap(item)
+                continue
+            if item.stop > position.resumed_at:
+                recording.frames(item)
+                position.written = item.stop
+            parts.accounts.count("journal", item)
+        if parts.publisher is not None:
+            parts.publisher.wake()
+
+
+def write_values(parts: Parts) -> None:
+    """Write values and checkpoints; without a journal frames are acknowledged once their values are written."""
+    edge, recording, flushed = parts.accounts.health.edges["values"], parts.recording, 0.0
+    while (item := parts.values.get()) is not None:
+        if isinstance(item, Handed):
+            if recording is not None and time.monotonic() - flushed < SAFE_S:
+                continue
+            if recording is not None:
+                recording.flush_values()
+            flushed, parts.position.written = time.monotonic(), item.next_index
+            continue
+        edge.blocks += 1
+        if recording is None:
+            continue
+        if isinstance(item, Checkpoint):
+            recording.checkpoint(item)
+        else:
+            recording.values(item)

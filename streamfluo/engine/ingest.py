@@ -1,0 +1,63 @@
+"""The ingest thread: source → ring buffer, of a resumed session first what its chain has not seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+
+from ..core.block import Block
+from ..core.source import Gap
+from ..session.reader import open_session
+from .parts import Parts
+
+
+def ingest(parts: Parts) -> None:
+    """Put what the source gives into the ring buffer until it ends, is stopped, or the session holds enough."""
+    try:
+        for item in _items(parts):
+            if parts.began_s is None:
+                parts.began_s = time.monotonic()
+            if not parts.ring.put(item):
+                return
+            if isinstance(item, Gap):
+                parts.accounts.gap(item)
+            else:
+                parts.accounts.count("ingest", item)
+            parts.source.acknowledge(parts.position.written)
+    finally:
+        parts.ring.close()
+
+
+def _items(parts: Parts) -> Iterator[Block | Gap]:
+    stopping, frames = parts.stopping, 0
+    if parts.position.resumed_at:
+        frames = yield from _recorded(parts)
+    if parts.max_frames is not None and frames >= parts.max_frames:
+        stopping.state = stopping.state or "finished"
+        return
+    for item in parts.source.blocks():
+        if parts.max_frames is not None and isinstance(item, Block):
+            item = item.cut(item.index, item.index + parts.max_frames - frames)
+            frames += len(item)
+        if not stopping.state:
+            yield item
+        if parts.max_frames is not None and frames >= parts.max_frames:
+            stopping.state = stopping.state or "finished"
+        if stopping.state:
+            return
+
+
+def _recorded(parts: Parts) -> Generator[Block | Gap, None, int]:
+    """Yield the recorded frames that the chain has not seen, make the source go on behind them; return how many frames
+    the session holds."""
+    assert parts.session is not None
+    journal, position = parts.session.journal, parts.position
+    session = open_session(parts.session.folder)
+    gaps = [gap for gap in session.gaps if gap.first < position.resumed_at]
+    for gap in gaps:
+        parts.accounts.gap(gap)
+    if journal is not None and position.next_index < position.resumed_at:
+        yield from session.journal.blocks(position.next_index)
+    frames = journal.frames if journal is not None else parts.accounts.health.frames
+    parts.source.resume(position.resumed_at, frames + sum(g.count for g in gaps if g.reason != "camera"))
+    return frames
