@@ -77,10 +77,12 @@ class Gate:
         if not output.values:
             return None
         index, frames = output.index, None
+        if not isinstance(index, int | np.integer) or index < 0:
+            raise FrameError(f"index of an Output must be an integer ≥ 0, found {index!r}")
         if block is not None and self._operator.frame_axis == "same":
-            index, frames = block.index, len(block)
-        if type(index) is not int or index < 0:
-            raise FrameError(f"index of an Output must be a number ≥ 0, found {index!r}")
+            frames = len(block)
+            if index != block.index:
+                raise FrameError(f"index of an Output must be that of its block, {block.index}, found {index}")
         arrays: dict[str, np.ndarray] = {}
         for name, value in output.values.items():
             arrays |= self._checked(name, value)
@@ -97,7 +99,7 @@ class Gate:
             raise FrameError(
                 f"{len(arrays)} arrays of {nbytes} bytes in one Output; {MAX_ARRAYS} and {MAX_RESULT_BYTES} is the most"
             )
-        return StepValues(self._step, index, lengths.pop() if lengths else 0, arrays, nbytes)
+        return StepValues(self._step, int(index), lengths.pop() if lengths else 0, arrays, nbytes)
 
     def snapshots(self, found: Any) -> dict[str, np.ndarray]:
         """Return snapshots that were read, checked like values."""

@@ -82,8 +82,8 @@ def test_the_counters_add_up(tmp_path):
 def test_a_fast_source_waits_for_a_slow_chain_within_the_bytes_of_the_ring():
     source = Movie([block(n, n + 32) for n in range(0, 384, 32)])
     engine = Engine(source, config(LEVEL), None, ring_bytes=4096)  # four cells of the grid
-    real = engine.chain.push
-    engine.chain.push = lambda b: (time.sleep(0.02), real(b))[1]
+    real = engine.chain.run
+    engine.chain.run = lambda b: (time.sleep(0.02), real(b))[1]
     engine.start()
     assert engine.wait(20)
     health = engine.health()

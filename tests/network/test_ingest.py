@@ -143,3 +143,37 @@ def test_the_example_sender_is_short_imports_nothing_of_ours_and_drives_a_source
     finally:
         sender.kill()
         sender.wait()
+
+
+# Counters and clocks of senders
+
+COUNTERS = {
+    "seq stays 0": ([(0, n) for n in range(20)], 1, 19),
+    "seq restarts": ([(n % 10, n % 10) for n in range(20)], 10, 10),
+    "a frame sent twice": ([(n, n) for n in (0, 1, 1, 2, 3, 3, 4)], 5, 2),
+}
+
+
+@pytest.mark.parametrize(("sent", "taken", "refused"), COUNTERS.values(), ids=COUNTERS)
+def test_frames_whose_seq_does_not_count_up_are_dropped_and_counted(sent, taken, refused):
+    with pushed(START, *[image(seq, index) for seq, index in sent], END) as source:
+        frames = sum(len(item) for item in source.blocks() if not hasattr(item, "reason"))
+        assert frames == taken
+        assert source.refused == {"seq": refused}
+
+
+def times_of(start, *images):
+    with pushed(start, *images, END) as source:
+        return [int(item.times_ns[0]) for item in source.blocks() if not hasattr(item, "reason")]
+
+
+def test_frames_without_a_time_come_at_the_interval_where_it_is_known():
+    assert times_of(START, *[image(n) for n in (0, 1, 2, 5)]) == [0, 20_000_000, 40_000_000, 100_000_000]
+
+
+def test_frames_without_a_time_or_an_interval_have_none():
+    assert times_of([dict(type="start", **SERIES)], *[image(n) for n in range(3)]) == [0, 0, 0]
+
+
+def test_a_time_that_is_sent_is_kept():
+    assert times_of(START, *[image(n, t_ns=7 * n) for n in range(4)]) == [0, 7, 14, 21]
