@@ -1,0 +1,268 @@
+"""The laws, one function each, in the order they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import wraps
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..core.block import Block
+from ..core.errors import ConfigError, FrameError, StateError
+from ..core.operator import Mergeable, Output, SnapshotOperator
+from ..core.state import check_state
+from ..core.step_values import Gate
+from .subject import (
+    FRAMES,
+    TOLERANCE,
+    Subject,
+    copied,
+    fed_part,
+    flat,
+    kernels,
+    same,
+    spoil,
+    through_a_file,
+)  # fmt: skip
+
+LAWS: dict[str, Callable[[Subject], None]] = {}  # by name, in the order they are checked
+
+
+def _law(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
+    """Put a law into LAWS; what it raises names the operator and the law."""
+
+    @wraps(check)
+    def named(subject: Subject) -> None:
+        try:
+            check(subject)
+        except (AssertionError, StateError) as error:
+            raise AssertionError(f"{subject.make().kind} breaks {check.__name__}: {error}") from None
+
+    LAWS[check.__name__] = named
+    return named
+
+
+@_law
+def input_untouched(subject: Subject) -> None:
+    """An operator never writes to what it was given, not even behind the block's read-only view."""
+    operator, given = subject.make(), []
+    for block in subject.blocks((7, 32)):
+        inputs, times, pixels = subject.inputs(block), block.times_ns.copy(), block.pixels.copy()
+        mine = {**flat(Output(0, inputs)), "times": times, "pixels": pixels}
+        given.append((mine, copied(mine)))
+        operator.update(Block(block.index, times, pixels), inputs)
+    subject.results(operator, [])
+    for mine, copies in given:
+        same(mine, copies, "what it was given was written to")
+
+
+@_law
+def pixels_are_borrowed(subject: Subject) -> None:
+    """An operator copies what it needs of its pixels beyond `update`: their memory is used again."""
+    operator, outputs = subject.make(), []
+    for block in subject.blocks((7, 32)):
+        pixels = block.pixels.copy()
+        arrays = flat(operator.update(Block(block.index, block.times_ns, pixels), subject.inputs(block)))
+        outputs.append({name: np.array(a) if name.startswith("block's") else a for name, a in arrays.items()})
+        spoil(pixels)
+    same(subject.results(operator, outputs), subject.whole((7, 32)), "frames' memory used again changed the results")
+
+
+@_law
+def read_is_pure(subject: Subject) -> None:
+    """Reading changes nothing: the same twice, the same state after, and what was read is the reader's own."""
+    read, unread = subject.make(), subject.make()
+    found, expected, kept = [], [], []
+    for block in subject.blocks((7, 32)):
+        before, first = copied(read.state()), copied(read.read())
+        kept.append((read.read(), first))
+        for name, array in read.read().items():
+            spoil(array)
+            same(copied(read.read([name])), {name: first[name]}, "read by name, or after writing to it, differs")
+        same(copied(read.read()), first, "reading twice differs")
+        same(copied(read.state()), before, "reading changed the state")
+        found += subject.feed(read, [block])
+        expected += subject.feed(unread, [block])
+    for handed, copies in kept:
+        same(copied(handed), copies, "later updates wrote over what was read before")
+    same(subject.results(read, found), subject.results(unread, expected), "having been read changed what came later")
+
+
+@_law
+def state_is_a_copy(subject: Subject) -> None:
+    """A state is flat and plain, replaces all that was there, and shares no memory with who gave or took it."""
+    operator, taker = subject.make(), subject.make()
+    subject.feed(operator, subject.blocks((19,), stop=60))
+    subject.feed(taker, subject.blocks((19,), start=90, stop=140))
+    state = check_state(operator.state(), operator.kind)
+    kept, before = operator.state(), copied(state)
+    taker.restore(state)
+    same(copied(taker.state()), before, "an operator that had seen other frames is not what it was restored to")
+    for value in state.values():
+        spoil(value)
+    same(copied(operator.state()), before, "changing the state it gave changed the operator")
+    same(copied(taker.state()), before, "changing the state it took changed the operator")
+    subject.feed(operator, subject.blocks((19,), start=60))
+    same(copied(kept), before, "later updates wrote over the state given before")
+
+
+@_law
+def resume_equals_unbroken(subject: Subject) -> None:
+    """An operator restored before, in the middle of or after the frames goes on to the same bits."""
+    whole = subject.whole()
+    for at in (0, 1, 20, 32, 43, 50, 110, 140, FRAMES):
+        first, second = subject.make(), subject.make()
+        outputs = subject.feed(first, subject.blocks(stop=at))
+        second.restore(through_a_file(first.state()))
+        outputs += subject.feed(second, subject.blocks(start=at))
+        same(subject.results(second, outputs), whole, f"resuming at frame {at} differs")
+
+
+@_law
+def cuts_change_nothing(subject: Subject) -> None:
+    """However frames are cut into blocks, and however a gap is told, the results are the same bits."""
+    random = np.random.default_rng(5).integers(1, 40, 200).tolist()
+    for start in (0, 13):
+        whole = subject.whole(start=start)
+        for name, sizes in {"1": [1], "2": [2], "odd": [5, 31, 2], "33": [33], "random": random}.items():
+            for told in (False, True):
+                what = f"from frame {start} on, blocks of {name} with gaps {'told' if told else 'seen'} differ"
+                same(subject.whole(sizes, start, told), whole, what)
+
+
+@_law
+def parts_equal_whole(subject: Subject) -> None:
+    """Parts computed apart and merged equal the whole, also where frames follow; parts absorbed stay as they were."""
+    if not isinstance(whole := fed_part(subject, 0, FRAMES), Mergeable):
+        return
+    expected = copied(whole.read())
+    for cuts in ((0, 75), (0, 1, 2, 40), (0, 32, 64, 96), (0, 41, 100)):
+        for edges in ((*cuts, FRAMES), cuts):
+            first, *rest = [fed_part(subject, *edge) for edge in pairwise(edges)]
+            before = [copied(part.state()) for part in rest]
+            for part in rest:
+                first.merge(part)
+            subject.feed(first, subject.blocks(start=edges[-1]))
+            same(copied(first.read()), expected, f"parts cut at {edges[1:]} differ from the whole", TOLERANCE)
+            for part, state in zip(rest, before, strict=True):
+                same(copied(part.state()), state, "merging changed the part that was absorbed")
+
+
+@_law
+def empty_is_identity(subject: Subject) -> None:
+    """Merging with an operator that has seen nothing changes no bit, on either side, now or later."""
+    for stop, empty_first in ((77, True), (77, False), (FRAMES, True), (FRAMES, False)):
+        part, empty = fed_part(subject, 3, 77), fed_part(subject, 3, 3)
+        if not isinstance(part, Mergeable):
+            return
+        first, second = (empty, part) if empty_first else (part, empty)
+        before = copied(second.state())
+        first.merge(second)
+        subject.feed(first, subject.blocks(start=77, stop=stop))
+        expected = copied(fed_part(subject, 3, stop).read())
+        same(copied(first.read()), expected, f"an empty part {'before' if empty_first else 'behind'} it counts")
+        same(copied(second.state()), before, "merging changed the part that was absorbed")
+
+
+@_law
+def merging_is_associative(subject: Subject) -> None:
+    """(a + b) + c equals a + (b + c)."""
+    (a, b, c), (d, e, f) = ([fed_part(subject, *cut) for cut in ((0, 37), (37, 80), (80, FRAMES))] for _ in range(2))
+    if isinstance(a, Mergeable):
+        a.merge(b)
+        a.merge(c)
+        e.merge(f)
+        d.merge(e)
+        same(copied(a.read()), copied(d.read()), "merging from the left and from the right differ", TOLERANCE)
+
+
+@_law
+def nothing_compiles_later(subject: Subject) -> None:
+    """No kernel is compiled, nor loaded from numba's cache, once frames flow."""
+    for kernel in kernels():
+        kernel._reset_overloads()  # what an earlier operator compiled would hide what this one compiles late
+    operator, other = (fed_part(subject, 0, 0) for _ in range(2))
+    built = {f"{kernel.py_func.__qualname__}{signature}" for kernel in kernels() for signature in kernel.signatures}
+    subject.results(operator, subject.feed(operator, subject.blocks((1, 32, 5)), call_gap=True))
+    other.restore(operator.state())
+    if isinstance(operator, Mergeable):
+        operator.merge(other)
+    now = {f"{kernel.py_func.__qualname__}{signature}" for kernel in kernels() for signature in kernel.signatures}
+    assert now <= built, f"compiled while frames flowed: {', '.join(sorted(now - built))}"
+
+
+@_law
+def what_is_given_is_declared(subject: Subject) -> None:
+    """Every value, snapshot and frame handed out passes the chain's gate: name, kind, shape, type as in `gives`."""
+    operator, hands_on = subject.make(), False
+    gate = Gate("step", operator)
+    frames = any(g.kind == "frames" for g in operator.gives)
+    for block in subject.blocks((1, 32, 9)):
+        output = operator.update(block, subject.inputs(block))
+        _pass(gate.values, output, block)
+        hands_on = hands_on or output.held or output.block is not None
+    assert hands_on == frames, (
+        f"frames are {'' if frames else 'not '}declared, but {'' if hands_on else 'not '}handed on"
+    )
+    if (last := operator.finish()) is not None:
+        _pass(gate.values, last, None)
+    _pass(gate.snapshots, operator.read())
+    snapshots = {g.name: len(g.dims) for g in operator.gives if g.kind == "snapshot"}
+    found = {name: np.ndim(array) for name, array in operator.read().items()}
+    assert found == snapshots, f"read gives these snapshots with so many axes: {found}, declared are {snapshots}"
+    with suppress(ConfigError):
+        operator.read(["no such snapshot"])
+        assert not snapshots, "a snapshot it does not give is not refused"
+
+
+@_law
+def readers_run_elsewhere(subject: Subject) -> None:
+    """What `reader` returns reads the snapshots as of its call, on another thread while frames go on."""
+    operator, unread = subject.make(), subject.make()
+    if isinstance(operator, SnapshotOperator):
+        return  # the chain gives it the snapshots that it reads
+    found, expected, pending = [], [], []
+    with ThreadPoolExecutor(1) as elsewhere:
+        for block in subject.blocks((7, 32)):
+            now = copied(operator.read())
+            pending.append((elsewhere.submit(operator.reader()), now))
+            found += subject.feed(operator, [block])
+            expected += subject.feed(unread, [block])
+    for reading, now in pending:
+        same(copied(reading.result()), now, "read on another thread while frames went on, snapshots differ")
+    same(subject.results(operator, found), subject.results(unread, expected), "reading elsewhere changed the results")
+
+
+@_law
+def values_stay(subject: Subject) -> None:
+    """What was handed out is not written over by later updates."""
+    operator, kept = subject.make(), []
+    for block in subject.blocks((3, 32)):
+        arrays = flat(operator.update(block, subject.inputs(block)))
+        kept.append((arrays, copied(arrays)))
+    for arrays, copies in kept:
+        same(copied(arrays), copies, "a later update wrote over what was handed out before")
+
+
+@_law
+def devices_agree(subject: Subject) -> None:
+    """Twins on other devices give the CPU's results."""
+    operator = subject.make()
+    for device in set(operator.devices) - {operator.device}:
+        try:
+            twin = type(operator)(operator.params, operator.spec, device)
+        except ConfigError:
+            continue  # not to be had on this machine
+        found = subject.results(twin, subject.feed(twin, subject.blocks()))
+        same(found, subject.whole(), f"{device} and {operator.device} differ", TOLERANCE)
+
+
+def _pass(check: Callable[..., Any], *args: Any) -> None:
+    try:
+        check(*args)
+    except FrameError as error:
+        raise AssertionError(f"what it gives is not what it declares: {error}") from None
