@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from ..core.errors import SessionError
+from ..core.loaded import RecordedStep
 
 # What each row of the snapshot `quality_now` says of a component; the operator declares the same.
 MEASURES = ("id", "birth_frame", "accepted", "snr", "spatial_corr", "area_px", "noise", "top_px", "left_px")
@@ -39,6 +40,15 @@ class ExtractedComponents:
         self.footprints = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape)
         rows = {name: self._row_by_frame(values, name) for name in _SETTLED}
         self.traces, self.raw, self.spikes, self.dff = (rows[name] for name in _SETTLED)
+
+    @classmethod
+    def of(cls, step: RecordedStep) -> ExtractedComponents:
+        """Return the components of a recorded step. Raises SessionError if it left none."""
+        snapshot = step.snapshot
+        if "quality_now" not in snapshot:
+            raise SessionError(f"{step.folder}: step {step.id!r} left no components; was its run ended in time?")
+        height, width = snapshot["background"].shape
+        return cls(step.values, snapshot, (height, width), step.index, step.folder / f"judged-{step.id}.json")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -13,7 +13,8 @@ from rich.table import Table
 from ..core.errors import ConfigError, SessionError
 from ..core.spec import Camera
 from ..counting.report import draw_trace, write_table
-from ..counting.traces import read_traces
+from ..counting.traces import checked_traces, traces_of_file
+from ..engine.loading import load
 from .console import console
 
 ROWS = 40  # of the table on screen
@@ -40,7 +41,7 @@ def count(
     """Count the fluorophores of blinking traces: posterior, 90 % interval, parameters, a plot of each trace."""
     from ..counting import HyperParameters, estimate_y  # numba, which other commands need not wait for
 
-    given = read_traces(traces, "count")
+    given = checked_traces(traces_of_file(load(traces)), "count")
     settings = HyperParameters(min_y=min_y, p_outlier=p_outlier)
     folder = out or traces.with_name(f"{traces.stem}-counts")
     with _progress() as progress:

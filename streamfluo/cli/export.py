@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ..session.export import FORMATS, export_session
+from ..session.export import export_session
 from ..session.reader import open_session
 from .console import console, frame_progress
 
 
 def export(
     session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
-    to: Annotated[str, typer.Option(help=" | ".join(FORMATS))] = "tiff",
+    to: Annotated[str, typer.Option(help="tiff | ome-zarr | npy | csv | thunderstorm | picasso")] = "tiff",
     out: Annotated[Path | None, typer.Option(help="new folder to write [default: SESSION-FORMAT]")] = None,
 ) -> None:
     """Export a session's frames, snapshots, values and tables; a gap is listed, never filled."""

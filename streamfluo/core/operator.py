@@ -20,6 +20,7 @@ import numpy as np
 
 from .block import Block
 from .errors import ConfigError, FrameError, did_you_mean
+from .loaded import Loaded, RecordedStep
 from .params import Params
 from .spec import Spec
 from .state import State
@@ -97,7 +98,9 @@ class Operator(ABC):
     """One operator: frames in, values and snapshots out. Subclass it, `@register("kind")` it, and the laws apply.
 
     `frame_axis` says how its frames out relate to its frames in: "same" (frame for frame) or "own" (it bins, skips
-    or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults.
+    or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults. `from_file` says
+    for each parameter that a config may name by a file what makes its value of the file's content. `results` says by name
+    what reads its results from a session, as in `session.results("components")`.
     """
 
     kind: ClassVar[str]
@@ -108,6 +111,8 @@ class Operator(ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     frame_axis: Literal["same", "own"] = "same"
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
+    results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         """Allocate and compile everything here; nothing compiles once frames flow."""
@@ -125,7 +130,10 @@ class Operator(ABC):
 
     @abstractmethod
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        """Take one block; `inputs` are the values named in `needs`, for the same frames."""
+        """Take one block; `inputs` are the values named in `needs`, for the same frames.
+
+        Beside values by id, `NAME.ids` says whose they are.
+        """
 
     def gap(self, first: int, count: int) -> None:  # noqa: B027 - most operators see gaps as jumps of the index
         """`count` frames from index `first` on never came."""

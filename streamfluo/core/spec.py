@@ -60,12 +60,17 @@ class Camera:
         return path
 
     @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Camera:
+        """Return the camera that arrays by name describe, as `save` writes them; other names are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: np.asarray(array)[()] for name, array in arrays.items() if name in known})
+
+    @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Camera:
         """Read what `save` wrote. Raises FrameError naming the file if it is not such an .npz."""
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as z:
-                known = {f.name for f in fields(cls)}
-                return cls(**{name: z[name][()] for name in z.files if name in known})
+                return cls.of({name: z[name] for name in z.files})
         except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             raise FrameError(f"{path}: not a camera calibration (.npz written by Camera.save): {error}") from None
 

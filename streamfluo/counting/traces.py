@@ -1,58 +1,28 @@
-"""Traces from a file: what counting takes besides the photons of a step."""
+"""Traces: what counting takes besides the photons of a step."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ConfigError
+from ..core.loaded import Loaded, plain_array
 
 
-def read_traces(source: Any, where: str = "traces") -> np.ndarray:
-    """Return traces (n, t) float64 from an array (n, t), a .npy of one, or a .csv with a column for each trace.
+def traces_of_file(loaded: Loaded, spec: Any = None) -> np.ndarray:
+    """Return traces (n, t) from a .npy, or the columns of a .csv, one a trace. Raises ConfigError."""
+    if loaded.columns is None:
+        return plain_array(loaded, spec)
+    for name, column in loaded.columns.items():
+        if column.dtype.kind == "U":
+            raise ConfigError(f"{loaded.path}: column {name!r} holds words; a trace is a column of numbers")
+    return np.stack(list(loaded.columns.values()))
 
-    A .csv may have one line of names; it is split at commas, semicolons, tabs or spaces, an empty field is NaN. Raises
-    ConfigError for what cannot be read.
-    """
-    if not isinstance(source, str | Path):
-        array = np.asarray(source)
-    else:
-        path = Path(source)
-        try:
-            array = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _columns(path).T
-        except (OSError, ValueError, EOFError) as error:
-            raise ConfigError(f"{where}: {path} cannot be read as traces: {error}") from None
-    array = np.atleast_2d(array)
+
+def checked_traces(traces: Any, where: str = "traces") -> np.ndarray:
+    """Return traces (n, t) as float64. Raises ConfigError for what holds no numbers."""
+    array = np.atleast_2d(np.asarray(traces))
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "biuf":
         raise ConfigError(f"{where}: traces are numbers (n, t), found {array.shape} {array.dtype}")
     return array.astype(float)
-
-
-def _columns(path: Path) -> np.ndarray:
-    """The numbers of a table (rows, columns)."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if not lines:
-        raise ValueError("it is empty")
-    comma = next((mark for mark in (",", ";", "\t") if mark in lines[0]), None)
-    rows = [[field.strip() for field in line.split(comma)] for line in lines]
-    first = 0 if all(_number(field) for field in rows[0]) else 1
-    width = len(rows[0])
-    for n, row in enumerate(rows[first:], first + 1):
-        if len(row) != width:
-            raise ValueError(f"line {n} has {len(row)} fields, not {width}")
-        bad = [field for field in row if not _number(field)]
-        if bad:
-            raise ValueError(f"line {n} has {bad[0]!r}, which is no number")
-    if len(rows) == first:
-        raise ValueError("it has no lines but the names")
-    return np.array([[float(field or "nan") for field in row] for row in rows[first:]])
-
-
-def _number(field: str) -> bool:
-    try:
-        float(field or "nan")
-    except ValueError:
-        return False
-    return True

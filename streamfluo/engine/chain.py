@@ -23,6 +23,7 @@ from ..core.step_values import IDS, Gate, StepValues
 from ..core.wire import SOURCE
 from ..session.health import StepTimes
 from .config import Config, StepConfig, load_config, with_overrides
+from .loading import with_files
 
 
 @dataclass
@@ -147,7 +148,7 @@ class Chain:
             s.id: {
                 "kind": s.operator.kind,
                 "version": s.operator.version,
-                "params": msgspec.to_builtins(s.operator.params, enc_hook=lambda array: array.tolist()),
+                "params": _stated(s),
                 "after": s.config.after,
                 "inputs": {need: ".".join(giver) for need, giver in s.givers.items()},
             }
@@ -268,7 +269,11 @@ class Chain:
         axis = SOURCE if parent is None else parent.axis
         if parent is not None and parent.operator.frame_axis == "own":
             axis = parent.id
-        params = build_params(operator_class.Params, config.params, place)
+        try:
+            stated = with_files(operator_class, config.params, spec)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        params = build_params(operator_class.Params, stated, place)
         try:
             operator = operator_class(params, spec, config.device)
         except ConfigError as error:
@@ -307,3 +312,12 @@ class Chain:
                 return {}
         found = self._guarded(step, step.next_index or 0, lambda: check_state(step.operator.state(), "its state"))
         return found or {}
+
+
+def _stated(step: Step) -> dict[str, Any]:
+    """A step's parameters in plain values; one that the config names by a file as it stands there."""
+    named = {name: step.config.params.get(name) for name in step.operator.from_file}
+    files = {name: str(value) for name, value in named.items() if isinstance(value, str | os.PathLike)}
+    params = msgspec.structs.replace(step.operator.params, **files)
+    plain: dict[str, Any] = msgspec.to_builtins(params, enc_hook=lambda array: array.tolist())
+    return plain

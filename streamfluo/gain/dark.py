@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ConfigError, FrameError
+from ..core.loaded import Loaded, plain_array
 from ..core.spec import Camera, Spec
 from .pixel_noise import ROUNDING_ADU2, Dark
 
@@ -24,9 +24,9 @@ def given_dark(dark: Any, spec: Spec) -> Dark | None:
     if dark is None:
         offset = spec.camera.offset_adu if spec.camera else None
         return None if offset is None else _checked(Dark(_flat(offset, spec)), spec)
-    if isinstance(dark, str) and Path(dark).suffix == ".npz":
-        return _checked(_from_calibration(Path(dark), spec), spec)
-    array = _load(dark) if isinstance(dark, str) else np.asarray(dark)
+    if isinstance(dark, Mapping):
+        return _checked(_from_calibration(dark, spec), spec)
+    array = np.asarray(dark)
     if array.dtype.kind not in "iuf" or array.ndim not in (0, 2, 3):
         raise ConfigError(f"gain: dark must be {WANTED}, found an array of {array.dtype} with {array.ndim} axes")
     if array.ndim < 3:
@@ -37,28 +37,24 @@ def given_dark(dark: Any, spec: Spec) -> Dark | None:
     return _checked(Dark(_flat(frames.mean(0), spec), _flat(frames.var(0, ddof=1), spec), len(frames)), spec)
 
 
-def _from_calibration(path: Path, spec: Spec) -> Dark:
+def dark_of_file(loaded: Loaded, spec: Spec) -> Any:
+    """Return the arrays of a calibration (.npz), or dark frames or an offset map (.npy)."""
+    return loaded.arrays if loaded.arrays is not None else plain_array(loaded, spec)
+
+
+def _from_calibration(arrays: Mapping[str, np.ndarray], spec: Spec) -> Dark:
     """An offset with the dark variance itself (variance_adu2), or what read noise and gain make of it."""
     try:
-        camera = Camera.load(path)
-        with np.load(path, allow_pickle=False) as z:
-            variance = z["variance_adu2"] if "variance_adu2" in z.files else None
-            frames = int(z["dark_frames"]) if "dark_frames" in z.files else 0
-    except (FrameError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        camera = Camera.of(arrays)
+        variance = arrays.get("variance_adu2")
+        frames = int(arrays.get("dark_frames", 0))
+    except (FrameError, ValueError, TypeError) as error:
         raise ConfigError(f"gain: dark: {error}") from None
     if camera.offset_adu is None:
-        raise ConfigError(f"gain: dark: {path} holds no offset_adu")
+        raise ConfigError("gain: dark: the calibration holds no offset_adu")
     if variance is None and camera.read_noise_e is not None and camera.gain_e_per_adu is not None:
         variance = np.asarray((camera.read_noise_e / camera.gain_e_per_adu) ** 2 + ROUNDING_ADU2)
     return Dark(_flat(camera.offset_adu, spec), None if variance is None else _flat(variance, spec), frames)
-
-
-def _load(path: str) -> np.ndarray:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no .npy file"
-        raise ConfigError(f"gain: dark: {path} cannot be read ({reason}); give {WANTED}") from None
 
 
 def _flat(value: Any, spec: Spec) -> np.ndarray | float:

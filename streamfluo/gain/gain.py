@@ -15,7 +15,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
-from .dark import WANTED, given_dark
+from .dark import WANTED, dark_of_file, given_dark
 from .fit import fit_photon_transfer
 from .kernels.bins import equal_bins, median_and_variance
 from .pixel_noise import Pixels
@@ -54,6 +54,7 @@ class Gain(Mergeable):
     """
 
     Params = GainParams
+    from_file = {"dark": dark_of_file}
     gives = (
         Gives("gain_e_per_adu", "snapshot", (), "e/ADU", "median of the pixels' gains"),
         Gives("gain_interval", "snapshot", ("gain_e_per_adu",), "e/ADU", "95 % interval of the gain"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, StateError
+from ..core.loaded import plain_array
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
@@ -16,7 +17,7 @@ from ..core.state import State, require_array, require_int
 from .hot_pixels import HotPixels
 from .kernels.highpass import box_radius_px, high_pass
 from .kernels.shifting import count_from, similarity
-from .params import MotionParams, both_axes, given_shifts, given_template, patch_grid, saturation_adu
+from .params import MotionParams, both_axes, given_shifts, given_template, patch_grid, recorded_shifts, saturation_adu
 from .search import CoarseSearch, LostScene
 from .shift_prior import SteadiedShift
 from .template import EVERY_ROW, NEAR_PX, SteeredTemplate
@@ -44,6 +45,7 @@ class Motion(Operator):
     """
 
     Params = MotionParams
+    from_file = {"template": plain_array, "shifts_px": recorded_shifts}
     gives: tuple[Gives, ...] = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the corrected frames"),
         Gives("shift_px", "per_frame", ("t", "yx"), "px", "shift of the tissue against the template"),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
 
 from ..core.errors import ConfigError
+from ..core.loaded import Loaded, plain_array, values_by_index
 from ..core.params import Params
-from ..core.recorded import recorded_values
 from ..core.spec import Spec
 from .patches import PatchGrid
 
@@ -94,9 +93,7 @@ def given_shifts(params: MotionParams) -> np.ndarray | None:
         return None
     if params.shifts_px is None:
         return None
-    shifts = (
-        _of_session(Path(params.shifts_px)) if _is_folder(params.shifts_px) else _array(params.shifts_px, "shifts_px")
-    )
+    shifts = _array(params.shifts_px, "shifts_px")
     if shifts.ndim not in (2, 4) or shifts.shape[-1] != 2:
         raise ConfigError(
             f"motion: shifts_px must be (frames, 2) as (dy, dx), or (frames, py, px, 2), found {shifts.shape}"
@@ -104,23 +101,16 @@ def given_shifts(params: MotionParams) -> np.ndarray | None:
     return shifts.astype(float)
 
 
-def _is_folder(value: Any) -> bool:
-    return isinstance(value, str | Path) and Path(value).is_dir()
-
-
-def _of_session(path: Path) -> np.ndarray:
-    try:
-        return recorded_values(path, "motion", "patch_shift_px")
-    except ConfigError:
-        return recorded_values(path, "motion", "shift_px")
+def recorded_shifts(loaded: Loaded, spec: Spec) -> np.ndarray:
+    """Return shifts from a .npy, or those that `motion` measured in a session, by frame index."""
+    if loaded.steps is None:
+        return plain_array(loaded, spec)
+    step = loaded.step("motion")
+    return values_by_index(step, "patch_shift_px" if "patch_shift_px" in step.values else "shift_px")
 
 
 def _array(value: Any, name: str) -> np.ndarray:
-    """An array given as such, as a list, or as the path of a .npy file."""
-    try:
-        array = np.load(Path(value), allow_pickle=False) if isinstance(value, str | Path) else np.asarray(value)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"motion: {name}: {value!r} cannot be read as an array: {error}") from None
+    array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise ConfigError(f"motion: {name} must hold numbers, found {array.dtype}")
     return array

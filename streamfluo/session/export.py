@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SessionError
-from ..spots.localisations import NEEDED, PROGRAMS, localisations
 from .reader import Session
 from .tiff_writer import write_image, write_tiff
 from .zarr_writer import write_ome_zarr
 
-FORMATS = ("tiff", "ome-zarr", "npy", "csv", *PROGRAMS)
+FORMATS = ("tiff", "ome-zarr", "npy", "csv")
 
 Rows = Iterable[Sequence[Any]]
 
@@ -30,14 +29,12 @@ def export_session(
     """Write what `session` holds to the new folder `out` and return the files.
 
     `to`: tiff, ome-zarr and npy write frames and image snapshots, npy and csv values; csv also tables and small
-    snapshots; thunderstorm and picasso tables of spots, as those programs read them. `progress` is told the number of
+    snapshots; thunderstorm and picasso localisations, as those programs read them. `progress` is told the number of
     frames written. Raises SessionError for an unknown format, a folder that is there already, or no spots to write.
     """
-    if to not in FORMATS:
-        raise SessionError(f"export to {to!r} is not possible; there is {', '.join(FORMATS)}")
     if out.exists() and any(out.iterdir()):
         raise SessionError(f"{out}: exists and is not empty; name another --out")
-    if to in PROGRAMS:
+    if to not in FORMATS:
         return _export_localisations(session, to, out)
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -53,15 +50,13 @@ def export_session(
 
 
 def _export_localisations(session: Session, program: str, out: Path) -> list[Path]:
-    """Write every table of spots in a session with a program's columns."""
-    tables = {
-        f"{step}.{name}": localisations(value, program, session.spec.pixel_um)
-        for step in session.steps
-        for name, value in session.values(step).items()
-        if isinstance(value, Mapping) and value.keys() >= NEEDED
-    }
-    if not tables:
-        raise SessionError(f"{session.path}: no step left a table of spots to export to {program}")
+    """Write the localisations of each step with a program's columns."""
+    found = {step: read() for step, read in session.readers("localisations").items()}
+    known = dict.fromkeys(p for localisations in found.values() for p in localisations.programs)
+    if program not in known:
+        there = f"there is {', '.join([*FORMATS, *known])}"
+        raise SessionError(f"export to {program!r} is not possible from {session.path}; {there}")
+    tables = {f"{step}.spots": left.columns(program, session.spec.pixel_um) for step, left in found.items()}
     out.mkdir(parents=True, exist_ok=True)
     return [
         _write_csv(out / f"{name}.csv", columns, zip(*(c.tolist() for c in columns.values()), strict=True))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..calcium.extracted_components import ExtractedComponents
 from ..core.errors import SessionError, did_you_mean
 from ..core.operator import Gives
+from ..core.registry import operators
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
 from ..sources.opening import open_source
@@ -33,6 +33,39 @@ class StepFacts:
     params: Mapping[str, Any]
     after: str
     gives: tuple[Gives, ...]
+
+
+@dataclass(frozen=True)
+class SessionStep:
+    """A step of a session with what it left, each part read when it is asked for."""
+
+    session: Session
+    id: str
+
+    @property
+    def kind(self) -> str:
+        """The operator's kind."""
+        return self.session.steps[self.id].kind
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Values by name."""
+        return self.session.values(self.id)
+
+    @property
+    def index(self) -> np.ndarray:
+        """The frame index of each row of the per-frame values."""
+        return self.session.index(self.id)
+
+    @property
+    def snapshot(self) -> Mapping[str, np.ndarray]:
+        """The last snapshots by name."""
+        return self.session.snapshot(self.id)
+
+    @property
+    def folder(self) -> Path:
+        """The session's folder."""
+        return self.session.path
 
 
 class Session:
@@ -152,22 +185,40 @@ class Session:
         self._known(step)
         return _load_arrays(self.path / "snapshots" / f"{step}.npz")
 
-    def components(self, step: str | None = None) -> ExtractedComponents:
-        """Return what source extraction found: footprints, traces, and what speaks for each component.
+    @property
+    def recorded_steps(self) -> tuple[SessionStep, ...]:
+        """The chain's steps, each with what it left."""
+        return tuple(SessionStep(self, name) for name in self.steps)
+
+    def readers(self, result: str) -> dict[str, Callable[[], Any]]:
+        """Return what reads a result of that name, by step: what the operators name in `results`."""
+        found: dict[str, Callable[[], Any]] = {}
+        for step in self.recorded_steps:
+            operator = operators().get(step.kind)
+            if operator is not None and result in operator.results:
+                found[step.id] = partial(operator.results[result], step)
+        return found
+
+    def results(self, result: str, step: str | None = None) -> Any:
+        """Return a result by name, as the science reads it whose operator gave it.
+
+        Raises SessionError if no step, or more than one and none is named, has such a result.
+        """
+        readers = self.readers(result)
+        if step is not None and step not in readers:
+            self._known(step)
+        if not readers:
+            raise SessionError(f"{self.path}: no step gives {result}")
+        if step not in readers and (step is not None or len(readers) != 1):
+            raise SessionError(f"{self.path}: {len(readers)} steps give {result}; name one of {list(readers)}")
+        return readers[step if step is not None else next(iter(readers))]()
+
+    def components(self, step: str | None = None) -> Any:
+        """Return what source extraction found: footprints, traces, and the measures of each component.
 
         Raises SessionError if no step extracts, or the run left nothing to read.
         """
-        found = [name for name, facts in self.steps.items() if facts.kind == "extract"]
-        if step is None and len(found) != 1:
-            raise SessionError(f"{self.path}: {len(found)} steps extract components; name one of {found}")
-        name = step or found[0]
-        snapshot = self.snapshot(name)
-        if "quality_now" not in snapshot:
-            raise SessionError(f"{self.path}: step {name!r} left no components; was its run ended in time?")
-        height, width = snapshot["background"].shape
-        return ExtractedComponents(
-            self.values(name), snapshot, (height, width), self.index(name), self.path / f"judged-{name}.json"
-        )
+        return self.results("components", step)
 
     @cached_property
     def journal(self) -> JournalReader:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
 
 from ..core.errors import ConfigError
+from ..core.loaded import Loaded, plain_array
 from ..core.operator import NO_VALUES, Gives, SnapshotOperator, Values
 from ..core.params import Params
 from ..core.registry import register
@@ -21,6 +21,11 @@ from .compression import compress_locally
 from .deconvolution_steps import gaussian_psf, lucy_step, shrink_kernel, wiener_filter
 
 FINE = ("fine_y", "fine_x")
+
+
+def psf_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
+    """Return the image of a PSF from a .npy."""
+    return plain_array(loaded, spec)
 
 
 class ReconstructParams(Params, frozen=True):
@@ -69,6 +74,7 @@ class Reconstruct(SnapshotOperator):
     """
 
     Params = ReconstructParams
+    from_file = {"psf": psf_of_file}
     gives = _gives(4, True)
     examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)
 
@@ -155,8 +161,8 @@ def _given_psf(psf: Any) -> float | np.ndarray | None:
             raise ConfigError(f"psf is an sd of 0.1 to 100 pixels, found {psf}")
         return float(psf)
     try:
-        array = np.load(Path(psf), allow_pickle=False) if isinstance(psf, str) else np.asarray(psf, float)
-    except (OSError, ValueError, TypeError) as error:
+        array = np.asarray(psf, float)
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"psf is 'estimate', an sd in pixels, or a .npy; found {psf!r}: {error}") from None
     good = array.ndim == 2 and array.dtype.kind in "iuf" and array.shape[0] % 2 and array.shape[1] % 2
     if not (good and np.isfinite(array).all() and (array >= 0).all() and array.sum() > 0):

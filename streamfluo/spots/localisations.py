@@ -12,12 +12,26 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SessionError
+from ..core.loaded import RecordedStep
 
 PROGRAMS = ("thunderstorm", "picasso")
 NEEDED = {"frame", "y_px", "x_px", "photons", "background", "sigma_px"}
 _UNSOUND = 8 | 16  # flags of a fit that did not converge, and of a spot outside the field
 
 Columns = dict[str, np.ndarray]
+
+
+class Localisations:
+    """The localisations of a recorded step, for the programs in `programs`."""
+
+    programs = PROGRAMS
+
+    def __init__(self, step: RecordedStep) -> None:
+        self._table = step.values["spots"]
+
+    def columns(self, program: str, pixel_um: float | None) -> Columns:
+        """Return the columns by name that a program reads. Raises SessionError where nm need the size of a pixel."""
+        return localisations(self._table, program, pixel_um)
 
 
 def localisations(table: Mapping[str, Any], program: str, pixel_um: float | None) -> Columns:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from msgspec import Meta
 
 from ..core.errors import ConfigError, FrameError
+from ..core.loaded import Loaded
 from ..core.params import Params
 from ..core.spec import Camera, Spec
 from .kernels.crops import ROUNDING_ADU2
@@ -103,11 +104,20 @@ def camera_of(params: SpotsParams, spec: Spec) -> Camera:
     if params.camera is None:
         return spec.camera or Camera()
     try:
-        camera = params.camera if isinstance(params.camera, Camera) else Camera.load(params.camera)
-        spec.with_(camera=camera)
+        spec.with_(camera=params.camera)
     except (FrameError, TypeError) as error:
         raise ConfigError(f"spots: camera: {error}") from None
-    return camera
+    return cast(Camera, params.camera)
+
+
+def camera_of_file(loaded: Loaded, spec: Spec) -> Camera:
+    """Return the camera of a calibration (.npz). Raises ConfigError for a file that holds none."""
+    if loaded.arrays is None:
+        raise loaded.expected("a calibration (.npz)")
+    try:
+        return Camera.of(loaded.arrays)
+    except FrameError as error:
+        raise ConfigError(str(error)) from None
 
 
 def sensor_of(camera: Camera, spec: Spec) -> Sensor:

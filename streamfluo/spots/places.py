@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from ..core.errors import ConfigError
-from ..core.recorded import recorded_step
+from ..core.loaded import Loaded, RecordedStep, plain_array
 from ..core.spec import Spec
 from .kernels.frames import REACH_SIGMA
 
@@ -21,10 +19,7 @@ OUTSIDE_PX = 1000.0  # a drift may carry spots in; farther out lies a mistake in
 
 def given_places(spots: Any, spec: Spec) -> np.ndarray:
     """Return places (n, 3): y, x [px], z [nm]. Raises ConfigError for what is none, NaN, or far outside the field."""
-    if isinstance(spots, str | Path):
-        places = _from_path(Path(spots), spec)
-    else:
-        places = np.asarray(spots)
+    places = np.asarray(spots)
     if places.dtype.kind not in "iuf" or places.ndim != 2 or places.shape[1] not in (2, 3):
         raise ConfigError(f"spots: spots must be {WANTED}, found {places.dtype} {places.shape}")
     if not 0 < len(places) <= MAX_SPOTS:
@@ -53,35 +48,30 @@ def neighbours_of(places: np.ndarray, side: int, sigma_px: float) -> tuple[np.nd
     return starts.astype(np.int64), np.ascontiguousarray(both[:, 1])
 
 
-def _from_path(path: Path, spec: Spec) -> np.ndarray:
-    if path.is_dir():
-        return _kept(path)
-    try:
-        if path.suffix == ".csv":
-            return _from_csv(path, spec)
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"spots: {path} cannot be read: {error}; give {WANTED}") from None
+def places_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
+    """Return places from a .npy, from columns of a .csv in pixels or nm, or those where a session's spots stay."""
+    if loaded.steps is not None:
+        return _kept(loaded.step("spots"))
+    return plain_array(loaded, spec) if loaded.columns is None else _from_columns(loaded, spec)
 
 
-def _from_csv(path: Path, spec: Spec) -> np.ndarray:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = list(rows[0]) if rows else []
+def _from_columns(loaded: Loaded, spec: Spec) -> np.ndarray:
+    columns = loaded.columns or {}
     for y, x, nm in (("y_px", "x_px", False), ("y [nm]", "x [nm]", True), ("y", "x", False)):
-        if y in names and x in names:
-            places = np.array([(float(row[y]), float(row[x])) for row in rows])
+        if y in columns and x in columns:
+            places = np.stack([columns[y], columns[x]], 1)
             if nm and spec.pixel_um is None:
-                raise ConfigError(f"spots: {path} is in nm, and the source does not say the size of a pixel")
+                raise ConfigError(f"{loaded.path} is in nm, and the source does not say the size of a pixel")
             return places / (spec.pixel_um * 1000) - 0.5 if nm and spec.pixel_um else places
-    raise ConfigError(f"spots: {path} has no columns y_px and x_px; found {', '.join(names) or 'none'}")
+    raise ConfigError(f"{loaded.path} has no columns y_px and x_px; found {', '.join(columns) or 'none'}")
 
 
-def _kept(path: Path) -> np.ndarray:
+def _kept(step: RecordedStep) -> np.ndarray:
     """The last place of each spot that a session kept."""
-    values = recorded_step(path, "spots")
+    values = step.values
     if "photons" not in values:
-        raise ConfigError(f'spots: {path} found spots in single frames; one with detect = "mean" says where they stay')
+        found = f"{step.folder} found spots in single frames"
+        raise ConfigError(f'{found}; one with detect = "mean" says where they stay')
     table = values["spots"]
     _, from_end = np.unique(table["spot"][::-1], return_index=True)
     rows = len(table["spot"]) - 1 - from_end

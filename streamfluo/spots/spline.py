@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ConfigError
+from ..core.loaded import Loaded
+from ..core.spec import Spec
 
 Spline = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -17,16 +18,17 @@ _EMPTY = np.zeros(0)
 NO_SPLINE: Spline = (np.zeros((0, 0, 0)), _EMPTY, _EMPTY, _EMPTY, np.zeros((0, 0)), _EMPTY)
 
 
+def spline_of_file(loaded: Loaded, spec: Spec) -> Mapping[str, np.ndarray]:
+    """Return the arrays of an .npz with coefficients and knots. Raises ConfigError for a file that holds none."""
+    if loaded.arrays is None:
+        raise loaded.expected("coefficients, tz, ty, tx (.npz)")
+    return loaded.arrays
+
+
 def given_spline(spline: Any) -> Spline:
     """Return coefficients (z, y, x), knots, and the room evaluating takes. Raises ConfigError if they do not fit."""
     if spline is None:
         raise ConfigError('model "spline" needs spline: coefficients (z, y, x) and knots tz, ty, tx in nm')
-    if isinstance(spline, str | Path):
-        try:
-            with np.load(spline, allow_pickle=False) as z:
-                spline = {name: z[name] for name in z.files}
-        except (OSError, ValueError, EOFError, AttributeError) as error:
-            raise ConfigError(f"spline: {spline} cannot be read as an .npz: {error}") from None
     if isinstance(spline, Mapping):
         spline = {"coefficients" if name == "coeffs" else name: part for name, part in spline.items()}
         if missing := [name for name in _NAMES if name not in spline]:

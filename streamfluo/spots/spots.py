@@ -36,8 +36,10 @@ from .kernels.frames import (
 )
 from .kernels.known_places import measure_known
 from .kernels.thresholds import thresholds
-from .params import SpotsParams, both_widths, camera_of, method_of, sensor_of, shape_of
-from .places import given_places, neighbours_of
+from .localisations import Localisations
+from .params import SpotsParams, both_widths, camera_of, camera_of_file, method_of, sensor_of, shape_of
+from .places import given_places, neighbours_of, places_of_file
+from .spline import spline_of_file
 
 _COLUMNS = {
     "y_px": Y, "x_px": X, "sigma_px": SIGMA_Y, "photons": PHOTONS, "error": ERROR, "background": LIGHT, "chi2": CHI2,
@@ -67,6 +69,8 @@ class Spots(Operator):
     """
 
     Params = SpotsParams
+    from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}
+    results = {"localisations": Localisations}
     gives: tuple[Gives, ...] = (
         Gives("spots", "table", _TABLE, "", _MEANING),
         Gives("photons", "by_id", ("t", "n"), "photons", "of each spot at a known place"),

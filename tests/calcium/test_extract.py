@@ -258,7 +258,7 @@ def test_quality_says_of_each_what_is_known(done):
     [
         ({"init": "seeded"}, 'init = "seeded" needs seeds'),
         ({"init": "seeded", "seeds": [1, 2, 3]}, "seeds are masks"),
-        ({"init": "seeded", "seeds": "nowhere.npy"}, "nowhere.npy: cannot be read"),
+        ({"init": "seeded", "seeds": "nowhere.npy"}, "nowhere.npy cannot be read"),
         ({"seeds": [[3, 4]]}, 'seeds are for init = "seeded"'),
         ({"neuron_sigma_px": 0}, "neuron_sigma_px"),
         ({"window_frames": 3}, "window_frames"),

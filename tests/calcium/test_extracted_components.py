@@ -74,7 +74,7 @@ def test_a_second_pass_begins_with_what_the_first_one_found(session, tmp_path):
 
 
 def test_a_session_without_extraction_says_so(tmp_path):
-    with pytest.raises(SessionError, match="0 steps extract components"):
+    with pytest.raises(SessionError, match="no step gives components"):
         run(tmp_path / "S", '[[step]]\nkind = "moments"').components()
 
 

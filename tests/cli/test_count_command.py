@@ -51,7 +51,7 @@ BAD = {
     "no such file": ("nowhere.csv", None, (), "nowhere.csv cannot be read"),
     "empty": ("t.csv", "\n", (), "it is empty"),
     "ragged": ("t.csv", "1,2\n3\n", (), "line 2 has 1 fields, not 2"),
-    "a word": ("t.csv", "1,2\n3,x\n", (), "line 2 has 'x', which is no number"),
+    "a word": ("t.csv", "1,2\n3,x\n", (), "column '1' holds words; a trace is a column of numbers"),
     "max_y below min_y": ("t.csv", "1,2\n" * 9, ("--max-y", 1, "--min-y", 2), "max_y"),
     "constant": ("t.csv", "1,2\n" * 9, (), "trace 0 is constant at 1 .*|trace 0 is constant"),
     "no such emission": ("t.csv", "1,2\n" * 9, ("--emission", "gauss"), "found 'gauss'"),

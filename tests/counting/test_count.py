@@ -141,7 +141,7 @@ BAD = {
     "a probability above 1": ({"parameters": (1.0, 1.0, 1.0, 0.1, 1.5, 0.0)}, "parameters"),
     "no brightness": ({"parameters": (0.0, 1.0, 1.0, 0.1, 0.1, 0.0)}, "mu and sigma are above 0"),
     "no such emission": ({"emission": "poisson"}, "emission"),
-    "no such file": ({"traces": "nowhere.csv"}, "count: traces: nowhere.csv cannot be read"),
+    "no such file": ({"traces": "nowhere.csv"}, "traces: nowhere.csv cannot be read"),
     "misspelt": ({"maxy": 3}, "did you mean 'max_y'"),
 }
 

@@ -12,12 +12,13 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
+from ..extracted_components import ExtractedComponents
 from . import results as readout
 from .activity import Calcium
 from .extraction import NOTHING, Extraction, Live, by_id
 from .initialisation import compile_kernels
 from .params import ExtractParams
-from .seeds import load_seeds
+from .seeds import load_seeds, seeds_of_file
 
 
 @register("extract")
@@ -37,6 +38,8 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
+    from_file = {"seeds": seeds_of_file}
+    results = {"components": ExtractedComponents.of}
     gives = (
         Gives(
             "traces", "by_id", ("t", "id"), "σ", "denoised activity, in widths of one frame's noise, as of this frame"

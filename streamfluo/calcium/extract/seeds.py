@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
 
 from ...core.errors import ConfigError
+from ...core.loaded import Loaded, plain_array
+from ...core.spec import Spec
 
 
 def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.ndarray]:
@@ -21,8 +22,6 @@ def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.n
         raise ConfigError('extract: init = "seeded" needs seeds: masks, positions, a .npy of them, or a session')
     if hasattr(value, "footprints"):
         value = np.asarray(value.footprints.todense()).T
-    if isinstance(value, str | Path):
-        value = _from_path(Path(value), shape)
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise ConfigError(f"extract: seeds must hold numbers, found {array.dtype}")
@@ -48,18 +47,14 @@ def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.nd
     )
 
 
-def _from_path(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    try:
-        if not path.is_dir():
-            return np.load(path, allow_pickle=False)
-        found = sorted(path.glob("snapshots/*.npz"))
-        for file in found:
-            with np.load(file, allow_pickle=False) as z:
-                if {"footprints", "quality_now"} <= set(z.files):
-                    return _spread(z["footprints"], z["quality_now"], shape)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"extract: seeds: {path}: cannot be read: {error}") from None
-    raise ConfigError(f"extract: seeds: {path}: no session with components in it")
+def seeds_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
+    """Return masks, labels or positions from a .npy, or the accepted footprints (id, y, x) of a session."""
+    if loaded.steps is None:
+        return plain_array(loaded, spec)
+    snapshot = loaded.step("extract").snapshot
+    if "quality_now" not in snapshot:
+        raise ConfigError(f"{loaded.path}: no session with components in it")
+    return _spread(snapshot["footprints"], snapshot["quality_now"], spec.shape)
 
 
 def _spread(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ..kernels.crosschecks import bleaching_steps, credible_interval, is_flat, posterior, steps_of
 from ..kernels.likelihood import evaluate
-from ..traces import read_traces
+from ..traces import checked_traces, traces_of_file
 from .filter import LiveFilter
 from .learning import BINS, Learner, model_of, seen_as
 from .params import CountParams
@@ -39,6 +39,7 @@ class Count(Operator):
     """
 
     Params = CountParams
+    from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
     gives = (
         Gives("mean_count", "by_id", ("t", "spot"), "", "mean of the posterior as of the frame"),
@@ -60,7 +61,7 @@ class Count(Operator):
 
     def __init__(self, params: CountParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        self._given = None if params.traces is None else read_traces(params.traces, "count: traces").T
+        self._given = None if params.traces is None else checked_traces(params.traces, "count: traces").T
         self.needs = ("photons",) if self._given is None else ()
         self._allocate(0)
         self._compile()

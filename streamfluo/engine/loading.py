@@ -1,0 +1,100 @@
+"""Files that a config names in a step's parameters: opened here, and nowhere else."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ConfigError
+from ..core.loaded import Loaded
+from ..core.operator import Operator
+from ..core.params import build_params
+from ..core.registry import find_operator
+from ..core.spec import Spec
+from ..session.reader import open_session
+
+SUFFIXES = (".npy", ".npz", ".csv")
+
+
+def create(kind: str, spec: Spec, device: str = "cpu", **params: Any) -> Operator:
+    """Return a new operator of that kind for frames of that spec; parameters may name files.
+
+    Raises ConfigError for parameters it refuses and for files that cannot be read.
+    """
+    operator, where = find_operator(kind), f"operator {kind!r}"
+    try:
+        stated = with_files(operator, params, spec)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return operator(build_params(operator.Params, stated, where), spec, device)
+
+
+def with_files(operator: type[Operator], params: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
+    """Return a step's parameters, files that they name replaced by what these hold. Raises ConfigError."""
+    found = dict(params)
+    for name, make in operator.from_file.items():
+        if _names_a_file(value := params.get(name)):
+            try:
+                found[name] = make(load(Path(value)), spec)
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error}") from None
+    return found
+
+
+def _names_a_file(value: Any) -> bool:
+    """Whether a parameter is a path; other words are the operator's own, as psf = "estimate"."""
+    return isinstance(value, str | Path) and (Path(value).suffix in SUFFIXES or Path(value).is_dir())
+
+
+def load(path: Path) -> Loaded:
+    """Return what a .npy, .npz or .csv file or a session holds. Raises ConfigError for what cannot be read."""
+    try:
+        if path.is_dir():
+            return Loaded(str(path), steps=open_session(path).recorded_steps)
+        if path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as z:
+                return Loaded(str(path), arrays={name: z[name] for name in z.files})
+        if path.suffix == ".csv":
+            return _table(path)
+        return Loaded(str(path), array=np.asarray(np.load(path, allow_pickle=False)))
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ConfigError(f"{path} cannot be read: {reason}") from None
+
+
+def _table(path: Path) -> Loaded:
+    """Columns of a .csv by name, by number from 0 where the first line has no names.
+
+    Fields are split at commas, semicolons, tabs or spaces; an empty one is NaN.
+    """
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError("it is empty")
+    mark = next((mark for mark in (",", ";", "\t") if mark in lines[0]), None)
+    rows = [[f.strip() for f in (next(csv.reader([line], delimiter=mark)) if mark else line.split())] for line in lines]
+    named = not all(_is_number(field) for field in rows[0])
+    width = len(rows[0])
+    for n, row in enumerate(rows[named:], named + 1):
+        if len(row) != width:
+            raise ValueError(f"line {n} has {len(row)} fields, not {width}")
+    if len(rows) == named:
+        raise ValueError("it has no lines but the names")
+    columns = {}
+    for k, name in enumerate(rows[0] if named else map(str, range(width))):
+        fields = [row[k] for row in rows[named:]]
+        numbers = all(map(_is_number, fields))
+        columns[name] = np.array([float(f or "nan") for f in fields]) if numbers else np.array(fields)
+    return Loaded(str(path), columns=columns)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field or "nan")
+    except ValueError:
+        return False
+    return True
