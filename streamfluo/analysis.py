@@ -6,6 +6,7 @@ __getattr__, __all__ = lazy_names(
     {
         "calcium.deconvolve": ("Deconvolved", "deconvolve"),
         "calcium.summary_images": ("local_correlation", "masks_from_structure", "peak_to_noise"),
+        "gain.calibrate": ("Calibration", "calibrate"),
         "gain.detect_gain": ("GainResult", "detect_gain"),
         "sofi.bleaching": ("bleaching_segments", "debleach", "filter_time"),
         "sofi.deconvolution": ("richardson_lucy", "shrinking_kernel_deconvolve", "wiener"),

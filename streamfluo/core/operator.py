@@ -98,9 +98,9 @@ class Operator(ABC):
     """One operator: frames in, values and snapshots out. Subclass it, `@register("kind")` it, and the laws apply.
 
     `frame_axis` says how its frames out relate to its frames in: "same" (frame for frame) or "own" (it bins, skips
-    or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults. `from_file` says
-    for each parameter that a config may name by a file what makes its value of the file's content. `results` says by name
-    what reads its results from a session, as in `session.results("components")`.
+    or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults. `from_file` has
+    for each parameter that a config may name by a file what makes its value of the file's content. `results` has by
+    name what reads its results from a session, as in `session.results("components")`.
     """
 
     kind: ClassVar[str]

@@ -38,17 +38,20 @@ def with_files(operator: type[Operator], params: Mapping[str, Any], spec: Spec) 
     """Return a step's parameters, files that they name replaced by what these hold. Raises ConfigError."""
     found = dict(params)
     for name, make in operator.from_file.items():
-        if _names_a_file(value := params.get(name)):
+        if (path := _path_in(params.get(name))) is not None:
             try:
-                found[name] = make(load(Path(value)), spec)
+                found[name] = make(load(path), spec)
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}") from None
     return found
 
 
-def _names_a_file(value: Any) -> bool:
-    """Whether a parameter is a path; other words are the operator's own, as psf = "estimate"."""
-    return isinstance(value, str | Path) and (Path(value).suffix in SUFFIXES or Path(value).is_dir())
+def _path_in(value: Any) -> Path | None:
+    """The path that a parameter is; None for other words, which are the operator's own, as psf = "estimate"."""
+    if not isinstance(value, str | Path):
+        return None
+    path = Path(value)
+    return path if path.suffix in SUFFIXES or path.is_dir() else None
 
 
 def load(path: Path) -> Loaded:

@@ -252,7 +252,7 @@ def test_darks_come_from_files(tmp_path):
 BAD_DARKS = {
     "no such file": ("nowhere.npy", "nowhere.npy cannot be read"),
     "no camera": ("nowhere.npz", "nowhere.npz cannot be read"),
-    "text": ("camera", "cannot be read"),
+    "text": ("camera", "dark must be an offset"),
     "another shape": (np.zeros((3, 4)), r"dark is \(3, 4\), the frames are \(8, 9\)"),
     "one frame": (np.zeros((1, 8, 9)), "2 frames at least, found 1"),
     "not finite": (np.nan, "not finite"),

@@ -101,6 +101,6 @@ def test_what_is_there_is_not_overwritten_and_an_unknown_format_is_refused(sessi
     with pytest.raises(SessionError, match="exists and is not empty; name another --out"):
         export_session(session, "npy", tmp_path / "E")
     with pytest.raises(
-        SessionError, match="export to 'mat' is not possible from .*; there is tiff, ome-zarr, npy, csv"
+        SessionError, match=r"export to 'mat' is not possible from .*; there is tiff, ome-zarr, npy, csv"
     ):
         export_session(session, "mat", tmp_path / "F")

@@ -51,6 +51,6 @@ def test_thunderstorm_and_picasso_read_the_same_spots_in_their_units(tmp_path):
 
 def test_what_has_no_spots_says_so_and_writes_nothing(tmp_path):
     session = recorded('[[step]]\nkind = "moments"\n', tmp_path / "S")
-    with pytest.raises(SessionError, match="export to .thunderstorm. is not possible from .*; there is tiff"):
+    with pytest.raises(SessionError, match=r"export to .thunderstorm. is not possible from .*; there is tiff"):
         export_session(session, "thunderstorm", tmp_path / "T")
     assert not (tmp_path / "T").exists()

@@ -1,0 +1,137 @@
+"""Calibration of a camera from one or several light levels, and dark frames: a library call, and its parts for streams.
+
+found = analysis.calibrate([bright, dim], dark=dark)        # stacks (t, y, x)
+found.camera.save("calibration.npz")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.block import Block
+from ..core.errors import FrameError
+from ..core.spec import Camera, Spec
+from .fit import PhotonTransfer
+from .gain import Gain, GainParams
+from .kernels.photon_transfer import LEVEL_STEP
+from .levels import fit_levels
+from .pixel_noise import MIN_FRAMES, ROUNDING_ADU2, Dark, Pixels
+
+
+class Calibration(NamedTuple):
+    """A camera's photon transfer: the fit over all light levels, the camera it gives, the statistics of each level.
+
+    `fit.reason` says why the gain is undetermined, '' where it is not.
+    """
+
+    fit: PhotonTransfer
+    camera: Camera
+    levels: tuple[Pixels, ...]
+
+
+class LightLevels:
+    """Mean and variance of each pixel for every light level of a series; levels are told apart by steps of the mean.
+
+    A level of fewer than MIN_FRAMES frames is left out.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._operator, self._before = Gain(GainParams(), spec), np.nan
+        self._levels: list[Pixels] = []
+
+    def add(self, block: Block) -> None:
+        """Take the frames that follow."""
+        for part in _cut_at_steps(block):
+            if _is_step(self._before, float(part.pixels[0].mean())):
+                self._close_level()
+            self._operator.update(part)
+            self._before = float(part.pixels[-1].mean())
+
+    def finish(self) -> list[Pixels]:
+        """Return the statistics of each level."""
+        self._close_level()
+        return self._levels
+
+    def _close_level(self) -> None:
+        pixels = self._operator.pixels()
+        if pixels is not None and pixels.frames >= MIN_FRAMES:
+            self._levels.append(pixels)
+        self._operator = Gain(GainParams(), self._spec)
+
+
+def calibrate(light: Sequence[np.ndarray], dark: np.ndarray | None = None, camera: Camera | None = None) -> Calibration:
+    """Return the calibration from stacks (t, y, x) [ADU] of one or several light levels, and of dark frames.
+
+    `camera` says what is known already, as saturation_adu. Raises FrameError for stacks that do not fit each other or
+    hold no level long enough.
+    """
+    stacks = [np.asarray(stack) for stack in ([*light, dark] if dark is not None else light)]
+    if not light or any(s.ndim != 3 for s in stacks) or len({(s.shape[1:], s.dtype) for s in stacks}) > 1:
+        found = ", ".join(f"{s.shape} {s.dtype}" for s in stacks) or "none"
+        raise FrameError(f"calibrate: stacks (t, y, x) of one size and type are wanted, found {found}")
+    spec = Spec(stacks[0].shape[1:], stacks[0].dtype.name, camera=camera)
+    levels = [level for stack in stacks[: len(light)] for level in _levels_of(stack, spec)]
+    known = None if dark is None else dark_of(_levels_of(stacks[-1], spec))
+    return calibrate_levels(levels, known, spec)
+
+
+def calibrate_levels(levels: Sequence[Pixels], dark: Dark | None, spec: Spec) -> Calibration:
+    """Return the calibration from the statistics of light levels. Raises FrameError if there are none."""
+    if not levels:
+        raise FrameError(f"no light level lasts {MIN_FRAMES} frames; record longer, under steady light")
+    fit = fit_levels(list(levels), dark)
+    return Calibration(fit, made_camera(fit, dark, spec), tuple(levels))
+
+
+def dark_of(levels: Sequence[Pixels]) -> Dark:
+    """Return the dark statistics that a series without light has. Raises FrameError if it has several levels."""
+    if len(levels) != 1:
+        raise FrameError(f"dark frames have one level, found {len(levels)} of {MIN_FRAMES} or more")
+    return Dark(levels[0].mean, levels[0].variance, levels[0].frames)
+
+
+def made_camera(fit: PhotonTransfer, dark: Dark | None, spec: Spec) -> Camera:
+    """Return what is known of the camera: maps where pixels differ, numbers where they do not, None where unknown."""
+    saturation = spec.camera.saturation_adu if spec.camera else None
+    gain = None if fit.reason else _gain(fit, spec)
+    if dark is None:
+        return Camera(gain_e_per_adu=gain, saturation_adu=saturation)
+    offset, variance = (np.asarray(m, float).reshape(spec.shape) for m in (dark.offset, dark.variance))
+    rounding = ROUNDING_ADU2 if np.dtype(spec.dtype).kind in "iu" else 0.0
+    read = None if gain is None else gain * np.sqrt(np.maximum(variance - rounding, 0))
+    return Camera(offset, gain, read, None, saturation)
+
+
+def _gain(fit: PhotonTransfer, spec: Spec) -> Any:
+    """The gain of each pixel shrunk towards the mean (empirical Bayes), or one number where pixels do not differ."""
+    if not fit.scatter or fit.gains is None:
+        return fit.gain
+    known = np.isfinite(fit.gains)
+    noisy = np.median(np.abs(fit.gains[known] - fit.gain)) * 1.4826
+    part = min(1.0, (fit.scatter * fit.gain / noisy) ** 2)
+    gains = np.where(known & (fit.gains > 0), fit.gains, fit.gain)
+    return np.asarray(fit.gain + part * (gains - fit.gain)).reshape(spec.shape)
+
+
+def _levels_of(stack: np.ndarray, spec: Spec) -> list[Pixels]:
+    levels = LightLevels(spec)
+    levels.add(Block(0, np.arange(len(stack)), stack))
+    return levels.finish()
+
+
+def _cut_at_steps(block: Block) -> Iterator[Block]:
+    """The block's frames, cut where the light level changes."""
+    means = block.pixels.mean(axis=(1, 2)).tolist()
+    steps = [n for n, (a, b) in enumerate(pairwise(means), 1) if _is_step(a, b)]
+    for a, b in pairwise([0, *steps, len(block)]):
+        yield block.cut(block.index + a, block.index + b)
+
+
+def _is_step(before: float, after: float) -> bool:
+    """Whether two consecutive frames with these means have different light levels."""
+    return abs(after - before) > LEVEL_STEP * max(abs(after), abs(before))
