@@ -7,8 +7,6 @@ from streamfluo import Camera, FrameError
 from streamfluo.analysis import calibrate
 from streamfluo.simulate import gain
 
-TRUTH = {"shape": (96, 96), "gain_e_per_adu": 0.7, "offset_adu": 100.0, "read_noise_e": 1.6}
-
 
 def level(photons, seed, frames=120):
     """A stack of one light level: Poisson electrons, read noise, offset, rounded to counts."""
