@@ -12,7 +12,7 @@ from streamfluo.analysis import find_spots
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.simulate import spots as simulate
-from streamfluo.spots.kernels.thresholds import gaussian_taps, squares_along
+from streamfluo.spots.kernels.thresholds import gaussian_weights, squares_along
 
 CAMERA = Camera(offset_adu=100, gain_e_per_adu=0.5, read_noise_e=1.5, qe=1.0)
 HOLE = slice(12, 17)
@@ -97,9 +97,9 @@ def test_noise_makes_as_many_spots_as_stated(background, read):
 
 @pytest.mark.parametrize("length", [3, 9, 10, 11, 60])
 def test_the_filters_noise_is_known_up_to_the_border(length):
-    taps = gaussian_taps(1.3)
-    answers = ndi.convolve1d(np.eye(length), np.concatenate([taps[:0:-1], taps]), axis=0, mode="nearest")
-    np.testing.assert_allclose(squares_along(taps, length), (answers**2).sum(1), rtol=1e-6)
+    weights = gaussian_weights(1.3)
+    answers = ndi.convolve1d(np.eye(length), np.concatenate([weights[:0:-1], weights]), axis=0, mode="nearest")
+    np.testing.assert_allclose(squares_along(weights, length), (answers**2).sum(1), rtol=1e-6)
 
 
 def test_without_a_camera_the_noise_is_measured():
