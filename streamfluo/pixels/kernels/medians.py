@@ -8,7 +8,7 @@ _BITS = 12  # of a float32's 31 without its sign: eight of the exponent, so the 
 
 @njit(nogil=True, cache=True)
 def median_size(image, step):  # type: ignore[no-untyped-def]
-    """Return the median of |image[::step, ::step]| of a map (y, x) of finite float32. Cost: two passes over the values."""
+    """Return the median of |image[::step, ::step]| of a map (y, x) of finite float32. Two passes over the values."""
     rows, columns = -(-image.shape[0] // step), -(-image.shape[1] // step)
     sample, place = np.empty(rows * columns, np.float32), 0
     for y in range(0, image.shape[0], step):
