@@ -247,20 +247,20 @@ def test_known_places_are_integrated_as_the_batch_function_does(model, method, t
     disc = np.exp(-(grid[:, None] ** 2 + grid**2) / 2 / 130**2)
     spline = {"coefficients": np.stack([disc] * 4), "tz": knots[1], "ty": knots[0], "tx": knots[0]}
     np.savez(tmp_path / "psf.npz", **spline)
-    told = {"gauss": {"sigma_px": (1.5, 1.2), "theta_deg": 25.0}, "spline": {"spline": str(tmp_path / "psf.npz")}}
-    told = told.get(model, {})
+    stated = {"gauss": {"sigma_px": (1.5, 1.2), "theta_deg": 25.0}, "spline": {"spline": str(tmp_path / "psf.npz")}}
+    stated = stated.get(model, {})
     spec = Spec(frames.shape[1:], "uint16", pixel_um=0.1, camera=CAMERA)
-    operator = create("spots", spec, spots=places, model=model, method=method, **told)
+    operator = create("spots", spec, spots=places, model=model, method=method, **stated)
     table = operator.update(Block(0, np.arange(5), frames)).values["spots"]
     corner = np.rint(places[:, :2]).astype(int) - 5
     crops = np.array([frames[t, y : y + 11, x : x + 11] for t in range(5) for y, x in corner])
-    sigma_y, sigma_x = told.get("sigma_px", (1.3, 1.3))
+    sigma_y, sigma_x = stated.get("sigma_px", (1.3, 1.3))
     ring = np.ones((11, 11), bool)
     ring[1:-1, 1:-1] = False
     expected = integrate_crops(
         crops, y0=np.tile(corner[:, 0], 5), x0=np.tile(corner[:, 1], 5), y_nm=np.tile(places[:, 0], 5) * 100,
         x_nm=np.tile(places[:, 1], 5) * 100, z_nm=np.tile(places[:, 2], 5), sigma_y_nm=100 * sigma_y,
-        sigma_x_nm=100 * sigma_x, theta_deg=told.get("theta_deg", 0), model=model, method=method, offset_adu=100,
+        sigma_x_nm=100 * sigma_x, theta_deg=stated.get("theta_deg", 0), model=model, method=method, offset_adu=100,
         gain_e_per_adu=0.5, read_noise_e=1.5, spline=spline if model == "spline" else None,
         background=None if method == "ml" else 0.5 * (np.median(crops[:, ring], 1) - 100),
     )  # fmt: skip
@@ -305,7 +305,7 @@ BAD = {
     "no such file": ({"spots": "nowhere.npy"}, "cannot be read"),
     "given and detected": ({"spots": [[3.0, 4.0]], "detect": "mean"}, "either"),
     "drift of what is detected": ({"drift": True}, "drift moves spots that are given"),
-    "a spline that has to be fitted": ({"model": "spline"}, "known places"),
+    "a spline that has to be fitted": ({"model": "spline"}, "known positions"),
     "a spline without a pixel": ({"model": "spline", "spots": [[3.0, 4.0]]}, "size of a pixel"),
     "a turn that has to be fitted": ({"model": "gauss", "theta_deg": 30.0}, "theta_deg"),
     "no camera there": ({"camera": "nowhere.npz"}, "camera"),
