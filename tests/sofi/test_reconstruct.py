@@ -74,7 +74,7 @@ def test_the_psf_is_the_one_that_the_data_show(snapshots):
 
 
 REFUSED = {
-    "a psf that is not there": ("{ psf = 'nowhere.npy' }", "psf is 'estimate', an sd in pixels, or a .npy"),
+    "a psf that is not there": ("{ psf = 'nowhere.npy' }", "psf is 'estimate', a σ in pixels, or a .npy"),
     "a psf of even sides": ("{ psf = [[1.0, 2.0]] }", "an image of odd sides"),
     "no psf to be had": ("{ psf = 'estimate' }", "nothing above gives 'psf_sigma_px'"),
     "an order that sofi has not": ("{ order = 5, psf = 1.3 }", "nothing above gives 'k5'"),
