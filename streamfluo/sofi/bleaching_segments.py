@@ -1,8 +1,8 @@
 """Cumulants averaged over bleaching segments: runs of frames of about constant total signal, weighted by frames.
 
-The frame index is divided into windows of a fixed length. A window's level is the median of its frames' total signal,
-rounded down to a geometric series in which each level is a fixed fraction below the one before; a segment is a run of
-windows of one level. A level does not depend on earlier frames, so parts merge exactly: a part keeps its first window
+The frame index is divided into windows of a fixed length. A window's level is the number of the term of
+a geometric series, each a fixed fraction below the one before, that the median of its frames' total signal reaches; a
+segment is a run of windows of one level. A level does not depend on earlier frames, so parts merge exactly: a part keeps its first window
 and first segment apart, as an earlier part may have their beginning.
 """
 
@@ -110,15 +110,14 @@ class BleachingSegments:
     def state(self) -> State:
         """Return state entries."""
         pieces = [*self._pieces, *([self._open] if self._open is not None else [])]
+        rows = [(p.start, p.stop, p.level, p.window) for p in pieces]
         entries: State = {
             "segments_open": int(self._open is not None),
             "segments_joinable": int(self._joinable),
             "segments_closed_n": self._closed_n,
             "segments_closed": self._closed.copy(),
             "segments_bounds": np.array(self._bounds, np.int64).reshape(-1, 2),
-            "segments_pieces": np.array([(p.start, p.stop, p.level, p.window) for p in pieces], np.int64).reshape(
-                -1, 4
-            ),
+            "segments_pieces": np.array(rows, np.int64).reshape(-1, 4),
         }
         for k, piece in enumerate(pieces):
             entries |= {f"piece{k}_totals": piece.totals.copy(), **piece.sums.state(f"piece{k}")}

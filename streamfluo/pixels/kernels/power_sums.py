@@ -120,10 +120,10 @@ def add_powers(frames, pivot, sums, before):  # type: ignore[no-untyped-def]
     """Add a cell to the sums of d, d², … of d = x − pivot, each kept as two floats that together hold 106 bits.
 
     frames (n, p) with n ≤ 32; pivot (tiles, 1024); sums (tiles, powers, 2, 1024) with powers 2, 4, 6 or 8; before: the
-    initial sums where another reader still holds them, (0, …) to continue `sums`. Within the
-    cell sums are float64; each is then added without error (TwoSum, Knuth, The Art of Computer Programming 4.2.2): over
-    10⁶ frames float64 alone loses nine digits of the sixth cumulant. The sums of a tile are contiguous: at strides of
-    megabytes they take twice as long.
+    initial sums where another reader still holds them, (0, …) to continue `sums`. Within the cell sums are float64;
+    each is then added without error (TwoSum, Knuth, The Art of Computer Programming 4.2.2): over 10⁶ frames float64
+    alone loses nine digits of the sixth cumulant. The sums of a tile are contiguous: at strides of megabytes they take
+    twice as long.
     """
     total = np.empty((sums.shape[1], POWER_TILE_PX))
     for tile in range(sums.shape[0]):
