@@ -1,9 +1,9 @@
 """Cumulants averaged over bleaching segments: runs of frames of about constant total signal, weighted by frames.
 
-The frame index is divided into windows of a fixed length. A window's level is the number of the term of
-a geometric series, each a fixed fraction below the one before, that the median of its frames' total signal reaches; a
-segment is a run of windows of one level. A level does not depend on earlier frames, so parts merge exactly: a part keeps its first window
-and first segment apart, as an earlier part may have their beginning.
+The frame index is divided into windows of a fixed length. A window's level is the term of a geometric series, each a
+fixed fraction below the one before, that the median of its frames' total signal reaches; a segment is a run of windows
+of one level. A level does not depend on earlier frames, so parts merge exactly: a part keeps its first window and first
+segment apart, as an earlier part may have their beginning.
 """
 
 from __future__ import annotations
