@@ -352,7 +352,7 @@ def test_places_come_from_a_session_a_csv_or_an_npy(tmp_path):
     found = session.values("spots")
     assert found["photons"].shape == (100, 20)
     operator = create("spots", session.spec, spots=tmp_path / "S")
-    places = operator._kept[:, :2]
+    places = operator._known.places[:, :2]
     order = np.argsort(places[:, 0])
     truth = session.truth["position_px"]
     np.testing.assert_allclose(places[order], truth[np.argsort(truth[:, 0])], atol=0.15)
@@ -363,4 +363,4 @@ def test_places_come_from_a_session_a_csv_or_an_npy(tmp_path):
         writer.writerows([[1, (x + 0.5) * 100, (y + 0.5) * 100] for y, x in places])
     for path in ("places.npy", "places.csv"):
         again = create("spots", session.spec, spots=tmp_path / path)
-        np.testing.assert_allclose(again._kept[:, :2], places, atol=1e-9)
+        np.testing.assert_allclose(again._known.places[:, :2], places, atol=1e-9)
