@@ -95,7 +95,7 @@ def spline_light(spline: tuple[np.ndarray, ...], n: int, y: np.ndarray, x: np.nd
 
 
 def photons() -> None:
-    """`method = "ml"` with known places, background fitted or given, against truth and bound."""
+    """`method = "ml"` with known positions, background fitted or given, against truth and bound."""
     print(f"{'case':34} bias % beyond its error in 3 bands (± 1 se)         RMSE/CRB          pull sd  χ²")
     for name, n, background, shape in (
         ("isogauss, background 0.5", 11, 0.5, gaussian), ("isogauss, background 5", 11, 5.0, gaussian),
@@ -104,20 +104,20 @@ def photons() -> None:
     ):  # fmt: skip
         rng = np.random.default_rng(5)
         y, x = (n - 1) / 2 + rng.uniform(-0.5, 0.5, (2, SPOTS))
-        told = {"y_nm": 100 * y, "x_nm": 100 * x, "sigma_x_nm": 120.0}
+        known = {"y_nm": 100 * y, "x_nm": 100 * x, "sigma_x_nm": 120.0}
         if shape is gaussian:
             light = gaussian(n, y, x)
         elif shape is turned:
             light = turned(n, y, x)
-            told |= {"model": "gauss", "sigma_x_nm": 100.0, "sigma_y_nm": 170.0, "theta_deg": 30.0}
+            known |= {"model": "gauss", "sigma_x_nm": 100.0, "sigma_y_nm": 170.0, "theta_deg": 30.0}
         else:
             spline, z = astigmatic_spline(), rng.uniform(-450, 450, SPOTS)
             light = spline_light(spline, n, y, x, z)
-            told |= {"model": "spline", "spline": spline, "z_nm": z}
+            known |= {"model": "spline", "spline": spline, "z_nm": z}
         crops, true = draw(light, background, rng)
         for given in (background, None):
             found = integrate_crops(
-                crops, method="ml", background=given, gain_e_per_adu=GAIN, qe=QE, read_noise_e=READ_E, **told
+                crops, method="ml", background=given, gain_e_per_adu=GAIN, qe=QE, read_noise_e=READ_E, **known
             )
             report(
                 f"{name}, {'given' if given else 'fitted'}", found, true, bound(light, true, background, given is None)
@@ -189,7 +189,7 @@ def detection() -> None:
     """False alarms of noise, then recall, precision and RMSE on simulated frames of 128 × 128."""
     for background, read, known in ((0.5, 0.0, 1), (0.5, 1.2, 1), (5.0, 1.2, 1), (50.0, 1.2, 1), (50.0, 1.2, 0)):
         camera = Camera(offset_adu=100, gain_e_per_adu=GAIN, read_noise_e=read) if known else None
-        told = []
+        lines = []
         for stated in (0.1, 1.0, 10.0):
             rng = np.random.default_rng(9)
             operator = create("spots", Spec((512, 512), "uint16", camera=camera), false_alarms=stated, fit=None)
@@ -198,9 +198,9 @@ def detection() -> None:
                 electrons = rng.poisson(background, (512, 512)) + read * rng.standard_normal((512, 512))
                 frame = np.rint(100 + electrons / GAIN).astype(np.uint16)
                 count += operator.update(Block(t, np.zeros(1), frame[None])).values["count"][0]
-            told.append(f"{stated} → {count / 100:.2f}")
+            lines.append(f"{stated} → {count / 100:.2f}")
         what = f"background {background}, read noise {read}, camera {'known' if known else 'unknown'}"
-        print(f"false alarms a 512×512 frame, {what}: {'; '.join(told)}")
+        print(f"false alarms a 512×512 frame, {what}: {'; '.join(lines)}")
     for total in (200, 400, 800, 1600, 3200):
         for spots in (4, 16, 64):
             found_and_true(total, spots)
@@ -255,12 +255,12 @@ def cost() -> None:
     y, x = 5 + rng.uniform(-0.5, 0.5, (2, 10_000))
     crops, _ = draw(gaussian(11, y, x), 5.0, rng)
     for count in (10_000, 10):
-        told = {"y_nm": 100 * y[:count], "x_nm": 100 * x[:count], "sigma_x_nm": 120.0, "sigma_y_nm": 170.0}
-        told |= {"background": 5.0, "gain_e_per_adu": GAIN, "qe": QE, "theta_deg": 30.0}
+        known = {"y_nm": 100 * y[:count], "x_nm": 100 * x[:count], "sigma_x_nm": 120.0, "sigma_y_nm": 170.0}
+        known |= {"background": 5.0, "gain_e_per_adu": GAIN, "qe": QE, "theta_deg": 30.0}
         for model, method in (
             ("isogauss", "weighted"), ("gauss", "weighted"), ("isogauss", "ml"), ("isogauss", "border"),
         ):  # fmt: skip
-            call = partial(integrate_crops, crops[:count], model=model, method=method, **told)
+            call = partial(integrate_crops, crops[:count], model=model, method=method, **known)
             call()
             took = clock(call, 1000 if count == 10 else 1) / count * 1e6
             print(f"{method} {model}, {count} spots: {took:.2f} µs a spot (the peer, weighted: {PEER_US[count]})")
@@ -278,13 +278,13 @@ def cost() -> None:
 
 
 def frame_cost() -> None:
-    """A frame of 512×512 with 200 spots: found, fitted and integrated; and at known places."""
+    """A frame of 512×512 with 200 spots: detected, fitted and integrated; and at known positions."""
     frames, truth = simulate(frames=32, shape=(512, 512), spots=200, spot_photons=1000, seed=3)
     camera = Camera(**{name: float(truth[name]) for name in ("offset_adu", "gain_e_per_adu", "read_noise_e")})
     single = frames[0].astype(np.float32)
     for name, params in (
         ("found, fitted, integrated", {}), ("found, phasor, ml", {"fit": "phasor"}),
-        ("known places", {"spots": truth["position_px"]}), ("found on the mean", {"detect": "mean"}),
+        ("known positions", {"spots": truth["position_px"]}), ("found on the mean", {"detect": "mean"}),
     ):  # fmt: skip
         operator = create("spots", Spec((512, 512), "uint16", camera=camera), **params)
         for size in (32, 1):

@@ -1,7 +1,7 @@
-"""Floor 1: what every science needs of pixels: power sums, medians, binning, interpolation.
+"""Floor 1: pixel statistics that the sciences share: power sums, medians, binning, interpolation.
 
-Operators: `moments`, `bin`, `interpolate`. `two_state` has the formulas of an emitter with two states, which SOFI and
-counting share. It may import core.
+Operators: `moments`, `bin`, `interpolate`. `two_state` has the formulas of two-state emitters, for SOFI and counting.
+It may import core.
 """
 
 from . import bin, interpolate, moments

@@ -18,19 +18,19 @@ from .kernels.binning import add_binned
 
 
 class BinParams(Params, frozen=True):
-    bin_px: Annotated[int, Meta(ge=1, description="pixels a side that become one [px]")] = 2
-    bin_frames: Annotated[int, Meta(ge=1, description="frames that become one [frames]")] = 1
-    mode: Annotated[Literal["mean", "sum"], Meta(description="what is handed on of each bin")] = "mean"
+    bin_px: Annotated[int, Meta(ge=1, description="side of a bin [px]")] = 2
+    bin_frames: Annotated[int, Meta(ge=1, description="frames in a bin [frames]")] = 1
+    mode: Annotated[Literal["mean", "sum"], Meta(description="value of a bin")] = "mean"
 
 
 @register("bin")
 class Bin(Operator):
-    """Frames binned in space and time, handed on as float32 (mean) or, of integers, uint32 or int32 (sum).
+    """Frames binned in space and time, as float32 (mean) or, for integers, uint32 or int32 (sum).
 
-    Bins in time lie on the grid of the frame index: frame j out is made of the frames j·k … j·k + k − 1, carries the
-    time of the first, and is a gap if one of them is missing: a partial bin is never handed on, at the end neither.
-    Rows and columns that do not fill a bin are left out. The camera's calibration is handed on for the binned pixel
-    (electrons add, so read noise grows with the square root of the bin) where it is given as numbers, not maps.
+    Temporal bins lie on the grid of the frame index: output frame j is made of frames j·k … j·k + k − 1, has the time
+    of the first, and is a gap if one of them is missing; a partial bin is never emitted, not at the end either. Rows
+    and columns that do not fill a bin are left out. The camera's calibration is that of the binned pixel (electrons
+    add, so read noise grows with the square root of the bin) where it is numbers, not maps.
     """
 
     Params = BinParams
@@ -75,13 +75,13 @@ class Bin(Operator):
         for start in range(block.index - block.index % k, block.stop, k):
             part = block.cut(start, start + k)
             if part.index != start + self._count:
-                continue  # the head of this bin never came
+                continue  # the first frames of this bin are missing
             add_binned(part.pixels, self.params.bin_px, self._total)
             self._count += len(part)
             if part.index == start:
                 self._time_ns = int(part.times_ns[0])
             if self._count == k:
-                out.append(self._handed_on())
+                out.append(self._mean_or_sum())
                 times.append(self._time_ns)
                 self._restart()
         self._next_index = block.stop
@@ -111,7 +111,7 @@ class Bin(Operator):
         self._total[...] = 0
         self._count = 0
 
-    def _handed_on(self) -> np.ndarray:
+    def _mean_or_sum(self) -> np.ndarray:
         if self.params.mode == "sum":
             return self._total.astype(self._dtype)
         return (self._total / (self.params.bin_px**2 * self.params.bin_frames)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Interpolation of images between their pixels by cosines (DCT-II), by FFT."""
+"""Interpolation of images by the type-II discrete cosine transform (DCT-II)."""
 
 import numpy as np
 from scipy.fft import dct
@@ -8,7 +8,7 @@ def interpolate_cosine(images, factor):  # type: ignore[no-untyped-def]
     """Return (…, (y − 1)·factor + 1, (x − 1)·factor + 1): the images (…, y, x) at steps of 1/factor pixels.
 
     Separable: x(u) = 1/n [X_0 + 2 Σ_k X_k cos(π k (u + ½) / n)] with X the DCT-II; at u = 0, 1, 2 … it is the image.
-    Signs stay. Two transforms of factor times the length along each axis.
+    Two transforms of factor times the length along each axis.
     """
     for axis in (-2, -1):
         images = _along(images, factor, axis)
@@ -20,7 +20,7 @@ def _along(images, factor, axis):  # type: ignore[no-untyped-def]
     if factor == 1 or n == 1:
         return np.array(images)
     spectrum = np.moveaxis(dct(images, 2, axis=axis), axis, -1)
-    # u + ½ = (i + factor/2) / factor: whole steps of a DCT-I for even factors, half steps of a DCT-III for odd ones
+    # u + ½ = (i + factor/2) / factor: integer steps of a DCT-I for even factors, half steps of a DCT-III for odd ones
     length = n * factor + (factor % 2 == 0)
     padded = np.zeros((*spectrum.shape[:-1], length), spectrum.dtype)
     padded[..., :n] = spectrum / (2 * n)

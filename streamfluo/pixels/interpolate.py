@@ -1,4 +1,4 @@
-"""Frames interpolated between their pixels."""
+"""The operator `interpolate`."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .cosine_interpolation import interpolate_cosine
 
 
 class InterpolateParams(Params, frozen=True):
-    factor: Annotated[int, Meta(ge=2, le=16, description="steps to a pixel")] = 2
+    factor: Annotated[int, Meta(ge=2, le=16, description="samples a pixel")] = 2
     dtype: Annotated[
-        Literal["float32", "float64"], Meta(description="of the frames handed on; float64 cannot be previewed")
+        Literal["float32", "float64"], Meta(description="of the output frames; float64 has no preview")
     ] = "float32"
 
 
 @register("interpolate")
 class Interpolate(Operator):
-    """Each frame interpolated by cosines (DCT-II) onto (n − 1)·factor + 1 points a side, signs as they are.
+    """Each frame interpolated by the DCT-II onto (n − 1)·factor + 1 points a side; negative values stay negative.
 
-    Before `sofi` this is not the same as interpolating its images: cumulants are not linear. Cost: some 10 copies of
-    the frame it makes. The camera is no longer handed on, as the noise of neighbouring points is shared.
+    Before `sofi` this differs from interpolating its images, as cumulants are not linear. The output has no camera,
+    because interpolation correlates the noise of neighbouring points. Cost: some 10 copies of the output frame.
     """
 
     Params = InterpolateParams

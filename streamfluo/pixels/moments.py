@@ -13,7 +13,7 @@ from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from .kernels.power_sums import accumulate, frame_totals
+from .kernels.power_sums import PixelSums, accumulate, frame_totals
 
 
 @register("moments")
@@ -22,13 +22,13 @@ class Moments(Mergeable):
 
     Sums of d = x − pivot and d² with the first frame as pivot: exact integers for 8- and 16-bit frames (to 2³¹
     frames), float64 else. Cost: 1.4 memory copies of the frames in blocks of 32, and one more to gather smaller ones;
-    state: 5 maps and at most 31 waiting frames. Merging re-bases the later part's pivot on the earlier one's
+    state: 5 maps and at most 31 waiting frames. Merging re-bases the later part on the earlier one's pivot
     (Pébay 2008, eq. 1.3 for a common shift).
     """
 
     gives = (
         Gives("total_signal", "per_frame", ("t",), "ADU", "sum over the pixels of the frame"),
-        Gives("frames", "snapshot", (), "", "number of frames behind the images"),
+        Gives("frames", "snapshot", (), "", "number of frames in the images"),
         Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of each pixel"),
         Gives("variance", "snapshot", ("y", "x"), "ADU²", "population variance of each pixel"),
         Gives("min", "snapshot", ("y", "x"), "ADU", "smallest value of each pixel"),
@@ -57,8 +57,8 @@ class Moments(Mergeable):
             self._pivot[...] = np.where(np.isfinite(first), first, 0)
             self._low[...] = self._high[...] = first
         totals = [self._add(cell) for cell in self._grid.push(block)]
-        whole = len(block) == GRID_FRAMES and block.index % GRID_FRAMES == 0
-        return Output(block.index, {"total_signal": totals[-1] if whole else self._signal(block.pixels)})
+        is_cell = len(block) == GRID_FRAMES and block.index % GRID_FRAMES == 0
+        return Output(block.index, {"total_signal": totals[-1] if is_cell else self._signal(block.pixels)})
 
     def gap(self, first: int, count: int) -> None:
         for cell in self._grid.flush():
@@ -111,9 +111,9 @@ class Moments(Mergeable):
 
     def _add(self, cell: np.ndarray) -> np.ndarray:
         """Add a cell's frames; return the total signal of each."""
-        flat = (array.reshape(-1) for array in self._arrays().values())
+        sums = PixelSums(*(array.reshape(-1) for array in self._arrays().values()))
         totals = np.empty(len(cell), self._total_dtype)
-        accumulate(cell.reshape(len(cell), self._pivot.size), *flat, totals)  # type: ignore[call-arg]
+        accumulate(cell.reshape(len(cell), self._pivot.size), sums, totals)
         self._n += len(cell)
         return totals.astype(np.float64)
 
@@ -123,7 +123,7 @@ class Moments(Mergeable):
         return totals.astype(np.float64)
 
     def _flushed(self) -> Moments:
-        """A copy with the waiting frames added."""
+        """Return a copy with the waiting frames added."""
         if not self._grid.waiting.size:
             return self
         copy = Moments(self.params, self.spec, self.device)
@@ -147,7 +147,7 @@ def _variance(m: Moments) -> np.ndarray:
 
 
 def _extreme(m: Moments, values: np.ndarray) -> np.ndarray:
-    """A copy; NaN where the pixel ever was NaN, which comparisons pass over."""
+    """Return a copy, NaN where the pixel was ever NaN, which comparisons ignore."""
     values = values.copy()
     if values.dtype.kind == "f":
         values[np.isnan(m._sum)] = np.nan

@@ -1,6 +1,6 @@
-"""Floor 2: SOFI: cumulants of blinking, the images made of them, and what frames need before. It imports core, pixels.
+"""Floor 2: SOFI: cumulants, images reconstructed from them, bleaching correction. It may import core and pixels.
 
-sofi                  the operator: what it gives and how
+sofi                  the operator
 sums                  power sums about a pivot         product_sums        sums of products over pixels and frames
 batches               sums over time, for errors       bleaching_segments  cumulants averaged over segments
 lagged                cumulants between frames         crossed             cumulants between pixels, virtual pixels

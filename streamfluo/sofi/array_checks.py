@@ -1,4 +1,4 @@
-"""What every batch function asks of the arrays it is given."""
+"""Checks of the arrays that batch functions take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def as_image(image: Any, what: str, name: str = "image") -> np.ndarray:
     array = array.astype(float)
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
-        raise FrameError(f"{what}: {name} has {count} pixels that are not numbers; replace them, as by np.nan_to_num")
+        raise FrameError(f"{what}: {name} has {count} pixels that are not finite; replace them, e.g. by np.nan_to_num")
     return array
 
 
@@ -33,9 +33,9 @@ def as_psf(psf: Any, what: str) -> np.ndarray:
     """Return a point spread function (y, x) of odd sides with sum 1. Raises FrameError."""
     array = as_image(psf, what, "psf")
     if not (array.shape[0] % 2 and array.shape[1] % 2):
-        raise FrameError(f"{what}: the psf has its middle in a pixel, so its sides are odd; found {array.shape}")
+        raise FrameError(f"{what}: the PSF is centred on a pixel, so its sides are odd; found {array.shape}")
     if (array < 0).any() or not array.sum() > 0:
-        raise FrameError(f"{what}: a psf is nowhere negative and somewhere positive")
+        raise FrameError(f"{what}: a PSF is nowhere negative and has a positive sum")
     return array / array.sum()
 
 

@@ -1,4 +1,4 @@
-"""Batches of consecutive frames: how the sums grew, for standard errors and for how much an image still moves."""
+"""Batches of consecutive frames, for standard errors and the convergence of images."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from ..core.errors import StateError
 from ..core.grid import GRID_FRAMES
 from ..core.state import State, require_int
 
-Sums = Callable[[int, np.ndarray], int]  # writes the sums as they stand at an index, returns the frames in them
+Sums = Callable[[int, np.ndarray], int]  # writes the sums at an index, returns the frames in them
 
 
 class Batches:
-    """Up to `most` batches, by marks of what the sums were when the frame index passed multiples of 32 · 2^level.
+    """Up to `most` batches; marks keep the sums at multiples of 32 · 2^level of the frame index.
 
-    The level is the smallest at which there are fewer than `most` marks between the first frame and the next one: it
-    depends on these two alone, so that parts merged have the marks of the whole. A batch is thus between T/most and
-    2T/most long, far longer than any blinking once a movie is.
+    The level is the smallest with fewer than `most` marks between the first frame and the next one. It depends on
+    these two alone, so that merged parts have the marks of an undivided movie. A batch of a movie of T frames has
+    T/most to 2T/most of them, far more than a blink.
     """
 
     def __init__(self, most: int, shape: tuple[int, ...]) -> None:
         self._most = most
         self.first = -1  # index of the first frame; -1: none yet
-        self.stop = -1  # index behind the last one added
-        self._marks: dict[int, tuple[int, np.ndarray]] = {}  # index → frames before it, the sums then, never changed
+        self.stop = -1  # index past the last frame added
+        self._marks: dict[int, tuple[int, np.ndarray]] = {}  # index → frames before it, the sums there, never changed
         self._shape = shape
 
     def advance(self, stop: int, sums: Sums) -> None:
-        """Frames up to `stop` are in, or never came: mark the multiples passed."""
+        """Mark the multiples up to `stop`: the frames before it are added or missing."""
         before, self.stop = self.stop, stop
         step = self._step()
         self._thin(step)
@@ -37,7 +37,7 @@ class Batches:
             self._mark(at, sums)
 
     def absorb(self, other: Batches, mine: Sums, theirs: Sums) -> None:
-        """Take over the marks of the part that follows: `mine` up to its first frame, `theirs` as of the whole."""
+        """Take over the later part's marks: `mine` writes those up to its first frame, `theirs` the rest, merged."""
         before, self.stop = self.stop, other.stop
         step = self._step()
         self._thin(step)
@@ -45,17 +45,17 @@ class Batches:
             self._mark(at, mine if at <= other.first else theirs)
 
     def rebase(self, moved: Callable[[int, np.ndarray], np.ndarray]) -> None:
-        """Replace every mark's sums by what `moved(frames, sums)` makes of them."""
+        """Replace every mark's sums by `moved(frames, sums)`."""
         self._marks = {at: (n, moved(n, sums)) for at, (n, sums) in self._marks.items()}
 
     def mark(self, at: int) -> tuple[int, np.ndarray]:
-        """Frames before a mark's index, and the sums then."""
+        """Return the frames before a mark's index, and the sums there."""
         return self._marks[at]
 
     def read(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """(frames by each mark, its sums), without marks behind batches of no frames.
+        """Return (frames before each mark, its sums), without marks that end empty batches.
 
-        The sums are followed by empty ones up to as many as there can be: kernels are compiled for one number.
+        The sums are padded with empty ones to the largest number of marks: kernels are compiled for one number.
         """
         kept = [self._marks[at] for at in sorted(self._marks)]
         grew = [mark for mark, before in zip(kept, [0, *(n for n, _ in kept)], strict=False) if mark[0] > before]
@@ -63,13 +63,13 @@ class Batches:
         return np.array([n for n, _ in grew], np.int64), (*(sums for _, sums in grew), *empty)
 
     def copy(self) -> Batches:
-        """An independent copy; it shares the sums of the marks there are."""
+        """Return an independent copy, which shares the sums of the marks."""
         new = object.__new__(Batches)
         new.__dict__.update(self.__dict__, _marks=dict(self._marks))
         return new
 
     def state(self) -> State:
-        """As state entries."""
+        """Return state entries."""
         at = sorted(self._marks)
         return {
             "first": self.first,
@@ -80,7 +80,7 @@ class Batches:
         }
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore the entries of `state`. Raises StateError."""
         at, counts, sums = (np.asarray(state.get(name)) for name in ("marks_at", "marks_n", "marks"))
         fits = at.ndim == counts.ndim == 1 and len(at) == len(counts) < self._most
         if not fits or sums.shape != (len(at), *self._shape):

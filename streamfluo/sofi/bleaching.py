@@ -1,4 +1,4 @@
-"""Bleaching, looked at from the end: segments of like brightness, and the movie without its loss of light."""
+"""Bleaching segments and bleaching correction of a whole movie."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LEAST_FRAMES = 32
 def bleaching_segments(
     signal: Any, fraction: float, smooth_frames: int = SMOOTH_FRAMES, least_frames: int = LEAST_FRAMES
 ) -> np.ndarray:
-    """Return the segments (segments, 2) of a total signal (t,), each as first frame and frame behind the last.
+    """Return the bleaching segments (segments, 2) of a total signal (t,), each as first frame and one past the last.
 
     A segment ends where the signal, smoothed by a centred median over `smooth_frames` (mirrored at the ends), has
-    fallen by one more `fraction` of its range from its maximum on; frames before the maximum are part of the first. A
-    fall over several levels within `least_frames` is one boundary. The signal may be of either sign. Raises FrameError.
+    fallen by another `fraction` of its range since its maximum; frames before the maximum belong to the first. A fall
+    over several levels within `least_frames` is one boundary. The signal may be of either sign. Raises FrameError.
     """
     signal = np.asarray(signal, float)
     require(signal.ndim == 1 and signal.size > 0, f"bleaching_segments: a signal is (t,), found {signal.shape}")
-    require(bool(np.isfinite(signal).all()), "bleaching_segments: the signal has values that are not numbers")
+    require(bool(np.isfinite(signal).all()), "bleaching_segments: the signal has values that are not finite")
     require(0 < fraction < 1, f"bleaching_segments: fraction lies between 0 and 1, found {fraction}")
     require(smooth_frames >= 1, f"bleaching_segments: smooth_frames is 1 or more, found {smooth_frames}")
     smooth = (
@@ -47,9 +47,9 @@ def bleaching_segments(
 def debleach(
     stack: Any, fraction: float, smooth_frames: int = SMOOTH_FRAMES, least_frames: int = LEAST_FRAMES
 ) -> np.ndarray:
-    """Return the bleaching-corrected movie (t, y, x) float64 [ADU]: each frame less its segment's mean, floor at zero.
+    """Return the bleaching-corrected movie (t, y, x) float64 [ADU]: frames less their segment's mean, minimum 0.
 
-    Segments as of `bleaching_segments` of the movie's total signal. Raises FrameError.
+    Segments are those of `bleaching_segments` for the movie's total signal. Raises FrameError.
     """
     movie = as_stack(stack, "debleach")
     corrected = movie.astype(float)
@@ -61,7 +61,7 @@ def debleach(
 def filter_time(stack: Any, kernel: Any) -> np.ndarray:
     """Return the movie (t, y, x), or a signal (t,), convolved in time with a kernel (k,), mirrored at the ends.
 
-    The kernel is taken as it is: give one with sum 1 to keep the level. Raises FrameError.
+    The kernel is not normalised: a sum of 1 keeps the level. Raises FrameError.
     """
     array, kernel = np.asarray(stack), np.asarray(kernel, float)
     require(array.ndim in (1, 3) and array.size > 0, f"filter_time: a movie (t, y, x) or a signal, found {array.shape}")

@@ -1,9 +1,9 @@
-"""Bleaching segments: cumulants of stretches over which the light is about the same, averaged by frames.
+"""Cumulants averaged over bleaching segments: runs of frames of about constant total signal, weighted by frames.
 
-The frame index is cut into windows of a fixed length. A window's level is the rung of a geometric ladder, each a fixed
-fraction below the last, on which the median of its frames' total signal lies; a segment is a run of windows on one
-rung. Nothing in this depends on what came before, so that parts merge exactly: a part keeps its first window and first
-segment apart, as a part before it may have their beginning.
+The frame index is divided into windows of a fixed length. A window's level is the term of a geometric series, each a
+fixed fraction below the one before, that the median of its frames' total signal reaches; a segment is a run of windows
+of one level. A level does not depend on earlier frames, so parts merge exactly: a part keeps its first window and first
+segment apart, as an earlier part may have their beginning.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from .sums import PowerSums
 
 @dataclass
 class Piece:
-    """Some frames on one rung: their index range, their sums; of a window its frames' total signals too."""
+    """Frames of one level: their index range and sums; of a window its frames' total signals too."""
 
     start: int
     stop: int
     sums: PowerSums
     totals: np.ndarray
-    rung: int = 0
-    window: int = -1  # of a first window that may have begun earlier; -1: whole windows
+    level: int = 0
+    window: int = -1  # of a first window that may have begun earlier; -1: complete windows
 
     def join(self, later: Piece) -> None:
-        """Take in what follows on the same rung."""
+        """Append the next piece of the same level."""
         self.stop = later.stop
         self.sums.absorb(later.sums)
         self.totals = np.concatenate([self.totals, later.totals])
 
     def copy(self) -> Piece:
-        """An independent copy."""
-        return Piece(self.start, self.stop, self.sums.copy(), self.totals.copy(), self.rung, self.window)
+        """Return an independent copy."""
+        return Piece(self.start, self.stop, self.sums.copy(), self.totals.copy(), self.level, self.window)
 
 
-class Segments:
-    """The pieces at both ends as sums, and what lies between as frame-weighted cumulants and moments."""
+class BleachingSegments:
+    """The pieces at both ends as sums, those between as frame-weighted cumulants and moments."""
 
     def __init__(self, spec: Spec, order: int, fraction: float, window_frames: int, offset_adu: float) -> None:
         self._spec, self._order, self._window_frames = spec, order, window_frames
-        self._rung = math.log(1 - fraction)
+        self._log_step = math.log(1 - fraction)
         self._offset = offset_adu
-        self._pieces: list[Piece] = []  # the first window if it is cut, the first segment, the last one
+        self._pieces: list[Piece] = []  # the first window if incomplete, the first segment, the last one
         self._open: Piece | None = None
         self._closed_n = 0
         self._closed = np.zeros((2, order - 1, *spec.shape))  # Σ n·m_j, Σ n·k_j; replaced, as copies share it
-        self._bounds: list[tuple[int, int]] = []  # of what is closed
-        self._joinable = True  # the last piece and what comes next are neighbours
+        self._bounds: list[tuple[int, int]] = []  # of the closed segments
+        self._joinable = True  # the next piece follows the last one
 
     def add(self, cell: np.ndarray, index: int, totals: np.ndarray) -> None:
-        """Add a cell's frames from `index` on, with the total signal of each."""
+        """Add a cell's frames from `index` on, with their total signals."""
         window = index // self._window_frames
         if self._open is not None and self._open.start // self._window_frames != window:
             self._close_window()
@@ -67,26 +67,26 @@ class Segments:
         self._open.totals = np.concatenate([self._open.totals, totals])
 
     def read(self, order: int, cumulant: bool) -> np.ndarray:
-        """The frame-weighted average of a central moment or a cumulant over segments (y, x)."""
-        whole = self._finished()
-        total, n = whole._closed[int(cumulant), order - 2].copy(), whole._closed_n
-        for piece in whole._pieces:
+        """Return the frame-weighted average of a central moment or a cumulant over segments (y, x)."""
+        done = self._finished()
+        total, n = done._closed[int(cumulant), order - 2].copy(), done._closed_n
+        for piece in done._pieces:
             total += piece.sums.n * _read(piece.sums, order, cumulant)
             n += piece.sums.n
         return total / (n or np.nan)
 
     def bounds(self) -> np.ndarray:
-        """The segments as (first index, index behind the last) (segments, 2)."""
-        whole = self._finished()
-        return np.array(sorted([*whole._bounds, *((p.start, p.stop) for p in whole._pieces)]), np.int64).reshape(-1, 2)
+        """Return the segments as (first index, one past the last) (segments, 2)."""
+        done = self._finished()
+        return np.array(sorted([*done._bounds, *((p.start, p.stop) for p in done._pieces)]), np.int64).reshape(-1, 2)
 
-    def absorb(self, other: Segments) -> None:
-        """Add the part that follows; it is left as it was."""
+    def absorb(self, other: BleachingSegments) -> None:
+        """Add the later part, which stays unchanged."""
         if other._open is None:
             return
         pieces = [piece.copy() for piece in other._pieces]
         if not pieces or pieces[0].window >= 0:
-            self._go_on(pieces.pop(0) if pieces else other._open.copy())
+            self._join_first(pieces.pop(0) if pieces else other._open.copy())
             if not other._pieces:
                 return
         self._close_window()
@@ -99,31 +99,32 @@ class Segments:
                 self._joinable = False
         self._open = other._open.copy()
 
-    def copy(self) -> Segments:
-        """An independent copy."""
-        new = object.__new__(Segments)
+    def copy(self) -> BleachingSegments:
+        """Return an independent copy."""
+        new = object.__new__(BleachingSegments)
         new.__dict__.update(self.__dict__, _bounds=list(self._bounds))
         new._pieces = [piece.copy() for piece in self._pieces]
         new._open = self._open.copy() if self._open is not None else None
         return new
 
     def state(self) -> State:
-        """As state entries."""
+        """Return state entries."""
         pieces = [*self._pieces, *([self._open] if self._open is not None else [])]
+        rows = [(p.start, p.stop, p.level, p.window) for p in pieces]
         entries: State = {
             "segments_open": int(self._open is not None),
             "segments_joinable": int(self._joinable),
             "segments_closed_n": self._closed_n,
             "segments_closed": self._closed.copy(),
             "segments_bounds": np.array(self._bounds, np.int64).reshape(-1, 2),
-            "segments_pieces": np.array([(p.start, p.stop, p.rung, p.window) for p in pieces], np.int64).reshape(-1, 4),
+            "segments_pieces": np.array(rows, np.int64).reshape(-1, 4),
         }
         for k, piece in enumerate(pieces):
             entries |= {f"piece{k}_totals": piece.totals.copy(), **piece.sums.state(f"piece{k}")}
         return entries
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore the entries of `state`. Raises StateError."""
         self._closed = require_array(state, "segments_closed", self._closed, "sofi")
         self._closed_n = require_int(state, "segments_closed_n", "sofi")
         self._joinable = bool(require_int(state, "segments_joinable", "sofi"))
@@ -132,26 +133,26 @@ class Segments:
             raise StateError("sofi: state 'segments_bounds' and 'segments_pieces' must be arrays (n, 2) and (n, 4)")
         self._bounds = [(int(a), int(b)) for a, b in bounds]
         self._pieces = []
-        for k, (start, stop, rung, window) in enumerate(rows.tolist()):
+        for k, (start, stop, level, window) in enumerate(rows.tolist()):
             sums, totals = PowerSums(self._spec, self._order), state.get(f"piece{k}_totals")
             sums.restore(state, f"piece{k}")
             if not isinstance(totals, np.ndarray):
                 raise StateError(f"sofi: state 'piece{k}_totals' must be an array")
-            self._pieces.append(Piece(start, stop, sums, totals.copy(), rung, window))
+            self._pieces.append(Piece(start, stop, sums, totals.copy(), level, window))
         self._open = self._pieces.pop() if require_int(state, "segments_open", "sofi") else None
 
-    def _finished(self) -> Segments:
-        """A copy with the open window closed and the first one joined to its segment."""
-        whole = self.copy()
-        whole._close_window()
-        if len(whole._pieces) > 1 and whole._pieces[0].rung == whole._pieces[1].rung:
-            first = whole._pieces.pop(0)
-            first.join(whole._pieces[0])
-            whole._pieces[0] = first
-        return whole
+    def _finished(self) -> BleachingSegments:
+        """Return a copy with the open window closed and the first one joined to its segment."""
+        done = self.copy()
+        done._close_window()
+        if len(done._pieces) > 1 and done._pieces[0].level == done._pieces[1].level:
+            first = done._pieces.pop(0)
+            first.join(done._pieces[0])
+            done._pieces[0] = first
+        return done
 
-    def _go_on(self, first: Piece) -> None:
-        """Take in the first window of the part that follows, which may be the rest of the open one."""
+    def _join_first(self, first: Piece) -> None:
+        """Add the first window of the later part, which may be the rest of the open one."""
         if self._open is not None and self._open.start // self._window_frames != first.start // self._window_frames:
             self._close_window()
         if self._open is None:
@@ -164,7 +165,7 @@ class Segments:
             return
         piece, self._open = self._open, None
         signal = float(np.median(piece.totals)) - self._offset
-        piece.rung = math.floor(math.log(max(signal, 1.0)) / self._rung)
+        piece.level = math.floor(math.log(max(signal, 1.0)) / self._log_step)
         first = not self._pieces and not self._closed_n
         if first and piece.start % self._window_frames:
             piece.window = piece.start // self._window_frames
@@ -173,9 +174,9 @@ class Segments:
         self._append(piece)
 
     def _append(self, piece: Piece) -> None:
-        """Put a piece behind the last; join it where both are of one rung; close what lies between the ends."""
+        """Append a piece, joined to the last where their levels are equal; close the pieces between the ends."""
         last = self._pieces[-1] if self._pieces else None
-        if last is not None and last.rung == piece.rung and last.window < 0 and self._joinable:
+        if last is not None and last.level == piece.level and last.window < 0 and self._joinable:
             last.join(piece)
             return
         self._joinable = True

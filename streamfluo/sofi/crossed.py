@@ -1,9 +1,9 @@
-"""Cumulants between pixels: the offsets, the doubled grid of virtual pixels, and the PSF they show.
+"""Cross-cumulants: pixel pairs, the doubled grid of virtual pixels, and the PSF estimated from them.
 
-A product of pixels p_i has the PSF of their cumulant at the pixels' centroid c, less by the distance factor
-exp(−Σ |p_i − c|² / 2σ²) of a Gaussian PSF (Dertinger et al. 2010, Opt. Express 18:18875, eq. 8). Different pixels have
-different shot and read noise, so none of it is in here. Order 3 has no three pixels whose centroid lies between two:
-there two (in the middle of four: four) triples whose centroids lie a sixth of a pixel to each side are averaged.
+The cross-cumulant of pixels p_i is that of a virtual pixel at their centroid c times the distance factor
+exp(−Σ |p_i − c|² / 2σ²) of a Gaussian PSF (Dertinger et al. 2010, Opt. Express 18:18875, eq. 8). Shot and read noise
+are independent between pixels and drop out. At order 3 no three pixels have their centroid midway between two: there
+two triples (four at the corner of four pixels) with centroids a sixth of a pixel to each side are averaged.
 """
 
 from __future__ import annotations
@@ -47,41 +47,41 @@ TUPLES: dict[int, dict[Pixel, tuple[tuple[Pixel, ...], ...]]] = {
 
 
 def pair_offsets(radius: int) -> list[Pixel]:
-    """The offsets s of ⟨δI(p + s) δI(p − s)⟩ up to a radius: one of each s and −s, none of 0."""
+    """Return the offsets s of ⟨δI(p + s) δI(p − s)⟩ up to a radius [px]: one of each s and −s, without 0."""
     reach = range(-radius, radius + 1)
     return [(y, x) for y in range(radius + 1) for x in reach if (y, x) > (0, 0)]
 
 
 class CrossedSums:
-    """Sums for the cross-cumulants of the offsets up to `radius`, and of the grid up to an order of at most 4."""
+    """Sums for the cross-cumulants of offsets up to `radius`, and of virtual pixels up to order 4."""
 
     def __init__(self, spec: Spec, radius: int, order: int) -> None:
         self.spec = spec
         self.orders = range(2, min(order, MAX_GRID_ORDER) + 1)
         self.pairs = pair_offsets(radius)
         grid = [t for n in self.orders for tuples in TUPLES[n].values() for t in tuples]
-        self._lines = [((y, x), (-y, -x)) for y, x in self.pairs]
-        self.products = ProductSums(spec, [_factors(t) for t in [*grid, *self._lines]])
+        self._pair_tuples = [((y, x), (-y, -x)) for y, x in self.pairs]
+        self.products = ProductSums(spec, [_factors(t) for t in [*grid, *self._pair_tuples]])
 
     def add(self, cell: np.ndarray) -> None:
         """Add a cell's frames (n, y, x)."""
         self.products.add(cell)
 
     def copy(self) -> CrossedSums:
-        """An independent copy."""
+        """Return an independent copy."""
         new = object.__new__(CrossedSums)
         new.__dict__.update(self.__dict__, products=self.products.copy())
         return new
 
     def pair_images(self) -> np.ndarray:
-        """⟨δI(p + s) δI(p − s)⟩ of every offset (pairs, y, x), NaN where a pixel lies outside."""
+        """Return ⟨δI(p + s) δI(p − s)⟩ of every offset (pairs, y, x), NaN where a pixel lies outside."""
         maps = self.products.all_maps()
-        return np.stack([self._image(line, maps) for line in self._lines])
+        return np.stack([self._image(pair, maps) for pair in self._pair_tuples])
 
     def sigma_px(self) -> float:
-        """The PSF's sd, from how covariances fall with the pixels' distance: ln Σ C = a − d² / 4σ²; NaN if they do not.
+        """Return σ of the PSF [px] from the decay of covariances with distance, ln Σ C = a − d² / 4σ²; NaN without one.
 
-        Weighted by C², as all sums carry like errors. d = 0 is left out, which has the noise.
+        Weighted by C², as all sums have about the same error; without d = 0, which contains the noise.
         """
         maps = self.products.all_maps()
         pairs = [p for p in self.products.products if len(p) == 2]
@@ -95,9 +95,9 @@ class CrossedSums:
         return float(np.sqrt(-1 / (4 * slope))) if slope < 0 else float("nan")
 
     def grid(self, order: int, sigma_px: float) -> np.ndarray:
-        """Cumulants of virtual pixels half a pixel apart (2·y − 1, 2·x − 1), divided by their distance factors.
+        """Return cumulants of virtual pixels half a pixel apart (2·y − 1, 2·x − 1), divided by their distance factors.
 
-        NaN in the outermost ring where no tuple lies inside.
+        NaN at the border where no tuple lies inside.
         """
         height, width = self.spec.shape
         image = np.full((2 * height, 2 * width), np.nan)
@@ -110,7 +110,7 @@ class CrossedSums:
         return image[:-1, :-1]
 
     def factors(self, order: int, sigma_px: float) -> np.ndarray:
-        """The distance factors (2, 2) by half steps in y and x, of the mean over a virtual pixel's tuples."""
+        """Return the distance factors (2, 2) by half steps in y and x, averaged over a virtual pixel's tuples."""
         return np.array(
             [[np.mean([distance_factor(t, sigma_px) for t in TUPLES[order][y, x]]) for x in (0, 1)] for y in (0, 1)]
         )
@@ -125,7 +125,7 @@ class CrossedSums:
 
 
 def distance_factor(pixels: Sequence[Pixel], sigma_px: float) -> float:
-    """How much less the product of these pixels is than that of as many at their centroid; 1 if σ is not known."""
+    """Return the cross-cumulant of these pixels over the cumulant at their centroid; 1 if σ is unknown."""
     places = np.array(pixels, float)
     spread = ((places - places.mean(0)) ** 2).sum()
     return float(np.exp(-spread / (2 * sigma_px**2))) if np.isfinite(sigma_px) else 1.0

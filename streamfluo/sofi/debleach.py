@@ -1,4 +1,4 @@
-"""Frames without their slow loss of light."""
+"""The operator `debleach`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from .kernels.baseline import subtract_baseline
 
 
 class DebleachParams(Params, frozen=True):
-    smooth_frames: Annotated[int, Meta(ge=2, description="frames the baseline remembers, far more than a blink")] = 251
+    smooth_frames: Annotated[
+        int, Meta(ge=2, description="memory of the baseline, far longer than a blink [frames]")
+    ] = 251
 
 
 @register("debleach")
 class Debleach(Operator):
-    """Each frame less a baseline that follows each pixel, lifted by the first frame's mean; float32, at once.
+    """Frames corrected for bleaching: less a baseline that follows each pixel, plus the first frame's mean; float32.
 
-    The baseline is 2·b − c, where b follows the frames and c follows b, each by 1 / smooth_frames of the way (Brown
-    1963, Smoothing, Forecasting and Prediction: no lag behind a steady fall). What bleaches goes; what blinks stays but
-    for a part of about 2 / smooth_frames. Segments are known only when they are over: `streamfluo.analysis.debleach`
-    subtracts their means. Cost: some 5 copies of the frame.
+    The baseline is 2·b − c of double exponential smoothing, b following the frames and c following b with weight
+    1 / smooth_frames: it does not lag a steady slope (Brown 1963, Smoothing, Forecasting and Prediction). Bleaching is
+    removed; blinking stays but for a part of about 2 / smooth_frames. Bleaching segments are known only once they end:
+    `streamfluo.analysis.debleach` subtracts their means. Cost: some 5 copies of the frame.
     """
 
     Params = DebleachParams
     gives = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the frames without bleaching"),
-        Gives("baseline", "snapshot", ("y", "x"), "ADU", "what is subtracted, as it stands"),
+        Gives("baseline", "snapshot", ("y", "x"), "ADU", "the baseline that is subtracted now"),
     )
     examples = ({"smooth_frames": 20},)
 

@@ -13,8 +13,8 @@ from .deconvolution_steps import blind_lucy, lucy_step, shrink_kernel, wiener_fi
 def shrinking_kernel_deconvolve(image: Any, psf: Any, exponent: float = 1.5, iterations: int = 20) -> np.ndarray:
     """Return the image (y, x) after single Richardson–Lucy steps with psf^(λ^k / (λ − 1)), k = 1 … iterations.
 
-    Each step's result is the next one's data, so that a little noise is never blown up; λ is `exponent` > 1. The image
-    is mirrored beyond its borders, the psf (odd sides) normalised. Yi & Weiss 2019, Opt. Express 27:33252 (after
+    Each step's result is the data of the next, which limits noise amplification; λ is `exponent` > 1. The image is
+    mirrored beyond its borders, the PSF (odd sides) normalised. Yi & Weiss 2019, Opt. Express 27:33252 (after
     Richardson 1972, J. Opt. Soc. Am. 62:55). Raises FrameError.
     """
     image, psf = as_image(image, "shrinking_kernel_deconvolve"), as_psf(psf, "shrinking_kernel_deconvolve")
@@ -26,11 +26,11 @@ def shrinking_kernel_deconvolve(image: Any, psf: Any, exponent: float = 1.5, ite
 def richardson_lucy(
     image: Any, psf: Any, iterations: int, blind: bool = False
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """Return the Richardson–Lucy estimate (y, x) that starts from the image; with `blind` also the psf it found.
+    """Return the Richardson–Lucy estimate (y, x) that starts from the image; with `blind` also the estimated PSF.
 
-    Each step compares with the image itself. Blind: a step of the psf after each of the image's (Fish et al. 1995,
-    J. Opt. Soc. Am. A 12:58); a few iterations, as it goes on to sharpen a psf that is right. Negative pixels count as
-    zero, as the method is for counts. Raises FrameError.
+    Blind: a step of the PSF after each step of the image (Fish et al. 1995, J. Opt. Soc. Am. A 12:58); use few
+    iterations, as even a correct PSF is sharpened further. Negative pixels count as zero, as the method is for counts.
+    Richardson 1972, J. Opt. Soc. Am. 62:55. Raises FrameError.
     """
     image, psf = np.maximum(as_image(image, "richardson_lucy"), 0), as_psf(psf, "richardson_lucy")
     require(iterations >= 0, f"richardson_lucy: iterations is 0 or more, found {iterations}")
@@ -43,7 +43,7 @@ def richardson_lucy(
 
 
 def wiener(image: Any, psf: Any, snr: float) -> np.ndarray:
-    """Return the image (y, x) filtered by H* / (|H|² + 1 / snr), H the psf's transform, snr a ratio of powers.
+    """Return the image (y, x) filtered by H* / (|H|² + 1 / snr), H the PSF's transform, snr a ratio of powers.
 
     Mirrored beyond its borders. Wiener 1949, Extrapolation, Interpolation and Smoothing. Raises FrameError.
     """

@@ -7,16 +7,16 @@ GUARD = np.sqrt(np.finfo(float).eps)
 
 
 def convolve(image, psf):  # type: ignore[no-untyped-def]
-    """Return the image (y, x), mirrored beyond its borders, convolved with a psf of odd sides."""
+    """Return the image (y, x), mirrored beyond its borders, convolved with a PSF of odd sides."""
     margins = [(side // 2, side // 2) for side in psf.shape]
     return _convolve_inside(np.pad(image, margins, "symmetric"), psf)
 
 
 def _convolve_inside(image, kernel):  # type: ignore[no-untyped-def]
-    """Convolve where the kernel lies wholly inside the image, by FFT (scipy.signal takes a second to load)."""
+    """Convolve where the kernel lies entirely inside the image, by FFT (scipy.signal takes a second to load)."""
     shape = [next_fast_len(side, real=True) for side in image.shape]
-    whole = irfft2(rfft2(image, shape) * rfft2(kernel, shape), shape)
-    return whole[kernel.shape[0] - 1 : image.shape[0], kernel.shape[1] - 1 : image.shape[1]]
+    convolved = irfft2(rfft2(image, shape) * rfft2(kernel, shape), shape)
+    return convolved[kernel.shape[0] - 1 : image.shape[0], kernel.shape[1] - 1 : image.shape[1]]
 
 
 def lucy_step(estimate, data, psf):  # type: ignore[no-untyped-def]
@@ -31,7 +31,7 @@ def lucy_step(estimate, data, psf):  # type: ignore[no-untyped-def]
 
 
 def shrink_kernel(image, psf, exponent, iterations):  # type: ignore[no-untyped-def]
-    """Return the image after Richardson–Lucy steps with psf^(λ^k / (λ − 1)), k = 1 … n, each on the last's result.
+    """Return the image after Richardson–Lucy steps with psf^(λ^k / (λ − 1)), k = 1 … n, each on the result of the last.
 
     λ is `exponent`; the powers are normalised to a sum of 1.
     """
@@ -43,7 +43,7 @@ def shrink_kernel(image, psf, exponent, iterations):  # type: ignore[no-untyped-
 
 
 def gaussian_psf(sigma_px):  # type: ignore[no-untyped-def]
-    """Return a Gaussian (side, side) with sum 1 that reaches four sigma."""
+    """Return a Gaussian (side, side) with sum 1, cut at 4 σ."""
     reach = max(1, int(np.ceil(4 * sigma_px)))
     line = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma_px**2))
     psf = np.outer(line, line)
@@ -51,7 +51,7 @@ def gaussian_psf(sigma_px):  # type: ignore[no-untyped-def]
 
 
 def blind_lucy(psf, data, estimate):  # type: ignore[no-untyped-def]
-    """Return the psf after one Richardson–Lucy step in which the estimate is what blurs; its sum stays 1."""
+    """Return the PSF after one Richardson–Lucy step with the estimate as the blurring kernel; its sum stays 1."""
     ratio = data / np.maximum(convolve(estimate, psf), GUARD * max(data.max(), np.finfo(float).tiny))
     margins = [(side // 2, side // 2) for side in psf.shape]
     shifted = np.pad(estimate, margins, "symmetric")
@@ -68,5 +68,5 @@ def wiener_filter(image, psf, snr):  # type: ignore[no-untyped-def]
     kernel[: psf.shape[0], : psf.shape[1]] = psf
     transfer = rfft2(np.roll(kernel, [-(side // 2) for side in psf.shape], (0, 1)))
     filtered = rfft2(padded) * transfer.conj() / (np.abs(transfer) ** 2 + 1 / snr)
-    whole = irfft2(filtered, padded.shape)
-    return whole[margins[0][0] : -margins[0][0] or None, margins[1][0] : -margins[1][0] or None]
+    result = irfft2(filtered, padded.shape)
+    return result[margins[0][0] : -margins[0][0] or None, margins[1][0] : -margins[1][0] or None]

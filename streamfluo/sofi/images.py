@@ -1,4 +1,4 @@
-"""Images made of images, and the simple ones made of a movie."""
+"""Interpolation, compression, linearisation and balancing of images; projections of a movie."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .compression import compress_locally
 
 
 class Balance(NamedTuple):
-    """Maps (y, x): on-ratio 0 … 1, brightness [ADU a frame while on], density [emitters in a psf], NaN: no solution."""
+    """Maps (y, x): on-ratio 0 … 1, brightness [ADU a frame while on], density [emitters in a PSF]; NaN: no solution."""
 
     on_ratio: np.ndarray
     brightness: np.ndarray
@@ -22,7 +22,7 @@ class Balance(NamedTuple):
 
 
 def fourier_interpolate(image: Any, factor: int) -> np.ndarray:
-    """Return the image, or movie, (…, (y − 1)·factor + 1, (x − 1)·factor + 1), float64, signs as they are.
+    """Return the image, or movie, (…, (y − 1)·factor + 1, (x − 1)·factor + 1), float64; negative values stay negative.
 
     Cosine interpolation (DCT-II) along both axes, exact at the pixels. Raises FrameError.
     """
@@ -38,9 +38,9 @@ def fourier_interpolate(image: Any, factor: int) -> np.ndarray:
 def ldrc(image: Any, mask: Any, window: tuple[int, int] = (25, 25)) -> np.ndarray:
     """Return the image with its dynamic range compressed locally to that of the mask, (y, x) in the mask's unit.
 
-    In every `window` (h, w), moved by one pixel at a time, the image is stretched to 0 … max(mask); a pixel is the
-    average over the windows that cover it, constant windows give zero. A mask of another size is resampled first:
-    piecewise cubic, corners on corners, which takes seconds for 512 × 512. Yi & Weiss 2019, Opt. Express 27:33252.
+    In a `window` (h, w) at every position the image is stretched to 0 … max(mask); a pixel is the average over the
+    windows that cover it, constant windows give zero. A mask of another size is resampled first:
+    piecewise cubic, with aligned corners, which takes seconds for 512 × 512. Yi & Weiss 2019, Opt. Express 27:33252.
     Raises FrameError.
     """
     image, mask = as_image(image, "ldrc"), as_image(mask, "ldrc", "mask")
@@ -52,7 +52,7 @@ def ldrc(image: Any, mask: Any, window: tuple[int, int] = (25, 25)) -> np.ndarra
 
 
 def linearise(image: Any, order: int) -> np.ndarray:
-    """Return the order-th root of a cumulant image [ADU], the sign kept: brightness enters linearly again.
+    """Return the signed order-th root of a cumulant image [ADU], which is linear in brightness.
 
     Geissbuehler et al. 2012, Opt. Nanoscopy 1:4. Raises FrameError.
     """
@@ -61,10 +61,10 @@ def linearise(image: Any, order: int) -> np.ndarray:
 
 
 def balance(k2: Any, k3: Any, k4: Any) -> Balance:
-    """Return maps of on-ratio, brightness and density of emitters that are on or off, from cumulants without noise.
+    """Return maps of on-ratio, brightness and density of two-state emitters from noise-free cumulants.
 
-    With a = k3/k2 and b = k4/k2: ε = √(3a² − 2b), ρ = ½ − a/2ε, N = k2 / (ε² ρ(1 − ρ)); NaN where that has no meaning.
-    Exact at an emitter that is alone. Geissbuehler et al. 2012, Opt. Nanoscopy 1:4. Raises FrameError.
+    With a = k3/k2 and b = k4/k2: ε = √(3a² − 2b), ρ = ½ − a/2ε, N = k2 / (ε² ρ(1 − ρ)); NaN without a solution.
+    Exact at an isolated emitter. Geissbuehler et al. 2012, Opt. Nanoscopy 1:4. Raises FrameError.
     """
     images = [np.asarray(k, float) for k in (k2, k3, k4)]
     shapes = [k.shape for k in images]

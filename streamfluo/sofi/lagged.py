@@ -1,4 +1,4 @@
-"""Cumulants between frames: ⟨δ(t) δ(t + τ_1) … δ(t + τ_(n−1))⟩, free of noise that is new in each frame."""
+"""Cumulants between frames, ⟨δ(t) δ(t + τ_1) … δ(t + τ_(n−1))⟩, free of noise independent between frames."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .product_sums import Factor, ProductSums
 class LaggedSums:
     """Sums over every frame t from which all lags lie in the same unbroken run of frames.
 
-    The last frames of the run are kept for those that follow, and the first of all for a part that comes before:
-    parts merge exactly.
+    The last frames of the run are kept for those that follow, and the first of all for an earlier part: parts merge
+    exactly.
     """
 
     def __init__(self, spec: Spec, lags: tuple[int, ...]) -> None:
@@ -25,24 +25,24 @@ class LaggedSums:
         self.depth = self.products.depth
         nothing = np.empty((0, *spec.shape), spec.dtype)
         self.head, self.tail = nothing, nothing
-        self._whole = True  # there is one run so far, and the head is all of it
+        self._one_run = True  # all frames so far are one run, and in the head
 
     def add(self, cell: np.ndarray) -> None:
-        """Add a cell's frames (n, y, x) that follow those before."""
+        """Add a cell's frames (n, y, x) that follow the last ones."""
         run = np.concatenate([self.tail, cell])
-        if self._whole:
+        if self._one_run:
             self.head = run[: self.depth].copy()
-            self._whole = len(run) < self.depth
+            self._one_run = len(run) < self.depth
         self.products.add(run)
         self.tail = run[len(run) - min(self.depth, len(run)) :].copy()
 
     def end_run(self) -> None:
-        """Frames are missing here."""
+        """End the run: frames are missing here."""
         self.tail = self.tail[:0]
-        self._whole = self._whole and not len(self.head)
+        self._one_run = self._one_run and not len(self.head)
 
     def seam(self, other: LaggedSums, frames: int) -> ProductSums:
-        """The products between this part's last frames and the first `frames` of the part that follows."""
+        """Return the products between this part's last frames and the first `frames` of the later part."""
         run = np.concatenate([self.tail, other.head[:frames]])
         seam = self.products.copy()
         seam.n = 0
@@ -51,39 +51,39 @@ class LaggedSums:
         return seam
 
     def absorb(self, other: LaggedSums, unbroken: bool) -> None:
-        """Add the part that follows; `unbroken`: its first frame comes right after this one's last."""
+        """Add the later part; `unbroken`: its first frame follows this one's last."""
         if not unbroken:
             self.end_run()
         self.products.absorb(self.seam(other, len(other.head)))
         self.products.absorb(other.products)
         run = np.concatenate([self.tail, other.head])
-        if self._whole:
+        if self._one_run:
             self.head = run[: self.depth].copy()
-        short = other._whole and unbroken
-        self._whole = self._whole and other._whole and len(self.head) < self.depth
+        short = other._one_run and unbroken
+        self._one_run = self._one_run and other._one_run and len(self.head) < self.depth
         self.tail = run[len(run) - min(self.depth, len(run)) :].copy() if short else other.tail.copy()
 
     def cumulant(self, order: int, sums: np.ndarray | None = None, n: int | None = None) -> np.ndarray:
-        """The lagged cumulant of this order (y, x), of these sums and n instead of all."""
+        """Return the lagged cumulant of this order (y, x), of these sums and n, or of all."""
         maps = None if sums is None else self.products.maps(sums)
         return self.products.cumulant(self.factors[:order], maps, n).reshape(self.products.spec.shape)
 
     def copy(self) -> LaggedSums:
-        """An independent copy."""
+        """Return an independent copy."""
         new = object.__new__(LaggedSums)
         new.__dict__.update(self.__dict__, products=self.products.copy())
         return new
 
     def state(self) -> State:
-        """As state entries."""
-        own: State = {"lag_head": self.head.copy(), "lag_tail": self.tail.copy(), "lag_whole": int(self._whole)}
+        """Return state entries."""
+        own: State = {"lag_head": self.head.copy(), "lag_tail": self.tail.copy(), "lag_whole": int(self._one_run)}
         return {**own, **self.products.state("lag")}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore the entries of `state`. Raises StateError."""
         self.products.restore(state, "lag")
         self.head, self.tail = (_frames(state.get(f"lag_{name}"), self.head) for name in ("head", "tail"))
-        self._whole = bool(state["lag_whole"])
+        self._one_run = bool(state["lag_whole"])
 
 
 def _frames(value: Any, like: np.ndarray) -> np.ndarray:

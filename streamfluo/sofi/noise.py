@@ -1,4 +1,4 @@
-"""Shot and read noise taken out of cumulants by the camera's calibration."""
+"""Correction of cumulants for shot and read noise by the camera's calibration."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ STIRLING: tuple[tuple[int, ...], ...] = (
 
 
 class CameraNoise:
-    """Electrons are Poisson about an intensity that blinks: its cumulants are the factorial cumulants of the electrons.
+    """Cumulants of the intensity from those of the frames: the factorial cumulants of the electrons.
 
-    κ_n = Σ_j s(n, j) k_j [electrons], of k_2 less the read noise's variance (Daley & Vere-Jones 2003, An Introduction
+    κ_n = Σ_j s(n, j) k_j [electrons], k_2 less the variance of the read noise (Daley & Vere-Jones 2003, An Introduction
     to the Theory of Point Processes I, 5.2). Raises ConfigError without a calibrated camera.
     """
 
@@ -35,7 +35,7 @@ class CameraNoise:
         missing = [n for n in ("offset_adu", "gain_e_per_adu", "read_noise_e") if getattr(camera, n) is None]
         if missing:
             raise ConfigError(
-                f"sofi: noise = 'camera' needs the camera's {', '.join(missing)}, which the source does not say; "
+                f"sofi: noise = 'camera' needs the camera's {', '.join(missing)}, which the source does not state; "
                 "use noise = 'lag'"
             )
         self._offset = np.asarray(camera.offset_adu)
@@ -43,7 +43,7 @@ class CameraNoise:
         self._read_variance = np.asarray(camera.read_noise_e) ** 2
 
     def correct(self, order: int, mean: np.ndarray, cumulants: Sequence[np.ndarray]) -> np.ndarray:
-        """k_order [ADU^order] without noise, from the mean [ADU] and the cumulants 2 … order."""
+        """Return k_order [ADU^order] without noise, from the mean [ADU] and the cumulants 2 … order."""
         total = STIRLING[order - 1][0] * (mean - self._offset) * self._gain
         for j, k in enumerate(cumulants, 2):
             electrons = k * self._gain**j - (self._read_variance if j == 2 else 0)
@@ -52,7 +52,7 @@ class CameraNoise:
 
 
 def offset_adu(spec: Spec) -> float:
-    """The offset of a frame's total signal [ADU]; 0 where the camera's is not known."""
+    """Return the offset of a frame's total signal [ADU], 0 where the camera's is unknown."""
     offset = spec.camera.offset_adu if spec.camera is not None else None
     if offset is None:
         return 0.0

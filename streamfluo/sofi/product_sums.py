@@ -1,4 +1,4 @@
-"""Sums of products over pixels and frames: what lagged and cross-cumulants are made of."""
+"""Sums of products over pixels and frames, for lagged and cross-cumulants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from .kernels.products import PRODUCT_TILE_PX, add_products, centred, joint_cumulant
+from .kernels.products import PRODUCT_TILE_PX, Products, add_products, centred, joint_cumulant
 from .shared_sums import SharedSums
 
 Factor = tuple[int, int, int]  # lag in frames, y and x in pixels
@@ -18,13 +18,13 @@ Product = tuple[Factor, ...]
 
 
 def moved_to_origin(factors: Sequence[Factor]) -> tuple[Product, tuple[int, int]]:
-    """A product with its first pixel at the origin, and where that pixel was."""
+    """Return a product with its first pixel moved to the origin, and that pixel's position."""
     _, y, x = min(factors, key=lambda f: f[1:])
     return tuple(sorted((lag, fy - y, fx - x) for lag, fy, fx in factors)), (y, x)
 
 
 class ProductSums(SharedSums):
-    """Sums of all products that the joint cumulants of some tuples of factors need.
+    """Sums of all products that the joint cumulants of tuples of factors need.
 
     Memory: 16 bytes a pixel and product; a tuple of k factors needs up to 2^k − 1. A cell's frames follow those of
     `depth` = the largest lag before it.
@@ -38,9 +38,9 @@ class ProductSums(SharedSums):
         self.depth = max(f[0] for p in self.products for f in p)
         width = spec.shape[1]
         last = [p[-1] for p in self.products]
-        self._parent = np.array([self._at[p[:-1]] if len(p) > 1 else -1 for p in self.products])
-        self._lag = np.array([f[0] for f in last])
-        self._shift = np.array([f[1] * width + f[2] for f in last])
+        parents = [self._at[p[:-1]] if len(p) > 1 else -1 for p in self.products]
+        shifts = [f[1] * width + f[2] for f in last]
+        self._table = Products(np.array(parents), np.array([f[0] for f in last]), np.array(shifts))
         self.pixels = spec.shape[0] * width
         tiles = -(-self.pixels // PRODUCT_TILE_PX)
         self.n = 0
@@ -48,14 +48,14 @@ class ProductSums(SharedSums):
         self.sums = np.zeros((tiles, len(self.products), 2, PRODUCT_TILE_PX))
 
     def add(self, frames: np.ndarray) -> None:
-        """Add the products that begin at each frame but the last `depth`; frames (n, y, x)."""
+        """Add the products whose first frame is any but the last `depth`; frames (n, y, x)."""
         count = max(0, len(frames) - self.depth)
         before, flat = self.own(), frames.reshape(len(frames), self.pixels)
-        add_products(flat, count, self.pivot, self._parent, self._lag, self._shift, self.sums, before)
+        add_products(flat, count, self.pivot, self._table, self.sums, before)
         self.n += count
 
     def settle(self, pivot: np.ndarray) -> None:
-        """Take this pivot (p,) as long as there are no sums."""
+        """Set the pivot (p,) while there are no sums."""
         if not self.n:
             self.pivot = pivot.copy()
 
@@ -74,7 +74,7 @@ class ProductSums(SharedSums):
             self.n += other.n
 
     def about(self, pivot: np.ndarray, sums: np.ndarray | None = None, n: int | None = None) -> list[np.ndarray]:
-        """Maps (p,) of every product's sum about another pivot (p,); of these sums (tiles, products, 1024) and n."""
+        """Return every product's sum about another pivot, maps (p,); of these sums (tiles, products, 1024) and n."""
         n = self.n if n is None else n
         plain = self.maps(self.plain() if sums is None else sums)
         shift = self.pivot - pivot
@@ -85,7 +85,7 @@ class ProductSums(SharedSums):
             total = np.zeros(self.pixels)
             for bits in range(1 << len(product)):
                 kept = [f for i, f in enumerate(product) if bits >> i & 1]
-                term = self._place(plain, kept) if kept else np.full(self.pixels, float(n))
+                term = self._map_of(plain, kept) if kept else np.full(self.pixels, float(n))
                 for _, y, x in (f for i, f in enumerate(product) if not bits >> i & 1):
                     term = term * _ahead(shift, y * self.spec.shape[1] + x)
                 total += term
@@ -95,27 +95,27 @@ class ProductSums(SharedSums):
     def cumulant(
         self, factors: Sequence[Factor], maps: Sequence[np.ndarray] | None = None, n: int | None = None
     ) -> np.ndarray:
-        """The joint cumulant (p,) of factors, of these sums' maps and n; wrong where a factor lies outside."""
+        """Return the joint cumulant (p,) of factors from these maps and n; invalid where a factor lies outside."""
         maps, n = self.all_maps() if maps is None else maps, self.n if n is None else n
         order = len(factors)
         subsets = {b: [f for i, f in enumerate(factors) if b >> i & 1] for b in range(1, 1 << order)}
-        moments = {b: self._place(maps, s) / (n or np.nan) for b, s in subsets.items()}
+        moments = {b: self._map_of(maps, s) / (n or np.nan) for b, s in subsets.items()}
         return joint_cumulant(centred(moments, order), order)
 
     def all_maps(self) -> Sequence[np.ndarray]:
-        """The map (p,) of every product's sum, each made when it is first asked for."""
+        """Return the map (p,) of every product's sum, each computed on first use."""
         return _Maps(self.sums, self.pixels)
 
     def plain(self) -> np.ndarray:
-        """The sums as float64 (tiles, products, 1024), a copy."""
+        """Return the sums as float64 (tiles, products, 1024), a copy."""
         return self.sums[:, :, 0] + self.sums[:, :, 1]
 
     def maps(self, plain: np.ndarray) -> list[np.ndarray]:
-        """One map (p,) of every product of sums (tiles, products, 1024)."""
+        """Return a map (p,) for every product of sums (tiles, products, 1024)."""
         return [plain[:, q].reshape(-1)[: self.pixels] for q in range(plain.shape[1])]
 
     def tiled(self, maps: Sequence[np.ndarray]) -> np.ndarray:
-        """Maps (p,) of all products as sums (tiles, products, 1024)."""
+        """Return maps (p,) of all products as sums (tiles, products, 1024)."""
         plain = np.zeros((self.sums.shape[0], len(maps), PRODUCT_TILE_PX))
         for q, image in enumerate(maps):
             padded = np.zeros(self.sums.shape[0] * PRODUCT_TILE_PX)
@@ -123,17 +123,17 @@ class ProductSums(SharedSums):
             plain[:, q] = padded.reshape(-1, PRODUCT_TILE_PX)
         return plain
 
-    def _place(self, maps: Sequence[np.ndarray], factors: Sequence[Factor]) -> np.ndarray:
-        """The map of a product, at the pixel it is about instead of its own first one."""
+    def _map_of(self, maps: Sequence[np.ndarray], factors: Sequence[Factor]) -> np.ndarray:
+        """Return the map of a product at the pixel of these factors, not at the product's origin."""
         product, (y, x) = moved_to_origin(factors)
         return _ahead(maps[self._at[product]], y * self.spec.shape[1] + x)
 
     def state(self, name: str) -> State:
-        """As state entries that begin with `name`."""
+        """Return state entries that begin with `name`."""
         return {f"{name}_n": self.n, f"{name}_pivot": self.pivot.copy(), f"{name}_sums": self.sums.copy()}
 
     def restore(self, state: State, name: str) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore the entries of `state`. Raises StateError."""
         self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
         self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
         self.n = require_int(state, f"{name}_n", "sofi")
@@ -156,5 +156,5 @@ class _Maps(Sequence[np.ndarray]):
 
 
 def _ahead(image: np.ndarray, shift: int) -> np.ndarray:
-    """What lies `shift` pixels further on, flattened."""
+    """Return a flattened image shifted by `shift` pixels."""
     return np.roll(image, -shift) if shift else image

@@ -1,4 +1,4 @@
-"""Images made of cumulant images: deconvolved, compressed, linear in brightness."""
+"""The operator `reconstruct`: cumulant images deconvolved, linearised and compressed."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def psf_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
 
 
 class ReconstructParams(Params, frozen=True):
-    order: Annotated[int, Meta(ge=2, le=8, description="of the cumulant image that is reconstructed")] = 4
+    order: Annotated[int, Meta(ge=2, le=8, description="of the cumulant image")] = 4
     grid: Annotated[bool, Meta(description="from sofi's grid of virtual pixels (cross_grid_k) instead of k")] = False
-    factor: Annotated[int, Meta(ge=1, le=16, description="interpolation before, steps to a pixel")] = 2
+    factor: Annotated[int, Meta(ge=1, le=16, description="interpolation before, samples a pixel")] = 2
     method: Annotated[
-        Literal["shrinking-kernel", "richardson-lucy", "wiener", "none"], Meta(description="how it is deconvolved")
+        Literal["shrinking-kernel", "richardson-lucy", "wiener", "none"], Meta(description="deconvolution")
     ] = "shrinking-kernel"
     psf: Annotated[
         Any,
-        Meta(description="'estimate' (sofi with cross), sd in pixels, a path of a .npy or an array on the fine grid"),
+        Meta(description="'estimate' (sofi with cross), σ in pixels, a path of a .npy or an array on the fine grid"),
     ] = "estimate"
-    iterations: Annotated[int, Meta(ge=0, le=1000, description="steps of the deconvolution")] = 20
+    iterations: Annotated[int, Meta(ge=0, le=1000, description="iterations of the deconvolution")] = 20
     exponent: Annotated[float, Meta(gt=1, description="λ of the shrinking kernel")] = 1.5
     snr: Annotated[float, Meta(gt=0, description="ratio of powers for the Wiener filter")] = 100.0
     window: Annotated[
@@ -49,28 +49,34 @@ class ReconstructParams(Params, frozen=True):
 
 
 def _gives(order: int, balancing: bool) -> tuple[Gives, ...]:
-    images = (  # the first is what a viewer shows unasked
-        Gives("linearised", "snapshot", FINE, "ADU", "the deconvolved image's root: linear in brightness"),
+    images = (  # a viewer shows the first by default
+        Gives("linearised", "snapshot", FINE, "ADU", "root of the deconvolved image, linear in brightness"),
         Gives("widefield", "snapshot", FINE, "ADU", "the mean, interpolated"),
         Gives("cumulant", "snapshot", FINE, f"ADU^{order}", f"the cumulant of order {order}, interpolated"),
-        Gives("deconvolved", "snapshot", FINE, f"ADU^{order}", "that without the psf"),
-        Gives("compressed", "snapshot", FINE, "ADU", "its range compressed locally to that of the widefield image"),
+        Gives("deconvolved", "snapshot", FINE, f"ADU^{order}", "the cumulant image, deconvolved"),
+        Gives(
+            "compressed",
+            "snapshot",
+            FINE,
+            "ADU",
+            "the deconvolved image, its range compressed locally to that of the widefield image",
+        ),
     )
     maps = (
-        Gives("on_ratio", "snapshot", ("y", "x"), "", "part of the time an emitter is on"),
-        Gives("brightness", "snapshot", ("y", "x"), "ADU", "of an emitter while it is on, a frame"),
-        Gives("density", "snapshot", ("y", "x"), "", "emitters in a psf"),
+        Gives("on_ratio", "snapshot", ("y", "x"), "", "fraction of the time an emitter is on"),
+        Gives("brightness", "snapshot", ("y", "x"), "ADU", "of an emitter while on, a frame"),
+        Gives("density", "snapshot", ("y", "x"), "", "emitters in a PSF"),
     )
     return images + maps if balancing else images
 
 
 @register("reconstruct")
 class Reconstruct(SnapshotOperator):
-    """What is shown of `sofi`: its cumulant image interpolated, deconvolved, linearised and compressed.
+    """The SOFI image: a cumulant image of `sofi` interpolated, deconvolved, linearised and compressed.
 
-    Computed when somebody watches, on a thread beside the chain, and at the end. The psf of order n is the microscope's
-    to the power n; it is a Gaussian of the sd that is estimated or given. Negative parts are cut before deconvolving,
-    as neither method knows them. Cost: 2 Fourier transforms of the fine image for each iteration.
+    Computed on a thread beside the chain when a subscriber asks, and at the end. The PSF of order n is the microscope's
+    to the power n, a Gaussian whose σ is estimated or stated, or an image. Negative pixels are set to 0 before
+    deconvolution. Cost: 2 Fourier transforms of the fine image for each iteration.
     """
 
     Params = ReconstructParams
@@ -82,8 +88,8 @@ class Reconstruct(SnapshotOperator):
         super().__init__(params, spec, device)
         p = params
         self._source = f"cross_grid_k{p.order}" if p.grid else f"k{p.order}"
-        self._steps = p.factor * (2 if p.grid else 1)  # of the fine grid to a pixel
-        self._psf = _given_psf(p.psf)
+        self._steps = p.factor * (2 if p.grid else 1)  # samples of the fine grid a pixel
+        self._psf = _load_psf(p.psf)
         estimated = ("psf_sigma_px",) if p.psf == "estimate" and p.method != "none" else ()
         balancing = ("k2", "k3", "k4") if p.order >= 4 and not p.grid else ()
         self.needs = tuple(dict.fromkeys(("mean", self._source, *balancing, *estimated)))
@@ -135,7 +141,7 @@ class Reconstruct(SnapshotOperator):
         return np.asarray(estimate)
 
     def _psf_of_order(self, inputs: Values) -> np.ndarray | None:
-        """The psf on the fine grid; None where the estimate has failed so far."""
+        """Return the PSF on the fine grid, None while there is no estimate."""
         if isinstance(self._psf, np.ndarray):
             psf = self._psf**self.params.order
             return np.asarray(psf / psf.sum())
@@ -148,23 +154,23 @@ class Reconstruct(SnapshotOperator):
 
 
 def _known(image: Any) -> np.ndarray:
-    """The image with 0 where nothing is known: before the first frame, and beside the grid's border."""
+    """Return the image with 0 for NaN, before the first frame and at the grid's border."""
     return np.nan_to_num(np.asarray(image, float), posinf=0, neginf=0)
 
 
-def _given_psf(psf: Any) -> float | np.ndarray | None:
-    """The psf's sd [px], its image, or None: to be estimated. Raises ConfigError."""
+def _load_psf(psf: Any) -> float | np.ndarray | None:
+    """Return the PSF's σ [px], its image, or None to estimate it. Raises ConfigError."""
     if isinstance(psf, str) and psf == "estimate":
         return None
     if isinstance(psf, int | float) and not isinstance(psf, bool):
         if not 0.1 <= psf <= 100:
-            raise ConfigError(f"psf is an sd of 0.1 to 100 pixels, found {psf}")
+            raise ConfigError(f"psf is a σ of 0.1 to 100 pixels, found {psf}")
         return float(psf)
     try:
         array = np.asarray(psf, float)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"psf is 'estimate', an sd in pixels, or a .npy; found {psf!r}: {error}") from None
+        raise ConfigError(f"psf is 'estimate', a σ in pixels, or a .npy; found {psf!r}: {error}") from None
     good = array.ndim == 2 and array.dtype.kind in "iuf" and array.shape[0] % 2 and array.shape[1] % 2
     if not (good and np.isfinite(array).all() and (array >= 0).all() and array.sum() > 0):
-        raise ConfigError(f"a psf is an image of odd sides, nowhere negative; found {array.shape}")
+        raise ConfigError(f"a PSF is an image of odd sides, nowhere negative; found {array.shape}")
     return array.astype(float) / array.max()

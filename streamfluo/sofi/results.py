@@ -1,4 +1,4 @@
-"""What `sofi` gives, by name."""
+"""The snapshots of `sofi`, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.operator import Gives
 from .crossed import MAX_GRID_ORDER
-from .kernels.cumulants import doubling_change, read_error
+from .kernels.cumulants import Powers, doubling_change, read_error
 
 if TYPE_CHECKING:
     from .sofi import Sofi, SofiParams
@@ -20,15 +20,15 @@ IMAGE, GRID = ("y", "x"), ("half_y", "half_x")
 
 
 def gives(params: SofiParams, lags: int) -> tuple[Gives, ...]:
-    """What an operator with these parameters, and so many lags, declares."""
+    """Return what an operator with these parameters and this number of lags declares."""
     orders = range(2, params.order + 1)
     found = [
-        Gives("frames", "snapshot", (), "", "number of frames behind the images"),
+        Gives("frames", "snapshot", (), "", "number of frames in the images"),
         *(Gives(f"k{n}", "snapshot", IMAGE, f"ADU^{n}", f"cumulant of order {n}") for n in orders),
         Gives("mean", "snapshot", IMAGE, "ADU", "mean of each pixel: the widefield image"),
         *(Gives(f"m{n}", "snapshot", IMAGE, f"ADU^{n}", f"central moment of order {n}") for n in orders),
         *(Gives(f"snr{n}", "snapshot", IMAGE, "", f"|k{n}| over its standard error") for n in orders),
-        Gives("change", "snapshot", ("order",), "", "how far k2, k3 … move while the frames double, part of their rms"),
+        Gives("change", "snapshot", ("order",), "", "change of k2, k3 … while the frames double, over their rms"),
     ]
     for n in range(2, lags + 1):
         found.append(Gives(f"lag_k{n}", "snapshot", IMAGE, f"ADU^{n}", f"cumulant between the frames of {n} lags"))
@@ -36,20 +36,20 @@ def gives(params: SofiParams, lags: int) -> tuple[Gives, ...]:
         found += [
             Gives("cross_k2", "snapshot", ("pair", *IMAGE), "ADU²", "covariance of the pixels p + s and p − s"),
             Gives("cross_pairs", "snapshot", ("pair", "yx"), "px", "the offsets s of cross_k2"),
-            Gives("psf_sigma_px", "snapshot", (), "px", "sd of the point spread function, from how cross_k2 falls"),
+            Gives("psf_sigma_px", "snapshot", (), "px", "σ of the PSF, from the decay of cross_k2 with distance"),
         ]
         for n in range(2, min(params.order, MAX_GRID_ORDER) + 1):
             what = f"cumulant of order {n} of virtual pixels half a pixel apart"
             found.append(Gives(f"cross_grid_k{n}", "snapshot", GRID, f"ADU^{n}", what))
         found.append(Gives("cross_factors", "snapshot", ("order", *GRID), "", "distance factors by half steps"))
     if params.bleach_fraction is not None:
-        found.append(Gives("segments", "snapshot", ("segment", "edge"), "frames", "first index, and behind the last"))
+        found.append(Gives("segments", "snapshot", ("segment", "edge"), "frames", "first index, and one past the last"))
         found.append(Gives("total_signal", "per_frame", ("t",), "ADU", "sum over the pixels of the frame"))
     return tuple(found)
 
 
 def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
-    """Return one snapshot; `waiting` are the power sums of `frames` frames not in them yet."""
+    """Return one snapshot; `waiting`: the power sums of `frames` frames not yet added."""
     if (match := NAME.fullmatch(name)) is not None:
         kind, order = match[1], int(match[2])
         if kind in ("m", "k"):
@@ -79,12 +79,13 @@ def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
     return np.stack([crossed.factors(n, crossed.sigma_px()) for n in crossed.orders])
 
 
-def compile_readout(sofi: Sofi, waiting: np.ndarray) -> None:
-    """Run the kernels of reading once, on sums of nothing."""
+def compile_results(sofi: Sofi, waiting: np.ndarray) -> None:
+    """Compile the kernels of reading, on empty sums."""
     power, (marks_n, marks) = sofi.power, sofi.batches.read()
     power.read(2, True, waiting, 1)
-    read_error(power.sums, waiting, 1, marks, marks_n, 2, np.empty(power.pixels))
-    doubling_change(power.sums, waiting, 1, power.plain(), 1, 2, np.empty((1, 2)))
+    powers = Powers(power.sums, waiting, 1)
+    read_error(powers, marks, marks_n, 2, np.empty(power.pixels))
+    doubling_change(powers, power.plain(), 1, 2, np.empty((1, 2)))
 
 
 def _moment(sofi: Sofi, order: int, cumulant: bool, waiting: np.ndarray, frames: int) -> np.ndarray:
@@ -104,7 +105,7 @@ def _moment(sofi: Sofi, order: int, cumulant: bool, waiting: np.ndarray, frames:
 
 
 def _error(sofi: Sofi, order: int, waiting: np.ndarray, frames: int) -> np.ndarray:
-    """Standard error of k_order (y, x); NaN until there are two batches."""
+    """Return the standard error of k_order (y, x); NaN before there are two batches."""
     marks_n, marks = sofi.batches.read()
     power = sofi.power
     if sofi.params.noise == "lag":
@@ -112,12 +113,12 @@ def _error(sofi: Sofi, order: int, waiting: np.ndarray, frames: int) -> np.ndarr
     out = np.full(power.pixels, np.nan)
     if not len(marks_n):
         return out.reshape(power.spec.shape)
-    read_error(power.sums, waiting, power.n + frames, marks, marks_n, order, out)
+    read_error(Powers(power.sums, waiting, power.n + frames), marks, marks_n, order, out)
     return out.reshape(power.spec.shape)
 
 
 def _jackknife(sofi: Sofi, order: int, marks_n: np.ndarray, marks: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Standard error of a lagged cumulant from leaving out each batch in turn (Miller 1974, Biometrika 61:1)."""
+    """Return the standard error of a lagged cumulant by the jackknife over batches (Miller 1974, Biometrika 61:1)."""
     lagged = sofi.lagged
     assert lagged is not None
     total, n = lagged.products.plain(), lagged.products.n
@@ -135,10 +136,10 @@ def _jackknife(sofi: Sofi, order: int, marks_n: np.ndarray, marks: tuple[np.ndar
 
 
 def _change(sofi: Sofi, waiting: np.ndarray, frames: int) -> np.ndarray:
-    """rms(k now − k half-way) / rms(k now) of each order: as large as the error is, to be expected, now.
+    """Return rms(k now − k half-way) / rms(k now) of each order, which estimates the current relative error.
 
-    The mark nearest to half the frames stands for half-way: with a part f of them the difference is as large as
-    √(1/f − 1) errors, by which it is divided.
+    Half-way is the mark nearest to half the frames: at a part f of them the difference is √(1/f − 1) errors, by which
+    it is divided.
     """
     orders = sofi.params.order - 1
     lagged = sofi.lagged if sofi.params.noise == "lag" else None
@@ -155,6 +156,6 @@ def _change(sofi: Sofi, waiting: np.ndarray, frames: int) -> np.ndarray:
             now = lagged.cumulant(k + 2)
             squares[k] = ((now - lagged.cumulant(k + 2, then, count)) ** 2).sum(), (now**2).sum()
     else:
-        doubling_change(sofi.power.sums, waiting, n, then, count, orders + 1, squares)
+        doubling_change(Powers(sofi.power.sums, waiting, n), then, count, orders + 1, squares)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.sqrt(squares[:, 0] / squares[:, 1] / (n / count - 1)))

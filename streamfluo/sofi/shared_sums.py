@@ -1,4 +1,4 @@
-"""Sums that are read on another thread while frames go on."""
+"""Copy-on-write sums, read on another thread while frames arrive."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 
 class SharedSums:
-    """Sums that a copy shares until one of the two changes: that one then writes new ones, and leaves these.
+    """Sums that a copy shares until one of the two changes, which then writes to other memory.
 
-    So a copy costs nothing, and the next cell of frames a write of the sums elsewhere: to those shared before, once
-    nobody reads them any more, as memory never touched costs 20 ms more (the 130 MB of 29 products, 512×512).
+    A copy costs nothing, and the next cell writes the sums elsewhere: to the memory shared before, once it has no
+    reader, as fresh memory costs 20 ms more (130 MB: 29 products at 512×512).
     """
 
     sums: np.ndarray
-    _readers: WeakSet[Any] | None = None  # of `sums`, this object too
+    _readers: WeakSet[Any] | None = None  # of `sums`, this object included
     _left: np.ndarray | None = None  # the sums shared before these
     _left_readers: WeakSet[Any] | None = None
 
     def copy(self) -> Self:
-        """An independent copy."""
+        """Return an independent copy."""
         if self._readers is None:
             self._readers = WeakSet([self])
         new = object.__new__(type(self))
@@ -30,7 +30,7 @@ class SharedSums:
         return new
 
     def own(self) -> np.ndarray:
-        """Make `sums` memory that nobody else reads; return what they were where they now are empty, else none."""
+        """Make `sums` memory of this object alone; return the old sums where the new are unset, else (0, …)."""
         if self._readers is None or len(self._readers) == 1:
             return self.sums[:0]
         before, spare = self.sums, self._left

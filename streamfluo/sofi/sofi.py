@@ -20,11 +20,11 @@ from ..core.spec import Spec
 from ..core.state import State, require_int
 from ..pixels.kernels.power_sums import frame_totals
 from .batches import Batches
-from .bleaching_segments import Segments
+from .bleaching_segments import BleachingSegments
 from .crossed import CrossedSums
 from .lagged import LaggedSums
 from .noise import CameraNoise, offset_adu
-from .results import compile_readout, gives, read
+from .results import compile_results, gives, read
 from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
 
 MAX_LAG = 256
@@ -40,12 +40,12 @@ class SofiParams(Params, frozen=True):
     order: Annotated[int, Meta(ge=2, le=8, description="highest order of the cumulants")] = 4
     lags: Annotated[
         tuple[Annotated[int, Meta(ge=0, le=MAX_LAG)], ...] | None,
-        Meta(description="lags from frame t; the first is 0, order n uses the first n [frames]"),
+        Meta(description="lags from frame t, the first 0; order n uses the first n [frames]"),
     ] = None
     cross: Annotated[bool | int, Meta(description="radius of cross-cumulants, 1 or 2; false: none [px]")] = False
     bleach_fraction: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
-        Meta(description="part of the signal lost after which a new bleaching segment begins"),
+        Meta(description="part of the signal whose loss begins a new bleaching segment"),
     ] = None
     smooth_frames: Annotated[
         int, Meta(ge=1, le=65536, description="window of the signal's median, rounded up to a multiple of 32 [frames]")
@@ -61,24 +61,25 @@ class SofiParams(Params, frozen=True):
             raise ValueError(f"cross is false, 1 or 2, found {self.cross!r}")
         lags = self.lags
         if lags is not None and (len(lags) < 2 or lags[0] != 0 or list(lags) != sorted(lags)):
-            raise ValueError(f"lags are two or more from 0 on that do not fall, found {list(lags)}")
+            raise ValueError(f"lags are two or more from 0 on in ascending order, found {list(lags)}")
         if lags is not None and len(lags) > 8:
             raise ValueError(f"lags: at most 8, found {len(lags)}")
         if self.noise == "lag" and lags is not None and (len(lags) < self.order or len(set(lags)) < len(lags)):
             raise ValueError(f"noise = 'lag' needs {self.order} different lags, found {list(lags)}")
         if self.noise == "lag" and self.bleach_fraction is not None:
-            raise ValueError("noise = 'lag' and bleach_fraction do not go together; debleach the frames before")
+            raise ValueError("noise = 'lag' and bleach_fraction exclude each other; use debleach before sofi")
 
 
 @register("sofi")
 class Sofi(Mergeable):
-    """Cumulants of every pixel's blinking: orders 2 to 8, between frames, between pixels, over bleaching segments.
+    """Cumulants of every pixel: orders 2 to 8, between frames, between pixels, over bleaching segments.
 
-    Power sums about a pivot in two floats (1e-9 of max |k_n| to order 6 over 10⁶ frames), re-based at readout; standard
+    Power sums about a pivot in two floats (1e-9 of max |k_n| to order 6 over 10⁶ frames), re-based when read; standard
     errors from the means of up to 8 batches of consecutive frames, as blinking is correlated in time. With noise =
-    'lag' the k_n are those between frames 0, 1, 2 … apart, which new noise in each frame is no part of; with 'camera'
-    shot noise goes by the factorial cumulants of the electrons, read noise by its variance. With bleach_fraction m_n
-    and k_n are averages over segments, weighted by frames; snr is then a lower bound, as its batches see the bleaching.
+    'lag' the k_n are those between frames 0, 1, 2 … apart, free of noise that is independent between frames; 'camera'
+    removes shot noise by the factorial cumulants of the electrons, read noise by its variance. With bleach_fraction m_n
+    and k_n are averages over bleaching segments, weighted by frames; snr is then a lower bound, as its batches include
+    the bleaching.
     Cost at order 4: about 3 memory copies of the frames in blocks of 32; state: up to 36 maps of 8 bytes.
     Dertinger et al. 2009, PNAS 106:22287.
     """
@@ -108,7 +109,7 @@ class Sofi(Mergeable):
         self.segments = None
         if p.bleach_fraction is not None:
             window_frames = -(-p.smooth_frames // GRID_FRAMES) * GRID_FRAMES
-            self.segments = Segments(spec, p.order, p.bleach_fraction, window_frames, offset_adu(spec))
+            self.segments = BleachingSegments(spec, p.order, p.bleach_fraction, window_frames, offset_adu(spec))
         kept = self.lagged.products if self.lagged is not None and self._lag_noise else self.power
         self.batches = Batches(p.batches, kept.plain().shape)
         self._next_index = -1
@@ -184,14 +185,14 @@ class Sofi(Mergeable):
         self._next_index = require_int(state, "next", self.kind)
         self._grid.restore(state)
 
-    # Adding
+    # Accumulation
 
     def _flush(self) -> None:
         for cell in self._grid.flush():
             self._add(cell)
 
     def _skip_to(self, index: int) -> None:
-        """Frames are missing up to `index`."""
+        """Account for missing frames up to `index`."""
         if self.lagged is not None:
             self.lagged.end_run()
         self.batches.advance(index, self._marked)
@@ -223,13 +224,13 @@ class Sofi(Mergeable):
         self.power.move_pivot(pivot)
 
     def _marked(self, index: int, out: np.ndarray) -> int:
-        """Write the sums that a mark keeps, as they stand; return the frames in them."""
+        """Write the current sums that a mark keeps; return the frames in them."""
         part = self.lagged.products if self._lag_noise else self.power  # type: ignore[union-attr]
         np.add(part.sums[:, :, 0], part.sums[:, :, 1], out=out)
         return part.n
 
     def _marked_of(self, other: Sofi, unbroken: bool, index: int, out: np.ndarray) -> int:
-        """What a mark of the part that follows keeps once it is merged, this part still being what it was."""
+        """Write the sums of a mark of the later part once merged, before this part changes; return their frames."""
         n, sums = other.batches.mark(index)
         before = self._marked(index, out)
         if not self._lag_noise:
@@ -246,7 +247,7 @@ class Sofi(Mergeable):
         return before + n + seam.n
 
     def _compile(self) -> None:
-        """Run every kernel once on the types that will come: frames that may be written to, and those that may not."""
+        """Compile every kernel for the types of the frames, writeable and read-only."""
         empty = np.empty((0, *self.spec.shape), self.spec.dtype)
         for frames in (empty, self._grid.waiting):
             self._signal(frames)
@@ -258,7 +259,7 @@ class Sofi(Mergeable):
             self.lagged.products.add(empty)
         self.power.absorb_sums(self.power)
         self.power.move_pivot(self.power.pivot)
-        compile_readout(self, self.power.waiting(self._grid.waiting, 2))
+        compile_results(self, self.power.waiting(self._grid.waiting, 2))
 
     def _signal(self, pixels: np.ndarray) -> np.ndarray:
         totals = np.empty(len(pixels), self._total_dtype)
@@ -276,7 +277,7 @@ class Sofi(Mergeable):
     # Reading
 
     def _flushed(self, names: Sequence[str]) -> Sofi:
-        """A copy, of what these snapshots need, with the waiting frames added."""
+        """Return a copy of what these snapshots need, with the waiting frames added."""
         copy = self._copy()
         copy._grid = FrameGrid(self.spec)
         for name, needed_by in PART_NAMES.items():
@@ -287,7 +288,7 @@ class Sofi(Mergeable):
         return copy
 
     def _copy(self) -> Sofi:
-        """An independent copy, to be read, not updated: sums and waiting frames are shared, and so it costs nothing."""
+        """Return an independent copy for reading, at no cost: sums and waiting frames are shared until they change."""
         copy: Sofi = object.__new__(type(self))
         copy.__dict__.update(self.__dict__, _grid=self._grid.copy(), power=self.power.copy())
         copy.batches = self.batches.copy()
@@ -297,10 +298,10 @@ class Sofi(Mergeable):
         return copy
 
     def _order_of(self, name: str) -> int:
-        """The highest power that a snapshot needs."""
+        """Return the highest power that a snapshot needs."""
         return int(name[-1]) if name[-1].isdigit() else self.params.order if name == "change" else 2
 
     def _can_wait(self, names: Sequence[str]) -> bool:
-        """Whether these are read from the power sums alone, with the waiting frames added on the way."""
+        """Whether these snapshots follow from the power sums alone, the waiting frames added while reading."""
         settled = self.power.n >= SETTLED_FRAMES and self.segments is None and not self._lag_noise
         return not len(self._grid.waiting) or (settled and all(POWER_NAME.fullmatch(name) for name in names))

@@ -1,4 +1,4 @@
-"""Moments and cumulants of a whole movie: what `sofi` computes while it runs, in two passes."""
+"""Moments and cumulants of a movie in two passes, the reference for `sofi`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Frames = slice | Sequence[int] | None
 def moments(stack: Any, order: int, frames: Frames = None, mean: Any = None) -> np.ndarray:
     """Return the central moments 1 … order (order, y, x), row n − 1 being ⟨(I − mean)^n⟩ [ADU^n].
 
-    stack (t, y, x); `frames` is a slice, or (start, stop); `mean` (y, x) is what is subtracted instead of the mean of
-    these frames: moment 1 is zero unless it is given. Two passes, in float64. Raises FrameError.
+    stack (t, y, x); `frames` is a slice, or (start, stop); `mean` (y, x) replaces the mean of these frames;
+    without it moment 1 is zero. Two passes, in float64. Raises FrameError.
     """
     movie = _chosen(as_stack(stack, "moments"), frames)
     _require_order(order, "moments")
@@ -50,7 +50,7 @@ def cumulants_from_moments(moments: Any) -> np.ndarray:
 
 
 def cumulants(stack: Any, order: int, frames: Frames = None, mean: Any = None) -> np.ndarray:
-    """Return the cumulants 1 … order (order, y, x) of δI, [ADU^n]; row 0 is zero unless `mean` is given.
+    """Return the cumulants 1 … order (order, y, x) of δI, [ADU^n]; row 0 is zero without `mean`.
 
     Arguments as of `moments`.
     """
@@ -60,12 +60,12 @@ def cumulants(stack: Any, order: int, frames: Frames = None, mean: Any = None) -
 def k_statistics(stack: Any, order: int = 4, frames: Frames = None) -> np.ndarray:
     """Return the unbiased estimates of cumulants 1 … order ≤ 4 (order, y, x) for independent frames, row 0 zero.
 
-    Blinking remembers: in 32 frames of a blinking with 5 frames of memory k_2 is still 22 % low. Fisher 1930, Proc.
-    Lond. Math. Soc. 30:199. Raises FrameError for too few frames or a higher order.
+    Correlated frames bias them: k_2 of 32 frames of blinking with a correlation time of 5 frames is 22 % low.
+    Fisher 1930, Proc. Lond. Math. Soc. 30:199. Raises FrameError for too few frames or a higher order.
     """
     movie = _chosen(as_stack(stack, "k_statistics"), frames)
     n = len(movie)
-    require(1 <= order <= 4, f"k_statistics: they are given to order 4, found order = {order}")
+    require(1 <= order <= 4, f"k_statistics: defined to order 4, found order = {order}")
     require(n >= max(order, 2), f"k_statistics: order {order} needs as many frames, found {n}")
     m = moments(movie, order)
     k = np.zeros_like(m)
@@ -81,13 +81,13 @@ def k_statistics(stack: Any, order: int = 4, frames: Frames = None) -> np.ndarra
 def lagged_cumulants(stack: Any, lags: Sequence[int], frames: Frames = None, mean: Any = None) -> np.ndarray:
     """Return the joint cumulants of I(t), I(t + τ_1) … (len(lags) − 1, y, x), row n − 2 of the first n lags [ADU^n].
 
-    `lags` are counted from frame t, lags[0] = 0. The sum goes over every t with all lags inside; each factor is taken
-    about its own mean there, or about `mean` (y, x). Without equal lags, noise that is new in each frame drops out.
+    `lags` are counted from frame t, lags[0] = 0. The sum goes over every t with all lags inside; each factor is
+    centred on its own mean there, or on `mean` (y, x). With distinct lags, noise independent between frames drops out.
     Raises FrameError.
     """
     movie, lags = _chosen(as_stack(stack, "lagged_cumulants"), frames), list(lags)
     good = len(lags) > 1 and lags[0] == 0 and min(lags) == 0 and all(isinstance(lag, int | np.integer) for lag in lags)
-    require(good, f"lagged_cumulants: lags are two or more whole numbers of which the first is 0, found {lags}")
+    require(good, f"lagged_cumulants: lags are two or more integers, the first 0, found {lags}")
     count = len(movie) - max(lags)
     require(count > 0, f"lagged_cumulants: a lag of {max(lags)} frames needs more frames than there are, {len(movie)}")
     factors = [movie[lag : lag + count].astype(float) for lag in lags]
@@ -119,7 +119,7 @@ def cross_cumulants(stack: Any, radius: int, frames: Frames = None) -> tuple[np.
 
 
 def _joint(factors: list[np.ndarray]) -> list[np.ndarray]:
-    """Joint cumulants of the first 2, 3, … of factors (t, y, x) that are about their means."""
+    """Return the joint cumulants of the first 2, 3, … of centred factors (t, y, x)."""
     central = {}
     for k in range(1, len(factors) + 1):
         for chosen in combinations(range(len(factors)), k):
@@ -147,4 +147,4 @@ def _image_like(mean: Any, movie: np.ndarray, what: str) -> np.ndarray:
 
 
 def _require_order(order: int, what: str) -> None:
-    require(isinstance(order, int) and 1 <= order <= 12, f"{what}: order is a whole number 1 … 12, found {order!r}")
+    require(isinstance(order, int) and 1 <= order <= 12, f"{what}: order is an integer 1 … 12, found {order!r}")

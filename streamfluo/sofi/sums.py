@@ -1,4 +1,4 @@
-"""The power sums behind the cumulants: accumulated cell by cell, kept at the ends of batches, merged, read."""
+"""Power sums for cumulants: accumulated cell by cell, re-based, merged, read."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from ..core.errors import ConfigError
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from ..pixels.kernels.power_sums import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
-from .kernels.cumulants import move_pivot, read_moments
+from .kernels.cumulants import Powers, move_pivot, read_moments
 from .shared_sums import SharedSums
 
-SETTLED_FRAMES = 32  # a pivot from a cell of so many frames stays
-MEDIAN_FRAMES = 17  # of a cell; a pivot need only be no flash
+SETTLED_FRAMES = 32  # a pivot from a cell of so many frames is final
+MEDIAN_FRAMES = 17  # of a cell: enough to reject a flash
 
 
 class PowerSums(SharedSums):
     """Σ (x − pivot)^j of every pixel for j = 1 … order, in two floats each, over some frames.
 
-    The pivot is the pixel's median in 17 frames of the first cell, or of a later one that is larger as long as there
-    are fewer than 32: about a first frame that was a flash, sums of sixth powers lose two digits more.
+    The pivot is the pixel's median in 17 frames of the first cell, or of a later and larger one while there are fewer
+    than 32 frames: about a first frame that is a flash, sums of sixth powers lose two more digits.
     Memory: 8 · (1 + 2·order) bytes a pixel, order rounded up to an even number.
     """
 
@@ -32,7 +32,7 @@ class PowerSums(SharedSums):
         self.sums = np.zeros((tiles, powers, 2, POWER_TILE_PX))
 
     def better_pivot(self, cell: np.ndarray) -> np.ndarray | None:
-        """The pivot (tiles, 1024) to change to before this cell is added; None: the one there is stays."""
+        """Return the pivot (tiles, 1024) to re-base to before this cell is added, or None."""
         if self.n >= SETTLED_FRAMES or len(cell) < self.n:
             return None
         pivot = np.zeros(self.pivot.size)
@@ -50,7 +50,7 @@ class PowerSums(SharedSums):
         self.add_frames(cell)
 
     def add_frames(self, frames: np.ndarray) -> None:
-        """Add frames (n, y, x) about the pivot there is."""
+        """Add frames (n, y, x) about the current pivot."""
         before = self.own()
         add_powers(frames.reshape(len(frames), self.pixels), self.pivot, self.sums, before)
         self.n += len(frames)
@@ -61,7 +61,7 @@ class PowerSums(SharedSums):
         self.pivot = pivot
 
     def absorb(self, other: PowerSums) -> None:
-        """Add another part's sums; it is left as it was."""
+        """Add another part's sums, which stay unchanged."""
         if not other.n:
             return
         if not self.n:
@@ -71,53 +71,53 @@ class PowerSums(SharedSums):
         self.n += other.n
 
     def absorb_sums(self, other: PowerSums) -> None:
-        """Add another part's sums without its frames' number."""
+        """Add another part's sums, but not its number of frames."""
         sums = self.own_filled()
         add_sums(other.about(self.pivot), sums)
         self.sums = sums
 
     def about(self, pivot: np.ndarray) -> np.ndarray:
-        """A copy of the sums, about another pivot."""
+        """Return a copy of the sums about another pivot."""
         sums = self.sums.copy()
         move_pivot(sums, self.n, pivot - self.pivot)
         return sums
 
     def plain_about(self, pivot: np.ndarray, n: int, sums: np.ndarray) -> np.ndarray:
-        """Such sums (tiles, powers, 1024) of n frames, about another pivot."""
+        """Return sums (tiles, powers, 1024) of n frames, re-based from this pivot to another."""
         both = np.stack([sums, np.zeros_like(sums)], axis=2)
         move_pivot(both, n, pivot - self.pivot)
         return both[:, :, 0] + both[:, :, 1]
 
     def plain(self) -> np.ndarray:
-        """The sums as float64 (tiles, powers, 1024), a copy."""
+        """Return the sums as float64 (tiles, powers, 1024), a copy."""
         return self.sums[:, :, 0] + self.sums[:, :, 1]
 
     def waiting(self, frames: np.ndarray, order: int) -> np.ndarray:
-        """The sums (tiles, ≥ order, 1024) of frames not yet added, (0, …) where there are none."""
+        """Return the sums (tiles, ≥ order, 1024) of frames not yet added, (0, …) without any."""
         totals = np.empty((len(self.sums) if len(frames) else 0, order + order % 2, POWER_TILE_PX))
         cell_powers(frames.reshape(len(frames), self.pixels), self.pivot, totals)
         return totals
 
     def read(self, order: int, cumulant: bool, waiting: np.ndarray, frames: int) -> np.ndarray:
-        """The mean (order 1), central moment or cumulant of every pixel (y, x); NaN without frames."""
+        """Return the mean (order 1), central moment or cumulant of every pixel (y, x), NaN without frames."""
         out = np.full(self.pixels, np.nan)
         if self.n + frames:
-            read_moments(self.pivot, self.sums, waiting, self.n + frames, order, cumulant, out)
+            read_moments(self.pivot, Powers(self.sums, waiting, self.n + frames), order, cumulant, out)
         return out.reshape(self.spec.shape)
 
     def state(self, name: str) -> State:
-        """As state entries that begin with `name`."""
+        """Return state entries that begin with `name`."""
         return {f"{name}_n": self.n, f"{name}_pivot": self.pivot.copy(), f"{name}_sums": self.sums.copy()}
 
     def restore(self, state: State, name: str) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore the entries of `state`. Raises StateError."""
         self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
         self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
         self.n = require_int(state, f"{name}_n", "sofi")
 
 
 class GpuPowerSums(PowerSums):
-    """The same on a CUDA device; the sums come to the host when they are read, merged or saved.
+    """PowerSums on a CUDA device; the sums are copied to the host to be read, merged or saved.
 
     Raises ConfigError without cupy or a device.
     """
@@ -136,7 +136,7 @@ class GpuPowerSums(PowerSums):
 
     @property
     def sums(self) -> np.ndarray:
-        """The sums on the host; who changes them in place says so by assigning them."""
+        """The sums on the host; assign them after a change in place."""
         if self._device_is_new:
             self._device.get(self._host)
             self._device_is_new = False
@@ -147,7 +147,7 @@ class GpuPowerSums(PowerSums):
         self._host, self._host_is_new, self._device_is_new = sums, True, False
 
     def copy(self) -> PowerSums:  # type: ignore[override]
-        """An independent copy on the host."""
+        """Return an independent copy on the host."""
         new = PowerSums(self.spec, self.order)
         new.n, new.pivot, new.sums = self.n, self.pivot, self.sums.copy()
         return new

@@ -1,11 +1,11 @@
-"""Floor 2: spots: found, fitted and integrated. It may import core and pixels.
+"""Floor 2: single-molecule localisation: spots detected, fitted, integrated. It may import core and pixels.
 
-spots               the operator; params: its parameters, and what they say of camera, PSF and method
-places              where spots are known to be
-detection_passes    spots found on running means, at one false-alarm rate over all passes
-histogram           photon counts of all spots so far
+spots               the operator; params: its parameters, and the kernels' camera, PSF and method
+places              known positions of spots, and their neighbours
+detection_passes    detection on running means, at one false-alarm rate over all passes
+histogram           histogram of all photon counts so far
 find_spots, fit_spots, integrate_crops      batch functions
-localisations       tables of spots in the columns of other programs
+localisations       localisation tables in the columns of other programs
 """
 
 from . import spots

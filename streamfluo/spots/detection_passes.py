@@ -1,4 +1,4 @@
-"""Spots found on running means of frames, and kept from then on."""
+"""Repeated spot detection on running means of frames (alpha spending)."""
 
 from __future__ import annotations
 
@@ -12,51 +12,52 @@ from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from .kernels.detection import Search
 from .kernels.frames import FLAGS, X, Y, detect_and_measure
-from .kernels.measuring import NOT_CONVERGED, OUTSIDE, Sensor, Settings, Shape
+from .kernels.measuring import NOT_CONVERGED, OUTSIDE, Measurement
 
-SAME_SPOT_SIGMA = 2.0  # a spot found nearer to a known one is that one
-MAX_DOUBLINGS = 12  # of the number of looks
+SAME_SPOT_SIGMA = 2.0  # a detection within so many σ of a known spot is that spot
+MAX_DOUBLINGS = 12  # of the number of passes
 
 
-def rates_of_looks(rate: float) -> list[float]:
-    """Return the rate of each of looks 1, 2 … 3, 4 … 7 and so on: all 2^m together rate / ((m + 1)(m + 2))."""
+def pass_rates(rate: float) -> list[float]:
+    """Return the false-alarm rate of passes 1, 2 … 3, 4 … 7 and so on: 2^m passes spend rate / ((m + 1)(m + 2))."""
     return [rate / (2**m * (m + 1) * (m + 2)) for m in range(MAX_DOUBLINGS)]
 
 
-class RunningMean:
-    """Looks at the sum of frames after 1, 2, 4 … and then every `mean_frames` of them, when a new sum begins.
+class DetectionPasses:
+    """Detects spots on the sum of frames after 1, 2, 4 … and then every `mean_frames` of them, when a new sum begins.
 
-    A sum of n frames is a frame with n times the light, the offset and the variance, so the false-alarm rate holds for
-    each look; it is shared out over looks so that all of them together, however many there will be, make `rate` false
-    spots per pixel. Spots keep their number; their place is that of the last look that saw them.
+    A sum of n frames is a frame with n times the light, the offset and the variance, so the false-alarm rate holds in
+    each pass; `rate` false spots per pixel are spent over the passes, however many there will be. A spot keeps its
+    number; its position is that of the last pass that detected it.
     """
 
     def __init__(
-        self, spec: Spec, sensor: Sensor, mean_frames: int, sigma_px: float, tables: Sequence[np.ndarray]
+        self, spec: Spec, measurement: Measurement, mean_frames: int, sigma_px: float, tables: Sequence[np.ndarray]
     ) -> None:
         self.sum = np.zeros(spec.shape)
-        self.frames = self.looks = 0
+        self.frames = self.passes = 0
         self.places = np.empty((0, 3))
         self._tables = tables
-        self._sensor, self._mean_frames, self._sigma_px = sensor, mean_frames, sigma_px
+        self._measurement, self._mean_frames, self._sigma_px = measurement, mean_frames, sigma_px
 
     def add(self, frame: np.ndarray) -> bool:
-        """Add a frame; whether it is time to look."""
+        """Add a frame; return whether a pass is due."""
         if self.frames == self._mean_frames:
             self.sum[:] = 0
             self.frames = 0
         self.sum += frame
         self.frames += 1
-        beginning = self.looks <= (self._mean_frames - 1).bit_length()
+        beginning = self.passes <= (self._mean_frames - 1).bit_length()
         return self.frames == self._mean_frames or (beginning and self.frames & (self.frames - 1) == 0)
 
-    def look(self, search: Search, settings: Settings, shape: Shape, rows: np.ndarray) -> None:
-        """Find spots on the sum and join them to those that are known."""
-        n, sensor = np.float32(self.frames), self._sensor
-        self.looks += 1
-        search = search._replace(table=self._tables[min(self.looks.bit_length(), len(self._tables)) - 1])
-        many = sensor._replace(offset=sensor.offset * n, variance=sensor.variance * n, saturation=np.inf)
-        found = detect_and_measure(self.sum[None].astype(np.float32), many, search, settings, shape, rows)
+    def detect(self, search: Search, rows: np.ndarray) -> None:
+        """Detect spots on the sum and join them to the known ones; rows: memory for `detect_and_measure`."""
+        n, sensor = np.float32(self.frames), self._measurement.sensor
+        self.passes += 1
+        search = search._replace(table=self._tables[min(self.passes.bit_length(), len(self._tables)) - 1])
+        summed = sensor._replace(offset=sensor.offset * n, variance=sensor.variance * n, saturation=np.inf)
+        measurement = self._measurement._replace(sensor=summed)
+        found = detect_and_measure(self.sum[None].astype(np.float32), search, measurement, rows)
         inside = np.all((found[:, [Y, X]] > -0.5) & (found[:, [Y, X]] < np.array(self.sum.shape) - 0.5), axis=1)
         sound = inside & (found[:, FLAGS].astype(int) & (NOT_CONVERGED | OUTSIDE) == 0)
         self._join(found[sound][:, [Y, X]])
@@ -66,14 +67,14 @@ class RunningMean:
         return (self.sum / max(self.frames, 1)).astype(np.float32)
 
     def state(self) -> State:
-        """Return sum, number of frames, and places."""
-        return {"sum": self.sum.copy(), "summed": self.frames, "looks": self.looks, "places": self.places.copy()}
+        """Return the sum, the numbers of frames and passes, and the places."""
+        return {"sum": self.sum.copy(), "summed": self.frames, "looks": self.passes, "places": self.places.copy()}
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""
         self.sum = require_array(state, "sum", self.sum, "spots")
         self.frames = require_int(state, "summed", "spots")
-        self.looks = require_int(state, "looks", "spots")
+        self.passes = require_int(state, "looks", "spots")
         places = state.get("places")
         if not (isinstance(places, np.ndarray) and places.ndim == 2 and places.shape[1] == 3 and places.dtype == float):
             raise StateError("spots: state 'places' must be an array (n, 3) of floats")

@@ -1,4 +1,4 @@
-"""Spots in an image: the batch detection."""
+"""Spot detection in one image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .kernels.measuring import sensor
 
 
 class FoundSpots(NamedTuple):
-    """What `find_spots` found, (n,) each: y, x [px], photons and background [/px], as far as a filter can tell them."""
+    """Spots of `find_spots`, (n,) each: y, x [px], photons and background [/px] estimated by the matched filter."""
 
     y: np.ndarray
     x: np.ndarray
@@ -26,11 +26,12 @@ class FoundSpots(NamedTuple):
 def find_spots(
     image: Any, *, sigma_px: float = 1.3, false_alarms: float = 1.0, camera: Camera | None = None
 ) -> FoundSpots:
-    """Return the spots of an image (y, x) in ADU, row by row; places are good to a third of a pixel (see `fit_spots`).
+    """Return the spots of an image (y, x) in ADU, row by row, good to a third of a pixel (see `fit_spots`).
 
-    `false_alarms`: how many spots noise alone may make in an image, on average: with a camera of known gain and offset
-    that holds from .5 photons of background on, without one the noise is measured in tiles of 64 × 64. `sigma_px`:
-    width of the psf. Cost at 512 × 512: 1.2 rfft2, and .1 s to prepare. Raises FrameError or ConfigError.
+    `false_alarms`: mean number of spots that noise alone makes in an image. With the camera's gain and offset it holds
+    from .5 photons of background on; without them the noise is estimated in tiles of 64 × 64. `sigma_px`: σ of the PSF.
+    Cost at 512 × 512: 1.2 rfft2, and .1 s to prepare. Raises FrameError or ConfigError. Turin 1960, IRE Trans. Inf.
+    Theory 6:311 (matched filter).
     """
     frame = np.array(image, np.float32)
     if frame.ndim != 2 or min(frame.shape) < 5:
@@ -38,16 +39,16 @@ def find_spots(
     if not (0.3 <= sigma_px <= 30 and false_alarms > 0):
         raise ConfigError(f"find_spots: sigma_px is .3 to 30, false_alarms positive, found {sigma_px}, {false_alarms}")
     camera = camera or Camera()
-    told = camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e
+    stated = camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e
     try:
-        known = sensor(*told, ROUNDING_ADU2, math.inf, frame.shape)
+        known = sensor(*stated, ROUNDING_ADU2, math.inf, frame.shape)
     except ValueError:
         raise FrameError(f"find_spots: the camera's maps are not {frame.shape} as the image is") from None
     search = new_search(frame.shape, sigma_px, false_alarms)
-    filter_frame(frame, known.offset, known.gain, search.taps, search.reach, search.padded, search.filtered)
-    count = find_maxima(search.filtered, known.variance, search.along, known.poisson, search.table, search.found)
-    along_y, along_x, share = search.along
-    y, x, q, level, down, right = search.found[:count].T
+    filter_frame(frame, known, search)
+    count = find_maxima(known, search)
+    along_y, along_x, share = search.squares
+    y, x, q, level, down, right = search.candidates[:count].T
     row, column = y.astype(int), x.astype(int)
     qe = np.broadcast_to(np.asarray(1.0 if camera.qe is None else camera.qe), frame.shape)[row, column]
     photons = q / (along_y[row] * along_x[column] - share)

@@ -1,4 +1,4 @@
-"""How many measurements had how many photons."""
+"""Histogram of photon counts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import numpy as np
 from ..core.errors import StateError
 from ..core.state import State, require_array
 
-BINS, BELOW = 256, 32  # of them for negative photons, which dark spots have by chance
+BINS, BELOW = 256, 32  # bins of negative photon counts, which noise makes in dark spots
 
 
 class PhotonHistogram:
-    """Counts in 256 bins whose width doubles when a value lies beyond the last one, so that order never matters."""
+    """A histogram of 256 bins whose width doubles when a value lies outside: the order does not matter."""
 
     def __init__(self) -> None:
         self.counts = np.zeros(BINS, np.int64)
         self.width = 1.0
 
     def add(self, photons: np.ndarray) -> None:
-        """Count values (n,); NaN is passed over."""
+        """Count photons (n,); NaN is ignored."""
         photons = photons[np.isfinite(photons)]
         if not len(photons):
             return
@@ -28,11 +28,11 @@ class PhotonHistogram:
         self.counts += np.bincount(bins, minlength=BINS)
 
     def photons(self) -> np.ndarray:
-        """Return the middles of the bins."""
+        """Return the centres of the bins (256,)."""
         return (np.arange(BINS) - BELOW + 0.5) * self.width
 
     def state(self) -> State:
-        """Return counts and width."""
+        """Return the counts and the width of a bin."""
         return {"counts": self.counts.copy(), "width": self.width}
 
     def restore(self, state: State) -> None:

@@ -1,4 +1,4 @@
-"""Photons of spots whose places are known, in crops already cut out: the batch function."""
+"""Photon counts of spots at known positions in crops, compatible with smlmlp."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
-from .kernels.crops import ROUNDING_ADU2
-from .kernels.integration import METHODS, MODELS, integrate_stack
-from .spline import NO_SPLINE, given_spline
+from .kernels.crops import ROUNDING_ADU2, Calibration
+from .kernels.integration import METHODS, MODELS, Psf, SpotColumns, integrate_stack
+from .spline import NO_SPLINE, checked_spline
 
 _NONE = np.array([np.nan])
 _ZERO = np.zeros(1)
 _PIXELS = {np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "float32", "float64")}
-_COLUMNS = ("y0", "x0", "y_nm", "x_nm", "z_nm", "sigma_y_nm", "sigma_x_nm", "theta_deg", "background")
-_TOLD = ("model", "method", "pixel_nm", "gain_e_per_adu", "qe", "offset_adu", "read_noise_e", "spline")
+_CHANNEL = ("model", "method", "pixel_nm", "gain_e_per_adu", "qe", "offset_adu", "read_noise_e", "spline")
 
 _NEEDED = {
     "isogauss": ("sigma_x_nm",), "gauss": ("sigma_x_nm", "sigma_y_nm", "theta_deg"), "spline": ("z_nm",),
@@ -24,7 +23,7 @@ _NEEDED = {
 
 
 class SpotPhotons(NamedTuple):
-    """What `integrate_crops` found, (n,) each: photons, their standard error, background [photons/px], reduced χ²."""
+    """Results of `integrate_crops`, (n,) each: photons, their standard error, background [photons/px], reduced χ²."""
 
     photons: np.ndarray
     error: np.ndarray
@@ -65,30 +64,30 @@ def integrate_crops(
     - weighted: Σ p (crop − background) / Σ p², p normalised in the crop, as smlmlp defines it; photons in the crop.
     - border: Σ (crop − median of the outermost pixels), without positions; photons in the crop; χ² is NaN.
     - ml: maximum likelihood with shot and read noise; all photons of the spot, also those outside the crop; the
-      background is fitted with them where none is given.
+      background is fitted with them where it is None.
 
     For several channels `crops` is a list of such stacks, of different sizes if need be, and any other argument may be
     a list with one entry for each; `channel` (n,) says which channel, from 1 on, each detection is of (default: one
     channel after the other). χ² is divided by the degrees of freedom. Cost: .4 µs a crop of 11 × 11, weighted. Raises
     FrameError or ConfigError, for example for positions that are NaN or outside their crop.
     """
-    spots = (y0, x0, y_nm, x_nm, z_nm, sigma_y_nm, sigma_x_nm, theta_deg, background)
-    told = (model, method, pixel_nm, gain_e_per_adu, qe, offset_adu, read_noise_e, spline)
+    spots = SpotColumns(y0, x0, y_nm, x_nm, z_nm, sigma_y_nm, sigma_x_nm, theta_deg, background)
+    optics = (model, method, pixel_nm, gain_e_per_adu, qe, offset_adu, read_noise_e, spline)
     if isinstance(crops, list | tuple):
-        return _channels(crops, spots, told, channel)
+        return _channels(crops, spots, optics, channel)
     if channel is not None:
         raise ConfigError("integrate_crops: channel is for a list of stacks, one for each channel")
-    return SpotPhotons(*_one_channel(crops, spots, told))
+    return SpotPhotons(*_one_channel(crops, spots, optics))
 
 
-def _channels(stacks: Sequence[Any], spots: tuple[Any, ...], told: tuple[Any, ...], channel: Any) -> SpotPhotons:
-    for name, value in zip((*_COLUMNS, *_TOLD), (*spots, *told), strict=True):
+def _channels(stacks: Sequence[Any], spots: SpotColumns, optics: tuple[Any, ...], channel: Any) -> SpotPhotons:
+    for name, value in zip((*SpotColumns._fields, *_CHANNEL), (*spots, *optics), strict=True):
         if isinstance(value, list) and len(value) != len(stacks):
             raise ConfigError(f"integrate_crops: {name} is a list of {len(value)}, crops are of {len(stacks)} channels")
     parts = []
     for c, stack in enumerate(stacks):
-        mine, settings = (tuple(v[c] if isinstance(v, list) else v for v in values) for values in (spots, told))
-        parts.append(_one_channel(stack, mine, settings))
+        columns, params = ([v[c] if isinstance(v, list) else v for v in values] for values in (spots, optics))
+        parts.append(_one_channel(stack, SpotColumns(*columns), tuple(params)))
     counts = [part.shape[1] for part in parts]
     order = np.repeat(np.arange(1, len(parts) + 1), counts) if channel is None else np.asarray(channel)
     found = [int((order == c + 1).sum()) for c in range(len(parts))]
@@ -100,27 +99,28 @@ def _channels(stacks: Sequence[Any], spots: tuple[Any, ...], told: tuple[Any, ..
     return SpotPhotons(*out)
 
 
-def _one_channel(crops: Any, columns: tuple[Any, ...], told: tuple[Any, ...]) -> np.ndarray:
-    """Photons, error, background and χ² (4, n) of one channel."""
-    model, method, pixel_nm, gain, qe, offset, read_noise, spline = told
+def _one_channel(crops: Any, columns: SpotColumns, optics: tuple[Any, ...]) -> np.ndarray:
+    """Return photons, error, background and χ² (4, n) of one channel."""
+    model, method, pixel_nm, gain, qe, offset, read_noise, spline = optics
     stack = crop_stack(crops, "integrate_crops")
-    how, what = _code(METHODS, method, "method"), _code(MODELS, model, "model")
-    if method == "weighted" and columns[-1] is None:
+    method_code, model_code = _code(METHODS, method, "method"), _code(MODELS, model, "model")
+    if method == "weighted" and columns.background is None:
         raise ConfigError('integrate_crops: method "weighted" needs the background; "ml" fits it')
-    if model == "isogauss" or columns[5] is None:
-        columns = (*columns[:5], columns[6], *columns[6:])
-    spots = tuple([_column(name, value, len(stack)) for name, value in zip(_COLUMNS, columns, strict=True)])
+    if model == "isogauss" or columns.sigma_y_nm is None:
+        columns = columns._replace(sigma_y_nm=columns.sigma_x_nm)
+    count = len(stack)
+    spots = SpotColumns(*[_column(name, v, count) for name, v in zip(SpotColumns._fields, columns, strict=True)])
     pixel_y, pixel_x = (pixel_nm, pixel_nm) if type(pixel_nm) in (float, int) else np.broadcast_to(pixel_nm, 2)
-    numbers = (float(pixel_y), float(pixel_x), float(gain), float(qe), float(offset))
-    if not (min(numbers[:4]) > 0 and read_noise >= 0):
+    gain, qe, offset, pixels = float(gain), float(qe), float(offset), (float(pixel_y), float(pixel_x))
+    if not (min(*pixels, gain, qe) > 0 and read_noise >= 0):
         found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain}, qe {qe}, read_noise_e {read_noise}"
         raise ConfigError(f"integrate_crops: pixel, gain and qe are positive, read noise not negative, found {found}")
-    variance = float(read_noise) ** 2 + numbers[2] ** 2 * ROUNDING_ADU2
-    shape = given_spline(spline) if model == "spline" else NO_SPLINE
-    out = np.empty((4, len(stack)))
-    wrong = integrate_stack(stack, what, how, (*numbers, variance, 1.0), spots, shape, out)
+    variance = float(read_noise) ** 2 + gain**2 * ROUNDING_ADU2
+    psf = Psf(model_code, pixels, checked_spline(spline) if model == "spline" else NO_SPLINE)
+    out = np.empty((4, count))
+    wrong = integrate_stack(stack, method_code, psf, (Calibration(gain, offset, variance, 1.0), qe), spots, out)
     if wrong >= 0:
-        raise FrameError(f"integrate_crops: {_reason(stack, wrong, model, method, numbers, spots)}")
+        raise FrameError(f"integrate_crops: {_reason(stack, wrong, model, method, pixels, spots)}")
     return out
 
 
@@ -143,7 +143,7 @@ def _code(known: tuple[str, ...], value: Any, name: str) -> int:
 
 
 def _column(name: str, value: Any, count: int) -> np.ndarray:
-    """One number for each crop, or one for all; NaN where none is given."""
+    """Return a column (n,), or (1,) of one number for all crops; NaN for None."""
     if value is None:
         return _NONE
     if type(value) in (float, int):
@@ -161,21 +161,21 @@ def _column(name: str, value: Any, count: int) -> np.ndarray:
 
 
 def _reason(
-    stack: np.ndarray, k: int, model: str, method: str, numbers: tuple[float, ...], spots: tuple[np.ndarray, ...]
+    stack: np.ndarray, k: int, model: str, method: str, pixel_nm: tuple[float, float], spots: SpotColumns
 ) -> str:
-    """Why a crop cannot be integrated."""
-    told = {name: float(column[k if len(column) > 1 else 0]) for name, column in zip(_COLUMNS, spots, strict=True)}
+    """Return the reason why a crop cannot be integrated."""
+    value = {name: float(column[k if len(column) > 1 else 0]) for name, column in spots._asdict().items()}
     needed = ["y_nm", "x_nm", "y0", "x0", *_NEEDED[model]]
     if method == "weighted":
         needed.append("background")
     for name in needed:
-        if not np.isfinite(told[name]):
-            raise FrameError(f"integrate_crops: {name} of crop {k} must be a number, found {told[name]}")
-    y, x = told["y_nm"] / numbers[0] - told["y0"], told["x_nm"] / numbers[1] - told["x0"]
+        if not np.isfinite(value[name]):
+            raise FrameError(f"integrate_crops: {name} of crop {k} must be a number, found {value[name]}")
+    y, x = value["y_nm"] / pixel_nm[0] - value["y0"], value["x_nm"] / pixel_nm[1] - value["x0"]
     height, width = stack.shape[1:]
     if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
         return f"spot {k} lies at ({y:.2f}, {x:.2f}) px of its crop of {height} × {width}: outside"
     if model == "spline":
-        return f"spot {k} has z_nm {told['z_nm']:.1f}, outside the spline's knots"
-    widths = f"{told['sigma_y_nm']:.4g}, {told['sigma_x_nm']:.4g} nm wide (y, x)"
-    return f"the psf of spot {k} is {widths}; it must be positive and fit into a crop of {height} × {width} px"
+        return f"spot {k} has z_nm {value['z_nm']:.1f}, outside the spline's knots"
+    widths = f"{value['sigma_y_nm']:.4g}, {value['sigma_x_nm']:.4g} nm wide (y, x)"
+    return f"the PSF of spot {k} is {widths}; its width must be positive and fit into a crop of {height} × {width} px"

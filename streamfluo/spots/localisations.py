@@ -1,7 +1,7 @@
-"""Localisations as CSV files of programs that many know.
+"""Localisation tables in the columns of other programs.
 
 - ThunderSTORM (Ovesný et al. 2014): nm from the corner of the first pixel, frames from 1; Picasso's csv2hdf reads it.
-- Picasso (Schnitzbauer et al. 2017): px, whole numbers at pixels' centres, frames from 0; the columns of its HDF5.
+- Picasso (Schnitzbauer et al. 2017): px, integers at pixel centres, frames from 0; the columns of its HDF5.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Localisations:
 
 
 def localisations(table: Mapping[str, Any], program: str, pixel_um: float | None) -> Columns:
-    """Return a table of spots as a program's columns by name; rows without a sound place are left out.
+    """Return a table of spots as a program's columns by name, without rows whose fit failed.
 
-    Raises SessionError if a column or, for nm, the size of a pixel is missing.
+    Raises SessionError if a column or, for nm, the pixel size is missing.
     """
     if missing := NEEDED - table.keys():
         raise SessionError(f"export: the table has no {', '.join(sorted(missing))}")
@@ -48,40 +48,40 @@ def localisations(table: Mapping[str, Any], program: str, pixel_um: float | None
     columns = {name: column[sound] for name, column in columns.items()}
     unknown = np.full(int(sound.sum()), np.nan)
 
-    def told(*names: str) -> np.ndarray:
+    def column_of(*names: str) -> np.ndarray:
         return next((columns[name] for name in names if name in columns), unknown)
 
     make: Callable[[Callable[..., np.ndarray], float | None], Columns]
     make = _thunderstorm if program == "thunderstorm" else _picasso
-    return make(told, pixel_um)
+    return make(column_of, pixel_um)
 
 
-def _thunderstorm(told: Callable[..., np.ndarray], pixel_um: float | None) -> Columns:
+def _thunderstorm(column_of: Callable[..., np.ndarray], pixel_um: float | None) -> Columns:
     if pixel_um is None:
-        raise SessionError("export to thunderstorm: nm need the size of a pixel; run with [source] pixel_um = …")
+        raise SessionError("export to thunderstorm: nm need the pixel size; run with [source] pixel_um = …")
     nm = 1000 * pixel_um
     return {
-        "id": np.arange(1, len(told("frame")) + 1),
-        "frame": told("frame") + 1,
-        "x [nm]": (told("x_px") + 0.5) * nm,
-        "y [nm]": (told("y_px") + 0.5) * nm,
-        "sigma [nm]": told("sigma_px") * nm,
-        "intensity [photon]": told("photons"),
-        "offset [photon]": told("background"),
-        "chi2": told("chi2"),
-        "uncertainty [nm]": 0.5 * nm * (told("y_error_px") + told("x_error_px")),
+        "id": np.arange(1, len(column_of("frame")) + 1),
+        "frame": column_of("frame") + 1,
+        "x [nm]": (column_of("x_px") + 0.5) * nm,
+        "y [nm]": (column_of("y_px") + 0.5) * nm,
+        "sigma [nm]": column_of("sigma_px") * nm,
+        "intensity [photon]": column_of("photons"),
+        "offset [photon]": column_of("background"),
+        "chi2": column_of("chi2"),
+        "uncertainty [nm]": 0.5 * nm * (column_of("y_error_px") + column_of("x_error_px")),
     }
 
 
-def _picasso(told: Callable[..., np.ndarray], pixel_um: float | None) -> Columns:
+def _picasso(column_of: Callable[..., np.ndarray], pixel_um: float | None) -> Columns:
     return {
-        "frame": told("frame"),
-        "x": told("x_px"),
-        "y": told("y_px"),
-        "photons": told("photons"),
-        "sx": told("sigma_x_px", "sigma_px"),
-        "sy": told("sigma_y_px", "sigma_px"),
-        "bg": told("background"),
-        "lpx": told("x_error_px"),
-        "lpy": told("y_error_px"),
+        "frame": column_of("frame"),
+        "x": column_of("x_px"),
+        "y": column_of("y_px"),
+        "photons": column_of("photons"),
+        "sx": column_of("sigma_x_px", "sigma_px"),
+        "sy": column_of("sigma_y_px", "sigma_px"),
+        "bg": column_of("background"),
+        "lpx": column_of("x_error_px"),
+        "lpy": column_of("y_error_px"),
     }

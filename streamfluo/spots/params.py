@@ -1,4 +1,4 @@
-"""The settings of `spots`, and what they say of camera, psf and method."""
+"""The parameters of `spots`, and the camera, PSF and method they make for the kernels."""
 
 from __future__ import annotations
 
@@ -14,56 +14,55 @@ from ..core.params import Params
 from ..core.spec import Camera, Spec
 from .kernels.crops import ROUNDING_ADU2
 from .kernels.fits import FIXED_WIDTH, MLE, NARROWEST_PX, NO_FIT, ONE_WIDTH, PHASOR, TWO_WIDTHS, WIDEST
-from .kernels.integration import METHODS, MODELS
-from .kernels.measuring import Sensor, Settings, Shape, sensor
-from .spline import NO_SPLINE, given_spline
+from .kernels.integration import METHODS, MODELS, Psf
+from .kernels.measuring import Measurement, Sensor, sensor
+from .kernels.psf import Ellipse
+from .spline import NO_SPLINE, checked_spline
 
 
 class SpotsParams(Params, frozen=True):
     spots: Annotated[
         Any,
         Meta(
-            description="where spots are: an array (n, 2) of y, x in px, or with z in nm (n, 3), a .npy, a .csv with "
-            "columns y_px, x_px or ThunderSTORM's, or an earlier session; none: they are detected"
+            description="known positions: an array (n, 2) of y, x in px, or with z in nm (n, 3), a .npy, a .csv with "
+            "columns y_px, x_px or ThunderSTORM's, or an earlier session; none: spots are detected"
         ),
     ] = None
     detect: Annotated[
         Literal["frame", "mean"] | None,
-        Meta(description="on each frame, or on running means, with the spots kept from then on; none: frame, or spots"),
+        Meta(description="in each frame, or on running means, spots then kept; none: frame, unless spots are given"),
     ] = None
     false_alarms: Annotated[
         float,
-        Meta(gt=0, le=1e4, description="spots that noise alone makes on average, in a frame or on all means together"),
+        Meta(gt=0, le=1e4, description="mean number of spots by noise alone, in a frame or over all detection passes"),
     ] = 1.0
     sigma_px: Annotated[
-        float | tuple[float, float], Meta(description="width of the psf, or (y, x) of model gauss [px]")
+        float | tuple[float, float], Meta(description="σ of the PSF, or (y, x) of model gauss [px]")
     ] = 1.3
     crop_px: Annotated[int, Meta(ge=5, le=63, description="side of the crop around a spot, odd [px]")] = 11
     model: Annotated[
-        Literal["isogauss", "gauss", "spline"], Meta(description="shape of a spot; spline: at known places")
+        Literal["isogauss", "gauss", "spline"], Meta(description="model of the PSF; spline: at known positions")
     ] = "isogauss"
-    theta_deg: Annotated[float, Meta(description="turn of model gauss, at known places [°]")] = 0.0
+    theta_deg: Annotated[float, Meta(description="rotation of model gauss, at known positions [°]")] = 0.0
     spline: Annotated[Any, Meta(description="model spline: path of an .npz with coefficients, tz, ty, tx [nm]")] = None
     fit: Annotated[
-        Literal["mle", "phasor"] | None, Meta(description="how detected spots are fitted; none: left where they are")
+        Literal["mle", "phasor"] | None, Meta(description="fit of detected spots; none: matched filter's positions")
     ] = "mle"
-    fit_sigma: Annotated[
-        bool, Meta(description="fit the width too, or keep it at sigma_px: better for faint spots")
-    ] = True
+    fit_sigma: Annotated[bool, Meta(description="fit σ too, or fix it at sigma_px: better for faint spots")] = True
     method: Annotated[
-        Literal["ml", "weighted", "border"], Meta(description="how photons are integrated (see integrate_crops)")
+        Literal["ml", "weighted", "border"], Meta(description="photon estimator (see integrate_crops)")
     ] = "ml"
-    camera: Annotated[Any, Meta(description="path of a calibration (.npz); none: what the stream says")] = None
+    camera: Annotated[Any, Meta(description="path of a calibration (.npz); none: the source's")] = None
     drift: Annotated[
-        bool, Meta(description="move known spots by shift_px of a motion step whose frames this step does not see")
+        bool, Meta(description="shift known spots by shift_px of a motion step; this step reads the uncorrected frames")
     ] = False
     mean_frames: Annotated[
-        int, Meta(ge=1, description='detect "mean": looks are after 1, 2, 4 … and then every so many frames')
+        int, Meta(ge=1, description='detect "mean": passes follow frames 1, 2, 4 … and then every so many')
     ] = 128
 
 
 def both_widths(params: SpotsParams) -> tuple[float, float]:
-    """Return sigma_px along y and x. Raises ConfigError for two of an isotropic psf, or one too wide for the crop."""
+    """Return sigma_px along y and x. Raises ConfigError for two of an isotropic PSF, or one too wide for the crop."""
     pair = params.sigma_px if isinstance(params.sigma_px, tuple) else (params.sigma_px, params.sigma_px)
     if params.model == "isogauss" and pair[0] != pair[1]:
         raise ConfigError(f'spots: sigma_px {pair} has two widths; model = "gauss" takes them')
@@ -76,31 +75,31 @@ def both_widths(params: SpotsParams) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
-def method_of(params: SpotsParams) -> Settings:
-    """Return side and codes for the kernels."""
-    how = {"mle": MLE, "phasor": PHASOR, None: NO_FIT}[params.fit]
+def measurement_of(params: SpotsParams, spec: Spec, camera: Camera, known: bool) -> Measurement:
+    """Return the kernels' Measurement. Raises ConfigError for a fit of what is for known positions alone."""
+    fit = {"mle": MLE, "phasor": PHASOR, None: NO_FIT}[params.fit]
     free = FIXED_WIDTH if not params.fit_sigma else TWO_WIDTHS if params.model == "gauss" else ONE_WIDTH
-    return Settings(params.crop_px, how, METHODS.index(params.method), free)
+    psf, ellipse = _psf_of(params, spec, known), Ellipse(*both_widths(params), math.radians(params.theta_deg))
+    sensor, method = sensor_of(camera, spec), METHODS.index(params.method)
+    return Measurement(sensor, psf, ellipse, params.crop_px, fit, method, free)
 
 
-def shape_of(params: SpotsParams, spec: Spec, known: bool) -> Shape:
-    """Return the shape of a spot; what only integration at known places can do is refused where spots are fitted."""
+def _psf_of(params: SpotsParams, spec: Spec, known: bool) -> Psf:
     if not known and params.model == "spline":
-        raise ConfigError('spots: model = "spline" integrates known places: give spots')
+        raise ConfigError('spots: model = "spline" integrates at known positions: give spots')
     if not known and params.theta_deg % 180:
-        raise ConfigError("spots: theta_deg is for known places; fits have their widths along y and x")
+        raise ConfigError("spots: theta_deg is for known positions; fits have their widths along y and x")
     pixel_nm = (spec.pixel_um or math.nan) * 1000
     spline = NO_SPLINE
     if params.model == "spline":
         if spec.pixel_um is None:
-            raise ConfigError('spots: model = "spline" needs the size of a pixel, which the source does not say')
-        spline = given_spline(params.spline)
-    theta = math.radians(params.theta_deg)
-    return Shape(MODELS.index(params.model), both_widths(params), theta, (pixel_nm, pixel_nm), spline)
+            raise ConfigError('spots: model = "spline" needs the pixel size, which the source does not state')
+        spline = checked_spline(params.spline)
+    return Psf(MODELS.index(params.model), (pixel_nm, pixel_nm), spline)
 
 
 def camera_of(params: SpotsParams, spec: Spec) -> Camera:
-    """Return the camera given, or the stream's. Raises ConfigError for one of other frames."""
+    """Return the camera of params, or else the source's. Raises ConfigError for maps of another shape."""
     if params.camera is None:
         return spec.camera or Camera()
     try:
@@ -121,7 +120,7 @@ def camera_of_file(loaded: Loaded, spec: Spec) -> Camera:
 
 
 def sensor_of(camera: Camera, spec: Spec) -> Sensor:
-    """Return the camera as the kernels want it."""
+    """Return the kernels' Sensor of a camera."""
     counts = np.dtype(spec.dtype).kind in "iu"
     saturation = float(np.iinfo(spec.dtype).max) if counts else math.inf
     if camera.saturation_adu is not None:

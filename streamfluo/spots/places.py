@@ -1,4 +1,4 @@
-"""Where spots are known to be, and which are neighbours."""
+"""Known positions of spots, and their neighbours."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from .kernels.frames import REACH_SIGMA
 
 MAX_SPOTS = 1_000_000
 WANTED = "an array (n, 2) of y, x [px] or (n, 3) with z [nm], a .npy, a .csv or a session"
-OUTSIDE_PX = 1000.0  # a drift may carry spots in; farther out lies a mistake in units
+OUTSIDE_PX = 1000.0  # drift may move spots into the field; farther out is a mistake in units
 
 
-def given_places(spots: Any, spec: Spec) -> np.ndarray:
-    """Return places (n, 3): y, x [px], z [nm]. Raises ConfigError for what is none, NaN, or far outside the field."""
+def checked_places(spots: Any, spec: Spec) -> np.ndarray:
+    """Return places (n, 3): y, x [px], z [nm]. Raises ConfigError for other arrays, NaN, or places far outside."""
     places = np.asarray(spots)
     if places.dtype.kind not in "iuf" or places.ndim != 2 or places.shape[1] not in (2, 3):
         raise ConfigError(f"spots: spots must be {WANTED}, found {places.dtype} {places.shape}")
     if not 0 < len(places) <= MAX_SPOTS:
         raise ConfigError(f"spots: from 1 to {MAX_SPOTS} spots can be followed, found {len(places)}")
-    whole = np.zeros((len(places), 3))
-    whole[:, : places.shape[1]] = places
-    if not np.isfinite(whole).all():
-        raise ConfigError(f"spots: the place of spot {np.argmin(np.isfinite(whole).all(1))} is not a number")
-    far = (whole[:, :2] < -OUTSIDE_PX) | (whole[:, :2] > np.array(spec.shape) + OUTSIDE_PX)
-    inside = (whole[:, :2] >= -0.5) & (whole[:, :2] < np.array(spec.shape) - 0.5)
+    full = np.zeros((len(places), 3))
+    full[:, : places.shape[1]] = places
+    if not np.isfinite(full).all():
+        raise ConfigError(f"spots: the place of spot {np.argmin(np.isfinite(full).all(1))} is not a number")
+    far = (full[:, :2] < -OUTSIDE_PX) | (full[:, :2] > np.array(spec.shape) + OUTSIDE_PX)
+    inside = (full[:, :2] >= -0.5) & (full[:, :2] < np.array(spec.shape) - 0.5)
     if far.any() or not inside.all(1).any():
         k = int(np.argmax((far | ~inside).any(1)))
-        place = f"({whole[k, 0]:.1f}, {whole[k, 1]:.1f})"
+        place = f"({full[k, 0]:.1f}, {full[k, 1]:.1f})"
         raise ConfigError(f"spots: spot {k} at {place} lies outside frames of {spec.shape}; are these pixels?")
-    return whole
+    return full
 
 
 def neighbours_of(places: np.ndarray, side: int, sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return starts (n + 1,) and numbers of the spots whose light reaches into each spot's crop."""
+    """Return starts (n + 1,) and indices of the spots whose PSF reaches into each spot's crop (see KnownSpots)."""
     if not len(places):
         return np.zeros(1, np.int64), np.zeros(0, np.int64)
     pairs = cKDTree(places[:, :2]).query_pairs(side / 2 + REACH_SIGMA * sigma_px, p=np.inf, output_type="ndarray")
@@ -51,7 +51,7 @@ def neighbours_of(places: np.ndarray, side: int, sigma_px: float) -> tuple[np.nd
 def places_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
     """Return places from a .npy, from columns of a .csv in pixels or nm, or those where a session's spots stay."""
     if loaded.steps is not None:
-        return _kept(loaded.step("spots"))
+        return _of_session(loaded.step("spots"))
     return plain_array(loaded, spec) if loaded.columns is None else _from_columns(loaded, spec)
 
 
@@ -61,17 +61,16 @@ def _from_columns(loaded: Loaded, spec: Spec) -> np.ndarray:
         if y in columns and x in columns:
             places = np.stack([columns[y], columns[x]], 1)
             if nm and spec.pixel_um is None:
-                raise ConfigError(f"{loaded.path} is in nm, and the source does not say the size of a pixel")
+                raise ConfigError(f"{loaded.path} is in nm, and the source does not state the pixel size")
             return places / (spec.pixel_um * 1000) - 0.5 if nm and spec.pixel_um else places
     raise ConfigError(f"{loaded.path} has no columns y_px and x_px; found {', '.join(columns) or 'none'}")
 
 
-def _kept(step: RecordedStep) -> np.ndarray:
-    """The last place of each spot that a session kept."""
+def _of_session(step: RecordedStep) -> np.ndarray:
+    """Return the last position of each spot of a session."""
     values = step.values
     if "photons" not in values:
-        found = f"{step.folder} found spots in single frames"
-        raise ConfigError(f'{found}; one with detect = "mean" says where they stay')
+        raise ConfigError(f'{step.folder} has spots of single frames; use a session with detect = "mean"')
     table = values["spots"]
     _, from_end = np.unique(table["spot"][::-1], return_index=True)
     rows = len(table["spot"]) - 1 - from_end

@@ -1,4 +1,4 @@
-"""A measured point spread function as a spline: what a user gives, checked."""
+"""The cubic spline of a measured PSF, loaded and checked."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 from ..core.errors import ConfigError
 from ..core.loaded import Loaded
 from ..core.spec import Spec
-
-Spline = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+from .kernels.psf import Spline
 
 _NAMES = ("coefficients", "tz", "ty", "tx")
 _EMPTY = np.zeros(0)
-NO_SPLINE: Spline = (np.zeros((0, 0, 0)), _EMPTY, _EMPTY, _EMPTY, np.zeros((0, 0)), _EMPTY)
+NO_SPLINE = Spline(np.zeros((0, 0, 0)), _EMPTY, _EMPTY, _EMPTY, np.zeros((0, 0)), _EMPTY)
 
 
 def spline_of_file(loaded: Loaded, spec: Spec) -> Mapping[str, np.ndarray]:
@@ -25,8 +24,8 @@ def spline_of_file(loaded: Loaded, spec: Spec) -> Mapping[str, np.ndarray]:
     return loaded.arrays
 
 
-def given_spline(spline: Any) -> Spline:
-    """Return coefficients (z, y, x), knots, and the room evaluating takes. Raises ConfigError if they do not fit."""
+def checked_spline(spline: Any) -> Spline:
+    """Return the Spline of a tuple or a mapping. Raises ConfigError if coefficients and knots do not fit."""
     if spline is None:
         raise ConfigError('model "spline" needs spline: coefficients (z, y, x) and knots tz, ty, tx in nm')
     if isinstance(spline, Mapping):
@@ -44,4 +43,4 @@ def given_spline(spline: Any) -> Spline:
     if not finite or any((np.diff(knot) < 0).any() for knot in knots):
         raise ConfigError("spline: coefficients must be finite and knots ascend")
     tz, ty, tx = knots
-    return coefficients, tz, ty, tx, np.empty(expected[1:]), np.empty(expected[1])
+    return Spline(coefficients, tz, ty, tx, np.empty(expected[1:]), np.empty(expected[1]))

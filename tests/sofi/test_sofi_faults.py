@@ -192,7 +192,7 @@ def lagged_cumulants_are_about_each_factors_own_mean():
 
 
 FAULTS = {  # number: (what the peer does, what happens here, where that is shown)
-    1: ("cuts moments to whole numbers: k4 off by 20 %", "1e-9 of the exact cumulant",
+    1: ("cuts moments to integers: k4 off by 20 %", "1e-9 of the exact cumulant",
         moments_are_not_cut_to_whole_numbers),
     2: ("order 6 overflows, silently, from |δI| > 1450 on", "60 000 ADU keep nine digits", order_6_does_not_overflow),
     3: ("k2 keeps shot and read noise", "noise = 'camera' or 'lag' leave zero", shot_and_read_noise_can_be_taken_out),

@@ -182,7 +182,7 @@ REFUSED = {
     "no frames": (lambda: analysis.cumulants(np.zeros((3, 3, 3)), 4, frames=(5, 9)), "selects none of 3"),
     "lags too long": (lambda: analysis.lagged_cumulants(np.zeros((3, 3, 3)), (0, 3)), "needs more frames"),
     "an even psf": (lambda: analysis.wiener(np.zeros((9, 9)), np.ones((2, 3)), 1), "its sides are odd"),
-    "nan": (lambda: analysis.ldrc(np.full((9, 9), np.nan), np.ones((9, 9)), (3, 3)), "81 pixels that are not numbers"),
+    "nan": (lambda: analysis.ldrc(np.full((9, 9), np.nan), np.ones((9, 9)), (3, 3)), "81 pixels that are not finite"),
     "a window too large": (lambda: analysis.ldrc(np.ones((9, 9)), np.ones((9, 9))), "window is"),
     "a factor of a half": (lambda: analysis.fourier_interpolate(np.ones((9, 9)), 0.5), "factor is 1, 2, 3"),
     "an exponent of 1": (lambda: analysis.shrinking_kernel_deconvolve(np.ones((9, 9)), np.ones((3, 3)), 1), "above 1"),

@@ -59,8 +59,8 @@ def test_it_finds_the_maximum_that_scipy_finds(model):
         best = minimize(cost, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9, "maxiter": 9000}).x
         mine = [found.y[k], found.x[k], found.photons[k], found.background[k], *np.atleast_1d(found.sigma[k])]
         mistake = np.abs(np.array(mine) - best)
-        told = [*(e[k] for e in (found.errors.y, found.errors.x, found.errors.photons, found.errors.background))]
-        assert (mistake[:4] < 0.01 * np.array(told)).all()
+        errors = [*(e[k] for e in (found.errors.y, found.errors.x, found.errors.photons, found.errors.background))]
+        assert (mistake[:4] < 0.01 * np.array(errors)).all()
         assert (mistake[4:] < 0.01 * np.atleast_1d(found.errors.sigma[k])).all()
 
 
@@ -73,8 +73,10 @@ def test_it_reaches_the_cramer_rao_bound_and_says_so(photons, background):
                       found.background - background, found.sigma - 1.2])  # fmt: skip
     ratio = np.sqrt((wrong**2).mean(1)) / bound(photons, background)
     assert (ratio < 1.05).all(), ratio
-    told = np.stack([found.errors.y, found.errors.x, found.errors.photons, found.errors.background, found.errors.sigma])
-    np.testing.assert_allclose((wrong / told).std(1), 1, atol=0.05)
+    errors = np.stack(
+        [found.errors.y, found.errors.x, found.errors.photons, found.errors.background, found.errors.sigma]
+    )
+    np.testing.assert_allclose((wrong / errors).std(1), 1, atol=0.05)
     assert found.chi2.mean() == pytest.approx(1, abs=0.01)
 
 
@@ -100,12 +102,12 @@ def test_the_phasor_is_near_the_truth_where_spots_are_bright():
 
 def test_starts_of_every_kind_end_at_the_same_place():
     crops, places = draw(50, 3000)
-    whole = fit_spots(crops, camera=CAMERA)
-    told = {"y": places[:, 0], "x": places[:, 1], "photons": 2500, "background": 4.0, "sigma": 1.3}
-    for start in (places, told, whole):
+    first = fit_spots(crops, camera=CAMERA)
+    stated = {"y": places[:, 0], "x": places[:, 1], "photons": 2500, "background": 4.0, "sigma": 1.3}
+    for start in (places, stated, first):
         again = fit_spots(crops, camera=CAMERA, start=start)
-        np.testing.assert_allclose(again.photons, whole.photons, rtol=1e-3)
-        np.testing.assert_allclose(again.y, whole.y, atol=1e-3)
+        np.testing.assert_allclose(again.photons, first.photons, rtol=1e-3)
+        np.testing.assert_allclose(again.y, first.y, atol=1e-3)
 
 
 def test_without_a_camera_light_is_in_adu_and_errors_are_those_of_the_residuals():

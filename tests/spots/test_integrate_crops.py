@@ -67,18 +67,18 @@ def draw(k, n=11, photons=(200, 5000), background=5.0, read=1.2, sigma=1.2, seed
     y, x = (n - 1) / 2 + rng.uniform(-0.5, 0.5, (2, k))
     electrons = rng.poisson(0.9 * (total[:, None, None] * light(n, y, x, sigma, sigma) + background))
     crops = np.rint(100 + (electrons + read * rng.standard_normal(electrons.shape)) / 0.5).astype(np.int32)
-    told = {"y_nm": y * 100, "x_nm": x * 100, "sigma_x_nm": sigma * 100, "offset_adu": 100, "read_noise_e": read}
-    return crops, total, {**told, **NOISE}
+    stated = {"y_nm": y * 100, "x_nm": x * 100, "sigma_x_nm": sigma * 100, "offset_adu": 100, "read_noise_e": read}
+    return crops, total, {**stated, **NOISE}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_weighted_and_border_equal_the_reference(case, generators):
     crops, truth = generators.spots(nsp=3000, **CASES[case])
     expected = np.load(REFERENCE / "smlmlp_spots.npz")
-    told = {"x0": truth["X0"], "y0": truth["Y0"], "x_nm": truth["x_nm"], "y_nm": truth["y_nm"], **NOISE}
-    told |= {"sigma_x_nm": truth["sig"][0], "sigma_y_nm": truth["sig"][1], "theta_deg": truth["theta"]}
+    stated = {"x0": truth["X0"], "y0": truth["Y0"], "x_nm": truth["x_nm"], "y_nm": truth["y_nm"], **NOISE}
+    stated |= {"sigma_x_nm": truth["sig"][0], "sigma_y_nm": truth["sig"][1], "theta_deg": truth["theta"]}
     found = integrate_crops(
-        crops, model="gauss" if "gauss" in case else "isogauss", background=truth["bg"], **told
+        crops, model="gauss" if "gauss" in case else "isogauss", background=truth["bg"], **stated
     ).photons
     reference = expected[f"{case}_I"]  # computed in single precision: 1e-7 of a spot in the median, 4e-6 of a dim one
     assert np.abs(found - reference).max() <= 1e-6 * reference.max()
@@ -90,21 +90,21 @@ def test_weighted_and_border_equal_the_reference(case, generators):
 
 @pytest.mark.parametrize(("model", "theta"), [("isogauss", 0), ("gauss", 0), ("gauss", 30), ("gauss", -75)])
 def test_weighted_is_the_formula(model, theta):
-    crops, _, told = draw(200)
+    crops, _, stated = draw(200)
     sigma_y = 120 if model == "isogauss" else 170
-    p = light(11, told["y_nm"] / 100, told["x_nm"] / 100, sigma_y / 100, 1.2, theta)
-    found = integrate_crops(crops, model=model, background=3.0, theta_deg=theta, **told, sigma_y_nm=sigma_y)
+    p = light(11, stated["y_nm"] / 100, stated["x_nm"] / 100, sigma_y / 100, 1.2, theta)
+    found = integrate_crops(crops, model=model, background=3.0, theta_deg=theta, **stated, sigma_y_nm=sigma_y)
     np.testing.assert_allclose(found.photons, weighted(crops - 100.0, p, 3.0, 0.5, 0.9), rtol=1e-8)
 
 
 def test_the_spline_is_scipys_and_its_photons_are_the_references(generators):
     z, expected = np.load(REFERENCE / "spots_spline_crops.npz"), np.load(REFERENCE / "smlmlp_spots.npz")
     spline = (z["coeffs"].transpose(2, 1, 0), z["tz"], z["ty"], z["tx"])
-    told = {"x_nm": z["x"] * 100, "y_nm": z["y"] * 100, "z_nm": z["z"], "model": "spline", "spline": spline, **NOISE}
-    found = integrate_crops(z["crops"], background=5.0, **told).photons
+    stated = {"x_nm": z["x"] * 100, "y_nm": z["y"] * 100, "z_nm": z["z"], "model": "spline", "spline": spline, **NOISE}
+    found = integrate_crops(z["crops"], background=5.0, **stated).photons
     np.testing.assert_allclose(found, expected["spline_zyx_zs1_I"], rtol=1e-6)
     named = {"coeffs": spline[0], "tz": z["tz"], "ty": z["ty"], "tx": z["tx"]}
-    again = integrate_crops(z["crops"], background=5.0, **{**told, "spline": named}).photons
+    again = integrate_crops(z["crops"], background=5.0, **{**stated, "spline": named}).photons
     np.testing.assert_array_equal(again, found)
     every = np.arange(-30, 43)
 
@@ -118,16 +118,16 @@ def test_the_spline_is_scipys_and_its_photons_are_the_references(generators):
     plane = np.tensordot(rows(-z["z"][k : k + 1], z["tz"])[0], spline[0].astype(float), 1)
     p = rows((every - z["y"][k]) * 100, z["ty"]) @ plane @ rows((every - z["x"][k]) * 100, z["tx"]).T
     drawn = 4000 * p / p.sum() + 7.0
-    one = {**told, **{name: told[name][k] for name in ("x_nm", "y_nm", "z_nm")}}
+    one = {**stated, **{name: stated[name][k] for name in ("x_nm", "y_nm", "z_nm")}}
     total = integrate_crops(drawn[None, 30:43, 30:43] / 0.5 * 0.9, method="ml", **one)
     assert total.photons[0] == pytest.approx(4000, rel=1e-6)
     assert total.background[0] == pytest.approx(7, rel=1e-6)
 
 
 def test_maximum_likelihood_solves_its_equations():
-    crops, _, told = draw(300, read=2.0)
-    found = integrate_crops(crops, method="ml", **told)
-    p = light(11, told["y_nm"] / 100, told["x_nm"] / 100, 1.2, 1.2)
+    crops, _, stated = draw(300, read=2.0)
+    found = integrate_crops(crops, method="ml", **stated)
+    p = light(11, stated["y_nm"] / 100, stated["x_nm"] / 100, 1.2, 1.2)
     electrons = (crops - 100) * 0.5
     model = 0.9 * (found.photons[:, None, None] * p + found.background[:, None, None])
     variance = 2.0**2 + 0.5**2 / 12 + model
@@ -143,8 +143,8 @@ def test_maximum_likelihood_solves_its_equations():
 @pytest.mark.parametrize("background", [None, 5.0])
 @pytest.mark.parametrize("n", [7, 11])
 def test_maximum_likelihood_finds_all_photons_with_their_error(n, background):
-    crops, photons, told = draw(20_000, n=n)
-    found = integrate_crops(crops, method="ml", background=background, **told)
+    crops, photons, stated = draw(20_000, n=n)
+    found = integrate_crops(crops, method="ml", background=background, **stated)
     pull = (found.photons - photons) / found.error
     assert abs((found.photons / photons - 1).mean()) < 0.003
     assert abs(pull.mean()) < 0.06
@@ -162,10 +162,10 @@ def test_dark_crops_have_no_photons_on_average():
 
 @pytest.mark.parametrize("method", ["ml", "weighted"])
 def test_pixels_that_are_missing_leave_no_bias_and_zeros_count(method):
-    crops, photons, told = draw(5000, photons=(800, 5000))
+    crops, photons, stated = draw(5000, photons=(800, 5000))
     cut = crops.astype(float)
     cut[:, :, 8:] = np.nan
-    found = integrate_crops(cut, method=method, background=5.0, **told)
+    found = integrate_crops(cut, method=method, background=5.0, **stated)
     assert abs((found.photons / photons - 1).mean()) < 0.006
     assert ((found.photons - photons) / found.error).std() == pytest.approx(1, abs=0.06)
     nothing = integrate_crops(np.zeros((1, 11, 11)), y_nm=500, x_nm=500, sigma_x_nm=130, background=2.0)
@@ -173,16 +173,16 @@ def test_pixels_that_are_missing_leave_no_bias_and_zeros_count(method):
 
 
 def test_channels_of_their_own_size_pixel_and_method_come_back_in_the_order_of_detection():
-    first, _, told = draw(30, seed=4)
+    first, _, stated = draw(30, seed=4)
     second, _, other = draw(20, n=7, seed=5)
     channel = np.random.default_rng(0).permutation([1] * 30 + [2] * 20)
-    lists = {name: [told[name], other[name]] for name in ("x_nm", "sigma_x_nm", "offset_adu")}
-    lists["y_nm"] = [told["y_nm"] * 1.1, np.full(20, np.nan)]
+    lists = {name: [stated[name], other[name]] for name in ("x_nm", "sigma_x_nm", "offset_adu")}
+    lists["y_nm"] = [stated["y_nm"] * 1.1, np.full(20, np.nan)]
     found = integrate_crops(
         [first, second], channel=channel, method=["weighted", "border"], background=[5.0, None], read_noise_e=1.2,
         pixel_nm=[(110, 100), 100], model=["gauss", "isogauss"], sigma_y_nm=[132, 120], **lists, **NOISE,
     )  # fmt: skip
-    alone = integrate_crops(first, background=5.0, **told)
+    alone = integrate_crops(first, background=5.0, **stated)
     np.testing.assert_allclose(found.photons[channel == 1], alone.photons, rtol=1e-9)
     np.testing.assert_array_equal(
         found.photons[channel == 2], integrate_crops(second, method="border", **{**NOISE, "offset_adu": 100}).photons

@@ -12,7 +12,7 @@ from streamfluo.analysis import find_spots
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.simulate import spots as simulate
-from streamfluo.spots.kernels.thresholds import gaussian_taps, squares_along
+from streamfluo.spots.kernels.thresholds import gaussian_weights, squares_along
 
 CAMERA = Camera(offset_adu=100, gain_e_per_adu=0.5, read_noise_e=1.5, qe=1.0)
 HOLE = slice(12, 17)
@@ -97,9 +97,9 @@ def test_noise_makes_as_many_spots_as_stated(background, read):
 
 @pytest.mark.parametrize("length", [3, 9, 10, 11, 60])
 def test_the_filters_noise_is_known_up_to_the_border(length):
-    taps = gaussian_taps(1.3)
-    answers = ndi.convolve1d(np.eye(length), np.concatenate([taps[:0:-1], taps]), axis=0, mode="nearest")
-    np.testing.assert_allclose(squares_along(taps, length), (answers**2).sum(1), rtol=1e-6)
+    weights = gaussian_weights(1.3)
+    answers = ndi.convolve1d(np.eye(length), np.concatenate([weights[:0:-1], weights]), axis=0, mode="nearest")
+    np.testing.assert_allclose(squares_along(weights, length), (answers**2).sum(1), rtol=1e-6)
 
 
 def test_without_a_camera_the_noise_is_measured():
@@ -247,20 +247,20 @@ def test_known_places_are_integrated_as_the_batch_function_does(model, method, t
     disc = np.exp(-(grid[:, None] ** 2 + grid**2) / 2 / 130**2)
     spline = {"coefficients": np.stack([disc] * 4), "tz": knots[1], "ty": knots[0], "tx": knots[0]}
     np.savez(tmp_path / "psf.npz", **spline)
-    told = {"gauss": {"sigma_px": (1.5, 1.2), "theta_deg": 25.0}, "spline": {"spline": str(tmp_path / "psf.npz")}}
-    told = told.get(model, {})
+    stated = {"gauss": {"sigma_px": (1.5, 1.2), "theta_deg": 25.0}, "spline": {"spline": str(tmp_path / "psf.npz")}}
+    stated = stated.get(model, {})
     spec = Spec(frames.shape[1:], "uint16", pixel_um=0.1, camera=CAMERA)
-    operator = create("spots", spec, spots=places, model=model, method=method, **told)
+    operator = create("spots", spec, spots=places, model=model, method=method, **stated)
     table = operator.update(Block(0, np.arange(5), frames)).values["spots"]
     corner = np.rint(places[:, :2]).astype(int) - 5
     crops = np.array([frames[t, y : y + 11, x : x + 11] for t in range(5) for y, x in corner])
-    sigma_y, sigma_x = told.get("sigma_px", (1.3, 1.3))
+    sigma_y, sigma_x = stated.get("sigma_px", (1.3, 1.3))
     ring = np.ones((11, 11), bool)
     ring[1:-1, 1:-1] = False
     expected = integrate_crops(
         crops, y0=np.tile(corner[:, 0], 5), x0=np.tile(corner[:, 1], 5), y_nm=np.tile(places[:, 0], 5) * 100,
         x_nm=np.tile(places[:, 1], 5) * 100, z_nm=np.tile(places[:, 2], 5), sigma_y_nm=100 * sigma_y,
-        sigma_x_nm=100 * sigma_x, theta_deg=told.get("theta_deg", 0), model=model, method=method, offset_adu=100,
+        sigma_x_nm=100 * sigma_x, theta_deg=stated.get("theta_deg", 0), model=model, method=method, offset_adu=100,
         gain_e_per_adu=0.5, read_noise_e=1.5, spline=spline if model == "spline" else None,
         background=None if method == "ml" else 0.5 * (np.median(crops[:, ring], 1) - 100),
     )  # fmt: skip
@@ -303,11 +303,11 @@ BAD = {
     "no spots": ({"spots": np.empty((0, 2))}, "found 0"),
     "words": ({"spots": [["a", "b"]]}, "spots must be an array"),
     "no such file": ({"spots": "nowhere.npy"}, "cannot be read"),
-    "given and detected": ({"spots": [[3.0, 4.0]], "detect": "mean"}, "either"),
-    "drift of what is detected": ({"drift": True}, "drift moves spots that are given"),
-    "a spline that has to be fitted": ({"model": "spline"}, "known places"),
-    "a spline without a pixel": ({"model": "spline", "spots": [[3.0, 4.0]]}, "size of a pixel"),
-    "a turn that has to be fitted": ({"model": "gauss", "theta_deg": 30.0}, "theta_deg"),
+    "stated and detected": ({"spots": [[3.0, 4.0]], "detect": "mean"}, "either"),
+    "drift of what is detected": ({"drift": True}, "drift needs spots"),
+    "a spline that has to be fitted": ({"model": "spline"}, "known positions"),
+    "a spline without a pixel": ({"model": "spline", "spots": [[3.0, 4.0]]}, "pixel size"),
+    "a rotation that has to be fitted": ({"model": "gauss", "theta_deg": 30.0}, "theta_deg"),
     "no camera there": ({"camera": "nowhere.npz"}, "camera"),
     "no alarms at all": ({"false_alarms": 0.0}, "false_alarms"),
     "misspelt": ({"sigma": 1.0}, "did you mean"),
@@ -352,7 +352,7 @@ def test_places_come_from_a_session_a_csv_or_an_npy(tmp_path):
     found = session.values("spots")
     assert found["photons"].shape == (100, 20)
     operator = create("spots", session.spec, spots=tmp_path / "S")
-    places = operator._kept[:, :2]
+    places = operator._known.places[:, :2]
     order = np.argsort(places[:, 0])
     truth = session.truth["position_px"]
     np.testing.assert_allclose(places[order], truth[np.argsort(truth[:, 0])], atol=0.15)
@@ -363,4 +363,4 @@ def test_places_come_from_a_session_a_csv_or_an_npy(tmp_path):
         writer.writerows([[1, (x + 0.5) * 100, (y + 0.5) * 100] for y, x in places])
     for path in ("places.npy", "places.csv"):
         again = create("spots", session.spec, spots=tmp_path / path)
-        np.testing.assert_allclose(again._kept[:, :2], places, atol=1e-9)
+        np.testing.assert_allclose(again._known.places[:, :2], places, atol=1e-9)

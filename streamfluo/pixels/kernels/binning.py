@@ -7,8 +7,8 @@ from numba import njit
 def add_binned(frames, side, total):  # type: ignore[no-untyped-def]
     """Add every frame, binned side × side, to `total`: frames (n, y, x), total (y // side, x // side).
 
-    Rows and columns that do not fill a square are left out. Frames are added one after the other, so floats come to
-    the same bits however the frames are spread over calls.
+    Rows and columns that do not fill a square are left out. Frames are added one after the other, so float results
+    do not depend on how frames are split over calls.
     """
     rows, columns = total.shape
     for f in range(len(frames)):

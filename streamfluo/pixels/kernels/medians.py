@@ -1,4 +1,4 @@
-"""Medians without sorting everything."""
+"""Medians by histogram, sorting the bin of the median alone."""
 
 import numpy as np
 from numba import njit
@@ -8,7 +8,7 @@ _BITS = 12  # of a float32's 31 without its sign: eight of the exponent, so the 
 
 @njit(nogil=True, cache=True)
 def median_size(image, step):  # type: ignore[no-untyped-def]
-    """Return the median of |image[::step, ::step]| of a map (y, x) of finite float32. Cost: two looks at each value."""
+    """Return the median of |image[::step, ::step]| of a map (y, x) of finite float32. Two passes over the values."""
     rows, columns = -(-image.shape[0] // step), -(-image.shape[1] // step)
     sample, place = np.empty(rows * columns, np.float32), 0
     for y in range(0, image.shape[0], step):
@@ -28,7 +28,7 @@ def median_size(image, step):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _bin_of(counts, rank):  # type: ignore[no-untyped-def]
-    """The bin that holds the value of this rank, and how many values lie in those before."""
+    """Return the bin of the value of this rank, and the number of values in the bins below."""
     place = below = 0
     while below + counts[place] <= rank:
         below += counts[place]

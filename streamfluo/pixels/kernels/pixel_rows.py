@@ -1,4 +1,4 @@
-"""Loops over a row of pixels that run on vectors, shared by the kernels."""
+"""Vectorised loops over a row of pixels."""
 
 import numpy as np
 from numba import njit
@@ -6,20 +6,20 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def add(a, total):  # type: ignore[no-untyped-def]
-    """total += a."""
+    """Add a to total, both (p,)."""
     for i in range(len(total)):
         total[i] += a[i]
 
 
 @njit(nogil=True, cache=True)
 def add_product(a, b, total):  # type: ignore[no-untyped-def]
-    """total += a · b."""
+    """Add a · b to total, all (p,)."""
     for i in range(len(total)):
         total[i] += a[i] * b[i]
 
 
 @njit(nogil=True, cache=True)
 def add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
-    """total += a · factor, in float32."""
+    """Add a · factor to total in float32, both (p,)."""
     for i in range(len(total)):
         total[i] += np.float32(a[i]) * factor

@@ -1,4 +1,6 @@
-"""Sums about a pivot, per pixel, over a cell of frames; and the total of each frame."""
+"""Power sums about a pivot, per pixel, over a cell of frames; and the total of each frame."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -8,15 +10,25 @@ TILE_PX = 4096  # a tile's sums stay in the second-level cache; 2048 to 8192 mea
 LANES = 16
 
 
-@njit(nogil=True, cache=True)
-def accumulate(frames, pivot, total, squares, low, high, totals):  # type: ignore[no-untyped-def]
-    """Add a cell to the sums of d = x − pivot and of d² and to the extremes; write the total of each frame.
+class PixelSums(NamedTuple):
+    """Pivot, Σ d and Σ d² of d = x − pivot, smallest and largest value of every pixel, each (p,)."""
 
-    frames (n, p) with n ≤ 32; pivot, total, squares, low, high (p,); totals (n,). With 16-bit pixels and int32 pivots
-    every sum is an exact integer (a tile's totals fit 32 bits); else float64. The order of additions depends on the
-    cell alone. Four frames are taken at a time so that each sum is loaded and stored once for four (1.9 × faster than
-    one at a time).
+    pivot: Any
+    total: Any
+    squares: Any
+    low: Any
+    high: Any
+
+
+@njit(nogil=True, cache=True)
+def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
+    """Add a cell of frames (n, p), n ≤ 32, to PixelSums; write the total (n,) of each frame.
+
+    With 16-bit pixels and int32 pivots every sum is an exact integer (a tile's totals fit 32 bits); else float64. The
+    order of additions depends on the cell alone. Four frames are taken at a time so that each sum is loaded and stored
+    once for four (1.9 × faster than one at a time).
     """
+    pivot, total, squares, low, high = sums
     n, pixels = frames.shape
     tile_total = np.empty(TILE_PX, pivot.dtype)
     tile_squares = np.empty(TILE_PX, squares.dtype)
@@ -88,11 +100,11 @@ def _integer_total(row):  # type: ignore[no-untyped-def]
 def _float_total(row):  # type: ignore[no-untyped-def]
     # A single running sum waits for each addition in turn; sixteen of them fill the vector registers.
     lanes = np.zeros(LANES)
-    whole = len(row) - len(row) % LANES
-    for a in range(0, whole, LANES):
+    stop = len(row) - len(row) % LANES
+    for a in range(0, stop, LANES):
         for j in range(LANES):
             lanes[j] += row[a + j]
-    for i in range(whole, len(row)):
+    for i in range(stop, len(row)):
         lanes[0] += row[i]
     total = 0.0
     for j in range(LANES):
@@ -108,10 +120,10 @@ def add_powers(frames, pivot, sums, before):  # type: ignore[no-untyped-def]
     """Add a cell to the sums of d, d², … of d = x − pivot, each kept as two floats that together hold 106 bits.
 
     frames (n, p) with n ≤ 32; pivot (tiles, 1024); sums (tiles, powers, 2, 1024) with powers 2, 4, 6 or 8; before: the
-    sums to begin with where somebody else still reads them, none (0, …) to go on with `sums`. Within the
-    cell sums are float64; each is then added without error (TwoSum, Knuth, The Art of Computer Programming 4.2.2): over
-    10⁶ frames float64 alone loses nine digits of the sixth cumulant. State rows of a tile lie together: at strides of
-    megabytes the same sums take twice as long.
+    initial sums where another reader still holds them, (0, …) to continue `sums`. Within the cell sums are float64;
+    each is then added without error (TwoSum, Knuth, The Art of Computer Programming 4.2.2): over 10⁶ frames float64
+    alone loses nine digits of the sixth cumulant. The sums of a tile are contiguous: at strides of megabytes they take
+    twice as long.
     """
     total = np.empty((sums.shape[1], POWER_TILE_PX))
     for tile in range(sums.shape[0]):
@@ -244,7 +256,7 @@ def _add_eight_to_4(r, pivot, s1, s2, s3, s4):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _add_eight_from_5(r, pivot, squarings, s_odd, s_even):  # type: ignore[no-untyped-def]
-    """Powers 5 and 6 (two factors d² before d and d²), or 7 and 8 (three)."""
+    """Add powers 5 and 6 (two factors d² times d and d²), or 7 and 8 (three)."""
     r0, r1, r2, r3, r4, r5, r6, r7 = r
     third = 1.0 if squarings == 3 else 0.0
     for i in range(len(pivot)):

@@ -1,4 +1,4 @@
-"""The twin of `moments.add_powers` on a CUDA device: the same sums, kept there while frames arrive."""
+"""`power_sums.add_powers` on a CUDA device, where the sums stay while frames arrive."""
 
 import cupy
 
@@ -40,7 +40,7 @@ extern "C" __global__ void add_powers(
 class PowersOnDevice:
     """Sums (tiles, powers, 2, 1024) about a pivot (tiles, 1024) on the device, for frames of one type.
 
-    Raises cupy.cuda.runtime.CUDARuntimeError where there is no device.
+    Raises cupy.cuda.runtime.CUDARuntimeError without a device.
     """
 
     def __init__(self, shape, dtype):  # type: ignore[no-untyped-def]
@@ -58,7 +58,7 @@ class PowersOnDevice:
             self._kernel(grid, (THREADS,), (*there, cupy.int32(self._sums.shape[1])))
 
     def put(self, pivot, sums):  # type: ignore[no-untyped-def]
-        """Take over pivot and sums of the host."""
+        """Copy pivot and sums from the host."""
         self._pivot.set(pivot)
         self._sums.set(sums)
 

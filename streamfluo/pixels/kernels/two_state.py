@@ -1,10 +1,10 @@
-"""What cumulant images say of the emitters behind them."""
+"""Parameters of two-state emitters from cumulants."""
 
 import numpy as np
 
 
 def linear_root(image, order):  # type: ignore[no-untyped-def]
-    """Return sign(x) · |x|^(1/order): proportional to brightness again."""
+    """Return sign(x) · |x|^(1/order), which is linear in brightness."""
     return np.sign(image) * np.abs(image) ** (1 / order)
 
 

@@ -1,4 +1,4 @@
-"""A baseline that follows each pixel."""
+"""Baseline of each pixel by double exponential smoothing."""
 
 import numpy as np
 from numba import njit
@@ -8,9 +8,9 @@ from numba import njit
 def subtract_baseline(frames, seen, memory, level, baseline, out):  # type: ignore[no-untyped-def]
     """Write frame − baseline + level, the baseline 2·b − c, where b follows the frames and c follows b.
 
-    Each goes 1 / min(frames seen, memory) of the way; b alone would lag behind a falling signal by `memory` frames of
-    its slope, and c lags behind b by as much. frames (n, y, x); seen: frames before these; baseline (2, y, x): b and c,
-    changed; out (n, y, x). NaN moves nothing.
+    Each is an exponential average of weight 1 / min(frames seen, memory); b alone lags a steady slope by `memory`
+    frames, and c lags b by as many. frames (n, y, x); seen: frames before these; baseline (2, y, x): b and c,
+    changed; out (n, y, x). NaN leaves the baseline as it is.
     """
     for t in range(frames.shape[0]):
         rate = 1 / min(seen + t + 1, memory)

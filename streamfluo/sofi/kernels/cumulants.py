@@ -1,11 +1,13 @@
-"""Central moments, cumulants and their standard errors, read out of power sums about a pivot.
+"""Central moments, cumulants and their standard errors from power sums about a pivot.
 
-Everything works on tiles of 1024 pixels (`moments.add_powers`), so that what is in between stays in the cache. Frames
-that still wait for their cell are added to a copy of the tile: reading changes nothing. Pixels past the last one of the
-image are zero throughout.
+All work is on tiles of 1024 pixels (`power_sums.add_powers`), so that intermediate results stay in the cache. Frames
+that wait for their cell are added to a copy of the tile: reading changes no sums. Pixels past the last one of the image
+are zero throughout.
 
     m_n = ⟨δ^n⟩,   k_n = m_n − Σ_{i=1}^{n−1} C(n−1, i) k_{n−i} m_i,   m_1 = k_1 = 0        (δ = x − mean)
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -26,6 +28,14 @@ BINOMIAL = np.array(
 )
 
 
+class Powers(NamedTuple):
+    """Power sums (tiles, powers, 2, 1024), those of waiting frames (tiles, powers, 1024) or (0, …), and all frames."""
+
+    sums: Any
+    waiting: Any
+    frames: int
+
+
 @njit(nogil=True, cache=True)
 def _two_sum(a, b):  # type: ignore[no-untyped-def]
     s = a + b
@@ -35,7 +45,7 @@ def _two_sum(a, b):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def move_pivot(sums, n, shift):  # type: ignore[no-untyped-def]
-    """Turn power sums about a pivot into those about pivot + shift, as exact as they are.
+    """Re-base power sums from a pivot to pivot + shift, without loss of accuracy.
 
     sums (tiles, powers, 2, p), n frames, shift (tiles, p), each a float32 value. Σ(d − c)^(k+1)·d^j is
     Σ(d − c)^k·d^(j+1) less c times Σ(d − c)^k·d^j, in two-float arithmetic of some 80 bits.
@@ -64,9 +74,9 @@ def _shift_pixel(high, low, n, c):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _centre(high, low, n, order, m):  # type: ignore[no-untyped-def]
-    """Central moments m[2 … order] (order + 1, p) of a tile's sums; m[1] is how far the mean lies from the pivot.
+    """Write the central moments m[2 … order] (order + 1, p) of a tile's sums; m[1] is the mean less the pivot.
 
-    Where that is more than the standard deviation, the pivot is moved first: float64 would lose digits.
+    Where m[1] exceeds the standard deviation the sums are re-based first: float64 would lose digits.
     """
     for i in range(m.shape[1]):
         d = (high[0, i] + low[0, i]) / n
@@ -101,7 +111,7 @@ def _subtract_product(factor, a, b, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _cumulants(m, order, k):  # type: ignore[no-untyped-def]
-    """k[2 … order] of m[2 … order], both (order + 1, p)."""
+    """Write cumulants k[2 … order] from central moments m[2 … order], both (order + 1, p)."""
     for n in range(2, order + 1):
         k[n] = m[n]
         for j in range(2, n - 1):
@@ -109,8 +119,9 @@ def _cumulants(m, order, k):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _tile_sums(sums, waiting, tile, order, high, low):  # type: ignore[no-untyped-def]
-    """Copy a tile's first sums, with those of the waiting frames added."""
+def _tile_sums(powers, tile, order, high, low):  # type: ignore[no-untyped-def]
+    """Write a tile's sums to this order, with those of the waiting frames added."""
+    sums, waiting = powers.sums, powers.waiting
     for j in range(order):
         high[j] = sums[tile, j, 0]
         low[j] = sums[tile, j, 1]
@@ -122,17 +133,17 @@ def _tile_sums(sums, waiting, tile, order, high, low):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True)
-def read_moments(pivot, sums, waiting, n, order, as_cumulants, out):  # type: ignore[no-untyped-def]
+def read_moments(pivot, powers, order, as_cumulants, out):  # type: ignore[no-untyped-def]
     """Write the mean (order 1), the central moment or the cumulant of this order of every pixel.
 
-    pivot (tiles, 1024), sums (tiles, powers, 2, 1024); waiting: the sums (tiles, powers, 1024) of frames not yet in
-    them, or none of them (0, …); n frames with those that wait; out (p,).
+    pivot (tiles, 1024); powers: Powers; out (p,).
     """
+    sums, n = powers.sums, powers.frames
     side, least = sums.shape[3], max(order, 2)
     high, low = np.empty((least, side)), np.empty((least, side))
     m, k = np.empty((least + 1, side)), np.empty((least + 1, side))
     for tile in range(sums.shape[0]):
-        _tile_sums(sums, waiting, tile, least, high, low)
+        _tile_sums(powers, tile, least, high, low)
         _centre(high, low, n, least, m)
         a = tile * side
         count = min(side, len(out) - a)
@@ -146,14 +157,15 @@ def read_moments(pivot, sums, waiting, n, order, as_cumulants, out):  # type: ig
 
 
 @njit(nogil=True, cache=True)
-def read_error(sums, waiting, n, marks, marks_n, order, out):  # type: ignore[no-untyped-def]
+def read_error(powers, marks, marks_n, order, out):  # type: ignore[no-untyped-def]
     """Write the standard error of k_order of every pixel from the means of batches of consecutive frames.
 
-    marks: a tuple of the sums (tiles, powers, 1024) as they stood at the ends of batches, then any; marks_n (b,):
-    frames by then; the last batch ends now. To first order k_n moves with a batch's sum of a polynomial in δ, its
-    influence function, whose coefficients follow the recursion of the cumulants, differentiated; the error is the
-    spread of those sums.
+    powers: Powers; marks: a tuple of the sums (tiles, powers, 1024) at the ends of batches, padded; marks_n (b,): the
+    frames in them; the last batch ends now. To first order k_n changes by a batch's sum of its influence function, a
+    polynomial in δ whose coefficients follow the differentiated recursion of the cumulants; the error is the spread of
+    these sums.
     """
+    sums, n = powers.sums, powers.frames
     side, least = sums.shape[3], max(order, 2)
     high, low, plain = np.empty((least, side)), np.empty((least, side)), np.empty((least, side))
     moved, squares, nothing = np.empty(side), np.empty(side), np.zeros(side)
@@ -163,7 +175,7 @@ def read_error(sums, waiting, n, marks, marks_n, order, out):  # type: ignore[no
         frames = (n if b == batches - 1 else marks_n[b]) - (marks_n[b - 1] if b else 0)
         used += (frames / n) ** 2
     for tile in range(sums.shape[0]):
-        _tile_sums(sums, waiting, tile, least, high, low)
+        _tile_sums(powers, tile, least, high, low)
         for j in range(least):
             for i in range(side):
                 plain[j, i] = high[j, i] + low[j, i]
@@ -178,7 +190,7 @@ def read_error(sums, waiting, n, marks, marks_n, order, out):  # type: ignore[no
             for j in range(order):
                 now = plain[j] if last else marks[b][tile, j]
                 before = marks[b - 1][tile, j] if b else nothing
-                _add_weighed(c[j + 1], now, before, moved)
+                _add_weighted(c[j + 1], now, before, moved)
             _subtract_product(-1.0, moved, moved, squares)
         a = tile * side
         for i in range(min(side, len(out) - a)):
@@ -186,14 +198,14 @@ def read_error(sums, waiting, n, marks, marks_n, order, out):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True)
-def _add_weighed(weight, now, before, total):  # type: ignore[no-untyped-def]
+def _add_weighted(weight, now, before, total):  # type: ignore[no-untyped-def]
     for i in range(len(total)):
         total[i] += weight[i] * (now[i] - before[i])
 
 
 @njit(nogil=True, cache=True)
 def _influence(m, order, c):  # type: ignore[no-untyped-def]
-    """Coefficients c[0 … order] of k_order's influence function in powers of x − pivot, Σ over all frames zero."""
+    """Write the coefficients c[0 … order] of k_order's influence function in powers of x − pivot; it has zero mean."""
     side = m.shape[1]
     k = np.empty((order + 1, side))
     _cumulants(m, order, k)
@@ -233,17 +245,18 @@ def _add_squares(now, then, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def doubling_change(sums, waiting, n, mark, mark_n, order, out):  # type: ignore[no-untyped-def]
+def doubling_change(powers, mark, mark_n, order, out):  # type: ignore[no-untyped-def]
     """Write Σ (k_j now − k_j at the mark)² and Σ k_j² over the pixels into out[j − 2] (order − 1, 2).
 
-    mark (tiles, powers, 1024): the sums as they stood after mark_n frames.
+    powers: Powers; mark (tiles, powers, 1024): the sums after mark_n frames.
     """
+    sums, n = powers.sums, powers.frames
     side = sums.shape[3]
     high, low = np.empty((order, side)), np.empty((order, side))
     m, now, then = np.empty((order + 1, side)), np.empty((order + 1, side)), np.empty((order + 1, side))
     out[:] = 0
     for tile in range(sums.shape[0]):
-        _tile_sums(sums, waiting, tile, order, high, low)
+        _tile_sums(powers, tile, order, high, low)
         _centre(high, low, n, order, m)
         _cumulants(m, order, now)
         high[:] = mark[tile, :order]

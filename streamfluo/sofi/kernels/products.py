@@ -1,4 +1,4 @@
-"""Sums of products of pixels at several times and places, and the joint cumulants they make.
+"""Sums of products over pixels and frames, and joint cumulants.
 
 A product is a set of factors d(t + lag, p + shift) with d = x − pivot; each product is a shorter one, its parent, times
 one more factor. The joint cumulant of k factors is Σ over their partitions π without singletons of
@@ -8,6 +8,7 @@ one more factor. The joint cumulant of k factors is Σ over their partitions π 
 
 from collections.abc import Iterator, Mapping
 from math import factorial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -17,18 +18,29 @@ from ...pixels.kernels.power_sums import add_exactly
 PRODUCT_TILE_PX = 1024
 
 
+class Products(NamedTuple):
+    """Product q is product parent[q] (−1: 1), an earlier one, times d(t + lag[q], p + shift[q]); each (products,).
+
+    shift ≥ 0 in the flattened frame, beyond which d is 0.
+    """
+
+    parent: Any
+    lag: Any
+    shift: Any
+
+
 @njit(nogil=True, cache=True)
-def add_products(frames, count, pivot, parent, lag, shift, sums, before):  # type: ignore[no-untyped-def]
+def add_products(frames, count, pivot, products, sums, before):  # type: ignore[no-untyped-def]
     """Add the products at the first `count` frames to sums (tiles, products, 2, 1024), two floats each.
 
-    frames (≥ count + largest lag, p); pivot (p,); parent, lag, shift (products,): product q is the product parent[q]
-    (−1: 1), which comes before it, times d(t + lag[q], p + shift[q]), shift ≥ 0 in the flattened frame; zero behind it;
-    before: the sums to begin with where somebody else still reads them, none (0, …) to go on with `sums`.
+    frames (≥ count + largest lag, p); pivot (p,); products: Products; before: the initial sums where another reader
+    still holds them, (0, …) to continue `sums`.
     """
-    products, pixels = len(parent), frames.shape[1]
+    parent, lag, shift = products
+    many, pixels = len(parent), frames.shape[1]
     depth = count + (lag.max() if len(lag) else 0)
     d = np.zeros((depth, PRODUCT_TILE_PX + (shift.max() if len(shift) else 0)))
-    product, total = np.empty((products, PRODUCT_TILE_PX)), np.empty((products, PRODUCT_TILE_PX))
+    product, total = np.empty((many, PRODUCT_TILE_PX)), np.empty((many, PRODUCT_TILE_PX))
     one = np.ones(PRODUCT_TILE_PX)
     for tile in range(sums.shape[0]):
         first = tile * PRODUCT_TILE_PX
@@ -38,12 +50,12 @@ def add_products(frames, count, pivot, parent, lag, shift, sums, before):  # typ
             _subtract(frames[f, first : first + reach], pivot[first : first + reach], d[f, :reach])
         total[:] = 0
         for t in range(count):
-            for q in range(products):
+            for q in range(many):
                 factor = d[t + lag[q], shift[q] : shift[q] + PRODUCT_TILE_PX]
                 _multiply_add(one if parent[q] < 0 else product[parent[q]], factor, product[q], total[q])
         if len(before):
             sums[tile] = before[tile]
-        for q in range(products):
+        for q in range(many):
             add_exactly(total[q], sums[tile, q, 0], sums[tile, q, 1])
 
 
@@ -61,7 +73,7 @@ def _multiply_add(a, b, product, total):  # type: ignore[no-untyped-def]
 
 
 def partitions(members: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
-    """Yield the ways to part `members` into sets of two or more."""
+    """Yield the partitions of `members` into sets of two or more."""
     if not members:
         yield []
         return
@@ -76,7 +88,7 @@ def partitions(members: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
 def centred(moments: Mapping[int, np.ndarray], order: int) -> dict[int, np.ndarray]:
     """Turn ⟨Π x_i⟩ of every non-empty subset of `order` factors into ⟨Π (x_i − ⟨x_i⟩)⟩.
 
-    The keys are the subsets as bits. Not changed in place; singles become zero.
+    The keys are the subsets as bits; single factors become zero. `moments` is not changed.
     """
     result = dict(moments)
     for i in range(order):

@@ -1,29 +1,52 @@
-"""Crops around spots, in electrons, as the fits and integrals want them.
+"""Crops around spots, in electrons, as the fits and integrals take them.
 
-A crop is a pair d, v (h, w): electrons without the offset, and their variance without light (read noise and rounding).
-Pixels that are missing, NaN or outside the field have d = 0 and an infinite v, and so no weight. Rows are filled up
-with such pixels to a multiple of LANES: loops without a remainder are a third faster at 11 pixels.
+A pixel that is missing, NaN or outside the field has 0 electrons and infinite variance, and so no weight. Rows are
+padded with such pixels to a multiple of LANES: loops without a remainder are a third faster at 11 pixels.
 """
 
 import math
+from typing import Any, NamedTuple
 
 from numba import njit
 
 LANES = 8
-ROUNDING_ADU2 = 1 / 12  # variance that rounding to whole ADU adds
+ROUNDING_ADU2 = 1 / 12  # variance of rounding to integer ADU
 
 
-def lanes(width: int) -> int:
-    """Return the length of a row that holds `width` pixels."""
-    return -(-width // LANES) * LANES
+class Crop(NamedTuple):
+    """Electrons above the offset and their variance in the dark (h, ≥ width), the width, and poisson.
+
+    A pixel that expects m electrons has the variance `variance` + poisson · m; poisson is 0 without a calibration.
+    """
+
+    electrons: Any
+    variance: Any
+    width: int
+    poisson: float
+
+
+class Calibration(NamedTuple):
+    """Gain [e/ADU], offset [ADU], variance in the dark [e²] and poisson of crops from one camera."""
+
+    gain: float
+    offset: float
+    variance: float
+    poisson: float
+
+
+@njit(nogil=True, cache=True)
+def padded(width):  # type: ignore[no-untyped-def]
+    """Return the length of a padded row that holds `width` pixels."""
+    return LANES * -(-width // LANES)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def load_crop(pixels, offset, gain, variance, d, v):  # type: ignore[no-untyped-def]
-    """Write a crop (h, w) in ADU as electrons d and variances v (h, ≥ w)."""
+def load_crop(pixels, calibration, crop):  # type: ignore[no-untyped-def]
+    """Write a crop (h, w) in ADU as a Crop in electrons."""
+    gain, offset, variance = calibration.gain, calibration.offset, calibration.variance
     height, width = pixels.shape
     for y in range(height):
-        source, row, noise = pixels[y], d[y], v[y]
+        source, row, noise = pixels[y], crop.electrons[y], crop.variance[y]
         for x in range(width):
             e = (source[x] - offset) * gain
             seen = abs(e) < math.inf
@@ -32,41 +55,44 @@ def load_crop(pixels, offset, gain, variance, d, v):  # type: ignore[no-untyped-
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def blank_lanes(width, d, v):  # type: ignore[no-untyped-def]
+def blank_lanes(width, electrons, variance):  # type: ignore[no-untyped-def]
     """Make the pixels of every row beyond `width` missing."""
-    d[:, width:] = 0
-    v[:, width:] = math.inf
+    electrons[:, width:] = 0
+    variance[:, width:] = math.inf
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def cut_crop(frame, top, left, size, offset, gain, variance, d, v):  # type: ignore[no-untyped-def]
-    """Write the crop of a frame (y, x) whose first pixel is (top, left), with maps (y, x) or (1, 1) of the camera.
+def cut_crop(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
+    """Write the square crop of a frame (y, x) whose first pixel is `corner` (y, x); return its number of pixels.
 
-    d, v (size, ≥ size). Return how many of its pixels there are; it may reach outside the field.
+    It may reach outside the field. The sensor's maps are (y, x) or (1, x).
     """
+    top, left = corner
+    size = crop.width
+    electrons, variance = crop.electrons, crop.variance
     height, width = frame.shape
-    d[:] = 0
-    v[:] = math.inf
+    electrons[:] = 0
+    variance[:] = math.inf
     first, last = max(0, -left), min(size, width - left)
-    mapped = offset.shape[0] > 1
+    mapped = sensor.offset.shape[0] > 1
     seen = 0
     for y in range(max(0, -top), min(size, height - top)):
-        source, row, noise = frame[top + y], d[y], v[y]
+        source, row, noise = frame[top + y], electrons[y], variance[y]
         for x in range(first, last):
             i, j = (top + y, left + x) if mapped else (0, 0)
-            e = (source[left + x] - offset[i, j]) * gain[i, j]
+            e = (source[left + x] - sensor.offset[i, j]) * sensor.gain[i, j]
             if abs(e) < math.inf:
                 row[x] = e
-                noise[x] = variance[i, j]
+                noise[x] = sensor.variance[i, j]
                 seen += 1
     return seen
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def pixels_seen(v):  # type: ignore[no-untyped-def]
-    """Return how many pixels of a crop there are."""
+def pixels_seen(variance):  # type: ignore[no-untyped-def]
+    """Return the number of pixels of a crop that are not missing."""
     count = 0
-    for y in range(v.shape[0]):
-        for x in range(v.shape[1]):
-            count += v[y, x] < math.inf
+    for y in range(variance.shape[0]):
+        for x in range(variance.shape[1]):
+            count += variance[y, x] < math.inf
     return count

@@ -1,9 +1,9 @@
-"""Finding spots in a frame: a matched filter, and local maxima that noise would not make more often than stated.
+"""Spot detection in a frame: a matched filter, and its local maxima above a threshold of stated false-alarm rate.
 
-The statistic is q = (G − B) ∗ e, G a Gaussian of the psf's width and B a wide box, over electrons e. In a pixel with
-the background λ (the box's mean) its variance is (Σ G² − 1/|B|) · (v + λ), v the read variance; its tail is skewed
-where λ is small, and bent back by a saddle point (`thresholds`). Without a camera the noise of q is measured in tiles
-by its median absolute value.
+The statistic is q = (G − B) ∗ e over electrons e, G a Gaussian of the PSF's σ and B a wide box. In a pixel with the
+background λ (the box's mean) its variance is (Σ G² − 1/|B|) · (v + λ), v the read variance; its tail is skewed where
+λ is small, which a saddle-point approximation corrects (`thresholds`). Without a calibration the noise of q is
+estimated in tiles from its median absolute value.
 """
 
 import math
@@ -20,7 +20,7 @@ from .thresholds import (
     TABLE_LENGTH,
     TABLE_STEP,
     box_reach,
-    gaussian_taps,
+    gaussian_weights,
     squares_along,
     thresholds,
 )
@@ -30,32 +30,38 @@ TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
 LEAST_BACKGROUND = 1e-3  # electrons
 FILTERED, BACKGROUND = 0, 1
 MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
-CANDIDATE_COLUMNS, PIXELS_A_SPOT = 6, 16  # of room for candidates: denser ones could not be told apart
+CANDIDATE_COLUMNS, PIXELS_A_SPOT = 6, 16  # of the memory for candidates: denser ones cannot be resolved
 
 
 class Search(NamedTuple):
-    """Taps, reach, room and results of `filter_frame`, along and table of `find_maxima`, room for candidates (n, 6)."""
+    """The matched filter, its thresholds and the memory of a detection in frames (y, x).
 
-    taps: Any
+    weights (k,) float32: the Gaussian from its centre on; reach: of the box, a power of two; padded (4, y + 2 · pad,
+    x + 2 · pad) float32, pad > reach and ≥ k: scratch; filtered (2, y, x) float32: q and the background λ. squares:
+    Σ G² along y (y,) and along x (x,), larger at the borders, where pixels are repeated, and 1/|B|; table: of
+    `thresholds`; candidates (n, 6).
+    """
+
+    weights: Any
     reach: int
     padded: Any
     filtered: Any
-    along: Any
+    squares: Any
     table: Any
-    found: Any
+    candidates: Any
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def filter_frame(frame, offset, gain, taps, reach, room, out):  # type: ignore[no-untyped-def]
-    """Write q and the background λ, (2, y, x) float32, of a frame (y, x); borders are repeated.
+def filter_frame(frame, sensor, search):  # type: ignore[no-untyped-def]
+    """Write q and the background λ of a frame (y, x) into search.filtered; borders are repeated.
 
-    offset, gain (y, x) or (1, x) float32; taps (k,) float32: the Gaussian from its middle on; reach: of the box, a
-    power of two. NaN is filled with what is beside it. room (4, y + 2 · pad, x + 2 · pad) float32, pad > reach and
-    ≥ k: to work in.
+    sensor: Sensor, whose maps are (y, x) or (1, x); NaN is replaced by the pixel beside it.
     """
+    offset, gain, weights, reach, out = sensor.offset, sensor.gain, search.weights, search.reach, search.filtered
     height, width = frame.shape
-    pad = (room.shape[1] - height) // 2
-    electrons, smooth, boxed, double = room[0], room[1], room[2], room[3]
+    padded = search.padded
+    pad = (padded.shape[1] - height) // 2
+    electrons, smooth, boxed, double = padded[0], padded[1], padded[2], padded[3]
     for y in range(height):
         row = electrons[y + pad]
         _to_electrons(frame[y], offset[y % len(offset)], gain[y % len(gain)], row[pad : pad + width])
@@ -63,7 +69,7 @@ def filter_frame(frame, offset, gain, taps, reach, room, out):  # type: ignore[n
             row[:] = electrons[y + pad - 1]
         row[:pad] = row[pad]
         row[pad + width :] = row[pad + width - 1]
-        _smooth_row(row, taps, pad, smooth[y + pad, pad : pad + width])
+        _smooth_row(row, weights, pad, smooth[y + pad, pad : pad + width])
         _box_row(row, reach, pad, double, boxed[y + pad, pad : pad + width])
     for y in range(pad):
         smooth[y], boxed[y] = smooth[pad], boxed[pad]
@@ -73,12 +79,12 @@ def filter_frame(frame, offset, gain, taps, reach, room, out):  # type: ignore[n
         _add(boxed[y, pad : pad + width], np.float32(1), column)
     for y in range(height):
         _add(boxed[y + pad + reach, pad : pad + width], np.float32(1), column)
-        _smooth_columns(smooth, taps, y + pad, pad, out[FILTERED, y])
+        _smooth_columns(smooth, weights, y + pad, pad, out[FILTERED, y])
         _background(column, np.float32(1 / (2 * reach + 1)), out[BACKGROUND, y], out[FILTERED, y])
         _add(boxed[y + pad - reach, pad : pad + width], np.float32(-1), column)
 
 
-# Rows go to functions of their own as slices that begin at 0: indices that might be negative are not vectorised.
+# Loops over rows are functions on slices that begin at 0: loops with possibly negative indices are not vectorised.
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
@@ -89,14 +95,14 @@ def _to_electrons(source, offset, gain, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _fill_gaps(row):  # type: ignore[no-untyped-def]
-    """Fill pixels that are not finite with the one before, the first ones with the first that is; False: there is none.
+    """Replace pixels that are not finite by the one before, the first ones by the first finite one; False: none is.
 
-    Zeros instead would be steps, and steps look like spots.
+    Zeros instead would make steps, which the filter answers like spots.
     """
-    odd = 0
+    missing = 0
     for x in range(len(row)):
-        odd += not abs(row[x]) < math.inf
-    if odd == 0:
+        missing += not abs(row[x]) < math.inf
+    if missing == 0:
         return True
     last = np.float32(0)
     for x in range(len(row) - 1, -1, -1):
@@ -107,28 +113,28 @@ def _fill_gaps(row):  # type: ignore[no-untyped-def]
             last = row[x]
         else:
             row[x] = last
-    return odd < len(row)
+    return missing < len(row)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _smooth_row(row, taps, pad, out):  # type: ignore[no-untyped-def]
+def _smooth_row(row, weights, pad, out):  # type: ignore[no-untyped-def]
     width = len(out)
-    _scale(row[pad : pad + width], taps[0], out)
-    for k in range(1, len(taps)):
-        _add_pair(row[pad - k : pad - k + width], row[pad + k : pad + k + width], taps[k], out)
+    _scale(row[pad : pad + width], weights[0], out)
+    for k in range(1, len(weights)):
+        _add_pair(row[pad - k : pad - k + width], row[pad + k : pad + k + width], weights[k], out)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _smooth_columns(smooth, taps, y, pad, out):  # type: ignore[no-untyped-def]
+def _smooth_columns(smooth, weights, y, pad, out):  # type: ignore[no-untyped-def]
     width = len(out)
-    _scale(smooth[y, pad : pad + width], taps[0], out)
-    for k in range(1, len(taps)):
-        _add_pair(smooth[y - k, pad : pad + width], smooth[y + k, pad : pad + width], taps[k], out)
+    _scale(smooth[y, pad : pad + width], weights[0], out)
+    for k in range(1, len(weights)):
+        _add_pair(smooth[y - k, pad : pad + width], smooth[y + k, pad : pad + width], weights[k], out)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def _box_row(row, reach, pad, double, out):  # type: ignore[no-untyped-def]
-    """Means over 2 · reach + 1 pixels: sums of 2, 4, 8 … neighbours, and the one that is missing."""
+    """Write means over 2 · reach + 1 pixels: sums of 2, 4, 8 … neighbours, plus the last pixel."""
     sums, other = double[0], double[1]
     _sum_pair(row, 1, sums)
     span = 2
@@ -176,18 +182,16 @@ def _background(column, scale, background, q):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def find_maxima(filtered, variance, along, poisson, table, found):  # type: ignore[no-untyped-def]
-    """Write the local maxima beyond the threshold into found (n, 6), row by row; return how many.
+def find_maxima(sensor, search):  # type: ignore[no-untyped-def]
+    """Write the local maxima of search.filtered above the threshold into search.candidates, row by row.
 
-    Columns: y, x, q, λ, and how far along y and x the top of a parabola through the neighbours lies from there.
-
-    filtered: from `filter_frame`; variance e² (y, x) or (1, x); along: what G adds up to squared, along y and along x
-    (more at the borders, where pixels are repeated), and 1/|B|; table: of `thresholds`. poisson 0: noise is measured.
-    Where there are more maxima than fit in, the count goes on.
+    Return their number, which may exceed the memory. Columns: y, x, q, λ, and the offsets along y and x of the maximum
+    of a parabola through the neighbours. Without a calibration (poisson 0) the noise is estimated from q.
     """
-    q, background = filtered[FILTERED], filtered[BACKGROUND]
+    variance, poisson, table, candidates = sensor.variance, sensor.poisson, search.table, search.candidates
+    q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
     height, width = q.shape
-    along_y, along_x, share = along
+    along_y, along_x, share = search.squares
     noise = tile_noise(q) if poisson == 0 else np.empty((0, 0))
     level = table[0, TABLE_LENGTH]
     least = np.float32(level**2 * (along_y.min() * along_x.min() - share))
@@ -215,17 +219,18 @@ def find_maxima(filtered, variance, along, poisson, table, found):  # type: igno
                     wanted = threshold(table, math.log(all_light**3 / light**2), light / all_light)
                 if value * value < wanted * wanted * noise2 or not _highest(q, y, x):
                     continue
-                if count < len(found):
-                    found[count, 0], found[count, 1], found[count, 2], found[count, 3] = y, x, value, background[y, x]
-                    found[count, 4] = top_of_parabola(q[y - 1, x], value, q[y + 1, x])
-                    found[count, 5] = top_of_parabola(q[y, x - 1], value, q[y, x + 1])
+                if count < len(candidates):
+                    row = candidates[count]
+                    row[0], row[1], row[2], row[3] = y, x, value, background[y, x]
+                    row[4] = parabola_maximum(q[y - 1, x], value, q[y + 1, x])
+                    row[5] = parabola_maximum(q[y, x - 1], value, q[y, x + 1])
                 count += 1
     return count
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def _any_beyond(q, background, variance, least):  # type: ignore[no-untyped-def]
-    """Whether a pixel may be above the lowest threshold there is."""
+    """Whether a pixel exceeds the lowest threshold of any background."""
     count = 0
     for x in range(len(q)):
         count += q[x] * abs(q[x]) > least * (max(background[x], np.float32(0)) + variance[x])
@@ -241,15 +246,15 @@ def _any_above(q, squared):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def top_of_parabola(before, top, after):  # type: ignore[no-untyped-def]
-    """Return where between −1/2 and 1/2 a parabola through three values, the middle one highest, has its top."""
+def parabola_maximum(before, top, after):  # type: ignore[no-untyped-def]
+    """Return the position, −1/2 to 1/2, of the maximum of a parabola through three values, the middle one highest."""
     bend = 2 * top - before - after
     return 0.5 * (after - before) / bend if bend > 0 else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def threshold(table, at, share):  # type: ignore[no-untyped-def]
-    """Return the table's value at ln λ and the light's share of the noise, linear between entries."""
+    """Return the table's value at ln λ and the shot noise's share of the variance, bilinearly interpolated."""
     along = min(max((at - TABLE_FIRST) / TABLE_STEP, 0.0), TABLE_LENGTH - 1.000001)
     down = min(max((share - SHARE_FIRST) / SHARE_STEP, 0.0), SHARES - 1.000001)
     k, j = int(along), int(down)
@@ -262,7 +267,7 @@ def threshold(table, at, share):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _highest(q, y, x):  # type: ignore[no-untyped-def]
-    """Whether no neighbour is higher; of equal ones the first counts."""
+    """Whether a pixel is a local maximum; of equal ones the first is."""
     value = q[y, x]
     highest = q[y, x - 1] < value >= q[y, x + 1]
     for k in range(-1, 2):
@@ -272,9 +277,9 @@ def _highest(q, y, x):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def tile_noise(q):  # type: ignore[no-untyped-def]
-    """Return the width of the noise in tiles of 64 × 64 pixels, from the median of |q| of every third pixel.
+    """Return the noise σ of tiles of 64 × 64 pixels, from the median of |q| of every third pixel.
 
-    Each is the median of its own and the tiles around it: one alone is off by 6 %, which is 70 % more false alarms.
+    Each is the median over its own and the adjacent tiles: one alone errs by 6 %, which makes 70 % more false alarms.
     """
     height, width = q.shape
     single = np.empty((-(-height // TILE_PX), -(-width // TILE_PX)))
@@ -291,13 +296,13 @@ def tile_noise(q):  # type: ignore[no-untyped-def]
 
 
 def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float) -> Search:
-    """Return what finding spots of this width in frames (y, x) takes, so many false ones a frame."""
+    """Return the Search for spots of this σ in frames (y, x), with this mean number of false alarms a frame."""
     height, width = shape
-    taps, reach = gaussian_taps(sigma_px), box_reach(sigma_px)
-    pad = max(reach + 1, len(taps))
+    weights, reach = gaussian_weights(sigma_px), box_reach(sigma_px)
+    pad = max(reach + 1, len(weights))
     padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
     filtered = np.zeros((2, height, width), np.float32)
-    along = squares_along(taps, height), squares_along(taps, width), 1 / (2 * reach + 1) ** 2
+    squares = squares_along(weights, height), squares_along(weights, width), 1 / (2 * reach + 1) ** 2
     table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE))
-    found = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
-    return Search(taps, reach, padded, filtered, along, table, found)
+    candidates = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
+    return Search(weights, reach, padded, filtered, squares, table, candidates)

@@ -1,37 +1,38 @@
 """Maximum-likelihood fits of Gaussian spots integrated over pixels (Smith et al. 2010, Nat. Methods 7:373).
 
-In a crop d, v (`spot_crops`) the model is m = N · Y(y) · X(x) + b, Y and X the light along each axis (`psf.profile`),
-and the variance of a pixel v + poisson · m: for electrons poisson = 1 (Huang et al. 2013, Nat. Methods 10:653), where
-the camera is not known 0 and all pixels count the same. Fisher scoring solves Σ ∂m · (d − m) / variance = 0, which is
-unbiased also where read noise makes d negative, with the damping of Levenberg and Marquardt. Y and X being separate,
-fourteen sums over each row make all normal equations.
+The expected electrons of a pixel are m = N · Y(y) · X(x) + b, Y and X the PSF along each axis (`psf.profile`), and its
+variance is v + poisson · m: poisson = 1 for electrons (Huang et al. 2013, Nat. Methods 10:653), 0 without a
+calibration, where all pixels weigh the same. Fisher scoring with Levenberg–Marquardt damping solves
+Σ ∂m · (d − m) / variance = 0, unbiased also where read noise makes d negative. As the PSF is separable, fourteen sums
+over each row make all normal equations.
 
-Parameters: y, x, N, b, sigma_y, sigma_x. Where one width is fitted, the two move together.
+Parameters: y, x, N, b, sigma_y, sigma_x. Where one width is fitted, the two are equal.
 """
 
 import math
 
 from numba import njit
 
-from .psf import profile_slopes
+from .psf import profile_derivatives
 
 MLE, PHASOR, NO_FIT = range(3)
-FIXED_WIDTH, ONE_WIDTH, TWO_WIDTHS = 4, 5, 6  # how many parameters are free
+FIXED_WIDTH, ONE_WIDTH, TWO_WIDTHS = 4, 5, 6  # the number of free parameters
 PARAMETERS = 6
-LEAST_LIGHT = 1e-3  # electrons: the least that the model expects of a pixel, for its variance
+LEAST_LIGHT = 1e-3  # electrons: lower bound on a pixel's expectation, for its variance
 STEPS = 40
-SMALL_STEP = 4e-4  # (a step in standard errors)²: the last one; what is left after it is a tenth of that step
-FARTHEST_PX, WIDEN, LEAST_PART = 1.0, 1.4, 0.3  # most that a step moves a spot, widens it, leaves of its photons
-NARROWEST_PX, WIDEST = 0.3, 0.5  # of a width: pixels; parts of the crop's side
+SMALL_STEP = 4e-4  # (a step in standard errors)² that ends the fit; the remaining error is a tenth of that step
+FARTHEST_PX, WIDEN, LEAST_PART = 1.0, 1.4, 0.3  # bounds on a step: pixels, factor of the width, part of the photons
+NARROWEST_PX, WIDEST = 0.3, 0.5  # bounds on the width: pixels; parts of the crop's side
 DAMP, DAMP_MORE, DAMP_LESS, UNDAMPED = 0.1, 8.0, 0.2, 1e-3
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def row_sums(d, v, poisson, e, b, p, q, t):  # type: ignore[no-untyped-def]
-    """Return the sums over a row d, v (x,) of a model e · p + b, p the light along it, q and t its slopes:
+def row_sums(d, v, poisson, e, b, across):  # type: ignore[no-untyped-def]
+    """Return the sums over a row d, v (x,) with the model e · p + b; across: p, the PSF along it, its derivatives q, t.
 
-    of w = 1 / variance times 1, p, q, t, pp, pq, pt, qq, qt, tt, of r = w (d − m) times 1, p, q, t, and of r (d − m).
+    Of w = 1 / variance times 1, p, q, t, pp, pq, pt, qq, qt, tt, of r = w (d − m) times 1, p, q, t, and of r (d − m).
     """
+    p, q, t = across
     w1 = wp = wq = wt = wpp = wpq = wpt = wqq = wqt = wtt = r1 = rp = rq = rt = chi2 = 0.0
     for i in range(len(d)):
         m = e * p[i] + b
@@ -57,24 +58,24 @@ def row_sums(d, v, poisson, e, b, p, q, t):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def normal_equations(d, v, poisson, at, free, profiles, room, h, g):  # type: ignore[no-untyped-def]
+def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-def]
     """Write the Fisher information h (6, 6; its upper half) and the score g (6,) at the parameters `at`; return χ².
 
-    d, v (side, lanes); profiles (6, lanes), 0 beyond the crop, and room (3, > side): to work in.
+    crop: a square Crop; scratch: Workspace, its profiles 0 beyond the crop.
     """
-    side = d.shape[0]
-    down, across = profiles[:3], profiles[3:]
+    d, v, side = crop.electrons, crop.variance, crop.width
+    down, across = scratch.profiles[:3], scratch.profiles[3:]
     n, b = at[2], at[3]
-    profile_slopes(at[0], at[4], side, room, down)
-    profile_slopes(at[1], at[5], side, room, across)
-    p, q, t = across[0], across[1], across[2]
+    profile_derivatives(at[0], at[4], side, scratch.rows, down)
+    profile_derivatives(at[1], at[5], side, scratch.rows, across)
+    row = across[0], across[1], across[2]
     yy = yx = yn = yb = xx = xn = xb = nn = nb = bb = 0.0
     ys = yt = xs = xt = ns = nt = bs = bt = ss = st = tt = 0.0
     gy = gx = gn = gb = gs = gt = chi2 = 0.0
     for i in range(side):
         e, f, k = down[0, i], down[1, i], down[2, i]
         w1, wp, wq, wt, wpp, wpq, wpt, wqq, wqt, wtt, r1, rp, rq, rt, c = row_sums(
-            d[i], v[i], poisson, n * e, b, p, q, t
+            d[i], v[i], crop.poisson, n * e, b, row
         )
         yy, yx, xx = yy + f * f * wpp, yx + f * e * wpq, xx + e * e * wqq
         yn, xn, nn = yn + f * e * wpp, xn + e * e * wpq, nn + e * e * wpp
@@ -132,7 +133,7 @@ def solve(low, free, g, step):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
-    """Write the standard errors (6,), the roots of the diagonal of the inverse of low · lowᵀ; column (6,): room."""
+    """Write the standard errors (6,), the roots of the diagonal of (low · lowᵀ)⁻¹; column (6,): scratch."""
     errors[:] = math.nan
     for c in range(free):
         column[c] = 1 / low[c, c]
@@ -148,7 +149,7 @@ def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def part_of_step(at, step, free):  # type: ignore[no-untyped-def]
-    """Return how much of a step to take: less than all of it where it goes so far that the model is another one."""
+    """Return the part of a step to take: below 1 where it exceeds a bound within which the model is near linear."""
     part = FARTHEST_PX / max(FARTHEST_PX, abs(step[0]), abs(step[1]))
     if step[2] < (LEAST_PART - 1) * at[2]:
         part = min(part, (LEAST_PART - 1) * at[2] / step[2])
@@ -162,7 +163,7 @@ def part_of_step(at, step, free):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def take(at, part, step, free, trial):  # type: ignore[no-untyped-def]
-    """Write the parameters after a part of a step."""
+    """Write the parameters after this part of a step."""
     for k in range(PARAMETERS):
         trial[k] = at[k] + part * step[k] if k < free else at[k]
     if free == ONE_WIDTH:
@@ -170,17 +171,17 @@ def take(at, part, step, free, trial):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fit_spot(d, v, poisson, free, at, errors, matrices, vectors, profiles, room):  # type: ignore[no-untyped-def]
-    """Improve the parameters `at` (6,) and write their standard errors (6,); return χ² and whether it converged.
+def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
+    """Fit a square Crop from the parameters `at` (6,) on; write them and their standard errors (6,).
 
-    matrices (3, 6, 6), vectors (5, 6), profiles (6, lanes), 0 beyond the crop, and room (3, > side): to work in.
-    Whether a step raised the likelihood is told by the mean of its slopes at both ends (the trapezoid rule), which
-    needs no logarithms.
+    Return χ² and whether the fit converged. scratch: Workspace. Whether a step raises the likelihood follows from the
+    mean of its slopes at both ends (the trapezoidal rule), without logarithms.
     """
-    h, h_trial, low = matrices[0], matrices[1], matrices[2]
+    h, h_trial, low = scratch.matrices[0], scratch.matrices[1], scratch.matrices[2]
+    vectors = scratch.vectors
     g, g_trial, step, trial, column = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
-    chi2 = normal_equations(d, v, poisson, at, free, profiles, room, h, g)
-    side, damp, converged = d.shape[0], 0.0, False
+    chi2 = normal_equations(crop, at, free, scratch, h, g)
+    side, damp, converged = crop.width, 0.0, False
     for _ in range(STEPS):
         if not factorise(h, free, damp, low):
             damp = max(DAMP, damp * DAMP_MORE)
@@ -197,7 +198,7 @@ def fit_spot(d, v, poisson, free, at, errors, matrices, vectors, profiles, room)
         take(at, part, step, free, trial)
         if not within(trial, free, side):
             break
-        chi2_trial = normal_equations(d, v, poisson, trial, free, profiles, room, h_trial, g_trial)
+        chi2_trial = normal_equations(crop, trial, free, scratch, h_trial, g_trial)
         rise_after = 0.0
         for k in range(free):
             rise_after += g_trial[k] * step[k]
@@ -219,7 +220,7 @@ def fit_spot(d, v, poisson, free, at, errors, matrices, vectors, profiles, room)
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def within(at, free, side):  # type: ignore[no-untyped-def]
-    """Whether a spot lies in its crop, and its width between what a pixel and what the crop can tell."""
+    """Whether a spot lies in its crop, and its width between the bounds of pixel and crop."""
     inside = -0.5 <= at[0] < side - 0.5 and -0.5 <= at[1] < side - 0.5
     for k in range(4, free):
         inside = inside and NARROWEST_PX <= at[k] <= WIDEST * side
@@ -228,9 +229,9 @@ def within(at, free, side):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def phasor(d, side, b, at):  # type: ignore[no-untyped-def]
-    """Write place, photons and widths that the first Fourier coefficients tell (Martens et al. 2018, JCP 148:123311).
+    """Write position, photons and widths from the first Fourier coefficients (Martens et al. 2018, JCP 148:123311).
 
-    d (h, ≥ side): electrons; b: background, which the coefficients do not see, for the photons alone.
+    d (h, ≥ side): electrons; b: background, for the photons alone, as the coefficients do not depend on it.
     """
     turn = 2 * math.pi / side
     total = cosine_y = sine_y = cosine_x = sine_x = 0.0
@@ -256,8 +257,10 @@ def phasor(d, side, b, at):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _width(magnitude, photons, turn, side):  # type: ignore[no-untyped-def]
-    """The width of a Gaussian whose first Fourier coefficient is exp(−(turn · width)² / 2) of its photons, and 1/12 px²
-    less for the pixels' own."""
+    """Return the σ of a Gaussian whose first Fourier coefficient is exp(−(turn · σ)² / 2) of its photons.
+
+    The variance of a pixel, 1/12 px², is subtracted.
+    """
     if not 0 < magnitude < photons:
         return NARROWEST_PX
     squared = 2 * math.log(photons / magnitude) / turn**2 - 1 / 12

@@ -1,41 +1,79 @@
-"""Photons of a spot whose place and shape are known: weighted, by its border, or by maximum likelihood.
+"""Photons of a spot whose position and PSF are known: weighted sum, border subtraction, or maximum likelihood.
 
-All work on a crop d, v in electrons (`spot_crops`) and the spot's light p in each of its pixels (`psf`). The variance
-of a pixel is v + poisson · m, m what the model N · p + b expects of it and poisson 1, or 0 where the camera is unknown.
-Each returns N, its standard error, b and χ² over the degrees of freedom.
+The expected electrons of a pixel are m = N · p + b, p the PSF integrated over the pixel (`psf`); its variance is
+v + poisson · m. Each method returns N, its standard error, b, and χ² over the degrees of freedom.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from .crops import LANES, blank_lanes, load_crop
-from .psf import gaussian_image, spline_image, turned_gaussian_image
+from .crops import Crop, blank_lanes, load_crop, padded
+from .psf import Ellipse, Place, gaussian_image, spline_image, turned_gaussian_image
 
 METHODS = ("weighted", "border", "ml")
 WEIGHTED, BORDER, LIKELIEST = range(3)
 MODELS = ("isogauss", "gauss", "spline")
 ISOTROPIC, TURNED, SPLINE = range(3)
-WIDEST = 0.5  # of the crop's side: a psf that is wider leaves no background
-LEAST_LIGHT = 1e-2  # electrons: the least that the model expects of a pixel, for its variance
+WIDEST = 0.5  # of the crop's side: a wider PSF leaves no background
+LEAST_LIGHT = 1e-2  # electrons: lower bound on a pixel's expectation, for its variance
 ROUNDS, SMALL_STEP = 20, 1e-6  # of reweighting; (a step in standard errors)² that ends them
 DEGREE = math.pi / 180
-MEDIAN_VARIANCE = math.pi / 2  # of a median over that of a mean
+MEDIAN_VARIANCE = math.pi / 2  # variance of a median over that of a mean
+
+
+class Psf(NamedTuple):
+    """A PSF: the code of its model, the side of a pixel (y, x) [nm], and the Spline."""
+
+    model: int
+    pixel_nm: tuple[float, float]
+    spline: Any
+
+
+class Pixels(NamedTuple):
+    """Electrons, variance in the dark and PSF of a crop's pixels, each (n,), and poisson."""
+
+    electrons: Any
+    variance: Any
+    psf: Any
+    poisson: float
+
+
+class SpotColumns(NamedTuple):
+    """Crop corner [px], position and σ [nm], θ [°], background [photons, NaN: fitted] of spots; each (n,) or (1,)."""
+
+    y0: Any
+    x0: Any
+    y_nm: Any
+    x_nm: Any
+    z_nm: Any
+    sigma_y_nm: Any
+    sigma_x_nm: Any
+    theta_deg: Any
+    background: Any
+
+
+@njit(nogil=True, cache=True)
+def flat(crop, psf):  # type: ignore[no-untyped-def]
+    """Return the Pixels of a crop and of the PSF (h, ≥ width) in it."""
+    return Pixels(crop.electrons.reshape(-1), crop.variance.reshape(-1), psf.reshape(-1), crop.poisson)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def weighted(d, v, p, b, poisson):  # type: ignore[no-untyped-def]
+def weighted(pixels, b):  # type: ignore[no-untyped-def]
     """Return N = Σ p (d − b) / Σ p², p normalised in the crop: the photons in the crop, as in the batch definition."""
-    whole = squares = product = 0.0
+    d, v, p, poisson = pixels
+    total_psf = squares = product = 0.0
     for i in range(len(d)):
         light = p[i]
         seen = light if v[i] < math.inf else 0.0
-        whole += light
+        total_psf += light
         squares += seen * seen
         product += seen * (d[i] - b)
     n = product / squares
-    error2 = total = pixels = 0.0
+    error2 = total = count = 0.0
     for i in range(len(d)):
         there = v[i] < math.inf
         light = p[i]
@@ -44,17 +82,18 @@ def weighted(d, v, p, b, poisson):  # type: ignore[no-untyped-def]
         residual = d[i] - m
         total += residual * residual / expected
         error2 += light * light * expected if there else 0.0
-        pixels += 1.0 if there else 0.0
-    return n * whole, math.sqrt(error2) * whole / squares, b, total / (pixels - 1)
+        count += 1.0 if there else 0.0
+    return n * total_psf, math.sqrt(error2) * total_psf / squares, b, total / (count - 1)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def border(d, v, p, width, ring, poisson):  # type: ignore[no-untyped-def]
-    """Return Σ (d − the median of the outermost pixels) over the crop; ring: room for these; width: of the crop."""
-    b, count = border_median(d, v, width, ring)
+def border(crop, outermost):  # type: ignore[no-untyped-def]
+    """Return Σ (d − the median of the outermost pixels) over the crop; outermost: scratch for these."""
+    d, v, poisson = crop.electrons, crop.variance, crop.poisson
+    b, count = border_median(crop, outermost)
     total, noise, pixels = 0.0, 0.0, 0
     for y in range(d.shape[0]):
-        for x in range(width):
+        for x in range(crop.width):
             if v[y, x] < math.inf:
                 total += d[y, x]
                 noise += v[y, x]
@@ -66,31 +105,33 @@ def border(d, v, p, width, ring, poisson):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def border_median(d, v, width, ring):  # type: ignore[no-untyped-def]
-    """Return the median of the outermost pixels there are, and their number; ring: room for them."""
+def border_median(crop, outermost):  # type: ignore[no-untyped-def]
+    """Return the median of a crop's outermost pixels, and their number; outermost: scratch for them."""
+    d, v, width = crop.electrons, crop.variance, crop.width
     count, last = 0, d.shape[0] - 1
     for y in range(d.shape[0]):
         for x in range(0, width, 1 if y == 0 or y == last else max(width - 1, 1)):
             if v[y, x] < math.inf:
                 value, k = d[y, x], count
-                while k > 0 and ring[k - 1] > value:
-                    ring[k] = ring[k - 1]
+                while k > 0 and outermost[k - 1] > value:
+                    outermost[k] = outermost[k - 1]
                     k -= 1
-                ring[k] = value
+                outermost[k] = value
                 count += 1
     if count == 0:
         return math.nan, 0
-    return 0.5 * (ring[(count - 1) // 2] + ring[count // 2]), count
+    return 0.5 * (outermost[(count - 1) // 2] + outermost[count // 2]), count
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def likeliest(d, v, p, b, poisson):  # type: ignore[no-untyped-def]
-    """Return the N that solves Σ p (d − N p − b) / variance = 0, with a b of NaN also b's own equation.
+def likeliest(pixels, b):  # type: ignore[no-untyped-def]
+    """Return the N that solves Σ p (d − N p − b) / variance = 0; a b of NaN is solved for with it.
 
-    Unbiased; N may be negative where there is no light. Three to five rounds of weighted least squares.
+    Unbiased; N is negative where noise makes it so. Three to five rounds of weighted least squares.
     """
+    d, v, p, poisson = pixels
     free = b != b
-    n, b = _least_squares(d, v, p, b)
+    n, b = _least_squares(pixels, b)
     for _ in range(ROUNDS):
         pp = p1 = one = gp = g1 = 0.0
         above, below = max(n, 0.0), max(b, LEAST_LIGHT)
@@ -112,12 +153,13 @@ def likeliest(d, v, p, b, poisson):  # type: ignore[no-untyped-def]
         b += step_b
         if not (gp * step_n + g1 * step_b > SMALL_STEP):
             break
-    return n, math.sqrt(variance), b, reduced_chi2(d, v, p, n, b, poisson, 2 if free else 1)
+    return n, math.sqrt(variance), b, reduced_chi2(pixels, n, b, 2 if free else 1)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def _least_squares(d, v, p, b):  # type: ignore[no-untyped-def]
-    """N, and b if it is NaN, with all pixels that there are counting the same: where the rounds begin."""
+def _least_squares(pixels, b):  # type: ignore[no-untyped-def]
+    """Return the unweighted least-squares N, and b if it is NaN: the initial values of `likeliest`."""
+    d, v, p = pixels.electrons, pixels.variance, pixels.psf
     pp = p1 = one = gp = g1 = 0.0
     for i in range(len(d)):
         seen = 1.0 if v[i] < math.inf else 0.0
@@ -134,74 +176,74 @@ def _least_squares(d, v, p, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def reduced_chi2(d, v, p, n, b, poisson, fitted):  # type: ignore[no-untyped-def]
+def reduced_chi2(pixels, n, b, fitted):  # type: ignore[no-untyped-def]
     """Return Σ (d − m)² / variance over the number of pixels less `fitted`: 1 on average where the model holds."""
-    total, pixels = 0.0, 0.0
+    d, v, p, poisson = pixels
+    total, count = 0.0, 0.0
     for i in range(len(d)):
         m = n * p[i] + b
         residual = d[i] - m
         total += residual * residual / (v[i] + poisson * max(m, LEAST_LIGHT))
-        pixels += 1.0 if v[i] < math.inf else 0.0
-    return total / (pixels - fitted) if pixels > fitted else math.nan
+        count += 1.0 if v[i] < math.inf else 0.0
+    return total / (count - fitted) if count > fitted else math.nan
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def draw(shape, y, x, z, sigmas, room, width, p):  # type: ignore[no-untyped-def]
-    """Write a spot's light into each pixel of p (h, ≥ width); False where the spline does not reach.
+def psf_image(psf, place, ellipse, scratch, width, out):  # type: ignore[no-untyped-def]
+    """Write the PSF at a place, integrated over pixels, into out (h, ≥ width); False where the spline does not reach.
 
-    shape: model, its usual widths, theta in radians, pixels (y, x) in nm, spline. y, x, sigmas (y, x) in px, z in nm;
-    room (3, > max(h, width)).
+    psf: Psf; place: Place; ellipse: Ellipse, unused by a spline; scratch (3, > max(h, width)).
     """
-    model, _, theta, pixels, spline = shape
-    if model == ISOTROPIC:
-        gaussian_image(y, x, sigmas[0], sigmas[1], room, width, p)
-    elif model == TURNED:
-        turned_gaussian_image(y, x, sigmas[0], sigmas[1], math.cos(theta), math.sin(theta), width, p)
+    if psf.model == ISOTROPIC:
+        gaussian_image(place, ellipse, scratch, width, out)
+    elif psf.model == TURNED:
+        turned_gaussian_image(place, ellipse, width, out)
     else:
-        return spline_image(y, x, z, pixels[0], pixels[1], spline, width, p)
+        return spline_image(place, psf.pixel_nm, psf.spline, width, out)
     return True
 
 
 @njit(nogil=True, cache=True)
-def of(column, k):  # type: ignore[no-untyped-def]
-    """Return what a column (n,) or (1,) says of spot k."""
+def value_of(column, k):  # type: ignore[no-untyped-def]
+    """Return the value of spot k in a column (n,) or (1,)."""
     return column[k] if len(column) > 1 else column[0]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def integrate_stack(crops, model, method, numbers, spots, spline, out):  # type: ignore[no-untyped-def]
+def integrate_stack(crops, method, psf, camera, spots, out):  # type: ignore[no-untyped-def]
     """Write photons, error, background and χ² (4, n) of crops (n, h, w); return the first it cannot do, or −1.
 
-    numbers: pixel_y, pixel_x [nm], e/ADU, QE, offset [ADU], variance [e²], poisson. spots: y0, x0 [px], y, x, z,
-    sigma_y, sigma_x [nm], theta [°], background [photons, NaN: fitted], each (n,) or (1,). spline: see `spline_image`.
+    psf: Psf; camera: Calibration and quantum efficiency; spots: SpotColumns.
     """
-    pixel_y, pixel_x, gain, qe, offset, variance, poisson = numbers
-    top, left, at_y, at_x, at_z, sigmas_y, sigmas_x, thetas, backgrounds = spots
+    calibration, qe = camera
+    pixel_y, pixel_x = psf.pixel_nm
     height, width = crops.shape[1:]
-    crop = np.zeros((3, height, LANES * -(-width // LANES)))
-    d, v, p = crop[0], crop[1], crop[2]
+    arrays = np.zeros((3, height, padded(width)))
+    d, v, p = arrays[0], arrays[1], arrays[2]
     blank_lanes(width, d, v)
-    room = np.empty((3, LANES * (max(height, width) // LANES + 1)))
-    ring = np.empty(2 * (height + width))
+    crop = Crop(d, v, width, calibration.poisson)
+    scratch = np.empty((3, padded(max(height, width) + 1)))
+    outermost = np.empty(2 * (height + width))
     for k in range(len(crops)):
-        load_crop(crops[k], offset, gain, variance, d, v)
-        y, x = of(at_y, k) / pixel_y - of(top, k), of(at_x, k) / pixel_x - of(left, k)
-        sigma_y, sigma_x, b = of(sigmas_y, k), of(sigmas_x, k), of(backgrounds, k)
+        load_crop(crops[k], calibration, crop)
+        y = value_of(spots.y_nm, k) / pixel_y - value_of(spots.y0, k)
+        x = value_of(spots.x_nm, k) / pixel_x - value_of(spots.x0, k)
+        sigma_y, sigma_x = value_of(spots.sigma_y_nm, k) / pixel_y, value_of(spots.sigma_x_nm, k) / pixel_x
+        b = value_of(spots.background, k)
         if method != BORDER:
             known = -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5 and (method == LIKELIEST or b == b)
-            if model != SPLINE:
-                known = known and 0 < sigma_y / pixel_y <= WIDEST * height and 0 < sigma_x / pixel_x <= WIDEST * width
+            if psf.model != SPLINE:
+                known = known and 0 < sigma_y <= WIDEST * height and 0 < sigma_x <= WIDEST * width
             if not known:
                 return k
-            widths = (sigma_y / pixel_y, sigma_x / pixel_x)
-            shape = (model, widths, of(thetas, k) * DEGREE, (pixel_y, pixel_x), spline)
-            if not draw(shape, y, x, of(at_z, k), widths, room, width, p):
+            ellipse = Ellipse(sigma_y, sigma_x, value_of(spots.theta_deg, k) * DEGREE)
+            if not psf_image(psf, Place(y, x, value_of(spots.z_nm, k)), ellipse, scratch, width, p):
                 return k
         if method == WEIGHTED:
-            n, error, b, chi2 = weighted(d.reshape(-1), v.reshape(-1), p.reshape(-1), b * qe, poisson)
+            n, error, b, chi2 = weighted(flat(crop, p), b * qe)
         elif method == BORDER:
-            n, error, b, chi2 = border(d, v, p, width, ring, poisson)
+            n, error, b, chi2 = border(crop, outermost)
         else:
-            n, error, b, chi2 = likeliest(d.reshape(-1), v.reshape(-1), p.reshape(-1), b * qe, poisson)
+            n, error, b, chi2 = likeliest(flat(crop, p), b * qe)
         out[0, k], out[1, k], out[2, k], out[3, k] = n / qe, error / qe, b / qe, chi2
     return -1

@@ -1,10 +1,11 @@
-"""Point spread functions integrated over pixels: a Gaussian, an elliptical one turned, and a measured one as spline.
+"""Point spread functions integrated over pixels: a Gaussian, a rotated elliptical one, and a measured one as spline.
 
-Along one axis the light in a pixel is Φ(b) − Φ(a), a and b its borders in widths from the centre (Smith et al. 2010,
-Nat. Methods 7:373). erf and exp are written out, so that loops over pixels become vector instructions.
+Along one axis a pixel receives Φ(b) − Φ(a), a and b its borders in σ from the centre (Smith et al. 2010, Nat. Methods
+7:373). erf and exp are written out, so that loops over pixels become vector instructions.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,6 +19,33 @@ ERF_ABOVE = (1.1283791668577996, 5.208780499876663, 37.91687119353192, 86.852901
 ERF_BELOW = (1.0, 12.949494764722477, 79.01542132533639, 298.1128306375168, 763.3570202612799, 1356.8957285552497,
              1612.4000934917833, 1000.2621364778793, 55.599875068232414)  # fmt: skip
 EXP_REACH = 25.0
+
+
+class Place(NamedTuple):
+    """Where a spot lies: y, x [px of the crop] and z [nm]."""
+
+    y: float
+    x: float
+    z: float
+
+
+class Ellipse(NamedTuple):
+    """The standard deviations of a Gaussian PSF along y and x [px], and its rotation [rad]."""
+
+    sigma_y: float
+    sigma_x: float
+    theta: float
+
+
+class Spline(NamedTuple):
+    """Coefficients (z, y, x) and cubic knots [nm] of a measured PSF; plane (y, x) and column (y,) are scratch."""
+
+    coefficients: Any
+    knots_z: Any
+    knots_y: Any
+    knots_x: Any
+    plane: Any
+    column: Any
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
@@ -44,25 +72,25 @@ def exp_of_minus(t):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def profile(centre, sigma, room, out):  # type: ignore[no-untyped-def]
-    """Write the light of a Gaussian in each pixel of a row (n,), whose centres are at 0 … n − 1; room (> n,)."""
+def profile(centre, sigma, edges, out):  # type: ignore[no-untyped-def]
+    """Write a 1-D Gaussian integrated over the pixels of a row (n,), centred at 0 … n − 1; edges (> n,): scratch."""
     n = len(out)
     scale = INVERSE_SQRT2 / sigma
     start = (-0.5 - centre) * scale
-    for i in range(len(room)):
-        room[i] = erf(start + i * scale)
+    for i in range(len(edges)):
+        edges[i] = erf(start + i * scale)
     for i in range(n):
-        out[i] = 0.5 * (room[i + 1] - room[i])
+        out[i] = 0.5 * (edges[i + 1] - edges[i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def profile_slopes(centre, sigma, n, room, out):  # type: ignore[no-untyped-def]
-    """Write the profile of n pixels and its slopes by centre and by sigma into out (3, ≥ n); room (3, > n)."""
+def profile_derivatives(centre, sigma, n, scratch, out):  # type: ignore[no-untyped-def]
+    """Write the profile of n pixels and its derivatives by centre and sigma into out (3, ≥ n); scratch (3, > n)."""
     scale = INVERSE_SQRT2 / sigma
     start = (-0.5 - centre) * scale
     density = INVERSE_SQRT_2PI / sigma
-    edge, bell, tilt = room[0], room[1], room[2]
-    for i in range(room.shape[1]):
+    edge, bell, tilt = scratch[0], scratch[1], scratch[2]
+    for i in range(scratch.shape[1]):
         u = start + i * scale
         edge[i] = 0.5 * erf(u)
         b = exp_of_minus(u * u) * density
@@ -75,15 +103,15 @@ def profile_slopes(centre, sigma, n, room, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def gaussian_image(y, x, sigma_y, sigma_x, room, width, out):  # type: ignore[no-untyped-def]
-    """Write the light of a Gaussian at (y, x) in each pixel of out (h, ≥ width), whose centres are at 0, 1, 2 …
+def gaussian_image(place, ellipse, scratch, width, out):  # type: ignore[no-untyped-def]
+    """Write a Gaussian PSF, its axes along y and x, integrated over pixels, into out (h, ≥ width).
 
-    room (3, > max(h, width)).
+    Pixel centres are at 0, 1, 2 …; scratch (3, > max(h, width)).
     """
     height = out.shape[0]
-    across, down = room[1][:width], room[2][:height]
-    profile(x, sigma_x, room[0], across)
-    profile(y, sigma_y, room[0], down)
+    across, down = scratch[1][:width], scratch[2][:height]
+    profile(place.x, ellipse.sigma_x, scratch[0], across)
+    profile(place.y, ellipse.sigma_y, scratch[0], down)
     for i in range(height):
         row, light = out[i], down[i]
         for j in range(width):
@@ -91,14 +119,16 @@ def gaussian_image(y, x, sigma_y, sigma_x, room, width, out):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def turned_gaussian_image(y, x, sigma_y, sigma_x, cosine, sine, width, out):  # type: ignore[no-untyped-def]
-    """Write the light of an elliptical Gaussian turned by θ: x_r = x cos θ − y sin θ, y_r = x sin θ + y cos θ.
+def turned_gaussian_image(place, ellipse, width, out):  # type: ignore[no-untyped-def]
+    """Write an elliptical Gaussian rotated by θ into out: x_r = x cos θ − y sin θ, y_r = x sin θ + y cos θ.
 
-    Pixels turn with it: each is a unit square along x_r and y_r about its centre, as in the batch definition; for
-    widths of 1 px and 1.7 px that differs by 2e-4 of the photons from squares that stay.
+    The integral is over unit squares rotated with it about the pixel centres, as in the batch definition; at σ of 1 px
+    and 1.7 px that differs by 2e-4 of the photons from the pixels themselves.
     """
+    y, x, _ = place
+    cosine, sine = math.cos(ellipse.theta), math.sin(ellipse.theta)
     height = out.shape[0]
-    along, over = INVERSE_SQRT2 / sigma_x, INVERSE_SQRT2 / sigma_y
+    along, over = INVERSE_SQRT2 / ellipse.sigma_x, INVERSE_SQRT2 / ellipse.sigma_y
     for i in range(height):
         row = out[i]
         for j in range(width):
@@ -110,7 +140,7 @@ def turned_gaussian_image(y, x, sigma_y, sigma_x, cosine, sine, width, out):  # 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def cubic_basis(at, knots, out):  # type: ignore[no-untyped-def]
-    """Write the four cubic B-splines that are not 0 at `at` into out (4,); return the first one's number, −1 outside.
+    """Write the four cubic B-splines that are not 0 at `at` into out (4,); return the index of the first, −1 outside.
 
     Cox–de Boor recursion; knots ascending, the outer four equal.
     """
@@ -137,14 +167,16 @@ def cubic_basis(at, knots, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def spline_image(y, x, z, pixel_y, pixel_x, spline, width, out):  # type: ignore[no-untyped-def]
-    """Write a measured point spread function at pixel centres into out (h, ≥ width), zero outside its knots.
+def spline_image(place, pixel_nm, spline, width, out):  # type: ignore[no-untyped-def]
+    """Write a measured PSF, sampled at pixel centres, into out (h, ≥ width), 0 outside its knots.
 
-    spline: coefficients c (z, y, x), their knots along z, y and x in nm, room (y, x) and (y,). It is
-    Σ c[k, j, i] B_k(−z) B_j((row − y) · pixel_y) B_i((column − x) · pixel_x), the B cubic, divided by its sum over all
-    pixels the knots reach, also those outside the crop. False where z is outside the knots or the sum not positive.
+    spline: Spline. The PSF is Σ c[k, j, i] B_k(−z) B_j((row − y) · pixel_y) B_i((column − x) · pixel_x), the B cubic,
+    divided by its sum over all pixels that the knots reach, also those outside the crop. False where z is outside the
+    knots or the sum not positive.
     """
     coefficients, knots_z, knots_y, knots_x, plane, rows = spline
+    y, x, z = place
+    pixel_y, pixel_x = pixel_nm
     basis, height = np.empty(4), out.shape[0]
     out[:] = 0
     first = cubic_basis(-z, knots_z, basis)

@@ -1,48 +1,50 @@
-"""Fits of whole stacks of crops: one call for all of them."""
+"""Fits of stacks of crops in one call."""
 
 import math
+from typing import Any, NamedTuple
 
-import numpy as np
 from numba import njit
 
-from .crops import LANES, blank_lanes, load_crop, pixels_seen
+from .crops import Crop, load_crop, pixels_seen
 from .fits import LEAST_LIGHT, MLE, NARROWEST_PX, PARAMETERS, TWO_WIDTHS, WIDEST, fit_spot, phasor
-from .integration import border_median, likeliest
-from .psf import gaussian_image
+from .integration import border_median, flat, likeliest
+from .measuring import workspace
+from .psf import Ellipse, Place, gaussian_image
+
+
+class Fits(NamedTuple):
+    """Parameters and standard errors (n, 6) in the order of `fits`, reduced χ² and convergence (n,)."""
+
+    parameters: Any
+    errors: Any
+    chi2: Any
+    converged: Any
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fit_stack(crops, numbers, how, free, starts, found, errors, chi2, converged):  # type: ignore[no-untyped-def]
-    """Fit every crop (n, side, side); write parameters and errors (n, 6), reduced χ² and success (n,).
+def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-untyped-def]
+    """Fit every crop (n, side, side) and write its Fits, photons in electrons.
 
-    numbers: e/ADU, offset [ADU], variance [e²], poisson. starts (n, 6), NaN where the phasor has to tell. Parameters
-    as in `spot_fits`, light in electrons. Where the camera is unknown (poisson 0) errors are those that the residuals
-    tell, and χ² is NaN.
+    starts (n, 6): initial values, NaN for the phasor's. Without a calibration (poisson 0) errors follow from the
+    residuals, and χ² is NaN.
     """
-    gain, offset, variance, poisson = numbers
-    side = crops.shape[1]
-    crop = np.zeros((3, side, LANES * -(-side // LANES)))
-    d, v, p = crop[0], crop[1], crop[2]  # unpacked at once they would not be known to be contiguous
-    blank_lanes(side, d, v)
-    matrices, vectors = np.empty((3, PARAMETERS, PARAMETERS)), np.empty((5, PARAMETERS))
-    profiles = np.zeros((6, d.shape[1]))
-    room = np.empty((3, LANES * (side // LANES + 1)))
-    ring = np.empty(4 * side)
+    side, poisson = crops.shape[1], calibration.poisson
+    scratch = workspace(side)
+    crop, p = Crop(scratch.images[0], scratch.images[1], side, poisson), scratch.images[2]
+    errors, chi2, converged = fits.errors, fits.chi2, fits.converged
     for k in range(len(crops)):
-        load_crop(crops[k], offset, gain, variance, d, v)
-        at = found[k]
+        load_crop(crops[k], calibration, crop)
+        at = fits.parameters[k]
         at[:] = starts[k]
         if math.isnan(at.sum()):
-            begin(d, v, side, free, ring, starts[k], at)
-        if how == MLE:
-            total, converged[k] = fit_spot(d, v, poisson, free, at, errors[k], matrices, vectors, profiles, room)
-            chi2[k] = total / (pixels_seen(v) - free)
+            initial_values(crop, free, scratch.outermost, starts[k], at)
+        if fit == MLE:
+            total, converged[k] = fit_spot(crop, free, at, errors[k], scratch)
+            chi2[k] = total / (pixels_seen(crop.variance) - free)
         else:
-            gaussian_image(at[0], at[1], at[4], at[5], room, side, p)
+            gaussian_image(Place(at[0], at[1], 0.0), Ellipse(at[4], at[5], 0.0), scratch.rows, side, p)
             errors[k] = math.nan
-            at[2], errors[k, 2], at[3], chi2[k] = likeliest(
-                d.reshape(-1), v.reshape(-1), p.reshape(-1), math.nan, poisson
-            )
+            at[2], errors[k, 2], at[3], chi2[k] = likeliest(flat(crop, p), math.nan)
             converged[k] = at[2] > 0 and NARROWEST_PX < at[4] < WIDEST * side and NARROWEST_PX < at[5] < WIDEST * side
         if poisson == 0:
             errors[k] *= math.sqrt(chi2[k])
@@ -50,9 +52,10 @@ def fit_stack(crops, numbers, how, free, starts, found, errors, chi2, converged)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def begin(d, v, side, free, ring, start, at):  # type: ignore[no-untyped-def]
-    """Write where a fit begins: what `start` tells, else the border's background and the phasor's place and widths."""
-    b, _ = border_median(d, v, side, ring)
+def initial_values(crop, free, outermost, start, at):  # type: ignore[no-untyped-def]
+    """Write a fit's initial values: those of `start`, and where it is NaN the phasor's on the border's background."""
+    d, v, side = crop.electrons, crop.variance, crop.width
+    b, _ = border_median(crop, outermost)
     for i in range(side):
         for j in range(side):
             if not v[i, j] < math.inf:

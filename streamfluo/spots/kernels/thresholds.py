@@ -1,50 +1,50 @@
-"""The filter that spots are found with, and how high its answer must be for noise to reach it as seldom as stated."""
+"""The matched filter of spot detection, and the thresholds at which noise exceeds it at the stated rate."""
 
 import math
 from functools import lru_cache
 
 import numpy as np
 
-TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the entries along the threshold table
-SHARE_FIRST, SHARE_STEP, SHARES = 0.1, 0.18, 6  # of the noise that is the light's: its rows
+TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the columns of the threshold table
+SHARE_FIRST, SHARE_STEP, SHARES = 0.1, 0.18, 6  # of the variance that is shot noise: its rows
 
 
 def box_reach(sigma_px: float) -> int:
-    """Return the reach of the box, a power of two of at least five widths."""
+    """Return the reach of the box [px], a power of two of at least 5 σ."""
     return int(2 ** math.ceil(math.log2(max(4.0, 5 * sigma_px))))
 
 
-def gaussian_taps(sigma_px: float) -> np.ndarray:
-    """Return the Gaussian from its middle on (k,) float32, whose mirrored sum is 1."""
+def gaussian_weights(sigma_px: float) -> np.ndarray:
+    """Return the weights of a Gaussian filter from its centre on (k,) float32; the mirrored sum is 1."""
     reach = math.ceil(3 * sigma_px)
-    taps = np.exp(-0.5 * (np.arange(reach + 1) / sigma_px) ** 2)
-    return (taps / (2 * taps.sum() - taps[0])).astype(np.float32)
+    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma_px) ** 2)
+    return (weights / (2 * weights.sum() - weights[0])).astype(np.float32)
 
 
-def squares_along(taps: np.ndarray, length: int) -> np.ndarray:
-    """Return Σ G² along an axis for each of its pixels (length,), where those beyond the border repeat the last."""
-    reach = len(taps) - 1
-    short = min(length, 2 * len(taps))  # both borders; between them nothing changes
-    weights = np.zeros((short, short))
+def squares_along(weights: np.ndarray, length: int) -> np.ndarray:
+    """Return Σ G² along an axis for each of its pixels (length,); pixels beyond the border repeat the last."""
+    reach = len(weights) - 1
+    short = min(length, 2 * len(weights))  # both borders; between them the sum is constant
+    matrix = np.zeros((short, short))
     for k in range(-reach, reach + 1):
-        weights[np.arange(short), np.clip(np.arange(short) + k, 0, short - 1)] += taps[abs(k)]
-    squares = (weights**2).sum(1)
+        matrix[np.arange(short), np.clip(np.arange(short) + k, 0, short - 1)] += weights[abs(k)]
+    squares = (matrix**2).sum(1)
     half = short // 2
     return np.concatenate([squares[:half], np.full(length - short, squares[half]), squares[half:]])
 
 
 @lru_cache(maxsize=64)
 def thresholds(sigma_px: float, rate: float) -> np.ndarray:
-    """Return the threshold table, in widths of the noise, at which `rate` is the chance of a pixel to be detected.
+    """Return the threshold table, in noise σ, at which a pixel is detected with the probability `rate`.
 
-    A Gaussian field sampled on pixels has a local maximum above u with a chance that the correlation of neighbours
-    tells (Taylor, Worsley & Gosselin 2007, Biometrika 94:1). With Poisson light λ and Gaussian noise the tail of q
-    beyond x is that of a Gaussian beyond r + ln(w / r) / r, r and w from the saddle point (Lugannani & Rice 1980).
-    The table holds the x where that is u: by rows the light's share of the noise, along them ln of the light that
-    alone would have the same skewness; last in each row u itself.
+    A Gaussian field sampled on pixels has a local maximum above u with a probability that follows from the correlation
+    of neighbours (Taylor, Worsley & Gosselin 2007, Biometrika 94:1). With Poisson light λ and Gaussian noise the tail
+    of q beyond x is that of a Gaussian beyond r + ln(w / r) / r, r and w from the saddle point (Lugannani & Rice 1980).
+    The table holds the x where that is u: rows by the shot noise's share of the variance, columns by ln of the light
+    that alone has the same skewness; the last column is u.
     """
-    taps, reach = gaussian_taps(sigma_px), box_reach(sigma_px)
-    full = np.concatenate([taps[:0:-1], taps]).astype(float)
+    weights, reach = gaussian_weights(sigma_px), box_reach(sigma_px)
+    full = np.concatenate([weights[:0:-1], weights]).astype(float)
     side = max(2 * reach + 1, len(full))
     kernel = np.zeros((side, side))
     low = (side - len(full)) // 2
@@ -64,16 +64,16 @@ def thresholds(sigma_px: float, rate: float) -> np.ndarray:
 
 
 def _level(correlation: float, rate: float) -> float:
-    """The u above which a pixel is a local maximum with the chance `rate`."""
+    """Return the u above which a pixel is a local maximum with the probability `rate`."""
     low, high = 1.0, 12.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if _chance(correlation, middle) > rate else (low, middle)
+        low, high = (middle, high) if _tail(correlation, middle) > rate else (low, middle)
     return low
 
 
-def _chance(correlation: float, level: float) -> float:
-    """∫_level^∞ φ(z) Q(z)² dz, Q the chance that neither neighbour along an axis is higher."""
+def _tail(correlation: float, level: float) -> float:
+    """Return ∫_level^∞ φ(z) Q(z)² dz, Q the probability that neither neighbour along an axis is higher."""
     z = level + np.linspace(0, 4, 400)
     ratio = math.sqrt((1 - correlation) / (1 + correlation))
     theta = np.linspace(1e-3, math.asin(math.sqrt((1 - correlation**2) / 2)), 200)
@@ -84,7 +84,7 @@ def _chance(correlation: float, level: float) -> float:
 
 
 def _saddle(h: np.ndarray, count: np.ndarray, light: float, variance: float, level: float) -> float:
-    """The x, in widths, whose tail is a Gaussian's beyond `level`, of weights h that occur so often."""
+    """Return the x [noise σ] whose tail is a Gaussian's beyond `level`; weights h occur `count` times."""
     squares = float((count * h**2).sum())
     noise = math.sqrt((light + variance) * squares)
     low, high = 0.0, min(60.0 / noise, 600.0 / h.max())
