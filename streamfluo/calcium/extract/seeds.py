@@ -1,4 +1,4 @@
-"""Cells a user knows already: masks, positions, or what an earlier pass found."""
+"""Known cells: masks, labels, positions, or the components of an earlier session."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.ndimage as ndi
 
 from ...core.errors import ConfigError
 
 
 def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.ndarray]:
-    """Return one image (y, x) per seed. Raises ConfigError.
+    """Return one image (y, x) per seed; a position becomes a Gaussian of σ width_px.
 
-    `value`: masks (n, y, x), a labelled image (y, x), positions (n, 2), an object with `.footprints` (y·x, n), or the
-    path of a .npy of one of them or of a session's folder.
+    `value`: masks (n, y, x), a labelled image (y, x), positions (n, 2) [px], an object with `.footprints` (y·x, n), or
+    the path of a .npy file of one of them or of a session. Raises ConfigError.
     """
     if value is None:
-        raise ConfigError('extract: init = "seeded" needs seeds: masks, positions, a .npy of them, or a session')
+        raise ConfigError(
+            'extract: init = "seeded" needs seeds: masks, labels, positions, a .npy file of them, or a session'
+        )
     if hasattr(value, "footprints"):
         value = np.asarray(value.footprints.todense()).T
     if isinstance(value, str | Path):
@@ -44,7 +45,7 @@ def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.nd
         blobs = [np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * width_px**2)) for y, x in array]
         return np.array([np.where(blob > 0.1, blob, 0) for blob in blobs], np.float32).reshape(-1, *shape)
     raise ConfigError(
-        f"extract: seeds are masks (n, y, x) or labels (y, x) on {shape}, or places (n, 2), found {array.shape}"
+        f"extract: seeds are masks (n, y, x) or labels (y, x) on {shape}, or positions (n, 2), found {array.shape}"
     )
 
 
@@ -56,14 +57,14 @@ def _from_path(path: Path, shape: tuple[int, int]) -> np.ndarray:
         for file in found:
             with np.load(file, allow_pickle=False) as z:
                 if {"footprints", "quality_now"} <= set(z.files):
-                    return _spread(z["footprints"], z["quality_now"], shape)
+                    return _full_images(z["footprints"], z["quality_now"], shape)
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"extract: seeds: {path}: cannot be read: {error}") from None
-    raise ConfigError(f"extract: seeds: {path}: no session with components in it")
+    raise ConfigError(f"extract: seeds: {path}: no session with components")
 
 
-def _spread(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Footprints of the accepted in boxes (id, h, w) as images (id, y, x)."""
+def _full_images(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Images (id, y, x) of the accepted components, from boxes (id, h, w)."""
     from .results import MEASURES
 
     column = {name: quality[:, n] for n, name in enumerate(MEASURES)}
@@ -71,13 +72,7 @@ def _spread(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> n
     height, width = boxes.shape[1:]
     for image, box, top, left in zip(images, boxes, column["top_px"], column["left_px"], strict=True):
         if not (0 <= top <= shape[0] - height and 0 <= left <= shape[1] - width):
-            raise ConfigError(f"extract: seeds: footprints of another frame size than {shape}")
+            raise ConfigError(f"extract: seeds: the footprints belong to another frame size than {shape}")
         image[int(top) : int(top) + height, int(left) : int(left) + width] = box
     kept: np.ndarray = images[column["accepted"] > 0]
     return kept
-
-
-def centre(image: np.ndarray) -> tuple[float, float]:
-    """Return the centre of mass (y, x) [px] of an image."""
-    y, x = ndi.center_of_mass(image)
-    return float(y), float(x)
