@@ -1,10 +1,9 @@
-"""Source extraction on semi-real movies, motion included: found neurons and their traces, cost, memory.
+"""Accuracy, cost and memory of motion correction and source extraction on semi-real movies.
 
     python tools/bench_extract.py --movies abc                 F1, traces, spikes; ms against one rfft2 of 512 × 512
-    python tools/bench_extract.py --movies b --loops 10        the same frames ten times over: memory stays as it is
+    python tools/bench_extract.py --movies b --loops 10        the same frames ten times: memory does not grow
 
-Frames come one by one, from raw movies that tools/bench_motion.py renders, through motion and extract as
-configs/calcium_2p.toml has them. Scores are those of semireal/score.py.
+Raw movies of tools/bench_motion.py run frame by frame through configs/calcium_2p.toml. Scores: semireal/score.py.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from streamfluo import Block, Chain, Spec
 from streamfluo.calcium.extracted_components import ExtractedComponents
 
 CONFIG = Path(__file__).parents[1] / "configs" / "calcium_2p.toml"
-INTERVAL_S = 0.04  # a transient of these movies falls to 1/e in ten frames
+INTERVAL_S = 0.04  # the decay time constant of these movies is ten frames
 
 
 def scorer():
@@ -44,13 +43,13 @@ def one_rfft2_ms(frame: np.ndarray) -> float:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process [MB], without what it maps from files."""
+    """Resident anonymous memory of this process [MB]."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
 
 
-class Gathered:
-    """What came out of a chain, frame by frame."""
+class Collected:
+    """Shifts and final values of a chain."""
 
     def __init__(self) -> None:
         self.shifts: list[np.ndarray] = []
@@ -64,16 +63,16 @@ class Gathered:
                 self.settled.append(dict(output.values["settled"]))
 
     def table(self) -> dict[str, np.ndarray]:
-        """All settled rows, by column."""
+        """Return all rows of `settled`, by column."""
         return {name: np.concatenate([rows[name] for rows in self.settled]) for name in self.settled[0]}
 
 
 def measure(name: str, seed: int, loops: int) -> None:
-    """Run a movie and print what came of it."""
+    """Run a movie and print cost, memory and scores."""
     frames, _ = movie(name, seed)
     before = resident_mb()
     chain = Chain.from_toml(CONFIG, Spec(frames.shape[1:], frames.dtype, interval_s=INTERVAL_S))
-    got, times, reference = Gathered(), [], []
+    got, times, reference = Collected(), [], []
     sample = np.random.default_rng(0).random((512, 512), np.float32)
     peak = 0.0
     for loop in range(loops):
@@ -85,7 +84,7 @@ def measure(name: str, seed: int, loops: int) -> None:
             times.append(1e3 * (time.perf_counter() - began))
             if loops == 1:
                 got.add(outputs)
-            if n % 20 == 0:  # in between, so that what else the machine does slows both
+            if n % 20 == 0:  # interleaved, so that other load slows both alike
                 reference.append(one_rfft2_ms(sample))
             if n % 50 == 0 or n == SKIP - 1:
                 peak = max(peak, resident_mb() - before)
@@ -121,11 +120,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--movies", default="abc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
-    parser.add_argument("--loops", type=int, default=1, help="run the frames so many times over, without scores")
-    words = parser.parse_args()
-    for seed in words.seeds:
-        for name in words.movies:
-            measure(name, seed, words.loops)
+    parser.add_argument("--loops", type=int, default=1, help="repeat the frames, without scores")
+    args = parser.parse_args()
+    for seed in args.seeds:
+        for name in args.movies:
+            measure(name, seed, args.loops)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Source extraction where background lies over everything: ring model against low rank, on a simulated movie.
+"""Ring model against low-rank background on simulated one-photon movies.
 
-    python tools/bench_onephoton.py --clouds 25 50 100 --seeds 1 2      found cells and their traces, side by side
-    python tools/bench_onephoton.py --clouds 50 --shake 4               shaken: configs/calcium_1p.toml, motion included
+    python tools/bench_onephoton.py --clouds 25 50 100 --seeds 1 2      F1 and traces of both models
+    python tools/bench_onephoton.py --clouds 50 --shake 4               with motion: configs/calcium_1p.toml
 
-A field of 160 × 160 with 30 cells on haze: 8 clouds 16 to 40 px wide come and go on their own, and `--clouds` says how
-much each varies, in % of a typical transient. Shaken, the field has dark vessels and walks about by up to `--shake` px.
-Scores are those of semireal/score.py.
+A field of 160 × 160 with 30 cells and 8 out-of-focus sources (clouds) of σ 16 to 40 px that fluctuate independently;
+`--clouds` is the standard deviation of each in % of a typical transient. With `--shake` the field has dark vessels and
+moves by up to so many px. Scores: semireal/score.py.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import scipy.ndimage as ndi
 import scipy.sparse as sp
-from bench_extract import INTERVAL_S, Gathered, scorer
+from bench_extract import INTERVAL_S, Collected, scorer
 
 from streamfluo import Block, Chain, Spec
 from streamfluo.calcium.extracted_components import ExtractedComponents
@@ -29,11 +29,11 @@ kind = "extract"
 params = {{ neuron_sigma_px = {neuron_sigma_px}, background = "{background}" }}
 """
 SIDE, FRAMES, CELLS, CLOUDS, SIGMA_PX = 160, 1500, 30, 8, 2.5
-CELL_E, HAZE_E, COUNTS = 100.0, 1500.0, 5.0  # light of a transient and of what stays, ADU per e
+CELL_E, HAZE_E, COUNTS = 100.0, 1500.0, 5.0  # photoelectrons of a transient and of the static background; ADU per e
 
 
 def render(seed: int, cloud_e: float, shake_px: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return a movie (t, y, x) uint16 and its truth as semireal/score.py reads it."""
+    """Return a movie (t, y, x) uint16 and its truth in the format of semireal/score.py."""
     rng = np.random.default_rng(seed)
     yy, xx = np.mgrid[:SIDE, :SIDE]
     places: list[np.ndarray] = []
@@ -72,20 +72,20 @@ def render(seed: int, cloud_e: float, shake_px: float) -> tuple[np.ndarray, dict
 
 
 def vessels(rng: np.random.Generator) -> np.ndarray:
-    """Which part of the light gets past the vessels (y, x): winding lines 2 px wide that take a quarter of it."""
+    """Transmission (y, x) of vessels: lines of σ 2 px that absorb a quarter."""
     field = ndi.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 10)
     return 1 - 0.25 * np.exp(-((field / np.hypot(*np.gradient(field)).mean() / 2) ** 2))
 
 
 def extract(movie: np.ndarray, background: str, shaken: bool) -> tuple[ExtractedComponents | None, np.ndarray]:
-    """Run a movie frame by frame; return what was found, None if nothing, and the shifts (t, 2) if it was shaken."""
+    """Run a movie frame by frame; return its components (None without any) and, if shaken, the shifts (t, 2)."""
     spec = Spec(movie.shape[1:], movie.dtype, interval_s=INTERVAL_S)
     cells = {"neuron_sigma_px": 2 * SIGMA_PX, "background": background}
     if shaken:
         chain = Chain.from_toml(CONFIG, spec, [f"extract.{name}={value}" for name, value in cells.items()])
     else:
         chain = Chain(parse_config(STILL.format(**cells)), spec)
-    got = Gathered()
+    got = Collected()
     for n in range(len(movie)):
         got.add(chain.push(Block(n, np.array([n]), movie[n : n + 1])))
     got.add(chain.finish())
@@ -101,18 +101,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--clouds", type=float, nargs="+", default=[25, 50, 100])
     parser.add_argument("--shake", type=float, default=0.0)
-    words = parser.parse_args()
-    for percent, seed in itertools.product(words.clouds, words.seeds):
-        movie, truth = render(seed, percent / 100 * CELL_E, words.shake)
+    args = parser.parse_args()
+    for percent, seed in itertools.product(args.clouds, args.seeds):
+        movie, truth = render(seed, percent / 100 * CELL_E, args.shake)
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
             np.savez(file.name, **truth)
             for background in ("ring", "low_rank"):
-                found = told(file.name, movie, background, words.shake > 0)
+                found = scores(file.name, movie, background, args.shake > 0)
                 print(f"clouds {percent:.0f} %, seed {seed}, {background}: {found}", flush=True)
 
 
-def told(truth: str, movie: np.ndarray, background: str, shaken: bool) -> str:
-    """What came of a movie, in words."""
+def scores(truth: str, movie: np.ndarray, background: str, shaken: bool) -> str:
+    """Scores of a movie as text."""
     cells, shifts = extract(movie, background, shaken)
     if cells is None or not cells.accepted.any():
         return "nothing found"

@@ -1,8 +1,8 @@
-"""Deconvolution next to real spikes: as `extract` does it, sample by sample, and solved for at once.
+"""Deconvolution against real spikes: online as in `extract`, and in batch.
 
-    python tools/bench_spikes.py           datasets 4 and 5 of the spikefinder challenge: mean correlation in 40 ms
+    python tools/bench_spikes.py           mean correlation in 40 ms, spikefinder datasets 4 and 5
 
-The batch solution is that of the constrained problem itself, min Σ (y − c)² / 2 + λ Σ s, s ≥ 0, by
+The batch solution is that of the constrained problem, min Σ (y − c)² / 2 + λ Σ s, s ≥ 0, by
 scipy.optimize.nnls over stretches that overlap by ten time constants; baselines are running medians of 20 s.
 """
 
@@ -18,40 +18,36 @@ from streamfluo.analysis import deconvolve
 from streamfluo.calcium.extract.activity import SPARSITY
 from streamfluo.calcium.extract.components import POOLS
 from streamfluo.calcium.extract.settled_traces import DELAY
-from streamfluo.calcium.kernels.spikes import follow, impulse, recent
+from streamfluo.calcium.kernels.spikes import Levels, deconvolve_samples, impulse_response, new_pools, newest_samples
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data")) / "spikefinder"
-STEPS = {4: 12, 5: 4}  # samples at 100 Hz to one that holds what was recorded
+STEPS = {4: 12, 5: 4}  # decimation from 100 Hz to the recorded frame rate
 DECAY_S, BASELINE_S, BIN = 1.0, 20.0, 4  # 4 samples at 100 Hz: bins of 25 Hz
 
 
 def online_spikes(y: np.ndarray, g: float) -> tuple[np.ndarray, np.ndarray]:
-    """Spikes (T,) as each sample sees them, and as they stand DELAY samples later."""
-    previous, decay = y[:1].copy(), np.full(1, g)
-    noise = np.array([np.median(np.abs(np.diff(y[:200]))) / 0.9539])  # as the frames before a birth give it
-    baseline, seen, pools = np.array([np.median(y[:200])]), np.zeros(1, np.int64), np.zeros(1, np.int64)
-    value, weight, length = np.zeros((1, POOLS)), np.zeros((1, POOLS)), np.zeros((1, POOLS), np.int64)
-    born, trace, spike = np.ones(1, bool), np.empty(1), np.empty(1)
-    live, late, part, spikes = np.empty(len(y)), np.zeros(len(y)), *np.empty((2, DELAY + 1))
+    """Spikes (T,) as of each sample, and as of DELAY samples later."""
+    noise = np.array([np.median(np.abs(np.diff(y[:200]))) / 0.9539])  # as a component's history gives it
+    baseline = np.array([np.median(y[:200])])
+    levels, pools = Levels(y[:1].copy(), np.zeros(1, np.int64), noise, baseline, baseline.copy()), new_pools(g, POOLS)
+    present, now = np.ones(1, bool), np.empty((2, 1))
+    live, late, trace, spikes = np.empty(len(y)), np.zeros(len(y)), *np.empty((2, DELAY + 1))
     for t in range(len(y)):
-        follow(
-            y[t : t + 1], born, previous, seen, decay, SPARSITY, noise, baseline, value, weight, length,
-            pools, trace, spike,
-        )  # fmt: skip
-        live[t] = spike[0]
-        recent(g, value[0], length[0], pools[0], part, spikes)
+        deconvolve_samples(y[t : t + 1], present, levels, pools, SPARSITY, now)
+        live[t] = now[1, 0]
+        newest_samples(0, pools, trace, spikes)
         late[max(0, t - DELAY) : t + 1] = spikes[-(t + 1) :]
     return live, late
 
 
 def batch_spikes(y: np.ndarray, g: tuple[float, ...], noise: float, stretch: int = 300) -> np.ndarray:
-    """Spikes (T,) of the constrained problem, for a trace without baseline."""
+    """Spikes (T,) of the constrained problem for a trace without baseline."""
     margin = min(stretch, int(np.ceil(10 / (1 - max(np.abs(np.roots([1, *(-c for c in g)])))))))
     found = np.zeros(len(y))
     for start in range(0, len(y), stretch):
         first, stop = max(0, start - margin), min(len(y), start + stretch + margin)
         n = stop - first
-        response = toeplitz(impulse(np.array(g), n), np.zeros(n))
+        response = toeplitz(impulse_response(np.array(g), n), np.zeros(n))
         root = np.linalg.cholesky(response.T @ response + 1e-9 * np.eye(n)).T
         right = response.T @ y[first:stop] - SPARSITY * noise * response[:, 0].max()
         spikes = nnls(root, np.linalg.solve(root.T, right), maxiter=30 * n)[0]
@@ -60,7 +56,7 @@ def batch_spikes(y: np.ndarray, g: tuple[float, ...], noise: float, stretch: int
 
 
 def compare(dataset: int) -> dict[str, float]:
-    """Mean correlation of each way's spikes with the real ones."""
+    """Mean correlation of each method's spikes with the real ones."""
     step = STEPS[dataset]
     traces, truths = (
         np.genfromtxt(DATA / f"{dataset}.train.{kind}.csv", delimiter=",", skip_header=1)
@@ -74,19 +70,19 @@ def compare(dataset: int) -> dict[str, float]:
         y = trace[:count].reshape(-1, step).mean(1)
         flat, noise = y - ndi.median_filter(y, window, mode="nearest"), np.median(np.abs(np.diff(y))) / 0.9539
         live, late = online_spikes(y, g)
-        ways = {
-            "extract, as samples come": live, f"extract, {DELAY} samples later": late,
+        methods = {
+            "extract, live": live, f"extract, {DELAY} samples later": late,
             "analysis.deconvolve": deconvolve(y, g=g, baseline_window=window).spikes,
             "batch AR(1)": batch_spikes(flat, (g,), noise),
             "batch AR(2)": batch_spikes(flat, (g + rise, -g * rise), noise),
         }  # fmt: skip
         real = truth[:count].reshape(-1, BIN).sum(1)
-        for way, spikes in ways.items():
+        for method, spikes in methods.items():
             rate = np.repeat(spikes / step, step).reshape(-1, BIN).sum(1)
-            found.setdefault(way, []).append(float(np.corrcoef(rate, real)[0, 1]))
-    return {way: float(np.nanmean(each)) for way, each in found.items()}
+            found.setdefault(method, []).append(float(np.corrcoef(rate, real)[0, 1]))
+    return {method: float(np.nanmean(each)) for method, each in found.items()}
 
 
 if __name__ == "__main__":
     for number in STEPS:
-        print(f"dataset {number}:", ", ".join(f"{way} {c:.3f}" for way, c in compare(number).items()), flush=True)
+        print(f"dataset {number}:", ", ".join(f"{method} {c:.3f}" for method, c in compare(number).items()), flush=True)

@@ -1,9 +1,9 @@
 """Floor 2: calcium imaging: online source extraction and deconvolution. It may import core and pixels.
 
-extract/                 the operator
-extracted_components     what a session's `components()` returns
-deconvolve               the batch deconvolution of one trace
-summary_images           local correlation, peak to noise, masks of a structural channel
+extract/                 the operator `extract`
+extracted_components     the result of a session's `components()`
+deconvolve               batch deconvolution of one trace
+summary_images           local correlation, peak-to-noise ratio, masks from a structural channel
 """
 
 from . import extract

@@ -1,4 +1,4 @@
-"""The components of a session: footprints and traces put together, judged by hand where somebody does."""
+"""The components of a session: footprints, traces and quality measures, with manual curation."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import scipy.sparse
 from ..core.errors import SessionError
 from ..core.loaded import RecordedStep
 
-# What each row of the snapshot `quality_now` says of a component; the operator declares the same.
+# Columns of the snapshot `quality_now`; the operator declares the same.
 MEASURES = ("id", "birth_frame", "accepted", "snr", "spatial_corr", "area_px", "noise", "top_px", "left_px")
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
 
 class ExtractedComponents:
-    """What source extraction found: one column of `footprints`, one row of everything else per component.
+    """The components of a session: a column of `footprints` and a row of every other array per component.
 
-    `footprints` scipy.sparse csc (y·x in C order, K); `traces` denoised, `raw`, `spikes`, `dff` (K, T) float32, zeros
-    before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted` (K,); `frame` (T,) index of each
-    column. Rows are settled where the run got so far, else as they were live. `reject` and `restore` judge by hand;
-    that is kept beside the session's files in `judged`, and wins.
+    `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
+    float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted` (K,); `frame` (T,)
+    index of each column. Values are final where the run reached them, otherwise live. `reject` and `restore` curate by
+    hand; the file `judged` beside the session keeps that, and it overrides `accepted`.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class ExtractedComponents:
         self.ids = measured["id"].astype(np.int64)
         self.birth_frame = measured["birth_frame"].astype(np.int64)
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
-        self._found = measured["accepted"] > 0
+        self._accepted = measured["accepted"] > 0
         self.footprints = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape)
-        rows = {name: self._row_by_frame(values, name) for name in _SETTLED}
+        rows = {name: self._trace_rows(values, name) for name in _SETTLED}
         self.traces, self.raw, self.spikes, self.dff = (rows[name] for name in _SETTLED)
 
     @classmethod
@@ -55,22 +55,22 @@ class ExtractedComponents:
 
     @property
     def accepted(self) -> np.ndarray:
-        """Whether each is a cell (K,) bool: what was found, less what was rejected and with what was restored."""
-        found: np.ndarray = self._found.copy()
-        for name, verdict in self._verdicts().items():
-            found[self.ids == int(name)] = verdict
-        return found
+        """Whether each component is accepted (K,) bool, with manual curation."""
+        accepted: np.ndarray = self._accepted.copy()
+        for name, verdict in self._curation().items():
+            accepted[self.ids == int(name)] = verdict
+        return accepted
 
     def reject(self, *ids: int) -> None:
-        """Say that components are no cells. Raises SessionError for an id that is not there."""
-        self._judge(ids, False)
+        """Reject components by id. Raises SessionError for an unknown id."""
+        self._curate(ids, False)
 
     def restore(self, *ids: int) -> None:
-        """Say that components are cells. Raises SessionError for an id that is not there."""
-        self._judge(ids, True)
+        """Accept components by id. Raises SessionError for an unknown id."""
+        self._curate(ids, True)
 
     def to_pandas(self) -> Any:
-        """Return the accepted traces as a pandas DataFrame, one column an id, the frame as index."""
+        """Return the accepted traces as a pandas DataFrame: one column per id, the frame as index."""
         import pandas
 
         kept = self.accepted
@@ -79,53 +79,53 @@ class ExtractedComponents:
         )
 
     def to_xarray(self) -> Any:
-        """Return everything as an xarray Dataset with the axes id, frame, y, x."""
+        """Return all arrays as an xarray Dataset with the dimensions id, frame, y, x."""
         import xarray
 
         images = np.asarray(self.footprints.todense(), np.float32).T.reshape(-1, *self.shape)
         data = {name: (("id", "frame"), getattr(self, name)) for name in _SETTLED}
-        facts = {name: ("id", getattr(self, name)) for name in ("birth_frame", "snr", "spatial_corr", "accepted")}
+        measures = {name: ("id", getattr(self, name)) for name in ("birth_frame", "snr", "spatial_corr", "accepted")}
         coordinates = {"id": self.ids, "frame": self.frame}
-        return xarray.Dataset({**data, **facts, "footprints": (("id", "y", "x"), images)}, coords=coordinates)
+        return xarray.Dataset({**data, **measures, "footprints": (("id", "y", "x"), images)}, coords=coordinates)
 
-    def _row_by_frame(self, values: Mapping[str, Any], name: str) -> np.ndarray:
+    def _trace_rows(self, values: Mapping[str, Any], name: str) -> np.ndarray:
         rows = np.zeros((len(self.ids), len(self.frame)), np.float32)
         live = values.get(name)
         if live is not None and len(live):
-            _, mine, theirs = np.intersect1d(self.ids, values["ids"], return_indices=True)
-            rows[mine] = live.T[theirs]
+            _, row, column = np.intersect1d(self.ids, values["ids"], return_indices=True)
+            rows[row] = live.T[column]
         table = values.get("settled", {})
         if len(table.get("id", ())):
-            row, here = _places(self.ids, table["id"])
-            column, there = _places(self.frame, table["frame"])
-            known = here & there
+            row, row_known = _positions(self.ids, table["id"])
+            column, column_known = _positions(self.frame, table["frame"])
+            known = row_known & column_known
             rows[row[known], column[known]] = table[_SETTLED[name]][known]
         rows[self.frame < self.birth_frame[:, None]] = 0
         return rows
 
-    def _verdicts(self) -> dict[str, bool]:
+    def _curation(self) -> dict[str, bool]:
         if self._judged is None or not self._judged.exists():
             return {}
         verdicts: dict[str, bool] = json.loads(self._judged.read_text(encoding="utf-8"))
         return verdicts
 
-    def _judge(self, ids: tuple[int, ...], verdict: bool) -> None:
+    def _curate(self, ids: tuple[int, ...], verdict: bool) -> None:
         unknown = sorted(set(ids) - set(self.ids.tolist()))
         if unknown:
             raise SessionError(f"no component {unknown[0]}; there are {len(self)}, see .ids")
-        verdicts = {**self._verdicts(), **{str(i): verdict for i in ids}}
+        verdicts = {**self._curation(), **{str(i): verdict for i in ids}}
         if self._judged is None:
-            raise SessionError("these components belong to no session that could remember")
+            raise SessionError("these components belong to no session that keeps manual curation")
         self._judged.write_text(json.dumps(verdicts), encoding="utf-8")
 
 
-def _places(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each wanted value stands among the known, and whether it does."""
+def _positions(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of each wanted value in `known`, and whether it is there."""
     if not len(known):
         return np.zeros(len(wanted), int), np.zeros(len(wanted), bool)
     order = np.argsort(known)
-    place = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
-    return place, known[place] == wanted
+    position = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
+    return position, known[position] == wanted
 
 
 def _sparse(boxes: np.ndarray, top: np.ndarray, left: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.csc_matrix:

@@ -1,4 +1,4 @@
-"""Images that show where cells are: local correlation, peak to noise, and masks from a structural channel."""
+"""Summary images of a movie: local correlation, peak-to-noise ratio, and masks from a structural channel."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from ..core.errors import ConfigError
 
 
 def local_correlation(movie: np.ndarray) -> np.ndarray:
-    """Return the mean correlation (y, x) of each pixel of a movie (t, y, x) with its four neighbours over time."""
+    """Return the mean temporal correlation (y, x) of each pixel of a movie (t, y, x) with its four neighbours.
+
+    Raises ConfigError for fewer than three frames.
+    """
     frames = _movie(movie)
-    mean, width = frames.mean(0, dtype=np.float64), frames.std(0, dtype=np.float64)
+    mean, sigma = frames.mean(0, dtype=np.float64), frames.std(0, dtype=np.float64)
     total, neighbours = np.zeros((2, *mean.shape))
     for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         product = np.zeros(mean[a].shape)
         for frame in frames:
             deviation = frame - mean
             product += deviation[a] * deviation[b]
-        scale = width[a] * width[b] * len(frames)
+        scale = sigma[a] * sigma[b] * len(frames)
         correlation = np.divide(product, scale, out=np.zeros_like(product), where=scale > 0)
         for part in (a, b):
             total[part] += correlation
@@ -27,9 +30,10 @@ def local_correlation(movie: np.ndarray) -> np.ndarray:
 
 
 def peak_to_noise(movie: np.ndarray) -> np.ndarray:
-    """Return how far each pixel (y, x) of a movie (t, y, x) ever rises above its median, in widths of its noise.
+    """Return (maximum − median) / noise σ of each pixel (y, x) of a movie (t, y, x); 0 where the noise is 0.
 
-    Noise: the median absolute difference of consecutive frames, as a standard deviation.
+    The noise σ comes from the median absolute difference of consecutive frames. Raises ConfigError for fewer than three
+    frames.
     """
     frames = _movie(movie).astype(np.float32)
     noise = np.median(np.abs(np.diff(frames, axis=0)), axis=0) / (0.6745 * np.sqrt(2))
@@ -40,16 +44,16 @@ def peak_to_noise(movie: np.ndarray) -> np.ndarray:
 def masks_from_structure(image: np.ndarray, neuron_sigma_px: float = 4.0, threshold: float = 3.0) -> np.ndarray:
     """Return masks (n, y, x) bool of the bright cells in a structural image (y, x), for `seeds` of extract.
 
-    What is brighter than its surroundings by `threshold` widths of the image's contrast; cells that touch are parted
-    between their peaks. Raises ConfigError for an image that is none.
+    A difference of Gaussians is thresholded at `threshold` times its robust σ; touching cells are split between their
+    peaks. Raises ConfigError for an image that is not finite or not (y, x).
     """
     picture = np.asarray(image, float)
     if picture.ndim != 2 or not np.isfinite(picture).all():
         raise ConfigError(f"masks_from_structure: expected a finite image (y, x), found {picture.shape}")
     cell = neuron_sigma_px / 2
     contrast = ndi.gaussian_filter(picture, cell) - ndi.gaussian_filter(picture, 4 * cell)
-    width = 1.4826 * np.median(np.abs(contrast - np.median(contrast)))
-    bright = contrast > threshold * width
+    sigma = 1.4826 * np.median(np.abs(contrast - np.median(contrast)))
+    bright = contrast > threshold * sigma
     peaks = bright & (contrast == ndi.maximum_filter(contrast, size=2 * round(neuron_sigma_px) + 1))
     seeds, count = ndi.label(peaks)
     if not count:

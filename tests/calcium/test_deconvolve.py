@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 
 from streamfluo import ConfigError
 from streamfluo.analysis import deconvolve
-from streamfluo.calcium.kernels.spikes import impulse
+from streamfluo.calcium.kernels.spikes import impulse_response
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data")) / "spikefinder"
 
@@ -18,7 +18,7 @@ DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "share
 def recording(g, length=3000, noise=0.3, seed=0):
     rng = np.random.default_rng(seed)
     spikes = (rng.random(length) < 0.03) * rng.uniform(1, 3, length)
-    clean = np.convolve(spikes, impulse(np.array(g), length))[:length]
+    clean = np.convolve(spikes, impulse_response(np.array(g), length))[:length]
     return 4 + clean + noise * rng.standard_normal(length), clean, spikes
 
 
@@ -35,7 +35,7 @@ def test_the_truth_comes_out(order, g):
 
 def test_without_a_penalty_it_is_non_negative_least_squares():
     y, _, _ = recording((0.9,), length=300)
-    response = toeplitz(impulse(np.array([0.9]), 300), np.zeros(300))
+    response = toeplitz(impulse_response(np.array([0.9]), 300), np.zeros(300))
     spikes = nnls(response, y - 4)[0]
     found = deconvolve(y, g=0.9, baseline=4.0, noise=0.3, sparsity=0.0)
     np.testing.assert_allclose(found.trace, response @ spikes, atol=1e-6)
@@ -49,18 +49,18 @@ def test_a_baseline_that_drifts_is_followed():
 
 
 @pytest.mark.parametrize(
-    ("trace", "settings", "error"),
+    ("trace", "params", "error"),
     [
         (np.zeros((3, 40)), {}, "a trace is finite"),
         (np.full(100, np.nan), {}, "a trace is finite"),
         (np.ones(100), {"order": 3}, "order is 1 or 2"),
-        (np.ones(100), {"g": 1.2}, "a process that decays"),
+        (np.ones(100), {"g": 1.2}, "a stable process"),
         (np.ones(100), {"order": 2, "g": 0.9}, "g needs 2 coefficients"),
     ],
 )
-def test_bad_input_is_refused_in_a_line(trace, settings, error):
+def test_bad_input_is_refused_in_a_line(trace, params, error):
     with pytest.raises(ConfigError, match=error):
-        deconvolve(trace, **settings)
+        deconvolve(trace, **params)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`extract` on simulated recordings with their truth: what is found, what is said of it, and that bits stay."""
+"""`extract` on simulated recordings against their truth, and its results bit for bit across blocks and checkpoints."""
 
 import io
 
@@ -23,7 +23,7 @@ CELLS = sp.csc_matrix(
 
 
 def run(movie=MOVIE, size=1, spec=SPEC, **params):
-    """A movie through a fresh operator: what it found, its tables, and itself."""
+    """Run a movie through a new operator; return its components, its tables and itself."""
     operator = streamfluo.create("extract", spec, **{**PARAMS, **params})
     outputs = []
     for a in range(0, len(movie), size):
@@ -47,7 +47,7 @@ def assemble(operator, outputs, frames):
 
 
 def matched(cells, kept, iou_min=0.5):
-    """Pairs (truth, component) of masks that overlap by half."""
+    """Pairs (truth, component) of masks with an intersection over union of at least iou_min."""
     true, found = (mask > 0.2 * mask.max(0) for mask in (CELLS, cells.footprints.toarray()[:, kept]))
     both = true.T.astype(float) @ found
     iou = both / (true.sum(0)[:, None] + found.sum(0) - both)
@@ -68,7 +68,7 @@ def test_the_neurons_are_found_and_nothing_else(done):
 
 
 @pytest.mark.parametrize("active", [(0, 15), (20, 110)], ids=["at once", "most of the time"])
-def test_a_cell_that_was_active_before_there_was_a_calm_is_found(active):
+def test_a_cell_active_from_the_first_frames_on_is_found(active):
     free = ndi.distance_transform_edt(np.pad(CELLS.max(1).reshape(SHAPE) < 0.01, 1))[1:-1, 1:-1]
     place = np.unravel_index(free.argmax(), SHAPE)
     yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -107,7 +107,7 @@ def test_every_frame_from_birth_on_is_settled_once_and_zero_before(done):
     assert (cells.traces >= 0).all()
 
 
-def test_the_past_is_filled_in_from_the_frames_kept(done):
+def test_the_history_of_a_new_component_comes_from_the_buffered_frames(done):
     cells, found, _ = done
     events = found["events"]
     born = {
@@ -117,7 +117,7 @@ def test_the_past_is_filled_in_from_the_frames_kept(done):
         assert born[int(i)] - birth in range(99, 101) or birth == 0
 
 
-def test_what_is_said_live_is_near_what_is_settled():
+def test_live_values_are_near_the_final_ones():
     operator = streamfluo.create("extract", SPEC, **PARAMS)
     live = {}
     outputs = []
@@ -139,8 +139,8 @@ def test_relative_fluorescence_has_the_scale_of_the_truth(done):
     slopes = []
     for t, c in matched(cells, cells.accepted):
         start = max(300, cells.birth_frame[c])
-        shape = CELLS[:, t]
-        rest = (TRUTH["background"].ravel() * shape).sum() / (shape**2).sum()
+        footprint = CELLS[:, t]
+        rest = (TRUTH["background"].ravel() * footprint).sum() / (footprint**2).sum()
         slopes.append(np.polyfit(TRUTH["C"][t, start:] / rest, cells.dff[c, start:], 1)[0])
     camera = 100 / (MOVIE.mean() - 100)  # the offset, unknown here, counts as light at rest
     assert 0.6 / (1 + camera) < np.median(slopes) < 1.1
@@ -193,13 +193,13 @@ def test_greedy_initialisation_has_traces_from_the_first_frame_on():
     assert cells.traces[first][:, :100].any()
 
 
-@pytest.mark.parametrize("kind", ["masks", "labels", "places", "file", "components"])
+@pytest.mark.parametrize("kind", ["masks", "labels", "positions", "file", "components"])
 def test_seeded_cells_are_there_from_the_first_frame_on_and_stay(kind, tmp_path, done):
     masks = (0.2 * CELLS.max(0) < CELLS).T.reshape(-1, *SHAPE)
     if kind == "labels":
         masks = masks[:1]
     seeds = {
-        "masks": masks, "labels": masks[0].astype(int), "places": TRUTH["position_px"],
+        "masks": masks, "labels": masks[0].astype(int), "positions": TRUTH["position_px"],
         "file": tmp_path / "seeds.npy", "components": done[0],
     }[kind]  # fmt: skip
     np.save(tmp_path / "seeds.npy", masks)
@@ -223,7 +223,7 @@ def test_a_second_order_process_is_deconvolved():
     assert peak_correlation(cells) >= peak_correlation(first) - 0.005
 
 
-def test_contours_lie_round_the_accepted(done):
+def test_contours_surround_the_accepted_components(done):
     cells, _, operator = done
     contours = operator.read(["contours"])["contours"]
     kept = np.flatnonzero(cells.accepted)
@@ -235,18 +235,18 @@ def test_contours_lie_round_the_accepted(done):
         assert (known.max(0) >= (y, x)).all()
 
 
-def test_the_background_is_the_scene_at_rest(done):
+def test_the_background_is_the_fluorescence_at_rest(done):
     _, _, operator = done
     background = operator.read(["background"])["background"]
     assert np.corrcoef(background.ravel(), TRUTH["background"].ravel())[0, 1] > 0.95
 
 
-def test_the_residual_is_noise_of_width_one(done):
+def test_the_residual_is_noise_of_sigma_one(done):
     _, _, operator = done
     assert operator.read(["residual"])["residual"].std() == pytest.approx(1, rel=0.15)
 
 
-def test_quality_says_of_each_what_is_known(done):
+def test_quality_has_the_measures_of_each_component(done):
     cells, found, operator = done
     np.testing.assert_array_equal(operator.read(["quality_now"])["quality_now"][:, 0], cells.ids)
     assert tuple(found["quality"])[1:] == MEASURES

@@ -1,4 +1,4 @@
-"""The parts of `extract` against textbook solutions that share no code with them."""
+"""The kernels of `extract` against textbook solutions that share no code with them."""
 
 import numpy as np
 import pytest
@@ -6,108 +6,148 @@ import scipy.ndimage as ndi
 from scipy.linalg import toeplitz
 from scipy.optimize import nnls
 
-from streamfluo.calcium.kernels.background_modes import leading_courses
+from streamfluo.calcium.kernels.background_modes import temporal_modes
 from streamfluo.calcium.kernels.demixing import (
-    back_fill,
+    Design,
+    Estimate,
+    Footprints,
+    ModeOverlaps,
+    Overlaps,
+    Past,
+    WhiteningModel,
     demix,
     demix_background,
+    demix_frame,
     demix_known_background,
     project,
+    project_past,
     whiten,
 )
-from streamfluo.calcium.kernels.footprint_statistics import gather_comoments, gather_evidence, standings, weigh_past
-from streamfluo.calcium.kernels.footprints import connected, dilate, likeness, regrow, smooth_box
+from streamfluo.calcium.kernels.footprint_statistics import (
+    Evidence,
+    Regression,
+    add_past_evidence,
+    component_snr,
+    update_comoments,
+    update_regression,
+)
+from streamfluo.calcium.kernels.footprints import (
+    connected_region,
+    dilate,
+    smooth_gaussian,
+    spatial_correlation,
+    update_footprint,
+)
 from streamfluo.calcium.kernels.outlines import outline
 from streamfluo.calcium.kernels.residual import smooth
-from streamfluo.calcium.kernels.spikes import first_levels, follow, impulse, push, push_second, recent, recent_second
+from streamfluo.calcium.kernels.spikes import (
+    Levels,
+    Pools,
+    Windows,
+    append_sample_ar2,
+    deconvolve_samples,
+    deconvolve_trace,
+    impulse_response,
+    initial_levels,
+    newest_samples_ar2,
+)
 from streamfluo.pixels.kernels.medians import median_size
 
 
 def overlapping(count=6, side=24, seed=0):
-    """Gaussian footprints (count, side²) that overlap, and a frame they make with noise."""
+    """Overlapping Gaussian footprints (count, side²), and a frame of them with noise."""
     rng = np.random.default_rng(seed)
     yy, xx = np.mgrid[:side, :side]
     centres = rng.uniform(6, side - 6, (count, 2))
-    shapes = np.array([np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 8).ravel() for y, x in centres])
-    shapes[shapes < 0.02] = 0
+    images = np.array([np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 8).ravel() for y, x in centres])
+    images[images < 0.02] = 0
     activity = rng.exponential(5, count) * (rng.random(count) > 0.4)
-    return shapes, activity @ shapes + rng.standard_normal(side * side), activity
+    return images, activity @ images + rng.standard_normal(side * side), activity
 
 
-def listed(shapes):
-    """Footprints as kernels take them: supports, energies, neighbours with their overlaps."""
-    count, pixels = shapes.shape
+def design(images, modes):
+    """Footprints (count, pixels) and background modes (M, pixels) as kernels take them."""
+    count, pixels = images.shape
     index, value = np.zeros((count, pixels), np.int32), np.zeros((count, pixels), np.float32)
-    for k, shape in enumerate(shapes):
-        at = np.flatnonzero(shape)
-        index[k, : len(at)], value[k, : len(at)] = at, shape[at]
-    gram = shapes @ shapes.T
+    for k, image in enumerate(images):
+        at = np.flatnonzero(image)
+        index[k, : len(at)], value[k, : len(at)] = at, image[at]
+    gram = images @ images.T
     others = np.array([[j for j in range(count) if j != k] for k in range(count)], np.int32)
     overlap = np.take_along_axis(gram, others, 1)
-    used = np.count_nonzero(shapes, axis=1).astype(np.int32)
-    return index, value, used, np.diag(gram).copy(), others, overlap, np.full(count, count - 1, np.int32)
+    footprints = Footprints(index, value, np.count_nonzero(images, axis=1).astype(np.int32))
+    neighbours = np.full(count, count - 1, np.int32)
+    overlaps = Overlaps(np.diag(gram).copy(), neighbours, others, overlap, overlap > 0)
+    across = images @ modes.T
+    return Design(footprints, overlaps, ModeOverlaps(across, across, modes @ modes.T))
+
+
+NO_MODES = np.zeros((0, 24 * 24))
+
+
+def two_modes(pixels):
+    return np.array([np.ones(pixels), np.linspace(-1, 1, pixels)])
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_demixing_is_non_negative_least_squares(seed):
-    shapes, frame, _ = overlapping(seed=seed)
-    index, value, used, energy, others, overlap, neighbours = listed(shapes)
-    products, found = np.empty(len(shapes)), np.zeros(len(shapes))
-    project(frame.astype(np.float32), 1.0, index, value, used, products)
-    np.testing.assert_allclose(products, shapes @ frame, rtol=1e-5, atol=1e-4)
-    demix(shapes @ frame, energy, others, overlap, neighbours, np.zeros(len(shapes)), 2000, found)
-    np.testing.assert_allclose(found, nnls(shapes.T, frame)[0], atol=1e-7)
-    demix(shapes @ frame, energy, others, overlap, neighbours, np.full(len(shapes), -np.inf), 2000, found)
-    np.testing.assert_allclose(found, np.linalg.lstsq(shapes.T, frame, rcond=None)[0], atol=1e-7)
+def test_demixing_is_least_squares(seed):
+    images, frame, _ = overlapping(seed=seed)
+    known = design(images, NO_MODES)
+    products, found = np.empty(len(images)), np.zeros(len(images))
+    project(frame.astype(np.float32), 1.0, known.footprints, products)
+    np.testing.assert_allclose(products, images @ frame, rtol=1e-5, atol=1e-4)
+    demix(images @ frame, known.overlaps, 2000, found)
+    np.testing.assert_allclose(found, np.linalg.lstsq(images.T, frame, rcond=None)[0], atol=1e-7)
 
 
-def test_background_and_cells_are_solved_together():
-    shapes, frame, _ = overlapping()
-    modes = np.array([np.ones(shapes.shape[1]), np.linspace(-1, 1, shapes.shape[1])])
+def test_background_and_components_are_demixed_together():
+    images, frame, _ = overlapping()
+    modes = two_modes(images.shape[1])
     frame = frame + 3 * modes[0] - 2 * modes[1]
-    _, _, _, energy, others, overlap, neighbours = listed(shapes)
-    cells, background, free = np.zeros(len(shapes)), np.zeros(2), np.full(len(shapes), -np.inf)
-    across = shapes @ modes.T
-    demix_background(
-        shapes @ frame, modes @ frame, energy, others, overlap, neighbours, across, across, modes @ modes.T, free, 3000,
-        cells, background,
-    )  # fmt: skip
-    expected = np.linalg.lstsq(np.vstack([shapes, modes]).T, frame, rcond=None)[0]
-    np.testing.assert_allclose(np.append(cells, background), expected, atol=1e-6)
+    known, estimate = design(images, modes), Estimate(np.zeros(len(images)), np.zeros(2))
+    demix_background(images @ frame, modes @ frame, known.overlaps, known.modes, 3000, estimate)
+    expected = np.linalg.lstsq(np.vstack([images, modes]).T, frame, rcond=None)[0]
+    np.testing.assert_allclose(np.concatenate(estimate), expected, atol=1e-6)
+    again = Estimate(np.zeros(len(images)), np.zeros(2))
+    demix_frame(frame.astype(np.float32), 1.0, known, modes @ frame, 3000, again)
+    np.testing.assert_allclose(np.concatenate(again), expected, atol=1e-3)
 
 
-def test_cells_are_solved_for_while_the_background_is_known():
-    shapes, frame, _ = overlapping()
-    modes, amounts = np.array([np.ones(shapes.shape[1]), np.linspace(-1, 1, shapes.shape[1])]), np.array([3.0, -2.0])
-    index, value, used, energy, others, overlap, neighbours = listed(shapes)
-    found, free = np.zeros(len(shapes)), np.full(len(shapes), -np.inf)
+def test_components_are_demixed_while_the_background_is_known():
+    images, frame, _ = overlapping()
+    modes, amounts = two_modes(images.shape[1]), np.array([3.0, -2.0])
+    found = np.zeros(len(images))
     demix_known_background(
-        (frame + amounts @ modes).astype(np.float32), 1.0, index, value, used, shapes @ modes.T, amounts, energy,
-        others, overlap, neighbours, free, 3000, found,
-    )  # fmt: skip
-    np.testing.assert_allclose(found, np.linalg.lstsq(shapes.T, frame, rcond=None)[0], atol=1e-3)
+        (frame + amounts @ modes).astype(np.float32), 1.0, design(images, modes), amounts, 3000, found
+    )
+    np.testing.assert_allclose(found, np.linalg.lstsq(images.T, frame, rcond=None)[0], atol=1e-3)
 
 
-def test_the_past_of_a_footprint_is_its_projection_less_what_is_known():
+def test_the_past_of_a_footprint_is_its_projection_less_known_activities():
     rng = np.random.default_rng(2)
     stored = rng.integers(-500, 500, (7, 40)).astype(np.int16)
-    index, value = np.array([3, 8, 9], np.int32), np.array([0.5, 0.7, 0.2], np.float32)
-    modes, history = rng.random((7, 2)), rng.random((4, 7))
-    mode_overlap, overlap, neighbour = np.array([0.3, 0.1]), np.array([0.2, 0.4]), np.array([1, 3], np.int32)
-    slots, activity = np.array([5, 6, 0, 1]), np.empty(4)
-    back_fill(stored, slots, 1 / 16, index, value, mode_overlap, modes, neighbour, overlap, history, 0.78, activity)
-    rest = stored[slots][:, index] @ value / 16 - modes[slots] @ mode_overlap - history[neighbour][:, slots].T @ overlap
-    np.testing.assert_allclose(activity, rest / 0.78, rtol=1e-6)
+    images = np.zeros((4, 40))
+    images[0, [3, 8, 9]], images[1:, 8:12] = (0.5, 0.7, 0.2), rng.random((3, 4))
+    modes = rng.random((2, 40))
+    activity, history, slots, found = rng.random((7, 2)), rng.random((4, 7)), np.array([5, 6, 0, 1]), np.empty(4)
+    project_past(0, design(images, modes), Past(stored, slots, 1 / 16, activity, history), found)
+    rest = (
+        stored[slots] / 16 @ images[0]
+        - activity[slots] @ modes @ images[0]
+        - history[1:, slots].T @ images[1:] @ images[0]
+    )
+    np.testing.assert_allclose(found, rest / 0.78, rtol=1e-6)
 
 
-def test_whitening_is_the_frame_less_the_mean_over_its_noise_and_unknown_pixels_are_what_is_expected():
+def test_whitening_is_the_frame_less_the_mean_over_its_noise_and_unknown_pixels_get_the_expected_background():
     rng = np.random.default_rng(3)
     frame, mean, weight = rng.normal(100, 10, (12, 21)).astype(np.float32), np.float32(95), np.float32(0.1)
     frame[0], frame[3, 5], frame[:, 20] = np.nan, np.nan, np.nan
     modes = rng.normal(0, 1, (2, 12, 21)).astype(np.float32)
     stored, products, expected = np.zeros(frame.shape, np.int16), np.empty(2), np.array([2.0, -1.0])
     full = np.full(frame.shape, 1, np.float32)
-    whiten(frame, mean * full, weight * full, modes, expected, np.float32(16), stored, products)
+    model = WhiteningModel(mean * full, weight * full, modes)
+    whiten(frame, model, expected, np.float32(16), stored, products)
     white = np.where(np.isnan(frame), np.tensordot(expected, modes, 1), (frame - mean) * weight)
     np.testing.assert_allclose(stored / 16, white, atol=0.5 / 16 + 1e-4)
     np.testing.assert_allclose(products, [(white * mode)[::4].sum() for mode in modes], rtol=1e-4)
@@ -119,26 +159,22 @@ def test_whitening_is_the_frame_less_the_mean_over_its_noise_and_unknown_pixels_
 def calcium(g, length=300, seed=0, rate=0.04, noise=0.5):
     rng = np.random.default_rng(seed)
     spikes = (rng.random(length) < rate) * rng.uniform(1, 4, length)
-    clean = np.convolve(spikes, impulse(np.atleast_1d(np.array(g, float)), length))[:length]
+    clean = np.convolve(spikes, impulse_response(np.atleast_1d(np.array(g, float)), length))[:length]
     return clean + noise * rng.standard_normal(length), clean, spikes
 
 
-def pooled(y, g, least=0.0):
-    n, pools = len(y), 0
-    value, weight, length = np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
-    for sample in y:
-        pools = push(sample, g, least, value, weight, length, pools)
-    trace, spikes = np.empty(n), np.empty(n)
-    recent(g, value, length, pools, trace, spikes)
+def deconvolved(y, g, min_spike=0.0):
+    trace, spikes = np.empty((2, len(y)))
+    deconvolve_trace(y, g, min_spike, trace, spikes)
     return trace, spikes
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_first_order_pools_are_the_constrained_least_squares_solution(seed):
+def test_ar1_pools_are_the_constrained_least_squares_solution(seed):
     y, _, _ = calcium(0.9, seed=seed)
-    response = toeplitz(impulse(np.array([0.9]), len(y)), np.zeros(len(y)))
+    response = toeplitz(impulse_response(np.array([0.9]), len(y)), np.zeros(len(y)))
     spikes = nnls(response, y)[0]
-    trace, found = pooled(y, 0.9)
+    trace, found = deconvolved(y, 0.9)
     np.testing.assert_allclose(trace, response @ spikes, atol=1e-6)
     np.testing.assert_allclose(found[1:], spikes[1:], atol=1e-6)
 
@@ -146,34 +182,34 @@ def test_first_order_pools_are_the_constrained_least_squares_solution(seed):
 def test_a_penalty_on_spikes_is_a_shift_of_the_samples():
     y, _, _ = calcium(0.9, seed=5)
     penalty, n = 2.0, len(y)
-    response = toeplitz(impulse(np.array([0.9]), n), np.zeros(n))
+    response = toeplitz(impulse_response(np.array([0.9]), n), np.zeros(n))
     gram, right = response.T @ response, response.T @ y - penalty
     root = np.linalg.cholesky(gram).T
     spikes = nnls(root, np.linalg.solve(root.T, right))[0]
     shifted = y - penalty * (1 - 0.9)
     shifted[-1] = y[-1] - penalty
-    np.testing.assert_allclose(pooled(shifted, 0.9)[0], response @ spikes, atol=1e-5)
+    np.testing.assert_allclose(deconvolved(shifted, 0.9)[0], response @ spikes, atol=1e-5)
 
 
 def test_the_smallest_spike_is_kept():
     y, _, _ = calcium(0.9, seed=1)
-    _, spikes = pooled(y, 0.9, least=1.0)
+    _, spikes = deconvolved(y, 0.9, min_spike=1.0)
     assert (spikes[(spikes > 0)][1:] >= 1.0 - 1e-9).all()
 
 
-def test_second_order_windows_come_to_the_solution_of_the_whole_trace():
+def test_ar2_windows_approach_the_batch_solution():
     g = (1.6, -0.63)
     y, clean, _ = calcium(g, length=200, noise=0.3)
     n = 60
-    response = impulse(np.array(g), n)
-    samples, spikes, tail = np.zeros((3, n))
+    response = impulse_response(np.array(g), n)
+    windows = Windows(response, *np.zeros((3, 1, n)))
     online, part = [], np.empty(n)
     for sample in y:
-        push_second(sample, 0.0, response, 30, samples, spikes, tail)
-        recent_second(response, spikes, tail, part)
+        append_sample_ar2(0, sample, 0.0, 30, windows)
+        newest_samples_ar2(0, windows, part)
         online.append(part[0])
-    whole = toeplitz(impulse(np.array(g), len(y)), np.zeros(len(y)))
-    batch = whole @ nnls(whole, y)[0]
+    matrix = toeplitz(impulse_response(np.array(g), len(y)), np.zeros(len(y)))
+    batch = matrix @ nnls(matrix, y)[0]
     found = np.append(online[n - 1 :], part[1:])
     assert np.corrcoef(found, clean)[0, 1] > 0.99 * np.corrcoef(batch, clean)[0, 1]
     assert np.sqrt(np.mean((found - batch) ** 2)) < 0.1 * batch.std()
@@ -182,51 +218,50 @@ def test_second_order_windows_come_to_the_solution_of_the_whole_trace():
 def test_baseline_and_noise_are_tracked_while_samples_come():
     y, clean, _ = calcium(0.9, length=6000, rate=0.01, noise=0.4)
     y = y + 7 + np.linspace(0, 3, len(y))
-    one = {name: np.full(1, value) for name, value in
-           dict(previous=y[0], g=0.9, noise=3.0, baseline=5.0).items()}  # fmt: skip
-    seen, pools, length = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros((1, 40), np.int64)
-    value, weight = np.zeros((2, 1, 40))
-    trace, spikes, out = np.empty(1), np.empty(1), []
+    levels = Levels(y[:1].copy(), np.zeros(1, np.int64), np.full(1, 3.0), np.full(1, 5.0), np.full(1, 5.0))
+    pools = Pools(
+        np.full(1, 0.9), np.zeros((1, 40)), np.zeros((1, 40)), np.zeros((1, 40), np.int64), np.zeros(1, np.int64)
+    )
+    now, out = np.empty((2, 1)), []
     for sample in y:
-        follow(
-            np.array([sample]), np.ones(1, bool), one["previous"], seen, one["g"], 5.0, one["noise"], one["baseline"],
-            value, weight, length, pools, trace, spikes,
-        )  # fmt: skip
-        out.append(trace[0])
-    assert one["noise"][0] == pytest.approx(0.4, rel=0.2)
-    assert one["baseline"][0] == pytest.approx(10.0, abs=0.6)
+        deconvolve_samples(np.array([sample]), np.ones(1, bool), levels, pools, 5.0, now)
+        out.append(now[0, 0])
+    assert levels.noise[0] == pytest.approx(0.4, rel=0.2)
+    assert levels.baseline[0] == pytest.approx(10.0, abs=0.6)
+    assert levels.low[0] < levels.baseline[0]
     assert np.corrcoef(out[500:], clean[500:])[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("length", [1, 2, 99, 100])
-def test_a_trace_begins_at_quantiles_of_its_past(length):
+def test_initial_levels_are_quantiles_of_the_history(length):
     history = np.random.default_rng(5).normal(3, 2, length)
-    noise, low, level = first_levels(history)
+    noise, low, level = initial_levels(history)
     np.testing.assert_allclose((low, level), np.percentile(history, (8, 50)), rtol=1e-12)
     steps = np.abs(np.diff(history))
     assert noise == pytest.approx(max(0.3, np.median(steps) / 0.9539) if length > 1 else 1.0, rel=1e-12)
 
 
-# Shapes
+# Footprints and their statistics
 
 
-def test_the_past_of_a_new_component_counts_where_no_neighbours_error_explains_it():
+def test_the_past_of_a_new_component_is_evidence_where_no_neighbours_error_explains_it():
     rng = np.random.default_rng(8)
     bins, number, share, least = 8, 11, 0.3, 2.5
     activity, noise, energy, overlap = rng.exponential(6, 6), np.array([1.1, 0.8, 1.0]), 2.0, np.array([0.7, -0.4])
     recent_bins = rng.exponential(2, (3, bins))
     seen, others = recent_bins.copy(), np.array([0, 2])
-    own, peak, shared, theirs = np.zeros(3), np.zeros(3), np.zeros((3, 2)), np.zeros((3, 2))
-    weigh_past(
-        1, activity, number, share, least, np.full(3, energy), noise, np.array([[0, 0], [0, 2], [0, 0]], np.int32),
-        np.stack([overlap] * 3), np.array([0, 2, 0], np.int32), recent_bins, own, peak, shared, theirs,
-    )  # fmt: skip
+    evidence = Evidence(recent_bins, np.zeros(3), np.zeros(3), np.zeros((3, 2)), np.zeros((3, 2)))
+    neighbour = np.array([[0, 0], [0, 2], [0, 0]], np.int32)
+    overlaps = Overlaps(
+        np.full(3, energy), np.array([0, 2, 0], np.int32), neighbour, np.stack([overlap] * 3), np.ones((3, 2), bool)
+    )
+    add_past_evidence(1, activity, number, noise, overlaps, evidence)
     at = (number - np.arange(6, 0, -1)) % bins
     rest = (activity - share / energy * (np.abs(overlap) * noise[others]) @ seen[others][:, at]) / noise[1]
     rest[rest < least] = 0
-    np.testing.assert_allclose((own[1], peak[1]), ((rest**2).sum(), (rest**4).sum()), rtol=1e-12)
-    np.testing.assert_allclose(shared[1], seen[others][:, at] @ rest, rtol=1e-12)
-    np.testing.assert_allclose(theirs[1], (seen[others][:, at] ** 2).sum(1), rtol=1e-12)
+    np.testing.assert_allclose((evidence.square[1], evidence.fourth[1]), ((rest**2).sum(), (rest**4).sum()), rtol=1e-12)
+    np.testing.assert_allclose(evidence.product[1], seen[others][:, at] @ rest, rtol=1e-12)
+    np.testing.assert_allclose(evidence.neighbour_square[1], (seen[others][:, at] ** 2).sum(1), rtol=1e-12)
     shown = activity / noise[1]
     np.testing.assert_allclose(recent_bins[1, at], np.where(shown >= least, shown, 0), rtol=1e-12)
 
@@ -238,7 +273,7 @@ def test_the_median_size_is_numpys(shape, step):
         assert median_size(values, step) == np.median(np.abs(values[::step, ::step]))
 
 
-def test_shape_statistics_are_the_direct_sums():
+def test_footprint_statistics_are_the_direct_sums():
     rng = np.random.default_rng(7)
     bins, count, box = 30, 3, 5
     residuals = rng.normal(0, 1, (bins, 16, 16)).astype(np.float32)
@@ -246,7 +281,7 @@ def test_shape_statistics_are_the_direct_sums():
     origin = np.array([[0, 0], [4, 6], [11, 11]], np.int32)
     gathered, mean, energy = np.zeros((count, box, box), np.float32), np.zeros(count), np.zeros(count)
     neighbour, comoment = np.array([[1], [0], [0]], np.int32), np.zeros((count, 1))
-    neighbours = np.array([1, 1, 0], np.int32)
+    neighbours, regression = np.array([1, 1, 0], np.int32), Regression(origin, mean, gathered, energy)
     direct, moment, pair, average = np.zeros_like(gathered, float), np.zeros(count), 0.0, np.zeros(count)
     for b in range(bins):
         deviation = activity[b] - average
@@ -255,19 +290,19 @@ def test_shape_statistics_are_the_direct_sums():
         pair += deviation[0] * deviation[1]
         moment += deviation**2 * (1 - 1 / (b + 2))
         average += deviation / (b + 2)
-        gather_comoments(activity[b], mean, neighbour, neighbours, comoment)
-        gather_evidence(residuals[b], origin, activity[b], mean, np.full(count, 1 / (b + 2)), gathered, energy)
+        update_comoments(activity[b], mean, neighbours, neighbour, comoment)
+        update_regression(residuals[b], activity[b], np.full(count, 1 / (b + 2)), regression)
     np.testing.assert_allclose(gathered, direct, atol=1e-4)
     np.testing.assert_allclose(energy, moment, rtol=1e-12)
     np.testing.assert_allclose(comoment[:, 0], [pair, pair, 0], rtol=1e-12)
 
 
-def test_a_shape_regrows_to_the_regression_on_its_scale():
+def test_a_footprint_is_updated_to_the_regression_on_its_scale():
     yy, xx = np.mgrid[:21, :21]
     truth = np.exp(-((yy - 10) ** 2 + (xx - 10) ** 2) / 18).astype(np.float32)
     start = np.where((yy - 9) ** 2 + (xx - 10) ** 2 < 12, truth, 0).astype(np.float32)
     gathered, new = (truth - start) * np.float32(1e4), np.zeros_like(truth)
-    pixels = regrow(start, gathered, 1e4, 2.0, 2, new)
+    pixels = update_footprint(start, gathered, 1e4, 2.0, 2, new)
     allowed = ndi.binary_dilation(start > 0, iterations=2)
     assert pixels == np.count_nonzero(allowed & (truth >= 0.2 * truth.max()))
     np.testing.assert_allclose(new[new > 0], truth[new > 0], rtol=1e-4)
@@ -277,22 +312,25 @@ def test_a_component_is_explained_by_the_touching_neighbour_it_follows():
     rng = np.random.default_rng(1)
     mine, theirs = rng.exponential(1, (2, 50))
     copy = 0.5 * theirs
-    own = np.array([(mine**2).sum(), (copy**2).sum()])
-    shared = np.array([[(mine * theirs).sum()], [(copy * theirs).sum()]])
+    square = np.array([(mine**2).sum(), (copy**2).sum()])
+    product = np.array([[(mine * theirs).sum()], [(copy * theirs).sum()]])
     squares, explained, snr = np.full((2, 1), (theirs**2).sum()), np.empty(2), np.empty(2)
-    peak = np.array([(mine**4).sum(), (copy**4).sum()])
+    fourth = np.array([(mine**4).sum(), (copy**4).sum()])
+    evidence = Evidence(np.zeros((2, 1)), square, fourth, product, squares)
     for touching in (True, False):
-        standings(own, peak, shared, squares, np.full((2, 1), touching), np.ones(2, np.int32), explained, snr)
-        cosine = shared[0, 0] ** 2 / own[0] / squares[0, 0]
+        neighbours, neighbour = np.ones(2, np.int32), np.zeros((2, 1), np.int32)
+        overlaps = Overlaps(np.ones(2), neighbours, neighbour, np.zeros((2, 1)), np.full((2, 1), touching))
+        component_snr(evidence, overlaps, explained, snr)
+        cosine = product[0, 0] ** 2 / square[0] / squares[0, 0]
         np.testing.assert_allclose(explained, [cosine, 1.0] if touching else [0, 0], rtol=1e-12)
-    np.testing.assert_allclose(snr, peak**0.25)
+    np.testing.assert_allclose(snr, fourth**0.25)
 
 
 def test_small_images_are_smoothed_dilated_and_labelled_as_scipy_does():
     rng = np.random.default_rng(9)
     image = rng.normal(0, 1, (19, 23)).astype(np.float32)
     out, rows = np.empty_like(image), np.empty_like(image)
-    left = smooth_box(image, 1.3, rows, out)
+    left = smooth_gaussian(image, 1.3, rows, out)
     np.testing.assert_allclose(out, ndi.gaussian_filter(image, 1.3, mode="nearest", radius=4), atol=1e-5)
     assert left == pytest.approx(np.sqrt((ndi.gaussian_filter(np.pad([[1.0]], 9), 1.3, radius=4) ** 2).sum()), rel=1e-5)
     mask, grown = image > 1, np.zeros(image.shape, bool)
@@ -301,30 +339,32 @@ def test_small_images_are_smoothed_dilated_and_labelled_as_scipy_does():
     seed = tuple(int(n) for n in np.unravel_index(np.argmax(out), out.shape))
     labels, _ = ndi.label(out >= 0.1)
     kept = np.zeros(image.shape, bool)
-    connected(out, np.float32(0.1), *seed, kept, np.empty(image.size, np.int64))
+    connected_region(out, np.float32(0.1), *seed, kept, np.empty(image.size, np.int64))
     np.testing.assert_array_equal(kept, labels == labels[seed])
 
 
-def test_likeness_is_the_correlation_without_noise():
-    """On average that of a clean footprint with a clean regression, however noisy the one that is seen."""
+def test_spatial_correlation_is_that_without_noise():
+    """Its expectation is the correlation of a footprint with a noiseless regression, whatever the noise."""
     rng = np.random.default_rng(2)
     yy, xx = np.mgrid[:25, :25]
     cell = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 18).astype(np.float32)
     footprint = np.where(cell > 0.2, cell, 0).astype(np.float32)
-    clean = likeness(footprint, cell, 0.0)
+    clean = spatial_correlation(footprint, cell, 0.0)
     for noise in (0.05, 0.1, 0.2):
         noisy = [cell + noise * rng.standard_normal(cell.shape).astype(np.float32) for _ in range(200)]
-        assert np.mean([likeness(footprint, image, noise) for image in noisy]) == pytest.approx(clean, abs=0.03)
+        assert np.mean([spatial_correlation(footprint, image, noise) for image in noisy]) == pytest.approx(
+            clean, abs=0.03
+        )
     other = np.roll(cell, 6, 1)
-    assert likeness(footprint, other, 0.0) < 0.3
+    assert spatial_correlation(footprint, other, 0.0) < 0.3
 
 
 def test_maps_are_smoothed_as_scipy_does():
     image = np.random.default_rng(4).normal(0, 1, (30, 41)).astype(np.float32)
-    taps = np.array([0.1, 0.3, 0.7, 0.3, 0.1], np.float32)
+    kernel = np.array([0.1, 0.3, 0.7, 0.3, 0.1], np.float32)
     out, rows = np.empty_like(image), np.empty_like(image)
-    smooth(image, taps, rows, out)
-    expected = ndi.convolve(image, np.outer(taps, taps), mode="constant")
+    smooth(image, kernel, rows, out)
+    expected = ndi.convolve(image, np.outer(kernel, kernel), mode="constant")
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
@@ -338,10 +378,10 @@ def test_an_outline_encloses_the_pixels_of_its_region():
     assert area == mask.sum()
 
 
-def test_leading_courses_are_singular_vectors():
+def test_temporal_modes_are_singular_vectors():
     rng = np.random.default_rng(6)
     blocks = rng.normal(0, 0.1, (40, 30)) + 3 * np.outer(np.sin(np.arange(40) / 3), rng.normal(0, 1, 30))
     blocks += np.outer(np.cos(np.arange(40) / 5), rng.normal(0, 1, 30))
-    found = leading_courses(blocks, 2)
+    found = temporal_modes(blocks, 2)
     expected = np.linalg.svd(blocks)[0][:, :2].T
     np.testing.assert_allclose(np.abs(np.sum(found * expected, 1)), 1, atol=1e-6)

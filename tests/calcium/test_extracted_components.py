@@ -1,10 +1,10 @@
-"""What a run with source extraction leaves behind, as somebody in a notebook reads it."""
+"""The components of a session with source extraction, as a notebook reads them."""
 
 import numpy as np
 import pytest
 
 from streamfluo import SessionError, create, open_session, open_source
-from streamfluo.calcium.extract.results import MEASURES as SAID
+from streamfluo.calcium.extract.results import MEASURES as DECLARED
 from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -49,8 +49,8 @@ def test_components_have_one_row_each(session):
     assert cells.snr.shape == cells.spatial_corr.shape == (count,)
 
 
-def test_the_operator_and_the_session_mean_the_same_by_each_measure():
-    assert tuple(SAID) == MEASURES
+def test_the_operator_and_the_session_have_the_same_measures():
+    assert tuple(DECLARED) == MEASURES
 
 
 def test_components_are_rejected_and_restored_by_hand(session):
@@ -65,7 +65,7 @@ def test_components_are_rejected_and_restored_by_hand(session):
         cells.reject(9999)
 
 
-def test_a_second_pass_begins_with_what_the_first_one_found(session, tmp_path):
+def test_a_second_pass_starts_from_the_components_of_the_first(session, tmp_path):
     config = CONFIG.replace("150 }", f'150, init = "seeded", seeds = "{session.path}" }}')
     again = run(tmp_path / "T", config).components()
     known = session.components().accepted.sum()

@@ -1,8 +1,10 @@
-"""Source extraction: `operator` is what a chain runs, `extraction` what is done with each frame.
+"""Online source extraction; `operator` is what a chain runs, `extraction` processes each frame.
 
-`scene` (or `ring`) is what lies behind the cells, `components` the cells with all that is kept of them in `columns`,
-`buffer` the frames kept. `detection` finds places, `proposal` looks closely, `birth` makes cells of them, `seeds` are
-known before; `learning` refines and judges; `calcium` deconvolves, `settling` does so for good; `readout` shows.
+`background` (with `ring_background`) models mean, noise and background; `components` holds the footprints and
+statistics as rows of `columns`; `buffer` keeps recent frames. `detection` finds candidates, `proposal` segments their
+footprints, `acceptance` turns them into components, `seeds` supplies known ones. `footprint_update` refines and
+removes components; `activity` deconvolves; `settled_traces` gives final values; `results` builds snapshots and tables;
+`initialisation` compiles the kernels.
 """
 
 from .operator import Extract

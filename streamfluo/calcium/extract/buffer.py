@@ -1,4 +1,4 @@
-"""The frames and residual bins that are kept: what new components get their past from."""
+"""Buffers of recent frames and residual bins, from which new components get their history."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
+from ..kernels.demixing import Past
 from .components import BINS
 
-SCALE = np.float32(16.0)  # whitened frames are kept as int16 in steps of 1/16 of their noise
+SCALE = np.float32(16.0)  # whitened frames are stored as int16 in steps of 1/16 of their noise σ
 
 
 class Buffer:
-    """The last `window` whitened frames (int16) with their index and background activity, and residuals of 40 bins."""
+    """Ring buffers: the last `window` whitened frames (int16), their index and mode activity; residuals of 40 bins."""
 
     def __init__(self, shape: tuple[int, int], modes: int, window: int, bin_frames: int) -> None:
         self.window, self.bin_frames, self.count = window, bin_frames, 0
@@ -29,32 +30,37 @@ class Buffer:
 
     @property
     def slot(self) -> int:
-        """Where the next frame goes."""
+        """Slot of the next frame."""
         return self.count % self.window
 
     @property
     def full(self) -> bool:
-        """Whether the next frame pushes one out."""
+        """Whether the next frame overwrites one."""
         return self.count >= self.window
 
     def slots(self) -> np.ndarray:
-        """Where the frames kept lie, the oldest first."""
+        """Slots of the stored frames, the oldest first."""
         return np.arange(max(0, self.count - self.window), self.count) % self.window
 
     def bin_order(self) -> np.ndarray:
-        """Where the residual bins kept lie, the oldest first."""
-        whole = self.count // self.bin_frames
-        return np.arange(max(0, whole - BINS), whole) % BINS
+        """Slots of the stored residual bins, the oldest first."""
+        complete = self.count // self.bin_frames
+        return np.arange(max(0, complete - BINS), complete) % BINS
+
+    def past(self, history: np.ndarray) -> Past:
+        """Return the stored frames and activities for `project_past`. history (K, window)."""
+        frames = self.frames.reshape(len(self.frames), -1)
+        return Past(frames, self.slots(), 1 / float(SCALE), self.modes, history)
 
     def state(self) -> State:
-        """Everything it carries, as state entries."""
+        """Return all carried values as state entries."""
         arrays = {f"buffer_{name}": array.copy() for name, array in self._arrays.items()}
         return {**arrays, "buffer_count": self.count}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore what `state` returned. Raises StateError."""
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"buffer_{name}", array, "extract")
         self.count = require_int(state, "buffer_count", "extract")
         if self.count < 0:
-            raise StateError(f"extract: state 'buffer_count' must be a count, found {self.count}")
+            raise StateError(f"extract: state 'buffer_count' must not be negative, found {self.count}")

@@ -1,4 +1,4 @@
-"""Arrays of one row a component that grow, lose rows and travel as state together."""
+"""A table of named arrays that grow, lose rows and are saved as state together."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Field = tuple[tuple[int, ...], Any]  # shape of a row, dtype
 
 
 class Columns:
-    """Named arrays with `count` rows in use; attributes are the whole arrays, for kernels that are told how many.
+    """Named arrays with `count` rows in use; attributes are the arrays at full capacity, `table[name]` the rows in use.
 
-    Rows beyond `count` are zero. Capacity doubles when it is spent, so that a birth seldom copies.
+    Rows beyond `count` are zero. Capacity doubles when it is exhausted.
     """
 
     fields: Mapping[str, Field]
@@ -27,38 +27,38 @@ class Columns:
             setattr(self, name, np.zeros((capacity, *shape), dtype))
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)  # arrays are set by name; this tells the type checker they may be anything
+        raise AttributeError(name)  # arrays are set by name; the type checker takes them as Any
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The rows in use of an array, as a view."""
+        """Return the rows in use of an array, as a view."""
         array: np.ndarray = getattr(self, name)
         return array[: self.count]
 
     def append(self, **values: Any) -> int:
-        """Add a row, zero but for `values`; return its place."""
+        """Add a row, zero except for `values`; return its number."""
         capacity = len(getattr(self, next(iter(self.fields))))
         if self.count == capacity:
             for name in self.fields:
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
-        place = self.count
+        row = self.count
         self.count += 1
         for name, value in values.items():
-            getattr(self, name)[place] = value
-        return place
+            getattr(self, name)[row] = value
+        return row
 
-    def remove(self, place: int) -> int:
-        """Take a row out; the last one takes its place. Returns which row moved there (`place` itself if none)."""
+    def remove(self, row: int) -> int:
+        """Remove a row; the last row takes its place. Return the number the moved row had (`row` itself if none)."""
         last = self.count - 1
         for name in self.fields:
             array = getattr(self, name)
-            array[place] = array[last]
+            array[row] = array[last]
             array[last] = 0
         self.count = last
         return last
 
     def widen(self, name: str, length: int) -> None:
-        """Make the rows of a one-axis field longer."""
+        """Lengthen the rows of a one-axis field, with zeros."""
         (old,), dtype = self.fields[name]
         array = getattr(self, name)
         wider = np.zeros((len(array), length), dtype)
@@ -67,11 +67,11 @@ class Columns:
         self.fields = {**self.fields, name: ((length,), dtype)}
 
     def state(self, prefix: str) -> State:
-        """The rows in use, as state entries."""
+        """Return the rows in use as state entries."""
         return {f"{prefix}{name}": self[name].copy() for name in self.fields}
 
     def restore(self, state: State, prefix: str, where: str) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore what `state` returned. Raises StateError."""
         arrays = {name: state.get(f"{prefix}{name}") for name in self.fields}
         first = next(iter(arrays.values()))
         count = len(first) if isinstance(first, np.ndarray) and first.ndim else -1

@@ -1,54 +1,66 @@
-"""The components: footprints in boxes, their inner products, and everything that is kept for each of them."""
+"""The components: footprints in boxes, their inner products, sufficient statistics and deconvolution state."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State
-from ..kernels.demixing import ROWS, inner
-from ..kernels.footprint_statistics import add_shifted, list_support, renew_overlaps, standings
+from ..kernels.demixing import ROWS, Design, Footprints, ModeOverlaps, Overlaps, inner
+from ..kernels.footprint_statistics import (
+    Boxes,
+    Evidence,
+    Regression,
+    add_shifted,
+    component_snr,
+    list_support,
+    update_overlaps,
+)
 from ..kernels.footprints import dilate
-from .background import Scene
+from ..kernels.spikes import Levels, Pools, Windows
+from .background import Background
 from .columns import Columns, Field
 
 POOLS = 40
 HALO_PX = 3
 BINS = 40
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
+When = Literal["live", "late"]  # deconvolution as frames come, and when they leave the window
 
 
 def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) -> dict[str, Field]:
-    """What is kept for each component."""
+    """Return the fields of a component; their names are state keys."""
     height, width = box
     pixels = height * width
     real, number = np.float64, np.int64
     return {
-        # who it is: `birth` is the frame its trace begins with; `accepted` stays once it was reached
+        # identity; `birth`: frame its trace begins with; `accepted` is final; `fit`: spatial correlation
         "id": ((), number), "birth": ((), number), "accepted": ((), np.bool_),
         "seeded": ((), np.bool_), "fit": ((), real),
-        # its footprint, whitened: the box (h, w) from `origin` on, the box dilated, and the support as a list
+        # whitened footprint: box (h, w) at `origin`, dilated box, sparse support; `resting`: F0 under it
         "origin": ((2,), np.int32), "box": (box, np.float32), "halo": (box, np.float32),
         "index": ((pixels,), np.int32), "value": ((pixels,), np.float32), "pixels": ((), np.int32),
         "energy": ((), real), "mode_overlap": ((modes,), real), "row_overlap": ((modes,), real), "resting": ((), real),
-        # those whose boxes overlap its own
+        # components whose boxes overlap; `shared`, `theirs`: products and squares of the evidence
         "neighbours": ((), np.int32),
         "neighbour": ((neighbours,), np.int32), "touching": ((neighbours,), np.bool_),
         "overlap": ((neighbours,), real), "comoment": ((neighbours,), real),
         "shared": ((neighbours,), real), "theirs": ((neighbours,), real),
-        # what residuals say of its shape: Σ d · residual, Σ d², d = activity − average
+        # regression of the residual: Σ d · residual, Σ d² (and at the last update), d = activity − average
         "gathered": (box, np.float32), "moment": ((), real), "learned": ((), real), "average": ((), real),
-        # its activity: now, summed over the bin, in the frames kept; its mean; bins that stood out
+        # activity now, summed over the bin, in stored frames; its mean; evidence of bins: recent, Σ r², Σ r⁴
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
-        # deconvolution as frames come, and behind the window
+        # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real),
     }  # fmt: skip
 
 
-def _deconvolution(when: str) -> dict[str, Field]:
-    """What a trace carries on: its noise, baseline and low percentile, and its pools (calcium.py)."""
+def _deconvolution(when: When) -> dict[str, Field]:
+    """Levels and pools of a trace; of AR(2), `value` holds the window's spikes and `weight` their tail."""
     one: dict[str, Field] = {name: ((), np.float64) for name in ("previous", "noise", "baseline", "low")}
     many: dict[str, Field] = {name: ((POOLS,), np.float64) for name in ("value", "weight", "samples")}
     counts: dict[str, Field] = {"seen": ((), np.int64), "pools": ((), np.int64), "length": ((POOLS,), np.int64)}
@@ -56,88 +68,127 @@ def _deconvolution(when: str) -> dict[str, Field]:
 
 
 class Components(Columns):
-    """Footprints and what is kept for each of them; inner products are renewed where a footprint changes."""
+    """One row per component; inner products are recomputed where a footprint changes.
+
+    The properties give the arrays at full capacity, as named tuples for kernels; they hold until a row is added.
+    """
 
     def __init__(self, shape: tuple[int, int], box: tuple[int, int], modes: int, window: int, offset: float) -> None:
         super().__init__(fields(box, modes, window))
         self.shape, self.box_shape, self.offset = shape, box, np.float32(offset)
         self.next_id = 0
 
+    @property
+    def footprints(self) -> Footprints:
+        """Sparse footprints."""
+        return Footprints(self.index, self.value, self.pixels)
+
+    @property
+    def overlaps(self) -> Overlaps:
+        """Inner products of footprints."""
+        return Overlaps(self.energy, self.neighbours, self.neighbour, self.overlap, self.touching)
+
+    @property
+    def regression(self) -> Regression:
+        """Regressions of the residual on each activity."""
+        return Regression(self.origin, self.average, self.gathered, self.moment)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Sums over active bins."""
+        return Evidence(self.recent, self.own, self.peak, self.shared, self.theirs)
+
+    def design(self, background: Background) -> Design:
+        """Return footprints with all inner products."""
+        modes = ModeOverlaps(self.mode_overlap, self.row_overlap, background.gram)
+        return Design(self.footprints, self.overlaps, modes)
+
+    def levels(self, when: When) -> Levels:
+        """Return the running estimates of each trace."""
+        if when == "live":
+            return Levels(self.live_previous, self.live_seen, self.live_noise, self.live_baseline, self.live_low)
+        return Levels(self.late_previous, self.late_seen, self.late_noise, self.late_baseline, self.late_low)
+
+    def pools(self, when: When) -> Pools:
+        """Return the pools of AR(1) traces."""
+        if when == "live":
+            return Pools(self.g, self.live_value, self.live_weight, self.live_length, self.live_pools)
+        return Pools(self.g, self.late_value, self.late_weight, self.late_length, self.late_pools)
+
+    def windows(self, when: When, response: np.ndarray) -> Windows:
+        """Return the windows of AR(2) traces with an impulse response (POOLS,)."""
+        if when == "live":
+            return Windows(response, self.live_samples, self.live_value, self.live_weight)
+        return Windows(response, self.late_samples, self.late_value, self.late_weight)
+
     def corner(self, y: float, x: float) -> tuple[int, int]:
-        """Where a box round a place begins, so that it lies inside the frame."""
+        """Return the origin of a box centred on (y, x) [px], shifted into the frame."""
         top, left = (
             int(np.clip(round(at) - size // 2, 0, side - size))
             for at, size, side in zip((y, x), self.box_shape, self.shape, strict=True)
         )
         return top, left
 
-    def add(self, corner: tuple[int, int], footprint: np.ndarray, scene: Scene, birth: int) -> int:
-        """Take in a whitened footprint (h, w) whose box begins at `corner`; return its place."""
-        place = self.append(id=self.next_id, birth=birth, origin=corner, box=footprint)
+    def add(self, corner: tuple[int, int], footprint: np.ndarray, background: Background, birth: int) -> int:
+        """Add a component with a whitened footprint (h, w) in the box at `corner`; return its row."""
+        k = self.append(id=self.next_id, birth=birth, origin=corner, box=footprint)
         self.next_id += 1
-        for other in self.near(corner):
-            if other != place:
-                self._link(place, other)
-        self.renew(place, scene)
-        return place
+        for other in self.overlapping(corner):
+            if other != k:
+                self._link(k, other)
+        self.refresh(k, background)
+        return k
 
-    def near(self, corner: tuple[int, int]) -> list[int]:
-        """Places of the components whose boxes overlap one that begins at `corner`."""
+    def overlapping(self, corner: tuple[int, int]) -> list[int]:
+        """Return the rows of the components whose boxes overlap a box at `corner`."""
         apart = np.abs(self["origin"] - np.array(corner))
-        places: list[int] = np.flatnonzero((apart < np.array(self.box_shape)).all(1)).tolist()
-        return places
+        rows: list[int] = np.flatnonzero((apart < np.array(self.box_shape)).all(1)).tolist()
+        return rows
 
-    def drop(self, place: int) -> None:
-        """Take a component out."""
-        for n in range(self.neighbours[place]):
-            self._unlink(int(self.neighbour[place, n]), place)
-        last = self.remove(place)
-        if last != place:
-            for n in range(self.neighbours[place]):
-                other = int(self.neighbour[place, n])
+    def drop(self, k: int) -> None:
+        """Remove component k; the last row takes its place."""
+        for n in range(self.neighbours[k]):
+            self._unlink(int(self.neighbour[k, n]), k)
+        last = self.remove(k)
+        if last != k:
+            for n in range(self.neighbours[k]):
+                other = int(self.neighbour[k, n])
                 row = self.neighbour[other, : self.neighbours[other]]
-                row[row == last] = place
+                row[row == last] = k
 
-    def renew(self, place: int, scene: Scene) -> None:
-        """List the support of a footprint that changed, and its inner products with others and with the modes."""
-        box = self.box[place]
+    def refresh(self, k: int, background: Background) -> None:
+        """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
+        box = self.box[k]
         height, width = self.box_shape
-        top, left = self.origin[place]
-        self.pixels[place] = list_support(box, top, left, self.shape[1], self.index[place], self.value[place])
-        self.energy[place] = inner(box, box, 0, 1)
+        top, left = self.origin[k]
+        self.pixels[k] = list_support(box, top, left, self.shape[1], self.index[k], self.value[k])
+        self.energy[k] = inner(box, box, 0, 1)
         halo = np.zeros(self.box_shape, bool)
         dilate(box > 0, HALO_PX, halo)
-        self.halo[place] = halo
+        self.halo[k] = halo
         area = np.s_[top : top + height, left : left + width]
-        for m, mode in enumerate(scene.modes):
-            self.mode_overlap[place, m] = inner(box, mode[area], 0, 1)
-            self.row_overlap[place, m] = inner(box, mode[area], -top % ROWS, ROWS)
-        bright = (scene.mean[area] - self.offset) * scene.weight[area]
-        self.resting[place] = inner(box, bright, 0, 1) / self.energy[place]
-        renew_overlaps(
-            place, self.box, self.halo, self.origin, self.neighbour, self.neighbours, self.overlap, self.touching
-        )
+        for m, mode in enumerate(background.modes):
+            self.mode_overlap[k, m] = inner(box, mode[area], 0, 1)
+            self.row_overlap[k, m] = inner(box, mode[area], -top % ROWS, ROWS)
+        fluorescence = (background.mean[area] - self.offset) * background.weight[area]
+        self.resting[k] = inner(box, fluorescence, 0, 1) / self.energy[k]
+        update_overlaps(k, Boxes(self.origin, self.box, self.halo), self.overlaps)
 
-    def around(self, place: int) -> np.ndarray:
-        """Places of the components whose boxes overlap this one's."""
-        places: np.ndarray = self.neighbour[place, : self.neighbours[place]]
-        return places
+    def correct_neighbours(self, k: int, change: np.ndarray) -> None:
+        """Correct the neighbours' regressions for a `change` (h, w) of footprint k."""
+        for n in range(self.neighbours[k]):
+            other = int(self.neighbour[k, n])
+            factor = np.float32(-self.comoment[k, n])
+            add_shifted(self.gathered[other], self.origin[other], change, self.origin[k], factor)
 
-    def footprint_changed(self, place: int, change: np.ndarray) -> None:
-        """Tell the neighbours' statistics that a footprint changed by `change` (h, w)."""
-        for n in range(self.neighbours[place]):
-            other = int(self.neighbour[place, n])
-            factor = np.float32(-self.comoment[place, n])
-            add_shifted(self.gathered[other], self.origin[other], change, self.origin[place], factor)
-
-    def standings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return (which part of each the touching neighbour most like it explains, how far the rest stands out)."""
+    def explained_and_snr(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the fraction of each component (K,) that a touching neighbour explains, and the SNR of the rest."""
         explained, snr = np.empty((2, self.count))
-        standings(self["own"], self["peak"], self.shared, self.theirs, self.touching, self.neighbours, explained, snr)
+        component_snr(self.evidence, self.overlaps, explained, snr)
         return explained, snr
 
     def restore(self, state: State, prefix: str, where: str) -> None:
-        """Take over what `state` returned. Raises StateError, also for places that do not exist."""
+        """Restore what `state` returned. Raises StateError, also for indices out of range."""
         neighbour = state.get(f"{prefix}neighbour")
         if isinstance(neighbour, np.ndarray) and neighbour.ndim == 2:
             self.fields = {n: (neighbour.shape[1:] if n in PAIRS else f[0], f[1]) for n, f in self.fields.items()}
@@ -152,7 +203,7 @@ class Components(Columns):
             and all(_within(self[n], 0, POOLS + 1) for n in ("live_pools", "late_pools"))
         )  # fmt: skip
         if not sound:
-            raise StateError(f"{where}: the state's components point outside of themselves; it is damaged")
+            raise StateError(f"{where}: indices of the state's components are out of range; the state is damaged")
 
     def _link(self, a: int, b: int) -> None:
         if max(self.neighbours[a], self.neighbours[b]) == self.neighbour.shape[1]:

@@ -1,112 +1,123 @@
-"""Where something is active that no component explains: smoothed residual maps in units of each place's width."""
+"""Detection of candidates: local maxima of smoothed, standardised residual maps."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from ...core.state import State, require_array, require_int
 from ...pixels.kernels.medians import median_size
-from ..kernels.residual import centre_map, combine, peaks, smooth
+from ..kernels.residual import peaks, pool_maps, smooth, standardise_map
 
-PEAK_Z = 5.0
+MIN_Z = 5.0
 MAPS = 4  # bins that a transient is pooled over
-REST_PART = 1.2
-CALM_WIDTH = np.float32(2.0)  # of what may look calm before it is looked back at, in typical widths
-REST_DECAY = np.float32(0.98)
-_CALM_RATE = 1 / 200
-_BOUND = np.float32(3.0)
+SUPPRESSION = 1.2  # of its height: what a tried place must exceed to be tried again
+SUPPRESSION_DECAY = np.float32(0.98)
+MAX_SIGMA = np.float32(2.0)  # of the median σ, when the first bins are searched again
+_RATE = 1 / 200
+_CLIP = np.float32(3.0)
+
+
+class Candidate(NamedTuple):
+    """A place (y, x) [px] whose smoothed residual has peaked: `width_px` of the filter, height `z` in noise σ."""
+
+    y: float
+    x: float
+    width_px: float
+    z: float
 
 
 class Detector:
     """Maps (y // 2, x // 2) of the residual, smoothed at several widths and pooled over the last bins."""
 
-    def __init__(self, shape: tuple[int, int], widths_px: tuple[float, ...], decay_a_bin: float) -> None:
+    def __init__(self, shape: tuple[int, int], widths_px: tuple[float, ...], decay_per_bin: float) -> None:
         self.shape = (max(1, shape[0] // 2), max(1, shape[1] // 2))
         self.widths_px = widths_px
-        self._taps = [_taps(width / 2) for width in widths_px]
+        self._kernels = [_gaussian(width / 2) for width in widths_px]
         n = len(widths_px)
         self.maps = np.zeros((n, MAPS, *self.shape), np.float32)
         self.pooled = np.zeros((n, 2, *self.shape), np.float32)  # before, now
         self._mean = np.zeros((n, *self.shape), np.float32)
-        self._square = np.ones((n, *self.shape), np.float32)
-        self.resting = np.zeros(self.shape, np.float32)
+        self._variance = np.ones((n, *self.shape), np.float32)
+        self.suppressed = np.zeros(self.shape, np.float32)
         self._rows = np.zeros(self.shape, np.float32)
-        weights = decay_a_bin ** np.arange(MAPS)[::-1]
+        weights = decay_per_bin ** np.arange(MAPS)[::-1]
         self._weights = (weights / np.sqrt((weights**2).sum())).astype(np.float32)
         self.bins = 0
         self._radius = max(1, round(widths_px[0] / 2))
         self._arrays: dict[str, np.ndarray] = {
-            "maps": self.maps, "pooled": self.pooled, "mean": self._mean, "square": self._square,
-            "resting": self.resting,
+            "maps": self.maps, "pooled": self.pooled, "mean": self._mean, "square": self._variance,
+            "resting": self.suppressed,
         }  # fmt: skip
 
-    def look(self, binned: np.ndarray) -> None:
-        """Take the residual of the next bin, 2 × 2-binned."""
+    def add_bin(self, binned: np.ndarray) -> None:
+        """Add the residual of the next bin, binned 2 × 2 (y // 2, x // 2)."""
         newest = self.bins % MAPS
-        for n, taps in enumerate(self._taps):
+        for n, kernel in enumerate(self._kernels):
             target = self.maps[n, newest]
-            smooth(binned, taps, self._rows, target)
-            rate = np.float32(max(_CALM_RATE, 1 / (self.bins + 10.0)))
-            centre_map(target, self._mean[n], self._square[n], rate, _BOUND)
-            target /= _width(target)
+            smooth(binned, kernel, self._rows, target)
+            rate = np.float32(max(_RATE, 1 / (self.bins + 10.0)))
+            standardise_map(target, self._mean[n], self._variance[n], rate, _CLIP)
+            target /= _sigma(target)
             self.pooled[n, 0] = self.pooled[n, 1]
-            combine(self.maps[n], newest, self._weights, self.pooled[n, 1])
-            self.pooled[n, 1] /= _width(self.pooled[n, 1])
+            pool_maps(self.maps[n], newest, self._weights, self.pooled[n, 1])
+            self.pooled[n, 1] /= _sigma(self.pooled[n, 1])
         self.bins += 1
-        self.resting *= REST_DECAY
+        self.suppressed *= SUPPRESSION_DECAY
 
-    def look_back(self) -> None:
-        """Be ready to look at all bins again: no place rests, and none that was active most of the time is calm."""
-        self.resting[:] = 0
-        np.minimum(self._square, CALM_WIDTH**2 * np.median(self._square), out=self._square)
+    def begin_second_pass(self) -> None:
+        """Prepare to search the stored bins again: clear the suppression, bound the σ of frequently active pixels."""
+        self.suppressed[:] = 0
+        np.minimum(self._variance, MAX_SIGMA**2 * np.median(self._variance), out=self._variance)
 
-    def candidates(self, most: int) -> list[tuple[float, float, float, float]]:
-        """Return (y, x, width, z) [px] of places whose activity has peaked, the strongest first."""
-        found: list[tuple[float, float, float, float]] = []
+    def candidates(self, limit: int) -> list[Candidate]:
+        """Return up to `limit` places whose activity has peaked, the strongest first."""
+        found: list[Candidate] = []
         if self.bins < MAPS:
             return found
         for n, width in enumerate(self.widths_px):
-            places = np.zeros((most, 3))
-            count = peaks(self.pooled[n, 1], self.pooled[n, 0], PEAK_Z, self._radius, self.resting, places)
-            found += [(2 * y + 0.5, 2 * x + 0.5, width, z) for y, x, z in places[:count].tolist()]
-        found.sort(key=lambda place: -place[3])
-        chosen: list[tuple[float, float, float, float]] = []
-        for place in found:
-            if all(max(abs(place[0] - c[0]), abs(place[1] - c[1])) > 2 * self._radius for c in chosen):
-                chosen.append(place)
-        return chosen[:most]
+            places = np.zeros((limit, 3))
+            count = peaks(self.pooled[n, 1], self.pooled[n, 0], MIN_Z, self._radius, self.suppressed, places)
+            found += [Candidate(2 * y + 0.5, 2 * x + 0.5, width, z) for y, x, z in places[:count].tolist()]
+        found.sort(key=lambda candidate: -candidate.z)
+        chosen: list[Candidate] = []
+        for one in found:
+            if all(max(abs(one.y - other.y), abs(one.x - other.x)) > 2 * self._radius for other in chosen):
+                chosen.append(one)
+        return chosen[:limit]
 
-    def rest(self, y: float, x: float, z: float) -> None:
-        """A place was tried: leave it for a while, unless something stronger shows there."""
-        j, i, r = int(y / 2), int(x / 2), self._radius
-        self.resting[max(0, j - r) : j + r + 1, max(0, i - r) : i + r + 1] = REST_PART * z
+    def suppress(self, candidate: Candidate) -> None:
+        """Suppress the place of a tried candidate until a higher peak appears or the suppression decays."""
+        j, i, r = int(candidate.y / 2), int(candidate.x / 2), self._radius
+        self.suppressed[max(0, j - r) : j + r + 1, max(0, i - r) : i + r + 1] = SUPPRESSION * candidate.z
 
     def image(self, shape: tuple[int, int]) -> np.ndarray:
-        """Return the larger of the pooled maps at each place, on the full grid (y, x)."""
+        """Return the maximum over the pooled maps, on the full grid (y, x) of `shape`."""
         small = self.pooled[:, 1].max(0)
         rows, columns = (np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, small.shape, strict=True))
         return small[np.ix_(rows, columns)]
 
     def state(self) -> State:
-        """Everything it carries, as state entries."""
+        """Return all carried values as state entries."""
         maps = {f"detector_{name}": array.copy() for name, array in self._arrays.items()}
         return {**maps, "detector_bins": self.bins}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore what `state` returned. Raises StateError."""
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"detector_{name}", array, "extract")
         self.bins = require_int(state, "detector_bins", "extract")
 
 
-def _taps(sigma: float) -> np.ndarray:
-    """A Gaussian whose square sums to 1 over two axes, so that white noise keeps its width."""
+def _gaussian(sigma: float) -> np.ndarray:
+    """Gaussian kernel with unit sum of squares, so that white noise keeps its variance."""
     x = np.arange(-int(np.ceil(2.5 * sigma)), int(np.ceil(2.5 * sigma)) + 1)
-    taps = np.exp(-(x**2) / (2 * sigma**2))
-    return (taps / np.sqrt((taps**2).sum())).astype(np.float32)
+    kernel = np.exp(-(x**2) / (2 * sigma**2))
+    return (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
 
 
-def _width(image: np.ndarray) -> np.float32:
-    """Width of the noise in a map: its median absolute value, of every fifth row and column."""
+def _sigma(image: np.ndarray) -> np.float32:
+    """Noise σ of a map: its median absolute value, from every fifth row and column of large maps."""
     middle = median_size(image, 5 if image.size > 10_000 else 1)
     return np.float32(max(middle / 0.6745, 1e-6))

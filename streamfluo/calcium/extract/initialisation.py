@@ -1,4 +1,4 @@
-"""Every kernel compiled for the types that will come, before the first frame."""
+"""Compilation of every kernel for its types, before the first frame."""
 
 from __future__ import annotations
 
@@ -6,92 +6,100 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import background_modes as background
-from ..kernels import demixing, footprints, outlines, residual, spikes
-from ..kernels import footprint_statistics as shapes
-from ..kernels import ring_regression as ring_kernels
-from .acceptance import give_birth, rival
-from .activity import Calcium
-from .background import Scene
+from ..kernels import (
+    background_modes,
+    demixing,
+    footprint_statistics,
+    footprints,
+    outlines,
+    residual,
+    ring_regression,
+    spikes,
+)
+from .acceptance import add_component, matching_component
+from .activity import Deconvolution
+from .background import Background
 from .buffer import SCALE, Buffer
 from .components import Components
-from .detection import Detector
-from .footprint_update import learn_shape, take_bin
-from .proposal import refine
-from .ring_background import Ring
-from .settled_traces import Settling
+from .detection import Candidate, Detector
+from .footprint_update import refine_footprint, update_statistics
+from .proposal import propose
+from .ring_background import RingBackground
+from .settled_traces import SettledTraces
 
 _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
-    background.leading_courses, demixing.whiten, demixing.inner, demixing.project, demixing.sum_frames,
-    demixing.take_modes, demixing.demix, demixing.demix_background, demixing.back_fill, spikes.follow,
-    spikes.follow_low, spikes.recent_all, spikes.follow_second, spikes.recent_all_second, spikes.impulse,
-    residual.take_out, residual.subtract_footprints, residual.store_bin, spikes.follow_past,
-    residual.smooth, residual.centre_map, residual.combine, residual.peaks, footprints.cut_out, footprints.factorise,
-    footprints.likeness, footprints.regrow, footprints.dilate, shapes.gather_evidence, shapes.gather_comoments,
-    shapes.renew_overlaps, shapes.add_shifted, shapes.weigh_evidence, shapes.standings, shapes.list_support,
-    outlines.outline, ring_kernels.bin_deviation, ring_kernels.take_cells, ring_kernels.ring_mean,
-    ring_kernels.subtract_binned,
+    background_modes.temporal_modes, demixing.whiten, demixing.inner, demixing.demix_frame, demixing.sum_frames,
+    demixing.demix_known_background, demixing.project_past, spikes.initial_levels, spikes.deconvolve_samples,
+    spikes.deconvolve_history, spikes.newest_traces, spikes.deconvolve_samples_ar2, spikes.deconvolve_history_ar2,
+    spikes.newest_traces_ar2, spikes.impulse_response, residual.subtract_from_bins, residual.subtract_footprints,
+    residual.store_bin, residual.smooth, residual.standardise_map, residual.pool_maps, residual.peaks,
+    footprints.read_patch, footprints.factorise, footprints.spatial_correlation, footprints.update_footprint,
+    footprints.dilate, footprint_statistics.update_regression, footprint_statistics.update_comoments,
+    footprint_statistics.update_overlaps, footprint_statistics.add_shifted, footprint_statistics.update_evidence,
+    footprint_statistics.add_past_evidence, footprint_statistics.component_snr, footprint_statistics.list_support,
+    outlines.outline, ring_regression.bin_deviation, ring_regression.subtract_components, ring_regression.ring_mean,
+    ring_regression.subtract_binned,
 )  # fmt: skip
 
 
 def compile_kernels(dtype: np.dtype[Any], modes: int) -> None:
-    """Run every kernel once on a scene of a few pixels, unless that has been done for frames of this type."""
+    """Call every kernel once on a few pixels, unless this process has done so for frames of this type."""
     known = [getattr(signature[0], "dtype", None) for signature in demixing.whiten.signatures]
     if dtype.name not in map(str, known) or not all(kernel.signatures for kernel in _KERNELS):
-        _rehearse(dtype, modes)
+        _call_kernels(dtype, modes)
 
 
-def _rehearse(dtype: np.dtype[Any], modes: int) -> None:
-    scene, cells = Scene(_SHAPE, modes), Components(_SHAPE, _BOX, modes, _WINDOW, 0.0)
-    buffer, settling, detector = Buffer(_SHAPE, modes, _WINDOW, _BIN), Settling(), Detector(_SHAPE, (1.5, 2.4), 0.6)
-    calcium = Calcium(0.04, 0.4, 0.1, 1)
+def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
+    background, cells = Background(_SHAPE, modes), Components(_SHAPE, _BOX, modes, _WINDOW, 0.0)
+    buffer, settled = Buffer(_SHAPE, modes, _WINDOW, _BIN), SettledTraces()
+    ar1, ar2 = Deconvolution(0.04, 0.4, 0.1, 1), Deconvolution(0.04, 0.4, 0.1, 2)
     yy, xx = np.ogrid[: _SHAPE[0], : _SHAPE[1]]
     blob = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 8).astype(np.float32)
     ripple = (np.sin(7.0 * yy) * np.cos(5.0 * xx)).astype(np.float32)
-    scene.begin(100 + 10 * blob, [((-1) ** t * ripple).astype(np.float16) for t in range(6)])
-    total = np.zeros(_SHAPE, np.float32)
-    given = np.zeros(_SHAPE, dtype)
-    given.flags.writeable = False
+    background.initialise(100 + 10 * blob, [((-1) ** t * ripple).astype(np.float16) for t in range(6)])
+    raw_frame = np.zeros(_SHAPE, dtype)
+    raw_frame.flags.writeable = False
     mode = np.zeros(modes)
-    for frame in (given, np.zeros(_SHAPE, np.float32)):
-        demixing.whiten(frame, scene.mean, scene.weight, scene.modes, mode, SCALE, buffer.frames[0], mode)
-    buffer.count = 4 * _WINDOW  # bins enough to have a calm
+    for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
+        demixing.whiten(frame, background.whitening, mode, SCALE, buffer.frames[0], mode)
+    buffer.count = 4 * _WINDOW  # enough bins to have inactive ones
     buffer.bins[:4] = (ripple * 30)[None] + 600 * blob * np.array([0, 0, 1, 0.5])[:, None, None]
-    detector.look(np.zeros(detector.shape, np.float32))
-    detector.bins = 9
-    detector.candidates(2)
-    order = buffer.bin_order()
-    found = refine(buffer.bins, order, cells.corner(12.0, 12.0), _BOX, (12.0, 12.0), 2.0, 2.0)
-    assert found is not None
+    _detect()
+    candidate = Candidate(12.0, 12.0, 2.0, 5.0)
+    proposal = propose(buffer.bins, buffer.bin_order(), cells.corner(12.0, 12.0), _BOX, candidate, 2.0)
+    assert proposal is not None
     for _ in range(2):
-        rival(cells, found, 0.5)
-        give_birth(cells, scene, buffer, found, order, calcium)
-    _live(scene, cells, total, buffer, mode)
+        matching_component(cells, proposal, 0.5)
+        add_component(cells, background, buffer, proposal, ar1)
+    _process_frame(background, cells, buffer, mode)
     cells["moment"][:] *= 2
-    learn_shape(cells, scene, 0, 2.0)
-    cells.standings()
-    for process in (Calcium(0.04, 0.4, 0.1, 2), calcium):
-        process.follow(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
-        process.past(cells, 0, np.zeros(2))
-        settling.take(cells, buffer, process, 0)
-        settling.rows(cells, process, keep=0)
-    ring = Ring(_SHAPE, 8.0)
-    for frame in (given, np.zeros(_SHAPE, np.float32)):
-        ring.subtract(frame, cells, scene.noise)
+    refine_footprint(cells, background, 0, 2.0)
+    cells.explained_and_snr()
+    for deconvolution in (ar2, ar1):
+        deconvolution.update(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
+        deconvolution.update_history(cells, 0, np.zeros(2))
+        settled.add(cells, background, buffer, deconvolution, 0)
+        settled.rows(cells, deconvolution, keep=0)
+    ring = RingBackground(_SHAPE, 8.0)
+    for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
+        ring.subtract(frame, cells, background.noise)
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
 
 
-def _live(scene: Scene, cells: Components, total: np.ndarray, buffer: Buffer, mode: np.ndarray) -> None:
-    """What the operator itself asks of the kernels each frame and each bin."""
-    products, free = np.ones(cells.count), np.full(cells.count, -np.inf)
-    pixels = buffer.frames[0].reshape(-1)
-    demixing.project(pixels, 1 / float(SCALE), cells.index, cells.value, cells.pixels, products)
-    demixing.sum_frames(buffer.frames, buffer.slots()[-_BIN:], float(SCALE), scene.modes, mode, total)
-    demixing.demix_background(
-        products, np.zeros(len(mode)), cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
-        cells.mode_overlap, cells.row_overlap, scene.gram, free, 1, cells["activity"], mode,
-    )  # fmt: skip
-    residual.subtract_footprints(total.reshape(-1), cells.index, cells.value, cells.pixels, cells["bin_sum"])
+def _detect() -> None:
+    detector = Detector(_SHAPE, (1.5, 2.4), 0.6)
+    detector.add_bin(np.zeros(detector.shape, np.float32))
+    detector.bins = 9
+    detector.candidates(2)
+
+
+def _process_frame(background: Background, cells: Components, buffer: Buffer, mode: np.ndarray) -> None:
+    """Call the kernels that `Extraction` calls itself."""
+    total, design, scale = np.zeros(_SHAPE, np.float32), cells.design(background), float(SCALE)
+    estimate = demixing.Estimate(cells["activity"], mode)
+    demixing.demix_frame(buffer.frames[0].reshape(-1), 1 / scale, design, np.zeros(len(mode)), 1, estimate)
+    demixing.sum_frames(buffer.frames, buffer.slots()[-_BIN:], scale, background.modes, mode, total)
+    residual.subtract_footprints(total.reshape(-1), cells.footprints, cells["bin_sum"])
     residual.store_bin(total, np.float32(1), buffer.bins[0], np.zeros((_SHAPE[0] // 2, _SHAPE[1] // 2), np.float32))
-    take_bin(cells, total, 3, _BIN)
+    update_statistics(cells, total, 3, _BIN)

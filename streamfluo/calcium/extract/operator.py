@@ -13,9 +13,9 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ..extracted_components import ExtractedComponents
-from . import results as readout
-from .activity import Calcium
-from .extraction import NOTHING, Extraction, Live, by_id
+from . import results as snapshots
+from .activity import Deconvolution
+from .extraction import NO_COMPONENTS, Extraction, LiveValues, by_id
 from .initialisation import compile_kernels
 from .params import ExtractParams
 from .seeds import load_seeds, seeds_of_file
@@ -23,39 +23,38 @@ from .seeds import load_seeds, seeds_of_file
 
 @register("extract")
 class Extract(Operator):
-    """Footprints, demixed and denoised activity and spikes of every neuron, found and refined while frames come.
+    """Footprints, demixed and deconvolved activity and spikes of every neuron, detected and refined online.
 
-    Model: white_t = Σ a_k c_kt + Σ b_m f_mt + noise of width 1, where white is the frame less the mean image over each
-    pixel's noise. Each frame is demixed (least squares, warm-started) and deconvolved (OASIS) at once; cells are
-    searched for in the residual of bins of 5 frames; shapes are renewed by recursive regression. Frames stay in a
-    window of `window_frames`; when they leave it they are solved again with the shapes of then, and said for good in
-    the table `settled`, 20 frames later still. The first `init_frames` give mean, noise and background, are then run
-    through the same path, so that their traces come in that table too, and searched once more. Frames are used one by
-    one: how blocks are cut changes nothing.
+    Model of the whitened frame w_t, each pixel in units of its noise σ: w_t = Σ a_k c_kt + Σ b_m f_mt + noise, with
+    footprints a_k and background modes b_m. Each frame is demixed by warm-started block coordinate descent and
+    deconvolved (OASIS) as it comes. Components are detected in the residual of bins of 5 frames; footprints are
+    updated from sufficient statistics. Frames stay in a window of `window_frames`; when they leave it, activity is
+    re-estimated with the current footprints, and 20 frames later the final values are in the table `settled`. The
+    first `init_frames` initialise mean, noise and background, and are then processed like all others. Blocks may be
+    cut anywhere: results are the same bits. NaN pixels (`border = "nan"` of motion) count as unknown.
 
-    Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016.
-    Cost: README. Pixels that are NaN (border = "nan" of motion) count as unknown.
+    Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016 (CNMF).
     """
 
     Params = ExtractParams
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
     gives = (
-        Gives(
-            "traces", "by_id", ("t", "id"), "σ", "denoised activity, in widths of one frame's noise, as of this frame"
-        ),
+        Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
-        Gives("spikes", "by_id", ("t", "id"), "σ", "how much the activity jumped"),
-        Gives("dff", "by_id", ("t", "id"), "", "ΔF/F against a running low percentile"),
-        Gives("quality", "table", ("frame", *readout.MEASURES), "", "every component, each 100 frames"),
-        Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "the same for good, later"),
+        Gives("spikes", "by_id", ("t", "id"), "σ", "deconvolved spikes: increments of the activity"),
+        Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile"),
+        Gives("quality", "table", ("frame", *snapshots.MEASURES), "", "measures of every component, each 100 frames"),
+        Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
         Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, gone"),
-        Gives("footprints", "snapshot", ("id", "y", "x"), "ADU", "each component's box, for an activity of 1 σ"),
-        Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(readout.MEASURES)}"),
-        Gives("contours", "snapshot", ("id", "point", "yx"), "px", "outlines of the accepted at a fifth of the peak"),
+        Gives("footprints", "snapshot", ("id", "y", "x"), "ADU", "footprints in boxes, per σ of activity"),
+        Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(snapshots.MEASURES)}"),
+        Gives(
+            "contours", "snapshot", ("id", "point", "yx"), "px", "contours of accepted components at 1/5 of the peak"
+        ),
         Gives("background", "snapshot", ("y", "x"), "ADU", "mean and background of the last frame"),
-        Gives("residual", "snapshot", ("y", "x"), "σ", "what nothing explained in the last bin of 5 frames"),
-        Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual in which cells are searched"),
+        Gives("residual", "snapshot", ("y", "x"), "σ", "residual of the last bin of 5 frames"),
+        Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual map that components are detected in"),
     )
     examples = (
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
@@ -73,25 +72,25 @@ class Extract(Operator):
             raise ConfigError('extract: seeds are for init = "seeded"')
         seeded = params.init == "seeded"
         self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else []
-        calcium = Calcium(_interval(params, spec), params.decay_s, params.rise_s, params.ar_order)
-        self._extraction = Extraction(params, spec.shape, calcium, _offset(spec))
-        self._begun = False
+        deconvolution = Deconvolution(_interval(params, spec), params.decay_s, params.rise_s, params.ar_order)
+        self._extraction = Extraction(params, spec.shape, deconvolution, _offset(spec))
+        self._initialised = False
         self._first = np.zeros(spec.shape, np.float32)
         self._init_index: list[int] = []
         self._init_frames: list[np.ndarray] = []
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        live: list[Live] = []
+        live: list[LiveValues] = []
         for t, frame in enumerate(block.pixels):
-            if self._begun:
-                live.append(self._extraction.take(block.index + t, frame))
+            if self._initialised:
+                live.append(self._extraction.process(block.index + t, frame))
             else:
-                live.append(NOTHING)
+                live.append(NO_COMPONENTS)
                 self._collect(block.index + t, frame)
         return Output(block.index, {**by_id(live), **self._extraction.tables()})
 
     def finish(self) -> Output | None:
-        if not self._begun:
+        if not self._initialised:
             return None
         self._extraction.finish()
         return Output(self._extraction.next_index, {**by_id([]), **self._extraction.tables()})
@@ -101,40 +100,40 @@ class Extract(Operator):
 
     def state(self) -> State:
         frames = np.array(self._init_frames, np.float16).reshape(-1, *self.spec.shape)
-        mine: State = {
+        initial: State = {
             "first": self._first.copy(),
             "init_index": np.array(self._init_index, np.int64),
             "init_frames": frames,
         }
-        return {"begun": int(self._begun), **mine, **self._extraction.state()}
+        return {"begun": int(self._initialised), **initial, **self._extraction.state()}
 
     def restore(self, state: State) -> None:
         self._extraction.restore(state)
         self._first = require_array(state, "first", self._first, self.kind)
-        self._begun = bool(require_int(state, "begun", self.kind))
+        self._initialised = bool(require_int(state, "begun", self.kind))
         count = np.asarray(state.get("init_index")).size
         self._init_index = require_array(state, "init_index", np.zeros(count, np.int64), self.kind).tolist()
         kept = np.zeros((count, *self.spec.shape), np.float16)
         self._init_frames = list(require_array(state, "init_frames", kept, self.kind))
 
     def _collect(self, index: int, frame: np.ndarray) -> None:
-        """Keep a frame, as its difference to the first, until there are enough to begin; then begin."""
+        """Store an initial frame as its difference to the first; initialise once there are `init_frames`."""
         if not self._init_frames:
             self._first[...] = np.nan_to_num(frame.astype(np.float32))
         limit = np.float32(65000)  # of float16
         self._init_frames.append(np.clip(frame.astype(np.float32) - self._first, -limit, limit).astype(np.float16))
         self._init_index.append(index)
         if len(self._init_frames) == self.params.init_frames:
-            self._begun = True
-            self._extraction.begin(self._first, self._init_index, self._init_frames, self._seeds)
+            self._initialised = True
+            self._extraction.initialise(self._first, self._init_index, self._init_frames, self._seeds)
             self._init_index, self._init_frames = [], []
 
 
 _READ = {
-    "footprints": lambda e: readout.footprints(e.cells, e.scene),
-    "quality_now": lambda e: readout.quality(e.cells),
-    "contours": lambda e: readout.contours(e.cells, e.scene),
-    "background": lambda e: e.background(),
+    "footprints": lambda e: snapshots.footprints(e.cells, e.background),
+    "quality_now": lambda e: snapshots.quality(e.cells),
+    "contours": lambda e: snapshots.contours(e.cells, e.background),
+    "background": lambda e: e.background_image(),
     "residual": lambda e: e.residual(),
     "detection": lambda e: e.detector.image(e.shape),
 }
@@ -143,12 +142,12 @@ _READ = {
 def _interval(params: ExtractParams, spec: Spec) -> float:
     interval = params.interval_s or spec.interval_s
     if interval is None:
-        return params.decay_s / 10  # ten frames a transient, until somebody says
+        return params.decay_s / 10  # ten frames per decay time if no interval is stated
     return interval
 
 
 def _offset(spec: Spec) -> float:
-    """The camera's offset, which is no fluorescence."""
+    """The camera's mean offset [ADU], 0 if unknown."""
     if spec.camera is None or spec.camera.offset_adu is None:
         return 0.0
     return float(np.mean(spec.camera.offset_adu))

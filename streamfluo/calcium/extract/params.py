@@ -1,4 +1,4 @@
-"""What a user can set of `extract`."""
+"""Parameters of `extract`."""
 
 from __future__ import annotations
 
@@ -14,41 +14,39 @@ class ExtractParams(Params, frozen=True):
         float, Meta(gt=0.5, le=40, description="half the width of a typical cell body [px]; halve it if cells merge")
     ] = 4.0
     decay_s: Annotated[
-        float, Meta(gt=0, description="time in which a transient falls to 1/e [s]; where traces lag, lower it")
+        float, Meta(gt=0, description="decay time constant (1/e) of a calcium transient [s]; lower it if traces lag")
     ] = 0.4
-    interval_s: Annotated[
-        float | None, Meta(description="time between frames where the source does not say it [s]")
-    ] = None
-    init_frames: Annotated[
-        int, Meta(ge=10, description="frames from which mean, noise and background are taken first")
-    ] = 200
+    interval_s: Annotated[float | None, Meta(description="frame interval if the source does not state it [s]")] = None
+    init_frames: Annotated[int, Meta(ge=10, description="frames that initialise mean, noise and background")] = 200
     init: Annotated[
         Literal["bare", "greedy", "seeded"],
-        Meta(description="begin with background alone, also find cells in the first frames, or take `seeds`"),
+        Meta(description="bare: background only; greedy: also components from these frames; seeded: from `seeds`"),
     ] = "bare"
     seeds: Annotated[
         Any, Meta(description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, or a session")
     ] = None
-    background: Annotated[Literal["low_rank", "ring"], Meta(description="low_rank for two photons, ring for one")] = (
-        "low_rank"
-    )
+    background: Annotated[
+        Literal["low_rank", "ring"], Meta(description="low_rank for two-photon, ring for one-photon data")
+    ] = "low_rank"
     background_components: Annotated[
-        int, Meta(ge=1, le=4, description="patterns of the low-rank background; more if traces share slow waves")
+        int, Meta(ge=1, le=4, description="rank of the background; raise it if traces share slow fluctuations")
     ] = 2
     ring_radius_px: Annotated[
-        float | None, Meta(description="radius of the ring [px]; None: three times neuron_sigma_px")
+        float | None, Meta(description="inner radius of the ring [px]; default: three times neuron_sigma_px")
     ] = None
-    ar_order: Annotated[Literal[1, 2], Meta(description="2 where transients rise over several frames")] = 1
-    rise_s: Annotated[float, Meta(gt=0, description="time in which a transient rises, for ar_order 2 [s]")] = 0.05
+    ar_order: Annotated[
+        Literal[1, 2], Meta(description="order of the autoregressive process; 2 if transients rise over several frames")
+    ] = 1
+    rise_s: Annotated[float, Meta(gt=0, description="rise time constant of a transient, for ar_order 2 [s]")] = 0.05
     min_snr: Annotated[
-        float, Meta(ge=0, description="evidence a cell needs, in noise widths; raise it if noise is found")
+        float, Meta(ge=0, description="SNR an accepted component needs, in noise σ; raise it if noise is accepted")
     ] = 2.0
     min_spatial_corr: Annotated[
-        float, Meta(ge=0, le=1, description="of a footprint with the residual it was found in; lower it on poor data")
+        float, Meta(ge=0, le=1, description="least correlation of a footprint with its residual; lower it at low SNR")
     ] = 0.8
     max_overlap: Annotated[
-        float, Meta(gt=0, le=1, description="part of a cell that may be another's before they count as one")
+        float, Meta(gt=0, le=1, description="largest fraction of a footprint's area shared with another component")
     ] = 0.5
     window_frames: Annotated[
-        int, Meta(ge=20, description="frames kept: how far back new cells' traces reach, and when traces settle")
+        int, Meta(ge=20, description="frames buffered: history of new components' traces, delay of final values")
     ] = 100

@@ -1,4 +1,4 @@
-"""A footprint from the residual round a place."""
+"""Proposed footprints: rank-one factorisation of the residual around a candidate."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..kernels.footprints import cut_out, factorise, likeness
+from ..kernels.footprints import factorise, read_patch, spatial_correlation
 from ..kernels.residual import STEP
+from .detection import Candidate
 
 
 @dataclass
 class Proposal:
-    """A footprint (h, w) of unit norm in the box at `corner`, the regression it was cut from, and its activity (bins,).
+    """A footprint (h, w) of unit norm in the box at `corner`, its regression image `slope`, and activity (bins,).
 
-    `moment`: Σ activity² behind it; `correlation` with the regression; `snr`: how far that activity stands out.
+    `moment`: Σ activity² of the active bins; `correlation` of footprint and slope; `snr` of the activity.
     """
 
     corner: tuple[int, int]
@@ -26,19 +27,23 @@ class Proposal:
     snr: float
 
 
-def refine(
-    stored: np.ndarray, order: np.ndarray, corner: tuple[int, int], box: tuple[int, int],
-    place: tuple[float, float], width_px: float, cell_px: float,
+def propose(
+    stored: np.ndarray, order: np.ndarray, corner: tuple[int, int], box: tuple[int, int], candidate: Candidate,
+    cell_px: float,
 ) -> Proposal | None:  # fmt: skip
-    """Return the footprint that residual bins (n, y, x) int16 show round `place`, None where nothing stands out."""
+    """Return the footprint of a candidate in residual bins (n, y, x) int16, None if none exceeds the threshold.
+
+    order (n,): slots of the bins, the oldest first; the box (h, w) lies at `corner`; cell_px: σ of a cell.
+    """
     patch = np.empty((len(order), *box), np.float32)
-    cut_out(stored, order, corner[0], corner[1], np.float32(STEP), patch)
+    read_patch(stored, order, corner[0], corner[1], np.float32(STEP), patch)
     yy, xx = np.ogrid[: box[0], : box[1]]
-    apart = (yy - place[0] + corner[0]) ** 2 + (xx - place[1] + corner[1]) ** 2
-    shape = np.exp(-apart / (2 * width_px**2)).astype(np.float32)
-    near = apart <= (1.5 * width_px + 1) ** 2
+    distance2 = (yy - candidate.y + corner[0]) ** 2 + (xx - candidate.x + corner[1]) ** 2
+    footprint = np.exp(-distance2 / (2 * candidate.width_px**2)).astype(np.float32)
+    near = distance2 <= (1.5 * candidate.width_px + 1) ** 2
     activity, slope = np.empty(len(order)), np.empty(box, np.float32)
-    moment, snr = factorise(patch, near, cell_px, shape, slope, activity)
+    moment, snr = factorise(patch, near, cell_px, footprint, slope, activity)
     if not moment:
         return None
-    return Proposal(corner, shape, slope, activity, moment, likeness(shape, slope, 1 / np.sqrt(moment)), snr)
+    correlation = spatial_correlation(footprint, slope, 1 / np.sqrt(moment))
+    return Proposal(corner, footprint, slope, activity, moment, correlation, snr)

@@ -1,4 +1,4 @@
-"""What can be looked at: footprints, contours, images, and how good each component is."""
+"""Snapshots and tables of the components: footprints, contours and quality measures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.operator import Table
 from ..kernels.outlines import outline
-from .background import Scene
+from .background import Background
 from .components import Components
 
 MEASURES: dict[str, type] = {
@@ -14,25 +14,28 @@ MEASURES: dict[str, type] = {
     "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
 }  # fmt: skip
 CONTOUR_POINTS = 120
-_EDGE = 0.2  # of the peak, where contours run
+_EDGE = 0.2  # of the peak, at which contours run
 
 
-def footprints(cells: Components, scene: Scene) -> np.ndarray:
-    """Return boxes (id, h, w) in ADU for an activity of one noise width."""
+def footprints(cells: Components, background: Background) -> np.ndarray:
+    """Return footprints in boxes (id, h, w) [ADU per σ of activity]."""
     height, width = cells.box_shape
     boxes = cells["box"].copy()
     for box, (top, left) in zip(boxes, cells["origin"], strict=True):
-        box *= scene.noise[top : top + height, left : left + width]
+        box *= background.noise[top : top + height, left : left + width]
     return boxes
 
 
-def contours(cells: Components, scene: Scene) -> np.ndarray:
-    """Return outlines (id, point, yx) of the accepted at a fifth of their peak; by id; NaN behind the last point."""
-    boxes = footprints(cells, scene)
-    shown = np.flatnonzero(cells["accepted"])
-    shown = shown[np.argsort(cells["id"][shown])]  # as by_id values are
-    points = np.full((len(shown), CONTOUR_POINTS, 2), np.nan, np.float32)
-    for line, k in zip(points, shown, strict=True):
+def contours(cells: Components, background: Background) -> np.ndarray:
+    """Return contours (id, point, yx) [px] of the accepted components at a fifth of their peak, sorted by id.
+
+    NaN follows the last point.
+    """
+    boxes = footprints(cells, background)
+    accepted = np.flatnonzero(cells["accepted"])
+    accepted = accepted[np.argsort(cells["id"][accepted])]  # the order of by_id values
+    points = np.full((len(accepted), CONTOUR_POINTS, 2), np.nan, np.float32)
+    for line, k in zip(points, accepted, strict=True):
         if boxes[k].max() > 0:
             n = outline(boxes[k] > _EDGE * boxes[k].max(), line)
             line[:n] += cells["origin"][k]
@@ -42,14 +45,14 @@ def contours(cells: Components, scene: Scene) -> np.ndarray:
 
 def quality(cells: Components) -> np.ndarray:
     """Return MEASURES of each component (id, measure)."""
-    _, snr = cells.standings()
+    _, snr = cells.explained_and_snr()
     top, left = cells["origin"].T
-    facts = [cells[name] for name in ("id", "birth", "accepted")]
-    facts += [snr, *(cells[name] for name in ("fit", "pixels", "live_noise")), top, left]
-    return np.stack([np.asarray(fact, float) for fact in facts], 1)
+    columns = [cells[name] for name in ("id", "birth", "accepted")]
+    columns += [snr, *(cells[name] for name in ("fit", "pixels", "live_noise")), top, left]
+    return np.stack([np.asarray(column, float) for column in columns], 1)
 
 
 def quality_table(cells: Components, frame: int) -> Table:
-    """Return the same as rows of a table."""
+    """Return MEASURES as rows of a table, at `frame`."""
     columns = {n: column.astype(kind) for (n, kind), column in zip(MEASURES.items(), quality(cells).T, strict=True)}
     return Table({"frame": np.full(cells.count, frame), **columns})

@@ -1,11 +1,10 @@
-"""Cells a user knows already: masks, positions, or what an earlier pass found."""
+"""Known cells: masks, labels, positions, or the components of an earlier session."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import scipy.ndimage as ndi
 
 from ...core.errors import ConfigError
 from ...core.loaded import Loaded, plain_array
@@ -13,13 +12,15 @@ from ...core.spec import Spec
 
 
 def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.ndarray]:
-    """Return one image (y, x) per seed. Raises ConfigError.
+    """Return one image (y, x) per seed; a position becomes a Gaussian of σ width_px.
 
-    `value`: masks (n, y, x), a labelled image (y, x), positions (n, 2), an object with `.footprints` (y·x, n), or the
-    path of a .npy of one of them or of a session's folder.
+    `value`: masks (n, y, x), a labelled image (y, x), positions (n, 2) [px], or an object with `.footprints`
+    (y·x, n). Raises ConfigError.
     """
     if value is None:
-        raise ConfigError('extract: init = "seeded" needs seeds: masks, positions, a .npy of them, or a session')
+        raise ConfigError(
+            'extract: init = "seeded" needs seeds: masks, labels, positions, a .npy file of them, or a session'
+        )
     if hasattr(value, "footprints"):
         value = np.asarray(value.footprints.todense()).T
     array = np.asarray(value)
@@ -43,7 +44,7 @@ def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.nd
         blobs = [np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * width_px**2)) for y, x in array]
         return np.array([np.where(blob > 0.1, blob, 0) for blob in blobs], np.float32).reshape(-1, *shape)
     raise ConfigError(
-        f"extract: seeds are masks (n, y, x) or labels (y, x) on {shape}, or places (n, 2), found {array.shape}"
+        f"extract: seeds are masks (n, y, x) or labels (y, x) on {shape}, or positions (n, 2), found {array.shape}"
     )
 
 
@@ -53,12 +54,12 @@ def seeds_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
         return plain_array(loaded, spec)
     snapshot = loaded.step("extract").snapshot
     if "quality_now" not in snapshot:
-        raise ConfigError(f"{loaded.path}: no session with components in it")
-    return _spread(snapshot["footprints"], snapshot["quality_now"], spec.shape)
+        raise ConfigError(f"{loaded.path}: no session with components")
+    return _full_images(snapshot["footprints"], snapshot["quality_now"], spec.shape)
 
 
-def _spread(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Footprints of the accepted in boxes (id, h, w) as images (id, y, x)."""
+def _full_images(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Images (id, y, x) of the accepted components, from boxes (id, h, w)."""
     from .results import MEASURES
 
     column = {name: quality[:, n] for n, name in enumerate(MEASURES)}
@@ -66,13 +67,7 @@ def _spread(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> n
     height, width = boxes.shape[1:]
     for image, box, top, left in zip(images, boxes, column["top_px"], column["left_px"], strict=True):
         if not (0 <= top <= shape[0] - height and 0 <= left <= shape[1] - width):
-            raise ConfigError(f"extract: seeds: footprints of another frame size than {shape}")
+            raise ConfigError(f"extract: seeds: the footprints belong to another frame size than {shape}")
         image[int(top) : int(top) + height, int(left) : int(left) + width] = box
     kept: np.ndarray = images[column["accepted"] > 0]
     return kept
-
-
-def centre(image: np.ndarray) -> tuple[float, float]:
-    """Return the centre of mass (y, x) [px] of an image."""
-    y, x = ndi.center_of_mass(image)
-    return float(y), float(x)

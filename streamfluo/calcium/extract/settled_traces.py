@@ -1,4 +1,4 @@
-"""Traces behind the window: frames solved again with the shapes of today, and said for good."""
+"""Final values: frames that leave the window are demixed again with the current footprints and deconvolved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
 from ..kernels.demixing import demix_known_background
-from .activity import Calcium
+from .activity import Deconvolution
+from .background import Background
 from .buffer import SCALE, Buffer
 from .components import POOLS, Components
 
@@ -19,66 +20,64 @@ COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.flo
            "dff": np.float32}  # fmt: skip
 
 
-class Settling:
-    """Solves each frame again when it leaves the window, and gives rows of a table once its spikes stand."""
+class SettledTraces:
+    """Demixes each frame again when it leaves the window, and gives table rows once its spikes are final."""
 
     def __init__(self) -> None:
-        self.count = self.said = 0
+        self.count = self.reported = 0
         self._index = np.zeros(POOLS, np.int64)
 
-    def take(self, cells: Components, buffer: Buffer, calcium: Calcium, slot: int) -> None:
-        """Solve the frame kept in `slot` again and add it to the traces of those born by then."""
+    def add(
+        self, cells: Components, background: Background, buffer: Buffer, deconvolution: Deconvolution, slot: int
+    ) -> None:
+        """Demix the frame stored in `slot` again and append it to the traces that begin at or before it."""
         index = int(buffer.index[slot])
-        born = cells["birth"] <= index
-        raw = np.where(born, cells["history"][:, slot], 0.0)
-        demix_known_background(
-            buffer.frames[slot].reshape(-1), 1 / float(SCALE), cells.index, cells.value, cells.pixels,
-            cells.mode_overlap, buffer.modes[slot], cells.energy, cells.neighbour, cells.overlap, cells.neighbours,
-            np.full(cells.count, -np.inf), SWEEPS, raw,
-        )  # fmt: skip
-        calcium.follow(cells, "late", raw, born)
+        present = cells["birth"] <= index
+        raw = np.where(present, cells["history"][:, slot], 0.0)
+        frame = buffer.frames[slot].reshape(-1)
+        demix_known_background(frame, 1 / float(SCALE), cells.design(background), buffer.modes[slot], SWEEPS, raw)
+        deconvolution.update(cells, "late", raw, present)
         place = self.count % POOLS
         self._index[place] = index
         cells["late_raw"][:, place] = raw
-        cells["late_dff"][:, place] = relative(raw, cells["late_low"], cells["resting"])
+        cells["late_dff"][:, place] = delta_f_over_f(raw, cells["late_low"], cells["resting"])
         self.count += 1
 
-    def rows(self, cells: Components, calcium: Calcium, keep: int = DELAY) -> Table:
-        """Return what stands by now of the frames not said yet, all but the newest `keep`, frame after frame."""
-        frames = np.arange(self.said, max(self.said, self.count - keep))
+    def rows(self, cells: Components, deconvolution: Deconvolution, keep: int = DELAY) -> Table:
+        """Return rows of the frames not reported yet, except for the newest `keep`, frame after frame."""
+        frames = np.arange(self.reported, max(self.reported, self.count - keep))
         if not (len(frames) and cells.count):
-            self.said += len(frames)
+            self.reported += len(frames)
             return Table({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()})
-        back = self.count - self.said
-        trace, spikes = calcium.recent(cells, back)
-        self.said += len(frames)
+        trace, spikes = deconvolution.newest(cells, self.count - self.reported)
+        self.reported += len(frames)
         places = frames % POOLS
         index = self._index[places]
-        born = cells["birth"] <= index[:, None]
+        present = cells["birth"] <= index[:, None]
         values = {
-            "frame": np.broadcast_to(index[:, None], born.shape),
-            "id": np.broadcast_to(cells["id"], born.shape),
+            "frame": np.broadcast_to(index[:, None], present.shape),
+            "id": np.broadcast_to(cells["id"], present.shape),
             "trace": trace[:, : len(frames)].T, "raw": cells["late_raw"][:, places].T,
             "spike": spikes[:, : len(frames)].T, "dff": cells["late_dff"][:, places].T,
         }  # fmt: skip
-        return Table({name: array[born].astype(COLUMNS[name]) for name, array in values.items()})
+        return Table({name: array[present].astype(COLUMNS[name]) for name, array in values.items()})
 
     def state(self) -> State:
-        """Everything it carries, as state entries."""
-        return {"settling_index": self._index.copy(), "settling_count": self.count, "settling_said": self.said}
+        """Return all carried values as state entries."""
+        return {"settling_index": self._index.copy(), "settling_count": self.count, "settling_said": self.reported}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore what `state` returned. Raises StateError."""
         self._index[:] = require_array(state, "settling_index", self._index, "extract")
-        self.count, self.said = (require_int(state, f"settling_{name}", "extract") for name in ("count", "said"))
+        self.count, self.reported = (require_int(state, f"settling_{name}", "extract") for name in ("count", "said"))
 
 
-def relative(raw: np.ndarray, low: np.ndarray, resting: np.ndarray) -> np.ndarray:
-    """Return ΔF/F (K,) of raw activity against its running low percentile, with what rests under the footprint."""
+def delta_f_over_f(raw: np.ndarray, low: np.ndarray, resting: np.ndarray) -> np.ndarray:
+    """Return ΔF/F (K,) of raw activity: F0 = fluorescence at rest under the footprint + running 8th percentile."""
     base = resting + low
     return np.divide(raw - low, base, out=np.zeros_like(raw), where=base > 1e-3)
 
 
-def joined(tables: Sequence[Table]) -> Table:
-    """Return tables of the same columns end to end."""
+def concatenated(tables: Sequence[Table]) -> Table:
+    """Return tables of the same columns, concatenated."""
     return Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})

@@ -1,6 +1,5 @@
 """Numba kernels of source extraction and deconvolution.
 
-Plain arrays in and out, no GIL, cached; a twin for another device is `name_gpu.py`. They import kernels of this room
-and of `pixels` alone. An operator calls its kernels on empty cells while it is built, with the array types it will
-use: nothing compiles once frames flow.
+Arrays and named tuples of arrays in, results written in place; no GIL, cached. They import kernels of this room and of
+`pixels` alone. The operator compiles every kernel for its array types while it is built, so that no frame waits.
 """

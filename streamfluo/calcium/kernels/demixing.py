@@ -1,30 +1,98 @@
-"""Activities of overlapping footprints in one frame: projections, and block coordinate descent on the normal equations.
+"""Activities of overlapping components in one frame: projection and block coordinate descent on the normal equations.
 
-Frames and footprints are whitened: pixels in units of their noise. A footprint's support is a list: `index` (K, P) flat
-pixel numbers, `value` (K, P) float32, `count` (K,) how many of them hold. `neighbour` (K, N), `overlap` (K, N) and
-`neighbours` (K,) list for each footprint the others it overlaps, and their inner products with it.
+Model of a whitened frame, each pixel in units of its noise σ: w = Σ a_k c_k + Σ b_m f_m + noise, with footprints a_k,
+activities c_k, background modes b_m and their activities f_m (Friedrich et al. 2021; Giovannucci et al. 2017, OnACID).
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from ...pixels.kernels.pixel_rows import add_product, add_scaled
 
-ROWS = 4  # the background's activity is solved for on every fourth row: that is more than enough
+ROWS = 4  # the equations of the background modes use every fourth row: more pixels do not improve them
+
+
+class WhiteningModel(NamedTuple):
+    """Mean image, 1 / noise σ, both (y, x) float32, and whitened background modes (M, y, x) float32."""
+
+    mean: Any
+    weight: Any
+    modes: Any
+
+
+class Footprints(NamedTuple):
+    """Sparse whitened footprints: flat pixel `index` (K, P) int32, `value` (K, P) float32, `pixels` (K,) of each."""
+
+    index: Any
+    value: Any
+    pixels: Any
+
+
+class Overlaps(NamedTuple):
+    """Inner products of footprints: `energy` (K,) ⟨a_k, a_k⟩; `overlap` (K, N) with the neighbours.
+
+    `neighbour` (K, N) int32 lists the components whose boxes overlap, `neighbours` (K,) counts them; `touching` (K, N)
+    bool: the footprints are at most a halo apart.
+    """
+
+    energy: Any
+    neighbours: Any
+    neighbour: Any
+    overlap: Any
+    touching: Any
+
+
+class ModeOverlaps(NamedTuple):
+    """Inner products with background modes: `footprint` (K, M); of every ROWS-th row `rows` (K, M), `gram` (M, M)."""
+
+    footprint: Any
+    rows: Any
+    gram: Any
+
+
+class Design(NamedTuple):
+    """Footprints with their inner products: what the normal equations of a frame need."""
+
+    footprints: Footprints
+    overlaps: Overlaps
+    modes: ModeOverlaps
+
+
+class Estimate(NamedTuple):
+    """Activities of the components (K,) and of the background modes (M,), updated in place."""
+
+    activity: Any
+    modes: Any
+
+
+class Past(NamedTuple):
+    """Stored frames (n, pixels) int16 and the `slots` to read, oldest first; frames · `scale` are in noise σ.
+
+    Activities in those frames: `modes` (n, M) of the background modes, `history` (K, n) of the components.
+    """
+
+    frames: Any
+    slots: Any
+    scale: float
+    modes: Any
+    history: Any
 
 
 @njit(nogil=True, cache=True)
-def whiten(frame, mean, weight, modes, expected, scale, stored, products):  # type: ignore[no-untyped-def]
-    """Write (frame − mean) · weight as int16 steps of 1/scale to `stored` (y, x); its products with modes to (M,).
+def whiten(frame, model, expected, scale, stored, products):  # type: ignore[no-untyped-def]
+    """Write (frame − mean) · weight as int16 steps of 1/scale to `stored` (y, x), its products with the modes to (M,).
 
-    Where the frame is NaN stands what the modes (M, y, x) let expect at their activity `expected` (M,). The products
-    are those of every ROWS-th row. Cost at 512 × 512: one pass; what is read besides the frame decides.
+    NaN pixels get the background modes at the activity `expected` (M,). The products use every ROWS-th row.
+    Cost at 512 × 512: one pass, bound by the memory read beside the frame.
     """
+    modes = model.modes
     white, sums = np.empty(frame.shape[1], np.float32), np.zeros((len(modes), frame.shape[1]), np.float32)
     for y in range(frame.shape[0]):
-        unknown = _whiten_row(frame[y], mean[y], weight[y], white)
+        unknown = _whiten_row(frame[y], model.mean[y], model.weight[y], white)
         x, last = 0, frame.shape[1]
-        while unknown:  # mostly at the ends, where motion correction found nothing
+        while unknown:  # mostly at both ends of a row: the rim that motion correction leaves
             if not np.isnan(frame[y, last - 1]):
                 while not np.isnan(frame[y, x]):
                     x += 1
@@ -37,7 +105,7 @@ def whiten(frame, mean, weight, modes, expected, scale, stored, products):  # ty
             for m in range(len(modes)):
                 white[at] += np.float32(expected[m]) * modes[m, y, at]
             unknown -= 1
-        _keep_row(white, scale, stored[y])
+        _quantise_row(white, scale, stored[y])
         if y % ROWS == 0:
             for m in range(len(modes)):
                 add_product(white, modes[m, y], sums[m])
@@ -57,7 +125,7 @@ def _whiten_row(frame, mean, weight, white):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _keep_row(white, scale, stored):  # type: ignore[no-untyped-def]
+def _quantise_row(white, scale, stored):  # type: ignore[no-untyped-def]
     for i in range(len(white)):
         z = white[i] * scale
         z = z if z < np.float32(32767) else np.float32(32767)
@@ -66,10 +134,10 @@ def _keep_row(white, scale, stored):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def sum_frames(stored, slots, scale, modes, amounts, total):  # type: ignore[no-untyped-def]
+def sum_frames(stored, slots, scale, modes, mode_activity, total):  # type: ignore[no-untyped-def]
     """Write the sum of the frames in `slots` of stored (n, y, x) int16 steps of 1/scale to total (y, x) float32.
 
-    Out of it are taken background modes (M, y, x) times amounts (M,).
+    Subtracts the background modes (M, y, x) times mode_activity (M,).
     """
     for y in range(total.shape[0]):
         row = total[y]
@@ -77,13 +145,13 @@ def sum_frames(stored, slots, scale, modes, amounts, total):  # type: ignore[no-
         for j in range(len(slots)):
             add_scaled(stored[slots[j], y], np.float32(1 / scale), row)
         for m in range(len(modes)):
-            add_scaled(modes[m, y], np.float32(-amounts[m]), row)
+            add_scaled(modes[m, y], np.float32(-mode_activity[m]), row)
 
 
 @njit(nogil=True, cache=True)
 def inner(a, b, first, step):  # type: ignore[no-untyped-def]
-    """Return the inner product of every `step`-th row, from `first` on, of two arrays (y, x) float32."""
-    sums = np.zeros(a.shape[1], np.float32)  # of each column: fast, and the same bits on every machine
+    """Return the inner product of two arrays (y, x) float32 over every `step`-th row from `first` on."""
+    sums = np.zeros(a.shape[1], np.float32)  # one sum a column: fast, and the same bits on every machine
     for y in range(first, a.shape[0], step):
         add_product(a[y], b[y], sums)
     return _total(sums)
@@ -98,11 +166,12 @@ def _total(sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def project(frame, scale, index, value, count, products):  # type: ignore[no-untyped-def]
-    """Write ⟨footprint, frame⟩ · scale for each footprint. frame (pixels,) of float32 or int16; products (K,)."""
+def project(frame, scale, footprints, products):  # type: ignore[no-untyped-def]
+    """Write ⟨a_k, frame⟩ · scale for each footprint to products (K,). frame (pixels,) float32 or int16."""
+    index, value = footprints.index, footprints.value
     for k in range(len(products)):
         a, b = 0.0, 0.0
-        n = count[k]
+        n = footprints.pixels[k]
         for i in range(0, n - 1, 2):
             a += value[k, i] * np.float32(frame[index[k, i]])
             b += value[k, i + 1] * np.float32(frame[index[k, i + 1]])
@@ -112,8 +181,8 @@ def project(frame, scale, index, value, count, products):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def take_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-def]
-    """Take what background modes (M,) of known activity say out of products (K,): overlaps (K, M)."""
+def subtract_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-def]
+    """Subtract background modes of known activity (M,) from products (K,). mode_overlap (K, M)."""
     for k in range(len(products)):
         known = 0.0
         for m in range(len(modes)):
@@ -122,77 +191,78 @@ def take_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def demix(products, energy, neighbour, overlap, neighbours, lower, sweeps, activity):  # type: ignore[no-untyped-def]
-    """Move `activity` (K,) towards the least squares solution with activity ≥ lower (−inf: free), in `sweeps` sweeps.
+def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
+    """Update activity (K,) towards the least squares solution, by `sweeps` sweeps of coordinate descent.
 
-    products (K,) = ⟨footprint, frame⟩, energy (K,) = ⟨footprint, footprint⟩. Block coordinate descent with blocks of
-    one; where overlaps are small a few sweeps from the last frame's solution are enough.
+    products (K,) = ⟨a_k, frame⟩. Where overlaps are small, a few sweeps from the last frame's solution are enough.
     """
+    energy, neighbour = overlaps.energy, overlaps.neighbour
     for _ in range(sweeps):
         for k in range(len(products)):
             rest = products[k]
-            for n in range(neighbours[k]):
-                rest -= overlap[k, n] * activity[neighbour[k, n]]
-            activity[k] = max(rest / energy[k], lower[k]) if energy[k] > 0 else 0.0
+            for n in range(overlaps.neighbours[k]):
+                rest -= overlaps.overlap[k, n] * activity[neighbour[k, n]]
+            activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
 @njit(nogil=True, cache=True)
-def demix_known_background(  # type: ignore[no-untyped-def]
-    frame, scale, index, value, count, mode_overlap, modes, energy, neighbour, overlap, neighbours, lower, sweeps,
-    activity,
-):  # fmt: skip
-    """`project`, `take_modes` and `demix` in one: frame (pixels,), modes (M,) of known activity."""
+def demix_known_background(frame, scale, design, modes, sweeps, activity):  # type: ignore[no-untyped-def]
+    """`project`, `subtract_modes` and `demix` in one call: frame (pixels,), modes (M,) of known activity."""
     products = np.empty(len(activity))
-    project(frame, scale, index, value, count, products)
-    take_modes(products, mode_overlap, modes)
-    demix(products, energy, neighbour, overlap, neighbours, lower, sweeps, activity)
+    project(frame, scale, design.footprints, products)
+    subtract_modes(products, design.modes.footprint, modes)
+    demix(products, design.overlaps, sweeps, activity)
 
 
 @njit(nogil=True, cache=True)
-def demix_background(  # type: ignore[no-untyped-def]
-    products, mode_products, energy, neighbour, overlap, neighbours, mode_overlap, row_overlap, mode_gram, lower,
-    sweeps, activity, modes,
-):  # fmt: skip
-    """The same with background modes (M,) that overlap all footprints: `mode_overlap` (K, M).
+def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate):  # type: ignore[no-untyped-def]
+    """Update the activities of background modes and components together, by coordinate descent.
 
-    The modes' own equations are those of every ROWS-th row: `mode_products` (M,), `mode_gram` (M, M), and `row_overlap`
-    (K, M) with the footprints.
+    products (K,) = ⟨a_k, frame⟩; mode_products (M,) = ⟨b_m, frame⟩ over every ROWS-th row.
     """
+    activity, modes = estimate.activity, estimate.modes
+    energy, neighbour, gram = overlaps.energy, overlaps.neighbour, mode_overlaps.gram
     count = len(modes)
     for _ in range(sweeps):
         for m in range(count):
             rest = mode_products[m]
             for other in range(count):
-                rest -= mode_gram[m, other] * modes[other] if other != m else 0.0
+                rest -= gram[m, other] * modes[other] if other != m else 0.0
             for k in range(len(products)):
-                rest -= row_overlap[k, m] * activity[k]
-            modes[m] = rest / mode_gram[m, m] if mode_gram[m, m] > 0 else 0.0
+                rest -= mode_overlaps.rows[k, m] * activity[k]
+            modes[m] = rest / gram[m, m] if gram[m, m] > 0 else 0.0
         for k in range(len(products)):
             rest = products[k]
             for m in range(count):
-                rest -= mode_overlap[k, m] * modes[m]
-            for n in range(neighbours[k]):
-                rest -= overlap[k, n] * activity[neighbour[k, n]]
-            activity[k] = max(rest / energy[k], lower[k]) if energy[k] > 0 else 0.0
+                rest -= mode_overlaps.footprint[k, m] * modes[m]
+            for n in range(overlaps.neighbours[k]):
+                rest -= overlaps.overlap[k, n] * activity[neighbour[k, n]]
+            activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
 @njit(nogil=True, cache=True)
-def back_fill(  # type: ignore[no-untyped-def]
-    stored, slots, scale, index, value, mode_overlap, modes, neighbour, overlap, history, energy, activity
-):
-    """Write one footprint's activity (n,) in the frames kept in `slots` of stored (frames, pixels) int16.
+def demix_frame(frame, scale, design, mode_products, sweeps, estimate):  # type: ignore[no-untyped-def]
+    """`project` and `demix_background` in one call: frame (pixels,) of int16 steps or float32."""
+    products = np.empty(len(estimate.activity))
+    project(frame, scale, design.footprints, products)
+    demix_background(products, mode_products, design.overlaps, design.modes, sweeps, estimate)
 
-    index, value (pixels of it,); its overlaps with the modes (M,) and with neighbours (N,), whose activity was
-    modes (frames, M) and history (K, frames). What those explain is taken out; they are not solved for again.
+
+@njit(nogil=True, cache=True)
+def project_past(k, design, past, activity):  # type: ignore[no-untyped-def]
+    """Write the activity (n,) of component k in stored frames: its projection less background and neighbours.
+
+    Their activities in those frames are known and are not estimated again.
     """
-    for j in range(len(slots)):
-        slot = slots[j]
+    index, value, overlaps = design.footprints.index, design.footprints.value, design.overlaps
+    for j in range(len(past.slots)):
+        slot = past.slots[j]
         total = 0.0
-        for i in range(len(index)):
-            total += value[i] * np.float32(stored[slot, index[i]])
-        total *= scale
-        for m in range(len(mode_overlap)):
-            total -= mode_overlap[m] * modes[slot, m]
-        for n in range(len(neighbour)):
-            total -= overlap[n] * history[neighbour[n], slot]
-        activity[j] = total / energy
+        for i in range(design.footprints.pixels[k]):
+            total += value[k, i] * np.float32(past.frames[slot, index[k, i]])
+        total *= past.scale
+        for m in range(past.modes.shape[1]):
+            total -= design.modes.footprint[k, m] * past.modes[slot, m]
+        for n in range(overlaps.neighbours[k]):
+            total -= overlaps.overlap[k, n] * past.history[overlaps.neighbour[k, n], slot]
+        activity[j] = total / overlaps.energy[k]

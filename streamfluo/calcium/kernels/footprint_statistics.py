@@ -1,23 +1,59 @@
-"""What bins of frames say of components: of their shapes, of their neighbours, and whether they are cells at all."""
+"""Sufficient statistics of the components: regressions of the residual on activity, overlaps, and evidence."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+NEIGHBOUR_SHARE = 0.3  # fraction of a neighbour's activity that errors of its footprint may add
+MIN_ACTIVITY = 2.5  # noise σ above which a bin counts as active
+
+
+class Regression(NamedTuple):
+    """Regression of the residual on activity: Σ d · residual (K, h, w), Σ d² (K,), d = activity − mean (K,)."""
+
+    origin: Any  # (K, 2) of the boxes, y and x
+    mean: Any
+    gathered: Any
+    moment: Any
+
+
+class Boxes(NamedTuple):
+    """Footprints in boxes (K, h, w), the same dilated by a halo, and the boxes' origins (K, 2)."""
+
+    origin: Any
+    box: Any
+    halo: Any
+
+
+class Evidence(NamedTuple):
+    """Sums over bins of r, the activity in noise σ that no neighbour explains, and of the neighbours' s.
+
+    `recent` (K, B): s of the newest bins, bin b at b mod B; `square` (K,) Σ r², `fourth` (K,) Σ r⁴, `product` (K, N)
+    Σ r s, `neighbour_square` (K, N) Σ s².
+    """
+
+    recent: Any
+    square: Any
+    fourth: Any
+    product: Any
+    neighbour_square: Any
+
 
 @njit(nogil=True, cache=True)
-def gather_evidence(residual, origin, activity, mean, rate, gathered, energy):  # type: ignore[no-untyped-def]
-    """Add (activity − mean) · residual to each component's statistic over its box, and its square to its energy.
+def update_regression(residual, activity, rate, regression):  # type: ignore[no-untyped-def]
+    """Add (activity − mean) · residual over each component's box, and (activity − mean)² to its moment.
 
-    residual (y, x); origin (K, 2) of the boxes; activity, mean, energy (K,); gathered (K, h, w). `mean` moves towards
-    activity by rate (K,).
+    residual (y, x); activity (K,). The mean moves towards activity by rate (K,).
     """
+    mean, gathered = regression.mean, regression.gathered
     height, width = gathered.shape[1:]
     for k in range(len(activity)):
         d = activity[k] - mean[k]
         mean[k] += rate[k] * d
-        energy[k] += d * d * (1 - rate[k])
+        regression.moment[k] += d * d * (1 - rate[k])
         weight = np.float32(d)
-        top, left = origin[k, 0], origin[k, 1]
+        top, left = regression.origin[k, 0], regression.origin[k, 1]
         for y in range(height):
             row, out = residual[top + y, left : left + width], gathered[k, y]
             for x in range(width):
@@ -26,7 +62,7 @@ def gather_evidence(residual, origin, activity, mean, rate, gathered, energy):  
 
 @njit(nogil=True, cache=True)
 def box_overlap(box_a, origin_a, box_b, origin_b):  # type: ignore[no-untyped-def]
-    """Return the inner product of two footprints in boxes (h, w) that begin at their origins (y, x)."""
+    """Return the inner product of two boxes (h, w) at their origins (y, x)."""
     height, width = box_a.shape
     dy, dx = origin_b[0] - origin_a[0], origin_b[1] - origin_a[1]
     total = 0.0
@@ -47,8 +83,8 @@ def add_shifted(box, origin, other, other_origin, factor):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True)
-def gather_comoments(activity, mean, neighbour, neighbours, comoment):  # type: ignore[no-untyped-def]
-    """Add (activity − mean)(its neighbour's) for each pair of neighbours. activity, mean (K,); the rest (K, N)."""
+def update_comoments(activity, mean, neighbours, neighbour, comoment):  # type: ignore[no-untyped-def]
+    """Add the co-moment of activity − mean (K,) of each pair of neighbours to comoment (K, N)."""
     for k in range(len(activity)):
         d = activity[k] - mean[k]
         for n in range(neighbours[k]):
@@ -57,92 +93,85 @@ def gather_comoments(activity, mean, neighbour, neighbours, comoment):  # type: 
 
 
 @njit(nogil=True, cache=True)
-def weigh_evidence(  # type: ignore[no-untyped-def]
-    activity, noise, share, least, energy, neighbour, overlap, neighbours, own, peak, shared, theirs, shown
-):
-    """Add what a bin says of each component (K,): activity that no neighbour's shape error explains, in noise widths.
+def update_evidence(activity, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
+    """Add a bin to the evidence of each component: its activity (K,) that no neighbour's footprint error explains.
 
-    From activity (K,) is taken `share` of what each neighbour's looks like through this footprint; what is left counts
-    where it is ≥ least. Sums, for regressions on a neighbour's activity: own (K,) of its squares, peak (K,) of their
-    squares, shared (K, N) of its products with each neighbour's, theirs (K, N) of the neighbour's squares.
-    shown (K,): the neighbours' view.
+    Of each neighbour's activity NEIGHBOUR_SHARE times the relative overlap is subtracted; the rest counts from
+    MIN_ACTIVITY noise σ (K,) on. The bin is written to column `slot` of evidence.recent.
     """
+    recent = evidence.recent
     for k in range(len(activity)):
-        shown[k] = activity[k] / noise[k] if activity[k] >= least * noise[k] else 0.0
+        recent[k, slot] = activity[k] / noise[k] if activity[k] >= MIN_ACTIVITY * noise[k] else 0.0
     for k in range(len(activity)):
         rest = activity[k]
-        for n in range(neighbours[k]):
-            rest -= share * abs(overlap[k, n]) / energy[k] * activity[neighbour[k, n]]
-        rest = rest / noise[k] if rest >= least * noise[k] else 0.0
-        own[k] += rest * rest
-        peak[k] += rest**4
-        for n in range(neighbours[k]):
-            other = shown[neighbour[k, n]]
-            shared[k, n] += rest * other
-            theirs[k, n] += other * other
+        for n in range(overlaps.neighbours[k]):
+            share = NEIGHBOUR_SHARE * abs(overlaps.overlap[k, n]) / overlaps.energy[k]
+            rest -= share * activity[overlaps.neighbour[k, n]]
+        _add_bin(k, rest, noise[k], slot, overlaps, evidence)
 
 
 @njit(nogil=True, cache=True)
-def weigh_past(  # type: ignore[no-untyped-def]
-    k, past, number, share, least, energy, noise, neighbour, overlap, neighbours, recent, own, peak, shared, theirs
-):
-    """Add the same for component k alone, new, whose activity in the bins before `number` was past (n,), n ≤ B.
-
-    recent (K, B): what the bins before showed of each component, in noise widths, bin b at b mod B; k's is written.
-    """
+def add_past_evidence(k, past, number, noise, overlaps, evidence):  # type: ignore[no-untyped-def]
+    """Add to the evidence of the new component k its activity past (n,), n ≤ B, in the bins before `number`."""
+    recent = evidence.recent
     for back in range(len(past), 0, -1):
-        at, activity = (number - back) % recent.shape[1], past[len(past) - back]
+        slot, activity = (number - back) % recent.shape[1], past[len(past) - back]
         rest = activity
-        for n in range(neighbours[k]):
-            other = neighbour[k, n]
-            rest -= share * abs(overlap[k, n]) / energy[k] * noise[other] * recent[other, at]
-        rest = rest / noise[k] if rest >= least * noise[k] else 0.0
-        own[k] += rest * rest
-        peak[k] += rest**4
-        for n in range(neighbours[k]):
-            seen = recent[neighbour[k, n], at]
-            shared[k, n] += rest * seen
-            theirs[k, n] += seen * seen
-        recent[k, at] = activity / noise[k] if activity >= least * noise[k] else 0.0
+        for n in range(overlaps.neighbours[k]):
+            other = overlaps.neighbour[k, n]
+            share = NEIGHBOUR_SHARE * abs(overlaps.overlap[k, n]) / overlaps.energy[k]
+            rest -= share * noise[other] * recent[other, slot]
+        _add_bin(k, rest, noise[k], slot, overlaps, evidence)
+        recent[k, slot] = activity / noise[k] if activity >= MIN_ACTIVITY * noise[k] else 0.0
 
 
 @njit(nogil=True, cache=True)
-def standings(own, peak, shared, theirs, touching, neighbours, explained, snr):  # type: ignore[no-untyped-def]
-    """Write which part of each component (K,) its touching neighbour most like it explains, and how it stands out.
+def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
+    rest = rest / noise if rest >= MIN_ACTIVITY * noise else 0.0
+    evidence.square[k] += rest * rest
+    evidence.fourth[k] += rest**4
+    for n in range(overlaps.neighbours[k]):
+        other = evidence.recent[overlaps.neighbour[k, n], slot]
+        evidence.product[k, n] += rest * other
+        evidence.neighbour_square[k, n] += other * other
 
-    `explained`: of Σ squares, by regression on that neighbour, 0 to 1; `snr`: the 4-norm over all bins of what is left.
+
+@njit(nogil=True, cache=True)
+def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untyped-def]
+    """Write the fraction of each component (K,) explained by a touching neighbour, and the SNR of the rest.
+
+    `explained`: largest R² of a regression on one neighbour; `snr`: 4-norm over bins times √(1 − explained).
     """
-    for k in range(len(own)):
+    square, product, theirs = evidence.square, evidence.product, evidence.neighbour_square
+    for k in range(len(snr)):
         most = 0.0
-        for n in range(neighbours[k]):
-            if touching[k, n] and theirs[k, n] > 0 and own[k] > 0:
-                most = max(most, shared[k, n] * shared[k, n] / theirs[k, n] / own[k])
+        for n in range(overlaps.neighbours[k]):
+            if overlaps.touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
+                most = max(most, product[k, n] * product[k, n] / theirs[k, n] / square[k])
         explained[k] = min(most, 1.0)
-        snr[k] = peak[k] ** 0.25 * np.sqrt(1 - explained[k])
+        snr[k] = evidence.fourth[k] ** 0.25 * np.sqrt(1 - explained[k])
 
 
 @njit(nogil=True, cache=True)
-def renew_overlaps(k, box, halo, origin, neighbour, neighbours, overlap, touching):  # type: ignore[no-untyped-def]
-    """Renew component k's inner products with its neighbours, and whether they touch, on both sides.
-
-    box, halo (K, h, w), origin (K, 2), the rest (K, N).
-    """
-    for n in range(neighbours[k]):
+def update_overlaps(k, boxes, overlaps):  # type: ignore[no-untyped-def]
+    """Recompute component k's inner products with its neighbours and whether they touch, on both sides."""
+    neighbour, origin, box = overlaps.neighbour, boxes.origin, boxes.box
+    for n in range(overlaps.neighbours[k]):
         other = neighbour[k, n]
         back = 0
         while neighbour[other, back] != k:
             back += 1
         value = box_overlap(box[k], origin[k], box[other], origin[other])
-        touch = box_overlap(halo[k], origin[k], box[other], origin[other]) > 0
-        overlap[k, n] = overlap[other, back] = value
-        touching[k, n] = touching[other, back] = touch
+        touch = box_overlap(boxes.halo[k], origin[k], box[other], origin[other]) > 0
+        overlaps.overlap[k, n] = overlaps.overlap[other, back] = value
+        overlaps.touching[k, n] = overlaps.touching[other, back] = touch
 
 
 @njit(nogil=True, cache=True)
 def list_support(box, top, left, width, index, value):  # type: ignore[no-untyped-def]
-    """List the pixels of a box (h, w) at (top, left) of a frame `width` wide that are not 0; return how many.
+    """List the non-zero pixels of a box (h, w) at (top, left) of a frame `width` wide; return how many.
 
-    index, value (P,): flat pixel numbers and the values there, 0 behind the last.
+    index, value (P,): flat pixel numbers and the values there; 0 behind the last.
     """
     n = 0
     for y in range(box.shape[0]):

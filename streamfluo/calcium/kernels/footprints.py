@@ -1,22 +1,25 @@
-"""A footprint from a noisy image of a cell: smoothed no more than needed, cut where noise begins, in one piece."""
+"""Segmentation of a footprint from a noisy regression image: denoise, threshold, keep one connected region."""
 
 import numpy as np
 from numba import njit
 
 from ...pixels.kernels.pixel_rows import add_scaled
 
-PEAK_PART = 0.2  # of the peak: where a cell ends
-NOISE_PART = 2.2  # of a pixel's noise: what a pixel needs more than
+EDGE_FRACTION = 0.2  # of the peak: the boundary of a cell
+MIN_PIXEL_SNR = 2.2
 SMOOTHINGS_PX = np.array([0.0, 0.6, 0.9, 1.3, 1.7])
-CLEAR = 10.0  # peak over noise that needs no more smoothing
-ROUNDS = 4
-LEAST_SIGNAL = 0.8  # 0.5 finds more at 4 photons a pixel, and takes what is left of clouds for cells
-ACTIVE_Z, CALM_Z = 2.5, 1.5
+MIN_PEAK_SNR = 10.0  # enough to stop smoothing
+ITERATIONS = 4
+MIN_SIGNAL_VARIANCE = 0.8  # of the total; 0.5 finds more cells at 4 photons a pixel, and accepts background residue
+ACTIVE_Z, INACTIVE_Z = 2.5, 1.5
 
 
 @njit(nogil=True, cache=True)
-def smooth_box(image, sigma, rows, out):  # type: ignore[no-untyped-def]
-    """Write image (h, w) smoothed by a Gaussian, edges repeated; return which part of white noise is left."""
+def smooth_gaussian(image, sigma, rows, out):  # type: ignore[no-untyped-def]
+    """Write image (h, w) smoothed by a Gaussian of `sigma` [px], edges repeated; return the factor on white noise σ.
+
+    rows (h, w): working memory.
+    """
     height, width = image.shape
     radius = int(np.ceil(3 * sigma))
     taps = np.empty(2 * radius + 1, np.float32)
@@ -41,44 +44,44 @@ def smooth_box(image, sigma, rows, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def spread(image):  # type: ignore[no-untyped-def]
-    """Return the width of what is not cell in an image: its median absolute deviation as a standard deviation."""
+def robust_sigma(image):  # type: ignore[no-untyped-def]
+    """Return the noise σ of an image from its median absolute deviation."""
     values = image.copy().reshape(-1)
     middle = np.median(values)
     return np.median(np.abs(values - middle)) / 0.6745
 
 
 @njit(nogil=True, cache=True)
-def clear_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-untyped-def]
-    """Write the estimate (h, w) smoothed until its peak stands clear of its noise; return (noise, edge, peak).
+def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-untyped-def]
+    """Write the estimate (h, w) with the least smoothing that reaches MIN_PEAK_SNR; return (noise σ, edge fraction).
 
-    `edge`: the part of the peak at which a Gaussian cell of width cell_px, smoothed so, has the pixels that it has at
-    PEAK_PART of it unsmoothed. The noise is what it should be, or what the image shows if that is more.
+    `edge`: fraction of the peak at which a smoothed Gaussian cell of σ cell_px has the same area as the original one
+    at EDGE_FRACTION. The noise σ is the larger of the propagated and the measured one.
     """
     for sigma in SMOOTHINGS_PX:
         if sigma == 0:
             image[:] = estimate
             left = noise
         else:
-            left = noise * smooth_box(estimate, sigma, rows, image)
+            left = noise * smooth_gaussian(estimate, sigma, rows, image)
         peak = image.max()
-        if peak > CLEAR * left or sigma == SMOOTHINGS_PX[-1]:  # else it is not clear, however wide the image's spread
-            left = max(left, spread(image))
-        if peak > CLEAR * left:
+        if peak > MIN_PEAK_SNR * left or sigma == SMOOTHINGS_PX[-1]:  # else measuring σ could not help
+            left = max(left, robust_sigma(image))
+        if peak > MIN_PEAK_SNR * left:
             break
-    edge = PEAK_PART ** (cell_px**2 / (cell_px**2 + sigma**2))
-    return left, edge, peak
+    edge = EDGE_FRACTION ** (cell_px**2 / (cell_px**2 + sigma**2))
+    return left, edge
 
 
 @njit(nogil=True, cache=True)
-def connected(image, bound, seed_y, seed_x, kept, stack):  # type: ignore[no-untyped-def]
-    """Mark in `kept` (h, w) bool the pixels ≥ bound that are 4-connected to the seed; return how many.
+def connected_region(image, threshold, seed_y, seed_x, kept, stack):  # type: ignore[no-untyped-def]
+    """Mark in `kept` (h, w) bool the pixels ≥ threshold that are 4-connected to the seed; return how many.
 
-    stack (h · w,): room to work in.
+    stack (h · w,): working memory.
     """
     height, width = image.shape
     kept[:] = False
-    if image[seed_y, seed_x] < bound:
+    if image[seed_y, seed_x] < threshold:
         return 0
     kept[seed_y, seed_x] = True
     stack[0] = seed_y * width + seed_x
@@ -89,7 +92,7 @@ def connected(image, bound, seed_y, seed_x, kept, stack):  # type: ignore[no-unt
         for side in range(4):
             j = y + (side == 0) - (side == 1)
             i = x + (side == 2) - (side == 3)
-            if 0 <= j < height and 0 <= i < width and not kept[j, i] and image[j, i] >= bound:
+            if 0 <= j < height and 0 <= i < width and not kept[j, i] and image[j, i] >= threshold:
                 kept[j, i] = True
                 stack[top] = j * width + i
                 top += 1
@@ -99,7 +102,7 @@ def connected(image, bound, seed_y, seed_x, kept, stack):  # type: ignore[no-unt
 
 @njit(nogil=True, cache=True)
 def fill_holes(kept):  # type: ignore[no-untyped-def]
-    """Mark pixels that have marked ones on all four sides, however far, as long as that adds any; return how many."""
+    """Mark pixels whose four neighbours are marked, in one raster pass; return the number of marked pixels."""
     height, width = kept.shape
     count = 0
     for y in range(1, height - 1):
@@ -114,7 +117,7 @@ def fill_holes(kept):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def dilate(mask, times, out):  # type: ignore[no-untyped-def]
-    """Write mask (h, w) bool grown by `times` pixels along rows and columns."""
+    """Write mask (h, w) bool dilated `times` times by the 4-neighbourhood."""
     height, width = mask.shape
     out[:] = mask
     before = mask.copy()
@@ -132,15 +135,15 @@ def dilate(mask, times, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def cut_footprint(estimate, noise, cell_px, allowed, confined, fill, footprint):  # type: ignore[no-untyped-def]
-    """Write the footprint that a regression's estimate (h, w) of this noise shows; return its number of pixels.
+def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  # type: ignore[no-untyped-def]
+    """Write the footprint segmented from a regression estimate (h, w) of known noise σ; return its number of pixels.
 
-    It begins at the brightest pixel where `allowed` (h, w) bool; confined, it ends there too. 0 pixels: nothing
-    stands out.
+    The region contains the brightest pixel of `allowed` (h, w) bool; confined, it stays inside, otherwise its holes are
+    filled. 0 pixels: nothing exceeds the threshold.
     """
     rows, image = np.empty_like(estimate), np.empty_like(estimate)
     kept, stack = np.zeros(estimate.shape, np.bool_), np.empty(estimate.size, np.int64)
-    left, edge, _ = clear_image(estimate, noise, cell_px, rows, image)
+    left, edge = denoise_image(estimate, noise, cell_px, rows, image)
     seed_y = seed_x = -1
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
@@ -151,9 +154,9 @@ def cut_footprint(estimate, noise, cell_px, allowed, confined, fill, footprint):
         return 0
     if confined:
         image[:] = np.where(allowed, image, np.float32(0))
-    bound = np.float32(max(edge * image[seed_y, seed_x], NOISE_PART * left))
-    count = connected(image, bound, seed_y, seed_x, kept, stack)
-    if fill and count:
+    threshold = np.float32(max(edge * image[seed_y, seed_x], MIN_PIXEL_SNR * left))
+    count = connected_region(image, threshold, seed_y, seed_x, kept, stack)
+    if count and not confined:
         count = fill_holes(kept)
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
@@ -163,16 +166,16 @@ def cut_footprint(estimate, noise, cell_px, allowed, confined, fill, footprint):
 
 
 @njit(nogil=True, cache=True)
-def regrow(old, gathered, moment, cell_px, growth, new):  # type: ignore[no-untyped-def]
-    """Write the footprint that the regression old + gathered / moment shows, on its old scale; return its pixels.
+def update_footprint(old, gathered, moment, cell_px, growth, new):  # type: ignore[no-untyped-def]
+    """Write the footprint segmented from the regression old + gathered / moment; return its number of pixels.
 
-    All (h, w) float32. It may grow by `growth` pixels beyond the old one. The scale is that at which the new footprint
-    fits the regression best, so that its trace keeps its own.
+    All (h, w) float32. It lies within `growth` pixels of the old one. Its scale is the least squares fit to the
+    regression, so that the scale of its activity stays.
     """
     estimate = old + gathered / np.float32(moment)
     allowed = np.zeros(old.shape, np.bool_)
     dilate(old > 0, growth, allowed)
-    count = cut_footprint(estimate, 1 / np.sqrt(moment), cell_px, allowed, True, False, new)
+    count = segment_footprint(estimate, 1 / np.sqrt(moment), cell_px, allowed, True, new)
     both, own = 0.0, 0.0
     for y in range(new.shape[0]):
         for x in range(new.shape[1]):
@@ -184,61 +187,61 @@ def regrow(old, gathered, moment, cell_px, growth, new):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def factorise(patch, near, cell_px, shape, slope, activity):  # type: ignore[no-untyped-def]
-    """Refine a shape (h, w) on residual bins (n, h, w) by rounds of rank-one factorisation; return (moment, widths).
+def factorise(patch, near, cell_px, footprint, slope, activity):  # type: ignore[no-untyped-def]
+    """Refine a footprint (h, w) by rank-one factorisation of residual bins (n, h, w); return (moment, SNR).
 
-    Each round takes the bins in which the shape is active, regresses each pixel on them (slope (h, w), its level from
-    the calm bins) and cuts the footprint out of that, from the brightest pixel where `near` on. The shape ends with
-    unit norm, slope and activity (n,) on its scale. moment: Σ activity² of the active bins, widths: the same on the
-    scale of the noise, 0 where nothing stands out.
+    Each iteration regresses every pixel on the bins with activity (slope (h, w), offset from the inactive bins) and
+    segments the footprint from the slope, around its brightest pixel in `near` (h, w) bool. The footprint ends with
+    unit norm; slope and activity (n,) are on its scale. moment: Σ activity² of the active bins; SNR: its root on the
+    scale of the noise. Both are 0 if nothing is found.
     """
-    weights, calm = np.empty(len(patch)), np.empty(len(patch), np.int64)
+    weights, inactive = np.empty(len(patch)), np.empty(len(patch), np.int64)
     snr = moment = 0.0
-    for _ in range(ROUNDS):
-        norm = _unit(shape)
+    for _ in range(ITERATIONS):
+        norm = _normalise(footprint)
         if norm == 0:
             return 0.0, 0.0
-        activity_of(patch, shape, activity)
+        project_patch(patch, footprint, activity)
         middle = np.median(activity)
         activity -= middle
-        width = max(1.0, np.median(np.abs(activity)) / 0.6745)
+        sigma = max(1.0, np.median(np.abs(activity)) / 0.6745)
         for j in range(len(patch)):
-            weights[j] = activity[j] if activity[j] > ACTIVE_Z * width else 0.0
-            calm[j] = activity[j] < CALM_Z * width
-        moment = regress(patch, weights, calm, slope)
+            weights[j] = activity[j] if activity[j] > ACTIVE_Z * sigma else 0.0
+            inactive[j] = activity[j] < INACTIVE_Z * sigma
+        moment = regress(patch, weights, inactive, slope)
         if moment <= 0:
             return 0.0, 0.0
         snr = np.sqrt(moment)
-        if not cut_footprint(slope, 1 / snr, cell_px, near, False, True, shape):
+        if not segment_footprint(slope, 1 / snr, cell_px, near, False, footprint):
             return 0.0, 0.0
-    norm = _unit(shape)
+    norm = _normalise(footprint)
     slope /= np.float32(norm)
     activity *= norm
     return moment * norm * norm, snr
 
 
 @njit(nogil=True, cache=True)
-def _unit(shape):  # type: ignore[no-untyped-def]
-    """Divide a shape by its norm, and return that."""
+def _normalise(footprint):  # type: ignore[no-untyped-def]
+    """Divide a footprint (h, w) by its norm, in place, and return the norm."""
     squares = 0.0
-    for y in range(shape.shape[0]):
-        for x in range(shape.shape[1]):
-            squares += shape[y, x] * shape[y, x]
+    for y in range(footprint.shape[0]):
+        for x in range(footprint.shape[1]):
+            squares += footprint[y, x] * footprint[y, x]
     norm = np.sqrt(squares)
     if norm > 0:
-        shape /= np.float32(norm)
+        footprint /= np.float32(norm)
     return norm
 
 
 @njit(nogil=True, cache=True)
-def likeness(footprint, slope, noise):  # type: ignore[no-untyped-def]
-    """Return the correlation of a footprint (h, w) with the regression it was cut from, in and 2 pixels round it.
+def spatial_correlation(footprint, slope, noise):  # type: ignore[no-untyped-def]
+    """Return the correlation of a footprint (h, w) with its regression image `slope`, within 2 pixels of its support.
 
-    What the regression's noise takes of it is given back, down to LEAST_SIGNAL of the variance: else faint cells, which
-    cannot look better, are refused (at 4 photons a pixel half of those that were, .7 to .8, are cells).
+    The variance of the slope is corrected for its noise σ, at most down to MIN_SIGNAL_VARIANCE: without the correction
+    faint cells are rejected (at 4 photons a pixel half of the rejected ones, at .7 to .8, are cells).
     """
     rows, blurred, around = np.empty_like(slope), np.empty_like(slope), np.zeros(slope.shape, np.bool_)
-    left = noise * smooth_box(slope, 0.7, rows, blurred)
+    left = noise * smooth_gaussian(slope, 0.7, rows, blurred)
     dilate(footprint > 0, 2, around)
     n, a, b, aa, bb, ab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for y in range(slope.shape[0]):
@@ -251,14 +254,14 @@ def likeness(footprint, slope, noise):  # type: ignore[no-untyped-def]
                 aa += p * p
                 bb += q * q
                 ab += p * q
-    seen = bb - b * b / max(n, 1)
-    scale = (aa - a * a / max(n, 1)) * max(seen - (n - 1) * left * left, LEAST_SIGNAL * seen)
+    variance = bb - b * b / max(n, 1)
+    scale = (aa - a * a / max(n, 1)) * max(variance - (n - 1) * left * left, MIN_SIGNAL_VARIANCE * variance)
     return (ab - a * b / n) / np.sqrt(scale) if scale > 0 else 0.0
 
 
 @njit(nogil=True, cache=True)
-def cut_out(stored, order, top, left, step, patch):  # type: ignore[no-untyped-def]
-    """Write the box at (top, left) of stored (n, y, x) int16 residuals, in `order`, to patch (bins, h, w) float32."""
+def read_patch(stored, order, top, left, step, patch):  # type: ignore[no-untyped-def]
+    """Write the box at (top, left) of stored (n, y, x) int16 bins, in `order`, to patch (bins, h, w) float32."""
     for j in range(len(order)):
         for y in range(patch.shape[1]):
             for x in range(patch.shape[2]):
@@ -266,20 +269,20 @@ def cut_out(stored, order, top, left, step, patch):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def activity_of(patch, shape, activity):  # type: ignore[no-untyped-def]
-    """Write the least squares activity (bins,) of one shape (h, w) in patch (bins, h, w)."""
+def project_patch(patch, footprint, activity):  # type: ignore[no-untyped-def]
+    """Write the least squares activity (bins,) of one footprint (h, w) in patch (bins, h, w)."""
     energy = 0.0
-    for y in range(shape.shape[0]):
-        for x in range(shape.shape[1]):
-            energy += shape[y, x] * shape[y, x]
+    for y in range(footprint.shape[0]):
+        for x in range(footprint.shape[1]):
+            energy += footprint[y, x] * footprint[y, x]
     activity[:] = 0
-    for first in range(0, len(patch), 4):  # four sums at a time: each waits for its own last addition only
+    for first in range(0, len(patch), 4):  # four independent sums hide the latency of additions
         last = min(first + 4, len(patch)) - 1
         j, k = min(first + 1, last), min(first + 2, last)
         a = b = c = d = 0.0
-        for y in range(shape.shape[0]):
-            for x in range(shape.shape[1]):
-                value = shape[y, x]
+        for y in range(footprint.shape[0]):
+            for x in range(footprint.shape[1]):
+                value = footprint[y, x]
                 a += value * patch[first, y, x]
                 b += value * patch[j, y, x]
                 c += value * patch[k, y, x]
@@ -289,21 +292,21 @@ def activity_of(patch, shape, activity):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def regress(patch, weights, quiet, slope):  # type: ignore[no-untyped-def]
-    """Write slope(y, x) of patch on weights (bins,), level taken from the bins that are quiet; return Σ weights².
+def regress(patch, weights, inactive, slope):  # type: ignore[no-untyped-def]
+    """Write the slope (h, w) of patch (bins, h, w) on weights (bins,); return Σ weights².
 
-    slope = Σ weights (patch − mean of the quiet bins) / Σ weights².
+    slope = Σ weights · (patch − mean of the inactive bins) / Σ weights².
     """
     squares, sums, n = 0.0, 0.0, 0
     for j in range(len(patch)):
         squares += weights[j] * weights[j]
         sums += weights[j]
-        n += quiet[j]
+        n += inactive[j]
     slope[:] = 0
     if squares <= 0:
         return 0.0
     for j in range(len(patch)):
-        weight = np.float32(weights[j] - (sums / n if quiet[j] and n else 0.0))
+        weight = np.float32(weights[j] - (sums / n if inactive[j] and n else 0.0))
         for y in range(slope.shape[0]):
             for x in range(slope.shape[1]):
                 slope[y, x] += weight * patch[j, y, x]

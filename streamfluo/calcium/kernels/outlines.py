@@ -1,14 +1,14 @@
-"""Outlines of masks as polygons along pixel edges."""
+"""Contours of masks as polygons along pixel edges."""
 
 from numba import njit
 
 
 @njit(nogil=True, cache=True)
 def outline(mask, points):  # type: ignore[no-untyped-def]
-    """Write the corners (y, x) of the outline round the first region of mask (h, w) to points (n, 2); return how many.
+    """Write the corners (y, x) of the contour of the first region of mask (h, w) to points (n, 2); return how many.
 
-    Pixels reach half a pixel to each side. Walks along edges with the region to the right; where there is no more room
-    in `points` it stops.
+    Pixel centres are at integers, edges at half-integers. The polygon keeps the region to its right and is cut after
+    n points.
     """
     height, width = mask.shape
     y = x = -1
@@ -21,7 +21,7 @@ def outline(mask, points):  # type: ignore[no-untyped-def]
             break
     if y < 0:
         return 0
-    start_y, start_x = y, x  # corner (y, x) is the top left one of pixel (y, x)
+    start_y, start_x = y, x  # corner (y, x) is the top left corner of pixel (y, x)
     direction, count = 0, 0  # 0 right, 1 down, 2 left, 3 up
     while count < len(points):
         points[count, 0], points[count, 1] = y - 0.5, x - 0.5

@@ -1,37 +1,35 @@
-"""What the components do not explain: residuals of a bin of frames, their smoothed map, and where it peaks."""
+"""Residuals of bins of frames, smoothed residual maps, and their local maxima."""
 
 import numpy as np
 from numba import njit
 
-STEP = 32.0  # residuals of a bin are kept as int16 in steps of 1/32 of their noise
+STEP = 32.0  # residuals of a bin are stored as int16 in steps of 1/32 of their noise σ
 
 
 @njit(nogil=True, cache=True)
-def subtract_footprints(flat, index, value, count, amounts):  # type: ignore[no-untyped-def]
-    """Take footprints times amounts (K,) out of a flat frame (pixels,), in place."""
-    for k in range(len(amounts)):
-        amount = np.float32(amounts[k])
-        for i in range(count[k]):
-            flat[index[k, i]] -= amount * value[k, i]
+def subtract_footprints(flat, footprints, activity):  # type: ignore[no-untyped-def]
+    """Subtract footprints times activity (K,) from a flat frame (pixels,), in place."""
+    for k in range(len(activity)):
+        amount = np.float32(activity[k])
+        for i in range(footprints.pixels[k]):
+            flat[footprints.index[k, i]] -= amount * footprints.value[k, i]
 
 
 @njit(nogil=True, cache=True)
-def take_out(stored, order, index, value, step, activity):  # type: ignore[no-untyped-def]
-    """Take a footprint (index, value) times its activity (n,) out of the bins `order` (n,) of stored (bins, pixels).
-
-    stored: int16 in steps of 1/step.
-    """
+def subtract_from_bins(stored, order, k, footprints, activity):  # type: ignore[no-untyped-def]
+    """Subtract footprint k times activity (n,) from the bins `order` (n,) of stored (bins, pixels) int16, in place."""
+    index, value = footprints.index, footprints.value
     for j in range(len(order)):
-        for i in range(len(index)):
-            rest = stored[order[j], index[i]] - np.rint(step * activity[j] * value[i])
-            stored[order[j], index[i]] = np.int16(max(-32767.0, min(32767.0, rest)))
+        for i in range(footprints.pixels[k]):
+            rest = stored[order[j], index[k, i]] - np.rint(STEP * activity[j] * value[k, i])
+            stored[order[j], index[k, i]] = np.int16(max(-32767.0, min(32767.0, rest)))
 
 
 @njit(nogil=True, cache=True)
 def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
     """Write total · factor as int16 to `stored` (y, x) and, summed 2 × 2 and halved, to `binned` (y // 2, x // 2)."""
     for y in range(total.shape[0]):
-        _keep_row(total[y], factor, stored[y])
+        _quantise_row(total[y], factor, stored[y])
     for y in range(binned.shape[0]):
         a, b = total[2 * y], total[2 * y + 1]
         for x in range(binned.shape[1]):
@@ -39,7 +37,7 @@ def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _keep_row(total, factor, stored):  # type: ignore[no-untyped-def]
+def _quantise_row(total, factor, stored):  # type: ignore[no-untyped-def]
     for i in range(len(total)):
         total[i] *= factor
         z = total[i] * np.float32(STEP)
@@ -49,21 +47,24 @@ def _keep_row(total, factor, stored):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def smooth(image, taps, rows, out):  # type: ignore[no-untyped-def]
-    """Write `image` (y, x) convolved along both axes with symmetric `taps` (2 r + 1,); beyond the edge there is 0."""
+def smooth(image, kernel, rows, out):  # type: ignore[no-untyped-def]
+    """Write `image` (y, x) convolved along both axes with a symmetric `kernel` (2 r + 1,), zero beyond the edge.
+
+    rows (y, x): working memory.
+    """
     height, width = image.shape
-    radius = len(taps) // 2
+    radius = len(kernel) // 2
     for y in range(height):
         out[y] = 0
         for k in range(-radius, radius + 1):
-            a, b, weight = max(0, -k), min(width, width - k), taps[k + radius]
+            a, b, weight = max(0, -k), min(width, width - k), kernel[k + radius]
             _add(image[y, a + k : b + k], weight, out[y, a:b])
         rows[y] = out[y]
     for y in range(height):
         out[y] = 0
         for k in range(-radius, radius + 1):
             if 0 <= y + k < height:
-                _add(rows[y + k], taps[k + radius], out[y])
+                _add(rows[y + k], kernel[k + radius], out[y])
 
 
 @njit(nogil=True, cache=True)
@@ -73,25 +74,25 @@ def _add(a, weight, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def centre_map(smoothed, mean, square, rate, bound):  # type: ignore[no-untyped-def]
-    """Turn a smoothed map into deviations from its running mean in units of its running width, both renewed here.
+def standardise_map(smoothed, mean, variance, rate, bound):  # type: ignore[no-untyped-def]
+    """Standardise a smoothed map in place by its running mean and variance, and update both.
 
-    All (y, x) float32; what is beyond ± `bound` widths counts as that much, so that transients teach little.
+    All (y, x) float32. Updates clip deviations at ± `bound` σ, so that transients hardly move mean and variance.
     """
     for y in range(smoothed.shape[0]):
-        row, m, s = smoothed[y], mean[y], square[y]
+        row, m, s = smoothed[y], mean[y], variance[y]
         for x in range(len(row)):
             d = row[x] - m[x]
-            width = np.sqrt(s[x])
-            limited = max(-bound * width, min(bound * width, d))
+            sigma = np.sqrt(s[x])
+            limited = max(-bound * sigma, min(bound * sigma, d))
             m[x] += rate * limited
             s[x] += rate * (limited * limited - s[x])
-            row[x] = d / max(width, np.float32(1e-6))
+            row[x] = d / max(sigma, np.float32(1e-6))
 
 
 @njit(nogil=True, cache=True)
-def combine(maps, newest, weights, out):  # type: ignore[no-untyped-def]
-    """Write out = Σ_j weights[j] · (the map j bins before the newest). maps (n, y, x) is a ring."""
+def pool_maps(maps, newest, weights, out):  # type: ignore[no-untyped-def]
+    """Write out = Σ_j weights[j] · (the map j bins before the newest). maps (n, y, x) is a ring buffer."""
     n = len(maps)
     for y in range(out.shape[0]):
         out[y] = 0
@@ -100,17 +101,19 @@ def combine(maps, newest, weights, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def peaks(now, before, bound, radius, resting, found):  # type: ignore[no-untyped-def]
-    """List the strongest local maxima of `before` that are ≥ bound and have fallen since; return how many.
+def peaks(now, before, threshold, radius, suppressed, found):  # type: ignore[no-untyped-def]
+    """List the highest local maxima of `before` (y, x) that are ≥ threshold and lower in `now`; return how many.
 
-    now, before, resting (y, x): places rest below that height. found (n, 3): (y, x, height), the strongest first.
+    Maxima below `suppressed` (y, x) are left out. found (n, 3): (y, x, z), the highest first.
     """
     height, width = now.shape
     count = 0
     for y in range(height):
         for x in range(width):
             z = before[y, x]
-            if z < bound or z < resting[y, x] or not _is_peak(before, y, x, radius) or _max_around(now, y, x) >= z:
+            if z < threshold or z < suppressed[y, x] or not _is_peak(before, y, x, radius):
+                continue
+            if _max_around(now, y, x) >= z:
                 continue
             at = min(count, len(found) - 1)
             if count == len(found) and found[at, 2] >= z:

@@ -1,45 +1,86 @@
-"""Calcium activity and spikes from a noisy trace, one sample at a time.
+"""Deconvolution of noisy traces one sample at a time: calcium activity c and spikes s of an AR process.
 
-First order: c_t = g c_{t−1} + s_t, s ≥ 0, minimising Σ (y − c)² / 2 + λ Σ s by pools of samples that share one decay
-(OASIS; Friedrich, Zhou & Paninski 2017, algorithm 1). A pool holds v (its first value), w (Σ g^{2i}) and its length;
-only the last ones can still change, so a trace has room for a few dozen, older ones leave at the front.
+AR(1): c_t = g c_{t−1} + s_t, s ≥ 0, minimises Σ (y − c)² / 2 + λ Σ s by pools of samples that share one decay (OASIS;
+Friedrich, Zhou & Paninski 2017, algorithm 1). A pool holds its first value, weight Σ g^{2i} and length; only the last
+pools can still change, so each trace keeps the newest P.
+AR(2): the same objective by coordinate descent on the spikes of a window of the newest P samples.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+SWEEPS = 2  # of coordinate descent a sample, AR(2): the window is warm-started
+
+
+class Levels(NamedTuple):
+    """Running estimates of each trace (K,): last sample, number of samples, noise σ, baseline, 8th percentile."""
+
+    previous: Any
+    seen: Any
+    noise: Any
+    baseline: Any
+    low: Any
+
+
+class Pools(NamedTuple):
+    """Pools of each trace: decay g (K,) per sample; value, weight and length (K, P); number of pools in use (K,)."""
+
+    g: Any
+    value: Any
+    weight: Any
+    length: Any
+    count: Any
+
+
+class Windows(NamedTuple):
+    """AR(2) windows: impulse response (P,); samples, spikes (K, P); tail (K, P), what earlier spikes leave in them."""
+
+    response: Any
+    samples: Any
+    spikes: Any
+    tail: Any
+
 
 @njit(nogil=True, cache=True)
-def push(sample, g, least_spike, value, weight, length, pools):  # type: ignore[no-untyped-def]
-    """Append one sample to a trace's pools and merge what violates s ≥ least_spike; return how many pools there are.
+def new_pools(g, size):  # type: ignore[no-untyped-def]
+    """Return empty pools of one trace with decay g for `size` pools."""
+    return Pools(
+        np.full(1, g), np.zeros((1, size)), np.zeros((1, size)), np.zeros((1, size), np.int64), np.zeros(1, np.int64)
+    )
 
-    value, weight, length (P,): the pools; `pools` how many of them hold.
-    """
-    room = len(value)
-    if pools == room:
-        for p in range(room - 1):
+
+@njit(nogil=True, cache=True)
+def append_sample(k, sample, min_spike, pools):  # type: ignore[no-untyped-def]
+    """Append a sample to trace k's pools and merge those that violate s ≥ min_spike."""
+    g, value, weight, length, count = pools.g[k], pools.value[k], pools.weight[k], pools.length[k], pools.count[k]
+    size = len(value)
+    if count == size:
+        for p in range(size - 1):
             value[p], weight[p], length[p] = value[p + 1], weight[p + 1], length[p + 1]
-        pools -= 1
-    value[pools], weight[pools], length[pools] = sample, 1.0, 1
-    pools += 1
-    while pools > 1:
-        last, before = pools - 1, pools - 2
+        count -= 1
+    value[count], weight[count], length[count] = sample, 1.0, 1
+    count += 1
+    while count > 1:
+        last, before = count - 1, count - 2
         decay = g ** length[before]
-        if value[last] >= decay * max(value[before], 0.0) + least_spike:
+        if value[last] >= decay * max(value[before], 0.0) + min_spike:
             break
         both = weight[before] + decay * decay * weight[last]
         value[before] = (weight[before] * value[before] + decay * weight[last] * value[last]) / both
         weight[before] = both
         length[before] += length[last]
-        pools -= 1
-    return pools
+        count -= 1
+    pools.count[k] = count
 
 
 @njit(nogil=True, cache=True)
-def recent(g, value, length, pools, trace, spikes):  # type: ignore[no-untyped-def]
-    """Write the newest len(trace) samples of activity and spikes that the pools stand for, the newest last."""
+def newest_samples(k, pools, trace, spikes):  # type: ignore[no-untyped-def]
+    """Write the newest n samples of trace k's activity and spikes (n,), the newest last; 0 before the oldest pool."""
+    g, value, length = pools.g[k], pools.value[k], pools.length[k]
     at = len(trace)
-    for p in range(pools - 1, -1, -1):
+    for p in range(pools.count[k] - 1, -1, -1):
         first = max(value[p], 0.0)
         start = at - length[p]
         for i in range(max(start, 0), at):
@@ -57,98 +98,96 @@ def recent(g, value, length, pools, trace, spikes):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def first_levels(history):  # type: ignore[no-untyped-def]
-    """Return (noise, eighth percentile, median) that a trace begins with, of what is known of its past (n,), n ≥ 1."""
+def newest_traces(pools, trace, spikes):  # type: ignore[no-untyped-def]
+    """`newest_samples` of every trace: trace and spikes (K, n)."""
+    for k in range(len(trace)):
+        newest_samples(k, pools, trace[k], spikes[k])
+
+
+@njit(nogil=True, cache=True)
+def deconvolve_trace(samples, g, min_spike, trace, spikes):  # type: ignore[no-untyped-def]
+    """Write AR(1) activity and spikes (T,) of samples (T,) without baseline and penalty; exact."""
+    pools = new_pools(g, len(samples))
+    for sample in samples:
+        append_sample(0, sample, min_spike, pools)
+    newest_samples(0, pools, trace, spikes)
+
+
+@njit(nogil=True, cache=True)
+def initial_levels(history):  # type: ignore[no-untyped-def]
+    """Return (noise σ, 8th percentile, median) of a trace's history (n,), n ≥ 1."""
     ordered, steps = np.sort(history), np.sort(np.abs(np.diff(history)))
     noise = max(0.3, _quantile(steps, 0.5) / 0.9539) if len(steps) else 1.0
     return noise, _quantile(ordered, 0.08), _quantile(ordered, 0.5)
 
 
 @njit(nogil=True, cache=True)
-def _quantile(ordered, part):  # type: ignore[no-untyped-def]
-    place = part * (len(ordered) - 1)
+def _quantile(ordered, fraction):  # type: ignore[no-untyped-def]
+    place = fraction * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 @njit(nogil=True, cache=True)
-def _look_at(k, raw, previous, seen, noise):  # type: ignore[no-untyped-def]
-    """Count a sample, and move the noise towards the median |difference| of samples."""
-    seen[k] += 1
-    noise[k] *= 1.01 if abs(raw[k] - previous[k]) > 0.9539 * noise[k] else 1 / 1.01
-    previous[k] = raw[k]
+def _update_noise(k, sample, levels):  # type: ignore[no-untyped-def]
+    """Count a sample and move the noise σ towards the median |difference| of samples."""
+    levels.seen[k] += 1
+    levels.noise[k] *= 1.01 if abs(sample - levels.previous[k]) > 0.9539 * levels.noise[k] else 1 / 1.01
+    levels.previous[k] = sample
 
 
 @njit(nogil=True, cache=True)
-def _move_baseline(k, raw, seen, noise, baseline):  # type: ignore[no-untyped-def]
-    """Move a baseline towards the running median, over some 300 samples."""
-    step = 1.5 * noise[k] * max(1.0 / 300, 1.0 / (seen[k] + 30.0))
-    baseline[k] += step if raw[k] > baseline[k] else -step
+def _update_baseline(k, sample, levels):  # type: ignore[no-untyped-def]
+    """Move the baseline towards the running median over about 300 samples, and the 8th percentile likewise."""
+    noise = levels.noise[k]
+    step = 1.5 * noise * max(1.0 / 300, 1.0 / (levels.seen[k] + 30.0))
+    levels.baseline[k] += step if sample > levels.baseline[k] else -step
+    levels.low[k] += 0.02 * noise * (0.08 if sample > levels.low[k] else -0.92)
 
 
 @njit(nogil=True, cache=True)
-def follow(  # type: ignore[no-untyped-def]
-    raw, born, previous, seen, g, sparsity, noise, baseline, value, weight, length, pools, trace, spikes
-):
-    """Take one sample of each trace that is born (K,): deconvolve it, and track its noise and its baseline.
+def _deconvolve_next(k, sample, levels, pools, sparsity):  # type: ignore[no-untyped-def]
+    """Return activity and spike of trace k at its next sample."""
+    _update_noise(k, sample, levels)
+    g, value, length = pools.g[k], pools.value, pools.length
+    append_sample(k, sample - levels.baseline[k] - sparsity * levels.noise[k] * (1 - g), 0.0, pools)
+    last = pools.count[k] - 1
+    now, spike = max(value[k, last], 0.0), 0.0
+    if length[k, last] == 1 and last > 0:
+        spike = max(now - max(value[k, last - 1], 0.0) * g ** length[k, last - 1], 0.0)
+    _update_baseline(k, sample, levels)
+    return now * g ** (length[k, last] - 1), spike
 
-    The sample less its baseline and λ (1 − g), λ = sparsity · noise, goes to the pools (K, P). `noise` follows the
-    median |difference| of samples, `baseline` their running median (a mean of what looks quiet runs away downwards).
-    Writes trace and spikes (K,) as they stand with this sample.
+
+@njit(nogil=True, cache=True)
+def deconvolve_samples(samples, present, levels, pools, sparsity, out):  # type: ignore[no-untyped-def]
+    """Deconvolve the next sample of each present trace (K,), and update its running levels.
+
+    λ = sparsity · noise σ; it enters as a shift of the sample by λ (1 − g). The baseline is a running median: a mean of
+    inactive samples drifts downwards. Writes activity and spikes as of this sample to out (2, K), 0 where absent.
     """
-    for k in range(len(raw)):
-        trace[k] = spikes[k] = 0.0
-        if not born[k]:
-            continue
-        _look_at(k, raw, previous, seen, noise)
-        sample = raw[k] - baseline[k] - sparsity * noise[k] * (1 - g[k])
-        pools[k] = push(sample, g[k], 0.0, value[k], weight[k], length[k], pools[k])
-        last = pools[k] - 1
-        now = max(value[k, last], 0.0)
-        trace[k] = now * g[k] ** (length[k, last] - 1)
-        if length[k, last] == 1 and last > 0:
-            spikes[k] = max(now - max(value[k, last - 1], 0.0) * g[k] ** length[k, last - 1], 0.0)
-        _move_baseline(k, raw, seen, noise, baseline)
+    for k in range(len(samples)):
+        out[0, k] = out[1, k] = 0.0
+        if present[k]:
+            out[0, k], out[1, k] = _deconvolve_next(k, samples[k], levels, pools, sparsity)
 
 
 @njit(nogil=True, cache=True)
-def follow_low(raw, born, noise, low):  # type: ignore[no-untyped-def]
-    """Move each running eighth percentile (K,) towards its trace's: up by 8 parts of a step or down by 92."""
-    for k in range(len(raw)):
-        if born[k]:
-            low[k] += 0.02 * noise[k] * (0.08 if raw[k] > low[k] else -0.92)
+def deconvolve_history(k, history, levels, pools, sparsity, trace):  # type: ignore[no-untyped-def]
+    """Deconvolve all samples (n,) of one trace k; write its activity (n,) as of each sample."""
+    for j in range(len(history)):
+        trace[j], _ = _deconvolve_next(k, history[j], levels, pools, sparsity)
 
 
 @njit(nogil=True, cache=True)
-def recent_all(g, value, length, pools, trace, spikes):  # type: ignore[no-untyped-def]
-    """The same as `recent` for every trace: trace and spikes (K, n)."""
-    for k in range(len(g)):
-        recent(g[k], value[k], length[k], pools[k], trace[k], spikes[k])
+def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-untyped-def]
+    """Append a sample to trace k's window and update the window's spikes.
 
-
-@njit(nogil=True, cache=True)
-def follow_past(raw, previous, seen, g, sparsity, noise, baseline, low, value, weight, length, pools, trace):  # type: ignore[no-untyped-def]
-    """Take all samples (n,) of one trace, whose everything else is (1,) or (1, P): `follow` and `follow_low`.
-
-    Writes its trace (n,) as each sample saw it.
+    Minimises Σ (sample − tail − Σ spikes · response)² / 2 + penalty · Σ spikes, spikes ≥ 0, by warm-started coordinate
+    descent. Cost: sweeps · P² / 2.
     """
-    born, now, spike = np.ones(1, np.bool_), np.empty(1), np.empty(1)
-    for j in range(len(raw)):
-        sample = raw[j : j + 1]
-        follow(sample, born, previous, seen, g, sparsity, noise, baseline, value, weight, length, pools, now, spike)
-        follow_low(sample, born, noise, low)
-        trace[j] = now[0]
-
-
-@njit(nogil=True, cache=True)
-def push_second(sample, penalty, response, sweeps, samples, spikes, tail):  # type: ignore[no-untyped-def]
-    """Append one sample of a second-order trace: c = Σ spikes · response, spikes ≥ 0, over a window of the last n.
-
-    Minimises Σ (sample − c)² / 2 + penalty · Σ spikes by coordinate descent on the spikes of the window (n,), warm-
-    started; those that left it have their say through `tail` (n,), what is still there of them. response (n,): what one
-    spike leaves behind. Cost: sweeps · n² / 2.
-    """
+    response, samples, spikes, tail = windows.response, windows.samples[k], windows.spikes[k], windows.tail[k]
     n = len(samples)
     left = spikes[0]
     for i in range(n - 1):
@@ -175,8 +214,9 @@ def push_second(sample, penalty, response, sweeps, samples, spikes, tail):  # ty
 
 
 @njit(nogil=True, cache=True)
-def recent_second(response, spikes, tail, trace):  # type: ignore[no-untyped-def]
-    """Write the activity (m,) of the newest m samples of a second-order trace whose window is (n,), m ≤ n."""
+def newest_samples_ar2(k, windows, trace):  # type: ignore[no-untyped-def]
+    """Write the newest m samples of trace k's activity (m,), m ≤ P, the newest last."""
+    response, spikes, tail = windows.response, windows.spikes[k], windows.tail[k]
     n, m = len(spikes), len(trace)
     for i in range(n - m, n):
         total = tail[i]
@@ -186,8 +226,32 @@ def recent_second(response, spikes, tail, trace):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True)
-def impulse(g, n):  # type: ignore[no-untyped-def]
-    """Return what a spike leaves behind in n samples by an AR process with coefficients g (order,)."""
+def newest_traces_ar2(windows, trace, spikes):  # type: ignore[no-untyped-def]
+    """`newest_samples_ar2` of every trace: trace and spikes (K, m)."""
+    m = trace.shape[1]
+    for k in range(len(trace)):
+        newest_samples_ar2(k, windows, trace[k])
+        spikes[k] = windows.spikes[k, len(windows.response) - m :]
+
+
+@njit(nogil=True, cache=True)
+def deconvolve_trace_ar2(samples, response, penalty, sweeps, trace, spikes):  # type: ignore[no-untyped-def]
+    """Write AR(2) activity and spikes (T,) of samples (T,) without baseline, by windows as long as the response (P,).
+
+    Each sample takes its value when it is the oldest of the window; P ≤ T.
+    """
+    n = len(response)
+    windows = Windows(response, np.zeros((1, n)), np.zeros((1, n)), np.zeros((1, n)))
+    for t in range(len(samples)):
+        append_sample_ar2(0, samples[t], penalty, sweeps, windows)
+        if t >= n - 1:
+            newest_samples_ar2(0, windows, trace[t - n + 1 : t + 1])
+            spikes[t - n + 1 : t + 1] = windows.spikes[0]
+
+
+@njit(nogil=True, cache=True)
+def impulse_response(g, n):  # type: ignore[no-untyped-def]
+    """Return the first n samples of the activity after a spike of an AR process with coefficients g (order,)."""
     response = np.zeros(n)
     response[0] = 1.0
     for i in range(1, n):
@@ -197,27 +261,28 @@ def impulse(g, n):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def follow_second(  # type: ignore[no-untyped-def]
-    raw, born, previous, seen, response, sparsity, noise, baseline, samples, window, tail, trace, spikes
-):
-    """The same as `follow` for second-order traces with one response (n,); samples, window, tail (K, P), P = n."""
+def _deconvolve_next_ar2(k, sample, levels, windows, sparsity):  # type: ignore[no-untyped-def]
+    """Return activity and spike of trace k at its next sample."""
     now = np.empty(1)
-    for k in range(len(raw)):
-        trace[k] = spikes[k] = 0.0
-        if not born[k]:
-            continue
-        _look_at(k, raw, previous, seen, noise)
-        penalty = sparsity * noise[k] * response.max()
-        push_second(raw[k] - baseline[k], penalty, response, 2, samples[k], window[k], tail[k])
-        recent_second(response, window[k], tail[k], now)
-        trace[k], spikes[k] = now[0], window[k, -1]
-        _move_baseline(k, raw, seen, noise, baseline)
+    _update_noise(k, sample, levels)
+    penalty = sparsity * levels.noise[k] * windows.response.max()
+    append_sample_ar2(k, sample - levels.baseline[k], penalty, SWEEPS, windows)
+    newest_samples_ar2(k, windows, now)
+    _update_baseline(k, sample, levels)
+    return now[0], windows.spikes[k, -1]
 
 
 @njit(nogil=True, cache=True)
-def recent_all_second(response, window, tail, trace, spikes):  # type: ignore[no-untyped-def]
-    """The same as `recent_second` for every trace: trace and spikes (K, m)."""
-    m = trace.shape[1]
-    for k in range(len(trace)):
-        recent_second(response, window[k], tail[k], trace[k])
-        spikes[k] = window[k, len(response) - m :]
+def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  # type: ignore[no-untyped-def]
+    """`deconvolve_samples` for AR(2) traces."""
+    for k in range(len(samples)):
+        out[0, k] = out[1, k] = 0.0
+        if present[k]:
+            out[0, k], out[1, k] = _deconvolve_next_ar2(k, samples[k], levels, windows, sparsity)
+
+
+@njit(nogil=True, cache=True)
+def deconvolve_history_ar2(k, history, levels, windows, sparsity, trace):  # type: ignore[no-untyped-def]
+    """`deconvolve_history` for an AR(2) trace."""
+    for j in range(len(history)):
+        trace[j], _ = _deconvolve_next_ar2(k, history[j], levels, windows, sparsity)
