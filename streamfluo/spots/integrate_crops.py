@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
-from .kernels.crops import ROUNDING_ADU2, Calibration
-from .kernels.integration import METHODS, MODELS, Psf, SpotColumns, integrate_stack
+from .kernels.crops import ROUNDING_ADU2
+from .kernels.integration import METHODS, MODELS, SpotColumns, integrate_stack
 from .spline import NO_SPLINE, checked_spline
 
 _NONE = np.array([np.nan])
 _ZERO = np.zeros(1)
 _PIXELS = {np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "float32", "float64")}
+_SIGMA_Y = SpotColumns._fields.index("sigma_y_nm")
 _CHANNEL = ("model", "method", "pixel_nm", "gain_e_per_adu", "qe", "offset_adu", "read_noise_e", "spline")
 
 _NEEDED = {
@@ -107,18 +108,20 @@ def _one_channel(crops: Any, columns: SpotColumns, optics: tuple[Any, ...]) -> n
     if method == "weighted" and columns.background is None:
         raise ConfigError('integrate_crops: method "weighted" needs the background; "ml" fits it')
     if model == "isogauss" or columns.sigma_y_nm is None:
-        columns = columns._replace(sigma_y_nm=columns.sigma_x_nm)
+        values = (*columns[:_SIGMA_Y], columns.sigma_x_nm, *columns[_SIGMA_Y + 1 :])
+    else:
+        values = columns
     count = len(stack)
-    spots = SpotColumns(*[_column(name, v, count) for name, v in zip(SpotColumns._fields, columns, strict=True)])
+    spots = tuple([_column(name, value, count) for name, value in zip(SpotColumns._fields, values, strict=True)])
     pixel_y, pixel_x = (pixel_nm, pixel_nm) if type(pixel_nm) in (float, int) else np.broadcast_to(pixel_nm, 2)
     gain, qe, offset, pixels = float(gain), float(qe), float(offset), (float(pixel_y), float(pixel_x))
     if not (min(*pixels, gain, qe) > 0 and read_noise >= 0):
         found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain}, qe {qe}, read_noise_e {read_noise}"
         raise ConfigError(f"integrate_crops: pixel, gain and qe are positive, read noise not negative, found {found}")
     variance = float(read_noise) ** 2 + gain**2 * ROUNDING_ADU2
-    psf = Psf(model_code, pixels, checked_spline(spline) if model == "spline" else NO_SPLINE)
+    psf = (model_code, pixels, tuple(checked_spline(spline) if model == "spline" else NO_SPLINE))
     out = np.empty((4, count))
-    wrong = integrate_stack(stack, method_code, psf, (Calibration(gain, offset, variance, 1.0), qe), spots, out)
+    wrong = integrate_stack(stack, method_code, psf, (gain, offset, variance, qe), spots, out)
     if wrong >= 0:
         raise FrameError(f"integrate_crops: {_reason(stack, wrong, model, method, pixels, spots)}")
     return out
@@ -161,10 +164,13 @@ def _column(name: str, value: Any, count: int) -> np.ndarray:
 
 
 def _reason(
-    stack: np.ndarray, k: int, model: str, method: str, pixel_nm: tuple[float, float], spots: SpotColumns
+    stack: np.ndarray, k: int, model: str, method: str, pixel_nm: tuple[float, float], spots: tuple[np.ndarray, ...]
 ) -> str:
     """Return the reason why a crop cannot be integrated."""
-    value = {name: float(column[k if len(column) > 1 else 0]) for name, column in spots._asdict().items()}
+    value = {
+        name: float(column[k if len(column) > 1 else 0])
+        for name, column in zip(SpotColumns._fields, spots, strict=True)
+    }
     needed = ["y_nm", "x_nm", "y0", "x0", *_NEEDED[model]]
     if method == "weighted":
         needed.append("background")
