@@ -35,8 +35,8 @@ class GainResult(NamedTuple):
 def detect_gain(stacks: Sequence[np.ndarray], nbins: int = 50) -> GainResult:
     """Return the gains of a list of stacks (frames, y, x), a channel each, from medians and an unweighted line.
 
-    It is here to compare with: it needs a gradient of light and a steady lamp, is off by 1 % where all is well, and
-    says nothing where it is not. The operator `gain` measures better and says when it cannot. A single stack counts
+    For comparison: it needs a gradient of light and a steady illumination, is off by 1 % where both hold, and does not
+    report where they do not. The operator `gain` measures better and says when it cannot. A single stack counts
     as one channel. Cost: 6 µs a pixel of 500 frames. Raises FrameError for what is no stack of two frames or more.
     """
     stacks = [stacks] if isinstance(stacks, np.ndarray) and stacks.ndim == 3 else list(stacks)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .kernels.bins import Array, sample
-from .kernels.photon_transfer import bin_pixels, deviations, excess_scatter, own_gains
+from .kernels.photon_transfer import bin_pixels, deviations, excess_scatter, per_pixel_gains
 from .pixel_noise import MIN_FRAMES, Dark, Noise, Pixels
 
 MIN_PIXELS = 100
 BINS = 256
-ROUNDS, SETTLED = 30, 1e-9  # a lamp that flickers by 5 % takes 6 rounds, a steady one 4
+ROUNDS, SETTLED = 30, 1e-9  # an illumination that flickers by 5 % takes 6 rounds, a steady one 4
 MAX_ERROR = 0.02  # a gain that is not known to 2 % (one standard error) is not known
 Z95 = 1.96
 CLIP_SD = 6.0
@@ -27,7 +27,7 @@ CLEAR = 8.0  # a pixel's own gain counts where its light's noise is so many stan
 MOVING_PART = 0.2
 CHANGE, CHANGE_SHARE = 0.2, 0.1  # a sample that changes slowly: at most, and what of it may be in its steps
 CURVED = 0.1
-LAMP_SHARE = 0.05  # of the noise: the totals tell the lamp only where no pixel is cut off
+ILLUMINATION_SHARE = 0.05  # of the noise: the totals tell the illumination only where no pixel is cut off
 FULL_WELL = 0.5  # variance falls to half of its peak, or less, where pixels are full
 
 
@@ -36,9 +36,9 @@ class PhotonTransfer:
     """A gain [e/ADU] with its 95 % interval, and what stands behind it.
 
     `reason` says why there is none ('' where there is); `notes` what was corrected for. The line is
-    variance = intercept + slope · mean. `variance` (p,) is what a pixel has without the lamp's share, `gains` (p,) its
-    own gain, `used` (p,) whether it was taken for the line. `flicker` and `scatter` are relative standard deviations,
-    of the lamp and of the gains; `read_variance` [ADU²] is without that of rounding.
+    variance = intercept + slope · mean. `variance` (p,) is a pixel's without the share of the illumination, `gains`
+    (p,) its gain, `used` (p,) whether it was taken for the line. `flicker` and `scatter` are relative standard
+    deviations, of the illumination and of the gains; `read_variance` [ADU²] is without that of rounding.
     """
 
     reason: str = ""
@@ -57,7 +57,7 @@ class PhotonTransfer:
 
 @dataclass
 class _Line:
-    """floor + slope · x, with the covariance of (floor, slope, foot)."""
+    """floor + slope · x, with the covariance of (floor, slope, dark level)."""
 
     floor: float
     slope: float
@@ -71,8 +71,8 @@ def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTrans
     """Return the gain of a camera from one series under steady light; `dark` is what is known of it without light.
 
     A weighted straight line through variance against mean; what noise in the mean does to it is subtracted from the
-    normal equations, a flickering or drifting lamp by the variance of the totals. Where pixels differ in gain it is
-    the mean over pixels of (mean − offset) / (variance − floor), which estimates the median of their gains.
+    normal equations, a flickering or drifting illumination by the variance of the totals. Where pixels differ in gain
+    it is the mean over pixels of (mean − offset) / (variance − floor), which estimates the median of their gains.
     """
     used = ~pixels.saturated & np.isfinite(pixels.mean) & (pixels.variance > 0)
     saturated = float(np.mean(pixels.saturated))
@@ -97,14 +97,14 @@ def typical_gain(gains: Array) -> tuple[float, float]:
 
 class _Fit:
     """One fit. x is the mean above the dark offset (above 0 where there is none), y the variance above the dark one
-    without the lamp's share; `foot` is the x without light."""
+    without the illumination's share; `dark_level` is the x without light."""
 
     def __init__(self, pixels: Pixels, dark: Dark | None, used: np.ndarray) -> None:
         self.pixels, self.dark, self.used = pixels, dark, used
         self.x = pixels.mean - (dark.offset if dark else 0.0)
-        self.foot = 0.0 if dark else float(np.percentile(self._some(self.x), 1))
+        self.dark_level = 0.0 if dark else float(np.percentile(self._some(self.x), 1))
         self.rejected, self.sums = 0.0, np.empty((0, 6))
-        self.noise = Noise(pixels, dark, self.x, self.foot)
+        self.noise = Noise(pixels, dark, self.x, self.dark_level)
         self.notes: list[str] = []
         if pixels.saturated.any():
             self.notes.append(f"{pixels.saturated.sum()} pixels left out: saturated, or cut off at zero")
@@ -125,7 +125,7 @@ class _Fit:
         gains = self._gains(line, base)
         gain, error = 1 / line.slope, float(np.sqrt(line.covariance[1, 1])) / line.slope
         if scatter:
-            self.notes.append(f"the pixels' own gains scatter by {scatter:.1%}")
+            self.notes.append(f"per-pixel gains scatter by {scatter:.1%}")
             gain, error = self._typical(line, base)
         change = self._change()
         error = float(np.hypot(error, CHANGE_SHARE * change))
@@ -133,7 +133,7 @@ class _Fit:
         if reason:
             return self._undetermined(reason)
         zero = float(np.median(sample(np.asarray(self.dark.offset).reshape(-1)))) if self.dark else 0.0
-        flicker2 = self.noise.flicker2(self.foot)
+        flicker2 = self.noise.flicker2(self.dark_level)
         return PhotonTransfer(
             notes=tuple(self.notes),
             gain=float(gain),
@@ -143,7 +143,7 @@ class _Fit:
             read_variance=self._read_variance(base),
             flicker=float(np.sqrt(max(flicker2, 0.0))),
             scatter=scatter,
-            variance=self.noise.variance - flicker2 * (self.x - self.foot) ** 2,
+            variance=self.noise.variance - flicker2 * (self.x - self.dark_level) ** 2,
             gains=gains,
             used=self.used,
         )
@@ -154,19 +154,19 @@ class _Fit:
     # The line
 
     def _settled(self) -> _Line | None:
-        """Go round line, lamp's share and foot until they agree; None where the data tell no slope."""
+        """Go round line, illumination's share and dark level until they agree; None where the data tell no slope."""
         if np.count_nonzero(self.used) < MIN_PIXELS:
             return None
         low, high = np.percentile(self._some(self.x), (0.2, 99.8))
         self.sums = self._binned(self.used, low, high)
         line = None
         for _ in range(ROUNDS):
-            before, foot = line, self.foot
+            before, dark_level = line, self.dark_level
             line = self._solve(self.sums, before)
             if line is None:
                 return None
             moved = abs(line.slope - before.slope) / abs(line.slope) if before is not None else np.inf
-            if max(moved, abs((self.foot - foot) * self.noise.flicker2(self.foot))) <= SETTLED:
+            if max(moved, abs((self.dark_level - dark_level) * self.noise.flicker2(self.dark_level))) <= SETTLED:
                 break
         return line
 
@@ -176,19 +176,19 @@ class _Fit:
         return sums[sums[:, 0] > 0]
 
     def _solve(self, sums: Array, before: _Line | None, together: int = 1, scatter2: float = 0.0) -> _Line | None:
-        """Weighted normal equations of (floor, slope, change of the foot), noise in x taken out, priors put in.
+        """Weighted normal equations of (floor, slope, change of the dark level), noise in x taken out, priors put in.
 
         Points are means over so many pixels `together`, whose gains have the relative variance `scatter2`.
         """
-        flicker2, frames, dark = self.noise.flicker2(self.foot), self.pixels.frames, self.noise.dark
+        flicker2, frames, dark = self.noise.flicker2(self.dark_level), self.pixels.frames, self.noise.dark
         n, x = sums[:, 0], sums[:, 1] / sums[:, 0]
-        light, within = x - self.foot, sums[:, 3] - n * x * x
+        light, within = x - self.dark_level, sums[:, 3] - n * x * x
         y = (sums[:, 2] - flicker2 * (n * light * light + within)) / n
         level = (y if before is None else before.at(x)) + dark
         level = np.maximum(level, 1e-2 * np.average(y + dark, weights=n))
-        weight = together / (self.noise.of_variance(level, self.foot, x) + scatter2 * level**2)
-        light_mean = self.noise.light_mean(self.foot)
-        bend = 2 * flicker2 * light * (light / light_mean - 1)  # of the lamp's share, per ADU of the foot
+        weight = together / (self.noise.of_variance(level, self.dark_level, x) + scatter2 * level**2)
+        light_mean = self.noise.light_mean(self.dark_level)
+        bend = 2 * flicker2 * light * (light / light_mean - 1)  # of the illumination's share, per ADU of the dark level
         columns = np.stack([np.ones_like(x), x, bend])
         normal, right = (columns * (weight * n)) @ columns.T, columns @ (weight * n * y)
         slope = np.float64(before.slope if before is not None else right[1] / normal[1, 1])
@@ -205,28 +205,34 @@ class _Fit:
         floor, slope, change = covariance @ right
         if self.dark is None:
             most = 0.2 * abs(light_mean)
-            self.foot += float(np.clip(change, -most, most))
+            self.dark_level += float(np.clip(change, -most, most))
         return _Line(floor, slope, covariance)
 
     def _add_priors(self, normal: Array, right: Array, slope: float, x: float, y: float) -> None:
-        """What dark frames, or the read noise that cameras have, tell of floor and foot."""
+        """What dark frames, or the read noise that cameras have, tell of floor and dark level."""
         noise = self.noise
         if self.dark is not None:
             read = max(READ_E2 * (y / x) ** 2, 1e-6)  # y / x is steeper than the line, so this is rather too wide
             expected, sd = (0.0, 0.02 + 1e-3 * noise.dark) if noise.floor_known else (noise.rounding + read, read)
             normal[0, 0] += 1 / sd**2
             right[0] += expected / sd**2
-            normal[2, 2] += 1.0  # the foot stays where it is
+            normal[2, 2] += 1.0  # the dark level stays where it is
             return
         sd = max(READ_E2 * abs(slope), 1e-6)
-        bottom = x - y / slope if slope > 0 else self.foot
+        bottom = x - y / slope if slope > 0 else self.dark_level
         normal[2, 2] += 1 / sd**2
-        right[2] += (bottom + sd - self.foot) / sd**2
+        right[2] += (bottom + sd - self.dark_level) / sd**2
 
     # Pixels that do not belong, or that have gains of their own
 
     def _facts(self, line: _Line) -> tuple[float, ...]:
-        return self.noise.dark, float(line.floor), float(line.slope), self.foot, *self.noise.scalars(self.foot)
+        return (
+            self.noise.dark,
+            float(line.floor),
+            float(line.slope),
+            self.dark_level,
+            *self.noise.scalars(self.dark_level),
+        )
 
     def _leave_out(self, wrong: np.ndarray, why: str) -> float:
         """Use these pixels no more; returns which part of those used they were."""
@@ -246,8 +252,8 @@ class _Fit:
         peak = int(np.argmax(y))
         if not (peak > 1 and np.min(y[peak:]) < FULL_WELL * y[peak]):
             return False
-        foot = self.foot if self.dark is None else 0.0
-        return self._leave_out(self.x > foot + 0.9 * (x[peak] - foot), "their wells are full") > 0
+        dark_level = self.dark_level if self.dark is None else 0.0
+        return self._leave_out(self.x > dark_level + 0.9 * (x[peak] - dark_level), "their wells are full") > 0
 
     def _reject_outliers(self, line: _Line) -> bool:
         """Leave out pixels whose variance is not that of light."""
@@ -275,7 +281,7 @@ class _Fit:
         if not self.noise.floor_known:
             shift, floor = (base.floor / base.slope, 0.0) if self.dark is None else (0.0, base.floor)
         gains = np.empty_like(self.x)
-        own_gains(self.x, self.noise.above, shift, floor, clear, *self._facts(line), gains)  # type: ignore[call-arg]
+        per_pixel_gains(self.x, self.noise.above, shift, floor, clear, *self._facts(line), gains)  # type: ignore[call-arg]
         gains[self.pixels.saturated] = np.nan
         return gains
 
@@ -287,29 +293,29 @@ class _Fit:
         whole = self.x.size // NEIGHBOURS * NEIGHBOURS
         used = self.used[:whole].reshape(-1, NEIGHBOURS)
         there = used.sum(1)
-        flicker2, foot = self.noise.flicker2(self.foot), self.foot
-        steady = self.noise.above - flicker2 * (self.x - foot) ** 2
+        flicker2, dark_level = self.noise.flicker2(self.dark_level), self.dark_level
+        steady = self.noise.above - flicker2 * (self.x - dark_level) ** 2
         x, y = (np.sum(v[:whole].reshape(used.shape), 1, where=used) / there for v in (self.x, steady))
         kept = there > NEIGHBOURS // 2
         if np.count_nonzero(kept) < MIN_PIXELS // NEIGHBOURS:
             return line
         sums, found = np.zeros((BINS, 6)), line
         low, high = np.percentile(x[kept], (0.2, 99.8))
-        bin_pixels(x, y + flicker2 * (x - foot) ** 2, kept, low, max(high, low + 1e-9), sums)
+        bin_pixels(x, y + flicker2 * (x - dark_level) ** 2, kept, low, max(high, low + 1e-9), sums)
         for _ in range(3):
             found = self._solve(sums[sums[:, 0] > 0], found, NEIGHBOURS, scatter**2) or found
-            self.foot = foot
+            self.dark_level = dark_level
         return found
 
     def _typical(self, line: _Line, base: _Line) -> tuple[float, float]:
-        """The typical one of the pixels' own gains, and its relative standard error."""
+        """The typical one of per-pixel gains, and its relative standard error."""
         gains = self._gains(line, base, CLEAR)
         gain, error = typical_gain(gains[self.used & np.isfinite(gains)])
         if self.noise.floor_known:
             return gain, error
-        at = np.array([1.0, self.foot, 0.0])
-        foot = np.sqrt(at @ base.covariance @ at) * np.mean(1 / np.abs(base.at(self._some(self.x))))
-        return gain, float(np.hypot(error, foot))
+        at = np.array([1.0, self.dark_level, 0.0])
+        dark_level = np.sqrt(at @ base.covariance @ at) * np.mean(1 / np.abs(base.at(self._some(self.x))))
+        return gain, float(np.hypot(error, dark_level))
 
     def _some(self, values: Array) -> Array:
         """Values of some of the pixels used, for percentiles."""
@@ -326,14 +332,14 @@ class _Fit:
         return "" if lit else "the light is no brighter than the dark: check which is which"
 
     def _unsteady(self) -> str:
-        moving = self._leave_out(self.noise.moving(self.foot, CLIP_SD), "they change slowly")
+        moving = self._leave_out(self.noise.moving(self.dark_level, CLIP_SD), "they change slowly")
         return f"{moving:.0%} of the pixels change slowly; take an even, still sample" if moving > MOVING_PART else ""
 
     def _change(self) -> float:
         """By how much the sample itself changes, of the noise; 0 where it is not significant."""
         if self.pixels.pairs < MIN_FRAMES:
             return 0.0
-        change, error = self.noise.change(self.used, self.foot)
+        change, error = self.noise.change(self.used, self.dark_level)
         if change < max(CLIP_SD * error, 0.01):
             return 0.0
         self.notes.append(f"the sample itself changes slowly, by {change:.0%} of the noise")
@@ -357,9 +363,9 @@ class _Fit:
             if self.dark is None and np.std(x) < np.sqrt(variance):
                 return self._too_even()
             return f"too few frames or electrons: the standard error is {error:.1%}, {MAX_ERROR:.0%} is asked for"
-        lamp = self.noise.flicker2(self.foot) * float(np.median(x - self.foot)) ** 2
-        if np.mean(self.pixels.saturated) > 0.01 and lamp > LAMP_SHARE * variance:
-            return "pixels saturate while the lamp changes, which hides how much it does; take less light"
+        illumination = self.noise.flicker2(self.dark_level) * float(np.median(x - self.dark_level)) ** 2
+        if np.mean(self.pixels.saturated) > 0.01 and illumination > ILLUMINATION_SHARE * variance:
+            return "pixels saturate while the illumination changes, which hides how much it does; take less light"
         bend = 0.0 if scatter else self._bend(line)
         if bend > CURVED:
             return f"variance against mean is no straight line, {bend:.0%} off; is the light steady, the camera linear?"
@@ -368,7 +374,7 @@ class _Fit:
     def _bend(self, line: _Line) -> float:
         """How far tenths of the pixels, by brightness, lie off the line beyond their noise."""
         n, x = self.sums[:, 0], self.sums[:, 1] / self.sums[:, 0]
-        off = self.sums[:, 2] - n * (line.at(x) + self.noise.flicker2(self.foot) * (x - self.foot) ** 2)
+        off = self.sums[:, 2] - n * (line.at(x) + self.noise.flicker2(self.dark_level) * (x - self.dark_level) ** 2)
         part = np.minimum((np.cumsum(n) - n) * 10 // n.sum(), 9).astype(int)
         weights = (n, off, n * (line.at(x) + self.noise.dark))
         pixels, off, level = np.array([np.bincount(part, weight, 10) for weight in weights])

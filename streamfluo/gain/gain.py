@@ -45,12 +45,12 @@ class GainParams(Params, frozen=True):
 class Gain(Mergeable):
     """Photon transfer of a steadily lit, unmoving field: gain with its interval, and with darks offset and read noise.
 
-    One pass of sums: mean, variance and squared steps from frame to frame of each pixel, and the totals' (for a lamp
-    that flickers or drifts); the fit is `kernels.gain_fit`. The gain estimates the median over pixels; where it cannot
-    be known it is NaN and `status` says why. Method "reference" keeps frames (every 2nd, 4th … beyond `sample_mib`)
-    and gives the numbers of the batch definition; whether they can be trusted `status` says from the weighted fit.
-    Cost at 512×512 in blocks of 32: 2 memory copies of the frames; a read of all snapshots 15 to 25 ms, of medians 2 s;
-    state: 6 maps and at most 31 waiting frames.
+    One pass of sums: mean, variance and squared steps from frame to frame of each pixel, and the totals' (for
+    illumination that flickers or drifts); the fit is in `fit.py`. The gain estimates the median over pixels; where it
+    cannot be known it is NaN and `status` says why. Method "reference" keeps frames (every 2nd, 4th … beyond
+    `sample_mib`) and gives the numbers of the batch definition; whether they can be trusted `status` says from the
+    weighted fit. Cost at 512×512 in blocks of 32: 2 memory copies of the frames; a read of all snapshots 15 to 25 ms,
+    of medians 2 s; state: 6 maps and at most 31 waiting frames.
     """
 
     Params = GainParams
@@ -60,12 +60,12 @@ class Gain(Mergeable):
         Gives("gain_interval", "snapshot", ("gain_e_per_adu",), "e/ADU", "95 % interval of the gain"),
         Gives("offset_adu", "snapshot", (), "ADU", "median offset, where it is known"),
         Gives("read_noise_e", "snapshot", (), "e", "median read noise, where the offset is known"),
-        Gives("flicker", "snapshot", (), "", "relative sd of the lamp between frames"),
+        Gives("flicker", "snapshot", (), "", "relative sd of the illumination between frames"),
         Gives("frames", "snapshot", (), "", "number of frames behind it all"),
         Gives("status", "snapshot", (), "", "determined, or undetermined and why"),
         Gives("fit", "snapshot", ("fit",), "ADU", "slope and intercept of variance [ADU²] over mean [ADU]"),
         Gives("mean_bins", "snapshot", ("mean_bins",), "ADU", "mean of pixels binned by brightness"),
-        Gives("variance_bins", "snapshot", ("mean_bins",), "ADU²", "their variance without the lamp's"),
+        Gives("variance_bins", "snapshot", ("mean_bins",), "ADU²", "their variance without the illumination's"),
         Gives("variance_bins_fit", "snapshot", ("mean_bins",), "ADU²", "what the fit makes of it"),
         Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of each pixel (reference: median)"),
         Gives("variance", "snapshot", ("y", "x"), "ADU²", "variance of each pixel (reference: from its MAD)"),

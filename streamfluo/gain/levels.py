@@ -17,15 +17,15 @@ MAX_POINTS = 4_000_000
 def fit_levels(levels: Sequence[Pixels], dark: Dark | None = None) -> PhotonTransfer:
     """Return the gain from series at several light levels of the same field, each pixel at each level a point.
 
-    The lamp is taken out of each level by itself; `gains` (p,) are each pixel's over all levels, of 1/K weighted by
-    frames. Of more than 4 million points every so manyth pixel is taken for the line.
+    Flicker is subtracted within each level; `gains` (p,) are each pixel's over all levels, of 1/K weighted by frames.
+    Of more than 4 million points a regular subset of the pixels is taken for the line.
     """
     if len(levels) == 1:
         return fit_photon_transfer(levels[0], dark)
     pixels = levels[0].mean.size
     every = -(-pixels * len(levels) // MAX_POINTS)
-    foot = 0.0 if dark is not None else _foot([_strided(level, every) for level in levels])
-    steady = [_without_lamp(level, dark, foot) for level in levels]
+    dark_level = 0.0 if dark is not None else _dark_level([_strided(level, every) for level in levels])
+    steady = [_without_flicker(level, dark, dark_level) for level in levels]
     points = _joined([_strided(level, every) for level in steady])
     joined = fit_photon_transfer(points, _repeated(dark, len(levels), every))
     if joined.reason:
@@ -37,27 +37,27 @@ def fit_levels(levels: Sequence[Pixels], dark: Dark | None = None) -> PhotonTran
     return _with_gains(joined, steady, zero, floor)
 
 
-def _foot(levels: Sequence[Pixels]) -> float:
+def _dark_level(levels: Sequence[Pixels]) -> float:
     """The mean without light that a first line gives."""
     line = fit_photon_transfer(_joined(levels))
     return float(-line.intercept / line.slope + READ_E2 * line.slope) if not line.reason else 0.0
 
 
-def _without_lamp(level: Pixels, dark: Dark | None, foot: float) -> Pixels:
-    """The level as under a lamp that never changes; pixels that move are counted as saturated."""
+def _without_flicker(level: Pixels, dark: Dark | None, dark_level: float) -> Pixels:
+    """The level as under an illumination that never changes; pixels that move are counted as saturated."""
     with np.errstate(invalid="ignore", divide="ignore"):
         x = level.mean - (dark.offset if dark is not None else 0.0)
-        noise = Noise(level, dark, x, foot)
-        flicker2, _, common, _ = noise.scalars(foot)
-        variance = noise.variance - flicker2 * (x - foot) ** 2
-        left_out = level.saturated | noise.moving(foot, 6.0)
+        noise = Noise(level, dark, x, dark_level)
+        flicker2, _, common, _ = noise.scalars(dark_level)
+        variance = noise.variance - flicker2 * (x - dark_level) ** 2
+        left_out = level.saturated | noise.moving(dark_level, 6.0)
     return _settled(level.mean, variance, left_out, int(noise.dof) + 1, level.rounded, common)
 
 
 def _settled(
     mean: Array, variance: Array, left_out: np.ndarray, frames: int, rounded: bool, common: float = 0.0
 ) -> Pixels:
-    """Pixels under a lamp that is known to be steady."""
+    """Pixels under an illumination that is known to be steady."""
     total = float(np.nansum(variance))
     return Pixels(mean, variance, variance, total, total, frames, frames - 1, left_out, rounded, common)
 

@@ -1,4 +1,4 @@
-"""What a series tells of each pixel's noise, and how sure that is: the lamp's share, drift, the dark."""
+"""What a series tells of each pixel's noise, and how sure that is: the illumination's share, drift, the dark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ MIN_FRAMES = 20
 ROUNDING_ADU2 = 1 / 12  # what rounding to whole ADU adds to a variance …
 TRUSTED_DARK_ADU2 = 0.4  # … unless the noise is so small that it hides in the steps
 DRIFT = 1.1
-COMMON_PLAIN, COMMON_STEPS = 4.0, 6.0  # variance of what noise and lamp have in common, of a variance and of steps
+COMMON_PLAIN, COMMON_STEPS = (
+    4.0,
+    6.0,
+)  # variance of what noise and illumination have in common, of a variance and of steps
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Pixels:
 
     `mean` [ADU]; `variance` and `steps_variance` (half the mean squared step from frame to frame) [ADU²];
     `total_variance`, `total_steps_variance` the same of the totals; `saturated` pixels ever were; `rounded` says that
-    grey values are whole ADU; `common` is b of `Noise.scalars` for a lamp that was taken out already.
+    grey values are whole ADU; `common` is b of `Noise.scalars` for an illumination that was taken out already.
     """
 
     mean: Array
@@ -51,12 +54,12 @@ class Dark:
 class Noise:
     """The variance that tells the noise: of the series, or, where the light drifts, of its steps.
 
-    x (p,) is the mean above the dark offset, or above 0; the foot is the x without light. `variance` (p,), `above`
-    without that of the dark; `dark` the mean dark variance and `floor_known` whether it can be trusted; `rounding` the
-    variance of rounding; `dof` degrees of freedom; `offset_error` [ADU²] of a dark map.
+    x (p,) is the mean above the dark offset, or above 0; the dark level is the x without light. `variance` (p,),
+    `above` without that of the dark; `dark` the mean dark variance and `floor_known` whether it can be trusted;
+    `rounding` the variance of rounding; `dof` degrees of freedom; `offset_error` [ADU²] of a dark map.
     """
 
-    def __init__(self, pixels: Pixels, dark: Dark | None, x: Array, foot: float) -> None:
+    def __init__(self, pixels: Pixels, dark: Dark | None, x: Array, dark_level: float) -> None:
         self._frames, self._x = pixels.frames, x
         self.rounding = ROUNDING_ADU2 if pixels.rounded else 0.0
         told = dark.variance if dark else None
@@ -65,7 +68,7 @@ class Noise:
         self.dark = float(np.mean(self.dark_variance))
         self.offset_error = self.dark / dark.frames if dark and dark.frames else 0.0
         self._dark_error = 2 * self.dark**2 / (dark.frames - 1) if dark and dark.frames > 1 else 0.0
-        self.steps = self._drifts(pixels, foot)
+        self.steps = self._drifts(pixels, dark_level)
         n = pixels.pairs if self.steps else pixels.frames
         self.dof = 2 * n * n / (3 * n - 1) if self.steps else n - 1.0
         self._common = COMMON_STEPS if self.steps else COMMON_PLAIN
@@ -74,50 +77,50 @@ class Noise:
         self._whole, self._known_common = pixels.variance, pixels.common
         self._count(pixels)
 
-    def light_mean(self, foot: float) -> float:
-        """Mean of x above the foot."""
-        return self._sum_x / self._lit - foot
+    def light_mean(self, dark_level: float) -> float:
+        """Mean of x above the dark level."""
+        return self._sum_x / self._lit - dark_level
 
-    def flicker2(self, foot: float) -> float:
-        """Relative variance of the lamp: Var(totals) = flicker² (Σm)² + Σ noise, flicker² m² of it in each pixel."""
-        return self._lamp(self._excess, foot)
+    def flicker2(self, dark_level: float) -> float:
+        """Relative variance of the illumination: Var(totals) = flicker² (Σm)² + Σ noise; each pixel has flicker² m²."""
+        return self._illumination(self._excess, dark_level)
 
-    def scalars(self, foot: float) -> tuple[float, float, float, float]:
+    def scalars(self, dark_level: float) -> tuple[float, float, float, float]:
         """Return (flicker², a, b, c): the variance of a variance v is a · v² + b · light² · v + c.
 
-        a is the noise's own, larger where the light changes in the series; b what noise and lamp have in common.
+        a is that of the noise, larger where the light changes in the series; b is the cross term with the illumination.
         """
-        flicker2, whole = self.flicker2(foot), max(self._lamp(self._whole_excess, foot), 0.0)
+        flicker2, whole = self.flicker2(dark_level), max(self._illumination(self._whole_excess, dark_level), 0.0)
         common = self._known_common + self._common * max(flicker2, 0.0) / self._frames
         return flicker2, 2 / self.dof * (1 + whole), common, self._dark_error
 
-    def of_variance(self, level: Array, foot: float, x: Array) -> Array:
+    def of_variance(self, level: Array, dark_level: float, x: Array) -> Array:
         """Variance of pixels' variances `level` at x."""
-        _, own, common, dark = self.scalars(foot)
-        return own * level**2 + common * (x - foot) ** 2 * level + dark
+        _, own, common, dark = self.scalars(dark_level)
+        return own * level**2 + common * (x - dark_level) ** 2 * level + dark
 
-    def change(self, used: np.ndarray, foot: float) -> tuple[float, float]:
-        """By how much the series varies more than its steps do where the lamp does not, and the error of that."""
-        light2 = float(np.sum((self._x - foot) ** 2, where=used))
-        whole = float(np.sum(self._whole, where=used)) - self._lamp(self._whole_excess, foot) * light2
-        steps = float(np.sum(self._step, where=used)) - self._lamp(self._step_excess, foot) * light2
-        common = 4 * max(self._lamp(self._whole_excess, foot), 0.0) * light2 / max(steps, 1e-30)
+    def change(self, used: np.ndarray, dark_level: float) -> tuple[float, float]:
+        """The variance of the series beyond that of its steps, illumination subtracted, and its standard error."""
+        light2 = float(np.sum((self._x - dark_level) ** 2, where=used))
+        whole = float(np.sum(self._whole, where=used)) - self._illumination(self._whole_excess, dark_level) * light2
+        steps = float(np.sum(self._step, where=used)) - self._illumination(self._step_excess, dark_level) * light2
+        common = 4 * max(self._illumination(self._whole_excess, dark_level), 0.0) * light2 / max(steps, 1e-30)
         return whole / steps - 1, float(np.sqrt((1 + common) / self._frames / max(used.sum(), 1)))
 
-    def moving(self, foot: float, limit_sd: float) -> np.ndarray:
-        """Which pixels (p,) vary more over the series than from frame to frame, the lamp's share apart."""
+    def moving(self, dark_level: float, limit_sd: float) -> np.ndarray:
+        """Which pixels (p,) vary more over the series than from frame to frame, the illumination's share apart."""
         if self.steps or not self._pairs >= MIN_FRAMES:
             return np.zeros(self._x.size, bool)
-        common = COMMON_PLAIN * max(self.flicker2(foot), 0.0) * (self._x - foot) ** 2 / self._whole
+        common = COMMON_PLAIN * max(self.flicker2(dark_level), 0.0) * (self._x - dark_level) ** 2 / self._whole
         return np.asarray(self._whole > (1 + limit_sd * np.sqrt((1 + common) / self._frames)) * self._step)
 
-    def _drifts(self, pixels: Pixels, foot: float) -> bool:
+    def _drifts(self, pixels: Pixels, dark_level: float) -> bool:
         """Whether the light changes slowly, so that steps between frames know more of the noise than the variance."""
         slow = pixels.total_variance - pixels.total_steps_variance
         if pixels.pairs < MIN_FRAMES or pixels.total_variance < DRIFT * pixels.total_steps_variance:
             return False
-        light = max(float(np.sum(self._x - foot)), 1e-9)
-        share = slow / light**2 * np.median(sample(self._x - foot)) ** 2
+        light = max(float(np.sum(self._x - dark_level)), 1e-9)
+        share = slow / light**2 * np.median(sample(self._x - dark_level)) ** 2
         return bool(share > 1e-3 * np.median(sample(pixels.steps_variance)))
 
     def _count(self, pixels: Pixels) -> None:
@@ -130,8 +133,8 @@ class Noise:
         self._excess = self._step_excess if self.steps else self._whole_excess
         self._lit, self._sum_x, self._sum_x2 = x.size, float(x.sum()), float(x @ x)
 
-    def _lamp(self, excess: float, foot: float) -> float:
+    def _illumination(self, excess: float, dark_level: float) -> float:
         n = self._lit
-        squares = self._sum_x2 - 2 * foot * self._sum_x + n * foot * foot
-        flicker2 = excess / ((n * self.light_mean(foot)) ** 2 - squares)
+        squares = self._sum_x2 - 2 * dark_level * self._sum_x + n * dark_level * dark_level
+        flicker2 = excess / ((n * self.light_mean(dark_level)) ** 2 - squares)
         return float(flicker2) if np.isfinite(flicker2) else 0.0

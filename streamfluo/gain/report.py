@@ -16,7 +16,7 @@ BINS = 60
 
 
 def draw_photon_transfer(levels: Sequence[Pixels], fit: PhotonTransfer, shape: tuple[int, int], path: Path) -> Path:
-    """Draw variance against mean of every level with the fit, and what the pixels' own gains are, into a PNG."""
+    """Draw variance against mean of every level with the fit, and what per-pixel gains are, into a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained", facecolor="white")

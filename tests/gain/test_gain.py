@@ -201,7 +201,7 @@ UNKNOWN = {
     "saturation under a lamp that flickers": (
         lambda: np.minimum(series(200, flicker=0.05), 6000),
         {},
-        "pixels saturate while the lamp",
+        "pixels saturate while the illumination",
     ),
     "noise below the grey steps": (lambda: series(photons=40, gain_e_per_adu=20), {}, "rounding"),
     "a sample that moves": (moving_bar, {}, "change slowly"),

@@ -113,27 +113,27 @@ def bin_pixels(x, y, used, low, high, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def deviations(x, above, dark, floor, slope, foot, flicker2, own, common, extra, z):  # type: ignore[no-untyped-def]
+def deviations(x, above, dark, floor, slope, dark_level, flicker2, own, common, extra, z):  # type: ignore[no-untyped-def]
     """Write into z (p,) how far each pixel's variance lies off floor + slope · x, in standard errors.
 
-    `above` is the variance above the dark level `dark`; the lamp's share, flicker2 · light² with light = x − foot, is
-    taken out. The variance of a variance v is own · v² + common · light² · v + extra.
+    `above` is the variance above that of dark frames, `dark`; the share of the illumination, flicker2 · light² with
+    light = x − dark_level, is subtracted. The variance of a variance v is own · v² + common · light² · v + extra.
     """
     for i in range(len(x)):
-        light = x[i] - foot
+        light = x[i] - dark_level
         level = floor + dark + slope * x[i]
         noise2 = max(own * level * level + common * light * light * level + extra, 1e-12)
         z[i] = abs(above[i] + dark - flicker2 * light * light - level) / np.sqrt(noise2)
 
 
 @njit(nogil=True, cache=True)
-def excess_scatter(x, above, used, least, dark, floor, slope, foot, flicker2, own, common, extra):  # type: ignore[no-untyped-def]
+def excess_scatter(x, above, used, least, dark, floor, slope, dark_level, flicker2, own, common, extra):  # type: ignore[no-untyped-def]
     """Return (n, excess, expected) of used pixels with x > least: variance of above / (floor + slope · x) over the
     pixels beyond what noise explains, and what it does; the arguments as in `deviations`."""
     n, total, squares, expected = 0, 0.0, 0.0, 0.0
     for i in range(len(x)):
         if used[i] and x[i] > least:
-            light = x[i] - foot
+            light = x[i] - dark_level
             level = floor + slope * x[i]
             noisy = level + dark
             ratio = (above[i] - flicker2 * light * light) / level - 1.0
@@ -147,14 +147,14 @@ def excess_scatter(x, above, used, least, dark, floor, slope, foot, flicker2, ow
 
 
 @njit(nogil=True, cache=True)
-def own_gains(x, above, shift, lift, clear, dark, floor, slope, foot, flicker2, own, common, extra, gains):  # type: ignore[no-untyped-def]
-    """Write each pixel's (x + shift) / (above − lift) without the lamp's share, NaN below `clear` standard errors.
+def per_pixel_gains(x, above, shift, lift, clear, dark, floor, slope, dark_level, flicker2, own, common, extra, gains):  # type: ignore[no-untyped-def]
+    """Write each pixel's gain, (x + shift) / (above − lift) without the share of the illumination, NaN below `clear` σ.
 
     The mean of 1 / y is larger than 1 / (mean of y) by the relative variance of y, which is taken out; the arguments
     as in `deviations`.
     """
     for i in range(len(x)):
-        light = x[i] - foot
+        light = x[i] - dark_level
         y = above[i] - lift - flicker2 * light * light
         lit, noisy = slope * (x[i] + shift), max(floor + dark + slope * x[i], 0.0)
         noise2 = own * noisy * noisy + common * light * light * noisy + extra
