@@ -298,3 +298,31 @@ def test_rubbish_before_the_start_is_no_start(monkeypatch):
     monkeypatch.setattr(consumer_module, "PATIENCE_S", 0.5)
     with pytest.raises(SourceError, match="nobody serves frames here"):
         told(type="begin")
+
+
+def test_a_part_larger_than_any_frame_ends_the_connection_before_it_is_taken(monkeypatch):
+    """Memory is not the sender's to fill: a server that announces a small frame and sends a huge one is cut off."""
+    monkeypatch.setattr(consumer_module, "MAX_FRAME_BYTES", 100_000)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
+        port = server.bind_to_random_port("tcp://127.0.0.1")
+
+        def serve():
+            identity, _ = server.recv_multipart()
+            start = wire.Start(series_uid="s", source="toy", **SPEC.to_header())
+            server.send_multipart([identity, wire.encode(start)])
+            while server.poll(2000):
+                identity, header = server.recv_multipart()
+                if isinstance(wire.decode(header), wire.Credit):
+                    server.send_multipart([identity, wire.encode(wire.Heartbeat()), bytes(1_000_000)])
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        monkeypatch.setattr(consumer_module, "PATIENCE_S", 1.0)
+        with NetworkSource(f"tcp://127.0.0.1:{port}") as source:
+            sizes = []
+            receive = source._receive
+            source._receive = lambda: ((parts := receive()) and sizes.extend(map(len, parts))) or parts
+            with pytest.raises(SourceError, match="the source vanished"):
+                list(source.blocks())
+        thread.join(5)
+        assert max(sizes, default=0) < 100_000

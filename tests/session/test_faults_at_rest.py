@@ -3,12 +3,13 @@
 import json
 import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 from toys import FRAMES, LEVEL, Movie, a, block, config, toys  # noqa: F401
 
-from streamfluo import SessionError, open_session
+from streamfluo import Block, SessionError, open_session
 from streamfluo.core.source import Gap
 from streamfluo.engine.engine import Engine
 from streamfluo.session import files, journal, reader
@@ -101,14 +102,16 @@ def test_a_new_file_of_records_is_followed_by_its_folder(tmp_path, synced):
     assert str(tmp_path) in synced
 
 
-def test_a_journal_is_found_by_24_bytes_a_frame(tmp_path):
+def test_a_journals_reader_holds_less_than_40_bytes_a_frame(tmp_path):
     writer = JournalWriter(tmp_path / "journal", "series")
-    for start in range(0, 400, 32):
-        writer.append(block(start, min(start + 32, 400)))
+    for start in range(0, 4000, 400):
+        writer.append(Block(start, np.arange(start, start + 400), FRAMES))
     writer.close()
+    tracemalloc.start()
     read = JournalReader(tmp_path / "journal")
-    held = sum(v.nbytes for v in vars(read).values() if isinstance(v, np.ndarray))
-    assert held <= 24 * 400
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 40 * 4000
     assert np.array_equal(np.stack([pixels for *_, pixels in read.read(100, 300)]), FRAMES[100:300])
 
 
