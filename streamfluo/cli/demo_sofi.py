@@ -41,12 +41,12 @@ def resolution_px(image: np.ndarray, order: int, session: Session) -> float:
     steps = (image.shape[0] - 1) // (sides[0] - 1)
     pick = tuple(slice(None, None, STEPS // steps) for _ in range(2))
 
-    def likeness(sigma_px: float) -> float:
+    def correlation(sigma_px: float) -> float:
         drawn = gaussian_filter(points, sigma_px * STEPS, mode="constant")[pick]
         return float(np.corrcoef(drawn.reshape(-1), image.reshape(-1))[0, 1])
 
     tried = np.geomspace(0.2, 3, 40)
-    return float(FWHM * max(tried, key=likeness))
+    return float(FWHM * max(tried, key=correlation))
 
 
 def compare(session: Session) -> Iterator[tuple[str, str, str, str]]:

@@ -46,8 +46,8 @@ def draw_trace(trace: np.ndarray, n: int, found: Counts, path: Path) -> Path:
     # The level of each state in the trace's own unit: a line through what was measured in it.
     seen = np.unique(states)
     medians = np.array([np.median(trace[states == z]) for z in seen])
-    slope, foot = np.polyfit(seen, medians, 1) if len(seen) > 1 else (0.0, medians[0])
-    left.plot(foot + slope * states, lw=1, color="C0", drawstyle="steps-mid", label=f"states of y = {found.y[n]}")
+    slope, intercept = np.polyfit(seen, medians, 1) if len(seen) > 1 else (0.0, medians[0])
+    left.plot(intercept + slope * states, lw=1, color="C0", drawstyle="steps-mid", label=f"states of y = {found.y[n]}")
     left.set(xlabel="frame", ylabel="intensity", title=f"trace {n}", xlim=(0, len(trace) - 1))
     left.legend(frameon=False, fontsize=8, loc="upper right")
     middle.hist(trace, bins=60, orientation="horizontal", color="0.6")

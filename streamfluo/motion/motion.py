@@ -251,7 +251,7 @@ class Motion(Operator):
             self._grid.read(seen, self._patches_px, compared)
         correlation = float(similarity(compared, template.image, window, EVERY_ROW))
         young = self.params.mode != "apply" and readable and not template.established()
-        if readable and (not template.frames or (young and template.outshone_by(seen))):
+        if readable and (not template.frames or (young and template.exceeds_contrast(seen))):
             template.begin(seen, frame)
         elif valid or young:
             frozen = self._frozen and template.frames >= self._anchored_at

@@ -18,7 +18,7 @@ _FOUR = tuple(tuple(np.float32(c) for c in tap) for tap in FOUR)
 
 Window = tuple[int, int, int, int]  # top, bottom, left, right
 
-# What is thought of the shifts before anything is seen: how far those of neighbouring patches are apart, and how far a
+# Gaussian prior on the patch shifts: how far those of neighbouring patches are apart, and how far a
 # patch strays from the others within a frame. The second halves the error at the rims and lags a fast field by a tenth.
 NEIGHBOUR_PX, STRAY_PX = 1.0, 0.3
 

@@ -18,7 +18,7 @@ from .patches import PatchGrid, Window
 MEMORY_FRAMES = 800  # the template's mean forgets older frames than so many
 NOISE_SHARE = 0.2  # of H that the template's own noise may make up; a wider smoothing kernel is taken before that
 NOISE_RATE = 0.2
-OUTSHINES = 1.5
+CONTRAST_RATIO = 1.5
 OFTEN = 0.1  # of the frames have to have shown a rim for it to be compared
 STEP_PX = 2.0
 NEAR_PX = 0.75  # a step longer than this is taken again from the next whole pixel
@@ -80,7 +80,7 @@ class SteeredTemplate:
         self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
         self._steering, self._limit = np.zeros((3, *shape), np.float32), np.ones((blocks[0], width), np.float32)
         self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 4))
-        self._feigned = np.zeros(blocks)
+        self._noise_bias = np.zeros(blocks)
         self._variance, self._intensity = np.zeros((2, *blocks))
         self._noise = np.array([1.0, 0.0, 1.0])
         self._seen_y, self._seen_x = np.zeros(height, np.int64), np.zeros(width, np.int64)
@@ -92,7 +92,7 @@ class SteeredTemplate:
         self._given = given
         self._arrays: dict[str, np.ndarray] = {
             "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": self._steering,
-            "limit": self._limit, "matrix": self._matrix, "feigned": self._feigned, "variance": self._variance,
+            "limit": self._limit, "matrix": self._matrix, "feigned": self._noise_bias, "variance": self._variance,
             "intensity": self._intensity, "noise": self._noise, "seen_y": self._seen_y, "seen_x": self._seen_x,
             "walked_px": self.walked_px, "window": self._window,
         }  # fmt: skip
@@ -102,10 +102,10 @@ class SteeredTemplate:
         """The image that answers to the template's brightness: weighted, local means out (y, x)."""
         return self._steering[2]
 
-    def outshone_by(self, frame: np.ndarray) -> bool:
-        """Whether a frame has so much more contrast that what the template began with cannot have been the scene."""
+    def exceeds_contrast(self, frame: np.ndarray) -> bool:
+        """Whether a frame's contrast exceeds the template's by so much that the template cannot show the scene."""
         step = frame[::EVERY_ROW]
-        return bool(np.std(step[np.isfinite(step)]) > OUTSHINES * np.std(self.image[::EVERY_ROW]))
+        return bool(np.std(step[np.isfinite(step)]) > CONTRAST_RATIO * np.std(self.image[::EVERY_ROW]))
 
     def begin(self, seen: np.ndarray, frame: np.ndarray) -> None:
         """Start from a frame (y, x) alone, or from the template given; single bright pixels are taken out.
@@ -150,7 +150,7 @@ class SteeredTemplate:
         matrix = self._sums[..., 3, None, None] * self._matrix
         own = self._sums[..., :3].copy()
         self._sums[..., :3] += gain * _answers(matrix, field - whole)
-        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._feigned, gain)
+        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
         moved, far = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
         if not far <= NEAR_PX:
             return Measured(moved, better, seen, far)
@@ -163,7 +163,7 @@ class SteeredTemplate:
 
     def _measure_one(self, frame: np.ndarray, whole: np.ndarray, gain: float) -> Measured:
         self._compare(frame, whole, gain)
-        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._feigned, gain)
+        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
         return Measured(whole + np.clip((dy, dx), -STEP_PX, STEP_PX), better, seen, max(abs(dy), abs(dx)))
 
     def _compare(self, frame: np.ndarray, shifts: np.ndarray, gain: float) -> None:
@@ -245,7 +245,7 @@ class SteeredTemplate:
         window = tuple(self._window.tolist())
         build_steering(self.image, kernel, noise, window, by, self._steering, self._limit, self._matrix)
         most, shares = 2 * MEMORY_FRAMES - 1, self._shares[self._kernel]
-        take_noise_out(self._seen_y, self._seen_x, window, most, BLOCK_PX, by, shares, self._matrix, self._feigned)
+        take_noise_out(self._seen_y, self._seen_x, window, most, BLOCK_PX, by, shares, self._matrix, self._noise_bias)
 
     def _look_at_rims(self) -> None:
         """Leave out of the window what motion has seldom brought into sight.

@@ -49,8 +49,8 @@ class Count(Operator):
         Gives("log_likelihood", "snapshot", ("spot", "y"), "", "log-probability of the trace under each number"),
         Gives("parameters", "snapshot", ("spot", "y", "parameter"), "", "mu, mu_bg, sigma, p_on, p_off, p_bleach"),
         Gives("flat", "snapshot", ("spot",), "", "1 where the data cannot tell"),
-        Gives("bleaching_steps", "snapshot", ("spot",), "", "second opinion: fluorophores that bleached, by steps"),
-        Gives("cumulant_count", "snapshot", ("spot",), "", "second opinion: from the trace's cumulants"),
+        Gives("bleaching_steps", "snapshot", ("spot",), "", "cross-check: fluorophores that bleached, by steps"),
+        Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: from the trace's cumulants"),
     )
     examples = (
         {"emission": "lognormal", "max_y": 4, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01), "bleaching": True,

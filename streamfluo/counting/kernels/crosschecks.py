@@ -1,4 +1,4 @@
-"""What a count says of itself, and two opinions that share nothing with the hidden Markov model."""
+"""The posterior's summaries, and two cross-checks that share nothing with the hidden Markov model."""
 
 import math
 

@@ -3,7 +3,7 @@
 A frame shifted by δ against the template T is T − δ·∂T + γ·(T − its mean) + offset, for small δ. The three steering
 images V = w·(smoothed ∂_y T, ∂_x T, T, each less its weighted mean in 16 × 16 blocks) turn the residual frame − T into
 three numbers, and the matrix H = Σ V·(∂_y T, ∂_x T, T), of the template as it is, turns these into δ and γ: one
-Gauss–Newton step, weighted by the noise of each pixel. Without the blocks' means a lamp, an offset, neuropil and most
+Gauss–Newton step, weighted by the noise of each pixel. Without the blocks' means illumination, an offset, neuropil and most
 of what cells do have no say.
 """
 
@@ -191,10 +191,10 @@ def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def solve_step(sums, matrix, feigned, gain):  # type: ignore[no-untyped-def]
+def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
     """Return (δ_y, δ_x, gain, part of the image seen) from what `steer` wrote at a gain; NaN where nothing is known.
 
-    sums (by, bx, 4), matrix (by, bx, 3, 3); feigned (by, bx): for a block, how much of the template's own noise the
+    sums (by, bx, 4), matrix (by, bx, 3, 3); noise_bias (by, bx): for a block, how much of the template's own noise the
     third steering image takes for structure that the frame has not. Blocks that answer otherwise than the rest, as with
     a cell that is active, count the less the further they are off.
     """
@@ -206,7 +206,7 @@ def solve_step(sums, matrix, feigned, gain):  # type: ignore[no-untyped-def]
                 part = sums[by, bx, 3]
                 seen += part
                 w = weights[by, bx]
-                b[2] += w * part * feigned[by, bx]
+                b[2] += w * part * noise_bias[by, bx]
                 for j in range(3):
                     b[j] += w * sums[by, bx, j]
                     for k in range(3):

@@ -176,13 +176,13 @@ def count_from(frame, level, step):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def take_noise_out(seen_y, seen_x, window, most, block_px, by, shares, matrix, feigned):  # type: ignore[no-untyped-def]
+def take_noise_out(seen_y, seen_x, window, most, block_px, by, shares, matrix, noise_bias):  # type: ignore[no-untyped-def]
     """Subtract from the matrices of a row of blocks what the noise of a mean put there, shares (2,) of Σ 1/n.
 
     seen_y (y,), seen_x (x,): how often rows and columns were seen; n, the frames that a pixel is the mean of, is the
-    less of both, `most` at most. matrix (by, bx, 3, 3); feigned (by, bx): written, the second share.
+    less of both, `most` at most. matrix (by, bx, 3, 3); noise_bias (by, bx): written, the second share.
     """
-    left, part_x = np.zeros(feigned.shape[1]), np.empty(len(seen_x))
+    left, part_x = np.zeros(noise_bias.shape[1]), np.empty(len(seen_x))
     for x in range(len(seen_x)):
         part_x[x] = 1 / max(min(seen_x[x], most), 1)
     for y in range(max(by * block_px, window[0]), min((by + 1) * block_px, window[1])):
@@ -192,5 +192,5 @@ def take_noise_out(seen_y, seen_x, window, most, block_px, by, shares, matrix, f
     for bx in range(len(left)):
         matrix[by, bx, 0, 0] -= shares[0] * left[bx]
         matrix[by, bx, 1, 1] -= shares[0] * left[bx]
-        feigned[by, bx] = shares[1] * left[bx]
-        matrix[by, bx, 2, 2] -= feigned[by, bx]
+        noise_bias[by, bx] = shares[1] * left[bx]
+        matrix[by, bx, 2, 2] -= noise_bias[by, bx]

@@ -75,7 +75,7 @@ def _smooth_field(shape: tuple[int, int], length_px: float, rng: np.random.Gener
 def view_field(field: np.ndarray, shape: tuple[int, int], pad_px: int, shift_px: np.ndarray) -> np.ndarray:
     """Return the frame (y, x) that shows the padded `field` after it moved by `shift_px` (dy, dx).
 
-    frame(y + dy, x + dx) = field(y + pad, x + pad), read between pixels by cubic convolution (Keys 1981, IEEE Trans.
+    frame(y + dy, x + dx) = field(y + pad, x + pad), interpolated by cubic convolution (Keys 1981, IEEE Trans.
     ASSP 29:1153, a = -1/2), along each axis in turn. Needs |shift| ≤ pad - 2 unless the shift is whole.
     """
     rows = _read_between(field, pad_px - float(shift_px[0]), shape[0])
