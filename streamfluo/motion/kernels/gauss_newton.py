@@ -3,8 +3,8 @@
 A frame shifted by δ against the template T is T − δ·∂T + γ·(T − its mean) + offset, for small δ. The three steering
 images V = w·(smoothed ∂_y T, ∂_x T, T, each less its weighted mean in 16 × 16 blocks) turn the residual frame − T into
 three numbers, and the matrix H = Σ V·(∂_y T, ∂_x T, T), of the template as it is, turns these into δ and γ: one
-Gauss–Newton step, weighted by the noise of each pixel. Without the blocks' means illumination, an offset, neuropil and most
-of what cells do have no say.
+Gauss–Newton step, weighted by the noise of each pixel. Without the blocks' means illumination, an offset, neuropil
+and most of what cells do have no say.
 """
 
 import numpy as np
