@@ -70,7 +70,7 @@ def test_a_replay_over_the_network_is_recorded_bit_for_bit_and_both_end_by_thems
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, recording, served, number):
-    _, endpoint = served("--fps", "30", "--wait")
+    _, endpoint = served("--fps", "12", "--wait")
     command = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "S" / "journal" / "000000.sfj").exists():
