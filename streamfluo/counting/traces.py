@@ -1,4 +1,4 @@
-"""Traces from a file: what counting takes besides the photons of a step."""
+"""Intensity traces from a file or an array."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..core.errors import ConfigError
 
 
 def read_traces(source: Any, where: str = "traces") -> np.ndarray:
-    """Return traces (n, t) float64 from an array (n, t), a .npy of one, or a .csv with a column for each trace.
+    """Return traces (n, t) float64 from an array (n, t), a .npy file of one, or a .csv file with one column per trace.
 
-    A .csv may have one line of names; it is split at commas, semicolons, tabs or spaces, an empty field is NaN. Raises
-    ConfigError for what cannot be read.
+    A .csv may have one header line; its separator is a comma, semicolon, tab or space; an empty field is NaN. Raises
+    ConfigError if the file cannot be read.
     """
     if not isinstance(source, str | Path):
         array = np.asarray(source)
@@ -31,7 +31,7 @@ def read_traces(source: Any, where: str = "traces") -> np.ndarray:
 
 
 def _columns(path: Path) -> np.ndarray:
-    """The numbers of a table (rows, columns)."""
+    """Return the table of a .csv (t, n)."""
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if not lines:
         raise ValueError("it is empty")
@@ -44,9 +44,9 @@ def _columns(path: Path) -> np.ndarray:
             raise ValueError(f"line {n} has {len(row)} fields, not {width}")
         bad = [field for field in row if not _number(field)]
         if bad:
-            raise ValueError(f"line {n} has {bad[0]!r}, which is no number")
+            raise ValueError(f"line {n} has {bad[0]!r}, which is not a number")
     if len(rows) == first:
-        raise ValueError("it has no lines but the names")
+        raise ValueError("it has only a header line")
     return np.array([[float(field or "nan") for field in row] for row in rows[first:]])
 
 
