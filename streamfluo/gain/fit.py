@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .kernels.bins import Array, sample
-from .kernels.photon_transfer import bin_pixels, deviations, excess_scatter, per_pixel_gains
+from .kernels.photon_transfer import VarianceModel, bin_pixels, deviations, excess_scatter, per_pixel_gains
 from .pixel_noise import MIN_FRAMES, Dark, Noise, Pixels
 
 MIN_PIXELS = 100
@@ -225,14 +225,9 @@ class _Fit:
 
     # Pixels that do not belong, or that have gains of their own
 
-    def _facts(self, line: _Line) -> tuple[float, ...]:
-        return (
-            self.noise.dark,
-            float(line.floor),
-            float(line.slope),
-            self.dark_level,
-            *self.noise.scalars(self.dark_level),
-        )
+    def _model(self, line: _Line) -> VarianceModel:
+        noise, level = self.noise, self.dark_level
+        return VarianceModel(noise.dark, float(line.floor), float(line.slope), level, *noise.scalars(level))
 
     def _leave_out(self, wrong: np.ndarray, why: str) -> float:
         """Use these pixels no more; returns which part of those used they were."""
@@ -257,8 +252,7 @@ class _Fit:
 
     def _reject_outliers(self, line: _Line) -> bool:
         """Leave out pixels whose variance is not that of light."""
-        z = np.empty_like(self.x)
-        deviations(self.x, self.noise.above, *self._facts(line), z)  # type: ignore[call-arg]
+        z = deviations(self.x, self.noise.above, self._model(line))
         spread = max(1.0, 1.4826 * float(np.median(self._some(z))))
         self.rejected = self._leave_out(z > CLIP_SD * spread, "they vary otherwise than light does")
         return self.rejected > 0
@@ -266,7 +260,7 @@ class _Fit:
     def _scatter(self, line: _Line) -> float:
         """Relative sd of the pixels' gains, from the brighter half; 0 where it is not clear."""
         middle = float(np.median(self._some(self.x)))
-        n, excess, expected = excess_scatter(self.x, self.noise.above, self.used, middle, *self._facts(line))
+        n, excess, expected = excess_scatter(self.x, self.noise.above, self.used, middle, self._model(line))
         if n == 0 or expected > 1 / CLEAR**2:
             return 0.0
         error = (expected + max(excess, 0.0)) * np.sqrt(2 / n)
@@ -280,8 +274,7 @@ class _Fit:
         shift = floor = 0.0
         if not self.noise.floor_known:
             shift, floor = (base.floor / base.slope, 0.0) if self.dark is None else (0.0, base.floor)
-        gains = np.empty_like(self.x)
-        per_pixel_gains(self.x, self.noise.above, shift, floor, clear, *self._facts(line), gains)  # type: ignore[call-arg]
+        gains = per_pixel_gains(self.x, self.noise.above, shift, floor, clear, self._model(line))
         gains[self.pixels.saturated] = np.nan
         return gains
 

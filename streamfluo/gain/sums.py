@@ -9,7 +9,7 @@ import numpy as np
 from ..core.errors import StateError
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from .kernels.photon_transfer import accumulate_steps, find_links, pixel_statistics
+from .kernels.photon_transfer import PixelSums, accumulate_steps, find_links, pixel_statistics
 from .pixel_noise import Pixels
 
 _COUNTS = ("frames", "pairs", "first_index", "last_index")
@@ -54,8 +54,7 @@ class StepSums:
         follows = counts["frames"] > 0 and first == counts["last_index"] + 1
         linked, totals = np.zeros(len(cell), np.bool_), np.zeros(len(cell), self._total_dtype)
         find_links(cell, maps["last"], follows, linked)
-        flat = (maps[name] for name in ("pivot", "last", "sum", "sum_squares", "sum_steps", "high"))
-        accumulate_steps(cell, linked, *flat, totals)  # type: ignore[call-arg]
+        accumulate_steps(cell, linked, self._pixel_sums(), totals)
         if len(cell):
             self._add_totals(totals.astype(float), linked)
             counts["frames"] += len(cell)
@@ -94,11 +93,9 @@ class StepSums:
 
     def pixels(self, saturated: np.ndarray) -> Pixels:
         """Return the statistics of pixels and totals; at least two frames."""
-        maps, counts, totals = self.maps, self.counts, self.totals
+        counts, totals = self.counts, self.totals
         n, pairs = counts["frames"], max(counts["pairs"], 1)
-        mean, variance, steps_variance = (np.empty(len(maps["sum"])) for _ in range(3))
-        sums = (maps[m] for m in ("pivot", "sum", "sum_squares", "sum_steps"))
-        pixel_statistics(*sums, n, pairs, mean, variance, steps_variance)  # type: ignore[call-arg]
+        mean, variance, steps_variance = pixel_statistics(self._pixel_sums(), n, pairs)
         saturated = saturated | self._cut_at_zero(mean, variance)
         spread = totals["total_squares"] - totals["total_sum"] ** 2 / n
         return Pixels(
@@ -130,6 +127,12 @@ class StepSums:
             array[...] = require_array(state, name, array, "gain")
         self.counts = {name: require_int(state, name, "gain") for name in _COUNTS}
         self.totals = {name: _float(state, name) for name in _TOTALS}
+
+    def _pixel_sums(self) -> PixelSums:
+        maps = self.maps
+        return PixelSums(
+            maps["pivot"], maps["last"], maps["sum"], maps["sum_squares"], maps["sum_steps"], maps["high"]
+        )  # fmt: skip
 
     def _add_totals(self, totals: np.ndarray, linked: np.ndarray) -> None:
         mine = self.totals

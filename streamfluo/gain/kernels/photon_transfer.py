@@ -1,4 +1,6 @@
-"""Sums for photon transfer, per pixel, over a cell of frames; statistics of pixels and their bins by brightness."""
+"""Photon transfer: sums of each pixel over a cell of frames, their statistics, bins by brightness, gains."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -7,19 +9,50 @@ from numba.extending import overload
 from ...pixels.kernels.power_sums import LANES, row_total
 
 TILE_PX = 4096
-PROBE_EVERY_PX, PROBE_PX = 1024, 64  # a sixteenth of a frame tells a change of the light level
+PROBE_EVERY_PX, PROBE_PX = 1024, 64  # a sixteenth of a frame shows a change of the light level
 LEVEL_STEP = 0.1  # a mean that changes by more from one frame to the next is another light level
 
 
-@njit(nogil=True, cache=True)
-def accumulate_steps(frames, linked, pivot, last, total, squares, steps, high, totals):  # type: ignore[no-untyped-def]
-    """Add a cell to the sums of d = x − pivot, of d² and of squared steps (x(t) − x(t−1))², and to the maximum.
+class PixelSums(NamedTuple):
+    """Running sums of each pixel (p,) [ADU, ADU²]: of d = x − pivot, of d², of squared steps; last and largest value.
 
-    frames (n, p) with n ≤ 32; linked (n,) whether a frame's step from the one before counts; pivot, last (the frame
-    before, which becomes the cell's last), total, squares, steps, high (p,); totals (n,) of each frame. Exact integers
-    for 16-bit pixels and int32 pivots. Frames are taken four at a time, as in `moments.accumulate`.
+    Exact integers for pixels of 8 and 16 bits with an int32 pivot, float64 else; last and high have the pixels' type.
+    """
+
+    pivot: np.ndarray
+    last: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+    steps: np.ndarray
+    high: np.ndarray
+
+
+class VarianceModel(NamedTuple):
+    """The expected variance [ADU²] at x [ADU]: dark + floor + slope · x + flicker2 · light², light = x − dark_level.
+
+    The sampling variance of a variance v is noise_factor · v² + cross_factor · light² · v + dark_error [ADU⁴], v
+    without the share of the illumination.
+    """
+
+    dark: float
+    floor: float
+    slope: float
+    dark_level: float
+    flicker2: float
+    noise_factor: float
+    cross_factor: float
+    dark_error: float
+
+
+@njit(nogil=True, cache=True)
+def accumulate_steps(frames, linked, sums, totals):  # type: ignore[no-untyped-def]
+    """Add a cell to the PixelSums and write the total of each frame into totals (n,).
+
+    frames (n, p) with n ≤ 32; linked (n,): whether the step x(t) − x(t−1) of a frame counts. Four frames are taken at
+    a time, as in `moments.accumulate`.
     """
     n, pixels = frames.shape
+    pivot, last, total, squares, steps, high = sums
     tile_total = np.empty(TILE_PX, pivot.dtype)
     tile_squares, tile_steps = np.empty(TILE_PX, squares.dtype), np.empty(TILE_PX, squares.dtype)
     totals[:] = 0
@@ -68,9 +101,10 @@ def accumulate_steps(frames, linked, pivot, last, total, squares, steps, high, t
 
 @njit(nogil=True, cache=True)
 def find_links(frames, last, follows, linked):  # type: ignore[no-untyped-def]
-    """Write into linked (n,) whether each frame has the light level of the one before; `follows`: whether `last` is it.
+    """Write into linked (n,) whether each frame has the light level of the one before.
 
-    frames (n, p), last (p,). A sixteenth of the pixels is looked at; they change by LEVEL_STEP of their mean at most.
+    frames (n, p); last (p,): the frame before them if `follows`. A sixteenth of the pixels is compared; a level
+    changes by at most LEVEL_STEP of the mean from frame to frame.
     """
     before = 0.0
     for a in range(0, len(last), PROBE_EVERY_PX):
@@ -84,20 +118,23 @@ def find_links(frames, last, follows, linked):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def pixel_statistics(pivot, total, squares, steps, frames, pairs, mean, variance, steps_variance):  # type: ignore[no-untyped-def]
-    """Write mean, unbiased variance and half the mean squared step of each pixel from sums about the pivot, all (p,).
+def pixel_statistics(sums, frames, pairs):  # type: ignore[no-untyped-def]
+    """Return (mean, unbiased variance, half the mean squared step) of each pixel (p,) [ADU, ADU²] from PixelSums.
 
-    `frames` ≥ 2 and `pairs` ≥ 1 are how many frames and steps the sums hold.
+    `frames` ≥ 2 and `pairs` ≥ 1: the number of frames and of steps in the sums.
     """
+    pivot, total, squares, steps = sums.pivot, sums.total, sums.squares, sums.steps
+    mean, variance, steps_variance = np.empty(len(total)), np.empty(len(total)), np.empty(len(total))
     for i in range(len(mean)):
         mean[i] = pivot[i] + total[i] / frames
         variance[i] = max((squares[i] - total[i] * (total[i] / frames)) / (frames - 1), 0.0)
         steps_variance[i] = steps[i] / (2.0 * pairs)
+    return mean, variance, steps_variance
 
 
 @njit(nogil=True, cache=True)
 def bin_pixels(x, y, used, low, high, sums):  # type: ignore[no-untyped-def]
-    """Add every used pixel to sums (bins, 6) of 1, x, y, x², x·y, y² by its x; the outer bins take what lies beyond."""
+    """Add each used pixel to sums (bins, 6) of 1, x, y, x², x·y, y², binned by x; the outer bins are open."""
     bins = len(sums)
     scale = bins / (high - low)
     for i in range(len(x)):
@@ -113,23 +150,29 @@ def bin_pixels(x, y, used, low, high, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def deviations(x, above, dark, floor, slope, dark_level, flicker2, own, common, extra, z):  # type: ignore[no-untyped-def]
-    """Write into z (p,) how far each pixel's variance lies off floor + slope · x, in standard errors.
+def deviations(x, above, model):  # type: ignore[no-untyped-def]
+    """Return the distance (p,) of each pixel's variance from a VarianceModel, in standard errors.
 
-    `above` is the variance above that of dark frames, `dark`; the share of the illumination, flicker2 · light² with
-    light = x − dark_level, is subtracted. The variance of a variance v is own · v² + common · light² · v + extra.
+    x (p,) [ADU]; above (p,): the variance above the dark one [ADU²].
     """
+    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, dark_error = model
+    z = np.empty(len(x))
     for i in range(len(x)):
         light = x[i] - dark_level
         level = floor + dark + slope * x[i]
-        noise2 = max(own * level * level + common * light * light * level + extra, 1e-12)
+        noise2 = max(noise_factor * level * level + cross_factor * light * light * level + dark_error, 1e-12)
         z[i] = abs(above[i] + dark - flicker2 * light * light - level) / np.sqrt(noise2)
+    return z
 
 
 @njit(nogil=True, cache=True)
-def excess_scatter(x, above, used, least, dark, floor, slope, dark_level, flicker2, own, common, extra):  # type: ignore[no-untyped-def]
-    """Return (n, excess, expected) of used pixels with x > least: variance of above / (floor + slope · x) over the
-    pixels beyond what noise explains, and what it does; the arguments as in `deviations`."""
+def excess_scatter(x, above, used, least, model):  # type: ignore[no-untyped-def]
+    """Return (n, excess, expected) over the n used pixels with x > least.
+
+    excess: the variance of above / (floor + slope · x) beyond `expected`, the sampling variance of a VarianceModel;
+    x, above as in `deviations`.
+    """
+    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, dark_error = model
     n, total, squares, expected = 0, 0.0, 0.0, 0.0
     for i in range(len(x)):
         if used[i] and x[i] > least:
@@ -140,37 +183,41 @@ def excess_scatter(x, above, used, least, dark, floor, slope, dark_level, flicke
             n += 1
             total += ratio
             squares += ratio * ratio
-            expected += (own * noisy * noisy + common * light * light * noisy + extra) / (level * level)
+            noise2 = noise_factor * noisy * noisy + cross_factor * light * light * noisy + dark_error
+            expected += noise2 / (level * level)
     if n == 0:
         return 0, 0.0, 0.0
     return n, squares / n - (total / n) ** 2 - expected / n, expected / n
 
 
 @njit(nogil=True, cache=True)
-def per_pixel_gains(x, above, shift, lift, clear, dark, floor, slope, dark_level, flicker2, own, common, extra, gains):  # type: ignore[no-untyped-def]
-    """Write each pixel's gain, (x + shift) / (above − lift) without the share of the illumination, NaN below `clear` σ.
+def per_pixel_gains(x, above, shift, lift, clear, model):  # type: ignore[no-untyped-def]
+    """Return the gain (p,) [e/ADU] of each pixel, (x + shift) / (above − lift) without the share of the illumination.
 
-    The mean of 1 / y is larger than 1 / (mean of y) by the relative variance of y, which is taken out; the arguments
-    as in `deviations`.
+    NaN where the noise of the light is below `clear` standard errors. The mean of 1 / y exceeds 1 / (mean of y) by the
+    relative variance of y, a bias that is subtracted; x, above and the VarianceModel as in `deviations`.
     """
+    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, dark_error = model
+    gains = np.empty(len(x))
     for i in range(len(x)):
         light = x[i] - dark_level
         y = above[i] - lift - flicker2 * light * light
         lit, noisy = slope * (x[i] + shift), max(floor + dark + slope * x[i], 0.0)
-        noise2 = own * noisy * noisy + common * light * light * noisy + extra
+        noise2 = noise_factor * noisy * noisy + cross_factor * light * light * noisy + dark_error
         seen = y > 0 and lit > clear * np.sqrt(noise2)
         gains[i] = (x[i] + shift) / y * (1 - noise2 / (lit * lit)) if seen else np.nan
+    return gains
 
 
 @njit(nogil=True, cache=True)
-def median_and_mad(rows, median, mad):  # type: ignore[no-untyped-def]
-    """Write median and median absolute deviation of each row of rows (p, n), n ≥ 1, sorted beforehand.
+def median_and_mad(values, median, mad):  # type: ignore[no-untyped-def]
+    """Write the median and the median absolute deviation (p,) of each pixel of sorted values (p, n), n ≥ 1; NaN last.
 
-    Deviations come in order by walking from the median to both sides at once.
+    Walking from the median to both sides at once yields the deviations in order.
     """
-    n = rows.shape[1]
-    for i in range(len(rows)):
-        row = rows[i]
+    n = values.shape[1]
+    for i in range(len(values)):
+        row = values[i]
         centre = 0.5 * (np.float64(row[(n - 1) // 2]) + np.float64(row[n // 2]))
         low, high = (n - 1) // 2, (n - 1) // 2 + 1
         before = last = 0.0
@@ -188,7 +235,7 @@ def median_and_mad(rows, median, mad):  # type: ignore[no-untyped-def]
 
 
 def finite_total(row):  # type: ignore[no-untyped-def]
-    """Return the sum of a row inside kernels as `moments.row_total` does, of floats without those that are none."""
+    """Return the sum of a row inside kernels as `power_sums.row_total` does, NaN and infinity counted as 0."""
     raise TypeError("finite_total is for kernels only")
 
 
@@ -205,12 +252,12 @@ def _integer_total(row):  # type: ignore[no-untyped-def]
 
 def _total_of_finite(row):  # type: ignore[no-untyped-def]
     lanes = np.zeros(LANES)
-    whole = len(row) - len(row) % LANES
-    for a in range(0, whole, LANES):
+    stop = len(row) - len(row) % LANES
+    for a in range(0, stop, LANES):
         for j in range(LANES):
             x = np.float64(row[a + j])
             lanes[j] += x if x - x == 0.0 else 0.0
-    for i in range(whole, len(row)):
+    for i in range(stop, len(row)):
         x = np.float64(row[i])
         lanes[0] += x if x - x == 0.0 else 0.0
     total = 0.0
