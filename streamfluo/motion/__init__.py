@@ -3,10 +3,10 @@
 motion                   the operator
 template                 the template, and shifts measured against it by Gauss–Newton steps
 search                   integer shifts by cross-correlation, for frames far from the last one
-patches                  one shift, or a displacement field through the shifts of patches
-shift_prior              the Kalman filter's prior on a shift
-hot_pixels               pixels of the camera that stand out, and cosmic rays
-interpolation_weights    six-tap interpolation
+patches                  one rigid shift, or a displacement field through the shifts of patches
+shift_prior              the Kalman filter of the shift
+hot_pixels               hot pixels of the camera, and cosmic rays
+interpolation_weights    six- and four-point interpolation
 """
 
 from . import motion

@@ -1,4 +1,4 @@
-"""Online rigid motion correction at the limit of what the photons allow."""
+"""Online motion correction, rigid and piecewise-rigid, near the Cramér–Rao bound."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from .hot_pixels import HotPixels
 from .kernels.highpass import box_radius_px, high_pass
-from .kernels.shifting import count_from, similarity
-from .params import MotionParams, both_axes, given_shifts, given_template, patch_grid, recorded_shifts, saturation_adu
+from .kernels.shifting import CorrectedFrame, correlation, fraction_from
+from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
 from .search import CoarseSearch, LostScene
-from .shift_prior import SteadiedShift
-from .template import EVERY_ROW, NEAR_PX, SteeredTemplate
+from .shift_prior import ShiftFilter
+from .template import NEAR_PX, ROW_STRIDE, Template
 
-REGAIN = 0.15  # a gain further off is compared again at the new one: until then residuals are clipped on one side
+GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own: its residuals are clipped on one side
 STEPS = 8
-TRUSTED_GAIN = (0.5, 2.5)  # structure in a frame against that of the template; a frame misread has less
-CLEAR_GAIN = 0.75  # below it the coarse search is asked as well
-SATURATED_PART = 0.2
-SEEN_PART = 0.25
+TRUSTED_GAIN = (0.5, 2.5)  # contrast of a frame relative to the template; a frame at a wrong shift has less
+CLEAR_GAIN = 0.75  # below it the coarse search runs as well
+MAX_SATURATED = 0.2
+MIN_SEEN = 0.25
 
 
 @register("motion")
 class Motion(Operator):
-    """Frames brought back to where the template has them, float32, each with the shift that was found.
+    """Registers each frame against a template and gives it back corrected, float32, with its shift.
 
-    One weighted Gauss–Newton step through precomputed steering images of the template (kernels/steering.py) from the
-    last whole shift; frames that fit badly are searched for by a coarse cross-correlation. The template grows from
-    frame 0 on as the mean of the corrected frames, over the last 800; after `init_frames` a copy of it is the anchor,
-    against which its walk is measured and taken out. Frames are read at the shift reported (kernels/taps.py).
-    Pixels that stand out alone in each of the first five frames are hot: their neighbours' median stands in for them.
-    A frame that cannot be trusted (blank, a fifth saturated, NaN, beyond max_shift_px) keeps the last shift, teaches
-    nothing and is not `valid`. In piecewise mode patches have shifts of their own, with a smooth field through them
-    (patches.py). Cost at 512 × 512: 1.3 rfft2 of the frame, piecewise 8.
+    One weighted Gauss–Newton step (kernels/gauss_newton.py) from the last integer shift; a coarse cross-correlation
+    searches for frames that fit badly. The template is the running mean of the last 800 corrected frames, from frame 0
+    on; after `init_frames` a copy of it becomes the anchor, against which its drift is measured and subtracted. Frames
+    are interpolated at the reported shift (interpolation_weights.py). Isolated outliers in each of the first five
+    frames are hot pixels; the median of their neighbours replaces them. A frame that cannot be trusted (blank, a fifth
+    saturated, NaN, beyond max_shift_px) keeps the last shift, does not update the template and is not `valid`. In
+    piecewise mode a displacement field runs through the shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of
+    the frame, piecewise 8.
     """
 
     Params = MotionParams
@@ -54,15 +54,21 @@ class Motion(Operator):
             "per_frame",
             ("t", "py", "px", "yx"),
             "px",
-            "piecewise: of each patch; shift_px is their mean",
+            "piecewise: shift of each patch; shift_px is their mean",
         ),
-        Gives("correlation", "per_frame", ("t",), "", "of the corrected frame with the template"),
-        Gives("valid", "per_frame", ("t",), "", "whether the shift was measured and can be trusted"),
-        Gives("restarted", "per_frame", ("t",), "", "whether a new scene began a new template here"),
+        Gives("correlation", "per_frame", ("t",), "", "correlation of the corrected frame with the template"),
+        Gives("valid", "per_frame", ("t",), "", "whether the shift was measured and is trusted"),
+        Gives("restarted", "per_frame", ("t",), "", "whether a new template of a new scene begins here"),
         Gives("template", "snapshot", ("y", "x"), "ADU", "what frames are registered against"),
         Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of the corrected frames"),
-        Gives("hot_pixels", "snapshot", ("y", "x"), "", "1 where the camera has pixels that are repaired"),
-        Gives("valid_rectangle", "snapshot", ("edge",), "px", "top, bottom, left, right of what every frame reached"),
+        Gives("hot_pixels", "snapshot", ("y", "x"), "", "1 at hot pixels of the camera, which are replaced"),
+        Gives(
+            "valid_rectangle",
+            "snapshot",
+            ("edge",),
+            "px",
+            "top, bottom, left, right of what lies inside every valid frame",
+        ),
     )
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "nan"},
@@ -81,24 +87,24 @@ class Motion(Operator):
         height, width = (side - 2 * margin for side, margin in zip(spec.shape, self._crop, strict=True))
         camera = spec.camera if not any(self._crop) else None  # maps would no longer fit
         self._out_spec = spec.with_(shape=(height, width), dtype="float32", camera=camera)
-        self._given_shifts = given_shifts(params)
-        self._shifted = np.zeros(spec.shape, np.float32)
+        self._known_shifts = known_shifts(params)
+        self._uncropped = np.zeros(spec.shape, np.float32)
         filtered = params.highpass_sigma_px is not None
-        self._high = np.zeros((4 if filtered else 0, *spec.shape), np.float32)
-        template = given_template(params, spec)
+        self._filter_buffers = np.zeros((4 if filtered else 0, *spec.shape), np.float32)
+        template = known_template(params, spec)
         self._frozen = params.template_update == "frozen" or (params.template_update == "auto" and template is not None)
         self._anchored_at = 0 if template is not None else params.init_frames
-        self._grid = patch_grid(params, spec.shape, self._given_shifts)
-        self.needs = ("shift_px",) if params.mode == "apply" and self._given_shifts is None else ()
+        self._grid = patch_grid(params, spec.shape, self._known_shifts)
+        self.needs = ("shift_px",) if params.mode == "apply" and self._known_shifts is None else ()
         if params.mode != "piecewise" and self._grid.single:
             self.gives = tuple(g for g in self.gives if g.name != "patch_shift_px")
         if template is not None and params.highpass_sigma_px is not None:
             template = self._filtered(template).copy()
-        self._template = SteeredTemplate(spec.shape, self._grid, params.init_frames, template, filtered)
+        self._template = Template(spec.shape, self._grid, params.init_frames, template, filtered)
         self._search = CoarseSearch(spec.shape, (math.ceil(self._max_px[0]), math.ceil(self._max_px[1])))
         self._lost = LostScene(spec.shape)
         self._hot = HotPixels(spec.shape, spec.dtype)
-        self._steadied = SteadiedShift()
+        self._shift_filter = ShiftFilter()
         self._patches_px, self._gain = np.zeros((*self._grid.shape, 2)), 1.0
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
@@ -111,22 +117,22 @@ class Motion(Operator):
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         n = len(block)
         corrected = np.empty((n, *self._out_spec.shape), np.float32)
-        patches, correlation = np.empty((n, *self._grid.shape, 2)), np.full(n, np.nan)
+        patches, correlations = np.empty((n, *self._grid.shape, 2)), np.full(n, np.nan)
         valid, restarted = np.zeros((2, n), bool)
-        given = self._given(block, inputs)
+        known = self._shifts_to_apply(block, inputs)
         for t, raw in enumerate(block.pixels):
-            readable = self._readable(raw)
-            if readable:
-                self._hot.look(raw)
+            usable = self._usable(raw)
+            if usable:
+                self._hot.observe(raw)
             frame = self._hot.repair(raw)
-            seen = self._filtered(frame)
+            registered = self._filtered(frame)
             if self.params.mode == "apply":
-                valid[t] = self._take_over(given[t])
-            elif readable:
-                valid[t], restarted[t] = self._register(seen, frame)
-            correlation[t] = self._hand_on(frame, seen, readable, bool(valid[t]), corrected[t])
+                valid[t] = self._apply(known[t])
+            elif usable:
+                valid[t], restarted[t] = self._register(registered, frame)
+            correlations[t] = self._correct(frame, registered, usable, bool(valid[t]), corrected[t])
             patches[t] = self._patches_px
-        values = {"shift_px": patches.mean((1, 2)), "correlation": correlation, "valid": valid, "restarted": restarted}
+        values = {"shift_px": patches.mean((1, 2)), "correlation": correlations, "valid": valid, "restarted": restarted}
         if any(g.name == "patch_shift_px" for g in self.gives):
             values["patch_shift_px"] = patches
         return Output(block.index, values, Block(block.index, block.times_ns, corrected, block.channel))
@@ -149,7 +155,7 @@ class Motion(Operator):
             **self._template.state(),
             **self._lost.state(),
             **self._hot.state(),
-            **self._steadied.state(),
+            **self._shift_filter.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -160,46 +166,47 @@ class Motion(Operator):
         self._template.restore(state)
         self._lost.restore(state)
         self._hot.restore(state)
-        self._steadied.restore(state)
+        self._shift_filter.restore(state)
 
-    # Where a frame lies
+    # Registration
 
-    def _register(self, seen: np.ndarray, frame: np.ndarray) -> tuple[bool, bool]:
-        """Find a frame's shift; whether it can be trusted, and whether the template began anew with it."""
+    def _register(self, registered: np.ndarray, frame: np.ndarray) -> tuple[bool, bool]:
+        """Measure a frame's shift; returns whether it is trusted, and whether a new template begins with it."""
         template = self._template
         if not template.established():
             return not template.frames, False
         last = self._patches_px - template.walked_px
-        found = self._climb(seen, last)
+        found = self._gauss_newton(registered, last)
         if found is None or found[1] < CLEAR_GAIN:
-            self._search.look(seen, 1.5 * float(template.image.max()))
-            other = self._climb(seen, last - self._grid.mean(last) + self._search.find(template.structure))
+            self._search.bin(registered, 1.5 * float(template.image.max()))
+            start = last - self._grid.mean(last) + self._search.find(template.structure)
+            other = self._gauss_newton(registered, start)
             found = max((f for f in (found, other) if f is not None), key=lambda f: f[1], default=None)
         if found is not None:
             self._lost.forget()
             self._patches_px, self._gain = found[0] + template.walked_px, found[1]
             mean_px = self._grid.mean(self._patches_px).copy()
-            self._patches_px += self._steadied.steadied(mean_px, template.information) - mean_px
+            self._patches_px += self._shift_filter.update(mean_px, template.information) - mean_px
             return True, False
-        self._steadied.missed()
+        self._shift_filter.predict()
         self._lost.add(self._search.binned)
         if self._lost.frames < self.params.restart_frames or self._frozen:
             return False, False
         self._lost.forget()
-        template.begin(seen, frame)
-        self._steadied.begin()
+        template.begin(registered, frame)
+        self._shift_filter.reset()
         self._patches_px, self._gain = np.zeros_like(self._patches_px), 1.0
         return True, True
 
-    def _climb(self, frame: np.ndarray, patches_px: np.ndarray) -> tuple[np.ndarray, float] | None:
-        """Step from the shifts of patches until the step is short; (shifts, gain), or None if that leads nowhere."""
+    def _gauss_newton(self, frame: np.ndarray, patches_px: np.ndarray) -> tuple[np.ndarray, float] | None:
+        """Iterate from the shifts of patches until the step is short; (shifts, gain), or None without convergence."""
         gain = self._gain
         for _ in range(STEPS):
             step = self._template.measure(frame, patches_px, gain, self._patches_px)
-            if not (math.isfinite(step.far_px) and step.seen >= SEEN_PART):
+            if not (math.isfinite(step.distance_px) and step.seen >= MIN_SEEN):
                 return None
-            patches_px, near = step.patches_px, abs(step.gain - gain) <= REGAIN
-            if near and step.far_px <= NEAR_PX:
+            patches_px, near = step.patches_px, abs(step.gain - gain) <= GAIN_TOLERANCE
+            if near and step.distance_px <= NEAR_PX:
                 return (patches_px, step.gain) if self._trusted(self._grid.mean(patches_px), step.gain) else None
             if not near:
                 gain = max(TRUSTED_GAIN[0] / 2, min(TRUSTED_GAIN[1], step.gain))
@@ -207,85 +214,87 @@ class Motion(Operator):
 
     def _trusted(self, shift_px: np.ndarray, gain: float) -> bool:
         within = bool((np.abs(shift_px) <= self._max_px).all())
-        # A young template may still have blank frames in it, and any frame more structure.
-        young = self._template.frames < self._anchored_at
-        return within and gain >= TRUSTED_GAIN[0] and (young or gain <= TRUSTED_GAIN[1])
+        # Before the anchor the template may still hold blank frames, so that any frame has more contrast.
+        unanchored = self._template.frames < self._anchored_at
+        return within and gain >= TRUSTED_GAIN[0] and (unanchored or gain <= TRUSTED_GAIN[1])
 
-    def _readable(self, frame: np.ndarray) -> bool:
-        if frame.dtype.kind == "f" and not np.isfinite(frame[::EVERY_ROW]).any():
+    def _usable(self, frame: np.ndarray) -> bool:
+        if frame.dtype.kind == "f" and not np.isfinite(frame[::ROW_STRIDE]).any():
             return False
-        return self._saturation_adu is None or count_from(frame, self._saturation_adu, EVERY_ROW) <= SATURATED_PART
+        return self._saturation_adu is None or fraction_from(frame, self._saturation_adu, ROW_STRIDE) <= MAX_SATURATED
 
     def _filtered(self, frame: np.ndarray) -> np.ndarray:
-        """What of a frame is registered."""
+        """What of a frame is registered: the frame, or its high-pass."""
         if self.params.highpass_sigma_px is None:
             return frame
-        high_pass(frame, box_radius_px(self.params.highpass_sigma_px), self._high[:2], self._high[2])
-        return self._high[2]
+        high_pass(
+            frame, box_radius_px(self.params.highpass_sigma_px), self._filter_buffers[:2], self._filter_buffers[2]
+        )
+        return self._filter_buffers[2]
 
-    def _given(self, block: Block, inputs: Values) -> np.ndarray:
-        """The shifts to apply to a block (t, …), NaN where there are none."""
-        if self._given_shifts is None:
+    def _shifts_to_apply(self, block: Block, inputs: Values) -> np.ndarray:
+        """The shifts (t, …) [px] to apply to a block, NaN where there are none."""
+        if self._known_shifts is None:
             if self.needs and "shift_px" not in inputs:
                 raise FrameError('motion: mode = "apply" needs shifts_px, or a step before it that gives shift_px')
             return np.asarray(inputs.get("shift_px", np.empty(0)))
-        known = self._given_shifts[block.index : block.stop]
+        known = self._known_shifts[block.index : block.stop]
         return np.concatenate([known, np.full((len(block) - len(known), *known.shape[1:]), np.nan)])
 
-    def _take_over(self, shift_px: np.ndarray) -> bool:
-        """Go by a shift given; whether there is one, within max_shift_px."""
+    def _apply(self, shift_px: np.ndarray) -> bool:
+        """Adopt a known shift; returns whether there is one within max_shift_px."""
         if not (np.abs(shift_px) <= self._max_px).all():
             return False
         self._patches_px = np.array(shift_px, float).reshape(self._patches_px.shape)
         return True
 
-    # What is handed on
+    # Correction
 
-    def _hand_on(self, frame: np.ndarray, seen: np.ndarray, readable: bool, valid: bool, out: np.ndarray) -> float:
-        """Write the frame as read at the last shift; the template learns from one that is valid."""
-        template, whole = self._template, self._shifted if any(self._crop) else out
-        window, blur = self._grid.read(frame, self._patches_px, whole)
-        compared = whole
-        if seen is not frame:
-            compared = self._high[3]
-            self._grid.read(seen, self._patches_px, compared)
-        correlation = float(similarity(compared, template.image, window, EVERY_ROW))
-        young = self.params.mode != "apply" and readable and not template.established()
-        if readable and (not template.frames or (young and template.exceeds_contrast(seen))):
-            template.begin(seen, frame)
-        elif valid or young:
+    def _correct(self, frame: np.ndarray, registered: np.ndarray, usable: bool, valid: bool, out: np.ndarray) -> float:
+        """Write the frame interpolated at the last shift, and update the template; returns their correlation."""
+        template, pixels = self._template, self._uncropped if any(self._crop) else out
+        window, noise_left = self._grid.resample(frame, self._patches_px, pixels)
+        compared = pixels
+        if registered is not frame:
+            compared = self._filter_buffers[3]
+            self._grid.resample(registered, self._patches_px, compared)
+        coefficient = float(correlation(compared, template.image, window, ROW_STRIDE))
+        unestablished = self.params.mode != "apply" and usable and not template.established()
+        if usable and (not template.frames or (unestablished and template.exceeds_contrast(registered))):
+            template.begin(registered, frame)
+        elif valid or unestablished:
             frozen = self._frozen and template.frames >= self._anchored_at
-            template.learn(compared, whole, window, blur, frozen)
+            template.update(CorrectedFrame(compared, pixels, window), noise_left, frozen)
         if valid:
             top, bottom, left, right = window
             low, high = self._rectangle[::2], self._rectangle[1::2]
             low[:], high[:] = np.maximum(low, (top, left)), np.minimum(high, (bottom, right))
         y, x = self._crop
-        if whole is not out:
-            out[...] = whole[y : whole.shape[0] - y, x : whole.shape[1] - x]
+        if pixels is not out:
+            out[...] = pixels[y : pixels.shape[0] - y, x : pixels.shape[1] - x]
         if self.params.border == "nan":
             top, bottom, left, right = window
             out[:top] = out[bottom:] = np.nan
             out[:, :left] = out[:, right:] = np.nan
-        return correlation
+        return coefficient
 
     def _compile(self, spec: Spec) -> None:
-        """Run every kernel once on the types that will come."""
+        """Compile every kernel for the types of this stream."""
         frame = np.zeros(spec.shape, spec.dtype)
         frame.flags.writeable = False
-        scratch = SteeredTemplate(spec.shape, self._grid, 2)
-        seen = self._filtered(frame)
-        scratch.begin(seen, frame)
-        scratch.measure(seen, self._patches_px)
+        scratch = Template(spec.shape, self._grid, 2)
+        registered = self._filtered(frame)
+        scratch.begin(registered, frame)
+        scratch.measure(registered, self._patches_px)
         scratch.measure(scratch.image, self._patches_px)
-        self._grid.read(seen, self._patches_px, self._shifted)
-        self._grid.read(frame, self._patches_px, self._shifted)
-        similarity(self._shifted, scratch.image, (0, 1, 0, 1), EVERY_ROW)
-        scratch.learn(self._shifted, self._shifted, (0, 1, 0, 1), 1.0, False)
-        self._search.look(seen, 1.0)
+        self._grid.resample(registered, self._patches_px, self._uncropped)
+        self._grid.resample(frame, self._patches_px, self._uncropped)
+        correlation(self._uncropped, scratch.image, (0, 1, 0, 1), ROW_STRIDE)
+        scratch.update(CorrectedFrame(self._uncropped, self._uncropped, (0, 1, 0, 1)), 1.0, False)
+        self._search.bin(registered, 1.0)
         self._search.find(scratch.structure)
         if self._saturation_adu is not None:
-            count_from(frame, self._saturation_adu, EVERY_ROW)
+            fraction_from(frame, self._saturation_adu, ROW_STRIDE)
 
 
 def _require_gain(state: State) -> float:

@@ -1,4 +1,4 @@
-"""The settings of motion correction, and the arrays they name."""
+"""The parameters of motion correction, and the arrays they name."""
 
 from __future__ import annotations
 
@@ -17,66 +17,74 @@ from .patches import PatchGrid
 class MotionParams(Params, frozen=True):
     mode: Annotated[
         Literal["rigid", "piecewise", "apply"],
-        Meta(description="measure one shift a frame, or a smooth field of shifts; or apply those in shifts_px"),
+        Meta(
+            description="measure a rigid shift or a displacement field (piecewise-rigid), or apply the shifts in shifts_px"
+        ),
     ] = "rigid"
     max_shift_px: Annotated[
-        float | tuple[float, float], Meta(description="largest shift from the template, or (y, x) [px]")
+        float | tuple[float, float], Meta(description="largest shift from the template, one number or (y, x) [px]")
     ] = 10
     highpass_sigma_px: Annotated[
         Annotated[float, Meta(gt=0)] | None,
-        Meta(description="register what varies over less than this; for one-photon data, a neuron's radius [px]"),
+        Meta(description="σ of a Gaussian high-pass before registration; for one-photon data, a neuron's radius [px]"),
     ] = None
     init_frames: Annotated[int, Meta(ge=2, description="frames until the template is anchored")] = 200
-    template: Annotated[Any, Meta(description="path of a .npy or an array (y, x): registered against as it is")] = None
+    template: Annotated[
+        Any, Meta(description="template (y, x) to register against: a .npy by its path, or an array")
+    ] = None
     template_update: Annotated[
         Literal["auto", "slow", "frozen"],
-        Meta(description="frozen: not once it is anchored; auto: frozen if it was given"),
+        Meta(
+            description="slow: running mean; frozen: constant once it is anchored; auto: frozen if `template` is stated"
+        ),
     ] = "auto"
-    patch_stride_px: Annotated[
-        int, Meta(ge=16, description="piecewise: distance of patches, whose shifts the field goes through [px]")
-    ] = 96
-    patch_overlap_px: Annotated[int, Meta(ge=0, description="piecewise: how far patches overlap [px]")] = 32
+    patch_stride_px: Annotated[int, Meta(ge=16, description="piecewise: distance between patches [px]")] = 96
+    patch_overlap_px: Annotated[int, Meta(ge=0, description="piecewise: overlap of patches [px]")] = 32
     max_deviation_px: Annotated[
-        float, Meta(gt=0, description="piecewise: largest shift of a patch from the mean of them [px]")
+        float, Meta(gt=0, description="piecewise: largest deviation of a patch's shift from their mean [px]")
     ] = 4
     restart_frames: Annotated[
-        int, Meta(ge=1, description="lost frames in a row, all of one scene, that begin a new template")
+        int, Meta(ge=1, description="consecutive lost frames of one scene after which a new template begins")
     ] = 100
     border: Annotated[
-        Literal["copy", "nan", "crop"], Meta(description="what stands where the frame does not reach")
+        Literal["copy", "nan", "crop"],
+        Meta(description="pixels outside the shifted frame: copy the nearest, NaN, or crop the frames"),
     ] = "copy"
     shifts_px: Annotated[
         Any,
         Meta(
-            description="mode apply: a session, a .npy or an array (frames, 2) or (frames, py, px, 2) by index; "
-            "none: the shift_px that a step before this one gives"
+            description="mode apply: shifts (frames, 2) or (frames, py, px, 2) by index, of a session, a .npy or an array; "
+            "none: the shift_px of a step before this one"
         ),
     ] = None
 
 
 def both_axes(value: float | tuple[float, float]) -> tuple[float, float]:
-    """max_shift_px along y and x."""
+    """Return max_shift_px along y and x. Raises ConfigError outside 0 to 1000."""
     y, x = value if isinstance(value, tuple) else (value, value)
     if not (0 < y < 1000 and 0 < x < 1000):
         raise ConfigError(f"motion: max_shift_px must be positive and below 1000, found {value}")
     return float(y), float(x)
 
 
-def patch_grid(params: MotionParams, shape: tuple[int, int], given_shifts: np.ndarray | None) -> PatchGrid:
-    """Patches for a field; one where there is one shift for a frame."""
-    in_patches = given_shifts is not None and given_shifts.ndim == 4
+def patch_grid(params: MotionParams, shape: tuple[int, int], known_shifts: np.ndarray | None) -> PatchGrid:
+    """Return the grid of patches, of a single one for rigid shifts.
+
+    known_shifts: those to apply, if any. Raises ConfigError if they belong to another grid.
+    """
+    in_patches = known_shifts is not None and known_shifts.ndim == 4
     if params.mode != "piecewise" and not in_patches:
         return PatchGrid(shape)
     grid = PatchGrid(shape, params.patch_stride_px, params.patch_overlap_px, params.max_deviation_px)
-    if given_shifts is not None and given_shifts.shape[1:3] != grid.shape:
+    if known_shifts is not None and known_shifts.shape[1:3] != grid.shape:
         raise ConfigError(
-            f"motion: shifts_px are for {given_shifts.shape[1:3]} patches, the settings make {grid.shape}"
+            f"motion: shifts_px are for {known_shifts.shape[1:3]} patches, the parameters make {grid.shape}"
         )
     return grid
 
 
-def given_template(params: MotionParams, spec: Spec) -> np.ndarray | None:
-    """The template the user brings (y, x), if any."""
+def known_template(params: MotionParams, spec: Spec) -> np.ndarray | None:
+    """Return the stated template (y, x) float32, or None. Raises ConfigError for another shape or values not finite."""
     if params.template is None:
         return None
     image = _array(params.template, "template")
@@ -85,8 +93,11 @@ def given_template(params: MotionParams, spec: Spec) -> np.ndarray | None:
     return image.astype(np.float32)
 
 
-def given_shifts(params: MotionParams) -> np.ndarray | None:
-    """Shifts to apply (frames, 2) or (frames, py, px, 2) by index; None: measured, or another step's."""
+def known_shifts(params: MotionParams) -> np.ndarray | None:
+    """Return the shifts to apply (frames, 2) or (frames, py, px, 2) [px] by frame index, or None: not stated.
+
+    Raises ConfigError for other shapes, or where the mode is not "apply".
+    """
     if params.mode != "apply":
         if params.shifts_px is not None:
             raise ConfigError('motion: shifts_px are for mode = "apply"')
@@ -117,7 +128,7 @@ def _array(value: Any, name: str) -> np.ndarray:
 
 
 def saturation_adu(spec: Spec) -> float | None:
-    """The value at which pixels are full: the camera's, or the integer type's."""
+    """Return the saturation value [ADU] of the camera or of the integer type; None if there is neither."""
     if spec.camera is not None and spec.camera.saturation_adu is not None:
         return float(np.min(spec.camera.saturation_adu))
     return float(np.iinfo(spec.dtype).max) if np.dtype(spec.dtype).kind in "iu" else None

@@ -1,4 +1,4 @@
-"""Frames whose shift is far from the last one: a coarse search, and whether lost frames show one scene."""
+"""Frames far from the last shift: a coarse search by cross-correlation, and whether lost frames show one scene."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import numpy as np
 import scipy.fft
 
 from ..core.state import State, require_array, require_int
-from .kernels.shifting import bin_two
+from .kernels.shifting import bin_2x2
 
-COHERENT = 0.1  # correlation of a binned frame with those before it that noise does not reach
+COHERENT = 0.1  # correlation of a binned frame with those before it; noise stays below
 MEMORY_FRAMES = 10
-_LOCAL_PX = 8  # binned pixels whose mean is taken out before two scenes are compared
+_LOCAL_PX = 8  # side of the squares of binned pixels whose mean is subtracted before scenes are compared
 
 
 class CoarseSearch:
-    """Cross-correlation of 2 × 2-binned images by FFT, within max_shift_px (y, x); two rfft2 at 256²."""
+    """Cross-correlation of 2 × 2-binned images by FFT, within max_shift_px (y, x).
+
+    `binned` (y // 2, x // 2) float32 is the frame to register. Cost: two rfft2 of the binned size.
+    """
 
     def __init__(self, shape: tuple[int, int], max_shift_px: tuple[int, int]) -> None:
         height, width = (side // 2 for side in shape)
@@ -25,31 +28,34 @@ class CoarseSearch:
         )
         self._structure, self.binned = np.zeros((2, height, width), np.float32)
 
-    def look(self, frame: np.ndarray, brightest: float) -> None:
-        """Bin a frame (y, x) into `binned`; pixels are at most `brightest`."""
-        bin_two(frame, np.float32(brightest), self.binned)
+    def bin(self, frame: np.ndarray, limit: float) -> None:
+        """Bin a frame (y, x), clipped at `limit` [ADU], into `binned`."""
+        bin_2x2(frame, np.float32(limit), self.binned)
 
     def find(self, structure: np.ndarray) -> tuple[int, int]:
-        """Return the whole shift (y, x) at which the binned frame answers most to the template's structure."""
-        bin_two(structure, np.float32(np.inf), self._structure)
-        seen = self.binned - self.binned.mean()
-        spectra = [scipy.fft.rfft2(image, self._size) for image in (self._structure, seen)]
-        answer = scipy.fft.irfft2(np.conj(spectra[0]) * spectra[1], self._size)
+        """Return the integer shift (y, x) [px] that maximises the cross-correlation with the template.
+
+        structure (y, x): Template.structure.
+        """
+        bin_2x2(structure, np.float32(np.inf), self._structure)
+        centred = self.binned - self.binned.mean()
+        spectra = [scipy.fft.rfft2(image, self._size) for image in (self._structure, centred)]
+        correlation = scipy.fft.irfft2(np.conj(spectra[0]) * spectra[1], self._size)
         y, x = (np.arange(-reach, reach + 1) for reach in self._reach)
-        near = answer[np.ix_(y, x)]
+        near = correlation[np.ix_(y, x)]
         at = np.unravel_index(np.argmax(near), near.shape)
         return 2 * int(y[at[0]]), 2 * int(x[at[1]])
 
 
 class LostScene:
-    """What frames that fit nowhere show: `frames` counts those in a row that look like each other."""
+    """The scene of lost frames; `frames` counts those in a row that correlate with each other."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._scene = np.zeros((shape[0] // 2, shape[1] // 2), np.float32)
         self.frames = 0
 
     def add(self, binned: np.ndarray) -> None:
-        """Take the next lost frame (binned); one unlike those before begins anew."""
+        """Add a lost frame (binned); one that does not correlate with those before starts a new count."""
         scene = _without_local_means(binned)
         if self.frames and _correlation(scene, self._scene) < max(COHERENT, 6 / np.sqrt(max(1, scene.size))):
             self.frames = 0
@@ -57,15 +63,15 @@ class LostScene:
         self._scene += (scene - self._scene) / min(self.frames, MEMORY_FRAMES)
 
     def forget(self) -> None:
-        """A frame was found again."""
+        """Start from zero: a frame was registered."""
         self.frames = 0
 
     def state(self) -> State:
-        """What it carries, as state entries."""
+        """Return what it carries, as entries of a state."""
         return {"lost_scene": self._scene.copy(), "lost_frames": self.frames}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore what `state` returned. Raises StateError."""
         self._scene = require_array(state, "lost_scene", self._scene, "motion")
         self.frames = require_int(state, "lost_frames", "motion")
 

@@ -1,4 +1,4 @@
-"""The template frames are registered against: how it grows, what it knows of its noise, how far it has walked."""
+"""The template: the running mean of corrected frames, its noise, its drift, and shifts measured against it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,36 @@ import numpy as np
 
 from ..core.errors import StateError
 from ..core.state import State, require_array
-from .hot_pixels import despiked
-from .interpolation_weights import tap_weights
-from .kernels.gauss_newton import BLOCK_PX, SECANT, build_steering, noise_line, solve_step, steer
-from .kernels.shifting import block_noise, learn, take_noise_out
-from .patches import PatchGrid, Window
+from .hot_pixels import without_outliers
+from .interpolation_weights import interpolation_weights
+from .kernels.gauss_newton import (
+    BLOCK_PX,
+    SECANT,
+    TemplateImages,
+    build_images,
+    noise_line,
+    project_residuals,
+    solve_step,
+)  # fmt: skip
+from .kernels.shifting import (
+    BlockNoise,
+    CorrectedFrame,
+    FrameCounts,
+    subtract_noise_bias,
+    update_noise,
+    update_template,
+)
+from .patches import PatchGrid
 
-MEMORY_FRAMES = 800  # the template's mean forgets older frames than so many
-NOISE_SHARE = 0.2  # of H that the template's own noise may make up; a wider smoothing kernel is taken before that
+MEMORY_FRAMES = 800  # the template's mean forgets frames older than this number
+NOISE_SHARE = 0.2  # of H that may come from the template's own noise; beyond it a wider smoothing kernel is taken
 NOISE_RATE = 0.2
 CONTRAST_RATIO = 1.5
-OFTEN = 0.1  # of the frames have to have shown a rim for it to be compared
+MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
 STEP_PX = 2.0
-NEAR_PX = 0.75  # a step longer than this is taken again from the next whole pixel
-MOST = 0.95  # of the blocks have to be near
-EVERY_ROW = 8  # for figures that need not every pixel
+NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
+NEAR_QUANTILE = 0.95  # of the blocks are near
+ROW_STRIDE = 8  # for statistics that do not need every row
 
 
 def _gaussian(sigma_px: float, radius: int) -> np.ndarray:
@@ -32,7 +47,7 @@ def _gaussian(sigma_px: float, radius: int) -> np.ndarray:
     return (kernel / kernel.sum()).astype(np.float32)
 
 
-# From light to heavy: little is lost of a clean template, much is gained with a noisy one.
+# Smoothing kernels by increasing width: a narrow one for a template of little noise, a wide one for a noisy one.
 KERNELS = (
     np.array([1, 2, 1], np.float32) / 4,
     np.array([1, 4, 6, 4, 1], np.float32) / 16,
@@ -41,25 +56,25 @@ KERNELS = (
 )
 
 
-class Measured(NamedTuple):
-    """What one step of a frame against the template gave.
+class Measurement(NamedTuple):
+    """One Gauss–Newton step of a frame against the template.
 
-    Shifts of the patches (py, px, 2), the frame's gain, the part of the template seen, and how far the shifts are from
-    the whole pixels at which the frame was compared.
+    patches_px (py, px, 2) [px]; the frame's gain; the fraction of the template that was seen; the distance [px] of the
+    shifts from the integer shifts at which the frame was compared.
     """
 
     patches_px: np.ndarray
     gain: float
     seen: float
-    far_px: float
+    distance_px: float
 
 
-class SteeredTemplate:
-    """Mean of the corrected frames (y, x) float32, with what it takes to measure a frame's shift against it.
+class Template:
+    """The running mean of corrected frames (y, x) float32, and the shift of a frame measured against it.
 
-    `frames` it was made of, `mean` of all of them. Everything is renewed one row of blocks a frame, so that no frame
-    pays for all. `filtered`: what is registered has no brightness of its own. A template `given` counts as
-    the mean of 800 frames.
+    `frames`: how many it is the mean of; `mean`: of all corrected frames; `walked_px` (py, px, 2): its drift from the
+    anchor. The Gauss–Newton images are renewed one row of blocks per frame, so that the cost is even. `filtered`: what
+    is registered is high-passed and has no brightness. A `known` template counts as the mean of 800 frames.
     """
 
     def __init__(
@@ -67,168 +82,164 @@ class SteeredTemplate:
         shape: tuple[int, int],
         grid: PatchGrid,
         anchor_frames: int,
-        given: np.ndarray | None = None,
+        known: np.ndarray | None = None,
         filtered: bool = False,
     ) -> None:
         self._grid, self._filtered = grid, filtered
-        self._shares = _noise_shares(grid.taps)
+        self._noise_shares = _noise_shares(grid.interpolation)
         height, width = shape
         blocks = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
-        self.frames = self._handed_on = 0
+        self.frames = self._corrected = 0
         self.walked_px = np.zeros((*grid.shape, 2))  # from the anchor
         self.image, self.mean = np.zeros((2, *shape), np.float32)
         self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
-        self._steering, self._limit = np.zeros((3, *shape), np.float32), np.ones((blocks[0], width), np.float32)
+        gauss_newton, limit = np.zeros((3, *shape), np.float32), np.ones((blocks[0], width), np.float32)
+        self._images = TemplateImages(self.image, gauss_newton, limit, np.array([0, height, 0, width]))
         self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 4))
         self._noise_bias = np.zeros(blocks)
-        self._variance, self._intensity = np.zeros((2, *blocks))
-        self._noise = np.array([1.0, 0.0, 1.0])
-        self._seen_y, self._seen_x = np.zeros(height, np.int64), np.zeros(width, np.int64)
-        self._window = np.array([0, height, 0, width])
+        self._block_noise = BlockNoise(*np.zeros((2, *blocks)))
+        self._noise_line = np.array([1.0, 0.0, 1.0])
+        self._counts = FrameCounts(np.zeros(height, np.int64), np.zeros(width, np.int64), MEMORY_FRAMES)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
-        self._rows = np.zeros((4, width), np.float32)
+        self._column_sums = np.zeros((4, width), np.float32)
         self._shifts = np.zeros((*blocks, 2), np.int64)
-        self._given = given
-        self._arrays: dict[str, np.ndarray] = {
-            "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": self._steering,
-            "limit": self._limit, "matrix": self._matrix, "feigned": self._noise_bias, "variance": self._variance,
-            "intensity": self._intensity, "noise": self._noise, "seen_y": self._seen_y, "seen_x": self._seen_x,
-            "walked_px": self.walked_px, "window": self._window,
+        self._known = known
+        self._arrays: dict[str, np.ndarray] = {  # by the names that sessions know them by
+            "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": gauss_newton, "limit": limit,
+            "matrix": self._matrix, "feigned": self._noise_bias, "variance": self._block_noise.variance,
+            "intensity": self._block_noise.intensity, "noise": self._noise_line, "seen_y": self._counts.rows,
+            "seen_x": self._counts.columns, "walked_px": self.walked_px, "window": self._images.window,
         }  # fmt: skip
 
     @property
     def structure(self) -> np.ndarray:
-        """The image that answers to the template's brightness: weighted, local means out (y, x)."""
-        return self._steering[2]
+        """The third Gauss–Newton image (y, x): the smoothed template minus its local means, weighted."""
+        return self._images.gauss_newton[2]
 
     def exceeds_contrast(self, frame: np.ndarray) -> bool:
-        """Whether a frame's contrast exceeds the template's by so much that the template cannot show the scene."""
-        step = frame[::EVERY_ROW]
-        return bool(np.std(step[np.isfinite(step)]) > CONTRAST_RATIO * np.std(self.image[::EVERY_ROW]))
+        """Whether a frame's (y, x) contrast exceeds the template's so far that the template cannot show the scene."""
+        step = frame[::ROW_STRIDE]
+        return bool(np.std(step[np.isfinite(step)]) > CONTRAST_RATIO * np.std(self.image[::ROW_STRIDE]))
 
-    def begin(self, seen: np.ndarray, frame: np.ndarray) -> None:
-        """Start from a frame (y, x) alone, or from the template given; single bright pixels are taken out.
+    def begin(self, registered: np.ndarray, frame: np.ndarray) -> None:
+        """Start from one frame (y, x) without its outliers, or from the known template.
 
-        `seen`: what of the frame is registered.
+        `registered`: what of the frame is registered (y, x).
         """
-        first = despiked(seen.astype(np.float32))
-        differences = [_blocks(np.diff(first, axis=1), *self._variance.shape), _blocks(first, *self._variance.shape)]
-        self._variance[...] = [
-            [0.5 * np.mean(block**2) if block.size else 1.0 for block in row] for row in differences[0]
-        ]
-        self._intensity[...] = [[np.mean(block) for block in row] for row in differences[1]]
+        first = without_outliers(registered.astype(np.float32))
+        variance, intensity = self._block_noise
+        differences, pixels = _blocks(np.diff(first, axis=1), *variance.shape), _blocks(first, *variance.shape)
+        variance[...] = [[0.5 * np.mean(block**2) if block.size else 1.0 for block in row] for row in differences]
+        intensity[...] = [[np.mean(block) for block in row] for row in pixels]
         self._fit_noise()
-        self.image[...] = first if self._given is None else self._given
-        self.mean[...] = first if seen is frame else despiked(frame.astype(np.float32))
-        self._handed_on = 1
-        self.frames = 1 if self._given is None else MEMORY_FRAMES
-        self._seen_y[:] = self._seen_x[:] = self.frames
+        self.image[...] = first if self._known is None else self._known
+        self.mean[...] = first if registered is frame else without_outliers(frame.astype(np.float32))
+        self._corrected = 1
+        self.frames = 1 if self._known is None else MEMORY_FRAMES
+        self._counts.rows[:] = self._counts.columns[:] = self.frames
         self.walked_px[:] = 0
-        if self._given is not None:
+        if self._known is not None:
             self._anchor[...] = self.image
         self._row = 0
         self._next_kernel = len(KERNELS) - 1
-        for _ in range(2):  # how much smoothing is needed shows once there is some
+        for _ in range(2):  # the kernel is chosen by the information that a first one leaves
             for by in range(self._matrix.shape[0]):
                 self._renew(by)
             self._choose_kernel()
-        self._established = self._look_whether_established()
+        self._established = self._has_structure()
 
     def measure(
         self, frame: np.ndarray, patches_px: np.ndarray, gain: float = 1.0, last_px: np.ndarray | None = None
-    ) -> Measured:
-        """Step from the shifts of patches (py, px, 2), by the frame read at the next whole shifts, compared at a gain.
+    ) -> Measurement:
+        """Take one Gauss–Newton step from the shifts of patches (py, px, 2) [px], at the nearest integer shifts.
 
-        Good where a step is not far, and for a gain within a few times the noise. `last_px`: those of the frame before.
+        Accurate for steps below NEAR_PX and a gain near the frame's. `last_px`: the shifts of the frame before, the
+        mean of the prior.
         """
         if self._grid.single:
             return self._measure_one(frame, np.rint(patches_px), gain)
         field = self._grid.at_blocks(patches_px)
-        whole = np.rint(field)
-        self._compare(frame, whole, gain)
+        integer = np.rint(field)
+        self._project(frame, integer, gain)
         matrix = self._sums[..., 3, None, None] * self._matrix
-        own = self._sums[..., :3].copy()
-        self._sums[..., :3] += gain * _answers(matrix, field - whole)
-        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
-        moved, far = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
-        if not far <= NEAR_PX:
-            return Measured(moved, better, seen, far)
-        answer = ((better - gain) * matrix[..., 2] - own) / max(better, 0.1) + _answers(matrix, whole)
-        patches = self._grid.solve(matrix[..., :2, :2], answer[..., :2], patches_px if last_px is None else last_px)
-        if not np.isfinite(patches).all():  # a template of one frame or two may know no more than one shift
-            return Measured(moved, better, seen, far)
-        far = np.quantile(np.abs(self._grid.at_blocks(patches) - whole), MOST)
-        return Measured(patches, better, seen, float(far))
+        residual = self._sums[..., :3].copy()
+        self._sums[..., :3] += gain * _projections(matrix, field - integer)
+        dy, dx, updated, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
+        moved, distance = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
+        if not distance <= NEAR_PX:
+            return Measurement(moved, updated, seen, distance)
+        vector = ((updated - gain) * matrix[..., 2] - residual) / max(updated, 0.1) + _projections(matrix, integer)
+        patches = self._grid.solve(matrix[..., :2, :2], vector[..., :2], patches_px if last_px is None else last_px)
+        if not np.isfinite(patches).all():  # a template of one or two frames may determine the rigid shift alone
+            return Measurement(moved, updated, seen, distance)
+        distance = np.quantile(np.abs(self._grid.at_blocks(patches) - integer), NEAR_QUANTILE)
+        return Measurement(patches, updated, seen, float(distance))
 
-    def _measure_one(self, frame: np.ndarray, whole: np.ndarray, gain: float) -> Measured:
-        self._compare(frame, whole, gain)
-        dy, dx, better, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
-        return Measured(whole + np.clip((dy, dx), -STEP_PX, STEP_PX), better, seen, max(abs(dy), abs(dx)))
+    def _measure_one(self, frame: np.ndarray, integer: np.ndarray, gain: float) -> Measurement:
+        self._project(frame, integer, gain)
+        dy, dx, updated, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
+        return Measurement(integer + np.clip((dy, dx), -STEP_PX, STEP_PX), updated, seen, max(abs(dy), abs(dx)))
 
-    def _compare(self, frame: np.ndarray, shifts: np.ndarray, gain: float) -> None:
-        self._shifts[...] = shifts
-        images, window = (frame, self.image, self._steering, self._limit), tuple(self._window.tolist())
-        steer(*images, window, self._shifts, np.float32(gain), self._rows, self._sums)
+    def _project(self, frame: np.ndarray, integer: np.ndarray, gain: float) -> None:
+        self._shifts[...] = integer
+        project_residuals(frame, self._images, self._shifts, np.float32(gain), self._column_sums, self._sums)
 
     def established(self) -> bool:
-        """Whether there is more structure in the template than its own noise can feign, enough to tell a shift."""
+        """Whether the template has more structure than its own noise causes, enough to measure a shift."""
         return self._established
 
-    def _look_whether_established(self) -> bool:
-        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a grain of about 100 pixels
-        return bool(self.information.min() > max(chance * self._noise_share(self._kernel), 0.25))
+    def _has_structure(self) -> bool:
+        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
+        return bool(self.information.min() > max(chance * self._noise_information(self._kernel), 0.25))
 
     @property
     def information(self) -> np.ndarray:
-        """1 / variance of a shift (2,) [px⁻²] measured against the template."""
+        """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance, along y and x."""
         return np.einsum("bckk->k", self._matrix)[:2]
 
-    def learn(self, seen: np.ndarray, corrected: np.ndarray, window: Window, blur: float, frozen: bool) -> None:
-        """Take in a corrected frame (y, x), seen within window (top, bottom, left, right).
+    def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> None:
+        """Update the template with a corrected frame; a frozen one updates its noise and the mean alone.
 
-        `seen`: what of it is registered; `blur`: what interpolation left of a pixel's noise variance. A frozen template
-        still learns its noise.
+        `noise_left`: the fraction of a pixel's noise variance that interpolation left.
         """
         rows = self._matrix.shape[0]
-        settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # renewed the oftener the faster it changes
+        settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
-        scale = 1 / (blur + 1 / self._effective_frames())
+        scale = 1 / (noise_left + 1 / self._effective_frames())
         for by in due:
-            compared = (seen, self.image, self._limit)
-            block_noise(*compared, BLOCK_PX, by, scale, NOISE_RATE, self._variance, self._intensity)
+            update_noise(frame.registered, self._images, by, scale, NOISE_RATE, self._block_noise)
         self.frames += 1
-        self._handed_on += 1
-        often, mean_rate = (self._seen_y, self._seen_x, MEMORY_FRAMES), np.float32(1 / self._handed_on)
-        learn(seen, corrected, window, *often, self._limit, BLOCK_PX, mean_rate, frozen, self.image, self.mean)
+        self._corrected += 1
+        update_template(frame, self._images, self._counts, self.mean, np.float32(1 / self._corrected), frozen)
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows
-        self._established = self._established or self._look_whether_established()
-        if self.frames == self._anchor_frames and self._given is None:
+        self._established = self._established or self._has_structure()
+        if self.frames == self._anchor_frames and self._known is None:
             self._anchor[...] = self.image
         if rows - 1 in due:
             self._fit_noise()
             self._choose_kernel()
             if not frozen and self.frames > self._anchor_frames:
-                self._measure_walk()
+                self._measure_drift()
 
     def state(self) -> State:
-        """Everything it carries, as state entries."""
+        """Return what it carries, as entries of a state."""
         counts = {
-            "frames": self.frames, "handed_on": self._handed_on,
+            "frames": self.frames, "handed_on": self._corrected,
             "row": self._row, "kernel": self._kernel, "next_kernel": self._next_kernel,
         }  # fmt: skip
         arrays = {f"template_{name}": array.copy() for name, array in self._arrays.items()}
         return {**arrays, **counts, "established": int(self._established)}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError if it is another template's."""
+        """Restore what `state` returned. Raises StateError if it belongs to a template of another kind."""
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"template_{name}", array, "motion")
         names = ("frames", "handed_on", "row", "kernel", "next_kernel")
         counts = [_count(state, name) for name in names]
-        self.frames, self._handed_on, self._row, self._kernel, self._next_kernel = counts
+        self.frames, self._corrected, self._row, self._kernel, self._next_kernel = counts
         self._established = bool(_count(state, "established"))
         if not max(self._kernel, self._next_kernel) < len(KERNELS):
             raise StateError(f"motion: no smoothing kernel {max(self._kernel, self._next_kernel)}")
@@ -236,55 +247,56 @@ class SteeredTemplate:
     def _renew(self, by: int) -> None:
         if by == 0:
             self._kernel = self._next_kernel
-            self._look_at_rims()
+            self._set_window()
         kernel = KERNELS[self._kernel]
         noise = np.empty((self._matrix.shape[1], 3))
-        noise[:] = self._noise
-        if self._filtered:  # what passed the filter says nothing of the light that its noise comes from
-            noise[:, 0], noise[:, 1:] = np.maximum(self._variance[by], self._noise[0] / 10), 0
-        window = tuple(self._window.tolist())
-        build_steering(self.image, kernel, noise, window, by, self._steering, self._limit, self._matrix)
-        most, shares = 2 * MEMORY_FRAMES - 1, self._shares[self._kernel]
-        take_noise_out(self._seen_y, self._seen_x, window, most, BLOCK_PX, by, shares, self._matrix, self._noise_bias)
+        noise[:] = self._noise_line
+        if self._filtered:  # after the high-pass the intensity does not predict the shot noise
+            noise[:, 0], noise[:, 1:] = np.maximum(self._block_noise.variance[by], self._noise_line[0] / 10), 0
+        build_images(self._images, kernel, noise, by, self._matrix)
+        share, window = self._noise_shares[self._kernel], self._images.window
+        subtract_noise_bias(self._counts, window, by, share, self._matrix, self._noise_bias)
 
-    def _look_at_rims(self) -> None:
-        """Leave out of the window what motion has seldom brought into sight.
+    def _set_window(self) -> None:
+        """Exclude the rims that were inside in less than MIN_COVERAGE of the frames.
 
-        There the template is of few frames; its noise, taken for structure, made shifts on a field of 170 px a tenth
-        too small.
+        There the template is the mean of few frames; its noise, mistaken for structure, makes shifts of a frame of
+        170 px a tenth too small.
         """
-        for n, seen in enumerate((self._seen_y, self._seen_x)):
-            often = np.flatnonzero(seen >= OFTEN * min(self.frames, MEMORY_FRAMES))
-            self._window[2 * n : 2 * n + 2] = (often[0], often[-1] + 1) if len(often) else (0, len(seen))
+        for n, counts in enumerate((self._counts.rows, self._counts.columns)):
+            covered = np.flatnonzero(counts >= MIN_COVERAGE * min(self.frames, MEMORY_FRAMES))
+            edges = (covered[0], covered[-1] + 1) if len(covered) else (0, len(counts))
+            self._images.window[2 * n : 2 * n + 2] = edges
 
     def _fit_noise(self) -> None:
-        known = np.isfinite(self._variance) & np.isfinite(self._intensity)
-        if known.any():
-            line = noise_line(self._intensity[known], self._variance[known])
-            self._noise[:] = (np.median(self._variance[known]), 0, 0) if self._filtered else line
+        variance, intensity = self._block_noise
+        finite = np.isfinite(variance) & np.isfinite(intensity)
+        if finite.any():
+            line = noise_line(intensity[finite], variance[finite])
+            self._noise_line[:] = (np.median(variance[finite]), 0, 0) if self._filtered else line
 
     def _effective_frames(self) -> float:
         return min(self.frames, 2 * MEMORY_FRAMES - 1)
 
-    def _noise_share(self, kernel: int) -> float:
-        """What the template's own noise would add to H for a shift, were it not taken out."""
-        return self._shares[kernel][0] * self.image.size / self._effective_frames()
+    def _noise_information(self, kernel: int) -> float:
+        """The part of H for a shift [px⁻²] that the template's own noise contributes before it is subtracted."""
+        return self._noise_shares[kernel][0] * self.image.size / self._effective_frames()
 
     def _choose_kernel(self) -> None:
-        """The lightest smoothing with which noise has no more than its share of H."""
+        """Choose the narrowest smoothing for which noise contributes at most NOISE_SHARE of H."""
         allowed = NOISE_SHARE * float(self.information.min())
-        fit = (n for n in range(len(KERNELS)) if self._noise_share(n) < allowed)
-        self._next_kernel = next(fit, len(KERNELS) - 1)
+        fitting = (n for n in range(len(KERNELS)) if self._noise_information(n) < allowed)
+        self._next_kernel = next(fitting, len(KERNELS) - 1)
 
-    def _measure_walk(self) -> None:
-        """How far the template has come from the anchor, through the same eyes as frames are seen."""
-        seen = self.measure(self._anchor, np.zeros_like(self.walked_px))
-        if seen.far_px < 1:
-            self.walked_px[...] = -seen.patches_px
+    def _measure_drift(self) -> None:
+        """Measure the template's drift by registering the anchor against it as if it were a frame."""
+        anchor = self.measure(self._anchor, np.zeros_like(self.walked_px))
+        if anchor.distance_px < 1:
+            self.walked_px[...] = -anchor.patches_px
 
 
-def _answers(matrix: np.ndarray, shifts_px: np.ndarray) -> np.ndarray:
-    """Each block's answer (by, bx, 3) to a shift (by, bx, 2)."""
+def _projections(matrix: np.ndarray, shifts_px: np.ndarray) -> np.ndarray:
+    """The projections (by, bx, 3) that shifts (by, bx, 2) [px] of the blocks cause."""
     return matrix[..., 0] * shifts_px[..., :1] + matrix[..., 1] * shifts_px[..., 1:]
 
 
@@ -300,12 +312,13 @@ def _blocks(image: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]
     return [[image[y * b : y * b + b, x * b : x * b + b] for x in range(columns)] for y in range(rows)]
 
 
-def _noise_shares(taps: np.ndarray) -> list[tuple[float, float]]:
-    """For each kernel, (⟨smoothed slope, slope⟩, ⟨smoothed, itself⟩) of noise as interpolation leaves it, a pixel.
+def _noise_shares(interpolation: np.ndarray) -> list[tuple[float, float]]:
+    """For each smoothing kernel the noise bias of H per pixel of one frame: (slopes, intensity).
 
-    The template's noise is in V and in the slopes alike, so that H has this much too much for each pixel and frame.
+    The template's noise, correlated by interpolation, is in V and in the slopes alike: ⟨smoothed slope, slope⟩ and
+    ⟨smoothed, itself⟩ of unit white noise.
     """
-    weights = tap_weights((np.arange(40) + 0.5) / 40, taps).T.astype(float)
+    weights = interpolation_weights((np.arange(40) + 0.5) / 40, interpolation).T.astype(float)
     correlation = np.mean([np.correlate(w, w, "full") for w in weights], axis=0)
     secant = np.array([-SECANT[2], -SECANT[1], -SECANT[0], 0, *SECANT])
     shares = []

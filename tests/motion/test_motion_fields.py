@@ -133,7 +133,7 @@ def test_shifts_applied_again_give_the_same_pixels(bent):
     again, pixels = run(movie[:50], shifts_px=values["patch_shift_px"], **given)
     assert again["valid"].all()
     assert np.array_equal(pixels, corrected[:50])
-    with pytest.raises(ConfigError, match=r"shifts_px are for \(4, 4\) patches, the settings make \(3, 3\)"):
+    with pytest.raises(ConfigError, match=r"shifts_px are for \(4, 4\) patches, the parameters make \(3, 3\)"):
         run(movie[:1], shifts_px=values["patch_shift_px"], **dict(given, patch_stride_px=96))
 
 

@@ -1,27 +1,40 @@
-"""The smooth field that blocks of a frame answer to, by least squares. Written out: BLAS would start threads for it."""
+"""The displacement field of a frame by least squares over its blocks. Written out: BLAS would start threads for it."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 
-@njit(nogil=True, cache=True)
-def answer_field(matrix, answer, basis_y, basis_x, prior, right):  # type: ignore[no-untyped-def]
-    """Return coefficients (py, px, 2) of d = basis_yᵀ · c · basis_x with (Σ φ·matrix·φ + prior) c = Σ φ·answer + right.
+class SplineBasis(NamedTuple):
+    """The natural cubic splines of a patch grid at given places: y (py, places), x (px, places).
 
-    matrix (by, bx, 2, 2) and answer (by, bx, 2) of each block; basis_y (py, by), basis_x (px, bx): φ, their product;
-    prior (n, n) and right (py, px, 2) with n = 2·py·px. NaN where it cannot be solved. Cost: n³ / 3 and bx·by·px²·4
-    products, 0.1 ms for 5 × 5 patches of 32 × 32 blocks, 0.15 s for 21 × 21 of 128 × 128.
+    Each is 1 at the centre of one patch and 0 at the others; the field is d = yᵀ · (shifts of the patches) · x.
     """
+
+    y: np.ndarray
+    x: np.ndarray
+
+
+@njit(nogil=True, cache=True)
+def solve_field(matrix, vector, basis, prior, prior_vector):  # type: ignore[no-untyped-def]
+    """Return the shifts c (py, px, 2) [px] of the patches: (Σ φ·matrix·φ + prior) c = Σ φ·vector + prior_vector.
+
+    matrix (by, bx, 2, 2), vector (by, bx, 2): the normal equations of each block; φ: the products of the SplineBasis
+    of the blocks; prior (n, n), prior_vector (py, px, 2), n = 2·py·px: a Gaussian prior. NaN if it is singular. Cost:
+    n³ / 3 and bx·by·px²·4 products, 0.1 ms for 5 × 5 patches of 32 × 32 blocks, 0.15 s for 21 × 21 of 128 × 128.
+    """
+    basis_y, basis_x = basis
     py, px = len(basis_y), len(basis_x)
     normal = prior.copy()
-    values = right.copy().reshape(py * px * 2)
+    values = prior_vector.copy().reshape(py * px * 2)
     along, total = np.empty((px, px, 2, 2)), np.empty((px, 2))
-    for by in range(answer.shape[0]):
+    for by in range(vector.shape[0]):
         along[:], total[:] = 0, 0
-        for bx in range(answer.shape[1]):
+        for bx in range(vector.shape[1]):
             for q in range(px):
                 for j in range(2):
-                    total[q, j] += basis_x[q, bx] * answer[by, bx, j]
+                    total[q, j] += basis_x[q, bx] * vector[by, bx, j]
                 for s in range(px):
                     product = basis_x[q, bx] * basis_x[s, bx]
                     for j in range(2):
@@ -43,7 +56,7 @@ def answer_field(matrix, answer, basis_y, basis_x, prior, right):  # type: ignor
 
 @njit(nogil=True, cache=True)
 def _eliminate(matrix, values):  # type: ignore[no-untyped-def]
-    """Solve in place. No pivots: the matrix is near to a symmetric positive one."""
+    """Gaussian elimination in place, without pivoting: the matrix is nearly symmetric positive definite."""
     n = len(values)
     for i in range(n):
         if not matrix[i, i] > 0:

@@ -1,68 +1,85 @@
-"""Measuring a small shift: a frame against a template through precomputed steering images.
+"""A small shift of a frame against a template: one weighted Gauss–Newton step, by blocks of 16 × 16 pixels.
 
-A frame shifted by δ against the template T is T − δ·∂T + γ·(T − its mean) + offset, for small δ. The three steering
-images V = w·(smoothed ∂_y T, ∂_x T, T, each less its weighted mean in 16 × 16 blocks) turn the residual frame − T into
-three numbers, and the matrix H = Σ V·(∂_y T, ∂_x T, T), of the template as it is, turns these into δ and γ: one
-Gauss–Newton step, weighted by the noise of each pixel. Without the blocks' means illumination, an offset, neuropil
-and most of what cells do have no say.
+For a small shift δ a frame is T − δ·∂T + γ·(T − its mean) + offset, T the template. The three Gauss–Newton images
+V = w·(smoothed ∂_y T, ∂_x T, T, each minus its weighted mean in a block), w the inverse variance of a pixel, project
+the residual r = frame − T onto b = Σ V·r. The normal matrix H = Σ V·(∂_y T, ∂_x T, T), of the template without
+smoothing, gives (−δ, γ) = H⁻¹ b. Subtracting the blocks' means removes illumination, offset, neuropil and most of the
+activity of cells.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 
-BLOCK_PX = 16  # 24 and 32 keep more of the image and let more of the cells' activity through: 5 % worse on calcium
+BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activity: 5 % worse on calcium
 CLIP_SIGMA = 6.0
-OWN_SIGMA, ROUNDS = 2.5, 3  # a block's own answer, from which on it counts less; 3 % better where cells are bright
+BLOCK_SIGMA, ROUNDS = 2.5, 3  # blocks whose residual exceeds it are down-weighted; 3 % better where cells are bright
 REJECT_LIMITS = np.float32(3)
 # (shift by 0.4 px one way less the other way) / 0.8 px by Lanczos interpolation of order 3: the slope of the response
 # over ± half a pixel, where the derivative at zero would be 2 % steeper.
 SECANT = (0.777406986, -0.178185210, 0.021856049)
 
 
-@njit(nogil=True, cache=True)
-def steer(frame, template, steering, limit, window, shifts, gain, rows, sums):  # type: ignore[no-untyped-def]
-    """Write each block's Σ V·e of e = frame(y + s_y, x + s_x) − gain·template, where the frame reaches.
+class TemplateImages(NamedTuple):
+    """The template and what is computed of it in advance to register a frame against it.
 
-    frame, template (y, x); limit (by, x): e is clipped at ± limit; what is three times beyond it (hot pixels, cosmic
-    rays), and NaN, counts for nothing; steering (3, y, x); window: of the template that is compared; shifts
-    (by, bx, 2) int64: of each block; gain float32; rows (4, x): room to work in; sums (by, bx, 4): the three sums and
-    the part of the block that was seen. Neighbouring blocks of one shift are taken together.
+    image (y, x) float32 [ADU]; gauss_newton (3, y, x) float32: the Gauss–Newton images V; limit (by, x) float32 [ADU]:
+    residuals are clipped at ± limit; window (4,) int64: the top, bottom, left, right of what is compared.
     """
-    height, width = template.shape
+
+    image: np.ndarray
+    gauss_newton: np.ndarray
+    limit: np.ndarray
+    window: np.ndarray
+
+
+@njit(nogil=True, cache=True)
+def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type: ignore[no-untyped-def]
+    """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside the frame.
+
+    frame (y, x); TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; gain float32; column_sums (4, x) float32:
+    scratch; sums (by, bx, 4): the three projections and the fraction of the block inside the frame. Residuals three
+    times beyond the limit (hot pixels, cosmic rays) and NaN count as 0. Neighbouring blocks of one shift share a loop.
+    """
+    images, window = template.gauss_newton, template.window
+    height, width = template.image.shape
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-        rows[:] = 0
+        column_sums[:] = 0
         top, bottom = max(first, window[0]), min(last, window[1])
         for y in range(top, bottom):
-            _add_row(frame, template, limit[by], window, shifts[by], y, gain, steering, rows)
+            _add_row(frame, template, shifts[by], gain, y, column_sums)
         for bx in range(sums.shape[1]):
             left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
             dy, dx = shifts[by, bx]
             a, b = max(top, -dy), min(bottom, height - dy)
             p, q = max(left, -dx), min(right, width - dx)
-            whole, seen = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
-            sums[by, bx, 3] = seen / max(whole, 1)
+            pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
+            sums[by, bx, 3] = inside / max(pixels, 1)
             offset = 0.0
             for x in range(p, q):
-                offset += rows[3, x]
+                offset += column_sums[3, x]
             for j in range(3):
                 total = 0.0
                 for x in range(p, q):
-                    total += rows[j, x]
-                if 0 < seen < whole:  # part of a block: its own mean has to go
+                    total += column_sums[j, x]
+                if 0 < inside < pixels:  # part of a block: subtract the mean of that part
                     weight = 0.0
                     for y in range(a, b):
                         for x in range(p, q):
-                            weight += steering[j, y, x]
-                    total -= weight * offset / seen
+                            weight += images[j, y, x]
+                    total -= weight * offset / inside
                 sums[by, bx, j] = total
 
 
 @njit(nogil=True, cache=True)
-def _add_row(frame, template, limit, window, shifts, y, gain, steering, rows):  # type: ignore[no-untyped-def]
-    height, width = template.shape
+def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-untyped-def]
+    image, images, limits, window = template
+    height, width = image.shape
+    limit = limits[y // BLOCK_PX]
     bx = 0
     while bx < len(shifts):
         start = bx * BLOCK_PX
@@ -73,35 +90,37 @@ def _add_row(frame, template, limit, window, shifts, y, gain, steering, rows):  
         stop = min(bx * BLOCK_PX, width)
         p, q = max(start, window[2], -dx), min(stop, window[3], width - dx)
         if 0 <= y + dy < height and p < q:
-            _add_residuals(frame[y + dy, p + dx : q + dx], template[y, p:q], limit[p:q], gain, steering[0, y, p:q],
-                           steering[1, y, p:q], steering[2, y, p:q], rows[0, p:q], rows[1, p:q], rows[2, p:q],
-                           rows[3, p:q])  # fmt: skip
+            v = (images[0, y, p:q], images[1, y, p:q], images[2, y, p:q])
+            total = (column_sums[0, p:q], column_sums[1, p:q], column_sums[2, p:q], column_sums[3, p:q])
+            _add_residuals(frame[y + dy, p + dx : q + dx], image[y, p:q], limit[p:q], gain, v, total)
 
 
 @njit(nogil=True, cache=True)
-def _add_residuals(frame, template, limit, gain, v0, v1, v2, sum0, sum1, sum2, total):  # type: ignore[no-untyped-def]
-    for i in range(len(total)):
+def _add_residuals(frame, template, limit, gain, v, total):  # type: ignore[no-untyped-def]
+    v0, v1, v2 = v
+    sum0, sum1, sum2, offset = total
+    for i in range(len(offset)):
         e = np.float32(frame[i]) - gain * template[i]
         clipped = min(max(e, -limit[i]), limit[i])
         e = clipped if abs(e) < REJECT_LIMITS * limit[i] else np.float32(0)
         sum0[i] += v0[i] * e
         sum1[i] += v1[i] * e
         sum2[i] += v2[i] * e
-        total[i] += e
+        offset[i] += e
 
 
 @njit(nogil=True, cache=True)
-def build_steering(template, kernel, noise, window, by, steering, limit, matrix):  # type: ignore[no-untyped-def]
-    """Make one row of blocks anew from the template as it stands.
+def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untyped-def]
+    """Compute the Gauss–Newton images, the limit and the normal matrix of the blocks in row `by` from template.image.
 
-    kernel (k,): symmetric smoothing along each axis; noise (bx, 3): a pixel's variance is noise[0] + noise[1]·template,
-    noise[2] at least; window (top, bottom, left, right): of the template that is compared; steering (3, y, x),
-    limit (by, x) and matrix (by, bx, 3, 3) are written in rows of blocks `by`.
+    TemplateImages; kernel (k,) float32: symmetric smoothing along each axis; noise (bx, 3): the variance of a pixel is
+    noise[0] + noise[1] · image, at least noise[2] [ADU²]; matrix (by, bx, 3, 3): H of each block.
     """
-    height, width = template.shape
+    image, images, limit, window = template
+    height, width = image.shape
     first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
     radius = len(kernel) // 2
-    top, bottom, left, right = window
+    top, bottom, left, right = window[0], window[1], window[2], window[3]
     count = last - first
     smooth = np.empty((count + 2, width + 2), np.float32)  # one more pixel all round
     wide = np.empty(width + 2 * radius + 2, np.float32)
@@ -110,7 +129,7 @@ def build_steering(template, kernel, noise, window, by, steering, limit, matrix)
         middle = wide[radius + 1 : radius + 1 + width]
         for k in range(len(kernel)):
             y = min(max(first - 1 + i + k - radius, top), bottom - 1)
-            add_scaled(template[y], kernel[k], middle)
+            add_scaled(image[y], kernel[k], middle)
         wide[: radius + 1 + left] = middle[left]
         wide[radius + 1 + right :] = middle[right - 1]
         smooth[i] = 0
@@ -122,21 +141,21 @@ def build_steering(template, kernel, noise, window, by, steering, limit, matrix)
         y = first + i
         for bx in range(matrix.shape[1]):
             p, q = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
-            _vary(smooth[i + 1, p + 1 : q + 1], noise[bx], variance[i, p:q])
+            _variance(smooth[i + 1, p + 1 : q + 1], noise[bx], variance[i, p:q])
         for x in range(width):
-            steering[0, y, x] = (smooth[i + 2, x + 1] - smooth[i, x + 1]) * np.float32(0.5)
-            steering[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)
-            steering[2, y, x] = smooth[i + 1, x + 1]
-        padded[3 : width + 3] = template[y]
-        padded[: left + 3] = template[y, left]
-        padded[right + 3 :] = template[y, right - 1]
+            images[0, y, x] = (smooth[i + 2, x + 1] - smooth[i, x + 1]) * np.float32(0.5)
+            images[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)
+            images[2, y, x] = smooth[i + 1, x + 1]
+        padded[3 : width + 3] = image[y]
+        padded[: left + 3] = image[y, left]
+        padded[right + 3 :] = image[y, right - 1]
         slopes[0, i] = 0
         slopes[1, i] = 0
-        slopes[2, i] = template[y]
+        slopes[2, i] = image[y]
         for k in range(3):
             factor = np.float32(SECANT[k])
-            add_scaled(template[min(y + k + 1, bottom - 1)], factor, slopes[0, i])
-            add_scaled(template[max(y - k - 1, top)], -factor, slopes[0, i])
+            add_scaled(image[min(y + k + 1, bottom - 1)], factor, slopes[0, i])
+            add_scaled(image[max(y - k - 1, top)], -factor, slopes[0, i])
             add_scaled(padded[4 + k : 4 + k + width], factor, slopes[1, i])
             add_scaled(padded[2 - k : 2 - k + width], -factor, slopes[1, i])
     limit[by] = 0
@@ -150,11 +169,11 @@ def build_steering(template, kernel, noise, window, by, steering, limit, matrix)
     weights[:, right:] = 0
     products = np.empty(width, np.float32)
     for j in range(3):
-        _centre(steering[j, first:last], weights, products)
+        _centre(images[j, first:last], weights, products)
         for k in range(3):
             products[:] = 0
             for i in range(count):
-                add_product(steering[j, first + i], slopes[k, i], products)
+                add_product(images[j, first + i], slopes[k, i], products)
             for bx in range(matrix.shape[1]):
                 total = 0.0
                 for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
@@ -163,25 +182,25 @@ def build_steering(template, kernel, noise, window, by, steering, limit, matrix)
 
 
 @njit(nogil=True, cache=True)
-def _vary(intensity, noise, variance):  # type: ignore[no-untyped-def]
+def _variance(intensity, noise, variance):  # type: ignore[no-untyped-def]
     for x in range(len(variance)):
         variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(noise[2]))
 
 
 @njit(nogil=True, cache=True)
-def _centre(image, weights, room):  # type: ignore[no-untyped-def]
-    """Take the weighted mean of each block out of a row of them and put the weights on. room (x,): to work in."""
+def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
+    """Subtract each block's weighted mean from a row of blocks (y, x), then multiply by the weights; scratch (x,)."""
     count, width = image.shape
     weight = np.zeros(width, np.float32)
-    room[:] = 0
+    scratch[:] = 0
     for i in range(count):
-        add_product(image[i], weights[i], room)
+        add_product(image[i], weights[i], scratch)
         add(weights[i], weight)
     for start in range(0, width, BLOCK_PX):
         stop = min(start + BLOCK_PX, width)
-        room[start:stop] = room[start:stop].sum() / max(weight[start:stop].sum(), np.float32(1e-30))
+        scratch[start:stop] = scratch[start:stop].sum() / max(weight[start:stop].sum(), np.float32(1e-30))
     for i in range(count):
-        _subtract_and_scale(room, weights[i], image[i])
+        _subtract_and_scale(scratch, weights[i], image[i])
 
 
 @njit(nogil=True, cache=True)
@@ -192,11 +211,11 @@ def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
-    """Return (δ_y, δ_x, gain, part of the image seen) from what `steer` wrote at a gain; NaN where nothing is known.
+    """Return (δ_y, δ_x, gain, fraction of the template seen) of one Gauss–Newton step; NaN where H is singular.
 
-    sums (by, bx, 4), matrix (by, bx, 3, 3); noise_bias (by, bx): for a block, how much of the template's own noise the
-    third steering image takes for structure that the frame has not. Blocks that answer otherwise than the rest, as with
-    a cell that is active, count the less the further they are off.
+    sums (by, bx, 4): what `project_residuals` wrote at this gain; matrix (by, bx, 3, 3); noise_bias (by, bx): the part
+    of the third projection that the template's own noise causes. Blocks whose residual exceeds BLOCK_SIGMA, as those
+    with an active cell, are down-weighted iteratively.
     """
     weights = np.ones(sums.shape[:2])
     for again in range(ROUNDS):
@@ -231,10 +250,10 @@ def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
                         rest -= part * matrix[by, bx, j, k] * step[k]
                     if own > 0:
                         worst = max(worst, rest * rest / own)
-                weights[by, bx] = min(1.0, OWN_SIGMA**2 / max(worst, 1e-9))
+                weights[by, bx] = min(1.0, BLOCK_SIGMA**2 / max(worst, 1e-9))
     seen /= sums.shape[0] * sums.shape[1]
     better = gain + step[2]
-    scale = -max(better, 0.1)  # a frame twice as bright answers twice as much to the same shift
+    scale = -max(better, 0.1)  # the projections are proportional to the frame's gain
     return step[0] / scale, step[1] / scale, better, seen
 
 
@@ -249,11 +268,11 @@ def _determinant(m):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
-    """Return (a, b, least) of variance = a + b·intensity through the medians of up to 12 groups of blocks of like
-    intensity, and half the least median, below which the line is not to be believed.
+    """Return (a, b, least) of the line variance = a + b · intensity [ADU², ADU]; least: its lower bound.
 
-    intensity, variance (n,). Blocks with activity are few in a group, so that medians pass them by. Without a rise, or
-    with NaN, b is 0 and a the median.
+    intensity, variance (n,) of the blocks: the line goes through the medians of up to 12 groups of similar intensity,
+    which the few blocks with activity do not move; least is half the smallest median. If the variance does not rise, b
+    is 0 and a the median.
     """
     order = np.argsort(intensity)
     groups = max(1, min(12, len(order) // 4))
@@ -262,7 +281,7 @@ def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
         members = order[g * len(order) // groups : (g + 1) * len(order) // groups]
         m, v = np.median(intensity[members]), max(np.median(variance[members]), 1e-12)
         least = min(least, v / 2)
-        weight = 1 / (v * v)  # a variance is known to a part of itself
+        weight = 1 / (v * v)  # the error of a variance is proportional to it
         a11 += weight
         a12 += weight * m
         a22 += weight * m * m

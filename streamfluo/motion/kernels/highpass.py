@@ -1,4 +1,4 @@
-"""An image less its own blur."""
+"""High-pass filter: an image minus its Gaussian blur, by three box filters."""
 
 import math
 
@@ -9,28 +9,28 @@ PASSES = 3  # of a box make a Gaussian to within 3 % (Wells 1986)
 
 
 def box_radius_px(sigma_px: float) -> int:
-    """Return the radius of the box that, passed three times, blurs like a Gaussian of sigma_px."""
+    """Return the radius [px] of the box that, applied three times, approximates a Gaussian of sigma_px."""
     return max(1, round((math.sqrt(12 * sigma_px**2 / PASSES + 1) - 1) / 2))
 
 
 @njit(nogil=True, cache=True)
-def high_pass(image, radius, room, out):  # type: ignore[no-untyped-def]
-    """Write image − its blur by three boxes of (2·radius + 1)², edges repeated; NaN counts as 0 in the blur.
+def high_pass(image, radius, scratch, out):  # type: ignore[no-untyped-def]
+    """Write image minus its blur by three boxes of (2·radius + 1)² pixels, edges repeated, NaN as 0 in the blur.
 
-    image (y, x); room (2, y, x) float32: to work in; out (y, x) float32. Cost at 512 × 512: 2 rfft2.
+    image (y, x); scratch (2, y, x) float32; out (y, x) float32. Cost at 512 × 512: 2 rfft2.
     """
     height, width = image.shape
     for y in range(height):
         for x in range(width):
             value = np.float32(image[y, x])
             out[y, x] = value
-            room[0, y, x] = value if value == value else np.float32(0)
+            scratch[0, y, x] = value if value == value else np.float32(0)
     for _ in range(PASSES):
-        _along_columns(room[0], radius, room[1])
-        _along_rows(room[1], radius, room[0])
+        _along_columns(scratch[0], radius, scratch[1])
+        _along_rows(scratch[1], radius, scratch[0])
     for y in range(height):
         for x in range(width):
-            out[y, x] -= room[0, y, x]
+            out[y, x] -= scratch[0, y, x]
 
 
 @njit(nogil=True, cache=True)
