@@ -17,9 +17,7 @@ from .patches import PatchGrid
 class MotionParams(Params, frozen=True):
     mode: Annotated[
         Literal["rigid", "piecewise", "apply"],
-        Meta(
-            description="measure a rigid shift or a displacement field (piecewise-rigid), or apply the shifts in shifts_px"
-        ),
+        Meta(description="measure a rigid shift or a displacement field (piecewise-rigid), or apply shifts_px"),
     ] = "rigid"
     max_shift_px: Annotated[
         float | tuple[float, float], Meta(description="largest shift from the template, one number or (y, x) [px]")
@@ -53,7 +51,7 @@ class MotionParams(Params, frozen=True):
     shifts_px: Annotated[
         Any,
         Meta(
-            description="mode apply: shifts (frames, 2) or (frames, py, px, 2) by index, of a session, a .npy or an array; "
+            description="mode apply: shifts (frames, 2) or (frames, py, px, 2) by index; a session, a .npy or an array; "
             "none: the shift_px of a step before this one"
         ),
     ] = None

@@ -19,7 +19,7 @@ from .kernels.gauss_newton import (
     noise_line,
     project_residuals,
     solve_step,
-)  # fmt: skip
+)
 from .kernels.shifting import (
     BlockNoise,
     CorrectedFrame,
