@@ -51,16 +51,16 @@ def errors() -> None:
     print(f"{'':32} median |error| %   floor (1 sd) %   interval's sd %   of {SEEDS} series of 128×128×500")
     for name, case in CASES.items():
         asked = {"shape": (128, 128), "levels": 1, "frames": 500, **{k: v for k, v in case.items() if k != "dark"}}
-        off, told = [], []
+        off, stated = [], []
         for seed in range(SEEDS):
             movie, truth = simulate.gain(**asked, seed=seed)
             maps = {"dark": simulate.gain(**{**asked, "frames": 500, "dark_frames": 500}, seed=seed)[0]}
             operator = run(movie, **(maps if case.get("dark") else {}))
             found, gain = operator.read(["gain_e_per_adu", "gain_interval"]), np.median(truth["gain_map"])
             off.append(found["gain_e_per_adu"] / gain - 1)
-            told.append(np.diff(found["gain_interval"])[0] / 2 / 1.96 / gain)
+            stated.append(np.diff(found["gain_interval"])[0] / 2 / 1.96 / gain)
         bound = floor(truth, len(movie), bool(case.get("dark")))
-        print(f"{name:32} {100 * np.median(np.abs(off)):10.3f} {100 * bound:18.3f} {100 * np.median(told):16.3f}")
+        print(f"{name:32} {100 * np.median(np.abs(off)):10.3f} {100 * bound:18.3f} {100 * np.median(stated):16.3f}")
 
 
 def floor(truth: dict[str, np.ndarray], frames: int, dark: bool) -> float:

@@ -3,7 +3,7 @@
 Movies are rendered once by `semireal/make.py` of the data folder ($STREAMFLUO_DATA, else ../shared/data) into a cache:
 a (170², 20 photons), b (512², 20 photons), c (170², 4 photons), and others with --seeds. The bound is that of a shift
 against the known scene, computed from the truth: photon noise of the mean image and read noise. --fields bends movie
-b's scene by smooth fields of 2.5 px about a rigid walk and has piecewise mode find them.
+b's scene by displacement fields of 2.5 px about a rigid walk and measures them in piecewise mode.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def rfft2_ms() -> float:
 
 
 def measure(name: str, seed: int) -> None:
-    """Run a movie through `motion` in blocks of one frame and print what came of it."""
+    """Run a movie through `motion` in blocks of one frame and print its errors and cost."""
     frames, truth = movie(name, seed)
     operator = streamfluo.create("motion", Spec(frames.shape[1:], frames.dtype))
     shifts, valid, times, reference = [], [], [], [rfft2_ms()]
@@ -128,7 +128,7 @@ def bent_movie(period_px: float, frames: int = 500) -> tuple[np.ndarray, np.ndar
 
 
 def measure_fields(period_px: float, skip: int = 150) -> None:
-    """Run a bent movie through piecewise mode and print how well the field was found."""
+    """Run a bent movie through piecewise mode and print the error of the field."""
     frames, truth = bent_movie(period_px)
     operator = streamfluo.create("motion", Spec(frames.shape[1:], frames.dtype), mode="piecewise")
     patches, times, reference = [], [], [rfft2_ms()]

@@ -21,11 +21,11 @@ from .console import console, frame_progress
 
 def calibrate(
     uris: Annotated[list[str], typer.Argument(help="light: files, sim:… or tcp://…", show_default=False)],
-    out: Annotated[Path, typer.Option(help="folder for calibration.npz, the plot and the page", show_default=False)],
-    dark: Annotated[str | None, typer.Option(help="frames without light: a file, sim:… or tcp://…")] = None,
-    frames: Annotated[int | None, typer.Option(min=MIN_FRAMES, help="of each series at most")] = None,
+    out: Annotated[Path, typer.Option(help="folder for calibration.npz, the plot and the report", show_default=False)],
+    dark: Annotated[str | None, typer.Option(help="dark frames: a file, sim:… or tcp://…")] = None,
+    frames: Annotated[int | None, typer.Option(min=MIN_FRAMES, help="largest number of frames of each series")] = None,
 ) -> None:
-    """Calibrate a camera by photon transfer; light levels are told apart, in one series or several."""
+    """Calibrate a camera by photon transfer, from one or several light levels in one or several series."""
     try:
         known, spec = (None, None) if dark is None else _take_dark(dark, frames)
         levels: list[Pixels] = []

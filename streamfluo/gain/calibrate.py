@@ -34,9 +34,9 @@ class Calibration(NamedTuple):
 
 
 class LightLevels:
-    """Mean and variance of each pixel for every light level of a series; levels are told apart by steps of the mean.
+    """Mean and variance of each pixel at each light level of a series; a step of the mean begins a new level.
 
-    A level of fewer than MIN_FRAMES frames is left out.
+    Levels of fewer than MIN_FRAMES frames are left out.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -45,7 +45,7 @@ class LightLevels:
         self._levels: list[Pixels] = []
 
     def add(self, block: Block) -> None:
-        """Take the frames that follow."""
+        """Add the next frames."""
         for part in _cut_at_steps(block):
             if _is_step(self._before, float(part.pixels[0].mean())):
                 self._close_level()
@@ -67,8 +67,8 @@ class LightLevels:
 def calibrate(light: Sequence[np.ndarray], dark: np.ndarray | None = None, camera: Camera | None = None) -> Calibration:
     """Return the calibration from stacks (t, y, x) [ADU] of one or several light levels, and of dark frames.
 
-    `camera` says what is known already, as saturation_adu. Raises FrameError for stacks that do not fit each other or
-    hold no level long enough.
+    `camera`: what is known already, as saturation_adu. Raises FrameError for stacks of different sizes or types, and
+    if no level lasts MIN_FRAMES frames.
     """
     stacks = [np.asarray(stack) for stack in ([*light, dark] if dark is not None else light)]
     if not light or any(s.ndim != 3 for s in stacks) or len({(s.shape[1:], s.dtype) for s in stacks}) > 1:
@@ -85,18 +85,20 @@ def calibrate_levels(levels: Sequence[Pixels], dark: Dark | None, spec: Spec) ->
     if not levels:
         raise FrameError(f"no light level lasts {MIN_FRAMES} frames; record longer, under steady light")
     fit = fit_levels(list(levels), dark)
-    return Calibration(fit, made_camera(fit, dark, spec), tuple(levels))
+    return Calibration(fit, camera_of(fit, dark, spec), tuple(levels))
 
 
 def dark_of(levels: Sequence[Pixels]) -> Dark:
-    """Return the dark statistics that a series without light has. Raises FrameError if it has several levels."""
+    """Return offset and dark variance from the levels of a series without light. Raises FrameError if there are several."""
     if len(levels) != 1:
         raise FrameError(f"dark frames have one level, found {len(levels)} of {MIN_FRAMES} or more")
     return Dark(levels[0].mean, levels[0].variance, levels[0].frames)
 
 
-def made_camera(fit: PhotonTransfer, dark: Dark | None, spec: Spec) -> Camera:
-    """Return what is known of the camera: maps where pixels differ, numbers where they do not, None where unknown."""
+def camera_of(fit: PhotonTransfer, dark: Dark | None, spec: Spec) -> Camera:
+    """Return the camera: maps if pixels differ significantly, else numbers; None where unknown.
+
+    Per-pixel gains are shrunk towards the mean (empirical Bayes)."""
     saturation = spec.camera.saturation_adu if spec.camera else None
     gain = None if fit.reason else _gain(fit, spec)
     if dark is None:
@@ -112,10 +114,10 @@ def _gain(fit: PhotonTransfer, spec: Spec) -> Any:
     if not fit.scatter or fit.gains is None:
         return fit.gain
     known = np.isfinite(fit.gains)
-    noisy = np.median(np.abs(fit.gains[known] - fit.gain)) * 1.4826
-    part = min(1.0, (fit.scatter * fit.gain / noisy) ** 2)
+    spread = np.median(np.abs(fit.gains[known] - fit.gain)) * 1.4826
+    weight = min(1.0, (fit.scatter * fit.gain / spread) ** 2)
     gains = np.where(known & (fit.gains > 0), fit.gains, fit.gain)
-    return np.asarray(fit.gain + part * (gains - fit.gain)).reshape(spec.shape)
+    return np.asarray(fit.gain + weight * (gains - fit.gain)).reshape(spec.shape)
 
 
 def _levels_of(stack: np.ndarray, spec: Spec) -> list[Pixels]:

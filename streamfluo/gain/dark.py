@@ -1,4 +1,4 @@
-"""What a user knows of the camera without light: an offset, maps, or dark frames."""
+"""The camera without light, as a user states it: an offset, maps, or dark frames."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MIN_DARK_FRAMES = 2
 WANTED = "an offset [ADU], or the path of a calibration (.npz), of dark frames (n, y, x) or an offset map (y, x) (.npy)"
 
 
-def given_dark(dark: Any, spec: Spec) -> Dark | None:
-    """Return what `dark` tells, or else the offset that the stream's camera is known to have.
+def known_dark(dark: Any, spec: Spec) -> Dark | None:
+    """Return offset and dark variance (p,) [ADU, ADU²] as stated by `dark`, or else the offset of the stream's camera.
 
-    Raises ConfigError for a file or an array that is none of what is wanted, or of another shape than the frames.
+    Raises ConfigError for values of another kind, or of another shape than the frames.
     """
     if dark is None:
         offset = spec.camera.offset_adu if spec.camera else None
@@ -32,7 +32,7 @@ def given_dark(dark: Any, spec: Spec) -> Dark | None:
     if array.ndim < 3:
         return _checked(Dark(_flat(array, spec)), spec)
     if len(array) < MIN_DARK_FRAMES:
-        raise ConfigError(f"gain: a dark series has {MIN_DARK_FRAMES} frames at least, found {len(array)}")
+        raise ConfigError(f"gain: a dark series has at least {MIN_DARK_FRAMES} frames, found {len(array)}")
     frames = array.astype(float)
     return _checked(Dark(_flat(frames.mean(0), spec), _flat(frames.var(0, ddof=1), spec), len(frames)), spec)
 
@@ -43,7 +43,7 @@ def dark_of_file(loaded: Loaded, spec: Spec) -> Any:
 
 
 def _from_calibration(arrays: Mapping[str, np.ndarray], spec: Spec) -> Dark:
-    """An offset with the dark variance itself (variance_adu2), or what read noise and gain make of it."""
+    """The offset, and the dark variance: variance_adu2, or (read noise / gain)² plus that of rounding."""
     try:
         camera = Camera.of(arrays)
         variance = arrays.get("variance_adu2")

@@ -1,4 +1,4 @@
-"""Gain of a camera from stacks in memory, by the batch definition that localisation programs use."""
+"""Gain of a camera from stacks in memory, by the batch definition of localisation programs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MIN_FRAMES = 2
 
 
 class GainResult(NamedTuple):
-    """What `detect_gain` found, a list with one entry a channel each.
+    """The result of `detect_gain`: lists with one entry per channel.
 
     `gain` [e/ADU]; `slope` and `intercept` of variance against mean; `mean_bins` and `variance_bins` [ADU, ADU²];
-    `mean` and `variance` images, the temporal median and (1.4826 · MAD)²; `gain_map` = mean / variance, the camera's
-    offset still in it.
+    `mean` and `variance` images, the temporal median and (1.4826 · MAD)²; `gain_map` = mean / variance, the offset
+    not subtracted.
     """
 
     gain: list[float]
@@ -37,7 +37,7 @@ def detect_gain(stacks: Sequence[np.ndarray], nbins: int = 50) -> GainResult:
 
     For comparison: it needs a gradient of light and a steady illumination, is off by 1 % where both hold, and does not
     report where they do not. The operator `gain` measures better and says when it cannot. A single stack counts
-    as one channel. Cost: 6 µs a pixel of 500 frames. Raises FrameError for what is no stack of two frames or more.
+    as one channel. Cost: 6 µs a pixel of 500 frames. Raises FrameError for anything but stacks of at least two frames.
     """
     stacks = [stacks] if isinstance(stacks, np.ndarray) and stacks.ndim == 3 else list(stacks)
     if nbins < 2:

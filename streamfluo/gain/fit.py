@@ -16,26 +16,26 @@ from .pixel_noise import MIN_FRAMES, Dark, Noise, Pixels
 MIN_PIXELS = 100
 BINS = 256
 ROUNDS, SETTLED = 30, 1e-9  # an illumination that flickers by 5 % takes 6 rounds, a steady one 4
-MAX_ERROR = 0.02  # a gain that is not known to 2 % (one standard error) is not known
+MAX_ERROR = 0.02  # relative standard error beyond which the gain is undetermined
 Z95 = 1.96
 CLIP_SD = 6.0
-SEEN_NOISE_ADU2 = 0.3  # below it (0.47 ADU of noise) rounding makes of a variance what it likes
-READ_E2 = 5.0  # read² where nothing tells it: 5 ± 5 e² holds CCD and sCMOS alike
-SCATTER_SD = 5.0  # an excess of so many standard errors: pixels have gains of their own
-NEIGHBOURS = 32  # pixels side by side, which the same light falls on
-CLEAR = 8.0  # a pixel's own gain counts where its light's noise is so many standard errors: 1/y is biased by 1/64
+SEEN_NOISE_ADU2 = 0.3  # with that of rounding; below it (0.47 ADU of noise) quantisation distorts the variance
+READ_E2 = 5.0  # prior on read² where it is unknown: 5 ± 5 e² covers CCD and sCMOS
+SCATTER_SD = 5.0  # standard errors of an excess that shows per-pixel gains
+NEIGHBOURS = 32  # adjacent pixels, under nearly the same light
+CLEAR = 8.0  # standard errors of the noise of light from which a pixel's gain counts: 1/y is biased by 1/64
 MOVING_PART = 0.2
-CHANGE, CHANGE_SHARE = 0.2, 0.1  # a sample that changes slowly: at most, and what of it may be in its steps
+CHANGE, CHANGE_SHARE = 0.2, 0.1  # largest slow change of the sample, and the fraction of it assumed in its steps
 CURVED = 0.1
-ILLUMINATION_SHARE = 0.05  # of the noise: the totals tell the illumination only where no pixel is cut off
+ILLUMINATION_SHARE = 0.05  # of the noise: totals measure the illumination only if no pixel is clipped
 FULL_WELL = 0.5  # variance falls to half of its peak, or less, where pixels are full
 
 
 @dataclass(frozen=True)
 class PhotonTransfer:
-    """A gain [e/ADU] with its 95 % interval, and what stands behind it.
+    """A gain [e/ADU] with its 95 % interval, and the fit behind it.
 
-    `reason` says why there is none ('' where there is); `notes` what was corrected for. The line is
+    `reason`: why there is none ('' otherwise); `notes`: what was corrected for. The line is
     variance = intercept + slope · mean. `variance` (p,) is a pixel's without the share of the illumination, `gains`
     (p,) its gain, `used` (p,) whether it was taken for the line. `flicker` and `scatter` are relative standard
     deviations, of the illumination and of the gains; `read_variance` [ADU²] is without that of rounding.
@@ -68,7 +68,7 @@ class _Line:
 
 
 def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTransfer:
-    """Return the gain of a camera from one series under steady light; `dark` is what is known of it without light.
+    """Return the photon transfer of one series under steady light; `dark`: what is known of the camera without light.
 
     A weighted straight line through variance against mean; what noise in the mean does to it is subtracted from the
     normal equations, a flickering or drifting illumination by the variance of the totals. Where pixels differ in gain
@@ -86,8 +86,10 @@ def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTrans
 
 
 def typical_gain(gains: Array) -> tuple[float, float]:
-    """Return the mean of pixels' gains within 5 robust sd, an estimate of their median that is less noisy than it,
-    and its relative standard error; (NaN, inf) of fewer than 100."""
+    """Return the mean of the gains (p,) within 5 robust σ, and its relative standard error; (NaN, inf) of fewer than 100.
+
+    It estimates the median with less noise than the median itself.
+    """
     if len(gains) < MIN_PIXELS:
         return np.nan, np.inf
     centre = np.median(sample(gains))
@@ -154,7 +156,7 @@ class _Fit:
     # The line
 
     def _settled(self) -> _Line | None:
-        """Go round line, illumination's share and dark level until they agree; None where the data tell no slope."""
+        """Iterate line, share of the illumination and dark level to convergence; None if the data determine no slope."""
         if np.count_nonzero(self.used) < MIN_PIXELS:
             return None
         low, high = np.percentile(self._some(self.x), (0.2, 99.8))
@@ -176,9 +178,9 @@ class _Fit:
         return sums[sums[:, 0] > 0]
 
     def _solve(self, sums: Array, before: _Line | None, together: int = 1, scatter2: float = 0.0) -> _Line | None:
-        """Weighted normal equations of (floor, slope, change of the dark level), noise in x taken out, priors put in.
+        """Weighted normal equations of (floor, slope, change of the dark level), corrected for noise in x, with priors.
 
-        Points are means over so many pixels `together`, whose gains have the relative variance `scatter2`.
+        Points are means over `together` pixels, whose gains have the relative variance `scatter2`.
         """
         flicker2, frames, dark = self.noise.flicker2(self.dark_level), self.pixels.frames, self.noise.dark
         n, x = sums[:, 0], sums[:, 1] / sums[:, 0]
@@ -209,7 +211,7 @@ class _Fit:
         return _Line(floor, slope, covariance)
 
     def _add_priors(self, normal: Array, right: Array, slope: float, x: float, y: float) -> None:
-        """What dark frames, or the read noise that cameras have, tell of floor and dark level."""
+        """Add the priors on floor and dark level: from dark frames, or from the usual read noise of cameras."""
         noise = self.noise
         if self.dark is not None:
             read = max(READ_E2 * (y / x) ** 2, 1e-6)  # y / x is steeper than the line, so this is rather too wide
@@ -223,14 +225,14 @@ class _Fit:
         normal[2, 2] += 1 / sd**2
         right[2] += (bottom + sd - self.dark_level) / sd**2
 
-    # Pixels that do not belong, or that have gains of their own
+    # Outliers, and per-pixel gains
 
     def _model(self, line: _Line) -> VarianceModel:
         noise, level = self.noise, self.dark_level
         return VarianceModel(noise.dark, float(line.floor), float(line.slope), level, *noise.scalars(level))
 
     def _leave_out(self, wrong: np.ndarray, why: str) -> float:
-        """Use these pixels no more; returns which part of those used they were."""
+        """Exclude these pixels (p,); return their fraction of those used."""
         wrong = wrong & self.used
         count, used = int(wrong.sum()), max(int(self.used.sum()), 1)
         if count:
@@ -239,7 +241,7 @@ class _Fit:
         return count / used
 
     def _beyond_full_well(self) -> bool:
-        """Leave out pixels so bright that their variance falls again (Janesick 2007: full well is where it peaks)."""
+        """Exclude pixels beyond full well, where the variance falls again (Janesick 2007)."""
         sums = self.sums[self.sums[:, 0] >= 20]
         if len(sums) < 10:
             return False
@@ -251,14 +253,14 @@ class _Fit:
         return self._leave_out(self.x > dark_level + 0.9 * (x[peak] - dark_level), "their wells are full") > 0
 
     def _reject_outliers(self, line: _Line) -> bool:
-        """Leave out pixels whose variance is not that of light."""
+        """Exclude pixels whose variance is not that of shot noise."""
         z = deviations(self.x, self.noise.above, self._model(line))
         spread = max(1.0, 1.4826 * float(np.median(self._some(z))))
         self.rejected = self._leave_out(z > CLIP_SD * spread, "they vary otherwise than light does")
         return self.rejected > 0
 
     def _scatter(self, line: _Line) -> float:
-        """Relative sd of the pixels' gains, from the brighter half; 0 where it is not clear."""
+        """Relative σ of the per-pixel gains, from the brighter half; 0 if it is not significant."""
         middle = float(np.median(self._some(self.x)))
         n, excess, expected = excess_scatter(self.x, self.noise.above, self.used, middle, self._model(line))
         if n == 0 or expected > 1 / CLEAR**2:
@@ -267,7 +269,7 @@ class _Fit:
         return float(np.sqrt(excess)) if excess > SCATTER_SD * error and excess > 1e-4 else 0.0
 
     def _gains(self, line: _Line, base: _Line, clear: float = 3.0) -> Array:
-        """Each pixel's own gain above where the line `base` begins, with an error of √(2/N).
+        """The gain (p,) of each pixel above the start of the line `base`, with a relative error of √(2/N).
 
         NaN where the noise of its light is below `clear` standard errors.
         """
@@ -279,16 +281,16 @@ class _Fit:
         return gains
 
     def _line_by_place(self, line: _Line, scatter: float) -> _Line:
-        """A line through means over neighbours, which light makes alike and gains do not.
+        """The line through means over neighbours, which share their light but not their gains.
 
-        Sorted by their own brightness, pixels of few e/ADU gather at the bright end and bend the line.
+        Binned by their own brightness, pixels of few e/ADU gather at the bright end and bend the line.
         """
-        whole = self.x.size // NEIGHBOURS * NEIGHBOURS
-        used = self.used[:whole].reshape(-1, NEIGHBOURS)
+        size = self.x.size // NEIGHBOURS * NEIGHBOURS
+        used = self.used[:size].reshape(-1, NEIGHBOURS)
         there = used.sum(1)
         flicker2, dark_level = self.noise.flicker2(self.dark_level), self.dark_level
         steady = self.noise.above - flicker2 * (self.x - dark_level) ** 2
-        x, y = (np.sum(v[:whole].reshape(used.shape), 1, where=used) / there for v in (self.x, steady))
+        x, y = (np.sum(v[:size].reshape(used.shape), 1, where=used) / there for v in (self.x, steady))
         kept = there > NEIGHBOURS // 2
         if np.count_nonzero(kept) < MIN_PIXELS // NEIGHBOURS:
             return line
@@ -301,7 +303,7 @@ class _Fit:
         return found
 
     def _typical(self, line: _Line, base: _Line) -> tuple[float, float]:
-        """The typical one of per-pixel gains, and its relative standard error."""
+        """The typical per-pixel gain, and its relative standard error."""
         gains = self._gains(line, base, CLEAR)
         gain, error = typical_gain(gains[self.used & np.isfinite(gains)])
         if self.noise.floor_known:
@@ -311,11 +313,11 @@ class _Fit:
         return gain, float(np.hypot(error, dark_level))
 
     def _some(self, values: Array) -> Array:
-        """Values of some of the pixels used, for percentiles."""
+        """The values of a subset of the used pixels, for percentiles."""
         some = sample(values)[sample(self.used)]
         return some if len(some) >= 10 * MIN_PIXELS else values[self.used]
 
-    # Whether it can be known
+    # Reasons why the gain is undetermined
 
     def _no_light(self) -> str:
         if self.dark is None:
@@ -329,7 +331,7 @@ class _Fit:
         return f"{moving:.0%} of the pixels change slowly; take an even, still sample" if moving > MOVING_PART else ""
 
     def _change(self) -> float:
-        """By how much the sample itself changes, of the noise; 0 where it is not significant."""
+        """The slow change of the sample relative to the noise; 0 if it is not significant."""
         if self.pixels.pairs < MIN_FRAMES:
             return 0.0
         change, error = self.noise.change(self.used, self.dark_level)
@@ -365,7 +367,7 @@ class _Fit:
         return ""
 
     def _bend(self, line: _Line) -> float:
-        """How far tenths of the pixels, by brightness, lie off the line beyond their noise."""
+        """The largest relative deviation of a tenth of the pixels, by brightness, from the line, beyond 4 σ."""
         n, x = self.sums[:, 0], self.sums[:, 1] / self.sums[:, 0]
         off = self.sums[:, 2] - n * (line.at(x) + self.noise.flicker2(self.dark_level) * (x - self.dark_level) ** 2)
         part = np.minimum((np.cumsum(n) - n) * 10 // n.sum(), 9).astype(int)
@@ -376,7 +378,7 @@ class _Fit:
         return max(float(np.max(np.abs(off[there] / level[there]) - 4 * noise)), 0.0)
 
     def _read_variance(self, line: _Line) -> float:
-        """Read noise [ADU²] without that of rounding, NaN where nothing tells it."""
+        """Read noise variance [ADU²] without that of rounding, NaN if unknown."""
         if self.dark is None:
             return np.nan
         if self.noise.floor_known:

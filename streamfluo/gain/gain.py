@@ -1,4 +1,4 @@
-"""Gain, offset and read noise of a camera while its frames run by."""
+"""Gain, offset and read noise of a camera, online."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
-from .dark import WANTED, dark_of_file, given_dark
+from .dark import WANTED, dark_of_file, known_dark
 from .fit import fit_photon_transfer
 from .kernels.bins import equal_bins, median_and_variance
 from .pixel_noise import Pixels
@@ -23,50 +23,53 @@ from .results import Reading
 from .sample import FrameSample
 from .sums import StepSums
 
-TIED_PART, TIED_ADU2 = 0.01, 4.0  # a hundredth of the pixels, noisy ones, with the same maximum: the converter's end
+TIED_PART, TIED_ADU2 = 0.01, 4.0  # 1 % of the pixels, noisy ones, with one maximum: the converter saturates
 
 
 class GainParams(Params, frozen=True):
     bins: Annotated[int, Meta(ge=4, le=10_000, description="bins of the photon transfer plot")] = 50
     method: Annotated[
         Literal["weighted", "reference"],
-        Meta(description="weighted: the best estimate; reference: medians, MAD and an unweighted line, to compare"),
+        Meta(
+            description="weighted: weighted least squares; reference: medians, MAD and an unweighted line, for comparison"
+        ),
     ] = "weighted"
-    dark: Annotated[Any, Meta(description=f"{WANTED}; none: the offset that the stream tells")] = None
+    dark: Annotated[Any, Meta(description=f"{WANTED}; none: the offset of the stream's camera")] = None
     saturation_adu: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description="grey value that counts as saturated [ADU]")
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="saturation value [ADU]; none: that of the camera, or detected"),
     ] = None
     sample_mib: Annotated[
-        int, Meta(ge=1, le=1 << 20, description="memory for frames whose medians the reference takes [MiB]")
+        int, Meta(ge=1, le=1 << 20, description="memory for the frames of the reference's medians [MiB]")
     ] = 256
 
 
 @register("gain")
 class Gain(Mergeable):
-    """Photon transfer of a steadily lit, unmoving field: gain with its interval, and with darks offset and read noise.
+    """Photon transfer of a still field under steady light: gain with its interval, and with darks offset and read noise.
 
-    One pass of sums: mean, variance and squared steps from frame to frame of each pixel, and the totals' (for
-    illumination that flickers or drifts); the fit is in `fit.py`. The gain estimates the median over pixels; where it
-    cannot be known it is NaN and `status` says why. Method "reference" keeps frames (every 2nd, 4th … beyond
-    `sample_mib`) and gives the numbers of the batch definition; whether they can be trusted `status` says from the
-    weighted fit. Cost at 512×512 in blocks of 32: 2 memory copies of the frames; a read of all snapshots 15 to 25 ms,
-    of medians 2 s; state: 6 maps and at most 31 waiting frames.
+    One pass of sums: mean, variance and squared steps from frame to frame of each pixel, and of the frames' totals
+    (they correct for illumination that flickers or drifts); the fit is in `fit.py`. The gain estimates the median over
+    pixels; where it is undetermined it is NaN and `status` gives the reason. Method "reference" keeps frames (every
+    2nd, 4th … beyond `sample_mib`) and gives the numbers of the batch definition; its `status` is that of the weighted
+    fit. Cost at 512×512 in blocks of 32: 2 memory copies of the frames; a read of all snapshots 15 to 25 ms, of medians
+    2 s; state: 6 maps and at most 31 waiting frames.
     """
 
     Params = GainParams
     from_file = {"dark": dark_of_file}
     gives = (
-        Gives("gain_e_per_adu", "snapshot", (), "e/ADU", "median of the pixels' gains"),
+        Gives("gain_e_per_adu", "snapshot", (), "e/ADU", "median gain of the pixels"),
         Gives("gain_interval", "snapshot", ("gain_e_per_adu",), "e/ADU", "95 % interval of the gain"),
-        Gives("offset_adu", "snapshot", (), "ADU", "median offset, where it is known"),
-        Gives("read_noise_e", "snapshot", (), "e", "median read noise, where the offset is known"),
+        Gives("offset_adu", "snapshot", (), "ADU", "median offset, NaN if unknown"),
+        Gives("read_noise_e", "snapshot", (), "e", "median read noise, NaN without an offset"),
         Gives("flicker", "snapshot", (), "", "relative sd of the illumination between frames"),
-        Gives("frames", "snapshot", (), "", "number of frames behind it all"),
-        Gives("status", "snapshot", (), "", "determined, or undetermined and why"),
+        Gives("frames", "snapshot", (), "", "number of frames seen"),
+        Gives("status", "snapshot", (), "", "determined, or undetermined with the reason"),
         Gives("fit", "snapshot", ("fit",), "ADU", "slope and intercept of variance [ADU²] over mean [ADU]"),
-        Gives("mean_bins", "snapshot", ("mean_bins",), "ADU", "mean of pixels binned by brightness"),
+        Gives("mean_bins", "snapshot", ("mean_bins",), "ADU", "mean of pixels, binned by brightness"),
         Gives("variance_bins", "snapshot", ("mean_bins",), "ADU²", "their variance without the illumination's"),
-        Gives("variance_bins_fit", "snapshot", ("mean_bins",), "ADU²", "what the fit makes of it"),
+        Gives("variance_bins_fit", "snapshot", ("mean_bins",), "ADU²", "the fitted line at the bins"),
         Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of each pixel (reference: median)"),
         Gives("variance", "snapshot", ("y", "x"), "ADU²", "variance of each pixel (reference: from its MAD)"),
         Gives("gain_map", "snapshot", ("y", "x"), "e/ADU", "gain of each pixel, with an error of √(2/frames)"),
@@ -77,7 +80,7 @@ class Gain(Mergeable):
 
     def __init__(self, params: GainParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        self._dark = given_dark(params.dark, spec)
+        self._dark = known_dark(params.dark, spec)
         self._grid, self._sums = FrameGrid(spec), StepSums(spec)
         self._sample = FrameSample(spec, params.sample_mib) if params.method == "reference" else None
         self._next_index = 0
@@ -146,7 +149,7 @@ class Gain(Mergeable):
             self._add(first, cell)
 
     def _flushed(self) -> tuple[StepSums, FrameSample | None]:
-        """Sums and sample with the waiting frames added; copies where there are any."""
+        """Sums and sample including the waiting frames; copies if there are any."""
         waiting = self._grid.waiting
         if not len(waiting):
             return self._sums, self._sample
@@ -158,7 +161,7 @@ class Gain(Mergeable):
         return sums, sample
 
     def _compile(self) -> None:
-        """Run every kernel once on no light."""
+        """Compile every kernel for the types of this stream."""
         pixels = self.spec.shape[0] * self.spec.shape[1]
         blank = np.zeros((1, pixels), self.spec.dtype)
         blank.flags.writeable = False
@@ -173,10 +176,10 @@ class Gain(Mergeable):
         if self._sample is not None:
             median_and_variance(np.zeros((1, pixels), self.spec.dtype))
 
-    # What is read
+    # Snapshots
 
     def pixels(self) -> Pixels | None:
-        """Return the statistics of all frames seen, for a fit over several series; None of fewer than two."""
+        """Return the statistics of each pixel over all frames seen; None for fewer than two frames."""
         return self._statistics(self._flushed()[0])
 
     def _reading(self) -> Reading:
@@ -188,14 +191,14 @@ class Gain(Mergeable):
         return sums.pixels(self._saturated(sums)) if sums.frames > 1 else None
 
     def _saturated(self, sums: StepSums) -> np.ndarray:
-        """Which pixels (p,) ever saturated: at the value told, or at one that many pixels reached and none passed."""
+        """Which pixels (p,) ever saturated: at the stated value, or at a maximum that many pixels share."""
         high, camera = sums.maps["high"], self.spec.camera
-        told = self.params.saturation_adu or (camera.saturation_adu if camera else None)
-        if told is not None:
-            return np.asarray(high >= np.broadcast_to(told, self.spec.shape).reshape(-1))
+        stated = self.params.saturation_adu or (camera.saturation_adu if camera else None)
+        if stated is not None:
+            return np.asarray(high >= np.broadcast_to(stated, self.spec.shape).reshape(-1))
         top = high.max()
         tied = np.asarray(high == top)
-        counts = top == np.rint(top)  # of whole grey values quiet pixels share a maximum by chance
+        counts = top == np.rint(top)  # integer grey values: pixels of little noise share a maximum by chance
         steps = sums.maps["sum_steps"][tied].max(initial=0) / (2 * max(sums.counts["pairs"], 1))
         at_the_end = tied.mean() > TIED_PART and (steps > TIED_ADU2 or not counts)
         ends = high.dtype.kind in "iu" and top == np.iinfo(high.dtype).max

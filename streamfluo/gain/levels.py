@@ -1,4 +1,4 @@
-"""Photon transfer over several light levels: their pixels on one line, and each pixel's gain from all of them."""
+"""Photon transfer over several light levels: one line through all of them, and the gain of each pixel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_POINTS = 4_000_000
 
 
 def fit_levels(levels: Sequence[Pixels], dark: Dark | None = None) -> PhotonTransfer:
-    """Return the gain from series at several light levels of the same field, each pixel at each level a point.
+    """Return the photon transfer of one field at several light levels, each pixel at each level a point of the line.
 
     Flicker is subtracted within each level; `gains` (p,) are each pixel's over all levels, of 1/K weighted by frames.
     Of more than 4 million points a regular subset of the pixels is taken for the line.

@@ -1,4 +1,4 @@
-"""What a series tells of each pixel's noise, and how sure that is: the illumination's share, drift, the dark."""
+"""The noise variance of each pixel in a series, and its standard error: the illumination's share, drift, the dark."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from .kernels.bins import Array, sample
 
 MIN_FRAMES = 20
-ROUNDING_ADU2 = 1 / 12  # what rounding to whole ADU adds to a variance …
-TRUSTED_DARK_ADU2 = 0.4  # … unless the noise is so small that it hides in the steps
+ROUNDING_ADU2 = 1 / 12  # the variance that rounding to integer ADU adds …
+TRUSTED_DARK_ADU2 = 0.4  # … unless the noise is smaller than the quantisation step
 DRIFT = 1.1
 COMMON_PLAIN, COMMON_STEPS = (
     4.0,
@@ -20,11 +20,11 @@ COMMON_PLAIN, COMMON_STEPS = (
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a series tells of each pixel (p,), and of its frames' totals.
+    """The statistics of each pixel (p,) over a series, and of the totals of its frames.
 
     `mean` [ADU]; `variance` and `steps_variance` (half the mean squared step from frame to frame) [ADU²];
-    `total_variance`, `total_steps_variance` the same of the totals; `saturated` pixels ever were; `rounded` says that
-    grey values are whole ADU; `common` is b of `Noise.scalars` for an illumination that was taken out already.
+    `total_variance`, `total_steps_variance` the same of the totals; `saturated`: which pixels ever were; `rounded`: whether
+    grey values are integers; `common` is b of `Noise.scalars` for an illumination that was taken out already.
     """
 
     mean: Array
@@ -41,9 +41,9 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Dark:
-    """What is known without light: `offset` [ADU] and `variance` [ADU²] of each pixel (p,) or of all.
+    """The camera without light: `offset` [ADU] and `variance` [ADU²] of each pixel (p,) or of all.
 
-    `frames` is how many dark frames a map was made of; 0: it is taken as exact.
+    `frames`: the number of dark frames behind a map; 0: it counts as exact.
     """
 
     offset: Array | float
@@ -52,7 +52,7 @@ class Dark:
 
 
 class Noise:
-    """The variance that tells the noise: of the series, or, where the light drifts, of its steps.
+    """The variance of the noise: that of the series, or of its steps from frame to frame where the light drifts.
 
     x (p,) is the mean above the dark offset, or above 0; the dark level is the x without light. `variance` (p,),
     `above` without that of the dark; `dark` the mean dark variance and `floor_known` whether it can be trusted;
@@ -62,9 +62,9 @@ class Noise:
     def __init__(self, pixels: Pixels, dark: Dark | None, x: Array, dark_level: float) -> None:
         self._frames, self._x = pixels.frames, x
         self.rounding = ROUNDING_ADU2 if pixels.rounded else 0.0
-        told = dark.variance if dark else None
-        self.floor_known = told is not None and (not pixels.rounded or bool(np.median(told) >= TRUSTED_DARK_ADU2))
-        self.dark_variance: Array | float = told if self.floor_known and told is not None else 0.0
+        known = dark.variance if dark else None
+        self.floor_known = known is not None and (not pixels.rounded or bool(np.median(known) >= TRUSTED_DARK_ADU2))
+        self.dark_variance: Array | float = known if self.floor_known and known is not None else 0.0
         self.dark = float(np.mean(self.dark_variance))
         self.offset_error = self.dark / dark.frames if dark and dark.frames else 0.0
         self._dark_error = 2 * self.dark**2 / (dark.frames - 1) if dark and dark.frames > 1 else 0.0
@@ -74,7 +74,7 @@ class Noise:
         self._common = COMMON_STEPS if self.steps else COMMON_PLAIN
         self.variance = pixels.steps_variance if self.steps else pixels.variance
         self.above = self.variance - self.dark_variance
-        self._whole, self._known_common = pixels.variance, pixels.common
+        self._plain, self._known_common = pixels.variance, pixels.common
         self._count(pixels)
 
     def light_mean(self, dark_level: float) -> float:
@@ -90,9 +90,9 @@ class Noise:
 
         a is that of the noise, larger where the light changes in the series; b is the cross term with the illumination.
         """
-        flicker2, whole = self.flicker2(dark_level), max(self._illumination(self._whole_excess, dark_level), 0.0)
+        flicker2, plain = self.flicker2(dark_level), max(self._illumination(self._plain_excess, dark_level), 0.0)
         common = self._known_common + self._common * max(flicker2, 0.0) / self._frames
-        return flicker2, 2 / self.dof * (1 + whole), common, self._dark_error
+        return flicker2, 2 / self.dof * (1 + plain), common, self._dark_error
 
     def of_variance(self, level: Array, dark_level: float, x: Array) -> Array:
         """Variance of pixels' variances `level` at x."""
@@ -102,20 +102,20 @@ class Noise:
     def change(self, used: np.ndarray, dark_level: float) -> tuple[float, float]:
         """The variance of the series beyond that of its steps, illumination subtracted, and its standard error."""
         light2 = float(np.sum((self._x - dark_level) ** 2, where=used))
-        whole = float(np.sum(self._whole, where=used)) - self._illumination(self._whole_excess, dark_level) * light2
+        plain = float(np.sum(self._plain, where=used)) - self._illumination(self._plain_excess, dark_level) * light2
         steps = float(np.sum(self._step, where=used)) - self._illumination(self._step_excess, dark_level) * light2
-        common = 4 * max(self._illumination(self._whole_excess, dark_level), 0.0) * light2 / max(steps, 1e-30)
-        return whole / steps - 1, float(np.sqrt((1 + common) / self._frames / max(used.sum(), 1)))
+        common = 4 * max(self._illumination(self._plain_excess, dark_level), 0.0) * light2 / max(steps, 1e-30)
+        return plain / steps - 1, float(np.sqrt((1 + common) / self._frames / max(used.sum(), 1)))
 
     def moving(self, dark_level: float, limit_sd: float) -> np.ndarray:
         """Which pixels (p,) vary more over the series than from frame to frame, the illumination's share apart."""
         if self.steps or not self._pairs >= MIN_FRAMES:
             return np.zeros(self._x.size, bool)
-        common = COMMON_PLAIN * max(self.flicker2(dark_level), 0.0) * (self._x - dark_level) ** 2 / self._whole
-        return np.asarray(self._whole > (1 + limit_sd * np.sqrt((1 + common) / self._frames)) * self._step)
+        common = COMMON_PLAIN * max(self.flicker2(dark_level), 0.0) * (self._x - dark_level) ** 2 / self._plain
+        return np.asarray(self._plain > (1 + limit_sd * np.sqrt((1 + common) / self._frames)) * self._step)
 
     def _drifts(self, pixels: Pixels, dark_level: float) -> bool:
-        """Whether the light changes slowly, so that steps between frames know more of the noise than the variance."""
+        """Whether the light changes slowly, so that the steps between frames estimate the noise better than the variance."""
         slow = pixels.total_variance - pixels.total_steps_variance
         if pixels.pairs < MIN_FRAMES or pixels.total_variance < DRIFT * pixels.total_steps_variance:
             return False
@@ -126,11 +126,11 @@ class Noise:
     def _count(self, pixels: Pixels) -> None:
         finite = np.isfinite(pixels.variance) & np.isfinite(self._x)
         columns = (self._x, pixels.variance, pixels.steps_variance)
-        x, whole, step = columns if finite.all() else (column[finite] for column in columns)
+        x, plain, step = columns if finite.all() else (column[finite] for column in columns)
         self._pairs, self._step = pixels.pairs, pixels.steps_variance
-        self._whole_excess = pixels.total_variance - float(whole.sum())
+        self._plain_excess = pixels.total_variance - float(plain.sum())
         self._step_excess = pixels.total_steps_variance - float(step.sum())
-        self._excess = self._step_excess if self.steps else self._whole_excess
+        self._excess = self._step_excess if self.steps else self._plain_excess
         self._lit, self._sum_x, self._sum_x2 = x.size, float(x.sum()), float(x @ x)
 
     def _illumination(self, excess: float, dark_level: float) -> float:

@@ -1,4 +1,4 @@
-"""The plot and the page that a calibration ends with."""
+"""The plot and the page of a calibration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINS = 60
 
 
 def draw_photon_transfer(levels: Sequence[Pixels], fit: PhotonTransfer, shape: tuple[int, int], path: Path) -> Path:
-    """Draw variance against mean of every level with the fit, and what per-pixel gains are, into a PNG."""
+    """Draw variance against mean of each level with the fit, and the map of per-pixel gains, into a PNG; return its path."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained", facecolor="white")
@@ -52,7 +52,7 @@ def _draw_line(axes: object, levels: Sequence[Pixels], fit: PhotonTransfer) -> N
 
 
 def spell(value: object, digits: int = 4) -> str:
-    """Return a number or the median and spread of a map in a few words."""
+    """Return a number, or the median and the 5th to 95th percentile of a map, as text."""
     if value is None:
         return "unknown"
     array = np.asarray(value, float)
@@ -63,18 +63,17 @@ def spell(value: object, digits: int = 4) -> str:
 
 
 def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], path: Path) -> Path:
-    """Write what was found and how far it can be trusted as Markdown."""
+    """Write the results and their limits as Markdown; return the path."""
     interval = f"{fit.interval[0]:.5g} to {fit.interval[1]:.5g}" if not fit.reason else "–"
-    told = "from the dark frames"
+    known = "from the dark frames"
     unknown = "**unknown** without dark frames: a line through mean and variance cannot tell them apart"
     trust = {
-        "gain": f"**undetermined**: {fit.reason}" if fit.reason else "known within its interval, 19 times of 20",
-        "gain of each pixel": "kept only where pixels differ by more than chance, each drawn towards the common one by "
-        "what part noise has in that",
-        "offset and read noise": told if camera.offset_adu is not None else unknown,
+        "gain": f"**undetermined**: {fit.reason}" if fit.reason else "known within its 95 % interval",
+        "gain of each pixel": "a map only where pixels differ significantly, each gain shrunk towards the mean (empirical Bayes)",
+        "offset and read noise": known if camera.offset_adu is not None else unknown,
     }
     if fit.scatter:
-        trust["plot"] = "the brightest pixels of a level are those of few e/ADU, so their points rise above the line"
+        trust["plot"] = "the brightest pixels of a level have few e/ADU, so their points lie above the line"
     lines = [
         "# Camera calibration",
         "",
@@ -84,7 +83,7 @@ def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], pa
         f"| 95 % interval | {interval} |",
         f"| offset [ADU] | {spell(camera.offset_adu)} |",
         f"| read noise [e] | {spell(camera.read_noise_e)} |",
-        f"| scatter of the pixels' gains | {f'{fit.scatter:.1%}' if fit.scatter else 'none seen'} |",
+        f"| scatter of the pixels' gains | {f'{fit.scatter:.1%}' if fit.scatter else 'not significant'} |",
         *(f"| {name} | {value} |" for name, value in facts.items()),
         "",
         "![variance against mean](photon_transfer.png)",

@@ -1,4 +1,4 @@
-"""What is read of the sums: the fit and what follows from it, each computed when first asked for."""
+"""The snapshots of `gain`: the fit and what follows from it, each computed on first access."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .pixel_noise import Dark, Pixels
 
 
 class Reading:
-    """The snapshots by name, of a series' pixels (None: fewer than two frames were seen).
+    """The snapshots by name, from the statistics of a series; None: fewer than two frames.
 
-    `frames` (n, p) are those whose medians the reference takes, every `step`-th; None for the weighted fit.
+    frames (n, p): those for the medians of the reference, of the stride `step`; None for the weighted fit.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Reading:
         self._frames, self._step = frames, step
 
     def value(self, name: str) -> np.ndarray:
-        """Return one snapshot; NaN, or no bins, where it is not known."""
+        """Return one snapshot; NaN, or no bins, if it is unknown."""
         return np.asarray(getattr(self, name))
 
     @cached_property

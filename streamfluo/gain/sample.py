@@ -1,4 +1,4 @@
-"""A bounded sample of frames for medians, which no sums can give."""
+"""A bounded sample of frames, for medians."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MIN_FRAMES = 32
 
 
 class FrameSample:
-    """Every frame while they fit, then every second by the camera's index, every fourth, and so on.
+    """Keeps every frame while memory lasts, then every second by frame index, every fourth, and so on.
 
-    What is kept depends on the indices that came alone, neither on their cut into blocks nor on merging.
+    The sample depends on the frame indices alone, neither on blocks nor on merging.
     """
 
     def __init__(self, spec: Spec, max_mib: int) -> None:
@@ -26,37 +26,37 @@ class FrameSample:
         self._frames: dict[int, np.ndarray] = {}
 
     def add(self, first: int, frames: Iterable[np.ndarray]) -> None:
-        """Take frames (y, x) with consecutive indices from `first` on."""
+        """Add frames (y, x) with consecutive indices from `first` on."""
         for index, frame in enumerate(frames, first):
             if index % self.step == 0:
                 self._frames[index] = frame.copy()
                 self._thin()
 
     def copy(self) -> FrameSample:
-        """Return a sample of its own; the frames, which nobody changes, are shared."""
+        """Return a copy that shares the frames, which are constant."""
         copy = FrameSample.__new__(FrameSample)
         copy.__dict__ |= {**self.__dict__, "_frames": dict(self._frames)}
         return copy
 
     def merge(self, other: FrameSample) -> None:
-        """Take the frames of a later part."""
+        """Add the sample of a later part."""
         self.step = max(self.step, other.step)
         self._frames |= other._frames
         self._frames = {i: f for i, f in self._frames.items() if i % self.step == 0}
         self._thin()
 
     def stack(self) -> np.ndarray:
-        """Return the frames kept as (n, pixels)."""
+        """Return the frames kept (n, p)."""
         frames = list(self._frames.values())
         return np.array(frames, self._spec.dtype).reshape(len(frames), self._spec.shape[0] * self._spec.shape[1])
 
     def state(self) -> State:
-        """The frames kept, their indices and how many are passed over."""
+        """Return the frames kept, their indices and the stride, as entries of a state."""
         indices = np.array(list(self._frames), np.int64)
         return {"sample": self.stack(), "sample_index": indices, "sample_step": self.step}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError if it is another one's."""
+        """Restore what `state` returned. Raises StateError for another size or type."""
         frames, indices = state.get("sample"), state.get("sample_index")
         pixels = self._spec.shape[0] * self._spec.shape[1]
         if (

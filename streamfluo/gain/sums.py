@@ -1,4 +1,4 @@
-"""The sums that photon transfer needs of every pixel and of the frames' totals; they add up over parts."""
+"""The sums of photon transfer, of each pixel and of the frames' totals; sums of consecutive parts add up."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StepSums:
 
     @property
     def frames(self) -> int:
-        """How many frames the sums hold."""
+        """The number of frames in the sums."""
         return self.counts["frames"]
 
     def add(self, first: int, cell: np.ndarray) -> None:
@@ -62,7 +62,7 @@ class StepSums:
             counts["last_index"] = int(first) + len(cell) - 1
 
     def copy(self) -> StepSums:
-        """Return sums of their own."""
+        """Return an independent copy."""
         copy = StepSums.__new__(StepSums)
         copy.__dict__ |= self.__dict__
         copy.maps = {name: array.copy() for name, array in self.maps.items()}
@@ -70,7 +70,7 @@ class StepSums:
         return copy
 
     def merge(self, other: Self) -> None:
-        """Add a later part, the step between them included where no frame is missing there."""
+        """Add a later part, including the step between them if no frame is missing there."""
         if not other.frames:
             return
         mine, theirs = self.maps, other.maps
@@ -92,7 +92,7 @@ class StepSums:
         self.counts["last_index"] = other.counts["last_index"]
 
     def pixels(self, saturated: np.ndarray) -> Pixels:
-        """Return the statistics of pixels and totals; at least two frames."""
+        """Return the statistics of pixels and totals, of at least two frames; `saturated` (p,): pixels that ever were."""
         counts, totals = self.counts, self.totals
         n, pairs = counts["frames"], max(counts["pairs"], 1)
         mean, variance, steps_variance = pixel_statistics(self._pixel_sums(), n, pairs)
@@ -111,18 +111,18 @@ class StepSums:
         )
 
     def _cut_at_zero(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        """Pixels within 4 sd of the zero that unsigned grey values cannot pass, where some are seen to stand there."""
+        """Pixels (p,) within 4 σ of zero, where unsigned grey values are clipped, if some are seen at zero."""
         first, last = self.maps["pivot"], self.maps["last"]
         if last.dtype.kind != "u" or not ((first == 0).any() or (last == 0).any()):
             return np.zeros(len(mean), bool)
         return np.asarray(mean < 4 * np.sqrt(variance))
 
     def state(self) -> State:
-        """Copies of all of it."""
+        """Return copies of all sums, as entries of a state."""
         return {**{name: array.copy() for name, array in self.maps.items()}, **self.counts, **self.totals}
 
     def restore(self, state: State) -> None:
-        """Take over what `state` returned. Raises StateError."""
+        """Restore what `state` returned. Raises StateError."""
         for name, array in self.maps.items():
             array[...] = require_array(state, name, array, "gain")
         self.counts = {name: require_int(state, name, "gain") for name in _COUNTS}
@@ -150,7 +150,7 @@ class StepSums:
         if other.counts["first_index"] != self.counts["last_index"] + 1:
             return
         first, linked = other.maps["pivot"].astype(self.maps["last"].dtype)[None], np.zeros(1, np.bool_)
-        first.flags.writeable = False  # as cells are: kernels are compiled for that
+        first.flags.writeable = False  # as cells are: the type that kernels are compiled for
         find_links(first, self.maps["last"], True, linked)
         if linked[0]:
             step = other.maps["pivot"] - (self.maps["last"] - self.maps["pivot"]) - self.maps["pivot"]

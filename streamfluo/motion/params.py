@@ -51,7 +51,7 @@ class MotionParams(Params, frozen=True):
     shifts_px: Annotated[
         Any,
         Meta(
-            description="mode apply: shifts (frames, 2) or (frames, py, px, 2) by index; a session, a .npy or an array; "
+            description="mode apply: shifts (frames, 2) or (frames, py, px, 2) by index: a session, .npy or array; "
             "none: the shift_px of a step before this one"
         ),
     ] = None

@@ -61,8 +61,9 @@ class PatchGrid:
     def solve(self, matrix: np.ndarray, vector: np.ndarray, last_px: np.ndarray) -> np.ndarray:
         """Return the shifts (py, px, 2) [px] whose field d solves matrix · d = vector over the blocks, given the prior.
 
-        matrix (by, bx, 2, 2) [px⁻²], vector (by, bx, 2) [px⁻¹]: the normal equations of the blocks; last_px (py, px, 2): the
-        shifts of the frame before, the mean of the prior on a patch's deviation. NaN if the system is singular.
+        matrix (by, bx, 2, 2) [px⁻²], vector (by, bx, 2) [px⁻¹]: the normal equations of the blocks; last_px
+        (py, px, 2): the shifts of the frame before, the mean of the prior on a patch's deviation. NaN if the system is
+        singular.
         """
         expected = (last_px - self.mean(last_px)) / DEVIATION_PX**2
         patches = solve_field(matrix, vector, self._blocks, self._prior, expected)

@@ -8,7 +8,7 @@ import pytest
 from streamfluo import Block, Camera, ConfigError, Spec, StateError, create, simulate
 
 HOLE = slice(70, 105)
-GAIN = 0.5  # of the simulated cameras unless told otherwise
+GAIN = 0.5  # of the simulated cameras unless stated otherwise
 
 
 def read(movie, camera=None, size=32, hole=None, **params):
@@ -116,13 +116,13 @@ CASES = {
     "few electrons": ({"photons": 10}, {}),
     "many electrons an ADU": ({"gain_e_per_adu": 5.0}, {}),
     "50 frames": ({"frames": 50}, {}),
-    "a lamp that flickers": ({"flicker": 0.01}, {}),
-    "a lamp that flickers a lot": ({"flicker": 0.05}, {}),
+    "illumination that flickers": ({"flicker": 0.01}, {}),
+    "illumination that flickers a lot": ({"flicker": 0.05}, {}),
     "eight levels": ({"frames": 800, "levels": 8}, {}),
     "even light, with darks": ({"illumination": "flat"}, {"dark": True}),
     "even light, with the offset": ({"illumination": "flat"}, {"dark": 100.0}),
-    "pixels of their own": ({"gain_sd": 0.05, "offset_sd_adu": 2, "read_noise_sd": 0.35}, {}),
-    "pixels of their own, with darks": ({"gain_sd": 0.15, "offset_sd_adu": 2, "read_noise_sd": 0.35}, {"dark": True}),
+    "per-pixel gains": ({"gain_sd": 0.05, "offset_sd_adu": 2, "read_noise_sd": 0.35}, {}),
+    "per-pixel gains, with darks": ({"gain_sd": 0.15, "offset_sd_adu": 2, "read_noise_sd": 0.35}, {"dark": True}),
     "a full well": ({"full_well_e": 2500}, {}),
     "a converter at its end": ({"bits": 12, "offset_adu": 400, "photons": 1400}, {}),
 }
@@ -143,7 +143,7 @@ def test_the_gain_is_the_camera_s_within_its_interval(light, params):
     assert abs(off) < 0.015
 
 
-def test_darks_tell_offset_and_read_noise():
+def test_darks_determine_offset_and_read_noise():
     found = read(series(read_noise_e=2.5, offset_adu=120), dark=dark_series(read_noise_e=2.5, offset_adu=120))
     assert found["offset_adu"] == pytest.approx(120, rel=1e-3)
     assert found["read_noise_e"] == pytest.approx(2.5, rel=0.02)
@@ -157,7 +157,7 @@ def test_the_gain_map_is_as_good_as_its_frames_allow():
     assert rmse < 1.1 * np.sqrt(2 / 400)
 
 
-def test_a_drifting_lamp_is_told_and_does_no_harm():
+def test_drifting_illumination_is_reported_and_corrected():
     light = np.linspace(1, 0.7, 300)[:, None, None] * np.linspace(50, 2000, 96)
     rng, shape = np.random.default_rng(2), (300, 96, 96)
     movie = np.rint(100 + (rng.poisson(np.broadcast_to(light, shape)) + rng.normal(0, 1.5, shape)) / GAIN)
@@ -181,7 +181,7 @@ def test_pixels_that_are_no_number_are_left_out():
     assert found["flicker"] == pytest.approx(0.02, rel=0.3)
 
 
-# What cannot be known
+# Undetermined
 
 
 def moving_bar():
@@ -197,8 +197,8 @@ UNKNOWN = {
     "too few frames": (lambda: series(19), {}, "19 frames are too few"),
     "too few electrons": (lambda: series(30, photons=1, shape=(32, 32)), {}, "too few frames or electrons|too even"),
     "everything saturated": (lambda: np.full((50, 32, 32), 4095, np.uint16), {}, "show no noise"),
-    "saturation told": (lambda: series(50), {"saturation_adu": 150.0}, "saturate"),
-    "saturation under a lamp that flickers": (
+    "saturation stated": (lambda: series(50), {"saturation_adu": 150.0}, "saturate"),
+    "saturation under illumination that flickers": (
         lambda: np.minimum(series(200, flicker=0.05), 6000),
         {},
         "pixels saturate while the illumination",
@@ -210,7 +210,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("movie", "params", "reason"), UNKNOWN.values(), ids=UNKNOWN)
-def test_what_cannot_be_known_is_not_told(movie, params, reason):
+def test_what_is_undetermined_is_nan_with_a_reason(movie, params, reason):
     found = read(movie(), **params)
     assert re.match(f"undetermined: .*({reason})", str(found["status"]))
     assert np.isnan(found["gain_e_per_adu"])
@@ -225,10 +225,10 @@ def test_before_the_first_frame_nothing_is_known():
     assert np.isnan(found["mean"]).all()
 
 
-# What it is told
+# What is stated
 
 
-def test_the_offset_the_stream_tells_is_used():
+def test_the_offset_of_the_stream_s_camera_is_used():
     even = series(illumination="flat")
     found = read(even, camera=Camera(offset_adu=100.0))
     assert str(found["status"]).startswith("determined")

@@ -14,7 +14,7 @@ from streamfluo.analysis import detect_gain
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SEEDS = range(2, 7)
 
-# name → (the generator's arguments, whether darks are given, accepted median of the absolute error)
+# name → (the generator's arguments, whether there are darks, accepted median of the absolute error)
 ACCEPTED = {
     "standard": ({}, False, 0.0015),
     "gaussian light": ({"gradient": "gauss"}, False, 0.003),
@@ -93,7 +93,7 @@ def test_even_light_without_darks_is_undetermined(generators):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("light", [{}, {"scmos": True}], ids=["like pixels", "pixels of their own"])
+@pytest.mark.parametrize("light", [{}, {"scmos": True}], ids=["like pixels", "per-pixel gains"])
 def test_each_pixel_s_gain_is_as_good_as_its_frames_allow(generators, light):
     movie, truth = generators.gain_movie(**light)
     found = read(movie, dark=generators.gain_dark(truth))

@@ -1,4 +1,4 @@
-"""Tissue that moves, with its truth: a band-limited scene shifted in Fourier space, photon and read noise on it."""
+"""Moving tissue with its truth: a band-limited scene shifted in Fourier space, with photon and read noise."""
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -32,19 +32,19 @@ def seen_at(tissue, shift_px):
     return np.fft.irfft2(np.fft.rfft2(tissue) * phase, tissue.shape)[PAD:-PAD, PAD:-PAD]
 
 
-def record(tissue, shifts_px, photons, seed=0, lamp=None):
+def record(tissue, shifts_px, photons, seed=0, illumination=None):
     """A movie (t, y, x) uint16 of the tissue at these shifts."""
     rng = np.random.default_rng(seed)
     frames = []
     for t, shift in enumerate(shifts_px):
-        mean = np.maximum(seen_at(tissue, shift), 0) * photons * (1 if lamp is None else lamp[t])
+        mean = np.maximum(seen_at(tissue, shift), 0) * photons * (1 if illumination is None else illumination[t])
         electrons = rng.poisson(mean) + READ_E * rng.standard_normal(mean.shape)
         frames.append(np.clip(np.rint(electrons * COUNTS + OFFSET), 0, 65535).astype(np.uint16))
     return np.array(frames)
 
 
 def drift(frames, seed=0, step_px=0.25, reach_px=3.0):
-    """Shifts of an animal: a random walk that is pulled back (t, 2)."""
+    """Shifts (t, 2) of an animal: a mean-reverting random walk."""
     rng = np.random.default_rng(seed)
     shifts = np.zeros((frames, 2))
     for t in range(1, frames):
@@ -61,13 +61,13 @@ def bound_px(tissue, photons):
 
 
 def errors_px(shifts_px, truth_px, skip):
-    """Errors (t, 2) behind the first `skip` frames, the template's own place taken out."""
+    """Errors (t, 2) after the first `skip` frames, the template's offset subtracted."""
     error = np.asarray(shifts_px)[skip:] - truth_px[skip:]
     return error - np.median(error, axis=0)
 
 
-def taps(fraction, count, order):
-    """Textbook: the weights that answer best to every wave up to 0.8 of Nyquist, and polynomials to `order` exactly."""
+def interpolation_weights(fraction, count, order):
+    """Textbook: least-squares weights for waves up to 0.8 of Nyquist, exact for polynomials up to `order`."""
     at, omega = np.arange(count) - (count // 2 - 1), np.linspace(0, 0.8 * np.pi, 400)
     weight = 1 / np.sqrt(1 + (omega / 0.3) ** 2)
     waves, wanted = np.exp(1j * np.outer(omega, at)), np.exp(1j * omega * fraction)

@@ -1,9 +1,21 @@
-"""Motion correction against batch oracles, at the Cramér–Rao bound, and when things go wrong."""
+"""Motion correction against batch oracles, at the Cramér–Rao bound, and under faults."""
 
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
-from moving_tissue import COUNTS, OFFSET, READ_E, bound_px, drift, errors_px, record, rmse_px, scene, seen_at, taps
+from moving_tissue import (
+    COUNTS,
+    OFFSET,
+    READ_E,
+    bound_px,
+    drift,
+    errors_px,
+    interpolation_weights,
+    record,
+    rmse_px,
+    scene,
+    seen_at,
+)
 from scipy.optimize import least_squares
 
 import streamfluo
@@ -57,18 +69,18 @@ def test_shifts_are_those_of_a_least_squares_fit_of_the_known_scene(done):
     assert rmse_px(oracle - TRUTH[chosen]) < 2 * bound_px(TISSUE, 20)
 
 
-def reading(shift, side):
-    """The matrix that reads a line of pixels at y + shift."""
-    whole = int(np.floor(shift))
-    weights = taps(shift - whole, 6, order=2)
-    return sum(w * np.eye(side, k=whole - 2 + n) for n, w in enumerate(weights))
+def interpolation_matrix(shift, side):
+    """The matrix that interpolates a line of pixels at y + shift."""
+    integer = int(np.floor(shift))
+    weights = interpolation_weights(shift - integer, 6, order=2)
+    return sum(w * np.eye(side, k=integer - 2 + n) for n, w in enumerate(weights))
 
 
-def test_pixels_are_read_at_the_shift_reported(done):
+def test_pixels_are_interpolated_at_the_shift_reported(done):
     values, corrected, _ = done
     for t in (0, 57, 311, 599):
         dy, dx = values["shift_px"][t]
-        expected = reading(dy, SHAPE[0]) @ MOVIE[t].astype(float) @ reading(dx, SHAPE[1]).T
+        expected = interpolation_matrix(dy, SHAPE[0]) @ MOVIE[t].astype(float) @ interpolation_matrix(dx, SHAPE[1]).T
         inside = np.s_[8:-8, 8:-8]
         assert np.allclose(corrected[t][inside], expected[inside], rtol=1e-4, atol=0.3)
 
@@ -109,9 +121,9 @@ def test_corrected_frames_registered_again_have_nothing_left_to_correct(done):
     assert rmse_px(left) < bound_px(TISSUE, 20)
 
 
-def test_a_lamp_that_flickers_moves_nothing():
-    lamp = 1 + 0.2 * np.sin(np.arange(600) / 5)
-    values, _, _ = run(record(TISSUE, TRUTH, 20, seed=5, lamp=lamp))
+def test_illumination_that_flickers_does_not_shift_frames():
+    illumination = 1 + 0.2 * np.sin(np.arange(600) / 5)
+    values, _, _ = run(record(TISSUE, TRUTH, 20, seed=5, illumination=illumination))
     assert rmse_px(errors_px(values["shift_px"], TRUTH, 200)) < 1.5 * bound_px(TISSUE, 20)
 
 
@@ -171,7 +183,7 @@ def test_jitter_of_six_pixels_from_frame_to_frame_is_followed_or_flagged(photons
     assert values["valid"][20:].mean() > 0.9
 
 
-def test_blank_frames_are_flagged_keep_the_last_shift_and_teach_nothing(done):
+def test_blank_frames_are_flagged_keep_the_last_shift_and_do_not_update_the_template(done):
     movie = MOVIE.copy()
     blank = record(np.zeros_like(TISSUE), np.zeros((120, 2)), 0, seed=10)
     movie[300:420] = blank
@@ -261,10 +273,10 @@ def test_a_movie_of_nothing_gives_nothing_valid_and_no_crash(dtype, value):
     assert (values["shift_px"] == 0).all()
 
 
-# Settings
+# Parameters
 
 
-def test_a_given_template_is_registered_against_as_it_is():
+def test_a_stated_template_is_registered_against_unchanged():
     template = seen_at(TISSUE, (0, 0)) * 20 * COUNTS + OFFSET
     values, _, operator = run(MOVIE[:300], template=template)
     assert np.array_equal(operator.read(["template"])["template"], template.astype(np.float32))
@@ -281,7 +293,7 @@ def test_a_frozen_template_stays_once_it_is_anchored():
     assert np.array_equal(operator.read(["template"])["template"], before)
 
 
-def test_given_shifts_are_applied_without_measuring():
+def test_known_shifts_are_applied_without_measuring():
     values, corrected, _ = run(MOVIE[:50], mode="apply", shifts_px=TRUTH[:40])
     assert np.array_equal(values["shift_px"][:40], TRUTH[:40])
     assert values["valid"][:40].all()
@@ -319,7 +331,7 @@ def test_borders():
         ({"max_shift": 3}, "did you mean 'max_shift_px'"),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(params, error):
+def test_impossible_parameters_are_one_line(params, error):
     with pytest.raises((ConfigError, FrameError), match=error) as raised:
         streamfluo.create("motion", Spec(SHAPE, "uint16"), **params)
     assert "\n" not in str(raised.value)

@@ -1,9 +1,9 @@
-"""Fields of shifts, a high-pass before registration, and shifts that are given: against numpy and scipy."""
+"""Displacement fields, a high-pass before registration, and known shifts: against numpy and scipy."""
 
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
-from moving_tissue import COUNTS, OFFSET, PAD, READ_E, drift, errors_px, record, rmse_px, scene, taps
+from moving_tissue import COUNTS, OFFSET, PAD, READ_E, drift, errors_px, interpolation_weights, record, rmse_px, scene
 from scipy.interpolate import CubicSpline
 
 import streamfluo
@@ -61,16 +61,18 @@ def through_patches(patches, centres, side):
     return np.moveaxis(along(np.moveaxis(rows, 1, 0)), (0, 1, 2), (2, 1, 0))
 
 
-def read_at(frame, field):
-    """Textbook: each pixel from the sixteen around where it came from."""
+def interpolated(frame, field):
+    """Textbook: each pixel interpolated from the sixteen around its origin."""
     place = np.mgrid[: frame.shape[0], : frame.shape[1]] + field
-    whole, total = np.floor(place).astype(int), np.zeros(frame.shape)
+    integer, total = np.floor(place).astype(int), np.zeros(frame.shape)
     fractions = np.linspace(0, 1, 201)
-    table = np.array([taps(f, 4, order=1) for f in fractions])
-    weights = [[np.interp(p - w, fractions, table[:, j]) for j in range(4)] for p, w in zip(place, whole, strict=True)]
+    table = np.array([interpolation_weights(f, 4, order=1) for f in fractions])
+    weights = [
+        [np.interp(p - n, fractions, table[:, j]) for j in range(4)] for p, n in zip(place, integer, strict=True)
+    ]
     for j in range(4):
         for k in range(4):
-            y, x = whole[0] + j - 1, whole[1] + k - 1
+            y, x = integer[0] + j - 1, integer[1] + k - 1
             weight = weights[0][j] * weights[1][k]
             total += weight * frame[np.clip(y, 0, frame.shape[0] - 1), np.clip(x, 0, frame.shape[1] - 1)]
     return total
@@ -99,11 +101,11 @@ def test_the_field_is_found(bent):
     assert np.sqrt(bending) > 0.5  # there was something to find
 
 
-def test_pixels_are_read_at_the_field_reported(bent):
+def test_pixels_are_interpolated_at_the_field_reported(bent):
     movie, _, values, corrected = bent
     for t in (0, 57, 239):
         field = through_patches(values["patch_shift_px"][t], centres_px(SIDE, 64, 32), SIDE)
-        assert np.allclose(corrected[t], read_at(movie[t].astype(float), field), rtol=1e-3, atol=2)
+        assert np.allclose(corrected[t], interpolated(movie[t].astype(float), field), rtol=1e-3, atol=2)
 
 
 def test_the_mean_is_sharper_than_after_rigid_correction(bent):
@@ -129,12 +131,12 @@ def test_a_field_smaller_than_a_patch_is_rigid():
 
 def test_shifts_applied_again_give_the_same_pixels(bent):
     movie, _, values, corrected = bent
-    given = dict(PATCHES, mode="apply", max_shift_px=20)
-    again, pixels = run(movie[:50], shifts_px=values["patch_shift_px"], **given)
+    known = dict(PATCHES, mode="apply", max_shift_px=20)
+    again, pixels = run(movie[:50], shifts_px=values["patch_shift_px"], **known)
     assert again["valid"].all()
     assert np.array_equal(pixels, corrected[:50])
     with pytest.raises(ConfigError, match=r"shifts_px are for \(4, 4\) patches, the parameters make \(3, 3\)"):
-        run(movie[:1], shifts_px=values["patch_shift_px"], **dict(given, patch_stride_px=96))
+        run(movie[:1], shifts_px=values["patch_shift_px"], **dict(known, patch_stride_px=96))
 
 
 def test_shifts_of_a_step_before_are_applied_to_what_it_saw(tmp_path):
@@ -159,7 +161,7 @@ def test_shifts_of_a_step_before_are_applied_to_what_it_saw(tmp_path):
         operator.update(Block(0, np.array([0]), movie[:1]))
 
 
-def test_a_lamp_and_a_vignette_that_stay_do_not_hold_the_tissue_back():
+def test_a_static_background_does_not_bias_the_shift_after_a_high_pass():
     """One-photon: a bright background that is of the optics, faint tissue that moves, a glow that comes and goes."""
     tissue = scene((120, 136), seed=26)
     rng, truth = np.random.default_rng(27), drift(400, seed=28)

@@ -1,4 +1,4 @@
-"""Pixels binned by brightness: the points of a photon transfer plot, and the batch definition of gain others use."""
+"""Pixels binned by brightness: the points of a photon transfer plot, and the usual batch definition of gain."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def sample(values: Array) -> Array:
-    """Some of many values, for percentiles."""
+    """Return a regular subset of about SAMPLE_PX values (p,), for percentiles."""
     return values[:: max(1, len(values) // SAMPLE_PX)]
 
 
 def equal_bins(x: Array, y: Array, used: np.ndarray, bins: int) -> tuple[Array, Array]:
-    """Return means of x and y in bins of equal width over the used pixels' x, those of more than 10 pixels."""
+    """Return the means of x and y (bins,) in bins of equal width in x, over the used pixels (p,).
+
+    Bins of 10 pixels or fewer are left out.
+    """
     sums = np.zeros((bins, 6))
     if used.any():
         low, high = np.percentile(sample(x[used]), (0.2, 99.8))
@@ -37,13 +40,13 @@ def median_and_variance(frames: np.ndarray) -> tuple[Array, Array]:
     median, mad = np.empty(pixels), np.empty(pixels)
     for a in range(0, pixels, CHUNK_PX):
         part = slice(a, a + CHUNK_PX)
-        rows = np.sort(np.ascontiguousarray(frames[:, part].T), axis=1)  # numpy's, 9 × as fast as numba's
-        median_and_mad(rows, median[part], mad[part])
+        ordered = np.sort(np.ascontiguousarray(frames[:, part].T), axis=1)  # numpy's, 9 × as fast as numba's
+        median_and_mad(ordered, median[part], mad[part])
     return median, (MAD_SD * mad) ** 2
 
 
 def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tuple[float, float], Array, Array]:
-    """Return (gain, (slope, intercept), mean_bins, variance_bins) by the batch definition that others use.
+    """Return (gain, (slope, intercept), mean_bins, variance_bins) by the usual batch definition.
 
     Bins of equal width from the smallest to the largest median, which is one of its own, those of more than 10 pixels;
     an unweighted line through the bins from the 33rd to below the 66th percentile of the medians.
