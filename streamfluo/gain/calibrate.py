@@ -89,7 +89,7 @@ def calibrate_levels(levels: Sequence[Pixels], dark: Dark | None, spec: Spec) ->
 
 
 def dark_of(levels: Sequence[Pixels]) -> Dark:
-    """Return offset and dark variance from the levels of a series without light. Raises FrameError if there are several."""
+    """Return offset and dark variance from a series without light. Raises FrameError unless it has one level."""
     if len(levels) != 1:
         raise FrameError(f"dark frames have one level, found {len(levels)} of {MIN_FRAMES} or more")
     return Dark(levels[0].mean, levels[0].variance, levels[0].frames)

@@ -86,7 +86,7 @@ def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTrans
 
 
 def typical_gain(gains: Array) -> tuple[float, float]:
-    """Return the mean of the gains (p,) within 5 robust σ, and its relative standard error; (NaN, inf) of fewer than 100.
+    """Return the mean of the gains (p,) within 5 robust σ and its relative standard error; (NaN, inf) below 100 gains.
 
     It estimates the median with less noise than the median itself.
     """
@@ -156,7 +156,7 @@ class _Fit:
     # The line
 
     def _settled(self) -> _Line | None:
-        """Iterate line, share of the illumination and dark level to convergence; None if the data determine no slope."""
+        """Iterate line, flicker and dark level to convergence; None if the data determine no slope."""
         if np.count_nonzero(self.used) < MIN_PIXELS:
             return None
         low, high = np.percentile(self._some(self.x), (0.2, 99.8))
@@ -195,7 +195,7 @@ class _Fit:
         normal, right = (columns * (weight * n)) @ columns.T, columns @ (weight * n * y)
         slope = np.float64(before.slope if before is not None else right[1] / normal[1, 1])
         joint = sums[:, 4] - x * sums[:, 2] - 2 * flicker2 * light * within
-        own = scatter2 * light**2 / together  # what gains of their own do to means over some pixels, and twice to y
+        own = scatter2 * light**2 / together  # per-pixel gains: their variance in x of means over pixels, twice in y
         normal[1, 1] += weight @ (within - n * ((level / frames + self.noise.offset_error) / together + own))
         right[1] += weight @ (joint - n * (np.maximum(light, 0) * slope**2 / frames / together + 2 * slope * own))
         self._add_priors(normal, right, slope, float(np.average(x, weights=n)), float(np.average(y, weights=n)))
@@ -342,7 +342,7 @@ class _Fit:
 
     def _too_even(self) -> str:
         if self.dark is None:
-            return "the light is too even to tell gain from offset; give dark frames or the offset, or graded light"
+            return "the light is too even to separate gain from offset; give dark frames or the offset, or graded light"
         return "the variance does not grow with the mean"
 
     def _doubts(self, line: _Line, error: float, scatter: float, change: float) -> str:

@@ -30,9 +30,7 @@ class GainParams(Params, frozen=True):
     bins: Annotated[int, Meta(ge=4, le=10_000, description="bins of the photon transfer plot")] = 50
     method: Annotated[
         Literal["weighted", "reference"],
-        Meta(
-            description="weighted: weighted least squares; reference: medians, MAD and an unweighted line, for comparison"
-        ),
+        Meta(description="weighted: weighted least squares; reference: medians, MAD, unweighted line, for comparison"),
     ] = "weighted"
     dark: Annotated[Any, Meta(description=f"{WANTED}; none: the offset of the stream's camera")] = None
     saturation_adu: Annotated[
@@ -46,7 +44,7 @@ class GainParams(Params, frozen=True):
 
 @register("gain")
 class Gain(Mergeable):
-    """Photon transfer of a still field under steady light: gain with its interval, and with darks offset and read noise.
+    """Photon transfer of a still field under steady light: gain with its interval; with darks, offset and read noise.
 
     One pass of sums: mean, variance and squared steps from frame to frame of each pixel, and of the frames' totals
     (they correct for illumination that flickers or drifts); the fit is in `fit.py`. The gain estimates the median over

@@ -23,8 +23,8 @@ class Pixels:
     """The statistics of each pixel (p,) over a series, and of the totals of its frames.
 
     `mean` [ADU]; `variance` and `steps_variance` (half the mean squared step from frame to frame) [ADU²];
-    `total_variance`, `total_steps_variance` the same of the totals; `saturated`: which pixels ever were; `rounded`: whether
-    grey values are integers; `common` is b of `Noise.scalars` for an illumination that was taken out already.
+    `total_variance`, `total_steps_variance` the same of the totals; `saturated`: which pixels ever were; `rounded`:
+    whether grey values are integers; `common`: b of `Noise.scalars` if flicker is subtracted already.
     """
 
     mean: Array
@@ -115,7 +115,7 @@ class Noise:
         return np.asarray(self._plain > (1 + limit_sd * np.sqrt((1 + common) / self._frames)) * self._step)
 
     def _drifts(self, pixels: Pixels, dark_level: float) -> bool:
-        """Whether the light changes slowly, so that the steps between frames estimate the noise better than the variance."""
+        """Whether the light drifts, so that steps between frames estimate the noise better than the variance."""
         slow = pixels.total_variance - pixels.total_steps_variance
         if pixels.pairs < MIN_FRAMES or pixels.total_variance < DRIFT * pixels.total_steps_variance:
             return False

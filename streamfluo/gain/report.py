@@ -16,7 +16,7 @@ BINS = 60
 
 
 def draw_photon_transfer(levels: Sequence[Pixels], fit: PhotonTransfer, shape: tuple[int, int], path: Path) -> Path:
-    """Draw variance against mean of each level with the fit, and the map of per-pixel gains, into a PNG; return its path."""
+    """Draw variance against mean of each level with the fit, and the per-pixel gains, as a PNG; return its path."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained", facecolor="white")
@@ -66,10 +66,10 @@ def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], pa
     """Write the results and their limits as Markdown; return the path."""
     interval = f"{fit.interval[0]:.5g} to {fit.interval[1]:.5g}" if not fit.reason else "–"
     known = "from the dark frames"
-    unknown = "**unknown** without dark frames: a line through mean and variance cannot tell them apart"
+    unknown = "**unknown** without dark frames: a line through mean and variance cannot separate them"
     trust = {
         "gain": f"**undetermined**: {fit.reason}" if fit.reason else "known within its 95 % interval",
-        "gain of each pixel": "a map only where pixels differ significantly, each gain shrunk towards the mean (empirical Bayes)",
+        "gain of each pixel": "a map only if pixels differ significantly, shrunk towards the mean (empirical Bayes)",
         "offset and read noise": known if camera.offset_adu is not None else unknown,
     }
     if fit.scatter:

@@ -92,7 +92,7 @@ class StepSums:
         self.counts["last_index"] = other.counts["last_index"]
 
     def pixels(self, saturated: np.ndarray) -> Pixels:
-        """Return the statistics of pixels and totals, of at least two frames; `saturated` (p,): pixels that ever were."""
+        """Return the statistics of at least two frames; `saturated` (p,): which pixels ever were."""
         counts, totals = self.counts, self.totals
         n, pairs = counts["frames"], max(counts["pairs"], 1)
         mean, variance, steps_variance = pixel_statistics(self._pixel_sums(), n, pairs)

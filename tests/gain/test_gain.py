@@ -254,7 +254,7 @@ BAD_DARKS = {
     "no camera": ("nowhere.npz", "nowhere.npz cannot be read"),
     "text": ("camera", "dark must be an offset"),
     "another shape": (np.zeros((3, 4)), r"dark is \(3, 4\), the frames are \(8, 9\)"),
-    "one frame": (np.zeros((1, 8, 9)), "2 frames at least, found 1"),
+    "one frame": (np.zeros((1, 8, 9)), "at least 2 frames, found 1"),
     "not finite": (np.nan, "not finite"),
     "four axes": (np.zeros((2, 2, 8, 9)), "4 axes"),
     "a list of words": (["a"], "dark must be an offset"),
