@@ -48,8 +48,8 @@ def median_and_variance(frames: np.ndarray) -> tuple[Array, Array]:
 def reference_gain(median: Array, variance: Array, bins: int) -> tuple[float, tuple[float, float], Array, Array]:
     """Return (gain, (slope, intercept), mean_bins, variance_bins) by the usual batch definition.
 
-    Bins of equal width from the smallest to the largest median, which has a bin alone; bins of 10 pixels or fewer are left
-    out; an unweighted line through the bins from the 33rd to below the 66th percentile of the medians.
+    Bins of equal width from the smallest to the largest median, which has its own; bins of 10 pixels or fewer are
+    left out; an unweighted line through the bins from the 33rd to below the 66th percentile of the medians.
     """
     known = np.isfinite(median) & np.isfinite(variance)
     median, variance = median[known], variance[known]
