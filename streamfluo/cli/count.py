@@ -1,9 +1,11 @@
-"""`streamfluo count`: how many fluorophores the traces of a file are made of, as a table, files and plots."""
+"""`streamfluo count`: the number of fluorophores in the traces of a file, as a table, files and plots."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 import typer
@@ -17,40 +19,44 @@ from ..counting.traces import checked_traces, traces_of_file
 from ..engine.loading import load
 from .console import console
 
-ROWS = 40  # of the table on screen
+if TYPE_CHECKING:
+    from ..counting import Counts
+
+ROWS = 40  # of the printed table
+
+
+class CountOptions(NamedTuple):
+    """The options of `streamfluo count`."""
+
+    max_emitters: Annotated[int, typer.Option(help="largest number of fluorophores")] = 10
+    min_emitters: Annotated[int, typer.Option(help="smallest number of fluorophores")] = 1
+    emission: Annotated[str, typer.Option(help="lognormal, or camera (electrons, or ADU with --camera)")] = "lognormal"
+    pooled: Annotated[
+        bool | None,
+        typer.Option("--pooled/--alone", help="traces share dye and camera, or not", show_default="pooled"),
+    ] = None
+    bleaching: Annotated[bool, typer.Option("--bleaching", help="fluorophores may bleach")] = False
+    scatter: Annotated[
+        float | None,
+        typer.Option(help="relative standard deviation of brightness between traces", show_default="estimated"),
+    ] = None
+    camera: Annotated[Path | None, typer.Option(help="calibration.npz of `streamfluo calibrate`")] = None
+    p_outlier: Annotated[float, typer.Option(help="probability of an outlier")] = 0.1
+    out: Annotated[Path | None, typer.Option(help="folder for the results", show_default="TRACES-counts")] = None
+    plots: Annotated[bool, typer.Option(help="a plot of every trace")] = True
 
 
 def count(
-    traces: Annotated[Path, typer.Argument(help=".csv with a column a trace, or .npy (n, t)", show_default=False)],
-    max_y: Annotated[int, typer.Option(help="most fluorophores")] = 10,
-    min_y: Annotated[int, typer.Option(help="fewest fluorophores")] = 1,
-    emission: Annotated[str, typer.Option(help="lognormal, or camera (electrons, or ADU with --camera)")] = "lognormal",
-    pooled: Annotated[
-        bool | None,
-        typer.Option("--pooled/--alone", help="one dye, one camera, or each trace by itself", show_default="pooled"),
-    ] = None,
-    bleaching: Annotated[bool, typer.Option("--bleaching", help="fluorophores may bleach")] = False,
-    scatter: Annotated[
-        float | None, typer.Option(help="of brightness between traces (relative sd)", show_default="estimated")
-    ] = None,
-    camera: Annotated[Path | None, typer.Option(help="calibration.npz of `streamfluo calibrate`")] = None,
-    p_outlier: Annotated[float, typer.Option(help="weight of outliers")] = 0.1,
-    out: Annotated[Path | None, typer.Option(help="folder for what is found", show_default="TRACES-counts")] = None,
-    plots: Annotated[bool, typer.Option(help="a plot of every trace")] = True,
+    traces: Annotated[Path, typer.Argument(help=".csv with one column per trace, or .npy (n, t)", show_default=False)],
+    **chosen: Any,
 ) -> None:
-    """Count the fluorophores of blinking traces: posterior, 90 % interval, parameters, a plot of each trace."""
-    from ..counting import HyperParameters, estimate_y  # numba, which other commands need not wait for
-
-    given = checked_traces(traces_of_file(load(traces)), "count")
-    settings = HyperParameters(min_y=min_y, p_outlier=p_outlier)
-    folder = out or traces.with_name(f"{traces.stem}-counts")
+    """Count the fluorophores in blinking traces: posterior, 90 % interval, parameters, a plot of each trace."""
+    options = CountOptions(**chosen)
+    array = checked_traces(traces_of_file(load(traces)), "count")
+    folder = options.out or traces.with_name(f"{traces.stem}-counts")
     with _progress() as progress:
-        fitting = progress.add_task(f"{len(given)} traces of {given.shape[1]} frames", total=None)
-        found = estimate_y(
-            given, max_y, None, settings, emission=_emission(emission), pooled=pooled,
-            camera=_scalars(Camera.load(camera)) if camera else None, bleaching=bleaching, brightness_scatter=scatter,
-            progress=lambda done, of: progress.update(fitting, completed=done, total=of),
-        )  # fmt: skip
+        fitting = progress.add_task(f"{len(array)} traces of {array.shape[1]} frames", total=None)
+        found = _estimate(array, options, lambda done, of: progress.update(fitting, completed=done, total=of))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_table(found, folder / "counts.csv")
@@ -58,13 +64,42 @@ def count(
                 folder / "counts.npz", posterior=found.posterior, log_likelihood=found.log_likelihoods, y=found.y,
                 parameters=found.parameters.array(), states=found.states, candidates=found.candidates,
             )  # fmt: skip
-            good = [n for n in range(len(given)) if n not in found.skipped] if plots else []
+            good = [n for n in range(len(array)) if n not in found.skipped] if options.plots else []
             for n in progress.track(good, description="plots"):
-                draw_trace(given[n], n, found, folder / f"trace_{n:04d}.png")
+                draw_trace(array[n], n, found, folder / f"trace_{n:04d}.png")
         except OSError as error:
             raise SessionError(f"count: {folder} cannot be written: {error.strerror}") from None
     _report(found)
-    console.print(f"{folder}: counts.csv, counts.npz{', a plot of each trace' if plots else ''}", soft_wrap=True)
+    plots = ", a plot of each trace" if options.plots else ""
+    console.print(f"{folder}: counts.csv, counts.npz{plots}", soft_wrap=True)
+
+
+# Typer reads the options from the signature: they are the fields of CountOptions.
+_types = get_type_hints(CountOptions, include_extras=True)
+count.__signature__ = Signature(  # type: ignore[attr-defined]
+    [
+        *list(signature(count, eval_str=True).parameters.values())[:1],
+        *(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=_types[name])
+          for name, default in CountOptions._field_defaults.items()),
+    ]
+)  # fmt: skip
+
+
+def _estimate(traces: np.ndarray, options: CountOptions, progress: Callable[[int, int], None]) -> Counts:
+    from ..counting import HyperParameters, estimate_y  # numba, which other commands need not wait for
+
+    if options.emission not in ("lognormal", "camera"):
+        raise ConfigError(f"count: --emission is lognormal or camera, found {options.emission!r}")
+    if options.max_emitters < options.min_emitters:
+        raise ConfigError(
+            f"count: --max-emitters = {options.max_emitters} is below --min-emitters = {options.min_emitters}"
+        )
+    hyper = HyperParameters(min_y=options.min_emitters, p_outlier=options.p_outlier)
+    return estimate_y(
+        traces, options.max_emitters, None, hyper, emission=options.emission, pooled=options.pooled,
+        camera=_scalars(Camera.load(options.camera)) if options.camera else None, bleaching=options.bleaching,
+        brightness_scatter=options.scatter, progress=progress,
+    )  # fmt: skip
 
 
 def _progress() -> Progress:
@@ -74,21 +109,16 @@ def _progress() -> Progress:
     )  # fmt: skip
 
 
-def _emission(word: str):  # type: ignore[no-untyped-def]
-    if word not in ("lognormal", "camera"):
-        raise ConfigError(f"count: --emission is lognormal or camera, found {word!r}")
-    return word
-
-
 def _scalars(camera: Camera) -> Camera:
-    """A calibration whose maps are replaced by their medians: a trace is a sum over pixels."""
+    """Return a calibration with the medians of its maps: a trace is a sum over pixels."""
     middle = (None if v is None else float(np.median(v)) for v in (
         camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e))  # fmt: skip
     return Camera(*middle)
 
 
-def _report(found) -> None:  # type: ignore[no-untyped-def]
-    table = Table("trace", "y", "90 %", "probability", "flat", "mu", "p_on", "p_off", box=None)
+def _report(found: Counts) -> None:
+    """Print the table of the first traces, and what holds for all."""
+    table = Table("trace", "emitters", "90 %", "probability", "flat", "mu", "p_on", "p_off", box=None)
     for n in range(min(len(found.y), ROWS)):
         if n in found.skipped:
             table.add_row(str(n), "–", "", "", "skipped")
@@ -106,4 +136,6 @@ def _report(found) -> None:  # type: ignore[no-untyped-def]
     if found.scatter > 0.01:
         console.print(f"brightness scatters by {found.scatter:.1%} between traces")
     if found.flat.any():
-        console.print("flat: the data cannot tell; longer traces, or more of them, or a larger --max-y might")
+        console.print(
+            "flat: the data do not determine the number; try longer or more traces, or a larger --max-emitters"
+        )

@@ -1,9 +1,9 @@
-"""Floor 2: how many fluorophores a spot has, from its blinking trace. It may import core and pixels.
+"""Floor 2: the number of fluorophores in a spot, from its blinking trace. It may import core and pixels.
 
-count/          the operator                    estimate        the batch functions
-parameters      of the model, and their bounds  report          a page for traces of a file
-fit, fit_alone  maximum likelihood              batched_bfgs    many small BFGS minimisations side by side
-initial_values, bounds, viterbi
+count/          the operator                     estimate        the batch functions
+parameters      of the model, and their ranges   traces, report  traces from a file, the table and plots of a result
+fit, fit_alone  maximum likelihood               batched_bfgs    BFGS for many small problems at once
+initial_values  method of moments                bounds, viterbi
 
 The names below are for notebooks and load on first use.
 """
@@ -14,7 +14,7 @@ from . import count
 __getattr__, _names = lazy_names(
     {
         "counting.estimate": ("Counts", "estimate_parameters", "estimate_y", "log_likelihood"),
-        "counting.parameters": ("HyperParameters", "ParameterRanges", "Parameters"),
+        "counting.parameters": ("HyperParameters", "ParameterRanges", "Parameters", "TraceModel"),
     }
 )
 __all__ = ["count", *_names]

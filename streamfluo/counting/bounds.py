@@ -1,4 +1,4 @@
-"""Where parameters of emitters may lie for given traces, and which traces cannot be counted."""
+"""Bounds of the model parameters for a set of traces, and the reasons why a trace cannot be counted."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import numpy as np
 
 from .kernels.likelihood import Array
 
-NO_NOISE_E = 1e-3
+MIN_NOISE_E = 1e-3
 
 
-def ranges_of(intensity: Array, camera: bool, bleaching: bool, read_noise_e: float | None = None) -> Array:
-    """Return the ranges (6, 2) of mu, mu_bg, sigma, p_on, p_off, p_bleach that traces (t, n) leave open."""
+def parameter_bounds(intensity: Array, camera: bool, bleaching: bool, read_noise_e: float | None = None) -> Array:
+    """Return the bounds (6, 2) of mu, mu_bg, sigma, p_on, p_off, p_bleach for traces (t, n).
+
+    camera: electrons under the camera emission. read_noise_e [e]: sigma, where it is known.
+    """
     low, high = float(np.nanmin(intensity)), float(np.nanmax(intensity))
     span = high - low
     background = (low - span, high) if camera else (1e-3 * low, high)
     sigma = (1e-3 * span, span) if camera else (1e-4, 2.0)
     if camera and read_noise_e is not None:
-        sigma = (max(read_noise_e, NO_NOISE_E),) * 2
+        sigma = (max(read_noise_e, MIN_NOISE_E),) * 2
     bleach = (1e-7, 0.5) if bleaching else (0.0, 0.0)
     return np.array([(1e-3 * span, 2 * span), background, sigma, (1e-5, 0.99), (1e-5, 0.99), bleach])
 
 
-def least_frames(bleaching: bool) -> int:
-    """Return how many frames a trace needs: one more than it has parameters."""
+def min_frames(bleaching: bool) -> int:
+    """Return the number of frames that a trace needs: one more than the model has parameters."""
     return 7 if bleaching else 6
 
 
-def what_is_wrong(trace: Array, emission: str, offset: float = 0.0) -> str:
-    """Return why a trace (t,) cannot be counted, '' if it can."""
+def trace_error(trace: Array, emission: str, offset: float = 0.0) -> str:
+    """Return the reason why a trace (t,) cannot be counted; empty: it can. `offset` [ADU] is the camera's."""
     if not np.isfinite(trace).all():
         bad = np.flatnonzero(~np.isfinite(trace))
         return f"has {len(bad)} values that are not finite, the first at frame {bad[0]}; cut or fill them"

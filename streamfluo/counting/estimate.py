@@ -1,4 +1,4 @@
-"""How many fluorophores a blinking intensity trace is made of, for traces in memory."""
+"""The number of fluorophores in a blinking intensity trace, for traces in memory."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
-from .bounds import least_frames, ranges_of, what_is_wrong
+from .bounds import min_frames, parameter_bounds, trace_error
 from .fit import Search, fit_factors, fit_pooled
 from .fit_alone import fit_alone
 from .kernels.crosschecks import credible_interval, is_flat, posterior
 from .kernels.likelihood import EmitterModel, binned_logs, evaluate
-from .parameters import HyperParameters, ParameterRanges, Parameters
-from .viterbi import likely_path
+from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
+from .viterbi import viterbi_states
 
-Emission = Literal["lognormal", "camera"]
 Progress = Callable[[int, int], None]
 log = logging.getLogger("streamfluo")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What `estimate_y` found of n traces; unpacks as (y, parameters, log_likelihoods).
+    """Result of `estimate_y` for n traces; unpacks as blinx's (y, parameters, log_likelihoods).
 
-    `y` (n,): the likeliest number, 0 where a trace was skipped; `parameters`: arrays (n, candidates);
-    `log_likelihoods`, `posterior` (n, candidates); `candidates`: min_y … max_y; `credible_interval` (n, 2): 90 %;
-    `flat` (n,): True where the data cannot tell; `doubtful` (n,): the states are not occupied as the parameters say;
-    `states` (n, t): how many were on, along the likeliest path; `scatter`: of brightness between traces (1 sd,
-    relative); `skipped`: reason by number of the trace.
+    `y` (n,): most likely number of fluorophores, 0: trace skipped. `parameters`: arrays (n, candidates).
+    `log_likelihoods`, `posterior` (n, candidates). `candidates`: min_y … max_y. `credible_interval` (n, 2): 90 %.
+    `flat` (n,): the posterior does not determine the number. `doubtful` (n,): the occupancy of the states differs from
+    the stationary distribution. `states` (n, t): emitters on along the Viterbi path. `scatter`: relative standard
+    deviation of brightness between traces. `skipped`: the reason, by index of the trace.
     """
 
     y: np.ndarray
@@ -67,46 +66,47 @@ def estimate_y(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Counts:
-    """Return how many fluorophores each trace (n, t) is made of, with what is known of it besides.
+    """Return the posterior number of fluorophores of each trace (n, t), with parameters and credible intervals.
 
-    pooled: brightness and kinetics are those of all traces, times a factor of each trace's own brightness that scatters
-    by `brightness_scatter` (None: estimated, 0: none); None: pooled where there are several. camera: for traces in ADU
-    under the camera emission; without it they are electrons. threads: 0 for all cores. Cost of 1000 frames, max_y = 10:
-    0.02 to 0.15 CPU s a trace pooled, 0.35 alone. Raises FrameError for traces, ConfigError for settings; of many
-    traces those that are bad are skipped and reported. (Rabiner 1989; the model and the settings are blinx's.)
+    pooled: traces share brightness and kinetics, and each has a brightness factor of relative standard deviation
+    `brightness_scatter` (None: estimated; 0: none); None: pooled if there are several traces. camera: traces are in ADU
+    under the camera emission; None: in electrons. threads: 0 for all cores. Cost of a trace of 1000 frames, max_y = 10:
+    0.02 to 0.15 CPU s pooled, 0.35 alone. A trace that cannot be counted is skipped with a warning. Raises FrameError
+    if none can be counted, ConfigError for parameters. (Names `y`, `max_y` and model: blinx; algorithm: Rabiner 1989.)
     """
     hyper = hyper_parameters or HyperParameters()
     if not (isinstance(max_y, int | np.integer) and hyper.min_y <= max_y <= 50):
-        raise ConfigError(f"estimate_y: max_y is a whole number from min_y = {hyper.min_y} to 50, found {max_y!r}")
-    given, skipped = _checked(traces, emission, camera, bleaching)
-    good = [n for n in range(len(given)) if n not in skipped]
+        raise ConfigError(f"estimate_y: max_y is an integer from min_y = {hyper.min_y} to 50, found {max_y!r}")
+    model = TraceModel(emission, camera, bleaching)
+    checked, skipped = _checked(traces, model)
+    good = [n for n in range(len(checked)) if n not in skipped]
     candidates = np.arange(hyper.min_y, int(max_y) + 1)
-    job = _Job(given[good].T, emission, camera, bleaching, parameter_ranges, hyper, threads)
-    tell = progress or (lambda done, of: None)
+    job = _Job(checked[good].T, model, parameter_ranges, hyper, threads)
+    report = progress or (lambda done, of: None)
     if len(good) > 1 if pooled is None else pooled:
         parameters, scatter = _pooled(job, candidates, brightness_scatter)
         logs = job.logs(parameters[:, 0], candidates)
     else:
-        parameters, logs, scatter = *_alone(job, candidates, tell), 0.0
-    tell(len(good), len(good))
-    found = _described(job, parameters, logs, candidates)
-    whole = {name: _put_back(array, good, len(given)) for name, array in found.items()}
-    every = Parameters.of(whole.pop("parameters"))
-    return Counts(parameters=every, candidates=candidates, scatter=scatter, skipped=skipped, **whole)
+        parameters, logs, scatter = *_alone(job, candidates, report), 0.0
+    report(len(good), len(good))
+    found = _summaries(job, parameters, logs, candidates)
+    of_all = {name: _with_skipped(array, good, len(checked)) for name, array in found.items()}
+    every = Parameters.of(of_all.pop("parameters"))
+    return Counts(parameters=every, candidates=candidates, scatter=scatter, skipped=skipped, **of_all)
 
 
-def _described(job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray) -> dict[str, np.ndarray]:
-    """What the log-likelihoods say of each trace."""
+def _summaries(job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the posterior summaries of each trace, by field of Counts."""
     best = logs.argmax(1)
     y, chosen = candidates[best], parameters[np.arange(len(best)), best]
-    states = np.array([job.path(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
-    chances = posterior(logs)
-    interval = credible_interval(chances, candidates)
+    states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
+    probabilities = posterior(logs)
+    interval = credible_interval(probabilities, candidates)
     return {
         "y": y,
         "parameters": parameters,
         "log_likelihoods": logs,
-        "posterior": chances,
+        "posterior": probabilities,
         "credible_interval": interval,
         "flat": is_flat(interval, candidates),
         "states": states,
@@ -120,81 +120,85 @@ def estimate_parameters(
     parameter_ranges: ParameterRanges | None = None,
     hyper_parameters: HyperParameters | None = None,
     *,
-    emission: Emission = "lognormal",
-    camera: Camera | None = None,
-    bleaching: bool = False,
+    model: TraceModel = TraceModel(),
     threads: int = 0,
 ) -> tuple[Parameters, np.ndarray]:
-    """Return the likeliest parameters of each trace (n, t) that has y emitters, arrays (n,), and log-likelihoods (n,).
+    """Return the maximum-likelihood parameters (n,) of each trace (n, t) with y emitters, and log-likelihoods (n,).
 
-    Raises FrameError and ConfigError as `estimate_y`; skipped traces have NaN.
+    Skipped traces have NaN. Raises FrameError and ConfigError as `estimate_y`. The name `y` is blinx's.
     """
-    given, skipped = _checked(traces, emission, camera, bleaching)
-    numbers = np.broadcast_to(np.asarray(y), len(given))
+    checked, skipped = _checked(traces, model)
+    numbers = np.broadcast_to(np.asarray(y), len(checked))
     if numbers.dtype.kind not in "iu" or (numbers < 1).any() or (numbers > 50).any():
-        raise ConfigError(f"estimate_parameters: y is a whole number from 1 to 50 for each trace, found {y!r}")
-    good = [n for n in range(len(given)) if n not in skipped]
+        raise ConfigError(f"estimate_parameters: y is an integer from 1 to 50 for each trace, found {y!r}")
+    good = [n for n in range(len(checked)) if n not in skipped]
     hyper = hyper_parameters or HyperParameters()
     parameters, logs = np.empty((len(good), 6)), np.empty(len(good))
     for number in np.unique(numbers[good]).tolist():
         mine = np.flatnonzero(numbers[good] == number)
-        job = _Job(given[good][mine].T, emission, camera, bleaching, parameter_ranges, hyper, threads)
+        job = _Job(checked[good][mine].T, model, parameter_ranges, hyper, threads)
         parameters[mine], logs[mine] = job.fit(number)
-    return Parameters.of(_put_back(parameters, good, len(given))), _put_back(logs, good, len(given))
+    return Parameters.of(_with_skipped(parameters, good, len(checked))), _with_skipped(logs, good, len(checked))
 
 
 def log_likelihood(
     traces: Any,
-    y: int,
+    emitters: int,
     parameters: Parameters,
     hyper_parameters: HyperParameters | None = None,
     *,
     emission: Emission = "lognormal",
     camera: Camera | None = None,
 ) -> np.ndarray:
-    """Return log P(trace | y, parameters) (n,) of traces (n, t), in probabilities of bins of max_x / num_x_bins.
+    """Return log P(trace | emitters, parameters) (n,) of traces (n, t), for intensity bins of max_x / num_x_bins.
 
-    Under a given max_x the light of a bin is integrated over it, as blinx has it; else it is its density times the
-    width. Raises FrameError and ConfigError.
+    With `max_x` the emission is integrated over each bin, as in blinx; without, it is the density times the bin width.
+    Emitters bleach if p_bleach > 0. Raises FrameError and ConfigError.
     """
     theta = parameters.array()
-    bleaching = bool(np.any(theta[..., 5] > 0))
-    given, skipped = _checked(traces, emission, camera, bleaching)
-    good = [n for n in range(len(given)) if n not in skipped]
-    job = _Job(given[good].T, emission, camera, bleaching, None, hyper_parameters or HyperParameters(), 1)
-    each = np.broadcast_to(theta, (len(given), 6))[good]
-    return _put_back(job.logs(each, np.array([y]))[:, 0], good, len(given))
+    model = TraceModel(emission, camera, bool(np.any(theta[..., 5] > 0)))
+    checked, skipped = _checked(traces, model)
+    good = [n for n in range(len(checked)) if n not in skipped]
+    job = _Job(checked[good].T, model, None, hyper_parameters or HyperParameters(), 1)
+    each = np.broadcast_to(theta, (len(checked), 6))[good]
+    return _with_skipped(job.logs(each, np.array([emitters]))[:, 0], good, len(checked))
 
 
 class _Job:
-    """Traces (t, n) as the kernels take them, with what the user has settled."""
+    """Traces (t, n) in the kernels' units, with the model and the options of the fit."""
 
     def __init__(
-        self, given: np.ndarray, emission: Emission, camera: Camera | None, bleaching: bool,
-        ranges: ParameterRanges | None, hyper: HyperParameters, threads: int,
-    ) -> None:  # fmt: skip
-        self.camera, self.bleaching, self.hyper, self.threads = emission == "camera", bleaching, hyper, threads
-        offset, gain, read_e = _numbers(camera)
-        width = (hyper.max_x or float(np.abs(given).max())) / hyper.num_x_bins
-        self.edges = (np.floor(given / width) * width - offset) * gain
+        self,
+        traces: np.ndarray,
+        model: TraceModel,
+        ranges: ParameterRanges | None,
+        hyper: HyperParameters,
+        threads: int,
+    ) -> None:
+        self.camera, self.bleaching, self.hyper = model.emission == "camera", model.bleaching, hyper
+        self.threads = threads
+        offset, gain, read_e = _scalars(model.camera)
+        width = (hyper.max_x or float(np.abs(traces).max())) / hyper.num_x_bins
+        self.edges = (np.floor(traces / width) * width - offset) * gain
         if hyper.max_x is not None:
-            given = (np.floor(given / width) + 0.5) * width
-        self.intensity = (given - offset) * gain
+            traces = (np.floor(traces / width) + 0.5) * width
+        self.intensity = (traces - offset) * gain
         self.x = self.intensity if self.camera else np.log(self.intensity)
         self.width, self.ranges, self._read_e = width * gain, ranges, read_e
 
     def model(self, candidates: np.ndarray) -> EmitterModel:
+        """Return the model of candidate numbers of emitters that follow one another."""
         low, high = int(candidates[0]), int(candidates[-1])
         hyper = self.hyper
         return EmitterModel(self.camera, self.bleaching, low, high, self.width, hyper.num_x_bins, hyper.p_outlier)
 
     def search(self, bounds: np.ndarray) -> Search:
-        """How to fit within `bounds` (…, 6, 2), where the user has not given others."""
+        """Return a Search within `bounds` (…, 6, 2), replaced by the user's ranges where there are any."""
         steps: list[int | None] = [None] * 6
         for k, name in enumerate(("mu", "mu_bg", "sigma", "p_on", "p_off", "p_bleach")):
-            asked = getattr(self.ranges, f"{name}_range", None)
-            if asked is not None:
-                bounds[..., k, :] = asked
+            stated = getattr(self.ranges, f"{name}_range", None)
+            if stated is not None:
+                bounds[..., k, :] = stated
             steps[k] = getattr(self.ranges, f"{name}_step", None)
         guesses = None
         if any(steps):
@@ -208,29 +212,32 @@ class _Job:
         )
 
     def bounds(self) -> np.ndarray:
-        """Ranges that all traces together leave open."""
-        return ranges_of(self.intensity, self.camera, self.bleaching, self._read_e)
+        """Return the bounds (6, 2) of parameters that all traces share."""
+        return parameter_bounds(self.intensity, self.camera, self.bleaching, self._read_e)
 
-    def fit(self, y: int) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters (n, 6) and log-likelihoods (n,) of y emitters, each trace by itself."""
-        each = [ranges_of(trace[:, None], self.camera, self.bleaching, self._read_e) for trace in self.intensity.T]
-        numbers = np.array([y])
+    def fit(self, emitters: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return parameters (n, 6) and log-likelihoods (n,) of each trace on its own."""
+        each = [
+            parameter_bounds(trace[:, None], self.camera, self.bleaching, self._read_e) for trace in self.intensity.T
+        ]
+        numbers = np.array([emitters])
         parameters, logs = fit_alone(self.x, self.intensity, self.model(numbers), self.search(np.array(each)))
         return parameters, logs if self.hyper.max_x is None else self.logs(parameters, numbers)[:, 0]
 
     def logs(self, parameters: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """log P (n, candidates) under each trace's parameters (n, 6)."""
+        """Return log P (n, candidates) under each trace's parameters (n, 6)."""
         model = self.model(candidates)
         if self.hyper.max_x is not None:
             return np.asarray(binned_logs(self.edges, parameters, model))
         return np.asarray(evaluate(self.x, parameters, model, False, self.threads)[0])
 
-    def path(self, n: int, y: int, parameters: np.ndarray) -> np.ndarray:
-        return np.asarray(likely_path(self.x[:, n], y, parameters, self.model(np.array([y]))))
+    def viterbi(self, n: int, emitters: int, parameters: np.ndarray) -> np.ndarray:
+        """Return the most likely number of emitters on (t,) in trace n."""
+        return np.asarray(viterbi_states(self.x[:, n], emitters, parameters, self.model(np.array([emitters]))))
 
 
 def _pooled(job: _Job, candidates: np.ndarray, scatter: float | None) -> tuple[np.ndarray, float]:
-    """Parameters (n, candidates, 6), the same for every candidate, and how much brightness scatters."""
+    """Return parameters (n, candidates, 6), the same for every candidate, and the scatter of brightness."""
     model = job.model(candidates)
     found = fit_pooled(job.x, job.intensity, model, job.search(job.bounds()), scatter)
     each = np.tile(found.parameters, (job.x.shape[1], 1))
@@ -239,74 +246,72 @@ def _pooled(job: _Job, candidates: np.ndarray, scatter: float | None) -> tuple[n
     return np.repeat(each[:, None], len(candidates), axis=1), found.scatter
 
 
-def _alone(job: _Job, candidates: np.ndarray, tell: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters (n, candidates, 6) and log-likelihoods (n, candidates), each trace by itself."""
+def _alone(job: _Job, candidates: np.ndarray, report: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """Return parameters (n, candidates, 6) and log-likelihoods (n, candidates) of each trace on its own."""
     count = job.x.shape[1]
     parameters, logs = np.empty((count, len(candidates), 6)), np.empty((count, len(candidates)))
-    for k, y in enumerate(candidates):
-        parameters[:, k], logs[:, k] = job.fit(int(y))
-        tell(k + 1, len(candidates))
+    for k, emitters in enumerate(candidates.tolist()):
+        parameters[:, k], logs[:, k] = job.fit(emitters)
+        report(k + 1, len(candidates))
     return parameters, logs
 
 
-def _checked(traces: Any, emission: str, camera: Camera | None, bleaching: bool) -> tuple[np.ndarray, dict[int, str]]:
-    """The traces (n, t), and what is wrong with those that cannot be counted. Raises if none can."""
-    if emission not in ("lognormal", "camera"):
-        raise ConfigError(f"emission is 'lognormal' or 'camera', found {emission!r}")
-    given = np.atleast_2d(np.asarray(traces))
-    if given.ndim != 2 or given.dtype.kind not in "biuf" or 0 in given.shape:
-        raise FrameError(f"counting: traces are numbers (n, t), found {given.shape} {given.dtype}")
-    given = given.astype(float)
-    least = least_frames(bleaching)
-    if given.shape[1] < least:
+def _checked(traces: Any, model: TraceModel) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the traces (n, t), and the errors of those that cannot be counted. Raises FrameError if none can."""
+    if model.emission not in ("lognormal", "camera"):
+        raise ConfigError(f"emission is 'lognormal' or 'camera', found {model.emission!r}")
+    array = np.atleast_2d(np.asarray(traces))
+    if array.ndim != 2 or array.dtype.kind not in "biuf" or 0 in array.shape:
+        raise FrameError(f"counting: traces are numbers (n, t), found {array.shape} {array.dtype}")
+    array = array.astype(float)
+    least = min_frames(model.bleaching)
+    if array.shape[1] < least:
         raise FrameError(
-            f"counting: trace 0 has {given.shape[1]} frames, {least} at least are needed for {least - 1} parameters"
-            f"{' with bleaching' if bleaching else ''}"
+            f"counting: trace 0 has {array.shape[1]} frames; at least {least} are needed for {least - 1} parameters"
+            f"{' with bleaching' if model.bleaching else ''}"
         )
-    offset = _numbers(camera)[0] if emission == "camera" else 0.0
-    wrong = {n: reason for n, trace in enumerate(given) if (reason := what_is_wrong(trace, emission, offset))}
-    if len(wrong) == len(given):
+    offset = _scalars(model.camera)[0] if model.emission == "camera" else 0.0
+    wrong = {n: reason for n, trace in enumerate(array) if (reason := trace_error(trace, model.emission, offset))}
+    if len(wrong) == len(array):
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise FrameError(f"counting: trace {min(wrong)} {wrong[min(wrong)]}{more}")
     for n, reason in wrong.items():
         log.warning("counting: trace %d %s; it is skipped", n, reason)
-    return given, wrong
+    return array, wrong
 
 
-def _numbers(camera: Camera | None) -> tuple[float, float, float | None]:
-    """Offset [ADU], gain [e/ADU] and read noise [e] of a camera, one for all pixels."""
+def _scalars(camera: Camera | None) -> tuple[float, float, float | None]:
+    """Return the offset [ADU], gain [e/ADU] and read noise [e] of a camera. Raises ConfigError for maps."""
     if camera is None:
         return 0.0, 1.0, None
     values = (camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e)
     if camera.gain_e_per_adu is None or any(np.size(v) > 1 for v in values if v is not None):
-        raise ConfigError(
-            "counting: camera needs gain_e_per_adu, and numbers instead of maps, as a trace has no pixels"
-        )
+        raise ConfigError("counting: camera needs gain_e_per_adu, and scalars instead of maps: a trace has no pixels")
     offset, gain, read_e = (None if v is None else float(np.asarray(v).item()) for v in values)
     return offset or 0.0, gain or 1.0, read_e
 
 
 def _doubtful(
-    states: np.ndarray, y: np.ndarray, parameters: np.ndarray, bleaching: bool, threshold: float
+    states: np.ndarray, emitters: np.ndarray, parameters: np.ndarray, bleaching: bool, threshold: float
 ) -> np.ndarray:
-    """Where the states along the path are occupied otherwise than in equilibrium; never told under bleaching."""
+    """Return where (n,) the occupancy of the states is not stationary; always False with bleaching."""
     if bleaching:
-        return np.zeros(len(y), bool)
+        return np.zeros(len(emitters), bool)
     far = partial(_distance, frames=states.shape[1])
-    return np.array([far(s, k, p) > threshold for s, k, p in zip(states, y.tolist(), parameters, strict=True)])
+    return np.array([far(s, k, p) > threshold for s, k, p in zip(states, emitters.tolist(), parameters, strict=True)])
 
 
-def _distance(states: np.ndarray, y: int, parameters: np.ndarray, frames: int) -> float:
-    """Total variation between the occupancy of 0 … y and the binomial one."""
-    part = parameters[3] / (parameters[3] + parameters[4])
-    chance = np.array([1.0])
-    for _ in range(y):
-        chance = np.convolve(chance, [1 - part, part])
-    return float(np.abs(np.bincount(states, minlength=y + 1) / frames - chance).sum() / 2)
+def _distance(states: np.ndarray, emitters: int, parameters: np.ndarray, frames: int) -> float:
+    """Return the total variation distance between the occupancy of the states and their binomial distribution."""
+    duty = parameters[3] / (parameters[3] + parameters[4])
+    stationary = np.array([1.0])
+    for _ in range(emitters):
+        stationary = np.convolve(stationary, [1 - duty, duty])
+    return float(np.abs(np.bincount(states, minlength=emitters + 1) / frames - stationary).sum() / 2)
 
 
-def _put_back(array: np.ndarray, good: list[int], count: int) -> np.ndarray:
-    """Rows of the good traces among all; NaN, 0 or False elsewhere."""
-    whole = np.full((count, *array.shape[1:]), np.nan if array.dtype.kind == "f" else 0, array.dtype)
-    whole[good] = array
-    return whole
+def _with_skipped(array: np.ndarray, good: list[int], count: int) -> np.ndarray:
+    """Return an array over all traces from one over the good ones: NaN, 0 or False for those skipped."""
+    every = np.full((count, *array.shape[1:]), np.nan if array.dtype.kind == "f" else 0, array.dtype)
+    every[good] = array
+    return every

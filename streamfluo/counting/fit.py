@@ -1,8 +1,8 @@
-"""Fits of emitters to traces: parameters that all traces share, or each trace's own.
+"""Maximum-likelihood fits of parameters that all traces share.
 
-Maximum of log Σ_y P(trace | y), summed over traces, by L-BFGS in log-brightness and log-odds; slopes by Fisher's
-identity from one forward–backward pass. Where brightness scatters each trace has a factor e^u of its own,
-u ~ N(0, scatter²).
+The objective is log Σ_n P(trace | n emitters), summed over traces, and maximised by L-BFGS in log-brightness and
+log-odds. Gradients follow from Fisher's identity in one forward–backward pass. Where brightness scatters, each trace
+has a factor e^u with prior u ~ N(0, scatter²).
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize
 
-from .initial_values import ON_PARTS, guess_parameters
+from .initial_values import DUTY_CYCLES, initial_parameters
 from .kernels.likelihood import Array, EmitterModel, evaluate
 
 MU, MU_BG, SIGMA, P_ON, P_OFF, P_BLEACH = range(6)
-REACH = np.array([0.01, 0.01, 0.05, 0.1, 0.1, 0.3])  # how far each may be off: without it L-BFGS takes twice the steps
-REACH_FACTOR, MOST_FACTOR = 0.02, 1.5
-ROUGHLY = 0.1
-FEW = 12  # traces that tell the best start
-TRIED = np.linspace(-0.45, 0.45, 7)  # log-factors a trace begins with: uphill from 0 one may end at half or twice
-FACTOR_STEPS, BLURRED_STEPS = 6, 3
-LEAST_SCATTER, NO_SCATTER, UNKNOWN_SCATTER = 0.003, 0.02, 0.15
+SCALES = np.array([0.01, 0.01, 0.05, 0.1, 0.1, 0.3])  # typical errors: unscaled, L-BFGS takes twice the steps
+FACTOR_SCALE, MAX_LOG_FACTOR = 0.02, 1.5
+ROUGH_DONE_LIMIT = 0.1
+START_TRACES = 12  # on which starts are compared
+START_FACTORS = np.linspace(-0.45, 0.45, 7)  # log-factors: an ascent from 0 may end at half or twice the brightness
+FACTOR_STEPS, WIDENED_STEPS = 6, 3
+MIN_SCATTER, NO_SCATTER, DEFAULT_SCATTER = 0.003, 0.02, 0.15
 
 
 @dataclass(frozen=True)
 class Search:
-    """How a fit is done: ranges (6, 2), of width 0 where a parameter is known; when it is done; how many start.
+    """Bounds (6, 2) of a fit, of width 0 where a parameter is known, its starts and its convergence.
 
-    `guesses` (k, 6): what to begin with, of which the `starts` likeliest are followed; None: what the moments say.
+    `guesses` (k, 6): starting points, of which the `starts` most likely are followed; None: method of moments.
     """
 
     bounds: Array
@@ -42,8 +42,10 @@ class Search:
 
 
 class Coordinates:
-    """Parameters (…, 6) as numbers the optimiser may move freely: logarithms, log-odds; under the camera's emission the
-    background as it is, in units of `scale`. A step of 1 is about how far a start is off."""
+    """Unconstrained coordinates of parameters (…, 6): logarithms and log-odds, in units of a start's typical error.
+
+    Under the camera emission the background is linear, in units of `scale`.
+    """
 
     def __init__(self, model: EmitterModel, bounds: Array, scale: float | Array) -> None:
         self._linear, self._scale = model.camera, np.asarray(scale)
@@ -52,38 +54,42 @@ class Coordinates:
         self._bounds = bounds
 
     def of(self, parameters: Array) -> Array:
+        """Return the coordinates (…, free)."""
         q = np.empty(parameters.shape)
         with np.errstate(divide="ignore", invalid="ignore"):
             q[..., :P_ON] = np.log(parameters[..., :P_ON])
             q[..., P_ON:] = np.log(parameters[..., P_ON:] / (1 - parameters[..., P_ON:]))
         if self._linear:
             q[..., MU_BG] = parameters[..., MU_BG] / self._scale
-        return np.asarray(q[..., self.free] / REACH[self.free])
+        return np.asarray(q[..., self.free] / SCALES[self.free])
 
     def bounds(self) -> tuple[Array, Array]:
+        """Return the lower and upper bounds of the coordinates."""
         return self.of(self._bounds[..., 0]), self.of(self._bounds[..., 1])
 
     def back(self, q: Array, base: Array) -> Array:
-        whole = np.zeros((*q.shape[:-1], 6))
-        whole[..., self.free] = q * REACH[self.free]
-        made = np.concatenate([np.exp(whole[..., :P_ON]), 1 / (1 + np.exp(-whole[..., P_ON:]))], axis=-1)
+        """Return the parameters at coordinates q; those that are known are taken from `base`."""
+        scaled = np.zeros((*q.shape[:-1], 6))
+        scaled[..., self.free] = q * SCALES[self.free]
+        made = np.concatenate([np.exp(scaled[..., :P_ON]), 1 / (1 + np.exp(-scaled[..., P_ON:]))], axis=-1)
         if self._linear:
-            made[..., MU_BG] = whole[..., MU_BG] * self._scale
+            made[..., MU_BG] = scaled[..., MU_BG] * self._scale
         parameters = np.broadcast_to(base, made.shape).copy()
         parameters[..., self.free] = made[..., self.free]
         return np.clip(parameters, self._bounds[..., 0], self._bounds[..., 1])
 
     def slopes(self, parameters: Array, slopes: Array) -> Array:
+        """Return the gradient by coordinates, from that by parameters."""
         by = np.concatenate([parameters[..., :P_ON], parameters[..., P_ON:] * (1 - parameters[..., P_ON:])], axis=-1)
         if self._linear:
             by[..., MU_BG] = self._scale
-        return np.asarray((slopes * by * REACH)[..., self.free])
+        return np.asarray((slopes * by * SCALES)[..., self.free])
 
 
 def fit_from(
     x: Array, start: Array, model: EmitterModel, search: Search, scatter: float = 0.0, factors: Array | None = None
 ) -> tuple[Array, Array, float]:
-    """Return (parameters (6,), log-factors (n,), log-likelihood) at the maximum that this start leads to."""
+    """Return parameters (6,), log-factors (n,) and log-likelihood at the maximum reached from `start`."""
     n = x.shape[1]
     at = Coordinates(model, search.bounds, float(start[MU]))
     u0 = np.zeros(n) if factors is None else factors
@@ -92,7 +98,7 @@ def fit_from(
 
     def loss(q: Array) -> tuple[float, Array]:
         shared = at.back(q[:free], start)
-        u = q[free:] * REACH_FACTOR if scatter else u0
+        u = q[free:] * FACTOR_SCALE if scatter else u0
         each = np.tile(shared, (n, 1))
         each[:, MU] *= np.exp(u)
         logs, slopes = evaluate(x, each, model, True, search.threads)
@@ -104,24 +110,24 @@ def fit_from(
         if scatter:
             total -= (u**2).sum() / (2 * scatter**2)
             by_factor = slopes[:, MU] * each[:, MU] - u / scatter**2
-            gradient = np.concatenate([gradient, by_factor * REACH_FACTOR])
+            gradient = np.concatenate([gradient, by_factor * FACTOR_SCALE])
         return -float(total) / n, -gradient / n
 
     q, (low, high) = first, at.bounds()
     if scatter:
-        most = np.full(n, MOST_FACTOR / REACH_FACTOR)
-        q = np.concatenate([first, u0 / REACH_FACTOR])
+        most = np.full(n, MAX_LOG_FACTOR / FACTOR_SCALE)
+        q = np.concatenate([first, u0 / FACTOR_SCALE])
         low, high = np.concatenate([low, -most]), np.concatenate([high, most])
     options = {"maxiter": search.max_steps, "ftol": search.done_limit * 1e-3, "gtol": 1e-5}
     bounds = list(zip(low, high, strict=True))
     found = minimize(loss, np.clip(q, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    u = found.x[free:] * REACH_FACTOR if scatter else u0
+    u = found.x[free:] * FACTOR_SCALE if scatter else u0
     return at.back(found.x[:free], start), u, -float(found.fun) * n
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Parameters (6,) that all traces share, how much brightness scatters between traces, and the log-likelihood."""
+    """Parameters (6,) that all traces share, the relative scatter of their brightness, the log-likelihood."""
 
     parameters: Array
     scatter: float
@@ -132,23 +138,23 @@ def fit_pooled(
     x: Array, intensity: Array, model: EmitterModel, search: Search, scatter: float | None = 0.0,
     start: Array | None = None,
 ) -> Pooled:  # fmt: skip
-    """Return what all traces share, from at most `search.traces` of them.
+    """Return the parameters that all traces share, fitted to at most `search.traces` of them.
 
-    scatter: of the traces' brightness, relative (1 sd); None: estimated. start: parameters (6,) that are nearly right.
+    scatter: relative standard deviation of the traces' brightness; None: estimated. start: initial parameters (6,).
     """
-    some = _spread(np.nanmean(x, axis=0), search.traces)
-    x, intensity = x[:, some], intensity[:, some]
-    width = UNKNOWN_SCATTER if scatter is None else scatter
+    chosen = _spread(np.nanmean(x, axis=0), search.traces)
+    x, intensity = x[:, chosen], intensity[:, chosen]
+    width = DEFAULT_SCATTER if scatter is None else scatter
     if start is None:
-        few = _spread(np.nanmean(x, axis=0), FEW)
+        few = _spread(np.nanmean(x, axis=0), START_TRACES)
         start = _best_start(x[:, few], intensity, model, search, width)
     if not width:
         parameters, _, likelihood = fit_from(x, start, model, search)
         return Pooled(parameters, 0.0, likelihood)
     parameters, factors = start, fit_factors(x, start, model, width, search.threads)
-    if scatter is None:  # factors are known far better than their scatter: one rough fit tells it
-        roughly = replace(search, done_limit=100 * search.done_limit)
-        parameters, factors, _ = _fit_blurred(x, start, model, roughly, width, factors)
+    if scatter is None:  # one rough fit suffices: factors are known far better than they scatter
+        rough_search = replace(search, done_limit=100 * search.done_limit)
+        parameters, factors, _ = _fit_widened(x, start, model, rough_search, width, factors)
         parameters, factors, width = _centred(parameters, factors)
         if width > NO_SCATTER:
             factors = fit_factors(x, parameters, model, width, search.threads)
@@ -158,25 +164,25 @@ def fit_pooled(
 
 
 def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search, scatter: float) -> Array:
-    """The rough fit (6,) that is likeliest."""
+    """Return the most likely (6,) of the rough fits from all starts."""
     if search.guesses is None:
         seen = intensity if model.camera else np.log(intensity)
-        parts = ON_PARTS[: search.starts]
-        guesses = np.array([guess_parameters(seen, intensity, model.camera, search.bounds, None, p) for p in parts])
+        duties = DUTY_CYCLES[: search.starts]
+        guesses = np.array([initial_parameters(seen, intensity, model.camera, search.bounds, None, d) for d in duties])
     else:
         scores = [np.logaddexp.reduce(evaluate(x, np.tile(g, (x.shape[1], 1)), model)[0], 1).sum()
                   for g in search.guesses]  # fmt: skip
         guesses = search.guesses[np.argsort(scores)[::-1][: search.starts]]
-    roughly = replace(search, done_limit=ROUGHLY)
-    rough = [_fit_blurred(x, guess, model, roughly, scatter) for guess in guesses]
+    rough_search = replace(search, done_limit=ROUGH_DONE_LIMIT)
+    rough = [_fit_widened(x, guess, model, rough_search, scatter) for guess in guesses]
     return max(rough, key=lambda found: found[2])[0]
 
 
-def _fit_blurred(
+def _fit_widened(
     x: Array, start: Array, model: EmitterModel, search: Search, scatter: float, factors: Array | None = None
 ) -> tuple[Array, Array, float]:
-    """`fit_from`, with wide noise where brightness scatters; sigma comes back as it was."""
-    wide = _blurred(start, model) if scatter > NO_SCATTER else start
+    """`fit_from` with a widened sigma where brightness scatters; returns the sigma of `start`."""
+    wide = _widened(start, model) if scatter > NO_SCATTER else start
     if wide[SIGMA] == start[SIGMA]:
         return fit_from(x, start, model, search, scatter, factors)
     bounds = search.bounds.copy()
@@ -186,38 +192,37 @@ def _fit_blurred(
     return found, factors, likelihood
 
 
-def _blurred(parameters: Array, model: EmitterModel) -> Array:
-    """Parameters with noise as wide as brightness may scatter: levels far narrower hide from each other's slopes."""
-    blurred = parameters.copy()
+def _widened(parameters: Array, model: EmitterModel) -> Array:
+    """Return parameters whose sigma covers the scatter: the gradient vanishes between levels that are far narrower."""
+    widened = parameters.copy()
     if model.camera:
-        blurred[SIGMA] = max(blurred[SIGMA], UNKNOWN_SCATTER * blurred[MU])
-    return blurred
+        widened[SIGMA] = max(widened[SIGMA], DEFAULT_SCATTER * widened[MU])
+    return widened
 
 
 def _centred(parameters: Array, factors: Array) -> tuple[Array, Array, float]:
-    """Parameters and log-factors about the typical trace, and the factors' standard deviation.
+    """Return parameters and log-factors relative to the median trace, and the standard deviation of the log-factors.
 
-    Brightness and the mean factor tell the same, and a rough fit leaves it undecided. Factors that have lost their way,
-    as by taking every second step for one, begin again at 0.
+    Brightness and the mean factor are degenerate in a rough fit. Outlying factors, as of a trace that is fitted with
+    half the number of steps, restart at 0.
     """
     middle = float(np.median(factors))
     parameters, factors = parameters.copy(), factors - middle
     parameters[MU] *= np.exp(middle)
-    usual = 1.4826 * float(np.median(np.abs(factors)))
-    strays = np.abs(factors) > 3 * max(usual, LEAST_SCATTER)
-    width = max(float(np.sqrt(np.mean(factors[~strays] ** 2))), LEAST_SCATTER)
-    return parameters, np.where(strays, 0.0, factors), width
+    spread = 1.4826 * float(np.median(np.abs(factors)))
+    outliers = np.abs(factors) > 3 * max(spread, MIN_SCATTER)
+    width = max(float(np.sqrt(np.mean(factors[~outliers] ** 2))), MIN_SCATTER)
+    return parameters, np.where(outliers, 0.0, factors), width
 
 
 def _spread(level: Array, count: int) -> Array:
-    """Which traces stand for all: so many of them, evenly over their mean levels."""
+    """Return `count` traces at evenly spaced ranks of their mean level."""
     ranks = np.linspace(0, len(level) - 1, min(count, len(level))).round().astype(int)
     return np.argsort(level, kind="stable")[ranks]
 
 
 def fit_factors(x: Array, parameters: Array, model: EmitterModel, scatter: float, threads: int = 1) -> Array:
-    """Return the log-factor (n,) of each trace's brightness that is likeliest, u ~ N(0, scatter²) beforehand."""
-
+    """Return the maximum a posteriori log-factor (n,) of each trace's brightness, under u ~ N(0, scatter²)."""
     n = x.shape[1]
 
     def at(u: Array, shared: Array, slopes: bool) -> tuple[Array, Array]:
@@ -229,16 +234,16 @@ def fit_factors(x: Array, parameters: Array, model: EmitterModel, scatter: float
 
     u, stages = np.zeros(n), [(parameters, FACTOR_STEPS)]
     if scatter > NO_SCATTER:
-        blurred = _blurred(parameters, model)
-        tried = TRIED * max(1.0, scatter / UNKNOWN_SCATTER)
-        u = tried[np.array([at(np.full(n, each), blurred, False)[0] for each in tried]).argmax(0)]
-        stages = [(blurred, BLURRED_STEPS), *stages] if blurred[SIGMA] > parameters[SIGMA] else stages
+        widened = _widened(parameters, model)
+        tried = START_FACTORS * max(1.0, scatter / DEFAULT_SCATTER)
+        u = tried[np.array([at(np.full(n, each), widened, False)[0] for each in tried]).argmax(0)]
+        stages = [(widened, WIDENED_STEPS), *stages] if widened[SIGMA] > parameters[SIGMA] else stages
     for shared, steps in stages:
         gradient = at(u, shared, True)[1]
         step = np.clip(gradient * 1e-4, -scatter / 4, scatter / 4)
         for _ in range(steps):
             by = at(u + step, shared, True)[1]
-            bend = np.maximum((gradient - by) / np.where(step == 0, 1, step), 1 / scatter**2)
+            curvature = np.maximum((gradient - by) / np.where(step == 0, 1, step), 1 / scatter**2)
             u, gradient = u + step, by
-            step = np.clip(gradient / bend, -scatter / 2, scatter / 2)
+            step = np.clip(gradient / curvature, -scatter / 2, scatter / 2)
     return np.asarray(u)

@@ -1,23 +1,27 @@
-"""The settings of counting: parameters, where they may lie, how the fit is done."""
+"""Parameters of the emitter model, their ranges, and the options of a fit."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass, fields
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..core.errors import ConfigError
+from ..core.spec import Camera
+
+Emission = Literal["lognormal", "camera"]
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """How bright emitters are and how they switch; numbers, or arrays of one shape.
+    """Brightness and kinetics of emitters: numbers, or arrays of one shape.
 
-    `mu`: intensity of an emitter that is on; `mu_bg`: of none; in electrons (a frame) under the camera emission, in the
-    traces' unit under the lognormal. `sigma`: of log-intensity (lognormal), or noise beside shot noise [e] (camera).
-    `p_on`, `p_off`, `p_bleach`: probabilities a frame, the last of an emitter that is on.
+    `mu`: intensity of an emitter that is on; `mu_bg`: background; both in electrons per frame under the camera
+    emission, in the unit of the traces under the lognormal. `sigma`: standard deviation of log-intensity (lognormal), or
+    of the noise besides shot noise [e] (camera). `p_on`, `p_off`: switching probabilities per frame; `p_bleach`:
+    bleaching probability per frame of an emitter that is on.
     """
 
     mu: Any
@@ -29,12 +33,23 @@ class Parameters:
 
     @classmethod
     def of(cls, array: np.ndarray) -> Parameters:
-        """Take them from the last axis (…, 6) of an array."""
+        """Return Parameters from the last axis of an array (…, 6)."""
         return cls(*np.moveaxis(array, -1, 0))
 
     def array(self) -> np.ndarray:
-        """Return them as an array (…, 6)."""
+        """Return an array (…, 6)."""
         return np.stack(np.broadcast_arrays(*(np.asarray(v, float) for v in astuple(self))), axis=-1)
+
+
+class TraceModel(NamedTuple):
+    """The model of a trace: its emission, the camera it was recorded with, and whether emitters bleach.
+
+    `camera`: offset and gain of traces in ADU under the camera emission; None: traces are in electrons.
+    """
+
+    emission: Emission = "lognormal"
+    camera: Camera | None = None
+    bleaching: bool = False
 
 
 Range = tuple[float, float] | None
@@ -42,10 +57,11 @@ Range = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class ParameterRanges:
-    """Where each parameter may lie (low, high); None: anywhere sensible for the traces; low = high: known.
+    """The range (low, high) of each parameter; None: bounds from the traces; low = high: the parameter is known.
 
-    The fit begins where the traces' moments say. With a `…_step` it begins from a grid of so many values over each
-    range instead (ranges without one: their middle), of which the `num_guesses` likeliest are followed.
+    A fit starts from method-of-moments values. With a `…_step` it starts from a grid of so many values over each range
+    (a range without a step: its midpoint), and follows the `num_guesses` most likely grid points. Names are blinx's.
+    Raises ConfigError.
     """
 
     mu_range: Range = None
@@ -94,15 +110,15 @@ def _check_range(name: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class HyperParameters:
-    """How counting is done, by the names known from blinx, and how each differs.
+    """Options of a fit, under blinx's names.
 
-    `min_y`: fewest emitters. `num_guesses`: starts that are followed; the best is kept. `epoch_length`: most steps of
-    the optimiser. `is_done_limit`: relative gain of log-likelihood below which a fit is done; a thousandth of it is
-    used, as steps here are longer. `is_done_window` and `step_sizes` are taken and not used: BFGS finds its own.
-    `distribution_threshold`: largest distance (total variation) between the states' occupancy and the stationary one
-    before a fit counts as doubtful. `max_x`: None: the largest intensity, and intensities as they are; else
-    intensities are rounded to `num_x_bins` bins below it. `p_outlier`: weight of outliers, evenly over those bins.
-    `traces`: how many tell what all share (not in blinx). Raises ConfigError.
+    `min_y`: smallest number of emitters. `num_guesses`: starts that are followed; the best is kept. `epoch_length`:
+    maximum number of optimiser steps. `is_done_limit`: relative gain of the log-likelihood at convergence; a thousandth
+    of it is used, as BFGS takes longer steps. `is_done_window` and `step_sizes` are accepted and unused:
+    BFGS finds its own. `distribution_threshold`: total variation distance between the occupancy of the states and the
+    stationary distribution, above which a fit is doubtful. `max_x`: intensities are rounded to `num_x_bins` bins below
+    it; None: the largest intensity, without rounding. `p_outlier`: probability of an outlier, uniform over the bins.
+    `traces`: number of traces that shared parameters are fitted to (not in blinx). Raises ConfigError.
     """
 
     min_y: int = 1
@@ -122,7 +138,7 @@ class HyperParameters:
         for name, least in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or int(value) != value or value < least:
-                raise ConfigError(f"HyperParameters: {name} is a whole number from {least} on, found {value!r}")
+                raise ConfigError(f"HyperParameters: {name} is an integer from {least} on, found {value!r}")
         if not 0 <= self.p_outlier < 1:
             raise ConfigError(f"HyperParameters: p_outlier lies in 0 to below 1, found {self.p_outlier!r}")
         for name in ("is_done_limit", "distribution_threshold"):

@@ -1,4 +1,4 @@
-"""What `streamfluo count` leaves: a table of all traces, and a plot of each."""
+"""The table of all traces and the plot of each that `streamfluo count` writes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NAMES = ("mu", "mu_bg", "sigma", "p_on", "p_off", "p_bleach")
 
 
 def write_table(found: Counts, path: Path) -> None:
-    """Write a line for each trace: y, interval, posterior, parameters, and why it was skipped."""
+    """Write one line per trace: count, interval, parameters, posterior, or the reason why it is skipped."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        chances = [f"P(y={y})" for y in found.candidates]
-        writer.writerow(["trace", "y", "low", "high", "flat", "doubtful", *NAMES, *chances, "skipped"])
+        probabilities = [f"P(y={y})" for y in found.candidates]
+        writer.writerow(["trace", "y", "low", "high", "flat", "doubtful", *NAMES, *probabilities, "skipped"])
         parameters = found.parameters.array()
         for n, y in enumerate(found.y.tolist()):
             if n in found.skipped:
-                writer.writerow([n, *[""] * (5 + len(NAMES) + len(chances)), found.skipped[n]])
+                writer.writerow([n, *[""] * (5 + len(NAMES) + len(probabilities)), found.skipped[n]])
                 continue
             chosen = parameters[n, y - int(found.candidates[0])]
             writer.writerow(
@@ -34,7 +34,7 @@ def write_table(found: Counts, path: Path) -> None:
 
 
 def draw_trace(trace: np.ndarray, n: int, found: Counts, path: Path) -> Path:
-    """Draw a trace with the states fitted to it, how often it had which intensity, and the posterior, into a PNG."""
+    """Write a PNG of a trace with its Viterbi states, its intensity histogram and its posterior; return the path."""
     from matplotlib.figure import Figure
 
     k = int(found.y[n] - found.candidates[0])
@@ -43,11 +43,11 @@ def draw_trace(trace: np.ndarray, n: int, found: Counts, path: Path) -> Path:
     left, middle, right = figure.subplots(1, 3, width_ratios=(6, 1, 2))
     left.plot(trace, lw=0.6, color="0.6", label="trace")
     states = found.states[n]
-    # The level of each state in the trace's own unit: a line through what was measured in it.
+    # Levels in the unit of the trace: a line through the median intensity of each state.
     seen = np.unique(states)
     medians = np.array([np.median(trace[states == z]) for z in seen])
-    slope, intercept = np.polyfit(seen, medians, 1) if len(seen) > 1 else (0.0, medians[0])
-    left.plot(intercept + slope * states, lw=1, color="C0", drawstyle="steps-mid", label=f"states of y = {found.y[n]}")
+    slope, offset = np.polyfit(seen, medians, 1) if len(seen) > 1 else (0.0, medians[0])
+    left.plot(offset + slope * states, lw=1, color="C0", drawstyle="steps-mid", label=f"states of y = {found.y[n]}")
     left.set(xlabel="frame", ylabel="intensity", title=f"trace {n}", xlim=(0, len(trace) - 1))
     left.legend(frameon=False, fontsize=8, loc="upper right")
     middle.hist(trace, bins=60, orientation="horizontal", color="0.6")

@@ -1,4 +1,4 @@
-"""Traces: what counting takes besides the photons of a step."""
+"""Intensity traces of a file or an array."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..core.loaded import Loaded, plain_array
 
 
 def traces_of_file(loaded: Loaded, spec: Any = None) -> np.ndarray:
-    """Return traces (n, t) from a .npy, or the columns of a .csv, one a trace. Raises ConfigError."""
+    """Return traces (n, t) of a .npy, or of a .csv with one column per trace. Raises ConfigError."""
     if loaded.columns is None:
         return plain_array(loaded, spec)
     for name, column in loaded.columns.items():

@@ -26,7 +26,7 @@ def test_a_table_gives_counts_posteriors_and_plots(tmp_path):
     traces[1, 4] = np.nan
     header = "red;green;blue"
     np.savetxt(tmp_path / "t.csv", traces.T, delimiter=";", header=header, comments="")
-    said = count(tmp_path / "t.csv", "--max-y", 3)
+    said = count(tmp_path / "t.csv", "--max-emitters", 3)
     assert "skipped" in said
     folder = tmp_path / "t-counts"
     with (folder / "counts.csv").open(encoding="utf-8") as file:
@@ -43,7 +43,17 @@ def test_a_table_gives_counts_posteriors_and_plots(tmp_path):
 def test_an_array_is_counted_alone_without_plots(tmp_path):
     traces, _ = simulated("camera", (1, 2), 300)
     np.save(tmp_path / "t.npy", traces)
-    count(tmp_path / "t.npy", "--max-y", 3, "--emission", "camera", "--alone", "--no-plots", "--out", tmp_path / "C")
+    count(
+        tmp_path / "t.npy",
+        "--max-emitters",
+        3,
+        "--emission",
+        "camera",
+        "--alone",
+        "--no-plots",
+        "--out",
+        tmp_path / "C",
+    )
     assert sorted(p.name for p in (tmp_path / "C").iterdir()) == ["counts.csv", "counts.npz"]
 
 
@@ -52,7 +62,7 @@ BAD = {
     "empty": ("t.csv", "\n", (), "it is empty"),
     "ragged": ("t.csv", "1,2\n3\n", (), "line 2 has 1 fields, not 2"),
     "a word": ("t.csv", "1,2\n3,x\n", (), "column '1' holds words; a trace is a column of numbers"),
-    "max_y below min_y": ("t.csv", "1,2\n" * 9, ("--max-y", 1, "--min-y", 2), "max_y"),
+    "max below min": ("t.csv", "1,2\n" * 9, ("--max-emitters", 1, "--min-emitters", 2), "--max-emitters = 1 is below"),
     "constant": ("t.csv", "1,2\n" * 9, (), "trace 0 is constant at 1 .*|trace 0 is constant"),
     "no such emission": ("t.csv", "1,2\n" * 9, ("--emission", "gauss"), "found 'gauss'"),
 }

@@ -1,4 +1,4 @@
-"""`count` next to a plain forward pass over a recording with holes in it; what it says, and what it refuses."""
+"""`count` against a plain forward pass over a recording with missing frames; its results and its errors."""
 
 import numpy as np
 import pytest
@@ -29,68 +29,77 @@ def feed(operator, traces, sizes=(7,), start=0, lost=()):
 @pytest.mark.parametrize("emission", THETA)
 def test_it_is_the_plain_forward_pass_with_frames_that_never_came_and_spots_not_measured(emission, p_bleach):
     theta = (*THETA[emission][:5], p_bleach)
-    traces, _ = simulated(emission, ys=(1, 2, 3), frames=120, seed=1)
+    traces, _ = simulated(emission, emitters=(1, 2, 3), frames=120, seed=1)
     traces[1, 30:50] = np.nan
     traces[0, 0] = np.nan
     operator = create(
-        "count", SPEC, max_y=4, emission=emission, bleaching=p_bleach > 0, update_every=0, parameters=theta, max_x=2e4
+        "count",
+        SPEC,
+        max_emitters=4,
+        emission=emission,
+        bleaching=p_bleach > 0,
+        update_every=0,
+        parameters=theta,
+        max_x=2e4,
     )
     lost = (60, 61, 62, 63)
     feed(operator, traces, sizes=(7, 1, 32), lost=lost)
-    whole = traces.copy()
-    whole[:, list(lost)] = np.nan
+    measured = traces.copy()
+    measured[:, list(lost)] = np.nan
     found = operator.read(["log_likelihood", "posterior", "count"])
-    for n, trace in enumerate(whole):
-        expected = [trace_log_likelihood(trace, y, emission, *theta, width=2e4 / 1024) for y in range(1, 5)]
+    for n, trace in enumerate(measured):
+        expected = [
+            trace_log_likelihood(trace, n_emitters, emission, theta, width=2e4 / 1024) for n_emitters in range(1, 5)
+        ]
         np.testing.assert_allclose(found["log_likelihood"][n], expected, rtol=1e-13, atol=1e-9)
-        chances = np.exp(expected - np.max(expected))
-        np.testing.assert_allclose(found["posterior"][n], chances / chances.sum(), rtol=0, atol=1e-9)
+        probabilities = np.exp(expected - np.max(expected))
+        np.testing.assert_allclose(found["posterior"][n], probabilities / probabilities.sum(), rtol=0, atol=1e-9)
         assert found["count"][n] == 1 + np.argmax(expected)
 
 
-@pytest.mark.parametrize("settings", [{}, {"pooled": False}, {"brightness_scatter": None}], ids=str)
-def test_after_learning_it_is_the_forward_pass_at_the_parameters_it_shows(settings):
-    traces, _ = simulated("lognormal", ys=(1, 2, 3), frames=260, seed=2)
+@pytest.mark.parametrize("params", [{}, {"pooled": False}, {"brightness_scatter": None}], ids=str)
+def test_after_learning_it_is_the_forward_pass_at_the_parameters_it_shows(params):
+    traces, _ = simulated("lognormal", emitters=(1, 2, 3), frames=260, seed=2)
     operator = create(
-        "count", SPEC, max_y=4, emission="lognormal", update_every=100, max_x=2e4, learn_frames=200, **settings
+        "count", SPEC, max_emitters=4, emission="lognormal", update_every=100, max_x=2e4, learn_frames=200, **params
     )
     feed(operator, traces)
     found = operator.read(["log_likelihood", "parameters", "count"])
     for n, trace in enumerate(traces):
         for k in range(4):
             theta = found["parameters"][n, k, :5]
-            expected = trace_log_likelihood(trace, k + 1, "lognormal", *theta, width=2e4 / 1024)
+            expected = trace_log_likelihood(trace, k + 1, "lognormal", theta, width=2e4 / 1024)
             assert found["log_likelihood"][n, k] == pytest.approx(expected, abs=1e-9, rel=1e-13)
     assert len(operator.state()["record"]) == 0  # learned from enough frames
 
 
 def test_counts_settle_while_frames_arrive():
-    ys = np.tile([1, 2, 3, 4], 6)
-    traces, _ = simulated("camera", ys=ys, frames=800, seed=3)
-    operator = create("count", SPEC, max_y=6, read_noise_e=15.8)
+    emitters = np.tile([1, 2, 3, 4], 6)
+    traces, _ = simulated("camera", emitters=emitters, frames=800, seed=3)
+    operator = create("count", SPEC, max_emitters=6, read_noise_e=15.8)
     means = feed(operator, traces, sizes=(32,))
     operator.finish()
     found = operator.read()
-    assert np.mean(found["count"] == ys) >= 22 / 24
+    assert np.mean(found["count"] == emitters) >= 22 / 24
     assert found["posterior"].sum(1) == pytest.approx(np.ones(24))
-    assert np.abs(means[-1] - ys).mean() < 0.4 < np.abs(means[100] - ys).mean()
+    assert np.abs(means[-1] - emitters).mean() < 0.4 < np.abs(means[100] - emitters).mean()
     assert found["parameters"][0, 0, 0] == pytest.approx(1000, rel=0.02)
-    assert np.nanmedian(found["cumulant_count"] / ys) == pytest.approx(1, abs=0.5)
+    assert np.nanmedian(found["cumulant_count"] / emitters) == pytest.approx(1, abs=0.5)
 
 
 def test_bleaching_steps_are_counted_while_the_record_is_kept():
     trace = np.repeat([300.0, 200, 100, 0], 60) + np.random.default_rng(0).normal(0, 5, 240)
-    operator = create("count", SPEC, max_y=4, update_every=0, parameters=(100.0, 1.0, 5.0, 0.1, 0.1, 0.0))
+    operator = create("count", SPEC, max_emitters=4, update_every=0, parameters=(100.0, 1.0, 5.0, 0.1, 0.1, 0.0))
     feed(operator, trace[None])
     assert np.isnan(operator.read(["bleaching_steps"])["bleaching_steps"][0])  # nothing was recorded
-    operator = create("count", SPEC, max_y=4, emission="camera", update_every=500)
+    operator = create("count", SPEC, max_emitters=4, emission="camera", update_every=500)
     feed(operator, trace[None])
     assert operator.read(["bleaching_steps"])["bleaching_steps"][0] == pytest.approx(3, abs=0.2)
 
 
 @pytest.fixture
 def brightness():
-    """A step that gives photons, as `spots` does: here the pixels of the first row."""
+    """A step that gives photons, as `spots` does: the pixels of the first row."""
     registry.operators()
 
     @register("first-row")
@@ -111,9 +120,9 @@ def brightness():
 
 
 def test_in_a_chain_it_finds_the_photons_of_the_step_before(brightness):
-    config = '[[step]]\nkind = "first-row"\n[[step]]\nkind = "count"\nparams = { max_y = 3, update_every = 50 }'
+    config = '[[step]]\nkind = "first-row"\n[[step]]\nkind = "count"\nparams = { max_emitters = 3, update_every = 50 }'
     chain = Chain(parse_config(config), SPEC)
-    traces, _ = simulated("camera", ys=(1, 2, 3, 3), frames=120, seed=4)
+    traces, _ = simulated("camera", emitters=(1, 2, 3, 3), frames=120, seed=4)
     movie = np.zeros((120, 4, 4), np.uint16)
     movie[:, 0] = traces.T
     for at in range(0, 120, 24):
@@ -122,11 +131,11 @@ def test_in_a_chain_it_finds_the_photons_of_the_step_before(brightness):
 
 
 def test_traces_come_from_a_file_as_well(tmp_path):
-    traces, _ = simulated("camera", ys=(1, 2), frames=60, seed=5)
+    traces, _ = simulated("camera", emitters=(1, 2), frames=60, seed=5)
     np.savetxt(tmp_path / "t.csv", traces.T, delimiter=",", header="a,b", comments="")
     theta = THETA["camera"]
-    fed = create("count", SPEC, max_y=3, update_every=0, parameters=theta)
-    filed = create("count", SPEC, max_y=3, update_every=0, parameters=theta, traces=tmp_path / "t.csv")
+    fed = create("count", SPEC, max_emitters=3, update_every=0, parameters=theta)
+    filed = create("count", SPEC, max_emitters=3, update_every=0, parameters=theta, traces=tmp_path / "t.csv")
     assert filed.needs == ()
     expected = feed(fed, traces)
     for at in range(0, 60, 20):
@@ -136,24 +145,27 @@ def test_traces_come_from_a_file_as_well(tmp_path):
 
 
 BAD = {
-    "max_y below min_y": ({"max_y": 2, "min_y": 3}, "max_y = 2 is below min_y = 3"),
-    "nothing tells parameters": ({"update_every": 0}, "update_every = 0 needs parameters"),
+    "max below min": (
+        {"max_emitters": 2, "min_emitters": 3},
+        "max_emitters = 2 is below min_emitters = 3",
+    ),
+    "nothing determines the parameters": ({"update_every": 0}, "update_every = 0 needs parameters"),
     "a probability above 1": ({"parameters": (1.0, 1.0, 1.0, 0.1, 1.5, 0.0)}, "parameters"),
     "no brightness": ({"parameters": (0.0, 1.0, 1.0, 0.1, 0.1, 0.0)}, "mu and sigma are above 0"),
     "no such emission": ({"emission": "poisson"}, "emission"),
     "no such file": ({"traces": "nowhere.csv"}, "traces: nowhere.csv cannot be read"),
-    "misspelt": ({"maxy": 3}, "did you mean 'max_y'"),
+    "misspelt": ({"max_emiters": 3}, "did you mean 'max_emitters'"),
 }
 
 
 @pytest.mark.parametrize(("params", "message"), BAD.values(), ids=BAD)
-def test_bad_settings_get_one_clear_line(params, message):
+def test_bad_parameters_give_one_clear_line(params, message):
     with pytest.raises(ConfigError, match=message):
         create("count", SPEC, **params)
 
 
 def test_photons_that_are_missing_or_of_spots_that_went_are_refused():
-    operator = create("count", SPEC, max_y=2)
+    operator = create("count", SPEC, max_emitters=2)
     block = Block(0, [0], np.zeros((1, 4, 4), np.uint16))
     operator.update(block, {"photons": np.ones((1, 3))})
     with pytest.raises(FrameError, match="count: 3 traces so far, now 2"):
@@ -163,16 +175,16 @@ def test_photons_that_are_missing_or_of_spots_that_went_are_refused():
 
 
 def test_no_spots_at_all_are_counted_as_none():
-    for settings in ({}, {"update_every": 0, "parameters": THETA["camera"]}):
-        operator = create("count", SPEC, **{"max_y": 3, "update_every": 50, **settings})
+    for params in ({}, {"update_every": 0, "parameters": THETA["camera"]}):
+        operator = create("count", SPEC, **{"max_emitters": 3, "update_every": 50, **params})
         assert feed(operator, np.empty((0, 60))).shape == (60, 0)
         assert {name: array.shape[0] for name, array in operator.read().items()} == dict.fromkeys(operator.read(), 0)
 
 
 def test_spots_that_cannot_be_counted_do_not_stop_the_others():
-    traces, _ = simulated("camera", ys=(2, 2, 2), frames=120, seed=6)
+    traces, _ = simulated("camera", emitters=(2, 2, 2), frames=120, seed=6)
     traces = np.concatenate([traces, np.full((1, 120), np.nan), np.full((1, 120), 7.0)])
-    operator = create("count", SPEC, max_y=3, update_every=60)
+    operator = create("count", SPEC, max_emitters=3, update_every=60)
     feed(operator, traces)
     found = operator.read()
     assert np.isfinite(found["parameters"][:3]).all()
@@ -181,7 +193,7 @@ def test_spots_that_cannot_be_counted_do_not_stop_the_others():
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "params",
     [
         {"update_every": 0, "max_x": 2e4},
         {"update_every": 50, "learn_frames": 150},
@@ -190,22 +202,22 @@ def test_spots_that_cannot_be_counted_do_not_stop_the_others():
     ids=["given", "learned", "alone"],
 )
 @pytest.mark.parametrize("sizes", [(1,), (32,), (7, 30)], ids=str)
-def test_spots_found_later_are_traces_that_were_not_measured_before(settings, sizes):
+def test_spots_found_later_are_traces_that_were_not_measured_before(params, sizes):
     """To the bit, however many frames a block has; values by id are 0 until a spot is born."""
-    theta = THETA["camera"] if settings["update_every"] == 0 else None
-    traces, _ = simulated("camera", ys=tuple(range(1, 5)) * 6, frames=260, seed=5)
+    theta = THETA["camera"] if params["update_every"] == 0 else None
+    traces, _ = simulated("camera", emitters=tuple(range(1, 5)) * 6, frames=260, seed=5)
     births = np.sort(np.random.default_rng(3).integers(0, 200, len(traces)))
     births[0] = 3
-    whole = traces.copy()
-    for trace, birth in zip(whole, births, strict=True):
+    measured = traces.copy()
+    for trace, birth in zip(measured, births, strict=True):
         trace[:birth] = np.nan
-    operators = [create("count", SPEC, max_y=5, parameters=theta, **settings) for _ in range(2)]
-    feed(operators[0], whole, sizes=(32,))
+    operators = [create("count", SPEC, max_emitters=5, parameters=theta, **params) for _ in range(2)]
+    feed(operators[0], measured, sizes=(32,))
     at, step = 0, 0
     while at < traces.shape[1]:
         stop = min(at + sizes[step % len(sizes)], traces.shape[1])
         known = births < stop
-        photons = np.nan_to_num(whole[known, at:stop]).T
+        photons = np.nan_to_num(measured[known, at:stop]).T
         operators[1].update(
             Block(at, np.arange(at, stop), np.zeros((stop - at, 4, 4), np.uint16)), {"photons": photons}
         )
@@ -217,8 +229,8 @@ def test_spots_found_later_are_traces_that_were_not_measured_before(settings, si
 
 def test_it_goes_on_from_a_state_that_was_learning():
     """To the bit, also where spots were found while it learned; what is learned takes over half an interval later."""
-    traces, _ = simulated("camera", ys=(1, 2, 3), frames=260, seed=5)
-    operators = [create("count", SPEC, max_y=4, update_every=100) for _ in range(2)]
+    traces, _ = simulated("camera", emitters=(1, 2, 3), frames=260, seed=5)
+    operators = [create("count", SPEC, max_emitters=4, update_every=100) for _ in range(2)]
     feed(operators[0], traces[:2, :110])
     operators[1].restore(operators[0].state())
     for operator in operators:

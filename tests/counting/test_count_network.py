@@ -1,4 +1,4 @@
-"""Simulated spots of known numbers of fluorophores, served over ZeroMQ, found, integrated and counted."""
+"""Simulated spots with known numbers of fluorophores: served over ZeroMQ, detected, integrated and counted."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How many fluorophores each spot has, while it blinks."""
+"""The posterior number of fluorophores in each spot, online."""
 
 from .operator import Count
 from .params import CountParams

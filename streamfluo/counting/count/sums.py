@@ -1,4 +1,4 @@
-"""Running sums of each trace's powers: what the cumulants are made of."""
+"""Running power sums of each trace, from which its cumulants follow."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class PowerSums:
         self._pivot, self._number, self._sums = np.full(count, np.nan), np.zeros(count), np.zeros((ORDERS, count))
 
     def grow(self, new: int) -> None:
-        """Begin so many more traces."""
+        """Add `new` traces without measurements."""
         self._pivot = np.pad(self._pivot, (0, new), constant_values=np.nan)
         self._number, self._sums = np.pad(self._number, (0, new)), np.pad(self._sums, ((0, 0), (0, new)))
 
     def add(self, frame: np.ndarray) -> None:
-        """Take one frame (n,); NaN where a trace was not measured."""
+        """Add one frame (n,); NaN: not measured."""
         seen = np.isfinite(frame)
         self._pivot = np.where(np.isnan(self._pivot) & seen, frame, self._pivot)
         d = np.where(seen, frame - self._pivot, 0.0)
@@ -33,9 +33,9 @@ class PowerSums:
             self._sums[k] += power
 
     def estimate(self, camera: bool, sigma: np.ndarray) -> np.ndarray:
-        """How many emitters (n,) have the cumulants that are left without the noise; NaN where none do.
+        """Return the number of emitters (n,) from noise-corrected cumulants; NaN: no solution.
 
-        Camera: shot noise leaves factorial cumulants, and sigma² is subtracted. Lognormal: E[x^k] = E[m^k] e^(k²σ²/2).
+        Camera: factorial cumulants have no shot noise, and sigma² is subtracted. Lognormal: E[x^k] = E[m^k] e^(k²σ²/2).
         """
         with np.errstate(all="ignore"):
             central = self._sums / self._number
@@ -64,7 +64,7 @@ class PowerSums:
 
 
 def _cumulants(m1: np.ndarray, m2: np.ndarray, m3: np.ndarray, m4: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Cumulants of raw moments."""
+    """Return the first four cumulants from the raw moments."""
     c2 = m2 - m1**2
     c3 = m3 - 3 * m1 * m2 + 2 * m1**3
     c4 = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4

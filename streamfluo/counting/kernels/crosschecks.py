@@ -1,4 +1,4 @@
-"""The posterior's summaries, and two cross-checks that share nothing with the hidden Markov model."""
+"""Posterior summaries of a count, and two model-free cross-checks: bleaching steps and cumulants."""
 
 import math
 
@@ -10,19 +10,19 @@ from ...pixels.kernels.two_state import balanced
 CREDIBLE = 0.9
 FLAT_PART = 0.5
 STEP_POINTS = 500
-SPLIT_PRICE = 4  # logarithms of the length: at 2 noise is split now and then, as the best of many places is taken
+SPLIT_PENALTY = 4  # × log(frames): at 2, the best of many split points now and then fits noise
 
 
 def posterior(logs):  # type: ignore[no-untyped-def]
-    """Return P(y | trace) (n, candidates) of log-likelihoods, y evenly likely beforehand."""
-    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    """Return the posterior (n, candidates) of log-likelihoods under a uniform prior."""
+    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
-def credible_interval(chances, candidates):  # type: ignore[no-untyped-def]
-    """Return the shortest run of candidates (n, 2), first and last, that holds y with at least CREDIBLE."""
-    found = np.empty((len(chances), 2), np.int64)
-    total = np.concatenate([np.zeros((len(chances), 1)), np.cumsum(chances, axis=1)], axis=1)
+def credible_interval(probabilities, candidates):  # type: ignore[no-untyped-def]
+    """Return the shortest interval (n, 2) of candidates, first and last, with a posterior of at least CREDIBLE."""
+    found = np.empty((len(probabilities), 2), np.int64)
+    total = np.concatenate([np.zeros((len(probabilities), 1)), np.cumsum(probabilities, axis=1)], axis=1)
     for n, sums in enumerate(total):
         best = (len(candidates), 0.0, 0, len(candidates) - 1)
         for low in range(len(candidates)):
@@ -34,38 +34,38 @@ def credible_interval(chances, candidates):  # type: ignore[no-untyped-def]
 
 
 def is_flat(interval, candidates):  # type: ignore[no-untyped-def]
-    """Return where (n,) the data cannot tell: the interval ends at the last candidate, or holds half of them."""
+    """Return where (n,) a posterior is flat: its interval reaches the last candidate, or holds most of them."""
     wide = interval[:, 1] - interval[:, 0] + 1 > FLAT_PART * len(candidates)
     open_end = (interval[:, 1] == candidates[-1]) & (interval[:, 0] < candidates[-1])
     return wide | open_end
 
 
 def cumulant_count(k2, k3, k4):  # type: ignore[no-untyped-def]
-    """Return how many two-state emitters have these cumulants without noise, NaN where none (mCOAST 2025).
+    """Return the number N of two-state emitters with these noise-free cumulants; NaN: no solution (mCOAST 2025).
 
     k2 = N ε² ρ(1−ρ), k3 = N ε³ ρ(1−ρ)(1−2ρ), k4 = N ε⁴ ρ(1−ρ)(1−6ρ+6ρ²), solved for N.
     """
     return balanced(k2, k3, k4)[2]
 
 
-def steps_of(record):  # type: ignore[no-untyped-def]
-    """Return the bleaching steps (n,) of traces (t, n), averaged to at most STEP_POINTS points each."""
+def traces_bleaching_steps(record):  # type: ignore[no-untyped-def]
+    """Return `bleaching_steps` (n,) of traces (t, n), each averaged to at most STEP_POINTS points."""
     bins = -(-len(record) // STEP_POINTS)
     points = len(record) // bins
-    whole = record[: points * bins].reshape(points, bins, record.shape[1])
-    seen = np.isfinite(whole)
-    sums, nothing = np.where(seen, whole, 0).sum(1), np.full((len(whole), record.shape[1]), np.nan)
+    binned = record[: points * bins].reshape(points, bins, record.shape[1])
+    seen = np.isfinite(binned)
+    sums, nothing = np.where(seen, binned, 0).sum(1), np.full((points, record.shape[1]), np.nan)
     means = np.divide(sums, seen.sum(1), out=nothing, where=seen.any(1))
     return np.array([bleaching_steps(np.ascontiguousarray(trace)) for trace in means.T]).reshape(record.shape[1])
 
 
 @njit(nogil=True, cache=True)
 def bleaching_steps(trace):  # type: ignore[no-untyped-def]
-    """Return how many emitters bleached, from the steps of a trace (t,); 0 where it does not fall.
+    """Return the number of emitters that bleached in a trace (t,), from its steps; 0: no step down.
 
-    Levels are fitted by splitting where it lowers the residual most, as long as that pays by a criterion like Schwarz's
-    (Kalafut & Visscher 2008); the fall from the highest lasting level to the last, in units of the median step down,
-    is the count (Hummert et al. 2021). Cost: frames · splits.
+    Segments are split where the residual falls most, as long as an information criterion falls too (Kalafut & Visscher
+    2008). The count is the drop from the highest to the last level, in units of the median step down (Hummert et al.
+    2021). Cost: frames · splits.
     """
     seen = trace[~np.isnan(trace)]
     frames = len(seen)
@@ -83,29 +83,31 @@ def bleaching_steps(trace):  # type: ignore[no-untyped-def]
         gain, at, after = 0.0, 0, 0
         for k in range(count):
             for t in range(edges[k] + 2, edges[k + 1] - 1):
-                here = _between(sums, edges[k], edges[k + 1])
-                split = _between(sums, edges[k], t) + _between(sums, t, edges[k + 1])
+                here = _explained(sums, edges[k], edges[k + 1])
+                split = _explained(sums, edges[k], t) + _explained(sums, t, edges[k + 1])
                 if split - here > gain:
                     gain, at, after = split - here, t, k
         if gain <= 0 or residual - gain <= 0:
             break
-        if frames * math.log((residual - gain) / residual) + SPLIT_PRICE * math.log(frames) >= 0:
+        if frames * math.log((residual - gain) / residual) + SPLIT_PENALTY * math.log(frames) >= 0:
             break
         for k in range(count, after, -1):
             edges[k + 1] = edges[k]
         edges[after + 1] = at
         residual -= gain
         count += 1
-    return _fall(sums, edges, count)
+    return _step_count(sums, edges, count)
 
 
 @njit(nogil=True, cache=True)
-def _between(sums, start, stop):  # type: ignore[no-untyped-def]
+def _explained(sums, start, stop):  # type: ignore[no-untyped-def]
+    """Return the sum of squares that the mean of a segment explains."""
     return (sums[stop] - sums[start]) ** 2 / (stop - start)
 
 
 @njit(nogil=True, cache=True)
-def _fall(sums, edges, count):  # type: ignore[no-untyped-def]
+def _step_count(sums, edges, count):  # type: ignore[no-untyped-def]
+    """Return the drop from the highest level to the last, in median steps down."""
     levels = np.empty(count)
     for k in range(count):
         levels[k] = (sums[edges[k + 1]] - sums[edges[k]]) / (edges[k + 1] - edges[k])

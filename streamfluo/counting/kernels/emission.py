@@ -1,25 +1,49 @@
-"""How bright z emitters are: the likelihood of an intensity under each z, and its derivatives.
+"""The emission model: the likelihood of an intensity when z emitters are on, and its derivatives.
 
-The mean is m_z = mu · z + mu_bg. Lognormal: log x ~ N(log m_z, sigma). Camera, in electrons: x ~ N(m_z, m_z + sigma²),
-shot noise and a constant noise of sigma (read noise, and that of a subtracted background). An outlier has any of `bins`
-values with probability p_outlier / bins, so P_z(x) = (1 − p_outlier) · density_z(x) · width + p_outlier / bins: the
-probability of a bin, of intensities that need not be rounded to bins.
+The mean is m_z = mu · z + mu_bg. Lognormal: log x ~ N(log m_z, sigma²). Camera, in electrons: x ~ N(m_z, m_z + sigma²),
+shot noise and a constant noise of sigma (read noise, and that of a subtracted background). An outlier falls into any of
+`bins` bins with probability p_outlier / bins: P_z(x) = (1 − p_outlier) · density_z(x) · width + p_outlier / bins is the
+probability of a bin around an intensity that is not rounded.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
-FAINTEST = -600.0  # of the log of a likelihood against that of the frame's likeliest z: then it counts as that
+FAINTEST = -600.0  # log-likelihood relative to the frame's most likely z: smaller values are set to it
 LOG2_E, LN2_HIGH, LN2_LOW = 1 / math.log(2), 0.693145751953125, 1.42860682030941723212e-6
 POWERS_OF_2 = 2.0 ** np.arange(-900, 1)
 
 
+class EmissionModel(NamedTuple):
+    """Parameters of the emission model.
+
+    `camera`: camera or lognormal. `brightness` (mu, mu_bg, sigma; lane). `mixing`: logarithms of
+    (1 − p_outlier) · width and of p_outlier / bins.
+    """
+
+    camera: bool
+    brightness: np.ndarray
+    mixing: tuple[float, float]
+
+
+class Emission(NamedTuple):
+    """Emission probabilities of a trace, relative to exp(peak) in each frame.
+
+    `probability[t, z, lane]` = P_z(x_t) / exp(peak); `outlier[t, lane]`: the outliers' part of it; `peak[t, lane]`.
+    """
+
+    probability: np.ndarray
+    outlier: np.ndarray
+    peak: np.ndarray
+
+
 @njit(nogil=True, cache=True, inline="always")
 def _exp(x):  # type: ignore[no-untyped-def]
-    """e^x for FAINTEST ≤ x ≤ 0 within an ulp or two, in vector registers: 1.7 ns, where the library's takes 8."""
+    """Return e^x for FAINTEST ≤ x ≤ 0 within two ulp. It vectorises: 1.7 ns instead of the library's 8."""
     doublings = math.floor(x * LOG2_E + 0.5)
     r = x - doublings * LN2_HIGH - doublings * LN2_LOW
     p = 1 / 6227020800.0
@@ -40,67 +64,66 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fill_light(x, camera, brightness, mixing, zs, light, outlier, top):  # type: ignore[no-untyped-def]
-    """Fill light[t, z, lane] = P_z(x) / exp(top[t, lane]) for z < zs, and the outliers' part of it.
+def fill_emission(x, model, levels, emission):  # type: ignore[no-untyped-def]
+    """Fill an Emission for z < levels from x (t, lane): electrons, or the logarithm of intensities.
 
-    x (t, lane): electrons, or the log of intensities. brightness (mu, mu_bg, sigma; lane). mixing: log of
-    (1 − p_outlier) · width and of p_outlier / bins. NaN says nothing: light is 1, top 0, the outliers' part too.
-    Cost: 3 ns a z.
+    A NaN is not measured: its probability and outlier are 1, its peak is 0. Cost: 3 ns for each z.
     """
     lanes = x.shape[1]
-    middle, spread, height = np.empty((3, zs, lanes))
-    _shape(camera, brightness, zs, middle, spread)
-    for z in range(zs):
+    centre, spread, height = np.empty((3, levels, lanes))
+    _moments(model, centre, spread)
+    for z in range(levels):
         for lane in range(lanes):
-            height[z, lane] = mixing[0] - math.log(spread[z, lane]) - HALF_LOG_TAU
+            height[z, lane] = model.mixing[0] - math.log(spread[z, lane]) - HALF_LOG_TAU
     for t in range(len(x)):
-        seen, best = x[t], top[t]
-        best[:] = mixing[1]
-        for z in range(zs):
-            here, m, s, h = light[t, z], middle[z], spread[z], height[z]
+        seen, best, outlier = x[t], emission.peak[t], emission.outlier[t]
+        best[:] = model.mixing[1]
+        for z in range(levels):
+            here, m, s, h = emission.probability[t, z], centre[z], spread[z], height[z]
             for lane in range(lanes):
-                value = seen[lane] if seen[lane] == seen[lane] else m[lane]  # NaN is no place in the table of powers
+                value = seen[lane] if seen[lane] == seen[lane] else m[lane]  # NaN would index the table of powers
                 away = (value - m[lane]) / s[lane]
-                here[lane] = h[lane] - 0.5 * away * away - (0.0 if camera else value)  # over x, not over log x
+                here[lane] = h[lane] - 0.5 * away * away - (0.0 if model.camera else value)  # density of x, not log x
                 best[lane] = max(best[lane], here[lane])
         for lane in range(lanes):
-            outlier[t, lane] = math.exp(mixing[1] - best[lane])
-        for z in range(zs):
-            here, floor = light[t, z], outlier[t]
+            outlier[lane] = math.exp(model.mixing[1] - best[lane])
+        for z in range(levels):
+            here = emission.probability[t, z]
             for lane in range(lanes):
-                here[lane] = _exp(max(here[lane] - best[lane], FAINTEST)) + floor[lane]
+                here[lane] = _exp(max(here[lane] - best[lane], FAINTEST)) + outlier[lane]
         for lane in range(lanes):
             if math.isnan(seen[lane]):
-                top[t, lane], outlier[t, lane] = 0.0, 1.0
-                light[t, :, lane] = 1.0
+                best[lane], outlier[lane] = 0.0, 1.0
+                emission.probability[t, :, lane] = 1.0
 
 
 @njit(nogil=True, cache=True)
-def _shape(camera, brightness, zs, middle, spread):  # type: ignore[no-untyped-def]
-    """Centre and width of the Gaussian of each z, in electrons or in log intensity."""
-    for z in range(zs):
-        for lane in range(middle.shape[1]):
-            mean = brightness[0, lane] * z + brightness[1, lane]
-            sigma = brightness[2, lane]
-            middle[z, lane] = mean if camera else math.log(mean)
-            spread[z, lane] = math.sqrt(max(mean, 0.0) + sigma * sigma) if camera else sigma
+def _moments(model, centre, spread):  # type: ignore[no-untyped-def]
+    """Fill the mean and standard deviation (z, lane) of the Gaussian of each z, in electrons or log-intensity."""
+    for z in range(len(centre)):
+        for lane in range(centre.shape[1]):
+            mean = model.brightness[0, lane] * z + model.brightness[1, lane]
+            sigma = model.brightness[2, lane]
+            centre[z, lane] = mean if model.camera else math.log(mean)
+            spread[z, lane] = math.sqrt(max(mean, 0.0) + sigma * sigma) if model.camera else sigma
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def add_light_slopes(x, camera, brightness, light, outlier, part, zs, slopes):  # type: ignore[no-untyped-def]
-    """Add Σ part[t, z, lane] · ∂ log P_z(x_t) / ∂(mu, mu_bg, sigma) to slopes[0 … 2, lane]."""
-    lanes = x.shape[1]
-    middle, spread = np.empty((2, zs, lanes))
-    _shape(camera, brightness, zs, middle, spread)
+def add_emission_slopes(x, model, emission, occupancy, slopes):  # type: ignore[no-untyped-def]
+    """Add Σ occupancy[t, z, lane] · ∂ log P_z(x_t) / ∂(mu, mu_bg, sigma) to slopes[0 … 2, lane]."""
+    levels, lanes = occupancy.shape[1:]
+    brightness = model.brightness
+    centre, spread = np.empty((2, levels, lanes))
+    _moments(model, centre, spread)
     for t in range(len(x)):
-        for z in range(zs):
+        for z in range(levels):
             for lane in range(lanes):
-                likely = part[t, z, lane] * (1.0 - outlier[t, lane] / light[t, z, lane])
-                if likely < 1e-12:
-                    continue  # and so is every frame that was not seen
-                away = (x[t, lane] - middle[z, lane]) / spread[z, lane]
+                inlier = occupancy[t, z, lane] * (1.0 - emission.outlier[t, lane] / emission.probability[t, z, lane])
+                if inlier < 1e-12:
+                    continue  # frames that are not measured have none
+                away = (x[t, lane] - centre[z, lane]) / spread[z, lane]
                 wide = spread[z, lane]
-                if camera:
+                if model.camera:
                     by_mean = away / wide
                     if brightness[0, lane] * z + brightness[1, lane] > 0:
                         by_mean += 0.5 * (away * away - 1.0) / (wide * wide)
@@ -108,6 +131,6 @@ def add_light_slopes(x, camera, brightness, light, outlier, part, zs, slopes):  
                 else:
                     by_mean = away / (wide * (brightness[0, lane] * z + brightness[1, lane]))
                     by_sigma = (away * away - 1.0) / wide
-                slopes[0, lane] += likely * by_mean * z
-                slopes[1, lane] += likely * by_mean
-                slopes[2, lane] += likely * by_sigma
+                slopes[0, lane] += inlier * by_mean * z
+                slopes[1, lane] += inlier * by_mean
+                slopes[2, lane] += inlier * by_sigma

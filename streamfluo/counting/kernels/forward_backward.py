@@ -1,37 +1,67 @@
 """Forward filter and forward–backward smoother for LANES traces at once and every number of emitters (Rabiner 1989).
 
-States are normalised in every frame, their sums kept as logarithms: exact in float64 however long the trace is.
+States are normalised in every frame, and the logarithms of the scale factors are summed: no trace underflows float64.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from .transitions import bleach_back, bleach_step, blink_back, blink_step, fill_start, first_block, state_count, weigh
+from .transitions import (
+    bleach_back,
+    bleach_step,
+    blink_back,
+    blink_step,
+    condition,
+    fill_initial,
+    first_block,
+    state_count,
+)
 
-UNLIKELY = 1e-6  # of a posterior: such a y takes no part in the slopes
-SMALL = 1e-40  # times a frame that is e^-600 as likely as the likeliest is still a float
-SLOPES = 6  # by mu, mu_bg, sigma, p_on, p_off, p_bleach
+UNLIKELY = 1e-6  # posterior weight below which a number of emitters is left out of the slopes
+SMALL = 1e-40  # still a float64 after a frame whose probability is e^-600 of the peak
+SLOPES = 6  # derivatives by mu, mu_bg, sigma, p_on, p_off, p_bleach
+
+
+class Forward(NamedTuple):
+    """Normalised forward variables `alpha[t, state, lane]` and their scale factors `scales[t, lane]`."""
+
+    alpha: np.ndarray
+    scales: np.ndarray
+
+
+class ExpectedTransitions(NamedTuple):
+    """Expected numbers of transitions divided by the transition matrix.
+
+    `blinking[a, i, j, lane]`: from i to j emitters on, of a alive. `bleaching[z, k, lane]`: k of z emitters bleach.
+    """
+
+    blinking: np.ndarray
+    bleaching: np.ndarray
 
 
 @njit(nogil=True, cache=True)
-def step(state, blinking, bleaching, y, bleaches, between, out):  # type: ignore[no-untyped-def]
-    """One frame on: state (states, lane) through bleaching, to `between`, and blinking, to out."""
+def step(state, transitions, emitters, bleaches, bleached, out):  # type: ignore[no-untyped-def]
+    """Apply the transition matrix to state (state, lane), into out; `bleached` is scratch of the same shape."""
     if bleaches:
-        bleach_step(state, bleaching, y, between)
-        blink_step(between, blinking, y, bleaches, out)
+        bleach_step(state, transitions.bleaching, emitters, bleached)
+        blink_step(bleached, transitions.blinking, emitters, bleaches, out)
     else:
-        blink_step(state, blinking, y, bleaches, out)
+        blink_step(state, transitions.blinking, emitters, bleaches, out)
 
 
 @njit(nogil=True, cache=True)
-def count(scale, top, product, logs):  # type: ignore[no-untyped-def]
-    """Count a frame's scale (lane) and top (lane) in: log P = logs + log(product). A logarithm costs as much as a y."""
+def accumulate(scale, peak, product, logs):  # type: ignore[no-untyped-def]
+    """Multiply a frame's scale and exp(peak) into the likelihood: log P = logs + log(product), all (lane).
+
+    The product postpones logarithms, each of which costs as much as the step of another number of emitters.
+    """
     small, lanes = 1.0, len(scale)
     for lane in range(lanes):
         product[lane] *= scale[lane]
-        logs[lane] += top[lane]
+        logs[lane] += peak[lane]
         small = min(small, product[lane])
     if small < SMALL:
         for lane in range(lanes):
@@ -40,150 +70,156 @@ def count(scale, top, product, logs):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def filter_forward(light, top, kinetics, blinking, bleaching, low, high, bleaches, logs):  # type: ignore[no-untyped-def]
-    """Fill logs[y, lane] = log P(trace | y) for y = low … high; light (t, z, lane) relative to exp(top (t, lane))."""
-    most = state_count(high, bleaches)
-    lanes = light.shape[2]
-    state, between, later = np.empty((3, most, lanes))
+def filter_forward(emission, transitions, spaces, logs):  # type: ignore[no-untyped-def]
+    """Fill logs[n, lane] = log P(trace | n emitters) for every number of emitters n in `spaces`."""
+    bleaches = spaces.bleaches
+    most, lanes = state_count(spaces.high, bleaches), emission.probability.shape[2]
+    state, bleached, following = np.empty((3, most, lanes))
     scale, product = np.empty((2, lanes))
-    for y in range(low, high + 1):
-        fill_start(kinetics, y, bleaches, state[: state_count(y, bleaches)])
-        logs[y], product[:] = 0.0, 1.0
-        for t in range(len(light)):
+    for emitters in range(spaces.low, spaces.high + 1):
+        fill_initial(transitions.kinetics, emitters, bleaches, state[: state_count(emitters, bleaches)])
+        logs[emitters], product[:] = 0.0, 1.0
+        for t in range(len(emission.probability)):
             if t:
-                step(state, blinking, bleaching, y, bleaches, between, later)
-                state, later = later, state
-            weigh(state, light[t], y, bleaches, scale)
-            count(scale, top[t], product, logs[y])
+                step(state, transitions, emitters, bleaches, bleached, following)
+                state, following = following, state
+            condition(state, emission.probability[t], emitters, bleaches, scale)
+            accumulate(scale, emission.peak[t], product, logs[emitters])
         for lane in range(lanes):
-            logs[y, lane] += math.log(product[lane])
+            logs[emitters, lane] += math.log(product[lane])
 
 
 @njit(nogil=True, cache=True)
-def smooth(light, kinetics, blinking, by_on, by_off, bleaching, by_bleach, share, low, high, bleaches, part, slopes):  # type: ignore[no-untyped-def]
-    """Add what the smoothed states say to part[t, z, lane], P(z on) over y, and to slopes[3 … 5], by the kinetics.
+def smooth(emission, transitions, transition_slopes, spaces, weights, slopes):  # type: ignore[no-untyped-def]
+    """Return the occupancy P(z on) (t, z, lane), and add the derivatives by the kinetics to slopes[3 … 5, lane].
 
-    share[y, lane] is the weight of y. Slopes are Fisher's identity: the expected derivative of the log-probability of
-    the path. Cost: three times that of the filter for each y of some weight.
+    weights[n, lane] is the posterior of n emitters. Slopes follow from Fisher's identity: they are the expected
+    derivatives of the complete-data log-likelihood. Cost: three times the filter, for each n above UNLIKELY.
     """
-    frames, most, lanes = len(light), state_count(high, bleaches), light.shape[2]
-    past = np.empty((frames, most, lanes))
-    scales = np.empty((frames, lanes))
-    future, moved, between = np.empty((3, most, lanes))
-    flows = np.empty((high + 1, high + 1, high + 1, lanes))
-    falls = np.empty((high + 1, high + 1, lanes))
-    for y in range(low, high + 1):
-        if share[y].max() < UNLIKELY:
+    bleaches, size = spaces.bleaches, spaces.high + 1
+    frames, lanes = len(emission.probability), emission.probability.shape[2]
+    most = state_count(spaces.high, bleaches)
+    occupancy = np.zeros((frames, size, lanes))
+    forward = Forward(np.empty((frames, most, lanes)), np.empty((frames, lanes)))
+    alpha = forward.alpha
+    beta, moved = np.empty((2, most, lanes))
+    expected = ExpectedTransitions(np.empty((size, size, size, lanes)), np.empty((size, size, lanes)))
+    for emitters in range(spaces.low, size):
+        if weights[emitters].max() < UNLIKELY:
             continue
-        n = state_count(y, bleaches)
-        flows[first_block(y, bleaches) :], falls[:] = 0.0, 0.0
-        _filter_and_keep(light, kinetics, blinking, bleaching, y, bleaches, past, scales, between)
-        for s in range(n):
+        expected.blinking[first_block(emitters, bleaches) :], expected.bleaching[:] = 0.0, 0.0
+        _fill_forward(emission, transitions, emitters, bleaches, forward)
+        for s in range(state_count(emitters, bleaches)):
             for lane in range(lanes):
-                future[s, lane] = share[y, lane]
+                beta[s, lane] = weights[emitters, lane]
         for t in range(frames - 1, -1, -1):
-            _add_part(past[t], future, y, bleaches, t, part)
+            _add_occupancy(alpha[t], beta, emitters, bleaches, occupancy[t])
             if t == 0:
                 break
-            _shine(future, light, scales, t, y, bleaches)
+            _condition_beta(beta, emission.probability[t], forward.scales[t], emitters, bleaches)
             if bleaches:
-                bleach_step(past[t - 1], bleaching, y, moved)
-                _add_flows(moved, future, y, bleaches, flows)
-                blink_back(future, blinking, y, bleaches, moved)
-                _add_falls(past[t - 1], moved, y, falls)
-                bleach_back(moved, bleaching, y, future)
+                bleach_step(alpha[t - 1], transitions.bleaching, emitters, moved)
+                _add_blinking(moved, beta, emitters, bleaches, expected.blinking)
+                blink_back(beta, transitions.blinking, emitters, bleaches, moved)
+                _add_bleaching(alpha[t - 1], moved, emitters, expected.bleaching)
+                bleach_back(moved, transitions.bleaching, emitters, beta)
             else:
-                _add_flows(past[t - 1], future, y, bleaches, flows)
-                blink_back(future, blinking, y, bleaches, moved)
-                future, moved = moved, future
-        _add_start_slopes(past[0], future, kinetics, y, bleaches, slopes)
-        _add_chain_slopes(flows, falls, by_on, by_off, by_bleach, y, bleaches, slopes)
+                _add_blinking(alpha[t - 1], beta, emitters, bleaches, expected.blinking)
+                blink_back(beta, transitions.blinking, emitters, bleaches, moved)
+                beta, moved = moved, beta
+        _add_initial_slopes(alpha[0], beta, transitions.kinetics, emitters, bleaches, slopes)
+        _add_transition_slopes(expected, transition_slopes, emitters, bleaches, slopes)
+    return occupancy
 
 
 @njit(nogil=True, cache=True)
-def _filter_and_keep(light, kinetics, blinking, bleaching, y, bleaches, past, scales, between):  # type: ignore[no-untyped-def]
-    fill_start(kinetics, y, bleaches, past[0, : state_count(y, bleaches)])
-    for t in range(len(light)):
+def _fill_forward(emission, transitions, emitters, bleaches, forward):  # type: ignore[no-untyped-def]
+    alpha, bleached = forward.alpha, np.empty(forward.alpha.shape[1:])
+    fill_initial(transitions.kinetics, emitters, bleaches, alpha[0, : state_count(emitters, bleaches)])
+    for t in range(len(alpha)):
         if t:
-            step(past[t - 1], blinking, bleaching, y, bleaches, between, past[t])
-        weigh(past[t], light[t], y, bleaches, scales[t])
+            step(alpha[t - 1], transitions, emitters, bleaches, bleached, alpha[t])
+        condition(alpha[t], emission.probability[t], emitters, bleaches, forward.scales[t])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _shine(future, light, scales, t, y, bleaches):  # type: ignore[no-untyped-def]
-    """What is to come, seen from just before frame t was measured: future · light / scale."""
-    at, lanes = 0, future.shape[1]
-    for a in range(first_block(y, bleaches), y + 1):
+def _condition_beta(beta, emission, scale, emitters, bleaches):  # type: ignore[no-untyped-def]
+    """Multiply the backward variable by emission (z, lane) / scale (lane) of its frame."""
+    at, lanes = 0, beta.shape[1]
+    for a in range(first_block(emitters, bleaches), emitters + 1):
         for z in range(a + 1):
-            here, bright, scale = future[at + z], light[t, z], scales[t]
+            here, likelihood = beta[at + z], emission[z]
             for lane in range(lanes):
-                here[lane] *= bright[lane] / scale[lane]
+                here[lane] *= likelihood[lane] / scale[lane]
         at += a + 1
 
 
 @njit(nogil=True, cache=True)
-def _add_part(past, future, y, bleaches, t, part):  # type: ignore[no-untyped-def]
-    at, lanes = 0, past.shape[1]
-    for a in range(first_block(y, bleaches), y + 1):
+def _add_occupancy(alpha, beta, emitters, bleaches, occupancy):  # type: ignore[no-untyped-def]
+    """Add alpha · beta to occupancy (z, lane) of one frame."""
+    at, lanes = 0, alpha.shape[1]
+    for a in range(first_block(emitters, bleaches), emitters + 1):
         for z in range(a + 1):
-            before, after, on = past[at + z], future[at + z], part[t, z]
+            before, after, on = alpha[at + z], beta[at + z], occupancy[z]
             for lane in range(lanes):
                 on[lane] += before[lane] * after[lane]
         at += a + 1
 
 
 @njit(nogil=True, cache=True)
-def _add_flows(before, after, y, bleaches, flows):  # type: ignore[no-untyped-def]
-    """flows[a, i, j] += P(past, i) · P(future | j): the expected count of i → j but for the matrix itself."""
-    at, lanes = 0, before.shape[1]
-    for a in range(first_block(y, bleaches), y + 1):
+def _add_blinking(alpha, beta, emitters, bleaches, expected):  # type: ignore[no-untyped-def]
+    """expected[a, i, j, lane] += alpha(a, i) · beta(a, j)."""
+    at, lanes = 0, alpha.shape[1]
+    for a in range(first_block(emitters, bleaches), emitters + 1):
         for i in range(a + 1):
             for j in range(a + 1):
-                here, there, flow = before[at + i], after[at + j], flows[a, i, j]
+                before, after, here = alpha[at + i], beta[at + j], expected[a, i, j]
                 for lane in range(lanes):
-                    flow[lane] += here[lane] * there[lane]
+                    here[lane] += before[lane] * after[lane]
         at += a + 1
 
 
 @njit(nogil=True, cache=True)
-def _add_falls(before, after, y, falls):  # type: ignore[no-untyped-def]
-    lanes = before.shape[1]
-    for a in range(y + 1):
+def _add_bleaching(alpha, beta, emitters, expected):  # type: ignore[no-untyped-def]
+    """expected[z, k, lane] += alpha(a, z) · beta(a − k, z − k), summed over a."""
+    lanes = alpha.shape[1]
+    for a in range(emitters + 1):
         for z in range(a + 1):
             for k in range(z + 1):
-                here, there = before[a * (a + 1) // 2 + z], after[(a - k) * (a - k + 1) // 2 + z - k]
-                fall = falls[z, k]
+                before, after = alpha[a * (a + 1) // 2 + z], beta[(a - k) * (a - k + 1) // 2 + z - k]
+                here = expected[z, k]
                 for lane in range(lanes):
-                    fall[lane] += here[lane] * there[lane]
+                    here[lane] += before[lane] * after[lane]
 
 
 @njit(nogil=True, cache=True)
-def _add_start_slopes(past, future, kinetics, y, bleaches, slopes):  # type: ignore[no-untyped-def]
-    at = y * (y + 1) // 2 if bleaches else 0
-    for lane in range(past.shape[1]):
+def _add_initial_slopes(alpha, beta, kinetics, emitters, bleaches, slopes):  # type: ignore[no-untyped-def]
+    at = emitters * (emitters + 1) // 2 if bleaches else 0
+    for lane in range(alpha.shape[1]):
         m = lane if kinetics.shape[1] > 1 else 0
         p_on, p_off = kinetics[0, m], kinetics[1, m]
-        total = p_on + p_off
-        whole = ons = 0.0
-        for z in range(y + 1):
-            chance = past[at + z, lane] * future[at + z, lane]
-            whole += chance
-            ons += chance * z
-        by_part = ons * total / p_on - (y * whole - ons) * total / p_off
-        slopes[3, lane] += by_part * p_off / total**2
-        slopes[4, lane] -= by_part * p_on / total**2
+        rate = p_on + p_off
+        total = on = 0.0
+        for z in range(emitters + 1):
+            weight = alpha[at + z, lane] * beta[at + z, lane]
+            total += weight
+            on += weight * z
+        by_duty = on * rate / p_on - (emitters * total - on) * rate / p_off
+        slopes[3, lane] += by_duty * p_off / rate**2
+        slopes[4, lane] -= by_duty * p_on / rate**2
 
 
 @njit(nogil=True, cache=True)
-def _add_chain_slopes(flows, falls, by_on, by_off, by_bleach, y, bleaches, slopes):  # type: ignore[no-untyped-def]
-    for lane in range(flows.shape[3]):
+def _add_transition_slopes(expected, transition_slopes, emitters, bleaches, slopes):  # type: ignore[no-untyped-def]
+    by_on, by_off, by_bleach = transition_slopes
+    for lane in range(expected.blinking.shape[3]):
         m = lane if by_on.shape[3] > 1 else 0
-        for a in range(first_block(y, bleaches), y + 1):
+        for a in range(first_block(emitters, bleaches), emitters + 1):
             for i in range(a + 1):
                 for j in range(a + 1):
-                    slopes[3, lane] += flows[a, i, j, lane] * by_on[a, i, j, m]
-                    slopes[4, lane] += flows[a, i, j, lane] * by_off[a, i, j, m]
+                    slopes[3, lane] += expected.blinking[a, i, j, lane] * by_on[a, i, j, m]
+                    slopes[4, lane] += expected.blinking[a, i, j, lane] * by_off[a, i, j, m]
         if bleaches:
-            for z in range(y + 1):
+            for z in range(emitters + 1):
                 for k in range(z + 1):
-                    slopes[5, lane] += falls[z, k, lane] * by_bleach[z, k, m]
+                    slopes[5, lane] += expected.bleaching[z, k, lane] * by_bleach[z, k, m]

@@ -1,4 +1,4 @@
-"""Likelihood of traces under every number of emitters, and its slopes by the parameters, on all cores."""
+"""Likelihood of traces under every number of emitters, and its derivatives by the parameters, on all cores."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ import numpy as np
 from numba import njit
 from scipy.special import ndtr
 
-from .emission import add_light_slopes, fill_light
+from .emission import Emission, EmissionModel, add_emission_slopes, fill_emission
 from .forward_backward import SLOPES, filter_forward, smooth
-from .transitions import LANES, fill_matrices
+from .transitions import LANES, StateSpaces, transition_matrices
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class EmitterModel:
-    """What is settled before parameters are: emission, bleaching, candidates min_y … max_y, and outliers.
+    """The hidden Markov model but for its parameters: emission, bleaching, candidate numbers of emitters, outliers.
 
-    `width`: of a bin of intensity, which probabilities are for; `bins` of them hold an outlier with p_outlier.
+    `camera`: camera or lognormal emission. Candidates are min_emitters … max_emitters. Probabilities are those of an
+    intensity bin of `width`; an outlier falls into one of `bins` bins with probability `p_outlier`.
     """
 
     camera: bool
     bleaching: bool
-    min_y: int
-    max_y: int
+    min_emitters: int
+    max_emitters: int
     width: float
     bins: int = 1024
     p_outlier: float = 0.1
@@ -41,76 +42,75 @@ class EmitterModel:
         return math.log1p(-self.p_outlier) + math.log(self.width), outlier
 
     @property
+    def spaces(self) -> StateSpaces:
+        """The state spaces of the candidates."""
+        return StateSpaces(self.min_emitters, self.max_emitters, self.bleaching)
+
+    @property
     def candidates(self) -> Array:
-        """The numbers of emitters that are weighed."""
-        return np.arange(self.min_y, self.max_y + 1)
+        """The candidate numbers of emitters."""
+        return np.arange(self.min_emitters, self.max_emitters + 1)
 
 
 @njit(nogil=True, cache=True)
-def _evaluate_lanes(x, camera, brightness, mixing, kinetics, low, high, bleaches, weigh, logs, slopes):  # type: ignore[no-untyped-def]
-    """Fill logs[y, lane]; with `weigh` also slopes[:, lane] of log Σ_y P(trace | y), y evenly likely beforehand."""
+def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no-untyped-def]
+    """Return logs[n, lane], and the gradient[:, lane] of log Σ_n P(trace | n), which is 0 unless `with_slopes`."""
     frames, lanes = x.shape
-    size, own = high + 1, kinetics.shape[1]
-    light, outlier, top = np.empty((frames, size, lanes)), np.empty((frames, lanes)), np.empty((frames, lanes))
-    blinking, by_on, by_off = np.zeros((3, size, size, size, own))
-    bleaching, by_bleach = np.zeros((2, size, size, own))
-    fill_light(x, camera, brightness, mixing, size, light, outlier, top)
-    fill_matrices(kinetics, 0 if bleaches else low, high, blinking, by_on, by_off, bleaching, by_bleach)
-    filter_forward(light, top, kinetics, blinking, bleaching, low, high, bleaches, logs)
-    if not weigh:
-        return
-    share, part = np.zeros((size, lanes)), np.zeros((frames, size, lanes))
+    size = spaces.high + 1
+    emission = Emission(np.empty((frames, size, lanes)), np.empty((frames, lanes)), np.empty((frames, lanes)))
+    fill_emission(x, model, size, emission)
+    transitions, transition_slopes = transition_matrices(kinetics, spaces)
+    logs, slopes = np.zeros((size, lanes)), np.zeros((SLOPES, lanes))
+    filter_forward(emission, transitions, spaces, logs)
+    if not with_slopes:
+        return logs, slopes
+    weights = np.zeros((size, lanes))
     for lane in range(lanes):
-        best = logs[low:size, lane].max()
-        total = np.exp(logs[low:size, lane] - best).sum()
-        share[low:size, lane] = np.exp(logs[low:size, lane] - best) / total
-    slopes[:] = 0.0
-    smooth(
-        light, kinetics, blinking, by_on, by_off, bleaching, by_bleach, share, low, high, bleaches,
-        part, slopes,
-    )  # fmt: skip
-    add_light_slopes(x, camera, brightness, light, outlier, part, size, slopes)
+        best = logs[spaces.low :, lane].max()
+        total = np.exp(logs[spaces.low :, lane] - best).sum()
+        weights[spaces.low :, lane] = np.exp(logs[spaces.low :, lane] - best) / total
+    occupancy = smooth(emission, transitions, transition_slopes, spaces, weights, slopes)
+    add_emission_slopes(x, model, emission, occupancy, slopes)
+    return logs, slopes
 
 
 def evaluate(
     x: Array, parameters: Array, model: EmitterModel, slopes: bool = False, threads: int = 1
 ) -> tuple[Array, Array | None]:
-    """Return log P(trace | y) (n, candidates), and the slopes (n, 6) of log Σ_y P(trace | y) where asked for.
+    """Return log P(trace | n) (n, candidates), and with `slopes` the gradient (n, 6) of log Σ_n P(trace | n).
 
-    x (t, n): electrons, or the log of intensities. parameters (n, 6): mu, mu_bg, sigma, p_on, p_off, p_bleach; kinetics
-    that all traces share cost less. Cost for 1000 frames, y ≤ 10, a trace: the likelihood 0.15 ms, slopes 0.3 ms more.
+    x (t, n): electrons, or the logarithm of intensities. parameters (n, 6): mu, mu_bg, sigma, p_on, p_off, p_bleach;
+    kinetics that all traces share cost less. Cost of a trace of 1000 frames and up to 10 emitters: the likelihood
+    0.15 ms, the gradient 0.3 ms more.
     """
     count = x.shape[1]
     shared = bool((parameters[:, 3:] == parameters[0, 3:]).all())
-    logs = np.empty((model.max_y + 1, count))
-    found = np.empty((SLOPES, count)) if slopes else None
-    order = np.argsort(np.nanmean(x, axis=0)) if count > LANES else np.arange(count)  # like next to like: few y count
+    logs = np.empty((model.max_emitters + 1, count))
+    gradient = np.empty((SLOPES, count)) if slopes else None
+    order = np.argsort(np.nanmean(x, axis=0)) if count > LANES else np.arange(count)  # alike: few numbers have weight
 
     def work(at: int) -> None:
         mine = order[at : at + LANES]
         chosen = np.ascontiguousarray(parameters[mine].T)
         kinetics = np.ascontiguousarray(chosen[3:, :1] if shared else chosen[3:])
-        log, slope = np.zeros((model.max_y + 1, len(mine))), np.zeros((SLOPES, len(mine)))
-        _evaluate_lanes(
-            np.ascontiguousarray(x[:, mine]), model.camera, chosen[:3], model.mixing, kinetics, model.min_y,
-            model.max_y, model.bleaching, slopes, log, slope,
-        )  # fmt: skip
+        emission_model = EmissionModel(model.camera, chosen[:3], model.mixing)
+        log, slope = _evaluate_lanes(np.ascontiguousarray(x[:, mine]), emission_model, kinetics, model.spaces, slopes)
         logs[:, mine] = log
-        if found is not None:
-            found[:, mine] = slope
+        if gradient is not None:
+            gradient[:, mine] = slope
 
     in_threads(work, range(0, count, LANES), threads)
-    return logs[model.min_y :].T, None if found is None else found.T
+    return logs[model.min_emitters :].T, None if gradient is None else gradient.T
 
 
 def binned_logs(edges: Array, parameters: Array, model: EmitterModel) -> Array:
-    """Return log P(trace | y) (n, candidates) of intensities known to bins: light integrated over each bin.
+    """Return log P(trace | n) (n, candidates) of binned intensities: the emission is integrated over each bin.
 
-    edges (t, n): lower edges of the bins the intensities lie in, `model.width` wide; NaN: not measured. 10 ms a trace.
+    edges (t, n): lower edges of the bins, `model.width` wide; NaN: not measured. Cost: 10 ms a trace.
     """
-    logs = np.zeros((model.max_y + 1, edges.shape[1]))
-    zs = np.arange(model.max_y + 1)
-    size = len(zs)
+    logs = np.zeros((model.max_emitters + 1, edges.shape[1]))
+    zs = np.arange(model.max_emitters + 1)
+    nothing = np.zeros((len(edges), 1))
     for n, theta in enumerate(parameters):
         mean = theta[0] * zs + theta[1]
         upper = edges[:, n, None] + model.width
@@ -120,22 +120,18 @@ def binned_logs(edges: Array, parameters: Array, model: EmitterModel) -> Array:
         else:
             lower = np.log(np.maximum(edges[:, n, None], 1e-12))
             inside = ndtr((np.log(upper) - np.log(mean)) / theta[2]) - ndtr((lower - np.log(mean)) / theta[2])
-        light = (1 - model.p_outlier) * inside + model.p_outlier / model.bins
-        light[np.isnan(edges[:, n])] = 1.0
-        kinetics = np.ascontiguousarray(theta[3:, None])
-        matrices, falls = np.zeros((3, size, size, size, 1)), np.zeros((2, size, size, 1))
-        fill_matrices(kinetics, 0 if model.bleaching else model.min_y, model.max_y, *matrices, *falls)
-        log = np.zeros((size, 1))
-        filter_forward(
-            np.ascontiguousarray(light[..., None]), np.zeros((len(edges), 1)), kinetics, matrices[0], falls[0],
-            model.min_y, model.max_y, model.bleaching, log,
-        )  # fmt: skip
+        probability = (1 - model.p_outlier) * inside + model.p_outlier / model.bins
+        probability[np.isnan(edges[:, n])] = 1.0
+        transitions, _ = transition_matrices(np.ascontiguousarray(theta[3:, None]), model.spaces)
+        log = np.zeros((len(zs), 1))
+        emission = Emission(np.ascontiguousarray(probability[..., None]), nothing, nothing)
+        filter_forward(emission, transitions, model.spaces, log)
         logs[:, n] = log[:, 0]
-    return logs[model.min_y :].T
+    return logs[model.min_emitters :].T
 
 
 def in_threads(work: Callable[[int], None], items: range, threads: int) -> None:
-    """Do the work on every item, on that many threads (0: one for each core)."""
+    """Call `work` on every item, on so many threads; 0: one for each core."""
     threads = threads or os.cpu_count() or 1
     if threads == 1 or len(items) < 2:
         for item in items:

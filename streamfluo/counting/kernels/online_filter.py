@@ -1,53 +1,77 @@
-"""The forward filter of many traces, a frame at a time, for every number of emitters."""
+"""The forward filter of many traces, one frame at a time, for every number of emitters."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from .emission import fill_light
-from .forward_backward import count, step
-from .transitions import fill_matrices, fill_start, state_count, weigh
+from .emission import Emission, EmissionModel, fill_emission
+from .forward_backward import accumulate, step
+from .transitions import StateSpaces, Transitions, condition, fill_initial, state_count, transition_matrices
 
-LIVE_LANES = 32
-
-
-@njit(nogil=True, cache=True)
-def fill_live(kinetics, low, high, bleaches, blinking, bleaching):  # type: ignore[no-untyped-def]
-    """Fill blinking[m, c] and bleaching[m, c] for kinetics[m, c]: m one for all candidates or one for each."""
-    _, by_on, by_off = np.zeros((3, high + 1, high + 1, high + 1, kinetics.shape[3]))
-    by_bleach = np.zeros((high + 1, high + 1, kinetics.shape[3]))
-    for m in range(len(blinking)):
-        for c in range(blinking.shape[1]):
-            first = 0 if bleaches else (low if len(blinking) == 1 else low + m)
-            fill_matrices(
-                kinetics[m, c], first, high, blinking[m, c], by_on, by_off, bleaching[m, c], by_bleach
-            )  # fmt: skip
+ONLINE_LANES = 32
 
 
-@njit(nogil=True, cache=True)
-def advance(x, seen, camera, brightness, mixing, kinetics, blinking, bleaching, low, bleaches, states, products, logs):  # type: ignore[no-untyped-def]
-    """Take frames x (t, chunk, lane) into states[chunk, y, state, lane] and logs, products [chunk, y, lane].
+class FilterState(NamedTuple):
+    """What the filter carries between frames: log P = logs + log(products).
 
-    seen: how many frames came before. brightness[m, chunk, 3, lane] and matrices[m, chunk]: m is one for all
-    candidates or one for each; lanes of matrices are one for all traces or one for each. log P = logs + log(products).
+    `states[chunk, candidate, state, lane]`: normalised forward variable. `products`, `logs` [chunk, candidate, lane].
     """
+
+    states: np.ndarray
+    products: np.ndarray
+    logs: np.ndarray
+
+
+@njit(nogil=True, cache=True)
+def online_transitions(kinetics, spaces):  # type: ignore[no-untyped-def]
+    """Return the Transitions of kinetics[m, chunk, 3, lane]; m: one that all candidates share, or one for each."""
+    models, chunks, _, lanes = kinetics.shape
+    size = spaces.high + 1
+    blinking = np.zeros((models, chunks, size, size, size, lanes))
+    bleaching = np.zeros((models, chunks, size, size, lanes))
+    for m in range(models):
+        low = spaces.low if models == 1 else spaces.low + m
+        for c in range(chunks):
+            made, _ = transition_matrices(kinetics[m, c], StateSpaces(low, spaces.high, spaces.bleaches))
+            blinking[m, c], bleaching[m, c] = made.blinking, made.bleaching
+    return Transitions(kinetics, blinking, bleaching)
+
+
+@njit(nogil=True, cache=True)
+def advance(x, seen, model, transitions, spaces, carried):  # type: ignore[no-untyped-def]
+    """Advance a FilterState by the frames x (t, chunk, lane), `seen` frames after the first.
+
+    model.brightness[m, chunk, 3, lane] and transitions [m, chunk, …]: m is one that all candidates share, or one for
+    each; transitions have one chunk and lane that all traces share, or one for each.
+    """
+    states, bleaches = carried.states, spaces.bleaches
     candidates, most, lanes = states.shape[1:]
-    high = low + candidates - 1
-    light, outlier, top = np.empty((1, high + 1, lanes)), np.empty((1, lanes)), np.empty((1, lanes))
-    between, later, scale = np.empty((most, lanes)), np.empty((most, lanes)), np.empty(lanes)
+    each = len(model.brightness) > 1
+    levels = spaces.low + candidates
+    emission = Emission(np.empty((1, levels, lanes)), np.empty((1, lanes)), np.empty((1, lanes)))
+    bleached, following, scale = np.empty((most, lanes)), np.empty((most, lanes)), np.empty(lanes)
     for c in range(x.shape[1]):
         for t in range(len(x)):
             for k in range(candidates):
-                y = low + k
-                m = k if len(brightness) > 1 else 0
-                own = c if blinking.shape[1] > 1 else 0
-                if k == 0 or len(brightness) > 1:
-                    fill_light(x[t : t + 1, c], camera, brightness[m, c], mixing, y + 1 if len(brightness) > 1 else
-                               high + 1, light, outlier, top)  # fmt: skip
+                emitters = spaces.low + k
+                m = k if each else 0
+                own = c if transitions.blinking.shape[1] > 1 else 0
+                if k == 0 or each:
+                    fill_emission(
+                        x[t : t + 1, c], EmissionModel(model.camera, model.brightness[m, c], model.mixing),
+                        emitters + 1 if each else levels, emission,
+                    )  # fmt: skip
                 state = states[c, k]
                 if t + seen == 0:
-                    fill_start(kinetics[m, own], y, bleaches, state[: state_count(y, bleaches)])
+                    fill_initial(
+                        transitions.kinetics[m, own], emitters, bleaches, state[: state_count(emitters, bleaches)]
+                    )
                 else:
-                    step(state, blinking[m, own], bleaching[m, own], y, bleaches, between, later)
-                    state[: state_count(y, bleaches)] = later[: state_count(y, bleaches)]
-                weigh(state, light[0], y, bleaches, scale)
-                count(scale, top[0], products[c, k], logs[c, k])
+                    chain = Transitions(
+                        transitions.kinetics[m, own], transitions.blinking[m, own], transitions.bleaching[m, own]
+                    )
+                    step(state, chain, emitters, bleaches, bleached, following)
+                    state[: state_count(emitters, bleaches)] = following[: state_count(emitters, bleaches)]
+                condition(state, emission.probability[0], emitters, bleaches, scale)
+                accumulate(scale, emission.peak[0], carried.products[c, k], carried.logs[c, k])

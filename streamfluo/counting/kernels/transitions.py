@@ -1,36 +1,65 @@
-"""The hidden Markov chain of y emitters that blink and bleach: its matrices, its start, and one step of it.
+"""The hidden Markov chain of a number of emitters that blink and bleach: transition matrices, initial state, one step.
 
-Of the emitters that are on each bleaches with probability p_bleach, for good; of those left each goes off with p_off,
-each that was off comes on with p_on. A state is (a, z): a alive, z of them on. Without bleaching a stays y, and the
-number on follows z' ~ Binomial(z, 1 − p_off) + Binomial(y − z, p_on); with it the states of all a ≤ y follow one
-another, block a at a(a + 1)/2, and a step is bleaching, then blinking within each block (for y = 10: 506 products
-instead of 66²). The start is stationary, all alive: z ~ Binomial(y, p_on / (p_on + p_off)).
+In each frame an emitter that is on bleaches with probability p_bleach, for good; one that stays goes off with p_off,
+one that is off comes on with p_on. A state is (a, z): a emitters are alive, z of them are on. Without bleaching a is
+constant, and z' ~ Binomial(z, 1 − p_off) + Binomial(a − z, p_on). With bleaching the states are ordered in blocks,
+block a at a(a + 1)/2; a step is bleaching, then blinking within each block (10 emitters: 506 products instead of 66²).
+The initial distribution is stationary with all emitters alive: z ~ Binomial(emitters, p_on / (p_on + p_off)).
 
-Arrays carry LANES traces on their last axis, side by side in vector registers; the lanes of a matrix are those, or one
-for all of them.
+The last axis of an array holds LANES traces side by side, for vector registers. A matrix has as many lanes, or a single
+one that all traces share.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-LANES = 16  # 27 ns a step of y = 10; 8 lanes take 50, 32 no less
+LANES = 16  # a step of 10 emitters takes 27 ns; with 8 lanes 50, with 32 no less
+
+
+class StateSpaces(NamedTuple):
+    """The state spaces of `low` … `high` emitters; `bleaches`: whether a state counts the emitters alive."""
+
+    low: int
+    high: int
+    bleaches: bool
+
+
+class Transitions(NamedTuple):
+    """Transition matrices and the kinetics (p_on, p_off, p_bleach; lane) they follow from.
+
+    `blinking[a, i, j, lane]`: P(j of a on | i of a on). `bleaching[z, k, lane]`: P(k of z bleach).
+    """
+
+    kinetics: np.ndarray
+    blinking: np.ndarray
+    bleaching: np.ndarray
+
+
+class TransitionSlopes(NamedTuple):
+    """Derivatives of `Transitions`: of blinking by p_on and p_off, of bleaching by p_bleach."""
+
+    by_on: np.ndarray
+    by_off: np.ndarray
+    by_bleach: np.ndarray
 
 
 @njit(nogil=True, cache=True, inline="always")
-def first_block(y, bleaching):  # type: ignore[no-untyped-def]
-    """Fewest emitters alive that y emitters can come to."""
-    return 0 if bleaching else y
+def first_block(emitters, bleaches):  # type: ignore[no-untyped-def]
+    """Return the smallest number of emitters that can be alive."""
+    return 0 if bleaches else emitters
 
 
 @njit(nogil=True, cache=True)
-def state_count(y, bleaching):  # type: ignore[no-untyped-def]
-    """Number of states of y emitters."""
-    return (y + 1) * (y + 2) // 2 if bleaching else y + 1
+def state_count(emitters, bleaches):  # type: ignore[no-untyped-def]
+    """Return the number of states."""
+    return (emitters + 1) * (emitters + 2) // 2 if bleaches else emitters + 1
 
 
 @njit(nogil=True, cache=True)
 def _binomials(p, size):  # type: ignore[no-untyped-def]
-    """Binomial(k; n, p) for n, k < size, by Pascal's triangle: sums of positive terms alone."""
+    """Return Binomial(k; n, p) for n, k < size, by Pascal's triangle: every term is positive, nothing cancels."""
     b = np.zeros((size, size))
     b[0, 0] = 1.0
     for n in range(1, size):
@@ -41,7 +70,7 @@ def _binomials(p, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _slopes(b):  # type: ignore[no-untyped-def]
-    """Derivative of those by p: n (Binomial(k − 1; n − 1) − Binomial(k; n − 1))."""
+    """Return the derivative of `_binomials` by p: n (Binomial(k − 1; n − 1) − Binomial(k; n − 1))."""
     d = np.zeros_like(b)
     for n in range(1, len(b)):
         for k in range(n + 1):
@@ -50,18 +79,15 @@ def _slopes(b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def fill_matrices(kinetics, low, high, blinking, by_on, by_off, bleaching, by_bleach):  # type: ignore[no-untyped-def]
-    """Fill the matrices of blocks low … high and their derivatives, for kinetics (p_on, p_off, p_bleach; lane).
-
-    blinking[a, i, j, lane] = P(j of a on | i of a on) and its derivatives by p_on and p_off; bleaching[z, k, lane] =
-    P(k of z bleach).
-    """
-    size = high + 1
-    for m in range(kinetics.shape[1]):
+def transition_matrices(kinetics, spaces):  # type: ignore[no-untyped-def]
+    """Return (Transitions, TransitionSlopes) for kinetics (p_on, p_off, p_bleach; lane); blocks not used are 0."""
+    size, lanes = spaces.high + 1, kinetics.shape[1]
+    blinking, by_on, by_off = np.zeros((3, size, size, size, lanes))
+    bleaching, by_bleach = np.zeros((2, size, size, lanes))
+    for m in range(lanes):
         stay, come = _binomials(1.0 - kinetics[1, m], size), _binomials(kinetics[0, m], size)
         d_stay, d_come = _slopes(stay), _slopes(come)
-        blinking[..., m], by_on[..., m], by_off[..., m] = 0.0, 0.0, 0.0
-        for a in range(low, size):
+        for a in range(first_block(spaces.low, spaces.bleaches), size):
             for i in range(a + 1):
                 for k in range(i + 1):
                     for j in range(a - i + 1):
@@ -69,29 +95,30 @@ def fill_matrices(kinetics, low, high, blinking, by_on, by_off, bleaching, by_bl
                         by_on[a, i, k + j, m] += stay[i, k] * d_come[a - i, j]
                         by_off[a, i, k + j, m] -= d_stay[i, k] * come[a - i, j]
         bleach = _binomials(kinetics[2, m], size)
-        bleaching[:size, :size, m], by_bleach[:size, :size, m] = bleach, _slopes(bleach)
+        bleaching[..., m], by_bleach[..., m] = bleach, _slopes(bleach)
+    return Transitions(kinetics, blinking, bleaching), TransitionSlopes(by_on, by_off, by_bleach)
 
 
 @njit(nogil=True, cache=True)
-def fill_start(kinetics, y, bleaching, state):  # type: ignore[no-untyped-def]
-    """Fill the stationary start of y emitters, all alive, into state (states, lane)."""
+def fill_initial(kinetics, emitters, bleaches, state):  # type: ignore[no-untyped-def]
+    """Fill state (state, lane) with the stationary distribution of emitters that are all alive."""
     state[:] = 0.0
-    at = y * (y + 1) // 2 if bleaching else 0
+    at = emitters * (emitters + 1) // 2 if bleaches else 0
     for lane in range(state.shape[1]):
         m = lane if kinetics.shape[1] > 1 else 0
-        chances = _binomials(kinetics[0, m] / (kinetics[0, m] + kinetics[1, m]), y + 1)
-        for z in range(y + 1):
-            state[at + z, lane] = chances[y, z]
+        stationary = _binomials(kinetics[0, m] / (kinetics[0, m] + kinetics[1, m]), emitters + 1)
+        for z in range(emitters + 1):
+            state[at + z, lane] = stationary[emitters, z]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _add(state, chance, out):  # type: ignore[no-untyped-def]
-    """out += state · chance, lane by lane."""
-    if len(chance) > 1:
+def _add(state, probability, out):  # type: ignore[no-untyped-def]
+    """out += state · probability, lane by lane."""
+    if len(probability) > 1:
         for lane in range(len(out)):
-            out[lane] += state[lane] * chance[lane]
+            out[lane] += state[lane] * probability[lane]
     else:
-        same = chance[0]  # read once: out could be its memory for all the compiler knows
+        same = probability[0]  # read once: the compiler must assume that out may alias it
         for lane in range(len(out)):
             out[lane] += state[lane] * same
 
@@ -103,71 +130,71 @@ def _clear(row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def bleach_step(state, matrix, y, out):  # type: ignore[no-untyped-def]
-    """Let some of the emitters that are on bleach: state (states, lane) to out."""
-    for s in range(state_count(y, True)):
+def bleach_step(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
+    """Apply the bleaching matrix to state (state, lane), into out."""
+    for s in range(state_count(emitters, True)):
         _clear(out[s])
-    for a in range(y + 1):
+    for a in range(emitters + 1):
         for z in range(a + 1):
             here = state[a * (a + 1) // 2 + z]
             for k in range(z + 1):
-                there, chance = out[(a - k) * (a - k + 1) // 2 + z - k], matrix[z, k]
-                _add(here, chance, there)
+                there, probability = out[(a - k) * (a - k + 1) // 2 + z - k], matrix[z, k]
+                _add(here, probability, there)
 
 
 @njit(nogil=True, cache=True)
-def bleach_back(state, matrix, y, out):  # type: ignore[no-untyped-def]
-    """The adjoint of `bleach_step`."""
-    for a in range(y + 1):
+def bleach_back(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
+    """Apply the transpose of `bleach_step`."""
+    for a in range(emitters + 1):
         for z in range(a + 1):
             _clear(out[a * (a + 1) // 2 + z])
             here = out[a * (a + 1) // 2 + z]
             for k in range(z + 1):
-                there, chance = state[(a - k) * (a - k + 1) // 2 + z - k], matrix[z, k]
-                _add(there, chance, here)
+                there, probability = state[(a - k) * (a - k + 1) // 2 + z - k], matrix[z, k]
+                _add(there, probability, here)
 
 
 @njit(nogil=True, cache=True)
-def blink_step(state, matrix, y, bleaching, out):  # type: ignore[no-untyped-def]
-    """Let the emitters of each block blink: state (states, lane) to out."""
+def blink_step(state, matrix, emitters, bleaches, out):  # type: ignore[no-untyped-def]
+    """Apply the blinking matrix to each block of state (state, lane), into out."""
     at = 0
-    for a in range(first_block(y, bleaching), y + 1):
+    for a in range(first_block(emitters, bleaches), emitters + 1):
         for j in range(a + 1):
             after = out[at + j]
             _clear(after)
             for i in range(a + 1):
-                before, chance = state[at + i], matrix[a, i, j]
-                _add(before, chance, after)
+                before, probability = state[at + i], matrix[a, i, j]
+                _add(before, probability, after)
         at += a + 1
 
 
 @njit(nogil=True, cache=True)
-def blink_back(state, matrix, y, bleaching, out):  # type: ignore[no-untyped-def]
-    """The adjoint of `blink_step`."""
+def blink_back(state, matrix, emitters, bleaches, out):  # type: ignore[no-untyped-def]
+    """Apply the transpose of `blink_step`."""
     at = 0
-    for a in range(first_block(y, bleaching), y + 1):
+    for a in range(first_block(emitters, bleaches), emitters + 1):
         for i in range(a + 1):
             before = out[at + i]
             _clear(before)
             for j in range(a + 1):
-                after, chance = state[at + j], matrix[a, i, j]
-                _add(after, chance, before)
+                after, probability = state[at + j], matrix[a, i, j]
+                _add(after, probability, before)
         at += a + 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def weigh(state, light, y, bleaching, scale):  # type: ignore[no-untyped-def]
-    """Multiply a state by light (z, lane), divide it by its sum, and leave that in scale (lane)."""
+def condition(state, emission, emitters, bleaches, scale):  # type: ignore[no-untyped-def]
+    """Multiply state by the emission probability (z, lane), normalise it, and fill scale (lane) with the divisor."""
     at, lanes = 0, len(scale)
     for lane in range(lanes):
         scale[lane] = 0.0
-    for a in range(first_block(y, bleaching), y + 1):
+    for a in range(first_block(emitters, bleaches), emitters + 1):
         for z in range(a + 1):
-            here, bright = state[at + z], light[z]
+            here, likelihood = state[at + z], emission[z]
             for lane in range(lanes):
-                weighed = here[lane] * bright[lane]
-                here[lane] = weighed
-                scale[lane] += weighed
+                product = here[lane] * likelihood[lane]
+                here[lane] = product
+                scale[lane] += product
         at += a + 1
     for s in range(at):
         here = state[s]
