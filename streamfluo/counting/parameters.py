@@ -19,8 +19,8 @@ class Parameters:
     """Brightness and kinetics of emitters: numbers, or arrays of one shape.
 
     `mu`: intensity of an emitter that is on; `mu_bg`: background; both in electrons per frame under the camera
-    emission, in the unit of the traces under the lognormal. `sigma`: standard deviation of log-intensity (lognormal), or
-    of the noise besides shot noise [e] (camera). `p_on`, `p_off`: switching probabilities per frame; `p_bleach`:
+    emission, in the unit of the traces under the lognormal. `sigma`: standard deviation of log-intensity (lognormal),
+    or of the noise besides shot noise [e] (camera). `p_on`, `p_off`: switching probabilities per frame; `p_bleach`:
     bleaching probability per frame of an emitter that is on.
     """
 
