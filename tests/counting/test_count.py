@@ -199,7 +199,7 @@ def test_spots_that_cannot_be_counted_do_not_stop_the_others():
         {"update_every": 50, "learn_frames": 150},
         {"update_every": 130, "learn_frames": 130, "pooled": False},
     ],
-    ids=["given", "learned", "alone"],
+    ids=["known", "estimated", "alone"],
 )
 @pytest.mark.parametrize("sizes", [(1,), (32,), (7, 30)], ids=str)
 def test_spots_found_later_are_traces_that_were_not_measured_before(params, sizes):
@@ -228,7 +228,7 @@ def test_spots_found_later_are_traces_that_were_not_measured_before(params, size
 
 
 def test_it_goes_on_from_a_state_that_was_learning():
-    """To the bit, also where spots were found while it learned; what is learned takes over half an interval later."""
+    """To the bit, also with spots added during an estimate; the estimate takes effect half an interval later."""
     traces, _ = simulated("camera", emitters=(1, 2, 3), frames=260, seed=5)
     operators = [create("count", SPEC, max_emitters=4, update_every=100) for _ in range(2)]
     feed(operators[0], traces[:2, :110])

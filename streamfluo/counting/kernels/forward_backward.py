@@ -42,9 +42,12 @@ class ExpectedTransitions(NamedTuple):
     bleaching: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def step(state, transitions, emitters, bleaches, bleached, out):  # type: ignore[no-untyped-def]
-    """Apply the transition matrix to state (state, lane), into out; `bleached` is scratch of the same shape."""
+    """Apply the transition matrix to state (state, lane), into out; `bleached` is scratch of the same shape.
+
+    Inlined, as passing the matrices costs 5 % of the filter.
+    """
     if bleaches:
         bleach_step(state, transitions.bleaching, emitters, bleached)
         blink_step(bleached, transitions.blinking, emitters, bleaches, out)
