@@ -1,12 +1,15 @@
 """Toys the pipeline's tests share: small operators, a source in memory, and how to put them together."""
 
 import time
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from streamfluo import Block, Chain, Gives, Operator, Output, Params, SnapshotOperator, Source, Spec
 from streamfluo.core import registry
+from streamfluo.core.loaded import plain_array
 from streamfluo.core.registry import operators, register
 from streamfluo.core.source import Gap, Series
 from streamfluo.engine.config import parse_config
@@ -40,6 +43,8 @@ class Level(Toy):
     """level: the mean of each frame, times a factor; the sum of all of them as a snapshot."""
 
     class Params(Params, frozen=True):
+        former_names: ClassVar[Mapping[str, str]] = {"gain": "factor"}
+
         factor: float = 1.0
 
     gives = (
@@ -133,7 +138,18 @@ class Squared(SnapshotOperator):
         return {"squared": inputs["sum"] ** 2}
 
 
-TOYS = (Level, Double, Inverse, Late, Fragile, Squared)
+class Filed(Toy):
+    """Takes an array, which a config may name by a file; its parameter was renamed."""
+
+    class Params(Params, frozen=True):
+        former_names: ClassVar[Mapping[str, str]] = {"mask": "weights"}
+
+        weights: np.ndarray | None = None
+
+    from_file = {"weights": plain_array}
+
+
+TOYS = (Level, Double, Inverse, Late, Fragile, Squared, Filed)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,7 +17,10 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of every operator's parameters.
 
     Declare each as `name: Annotated[type, msgspec.Meta(ge=…, description="meaning [unit]")] = default`.
+    `former_names`: former name → present name of each renamed parameter; earlier configs and sessions go on working.
     """
+
+    former_names: ClassVar[Mapping[str, str]] = {}
 
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -25,6 +28,10 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 def build_params(struct: type[P], values: Mapping[str, Any], where: str) -> P:
     """Return `struct` made of `values`. Raises ConfigError that names `where`, the parameter and what was found."""
+    try:
+        values = with_present_names(struct, values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     known = {f.encode_name: f for f in msgspec.structs.fields(struct)}
     for name in values:
         if name not in known:
@@ -38,6 +45,15 @@ def build_params(struct: type[P], values: Mapping[str, Any], where: str) -> P:
         raise ConfigError(f"{where}: {explain(error, values)}") from None
     except ValueError as error:  # raised by a struct's own __post_init__
         raise ConfigError(f"{where}: {error}") from None
+
+
+def with_present_names(struct: type[msgspec.Struct], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` under the present names of `struct`. Raises ConfigError for a parameter given under both."""
+    former: Mapping[str, str] = getattr(struct, "former_names", {})
+    for name in values:
+        if former.get(name) in values:
+            raise ConfigError(f"{name!r} is the former name of {former[name]!r}; give one of them")
+    return {former.get(name, name): value for name, value in values.items()}
 
 
 def explain(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, StateError, did_you_mean
 from ..core.operator import Operator, Output, SnapshotOperator
-from ..core.params import build_params
+from ..core.params import build_params, with_present_names
 from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..core.state import State, check_state
@@ -316,7 +316,8 @@ class Chain:
 
 def _stated(step: Step) -> dict[str, Any]:
     """A step's parameters in plain values; one that the config names by a file as it stands there."""
-    named = {name: step.config.params.get(name) for name in step.operator.from_file}
+    given = with_present_names(step.operator.Params, step.config.params)
+    named = {name: given.get(name) for name in step.operator.from_file}
     files = {name: str(value) for name, value in named.items() if isinstance(value, str | os.PathLike)}
     params = msgspec.structs.replace(step.operator.params, **files)
     plain: dict[str, Any] = msgspec.to_builtins(params, enc_hook=lambda array: array.tolist())

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import ConfigError
 from ..core.loaded import Loaded
 from ..core.operator import Operator
-from ..core.params import build_params
+from ..core.params import build_params, with_present_names
 from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..session.reader import open_session
@@ -35,10 +35,10 @@ def create(kind: str, spec: Spec, device: str = "cpu", **params: Any) -> Operato
 
 
 def with_files(operator: type[Operator], params: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
-    """Return a step's parameters, files that they name replaced by what these hold. Raises ConfigError."""
-    found = dict(params)
+    """Return a step's parameters under their present names, files replaced by what these hold. Raises ConfigError."""
+    found = with_present_names(operator.Params, params)
     for name, make in operator.from_file.items():
-        if (path := _path_in(params.get(name))) is not None:
+        if (path := _path_in(found.get(name))) is not None:
             try:
                 found[name] = make(load(path), spec)
             except ConfigError as error:

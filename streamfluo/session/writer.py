@@ -32,6 +32,8 @@ from filelock import FileLock, Timeout
 
 from ..core.errors import SessionError
 from ..core.operator import Gives
+from ..core.params import with_present_names
+from ..core.registry import operators
 from ..core.source import Source
 from ..core.spec import Camera
 from .checkpoint import Checkpoint, load_checkpoint
@@ -192,10 +194,18 @@ def _usable(folder: Path, source: Source, steps: Mapping[str, Mapping[str, Any]]
         path = folder / "values" / f"{step}.sfv"
         if not path.exists() or path.stat().st_size < nbytes:
             return None
-    identity = ("kind", "version", "params", "after", "inputs")
-    wanted = {step: {k: facts[k] for k in identity} for step, facts in steps.items()}
-    found = {step: {k: saved.get(k) for k in identity} for step, saved in checkpoint.steps.items()}
+    wanted = {step: _identity(facts) for step, facts in steps.items()}
+    found = {step: _identity(saved) for step, saved in checkpoint.steps.items()}
     return checkpoint if json.dumps(wanted, sort_keys=True) == json.dumps(found, sort_keys=True) else None
+
+
+def _identity(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a step the same one: its kind, version, place and parameters, these under their present names."""
+    identity = {name: facts.get(name) for name in ("kind", "version", "params", "after", "inputs")}
+    operator = operators().get(str(identity["kind"]))
+    if operator is not None:
+        identity["params"] = with_present_names(operator.Params, identity["params"] or {})
+    return identity
 
 
 def _refuse_or_resume(folder: Path, source: Source, resume: bool) -> None:

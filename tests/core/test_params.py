@@ -1,7 +1,8 @@
 """Parameters: one declaration validates Python calls and TOML, and says where, what, found, what to do."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from streamfluo import ConfigError, Params
 from streamfluo.core.params import build_params, describe
+from streamfluo.core.registry import operators
 
 
 class Inner(Params, frozen=True):
@@ -22,6 +24,12 @@ class Toy(Params, frozen=True):
     shape: tuple[int, int] = (4, 4)
     weights: np.ndarray | None = None
     inner: Inner = Inner()
+
+
+class Renamed(Params, frozen=True):
+    former_names: ClassVar[Mapping[str, str]] = {"max_y": "max_emitters"}
+
+    max_emitters: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Pair(Params, frozen=True):
@@ -42,6 +50,13 @@ REFUSED = [
     (Toy, {"detect": "men"}, "step 'x': detect: Invalid enum value 'men', found 'men'"),
     (Toy, {"shape": [4, "y"]}, "step 'x': shape[1]: Expected `int`, got `str`, found 'y'"),
     (Toy, {"inner": {"width_px": -1}}, "step 'x': inner.width_px: Expected `float` > 0.0, found -1"),
+    (Renamed, {"max_y": 0}, "step 'x': max_emitters: Expected `int` >= 1, found 0"),
+    (Renamed, {"maxy": 2}, "step 'x': no parameter 'maxy'; there is 'max_emitters'"),
+    (
+        Renamed,
+        {"max_emitters": 2, "max_y": 2},
+        "step 'x': 'max_y' is the former name of 'max_emitters'; give one of them",
+    ),
     (Pair, {}, "step 'x': parameter 'low' is missing"),
     (Pair, {"low": 3}, "low is above high; swap them"),
 ]
@@ -63,6 +78,23 @@ def test_a_config_error_is_a_value_error_too():
 
 def test_defaults_hold_where_nothing_is_said():
     assert build_params(Toy, {}, "here").order == 2
+
+
+def test_a_parameter_may_be_given_under_its_former_name():
+    assert build_params(Renamed, {"max_y": 3}, "here") == build_params(Renamed, {"max_emitters": 3}, "here")
+
+
+def test_former_names_are_no_parameters():
+    assert [row[0] for row in describe(Renamed)] == ["max_emitters"]
+    assert Toy.former_names == {}
+
+
+@pytest.mark.parametrize("kind", operators())
+def test_former_names_of_every_operator_lead_to_parameters_and_hide_none(kind):
+    struct = operators()[kind].Params
+    names = set(struct.__struct_fields__)
+    assert set(struct.former_names.values()) <= names
+    assert not struct.former_names.keys() & names
 
 
 def test_numpy_scalars_and_paths_are_as_good_as_plain_values():

@@ -164,6 +164,13 @@ def test_bad_parameters_give_one_clear_line(params, message):
         create("count", SPEC, **params)
 
 
+def test_a_config_from_before_the_rename_gives_the_same_step():
+    old, new = create("count", SPEC, max_y=4, min_y=2), create("count", SPEC, max_emitters=4, min_emitters=2)
+    assert old.params == new.params
+    with pytest.raises(ConfigError, match="'max_y' is the former name of 'max_emitters'"):
+        create("count", SPEC, max_y=4, max_emitters=4)
+
+
 def test_photons_that_are_missing_or_of_spots_that_went_are_refused():
     operator = create("count", SPEC, max_emitters=2)
     block = Block(0, [0], np.zeros((1, 4, 4), np.uint16))

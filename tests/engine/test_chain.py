@@ -201,3 +201,12 @@ def test_cuts_of_the_stream_never_change_a_result(cuts, hole):
     for step in ("moments", "level"):
         for name, array in one.read(step).items():
             assert np.array_equal(other.read(step)[name], array), (step, name)
+
+
+@pytest.mark.parametrize("name", ["weights", "mask"])
+def test_a_file_is_loaded_and_stated_under_a_parameters_former_name_too(tmp_path, name):
+    path = tmp_path / "w.npy"
+    np.save(path, [1.0, 2.0])
+    built = chain(a("filed", params=f"{{ {name} = '{path}' }}"))
+    assert built.step("toy-filed").operator.params.weights.tolist() == [1, 2]
+    assert built.facts()["toy-filed"]["params"] == {"weights": str(path)}

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,22 @@ def test_a_checkpoint_of_another_config_is_not_used_and_the_journal_runs_from_it
     engine.start()
     assert engine.wait(20)
     assert same(open_session(left), whole)
+
+
+@pytest.mark.parametrize("name", ["factor", "gain"])
+def test_a_checkpoint_from_before_a_parameter_was_renamed_is_used_under_either_name(tmp_path, name):
+    steps = STEPS.replace(LEVEL, f"{LEVEL}\nparams = {{ {name} = 2.0 }}")
+    left = killed(tmp_path, 100, steps=steps)
+    checkpoint = load_checkpoint(left / "checkpoint.npz")
+    level = {**checkpoint.steps["level"], "params": {"gain": 2.0}}
+    replace(checkpoint, steps={**checkpoint.steps, "level": level}).save(left / "checkpoint.npz")
+    whole = run(tmp_path / "whole", Movie(ITEMS), steps=steps)
+    engine = Engine(Movie(ITEMS), settings(steps=steps), left, resume=True)
+    assert engine._parts.position.next_index == checkpoint.next_index > 0
+    engine.start()
+    assert engine.wait(20)
+    assert same(open_session(left), whole)
+    assert open_session(left).steps["level"].params == {"factor": 2.0}
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", b"PK\x03\x04"])
