@@ -165,6 +165,12 @@ def test_importing_streamfluo_loads_nothing_heavy(line):
     assert done.stdout.split() == []
 
 
+def test_a_command_line_starts_without_numba_and_scipy():
+    script = f"import sys, streamfluo.cli.cli; print(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"numba", "scipy", "matplotlib", "PySide6"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("name", streamfluo.__all__)
 def test_every_public_name_resolves(name):
     assert getattr(streamfluo, name) is not None

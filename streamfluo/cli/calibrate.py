@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from ..core.block import Block
-from ..core.errors import FrameError, SessionError, SourceError
+from ..core.errors import ConfigError, FrameError, SessionError, SourceError
 from ..core.spec import Camera, Spec
-from ..gain.calibrate import LightLevels, calibrate_levels, dark_of
-from ..gain.fit import PhotonTransfer
-from ..gain.pixel_noise import MIN_FRAMES, Dark, Pixels
-from ..gain.report import draw_photon_transfer, spell, write_page
 from ..sources.opening import open_source
 from .console import console, frame_progress
+
+if TYPE_CHECKING:
+    from ..gain.fit import PhotonTransfer
+    from ..gain.pixel_noise import Dark, Pixels
 
 
 def calibrate(
     uris: Annotated[list[str], typer.Argument(help="light: files, sim:… or tcp://…", show_default=False)],
     out: Annotated[Path, typer.Option(help="folder for calibration.npz, the plot and the report", show_default=False)],
     dark: Annotated[str | None, typer.Option(help="dark frames: a file, sim:… or tcp://…")] = None,
-    frames: Annotated[int | None, typer.Option(min=MIN_FRAMES, help="largest number of frames of each series")] = None,
+    frames: Annotated[int | None, typer.Option(help="largest number of frames of each series")] = None,
 ) -> None:
     """Calibrate a camera by photon transfer, from one or several light levels in one or several series."""
+    from ..gain.calibrate import calibrate_levels  # numba, which other commands need not wait for
+    from ..gain.pixel_noise import MIN_FRAMES
+    from ..gain.report import draw_photon_transfer, write_page
+
+    if frames is not None and frames < MIN_FRAMES:
+        raise ConfigError(f"calibrate: --frames is {MIN_FRAMES} at least, found {frames}")
     try:
         known, spec = (None, None) if dark is None else _take_dark(dark, frames)
         levels: list[Pixels] = []
@@ -52,6 +58,8 @@ def calibrate(
 
 def _take_dark(uri: str, frames: int | None) -> tuple[Dark, Spec]:
     """Mean and variance of each pixel without light."""
+    from ..gain.calibrate import dark_of
+
     levels, spec = _take(uri, frames, None, "dark")
     try:
         return dark_of(levels), spec
@@ -61,6 +69,8 @@ def _take_dark(uri: str, frames: int | None) -> tuple[Dark, Spec]:
 
 def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light") -> tuple[list[Pixels], Spec]:
     """The statistics of each light level of a series, and its spec."""
+    from ..gain.calibrate import LightLevels
+
     with open_source(uri) as source, frame_progress() as progress:
         spec = source.spec
         if wanted is not None and (spec.shape, spec.dtype) != (wanted.shape, wanted.dtype):
@@ -84,6 +94,8 @@ def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light"
 
 
 def _report(fit: PhotonTransfer, camera: Camera, page: Path) -> None:
+    from ..gain.report import spell
+
     table = Table("quantity", "value", "95 % interval", box=None)
     interval = "" if fit.reason else f"{fit.interval[0]:.5g} to {fit.interval[1]:.5g}"
     table.add_row("gain [e/ADU]", "undetermined" if fit.reason else f"{fit.gain:.5g}", interval)

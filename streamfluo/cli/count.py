@@ -14,8 +14,6 @@ from rich.table import Table
 
 from ..core.errors import ConfigError, SessionError
 from ..core.spec import Camera
-from ..counting.report import draw_trace, write_table
-from ..counting.traces import checked_traces, traces_of_file
 from ..engine.loading import load
 from .console import console
 
@@ -51,6 +49,9 @@ def count(
     **chosen: Any,
 ) -> None:
     """Count the fluorophores in blinking traces: posterior, 90 % interval, parameters, a plot of each trace."""
+    from ..counting.report import draw_trace, write_table  # numba, which other commands need not wait for
+    from ..counting.traces import checked_traces, traces_of_file
+
     options = CountOptions(**chosen)
     array = checked_traces(traces_of_file(load(traces)), "count")
     folder = options.out or traces.with_name(f"{traces.stem}-counts")
@@ -86,7 +87,7 @@ count.__signature__ = Signature(  # type: ignore[attr-defined]
 
 
 def _estimate(traces: np.ndarray, options: CountOptions, progress: Callable[[int, int], None]) -> Counts:
-    from ..counting import HyperParameters, estimate_y  # numba, which other commands need not wait for
+    from ..counting import HyperParameters, estimate_y
 
     if options.emission not in ("lognormal", "camera"):
         raise ConfigError(f"count: --emission is lognormal or camera, found {options.emission!r}")

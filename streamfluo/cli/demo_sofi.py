@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from ..session.reader import Session
 
@@ -31,6 +30,8 @@ def resolution_px(image: np.ndarray, order: int, session: Session) -> float:
 
     An emitter weighs its brightness to the power of the image's order.
     """
+    from scipy.ndimage import gaussian_filter  # which other commands need not wait for
+
     position, weight = session.truth["position_px"], session.truth["brightness"] ** order
     sides = np.array(session.spec.shape)
     fine = (sides - 1) * STEPS + 1

@@ -68,6 +68,7 @@ def test_what_cannot_be_known_fails_and_the_page_says_why(tmp_path):
 BAD = {
     "no end": ((f"{SIM}&levels=1",), "has no end; give --frames"),
     "too short": ((f"{SIM}&frames=10",), "no light level lasts 20 frames"),
+    "too few asked for": ((f"{SIM}&levels=1", "--frames", 5), "--frames is 20 at least, found 5"),
     "another shape": ((f"{SIM}&frames=50", "--dark", "sim:gain?shape=64x64&frames=50&dark_frames=50"), "not .64, 64."),
     "no such file": (("nowhere.tif",), "nowhere.tif"),
     "dark that is light": (
