@@ -43,17 +43,8 @@ def test_a_table_gives_counts_posteriors_and_plots(tmp_path):
 def test_an_array_is_counted_alone_without_plots(tmp_path):
     traces, _ = simulated("camera", (1, 2), 300)
     np.save(tmp_path / "t.npy", traces)
-    count(
-        tmp_path / "t.npy",
-        "--max-emitters",
-        3,
-        "--emission",
-        "camera",
-        "--alone",
-        "--no-plots",
-        "--out",
-        tmp_path / "C",
-    )
+    words = ("--max-emitters", 3, "--emission", "camera", "--alone", "--no-plots", "--out", tmp_path / "C")
+    count(tmp_path / "t.npy", *words)
     assert sorted(p.name for p in (tmp_path / "C").iterdir()) == ["counts.csv", "counts.npz"]
 
 

@@ -32,16 +32,8 @@ def test_it_is_the_plain_forward_pass_with_frames_that_never_came_and_spots_not_
     traces, _ = simulated(emission, emitters=(1, 2, 3), frames=120, seed=1)
     traces[1, 30:50] = np.nan
     traces[0, 0] = np.nan
-    operator = create(
-        "count",
-        SPEC,
-        max_emitters=4,
-        emission=emission,
-        bleaching=p_bleach > 0,
-        update_every=0,
-        parameters=theta,
-        max_x=2e4,
-    )
+    params = {"bleaching": p_bleach > 0, "update_every": 0, "parameters": theta, "max_x": 2e4}
+    operator = create("count", SPEC, max_emitters=4, emission=emission, **params)
     lost = (60, 61, 62, 63)
     feed(operator, traces, sizes=(7, 1, 32), lost=lost)
     measured = traces.copy()
@@ -145,10 +137,7 @@ def test_traces_come_from_a_file_as_well(tmp_path):
 
 
 BAD = {
-    "max below min": (
-        {"max_emitters": 2, "min_emitters": 3},
-        "max_emitters = 2 is below min_emitters = 3",
-    ),
+    "max below min": ({"max_emitters": 2, "min_emitters": 3}, "max_emitters = 2 is below min_emitters = 3"),
     "nothing determines the parameters": ({"update_every": 0}, "update_every = 0 needs parameters"),
     "a probability above 1": ({"parameters": (1.0, 1.0, 1.0, 0.1, 1.5, 0.0)}, "parameters"),
     "no brightness": ({"parameters": (0.0, 1.0, 1.0, 0.1, 0.1, 0.0)}, "mu and sigma are above 0"),

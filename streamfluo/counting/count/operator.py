@@ -44,13 +44,7 @@ class Count(Operator):
         Gives("mean_count", "by_id", ("t", "spot"), "", "mean of the posterior at the frame"),
         Gives("count", "snapshot", ("spot",), "", "most likely number of fluorophores"),
         Gives("posterior", "snapshot", ("spot", "emitters"), "", "probability of each number of fluorophores"),
-        Gives(
-            "credible_interval",
-            "snapshot",
-            ("spot", "edge"),
-            "",
-            "90 % interval of the number of fluorophores",
-        ),
+        Gives("credible_interval", "snapshot", ("spot", "edge"), "", "90 % interval of the number of fluorophores"),
         Gives("log_likelihood", "snapshot", ("spot", "emitters"), "", "log P(trace) for each number of fluorophores"),
         Gives(
             "parameters", "snapshot", ("spot", "emitters", "parameter"), "", "mu, mu_bg, sigma, p_on, p_off, p_bleach"
