@@ -301,7 +301,7 @@ MUTANTS = [
 
 
 def subject(operator, spec, params):
-    return Subject(lambda: operator(build_params(operator.Params, params, "mutant"), spec), spec)
+    return Subject(lambda spec: operator(build_params(operator.Params, params, "mutant"), spec), spec)
 
 
 @pytest.mark.parametrize(("mutant", "spec", "params", "law"), MUTANTS, ids=lambda v: getattr(v, "__name__", None))

@@ -100,13 +100,16 @@ class Operator(ABC):
     `frame_axis` says how its frames out relate to its frames in: "same" (frame for frame) or "own" (it bins, skips
     or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults. `from_file` has
     for each parameter that a config may name by a file what makes its value of the file's content. `results` has by
-    name what reads its results from a session, as in `session.results("components")`.
+    name what reads its results from a session, as in `session.results("components")`. `may_need` are per-frame values
+    of the steps that its frames came through, given where there are any: with `valid` it learns nothing from frames
+    that are declared not valid (`seen_parts`).
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     Params: ClassVar[type[Params]] = Params
     needs: tuple[str, ...] = ()
+    may_need: tuple[str, ...] = ()
     gives: tuple[Gives, ...] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     frame_axis: Literal["same", "own"] = "same"
@@ -130,7 +133,7 @@ class Operator(ABC):
 
     @abstractmethod
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        """Take one block; `inputs` are the values named in `needs`, for the same frames.
+        """Take one block; `inputs` are the values named in `needs` and `may_need`, for the same frames.
 
         Beside values by id, `NAME.ids` says whose they are.
         """

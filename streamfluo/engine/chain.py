@@ -30,8 +30,8 @@ from .loading import with_files
 class Step:
     """An operator placed in a chain: where its frames and inputs come from, and how it fares.
 
-    `givers` maps each name in `needs` to (step id, name). `axis` names the frame axis it sees: steps on the same axis
-    see the same frames. `muted` holds the error that took it out of the chain.
+    `givers` maps each name in `needs`, and in `may_need` where one gives it, to (step id, name). `axis` names the frame
+    axis it sees: steps on the same axis see the same frames. `muted` holds the error that took it out of the chain.
     """
 
     config: StepConfig
@@ -228,6 +228,10 @@ class Chain:
         inputs: dict[str, Any] = {}
         for need, (giver, name) in step.givers.items():
             values = given.get(giver)
+            if values is None and need in step.operator.may_need:
+                continue
+            if values is None and need in step.operator.may_need:
+                continue
             if values is None:
                 raise FrameError(f"step {giver!r} gave no {name!r} for these frames")
             inputs[need] = values.value(name)
@@ -282,10 +286,22 @@ class Chain:
 
     def _givers(self, place: str, config: StepConfig, operator: Operator, axis: str) -> dict[str, tuple[str, str]]:
         for name in config.inputs:
-            if name not in operator.needs:
-                hint = did_you_mean(name, operator.needs) if operator.needs else "; it takes none"
+            if name not in (known := (*operator.needs, *operator.may_need)):
+                hint = did_you_mean(name, known) if known else "; it takes none"
                 raise ConfigError(f"{place}: no input {name!r}{hint}")
-        return {need: self._giver(place, need, config.inputs.get(need), operator, axis) for need in operator.needs}
+        wanted = (*operator.needs, *(name for name in operator.may_need if name in config.inputs))
+        givers = {need: self._giver(place, need, config.inputs.get(need), operator, axis) for need in wanted}
+        return self._givers_on_the_way(config.after, operator, axis) | givers
+
+    def _givers_on_the_way(self, after: str, operator: Operator, axis: str) -> dict[str, tuple[str, str]]:
+        """For each name in `may_need` the nearest step that this one's frames came through and that gives it."""
+        givers: dict[str, tuple[str, str]] = {}
+        by_id = {step.id: step for step in self.steps}
+        while (step := by_id.get(after)) is not None and step.axis == axis:
+            given = {g.name for g in step.operator.gives if g.kind == "per_frame"}
+            givers |= {name: (step.id, name) for name in operator.may_need if name in given and name not in givers}
+            after = step.config.after
+        return givers
 
     def _giver(self, place: str, need: str, named: str | None, operator: Operator, axis: str) -> tuple[str, str]:
         wanted = ("snapshot",) if isinstance(operator, SnapshotOperator) else ("per_frame", "by_id", "table")

@@ -5,7 +5,7 @@ Var [ADU²] = (mean − offset) / K + read² of each pixel, K in e/ADU (Janesick
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,7 +73,26 @@ def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTrans
     A weighted straight line through variance against mean; what noise in the mean does to it is subtracted from the
     normal equations, a flickering or drifting illumination by the variance of the totals. Where pixels differ in gain
     it is the mean over pixels of (mean − offset) / (variance − floor), which estimates the median of their gains.
+    Pixels of which the mean is NaN were not seen and have no part in it.
     """
+    seen = np.isfinite(pixels.mean)
+    if seen.all() or not seen.any():
+        return _fitted(pixels, dark)
+    found = _fitted(pixels.at(seen), dark.at(seen) if dark is not None else None)
+    arrays = {name: _spread(getattr(found, name), seen) for name in ("variance", "gains", "used")}
+    return replace(found, **arrays)
+
+
+def _spread(values: Array | None, seen: np.ndarray) -> Array | None:
+    """Values of the seen pixels as values of all (p,), NaN or False where nothing was seen."""
+    if values is None:
+        return None
+    out = np.full(seen.shape, False if values.dtype == bool else np.nan, values.dtype)
+    out[seen] = values
+    return out
+
+
+def _fitted(pixels: Pixels, dark: Dark | None) -> PhotonTransfer:
     used = ~pixels.saturated & np.isfinite(pixels.mean) & (pixels.variance > 0)
     saturated = float(np.mean(pixels.saturated))
     if pixels.frames < MIN_FRAMES:

@@ -15,6 +15,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
+from ..core.unseen import VALID, seen_parts
 from .dark import WANTED, dark_of_file, known_dark
 from .fit import fit_photon_transfer
 from .kernels.bins import equal_bins, median_and_variance
@@ -51,11 +52,13 @@ class Gain(Mergeable):
     pixels; where it is undetermined it is NaN and `status` gives the reason. Method "reference" keeps frames (every
     2nd, 4th … beyond `sample_mib`) and gives the numbers of the batch definition; its `status` is that of the weighted
     fit. Cost at 512×512 in blocks of 32: 2 memory copies of the frames; a read of all snapshots 15 to 25 ms, of medians
-    2 s; state: 6 maps and at most 31 waiting frames.
+    2 s; state: 6 maps and at most 31 waiting frames. Pixels that were ever NaN, and frames that are not valid, are left
+    out.
     """
 
     Params = GainParams
     from_file = {"dark": dark_of_file}
+    may_need = (VALID,)
     gives = (
         Gives("gain_e_per_adu", "snapshot", (), "e/ADU", "median gain of the pixels"),
         Gives("gain_interval", "snapshot", ("gain_e_per_adu",), "e/ADU", "95 % interval of the gain"),
@@ -87,13 +90,14 @@ class Gain(Mergeable):
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         self._known = None
-        if block.index != self._next_index:
-            self._flush()
-        start = block.index - len(self._grid.waiting)
-        for cell in self._grid.push(block):
-            self._add(start, cell)
-            start += len(cell)
-        self._next_index = int(block.stop)
+        for part in seen_parts(block, inputs):
+            if part.index != self._next_index:
+                self._flush()
+            start = part.index - len(self._grid.waiting)
+            for cell in self._grid.push(part):
+                self._add(start, cell)
+                start += len(cell)
+            self._next_index = int(part.stop)
         return Output(block.index)
 
     def gap(self, first: int, count: int) -> None:

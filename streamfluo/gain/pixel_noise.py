@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,11 @@ class Pixels:
     rounded: bool = True
     common: float = 0.0
 
+    def at(self, some: np.ndarray) -> Pixels:
+        """Return the statistics of some pixels, a mask (p,); those of the totals are the same."""
+        arrays = {n: getattr(self, n)[some] for n in ("mean", "variance", "steps_variance", "saturated")}
+        return replace(self, **arrays)
+
 
 @dataclass(frozen=True)
 class Dark:
@@ -49,6 +54,11 @@ class Dark:
     offset: Array | float
     variance: Array | float | None = None
     frames: int = 0
+
+    def at(self, some: np.ndarray) -> Dark:
+        """Return what is known of some pixels, a mask (p,)."""
+        maps = {n: v[some] for n in ("offset", "variance") if isinstance(v := getattr(self, n), np.ndarray) and v.ndim}
+        return replace(self, **maps)
 
 
 class Noise:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.state import State, require_array, require_int
+from ..pixels.kernels.seen import seen_window
 
 OUTLIER_SIGMA = 6.0
 ISOLATED = 0.25  # of its excess, at most, in a neighbour; a molecule with a PSF of σ = 0.7 px has 0.36 there
@@ -14,9 +15,20 @@ _NEIGHBOURS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0
 
 
 def without_outliers(image: np.ndarray) -> np.ndarray:
-    """Return an image (y, x) as float32, outliers and NaN replaced by the median of their neighbours."""
-    median, outlier = _outliers(image)
-    return np.where(outlier, median, image).astype(np.float32)
+    """Return an image (y, x) as float32, outliers and NaN replaced by the median of their neighbours.
+
+    An unseen rim takes the values of the nearest seen pixels.
+    """
+    y, x = inside = _inside(image)
+    median, outlier = _outliers(image[inside])
+    seen = np.where(outlier, median, image[inside]).astype(np.float32)
+    return np.pad(seen, ((y.start, len(image) - y.stop), (x.start, image.shape[1] - x.stop)), mode="edge")
+
+
+def _inside(image: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of an image (y, x) within its unseen rim."""
+    window = seen_window(image)
+    return slice(window.top, window.bottom), slice(window.left, window.right)
 
 
 class HotPixels:
@@ -35,7 +47,8 @@ class HotPixels:
         """Detect hot pixels in one of the first frames (y, x); 30 ms at 512 × 512. Later frames cost nothing."""
         if self._frames == DETECTION_FRAMES:
             return
-        outlier = _outliers(frame)[1] & _isolated(frame)
+        outlier, inside = np.zeros(frame.shape, bool), _inside(frame)
+        outlier[inside] = _outliers(frame[inside])[1] & _isolated(frame[inside])
         self.mask[...] = outlier if self._frames == 0 else self.mask & outlier
         self._frames += 1
         self._find()

@@ -14,7 +14,10 @@ from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
+from ..core.unseen import VALID, valid_frames
+from ..pixels.kernels.seen import seen_window
 from .hot_pixels import HotPixels
+from .kernels.gauss_newton import Frame
 from .kernels.highpass import box_radius_px, high_pass
 from .kernels.shifting import CorrectedFrame, correlation, fraction_from
 from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
@@ -37,7 +40,8 @@ class Motion(Operator):
     One weighted Gauss–Newton step (kernels/gauss_newton.py) from the last integer shift; a coarse cross-correlation
     searches for frames that fit badly. The template is the running mean of the last 800 corrected frames, from frame 0
     on; after `init_frames` a copy of it becomes the anchor, against which its drift is measured and subtracted. Frames
-    are interpolated at the reported shift (interpolation_weights.py). Isolated outliers in each of the first five
+    are interpolated at the reported shift (interpolation_weights.py); pixels that the shift brought in from outside are
+    NaN. Isolated outliers in each of the first five
     frames are hot pixels; the median of their neighbours replaces them. A frame that cannot be trusted (blank, a fifth
     saturated, NaN, beyond max_shift_px) keeps the last shift, does not update the template and is not `valid`. In
     piecewise mode a displacement field runs through the shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of
@@ -45,6 +49,7 @@ class Motion(Operator):
     """
 
     Params = MotionParams
+    may_need = (VALID,)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
     gives: tuple[Gives, ...] = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the corrected frames"),
@@ -71,7 +76,7 @@ class Motion(Operator):
         ),
     )
     examples = (
-        {"init_frames": 20, "max_shift_px": (3, 4), "border": "nan"},
+        {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},
         {"border": "crop", "max_shift_px": 2},
         {"mode": "apply", "shifts_px": [[0.3, -0.6], [1.0, 0.25]] * 100},
         {"mode": "piecewise", "patch_stride_px": 16, "patch_overlap_px": 8, "init_frames": 20, "highpass_sigma_px": 4},
@@ -119,15 +124,16 @@ class Motion(Operator):
         corrected = np.empty((n, *self._out_spec.shape), np.float32)
         patches, correlations = np.empty((n, *self._grid.shape, 2)), np.full(n, np.nan)
         valid, restarted = np.zeros((2, n), bool)
-        known = self._shifts_to_apply(block, inputs)
+        known, declared = self._shifts_to_apply(block, inputs), valid_frames(block, inputs)
         for t, raw in enumerate(block.pixels):
-            usable = self._usable(raw)
+            usable = bool(declared[t]) and self._usable(raw)
             if usable:
                 self._hot.observe(raw)
-            frame = self._hot.repair(raw)
-            registered = self._filtered(frame)
+            pixels = self._hot.repair(raw)
+            seen = seen_window(pixels)
+            frame, registered = Frame(pixels, seen), Frame(self._filtered(pixels), seen)
             if self.params.mode == "apply":
-                valid[t] = self._apply(known[t])
+                valid[t] = self._apply(known[t]) and bool(declared[t])
             elif usable:
                 valid[t], restarted[t] = self._register(registered, frame)
             correlations[t] = self._correct(frame, registered, usable, bool(valid[t]), corrected[t])
@@ -139,8 +145,8 @@ class Motion(Operator):
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         held = {
-            "template": self._template.image,
-            "mean": self._template.mean,
+            "template": self._template.of_seen_pixels(self._template.image),
+            "mean": self._template.of_seen_pixels(self._template.mean),
             "valid_rectangle": self._rectangle,
             "hot_pixels": self._hot.mask,
         }
@@ -170,7 +176,7 @@ class Motion(Operator):
 
     # Registration
 
-    def _register(self, registered: np.ndarray, frame: np.ndarray) -> tuple[bool, bool]:
+    def _register(self, registered: Frame, frame: Frame) -> tuple[bool, bool]:
         """Measure a frame's shift; returns whether it is trusted, and whether a new template begins with it."""
         template = self._template
         if not template.established():
@@ -178,7 +184,7 @@ class Motion(Operator):
         last = self._patches_px - template.walked_px
         found = self._gauss_newton(registered, last)
         if found is None or found[1] < CLEAR_GAIN:
-            self._search.bin(registered, 1.5 * float(template.image.max()))
+            self._search.bin(registered.pixels, 1.5 * float(template.image.max()))
             start = last - self._grid.mean(last) + self._search.find(template.structure)
             other = self._gauss_newton(registered, start)
             found = max((f for f in (found, other) if f is not None), key=lambda f: f[1], default=None)
@@ -193,12 +199,12 @@ class Motion(Operator):
         if self._lost.frames < self.params.restart_frames or self._frozen:
             return False, False
         self._lost.forget()
-        template.begin(registered, frame)
+        template.begin(registered.pixels, frame.pixels)
         self._shift_filter.reset()
         self._patches_px, self._gain = np.zeros_like(self._patches_px), 1.0
         return True, True
 
-    def _gauss_newton(self, frame: np.ndarray, patches_px: np.ndarray) -> tuple[np.ndarray, float] | None:
+    def _gauss_newton(self, frame: Frame, patches_px: np.ndarray) -> tuple[np.ndarray, float] | None:
         """Iterate from the shifts of patches until the step is short; (shifts, gain), or None without convergence."""
         gain = self._gain
         for _ in range(STEPS):
@@ -219,8 +225,6 @@ class Motion(Operator):
         return within and gain >= TRUSTED_GAIN[0] and (unanchored or gain <= TRUSTED_GAIN[1])
 
     def _usable(self, frame: np.ndarray) -> bool:
-        if frame.dtype.kind == "f" and not np.isfinite(frame[::ROW_STRIDE]).any():
-            return False
         return self._saturation_adu is None or fraction_from(frame, self._saturation_adu, ROW_STRIDE) <= MAX_SATURATED
 
     def _filtered(self, frame: np.ndarray) -> np.ndarray:
@@ -250,18 +254,18 @@ class Motion(Operator):
 
     # Correction
 
-    def _correct(self, frame: np.ndarray, registered: np.ndarray, usable: bool, valid: bool, out: np.ndarray) -> float:
+    def _correct(self, frame: Frame, registered: Frame, usable: bool, valid: bool, out: np.ndarray) -> float:
         """Write the frame interpolated at the last shift, and update the template; returns their correlation."""
         template, pixels = self._template, self._uncropped if any(self._crop) else out
         window, noise_left = self._grid.resample(frame, self._patches_px, pixels)
         compared = pixels
-        if registered is not frame:
+        if registered.pixels is not frame.pixels:
             compared = self._filter_buffers[3]
             self._grid.resample(registered, self._patches_px, compared)
         coefficient = float(correlation(compared, template.image, window, ROW_STRIDE))
         unestablished = self.params.mode != "apply" and usable and not template.established()
-        if usable and (not template.frames or (unestablished and template.exceeds_contrast(registered))):
-            template.begin(registered, frame)
+        if usable and (not template.frames or (unestablished and template.exceeds_contrast(registered.pixels))):
+            template.begin(registered.pixels, frame.pixels)
         elif valid or unestablished:
             frozen = self._frozen and template.frames >= self._anchored_at
             template.update(CorrectedFrame(compared, pixels, window), noise_left, frozen)
@@ -284,13 +288,14 @@ class Motion(Operator):
         frame.flags.writeable = False
         scratch = Template(spec.shape, self._grid, 2)
         registered = self._filtered(frame)
+        seen = seen_window(frame)
         scratch.begin(registered, frame)
-        scratch.measure(registered, self._patches_px)
-        scratch.measure(scratch.image, self._patches_px)
-        self._grid.resample(registered, self._patches_px, self._uncropped)
-        self._grid.resample(frame, self._patches_px, self._uncropped)
-        correlation(self._uncropped, scratch.image, (0, 1, 0, 1), ROW_STRIDE)
-        scratch.update(CorrectedFrame(self._uncropped, self._uncropped, (0, 1, 0, 1)), 1.0, False)
+        for pixels in (registered, scratch.image):
+            scratch.measure(Frame(pixels, seen), self._patches_px)
+        for pixels in (registered, frame):
+            self._grid.resample(Frame(pixels, seen), self._patches_px, self._uncropped)
+        correlation(self._uncropped, scratch.image, seen, ROW_STRIDE)
+        scratch.update(CorrectedFrame(self._uncropped, self._uncropped, seen), 1.0, False)
         self._search.bin(registered, 1.0)
         self._search.find(scratch.structure)
         if self._saturation_adu is not None:

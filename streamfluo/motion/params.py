@@ -45,9 +45,9 @@ class MotionParams(Params, frozen=True):
         int, Meta(ge=1, description="consecutive lost frames of one scene after which a new template begins")
     ] = 100
     border: Annotated[
-        Literal["copy", "nan", "crop"],
-        Meta(description="pixels outside the shifted frame: copy the nearest, NaN, or crop the frames"),
-    ] = "copy"
+        Literal["nan", "copy", "crop"],
+        Meta(description="pixels outside the shifted frame: NaN, copies of the nearest, or crop the frames"),
+    ] = "nan"
     shifts_px: Annotated[
         Any,
         Meta(

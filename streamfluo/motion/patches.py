@@ -8,15 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from ..pixels.kernels.seen import Window
 from .interpolation_weights import FOUR, SIX, interpolation_weights
 from .kernels.displacement_field import SplineBasis, solve_field
-from .kernels.gauss_newton import BLOCK_PX
+from .kernels.gauss_newton import BLOCK_PX, Frame
 from .kernels.shifting import shift_frame
 from .kernels.warping import warp_frame
 
 _FOUR = tuple(tuple(np.float32(c) for c in polynomial) for polynomial in FOUR)
-
-Window = tuple[int, int, int, int]  # top, bottom, left, right
 
 # Gaussian prior on the patch shifts: the σ of the difference of neighbours, and that of a patch's deviation from the
 # mean against the frame before. The second halves the error at the rims and lags a fast field by a tenth.
@@ -71,23 +70,23 @@ class PatchGrid:
         most = self._max_deviation_px
         return np.asarray(mean + np.clip(patches - mean, -most, most))
 
-    def resample(self, frame: np.ndarray, patches_px: np.ndarray, out: np.ndarray) -> tuple[Window, float]:
-        """Write the frame (y, x), interpolated at the displacement field, into out (y, x) float32.
+    def resample(self, frame: Frame, patches_px: np.ndarray, out: np.ndarray) -> tuple[Window, float]:
+        """Write a frame's pixels (y, x), interpolated at the displacement field, into out (y, x) float32.
 
-        Returns the window in which all interpolation points lie inside the frame, and the fraction of a pixel's noise
-        variance that interpolation leaves.
+        Returns the window in which all interpolation points lie inside what was seen of the frame, and the fraction of
+        a pixel's noise variance that interpolation leaves.
         """
         if not self.single:
-            pixels, shifts = frame.astype(np.float32, copy=False), patches_px.astype(np.float32)
+            pixels, shifts = frame.pixels.astype(np.float32, copy=False), patches_px.astype(np.float32)
             reach = warp_frame(pixels, shifts, self._pixels, _FOUR, self._scratch, out)
             weights = interpolation_weights(self.at_blocks(patches_px) % 1, FOUR)
-            return _window(reach, frame.shape, 1), float((weights**2).sum(0).prod(-1).mean())
+            return _window(reach, frame.seen, 1), float((weights**2).sum(0).prod(-1).mean())
         y_px, x_px = patches_px[0, 0].tolist()
-        length = frame.shape[1] + 2 * (math.ceil(abs(x_px)) + 5)
+        length = out.shape[1] + 2 * (math.ceil(abs(x_px)) + 5)
         if len(self._row) < length:
             self._row = np.zeros(length, np.float32)
-        y, x, kept = shift_frame(frame, y_px, x_px, SIX, self._row, out)
-        return _window((y, y, x, x), frame.shape, 2), kept
+        y, x, kept = shift_frame(frame.pixels, y_px, x_px, SIX, self._row, out)
+        return _window((y, y, x, x), frame.seen, 2), kept
 
     def mean(self, patches_px: np.ndarray) -> np.ndarray:
         """Return the mean (2,) [px] of the shifts of the patches (py, px, 2)."""
@@ -123,10 +122,10 @@ def _first_differences(shape: tuple[int, int]) -> np.ndarray:
     return total
 
 
-def _window(reach: Sequence[int], shape: tuple[int, int], before: int) -> Window:
-    """The window in which all interpolation points lie inside the frame; `before`: points left of the integer shift."""
+def _window(reach: Sequence[int], seen: Window, before: int) -> Window:
+    """The window in which all interpolation points were seen; `before`: points left of the integer shift."""
     (top, bottom), (left, right) = (
-        (max(0, before - int(least)), max(0, min(side, side - 1 - before - int(most))))
-        for least, most, side in zip(reach[::2], reach[1::2], shape, strict=True)
+        (max(first, first + before - int(least)), max(0, min(stop, stop - 1 - before - int(most))))
+        for least, most, first, stop in zip(reach[::2], reach[1::2], seen[::2], seen[1::2], strict=True)
     )
-    return top, bottom, left, right
+    return Window(top, max(top, bottom), left, max(left, right))

@@ -9,11 +9,13 @@ import numpy as np
 
 from ..core.errors import StateError
 from ..core.state import State, require_array
+from ..pixels.kernels.seen import Window, seen_window
 from .hot_pixels import without_outliers
 from .interpolation_weights import interpolation_weights
 from .kernels.gauss_newton import (
     BLOCK_PX,
     SECANT,
+    Frame,
     TemplateImages,
     build_images,
     noise_line,
@@ -117,6 +119,11 @@ class Template:
         """The third Gauss–Newton image (y, x): the smoothed template minus its local means, weighted."""
         return self._images.gauss_newton[2]
 
+    def of_seen_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Return a copy of an image (y, x) of the template, NaN where no frame was seen yet."""
+        unseen = (self._counts.rows == 0)[:, None] | (self._counts.columns == 0)
+        return np.where(unseen & (self.frames > 0), np.float32(np.nan), image)
+
     def exceeds_contrast(self, frame: np.ndarray) -> bool:
         """Whether a frame's (y, x) contrast exceeds the template's so far that the template cannot show the scene."""
         step = frame[::ROW_STRIDE]
@@ -127,17 +134,14 @@ class Template:
 
         `registered`: what of the frame is registered (y, x).
         """
-        first = without_outliers(registered.astype(np.float32))
-        variance, intensity = self._block_noise
-        differences, pixels = _blocks(np.diff(first, axis=1), *variance.shape), _blocks(first, *variance.shape)
-        variance[...] = [[0.5 * np.mean(block**2) if block.size else 1.0 for block in row] for row in differences]
-        intensity[...] = [[np.mean(block) for block in row] for row in pixels]
-        self._fit_noise()
+        first, window = without_outliers(registered.astype(np.float32)), seen_window(frame)
+        self._begin_noise(_rim_as_nan(first, window))
         self.image[...] = first if self._known is None else self._known
         self.mean[...] = first if registered is frame else without_outliers(frame.astype(np.float32))
         self._corrected = 1
         self.frames = 1 if self._known is None else MEMORY_FRAMES
-        self._counts.rows[:] = self._counts.columns[:] = self.frames
+        self._counts.rows[:] = self._counts.columns[:] = self.frames if self._known is not None else 0
+        self._counts.rows[window.top : window.bottom] = self._counts.columns[window.left : window.right] = self.frames
         self.walked_px[:] = 0
         if self._known is not None:
             self._anchor[...] = self.image
@@ -150,7 +154,7 @@ class Template:
         self._established = self._has_structure()
 
     def measure(
-        self, frame: np.ndarray, patches_px: np.ndarray, gain: float = 1.0, last_px: np.ndarray | None = None
+        self, frame: Frame, patches_px: np.ndarray, gain: float = 1.0, last_px: np.ndarray | None = None
     ) -> Measurement:
         """Take one Gauss–Newton step from the shifts of patches (py, px, 2) [px], at the nearest integer shifts.
 
@@ -176,12 +180,12 @@ class Template:
         distance = np.quantile(np.abs(self._grid.at_blocks(patches) - integer), NEAR_QUANTILE)
         return Measurement(patches, updated, seen, float(distance))
 
-    def _measure_one(self, frame: np.ndarray, integer: np.ndarray, gain: float) -> Measurement:
+    def _measure_one(self, frame: Frame, integer: np.ndarray, gain: float) -> Measurement:
         self._project(frame, integer, gain)
         dy, dx, updated, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
         return Measurement(integer + np.clip((dy, dx), -STEP_PX, STEP_PX), updated, seen, max(abs(dy), abs(dx)))
 
-    def _project(self, frame: np.ndarray, integer: np.ndarray, gain: float) -> None:
+    def _project(self, frame: Frame, integer: np.ndarray, gain: float) -> None:
         self._shifts[...] = integer
         project_residuals(frame, self._images, self._shifts, np.float32(gain), self._column_sums, self._sums)
 
@@ -268,6 +272,16 @@ class Template:
             edges = (covered[0], covered[-1] + 1) if len(covered) else (0, len(counts))
             self._images.window[2 * n : 2 * n + 2] = edges
 
+    def _begin_noise(self, first: np.ndarray) -> None:
+        """Estimate the noise of blocks from one frame (y, x), NaN where it was not seen."""
+        variance, intensity = self._block_noise
+        squares = 0.5 * np.diff(first, axis=1) ** 2
+        for out, pixels, default in ((variance, squares, 1.0), (intensity, first, 0.0)):
+            out[...] = [[_mean(block) for block in row] for row in _blocks(pixels, *out.shape)]
+            known = np.isfinite(out)
+            out[~known] = np.median(out[known]) if known.any() else default
+        self._fit_noise()
+
     def _fit_noise(self) -> None:
         variance, intensity = self._block_noise
         finite = np.isfinite(variance) & np.isfinite(intensity)
@@ -290,7 +304,8 @@ class Template:
 
     def _measure_drift(self) -> None:
         """Measure the template's drift by registering the anchor against it as if it were a frame."""
-        anchor = self.measure(self._anchor, np.zeros_like(self.walked_px))
+        everything = Window(0, self.image.shape[0], 0, self.image.shape[1])
+        anchor = self.measure(Frame(self._anchor, everything), np.zeros_like(self.walked_px))
         if anchor.distance_px < 1:
             self.walked_px[...] = -anchor.patches_px
 
@@ -305,6 +320,20 @@ def _count(state: State, name: str) -> int:
     if type(value) is not int or value < 0:
         raise StateError(f"motion: state {name!r} must be a count, found {value!r}")
     return value
+
+
+def _rim_as_nan(image: np.ndarray, window: Window) -> np.ndarray:
+    """A copy of an image (y, x), NaN outside the window."""
+    copy = np.full_like(image, np.nan)
+    inside = np.s_[window.top : window.bottom, window.left : window.right]
+    copy[inside] = image[inside]
+    return copy
+
+
+def _mean(block: np.ndarray) -> float:
+    """The mean of the pixels of a block that were seen, NaN without any."""
+    seen = block[np.isfinite(block)]
+    return float(np.mean(block if seen.size == block.size else seen)) if seen.size else np.nan
 
 
 def _blocks(image: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]]:

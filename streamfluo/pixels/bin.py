@@ -14,6 +14,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Camera, Spec
 from ..core.state import State, require_array, require_int
+from ..core.unseen import VALID, valid_frames
 from .kernels.binning import add_binned
 
 
@@ -30,7 +31,8 @@ class Bin(Operator):
     Temporal bins lie on the grid of the frame index: output frame j is made of frames j·k … j·k + k − 1, has the time
     of the first, and is a gap if one of them is missing; a partial bin is never emitted, not at the end either. Rows
     and columns that do not fill a bin are left out. The camera's calibration is that of the binned pixel (electrons
-    add, so read noise grows with the square root of the bin) where it is numbers, not maps.
+    add, so read noise grows with the square root of the bin) where it is numbers, not maps. A bin with a NaN pixel is NaN;
+    a temporal bin with a frame that is not valid is NaN as a whole.
     """
 
     Params = BinParams
@@ -48,8 +50,9 @@ class Bin(Operator):
             raise ConfigError(f"bin: the sum of so many {spec.dtype} pixels can overflow; use mode = 'mean'")
         self.frame_axis = "same" if params.bin_frames == 1 else "own"
         self._dtype = _out_dtype(np.dtype(spec.dtype), params.mode)
+        self.may_need = (VALID,) if params.bin_frames > 1 and self._dtype == "float32" else ()
         self._total = np.zeros(shape, np.int64 if exact else np.float64)
-        self._count = 0
+        self._count = self._invalid = 0
         self._time_ns = 0
         self._next_index = -1
         nothing = np.empty((0, *spec.shape), spec.dtype)
@@ -71,6 +74,7 @@ class Bin(Operator):
         k = self.params.bin_frames
         if block.index != self._next_index:
             self._restart()
+        valid = valid_frames(block, inputs) if self.may_need else np.ones(len(block), bool)
         out, times = [], []
         for start in range(block.index - block.index % k, block.stop, k):
             part = block.cut(start, start + k)
@@ -78,6 +82,7 @@ class Bin(Operator):
                 continue  # the first frames of this bin are missing
             add_binned(part.pixels, self.params.bin_px, self._total)
             self._count += len(part)
+            self._invalid += int(len(part) - valid[part.index - block.index : part.stop - block.index].sum())
             if part.index == start:
                 self._time_ns = int(part.times_ns[0])
             if self._count == k:
@@ -97,6 +102,7 @@ class Bin(Operator):
         return {
             "total": self._total.copy(),
             "count": self._count,
+            "invalid": self._invalid,
             "next_index": self._next_index,
             "time_ns": self._time_ns,
         }
@@ -104,14 +110,17 @@ class Bin(Operator):
     def restore(self, state: State) -> None:
         self._total[...] = require_array(state, "total", self._total, "bin")
         self._count = require_int(state, "count", "bin")
+        self._invalid = require_int({"invalid": 0, **state}, "invalid", "bin")
         self._next_index = require_int(state, "next_index", "bin")
         self._time_ns = require_int(state, "time_ns", "bin")
 
     def _restart(self) -> None:
         self._total[...] = 0
-        self._count = 0
+        self._count = self._invalid = 0
 
     def _mean_or_sum(self) -> np.ndarray:
+        if self._invalid:
+            return np.full(self._total.shape, np.nan, self._dtype)
         if self.params.mode == "sum":
             return self._total.astype(self._dtype)
         return (self._total / (self.params.bin_px**2 * self.params.bin_frames)).astype(np.float32)

@@ -1,7 +1,34 @@
 """Interpolation of images by the type-II discrete cosine transform (DCT-II)."""
 
 import numpy as np
+import scipy.ndimage as ndi
 from scipy.fft import dct
+
+from ..core.unseen import seen_window
+
+
+def interpolate_seen(images, factor):  # type: ignore[no-untyped-def]
+    """Return `interpolate_cosine` of images (n, y, x) of which not all was seen: NaN outside the seen rows and columns.
+
+    Inside them a NaN pixel takes the value of the nearest seen one, and the points within a pixel of it are NaN.
+    """
+    if not np.isnan(images).any():
+        return interpolate_cosine(images, factor)
+    height, width = ((side - 1) * factor + 1 for side in images.shape[1:])
+    fine = np.full((len(images), height, width), np.nan)
+    for image, out in zip(images, fine, strict=True):
+        rows, columns = seen_window(image)
+        part, missing = image[rows, columns], np.isnan(image[rows, columns])
+        if not part.size:
+            continue
+        nearest = ndi.distance_transform_edt(missing, return_distances=False, return_indices=True)
+        inside = interpolate_cosine(part[tuple(nearest)], factor)
+        on_grid = np.zeros(inside.shape, bool)
+        on_grid[::factor, ::factor] = missing
+        inside[ndi.binary_dilation(on_grid, np.ones((2 * factor - 1,) * 2))] = np.nan
+        at = tuple(slice(part.start * factor, (part.stop - 1) * factor + 1) for part in (rows, columns))
+        out[at] = inside
+    return fine
 
 
 def interpolate_cosine(images, factor):  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import MAX_SIDE_PX, Spec
 from ..core.state import State
-from .cosine_interpolation import interpolate_cosine
+from .cosine_interpolation import interpolate_seen
 
 
 class InterpolateParams(Params, frozen=True):
@@ -28,7 +28,8 @@ class Interpolate(Operator):
     """Each frame interpolated by the DCT-II onto (n − 1)·factor + 1 points a side; negative values stay negative.
 
     Before `sofi` this differs from interpolating its images, as cumulants are not linear. The output has no camera,
-    because interpolation correlates the noise of neighbouring points. Cost: some 10 copies of the output frame.
+    because interpolation correlates the noise of neighbouring points. The rim of a frame that was not seen stays NaN, as
+    does what lies beside a NaN pixel. Cost: some 10 copies of the output frame.
     """
 
     Params = InterpolateParams
@@ -48,7 +49,7 @@ class Interpolate(Operator):
         return self._out_spec
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        fine = interpolate_cosine(block.pixels.astype(float), self.params.factor).astype(self.params.dtype)
+        fine = interpolate_seen(block.pixels.astype(float), self.params.factor).astype(self.params.dtype)
         return Output(block.index, block=Block(block.index, block.times_ns, fine, block.channel))
 
     def state(self) -> State:

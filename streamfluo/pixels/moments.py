@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
+from ..core.unseen import VALID, seen_parts
 from .kernels.power_sums import PixelSums, accumulate, frame_totals
 
 
@@ -23,11 +24,13 @@ class Moments(Mergeable):
     Sums of d = x − pivot and d² with the first frame as pivot: exact integers for 8- and 16-bit frames (to 2³¹
     frames), float64 else. Cost: 1.4 memory copies of the frames in blocks of 32, and one more to gather smaller ones;
     state: 5 maps and at most 31 waiting frames. Merging re-bases the later part on the earlier one's pivot
-    (Pébay 2008, eq. 1.3 for a common shift).
+    (Pébay 2008, eq. 1.3 for a common shift). NaN pixels are left out: each pixel has the statistics of the frames in
+    which it was seen, NaN without any. Frames that a step before declares not valid are left out.
     """
 
+    may_need = (VALID,)
     gives = (
-        Gives("total_signal", "per_frame", ("t",), "ADU", "sum over the pixels of the frame"),
+        Gives("total_signal", "per_frame", ("t",), "ADU", "sum over the seen pixels of the frame"),
         Gives("frames", "snapshot", (), "", "number of frames in the images"),
         Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of each pixel"),
         Gives("variance", "snapshot", ("y", "x"), "ADU²", "population variance of each pixel"),
@@ -46,19 +49,16 @@ class Moments(Mergeable):
         self._pivot = np.zeros(spec.shape, np.int32 if exact else np.float64)
         self._sum = np.zeros(spec.shape, self._sum_dtype)
         self._squares = np.zeros(spec.shape, self._sum_dtype)
-        self._low = np.zeros(spec.shape, dtype)
-        self._high = np.zeros(spec.shape, dtype)
+        self._low, self._high = np.zeros((2, *spec.shape), dtype)
+        self._unseen = np.zeros(spec.shape if dtype.kind == "f" else (0, 0), np.int64)
         self._add(self._grid.waiting)
         self._signal(self._grid.waiting)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        if not self._seen:
-            first = block.pixels[0]
-            self._pivot[...] = np.where(np.isfinite(first), first, 0)
-            self._low[...] = self._high[...] = first
-        totals = [self._add(cell) for cell in self._grid.push(block)]
+        totals = [self._add(cell) for part in seen_parts(block, inputs) for cell in self._pushed(part)]
         is_cell = len(block) == GRID_FRAMES and block.index % GRID_FRAMES == 0
-        return Output(block.index, {"total_signal": totals[-1] if is_cell else self._signal(block.pixels)})
+        whole = is_cell and bool(totals) and len(totals[-1]) == GRID_FRAMES
+        return Output(block.index, {"total_signal": totals[-1] if whole else self._signal(block.pixels)})
 
     def gap(self, first: int, count: int) -> None:
         for cell in self._grid.flush():
@@ -79,8 +79,10 @@ class Moments(Mergeable):
             self._add(cell)
         if other._n:
             shift: np.ndarray = (other._pivot - self._pivot).astype(self._sum_dtype)
-            self._squares += other._squares + shift * (2 * other._sum + other._n * shift)
-            self._sum += other._sum + other._n * shift
+            n = other._n - other._unseen if other._unseen.size else other._n
+            self._squares += other._squares + shift * (2 * other._sum + n * shift)
+            self._sum += other._sum + n * shift
+            self._unseen += other._unseen
             self._n += other._n
         np.minimum(self._low, other._low, out=self._low)
         np.maximum(self._high, other._high, out=self._high)
@@ -92,7 +94,7 @@ class Moments(Mergeable):
 
     def restore(self, state: State) -> None:
         for name, array in self._arrays().items():
-            array[...] = require_array(state, name, array, "moments")
+            array[...] = require_array({"unseen": np.zeros_like(self._unseen), **state}, name, array, "moments")
         self._n = require_int(state, "n", "moments")
         self._grid.restore(state)
 
@@ -107,7 +109,19 @@ class Moments(Mergeable):
             "sum_squares": self._squares,
             "low": self._low,
             "high": self._high,
+            "unseen": self._unseen,
         }
+
+    def _pushed(self, part: Block) -> Iterator[np.ndarray]:
+        """Yield the cells that frames complete; the first one gives the pivot."""
+        if not self._seen:
+            first = part.pixels[0]
+            finite = np.isfinite(first)
+            self._pivot[...] = np.where(finite, first, np.rint(first[finite].mean()) if finite.any() else 0)
+            unseen = np.isnan(first)
+            self._low[...] = np.where(unseen, np.inf, first) if unseen.any() else first
+            self._high[...] = np.where(unseen, -np.inf, first) if unseen.any() else first
+        return self._grid.push(part)
 
     def _add(self, cell: np.ndarray) -> np.ndarray:
         """Add a cell's frames; return the total signal of each."""
@@ -132,13 +146,22 @@ class Moments(Mergeable):
         return copy
 
 
+def _counts(m: Moments) -> Any:
+    """In how many frames each pixel was seen (y, x), NaN for none; a number for integers."""
+    if not m._unseen.size:
+        return m._n or np.nan
+    n = (m._n - m._unseen).astype(float)
+    n[n == 0] = np.nan
+    return n
+
+
 def _mean(m: Moments) -> np.ndarray:
-    return m._pivot + m._sum / (m._n or np.nan)
+    return np.asarray(m._pivot + m._sum / _counts(m))
 
 
 def _variance(m: Moments) -> np.ndarray:
-    n = m._n
-    if n == 0:
+    n = _counts(m)
+    if m._n == 0:
         return np.full(m.spec.shape, np.nan)
     # Sums about the rounded mean lose nothing to cancellation: for integers this step is exact.
     centre = np.rint(m._sum / n).astype(m._sum_dtype)
@@ -147,10 +170,10 @@ def _variance(m: Moments) -> np.ndarray:
 
 
 def _extreme(m: Moments, values: np.ndarray) -> np.ndarray:
-    """Return a copy, NaN where the pixel was ever NaN, which comparisons ignore."""
+    """Return a copy, NaN where the pixel was never seen."""
     values = values.copy()
     if values.dtype.kind == "f":
-        values[np.isnan(m._sum)] = np.nan
+        values[np.isnan(_counts(m))] = np.nan
     return values
 
 

@@ -14,6 +14,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
+from ..core.unseen import VALID, valid_frames
 from .kernels.baseline import subtract_baseline
 
 
@@ -30,10 +31,12 @@ class Debleach(Operator):
     The baseline is 2·b − c of double exponential smoothing, b following the frames and c following b with weight
     1 / smooth_frames: it does not lag a steady slope (Brown 1963, Smoothing, Forecasting and Prediction). Bleaching is
     removed; blinking stays but for a part of about 2 / smooth_frames. Bleaching segments are known only once they end:
-    `streamfluo.analysis.debleach` subtracts their means. Cost: some 5 copies of the frame.
+    `streamfluo.analysis.debleach` subtracts their means. It does not learn from NaN pixels and frames that are not valid.
+    Cost: some 5 copies of the frame.
     """
 
     Params = DebleachParams
+    may_need = (VALID,)
     gives = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the frames without bleaching"),
         Gives("baseline", "snapshot", ("y", "x"), "ADU", "the baseline that is subtracted now"),
@@ -42,24 +45,26 @@ class Debleach(Operator):
 
     def __init__(self, params: DebleachParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        self._baseline = np.zeros((2, *spec.shape))
+        self._baseline = np.full((2, *spec.shape), np.nan)
         self._level = np.zeros(1)
         self._n = 0
         empty = np.empty((0, *spec.shape), spec.dtype)
         empty.flags.writeable = False
-        subtract_baseline(empty, 0, 2, 0.0, self._baseline, np.empty((0, *spec.shape), np.float32))
+        subtract_baseline(empty, np.empty(0), 0.0, self._baseline, np.empty((0, *spec.shape), np.float32))
 
     @property
     def out_spec(self) -> Spec:
         return self.spec.with_(dtype="float32")
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        if not self._n:
-            self._level[0] = np.nan_to_num(block.pixels[0].mean(dtype=float))
+        valid = valid_frames(block, inputs)
+        if not self._n and valid.any():
+            self._level[0] = np.nanmean(block.pixels[np.argmax(valid)], dtype=float)
         frames = np.empty(block.pixels.shape, np.float32)
-        level = float(self._level[0])
-        subtract_baseline(block.pixels, self._n, self.params.smooth_frames, level, self._baseline, frames)
-        self._n += len(block)
+        seen = np.minimum(self._n + np.cumsum(valid), self.params.smooth_frames)
+        rates = np.where(valid, 1 / np.maximum(seen, 1), 0.0)
+        subtract_baseline(block.pixels, rates, float(self._level[0]), self._baseline, frames)
+        self._n += int(valid.sum())
         return Output(block.index, block=Block(block.index, block.times_ns, frames, block.channel))
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:

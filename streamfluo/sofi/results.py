@@ -154,7 +154,7 @@ def _change(sofi: Sofi, waiting: np.ndarray, frames: int) -> np.ndarray:
     if lagged is not None:
         for k in range(orders):
             now = lagged.cumulant(k + 2)
-            squares[k] = ((now - lagged.cumulant(k + 2, then, count)) ** 2).sum(), (now**2).sum()
+            squares[k] = np.nansum((now - lagged.cumulant(k + 2, then, count)) ** 2), np.nansum(now**2)
     else:
         doubling_change(Powers(sofi.power.sums, waiting, n), then, count, orders + 1, squares)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,6 +18,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
+from ..core.unseen import VALID, seen_parts
 from ..pixels.kernels.power_sums import frame_totals
 from .batches import Batches
 from .bleaching_segments import BleachingSegments
@@ -79,12 +80,13 @@ class Sofi(Mergeable):
     'lag' the k_n are those between frames 0, 1, 2 … apart, free of noise that is independent between frames; 'camera'
     removes shot noise by the factorial cumulants of the electrons, read noise by its variance. With bleach_fraction m_n
     and k_n are averages over bleaching segments, weighted by frames; snr is then a lower bound, as its batches include
-    the bleaching.
+    the bleaching. A pixel that was NaN in a frame is NaN in all images; frames that are not valid count as missing.
     Cost at order 4: about 3 memory copies of the frames in blocks of 32; state: up to 36 maps of 8 bytes.
     Dertinger et al. 2009, PNAS 106:22287.
     """
 
     Params = SofiParams
+    may_need = (VALID,)
     gives = gives(SofiParams(), 0)
     devices = ("cpu", "gpu")
     examples = (
@@ -117,17 +119,22 @@ class Sofi(Mergeable):
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        if self.batches.first < 0:
-            self.batches.first = self.batches.stop = block.index
-        elif block.index != self._next_index:
-            self._flush()
-            self._skip_to(block.index)
-        self._next_index = block.stop
-        for cell in self._grid.push(block):
-            self._add(cell)
+        for part in seen_parts(block, inputs):
+            self._take(part)
         if self.segments is None:
             return Output(block.index)
         return Output(block.index, {"total_signal": self._signal(block.pixels)})
+
+    def _take(self, part: Block) -> None:
+        """Add consecutive frames, after those that are missing before them."""
+        if self.batches.first < 0:
+            self.batches.first = self.batches.stop = part.index
+        elif part.index != self._next_index:
+            self._flush()
+            self._skip_to(part.index)
+        self._next_index = part.stop
+        for cell in self._grid.push(part):
+            self._add(cell)
 
     def gap(self, first: int, count: int) -> None:
         self._flush()

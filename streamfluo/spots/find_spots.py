@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
 from .kernels.crops import ROUNDING_ADU2
-from .kernels.detection import filter_frame, find_maxima, new_search
+from .kernels.detection import detect, new_search
 from .kernels.measuring import sensor
 
 
@@ -45,11 +45,9 @@ def find_spots(
     except ValueError:
         raise FrameError(f"find_spots: the camera's maps are not {frame.shape} as the image is") from None
     search = new_search(frame.shape, sigma_px, false_alarms)
-    filter_frame(frame, known, search)
-    count = find_maxima(known, search)
-    along_y, along_x, share = search.squares
-    y, x, q, level, down, right = search.candidates[:count].T
+    count = detect(frame, known, search)
+    y, x, q, level, down, right, response = search.candidates[:count].T
     row, column = y.astype(int), x.astype(int)
     qe = np.broadcast_to(np.asarray(1.0 if camera.qe is None else camera.qe), frame.shape)[row, column]
-    photons = q / (along_y[row] * along_x[column] - share)
-    return FoundSpots(y + down, x + right, photons / qe, (level - photons * share) / qe)
+    photons = q / response
+    return FoundSpots(y + down, x + right, photons / qe, (level - photons * search.squares[2]) / qe)

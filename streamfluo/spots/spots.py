@@ -14,6 +14,7 @@ from ..core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State
+from ..core.unseen import VALID, valid_frames
 from .detection_passes import DetectionPasses, pass_rates
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search
@@ -65,17 +66,19 @@ class Spots(Operator):
     known positions, stated or detected on running means, the photons of every frame, as `photons` (t, n), by the
     methods of `integrate_crops`. Light is in photons where the camera's gain and offset are known (in electrons where
     its QE is not), else in ADU with χ² NaN and errors from residuals. Cost at 512 × 512 with 200 spots: 4 rfft2 of the
-    frame, known positions 0.7; state: a histogram, with detect "mean" also one map.
+    frame, known positions 0.7; state: a histogram, with detect "mean" also one map. Nothing is found in pixels that are
+    NaN, nor in frames that are not valid: there `photons` is NaN.
     """
 
     Params = SpotsParams
+    may_need = (VALID,)
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}
     results = {"localisations": Localisations}
     gives: tuple[Gives, ...] = (
         Gives("spots", "table", _TABLE, "", _MEANING),
         Gives("photons", "by_id", ("t", "n"), "photons", "of each spot at a known position"),
         Gives("photons_error", "by_id", ("t", "n"), "photons", "their standard error"),
-        Gives("count", "per_frame", ("t",), "", "number of spots"),
+        Gives("count", "per_frame", ("t",), "", "number of spots, NaN in frames that are not valid"),
         Gives("photons_bins", "snapshot", ("photons_bins",), "photons", "centres of the histogram's bins"),
         Gives("photons_histogram", "snapshot", ("photons_bins",), "", "measurements in each bin so far"),
         Gives("looked_at", "snapshot", ("y", "x"), "ADU", "the mean that spots are detected on"),
@@ -112,13 +115,16 @@ class Spots(Operator):
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        valid = valid_frames(block, inputs)
         if self._places is None and self._passes is None:
-            return self._localised(block)
+            return self._localised(block, valid)
         shifts, runs = self._shifts(block, inputs), []
         for start, frames in self._converted(block.pixels):
-            part = shifts[start : start + len(frames)]
-            runs += [self._measured(frames, part)] if self._passes is None else self._detected(frames, part)
-        return self._known_output(block, *self._joined(runs))
+            part, known = shifts[start : start + len(frames)], valid[start : start + len(frames)]
+            runs += [self._measured(frames, part)] if self._passes is None else self._detected(frames, part, known)
+        values, flags, places = self._joined(runs)
+        values[:, ~valid], flags[~valid] = np.nan, -1
+        return self._known_output(block, valid, (values, flags, places))
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         held = {"photons_bins": self._histogram.photons(), "photons_histogram": self._histogram.counts.astype(float)}
@@ -144,14 +150,15 @@ class Spots(Operator):
 
     # Spots detected in each frame
 
-    def _localised(self, block: Block) -> Output:
-        """Detect, fit and integrate the spots of each frame."""
+    def _localised(self, block: Block, valid: np.ndarray) -> Output:
+        """Detect, fit and integrate the spots of each valid frame."""
         parts = []
         for start, frames in self._converted(block.pixels):
             rows = detect_and_measure(frames, self._search, self._measurement, self._rows)
             rows[:, FRAME] += start
             parts.append(rows.copy())
         rows = np.concatenate(parts)
+        rows = rows[valid[rows[:, FRAME].astype(np.int64)]]
         frame = rows[:, FRAME].astype(np.int64)
         qe = self._qe_at(rows[:, Y], rows[:, X])
         columns = {name: rows[:, place].copy() for name, place in _COLUMNS.items()}
@@ -163,7 +170,8 @@ class Spots(Operator):
         flags = rows[:, FLAGS].astype(np.int64)
         table = Table({"frame": block.index + frame, "spot": rows[:, SPOT].astype(np.int64), **columns, "flags": flags})
         self._histogram.add(columns["photons"])
-        return Output(block.index, {"spots": table, "count": np.bincount(frame, minlength=len(block)).astype(float)})
+        count = np.where(valid, np.bincount(frame, minlength=len(block)), np.nan)
+        return Output(block.index, {"spots": table, "count": count})
 
     # Spots at known positions
 
@@ -181,12 +189,12 @@ class Spots(Operator):
         measure_known(frames, self._known, shifts, self._measurement, values, flags)
         return values, flags, places[:, :2] + shifts[:, None]
 
-    def _detected(self, frames: np.ndarray, shifts: np.ndarray) -> list[Run]:
-        """Return the same in runs between detection passes, after each of which spots join."""
+    def _detected(self, frames: np.ndarray, shifts: np.ndarray, valid: np.ndarray) -> list[Run]:
+        """Return the same in runs between detection passes over valid frames, after each of which spots join."""
         assert self._passes is not None
         runs, start = [], 0
         for t, frame in enumerate(frames):
-            if self._passes.add(frame):
+            if valid[t] and self._passes.add(frame):
                 runs.append(self._measured(frames[start:t], shifts[start:t]))
                 self._passes.detect(self._search, self._rows)
                 self._known = self._known_spots()
@@ -201,8 +209,9 @@ class Spots(Operator):
         places = [np.pad(run[2], ((0, 0), n, (0, 0))) for run, n in zip(runs, late, strict=True)]
         return np.concatenate(values, 1), np.concatenate(flags), np.concatenate(places)
 
-    def _known_output(self, block: Block, values: np.ndarray, flags: np.ndarray, places: np.ndarray) -> Output:
+    def _known_output(self, block: Block, valid: np.ndarray, run: Run) -> Output:
         """Return the known spots' table, and their photons by number, 0 before a spot is known."""
+        values, flags, places = run
         y, x = np.moveaxis(places, -1, 0)
         values[:3] /= self._qe_at(y, x)
         self._histogram.add(values[0][flags >= 0])
@@ -223,7 +232,7 @@ class Spots(Operator):
                 "ids": np.arange(flags.shape[1]),
                 "photons": values[0],
                 "photons_error": values[1],
-                "count": (flags >= 0).sum(1).astype(float),
+                "count": np.where(valid, (flags >= 0).sum(1), np.nan),
             },
         )
 

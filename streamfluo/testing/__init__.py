@@ -24,4 +24,4 @@ __all__ = ["LAWS", "Subject", "check_laws"]
 def check_laws(kind: str, spec: Spec, inputs: Inputs = lambda block: NO_VALUES, **params: Any) -> None:
     """Check all laws on one registered operator. Raises AssertionError that names the law and what differed."""
     for law in LAWS.values():
-        law(Subject(lambda: create(kind, spec, **params), spec, inputs))
+        law(Subject(lambda spec: create(kind, spec, **params), spec, inputs))

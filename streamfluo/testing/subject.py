@@ -18,6 +18,8 @@ from ..core.spec import Spec
 GAPS = (range(41, 46), range(97, 130))  # one inside a grid cell, one over a whole cell
 FRAMES = 150
 TOLERANCE = 1e-12  # of an array's scale, where sums may be added in another order
+RIM_TOLERANCE = 1e-4  # of an array's scale, within an unseen rim: filters in float32 sum in another order
+RIM_PX = 12  # of frames that were not seen at the bottom and at the right: whole bins of 2, 3, 4 or 6
 
 Arrays = dict[str, np.ndarray]
 Inputs = Callable[[Block], Values]
@@ -25,15 +27,21 @@ Inputs = Callable[[Block], Values]
 
 @dataclass
 class Subject:
-    """An operator under test: how to make one, the frames it sees, and the inputs it needs for a block."""
+    """An operator under test: how to build one for a spec, the movie it sees, the inputs it needs for a block."""
 
-    make: Callable[[], Operator]
+    build: Callable[[Spec], Operator]
     spec: Spec
     inputs: Inputs = field(default=lambda block: NO_VALUES)
+    movie: np.ndarray | None = None  # None: sample_movie
+    rim_tolerance: float = RIM_TOLERANCE
+
+    def make(self) -> Operator:
+        """A new operator for the movie's spec."""
+        return self.build(self.spec)
 
     def blocks(self, sizes: Sequence[int] = (32,), start: int = 0, stop: int = FRAMES) -> list[Block]:
         """The movie's frames with start ≤ index < stop, cut into blocks of these sizes in turn, and at gaps."""
-        movie, blocks = sample_movie(self.spec), list[Block]()
+        movie, blocks = sample_movie(self.spec) if self.movie is None else self.movie, list[Block]()
         edges = [0, *(edge for gap in GAPS for edge in (gap.start, gap.stop)), FRAMES]
         for first, last in zip(edges[::2], edges[1::2], strict=True):
             at, end = max(first, start), min(last, stop)
@@ -81,6 +89,20 @@ def sample_movie(spec: Spec) -> np.ndarray:
     movie[0] *= 1.5
     movie[[20, 60, 92, 135]] *= rng.uniform(0.2, 2, (4, *spec.shape))
     return movie.astype(dtype)
+
+
+def moving_scene(spec: Spec) -> np.ndarray:
+    """150 float frames of one uneven scene, at half a pixel from the first and moved by one now and then, under noise."""
+    rng = np.random.default_rng(12)
+    height, width = spec.shape
+    pattern = rng.random((height + 8, width + 8))
+    for axis in (0, 1, 0, 1):  # twice a box of five pixels: blobs of about 7 px
+        pattern = sum(np.roll(pattern, k, axis) for k in range(5)) / 5
+    scene = 1000 + 150 * (pattern - pattern.mean()) / pattern.std()
+    between = (scene[:-1, :-1] + scene[1:, :-1] + scene[:-1, 1:] + scene[1:, 1:]) / 4
+    at = np.round(3 + np.sin(np.arange(FRAMES)[:, None] / (9, 14))).astype(int)
+    frames = np.array([(between if t else scene)[y : y + height, x : x + width] for t, (y, x) in enumerate(at)])
+    return (frames + rng.normal(0, 60, frames.shape)).astype(spec.dtype)
 
 
 def fed_part(subject: Subject, start: int, stop: int) -> Any:

@@ -96,17 +96,35 @@ def test_a_camera_whose_counter_begins_late_changes_nothing(size):
         np.testing.assert_array_equal(late.read("moments")[name], array, err_msg=name)
 
 
-def test_a_pixel_that_is_ever_nan_stays_nan_and_spoils_no_other():
-    movie = levels("float32", 0, 1)
-    movie[3, 2, 1] = np.nan
-    movie[0, 4, 4] = np.nan
+def test_each_pixel_has_the_moments_of_the_frames_in_which_it_was_seen():
+    movie = levels("float32", 1e4, 1e4 + 100)
+    shift = np.random.default_rng(5).integers(0, 4, len(movie))
+    for frame, rim in zip(movie, shift, strict=True):
+        frame[:rim] = np.nan
+        frame[:, 21 - 2 * rim :] = np.nan
+    movie[:, 4, 4] = np.nan  # never seen
+    movie[7] = np.nan  # nothing seen
     chain = chain_for(movie)
-    stream(chain, movie)
-    lost = np.isnan(movie).any(0)
-    for name in ("mean", "variance"):
-        np.testing.assert_array_equal(np.isnan(chain.read("moments")[name]), lost)
-    np.testing.assert_array_equal(chain.read("moments")["min"], kept(movie).min(0))
-    np.testing.assert_array_equal(chain.read("moments")["max"], kept(movie).max(0))
+    totals, found, frames = stream(chain, movie), chain.read("moments"), kept(movie).astype(float)
+    never = np.isnan(frames).all(0)
+    assert (never.sum(), found["frames"]) == (1, len(frames) - 1)
+    for name, of in (("mean", np.nanmean), ("variance", np.nanvar), ("min", np.nanmin), ("max", np.nanmax)):
+        assert np.isnan(found[name][4, 4])
+        np.testing.assert_allclose(found[name][~never], of(frames[:, ~never], axis=0), rtol=1e-10, err_msg=name)
+    np.testing.assert_allclose(totals, np.nansum(frames, (1, 2)), rtol=1e-12)
+
+
+def test_frames_that_a_step_before_declares_invalid_are_left_out():
+    movie = levels("uint16", 0, 4095)
+    valid = np.random.default_rng(6).random(len(movie)) < 0.8
+    operator = create("moments", Spec(movie.shape[1:], "uint16"))
+    for start in range(0, len(movie), 11):
+        part = movie[start : start + 11]
+        operator.update(Block(start, np.zeros(len(part)), part), {"valid": valid[start : start + 11]})
+    found = operator.read()
+    assert found["frames"] == valid.sum()
+    np.testing.assert_allclose(found["mean"], movie[valid].mean(0), rtol=1e-14)
+    np.testing.assert_array_equal(found["max"], movie[valid].max(0))
 
 
 def test_before_the_first_frame_the_mean_is_unknown():

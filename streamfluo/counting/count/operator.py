@@ -12,6 +12,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
+from ...core.unseen import VALID, valid_frames
 from ..kernels.crosschecks import bleaching_steps, credible_interval, is_flat, posterior, traces_bleaching_steps
 from ..kernels.likelihood import evaluate
 from ..traces import checked_traces, traces_of_file
@@ -40,6 +41,7 @@ class Count(Operator):
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
+    may_need = (VALID,)
     gives = (
         Gives("mean_count", "by_id", ("t", "spot"), "", "mean of the posterior at the frame"),
         Gives("count", "snapshot", ("spot",), "", "most likely number of fluorophores"),
@@ -92,6 +94,7 @@ class Count(Operator):
             for _ in range(min(block.index - self._next_index, MAX_GAP)):
                 self._advance(np.full(self._count, np.nan))
         self._grow(photons.shape[1])
+        photons = np.where(valid_frames(block, inputs)[:, None], photons, np.nan)
         means = np.array([self._advance(frame) for frame in self._since_birth(photons)])
         self._next_index = block.stop
         means = means.reshape(len(block), self._count)

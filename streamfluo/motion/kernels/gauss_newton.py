@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
+from ...pixels.kernels.seen import Window
 
 BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activity: 5 % worse on calcium
 CLIP_SIGMA = 6.0
@@ -36,16 +37,23 @@ class TemplateImages(NamedTuple):
     window: np.ndarray
 
 
+class Frame(NamedTuple):
+    """The pixels (y, x) of a frame to compare with the template, and the Window of them that was seen."""
+
+    pixels: np.ndarray
+    seen: Window
+
+
 @njit(nogil=True, cache=True)
 def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type: ignore[no-untyped-def]
-    """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside the frame.
+    """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
 
-    frame (y, x); TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; gain float32; column_sums (4, x) float32:
-    scratch; sums (by, bx, 4): the three projections and the fraction of the block inside the frame. Residuals three
+    Frame; TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; gain float32; column_sums (4, x) float32:
+    scratch; sums (by, bx, 4): the three projections and the fraction of the block that was seen. Residuals three
     times beyond the limit (hot pixels, cosmic rays) and NaN count as 0. Neighbouring blocks of one shift share a loop.
     """
-    images, window = template.gauss_newton, template.window
-    height, width = template.image.shape
+    images, window, seen = template.gauss_newton, template.window, frame.seen
+    height = template.image.shape[0]
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         column_sums[:] = 0
@@ -55,8 +63,8 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
         for bx in range(sums.shape[1]):
             left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
             dy, dx = shifts[by, bx]
-            a, b = max(top, -dy), min(bottom, height - dy)
-            p, q = max(left, -dx), min(right, width - dx)
+            a, b = max(top, seen.top - dy), min(bottom, seen.bottom - dy)
+            p, q = max(left, seen.left - dx), min(right, seen.right - dx)
             pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
             sums[by, bx, 3] = inside / max(pixels, 1)
             offset = 0.0
@@ -77,8 +85,9 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
 
 @njit(nogil=True, cache=True)
 def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-untyped-def]
+    pixels, seen = frame
     image, images, limits, window = template
-    height, width = image.shape
+    width = image.shape[1]
     limit = limits[y // BLOCK_PX]
     bx = 0
     while bx < len(shifts):
@@ -88,11 +97,11 @@ def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-
         while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
             bx += 1
         stop = min(bx * BLOCK_PX, width)
-        p, q = max(start, window[2], -dx), min(stop, window[3], width - dx)
-        if 0 <= y + dy < height and p < q:
+        p, q = max(start, window[2], seen.left - dx), min(stop, window[3], seen.right - dx)
+        if seen.top <= y + dy < seen.bottom and p < q:
             v = (images[0, y, p:q], images[1, y, p:q], images[2, y, p:q])
             total = (column_sums[0, p:q], column_sums[1, p:q], column_sums[2, p:q], column_sums[3, p:q])
-            _add_residuals(frame[y + dy, p + dx : q + dx], image[y, p:q], limit[p:q], gain, v, total)
+            _add_residuals(pixels[y + dy, p + dx : q + dx], image[y, p:q], limit[p:q], gain, v, total)
 
 
 @njit(nogil=True, cache=True)

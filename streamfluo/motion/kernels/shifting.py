@@ -5,18 +5,19 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from ...pixels.kernels.seen import Window
 from .gauss_newton import BLOCK_PX
 
 
 class CorrectedFrame(NamedTuple):
     """A frame after correction (y, x) float32: what of it is registered (high-passed or not), and its pixels [ADU].
 
-    window: the top, bottom, left, right of what lay inside the frame.
+    window: what lay inside the seen part of the frame.
     """
 
     registered: np.ndarray
     pixels: np.ndarray
-    window: tuple[int, int, int, int]
+    window: Window
 
 
 class FrameCounts(NamedTuple):
@@ -164,12 +165,15 @@ def update_noise(registered, template, by, scale, rate, noise):  # type: ignore[
 
 @njit(nogil=True, cache=True)
 def correlation(corrected, template, window, step):  # type: ignore[no-untyped-def]
-    """Return the correlation coefficient of two images (y, x) in every `step`-th row of a window; NaN if undefined."""
+    """Return the correlation coefficient of two images (y, x) in every `step`-th row of a window, without NaN.
+
+    NaN if undefined.
+    """
     top, bottom, left, right = window
-    columns, n = np.zeros((5, max(right - left, 0))), 0
+    columns = np.zeros((6, max(right - left, 0)))
     for y in range(top, bottom, step):
         _add_products(corrected[y, left:right], template[y, left:right], columns)
-        n += right - left
+    n = columns[5].sum()
     if n == 0:
         return np.nan
     a, b, aa, bb, ab = columns[0].sum(), columns[1].sum(), columns[2].sum(), columns[3].sum(), columns[4].sum()
@@ -179,9 +183,12 @@ def correlation(corrected, template, window, step):  # type: ignore[no-untyped-d
 
 @njit(nogil=True, cache=True)
 def _add_products(p, q, columns):  # type: ignore[no-untyped-def]
-    a, b, aa, bb, ab = columns[0], columns[1], columns[2], columns[3], columns[4]
+    a, b, aa, bb, ab, n = columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]
     for i in range(len(p)):
         u, v = np.float64(p[i]), np.float64(q[i])
+        seen = u == u and v == v
+        u, v = (u, v) if seen else (0.0, 0.0)
+        n[i] += seen
         a[i] += u
         b[i] += v
         aa[i] += u * u

@@ -11,24 +11,28 @@ LANES = 16
 
 
 class PixelSums(NamedTuple):
-    """Pivot, Σ d and Σ d² of d = x − pivot, smallest and largest value of every pixel, each (p,)."""
+    """Pivot, Σ d and Σ d² of d = x − pivot, smallest and largest value of every pixel, each (p,).
+
+    `unseen` (p,): in how many frames a pixel of float frames was NaN; (0,) for integers, which never are.
+    """
 
     pivot: Any
     total: Any
     squares: Any
     low: Any
     high: Any
+    unseen: Any
 
 
 @njit(nogil=True, cache=True)
 def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
-    """Add a cell of frames (n, p), n ≤ 32, to PixelSums; write the total (n,) of each frame.
+    """Add a cell of frames (n, p), n ≤ 32, to PixelSums; write the total (n,) of each frame. NaN is left out.
 
     With 16-bit pixels and int32 pivots every sum is an exact integer (a tile's totals fit 32 bits); else float64. The
     order of additions depends on the cell alone. Four frames are taken at a time so that each sum is loaded and stored
     once for four (1.9 × faster than one at a time).
     """
-    pivot, total, squares, low, high = sums
+    pivot, total, squares, low, high, unseen = sums
     n, pixels = frames.shape
     tile_total = np.empty(TILE_PX, pivot.dtype)
     tile_squares = np.empty(TILE_PX, squares.dtype)
@@ -44,10 +48,11 @@ def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
             r2, r3 = frames[f + 2, a : a + m], frames[f + 3, a : a + m]
             for i in range(m):
                 d0, d1, d2, d3 = r0[i] - p[i], r1[i] - p[i], r2[i] - p[i], r3[i] - p[i]
+                d0, d1, d2, d3 = seen_or_zero(d0), seen_or_zero(d1), seen_or_zero(d2), seen_or_zero(d3)
                 tile_total[i] += (d0 + d1) + (d2 + d3)
                 tile_squares[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-                lo[i] = min(lo[i], min(min(r0[i], r1[i]), min(r2[i], r3[i])))
-                hi[i] = max(hi[i], max(max(r0[i], r1[i]), max(r2[i], r3[i])))
+                lo[i] = lesser(lesser(lesser(lesser(lo[i], r0[i]), r1[i]), r2[i]), r3[i])
+                hi[i] = greater(greater(greater(greater(hi[i], r0[i]), r1[i]), r2[i]), r3[i])
             totals[f] += row_total(r0)
             totals[f + 1] += row_total(r1)
             totals[f + 2] += row_total(r2)
@@ -56,21 +61,56 @@ def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
         while f < n:
             r0 = frames[f, a : a + m]
             for i in range(m):
-                d0 = r0[i] - p[i]
+                d0 = seen_or_zero(r0[i] - p[i])
                 tile_total[i] += d0
                 tile_squares[i] += d0 * d0
-                lo[i] = min(lo[i], r0[i])
-                hi[i] = max(hi[i], r0[i])
+                lo[i] = lesser(lo[i], r0[i])
+                hi[i] = greater(hi[i], r0[i])
             totals[f] += row_total(r0)
             f += 1
+        if len(unseen):
+            for f in range(n):
+                count_unseen(frames[f, a : a + m], unseen[a : a + m])
         for i in range(m):
             total[a + i] += tile_total[i]
             squares[a + i] += tile_squares[i]
 
 
+def seen_or_zero(x):  # type: ignore[no-untyped-def]
+    """Return x inside kernels, 0 for NaN; integers are returned as they are."""
+    raise TypeError("seen_or_zero is for kernels only")
+
+
+@overload(seen_or_zero)
+def _seen_or_zero(x):  # type: ignore[no-untyped-def]
+    if isinstance(x, types.Integer):
+        return lambda x: x
+    zero = np.float32(0) if x == types.float32 else np.float64(0)
+    return lambda x: x if x == x else zero
+
+
+@njit(nogil=True, cache=True)
+def lesser(low, x):  # type: ignore[no-untyped-def]
+    """Return the lesser of two values, `low` for a NaN."""
+    return x if x < low else low
+
+
+@njit(nogil=True, cache=True)
+def greater(high, x):  # type: ignore[no-untyped-def]
+    """Return the greater of two values, `high` for a NaN."""
+    return x if x > high else high
+
+
+@njit(nogil=True, cache=True)
+def count_unseen(row, unseen):  # type: ignore[no-untyped-def]
+    """Count the NaN of a row in `unseen`, both (p,)."""
+    for i in range(len(row)):
+        unseen[i] += row[i] != row[i]
+
+
 @njit(nogil=True, cache=True)
 def frame_totals(frames, totals):  # type: ignore[no-untyped-def]
-    """Write the sum over the pixels of each frame, as `accumulate` does: frames (n, p), totals (n,)."""
+    """Write the sum over the seen pixels of each frame, as `accumulate` does: frames (n, p), totals (n,)."""
     n, pixels = frames.shape
     totals[:] = 0
     for f in range(n):
@@ -79,7 +119,7 @@ def frame_totals(frames, totals):  # type: ignore[no-untyped-def]
 
 
 def row_total(row):  # type: ignore[no-untyped-def]
-    """Return the sum of a row inside kernels: of integers exactly; of floats by 16 partial sums in a fixed order."""
+    """Return the sum of a row inside kernels: of integers exactly; of floats by 16 partial sums in a fixed order, without NaN."""
     raise TypeError("row_total is for kernels only")
 
 
@@ -103,9 +143,9 @@ def _float_total(row):  # type: ignore[no-untyped-def]
     stop = len(row) - len(row) % LANES
     for a in range(0, stop, LANES):
         for j in range(LANES):
-            lanes[j] += row[a + j]
+            lanes[j] += seen_or_zero(row[a + j])
     for i in range(stop, len(row)):
-        lanes[0] += row[i]
+        lanes[0] += seen_or_zero(row[i])
     total = 0.0
     for j in range(LANES):
         total += lanes[j]

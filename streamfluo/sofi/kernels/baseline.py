@@ -5,22 +5,23 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def subtract_baseline(frames, seen, memory, level, baseline, out):  # type: ignore[no-untyped-def]
+def subtract_baseline(frames, rates, level, baseline, out):  # type: ignore[no-untyped-def]
     """Write frame − baseline + level, the baseline 2·b − c, where b follows the frames and c follows b.
 
-    Each is an exponential average of weight 1 / min(frames seen, memory); b alone lags a steady slope by `memory`
-    frames, and c lags b by as many. frames (n, y, x); seen: frames before these; baseline (2, y, x): b and c,
-    changed; out (n, y, x). NaN leaves the baseline as it is.
+    Each is an exponential average with the weight `rates` (n,) of a frame; b alone lags a steady slope by 1 / rate
+    frames, and c lags b by as many. frames (n, y, x); baseline (2, y, x): b and c, changed, NaN where nothing was seen
+    yet; out (n, y, x). NaN and frames of rate 0 leave the baseline as it is.
     """
     for t in range(frames.shape[0]):
-        rate = 1 / min(seen + t + 1, memory)
         for y in range(frames.shape[1]):
-            _follow(frames[t, y], rate, level, baseline[0, y], baseline[1, y], out[t, y])
+            _follow(frames[t, y], rates[t], level, baseline[0, y], baseline[1, y], out[t, y])
 
 
 @njit(nogil=True, cache=True)
 def _follow(row, rate, level, b, c, out):  # type: ignore[no-untyped-def]
     for i in range(len(b)):
+        if rate > 0 and b[i] != b[i]:
+            b[i] = c[i] = row[i]
         d = np.float64(row[i]) - b[i]
         b[i] += d * rate if d == d else 0.0
         c[i] += (b[i] - c[i]) * rate

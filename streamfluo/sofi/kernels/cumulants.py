@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from ...pixels.kernels.power_sums import seen_or_zero
+
 SPLIT = 134217729.0  # 2^27 + 1: Veltkamp's splitting of a float64 into halves of 26 bits
 BINOMIAL = np.array(
     [
@@ -238,8 +240,8 @@ def _add_squares(now, then, out):  # type: ignore[no-untyped-def]
     for a in range(0, len(now), 16):
         for j in range(16):
             d = now[a + j] - then[a + j]
-            lanes[0, j] += d * d
-            lanes[1, j] += now[a + j] * now[a + j]
+            lanes[0, j] += seen_or_zero(d * d)
+            lanes[1, j] += seen_or_zero(now[a + j] * now[a + j])
     out[0] += lanes[0].sum()
     out[1] += lanes[1].sum()
 

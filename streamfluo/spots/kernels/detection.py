@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from ...pixels.kernels.seen import seen_window
 from .thresholds import (
     SHARE_FIRST,
     SHARE_STEP,
@@ -30,7 +31,7 @@ TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
 LEAST_BACKGROUND = 1e-3  # electrons
 FILTERED, BACKGROUND = 0, 1
 MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
-CANDIDATE_COLUMNS, PIXELS_A_SPOT = 6, 16  # of the memory for candidates: denser ones cannot be resolved
+CANDIDATE_COLUMNS, PIXELS_A_SPOT = 7, 16  # of the memory for candidates: denser ones cannot be resolved
 
 
 class Search(NamedTuple):
@@ -39,7 +40,7 @@ class Search(NamedTuple):
     weights (k,) float32: the Gaussian from its centre on; reach: of the box, a power of two; padded (4, y + 2 · pad,
     x + 2 · pad) float32, pad > reach and ≥ k: scratch; filtered (2, y, x) float32: q and the background λ. squares:
     Σ G² along y (y,) and along x (x,), larger at the borders, where pixels are repeated, and 1/|B|; table: of
-    `thresholds`; candidates (n, 6).
+    `thresholds`; candidates (n, 7).
     """
 
     weights: Any
@@ -52,23 +53,51 @@ class Search(NamedTuple):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def filter_frame(frame, sensor, search):  # type: ignore[no-untyped-def]
-    """Write q and the background λ of a frame (y, x) into search.filtered; borders are repeated.
+def _squares_in(window, search):  # type: ignore[no-untyped-def]
+    """Return search.squares for a Window, whose rim repeats its border as the field's border is repeated."""
+    along_y, along_x, share = search.squares
+    height, width = window.bottom - window.top, window.right - window.left
+    if height == len(along_y) and width == len(along_x):
+        return along_y, along_x, share
+    return _between_borders(along_y, height), _between_borders(along_x, width), share
 
-    sensor: Sensor, whose maps are (y, x) or (1, x); NaN is replaced by the pixel beside it.
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _between_borders(squares, length):  # type: ignore[no-untyped-def]
+    shorter = np.empty(length)
+    for k in range(length):
+        shorter[k] = squares[min(k, length - 1 - k)]
+    return shorter
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
+    """Write the spots of a frame (y, x) to search.candidates; return their number, which may exceed the memory."""
+    window = seen_window(frame)
+    filter_frame(frame, window, sensor, search)
+    return find_maxima(frame, window, sensor, search)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def filter_frame(frame, window, sensor, search):  # type: ignore[no-untyped-def]
+    """Write q and the background λ of the Window of a frame (y, x) into search.filtered from (0, 0) on.
+
+    Its borders are repeated. sensor: Sensor, whose maps are (y, x) or (1, x); NaN is replaced by the pixel beside it.
     """
     offset, gain, weights, reach, out = sensor.offset, sensor.gain, search.weights, search.reach, search.filtered
-    height, width = frame.shape
+    top, left = window.top, window.left
+    height, width = window.bottom - top, window.right - left
     padded = search.padded
-    pad = (padded.shape[1] - height) // 2
+    pad = (padded.shape[1] - frame.shape[0]) // 2
     electrons, smooth, boxed, double = padded[0], padded[1], padded[2], padded[3]
     for y in range(height):
-        row = electrons[y + pad]
-        _to_electrons(frame[y], offset[y % len(offset)], gain[y % len(gain)], row[pad : pad + width])
+        row, at = electrons[y + pad], top + y
+        offsets, gains = offset[at % len(offset), left : window.right], gain[at % len(gain), left : window.right]
+        _to_electrons(frame[at, left : window.right], offsets, gains, row[pad : pad + width])
         if not _fill_gaps(row[pad : pad + width]) and y > 0:
             row[:] = electrons[y + pad - 1]
         row[:pad] = row[pad]
-        row[pad + width :] = row[pad + width - 1]
+        row[pad + width : width + 2 * pad] = row[pad + width - 1]
         _smooth_row(row, weights, pad, smooth[y + pad, pad : pad + width])
         _box_row(row, reach, pad, double, boxed[y + pad, pad : pad + width])
     for y in range(pad):
@@ -79,8 +108,9 @@ def filter_frame(frame, sensor, search):  # type: ignore[no-untyped-def]
         _add(boxed[y, pad : pad + width], np.float32(1), column)
     for y in range(height):
         _add(boxed[y + pad + reach, pad : pad + width], np.float32(1), column)
-        _smooth_columns(smooth, weights, y + pad, pad, out[FILTERED, y])
-        _background(column, np.float32(1 / (2 * reach + 1)), out[BACKGROUND, y], out[FILTERED, y])
+        q, background = out[FILTERED, y, :width], out[BACKGROUND, y, :width]
+        _smooth_columns(smooth, weights, y + pad, pad, q)
+        _background(column, np.float32(1 / (2 * reach + 1)), background, q)
         _add(boxed[y + pad - reach, pad : pad + width], np.float32(-1), column)
 
 
@@ -182,22 +212,23 @@ def _background(column, scale, background, q):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def find_maxima(sensor, search):  # type: ignore[no-untyped-def]
+def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     """Write the local maxima of search.filtered above the threshold into search.candidates, row by row.
 
-    Return their number, which may exceed the memory. Columns: y, x, q, λ, and the offsets along y and x of the maximum
-    of a parabola through the neighbours. Without a calibration (poisson 0) the noise is estimated from q.
+    Return their number, which may exceed the memory. Columns: y, x in the frame, q, λ, the offsets along y and x of the
+    maximum of a parabola through the neighbours, and the q of a spot of one electron. Pixels that are NaN are none.
+    Without a calibration (poisson 0) the noise is estimated from q.
     """
     variance, poisson, table, candidates = sensor.variance, sensor.poisson, search.table, search.candidates
     q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
-    height, width = q.shape
-    along_y, along_x, share = search.squares
-    noise = tile_noise(q) if poisson == 0 else np.empty((0, 0))
+    height, width = window.bottom - window.top, window.right - window.left
+    along_y, along_x, share = _squares_in(window, search)
+    noise = tile_noise(q[:height, :width]) if poisson == 0 else np.empty((0, 0))
     level = table[0, TABLE_LENGTH]
     least = np.float32(level**2 * (along_y.min() * along_x.min() - share))
     count = 0
     for y in range(1, height - 1):
-        variances = variance[y % len(variance)]
+        variances = variance[(window.top + y) % len(variance), window.left : window.right]
         for left in range(0, width, TILE_PX):
             right = min(left + TILE_PX, width)
             noise2 = 0.0
@@ -219,11 +250,14 @@ def find_maxima(sensor, search):  # type: ignore[no-untyped-def]
                     wanted = threshold(table, math.log(all_light**3 / light**2), light / all_light)
                 if value * value < wanted * wanted * noise2 or not _highest(q, y, x):
                     continue
+                if math.isnan(frame[window.top + y, window.left + x]):
+                    continue
                 if count < len(candidates):
                     row = candidates[count]
-                    row[0], row[1], row[2], row[3] = y, x, value, background[y, x]
+                    row[0], row[1], row[2], row[3] = window.top + y, window.left + x, value, background[y, x]
                     row[4] = parabola_maximum(q[y - 1, x], value, q[y + 1, x])
                     row[5] = parabola_maximum(q[y, x - 1], value, q[y, x + 1])
+                    row[6] = along_y[y] * along_x[x] - share
                 count += 1
     return count
 

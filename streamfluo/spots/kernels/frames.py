@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from .crops import Crop, pixels_seen
-from .detection import filter_frame, find_maxima
+from .detection import detect
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
 from .integration import BORDER, LIKELIEST, border_median, psf_image
 from .measuring import CROWDED, NOT_CONVERGED, WIDTH_KEPT, cut, integrate, subtract_spot, workspace
@@ -24,7 +24,7 @@ REACH_SIGMA = 2.0  # σ beyond a crop within which a neighbour counts
 
 
 class Spots(NamedTuple):
-    """Candidates (n, 6) of `find_maxima`, row by row, and the current parameters (n, 6) of their fits in the frame."""
+    """Candidates (n, 7) of `find_maxima`, row by row, and the current parameters (n, 6) of their fits in the frame."""
 
     candidates: Any
     parameters: Any
@@ -39,14 +39,13 @@ def detect_and_measure(frames, search, measurement, rows):  # type: ignore[no-un
     scratch = workspace(measurement.side)
     count = 0
     for t in range(len(frames)):
-        filter_frame(frames[t], measurement.sensor, search)
-        spots = min(find_maxima(measurement.sensor, search), len(search.candidates))
+        spots = min(detect(frames[t], measurement.sensor, search), len(search.candidates))
         if count + spots > len(rows):
             more = np.empty((2 * (count + spots), COLUMNS))
             more[:count] = rows[:count]
             rows = more
         candidates = search.candidates[:spots]
-        at = initial_values(candidates, search.squares, measurement.ellipse)
+        at = initial_values(candidates, search.squares[2], measurement.ellipse)
         measure(frames[t], Spots(candidates, at), measurement, scratch, rows[count : count + spots])
         rows[count : count + spots, FRAME] = t
         count += spots
@@ -54,15 +53,14 @@ def detect_and_measure(frames, search, measurement, rows):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def initial_values(candidates, squares, ellipse):  # type: ignore[no-untyped-def]
-    """Return the initial values (n, 6) of fits from the matched filter's candidates, in electrons."""
-    along_y, along_x, share = squares
+def initial_values(candidates, share, ellipse):  # type: ignore[no-untyped-def]
+    """Return the initial values (n, 6) of fits from the matched filter's candidates, in electrons; share: 1/|B|."""
     at = np.empty((len(candidates), PARAMETERS))
     for k in range(len(candidates)):
         y, x = int(candidates[k, 0]), int(candidates[k, 1])
         at[k, 0], at[k, 1] = y + candidates[k, 4], x + candidates[k, 5]
         at[k, 4], at[k, 5] = ellipse.sigma_y, ellipse.sigma_x
-        at[k, 2] = max(candidates[k, 2] / (along_y[y] * along_x[x] - share), 1.0)
+        at[k, 2] = max(candidates[k, 2] / candidates[k, 6], 1.0)
         at[k, 3] = max(candidates[k, 3] - at[k, 2] * share, LEAST_LIGHT)
     return at
 

@@ -67,7 +67,8 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
     crop, p, other = Crop(scratch.images[0], scratch.images[1], side, poisson), scratch.images[2], scratch.images[3]
     first = flags[k] == NOT_MEASURED
     y, x = places[k, 0], places[k, 1]
-    if not (-0.5 <= y < frame.shape[0] - 0.5 and -0.5 <= x < frame.shape[1] - 0.5):
+    inside = -0.5 <= y < frame.shape[0] - 0.5 and -0.5 <= x < frame.shape[1] - 0.5
+    if not inside or math.isnan(frame[round(y), round(x)]):
         values[:, k] = math.nan
         flags[k] = OUTSIDE
         return 0.0

@@ -1,0 +1,49 @@
+"""What was not seen: pixels that are NaN, and frames that a step declares not valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .block import Block
+from .errors import FrameError
+from .operator import Values
+
+VALID = "valid"  # the value by which a step declares frames valid or not
+
+
+def valid_frames(block: Block, inputs: Values) -> np.ndarray:
+    """Return which frames (t,) may be learned from: with a pixel that is not NaN, and not declared invalid.
+
+    `inputs` may hold `valid` (t,) of a step before. Raises FrameError if it has another length.
+    """
+    seen = np.array([_has_seen_pixels(frame) for frame in block.pixels])
+    if (declared := inputs.get(VALID)) is None:
+        return seen
+    valid = np.asarray(declared)
+    if valid.shape != seen.shape:
+        raise FrameError(f"'valid' of {len(seen)} frames must be {seen.shape}, found {valid.shape}")
+    return seen & (valid.astype(float) > 0)
+
+
+def seen_parts(block: Block, inputs: Values) -> Iterator[Block]:
+    """Yield the runs of a block's frames that may be learned from; those in between count as a gap."""
+    valid = valid_frames(block, inputs)
+    edges = [0, *(np.flatnonzero(np.diff(valid)) + 1).tolist(), len(block)]
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        if valid[first]:
+            yield block.cut(block.index + first, block.index + last)
+
+
+def _has_seen_pixels(frame: np.ndarray) -> bool:
+    return frame.dtype.kind != "f" or any(not np.isnan(row).all() for row in frame)
+
+
+def seen_window(frame: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns of a frame (y, x) inside its unseen rim, empty ones if nothing was seen."""
+    seen = ~np.isnan(frame)
+    rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
