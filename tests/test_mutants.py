@@ -259,6 +259,21 @@ class ForgetsTheTimeInItsState(Bin):
         return {**super().state(), "time_ns": 0}
 
 
+class TakesNanForZero(Moments):
+    def update(self, block, inputs={}):
+        return super().update(Block(block.index, block.times_ns, np.nan_to_num(block.pixels)), inputs)
+
+
+class SpreadsNan(Moments):
+    def _signal(self, pixels):
+        return pixels.sum((1, 2)).astype(float)
+
+
+class LearnsFromInvalidFrames(Moments):
+    def update(self, block, inputs={}):
+        return super().update(block)
+
+
 MUTANTS = [
     # fault, frames, parameters, the law that must catch it
     (GivesItsOwnMemoryAsState, INTEGER, {}, "state_is_a_copy"),
@@ -297,6 +312,9 @@ MUTANTS = [
     (BinsAcrossGaps, INTEGER, {"bin_frames": 5}, "cuts_change_nothing"),
     (HandsOnWhatItDoesNotDeclare, INTEGER, {}, "what_is_given_is_declared"),
     (ForgetsTheTimeInItsState, INTEGER, {"bin_frames": 5}, "resume_equals_unbroken"),
+    (TakesNanForZero, FLOAT, {}, "unseen_pixels_are_unknown"),
+    (SpreadsNan, FLOAT, {}, "unseen_pixels_are_unknown"),
+    (LearnsFromInvalidFrames, INTEGER, {}, "invalid_frames_teach_nothing"),
 ]
 
 

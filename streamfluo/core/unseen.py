@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,7 +15,7 @@ VALID = "valid"  # the value by which a step declares frames valid or not
 
 
 def valid_frames(block: Block, inputs: Values) -> np.ndarray:
-    """Return which frames (t,) may be learned from: with a pixel that is not NaN, and not declared invalid.
+    """Return which frames (t,) may be learned from: with a finite pixel, and not declared invalid.
 
     `inputs` may hold `valid` (t,) of a step before. Raises FrameError if it has another length.
     """
@@ -31,13 +32,13 @@ def seen_parts(block: Block, inputs: Values) -> Iterator[Block]:
     """Yield the runs of a block's frames that may be learned from; those in between count as a gap."""
     valid = valid_frames(block, inputs)
     edges = [0, *(np.flatnonzero(np.diff(valid)) + 1).tolist(), len(block)]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         if valid[first]:
             yield block.cut(block.index + first, block.index + last)
 
 
 def _has_seen_pixels(frame: np.ndarray) -> bool:
-    return frame.dtype.kind != "f" or any(not np.isnan(row).all() for row in frame)
+    return frame.dtype.kind != "f" or any(np.isfinite(row).any() for row in frame)
 
 
 def seen_window(frame: np.ndarray) -> tuple[slice, slice]:

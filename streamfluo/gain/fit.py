@@ -79,8 +79,8 @@ def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTrans
     if seen.all() or not seen.any():
         return _fitted(pixels, dark)
     found = _fitted(pixels.at(seen), dark.at(seen) if dark is not None else None)
-    arrays = {name: _spread(getattr(found, name), seen) for name in ("variance", "gains", "used")}
-    return replace(found, **arrays)
+    variance, gains, used = (_spread(values, seen) for values in (found.variance, found.gains, found.used))
+    return replace(found, variance=variance, gains=gains, used=used)
 
 
 def _spread(values: Array | None, seen: np.ndarray) -> Array | None:

@@ -31,8 +31,8 @@ class Bin(Operator):
     Temporal bins lie on the grid of the frame index: output frame j is made of frames j·k … j·k + k − 1, has the time
     of the first, and is a gap if one of them is missing; a partial bin is never emitted, not at the end either. Rows
     and columns that do not fill a bin are left out. The camera's calibration is that of the binned pixel (electrons
-    add, so read noise grows with the square root of the bin) where it is numbers, not maps. A bin with a NaN pixel is NaN;
-    a temporal bin with a frame that is not valid is NaN as a whole.
+    add, so read noise grows with the square root of the bin) where it is numbers, not maps. A bin with a NaN pixel is
+    NaN; a temporal bin with a frame that is not valid is NaN as a whole.
     """
 
     Params = BinParams

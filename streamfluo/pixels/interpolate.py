@@ -28,8 +28,8 @@ class Interpolate(Operator):
     """Each frame interpolated by the DCT-II onto (n − 1)·factor + 1 points a side; negative values stay negative.
 
     Before `sofi` this differs from interpolating its images, as cumulants are not linear. The output has no camera,
-    because interpolation correlates the noise of neighbouring points. The rim of a frame that was not seen stays NaN, as
-    does what lies beside a NaN pixel. Cost: some 10 copies of the output frame.
+    because interpolation correlates the noise of neighbouring points. A rim that was not seen stays NaN, as does what
+    lies beside a NaN pixel. Cost: some 10 copies of the output frame.
     """
 
     Params = InterpolateParams

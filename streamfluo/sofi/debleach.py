@@ -31,7 +31,7 @@ class Debleach(Operator):
     The baseline is 2·b − c of double exponential smoothing, b following the frames and c following b with weight
     1 / smooth_frames: it does not lag a steady slope (Brown 1963, Smoothing, Forecasting and Prediction). Bleaching is
     removed; blinking stays but for a part of about 2 / smooth_frames. Bleaching segments are known only once they end:
-    `streamfluo.analysis.debleach` subtracts their means. It does not learn from NaN pixels and frames that are not valid.
+    `streamfluo.analysis.debleach` subtracts their means. NaN pixels and frames that are not valid teach it nothing.
     Cost: some 5 copies of the frame.
     """
 

@@ -92,12 +92,12 @@ def sample_movie(spec: Spec) -> np.ndarray:
 
 
 def moving_scene(spec: Spec) -> np.ndarray:
-    """150 float frames of one uneven scene, at half a pixel from the first and moved by one now and then, under noise."""
+    """150 float frames of one uneven scene under noise, half a pixel from the first, moved by one now and then."""
     rng = np.random.default_rng(12)
     height, width = spec.shape
     pattern = rng.random((height + 8, width + 8))
     for axis in (0, 1, 0, 1):  # twice a box of five pixels: blobs of about 7 px
-        pattern = sum(np.roll(pattern, k, axis) for k in range(5)) / 5
+        pattern = np.mean([np.roll(pattern, k, axis) for k in range(5)], axis=0)
     scene = 1000 + 150 * (pattern - pattern.mean()) / pattern.std()
     between = (scene[:-1, :-1] + scene[1:, :-1] + scene[:-1, 1:] + scene[1:, 1:]) / 4
     at = np.round(3 + np.sin(np.arange(FRAMES)[:, None] / (9, 14))).astype(int)

@@ -42,6 +42,7 @@ class Detector:
         self._variance = np.ones((n, *self.shape), np.float32)
         self.suppressed = np.zeros(self.shape, np.float32)
         self._rows = np.zeros(self.shape, np.float32)
+        self._seen = np.ones(self.shape, bool)
         weights = decay_per_bin ** np.arange(MAPS)[::-1]
         self._weights = (weights / np.sqrt((weights**2).sum())).astype(np.float32)
         self.bins = 0
@@ -51,6 +52,12 @@ class Detector:
             "resting": self.suppressed,
         }  # fmt: skip
 
+    def see(self, pixels: np.ndarray) -> None:
+        """State which pixels (y, x) are observed; nothing is detected in the others."""
+        height, width = self.shape
+        four = pixels[: 2 * height, : 2 * width].reshape(height, min(2, len(pixels)), width, -1)
+        self._seen = np.asarray(four.all((1, 3)))
+
     def add_bin(self, binned: np.ndarray) -> None:
         """Add the residual of the next bin, binned 2 × 2 (y // 2, x // 2)."""
         newest = self.bins % MAPS
@@ -59,17 +66,17 @@ class Detector:
             smooth(binned, kernel, self._rows, target)
             rate = np.float32(max(_RATE, 1 / (self.bins + 10.0)))
             standardise_map(target, self._mean[n], self._variance[n], rate, _CLIP)
-            target /= _sigma(target)
+            target /= self._sigma(target)
             self.pooled[n, 0] = self.pooled[n, 1]
             pool_maps(self.maps[n], newest, self._weights, self.pooled[n, 1])
-            self.pooled[n, 1] /= _sigma(self.pooled[n, 1])
+            self.pooled[n, 1] /= self._sigma(self.pooled[n, 1])
         self.bins += 1
         self.suppressed *= SUPPRESSION_DECAY
 
     def begin_second_pass(self) -> None:
         """Prepare to search the stored bins again: clear the suppression, bound the σ of frequently active pixels."""
         self.suppressed[:] = 0
-        np.minimum(self._variance, MAX_SIGMA**2 * np.median(self._variance), out=self._variance)
+        np.minimum(self._variance, MAX_SIGMA**2 * np.median(self._variance[:, self._seen]), out=self._variance)
 
     def candidates(self, limit: int) -> list[Candidate]:
         """Return up to `limit` places whose activity has peaked, the strongest first."""
@@ -98,6 +105,19 @@ class Detector:
         rows, columns = (np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, small.shape, strict=True))
         return small[np.ix_(rows, columns)]
 
+    def _sigma(self, image: np.ndarray) -> np.float32:
+        """Noise σ of a map: its median absolute value, from every fifth row and column of large maps.
+
+        Clears the pixels that are not observed.
+        """
+        step = 5 if image.size > 10_000 else 1
+        if self._seen.all():
+            return np.float32(max(median_size(image, step) / 0.6745, 1e-6))
+        image[~self._seen] = 0
+        observed = image[::step, ::step][self._seen[::step, ::step]]
+        middle = median_size(observed[None], 1) if observed.size else 0.0
+        return np.float32(max(middle / 0.6745, 1e-6))
+
     def state(self) -> State:
         """Return all carried values as state entries."""
         maps = {f"detector_{name}": array.copy() for name, array in self._arrays.items()}
@@ -115,9 +135,3 @@ def _gaussian(sigma: float) -> np.ndarray:
     x = np.arange(-int(np.ceil(2.5 * sigma)), int(np.ceil(2.5 * sigma)) + 1)
     kernel = np.exp(-(x**2) / (2 * sigma**2))
     return (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
-
-
-def _sigma(image: np.ndarray) -> np.float32:
-    """Noise σ of a map: its median absolute value, from every fifth row and column of large maps."""
-    middle = median_size(image, 5 if image.size > 10_000 else 1)
-    return np.float32(max(middle / 0.6745, 1e-6))

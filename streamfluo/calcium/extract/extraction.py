@@ -76,12 +76,14 @@ class Extraction:
         if self._ring is not None:
             frames = self._ring.initialise(first, frames)
         self.background.initialise(first, frames)
+        self.detector.see(self.background.weight > 0)
         self._add_seeds(seeds, index[0])
         self._process_all(first, index, frames)
         if self.params.init == "greedy":
             found = [(self.cells.origin[k].copy(), self.cells.box[k].copy()) for k in range(self.cells.count)]
             self._reset()
             self.background.initialise(first, frames)
+            self.detector.see(self.background.weight > 0)
             for corner, box in found:
                 self._add_known((int(corner[0]), int(corner[1])), box, index[0], accepted=False)
             self._process_all(first, index, frames)
@@ -125,6 +127,11 @@ class Extraction:
         if self._ring is not None:
             frame = self._ring.subtract(frame, self.cells, self.background.noise)
         return self._process(index, frame)
+
+    def unknown(self) -> LiveValues:
+        """Return the values of the accepted components in a frame that is not valid: NaN."""
+        ids = self.cells["id"][self.cells["accepted"]]
+        return ids, *np.full((4, len(ids)), np.nan)
 
     def finish(self) -> None:
         """Give final values to the frames still in the window."""
@@ -257,14 +264,22 @@ class Extraction:
         image = self.background.mean.copy()
         for mode, amount in zip(self.background.modes, self._mode, strict=True):
             image += np.float32(amount) * mode * self.background.noise
-        return image
+        return self._of_observed(image)
 
     def residual(self) -> np.ndarray:
         """Return the residual of the last bin (y, x) [σ of its noise]."""
         order = self._buffer.bin_order()
         if not len(order):
-            return np.zeros(self.shape, np.float32)
-        return self._buffer.bins[order[-1]] / np.float32(STEP)
+            return np.full(self.shape, np.nan, np.float32)
+        return self._of_observed(self._buffer.bins[order[-1]] / np.float32(STEP))
+
+    def detection(self) -> np.ndarray:
+        """Return the maximum over the pooled maps (y, x) [σ]."""
+        return self._of_observed(self.detector.image(self.shape))
+
+    def _of_observed(self, image: np.ndarray) -> np.ndarray:
+        """An image (y, x), NaN at the pixels that are not observed, all of them before the background is known."""
+        return np.where(self.background.weight > 0, image, np.float32(np.nan))
 
     def state(self) -> State:
         """Return all carried values as state entries."""
@@ -280,6 +295,7 @@ class Extraction:
         """Restore what `state` returned. Raises StateError."""
         for part in (self.background, self.detector, self._buffer, self._settled):
             part.restore(state)
+        self.detector.see(self.background.weight > 0)
         if self._ring is not None:
             self._ring.restore(state)
         self.cells.restore(state, "component_", "extract")

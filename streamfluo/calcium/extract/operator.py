@@ -12,6 +12,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
+from ...core.unseen import VALID, valid_frames
 from ..extracted_components import ExtractedComponents
 from . import results as snapshots
 from .activity import Deconvolution
@@ -31,12 +32,14 @@ class Extract(Operator):
     updated from sufficient statistics. Frames stay in a window of `window_frames`; when they leave it, activity is
     re-estimated with the current footprints, and 20 frames later the final values are in the table `settled`. The
     first `init_frames` initialise mean, noise and background, and are then processed like all others. Blocks may be
-    cut anywhere: results are the same bits. NaN pixels (`border = "nan"` of motion) count as unknown.
+    cut anywhere: results are the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
+    have NaN as values.
 
     Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016 (CNMF).
     """
 
     Params = ExtractParams
+    may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
     gives = (
@@ -81,8 +84,11 @@ class Extract(Operator):
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         live: list[LiveValues] = []
+        valid = valid_frames(block, inputs)
         for t, frame in enumerate(block.pixels):
-            if self._initialised:
+            if not valid[t]:
+                live.append(self._extraction.unknown())
+            elif self._initialised:
                 live.append(self._extraction.process(block.index + t, frame))
             else:
                 live.append(NO_COMPONENTS)
@@ -135,7 +141,7 @@ _READ = {
     "contours": lambda e: snapshots.contours(e.cells, e.background),
     "background": lambda e: e.background_image(),
     "residual": lambda e: e.residual(),
-    "detection": lambda e: e.detector.image(e.shape),
+    "detection": lambda e: e.detection(),
 }
 
 

@@ -28,9 +28,12 @@ class RingBackground:
         self._radius = radius_px / self._bin
         self._mean = np.zeros(shape, np.float32)
         self._binned, self._ring, self._background = np.zeros((3, *size), np.float32)
+        self._seen = np.ones(size, np.float32)
         self._product, self._square = np.zeros((2, *size))
         self._out = np.zeros(shape, np.float32)
-        self._arrays: dict[str, np.ndarray] = {"mean": self._mean, "both": self._product, "square": self._square}
+        self._arrays: dict[str, np.ndarray] = {
+            "mean": self._mean, "both": self._product, "square": self._square, "seen": self._seen,
+        }  # fmt: skip
 
     def initialise(self, first: np.ndarray, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Fit mean and slopes to the initial frames, stored as differences to `first` (y, x).
@@ -40,6 +43,8 @@ class RingBackground:
         known = sum(np.isfinite(part).astype(np.float32) for part in frames)
         total = sum(np.nan_to_num(part.astype(np.float32)) for part in frames)
         self._mean[...] = first + total / np.maximum(known, 1)
+        bin_deviation((known > 0).astype(np.float32), np.zeros_like(self._mean), self._seen)
+        self._seen[...] = self._seen > 0
         images = [part.astype(np.float32) + first for part in frames]
         for image in images:
             self._measure(image)
@@ -50,7 +55,7 @@ class RingBackground:
         """Update the slopes with a frame (y, x); return it without background, float32, valid until the next call."""
         bin_deviation(frame, self._mean, self._binned)
         subtract_components(self._binned, frame.shape, cells.footprints, noise.reshape(-1), cells["activity"])
-        ring_mean(self._binned, self._radius, self._radius + 1.0, self._ring)
+        ring_mean(self._binned, self._seen, self._radius, self._radius + 1.0, self._ring)
         self._update_slopes(1 - 1 / _MEMORY_FRAMES)
         return self._subtract_background(frame)
 
@@ -61,11 +66,12 @@ class RingBackground:
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
         for name, array in self._arrays.items():
-            array[...] = require_array(state, f"ring_{name}", array, "extract")
+            known = {"ring_seen": np.ones_like(self._seen), **state}  # earlier sessions have none
+            array[...] = require_array(known, f"ring_{name}", array, "extract")
 
     def _measure(self, frame: np.ndarray) -> None:
         bin_deviation(frame, self._mean, self._binned)
-        ring_mean(self._binned, self._radius, self._radius + 1.0, self._ring)
+        ring_mean(self._binned, self._seen, self._radius, self._radius + 1.0, self._ring)
 
     def _subtract(self, frame: np.ndarray) -> np.ndarray:
         self._measure(frame)

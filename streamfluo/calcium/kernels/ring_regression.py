@@ -36,8 +36,8 @@ def subtract_components(binned, shape, footprints, noise, activity):  # type: ig
 
 
 @njit(nogil=True, cache=True)
-def ring_mean(binned, inner, outer, out):  # type: ignore[no-untyped-def]
-    """Write the mean of binned (rows, columns) over the ring inner ≤ distance ≤ outer around each bin."""
+def ring_mean(binned, seen, inner, outer, out):  # type: ignore[no-untyped-def]
+    """Write the mean of the bins (rows, columns) in the ring inner ≤ distance ≤ outer around each; seen: 1 or 0."""
     rows, columns = binned.shape
     reach = int(np.ceil(outer))
     for j in range(rows):
@@ -47,8 +47,8 @@ def ring_mean(binned, inner, outer, out):  # type: ignore[no-untyped-def]
                 for x in range(max(0, i - reach), min(columns, i + reach + 1)):
                     apart = (y - j) ** 2 + (x - i) ** 2
                     if inner * inner <= apart <= outer * outer:
-                        total += binned[y, x]
-                        n += 1
+                        total += binned[y, x] * seen[y, x]
+                        n += int(seen[y, x])
             out[j, i] = total / max(n, 1)
 
 

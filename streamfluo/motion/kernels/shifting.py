@@ -187,7 +187,7 @@ def _add_products(p, q, columns):  # type: ignore[no-untyped-def]
     for i in range(len(p)):
         u, v = np.float64(p[i]), np.float64(q[i])
         seen = u == u and v == v
-        u, v = (u, v) if seen else (0.0, 0.0)
+        u, v = (u, v) if seen else (np.float64(0), np.float64(0))
         n[i] += seen
         a[i] += u
         b[i] += v

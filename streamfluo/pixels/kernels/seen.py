@@ -31,7 +31,7 @@ def seen_window(frame):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _any_seen(line):  # type: ignore[no-untyped-def]
-    for i in range(len(line)):
+    for i in range(len(line)):  # noqa: SIM110 - numba has no any()
         if line[i] == line[i]:
             return True
     return False
