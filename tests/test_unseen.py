@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from motion.moving_tissue import drift, errors_px, record, rmse_px, scene
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import cKDTree
 
 from streamfluo import Block, Chain, ConfigError, Spec, create
 from streamfluo.core.unseen import seen_parts, valid_frames
 from streamfluo.engine.config import parse_config
+from streamfluo.simulate import calcium
 from streamfluo.simulate import spots as simulate_spots
 
 SHAPE = (112, 128)
@@ -42,7 +45,7 @@ def test_frames_that_motion_does_not_trust_are_learned_from_by_no_step_after_it(
 
 
 def test_validity_ends_where_a_step_hands_on_frames_of_its_own():
-    chain, outputs = through(
+    chain, _ = through(
         MOTION + '[[step]]\nkind = "bin"\nparams = { bin_frames = 5 }\n[[step]]\nkind = "moments"', MOVIE[:100]
     )
     assert chain.step("bin").givers == {"valid": ("motion", "valid")}
@@ -98,3 +101,17 @@ def test_spots_beside_an_unseen_rim_are_those_of_the_cropped_frames():
     for name in found[1]:
         offset = {"y_px": rim[0], "x_px": rim[1]}.get(name, 0)
         np.testing.assert_allclose(found[0][name] - offset, found[1][name], rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_no_cell_is_found_in_the_rim_that_motion_leaves():
+    movie, truth = calcium(frames=600, shape=(112, 112), seed=4, motion_px=4.0, neuron_sigma_px=3.0)
+    chain, _ = through(MOTION + '[[step]]\nkind = "extract"\nparams = { neuron_sigma_px = 3.0 }', movie, size=1)
+    snapshots = chain.read("extract")
+    outlines, unseen = snapshots["contours"], np.isnan(snapshots["background"])
+    assert 0.02 < unseen.mean() < 0.3
+    points = np.rint(outlines[np.isfinite(outlines).all(-1)]).astype(int)
+    beyond_px = distance_transform_edt(unseen)[points[:, 0], points[:, 1]]
+    assert beyond_px.max() < 1.5  # an outline runs around the pixels
+    distance, _ = cKDTree(truth["position_px"]).query(np.nanmean(outlines, axis=1))
+    assert len(outlines) > 20
+    assert distance.max() < 5  # with border = "copy" 25 outlines along the border belong to no cell

@@ -11,7 +11,7 @@ import numpy as np
 
 from .kernels.bins import Array, sample
 from .kernels.photon_transfer import VarianceModel, bin_pixels, deviations, excess_scatter, per_pixel_gains
-from .pixel_noise import MIN_FRAMES, Dark, Noise, Pixels
+from .pixel_noise import MIN_FRAMES, Dark, Noise, Pixels, spread
 
 MIN_PIXELS = 100
 BINS = 256
@@ -79,17 +79,8 @@ def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTrans
     if seen.all() or not seen.any():
         return _fitted(pixels, dark)
     found = _fitted(pixels.at(seen), dark.at(seen) if dark is not None else None)
-    variance, gains, used = (_spread(values, seen) for values in (found.variance, found.gains, found.used))
+    variance, gains, used = (spread(values, seen) for values in (found.variance, found.gains, found.used))
     return replace(found, variance=variance, gains=gains, used=used)
-
-
-def _spread(values: Array | None, seen: np.ndarray) -> Array | None:
-    """Values of the seen pixels as values of all (p,), NaN or False where nothing was seen."""
-    if values is None:
-        return None
-    out = np.full(seen.shape, False if values.dtype == bool else np.nan, values.dtype)
-    out[seen] = values
-    return out
 
 
 def _fitted(pixels: Pixels, dark: Dark | None) -> PhotonTransfer:

@@ -61,6 +61,15 @@ class Dark:
         return replace(self, **maps)
 
 
+def spread(values: Array | None, seen: np.ndarray) -> Array | None:
+    """Return values of the seen pixels as values of all (p,), NaN or False where nothing was seen; None for None."""
+    if values is None:
+        return None
+    out = np.full(seen.shape, False if values.dtype == bool else np.nan, values.dtype)
+    out[seen] = values
+    return out
+
+
 class Noise:
     """The variance of the noise: that of the series, or of its steps from frame to frame where the light drifts.
 

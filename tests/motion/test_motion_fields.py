@@ -105,7 +105,9 @@ def test_pixels_are_interpolated_at_the_field_reported(bent):
     movie, _, values, corrected = bent
     for t in (0, 57, 239):
         field = through_patches(values["patch_shift_px"][t], centres_px(SIDE, 64, 32), SIDE)
-        assert np.allclose(corrected[t], interpolated(movie[t].astype(float), field), rtol=1e-3, atol=2)
+        seen = np.isfinite(corrected[t])
+        assert seen.mean() > 0.8
+        assert np.allclose(corrected[t][seen], interpolated(movie[t].astype(float), field)[seen], rtol=1e-3, atol=2)
 
 
 def test_the_mean_is_sharper_than_after_rigid_correction(bent):

@@ -119,7 +119,7 @@ def frame_totals(frames, totals):  # type: ignore[no-untyped-def]
 
 
 def row_total(row):  # type: ignore[no-untyped-def]
-    """Return the sum of a row inside kernels: of integers exactly; of floats without NaN, by 16 partial sums in order."""
+    """Return the sum of a row inside kernels: of integers exactly; of floats without NaN, by 16 partial sums."""
     raise TypeError("row_total is for kernels only")
 
 
