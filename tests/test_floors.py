@@ -93,7 +93,7 @@ def _imported_by_string(call):
 
 def ours(path):
     """Yield (name below streamfluo, line) of what a file imports from the package."""
-    for name, line, _ in imports(path):
+    for name, line, _ in imports(path) if inside(path) != "core/lazy.py" else []:  # it imports what the faces name
         if name.startswith("streamfluo."):
             yield name.removeprefix("streamfluo."), line
 

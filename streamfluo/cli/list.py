@@ -40,5 +40,6 @@ def _show(operator: type[Operator]) -> None:
         table.add_row(g.name, g.kind, ", ".join(g.dims), g.unit, g.meaning)
     console.print(table)
     facts = [f"needs: {', '.join(operator.needs)}"] if operator.needs else []
+    facts += [f"may need: {', '.join(operator.may_need)}"] if operator.may_need else []
     facts += [f"devices: {', '.join(operator.devices)}", "merges" if issubclass(operator, Mergeable) else "no merge"]
     console.print(" · ".join(facts))
