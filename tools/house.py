@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from test_floors import FILES, FLOORS, inside, ours, room
 
 SHAPE_OR_UNIT = re.compile(
-    r"\((?:[a-zK-Z0-9·_]+(?:, )?)+,?\)|\[[^\]]+\]|_(?:px|um|adu|e|s|ns|hz|nm)\b|\b(?:px|ADU|nm)\b"
+    r"\((?:[a-zK-Z0-9·_…≥+−/. ]+, ?)+[^)]*\)|\[[^\]]+\]|_(?:px|um|adu|e|s|ns|hz|nm)\b|\b(?:px|ADU|nm)\b"
 )
 
 

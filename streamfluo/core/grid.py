@@ -53,7 +53,7 @@ class FrameGrid:
                 yield from self.flush()
 
     def flush(self) -> Iterator[np.ndarray]:
-        """Yield the waiting frames as a last, shorter cell if there are any: at a gap and at a merge."""
+        """Yield the waiting frames (n, y, x) as a last, shorter cell if there are any: at a gap and at a merge."""
         if self._count:
             frames, self._count = self.waiting, 0
             yield frames

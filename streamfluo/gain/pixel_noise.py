@@ -119,7 +119,7 @@ class Noise:
         return own * level**2 + common * (x - dark_level) ** 2 * level + dark
 
     def change(self, used: np.ndarray, dark_level: float) -> tuple[float, float]:
-        """The variance of the series beyond that of its steps, illumination subtracted, and its standard error."""
+        """The variance of the series beyond that of its steps, relative, and its standard error, over `used` (p,)."""
         light2 = float(np.sum((self._x - dark_level) ** 2, where=used))
         plain = float(np.sum(self._plain, where=used)) - self._illumination(self._plain_excess, dark_level) * light2
         steps = float(np.sum(self._step, where=used)) - self._illumination(self._step_excess, dark_level) * light2

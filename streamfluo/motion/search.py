@@ -55,7 +55,7 @@ class LostScene:
         self.frames = 0
 
     def add(self, binned: np.ndarray) -> None:
-        """Add a lost frame (binned); one that does not correlate with those before starts a new count."""
+        """Add a lost frame, binned (y // 2, x // 2); one unlike those before starts a new count."""
         scene = _without_local_means(binned)
         if self.frames and _correlation(scene, self._scene) < max(COHERENT, 6 / np.sqrt(max(1, scene.size))):
             self.frames = 0

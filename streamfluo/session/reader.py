@@ -54,7 +54,7 @@ class SessionStep:
 
     @property
     def index(self) -> np.ndarray:
-        """The frame index of each row of the per-frame values."""
+        """The frame index (t,) of each row of the per-frame values."""
         return self.session.index(self.id)
 
     @property
@@ -177,7 +177,7 @@ class Session:
         return read_values(self._values_path(step), self.steps[step].gives)
 
     def index(self, step: str) -> np.ndarray:
-        """Return the frame index of each row of a step's per-frame values."""
+        """Return the frame index (t,) of each row of a step's per-frame values."""
         return read_value_indices(self._values_path(step))
 
     def snapshot(self, step: str) -> dict[str, np.ndarray]:

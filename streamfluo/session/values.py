@@ -150,7 +150,7 @@ def read_values(path: Path, gives: Sequence[Gives]) -> dict[str, Any]:
 
 
 def read_value_indices(path: Path) -> np.ndarray:
-    """Return the frame index of every row of the per-frame values."""
+    """Return the frame index (t,) of every row of the per-frame values."""
     ranges = [np.arange(index, index + count) for index, count, _ in _records(path)]
     return np.concatenate(ranges) if ranges else np.empty(0, np.int64)
 

@@ -56,7 +56,7 @@ class BleachingSegments:
         self._joinable = True  # the next piece follows the last one
 
     def add(self, cell: np.ndarray, index: int, totals: np.ndarray) -> None:
-        """Add a cell's frames from `index` on, with their total signals."""
+        """Add a cell's frames (n, y, x) from `index` on, with their total signals (n,) [ADU]."""
         window = index // self._window_frames
         if self._open is not None and self._open.start // self._window_frames != window:
             self._close_window()

@@ -24,7 +24,7 @@ FINE = ("fine_y", "fine_x")
 
 
 def psf_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
-    """Return the image of a PSF from a .npy."""
+    """Return the image of a PSF (y, x) from a .npy."""
     return plain_array(loaded, spec)
 
 

@@ -41,7 +41,7 @@ class DetectionPasses:
         self._measurement, self._mean_frames, self._sigma_px = measurement, mean_frames, sigma_px
 
     def add(self, frame: np.ndarray) -> bool:
-        """Add a frame; return whether a pass is due."""
+        """Add a frame (y, x); return whether a pass is due."""
         if self.frames == self._mean_frames:
             self.sum[:] = 0
             self.frames = 0
@@ -51,7 +51,7 @@ class DetectionPasses:
         return self.frames == self._mean_frames or (beginning and self.frames & (self.frames - 1) == 0)
 
     def detect(self, search: Search, rows: np.ndarray) -> None:
-        """Detect spots on the sum and join them to the known ones; rows: memory for `detect_and_measure`."""
+        """Detect spots on the sum and join them to the known ones; rows (n, COLUMNS): memory for the kernel."""
         n, sensor = np.float32(self.frames), self._measurement.sensor
         self.passes += 1
         search = search._replace(table=self._tables[min(self.passes.bit_length(), len(self._tables)) - 1])

@@ -67,7 +67,7 @@ class Canvas(pg.GraphicsView):
             self.fit()
 
     def show_histogram(self, image: np.ndarray, levels: tuple[float, float]) -> None:
-        """Draw the histogram beside the image."""
+        """Draw the histogram (bins,) beside the image."""
         if self._levels.isVisible():
             self._levels.plot.setData(*histogram(image))
             self._levels.blockSignals(True)

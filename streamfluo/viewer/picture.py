@@ -76,7 +76,7 @@ class Picture:
         return image if image.ndim == 2 else image[min(plane, len(image) - 1)]
 
     def adjust_levels(self, image: np.ndarray) -> tuple[float, float]:
-        """Return the levels for this image: a step towards its percentiles, or as they are while locked."""
+        """Return the levels for this image (y, x): a step towards its percentiles, or as they are while locked."""
         if self.locked:
             return self.levels
         low, high = percentile_levels(image)
@@ -122,7 +122,7 @@ class Picture:
 
 
 def percentile_levels(image: np.ndarray) -> tuple[float, float]:
-    """Return the levels that show all but the darkest 0.5 % and the brightest 0.2 % of an image's finite pixels."""
+    """Return the levels that show all but the darkest 0.5 % and brightest 0.2 % of an image (y, x), NaN left out."""
     step = max(1, math.isqrt(image.size // SAMPLE_PX))
     sample = image[::step, ::step].ravel()
     if sample.dtype.kind == "f":

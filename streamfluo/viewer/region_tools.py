@@ -61,7 +61,7 @@ class RegionTools:
         return [_region(kind, item) for kind, item in self._items]
 
     def take(self, index: int, image: np.ndarray, bin_px: int) -> None:
-        """Add the means in an image to the trace."""
+        """Add the means in an image (y, x) to the trace."""
         if self._items and index != self._taken:
             self._taken = index
             means = region_means(self.regions(), image, bin_px)

@@ -39,11 +39,11 @@ class Buffer:
         return self.count >= self.window
 
     def slots(self) -> np.ndarray:
-        """Slots of the stored frames, the oldest first."""
+        """Slots (n,) of the stored frames, the oldest first."""
         return np.arange(max(0, self.count - self.window), self.count) % self.window
 
     def bin_order(self) -> np.ndarray:
-        """Slots of the stored residual bins, the oldest first."""
+        """Slots (n,) of the stored residual bins, the oldest first."""
         complete = self.count // self.bin_frames
         return np.arange(max(0, complete - BINS), complete) % BINS
 

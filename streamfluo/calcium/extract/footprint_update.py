@@ -41,7 +41,7 @@ def refine_footprint(cells: Components, background: Background, k: int, cell_px:
 
 
 def due_for_update(cells: Components) -> np.ndarray:
-    """Return the rows of the components with enough new evidence for a footprint update."""
+    """Return the rows (n,) of the components with enough new evidence for a footprint update."""
     due: np.ndarray = np.flatnonzero(cells["moment"] > _MIN_GROWTH * cells["learned"])
     return due
 
