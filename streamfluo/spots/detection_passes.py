@@ -10,8 +10,8 @@ from scipy.spatial import cKDTree
 from ..core.errors import StateError
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from .kernels.detection import Search
 from .kernels.frames import FLAGS, X, Y, detect_and_measure
+from .kernels.matched_filter import Search
 from .kernels.measuring import NOT_CONVERGED, OUTSIDE, Measurement
 
 SAME_SPOT_SIGMA = 2.0  # a detection within so many σ of a known spot is that spot

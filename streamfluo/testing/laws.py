@@ -1,11 +1,10 @@
-"""The laws, one function each, in the order they are checked."""
+"""The laws, one function each, in the order they are checked; those of what was not seen are in `unseen_laws.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import wraps
 from itertools import pairwise
 from typing import Any
@@ -14,23 +13,18 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, StateError
-from ..core.operator import Gives, Mergeable, Operator, Output, SnapshotOperator, Values
+from ..core.operator import Mergeable, Output, SnapshotOperator
 from ..core.state import check_state
 from ..core.step_values import Gate
-from ..core.unseen import VALID
 from .subject import (
     FRAMES,
-    RIM_PX,
     TOLERANCE,
-    Arrays,
     Subject,
     copied,
     fed_part,
     flat,
     kernels,
-    moving_scene,
     same,
-    sample_movie,
     spoil,
     through_a_file,
 )  # fmt: skip
@@ -38,7 +32,7 @@ from .subject import (
 LAWS: dict[str, Callable[[Subject], None]] = {}  # by name, in the order they are checked
 
 
-def _law(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
+def law(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
     """Put a law into LAWS; what it raises names the operator and the law."""
 
     @wraps(check)
@@ -52,7 +46,7 @@ def _law(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
     return named
 
 
-@_law
+@law
 def input_untouched(subject: Subject) -> None:
     """An operator never writes to what it was given, not even behind the block's read-only view."""
     operator, given = subject.make(), []
@@ -66,7 +60,7 @@ def input_untouched(subject: Subject) -> None:
         same(mine, copies, "what it was given was written to")
 
 
-@_law
+@law
 def pixels_are_borrowed(subject: Subject) -> None:
     """An operator copies what it needs of its pixels beyond `update`: their memory is used again."""
     operator, outputs = subject.make(), []
@@ -78,7 +72,7 @@ def pixels_are_borrowed(subject: Subject) -> None:
     same(subject.results(operator, outputs), subject.whole((7, 32)), "frames' memory used again changed the results")
 
 
-@_law
+@law
 def read_is_pure(subject: Subject) -> None:
     """Reading changes nothing: the same twice, the same state after, and what was read is the reader's own."""
     read, unread = subject.make(), subject.make()
@@ -98,7 +92,7 @@ def read_is_pure(subject: Subject) -> None:
     same(subject.results(read, found), subject.results(unread, expected), "having been read changed what came later")
 
 
-@_law
+@law
 def state_is_a_copy(subject: Subject) -> None:
     """A state is flat and plain, replaces all that was there, and shares no memory with who gave or took it."""
     operator, taker = subject.make(), subject.make()
@@ -116,7 +110,7 @@ def state_is_a_copy(subject: Subject) -> None:
     same(copied(kept), before, "later updates wrote over the state given before")
 
 
-@_law
+@law
 def resume_equals_unbroken(subject: Subject) -> None:
     """An operator restored before, in the middle of or after the frames goes on to the same bits."""
     whole = subject.whole()
@@ -128,7 +122,7 @@ def resume_equals_unbroken(subject: Subject) -> None:
         same(subject.results(second, outputs), whole, f"resuming at frame {at} differs")
 
 
-@_law
+@law
 def cuts_change_nothing(subject: Subject) -> None:
     """However frames are cut into blocks, and however a gap is told, the results are the same bits."""
     random = np.random.default_rng(5).integers(1, 40, 200).tolist()
@@ -140,7 +134,7 @@ def cuts_change_nothing(subject: Subject) -> None:
                 same(subject.whole(sizes, start, told), whole, what)
 
 
-@_law
+@law
 def parts_equal_whole(subject: Subject) -> None:
     """Parts computed apart and merged equal the whole, also where frames follow; parts absorbed stay as they were."""
     if not isinstance(whole := fed_part(subject, 0, FRAMES), Mergeable):
@@ -158,7 +152,7 @@ def parts_equal_whole(subject: Subject) -> None:
                 same(copied(part.state()), state, "merging changed the part that was absorbed")
 
 
-@_law
+@law
 def empty_is_identity(subject: Subject) -> None:
     """Merging with an operator that has seen nothing changes no bit, on either side, now or later."""
     for stop, empty_first in ((77, True), (77, False), (FRAMES, True), (FRAMES, False)):
@@ -174,7 +168,7 @@ def empty_is_identity(subject: Subject) -> None:
         same(copied(second.state()), before, "merging changed the part that was absorbed")
 
 
-@_law
+@law
 def merging_is_associative(subject: Subject) -> None:
     """(a + b) + c equals a + (b + c)."""
     (a, b, c), (d, e, f) = ([fed_part(subject, *cut) for cut in ((0, 37), (37, 80), (80, FRAMES))] for _ in range(2))
@@ -186,7 +180,7 @@ def merging_is_associative(subject: Subject) -> None:
         same(copied(a.read()), copied(d.read()), "merging from the left and from the right differ", TOLERANCE)
 
 
-@_law
+@law
 def nothing_compiles_later(subject: Subject) -> None:
     """No kernel is compiled, nor loaded from numba's cache, once frames flow."""
     for kernel in kernels():
@@ -201,7 +195,7 @@ def nothing_compiles_later(subject: Subject) -> None:
     assert now <= built, f"compiled while frames flowed: {', '.join(sorted(now - built))}"
 
 
-@_law
+@law
 def what_is_given_is_declared(subject: Subject) -> None:
     """Every value, snapshot and frame handed out passes the chain's gate: name, kind, shape, type as in `gives`."""
     operator, hands_on = subject.make(), False
@@ -225,7 +219,7 @@ def what_is_given_is_declared(subject: Subject) -> None:
         assert not snapshots, "a snapshot it does not give is not refused"
 
 
-@_law
+@law
 def readers_run_elsewhere(subject: Subject) -> None:
     """What `reader` returns reads the snapshots as of its call, on another thread while frames go on."""
     operator, unread = subject.make(), subject.make()
@@ -243,7 +237,7 @@ def readers_run_elsewhere(subject: Subject) -> None:
     same(subject.results(operator, found), subject.results(unread, expected), "reading elsewhere changed the results")
 
 
-@_law
+@law
 def values_stay(subject: Subject) -> None:
     """What was handed out is not written over by later updates."""
     operator, kept = subject.make(), []
@@ -254,76 +248,7 @@ def values_stay(subject: Subject) -> None:
         same(copied(arrays), copies, "a later update wrote over what was handed out before")
 
 
-@_law
-def unseen_pixels_are_unknown(subject: Subject) -> None:
-    """Frames with an unseen rim give in their interior what the cropped frames give, and nothing in the rim."""
-    cropped = replace(subject, spec=subject.spec.with_(dtype="float32", camera=None))
-    height, width = cropped.spec.shape
-    wide = replace(subject, spec=cropped.spec.with_(shape=(height + RIM_PX, width + RIM_PX)))
-    cropped.movie = moving_scene(cropped.spec)
-    wide.movie = np.full((FRAMES, *wide.spec.shape), np.nan, np.float32)
-    wide.movie[:, :height, :width] = cropped.movie
-    expected, found, before = cropped.whole(), wide.whole(), wide.results(wide.make(), [])
-    images = {f"snapshot {g.name}" for g in cropped.make().gives if _is_image(g)} | {"block's pixels"}
-    for name in images & found.keys():
-        array, (y, x) = found[name], expected[name].shape[-2:]
-        if array.shape[-2:] == (y, x):
-            continue  # boxes
-        found[name] = array[..., :y, :x]
-        stated = np.broadcast_to(np.asarray(before.get(name, np.nan)), array.shape)  # by a parameter
-        known = ((array != stated) | (array == 0)) & (~np.isnan(array) if array.dtype.kind == "f" else array != 0)
-        known[..., :y, :x] = False
-        assert not known.any(), f"{name!r} holds something else than NaN in the unseen rim"
-    what = "within an unseen rim the results differ from those of cropped frames"
-    same(found, expected, what, subject.rim_tolerance)
-
-
-def _is_image(given: Gives) -> bool:
-    return len(given.dims) > 1 and given.dims[-2].endswith("y") and given.dims[-1].endswith("x")
-
-
-@_law
-def invalid_frames_teach_nothing(subject: Subject) -> None:
-    """What lies in frames that a step before declares not valid changes nothing but the values of these frames."""
-    if VALID not in subject.make().may_need:
-        return
-    valid = np.random.default_rng(13).random(FRAMES) < 0.8
-    valid[[0, 32, 64]] = False
-
-    def inputs(block: Block) -> Values:
-        return {**subject.inputs(block), VALID: valid[block.index : block.stop]}
-
-    movie = sample_movie(subject.spec)
-    other = movie.copy()
-    other[~valid] = movie[::-1][~valid]
-    found = []
-    for frames in (movie, other):
-        seen = replace(subject, inputs=inputs, movie=frames)
-        operator = seen.make()
-        outputs = []
-        for block in seen.blocks((7, 32)):
-            output = flat(operator.update(block, inputs(block)))
-            outputs.append(copied(_of_valid_frames(operator, output, block, valid)))
-        found.append(seen.results(operator, outputs))
-    same(found[1], found[0], "what lies in frames that are not valid changed the results")
-
-
-def _of_valid_frames(operator: Operator, output: Mapping[str, np.ndarray], block: Block, valid: np.ndarray) -> Arrays:
-    """The values of the valid frames of a block, and frames handed on that stand for them."""
-    now, kept = valid[block.index : block.stop], Arrays()
-    per_frame = {g.name for g in operator.gives if g.kind in ("per_frame", "by_id")} - {"ids"}
-    for name, array in output.items():
-        table, _, column = name.partition("/")
-        if column:
-            frame = output[f"{table}/frame"]
-            array = array[valid[np.clip(frame, 0, FRAMES - 1)]]
-        elif name in per_frame or (name.startswith("block's") and operator.frame_axis == "same"):
-            array = array[now]
-        kept[name] = array
-    return kept
-
-
-@_law
+@law
 def devices_agree(subject: Subject) -> None:
     """Twins on other devices give the CPU's results."""
     operator = subject.make()

@@ -1,0 +1,83 @@
+"""The laws of what was not seen: pixels that are NaN, frames that a step before declares not valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..core.block import Block
+from ..core.operator import Gives, Operator, Values
+from ..core.unseen import VALID
+from .laws import law
+from .subject import FRAMES, RIM_PX, Arrays, Subject, copied, flat, moving_scene, same, sample_movie
+
+
+@law
+def unseen_pixels_are_unknown(subject: Subject) -> None:
+    """Frames with an unseen rim give in their interior what the cropped frames give, and nothing in the rim."""
+    cropped = replace(subject, spec=subject.spec.with_(dtype="float32", camera=None))
+    height, width = cropped.spec.shape
+    wide = replace(subject, spec=cropped.spec.with_(shape=(height + RIM_PX, width + RIM_PX)))
+    cropped.movie = moving_scene(cropped.spec)
+    wide.movie = np.full((FRAMES, *wide.spec.shape), np.nan, np.float32)
+    wide.movie[:, :height, :width] = cropped.movie
+    expected, found, before = cropped.whole(), wide.whole(), wide.results(wide.make(), [])
+    images = {f"snapshot {g.name}" for g in cropped.make().gives if _is_image(g)} | {"block's pixels"}
+    for name in images & found.keys():
+        array, (y, x) = found[name], expected[name].shape[-2:]
+        if array.shape[-2:] == (y, x):
+            continue  # boxes
+        found[name] = array[..., :y, :x]
+        stated = np.broadcast_to(np.asarray(before.get(name, np.nan)), array.shape)  # by a parameter
+        known = ((array != stated) | (array == 0)) & (~np.isnan(array) if array.dtype.kind == "f" else array != 0)
+        known[..., :y, :x] = False
+        assert not known.any(), f"{name!r} holds something else than NaN in the unseen rim"
+    what = "within an unseen rim the results differ from those of cropped frames"
+    same(found, expected, what, subject.rim_tolerance)
+
+
+def _is_image(given: Gives) -> bool:
+    return len(given.dims) > 1 and given.dims[-2].endswith("y") and given.dims[-1].endswith("x")
+
+
+@law
+def invalid_frames_teach_nothing(subject: Subject) -> None:
+    """What lies in frames that a step before declares not valid changes nothing but the values of these frames."""
+    if VALID not in subject.make().may_need:
+        return
+    valid = np.random.default_rng(13).random(FRAMES) < 0.8
+    valid[[0, 32, 64]] = False
+
+    def inputs(block: Block) -> Values:
+        return {**subject.inputs(block), VALID: valid[block.index : block.stop]}
+
+    movie = sample_movie(subject.spec)
+    other = movie.copy()
+    other[~valid] = movie[::-1][~valid]
+    found = []
+    for frames in (movie, other):
+        seen = replace(subject, inputs=inputs, movie=frames)
+        operator = seen.make()
+        outputs = []
+        for block in seen.blocks((7, 32)):
+            output = flat(operator.update(block, inputs(block)))
+            outputs.append(copied(_of_valid_frames(operator, output, block, valid)))
+        found.append(seen.results(operator, outputs))
+    same(found[1], found[0], "what lies in frames that are not valid changed the results")
+
+
+def _of_valid_frames(operator: Operator, output: Mapping[str, np.ndarray], block: Block, valid: np.ndarray) -> Arrays:
+    """The values of the valid frames of a block, and frames handed on that stand for them."""
+    now, kept = valid[block.index : block.stop], Arrays()
+    per_frame = {g.name for g in operator.gives if g.kind in ("per_frame", "by_id")} - {"ids"}
+    for name, array in output.items():
+        table, _, column = name.partition("/")
+        if column:
+            frame = output[f"{table}/frame"]
+            array = array[valid[np.clip(frame, 0, FRAMES - 1)]]
+        elif name in per_frame or (name.startswith("block's") and operator.frame_axis == "same"):
+            array = array[now]
+        kept[name] = array
+    return kept
