@@ -1,5 +1,21 @@
-"""Qt without a screen, before anything imports it."""
+"""Qt without a screen, before anything imports it; kernels compiled before a run of all tests."""
 
 import os
 
+import pytest
+
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def pytest_sessionstart(session):
+    """Compile the kernels of every operator on all cores first, where all tests are run."""
+    config = session.config
+    if config.args_source is pytest.Config.ArgsSource.ARGS or hasattr(config, "workerinput"):
+        return
+    from test_laws import CASES
+
+    from streamfluo import Spec
+    from streamfluo.engine.compiling import Job, compile_kernels
+
+    fast = [case.values for case in CASES if not case.marks]
+    compile_kernels([Job(kind, Spec((13, 17), dtype, interval_s=0.02), params) for kind, params, dtype in fast])
