@@ -17,7 +17,9 @@ only from floors below it, a science from core and pixels alone (tests/test_floo
 
 from .core.lazy import lazy_names
 
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # the one place that says it; pyproject.toml reads it here
+
+_FACES = ("analysis", "client", "counting", "simulate", "testing")
 
 __getattr__, _names = lazy_names(
     {
@@ -36,10 +38,11 @@ __getattr__, _names = lazy_names(
         "session.reader": ("Session", "open_session"),
         "sources.opening": ("open_source",),
         "spots.integrate_crops": ("integrate_crops",),
-    }
+    },
+    _FACES,
 )  # fmt: skip
 __all__ = [*_names, "__version__"]
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_FACES]

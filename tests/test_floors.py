@@ -177,6 +177,13 @@ def test_every_public_name_resolves(name):
     assert name in dir(streamfluo)
 
 
+@pytest.mark.parametrize("name", sorted(FACES - {"__init__"} | {"counting"}))
+def test_a_face_is_an_attribute_without_being_imported(name):
+    script = f"import streamfluo; print(streamfluo.{name}.__name__, {name!r} in dir(streamfluo))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == [f"streamfluo.{name}", "True"]
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = streamfluo.nothing

@@ -13,7 +13,7 @@ from ..network.frames import HISTORY_BYTES, LiveFrames
 from ..network.server import DataServer
 from ..sources.opening import open_source
 from .check import spell_spec
-from .console import console, frame_progress, stop_on_signals
+from .console import console, counted, frame_progress, stop_on_signals
 
 
 def camera(
@@ -45,13 +45,13 @@ def camera(
                 task = progress.add_task("frames", total=total, of=total or "…", note="")
 
                 def tick() -> None:
-                    note = f"{server.consumers} consumers, {stream.dropped_camera} dropped by the camera"
+                    note = f"{counted(server.consumers, 'consumer')}, {stream.dropped_camera} dropped by the camera"
                     progress.update(task, completed=stream.frontier(), note=note)
 
                 server.run(tick=tick)
         finally:
             server.close()
         taken, dropped = stream.frontier(), stream.dropped_camera
-        console.print(f"{stream.ended}: {taken} frames, {dropped} dropped by the camera")
+        console.print(f"{stream.ended}: {counted(taken, 'frame')}, {dropped} dropped by the camera")
     if stream.error:
         raise SourceError(stream.error)

@@ -13,17 +13,21 @@ from ..core.wire import SOURCE
 from ..engine.chain import Chain
 from ..engine.config import Config, load_config, with_overrides
 from ..sources.opening import open_source
-from .console import console
+from .console import config_file, console
 
-NOMINAL = Spec(shape=(512, 512), dtype="uint16", interval_s=1 / 30)
+NOMINAL = Spec(shape=(512, 512), dtype="uint16")
+NOMINAL_S = 1 / 30  # between frames, where the config states no interval
 
 
 def check(
     config: Annotated[Path, typer.Argument(help="the TOML file", show_default=False)],
     source: Annotated[str | None, typer.Option(help="check against this source's frames")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="change a parameter: step.key=value")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
+    ] = None,
 ) -> None:
     """Check a config: every key, kind, parameter and input, and what each step will see."""
+    config = config_file(config)
     settings = load_config(config, changes or [])
     told, where = _spec(settings, source)
     spec = with_overrides(settings, told)
@@ -39,10 +43,11 @@ def check(
 
 def _spec(settings: Config, source: str | None) -> tuple[Spec, str]:
     uri = source or settings.source.uri
+    nominal = NOMINAL.with_(interval_s=settings.source.interval_s or NOMINAL_S)
     if uri is None:
-        return NOMINAL, "no source named, so against"
+        return nominal, "no source named, so against"
     if source is None and uri.startswith(("tcp:", "ipc:")):
-        return NOMINAL, f"{uri} not asked, so against"
+        return nominal, f"{uri} not asked, so against"
     with open_source(uri) as opened:
         return opened.spec, uri
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..core.errors import StreamfluoError
 from .calibrate import calibrate
 from .camera import camera
 from .check import check
-from .console import errors
+from .console import console, errors, replace_unknown_characters
 from .count import count
 from .demo import demo
 from .export import export
@@ -25,7 +27,6 @@ from .status import status
 from .view import view
 
 app = typer.Typer(
-    help="Results from a fluorescence microscope's frame stream while the sample is still on the stage.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -50,8 +51,24 @@ for verb, name in (
 app.add_typer(protocol, name="protocol")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.print(f"streamfluo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and exit", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Results from a fluorescence microscope's frame stream while the sample is still on the stage."""
+
+
 def main() -> None:
     """Run the command line; an error is one line on stderr and exit code 1."""
+    replace_unknown_characters()
     logging.basicConfig(format="streamfluo: %(message)s", level=logging.WARNING)
     try:
         app()

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ..engine.config import found_config
+
 # Names, units and messages hold brackets, so markup is off; a file or pipe gets wide lines.
 console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
+
+
+def replace_unknown_characters() -> None:
+    """Print `?` for what the encoding of stdout or stderr lacks, as a Windows pipe's may, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 class _Rate(ProgressColumn):
@@ -37,9 +50,22 @@ def frame_progress() -> Progress:
     )
 
 
+def config_file(path: Path) -> Path:
+    """Return the config to read, and say so where it is one that comes with the package."""
+    found = found_config(path)
+    if found != path:
+        console.print(f"config: {found}", soft_wrap=True)
+    return found
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 gap`, `2 gaps`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first and the second Ctrl-C or SIGTERM; a third one acts as usual."""
+    """Call `stop` on the first and the second Ctrl-C, SIGTERM or (Windows) Ctrl-Break; a third one acts as usual."""
     calls = 0
 
     def handle(number: int, _: object) -> None:
@@ -50,7 +76,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
                 signal.signal(other, handler)
         stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import typer
 
 from ..session.export import export_session
 from ..session.reader import open_session
-from .console import console, frame_progress
+from .console import console, counted, frame_progress
 
 
 def export(
@@ -26,4 +26,4 @@ def export(
     for path in written:
         console.print(str(path), soft_wrap=True)
     if opened.lost:
-        console.print(f"{opened.lost} frames never came: {out / 'gaps.csv'} says which")
+        console.print(f"{counted(opened.lost, 'frame')} never came: {out / 'gaps.csv'} says which")

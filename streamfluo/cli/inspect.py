@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..session.reader import Session, open_session
 from .check import spell_spec
-from .console import console
+from .console import console, counted
 
 
 def inspect(
@@ -24,7 +24,9 @@ def inspect(
     )
     console.print(f"series {opened.series['source']} ({opened.series['uid']}), {spell_spec(opened.spec)}")
     where = "in the journal" if opened.has_journal else f"read again from {facts['reference']}"
-    console.print(f"{opened.frames} frames {where}, {opened.lost} lost in {len(opened.gaps)} gaps")
+    console.print(
+        f"{counted(opened.frames, 'frame')} {where}, {opened.lost} lost in {counted(len(opened.gaps), 'gap')}"
+    )
     for gap in opened.gaps[:10]:
         console.print(f"  gap of {gap.count} at frame {gap.first} ({gap.reason})")
     console.print(_contents(opened))

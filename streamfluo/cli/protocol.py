@@ -9,7 +9,7 @@ import typer
 from ..core import wire
 from ..core.errors import SourceError
 from ..network.conformance import check_server
-from .console import console
+from .console import console, counted
 
 protocol = typer.Typer(help="The wire protocol: show it, or check that a server keeps it.", no_args_is_help=True)
 
@@ -31,4 +31,4 @@ def check(
         console.print(f"{'ok    ' if problem is None else 'FAILED'} {rule}{f': {problem}' if problem else ''}")
         failed += problem is not None
     if failed:
-        raise SourceError(f"{uri}: {failed} rules are not kept")
+        raise SourceError(f"{uri}: {counted(failed, 'rule')} not kept")

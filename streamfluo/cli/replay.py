@@ -10,7 +10,7 @@ from ..core.errors import ConfigError
 from ..network.frames import ReplayedFrames
 from ..network.server import DataServer
 from ..sources.opening import open_source
-from .console import console, frame_progress, stop_on_signals
+from .console import console, counted, frame_progress, stop_on_signals
 
 
 def replay(
@@ -45,8 +45,8 @@ def replay(
                 task = progress.add_task("emitted", total=total, of=total or "…", note="")
                 server.run(
                     lambda: stopped,
-                    lambda: progress.update(task, completed=server.emitted, note=f"{server.consumers} consumers"),
+                    lambda: progress.update(task, completed=server.emitted, note=counted(server.consumers, "consumer")),
                 )
         finally:
             server.close()
-        console.print(f"{'aborted' if stopped else 'finished'}: {server.emitted} frames emitted")
+        console.print(f"{'aborted' if stopped else 'finished'}: {counted(server.emitted, 'frame')} emitted")

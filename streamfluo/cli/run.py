@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from msgspec.structs import replace
 from rich.table import Table
@@ -15,20 +14,26 @@ from ..core.errors import ConfigError, SourceError
 from ..engine.config import Config, load_config
 from ..engine.engine import Engine
 from ..sources.opening import open_source
-from .console import console, frame_progress, stop_on_signals
+from .console import config_file, console, counted, frame_progress, stop_on_signals
 from .view import require_viewer, start_viewer
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="the TOML file that says which steps to run", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Argument(help="the TOML file that says which steps to run, or a shipped one's name", show_default=False),
+    ],
     source: Annotated[str | None, typer.Option(help="a file, sim:… or tcp://…; overrides the config's")] = None,
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./NAME-UTC time]")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="change a parameter: step.key=value")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the session in --out")] = False,
     publish: Annotated[str | None, typer.Option(help="serve results to viewers here; overrides the config's")] = None,
     view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
 ) -> None:
     """Run a source through a chain of operators and record what comes of it."""
+    config = config_file(config)
     settings = load_config(config, changes or [])
     uri = source or settings.source.uri
     if uri is None:
@@ -77,7 +82,7 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
             health = engine.health()
             if engine.stopping and not said and (waiting := engine.waiting_frames):
                 said = True
-                console.print(f"stopping: {waiting} frames wait; stop again to leave them in the journal")
+                console.print(f"stopping: {counted(waiting, 'frame')} wait; stop again to leave them in the journal")
             if duration_s is not None and health.elapsed_s >= duration_s:
                 engine.stop("finished")
             stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())
@@ -87,16 +92,16 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
 def report(engine: Engine, out: Path) -> None:
     """Print what a run did."""
     health = engine.health()
-    rate = health.frames / health.elapsed_s if health.elapsed_s else float("nan")
+    rate = f", {health.frames / health.elapsed_s:.0f} frames/s" if health.elapsed_s else ""
     total = engine.source.series.frames
     console.print(
         f"{engine.state.partition(':')[0]}: {health.frames} of {total or '…'} frames, {health.lost} lost, "
-        f"{health.elapsed_s:.1f} s, {rate:.0f} frames/s → {out}"
+        f"{health.elapsed_s:.1f} s{rate} → {out}"
     )
     if not health.steps_ms:
         return
     table = Table("step", "p50 ms", "p99 ms", "max ms", "", box=None)
     for step, times in health.steps_ms.items():
-        figures = [f"{times.get(name, np.nan):.3f}" for name in ("p50", "p99", "max")]
+        figures = [f"{times[name]:.3f}" if name in times else "–" for name in ("p50", "p99", "max")]
         table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
     console.print(table)

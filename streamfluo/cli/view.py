@@ -42,7 +42,9 @@ def require_viewer() -> None:
 
 def start_viewer(endpoint: str) -> None:
     """Open a viewer in a process of its own; it stays when the run is over, or is stopped by Ctrl-C."""
-    subprocess.Popen([sys.executable, "-m", "streamfluo", "view", endpoint], start_new_session=True)
+    apart = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows has no sessions
+    command = [sys.executable, "-m", "streamfluo", "view", endpoint]
+    subprocess.Popen(command, start_new_session=True, creationflags=apart)
 
 
 def _sides(size: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from ..core.params import build_params
 from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
 
+_TABLES = ("source", "record", "publish")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # step ids become file names in the session
 
 
@@ -85,6 +86,12 @@ def shipped_config(name: str) -> Path:
     return (installed if installed.is_dir() else package.parent / "configs") / name
 
 
+def found_config(path: Path) -> Path:
+    """Return `path`, or the shipped config of that bare name where no such file exists."""
+    shipped = shipped_config(path.name)
+    return shipped if path.parent == Path() and not path.exists() and shipped.is_file() else path
+
+
 def with_overrides(config: Config, spec: Spec) -> Spec:
     """Return the spec with what the config's [source] states. Raises ConfigError for a calibration that does not fit
     the frames."""
@@ -103,7 +110,7 @@ def with_overrides(config: Config, spec: Spec) -> Spec:
 
 
 def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Config:
-    """Read a config file; `changes` are `step.key=value` as on the command line. Raises ConfigError with the place."""
+    """Read a config file; `changes` are `step.key=value` or `source.key=value`. Raises ConfigError with the place."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -119,7 +126,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
-    known = ("source", "step", "record", "publish")
+    known = ("step", *_TABLES)
     for name in tables:
         if name not in known:
             raise ConfigError(f"{where}: no table [{name}]{did_you_mean(name, known)}")
@@ -128,7 +135,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         raise ConfigError(f"{where}: steps are tables [[step]], with double brackets")
     steps = _place(where, [_step(where, n, entry) for n, entry in enumerate(entries, 1)])
     for change in changes:
-        steps = _changed(where, steps, change)
+        steps, tables = _changed(where, steps, tables, change)
     return Config(
         where=where,
         source=_table(SourceConfig, tables, "source", where),
@@ -178,15 +185,22 @@ def _free(kind: str, ids: Sequence[str]) -> str:
     return name
 
 
-def _changed(where: str, steps: Sequence[StepConfig], change: str) -> list[StepConfig]:
+def _changed(
+    where: str, steps: list[StepConfig], tables: dict[str, Any], change: str
+) -> tuple[list[StepConfig], dict[str, Any]]:
+    """Steps and tables with `name.key=value` in them; a step that has the name of a table goes first."""
     target, equals, literal = change.partition("=")
     name, dot, key = target.strip().partition(".")
     if not (equals and dot and key):
-        raise ConfigError(f"--set {change}: write step.key=value")
-    if name not in [s.id for s in steps]:
-        raise ConfigError(f"--set {change}: no step {name!r} in {where}{did_you_mean(name, [s.id for s in steps])}")
+        raise ConfigError(f"--set {change}: write step.key=value, or source., record. or publish.key=value")
+    ids = [s.id for s in steps]
+    if name not in (*ids, *_TABLES):
+        raise ConfigError(f"--set {change}: no step {name!r} in {where}{did_you_mean(name, (*ids, *_TABLES))}")
     try:
         value = tomllib.loads(f"value = {literal}")["value"]
     except tomllib.TOMLDecodeError:
         value = literal.strip()
-    return [msgspec.structs.replace(s, params={**s.params, key: value}) if s.id == name else s for s in steps]
+    if name not in ids and isinstance(tables.get(name, {}), dict):
+        return steps, {**tables, name: {**tables.get(name, {}), key: value}}
+    replaced = [msgspec.structs.replace(s, params={**s.params, key: value}) if s.id == name else s for s in steps]
+    return replaced, tables

@@ -28,7 +28,7 @@ def bind(socket: zmq.Socket[bytes], uri: str) -> str:
     try:
         socket.bind(uri)
     except zmq.ZMQError as error:
-        raise SourceError(f"{uri}: cannot bind: {_reason(error)}") from None
+        raise SourceError(f"{uri}: cannot bind: {_reason(error, uri)}") from None
     endpoint: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
     return endpoint.decode().rstrip("\0")
 
@@ -43,7 +43,7 @@ def connect(socket: zmq.Socket[bytes], uri: str) -> None:
     try:
         socket.connect(uri)
     except zmq.ZMQError as error:
-        raise SourceError(f"{uri}: cannot connect: {_reason(error)}") from None
+        raise SourceError(f"{uri}: cannot connect: {_reason(error, uri)}") from None
 
 
 def receive(socket: zmq.Socket[bytes], max_parts: int) -> list[bytes] | None:
@@ -87,7 +87,9 @@ class Waker:
         self._out.close()
 
 
-def _reason(error: zmq.ZMQError) -> str:
+def _reason(error: zmq.ZMQError, uri: str) -> str:
+    if uri.startswith("ipc:") and not zmq.has("ipc"):
+        return "there is no ipc on this system; use tcp://127.0.0.1:PORT"
     if error.errno == zmq.EADDRINUSE:
         return "another program uses this port; choose another, or port 0 for a free one"
     if error.errno in (zmq.EINVAL, zmq.EPROTONOSUPPORT):

@@ -3,4 +3,5 @@
 journal     raw frames        values       of every frame        checkpoint    the chain's state
 writer      writes them all   recording    what happens when the disk refuses
 reader      reads them        source       a session as a source of frames       export    files for other programs
+files       written whole     lock         held by the run that writes
 """

@@ -7,13 +7,14 @@ each of them has, `gaps.csv` what is missing.
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import SessionError
+from ..core.errors import SessionError, SourceError
 from .reader import Session
 from .tiff_writer import write_image, write_tiff
 from .zarr_writer import write_ome_zarr
@@ -30,12 +31,31 @@ def export_session(
 
     `to`: tiff, ome-zarr and npy write frames and image snapshots, npy and csv values; csv also tables and small
     snapshots; thunderstorm and picasso localisations, as those programs read them. `progress` is told the number of
-    frames written. Raises SessionError for an unknown format, a folder that is there already, or no spots to write.
+    frames written. Raises SessionError for an unknown format, a folder that is there already, or no spots to write,
+    SourceError where a library is missing. What fails before its first frame leaves no folder.
     """
     if out.exists() and any(out.iterdir()):
         raise SessionError(f"{out}: exists and is not empty; name another --out")
-    if to not in FORMATS:
-        return _export_localisations(session, to, out)
+    new, exported = not out.exists(), 0
+
+    def count(frames: int) -> None:
+        nonlocal exported
+        exported = frames
+        progress(frames)
+
+    try:
+        return _export(session, to, out, count) if to in FORMATS else _export_localisations(session, to, out)
+    except Exception as error:
+        if new and not exported:
+            shutil.rmtree(out, ignore_errors=True)
+        missing = error if isinstance(error, ImportError) else error.__cause__
+        if isinstance(missing, ImportError):
+            library = missing.name or "a library that is missing"
+            raise SourceError(f'{out}: needs {library}; install it with pip install "streamfluo[formats]"') from None
+        raise
+
+
+def _export(session: Session, to: str, out: Path, progress: Callable[[int], None]) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     if to != "csv":

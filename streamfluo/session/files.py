@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,22 +15,24 @@ from typing import IO, Any
 import numpy as np
 
 MAX_PENDING_LINES = 10_000
+FOLDERS_SYNC = hasattr(os, "O_DIRECTORY")  # elsewhere, as on Windows, a folder cannot be opened
+REPLACE_S = 2.0 if os.name == "nt" else 0.0  # how long to try while a reader has the file open
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz aside, sync it and put it in place. Raises OSError."""
-    with _put_in_place(path) as file:
+    with _written_aside(path) as file:
         np.savez(file, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
 
 
 def save_json(path: Path, value: Any) -> None:
     """Write a JSON file aside, sync it and put it in place. Raises OSError."""
-    with _put_in_place(path) as file:
+    with _written_aside(path) as file:
         file.write(json.dumps(value, indent=1).encode())
 
 
 @contextlib.contextmanager
-def _put_in_place(path: Path) -> Any:
+def _written_aside(path: Path) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     try:
@@ -37,18 +40,36 @@ def _put_in_place(path: Path) -> Any:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        put_in_place(aside, path)
         sync_folder(path.parent)
     except OSError:
         aside.unlink(missing_ok=True)  # on a full disk every byte counts
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk has a folder's names: a new or renamed file may be gone after a power cut otherwise.
+def put_in_place(aside: Path, path: Path) -> None:
+    """Rename a closed file over another; tried again while Windows refuses it because a reader has that one open.
 
     Raises OSError.
     """
+    deadline = time.monotonic() + REPLACE_S
+    while True:
+        try:
+            os.replace(aside, path)
+            return
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has a folder's names: a new or renamed file may be gone after a power cut otherwise.
+
+    Does nothing where folders cannot be synced. Raises OSError.
+    """
+    if not FOLDERS_SYNC:
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -63,7 +84,7 @@ class LineFile:
         self._lock = threading.Lock()
         self._file: IO[bytes] = path.open("ab", buffering=0)
         whole = path.read_bytes().rfind(b"\n") + 1  # a crash may have torn the last line
-        os.truncate(path, whole)
+        self._file.truncate(whole)
         self._size = whole
         self._pending: deque[bytes] = deque(maxlen=MAX_PENDING_LINES)
 
@@ -92,6 +113,6 @@ class LineFile:
                 if self._file.write(self._pending[0]) != len(self._pending[0]):
                     raise OSError("short write")
             except OSError:
-                os.truncate(self._file.fileno(), self._size)
+                self._file.truncate(self._size)
                 raise
             self._size += len(self._pending.popleft())

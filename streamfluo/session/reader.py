@@ -19,6 +19,7 @@ from ..core.source import Gap
 from ..core.spec import Camera, Spec
 from ..sources.opening import open_source
 from .journal import JournalReader
+from .lock import is_held
 from .values import read_value_indices, read_values
 
 FORMAT = 1
@@ -78,6 +79,10 @@ class Session:
         if not (path / "session.json").exists():
             raise SessionError(f"{path}: no session.json in it; is this the folder given to --out?")
         self._facts = read_json(path / "session.json")
+        self._interrupted = self._facts.get("state") == "running" and not is_held(path)
+        if self._interrupted:  # or it has ended since: the lock goes once that is written
+            self._facts = read_json(path / "session.json")
+            self._interrupted = self._facts.get("state") == "running"
         if self._facts.get("format") != FORMAT:
             raise SessionError(f"{path}: format {self._facts.get('format')!r}, this version reads {FORMAT}")
 
@@ -95,8 +100,8 @@ class Session:
 
     @property
     def state(self) -> str:
-        """How the run ended: running (or killed), finished, aborted, or failed: why."""
-        return str(self._facts["state"])
+        """How the run stands: running, finished, aborted, failed: why, or interrupted, as by kill -9."""
+        return "interrupted" if self._interrupted else str(self._facts["state"])
 
     @property
     def facts(self) -> Mapping[str, Any]:

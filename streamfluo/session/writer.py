@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from filelock import FileLock, Timeout
 
+from .. import __version__
 from ..core.errors import SessionError
 from ..core.operator import Gives
 from ..core.params import with_present_names
@@ -40,10 +40,11 @@ from .checkpoint import Checkpoint, load_checkpoint
 from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .journal import JournalWriter
+from .lock import take
 from .reader import FORMAT, read_json
 from .values import ValuesWriter
 
-_LIBRARIES = ("streamfluo", "numpy", "scipy", "numba", "pyzmq", "tifffile")
+_LIBRARIES = ("numpy", "scipy", "numba", "pyzmq", "tifffile")
 
 
 Snapshots = Callable[[], Mapping[str, np.ndarray]]
@@ -72,7 +73,7 @@ class SessionWriter:
         self.folder = folder
         _refuse_or_resume(folder, source, resume)
         self._new = not (folder / "session.json").exists()
-        self._lock = _locked(folder)
+        self._lock = take(folder)
         raw = raw if raw is not None else reference_of(source) is None
         try:
             (folder / "values").mkdir(parents=True, exist_ok=True)
@@ -132,12 +133,13 @@ class SessionWriter:
             partial(save_json, self.folder / "health.json", health.to_dict()),
             partial(self.event, {"event": "closed", "state": state}),
             self._events.close,
-            self._lock.release,
         ]
         failed = [error for part in parts if (error := _attempt(part)) is not None]
         if failed and not state.startswith("failed"):
             state = f"failed: {failed[0].strerror or failed[0]}"
-        failed += [error] if (error := _attempt(partial(self._write_facts, state))) is not None else []
+        # The lock goes last: a session that says it runs and is not locked was interrupted.
+        ends = (partial(self._write_facts, state), self._lock.release)
+        failed += [error for part in ends if (error := _attempt(part)) is not None]
         if failed:
             raise failed[0]
 
@@ -162,19 +164,6 @@ def reference_of(source: Source) -> str | None:
         return source.series.source
     _, _, query = source.series.source.partition("?")
     return str(source.path.resolve()) + (f"?{query}" if query else "")
-
-
-def _locked(folder: Path) -> FileLock:
-    """Take the folder for this run alone; the system lets go of it when the process ends, however it ends."""
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise SessionError(f"{folder}: another run is writing it; wait for it, or name another --out") from None
-    except OSError as error:
-        raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
-    return lock
 
 
 def _attempt(part: Callable[[], None]) -> OSError | None:
@@ -244,7 +233,8 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
         },
         "config": run.config_name,
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
-        "versions": {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in _LIBRARIES},
+        "versions": {"python": sys.version.split()[0], "streamfluo": __version__}
+        | {name: metadata.version(name) for name in _LIBRARIES},
         "started": now(),
     }
 

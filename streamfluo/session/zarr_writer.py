@@ -14,11 +14,16 @@ CHUNK_BYTES = 1 << 20  # frames are put together to about so much
 
 
 def write_ome_zarr(path: Path, frames: Iterable[np.ndarray], count: int, spec: Spec) -> None:
-    """Write `count` frames (y, x) as OME-Zarr with interval and pixel size. Raises SourceError without ome-writers."""
+    """Write `count` frames (y, x) as OME-Zarr with interval and pixel size.
+
+    Raises SourceError without ome-writers or zarr.
+    """
     try:
+        import zarr  # noqa: F401  # which ome-writers would miss only later
         from ome_writers import AcquisitionSettings, Dimension, OmeZarrFormat, create_stream
-    except ImportError:
-        raise SourceError(f'{path}: needs ome-writers; install it with pip install "streamfluo[formats]"') from None
+    except ImportError as error:
+        library = str(error.name).replace("_", "-")
+        raise SourceError(f'{path}: needs {library}; install it with pip install "streamfluo[formats]"') from None
     y, x = (
         Dimension(
             name=name, count=size, type="space", unit="micrometer" if spec.pixel_um else None, scale=spec.pixel_um

@@ -12,6 +12,8 @@ from test_killed import free_endpoint
 
 pytest.importorskip("pymmcore_plus", reason="needs pymmcore-plus and mm-test-adapters: the extra [camera]")
 
+from systems import needs_proc
+
 from streamfluo import Block, open_session, open_source
 from streamfluo.core.source import Gap
 
@@ -100,6 +102,7 @@ def test_a_camera_killed_and_started_again_is_one_gap_to_its_recorder(tmp_path, 
     )
 
 
+@needs_proc
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_minutes_at_a_hundred_frames_a_second_change_neither_memory_nor_latency(tmp_path):

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
+from systems import needs_signals
 
 import streamfluo
 from streamfluo.engine.config import shipped_config
@@ -68,6 +69,7 @@ def test_a_replay_over_the_network_is_recorded_bit_for_bit_and_both_end_by_thems
     np.testing.assert_array_equal(session.values("moments")["total_signal"], recording.sum((1, 2)))
 
 
+@needs_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, recording, served, number):
     _, endpoint = served("--fps", "12", "--wait")
@@ -94,6 +96,7 @@ def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, reco
     np.testing.assert_array_equal(session.snapshot("moments")["max"], recording.max(0))
 
 
+@needs_signals
 def test_a_replay_that_is_told_to_stop_ends_the_series_as_aborted(tmp_path, recording, served):
     server, endpoint = served("--fps", "30", "--wait")
     command = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]

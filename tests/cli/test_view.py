@@ -12,6 +12,8 @@ from matplotlib.image import imread
 
 pytest.importorskip("PySide6")
 
+from systems import needs_proc
+
 from streamfluo.core import wire
 from streamfluo.network.client import ask
 
@@ -145,6 +147,7 @@ def test_a_viewer_finds_an_engine_that_was_killed_and_started_again(folder, star
         window.close()
 
 
+@needs_proc
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_minutes_at_500_frames_a_second_leave_the_viewers_memory_as_it_was(folder, started):

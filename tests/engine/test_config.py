@@ -193,8 +193,41 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
 
 
 def test_a_folder_in_place_of_a_config_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the config: Is a directory"):
+    with pytest.raises(ConfigError, match="cannot read the config"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "table", "value"),
+    [
+        ("source.pixel_um=0.5", "source", {"pixel_um": 0.5}),
+        ("publish.uri=tcp://127.0.0.1:5560", "publish", {"uri": "tcp://127.0.0.1:5560"}),
+        ("record.raw=true", "record", {"raw": True}),
+    ],
+)
+def test_a_change_of_source_record_or_publish_goes_into_its_table(change, table, value):
+    found = getattr(parse_config("[source]\nuri = 'a.tif'", changes=[change]), table)
+    assert {name: getattr(found, name) for name in value} == value
+    assert parse_config("[source]\nuri = 'a.tif'", changes=[change]).source.uri == "a.tif"
+
+
+def test_a_change_goes_into_the_step_that_has_a_tables_name():
+    config = parse_config(steps('kind = "moments"\nid = "record"'), changes=["record.raw=true"])
+    assert config.record.raw is None
+    assert config.steps[0].params == {"raw": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("source.pixels=1", r"\[source\]: no parameter 'pixels'"),
+        ("sorce.uri=x", "no step 'sorce' in config; did you mean 'source'"),
+        ("record.raw=7", "raw: Expected"),
+    ],
+)
+def test_a_change_that_fits_no_table_is_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config("", changes=[change])
 
 
 toml_values = st.integers(-9, 9) | st.booleans() | st.text("ab-_ .'/", max_size=5) | st.just([]) | st.just({})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from systems import needs_limits
 from toys import DOUBLE, FRAMES, LATE, LEVEL, ONES, Movie, a, block, config, means, toys  # noqa: F401
 
 from streamfluo import SourceError, open_session
@@ -254,6 +255,7 @@ def test_with_skip_the_chain_goes_on_while_the_disk_is_full_and_what_is_not_reco
     assert np.array_equal(got, FRAMES[session.journal.indices])
 
 
+@needs_limits
 def test_a_disk_that_really_fills_up_and_has_room_again(tmp_path):
     script = f"""
     import resource, signal, sys, time

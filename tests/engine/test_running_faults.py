@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from systems import needs_signals
 from test_publisher import PUBLISH, Held, messages, ones, running, until, watch
 from toys import FRAMES, LEVEL, Movie, a, block, config, means, toys  # noqa: F401
 
@@ -82,6 +83,7 @@ SLOW = """
 """
 
 
+@needs_signals
 def test_told_to_stop_twice_a_run_says_how_much_waits_and_closes_cleanly(tmp_path):
     import textwrap
 

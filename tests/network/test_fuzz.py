@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from systems import needs_proc
 
 from streamfluo import open_session, open_source
 from streamfluo.core import wire
@@ -183,6 +184,7 @@ def settled(uri, at_least, within_s=60):
     return count
 
 
+@needs_proc
 @pytest.mark.parametrize(
     "messages", [3000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], ids=str
 )

@@ -5,6 +5,8 @@ import time
 
 import numpy as np
 import pytest
+import zmq
+from systems import needs_ipc
 from toy_server import FRAMES, SPEC, Movie, Serving, frames, same, serving
 
 from streamfluo import SourceError, open_source
@@ -218,9 +220,17 @@ def test_an_endpoint_that_cannot_be_is_refused(uri, message):
     assert message in str(caught.value)
 
 
-def test_frames_travel_over_ipc_as_well(tmp_path):
-    with serving(uri=f"ipc://{tmp_path}/f") as served, open_source(served.uri) as source:
+@needs_ipc
+def test_frames_travel_over_ipc_as_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket has 104 characters at most on macOS
+    with serving(uri="ipc://f") as served, open_source(served.uri) as source:
         assert same(frames(source.blocks()))
+
+
+def test_where_there_is_no_ipc_the_line_says_what_to_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(zmq, "has", lambda capability: False)
+    with pytest.raises(SourceError, match="there is no ipc on this system; use tcp"):
+        DataServer(ReplayedFrames(Movie()), f"ipc://{tmp_path}/no/folder")
 
 
 def test_nobody_there_is_said_after_a_while(monkeypatch):

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from systems import needs_proc
 from toys import FRAMES, LEVEL, Movie, a, block, config, toys  # noqa: F401
 
 from streamfluo import Block, SessionError, open_session
@@ -80,11 +81,13 @@ def synced(monkeypatch):
     return folders
 
 
+@needs_proc
 def test_a_renamed_file_is_followed_by_its_folder(tmp_path, synced):
     save_json(tmp_path / "health.json", {"frames": 3})
     assert str(tmp_path) in synced
 
 
+@needs_proc
 def test_a_new_segment_is_followed_by_its_folder(tmp_path, synced, monkeypatch):
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 1000)
     writer = JournalWriter(tmp_path / "journal", "series")
@@ -97,6 +100,7 @@ def test_a_new_segment_is_followed_by_its_folder(tmp_path, synced, monkeypatch):
     assert synced.count(str(tmp_path / "journal")) == segments - 1
 
 
+@needs_proc
 def test_a_new_file_of_records_is_followed_by_its_folder(tmp_path, synced):
     RecordFile(tmp_path / "v.sfv").close()
     assert str(tmp_path) in synced

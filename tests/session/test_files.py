@@ -75,3 +75,34 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it(
         save(path)
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("patience_s", "refusals", "placed"), [(0.0, 0, True), (0.0, 1, False), (5.0, 3, True)])
+def test_a_file_that_a_reader_holds_open_is_replaced_once_it_lets_go(
+    tmp_path, monkeypatch, patience_s, refusals, placed
+):
+    """As Windows refuses it: a file that is open cannot be replaced."""
+    path, replace, left = tmp_path / "facts", os.replace, [refusals]
+    save_json(path, {"a": 1})
+
+    def refuse(*paths):
+        if left[0]:
+            left[0] -= 1
+            raise PermissionError(13, "Access is denied")
+        replace(*paths)
+
+    monkeypatch.setattr(files, "REPLACE_S", patience_s)
+    monkeypatch.setattr(os, "replace", refuse)
+    if placed:
+        save_json(path, {"a": 2})
+    else:
+        with pytest.raises(PermissionError):
+            save_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 2 if placed else 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_folders_cannot_be_opened_they_are_not_synced(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FOLDERS_SYNC", False)
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
+    files.sync_folder(tmp_path)

@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from systems import needs_limits
 
 from streamfluo import Block, SessionError
 from streamfluo.session import journal as journal_module
@@ -188,6 +189,7 @@ def test_a_block_of_many_frames_is_written_whole(tmp_path):
     assert [int(p[0, 0]) for p in readable(tmp_path).values()] == list(range(900))
 
 
+@needs_limits
 def test_on_a_disk_that_fills_up_what_was_written_before_stays_readable(tmp_path):
     script = f"""
     import resource, signal

@@ -1,0 +1,124 @@
+"""What the command line says is so: rates, numbers of things, states, files it took, libraries that are missing."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+from systems import KILLED
+from toys import ONES, Movie, config
+
+import streamfluo
+from streamfluo.cli import inspect as inspect_command
+from streamfluo.cli import run as run_command
+from streamfluo.core.source import Gap
+from streamfluo.engine.config import shipped_config
+from streamfluo.engine.engine import Engine
+from streamfluo.session.health import Health
+
+STREAMFLUO = [sys.executable, "-m", "streamfluo"]
+SIMULATED = "sim:calcium?shape=32x32&frames=12&neurons=4"
+WITHOUT_ZARR = """
+import sys
+sys.modules["zarr"] = None
+from streamfluo.cli.cli import main
+sys.argv[0] = "streamfluo"
+main()
+"""
+
+
+def call(*words, cwd, **settings):
+    return subprocess.run(
+        [*STREAMFLUO, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=100, **settings
+    )
+
+
+def test_the_version_is_that_of_the_package_and_stands_in_one_place(tmp_path):
+    assert call("--version", cwd=tmp_path).stdout == f"streamfluo {streamfluo.__version__}\n"
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" in project["dynamic"]
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [((), "30 Hz"), (("--set", "source.interval_s=0.0667"), "14.99 Hz"), (("--set", "source.interval_s=2"), "0.5 Hz")],
+)
+def test_check_says_the_rate_that_the_config_states(tmp_path, words, rate):
+    (tmp_path / "mine.toml").write_text('[[step]]\nkind = "moments"\n')
+    assert f"512 × 512 uint16, {rate}\n" in call("check", "mine.toml", *words, cwd=tmp_path).stdout
+
+
+def test_a_setting_of_source_record_and_publish_goes_into_its_table(tmp_path):
+    changes = ["source.pixel_um=0.5", "record.raw=true", "publish.uri=tcp://127.0.0.1:0", f"source.uri={SIMULATED}"]
+    words = [word for change in changes for word in ("--set", change)]
+    done = call("run", "moments.toml", *words, "--out", "S", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "serving results at tcp://127.0.0.1:" in done.stdout
+    session = streamfluo.open_session(tmp_path / "S")
+    assert session.has_journal
+    assert session.series["source"] == SIMULATED
+
+
+def test_a_shipped_config_is_found_by_its_name_unless_the_folder_has_one(tmp_path):
+    shown = call("check", "calcium_2p.toml", cwd=tmp_path).stdout
+    assert shown.startswith(f"config: {shipped_config('calcium_2p.toml')}\n")
+    (tmp_path / "calcium_2p.toml").write_text('[[step]]\nkind = "moments"\n')
+    shown = call("check", "calcium_2p.toml", cwd=tmp_path).stdout
+    assert shown.startswith("calcium_2p.toml: fits together\n")
+    assert "no such" in call("check", "elsewhere/calcium_2p.toml", cwd=tmp_path).stderr.lower()
+
+
+def test_a_killed_run_was_interrupted(tmp_path):
+    words = ("run", "moments.toml", "--source", "sim:calcium?shape=32x32&neurons=4", "--out", "S")
+    run = subprocess.Popen([*STREAMFLUO, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    values = tmp_path / "S" / "values" / "moments.sfv"
+    until = time.monotonic() + 60
+    while not (values.exists() and values.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert streamfluo.open_session(tmp_path / "S").state == "running"
+    run.kill()
+    assert run.wait(10) == KILLED
+    assert "S: interrupted, started " in call("inspect", "S", cwd=tmp_path).stdout
+
+
+def test_one_gap_is_one_gap(tmp_path, capsys):
+    engine = Engine(Movie([*ONES[:1], Gap(1, 1, "camera")]), config('kind = "moments"'), tmp_path / "S")
+    engine.start()
+    assert engine.wait(30)
+    inspect_command.inspect(tmp_path / "S")
+    assert "1 frame in the journal, 1 lost in 1 gap\n" in capsys.readouterr().out
+
+
+def test_a_run_without_frames_has_no_rate_and_no_times(capsys):
+    health = Health(steps_ms={"moments": {}})
+    source = SimpleNamespace(series=SimpleNamespace(frames=9))
+    run_command.report(SimpleNamespace(health=lambda: health, source=source, state="aborted"), Path("S"))
+    said = capsys.readouterr().out
+    assert "aborted: 0 of 9 frames, 0 lost, 0.0 s → S" in said
+    assert "nan" not in said
+
+
+def test_an_export_without_its_library_is_one_line_and_leaves_no_folder(tmp_path):
+    done = call("run", "moments.toml", "--source", SIMULATED, "--out", "S", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", WITHOUT_ZARR, "export", "S", "--to", "ome-zarr", "--out", "E"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert re.fullmatch(r'streamfluo: .*needs zarr; install it with pip install "streamfluo\[formats\]"\n', done.stderr)
+    assert not (tmp_path / "E").exists()
+
+
+def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 24, 31), np.uint16), photometric="minisblack")
+    done = call(
+        "check", "moments.toml", "--source", "a.tif", cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "24 ? 31 uint16" in done.stdout
