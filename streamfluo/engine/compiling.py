@@ -25,8 +25,8 @@ def compile_kernels(jobs: Sequence[Job], processes: int | None = None) -> None:
 
     Safe beside programs that compile the same (pixels/kernels/shared_cache.py). Raises what building one raises.
     """
-    count = processes or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ProcessPoolExecutor(processes or cores, mp_context=multiprocessing.get_context("spawn")) as pool:
         for done in [pool.submit(_build, job) for job in jobs]:
             done.result()
 
