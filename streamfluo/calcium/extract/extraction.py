@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
-from ..kernels.demixing import Estimate, demix_frame, sum_frames, whiten
+from ..kernels.demixing import demix_frame, sum_frames, whiten
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
 from .acceptance import add_component, is_acceptable, is_error_of, matching_component
@@ -148,8 +148,7 @@ class Extraction:
         stored = buffer.frames[slot]
         whiten(frame, self.background.whitening, self._mode, SCALE, stored, self._mode_products)
         raw = cells["activity"]
-        estimate = Estimate(raw, self._mode)
-        design = cells.design(self.background)
+        design, estimate = cells.design(self.background), (raw, self._mode)
         demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._mode_products, SWEEPS, estimate)
         buffer.modes[slot] = self._mode
         cells["history"][:, slot] = raw
