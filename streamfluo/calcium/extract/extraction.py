@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
+from ..extracted_components import MEASURES
 from ..kernels.demixing import demix_frame, sum_frames, whiten
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
@@ -305,7 +306,7 @@ def _binned_2x2(image: np.ndarray) -> np.ndarray:
 NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 _EMPTY = {
     "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
-    "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in results.MEASURES.items()}}),
+    "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in MEASURES.items()}}),
     "events": Table({n: np.empty(0, k) for n, k in {"frame": int, "id": int, "event": "U1", "reason": "U1"}.items()}),
 }
 
