@@ -32,20 +32,19 @@ def deconvolve(
     *,
     order: int = 1,
     g: float | tuple[float, ...] | None = None,
-    noise: float | None = None,
+    noise: float | tuple[float, float] = (0.25, 0.5),
     baseline: float | None = None,
     baseline_window: int | None = None,
     sparsity: float = 5.0,
     least_spike: float = 0.0,
-    noise_range: tuple[float, float] = (0.25, 0.5),
 ) -> Deconvolved:
     """Return activity c and spikes s of a trace (T,): y = baseline + c + noise, c_t = Σ g_i c_{t−i} + s_t, s ≥ 0.
 
-    `g`: decay per sample, both coefficients for order 2; None: from the autocovariance. `noise`: its σ; None: from the
-    power spectrum over `noise_range` (fractions of the sampling rate). `baseline`: None: the median of y − c, iterated
-    three times; over a running window of `baseline_window` samples for traces that drift (.baseline is then its mean).
-    `sparsity`: λ of the penalty λ Σ s, in noise σ. `least_spike`: smallest spike in noise σ (order 1).
-    Raises ConfigError for a trace that is too short or not finite, and for an unstable g.
+    `g`: decay per sample, both coefficients for order 2; None: from the autocovariance. `noise`: its σ, or the
+    range of frequencies (fractions of the sampling rate) whose power spectrum gives it. `baseline`: None: the median of
+    y − c, iterated three times; over a running window of `baseline_window` samples for traces that drift (.baseline is
+    then its mean). `sparsity`: λ of the penalty λ Σ s, in noise σ. `least_spike`: smallest spike in noise σ
+    (order 1). Raises ConfigError for a trace that is too short or not finite, and for an unstable g.
     Order 1 is exact (OASIS; Friedrich, Zhou & Paninski 2017); order 2 optimises windows of 60 samples.
     """
     y = np.asarray(trace, float)
@@ -53,7 +52,7 @@ def deconvolve(
         raise ConfigError(f"deconvolve: a trace is finite, (T,), of {3 * _LAGS} samples at least, found {y.shape}")
     if order not in (1, 2):
         raise ConfigError(f"deconvolve: order is 1 or 2, found {order!r}")
-    sigma = _noise_sigma(y, noise_range) if noise is None else float(noise)
+    sigma = _noise_sigma(y, noise) if isinstance(noise, tuple) else float(noise)
     level = np.full(len(y), baseline) if baseline is not None else _median(y, baseline_window)
     coefficients = _check_coefficients(order, _estimate_coefficients(y - level, sigma, order) if g is None else g)
     activity = np.zeros(len(y))

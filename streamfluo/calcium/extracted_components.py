@@ -13,8 +13,11 @@ import scipy.sparse
 from ..core.errors import SessionError
 from ..core.loaded import RecordedStep
 
-# Columns of the snapshot `quality_now`; the operator declares the same.
-MEASURES = ("id", "birth_frame", "accepted", "snr", "spatial_corr", "area_px", "noise", "top_px", "left_px")
+# Columns of the snapshot `quality_now` and of the table `quality`, with their types in the table.
+MEASURES: dict[str, type] = {
+    "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
+    "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
+}  # fmt: skip
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
 

@@ -41,6 +41,13 @@ def test_without_a_penalty_it_is_non_negative_least_squares():
     np.testing.assert_allclose(found.trace, response @ spikes, atol=1e-6)
 
 
+def test_the_noise_comes_from_the_power_spectrum_over_a_range_of_frequencies():
+    y, _, _ = recording((0.9,))
+    y = y + np.cos(0.6 * np.pi * np.arange(len(y)))  # 0.3 of the sampling rate
+    assert deconvolve(y).noise > 0.7
+    assert deconvolve(y, noise=(0.35, 0.5)).noise == pytest.approx(0.3, rel=0.25)
+
+
 def test_a_baseline_that_drifts_is_followed():
     y, clean, _ = recording((0.9,))
     drift = 3 * np.sin(np.arange(3000) / 500)

@@ -249,7 +249,7 @@ def test_the_residual_is_noise_of_sigma_one(done):
 def test_quality_has_the_measures_of_each_component(done):
     cells, found, operator = done
     np.testing.assert_array_equal(operator.read(["quality_now"])["quality_now"][:, 0], cells.ids)
-    assert tuple(found["quality"])[1:] == MEASURES
+    assert tuple(found["quality"])[1:] == tuple(MEASURES)
     assert set(found["quality"]["frame"]) == {99 + 100 * n for n in range(1, 7)}
 
 

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from streamfluo import SessionError, create, open_session, open_source
-from streamfluo.calcium.extract.results import MEASURES as DECLARED
-from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 
@@ -47,10 +45,6 @@ def test_components_have_one_row_each(session):
     assert cells.accepted.dtype == bool
     assert cells.birth_frame.dtype.kind == "i"
     assert cells.snr.shape == cells.spatial_corr.shape == (count,)
-
-
-def test_the_operator_and_the_session_have_the_same_measures():
-    assert tuple(DECLARED) == MEASURES
 
 
 def test_components_are_rejected_and_restored_by_hand(session):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..kernels import spikes as kernels
-from .components import POOLS, Components, When
+from .components import POOLS, Components, Packed, When
 
 SPARSITY = 5.0  # λ in noise σ: of 0 … 5 the value with the best traces on real transients
 
@@ -43,5 +41,5 @@ class Deconvolution:
         read(self._process(cells, "late"), trace, spikes)
         return trace, spikes
 
-    def _process(self, cells: Components, when: When) -> Any:
+    def _process(self, cells: Components, when: When) -> Packed:
         return cells.pools(when) if self.order == 1 else cells.windows(when, self._response)

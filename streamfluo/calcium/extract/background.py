@@ -10,7 +10,7 @@ import scipy.ndimage as ndi
 from ...core.state import State, require_array
 from ...core.unseen import seen_window
 from ..kernels.background_modes import temporal_modes
-from ..kernels.demixing import ROWS, WhiteningModel, inner
+from ..kernels.demixing import ROWS, inner
 
 MIN_OBSERVED = 0.8  # fraction of the initial frames in which a pixel must be known
 _BLOCK_PX = 8  # blocks whose means give the temporal modes
@@ -29,7 +29,7 @@ class Background:
         planes = np.zeros((3 + modes, *shape), np.float32)  # one allocation: beyond 4 MB numpy asks for huge pages
         (self.mean, self.noise, self.weight), self.modes = planes[:3], planes[3:]
         self.gram = np.zeros((modes, modes))
-        self.whitening = WhiteningModel(self.mean, self.weight, self.modes)
+        self.whitening = (self.mean, self.weight, self.modes)  # the fields of `WhiteningModel`
         self._arrays: dict[str, np.ndarray] = {
             "mean": self.mean, "noise": self.noise, "weight": self.weight, "modes": self.modes, "gram": self.gram,
         }  # fmt: skip

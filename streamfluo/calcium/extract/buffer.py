@@ -6,8 +6,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
-from ..kernels.demixing import Past
-from .components import BINS
+from .components import BINS, Packed
 
 SCALE = np.float32(16.0)  # whitened frames are stored as int16 in steps of 1/16 of their noise σ
 
@@ -47,10 +46,9 @@ class Buffer:
         complete = self.count // self.bin_frames
         return np.arange(max(0, complete - BINS), complete) % BINS
 
-    def past(self, history: np.ndarray) -> Past:
-        """Return the stored frames and activities for `project_past`. history (K, window)."""
-        frames = self.frames.reshape(len(self.frames), -1)
-        return Past(frames, self.slots(), 1 / float(SCALE), self.modes, history)
+    def past(self, history: np.ndarray) -> Packed:
+        """Return the fields of `Past`. history (K, window)."""
+        return self.frames.reshape(len(self.frames), -1), self.slots(), 1 / float(SCALE), self.modes, history
 
     def state(self) -> State:
         """Return all carried values as state entries."""

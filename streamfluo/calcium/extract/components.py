@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State
-from ..kernels.demixing import ROWS, Design, Footprints, ModeOverlaps, Overlaps, inner
-from ..kernels.footprint_statistics import (
-    Boxes,
-    Evidence,
-    Regression,
-    add_shifted,
-    component_snr,
-    list_support,
-    update_overlaps,
-)
+from ..kernels.demixing import ROWS, inner
+from ..kernels.footprint_statistics import add_shifted, component_snr, list_support, update_overlaps
 from ..kernels.footprints import dilate
-from ..kernels.spikes import Levels, Pools, Windows
 from .background import Background
 from .columns import Columns, Field
 
@@ -28,6 +19,7 @@ HALO_PX = 3
 BINS = 40
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
 When = Literal["live", "late"]  # deconvolution as frames come, and when they leave the window
+Packed = tuple[Any, ...]  # the fields of a named tuple of `kernels`, in its order
 
 
 def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) -> dict[str, Field]:
@@ -70,7 +62,7 @@ def _deconvolution(when: When) -> dict[str, Field]:
 class Components(Columns):
     """One row per component; inner products are recomputed where a footprint changes.
 
-    The properties give the arrays at full capacity, as named tuples for kernels; they hold until a row is added.
+    The properties give the arrays at full capacity, packed for kernels; they hold until a row is added.
     """
 
     def __init__(self, shape: tuple[int, int], box: tuple[int, int], modes: int, window: int, offset: float) -> None:
@@ -79,47 +71,51 @@ class Components(Columns):
         self.next_id = 0
 
     @property
-    def footprints(self) -> Footprints:
-        """Sparse footprints."""
-        return Footprints(self.index, self.value, self.pixels)
+    def footprints(self) -> Packed:
+        """The fields of `Footprints`."""
+        return self.index, self.value, self.pixels
 
     @property
-    def overlaps(self) -> Overlaps:
-        """Inner products of footprints."""
-        return Overlaps(self.energy, self.neighbours, self.neighbour, self.overlap, self.touching)
+    def overlaps(self) -> Packed:
+        """The fields of `Overlaps`."""
+        return self.energy, self.neighbours, self.neighbour, self.overlap, self.touching
 
     @property
-    def regression(self) -> Regression:
-        """Regressions of the residual on each activity."""
-        return Regression(self.origin, self.average, self.gathered, self.moment)
+    def boxes(self) -> Packed:
+        """The fields of `Boxes`."""
+        return self.origin, self.box, self.halo
 
     @property
-    def evidence(self) -> Evidence:
-        """Sums over active bins."""
-        return Evidence(self.recent, self.own, self.peak, self.shared, self.theirs)
+    def regression(self) -> Packed:
+        """The fields of `Regression`."""
+        return self.origin, self.average, self.gathered, self.moment
 
-    def design(self, background: Background) -> Design:
-        """Return footprints with all inner products."""
-        modes = ModeOverlaps(self.mode_overlap, self.row_overlap, background.gram)
-        return Design(self.footprints, self.overlaps, modes)
+    @property
+    def evidence(self) -> Packed:
+        """The fields of `Evidence`."""
+        return self.recent, self.own, self.peak, self.shared, self.theirs
 
-    def levels(self, when: When) -> Levels:
-        """Return the running estimates of each trace."""
+    def design(self, background: Background) -> Packed:
+        """Return the fields of `Design`."""
+        return self.footprints, self.overlaps, (self.mode_overlap, self.row_overlap, background.gram)
+
+    def levels(self, when: When) -> Packed:
+        """Return the fields of `Levels`."""
         if when == "live":
-            return Levels(self.live_previous, self.live_seen, self.live_noise, self.live_baseline, self.live_low)
-        return Levels(self.late_previous, self.late_seen, self.late_noise, self.late_baseline, self.late_low)
+            return self.live_previous, self.live_seen, self.live_noise, self.live_baseline, self.live_low
+        return self.late_previous, self.late_seen, self.late_noise, self.late_baseline, self.late_low
 
-    def pools(self, when: When) -> Pools:
-        """Return the pools of AR(1) traces."""
+    def pools(self, when: When) -> Packed:
+        """Return the fields of `Pools`, for AR(1) traces."""
         if when == "live":
-            return Pools(self.g, self.live_value, self.live_weight, self.live_length, self.live_pools)
-        return Pools(self.g, self.late_value, self.late_weight, self.late_length, self.late_pools)
+            return self.g, self.live_value, self.live_weight, self.live_length, self.live_pools
+        return self.g, self.late_value, self.late_weight, self.late_length, self.late_pools
 
-    def windows(self, when: When, response: np.ndarray) -> Windows:
-        """Return the windows of AR(2) traces with an impulse response (POOLS,)."""
+    def windows(self, when: When, response: np.ndarray) -> Packed:
+        """Return the fields of `Windows`, for AR(2) traces with an impulse response (POOLS,)."""
         if when == "live":
-            return Windows(response, self.live_samples, self.live_value, self.live_weight)
-        return Windows(response, self.late_samples, self.late_value, self.late_weight)
+            return response, self.live_samples, self.live_value, self.live_weight
+        return response, self.late_samples, self.late_value, self.late_weight
 
     def corner(self, y: float, x: float) -> tuple[int, int]:
         """Return the origin of a box centred on (y, x) [px], shifted into the frame."""
@@ -172,7 +168,7 @@ class Components(Columns):
             self.row_overlap[k, m] = inner(box, mode[area], -top % ROWS, ROWS)
         fluorescence = (background.mean[area] - self.offset) * background.weight[area]
         self.resting[k] = inner(box, fluorescence, 0, 1) / self.energy[k]
-        update_overlaps(k, Boxes(self.origin, self.box, self.halo), self.overlaps)
+        update_overlaps(k, self.boxes, self.overlaps)
 
     def correct_neighbours(self, k: int, change: np.ndarray) -> None:
         """Correct the neighbours' regressions for a `change` (h, w) of footprint k."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
-from ..kernels.demixing import Estimate, demix_frame, sum_frames, whiten
+from ..extracted_components import MEASURES
+from ..kernels.demixing import demix_frame, sum_frames, whiten
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
 from .acceptance import add_component, is_acceptable, is_error_of, matching_component
@@ -155,8 +156,7 @@ class Extraction:
         stored = buffer.frames[slot]
         whiten(frame, self.background.whitening, self._mode, SCALE, stored, self._mode_products)
         raw = cells["activity"]
-        estimate = Estimate(raw, self._mode)
-        design = cells.design(self.background)
+        design, estimate = cells.design(self.background), (raw, self._mode)
         demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._mode_products, SWEEPS, estimate)
         buffer.modes[slot] = self._mode
         cells["history"][:, slot] = raw
@@ -322,7 +322,7 @@ def _binned_2x2(image: np.ndarray) -> np.ndarray:
 NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 _EMPTY = {
     "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
-    "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in results.MEASURES.items()}}),
+    "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in MEASURES.items()}}),
     "events": Table({n: np.empty(0, k) for n, k in {"frame": int, "id": int, "event": "U1", "reason": "U1"}.items()}),
 }
 

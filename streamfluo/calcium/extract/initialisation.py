@@ -97,8 +97,9 @@ def _detect() -> None:
 def _process_frame(background: Background, cells: Components, buffer: Buffer, mode: np.ndarray) -> None:
     """Call the kernels that `Extraction` calls itself."""
     total, design, scale = np.zeros(_SHAPE, np.float32), cells.design(background), float(SCALE)
-    estimate = demixing.Estimate(cells["activity"], mode)
-    demixing.demix_frame(buffer.frames[0].reshape(-1), 1 / scale, design, np.zeros(len(mode)), 1, estimate)
+    demixing.demix_frame(
+        buffer.frames[0].reshape(-1), 1 / scale, design, np.zeros(len(mode)), 1, (cells["activity"], mode)
+    )
     demixing.sum_frames(buffer.frames, buffer.slots()[-_BIN:], scale, background.modes, mode, total)
     residual.subtract_footprints(total.reshape(-1), cells.footprints, cells["bin_sum"])
     residual.store_bin(total, np.float32(1), buffer.bins[0], np.zeros((_SHAPE[0] // 2, _SHAPE[1] // 2), np.float32))

@@ -13,7 +13,7 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, valid_frames
-from ..extracted_components import ExtractedComponents
+from ..extracted_components import MEASURES, ExtractedComponents
 from . import results as snapshots
 from .activity import Deconvolution
 from .extraction import NO_COMPONENTS, Extraction, LiveValues, by_id
@@ -47,11 +47,11 @@ class Extract(Operator):
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
         Gives("spikes", "by_id", ("t", "id"), "σ", "deconvolved spikes: increments of the activity"),
         Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile"),
-        Gives("quality", "table", ("frame", *snapshots.MEASURES), "", "measures of every component, each 100 frames"),
+        Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
         Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, gone"),
         Gives("footprints", "snapshot", ("id", "y", "x"), "ADU", "footprints in boxes, per σ of activity"),
-        Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(snapshots.MEASURES)}"),
+        Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(MEASURES)}"),
         Gives(
             "contours", "snapshot", ("id", "point", "yx"), "px", "contours of accepted components at 1/5 of the peak"
         ),

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.operator import Table
+from ..extracted_components import MEASURES
 from ..kernels.outlines import outline
 from .background import Background
 from .components import Components
 
-MEASURES: dict[str, type] = {
-    "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
-    "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
-}  # fmt: skip
 CONTOUR_POINTS = 120
 _EDGE = 0.2  # of the peak, at which contours run
 

@@ -9,6 +9,7 @@ import numpy as np
 from ...core.errors import ConfigError
 from ...core.loaded import Loaded, plain_array
 from ...core.spec import Spec
+from ..extracted_components import MEASURES
 
 
 def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.ndarray]:
@@ -60,8 +61,6 @@ def seeds_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
 
 def _full_images(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Images (id, y, x) of the accepted components, from boxes (id, h, w)."""
-    from .results import MEASURES
-
     column = {name: quality[:, n] for n, name in enumerate(MEASURES)}
     images = np.zeros((len(boxes), *shape), np.float32)
     height, width = boxes.shape[1:]

@@ -87,10 +87,10 @@ def whiten(frame, model, expected, scale, stored, products):  # type: ignore[no-
     NaN pixels get the background modes at the activity `expected` (M,). The products use every ROWS-th row.
     Cost at 512 × 512: one pass, bound by the memory read beside the frame.
     """
-    modes = model.modes
+    mean, weight, modes = model
     white, sums = np.empty(frame.shape[1], np.float32), np.zeros((len(modes), frame.shape[1]), np.float32)
     for y in range(frame.shape[0]):
-        unknown = _whiten_row(frame[y], model.mean[y], model.weight[y], white)
+        unknown = _whiten_row(frame[y], mean[y], weight[y], white)
         x, last = 0, frame.shape[1]
         while unknown:  # mostly at both ends of a row: the rim that motion correction leaves
             if not np.isnan(frame[y, last - 1]):
@@ -168,10 +168,10 @@ def _total(sums):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def project(frame, scale, footprints, products):  # type: ignore[no-untyped-def]
     """Write ⟨a_k, frame⟩ · scale for each footprint to products (K,). frame (pixels,) float32 or int16."""
-    index, value = footprints.index, footprints.value
+    index, value, pixels = footprints
     for k in range(len(products)):
         a, b = 0.0, 0.0
-        n = footprints.pixels[k]
+        n = pixels[k]
         for i in range(0, n - 1, 2):
             a += value[k, i] * np.float32(frame[index[k, i]])
             b += value[k, i + 1] * np.float32(frame[index[k, i + 1]])
@@ -196,12 +196,12 @@ def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
 
     products (K,) = ⟨a_k, frame⟩. Where overlaps are small, a few sweeps from the last frame's solution are enough.
     """
-    energy, neighbour = overlaps.energy, overlaps.neighbour
+    energy, neighbours, neighbour, overlap, _ = overlaps
     for _ in range(sweeps):
         for k in range(len(products)):
             rest = products[k]
-            for n in range(overlaps.neighbours[k]):
-                rest -= overlaps.overlap[k, n] * activity[neighbour[k, n]]
+            for n in range(neighbours[k]):
+                rest -= overlap[k, n] * activity[neighbour[k, n]]
             activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
@@ -209,9 +209,10 @@ def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
 def demix_known_background(frame, scale, design, modes, sweeps, activity):  # type: ignore[no-untyped-def]
     """`project`, `subtract_modes` and `demix` in one call: frame (pixels,), modes (M,) of known activity."""
     products = np.empty(len(activity))
-    project(frame, scale, design.footprints, products)
-    subtract_modes(products, design.modes.footprint, modes)
-    demix(products, design.overlaps, sweeps, activity)
+    footprints, overlaps, (mode_overlap, _, _) = design
+    project(frame, scale, footprints, products)
+    subtract_modes(products, mode_overlap, modes)
+    demix(products, overlaps, sweeps, activity)
 
 
 @njit(nogil=True, cache=True)
@@ -220,8 +221,9 @@ def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, e
 
     products (K,) = ⟨a_k, frame⟩; mode_products (M,) = ⟨b_m, frame⟩ over every ROWS-th row.
     """
-    activity, modes = estimate.activity, estimate.modes
-    energy, neighbour, gram = overlaps.energy, overlaps.neighbour, mode_overlaps.gram
+    activity, modes = estimate
+    energy, neighbours, neighbour, overlap, _ = overlaps
+    mode_overlap, row_overlap, gram = mode_overlaps
     count = len(modes)
     for _ in range(sweeps):
         for m in range(count):
@@ -229,23 +231,25 @@ def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, e
             for other in range(count):
                 rest -= gram[m, other] * modes[other] if other != m else 0.0
             for k in range(len(products)):
-                rest -= mode_overlaps.rows[k, m] * activity[k]
+                rest -= row_overlap[k, m] * activity[k]
             modes[m] = rest / gram[m, m] if gram[m, m] > 0 else 0.0
         for k in range(len(products)):
             rest = products[k]
             for m in range(count):
-                rest -= mode_overlaps.footprint[k, m] * modes[m]
-            for n in range(overlaps.neighbours[k]):
-                rest -= overlaps.overlap[k, n] * activity[neighbour[k, n]]
+                rest -= mode_overlap[k, m] * modes[m]
+            for n in range(neighbours[k]):
+                rest -= overlap[k, n] * activity[neighbour[k, n]]
             activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
 @njit(nogil=True, cache=True)
 def demix_frame(frame, scale, design, mode_products, sweeps, estimate):  # type: ignore[no-untyped-def]
     """`project` and `demix_background` in one call: frame (pixels,) of int16 steps or float32."""
-    products = np.empty(len(estimate.activity))
-    project(frame, scale, design.footprints, products)
-    demix_background(products, mode_products, design.overlaps, design.modes, sweeps, estimate)
+    footprints, overlaps, mode_overlaps = design
+    activity, _ = estimate
+    products = np.empty(len(activity))
+    project(frame, scale, footprints, products)
+    demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate)
 
 
 @njit(nogil=True, cache=True)
@@ -254,15 +258,16 @@ def project_past(k, design, past, activity):  # type: ignore[no-untyped-def]
 
     Their activities in those frames are known and are not estimated again.
     """
-    index, value, overlaps = design.footprints.index, design.footprints.value, design.overlaps
-    for j in range(len(past.slots)):
-        slot = past.slots[j]
+    (index, value, pixels), (energy, neighbours, neighbour, overlap, _), (mode_overlap, _, _) = design
+    frames, slots, scale, modes, history = past
+    for j in range(len(slots)):
+        slot = slots[j]
         total = 0.0
-        for i in range(design.footprints.pixels[k]):
-            total += value[k, i] * np.float32(past.frames[slot, index[k, i]])
-        total *= past.scale
-        for m in range(past.modes.shape[1]):
-            total -= design.modes.footprint[k, m] * past.modes[slot, m]
-        for n in range(overlaps.neighbours[k]):
-            total -= overlaps.overlap[k, n] * past.history[overlaps.neighbour[k, n], slot]
-        activity[j] = total / overlaps.energy[k]
+        for i in range(pixels[k]):
+            total += value[k, i] * np.float32(frames[slot, index[k, i]])
+        total *= scale
+        for m in range(modes.shape[1]):
+            total -= mode_overlap[k, m] * modes[slot, m]
+        for n in range(neighbours[k]):
+            total -= overlap[k, n] * history[neighbour[k, n], slot]
+        activity[j] = total / energy[k]

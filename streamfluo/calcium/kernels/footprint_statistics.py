@@ -46,14 +46,14 @@ def update_regression(residual, activity, rate, regression):  # type: ignore[no-
 
     residual (y, x); activity (K,). The mean moves towards activity by rate (K,).
     """
-    mean, gathered = regression.mean, regression.gathered
+    origin, mean, gathered, moment = regression
     height, width = gathered.shape[1:]
     for k in range(len(activity)):
         d = activity[k] - mean[k]
         mean[k] += rate[k] * d
-        regression.moment[k] += d * d * (1 - rate[k])
+        moment[k] += d * d * (1 - rate[k])
         weight = np.float32(d)
-        top, left = regression.origin[k, 0], regression.origin[k, 1]
+        top, left = origin[k, 0], origin[k, 1]
         for y in range(height):
             row, out = residual[top + y, left : left + width], gathered[k, y]
             for x in range(width):
@@ -99,27 +99,29 @@ def update_evidence(activity, noise, slot, overlaps, evidence):  # type: ignore[
     Of each neighbour's activity NEIGHBOUR_SHARE times the relative overlap is subtracted; the rest counts from
     MIN_ACTIVITY noise σ (K,) on. The bin is written to column `slot` of evidence.recent.
     """
-    recent = evidence.recent
+    recent, _, _, _, _ = evidence
+    energy, neighbours, neighbour, overlap, _ = overlaps
     for k in range(len(activity)):
         recent[k, slot] = activity[k] / noise[k] if activity[k] >= MIN_ACTIVITY * noise[k] else 0.0
     for k in range(len(activity)):
         rest = activity[k]
-        for n in range(overlaps.neighbours[k]):
-            share = NEIGHBOUR_SHARE * abs(overlaps.overlap[k, n]) / overlaps.energy[k]
-            rest -= share * activity[overlaps.neighbour[k, n]]
+        for n in range(neighbours[k]):
+            share = NEIGHBOUR_SHARE * abs(overlap[k, n]) / energy[k]
+            rest -= share * activity[neighbour[k, n]]
         _add_bin(k, rest, noise[k], slot, overlaps, evidence)
 
 
 @njit(nogil=True, cache=True)
 def add_past_evidence(k, past, number, noise, overlaps, evidence):  # type: ignore[no-untyped-def]
     """Add to the evidence of the new component k its activity past (n,), n ≤ B, in the bins before `number`."""
-    recent = evidence.recent
+    recent, _, _, _, _ = evidence
+    energy, neighbours, neighbour, overlap, _ = overlaps
     for back in range(len(past), 0, -1):
         slot, activity = (number - back) % recent.shape[1], past[len(past) - back]
         rest = activity
-        for n in range(overlaps.neighbours[k]):
-            other = overlaps.neighbour[k, n]
-            share = NEIGHBOUR_SHARE * abs(overlaps.overlap[k, n]) / overlaps.energy[k]
+        for n in range(neighbours[k]):
+            other = neighbour[k, n]
+            share = NEIGHBOUR_SHARE * abs(overlap[k, n]) / energy[k]
             rest -= share * noise[other] * recent[other, slot]
         _add_bin(k, rest, noise[k], slot, overlaps, evidence)
         recent[k, slot] = activity / noise[k] if activity >= MIN_ACTIVITY * noise[k] else 0.0
@@ -127,13 +129,15 @@ def add_past_evidence(k, past, number, noise, overlaps, evidence):  # type: igno
 
 @njit(nogil=True, cache=True)
 def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
+    recent, square, fourth, product, neighbour_square = evidence
+    _, neighbours, neighbour, _, _ = overlaps
     rest = rest / noise if rest >= MIN_ACTIVITY * noise else 0.0
-    evidence.square[k] += rest * rest
-    evidence.fourth[k] += rest**4
-    for n in range(overlaps.neighbours[k]):
-        other = evidence.recent[overlaps.neighbour[k, n], slot]
-        evidence.product[k, n] += rest * other
-        evidence.neighbour_square[k, n] += other * other
+    square[k] += rest * rest
+    fourth[k] += rest**4
+    for n in range(neighbours[k]):
+        other = recent[neighbour[k, n], slot]
+        product[k, n] += rest * other
+        neighbour_square[k, n] += other * other
 
 
 @njit(nogil=True, cache=True)
@@ -142,29 +146,31 @@ def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untype
 
     `explained`: largest R² of a regression on one neighbour; `snr`: 4-norm over bins times √(1 − explained).
     """
-    square, product, theirs = evidence.square, evidence.product, evidence.neighbour_square
+    _, square, fourth, product, theirs = evidence
+    _, neighbours, _, _, touching = overlaps
     for k in range(len(snr)):
         most = 0.0
-        for n in range(overlaps.neighbours[k]):
-            if overlaps.touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
+        for n in range(neighbours[k]):
+            if touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
                 most = max(most, product[k, n] * product[k, n] / theirs[k, n] / square[k])
         explained[k] = min(most, 1.0)
-        snr[k] = evidence.fourth[k] ** 0.25 * np.sqrt(1 - explained[k])
+        snr[k] = fourth[k] ** 0.25 * np.sqrt(1 - explained[k])
 
 
 @njit(nogil=True, cache=True)
 def update_overlaps(k, boxes, overlaps):  # type: ignore[no-untyped-def]
     """Recompute component k's inner products with its neighbours and whether they touch, on both sides."""
-    neighbour, origin, box = overlaps.neighbour, boxes.origin, boxes.box
-    for n in range(overlaps.neighbours[k]):
+    origin, box, halo = boxes
+    _, neighbours, neighbour, overlap, touching = overlaps
+    for n in range(neighbours[k]):
         other = neighbour[k, n]
         back = 0
         while neighbour[other, back] != k:
             back += 1
         value = box_overlap(box[k], origin[k], box[other], origin[other])
-        touch = box_overlap(boxes.halo[k], origin[k], box[other], origin[other]) > 0
-        overlaps.overlap[k, n] = overlaps.overlap[other, back] = value
-        overlaps.touching[k, n] = overlaps.touching[other, back] = touch
+        touch = box_overlap(halo[k], origin[k], box[other], origin[other]) > 0
+        overlap[k, n] = overlap[other, back] = value
+        touching[k, n] = touching[other, back] = touch
 
 
 @njit(nogil=True, cache=True)

@@ -9,18 +9,19 @@ STEP = 32.0  # residuals of a bin are stored as int16 in steps of 1/32 of their 
 @njit(nogil=True, cache=True)
 def subtract_footprints(flat, footprints, activity):  # type: ignore[no-untyped-def]
     """Subtract footprints times activity (K,) from a flat frame (pixels,), in place."""
+    index, value, pixels = footprints
     for k in range(len(activity)):
         amount = np.float32(activity[k])
-        for i in range(footprints.pixels[k]):
-            flat[footprints.index[k, i]] -= amount * footprints.value[k, i]
+        for i in range(pixels[k]):
+            flat[index[k, i]] -= amount * value[k, i]
 
 
 @njit(nogil=True, cache=True)
 def subtract_from_bins(stored, order, k, footprints, activity):  # type: ignore[no-untyped-def]
     """Subtract footprint k times activity (n,) from the bins `order` (n,) of stored (bins, pixels) int16, in place."""
-    index, value = footprints.index, footprints.value
+    index, value, pixels = footprints
     for j in range(len(order)):
-        for i in range(footprints.pixels[k]):
+        for i in range(pixels[k]):
             rest = stored[order[j], index[k, i]] - np.rint(STEP * activity[j] * value[k, i])
             stored[order[j], index[k, i]] = np.int16(max(-32767.0, min(32767.0, rest)))
 

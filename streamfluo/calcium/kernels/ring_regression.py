@@ -26,13 +26,14 @@ def subtract_components(binned, shape, footprints, noise, activity):  # type: ig
 
     Whitened footprints times the noise σ [ADU] of each pixel (pixels,) times activity (K,).
     """
+    index, value, pixels = footprints
     rows, columns = binned.shape
     share = rows * columns / (shape[0] * shape[1])
     for k in range(len(activity)):
-        for p in range(footprints.pixels[k]):
-            at = footprints.index[k, p]
+        for p in range(pixels[k]):
+            at = index[k, p]
             j, i = (at // shape[1]) * rows // shape[0], (at % shape[1]) * columns // shape[1]
-            binned[j, i] -= share * footprints.value[k, p] * noise[at] * activity[k]
+            binned[j, i] -= share * value[k, p] * noise[at] * activity[k]
 
 
 @njit(nogil=True, cache=True)

@@ -52,9 +52,12 @@ def new_pools(g, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def append_sample(k, sample, min_spike, pools):  # type: ignore[no-untyped-def]
-    """Append a sample to trace k's pools and merge those that violate s ≥ min_spike."""
-    g, value, weight, length, count = pools.g[k], pools.value[k], pools.weight[k], pools.length[k], pools.count[k]
+def append_sample(sample, g, min_spike, pools, count):  # type: ignore[no-untyped-def]
+    """Append a sample to the `count` pools of a trace, merge those that violate s ≥ min_spike; return their number.
+
+    pools: value, weight and length (P,) of one trace.
+    """
+    value, weight, length = pools
     size = len(value)
     if count == size:
         for p in range(size - 1):
@@ -72,15 +75,16 @@ def append_sample(k, sample, min_spike, pools):  # type: ignore[no-untyped-def]
         weight[before] = both
         length[before] += length[last]
         count -= 1
-    pools.count[k] = count
+    return count
 
 
 @njit(nogil=True, cache=True)
 def newest_samples(k, pools, trace, spikes):  # type: ignore[no-untyped-def]
     """Write the newest n samples of trace k's activity and spikes (n,), the newest last; 0 before the oldest pool."""
-    g, value, length = pools.g[k], pools.value[k], pools.length[k]
+    decays, values, _, lengths, counts = pools
+    g, value, length = decays[k], values[k], lengths[k]
     at = len(trace)
-    for p in range(pools.count[k] - 1, -1, -1):
+    for p in range(counts[k] - 1, -1, -1):
         first = max(value[p], 0.0)
         start = at - length[p]
         for i in range(max(start, 0), at):
@@ -108,8 +112,9 @@ def newest_traces(pools, trace, spikes):  # type: ignore[no-untyped-def]
 def deconvolve_trace(samples, g, min_spike, trace, spikes):  # type: ignore[no-untyped-def]
     """Write AR(1) activity and spikes (T,) of samples (T,) without baseline and penalty; exact."""
     pools = new_pools(g, len(samples))
+    _, value, weight, length, count = pools
     for sample in samples:
-        append_sample(0, sample, min_spike, pools)
+        count[0] = append_sample(sample, g, min_spike, (value[0], weight[0], length[0]), count[0])
     newest_samples(0, pools, trace, spikes)
 
 
@@ -130,34 +135,22 @@ def _quantile(ordered, fraction):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _update_noise(k, sample, levels):  # type: ignore[no-untyped-def]
-    """Count a sample and move the noise σ towards the median |difference| of samples."""
-    levels.seen[k] += 1
-    levels.noise[k] *= 1.01 if abs(sample - levels.previous[k]) > 0.9539 * levels.noise[k] else 1 / 1.01
-    levels.previous[k] = sample
+def _next_noise(noise, step):  # type: ignore[no-untyped-def]
+    """Return the noise σ moved towards the median |difference| of samples, of which `step` is the newest."""
+    return noise * (1.01 if abs(step) > 0.9539 * noise else 1 / 1.01)
 
 
 @njit(nogil=True, cache=True)
-def _update_baseline(k, sample, levels):  # type: ignore[no-untyped-def]
-    """Move the baseline towards the running median over about 300 samples, and the 8th percentile likewise."""
-    noise = levels.noise[k]
-    step = 1.5 * noise * max(1.0 / 300, 1.0 / (levels.seen[k] + 30.0))
-    levels.baseline[k] += step if sample > levels.baseline[k] else -step
-    levels.low[k] += 0.02 * noise * (0.08 if sample > levels.low[k] else -0.92)
+def _next_baseline(baseline, sample, noise, seen):  # type: ignore[no-untyped-def]
+    """Return the baseline moved towards the running median over about 300 samples."""
+    step = 1.5 * noise * max(1.0 / 300, 1.0 / (seen + 30.0))
+    return baseline + (step if sample > baseline else -step)
 
 
 @njit(nogil=True, cache=True)
-def _deconvolve_next(k, sample, levels, pools, sparsity):  # type: ignore[no-untyped-def]
-    """Return activity and spike of trace k at its next sample."""
-    _update_noise(k, sample, levels)
-    g, value, length = pools.g[k], pools.value, pools.length
-    append_sample(k, sample - levels.baseline[k] - sparsity * levels.noise[k] * (1 - g), 0.0, pools)
-    last = pools.count[k] - 1
-    now, spike = max(value[k, last], 0.0), 0.0
-    if length[k, last] == 1 and last > 0:
-        spike = max(now - max(value[k, last - 1], 0.0) * g ** length[k, last - 1], 0.0)
-    _update_baseline(k, sample, levels)
-    return now * g ** (length[k, last] - 1), spike
+def _next_low(low, sample, noise):  # type: ignore[no-untyped-def]
+    """Return the running 8th percentile moved towards that of the samples."""
+    return low + 0.02 * noise * (0.08 if sample > low else -0.92)
 
 
 @njit(nogil=True, cache=True)
@@ -167,17 +160,43 @@ def deconvolve_samples(samples, present, levels, pools, sparsity, out):  # type:
     λ = sparsity · noise σ; it enters as a shift of the sample by λ (1 − g). The baseline is a running median: a mean of
     inactive samples drifts downwards. Writes activity and spikes as of this sample to out (2, K), 0 where absent.
     """
+    previous, seen, noise, baseline, low = levels
+    g, value, weight, length, count = pools
+    trace, spikes = out
     for k in range(len(samples)):
-        out[0, k] = out[1, k] = 0.0
-        if present[k]:
-            out[0, k], out[1, k] = _deconvolve_next(k, samples[k], levels, pools, sparsity)
+        trace[k] = spikes[k] = 0.0
+        if not present[k]:
+            continue
+        sample = samples[k]
+        seen[k] += 1
+        noise[k] = _next_noise(noise[k], sample - previous[k])
+        previous[k] = sample
+        rest = sample - baseline[k] - sparsity * noise[k] * (1 - g[k])
+        count[k] = append_sample(rest, g[k], 0.0, (value[k], weight[k], length[k]), count[k])
+        last = count[k] - 1
+        now = max(value[k, last], 0.0)
+        trace[k] = now * g[k] ** (length[k, last] - 1)
+        if length[k, last] == 1 and last > 0:
+            spikes[k] = max(now - max(value[k, last - 1], 0.0) * g[k] ** length[k, last - 1], 0.0)
+        baseline[k] = _next_baseline(baseline[k], sample, noise[k], seen[k])
+        low[k] = _next_low(low[k], sample, noise[k])
 
 
 @njit(nogil=True, cache=True)
 def deconvolve_history(k, history, levels, pools, sparsity, trace):  # type: ignore[no-untyped-def]
     """Deconvolve all samples (n,) of one trace k; write its activity (n,) as of each sample."""
+    own_levels, (g, value, weight, length, count) = _levels_of(k, levels), pools
+    own = (g[k : k + 1], value[k : k + 1], weight[k : k + 1], length[k : k + 1], count[k : k + 1])
+    present, out = np.ones(1, np.bool_), np.empty((2, 1))
     for j in range(len(history)):
-        trace[j], _ = _deconvolve_next(k, history[j], levels, pools, sparsity)
+        deconvolve_samples(history[j : j + 1], present, own_levels, own, sparsity, out)
+        trace[j] = out[0, 0]
+
+
+@njit(nogil=True, cache=True)
+def _levels_of(k, levels):  # type: ignore[no-untyped-def]
+    previous, seen, noise, baseline, low = levels
+    return previous[k : k + 1], seen[k : k + 1], noise[k : k + 1], baseline[k : k + 1], low[k : k + 1]
 
 
 @njit(nogil=True, cache=True)
@@ -187,7 +206,8 @@ def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-u
     Minimises Σ (sample − tail − Σ spikes · response)² / 2 + penalty · Σ spikes, spikes ≥ 0, by warm-started coordinate
     descent. Cost: sweeps · P² / 2.
     """
-    response, samples, spikes, tail = windows.response, windows.samples[k], windows.spikes[k], windows.tail[k]
+    response, window_samples, window_spikes, window_tail = windows
+    samples, spikes, tail = window_samples[k], window_spikes[k], window_tail[k]
     n = len(samples)
     left = spikes[0]
     for i in range(n - 1):
@@ -216,7 +236,8 @@ def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-u
 @njit(nogil=True, cache=True)
 def newest_samples_ar2(k, windows, trace):  # type: ignore[no-untyped-def]
     """Write the newest m samples of trace k's activity (m,), m ≤ P, the newest last."""
-    response, spikes, tail = windows.response, windows.spikes[k], windows.tail[k]
+    response, _, window_spikes, window_tail = windows
+    spikes, tail = window_spikes[k], window_tail[k]
     n, m = len(spikes), len(trace)
     for i in range(n - m, n):
         total = tail[i]
@@ -228,10 +249,11 @@ def newest_samples_ar2(k, windows, trace):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def newest_traces_ar2(windows, trace, spikes):  # type: ignore[no-untyped-def]
     """`newest_samples_ar2` of every trace: trace and spikes (K, m)."""
+    response, _, window_spikes, _ = windows
     m = trace.shape[1]
     for k in range(len(trace)):
         newest_samples_ar2(k, windows, trace[k])
-        spikes[k] = windows.spikes[k, len(windows.response) - m :]
+        spikes[k] = window_spikes[k, len(response) - m :]
 
 
 @njit(nogil=True, cache=True)
@@ -241,12 +263,13 @@ def deconvolve_trace_ar2(samples, response, penalty, sweeps, trace, spikes):  # 
     Each sample takes its value when it is the oldest of the window; P ≤ T.
     """
     n = len(response)
-    windows = Windows(response, np.zeros((1, n)), np.zeros((1, n)), np.zeros((1, n)))
+    window_spikes = np.zeros((1, n))
+    windows = (response, np.zeros((1, n)), window_spikes, np.zeros((1, n)))
     for t in range(len(samples)):
         append_sample_ar2(0, samples[t], penalty, sweeps, windows)
         if t >= n - 1:
             newest_samples_ar2(0, windows, trace[t - n + 1 : t + 1])
-            spikes[t - n + 1 : t + 1] = windows.spikes[0]
+            spikes[t - n + 1 : t + 1] = window_spikes[0]
 
 
 @njit(nogil=True, cache=True)
@@ -261,28 +284,32 @@ def impulse_response(g, n):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _deconvolve_next_ar2(k, sample, levels, windows, sparsity):  # type: ignore[no-untyped-def]
-    """Return activity and spike of trace k at its next sample."""
-    now = np.empty(1)
-    _update_noise(k, sample, levels)
-    penalty = sparsity * levels.noise[k] * windows.response.max()
-    append_sample_ar2(k, sample - levels.baseline[k], penalty, SWEEPS, windows)
-    newest_samples_ar2(k, windows, now)
-    _update_baseline(k, sample, levels)
-    return now[0], windows.spikes[k, -1]
-
-
-@njit(nogil=True, cache=True)
 def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  # type: ignore[no-untyped-def]
     """`deconvolve_samples` for AR(2) traces."""
+    previous, seen, noise, baseline, low = levels
+    response, _, window_spikes, _ = windows
+    trace, spikes = out
     for k in range(len(samples)):
-        out[0, k] = out[1, k] = 0.0
-        if present[k]:
-            out[0, k], out[1, k] = _deconvolve_next_ar2(k, samples[k], levels, windows, sparsity)
+        trace[k] = spikes[k] = 0.0
+        if not present[k]:
+            continue
+        sample = samples[k]
+        seen[k] += 1
+        noise[k] = _next_noise(noise[k], sample - previous[k])
+        previous[k] = sample
+        append_sample_ar2(k, sample - baseline[k], sparsity * noise[k] * response.max(), SWEEPS, windows)
+        newest_samples_ar2(k, windows, trace[k : k + 1])
+        spikes[k] = window_spikes[k, -1]
+        baseline[k] = _next_baseline(baseline[k], sample, noise[k], seen[k])
+        low[k] = _next_low(low[k], sample, noise[k])
 
 
 @njit(nogil=True, cache=True)
 def deconvolve_history_ar2(k, history, levels, windows, sparsity, trace):  # type: ignore[no-untyped-def]
     """`deconvolve_history` for an AR(2) trace."""
+    own_levels, (response, samples, spikes, tail) = _levels_of(k, levels), windows
+    own = (response, samples[k : k + 1], spikes[k : k + 1], tail[k : k + 1])
+    present, out = np.ones(1, np.bool_), np.empty((2, 1))
     for j in range(len(history)):
-        trace[j], _ = _deconvolve_next_ar2(k, history[j], levels, windows, sparsity)
+        deconvolve_samples_ar2(history[j : j + 1], present, own_levels, own, sparsity, out)
+        trace[j] = out[0, 0]
