@@ -79,8 +79,8 @@ def describe(struct: type[msgspec.Struct]) -> list[tuple[str, str, str, str]]:
         meaning = ""
         if isinstance(info, msgspec.inspect.Metadata):
             meaning = (info.extra_json_schema or {}).get("description", "")
-        default = "required" if f.required else repr(f.default)
-        rows.append((f.name, _spell(f.type), default, meaning))
+        default = f.default_factory() if f.default is msgspec.NODEFAULT and not f.required else f.default
+        rows.append((f.name, _spell(f.type), "required" if f.required else repr(default), meaning))
     return rows
 
 
