@@ -24,10 +24,6 @@ from streamfluo.core import registry
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 
-SLOW = {
-    "docs/tutorials/first-run.md", "docs/tutorials/calcium.md", "docs/tutorials/sofi.md",
-    "docs/tutorials/single-molecules.md", "docs/tutorials/counting.md",
-}  # fmt: skip
 ENDPOINT = re.compile(r"127\.0\.0\.1:\d{4}")
 
 
@@ -36,7 +32,7 @@ def runs(page):
 
 
 def page_of(name):
-    return pytest.param(ROOT / name, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+    return pytest.param(ROOT / name, id=name, marks=[pytest.mark.slow] if "tutorials/" in name else [])
 
 
 def free_port():
