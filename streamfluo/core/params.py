@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import numpy as np
@@ -78,14 +79,27 @@ def describe(struct: type[msgspec.Struct]) -> list[tuple[str, str, str, str]]:
         meaning = ""
         if isinstance(info, msgspec.inspect.Metadata):
             meaning = (info.extra_json_schema or {}).get("description", "")
-        default = "required" if f.required else repr(f.default)
-        rows.append((f.name, _spell(f.type), default, meaning))
+        default = f.default_factory() if f.default is msgspec.NODEFAULT and not f.required else f.default
+        rows.append((f.name, _spell(f.type), "required" if f.required else repr(default), meaning))
     return rows
 
 
 def _spell(annotation: Any) -> str:
-    text = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
-    return getattr(text, "__name__", None) if isinstance(text, type) else str(text).replace("typing.", "")  # type: ignore[return-value]
+    """A type as it is written in code, without what restricts it."""
+    if hasattr(annotation, "__metadata__"):
+        return _spell(annotation.__origin__)
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " | ".join(map(_spell, inside))
+    if origin is Literal:
+        return " | ".join(map(repr, inside))
+    if annotation is NoneType:
+        return "None"
+    if annotation is ...:
+        return "…"
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_spell, inside))}]"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.params import build_params
@@ -22,50 +23,54 @@ _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # step ids become file names i
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where frames come from; `interval_s` and `pixel_um` are used only where the stream does not say.
+    """Where frames come from, and what is known of them."""
 
-    `camera` is the path of a calibration (.npz): what it holds replaces what the stream says of the camera.
-    """
-
-    uri: str | None = None
-    interval_s: float | None = None
-    pixel_um: float | None = None
-    camera: str | None = None
+    uri: Annotated[str | None, Meta(description="file, sim:… or tcp://…; --source overrides it")] = None
+    interval_s: Annotated[float | None, Meta(description="frame interval if the source does not state it [s]")] = None
+    pixel_um: Annotated[float | None, Meta(description="side of a pixel if the source does not state it [µm]")] = None
+    camera: Annotated[
+        str | None, Meta(description="path of a calibration (.npz): what it holds replaces what the source states")
+    ] = None
 
 
 class StepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One step: an operator, its place in the tree, its parameters."""
 
-    kind: str
-    id: str = ""
-    after: str = ""
-    inputs: dict[str, str] = {}
-    params: dict[str, Any] = {}
-    device: str = "cpu"
+    kind: Annotated[str, Meta(description="the operator")]
+    id: Annotated[str, Meta(description="the step's name; the kind, numbered if it is taken, unless stated")] = ""
+    after: Annotated[str, Meta(description='the step whose frames it takes, or "source"; else the one above')] = ""
+    inputs: Annotated[
+        dict[str, str],
+        Meta(description='which step a value comes from, { name = "step.name" }; else the nearest above'),
+    ] = {}
+    params: Annotated[dict[str, Any], Meta(description="the operator's parameters")] = {}
+    device: Annotated[str, Meta(description="cpu, or gpu where the operator runs on one")] = "cpu"
 
 
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether raw frames are written; None: for streams, not for what can be read again.
+    """What is written besides the results."""
 
-    `checkpoint_s`: how often the chain's state is written, at most. `when_full`: what happens to frames while the disk
-    takes none: they wait, or the journal skips them once the ring is nearly full.
-    """
-
-    raw: bool | None = None
-    checkpoint_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
-    when_full: Literal["wait", "skip"] = "wait"
+    raw: Annotated[
+        bool | None, Meta(description="write the raw frames; none: those of streams, not what can be read again")
+    ] = None
+    checkpoint_s: Annotated[
+        float, Meta(gt=0, description="least time between two checkpoints of the chain's state [s]")
+    ] = 30.0
+    when_full: Annotated[
+        Literal["wait", "skip"],
+        Meta(
+            description="while the disk takes no data frames wait, or (skip) are left out once the ring is nearly full"
+        ),
+    ] = "wait"
 
 
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where viewers ask (None: nowhere), and how often they get snapshots and frames at most.
+    """Where viewers and other programs ask, and how often they are sent something."""
 
-    `results` is where results go out; a free port unless stated.
-    """
-
-    uri: str | None = None
-    results: str | None = None
-    hz: Annotated[float, msgspec.Meta(gt=0, le=100)] = 10.0
-    preview_hz: Annotated[float, msgspec.Meta(gt=0, le=100)] = 30.0
+    uri: Annotated[str | None, Meta(description="the data endpoint; none: nowhere; --publish overrides it")] = None
+    results: Annotated[str | None, Meta(description="the results endpoint; none: a free port")] = None
+    hz: Annotated[float, Meta(gt=0, le=100, description="largest rate of each snapshot [Hz]")] = 10.0
+    preview_hz: Annotated[float, Meta(gt=0, le=100, description="largest rate of frames in a preview [Hz]")] = 30.0
 
 
 class Config(msgspec.Struct, frozen=True):

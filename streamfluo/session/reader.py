@@ -1,4 +1,4 @@
-"""Reading a session: the folder one run leaves behind (`session_writer.py` lists its files)."""
+"""Reading a session: the folder one run leaves behind (`writer.py` lists its files)."""
 
 from __future__ import annotations
 

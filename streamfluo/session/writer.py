@@ -2,7 +2,7 @@
 
 session.json      series, spec, steps with parameters and what they give, source, host, versions, state
 config.toml       the config as the user wrote it
-journal/*.sfj     raw frames (edges/journal.py), where they are recorded
+journal/*.sfj     raw frames (journal.py), where they are recorded
 values/STEP.sfv   values, append-only
 snapshots/STEP.npz, camera.npz, truth.npz
 checkpoint.npz    the chain's state (checkpoint.py), to go on from

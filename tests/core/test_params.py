@@ -122,5 +122,5 @@ def test_parameters_are_frozen():
 def test_a_description_has_name_type_default_and_meaning_of_each():
     rows = {name: (kind, default, meaning) for name, kind, default, meaning in describe(Toy)}
     assert rows["order"] == ("int", "2", "cumulant order")
-    assert rows["detect"] == ("Literal['mean', 'max']", "'mean'", "")
+    assert rows["detect"] == ("'mean' | 'max'", "'mean'", "")
     assert describe(Pair)[0][2] == "required"

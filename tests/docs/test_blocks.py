@@ -1,0 +1,158 @@
+"""Every code block of README and documentation runs as it stands there, as a reader would, in an empty folder.
+
+Files that a block stands for (its title) are written, shell blocks run in bash with the installed command, Python blocks
+of a page share one namespace. A block under `<!-- not run: reason -->` is only checked for its names (test_pages.py).
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from pages import PAGES, ROOT, blocks
+
+from streamfluo import Block, Chain, Spec, create, open_session, open_source
+from streamfluo.core import registry
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
+
+ENDPOINT = re.compile(r"127\.0\.0\.1:\d{4}")
+
+
+def runs(page):
+    return any(block.language in ("sh", "python") and not block.reason for block in blocks(page))
+
+
+def page_of(name):
+    return pytest.param(ROOT / name, id=name, marks=[pytest.mark.slow] if "tutorials/" in name else [])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def as_before():
+    """Operators that a page registers are gone after it."""
+    known = set(registry.operators())
+    yield
+    for kind in set(registry._operators) - known:
+        del registry._operators[kind]
+
+
+class Reader:
+    """Somebody who works through a page in a folder; its endpoints become free ones."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.namespace = {"__name__": "page"}
+        self.ports = {}
+        self.shells = []
+
+    def follow(self, block):
+        text = ENDPOINT.sub(lambda found: self.ports.setdefault(found[0], f"127.0.0.1:{free_port()}"), block.text)
+        if block.title:
+            (self.folder / block.title).write_text(text, encoding="utf-8")
+        if block.language == "python":
+            exec(compile(text, "page", "exec"), self.namespace)
+        elif block.language == "sh":
+            self.shell(text)
+
+    def shell(self, text):
+        path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+        settings = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+        said = self.folder.with_name(f"{self.folder.name}-shell-{len(self.shells)}.txt")  # beside what the page writes
+        with said.open("w") as output:
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", text], cwd=self.folder, env=settings, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        self.shells.append(process)
+        assert process.wait(timeout=400) == 0, f"{text}\n{said.read_text()}"
+
+    def leave(self):
+        """End what still runs in the background."""
+        for process in self.shells:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell blocks are for bash")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", [page_of(p.relative_to(ROOT).as_posix()) for p in PAGES if runs(p)])
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, as_before):
+    monkeypatch.chdir(tmp_path)
+    mpl.use("agg")
+    reader = Reader(tmp_path)
+    try:
+        for block in blocks(page):
+            if not block.reason:
+                reader.follow(block)
+    finally:
+        reader.leave()
+
+
+def block_of(name, word):
+    [block] = [b for b in blocks(ROOT / name) if b.language == "python" and word in b.text]
+    return block.text
+
+
+def test_the_operator_counts(as_before):
+    exec(block_of("docs/how-to/add-an-operator.md", "@register"), {"__name__": "yours"})
+    operator = create("threshold", Spec((2, 2), "uint16"), level_adu=5.0)
+    pixels = np.array([[[1, 9], [6, 5]], [[0, 0], [0, 9]]], np.uint16)
+    assert operator.update(Block(0, [0, 0], pixels)).values["count"].tolist() == [2, 1]
+
+
+def test_every_shipped_config_fits_together():
+    configs = sorted((ROOT / "configs").glob("*.toml"))
+    assert configs
+    for path in configs:
+        assert Chain.from_toml(path, Spec((64, 64), "uint16")).steps
+
+
+def test_the_sender_drives_a_chain(tmp_path):
+    code = block_of("docs/how-to/send-frames.md", "zmq.PUSH")
+    frames = np.random.default_rng(1).integers(0, 4096, (30, 512, 512)).astype("<u2")
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    code = code.replace("tcp://127.0.0.1:5556", endpoint)
+    theirs = {"frames": [frame.tobytes() for frame in frames]}
+    sender = threading.Thread(target=exec, args=(code, theirs))
+    sender.start()
+    with open_source(f"ingest+{endpoint}") as source:
+        engine = Engine(source, parse_config('[[step]]\nkind = "moments"'), tmp_path / "S")
+        engine.start()
+        engine.wait()
+    sender.join(10)
+    theirs["socket"].context.destroy()
+    session = open_session(tmp_path / "S")
+    assert (session.frames, session.lost, session.spec.interval_s) == (30, 0, 0.01)
+    np.testing.assert_allclose(session.snapshot("moments")["mean"], frames.mean(0))
+
+
+def test_the_watcher_sees_values_snapshots_and_the_newest_frame():
+    code = block_of("docs/how-to/watch.md", "ResultsSubscriber(")
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    config = parse_config(f'[publish]\nuri = "{endpoint}"\n[[step]]\nkind = "moments"')
+    with open_source("sim:calcium?shape=32x32&neurons=4") as source:  # without end
+        engine = Engine(source, config, None)
+        engine.start()
+        seen = {}
+        exec(code.replace("tcp://127.0.0.1:5560", endpoint), seen)
+        engine.stop()
+        engine.wait()
+    assert "moments" in seen["hello"].gives
+    assert seen["topic"].split("/")[1] == "moments"
+    assert seen["arrays"]
+    assert seen["pixels"].shape == (32, 32)
