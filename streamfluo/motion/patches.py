@@ -66,7 +66,7 @@ class PatchGrid:
         singular.
         """
         expected = (last_px - self.mean(last_px)) / DEVIATION_PX**2
-        patches = solve_field(matrix, vector, self._blocks, self._prior, expected)
+        patches = solve_field(matrix, vector, tuple(self._blocks), self._prior, expected)
         mean = self.mean(patches)
         most = self._max_deviation_px
         return np.asarray(mean + np.clip(patches - mean, -most, most))
@@ -79,7 +79,7 @@ class PatchGrid:
         """
         if not self.single:
             pixels, shifts = frame.astype(np.float32, copy=False), patches_px.astype(np.float32)
-            reach = warp_frame(pixels, shifts, self._pixels, _FOUR, self._scratch, out)
+            reach = warp_frame(pixels, shifts, tuple(self._pixels), _FOUR, self._scratch, out)
             weights = interpolation_weights(self.at_blocks(patches_px) % 1, FOUR)
             return _window(reach, frame.shape, 1), float((weights**2).sum(0).prod(-1).mean())
         y_px, x_px = patches_px[0, 0].tolist()

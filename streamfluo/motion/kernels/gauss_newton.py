@@ -44,8 +44,8 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
     scratch; sums (by, bx, 4): the three projections and the fraction of the block inside the frame. Residuals three
     times beyond the limit (hot pixels, cosmic rays) and NaN count as 0. Neighbouring blocks of one shift share a loop.
     """
-    images, window = template.gauss_newton, template.window
-    height, width = template.image.shape
+    image, images, _, window = template
+    height, width = image.shape
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         column_sums[:] = 0
