@@ -126,7 +126,10 @@ def python_page() -> str:
     texts = []
     for face in FACES:
         module = importlib.import_module(face)
-        texts += [f"## {face} {{ #{face} }}", listed(inspect.cleandoc(module.__doc__ or "")) if face != "streamfluo" else ""]
+        texts += [
+            f"## {face} {{ #{face} }}",
+            listed(inspect.cleandoc(module.__doc__ or "")) if face != "streamfluo" else "",
+        ]
         for name in public_names(face):
             found = getattr(module, name)
             path = f"{found.__module__}.{found.__qualname__}" if hasattr(found, "__qualname__") else f"{face}.{name}"
@@ -155,7 +158,12 @@ def session_page() -> str:
     from streamfluo.session import checkpoint, values, writer
 
     texts = []
-    for title, module in (("The folder", writer), ("Records", records), ("Values", values), ("Checkpoints", checkpoint)):
+    for title, module in (
+        ("The folder", writer),
+        ("Records", records),
+        ("Values", values),
+        ("Checkpoints", checkpoint),
+    ):
         texts += [f"## {title}", listed(inspect.cleandoc(module.__doc__ or ""))]
     return "\n\n".join(texts)
 

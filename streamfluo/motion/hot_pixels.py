@@ -27,8 +27,8 @@ def without_outliers(image: np.ndarray) -> np.ndarray:
 
 def _inside(image: np.ndarray) -> tuple[slice, slice]:
     """The rows and columns of an image (y, x) within its unseen rim."""
-    window = seen_window(image)
-    return slice(window.top, window.bottom), slice(window.left, window.right)
+    top, bottom, left, right = seen_window(image)
+    return slice(top, bottom), slice(left, right)
 
 
 class HotPixels:

@@ -65,7 +65,7 @@ class PatchGrid:
         singular.
         """
         expected = (last_px - self.mean(last_px)) / DEVIATION_PX**2
-        patches = solve_field(matrix, vector, self._blocks, self._prior, expected)
+        patches = solve_field(matrix, vector, tuple(self._blocks), self._prior, expected)
         mean = self.mean(patches)
         most = self._max_deviation_px
         return np.asarray(mean + np.clip(patches - mean, -most, most))
@@ -78,7 +78,7 @@ class PatchGrid:
         """
         if not self.single:
             pixels, shifts = frame.pixels.astype(np.float32, copy=False), patches_px.astype(np.float32)
-            reach = warp_frame(pixels, shifts, self._pixels, _FOUR, self._scratch, out)
+            reach = warp_frame(pixels, shifts, tuple(self._pixels), _FOUR, self._scratch, out)
             weights = interpolation_weights(self.at_blocks(patches_px) % 1, FOUR)
             return _window(reach, frame.seen, 1), float((weights**2).sum(0).prod(-1).mean())
         y_px, x_px = patches_px[0, 0].tolist()
@@ -128,4 +128,4 @@ def _window(reach: Sequence[int], seen: Window, before: int) -> Window:
         (max(first, first + before - int(least)), max(0, min(stop, stop - 1 - before - int(most))))
         for least, most, first, stop in zip(reach[::2], reach[1::2], seen[::2], seen[1::2], strict=True)
     )
-    return Window(top, max(top, bottom), left, max(left, right))
+    return top, max(top, bottom), left, max(left, right)

@@ -20,7 +20,7 @@ class ShiftFilter:
     def __init__(self) -> None:
         measured, estimate, step_square, variance = np.zeros((4, 2))
         self._state = FilterState(measured, estimate, step_square, variance)
-        filter_step(np.zeros(2), np.zeros(2), self._state)  # compiled before frames flow
+        filter_step(np.zeros(2), np.zeros(2), tuple(self._state))  # compiled before frames flow
         measured[:] = estimate[:] = 0
         self.reset()
 
@@ -34,7 +34,7 @@ class ShiftFilter:
 
     def update(self, shift_px: np.ndarray, information: np.ndarray) -> np.ndarray:
         """Return the posterior mean (2,) [px] given this measurement and those before."""
-        filter_step(shift_px, information, self._state)
+        filter_step(shift_px, information, tuple(self._state))
         return self._state.estimate.copy()
 
     def state(self) -> State:

@@ -141,7 +141,8 @@ class Template:
         self._corrected = 1
         self.frames = 1 if self._known is None else MEMORY_FRAMES
         self._counts.rows[:] = self._counts.columns[:] = self.frames if self._known is not None else 0
-        self._counts.rows[window.top : window.bottom] = self._counts.columns[window.left : window.right] = self.frames
+        top, bottom, left, right = window
+        self._counts.rows[top:bottom] = self._counts.columns[left:right] = self.frames
         self.walked_px[:] = 0
         if self._known is not None:
             self._anchor[...] = self.image
@@ -187,7 +188,9 @@ class Template:
 
     def _project(self, frame: Frame, integer: np.ndarray, gain: float) -> None:
         self._shifts[...] = integer
-        project_residuals(frame, self._images, self._shifts, np.float32(gain), self._column_sums, self._sums)
+        project_residuals(
+            tuple(frame), tuple(self._images), self._shifts, np.float32(gain), self._column_sums, self._sums
+        )
 
     def established(self) -> bool:
         """Whether the template has more structure than its own noise causes, enough to measure a shift."""
@@ -211,11 +214,12 @@ class Template:
         settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (noise_left + 1 / self._effective_frames())
+        images, noise, counts = tuple(self._images), tuple(self._block_noise), tuple(self._counts)
         for by in due:
-            update_noise(frame.registered, self._images, by, scale, NOISE_RATE, self._block_noise)
+            update_noise(frame.registered, images, by, scale, NOISE_RATE, noise)
         self.frames += 1
         self._corrected += 1
-        update_template(frame, self._images, self._counts, self.mean, np.float32(1 / self._corrected), frozen)
+        update_template(tuple(frame), images, counts, self.mean, np.float32(1 / self._corrected), frozen)
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows
@@ -257,9 +261,9 @@ class Template:
         noise[:] = self._noise_line
         if self._filtered:  # after the high-pass the intensity does not predict the shot noise
             noise[:, 0], noise[:, 1:] = np.maximum(self._block_noise.variance[by], self._noise_line[0] / 10), 0
-        build_images(self._images, kernel, noise, by, self._matrix)
+        build_images(tuple(self._images), kernel, noise, by, self._matrix)
         share, window = self._noise_shares[self._kernel], self._images.window
-        subtract_noise_bias(self._counts, window, by, share, self._matrix, self._noise_bias)
+        subtract_noise_bias(tuple(self._counts), window, by, share, self._matrix, self._noise_bias)
 
     def _set_window(self) -> None:
         """Exclude the rims that were inside in less than MIN_COVERAGE of the frames.
@@ -304,7 +308,7 @@ class Template:
 
     def _measure_drift(self) -> None:
         """Measure the template's drift by registering the anchor against it as if it were a frame."""
-        everything = Window(0, self.image.shape[0], 0, self.image.shape[1])
+        everything = (0, self.image.shape[0], 0, self.image.shape[1])
         anchor = self.measure(Frame(self._anchor, everything), np.zeros_like(self.walked_px))
         if anchor.distance_px < 1:
             self.walked_px[...] = -anchor.patches_px
@@ -325,7 +329,8 @@ def _count(state: State, name: str) -> int:
 def _rim_as_nan(image: np.ndarray, window: Window) -> np.ndarray:
     """A copy of an image (y, x), NaN outside the window."""
     copy = np.full_like(image, np.nan)
-    inside = np.s_[window.top : window.bottom, window.left : window.right]
+    top, bottom, left, right = window
+    inside = np.s_[top:bottom, left:right]
     copy[inside] = image[inside]
     return copy
 

@@ -52,8 +52,9 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
     scratch; sums (by, bx, 4): the three projections and the fraction of the block that was seen. Residuals three
     times beyond the limit (hot pixels, cosmic rays) and NaN count as 0. Neighbouring blocks of one shift share a loop.
     """
-    images, window, seen = template.gauss_newton, template.window, frame.seen
-    height = template.image.shape[0]
+    _, (seen_top, seen_bottom, seen_left, seen_right) = frame
+    image, images, _, window = template
+    height = image.shape[0]
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         column_sums[:] = 0
@@ -63,8 +64,8 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
         for bx in range(sums.shape[1]):
             left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
             dy, dx = shifts[by, bx]
-            a, b = max(top, seen.top - dy), min(bottom, seen.bottom - dy)
-            p, q = max(left, seen.left - dx), min(right, seen.right - dx)
+            a, b = max(top, seen_top - dy), min(bottom, seen_bottom - dy)
+            p, q = max(left, seen_left - dx), min(right, seen_right - dx)
             pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
             sums[by, bx, 3] = inside / max(pixels, 1)
             offset = 0.0
@@ -85,7 +86,7 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
 
 @njit(nogil=True, cache=True)
 def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-untyped-def]
-    pixels, seen = frame
+    pixels, (seen_top, seen_bottom, seen_left, seen_right) = frame
     image, images, limits, window = template
     width = image.shape[1]
     limit = limits[y // BLOCK_PX]
@@ -97,8 +98,8 @@ def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-
         while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
             bx += 1
         stop = min(bx * BLOCK_PX, width)
-        p, q = max(start, window[2], seen.left - dx), min(stop, window[3], seen.right - dx)
-        if seen.top <= y + dy < seen.bottom and p < q:
+        p, q = max(start, window[2], seen_left - dx), min(stop, window[3], seen_right - dx)
+        if seen_top <= y + dy < seen_bottom and p < q:
             v = (images[0, y, p:q], images[1, y, p:q], images[2, y, p:q])
             total = (column_sums[0, p:q], column_sums[1, p:q], column_sums[2, p:q], column_sums[3, p:q])
             _add_residuals(pixels[y + dy, p + dx : q + dx], image[y, p:q], limit[p:q], gain, v, total)

@@ -106,20 +106,20 @@ def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: 
     (limit / |r|)³, which rejects hot pixels and cosmic rays; NaN counts as 0. A frozen template does not move, its mean
     does. Cost at 512 × 512: 3 copies.
     """
-    image, limit = template.image, template.limit
-    top, bottom, left, right = frame.window
+    registered, pixels, (top, bottom, left, right) = frame
+    image, _, limit, _ = template
+    rows, columns, memory = counts
     rate_x = np.empty(right - left, np.float32)
     if not frozen:
-        counts.rows[top:bottom] += 1
-        counts.columns[left:right] += 1
+        rows[top:bottom] += 1
+        columns[left:right] += 1
     for x in range(left, right):
-        rate_x[x - left] = 1 / min(max(counts.columns[x], 1), counts.memory)
+        rate_x[x - left] = 1 / min(max(columns[x], 1), memory)
     for y in range(top, bottom):
         if not frozen:
-            rate = np.float32(1 / min(counts.rows[y], counts.memory))
-            row = frame.registered[y, left:right]
-            _update_row(row, rate, rate_x, limit[y // BLOCK_PX, left:right], image[y, left:right])
-        _update_mean(frame.pixels[y, left:right], mean_rate, mean[y, left:right])
+            rate = np.float32(1 / min(rows[y], memory))
+            _update_row(registered[y, left:right], rate, rate_x, limit[y // BLOCK_PX, left:right], image[y, left:right])
+        _update_mean(pixels[y, left:right], mean_rate, mean[y, left:right])
 
 
 @njit(nogil=True, cache=True)
@@ -145,7 +145,7 @@ def update_noise(registered, template, by, scale, rate, noise):  # type: ignore[
     The variance moves by `rate` towards scale × Var(registered − template); NaN and residuals beyond the limit are left
     out. The intensity is the template's mean.
     """
-    image, limit = template.image, template.limit
+    image, _, limit, _ = template
     variance, intensity = noise
     height, width = image.shape
     for bx in range(variance.shape[1]):
@@ -228,12 +228,13 @@ def subtract_noise_bias(counts, window, by, noise_share, matrix, noise_bias):  #
     Σ 1/n over the block, n the lesser count of a pixel's row and column; matrix (by, bx, 3, 3); noise_bias (by, bx):
     the second part, written.
     """
-    most = 2 * counts.memory - 1  # frames that a mean with this memory is worth
-    total, inverse_x = np.zeros(noise_bias.shape[1]), np.empty(len(counts.columns))
-    for x in range(len(counts.columns)):
-        inverse_x[x] = 1 / max(min(counts.columns[x], most), 1)
+    rows, columns, memory = counts
+    most = 2 * memory - 1  # frames that a mean with this memory is worth
+    total, inverse_x = np.zeros(noise_bias.shape[1]), np.empty(len(columns))
+    for x in range(len(columns)):
+        inverse_x[x] = 1 / max(min(columns[x], most), 1)
     for y in range(max(by * BLOCK_PX, window[0]), min((by + 1) * BLOCK_PX, window[1])):
-        inverse_y = 1 / max(min(counts.rows[y], most), 1)
+        inverse_y = 1 / max(min(rows[y], most), 1)
         for x in range(window[2], window[3]):
             total[x // BLOCK_PX] += max(inverse_y, inverse_x[x])
     for bx in range(len(total)):

@@ -16,6 +16,7 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
     integer shift along y, then along x. Runs of pixels with one integer shift share a loop: 3 rfft2 at 512 × 512 where
     the field changes by one pixel in sixty.
     """
+    basis_y, basis_x = basis
     height, width = warped.shape
     reach = np.array([2**30, -(2**30), 2**30, -(2**30)])
     integers = np.empty((2, width), np.int32)
@@ -26,8 +27,8 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
             for q in range(patches.shape[1]):
                 along = np.float32(0)
                 for p in range(patches.shape[0]):
-                    along += basis.y[p, y] * patches[p, q, axis]
-                add_scaled(basis.x[q], along, shift)
+                    along += basis_y[p, y] * patches[p, q, axis]
+                add_scaled(basis_x[q], along, shift)
             _weights(shift, coefficients, integers[axis], scratch[2 + 4 * axis : 6 + 4 * axis])
         first = 0
         while first < width:

@@ -1,17 +1,8 @@
 """What was seen of a frame: the rectangle inside its rim of NaN."""
 
-from typing import NamedTuple
-
 from numba import njit
 
-
-class Window(NamedTuple):
-    """A rectangle of a frame: its first row, one past its last, its first column, one past its last [px]."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
+Window = tuple[int, int, int, int]  # top, bottom, left, right: the first row, one past the last; columns alike [px]
 
 
 @njit(nogil=True, cache=True)
@@ -26,7 +17,7 @@ def seen_window(frame):  # type: ignore[no-untyped-def]
         left += 1
     while right > left and not _any_seen(frame[top:bottom, right - 1]):
         right -= 1
-    return Window(top, bottom, left, right)
+    return top, bottom, left, right
 
 
 @njit(nogil=True, cache=True)

@@ -45,7 +45,8 @@ def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
 def _squares_in(window, search):  # type: ignore[no-untyped-def]
     """Return search.squares for a Window, whose rim repeats its border as the field's border is repeated."""
     along_y, along_x, share = search.squares
-    height, width = window.bottom - window.top, window.right - window.left
+    top, bottom, left, right = window
+    height, width = bottom - top, right - left
     if height == len(along_y) and width == len(along_x):
         return along_y, along_x, share
     return _between_borders(along_y, height), _between_borders(along_x, width), share
@@ -69,14 +70,15 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     """
     variance, poisson, table, candidates = sensor.variance, sensor.poisson, search.table, search.candidates
     q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
-    height, width = window.bottom - window.top, window.right - window.left
+    top, bottom, first, last = window
+    height, width = bottom - top, last - first
     along_y, along_x, share = _squares_in(window, search)
     noise = tile_noise(q[:height, :width]) if poisson == 0 else np.empty((0, 0))
     level = table[0, TABLE_LENGTH]
     least = np.float32(level**2 * (along_y.min() * along_x.min() - share))
     count = 0
     for y in range(1, height - 1):
-        variances = variance[(window.top + y) % len(variance), window.left : window.right]
+        variances = variance[(top + y) % len(variance), first:last]
         for left in range(0, width, TILE_PX):
             right = min(left + TILE_PX, width)
             noise2 = 0.0
@@ -98,11 +100,11 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
                     wanted = threshold(table, math.log(all_light**3 / light**2), light / all_light)
                 if value * value < wanted * wanted * noise2 or not _highest(q, y, x):
                     continue
-                if math.isnan(frame[window.top + y, window.left + x]):
+                if math.isnan(frame[top + y, first + x]):
                     continue
                 if count < len(candidates):
                     row = candidates[count]
-                    row[0], row[1], row[2], row[3] = window.top + y, window.left + x, value, background[y, x]
+                    row[0], row[1], row[2], row[3] = top + y, first + x, value, background[y, x]
                     row[4] = parabola_maximum(q[y - 1, x], value, q[y + 1, x])
                     row[5] = parabola_maximum(q[y, x - 1], value, q[y, x + 1])
                     row[6] = along_y[y] * along_x[x] - share

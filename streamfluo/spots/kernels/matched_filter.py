@@ -37,15 +37,15 @@ def filter_frame(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     Its borders are repeated. sensor: Sensor, whose maps are (y, x) or (1, x); NaN is replaced by the pixel beside it.
     """
     offset, gain, weights, reach, out = sensor.offset, sensor.gain, search.weights, search.reach, search.filtered
-    top, left = window.top, window.left
-    height, width = window.bottom - top, window.right - left
+    top, bottom, left, right = window
+    height, width = bottom - top, right - left
     padded = search.padded
     pad = (padded.shape[1] - frame.shape[0]) // 2
     electrons, smooth, boxed, double = padded[0], padded[1], padded[2], padded[3]
     for y in range(height):
         row, at = electrons[y + pad], top + y
-        offsets, gains = offset[at % len(offset), left : window.right], gain[at % len(gain), left : window.right]
-        _to_electrons(frame[at, left : window.right], offsets, gains, row[pad : pad + width])
+        offsets, gains = offset[at % len(offset), left:right], gain[at % len(gain), left:right]
+        _to_electrons(frame[at, left:right], offsets, gains, row[pad : pad + width])
         if not _fill_gaps(row[pad : pad + width]) and y > 0:
             row[:] = electrons[y + pad - 1]
         row[:pad] = row[pad]
