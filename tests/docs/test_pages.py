@@ -7,7 +7,16 @@ import sys
 
 import pytest
 from pages import (
-    PAGES, ROOT, commands, docs_pages, faults, inline_faults, path_faults, shell_faults, simulation_faults, toml_faults,
+    PAGES,
+    ROOT,
+    commands,
+    docs_pages,
+    faults,
+    inline_faults,
+    path_faults,
+    shell_faults,
+    simulation_faults,
+    toml_faults,
 )  # fmt: skip
 
 from streamfluo.core import wire
@@ -58,7 +67,7 @@ def test_a_name_that_is_not_there_is_found(check, text):
 
 def test_names_that_are_there_pass():
     assert not shell_faults('streamfluo run c.toml --source "sim:x?a=b" --set binned.bin_px=2 &', {"binned": "bin"})
-    assert not inline_faults("`max_shift_px` and `border = \"crop\"`, `record --when-full skip`, `bin`, `x.tif`")
+    assert not inline_faults('`max_shift_px` and `border = "crop"`, `record --when-full skip`, `bin`, `x.tif`')
 
 
 def test_readme_is_short_and_has_its_two_commands():
@@ -79,7 +88,7 @@ def test_every_operator_option_and_public_name_is_on_its_page():
         section = shown["command-line"].partition(f"## streamfluo {' '.join(words)}\n")[2].partition("\n## ")[0]
         assert section
         assert all(option in section for option in options)
-    assert "### streamfluo.open_session " in shown["python"]
+    assert "heading: streamfluo.open_session\n" in shown["python"]
     assert "richardson_lucy" in docs_pages.public_names("streamfluo.analysis")
     assert wire.__doc__.splitlines()[0] in shown["protocol"]
     assert "journal/*.sfj" in shown["session"]
