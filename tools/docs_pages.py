@@ -202,7 +202,7 @@ def bounds(info: Any) -> str:
     if isinstance(info, msgspec.inspect.TupleType):
         return next(filter(None, map(bounds, info.item_types)), "")
     limits = {name: getattr(info, name, None) for name, _ in BOUNDS}
-    return ", ".join(f"{sign} {number(limits[name])}" for name, sign in BOUNDS if limits[name] is not None)
+    return ", ".join(f"{sign}\u00a0{number(limits[name])}" for name, sign in BOUNDS if limits[name] is not None)
 
 
 def number(value: float) -> str:

@@ -1,7 +1,7 @@
 """Every code block of README and documentation runs as it stands there, as a reader would, in an empty folder.
 
-A block with a title is written to that file, shell blocks run in bash with the installed command, Python blocks of a page
-share one namespace. A block under `<!-- not run: reason -->` is only checked for its names (test_pages.py).
+A block with a title is written to that file, shell blocks run in bash with the installed command, Python blocks of a
+page share one namespace. A block under `<!-- not run: reason -->` is only checked for its names (test_pages.py).
 """
 
 import contextlib
