@@ -133,8 +133,8 @@ def python_page() -> str:
         for name in public_names(face):
             found = getattr(module, name)
             path = f"{found.__module__}.{found.__qualname__}" if hasattr(found, "__qualname__") else f"{face}.{name}"
-            options = "    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
-            texts.append(f"### {face}.{name} {{ #{face}.{name} }}\n\n::: {path}\n{options}")
+            options = f"    options:\n      heading: {face}.{name}\n      toc_label: {name}\n"
+            texts.append(f'<a id="{face}.{name}"></a>\n\n::: {path}\n{options}')
     return "\n\n".join(filter(None, texts))
 
 
@@ -164,7 +164,9 @@ def session_page() -> str:
         ("Values", values),
         ("Checkpoints", checkpoint),
     ):
-        texts += [f"## {title}", listed(inspect.cleandoc(module.__doc__ or ""))]
+        text = inspect.cleandoc(module.__doc__ or "")
+        text = re.sub(r"^[\w ]+: (\w)", lambda found: found[1].upper(), text)  # the heading says what it is about
+        texts += [f"## {title}", listed(text)]
     return "\n\n".join(texts)
 
 
@@ -200,13 +202,23 @@ def bounds(info: Any) -> str:
     if isinstance(info, msgspec.inspect.TupleType):
         return next(filter(None, map(bounds, info.item_types)), "")
     limits = {name: getattr(info, name, None) for name, _ in BOUNDS}
-    return ", ".join(f"{sign} {limits[name]:g}" for name, sign in BOUNDS if limits[name] is not None)
+    return ", ".join(f"{sign}\u00a0{number(limits[name])}" for name, sign in BOUNDS if limits[name] is not None)
+
+
+def number(value: float) -> str:
+    """A limit as text: integers whole, unless nobody counts their digits."""
+    return str(value) if isinstance(value, int) and abs(value) < 10**7 else f"{value:.3g}"
 
 
 def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A table in Markdown."""
-    lines = [heads, ("---",) * len(heads), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    lines = [heads, ("---",) * len(heads), *(map(cell, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """The text of a table's cell: a bar outside code would begin another one."""
+    return "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in re.split(r"(`[^`]*`)", text))
 
 
 def code(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -134,7 +135,7 @@ def shell_faults(text: str, kinds: dict[str, str]) -> list[str]:
         for verb in verbs:
             wrong = [w.partition("=")[0] for w in words[1:] if w.startswith("--")]
             found += [f"streamfluo {' '.join(verb)} has no {w}" for w in wrong if w not in commands()[verb]]
-            found += set_faults([b for a, b in zip(words, words[1:], strict=False) if a == "--set"], kinds)
+            found += set_faults([b for a, b in pairwise(words) if a == "--set"], kinds)
     return found
 
 
@@ -211,15 +212,15 @@ def inline_faults(text: str) -> list[str]:
         verb = next((k for k in commands() if tuple(w for w in words if w != "streamfluo")[: len(k)] == k), None)
         known = commands()[verb] if verb else options_of_all() | FOREIGN_OPTIONS
         found += [f"`{code}`: no option {option}" for option in OPTION.findall(code) if option not in known]
-        if assigned := re.fullmatch(r"([a-z][a-z0-9_]*) = .+", code):
-            if assigned[1] not in keys_of_all() | {"may_need"} and not hasattr_source(assigned[1]):
-                found.append(f"`{code}`: no parameter or config key {assigned[1]}")
+        assigned = re.fullmatch(r"([a-z][a-z0-9_]*) = .+", code)
+        if assigned and assigned[1] not in keys_of_all() and not is_stated_by_a_class(assigned[1]):
+            found.append(f"`{code}`: no parameter or config key {assigned[1]}")
         found += [f"`{code}`: {w} is nowhere in the code" for w in SNAKE.findall(code)
                   if not {w, w.rstrip("0123456789")} & (words_of_the_code() | FOREIGN)]  # fmt: skip
     return found
 
 
-def hasattr_source(name: str) -> bool:
+def is_stated_by_a_class(name: str) -> bool:
     """Whether a source or an operator has such an attribute, which a class of yours may state."""
     from streamfluo import Operator, Source
 

@@ -1,10 +1,11 @@
 """Every code block of README and documentation runs as it stands there, as a reader would, in an empty folder.
 
-Files that a block stands for (its title) are written, shell blocks run in bash with the installed command, Python blocks
-of a page share one namespace. A block under `<!-- not run: reason -->` is only checked for its names (test_pages.py).
+A block with a title is written to that file, shell blocks run in bash with the installed command, Python blocks of a
+page share one namespace. A block under `<!-- not run: reason -->` is only checked for its names (test_pages.py).
 """
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from itertools import zip_longest
 
 import matplotlib as mpl
 import numpy as np
@@ -50,6 +52,15 @@ def as_before():
         del registry._operators[kind]
 
 
+def alike(printed, said):
+    """Whether two texts are the same but for numbers that differ by a tenth, or by .02, as between machines."""
+    number = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
+    if number.sub("#", printed).split() != number.sub("#", said).split():
+        return False
+    pairs = zip(number.findall(printed), number.findall(said), strict=True)
+    return all(float(a) == pytest.approx(float(b), rel=0.1, abs=0.02) for a, b in pairs)
+
+
 class Reader:
     """Somebody who works through a page in a folder; its endpoints become free ones."""
 
@@ -59,12 +70,15 @@ class Reader:
         self.ports = {}
         self.shells = []
 
-    def follow(self, block):
+    def follow(self, block, said):
+        """Do what a block shows, and compare what Python prints with the text `said` below it (None: there is none)."""
         text = ENDPOINT.sub(lambda found: self.ports.setdefault(found[0], f"127.0.0.1:{free_port()}"), block.text)
         if block.title:
             (self.folder / block.title).write_text(text, encoding="utf-8")
         if block.language == "python":
-            exec(compile(text, "page", "exec"), self.namespace)
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(text, "page", "exec"), self.namespace)
+            assert said is None or alike(printed.getvalue(), said), printed.getvalue()
         elif block.language == "sh":
             self.shell(text)
 
@@ -96,9 +110,10 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, as_before):
     mpl.use("agg")
     reader = Reader(tmp_path)
     try:
-        for block in blocks(page):
+        shown = blocks(page)
+        for block, following in zip_longest(shown, shown[1:]):
             if not block.reason:
-                reader.follow(block)
+                reader.follow(block, following.text if following and following.language == "text" else None)
     finally:
         reader.leave()
 

@@ -88,7 +88,7 @@ def test_every_operator_option_and_public_name_is_on_its_page():
         section = shown["command-line"].partition(f"## streamfluo {' '.join(words)}\n")[2].partition("\n## ")[0]
         assert section
         assert all(option in section for option in options)
-    assert "### streamfluo.open_session " in shown["python"]
+    assert "heading: streamfluo.open_session\n" in shown["python"]
     assert "richardson_lucy" in docs_pages.public_names("streamfluo.analysis")
     assert wire.__doc__.splitlines()[0] in shown["protocol"]
     assert "journal/*.sfj" in shown["session"]
