@@ -39,12 +39,3 @@ def seen_parts(block: Block, inputs: Values) -> Iterator[Block]:
 
 def _has_seen_pixels(frame: np.ndarray) -> bool:
     return frame.dtype.kind != "f" or any(np.isfinite(row).any() for row in frame)
-
-
-def seen_window(frame: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of a frame (y, x) inside its unseen rim, empty ones if nothing was seen."""
-    seen = ~np.isnan(frame)
-    rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
-    if not len(rows):
-        return slice(0, 0), slice(0, 0)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.state import State, require_array, require_int
-from ..pixels.kernels.seen import seen_window
+from ..pixels.kernels.seen import inside, seen_window
 
 OUTLIER_SIGMA = 6.0
 ISOLATED = 0.25  # of its excess, at most, in a neighbour; a molecule with a PSF of σ = 0.7 px has 0.36 there
@@ -19,16 +19,10 @@ def without_outliers(image: np.ndarray) -> np.ndarray:
 
     An unseen rim takes the values of the nearest seen pixels.
     """
-    y, x = inside = _inside(image)
-    median, outlier = _outliers(image[inside])
-    seen = np.where(outlier, median, image[inside]).astype(np.float32)
+    y, x = window = inside(seen_window(image))
+    median, outlier = _outliers(image[window])
+    seen = np.where(outlier, median, image[window]).astype(np.float32)
     return np.pad(seen, ((y.start, len(image) - y.stop), (x.start, image.shape[1] - x.stop)), mode="edge")
-
-
-def _inside(image: np.ndarray) -> tuple[slice, slice]:
-    """The rows and columns of an image (y, x) within its unseen rim."""
-    top, bottom, left, right = seen_window(image)
-    return slice(top, bottom), slice(left, right)
 
 
 class HotPixels:
@@ -47,8 +41,8 @@ class HotPixels:
         """Detect hot pixels in one of the first frames (y, x); 30 ms at 512 × 512. Later frames cost nothing."""
         if self._frames == DETECTION_FRAMES:
             return
-        outlier, inside = np.zeros(frame.shape, bool), _inside(frame)
-        outlier[inside] = _outliers(frame[inside])[1] & _isolated(frame[inside])
+        outlier, window = np.zeros(frame.shape, bool), inside(seen_window(frame))
+        outlier[window] = _outliers(frame[window])[1] & _isolated(frame[window])
         self.mask[...] = outlier if self._frames == 0 else self.mask & outlier
         self._frames += 1
         self._find()

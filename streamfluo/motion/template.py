@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import StateError
 from ..core.state import State, require_array
-from ..pixels.kernels.seen import Window, seen_window
+from ..pixels.kernels.seen import Window, inside, seen_window
 from .hot_pixels import without_outliers
 from .interpolation_weights import interpolation_weights
 from .kernels.gauss_newton import (
@@ -329,9 +329,7 @@ def _count(state: State, name: str) -> int:
 def _rim_as_nan(image: np.ndarray, window: Window) -> np.ndarray:
     """A copy of an image (y, x), NaN outside the window."""
     copy = np.full_like(image, np.nan)
-    top, bottom, left, right = window
-    inside = np.s_[top:bottom, left:right]
-    copy[inside] = image[inside]
+    copy[inside(window)] = image[inside(window)]
     return copy
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from scipy.fft import dct
 
-from ..core.unseen import seen_window
+from .kernels.seen import inside, seen_window
 
 
 def interpolate_seen(images, factor):  # type: ignore[no-untyped-def]
@@ -17,17 +17,17 @@ def interpolate_seen(images, factor):  # type: ignore[no-untyped-def]
     height, width = ((side - 1) * factor + 1 for side in images.shape[1:])
     fine = np.full((len(images), height, width), np.nan)
     for image, out in zip(images, fine, strict=True):
-        rows, columns = seen_window(image)
+        rows, columns = inside(seen_window(image))
         part, missing = image[rows, columns], np.isnan(image[rows, columns])
         if not part.size:
             continue
         nearest = ndi.distance_transform_edt(missing, return_distances=False, return_indices=True)
-        inside = interpolate_cosine(part[tuple(nearest)], factor)
-        on_grid = np.zeros(inside.shape, bool)
+        within = interpolate_cosine(part[tuple(nearest)], factor)
+        on_grid = np.zeros(within.shape, bool)
         on_grid[::factor, ::factor] = missing
-        inside[ndi.binary_dilation(on_grid, np.ones((2 * factor - 1,) * 2))] = np.nan
+        within[ndi.binary_dilation(on_grid, np.ones((2 * factor - 1,) * 2))] = np.nan
         at = tuple(slice(part.start * factor, (part.stop - 1) * factor + 1) for part in (rows, columns))
-        out[at] = inside
+        out[at] = within
     return fine
 
 

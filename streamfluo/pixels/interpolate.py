@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 from msgspec import Meta
 
 from ..core.block import Block
@@ -14,6 +15,7 @@ from ..core.registry import register
 from ..core.spec import MAX_SIDE_PX, Spec
 from ..core.state import State
 from .cosine_interpolation import interpolate_seen
+from .kernels.seen import seen_window
 
 
 class InterpolateParams(Params, frozen=True):
@@ -42,6 +44,7 @@ class Interpolate(Operator):
         if max(height, width) > MAX_SIDE_PX:
             raise ConfigError(f"interpolate: factor = {params.factor} makes frames of {(height, width)}, too large")
         pixel_um = spec.pixel_um and spec.pixel_um / params.factor
+        seen_window(np.zeros((1, 1)))  # compiled before frames flow
         self._out_spec = spec.with_(shape=(height, width), dtype=params.dtype, pixel_um=pixel_um, camera=None)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from ...core.state import State, require_array
-from ...core.unseen import seen_window
+from ...pixels.kernels.seen import inside, seen_window
 from ..kernels.background_modes import temporal_modes
 from ..kernels.demixing import ROWS, inner
 
@@ -52,12 +52,12 @@ class Background:
             before, known_before = now, known
         mean = total / np.maximum(observed, 1)
         self.mean[...] = np.where(observed > 0, first + mean, np.float32(0))
-        inside = seen_window(np.where(pairs > 0, pairs, np.float32(np.nan)))
+        seen = inside(seen_window(np.where(pairs > 0, pairs, np.float32(np.nan))))
         variance = np.ones(first.shape, np.float32)
-        variance[inside] = _local_variance((squares / np.maximum(2 * pairs, 1))[inside], pairs[inside])
+        variance[seen] = _local_variance((squares / np.maximum(2 * pairs, 1))[seen], pairs[seen])
         self.noise[...] = np.where(observed >= MIN_OBSERVED * observed.max(), np.sqrt(variance), 0)
         np.divide(1, self.noise, out=self.weight, where=self.noise > 0)
-        self._find_modes([part[inside] for part in frames], mean[inside], inside)
+        self._find_modes([part[seen] for part in frames], mean[seen], seen)
 
     def state(self) -> State:
         """Return all carried values as state entries."""
@@ -73,14 +73,14 @@ class Background:
             for other in range(m, len(self.modes)):
                 self.gram[m, other] = self.gram[other, m] = inner(mode, self.modes[other], 0, ROWS)
 
-    def _find_modes(self, frames: Sequence[np.ndarray], mean: np.ndarray, inside: tuple[slice, slice]) -> None:
+    def _find_modes(self, frames: Sequence[np.ndarray], mean: np.ndarray, seen: tuple[slice, slice]) -> None:
         """First mode: the mean image; the others: smoothed maps of the leading temporal modes of block means.
 
-        Frames, as differences, and their mean lie `inside` the rim that was never seen.
+        Frames, as differences, and their mean are of the rows and columns that were `seen`.
         """
         self.modes[0] = self.mean * self.weight
         if len(self.modes) > 1:
-            weight = self.weight[inside]
+            weight = self.weight[seen]
             parts = [np.nan_to_num((part.astype(np.float32) - mean) * weight) for part in frames]
             blocks = np.stack([_block_means(part) for part in parts]).astype(np.float64)
             for m, temporal in enumerate(temporal_modes(blocks, len(self.modes) - 1)):
@@ -90,7 +90,7 @@ class Background:
                     known += np.float32(amount**2) * (np.isfinite(frame) & (weight > 0))
                 known = ndi.gaussian_filter(known, _SMOOTH_PX)
                 smooth = ndi.gaussian_filter(spatial, _SMOOTH_PX)
-                self.modes[m + 1][inside] = smooth / np.maximum(known, np.float32(0.01))
+                self.modes[m + 1][seen] = smooth / np.maximum(known, np.float32(0.01))
         self.modes *= self.weight > 0
         for mode in self.modes:
             norm = np.sqrt(inner(mode, mode, 0, 1))

@@ -5,6 +5,12 @@ from numba import njit
 Window = tuple[int, int, int, int]  # top, bottom, left, right: the first row, one past the last; columns alike [px]
 
 
+def inside(window: Window) -> tuple[slice, slice]:
+    """Return the rows and columns of a window."""
+    top, bottom, left, right = window
+    return slice(top, bottom), slice(left, right)
+
+
 @njit(nogil=True, cache=True)
 def seen_window(frame):  # type: ignore[no-untyped-def]
     """Return the Window of a frame (y, x) without the rows and columns at its border that are NaN throughout."""
