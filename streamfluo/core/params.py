@@ -43,7 +43,7 @@ def build_params(struct: type[P], values: Mapping[str, Any], where: str) -> P:
     try:
         return msgspec.convert({k: _plain(v) for k, v in values.items()}, struct, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {explain(error, values)}") from None
+        raise ConfigError(f"{where}: {explain(error, values)}{_choices(struct, error)}") from None
     except ValueError as error:  # raised by a struct's own __post_init__
         raise ConfigError(f"{where}: {error}") from None
 
@@ -55,6 +55,17 @@ def with_present_names(struct: type[msgspec.Struct], values: Mapping[str, Any]) 
         if former.get(name) in values:
             raise ConfigError(f"{name!r} is the former name of {former[name]!r}; give one of them")
     return {former.get(name, name): value for name, value in values.items()}
+
+
+def _choices(struct: type[msgspec.Struct], error: msgspec.ValidationError) -> str:
+    """`; it is one of …` for a word that is none of a parameter's."""
+    name = re.search(r"Invalid enum value .* - at `\$\.(\w+)`", str(error))
+    types = {f.encode_name: f.type for f in msgspec.structs.fields(struct)}
+    if name is None or name[1] not in types:
+        return ""
+    info = msgspec.inspect.type_info(types[name[1]])
+    words = getattr(info.type if isinstance(info, msgspec.inspect.Metadata) else info, "values", ())
+    return f"; it is one of {', '.join(map(repr, words))}" if words else ""
 
 
 def explain(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ REFUSED = [
     (Toy, {"order": 5}, "step 'x': order: Expected `int` <= 4, found 5"),
     (Toy, {"order": 2.5}, "step 'x': order: Expected `int`, got `float`, found 2.5"),
     (Toy, {"order": "two"}, "step 'x': order: Expected `int`, got `str`, found 'two'"),
-    (Toy, {"detect": "men"}, "step 'x': detect: Invalid enum value 'men', found 'men'"),
+    (Toy, {"detect": "men"}, "step 'x': detect: Invalid enum value 'men', found 'men'; it is one of 'max', 'mean'"),
     (Toy, {"shape": [4, "y"]}, "step 'x': shape[1]: Expected `int`, got `str`, found 'y'"),
     (Toy, {"inner": {"width_px": -1}}, "step 'x': inner.width_px: Expected `float` > 0.0, found -1"),
     (Renamed, {"max_y": 0}, "step 'x': max_emitters: Expected `int` >= 1, found 0"),
