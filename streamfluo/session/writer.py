@@ -45,7 +45,7 @@ from .reader import FORMAT, read_json
 from .values import ValuesWriter
 
 _LIBRARIES = ("numpy", "scipy", "numba", "pyzmq", "tifffile")
-
+BEFORE_A_SESSION = {".lock", "camera.npz", "session.part"}  # what a run killed at its start leaves
 
 Snapshots = Callable[[], Mapping[str, np.ndarray]]
 
@@ -76,6 +76,11 @@ class SessionWriter:
         self._lock = take(folder)
         raw = raw if raw is not None else reference_of(source) is None
         try:
+            camera = source.spec.camera
+            if camera and any(isinstance(v, np.ndarray) for _, v in camera.items()):
+                camera.save(folder / "camera.npz")
+            self._facts = _facts(source, run)
+            self._write_facts("running")  # from here on it is a session, and a run that is killed can be resumed
             (folder / "values").mkdir(parents=True, exist_ok=True)
             (folder / "config.toml").write_text(run.config_text, encoding="utf-8")
             self.journal = JournalWriter(folder / "journal", source.series.uid) if raw else None
@@ -86,11 +91,6 @@ class SessionWriter:
                 for step in run.steps
             }
             self._events = LineFile(folder / "events.jsonl")
-            self._facts = _facts(source, run)
-            self._write_facts("running")
-            camera = source.spec.camera
-            if camera and any(isinstance(v, np.ndarray) for _, v in camera.items()):
-                camera.save(folder / "camera.npz")
         except OSError as error:
             self._lock.release()
             raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
@@ -201,7 +201,7 @@ def _refuse_or_resume(folder: Path, source: Source, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise SessionError(f"{folder}: a file, not a folder; name another --out")
     if not (folder / "session.json").exists():
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(file.name not in BEFORE_A_SESSION for file in folder.iterdir()):
             raise SessionError(f"{folder}: not empty and no session; name another --out")
         return
     facts = read_json(folder / "session.json")

@@ -148,6 +148,18 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("left", [[], [".lock"], [".lock", "session.part"], [".lock", "session.json"]])
+def test_a_folder_of_a_run_killed_at_its_start_is_gone_on_with(tmp_path, left):
+    recorded(tmp_path / "whole")
+    (tmp_path / "s").mkdir()
+    for name in left:
+        whole = tmp_path / "whole" / name
+        (tmp_path / "s" / name).write_bytes(whole.read_bytes() if whole.exists() else b"{")
+    session = recorded(tmp_path / "s", resume=True)
+    assert session.state == "finished"
+    same_results(session, open_session(tmp_path / "whole"))
+
+
 def test_a_file_in_place_of_the_folder_is_left_alone(tmp_path):
     (tmp_path / "s").write_text("mine")
     with pytest.raises(SessionError, match="a file, not a folder; name another --out"):
