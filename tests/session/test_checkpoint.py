@@ -31,12 +31,12 @@ def run(folder, source, **options):
     return open_session(folder)
 
 
-def killed(tmp_path, at, **options):
-    """What a kill leaves: the files of a running session as they are when `at` frames are through."""
+def killed(tmp_path, at, saved=0, **options):
+    """What a kill leaves: a session's files when `at` frames are through and more than `saved` in its checkpoint."""
     source = Movie(ITEMS, wait=0.002, seekable=not options.get("raw", True))
     engine = Engine(source, settings(**options), tmp_path / "k")
     engine.start()
-    while engine.health().frames < at or not (tmp_path / "k" / "checkpoint.npz").exists():
+    while engine.health().frames < at or not _is_saved(tmp_path / "k" / "checkpoint.npz", saved):
         time.sleep(0.001)
     left = tmp_path / "left"
     left.mkdir()
@@ -47,6 +47,11 @@ def killed(tmp_path, at, **options):
     engine.stop()
     assert engine.wait(20)
     return left
+
+
+def _is_saved(path, frames):
+    checkpoint = load_checkpoint(path)
+    return checkpoint is not None and checkpoint.next_index > frames
 
 
 def same(one, other):
@@ -121,7 +126,7 @@ def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path, damage):
 
 def test_a_step_that_was_muted_stays_muted(tmp_path):
     steps = f"[[step]]\n{a('fragile')}\n[[step]]\n{MOMENTS}\n"
-    left = killed(tmp_path, 100, steps=steps)
+    left = killed(tmp_path, 100, saved=10, steps=steps)
     before = open_session(left).index("toy-fragile").tolist()  # the block in which it broke gives nothing
     assert before == list(range(len(before)))
     assert 0 < len(before) <= 10
