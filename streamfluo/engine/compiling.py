@@ -23,13 +23,18 @@ class Job(NamedTuple):
 def compile_kernels(jobs: Sequence[Job], processes: int | None = None) -> None:
     """Build operators in parallel processes (None: one a core), so that numba's cache holds what they compile.
 
-    Safe beside programs that compile the same (pixels/kernels/shared_cache.py). Raises what building one raises.
+    Those of a kind share kernels and are built one after the other in one process, the kind of most jobs first. Safe
+    beside programs that compile the same (pixels/kernels/kernel.py). Raises what building one raises.
     """
+    kinds: dict[str, list[Job]] = {}
+    for job in jobs:
+        kinds.setdefault(job.kind, []).append(job)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ProcessPoolExecutor(processes or cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in [pool.submit(_build, job) for job in jobs]:
+        for done in [pool.submit(_build, kind) for kind in sorted(kinds.values(), key=len, reverse=True)]:
             done.result()
 
 
-def _build(job: Job) -> None:
-    create(job.kind, job.spec, **job.params)
+def _build(jobs: Sequence[Job]) -> None:
+    for kind, spec, params in jobs:
+        create(kind, spec, **params)

@@ -254,16 +254,15 @@ class Sofi(Mergeable):
         return before + n + seam.n
 
     def _compile(self) -> None:
-        """Compile every kernel for the types of the frames, writeable and read-only."""
-        empty = np.empty((0, *self.spec.shape), self.spec.dtype)
-        for frames in (empty, self._grid.waiting):
-            self._signal(frames)
-            self.power.add_frames(frames)
-            self.power.better_pivot(frames)
-            if self.crossed is not None:
-                self.crossed.add(frames)
+        """Compile every kernel for the types of the frames, which are read-only, and of runs of them."""
+        frames = self._grid.waiting
+        self._signal(frames)
+        self.power.add_frames(frames)
+        self.power.better_pivot(frames)
+        if self.crossed is not None:
+            self.crossed.add(frames)
         if self.lagged is not None:
-            self.lagged.products.add(empty)
+            self.lagged.products.add(np.empty(frames.shape, frames.dtype))
         self.power.absorb_sums(self.power)
         self.power.move_pivot(self.power.pivot)
         compile_results(self, self.power.waiting(self._grid.waiting, 2))

@@ -7,5 +7,3 @@ A named tuple declares which arrays travel together. Callers pass its fields as 
 Python in 1.2 µs where a named tuple of the same eleven arrays takes 3.6 µs. Kernels unpack it before they loop: a field
 read in a loop is reference-counted each time (`deconvolve_samples` of 279 traces: 65 µs, unpacked 36 µs).
 """
-
-from ...pixels.kernels import shared_cache as shared_cache

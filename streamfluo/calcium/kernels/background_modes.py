@@ -1,10 +1,11 @@
 """Temporal modes of the background, from the means of blocks of pixels."""
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def temporal_modes(blocks, count):  # type: ignore[no-untyped-def]
     """Return the `count` leading left singular vectors (count, t) of blocks (t, n), by deflated power iteration."""
     frames = len(blocks)

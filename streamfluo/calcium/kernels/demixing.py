@@ -7,8 +7,8 @@ activities c_k, background modes b_m and their activities f_m (Friedrich et al. 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.pixel_rows import add_product, add_scaled
 
 ROWS = 4  # the equations of the background modes use every fourth row: more pixels do not improve them
@@ -80,7 +80,7 @@ class Past(NamedTuple):
     history: Any
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def whiten(frame, model, expected, scale, stored, products):  # type: ignore[no-untyped-def]
     """Write (frame − mean) · weight as int16 steps of 1/scale to `stored` (y, x), its products with the modes to (M,).
 
@@ -113,7 +113,7 @@ def whiten(frame, model, expected, scale, stored, products):  # type: ignore[no-
         products[m] = _total(sums[m])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _whiten_row(frame, mean, weight, white):  # type: ignore[no-untyped-def]
     unknown = 0
     for i in range(len(white)):
@@ -124,7 +124,7 @@ def _whiten_row(frame, mean, weight, white):  # type: ignore[no-untyped-def]
     return unknown
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _quantise_row(white, scale, stored):  # type: ignore[no-untyped-def]
     for i in range(len(white)):
         z = white[i] * scale
@@ -133,7 +133,7 @@ def _quantise_row(white, scale, stored):  # type: ignore[no-untyped-def]
         stored[i] = np.int16(np.int32(np.rint(z)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sum_frames(stored, slots, scale, modes, mode_activity, total):  # type: ignore[no-untyped-def]
     """Write the sum of the frames in `slots` of stored (n, y, x) int16 steps of 1/scale to total (y, x) float32.
 
@@ -148,7 +148,7 @@ def sum_frames(stored, slots, scale, modes, mode_activity, total):  # type: igno
             add_scaled(modes[m, y], np.float32(-mode_activity[m]), row)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def inner(a, b, first, step):  # type: ignore[no-untyped-def]
     """Return the inner product of two arrays (y, x) float32 over every `step`-th row from `first` on."""
     sums = np.zeros(a.shape[1], np.float32)  # one sum a column: fast, and the same bits on every machine
@@ -157,7 +157,7 @@ def inner(a, b, first, step):  # type: ignore[no-untyped-def]
     return _total(sums)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _total(sums):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(len(sums)):
@@ -165,7 +165,7 @@ def _total(sums):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def project(frame, scale, footprints, products):  # type: ignore[no-untyped-def]
     """Write ⟨a_k, frame⟩ · scale for each footprint to products (K,). frame (pixels,) float32 or int16."""
     index, value, pixels = footprints
@@ -180,7 +180,7 @@ def project(frame, scale, footprints, products):  # type: ignore[no-untyped-def]
         products[k] = (a + b) * scale
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-def]
     """Subtract background modes of known activity (M,) from products (K,). mode_overlap (K, M)."""
     for k in range(len(products)):
@@ -190,7 +190,7 @@ def subtract_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-de
         products[k] -= known
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
     """Update activity (K,) towards the least squares solution, by `sweeps` sweeps of coordinate descent.
 
@@ -205,7 +205,7 @@ def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
             activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def demix_known_background(frame, scale, design, modes, sweeps, activity):  # type: ignore[no-untyped-def]
     """`project`, `subtract_modes` and `demix` in one call: frame (pixels,), modes (M,) of known activity."""
     products = np.empty(len(activity))
@@ -215,7 +215,7 @@ def demix_known_background(frame, scale, design, modes, sweeps, activity):  # ty
     demix(products, overlaps, sweeps, activity)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate):  # type: ignore[no-untyped-def]
     """Update the activities of background modes and components together, by coordinate descent.
 
@@ -242,7 +242,7 @@ def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, e
             activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def demix_frame(frame, scale, design, mode_products, sweeps, estimate):  # type: ignore[no-untyped-def]
     """`project` and `demix_background` in one call: frame (pixels,) of int16 steps or float32."""
     footprints, overlaps, mode_overlaps = design
@@ -252,7 +252,7 @@ def demix_frame(frame, scale, design, mode_products, sweeps, estimate):  # type:
     demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def project_past(k, design, past, activity):  # type: ignore[no-untyped-def]
     """Write the activity (n,) of component k in stored frames: its projection less background and neighbours.
 

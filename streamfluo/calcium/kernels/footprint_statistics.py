@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 NEIGHBOUR_SHARE = 0.3  # fraction of a neighbour's activity that errors of its footprint may add
 MIN_ACTIVITY = 2.5  # noise σ above which a bin counts as active
@@ -40,7 +41,7 @@ class Evidence(NamedTuple):
     neighbour_square: Any
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update_regression(residual, activity, rate, regression):  # type: ignore[no-untyped-def]
     """Add (activity − mean) · residual over each component's box, and (activity − mean)² to its moment.
 
@@ -60,7 +61,7 @@ def update_regression(residual, activity, rate, regression):  # type: ignore[no-
                 out[x] += weight * row[x]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def box_overlap(box_a, origin_a, box_b, origin_b):  # type: ignore[no-untyped-def]
     """Return the inner product of two boxes (h, w) at their origins (y, x)."""
     height, width = box_a.shape
@@ -72,7 +73,7 @@ def box_overlap(box_a, origin_a, box_b, origin_b):  # type: ignore[no-untyped-de
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_shifted(box, origin, other, other_origin, factor):  # type: ignore[no-untyped-def]
     """Add factor × another box (h, w) to a box where they overlap, in place."""
     height, width = box.shape
@@ -82,7 +83,7 @@ def add_shifted(box, origin, other, other_origin, factor):  # type: ignore[no-un
             box[y, x] += factor * other[y - dy, x - dx]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update_comoments(activity, mean, neighbours, neighbour, comoment):  # type: ignore[no-untyped-def]
     """Add the co-moment of activity − mean (K,) of each pair of neighbours to comoment (K, N)."""
     for k in range(len(activity)):
@@ -92,7 +93,7 @@ def update_comoments(activity, mean, neighbours, neighbour, comoment):  # type: 
             comoment[k, n] += d * (activity[other] - mean[other])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update_evidence(activity, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
     """Add a bin to the evidence of each component: its activity (K,) that no neighbour's footprint error explains.
 
@@ -111,7 +112,7 @@ def update_evidence(activity, noise, slot, overlaps, evidence):  # type: ignore[
         _add_bin(k, rest, noise[k], slot, overlaps, evidence)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_past_evidence(k, past, number, noise, overlaps, evidence):  # type: ignore[no-untyped-def]
     """Add to the evidence of the new component k its activity past (n,), n ≤ B, in the bins before `number`."""
     recent, _, _, _, _ = evidence
@@ -127,7 +128,7 @@ def add_past_evidence(k, past, number, noise, overlaps, evidence):  # type: igno
         recent[k, slot] = activity / noise[k] if activity >= MIN_ACTIVITY * noise[k] else 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
     recent, square, fourth, product, neighbour_square = evidence
     _, neighbours, neighbour, _, _ = overlaps
@@ -140,7 +141,7 @@ def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyp
         neighbour_square[k, n] += other * other
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untyped-def]
     """Write the fraction of each component (K,) explained by a touching neighbour, and the SNR of the rest.
 
@@ -157,7 +158,7 @@ def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untype
         snr[k] = fourth[k] ** 0.25 * np.sqrt(1 - explained[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update_overlaps(k, boxes, overlaps):  # type: ignore[no-untyped-def]
     """Recompute component k's inner products with its neighbours and whether they touch, on both sides."""
     origin, box, halo = boxes
@@ -173,7 +174,7 @@ def update_overlaps(k, boxes, overlaps):  # type: ignore[no-untyped-def]
         touching[k, n] = touching[other, back] = touch
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def list_support(box, top, left, width, index, value):  # type: ignore[no-untyped-def]
     """List the non-zero pixels of a box (h, w) at (top, left) of a frame `width` wide; return how many.
 

@@ -1,8 +1,8 @@
 """Segmentation of a footprint from a noisy regression image: denoise, threshold, keep one connected region."""
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.pixel_rows import add_scaled
 
 EDGE_FRACTION = 0.2  # of the peak: the boundary of a cell
@@ -14,7 +14,7 @@ MIN_SIGNAL_VARIANCE = 0.8  # of the total; 0.5 finds more cells at 4 photons a p
 ACTIVE_Z, INACTIVE_Z = 2.5, 1.5
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth_gaussian(image, sigma, rows, out):  # type: ignore[no-untyped-def]
     """Write image (h, w) smoothed by a Gaussian of `sigma` [px], edges repeated; return the factor on white noise σ.
 
@@ -43,7 +43,7 @@ def smooth_gaussian(image, sigma, rows, out):  # type: ignore[no-untyped-def]
     return squares
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def robust_sigma(image):  # type: ignore[no-untyped-def]
     """Return the noise σ of an image from its median absolute deviation."""
     values = image.copy().reshape(-1)
@@ -51,7 +51,7 @@ def robust_sigma(image):  # type: ignore[no-untyped-def]
     return np.median(np.abs(values - middle)) / 0.6745
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-untyped-def]
     """Write the estimate (h, w) with the least smoothing that reaches MIN_PEAK_SNR; return (noise σ, edge fraction).
 
@@ -73,7 +73,7 @@ def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-unt
     return left, edge
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def connected_region(image, threshold, seed_y, seed_x, kept, stack):  # type: ignore[no-untyped-def]
     """Mark in `kept` (h, w) bool the pixels ≥ threshold that are 4-connected to the seed; return how many.
 
@@ -100,7 +100,7 @@ def connected_region(image, threshold, seed_y, seed_x, kept, stack):  # type: ig
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_holes(kept):  # type: ignore[no-untyped-def]
     """Mark pixels whose four neighbours are marked, in one raster pass; return the number of marked pixels."""
     height, width = kept.shape
@@ -115,7 +115,7 @@ def fill_holes(kept):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def dilate(mask, times, out):  # type: ignore[no-untyped-def]
     """Write mask (h, w) bool dilated `times` times by the 4-neighbourhood."""
     height, width = mask.shape
@@ -134,7 +134,7 @@ def dilate(mask, times, out):  # type: ignore[no-untyped-def]
         before[:] = out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  # type: ignore[no-untyped-def]
     """Write the footprint segmented from a regression estimate (h, w) of known noise σ; return its number of pixels.
 
@@ -165,7 +165,7 @@ def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update_footprint(old, gathered, moment, cell_px, growth, new):  # type: ignore[no-untyped-def]
     """Write the footprint segmented from the regression old + gathered / moment; return its number of pixels.
 
@@ -186,7 +186,7 @@ def update_footprint(old, gathered, moment, cell_px, growth, new):  # type: igno
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def factorise(patch, near, cell_px, footprint, slope, activity):  # type: ignore[no-untyped-def]
     """Refine a footprint (h, w) by rank-one factorisation of residual bins (n, h, w); return (moment, SNR).
 
@@ -220,7 +220,7 @@ def factorise(patch, near, cell_px, footprint, slope, activity):  # type: ignore
     return moment * norm * norm, snr
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _normalise(footprint):  # type: ignore[no-untyped-def]
     """Divide a footprint (h, w) by its norm, in place, and return the norm."""
     squares = 0.0
@@ -233,7 +233,7 @@ def _normalise(footprint):  # type: ignore[no-untyped-def]
     return norm
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def spatial_correlation(footprint, slope, noise):  # type: ignore[no-untyped-def]
     """Return the correlation of a footprint (h, w) with its regression image `slope`, within 2 pixels of its support.
 
@@ -259,7 +259,7 @@ def spatial_correlation(footprint, slope, noise):  # type: ignore[no-untyped-def
     return (ab - a * b / n) / np.sqrt(scale) if scale > 0 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def read_patch(stored, order, top, left, step, patch):  # type: ignore[no-untyped-def]
     """Write the box at (top, left) of stored (n, y, x) int16 bins, in `order`, to patch (bins, h, w) float32."""
     for j in range(len(order)):
@@ -268,7 +268,7 @@ def read_patch(stored, order, top, left, step, patch):  # type: ignore[no-untype
                 patch[j, y, x] = np.float32(stored[order[j], top + y, left + x]) / step
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def project_patch(patch, footprint, activity):  # type: ignore[no-untyped-def]
     """Write the least squares activity (bins,) of one footprint (h, w) in patch (bins, h, w)."""
     energy = 0.0
@@ -291,7 +291,7 @@ def project_patch(patch, footprint, activity):  # type: ignore[no-untyped-def]
             activity[first], activity[j], activity[k], activity[last] = a / energy, b / energy, c / energy, d / energy
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def regress(patch, weights, inactive, slope):  # type: ignore[no-untyped-def]
     """Write the slope (h, w) of patch (bins, h, w) on weights (bins,); return Σ weights².
 

@@ -1,9 +1,9 @@
 """Contours of masks as polygons along pixel edges."""
 
-from numba import njit
+from ...pixels.kernels.kernel import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def outline(mask, points):  # type: ignore[no-untyped-def]
     """Write the corners (y, x) of the contour of the first region of mask (h, w) to points (n, 2); return how many.
 
@@ -42,6 +42,6 @@ def outline(mask, points):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _inside(mask, y, x):  # type: ignore[no-untyped-def]
     return 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x]

@@ -1,12 +1,13 @@
 """Residuals of bins of frames, smoothed residual maps, and their local maxima."""
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 STEP = 32.0  # residuals of a bin are stored as int16 in steps of 1/32 of their noise σ
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_footprints(flat, footprints, activity):  # type: ignore[no-untyped-def]
     """Subtract footprints times activity (K,) from a flat frame (pixels,), in place."""
     index, value, pixels = footprints
@@ -16,7 +17,7 @@ def subtract_footprints(flat, footprints, activity):  # type: ignore[no-untyped-
             flat[index[k, i]] -= amount * value[k, i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_from_bins(stored, order, k, footprints, activity):  # type: ignore[no-untyped-def]
     """Subtract footprint k times activity (n,) from the bins `order` (n,) of stored (bins, pixels) int16, in place."""
     index, value, pixels = footprints
@@ -26,7 +27,7 @@ def subtract_from_bins(stored, order, k, footprints, activity):  # type: ignore[
             stored[order[j], index[k, i]] = np.int16(max(-32767.0, min(32767.0, rest)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
     """Write total · factor as int16 to `stored` (y, x) and, summed 2 × 2 and halved, to `binned` (y // 2, x // 2)."""
     for y in range(total.shape[0]):
@@ -37,7 +38,7 @@ def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
             binned[y, x] = np.float32(0.5) * (a[2 * x] + a[2 * x + 1] + b[2 * x] + b[2 * x + 1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _quantise_row(total, factor, stored):  # type: ignore[no-untyped-def]
     for i in range(len(total)):
         total[i] *= factor
@@ -47,7 +48,7 @@ def _quantise_row(total, factor, stored):  # type: ignore[no-untyped-def]
         stored[i] = np.int16(np.int32(np.rint(z)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth(image, kernel, rows, out):  # type: ignore[no-untyped-def]
     """Write `image` (y, x) convolved along both axes with a symmetric `kernel` (2 r + 1,), zero beyond the edge.
 
@@ -68,13 +69,13 @@ def smooth(image, kernel, rows, out):  # type: ignore[no-untyped-def]
                 _add(rows[y + k], kernel[k + radius], out[y])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add(a, weight, out):  # type: ignore[no-untyped-def]
     for i in range(len(out)):
         out[i] += weight * a[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def standardise_map(smoothed, mean, variance, rate, bound):  # type: ignore[no-untyped-def]
     """Standardise a smoothed map in place by its running mean and variance, and update both.
 
@@ -91,7 +92,7 @@ def standardise_map(smoothed, mean, variance, rate, bound):  # type: ignore[no-u
             row[x] = d / max(sigma, np.float32(1e-6))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pool_maps(maps, newest, weights, out):  # type: ignore[no-untyped-def]
     """Write out = Σ_j weights[j] · (the map j bins before the newest). maps (n, y, x) is a ring buffer."""
     n = len(maps)
@@ -101,7 +102,7 @@ def pool_maps(maps, newest, weights, out):  # type: ignore[no-untyped-def]
             _add(maps[(newest - j) % n, y], weights[j], out[y])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def peaks(now, before, threshold, radius, suppressed, found):  # type: ignore[no-untyped-def]
     """List the highest local maxima of `before` (y, x) that are ≥ threshold and lower in `now`; return how many.
 
@@ -127,7 +128,7 @@ def peaks(now, before, threshold, radius, suppressed, found):  # type: ignore[no
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_peak(image, y, x, radius):  # type: ignore[no-untyped-def]
     z = image[y, x]
     for j in range(max(0, y - radius), min(image.shape[0], y + radius + 1)):
@@ -137,7 +138,7 @@ def _is_peak(image, y, x, radius):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _max_around(image, y, x):  # type: ignore[no-untyped-def]
     best = image[y, x]
     for j in range(max(0, y - 1), min(image.shape[0], y + 2)):

@@ -1,10 +1,11 @@
 """Ring model of a one-photon background: a pixel's background is predicted from a ring around it (CNMF-E)."""
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bin_deviation(frame, mean, out):  # type: ignore[no-untyped-def]
     """Write the means of frame − mean (y, x) over blocks to out (rows, columns); NaN counts as 0."""
     rows, columns = out.shape
@@ -20,7 +21,7 @@ def bin_deviation(frame, mean, out):  # type: ignore[no-untyped-def]
             out[j, i] = total / n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_components(binned, shape, footprints, noise, activity):  # type: ignore[no-untyped-def]
     """Subtract the components from a binned frame (rows, columns) of `shape` (y, x), in place.
 
@@ -36,7 +37,7 @@ def subtract_components(binned, shape, footprints, noise, activity):  # type: ig
             binned[j, i] -= share * value[k, p] * noise[at] * activity[k]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ring_mean(binned, seen, inner, outer, out):  # type: ignore[no-untyped-def]
     """Write the mean of the bins (rows, columns) in the ring inner ≤ distance ≤ outer around each; seen: 1 or 0."""
     rows, columns = binned.shape
@@ -53,7 +54,7 @@ def ring_mean(binned, seen, inner, outer, out):  # type: ignore[no-untyped-def]
             out[j, i] = total / max(n, 1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_binned(frame, background, out):  # type: ignore[no-untyped-def]
     """Write frame (y, x) less a binned background (rows, columns), interpolated bilinearly, as float32."""
     rows, columns = background.shape

@@ -9,7 +9,8 @@ AR(2): the same objective by coordinate descent on the spikes of a window of the
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 SWEEPS = 2  # of coordinate descent a sample, AR(2): the window is warm-started
 
@@ -43,7 +44,7 @@ class Windows(NamedTuple):
     tail: Any
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def new_pools(g, size):  # type: ignore[no-untyped-def]
     """Return empty pools of one trace with decay g for `size` pools."""
     return Pools(
@@ -51,7 +52,7 @@ def new_pools(g, size):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def append_sample(sample, g, min_spike, pools, count):  # type: ignore[no-untyped-def]
     """Append a sample to the `count` pools of a trace, merge those that violate s ≥ min_spike; return their number.
 
@@ -78,7 +79,7 @@ def append_sample(sample, g, min_spike, pools, count):  # type: ignore[no-untype
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def newest_samples(k, pools, trace, spikes):  # type: ignore[no-untyped-def]
     """Write the newest n samples of trace k's activity and spikes (n,), the newest last; 0 before the oldest pool."""
     decays, values, _, lengths, counts = pools
@@ -101,14 +102,14 @@ def newest_samples(k, pools, trace, spikes):  # type: ignore[no-untyped-def]
         spikes[i] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def newest_traces(pools, trace, spikes):  # type: ignore[no-untyped-def]
     """`newest_samples` of every trace: trace and spikes (K, n)."""
     for k in range(len(trace)):
         newest_samples(k, pools, trace[k], spikes[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def deconvolve_trace(samples, g, min_spike, trace, spikes):  # type: ignore[no-untyped-def]
     """Write AR(1) activity and spikes (T,) of samples (T,) without baseline and penalty; exact."""
     pools = new_pools(g, len(samples))
@@ -118,7 +119,7 @@ def deconvolve_trace(samples, g, min_spike, trace, spikes):  # type: ignore[no-u
     newest_samples(0, pools, trace, spikes)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def initial_levels(history):  # type: ignore[no-untyped-def]
     """Return (noise σ, 8th percentile, median) of a trace's history (n,), n ≥ 1."""
     ordered, steps = np.sort(history), np.sort(np.abs(np.diff(history)))
@@ -126,7 +127,7 @@ def initial_levels(history):  # type: ignore[no-untyped-def]
     return noise, _quantile(ordered, 0.08), _quantile(ordered, 0.5)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _quantile(ordered, fraction):  # type: ignore[no-untyped-def]
     place = fraction * (len(ordered) - 1)
     below = int(place)
@@ -134,26 +135,26 @@ def _quantile(ordered, fraction):  # type: ignore[no-untyped-def]
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _next_noise(noise, step):  # type: ignore[no-untyped-def]
     """Return the noise σ moved towards the median |difference| of samples, of which `step` is the newest."""
     return noise * (1.01 if abs(step) > 0.9539 * noise else 1 / 1.01)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _next_baseline(baseline, sample, noise, seen):  # type: ignore[no-untyped-def]
     """Return the baseline moved towards the running median over about 300 samples."""
     step = 1.5 * noise * max(1.0 / 300, 1.0 / (seen + 30.0))
     return baseline + (step if sample > baseline else -step)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _next_low(low, sample, noise):  # type: ignore[no-untyped-def]
     """Return the running 8th percentile moved towards that of the samples."""
     return low + 0.02 * noise * (0.08 if sample > low else -0.92)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def deconvolve_samples(samples, present, levels, pools, sparsity, out):  # type: ignore[no-untyped-def]
     """Deconvolve the next sample of each present trace (K,), and update its running levels.
 
@@ -182,7 +183,7 @@ def deconvolve_samples(samples, present, levels, pools, sparsity, out):  # type:
         low[k] = _next_low(low[k], sample, noise[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def deconvolve_history(k, history, levels, pools, sparsity, trace):  # type: ignore[no-untyped-def]
     """Deconvolve all samples (n,) of one trace k; write its activity (n,) as of each sample."""
     own_levels, (g, value, weight, length, count) = _levels_of(k, levels), pools
@@ -193,13 +194,13 @@ def deconvolve_history(k, history, levels, pools, sparsity, trace):  # type: ign
         trace[j] = out[0, 0]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _levels_of(k, levels):  # type: ignore[no-untyped-def]
     previous, seen, noise, baseline, low = levels
     return previous[k : k + 1], seen[k : k + 1], noise[k : k + 1], baseline[k : k + 1], low[k : k + 1]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-untyped-def]
     """Append a sample to trace k's window and update the window's spikes.
 
@@ -233,7 +234,7 @@ def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-u
                     rest[i] -= change * response[i - j]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def newest_samples_ar2(k, windows, trace):  # type: ignore[no-untyped-def]
     """Write the newest m samples of trace k's activity (m,), m ≤ P, the newest last."""
     response, _, window_spikes, window_tail = windows
@@ -246,7 +247,7 @@ def newest_samples_ar2(k, windows, trace):  # type: ignore[no-untyped-def]
         trace[i - n + m] = total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def newest_traces_ar2(windows, trace, spikes):  # type: ignore[no-untyped-def]
     """`newest_samples_ar2` of every trace: trace and spikes (K, m)."""
     response, _, window_spikes, _ = windows
@@ -256,7 +257,7 @@ def newest_traces_ar2(windows, trace, spikes):  # type: ignore[no-untyped-def]
         spikes[k] = window_spikes[k, len(response) - m :]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def deconvolve_trace_ar2(samples, response, penalty, sweeps, trace, spikes):  # type: ignore[no-untyped-def]
     """Write AR(2) activity and spikes (T,) of samples (T,) without baseline, by windows as long as the response (P,).
 
@@ -272,7 +273,7 @@ def deconvolve_trace_ar2(samples, response, penalty, sweeps, trace, spikes):  # 
             spikes[t - n + 1 : t + 1] = window_spikes[0]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def impulse_response(g, n):  # type: ignore[no-untyped-def]
     """Return the first n samples of the activity after a spike of an AR process with coefficients g (order,)."""
     response = np.zeros(n)
@@ -283,7 +284,7 @@ def impulse_response(g, n):  # type: ignore[no-untyped-def]
     return response
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  # type: ignore[no-untyped-def]
     """`deconvolve_samples` for AR(2) traces."""
     previous, seen, noise, baseline, low = levels
@@ -304,7 +305,7 @@ def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  #
         low[k] = _next_low(low[k], sample, noise[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def deconvolve_history_ar2(k, history, levels, windows, sparsity, trace):  # type: ignore[no-untyped-def]
     """`deconvolve_history` for an AR(2) trace."""
     own_levels, (response, samples, spikes, tail) = _levels_of(k, levels), windows

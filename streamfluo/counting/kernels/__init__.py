@@ -4,5 +4,3 @@ Plain arrays in and out, no GIL, cached; a twin for another device is `name_gpu.
 and of `pixels` alone. An operator calls its kernels on empty cells while it is built, with the array types it will
 use: nothing compiles once frames flow.
 """
-
-from ...pixels.kernels import shared_cache as shared_cache

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.two_state import balanced
 
 CREDIBLE = 0.9
@@ -59,7 +59,7 @@ def traces_bleaching_steps(record):  # type: ignore[no-untyped-def]
     return np.array([bleaching_steps(np.ascontiguousarray(trace)) for trace in means.T]).reshape(record.shape[1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bleaching_steps(trace):  # type: ignore[no-untyped-def]
     """Return the number of emitters that bleached in a trace (t,), from its steps; 0: no step down.
 
@@ -99,13 +99,13 @@ def bleaching_steps(trace):  # type: ignore[no-untyped-def]
     return _step_count(sums, edges, count)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _explained(sums, start, stop):  # type: ignore[no-untyped-def]
     """Return the sum of squares that the mean of a segment explains."""
     return (sums[stop] - sums[start]) ** 2 / (stop - start)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _step_count(sums, edges, count):  # type: ignore[no-untyped-def]
     """Return the drop from the highest level to the last, in median steps down."""
     levels = np.empty(count)

@@ -10,7 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 FAINTEST = -600.0  # log-likelihood relative to the frame's most likely z: smaller values are set to it
@@ -41,7 +42,7 @@ class Emission(NamedTuple):
     peak: np.ndarray
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def _exp(x):  # type: ignore[no-untyped-def]
     """Return e^x for FAINTEST ≤ x ≤ 0 within two ulp. It vectorises: 1.7 ns instead of the library's 8."""
     doublings = math.floor(x * LOG2_E + 0.5)
@@ -63,7 +64,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return p * POWERS_OF_2[np.int64(doublings) + len(POWERS_OF_2) - 1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def fill_emission(x, model, levels, emission):  # type: ignore[no-untyped-def]
     """Fill an Emission for z < levels from x (t, lane): electrons, or the logarithm of intensities.
 
@@ -97,7 +98,7 @@ def fill_emission(x, model, levels, emission):  # type: ignore[no-untyped-def]
                 emission.probability[t, :, lane] = 1.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _moments(model, centre, spread):  # type: ignore[no-untyped-def]
     """Fill the mean and standard deviation (z, lane) of the Gaussian of each z, in electrons or log-intensity."""
     for z in range(len(centre)):
@@ -108,7 +109,7 @@ def _moments(model, centre, spread):  # type: ignore[no-untyped-def]
             spread[z, lane] = math.sqrt(max(mean, 0.0) + sigma * sigma) if model.camera else sigma
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def add_emission_slopes(x, model, emission, occupancy, slopes):  # type: ignore[no-untyped-def]
     """Add Σ occupancy[t, z, lane] · ∂ log P_z(x_t) / ∂(mu, mu_bg, sigma) to slopes[0 … 2, lane]."""
     levels, lanes = occupancy.shape[1:]

@@ -7,8 +7,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from .transitions import (
     bleach_back,
     bleach_step,
@@ -42,7 +42,7 @@ class ExpectedTransitions(NamedTuple):
     bleaching: np.ndarray
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def step(state, transitions, emitters, bleaches, bleached, out):  # type: ignore[no-untyped-def]
     """Apply the transition matrix to state (state, lane), into out; `bleached` is scratch of the same shape.
 
@@ -55,7 +55,7 @@ def step(state, transitions, emitters, bleaches, bleached, out):  # type: ignore
         blink_step(state, transitions.blinking, emitters, bleaches, out)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def accumulate(scale, peak, product, logs):  # type: ignore[no-untyped-def]
     """Multiply a frame's scale and exp(peak) into the likelihood: log P = logs + log(product), all (lane).
 
@@ -72,7 +72,7 @@ def accumulate(scale, peak, product, logs):  # type: ignore[no-untyped-def]
             product[lane] = 1.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def filter_forward(emission, transitions, spaces, logs):  # type: ignore[no-untyped-def]
     """Fill logs[n, lane] = log P(trace | n emitters) for every number of emitters n in `spaces`."""
     bleaches = spaces.bleaches
@@ -92,7 +92,7 @@ def filter_forward(emission, transitions, spaces, logs):  # type: ignore[no-unty
             logs[emitters, lane] += math.log(product[lane])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth(emission, transitions, transition_slopes, spaces, weights, slopes):  # type: ignore[no-untyped-def]
     """Return the occupancy P(z on) (t, z, lane), and add the derivatives by the kinetics to slopes[3 … 5, lane].
 
@@ -135,7 +135,7 @@ def smooth(emission, transitions, transition_slopes, spaces, weights, slopes):  
     return occupancy
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_forward(emission, transitions, emitters, bleaches, forward):  # type: ignore[no-untyped-def]
     alpha, bleached = forward.alpha, np.empty(forward.alpha.shape[1:])
     fill_initial(transitions.kinetics, emitters, bleaches, alpha[0, : state_count(emitters, bleaches)])
@@ -145,7 +145,7 @@ def _fill_forward(emission, transitions, emitters, bleaches, forward):  # type: 
         condition(alpha[t], emission.probability[t], emitters, bleaches, forward.scales[t])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _condition_beta(beta, emission, scale, emitters, bleaches):  # type: ignore[no-untyped-def]
     """Multiply the backward variable by emission (z, lane) / scale (lane) of its frame."""
     at, lanes = 0, beta.shape[1]
@@ -157,7 +157,7 @@ def _condition_beta(beta, emission, scale, emitters, bleaches):  # type: ignore[
         at += a + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_occupancy(alpha, beta, emitters, bleaches, occupancy):  # type: ignore[no-untyped-def]
     """Add alpha · beta to occupancy (z, lane) of one frame."""
     at, lanes = 0, alpha.shape[1]
@@ -169,7 +169,7 @@ def _add_occupancy(alpha, beta, emitters, bleaches, occupancy):  # type: ignore[
         at += a + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_blinking(alpha, beta, emitters, bleaches, expected):  # type: ignore[no-untyped-def]
     """expected[a, i, j, lane] += alpha(a, i) · beta(a, j)."""
     at, lanes = 0, alpha.shape[1]
@@ -182,7 +182,7 @@ def _add_blinking(alpha, beta, emitters, bleaches, expected):  # type: ignore[no
         at += a + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_bleaching(alpha, beta, emitters, expected):  # type: ignore[no-untyped-def]
     """expected[z, k, lane] += alpha(a, z) · beta(a − k, z − k), summed over a."""
     lanes = alpha.shape[1]
@@ -195,7 +195,7 @@ def _add_bleaching(alpha, beta, emitters, expected):  # type: ignore[no-untyped-
                     here[lane] += before[lane] * after[lane]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_initial_slopes(alpha, beta, kinetics, emitters, bleaches, slopes):  # type: ignore[no-untyped-def]
     at = emitters * (emitters + 1) // 2 if bleaches else 0
     for lane in range(alpha.shape[1]):
@@ -212,7 +212,7 @@ def _add_initial_slopes(alpha, beta, kinetics, emitters, bleaches, slopes):  # t
         slopes[4, lane] -= by_duty * p_on / rate**2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_transition_slopes(expected, transition_slopes, emitters, bleaches, slopes):  # type: ignore[no-untyped-def]
     by_on, by_off, by_bleach = transition_slopes
     for lane in range(expected.blinking.shape[3]):

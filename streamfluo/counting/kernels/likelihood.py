@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy.special import ndtr
 
+from ...pixels.kernels.kernel import kernel
 from .emission import Emission, EmissionModel, add_emission_slopes, fill_emission
 from .forward_backward import SLOPES, filter_forward, smooth
 from .transitions import LANES, StateSpaces, transition_matrices
@@ -52,7 +52,7 @@ class EmitterModel:
         return np.arange(self.min_emitters, self.max_emitters + 1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no-untyped-def]
     """Return logs[n, lane], and the gradient[:, lane] of log Σ_n P(trace | n), which is 0 unless `with_slopes`."""
     frames, lanes = x.shape

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from .emission import Emission, EmissionModel, fill_emission
 from .forward_backward import accumulate, step
 from .transitions import StateSpaces, Transitions, condition, fill_initial, state_count, transition_matrices
@@ -23,7 +23,7 @@ class FilterState(NamedTuple):
     logs: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def online_transitions(kinetics, spaces):  # type: ignore[no-untyped-def]
     """Return the Transitions of kinetics[m, chunk, 3, lane]; m: one that all candidates share, or one for each."""
     models, chunks, _, lanes = kinetics.shape
@@ -38,7 +38,7 @@ def online_transitions(kinetics, spaces):  # type: ignore[no-untyped-def]
     return Transitions(kinetics, blinking, bleaching)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def advance(x, seen, model, transitions, spaces, carried):  # type: ignore[no-untyped-def]
     """Advance a FilterState by the frames x (t, chunk, lane), `seen` frames after the first.
 

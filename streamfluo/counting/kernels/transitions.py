@@ -13,7 +13,8 @@ one that all traces share.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 LANES = 16  # a step of 10 emitters takes 27 ns; with 8 lanes 50, with 32 no less
 
@@ -45,19 +46,19 @@ class TransitionSlopes(NamedTuple):
     by_bleach: np.ndarray
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def first_block(emitters, bleaches):  # type: ignore[no-untyped-def]
     """Return the smallest number of emitters that can be alive."""
     return 0 if bleaches else emitters
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def state_count(emitters, bleaches):  # type: ignore[no-untyped-def]
     """Return the number of states."""
     return (emitters + 1) * (emitters + 2) // 2 if bleaches else emitters + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _binomials(p, size):  # type: ignore[no-untyped-def]
     """Return Binomial(k; n, p) for n, k < size, by Pascal's triangle: every term is positive, nothing cancels."""
     b = np.zeros((size, size))
@@ -68,7 +69,7 @@ def _binomials(p, size):  # type: ignore[no-untyped-def]
     return b
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _slopes(b):  # type: ignore[no-untyped-def]
     """Return the derivative of `_binomials` by p: n (Binomial(k − 1; n − 1) − Binomial(k; n − 1))."""
     d = np.zeros_like(b)
@@ -78,7 +79,7 @@ def _slopes(b):  # type: ignore[no-untyped-def]
     return d
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def transition_matrices(kinetics, spaces):  # type: ignore[no-untyped-def]
     """Return (Transitions, TransitionSlopes) for kinetics (p_on, p_off, p_bleach; lane); blocks not used are 0."""
     size, lanes = spaces.high + 1, kinetics.shape[1]
@@ -99,7 +100,7 @@ def transition_matrices(kinetics, spaces):  # type: ignore[no-untyped-def]
     return Transitions(kinetics, blinking, bleaching), TransitionSlopes(by_on, by_off, by_bleach)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_initial(kinetics, emitters, bleaches, state):  # type: ignore[no-untyped-def]
     """Fill state (state, lane) with the stationary distribution of emitters that are all alive."""
     state[:] = 0.0
@@ -111,7 +112,7 @@ def fill_initial(kinetics, emitters, bleaches, state):  # type: ignore[no-untype
             state[at + z, lane] = stationary[emitters, z]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def _add(state, probability, out):  # type: ignore[no-untyped-def]
     """out += state · probability, lane by lane."""
     if len(probability) > 1:
@@ -123,13 +124,13 @@ def _add(state, probability, out):  # type: ignore[no-untyped-def]
             out[lane] += state[lane] * same
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def _clear(row):  # type: ignore[no-untyped-def]
     for lane in range(len(row)):
         row[lane] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bleach_step(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
     """Apply the bleaching matrix to state (state, lane), into out."""
     for s in range(state_count(emitters, True)):
@@ -142,7 +143,7 @@ def bleach_step(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
                 _add(here, probability, there)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bleach_back(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
     """Apply the transpose of `bleach_step`."""
     for a in range(emitters + 1):
@@ -154,7 +155,7 @@ def bleach_back(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
                 _add(there, probability, here)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def blink_step(state, matrix, emitters, bleaches, out):  # type: ignore[no-untyped-def]
     """Apply the blinking matrix to each block of state (state, lane), into out."""
     at = 0
@@ -168,7 +169,7 @@ def blink_step(state, matrix, emitters, bleaches, out):  # type: ignore[no-untyp
         at += a + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def blink_back(state, matrix, emitters, bleaches, out):  # type: ignore[no-untyped-def]
     """Apply the transpose of `blink_step`."""
     at = 0
@@ -182,7 +183,7 @@ def blink_back(state, matrix, emitters, bleaches, out):  # type: ignore[no-untyp
         at += a + 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def condition(state, emission, emitters, bleaches, scale):  # type: ignore[no-untyped-def]
     """Multiply state by the emission probability (z, lane), normalise it, and fill scale (lane) with the divisor."""
     at, lanes = 0, len(scale)

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.power_sums import LANES, row_total
 
 TILE_PX = 4096
@@ -44,7 +45,7 @@ class VarianceModel(NamedTuple):
     dark_error: float
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def accumulate_steps(frames, linked, sums, totals):  # type: ignore[no-untyped-def]
     """Add a cell to the PixelSums and write the total of each frame into totals (n,).
 
@@ -99,7 +100,7 @@ def accumulate_steps(frames, linked, sums, totals):  # type: ignore[no-untyped-d
             last[a + i] = before[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_links(frames, last, follows, linked):  # type: ignore[no-untyped-def]
     """Write into linked (n,) whether each frame has the light level of the one before.
 
@@ -117,7 +118,7 @@ def find_links(frames, last, follows, linked):  # type: ignore[no-untyped-def]
         before = now
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pixel_statistics(sums, frames, pairs):  # type: ignore[no-untyped-def]
     """Return (mean, unbiased variance, half the mean squared step) of each pixel (p,) [ADU, ADU²] from PixelSums.
 
@@ -132,7 +133,7 @@ def pixel_statistics(sums, frames, pairs):  # type: ignore[no-untyped-def]
     return mean, variance, steps_variance
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bin_pixels(x, y, used, low, high, sums):  # type: ignore[no-untyped-def]
     """Add each used pixel to sums (bins, 6) of 1, x, y, x², x·y, y², binned by x; the outer bins are open."""
     bins = len(sums)
@@ -149,7 +150,7 @@ def bin_pixels(x, y, used, low, high, sums):  # type: ignore[no-untyped-def]
             s[5] += y[i] * y[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def deviations(x, above, model):  # type: ignore[no-untyped-def]
     """Return the distance (p,) of each pixel's variance from a VarianceModel, in standard errors.
 
@@ -165,7 +166,7 @@ def deviations(x, above, model):  # type: ignore[no-untyped-def]
     return z
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def excess_scatter(x, above, used, least, model):  # type: ignore[no-untyped-def]
     """Return (n, excess, expected) over the n used pixels with x > least.
 
@@ -190,7 +191,7 @@ def excess_scatter(x, above, used, least, model):  # type: ignore[no-untyped-def
     return n, squares / n - (total / n) ** 2 - expected / n, expected / n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def per_pixel_gains(x, above, shift, lift, clear, model):  # type: ignore[no-untyped-def]
     """Return the gain (p,) [e/ADU] of each pixel, (x + shift) / (above − lift) without the share of the illumination.
 
@@ -209,7 +210,7 @@ def per_pixel_gains(x, above, shift, lift, clear, model):  # type: ignore[no-unt
     return gains
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def median_and_mad(values, median, mad):  # type: ignore[no-untyped-def]
     """Write the median and the median absolute deviation (p,) of each pixel of sorted values (p, n), n ≥ 1; NaN last.
 

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 
 class SplineBasis(NamedTuple):
@@ -16,7 +17,7 @@ class SplineBasis(NamedTuple):
     x: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def solve_field(matrix, vector, basis, prior, prior_vector):  # type: ignore[no-untyped-def]
     """Return the shifts c (py, px, 2) [px] of the patches: (Σ φ·matrix·φ + prior) c = Σ φ·vector + prior_vector.
 
@@ -54,7 +55,7 @@ def solve_field(matrix, vector, basis, prior, prior_vector):  # type: ignore[no-
     return values.reshape(py, px, 2)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _eliminate(matrix, values):  # type: ignore[no-untyped-def]
     """Gaussian elimination in place, without pivoting: the matrix is nearly symmetric positive definite."""
     n = len(values)

@@ -10,8 +10,8 @@ activity of cells.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 from ...pixels.kernels.seen import Window
 
@@ -44,7 +44,7 @@ class Frame(NamedTuple):
     seen: Window
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
 
@@ -84,7 +84,7 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
                 sums[by, bx, j] = total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-untyped-def]
     pixels, (seen_top, seen_bottom, seen_left, seen_right) = frame
     image, images, limits, window = template
@@ -105,7 +105,7 @@ def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-
             _add_residuals(pixels[y + dy, p + dx : q + dx], image[y, p:q], limit[p:q], gain, v, total)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_residuals(frame, template, limit, gain, v, total):  # type: ignore[no-untyped-def]
     v0, v1, v2 = v
     sum0, sum1, sum2, offset = total
@@ -119,7 +119,7 @@ def _add_residuals(frame, template, limit, gain, v, total):  # type: ignore[no-u
         offset[i] += e
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untyped-def]
     """Compute the Gauss–Newton images, the limit and the normal matrix of the blocks in row `by` from template.image.
 
@@ -191,13 +191,13 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
                 matrix[by, bx, j, k] = total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _variance(intensity, noise, variance):  # type: ignore[no-untyped-def]
     for x in range(len(variance)):
         variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(noise[2]))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
     """Subtract each block's weighted mean from a row of blocks (y, x), then multiply by the weights; scratch (x,)."""
     count, width = image.shape
@@ -213,13 +213,13 @@ def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
         _subtract_and_scale(scratch, weights[i], image[i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
     for x in range(len(row)):
         row[x] = (row[x] - mean[x]) * weight[x]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
     """Return (δ_y, δ_x, gain, fraction of the template seen) of one Gauss–Newton step; NaN where H is singular.
 
@@ -267,7 +267,7 @@ def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
     return step[0] / scale, step[1] / scale, better, seen
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _determinant(m):  # type: ignore[no-untyped-def]
     return (
         m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
@@ -276,7 +276,7 @@ def _determinant(m):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
     """Return (a, b, least) of the line variance = a + b · intensity [ADU², ADU]; least: its lower bound.
 

@@ -3,7 +3,8 @@
 import math
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 PASSES = 3  # of a box make a Gaussian to within 3 % (Wells 1986)
 
@@ -13,7 +14,7 @@ def box_radius_px(sigma_px: float) -> int:
     return max(1, round((math.sqrt(12 * sigma_px**2 / PASSES + 1) - 1) / 2))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def high_pass(image, radius, scratch, out):  # type: ignore[no-untyped-def]
     """Write image minus its blur by three boxes of (2·radius + 1)² pixels, edges repeated, NaN as 0 in the blur.
 
@@ -33,7 +34,7 @@ def high_pass(image, radius, scratch, out):  # type: ignore[no-untyped-def]
             out[y, x] -= scratch[0, y, x]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _along_columns(image, radius, out):  # type: ignore[no-untyped-def]
     height, width = image.shape
     total = np.zeros(width)
@@ -47,7 +48,7 @@ def _along_columns(image, radius, out):  # type: ignore[no-untyped-def]
             total[x] += entering[x] - leaving[x]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _along_rows(image, radius, out):  # type: ignore[no-untyped-def]
     height, width = image.shape
     scale = 1 / (2 * radius + 1)

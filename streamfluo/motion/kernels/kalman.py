@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 RATE = 0.01
 LARGEST = 3.0  # σ: larger steps are clipped in the estimate of their variance; larger innovations reset the filter
@@ -22,7 +23,7 @@ class FilterState(NamedTuple):
     variance: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def filter_step(measured, information, state):  # type: ignore[no-untyped-def]
     """Update the FilterState with measurements (n,) of a variance of 1 / information (n,)."""
     last, estimate, step_square, variance = state

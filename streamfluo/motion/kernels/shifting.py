@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.seen import Window
 from .gauss_newton import BLOCK_PX
 
@@ -38,7 +38,7 @@ class BlockNoise(NamedTuple):
     intensity: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def shift_frame(frame, y_px, x_px, coefficients, row, shifted):  # type: ignore[no-untyped-def]
     """Write shifted(y, x) = frame(y + y_px, x + x_px) by six-point interpolation along each axis.
 
@@ -66,7 +66,7 @@ def shift_frame(frame, y_px, x_px, coefficients, row, shifted):  # type: ignore[
     return shift_y, shift_x, kept_y * kept_x
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _weights(coefficients, fraction, weights):  # type: ignore[no-untyped-def]
     kept = 0.0
     for k in range(len(weights)):
@@ -78,14 +78,14 @@ def _weights(coefficients, fraction, weights):  # type: ignore[no-untyped-def]
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _convolve(row, weights, out):  # type: ignore[no-untyped-def]
     n = len(out)
     shifted = (row[:n], row[1 : n + 1], row[2 : n + 2], row[3 : n + 3], row[4 : n + 4], row[5 : n + 5])
     _weighted_sum(shifted, weights, out)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _weighted_sum(rows, weights, out):  # type: ignore[no-untyped-def]
     a, b, c, d, e, f = rows
     w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
@@ -97,7 +97,7 @@ def _weighted_sum(rows, weights, out):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: ignore[no-untyped-def]
     """Move template.image and mean (y, x) float32 towards a CorrectedFrame inside its window.
 
@@ -122,7 +122,7 @@ def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: 
         _update_mean(pixels[y, left:right], mean_rate, mean[y, left:right])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _update_row(shifted, rate, rate_x, limit, template):  # type: ignore[no-untyped-def]
     for i in range(len(template)):
         e = shifted[i] - template[i]
@@ -131,14 +131,14 @@ def _update_row(shifted, rate, rate_x, limit, template):  # type: ignore[no-unty
         template[i] += d if d == d else np.float32(0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _update_mean(shifted, rate, mean):  # type: ignore[no-untyped-def]
     for i in range(len(mean)):
         d = (shifted[i] - mean[i]) * rate
         mean[i] += d if d == d else np.float32(0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update_noise(registered, template, by, scale, rate, noise):  # type: ignore[no-untyped-def]
     """Update the BlockNoise of the blocks in row `by` from a corrected frame (y, x) float32 and TemplateImages.
 
@@ -163,7 +163,7 @@ def update_noise(registered, template, by, scale, rate, noise):  # type: ignore[
             intensity[by, bx] = level / n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def correlation(corrected, template, window, step):  # type: ignore[no-untyped-def]
     """Return the correlation coefficient of two images (y, x) in every `step`-th row of a window, without NaN.
 
@@ -181,7 +181,7 @@ def correlation(corrected, template, window, step):  # type: ignore[no-untyped-d
     return (ab - a * b / n) / np.sqrt(scale) if scale > 0 else np.nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_products(p, q, columns):  # type: ignore[no-untyped-def]
     a, b, aa, bb, ab, n = columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]
     for i in range(len(p)):
@@ -196,7 +196,7 @@ def _add_products(p, q, columns):  # type: ignore[no-untyped-def]
         ab[i] += u * v
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bin_2x2(frame, limit, binned):  # type: ignore[no-untyped-def]
     """Write the sums of 2 × 2 pixels of frame (y, x), clipped at `limit`, NaN as 0, to binned (y // 2, x // 2)."""
     for y in range(binned.shape[0]):
@@ -209,7 +209,7 @@ def bin_2x2(frame, limit, binned):  # type: ignore[no-untyped-def]
             binned[y, x] = total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fraction_from(frame, level, step):  # type: ignore[no-untyped-def]
     """Return the fraction of the pixels in every `step`-th row of a frame (y, x) that are ≥ `level`."""
     n, found = 0, 0
@@ -220,7 +220,7 @@ def fraction_from(frame, level, step):  # type: ignore[no-untyped-def]
     return found / n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_noise_bias(counts, window, by, noise_share, matrix, noise_bias):  # type: ignore[no-untyped-def]
     """Subtract from the normal matrices of the blocks in row `by` the part that the template's own noise causes.
 

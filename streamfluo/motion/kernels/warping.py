@@ -1,12 +1,12 @@
 """Frames resampled at a smooth displacement field."""
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.pixel_rows import add_scaled
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: ignore[no-untyped-def]
     """Write warped(y, x) = frame(y + d_y(y, x), x + d_x(y, x)) by four-point interpolation along each axis.
 
@@ -43,7 +43,7 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
     return reach
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _weights(shift, coefficients, integers, weights):  # type: ignore[no-untyped-def]
     for i in range(len(shift)):
         integers[i] = np.int32(np.floor(shift[i]))
@@ -51,7 +51,7 @@ def _weights(shift, coefficients, integers, weights):  # type: ignore[no-untyped
         _polynomial(shift, coefficients[k], weights[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _polynomial(shift, coefficients, out):  # type: ignore[no-untyped-def]
     c0, c1, c2, c3, c4, c5 = coefficients
     for i in range(len(shift)):
@@ -59,7 +59,7 @@ def _polynomial(shift, coefficients, out):  # type: ignore[no-untyped-def]
         out[i] = ((((c5 * f + c4) * f + c3) * f + c2) * f + c1) * f + c0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _interpolate_run(frame, y, shift_x, run, scratch, out):  # type: ignore[no-untyped-def]
     height, width = frame.shape
     first, stop = run
@@ -79,12 +79,12 @@ def _interpolate_run(frame, y, shift_x, run, scratch, out):  # type: ignore[no-u
         _weighted_sums(inner, inner_y, inner_x, out[inner_first:inner_stop])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _inside(at, side):  # type: ignore[no-untyped-def]
     return min(max(at, 0), side - 1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _clamped(rows, x, weights_y, weights_x):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for k in range(4):
@@ -95,7 +95,7 @@ def _clamped(rows, x, weights_y, weights_x):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _weighted_sums(rows, weights_y, weights_x, out):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3 = rows
     n = len(out)  # slices of one length, so that the loop runs on vectors: 2.5 times as fast

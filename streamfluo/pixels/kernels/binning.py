@@ -1,9 +1,9 @@
 """Sums over squares of pixels."""
 
-from numba import njit
+from .kernel import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_binned(frames, side, total):  # type: ignore[no-untyped-def]
     """Add every frame, binned side × side, to `total`: frames (n, y, x), total (y // side, x // side).
 

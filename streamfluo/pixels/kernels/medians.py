@@ -1,12 +1,13 @@
 """Medians by histogram, sorting the bin of the median alone."""
 
 import numpy as np
-from numba import njit
+
+from .kernel import kernel
 
 _BITS = 12  # of a float32's 31 without its sign: eight of the exponent, so the median's bin holds 4 % of white noise
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def median_size(image, step):  # type: ignore[no-untyped-def]
     """Return the median of |image[::step, ::step]| of a map (y, x) of finite float32. Two passes over the values."""
     rows, columns = -(-image.shape[0] // step), -(-image.shape[1] // step)
@@ -26,7 +27,7 @@ def median_size(image, step):  # type: ignore[no-untyped-def]
     return (inside[low - below] + inside[high - below]) / np.float32(2)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _bin_of(counts, rank):  # type: ignore[no-untyped-def]
     """Return the bin of the value of this rank, and the number of values in the bins below."""
     place = below = 0

@@ -1,24 +1,25 @@
 """Vectorised loops over a row of pixels."""
 
 import numpy as np
-from numba import njit
+
+from .kernel import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add(a, total):  # type: ignore[no-untyped-def]
     """Add a to total, both (p,)."""
     for i in range(len(total)):
         total[i] += a[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_product(a, b, total):  # type: ignore[no-untyped-def]
     """Add a · b to total, all (p,)."""
     for i in range(len(total)):
         total[i] += a[i] * b[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_scaled(a, factor, total):  # type: ignore[no-untyped-def]
     """Add a · factor to total in float32, both (p,)."""
     for i in range(len(total)):

@@ -3,8 +3,10 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from .kernel import kernel
 
 TILE_PX = 4096  # a tile's sums stay in the second-level cache; 2048 to 8192 measured alike within 10 %
 LANES = 16
@@ -24,7 +26,7 @@ class PixelSums(NamedTuple):
     unseen: Any
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
     """Add a cell of frames (n, p), n ≤ 32, to PixelSums; write the total (n,) of each frame. NaN is left out.
 
@@ -89,26 +91,26 @@ def _seen_or_zero(x):  # type: ignore[no-untyped-def]
     return lambda x: x if x == x else zero
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def lesser(low, x):  # type: ignore[no-untyped-def]
     """Return the lesser of two values, `low` for a NaN."""
     return x if x < low else low
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def greater(high, x):  # type: ignore[no-untyped-def]
     """Return the greater of two values, `high` for a NaN."""
     return x if x > high else high
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_unseen(row, unseen):  # type: ignore[no-untyped-def]
     """Count the NaN of a row in `unseen`, both (p,)."""
     for i in range(len(row)):
         unseen[i] += row[i] != row[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def frame_totals(frames, totals):  # type: ignore[no-untyped-def]
     """Write the sum over the seen pixels of each frame, as `accumulate` does: frames (n, p), totals (n,)."""
     n, pixels = frames.shape
@@ -155,7 +157,7 @@ def _float_total(row):  # type: ignore[no-untyped-def]
 POWER_TILE_PX = 1024  # eight frames, the pivot and four sums of a tile fit the first-level cache
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_powers(frames, pivot, sums, before):  # type: ignore[no-untyped-def]
     """Add a cell to the sums of d, d², … of d = x − pivot, each kept as two floats that together hold 106 bits.
 
@@ -175,7 +177,7 @@ def add_powers(frames, pivot, sums, before):  # type: ignore[no-untyped-def]
             add_exactly(total[power], sums[tile, power, 0], sums[tile, power, 1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def median(frames, chosen, out):  # type: ignore[no-untyped-def]
     """Write the median of the chosen frames of each pixel: frames (n, p), chosen (k,), out (p,).
 
@@ -193,14 +195,14 @@ def median(frames, chosen, out):  # type: ignore[no-untyped-def]
         out[a : a + m] = rows[len(chosen) // 2, :m]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sort_pair(a, b):  # type: ignore[no-untyped-def]
     for i in range(len(a)):
         low, high = min(a[i], b[i]), max(a[i], b[i])
         a[i], b[i] = low, high
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def cell_powers(frames, pivot, totals):  # type: ignore[no-untyped-def]
     """Write the sums of a cell alone: frames (n, p), pivot (tiles, 1024), totals (tiles, powers, 1024)."""
     totals[:] = 0
@@ -208,7 +210,7 @@ def cell_powers(frames, pivot, totals):  # type: ignore[no-untyped-def]
         sum_powers(frames, tile * POWER_TILE_PX, pivot[tile], totals[tile])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_sums(part, sums):  # type: ignore[no-untyped-def]
     """Add sums about the same pivot to sums, both (tiles, powers, 2, 1024)."""
     for tile in range(sums.shape[0]):
@@ -218,7 +220,7 @@ def add_sums(part, sums):  # type: ignore[no-untyped-def]
                 sums[tile, power, 1, i] += part[tile, power, 1, i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_exactly(a, high, low):  # type: ignore[no-untyped-def]
     """Add a to the two-float numbers high + low, all (p,)."""
     for i in range(len(a)):
@@ -228,7 +230,7 @@ def add_exactly(a, high, low):  # type: ignore[no-untyped-def]
         high[i] = s
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sum_powers(frames, a, pivot, total):  # type: ignore[no-untyped-def]
     """Add Σ (x − pivot)^j of the tile from pixel a on to total[j − 1] (powers, 1024): frames (n, p), pivot (1024,).
 
@@ -255,7 +257,7 @@ def sum_powers(frames, a, pivot, total):  # type: ignore[no-untyped-def]
         f += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_one(row, pivot, total):  # type: ignore[no-untyped-def]
     for power in range(0, total.shape[0], 2):
         for i in range(len(row)):
@@ -268,7 +270,7 @@ def _add_one(row, pivot, total):  # type: ignore[no-untyped-def]
             total[power + 1, i] += q * e
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_eight_to_2(r, pivot, s1, s2):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3, r4, r5, r6, r7 = r
     for i in range(len(pivot)):
@@ -279,7 +281,7 @@ def _add_eight_to_2(r, pivot, s1, s2):  # type: ignore[no-untyped-def]
         s2[i] += ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_eight_to_4(r, pivot, s1, s2, s3, s4):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3, r4, r5, r6, r7 = r
     for i in range(len(pivot)):
@@ -294,7 +296,7 @@ def _add_eight_to_4(r, pivot, s1, s2, s3, s4):  # type: ignore[no-untyped-def]
         s4[i] += ((e0 * e0 + e1 * e1) + (e2 * e2 + e3 * e3)) + ((e4 * e4 + e5 * e5) + (e6 * e6 + e7 * e7))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_eight_from_5(r, pivot, squarings, s_odd, s_even):  # type: ignore[no-untyped-def]
     """Add powers 5 and 6 (two factors d² times d and d²), or 7 and 8 (three)."""
     r0, r1, r2, r3, r4, r5, r6, r7 = r

@@ -1,6 +1,6 @@
 """What was seen of a frame: the rectangle inside its rim of NaN."""
 
-from numba import njit
+from .kernel import kernel
 
 Window = tuple[int, int, int, int]  # top, bottom, left, right: the first row, one past the last; columns alike [px]
 
@@ -11,7 +11,7 @@ def inside(window: Window) -> tuple[slice, slice]:
     return slice(top, bottom), slice(left, right)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def seen_window(frame):  # type: ignore[no-untyped-def]
     """Return the Window of a frame (y, x) without the rows and columns at its border that are NaN throughout."""
     top, bottom, left, right = 0, frame.shape[0], 0, frame.shape[1]
@@ -26,7 +26,7 @@ def seen_window(frame):  # type: ignore[no-untyped-def]
     return top, bottom, left, right
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _any_seen(line):  # type: ignore[no-untyped-def]
     for i in range(len(line)):  # noqa: SIM110 - numba has no any()
         if line[i] == line[i]:

@@ -1,10 +1,11 @@
 """Baseline of each pixel by double exponential smoothing."""
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def subtract_baseline(frames, rates, level, baseline, out):  # type: ignore[no-untyped-def]
     """Write frame − baseline + level, the baseline 2·b − c, where b follows the frames and c follows b.
 
@@ -17,7 +18,7 @@ def subtract_baseline(frames, rates, level, baseline, out):  # type: ignore[no-u
             _follow(frames[t, y], rates[t], level, baseline[0, y], baseline[1, y], out[t, y])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _follow(row, rate, level, b, c, out):  # type: ignore[no-untyped-def]
     for i in range(len(b)):
         if rate > 0 and b[i] != b[i]:

@@ -10,8 +10,8 @@ are zero throughout.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.power_sums import seen_or_zero
 
 SPLIT = 134217729.0  # 2^27 + 1: Veltkamp's splitting of a float64 into halves of 26 bits
@@ -38,14 +38,14 @@ class Powers(NamedTuple):
     frames: int
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _two_sum(a, b):  # type: ignore[no-untyped-def]
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def move_pivot(sums, n, shift):  # type: ignore[no-untyped-def]
     """Re-base power sums from a pivot to pivot + shift, without loss of accuracy.
 
@@ -58,7 +58,7 @@ def move_pivot(sums, n, shift):  # type: ignore[no-untyped-def]
                 _shift_pixel(sums[tile, :, 0, i], sums[tile, :, 1, i], n, shift[tile, i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _shift_pixel(high, low, n, c):  # type: ignore[no-untyped-def]
     order = len(high)
     a, b = np.empty(order + 1), np.empty(order + 1)
@@ -74,7 +74,7 @@ def _shift_pixel(high, low, n, c):  # type: ignore[no-untyped-def]
         high[k], low[k] = a[0], b[0]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _centre(high, low, n, order, m):  # type: ignore[no-untyped-def]
     """Write the central moments m[2 … order] (order + 1, p) of a tile's sums; m[1] is the mean less the pivot.
 
@@ -99,19 +99,19 @@ def _centre(high, low, n, order, m):  # type: ignore[no-untyped-def]
     m[1] = offset
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _shift_row(after, d, a):  # type: ignore[no-untyped-def]
     for i in range(len(a)):
         a[i] = after[i] - d[i] * a[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _subtract_product(factor, a, b, out):  # type: ignore[no-untyped-def]
     for i in range(len(out)):
         out[i] -= factor * a[i] * b[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cumulants(m, order, k):  # type: ignore[no-untyped-def]
     """Write cumulants k[2 … order] from central moments m[2 … order], both (order + 1, p)."""
     for n in range(2, order + 1):
@@ -120,7 +120,7 @@ def _cumulants(m, order, k):  # type: ignore[no-untyped-def]
             _subtract_product(BINOMIAL[n - 1, j], k[n - j], m[j], k[n])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _tile_sums(powers, tile, order, high, low):  # type: ignore[no-untyped-def]
     """Write a tile's sums to this order, with those of the waiting frames added."""
     sums, waiting = powers.sums, powers.waiting
@@ -134,7 +134,7 @@ def _tile_sums(powers, tile, order, high, low):  # type: ignore[no-untyped-def]
                 low[j, i] += e
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def read_moments(pivot, powers, order, as_cumulants, out):  # type: ignore[no-untyped-def]
     """Write the mean (order 1), the central moment or the cumulant of this order of every pixel.
 
@@ -158,7 +158,7 @@ def read_moments(pivot, powers, order, as_cumulants, out):  # type: ignore[no-un
             out[a : a + count] = m[order, :count]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def read_error(powers, marks, marks_n, order, out):  # type: ignore[no-untyped-def]
     """Write the standard error of k_order of every pixel from the means of batches of consecutive frames.
 
@@ -199,13 +199,13 @@ def read_error(powers, marks, marks_n, order, out):  # type: ignore[no-untyped-d
             out[a + i] = np.sqrt(squares[i] / (1 - used)) / n if used < 1 else np.nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_weighted(weight, now, before, total):  # type: ignore[no-untyped-def]
     for i in range(len(total)):
         total[i] += weight[i] * (now[i] - before[i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _influence(m, order, c):  # type: ignore[no-untyped-def]
     """Write the coefficients c[0 … order] of k_order's influence function in powers of x − pivot; it has zero mean."""
     side = m.shape[1]
@@ -234,7 +234,7 @@ def _influence(m, order, c):  # type: ignore[no-untyped-def]
             _subtract_product(1.0, m[1], c[r + 1], c[r])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_squares(now, then, out):  # type: ignore[no-untyped-def]
     lanes = np.zeros((2, 16))  # sixteen sums at a time fill the vector registers; a tile is a multiple of sixteen
     for a in range(0, len(now), 16):
@@ -246,7 +246,7 @@ def _add_squares(now, then, out):  # type: ignore[no-untyped-def]
     out[1] += lanes[1].sum()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def doubling_change(powers, mark, mark_n, order, out):  # type: ignore[no-untyped-def]
     """Write Σ (k_j now − k_j at the mark)² and Σ k_j² over the pixels into out[j − 2] (order − 1, 2).
 

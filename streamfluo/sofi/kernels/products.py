@@ -11,8 +11,8 @@ from math import factorial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.power_sums import add_exactly
 
 PRODUCT_TILE_PX = 1024
@@ -29,7 +29,7 @@ class Products(NamedTuple):
     shift: Any
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_products(frames, count, pivot, products, sums, before):  # type: ignore[no-untyped-def]
     """Add the products at the first `count` frames to sums (tiles, products, 2, 1024), two floats each.
 
@@ -59,13 +59,13 @@ def add_products(frames, count, pivot, products, sums, before):  # type: ignore[
             add_exactly(total[q], sums[tile, q, 0], sums[tile, q, 1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _subtract(row, pivot, d):  # type: ignore[no-untyped-def]
     for i in range(len(d)):
         d[i] = row[i] - pivot[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _multiply_add(a, b, product, total):  # type: ignore[no-untyped-def]
     for i in range(len(product)):
         product[i] = a[i] * b[i]

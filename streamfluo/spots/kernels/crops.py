@@ -7,7 +7,7 @@ padded with such pixels to a multiple of LANES: loops without a remainder are a 
 import math
 from typing import Any, NamedTuple
 
-from numba import njit
+from ...pixels.kernels.kernel import kernel
 
 LANES = 8
 ROUNDING_ADU2 = 1 / 12  # variance of rounding to integer ADU
@@ -34,13 +34,13 @@ class Calibration(NamedTuple):
     poisson: float
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def padded(width):  # type: ignore[no-untyped-def]
     """Return the length of a padded row that holds `width` pixels."""
     return LANES * -(-width // LANES)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def load_crop(pixels, calibration, crop):  # type: ignore[no-untyped-def]
     """Write a crop (h, w) in ADU as a Crop in electrons."""
     gain, offset, variance = calibration.gain, calibration.offset, calibration.variance
@@ -54,14 +54,14 @@ def load_crop(pixels, calibration, crop):  # type: ignore[no-untyped-def]
             noise[x] = variance if seen else math.inf
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def blank_lanes(width, electrons, variance):  # type: ignore[no-untyped-def]
     """Make the pixels of every row beyond `width` missing."""
     electrons[:, width:] = 0
     variance[:, width:] = math.inf
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def cut_crop(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     """Write the square crop of a frame (y, x) whose first pixel is `corner` (y, x); return its number of pixels.
 
@@ -88,7 +88,7 @@ def cut_crop(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     return seen
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def pixels_seen(variance):  # type: ignore[no-untyped-def]
     """Return the number of pixels of a crop that are not missing."""
     count = 0

@@ -9,8 +9,8 @@ estimated in tiles from its median absolute value.
 import math
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.seen import seen_window
 from .matched_filter import BACKGROUND, FILTERED, Search, filter_frame
 from .thresholds import (
@@ -33,7 +33,7 @@ MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
 CANDIDATE_COLUMNS, PIXELS_A_SPOT = 7, 16  # of the memory for candidates: denser ones cannot be resolved
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     """Write the spots of a frame (y, x) to search.candidates; return their number, which may exceed the memory."""
     window = seen_window(frame)
@@ -41,7 +41,7 @@ def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     return find_maxima(frame, window, sensor, search)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _squares_in(window, search):  # type: ignore[no-untyped-def]
     """Return search.squares for a Window, whose rim repeats its border as the field's border is repeated."""
     along_y, along_x, share = search.squares
@@ -52,7 +52,7 @@ def _squares_in(window, search):  # type: ignore[no-untyped-def]
     return _between_borders(along_y, height), _between_borders(along_x, width), share
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _between_borders(squares, length):  # type: ignore[no-untyped-def]
     shorter = np.empty(length)
     for k in range(length):
@@ -60,7 +60,7 @@ def _between_borders(squares, length):  # type: ignore[no-untyped-def]
     return shorter
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     """Write the local maxima of search.filtered above the threshold into search.candidates, row by row.
 
@@ -112,7 +112,7 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _any_beyond(q, background, variance, least):  # type: ignore[no-untyped-def]
     """Whether a pixel exceeds the lowest threshold of any background."""
     count = 0
@@ -121,7 +121,7 @@ def _any_beyond(q, background, variance, least):  # type: ignore[no-untyped-def]
     return count > 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _any_above(q, squared):  # type: ignore[no-untyped-def]
     count = 0
     for x in range(len(q)):
@@ -129,14 +129,14 @@ def _any_above(q, squared):  # type: ignore[no-untyped-def]
     return count > 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def parabola_maximum(before, top, after):  # type: ignore[no-untyped-def]
     """Return the position, −1/2 to 1/2, of the maximum of a parabola through three values, the middle one highest."""
     bend = 2 * top - before - after
     return 0.5 * (after - before) / bend if bend > 0 else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def threshold(table, at, share):  # type: ignore[no-untyped-def]
     """Return the table's value at ln λ and the shot noise's share of the variance, bilinearly interpolated."""
     along = min(max((at - TABLE_FIRST) / TABLE_STEP, 0.0), TABLE_LENGTH - 1.000001)
@@ -149,7 +149,7 @@ def threshold(table, at, share):  # type: ignore[no-untyped-def]
     return upper + down * (lower - upper)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _highest(q, y, x):  # type: ignore[no-untyped-def]
     """Whether a pixel is a local maximum; of equal ones the first is."""
     value = q[y, x]
@@ -159,7 +159,7 @@ def _highest(q, y, x):  # type: ignore[no-untyped-def]
     return highest
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def tile_noise(q):  # type: ignore[no-untyped-def]
     """Return the noise σ of tiles of 64 × 64 pixels, from the median of |q| of every third pixel.
 

@@ -11,8 +11,7 @@ Parameters: y, x, N, b, sigma_y, sigma_x. Where one width is fitted, the two are
 
 import math
 
-from numba import njit
-
+from ...pixels.kernels.kernel import kernel
 from .psf import profile_derivatives
 
 MLE, PHASOR, NO_FIT = range(3)
@@ -26,7 +25,7 @@ NARROWEST_PX, WIDEST = 0.3, 0.5  # bounds on the width: pixels; parts of the cro
 DAMP, DAMP_MORE, DAMP_LESS, UNDAMPED = 0.1, 8.0, 0.2, 1e-3
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def row_sums(d, v, poisson, e, b, across):  # type: ignore[no-untyped-def]
     """Return the sums over a row d, v (x,) with the model e · p + b; across: p, the PSF along it, its derivatives q, t.
 
@@ -57,7 +56,7 @@ def row_sums(d, v, poisson, e, b, across):  # type: ignore[no-untyped-def]
     return w1, wp, wq, wt, wpp, wpq, wpt, wqq, wqt, wtt, r1, rp, rq, rt, chi2
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-def]
     """Write the Fisher information h (6, 6; its upper half) and the score g (6,) at the parameters `at`; return χ².
 
@@ -99,7 +98,7 @@ def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-
     return chi2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
     """Write the Cholesky factor of h + damp · its diagonal into low; False where that is not positive definite."""
     for i in range(free):
@@ -116,7 +115,7 @@ def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def solve(low, free, g, step):  # type: ignore[no-untyped-def]
     """Write the solution of low · lowᵀ · step = g."""
     for i in range(free):
@@ -131,7 +130,7 @@ def solve(low, free, g, step):  # type: ignore[no-untyped-def]
         step[i] = total / low[i, i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the standard errors (6,), the roots of the diagonal of (low · lowᵀ)⁻¹; column (6,): scratch."""
     errors[:] = math.nan
@@ -147,7 +146,7 @@ def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
         errors[c] = math.sqrt(squares)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def part_of_step(at, step, free):  # type: ignore[no-untyped-def]
     """Return the part of a step to take: below 1 where it exceeds a bound within which the model is near linear."""
     part = FARTHEST_PX / max(FARTHEST_PX, abs(step[0]), abs(step[1]))
@@ -161,7 +160,7 @@ def part_of_step(at, step, free):  # type: ignore[no-untyped-def]
     return part
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def take(at, part, step, free, trial):  # type: ignore[no-untyped-def]
     """Write the parameters after this part of a step."""
     for k in range(PARAMETERS):
@@ -170,7 +169,7 @@ def take(at, part, step, free, trial):  # type: ignore[no-untyped-def]
         trial[5] = trial[4]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
     """Fit a square Crop from the parameters `at` (6,) on; write them and their standard errors (6,).
 
@@ -218,7 +217,7 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
     return chi2, converged
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def within(at, free, side):  # type: ignore[no-untyped-def]
     """Whether a spot lies in its crop, and its width between the bounds of pixel and crop."""
     inside = -0.5 <= at[0] < side - 0.5 and -0.5 <= at[1] < side - 0.5
@@ -227,7 +226,7 @@ def within(at, free, side):  # type: ignore[no-untyped-def]
     return inside
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def phasor(d, side, b, at):  # type: ignore[no-untyped-def]
     """Write position, photons and widths from the first Fourier coefficients (Martens et al. 2018, JCP 148:123311).
 
@@ -255,7 +254,7 @@ def phasor(d, side, b, at):  # type: ignore[no-untyped-def]
     at[5] = _width(math.hypot(sine_x, cosine_x), at[2], turn, side)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _width(magnitude, photons, turn, side):  # type: ignore[no-untyped-def]
     """Return the σ of a Gaussian whose first Fourier coefficient is exp(−(turn · σ)² / 2) of its photons.
 

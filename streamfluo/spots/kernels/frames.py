@@ -8,8 +8,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from .crops import Crop, pixels_seen
 from .detection import detect
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
@@ -30,7 +30,7 @@ class Spots(NamedTuple):
     parameters: Any
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def detect_and_measure(frames, search, measurement, rows):  # type: ignore[no-untyped-def]
     """Detect, fit and integrate the spots of frames (t, y, x); return the rows (n, COLUMNS), frame counted from 0.
 
@@ -52,7 +52,7 @@ def detect_and_measure(frames, search, measurement, rows):  # type: ignore[no-un
     return rows[:count]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def initial_values(candidates, share, ellipse):  # type: ignore[no-untyped-def]
     """Return the initial values (n, 6) of fits from the matched filter's candidates, in electrons; share: 1/|B|."""
     at = np.empty((len(candidates), PARAMETERS))
@@ -65,7 +65,7 @@ def initial_values(candidates, share, ellipse):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def measure(frame, spots, measurement, scratch, rows):  # type: ignore[no-untyped-def]
     """Fit and integrate the Spots of a frame; write rows (n, COLUMNS), photons in electrons."""
     for k in range(len(rows)):
@@ -76,7 +76,7 @@ def measure(frame, spots, measurement, scratch, rows):  # type: ignore[no-untype
                 measure_one(frame, spots, k, measurement, scratch, rows[k])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-untyped-def]
     """Fit and integrate spot k less the current light of the others; write its parameters and its row."""
     sensor, ellipse, side, fit = measurement.sensor, measurement.ellipse, measurement.side, measurement.fit
@@ -119,7 +119,7 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
     row[Y_ERROR], row[X_ERROR], row[FLAGS] = errors[0], errors[1], flags if converged else flags | NOT_CONVERGED
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ignore[no-untyped-def]
     """Fit a crop from `at` (6,) on; where the width of a faint spot diverges, again with the usual one fixed.
 
@@ -137,7 +137,7 @@ def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ign
     return total / (pixels_seen(crop.variance) - free), converged, kept
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def phasor_position(crop, free, ellipse, at, outermost):  # type: ignore[no-untyped-def]
     """Write the phasor's position and widths; whether the position lies in the crop."""
     side = crop.width
@@ -150,7 +150,7 @@ def phasor_position(crop, free, ellipse, at, outermost):  # type: ignore[no-unty
     return -0.5 <= at[0] < side - 0.5 and -0.5 <= at[1] < side - 0.5
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def subtract_neighbours(spots, k, corner, reach, crop, scratch):  # type: ignore[no-untyped-def]
     """Subtract the spots within `reach` [px] of spot k from its crop at `corner`; return their number."""
     top, left = corner

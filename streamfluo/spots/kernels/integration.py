@@ -8,8 +8,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from .crops import Calibration, Crop, blank_lanes, load_crop, padded
 from .psf import Ellipse, Place, Spline, gaussian_image, spline_image, turned_gaussian_image
 
@@ -55,13 +55,13 @@ class SpotColumns(NamedTuple):
     background: Any
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def flat(crop, psf):  # type: ignore[no-untyped-def]
     """Return the Pixels of a crop and of the PSF (h, ≥ width) in it."""
     return Pixels(crop.electrons.reshape(-1), crop.variance.reshape(-1), psf.reshape(-1), crop.poisson)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def weighted(pixels, b):  # type: ignore[no-untyped-def]
     """Return N = Σ p (d − b) / Σ p², p normalised in the crop: the photons in the crop, as in the batch definition."""
     d, v, p, poisson = pixels
@@ -86,7 +86,7 @@ def weighted(pixels, b):  # type: ignore[no-untyped-def]
     return n * total_psf, math.sqrt(error2) * total_psf / squares, b, total / (count - 1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def border(crop, outermost):  # type: ignore[no-untyped-def]
     """Return Σ (d − the median of the outermost pixels) over the crop; outermost: scratch for these."""
     d, v, poisson = crop.electrons, crop.variance, crop.poisson
@@ -104,7 +104,7 @@ def border(crop, outermost):  # type: ignore[no-untyped-def]
     return n, math.sqrt(error2), b, math.nan
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def border_median(crop, outermost):  # type: ignore[no-untyped-def]
     """Return the median of a crop's outermost pixels, and their number; outermost: scratch for them."""
     d, v, width = crop.electrons, crop.variance, crop.width
@@ -123,7 +123,7 @@ def border_median(crop, outermost):  # type: ignore[no-untyped-def]
     return 0.5 * (outermost[(count - 1) // 2] + outermost[count // 2]), count
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def likeliest(pixels, b):  # type: ignore[no-untyped-def]
     """Return the N that solves Σ p (d − N p − b) / variance = 0; a b of NaN is solved for with it.
 
@@ -156,7 +156,7 @@ def likeliest(pixels, b):  # type: ignore[no-untyped-def]
     return n, math.sqrt(variance), b, reduced_chi2(pixels, n, b, 2 if free else 1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def _least_squares(pixels, b):  # type: ignore[no-untyped-def]
     """Return the unweighted least-squares N, and b if it is NaN: the initial values of `likeliest`."""
     d, v, p = pixels.electrons, pixels.variance, pixels.psf
@@ -175,7 +175,7 @@ def _least_squares(pixels, b):  # type: ignore[no-untyped-def]
     return (one * gp - p1 * g1) / scale, (pp * g1 - p1 * gp) / scale
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def reduced_chi2(pixels, n, b, fitted):  # type: ignore[no-untyped-def]
     """Return Σ (d − m)² / variance over the number of pixels less `fitted`: 1 on average where the model holds."""
     d, v, p, poisson = pixels
@@ -188,7 +188,7 @@ def reduced_chi2(pixels, n, b, fitted):  # type: ignore[no-untyped-def]
     return total / (count - fitted) if count > fitted else math.nan
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def psf_image(psf, place, ellipse, scratch, width, out):  # type: ignore[no-untyped-def]
     """Write the PSF at a place, integrated over pixels, into out (h, ≥ width); False where the spline does not reach.
 
@@ -203,13 +203,13 @@ def psf_image(psf, place, ellipse, scratch, width, out):  # type: ignore[no-unty
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def value_of(column, k):  # type: ignore[no-untyped-def]
     """Return the value of spot k in a column (n,) or (1,)."""
     return column[k] if len(column) > 1 else column[0]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def integrate_stack(crops, method, psf, camera, spots, out):  # type: ignore[no-untyped-def]
     """Write photons, error, background and χ² (4, n) of crops (n, h, w); return the first it cannot do, or −1.
 

@@ -8,8 +8,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from .crops import Crop
 from .integration import WEIGHTED, border_median, psf_image
 from .measuring import CROWDED, NOT_CONVERGED, OUTSIDE, cut, integrate, subtract_spot, workspace
@@ -35,7 +35,7 @@ class Measured(NamedTuple):
     flags: Any
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def measure_known(frames, spots, shifts, measurement, values, flags):  # type: ignore[no-untyped-def]
     """Integrate KnownSpots in frames (t, y, x), moved by shifts (t, 2).
 
@@ -59,7 +59,7 @@ def measure_known(frames, spots, shifts, measurement, values, flags):  # type: i
                 break
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: ignore[no-untyped-def]
     """Integrate spot k less its neighbours' current photons; return the change of its photons in standard errors."""
     psf, ellipse, side, method = measurement.psf, measurement.ellipse, measurement.side, measurement.method
@@ -98,7 +98,7 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
     return change
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def overlap(p, other):  # type: ignore[no-untyped-def]
     """Return Σ p · other / √(Σ p² Σ other²), the normalised overlap of two PSFs (h, w)."""
     pp = oo = po = 0.0

@@ -7,7 +7,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 FILTERED, BACKGROUND = 0, 1
 
@@ -30,7 +31,7 @@ class Search(NamedTuple):
     candidates: Any
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def filter_frame(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     """Write q and the background λ of the Window of a frame (y, x) into search.filtered from (0, 0) on.
 
@@ -69,13 +70,13 @@ def filter_frame(frame, window, sensor, search):  # type: ignore[no-untyped-def]
 # Loops over rows are functions on slices that begin at 0: loops with possibly negative indices are not vectorised.
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _to_electrons(source, offset, gain, out):  # type: ignore[no-untyped-def]
     for x in range(len(out)):
         out[x] = (np.float32(source[x]) - offset[x]) * gain[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _fill_gaps(row):  # type: ignore[no-untyped-def]
     """Replace pixels that are not finite by the one before, the first ones by the first finite one; False: none is.
 
@@ -98,7 +99,7 @@ def _fill_gaps(row):  # type: ignore[no-untyped-def]
     return missing < len(row)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _smooth_row(row, weights, pad, out):  # type: ignore[no-untyped-def]
     width = len(out)
     _scale(row[pad : pad + width], weights[0], out)
@@ -106,7 +107,7 @@ def _smooth_row(row, weights, pad, out):  # type: ignore[no-untyped-def]
         _add_pair(row[pad - k : pad - k + width], row[pad + k : pad + k + width], weights[k], out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _smooth_columns(smooth, weights, y, pad, out):  # type: ignore[no-untyped-def]
     width = len(out)
     _scale(smooth[y, pad : pad + width], weights[0], out)
@@ -114,7 +115,7 @@ def _smooth_columns(smooth, weights, y, pad, out):  # type: ignore[no-untyped-de
         _add_pair(smooth[y - k, pad : pad + width], smooth[y + k, pad : pad + width], weights[k], out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _box_row(row, reach, pad, double, out):  # type: ignore[no-untyped-def]
     """Write means over 2 · reach + 1 pixels: sums of 2, 4, 8 … neighbours, plus the last pixel."""
     sums, other = double[0], double[1]
@@ -130,32 +131,32 @@ def _box_row(row, reach, pad, double, out):  # type: ignore[no-untyped-def]
         out[x] = (first[x] + last[x]) * scale
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _sum_pair(row, span, out):  # type: ignore[no-untyped-def]
     later = row[span:]
     for x in range(len(later)):
         out[x] = row[x] + later[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _scale(row, factor, out):  # type: ignore[no-untyped-def]
     for x in range(len(out)):
         out[x] = factor * row[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _add_pair(one, other, factor, out):  # type: ignore[no-untyped-def]
     for x in range(len(out)):
         out[x] += factor * (one[x] + other[x])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _add(row, sign, column):  # type: ignore[no-untyped-def]
     for x in range(len(column)):
         column[x] += sign * row[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def _background(column, scale, background, q):  # type: ignore[no-untyped-def]
     for x in range(len(column)):
         level = column[x] * scale

@@ -4,8 +4,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ...pixels.kernels.kernel import kernel
 from .crops import blank_lanes, cut_crop, padded
 from .fits import PARAMETERS
 from .integration import BORDER, WEIGHTED, Psf, border, flat, likeliest, weighted
@@ -72,7 +72,7 @@ class Workspace(NamedTuple):
     outermost: Any
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def workspace(side):  # type: ignore[no-untyped-def]
     """Return the Workspace for square crops of this side."""
     images = np.zeros((4, side, padded(side)))
@@ -82,7 +82,7 @@ def workspace(side):  # type: ignore[no-untyped-def]
     return Workspace(images, matrices, vectors, np.zeros((6, images.shape[2])), rows, np.empty(4 * side))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def integrate(crop, psf, b, method, outermost):  # type: ignore[no-untyped-def]
     """Return N, its standard error, b and χ² of one crop by a method; psf (h, ≥ width): the PSF in each pixel."""
     if method == BORDER:
@@ -92,7 +92,7 @@ def integrate(crop, psf, b, method, outermost):  # type: ignore[no-untyped-def]
     return likeliest(flat(crop, psf), b)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def cut(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     """Write the crop of a frame whose first pixel is `corner` (y, x); return the flags AT_EDGE and SATURATED."""
     top, left = corner
@@ -106,7 +106,7 @@ def cut(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     return flags
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def subtract_spot(crop, psf, n):  # type: ignore[no-untyped-def]
     """Subtract n electrons of a neighbour, its PSF in each pixel being psf; their shot noise stays in the variance."""
     d, v, poisson = crop.electrons, crop.variance, crop.poisson

@@ -8,7 +8,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ...pixels.kernels.kernel import kernel
 
 INVERSE_SQRT2 = 1 / math.sqrt(2)
 INVERSE_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -48,7 +49,7 @@ class Spline(NamedTuple):
     column: Any
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def erf(x):  # type: ignore[no-untyped-def]
     """Return the error function within 2.3e-11."""
     x = min(max(x, -ERF_REACH), ERF_REACH)
@@ -61,7 +62,7 @@ def erf(x):  # type: ignore[no-untyped-def]
     return x * above / below
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def exp_of_minus(t):  # type: ignore[no-untyped-def]
     """Return exp(−t), t ≥ 0, relative within 2e-7 up to t = 25, where it stays: (a series at t / 256) to 256."""
     u = min(t, EXP_REACH) * (-1 / 256)
@@ -71,7 +72,7 @@ def exp_of_minus(t):  # type: ignore[no-untyped-def]
     return e
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def profile(centre, sigma, edges, out):  # type: ignore[no-untyped-def]
     """Write a 1-D Gaussian integrated over the pixels of a row (n,), centred at 0 … n − 1; edges (> n,): scratch."""
     n = len(out)
@@ -83,7 +84,7 @@ def profile(centre, sigma, edges, out):  # type: ignore[no-untyped-def]
         out[i] = 0.5 * (edges[i + 1] - edges[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def profile_derivatives(centre, sigma, n, scratch, out):  # type: ignore[no-untyped-def]
     """Write the profile of n pixels and its derivatives by centre and sigma into out (3, ≥ n); scratch (3, > n)."""
     scale = INVERSE_SQRT2 / sigma
@@ -102,7 +103,7 @@ def profile_derivatives(centre, sigma, n, scratch, out):  # type: ignore[no-unty
         out[2, i] = tilt[i] - tilt[i + 1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def gaussian_image(place, ellipse, scratch, width, out):  # type: ignore[no-untyped-def]
     """Write a Gaussian PSF, its axes along y and x, integrated over pixels, into out (h, ≥ width).
 
@@ -118,7 +119,7 @@ def gaussian_image(place, ellipse, scratch, width, out):  # type: ignore[no-unty
             row[j] = light * across[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def turned_gaussian_image(place, ellipse, width, out):  # type: ignore[no-untyped-def]
     """Write an elliptical Gaussian rotated by θ into out: x_r = x cos θ − y sin θ, y_r = x sin θ + y cos θ.
 
@@ -138,7 +139,7 @@ def turned_gaussian_image(place, ellipse, width, out):  # type: ignore[no-untype
             row[j] = 0.25 * light_x * (erf((yr + 0.5) * over) - erf((yr - 0.5) * over))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def cubic_basis(at, knots, out):  # type: ignore[no-untyped-def]
     """Write the four cubic B-splines that are not 0 at `at` into out (4,); return the index of the first, −1 outside.
 
@@ -166,7 +167,7 @@ def cubic_basis(at, knots, out):  # type: ignore[no-untyped-def]
     return low - 3
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(error_model="numpy", fastmath={"contract"})
 def spline_image(place, pixel_nm, spline, width, out):  # type: ignore[no-untyped-def]
     """Write a measured PSF, sampled at pixel centres, into out (h, ≥ width), 0 outside its knots.
 

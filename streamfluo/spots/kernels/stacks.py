@@ -3,8 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from numba import njit
-
+from ...pixels.kernels.kernel import kernel
 from .crops import Crop, load_crop, pixels_seen
 from .fits import LEAST_LIGHT, MLE, NARROWEST_PX, PARAMETERS, TWO_WIDTHS, WIDEST, fit_spot, phasor
 from .integration import border_median, flat, likeliest
@@ -21,7 +20,7 @@ class Fits(NamedTuple):
     converged: Any
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-untyped-def]
     """Fit every crop (n, side, side) and write its Fits, photons in electrons.
 
@@ -51,7 +50,7 @@ def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-u
             chi2[k] = math.nan
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def initial_values(crop, free, outermost, start, at):  # type: ignore[no-untyped-def]
     """Write a fit's initial values: those of `start`, and where it is NaN the phasor's on the border's background."""
     d, v, side = crop.electrons, crop.variance, crop.width
