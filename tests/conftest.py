@@ -7,6 +7,12 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Half as many workers again as cores: tests of the command line and the network wait half of their time."""
+    cores = os.cpu_count() or 1
+    return cores + cores // 2
+
+
 def pytest_sessionstart(session):
     """Compile the kernels of every operator on all cores first, where all tests are run."""
     config = session.config

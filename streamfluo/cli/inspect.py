@@ -12,9 +12,14 @@ from ..session.reader import Session, open_session
 from .check import spell_spec
 from .console import console, counted
 
+CHECKED_BYTES = 4 << 30  # some seconds of a disk
+
 
 def inspect(
     session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
+    check: Annotated[
+        bool, typer.Option("--check", help="read every frame of a long recording for its checksum")
+    ] = False,
 ) -> None:
     """Show what a session holds: series, frames, gaps, steps, values, snapshots, health."""
     opened = open_session(session)
@@ -30,6 +35,7 @@ def inspect(
     for gap in opened.gaps[:10]:
         console.print(f"  gap of {gap.count} at frame {gap.first} ({gap.reason})")
     console.print(_contents(opened))
+    _tell_damage(opened, check)
     for event in opened.events:
         if event["event"] == "muted":
             console.print(f"muted {event['step']} at frame {event['frame']}: {event['error']}")
@@ -37,6 +43,18 @@ def inspect(
         console.print(f"{edge}: " + ", ".join(f"{name} {value}" for name, value in counts.items() if value))
     if opened.truth:
         console.print("truth: " + ", ".join(opened.truth))
+
+
+def _tell_damage(session: Session, check: bool) -> None:
+    nbytes = session.journal.nbytes if session.has_journal else 0
+    checked = check or nbytes <= CHECKED_BYTES
+    damaged = session.damaged if checked else session.damaged_so_far
+    for damage in damaged[:20]:
+        console.print(f"damaged: {damage}", soft_wrap=True)
+    if len(damaged) > 20:
+        console.print(f"and {len(damaged) - 20} more places", soft_wrap=True)
+    if not checked:
+        console.print(f"pixels not checked, {nbytes / 1e9:.0f} GB; --check reads all of them")
 
 
 def _contents(session: Session) -> Table:

@@ -154,7 +154,8 @@ class PreviewServer:
                 binned = preview_frame(block, bin_px)
                 user = {"step": step, "bin_px": bin_px, "arrived_ns": arrived_ns}
                 header = wire.image_of(self._series_uid, binned, 0, binned.index, user)
-                socket.send(b"".join(encode_record(wire.encode(header), [binned.pixels[0]])), zmq.DONTWAIT, copy=False)
+                record = encode_record(wire.encode(header), [binned.pixels[0]], version=1)
+                socket.send(b"".join(record), zmq.DONTWAIT, copy=False)
 
     def close(self) -> None:
         """Give the sockets back."""

@@ -7,7 +7,6 @@ One .npz, written aside, synced and renamed: the arrays of every step's state as
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .files import save_arrays
+from .schema import NOT_AN_ARRAY
 
 FORMAT = 1
 
@@ -35,8 +35,8 @@ class Checkpoint:
         """Bytes of the arrays."""
         return sum(a.nbytes for s in self.steps.values() for a in s["state"].values() if isinstance(a, np.ndarray))
 
-    def save(self, path: Path) -> None:
-        """Put it in place whole. Raises OSError."""
+    def save(self, path: Path, keep: Path | None = None) -> None:
+        """Put it in place whole; the one that was there is kept as `keep`. Raises OSError."""
         arrays: dict[str, np.ndarray] = {}
         steps: dict[str, Any] = {}
         for step, saved in self.steps.items():
@@ -44,7 +44,7 @@ class Checkpoint:
             arrays |= {f"{step}/{name}": value for name, value in state.items() if isinstance(value, np.ndarray)}
             steps[step] = {**saved, "state": {n: v for n, v in state.items() if not isinstance(v, np.ndarray)}}
         manifest = json.dumps({**asdict(self), "steps": steps, "format": FORMAT}).encode()
-        save_arrays(path, {"manifest": np.frombuffer(manifest, np.uint8), **arrays})
+        save_arrays(path, {"manifest": np.frombuffer(manifest, np.uint8), **arrays}, keep)
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
@@ -59,5 +59,5 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
                 if slash:
                     manifest["steps"][step]["state"][part] = z[name]
         return Checkpoint(**manifest)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (*NOT_AN_ARRAY, AttributeError):
         return None

@@ -60,6 +60,9 @@ def _export(session: Session, to: str, out: Path, progress: Callable[[int], None
     written: list[Path] = []
     if to != "csv":
         written += _export_frames(session, to, out, progress)
+    if session.damaged:
+        damages = [(d.file.name, d.start, *(d.frames or ("", "")), d.reason) for d in session.damaged]
+        written.append(_write_csv(out / "damaged.csv", ("file", "byte", "first frame", "frames", "reason"), damages))
     if session.gaps:
         rows = [(gap.first, gap.count, gap.reason) for gap in session.gaps]
         written.append(_write_csv(out / "gaps.csv", ("first", "count", "lost by"), rows))
@@ -86,6 +89,8 @@ def _export_localisations(session: Session, program: str, out: Path) -> list[Pat
 
 def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int], None]) -> list[Path]:
     count, spec = session.frames, session.spec
+    if session.has_journal and session.damaged:
+        count = session.journal.whole
     if not count:
         return []
     rows: list[tuple[int, int]] = []

@@ -19,9 +19,9 @@ FOLDERS_SYNC = hasattr(os, "O_DIRECTORY")  # elsewhere, as on Windows, a folder 
 REPLACE_S = 2.0 if os.name == "nt" else 0.0  # how long to try while a reader has the file open
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz aside, sync it and put it in place. Raises OSError."""
-    with _written_aside(path) as file:
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], keep: Path | None = None) -> None:
+    """Write an .npz aside, sync it and put it in place; the one that was there is kept as `keep`. Raises OSError."""
+    with _written_aside(path, keep) as file:
         np.savez(file, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
 
 
@@ -32,7 +32,7 @@ def save_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def _written_aside(path: Path) -> Any:
+def _written_aside(path: Path, keep: Path | None = None) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     try:
@@ -40,6 +40,8 @@ def _written_aside(path: Path) -> Any:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            put_in_place(path, keep)
         put_in_place(aside, path)
         sync_folder(path.parent)
     except OSError:

@@ -2,98 +2,54 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from ..core import wire
 from ..core.block import Block
-from ..core.errors import SessionError, WireError
-from ..core.records import (
-    ALIGN,
-    MAGIC,
-    PREFIX_BYTES,
-    encode_record,
-    is_whole,
-    record_header,
-    record_layout,
-    record_nbytes,
-)
+from ..core.errors import SessionError, StreamfluoError
+from ..core.records import Record, encode_record, record_at, record_payload
 from ..core.source import MAX_BLOCK_FRAMES
-from .files import sync_folder
+from ..core.spec import frame_dtype
+from .record_file import Damage, RecordFile, mapped, scan_records
 
 SEGMENT_BYTES = 1 << 30
 SYNC_BYTES = 256 << 20
 SYNC_S = 1.0
-
-
-class RecordFile:
-    """One append-only file of records, `size` bytes of which are kept; a failed write is cut back to whole records."""
-
-    def __init__(self, path: Path, size: int = 0) -> None:
-        self.path = path
-        self.size = size
-        new = not path.exists()
-        path.touch()
-        self._file = path.open("r+b", buffering=0)
-        if new:
-            sync_folder(path.parent)
-        self._cut_back()
-
-    def append(self, record: list[wire.Buffer]) -> None:
-        """Append a record whole, or not at all. Raises OSError when the disk refuses it."""
-        try:
-            written = sum(self._write(memoryview(buffer)) for buffer in record)
-        except OSError:
-            self._cut_back()
-            raise
-        self.size += written
-
-    def sync(self) -> None:
-        """Wait until the disk has it."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Sync and close."""
-        self.sync()
-        self._file.close()
-
-    def _write(self, buffer: memoryview) -> int:
-        left = buffer
-        while left:
-            left = left[self._file.write(left) :]
-        return len(buffer)
-
-    def _cut_back(self) -> None:
-        self._file.truncate(self.size)
-        self._file.seek(self.size)
+FOREIGN = "a frame of another series,"
 
 
 class JournalWriter:
     """Appends frames to `folder`, a new file each GiB; goes on after the last whole record it finds there.
 
     Synced to disk every 256 MiB or second. `next_index` is one past the last frame written, 0 for an empty journal.
+    What a crash tore behind it is put aside. Raises SessionError where another series is recorded.
     """
 
     def __init__(self, folder: Path, series_uid: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._uid = folder, series_uid
         self.next_index, self._number, size = 0, 0, 0
-        self._indices, self._numbers, self._offsets = array("q"), array("q"), array("q")  # where each frame is
+        self._places = _Places()
         for path in _segments(folder):
             self._number, size = int(path.stem), 0
-            for fields, start, stop in scan_records(path):
-                self._note(fields["index"], start)
-                size = stop
-        self._file = RecordFile(self._path(self._number), size)
-        self._synced_at, self._unsynced = time.monotonic(), 0
+            for found in _frames_in(path, series_uid):
+                if isinstance(found, Record):
+                    self._note(found.fields["index"], found.start, found.stop)
+                    size = found.stop
+                elif found.reason.startswith(FOREIGN):
+                    raise SessionError(f"{found}; take it out of this journal")
         self._read_back = _Segments()
+        while self.frames and isinstance(self._frame(self.frames - 1), Damage):  # pages that never reached the disk
+            *_, size, _ = self._places.pop()
+            self.next_index = self._places.indices[-1] + 1 if self.frames else 0
+        self._file = RecordFile(self._path(self._number), size, aside=True)
+        self._synced_at, self._unsynced = time.monotonic(), 0
 
     def append(self, block: Block) -> None:
         """Write the frames of a block. Raises OSError when the disk refuses one; those before it are written."""
@@ -102,7 +58,7 @@ class JournalWriter:
             self._file.append(record)
             length = sum(len(buffer) for buffer in record)
             self._unsynced += length
-            self._note(block.index + n, self._file.size - length)
+            self._note(block.index + n, self._file.size - length, self._file.size)
         if self._unsynced >= SYNC_BYTES or time.monotonic() - self._synced_at >= SYNC_S:
             self._file.sync()
             self._synced_at, self._unsynced = time.monotonic(), 0
@@ -118,21 +74,32 @@ class JournalWriter:
     @property
     def frames(self) -> int:
         """How many frames are written."""
-        return len(self._offsets)
+        return len(self._places.indices)
 
     def block(self, n: int, max_frames: int = MAX_BLOCK_FRAMES) -> Block:
-        """Read back the n-th frame written and consecutive ones behind it; callable from one thread at a time."""
-        first, frames = self._indices[n], []
+        """Read back the n-th frame written and consecutive ones behind it; callable from one thread at a time.
+
+        Raises SessionError if it is damaged.
+        """
+        first = self._places.indices[n]
+        frames: list[tuple[int, int, np.ndarray]] = []
         for at in range(n, min(n + max_frames, self.frames)):
-            if self._indices[at] != first + at - n:
+            if self._places.indices[at] != first + at - n:
                 break
-            frames.append(self._read_back.frame(self._path(self._numbers[at]), self._offsets[at]))
+            frame = self._frame(at)
+            if isinstance(frame, Damage):
+                if not frames:
+                    raise SessionError(str(frame))
+                break
+            frames.append(frame)
         return _block(frames)
 
-    def _note(self, index: int, offset: int) -> None:
-        self._indices.append(index)
-        self._numbers.append(self._number)
-        self._offsets.append(offset)
+    def _frame(self, n: int) -> tuple[int, int, np.ndarray] | Damage:
+        index, number, start, stop = self._places[n]
+        return self._read_back.frame(self._path(number), index, start, stop)
+
+    def _note(self, index: int, start: int, stop: int) -> None:
+        self._places.add(index, self._number, start, stop)
         self.next_index = index + 1
 
     def _path(self, number: int) -> Path:
@@ -140,28 +107,53 @@ class JournalWriter:
 
 
 class JournalReader:
-    """The frames of a journal by index; built by scanning headers: about 20 µs a frame, 24 B of memory a frame."""
+    """The frames of one series in a journal, by index. What is damaged, or of another series, stands in `damaged`.
 
-    def __init__(self, folder: Path) -> None:
-        self._segments = _segments(folder)
-        indices, numbers, offsets = array("q"), array("q"), array("q")
-        for number, path in enumerate(self._segments):
-            for fields, start, _ in scan_records(path):
-                indices.append(fields["index"])
-                numbers.append(number)
-                offsets.append(start)
+    Built by scanning headers: about 20 µs and 32 B of memory a frame. A frame's pixels are checked when it is read.
+    """
+
+    def __init__(self, folder: Path, series_uid: str) -> None:
+        self._paths = _segments(folder)
+        self._damaged = dict.fromkeys(_missing(folder, self._paths))
+        places = _Places()
+        for number, path in enumerate(self._paths):
+            for found in _frames_in(path, series_uid):
+                if isinstance(found, Damage):
+                    self._damaged[found] = None
+                else:
+                    places.add(found.fields["index"], number, found.start, found.stop)
         # Of a frame that was written twice the last one counts: the first of its index from behind.
-        found, last = np.unique(np.frombuffer(indices, np.int64)[::-1], return_index=True)
-        self.indices: np.ndarray = found
-        self._numbers = np.frombuffer(numbers, np.int64)[::-1][last]
-        self._offsets = np.frombuffer(offsets, np.int64)[::-1][last]
+        rows = places.rows()[:, ::-1]
+        self.indices: np.ndarray
+        self.indices, last = np.unique(rows[0], return_index=True)
+        self._places = rows[1:, last]
+
+    @property
+    def damaged(self) -> tuple[Damage, ...]:
+        """What was found damaged so far: headers when it was opened, pixels when they were read."""
+        return tuple(self._damaged)
+
+    @property
+    def whole(self) -> int:
+        """How many frames there are without those whose pixels were found damaged so far."""
+        return len(self.indices) - sum(damage.frames is not None for damage in self._damaged)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its files."""
+        return sum(path.stat().st_size for path in self._paths)
 
     def read(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (index, t_ns, pixels (y, x)) for start ≤ index < stop. Raises SessionError for a damaged frame."""
+        """Yield (index, t_ns, pixels (y, x)) of the frames with start ≤ index < stop that are whole."""
         segments = _Segments()
         first, behind = np.searchsorted(self.indices, [start, stop]).tolist()
         for at in range(first, behind):
-            yield segments.frame(self._segments[self._numbers[at]], int(self._offsets[at]))
+            number, begins, ends = self._places[:, at].tolist()
+            frame = segments.frame(self._paths[number], int(self.indices[at]), begins, ends)
+            if isinstance(frame, Damage):
+                self._damaged[frame] = None
+            else:
+                yield frame
 
     def blocks(self, start: int = 0, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
         """Yield the frames from index `start` on as blocks of at most `max_frames`, cut at gaps."""
@@ -175,6 +167,29 @@ class JournalReader:
             yield _block(waiting)
 
 
+class _Places:
+    """Where each frame is: its index, its file's number, its first byte and the one behind its last."""
+
+    def __init__(self) -> None:
+        self.indices, self._numbers, self._starts, self._stops = array("q"), array("q"), array("q"), array("q")
+
+    def add(self, index: int, number: int, start: int, stop: int) -> None:
+        self.indices.append(index)
+        self._numbers.append(number)
+        self._starts.append(start)
+        self._stops.append(stop)
+
+    def pop(self) -> tuple[int, int, int, int]:
+        return self.indices.pop(), self._numbers.pop(), self._starts.pop(), self._stops.pop()
+
+    def rows(self) -> np.ndarray:
+        """Return all of them, (4, n)."""
+        return np.array([self.indices, self._numbers, self._starts, self._stops], np.int64)
+
+    def __getitem__(self, n: int) -> tuple[int, int, int, int]:
+        return self.indices[n], self._numbers[n], self._starts[n], self._stops[n]
+
+
 class _Segments:
     """Frames read one after the other; the segment that the last one lay in stays open."""
 
@@ -182,12 +197,20 @@ class _Segments:
         self._path: Path | None = None
         self._file: BinaryIO | None = None
 
-    def frame(self, path: Path, offset: int) -> tuple[int, int, np.ndarray]:
-        """Return (index, t_ns, pixels) of the record at `offset`. Raises SessionError if it is damaged."""
-        if self._file is None or path != self._path:
-            self.close()
-            self._path, self._file = path, path.open("rb")
-        return _read_frame(path, self._file, offset)
+    def frame(self, path: Path, index: int, start: int, stop: int) -> tuple[int, int, np.ndarray] | Damage:
+        """Return (index, t_ns, pixels (y, x)) of the record from byte `start` to `stop`."""
+        try:
+            if self._file is None or path != self._path:
+                self.close()
+                self._path, self._file = path, path.open("rb")
+            self._file.seek(start)
+            data = self._file.read(stop - start)
+            record = record_at(data, 0)
+            payload, fields = record_payload(data, record), record.fields
+            pixels = np.frombuffer(payload, frame_dtype(fields["dtype"])).reshape(fields["shape"])
+            return index, int(fields["t_ns"] or 0), pixels
+        except (OSError, KeyError, TypeError, ValueError, StreamfluoError) as error:
+            return Damage(path, start, (index, 1), str(error))
 
     def close(self) -> None:
         """Close the segment that is open."""
@@ -198,67 +221,36 @@ class _Segments:
         self.close()
 
 
-def _read_frame(path: Path, file: BinaryIO, offset: int) -> tuple[int, int, np.ndarray]:
-    file.seek(offset)
-    header = file.read(record_layout(file.read(PREFIX_BYTES)))
-    fields, nbytes = record_header(header)
-    pixels, tail = file.read(nbytes), file.read(4)
-    if not is_whole(header, pixels, tail):
-        raise SessionError(f"{path}: frame {fields['index']} is damaged (crc differs); the other frames are readable")
-    return int(fields["index"]), int(fields["t_ns"]), np.frombuffer(pixels, fields["dtype"]).reshape(fields["shape"])
-
-
 def _block(frames: list[tuple[int, int, np.ndarray]]) -> Block:
     return Block(frames[0][0], np.array([t for _, t, _ in frames]), np.stack([pixels for *_, pixels in frames]))
 
 
-def scan_records(path: Path) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """Yield (header, start, stop) of each record of a file; what a crash tore is passed over.
-
-    Only records beside a damaged place have their crc checked: a crash tears the end. Behind damage the scan goes on
-    with the next whole record (they begin at multiples of 64 bytes), so that nothing intact is given up.
-    """
-    size = path.stat().st_size
-    if size == 0:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        before, at = None, 0
-        while at >= 0:
-            found = _record_at(data, at)
-            if before is not None and (found is not None or _checked(data, before)):
-                yield before
-            before = found
-            at = _next_whole(data, at) if found is None else found[2]
-
-
-def _record_at(data: mmap.mmap, start: int) -> tuple[dict[str, Any], int, int] | None:
-    """(header, start, stop) of the record that begins at `start` and fits the file."""
-    try:
-        body = start + PREFIX_BYTES
-        header = data[body : body + record_layout(data[start:body])]
-        fields, nbytes = record_header(header)
-    except WireError:
-        return None
-    stop = start + record_nbytes(len(header), nbytes)
-    return (fields, start, stop) if stop <= len(data) else None
-
-
-def _checked(data: mmap.mmap, record: tuple[dict[str, Any], int, int]) -> bool:
-    _, start, _ = record
-    payload = start + PREFIX_BYTES + record_layout(data[start : start + PREFIX_BYTES])
-    header = data[start + PREFIX_BYTES : payload]
-    end = payload + record_header(header)[1]
-    return is_whole(header, data[payload:end], data[end : end + 4])
-
-
-def _next_whole(data: mmap.mmap, start: int) -> int:
-    """Where the next whole record behind `start` begins, -1 if there is none."""
-    while (start := data.find(MAGIC, start + 1)) >= 0:
-        record = _record_at(data, start) if start % ALIGN == 0 else None
-        if record is not None and _checked(data, record):
-            return start
-    return -1
-
-
 def _segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.sfj"))
+
+
+def _missing(folder: Path, paths: list[Path]) -> Iterator[Damage]:
+    """Files that are gone, by their numbers: a frame in them was never a gap."""
+    numbers = {int(path.stem) for path in paths}
+    for number in range(max(numbers, default=-1)):
+        if number not in numbers:
+            yield Damage(folder / f"{number:06d}.sfj", 0, None, "the file is missing")
+
+
+def _frames_in(path: Path, series_uid: str) -> Iterator[Record | Damage]:
+    """The frames of one file, whose headers are whole and of this series."""
+    try:
+        with mapped(path) as data:
+            for found in scan_records(path, data):
+                if isinstance(found, Damage):
+                    yield found
+                    continue
+                fields = found.fields
+                if fields.get("type") != "image" or not isinstance(fields.get("index"), int):
+                    yield Damage(path, found.start, None, "no frame")
+                elif fields.get("series_uid") != series_uid:
+                    yield Damage(path, found.start, None, f"{FOREIGN} {str(fields.get('series_uid'))[:64]!r}")
+                else:
+                    yield found
+    except OSError as error:
+        yield Damage(path, 0, None, f"cannot be read: {error.strerror}")

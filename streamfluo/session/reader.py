@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,30 +9,32 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+from zlib_ng import zlib_ng
 
-from ..core.errors import SessionError, did_you_mean
-from ..core.operator import Gives
+from ..core.errors import SessionError, StreamfluoError, did_you_mean
 from ..core.registry import operators
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
 from ..sources.opening import open_source
 from .journal import JournalReader
 from .lock import is_held
-from .values import read_value_indices, read_values
+from .record_file import Damage
+from .schema import (
+    EventFacts,
+    GapFacts,
+    HealthFacts,
+    SessionFacts,
+    StepFacts,
+    read_arrays,
+    read_facts,
+    read_json,
+    unsealed,
+)
+from .values import StepRecords, read_values
 
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class StepFacts:
-    """What a session says of a step."""
-
-    kind: str
-    version: int
-    params: Mapping[str, Any]
-    after: str
-    gives: tuple[Gives, ...]
+FACTS_COPY = "session.copy.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class SessionStep:
 
 
 class Session:
-    """A session on disk, also one whose run was killed: everything whole in it is readable."""
+    """A session on disk, also one whose run was killed: everything whole in it is readable.
+
+    What is damaged is left out, and stands in `damaged`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,50 +82,87 @@ class Session:
             raise SessionError(f"{path}: no such session folder")
         if not (path / "session.json").exists():
             raise SessionError(f"{path}: no session.json in it; is this the folder given to --out?")
-        self._facts = read_json(path / "session.json")
-        self._interrupted = self._facts.get("state") == "running" and not is_held(path)
+        self._found: dict[Damage, None] = {}
+        self._all_facts, self._facts = self._read_facts()
+        self._interrupted = self._facts.state == "running" and not is_held(path)
         if self._interrupted:  # or it has ended since: the lock goes once that is written
-            self._facts = read_json(path / "session.json")
-            self._interrupted = self._facts.get("state") == "running"
-        if self._facts.get("format") != FORMAT:
-            raise SessionError(f"{path}: format {self._facts.get('format')!r}, this version reads {FORMAT}")
+            self._all_facts, self._facts = self._read_facts()
+            self._interrupted = self._facts.state == "running"
+
+    def _read_facts(self) -> tuple[dict[str, Any], SessionFacts]:
+        try:
+            return read_facts(self.path / "session.json")
+        except SessionError as error:
+            try:
+                found = read_facts(self.path / FACTS_COPY)
+            except SessionError:
+                raise error from None
+            self._note(self.path / "session.json", str(error))
+            return found
+
+    def _note(self, path: Path, reason: str) -> None:
+        self._found[Damage(path, 0, None, reason.removeprefix(f"{path}: "))] = None
 
     @cached_property
     def spec(self) -> Spec:
         """The stream's spec."""
-        spec = Spec.from_header(self._facts["spec"])
-        maps = self._facts.get("camera_maps")
-        return spec.with_(camera=Camera.load(self.path / "camera.npz")) if maps else spec
+        try:
+            spec = Spec.from_header(self._facts.spec)
+        except (StreamfluoError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise SessionError(f"{self.path}/session.json: its spec cannot be read: {error!r}") from None
+        if not self._facts.camera_maps:
+            return spec
+        try:
+            return spec.with_(camera=Camera.of(self._arrays(self.path / "camera.npz")))
+        except StreamfluoError as error:
+            self._note(self.path / "camera.npz", str(error))
+            return spec
 
     @property
     def series(self) -> Mapping[str, Any]:
         """uid, source, t0_ns, frames and user of the series."""
-        return self._facts["series"]
+        return msgspec.structs.asdict(self._facts.series)
 
     @property
     def state(self) -> str:
         """How the run stands: running, finished, aborted, failed: why, or interrupted, as by kill -9."""
-        return "interrupted" if self._interrupted else str(self._facts["state"])
+        return "interrupted" if self._interrupted else self._facts.state
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """All of session.json."""
-        return self._facts
+        return self._all_facts
 
-    @cached_property
+    @property
     def steps(self) -> Mapping[str, StepFacts]:
         """The chain's steps by id."""
-        return {
-            name: StepFacts(
-                s["kind"], s["version"], s["params"], s["after"],
-                tuple(Gives(**{**g, "dims": tuple(g["dims"])}) for g in s["gives"]),
-            )
-            for name, s in self._facts["steps"].items()
-        }  # fmt: skip
+        return self._facts.steps
+
+    @cached_property
+    def damaged(self) -> tuple[Damage, ...]:
+        """What of the session cannot be read: file, byte, frames, reason. Reads all of it once, each frame too."""
+        _ = self.spec, self.events, self.health, self.truth
+        config = self.path / "config.toml"
+        crc = self._facts.config_crc32
+        if crc is not None and (not config.exists() or zlib_ng.crc32(config.read_bytes()) != crc):
+            self._note(config, "not the text of this run's config (crc32 differs)")
+        for step in self.steps:
+            self.values(step)
+            self.snapshot(step)
+        if self.has_journal:
+            for _ in self.journal.read(0, 1 << 62):
+                pass
+        return self.damaged_so_far
+
+    @property
+    def damaged_so_far(self) -> tuple[Damage, ...]:
+        """What was found damaged in what was read so far."""
+        journal = self.journal.damaged if "journal" in self.__dict__ else ()
+        return (*self._found, *journal)
 
     @cached_property
     def frames(self) -> int:
-        """How many distinct frames were seen."""
+        """How many distinct frames were seen, those whose pixels turn out to be damaged included."""
         if self.has_journal:
             return len(self.journal.indices)
         seen = max((len(self.index(s)) for s, f in self.steps.items() if f.after == "source"), default=0)
@@ -151,18 +192,22 @@ class Session:
     def events(self) -> tuple[Mapping[str, Any], ...]:
         """Gaps, muted steps and the end, as they were noted."""
         path = self.path / "events.jsonl"
-        return tuple(_json_lines(path)) if path.exists() else ()
+        return tuple(self._lines(path)) if path.exists() else ()
 
     @cached_property
     def health(self) -> Mapping[str, Any]:
         """The run's counters; empty if it was killed."""
         path = self.path / "health.json"
-        return read_json(path) if path.exists() else {}
+        try:
+            return read_json(path, HealthFacts)[0] if path.exists() else {}
+        except SessionError as error:
+            self._note(path, str(error))
+            return {}
 
     @cached_property
     def truth(self) -> Mapping[str, np.ndarray]:
         """What the simulator knew, by name; empty for recordings."""
-        return _load_arrays(self.path / "truth.npz")
+        return self._arrays(self.path / "truth.npz")
 
     @property
     def has_journal(self) -> bool:
@@ -172,23 +217,27 @@ class Session:
     def read_frames(self, start: int, stop: int) -> np.ndarray:
         """Return the existing frames with start ≤ index < stop, (n, y, x), from the journal or the referenced source.
 
-        Raises SessionError if a frame is damaged or the referenced file is gone or has changed.
+        Raises SessionError if the referenced file is gone or has changed.
         """
         frames = [pixels for *_, pixels in self.each_frame(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *self.spec.shape), self.spec.dtype)
 
     def values(self, step: str) -> dict[str, Any]:
         """Return name → whole array (T, …) of a step's values; a table as a mapping of columns."""
-        return read_values(self._values_path(step), self.steps[step].gives)
+        path = self._values_path(step)
+        try:
+            return read_values(self._records(path), self.steps[step].gives)
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise SessionError(f"{path}: its values do not belong together: {error!r}") from None
 
     def index(self, step: str) -> np.ndarray:
         """Return the frame index (t,) of each row of a step's per-frame values."""
-        return read_value_indices(self._values_path(step))
+        return self._records(self._values_path(step)).index
 
     def snapshot(self, step: str) -> dict[str, np.ndarray]:
         """Return a step's last snapshots by name."""
         self._known(step)
-        return _load_arrays(self.path / "snapshots" / f"{step}.npz")
+        return self._arrays(self.path / "snapshots" / f"{step}.npz")
 
     @property
     def recorded_steps(self) -> tuple[SessionStep, ...]:
@@ -228,19 +277,22 @@ class Session:
     @cached_property
     def journal(self) -> JournalReader:
         """The raw frames by index."""
-        return JournalReader(self.path / "journal")
+        return JournalReader(self.path / "journal", self._facts.series.uid)
 
     def each_frame(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (index, t_ns, pixels (y, x)) of the existing frames with start ≤ index < stop, one by one.
 
-        Raises SessionError if a frame is damaged or the referenced source is gone or has changed.
+        Raises SessionError if the referenced source is gone or has changed.
         """
         if self.has_journal:
             yield from self.journal.read(start, stop)
             return
-        with open_source(self._facts["reference"]) as source:
-            if source.series.uid != self.series["uid"]:
-                raise SessionError(f"{self.path}: {self._facts['reference']} has changed since this session")
+        reference = self._facts.reference
+        if reference is None:
+            raise SessionError(f"{self.path}: holds no raw frames, and does not say where they are")
+        with open_source(reference) as source:
+            if source.series.uid != self._facts.series.uid:
+                raise SessionError(f"{self.path}: {reference} has changed since this session")
             stop = min(stop, self._next_index)
             if start >= stop:
                 return
@@ -254,6 +306,30 @@ class Session:
                 if block.stop >= stop:
                     return
 
+    def _records(self, path: Path) -> StepRecords:
+        records = StepRecords(path, self._facts.series.uid)
+        self._found |= dict.fromkeys(records.damaged)
+        return records
+
+    def _arrays(self, path: Path) -> dict[str, np.ndarray]:
+        arrays, wrong = read_arrays(path)
+        for reason in wrong:
+            self._note(path, reason)
+        return arrays
+
+    def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
+        start = 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                value = unsealed(line)
+                msgspec.convert(value, GapFacts if value.get("event") == "gap" else EventFacts)
+            except (ValueError, msgspec.ValidationError) as error:
+                torn = "" if line.endswith(b"\n") else "torn: "
+                self._found[Damage(path, start, None, f"{torn}{error}")] = None
+            else:
+                yield value
+            start += len(line)
+
     def _values_path(self, step: str) -> Path:
         self._known(step)
         return self.path / "values" / f"{step}.sfv"
@@ -266,29 +342,3 @@ class Session:
 def open_session(path: str | os.PathLike[str]) -> Session:
     """Open a session folder. Raises SessionError if it is none."""
     return Session(Path(path))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file's map. Raises SessionError if it is damaged."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SessionError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise SessionError(f"{path}: expected a JSON map")
-    return value
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # the line a crash tore
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    with np.load(path, allow_pickle=False) as z:
-        return {name: z[name] for name in z.files}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..core.block import Block
-from ..core.errors import SourceError
+from ..core.errors import SessionError, SourceError
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
-from ..core.spec import Camera, Spec
 from ..sources.planes import parse_roi
 from ..sources.selection import parse_frames
-from .journal import JournalReader
+from .reader import open_session
 
 
 class SessionSource(Source):
@@ -33,21 +31,19 @@ class SessionSource(Source):
     def __init__(self, path: Path, selection: Mapping[str, str]) -> None:
         self.path = path
         try:
-            facts = json.loads((path / "session.json").read_text(encoding="utf-8"))
-            spec, series = Spec.from_header(facts["spec"]), facts["series"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SourceError(f"{path}: its session.json cannot be read: {error}") from None
-        if not (path / "journal").is_dir():
-            raise SourceError(f"{path}: holds no raw frames; they are in {facts.get('reference')}, open that")
-        self._journal = JournalReader(path / "journal")
+            session = open_session(path)
+            spec, series = session.spec, session.series
+        except SessionError as error:
+            raise SourceError(str(error)) from None
+        if not session.has_journal:
+            raise SourceError(f"{path}: holds no raw frames; they are in {session.facts.get('reference')}, open that")
+        self._journal = session.journal
         stop = int(self._journal.indices[-1]) + 1 if len(self._journal.indices) else 0
         if not stop:
             raise SourceError(f"{path}: no frame was recorded")
         chosen = parse_frames(selection.get("frames"), stop, str(path))
         self._start, self._stop = chosen.start, chosen.stop
         self._window = parse_roi(selection.get("roi"), spec.shape, path)
-        if facts.get("camera_maps") and (path / "camera.npz").exists():
-            spec = spec.with_(camera=Camera.load(path / "camera.npz"))
         shape = tuple(len(range(*part.indices(size))) for part, size in zip(self._window, spec.shape, strict=True))
         self.spec = spec if shape == spec.shape else spec.with_(shape=shape, camera=None)
         query = "&".join(f"{key}={value}" for key, value in selection.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..core import wire
+from ..core.errors import WireError
 from ..core.operator import Gives
-from ..core.records import PREFIX_BYTES, encode_record, record_layout
+from ..core.records import encode_record, record_payload
 from ..core.results import arrays_in, encode_arrays
 from ..core.step_values import IDS, StepValues, sized
-from .journal import RecordFile, scan_records
+from .record_file import Damage, RecordFile, scan_records
 
 FLUSH_S = 0.25
 FLUSH_BYTES = 1 << 20
@@ -126,33 +127,56 @@ def _continues(last: StepValues, values: StepValues) -> bool:
     return consecutive and arrays.keys() == before.keys() and same_ids
 
 
-def read_values(path: Path, gives: Sequence[Gives]) -> dict[str, Any]:
-    """Return name → whole array (T, …) or table columns, of all that was written.
+class StepRecords:
+    """What a file of values holds: the arrays of each whole record, the frame index (t,) of each row, and `damaged`."""
 
-    `by_id` arrays have a column for every id that ever was, in order of appearance, 0 before its birth.
+    def __init__(self, path: Path, series_uid: str) -> None:
+        self.arrays: list[dict[str, np.ndarray]] = []
+        self.damaged: list[Damage] = []
+        ranges = [np.empty(0, np.int64)]
+        data = path.read_bytes() if path.exists() else b""
+        for found in scan_records(path, data):
+            if isinstance(found, Damage):
+                self.damaged.append(found)
+                continue
+            frames = None
+            try:
+                result = wire.decode(data[found.header : found.payload])
+                if not isinstance(result, wire.Result) or result.series_uid != series_uid:
+                    raise WireError("record", "no values of this series")
+                frames = (result.index, result.count)
+                arrays = arrays_in(found.fields, record_payload(data, found))
+            except WireError as error:
+                self.damaged.append(Damage(path, found.start, frames, str(error)))
+                continue
+            self.arrays.append(arrays)
+            ranges.append(np.arange(result.index, result.index + result.count))
+        self.index: np.ndarray = np.concatenate(ranges)
+
+
+def read_values(records: StepRecords, gives: Sequence[Gives]) -> dict[str, Any]:
+    """Return name → whole array (T, …) or table columns, of all that was written and is whole.
+
+    `by_id` arrays have a column for every id that ever was, in order of appearance, 0 before its birth. Of a step whose
+    every record is damaged the arrays are empty.
     """
-    records = list(_records(path))
     values: dict[str, Any] = {}
     for given in gives:
-        parts = [arrays for _, _, arrays in records if given.name in arrays]
-        if given.kind == "per_frame" and parts:
+        parts = [arrays for arrays in records.arrays if given.name in arrays]
+        if given.kind in ("per_frame", "by_id") and not parts and records.damaged:
+            values[given.name] = np.empty(0)
+        elif given.kind == "per_frame" and parts:
             values[given.name] = np.concatenate([p[given.name] for p in parts])
-        elif given.kind == "by_id" and parts and given.name != "ids":
-            ids = list(dict.fromkeys(i for p in parts for i in p["ids"].tolist()))
-            values["ids"] = np.array(ids, parts[0]["ids"].dtype)
-            values[given.name] = np.concatenate([_spread(p[given.name], p["ids"], ids) for p in parts])
+        elif given.kind == "by_id" and parts and given.name != IDS:
+            ids = list(dict.fromkeys(i for p in parts for i in p[IDS].tolist()))
+            values[IDS] = np.array(ids, parts[0][IDS].dtype)
+            values[given.name] = np.concatenate([_spread(p[given.name], p[IDS], ids) for p in parts])
         elif given.kind == "table":
-            columns = dict.fromkeys(n for _, _, a in records for n in a if n.startswith(given.name + "/"))
+            columns = dict.fromkeys(n for a in records.arrays for n in a if n.startswith(given.name + "/"))
             values[given.name] = {
-                n.partition("/")[2]: np.concatenate([a[n] for _, _, a in records if n in a]) for n in columns
+                n.partition("/")[2]: np.concatenate([a[n] for a in records.arrays if n in a]) for n in columns
             }
     return values
-
-
-def read_value_indices(path: Path) -> np.ndarray:
-    """Return the frame index (t,) of every row of the per-frame values."""
-    ranges = [np.arange(index, index + count) for index, count, _ in _records(path)]
-    return np.concatenate(ranges) if ranges else np.empty(0, np.int64)
 
 
 def _spread(array: np.ndarray, ids: np.ndarray, everyone: list[int]) -> np.ndarray:
@@ -160,13 +184,3 @@ def _spread(array: np.ndarray, ids: np.ndarray, everyone: list[int]) -> np.ndarr
     wide = np.zeros((len(array), len(everyone), *array.shape[2:]), array.dtype)
     wide[:, [place[i] for i in ids.tolist()]] = array
     return wide
-
-
-def _records(path: Path) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    for fields, start, _ in scan_records(path):
-        body = start + PREFIX_BYTES
-        payload = body + record_layout(data[start:body])
-        yield fields["index"], fields["count"], arrays_in(fields, memoryview(data)[payload:])

@@ -1,11 +1,12 @@
 """Writing a session: the folder one run leaves behind.
 
 session.json      series, spec, steps with parameters and what they give, source, host, versions, state
+                  session.copy.json the same, in case it is damaged
 config.toml       the config as the user wrote it
 journal/*.sfj     raw frames (journal.py), where they are recorded
 values/STEP.sfv   values, append-only
 snapshots/STEP.npz, camera.npz, truth.npz
-checkpoint.npz    the chain's state (checkpoint.py), to go on from
+checkpoint.npz    the chain's state (checkpoint.py), to go on from; checkpoint.before.npz the one before
 events.jsonl      gaps, muted steps, the end
 health.json       counters
 .lock             held while a run writes
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from zlib_ng import zlib_ng
 
 from .. import __version__
 from ..core.errors import SessionError
@@ -41,11 +43,13 @@ from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .journal import JournalWriter
 from .lock import take
-from .reader import FORMAT, read_json
+from .reader import FACTS_COPY, open_session
+from .schema import FORMAT, sealed
 from .values import ValuesWriter
 
 _LIBRARIES = ("numpy", "scipy", "numba", "pyzmq", "tifffile")
 BEFORE_A_SESSION = {".lock", "camera.npz", "session.part"}  # what a run killed at its start leaves
+CHECKPOINT, CHECKPOINT_BEFORE = "checkpoint.npz", "checkpoint.before.npz"
 
 Snapshots = Callable[[], Mapping[str, np.ndarray]]
 
@@ -82,7 +86,7 @@ class SessionWriter:
             self._facts = _facts(source, run)
             self._write_facts("running")  # from here on it is a session, and a run that is killed can be resumed
             (folder / "values").mkdir(parents=True, exist_ok=True)
-            (folder / "config.toml").write_text(run.config_text, encoding="utf-8")
+            (folder / "config.toml").write_bytes(run.config_text.encode())
             self.journal = JournalWriter(folder / "journal", source.series.uid) if raw else None
             self.checkpoint = _usable(folder, source, run.steps) if resume else None
             kept = self.checkpoint.values_nbytes if self.checkpoint else {}
@@ -94,6 +98,9 @@ class SessionWriter:
         except OSError as error:
             self._lock.release()
             raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
+        except SessionError:
+            self._lock.release()
+            raise
 
     def abandon(self) -> None:
         """Leave a session to which nothing was written: give its lock back; remove the folder if it is new."""
@@ -107,7 +114,7 @@ class SessionWriter:
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Append an event; what a full disk refuses is written later."""
-        self._events.append(json.dumps({"utc": now(), **event}))
+        self._events.append(json.dumps(sealed({"utc": now(), **event})))
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write where the chain stands, the values before it first. Belongs to the values' thread. Raises OSError."""
@@ -115,7 +122,7 @@ class SessionWriter:
             writer.flush()
             writer.sync()
         nbytes = {step: writer.nbytes for step, writer in self.values.items()}
-        replace(checkpoint, values_nbytes=nbytes).save(self.folder / "checkpoint.npz")
+        replace(checkpoint, values_nbytes=nbytes).save(self.folder / CHECKPOINT, self.folder / CHECKPOINT_BEFORE)
 
     def close(
         self, snapshots: Mapping[str, Snapshots], health: Health, truth: Mapping[str, np.ndarray], state: str
@@ -130,7 +137,7 @@ class SessionWriter:
         parts += [partial(self._write_snapshots, step, read) for step, read in snapshots.items()]
         parts += [partial(save_arrays, self.folder / "truth.npz", truth)] if truth else []
         parts += [
-            partial(save_json, self.folder / "health.json", health.to_dict()),
+            partial(save_json, self.folder / "health.json", sealed(health.to_dict())),
             partial(self.event, {"event": "closed", "state": state}),
             self._events.close,
         ]
@@ -153,7 +160,9 @@ class SessionWriter:
             save_arrays(self.folder / "snapshots" / f"{step}.npz", snapshots)
 
     def _write_facts(self, state: str) -> None:
-        save_json(self.folder / "session.json", {**self._facts, "state": state, "written": now()})
+        facts = sealed({**self._facts, "state": state, "written": now()})
+        save_json(self.folder / "session.json", facts)
+        save_json(self.folder / FACTS_COPY, facts)
 
 
 def reference_of(source: Source) -> str | None:
@@ -175,8 +184,8 @@ def _attempt(part: Callable[[], None]) -> OSError | None:
 
 
 def _usable(folder: Path, source: Source, steps: Mapping[str, Mapping[str, Any]]) -> Checkpoint | None:
-    """The last checkpoint, if it is of this series and of exactly these steps; another config begins anew."""
-    checkpoint = load_checkpoint(folder / "checkpoint.npz")
+    """The last checkpoint that is whole, if it is of this series and of exactly these steps; else it begins anew."""
+    checkpoint = load_checkpoint(folder / CHECKPOINT) or load_checkpoint(folder / CHECKPOINT_BEFORE)
     if checkpoint is None or checkpoint.series_uid != source.series.uid:
         return None
     for step, nbytes in checkpoint.values_nbytes.items():
@@ -204,8 +213,7 @@ def _refuse_or_resume(folder: Path, source: Source, resume: bool) -> None:
         if folder.exists() and any(file.name not in BEFORE_A_SESSION for file in folder.iterdir()):
             raise SessionError(f"{folder}: not empty and no session; name another --out")
         return
-    facts = read_json(folder / "session.json")
-    uid = facts.get("series", {}).get("uid")
+    uid = open_session(folder).series["uid"]
     if uid != source.series.uid:
         free = next(p for n in range(2, 10**6) if not (p := folder.with_name(f"{folder.name}-{n}")).exists())
         raise SessionError(f"{folder}: holds another series ({uid}); use --out {free}")
@@ -232,6 +240,7 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
             for step, facts in run.steps.items()
         },
         "config": run.config_name,
+        "config_crc32": zlib_ng.crc32(run.config_text.encode()),
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
         "versions": {"python": sys.version.split()[0], "streamfluo": __version__}
         | {name: metadata.version(name) for name in _LIBRARIES},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamfluo.core import wire
-from streamfluo.core.records import PREFIX_BYTES, encode_record, is_whole, record_header, record_layout
+from streamfluo.core.records import decode_frame, encode_record, record_at, record_payload
 from streamfluo.core.results import arrays_in, encode_arrays
 
 FOLDER = Path(__file__).parents[2] / "examples" / "protocol-1"
@@ -55,8 +55,8 @@ def golden():
     """File name → bytes."""
     files = {f"{type(m).__name__.lower()}.msgpack": wire.encode(m) for m in MESSAGES}
     files |= {f"{type(m).__name__.lower()}.json": msgspec.json.encode(m) for m in MESSAGES[:4]}
-    files["image.record"] = b"".join(encode_record(wire.encode(IMAGE), [PIXELS]))
-    files["result.record"] = b"".join(encode_record(wire.encode(RESULT), encode_arrays(ARRAYS)[1]))
+    files["image.record"] = b"".join(encode_record(wire.encode(IMAGE), [PIXELS], 1))
+    files["result.record"] = b"".join(encode_record(wire.encode(RESULT), encode_arrays(ARRAYS)[1], 1))
     return files
 
 
@@ -80,17 +80,13 @@ def test_we_read_the_golden_bytes(message):
 @pytest.mark.parametrize("name", ["image", "result"])
 def test_we_read_the_golden_records(name):
     data = (FOLDER / f"{name}.record").read_bytes()
-    assert len(data) % 64 == 0
-    body = PREFIX_BYTES + record_layout(data[:PREFIX_BYTES])
-    fields, nbytes = record_header(data[PREFIX_BYTES:body])
-    payload = data[body : body + nbytes]
-    assert is_whole(data[PREFIX_BYTES:body], payload, data[body + nbytes :])
+    record = record_at(data, 0)
+    assert record.stop == len(data)
     if name == "image":
-        assert np.array_equal(wire.frame_pixels(wire.decode(data[PREFIX_BYTES:body]), payload), PIXELS)
+        assert np.array_equal(decode_frame(data)[1], PIXELS)
     else:
-        assert {n: a.tolist() for n, a in arrays_in(fields, payload).items()} == {
-            n: a.tolist() for n, a in ARRAYS.items()
-        }
+        arrays = arrays_in(record.fields, record_payload(data, record))
+        assert {n: a.tolist() for n, a in arrays.items()} == {n: a.tolist() for n, a in ARRAYS.items()}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Records: what goes in comes out, to the bit; what is damaged is noticed; what is not plain is refused."""
 
+import zlib
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,16 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from streamfluo import WireError
 from streamfluo.core import wire
-from streamfluo.core.records import (
-    ALIGN,
-    MAGIC,
-    PREFIX_BYTES,
-    encode_record,
-    is_whole,
-    record_header,
-    record_layout,
-    record_nbytes,
-)
+from streamfluo.core.records import ALIGN, MAGIC, encode_record, record_at, record_payload
 from streamfluo.core.results import MAX_ARRAYS, RESULT_DTYPES, array_sizes, arrays_in, arrays_of, encode_arrays
 
 
@@ -34,24 +27,20 @@ def frame_record(pixels, index=7):
 
 
 def parted(data):
-    """The header map, the payload and whether the record is whole; raises WireError."""
-    header = data[PREFIX_BYTES : PREFIX_BYTES + record_layout(data[:PREFIX_BYTES])]
-    fields, nbytes = record_header(header)
-    start = PREFIX_BYTES + len(header)
-    payload = data[start : start + nbytes]
-    return fields, payload, is_whole(header, payload, data[start + nbytes :])
+    """The header map and the payload; raises WireError where one is damaged."""
+    record = record_at(data, 0)
+    return record.fields, record_payload(data, record)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8), (31, 33)])
 def test_a_frame_survives_and_its_record_fills_64_bytes(shape):
     pixels = np.random.default_rng(1).integers(0, 2**16, shape).astype(np.uint16)
     data = frame_record(pixels)
-    fields, payload, whole = parted(data)
-    assert whole
+    fields, payload = parted(data)
     assert fields["index"] == 7
     assert np.array_equal(np.frombuffer(payload, fields["dtype"]).reshape(fields["shape"]), pixels)
     assert len(data) % ALIGN == 0
-    assert len(data) == record_nbytes(record_layout(data[:PREFIX_BYTES]), pixels.nbytes)
+    assert len(data) == record_at(data, 0).stop
 
 
 def test_arrays_are_not_copied_on_their_way_out():
@@ -78,8 +67,7 @@ texts = hnp.arrays("<U4", hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, m
 @given(values=st.dictionaries(st.text(max_size=9), arrays | texts, max_size=5))
 def test_results_of_every_dtype_and_shape_survive_to_the_bit(values):
     data = result(values)
-    fields, payload, whole = parted(data)
-    assert whole
+    fields, payload = parted(data)
     assert len(data) % ALIGN == 0
     assert (fields["step"], fields["index"], fields["count"]) == ("spots", 12, 3)
     got = arrays_in(fields, payload)
@@ -104,7 +92,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_arrays_of_foreign_layout_are_stored_plain(name):
-    fields, payload, _ = parted(result({"x": FOREIGN[name]}))
+    fields, payload = parted(result({"x": FOREIGN[name]}))
     assert np.array_equal(arrays_in(fields, payload)["x"], FOREIGN[name])
 
 
@@ -127,41 +115,49 @@ FRAME = frame_record(np.arange(12, dtype=np.uint16).reshape(3, 4))
 RESULT = result({"x": np.arange(4.0), "ids": np.arange(2)})
 
 
-def meaningful(data):
-    """How many bytes come before the padding."""
-    length = record_layout(data[:PREFIX_BYTES])
-    _, nbytes = record_header(data[PREFIX_BYTES : PREFIX_BYTES + length])
-    return PREFIX_BYTES + length + nbytes + 4
+def of_version_1(record):
+    found = record_at(record, 0)
+    payload = np.frombuffer(record[found.payload : found.end], np.uint8)
+    return joined(encode_record(record[found.header : found.payload], [payload], 1))
 
 
-@pytest.mark.parametrize("record", [FRAME, RESULT], ids=["frame", "result"])
+RECORDS = pytest.mark.parametrize(
+    "record", [FRAME, RESULT, of_version_1(FRAME), of_version_1(RESULT)], ids=["frame", "result", "frame 1", "result 1"]
+)
+
+
+@RECORDS
 def test_any_single_changed_byte_is_noticed(record):
-    for at in range(meaningful(record)):
+    parted(record)
+    for at in range(record_at(record, 0).end + 4):
         for flip in (0x01, 0x80, 0xFF):
             damaged = bytearray(record)
             damaged[at] ^= flip
-            try:
-                whole = parted(bytes(damaged))[2]
-            except WireError:
-                continue
-            assert not whole, f"byte {at} of {len(record)}"
+            with pytest.raises(WireError):
+                parted(bytes(damaged))
 
 
-@pytest.mark.parametrize("record", [FRAME, RESULT], ids=["frame", "result"])
+@RECORDS
 def test_a_record_cut_anywhere_is_noticed(record):
-    for stop in range(meaningful(record)):
-        try:
-            whole = parted(record[:stop])[2]
-        except WireError:
-            continue
-        assert not whole, f"cut at {stop}"
+    for stop in range(len(record)):
+        with pytest.raises(WireError):
+            parted(record[:stop])
+
+
+def test_a_damaged_header_is_noticed_without_its_arrays():
+    for at in range(record_at(FRAME, 0).payload):
+        damaged = bytearray(FRAME)
+        damaged[at] ^= 4
+        with pytest.raises(WireError):
+            record_at(damaged, 0)
 
 
 @settings(max_examples=300)
 @given(data=st.binary(max_size=200), begun=st.booleans())
 def test_any_bytes_are_a_record_or_a_wire_error(data, begun):
     try:
-        parted((MAGIC + len(data).to_bytes(4, "little") + data) if begun else data)
+        length, crc = len(data).to_bytes(4, "little"), zlib.crc32(data).to_bytes(4, "little")
+        parted((MAGIC + length + crc + data) if begun else data)
     except WireError as error:
         known = {"record", "header_syntax", "arrays", "shape", "nbytes", "nesting", "keys"}
         if error.kind not in known:
@@ -204,9 +200,9 @@ def test_a_result_past_a_limit_counts_as_that_limit(kind, entries):
 
 @pytest.mark.parametrize("nbytes", [None, -1, 2**36 + 1, "12", 1.5, [1]])
 def test_a_frame_whose_length_cannot_be_is_refused(nbytes):
-    header = msgspec.msgpack.encode({"type": "image", "nbytes": nbytes})
+    record = joined(encode_record(msgspec.msgpack.encode({"type": "image", "nbytes": nbytes}), []))
     with pytest.raises(WireError, match="a record's nbytes cannot be") as caught:
-        record_header(header)
+        record_at(record, 0)
     assert caught.value.kind == "record"
 
 

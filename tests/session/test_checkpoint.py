@@ -1,5 +1,6 @@
 """Checkpoints: a run that was killed goes on from the last one and ends with the bits of an unbroken run."""
 
+import contextlib
 import shutil
 import time
 from dataclasses import replace
@@ -40,9 +41,11 @@ def killed(tmp_path, at, saved=0, **options):
         time.sleep(0.001)
     left = tmp_path / "left"
     left.mkdir()
-    shutil.copy(tmp_path / "k" / "checkpoint.npz", left)  # first: what it speaks of is on disk before it
+    while not (left / "checkpoint.npz").exists():
+        with contextlib.suppress(FileNotFoundError):  # for a moment, while it is replaced
+            shutil.copy(tmp_path / "k" / "checkpoint.npz", left)  # first: what it speaks of is on disk before it
     shutil.copytree(
-        tmp_path / "k", left, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock", "checkpoint.*", "*.part")
+        tmp_path / "k", left, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock", "checkpoint*", "*.part")
     )
     engine.stop()
     assert engine.wait(20)
@@ -119,6 +122,19 @@ def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path, damage):
     (left / "checkpoint.npz").write_bytes(damage)
     whole = run(tmp_path / "whole", Movie(ITEMS))
     engine = Engine(Movie(ITEMS), settings(), left, resume=True)
+    engine.start()
+    assert engine.wait(20)
+    assert same(open_session(left), whole)
+
+
+def test_of_a_damaged_checkpoint_the_one_before_is_used(tmp_path):
+    left = killed(tmp_path, 100)
+    newest, before = (left / name for name in ("checkpoint.npz", "checkpoint.before.npz"))
+    shutil.copy(newest, before)
+    newest.write_bytes(newest.read_bytes()[:-40])
+    whole = run(tmp_path / "whole", Movie(ITEMS))
+    engine = Engine(Movie(ITEMS), settings(), left, resume=True)
+    assert engine._parts.position.next_index == load_checkpoint(before).next_index > 0
     engine.start()
     assert engine.wait(20)
     assert same(open_session(left), whole)

@@ -112,7 +112,7 @@ def test_a_journals_reader_holds_less_than_40_bytes_a_frame(tmp_path):
         writer.append(Block(start, np.arange(start, start + 400), FRAMES))
     writer.close()
     tracemalloc.start()
-    read = JournalReader(tmp_path / "journal")
+    read = JournalReader(tmp_path / "journal", "series")
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 40 * 4000
@@ -124,7 +124,7 @@ def test_of_a_frame_written_twice_the_last_one_counts(tmp_path):
         writer = JournalWriter(tmp_path / "journal", "series")
         writer.append(block(start, stop))
         writer.close()
-    read = JournalReader(tmp_path / "journal")
+    read = JournalReader(tmp_path / "journal", "series")
     assert read.indices.tolist() == list(range(30))
     assert np.array_equal(np.stack([pixels for *_, pixels in read.read(0, 30)]), FRAMES[:30])
 

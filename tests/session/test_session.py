@@ -13,6 +13,7 @@ from streamfluo import Camera, ConfigError, SessionError, open_session, open_sou
 from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
+from streamfluo.session.record_file import scan_records
 
 GAPPY = [*ONES[:50], Gap(50, 3, "camera"), *ONES[53:60], Gap(60, 2, "transport"), *ONES[62:100]]
 SEEN = [*range(50), *range(53, 60), *range(62, 100)]
@@ -176,8 +177,8 @@ NO_SESSIONS = [
     (None, "no such session folder"),
     ({}, "no session.json in it; is this the folder given to --out"),
     ({"session.json": "{torn"}, "session.json: cannot be read"),
-    ({"session.json": "[1]"}, "session.json: expected a JSON map"),
-    ({"session.json": '{"format": 9}'}, "format 9, this version reads 1"),
+    ({"session.json": "[1]"}, "session.json: cannot be read: expected a JSON map"),
+    ({"session.json": '{"format": 9}'}, "format 9, this version reads 2"),
 ]
 
 
@@ -200,14 +201,13 @@ def killed(folder, frames, torn=100):
     recorded(folder, GAPPY)
     session = open_session(folder)
     journal = folder / "journal" / "000000.sfj"
-    stop = int(session.journal._offsets[np.searchsorted(session.journal.indices, SEEN[frames])]) + torn
-    journal.write_bytes(journal.read_bytes()[:stop])
+    starts = [record.start for record in scan_records(journal, journal.read_bytes())]
+    journal.write_bytes(journal.read_bytes()[: starts[frames] + torn])
     values = folder / "values" / "level.sfv"
     values.write_bytes(values.read_bytes()[:-torn])
     events = [e for e in session.events if e["event"] == "gap" and e["first"] < SEEN[frames]]
     (folder / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events) + '{"event": "ga')
-    facts = json.loads((folder / "session.json").read_text())
-    (folder / "session.json").write_text(json.dumps({**facts, "state": "running"}))
+    (folder / "session.json").write_text(json.dumps({**session.facts, "state": "running"}))
     (folder / "health.json").unlink()
     shutil.rmtree(folder / "snapshots")
     return open_session(folder)

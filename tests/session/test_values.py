@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from streamfluo import Gives, Output, Table
 from streamfluo.core.step_values import Gate
 from streamfluo.session import values as values_module
-from streamfluo.session.journal import scan_records
-from streamfluo.session.values import ValuesWriter, read_value_indices, read_values
+from streamfluo.session.record_file import scan_records
+from streamfluo.session.values import StepRecords, ValuesWriter, read_values
 
 MEAN = Gives("mean", "per_frame", ("t",), "ADU", "mean")
 SHIFT = Gives("shift", "per_frame", ("t", "axis"), "px", "shift")
@@ -46,31 +46,32 @@ def test_per_frame_values_come_back_whole_with_their_indices_across_a_gap(tmp_pa
     path = tmp_path / "v.sfv"
     written(path, [per_frame(0, 3), per_frame(3, 4), per_frame(10, 12)], flush)
     t = np.array([0, 1, 2, 3, 10, 11])
-    got = read_values(path, [MEAN, SHIFT])
+    got = read_values(StepRecords(path, "series"), [MEAN, SHIFT])
     assert np.array_equal(got["mean"], t * 0.5)
     assert np.array_equal(got["shift"], np.stack([t, -t], 1))
     assert got["shift"].dtype == np.float32
-    assert read_value_indices(path).tolist() == t.tolist()
+    assert StepRecords(path, "series").index.tolist() == t.tolist()
 
 
 def test_consecutive_outputs_share_a_record_a_gap_begins_a_new_one(tmp_path):
     path = tmp_path / "v.sfv"
     written(path, [per_frame(0, 3), per_frame(3, 4), per_frame(10, 12)])
-    assert [(f["index"], f["count"]) for f, *_ in scan_records(path)] == [(0, 4), (10, 2)]
+    assert [(r.fields["index"], r.fields["count"]) for r in scan_records(path, path.read_bytes())] == [(0, 4), (10, 2)]
 
 
 def test_many_bytes_are_written_at_once_instead_of_gathered(tmp_path, monkeypatch):
     monkeypatch.setattr(values_module, "FLUSH_BYTES", 64)
     written(tmp_path / "v.sfv", [per_frame(n, n + 4) for n in range(0, 40, 4)])
-    assert len(list(scan_records(tmp_path / "v.sfv"))) == 10
+    path = tmp_path / "v.sfv"
+    assert len(list(scan_records(path, path.read_bytes()))) == 10
 
 
 def test_nothing_given_is_nothing_written(tmp_path):
     path = tmp_path / "v.sfv"
     written(path, [Output(0), Output(1, {})])
-    assert read_values(path, [MEAN, TRACE, SPOTS]) == {"spots": {}}
-    assert read_value_indices(path).tolist() == []
-    assert read_values(tmp_path / "nowhere.sfv", [MEAN]) == {}
+    assert read_values(StepRecords(path, "series"), [MEAN, TRACE, SPOTS]) == {"spots": {}}
+    assert StepRecords(path, "series").index.tolist() == []
+    assert read_values(StepRecords(tmp_path / "nowhere.sfv", "series"), [MEAN]) == {}
 
 
 # Values by id
@@ -83,16 +84,16 @@ def by_id(start, ids, rows):
 def test_ids_that_appear_later_are_zero_before_their_birth(tmp_path):
     path = tmp_path / "v.sfv"
     written(path, [by_id(0, [4], [[1], [2]]), by_id(2, [4, 9], [[3, 30]]), by_id(3, [9, 4, 7], [[40, 4, 400]])])
-    got = read_values(path, [IDS, TRACE])
+    got = read_values(StepRecords(path, "series"), [IDS, TRACE])
     assert got["ids"].tolist() == [4, 9, 7]
     assert got["trace"].tolist() == [[1, 0, 0], [2, 0, 0], [3, 30, 0], [4, 40, 400]]
-    assert read_value_indices(path).tolist() == [0, 1, 2, 3]
+    assert StepRecords(path, "series").index.tolist() == [0, 1, 2, 3]
 
 
 def test_frames_before_the_first_id_have_no_columns_of_their_own(tmp_path):
     path = tmp_path / "v.sfv"
     written(path, [by_id(0, [], [[], []]), by_id(2, [5], [[7]])])
-    assert read_values(path, [IDS, TRACE])["trace"].tolist() == [[0], [0], [7]]
+    assert read_values(StepRecords(path, "series"), [IDS, TRACE])["trace"].tolist() == [[0], [0], [7]]
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -108,7 +109,7 @@ def test_growing_traces_are_those_kept_in_memory_whatever_the_records(tmp_path, 
         start += frames
     written(path, outputs, flush)
     expected = [row + [0.0] * (known - len(row)) for row in rows]
-    assert read_values(path, [IDS, TRACE])["trace"].tolist() == expected
+    assert read_values(StepRecords(path, "series"), [IDS, TRACE])["trace"].tolist() == expected
 
 
 # Tables
@@ -122,7 +123,7 @@ def spots(index, frames):
 def test_rows_of_a_table_come_back_in_order_and_may_speak_of_earlier_frames(tmp_path, flush):
     path = tmp_path / "v.sfv"
     written(path, [spots(0, [0, 0, 1]), spots(4, []), spots(8, [2, 9])], flush)
-    got = read_values(path, [SPOTS])["spots"]
+    got = read_values(StepRecords(path, "series"), [SPOTS])["spots"]
     assert got["frame"].tolist() == [0, 0, 1, 2, 9]
     assert got["x"].tolist() == [0, 0, 0.5, 1, 4.5]
     assert got["x"].dtype == float
@@ -132,10 +133,10 @@ def test_tables_and_per_frame_values_of_one_step_do_not_disturb_each_other(tmp_p
     path = tmp_path / "v.sfv"
     outputs = [Output(n, {**per_frame(n, n + 2).values, **spots(n, [n]).values}) for n in (0, 2, 8)]
     written(path, outputs)
-    got = read_values(path, [MEAN, SPOTS])
+    got = read_values(StepRecords(path, "series"), [MEAN, SPOTS])
     assert got["mean"].tolist() == [0, 0.5, 1, 1.5, 4, 4.5]
     assert got["spots"]["frame"].tolist() == [0, 2, 8]
-    assert read_value_indices(path).tolist() == [0, 1, 2, 3, 8, 9]
+    assert StepRecords(path, "series").index.tolist() == [0, 1, 2, 3, 8, 9]
 
 
 # What a crash leaves, and what is refused
@@ -145,16 +146,16 @@ def test_cut_at_any_byte_of_its_last_record_the_rest_is_readable(tmp_path):
     path = tmp_path / "v.sfv"
     written(path, [per_frame(0, 3), per_frame(10, 12)])
     data = path.read_bytes()
-    (_, _, first), (_, _, last) = scan_records(path)
+    first, last = (record.stop for record in scan_records(path, data))
     assert last == len(data)
     for cut in range(first, last):
         path.write_bytes(data[:cut])
-        assert read_values(path, [MEAN])["mean"].tolist() == [0, 0.5, 1], f"cut at {cut}"
-        assert read_value_indices(path).tolist() == [0, 1, 2]
+        assert read_values(StepRecords(path, "series"), [MEAN])["mean"].tolist() == [0, 0.5, 1], f"cut at {cut}"
+        assert StepRecords(path, "series").index.tolist() == [0, 1, 2]
 
 
 def test_a_writer_begins_the_file_anew(tmp_path):
     path = tmp_path / "v.sfv"
     written(path, [per_frame(0, 30)])
     written(path, [per_frame(0, 2)])
-    assert len(read_values(path, [MEAN])["mean"]) == 2
+    assert len(read_values(StepRecords(path, "series"), [MEAN])["mean"]) == 2

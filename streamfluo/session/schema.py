@@ -1,0 +1,157 @@
+"""What the files of a session hold besides records: read through one schema each, with their checksums."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from zlib_ng import zlib_ng
+
+from ..core.errors import SessionError
+from ..core.operator import Gives
+
+FORMAT = 2
+READABLE = (1, FORMAT)  # of 1 neither JSON nor a record's header has a checksum
+MAX_JSON_BYTES = 64 << 20
+
+# What numpy and zipfile raise for damaged and forged files.
+NOT_AN_ARRAY = (
+    OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, RuntimeError, OverflowError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What a session says of a step."""
+
+    kind: str
+    version: int
+    params: Mapping[str, Any]
+    after: str
+    gives: tuple[Gives, ...]
+
+
+class FormatFacts(msgspec.Struct, frozen=True):
+    """What every session.json has."""
+
+    format: Any = None
+
+
+class SeriesFacts(msgspec.Struct, frozen=True):
+    """The series that was recorded."""
+
+    uid: str
+    source: str
+    t0_ns: int = 0
+    frames: int | None = None
+    user: dict[str, Any] = {}
+
+
+class SessionFacts(msgspec.Struct, frozen=True):
+    """session.json."""
+
+    format: int
+    series: SeriesFacts
+    spec: dict[str, Any]
+    steps: dict[str, StepFacts]
+    state: str
+    reference: str | None = None
+    camera_maps: bool = False
+    started: str = ""
+    config_crc32: int | None = None
+    versions: dict[str, str] = {}
+
+
+class HealthFacts(msgspec.Struct, frozen=True):
+    """health.json, as far as a session reads it."""
+
+    frames: int = 0
+    next_index: int = 0
+    edges: dict[str, dict[str, int]] = {}
+    muted: dict[str, str] = {}
+
+
+class EventFacts(msgspec.Struct, frozen=True):
+    """A line of events.jsonl."""
+
+    event: str
+    utc: str = ""
+
+
+class GapFacts(msgspec.Struct, frozen=True):
+    """A gap's line of events.jsonl."""
+
+    first: int
+    count: int
+    reason: str
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON map with the crc32 of the rest as its last entry."""
+    return {**value, "crc32": zlib_ng.crc32(json.dumps(value).encode())}
+
+
+def unsealed(text: str | bytes) -> dict[str, Any]:
+    """Return a JSON map whose checksum agrees, or that has none. Raises ValueError for one that is damaged."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("expected a JSON map")
+    crc = value.pop("crc32", None)
+    if crc is not None and crc != zlib_ng.crc32(json.dumps(value).encode()):
+        raise ValueError("damaged (crc32 differs)")
+    return value
+
+
+def read_json(path: Path, schema: type[T]) -> tuple[dict[str, Any], T]:
+    """Return a JSON file's map, and what the schema takes from it. Raises SessionError if it is damaged or another."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"longer than {MAX_JSON_BYTES} bytes")
+        value = unsealed(path.read_bytes())
+        return value, msgspec.convert(value, schema)
+    except OSError as error:
+        raise SessionError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, msgspec.ValidationError) as error:
+        raise SessionError(f"{path}: cannot be read: {error}") from None
+
+
+def read_facts(path: Path) -> tuple[dict[str, Any], SessionFacts]:
+    """Return session.json as a map and as facts. Raises SessionError if it is damaged or of another format."""
+    found = read_json(path, FormatFacts)[1].format
+    if found not in READABLE:
+        raise SessionError(f"{path}: format {found!r}, this version reads {FORMAT}")
+    return read_json(path, SessionFacts)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays of an .npz file that are whole, by name, and what is wrong with the others.
+
+    Both are empty where there is no such file.
+    """
+    if not path.exists():
+        return {}, []
+    arrays: dict[str, np.ndarray] = {}
+    wrong: list[str] = []
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as z:
+            for name in z.files:
+                try:
+                    arrays[name] = z[name]
+                except NOT_AN_ARRAY as error:
+                    wrong.append(f"{name}: {error}")
+    except NOT_AN_ARRAY as error:
+        wrong.append(str(error))
+    return arrays, wrong
