@@ -10,8 +10,9 @@ import typer
 from ..core.errors import SourceError
 from ..engine.config import parse_config
 from ..engine.engine import Engine
+from ..session.reader import Session, open_session
 from ..sources.opening import open_source
-from .console import console
+from .console import console, counted
 from .run import default_out, report, watch
 
 
@@ -31,12 +32,21 @@ def record(
         opened = open_source(uri)
     with opened:
         resume = (out / "session.json").exists()
+        if resume and frames is not None and _is_done(open_session(out), opened.series.uid, frames):
+            console.print(f"{out} holds {counted(frames, 'frame')} already; left as it is", soft_wrap=True)
+            return
         engine = Engine(opened, config, out, resume=resume, max_frames=frames, program="record")
         console.print(f"recording {opened.series.source} to {out}", soft_wrap=True)
         watch(engine, duration)
         report(engine, out)
     if engine.error:
         raise SourceError(engine.error)
+
+
+def _is_done(session: Session, series_uid: str, frames: int) -> bool:
+    """Whether it has all frames of this series that are asked for."""
+    same = session.series["uid"] == series_uid and session.state == "finished" and session.has_journal
+    return same and session.frames >= frames
 
 
 def _quoted(text: str) -> str:
