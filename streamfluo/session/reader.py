@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SessionError, did_you_mean
+from ..core.names import STEP_ID_RULE, file_in, is_step_id
 from ..core.operator import Gives
 from ..core.registry import operators
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
-from ..sources.opening import open_source
+from ..sources.opening import open_source, stays
 from .journal import JournalReader
 from .lock import is_held
 from .values import read_value_indices, read_values
@@ -110,7 +111,10 @@ class Session:
 
     @cached_property
     def steps(self) -> Mapping[str, StepFacts]:
-        """The chain's steps by id."""
+        """The chain's steps by id. Raises SessionError for an id that no config may have."""
+        for name in self._facts["steps"]:
+            if not is_step_id(name):
+                raise SessionError(f"{self.path}: step id {name[:80]!r} must be {STEP_ID_RULE}; do not trust it")
         return {
             name: StepFacts(
                 s["kind"], s["version"], s["params"], s["after"],
@@ -188,7 +192,7 @@ class Session:
     def snapshot(self, step: str) -> dict[str, np.ndarray]:
         """Return a step's last snapshots by name."""
         self._known(step)
-        return _load_arrays(self.path / "snapshots" / f"{step}.npz")
+        return _load_arrays(file_in(self.path / "snapshots", f"{step}.npz", SessionError))
 
     @property
     def recorded_steps(self) -> tuple[SessionStep, ...]:
@@ -238,9 +242,10 @@ class Session:
         if self.has_journal:
             yield from self.journal.read(start, stop)
             return
-        with open_source(self._facts["reference"]) as source:
+        reference = self._reference
+        with open_source(reference) as source:
             if source.series.uid != self.series["uid"]:
-                raise SessionError(f"{self.path}: {self._facts['reference']} has changed since this session")
+                raise SessionError(f"{self.path}: {reference} has changed since this session")
             stop = min(stop, self._next_index)
             if start >= stop:
                 return
@@ -254,9 +259,21 @@ class Session:
                 if block.stop >= stop:
                     return
 
+    @property
+    def _reference(self) -> str:
+        """Where the frames are read again: never a camera or a stream, whoever wrote this session."""
+        reference = self._facts.get("reference")
+        if not isinstance(reference, str):
+            raise SessionError(f"{self.path}: no raw frames were recorded, and no file is named that has them")
+        if not stays(reference):
+            raise SessionError(
+                f"{self.path}: its frames are said to be at {reference}, which is no file and no simulation; not opened"
+            )
+        return reference
+
     def _values_path(self, step: str) -> Path:
         self._known(step)
-        return self.path / "values" / f"{step}.sfv"
+        return file_in(self.path / "values", f"{step}.sfv", SessionError)
 
     def _known(self, step: str) -> None:
         if step not in self.steps:

@@ -470,7 +470,7 @@ BAD = {
     ),
     "cut index": (cut_index, "NDTiff.index: damaged after"),
     "missing image": (missing_image, "1 of 10 images are not there"),
-    "escaping index": (escaping_index, "NDTiff.index: damaged after 0 images"),
+    "escaping index": (escaping_index, "'../passwd/x.tif' is no file in this folder"),
     "no MATLAB file": (lambda f: no_video(f).rename(f / "m.mat"), "not a MATLAB file that can be read"),
     "no such variable": (q("dataset=x", matlab), "arrays (y, x, t): mov (12, 16, 40); name one"),
     "no video": (no_video, "not a video that can be read"),
