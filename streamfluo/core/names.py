@@ -21,7 +21,8 @@ def file_in(folder: Path, name: str, raises: type[StreamfluoError]) -> Path:
     """Return the file `name` of `folder`; raises `raises` for a name that leads elsewhere, also by a link."""
     path = folder / name
     try:
-        inside = path.resolve().parent == folder.resolve() and len(name.encode()) <= MAX_FILE_NAME_BYTES
+        one = Path(name).name == name and len(name.encode()) <= MAX_FILE_NAME_BYTES
+        inside = one and path.resolve().parent == folder.resolve()
         inside = inside and (path.is_file() or not path.exists())  # a pipe would be waited for
     except (ValueError, OSError, RuntimeError):  # a zero in it, a name that is too long, links in a circle
         inside = False
