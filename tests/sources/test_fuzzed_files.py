@@ -1,6 +1,6 @@
 """Whatever the bytes of a file are: frames or one of our errors, soon, and in little memory.
 
-Small valid files with bytes changed, cut out and put in; some dozens each in the fast tests, thousands in the slow ones.
+Small valid files with bytes changed, cut out and put in; some dozens each in the fast tests, thousands in the slow.
 """
 
 import signal
@@ -8,7 +8,6 @@ import threading
 import tracemalloc
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +65,7 @@ FILES = {
     "NDTiff, images": (ndtiff, "m", "m/NDTiffStack.tif"),
     "HDF5": (hdf5(), "m.h5", "m.h5"),
     "HDF5, chunks": (hdf5(chunks=(2, 16, 12), compression="gzip", shuffle=True), "m.h5", "m.h5"),
-    "HDF5, newest": (hdf5(chunks=(1, 16, 12), fletcher32=True), "m.h5", "m.h5"),
+    "HDF5, checksums": (hdf5(chunks=(1, 16, 12), fletcher32=True), "m.h5", "m.h5"),
     "NWB": (hdf5("m.nwb"), "m.nwb", "m.nwb"),
     "npy": (lambda folder: np.save(folder / "m.npy", FRAMES), "m.npy", "m.npy"),
 }
@@ -148,17 +147,15 @@ def soon():
 
 
 def read(path):
-    """Open a file and read all of it; returns whether there were frames."""
+    """Open a file and read all of it; returns the error, None if there were frames."""
     try:
         with open_source(path) as source:
             for block in source.blocks():
                 assert block.pixels.shape[1:] == source.spec.shape
                 assert block.pixels.dtype.name == source.spec.dtype
     except StreamfluoError as error:
-        assert "\n" not in str(error), error
-        assert len(str(error)) > 10, error
-        return False
-    return True
+        return str(error)
+    return None
 
 
 def check(name, folder, changes):
@@ -168,28 +165,34 @@ def check(name, folder, changes):
     tracemalloc.start()
     try:
         with soon():
-            read(folder / opened)
+            said = read(folder / opened)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < MAX_BYTES
+    assert said is None or "\n" not in said
 
 
 SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder for each kind of file, for all of its examples."""
+    return {name: tmp_path_factory.mktemp("fuzzed") for name in FILES}
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_not_changed_is_read(name, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    original(name, folder)
-    assert read(folder / FILES[name][1])
+def test_a_file_that_is_not_changed_is_read(name, tmp_path):
+    original(name, tmp_path)
+    assert read(tmp_path / FILES[name][1]) is None
 
 
 @pytest.mark.parametrize("name", FILES)
 @settings(max_examples=40, derandomize=True, **SETTINGS)
 @given(changes=CHANGES)
-def test_changed_bytes_give_frames_or_one_line(name, tmp_path_factory, changes):
-    check(name, workplace(name, tmp_path_factory), changes)
+def test_changed_bytes_give_frames_or_one_line(name, folders, changes):
+    check(name, folders[name], changes)
 
 
 @pytest.mark.slow
@@ -197,10 +200,5 @@ def test_changed_bytes_give_frames_or_one_line(name, tmp_path_factory, changes):
 @pytest.mark.parametrize("name", FILES)
 @settings(max_examples=5000, **SETTINGS)
 @given(changes=CHANGES)
-def test_changed_bytes_give_frames_or_one_line_thousands_of_times(name, tmp_path_factory, changes):
-    check(name, workplace(name, tmp_path_factory), changes)
-
-
-@cache
-def workplace(name, factory) -> Path:
-    return factory.mktemp("fuzzed")
+def test_changed_bytes_give_frames_or_one_line_thousands_of_times(name, folders, changes):
+    check(name, folders[name], changes)
