@@ -13,7 +13,7 @@ from ..core.errors import StreamfluoError
 from .calibrate import calibrate
 from .camera import camera
 from .check import check
-from .console import console, errors, replace_unknown_characters
+from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
 from .count import count
 from .demo import demo
 from .export import export
@@ -69,11 +69,13 @@ def _common(
 def main() -> None:
     """Run the command line; an error is one line on stderr and exit code 1."""
     replace_unknown_characters()
-    logging.basicConfig(format="streamfluo: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("streamfluo: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
         app()
     except StreamfluoError as error:
-        errors.print(f"streamfluo: {error}")
+        errors.print(f"streamfluo: {one_line(str(error))}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 import signal
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
@@ -15,9 +18,46 @@ from rich.text import Text
 
 from ..engine.config import found_config
 
+_KEPT = {"\n", "\t"}
+
+
+def printable(text: str) -> str:
+    """Return text without control characters: what files and streams name must not steer the terminal.
+
+    Each is spelt as Python spells it (`\\x1b`); so are marks that turn the direction of writing. Lines stay lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in _KEPT or not _steers(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return text for a terminal in one line."""
+    return printable(text).replace("\n", "\\n")
+
+
+def _steers(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
+
+
+class _Console(Console):
+    """Where every string passes that is printed, be it in a table, a tree or a line."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+class LogFormatter(logging.Formatter):
+    """Log lines for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 # Names, units and messages hold brackets, so markup is off; a file or pipe gets wide lines.
-console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+console = _Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
+errors = _Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 

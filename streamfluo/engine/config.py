@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +13,12 @@ import msgspec
 from msgspec import Meta
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
+from ..core.names import STEP_ID_RULE, is_step_id
 from ..core.params import build_params
 from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
 
 _TABLES = ("source", "record", "publish")
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # step ids become file names in the session
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,8 +168,8 @@ def _place(where: str, steps: Sequence[StepConfig]) -> list[StepConfig]:
     for step in steps:
         ids = [s.id for s in placed]
         name = step.id or _free(step.kind, ids)
-        if not _ID.fullmatch(name) or name == SOURCE:
-            raise ConfigError(f"{where}: step id {name!r} must be a letter, then letters, digits, - or _; not 'source'")
+        if not is_step_id(name) or name == SOURCE:
+            raise ConfigError(f"{where}: step id {name!r} must be {STEP_ID_RULE}; not 'source'")
         if name in ids:
             raise ConfigError(f"{where}: two steps have the id {name!r}; give one of them another id")
         after = step.after or (ids[-1] if ids else SOURCE)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SessionError, SourceError
+from ..core.names import file_in
 from .reader import Session
 from .tiff_writer import write_image, write_tiff
 from .zarr_writer import write_ome_zarr
@@ -82,7 +83,7 @@ def _export_localisations(session: Session, program: str, out: Path) -> list[Pat
     tables = {f"{step}.spots": left.columns(program, session.spec.pixel_um) for step, left in found.items()}
     out.mkdir(parents=True, exist_ok=True)
     return [
-        _write_csv(out / f"{name}.csv", columns, zip(*(c.tolist() for c in columns.values()), strict=True))
+        _write_csv(_file(out, f"{name}.csv"), columns, zip(*(c.tolist() for c in columns.values()), strict=True))
         for name, columns in tables.items()
     ]
 
@@ -121,17 +122,19 @@ def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int
 def _export_snapshots(session: Session, step: str, to: str, out: Path) -> list[Path]:
     written = []
     for name, array in session.snapshot(step).items():
-        path = out / f"{step}.{name}"
         image = array.ndim in (2, 3) and array.shape[-2:] == session.spec.shape
         if to == "npy":
-            np.save(path.with_name(path.name + ".npy"), array)
-            written.append(path.with_name(path.name + ".npy"))
+            path = _file(out, f"{step}.{name}.npy")
+            np.save(path, array)
         elif to in ("tiff", "ome-zarr") and array.ndim in (2, 3) and array.dtype.kind in "uif":
-            write_image(path.with_name(path.name + ".tif"), array)
-            written.append(path.with_name(path.name + ".tif"))
+            path = _file(out, f"{step}.{name}.tif")
+            write_image(path, array)
         elif to == "csv" and array.ndim <= 2 and not image:
             rows = np.atleast_2d(array)
-            written.append(_write_csv(path.with_name(path.name + ".csv"), range(rows.shape[1]), rows.tolist()))
+            path = _write_csv(_file(out, f"{step}.{name}.csv"), range(rows.shape[1]), rows.tolist())
+        else:
+            continue
+        written.append(path)
     return written
 
 
@@ -139,24 +142,29 @@ def _export_values(session: Session, step: str, to: str, out: Path) -> list[Path
     values, written = session.values(step), []
     plain: dict[str, np.ndarray] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            columns = {column: np.asarray(array) for column, array in value.items()}
-            path = out / f"{step}.{name}"
-            if to == "csv":
-                rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-                written.append(_write_csv(path.with_name(path.name + ".csv"), columns, rows))
-            else:
-                np.savez(path.with_name(path.name + ".npz"), **columns)  # type: ignore[arg-type]
-                written.append(path.with_name(path.name + ".npz"))
-        else:
+        if not isinstance(value, Mapping):
             plain[name] = np.asarray(value)
+            continue
+        columns = {column: np.asarray(array) for column, array in value.items()}
+        if to == "csv":
+            rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+            path = _write_csv(_file(out, f"{step}.{name}.csv"), columns, rows)
+        else:
+            path = _save_arrays(_file(out, f"{step}.{name}.npz"), columns)
+        written.append(path)
     if plain and to == "npy":
-        np.savez(out / f"{step}.values.npz", index=session.index(step), **plain)  # type: ignore[arg-type]
-        written.append(out / f"{step}.values.npz")
+        arrays = {"index": session.index(step), **plain}
+        written.append(_save_arrays(_file(out, f"{step}.values.npz"), arrays))
     elif plain:
         by_id = {g.name for g in session.steps[step].gives if g.kind == "by_id"}
-        written.append(_write_csv(out / f"{step}.values.csv", *as_table(session.index(step), plain, by_id)))
+        table = as_table(session.index(step), plain, by_id)
+        written.append(_write_csv(_file(out, f"{step}.values.csv"), *table))
     return written
+
+
+def _file(out: Path, name: str) -> Path:
+    """The file of that name in the export, whatever names the session holds. Raises SessionError."""
+    return file_in(out, name, SessionError)
 
 
 def as_table(index: np.ndarray, values: Mapping[str, np.ndarray], by_id: set[str]) -> tuple[list[str], Rows]:
@@ -172,6 +180,11 @@ def as_table(index: np.ndarray, values: Mapping[str, np.ndarray], by_id: set[str
             names.append(name if array.ndim == 1 else f"{name}[{label}]")
             columns.append(flat[:, n].tolist())
     return names, zip(*columns, strict=True)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
 
 
 def _write_csv(path: Path, header: Iterable[Any], rows: Rows) -> Path:

@@ -14,10 +14,11 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 from ..core.errors import SessionError, StreamfluoError, did_you_mean
+from ..core.names import STEP_ID_RULE, file_in, is_step_id
 from ..core.registry import operators
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
-from ..sources.opening import open_source
+from ..sources.opening import open_source, stays
 from .journal import JournalReader
 from .lock import is_held
 from .record_file import Damage
@@ -84,6 +85,9 @@ class Session:
             raise SessionError(f"{path}: no session.json in it; is this the folder given to --out?")
         self._found: dict[Damage, None] = {}
         self._all_facts, self._facts = self._read_facts()
+        for step in self._facts.steps:
+            if not is_step_id(step):
+                raise SessionError(f"{path}: step id {step[:80]!r} must be {STEP_ID_RULE}; do not trust it")
         self._interrupted = self._facts.state == "running" and not is_held(path)
         if self._interrupted:  # or it has ended since: the lock goes once that is written
             self._all_facts, self._facts = self._read_facts()
@@ -237,7 +241,7 @@ class Session:
     def snapshot(self, step: str) -> dict[str, np.ndarray]:
         """Return a step's last snapshots by name."""
         self._known(step)
-        return self._arrays(self.path / "snapshots" / f"{step}.npz")
+        return self._arrays(file_in(self.path / "snapshots", f"{step}.npz", SessionError))
 
     @property
     def recorded_steps(self) -> tuple[SessionStep, ...]:
@@ -287,9 +291,7 @@ class Session:
         if self.has_journal:
             yield from self.journal.read(start, stop)
             return
-        reference = self._facts.reference
-        if reference is None:
-            raise SessionError(f"{self.path}: holds no raw frames, and does not say where they are")
+        reference = self._reference
         with open_source(reference) as source:
             if source.series.uid != self._facts.series.uid:
                 raise SessionError(f"{self.path}: {reference} has changed since this session")
@@ -330,9 +332,21 @@ class Session:
                 yield value
             start += len(line)
 
+    @property
+    def _reference(self) -> str:
+        """Where the frames are read again: never a camera or a stream, whoever wrote this session."""
+        reference = self._facts.reference
+        if reference is None:
+            raise SessionError(f"{self.path}: no raw frames were recorded, and no file is named that has them")
+        if not stays(reference):
+            raise SessionError(
+                f"{self.path}: its frames are said to be at {reference}, which is no file and no simulation; not opened"
+            )
+        return reference
+
     def _values_path(self, step: str) -> Path:
         self._known(step)
-        return self.path / "values" / f"{step}.sfv"
+        return file_in(self.path / "values", f"{step}.sfv", SessionError)
 
     def _known(self, step: str) -> None:
         if step not in self.steps:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 import numpy as np
@@ -152,6 +153,14 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
                     arrays[name] = z[name]
                 except NOT_AN_ARRAY as error:
                     wrong.append(f"{name}: {error}")
+            if len(z.files) != _zip_entries(file):
+                wrong.append("its list of arrays is damaged")
     except NOT_AN_ARRAY as error:
         wrong.append(str(error))
     return arrays, wrong
+
+
+def _zip_entries(file: BinaryIO) -> int:
+    """How many entries a zip file says it has: a length that is damaged in its list may hide one."""
+    file.seek(-22, os.SEEK_END)
+    return int.from_bytes(file.read(12)[10:], "little")

@@ -150,6 +150,11 @@ class Reconstruct(SnapshotOperator):
         sigma = float(inputs["psf_sigma_px"]) if self._psf is None else self._psf  # type: ignore[arg-type]
         if not math.isfinite(sigma):
             return None
+        reach_px, side_px = 4 * sigma / math.sqrt(self.params.order), max(self.spec.shape)
+        if reach_px > side_px:  # a kernel of any size otherwise: a flat estimate is infinitely wide
+            raise ConfigError(
+                f"reconstruct: a PSF of σ = {sigma:.4g} px is wider than the frame, {side_px} px; state psf = σ"
+            )
         return np.asarray(gaussian_psf(sigma * self._steps / math.sqrt(self.params.order)))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SourceError
+from ..core.spec import frame_dtype
+from .declared import in_one_line
 from .planes import PlaneSource, Stack, Window
 
 AXES = {2: (), 3: ("time",), 4: ("time", "z"), 5: ("time", "channel", "z")}
@@ -42,13 +44,17 @@ class NpySource(ArraySource):
     """An array saved by numpy, (t, y, x), (t, z, y, x) or (t, c, z, y, x), read in blocks."""
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            reason = "cut short: fewer bytes than its header names" if "mmap" in str(error) else str(error)
-            raise SourceError(f"{path}: not an array that can be read: {reason}") from None
-        if not isinstance(array, np.ndarray):
-            raise SourceError(f"{path}: an archive of several arrays; save the movie as .npy")
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                raise SourceError(f"{path}: an archive of several arrays; save the movie as .npy")
+        where = f"{path}: not an array that can be read"
+        with in_one_line(where):
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except ValueError as error:
+                if "mmap" not in str(error):
+                    raise
+                raise SourceError(f"{where}: cut short: fewer bytes than its header names") from None
         if np.isfortran(array):
             raise SourceError(f"{path}: saved in Fortran order; save np.ascontiguousarray of it")
         self._array = array
@@ -83,9 +89,11 @@ def _stated_dtype(path: Path, text: str | None) -> np.dtype[np.generic]:
     if text is None:
         raise SourceError(f"{path}: raw bytes; say what they are: {path.name}?dtype=uint16&shape=512x512")
     try:
-        return np.dtype(text)
-    except TypeError:
-        raise SourceError(f"{path}: no dtype {text!r}; write uint16, >u2, float32 …") from None
+        dtype = np.dtype(text)
+        frame_dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):  # numpy reads a dtype's text in several ways
+        raise SourceError(f"{path}: no dtype {text!r} of frames; write uint16, >u2, float32 …") from None
+    return dtype
 
 
 def _stated_shape(path: Path, text: str | None) -> tuple[int, int]:

@@ -11,7 +11,9 @@ import numpy as np
 
 from ..core.errors import SourceError
 from .arrays import AXES
-from .planes import PlaneSource, Stack, Window, runs
+from .declared import check_chunks, check_declared, in_one_line, positive
+from .hdf5_storage import check_own, find
+from .planes import MAX_TIME_NS, PlaneSource, Stack, Window, runs
 
 MAX_CACHE_BYTES = 128 << 20
 MIN_SIDE_PX = 4  # smaller sides are tables of coordinates, not images
@@ -32,17 +34,24 @@ class Hdf5Source(PlaneSource):
             import h5py
         except ImportError:
             raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
-        try:
-            self._file = h5py.File(path, "r")
-            name = _dataset(self._file, h5py, path, selection.get("dataset")).name
-            cache_nbytes = _cache_nbytes(self._file[name])
-            self._file.close()
-            self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
-        except OSError as error:
-            raise SourceError(f"{path}: {_why(error)}") from None
+        with in_one_line(f"{path}: not an HDF5 file that can be read"):
+            try:
+                return self._describe(h5py, path, selection.get("dataset"))
+            except OSError as error:
+                raise SourceError(f"{path}: {_why(error)}") from None
+
+    def _describe(self, h5py: Any, path: Path, name: str | None) -> Stack:
+        """Open the dataset that is meant. Raises SourceError, or what h5py raises on damaged bytes."""
+        self._file = h5py.File(path, "r")
+        data = _dataset(self._file, h5py, path, name)
+        name, cache_nbytes = data.name, _cache_nbytes(data)
+        if data.chunks is not None:
+            check_chunks(path, data.chunks, data.shape, data.dtype.itemsize)
+        self._file.close()
+        self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
         self._dataset = data = self._file[name]
         nwb = data.parent if "neurodata_type" in data.parent.attrs and data.name.endswith("/data") else None
-        facts = _nwb_facts(nwb) if nwb is not None else _plain_facts(data)
+        facts = _nwb_facts(nwb, h5py, path) if nwb is not None else _plain_facts(data)
         # NWB stores frames as (t, x, y), volumes as (t, x, y, z).
         self._transposed = nwb is not None
         shape = data.shape[:1] + data.shape[1:][::-1] if self._transposed else data.shape
@@ -51,6 +60,10 @@ class Hdf5Source(PlaneSource):
         return Stack(axes, shape[-2:], data.dtype.newbyteorder("=").name, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
+        with in_one_line(f"{self.path}: plane {numbers[0]} or after it cannot be decoded"):
+            return self._decoded(numbers, window)
+
+    def _decoded(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         data, sizes = self._dataset, self._sizes()
         shape = tuple(len(range(*w.indices(n))) for w, n in zip(window, self._shape, strict=True))
         pixels = np.empty((len(numbers), *shape), data.dtype.newbyteorder("="))
@@ -101,46 +114,59 @@ def _why(error: OSError) -> str:
 def _dataset(file: Any, h5py: Any, path: Path, name: str | None) -> Any:
     """The dataset named, or the only one that holds images. Raises SourceError that lists them."""
     found: dict[str, Any] = {}
+    refused: list[SourceError] = []
 
     def look(key: str, item: Any) -> None:
-        images = isinstance(item, h5py.Dataset) and item.ndim in (3, 4, 5) and item.dtype.kind in "uif"
+        if not isinstance(item, h5py.Dataset):
+            return
+        try:
+            check_own(item, h5py, path)  # first: to ask for its shape may open other files
+        except SourceError as error:
+            refused.append(error)
+            return
+        images = item.ndim in (3, 4, 5) and item.dtype.kind in "uif"
         if images and min(item.shape[-2:]) >= MIN_SIDE_PX and item.shape[0] > 0:
             found["/" + key] = item
 
+    if name is not None and isinstance(item := find(file, h5py, path, name), h5py.Dataset):
+        check_own(item, h5py, path)
+        if item.ndim in AXES:
+            return item
     file.visititems(look)
     listed = ", ".join(f"{key} {item.shape} {item.dtype}" for key, item in found.items()) or "none"
     if name is not None:
-        item = file.get(name)
-        if not isinstance(item, h5py.Dataset) or item.ndim not in AXES:
-            raise SourceError(f"{path}: no dataset of images {name!r}; there is {listed}")
-        return item
+        raise SourceError(f"{path}: no dataset of images {name!r}; there is {listed}")
+    if refused and not found:
+        raise refused[0]
     if len(found) != 1:
         raise SourceError(f"{path}: datasets of images: {listed}; name one: {path.name}?dataset=/path")
     return next(iter(found.values()))
 
 
-def _nwb_facts(series: Any) -> dict[str, Any]:
+def _nwb_facts(series: Any, h5py: Any, path: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    if "starting_time" in series and series["starting_time"].attrs.get("rate", 0) > 0:
-        facts["interval_s"] = 1 / float(series["starting_time"].attrs["rate"])
-    if "timestamps" in series and len(series["timestamps"]) == series["data"].shape[0]:
-        at_s = np.asarray(series["timestamps"], float)
-        if len(at_s) > 1 and (np.diff(at_s) > 0).all():
+    beside = {name: find(series.file, h5py, path, f"{series.name}/{name}") for name in ("starting_time", "timestamps")}
+    held = {name: item for name, item in beside.items() if isinstance(item, h5py.Dataset)}
+    for item in held.values():
+        check_own(item, h5py, path)
+    if "starting_time" in held and (rate := positive(held["starting_time"].attrs.get("rate"))):
+        facts["interval_s"] = 1 / rate
+    times = held.get("timestamps")
+    if times is not None and times.shape == series["data"].shape[:1] and times.dtype.kind in "iuf":
+        check_declared(path, "timestamps", times.size * 8)
+        at_s = np.asarray(times, float)
+        if len(at_s) > 1 and (np.diff(at_s) > 0).all() and np.abs(at_s[[0, -1]]).max() * 1e9 < MAX_TIME_NS:
             facts |= {"interval_s": float(np.median(np.diff(at_s))), "times_ns": np.rint(at_s * 1e9).astype(np.int64)}
     return facts
 
 
 def _plain_facts(data: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    if _positive(interval := data.attrs.get("interval_s")):
-        facts["interval_s"] = float(interval)
-    elif _positive(fps := data.attrs.get("fps", data.attrs.get("fr"))):
-        facts["interval_s"] = 1 / float(fps)
+    if interval_s := positive(data.attrs.get("interval_s")):
+        facts["interval_s"] = interval_s
+    elif fps := positive(data.attrs.get("fps", data.attrs.get("fr"))):
+        facts["interval_s"] = 1 / fps
     size = np.asarray(data.attrs.get("element_size_um", ()), float).reshape(-1)
-    if len(size) >= 2 and size[-1] == size[-2] and _positive(size[-1]):
-        facts["pixel_um"] = float(size[-1])
+    if len(size) >= 2 and size[-1] == size[-2]:
+        facts["pixel_um"] = positive(size[-1])
     return facts
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and 0 < float(value) < np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import numpy as np
 
 from ..core.errors import SourceError
 from .arrays import ArraySource, stack_of
+from .declared import check_declared, in_one_line
 from .planes import Stack
+
+# MATLAB's numeric classes; cells, structures and texts are no movies.
+_ITEM_BYTES = {
+    "double": 8, "single": 4, "logical": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,
+    "int64": 8, "uint64": 8,
+}  # fmt: skip
 
 
 class MatlabSource(ArraySource):
@@ -21,15 +29,19 @@ class MatlabSource(ArraySource):
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         from scipy.io import loadmat, whosmat
 
-        try:
-            movies = {name: shape for name, shape, _ in whosmat(path) if len(shape) == 3}
-        except NotImplementedError:
-            raise SourceError(f"{path}: a version 7.3 file, which is HDF5; name it {path.stem}.h5") from None
-        except Exception as error:  # scipy raises many kinds on bytes that are no .mat
-            raise SourceError(f"{path}: not a MATLAB file that can be read: {error}") from None
+        with in_one_line(f"{path}: not a MATLAB file that can be read"):
+            try:
+                held = whosmat(path)
+            except NotImplementedError:
+                raise SourceError(f"{path}: a version 7.3 file, which is HDF5; name it {path.stem}.h5") from None
+        # Of two arrays of one name scipy reads the first.
+        movies = {name: shape for name, shape, kind in reversed(held) if len(shape) == 3 and kind in _ITEM_BYTES}
+        kinds = {name: kind for name, _, kind in reversed(held)}
         name = selection.get("dataset", next(iter(movies), "") if len(movies) == 1 else "")
         if name not in movies:
             listed = ", ".join(f"{key} {shape}" for key, shape in movies.items()) or "none"
             raise SourceError(f"{path}: arrays (y, x, t): {listed}; name one: {path.name}?dataset=NAME")
-        self._array = np.ascontiguousarray(np.moveaxis(loadmat(path, variable_names=[name])[name], 2, 0))
+        check_declared(path, name, math.prod(movies[name]) * _ITEM_BYTES[kinds[name]])
+        with in_one_line(f"{path}: {name} cannot be read"):
+            self._array = np.ascontiguousarray(np.moveaxis(loadmat(path, variable_names=[name])[name], 2, 0))
         return stack_of(self._array, path)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..core.errors import SourceError
+from ..core.names import file_in
+from .declared import positive
 from .planes import PlaneSource, Stack, Window
 
 # The index gives each image its axes (JSON), file, and eight numbers: where its pixels and its metadata are.
 _NUMBERS = struct.Struct("<8I")
 _DTYPES = {0: "uint8", 1: "uint16", 3: "uint16", 4: "uint16", 5: "uint16", 6: "uint16"}  # 3 to 6: 10 to 16 bits used
-_NAMES = {"position": "position", "time": "time", "channel": "channel", "z": "z"}
+_AXES = ("position", "time", "channel", "z")  # slowest first
+MAX_FACTS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class _Entry:
-    axes: Mapping[str, Any]
+    axes: Mapping[str, int | str]
     file: str
     offset: int
     width: int
@@ -46,34 +51,32 @@ class NDTiffSource(PlaneSource):
                 raise SourceError(f"{path}: image {dict(entry.axes)} differs from the first in size or pixel type")
         if first.kind not in _DTYPES:
             raise SourceError(f"{path}: pixels of NDTiff type {first.kind}; grey images of 8 to 16 bit are read")
-        names = [name for name in ("position", "time", "channel", "z") if any(name in e.axes for e in entries)]
-        names += sorted({name for e in entries for name in e.axes} - set(names))
-        labels = {name: _ordered({e.axes.get(name, 0) for e in entries}) for name in names}
-        places = {tuple(labels[n].index(e.axes.get(n, 0)) for n in names): e for e in entries}
-        shape = tuple(len(labels[n]) for n in names)
-        self._entries = [places.get(tuple(int(i) for i in at)) for at in np.ndindex(shape)]
-        missing = sum(entry is None for entry in self._entries)
-        if missing:
-            raise SourceError(f"{path}: {missing} of {len(self._entries)} images are not there; copy the folder again")
+        labels = _labels(entries)
+        numbers = {name: {label: n for n, label in enumerate(held)} for name, held in labels.items()}
+        places = {tuple(numbers[n][e.axes.get(n, 0)] for n in labels): e for e in entries}
+        axes = {name: len(held) for name, held in labels.items()}
+        if (whole := math.prod(axes.values())) != len(places):  # before a grid is made of what the index says
+            missing = f"{whole - len(places)} of {whole} images are not there"
+            raise SourceError(f"{path}: {missing}; copy the folder again")
+        self._entries = [places[at] for at in sorted(places)]
         self._shape, self._dtype = (first.height, first.width), np.dtype(_DTYPES[first.kind]).newbyteorder("<")
+        self._nbytes = math.prod(self._shape) * self._dtype.itemsize
         facts = [self._facts(e) for e in (entries[0], entries[-1])]
-        pixel_um = facts[0].get("PixelSizeUm")
-        axes = {_NAMES.get(n, n): len(labels[n]) for n in names}
         channels = tuple(str(label) for label in labels.get("channel", ()))
         interval_s = _interval_s(facts[0], facts[1], axes.get("time", 1))
-        known = float(pixel_um) if isinstance(pixel_um, int | float) and pixel_um > 0 else None
-        return Stack(axes, self._shape, self._dtype.newbyteorder("=").name, interval_s, known, None, channels)
+        pixel_um = positive(facts[0].get("PixelSizeUm"))
+        return Stack(axes, self._shape, self._dtype.newbyteorder("=").name, interval_s, pixel_um, None, channels)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         planes = []
         for number in numbers:
             entry = self._entries[int(number)]
-            assert entry is not None
-            with (self.path / entry.file).open("rb") as file:
+            path = self.path / entry.file
+            if entry.offset + self._nbytes > path.stat().st_size:
+                raise SourceError(f"{path}: cut short at image {dict(entry.axes)}; copy it again")
+            with path.open("rb") as file:
                 file.seek(entry.offset)
-                data = file.read(self._shape[0] * self._shape[1] * self._dtype.itemsize)
-            if len(data) < self._shape[0] * self._shape[1] * self._dtype.itemsize:
-                raise SourceError(f"{self.path / entry.file}: cut short at image {dict(entry.axes)}; copy it again")
+                data = file.read(self._nbytes)
             planes.append(np.frombuffer(data, self._dtype).reshape(self._shape)[window])
         return np.stack(planes).astype(self._dtype.newbyteorder("="), copy=False)
 
@@ -81,8 +84,8 @@ class NDTiffSource(PlaneSource):
         try:
             with (self.path / entry.file).open("rb") as file:
                 file.seek(entry.facts_offset)
-                facts = json.loads(file.read(min(entry.facts_nbytes, 1 << 20)))
-        except (OSError, ValueError):
+                facts = json.loads(file.read(min(entry.facts_nbytes, MAX_FACTS_BYTES)))
+        except (OSError, ValueError, RecursionError):
             return {}
         return facts if isinstance(facts, dict) else {}
 
@@ -101,23 +104,34 @@ def read_index(path: Path) -> list[_Entry]:
                 at += 4 + length
             offset, width, height, kind, compression, facts_at, facts_nbytes, _ = _NUMBERS.unpack_from(data, at)
             at += _NUMBERS.size
-            if Path(texts[1]).name != texts[1] or compression:
-                raise ValueError(f"file {texts[1]!r}, compression {compression}")
-            axes = json.loads(texts[0])
+            if compression:
+                raise ValueError(f"compression {compression}")
+            axes = msgspec.json.decode(texts[0], type=dict[str, int | str])
             entries.append(_Entry(axes, texts[1], offset, width, height, kind, facts_at, facts_nbytes))
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, msgspec.MsgspecError) as error:
         raise SourceError(f"{path}: damaged after {len(entries)} images ({error}); copy the folder again") from None
     if not entries:
         raise SourceError(f"{path}: lists no image")
+    for name in {entry.file for entry in entries}:
+        file_in(path.parent, name, SourceError)
     return entries
 
 
-def _ordered(labels: set[Any]) -> list[Any]:
-    return sorted(labels, key=lambda label: (isinstance(label, str), label))
+def _labels(entries: Sequence[_Entry]) -> dict[str, list[int | str]]:
+    """What the images are called along time, channel and z, and along any other axis that has several."""
+    named = {name for entry in entries for name in entry.axes}
+    names = [name for name in _AXES if name in named] + sorted(named - set(_AXES))
+    labels = {name: {entry.axes.get(name, 0) for entry in entries} for name in names}
+    return {
+        name: sorted(held, key=lambda label: (isinstance(label, str), label))
+        for name, held in labels.items()
+        if len(held) > 1 or name in _AXES
+    }
 
 
 def _interval_s(first: Mapping[str, Any], last: Mapping[str, Any], frames: int) -> float | None:
     began, ended = (facts.get("ElapsedTime-ms") for facts in (first, last))
-    if frames < 2 or not isinstance(began, int | float) or not isinstance(ended, int | float) or ended <= began:
+    if frames < 2 or not isinstance(began, int | float) or not isinstance(ended, int | float):
         return None
-    return (ended - began) / 1e3 / (frames - 1)
+    elapsed_ms = positive(ended - began)
+    return None if elapsed_ms is None else elapsed_ms / 1e3 / (frames - 1)

@@ -31,6 +31,8 @@ def open_source(uri: str | Path) -> Source:
     location, _, query = text.partition("?")
     path = Path(location).expanduser()
     suffix = path.suffix.lower()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise SourceError(f"{path}: neither a file nor a folder, but a pipe or a device; copy its bytes into a file")
     if not path.exists() and (not suffix or suffix in suffixes):
         what = "file" if path.parent.is_dir() else "file, nor its folder"
         raise SourceError(f"{path}: no such {what}; check the name")
@@ -44,6 +46,13 @@ def open_source(uri: str | Path) -> Source:
     kind = reader.load()
     source = kind.open(path, parse_selection(query, str(path), known=kind.selections))
     return source
+
+
+def stays(uri: str) -> bool:
+    """Return whether a URI is of a file, a folder or a simulation, not of a camera or a stream that goes by."""
+    scheme, colon, _ = uri.partition(":")
+    reader = _readers("schemes").get(scheme) if colon else None
+    return reader is None or bool(reader.load().seekable)
 
 
 @cache

@@ -21,9 +21,12 @@ from ..core.block import Block
 from ..core.errors import FrameError, SourceError, did_you_mean
 from ..core.source import MAX_BLOCK_FRAMES, Series, Source
 from ..core.spec import FRAME_DTYPES, Spec
+from .declared import check_declared, check_planes, positive
 from .selection import content_uid, parse_frames
 
 SELECTORS = ("frames", "channel", "z", "roi")
+MAX_BLOCK_BYTES = 256 << 20  # of whole planes, at least one; 32 of 2048 × 2048 in 16 bits
+MAX_TIME_NS = 1 << 62  # 146 years
 Window = tuple[slice, slice]
 
 
@@ -82,6 +85,7 @@ class PlaneSource(Source):
         """Return planes by number (n, y, x), cut to `window`. Raises SourceError that names the plane."""
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
+        max_frames = max(1, min(max_frames, MAX_BLOCK_BYTES // self._plane_nbytes))
         while self._next < len(self._numbers):
             start, stop = self._next, min(self._next + max_frames, len(self._numbers))
             pixels = self._taken(start, stop)
@@ -123,18 +127,24 @@ class PlaneSource(Source):
         if stack.dtype not in FRAME_DTYPES:
             known = ", ".join(FRAME_DTYPES)
             raise SourceError(f"{path}: pixels of type {stack.dtype} are not supported; convert them to one of {known}")
+        self._plane_nbytes = math.prod(stack.shape) * np.dtype(stack.dtype).itemsize
+        check_planes(path, math.prod(stack.axes.values()))
+        check_declared(path, "a frame", self._plane_nbytes)
         numbers, channel = plane_numbers(stack, selection, path)
         frames = parse_frames(selection.get("frames"), len(numbers), str(path))
         self._window = parse_roi(selection.get("roi"), stack.shape, path)
         shape = tuple(len(range(*part.indices(size))) for part, size in zip(self._window, stack.shape, strict=True))
         try:
-            self.spec = Spec(shape, stack.dtype, stack.interval_s, stack.pixel_um, channel)  # type: ignore[arg-type]
+            interval_s = positive(stack.interval_s)
+            if interval_s is not None and interval_s * 1e9 * len(numbers) > MAX_TIME_NS:
+                interval_s = None  # damaged metadata say nothing
+            self.spec = Spec(shape, stack.dtype, interval_s, positive(stack.pixel_um), channel)  # type: ignore[arg-type]
         except FrameError as error:
             raise SourceError(f"{path}: {error}") from None
         self._numbers = numbers[frames.start : frames.stop]
         times_ns = stack.times_ns
         if times_ns is None or len(times_ns) != len(numbers):
-            times_ns = np.rint(np.arange(len(numbers)) * ((stack.interval_s or 0) * 1e9)).astype(np.int64)
+            times_ns = np.rint(np.arange(len(numbers)) * ((interval_s or 0) * 1e9)).astype(np.int64)
         self._times_ns = times_ns[frames.start : frames.stop] - times_ns[frames.start]
         began = path.stat().st_mtime_ns if stack.t0_ns is None else stack.t0_ns
         query = "&".join(f"{key}={value}" for key, value in selection.items())

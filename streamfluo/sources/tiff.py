@@ -16,6 +16,7 @@ import tifffile
 
 from ..core.errors import SourceError
 from ..core.spec import FRAME_DTYPES
+from .declared import check_declared
 from .planes import PlaneSource, Stack, Window
 from .tiff_metadata import About, about_stack, axis_sizes, several_planes
 from .tiff_pages import Chain, Directories
@@ -24,6 +25,7 @@ from .tiff_pages import Chain, Directories
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
+SLACK_BYTES = 64 << 10  # what packing may add to a strip or tile: more would be unpacked into any size
 DECODERS = min(4, os.cpu_count() or 1)
 
 
@@ -53,6 +55,9 @@ class TiffSource(PlaneSource):
         self._page, about = first.page, first.about
         self._shape, self._dtype = self._page.shape, self._page.dtype
         self._frame_nbytes = math.prod(self._shape) * self._dtype.itemsize
+        self._piece_nbytes = math.prod(self._page.chunks) * self._dtype.itemsize
+        check_declared(path, "a frame", self._frame_nbytes)
+        check_declared(path, "a strip or tile", self._piece_nbytes)
         self._directories = Directories(self._file, path.stat().st_size, first.order, first.big)
         chain, whole = self._pages(self._page.offset, first.raw, about, selection)
         self._raw = chain.raw
@@ -115,6 +120,8 @@ class TiffSource(PlaneSource):
                 packed = self._directories.bytes_at(at, count)
                 if len(packed) < count:
                     raise self._cut_while_reading(index)
+                if count > 2 * self._piece_nbytes + SLACK_BYTES:
+                    raise SourceError(f"{self.path}: frame {index} has {count} bytes for {self._piece_nbytes}")
                 part, (_, _, y, x, _), _ = self._page.decode(packed, number, jpegtables=self._page.jpegtables)
                 target = out[y : y + part.shape[1], x : x + part.shape[2]]
                 target[...] = part[0, : target.shape[0], : target.shape[1], 0]

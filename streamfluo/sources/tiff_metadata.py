@@ -135,4 +135,5 @@ def _utc_ns(text: str | None) -> int | None:
     date = datetime.fromisoformat(text) if text else None
     if date is None or date.tzinfo is None:
         return None
-    return (date - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1) * 1000
+    since = (date - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1) * 1000
+    return since if abs(since) < 1 << 63 else None

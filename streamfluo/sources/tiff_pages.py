@@ -16,6 +16,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS, _PREDICTOR, _FORMAT = 256
 _LAYOUT = {_WIDTH: 0, _HEIGHT: 0, _BITS: 1, _COMPRESSION: 1, _SAMPLES: 1, _ROWS: 2**32 - 1, _PREDICTOR: 1, _FORMAT: 1}
 _STRIPS, _KIND = ((273, 324), (279, 325)), 254  # offsets and byte counts, each of strips or of tiles
 _WANTED = {*_LAYOUT, *_STRIPS[0], *_STRIPS[1], _KIND}
+MAX_TAGS = 4096  # as tifffile; directories of more could overlap, and each would be read to the end of the file
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
@@ -70,19 +71,22 @@ class Directories:
         if len(head) < self._number.size:
             return None
         start = self._number.size
-        stop = start + self._number.unpack_from(head)[0] * self._entry.size
+        tags = self._number.unpack_from(head)[0]
+        if tags > MAX_TAGS:
+            return None
+        stop = start + tags * self._entry.size
         if stop + self._following.size > len(head):
             head = self.bytes_at(at, stop + self._following.size)
         if stop + self._following.size > len(head):
             return None
-        tags = {code: rest for code, *rest in self._entry.iter_unpack(head[start:stop]) if code in _WANTED}
-        layout = {code: self._numbers(tags.get(code), default)[:1] for code, default in _LAYOUT.items()}
-        offsets, counts = (next((self._numbers(tags[c]) for c in codes if c in tags), ()) for codes in _STRIPS)
+        found = {code: rest for code, *rest in self._entry.iter_unpack(head[start:stop]) if code in _WANTED}
+        layout = {code: self._numbers(found.get(code), default)[:1] for code, default in _LAYOUT.items()}
+        offsets, counts = (next((self._numbers(found[c]) for c in codes if c in found), ()) for codes in _STRIPS)
         if not all(layout.values()) or not offsets or len(offsets) != len(counts):
             return None
         flat = {code: value[0] for code, value in layout.items()}
         flat[_ROWS] = min(flat[_ROWS], flat[_HEIGHT])
-        reduced = bool(sum(self._numbers(tags.get(_KIND))[:1]) & 1)
+        reduced = bool(sum(self._numbers(found.get(_KIND))[:1]) & 1)
         return _Directory(flat, offsets, counts, reduced, self._following.unpack_from(head, stop)[0])
 
     def _numbers(self, tag: list[Any] | None, default: int = 0) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import SourceError, did_you_mean
 from .arrays import AXES
+from .declared import check_chunks, in_one_line
 from .planes import PlaneSource, Stack, Window, runs
 
 ASK_FOR_LIBRARY = 'needs zarr; install it with pip install "streamfluo[formats]"'
@@ -33,18 +34,23 @@ class ZarrSource(PlaneSource):
             import zarr
         except ImportError:
             raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
-        try:
-            node: Any = zarr.open(str(path), mode="r")
-        except Exception as error:  # zarr raises many kinds
-            raise SourceError(f"{path}: no Zarr metadata that can be read ({type(error).__name__}: {error})") from None
+        with in_one_line(f"{path}: no Zarr metadata that can be read"):
+            return self._describe(zarr, path, selection.get("dataset"))
+
+    def _describe(self, zarr: Any, path: Path, name: str | None) -> Stack:
+        """Open the array that is meant. Raises SourceError, or what zarr raises on damaged metadata."""
+        node: Any = zarr.open(str(path), mode="r")
         image: Mapping[str, Any] = {}
         if isinstance(node, zarr.Group):
-            node, image = _array_of(node, zarr, path, selection.get("dataset"))
+            node, image = _array_of(node, zarr, path, name)
         self._array = node
         if node.ndim not in AXES or not all(node.shape):
             raise SourceError(f"{path}: an array of shape {node.shape}; frames are (t, y, x) and more axes before y")
+        if any("pickle" in _codec_name(codec) for codec in (*node.filters, *node.compressors)):
+            raise SourceError(f"{path}: packed as Python objects (pickle), which can run code; it is not read")
+        check_chunks(path, node.chunks, node.shape, np.dtype(node.dtype).itemsize)
         axes = [a.get("name", "") if isinstance(a, dict) else str(a) for a in image.get("axes", [])]
-        named = len(axes) == node.ndim and axes[-2:] == ["y", "x"]
+        named = len(axes) == len(set(axes)) == node.ndim and axes[-2:] == ["y", "x"]
         names = [_NAMES.get(a, a) for a in axes[:-2]] if named else list(AXES[node.ndim])
         facts = _ome_facts(image, axes) if named else {}
         held = dict(zip(names, node.shape[:-2], strict=True))
@@ -52,7 +58,7 @@ class ZarrSource(PlaneSource):
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         sizes, parts = self._array.shape[:-2], []
-        try:
+        with in_one_line(f"{self.path}: plane {numbers[0]} or after it cannot be decoded"):
             for _, first, count in runs(numbers):
                 if len(sizes) == 1:
                     parts.append(self._array[first : first + count, *window])
@@ -60,10 +66,13 @@ class ZarrSource(PlaneSource):
                 for number in range(first, first + count):
                     at = tuple(int(n) for n in np.unravel_index(number, sizes)) if sizes else ()
                     parts.append(np.asarray(self._array[(*at, *window)])[None])
-        except Exception as error:  # whatever a codec or a store raises
-            raise SourceError(f"{self.path}: plane {numbers[0]} or after it cannot be decoded: {error}") from None
         pixels = np.concatenate(parts)
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _codec_name(codec: Any) -> str:
+    """A codec's name in format 2 or 3."""
+    return str(getattr(codec, "codec_id", getattr(codec, "codec_name", "")))
 
 
 def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any, Mapping[str, Any]]:

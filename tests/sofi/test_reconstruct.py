@@ -73,6 +73,14 @@ def test_the_psf_is_the_one_that_the_data_show(snapshots):
     assert found.shape == (65, 79)
 
 
+@pytest.mark.parametrize("sigma_px", [40.0, 3e8, 1e300])
+def test_a_psf_wider_than_the_frame_is_refused_before_memory_is_asked_for(snapshots, sigma_px):
+    step = create("reconstruct", SPEC, order=2, factor=16)
+    with pytest.raises(ConfigError, match=r"reconstruct: a PSF of σ = .* px is wider than the frame, 40 px; state psf"):
+        step.read(["deconvolved"], {**snapshots, "psf_sigma_px": np.float64(sigma_px)})
+    assert step.read(["widefield"], {**snapshots, "psf_sigma_px": np.float64(sigma_px)})
+
+
 REFUSED = {
     "a psf that is not there": ("{ psf = 'nowhere.npy' }", "psf: nowhere.npy cannot be read"),
     "a psf of even sides": ("{ psf = [[1.0, 2.0]] }", "an image of odd sides"),

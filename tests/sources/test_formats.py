@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from scipy.io import savemat
 
-from streamfluo import SourceError, open_source
+from streamfluo import SourceError, open_session, open_source
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 
@@ -313,7 +313,7 @@ def test_a_session_with_a_gap_is_served_with_its_indices_and_the_gap(tmp_path):
 
     folder = session(tmp_path)
     shutil.rmtree(folder / "journal")
-    writer = JournalWriter(folder / "journal", "uid")
+    writer = JournalWriter(folder / "journal", open_session(folder).series["uid"])
     writer.append(Block(0, np.arange(10), MOVIE[:10]))
     writer.append(Block(14, np.arange(14, 40), MOVIE[14:]))
     writer.close()
@@ -470,7 +470,7 @@ BAD = {
     ),
     "cut index": (cut_index, "NDTiff.index: damaged after"),
     "missing image": (missing_image, "1 of 10 images are not there"),
-    "escaping index": (escaping_index, "NDTiff.index: damaged after 0 images"),
+    "escaping index": (escaping_index, "'../passwd/x.tif' is no file in this folder"),
     "no MATLAB file": (lambda f: no_video(f).rename(f / "m.mat"), "not a MATLAB file that can be read"),
     "no such variable": (q("dataset=x", matlab), "arrays (y, x, t): mov (12, 16, 40); name one"),
     "no video": (no_video, "not a video that can be read"),

@@ -1,0 +1,74 @@
+"""What a file declares, checked against the bytes it has before memory is asked for; its numbers, before they are used.
+
+A few bytes can declare any size. Deflate makes at most 1032 bytes of one, other codecs do better on black frames alone;
+so what is more than that many times the file is refused, unless it is small enough to do no harm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import SourceError
+
+MAX_RATIO = 1032  # of deflate, by its format
+HARMLESS_BYTES = 32 << 20  # a frame of 4096 × 4096 in 16 bits: it may be black, and packed into nothing
+MAX_CHUNKS = 1 << 16  # that make up one frame or volume
+HARMLESS_PLANES = 1 << 20  # 24 MB of numbers and times
+
+
+def check_declared(path: Path, what: str, nbytes: int) -> None:
+    """Raise SourceError if `what` takes so many bytes that they cannot be packed into the file or folder at `path`."""
+    if nbytes > HARMLESS_BYTES and nbytes > MAX_RATIO * (stored := _stored_nbytes(path)):
+        raise SourceError(
+            f"{path}: {what} would take {nbytes} bytes, of {stored} stored; its sizes are damaged, copy it again"
+        )
+
+
+def check_chunks(path: Path, chunk: Sequence[int], shape: Sequence[int], itemsize: int) -> None:
+    """Raise SourceError for chunks (time first) that are larger than the file allows, or too many for one frame."""
+    check_declared(path, "a chunk", math.prod(chunk) * itemsize)
+    count = math.prod(-(-size // side) for size, side in zip(shape[1:], chunk[1:], strict=True))
+    if count > MAX_CHUNKS:
+        raise SourceError(f"{path}: a frame in {count} chunks, at most {MAX_CHUNKS} are read; write it in larger ones")
+
+
+def check_planes(path: Path, planes: int) -> None:
+    """Raise SourceError if there are no planes, or more than bytes in the file or folder at `path`."""
+    if planes < 1:
+        raise SourceError(f"{path}: holds no frame; nothing was written to it, record or copy it again")
+    if planes > HARMLESS_PLANES and planes > (stored := _stored_nbytes(path)):
+        raise SourceError(f"{path}: {planes} planes cannot lie in {stored} bytes; its sizes are damaged, copy it again")
+
+
+def positive(value: Any) -> float | None:
+    """Return a positive, finite number, None for anything else that metadata may hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if 0 < number < math.inf else None
+
+
+@contextmanager
+def in_one_line(where: str) -> Iterator[None]:
+    """Turn whatever a library raises on bytes that it cannot take into a SourceError: `where`, and its first line."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise SourceError(f"{where}: {first}") from None
+
+
+def _stored_nbytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,0 +1,65 @@
+"""Where the bytes of an HDF5 dataset lie: in its own file, or in others that it names, which nobody asked to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import SourceError
+from ..core.names import file_in
+
+MAX_LINKS = 16
+
+
+def find(file: Any, h5py: Any, path: Path, name: str) -> Any:
+    """Return what lies at `name`, None if nothing does. Raises SourceError where a link leads to another file."""
+    at, names, links = file["/"], _steps(name), 0
+    while names:
+        part = names.pop(0)
+        link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            raise SourceError(f"{path}: {name} is a link into another file, {link.filename}; open that one")
+        if isinstance(link, h5py.SoftLink):
+            links += 1
+            at = file["/"] if link.path.startswith("/") else at
+            names = _steps(link.path) + names
+        elif link is not None:
+            at = at[part]
+        if link is None or links > MAX_LINKS:
+            return None
+    return at
+
+
+def _steps(name: str) -> list[str]:
+    return [step for step in name.split("/") if step not in ("", ".")]
+
+
+def check_own(data: Any, h5py: Any, path: Path) -> None:
+    """Raise SourceError if a dataset's bytes lie in files of other kinds, or in HDF5 files outside its own folder."""
+    if data.external:
+        raise SourceError(f"{path}: {data.name} names bytes of another file, {data.external[0][0]}; not read")
+    for part, name in _parts(data):
+        if "%" in part + name:
+            raise SourceError(f"{path}: {data.name} names its parts by a pattern, {part}; name them one by one")
+        if part == ".":
+            _check_plain(data.file, h5py, path, name)
+            continue
+        beside = file_in(path.parent, part, SourceError)
+        if not beside.exists():
+            raise SourceError(f"{path}: a part of {data.name} is missing, {part}; copy it beside this file")
+        with h5py.File(beside, "r") as other:
+            _check_plain(other, h5py, beside, name)
+
+
+def _parts(data: Any) -> Iterator[tuple[str, str]]:
+    """(file, dataset) of each part of a virtual dataset."""
+    if data.is_virtual:
+        yield from dict.fromkeys((part.file_name, part.dset_name) for part in data.virtual_sources())
+
+
+def _check_plain(file: Any, h5py: Any, path: Path, name: str) -> None:
+    """A part of a virtual dataset lies whole in its file: parts of parts could lead anywhere."""
+    data = find(file, h5py, path, name)
+    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
+        raise SourceError(f"{path}: {name} is part of another dataset, and its bytes do not lie in this file; not read")

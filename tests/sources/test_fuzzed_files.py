@@ -1,0 +1,204 @@
+"""Whatever the bytes of a file are: frames or one of our errors, soon, and in little memory.
+
+Small valid files with bytes changed, cut out and put in; some dozens each in the fast tests, thousands in the slow.
+"""
+
+import signal
+import threading
+import tracemalloc
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_formats import MOVIE, write_ndtiff
+
+from streamfluo import open_source
+from streamfluo.core.errors import StreamfluoError
+
+h5py = pytest.importorskip("h5py", reason="needs the extra [formats]")
+
+FRAMES = MOVIE[:5]
+MAX_S = 20  # to open and read a file of some kB, on a machine that is busy
+MAX_BYTES = 300 << 20
+
+
+def tiff(**options):
+    return lambda folder: tifffile.imwrite(folder / "m.tif", FRAMES, photometric="minisblack", **options)
+
+
+def scattered(folder):
+    with tifffile.TiffWriter(folder / "m.tif") as file:
+        for frame in FRAMES:
+            file.write(frame, contiguous=False, metadata=None)
+
+
+def ndtiff(folder):
+    write_ndtiff(folder / "m", {(("time", n), ("channel", "a")): frame for n, frame in enumerate(FRAMES)})
+
+
+def hdf5(name="m.h5", **options):
+    def write(folder):
+        with h5py.File(folder / name, "w") as file:
+            data = file.create_dataset("acquisition/S/data", data=FRAMES.transpose(0, 2, 1), **options)
+            data.attrs["fps"] = 20.0
+            if name.endswith("nwb"):
+                data.parent.attrs["neurodata_type"] = "TwoPhotonSeries"
+                data.parent["timestamps"] = np.arange(len(FRAMES)) * 0.05
+
+    return write
+
+
+# what is fuzzed → (how to write it, what is opened, the file whose bytes are changed)
+FILES = {
+    "TIFF": (tiff(), "m.tif", "m.tif"),
+    "TIFF, pages": (scattered, "m.tif", "m.tif"),
+    "TIFF, zlib": (tiff(compression="zlib", predictor=True), "m.tif", "m.tif"),
+    "TIFF, zlib tiles": (tiff(compression="zlib", tile=(16, 16)), "m.tif", "m.tif"),
+    "BigTIFF": (tiff(bigtiff=True, rowsperstrip=5), "m.tif", "m.tif"),
+    "ImageJ": (tiff(imagej=True, metadata={"axes": "TYX", "finterval": 0.05}), "m.tif", "m.tif"),
+    "OME": (tiff(ome=True, metadata={"axes": "TYX", "TimeIncrement": 0.05}), "m.ome.tif", "m.ome.tif"),
+    "NDTiff, index": (ndtiff, "m", "m/NDTiff.index"),
+    "NDTiff, images": (ndtiff, "m", "m/NDTiffStack.tif"),
+    "HDF5": (hdf5(), "m.h5", "m.h5"),
+    "HDF5, chunks": (hdf5(chunks=(2, 16, 12), compression="gzip", shuffle=True), "m.h5", "m.h5"),
+    "HDF5, checksums": (hdf5(chunks=(1, 16, 12), fletcher32=True), "m.h5", "m.h5"),
+    "NWB": (hdf5("m.nwb"), "m.nwb", "m.nwb"),
+    "npy": (lambda folder: np.save(folder / "m.npy", FRAMES), "m.npy", "m.npy"),
+}
+NUMBERS = [0, 1, 2, 7, 255, 256, 65535, 65536, 1 << 20, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
+
+
+@cache
+def original(name, folder):
+    write, _, changed = FILES[name]
+    write(folder)
+    made = folder / changed.replace(".ome", "")
+    if not (folder / changed).exists():
+        made.rename(folder / changed)
+    return (folder / changed).read_bytes()
+
+
+@st.composite
+def places(draw):
+    """A place in the file as a fraction; headers and directories lie at both ends."""
+    return draw(st.floats(0, 1)) ** draw(st.sampled_from([1, 3])) * draw(st.sampled_from([1, 0.1]))
+
+
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), places(), st.binary(min_size=1, max_size=8)),
+        st.tuples(
+            st.just("put"),
+            places(),
+            st.builds(
+                lambda number, nbytes, order: (number % 256**nbytes).to_bytes(nbytes, order),
+                st.sampled_from(NUMBERS), st.sampled_from([1, 2, 4, 8]), st.sampled_from(["little", "big"]),
+            ),
+        ),
+        st.tuples(st.just("insert"), places(), st.binary(min_size=1, max_size=64)),
+        st.tuples(st.just("cut out"), places(), st.integers(1, 200)),
+        st.tuples(st.just("cut off"), places(), st.none()),
+        st.tuples(st.just("copy"), places(), places()),
+    ),
+    min_size=1,
+    max_size=6,
+)  # fmt: skip
+
+
+def changed(data, changes):
+    data = bytearray(data)
+    for what, place, value in changes:
+        at = int(place * len(data))
+        if what == "put":
+            data[at : at + len(value)] = value
+        elif what == "insert":
+            data[at:at] = value
+        elif what == "cut out":
+            del data[at : at + value]
+        elif what == "cut off":
+            del data[at:]
+        else:
+            source = int(value * len(data))
+            data[at : at + 32] = data[source : source + 32]
+    return bytes(data)
+
+
+@contextmanager
+def soon():
+    """Interrupt what takes too long, where a main thread can be."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def too_long(*_):
+        raise BaseException(f"not done in {MAX_S} s")  # which no reader takes for damage
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, MAX_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def read(path):
+    """Open a file and read all of it; returns the error, None if there were frames."""
+    try:
+        with open_source(path) as source:
+            for block in source.blocks():
+                assert block.pixels.shape[1:] == source.spec.shape
+                assert block.pixels.dtype.name == source.spec.dtype
+    except StreamfluoError as error:
+        return str(error)
+    return None
+
+
+def check(name, folder, changes):
+    _, opened, file = FILES[name]
+    data = original(name, folder)
+    (folder / file).write_bytes(changed(data, changes))
+    tracemalloc.start()
+    try:
+        with soon():
+            said = read(folder / opened)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < MAX_BYTES
+    assert said is None or "\n" not in said
+
+
+SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder for each kind of file, for all of its examples."""
+    return {name: tmp_path_factory.mktemp("fuzzed") for name in FILES}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_not_changed_is_read(name, tmp_path):
+    original(name, tmp_path)
+    assert read(tmp_path / FILES[name][1]) is None
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=40, derandomize=True, **SETTINGS)
+@given(changes=CHANGES)
+def test_changed_bytes_give_frames_or_one_line(name, folders, changes):
+    check(name, folders[name], changes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=5000, **SETTINGS)
+@given(changes=CHANGES)
+def test_changed_bytes_give_frames_or_one_line_thousands_of_times(name, folders, changes):
+    check(name, folders[name], changes)
