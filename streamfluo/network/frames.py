@@ -53,13 +53,15 @@ class Frames(ABC):
     def start(self) -> wire.Start:
         """Return the message that announces the series."""
         series = self.series
-        return wire.Start(
-            series_uid=series.uid,
-            source=series.source,
-            t0_ns=series.t0_ns,
-            frames=self.total,
-            user=dict(series.user),
-            **self.spec.to_header(),
+        return wire.fitting(
+            wire.Start(
+                series_uid=series.uid,
+                source=series.source,
+                t0_ns=series.t0_ns,
+                frames=self.total,
+                user=dict(series.user),
+                **self.spec.to_header(),
+            )
         )
 
     def begin(self) -> None:  # noqa: B027 - only a paced or a live source waits for the word
