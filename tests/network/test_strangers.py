@@ -23,6 +23,7 @@ from streamfluo.network.client import PreviewSubscriber, ResultsSubscriber, ask
 from streamfluo.network.connections import Connections
 from streamfluo.network.consumer import NetworkSource
 from streamfluo.network.consumers import Consumer, fair_share, places
+from streamfluo.network.frames import JournalFrames
 from streamfluo.network.publishing import PreviewServer, ResultsServer
 
 pack = msgspec.msgpack.encode
@@ -220,6 +221,22 @@ def test_consumers_share_one_budget_and_one_alone_does_not_get_it_all(count, fra
     assert share * frame_nbytes * count <= consumers.BUDGET_BYTES
     everyone += [Consumer(0, 0, 0.0, gone=True), Consumer(0, 0, 0.0, left=True)]
     assert fair_share(everyone, frame_nbytes) == share
+
+
+@pytest.mark.parametrize(("side", "at_once"), [(8, 8192), (256, 8), (1024, 1), (2048, 1)])
+def test_of_a_journal_no_more_is_read_at_once_than_a_consumer_may_keep(side, at_once):
+    asked = []
+
+    class Journal:
+        frames = 9
+
+        def block(self, n, max_frames):
+            asked.append(max_frames)
+
+    recorded = JournalFrames(SPEC.with_(shape=(side, side)), Movie().series, Journal())
+    recorded.block(3)
+    recorded.close()
+    assert asked == [at_once]
 
 
 def test_thirty_consumers_that_never_read_leave_status_and_a_consumer_that_does_as_they_were(monkeypatch):
