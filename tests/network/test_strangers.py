@@ -1,6 +1,5 @@
 """What strangers cost: connections, memory, previews and subscriptions of theirs are bounded, and nobody else pays."""
 
-import resource
 import socket as sockets
 import sys
 import threading
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from systems import needs_limits
 from toy_server import SPEC, Movie, frames, same, serving
 
 from streamfluo import Block
@@ -110,7 +110,10 @@ def test_connections_past_their_number_are_hung_up_on_and_those_that_leave_make_
         assert same(frames(source.blocks()))
 
 
+@needs_limits
 def test_a_process_may_open_as_many_files_as_the_system_lets_it():
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
