@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -11,6 +10,7 @@ from ..core.errors import SourceError
 from ..network.continuation import Continuation
 from ..network.frames import HISTORY_BYTES, LiveFrames
 from ..network.server import DataServer
+from ..network.socket import parse_endpoint
 from ..sources.opening import open_source
 from .check import spell_spec
 from .console import console, counted, frame_progress, stop_on_signals
@@ -34,7 +34,7 @@ def camera(
         if source.seekable:
             raise SourceError(f"{uri}: a recording, not a camera; serve it with streamfluo replay")
         # A free port is another one each time: nobody would find the series again.
-        kept = Continuation(source, bind) if urlsplit(bind).port != 0 else None
+        kept = Continuation(source, bind) if parse_endpoint(bind).port != 0 else None
         stream = LiveFrames(source, history_mb << 20, kept)
         server = DataServer(stream, bind, program="camera", wait=wait)
         try:

@@ -27,19 +27,28 @@ To a consumer, besides those answers:
 
     start      version, series_uid, source, t0_ns (UTC epoch), frames (null: unbounded), dtype, shape [y, x], channel,
                pixel_um, exposure_s, interval_s, camera {…, offset_adu, gain_e_per_adu, read_noise_e, qe,
-               saturation_adu, maps (names of those that follow as a calibration)}, user
+               saturation_adu, maps (names of those that follow as a calibration)}, user (empty where it would
+               break the limits)
     calibration  series_uid, arrays [{name, dtype, shape, nbytes}, …], one part each: maps (y, x) of the camera, named
                as in start; it follows a start that announces maps
     image      version, series_uid, seq (+1 per frame emitted, never reused), index (the camera's counter; its drops
                are jumps of index without a jump of seq), channel, z, t_ns (since series start), dtype, shape, nbytes,
-               crc32 (optional), user; one plane, second part: the pixels
+               crc32 (optional: that of zlib, of the pixels as they are sent), user; one plane, second part: the
+               pixels
     gap        series_uid, first, last: these seqs are gone; reason
     end        series_uid, seq (one past the last frame's), frames, dropped_camera, dropped_transport,
                reason (finished, aborted or error)
     heartbeat  every second
     error      reason, supported (versions)
 
-An **ingest** endpoint takes start, image and end from a foreign sender; a series may begin with its first image.
+An **ingest** endpoint takes start, image and end from a foreign sender; a series may begin with its first image. It
+belongs to the connection that began it, until that one ends it, closes, or is silent for 10 s; then another may go on
+with the same series. A start of another series from who has that say ends the run; anybody else's messages are refused.
+
+Order: a seq that goes back is refused, so a stream that begins again has a series_uid of its own. A frame, or an end,
+more than 2²⁰ ahead of the last one is refused, unless a gap said that all before it is gone; an index likewise. A frame
+whose crc32 is not that of its pixels is refused. What is refused is counted in status by its rule: seq, jump, index,
+damaged, series, sender; frames that are missing then are a gap.
 
 On **results** a topic is a path that ends in `/`, and a subscription the beginning of one: `series/` (start, end),
 `health/` (status), `event/`, `values/STEP/`, `snapshot/STEP/NAME/`.
@@ -61,6 +70,14 @@ Limits, checked before anything is allocated: exact part count, header ≤ 64 Ki
 1 ≤ side ≤ 65536, product × itemsize = nbytes = length of the part, dtype one of |u1 <u2 >u2 <u4 <i2 <f4; results of
 at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer` alone. Names from the wire never
 become paths. A bad message is dropped and counted.
+
+Budgets: 256 connections to a data endpoint, 128 to results, 16 to each preview, 32 to ingest; the next one is hung up
+on. Who has not finished a handshake after 10 s is hung up on too, and so is who sends 4 MiB of a message without its
+end (ingest: 64 MiB, its sender 32 frames more; where the system tells, which is Linux). The frames that consumers do
+not read share 256 MiB, 64 MiB each at most. A preview that nobody watches for 30 s is closed, but the one that hello
+names.
+
+Endpoints are `tcp://HOST:PORT` and `ipc://PATH`, nothing else; a program binds to this machine only.
 """
 
 from __future__ import annotations
@@ -70,6 +87,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+from zlib_ng import zlib_ng
 
 from .block import Block
 from .errors import WireError
@@ -292,6 +310,20 @@ def decode_map(data: Buffer) -> dict[str, Any]:
     return fields
 
 
+def fits(message: Message) -> bool:
+    """Return whether a message's header is within the limits."""
+    try:
+        decode_map(encode(message))
+    except WireError:
+        return False
+    return True
+
+
+def fitting(start: Start) -> Start:
+    """Return a start within the limits: without its `user` where that, and what we add to it, is too much."""
+    return start if fits(start) else msgspec.structs.replace(start, user={})
+
+
 def _count_keys(value: Any, depth: int) -> int:
     if depth > MAX_NESTING:
         raise WireError("nesting", f"header nested deeper than {MAX_NESTING}")
@@ -325,7 +357,7 @@ def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, An
 def frame_pixels(image: Image, part: Buffer) -> np.ndarray:
     """Return the pixels (y, x) of an image message, native byte order; a view of `part` where that is possible.
 
-    Raises WireError if dtype, shape, nbytes and the part's length do not agree.
+    Raises WireError if dtype, shape, nbytes and the part's length do not agree, or the pixels with crc32.
     """
     y, x = check_frame(image.dtype, image.shape)
     dtype = np.dtype(image.dtype)
@@ -334,6 +366,8 @@ def frame_pixels(image: Image, part: Buffer) -> np.ndarray:
             "nbytes", f"{y} × {x} × {image.dtype} is {y * x * dtype.itemsize} bytes; nbytes says {image.nbytes}, "
             f"the part has {len(part)}",
         )  # fmt: skip
+    if image.crc32 is not None and image.crc32 != zlib_ng.crc32(part):
+        raise WireError("damaged", f"frame {image.index}: its pixels are not those that crc32 was made of")
     pixels = np.frombuffer(part, dtype).reshape(y, x)
     return pixels if dtype.isnative else pixels.astype(dtype.newbyteorder("="))
 

@@ -304,10 +304,11 @@ class Publisher:
 
     def _start(self) -> wire.Start:
         series = self._run.series
-        return wire.Start(
+        start = wire.Start(
             series_uid=series.uid, source=series.source, t0_ns=series.t0_ns, frames=series.frames,
             user=dict(series.user), **self._run.chain.spec.to_header(),
         )  # fmt: skip
+        return wire.fitting(start)
 
     def _end(self) -> wire.End:
         health = self._run.health()
@@ -346,7 +347,7 @@ class Publisher:
             "values_dropped": self._dropped,
             "lately": list(self._lately),
         }
-        refused = Counter(counters["refused"]) + self._server.refused + self._results.refused
+        refused = Counter(counters["refused"]) + self._server.refused + self._results.refused + self._previews.refused
         counters["refused"] = dict(refused)
         uid = self._run.series.uid
         return {"program": self._run.program, "state": self._run.state(), "series_uid": uid, "counters": counters}

@@ -18,6 +18,7 @@ from ..core.source import Gap
 from ..core.spec import Spec
 
 MAX_FRAME_BYTES = 512 << 20  # the largest part of a message that is taken
+MAX_JUMP = 1 << 20  # frames that may be missing without a word: 100 s at 10 kHz
 
 log = logging.getLogger("streamfluo")
 
@@ -44,6 +45,7 @@ class Arrivals:
         self.spec, self.series_uid = spec, series_uid
         self.next_seq = next_seq
         self.next_index: int | None = None
+        self._announced = 0  # what comes before this seq is gone, the sender says
         self._turns: list[tuple[int, int]] = []  # (index, seq) where index − seq changed
 
     def resume(self, index: int, seq: int) -> None:
@@ -60,30 +62,57 @@ class Arrivals:
         """Yield what is missing before an image, and its frame. Raises WireError for one that does not fit."""
         if len(parts) != 2:
             raise WireError("parts", f"an image has 2 parts, found {len(parts)}")
+        self.check_series(image.series_uid)
         if self.next_seq is None:
             self.next_seq = image.seq
-        if image.series_uid != self.series_uid or image.seq < self.next_seq:
-            return  # another series, or a frame that came before a break already
+        self._check_counters(image)
         pixels = wire.frame_pixels(image, parts[1].buffer)
         if pixels.shape != self.spec.shape or pixels.dtype.name != self.spec.dtype:
             raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
-        if self.next_index is not None and image.index < self.next_index:
-            raise WireError("index", f"frame {image.index} after frame {self.next_index - 1}")
-        yield from self.missing(image.seq, image.index)
+        yield from self._missing(image.seq, image.index)
         self.next_seq, self.next_index = image.seq + 1, image.index + 1
         t_ns = image.t_ns
         if t_ns is None:  # the sender has no clock: frames come at the interval, where that is known
             t_ns = round(image.index * self.spec.interval_s * 1e9) if self.spec.interval_s else 0
         yield Block(image.index, np.array([t_ns]), pixels[None], image.channel)
 
-    def gone(self, gap: wire.Gap) -> Iterator[Gap]:
-        """Yield what the sender no longer has; before our first frame only that one tells which indices these were."""
-        if self.next_index is not None and gap.first <= (self.next_seq or 0) <= gap.last:
-            yield from self.missing(gap.last + 1, None)
-            self.next_index += gap.last + 1 - (self.next_seq or 0)
-            self.next_seq = gap.last + 1
+    def gone(self, gap: wire.Gap) -> None:
+        """Take in what the sender no longer has; the next image, or the end, shows that it is so."""
+        if gap.first <= (self.next_seq or 0) <= gap.last:
+            self._announced = gap.last + 1
 
-    def missing(self, seq: int, index: int | None) -> Iterator[Gap]:
+    def end(self, end: wire.End) -> Iterator[Gap]:
+        """Yield what is missing at the end. Raises WireError for an end of another series, or out of reach."""
+        self.check_series(end.series_uid)
+        if self.next_seq is not None:
+            self._check_jump(end.seq, "the end")
+        yield from self._missing(end.seq, None)
+
+    def check_series(self, uid: str) -> None:
+        """Raises WireError for a message of another series."""
+        if uid != self.series_uid:
+            raise WireError("series", f"a message of series {uid[:64]!r}; this is {self.series_uid[:64]!r}")
+
+    def _check_counters(self, image: wire.Image) -> None:
+        """Raises WireError where seq or index go back, or further ahead than frames go missing."""
+        seq = self.next_seq or 0
+        if image.seq < seq:
+            raise WireError("seq", f"a frame of seq {image.seq} where {seq} follows; a new series has a uid of its own")
+        self._check_jump(image.seq, "a frame")
+        if self.next_index is None:
+            return
+        if image.index < self.next_index:
+            raise WireError("index", f"frame {image.index} after frame {self.next_index - 1}")
+        dropped = image.index - self.next_index - (image.seq - seq)
+        if dropped > MAX_JUMP:
+            raise WireError("index", f"frame {image.index} after frame {self.next_index - 1}; at most {MAX_JUMP} drop")
+
+    def _check_jump(self, seq: int, what: str) -> None:
+        furthest = max(self.next_seq or 0, self._announced) + MAX_JUMP
+        if seq > furthest:
+            raise WireError("jump", f"{what} of seq {seq} where {self.next_seq} follows; at most {furthest} may come")
+
+    def _missing(self, seq: int, index: int | None) -> Iterator[Gap]:
         """Yield gaps before the frame with this seq and index (None: the end): what the transport lost, then what the
         camera dropped."""
         lost = seq - (self.next_seq or 0)

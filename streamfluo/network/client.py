@@ -50,6 +50,7 @@ class Subscriber:
     def __init__(
         self, uri: str, topics: Iterable[str], max_part_bytes: int, queue: int, context: zmq.Context[Any] | None
     ) -> None:
+        self.uri = uri
         self.refused: Counter[str] = Counter()
         self._context, self._owner = context or zmq.Context(), context is None
         self._socket = self._context.socket(zmq.SUB)

@@ -10,6 +10,7 @@ import zmq
 
 from ..core import wire
 from ..core.errors import WireError
+from .arrivals import MAX_FRAME_BYTES
 from .socket import connect, receive
 
 PATIENCE_S = 3.0
@@ -23,6 +24,7 @@ class _Peer:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], uri: str) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         connect(self.socket, uri)
 
     def say(self, *parts: bytes) -> None:

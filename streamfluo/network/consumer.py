@@ -11,16 +11,19 @@ from ..core import wire
 from ..core.block import Block
 from ..core.calibration import with_calibration
 from ..core.errors import FrameError, SourceError, WireError
+from ..core.results import MAX_ARRAYS
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
-from .socket import connect
+from .connections import Connections
+from .socket import connect, receive, receive_frames
 
 PATIENCE_S = 10.0  # for a server to come, or to come back
 RETRY_S = 1.0
 KEEPALIVE_S = 2.0
 WINDOW_BYTES = 64 << 20
 MAX_WINDOW = 256  # frames
+MAX_PARTS = 2 + MAX_ARRAYS
 
 
 class NetworkSource(Source):
@@ -44,6 +47,8 @@ class NetworkSource(Source):
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, 2 * MAX_WINDOW)  # credit bounds what an honest server sends
+        self._connections = Connections(self._socket, 1, self.refused)
+        self._connections.unheard_bytes = 4 * WINDOW_BYTES + 2 * MAX_FRAME_BYTES
         try:
             connect(self._socket, uri)
             self._start = self._wait_for_start()
@@ -109,17 +114,19 @@ class NetworkSource(Source):
             self._send(wire.Bye())
 
     def close(self) -> None:
+        self._connections.close()
         self._socket.close()
         self._context.term()
 
     def _receive(self) -> list[zmq.Frame] | None:
         """Return the next message's parts, None after 100 ms without one."""
-        try:
-            return self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            if not self._socket.poll(100):
-                return None
-            return self._socket.recv_multipart(copy=False)
+        self._connections.turn()
+        parts = receive_frames(self._socket, MAX_PARTS)
+        if parts is None and self._socket.poll(100):
+            parts = receive_frames(self._socket, MAX_PARTS)
+        if parts is not None:
+            self._connections.speaker(parts[0])
+        return parts
 
     def _items(self, parts: list[zmq.Frame]) -> Iterator[Block | Gap]:
         """What a message means for the stream; one that does not keep the protocol is dropped and counted."""
@@ -127,10 +134,11 @@ class NetworkSource(Source):
             message = wire.decode(parts[0].buffer)
             if isinstance(message, wire.Image):
                 yield from self._arrivals.image(message, parts)
-            elif isinstance(message, wire.Gap) and message.series_uid == self.series.uid:
-                yield from self._arrivals.gone(message)
-            elif isinstance(message, wire.End) and message.series_uid == self.series.uid:
-                yield from self._arrivals.missing(message.seq, None)
+            elif isinstance(message, wire.Gap):
+                self._arrivals.check_series(message.series_uid)
+                self._arrivals.gone(message)
+            elif isinstance(message, wire.End):
+                yield from self._arrivals.end(message)
                 self._end = message
                 self.ended = message.reason
             elif isinstance(message, wire.Start) and message.series_uid != self.series.uid:
@@ -162,7 +170,7 @@ class NetworkSource(Source):
         while (left := deadline - time.monotonic()) > 0:
             if not self._socket.poll(int(left * 1000) + 1):
                 break
-            parts = self._socket.recv_multipart()
+            parts = receive(self._socket, MAX_PARTS) or [b""]
             try:
                 message = wire.decode(parts[0])
             except WireError as error:
@@ -178,7 +186,7 @@ class NetworkSource(Source):
         """The maps that the start announced; without them the stream is as good as before."""
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0 and self._socket.poll(int(left * 1000) + 1):
-            parts = self._socket.recv_multipart()
+            parts = receive(self._socket, MAX_PARTS) or [b""]
             try:
                 message = wire.decode(parts[0])
                 if isinstance(message, wire.Calibration) and message.series_uid == self.series.uid:

@@ -6,7 +6,9 @@ it the frames lost meanwhile are one gap, of the size that the clock and the fra
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import math
 import os
 import time
@@ -16,6 +18,8 @@ import msgspec
 from platformdirs import user_state_path
 
 from ..core.source import Source
+
+log = logging.getLogger("streamfluo")
 
 FORGOTTEN_S = 60.0  # a server away for longer begins a new series; consumers wait 10 s
 NOTE_S = 1.0
@@ -38,11 +42,17 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Continuation:
-    """The note of one live series, found again by who serves what where. `mark` is what an earlier server left."""
+    """The note of one live series, found again by who serves what where. `mark` is what an earlier server left.
+
+    A folder that cannot be written costs the continuation only: the series is served all the same.
+    """
 
     def __init__(self, source: Source, uri: str, folder: Path | None = None) -> None:
         folder = folder or user_state_path("streamfluo") / "series"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.warning("%s: %s; a camera started anew will begin a new series", folder, error.strerror or error)
         name = f"{source.series.source} {source.spec.shape} {source.spec.dtype} {uri}"
         self._path = folder / f"{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}.json"
         self._noted = 0.0
@@ -58,11 +68,11 @@ class Continuation:
             aside.write_bytes(msgspec.json.encode(mark))
             aside.replace(self._path)
         except OSError:
-            aside.unlink(missing_ok=True)
+            _remove(aside)
 
     def forget(self) -> None:
         """The series has ended in order."""
-        self._path.unlink(missing_ok=True)
+        _remove(self._path)
 
     def _read(self) -> Mark | None:
         try:
@@ -71,3 +81,8 @@ class Continuation:
             return None
         age_s = (time.time_ns() - mark.at_ns) / 1e9
         return mark if 0 <= age_s < FORGOTTEN_S else None
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # not there, or not ours to remove: it is too old to be believed in a minute
+        path.unlink()

@@ -22,6 +22,7 @@ from .socket import Waker
 
 HISTORY_BYTES = 512 << 20
 READ_ON_FRAMES = 64  # so far ahead a replay reads on, further it seeks
+READ_BYTES = 1 << 20  # of a journal at once: a frame that waits for a consumer keeps all that were read with it
 
 
 class Frames(ABC):
@@ -53,13 +54,15 @@ class Frames(ABC):
     def start(self) -> wire.Start:
         """Return the message that announces the series."""
         series = self.series
-        return wire.Start(
-            series_uid=series.uid,
-            source=series.source,
-            t0_ns=series.t0_ns,
-            frames=self.total,
-            user=dict(series.user),
-            **self.spec.to_header(),
+        return wire.fitting(
+            wire.Start(
+                series_uid=series.uid,
+                source=series.source,
+                t0_ns=series.t0_ns,
+                frames=self.total,
+                user=dict(series.user),
+                **self.spec.to_header(),
+            )
         )
 
     def begin(self) -> None:  # noqa: B027 - only a paced or a live source waits for the word
@@ -234,7 +237,7 @@ class Recorded(Protocol):
     @property
     def frames(self) -> int: ...
 
-    def block(self, n: int) -> Block: ...
+    def block(self, n: int, max_frames: int) -> Block: ...
 
 
 class JournalFrames(Frames):
@@ -251,7 +254,7 @@ class JournalFrames(Frames):
         return self._journal.frames
 
     def block(self, seq: int) -> Block:
-        return self._journal.block(seq)
+        return self._journal.block(seq, max(1, READ_BYTES // self.spec.frame_nbytes))
 
     def finish(self, ended: str) -> None:
         """The series is over, and all of it written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import zmq
@@ -12,17 +13,22 @@ from ..core.errors import FrameError, SourceError, WireError
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
-from .socket import bind
+from .connections import Connections
+from .socket import bind, receive_frames
 
 QUEUE_FRAMES = 16
+SILENT_S = 10.0  # then, or once its connection is gone, another sender may go on with the series
+MAX_SENDERS = 32  # connections
+STRANGER_BYTES = 64 << 20  # of a message that is not whole, from who sends nothing of the series
 
 
 class IngestSource(Source):
     """Frames pushed to `ingest+tcp://127.0.0.1:5556`, one a block; opening it waits for the first message.
 
     There is no acknowledgement: what is under way when we die is lost, and a jump of seq is a gap. The series begins
-    with a start, or with the first image, which then says shape and dtype. Raises SourceError for an endpoint that
-    cannot be bound or a start that cannot be.
+    with a start, or with the first image, which then says shape and dtype. It belongs to the connection that began it:
+    what others send is refused and counted, until that one is gone or has been silent for 10 s. Raises SourceError for
+    an endpoint that cannot be bound or a start that cannot be, and when another series follows.
     """
 
     seekable = False
@@ -31,11 +37,13 @@ class IngestSource(Source):
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.refused = Refusals(uri)
-        self._stopped = False
+        self._stopped, self._resumed = False, False
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
+        self._connections = Connections(self._socket, MAX_SENDERS, self.refused)
+        self._connections.unheard_bytes = 2 * MAX_FRAME_BYTES  # until it is known how large the frames are
         try:
             self.endpoint = bind(self._socket, uri.removeprefix("ingest+"))
             self._first = self._wait_for_series()
@@ -45,21 +53,19 @@ class IngestSource(Source):
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         parts: list[zmq.Frame] | None = self._first
+        self._heard = time.monotonic()
         while not self._stopped:
             if parts is not None:
                 try:
-                    message = wire.decode(parts[0].buffer)
+                    message = self._of_the_series(parts[0])
                     if isinstance(message, wire.Image):
-                        self._check_series(message.series_uid)
-                        self._check_seq(message.seq)
+                        self._go_on(message)
                         yield from self._arrivals.image(message, parts)
+                        self._heard = time.monotonic()  # only now: while a full ring held us up, nobody was heard
                     elif isinstance(message, wire.End):
-                        self._check_series(message.series_uid)
-                        yield from self._arrivals.missing(message.seq, None)
+                        yield from self._arrivals.end(message)
                         self.ended = message.reason
                         return
-                    elif not isinstance(message, wire.Start):
-                        raise WireError("type", f"a sender does not send {type(message).__name__.lower()}")
                 except WireError as error:
                     self.refused.add(error)
             parts = self._receive()
@@ -69,31 +75,56 @@ class IngestSource(Source):
 
     def resume(self, index: int, seq: int) -> None:
         self._arrivals.resume(index, seq)
+        self._resumed = True
 
     def interrupt(self) -> None:
         self._stopped = True
 
     def close(self) -> None:
+        self._connections.close()
         self._socket.close(0)
         self._context.term()
 
-    def _check_series(self, uid: str) -> None:
-        if uid != self.series.uid:
-            raise WireError("series", f"a message of series {uid[:64]!r}; this is {self.series.uid[:64]!r}")
+    def _of_the_series(self, header: zmq.Frame) -> wire.Message:
+        """Return the message. Raises WireError for one that is not of this series, or of a sender that has no say in
+        it, SourceError where that one begins another series."""
+        sender, message = self._connections.speaker(header), wire.decode(header.buffer)
+        if not isinstance(message, wire.Start | wire.Image | wire.End):
+            raise WireError("type", f"a sender does not send {type(message).__name__.lower()}")
+        has_say = sender == self._sender or self._may_follow()
+        if isinstance(message, wire.Start) and message.series_uid != self.series.uid and has_say:
+            raise SourceError(f"{self.uri}: another series began ({message.source}); start a new run for it")
+        self._arrivals.check_series(message.series_uid)
+        if not has_say:
+            raise WireError("sender", f"a message of series {self.series.uid[:64]!r}, but not of who began it")
+        if sender != self._sender:
+            self._belongs_to(sender)
+        self._heard = time.monotonic()
+        return message
 
-    def _check_seq(self, seq: int) -> None:
-        expected = self._arrivals.next_seq
-        if expected is not None and seq < expected:
-            raise WireError("seq", f"a frame of seq {seq} where {expected} should follow; a sender counts up")
+    def _may_follow(self) -> bool:
+        """Whether another sender may go on with the series: its own is gone, or silent."""
+        self._connections.turn()  # the word that a connection closed comes before what the next one says
+        gone = self._connections.closings[self._sender] > self._closings
+        return gone or time.monotonic() - self._heard >= SILENT_S
+
+    def _belongs_to(self, sender: int) -> None:
+        self._sender, self._closings = sender, self._connections.closings[sender]
+        self._connections.allowances = {sender: STRANGER_BYTES + 2 * QUEUE_FRAMES * self.spec.frame_nbytes}
+        self._connections.unheard_bytes = STRANGER_BYTES
+
+    def _go_on(self, image: wire.Image) -> None:
+        """Frames pushed while we were away are gone, however many: nobody kept them."""
+        if self._resumed:
+            self._resumed = False
+            self._arrivals.gone(wire.Gap(first=0, last=image.seq - 1))
 
     def _receive(self) -> list[zmq.Frame] | None:
         """The next message's parts, at most three of them; None after 100 ms without one."""
-        if not self._socket.poll(100):
-            return None
-        parts = [self._socket.recv(copy=False)]
-        while parts[-1].more:
-            part = self._socket.recv(copy=False)
-            parts = [*parts, part] if len(parts) < 3 else [*parts[:2], part]
+        self._connections.turn()
+        parts = receive_frames(self._socket, 2)
+        if parts is None and self._socket.poll(100):
+            parts = receive_frames(self._socket, 2)
         return parts
 
     def _wait_for_series(self) -> list[zmq.Frame]:
@@ -114,6 +145,7 @@ class IngestSource(Source):
             except WireError as error:
                 self.refused.add(error)
             else:
+                self._belongs_to(self._connections.speaker(parts[0]))
                 return parts
 
     def _begin(self, start: wire.Start) -> None:

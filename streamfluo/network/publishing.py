@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
@@ -13,15 +14,73 @@ from ..core import wire
 from ..core.block import Block
 from ..core.errors import SourceError
 from ..core.records import encode_record
-from .socket import bind, receive
+from .connections import NOBODY, Connections
+from .socket import bind, receive_frames
 
 QUEUE_BYTES = 128 << 20  # what one slow viewer may leave waiting here
 MAX_PREVIEWS = 16
+IDLE_S = 30.0  # a preview that nobody watches for so long is closed
+# Connections: with 256 of the data endpoint 640, of the 1024 files that a process may open on most systems.
+MAX_VIEWERS = 128
+MAX_VIEWERS_OF_ONE = 16  # preview
+MAX_REFUSED = 2000  # subscriptions of one connection to what is not there, 2 MB: libzmq keeps them
 MAX_EVENTS = 50
 EVENTS = "event/"
 _ROUND_MESSAGES = 10_000
 
 Parts = list[Any]
+
+
+class Subscriptions:
+    """What each connection of an XPUB socket is subscribed to: what one takes back stays with the others."""
+
+    def __init__(self, socket: zmq.Socket[bytes], limit: int, refused: Counter[str]) -> None:
+        self._socket, self._refused = socket, refused
+        self._connections = Connections(socket, limit, refused)
+        self._of: dict[int, set[bytes]] = {}
+        self._wrong: Counter[int] = Counter()  # how many messages were refused of a connection
+        self.changed = False
+
+    def __bool__(self) -> bool:
+        return any(self._of.values())
+
+    def prefixes(self) -> set[bytes]:
+        """Return the beginnings of topics that somebody is subscribed to."""
+        return set().union(*self._of.values())
+
+    def receive(self) -> tuple[int, bytes] | None:
+        """Return the next message and whose it is, NOBODY's if that one is gone; None if there is none."""
+        parts = receive_frames(self._socket, 1)
+        self.turn()  # who left before this came must not take along what it says
+        if parts is None:
+            return None
+        speaker = self._connections.speaker(parts[0])
+        return speaker if speaker in self._connections else NOBODY, parts[0].bytes if len(parts) == 1 else b""
+
+    def turn(self) -> None:
+        """Forget who left."""
+        for gone in self._connections.turn():
+            self.changed |= bool(self._of.pop(gone, None))
+            del self._wrong[gone]
+
+    def put(self, speaker: int, message: bytes) -> bool:
+        """Take a subscription or its end; returns whether anything changed for this connection."""
+        mine = self._of.setdefault(speaker, set())
+        changed = (message[1:] in mine) != bool(message[0])
+        (mine.add if message[0] else mine.discard)(message[1:])
+        self.changed |= changed
+        return changed
+
+    def refuse(self, speaker: int, rule: str) -> None:
+        """Count what breaks a rule; who goes on with it is hung up on."""
+        self._refused[rule] += 1
+        self._wrong[speaker] += 1
+        if self._wrong[speaker] == MAX_REFUSED and speaker != NOBODY:
+            self._connections.hang_up(speaker)
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._connections.close()
 
 
 class ResultsServer:
@@ -33,7 +92,6 @@ class ResultsServer:
     def __init__(self, context: zmq.Context[Any], uri: str, topics: Iterable[str], message_nbytes: int) -> None:
         self.refused: Counter[str] = Counter()
         self._topics = tuple(topics)
-        self._watched: Counter[str] = Counter()  # beginnings of topics
         self._last: dict[str, Parts] = {}
         self._events: deque[Parts] = deque(maxlen=MAX_EVENTS)
         self._socket = context.socket(zmq.XPUB)
@@ -41,7 +99,12 @@ class ResultsServer:
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, 1024)
         self._socket.setsockopt(zmq.SNDHWM, max(32, min(1000, QUEUE_BYTES // max(1, message_nbytes))))
-        self.endpoint = _bound(self._socket, uri)
+        self._subscriptions = Subscriptions(self._socket, MAX_VIEWERS, self.refused)
+        try:
+            self.endpoint = bind(self._socket, uri)
+        except SourceError:
+            self.close()
+            raise
 
     def poller(self) -> zmq.Poller:
         """Return a poller that wakes when somebody subscribes."""
@@ -51,16 +114,16 @@ class ResultsServer:
 
     def watched(self) -> frozenset[str]:
         """Return the topics somebody is subscribed to."""
-        return frozenset(t for t in self._topics if any(t.startswith(prefix) for prefix in self._watched))
+        prefixes = self._subscriptions.prefixes()
+        return frozenset(t for t in self._topics if any(t.encode().startswith(prefix) for prefix in prefixes))
 
     def turn(self) -> bool:
         """Take what subscribers say; returns whether something changed. Who comes late gets the last of each topic."""
-        changed = False
         for _ in range(_ROUND_MESSAGES):
-            parts = receive(self._socket, 1)
-            if parts is None:
+            if (heard := self._subscriptions.receive()) is None:
                 break
-            changed |= len(parts) == 1 and self._hear(parts[0])
+            self._hear(*heard)
+        changed, self._subscriptions.changed = self._subscriptions.changed, False
         return changed
 
     def send(self, topic: str, message: wire.Message, arrays: Iterable[np.ndarray] = (), keep: bool = False) -> None:
@@ -74,93 +137,122 @@ class ResultsServer:
 
     def close(self) -> None:
         """Give the socket back."""
+        self._subscriptions.close()
         self._socket.close()
 
-    def _hear(self, message: bytes) -> bool:
-        prefix = message[1:].decode("utf-8", "replace")
+    def _hear(self, speaker: int, message: bytes) -> None:
+        prefix = message[1:]
         if message[:1] not in (b"\x00", b"\x01"):
-            self.refused["type"] += 1
-            return False
-        if not any(topic.startswith(prefix) for topic in self._topics):
-            self.refused["topic"] += message[0]
-            return False
-        if message[0]:
-            self._socket.setsockopt(zmq.SUBSCRIBE, message[1:])
-            self._watched[prefix] += 1
-            for topic, parts in self._last.items():
-                if topic.startswith(prefix):
-                    self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
-            for parts in self._events if EVENTS.startswith(prefix) else ():
+            self._subscriptions.refuse(speaker, "type")
+        elif not any(topic.encode().startswith(prefix) for topic in self._topics):
+            if message[0]:  # its end says nothing new
+                self._subscriptions.refuse(speaker, "topic")
+        elif speaker == NOBODY:
+            return
+        elif not self._subscriptions.put(speaker, message):
+            self._subscriptions.refuse(speaker, "subscription")  # a second one, or the end of one that is not
+        elif message[0]:
+            self._socket.setsockopt(zmq.SUBSCRIBE, prefix)
+            for parts in self._kept(prefix):
                 self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
-            return True
-        self._socket.setsockopt(zmq.UNSUBSCRIBE, message[1:])
-        self._watched[prefix] -= 1
-        self._watched += Counter()  # forget those nobody watches any more
-        return True
+        else:
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, prefix)
+
+    def _kept(self, prefix: bytes) -> list[Parts]:
+        """What who comes late is sent at once."""
+        events = list(self._events) if EVENTS.encode().startswith(prefix) else []
+        return [parts for topic, parts in self._last.items() if topic.encode().startswith(prefix)] + events
+
+
+class _Shown:
+    """One preview: its socket, who watches it, since when nobody does."""
+
+    def __init__(self, context: zmq.Context[Any], uri: str, refused: Counter[str]) -> None:
+        self.socket = socket = context.socket(zmq.XPUB)
+        socket.setsockopt(zmq.SNDHWM, 1)
+        socket.setsockopt(zmq.SNDBUF, 1 << 20)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, 1024)
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        self.watchers = Subscriptions(socket, MAX_VIEWERS_OF_ONE, refused)
+        self.wanted = time.monotonic()
+        try:
+            self.endpoint = bind(socket, uri)
+        except SourceError:
+            self.close()
+            raise
+
+    def turn(self) -> bool:
+        for _ in range(_ROUND_MESSAGES):
+            if (heard := self.watchers.receive()) is None:
+                break
+            if heard[1] not in (b"\x00", b"\x01"):  # all or nothing: there are no topics
+                self.watchers.refuse(heard[0], "topic")
+            elif heard[0] != NOBODY:
+                self.watchers.put(*heard)
+        if self.watchers:
+            self.wanted = time.monotonic()
+        changed, self.watchers.changed = self.watchers.changed, False
+        return changed
+
+    def close(self) -> None:
+        self.watchers.close()
+        self.socket.close()
 
 
 class PreviewServer:
-    """The newest frames, an endpoint for each step and binning that was asked for.
+    """The newest frames, an endpoint for each step and binning that was asked for, until nobody watches it any more.
 
-    A viewer that does not keep up leaves one frame waiting in its queue here; the next ones pass it by.
+    That of the first step, unbinned, stays: `hello` names it. A viewer that does not keep up leaves one frame waiting
+    in its queue here; the next ones pass it by.
     """
 
     def __init__(self, context: zmq.Context[Any], uri: str, series_uid: str, steps: Iterable[str]) -> None:
+        self.refused: Counter[str] = Counter()
         self._context, self._uri, self._series_uid = context, uri, series_uid
         self._steps = tuple(steps)
-        self._sockets: dict[tuple[str, int], zmq.Socket[bytes]] = {}
-        self._endpoints: dict[tuple[str, int], str] = {}
-        self._watchers: Counter[tuple[str, int]] = Counter()
+        self._shown: dict[tuple[str, int], _Shown] = {}
+        self.endpoint(self._steps[0], 1)
 
     def endpoint(self, step: str, bin_px: int) -> str:
         """Return the endpoint that sends these frames. Raises SourceError for a step that is not there."""
         key = (step, bin_px)
-        if key not in self._sockets:
+        if key not in self._shown:
             if step not in self._steps:
                 raise SourceError(f"no step {step[:64]!r}; there is {', '.join(map(repr, self._steps))}")
-            if len(self._sockets) >= MAX_PREVIEWS:
+            if len(self._shown) >= MAX_PREVIEWS:
                 raise SourceError(f"{MAX_PREVIEWS} previews are running already")
-            socket = self._context.socket(zmq.XPUB)
-            socket.setsockopt(zmq.SNDHWM, 1)
-            socket.setsockopt(zmq.SNDBUF, 1 << 20)
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.MAXMSGSIZE, 1024)
-            socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-            self._endpoints[key] = _bound(socket, self._uri)
-            self._sockets[key] = socket
-        return self._endpoints[key]
+            self._shown[key] = _Shown(self._context, self._uri, self.refused)
+        self._shown[key].wanted = time.monotonic()
+        return self._shown[key].endpoint
 
     def turn(self) -> bool:
-        """Take what subscribers say; returns whether something changed."""
-        changed = False
-        for key, socket in self._sockets.items():
-            for _ in range(_ROUND_MESSAGES):
-                parts = receive(socket, 1)
-                if parts is None:
-                    break
-                if len(parts) == 1 and parts[0] in (b"\x00", b"\x01"):  # all or nothing: there are no topics
-                    self._watchers[key] += 1 if parts[0][0] else -1
-                    changed = True
+        """Take what subscribers say, close what nobody watches; returns whether something changed."""
+        changed, now = False, time.monotonic()
+        for key, shown in list(self._shown.items()):
+            changed |= shown.turn()
+            if now - shown.wanted >= IDLE_S and key != (self._steps[0], 1):
+                self._shown.pop(key).close()
         return changed
 
     def watched(self) -> frozenset[str]:
         """Return the steps whose frames somebody watches."""
-        return frozenset(step for (step, _), watchers in self._watchers.items() if watchers > 0)
+        return frozenset(step for (step, _), shown in self._shown.items() if shown.watchers)
 
     def send(self, step: str, block: Block, arrived_ns: int) -> None:
         """Send the block's last frame, that arrived at this time (UTC epoch), to who watches this step."""
-        for (name, bin_px), socket in self._sockets.items():
-            if name == step and self._watchers[name, bin_px] > 0:
+        for (name, bin_px), shown in self._shown.items():
+            if name == step and shown.watchers:
                 binned = preview_frame(block, bin_px)
                 user = {"step": step, "bin_px": bin_px, "arrived_ns": arrived_ns}
                 header = wire.image_of(self._series_uid, binned, 0, binned.index, user)
                 record = encode_record(wire.encode(header), [binned.pixels[0]], version=1)
-                socket.send(b"".join(record), zmq.DONTWAIT, copy=False)
+                shown.socket.send(b"".join(record), zmq.DONTWAIT, copy=False)
 
     def close(self) -> None:
         """Give the sockets back."""
-        for socket in self._sockets.values():
-            socket.close()
+        for shown in self._shown.values():
+            shown.close()
 
 
 def preview_frame(block: Block, bin_px: int) -> Block:
@@ -189,11 +281,3 @@ def _binned(frame: np.ndarray, bin_px: int) -> np.ndarray:
         means += rows[:, n::bin_px]
     means /= np.float32(bin_px**2)
     return means
-
-
-def _bound(socket: zmq.Socket[bytes], uri: str) -> str:
-    try:
-        return bind(socket, uri)
-    except SourceError:
-        socket.close()
-        raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,30 +16,21 @@ from ..core.calibration import encode_calibration
 from ..core.errors import SourceError, WireError
 from ..core.wire import SOURCE
 from .arrivals import Refusals
+from .connections import NOBODY, Connections
+from .consumers import Consumer, fair_share, places
 from .frames import Frames
 from .publishing import PreviewServer
-from .socket import bind, free_endpoint, receive
+from .socket import bind, free_endpoint, receive_frames
 
 HEARTBEAT_S = 1.0
 SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
 GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
-IN_FLIGHT_BYTES = 64 << 20
+MAX_CONNECTIONS = 256  # consumers, and who only asks
 MAX_CONSUMERS = 256
 PREVIEW_HZ = 30.0
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
-
-
-@dataclass
-class Consumer:
-    """One subscriber: the next seq it gets, how many frames it can take, how far its end has come."""
-
-    cursor: int
-    credit: int
-    heard_at: float
-    end_sent: bool = False
-    end_acknowledged: bool = False
-    left: bool = False
+_ROUND_S = 0.05  # for sending frames before questions have their turn
 
 
 class DataServer:
@@ -77,10 +67,11 @@ class DataServer:
         self.context = zmq.Context()
         self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
-        self._socket.setsockopt(zmq.SNDHWM, max(2, min(1000, IN_FLIGHT_BYTES // frame_nbytes)))
+        self._frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
+        self._share_out()
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        self._connections = Connections(self._socket, MAX_CONNECTIONS, self.refused)
         try:
             self.endpoint = bind(self._socket, uri)
         except SourceError:
@@ -119,14 +110,16 @@ class DataServer:
             self._frames.begin()
         if self._frames is not None and self._frames.waker is not None:
             self._frames.waker.clear()
+        gone = self._connections.turn()
+        for consumer in self._consumers.values() if gone else ():
+            if consumer.descriptor in gone:  # another connection will have its number
+                consumer.descriptor = NOBODY
         more = self._receive()
         more |= self._emit()
         self._show_newest()
-        now = time.monotonic()
-        if now - self._beat >= HEARTBEAT_S:
-            self._beat = now
-            for identity in list(self._consumers):
-                self._send(identity, [wire.encode(wire.Heartbeat())])
+        if time.monotonic() - self._beat >= HEARTBEAT_S:
+            self._beat = time.monotonic()
+            self._beat_hearts()
         if more:
             return 0.0
         return min(0.05, self._frames.pause_s()) if self._frames is not None else 0.05
@@ -137,6 +130,7 @@ class DataServer:
             self._frames.close()
         if self._previews is not None:
             self._previews.close()
+        self._connections.close()
         self._socket.close()
         self.context.term()
 
@@ -178,8 +172,14 @@ class DataServer:
         frames, more = self._frames, False
         if frames is None:
             return False
-        frontier = frames.frontier()
+        frontier, began = frames.frontier(), time.monotonic()
         for identity, consumer in list(self._consumers.items()):
+            if consumer.rests_until > began:
+                continue
+            if time.monotonic() - began >= _ROUND_S:
+                more = True
+                break
+            self._consumers[identity] = self._consumers.pop(identity)  # the next round begins behind it
             if consumer.credit and consumer.cursor < frames.oldest < frontier:
                 gap = wire.Gap(series_uid=frames.series.uid, first=consumer.cursor, last=frames.oldest - 1)
                 if self._send(identity, [wire.encode(gap)]):
@@ -194,6 +194,21 @@ class DataServer:
         if self._ended is None and frames.total is not None and frontier == frames.total:
             self._ended = time.monotonic()
         return more
+
+    def _beat_hearts(self) -> None:
+        """Tell every consumer that we are here; who neither speaks nor reads is hung up on, and what waits for it is
+        freed."""
+        now = time.monotonic()
+        for identity, consumer in self._consumers.items():
+            self._send(identity, [wire.encode(wire.Heartbeat())])
+            if consumer.full and not consumer.gone and now - consumer.heard_at >= SILENT_S:
+                self.refused["unread"] += 1
+                self._connections.hang_up(consumer.descriptor)
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Give each consumer its share of the memory for frames under way; what waits already is not taken back."""
+        self._socket.setsockopt(zmq.SNDHWM, fair_share(self._consumers.values(), self._frame_nbytes))
 
     def _send_frames(self, frames: Frames, identity: bytes, consumer: Consumer, count: int) -> int:
         sent = 0
@@ -226,20 +241,21 @@ class DataServer:
     def _receive(self) -> bool:
         """Take what consumers say, at most a round of it; returns whether there may be more."""
         for _ in range(_ROUND_MESSAGES):
-            parts = receive(self._socket, 2)
+            parts = receive_frames(self._socket, 2)
             if parts is None:
                 return False
+            identity, speaker = parts[0].bytes, self._connections.speaker(parts[0])
             try:
                 if len(parts) != 2:
                     raise WireError("parts", f"{len(parts) - 1} parts where one header should be")
-                self._handle(parts[0], wire.decode(parts[1]))
+                self._handle(identity, speaker, wire.decode(parts[1].buffer))
             except WireError as error:
-                self._refuse(parts[0], error)
+                self._refuse(identity, error)
         return True
 
-    def _handle(self, identity: bytes, message: wire.Message) -> None:
+    def _handle(self, identity: bytes, speaker: int, message: wire.Message) -> None:
         if isinstance(message, wire.Subscribe):
-            self._subscribe(identity, message)
+            self._subscribe(identity, speaker, message)
         elif isinstance(message, wire.Hello):
             self._answer(identity, self._introduction())
         elif isinstance(message, wire.Status):
@@ -263,7 +279,7 @@ class DataServer:
         else:
             raise WireError("type", f"a consumer does not send {type(message).__name__.lower()}")
 
-    def _subscribe(self, identity: bytes, message: wire.Subscribe) -> None:
+    def _subscribe(self, identity: bytes, speaker: int, message: wire.Subscribe) -> None:
         frames = self._frames
         if frames is None:
             self._decline(identity, "no frames are served here; ask hello for the results")
@@ -278,10 +294,11 @@ class DataServer:
             self._decline(identity, f"from_seq {cursor} is outside 0 to {last}")
             return
         if identity not in self._consumers and not self._room():
-            self._decline(identity, f"{MAX_CONSUMERS} consumers are here already")
+            self._decline(identity, f"{len(self._consumers)} consumers are here already")
             return
-        consumer = Consumer(cursor, max(0, message.credit), time.monotonic())
+        consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), speaker)
         self._consumers[identity] = consumer
+        self._share_out()
         self._answer(identity, frames.start())
         if frames.spec.camera and (calibration := encode_calibration(uid, frames.spec.camera)):
             self._answer(identity, calibration[0], calibration[1])
@@ -289,11 +306,13 @@ class DataServer:
 
     def _room(self) -> bool:
         """Whether one more consumer can be served; the one silent for longest makes room if it is taken for dead."""
-        if len(self._consumers) >= MAX_CONSUMERS:
+        room = places(self._frame_nbytes, MAX_CONSUMERS)
+        if len(self._consumers) >= room:
             identity, oldest = min(self._consumers.items(), key=lambda item: item[1].heard_at)
             if time.monotonic() - oldest.heard_at >= SILENT_S:
                 del self._consumers[identity]
-        return len(self._consumers) < MAX_CONSUMERS
+                self._connections.hang_up(oldest.descriptor)
+        return len(self._consumers) < room
 
     def _begin(self, consumer: Consumer) -> None:
         if consumer.credit and self._frames is not None:
@@ -317,7 +336,10 @@ class DataServer:
             facts["frames"] = {SOURCE: wire.frame_facts(self._frames.spec)}
         if self._previews is not None:
             facts["endpoints"] = {"preview": self._previews.endpoint(SOURCE, 1)}
-        return wire.Hello(**{**facts, **self._hello()})
+        hello = wire.Hello(**{**facts, **self._hello()})
+        if hello.series and not wire.fits(hello):
+            hello = msgspec.structs.replace(hello, series={**hello.series, "user": {}})
+        return hello
 
     def _report(self) -> wire.Status:
         counters: dict[str, Any] = {"consumers": self.consumers, "emitted": self.emitted, "refused": dict(self.refused)}
@@ -350,16 +372,17 @@ class DataServer:
 
     def _send(self, identity: bytes, parts: list[wire.Buffer | np.ndarray]) -> bool:
         """Send without waiting; False if the consumer's pipe is full or it is gone."""
+        consumer, sent = self._consumers[identity], True
         try:
             self._socket.send_multipart([identity, *parts], zmq.DONTWAIT, copy=False)  # type: ignore[list-item]
         except zmq.Again:
-            return False
+            sent = False
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._consumers[identity].credit = 0  # gone; its cursor is kept for its return
-            return False
-        return True
+            sent, consumer.gone, consumer.credit = False, True, 0  # its cursor is kept for its return
+        consumer.served(time.monotonic(), sent)
+        return sent
 
     def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer

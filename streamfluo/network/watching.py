@@ -130,8 +130,9 @@ class Watch:
             yield message, None
 
     def _meet(self, hello: wire.Hello) -> None:
-        """Open the endpoints of a program that was not known yet."""
+        """Open the endpoints of a program that was not known yet; one that came back may have closed previews."""
         if hello.endpoints == self._endpoints:
+            self._ask_previews(() if self.connected else self._wanted)
             return
         self._leave()
         self._endpoints = hello.endpoints
@@ -141,6 +142,8 @@ class Watch:
 
     def _open_preview(self, answer: wire.Preview) -> None:
         key = (answer.step, answer.bin_px)
+        if key in self._previews and self._previews[key].uri != answer.endpoint:
+            self._drop(self._previews.pop(key))
         if key in self._wanted and key not in self._previews:
             self._previews[key] = PreviewSubscriber(answer.endpoint, self._context)
 

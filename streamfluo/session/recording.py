@@ -16,7 +16,8 @@ from .writer import SessionWriter
 log = logging.getLogger("streamfluo")
 
 RETRY_S = 0.5
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a full disk, a quota, a drive that comes back
+# a full disk, a quota, a drive that comes back, and files that others hold open, here or on the whole machine
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
 class Recording:

@@ -1,5 +1,6 @@
 """The engine: what arrives is processed and written, whether the run ends, is stopped, or something breaks."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -189,13 +190,14 @@ def noted(session):
     return [event["event"] for event in session.events]
 
 
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE, errno.ENFILE], ids=os.strerror)
 @pytest.mark.parametrize(("job", "suffix", "after"), [("journal", ".sfj", 120), ("values", ".sfv", 0)])
-def test_a_full_disk_is_said_and_waited_for_and_nothing_is_lost(tmp_path, monkeypatch, job, suffix, after):
-    disk = Disk(monkeypatch, suffix, after)
+def test_what_passes_is_said_and_waited_for_and_nothing_is_lost(tmp_path, monkeypatch, job, suffix, after, error):
+    disk = Disk(monkeypatch, suffix, after, error)
     source = Movie(ONES, wait=0.003)
     engine = Engine(source, config(LEVEL), tmp_path / "s")
     engine.start()
-    assert stalled(engine, job) == "No space left on device"
+    assert stalled(engine, job) == os.strerror(error)
     time.sleep(0.3)
     assert engine.state == "running"
     if job == "journal":

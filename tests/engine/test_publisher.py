@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,17 @@ def test_hello_says_what_runs_and_what_it_gives():
         assert hello.steps == [("level", "toy-level", "source"), ("double", "toy-double", "level")]
         assert hello.gives["level"][0] == ("level", "per_frame", ("t",), "ADU", "mean")
         assert set(hello.endpoints) == {"results", "preview"}
+
+
+@pytest.mark.parametrize("keys", [200, 240, 256])
+def test_hello_can_be_read_however_much_a_series_user_says(keys):
+    source = Held(ones(5))
+    source.series = replace(source.series, user={f"key {n}": n for n in range(keys)})
+    with running(source, LEVEL, DOUBLE) as (engine, hello), ResultsSubscriber(hello.endpoints["results"]) as viewer:
+        assert hello.series["series_uid"] == "movie"
+        assert set(hello.gives) == {"level", "double"}
+        assert viewer.receive(5)[1].series_uid == "movie"
+        assert engine.publisher._start().user in ({}, source.series.user)
 
 
 def test_status_tells_frames_losses_edges_steps_and_mutes():

@@ -174,7 +174,7 @@ def test_an_error_in_the_publishers_loop_does_not_end_it(monkeypatch):
 
 def test_a_consumer_whose_frames_are_read_slowly_holds_up_no_snapshot(tmp_path, monkeypatch):
     """The data endpoint has a thread of its own."""
-    monkeypatch.setattr(JournalFrames, "block", lambda self, seq: (time.sleep(1.0), self._journal.block(seq))[1])
+    monkeypatch.setattr(JournalFrames, "block", lambda self, seq: (time.sleep(1.0), self._journal.block(seq, 32))[1])
     raw = f"{PUBLISH}[record]\nraw = true\n"
     source = Held(ones(200), hold=(100,), wait=0.002)
     with (

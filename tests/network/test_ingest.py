@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import threading
+import time
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import zmq
 from toy_server import FRAMES, same
 from toy_server import frames as frames_of
 
-from streamfluo import Spec, open_source
+from streamfluo import SourceError, Spec, open_source
 from streamfluo.core.source import Gap
+from streamfluo.network import ingest as ingest_module
 from streamfluo.network.ingest import IngestSource
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "send_frames.py"
@@ -97,6 +100,7 @@ BAD = [
     ("dtype", image(5, dtype="|O")),
     ("spec", image(5, shape=[9, 8])),
     ("fields", [dict(image(5)[0], seq=-1), b""]),
+    ("damaged", image(5, crc32=7)),
     ("parts", [image(5)[0], *[b"x"] * 3000]),
 ]
 
@@ -160,6 +164,116 @@ def test_frames_whose_seq_does_not_count_up_are_dropped_and_counted(sent, taken,
         frames = sum(len(item) for item in source.blocks() if not hasattr(item, "reason"))
         assert frames == taken
         assert source.refused == {"seq": refused}
+
+
+JUMPS = {
+    "a frame": ("jump", image(2**60)),
+    "a frame just too far": ("jump", image(5 + 2**20 + 1)),
+    "an index": ("index", image(5, index=2**60)),
+    "an end": ("jump", [dict(type="end", **SERIES, seq=2**60, frames=2**60)]),
+    "an end of another series": ("series", [dict(type="end", series_uid="another", seq=9, frames=9)]),
+}
+
+
+@pytest.mark.parametrize(("rule", "absurd"), JUMPS.values(), ids=JUMPS)
+def test_what_is_out_of_all_reach_is_refused_and_the_frames_behind_it_are_taken(rule, absurd):
+    with pushed(START, *[image(n) for n in range(5)], absurd, *[image(n) for n in range(5, 20)], END) as source:
+        assert same(frames_of(source.blocks()), 0, 20)
+        assert source.refused == {rule: 1}
+
+
+def test_a_resumed_series_goes_on_wherever_its_sender_has_come_to():
+    with pushed(START, image(2**30), [dict(type="end", **SERIES, seq=2**30 + 1, frames=9)]) as source:
+        source.resume(20, 20)
+        gap, block = source.blocks()
+        assert (gap.first, gap.count, gap.reason, block.index) == (20, 2**30 - 20, "transport", 2**30)
+
+
+def test_frames_whose_crc_is_theirs_are_taken():
+    whole = [image(n, crc32=zlib.crc32(FRAMES[n].tobytes())) for n in range(20)]
+    with pushed(START, *whole, END) as source:
+        assert same(frames_of(source.blocks()), 0, 20)
+        assert source.refused == {}
+
+
+# Whose series it is
+
+
+@contextmanager
+def two_senders():
+    """A source whose series one of two senders began; five frames of it are taken."""
+    uri = f"tcp://127.0.0.1:{free_port()}"
+    with zmq.Context() as context, context.socket(zmq.PUSH) as own, context.socket(zmq.PUSH) as other:
+        own.connect(uri)
+        push(own, START, *[image(n) for n in range(5)])
+        with IngestSource(f"ingest+{uri}") as source:
+            blocks = source.blocks()
+            taken = [next(blocks) for _ in range(5)]
+            other.connect(uri)
+            yield source, taken, blocks, own, other
+
+
+def push(socket, *messages):
+    for head, *parts in messages:
+        socket.send_multipart([msgspec.msgpack.encode(head), *parts])
+
+
+@contextmanager
+def later(socket, *messages, after_s=0.4):
+    """Push them while the source listens."""
+    timer = threading.Timer(after_s, push, (socket, *messages))
+    timer.start()
+    yield
+    timer.join()
+
+
+ANOTHER = [dict(START[0], series_uid="another")]
+FORGED = {
+    "an end": ("sender", [END]),
+    "a start": ("sender", [START]),
+    "frames": ("sender", [image(n, crc32=zlib.crc32(FRAMES[n].tobytes())) for n in range(5, 9)]),
+    "the start of another series": ("series", [ANOTHER]),
+}
+
+
+@pytest.mark.parametrize(("rule", "forged"), FORGED.values(), ids=FORGED)
+def test_what_another_sender_says_of_a_series_is_refused_and_counted(rule, forged):
+    with two_senders() as (source, taken, blocks, own, other):
+        push(other, *forged)
+        with later(own, *[image(n) for n in range(5, 20)], END):
+            assert same(frames_of([*taken, *blocks]), 0, 20)
+        assert source.refused == {rule: len(forged)}
+
+
+@pytest.mark.parametrize("why", ["its sender is gone", "its sender is silent"])
+def test_another_sender_goes_on_with_a_series(why, monkeypatch):
+    with two_senders() as (source, taken, blocks, own, other):
+        if why == "its sender is gone":
+            own.close()
+        else:
+            monkeypatch.setattr(ingest_module, "SILENT_S", 0.1)
+        with later(other, *[image(n) for n in range(5, 20)], END):
+            assert same(frames_of([*taken, *blocks]), 0, 20)
+        assert source.refused == {}
+
+
+def test_a_sender_is_not_silent_while_we_are_held_up(monkeypatch):
+    monkeypatch.setattr(ingest_module, "SILENT_S", 0.5)
+    with two_senders() as (source, taken, blocks, own, other):
+        push(own, image(5))
+        taken.append(next(blocks))
+        push(other, END)
+        time.sleep(0.8)  # a full ring
+        with later(own, *[image(n) for n in range(6, 20)], END, after_s=0.2):
+            assert same(frames_of([*taken, *blocks]), 0, 20)
+        assert source.refused == {"sender": 1}
+
+
+def test_a_sender_that_begins_another_series_ends_the_run_in_one_line():
+    with two_senders() as (_, _, blocks, own, _):
+        push(own, ANOTHER)
+        with pytest.raises(SourceError, match=r"another series began \(their camera\); start a new run for it"):
+            list(blocks)
 
 
 def times_of(start, *images):

@@ -13,6 +13,7 @@ from streamfluo import SourceError, open_source
 from streamfluo.core.source import Gap, Series
 from streamfluo.network import consumer as consumer_module
 from streamfluo.network import server as server_module
+from streamfluo.network import socket as socket_module
 from streamfluo.network.consumer import NetworkSource
 from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.server import DataServer
@@ -210,6 +211,16 @@ REFUSED = [
     ("tcp://192.168.0.1:5999", "refused to bind beyond this machine"),
     ("nonsense", "not an endpoint; write tcp://127.0.0.1:5555"),
     ("tcp://127.0.0.1", "not an endpoint; write tcp://127.0.0.1:5555"),
+    ("tcp://127.0.0.1:7601;0.0.0.0:7601", "not an endpoint; write tcp://127.0.0.1:5555"),
+    ("tcp://127.0.0.1:0/way", "not an endpoint; write tcp://127.0.0.1:5555"),
+    ("tcp://127.0.0.1:*", "not an endpoint; write tcp://127.0.0.1:5555"),
+    ("tcp://127.0.0.1:99999", "there is no port 99999; ports are 1 to 65535"),
+    ("tcp://127.0.0.1:65536", "there is no port 65536; ports are 1 to 65535"),
+    ("tcp://lo:0", "refused to bind beyond this machine"),
+    ("tcp://[::]:0", "refused to bind beyond this machine"),
+    ("ipc://@name", "not an endpoint; write tcp://127.0.0.1:5555"),
+    ("ipc://name;tcp://0.0.0.0:7601", "not an endpoint; write tcp://127.0.0.1:5555"),
+    ("inproc://name", "not an endpoint; write tcp://127.0.0.1:5555"),
 ]
 
 
@@ -218,6 +229,18 @@ def test_an_endpoint_that_cannot_be_is_refused(uri, message):
     with pytest.raises(SourceError) as caught:
         DataServer(ReplayedFrames(Movie()), uri)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("uri", "message"), [*REFUSED[3:9], ("tcp://127.0.0.1:0", "nobody can be found at port 0")])
+def test_an_endpoint_that_cannot_be_is_not_connected_to(uri, message):
+    with pytest.raises(SourceError, match=message):
+        NetworkSource(uri)
+
+
+def test_a_name_of_this_machine_that_leads_elsewhere_is_not_bound(monkeypatch):
+    monkeypatch.setattr(socket_module, "_LOOPBACK", ("localhost",))  # bound, it tells 127.0.0.1
+    with pytest.raises(SourceError, match=r"tcp://127.0.0.1:\d+: refused to bind beyond this machine"):
+        DataServer(ReplayedFrames(Movie()), "tcp://localhost:0")
 
 
 @needs_ipc

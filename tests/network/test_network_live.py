@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,6 +183,30 @@ def test_a_note_too_old_torn_or_of_another_camera_begins_a_new_series(tmp_path):
         assert Continuation(camera, "here", tmp_path).mark is None
     Continuation(camera, "here", tmp_path).note(Mark("old", 0, time.time_ns() - 61 * 10**9, 7, 7))
     assert Continuation(camera, "here", tmp_path).mark is None
+
+
+def test_a_folder_that_cannot_be_written_stops_no_camera(tmp_path):
+    (tmp_path / "file").touch()
+    camera = Camera()
+    camera.give(block(0, 5))
+    with live(camera, continuation=Continuation(camera, "here", tmp_path / "file" / "series")) as (server, stream):
+        with NetworkSource(server.endpoint) as source:
+            camera.interrupt()
+            assert same(frames(source.blocks()), 0, 5)
+            assert source.ended == "finished"
+        assert stream.error is None
+
+
+@pytest.mark.parametrize("keys", [1, 200, 240, 256])
+def test_hello_and_start_can_be_read_however_much_a_series_user_says(keys):
+    movie = Movie(20)
+    movie.series = replace(movie.series, user={f"key {n}": n for n in range(keys)})
+    with serving(movie, wait=True) as served, NetworkSource(served.uri) as source:
+        hello = ask(served.uri, wire.Hello())
+        assert hello.series["series_uid"] == "movie"
+        assert len(hello.series["user"]) in (0, keys)
+        assert len(source.series.user) in (0, keys)
+        assert same(frames(source.blocks()), 0, 20)
 
 
 def test_the_frames_missed_are_counted_at_the_series_own_rate_where_that_is_known():

@@ -1,0 +1,156 @@
+"""Who is connected to a socket: told apart, counted, and hung up on where they would cost more than they may."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket as sockets
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+UNHEARD_BYTES = 4 << 20  # of a message that is not whole yet; headers have 64 KiB at most, subscriptions 1 KiB
+NOBODY = -1
+_CAME = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
+_LOOK_S = 0.1
+_BYTES_RECEIVED = 128  # where Linux tells them in struct tcp_info, since 4.1
+
+T = TypeVar("T")
+
+
+class Connections:
+    """The connections of a socket, each by its descriptor; `turn` keeps them within bounds. Made before they come.
+
+    There are at most `limit`; the next one is hung up on at once. So is one that has sent `unheard_bytes` of which no
+    whole message came (`allowances`: more for some of them): libzmq keeps the parts of a message until its last one,
+    however many there are. Only Linux tells how much a connection has sent; elsewhere their number alone is bounded.
+    What was hung up on is counted in `refused`.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], limit: int, refused: Counter[str]) -> None:
+        reserve_descriptors()
+        self.unheard_bytes = UNHEARD_BYTES
+        self.allowances: dict[int, int] = {}
+        self.closings: Counter[int] = Counter()  # how often the connection with this descriptor was closed
+        self._limit, self._refused = limit, refused
+        self._open: dict[int, int] = {}  # descriptor → bytes it had sent when a whole message came of it
+        self._spoke: set[int] = set()
+        self._looked = 0.0
+        self._socket = socket
+        self._monitor = socket.get_monitor_socket(_CAME | zmq.EVENT_DISCONNECTED)
+
+    def __contains__(self, descriptor: int) -> bool:
+        return descriptor in self._open
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def speaker(self, frame: zmq.Frame) -> int:
+        """Return whose message this is a part of: a descriptor, NOBODY for what libzmq says on behalf of one gone."""
+        try:
+            descriptor = int(frame.get(zmq.SRCFD))
+        except zmq.ZMQError:
+            return NOBODY
+        self._spoke.add(descriptor)
+        return descriptor
+
+    def turn(self) -> list[int]:
+        """Take in who came and went, hang up on who is too many or goes on without end; returns who went. 4 µs."""
+        gone = []
+        for event, descriptor in self._events():
+            if event == zmq.EVENT_DISCONNECTED:
+                self._open.pop(descriptor, None)
+                self.allowances.pop(descriptor, None)
+                self.closings[descriptor] += 1
+                gone.append(descriptor)
+            elif len(self._open) >= self._limit and not self._forget_closed():
+                self._refused["connections"] += 1
+                _ask(descriptor, _shut, None)
+            else:
+                self._open[descriptor] = 0
+        if (now := time.monotonic()) - self._looked >= _LOOK_S:
+            self._looked = now
+            self._cut_endless()
+        return gone
+
+    def hang_up(self, descriptor: int) -> None:
+        """End a connection that is open; libzmq sees its other side close, and frees what it kept for it."""
+        if descriptor in self._open:
+            _ask(descriptor, _shut, None)
+
+    def close(self) -> None:
+        """Stop listening to who comes and goes; before the socket itself is closed."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+
+    def _events(self) -> Iterator[tuple[int, int]]:
+        while int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event = parse_monitor_message(self._monitor.recv_multipart())
+            if event["event"] & (_CAME | zmq.EVENT_DISCONNECTED):
+                yield int(event["event"]), int(event["value"])
+
+    def _cut_endless(self) -> None:
+        for descriptor, before in list(self._open.items()):
+            received = _ask(descriptor, _received_bytes, 0)
+            if descriptor in self._spoke:
+                self._open[descriptor] = received
+            elif received - before > self.allowances.get(descriptor, self.unheard_bytes):
+                self._refused["endless"] += 1
+                self.hang_up(descriptor)
+        self._spoke.clear()
+
+    def _forget_closed(self) -> bool:
+        """Forget connections that closed without a word of libzmq; returns whether there were any."""
+        closed = [descriptor for descriptor in self._open if not _ask(descriptor, _is_connected, False)]
+        for descriptor in closed:
+            del self._open[descriptor]
+        return bool(closed)
+
+
+@functools.cache
+def reserve_descriptors() -> None:
+    """Let this process open as many files as the system lets it: usually 1024 are given and many more may be had."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows; a system that says no
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 1 << 16 if hard == resource.RLIM_INFINITY else hard
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _ask(descriptor: int, question: Callable[[sockets.socket], T], otherwise: T) -> T:
+    """What a connection of libzmq's answers; `otherwise` if it is closed by now and the number is something else."""
+    try:
+        connection = sockets.socket(fileno=descriptor)
+    except OSError:
+        return otherwise
+    try:
+        return question(connection)
+    except OSError:
+        return otherwise
+    finally:
+        connection.detach()
+
+
+def _shut(connection: sockets.socket) -> None:
+    connection.shutdown(sockets.SHUT_RDWR)
+
+
+def _is_connected(connection: sockets.socket) -> bool:
+    connection.getpeername()
+    return True
+
+
+def _received_bytes(connection: sockets.socket) -> int:
+    """How many bytes have come over a connection, 0 where the system does not tell."""
+    if not sys.platform.startswith("linux") or connection.family == sockets.AF_UNIX:
+        return 0
+    told = connection.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _BYTES_RECEIVED + 8)
+    return int(struct.unpack_from("=Q", told, _BYTES_RECEIVED)[0]) if len(told) == _BYTES_RECEIVED + 8 else 0
