@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..core import wire
 from ..core.block import Block
-from ..core.errors import SourceError, StreamfluoError
+from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..core.source import Gap, Series, Source
 from ..core.spec import Spec
 from .continuation import Continuation, Mark
@@ -45,11 +45,15 @@ class Frames(ABC):
         """One past the newest frame that may leave now."""
 
     @abstractmethod
-    def block(self, seq: int) -> Block | None:
+    def block(self, seq: int) -> Block | wire.Gap | None:
         """Return frames with consecutive seqs from `seq` on, at least one; None if they are gone by now.
 
-        Raises SourceError if they cannot be read.
+        A gap where there is no such frame, or a damaged one. Raises SourceError if nothing can be read any more.
         """
+
+    def gap(self, seq: int) -> wire.Gap:
+        """Return the message that says that this frame is not there."""
+        return wire.Gap(series_uid=self.series.uid, first=seq, last=seq)
 
     def start(self) -> wire.Start:
         """Return the message that announces the series."""
@@ -113,26 +117,32 @@ class ReplayedFrames(Frames):
         # A looped series ends where its times leave 64 bits.
         return self.total if self.total is not None else (1 << 62) // max(1, self._interval_ns)
 
-    def block(self, seq: int) -> Block:
+    def block(self, seq: int) -> Block | wire.Gap:
         at = seq if self.total is not None or self.length is None else seq % self.length
         block = next((b for b in self._recent if b.index <= at < b.stop), None) or self._read(at)
+        if block is None:
+            return self.gap(seq)
         block = block.cut(at, block.stop)
         if seq == at:
             return block
         return Block(seq, block.times_ns + (seq - at) * self._interval_ns, block.pixels, block.channel)
 
-    def _read(self, at: int) -> Block:
+    def _read(self, at: int) -> Block | None:
         if not self._position <= at < self._position + READ_ON_FRAMES:
             self._source.seek(at)
             self._blocks, self._position = self._source.blocks(), at
         while True:
             block = next(self._blocks, None)
-            if not isinstance(block, Block):
+            if block is None:
                 raise SourceError(f"{self._source.series.source}: no frame {at}")
-            self._recent.append(block)
-            self._position = block.stop
-            if block.stop > at:
-                return block
+            if isinstance(block, Block):
+                self._recent.append(block)
+                self._position = block.stop
+                if block.stop > at:
+                    return block if block.index <= at else None
+            elif block.first + block.count > at:
+                self._position = block.first + block.count
+                return None
 
 
 class LiveFrames(Frames):
@@ -253,8 +263,11 @@ class JournalFrames(Frames):
     def frontier(self) -> int:
         return self._journal.frames
 
-    def block(self, seq: int) -> Block:
-        return self._journal.block(seq, max(1, READ_BYTES // self.spec.frame_nbytes))
+    def block(self, seq: int) -> Block | wire.Gap:
+        try:
+            return self._journal.block(seq, max(1, READ_BYTES // self.spec.frame_nbytes))
+        except SessionError:  # one damaged frame is one gap
+            return self.gap(seq)
 
     def finish(self, ended: str) -> None:
         """The series is over, and all of it written."""

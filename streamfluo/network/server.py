@@ -12,6 +12,7 @@ import numpy as np
 import zmq
 
 from ..core import wire
+from ..core.block import Block
 from ..core.calibration import encode_calibration
 from ..core.errors import SourceError, WireError
 from ..core.wire import SOURCE
@@ -216,6 +217,14 @@ class DataServer:
             block = frames.block(consumer.cursor)
             if block is None:  # it fell out of the history just now: a gap comes first
                 return sent
+            if isinstance(block, wire.Gap):
+                if not self._send(identity, [wire.encode(block)]):
+                    return sent
+                consumer.cursor = block.last + 1
+                self.emitted = max(self.emitted, consumer.cursor)
+                if consumer.cursor >= frames.frontier():
+                    return sent
+                continue
             for n in range(min(len(block), count - sent)):
                 header = wire.image_of(frames.series.uid, block, n, consumer.cursor)
                 if not self._send(identity, [wire.encode(header), block.pixels[n]]):
@@ -235,7 +244,7 @@ class DataServer:
         if newest <= self._shown or now - self._showed < 1 / PREVIEW_HZ or not self._previews.watched():
             return
         self._shown, self._showed = newest, now
-        if (block := self._frames.block(newest)) is not None:
+        if isinstance(block := self._frames.block(newest), Block):
             self._previews.send(SOURCE, block.cut(block.index, block.index + 1), time.time_ns())
 
     def _receive(self) -> bool:

@@ -203,7 +203,7 @@ class Session:
         """The run's counters; empty if it was killed."""
         path = self.path / "health.json"
         try:
-            return read_json(path, HealthFacts)[0] if path.exists() else {}
+            return read_json(path, HealthFacts, self._facts.format)[0] if path.exists() else {}
         except SessionError as error:
             self._note(path, str(error))
             return {}
@@ -323,7 +323,7 @@ class Session:
         start = 0
         for line in path.read_bytes().splitlines(keepends=True):
             try:
-                value = unsealed(line)
+                value = unsealed(line, self._facts.format)
                 msgspec.convert(value, GapFacts if value.get("event") == "gap" else EventFacts)
             except (ValueError, msgspec.ValidationError) as error:
                 torn = "" if line.endswith(b"\n") else "torn: "

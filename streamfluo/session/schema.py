@@ -102,26 +102,28 @@ def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**value, "crc32": zlib_ng.crc32(json.dumps(value).encode())}
 
 
-def unsealed(text: str | bytes) -> dict[str, Any]:
-    """Return a JSON map whose checksum agrees, or that has none. Raises ValueError for one that is damaged."""
+def unsealed(text: str | bytes, form: int) -> dict[str, Any]:
+    """Return a JSON map whose checksum agrees; of format 1 it has none. Raises ValueError for one that is damaged."""
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError("expected a JSON map")
+    if form == 1:
+        return value
     crc = value.pop("crc32", None)
-    if crc is not None and crc != zlib_ng.crc32(json.dumps(value).encode()):
+    if crc != zlib_ng.crc32(json.dumps(value).encode()):
         raise ValueError("damaged (crc32 differs)")
     return value
 
 
-def read_json(path: Path, schema: type[T]) -> tuple[dict[str, Any], T]:
+def read_json(path: Path, schema: type[T], form: int = FORMAT) -> tuple[dict[str, Any], T]:
     """Return a JSON file's map, and what the schema takes from it. Raises SessionError if it is damaged or another."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError(f"longer than {MAX_JSON_BYTES} bytes")
-        value = unsealed(path.read_bytes())
+        value = unsealed(path.read_bytes(), form)
         return value, msgspec.convert(value, schema)
     except OSError as error:
         raise SessionError(f"{path}: cannot be read: {error.strerror}") from None
@@ -131,10 +133,10 @@ def read_json(path: Path, schema: type[T]) -> tuple[dict[str, Any], T]:
 
 def read_facts(path: Path) -> tuple[dict[str, Any], SessionFacts]:
     """Return session.json as a map and as facts. Raises SessionError if it is damaged or of another format."""
-    found = read_json(path, FormatFacts)[1].format
+    found = read_json(path, FormatFacts, form=1)[1].format
     if found not in READABLE:
         raise SessionError(f"{path}: format {found!r}, this version reads {FORMAT}")
-    return read_json(path, SessionFacts)
+    return read_json(path, SessionFacts, found)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -9,14 +9,15 @@ import zmq
 from systems import needs_ipc
 from toy_server import FRAMES, SPEC, Movie, Serving, frames, same, serving
 
-from streamfluo import SourceError, open_source
+from streamfluo import Block, SourceError, open_source
 from streamfluo.core.source import Gap, Series
 from streamfluo.network import consumer as consumer_module
 from streamfluo.network import server as server_module
 from streamfluo.network import socket as socket_module
 from streamfluo.network.consumer import NetworkSource
-from streamfluo.network.frames import ReplayedFrames
+from streamfluo.network.frames import JournalFrames, ReplayedFrames
 from streamfluo.network.server import DataServer
+from streamfluo.session.journal import JournalWriter
 
 # All frames
 
@@ -31,6 +32,46 @@ def test_every_frame_comes_bit_for_bit_in_order_with_its_time():
         source.finished()
         assert served.ended()
         assert served.server.emitted == len(FRAMES)
+
+
+class Gappy(Movie):
+    """Frames 50 to 59 never came."""
+
+    def blocks(self, max_frames=32):
+        while self.next < len(FRAMES):
+            start = self.next
+            self.next = 50 if start < 50 else 60 if start < 60 else min(start + max_frames, len(FRAMES))
+            if 50 <= start < 60:
+                yield Gap(start, 60 - start)
+            else:
+                yield Block(start, np.arange(start, self.next), FRAMES[start : self.next])
+
+
+def gaps(items):
+    return [(i.first, i.count) for i in items if isinstance(i, Gap)]
+
+
+def test_frames_that_are_not_in_a_recording_are_a_gap_to_who_asks_for_them():
+    with serving(Gappy()) as served, NetworkSource(served.uri) as source:
+        items = list(source.blocks())
+    assert list(frames(items)) == [*range(50), *range(60, 300)]
+    assert [n for first, count in gaps(items) for n in range(first, first + count)] == list(range(50, 60))
+
+
+def test_a_damaged_frame_of_a_run_is_a_gap_to_who_asks_for_it(tmp_path):
+    writer = JournalWriter(tmp_path, "movie")
+    writer.append(Block(0, np.zeros(40, np.int64), FRAMES[:40]))
+    path = tmp_path / "000000.sfj"
+    data = bytearray(path.read_bytes())
+    data[data.index(FRAMES[7].tobytes()) + 5] ^= 1
+    path.write_bytes(data)
+    recorded = JournalFrames(SPEC, Series("movie", "toy:movie"), writer)
+    recorded.finish("finished")
+    with serving(recorded) as served, NetworkSource(served.uri) as source:
+        items = list(source.blocks())
+    assert list(frames(items)) == [n for n in range(40) if n != 7]
+    assert gaps(items) == [(7, 1)]
+    writer.close()
 
 
 def test_a_consumer_knows_spec_and_series_from_the_start():

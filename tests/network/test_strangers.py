@@ -257,7 +257,7 @@ def test_thirty_consumers_that_never_read_leave_status_and_a_consumer_that_does_
         assert kept < 30 * (5 << 20) + 8 * (8 << 20)  # 4 MB each in the kernel; ours, the first ones' share included
         began = time.monotonic()
         ask(served.uri, wire.Status())
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5  # 8 s and more without a budget
         with NetworkSource(served.uri) as source:
             blocks = source.blocks()
             assert [next(blocks).index for _ in range(200)] == list(range(200))

@@ -7,7 +7,7 @@ import numpy as np
 
 from streamfluo import Block, Source, Spec
 from streamfluo.core.source import Series
-from streamfluo.network.frames import ReplayedFrames
+from streamfluo.network.frames import Frames, ReplayedFrames
 from streamfluo.network.server import DataServer
 
 SPEC = Spec((8, 9), "u2", interval_s=0.01, pixel_um=0.1, channel="green")
@@ -32,10 +32,11 @@ class Movie(Source):
 
 
 class Serving:
-    """A server that runs in a thread; `kill` is a server that dies without a word."""
+    """A server of a source, or of Frames, that runs in a thread; `kill` is a server that dies without a word."""
 
     def __init__(self, movie=None, uri="tcp://127.0.0.1:0", fps=None, loop=False, **options):
-        self.server = DataServer(ReplayedFrames(movie or Movie(), fps, loop), uri, **options)
+        frames = movie if isinstance(movie, Frames) else ReplayedFrames(movie or Movie(), fps, loop)
+        self.server = DataServer(frames, uri, **options)
         self.uri = self.server.endpoint
         self.halt = threading.Event()
         self.failure = None

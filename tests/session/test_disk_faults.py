@@ -31,7 +31,7 @@ def kind_of(path):
 
 
 class Disk:
-    """Refuses some writes of these kinds: of each the third to the fifth, of files that are written once the first."""
+    """Refuses some writes of these kinds: of records the third to the fifth, of other files the first."""
 
     def __init__(self, kinds, error):
         self.error = error
@@ -42,7 +42,7 @@ class Disk:
         if kind not in self.written:
             return
         self.written[kind] += 1
-        first, last = (3, 5) if kind in ("journal", "values", "checkpoint") else (1, 1)
+        first, last = (3, 5) if kind in ("journal", "values") else (1, 1)
         if first <= self.written[kind] <= last:
             self.refused += 1
             raise OSError(self.error, "refused")

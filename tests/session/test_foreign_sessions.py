@@ -13,6 +13,7 @@ from streamfluo.core.names import file_in, is_step_id
 from streamfluo.engine.engine import Engine
 from streamfluo.session import reader
 from streamfluo.session.export import export_session
+from streamfluo.session.schema import sealed
 
 EVIL = {
     "upwards": "../../evil",
@@ -40,9 +41,9 @@ def files_outside(folder, *inside):
 
 def rewrite(folder, change):
     facts = json.loads((folder / "session.json").read_text())
-    facts.pop("crc32", None)
+    facts.pop("crc32")
     change(facts)
-    (folder / "session.json").write_text(json.dumps(facts))
+    (folder / "session.json").write_text(json.dumps(sealed(facts)))
 
 
 def step_id(folder, name):

@@ -14,6 +14,7 @@ from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.session.record_file import scan_records
+from streamfluo.session.schema import sealed
 
 GAPPY = [*ONES[:50], Gap(50, 3, "camera"), *ONES[53:60], Gap(60, 2, "transport"), *ONES[62:100]]
 SEEN = [*range(50), *range(53, 60), *range(62, 100)]
@@ -206,8 +207,8 @@ def killed(folder, frames, torn=100):
     values = folder / "values" / "level.sfv"
     values.write_bytes(values.read_bytes()[:-torn])
     events = [e for e in session.events if e["event"] == "gap" and e["first"] < SEEN[frames]]
-    (folder / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events) + '{"event": "ga')
-    (folder / "session.json").write_text(json.dumps({**session.facts, "state": "running"}))
+    (folder / "events.jsonl").write_text("".join(json.dumps(sealed(e)) + "\n" for e in events) + '{"event": "ga')
+    (folder / "session.json").write_text(json.dumps(sealed({**session.facts, "state": "running"})))
     (folder / "health.json").unlink()
     shutil.rmtree(folder / "snapshots")
     return open_session(folder)
