@@ -38,7 +38,7 @@ def noise_pull(g, band, disturbance=0.0):
     for seed in range(4):
         y, clean, _ = recording(g, seed=seed)
         expected, error = noise_in(band, clean)
-        errors.append(deconvolve(y + disturbance, order=len(g), noise=band).noise - expected)
+        errors.append(deconvolve(y + disturbance, noise=band).noise - expected)
         variances.append(error**2)
     return np.sum(errors) / np.sqrt(np.sum(variances))
 

@@ -152,7 +152,8 @@ def test_neighbours_are_measured_together():
 
 def test_neighbours_further_apart_are_found_both():
     places, photons = np.array([[20.0, 20.0], [20.3, 25.8]]), [1000.0, 3000.0]  # 4.5 widths apart
-    tables = [run(movie(places, photons, 300, seed=seed), false_alarms=0.01)[1]["spots"] for seed in range(1, 9)]
+    movies = (movie(places, photons, 300, (32, 40), seed=seed) for seed in range(1, 9))
+    tables = [run(frames, false_alarms=0.01)[1]["spots"] for frames in movies]
     table = {name: np.concatenate([t[name] for t in tables]) for name in ("y_px", "x_px", "photons", "error")}
     distance = np.hypot(*(np.stack([table["y_px"], table["x_px"]])[..., None] - places.T[:, None]))
     faint, bright = (distance < 1).T
