@@ -207,7 +207,7 @@ def test_changed_bytes_give_frames_or_one_line(name, folders, changes):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=5000, **SETTINGS)
+@settings(max_examples=2000, **SETTINGS)
 @given(changes=CHANGES)
 def test_changed_bytes_give_frames_or_one_line_thousands_of_times(name, folders, changes):
     check(name, folders[name], changes)
