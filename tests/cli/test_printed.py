@@ -75,6 +75,7 @@ def test_a_session_is_inspected_without_obeying_it(toys, tmp_path):  # noqa: F81
     facts["series"]["source"] = TITLE + "m.tif"
     facts["steps"]["level"]["gives"][0]["meaning"] = CLEAR
     facts["started"] = COPY
+    facts["versions"]["streamfluo"] = "1\n9999 frames in the journal, 0 lost in 0 gaps"
     (tmp_path / "S" / "session.json").write_text(json.dumps(facts))
     with (tmp_path / "S" / "events.jsonl").open("a") as file:
         file.write(json.dumps({"event": "muted", "step": "level", "frame": 3, "error": CLEAR}) + "\n")
@@ -83,6 +84,7 @@ def test_a_session_is_inspected_without_obeying_it(toys, tmp_path):  # noqa: F81
     assert "\x1b" not in captured.get()
     assert "\x07" not in captured.get()
     assert captured.get().count(r"\x1b[2J") == 2
+    assert "\n9999 frames" not in captured.get()
 
 
 def test_what_a_server_says_of_itself_is_text():
