@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..session.reader import Session, open_session
 from .check import spell_spec
-from .console import console, counted
+from .console import console, counted, one_line
 
 CHECKED_BYTES = 4 << 30  # some seconds of a disk
 
@@ -24,25 +24,27 @@ def inspect(
     """Show what a session holds: series, frames, gaps, steps, values, snapshots, health."""
     opened = open_session(session)
     facts = opened.facts
-    console.print(
-        f"{session}: {opened.state}, started {facts['started']} with streamfluo {facts['versions']['streamfluo']}"
-    )
-    console.print(f"series {opened.series['source']} ({opened.series['uid']}), {spell_spec(opened.spec)}")
-    where = "in the journal" if opened.has_journal else f"read again from {facts['reference']}"
-    console.print(
-        f"{counted(opened.frames, 'frame')} {where}, {opened.lost} lost in {counted(len(opened.gaps), 'gap')}"
-    )
+    program = facts.get("versions", {}).get("streamfluo")
+    _say(f"{session}: {opened.state}, started {facts.get('started')} with streamfluo {program}")
+    _say(f"series {opened.series['source']} ({opened.series['uid']}), {spell_spec(opened.spec)}")
+    where = "in the journal" if opened.has_journal else f"read again from {facts.get('reference')}"
+    _say(f"{counted(opened.frames, 'frame')} {where}, {opened.lost} lost in {counted(len(opened.gaps), 'gap')}")
     for gap in opened.gaps[:10]:
-        console.print(f"  gap of {gap.count} at frame {gap.first} ({gap.reason})")
+        _say(f"  gap of {gap.count} at frame {gap.first} ({gap.reason})")
     console.print(_contents(opened))
     _tell_damage(opened, check)
     for event in opened.events:
         if event["event"] == "muted":
-            console.print(f"muted {event['step']} at frame {event['frame']}: {event['error']}")
+            _say(f"muted {event['step']} at frame {event['frame']}: {event['error']}")
     for edge, counts in opened.health.get("edges", {}).items():
-        console.print(f"{edge}: " + ", ".join(f"{name} {value}" for name, value in counts.items() if value))
+        _say(f"{edge}: " + ", ".join(f"{name} {value}" for name, value in counts.items() if value))
     if opened.truth:
-        console.print("truth: " + ", ".join(opened.truth))
+        _say("truth: " + ", ".join(opened.truth))
+
+
+def _say(line: str) -> None:
+    """Print one line: no name in a session makes another one of its own."""
+    console.print(one_line(line), soft_wrap=True)
 
 
 def _tell_damage(session: Session, check: bool) -> None:
@@ -50,9 +52,9 @@ def _tell_damage(session: Session, check: bool) -> None:
     checked = check or nbytes <= CHECKED_BYTES
     damaged = session.damaged if checked else session.damaged_so_far
     for damage in damaged[:20]:
-        console.print(f"damaged: {damage}", soft_wrap=True)
+        _say(f"damaged: {damage}")
     if len(damaged) > 20:
-        console.print(f"and {len(damaged) - 20} more places", soft_wrap=True)
+        _say(f"and {len(damaged) - 20} more places")
     if not checked:
         console.print(f"pixels not checked, {nbytes / 1e9:.0f} GB; --check reads all of them")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import SourceError
-from ..core.names import file_in
 
 MAX_LINKS = 16
 
@@ -45,9 +44,11 @@ def check_own(data: Any, h5py: Any, path: Path) -> None:
         if part == ".":
             _check_plain(data.file, h5py, path, name)
             continue
-        beside = file_in(path.parent, part, SourceError)
-        if not beside.exists():
-            raise SourceError(f"{path}: a part of {data.name} is missing, {part}; copy it beside this file")
+        beside = (path.parent / part).resolve()
+        if not beside.is_relative_to(path.parent.resolve()):
+            raise SourceError(f"{path}: a part of {data.name} lies outside this file's folder, {part}; not read")
+        if not beside.is_file():  # for which HDF5 would give frames of zeros
+            raise SourceError(f"{path}: a part of {data.name} is missing, {part}; copy it to where it was")
         with h5py.File(beside, "r") as other:
             _check_plain(other, h5py, beside, name)
 

@@ -46,8 +46,6 @@ class ZarrSource(PlaneSource):
         self._array = node
         if node.ndim not in AXES or not all(node.shape):
             raise SourceError(f"{path}: an array of shape {node.shape}; frames are (t, y, x) and more axes before y")
-        if any("pickle" in _codec_name(codec) for codec in (*node.filters, *node.compressors)):
-            raise SourceError(f"{path}: packed as Python objects (pickle), which can run code; it is not read")
         check_chunks(path, node.chunks, node.shape, np.dtype(node.dtype).itemsize)
         axes = [a.get("name", "") if isinstance(a, dict) else str(a) for a in image.get("axes", [])]
         named = len(axes) == len(set(axes)) == node.ndim and axes[-2:] == ["y", "x"]
@@ -68,11 +66,6 @@ class ZarrSource(PlaneSource):
                     parts.append(np.asarray(self._array[(*at, *window)])[None])
         pixels = np.concatenate(parts)
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-
-
-def _codec_name(codec: Any) -> str:
-    """A codec's name in format 2 or 3."""
-    return str(getattr(codec, "codec_id", getattr(codec, "codec_name", "")))
 
 
 def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any, Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from streamfluo.cli.inspect import inspect
 from streamfluo.cli.status import status_table
 from streamfluo.core import wire
 from streamfluo.engine.engine import Engine
+from streamfluo.session.schema import sealed
 
 CLEAR, TITLE, COPY = "\x1b[2J", "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07"
 STRANGE = {
@@ -75,14 +76,17 @@ def test_a_session_is_inspected_without_obeying_it(toys, tmp_path):  # noqa: F81
     facts["series"]["source"] = TITLE + "m.tif"
     facts["steps"]["level"]["gives"][0]["meaning"] = CLEAR
     facts["started"] = COPY
-    (tmp_path / "S" / "session.json").write_text(json.dumps(facts))
+    facts["versions"]["streamfluo"] = "1\n9999 frames in the journal, 0 lost in 0 gaps"
+    facts.pop("crc32")
+    (tmp_path / "S" / "session.json").write_text(json.dumps(sealed(facts)))
     with (tmp_path / "S" / "events.jsonl").open("a") as file:
-        file.write(json.dumps({"event": "muted", "step": "level", "frame": 3, "error": CLEAR}) + "\n")
+        file.write(json.dumps(sealed({"event": "muted", "step": "level", "frame": 3, "error": CLEAR})) + "\n")
     with console.capture() as captured:
         inspect(tmp_path / "S")
     assert "\x1b" not in captured.get()
     assert "\x07" not in captured.get()
     assert captured.get().count(r"\x1b[2J") == 2
+    assert "\n9999 frames" not in captured.get()
 
 
 def test_what_a_server_says_of_itself_is_text():

@@ -108,7 +108,7 @@ def times_from_elsewhere(folder):
         (external_bytes, "?dataset=/movie", "/movie names bytes of another file"),
         (external_link, "?dataset=/link", "/link is a link into another file, ../other.h5"),
         (external_link, "?dataset=soft", "soft is a link into another file"),
-        (virtual_outside, "", "'../other.h5' is no file in this folder"),
+        (virtual_outside, "", "a part of /virtual lies outside this file's folder, ../other.h5"),
         (virtual_of_external_bytes, "?dataset=virtual", "its bytes do not lie in this file"),
         (virtual_of_virtual, "", "virtual is part of another dataset"),
         (virtual_of_a_pattern, "", "names its parts by a pattern"),
@@ -123,10 +123,13 @@ def test_an_hdf5_file_shows_no_bytes_but_those_of_its_own_folder(tmp_path, write
     assert "\n" not in str(refused.value)
 
 
-def test_a_virtual_dataset_of_files_beside_it_and_a_soft_link_are_read(tmp_path):
-    with h5py.File(tmp_path / "part.h5", "w") as file:
+@pytest.mark.parametrize("part", ["part.h5", "parts/part.h5", "TMP/part.h5"])
+def test_a_virtual_dataset_of_files_in_its_folder_and_a_soft_link_are_read(tmp_path, part):
+    part = part.replace("TMP", str(tmp_path))
+    (tmp_path / "parts").mkdir()
+    with h5py.File(tmp_path / part, "w") as file:
         file["movie"] = MOVIE
-    virtual(tmp_path / "m.h5", "part.h5")
+    virtual(tmp_path / "m.h5", part)
     with h5py.File(tmp_path / "m.h5", "a") as file:
         file["latest"] = h5py.SoftLink("virtual")
     for query in ("", "?dataset=latest", "?dataset=/virtual"):

@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,10 +159,18 @@ def read(path):
     return None
 
 
+def resident_bytes():
+    """The most memory this process ever had, 0 where the system does not say; what C libraries take is in it."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
 def check(name, folder, changes):
     _, opened, file = FILES[name]
     data = original(name, folder)
     (folder / file).write_bytes(changed(data, changes))
+    before = resident_bytes()
     tracemalloc.start()
     try:
         with soon():
@@ -169,7 +178,7 @@ def check(name, folder, changes):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < MAX_BYTES
+    assert max(peak, resident_bytes() - before) < MAX_BYTES
     assert said is None or "\n" not in said
 
 
@@ -198,7 +207,7 @@ def test_changed_bytes_give_frames_or_one_line(name, folders, changes):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=5000, **SETTINGS)
+@settings(max_examples=2000, **SETTINGS)
 @given(changes=CHANGES)
 def test_changed_bytes_give_frames_or_one_line_thousands_of_times(name, folders, changes):
     check(name, folders[name], changes)
