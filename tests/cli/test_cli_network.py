@@ -103,7 +103,8 @@ def test_the_protocol_can_be_read(folder):
 MISTAKES = [
     (["record", "nothing.tif"], "nothing.tif: no such file; check the name"),
     (["record", "recording.tif", "--publish", "tcp://0.0.0.0:5000"], "refused to bind beyond this machine"),
-    (["record", "recording.tif", "--publish", "here"], "'here': not an endpoint; write tcp://"),
+    (["record", "recording.tif", "--publish", "here"], "'here': not an endpoint"),
+    (["record", "recording.tif", "--publish", "tcp://127.0.0.1:99999"], "there is no port 99999; ports are 1 to 65535"),
     (["record", "recording.tif", "--when-full", "panic"], "when_full: Invalid enum value 'panic'"),
     (["status", "tcp//x"], "not an endpoint; write tcp://127.0.0.1:5555"),
     (["camera", "recording.tif"], "recording.tif: a recording, not a camera; serve it with streamfluo replay"),
