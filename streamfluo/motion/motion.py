@@ -14,7 +14,7 @@ from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from ..core.unseen import VALID, valid_frames
+from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame
@@ -120,6 +120,7 @@ class Motion(Operator):
         return self._out_spec
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         n = len(block)
         corrected = np.empty((n, *self._out_spec.shape), np.float32)
         patches, correlations = np.empty((n, *self._grid.shape, 2)), np.full(n, np.nan)
