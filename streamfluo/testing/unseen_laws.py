@@ -60,7 +60,7 @@ def odd_frames_pass(subject: Subject) -> None:
             continue
         got, sound_here = found[name], ~np.isnan(array)
         lost = np.isnan(got) & (sound_here if got.shape == array.shape else sound_here.all())
-        if name in images:
+        if name in images or name.startswith("block's"):  # a shift's rim may lie elsewhere
             assert not sound_here.any() or lost.mean() < 0.2, f"odd pixels make {name!r} NaN elsewhere"
         else:
             later = lost if name.startswith("snapshot") else lost[len(lost) * 4 // 5 :]
