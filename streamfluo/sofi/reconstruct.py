@@ -160,7 +160,7 @@ class Reconstruct(SnapshotOperator):
         return f"the PSF is a Gaussian of σ = {sigma:.3g} px, {'estimated' if self._psf is None else 'as given'}"
 
     def _sigma_px(self, inputs: Values) -> float:
-        return float(inputs["psf_sigma_px"]) if self._psf is None else self._psf  # type: ignore[arg-type]
+        return float(inputs["psf_sigma_px"] if self._psf is None else self._psf)  # type: ignore[arg-type]
 
     def _psf_of_order(self, inputs: Values) -> np.ndarray | None:
         """Return the PSF on the fine grid, None while there is no estimate."""
