@@ -6,6 +6,7 @@ from numba import njit
 
 from streamfluo import Block, Gives, Operator, Output, Spec, Table
 from streamfluo.core.params import build_params
+from streamfluo.core.unseen import seen_parts, valid_frames
 from streamfluo.pixels.bin import Bin
 from streamfluo.pixels.kernels.binning import add_binned
 from streamfluo.pixels.moments import Moments
@@ -269,6 +270,23 @@ class SpreadsNan(Moments):
         return pixels.sum((1, 2)).astype(float)
 
 
+class TakesAbsurdPixelsAsTheyAre(Moments):
+    def update(self, block, inputs={}):
+        for part in seen_parts(block, inputs):
+            for cell in self._pushed(part):
+                self._add(cell)
+        return Output(block.index, {"total_signal": self._signal(block.pixels)})
+
+
+class IsNanForeverAfterAnUnseenFrame(Moments):
+    _lost = False
+
+    def update(self, block, inputs={}):
+        self._lost = self._lost or not valid_frames(block, inputs).all()
+        output = super().update(block, inputs)
+        return Output(block.index, {"total_signal": output.values["total_signal"] * (np.nan if self._lost else 1)})
+
+
 class LearnsFromInvalidFrames(Moments):
     def update(self, block, inputs={}):
         return super().update(block)
@@ -314,6 +332,8 @@ MUTANTS = [
     (ForgetsTheTimeInItsState, INTEGER, {"bin_frames": 5}, "resume_equals_unbroken"),
     (TakesNanForZero, FLOAT, {}, "unseen_pixels_are_unknown"),
     (SpreadsNan, FLOAT, {}, "unseen_pixels_are_unknown"),
+    (TakesAbsurdPixelsAsTheyAre, FLOAT, {}, "absurd_pixels_are_unseen"),
+    (IsNanForeverAfterAnUnseenFrame, FLOAT, {}, "odd_frames_pass"),
     (LearnsFromInvalidFrames, INTEGER, {}, "invalid_frames_teach_nothing"),
 ]
 

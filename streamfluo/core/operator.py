@@ -4,7 +4,9 @@ The laws, checked for every registered operator by `streamfluo.testing`:
 
     input untouched · read is pure · state is a copy and plain · resume equals unbroken, to the bit ·
     block cuts agree to the bit · [mergeable] parts equal serial within 1e-12 of the array's scale, with identity on
-    both sides, associative · a gap inside a run equals a gap between merged parts · twins on other devices agree
+    both sides, associative · a gap inside a run equals a gap between merged parts · twins on other devices agree ·
+    pixels that are NaN are unknown, and so are infinite ones and those beyond ±1e15 (`unseen.known_pixels`): a frame
+    or a pixel of them leaves no NaN behind, but in images at that pixel
 """
 
 from __future__ import annotations

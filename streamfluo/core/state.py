@@ -32,6 +32,14 @@ def require_array(state: State, name: str, like: np.ndarray, where: str) -> np.n
     return value.copy()
 
 
+def require_finite(state: State, name: str, like: np.ndarray, where: str) -> np.ndarray:
+    """Return `require_array` if all of it is finite. Raises StateError if it is not."""
+    value = require_array(state, name, like, where)
+    if not np.isfinite(value).all():
+        raise StateError(f"{where}: state {name!r} must be finite numbers; the state was damaged")
+    return value
+
+
 def require_int(state: State, name: str, where: str) -> int:
     """Return the int `name`. Raises StateError if it is missing or something else."""
     value = state.get(name)

@@ -1,8 +1,9 @@
-"""What was not seen: pixels that are NaN, and frames that a step declares not valid."""
+"""What was not seen: pixels that are NaN, infinite or absurd, and frames that a step declares not valid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,10 +13,29 @@ from .errors import FrameError
 from .operator import Values
 
 VALID = "valid"  # the value by which a step declares frames valid or not
+MAX_ADU = 1e15  # sums of squares of 10⁸ such pixels still fit a float32, and powers to the 8th of 10⁹ a float64
+
+
+def known_pixels(block: Block) -> Block:
+    """Return the block with NaN for pixels that are infinite or beyond ±1e15: what they hold is no light.
+
+    It is the block itself, not copied, where all are NaN or within. Cost: two reads of float frames.
+    """
+    pixels = block.pixels
+    if pixels.dtype.kind != "f" or not any(_has_odd_pixels(frame) for frame in pixels):
+        return block
+    with np.errstate(invalid="ignore"):
+        known = np.abs(pixels) <= MAX_ADU
+    return replace(block, pixels=np.where(known, pixels, pixels.dtype.type(np.nan)))
+
+
+def known_values(values: np.ndarray) -> np.ndarray:
+    """Return measured values, NaN where they are infinite or beyond ±1e15."""
+    return np.where(np.abs(values) <= MAX_ADU, values, np.nan)
 
 
 def valid_frames(block: Block, inputs: Values) -> np.ndarray:
-    """Return which frames (t,) may be learned from: with a finite pixel, and not declared invalid.
+    """Return which frames (t,) of `known_pixels` may be learned from: with a seen pixel, and not declared invalid.
 
     `inputs` may hold `valid` (t,) of a step before. Raises FrameError if it has another length.
     """
@@ -29,12 +49,16 @@ def valid_frames(block: Block, inputs: Values) -> np.ndarray:
 
 
 def seen_parts(block: Block, inputs: Values) -> Iterator[Block]:
-    """Yield the runs of a block's frames that may be learned from; those in between count as a gap."""
+    """Yield the runs of frames of `known_pixels` that may be learned from; those in between count as a gap."""
     valid = valid_frames(block, inputs)
     edges = [0, *(np.flatnonzero(np.diff(valid)) + 1).tolist(), len(block)]
     for first, last in pairwise(edges):
         if valid[first]:
             yield block.cut(block.index + first, block.index + last)
+
+
+def _has_odd_pixels(frame: np.ndarray) -> bool:
+    return bool(np.fmax.reduce(frame, None) > MAX_ADU or np.fmin.reduce(frame, None) < -MAX_ADU)
 
 
 def _has_seen_pixels(frame: np.ndarray) -> bool:

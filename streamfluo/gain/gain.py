@@ -15,7 +15,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
-from ..core.unseen import VALID, seen_parts
+from ..core.unseen import VALID, known_pixels, seen_parts
 from .dark import WANTED, dark_of_file, known_dark
 from .fit import fit_photon_transfer
 from .kernels.bins import equal_bins, median_and_variance
@@ -89,6 +89,7 @@ class Gain(Mergeable):
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         self._known = None
         for part in seen_parts(block, inputs):
             if part.index != self._next_index:

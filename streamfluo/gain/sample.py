@@ -67,6 +67,8 @@ class FrameSample:
         ):
             raise StateError(f"gain: the sample of frames must be (n, {pixels}) {self._spec.dtype} with n indices")
         self.step = require_int(state, "sample_step", "gain")
+        if self.step < 1:
+            raise StateError(f"gain: state 'sample_step' must be 1 or more, found {self.step}")
         self._frames = {int(i): f.reshape(self._spec.shape).copy() for i, f in zip(indices, frames, strict=True)}
 
     def _thin(self) -> None:

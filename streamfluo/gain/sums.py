@@ -125,6 +125,8 @@ class StepSums:
         """Restore what `state` returned. Raises StateError."""
         for name, array in self.maps.items():
             array[...] = require_array(state, name, array, "gain")
+            if np.isinf(array).any():  # NaN is a pixel that was not seen
+                raise StateError(f"gain: state {name!r} holds infinite numbers; the state was damaged")
         self.counts = {name: require_int(state, name, "gain") for name in _COUNTS}
         self.totals = {name: _float(state, name) for name in _TOTALS}
 

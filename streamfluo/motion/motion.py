@@ -13,8 +13,8 @@ from ..core.loaded import plain_array
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
-from ..core.state import State, require_array, require_int
-from ..core.unseen import VALID, valid_frames
+from ..core.state import State, require_array, require_finite, require_int
+from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame
@@ -31,6 +31,7 @@ TRUSTED_GAIN = (0.5, 2.5)  # contrast of a frame relative to the template; a fra
 CLEAR_GAIN = 0.75  # below it the coarse search runs as well
 MAX_SATURATED = 0.2
 MIN_SEEN = 0.25
+MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
 
 @register("motion")
@@ -84,6 +85,9 @@ class Motion(Operator):
 
     def __init__(self, params: MotionParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
+        if min(spec.shape) < MIN_SIDE_PX:
+            height, width = spec.shape
+            raise ConfigError(f"motion: frames need {MIN_SIDE_PX} pixels a side or more, found {height} × {width}")
         self._max_px = both_axes(params.max_shift_px)
         margins = [math.ceil(most) + 3 for most in self._max_px]
         self._crop = tuple(margins) if params.border == "crop" else (0, 0)
@@ -120,6 +124,7 @@ class Motion(Operator):
         return self._out_spec
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         n = len(block)
         corrected = np.empty((n, *self._out_spec.shape), np.float32)
         patches, correlations = np.empty((n, *self._grid.shape, 2)), np.full(n, np.nan)
@@ -165,7 +170,7 @@ class Motion(Operator):
         }
 
     def restore(self, state: State) -> None:
-        self._patches_px = require_array(state, "patches_px", self._patches_px, self.kind)
+        self._patches_px = require_finite(state, "patches_px", self._patches_px, self.kind)
         self._rectangle = require_array(state, "valid_rectangle", self._rectangle, self.kind)
         self._gain = _require_gain(state)
         self._anchored_at = require_int(state, "anchored_at", self.kind)

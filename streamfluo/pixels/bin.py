@@ -14,7 +14,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Camera, Spec
 from ..core.state import State, require_array, require_int
-from ..core.unseen import VALID, valid_frames
+from ..core.unseen import VALID, known_pixels, valid_frames
 from .kernels.binning import add_binned
 
 
@@ -71,6 +71,7 @@ class Bin(Operator):
         )
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         k = self.params.bin_frames
         if block.index != self._next_index:
             self._restart()

@@ -14,6 +14,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import MAX_SIDE_PX, Spec
 from ..core.state import State
+from ..core.unseen import known_pixels
 from .cosine_interpolation import interpolate_seen
 from .kernels.seen import seen_window
 
@@ -52,6 +53,7 @@ class Interpolate(Operator):
         return self._out_spec
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         fine = interpolate_seen(block.pixels.astype(float), self.params.factor).astype(self.params.dtype)
         return Output(block.index, block=Block(block.index, block.times_ns, fine, block.channel))
 

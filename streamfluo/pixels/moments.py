@@ -13,7 +13,7 @@ from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from ..core.unseen import VALID, seen_parts
+from ..core.unseen import VALID, known_pixels, seen_parts
 from .kernels.power_sums import PixelSums, accumulate, frame_totals
 
 
@@ -55,6 +55,7 @@ class Moments(Mergeable):
         self._signal(self._grid.waiting)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         totals = [self._add(cell) for part in seen_parts(block, inputs) for cell in self._pushed(part)]
         is_cell = len(block) == GRID_FRAMES and block.index % GRID_FRAMES == 0
         whole = is_cell and bool(totals) and len(totals[-1]) == GRID_FRAMES

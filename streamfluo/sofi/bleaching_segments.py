@@ -136,8 +136,8 @@ class BleachingSegments:
         for k, (start, stop, level, window) in enumerate(rows.tolist()):
             sums, totals = PowerSums(self._spec, self._order), state.get(f"piece{k}_totals")
             sums.restore(state, f"piece{k}")
-            if not isinstance(totals, np.ndarray):
-                raise StateError(f"sofi: state 'piece{k}_totals' must be an array")
+            if not isinstance(totals, np.ndarray) or not np.isfinite(totals).all():
+                raise StateError(f"sofi: state 'piece{k}_totals' must be an array of finite numbers")
             self._pieces.append(Piece(start, stop, sums, totals.copy(), level, window))
         self._open = self._pieces.pop() if require_int(state, "segments_open", "sofi") else None
 

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core.spec import Spec
-from .product_sums import Factor, ProductSums
+from .product_sums import Factor
+from .psf import Pair, PsfWidth, psf_width
+from .with_total import PIXEL, ProductsWithTotal
 
 Pixel = tuple[int, int]
 MAX_GRID_ORDER = 4
@@ -61,7 +63,7 @@ class CrossedSums:
         self.pairs = pair_offsets(radius)
         grid = [t for n in self.orders for tuples in TUPLES[n].values() for t in tuples]
         self._pair_tuples = [((y, x), (-y, -x)) for y, x in self.pairs]
-        self.products = ProductSums(spec, [_factors(t) for t in [*grid, *self._pair_tuples]])
+        self.products = ProductsWithTotal(spec, [_factors(t) for t in [*grid, *self._pair_tuples]])
 
     def add(self, cell: np.ndarray) -> None:
         """Add a cell's frames (n, y, x)."""
@@ -78,21 +80,21 @@ class CrossedSums:
         maps = self.products.all_maps()
         return np.stack([self._image(pair, maps) for pair in self._pair_tuples])
 
-    def sigma_px(self) -> float:
-        """Return σ of the PSF [px] from the decay of covariances with distance, ln Σ C = a − d² / 4σ²; NaN without one.
+    def psf(self, variance: np.ndarray) -> PsfWidth:
+        """Return the width of the PSF from the decay of covariances with distance; `variance` of each pixel (y, x).
 
-        Weighted by C², as all sums have about the same error; without d = 0, which contains the noise.
+        Without d = 0, which contains the noise.
         """
-        maps = self.products.all_maps()
-        pairs = [p for p in self.products.products if len(p) == 2]
-        d2 = np.array([float((b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2) for a, b in pairs])
-        images = [self._image([f[1:] for f in p], maps) for p in pairs]
-        found = np.array([image[np.isfinite(image)].sum() / max(np.isfinite(image).sum(), 1) for image in images])
-        keep = found > 0.02 * found.max()
-        if keep.sum() < 2 or len(set(d2[keep])) < 2:
-            return float("nan")
-        slope = np.polyfit(d2[keep], np.log(found[keep]), 1, w=found[keep])[0]
-        return float(np.sqrt(-1 / (4 * slope))) if slope < 0 else float("nan")
+        maps, n = self.products.all_maps(), self.products.n or np.nan
+        at = {product: q for q, product in enumerate(self.products.products)}
+        mean = maps[at[tuple(PIXEL)]] / n
+
+        def pair(q: int, y: int, x: int) -> Pair:
+            other = np.roll(mean, -y * self.spec.shape[1] - x)
+            return Pair(y, x, (maps[q] / n - mean * other).reshape(self.spec.shape))
+
+        pairs = (pair(q, *product[1][1:]) for product, q in at.items() if len(product) == 2)
+        return psf_width(pairs, self.products.covariance_with_total(), variance)
 
     def grid(self, order: int, sigma_px: float) -> np.ndarray:
         """Return cumulants of virtual pixels half a pixel apart (2·y − 1, 2·x − 1), divided by their distance factors.

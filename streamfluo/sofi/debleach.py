@@ -14,7 +14,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from ..core.unseen import VALID, valid_frames
+from ..core.unseen import VALID, known_pixels, valid_frames
 from .kernels.baseline import subtract_baseline
 
 
@@ -57,6 +57,7 @@ class Debleach(Operator):
         return self.spec.with_(dtype="float32")
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         valid = valid_frames(block, inputs)
         if not self._n and valid.any():
             self._level[0] = np.nanmean(block.pixels[np.argmax(valid)], dtype=float)

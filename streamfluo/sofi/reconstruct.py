@@ -67,7 +67,8 @@ def _gives(order: int, balancing: bool) -> tuple[Gives, ...]:
         Gives("brightness", "snapshot", ("y", "x"), "ADU", "of an emitter while on, a frame"),
         Gives("density", "snapshot", ("y", "x"), "", "emitters in a PSF"),
     )
-    return images + maps if balancing else images
+    status = Gives("status", "snapshot", (), "", "the PSF's width that is used, or undetermined: then images are NaN")
+    return (*images, status, *(maps if balancing else ()))
 
 
 @register("reconstruct")
@@ -75,8 +76,9 @@ class Reconstruct(SnapshotOperator):
     """The SOFI image: a cumulant image of `sofi` interpolated, deconvolved, linearised and compressed.
 
     Computed on a thread beside the chain when a subscriber asks, and at the end. The PSF of order n is the microscope's
-    to the power n, a Gaussian whose σ is estimated or stated, or an image. Negative pixels are set to 0 before
-    deconvolution. Cost: 2 Fourier transforms of the fine image for each iteration.
+    to the power n, a Gaussian whose σ is estimated or stated, or an image. Where the estimate is undetermined, `status`
+    says so and what is made with it is NaN. Negative pixels are set to 0 before deconvolution. Cost: 2 Fourier
+    transforms of the fine image for each iteration.
     """
 
     Params = ReconstructParams
@@ -112,6 +114,8 @@ class Reconstruct(SnapshotOperator):
         p = self.params
         if name == "widefield":
             return np.asarray(interpolate_cosine(_known(inputs["mean"]), self._steps))
+        if name == "status":
+            return np.array(self._status(inputs))
         if name == "cumulant":
             return np.asarray(interpolate_cosine(_known(inputs[self._source]), p.factor))
         if name == "deconvolved":
@@ -120,6 +124,8 @@ class Reconstruct(SnapshotOperator):
             return np.asarray(linear_root(self._make("deconvolved", inputs, made), p.order))
         if name == "compressed":
             image, mask = self._make("deconvolved", inputs, made), self._make("widefield", inputs, made)
+            if np.isnan(image).any():
+                return image
             window = tuple(min(side, w) for side, w in zip(image.shape, p.window, strict=True))
             return np.asarray(compress_locally(image, mask, window))
         maps = balanced(*(np.asarray(inputs[k], float) for k in ("k2", "k3", "k4")))
@@ -129,8 +135,10 @@ class Reconstruct(SnapshotOperator):
     def _deconvolved(self, image: np.ndarray, inputs: Values) -> np.ndarray:
         p = self.params
         psf = self._psf_of_order(inputs)
-        if p.method == "none" or psf is None or not image.any():
+        if p.method == "none" or not image.any():
             return image
+        if psf is None:
+            return np.full(image.shape, np.nan)
         if p.method == "shrinking-kernel":
             return np.asarray(shrink_kernel(image, psf, p.exponent, p.iterations))
         if p.method == "wiener":
@@ -140,6 +148,20 @@ class Reconstruct(SnapshotOperator):
             estimate = lucy_step(estimate, image, psf)
         return np.asarray(estimate)
 
+    def _status(self, inputs: Values) -> str:
+        """Say which PSF is used."""
+        if self.params.method == "none":
+            return "not deconvolved, as asked"
+        if isinstance(self._psf, np.ndarray):
+            return "the PSF is the image given"
+        sigma = self._sigma_px(inputs)
+        if not math.isfinite(sigma):
+            return "undetermined: there is no estimate of the PSF (sofi's psf_status says why); give σ in pixels as psf"
+        return f"the PSF is a Gaussian of σ = {sigma:.3g} px, {'estimated' if self._psf is None else 'as given'}"
+
+    def _sigma_px(self, inputs: Values) -> float:
+        return float(inputs["psf_sigma_px"] if self._psf is None else self._psf)  # type: ignore[arg-type]
+
     def _psf_of_order(self, inputs: Values) -> np.ndarray | None:
         """Return the PSF on the fine grid, None while there is no estimate."""
         if isinstance(self._psf, np.ndarray):
@@ -147,7 +169,7 @@ class Reconstruct(SnapshotOperator):
             return np.asarray(psf / psf.sum())
         if self.params.method == "none":
             return None
-        sigma = float(inputs["psf_sigma_px"]) if self._psf is None else self._psf  # type: ignore[arg-type]
+        sigma = self._sigma_px(inputs)
         if not math.isfinite(sigma):
             return None
         reach_px, side_px = 4 * sigma / math.sqrt(self.params.order), max(self.spec.shape)

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.operator import Gives
 from .crossed import MAX_GRID_ORDER
 from .kernels.cumulants import Powers, doubling_change, read_error
+from .psf import PsfWidth
 
 if TYPE_CHECKING:
     from .sofi import Sofi, SofiParams
@@ -37,6 +38,7 @@ def gives(params: SofiParams, lags: int) -> tuple[Gives, ...]:
             Gives("cross_k2", "snapshot", ("pair", *IMAGE), "ADU²", "covariance of the pixels p + s and p − s"),
             Gives("cross_pairs", "snapshot", ("pair", "yx"), "px", "the offsets s of cross_k2"),
             Gives("psf_sigma_px", "snapshot", (), "px", "σ of the PSF, from the decay of cross_k2 with distance"),
+            Gives("psf_status", "snapshot", (), "", "whether it is determined, or undetermined with the reason"),
         ]
         for n in range(2, min(params.order, MAX_GRID_ORDER) + 1):
             what = f"cumulant of order {n} of virtual pixels half a pixel apart"
@@ -59,7 +61,7 @@ def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
                 return np.abs(_moment(sofi, order, True, waiting, frames)) / _error(sofi, order, waiting, frames)
         if kind == "lag_k":
             return sofi.lagged.cumulant(order)  # type: ignore[union-attr]
-        return sofi.crossed.grid(order, sofi.crossed.sigma_px())  # type: ignore[union-attr]
+        return sofi.crossed.grid(order, _psf(sofi, waiting, frames).sigma_px)  # type: ignore[union-attr]
     if name == "frames":
         return np.array(sofi.power.n + frames)
     if name == "mean":
@@ -75,8 +77,16 @@ def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
     if name == "cross_pairs":
         return np.array(crossed.pairs)
     if name == "psf_sigma_px":
-        return np.array(crossed.sigma_px())
-    return np.stack([crossed.factors(n, crossed.sigma_px()) for n in crossed.orders])
+        return np.array(_psf(sofi, waiting, frames).sigma_px)
+    if name == "psf_status":
+        return np.array(_psf(sofi, waiting, frames).status)
+    sigma_px = _psf(sofi, waiting, frames).sigma_px
+    return np.stack([crossed.factors(n, sigma_px) for n in crossed.orders])
+
+
+def _psf(sofi: Sofi, waiting: np.ndarray, frames: int) -> PsfWidth:
+    assert sofi.crossed is not None
+    return sofi.crossed.psf(sofi.power.read(2, False, waiting, frames))
 
 
 def compile_results(sofi: Sofi, waiting: np.ndarray) -> None:

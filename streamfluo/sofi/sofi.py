@@ -18,7 +18,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
-from ..core.unseen import VALID, seen_parts
+from ..core.unseen import VALID, known_pixels, seen_parts
 from ..pixels.kernels.power_sums import frame_totals
 from .batches import Batches
 from .bleaching_segments import BleachingSegments
@@ -119,6 +119,7 @@ class Sofi(Mergeable):
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         for part in seen_parts(block, inputs):
             self._take(part)
         if self.segments is None:

@@ -14,7 +14,7 @@ from ..core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State
-from ..core.unseen import VALID, valid_frames
+from ..core.unseen import VALID, known_pixels, valid_frames
 from .detection_passes import DetectionPasses, pass_rates
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search
@@ -115,6 +115,7 @@ class Spots(Operator):
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         valid = valid_frames(block, inputs)
         if self._places is None and self._passes is None:
             return self._localised(block, valid)

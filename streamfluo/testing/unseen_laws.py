@@ -1,4 +1,4 @@
-"""The laws of what was not seen: pixels that are NaN, frames that a step before declares not valid."""
+"""The laws of what was not seen: pixels that are NaN, infinite or absurd, and frames declared not valid."""
 
 from __future__ import annotations
 
@@ -40,6 +40,43 @@ def unseen_pixels_are_unknown(subject: Subject) -> None:
 
 def _is_image(given: Gives) -> bool:
     return len(given.dims) > 1 and given.dims[-2].endswith("y") and given.dims[-1].endswith("x")
+
+
+@law
+def absurd_pixels_are_unseen(subject: Subject) -> None:
+    """Pixels that are infinite or beyond ±1e15 are pixels that were not seen: the same bits as with NaN there."""
+    found, expected = (_odd_frames(subject, absurd).whole((7, 32)) for absurd in (True, False))
+    same(found, expected, "infinite and absurd pixels count as something else than NaN")
+
+
+@law
+def odd_frames_pass(subject: Subject) -> None:
+    """A frame that is NaN throughout and single odd pixels leave no NaN behind, but in images at those pixels."""
+    odd = _odd_frames(subject, absurd=True)
+    found, expected = odd.whole((7, 32)), replace(odd, movie=moving_scene(odd.spec)).whole((7, 32))
+    images = {f"snapshot {g.name}" for g in odd.make().gives if _is_image(g)}
+    for name, array in expected.items():
+        if array.dtype.kind != "f":
+            continue
+        got, sound_here = found[name], ~np.isnan(array)
+        lost = np.isnan(got) & (sound_here if got.shape == array.shape else sound_here.all())
+        if name in images or name.startswith("block's"):  # a shift's rim may lie elsewhere
+            assert not sound_here.any() or lost.mean() < 0.2, f"odd pixels make {name!r} NaN elsewhere"
+        else:
+            later = lost if name.startswith("snapshot") else lost[len(lost) * 4 // 5 :]
+            assert not later.any(), f"after odd frames {name!r} is NaN"
+
+
+def _odd_frames(subject: Subject, absurd: bool) -> Subject:
+    """A movie with frames odd throughout and odd pixels in others: infinite or absurd, or NaN in their place."""
+    odd = replace(subject, spec=subject.spec.with_(dtype="float32", camera=None))
+    (height, width), most = odd.spec.shape, float(np.finfo(np.float32).max)
+    odd.movie = moving_scene(odd.spec)
+    for t, value in {20: np.nan, 50: np.inf, 64: -most}.items():
+        odd.movie[t] = value if absurd else np.nan
+    for t, value in {30: np.inf, 31: -np.inf, 32: 3e38, 52: most, 70: -most, 71: 2e15}.items():
+        odd.movie[t, [height // 3, height // 2], [width // 3, width - 3]] = value if absurd else np.nan
+    return odd
 
 
 @law

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...core.errors import StateError
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
 from ..extracted_components import MEASURES
@@ -305,6 +306,8 @@ class Extraction:
             require_int(state, name, "extract") for name in ("turn", "last_index", "next_id")
         )
         waiting = np.asarray(state.get("waiting"), float).reshape(-1, 4)
+        if not np.isfinite(waiting).all():
+            raise StateError("extract: state 'waiting' must be finite numbers; the state was damaged")
         self._waiting = [Candidate(*row) for row in waiting.tolist()]
 
     def _arrays(self) -> dict[str, np.ndarray]:

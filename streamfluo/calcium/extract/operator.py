@@ -12,7 +12,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
-from ...core.unseen import VALID, valid_frames
+from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
 from . import results as snapshots
 from .activity import Deconvolution
@@ -83,6 +83,7 @@ class Extract(Operator):
         self._init_frames: list[np.ndarray] = []
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        block = known_pixels(block)
         live: list[LiveValues] = []
         valid = valid_frames(block, inputs)
         for t, frame in enumerate(block.pixels):

@@ -11,6 +11,7 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.pixel_rows import add_product, add_scaled
 
+LIMIT = np.float32(1e6)  # σ of whitened pixels: their sums stay finite in float32
 ROWS = 4  # the equations of the background modes use every fourth row: more pixels do not improve them
 
 
@@ -84,7 +85,8 @@ class Past(NamedTuple):
 def whiten(frame, model, expected, scale, stored, products):  # type: ignore[no-untyped-def]
     """Write (frame − mean) · weight as int16 steps of 1/scale to `stored` (y, x), its products with the modes to (M,).
 
-    NaN pixels get the background modes at the activity `expected` (M,). The products use every ROWS-th row.
+    Pixels that are NaN, in the frame or by their mean or weight, get the background modes at the activity `expected`
+    (M,). The products use every ROWS-th row.
     Cost at 512 × 512: one pass, bound by the memory read beside the frame.
     """
     mean, weight, modes = model
@@ -92,9 +94,9 @@ def whiten(frame, model, expected, scale, stored, products):  # type: ignore[no-
     for y in range(frame.shape[0]):
         unknown = _whiten_row(frame[y], mean[y], weight[y], white)
         x, last = 0, frame.shape[1]
-        while unknown:  # mostly at both ends of a row: the rim that motion correction leaves
-            if not np.isnan(frame[y, last - 1]):
-                while not np.isnan(frame[y, x]):
+        while unknown:  # NaN in white[x:last], mostly at both ends of a row: the rim that motion correction leaves
+            if not np.isnan(white[last - 1]):
+                while not np.isnan(white[x]):
                     x += 1
                 at = x
                 x += 1
@@ -115,12 +117,13 @@ def whiten(frame, model, expected, scale, stored, products):  # type: ignore[no-
 
 @kernel
 def _whiten_row(frame, mean, weight, white):  # type: ignore[no-untyped-def]
+    """Write a whitened row, NaN where it is unknown; return in how many pixels."""
     unknown = 0
     for i in range(len(white)):
         z = (np.float32(frame[i]) - mean[i]) * weight[i]
-        known = z == z
-        unknown += not known
-        white[i] = z if known else np.float32(0)
+        unknown += z != z
+        z = LIMIT if z > LIMIT else z
+        white[i] = -LIMIT if z < -LIMIT else z
     return unknown
 
 

@@ -166,8 +166,10 @@ def update_overlaps(k, boxes, overlaps):  # type: ignore[no-untyped-def]
     for n in range(neighbours[k]):
         other = neighbour[k, n]
         back = 0
-        while neighbour[other, back] != k:
+        while back < neighbours[other] and neighbour[other, back] != k:
             back += 1
+        if back == neighbours[other]:
+            continue  # a damaged list: without this bound the search would leave the array
         value = box_overlap(box[k], origin[k], box[other], origin[other])
         touch = box_overlap(halo[k], origin[k], box[other], origin[other]) > 0
         overlap[k, n] = overlap[other, back] = value

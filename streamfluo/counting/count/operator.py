@@ -12,7 +12,7 @@ from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
-from ...core.unseen import VALID, valid_frames
+from ...core.unseen import VALID, known_pixels, known_values, valid_frames
 from ..kernels.crosschecks import bleaching_steps, credible_interval, is_flat, posterior, traces_bleaching_steps
 from ..kernels.likelihood import evaluate
 from ..traces import checked_traces, traces_of_file
@@ -94,7 +94,7 @@ class Count(Operator):
             for _ in range(min(block.index - self._next_index, MAX_GAP)):
                 self._advance(np.full(self._count, np.nan))
         self._grow(photons.shape[1])
-        photons = np.where(valid_frames(block, inputs)[:, None], photons, np.nan)
+        photons = np.where(valid_frames(known_pixels(block), inputs)[:, None], photons, np.nan)
         means = np.array([self._advance(frame) for frame in self._since_birth(photons)])
         self._next_index = block.stop
         means = means.reshape(len(block), self._count)
@@ -184,7 +184,7 @@ class Count(Operator):
         photons = np.asarray(inputs["photons"])
         if photons.ndim != 2 or len(photons) != len(block) or photons.dtype.kind not in "biuf":
             raise FrameError(f"count: photons are (t, n) for {len(block)} frames, found {photons.shape}")
-        return photons.astype(float)
+        return known_values(photons.astype(float))
 
     def _advance(self, frame: np.ndarray) -> np.ndarray:
         """Advance by one frame (n,) and return the mean of the posterior (n,)."""

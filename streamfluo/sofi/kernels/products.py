@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel
-from ...pixels.kernels.power_sums import add_exactly
+from ...pixels.kernels.power_sums import add_exactly, row_total
 
 PRODUCT_TILE_PX = 1024
 
@@ -70,6 +70,17 @@ def _multiply_add(a, b, product, total):  # type: ignore[no-untyped-def]
     for i in range(len(product)):
         product[i] = a[i] * b[i]
         total[i] += product[i]
+
+
+@kernel
+def add_with_total(frames, pivot, sums):  # type: ignore[no-untyped-def]
+    """Add d · τ of each frame to sums (p,), with d = x − pivot and τ = Σ d over the seen pixels: frames (n, p)."""
+    d = np.empty(len(pivot))
+    for f in range(frames.shape[0]):
+        _subtract(frames[f], pivot, d)
+        total = row_total(d)
+        for i in range(len(d)):
+            sums[i] += d[i] * total
 
 
 def partitions(members: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:

@@ -72,6 +72,8 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
     top, bottom, first, last = window
     height, width = bottom - top, last - first
+    if height < 1 or width < 1:
+        return 0  # nothing of the frame was seen
     along_y, along_x, share = _squares_in(window, search)
     noise = tile_noise(q[:height, :width]) if poisson == 0 else np.empty((0, 0))
     level = table[0, TABLE_LENGTH]

@@ -1,0 +1,112 @@
+"""Every operator on the smallest frames, and on a state that was damaged: it works, or says so in one line."""
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+
+from streamfluo import Block, ConfigError, SnapshotOperator, Spec, StateError, create
+from streamfluo.core.registry import operators
+
+SHAPES = [(1, 1), (1, 2), (2, 2), (3, 3), (1, 37), (37, 1), (2, 37), (5, 5), (8, 3)]
+CASES = [(kind, params) for kind, cls in operators().items() for params in ({}, *cls.examples)]
+PHOTONS = 100 + 50.0 * np.random.default_rng(4).integers(0, 4, (20, 3)).repeat(8, 0)
+FRAMES = 70
+
+
+def inputs_of(kind, block):
+    return {"count": {"photons": PHOTONS[block.index : block.stop]}}.get(kind, {})
+
+
+def frames_of(spec, seed=5):
+    rng = np.random.default_rng(seed)
+    scene = rng.uniform(100, 400, spec.shape)
+    return rng.poisson(scene, (FRAMES, *spec.shape)).astype(spec.dtype)
+
+
+def feed(operator, movie, start=0):
+    for at in range(start, len(movie), 7):
+        part = movie[at : at + 7]
+        block = Block(at, np.arange(len(part)), part)
+        operator.update(block, inputs_of(operator.kind, block))
+
+
+def snapshots(spec):
+    image = np.random.default_rng(3).gamma(2, 100, spec.shape)
+    return {"mean": image, "k2": image**2, "k3": image**3, "k4": image**4, "psf_sigma_px": np.array(1.3)}
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "params"), CASES, ids=lambda v: v if isinstance(v, str) else str(v)[:60] if v else "default"
+)
+def test_frames_of_any_size_work_or_are_refused_in_one_line(kind, params, shape, dtype):
+    spec = Spec(shape, dtype, interval_s=0.02)
+    operator, refused = created(kind, spec, params)
+    if operator is None:
+        assert refused.startswith(f"{kind}: ")
+        assert "\n" not in refused
+        return
+    feed(operator, frames_of(spec))
+    operator.finish()
+    read = partial(operator.read, None, snapshots(spec)) if isinstance(operator, SnapshotOperator) else operator.read
+    read()
+    other = create(kind, spec, **params)
+    other.restore(operator.state())
+
+
+def created(kind, spec, params):
+    """Return an operator, or None and why there is none."""
+    try:
+        return create(kind, spec, **params), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+def test_motion_says_how_large_frames_must_be():
+    with pytest.raises(ConfigError, match=r"motion: frames need 2 pixels a side or more, found 37 × 1"):
+        create("motion", Spec((37, 1), "uint16"))
+
+
+DAMAGED = [(kind, params) for kind, params in CASES if not issubclass(operators()[kind], SnapshotOperator)]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("kind", "params"), DAMAGED, ids=lambda v: v if isinstance(v, str) else str(v)[:60] if v else "default"
+)
+def test_a_damaged_state_is_refused_or_the_next_frames_return(kind, params, value):
+    spec = Spec((16, 18), "float32", interval_s=0.02)
+    movie, sound = frames_of(spec), create(kind, spec, **params)
+    feed(sound, movie[:42])
+    state = sound.state()
+    for name, entry in state.items():
+        if isinstance(entry, np.ndarray) and entry.dtype.kind == "f" and entry.size:
+            damaged = {**state, name: np.full_like(entry, value)}
+        elif isinstance(entry, float):
+            damaged = {**state, name: value}
+        else:
+            continue
+        operator, done = create(kind, spec, **params), []
+        thread = threading.Thread(target=lambda *, o=operator, d=damaged, e=done: e.append(outcome(o, d, movie)))
+        thread.daemon = True
+        thread.start()
+        thread.join(20)
+        assert done, f"with {name!r} = {value} the next frames never return"
+        assert done[0] is None, f"with {name!r} = {value}: {done[0]!r}"
+
+
+def outcome(operator, state, movie):
+    """Restore, go on and read; return what was raised beside StateError."""
+    try:
+        with np.errstate(all="ignore"):
+            operator.restore(state)
+            feed(operator, movie, 42)
+            operator.read()
+    except StateError:
+        return None
+    except Exception as error:
+        return error
+    return None
