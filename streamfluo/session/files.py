@@ -36,7 +36,8 @@ def _written_aside(path: Path, keep: Path | None = None) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     try:
-        with aside.open("wb") as file:
+        aside.unlink(missing_ok=True)
+        with aside.open("xb") as file:  # ours alone, and no link
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -112,7 +112,7 @@ class Session:
         """The stream's spec."""
         try:
             spec = Spec.from_header(self._facts.spec)
-        except (StreamfluoError, KeyError, TypeError, ValueError, OverflowError) as error:
+        except (StreamfluoError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SessionError(f"{self.path}/session.json: its spec cannot be read: {error!r}") from None
         if not self._facts.camera_maps:
             return spec

@@ -209,6 +209,9 @@ def _identity(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_or_resume(folder: Path, source: Source, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise SessionError(f"{folder}: a file, not a folder; name another --out")
+    for path in folder.rglob("*"):
+        if path.is_symlink():  # somebody else's session could have any file overwritten
+            raise SessionError(f"{path}: a link, through which nothing is written; put what it leads to in its place")
     if not (folder / "session.json").exists():
         if folder.exists() and any(file.name not in BEFORE_A_SESSION for file in folder.iterdir()):
             raise SessionError(f"{folder}: not empty and no session; name another --out")

@@ -98,6 +98,33 @@ def test_a_link_out_of_the_folder_is_not_followed(folder, tmp_path):
     assert file_in(folder, "session.json", SessionError) == folder / "session.json"
 
 
+LINKED = (
+    "values/level.sfv",
+    "journal/000000.sfj",
+    "events.jsonl",
+    "config.toml",
+    ".lock",
+    "checkpoint.part",
+    "journal",
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("name", LINKED)
+def test_nothing_is_written_through_a_link(folder, tmp_path, name):
+    treasure = tmp_path / "treasure"
+    if name == "journal":
+        (folder / name).rename(treasure)
+    else:
+        treasure.write_bytes(b"mine")
+        (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(treasure)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(SessionError, match="a link, through which nothing is written"):
+        Engine(Movie(ONES[:30]), config(LEVEL, 'kind = "moments"\nafter = "source"'), folder, resume=True)
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+
 LIVE = ("mm:demo", "tcp://127.0.0.1:9", "ipc:///tmp/x", "ingest+tcp://127.0.0.1:0", "ingest+ipc:///tmp/x")
 
 
