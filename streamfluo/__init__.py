@@ -33,6 +33,7 @@ __getattr__, _names = lazy_names(
         "core.source": ("Source",),
         "core.spec": ("Camera", "Spec"),
         "core.state": ("State",),
+        "core.unseen": ("known_pixels",),
         "engine.chain": ("Chain",),
         "engine.loading": ("create",),
         "session.reader": ("Session", "open_session"),

@@ -153,8 +153,7 @@ class DataServer:
         return any(not (c.end_acknowledged or c.left) for c in self._consumers.values())
 
     def over(self) -> bool:
-        """Whether the last frame may leave, every subscriber has acknowledged the end, and those that went away
-        without a word, or nobody at all, have been waited for."""
+        """Whether every subscriber has acknowledged the end; who left without a word, or nobody, is waited for."""
         if self._ended is None:
             return False
         now = time.monotonic()
@@ -220,10 +219,7 @@ class DataServer:
             if isinstance(block, wire.Gap):
                 if not self._send(identity, [wire.encode(block)]):
                     return sent
-                consumer.cursor = block.last + 1
-                self.emitted = max(self.emitted, consumer.cursor)
-                if consumer.cursor >= frames.frontier():
-                    return sent
+                consumer.cursor, count = consumer.cursor + 1, count - 1
                 continue
             for n in range(min(len(block), count - sent)):
                 header = wire.image_of(frames.series.uid, block, n, consumer.cursor)

@@ -1,10 +1,10 @@
 """The width of the PSF from the decay of covariances with distance, without what all pixels share.
 
-Emitters blink independently: averaged over the field the covariance of pixels d apart is a · exp(−d² / 4σ²). A lamp
-that flickers, or the field that bleaches, adds a fluctuation of all pixels, v · S_p · S_q. With g_p = ⟨δI_p δT⟩, T the
-total signal and V its variance, that part is λ · g_p · g_q / V (a partial covariance, which needs no offset), where λ
-is the share of V that single pixels and emitters do not explain: V = λ · V + Σ_p w_p + a · Σ_{p ≠ q} exp(−d² / 4σ²), w
-the variance of a pixel without the common part.
+Emitters blink independently: averaged over the field the covariance of pixels d apart is a · exp(−d² / 4σ²).
+Illumination that flickers, or a field that bleaches, adds a fluctuation of all pixels, v · S_p · S_q. With
+g_p = ⟨δI_p δT⟩, T the total signal and V its variance, that part is λ · g_p · g_q / V (a partial covariance, which
+needs no offset), where λ is the share of V that single pixels and emitters do not explain:
+V = λ · V + Σ_p w_p + a · Σ_{p ≠ q} exp(−d² / 4σ²), w the variance of a pixel without the common part.
 """
 
 from __future__ import annotations
