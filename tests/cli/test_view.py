@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 pytest.importorskip("PySide6")
 
+from commands import command
 from systems import needs_proc
 
 from streamfluo.core import wire
@@ -100,7 +101,7 @@ def test_where_nobody_answers_the_picture_says_so(folder):
     ],
 )
 def test_bad_words_are_one_line(folder, words, error):
-    done = view(*words, cwd=folder)
+    done = command("view", *words, cwd=folder)
     assert done.returncode == 1
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
