@@ -148,6 +148,24 @@ def test_a_viewer_finds_an_engine_that_was_killed_and_started_again(folder, star
         window.close()
 
 
+def test_the_strip_of_a_run_that_ended_counts_every_frame(folder, started, qtbot):
+    from streamfluo.network.watching import Watch
+    from streamfluo.viewer.model import Model
+    from streamfluo.viewer.window import Window
+
+    _, replay = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 10, "--wait")
+    _, endpoint = started("run", "chain.toml", "--source", replay, "--publish", free_endpoint())
+    with Watch(endpoint) as watch:
+        window = Window(watch, Model(endpoint))
+        qtbot.addWidget(window)
+        window.show()
+        qtbot.waitUntil(lambda: window.model.link == "ended", timeout=20000)
+        qtbot.waitUntil(lambda: "60" in window._strip._figures["in"].text(), timeout=2000)
+        assert window._strip._figures["in"].text() == "<b>60</b> frames"
+        assert "finished" in window._strip._state.text()
+        window.close()
+
+
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.timeout(900)
