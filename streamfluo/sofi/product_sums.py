@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,6 +47,13 @@ class ProductSums(SharedSums):
         self.pivot = np.zeros(self.pixels)
         self.sums = np.zeros((tiles, len(self.products), 2, PRODUCT_TILE_PX))
 
+    def empty(self) -> Self:
+        """Return sums of the same products without frames."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, n=0, sums=np.zeros(self.sums.shape), pivot=np.zeros(self.pixels))
+        new.__dict__.update(_readers=None, _left=None, _left_readers=None)
+        return new
+
     def add(self, frames: np.ndarray) -> None:
         """Add the products whose first frame is any but the last `depth`; frames (n, y, x)."""
         count = max(0, len(frames) - self.depth)
@@ -87,7 +94,7 @@ class ProductSums(SharedSums):
                 kept = [f for i, f in enumerate(product) if bits >> i & 1]
                 term = self._map_of(plain, kept) if kept else np.full(self.pixels, float(n))
                 for _, y, x in (f for i, f in enumerate(product) if not bits >> i & 1):
-                    term = term * _ahead(shift, y * self.spec.shape[1] + x)
+                    term = term * ahead(shift, y * self.spec.shape[1] + x)
                 total += term
             result.append(total)
         return result
@@ -126,7 +133,7 @@ class ProductSums(SharedSums):
     def _map_of(self, maps: Sequence[np.ndarray], factors: Sequence[Factor]) -> np.ndarray:
         """Return the map of a product at the pixel of these factors, not at the product's origin."""
         product, (y, x) = moved_to_origin(factors)
-        return _ahead(maps[self._at[product]], y * self.spec.shape[1] + x)
+        return ahead(maps[self._at[product]], y * self.spec.shape[1] + x)
 
     def state(self, name: str) -> State:
         """Return state entries that begin with `name`."""
@@ -155,6 +162,6 @@ class _Maps(Sequence[np.ndarray]):
         return self._made[q]
 
 
-def _ahead(image: np.ndarray, shift: int) -> np.ndarray:
+def ahead(image: np.ndarray, shift: int) -> np.ndarray:
     """Return a flattened image shifted by `shift` pixels."""
     return np.roll(image, -shift) if shift else image
