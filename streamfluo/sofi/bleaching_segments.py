@@ -1,12 +1,12 @@
 """Cumulants averaged over bleaching segments: runs of frames of about constant mean light, weighted by frames.
 
 The frame index is divided into windows of a fixed length. What a changing mean light adds to the cumulants is measured
-by the light that fluctuates: a change spread evenly over a range q of the total signal adds q² / 12 P to the mean
-covariance of neighbours, with P the pixels over which the mean is spread. A window's level is the total signal in steps
-of the q that adds `fraction`² of the window's own covariance, and the size of that step, in powers of four; a segment is
-a run of windows of one level. An offset or a background that stays moves levels, not their steps. A level does not
-depend on earlier frames, so parts merge exactly: a part that does not begin with frame 0 keeps its first window and
-first segment apart, as an earlier part may have their beginning.
+by the light that fluctuates: a change of the total signal over a range q, spread over P pixels, adds q² / 12 P to the
+sum of the covariances of neighbours. A window's level is its total signal in steps of the q that adds `fraction`² of
+its own covariances, and that step, in powers of four; a segment is a run of windows of one level. An offset, or a
+background that stays, moves where levels begin, not their steps. A level does not depend on earlier frames, so parts
+merge exactly: a part that does not begin with frame 0 keeps its first window and first segment apart, as an earlier
+part may have their beginning.
 """
 
 from __future__ import annotations

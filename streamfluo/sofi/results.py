@@ -86,9 +86,9 @@ def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
 
 def _psf(sofi: Sofi, waiting: np.ndarray, frames: int) -> PsfWidth:
     assert sofi.crossed is not None
-    segmented = sofi.segments is not None
-    variance = sofi.segments.averages()[0, 0] if segmented else sofi.power.read(2, False, waiting, frames)
-    return sofi.crossed.psf(variance)
+    if sofi.segments is not None:
+        return sofi.crossed.psf(sofi.segments.averages()[0, 0])
+    return sofi.crossed.psf(sofi.power.read(2, False, waiting, frames))
 
 
 def compile_results(sofi: Sofi, waiting: np.ndarray) -> None:

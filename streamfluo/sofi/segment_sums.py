@@ -15,10 +15,8 @@ from ..core.spec import Spec
 from ..core.state import State, require_array
 from .crossed import CrossedSums
 from .kernels.trend import add_trend
-from .product_sums import ProductSums
 from .statistics import cumulants_from_moments
 from .sums import PowerSums
-from .with_total import ProductsWithTotal
 
 
 class Layout(NamedTuple):

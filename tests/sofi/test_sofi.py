@@ -295,7 +295,7 @@ def test_parts_of_a_fading_movie_merge_to_the_segments_of_the_whole(seed):
 
 
 def lit(loss, seed, offset, level=600.0, frames=1500, side=32):
-    """Blinking emitters on a structured background under a lamp that loses light, and their k2 between pixels (fine)."""
+    """Blinking emitters on a structured background under a lamp that loses light; their k2 between pixels (fine)."""
     rng = np.random.default_rng(seed)
     at, fine = np.arange(side), np.arange(2 * side - 1) / 2
     places = rng.uniform(3, side - 4, (16, 2))
