@@ -50,7 +50,7 @@ class Piece:
 class BleachingSegments:
     """The pieces at both ends as sums, those between as frame-weighted cumulants and moments.
 
-    Memory at order 4 with cross = 1: 560 bytes a pixel for the last segment and as many for the open window, 276 for
+    Memory at order 4 with cross = 1: 560 bytes a pixel for the last segment and as many for the open window, 248 for
     the segments before; with them the sums over all frames of products are not kept (464).
     """
 

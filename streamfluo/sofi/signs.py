@@ -68,6 +68,6 @@ def sign_sentence(found: Signed, order: int) -> str:
         return f"order {order} is negative where there is light, of emitters {where}: its absolute value is shown"
     return (
         f"doubtful: order {order} is negative in {found.negative:.0%} of the light and positive in the rest: on-ratios "
-        f"differ or are near one without signal{at}; absolute values are shown, with gaps where signs meet and "
-        "brightness not that of the emitters; order 2 has one sign"
+        f"differ, or are near one without signal{at}, or frames are too few; absolute values are shown, with gaps "
+        "where signs meet and a brightness that is not the emitters'; order 2 has one sign"
     )

@@ -82,9 +82,10 @@ class Sofi(Mergeable):
     Power sums about a pivot in two floats (1e-9 of max |k_n| to order 6 over 10⁶ frames), re-based when read; standard
     errors from the means of up to 8 batches of consecutive frames, as blinking is correlated in time. With noise =
     'lag' the k_n are those between frames 0, 1, 2 … apart, free of noise that is independent between frames; 'camera'
-    removes shot noise by the factorial cumulants of the electrons, read noise by its variance. With bleach_fraction m_n
-    and k_n are averages over bleaching segments, weighted by frames; snr is then a lower bound, as its batches include
-    the bleaching. A pixel that was NaN in a frame is NaN in all images; frames that are not valid count as missing.
+    removes shot noise by the factorial cumulants of the electrons, read noise by its variance. With bleach_fraction
+    m_n, k_n and cross-cumulants are averages over bleaching segments, weighted by frames, without the trend of each
+    pixel; snr is then a lower bound, as its batches include the bleaching. A pixel that was NaN in a frame is NaN in
+    all images; frames that are not valid count as missing.
     Cost at order 4: about 3 memory copies of the frames in blocks of 32; state: up to 36 maps of 8 bytes.
     Dertinger et al. 2009, PNAS 106:22287.
     """
