@@ -99,7 +99,7 @@ def _calibration(camera: Camera | None) -> tuple[Calibration, float]:
             raise ConfigError(f"fit_spots: {name} is a map, but where crops lie is unknown: give a number")
     gain, offset = float(camera.gain_e_per_adu), float(camera.offset_adu or 0.0)
     variance = float(camera.read_noise_e or 0.0) ** 2 + gain**2 * ROUNDING_ADU2
-    return Calibration(gain, offset, variance, 1.0), float(camera.qe or 1.0)
+    return Calibration(gain, offset, variance, camera.excess_noise), float(camera.qe or 1.0)
 
 
 def _starts(start: Any, count: int) -> np.ndarray:
