@@ -11,7 +11,7 @@ from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
 from .kernels.crops import ROUNDING_ADU2
 from .kernels.detection import detect, new_search
-from .sensor import sensor
+from .sensor import background_known, sensor
 
 
 class FoundSpots(NamedTuple):
@@ -49,4 +49,6 @@ def find_spots(
     row, column = y.astype(int), x.astype(int)
     qe = np.broadcast_to(np.asarray(1.0 if camera.qe is None else camera.qe), frame.shape)[row, column]
     photons = q / response
+    if not background_known(camera):
+        level[:] = np.nan
     return FoundSpots(y + down, x + right, photons / qe, (level - photons * search.squares[2]) / qe)
