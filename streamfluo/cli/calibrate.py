@@ -77,7 +77,6 @@ def _take_dark(uri: str, frames: int | None) -> tuple[Dark, Spec]:
 def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light") -> tuple[list[Pixels], Spec]:
     """The statistics of each light level of a series, and its spec."""
     from ..gain.calibrate import DARK_STEP, LightLevels
-    from ..gain.kernels.photon_transfer import LEVEL_STEP
 
     with open_source(uri) as source, frame_progress() as progress:
         spec = source.spec
@@ -87,7 +86,7 @@ def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light"
             raise SourceError(f"calibrate: {uri} has no end; give --frames")
         total = min(frames or 1 << 62, source.series.frames or 1 << 62)
         task = progress.add_task(f"{what} {uri}", total=total, of=total, note="")
-        levels, seen = LightLevels(spec, DARK_STEP if what == "dark" else LEVEL_STEP), 0
+        levels, seen = LightLevels(spec, DARK_STEP) if what == "dark" else LightLevels(spec), 0
         for item in source.blocks():
             if not isinstance(item, Block):
                 continue

@@ -63,8 +63,9 @@ class LightLevels:
         self._close_level()
         if self._frames >= MIN_FRAMES and self._steps > self._frames / MIN_FRAMES:
             raise FrameError(
-                f"the light changes by more than a tenth from one frame to the next, {self._steps} times in "
-                f"{self._frames} frames; steady the lamp, or stay at each level for {MIN_FRAMES} frames or more"
+                f"the frames' mean changes by more than {self._step:.0%} from one frame to the next, {self._steps} "
+                f"times in {self._frames} frames: the illumination flickers or swings; steady it, or stay at each "
+                f"level for {MIN_FRAMES} frames or more"
             )
         return self._levels
 

@@ -31,9 +31,12 @@ Effects = tuple[tuple[str, Measured], ...]
 
 def refused(effects: Effects) -> str:
     """Return why no gain is stated, '' if no effect shows that is larger than LIMIT."""
-    for name, effect in _pooled(effects):
-        if abs(effect.effect) > LIMIT and _shows(effect):
-            return REASONS[name].format(1 + effect.effect if name == NEIGHBOURS_SHARE else abs(effect.effect))
+    shown = {name: effect.effect for name, effect in _pooled(effects) if _shows(effect)}
+    for name, effect in shown.items():
+        if abs(effect) > LIMIT:
+            if name == CURVED and OFFSET_JITTERS in shown:
+                name = OFFSET_JITTERS  # which bends the line
+            return REASONS[name].format(1 + effect if name == NEIGHBOURS_SHARE else abs(effect))
     return ""
 
 

@@ -78,7 +78,9 @@ class _Fit:
             self.notes.append("the light drifts or changes: variances are those of steps from frame to frame")
 
     def result(self, scatter: float | None) -> PhotonTransfer:
-        reason = (self.dark.wrong if self.dark else "") or self._no_light() or self._unsteady()
+        reason = (
+            (self.dark.wrong if self.dark else "") or self._no_light() or self._unsteady() or refused(self._shared())
+        )
         line = None if reason else self._settled()
         if not reason and self._beyond_full_well():
             line = self._settled()
@@ -124,24 +126,18 @@ class _Fit:
     def _undetermined(self, reason: str) -> PhotonTransfer:
         return PhotonTransfer(reason, tuple(self.notes))
 
+    def _shared(self) -> Effects:
+        """The share of neighbours in the noise, which needs no line."""
+        found = self.pixels.effects or shared_effects(self.pixels, self.noise, self.dark, self.dark_level)
+        return tuple(effect for effect in found if effect[0] == NEIGHBOURS_SHARE)
+
     def _effects(self, line: Line, base: Line, scatter: float) -> Effects:
         """What bends the line or moves it, by name, relative to its slope."""
         level = self.dark_level
         shared = self.pixels.effects or shared_effects(self.pixels, self.noise, self.dark, level)
         found = [(name, e if name == NEIGHBOURS_SHARE else Measured(*np.divide(e, line.slope))) for name, e in shared]
-        return (
-            *found,
-            (
-                CURVED,
-                curvature(
-                    self._blocks(CLOSE if scatter else CLOSEST),
-                    base,
-                    self.noise,
-                    level,
-                    (self.dark is not None, scatter),
-                ),
-            ),
-        )
+        blocks = self._blocks(CLOSE if scatter else CLOSEST)
+        return (*found, (CURVED, curvature(blocks, base, self.noise, level, (self.dark is not None, scatter))))
 
     # The line
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from ..core.errors import StateError
 from ..core.spec import Spec
 from ..core.state import State, require_array
 from .kernels.bins import Array
@@ -130,6 +131,8 @@ class PatchSums:
         """Restore what `state` returned. Raises StateError."""
         for name, array in self.sums.items():
             array[...] = require_array(state, name, array, "gain")
+            if not np.isfinite(array).all():
+                raise StateError(f"gain: state {name!r} holds numbers that are not finite; the state was damaged")
 
     def measured(self, mean: Array, left_out: np.ndarray, pairs: int) -> SharedNoise | None:
         """What the patches have in common, from each pixel's mean (p,); None where too few have no pixel left out."""
