@@ -177,8 +177,8 @@ class Gain(Mergeable):
         sums = StepSums(self.spec)
         sums.add(0, blank)
         sums.merge(sums)
-        steady = np.linspace(1000.0, 2000.0, 400)
-        trial = Pixels(steady, steady, steady, steady.sum(), steady.sum(), 100, 99, np.zeros(400, bool))
+        steady = np.linspace(1000.0, 9000.0, 4000)  # with so many frames that the gain is determined
+        trial = Pixels(steady, steady, steady, steady.sum(), steady.sum(), 9999, 9998, np.zeros(4000, bool))
         sums.pixels(np.zeros(pixels, bool))
         fit_photon_transfer(trial, None)
         equal_bins(steady, steady, steady > 0, 4)

@@ -19,6 +19,7 @@ from .kernels.patches import PRODUCTS, accumulate_patches
 
 GRID, SIDE_PX = 12, 8  # 144 patches of 64 pixels: a correlation is known to .5 % after 100 frames
 MIN_PATCHES = 8
+NO_WINDOW = np.zeros(4, np.int64)
 STEP_NOISE = 1.5  # variance of a mean product of consecutive steps, over that of independent ones
 
 
@@ -89,43 +90,44 @@ class SharedNoise(NamedTuple):
 
 
 class PatchSums:
-    """The sums behind SharedNoise."""
+    """The sums behind SharedNoise; patches lie in the window (top, bottom, left, right) that the first frame shows."""
 
     def __init__(self, spec: Spec) -> None:
-        height, width = spec.shape
-        rows, columns = min(GRID, height), min(GRID, width)
-        side = min(SIDE_PX, height // rows), min(SIDE_PX, width // columns)
-        tops = np.linspace(0, height - side[0], rows).astype(np.int64)
-        lefts = np.linspace(0, width - side[1], columns).astype(np.int64)
-        y, x = tops[:, None] + np.arange(side[0]), lefts[:, None] + np.arange(side[1])
-        self.places = np.ascontiguousarray(
-            (y[:, None, :, None] * width + x[None, :, None, :]).reshape(rows * columns, *side)
-        )
+        self._shape = spec.shape
+        self._window, self.places = NO_WINDOW.copy(), np.empty((0, 0, 0), np.int64)
+        count = min(GRID, spec.shape[0]) * min(GRID, spec.shape[1])
         self.sums = {
-            "patch_products": np.zeros((len(self.places), len(self.places))),
-            "neighbour_products": np.zeros((len(self.places), PRODUCTS)),
+            "patch_products": np.zeros((count, count)),
+            "neighbour_products": np.zeros((count, PRODUCTS)),
         }
 
     def add(self, cell: np.ndarray, last: np.ndarray, linked: np.ndarray) -> None:
         """Add consecutive frames (n, p) that follow the frame last (p,); linked (n,): whether a frame's step counts."""
+        if len(cell) and not len(self.places):
+            self._place(_seen_window(cell[0].reshape(self._shape)))
         steps = np.zeros((len(cell), len(self.places)))
         accumulate_patches(cell, last, linked, self.places, steps, self.sums["neighbour_products"])
-        self.sums["patch_products"] += steps.T @ steps
+        if len(cell):
+            self.sums["patch_products"] += steps.T @ steps
 
     def merge(self, other: Self) -> None:
-        """Add those of a later part."""
+        """Add those of a later part; of another window nothing is known together."""
+        if not np.array_equal(self._window, other._window):
+            for array in self.sums.values():
+                array[...] = 0.0
+            return
         for name, array in self.sums.items():
             array += other.sums[name]
 
     def copy(self) -> PatchSums:
         """Return an independent copy."""
         copy = PatchSums.__new__(PatchSums)
-        copy.places, copy.sums = self.places, {name: array.copy() for name, array in self.sums.items()}
+        copy.__dict__ |= {**self.__dict__, "sums": {name: array.copy() for name, array in self.sums.items()}}
         return copy
 
     def state(self) -> State:
         """Return copies of the sums, as entries of a state."""
-        return {name: array.copy() for name, array in self.sums.items()}
+        return {"patch_window": self._window.copy(), **{name: array.copy() for name, array in self.sums.items()}}
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
@@ -133,9 +135,29 @@ class PatchSums:
             array[...] = require_array(state, name, array, "gain")
             if not np.isfinite(array).all():
                 raise StateError(f"gain: state {name!r} holds numbers that are not finite; the state was damaged")
+        window = require_array(state, "patch_window", self._window, "gain").copy()
+        top, bottom, left, right = window.tolist()
+        if any(window) and not (0 <= top < bottom <= self._shape[0] and 0 <= left < right <= self._shape[1]):
+            raise StateError(f"gain: state 'patch_window' {window.tolist()} is no part of {self._shape}")
+        self._window, self.places = NO_WINDOW.copy(), np.empty((0, 0, 0), np.int64)
+        if any(window):
+            self._place(window)
+
+    def _place(self, window: np.ndarray) -> None:
+        """Lay the patches on a grid over the window."""
+        self._window = window
+        top, bottom, left, right = window.tolist()
+        rows, columns = min(GRID, self._shape[0]), min(GRID, self._shape[1])
+        side = max(min(SIDE_PX, (bottom - top) // rows), 1), max(min(SIDE_PX, (right - left) // columns), 1)
+        y = np.linspace(top, bottom - side[0], rows).astype(np.int64)[:, None] + np.arange(side[0])
+        x = np.linspace(left, right - side[1], columns).astype(np.int64)[:, None] + np.arange(side[1])
+        places = y[:, None, :, None] * self._shape[1] + x[None, :, None, :]
+        self.places = np.ascontiguousarray(places.reshape(rows * columns, *side))
 
     def measured(self, mean: Array, left_out: np.ndarray, pairs: int) -> SharedNoise | None:
         """What the patches have in common, from each pixel's mean (p,); None where too few have no pixel left out."""
+        if not len(self.places) or not self.sums["neighbour_products"].any():
+            return None
         light = mean[self.places]
         whole = ~left_out[self.places].any(axis=(1, 2)) & np.isfinite(light).all(axis=(1, 2))
         if np.count_nonzero(whole) < MIN_PATCHES or pairs < 2:
@@ -143,3 +165,12 @@ class PatchSums:
         halved = {name: array[whole] / (2 * pairs) for name, array in self.sums.items()}
         patches = halved["patch_products"][:, whole] / self.places[0].size ** 2
         return SharedNoise(light[whole], patches, halved["neighbour_products"], pairs)
+
+
+def _seen_window(frame: np.ndarray) -> np.ndarray:
+    """The window (top, bottom, left, right) around the finite pixels of a frame (y, x); all of it if there are none."""
+    seen = np.isfinite(frame)
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    if not len(rows):
+        return np.array([0, frame.shape[0], 0, frame.shape[1]])
+    return np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1])

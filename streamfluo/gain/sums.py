@@ -105,7 +105,8 @@ class StepSums:
         n, pairs = counts["frames"], max(counts["pairs"], 1)
         mean, variance, steps_variance = pixel_statistics(self._pixel_sums(), n, pairs)
         saturated = saturated | self._cut_at_zero(mean, variance)
-        piled_up = mean - self.maps["low"] < PILED_UP_SD * np.sqrt(variance)
+        low = self.maps["low"]
+        piled_up = mean - low < PILED_UP_SD * np.sqrt(variance)
         spread = totals["total_squares"] - totals["total_sum"] ** 2 / n
         return Pixels(
             mean=mean,
@@ -118,7 +119,7 @@ class StepSums:
             saturated=saturated,
             rounded=self.maps["last"].dtype.kind in "iu",
             piled_up=float(np.mean(piled_up & (variance > 0))),
-            lowest=float(np.nanmedian(self.maps["low"])) if np.isfinite(mean).any() else np.nan,
+            lowest=float(np.nanmedian(low)) if np.isfinite(low).any() else np.nan,
             shared=self.patches.measured(mean, saturated, counts["pairs"]),
         )
 
