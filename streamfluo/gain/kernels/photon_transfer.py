@@ -77,6 +77,7 @@ def accumulate_steps(frames, linked, sums, totals):  # type: ignore[no-untyped-d
                     tile_squares[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
                     tile_steps[i] += (e0 * e0 + e1 * e1) + (e2 * e2 + e3 * e3)
                     h[i] = max(h[i], max(max(r0[i], r1[i]), max(r2[i], r3[i])))
+                for i in range(m):  # a loop of its own: with so many arrays the one above is not vectorised
                     least[i] = min(least[i], min(min(r0[i], r1[i]), min(r2[i], r3[i])))
                 totals[f] += finite_total(r0)
                 totals[f + 1] += finite_total(r1)
