@@ -13,6 +13,7 @@ from .integrate_crops import crop_stack
 from .kernels.crops import ROUNDING_ADU2, Calibration
 from .kernels.fits import FIXED_WIDTH, MLE, NARROWEST_PX, ONE_WIDTH, PARAMETERS, PHASOR, TWO_WIDTHS, WIDEST
 from .kernels.stacks import Fits, fit_stack
+from .sensor import background_known, noise_known
 
 _STARTS = {"y": (0,), "x": (1,), "photons": (2,), "background": (3,), "sigma": (4, 5)}
 
@@ -59,10 +60,11 @@ def fit_spots(
     both is below .001 px; an equally bright neighbour 6 px away (σ 1.3 px, 11 × 11) shifts the phasor's position by
     .59 px, that of mle by .10 px.
     `model` isogauss has one width, gauss one along each axis. `camera` has numbers, no maps; none: least squares, all
-    pixels weighed the same, in ADU. `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma
-    [px], photons, background, or an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not
-    fitted. NaN pixels count as missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or
-    ConfigError. Smith et al. 2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
+    pixels weighed the same, in ADU; of one without offset the background is NaN, without read noise χ². `start`:
+    initial values, a mapping or an earlier SpotFits with any of y, x, sigma [px], photons, background, or an array
+    (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not fitted. NaN pixels count as missing. Cost:
+    4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or ConfigError. Smith et al. 2010, Nat. Methods
+    7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
     """
     stack = crop_stack(crops, "fit_spots")
     side = stack.shape[1]
@@ -84,6 +86,8 @@ def fit_spots(
     method = MLE if fit == "mle" else PHASOR
     fit_stack(stack, calibration, method, free, starts, Fits(found, errors, chi2, converged))
     found[:, 2:4] /= qe
+    if camera is not None and not background_known(camera):
+        found[:, 3] = errors[:, 3] = np.nan
     errors[:, 2:4] /= qe
     widths = slice(4, 6) if free == TWO_WIDTHS else 4
     standard = FitErrors(errors[:, 0], errors[:, 1], errors[:, widths], errors[:, 2], errors[:, 3])
@@ -98,8 +102,10 @@ def _calibration(camera: Camera | None) -> tuple[Calibration, float]:
         if isinstance(value, np.ndarray):
             raise ConfigError(f"fit_spots: {name} is a map, but where crops lie is unknown: give a number")
     gain, offset = float(camera.gain_e_per_adu), float(camera.offset_adu or 0.0)
+    if not noise_known(camera):
+        return Calibration(gain, offset, 1.0, 0.0), float(camera.qe or 1.0)
     variance = float(camera.read_noise_e or 0.0) ** 2 + gain**2 * ROUNDING_ADU2
-    return Calibration(gain, offset, variance, 1.0), float(camera.qe or 1.0)
+    return Calibration(gain, offset, variance, camera.excess_noise), float(camera.qe or 1.0)
 
 
 def _starts(start: Any, count: int) -> np.ndarray:

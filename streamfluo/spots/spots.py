@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,7 +41,10 @@ from .kernels.thresholds import thresholds
 from .localisations import Localisations
 from .params import SpotsParams, both_widths, camera_of, camera_of_file, measurement_of
 from .places import checked_places, neighbours_of, places_of_file
+from .sensor import background_known, what_is_unknown
 from .spline import spline_of_file
+
+log = logging.getLogger(__name__)
 
 _COLUMNS = {
     "y_px": Y, "x_px": X, "sigma_px": SIGMA_Y, "photons": PHOTONS, "error": ERROR, "background": LIGHT, "chi2": CHI2,
@@ -99,10 +103,13 @@ class Spots(Operator):
             raise ConfigError("spots: drift needs spots; without them use the frames of motion")
         self._widths, camera = both_widths(params), camera_of(params, spec)
         self._measurement = measurement_of(params, spec, camera, known)
+        self._background_known = background_known(camera)
+        if unknown := what_is_unknown(camera):
+            log.warning("spots: %s", unknown)
         self._qe = np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = checked_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
-        self._search = new_search(spec.shape, self._sigma, params.false_alarms)
+        self._search = new_search(spec.shape, self._sigma, params.false_alarms, camera.excess_noise)
         self._rows = np.empty((1024, COLUMNS))
         self._frames = np.empty(
             (max(1, _CONVERTED_BYTES // (4 * spec.shape[0] * spec.shape[1])), *spec.shape), np.float32
@@ -165,6 +172,8 @@ class Spots(Operator):
         columns = {name: rows[:, place].copy() for name, place in _COLUMNS.items()}
         for name in ("photons", "error", "background"):
             columns[name] /= qe
+        if not self._background_known:
+            columns["background"][:] = np.nan
         if self.params.model == "gauss":
             columns["sigma_px"] = np.sqrt(rows[:, SIGMA_Y] * rows[:, SIGMA_X])
             columns |= {"sigma_y_px": rows[:, SIGMA_Y].copy(), "sigma_x_px": rows[:, SIGMA_X].copy()}
@@ -215,6 +224,8 @@ class Spots(Operator):
         values, flags, places = run
         y, x = np.moveaxis(places, -1, 0)
         values[:3] /= self._qe_at(y, x)
+        if not self._background_known:
+            values[2] = np.nan
         self._histogram.add(values[0][flags >= 0])
         t, spot = np.nonzero(flags >= 0)
         sigma_y, sigma_x = self._widths
@@ -257,7 +268,8 @@ class Spots(Operator):
     def _new_passes(self) -> DetectionPasses:
         pixels = self.spec.shape[0] * self.spec.shape[1]
         rates = pass_rates(min(self.params.false_alarms / pixels, MAX_RATE))
-        tables = [thresholds(self._sigma, rate) for rate in rates]
+        excess = max(1.0, self._measurement.sensor.poisson)
+        tables = [thresholds(self._sigma, rate, excess) for rate in rates]
         return DetectionPasses(self.spec, self._measurement, self.params.mean_frames, max(self._widths), tables)
 
     @property

@@ -15,32 +15,13 @@ AT_EDGE, SATURATED, CROWDED, NOT_CONVERGED, OUTSIDE, WIDTH_KEPT = 1, 2, 4, 8, 16
 
 
 class Sensor(NamedTuple):
-    """Maps (y, x) or (1, x) float32 of ADU, e/ADU and e²; without a calibration gain 1 and poisson 0, else 1."""
+    """Maps, each (y, x) or (1, x) float32, of ADU, e/ADU and e²; poisson: the excess noise, 0 without a calibration."""
 
     offset: Any
     gain: Any
     variance: Any
     saturation: float
     poisson: float
-
-
-def sensor(
-    offset: Any, gain: Any, read_noise_e: Any, rounding_adu2: float, saturation: float, shape: tuple[int, int]
-) -> Sensor:
-    """Return the Sensor of a camera's numbers or maps (y, x); without gain and offset all pixels weigh the same.
-
-    Raises ValueError for maps of another shape.
-    """
-    known = gain is not None and offset is not None
-    gain = np.asarray(1.0 if gain is None else gain)
-    read = np.asarray(0.0 if read_noise_e is None else read_noise_e)
-    variance = read**2 + gain**2 * rounding_adu2 if known else np.asarray(1.0)
-
-    def as_map(value: Any) -> np.ndarray:
-        value = np.asarray(value)
-        return np.ascontiguousarray(np.broadcast_to(value, shape if value.ndim else (1, shape[1])), np.float32)
-
-    return Sensor(as_map(offset if known else 0.0), as_map(gain), as_map(variance), saturation, 1.0 if known else 0.0)
 
 
 class Measurement(NamedTuple):
