@@ -93,7 +93,7 @@ def fit_spots(
 def _calibration(camera: Camera | None) -> tuple[Calibration, float]:
     """Return the kernel's Calibration, and the quantum efficiency."""
     if camera is None or camera.gain_e_per_adu is None:
-        return Calibration(1.0, 0.0, 1.0, 0.0), 1.0
+        return Calibration(1.0, 0.0, 1.0, 0.0, True), 1.0
     for name, value in camera.items():
         if isinstance(value, np.ndarray):
             raise ConfigError(f"fit_spots: {name} is a map, but where crops lie is unknown: give a number")

@@ -63,8 +63,9 @@ def measure_known(frames, spots, shifts, measurement, values, flags):  # type: i
 def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: ignore[no-untyped-def]
     """Integrate spot k less its neighbours' current photons; return the change of its photons in standard errors."""
     psf, ellipse, side, method = measurement.psf, measurement.ellipse, measurement.side, measurement.method
-    places, values, flags, poisson = spots.places, measured.values, measured.flags, measurement.sensor.poisson
-    crop, p, other = Crop(scratch.images[0], scratch.images[1], side, poisson), scratch.images[2], scratch.images[3]
+    places, values, flags, sensor = spots.places, measured.values, measured.flags, measurement.sensor
+    crop = Crop(scratch.images[0], scratch.images[1], side, sensor.poisson, sensor.measured)
+    p, other = scratch.images[2], scratch.images[3]
     first = flags[k] == NOT_MEASURED
     y, x = places[k, 0], places[k, 1]
     inside = -0.5 <= y < frame.shape[0] - 0.5 and -0.5 <= x < frame.shape[1] - 0.5
@@ -73,7 +74,7 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
         flags[k] = OUTSIDE
         return 0.0
     top, left = round(y) - side // 2, round(x) - side // 2
-    flags[k] = cut(frame, (top, left), measurement.sensor, crop)
+    flags[k] = cut(frame, (top, left), sensor, crop)
     if not psf_image(psf, Place(y - top, x - left, places[k, 2]), ellipse, scratch.rows, side, p):
         values[:, k] = math.nan
         flags[k] |= NOT_CONVERGED
@@ -90,8 +91,6 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
         flags[k] |= CROWDED
     b = border_median(crop, scratch.outermost)[0] if method == WEIGHTED else math.nan
     n, error, b, chi2 = integrate(crop, p, b, method, scratch.outermost)
-    if poisson == 0:
-        error, chi2 = error * math.sqrt(chi2), math.nan
     error /= math.sqrt(max(1 - shared, LEAST_OWN))
     change = math.inf if first else abs(n - values[0, k]) / error
     values[0, k], values[1, k], values[2, k], values[3, k] = n, error, b, chi2

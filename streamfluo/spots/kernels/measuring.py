@@ -15,32 +15,44 @@ AT_EDGE, SATURATED, CROWDED, NOT_CONVERGED, OUTSIDE, WIDTH_KEPT = 1, 2, 4, 8, 16
 
 
 class Sensor(NamedTuple):
-    """Maps (y, x) or (1, x) float32 of ADU, e/ADU and e²; without a calibration gain 1 and poisson 0, else 1."""
+    """Maps (y, x) or (1, x) float32 of ADU, e/ADU and e²; poisson and measured as in Crop.
+
+    Without gain and offset all pixels weigh the same (poisson 0), and what scatters is measured.
+    """
 
     offset: Any
     gain: Any
     variance: Any
     saturation: float
     poisson: float
+    measured: bool
 
 
 def sensor(
     offset: Any, gain: Any, read_noise_e: Any, rounding_adu2: float, saturation: float, shape: tuple[int, int]
 ) -> Sensor:
-    """Return the Sensor of a camera's numbers or maps (y, x); without gain and offset all pixels weigh the same.
+    """Return the Sensor of a camera's numbers or maps (y, x), None or NaN where one is unknown.
 
-    Raises ValueError for maps of another shape.
+    Without gain and offset all pixels weigh the same; without the read noise they weigh by their light, and what
+    scatters is measured. Raises ValueError for maps of another shape.
     """
-    known = gain is not None and offset is not None
-    gain = np.asarray(1.0 if gain is None else gain)
-    read = np.asarray(0.0 if read_noise_e is None else read_noise_e)
+    known = not unknown(gain) and not unknown(offset)
+    measured = not known or unknown(read_noise_e)
+    gain = np.asarray(1.0 if unknown(gain) else gain)
+    read = np.asarray(0.0 if measured else read_noise_e)
+    read = np.where(np.isnan(read), np.inf, read)  # a pixel of unknown noise has no weight
     variance = read**2 + gain**2 * rounding_adu2 if known else np.asarray(1.0)
 
     def as_map(value: Any) -> np.ndarray:
         value = np.asarray(value)
         return np.ascontiguousarray(np.broadcast_to(value, shape if value.ndim else (1, shape[1])), np.float32)
 
-    return Sensor(as_map(offset if known else 0.0), as_map(gain), as_map(variance), saturation, 1.0 if known else 0.0)
+    return Sensor(as_map(offset if known else 0.0), as_map(gain), as_map(variance), saturation, float(known), measured)
+
+
+def unknown(value: Any) -> bool:
+    """Whether a camera's value is None, or NaN in every pixel."""
+    return value is None or bool(np.isnan(value).all())
 
 
 class Measurement(NamedTuple):
@@ -59,7 +71,7 @@ class Measurement(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Scratch: images (4, side, lanes), matrices (3, 6, 6), vectors (8, 6), profiles (6, lanes), rows, outermost.
+    """Scratch: images (4, side, lanes), matrices (4, 6, 6), vectors (8, 6), profiles (6, lanes), rows, outermost.
 
     rows (3, > side); outermost (4 · side,): the crop's outermost pixels.
     """
@@ -77,7 +89,7 @@ def workspace(side):  # type: ignore[no-untyped-def]
     """Return the Workspace for square crops of this side."""
     images = np.zeros((4, side, padded(side)))
     blank_lanes(side, images[0], images[1])
-    matrices, vectors = np.empty((3, PARAMETERS, PARAMETERS)), np.empty((8, PARAMETERS))
+    matrices, vectors = np.empty((4, PARAMETERS, PARAMETERS)), np.empty((8, PARAMETERS))
     rows = np.empty((3, padded(side + 1)))
     return Workspace(images, matrices, vectors, np.zeros((6, images.shape[2])), rows, np.empty(4 * side))
 
