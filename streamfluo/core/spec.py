@@ -25,8 +25,9 @@ class Camera:
     """What is known of a camera: each field a scalar, a (y, x) map, or None if unknown.
 
     `offset_adu`, `saturation_adu` in ADU; `gain_e_per_adu` in electrons per ADU; `read_noise_e` the standard
-    deviation in electrons; `qe` electrons per photon. Raises FrameError for text, negative gains or maps that are
-    not two-dimensional.
+    deviation in electrons; `qe` electrons per photon. `excess_noise`, a number, is the variance of a pixel's electrons
+    over that of shot noise: 1, or 2 behind an EM register (Robbins & Hadwen 2003, IEEE Trans. Electron Devices 50).
+    Raises FrameError for text, negative gains or maps that are not two-dimensional.
     """
 
     offset_adu: CameraValue = None
@@ -34,6 +35,7 @@ class Camera:
     read_noise_e: CameraValue = None
     qe: CameraValue = None
     saturation_adu: CameraValue = None
+    excess_noise: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in self.items():
@@ -42,6 +44,16 @@ class Camera:
     def items(self) -> list[tuple[str, CameraValue]]:
         """Field names and values, in order."""
         return [(f.name, getattr(self, f.name)) for f in fields(self)]
+
+    def known(self) -> dict[str, float | np.ndarray]:
+        """The fields that are known, by name; excess noise where it is not 1."""
+        return {n: v for n, v in self.items() if v is not None and not (n == "excess_noise" and v == 1.0)}
+
+    def updated(self, other: Camera) -> Camera:
+        """This camera with what the other knows; gain and excess noise, which belong together, from one of the two."""
+        if other.gain_e_per_adu is not None:
+            return replace(self, excess_noise=1.0, **other.known())
+        return replace(self, **other.known())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Camera):
@@ -56,7 +68,7 @@ class Camera:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the known fields as an .npz and return its path."""
         path = Path(path).with_suffix(".npz")
-        np.savez(path, **{name: np.asarray(v) for name, v in self.items() if v is not None})  # type: ignore[arg-type]
+        np.savez(path, **{name: np.asarray(v) for name, v in self.known().items()})  # type: ignore[arg-type]
         return path
 
     @classmethod
@@ -86,6 +98,10 @@ def _camera_value(name: str, value: Any) -> CameraValue:
         raise FrameError(f"camera: {name} must be a number or a (y, x) map, found an array of shape {array.shape}")
     if name in ("gain_e_per_adu", "qe", "saturation_adu") and not (array > 0).all():
         raise FrameError(f"camera: {name} must be positive, found {float(array.min())}")
+    if name == "excess_noise" and not (array.ndim == 0 and 1 <= array < np.inf):
+        raise FrameError(
+            f"camera: excess_noise is one number of at least 1 (2 behind an EM register), found {value!r:.60}"
+        )
     if name == "read_noise_e" and not (array >= 0).all():
         raise FrameError(f"camera: read_noise_e must not be negative, found {float(array.min())}")
     return float(array) if array.ndim == 0 else array
@@ -130,7 +146,7 @@ class Spec:
 
     def to_header(self) -> dict[str, Any]:
         """Plain values for a message or a JSON file; camera maps are named only, they travel as arrays."""
-        camera: Mapping[str, Any] = dict(self.camera.items()) if self.camera else {}
+        camera: Mapping[str, Any] = self.camera.known() if self.camera else {}
         told: dict[str, Any] = {k: v for k, v in camera.items() if isinstance(v, float)}
         if maps := [k for k, v in camera.items() if isinstance(v, np.ndarray)]:
             told["maps"] = maps

@@ -144,4 +144,5 @@ def _binned_camera(camera: Camera, n: int, mode: str) -> Camera:
         read_noise_e=scaled(camera.read_noise_e, n**0.5),
         qe=scaled(camera.qe, 1),
         saturation_adu=scaled(camera.saturation_adu, adu),
+        excess_noise=camera.excess_noise,
     )

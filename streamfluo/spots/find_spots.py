@@ -11,7 +11,7 @@ from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
 from .kernels.crops import ROUNDING_ADU2
 from .kernels.detection import detect, new_search
-from .kernels.measuring import sensor
+from .sensor import sensor
 
 
 class FoundSpots(NamedTuple):
@@ -39,12 +39,11 @@ def find_spots(
     if not (0.3 <= sigma_px <= 30 and false_alarms > 0):
         raise ConfigError(f"find_spots: sigma_px is .3 to 30, false_alarms positive, found {sigma_px}, {false_alarms}")
     camera = camera or Camera()
-    stated = camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e
     try:
-        known = sensor(*stated, ROUNDING_ADU2, math.inf, frame.shape)
+        known = sensor(camera, ROUNDING_ADU2, math.inf, frame.shape)
     except ValueError:
         raise FrameError(f"find_spots: the camera's maps are not {frame.shape} as the image is") from None
-    search = new_search(frame.shape, sigma_px, false_alarms)
+    search = new_search(frame.shape, sigma_px, false_alarms, camera.excess_noise)
     count = detect(frame, known, search)
     y, x, q, level, down, right, response = search.candidates[:count].T
     row, column = y.astype(int), x.astype(int)

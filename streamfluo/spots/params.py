@@ -15,8 +15,9 @@ from ..core.spec import Camera, Spec
 from .kernels.crops import ROUNDING_ADU2
 from .kernels.fits import FIXED_WIDTH, MLE, NARROWEST_PX, NO_FIT, ONE_WIDTH, PHASOR, TWO_WIDTHS, WIDEST
 from .kernels.integration import METHODS, MODELS, Psf
-from .kernels.measuring import Measurement, Sensor, sensor
+from .kernels.measuring import Measurement, Sensor
 from .kernels.psf import Ellipse
+from .sensor import sensor
 from .spline import NO_SPLINE, checked_spline
 
 
@@ -126,4 +127,4 @@ def sensor_of(camera: Camera, spec: Spec) -> Sensor:
     if camera.saturation_adu is not None:
         saturation = float(np.min(camera.saturation_adu))
     rounding = ROUNDING_ADU2 if counts else 0.0
-    return sensor(camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e, rounding, saturation, spec.shape)
+    return sensor(camera, rounding, saturation, spec.shape)

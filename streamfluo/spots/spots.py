@@ -102,7 +102,7 @@ class Spots(Operator):
         self._qe = np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = checked_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
-        self._search = new_search(spec.shape, self._sigma, params.false_alarms)
+        self._search = new_search(spec.shape, self._sigma, params.false_alarms, camera.excess_noise)
         self._rows = np.empty((1024, COLUMNS))
         self._frames = np.empty(
             (max(1, _CONVERTED_BYTES // (4 * spec.shape[0] * spec.shape[1])), *spec.shape), np.float32
@@ -257,7 +257,8 @@ class Spots(Operator):
     def _new_passes(self) -> DetectionPasses:
         pixels = self.spec.shape[0] * self.spec.shape[1]
         rates = pass_rates(min(self.params.false_alarms / pixels, MAX_RATE))
-        tables = [thresholds(self._sigma, rate) for rate in rates]
+        excess = max(1.0, self._measurement.sensor.poisson)
+        tables = [thresholds(self._sigma, rate, excess) for rate in rates]
         return DetectionPasses(self.spec, self._measurement, self.params.mean_frames, max(self._widths), tables)
 
     @property

@@ -48,7 +48,7 @@ def test_it_finds_the_maximum_that_scipy_finds(model):
     widths = (1.2, 1.2) if model == "isogauss" else (1.5, 1.1)
     expected = 2000 * light(11, 5.2, 4.7, *widths) + 4.0
     crops = rng.poisson(expected, (10, 11, 11))  # electrons, no read noise: a plain Poisson likelihood
-    found = fit_spots(crops.astype(float), model=model, camera=Camera(gain_e_per_adu=1.0))
+    found = fit_spots(crops.astype(float), model=model, camera=Camera(0.0, 1.0, 0.0))
     for k, crop in enumerate(crops):
 
         def cost(q, crop=crop):

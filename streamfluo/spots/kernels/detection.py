@@ -1,9 +1,9 @@
 """Spot detection in a frame: a matched filter, and its local maxima above a threshold of stated false-alarm rate.
 
 The statistic is q = (G − B) ∗ e over electrons e, G a Gaussian of the PSF's σ and B a wide box. In a pixel with the
-background λ (the box's mean) its variance is (Σ G² − 1/|B|) · (v + λ), v the read variance; its tail is skewed where
-λ is small, which a saddle-point approximation corrects (`thresholds`). Without a calibration the noise of q is
-offset puts the background below zero, it is measured in tiles (`noise`).
+background λ (the box's mean) its variance is (Σ G² − 1/|B|) · (v + F λ), v the read variance, F the excess noise; its
+tail is skewed where λ is small, which a saddle-point approximation corrects (`thresholds`). Where the noise is not
+known, or the offset puts the background below zero, it is measured in tiles (`noise`).
 """
 
 import math
@@ -55,7 +55,7 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     Return their number, which may exceed the memory. Columns: y, x in the frame, q, λ, the offsets along y and x of the
     maximum of a parabola through the neighbours, and the q of a spot of one electron. Pixels that are NaN are none.
     """
-    variance, table, candidates = sensor.variance, search.table, search.candidates
+    variance, poisson, table, candidates = sensor.variance, sensor.poisson, search.table, search.candidates
     q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
     top, bottom, first, last = window
     height, width = bottom - top, last - first
@@ -87,12 +87,12 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
                 continue
             for x in range(max(1, left), min(right, width - 1)):
                 value = q[y, x]
-                if not value > 0 or (not measured and value * value < least * background[y, x]):
+                if not value > 0 or (not measured and value * value < least * poisson * background[y, x]):
                     continue
                 if not measured:
-                    light = max(background[y, x], LEAST_BACKGROUND)
-                    all_light = light + variances[x]
-                    wanted = threshold(table, math.log(all_light**3 / light**2), light / all_light)
+                    shot = poisson * max(background[y, x], LEAST_BACKGROUND)
+                    all_light = shot + variances[x]
+                    wanted = threshold(table, math.log(all_light**3 / (poisson * shot**2)), shot / all_light)
                     limit = wanted * wanted * ((along_y[y] * along_x[x] - share) * all_light)
                 if value * value < limit or not highest(q, y, x):
                     continue
@@ -124,7 +124,7 @@ def parabola_maximum(before, top, after):  # type: ignore[no-untyped-def]
     return 0.5 * (after - before) / bend if bend > 0 else 0.0
 
 
-def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float) -> Search:
+def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float, excess_noise: float = 1.0) -> Search:
     """Return the Search for spots of this σ in frames (y, x), with this mean number of false alarms a frame."""
     height, width = shape
     weights, reach = gaussian_weights(sigma_px), box_reach(sigma_px)
@@ -132,6 +132,6 @@ def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float) -> 
     padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
     filtered = np.zeros((2, height, width), np.float32)
     squares = squares_along(weights, height), squares_along(weights, width), 1 / (2 * reach + 1) ** 2
-    table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE))
+    table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE), excess_noise)
     candidates = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
     return Search(weights, reach, padded, filtered, squares, table, candidates)

@@ -245,12 +245,12 @@ def value_of(column, k):  # type: ignore[no-untyped-def]
 def integrate_stack(crops, method, psf, camera, spots, out):  # type: ignore[no-untyped-def]
     """Write photons, error, background and χ² (4, n) of crops (n, h, w); return the first it cannot do, or −1.
 
-    psf, spots: the fields of Psf (and Spline) and SpotColumns; camera: e/ADU, offset [ADU], variance [e²], quantum
-    efficiency. These are plain tuples: a NamedTuple costs 1 to 2 µs more to pass from Python, and a call of ten crops
-    takes 20 µs.
+    psf, spots: the fields of Psf (and Spline) and SpotColumns; camera: e/ADU, offset [ADU], variance [e²], excess
+    noise, quantum efficiency. These are plain tuples: a NamedTuple costs 1 to 2 µs more to pass from Python, and a call
+    of ten crops takes 20 µs.
     """
-    gain, offset, variance, qe = camera
-    calibration = Calibration(gain, offset, variance, 1.0, False)
+    gain, offset, variance, excess, qe = camera
+    calibration = Calibration(gain, offset, variance, excess, False)
     optics, columns = Psf(psf[0], psf[1], Spline(*psf[2])), SpotColumns(*spots)
     pixel_y, pixel_x = optics.pixel_nm
     height, width = crops.shape[1:]

@@ -15,10 +15,7 @@ AT_EDGE, SATURATED, CROWDED, NOT_CONVERGED, OUTSIDE, WIDTH_KEPT = 1, 2, 4, 8, 16
 
 
 class Sensor(NamedTuple):
-    """Maps (y, x) or (1, x) float32 of ADU, e/ADU and e²; poisson and measured as in Crop.
-
-    Without gain and offset all pixels weigh the same (poisson 0), and what scatters is measured.
-    """
+    """Maps, each (y, x) or (1, x) float32, of ADU, e/ADU and e²; poisson and measured as in Crop."""
 
     offset: Any
     gain: Any
@@ -26,33 +23,6 @@ class Sensor(NamedTuple):
     saturation: float
     poisson: float
     measured: bool
-
-
-def sensor(
-    offset: Any, gain: Any, read_noise_e: Any, rounding_adu2: float, saturation: float, shape: tuple[int, int]
-) -> Sensor:
-    """Return the Sensor of a camera's numbers or maps (y, x), None or NaN where one is unknown.
-
-    Without gain and offset all pixels weigh the same; without the read noise they weigh by their light, and what
-    scatters is measured. Raises ValueError for maps of another shape.
-    """
-    known = not unknown(gain) and not unknown(offset)
-    measured = not known or unknown(read_noise_e)
-    gain = np.asarray(1.0 if unknown(gain) else gain)
-    read = np.asarray(0.0 if measured else read_noise_e)
-    read = np.where(np.isnan(read), np.inf, read)  # a pixel of unknown noise has no weight
-    variance = read**2 + gain**2 * rounding_adu2 if known else np.asarray(1.0)
-
-    def as_map(value: Any) -> np.ndarray:
-        value = np.asarray(value)
-        return np.ascontiguousarray(np.broadcast_to(value, shape if value.ndim else (1, shape[1])), np.float32)
-
-    return Sensor(as_map(offset if known else 0.0), as_map(gain), as_map(variance), saturation, float(known), measured)
-
-
-def unknown(value: Any) -> bool:
-    """Whether a camera's value is None, or NaN in every pixel."""
-    return value is None or bool(np.isnan(value).all())
 
 
 class Measurement(NamedTuple):
