@@ -53,7 +53,8 @@ Run = tuple[np.ndarray, np.ndarray, np.ndarray]  # values (4, t, n), flags (t, n
 _TWO_WIDTHS = ("sigma_y_px", "sigma_x_px")
 _MEANING = (
     "spots of each frame; error of photons, background per pixel, χ² over the degrees of freedom, flags: 1 crop cut by "
-    "the border, 2 saturated, 4 has neighbours, 8 fit not converged, 16 outside the field, 32 σ fixed as too faint"
+    "the border, 2 saturated, 4 has neighbours, 8 fit not converged, 16 outside the field, 32 σ fixed as too faint, "
+    "64 light beside it that it does not explain, 128 background below zero: the offset is wrong, errors unknown"
 )
 
 

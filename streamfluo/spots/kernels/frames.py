@@ -14,7 +14,19 @@ from .crops import Crop, pixels_seen
 from .detection import detect
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
 from .integration import BORDER, LIKELIEST, border_median, psf_image
-from .measuring import CROWDED, NOT_CONVERGED, WIDTH_KEPT, cut, integrate, subtract_spot, workspace
+from .measuring import (
+    BELOW_ZERO,
+    CROWDED,
+    LEFT_OVER,
+    NOT_CONVERGED,
+    SURE,
+    WIDTH_KEPT,
+    cut,
+    integrate,
+    light_left,
+    subtract_spot,
+    workspace,
+)
 from .psf import Ellipse, Place, gaussian_image
 
 FRAME, SPOT, Y, X, SIGMA_Y, SIGMA_X, PHOTONS, ERROR, LIGHT, CHI2, Y_ERROR, X_ERROR, FLAGS = range(13)
@@ -113,6 +125,11 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
             widths = Ellipse(mine[4], mine[5], ellipse.theta)
             psf_image(measurement.psf, Place(mine[0], mine[1], 0.0), widths, scratch.rows, side, p)
         mine[2], errors[2], mine[3], chi2 = integrate(crop, p, b, method, scratch.outermost)
+    if light_left(crop, mine, scratch):
+        flags |= LEFT_OVER
+    if sensor.poisson > 0 and mine[3] < -SURE * errors[3]:
+        flags |= BELOW_ZERO
+        errors[:] = math.nan
     if sensor.measured:
         chi2 = math.nan
     at[k] = mine
