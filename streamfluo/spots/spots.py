@@ -16,6 +16,7 @@ from ..core.spec import Spec
 from ..core.state import State
 from ..core.unseen import VALID, known_pixels, valid_frames
 from .detection_passes import DetectionPasses, pass_rates
+from .doubts import Doubts
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search
 from .kernels.frames import (
@@ -71,6 +72,7 @@ class Spots(Operator):
     NaN, nor in frames that are not valid: there `photons` is NaN.
     """
 
+    version = 2
     Params = SpotsParams
     may_need = (VALID,)
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}
@@ -82,6 +84,10 @@ class Spots(Operator):
         Gives("count", "per_frame", ("t",), "", "number of spots, NaN in frames that are not valid"),
         Gives("photons_bins", "snapshot", ("photons_bins",), "photons", "centres of the histogram's bins"),
         Gives("photons_histogram", "snapshot", ("photons_bins",), "", "measurements in each bin so far"),
+        Gives(
+            "status", "snapshot", (), "", "as stated, or what speaks against the camera's numbers or the false alarms"
+        ),
+        Gives("still", "snapshot", (), "", "spots of a frame that stand still, NaN in 20 frames"),
         Gives("looked_at", "snapshot", ("y", "x"), "ADU", "the mean that spots are detected on"),
     )
     examples = (
@@ -111,6 +117,7 @@ class Spots(Operator):
         self._passes = self._new_passes() if mean else None
         self._known = self._known_spots()
         self._histogram = PhotonHistogram()
+        self._doubts = Doubts(spec.shape, self._measurement.sensor, params.false_alarms)
         self.needs = ("shift_px",) if params.drift else ()
         self.gives = self._gives(known, mean, camera.gain_e_per_adu is None)
         self._compile()
@@ -121,7 +128,7 @@ class Spots(Operator):
         if self._places is None and self._passes is None:
             return self._localised(block, valid)
         shifts, runs = self._shifts(block, inputs), []
-        for start, frames in self._converted(block.pixels):
+        for start, frames in self._converted(block.pixels, valid):
             part, known = shifts[start : start + len(frames)], valid[start : start + len(frames)]
             runs += [self._measured(frames, part)] if self._passes is None else self._detected(frames, part, known)
         values, flags, places = self._joined(runs)
@@ -130,24 +137,30 @@ class Spots(Operator):
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         held = {"photons_bins": self._histogram.photons(), "photons_histogram": self._histogram.counts.astype(float)}
+        held |= {"status": np.asarray(self._doubts.status()), "still": np.asarray(self._doubts.still())}
         if self._passes is not None:
             held["looked_at"] = self._passes.mean()
         return {name: held[name] for name in self.snapshot_names(names)}
 
     def state(self) -> State:
-        return {**self._histogram.state(), **(self._passes.state() if self._passes is not None else {})}
+        own = {**self._histogram.state(), **self._doubts.state()}
+        return {**own, **(self._passes.state() if self._passes is not None else {})}
 
     def restore(self, state: State) -> None:
         self._histogram.restore(state)
+        self._doubts.restore(state)
         if self._passes is not None:
             self._passes.restore(state)
             self._known = self._known_spots()
 
-    def _converted(self, pixels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def _converted(self, pixels: np.ndarray, valid: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yield parts of the frames as float32 in memory that is used again, each with the index of its first frame."""
         for start in range(0, len(pixels), len(self._frames)):
             part = self._frames[: len(pixels) - start]
             part[:] = pixels[start : start + len(part)]
+            for frame, known in zip(part, valid[start:], strict=False):
+                if known:
+                    self._doubts.add(frame)
             yield start, part
 
     # Spots detected in each frame
@@ -155,7 +168,7 @@ class Spots(Operator):
     def _localised(self, block: Block, valid: np.ndarray) -> Output:
         """Detect, fit and integrate the spots of each valid frame."""
         parts = []
-        for start, frames in self._converted(block.pixels):
+        for start, frames in self._converted(block.pixels, valid):
             rows = detect_and_measure(frames, self._search, self._measurement, self._rows)
             rows[:, FRAME] += start
             parts.append(rows.copy())
@@ -170,6 +183,7 @@ class Spots(Operator):
             columns["sigma_px"] = np.sqrt(rows[:, SIGMA_Y] * rows[:, SIGMA_X])
             columns |= {"sigma_y_px": rows[:, SIGMA_Y].copy(), "sigma_x_px": rows[:, SIGMA_X].copy()}
         flags = rows[:, FLAGS].astype(np.int64)
+        self._doubts.found(rows[:, Y], rows[:, X])
         table = Table({"frame": block.index + frame, "spot": rows[:, SPOT].astype(np.int64), **columns, "flags": flags})
         self._histogram.add(columns["photons"])
         count = np.where(valid, np.bincount(frame, minlength=len(block)), np.nan)
@@ -269,7 +283,8 @@ class Spots(Operator):
 
     def _gives(self, known: bool, mean: bool, in_adu: bool) -> tuple[Gives, ...]:
         """Return what this operator gives: photons of known spots alone, light in ADU where the gain is unknown."""
-        wanted = {"spots", "count", "photons_bins", "photons_histogram"}
+        wanted = {"spots", "count", "photons_bins", "photons_histogram", "status"}
+        wanted |= set() if known or mean else {"still"}
         wanted |= {"photons", "photons_error"} if known or mean else set()
         wanted |= {"looked_at"} if mean else set()
         dims = _TABLE + (_TWO_WIDTHS if self.params.model == "gauss" else ())
