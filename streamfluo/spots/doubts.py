@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..core.errors import StateError
+from ..core.spec import Camera
 from ..core.state import State, require_array, require_int
 from ..pixels.kernels.seen import seen_window
 from .kernels.matched_filter import FILTERED, Search
 from .kernels.measuring import Sensor
 from .kernels.noise import BELOW, TO_SIGMA, tile_noise
+from .sensor import unknown
 
 EVERY = 32  # frames: a comparison costs one frame's detection
 BOX_PX = 9  # side of the box whose mean is the light of a pixel
@@ -54,7 +57,7 @@ def compare(frame: np.ndarray, sensor: Sensor) -> Comparison:
     return Comparison(noise, float(np.median(light)), bool(below))
 
 
-def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search) -> str:
+def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search, unknowns: Sequence[str] = ()) -> str:
     """Return "as stated", or what is doubtful about the spots of one image (y, x) that `search` has gone through."""
     found = compare(frame, sensor)
     told = camera_doubts(found.noise, found.light, found.below)
@@ -71,7 +74,24 @@ def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search) -> str:
                 f"over the width of a spot the image varies {rough:.2g} times as much as its pixels' noise explains: "
                 "structure, or crowded spots; the false-alarm rate holds for noise alone"
             )
-    return f"doubtful: {'; '.join(told)}" if told else AS_STATED
+    return sentence(told, unknowns)
+
+
+def sentence(doubts: Sequence[str], unknowns: Sequence[str]) -> str:
+    """Return a status of doubts and of sentences on what is undetermined."""
+    doubtful = [f"doubtful: {'; '.join(doubts)}"] if doubts else []
+    return "; ".join([*doubtful, *unknowns]) or AS_STATED
+
+
+def undetermined(camera: Camera) -> list[str]:
+    """Return what cannot be known with this camera, where its gain is known."""
+    if unknown(camera.gain_e_per_adu):
+        return []
+    if unknown(camera.offset_adu):
+        return ["undetermined: background and χ², as the camera's offset is unknown; errors follow from the residuals"]
+    if unknown(camera.read_noise_e):
+        return ["undetermined: χ², as the camera's read noise is unknown; errors follow from the residuals"]
+    return []
 
 
 def camera_doubts(noise: float, light: float, below: bool) -> list[str]:
@@ -93,11 +113,13 @@ def camera_doubts(noise: float, light: float, below: bool) -> list[str]:
 class Doubts:
     """Comparisons of every 32nd frame, and how often spots were found at each place."""
 
-    def __init__(self, shape: tuple[int, int], sensor: Sensor, false_alarms: float) -> None:
+    def __init__(
+        self, shape: tuple[int, int], sensor: Sensor, false_alarms: float, undetermined: Sequence[str] = ()
+    ) -> None:
         self.hits = np.zeros(shape, np.uint32)
         self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
         self.frames = self.compared = self.below = 0
-        self._sensor, self._false_alarms = sensor, false_alarms
+        self._sensor, self._false_alarms, self._undetermined = sensor, false_alarms, tuple(undetermined)
 
     def add(self, frame: np.ndarray) -> None:
         """Count a frame (y, x), and compare every 32nd."""
@@ -131,7 +153,7 @@ class Doubts:
         return float(self.hits[often].sum() / self.frames)
 
     def status(self) -> str:
-        """Return "as stated", or what is doubtful and why, in a sentence."""
+        """Return "as stated", or what is doubtful or undetermined and why, in a sentence."""
         noise = self.sums[0] / self.sums[1] if self.sums[1] else math.nan
         told = camera_doubts(noise, self.sums[2] / max(self.compared, 1), self.below > 0)
         still = self.still()
@@ -141,7 +163,7 @@ class Doubts:
                 f"not, that is structure or a fixed pattern, and no {self._false_alarms:g} false alarms a frame; the "
                 "camera's maps take a fixed pattern away"
             )
-        return f"doubtful: {'; '.join(told)}" if told else AS_STATED
+        return sentence(told, self._undetermined)
 
     def state(self) -> State:
         """Return all counts."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
-from .doubts import status_of_image
+from .doubts import status_of_image, undetermined
 from .kernels.crops import ROUNDING_ADU2
 from .kernels.detection import detect, new_search
 from .sensor import sensor
@@ -55,5 +55,5 @@ def find_spots(
     row, column = y.astype(int), x.astype(int)
     qe = np.broadcast_to(np.asarray(1.0 if camera.qe is None else camera.qe), frame.shape)[row, column]
     photons = q / response
-    status = status_of_image(frame, known, search)
+    status = status_of_image(frame, known, search, undetermined(camera))
     return FoundSpots(y + down, x + right, photons / qe, (level - photons * search.squares[2]) / qe, status)

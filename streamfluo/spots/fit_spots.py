@@ -62,10 +62,11 @@ def fit_spots(
     both is below .001 px; an equally bright neighbour 6 px away (σ 1.3 px, 11 × 11) shifts the phasor's position by
     .59 px, that of mle by .10 px.
     `model` isogauss has one width, gauss one along each axis. `camera` has numbers, no maps; without gain and offset:
-    least squares, all pixels weighed the same, with errors that hold whatever their noise (White 1980). `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma
-    [px], photons, background, or an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not
-    fitted. NaN pixels count as missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or
-    ConfigError. Smith et al. 2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
+    least squares, all pixels weighed the same, with errors that hold whatever their noise (White 1980), each good to
+    some 20 %. `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma [px], photons,
+    background, or an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not fitted. NaN pixels
+    count as missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or ConfigError. Smith et al.
+    2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
     """
     stack = crop_stack(crops, "fit_spots")
     side = stack.shape[1]

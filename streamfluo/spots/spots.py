@@ -16,7 +16,7 @@ from ..core.spec import Spec
 from ..core.state import State
 from ..core.unseen import VALID, known_pixels, valid_frames
 from .detection_passes import DetectionPasses, pass_rates
-from .doubts import Doubts
+from .doubts import Doubts, undetermined
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search
 from .kernels.frames import (
@@ -41,6 +41,7 @@ from .kernels.thresholds import thresholds
 from .localisations import Localisations
 from .params import SpotsParams, both_widths, camera_of, camera_of_file, measurement_of
 from .places import checked_places, neighbours_of, places_of_file
+from .sensor import unknown
 from .spline import spline_of_file
 
 _COLUMNS = {
@@ -66,10 +67,12 @@ class Spots(Operator):
     Spots are detected in each frame by a matched filter with a stated false-alarm rate (kernels/detection.py); then
     position, σ, photons and background are fitted by maximum likelihood (kernels/fits.py), neighbours together. At
     known positions, stated or detected on running means, the photons of every frame, as `photons` (t, n), by the
-    methods of `integrate_crops`. Light is in photons where the camera's gain and offset are known (in electrons where
-    its QE is not), else in ADU with χ² NaN and errors from residuals. Cost at 512 × 512 with 200 spots: 4 rfft2 of the
-    frame, known positions 0.7; state: a histogram, with detect "mean" also one map. Nothing is found in pixels that are
-    NaN, nor in frames that are not valid: there `photons` is NaN.
+    methods of `integrate_crops`. Light is in photons where the camera's gain is known (in electrons where its QE is
+    not), else in ADU. Without its offset or read noise χ² is NaN and errors follow from the residuals; with a gain and
+    no offset `background` is NaN. `status` says what in the frames speaks against the camera's numbers or against the
+    false-alarm rate. Cost at 512 × 512 with 200 spots: 4 rfft2 of the frame, known positions 0.7; state: a histogram
+    and a map, with detect "mean" another. Nothing is found in pixels that are NaN, nor in frames that are not valid:
+    there `photons` is NaN.
     """
 
     version = 2
@@ -106,6 +109,7 @@ class Spots(Operator):
             raise ConfigError("spots: drift needs spots; without them use the frames of motion")
         self._widths, camera = both_widths(params), camera_of(params, spec)
         self._measurement = measurement_of(params, spec, camera, known)
+        self._offset_unknown = unknown(camera.offset_adu) and not unknown(camera.gain_e_per_adu)
         self._qe = np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = checked_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
@@ -117,9 +121,9 @@ class Spots(Operator):
         self._passes = self._new_passes() if mean else None
         self._known = self._known_spots()
         self._histogram = PhotonHistogram()
-        self._doubts = Doubts(spec.shape, self._measurement.sensor, params.false_alarms)
+        self._doubts = Doubts(spec.shape, self._measurement.sensor, params.false_alarms, undetermined(camera))
         self.needs = ("shift_px",) if params.drift else ()
-        self.gives = self._gives(known, mean, camera.gain_e_per_adu is None)
+        self.gives = self._gives(known, mean, unknown(camera.gain_e_per_adu))
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
@@ -179,6 +183,8 @@ class Spots(Operator):
         columns = {name: rows[:, place].copy() for name, place in _COLUMNS.items()}
         for name in ("photons", "error", "background"):
             columns[name] /= qe
+        if self._offset_unknown:
+            columns["background"][:] = np.nan
         if self.params.model == "gauss":
             columns["sigma_px"] = np.sqrt(rows[:, SIGMA_Y] * rows[:, SIGMA_X])
             columns |= {"sigma_y_px": rows[:, SIGMA_Y].copy(), "sigma_x_px": rows[:, SIGMA_X].copy()}
@@ -230,6 +236,8 @@ class Spots(Operator):
         values, flags, places = run
         y, x = np.moveaxis(places, -1, 0)
         values[:3] /= self._qe_at(y, x)
+        if self._offset_unknown:
+            values[2] = np.nan
         self._histogram.add(values[0][flags >= 0])
         t, spot = np.nonzero(flags >= 0)
         sigma_y, sigma_x = self._widths

@@ -12,7 +12,17 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel
 from .crops import Crop
 from .integration import WEIGHTED, border_median, psf_image
-from .measuring import CROWDED, NOT_CONVERGED, OUTSIDE, cut, integrate, subtract_spot, workspace
+from .measuring import (
+    BELOW_ZERO,
+    CROWDED,
+    NOT_CONVERGED,
+    OUTSIDE,
+    SURE,
+    cut,
+    integrate,
+    subtract_spot,
+    workspace,
+)
 from .psf import Place
 
 ROUNDS, SETTLED = 20, 0.02  # over neighbours; the change, in standard errors, that ends them
@@ -93,8 +103,24 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
     n, error, b, chi2 = integrate(crop, p, b, method, scratch.outermost)
     error /= math.sqrt(max(1 - shared, LEAST_OWN))
     change = math.inf if first else abs(n - values[0, k]) / error
+    if below_zero(crop, b):
+        flags[k] |= BELOW_ZERO
+        error = math.nan
     values[0, k], values[1, k], values[2, k], values[3, k] = n, error, b, chi2
     return change
+
+
+@kernel(error_model="numpy")
+def below_zero(crop, b):  # type: ignore[no-untyped-def]
+    """Whether the background b lies below zero beyond the dark noise of half of a crop's pixels."""
+    total, count = 0.0, 0
+    if crop.poisson > 0:
+        for y in range(crop.variance.shape[0]):
+            for x in range(crop.width):
+                if crop.variance[y, x] < math.inf:
+                    total += crop.variance[y, x]
+                    count += 1
+    return count > 0 and b < 0 and b * b > SURE * SURE * 2 * total / count**2
 
 
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})
