@@ -55,6 +55,13 @@ class Camera:
             return replace(self, excess_noise=1.0, **other.known())
         return replace(self, **other.known())
 
+    def for_frames(self, spec: Spec) -> Camera:
+        """Return the camera of a spec's frames: maps of the whole chip are cut to the window that they show."""
+        window = tuple(slice(int(o), int(o) + side) for o, side in zip(spec.origin_px, spec.shape, strict=True))
+        maps = {name: v for name, v in self.items() if isinstance(v, np.ndarray) and v.shape != spec.shape}
+        parts = {name: v[window] for name, v in maps.items() if any(spec.origin_px) and v[window].shape == spec.shape}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
     def cut(self, rows: slice, columns: slice) -> Camera:
         """Return the camera of a window of the pixels."""
         parts = {name: v[rows, columns] for name, v in self.items() if isinstance(v, np.ndarray)}

@@ -65,8 +65,8 @@ def fit_spots(
     least squares, all pixels weighed the same, with errors that hold whatever their noise (White 1980), each good to
     some 20 %. `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma [px], photons,
     background, or an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not fitted. NaN pixels
-    count as missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or ConfigError. Smith et al.
-    2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
+    count as missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or ConfigError.
+    Smith et al. 2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
     """
     stack = crop_stack(crops, "fit_spots")
     side = stack.shape[1]

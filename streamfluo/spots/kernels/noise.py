@@ -1,9 +1,9 @@
 """The noise of the matched filter where a camera's is not known, from the frames themselves.
 
-Two scales, of which the larger counts. The median of |q| in tiles stands above structure and dense spots, but
-collapses where most pixels are equal: sparse counts, or noise of less than the step of the ADU. The cumulants of the
-pixels do not, and tell how skewed the tail is; spots are in them, so those above the threshold are left out, and the
-threshold comes down until no more are.
+Two limits, of which the larger counts. The median of |q| in tiles stands above structure and dense spots, but
+collapses where most pixels are equal: sparse counts, or noise of less than the step of the ADU. The cumulants of a
+pixel less the mean of its four neighbours do not, and tell how skewed the tail is; a spot leaves a quarter of its
+height in them, so spots above the threshold are left out, and the threshold comes down until no more are.
 """
 
 import math
@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel
-from .matched_filter import BACKGROUND, FILTERED
+from .matched_filter import FILTERED
 from .thresholds import SHARE_FIRST, SHARE_STEP, SHARES, TABLE_FIRST, TABLE_LENGTH, TABLE_STEP
 
 TILE_PX, EVERY_PX = 64, 3
@@ -19,6 +19,7 @@ TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
 ROUNDS = 6  # of leaving out spots
 SURE = 2.0  # standard errors by which skewness and kurtosis exceed those of Gaussian noise
 LEAST_PIXELS = 64  # in a tile, for cumulants
+SECOND, THIRD, FOURTH = 1 + 4 / 4**2, 1 - 4 / 4**3, 1 + 4 / 4**4  # cumulants of such a difference over a pixel's
 TINY = 1e-12
 BELOW = 4.0  # standard errors below zero that no light makes
 VARIANCE, SKEWNESS2, KURTOSIS = range(3)
@@ -52,21 +53,19 @@ def medians_nearby(single):  # type: ignore[no-untyped-def]
 
 
 @kernel(error_model="numpy")
-def pixel_cumulants(electrons, background, taken):  # type: ignore[no-untyped-def]
-    """Return variance, skewness² and excess kurtosis (3, tiles, tiles) of pixels less their background, all (y, x).
+def pixel_cumulants(electrons, taken):  # type: ignore[no-untyped-def]
+    """Return variance, skewness² and excess kurtosis (3, tiles, tiles) of pixels (y, x) that do not depend on others.
 
     taken: pixels that are left out. Skewness and kurtosis as far as they exceed chance, each the median over
     neighbouring tiles.
     """
-    height, width = background.shape
+    height, width = electrons.shape
     single = np.empty((3, -(-height // TILE_PX), -(-width // TILE_PX)))
     for i in range(single.shape[1]):
         for j in range(single.shape[2]):
             bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
             top, left = max(0, bottom - TILE_PX), max(0, right - TILE_PX)
-            count, s1, s2, s3, s4 = tile_sums(
-                electrons[top:bottom, left:right], background[top:bottom, left:right], taken[top:bottom, left:right]
-            )
+            count, s1, s2, s3, s4 = tile_sums(electrons[top:bottom, left:right], taken[top:bottom, left:right])
             single[:, i, j] = math.nan
             if count >= LEAST_PIXELS:
                 mean, second, third, fourth = s1 / count, s2 / count, s3 / count, s4 / count
@@ -75,9 +74,10 @@ def pixel_cumulants(electrons, background, taken):  # type: ignore[no-untyped-de
                 if variance > 0:
                     skew = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
                     peak = (fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4) / variance**2 - 3
-                    single[VARIANCE, i, j] = variance
-                    single[SKEWNESS2, i, j] = max(skew - SURE * math.sqrt(6 / count), 0.0) ** 2
-                    single[KURTOSIS, i, j] = max(peak - SURE * math.sqrt(24 / count), 0.0)
+                    single[VARIANCE, i, j] = variance / SECOND
+                    skew = max(skew - SURE * math.sqrt(6 / count), 0.0)
+                    single[SKEWNESS2, i, j] = skew**2 * SECOND**3 / THIRD**2
+                    single[KURTOSIS, i, j] = max(peak - SURE * math.sqrt(24 / count), 0.0) * SECOND**2 / FOURTH
     smooth = np.empty_like(single)
     for k in range(3):
         smooth[k] = medians_nearby(single[k])
@@ -85,13 +85,16 @@ def pixel_cumulants(electrons, background, taken):  # type: ignore[no-untyped-de
 
 
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})
-def tile_sums(electrons, background, taken):  # type: ignore[no-untyped-def]
-    """Return the number of pixels (y, x) that are not taken, and the sums of the powers 1 to 4 of what is above."""
+def tile_sums(electrons, taken):  # type: ignore[no-untyped-def]
+    """Return the number of inner pixels (y, x) that are not taken, and the sums of the powers 1 to 4 of how far each
+    lies above the mean of its four neighbours."""
     count = s1 = s2 = s3 = s4 = 0.0
-    for y in range(electrons.shape[0]):
-        for x in range(electrons.shape[1]):
+    for y in range(1, electrons.shape[0] - 1):
+        above, row, below = electrons[y - 1], electrons[y], electrons[y + 1]
+        for x in range(1, electrons.shape[1] - 1):
             free = 0.0 if taken[y, x] else 1.0
-            d = free * (np.float64(electrons[y, x]) - background[y, x])
+            around = np.float64(above[x]) + below[x] + row[x - 1] + row[x + 1]
+            d = free * (row[x] - 0.25 * around)
             count += free
             s1 += d
             s2 += d * d
@@ -104,24 +107,23 @@ def tile_sums(electrons, background, taken):  # type: ignore[no-untyped-def]
 def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
     """Return for each tile the q² (tiles, tiles) beyond which a pixel is detected, from q and the pixels themselves.
 
-    electrons (y, x); search: Search, its q and background in the same corner; share: the variance of q over a pixel's.
+    electrons (y, x); search: Search, its q in the same corner; share: the variance of q over a pixel's.
     """
     height, width = electrons.shape
-    q, background = search.filtered[FILTERED, :height, :width], search.filtered[BACKGROUND, :height, :width]
+    q = search.filtered[FILTERED, :height, :width]
     middle, table = tile_noise(q), search.table
     taken = np.zeros((height, width), np.bool_)
     limits, found = np.empty_like(middle), -1
     for _ in range(ROUNDS):
-        variance, skewness2, kurtosis = pixel_cumulants(electrons, background, taken)
+        variance, skewness2, kurtosis = pixel_cumulants(electrons, taken)
         for i in range(limits.shape[0]):
             for j in range(limits.shape[1]):
-                noise2, wanted = middle[i, j] ** 2, table[0, TABLE_LENGTH]
+                limits[i, j] = (table[0, TABLE_LENGTH] * middle[i, j]) ** 2
                 if variance[i, j] > 0:
-                    noise2 = max(noise2, share * variance[i, j])
                     # Poisson light of skewness² or excess kurtosis c has 1 / c photons; both are as sparse
                     sparse = max(skewness2[i, j], kurtosis[i, j], TINY)
                     wanted = threshold(table, -math.log(sparse), 1.0)
-                limits[i, j] = wanted**2 * noise2
+                    limits[i, j] = max(limits[i, j], wanted**2 * share * variance[i, j])
         before, found = found, leave_out(q, limits, len(search.weights) - 1, taken)
         if found == before or found == 0:
             break
