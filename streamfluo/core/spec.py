@@ -52,8 +52,8 @@ class Camera:
     def updated(self, other: Camera) -> Camera:
         """This camera with what the other knows; gain and excess noise, which belong together, from one of the two."""
         if other.gain_e_per_adu is not None:
-            return replace(self, excess_noise=1.0, **other.known())
-        return replace(self, **other.known())
+            return replace(self, **{"excess_noise": 1.0, **other.known()})  # type: ignore[arg-type]
+        return replace(self, **other.known())  # type: ignore[arg-type]
 
     def for_frames(self, spec: Spec) -> Camera:
         """Return the camera of a spec's frames: maps of the whole chip are cut to the window that they show."""
@@ -87,7 +87,7 @@ class Camera:
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Camera:
         """Return the camera that arrays by name describe, as `save` writes them; other names are left out."""
         known = {f.name for f in fields(cls)}
-        return cls(**{name: np.asarray(array)[()] for name, array in arrays.items() if name in known})
+        return cls(**{name: np.asarray(array)[()] for name, array in arrays.items() if name in known})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Camera:

@@ -10,13 +10,11 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..core.errors import StateError
-from ..core.spec import Camera
 from ..core.state import State, require_array, require_int
 from ..pixels.kernels.seen import seen_window
 from .kernels.matched_filter import FILTERED, Search
 from .kernels.measuring import Sensor
 from .kernels.noise import BELOW, TO_SIGMA, tile_noise
-from .sensor import unknown
 
 EVERY = 32  # frames: a comparison costs one frame's detection
 BOX_PX = 9  # side of the box whose mean is the light of a pixel
@@ -57,7 +55,7 @@ def compare(frame: np.ndarray, sensor: Sensor) -> Comparison:
     return Comparison(noise, float(np.median(light)), bool(below))
 
 
-def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search, unknowns: Sequence[str] = ()) -> str:
+def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search, unknown: str = "") -> str:
     """Return "as stated", or what is doubtful about the spots of one image (y, x) that `search` has gone through."""
     found = compare(frame, sensor)
     told = camera_doubts(found.noise, found.light, found.below)
@@ -74,24 +72,13 @@ def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search, unknowns:
                 f"over the width of a spot the image varies {rough:.2g} times as much as its pixels' noise explains: "
                 "structure, or crowded spots; the false-alarm rate holds for noise alone"
             )
-    return sentence(told, unknowns)
+    return sentence(told, unknown)
 
 
-def sentence(doubts: Sequence[str], unknowns: Sequence[str]) -> str:
-    """Return a status of doubts and of sentences on what is undetermined."""
+def sentence(doubts: Sequence[str], unknown: str) -> str:
+    """Return a status of doubts and of a sentence on what is unknown of the camera."""
     doubtful = [f"doubtful: {'; '.join(doubts)}"] if doubts else []
-    return "; ".join([*doubtful, *unknowns]) or AS_STATED
-
-
-def undetermined(camera: Camera) -> list[str]:
-    """Return what cannot be known with this camera, where its gain is known."""
-    if unknown(camera.gain_e_per_adu):
-        return []
-    if unknown(camera.offset_adu):
-        return ["undetermined: background and χ², as the camera's offset is unknown; errors follow from the residuals"]
-    if unknown(camera.read_noise_e):
-        return ["undetermined: χ², as the camera's read noise is unknown; errors follow from the residuals"]
-    return []
+    return "; ".join([*doubtful, *([f"undetermined: {unknown}"] if unknown else [])]) or AS_STATED
 
 
 def camera_doubts(noise: float, light: float, below: bool) -> list[str]:
@@ -113,13 +100,11 @@ def camera_doubts(noise: float, light: float, below: bool) -> list[str]:
 class Doubts:
     """Comparisons of every 32nd frame, and how often spots were found at each place."""
 
-    def __init__(
-        self, shape: tuple[int, int], sensor: Sensor, false_alarms: float, undetermined: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, shape: tuple[int, int], sensor: Sensor, false_alarms: float, unknown: str = "") -> None:
         self.hits = np.zeros(shape, np.uint32)
         self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
         self.frames = self.compared = self.below = 0
-        self._sensor, self._false_alarms, self._undetermined = sensor, false_alarms, tuple(undetermined)
+        self._sensor, self._false_alarms, self._unknown = sensor, false_alarms, unknown
 
     def add(self, frame: np.ndarray) -> None:
         """Count a frame (y, x), and compare every 32nd."""
@@ -163,7 +148,7 @@ class Doubts:
                 f"not, that is structure or a fixed pattern, and no {self._false_alarms:g} false alarms a frame; the "
                 "camera's maps take a fixed pattern away"
             )
-        return sentence(told, self._undetermined)
+        return sentence(told, self._unknown)
 
     def state(self) -> State:
         """Return all counts."""

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
-from .doubts import status_of_image, undetermined
+from .doubts import status_of_image
 from .kernels.crops import ROUNDING_ADU2
 from .kernels.detection import detect, new_search
-from .sensor import sensor
+from .sensor import background_known, sensor, what_is_unknown
 
 
 class FoundSpots(NamedTuple):
@@ -55,5 +55,7 @@ def find_spots(
     row, column = y.astype(int), x.astype(int)
     qe = np.broadcast_to(np.asarray(1.0 if camera.qe is None else camera.qe), frame.shape)[row, column]
     photons = q / response
-    status = status_of_image(frame, known, search, undetermined(camera))
+    status = status_of_image(frame, known, search, what_is_unknown(camera))
+    if not background_known(camera):
+        level[:] = np.nan
     return FoundSpots(y + down, x + right, photons / qe, (level - photons * search.squares[2]) / qe, status)

@@ -14,7 +14,7 @@ from .integrate_crops import crop_stack
 from .kernels.crops import ROUNDING_ADU2, Calibration
 from .kernels.fits import FIXED_WIDTH, MLE, NARROWEST_PX, ONE_WIDTH, PARAMETERS, PHASOR, TWO_WIDTHS, WIDEST
 from .kernels.stacks import Fits, fit_stack
-from .sensor import sensor, unknown
+from .sensor import background_known, sensor, unknown
 
 _STARTS = {"y": (0,), "x": (1,), "photons": (2,), "background": (3,), "sigma": (4, 5)}
 
@@ -62,10 +62,11 @@ def fit_spots(
     both is below .001 px; an equally bright neighbour 6 px away (σ 1.3 px, 11 × 11) shifts the phasor's position by
     .59 px, that of mle by .10 px.
     `model` isogauss has one width, gauss one along each axis. `camera` has numbers, no maps; without gain and offset:
-    least squares, all pixels weighed the same, with errors that hold whatever their noise (White 1980), each good to
-    some 20 %. `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma [px], photons,
-    background, or an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not fitted. NaN pixels
-    count as missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or ConfigError.
+    least squares, all pixels weighed the same, in ADU without a gain; without read noise or these errors hold whatever
+    the noise (White 1980), each good to some 20 %. Of a camera without offset the background is NaN, without read noise
+    χ². `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma [px], photons, background, or
+    an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not fitted. NaN pixels count as
+    missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or ConfigError.
     Smith et al. 2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
     """
     stack = crop_stack(crops, "fit_spots")
@@ -88,11 +89,11 @@ def fit_spots(
     method = MLE if fit == "mle" else PHASOR
     fit_stack(stack, calibration, method, free, starts, Fits(found, errors, chi2, converged))
     found[:, 2:4] /= qe
+    if camera is not None and not background_known(camera):
+        found[:, 3] = errors[:, 3] = np.nan
     errors[:, 2:4] /= qe
     widths = slice(4, 6) if free == TWO_WIDTHS else 4
     standard = FitErrors(errors[:, 0], errors[:, 1], errors[:, widths], errors[:, 2], errors[:, 3])
-    if calibration.poisson == 0 and camera is not None and not unknown(camera.gain_e_per_adu):
-        found[:, 3] = math.nan  # in it is the offset, which is not known
     return SpotFits(found[:, 0], found[:, 1], found[:, widths], found[:, 2], found[:, 3], standard, chi2, converged)
 
 

@@ -35,3 +35,22 @@ def sensor(camera: Camera, rounding_adu2: float, saturation: float, shape: tuple
 def unknown(value: CameraValue) -> bool:
     """Whether a camera's value is None, or NaN in every pixel."""
     return value is None or bool(np.isnan(value).all())
+
+
+def background_known(camera: Camera) -> bool:
+    """Whether light and offset can be told apart, or are not: without a gain both are in ADU, together."""
+    return not unknown(camera.offset_adu) or unknown(camera.gain_e_per_adu)
+
+
+def what_is_unknown(camera: Camera) -> str:
+    """Return a sentence about a camera that is told in part, '' for one that is known or not told at all."""
+    names = ("gain_e_per_adu", "offset_adu", "read_noise_e")
+    missing = [name for name in names if unknown(getattr(camera, name))]
+    if not missing or len(missing) == len(names):
+        return ""
+    so = ["errors follow from residuals, chi2 is NaN"]
+    if not background_known(camera):
+        so.append("the background, which holds the offset, is NaN")
+    if unknown(camera.gain_e_per_adu):
+        so.append("light is in ADU")
+    return f"the camera's {' and '.join(missing)} unknown: {', '.join(so)}; calibrate with dark frames gives them"

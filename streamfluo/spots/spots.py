@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from ..core.spec import Spec
 from ..core.state import State
 from ..core.unseen import VALID, known_pixels, valid_frames
 from .detection_passes import DetectionPasses, pass_rates
-from .doubts import Doubts, undetermined
+from .doubts import Doubts
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search
 from .kernels.frames import (
@@ -41,8 +42,10 @@ from .kernels.thresholds import thresholds
 from .localisations import Localisations
 from .params import SpotsParams, both_widths, camera_of, camera_of_file, measurement_of
 from .places import checked_places, neighbours_of, places_of_file
-from .sensor import unknown
+from .sensor import background_known, unknown, what_is_unknown
 from .spline import spline_of_file
+
+log = logging.getLogger(__name__)
 
 _COLUMNS = {
     "y_px": Y, "x_px": X, "sigma_px": SIGMA_Y, "photons": PHOTONS, "error": ERROR, "background": LIGHT, "chi2": CHI2,
@@ -109,7 +112,9 @@ class Spots(Operator):
             raise ConfigError("spots: drift needs spots; without them use the frames of motion")
         self._widths, camera = both_widths(params), camera_of(params, spec)
         self._measurement = measurement_of(params, spec, camera, known)
-        self._offset_unknown = unknown(camera.offset_adu) and not unknown(camera.gain_e_per_adu)
+        self._background_known = background_known(camera)
+        if missing := what_is_unknown(camera):
+            log.warning("spots: %s", missing)
         self._qe = np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = checked_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
@@ -121,7 +126,7 @@ class Spots(Operator):
         self._passes = self._new_passes() if mean else None
         self._known = self._known_spots()
         self._histogram = PhotonHistogram()
-        self._doubts = Doubts(spec.shape, self._measurement.sensor, params.false_alarms, undetermined(camera))
+        self._doubts = Doubts(spec.shape, self._measurement.sensor, params.false_alarms, missing)
         self.needs = ("shift_px",) if params.drift else ()
         self.gives = self._gives(known, mean, unknown(camera.gain_e_per_adu))
         self._compile()
@@ -183,7 +188,7 @@ class Spots(Operator):
         columns = {name: rows[:, place].copy() for name, place in _COLUMNS.items()}
         for name in ("photons", "error", "background"):
             columns[name] /= qe
-        if self._offset_unknown:
+        if not self._background_known:
             columns["background"][:] = np.nan
         if self.params.model == "gauss":
             columns["sigma_px"] = np.sqrt(rows[:, SIGMA_Y] * rows[:, SIGMA_X])
@@ -236,7 +241,7 @@ class Spots(Operator):
         values, flags, places = run
         y, x = np.moveaxis(places, -1, 0)
         values[:3] /= self._qe_at(y, x)
-        if self._offset_unknown:
+        if not self._background_known:
             values[2] = np.nan
         self._histogram.add(values[0][flags >= 0])
         t, spot = np.nonzero(flags >= 0)

@@ -96,12 +96,13 @@ def test_what_a_camera_does_not_know_is_nan_and_said():
     frames = frames_of(10 + 2000 * np.outer(*bell), 60)
     full, _ = looked_at(frames, CAMERA, false_alarms=0.01)
     for camera, nan, said in (
-        (Camera(None, 0.5), ("background", "chi2"), "background and χ², as the camera's offset is unknown"),
-        (Camera(None, 0.5, 1.5), ("background", "chi2"), "background and χ², as the camera's offset is unknown"),
-        (Camera(100.0, 0.5), ("chi2",), "χ², as the camera's read noise is unknown"),
+        (Camera(None, 0.5), ("background", "chi2"), "offset_adu and read_noise_e"),
+        (Camera(None, 0.5, 1.5), ("background", "chi2"), "offset_adu"),
+        (Camera(100.0, 0.5), ("chi2",), "read_noise_e"),
     ):
         table, operator = looked_at(frames, camera, false_alarms=0.01)
-        assert f"undetermined: {said}" in str(operator.read()["status"])
+        assert str(operator.read()["status"]).startswith("undetermined: the camera's ")
+        assert f"{said} unknown" in str(operator.read()["status"])
         assert all(np.isnan(table[name]).all() for name in nan)
         here = np.abs(table["x_px"] - 50) < 1
         mine, theirs = table["photons"][here], full["photons"][np.abs(full["x_px"] - 50) < 1]
