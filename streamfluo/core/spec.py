@@ -161,8 +161,9 @@ class Spec:
 
     def cut(self, rows: slice, columns: slice) -> Spec:
         """Return the spec of a window of the frames: camera maps are cut with it, and its origin is kept."""
-        shape = tuple(len(range(*part.indices(side))) for part, side in zip((rows, columns), self.shape, strict=True))
-        origin = tuple(o + (part.start or 0) for o, part in zip(self.origin_px, (rows, columns), strict=True))
+        (height, width), (y, x) = self.shape, self.origin_px
+        shape = len(range(*rows.indices(height))), len(range(*columns.indices(width)))
+        origin = y + (rows.start or 0), x + (columns.start or 0)
         camera = self.camera and self.camera.cut(rows, columns)
         return replace(self, shape=shape, origin_px=origin, camera=camera)
 
