@@ -32,6 +32,7 @@ from .psf import Ellipse, Place, gaussian_image
 FRAME, SPOT, Y, X, SIGMA_Y, SIGMA_X, PHOTONS, ERROR, LIGHT, CHI2, Y_ERROR, X_ERROR, FLAGS = range(13)
 COLUMNS = 13
 ROUNDS = 3  # over spots with neighbours
+UNEXPLAINED = 1.25  # χ² that a spot with light beside it of 6 standard errors exceeds: 36 of 121 pixels
 REACH_SIGMA = 2.0  # σ beyond a crop within which a neighbour counts
 
 
@@ -125,7 +126,7 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
             widths = Ellipse(mine[4], mine[5], ellipse.theta)
             psf_image(measurement.psf, Place(mine[0], mine[1], 0.0), widths, scratch.rows, side, p)
         mine[2], errors[2], mine[3], chi2 = integrate(crop, p, b, method, scratch.outermost)
-    if light_left(crop, mine, scratch):
+    if not (chi2 < UNEXPLAINED and not sensor.measured) and light_left(crop, mine, scratch):
         flags |= LEFT_OVER
     if sensor.poisson > 0 and mine[3] < -SURE * errors[3]:
         flags |= BELOW_ZERO
