@@ -118,14 +118,13 @@ class Doubts:
                 self.sums[2] += found.light
         self.frames += 1
 
-    def found(self, y: np.ndarray, x: np.ndarray) -> None:
-        """Count spots found at y, x [px]."""
-        inside = np.isfinite(y) & np.isfinite(x)
-        rows, columns = (
-            np.clip(np.rint(place[inside]).astype(int), 0, n - 1)
-            for place, n in zip((y, x), self.hits.shape, strict=True)
-        )
-        np.add.at(self.hits, (rows, columns), 1)
+    def found(self, frames: np.ndarray, frame: np.ndarray, places: np.ndarray) -> None:
+        """Count spots found at places (n, 2) [px] of frames (t, y, x), where pixels are seen; frame (n,): of each."""
+        near = np.rint(np.nan_to_num(places, nan=-1.0)).astype(np.int64)
+        inside = ((near >= 0) & (near < self.hits.shape)).all(1)
+        frame, (y, x) = frame[inside], near[inside].T
+        seen = np.isfinite(frames[frame, y, x])
+        np.add.at(self.hits, (y[seen], x[seen]), 1)
 
     def still(self) -> float:
         """Return how many spots of a frame stand where a quarter of the frames or more have one; NaN in 20 frames."""

@@ -179,6 +179,8 @@ class Spots(Operator):
         parts = []
         for start, frames in self._converted(block.pixels, valid):
             rows = detect_and_measure(frames, self._search, self._measurement, self._rows)
+            seen = rows[valid[start + rows[:, FRAME].astype(np.int64)]]
+            self._doubts.found(frames, seen[:, FRAME].astype(np.int64), seen[:, [Y, X]])
             rows[:, FRAME] += start
             parts.append(rows.copy())
         rows = np.concatenate(parts)
@@ -194,7 +196,6 @@ class Spots(Operator):
             columns["sigma_px"] = np.sqrt(rows[:, SIGMA_Y] * rows[:, SIGMA_X])
             columns |= {"sigma_y_px": rows[:, SIGMA_Y].copy(), "sigma_x_px": rows[:, SIGMA_X].copy()}
         flags = rows[:, FLAGS].astype(np.int64)
-        self._doubts.found(rows[:, Y], rows[:, X])
         table = Table({"frame": block.index + frame, "spot": rows[:, SPOT].astype(np.int64), **columns, "flags": flags})
         self._histogram.add(columns["photons"])
         count = np.where(valid, np.bincount(frame, minlength=len(block)), np.nan)
