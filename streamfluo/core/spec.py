@@ -55,6 +55,18 @@ class Camera:
             return replace(self, **{"excess_noise": 1.0, **other.known()})  # type: ignore[arg-type]
         return replace(self, **other.known())  # type: ignore[arg-type]
 
+    def for_frames(self, spec: Spec) -> Camera:
+        """Return the camera of a spec's frames: maps of the whole chip are cut to the window that they show."""
+        window = tuple(slice(int(o), int(o) + side) for o, side in zip(spec.origin_px, spec.shape, strict=True))
+        maps = {name: v for name, v in self.items() if isinstance(v, np.ndarray) and v.shape != spec.shape}
+        parts = {name: v[window] for name, v in maps.items() if any(spec.origin_px) and v[window].shape == spec.shape}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+    def cut(self, rows: slice, columns: slice) -> Camera:
+        """Return the camera of a window of the pixels."""
+        parts = {name: v[rows, columns] for name, v in self.items() if isinstance(v, np.ndarray)}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Camera):
             return NotImplemented
@@ -111,6 +123,7 @@ def _camera_value(name: str, value: Any) -> CameraValue:
 class Spec:
     """A stream's settled facts: frame `shape` (y, x), `dtype`, frame interval, pixel size, channel, camera.
 
+    `origin_px` (y, x), in pixels of this stream, is added to a place in its frames to have that on the whole chip.
     `dtype` takes any numpy spelling and is kept as numpy's name for the native type ('uint16'). `interval_s` and
     `pixel_um` are None where the source does not say. Raises FrameError for shapes or types no stream can have.
     """
@@ -121,8 +134,10 @@ class Spec:
     pixel_um: float | None = None
     channel: str = ""
     camera: Camera | None = None
+    origin_px: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "origin_px", _origin(self.origin_px))
         object.__setattr__(self, "shape", _frame_shape(self.shape))
         object.__setattr__(self, "dtype", frame_dtype(self.dtype).name)
         for name in ("interval_s", "pixel_um"):
@@ -144,12 +159,22 @@ class Spec:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 
+    def cut(self, rows: slice, columns: slice) -> Spec:
+        """Return the spec of a window of the frames: camera maps are cut with it, and its origin is kept."""
+        (height, width), (y, x) = self.shape, self.origin_px
+        shape = len(range(*rows.indices(height))), len(range(*columns.indices(width)))
+        origin = y + (rows.start or 0), x + (columns.start or 0)
+        camera = self.camera and self.camera.cut(rows, columns)
+        return replace(self, shape=shape, origin_px=origin, camera=camera)
+
     def to_header(self) -> dict[str, Any]:
         """Plain values for a message or a JSON file; camera maps are named only, they travel as arrays."""
         camera: Mapping[str, Any] = self.camera.known() if self.camera else {}
         told: dict[str, Any] = {k: v for k, v in camera.items() if isinstance(v, float)}
         if maps := [k for k, v in camera.items() if isinstance(v, np.ndarray)]:
             told["maps"] = maps
+        if any(self.origin_px):
+            told["origin_px"] = list(self.origin_px)
         return {
             "shape": list(self.shape),
             "dtype": np.dtype(self.dtype).str,
@@ -162,8 +187,8 @@ class Spec:
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Spec:
         """Rebuild a spec from `to_header`; keys of other producers are ignored."""
-        known = {f.name for f in fields(Camera)}
-        camera = {k: v for k, v in (header.get("camera") or {}).items() if k in known and v is not None}
+        known, told = {f.name for f in fields(Camera)}, header.get("camera") or {}
+        camera = {k: v for k, v in told.items() if k in known and v is not None}
         return cls(
             shape=header["shape"],
             dtype=header["dtype"],
@@ -171,6 +196,7 @@ class Spec:
             pixel_um=header.get("pixel_um"),
             channel=header.get("channel") or "",
             camera=Camera(**camera) if camera else None,
+            origin_px=told.get("origin_px") or (0.0, 0.0),
         )
 
 
@@ -183,6 +209,16 @@ def frame_dtype(spelling: Any) -> np.dtype[Any]:
     if dtype.name not in FRAME_DTYPES:
         raise FrameError(f"frames cannot be of type {dtype.name!r}; use one of {', '.join(FRAME_DTYPES)}")
     return dtype
+
+
+def _origin(origin: Any) -> tuple[float, float]:
+    try:
+        y, x = (float(n) for n in origin)
+    except (TypeError, ValueError):
+        raise FrameError(f"spec: origin_px is (y, x), found {origin!r}") from None
+    if not (np.isfinite(y) and np.isfinite(x)):
+        raise FrameError(f"spec: origin_px must be finite, found {origin!r}")
+    return y, x
 
 
 def _frame_shape(shape: Any) -> tuple[int, int]:

@@ -112,7 +112,7 @@ def with_overrides(config: Config, spec: Spec) -> Spec:
         return spec
     try:
         found = Camera.load(stated.camera) if isinstance(stated.camera, str) else Camera(**stated.camera)
-        return spec.with_(camera=(spec.camera or Camera()).updated(found))
+        return spec.with_(camera=(spec.camera or Camera()).updated(found.for_frames(spec)))
     except TypeError:
         known = ", ".join(f.name for f in fields(Camera))
         raise ConfigError(

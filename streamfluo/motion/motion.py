@@ -104,7 +104,8 @@ class Motion(Operator):
             raise ConfigError(f"motion: cropped by max_shift_px = {params.max_shift_px} nothing is left")
         height, width = (side - 2 * margin for side, margin in zip(spec.shape, self._crop, strict=True))
         camera = spec.camera if not any(self._crop) else None  # maps would no longer fit
-        self._out_spec = spec.with_(shape=(height, width), dtype="float32", camera=camera)
+        origin = tuple(o + margin for o, margin in zip(spec.origin_px, self._crop, strict=True))
+        self._out_spec = spec.with_(shape=(height, width), dtype="float32", camera=camera, origin_px=origin)
         self._known_shifts = known_shifts(params)
         self._uncropped = np.zeros(spec.shape, np.float32)
         filtered = params.highpass_sigma_px is not None

@@ -67,6 +67,7 @@ class Bin(Operator):
             dtype=self._dtype,
             interval_s=spec.interval_s and spec.interval_s * p.bin_frames,
             pixel_um=spec.pixel_um and spec.pixel_um * p.bin_px,
+            origin_px=tuple(o / p.bin_px for o in spec.origin_px),
             camera=spec.camera and _binned_camera(spec.camera, p.bin_px**2 * p.bin_frames, p.mode),
         )
 

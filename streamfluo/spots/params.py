@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -103,11 +103,13 @@ def camera_of(params: SpotsParams, spec: Spec) -> Camera:
     """Return the camera of params, or else the source's. Raises ConfigError for maps of another shape."""
     if params.camera is None:
         return spec.camera or Camera()
+    if not isinstance(params.camera, Camera):
+        raise ConfigError(f"spots: camera is a calibration (.npz) or a Camera, found {params.camera!r:.60}")
     try:
-        spec.with_(camera=params.camera)
-    except (FrameError, TypeError) as error:
+        spec.with_(camera=(camera := params.camera.for_frames(spec)))
+    except FrameError as error:
         raise ConfigError(f"spots: camera: {error}") from None
-    return cast(Camera, params.camera)
+    return camera
 
 
 def camera_of_file(loaded: Loaded, spec: Spec) -> Camera:

@@ -14,25 +14,28 @@ ROUNDING_ADU2 = 1 / 12  # variance of rounding to integer ADU
 
 
 class Crop(NamedTuple):
-    """Electrons above the offset and their variance in the dark (h, ≥ width), the width, and poisson.
+    """Electrons above the offset and their variance in the dark (h, ≥ width), the width, poisson and measured.
 
     A pixel that expects m electrons has the variance `variance` + poisson · m; poisson is the camera's excess noise (1,
-    with an EM register 2), or 0 without a calibration.
+    with an EM register 2), or 0 without a calibration. measured: whether standard errors follow from the residuals, as
+    the variance is not known.
     """
 
     electrons: Any
     variance: Any
     width: int
     poisson: float
+    measured: bool
 
 
 class Calibration(NamedTuple):
-    """Gain [e/ADU], offset [ADU], variance in the dark [e²] and poisson of crops from one camera."""
+    """Gain [e/ADU], offset [ADU], variance in the dark [e²], poisson and measured (see Crop) of one camera's crops."""
 
     gain: float
     offset: float
     variance: float
     poisson: float
+    measured: bool
 
 
 @kernel
