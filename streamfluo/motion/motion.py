@@ -51,7 +51,7 @@ class Motion(Operator):
     on; after `init_frames` a copy of it becomes the anchor, against which its drift is measured and subtracted. Frames
     are interpolated at the reported shift (interpolation_weights.py); pixels that the shift brought in from outside are
     NaN. Isolated outliers in each of the first five frames are hot pixels; the median of their neighbours replaces
-    them. A frame that cannot be trusted (blank, a fifth saturated, NaN, beyond max_shift_px, of another scene) keeps the
+    them. A frame that cannot be trusted (blank, a fifth saturated, NaN, too far, of another scene) keeps the
     last shift, does not update the template and is not `valid`. In piecewise mode a displacement field runs through the
     shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of the frame, piecewise 8.
     """
