@@ -76,7 +76,7 @@ def project_residuals(frame, template, shifts, expected, column_sums, sums):  # 
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         top, bottom = max(first, window[0]), min(last, window[1])
         column_sums[:] = 0
-        fill_levels(expected[0], by, column_sums[5])
+        fill_levels(expected[0], by, np.float32(0), column_sums[5])
         for y in range(top, bottom):
             _add_row(frame, template, shifts[by], expected, y, column_sums)
         for bx in range(sums.shape[1]):
@@ -110,13 +110,15 @@ def rise(slope, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def fill_levels(light, by, level):  # type: ignore[no-untyped-def]
-    """Write the level (x,) of the residuals in the middle of a row of blocks: 0 where none was seen."""
-    _, _, slope, levels = light
+def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
+    """Write the level (x,) of the residuals in the middle of a row of blocks; where none was seen, that of `common`."""
+    _, slope_y, slope, levels = light
     for x in range(len(level)):
         bx = x // BLOCK_PX
         here = levels[by, bx]
-        level[x] = here + rise(slope, x) if here == here else np.float32(0)
+        if here != here:
+            here = common + np.float32(BLOCK_PX) * (slope_y * np.float32(by) + slope * np.float32(bx))
+        level[x] = here + rise(slope, x)
 
 
 @kernel
