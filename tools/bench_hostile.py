@@ -309,7 +309,7 @@ def report(args, folder):
     late, came, over, done = context.Queue(), context.Queue(), context.Event(), context.Array("i", len(KINDS))
     sender = context.Process(target=send, args=(ingest, args.side, args.fps, count, late), daemon=True)
     sender.start()
-    endpoints = ask(data, wire.Hello(), 60).endpoints | {"data": data}
+    endpoints = ask(data, wire.Hello(), 300).endpoints | {"data": data}
     others = [context.Process(target=consume, args=(data, args.side, came), daemon=True)]
     chosen = [int(n) for n in args.kinds.split(",")] if args.kinds else range(0 if args.peaceful else len(KINDS))
     for kinds in (chosen[::2], chosen[1::2]):
@@ -324,9 +324,8 @@ def report(args, folder):
     tell(args, folder, sizes, asking, answer, done)
     with suppress(queue.Empty):
         got = came.get(timeout=STOP_S)
-        print(
-            f"consumer: {got[0]} of {count} frames, {got[1]} wrong; sender {late.get(timeout=STOP_S):.2f} s late at most"
-        )
+        late_s = late.get(timeout=STOP_S)
+        print(f"consumer: {got[0]} of {count} frames, {got[1]} wrong; sender {late_s:.2f} s late at most")
 
 
 def tell(args, folder, sizes, asking, answer, done):
