@@ -100,7 +100,7 @@ class Pushed(IngestSource):
     def __init__(self, messages):
         self.uri, self.refused = "ingest", Refusals("ingest")
         self._stopped = self._resumed = False
-        self._connections, self._messages = quiet_connections(), iter(messages)
+        self._connections, self._messages, self._sender = quiet_connections(), iter(messages), None
         self._first = self._wait_for_series()
 
     def _receive(self):
