@@ -192,7 +192,7 @@ class Template:
         seen, images, gain = tuple(frame), tuple(self._images), np.float32(tried.gain)
         levels = np.empty(self._noise_bias.shape, np.float32)
         slopes = measure_levels(seen, images, self._shifts, gain, self._column_sums, levels)
-        light = Light(gain, slopes[0], slopes[1], levels)
+        light = Light(gain, np.float32(slopes[0]), np.float32(slopes[1]), levels)
         expected = tuple(light), np.float32(tried.reach)
         project_residuals(seen, images, self._shifts, expected, self._column_sums, self._sums)
         return light
