@@ -77,9 +77,12 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
         engine.start()
         if view and engine.publisher is not None:
             start_viewer(engine.publisher.endpoint)
-        said = False
+        said, doubtful = False, set[str]()
         while not engine.wait(0.1):
             health = engine.health()
+            for step in health.doubtful.keys() - doubtful:
+                console.print(f"{step} is doubtful: {health.doubtful[step]}", soft_wrap=True)
+            doubtful |= health.doubtful.keys()
             if engine.stopping and not said and (waiting := engine.waiting_frames):
                 said = True
                 console.print(f"stopping: {counted(waiting, 'frame')} wait; stop again to leave them in the journal")
@@ -105,3 +108,5 @@ def report(engine: Engine, out: Path) -> None:
         figures = [f"{times[name]:.3f}" if name in times else "–" for name in ("p50", "p99", "max")]
         table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
     console.print(table)
+    for step, doubt in health.doubtful.items():
+        console.print(f"{step} is doubtful: {doubt}", soft_wrap=True)

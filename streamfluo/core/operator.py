@@ -161,6 +161,13 @@ class Operator(ABC):
         found = self.read(names, inputs)
         return lambda: found
 
+    def doubt(self) -> str:
+        """What in the data speaks against its results, as of now, in one sentence; "" where nothing does.
+
+        Asked for after each block, so it must cost nothing; people read it on screen, in status and in the viewer.
+        """
+        return ""
+
     def finish(self) -> Output | None:
         """End of the series: what was still held back."""
         return None

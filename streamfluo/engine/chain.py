@@ -31,7 +31,8 @@ class Step:
     """An operator placed in a chain: where its frames and inputs come from, and how it fares.
 
     `givers` maps each name in `needs`, and in `may_need` where one gives it, to (step id, name). `axis` names the frame
-    axis it sees: steps on the same axis see the same frames. `muted` holds the error that took it out of the chain.
+    axis it sees: steps on the same axis see the same frames. `muted` holds the error that took it out of the chain,
+    `doubt` what its operator says against its results.
     """
 
     config: StepConfig
@@ -41,6 +42,7 @@ class Step:
     gate: Gate
     next_index: int | None = None
     muted: str | None = None
+    doubt: str = ""
     times: StepTimes = field(default_factory=StepTimes)
 
     @property
@@ -61,7 +63,7 @@ class Chain:
     """Steps built for one spec. `push` blocks in order; a jump of the index is a gap.
 
     A step that raises is muted: its last state stays readable, the steps that depend on it are muted with it, the
-    others go on; `events` says so.
+    others go on; `events` says so, and where an operator begins to doubt its results.
     """
 
     def __init__(self, config: Config, spec: Spec) -> None:
@@ -218,7 +220,16 @@ class Chain:
         began = time.perf_counter_ns()
         out = step.operator.update(block, inputs)
         step.times.add(time.perf_counter_ns() - began, len(block))
+        self._ask_for_doubt(step, block.index)
         return StepResult(step.id, out, step.gate.values(out, block))
+
+    def _ask_for_doubt(self, step: Step, index: int) -> None:
+        doubt = step.operator.doubt()
+        if not isinstance(doubt, str):
+            raise FrameError(f"doubt() must return a sentence, found {type(doubt).__name__}")
+        if doubt and not step.doubt:  # once: its figures may change with each block
+            self.events.append({"event": "doubtful", "step": step.id, "frame": index, "doubt": doubt})
+        step.doubt = doubt
 
     def _finished(self, step: Step) -> StepResult | None:
         out = step.operator.finish()
@@ -229,8 +240,6 @@ class Chain:
         inputs: dict[str, Any] = {}
         for need, (giver, name) in step.givers.items():
             values = given.get(giver)
-            if values is None and need in step.operator.may_need:
-                continue
             if values is None and need in step.operator.may_need:
                 continue
             if values is None:

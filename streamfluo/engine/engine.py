@@ -161,6 +161,7 @@ class Engine:
         health.next_index = parts.position.next_index
         health.steps_ms = {s.id: s.times.summary_ms() for s in self.chain.steps}
         health.muted = {s.id: s.muted for s in self.chain.steps if s.muted}
+        health.doubtful = {s.id: s.doubt for s in self.chain.steps if s.doubt}
         health.refused = dict(self.source.refused)
         if parts.recording is not None:
             health.stalled, health.unrecorded = dict(parts.recording.stalled), parts.recording.unrecorded

@@ -20,10 +20,12 @@ from .hot_pixels import HotPixels
 from .kernels.gauss_newton import WIDE, Frame
 from .kernels.highpass import box_radius_px, high_pass
 from .kernels.shifting import CorrectedFrame, correlation, fraction_from
+from .measurement import Measurement, Tried
 from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
+from .registered_share import RegisteredShare
 from .search import CoarseSearch, LostScene
 from .shift_prior import ShiftFilter
-from .template import NEAR_PX, ROW_STRIDE, Measurement, Template, Tried
+from .template import NEAR_PX, ROW_STRIDE, Template
 
 GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own
 CLEAR_SIGMA = 2.0  # of noise: what a gain may leave of the template's contrast, for few residuals to be clipped
@@ -39,6 +41,7 @@ MIN_FITTING = 0.7  # of the pixels seen: where more are clipped as outliers, not
 MIN_AGREEMENT = (0.55, 0.85)
 MAX_DEFICIT = 0.35  # half of such frames have .55, 1 % of good ones .36
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
+MISSED_FRAMES = 20  # and two for each one registered: a template of a beginning that is not confirmed begins again
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
 
@@ -125,6 +128,8 @@ class Motion(Operator):
         self._shift_filter = ShiftFilter()
         self._patches_px = np.zeros((*self._grid.shape, 2))
         self._gain = self._usual_gain = 1.0
+        self._share = RegisteredShare()
+        self._missed = 0  # frames that could not be registered before the template was anchored
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
         self._compile(spec)
@@ -150,7 +155,8 @@ class Motion(Operator):
             if self.params.mode == "apply":
                 valid[t] = self._apply(known[t]) and bool(declared[t])
             elif usable:
-                valid[t], restarted[t] = self._register(registered, frame)
+                valid[t], restarted[t] = self._register(registered)
+                self._share.add(block.index + t, bool(valid[t]))
             correlations[t] = self._correct(frame, registered, usable, bool(valid[t]), corrected[t])
             patches[t] = self._patches_px
         values = {"shift_px": patches.mean((1, 2)), "correlation": correlations, "valid": valid, "restarted": restarted}
@@ -174,10 +180,12 @@ class Motion(Operator):
             "gain": self._gain,
             "usual_gain": self._usual_gain,
             "anchored_at": self._anchored_at,
+            "missed": self._missed,
             **self._template.state(),
             **self._lost.state(),
             **self._hot.state(),
             **self._shift_filter.state(),
+            **self._share.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -185,14 +193,19 @@ class Motion(Operator):
         self._rectangle = require_array(state, "valid_rectangle", self._rectangle, self.kind)
         self._gain, self._usual_gain = _require_gain(state, "gain"), _require_gain(state, "usual_gain")
         self._anchored_at = require_int(state, "anchored_at", self.kind)
+        self._missed = require_int(state, "missed", self.kind)
         self._template.restore(state)
         self._lost.restore(state)
         self._hot.restore(state)
         self._shift_filter.restore(state)
+        self._share.restore(state)
+
+    def doubt(self) -> str:
+        return self._share.doubt()
 
     # Registration
 
-    def _register(self, registered: Frame, frame: Frame) -> tuple[bool, bool]:
+    def _register(self, registered: Frame) -> tuple[bool, bool]:
         """Measure a frame's shift; returns whether it is trusted, and whether a new template begins with it."""
         template = self._template
         if not template.established():
@@ -216,10 +229,13 @@ class Motion(Operator):
             return True, False
         self._shift_filter.predict()
         self._lost.add(self._search.binned)
-        if self._lost.frames < self.params.restart_frames or self._frozen:
+        self._missed += template.frames < self._anchored_at
+        unconfirmed = self._missed > MISSED_FRAMES + 2 * template.frames
+        if (self._lost.frames < self.params.restart_frames and not unconfirmed) or self._frozen:
             return False, False
         self._lost.forget()
-        template.begin(registered.pixels, frame.pixels)
+        template.forget()
+        self._missed = 0
         self._shift_filter.reset()
         self._patches_px = np.zeros_like(self._patches_px)
         self._gain = self._usual_gain = 1.0

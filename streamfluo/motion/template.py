@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,42 +31,25 @@ from .kernels.shifting import (
     update_noise,
     update_template,
 )
+from .measurement import Measurement, Tried
 from .patches import PatchGrid
 from .smoothing import KERNELS, noise_shares
 
 MEMORY_FRAMES = 800  # the template's mean forgets frames older than this number
 NOISE_SHARE = 0.2  # of H that may come from the template's own noise; beyond it a wider smoothing kernel is taken
 SETTLED_SHARE = 0.1
+# Of a frame's gain, expected of a template whose noise is below its contrast, and of any. Frames are aligned with the
+# noise of a template as well, which then passes for structure: at 1 photon a pixel and 9 the contrast doubled.
+EXPECTED_SIGNIFICANCE = (8.0, 16.0)
+COMPLETE_SHARE, MIN_CONTRAST = 0.5, 36.0  # noise of the template by its contrast: averaging more helps little
+AVERAGED_FRAMES = 200  # of a template that is not established; those before, dark ones too, are forgotten
 NOISE_RATE = 0.2
-CONTRAST_RATIO = 1.5
+CONTRAST_RATIO = 1.1  # at .3 photons a pixel and 1 e of read noise light makes 1.14
 MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
 STEP_PX = 2.0
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
 ROW_STRIDE = 8  # for statistics that do not need every row
-
-
-class Measurement(NamedTuple):
-    """One Gauss–Newton step of a frame against the template.
-
-    patches_px (py, px, 2) [px]; the frame's gain; the distance [px] of the shifts from the integer shifts at which the
-    frame was compared; what speaks for it; the frame's light.
-    """
-
-    patches_px: np.ndarray
-    gain: float
-    distance_px: float
-    evidence: Evidence
-    light: Light
-
-
-class Tried(NamedTuple):
-    """How a frame is compared: the gain it is taken to have, how many times their limit residuals may reach, and the
-    gain that frames usually have."""
-
-    gain: float = 1.0
-    reach: float = 1.0
-    usual: float = 1.0
 
 
 class Template:
@@ -102,6 +85,7 @@ class Template:
         self._counts = FrameCounts(np.zeros(height, np.int64), np.zeros(width, np.int64), MEMORY_FRAMES)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
+        self._first_contrast = np.zeros(1)  # of the frame it began with
         self._column_sums = np.zeros((6, width), np.float32)
         self._shifts = np.zeros((*blocks, 2), np.int64)
         self._known = known
@@ -110,6 +94,7 @@ class Template:
             "matrix": self._matrix, "feigned": self._noise_bias, "variance": self._block_noise.variance,
             "intensity": self._block_noise.intensity, "noise": self._noise_line, "seen_y": self._counts.rows,
             "seen_x": self._counts.columns, "walked_px": self.walked_px, "window": self._images.window,
+            "first_contrast": self._first_contrast,
         }  # fmt: skip
 
     @property
@@ -123,9 +108,15 @@ class Template:
         return np.where(unseen & (self.frames > 0), np.float32(np.nan), image)
 
     def exceeds_contrast(self, frame: np.ndarray) -> bool:
-        """Whether a frame's (y, x) contrast exceeds the template's so far that the template cannot show the scene."""
-        step = frame[::ROW_STRIDE]
-        return bool(np.std(step[np.isfinite(step)]) > CONTRAST_RATIO * np.std(self.image[::ROW_STRIDE]))
+        """Whether a frame's (y, x) contrast exceeds that of the first one so far that this one was dark.
+
+        The template is no measure: its noise is averaged out, and every dim frame exceeds it.
+        """
+        return bool(_contrast(frame) > CONTRAST_RATIO * self._first_contrast[0])
+
+    def forget(self) -> None:
+        """Let the next frame begin a new template."""
+        self.frames, self._established = 0, False
 
     def begin(self, registered: np.ndarray, frame: np.ndarray) -> None:
         """Start from one frame (y, x) without its outliers, or from the known template.
@@ -137,6 +128,7 @@ class Template:
         self.image[...] = first if self._known is None else self._known
         self.mean[...] = first if registered is frame else without_outliers(frame.astype(np.float32))
         self._corrected = 1
+        self._first_contrast[:] = _contrast(registered)
         self.frames = 1 if self._known is None else MEMORY_FRAMES
         self._counts.rows[:] = self._counts.columns[:] = self.frames if self._known is not None else 0
         top, bottom, left, right = window
@@ -213,12 +205,18 @@ class Template:
         return math.sqrt(max(0.0, float(self._matrix[..., 2, 2].sum())) / self.image.size)
 
     def established(self) -> bool:
-        """Whether the template has more structure than its own noise causes, enough to measure a shift."""
+        """Whether the template has been good enough once to measure the shift of a single frame."""
         return self._established
 
     def _has_structure(self) -> bool:
+        """Whether a frame's gain is expected to be significant, or as much so as it will ever be."""
         chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
-        return bool(self.information.min() > max(chance * self._noise_information(self._kernel), 0.25))
+        slopes = self.information.min() > max(chance * self._noise_information(self._kernel), 0.25)
+        contrast, noise = float(self._matrix[..., 2, 2].sum()), float(self._noise_bias.sum())
+        expected = contrast / math.sqrt(max(contrast + noise, 1e-9))
+        measurable = expected > EXPECTED_SIGNIFICANCE[contrast < noise]
+        complete = contrast > max(MIN_CONTRAST, noise / COMPLETE_SHARE)
+        return bool(slopes and (measurable or complete))
 
     @property
     def information(self) -> np.ndarray:
@@ -230,6 +228,8 @@ class Template:
 
         `noise_left`: the fraction of a pixel's noise variance that interpolation left.
         """
+        if not self._established:
+            self._forget_beyond(min(AVERAGED_FRAMES, self._anchor_frames - 1))
         rows = self._matrix.shape[0]
         settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
@@ -238,9 +238,12 @@ class Template:
         images, noise, counts = tuple(self._images), tuple(self._block_noise), tuple(self._counts)
         for by in due:
             update_noise(corrected, images, by, scale, NOISE_RATE, noise)
+        before = self._effective_frames()
         self.frames += 1
         self._corrected += 1
         update_template(corrected, images, counts, self.mean, np.float32(1 / self._corrected), frozen)
+        if not frozen:
+            self._noise_bias *= before / self._effective_frames()  # of rows that are not renewed now
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows
@@ -272,6 +275,12 @@ class Template:
         self._established = bool(_count(state, "established"))
         if not max(self._kernel, self._next_kernel) < len(KERNELS):
             raise StateError(f"motion: no smoothing kernel {max(self._kernel, self._next_kernel)}")
+
+    def _forget_beyond(self, frames: int) -> None:
+        """Count the template as the mean of so many frames at most, so that the next one weighs accordingly."""
+        self.frames = min(self.frames, frames)
+        for counts in (self._counts.rows, self._counts.columns):
+            np.minimum(counts, frames, out=counts)
 
     def _renew(self, by: int) -> None:
         if by == 0:
@@ -338,6 +347,12 @@ class Template:
 def _projections(matrix: np.ndarray, shifts_px: np.ndarray) -> np.ndarray:
     """The projections (by, bx, 3) that shifts (by, bx, 2) [px] of the blocks cause."""
     return matrix[..., 0] * shifts_px[..., :1] + matrix[..., 1] * shifts_px[..., 1:]
+
+
+def _contrast(frame: np.ndarray) -> float:
+    """The standard deviation of a frame (y, x) over every eighth row."""
+    step = frame[::ROW_STRIDE]
+    return float(np.std(step[np.isfinite(step)]))
 
 
 def _count(state: State, name: str) -> int:

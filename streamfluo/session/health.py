@@ -56,7 +56,7 @@ class Health:
 
     `next_index` is one past the last frame that the chain has seen;
     `stalled`: which thread waits for the disk, and why; `unrecorded` frames were processed but not written;
-    `refused`: messages dropped, by the rule they broke.
+    `doubtful`: what steps say against their results; `refused`: messages dropped, by the rule they broke.
     """
 
     frames: int = 0
@@ -67,6 +67,7 @@ class Health:
     edges: dict[str, Edge] = field(default_factory=dict)
     steps_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     muted: dict[str, str] = field(default_factory=dict)
+    doubtful: dict[str, str] = field(default_factory=dict)
     stalled: dict[str, str] = field(default_factory=dict)
     unrecorded: int = 0
     refused: dict[str, int] = field(default_factory=dict)

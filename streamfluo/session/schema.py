@@ -90,6 +90,7 @@ class HealthFacts(msgspec.Struct, frozen=True):
     next_index: int = 0
     edges: dict[str, dict[str, int]] = {}
     muted: dict[str, str] = {}
+    doubtful: dict[str, str] = {}
 
 
 class EventFacts(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from .kernels.measuring import Sensor
 from .kernels.noise import BELOW, TO_SIGMA, tile_noise
 
 EVERY = 32  # frames: a comparison costs one frame's detection
+LOOK_EVERY = 256  # frames, at most
 BOX_PX = 9  # side of the box whose mean is the light of a pixel
 LEAST_STEPS, LEAST_VARIANCE, LEAST_PAIRS = 1.5, 2.0, 500  # below, noise is no bell: ADU, electrons², pairs of pixels
 FEWER, MORE = 0.9, 1.12  # of the predicted noise: 20 % of the variance
@@ -104,6 +105,7 @@ class Doubts:
         self.hits = np.zeros(shape, np.uint32)
         self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
         self.frames = self.compared = self.below = 0
+        self._look_at, self._doubt = EVERY, ""
         self._sensor, self._false_alarms, self._unknown = sensor, false_alarms, unknown
 
     def add(self, frame: np.ndarray) -> None:
@@ -136,8 +138,18 @@ class Doubts:
         often = near >= max(STILL_HITS, STILL_SHARE * self.frames)
         return float(self.hits[often].sum() / self.frames)
 
+    def doubt(self) -> str:
+        """Return the doubts as of the last look, "" without any; a look costs 3 ms at 512 × 512."""
+        if self.frames >= self._look_at:
+            self._look_at = self.frames + min(max(self.frames, EVERY), LOOK_EVERY)
+            self._doubt = "; ".join(self._told())
+        return self._doubt
+
     def status(self) -> str:
         """Return "as stated", or what is doubtful or undetermined and why, in a sentence."""
+        return sentence(self._told(), self._unknown)
+
+    def _told(self) -> list[str]:
         noise = self.sums[0] / self.sums[1] if self.sums[1] else math.nan
         told = camera_doubts(noise, self.sums[2] / max(self.compared, 1), self.below > 0)
         still = self.still()
@@ -147,7 +159,7 @@ class Doubts:
                 f"not, that is structure or a fixed pattern, and no {self._false_alarms:g} false alarms a frame; the "
                 "camera's maps take a fixed pattern away"
             )
-        return sentence(told, self._unknown)
+        return told
 
     def state(self) -> State:
         """Return all counts."""

@@ -151,6 +151,9 @@ class Spots(Operator):
             held["looked_at"] = self._passes.mean()
         return {name: held[name] for name in self.snapshot_names(names)}
 
+    def doubt(self) -> str:
+        return self._doubts.doubt()
+
     def state(self) -> State:
         own = {**self._histogram.state(), **self._doubts.state()}
         return {**own, **(self._passes.state() if self._passes is not None else {})}

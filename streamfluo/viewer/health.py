@@ -61,6 +61,11 @@ class RunHealth:
         return self._texts("muted")
 
     @property
+    def doubtful(self) -> dict[str, str]:
+        """Step → what it says against its results."""
+        return self._texts("doubtful")
+
+    @property
     def stalled(self) -> dict[str, str]:
         """Who waits for the disk → why."""
         return self._texts("stalled")

@@ -16,7 +16,7 @@ class HealthStrip(QWidget):
         super().__init__()
         self._model = model
         self._state, self._trouble = QLabel(), QLabel()
-        names = ("in", "out", "age", "waiting", "lost", "muted", "refused")
+        names = ("in", "out", "age", "waiting", "lost", "muted", "doubtful", "refused")
         self._figures = {name: QLabel() for name in names}
         line = QHBoxLayout()
         line.setSpacing(18)
@@ -35,7 +35,7 @@ class HealthStrip(QWidget):
 
     def refresh(self, age_s: float | None, paused: bool, refused_here: int) -> None:
         """Tell how it is now; `age_s` is that of the images on screen."""
-        health, red = self._model.health, signal_colours()[0]
+        health, (red, amber, _) = self._model.health, signal_colours()
         self._tell_state(paused)
         rate_in, rate_out = health.rates()
         live = self._model.link == "live"
@@ -46,11 +46,12 @@ class HealthStrip(QWidget):
             "waiting": f"waiting <b>{health.waiting}</b>",
             "lost": f"lost <b>{health.lost}</b>",
             "muted": f"muted <b>{', '.join(health.muted)}</b>" if health.muted else "",
+            "doubtful": f"doubtful <b>{', '.join(health.doubtful)}</b>" if health.doubtful else "",
             "refused": f"refused <b>{health.refused + refused_here}</b>" if health.refused + refused_here else "",
         }
         for name, text in figures.items():
-            wrong = (name == "lost" and health.lost) or name == "muted"
-            self._figures[name].setText(f'<span style="color:{red}">{text}</span>' if wrong and text else text)
+            colour = red if (name == "lost" and health.lost) or name == "muted" else amber if name == "doubtful" else ""
+            self._figures[name].setText(f'<span style="color:{colour}">{text}</span>' if colour and text else text)
             self._figures[name].setVisible(bool(text))
         self._figures["lost"].setToolTip(f"frames that never came: {health.lost_split()}")
 
@@ -67,13 +68,14 @@ class HealthStrip(QWidget):
         if paused:
             colour, text = amber, "display paused, the acquisition goes on"
         self._state.setText(f'<span style="color:{colour}">●</span> <b>{text}</b>')
+        doubts = [f"{step} is doubtful: {doubt}" for step, doubt in model.health.doubtful.items()]
         troubles = [f"{step} is muted: {error}" for step, error in model.health.muted.items()]
         troubles += [f"{who} waits: {why}" for who, why in model.health.stalled.items()]
         if model.link == "lost":
             troubles.insert(0, f"nobody answers at {model.uri}; what you see is old. It goes on by itself.")
-        self._trouble.setText("\n".join(troubles)[:600])
-        self._trouble.setStyleSheet(f"color: {red}")
-        self._trouble.setVisible(bool(troubles))
+        self._trouble.setText("\n".join(troubles + doubts)[:600])
+        self._trouble.setStyleSheet(f"color: {red if troubles else amber}")
+        self._trouble.setVisible(bool(troubles + doubts))
 
     def _tips(self) -> None:
         tips = {
@@ -82,6 +84,7 @@ class HealthStrip(QWidget):
             "age": "time from a frame's arrival in the program to its drawing here",
             "waiting": "frames that have arrived and wait for the chain",
             "muted": "steps that failed and were taken out, with those that need them; recording goes on",
+            "doubtful": "steps that say why their results may be wrong",
             "refused": "messages that broke a rule and were dropped, by the program and here",
         }
         for name, tip in tips.items():

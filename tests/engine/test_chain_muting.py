@@ -76,9 +76,27 @@ class Silent(Level):
         return Output(block.index)
 
 
+class Doubting(Toy):
+    def __init__(self, params, spec, device="cpu"):
+        super().__init__(params, spec, device)
+        self.at = 0
+
+    def update(self, block, inputs={}):
+        self.at = block.index
+        return Output(block.index)
+
+    def doubt(self):
+        return f"dim at frame {self.at}" if self.at in (8, 16, 32) else ""
+
+
+class Wordless(Toy):
+    def doubt(self):
+        return {"dim": True}
+
+
 @pytest.fixture(autouse=True, scope="module")
 def more_toys(toys):  # noqa: F811
-    for toy in (BadEnd, BadGap, Silent):
+    for toy in (BadEnd, BadGap, Doubting, Silent, Wordless):
         register(f"toy-{toy.__name__.lower()}")(toy)
 
 
@@ -86,6 +104,19 @@ def test_a_step_that_raises_at_the_end_is_muted_and_the_others_end_well():
     c = chain(a("badend", id="'bad'"), a("level", id="'level'", after="'source'"))
     assert len(run(c, [(0, 8)])["level"]["level"]) == 8
     assert kinds(c.events) == [("muted", "bad", 8)]
+
+
+def test_doubts_are_told_when_they_begin_and_held_while_they_last():
+    c = chain(a("doubting", id="'d'"), a("wordless", id="'w'", after="'source'"))
+    held = []
+    for start in range(0, 40, 8):
+        c.push(block(start, start + 8))
+        held.append(c.step("d").doubt)
+    assert held == ["", "dim at frame 8", "dim at frame 16", "", "dim at frame 32"]
+    assert [(e["frame"], e["doubt"]) for e in c.events if e["event"] == "doubtful"] == [
+        (8, "dim at frame 8"), (32, "dim at frame 32")
+    ]  # fmt: skip
+    assert c.step("w").muted == "frame 0: FrameError: doubt() must return a sentence, found dict"
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -381,12 +381,24 @@ def test_a_stack_shows_one_plane_and_asks_which(open_window):
 def test_the_strip_tells_rates_losses_and_muted_steps(open_window):
     window, watch = open_window()
     edges = {"ingest": {"frames": 300}, "chain": {"frames": 280}}
-    muted = {"motion": "ValueError: no template"}
-    watch.hand(status(edges=edges, lost=12, lost_camera=12, lost_transport=0, muted=muted, refused={"dtype": 3}))
+    muted, doubtful = {"motion": "ValueError: no template"}, {"spots": "the offset is too high"}
+    watch.hand(
+        status(
+            edges=edges, lost=12, lost_camera=12, lost_transport=0, muted=muted, doubtful=doubtful, refused={"dtype": 3}
+        )
+    )
     told = text_of(window)
-    for part in ("run: running", "waiting <b>20</b>", "lost <b>12</b>", "muted <b>motion</b>", "refused <b>3</b>"):
+    for part in (
+        "run: running",
+        "waiting <b>20</b>",
+        "lost <b>12</b>",
+        "muted <b>motion</b>",
+        "doubtful <b>spots</b>",
+        "refused <b>3</b>",
+    ):
         assert part in told
     assert "motion is muted: ValueError: no template" in told
+    assert "spots is doubtful: the offset is too high" in told
     assert theme.RED in told
 
 

@@ -296,7 +296,7 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
                 fitting += part
                 seen += sums[by, bx, 4]
                 w = weights[by, bx]
-                b[2] += w * part * noise_bias[by, bx]
+                b[2] += w * part * gain * noise_bias[by, bx]
                 for j in range(3):
                     b[j] += w * sums[by, bx, j]
                     for k in range(3):
