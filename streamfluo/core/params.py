@@ -71,6 +71,9 @@ def _choices(struct: type[msgspec.Struct], error: msgspec.ValidationError) -> st
 def explain(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:
     """Turn a validation error into `name: what is wrong, found …`."""
     text, _, at = str(error).partition(" - at ")
+    text = (
+        re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", _in_words, text).replace("Expected", "expected").replace(", got", ", not")
+    )
     keys = re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", at.strip("`").removeprefix("$"))
     name, found = "", values
     for word, position in keys:
@@ -80,6 +83,20 @@ def explain(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:
         except (KeyError, IndexError, TypeError, ValueError):
             return f"{name.lstrip('.')}: {text}"
     return f"{name.lstrip('.')}: {text}, found {found!r}" if name else text
+
+
+_WORDS = {
+    "float": "a number", "int": "a whole number", "str": "a text", "bool": "true or false", "array": "a list",
+    "object": "a table of names and values", "null": "none",
+}  # fmt: skip
+
+
+def _in_words(types: re.Match[str]) -> str:
+    """Types as they are called outside of programs, `null` only where it is the only one."""
+    *others, last = (
+        _WORDS.get(name, f"`{name}`") for name in types[1].split(" | ") if name != "null" or types[1] == name
+    )
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def describe(struct: type[msgspec.Struct]) -> list[tuple[str, str, str, str]]:

@@ -100,7 +100,7 @@ def test_the_listing_is_read_only_and_sorted():
 REFUSED = [
     (dict(kind="moment"), "create: no operator 'moment'; did you mean 'moments'?"),
     (dict(kind="bin", bin_pxx=2), "operator 'bin': no parameter 'bin_pxx'; did you mean 'bin_px'?"),
-    (dict(kind="bin", bin_px=0), "operator 'bin': bin_px: Expected `int` >= 1, found 0"),
+    (dict(kind="bin", bin_px=0), "operator 'bin': bin_px: expected a whole number >= 1, found 0"),
     (dict(kind="moments", device="gpu"), "moments: no device 'gpu'; it runs on cpu"),
 ]
 

@@ -76,15 +76,21 @@ REFUSED = [
     ("step = [1]", "run.toml: steps are tables [[step]], with double brackets"),
     ("source = 'file.tif'", "run.toml: source is a table [source], found 'file.tif'"),
     ("[source]\nurl = 'x'", "run.toml: [source]: no parameter 'url'; did you mean 'uri'?"),
-    ("[source]\nuri = 3", "run.toml: [source]: uri: Expected `str | null`, got `int`, found 3"),
-    ("[record]\nraw = 'yes'", "run.toml: [record]: raw: Expected `bool | null`, got `str`, found 'yes'"),
+    ("[source]\nuri = 3", "run.toml: [source]: uri: expected a text, not a whole number, found 3"),
+    ("[record]\nraw = 'yes'", "run.toml: [record]: raw: expected true or false, not a text, found 'yes'"),
     (steps("id = 'a'"), "run.toml: step 'a': parameter 'kind' is missing"),
     (steps(""), "run.toml: step 'number 1': parameter 'kind' is missing"),
-    (steps("kind = 3"), "run.toml: step 3: kind: Expected `str`, got `int`, found 3"),
+    (steps("kind = 3"), "run.toml: step 3: kind: expected a text, not a whole number, found 3"),
     (steps("kind = 'bin'\nparam = {}"), "run.toml: step 'bin': no parameter 'param'; did you mean 'params'?"),
     (steps("kind = 'bin'\nbin_px = 2"), "run.toml: step 'bin': no parameter 'bin_px'; "),
-    (steps("kind = 'bin'\nparams = 3"), "run.toml: step 'bin': params: Expected `object`, got `int`, found 3"),
-    (steps("kind = 'bin'\ninputs = { a = 1 }"), "run.toml: step 'bin': inputs[...]: Expected `str`, got `int`"),
+    (
+        steps("kind = 'bin'\nparams = 3"),
+        "run.toml: step 'bin': params: expected a table of names and values, not a whole number, found 3",
+    ),
+    (
+        steps("kind = 'bin'\ninputs = { a = 1 }"),
+        "run.toml: step 'bin': inputs[...]: expected a text, not a whole number",
+    ),
     (steps("kind = 'bin'\nid = 'a/b'"), "run.toml: step id 'a/b' must be a letter, then letters, digits, - or _"),
     (steps("kind = 'bin'\nid = '../x'"), "run.toml: step id '../x' must be"),
     (steps("kind = 'bin'\nid = '2nd'"), "run.toml: step id '2nd' must be"),
@@ -222,7 +228,7 @@ def test_a_change_goes_into_the_step_that_has_a_tables_name():
     [
         ("source.pixels=1", r"\[source\]: no parameter 'pixels'"),
         ("sorce.uri=x", "no step 'sorce' in config; did you mean 'source'"),
-        ("record.raw=7", "raw: Expected"),
+        ("record.raw=7", "raw: expected"),
     ],
 )
 def test_a_change_that_fits_no_table_is_refused(change, message):

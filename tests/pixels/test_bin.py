@@ -90,9 +90,9 @@ def test_the_calibration_is_handed_on_for_the_binned_pixel(mode):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"bin_px": 0}, "bin_px: Expected `int` >= 1, found 0"),
+        ({"bin_px": 0}, "bin_px: expected a whole number >= 1, found 0"),
         ({"bin_px": 15}, "bin_px = 15 is larger than the frame"),
-        ({"bin_frames": -1}, "bin_frames: Expected `int` >= 1, found -1"),
+        ({"bin_frames": -1}, "bin_frames: expected a whole number >= 1, found -1"),
         ({"mode": "median"}, "mode: Invalid enum value 'median'"),
         ({"bin_px": 14, "bin_frames": 200, "mode": "sum"}, "can overflow; use mode = 'mean'"),
     ],

@@ -460,7 +460,7 @@ def test_standard_errors_and_change_foretell_the_error_within_a_factor_of_two(se
 
 
 REFUSED = {
-    "an order of one": ({"order": 1}, "order: Expected `int` >= 2"),
+    "an order of one": ({"order": 1}, "order: expected a whole number >= 2"),
     "lags that do not begin at 0": ({"lags": (1, 2)}, "lags are two or more from 0 on"),
     "a radius of three": ({"cross": 3}, "cross is false, 1 or 2"),
     "a camera that is not known": ({"noise": "camera"}, "needs the camera's offset_adu, gain_e_per_adu, read_noise_e"),
