@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.state import State, require_finite
+from ..core.state import State, require_array, require_finite
 from .kernels.kalman import FilterState, filter_step
 
 FIRST_STEP_PX = 0.5
@@ -44,7 +44,8 @@ class ShiftFilter:
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
         for name, array in self._arrays().items():
-            array[...] = require_finite(state, name, array, "motion")
+            require = require_array if name == "steadying_variance" else require_finite  # infinite until a shift is known
+            array[...] = require(state, name, array, "motion")
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """The arrays by the names that sessions know them by."""
