@@ -44,7 +44,8 @@ class ShiftFilter:
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
         for name, array in self._arrays().items():
-            require = require_array if name == "steadying_variance" else require_finite  # infinite until a shift is known
+            # infinite until a shift is known
+            require = require_array if name == "steadying_variance" else require_finite
             array[...] = require(state, name, array, "motion")
 
     def _arrays(self) -> dict[str, np.ndarray]:

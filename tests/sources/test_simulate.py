@@ -230,7 +230,7 @@ def test_the_movie_in_python_is_the_one_that_streams():
         ("sim:calcium?shape=-5x20", ConfigError, "sim:calcium: shape[0]: expected a whole number >= 8, found -5"),
         ("sim:calcium?shape=20", ConfigError, "sim:calcium: shape: expected a list of length 2"),
         ("sim:calcium?frames=0", ConfigError, "sim:calcium: frames: expected a whole number >= 1, found 0"),
-        ("sim:calcium?seed=three", ConfigError, "sim:calcium: seed: expected a whole number, not a text, found 'three'"),
+        ("sim:calcium?seed=three", ConfigError, "seed: expected a whole number, not a text, found 'three'"),
         ("sim:gain?em=2", ConfigError, "sim:gain: em: expected true or false, not a text, found '2'"),
         ("sim:calcium?photons=nan", ConfigError, "sim:calcium: photons: "),
         ("sim:calcium?photons=inf", ConfigError, "sim:calcium: photons: "),
