@@ -28,7 +28,9 @@ FIELDS: dict[str, dict[str, float]] = {
     "empty": {"neurons": 0, "neuropil_follows": 1.0, "neuropil": 0.2},
     "moving": {"motion_px": 1.5, "line_motion_px": 0.1},
 }
-STILL = '[[step]]\nkind = "extract"\nparams = {{ neuron_sigma_px = {sigma}, decay_s = 0.5, background = "{background}" }}'
+STILL = (
+    '[[step]]\nkind = "extract"\nparams = {{ neuron_sigma_px = {sigma}, decay_s = 0.5, background = "{background}" }}'
+)
 MOVING = '[[step]]\nkind = "motion"\nparams = {{ max_shift_px = 8 }}\n'
 CENTRE_PX, COSINE = 4.0, 0.5  # what counts as found: its centre is near and its image alike
 

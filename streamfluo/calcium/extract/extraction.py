@@ -19,6 +19,7 @@ from .background import Background
 from .buffer import SCALE, Buffer
 from .components import Components
 from .detection import Candidate, Detector
+from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .params import ExtractParams
 from .proposal import propose
@@ -49,13 +50,13 @@ class Extraction:
         side = 2 * round(3 * params.neuron_sigma_px) + 1
         self._box = (min(side, shape[0]), min(side, shape[1]))
         self._cell_px = params.neuron_sigma_px / 2
-        radius = params.ring_radius_px or 3 * params.neuron_sigma_px
-        self._ring = RingBackground(shape, radius) if params.background == "ring" else None
         self._reset()
 
     def _reset(self) -> None:
         shape, modes, window = self.shape, self.params.background_components, self.params.window_frames
         self.background = Background(shape, modes)
+        radius = self.params.ring_radius_px or 3 * self.params.neuron_sigma_px
+        self._ring = RingBackground(shape, radius, modes) if self.params.background == "ring" else None
         self.cells = Components(shape, self._box, modes, window, self._offset_adu)
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
@@ -75,21 +76,24 @@ class Extraction:
         The frames are stored as differences to `first` (y, x). Seeds are images (y, x). With init = "greedy" the frames
         are processed twice; the second run starts from the components of the first.
         """
-        if self._ring is not None:
-            frames = self._ring.initialise(first, frames)
-        self.background.initialise(first, frames)
-        self.detector.see(self.background.weight > 0)
+        self._begin(first, frames)
         self._add_seeds(seeds, index[0])
         self._process_all(first, index, frames)
         if self.params.init == "greedy":
             found = [(self.cells.origin[k].copy(), self.cells.box[k].copy()) for k in range(self.cells.count)]
             self._reset()
-            self.background.initialise(first, frames)
-            self.detector.see(self.background.weight > 0)
+            self._begin(first, frames)
             for corner, box in found:
                 self._add_known((int(corner[0]), int(corner[1])), box, index[0], accepted=False)
             self._process_all(first, index, frames)
         self._search_again()
+
+    def _begin(self, first: np.ndarray, frames: list[np.ndarray]) -> None:
+        """Estimate the background from the initial frames."""
+        self.background.initialise(first, frames)
+        if self._ring is not None:
+            self._ring.initialise(first, frames, self.background)
+        self.detector.see(self.background.weight > 0)
 
     def _search_again(self) -> None:
         """Search the stored residual bins a second time, for cells that were active throughout the first bins."""
@@ -103,7 +107,7 @@ class Extraction:
 
     def _process_all(self, first: np.ndarray, index: list[int], frames: list[np.ndarray]) -> None:
         for n, part in zip(index, frames, strict=True):
-            self._process(n, part.astype(np.float32) + first)
+            self.process(n, part.astype(np.float32) + first)
 
     def _add_seeds(self, seeds: list[np.ndarray], birth: int) -> None:
         height, width = self._box
@@ -127,7 +131,7 @@ class Extraction:
     def process(self, index: int, frame: np.ndarray) -> LiveValues:
         """Process the next frame (y, x); return the values of the accepted components."""
         if self._ring is not None:
-            frame = self._ring.subtract(frame, self.cells, self.background.noise)
+            frame = self._ring.subtract(frame, self.background, self.cells)
         return self._process(index, frame)
 
     def unknown(self) -> LiveValues:
@@ -234,8 +238,13 @@ class Extraction:
         cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
         for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
             self._remove(k, reason)
+        duplicate = find_duplicate(cells)
+        if duplicate is not None:
+            join(cells, self.background, duplicate)
+            self._remove(duplicate.part, f"the same cell as {cells.id[duplicate.whole]}")
         explained, snr = cells.explained_and_snr()
-        for k in np.flatnonzero((snr * (1 - explained) >= bound) & ~cells["accepted"]).tolist():
+        enough = (snr * (1 - explained) >= bound) & (cells["compactness"] >= self.params.min_compactness)
+        for k in np.flatnonzero(enough & ~cells["accepted"]).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
 

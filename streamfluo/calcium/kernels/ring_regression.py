@@ -6,8 +6,11 @@ from ...pixels.kernels.kernel import kernel
 
 
 @kernel
-def bin_deviation(frame, mean, out, seen):  # type: ignore[no-untyped-def]
-    """Write the means of frame − mean (y, x) over blocks to out (rows, columns), and how much of each is not NaN."""
+def bin_deviation(frame, mean, weight, out, seen):  # type: ignore[no-untyped-def]
+    """Write the means of frame − mean (y, x) over blocks to out (rows, columns), and how much of each is known.
+
+    Pixels that are NaN or of weight 0 (y, x) are not known.
+    """
     rows, columns = out.shape
     height, width = frame.shape
     sums, known = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -16,7 +19,7 @@ def bin_deviation(frame, mean, out, seen):  # type: ignore[no-untyped-def]
         known[:] = 0
         top, bottom = j * height // rows, (j + 1) * height // rows
         for y in range(top, bottom):
-            _add_deviation(frame[y], mean[y], sums, known)
+            _add_deviation(frame[y], mean[y], weight[y], sums, known)
         for i in range(columns):
             total, n = 0.0, 0.0
             left, right = i * width // columns, (i + 1) * width // columns
@@ -28,11 +31,12 @@ def bin_deviation(frame, mean, out, seen):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add_deviation(frame, mean, sums, known):  # type: ignore[no-untyped-def]
+def _add_deviation(frame, mean, weight, sums, known):  # type: ignore[no-untyped-def]
     for x in range(len(sums)):
         d = np.float32(frame[x]) - mean[x]
-        sums[x] += d if d == d else np.float32(0)
-        known[x] += np.float32(d == d)
+        is_known = (d == d) & (weight[x] > 0)
+        sums[x] += d if is_known else np.float32(0)
+        known[x] += np.float32(is_known)
 
 
 @kernel
