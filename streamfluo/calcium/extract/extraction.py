@@ -198,6 +198,8 @@ class Extraction:
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""
+        if self._ring is not None:
+            self._ring.update_slopes()
         cells, buffer = self.cells, self._buffer
         number = buffer.count // BIN - 1
         last = buffer.slots()[-BIN:]

@@ -9,14 +9,14 @@ import scipy.ndimage as ndi
 
 from ...core.state import State, require_array
 from ..kernels.demixing import inner
-from ..kernels.ring_regression import bin_deviation, ring_sum, subtract_binned, subtract_components
+from ..kernels.ring_regression import bin_deviation, bin_of_pixels, ring_sum, subtract_binned, subtract_components
 from .background import Background
 from .components import Components
 
 _MEMORY_FRAMES = 1000.0
 _BINS_PER_RADIUS = 3
-_WIDTH = 2.0  # of the ring, in bins
-_SMOOTH = 5  # bins over which slopes are averaged
+_WIDTH = 1.0  # of the ring, in bins
+_SMOOTH = 3  # bins over which slopes are averaged
 _MIN_SEEN = 0.5  # of a bin's pixels: less, and the bin is left out
 
 
@@ -25,7 +25,7 @@ class RingBackground:
 
     On a binned grid; the ring lies outside a cell centred on x. The modes take what the whole field shares, with no
     noise of their own: a ring alone costs cells at 4 photons a pixel (F1 .82 to .75). Slopes are exponentially weighted
-    regressions over 1000 frames, averaged over 5 bins, as under a cell its own activity takes what its slope leaves.
+    regressions over 1000 frames, averaged over 3 × 3 bins: under a cell its activity takes what its slope leaves.
     The components are subtracted with their activity in the frame before. One weight per ring replaces one per ring
     pixel (Zhou et al. 2018, CNMF-E; Friedrich et al. 2021): ring pixels are strongly correlated.
     """
@@ -35,11 +35,15 @@ class RingBackground:
         size = tuple(max(1, n // self._bin) for n in shape)
         self._radius = radius_px / self._bin
         self._binned, self._ring, self._known, self._share, self._count = np.zeros((5, *size), np.float32)
+        self._bin_of = np.zeros(shape[0] * shape[1], np.int32)
+        bin_of_pixels(shape, size, self._bin_of)
+        self._noise, self._slope = np.zeros((2, *size), np.float32)
         self._modes = np.zeros((modes, *size), np.float32)
         self._product, self._square = np.zeros((2, *size))
         self._out = np.zeros(shape, np.float32)
         self._arrays: dict[str, np.ndarray] = {
             "both": self._product, "square": self._square, "modes": self._modes,
+            "noise": self._noise, "slope": self._slope,
         }  # fmt: skip
 
     def initialise(self, first: np.ndarray, frames: Sequence[np.ndarray], background: Background) -> None:
@@ -47,18 +51,24 @@ class RingBackground:
         zero = np.zeros_like(background.mean)
         for mode, binned in zip(background.modes, self._modes, strict=True):
             bin_deviation(mode * background.noise, zero, background.weight, binned, self._known)
+        bin_deviation(background.noise, zero, background.weight, self._noise, self._known)
         for part in frames:
             self._measure(part.astype(np.float32) + first, background, None)
-            self._update_slopes(1.0)
+            self._update_sums(1.0)
+        self.update_slopes()
 
     def subtract(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
-        """Update the slopes with a frame (y, x); return it without background, float32, valid until the next call."""
+        """Return a frame (y, x) without background, float32, valid until the next call; gather it for the slopes."""
         self._measure(frame, background, cells)
-        self._update_slopes(1 - 1 / _MEMORY_FRAMES)
+        self._update_sums(1 - 1 / _MEMORY_FRAMES)
+        subtract_binned(frame, self._slope * self._ring, self._out)
+        return self._out
+
+    def update_slopes(self) -> None:
+        """Compute the slopes from all frames so far."""
         product, square = (ndi.uniform_filter(sums, _SMOOTH, mode="nearest") for sums in (self._product, self._square))
         slope = np.divide(product, square, out=np.zeros_like(product), where=square > 0)
-        subtract_binned(frame, (np.maximum(slope, 0) * self._ring).astype(np.float32), self._out)
-        return self._out
+        self._slope[...] = np.maximum(slope, 0)
 
     def state(self) -> State:
         """Return all carried values as state entries."""
@@ -73,8 +83,7 @@ class RingBackground:
         """Bin what mean, components and modes leave of a frame, and average it over each ring."""
         bin_deviation(frame, background.mean, background.weight, self._binned, self._known)
         if cells is not None:
-            noise = background.noise.reshape(-1)
-            subtract_components(self._binned, frame.shape, cells.footprints, noise, cells["activity"])
+            subtract_components(self._binned, self._bin_of, self._noise, cells.footprints, cells["activity"])
         known = (self._known >= _MIN_SEEN).astype(np.float32)
         self._binned *= known
         self._subtract_modes(known)
@@ -93,7 +102,7 @@ class RingBackground:
         for amount, mode in zip(np.linalg.solve(gram, products), seen, strict=True):
             self._binned -= np.float32(amount) * mode
 
-    def _update_slopes(self, memory: float) -> None:
+    def _update_sums(self, memory: float) -> None:
         self._product *= memory
         self._square *= memory
         self._product += self._binned * self._ring

@@ -40,28 +40,29 @@ def _add_deviation(frame, mean, weight, sums, known):  # type: ignore[no-untyped
 
 
 @kernel
-def subtract_components(binned, shape, footprints, noise, activity):  # type: ignore[no-untyped-def]
-    """Subtract the components from a binned frame (rows, columns) of `shape` (y, x), in place.
+def bin_of_pixels(shape, size, out):  # type: ignore[no-untyped-def]
+    """Write the flat number of the bin, of a grid (rows, columns) = size, of each pixel of `shape` to out (pixels,)."""
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            out[y * shape[1] + x] = (y * size[0] // shape[0]) * size[1] + x * size[1] // shape[1]
 
-    Whitened footprints times the noise σ [ADU] of each pixel (pixels,) times activity (K,).
+
+@kernel
+def subtract_components(binned, bin_of, noise, footprints, activity):  # type: ignore[no-untyped-def]
+    """Subtract the components from a binned frame (rows, columns), in place.
+
+    Whitened footprints times activity (K,) times the noise σ [ADU] of each bin (rows, columns); bin_of (pixels,).
     """
     index, value, pixels = footprints
-    rows, columns = binned.shape
-    height, width = shape
-    share = np.float32(rows * columns / (height * width))
-    row_of, column_of = np.empty(height, np.int32), np.empty(width, np.int32)
-    for y in range(height):
-        row_of[y] = y * rows // height
-    for x in range(width):
-        column_of[x] = x * columns // width
+    total = np.zeros(binned.size, np.float32)
     for k in range(len(activity)):
-        amount = share * np.float32(activity[k])
-        y = index[k, 0] // width if pixels[k] else 0
-        for p in range(pixels[k]):  # pixels come in the order of rows: no division for each
-            at = index[k, p]
-            while at >= (y + 1) * width:
-                y += 1
-            binned[row_of[y], column_of[at - y * width]] -= amount * value[k, p] * noise[at]
+        amount = np.float32(activity[k])
+        for p in range(pixels[k]):
+            total[bin_of[index[k, p]]] += amount * value[k, p]
+    share = np.float32(binned.size / len(bin_of))
+    for j in range(binned.shape[0]):
+        for i in range(binned.shape[1]):
+            binned[j, i] -= share * noise[j, i] * total[j * binned.shape[1] + i]
 
 
 @kernel
