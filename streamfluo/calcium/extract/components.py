@@ -29,7 +29,7 @@ def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) 
     pixels = height * width
     real, number = np.float64, np.int64
     return {
-        # identity; `birth`: frame its trace begins with; `accepted` is final; `fit`: spatial correlation
+        # identity; `birth`: frame its trace begins with; `fit`: spatial correlation
         "id": ((), number), "birth": ((), number), "accepted": ((), np.bool_),
         "seeded": ((), np.bool_), "fit": ((), real),
         # whitened footprint: box (h, w) at `origin`, dilated box, sparse support; `resting`: F0 under it

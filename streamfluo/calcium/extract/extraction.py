@@ -35,6 +35,7 @@ MAX_WAITING = 30
 ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
+STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
 EVIDENCE_PER_SNR = 2.8  # min_snr 1 in bins pooled over a transient (4-norm)
 
 LiveValues = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
@@ -245,10 +246,15 @@ class Extraction:
             join(cells, self.background, duplicate)
             self._remove(duplicate.part, f"the same cell as {cells.id[duplicate.whole]}")
         explained, snr = cells.explained_and_snr()
-        enough = (snr * (1 - explained) >= bound) & (cells["compactness"] >= self.params.min_compactness)
+        least = self.params.min_compactness
+        enough = (snr * (1 - explained) >= bound) & (cells["compactness"] >= least)
         for k in np.flatnonzero(enough & ~cells["accepted"]).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
+        strips = cells["accepted"] & ~cells["seeded"] & (cells["compactness"] < STILL_COMPACT * least)
+        for k in np.flatnonzero(strips).tolist():
+            cells.accepted[k] = False
+            self._record_event(self._last_index, k, "rejected", "not compact: a process?")
 
     def _remove(self, k: int, reason: str) -> None:
         self._record_event(self._last_index, k, "gone", reason)

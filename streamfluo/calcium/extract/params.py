@@ -48,7 +48,7 @@ class ExtractParams(Params, frozen=True):
     min_compactness: Annotated[
         float,
         Meta(ge=0, le=1, description="least compactness of an accepted footprint; 0 if processes are what you want"),
-    ] = 0.55
+    ] = 0.6
     max_overlap: Annotated[
         float, Meta(gt=0, le=1, description="largest fraction of a footprint's area shared with another component")
     ] = 0.5

@@ -16,7 +16,7 @@ from .components import Components
 _MEMORY_FRAMES = 1000.0
 _BINS_PER_RADIUS = 3
 _WIDTH = 1.0  # of the ring, in bins
-_SMOOTH = 3  # bins over which slopes are averaged
+_SMOOTH = 5  # bins over which slopes are averaged
 _MIN_SEEN = 0.5  # of a bin's pixels: less, and the bin is left out
 
 
@@ -25,7 +25,7 @@ class RingBackground:
 
     On a binned grid; the ring lies outside a cell centred on x. The modes take what the whole field shares, with no
     noise of their own: a ring alone costs cells at 4 photons a pixel (F1 .82 to .75). Slopes are exponentially weighted
-    regressions over 1000 frames, averaged over 3 × 3 bins: under a cell its activity takes what its slope leaves.
+    regressions over 1000 frames, averaged over 5 × 5 bins: under a cell its activity takes what its slope leaves.
     The components are subtracted with their activity in the frame before. One weight per ring replaces one per ring
     pixel (Zhou et al. 2018, CNMF-E; Friedrich et al. 2021): ring pixels are strongly correlated.
     """

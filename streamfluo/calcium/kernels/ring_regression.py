@@ -42,9 +42,12 @@ def _add_deviation(frame, mean, weight, sums, known):  # type: ignore[no-untyped
 @kernel
 def bin_of_pixels(shape, size, out):  # type: ignore[no-untyped-def]
     """Write the flat number of the bin, of a grid (rows, columns) = size, of each pixel of `shape` to out (pixels,)."""
-    for y in range(shape[0]):
-        for x in range(shape[1]):
-            out[y * shape[1] + x] = (y * size[0] // shape[0]) * size[1] + x * size[1] // shape[1]
+    (height, width), (rows, columns) = shape, size
+    for j in range(rows):
+        for y in range(j * height // rows, (j + 1) * height // rows):
+            for i in range(columns):
+                for x in range(i * width // columns, (i + 1) * width // columns):
+                    out[y * width + x] = j * columns + i
 
 
 @kernel
