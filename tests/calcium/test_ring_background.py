@@ -110,7 +110,6 @@ def test_a_background_that_begins_after_the_initial_frames_is_followed():
     haze = 8 / waves.std() * np.tensordot(waves.T, clouds, 1)
     movie = np.maximum(quiet + haze, 0).astype(np.uint16)
     (cells, false), (fewer, _) = (found_and_false(movie, truth, name) for name in ("ring", "low_rank"))
-    print(cells, fewer, false)
     assert cells >= 13  # of 18
     assert cells >= fewer + 3
     assert false <= 2
