@@ -83,13 +83,6 @@ def test_two_cells_stay_two(first, second, spikes):
     assert find_duplicate(two_components(first, second, spikes)[0]) is None
 
 
-def test_the_same_footprint_twice_is_one_cell():
-    cells, _ = two_components(DISC, mask(V**2 + U**2 <= 36), APART)
-    assert find_duplicate(cells) == (0, 1, None)
-    cells["seeded"][:] = True
-    assert find_duplicate(cells) is None
-
-
 def test_processes_are_not_accepted_unless_they_are_wanted():
     field = {"neurons": 4, "processes": 8, "signal": 1.0, "spike_rate_hz": 0.4, "frame_rate_hz": 15.0, "motion_px": 0.0}
     movie, _ = calcium(frames=700, shape=(80, 80), seed=4, neuron_sigma_px=2.5, **field)

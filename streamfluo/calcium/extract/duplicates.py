@@ -1,4 +1,4 @@
-"""Components that are one cell: the same footprint twice, or parts of it that are active together."""
+"""Components that are one cell: parts of its footprint that are active together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..kernels.footprint_statistics import add_shifted
 from .background import Background
 from .components import Components
 
-MIN_COSINE = 0.6  # of two footprints of one cell
 SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if they make one body
 LIKE_ACTIVITY = 0.6  # the same, if the part is an arc or a sliver that the whole completes
 MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance
@@ -20,11 +19,11 @@ MAX_LOSS, MIN_GAIN = 0.05, 0.1  # of compactness: two cells side by side lose .1
 
 
 class Duplicate(NamedTuple):
-    """Row `part` is the cell of row `whole`; with `change` (h, w) its footprint becomes that of both, if not None."""
+    """Row `part` is the cell of row `whole`; with `change` (h, w) its footprint becomes that of both."""
 
     whole: int
     part: int
-    change: np.ndarray | None
+    change: np.ndarray
 
 
 def find_duplicate(cells: Components) -> Duplicate | None:
@@ -33,17 +32,13 @@ def find_duplicate(cells: Components) -> Duplicate | None:
     n = np.arange(cells.neighbour.shape[1])
     listed = n < cells["neighbours"][:, None]
     other = np.where(listed, cells["neighbour"], 0)
-    energy = np.maximum(cells["energy"], 1e-30)
-    cosine = cells["overlap"] / np.sqrt(energy[:, None] * energy[other])
     own, theirs, shared = cells["own"][:, None], cells["theirs"], cells["shared"]
     together = np.where(shared > 0, shared, 0) / np.sqrt(np.maximum(own * theirs, 1e-30))
     spread = cells["own"] ** 2 >= MIN_BINS * np.maximum(cells["peak"], 1e-30)
     parts = cells["touching"] & (together >= LIKE_ACTIVITY) & spread[:, None]
     weaker = listed & (snr[:, None] <= snr[other]) & ~cells["seeded"][:, None]
-    for part, column in np.argwhere(weaker & ((cosine >= MIN_COSINE) | parts)).tolist():
+    for part, column in np.argwhere(weaker & parts).tolist():
         whole = int(other[part, column])
-        if cosine[part, column] >= MIN_COSINE:
-            return Duplicate(whole, part, None)
         ratio = cells.own[part] * cells.live_noise[part] / (shared[part, column] * cells.live_noise[whole])
         change = _joined(cells, whole, part, ratio, together[part, column] >= SAME_ACTIVITY)
         if change is not None:
@@ -69,8 +64,6 @@ def _joined(cells: Components, whole: int, part: int, ratio: float, same: bool) 
 def join(cells: Components, background: Background, duplicate: Duplicate) -> None:
     """Add the part's footprint to the whole's, before the part is dropped; the mean image keeps the sum of both."""
     whole, part, change = duplicate
-    if change is None:
-        return
     height, width = cells.box_shape
     top, left = cells.origin[whole]
     area = np.s_[top : top + height, left : left + width]
