@@ -106,6 +106,35 @@ def test_spots_beside_an_unseen_rim_are_those_of_the_cropped_frames():
         np.testing.assert_allclose(found[0][name] - offset, found[1][name], rtol=1e-6, atol=1e-9, err_msg=name)
 
 
+def test_pixels_that_a_frame_does_not_show_are_nan_unless_another_border_is_asked_for():
+    operator = create("motion", Spec(MOVIE.shape[1:], MOVIE.dtype), init_frames=50)
+    height, width = MOVIE.shape[1:]
+    y, x = np.ogrid[:height, :width]
+    for t in range(0, 100, 5):
+        output = operator.update(Block(t, np.arange(t, t + 5), MOVIE[t : t + 5]))
+        for pixels, (dy, dx) in zip(output.block.pixels, output.values["shift_px"], strict=True):
+            top, left = y + dy, x + dx
+            outside = (top < 0) | (top > height - 1) | (left < 0) | (left > width - 1)
+            assert np.isnan(pixels[outside]).all()
+            assert np.isfinite(pixels).mean() > 0.7
+
+
+@pytest.mark.parametrize("background", ["ring", "low_rank"])
+def test_cells_beside_an_unseen_rim_are_those_of_the_cropped_frames(background):
+    movie, _ = calcium(frames=400, shape=(75, 78), seed=6, motion_px=0.0, neuron_sigma_px=2.5, neuropil_follows=0.5)
+    rimmed = movie.astype(np.float32)
+    rimmed[:, :8] = rimmed[:, :, :6] = np.nan
+    found = []
+    for frames, corner in ((rimmed, (8, 6)), (np.ascontiguousarray(rimmed[:, 8:, 6:]), (0, 0))):
+        operator = create("extract", Spec(frames.shape[1:], "float32"), neuron_sigma_px=2.5, background=background)
+        operator.update(Block(0, np.arange(400), frames))
+        found.append(np.nanmean(operator.read(["contours"])["contours"], axis=1) - corner)
+    apart, _ = cKDTree(found[1]).query(found[0])
+    assert len(found[1]) > 12
+    assert abs(len(found[0]) - len(found[1])) <= 2
+    assert (apart < 2).sum() >= len(found[0]) - 2
+
+
 def test_no_cell_is_found_in_the_rim_that_motion_leaves():
     movie, truth = calcium(frames=600, shape=(112, 112), seed=4, motion_px=4.0, neuron_sigma_px=3.0)
     chain, _ = through(MOTION + '[[step]]\nkind = "extract"\nparams = { neuron_sigma_px = 3.0 }', movie, size=1)

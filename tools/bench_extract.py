@@ -2,17 +2,20 @@
 
     python tools/bench_extract.py --movies abc                 F1, traces, spikes; ms against one rfft2 of 512 × 512
     python tools/bench_extract.py --movies b --loops 10        the same frames ten times: memory does not grow
+    python tools/bench_extract.py --fields --seeds 31 32 33    simulated fields (tools/fields.py), ring and low_rank
 
 Raw movies of tools/bench_motion.py run frame by frame through configs/calcium_2p.toml. Scores: semireal/score.py.
 """
 
 import argparse
 import importlib.util
+import itertools
 import os
 import sys
 import time
 from pathlib import Path
 
+import fields
 import numpy as np
 import scipy.fft
 from bench_motion import CACHE, DATA, SKIP, movie
@@ -116,12 +119,38 @@ def measure(name: str, seed: int, loops: int) -> None:
     )
 
 
+def measure_field(name: str, seeds: list[int], background: str) -> None:
+    """Run a simulated field with several seeds and print the mean scores."""
+    scores, cost_ms = [], []
+    for seed in seeds:
+        movie, truth = fields.render(name, seed)
+        began = time.process_time()
+        cells, shifts = fields.extract(movie, name, background)
+        cost_ms.append(1e3 * (time.process_time() - began) / len(movie))
+        scores.append(fields.score(cells, shifts, truth))
+    mean = {key: np.mean([getattr(one, key) for one in scores]) for key in ("accepted", "duplicates", "processes")}
+    f1, precision, recall, traces = np.array([(s.f1, s.precision, s.recall, s.traces) for s in scores]).T
+    print(
+        f"{name:11} {background:9} F1 {f1.mean():.3f} ({', '.join(f'{one:.2f}' for one in f1)}), precision "
+        f"{precision.mean():.3f}, recall {recall.mean():.3f}, accepted {mean['accepted']:.1f}, duplicates "
+        f"{mean['duplicates']:.1f}, processes {mean['processes']:.1f}, traces {traces.mean():.3f}, "
+        f"{np.mean(cost_ms):.2f} ms of CPU a frame",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--fields", nargs="*", choices=list(fields.FIELDS), help="simulated fields; none named: all")
+    parser.add_argument("--backgrounds", nargs="+", default=["ring", "low_rank"])
     parser.add_argument("--movies", default="abc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--loops", type=int, default=1, help="repeat the frames, without scores")
     args = parser.parse_args()
+    if args.fields is not None:
+        for name, background in itertools.product(args.fields or fields.FIELDS, args.backgrounds):
+            measure_field(name, args.seeds, background)
+        return
     for seed in args.seeds:
         for name in args.movies:
             measure(name, seed, args.loops)

@@ -15,6 +15,8 @@ VARIANTS = {
     "spots": "drift_y_px=0.1&drift_x_px=-0.05&background_gradient=0.5",
     "spots-diffusing": "motion=diffusing",
     "spots-random": "motion=random&photon_distribution=exponential",
+    "calcium-field": "neuropil_follows=1&processes=3&saturation=0.2&bursts=0.5&z_drift=0.5&line_motion_px=0.5"
+    "&size_spread=0.3&rings=0.5&neuron_sigma_px=2",
     "bleaching-steps": "brightness_sd=0.2",
     "bleaching-steps-lognormal": "emission=lognormal&spot_background=100",
 }

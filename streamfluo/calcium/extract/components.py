@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State
+from ..kernels.compactness import compactness
 from ..kernels.demixing import ROWS, inner
 from ..kernels.footprint_statistics import add_shifted, component_snr, list_support, update_overlaps
 from ..kernels.footprints import dilate
@@ -28,13 +29,14 @@ def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) 
     pixels = height * width
     real, number = np.float64, np.int64
     return {
-        # identity; `birth`: frame its trace begins with; `accepted` is final; `fit`: spatial correlation
+        # identity; `birth`: frame its trace begins with; `fit`: spatial correlation
         "id": ((), number), "birth": ((), number), "accepted": ((), np.bool_),
         "seeded": ((), np.bool_), "fit": ((), real),
         # whitened footprint: box (h, w) at `origin`, dilated box, sparse support; `resting`: F0 under it
         "origin": ((2,), np.int32), "box": (box, np.float32), "halo": (box, np.float32),
         "index": ((pixels,), np.int32), "value": ((pixels,), np.float32), "pixels": ((), np.int32),
-        "energy": ((), real), "mode_overlap": ((modes,), real), "row_overlap": ((modes,), real), "resting": ((), real),
+        "energy": ((), real), "compactness": ((), real),
+        "mode_overlap": ((modes,), real), "row_overlap": ((modes,), real), "resting": ((), real),
         # components whose boxes overlap; `shared`, `theirs`: products and squares of the evidence
         "neighbours": ((), np.int32),
         "neighbour": ((neighbours,), np.int32), "touching": ((neighbours,), np.bool_),
@@ -158,7 +160,7 @@ class Components(Columns):
         height, width = self.box_shape
         top, left = self.origin[k]
         self.pixels[k] = list_support(box, top, left, self.shape[1], self.index[k], self.value[k])
-        self.energy[k] = inner(box, box, 0, 1)
+        self.energy[k], self.compactness[k] = inner(box, box, 0, 1), compactness(box)
         halo = np.zeros(self.box_shape, bool)
         dilate(box > 0, HALO_PX, halo)
         self.halo[k] = halo

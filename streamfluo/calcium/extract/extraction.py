@@ -19,6 +19,7 @@ from .background import Background
 from .buffer import SCALE, Buffer
 from .components import Components
 from .detection import Candidate, Detector
+from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .params import ExtractParams
 from .proposal import propose
@@ -34,6 +35,7 @@ MAX_WAITING = 30
 ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
+STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
 EVIDENCE_PER_SNR = 2.8  # min_snr 1 in bins pooled over a transient (4-norm)
 
 LiveValues = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
@@ -49,13 +51,13 @@ class Extraction:
         side = 2 * round(3 * params.neuron_sigma_px) + 1
         self._box = (min(side, shape[0]), min(side, shape[1]))
         self._cell_px = params.neuron_sigma_px / 2
-        radius = params.ring_radius_px or 3 * params.neuron_sigma_px
-        self._ring = RingBackground(shape, radius) if params.background == "ring" else None
         self._reset()
 
     def _reset(self) -> None:
         shape, modes, window = self.shape, self.params.background_components, self.params.window_frames
         self.background = Background(shape, modes)
+        radius = self.params.ring_radius_px or 3 * self.params.neuron_sigma_px
+        self._ring = RingBackground(shape, radius, modes) if self.params.background == "ring" else None
         self.cells = Components(shape, self._box, modes, window, self._offset_adu)
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
@@ -75,21 +77,24 @@ class Extraction:
         The frames are stored as differences to `first` (y, x). Seeds are images (y, x). With init = "greedy" the frames
         are processed twice; the second run starts from the components of the first.
         """
-        if self._ring is not None:
-            frames = self._ring.initialise(first, frames)
-        self.background.initialise(first, frames)
-        self.detector.see(self.background.weight > 0)
+        self._begin(first, frames)
         self._add_seeds(seeds, index[0])
         self._process_all(first, index, frames)
         if self.params.init == "greedy":
             found = [(self.cells.origin[k].copy(), self.cells.box[k].copy()) for k in range(self.cells.count)]
             self._reset()
-            self.background.initialise(first, frames)
-            self.detector.see(self.background.weight > 0)
+            self._begin(first, frames)
             for corner, box in found:
                 self._add_known((int(corner[0]), int(corner[1])), box, index[0], accepted=False)
             self._process_all(first, index, frames)
         self._search_again()
+
+    def _begin(self, first: np.ndarray, frames: list[np.ndarray]) -> None:
+        """Estimate the background from the initial frames."""
+        self.background.initialise(first, frames)
+        if self._ring is not None:
+            self._ring.initialise(first, frames, self.background)
+        self.detector.see(self.background.weight > 0)
 
     def _search_again(self) -> None:
         """Search the stored residual bins a second time, for cells that were active throughout the first bins."""
@@ -103,7 +108,7 @@ class Extraction:
 
     def _process_all(self, first: np.ndarray, index: list[int], frames: list[np.ndarray]) -> None:
         for n, part in zip(index, frames, strict=True):
-            self._process(n, part.astype(np.float32) + first)
+            self.process(n, part.astype(np.float32) + first)
 
     def _add_seeds(self, seeds: list[np.ndarray], birth: int) -> None:
         height, width = self._box
@@ -127,7 +132,7 @@ class Extraction:
     def process(self, index: int, frame: np.ndarray) -> LiveValues:
         """Process the next frame (y, x); return the values of the accepted components."""
         if self._ring is not None:
-            frame = self._ring.subtract(frame, self.cells, self.background.noise)
+            frame = self._ring.subtract(frame, self.background, self.cells)
         return self._process(index, frame)
 
     def unknown(self) -> LiveValues:
@@ -194,6 +199,8 @@ class Extraction:
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""
+        if self._ring is not None:
+            self._ring.update_slopes()
         cells, buffer = self.cells, self._buffer
         number = buffer.count // BIN - 1
         last = buffer.slots()[-BIN:]
@@ -234,10 +241,20 @@ class Extraction:
         cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
         for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
             self._remove(k, reason)
+        duplicate = find_duplicate(cells)
+        if duplicate is not None:
+            join(cells, self.background, duplicate)
+            self._remove(duplicate.part, f"the same cell as {cells.id[duplicate.whole]}")
         explained, snr = cells.explained_and_snr()
-        for k in np.flatnonzero((snr * (1 - explained) >= bound) & ~cells["accepted"]).tolist():
+        least = self.params.min_compactness
+        enough = (snr * (1 - explained) >= bound) & (cells["compactness"] >= least)
+        for k in np.flatnonzero(enough & ~cells["accepted"]).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
+        strips = cells["accepted"] & ~cells["seeded"] & (cells["compactness"] < STILL_COMPACT * least)
+        for k in np.flatnonzero(strips).tolist():
+            cells.accepted[k] = False
+            self._record_event(self._last_index, k, "rejected", "not compact: a process?")
 
     def _remove(self, k: int, reason: str) -> None:
         self._record_event(self._last_index, k, "gone", reason)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels import (
     background_modes,
+    compactness,
     demixing,
     footprint_statistics,
     footprints,
@@ -29,7 +30,8 @@ from .settled_traces import SettledTraces
 
 _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
-    background_modes.temporal_modes, demixing.whiten, demixing.inner, demixing.demix_frame, demixing.sum_frames,
+    background_modes.temporal_modes, compactness.compactness,
+    demixing.whiten, demixing.inner, demixing.demix_frame, demixing.sum_frames,
     demixing.demix_known_background, demixing.project_past, spikes.initial_levels, spikes.deconvolve_samples,
     spikes.deconvolve_history, spikes.newest_traces, spikes.deconvolve_samples_ar2, spikes.deconvolve_history_ar2,
     spikes.newest_traces_ar2, spikes.impulse_response, residual.subtract_from_bins, residual.subtract_footprints,
@@ -38,7 +40,8 @@ _KERNELS: tuple[Any, ...] = (
     footprints.dilate, footprint_statistics.update_regression, footprint_statistics.update_comoments,
     footprint_statistics.update_overlaps, footprint_statistics.add_shifted, footprint_statistics.update_evidence,
     footprint_statistics.add_past_evidence, footprint_statistics.component_snr, footprint_statistics.list_support,
-    outlines.outline, ring_regression.bin_deviation, ring_regression.subtract_components, ring_regression.ring_mean,
+    outlines.outline, ring_regression.bin_deviation, ring_regression.bin_of_pixels,
+    ring_regression.subtract_components, ring_regression.ring_sum,
     ring_regression.subtract_binned,
 )  # fmt: skip
 
@@ -81,9 +84,10 @@ def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
         settled.rows(cells, deconvolution, keep=0)
-    ring = RingBackground(_SHAPE, 8.0)
+    ring = RingBackground(_SHAPE, 8.0, modes)
+    ring.initialise(100 + 10 * blob, [ripple.astype(np.float16)], background)
     for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
-        ring.subtract(frame, cells, background.noise)
+        ring.subtract(frame, background, cells)
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
 
 

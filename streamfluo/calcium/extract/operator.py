@@ -39,6 +39,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
+    version = 2  # a ring behind the background modes by default, parts of one cell joined, compactness for acceptance
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
@@ -49,7 +50,7 @@ class Extract(Operator):
         Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile"),
         Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
-        Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, gone"),
+        Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, rejected, gone"),
         Gives("footprints", "snapshot", ("id", "y", "x"), "ADU", "footprints in boxes, per σ of activity"),
         Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(MEASURES)}"),
         Gives(

@@ -26,8 +26,9 @@ class ExtractParams(Params, frozen=True):
         Any, Meta(description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, or a session")
     ] = None
     background: Annotated[
-        Literal["low_rank", "ring"], Meta(description="low_rank for two-photon, ring for one-photon data")
-    ] = "low_rank"
+        Literal["ring", "low_rank"],
+        Meta(description="low_rank: modes of the whole field; ring: also what surrounds each pixel, as neuropil"),
+    ] = "ring"
     background_components: Annotated[
         int, Meta(ge=1, le=4, description="rank of the background; raise it if traces share slow fluctuations")
     ] = 2
@@ -44,6 +45,10 @@ class ExtractParams(Params, frozen=True):
     min_spatial_corr: Annotated[
         float, Meta(ge=0, le=1, description="least correlation of a footprint with its residual; lower it at low SNR")
     ] = 0.8
+    min_compactness: Annotated[
+        float,
+        Meta(ge=0, le=1, description="least compactness of an accepted footprint; 0 if processes are what you want"),
+    ] = 0.6
     max_overlap: Annotated[
         float, Meta(gt=0, le=1, description="largest fraction of a footprint's area shared with another component")
     ] = 0.5

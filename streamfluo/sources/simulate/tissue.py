@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage, sparse
 
@@ -25,25 +27,43 @@ def scatter_neurons(count: int, shape: tuple[int, int], margin_px: float, rng: n
     return positions
 
 
+class Bodies(NamedTuple):
+    """What makes cell bodies unequal: the size of each (K,), in units of the common one, and whether it is a ring."""
+
+    size: np.ndarray
+    ring: np.ndarray
+
+
+def draw_bodies(count: int, size_spread: float, rings: float, rng: np.random.Generator) -> Bodies:
+    """Return sizes, log-normal of this sd and within 0.6 … 1.7, and rings, this fraction of all."""
+    size = np.exp(size_spread * rng.standard_normal(count) - size_spread**2 / 2)
+    return Bodies(np.clip(size, 0.6, 1.7), rng.random(count) < rings)
+
+
 def draw_footprints(
-    positions_px: np.ndarray, shape: tuple[int, int], pad_px: int, sigma_px: float, rng: np.random.Generator
-) -> sparse.csc_array:
+    positions_px: np.ndarray, shape: tuple[int, int], pad_px: int, sigma_px: float, rng: np.random.Generator,
+    bodies: Bodies,
+) -> sparse.csc_array:  # fmt: skip
     """Return the neurons' images as columns (pixels of the padded field, K) float32, each with its peak at 1.
 
     A neuron is an ellipse (axes ± 15 %, any angle) with a flat-topped rim and a darker nucleus:
-    (exp(-r⁴/8) - depth · exp(-2.5 r²)) over r ≤ 2.5, r in units of `sigma_px`, with 0.3 ≤ depth ≤ 0.8.
+    (exp(-r⁴/8) - depth · exp(-2.5 r²)) over r ≤ 2.5, r in units of `sigma_px` times its size, with 0.3 ≤ depth ≤ 0.8;
+    a ring has a nucleus of depth 0.95 and exp(-1.2 r²).
     """
     height, width = (side + 2 * pad_px for side in shape)
-    reach = int(np.ceil(1.15 * _REACH_SIGMA * sigma_px))
+    common_px = sigma_px
     values, indices, counts = [], [], [0]
-    for centre in positions_px + pad_px:
+    for centre, size, ring in zip(positions_px + pad_px, *bodies, strict=True):
+        sigma_px = common_px * float(size)
+        reach = int(np.ceil(1.15 * _REACH_SIGMA * sigma_px))
         angle, stretch, depth = rng.uniform((0, 0.85, 0.3), (np.pi, 1.15, 0.8))
         top, left = np.maximum(np.rint(centre).astype(int) - reach, 0)
         y, x = np.ogrid[top : min(top + 2 * reach + 1, height), left : min(left + 2 * reach + 1, width)]
         u = np.cos(angle) * (y - centre[0]) + np.sin(angle) * (x - centre[1])
         v = np.cos(angle) * (x - centre[1]) - np.sin(angle) * (y - centre[0])
         r2 = ((u / stretch) ** 2 + (v * stretch) ** 2) / sigma_px**2
-        image = np.exp(-(r2**2) / 8) - depth * np.exp(-2.5 * r2)
+        nucleus = 0.95 * np.exp(-1.2 * r2) if ring else depth * np.exp(-2.5 * r2)
+        image = np.exp(-(r2**2) / 8) - nucleus
         image = np.where((r2 <= _REACH_SIGMA**2) & (image > 0.01), image, 0)
         seen = image * ((y >= pad_px) & (y < height - pad_px) & (x >= pad_px) & (x < width - pad_px))
         image = (image / seen.max()).astype(np.float32)
@@ -93,4 +113,16 @@ def _read_between(field: np.ndarray, start: float, count: int) -> np.ndarray:
     out: np.ndarray = field[first - 1 : first - 1 + count] * (weights[0] / 2)
     for tap in range(1, 4):
         out += field[first - 1 + tap : first - 1 + tap + count] * (weights[tap] / 2)
+    return out
+
+
+def shift_lines(frame: np.ndarray, dx_px: np.ndarray) -> np.ndarray:
+    """Return the frame (y, x) with each line moved along x by dx_px (y,), by cubic convolution; edges are repeated."""
+    first = np.floor(-dx_px).astype(int)
+    t = (-dx_px - first)[:, None].astype(np.float32)
+    weights = (t * (-1 + t * (2 - t)), 2 + t * t * (3 * t - 5), t * (1 + t * (4 - 3 * t)), t * t * (t - 1))
+    at = np.arange(frame.shape[1]) + first[:, None]
+    out = np.zeros_like(frame)
+    for tap, weight in enumerate(weights):
+        out += weight / 2 * np.take_along_axis(frame, np.clip(at + tap - 1, 0, frame.shape[1] - 1), 1)
     return out

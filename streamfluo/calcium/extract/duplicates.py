@@ -1,0 +1,77 @@
+"""Components that are one cell: parts of its footprint that are active together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels.compactness import compactness
+from ..kernels.footprint_statistics import add_shifted
+from .background import Background
+from .components import Components
+
+SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if they make one body
+LIKE_ACTIVITY = 0.6  # the same, if the part is an arc or a sliver that the whole completes
+MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance
+MIN_WITHIN = 0.7  # of the energy of the part, that lies within the other's box
+MAX_LOSS, MIN_GAIN = 0.05, 0.1  # of compactness: two cells side by side lose .15, a part gains
+
+
+class Duplicate(NamedTuple):
+    """Row `part` is the cell of row `whole`; with `change` (h, w) its footprint becomes that of both."""
+
+    whole: int
+    part: int
+    change: np.ndarray
+
+
+def find_duplicate(cells: Components) -> Duplicate | None:
+    """Return a component that is another one, None if there is none."""
+    _, snr = cells.explained_and_snr()
+    n = np.arange(cells.neighbour.shape[1])
+    listed = n < cells["neighbours"][:, None]
+    other = np.where(listed, cells["neighbour"], 0)
+    own, theirs, shared = cells["own"][:, None], cells["theirs"], cells["shared"]
+    together = np.where(shared > 0, shared, 0) / np.sqrt(np.maximum(own * theirs, 1e-30))
+    spread = cells["own"] ** 2 >= MIN_BINS * np.maximum(cells["peak"], 1e-30)
+    parts = cells["touching"] & (together >= LIKE_ACTIVITY) & spread[:, None]
+    weaker = listed & (snr[:, None] <= snr[other]) & ~cells["seeded"][:, None]
+    for part, column in np.argwhere(weaker & parts).tolist():
+        whole = int(other[part, column])
+        ratio = cells.own[part] * cells.live_noise[part] / (shared[part, column] * cells.live_noise[whole])
+        change = _joined(cells, whole, part, ratio, together[part, column] >= SAME_ACTIVITY)
+        if change is not None:
+            return Duplicate(whole, part, change)
+    return None
+
+
+def _joined(cells: Components, whole: int, part: int, ratio: float, same: bool) -> np.ndarray | None:
+    """What the footprint of `part` adds to that of `whole`, None if their union is not one body.
+
+    ratio: activity of the part by that of the whole.
+    """
+    change = np.zeros(cells.box_shape, np.float32)
+    add_shifted(change, cells.origin[whole], cells.box[part], cells.origin[part], np.float32(ratio))
+    within = float((change.astype(float) ** 2).sum()) / max(ratio**2 * float(cells.energy[part]), 1e-30)
+    needed = cells.compactness[part] + (-MAX_LOSS if same else MIN_GAIN)
+    compact = compactness(cells.box[whole] + change)
+    if within < MIN_WITHIN or compact < max(needed, cells.compactness[whole] - MAX_LOSS):
+        return None
+    return change
+
+
+def join(cells: Components, background: Background, duplicate: Duplicate) -> None:
+    """Add the part's footprint to the whole's, before the part is dropped; the mean image keeps the sum of both."""
+    whole, part, change = duplicate
+    height, width = cells.box_shape
+    top, left = cells.origin[whole]
+    area = np.s_[top : top + height, left : left + width]
+    y, x = cells.origin[part]
+    gone = np.s_[y : y + height, x : x + width]
+    background.mean[gone] += cells.box[part] * np.float32(cells.level[part]) * background.noise[gone]
+    background.mean[area] -= change * np.float32(cells.level[whole]) * background.noise[area]
+    cells.box[whole] += change
+    cells.gathered[whole] -= change * np.float32(cells.moment[whole])
+    cells.correct_neighbours(whole, change)
+    cells.refresh(whole, background)
