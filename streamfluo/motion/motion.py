@@ -39,9 +39,9 @@ MIN_FITTING = 0.7  # of the pixels seen: where more are clipped as outliers, not
 # Of the blocks that could contradict, where the gain is above CLEAR_GAIN, and below. Of 960 frames of other scenes and
 # other places a tenth of those above had more than .46; where every cell fires thrice a second, half of all have .7.
 MIN_AGREEMENT = (0.55, 0.85)
-MAX_DEFICIT = 0.35  # half of such frames have .55, 1 % of good ones .36
+MAX_DEFICIT = 0.25  # half of such frames have .55, 1 % of good ones .1
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
-MISSED_FRAMES = 20  # and two for each one registered: a template of a beginning that is not confirmed begins again
+MISSED_FRAMES = 20  # and four for each one registered: a template of a beginning that is not confirmed begins again
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
 
@@ -230,7 +230,7 @@ class Motion(Operator):
         self._shift_filter.predict()
         self._lost.add(self._search.binned)
         self._missed += template.frames < self._anchored_at
-        unconfirmed = self._missed > MISSED_FRAMES + 2 * template.frames
+        unconfirmed = self._missed > MISSED_FRAMES + 4 * template.frames
         if (self._lost.frames < self.params.restart_frames and not unconfirmed) or self._frozen:
             return False, False
         self._lost.forget()

@@ -54,10 +54,12 @@ def agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def deficit(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
+def deficit(sums, matrix, noise_bias, step, gains):  # type: ignore[no-untyped-def]
     """Return by how much the blocks' gains lie below the least of `gains`, r.m.s. and relative to it, at least.
 
-    Noise alone gives half a χ² of the blocks; what exceeds it by two of its standard deviations is told.
+    Noise alone gives half a χ² of the blocks; what exceeds it by two of its standard deviations is told. noise_bias
+    (by, bx): what the template's own noise adds to the variance of a block's projection; the few pixels of a block at a
+    rim have little else.
     """
     gain, least = gains[0], min(gains)
     squares, information, n = 0.0, 0.0, 0
@@ -66,7 +68,7 @@ def deficit(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
             own, rest = unexplained(sums[by, bx], matrix[by, bx], step, 2)
             if own > 0:
                 low = min(0.0, rest + (gain - least) * own)
-                squares += low * low / own
+                squares += low * low / (own + sums[by, bx, 3] * noise_bias[by, bx])
                 information += own
                 n += 1
     excess = squares - n / 2 - 2 * np.sqrt(1.25 * n)

@@ -283,11 +283,15 @@ def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
 def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untyped-def]
     """Return (δ_y, δ_x, gain, Evidence) of one Gauss–Newton step; NaN where H is singular.
 
-    sums (by, bx, 5): what `project_residuals` wrote at this gain; matrix (by, bx, 3, 3); noise_bias (by, bx): the part
-    of the third projection that the template's own noise causes. Blocks whose residual exceeds BLOCK_SIGMA, as those
-    with an active cell, are down-weighted iteratively. `usual`: the gain that frames usually have.
+    sums (by, bx, 5): what `project_residuals` wrote at this gain, whose bias is taken out; matrix (by, bx, 3, 3);
+    noise_bias (by, bx): the part of the third projection that the template's own noise causes. Blocks whose residual
+    exceeds BLOCK_SIGMA, as those with an active cell, are down-weighted iteratively. `usual`: the gain that frames
+    usually have.
     """
     weights = np.ones(sums.shape[:2])
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            sums[by, bx, 2] += sums[by, bx, 3] * gain * noise_bias[by, bx]
     for again in range(ROUNDS):
         b, h, fitting, seen = np.zeros(3), np.zeros((3, 3)), 0.0, 0.0
         for by in range(sums.shape[0]):
@@ -296,7 +300,6 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
                 fitting += part
                 seen += sums[by, bx, 4]
                 w = weights[by, bx]
-                b[2] += w * part * gain * noise_bias[by, bx]
                 for j in range(3):
                     b[j] += w * sums[by, bx, j]
                     for k in range(3):
@@ -324,7 +327,7 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
     gains = (better, usual)
     evidence = (
         seen / (sums.shape[0] * sums.shape[1]), fitting / max(seen, 1e-9), better * np.sqrt(max(h[2, 2], 0.0)),
-        agreement(sums, matrix, step, gains), deficit(sums, matrix, step, gains),
+        agreement(sums, matrix, step, gains), deficit(sums, matrix, noise_bias, step, gains),
     )  # fmt: skip
     return step[0] / scale, step[1] / scale, better, evidence
 
