@@ -72,7 +72,7 @@ def with_true_parameters(x, emission, case=Case()):
     mu, mu_bg, sigma = TRUE[emission][:3]
     theta = counting.Parameters(mu * case.brightness, mu_bg, sigma, *case.kinetics)
     logs = np.stack([counting.log_likelihood(x, y, theta, emission=emission) for y in range(1, 11)], axis=1)
-    return scores_of(logs.argmax(1) + 1, credible_interval(posterior(logs), ALL))
+    return scores_of(logs.argmax(1) + 1, credible_interval(posterior(logs, ALL), ALL))
 
 
 def from_true_parameters(x, emission):
@@ -83,7 +83,7 @@ def from_true_parameters(x, emission):
     for y in range(1, 11):
         model = EmitterModel(camera, False, y, y, float(np.abs(x).max()) / 1024)
         logs.append(fit_alone(seen, x.T, model, Search(bounds, 1, np.array(TRUE[emission])[None]))[1])
-    return scores_of(np.argmax(logs, axis=0) + 1, credible_interval(posterior(np.transpose(logs)), ALL))
+    return scores_of(np.argmax(logs, axis=0) + 1, credible_interval(posterior(np.transpose(logs), ALL), ALL))
 
 
 def accuracy():

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
-from .bounds import min_frames, parameter_bounds, trace_error
+from .bounds import min_frames, parameter_bounds, shot_noise_error, trace_error, without_extremes
 from .fit import Search, fit_factors, fit_pooled
 from .fit_alone import fit_alone
 from .kernels.crosschecks import credible_interval, is_flat, posterior
@@ -97,10 +97,10 @@ def estimate_y(
 
 def _summaries(job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray) -> dict[str, np.ndarray]:
     """Return the posterior summaries of each trace, by field of Counts."""
-    best = logs.argmax(1)
+    probabilities = posterior(logs, candidates)
+    best = probabilities.argmax(1)
     y, chosen = candidates[best], parameters[np.arange(len(best)), best]
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
-    probabilities = posterior(logs)
     interval = credible_interval(probabilities, candidates)
     return {
         "y": y,
@@ -177,6 +177,7 @@ class _Job:
     ) -> None:
         self.camera, self.bleaching, self.hyper = model.emission == "camera", model.bleaching, hyper
         self.threads = threads
+        traces = without_extremes(traces)
         offset, gain, read_e = _scalars(model.camera)
         width = (hyper.max_x or float(np.abs(traces).max())) / hyper.num_x_bins
         self.edges = (np.floor(traces / width) * width - offset) * gain
@@ -272,6 +273,12 @@ def _checked(traces: Any, model: TraceModel) -> tuple[np.ndarray, dict[int, str]
         )
     offset = _scalars(model.camera)[0] if model.emission == "camera" else 0.0
     wrong = {n: reason for n, trace in enumerate(array) if (reason := trace_error(trace, model.emission, offset))}
+    good = [n for n in range(len(array)) if n not in wrong]
+    if good and model.emission == "camera":
+        offset, gain, _ = _scalars(model.camera)
+        reason = shot_noise_error((array[good].T - offset) * gain)
+        if reason:
+            raise FrameError(f"counting: {reason}")
     if len(wrong) == len(array):
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise FrameError(f"counting: trace {min(wrong)} {wrong[min(wrong)]}{more}")

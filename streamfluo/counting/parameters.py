@@ -121,7 +121,7 @@ class HyperParameters:
     `traces`: number of traces that shared parameters are fitted to (not in blinx). Raises ConfigError.
     """
 
-    min_y: int = 1
+    min_y: int = 0
     num_guesses: int = 3
     epoch_length: int = 1000
     is_done_limit: float = 1e-5
@@ -134,7 +134,7 @@ class HyperParameters:
     traces: int = 40
 
     def __post_init__(self) -> None:
-        limits = {"min_y": 1, "num_guesses": 1, "epoch_length": 1, "is_done_window": 1, "num_x_bins": 2, "traces": 1}
+        limits = {"min_y": 0, "num_guesses": 1, "epoch_length": 1, "is_done_window": 1, "num_x_bins": 2, "traces": 1}
         for name, least in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or int(value) != value or value < least:

@@ -21,7 +21,7 @@ BINS = 1024
 
 def model_of(params: CountParams, width: float, emitters: int | None = None) -> EmitterModel:
     """Return the model of all candidates, or of one number of emitters, for intensity bins of `width`."""
-    low, high = emitters or params.min_emitters, emitters or params.max_emitters
+    low, high = (params.min_emitters, params.max_emitters) if emitters is None else (emitters, emitters)
     return EmitterModel(params.emission == "camera", params.bleaching, low, high, width, BINS, params.p_outlier)
 
 

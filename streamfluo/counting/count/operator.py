@@ -236,7 +236,7 @@ class Count(Operator):
         model = self._filter.model
         if not self._filter.known:
             return np.full((self._count, len(model.candidates)), 1 / len(model.candidates))
-        return np.asarray(posterior(self._filter.logs()))
+        return np.asarray(posterior(self._filter.logs(), model.candidates))
 
     def _snapshot(self, name: str) -> np.ndarray:
         online, camera = self._filter, self.params.emission == "camera"

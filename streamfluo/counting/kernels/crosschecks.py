@@ -13,8 +13,14 @@ STEP_POINTS = 500
 SPLIT_PENALTY = 4  # × log(frames): at 2, the best of many split points now and then fits noise
 
 
-def posterior(logs):  # type: ignore[no-untyped-def]
-    """Return the posterior (n, candidates) of log-likelihoods under a uniform prior."""
+def log_prior(candidates):  # type: ignore[no-untyped-def]
+    """Return log P(n) ∝ −log(n + 1): evenly spread in the logarithm, so that few far candidates cannot outweigh near ones."""
+    return -np.log1p(candidates)
+
+
+def posterior(logs, candidates):  # type: ignore[no-untyped-def]
+    """Return the posterior (n, candidates) of log-likelihoods (n, candidates) under `log_prior`."""
+    logs = logs + log_prior(candidates)
     weights = np.exp(logs - logs.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
