@@ -58,12 +58,15 @@ def test_what_is_returned_is_the_forward_pass_at_the_parameters_returned(emissio
     found = estimate_y(traces, 4, emission=emission, camera=READ[emission])
     y, parameters, logs = found
     assert y is found.y
-    assert logs.shape == (4, 4) == parameters.mu.shape
+    assert logs.shape == (4, 5) == parameters.mu.shape
     for n, trace in enumerate(traces):
-        theta = parameters.array()[n, 2, :5]
+        theta = parameters.array()[n, 3, :5]
         expected = trace_log_likelihood(trace, 3, emission, theta, width=np.abs(traces).max() / 1024)
-        assert logs[n, 2] == pytest.approx(expected, abs=1e-9, rel=1e-13)
-    np.testing.assert_allclose(found.posterior, np.exp(logs - np.logaddexp.reduce(logs, axis=1)[:, None]), rtol=1e-9)
+        assert logs[n, 3] == pytest.approx(expected, abs=1e-9, rel=1e-13)
+    likely = logs - np.log(np.arange(1, 6))  # the prior, 1 / (y + 1)
+    np.testing.assert_allclose(
+        found.posterior, np.exp(likely - np.logaddexp.reduce(likely, axis=1)[:, None]), rtol=1e-9, atol=1e-300
+    )
 
 
 @pytest.mark.parametrize("emission", BRIGHTNESS)
@@ -108,7 +111,8 @@ def test_a_single_trace_and_the_parameters_of_a_known_number():
     assert found.y.tolist() == [2]
     parameters, logs = estimate_parameters(traces, 2)
     assert parameters.mu[0] == pytest.approx(2000, rel=0.02)
-    assert logs[0] == pytest.approx(found.log_likelihoods[0, 1], abs=0.05)
+    assert logs[0] == pytest.approx(found.log_likelihoods[0, 2], abs=0.05)
+    assert np.isnan(found.parameters.mu[0, 0])  # nothing that is never on has a brightness
 
 
 def test_adu_and_electrons_are_counted_alike():
@@ -199,7 +203,7 @@ def test_intervals_have_their_credibility_and_flat_posteriors_are_marked():
     candidates = np.arange(1, 5)
     interval = credible_interval(probabilities, candidates)
     assert interval.tolist() == [[2, 2], [1, 4], [3, 4], [4, 4]]
-    assert is_flat(interval, candidates).tolist() == [False, True, True, False]
+    assert is_flat(interval, candidates).tolist() == [False, True, True, True]
 
 
 def test_steps_are_counted_through_noise():

@@ -6,9 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ..bounds import min_frames, parameter_bounds
+from ...core.errors import FrameError
+from ..bounds import min_frames, parameter_bounds, shot_noise_error, without_extremes
+from ..checks import doubts
 from ..fit import Search, fit_factors, fit_pooled
 from ..fit_alone import fit_alone
+from ..half_lit import half_lit
+from ..kernels.crosschecks import posterior
 from ..kernels.likelihood import EmitterModel
 from .filter import OnlineFilter
 from .params import CountParams
@@ -38,15 +42,20 @@ def learn(
 ) -> tuple[np.ndarray, np.ndarray, EmitterModel] | None:
     """Return parameters (n, candidates, 6), a typical trace's (candidates, 6) and the model; None: no usable trace.
 
-    intensity (t, n). before (candidates, 6): the typical trace of the last estimate, where the fit starts.
+    intensity (t, n). before (candidates, 6): the typical trace of the last estimate, where the fit starts. Raises
+    FrameError where no intensities can be electrons.
     """
     camera = params.emission == "camera"
+    intensity = without_extremes(intensity)
     x = observation(intensity, camera)
     intensity = np.where(np.isnan(x), np.nan, intensity)
+    x = np.where(half_lit(x, intensity), np.nan, x)
     usable = np.isfinite(x).sum(0) >= max(min_frames(params.bleaching), len(x) // 2)
     usable[usable] &= np.nanstd(x[:, usable], axis=0) > 0
     if not usable.any():
         return None
+    if camera and (reason := shot_noise_error(intensity[:, usable])):
+        raise FrameError(f"count: {reason}")
     count, candidates = x.shape[1], params.max_emitters - params.min_emitters + 1
     x, intensity = x[:, usable], intensity[:, usable]
     model = model_of(params, float(np.nanmax(np.abs(intensity))) / BINS)
@@ -104,5 +113,20 @@ def _filter_of(params: CountParams, record: np.ndarray, before: np.ndarray | Non
         model = model_of(params, params.max_x / BINS)
     online = OnlineFilter(record.shape[1], model)
     online.begin(model, parameters, typical)
-    online.advance(observation(record, params.emission == "camera"))
+    x = observation(record, params.emission == "camera")
+    online.advance(x)
+    online.doubtful = _doubtful(x, online, params)
     return online
+
+
+def _doubtful(x: np.ndarray, online: OnlineFilter, params: CountParams) -> np.ndarray:
+    """Return which traces (n,) of x (t, n) the model could not have made."""
+    x = np.where(half_lit(x, x if online.model.camera else np.exp(x)), np.nan, x)
+    candidates = online.model.candidates
+    best = posterior(online.logs(), candidates).argmax(1)
+    seen = np.flatnonzero(np.isfinite(x).sum(0) >= min_frames(params.bleaching))
+    doubtful = np.zeros(x.shape[1], np.bool_)
+    chosen = online.parameters[seen, best[seen]]
+    pooled = params.pooled if params.pooled is not None else x.shape[1] > 1
+    doubtful[seen] = doubts(x[:, seen], candidates[best[seen]], chosen, online.model, pooled) != ""
+    return doubtful

@@ -13,7 +13,14 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, known_values, valid_frames
-from ..kernels.crosschecks import bleaching_steps, credible_interval, is_flat, posterior, traces_bleaching_steps
+from ..kernels.crosschecks import (
+    bleaching_steps,
+    credible_interval,
+    is_flat,
+    posterior,
+    traces_bleaching_steps,
+    widened,
+)
 from ..kernels.likelihood import evaluate
 from ..traces import checked_traces, traces_of_file
 from .filter import OnlineFilter
@@ -38,6 +45,7 @@ class Count(Operator):
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
+    version = 2
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
@@ -52,6 +60,9 @@ class Count(Operator):
             "parameters", "snapshot", ("spot", "emitters", "parameter"), "", "mu, mu_bg, sigma, p_on, p_off, p_bleach"
         ),
         Gives("flat", "snapshot", ("spot",), "", "1: the posterior does not determine the number"),
+        Gives("doubtful", "snapshot", ("spot",), "", "1: the model could not have made the trace so far"),
+        Gives("doubtful_spots", "snapshot", (), "", "number of spots that are doubtful"),
+        Gives("flat_spots", "snapshot", (), "", "number of spots whose number is not determined"),
         Gives("bleaching_steps", "snapshot", ("spot",), "", "cross-check: number of fluorophores from bleaching steps"),
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
@@ -243,6 +254,8 @@ class Count(Operator):
         candidates = online.model.candidates
         if name == "parameters":
             return online.parameters.copy()
+        if name in ("doubtful", "doubtful_spots"):
+            return np.asarray(online.doubtful.copy() if name == "doubtful" else online.doubtful.sum())
         if name == "log_likelihood":
             return online.logs() if online.known else np.full((self._count, len(candidates)), np.nan)
         if name == "cumulant_count":
@@ -254,7 +267,10 @@ class Count(Operator):
         if name == "count":
             return np.asarray(candidates[probabilities.argmax(1)] if online.known else np.zeros(self._count, np.int64))
         interval = credible_interval(probabilities, candidates)
-        return interval if name == "credible_interval" else is_flat(interval, candidates)
+        if name == "credible_interval":
+            return np.asarray(widened(interval, candidates[probabilities.argmax(1)], online.doubtful, candidates))
+        flat = is_flat(interval, candidates)
+        return np.asarray(flat if name == "flat" else flat.sum())
 
     def _compile(self) -> None:
         """Run every kernel once, on the types it will be called with."""

@@ -40,10 +40,20 @@ def credible_interval(probabilities, candidates):  # type: ignore[no-untyped-def
 
 
 def is_flat(interval, candidates):  # type: ignore[no-untyped-def]
-    """Return where (n,) a posterior is flat: its interval reaches the last candidate, or holds most of them."""
+    """Return where (n,) a posterior is flat: its interval holds most candidates, or the last, beyond which none is."""
     wide = interval[:, 1] - interval[:, 0] + 1 > FLAT_PART * len(candidates)
-    open_end = (interval[:, 1] == candidates[-1]) & (interval[:, 0] < candidates[-1])
-    return wide | open_end
+    return wide | (interval[:, 1] == candidates[-1])
+
+
+def widened(interval, numbers, doubtful, candidates):  # type: ignore[no-untyped-def]
+    """Return intervals (n, 2) that go from half to twice the number (n,) where it is doubtful.
+
+    The posterior holds under a model that those traces contradict; of the gaps tried, the number was within that range.
+    """
+    low = np.minimum(interval[:, 0], numbers // 2)
+    high = np.maximum(interval[:, 1], np.maximum(2 * numbers, 1))
+    wide = np.clip(np.stack([low, high], axis=1), candidates[0], candidates[-1])
+    return np.where(doubtful[:, None], wide, interval)
 
 
 def cumulant_count(k2, k3, k4):  # type: ignore[no-untyped-def]
