@@ -32,7 +32,7 @@ GAPS = {
     "crosstalk 15 %": (Dyes(), {"crosstalk": 0.15}),
     "dark state": (Dyes(k_dark=0.01, k_back=0.01), {}),
     "dark state, short": (Dyes(k_dark=0.03, k_back=0.02), {}),
-    "lamp −20 %": (Dyes(), {"lamp_loss": 0.2}),
+    "illumination −20 %": (Dyes(), {"illumination_loss": 0.2}),
     "background +20 %": (Dyes(), {"background_drift": 0.2}),
 }
 

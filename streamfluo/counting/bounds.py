@@ -1,4 +1,4 @@
-"""Bounds of the model parameters for a set of traces, what is fit to count in them, and why a trace cannot be counted."""
+"""Bounds of the model parameters, what of the traces is fit to count, and why a trace cannot be counted."""
 
 from __future__ import annotations
 

@@ -26,12 +26,15 @@ MOST_DOUBTFUL = 0.3  # of the traces that share parameters: then those are doubt
 REASONS = ("", "correlated", "residuals", "occupancy", "shared")
 
 
-def doubts(x: Array, emitters: Array, parameters: Array, model: EmitterModel, pooled: bool) -> Array:
+def doubts(
+    x: Array, emitters: Array, parameters: Array, model: EmitterModel, pooled: bool, integrated: bool = False
+) -> Array:
     """Return why (n,) the model could not have made a trace, one of REASONS; '': it could.
 
     `correlated`: residuals follow one another, as where the light drifts or dyes differ. `residuals`: their
     distribution is another. `occupancy`: emitters are on more or less often than shared kinetics say. `shared`: the
-    parameters come from traces of which many are doubtful.
+    parameters come from traces of which many are doubtful. integrated: frames lit in part were found (and left out, as
+    far as one emitter switched at a time); those left make adjacent residuals alike, by up to .3 for five emitters.
     """
     scores = normal_scores(x, emitters, parameters, model)
     seen = np.isfinite(scores)
@@ -48,14 +51,14 @@ def doubts(x: Array, emitters: Array, parameters: Array, model: EmitterModel, po
     reason = np.full(x.shape[1], "", "<U10")
     reason[np.abs(_occupancy(x, emitters, parameters, model)) > UNLIKELY_OCCUPANCY] = "occupancy"
     reason[(uneven > UNLIKELY_RESIDUALS) | (rare < UNLIKELY_TAIL)] = "residuals"
-    reason[(np.abs(lags[0]) > CORRELATED) | (np.abs(long) > CORRELATED_LONG)] = "correlated"
+    reason[(np.abs(lags[0]) > CORRELATED) & (not integrated) | (np.abs(long) > CORRELATED_LONG)] = "correlated"
     if pooled and np.mean(reason[emitters > 0] != "" if (emitters > 0).any() else [0.0]) > MOST_DOUBTFUL:
         reason[reason == ""] = "shared"
     return reason
 
 
 def _occupancy(x: Array, emitters: Array, parameters: Array, model: EmitterModel) -> Array:
-    """Return how far (n,) the mean intensity lies from that of stationary kinetics, in standard errors; 0: bleaching."""
+    """Return how far (n,) the mean intensity lies from the stationary one, in standard errors; 0: bleaching."""
     mu, mu_bg, sigma, p_on, p_off, _ = parameters.T
     if model.bleaching:
         return np.zeros(len(emitters))

@@ -33,12 +33,11 @@ class Counts:
 
     `y` (n,): most probable number of fluorophores under the prior P(y) ∝ 1 / (y + 1); 0 also where a trace is skipped.
     `parameters`: arrays (n, candidates), NaN what a trace without emitters does not tell. `log_likelihoods`,
-    `posterior` (n, candidates). `candidates`: min_y … max_y. `credible_interval` (n, 2): 90 %; from half to twice `y`
+    `posterior` (n, candidates). `candidates`: min_y … max_y. `credible_interval` (n, 2): 90 %; from `y` / 3 to 2 `y`
     where doubtful. `flat` (n,): the posterior does not determine the number, or reaches max_y. `doubtful` (n,): the
     model could not have made the trace; `doubts` (n,): why, one of `checks.REASONS`. `states` (n, t): emitters on along
-    the Viterbi path. `scatter`: relative standard deviation of brightness between traces. `half_lit`:
-    share of the frames left out, since emitters switched within them. `skipped`: the reason, by
-    index of the trace.
+    the Viterbi path. `scatter`: relative standard deviation of brightness between traces. `half_lit`: share of the
+    frames left out, as emitters switched within them. `skipped`: the reason, by index of the trace.
     """
 
     y: np.ndarray
@@ -70,7 +69,7 @@ def estimate_y(
     camera: Camera | None = None,
     bleaching: bool = False,
     brightness_scatter: float | None = None,
-    lamp: Any = None,
+    illumination: Any = None,
     background: Any = None,
     threads: int = 0,
     progress: Progress | None = None,
@@ -79,8 +78,8 @@ def estimate_y(
 
     pooled: traces share brightness and kinetics, and each has a brightness factor of relative standard deviation
     `brightness_scatter` (None: estimated; 0: none); None: pooled if there are several traces. camera: traces are in ADU
-    under the camera emission; None: in electrons. lamp (t,), background (t,) or (n, t): how illumination and background
-    ran, as in `traces.steady`. threads: 0 for all cores. Cost of a trace of 1000 frames, max_y = 10:
+    under the camera emission; None: in electrons. illumination (t,), background (t,) or (n, t): how they ran
+    (`traces.steady`). threads: 0 for all cores. Cost of a trace of 1000 frames, max_y = 10:
     0.02 to 0.15 CPU s pooled, 0.35 alone. A trace that cannot be counted is skipped with a warning. Raises FrameError
     if none can be counted, ConfigError for parameters. (Names `y`, `max_y` and model: blinx; algorithm: Rabiner 1989.)
     """
@@ -88,9 +87,9 @@ def estimate_y(
     if not (isinstance(max_y, int | np.integer) and hyper.min_y <= max_y <= 50):
         raise ConfigError(f"estimate_y: max_y is an integer from min_y = {hyper.min_y} to 50, found {max_y!r}")
     model = TraceModel(emission, camera, bleaching)
-    if lamp is not None or background is not None:
+    if illumination is not None or background is not None:
         offset = _scalars(camera)[0] if emission == "camera" else 0.0
-        traces = steady(checked_traces(traces), lamp, background, offset)
+        traces = steady(checked_traces(traces), illumination, background, offset)
     checked, skipped = _checked(traces, model)
     good = [n for n in range(len(checked)) if n not in skipped]
     candidates = np.arange(hyper.min_y, int(max_y) + 1)
@@ -119,7 +118,7 @@ def _summaries(
     best = probabilities.argmax(1)
     y, chosen = candidates[best], parameters[np.arange(len(best)), best]
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
-    reasons = doubts(job.x, y, chosen, job.model(candidates), pooled)
+    reasons = doubts(job.x, y, chosen, job.model(candidates), pooled, job.half_lit > 0)
     interval = credible_interval(probabilities, candidates)
     unknown = np.isin(candidates, 0) & (not pooled)
     parameters = np.where(unknown[:, None] & np.isin(range(6), UNKNOWN_AT_0), np.nan, parameters)

@@ -54,7 +54,8 @@ def step_parameters(x: Array, intensity: Array, camera: bool, bounds: Array, emi
     noise = noise_sd(x) * (1.0 if camera else np.nanmedian(intensity, axis=0))
     steps = np.abs(intensity[2:] - intensity[:-2])
     steps = steps[steps > STEP_NOISES * noise]
-    low, high, middle = *np.nanpercentile(intensity, (1, 99), axis=0), np.nanmean(intensity, axis=0)
+    low, high = np.nanpercentile(intensity, (1, 99), axis=0)
+    middle = np.nanmean(intensity, axis=0)
     mu_bg = float(np.nanmin(low + (2 * noise if camera else 0)))
     mu = float(np.median(steps)) if len(steps) >= MIN_STEPS else float(np.nanmedian(high - low)) / (emitters or 1)
     above = np.maximum(middle - mu_bg, 1e-3 * mu)

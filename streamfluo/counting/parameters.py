@@ -114,9 +114,10 @@ class HyperParameters:
 
     `min_y`: smallest number of emitters. `num_guesses`: starts that are followed; the best is kept. `epoch_length`:
     maximum number of optimiser steps. `is_done_limit`: relative gain of the log-likelihood at convergence; a thousandth
-    of it is used, as BFGS takes longer steps. `is_done_window` and `step_sizes` are accepted and unused:
-    BFGS finds its own. `distribution_threshold` is accepted and unused: what is doubtful follows from `checks`. `max_x`: intensities are rounded to `num_x_bins` bins below
-    it; None: the largest intensity, without rounding. `p_outlier`: probability of an outlier, uniform over the bins.
+    of it is used, as BFGS takes longer steps. `is_done_window`, `step_sizes` and
+    `distribution_threshold` are accepted and unused: BFGS finds its own, and what is doubtful follows from `checks`.
+    `max_x`: intensities are rounded to `num_x_bins` bins below it; None: the largest intensity, without rounding.
+    `p_outlier`: probability of an outlier, uniform over the bins.
     `traces`: number of traces that shared parameters are fitted to (not in blinx). Raises ConfigError.
     """
 

@@ -49,7 +49,6 @@ def learn(
     intensity = without_extremes(intensity)
     x = observation(intensity, camera)
     intensity = np.where(np.isnan(x), np.nan, intensity)
-    x = np.where(half_lit(x, intensity), np.nan, x)
     usable = np.isfinite(x).sum(0) >= max(min_frames(params.bleaching), len(x) // 2)
     usable[usable] &= np.nanstd(x[:, usable], axis=0) > 0
     if not usable.any():
@@ -58,6 +57,7 @@ def learn(
         raise FrameError(f"count: {reason}")
     count, candidates = x.shape[1], params.max_emitters - params.min_emitters + 1
     x, intensity = x[:, usable], intensity[:, usable]
+    x = np.where(half_lit(x, intensity), np.nan, x)
     model = model_of(params, float(np.nanmax(np.abs(intensity))) / BINS)
     bounds = parameter_bounds(intensity, camera, params.bleaching, params.read_noise_e)
     pooled = params.pooled if params.pooled is not None else count > 1
@@ -121,12 +121,17 @@ def _filter_of(params: CountParams, record: np.ndarray, before: np.ndarray | Non
 
 def _doubtful(x: np.ndarray, online: OnlineFilter, params: CountParams) -> np.ndarray:
     """Return which traces (n,) of x (t, n) the model could not have made."""
-    x = np.where(half_lit(x, x if online.model.camera else np.exp(x)), np.nan, x)
     candidates = online.model.candidates
     best = posterior(online.logs(), candidates).argmax(1)
     seen = np.flatnonzero(np.isfinite(x).sum(0) >= min_frames(params.bleaching))
     doubtful = np.zeros(x.shape[1], np.bool_)
+    if not len(seen):
+        return doubtful
+    x = x[:, seen]
+    partly = half_lit(x, x if online.model.camera else np.exp(x))
+    x = np.where(partly, np.nan, x)
     chosen = online.parameters[seen, best[seen]]
-    pooled = params.pooled if params.pooled is not None else x.shape[1] > 1
-    doubtful[seen] = doubts(x[:, seen], candidates[best[seen]], chosen, online.model, pooled) != ""
+    pooled = params.pooled if params.pooled is not None else len(doubtful) > 1
+    reasons = doubts(x, candidates[best[seen]], chosen, online.model, pooled, bool(partly.any()))
+    doubtful[seen] = reasons != ""
     return doubtful

@@ -14,7 +14,7 @@ SPLIT_PENALTY = 4  # × log(frames): at 2, the best of many split points now and
 
 
 def log_prior(candidates):  # type: ignore[no-untyped-def]
-    """Return log P(n) ∝ −log(n + 1): evenly spread in the logarithm, so that few far candidates cannot outweigh near ones."""
+    """Return log P(n) = −log(n + 1): even in the logarithm, so that the answer hangs less on the last candidate."""
     return -np.log1p(candidates)
 
 
@@ -46,11 +46,12 @@ def is_flat(interval, candidates):  # type: ignore[no-untyped-def]
 
 
 def widened(interval, numbers, doubtful, candidates):  # type: ignore[no-untyped-def]
-    """Return intervals (n, 2) that go from half to twice the number (n,) where it is doubtful.
+    """Return intervals (n, 2) that go from a third to twice the number (n,) where it is doubtful.
 
-    The posterior holds under a model that those traces contradict; of the gaps tried, the number was within that range.
+    The posterior holds under a model that those traces contradict. Such fits split levels: the truth is more often far
+    below than above.
     """
-    low = np.minimum(interval[:, 0], numbers // 2)
+    low = np.minimum(interval[:, 0], numbers // 3)
     high = np.maximum(interval[:, 1], np.maximum(2 * numbers, 1))
     wide = np.clip(np.stack([low, high], axis=1), candidates[0], candidates[-1])
     return np.where(doubtful[:, None], wide, interval)

@@ -1,4 +1,4 @@
-"""What a model predicts of each frame from the frames before: the distribution of the number of emitters that are on."""
+"""What a model predicts of each frame from those before: the distribution of the number of emitters on."""
 
 import numpy as np
 

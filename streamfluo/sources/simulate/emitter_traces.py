@@ -1,13 +1,13 @@
 """Intensity traces of spots whose fluorophores depart from the model that counting assumes, with their truth.
 
-- Switching: each fluorophore is off, on, dark or bleached. It goes on with `k_on`, off with `k_off`, from on into a dark
-  state with `k_dark` and back to off with `k_back`, and bleaches while it is on with `k_bleach`; probabilities per frame
-  where `substeps` = 1 (between frames, all light of a frame from one state), rates per frame where it is larger: a frame
-  then integrates the light of `substeps` states, and one that switched within is lit in part. Dark states are in
+- Switching: each fluorophore is off, on, dark or bleached. It goes on with `k_on`, off with `k_off`, from on into a
+  dark state with `k_dark` and back to off with `k_back`, and bleaches while it is on with `k_bleach`; probabilities per
+  frame where `substeps` = 1 (all light of a frame is from one state), rates per frame where it is larger: a frame then
+  integrates the light of `substeps` states, and one that switched within is lit in part. Dark states are in
   equilibrium at the start; nothing has bleached.
 - Light of spot s: I_s(t) = L(t) · [(1 − crosstalk) Σ_d b_d on_d(t) + crosstalk · the same of spot s + 1] · mu + mu_bg ·
   L(t) · B(t). b_d has relative sd `dye_sd` between fluorophores; of `dim_share` of them it is `dim` times as much. L
-  falls linearly by `lamp_loss`, B rises linearly by `background_drift`.
+  falls linearly by `illumination_loss`, B rises linearly by `background_drift`.
 - Noise: camera, Poisson + N(0, sigma²), in electrons; lognormal, a factor exp N(0, sigma²).
 
 It shares no code with the model that counting fits.
@@ -35,14 +35,14 @@ class Dyes(NamedTuple):
 
 
 class Light(NamedTuple):
-    """Brightness and background [e/frame, or the unit of the traces], noise, and how the light drifts; see the module."""
+    """Brightness and background [e/frame, or the unit of the traces], noise and drifts; see the module."""
 
     mu: float = 1000.0
     mu_bg: float = 1000.0
     sigma: float = 15.8
     emission: Literal["camera", "lognormal"] = "camera"
     crosstalk: float = 0.0
-    lamp_loss: float = 0.0
+    illumination_loss: float = 0.0
     background_drift: float = 0.0
 
 
@@ -51,7 +51,7 @@ def emitter_traces(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return traces (n, frames) of spots with so many fluorophores (n,), and the mean number on (n, frames).
 
-    traces, on = emitter_traces([1, 2, 3], 1000, Dyes(substeps=20, k_off=0.3), Light(lamp_loss=0.2), seed=1)
+    traces, on = emitter_traces([1, 2, 3], 1000, Dyes(substeps=20, k_off=0.3), Light(illumination_loss=0.2), seed=1)
     """
     rng = np.random.default_rng(seed)
     counts = np.asarray(emitters, int)
@@ -63,9 +63,9 @@ def emitter_traces(
         on[:, t] = np.bincount(spot, share, len(counts))
         lit[:, t] = np.bincount(spot, share * brightness, len(counts))
     course = np.linspace(0, 1, frames)
-    lamp, background = 1 - light.lamp_loss * course, 1 + light.background_drift * course
+    illumination, background = 1 - light.illumination_loss * course, 1 + light.background_drift * course
     seen = (1 - light.crosstalk) * lit + light.crosstalk * np.roll(lit, -1, axis=0)
-    mean = lamp * (light.mu * seen + light.mu_bg * background)
+    mean = illumination * (light.mu * seen + light.mu_bg * background)
     if light.emission == "camera":
         return rng.poisson(mean) + light.sigma * rng.normal(size=mean.shape), on
     return mean * np.exp(light.sigma * rng.normal(size=mean.shape)), on
