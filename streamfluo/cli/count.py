@@ -141,7 +141,7 @@ def _report(found: Counts) -> None:
         p = found.parameters
         table.add_row(
             str(n), str(found.y[n]), f"{low} to {high}", f"{found.posterior[n, k]:.2f}", "yes" if found.flat[n] else "",
-            f"[red]{found.doubts[n]}[/red]" if found.doubtful[n] else "",
+            str(found.doubts[n]),
             f"{p.mu[n, k]:.4g}", f"{p.p_on[n, k]:.3g}", f"{p.p_off[n, k]:.3g}",
         )  # fmt: skip
     console.print(table)
@@ -153,7 +153,7 @@ def _report(found: Counts) -> None:
         console.print(f"{found.half_lit:.1%} of the frames are left out: fluorophores switched within them")
     if found.doubtful.any():
         console.print(
-            f"[red]doubtful: the model could not have made {found.doubtful.sum()} of {len(found.y)} traces[/red] "
+            f"doubtful: the model could not have made {found.doubtful.sum()} of {len(found.y)} traces "
             "(illumination or background that drifts, fluorophores that differ, light of neighbours, fast blinking); "
             "their intervals go from a third of the number to twice"
         )
