@@ -37,6 +37,7 @@ from .patches import PatchGrid
 
 MEMORY_FRAMES = 800  # the template's mean forgets frames older than this number
 NOISE_SHARE = 0.2  # of H that may come from the template's own noise; beyond it a wider smoothing kernel is taken
+SETTLED_SHARE = 0.1
 NOISE_RATE = 0.2
 CONTRAST_RATIO = 1.5
 MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
@@ -76,10 +77,12 @@ class Measurement(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """How a frame is compared: the gain it is taken to have, and how many times their limit residuals may reach."""
+    """How a frame is compared: the gain it is taken to have, how many times their limit residuals may reach, and the
+    gain that frames usually have."""
 
     gain: float = 1.0
     reach: float = 1.0
+    usual: float = 1.0
 
 
 class Template:
@@ -182,7 +185,7 @@ class Template:
         matrix = self._sums[..., 3, None, None] * self._matrix
         residual = self._sums[..., :3].copy()
         self._sums[..., :3] += gain * _projections(matrix, field - integer)
-        dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, gain)
+        dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, gain, tried.usual)
         moved, distance = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
         found = Measurement(moved, updated, distance, Evidence(*evidence), light)
         if not distance <= NEAR_PX:
@@ -196,7 +199,7 @@ class Template:
 
     def _measure_one(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Measurement:
         light = self._project(frame, integer, tried)
-        dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain)
+        dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain, tried.usual)
         shift_px = integer + np.clip((dy, dx), -STEP_PX, STEP_PX)
         return Measurement(shift_px, updated, max(abs(dy), abs(dx)), Evidence(*evidence), light)
 
@@ -214,6 +217,11 @@ class Template:
     def own_light(self) -> Light:
         """The light of a frame that is lit as the template is."""
         return Light(np.float32(1), np.float32(0), np.float32(0), np.zeros(self._noise_bias.shape, np.float32))
+
+    @property
+    def settled(self) -> bool:
+        """Whether its own noise is small beside its structure: blocks of one frame do not deviate by it."""
+        return self._noise_information(self._kernel) < SETTLED_SHARE * float(self.information.min())
 
     @property
     def contrast_sigma(self) -> float:

@@ -61,12 +61,14 @@ class Light(NamedTuple):
 
 class Evidence(NamedTuple):
     """What speaks for a step: the fractions of the template that were seen and, of these, that fit; the gain over its
-    standard error; the fraction of the blocks that do not contradict (1 where noise lets none)."""
+    standard error; the fraction of the blocks that do not contradict (1 where noise lets none); by how much the blocks'
+    gains at least lie below the common one, r.m.s. and relative to it."""
 
     seen: float
     fitting: float
     significance: float
     agreement: float
+    deficit: float
 
 
 @kernel
@@ -288,12 +290,12 @@ def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
+def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untyped-def]
     """Return (δ_y, δ_x, gain, Evidence) of one Gauss–Newton step; NaN where H is singular.
 
     sums (by, bx, 5): what `project_residuals` wrote at this gain; matrix (by, bx, 3, 3); noise_bias (by, bx): the part
     of the third projection that the template's own noise causes. Blocks whose residual exceeds BLOCK_SIGMA, as those
-    with an active cell, are down-weighted iteratively.
+    with an active cell, are down-weighted iteratively. `usual`: the gain that frames usually have.
     """
     weights = np.ones(sums.shape[:2])
     for again in range(ROUNDS):
@@ -311,7 +313,7 @@ def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
                         h[j, k] += w * part * matrix[by, bx, j, k]
         determinant = _determinant(h)
         if not abs(determinant) > 0:
-            return np.nan, np.nan, np.nan, (0.0, 0.0, 0.0, 0.0)
+            return np.nan, np.nan, np.nan, (0.0, 0.0, 0.0, 0.0, 0.0)
         step = np.zeros(3)
         for k in range(3):
             replaced = h.copy()
@@ -331,7 +333,7 @@ def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
     scale = -max(better, 0.1)  # the projections are proportional to the frame's gain
     evidence = (
         seen / (sums.shape[0] * sums.shape[1]), fitting / max(seen, 1e-9),
-        better * np.sqrt(max(h[2, 2], 0.0)), _agreement(sums, matrix, step, better),
+        better * np.sqrt(max(h[2, 2], 0.0)), _agreement(sums, matrix, step, (better, usual)), _deficit(sums, matrix, step, (better, usual)),
     )  # fmt: skip
     return step[0] / scale, step[1] / scale, better, evidence
 
@@ -346,25 +348,46 @@ def _rest(sums, matrix, step, j):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _agreement(sums, matrix, step, gain):  # type: ignore[no-untyped-def]
+def _agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
     """Return the fraction of the blocks that could contradict a step and do not; 1 where none could.
 
-    A block contradicts where it alone measures less than half the gain, or a shift that differs by AGREED_PX, with
-    CONTRADICTION_SIGMA. More gain is an active cell, and contradicts nothing.
+    A block contradicts where it alone measures less than half the least of `gains`, or a shift that differs by
+    AGREED_PX, with CONTRADICTION_SIGMA. More gain is an active cell, and contradicts nothing.
     """
+    gain, least = gains[0], min(gains)
     could, does = 0.0, 0.0
     for by in range(sums.shape[0]):
         for bx in range(sums.shape[1]):
             able, contradicts = False, False
             for j in range(3):
                 own, rest = _rest(sums[by, bx], matrix[by, bx], step, j)
-                bound = gain * (AGREED_PX if j < 2 else AGREED_GAIN) * own
+                bound = (least * AGREED_PX if j < 2 else gain - AGREED_GAIN * least) * own
                 if own > 0 and bound > CONTRADICTION_SIGMA * np.sqrt(own):
                     able = True
                     contradicts |= -rest > bound if j == 2 else abs(rest) > bound
             could += sums[by, bx, 4] if able else 0.0
             does += sums[by, bx, 4] if contradicts else 0.0
     return 1 - does / could if could > 0 else 1.0
+
+
+@kernel
+def _deficit(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
+    """Return by how much the blocks' gains lie below the least of `gains`, r.m.s. and relative to it, at least.
+
+    Noise alone gives half a χ² of the blocks; what exceeds it by two of its standard deviations is told.
+    """
+    gain, least = gains[0], min(gains)
+    squares, information, n = 0.0, 0.0, 0
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            own, rest = _rest(sums[by, bx], matrix[by, bx], step, 2)
+            if own > 0:
+                low = min(0.0, rest + (gain - least) * own)
+                squares += low * low / own
+                information += own
+                n += 1
+    excess = squares - n / 2 - 2 * np.sqrt(1.25 * n)
+    return np.sqrt(2 * excess / information) / least if excess > 0 and least > 0 else 0.0
 
 
 @kernel
