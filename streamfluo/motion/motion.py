@@ -17,20 +17,28 @@ from ..core.state import State, require_array, require_finite, require_int
 from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .hot_pixels import HotPixels
-from .kernels.gauss_newton import Frame
+from .kernels.gauss_newton import WIDE, Frame
 from .kernels.highpass import box_radius_px, high_pass
 from .kernels.shifting import CorrectedFrame, correlation, fraction_from
 from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
 from .search import CoarseSearch, LostScene
 from .shift_prior import ShiftFilter
-from .template import NEAR_PX, ROW_STRIDE, Template
+from .template import NEAR_PX, ROW_STRIDE, Measurement, Template, Tried
 
-GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own: its residuals are clipped on one side
+GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own
+CLEAR_SIGMA = 2.0  # of noise: what a gain may leave of the template's contrast, for few residuals to be clipped
 STEPS = 8
-TRUSTED_GAIN = (0.5, 2.5)  # contrast of a frame relative to the template; a frame at a wrong shift has less
-CLEAR_GAIN = 0.75  # below it the coarse search runs as well
+TRUSTED_GAIN = (0.5, 2.5)  # contrast of a frame relative to the usual one; a frame at a wrong shift has less
+USUAL_RATE = 0.01  # a frame, of what is usual: light that fades, not light that is switched
+CLEAR_GAIN = 0.75  # of the usual one; below it the coarse search runs as well
 MAX_SATURATED = 0.2
 MIN_SEEN = 0.25
+MIN_FITTING = 0.7  # of the pixels seen: where more are clipped as outliers, nothing is known of the rest
+# Of the blocks that could contradict, where the gain is above CLEAR_GAIN, and below. Of 960 frames of other scenes and
+# other places a tenth of those above had more than .46; where every cell fires thrice a second, half of all have .7.
+MIN_AGREEMENT = (0.55, 0.85)
+MAX_DEFICIT = 0.35  # half of such frames have .55, 1 % of good ones .36
+MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
 
@@ -114,7 +122,8 @@ class Motion(Operator):
         self._lost = LostScene(spec.shape)
         self._hot = HotPixels(spec.shape, spec.dtype)
         self._shift_filter = ShiftFilter()
-        self._patches_px, self._gain = np.zeros((*self._grid.shape, 2)), 1.0
+        self._patches_px = np.zeros((*self._grid.shape, 2))
+        self._gain = self._usual_gain = 1.0
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
         self._compile(spec)
@@ -135,7 +144,7 @@ class Motion(Operator):
             if usable:
                 self._hot.observe(raw)
             pixels = self._hot.repair(raw)
-            seen = seen_window(pixels)
+            seen, self._light = seen_window(pixels), self._template.own_light
             frame, registered = Frame(pixels, seen), Frame(self._filtered(pixels), seen)
             if self.params.mode == "apply":
                 valid[t] = self._apply(known[t]) and bool(declared[t])
@@ -162,6 +171,7 @@ class Motion(Operator):
         return {
             **mine,
             "gain": self._gain,
+            "usual_gain": self._usual_gain,
             "anchored_at": self._anchored_at,
             **self._template.state(),
             **self._lost.state(),
@@ -172,7 +182,7 @@ class Motion(Operator):
     def restore(self, state: State) -> None:
         self._patches_px = require_finite(state, "patches_px", self._patches_px, self.kind)
         self._rectangle = require_array(state, "valid_rectangle", self._rectangle, self.kind)
-        self._gain = _require_gain(state)
+        self._gain, self._usual_gain = _require_gain(state, "gain"), _require_gain(state, "usual_gain")
         self._anchored_at = require_int(state, "anchored_at", self.kind)
         self._template.restore(state)
         self._lost.restore(state)
@@ -188,16 +198,20 @@ class Motion(Operator):
             return not template.frames, False
         last = self._patches_px - template.walked_px
         found = self._gauss_newton(registered, last)
-        if found is None or found[1] < CLEAR_GAIN:
-            self._search.bin(registered.pixels, 1.5 * float(template.image.max()))
+        if found is None or found.gain < CLEAR_GAIN * self._usual_gain:
+            self._search.bin(registered.pixels, self._brightest_adu(registered.pixels))
             start = last - self._grid.mean(last) + self._search.find(template.structure)
             other = self._gauss_newton(registered, start)
-            found = max((f for f in (found, other) if f is not None), key=lambda f: f[1], default=None)
+            if other is not None and other.gain < CLEAR_GAIN * self._usual_gain:
+                other = None  # a place elsewhere that is a little like the template
+            found = max((f for f in (found, other) if f is not None), key=lambda f: f.gain, default=None)
         if found is not None:
             self._lost.forget()
-            self._patches_px, self._gain = found[0] + template.walked_px, found[1]
+            self._patches_px, self._gain = found.patches_px + template.walked_px, found.gain
+            self._usual_gain += USUAL_RATE * (found.gain - self._usual_gain)
+            self._light = found.light
             mean_px = self._grid.mean(self._patches_px).copy()
-            self._patches_px += self._shift_filter.update(mean_px, template.information) - mean_px
+            self._patches_px += self._shift_filter.update(mean_px, found.gain**2 * template.information) - mean_px
             return True, False
         self._shift_filter.predict()
         self._lost.add(self._search.binned)
@@ -206,28 +220,47 @@ class Motion(Operator):
         self._lost.forget()
         template.begin(registered.pixels, frame.pixels)
         self._shift_filter.reset()
-        self._patches_px, self._gain = np.zeros_like(self._patches_px), 1.0
+        self._patches_px = np.zeros_like(self._patches_px)
+        self._gain = self._usual_gain = 1.0
         return True, True
 
-    def _gauss_newton(self, frame: Frame, patches_px: np.ndarray) -> tuple[np.ndarray, float] | None:
-        """Iterate from the shifts of patches until the step is short; (shifts, gain), or None without convergence."""
-        gain = self._gain
+    def _gauss_newton(self, frame: Frame, patches_px: np.ndarray) -> Measurement | None:
+        """Iterate from the shifts of patches until the step is short; None where it is not, or is not trusted."""
+        tried, widened = Tried(self._gain, usual=self._usual_gain), False
+        tolerance = self._usual_gain * min(GAIN_TOLERANCE, CLEAR_SIGMA / max(self._template.contrast_sigma, 1.0))
         for _ in range(STEPS):
-            step = self._template.measure(frame, patches_px, gain, self._patches_px)
-            if not (math.isfinite(step.distance_px) and step.seen >= MIN_SEEN):
+            step = self._template.measure(frame, patches_px, tried, self._patches_px)
+            if not (math.isfinite(step.distance_px) and step.evidence.seen >= MIN_SEEN):
                 return None
-            patches_px, near = step.patches_px, abs(step.gain - gain) <= GAIN_TOLERANCE
-            if near and step.distance_px <= NEAR_PX:
-                return (patches_px, step.gain) if self._trusted(self._grid.mean(patches_px), step.gain) else None
-            if not near:
-                gain = max(TRUSTED_GAIN[0] / 2, min(TRUSTED_GAIN[1], step.gain))
+            patches_px, same_gain = step.patches_px, abs(step.gain - tried.gain) <= tolerance
+            near = same_gain and step.distance_px <= NEAR_PX
+            fits = same_gain and step.evidence.fitting >= MIN_FITTING
+            if near and tried.reach == 1 and (fits or widened):
+                return step if fits and self._trusted(step) else None
+            if not same_gain:
+                least, most = TRUSTED_GAIN[0] / 2 * self._usual_gain, 1.1 * TRUSTED_GAIN[1] * self._usual_gain
+                tried = tried._replace(gain=max(least, min(most, step.gain)))
+            tried = tried._replace(reach=1.0 if near or fits else WIDE)
+            widened |= tried.reach == WIDE
         return None
 
-    def _trusted(self, shift_px: np.ndarray, gain: float) -> bool:
+    def _trusted(self, found: Measurement) -> bool:
+        evidence, shift_px = found.evidence, self._grid.mean(found.patches_px)
         within = bool((np.abs(shift_px) <= self._max_px).all())
         # Before the anchor the template may still hold blank frames, so that any frame has more contrast.
         unanchored = self._template.frames < self._anchored_at
-        return within and gain >= TRUSTED_GAIN[0] and (unanchored or gain <= TRUSTED_GAIN[1])
+        gain = found.gain / self._usual_gain
+        plausible = gain >= TRUSTED_GAIN[0] and (unanchored or gain <= TRUSTED_GAIN[1])
+        agreed = evidence.agreement >= MIN_AGREEMENT[gain < CLEAR_GAIN]
+        agreed &= evidence.deficit <= MAX_DEFICIT or not self._template.settled
+        agreed &= evidence.significance >= MIN_SIGNIFICANCE
+        return within and plausible and agreed
+
+    def _brightest_adu(self, frame: np.ndarray) -> float:
+        """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search."""
+        step, image = frame[::ROW_STRIDE], self._template.image[::ROW_STRIDE]
+        level = float(np.median(step[np.isfinite(step)])) if np.isfinite(step).any() else 0.0
+        return level + TRUSTED_GAIN[1] * self._usual_gain * float(self._template.image.max() - np.median(image))
 
     def _usable(self, frame: np.ndarray) -> bool:
         return self._saturation_adu is None or fraction_from(frame, self._saturation_adu, ROW_STRIDE) <= MAX_SATURATED
@@ -273,7 +306,7 @@ class Motion(Operator):
             template.begin(registered.pixels, frame.pixels)
         elif valid or unestablished:
             frozen = self._frozen and template.frames >= self._anchored_at
-            template.update(CorrectedFrame(compared, pixels, window), noise_left, frozen)
+            template.update(CorrectedFrame(compared, pixels, window, self._light), noise_left, frozen)
         if valid:
             top, bottom, left, right = window
             low, high = self._rectangle[::2], self._rectangle[1::2]
@@ -300,15 +333,15 @@ class Motion(Operator):
         for pixels in (registered, frame):
             self._grid.resample(Frame(pixels, seen), self._patches_px, self._uncropped)
         correlation(self._uncropped, scratch.image, seen, ROW_STRIDE)
-        scratch.update(CorrectedFrame(self._uncropped, self._uncropped, seen), 1.0, False)
+        scratch.update(CorrectedFrame(self._uncropped, self._uncropped, seen, scratch.own_light), 1.0, False)
         self._search.bin(registered, 1.0)
         self._search.find(scratch.structure)
         if self._saturation_adu is not None:
             fraction_from(frame, self._saturation_adu, ROW_STRIDE)
 
 
-def _require_gain(state: State) -> float:
-    gain = state.get("gain")
-    if not (isinstance(gain, float) and math.isfinite(gain)):
-        raise StateError(f"motion: state 'gain' must be a number, found {gain!r}")
+def _require_gain(state: State, name: str) -> float:
+    gain = state.get(name)
+    if not (isinstance(gain, float) and 0 < gain < math.inf):
+        raise StateError(f"motion: state {name!r} must be a positive number, found {gain!r}")
     return gain

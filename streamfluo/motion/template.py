@@ -12,10 +12,13 @@ from ..core.state import State, require_array
 from ..pixels.kernels.seen import Window, inside, seen_window
 from .hot_pixels import without_outliers
 from .interpolation_weights import interpolation_weights
+from .kernels.block_levels import measure_levels
 from .kernels.gauss_newton import (
     BLOCK_PX,
     SECANT,
+    Evidence,
     Frame,
+    Light,
     TemplateImages,
     build_images,
     noise_line,
@@ -34,6 +37,7 @@ from .patches import PatchGrid
 
 MEMORY_FRAMES = 800  # the template's mean forgets frames older than this number
 NOISE_SHARE = 0.2  # of H that may come from the template's own noise; beyond it a wider smoothing kernel is taken
+SETTLED_SHARE = 0.1
 NOISE_RATE = 0.2
 CONTRAST_RATIO = 1.5
 MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
@@ -61,14 +65,24 @@ KERNELS = (
 class Measurement(NamedTuple):
     """One Gauss–Newton step of a frame against the template.
 
-    patches_px (py, px, 2) [px]; the frame's gain; the fraction of the template that was seen; the distance [px] of the
-    shifts from the integer shifts at which the frame was compared.
+    patches_px (py, px, 2) [px]; the frame's gain; the distance [px] of the shifts from the integer shifts at which the
+    frame was compared; what speaks for it; the frame's light.
     """
 
     patches_px: np.ndarray
     gain: float
-    seen: float
     distance_px: float
+    evidence: Evidence
+    light: Light
+
+
+class Tried(NamedTuple):
+    """How a frame is compared: the gain it is taken to have, how many times their limit residuals may reach, and the
+    gain that frames usually have."""
+
+    gain: float = 1.0
+    reach: float = 1.0
+    usual: float = 1.0
 
 
 class Template:
@@ -97,14 +111,14 @@ class Template:
         self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
         gauss_newton, limit = np.zeros((3, *shape), np.float32), np.ones((blocks[0], width), np.float32)
         self._images = TemplateImages(self.image, gauss_newton, limit, np.array([0, height, 0, width]))
-        self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 4))
+        self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 5))
         self._noise_bias = np.zeros(blocks)
         self._block_noise = BlockNoise(*np.zeros((2, *blocks)))
         self._noise_line = np.array([1.0, 0.0, 1.0])
         self._counts = FrameCounts(np.zeros(height, np.int64), np.zeros(width, np.int64), MEMORY_FRAMES)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
-        self._column_sums = np.zeros((4, width), np.float32)
+        self._column_sums = np.zeros((6, width), np.float32)
         self._shifts = np.zeros((*blocks, 2), np.int64)
         self._known = known
         self._arrays: dict[str, np.ndarray] = {  # by the names that sessions know them by
@@ -155,42 +169,64 @@ class Template:
         self._established = self._has_structure()
 
     def measure(
-        self, frame: Frame, patches_px: np.ndarray, gain: float = 1.0, last_px: np.ndarray | None = None
+        self, frame: Frame, patches_px: np.ndarray, tried: Tried = Tried(), last_px: np.ndarray | None = None
     ) -> Measurement:
         """Take one Gauss–Newton step from the shifts of patches (py, px, 2) [px], at the nearest integer shifts.
 
         Accurate for steps below NEAR_PX and a gain near the frame's. `last_px`: the shifts of the frame before, the
         mean of the prior.
         """
+        gain = tried.gain
         if self._grid.single:
-            return self._measure_one(frame, np.rint(patches_px), gain)
+            return self._measure_one(frame, np.rint(patches_px), tried)
         field = self._grid.at_blocks(patches_px)
         integer = np.rint(field)
-        self._project(frame, integer, gain)
+        light = self._project(frame, integer, tried)
         matrix = self._sums[..., 3, None, None] * self._matrix
         residual = self._sums[..., :3].copy()
         self._sums[..., :3] += gain * _projections(matrix, field - integer)
-        dy, dx, updated, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
+        dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, gain, tried.usual)
         moved, distance = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
+        found = Measurement(moved, updated, distance, Evidence(*evidence), light)
         if not distance <= NEAR_PX:
-            return Measurement(moved, updated, seen, distance)
+            return found
         vector = ((updated - gain) * matrix[..., 2] - residual) / max(updated, 0.1) + _projections(matrix, integer)
         patches = self._grid.solve(matrix[..., :2, :2], vector[..., :2], patches_px if last_px is None else last_px)
         if not np.isfinite(patches).all():  # a template of one or two frames may determine the rigid shift alone
-            return Measurement(moved, updated, seen, distance)
+            return found
         distance = np.quantile(np.abs(self._grid.at_blocks(patches) - integer), NEAR_QUANTILE)
-        return Measurement(patches, updated, seen, float(distance))
+        return found._replace(patches_px=patches, distance_px=float(distance))
 
-    def _measure_one(self, frame: Frame, integer: np.ndarray, gain: float) -> Measurement:
-        self._project(frame, integer, gain)
-        dy, dx, updated, seen = solve_step(self._sums, self._matrix, self._noise_bias, gain)
-        return Measurement(integer + np.clip((dy, dx), -STEP_PX, STEP_PX), updated, seen, max(abs(dy), abs(dx)))
+    def _measure_one(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Measurement:
+        light = self._project(frame, integer, tried)
+        dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain, tried.usual)
+        shift_px = integer + np.clip((dy, dx), -STEP_PX, STEP_PX)
+        return Measurement(shift_px, updated, max(abs(dy), abs(dx)), Evidence(*evidence), light)
 
-    def _project(self, frame: Frame, integer: np.ndarray, gain: float) -> None:
+    def _project(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Light:
         self._shifts[...] = integer
-        project_residuals(
-            tuple(frame), tuple(self._images), self._shifts, np.float32(gain), self._column_sums, self._sums
-        )
+        seen, images, gain = tuple(frame), tuple(self._images), np.float32(tried.gain)
+        levels = np.empty(self._noise_bias.shape, np.float32)
+        slopes = measure_levels(seen, images, self._shifts, gain, self._column_sums, levels)
+        light = Light(gain, slopes[0], slopes[1], levels)
+        expected = tuple(light), np.float32(tried.reach)
+        project_residuals(seen, images, self._shifts, expected, self._column_sums, self._sums)
+        return light
+
+    @property
+    def own_light(self) -> Light:
+        """The light of a frame that is lit as the template is."""
+        return Light(np.float32(1), np.float32(0), np.float32(0), np.zeros(self._noise_bias.shape, np.float32))
+
+    @property
+    def settled(self) -> bool:
+        """Whether its own noise is small beside its structure: blocks of one frame do not deviate by it."""
+        return self._noise_information(self._kernel) < SETTLED_SHARE * float(self.information.min())
+
+    @property
+    def contrast_sigma(self) -> float:
+        """The r.m.s. contrast of the template within its blocks, in standard deviations of a pixel's noise."""
+        return math.sqrt(max(0.0, float(self._matrix[..., 2, 2].sum())) / self.image.size)
 
     def established(self) -> bool:
         """Whether the template has more structure than its own noise causes, enough to measure a shift."""
@@ -214,12 +250,13 @@ class Template:
         settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (noise_left + 1 / self._effective_frames())
+        corrected = (*frame[:3], tuple(frame.light))
         images, noise, counts = tuple(self._images), tuple(self._block_noise), tuple(self._counts)
         for by in due:
-            update_noise(frame.registered, images, by, scale, NOISE_RATE, noise)
+            update_noise(corrected, images, by, scale, NOISE_RATE, noise)
         self.frames += 1
         self._corrected += 1
-        update_template(tuple(frame), images, counts, self.mean, np.float32(1 / self._corrected), frozen)
+        update_template(corrected, images, counts, self.mean, np.float32(1 / self._corrected), frozen)
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import zmq
 
@@ -19,6 +18,7 @@ from ..core.wire import SOURCE
 from .arrivals import Refusals
 from .connections import NOBODY, Connections
 from .consumers import Consumer, fair_share, places
+from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
 from .publishing import PreviewServer
 from .socket import bind, free_endpoint, receive_frames
@@ -143,7 +143,9 @@ class DataServer:
 
     def end(self, reason: str) -> None:
         """Tell every consumer that the series ends here."""
-        message = wire.encode(self._end_message(reason))
+        if self._frames is None:
+            return
+        message = wire.encode(end_of(self._frames, self.emitted, reason))
         for identity, consumer in self._consumers.items():
             if not consumer.end_sent:
                 self._send(identity, [message])
@@ -188,7 +190,7 @@ class DataServer:
             sent = self._send_frames(frames, identity, consumer, count) if count > 0 else 0
             more |= count > 0 and sent == count
             if frames.total is not None and consumer.cursor >= frames.total and not consumer.end_sent:
-                consumer.end_sent = self._send(identity, [wire.encode(self._end_message(frames.ended))])
+                consumer.end_sent = self._send(identity, [wire.encode(end_of(frames, self.emitted, frames.ended))])
         if frames.paced:
             self.emitted = max(self.emitted, frontier)
         if self._ended is None and frames.total is not None and frontier == frames.total:
@@ -323,41 +325,26 @@ class DataServer:
         if consumer.credit and self._frames is not None:
             self._frames.begin()
 
-    def _end_message(self, reason: str) -> wire.End:
-        assert self._frames is not None
-        emitted = self.emitted if reason != "finished" and self._frames.total is None else self._frames.total or 0
-        return wire.End(
-            series_uid=self._frames.series.uid,
-            seq=emitted,
-            frames=emitted,
-            dropped_camera=self._frames.dropped_camera,
-            reason=reason,  # type: ignore[arg-type]
-        )
-
     def _introduction(self) -> wire.Hello:
         facts: dict[str, Any] = {"program": self._program}
         if self._frames is not None:
-            facts["series"] = msgspec.to_builtins(self._frames.start())
-            facts["frames"] = {SOURCE: wire.frame_facts(self._frames.spec)}
+            facts |= frame_facts(self._frames)
         if self._previews is not None:
             facts["endpoints"] = {"preview": self._previews.endpoint(SOURCE, 1)}
-        hello = wire.Hello(**{**facts, **self._hello()})
-        if hello.series and not wire.fits(hello):
-            hello = msgspec.structs.replace(hello, series={**hello.series, "user": {}})
-        return hello
+        return introduction({**facts, **self._hello()})
 
     def _report(self) -> wire.Status:
         counters: dict[str, Any] = {"consumers": self.consumers, "emitted": self.emitted, "refused": dict(self.refused)}
         frames = self._frames
         if frames is not None:
             counters |= {"dropped_camera": frames.dropped_camera, "oldest": frames.oldest}
-        facts: dict[str, Any] = {
+        facts = {
             "program": self._program,
             "state": "ended" if self._ended is not None else "running",
             "series_uid": frames.series.uid if frames is not None else "",
             **self._status(),
         }
-        return wire.Status(**{**facts, "counters": {**counters, **facts.get("counters", {})}})
+        return report(facts, counters)
 
     def _ask_preview(self, identity: bytes, message: wire.Preview) -> None:
         step, bin_px = message.step, message.bin_px

@@ -17,7 +17,7 @@ from .socket import connect, receive
 
 ASK_S = 0.5  # so a program that came back is noticed within half a second
 SILENT_S = 2.5  # a loaded program answers late; one that is gone breaks the connection at once
-ALWAYS = ("series/", "event/")
+ALWAYS = ("series/", "event/", "health/")  # whose last status is the one with every frame in it
 _ROUND = 256
 
 Payload = Mapping[str, np.ndarray] | np.ndarray | None

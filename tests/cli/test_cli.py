@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
+from commands import command
 from systems import needs_signals
 
 import streamfluo
@@ -38,8 +39,8 @@ def served(tmp_path, recording):
     started = []
 
     def serve(*words):
-        command = [sys.executable, "-m", "streamfluo", "replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", *words]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        replay = [sys.executable, "-m", "streamfluo", "replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", *words]
+        process = subprocess.Popen(replay, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process, process.stdout.readline().rsplit(" at ", 1)[1].strip()
 
@@ -120,22 +121,22 @@ def test_the_demo_leaves_a_session_a_picture_and_a_comparison_with_the_truth(tmp
 
 
 def test_list_shows_every_operator_and_one_whole(tmp_path):
-    assert "moments" in call("list", cwd=tmp_path).stdout
-    shown = call("list", "bin", cwd=tmp_path).stdout
+    assert "moments" in command("list", cwd=tmp_path).stdout
+    shown = command("list", "bin", cwd=tmp_path).stdout
     assert "bin_px" in shown
     assert "[px]" in shown
 
 
 def test_check_prints_what_each_step_sees(tmp_path, recording):
-    shown = call("check", shipped_config("demo.toml"), "--source", "recording.tif", cwd=tmp_path)
+    shown = command("check", shipped_config("demo.toml"), "--source", "recording.tif", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "24 × 31 uint16" in shown.stdout
     assert "12 × 15 float32" in shown.stdout
 
 
 def test_inspect_tells_what_a_session_holds(tmp_path, recording):
-    call("run", "moments.toml", "--source", "recording.tif", "--out", "S", cwd=tmp_path)
-    shown = call("inspect", "S", cwd=tmp_path)
+    command("run", "moments.toml", "--source", "recording.tif", "--out", "S", cwd=tmp_path)
+    shown = command("inspect", "S", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "90 frames read again from" in shown.stdout
     assert json.loads((tmp_path / "S" / "health.json").read_text())["frames"] == 90
@@ -163,7 +164,7 @@ def test_inspect_tells_what_a_session_holds(tmp_path, recording):
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_clear_line_and_no_traceback(tmp_path, recording, words, message):
-    done = call(*words, cwd=tmp_path)
+    done = command(*words, cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
+from commands import command
 
 import streamfluo
 from streamfluo.core import wire
@@ -97,7 +98,7 @@ def test_status_and_hello_of_a_replay_and_a_run_that_publishes(folder, started):
 
 
 def test_the_protocol_can_be_read(folder):
-    assert call("protocol", "show", cwd=folder).stdout.strip() == wire.__doc__.strip()
+    assert command("protocol", "show", cwd=folder).stdout.strip() == wire.__doc__.strip()
 
 
 MISTAKES = [
@@ -113,7 +114,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("words", "message"), MISTAKES, ids=lambda w: " ".join(w) if isinstance(w, list) else "")
 def test_a_mistake_is_one_line(folder, words, message):
-    done = call(*words, cwd=folder)
+    done = command(*words, cwd=folder)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
+from commands import command
 from systems import KILLED
 from toys import ONES, Movie, config
 
@@ -52,13 +53,13 @@ def test_the_version_is_that_of_the_package_and_stands_in_one_place(tmp_path):
 )
 def test_check_says_the_rate_that_the_config_states(tmp_path, words, rate):
     (tmp_path / "mine.toml").write_text('[[step]]\nkind = "moments"\n')
-    assert f"512 × 512 uint16, {rate}\n" in call("check", "mine.toml", *words, cwd=tmp_path).stdout
+    assert f"512 × 512 uint16, {rate}\n" in command("check", "mine.toml", *words, cwd=tmp_path).stdout
 
 
 def test_a_setting_of_source_record_and_publish_goes_into_its_table(tmp_path):
     changes = ["source.pixel_um=0.5", "record.raw=true", "publish.uri=tcp://127.0.0.1:0", f"source.uri={SIMULATED}"]
     words = [word for change in changes for word in ("--set", change)]
-    done = call("run", "moments.toml", *words, "--out", "S", cwd=tmp_path)
+    done = command("run", "moments.toml", *words, "--out", "S", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "serving results at tcp://127.0.0.1:" in done.stdout
     session = streamfluo.open_session(tmp_path / "S")
@@ -67,12 +68,12 @@ def test_a_setting_of_source_record_and_publish_goes_into_its_table(tmp_path):
 
 
 def test_a_shipped_config_is_found_by_its_name_unless_the_folder_has_one(tmp_path):
-    shown = call("check", "calcium_2p.toml", cwd=tmp_path).stdout
+    shown = command("check", "calcium_2p.toml", cwd=tmp_path).stdout
     assert shown.startswith(f"config: {shipped_config('calcium_2p.toml')}\n")
     (tmp_path / "calcium_2p.toml").write_text('[[step]]\nkind = "moments"\n')
-    shown = call("check", "calcium_2p.toml", cwd=tmp_path).stdout
+    shown = command("check", "calcium_2p.toml", cwd=tmp_path).stdout
     assert shown.startswith("calcium_2p.toml: fits together\n")
-    assert "no such" in call("check", "elsewhere/calcium_2p.toml", cwd=tmp_path).stderr.lower()
+    assert "no such" in command("check", "elsewhere/calcium_2p.toml", cwd=tmp_path).stderr.lower()
 
 
 def test_a_killed_run_was_interrupted(tmp_path):
@@ -85,7 +86,7 @@ def test_a_killed_run_was_interrupted(tmp_path):
     assert streamfluo.open_session(tmp_path / "S").state == "running"
     run.kill()
     assert run.wait(10) == KILLED
-    assert "S: interrupted, started " in call("inspect", "S", cwd=tmp_path).stdout
+    assert "S: interrupted, started " in command("inspect", "S", cwd=tmp_path).stdout
 
 
 def test_one_gap_is_one_gap(tmp_path, capsys):
@@ -106,10 +107,10 @@ def test_a_run_without_frames_has_no_rate_and_no_times(capsys):
 
 
 def test_an_export_without_its_library_is_one_line_and_leaves_no_folder(tmp_path):
-    done = call("run", "moments.toml", "--source", SIMULATED, "--out", "S", cwd=tmp_path)
+    done = command("run", "moments.toml", "--source", SIMULATED, "--out", "S", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    command = [sys.executable, "-c", WITHOUT_ZARR, "export", "S", "--to", "ome-zarr", "--out", "E"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    export = [sys.executable, "-c", WITHOUT_ZARR, "export", "S", "--to", "ome-zarr", "--out", "E"]
+    done = subprocess.run(export, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert re.fullmatch(r'streamfluo: .*needs zarr; install it with pip install "streamfluo\[formats\]"\n', done.stderr)
     assert not (tmp_path / "E").exists()

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 pytest.importorskip("PySide6")
 
+from commands import command
 from systems import needs_proc
 
 from streamfluo.core import wire
@@ -100,7 +101,7 @@ def test_where_nobody_answers_the_picture_says_so(folder):
     ],
 )
 def test_bad_words_are_one_line(folder, words, error):
-    done = view(*words, cwd=folder)
+    done = command("view", *words, cwd=folder)
     assert done.returncode == 1
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
@@ -144,6 +145,24 @@ def test_a_viewer_finds_an_engine_that_was_killed_and_started_again(folder, star
         qtbot.waitUntil(lambda: model.link == "live" and seen() > before, timeout=9000)
         print(f"the viewer shows new frames {time.monotonic() - back:.2f} s after the engine was back")
         assert model.events[-1] == "the program was started again"
+        window.close()
+
+
+def test_the_strip_of_a_run_that_ended_counts_every_frame(folder, started, qtbot):
+    from streamfluo.network.watching import Watch
+    from streamfluo.viewer.model import Model
+    from streamfluo.viewer.window import Window
+
+    _, replay = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 10, "--wait")
+    _, endpoint = started("run", "chain.toml", "--source", replay, "--publish", free_endpoint())
+    with Watch(endpoint) as watch:
+        window = Window(watch, Model(endpoint))
+        qtbot.addWidget(window)
+        window.show()
+        qtbot.waitUntil(lambda: window.model.link == "ended", timeout=20000)
+        qtbot.waitUntil(lambda: "60" in window._strip._figures["in"].text(), timeout=2000)
+        assert window._strip._figures["in"].text() == "<b>60</b> frames"
+        assert "finished" in window._strip._state.text()
         window.close()
 
 

@@ -15,22 +15,25 @@ RIGID = drift(240, seed=22)
 PATCHES = {"mode": "piecewise", "patch_stride_px": 64, "patch_overlap_px": 32}
 
 
-def bend_px(t):
-    """A smooth deformation (2, y, x) of 2.5 px, slowly changing."""
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+PLACES = np.mgrid[:SIDE, :SIDE].astype(float)
+
+
+def bend_px(t, places=PLACES):
+    """A smooth deformation (2, y, x) of 2.5 px at `places` [px], slowly changing."""
+    y, x = places / SIDE
     return 2.5 * np.stack([np.sin(3 * x + y + t / 40), np.cos(2 * y - 2 * x + t / 60)])
 
 
 def bent_movie(photons=60):
     """Frames (t, y, x) of tissue that moves as a whole and bends, and the field of each frame (t, 2, y, x)."""
-    rng, place = np.random.default_rng(23), np.mgrid[:SIDE, :SIDE].astype(float)
+    rng, tissue = np.random.default_rng(23), ndi.spline_filter(TISSUE)
     frames, fields = [], []
     for t, shift in enumerate(RIGID):
         field = bend_px(t) + shift[:, None, None]
-        origin = place - field
-        for _ in range(5):  # where the tissue came from: u = y + d(y), solved for y
-            origin = place - [ndi.map_coordinates(d, origin, order=1, mode="nearest") for d in field]
-        mean = ndi.map_coordinates(TISSUE, origin + PAD, order=3) * photons
+        origin = PLACES - field
+        for _ in range(2):  # where the tissue came from: u = y + d(y), solved for y to 1e-4 px
+            origin = PLACES - bend_px(t, origin) - shift[:, None, None]
+        mean = ndi.map_coordinates(tissue, origin + PAD, order=3, prefilter=False) * photons
         electrons = rng.poisson(np.maximum(mean, 0)) + READ_E * rng.standard_normal(mean.shape)
         frames.append(np.clip(np.rint(electrons * COUNTS + OFFSET), 0, 65535).astype(np.uint16))
         fields.append(field)

@@ -4,7 +4,8 @@ For a small shift δ a frame is T − δ·∂T + γ·(T − its mean) + offset, 
 V = w·(smoothed ∂_y T, ∂_x T, T, each minus its weighted mean in a block), w the inverse variance of a pixel, project
 the residual r = frame − T onto b = Σ V·r. The normal matrix H = Σ V·(∂_y T, ∂_x T, T), of the template without
 smoothing, gives (−δ, γ) = H⁻¹ b. Subtracting the blocks' means removes illumination, offset, neuropil and most of the
-activity of cells.
+activity of cells. Their means are taken out of the residuals before these are clipped too: light added evenly would
+otherwise clip them all on one side, and the clipped residuals say that nothing moved.
 """
 
 from typing import NamedTuple
@@ -17,8 +18,11 @@ from ...pixels.kernels.seen import Window
 
 BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activity: 5 % worse on calcium
 CLIP_SIGMA = 6.0
+CLIP_PX = 0.75  # what a shift by that much leaves at the template's slopes is not clipped
 BLOCK_SIGMA, ROUNDS = 2.5, 3  # blocks whose residual exceeds it are down-weighted; 3 % better where cells are bright
+CONTRADICTION_SIGMA, AGREED_PX, AGREED_GAIN = 4.0, 1.0, 0.5
 REJECT_LIMITS = np.float32(3)
+WIDE = 64.0  # times the limit, for steps from afar: nothing but hot pixels and cosmic rays is rejected
 # (shift by 0.4 px one way less the other way) / 0.8 px by Lanczos interpolation of order 3: the slope of the response
 # over ± half a pixel, where the derivative at zero would be 2 % steeper.
 SECANT = (0.777406986, -0.178185210, 0.021856049)
@@ -28,7 +32,8 @@ class TemplateImages(NamedTuple):
     """The template and what is computed of it in advance to register a frame against it.
 
     image (y, x) float32 [ADU]; gauss_newton (3, y, x) float32: the Gauss–Newton images V; limit (by, x) float32 [ADU]:
-    residuals are clipped at ± limit; window (4,) int64: the top, bottom, left, right of what is compared.
+    residuals from their block's level are clipped at ± limit; window (4,) int64: the top, bottom, left, right of what
+    is compared.
     """
 
     image: np.ndarray
@@ -44,33 +49,59 @@ class Frame(NamedTuple):
     seen: Window
 
 
+class Light(NamedTuple):
+    """How a frame's light differs from the template's: its gain, what slopes over the frame along y and x [ADU/px], and
+    what is added to each block (by, bx) [ADU], NaN where none was seen; float32."""
+
+    gain: np.float32
+    slope_y: np.float32
+    slope_x: np.float32
+    levels: np.ndarray
+
+
+class Evidence(NamedTuple):
+    """What speaks for a step: the fractions of the template that were seen and, of these, that fit; the gain over its
+    standard error; the fraction of the blocks that do not contradict (1 where noise lets none); by how much the blocks'
+    gains at least lie below the common one, r.m.s. and relative to it."""
+
+    seen: float
+    fitting: float
+    significance: float
+    agreement: float
+    deficit: float
+
+
 @kernel
-def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type: ignore[no-untyped-def]
+def project_residuals(frame, template, shifts, expected, column_sums, sums):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
 
-    Frame; TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; gain float32; column_sums (4, x) float32:
-    scratch; sums (by, bx, 4): the three projections and the fraction of the block that was seen. Residuals three
-    times beyond the limit (hot pixels, cosmic rays) and NaN count as 0. Neighbouring blocks of one shift share a loop.
+    Frame; TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; expected: the Light, and how many times the
+    limit residuals may reach, float32;
+    column_sums (6, x) float32: scratch; sums (by, bx, 5): the three projections and the fractions of the block that fit
+    and that were seen. Residuals three times beyond the limit (hot pixels, cosmic rays) and NaN do not fit and count
+    for nothing. Neighbouring blocks of one shift share a loop.
     """
     _, (seen_top, seen_bottom, seen_left, seen_right) = frame
     image, images, _, window = template
     height = image.shape[0]
     for by in range(sums.shape[0]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-        column_sums[:] = 0
         top, bottom = max(first, window[0]), min(last, window[1])
+        column_sums[:] = 0
+        fill_levels(expected[0], by, column_sums[5])
         for y in range(top, bottom):
-            _add_row(frame, template, shifts[by], gain, y, column_sums)
+            _add_row(frame, template, shifts[by], expected, y, column_sums)
         for bx in range(sums.shape[1]):
             left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
             dy, dx = shifts[by, bx]
             a, b = max(top, seen_top - dy), min(bottom, seen_bottom - dy)
             p, q = max(left, seen_left - dx), min(right, seen_right - dx)
             pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
-            sums[by, bx, 3] = inside / max(pixels, 1)
-            offset = 0.0
+            offset, fitting = 0.0, 0.0
             for x in range(p, q):
                 offset += column_sums[3, x]
+                fitting += column_sums[4, x]
+            sums[by, bx, 3], sums[by, bx, 4] = fitting / max(pixels, 1), inside / max(pixels, 1)
             for j in range(3):
                 total = 0.0
                 for x in range(p, q):
@@ -85,38 +116,67 @@ def project_residuals(frame, template, shifts, gain, column_sums, sums):  # type
 
 
 @kernel
-def _add_row(frame, template, shifts, gain, y, column_sums):  # type: ignore[no-untyped-def]
-    pixels, (seen_top, seen_bottom, seen_left, seen_right) = frame
-    image, images, limits, window = template
-    width = image.shape[1]
-    limit = limits[y // BLOCK_PX]
-    bx = 0
-    while bx < len(shifts):
-        start = bx * BLOCK_PX
-        dy, dx = shifts[bx]
-        bx += 1
-        while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
-            bx += 1
-        stop = min(bx * BLOCK_PX, width)
-        p, q = max(start, window[2], seen_left - dx), min(stop, window[3], seen_right - dx)
-        if seen_top <= y + dy < seen_bottom and p < q:
-            v = (images[0, y, p:q], images[1, y, p:q], images[2, y, p:q])
-            total = (column_sums[0, p:q], column_sums[1, p:q], column_sums[2, p:q], column_sums[3, p:q])
-            _add_residuals(pixels[y + dy, p + dx : q + dx], image[y, p:q], limit[p:q], gain, v, total)
+def rise(slope, at):  # type: ignore[no-untyped-def]
+    """Return what a slope [ADU/px] adds to row or column `at`, against the middle of its block."""
+    return slope * np.float32(at % BLOCK_PX - (BLOCK_PX - 1) / 2)
 
 
 @kernel
-def _add_residuals(frame, template, limit, gain, v, total):  # type: ignore[no-untyped-def]
+def fill_levels(light, by, level):  # type: ignore[no-untyped-def]
+    """Write the level (x,) of the residuals in the middle of a row of blocks: 0 where none was seen."""
+    _, _, slope, levels = light
+    for x in range(len(level)):
+        bx = x // BLOCK_PX
+        here = levels[by, bx]
+        level[x] = here + rise(slope, x) if here == here else np.float32(0)
+
+
+@kernel
+def column_run(frame, template, shifts, bx, y):  # type: ignore[no-untyped-def]
+    """Return the block behind those that share the shift of block `bx`, that shift, and the columns seen in row `y`."""
+    _, (seen_top, seen_bottom, seen_left, seen_right) = frame
+    image, _, _, window = template
+    dy, dx = shifts[bx]
+    start = bx * BLOCK_PX
+    bx += 1
+    while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
+        bx += 1
+    stop = min(bx * BLOCK_PX, image.shape[1])
+    p, q = max(start, window[2], seen_left - dx), min(stop, window[3], seen_right - dx)
+    return bx, dy, dx, p, q if seen_top <= y + dy < seen_bottom else p
+
+
+@kernel
+def _add_row(frame, template, shifts, expected, y, column_sums):  # type: ignore[no-untyped-def]
+    image, images, limits, _ = template
+    limit, level = limits[y // BLOCK_PX], column_sums[5]
+    (gain, slope, _, _), reach = expected
+    tried = (gain, reach, rise(slope, y))
+    bx = 0
+    while bx < len(shifts):
+        bx, dy, dx, p, q = column_run(frame, template, shifts, bx, y)
+        if p < q:
+            v = (images[0, y, p:q], images[1, y, p:q], images[2, y, p:q])
+            sums = column_sums
+            total = (sums[0, p:q], sums[1, p:q], sums[2, p:q], sums[3, p:q], sums[4, p:q])
+            _add_residuals(frame[0][y + dy, p + dx : q + dx], (image[y, p:q], level[p:q], limit[p:q]), tried, v, total)
+
+
+@kernel
+def _add_residuals(frame, expected, tried, v, total):  # type: ignore[no-untyped-def]
+    template, level, limit = expected
+    gain, reach, risen = tried
     v0, v1, v2 = v
-    sum0, sum1, sum2, offset = total
+    sum0, sum1, sum2, offset, fitting = total
     for i in range(len(offset)):
-        e = np.float32(frame[i]) - gain * template[i]
-        clipped = min(max(e, -limit[i]), limit[i])
-        e = clipped if abs(e) < REJECT_LIMITS * limit[i] else np.float32(0)
+        e, most = np.float32(frame[i]) - gain * template[i] - (level[i] + risen), reach * limit[i]
+        fits = abs(e) < REJECT_LIMITS * most
+        e = min(max(e, -most), most) if fits else np.float32(0)
         sum0[i] += v0[i] * e
         sum1[i] += v1[i] * e
         sum2[i] += v2[i] * e
         offset[i] += e
+        fitting[i] += np.float32(fits)
 
 
 @kernel
@@ -171,7 +231,7 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
     limit[by] = 0
     for i in range(count):
         add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
-    limit[by] = np.sqrt(limit[by])
+    _widen_limit(slopes, limit[by])
     weights = np.float32(1) / variance
     weights[: max(0, top - first)] = 0
     weights[max(0, bottom - first) :] = 0
@@ -189,6 +249,16 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
                 for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
                     total += products[x]
                 matrix[by, bx, j, k] = total
+
+
+@kernel
+def _widen_limit(slopes, limit):  # type: ignore[no-untyped-def]
+    steepest = np.zeros(len(limit), np.float32)
+    for i in range(slopes.shape[1]):
+        for x in range(len(limit)):
+            steepest[x] = max(steepest[x], abs(slopes[0, i, x]) + abs(slopes[1, i, x]))
+    for x in range(len(limit)):
+        limit[x] = np.sqrt(limit[x]) + np.float32(CLIP_PX) * steepest[x]
 
 
 @kernel
@@ -220,20 +290,21 @@ def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
-    """Return (δ_y, δ_x, gain, fraction of the template seen) of one Gauss–Newton step; NaN where H is singular.
+def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untyped-def]
+    """Return (δ_y, δ_x, gain, Evidence) of one Gauss–Newton step; NaN where H is singular.
 
-    sums (by, bx, 4): what `project_residuals` wrote at this gain; matrix (by, bx, 3, 3); noise_bias (by, bx): the part
+    sums (by, bx, 5): what `project_residuals` wrote at this gain; matrix (by, bx, 3, 3); noise_bias (by, bx): the part
     of the third projection that the template's own noise causes. Blocks whose residual exceeds BLOCK_SIGMA, as those
-    with an active cell, are down-weighted iteratively.
+    with an active cell, are down-weighted iteratively. `usual`: the gain that frames usually have.
     """
     weights = np.ones(sums.shape[:2])
     for again in range(ROUNDS):
-        b, h, seen = np.zeros(3), np.zeros((3, 3)), 0.0
+        b, h, fitting, seen = np.zeros(3), np.zeros((3, 3)), 0.0, 0.0
         for by in range(sums.shape[0]):
             for bx in range(sums.shape[1]):
                 part = sums[by, bx, 3]
-                seen += part
+                fitting += part
+                seen += sums[by, bx, 4]
                 w = weights[by, bx]
                 b[2] += w * part * noise_bias[by, bx]
                 for j in range(3):
@@ -242,7 +313,7 @@ def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
                         h[j, k] += w * part * matrix[by, bx, j, k]
         determinant = _determinant(h)
         if not abs(determinant) > 0:
-            return np.nan, np.nan, np.nan, 0.0
+            return np.nan, np.nan, np.nan, (0.0, 0.0, 0.0, 0.0, 0.0)
         step = np.zeros(3)
         for k in range(3):
             replaced = h.copy()
@@ -252,19 +323,71 @@ def solve_step(sums, matrix, noise_bias, gain):  # type: ignore[no-untyped-def]
             break
         for by in range(sums.shape[0]):
             for bx in range(sums.shape[1]):
-                part, worst = sums[by, bx, 3], 0.0
+                worst = 0.0
                 for j in range(2):
-                    own = part * matrix[by, bx, j, j]
-                    rest = sums[by, bx, j]
-                    for k in range(3):
-                        rest -= part * matrix[by, bx, j, k] * step[k]
+                    own, rest = _rest(sums[by, bx], matrix[by, bx], step, j)
                     if own > 0:
                         worst = max(worst, rest * rest / own)
                 weights[by, bx] = min(1.0, BLOCK_SIGMA**2 / max(worst, 1e-9))
-    seen /= sums.shape[0] * sums.shape[1]
     better = gain + step[2]
     scale = -max(better, 0.1)  # the projections are proportional to the frame's gain
-    return step[0] / scale, step[1] / scale, better, seen
+    evidence = (
+        seen / (sums.shape[0] * sums.shape[1]), fitting / max(seen, 1e-9),
+        better * np.sqrt(max(h[2, 2], 0.0)), _agreement(sums, matrix, step, (better, usual)), _deficit(sums, matrix, step, (better, usual)),
+    )  # fmt: skip
+    return step[0] / scale, step[1] / scale, better, evidence
+
+
+@kernel
+def _rest(sums, matrix, step, j):  # type: ignore[no-untyped-def]
+    """Return the information of one block on component j, and what of its projection a step does not explain."""
+    part, rest = sums[3], sums[j]
+    for k in range(3):
+        rest -= part * matrix[j, k] * step[k]
+    return part * matrix[j, j], rest
+
+
+@kernel
+def _agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
+    """Return the fraction of the blocks that could contradict a step and do not; 1 where none could.
+
+    A block contradicts where it alone measures less than half the least of `gains`, or a shift that differs by
+    AGREED_PX, with CONTRADICTION_SIGMA. More gain is an active cell, and contradicts nothing.
+    """
+    gain, least = gains[0], min(gains)
+    could, does = 0.0, 0.0
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            able, contradicts = False, False
+            for j in range(3):
+                own, rest = _rest(sums[by, bx], matrix[by, bx], step, j)
+                bound = (least * AGREED_PX if j < 2 else gain - AGREED_GAIN * least) * own
+                if own > 0 and bound > CONTRADICTION_SIGMA * np.sqrt(own):
+                    able = True
+                    contradicts |= -rest > bound if j == 2 else abs(rest) > bound
+            could += sums[by, bx, 4] if able else 0.0
+            does += sums[by, bx, 4] if contradicts else 0.0
+    return 1 - does / could if could > 0 else 1.0
+
+
+@kernel
+def _deficit(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
+    """Return by how much the blocks' gains lie below the least of `gains`, r.m.s. and relative to it, at least.
+
+    Noise alone gives half a χ² of the blocks; what exceeds it by two of its standard deviations is told.
+    """
+    gain, least = gains[0], min(gains)
+    squares, information, n = 0.0, 0.0, 0
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            own, rest = _rest(sums[by, bx], matrix[by, bx], step, 2)
+            if own > 0:
+                low = min(0.0, rest + (gain - least) * own)
+                squares += low * low / own
+                information += own
+                n += 1
+    excess = squares - n / 2 - 2 * np.sqrt(1.25 * n)
+    return np.sqrt(2 * excess / information) / least if excess > 0 and least > 0 else 0.0
 
 
 @kernel

@@ -6,18 +6,19 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.seen import Window
-from .gauss_newton import BLOCK_PX
+from .gauss_newton import BLOCK_PX, Light, fill_levels, rise
 
 
 class CorrectedFrame(NamedTuple):
     """A frame after correction (y, x) float32: what of it is registered (high-passed or not), and its pixels [ADU].
 
-    window: what lay inside the seen part of the frame.
+    window: what lay inside the seen part of the frame; light: how its light differs from the template's.
     """
 
     registered: np.ndarray
     pixels: np.ndarray
     window: Window
+    light: Light
 
 
 class FrameCounts(NamedTuple):
@@ -102,30 +103,35 @@ def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: 
     """Move template.image and mean (y, x) float32 towards a CorrectedFrame inside its window.
 
     TemplateImages; FrameCounts, incremented here. A pixel of the template moves by 1/n of its residual, n its number of
-    frames, at least by 1/memory; the mean by mean_rate, float32. A residual r beyond the limit counts with the weight
-    (limit / |r|)³, which rejects hot pixels and cosmic rays; NaN counts as 0. A frozen template does not move, its mean
-    does. Cost at 512 × 512: 3 copies.
+    frames, at least by 1/memory; the mean by mean_rate, float32. The residual r is what the frame's light leaves, at
+    the template's light: light that comes and goes would leave steps where frames end. Beyond the limit it counts with
+    the weight (limit / |r|)³, which rejects hot pixels and cosmic rays; NaN counts as 0. A frozen template does not
+    move, its mean does. Cost at 512 × 512: 3 copies.
     """
-    registered, pixels, (top, bottom, left, right) = frame
+    registered, pixels, (top, bottom, left, right), light = frame
     image, _, limit, _ = template
     rows, columns, memory = counts
-    rate_x = np.empty(right - left, np.float32)
+    rate_x, level = np.empty(right - left, np.float32), np.empty(image.shape[1], np.float32)
     if not frozen:
         rows[top:bottom] += 1
         columns[left:right] += 1
     for x in range(left, right):
-        rate_x[x - left] = 1 / min(max(columns[x], 1), memory)
+        rate_x[x - left] = 1 / (light[0] * min(max(columns[x], 1), memory))
     for y in range(top, bottom):
         if not frozen:
-            rate = np.float32(1 / min(rows[y], memory))
-            _update_row(registered[y, left:right], rate, rate_x, limit[y // BLOCK_PX, left:right], image[y, left:right])
+            if y == top or y % BLOCK_PX == 0:
+                fill_levels(light, y // BLOCK_PX, level)
+            rates = (np.float32(1 / (light[0] * min(rows[y], memory))), rate_x)
+            lit = (level[left:right], light[0], rise(light[1], y))
+            _update_row(registered[y, left:right], rates, limit[y // BLOCK_PX, left:right], lit, image[y, left:right])
         _update_mean(pixels[y, left:right], mean_rate, mean[y, left:right])
 
 
 @kernel
-def _update_row(shifted, rate, rate_x, limit, template):  # type: ignore[no-untyped-def]
+def _update_row(shifted, rates, limit, lit, template):  # type: ignore[no-untyped-def]
+    (rate, rate_x), (level, gain, risen) = rates, lit
     for i in range(len(template)):
-        e = shifted[i] - template[i]
+        e = shifted[i] - gain * template[i] - (level[i] + risen)
         q = min(limit[i] / max(abs(e), np.float32(1e-20)), np.float32(1))
         d = e * (q * q * q) * max(rate, rate_x[i])
         template[i] += d if d == d else np.float32(0)
@@ -139,20 +145,23 @@ def _update_mean(shifted, rate, mean):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def update_noise(registered, template, by, scale, rate, noise):  # type: ignore[no-untyped-def]
-    """Update the BlockNoise of the blocks in row `by` from a corrected frame (y, x) float32 and TemplateImages.
+def update_noise(frame, template, by, scale, rate, noise):  # type: ignore[no-untyped-def]
+    """Update the BlockNoise of the blocks in row `by` from a CorrectedFrame and TemplateImages.
 
-    The variance moves by `rate` towards scale × Var(registered − template); NaN and residuals beyond the limit are left
-    out. The intensity is the template's mean.
+    The variance moves by `rate` towards scale × Var(registered − template − light); NaN and residuals beyond the limit
+    are left out. The intensity is the template's mean.
     """
+    registered, _, _, (gain, slope, _, _) = frame
     image, _, limit, _ = template
+    levels = np.empty(image.shape[1], np.float32)
+    fill_levels(frame[3], by, levels)
     variance, intensity = noise
     height, width = image.shape
     for bx in range(variance.shape[1]):
         n, total, squares, level = 0, 0.0, 0.0, 0.0
         for y in range(by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)):
             for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
-                e = registered[y, x] - image[y, x]
+                e = registered[y, x] - gain * image[y, x] - (levels[x] + rise(slope, y))
                 if abs(e) <= limit[by, x]:
                     n += 1
                     total += e
