@@ -23,7 +23,8 @@ def test_spots_are_counted_while_they_arrive(tmp_path):
     replay = [*STREAMFLUO, "replay", uri, "--bind", "tcp://127.0.0.1:0", "--max", "--wait"]
     with subprocess.Popen(replay, stdout=subprocess.PIPE, text=True) as server:
         endpoint = server.stdout.readline().rsplit(" at ", 1)[1].strip()
-        run = [*STREAMFLUO, "run", str(CONFIG), "--source", endpoint, "--out", "S", "--set", "spots.false_alarms=0.1"]
+        options = ["--set", "spots.false_alarms=0.1", "--set", "count.max_emitters=6"]
+        run = [*STREAMFLUO, "run", str(CONFIG), "--source", endpoint, "--out", "S", *options]
         done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=240)
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr
