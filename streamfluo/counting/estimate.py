@@ -80,7 +80,7 @@ def estimate_y(
     `brightness_scatter` (None: estimated; 0: none); None: pooled if there are several traces. camera: traces are in ADU
     under the camera emission; None: in electrons. illumination (t,), background (t,) or (n, t): how they ran
     (`traces.steady`). threads: 0 for all cores. Cost of a trace of 1000 frames, max_y = 10:
-    0.02 to 0.15 CPU s pooled, 0.35 alone. A trace that cannot be counted is skipped with a warning. Raises FrameError
+    up to 0.2 CPU s pooled, more alone. A trace that cannot be counted is skipped with a warning. Raises FrameError
     if none can be counted, ConfigError for parameters. (Names `y`, `max_y` and model: blinx; algorithm: Rabiner 1989.)
     """
     hyper = hyper_parameters or HyperParameters()
