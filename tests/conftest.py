@@ -3,8 +3,11 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])  # others may use it as well
+settings.load_profile("any machine")
 
 
 def pytest_xdist_auto_num_workers(config):

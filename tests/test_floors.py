@@ -39,7 +39,7 @@ DOORS = {
     "cupy": ("*/kernels/*_gpu.py",),
     "zmq": ("network/*.py",),
     "tifffile": ("sources/tiff*.py", "session/tiff_writer.py", "viewer/image_panel.py"),
-    "h5py": ("sources/*.py",),
+    "h5py": ("sources/*.py", "session/hdf5_writer.py"),
     "zarr": ("sources/*.py", "session/*.py"),
     "av": ("sources/video.py",),
     "matplotlib": ("*/report.py", "cli/*.py"),

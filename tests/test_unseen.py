@@ -1,5 +1,7 @@
 """What motion correction did not see, and frames it does not trust, on their way through a chain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from motion.moving_tissue import drift, errors_px, record, rmse_px, scene
@@ -7,7 +9,8 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from streamfluo import Block, Chain, ConfigError, Spec, create
-from streamfluo.core.unseen import seen_parts, valid_frames
+from streamfluo.core import unseen
+from streamfluo.core.unseen import known_pixels, seen_parts, valid_frames
 from streamfluo.engine.config import parse_config
 from streamfluo.simulate import calcium
 from streamfluo.simulate import spots as simulate_spots
@@ -115,3 +118,20 @@ def test_no_cell_is_found_in_the_rim_that_motion_leaves():
     distance, _ = cKDTree(truth["position_px"]).query(np.nanmean(outlines, axis=1))
     assert len(outlines) > 20
     assert distance.max() < 5  # with border = "copy" 25 outlines along the border belong to no cell
+
+
+def test_a_block_is_looked_at_once_and_what_is_cut_or_made_of_it_is_known_as_far_as_it_is_the_same(monkeypatch):
+    looked = []
+    odd = unseen._has_odd_pixels
+    monkeypatch.setattr(unseen, "_has_odd_pixels", lambda frame: looked.append(1) or odd(frame))
+    block = Block(3, np.arange(4), np.ones((4, 5, 6), np.float32))
+    assert known_pixels(block) is block
+    assert known_pixels(block) is block
+    assert known_pixels(block.cut(4, 6)).index == 4
+    assert len(looked) == 4
+    pixels = block.pixels.copy()
+    pixels[2, 0, 0] = np.inf
+    other = known_pixels(replace(block, pixels=pixels))  # other pixels are looked at again
+    assert np.isnan(other.pixels[2, 0, 0])
+    assert known_pixels(other) is other
+    assert len(looked) == 4 + 3

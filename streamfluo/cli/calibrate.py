@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,11 @@ from ..core.spec import Camera, Spec
 from ..sources.opening import open_source
 from .console import console, frame_progress
 
+EM_EXCESS_NOISE = 2.0  # of a register of many stages: the gain of each electron is exponentially distributed
+
 if TYPE_CHECKING:
-    from ..gain.fit import PhotonTransfer
     from ..gain.pixel_noise import Dark, Pixels
+    from ..gain.transfer import PhotonTransfer
 
 
 def calibrate(
@@ -24,6 +27,7 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="folder for calibration.npz, the plot and the report", show_default=False)],
     dark: Annotated[str | None, typer.Option(help="dark frames: a file, sim:… or tcp://…")] = None,
     frames: Annotated[int | None, typer.Option(help="largest number of frames of each series")] = None,
+    em: Annotated[bool, typer.Option("--em", help="the EM register is on: it doubles the variance of light")] = False,
 ) -> None:
     """Calibrate a camera by photon transfer, from one or several light levels in one or several series."""
     from ..gain.calibrate import calibrate_levels  # numba, which other commands need not wait for
@@ -39,6 +43,9 @@ def calibrate(
             taken, spec = _take(uri, frames, spec)
             levels += taken
         assert spec is not None
+        if em:
+            levels = [replace(level, excess_noise=EM_EXCESS_NOISE) for level in levels]
+            spec = spec.with_(camera=replace(spec.camera or Camera(), excess_noise=EM_EXCESS_NOISE))
         found = calibrate_levels(levels, known, spec)
     except FrameError as error:
         raise SourceError(f"calibrate: {error}") from None
@@ -51,7 +58,7 @@ def calibrate(
         page = write_page(fit, camera, facts, out / "calibration.md")
     except OSError as error:
         raise SessionError(f"calibrate: {out} cannot be written: {error.strerror}") from None
-    _report(fit, camera, page)
+    _report(fit, camera, page, em)
     if fit.reason:
         raise SourceError(f"calibrate: gain undetermined: {fit.reason}")
 
@@ -69,7 +76,7 @@ def _take_dark(uri: str, frames: int | None) -> tuple[Dark, Spec]:
 
 def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light") -> tuple[list[Pixels], Spec]:
     """The statistics of each light level of a series, and its spec."""
-    from ..gain.calibrate import LightLevels
+    from ..gain.calibrate import DARK_STEP, LightLevels
 
     with open_source(uri) as source, frame_progress() as progress:
         spec = source.spec
@@ -79,7 +86,7 @@ def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light"
             raise SourceError(f"calibrate: {uri} has no end; give --frames")
         total = min(frames or 1 << 62, source.series.frames or 1 << 62)
         task = progress.add_task(f"{what} {uri}", total=total, of=total, note="")
-        levels, seen = LightLevels(spec), 0
+        levels, seen = LightLevels(spec, DARK_STEP) if what == "dark" else LightLevels(spec), 0
         for item in source.blocks():
             if not isinstance(item, Block):
                 continue
@@ -93,7 +100,7 @@ def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light"
     return levels.finish(), spec
 
 
-def _report(fit: PhotonTransfer, camera: Camera, page: Path) -> None:
+def _report(fit: PhotonTransfer, camera: Camera, page: Path, em: bool) -> None:
     from ..gain.report import spell
 
     table = Table("quantity", "value", "95 % interval", box=None)
@@ -101,7 +108,9 @@ def _report(fit: PhotonTransfer, camera: Camera, page: Path) -> None:
     table.add_row("gain [e/ADU]", "undetermined" if fit.reason else f"{fit.gain:.5g}", interval)
     table.add_row("offset [ADU]", spell(camera.offset_adu), "")
     table.add_row("read noise [e]", spell(camera.read_noise_e), "")
+    table.add_row("excess noise", spell(camera.excess_noise), "" if em else "taken as 1; --em behind an EM register")
+    table.add_row("saturation [ADU]", spell(camera.saturation_adu), "")
     console.print(table)
     for note in fit.notes:
-        console.print(f"corrected for: {note}")
+        console.print(f"seen, and allowed for: {note}")
     console.print(f"{page.parent / 'calibration.npz'}; what can be trusted: {page}", soft_wrap=True)

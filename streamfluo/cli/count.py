@@ -126,7 +126,7 @@ def _scalars(camera: Camera) -> Camera:
     """Return a calibration with the medians of its maps: a trace is a sum over pixels."""
     middle = (None if v is None else float(np.median(v)) for v in (
         camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e))  # fmt: skip
-    return Camera(*middle)
+    return Camera(*middle)  # type: ignore[arg-type]
 
 
 def _report(found: Counts) -> None:

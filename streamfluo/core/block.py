@@ -25,6 +25,7 @@ class Block:
     times_ns: np.ndarray = field(repr=False)
     pixels: np.ndarray = field(repr=False)
     channel: str = ""
+    known: bool = field(default=False, init=False, repr=False)  # its pixels were looked at: known_pixels
 
     def __post_init__(self) -> None:
         times, pixels = np.asarray(self.times_ns, np.int64), _frames(self.pixels)
@@ -50,7 +51,13 @@ class Block:
             raise FrameError(f"block {self.index}..{self.stop}: no frame between {start} and {stop}")
         if a == 0 and b == len(self):
             return self
-        return Block(self.index + a, self.times_ns[a:b], self.pixels[a:b], self.channel)
+        part = Block(self.index + a, self.times_ns[a:b], self.pixels[a:b], self.channel)
+        return part.as_known() if self.known else part
+
+    def as_known(self) -> Block:
+        """Note that all pixels are NaN or light, so that no other step looks at them again; returns the block."""
+        object.__setattr__(self, "known", True)
+        return self
 
 
 def _frames(pixels: Any) -> np.ndarray:

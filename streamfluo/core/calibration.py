@@ -33,6 +33,6 @@ def with_calibration(spec: Spec, message: Calibration, parts: Sequence[Buffer]) 
             raise WireError("calibration", f"{spec.shape} maps of a camera were expected, found {found}")
     maps = {name: array.astype(float) for name, array in arrays_of(message, parts).items()}
     try:
-        return spec.with_(camera=replace(spec.camera or Camera(), **maps))
+        return spec.with_(camera=replace(spec.camera or Camera(), **maps))  # type: ignore[arg-type]
     except FrameError as error:
         raise WireError("calibration", str(error)) from None

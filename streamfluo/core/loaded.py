@@ -16,8 +16,20 @@ import numpy as np
 from .errors import ConfigError, did_you_mean
 
 
+class SeenFrames(Protocol):
+    """Shape (y, x), pixel size [µm] and origin [px] of the frames that a step sees, as in `Spec`."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def pixel_um(self) -> float | None: ...
+    @property
+    def origin_px(self) -> tuple[float, float]: ...
+
+
 class RecordedStep(Protocol):
-    """A step of a session: its id and kind, values by name, the frame index of their rows, snapshots, the session."""
+    """A step of a session: its id and kind, values by name, the frame index of their rows, snapshots, the session,
+    the frames that it sees, the unit of what it gives."""
 
     @property
     def id(self) -> str: ...
@@ -31,6 +43,10 @@ class RecordedStep(Protocol):
     def snapshot(self) -> Mapping[str, np.ndarray]: ...
     @property
     def folder(self) -> Path: ...
+    @property
+    def sees(self) -> SeenFrames: ...
+    @property
+    def units(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,17 @@ def encode_record(header: bytes, arrays: Sequence[np.ndarray], version: int = 2)
 
 def record_at(data: Data, start: int) -> Record:
     """Return the record that begins at `start`, whose header is whole. Raises WireError if there is none."""
+    record, checked = announced_at(data, start)
+    if not checked:
+        record_payload(data, record)
+    return record
+
+
+def announced_at(data: Data, start: int) -> tuple[Record, bool]:
+    """Return the record that a header at `start` announces, and whether the header's own crc was checked.
+
+    Raises WireError.
+    """
     prefix = _PREFIX if data[start : start + len(MAGIC)] == MAGIC else _PREFIX_1
     if len(data) - start < prefix.size:
         raise WireError("record", "torn: not even its length is there")
@@ -73,9 +84,7 @@ def record_at(data: Data, start: int) -> Record:
     record = Record(fields, start, body, body + length, end, stop + -(stop - start) % ALIGN)
     if record.stop > len(data):
         raise WireError("record", "torn: its end is missing")
-    if not crc:
-        record_payload(data, record)
-    return record
+    return record, bool(crc)
 
 
 def record_payload(data: Data, record: Record) -> memoryview:

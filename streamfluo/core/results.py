@@ -20,6 +20,7 @@ from .wire import ArrayHeader, Buffer, Calibration, Message, Result, decode
 MAX_ARRAYS = 64
 MAX_AXES = 8
 MAX_RESULT_BYTES = 1 << 30
+MAX_TEXT_BYTES = 32 << 20  # numpy gives every word of an array the room of the longest: 64 times the text beyond this
 RESULT_DTYPES = ("|b1", "|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f4", "<f8")
 TEXT = "utf-8"
 
@@ -120,4 +121,6 @@ def _view(header: ArrayHeader, part: Buffer) -> np.ndarray:
         raise WireError("arrays", f"array {header.name[:64]!r} is not utf-8") from None
     if len(words) != count:
         raise WireError("nbytes", f"array {header.name[:64]!r}: {len(words)} strings where {count} should be")
+    if (nbytes := 4 * count * max(map(len, words), default=0)) > max(MAX_TEXT_BYTES, 64 * len(part)):
+        raise WireError("arrays", f"array {header.name[:64]!r}: its words would take {nbytes >> 20} MiB side by side")
     return np.array(words, str).reshape(header.shape)

@@ -25,8 +25,9 @@ class Camera:
     """What is known of a camera: each field a scalar, a (y, x) map, or None if unknown.
 
     `offset_adu`, `saturation_adu` in ADU; `gain_e_per_adu` in electrons per ADU; `read_noise_e` the standard
-    deviation in electrons; `qe` electrons per photon. Raises FrameError for text, negative gains or maps that are
-    not two-dimensional.
+    deviation in electrons; `qe` electrons per photon. `excess_noise`, a number, is the variance of a pixel's electrons
+    over that of shot noise: 1, or 2 behind an EM register (Robbins & Hadwen 2003, IEEE Trans. Electron Devices 50).
+    Raises FrameError for text, negative gains or maps that are not two-dimensional.
     """
 
     offset_adu: CameraValue = None
@@ -34,6 +35,7 @@ class Camera:
     read_noise_e: CameraValue = None
     qe: CameraValue = None
     saturation_adu: CameraValue = None
+    excess_noise: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in self.items():
@@ -42,6 +44,28 @@ class Camera:
     def items(self) -> list[tuple[str, CameraValue]]:
         """Field names and values, in order."""
         return [(f.name, getattr(self, f.name)) for f in fields(self)]
+
+    def known(self) -> dict[str, float | np.ndarray]:
+        """The fields that are known, by name; excess noise where it is not 1."""
+        return {n: v for n, v in self.items() if v is not None and not (n == "excess_noise" and v == 1.0)}
+
+    def updated(self, other: Camera) -> Camera:
+        """This camera with what the other knows; gain and excess noise, which belong together, from one of the two."""
+        if other.gain_e_per_adu is not None:
+            return replace(self, **{"excess_noise": 1.0, **other.known()})  # type: ignore[arg-type]
+        return replace(self, **other.known())  # type: ignore[arg-type]
+
+    def for_frames(self, spec: Spec) -> Camera:
+        """Return the camera of a spec's frames: maps of the whole chip are cut to the window that they show."""
+        window = tuple(slice(int(o), int(o) + side) for o, side in zip(spec.origin_px, spec.shape, strict=True))
+        maps = {name: v for name, v in self.items() if isinstance(v, np.ndarray) and v.shape != spec.shape}
+        parts = {name: v[window] for name, v in maps.items() if any(spec.origin_px) and v[window].shape == spec.shape}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+    def cut(self, rows: slice, columns: slice) -> Camera:
+        """Return the camera of a window of the pixels."""
+        parts = {name: v[rows, columns] for name, v in self.items() if isinstance(v, np.ndarray)}
+        return replace(self, **parts)  # type: ignore[arg-type]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Camera):
@@ -56,14 +80,14 @@ class Camera:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the known fields as an .npz and return its path."""
         path = Path(path).with_suffix(".npz")
-        np.savez(path, **{name: np.asarray(v) for name, v in self.items() if v is not None})  # type: ignore[arg-type]
+        np.savez(path, **{name: np.asarray(v) for name, v in self.known().items()})  # type: ignore[arg-type]
         return path
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Camera:
         """Return the camera that arrays by name describe, as `save` writes them; other names are left out."""
         known = {f.name for f in fields(cls)}
-        return cls(**{name: np.asarray(array)[()] for name, array in arrays.items() if name in known})
+        return cls(**{name: np.asarray(array)[()] for name, array in arrays.items() if name in known})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Camera:
@@ -86,6 +110,10 @@ def _camera_value(name: str, value: Any) -> CameraValue:
         raise FrameError(f"camera: {name} must be a number or a (y, x) map, found an array of shape {array.shape}")
     if name in ("gain_e_per_adu", "qe", "saturation_adu") and not (array > 0).all():
         raise FrameError(f"camera: {name} must be positive, found {float(array.min())}")
+    if name == "excess_noise" and not (array.ndim == 0 and 1 <= array < np.inf):
+        raise FrameError(
+            f"camera: excess_noise is one number of at least 1 (2 behind an EM register), found {value!r:.60}"
+        )
     if name == "read_noise_e" and not (array >= 0).all():
         raise FrameError(f"camera: read_noise_e must not be negative, found {float(array.min())}")
     return float(array) if array.ndim == 0 else array
@@ -95,6 +123,7 @@ def _camera_value(name: str, value: Any) -> CameraValue:
 class Spec:
     """A stream's settled facts: frame `shape` (y, x), `dtype`, frame interval, pixel size, channel, camera.
 
+    `origin_px` (y, x), in pixels of this stream, is added to a place in its frames to have that on the whole chip.
     `dtype` takes any numpy spelling and is kept as numpy's name for the native type ('uint16'). `interval_s` and
     `pixel_um` are None where the source does not say. Raises FrameError for shapes or types no stream can have.
     """
@@ -105,8 +134,10 @@ class Spec:
     pixel_um: float | None = None
     channel: str = ""
     camera: Camera | None = None
+    origin_px: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "origin_px", _origin(self.origin_px))
         object.__setattr__(self, "shape", _frame_shape(self.shape))
         object.__setattr__(self, "dtype", frame_dtype(self.dtype).name)
         for name in ("interval_s", "pixel_um"):
@@ -128,12 +159,22 @@ class Spec:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 
+    def cut(self, rows: slice, columns: slice) -> Spec:
+        """Return the spec of a window of the frames: camera maps are cut with it, and its origin is kept."""
+        (height, width), (y, x) = self.shape, self.origin_px
+        shape = len(range(*rows.indices(height))), len(range(*columns.indices(width)))
+        origin = y + (rows.start or 0), x + (columns.start or 0)
+        camera = self.camera and self.camera.cut(rows, columns)
+        return replace(self, shape=shape, origin_px=origin, camera=camera)
+
     def to_header(self) -> dict[str, Any]:
         """Plain values for a message or a JSON file; camera maps are named only, they travel as arrays."""
-        camera: Mapping[str, Any] = dict(self.camera.items()) if self.camera else {}
+        camera: Mapping[str, Any] = self.camera.known() if self.camera else {}
         told: dict[str, Any] = {k: v for k, v in camera.items() if isinstance(v, float)}
         if maps := [k for k, v in camera.items() if isinstance(v, np.ndarray)]:
             told["maps"] = maps
+        if any(self.origin_px):
+            told["origin_px"] = list(self.origin_px)
         return {
             "shape": list(self.shape),
             "dtype": np.dtype(self.dtype).str,
@@ -146,8 +187,8 @@ class Spec:
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Spec:
         """Rebuild a spec from `to_header`; keys of other producers are ignored."""
-        known = {f.name for f in fields(Camera)}
-        camera = {k: v for k, v in (header.get("camera") or {}).items() if k in known and v is not None}
+        known, told = {f.name for f in fields(Camera)}, header.get("camera") or {}
+        camera = {k: v for k, v in told.items() if k in known and v is not None}
         return cls(
             shape=header["shape"],
             dtype=header["dtype"],
@@ -155,6 +196,7 @@ class Spec:
             pixel_um=header.get("pixel_um"),
             channel=header.get("channel") or "",
             camera=Camera(**camera) if camera else None,
+            origin_px=told.get("origin_px") or (0.0, 0.0),
         )
 
 
@@ -167,6 +209,16 @@ def frame_dtype(spelling: Any) -> np.dtype[Any]:
     if dtype.name not in FRAME_DTYPES:
         raise FrameError(f"frames cannot be of type {dtype.name!r}; use one of {', '.join(FRAME_DTYPES)}")
     return dtype
+
+
+def _origin(origin: Any) -> tuple[float, float]:
+    try:
+        y, x = (float(n) for n in origin)
+    except (TypeError, ValueError):
+        raise FrameError(f"spec: origin_px is (y, x), found {origin!r}") from None
+    if not (np.isfinite(y) and np.isfinite(x)):
+        raise FrameError(f"spec: origin_px must be finite, found {origin!r}")
+    return y, x
 
 
 def _frame_shape(shape: Any) -> tuple[int, int]:

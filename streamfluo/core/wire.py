@@ -27,8 +27,8 @@ To a consumer, besides those answers:
 
     start      version, series_uid, source, t0_ns (UTC epoch), frames (null: unbounded), dtype, shape [y, x], channel,
                pixel_um, exposure_s, interval_s, camera {…, offset_adu, gain_e_per_adu, read_noise_e, qe,
-               saturation_adu, maps (names of those that follow as a calibration)}, user (empty where it would
-               break the limits)
+               saturation_adu, excess_noise (none: 1), maps (names of those that follow as a calibration)}, user
+               (empty where it would break the limits)
     calibration  series_uid, arrays [{name, dtype, shape, nbytes}, …], one part each: maps (y, x) of the camera, named
                as in start; it follows a start that announces maps
     image      version, series_uid, seq (+1 per frame emitted, never reused), index (the camera's counter; its drops

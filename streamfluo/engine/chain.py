@@ -143,7 +143,7 @@ class Chain:
         return compute
 
     def facts(self) -> dict[str, dict[str, Any]]:
-        """Return {id: {kind, version, params, after, inputs}} in plain values: what each step is."""
+        """Return {id: {kind, version, params, after, inputs, sees}} in plain values: what each step is."""
         return {
             s.id: {
                 "kind": s.operator.kind,
@@ -151,6 +151,7 @@ class Chain:
                 "params": _stated(s),
                 "after": s.config.after,
                 "inputs": {need: ".".join(giver) for need, giver in s.givers.items()},
+                "sees": _frames_of(s.operator.spec),
             }
             for s in self.steps
         }
@@ -328,6 +329,11 @@ class Chain:
                 return {}
         found = self._guarded(step, step.next_index or 0, lambda: check_state(step.operator.state(), "its state"))
         return found or {}
+
+
+def _frames_of(spec: Spec) -> dict[str, Any]:
+    """What the frames of a spec are, in plain values."""
+    return {"shape": list(spec.shape), "pixel_um": spec.pixel_um, "origin_px": list(spec.origin_px)}
 
 
 def _stated(step: Step) -> dict[str, Any]:

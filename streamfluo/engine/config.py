@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,11 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval_s: Annotated[float | None, Meta(description="frame interval if the source does not state it [s]")] = None
     pixel_um: Annotated[float | None, Meta(description="side of a pixel if the source does not state it [µm]")] = None
     camera: Annotated[
-        str | None, Meta(description="path of a calibration (.npz): what it holds replaces what the source states")
+        str | dict[str, float] | None,
+        Meta(
+            description="path of a calibration (.npz), or { offset_adu = 100, gain_e_per_adu = 0.5, … }: replaces what "
+            "the source states; excess_noise = 2 behind an EM register"
+        ),
     ] = None
 
 
@@ -107,8 +111,13 @@ def with_overrides(config: Config, spec: Spec) -> Spec:
     if stated.camera is None:
         return spec
     try:
-        known = {name: value for name, value in Camera.load(stated.camera).items() if value is not None}
-        return spec.with_(camera=replace(spec.camera or Camera(), **known))
+        found = Camera.load(stated.camera) if isinstance(stated.camera, str) else Camera(**stated.camera)
+        return spec.with_(camera=(spec.camera or Camera()).updated(found.for_frames(spec)))
+    except TypeError:
+        known = ", ".join(f.name for f in fields(Camera))
+        raise ConfigError(
+            f"{config.where}: [source] camera: of a camera there is {known}; found {stated.camera}"
+        ) from None
     except FrameError as error:
         raise ConfigError(f"{config.where}: [source] camera: {error}") from None
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ConfigError, FrameError
+from ..core.grid import GRID_FRAMES
 from ..core.loaded import Loaded, plain_array
-from ..core.spec import Camera, Spec
-from .pixel_noise import ROUNDING_ADU2, Dark
+from ..core.spec import FRAME_DTYPES, Camera, Spec
+from .pixel_noise import ROUNDING_ADU2, Dark, dark_of_pixels
+from .sums import StepSums
 
 MIN_DARK_FRAMES = 2
 WANTED = "an offset [ADU], or the path of a calibration (.npz), of dark frames (n, y, x) or an offset map (y, x) (.npy)"
@@ -33,8 +35,16 @@ def known_dark(dark: Any, spec: Spec) -> Dark | None:
         return _checked(Dark(_flat(array, spec)), spec)
     if len(array) < MIN_DARK_FRAMES:
         raise ConfigError(f"gain: a dark series has at least {MIN_DARK_FRAMES} frames, found {len(array)}")
-    frames = array.astype(float)
-    return _checked(Dark(_flat(frames.mean(0), spec), _flat(frames.var(0, ddof=1), spec), len(frames)), spec)
+    if array.shape[1:] != spec.shape:
+        raise ConfigError(f"gain: dark is {array.shape[1:]}, the frames are {spec.shape}")
+    if array.dtype.name not in FRAME_DTYPES:
+        array = array.astype(float)
+    sums = StepSums(spec.with_(dtype=array.dtype.name))
+    for first in range(0, len(array), GRID_FRAMES):
+        cell = np.ascontiguousarray(array[first : first + GRID_FRAMES]).reshape(-1, array[0].size)
+        cell.flags.writeable = False
+        sums.add(first, cell)
+    return _checked(dark_of_pixels(sums.pixels(np.zeros(array[0].size, bool))), spec)
 
 
 def dark_of_file(loaded: Loaded, spec: Spec) -> Any:

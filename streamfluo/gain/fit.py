@@ -5,85 +5,51 @@ Var [ADU²] = (mean − offset) / K + read² of each pixel, K in e/ADU (Janesick
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from .doubts import CURVED, NEIGHBOURS_SHARE, Effects, allowed, curvature, refused, shared_effects
 from .kernels.bins import Array, sample
 from .kernels.photon_transfer import VarianceModel, bin_pixels, deviations, excess_scatter, per_pixel_gains
+from .line import NEIGHBOURS, Blocks, Line, blocks_of
 from .pixel_noise import MIN_FRAMES, Dark, Noise, Pixels, spread
+from .shared_noise import Measured
+from .transfer import MIN_PIXELS, Z95, PhotonTransfer, typical_gain
 
-MIN_PIXELS = 100
 BINS = 256
 ROUNDS, SETTLED = 30, 1e-9  # an illumination that flickers by 5 % takes 6 rounds, a steady one 4
 MAX_ERROR = 0.02  # relative standard error beyond which the gain is undetermined
-Z95 = 1.96
 CLIP_SD = 6.0
 SEEN_NOISE_ADU2 = 0.3  # with that of rounding; below it (0.47 ADU of noise) quantisation distorts the variance
-READ_E2 = 5.0  # prior on read² where it is unknown: 5 ± 5 e² covers CCD and sCMOS
 SCATTER_SD = 5.0  # standard errors of an excess that shows per-pixel gains
-NEIGHBOURS = 32  # adjacent pixels, under nearly the same light
 CLEAR = 8.0  # standard errors of the noise of light from which a pixel's gain counts: 1/y is biased by 1/64
+CLOSE, CLOSEST = 16, 4  # adjacent pixels, where gains differ or not: fewer see more of the gradient of light
+CLEAR_PART = 0.2  # of the pixels, whose gains are the typical ones
 MOVING_PART = 0.2
 CHANGE, CHANGE_SHARE = 0.2, 0.1  # largest slow change of the sample, and the fraction of it assumed in its steps
-CURVED = 0.1
 ILLUMINATION_SHARE = 0.05  # of the noise: totals measure the illumination only if no pixel is clipped
 FULL_WELL = 0.5  # variance falls to half of its peak, or less, where pixels are full
 
 
-@dataclass(frozen=True)
-class PhotonTransfer:
-    """A gain [e/ADU] with its 95 % interval, and the fit behind it.
-
-    `reason`: why there is none ('' otherwise); `notes`: what was corrected for. The line is
-    variance = intercept + slope · mean. `variance` (p,) is a pixel's without the share of the illumination, `gains`
-    (p,) its gain, `used` (p,) whether it was taken for the line. `flicker` and `scatter` are relative standard
-    deviations, of the illumination and of the gains; `read_variance` [ADU²] is without that of rounding.
-    """
-
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-    gain: float = np.nan
-    interval: tuple[float, float] = (np.nan, np.nan)
-    slope: float = np.nan
-    intercept: float = np.nan
-    read_variance: float = np.nan
-    flicker: float = np.nan
-    scatter: float = 0.0
-    variance: Array | None = None
-    gains: Array | None = None
-    used: np.ndarray | None = None
-
-
-@dataclass
-class _Line:
-    """floor + slope · x, with the covariance of (floor, slope, dark level)."""
-
-    floor: float
-    slope: float
-    covariance: Array
-
-    def at(self, x: Array) -> Array:
-        return self.floor + self.slope * x
-
-
-def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None) -> PhotonTransfer:
+def fit_photon_transfer(pixels: Pixels, dark: Dark | None = None, scatter: float | None = None) -> PhotonTransfer:
     """Return the photon transfer of one series under steady light; `dark`: what is known of the camera without light.
 
     A weighted straight line through variance against mean; what noise in the mean does to it is subtracted from the
     normal equations, a flickering or drifting illumination by the variance of the totals. Where pixels differ in gain
     it is the mean over pixels of (mean − offset) / (variance − floor), which estimates the median of their gains.
-    Pixels of which the mean is NaN were not seen and have no part in it.
+    Pixels of which the mean is NaN were not seen and have no part in it. scatter: the relative σ of the pixels' gains
+    where it is known.
     """
     seen = np.isfinite(pixels.mean)
     if seen.all() or not seen.any():
-        return _fitted(pixels, dark)
-    found = _fitted(pixels.at(seen), dark.at(seen) if dark is not None else None)
+        return _fitted(pixels, dark, scatter)
+    found = _fitted(pixels.at(seen), dark.at(seen) if dark is not None else None, scatter)
     variance, gains, used = (spread(values, seen) for values in (found.variance, found.gains, found.used))
     return replace(found, variance=variance, gains=gains, used=used)
 
 
-def _fitted(pixels: Pixels, dark: Dark | None) -> PhotonTransfer:
+def _fitted(pixels: Pixels, dark: Dark | None, scatter: float | None) -> PhotonTransfer:
     used = ~pixels.saturated & np.isfinite(pixels.mean) & (pixels.variance > 0)
     saturated = float(np.mean(pixels.saturated))
     if pixels.frames < MIN_FRAMES:
@@ -92,19 +58,7 @@ def _fitted(pixels: Pixels, dark: Dark | None) -> PhotonTransfer:
         why = f"{saturated:.0%} saturate" if saturated > 0.5 else "the others saturate, or show no noise"
         return PhotonTransfer(f"{used.sum()} pixels are too few, {MIN_PIXELS} are needed: {why}")
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        return _Fit(pixels, dark, used).result()
-
-
-def typical_gain(gains: Array) -> tuple[float, float]:
-    """Return the mean of the gains (p,) within 5 robust σ and its relative standard error; (NaN, inf) below 100 gains.
-
-    It estimates the median with less noise than the median itself.
-    """
-    if len(gains) < MIN_PIXELS:
-        return np.nan, np.inf
-    centre = np.median(sample(gains))
-    kept = gains[np.abs(gains - centre) < 5 * 1.4826 * np.median(np.abs(sample(gains) - centre))]
-    return float(kept.mean()), float(kept.std() / kept.mean() / np.sqrt(len(kept)))
+        return _Fit(pixels, dark, used).result(scatter)
 
 
 class _Fit:
@@ -123,8 +77,10 @@ class _Fit:
         if self.noise.steps:
             self.notes.append("the light drifts or changes: variances are those of steps from frame to frame")
 
-    def result(self) -> PhotonTransfer:
-        reason = self._no_light() or self._unsteady()
+    def result(self, scatter: float | None) -> PhotonTransfer:
+        reason = (
+            (self.dark.wrong if self.dark else "") or self._no_light() or self._unsteady() or refused(self._shared())
+        )
         line = None if reason else self._settled()
         if not reason and self._beyond_full_well():
             line = self._settled()
@@ -132,40 +88,60 @@ class _Fit:
             line = self._settled()
         if line is None or not line.slope > 0:
             return self._undetermined(reason or self._too_even())
-        scatter = self._scatter(line)
+        scatter = self._scatter(line) if scatter is None else scatter
         base = self._line_by_place(line, scatter) if scatter else line
-        gains = self._gains(line, base)
         gain, error = 1 / line.slope, float(np.sqrt(line.covariance[1, 1])) / line.slope
         if scatter:
             self.notes.append(f"per-pixel gains scatter by {scatter:.1%}")
-            gain, error = self._typical(line, base)
+            gain, error = self._typical(line, base, scatter)
         change = self._change()
-        error = float(np.hypot(error, CHANGE_SHARE * change))
-        reason = self._doubts(line, error, scatter, change)
+        effects = self._effects(line, base, scatter)
+        reason = self._doubts(line, error, change) or refused(effects)
         if reason:
             return self._undetermined(reason)
+        doubt = float(np.hypot(CHANGE_SHARE * change, allowed(effects, self.notes)))
+        return self._found((line, base), gain, float(np.hypot(error, doubt)), scatter, doubt)
+
+    def _found(
+        self, lines: tuple[Line, Line], gain: float, error: float, scatter: float, doubt: float
+    ) -> PhotonTransfer:
+        line, base = lines
         zero = float(np.median(sample(np.asarray(self.dark.offset).reshape(-1)))) if self.dark else 0.0
-        flicker2 = self.noise.flicker2(self.dark_level)
+        flicker2, excess = self.noise.flicker2(self.dark_level), self.pixels.excess_noise
         return PhotonTransfer(
             notes=tuple(self.notes),
-            gain=float(gain),
-            interval=(float(gain * (1 - Z95 * error)), float(gain * (1 + Z95 * error))),
+            gain=float(excess * gain),
+            interval=(float(excess * gain * (1 - Z95 * error)), float(excess * gain * (1 + Z95 * error))),
             slope=float(line.slope),
             intercept=float(line.floor + self.noise.dark - line.slope * zero),
             read_variance=self._read_variance(base),
             flicker=float(np.sqrt(max(flicker2, 0.0))),
             scatter=scatter,
+            doubt=doubt,
             variance=self.noise.variance - flicker2 * (self.x - self.dark_level) ** 2,
-            gains=gains,
+            gains=excess * self._gains(line, base),
             used=self.used,
         )
 
     def _undetermined(self, reason: str) -> PhotonTransfer:
         return PhotonTransfer(reason, tuple(self.notes))
 
+    def _shared(self) -> Effects:
+        """The share of neighbours in the noise, which needs no line."""
+        found = self.pixels.effects or shared_effects(self.pixels, self.noise, self.dark, self.dark_level)
+        return tuple(effect for effect in found if effect[0] == NEIGHBOURS_SHARE)
+
+    def _effects(self, line: Line, base: Line, scatter: float) -> Effects:
+        """What bends the line or moves it, by name, relative to its slope."""
+        level = self.dark_level
+        shared = self.pixels.effects or shared_effects(self.pixels, self.noise, self.dark, level)
+        found = [(name, e if name == NEIGHBOURS_SHARE else Measured(*np.divide(e, line.slope))) for name, e in shared]
+        blocks = self._blocks(CLOSE if scatter else CLOSEST)
+        return (*found, (CURVED, curvature(blocks, base, self.noise, level, (self.dark is not None, scatter))))
+
     # The line
 
-    def _settled(self) -> _Line | None:
+    def _settled(self) -> Line | None:
         """Iterate line, flicker and dark level to convergence; None if the data determine no slope."""
         if np.count_nonzero(self.used) < MIN_PIXELS:
             return None
@@ -187,7 +163,7 @@ class _Fit:
         bin_pixels(self.x, self.noise.above, used, low, max(high, low + 1e-9), sums)
         return sums[sums[:, 0] > 0]
 
-    def _solve(self, sums: Array, before: _Line | None, together: int = 1, scatter2: float = 0.0) -> _Line | None:
+    def _solve(self, sums: Array, before: Line | None, together: int = 1, scatter2: float = 0.0) -> Line | None:
         """Weighted normal equations of (floor, slope, change of the dark level), corrected for noise in x, with priors.
 
         Points are means over `together` pixels, whose gains have the relative variance `scatter2`.
@@ -198,7 +174,8 @@ class _Fit:
         y = (sums[:, 2] - flicker2 * (n * light * light + within)) / n
         level = (y if before is None else before.at(x)) + dark
         level = np.maximum(level, 1e-2 * np.average(y + dark, weights=n))
-        weight = together / (self.noise.of_variance(level, self.dark_level, x) + scatter2 * level**2)
+        steep = max(float(before.slope if before is not None else np.average(y / x, weights=n)), 0.0)
+        weight = together / (self.noise.of_variance(level, self.dark_level, x, steep) + scatter2 * level**2)
         light_mean = self.noise.light_mean(self.dark_level)
         bend = 2 * flicker2 * light * (light / light_mean - 1)  # of the illumination's share, per ADU of the dark level
         columns = np.stack([np.ones_like(x), x, bend])
@@ -207,7 +184,9 @@ class _Fit:
         joint = sums[:, 4] - x * sums[:, 2] - 2 * flicker2 * light * within
         own = scatter2 * light**2 / together  # per-pixel gains: their variance in x of means over pixels, twice in y
         normal[1, 1] += weight @ (within - n * ((level / frames + self.noise.offset_error) / together + own))
-        right[1] += weight @ (joint - n * (np.maximum(light, 0) * slope**2 / frames / together + 2 * slope * own))
+        right[1] += weight @ (
+            joint - n * (self.noise.third * np.maximum(light, 0) * slope**2 / frames / together + 2 * slope * own)
+        )
         self._add_priors(normal, right, slope, float(np.average(x, weights=n)), float(np.average(y, weights=n)))
         scale = 1 / np.sqrt(np.maximum(np.diag(normal), 1e-300))
         scaled = normal * np.outer(scale, scale)
@@ -218,26 +197,28 @@ class _Fit:
         if self.dark is None:
             most = 0.2 * abs(light_mean)
             self.dark_level += float(np.clip(change, -most, most))
-        return _Line(floor, slope, covariance)
+        return Line(floor, slope, covariance)
 
     def _add_priors(self, normal: Array, right: Array, slope: float, x: float, y: float) -> None:
         """Add the priors on floor and dark level: from dark frames, or from the usual read noise of cameras."""
         noise = self.noise
         if self.dark is not None:
-            read = max(READ_E2 * (y / x) ** 2, 1e-6)  # y / x is steeper than the line, so this is rather too wide
+            read = max(
+                self.noise.likely_read_e2 * (y / x) ** 2, 1e-6
+            )  # y / x is steeper than the line: rather too wide
             expected, sd = (0.0, 0.02 + 1e-3 * noise.dark) if noise.floor_known else (noise.rounding + read, read)
             normal[0, 0] += 1 / sd**2
             right[0] += expected / sd**2
             normal[2, 2] += 1.0  # the dark level stays where it is
             return
-        sd = max(READ_E2 * abs(slope), 1e-6)
+        sd = max(self.noise.likely_read_e2 * abs(slope), 1e-6)
         bottom = x - y / slope if slope > 0 else self.dark_level
         normal[2, 2] += 1 / sd**2
         right[2] += (bottom + sd - self.dark_level) / sd**2
 
     # Outliers, and per-pixel gains
 
-    def _model(self, line: _Line) -> VarianceModel:
+    def _model(self, line: Line) -> VarianceModel:
         noise, level = self.noise, self.dark_level
         return VarianceModel(noise.dark, float(line.floor), float(line.slope), level, *noise.scalars(level))
 
@@ -262,23 +243,23 @@ class _Fit:
         dark_level = self.dark_level if self.dark is None else 0.0
         return self._leave_out(self.x > dark_level + 0.9 * (x[peak] - dark_level), "their wells are full") > 0
 
-    def _reject_outliers(self, line: _Line) -> bool:
+    def _reject_outliers(self, line: Line) -> bool:
         """Exclude pixels whose variance is not that of shot noise."""
         z = deviations(self.x, self.noise.above, self._model(line))
         spread = max(1.0, 1.4826 * float(np.median(self._some(z))))
         self.rejected = self._leave_out(z > CLIP_SD * spread, "they vary otherwise than light does")
         return self.rejected > 0
 
-    def _scatter(self, line: _Line) -> float:
+    def _scatter(self, line: Line) -> float:
         """Relative σ of the per-pixel gains, from the brighter half; 0 if it is not significant."""
         middle = float(np.median(self._some(self.x)))
         n, excess, expected = excess_scatter(self.x, self.noise.above, self.used, middle, self._model(line))
-        if n == 0 or expected > 1 / CLEAR**2:
+        if n == 0:
             return 0.0
         error = (expected + max(excess, 0.0)) * np.sqrt(2 / n)
         return float(np.sqrt(excess)) if excess > SCATTER_SD * error and excess > 1e-4 else 0.0
 
-    def _gains(self, line: _Line, base: _Line, clear: float = 3.0) -> Array:
+    def _gains(self, line: Line, base: Line, clear: float = 3.0) -> Array:
         """The gain (p,) of each pixel above the start of the line `base`, with a relative error of √(2/N).
 
         NaN where the noise of its light is below `clear` standard errors.
@@ -290,32 +271,39 @@ class _Fit:
         gains[self.pixels.saturated] = np.nan
         return gains
 
-    def _line_by_place(self, line: _Line, scatter: float) -> _Line:
+    def _line_by_place(self, line: Line, scatter: float) -> Line:
         """The line through means over neighbours, which share their light but not their gains.
 
         Binned by their own brightness, pixels of few e/ADU gather at the bright end and bend the line.
         """
-        size = self.x.size // NEIGHBOURS * NEIGHBOURS
-        used = self.used[:size].reshape(-1, NEIGHBOURS)
-        there = used.sum(1)
-        flicker2, dark_level = self.noise.flicker2(self.dark_level), self.dark_level
-        steady = self.noise.above - flicker2 * (self.x - dark_level) ** 2
-        x, y = (np.sum(v[:size].reshape(used.shape), 1, where=used) / there for v in (self.x, steady))
-        kept = there > NEIGHBOURS // 2
-        if np.count_nonzero(kept) < MIN_PIXELS // NEIGHBOURS:
+        blocks, found = self._blocks(), line
+        if len(blocks.x) < MIN_PIXELS // NEIGHBOURS:
             return line
-        sums, found = np.zeros((BINS, 6)), line
-        low, high = np.percentile(x[kept], (0.2, 99.8))
-        bin_pixels(x, y + flicker2 * (x - dark_level) ** 2, kept, low, max(high, low + 1e-9), sums)
+        flicker2, dark_level = self.noise.flicker2(self.dark_level), self.dark_level
+        sums = np.zeros((BINS, 6))
+        low, high = np.percentile(blocks.x, (0.2, 99.8))
+        shared, kept = flicker2 * (blocks.x - dark_level) ** 2, np.ones(len(blocks.x), bool)
+        bin_pixels(blocks.x, blocks.y + shared, kept, low, max(high, low + 1e-9), sums)
         for _ in range(3):
             found = self._solve(sums[sums[:, 0] > 0], found, NEIGHBOURS, scatter**2) or found
             self.dark_level = dark_level
         return found
 
-    def _typical(self, line: _Line, base: _Line) -> tuple[float, float]:
-        """The typical per-pixel gain, and its relative standard error."""
+    def _blocks(self, size: int = NEIGHBOURS) -> Blocks:
+        """Means of x, and of the variance above the dark one without the illumination's share, over neighbours."""
+        steady = self.noise.above - self.noise.flicker2(self.dark_level) * (self.x - self.dark_level) ** 2
+        return blocks_of(self.x, steady, self.used, size)
+
+    def _typical(self, line: Line, base: Line, scatter: float) -> tuple[float, float]:
+        """The typical per-pixel gain, and its relative standard error.
+
+        Where the noise of single pixels is too large, from the line by place, whose slope is the mean of 1/K.
+        """
         gains = self._gains(line, base, CLEAR)
         gain, error = typical_gain(gains[self.used & np.isfinite(gains)])
+        if not np.count_nonzero(np.isfinite(gains)) > CLEAR_PART * np.count_nonzero(self.used):
+            slope, shape = np.sqrt(base.covariance[1, 1]) / base.slope, scatter**2 / 4
+            return (1 + scatter**2) / base.slope, float(np.hypot(slope, shape))
         if self.noise.floor_known:
             return gain, error
         at = np.array([1.0, self.dark_level, 0.0])
@@ -338,7 +326,11 @@ class _Fit:
 
     def _unsteady(self) -> str:
         moving = self._leave_out(self.noise.moving(self.dark_level, CLIP_SD), "they change slowly")
-        return f"{moving:.0%} of the pixels change slowly; take an even, still sample" if moving > MOVING_PART else ""
+        return (
+            f"{moving:.0%} of the pixels change slowly; take an even, still sample, and frames not averaged"
+            if moving > MOVING_PART
+            else ""
+        )
 
     def _change(self) -> float:
         """The slow change of the sample relative to the noise; 0 if it is not significant."""
@@ -355,7 +347,7 @@ class _Fit:
             return "the light is too even to separate gain from offset; give dark frames or the offset, or graded light"
         return "the variance does not grow with the mean"
 
-    def _doubts(self, line: _Line, error: float, scatter: float, change: float) -> str:
+    def _doubts(self, line: Line, error: float, change: float) -> str:
         x = self._some(self.x)
         variance = float(np.median(line.at(x))) + self.noise.dark
         if self.pixels.rounded and variance < SEEN_NOISE_ADU2:
@@ -371,23 +363,9 @@ class _Fit:
         illumination = self.noise.flicker2(self.dark_level) * float(np.median(x - self.dark_level)) ** 2
         if np.mean(self.pixels.saturated) > 0.01 and illumination > ILLUMINATION_SHARE * variance:
             return "pixels saturate while the illumination changes, which hides how much it does; take less light"
-        bend = 0.0 if scatter else self._bend(line)
-        if bend > CURVED:
-            return f"variance against mean is no straight line, {bend:.0%} off; is the light steady, the camera linear?"
         return ""
 
-    def _bend(self, line: _Line) -> float:
-        """The largest relative deviation of a tenth of the pixels, by brightness, from the line, beyond 4 σ."""
-        n, x = self.sums[:, 0], self.sums[:, 1] / self.sums[:, 0]
-        off = self.sums[:, 2] - n * (line.at(x) + self.noise.flicker2(self.dark_level) * (x - self.dark_level) ** 2)
-        part = np.minimum((np.cumsum(n) - n) * 10 // n.sum(), 9).astype(int)
-        weights = (n, off, n * (line.at(x) + self.noise.dark))
-        pixels, off, level = np.array([np.bincount(part, weight, 10) for weight in weights])
-        there = pixels > 0
-        noise = np.sqrt(2 / self.noise.dof / pixels[there])
-        return max(float(np.max(np.abs(off[there] / level[there]) - 4 * noise)), 0.0)
-
-    def _read_variance(self, line: _Line) -> float:
+    def _read_variance(self, line: Line) -> float:
         """Read noise variance [ADU²] without that of rounding, NaN if unknown."""
         if self.dark is None:
             return np.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -38,6 +39,10 @@ class GainParams(Params, frozen=True):
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="saturation value [ADU]; none: that of the camera, or detected"),
     ] = None
+    excess_noise: Annotated[
+        Annotated[float, Meta(ge=1)] | None,
+        Meta(description="2 behind an EM register; none: that of the camera, or 1"),
+    ] = None
     sample_mib: Annotated[
         int, Meta(ge=1, le=1 << 20, description="memory for the frames of the reference's medians [MiB]")
     ] = 256
@@ -56,6 +61,7 @@ class Gain(Mergeable):
     out.
     """
 
+    version = 2
     Params = GainParams
     from_file = {"dark": dark_of_file}
     may_need = (VALID,)
@@ -171,8 +177,8 @@ class Gain(Mergeable):
         sums = StepSums(self.spec)
         sums.add(0, blank)
         sums.merge(sums)
-        steady = np.linspace(1000.0, 2000.0, 400)
-        trial = Pixels(steady, steady, steady, steady.sum(), steady.sum(), 100, 99, np.zeros(400, bool))
+        steady = np.linspace(1000.0, 9000.0, 4000)  # with so many frames that the gain is determined
+        trial = Pixels(steady, steady, steady, steady.sum(), steady.sum(), 9999, 9998, np.zeros(4000, bool))
         sums.pixels(np.zeros(pixels, bool))
         fit_photon_transfer(trial, None)
         equal_bins(steady, steady, steady > 0, 4)
@@ -191,7 +197,12 @@ class Gain(Mergeable):
         return Reading(self.spec, self._statistics(sums), self._dark, self.params.bins, frames, step)
 
     def _statistics(self, sums: StepSums) -> Pixels | None:
-        return sums.pixels(self._saturated(sums)) if sums.frames > 1 else None
+        if sums.frames < 2:
+            return None
+        camera = self.spec.camera
+        excess = self.params.excess_noise or (camera.excess_noise if camera else 1.0)
+        saturated, top = self._saturated(sums), float(sums.maps["high"].max())
+        return replace(sums.pixels(saturated), excess_noise=excess, top_adu=top, tops=bool(saturated.any()))
 
     def _saturated(self, sums: StepSums) -> np.ndarray:
         """Which pixels (p,) ever saturated: at the stated value, or at a maximum that many pixels share."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..core.spec import Camera
-from .fit import PhotonTransfer
 from .kernels.bins import equal_bins
 from .pixel_noise import Pixels
+from .transfer import PhotonTransfer
 
 BINS = 60
 
@@ -66,11 +66,16 @@ def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], pa
     """Write the results and their limits as Markdown; return the path."""
     interval = f"{fit.interval[0]:.5g} to {fit.interval[1]:.5g}" if not fit.reason else "–"
     known = "from the dark frames"
-    unknown = "**unknown** without dark frames: a line through mean and variance cannot separate them"
+    unknown = "**unknown** without raw dark frames: a line through mean and variance cannot separate them"
+    hidden = "; read noise: **unknown**, hidden by the rounding to ADU" if not fit.reason else ""
+    hidden = hidden if camera.read_noise_e is None else ""
     trust = {
         "gain": f"**undetermined**: {fit.reason}" if fit.reason else "known within its 95 % interval",
         "gain of each pixel": "a map only if pixels differ significantly, shrunk towards the mean (empirical Bayes)",
-        "offset and read noise": known if camera.offset_adu is not None else unknown,
+        "offset and read noise": known + hidden if camera.offset_adu is not None else unknown,
+        "gain and excess noise": "photon transfer measures their ratio alone: an EM register (excess noise 2) and half "
+        f"the gain look the same; this gain is right for an excess noise of {camera.excess_noise:g}"
+        + ("" if camera.excess_noise > 1 else "; calibrate with --em behind an EM register"),
     }
     if fit.scatter:
         trust["plot"] = "the brightest pixels of a level have few e/ADU, so their points lie above the line"
@@ -83,6 +88,8 @@ def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], pa
         f"| 95 % interval | {interval} |",
         f"| offset [ADU] | {spell(camera.offset_adu)} |",
         f"| read noise [e] | {spell(camera.read_noise_e)} |",
+        f"| excess noise | {camera.excess_noise:g} |",
+        f"| saturation [ADU] | {spell(camera.saturation_adu, 6)} |",
         f"| scatter of the pixels' gains | {f'{fit.scatter:.1%}' if fit.scatter else 'not significant'} |",
         *(f"| {name} | {value} |" for name, value in facts.items()),
         "",
@@ -91,7 +98,7 @@ def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], pa
         "## What can be trusted",
         "",
         *(f"- {name}: {text}." for name, text in trust.items()),
-        *(f"- Corrected for: {note}." for note in fit.notes),
+        *(f"- Seen, and allowed for: {note}." for note in fit.notes),
         "",
         'Use it with `camera = "calibration.npz"` under `[source]` of a config.',
         "",

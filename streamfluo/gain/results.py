@@ -7,9 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from ..core.spec import Spec
-from .fit import PhotonTransfer, fit_photon_transfer
+from .fit import fit_photon_transfer
 from .kernels.bins import equal_bins, median_and_variance, reference_gain
 from .pixel_noise import Dark, Pixels
+from .transfer import PhotonTransfer
 
 
 class Reading:

@@ -11,15 +11,18 @@ from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from .kernels.photon_transfer import PixelSums, accumulate_steps, find_links, pixel_statistics
 from .pixel_noise import Pixels
+from .shared_noise import PatchSums
 
+PILED_UP_SD = 1.2  # from the mean down to the lowest of 20 values are 1.9 σ, of noise that is cut off at its mean 0.7
 _COUNTS = ("frames", "pairs", "first_index", "last_index")
 _TOTALS = ("total_pivot", "total_sum", "total_squares", "total_steps", "last_total")
 
 
 class StepSums:
-    """Sums of d = x − first frame, d² and squared steps between consecutive frames of one light level; the maximum.
+    """Sums of d = x − first frame, d² and squared steps between consecutive frames of one light level; the
+    minimum and the maximum; of some patches the products of their pixels' steps.
 
-    Six maps of state: exact integers for 8- and 16-bit frames, float64 else. All maps are flat (p,).
+    Seven maps of state: exact integers for 8- and 16-bit frames, float64 else. All maps are flat (p,).
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -35,7 +38,9 @@ class StepSums:
             "sum_squares": np.zeros(pixels, self._sum_dtype),
             "sum_steps": np.zeros(pixels, self._sum_dtype),
             "high": np.zeros(pixels, dtype),
+            "low": np.zeros(pixels, dtype),
         }
+        self.patches = PatchSums(spec)
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.totals = dict.fromkeys(_TOTALS, 0.0)
 
@@ -49,11 +54,12 @@ class StepSums:
         maps, counts = self.maps, self.counts
         if len(cell) and not counts["frames"]:
             maps["pivot"][...] = np.where(np.isfinite(cell[0]), cell[0], 0)
-            maps["high"][...] = maps["last"][...] = cell[0]
+            maps["high"][...] = maps["low"][...] = maps["last"][...] = cell[0]
             counts["first_index"] = int(first)
         follows = counts["frames"] > 0 and first == counts["last_index"] + 1
         linked, totals = np.zeros(len(cell), np.bool_), np.zeros(len(cell), self._total_dtype)
         find_links(cell, maps["last"], follows, linked)
+        self.patches.add(cell, maps["last"], linked)
         accumulate_steps(cell, linked, self._pixel_sums(), totals)
         if len(cell):
             self._add_totals(totals.astype(float), linked)
@@ -66,7 +72,7 @@ class StepSums:
         copy = StepSums.__new__(StepSums)
         copy.__dict__ |= self.__dict__
         copy.maps = {name: array.copy() for name, array in self.maps.items()}
-        copy.counts, copy.totals = dict(self.counts), dict(self.totals)
+        copy.counts, copy.totals, copy.patches = dict(self.counts), dict(self.totals), self.patches.copy()
         return copy
 
     def merge(self, other: Self) -> None:
@@ -80,6 +86,8 @@ class StepSums:
         mine["sum"] += theirs["sum"] + other.frames * shift
         mine["sum_steps"] += theirs["sum_steps"]
         np.maximum(mine["high"], theirs["high"], out=mine["high"])
+        np.minimum(mine["low"], theirs["low"], out=mine["low"])
+        self.patches.merge(other.patches)
         mine["last"][...] = theirs["last"]
         by = other.totals["total_pivot"] - self.totals["total_pivot"]
         n, later = other.frames, other.totals
@@ -97,6 +105,8 @@ class StepSums:
         n, pairs = counts["frames"], max(counts["pairs"], 1)
         mean, variance, steps_variance = pixel_statistics(self._pixel_sums(), n, pairs)
         saturated = saturated | self._cut_at_zero(mean, variance)
+        low = self.maps["low"]
+        piled_up = mean - low < PILED_UP_SD * np.sqrt(variance)
         spread = totals["total_squares"] - totals["total_sum"] ** 2 / n
         return Pixels(
             mean=mean,
@@ -108,18 +118,22 @@ class StepSums:
             pairs=counts["pairs"],
             saturated=saturated,
             rounded=self.maps["last"].dtype.kind in "iu",
+            piled_up=float(np.mean(piled_up & (variance > 0))),
+            lowest=float(np.nanmedian(low)) if np.isfinite(low).any() else np.nan,
+            shared=self.patches.measured(mean, saturated, counts["pairs"]),
         )
 
     def _cut_at_zero(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        """Pixels (p,) within 4 σ of zero, where unsigned grey values are clipped, if some are seen at zero."""
-        first, last = self.maps["pivot"], self.maps["last"]
-        if last.dtype.kind != "u" or not ((first == 0).any() or (last == 0).any()):
+        """Pixels (p,) within 4 σ of zero, where unsigned grey values are clipped, that were seen at zero."""
+        low = self.maps["low"]
+        if low.dtype.kind != "u":
             return np.zeros(len(mean), bool)
-        return np.asarray(mean < 4 * np.sqrt(variance))
+        return np.asarray((low == 0) & (mean < 4 * np.sqrt(variance)))
 
     def state(self) -> State:
         """Return copies of all sums, as entries of a state."""
-        return {**{name: array.copy() for name, array in self.maps.items()}, **self.counts, **self.totals}
+        maps = {name: array.copy() for name, array in self.maps.items()}
+        return {**maps, **self.patches.state(), **self.counts, **self.totals}
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
@@ -127,13 +141,14 @@ class StepSums:
             array[...] = require_array(state, name, array, "gain")
             if np.isinf(array).any():  # NaN is a pixel that was not seen
                 raise StateError(f"gain: state {name!r} holds infinite numbers; the state was damaged")
+        self.patches.restore(state)
         self.counts = {name: require_int(state, name, "gain") for name in _COUNTS}
         self.totals = {name: _float(state, name) for name in _TOTALS}
 
     def _pixel_sums(self) -> PixelSums:
         maps = self.maps
         return PixelSums(
-            maps["pivot"], maps["last"], maps["sum"], maps["sum_squares"], maps["sum_steps"], maps["high"]
+            maps["pivot"], maps["last"], maps["sum"], maps["sum_squares"], maps["sum_steps"], maps["high"], maps["low"]
         )  # fmt: skip
 
     def _add_totals(self, totals: np.ndarray, linked: np.ndarray) -> None:
@@ -155,6 +170,7 @@ class StepSums:
         first.flags.writeable = False  # as cells are: the type that kernels are compiled for
         find_links(first, self.maps["last"], True, linked)
         if linked[0]:
+            self.patches.add(first, self.maps["last"], linked)
             step = other.maps["pivot"] - (self.maps["last"] - self.maps["pivot"]) - self.maps["pivot"]
             self.maps["sum_steps"] += step.astype(self._sum_dtype) ** 2
             self.totals["total_steps"] += (other.totals["total_pivot"] - self.totals["last_total"]) ** 2

@@ -50,14 +50,14 @@ class Motion(Operator):
     searches for frames that fit badly. The template is the running mean of the last 800 corrected frames, from frame 0
     on; after `init_frames` a copy of it becomes the anchor, against which its drift is measured and subtracted. Frames
     are interpolated at the reported shift (interpolation_weights.py); pixels that the shift brought in from outside are
-    NaN. Isolated outliers in each of the first five
-    frames are hot pixels; the median of their neighbours replaces them. A frame that cannot be trusted (blank, a fifth
-    saturated, NaN, beyond max_shift_px) keeps the last shift, does not update the template and is not `valid`. In
-    piecewise mode a displacement field runs through the shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of
-    the frame, piecewise 8.
+    NaN. Isolated outliers in each of the first five frames are hot pixels; the median of their neighbours replaces
+    them. A frame that cannot be trusted (blank, a fifth saturated, NaN, too far, of another scene) keeps the
+    last shift, does not update the template and is not `valid`. In piecewise mode a displacement field runs through the
+    shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of the frame, piecewise 8.
     """
 
     Params = MotionParams
+    version = 2  # light is taken out before residuals are clipped
     may_need = (VALID,)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
     gives: tuple[Gives, ...] = (
@@ -103,7 +103,8 @@ class Motion(Operator):
             raise ConfigError(f"motion: cropped by max_shift_px = {params.max_shift_px} nothing is left")
         height, width = (side - 2 * margin for side, margin in zip(spec.shape, self._crop, strict=True))
         camera = spec.camera if not any(self._crop) else None  # maps would no longer fit
-        self._out_spec = spec.with_(shape=(height, width), dtype="float32", camera=camera)
+        origin = tuple(o + margin for o, margin in zip(spec.origin_px, self._crop, strict=True))
+        self._out_spec = spec.with_(shape=(height, width), dtype="float32", camera=camera, origin_px=origin)
         self._known_shifts = known_shifts(params)
         self._uncropped = np.zeros(spec.shape, np.float32)
         filtered = params.highpass_sigma_px is not None

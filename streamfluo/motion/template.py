@@ -11,12 +11,10 @@ from ..core.errors import StateError
 from ..core.state import State, require_array
 from ..pixels.kernels.seen import Window, inside, seen_window
 from .hot_pixels import without_outliers
-from .interpolation_weights import interpolation_weights
+from .kernels.agreement import Evidence
 from .kernels.block_levels import measure_levels
 from .kernels.gauss_newton import (
     BLOCK_PX,
-    SECANT,
-    Evidence,
     Frame,
     Light,
     TemplateImages,
@@ -34,6 +32,7 @@ from .kernels.shifting import (
     update_template,
 )
 from .patches import PatchGrid
+from .smoothing import KERNELS, noise_shares
 
 MEMORY_FRAMES = 800  # the template's mean forgets frames older than this number
 NOISE_SHARE = 0.2  # of H that may come from the template's own noise; beyond it a wider smoothing kernel is taken
@@ -45,21 +44,6 @@ STEP_PX = 2.0
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
 ROW_STRIDE = 8  # for statistics that do not need every row
-
-
-def _gaussian(sigma_px: float, radius: int) -> np.ndarray:
-    x = np.arange(-radius, radius + 1)
-    kernel = np.exp(-(x**2) / (2 * sigma_px**2))
-    return (kernel / kernel.sum()).astype(np.float32)
-
-
-# Smoothing kernels by increasing width: a narrow one for a template of little noise, a wide one for a noisy one.
-KERNELS = (
-    np.array([1, 2, 1], np.float32) / 4,
-    np.array([1, 4, 6, 4, 1], np.float32) / 16,
-    _gaussian(1.4, 5),
-    _gaussian(2.0, 6),
-)
 
 
 class Measurement(NamedTuple):
@@ -102,7 +86,7 @@ class Template:
         filtered: bool = False,
     ) -> None:
         self._grid, self._filtered = grid, filtered
-        self._noise_shares = _noise_shares(grid.interpolation)
+        self._noise_shares = noise_shares(grid.interpolation)
         height, width = shape
         blocks = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
         self.frames = self._corrected = 0
@@ -208,7 +192,7 @@ class Template:
         seen, images, gain = tuple(frame), tuple(self._images), np.float32(tried.gain)
         levels = np.empty(self._noise_bias.shape, np.float32)
         slopes = measure_levels(seen, images, self._shifts, gain, self._column_sums, levels)
-        light = Light(gain, slopes[0], slopes[1], levels)
+        light = Light(gain, np.float32(slopes[0]), np.float32(slopes[1]), levels)
         expected = tuple(light), np.float32(tried.reach)
         project_residuals(seen, images, self._shifts, expected, self._column_sums, self._sums)
         return light
@@ -379,26 +363,3 @@ def _mean(block: np.ndarray) -> float:
 def _blocks(image: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]]:
     b = BLOCK_PX
     return [[image[y * b : y * b + b, x * b : x * b + b] for x in range(columns)] for y in range(rows)]
-
-
-def _noise_shares(interpolation: np.ndarray) -> list[tuple[float, float]]:
-    """For each smoothing kernel the noise bias of H per pixel of one frame: (slopes, intensity).
-
-    The template's noise, correlated by interpolation, is in V and in the slopes alike: ⟨smoothed slope, slope⟩ and
-    ⟨smoothed, itself⟩ of unit white noise.
-    """
-    weights = interpolation_weights((np.arange(40) + 0.5) / 40, interpolation).T.astype(float)
-    correlation = np.mean([np.correlate(w, w, "full") for w in weights], axis=0)
-    secant = np.array([-SECANT[2], -SECANT[1], -SECANT[0], 0, *SECANT])
-    shares = []
-    for kernel in KERNELS:
-        slope = np.convolve(kernel, [-0.5, 0, 0.5])
-        along, across = _inner(slope, secant, correlation), _inner(kernel, np.ones(1), correlation)
-        shares.append((along * across, across**2))
-    return shares
-
-
-def _inner(one: np.ndarray, other: np.ndarray, correlation: np.ndarray) -> float:
-    n = 41
-    a, b = (np.pad(k, ((n - len(k)) // 2)) for k in (one, other))
-    return float(np.convolve(a, correlation, "same") @ b)

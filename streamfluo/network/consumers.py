@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import zmq
 
 from .connections import NOBODY
 
 IN_FLIGHT_BYTES = 64 << 20  # to one consumer
 BUDGET_BYTES = 256 << 20  # to all of them
 LEAST_FRAMES = 2  # a series' start and calibration go the same way
+MAX_FRAMES = 1000  # however small they are
+_MARKS = 8  # in a consumer's share
 _REST_S, _LONGEST_REST_S = 0.01, 0.64
 
 
@@ -28,6 +33,33 @@ class Consumer:
     full: bool = False  # it has not read what was sent last
     rests_until: float = 0.0
     _rest_s: float = _REST_S
+    _sent: int = 0  # frames given to libzmq, and how many of them certainly went out
+    _left: int = 0
+    _marks: deque[tuple[int, zmq.MessageTracker]] = field(default_factory=deque)
+
+    def room(self, share: int, now: float) -> int:
+        """Return how many more frames may wait for it here; where there is room for none it rests.
+
+        libzmq does not tell how many wait; it tells when it is done with a message, and messages go in order. To set
+        its high-water mark anew is no way: on a socket whose connections come and go it writes to freed memory (4.3.5).
+        """
+        while self._marks and self._marks[0][1].done:
+            self._left = self._marks.popleft()[0]
+        room = max(0, share - (self._sent - self._left))
+        if not room:
+            self.served(now, False)
+        return room
+
+    def header(self, header: bytes, share: int) -> bytes | zmq.Frame:
+        """Return the next frame's header as it is sent: now and then one that tells when it went out."""
+        last = self._marks[-1][0] if self._marks else self._left
+        return zmq.Frame(header, track=True, copy=False) if self._sent + 1 - last >= max(1, share // _MARKS) else header
+
+    def sent(self, header: bytes | zmq.Frame) -> None:
+        """Note that a frame with this header was sent."""
+        self._sent += 1
+        if isinstance(header, zmq.Frame) and header.tracker is not None:
+            self._marks.append((self._sent, header.tracker))
 
     def served(self, now: float, sent: bool) -> None:
         """Note whether there was room for what it was sent: who does not read is asked ever less often, since each
@@ -44,7 +76,7 @@ def fair_share(consumers: Iterable[Consumer], frame_nbytes: int) -> int:
     """Return how many frames may wait for each consumer, so that all of them together keep to the budget."""
     present = sum(not (c.gone or c.left) for c in consumers)
     nbytes = min(IN_FLIGHT_BYTES, BUDGET_BYTES // max(1, present))
-    return max(LEAST_FRAMES, min(1000, nbytes // frame_nbytes))
+    return max(LEAST_FRAMES, min(MAX_FRAMES, nbytes // frame_nbytes))
 
 
 def places(frame_nbytes: int, at_most: int) -> int:

@@ -19,6 +19,7 @@ from .socket import bind, receive_frames
 QUEUE_FRAMES = 16
 SILENT_S = 10.0  # then, or once its connection is gone, another sender may go on with the series
 MAX_SENDERS = 32  # connections
+TURNS = 2 * MAX_SENDERS  # messages in which each connection had its turn: libzmq takes one of each in a circle
 STRANGER_BYTES = 64 << 20  # of a message that is not whole, from who sends nothing of the series
 
 
@@ -38,6 +39,7 @@ class IngestSource(Source):
         self.uri = uri
         self.refused = Refusals(uri)
         self._stopped, self._resumed = False, False
+        self._sender: int | None = None  # the connection whose series it is
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
@@ -99,17 +101,23 @@ class IngestSource(Source):
             raise WireError("sender", f"a message of series {self.series.uid[:64]!r}, but not of who began it")
         if sender != self._sender:
             self._belongs_to(sender)
-        self._heard = time.monotonic()
+        self._heard, self._others = time.monotonic(), 0
         return message
 
     def _may_follow(self) -> bool:
-        """Whether another sender may go on with the series: its own is gone, or silent."""
+        """Whether another sender may go on with the series: its own is silent, or gone, and all that it said was taken.
+
+        What waits of a connection that closed comes after the word that it did, in turn with what others say.
+        """
         self._connections.turn()  # the word that a connection closed comes before what the next one says
-        gone = self._connections.closings[self._sender] > self._closings
-        return gone or time.monotonic() - self._heard >= SILENT_S
+        self._others += 1
+        return (self._gone() and self._others > TURNS) or time.monotonic() - self._heard >= SILENT_S
+
+    def _gone(self) -> bool:
+        return self._sender is not None and self._connections.closings[self._sender] > self._closings
 
     def _belongs_to(self, sender: int) -> None:
-        self._sender, self._closings = sender, self._connections.closings[sender]
+        self._sender, self._closings, self._others = sender, self._connections.closings[sender], 0
         self._connections.allowances = {sender: STRANGER_BYTES + 2 * QUEUE_FRAMES * self.spec.frame_nbytes}
         self._connections.unheard_bytes = STRANGER_BYTES
 
@@ -123,8 +131,11 @@ class IngestSource(Source):
         """The next message's parts, at most three of them; None after 100 ms without one."""
         self._connections.turn()
         parts = receive_frames(self._socket, 2)
-        if parts is None and self._socket.poll(100):
-            parts = receive_frames(self._socket, 2)
+        if parts is None:
+            if self._gone():
+                self._others = TURNS  # nothing waits of anybody
+            if self._socket.poll(100):
+                parts = receive_frames(self._socket, 2)
         return parts
 
     def _wait_for_series(self) -> list[zmq.Frame]:

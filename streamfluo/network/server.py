@@ -69,7 +69,8 @@ class DataServer:
         self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
-        self._share_out()
+        self._share = fair_share((), self._frame_nbytes)  # frames that may wait for each consumer
+        self._socket.setsockopt(zmq.SNDHWM, self._share)
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
         self._connections = Connections(self._socket, MAX_CONNECTIONS, self.refused)
@@ -187,8 +188,9 @@ class DataServer:
                 if self._send(identity, [wire.encode(gap)]):
                     consumer.cursor = gap.last + 1
             count = min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)
-            sent = self._send_frames(frames, identity, consumer, count) if count > 0 else 0
-            more |= count > 0 and sent == count
+            if count > 0:
+                count = min(count, consumer.room(self._share, began))
+                more |= 0 < count == self._send_frames(frames, identity, consumer, count)
             if frames.total is not None and consumer.cursor >= frames.total and not consumer.end_sent:
                 consumer.end_sent = self._send(identity, [wire.encode(end_of(frames, self.emitted, frames.ended))])
         if frames.paced:
@@ -206,11 +208,7 @@ class DataServer:
             if consumer.full and not consumer.gone and now - consumer.heard_at >= SILENT_S:
                 self.refused["unread"] += 1
                 self._connections.hang_up(consumer.descriptor)
-        self._share_out()
-
-    def _share_out(self) -> None:
-        """Give each consumer its share of the memory for frames under way; what waits already is not taken back."""
-        self._socket.setsockopt(zmq.SNDHWM, fair_share(self._consumers.values(), self._frame_nbytes))
+        self._share = fair_share(self._consumers.values(), self._frame_nbytes)
 
     def _send_frames(self, frames: Frames, identity: bytes, consumer: Consumer, count: int) -> int:
         sent = 0
@@ -224,9 +222,11 @@ class DataServer:
                 consumer.cursor, count = consumer.cursor + 1, count - 1
                 continue
             for n in range(min(len(block), count - sent)):
-                header = wire.image_of(frames.series.uid, block, n, consumer.cursor)
-                if not self._send(identity, [wire.encode(header), block.pixels[n]]):
+                image = wire.encode(wire.image_of(frames.series.uid, block, n, consumer.cursor))
+                header = consumer.header(image, self._share)
+                if not self._send(identity, [header, block.pixels[n]]):
                     return sent
+                consumer.sent(header)
                 sent += 1
                 consumer.cursor += 1
                 consumer.credit -= 1
@@ -305,7 +305,7 @@ class DataServer:
             return
         consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), speaker)
         self._consumers[identity] = consumer
-        self._share_out()
+        self._share = fair_share(self._consumers.values(), self._frame_nbytes)
         self._answer(identity, frames.start())
         if frames.spec.camera and (calibration := encode_calibration(uid, frames.spec.camera)):
             self._answer(identity, calibration[0], calibration[1])
@@ -362,7 +362,7 @@ class DataServer:
         self.refused["request"] += 1
         self._answer(identity, wire.Error(reason=reason))
 
-    def _send(self, identity: bytes, parts: list[wire.Buffer | np.ndarray]) -> bool:
+    def _send(self, identity: bytes, parts: list[wire.Buffer | zmq.Frame | np.ndarray]) -> bool:
         """Send without waiting; False if the consumer's pipe is full or it is gone."""
         consumer, sent = self._consumers[identity], True
         try:

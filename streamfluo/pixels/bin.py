@@ -67,6 +67,7 @@ class Bin(Operator):
             dtype=self._dtype,
             interval_s=spec.interval_s and spec.interval_s * p.bin_frames,
             pixel_um=spec.pixel_um and spec.pixel_um * p.bin_px,
+            origin_px=tuple(o / p.bin_px for o in spec.origin_px),
             camera=spec.camera and _binned_camera(spec.camera, p.bin_px**2 * p.bin_frames, p.mode),
         )
 
@@ -144,4 +145,5 @@ def _binned_camera(camera: Camera, n: int, mode: str) -> Camera:
         read_noise_e=scaled(camera.read_noise_e, n**0.5),
         qe=scaled(camera.qe, 1),
         saturation_adu=scaled(camera.saturation_adu, adu),
+        excess_noise=camera.excess_noise,
     )

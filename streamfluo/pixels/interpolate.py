@@ -46,7 +46,11 @@ class Interpolate(Operator):
             raise ConfigError(f"interpolate: factor = {params.factor} makes frames of {(height, width)}, too large")
         pixel_um = spec.pixel_um and spec.pixel_um / params.factor
         seen_window(np.zeros((1, 1)))  # compiled before frames flow
-        self._out_spec = spec.with_(shape=(height, width), dtype=params.dtype, pixel_um=pixel_um, camera=None)
+        finer = params.factor  # the first of `finer` pixels a pixel lies at its centre
+        origin = tuple(o * finer + (finer - 1) / 2 for o in spec.origin_px)
+        self._out_spec = spec.with_(
+            shape=(height, width), dtype=params.dtype, pixel_um=pixel_um, camera=None, origin_px=origin
+        )
 
     @property
     def out_spec(self) -> Spec:

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..core.errors import SessionError, SourceError
 from ..core.names import file_in
-from .reader import Session
+from .hdf5_writer import write_locs
+from .reader import Session, SessionStep
 from .tiff_writer import write_image, write_tiff
 from .zarr_writer import write_ome_zarr
 
@@ -26,14 +27,19 @@ Rows = Iterable[Sequence[Any]]
 
 
 def export_session(
-    session: Session, to: str, out: Path, progress: Callable[[int], None] = lambda n: None
+    session: Session,
+    to: str,
+    out: Path,
+    progress: Callable[[int], None] = lambda n: None,
+    pixel_um: float | None = None,
 ) -> list[Path]:
     """Write what `session` holds to the new folder `out` and return the files.
 
     `to`: tiff, ome-zarr and npy write frames and image snapshots, npy and csv values; csv also tables and small
     snapshots; thunderstorm and picasso localisations, as those programs read them. `progress` is told the number of
-    frames written. Raises SessionError for an unknown format, a folder that is there already, or no spots to write,
-    SourceError where a library is missing. What fails before its first frame leaves no folder.
+    frames written. `pixel_um`: the side of a pixel of the frames, where the session does not know it, or not rightly.
+    Raises SessionError for an unknown format, a folder that is there already, or no spots to write, SourceError where
+    a library is missing. What fails before its first frame leaves no folder.
     """
     if out.exists() and any(out.iterdir()):
         raise SessionError(f"{out}: exists and is not empty; name another --out")
@@ -45,7 +51,9 @@ def export_session(
         progress(frames)
 
     try:
-        return _export(session, to, out, count) if to in FORMATS else _export_localisations(session, to, out)
+        if to not in FORMATS:
+            return _export_localisations(session, to, out, pixel_um)
+        return _export(session, to, out, count, pixel_um)
     except Exception as error:
         if new and not exported:
             shutil.rmtree(out, ignore_errors=True)
@@ -56,40 +64,74 @@ def export_session(
         raise
 
 
-def _export(session: Session, to: str, out: Path, progress: Callable[[int], None]) -> list[Path]:
+def _export(
+    session: Session, to: str, out: Path, progress: Callable[[int], None], pixel_um: float | None
+) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     if to != "csv":
-        written += _export_frames(session, to, out, progress)
+        written += _export_frames(session, to, out, progress, pixel_um)
     if session.damaged:
         damages = [(d.file.name, d.start, *(d.frames or ("", "")), d.reason) for d in session.damaged]
         written.append(_write_csv(out / "damaged.csv", ("file", "byte", "first frame", "frames", "reason"), damages))
     if session.gaps:
         rows = [(gap.first, gap.count, gap.reason) for gap in session.gaps]
         written.append(_write_csv(out / "gaps.csv", ("first", "count", "lost by"), rows))
-    for step in session.steps:
-        written += _export_snapshots(session, step, to, out)
-        written += _export_values(session, step, to, out) if to in ("npy", "csv") else []
+    for step in session.recorded_steps:
+        written += _export_snapshots(step, to, out, _pixel_of(session, step, pixel_um))
+        written += _export_values(step, to, out) if to in ("npy", "csv") else []
     return written
 
 
-def _export_localisations(session: Session, program: str, out: Path) -> list[Path]:
-    """Write the localisations of each step with a program's columns."""
+def _pixel_of(session: Session, step: SessionStep, pixel_um: float | None) -> float | None:
+    """Return the side of a pixel of what a step sees; of the stated one, by how many pixels lie along the frames."""
+    if pixel_um is None:
+        return step.sees.pixel_um
+    known = session.spec.pixel_um, step.sees.pixel_um
+    if known[0] and known[1]:
+        return pixel_um * known[1] / known[0]
+    return pixel_of_shape(step.sees.shape, session.spec.shape, pixel_um)
+
+
+def pixel_of_shape(shape: Sequence[int], frames: tuple[int, int], pixel_um: float | None) -> float | None:
+    """Return the side of a pixel of an image (…, y, x) of frames (y, x); None where it is no finer or coarser grid.
+
+    Grids n times as fine have n pixels for each one, or one between any two where only centres are kept.
+    """
+    if pixel_um is None:
+        return None
+    finer = [round(side / length) for side, length in zip(shape[-2:], frames, strict=True)]
+    if finer[0] == finer[1] >= 1:
+        fits = all(0 <= n * f - side < 2 * f for side, n, f in zip(shape[-2:], frames, finer, strict=True))
+        return pixel_um / finer[0] if fits or finer[0] == 1 else None
+    coarser = [round(length / side) for side, length in zip(shape[-2:], frames, strict=True)]
+    return pixel_um * coarser[0] if coarser[0] == coarser[1] > 1 else None
+
+
+def _export_localisations(session: Session, program: str, out: Path, pixel_um: float | None) -> list[Path]:
+    """Write the localisations of each step in a program's format."""
     found = {step: read() for step, read in session.readers("localisations").items()}
-    known = dict.fromkeys(p for localisations in found.values() for p in localisations.programs)
+    known = {p: form for localisations in found.values() for p, form in localisations.formats.items()}
     if program not in known:
         there = f"there is {', '.join([*FORMATS, *known])}"
         raise SessionError(f"export to {program!r} is not possible from {session.path}; {there}")
-    tables = {f"{step}.spots": left.columns(program, session.spec.pixel_um) for step, left in found.items()}
+    pixels = {step.id: _pixel_of(session, step, pixel_um) for step in session.recorded_steps}
+    tables = {step: left.columns(program, pixels[step]) for step, left in found.items()}
     out.mkdir(parents=True, exist_ok=True)
-    return [
-        _write_csv(_file(out, f"{name}.csv"), columns, zip(*(c.tolist() for c in columns.values()), strict=True))
-        for name, columns in tables.items()
-    ]
+    written = []
+    for step, columns in tables.items():
+        path = _file(out, f"{step}.spots.{known[program]}")
+        if known[program] == "hdf5":
+            written += write_locs(path, columns, found[step].about(session.frames, pixels[step]))
+        else:
+            written.append(_write_csv(path, columns, zip(*(c.tolist() for c in columns.values()), strict=True)))
+    return written
 
 
-def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int], None]) -> list[Path]:
-    count, spec = session.frames, session.spec
+def _export_frames(
+    session: Session, to: str, out: Path, progress: Callable[[int], None], pixel_um: float | None
+) -> list[Path]:
+    count, spec = session.frames, session.spec.with_(pixel_um=pixel_um or session.spec.pixel_um)
     if session.has_journal and session.damaged:
         count = session.journal.whole
     if not count:
@@ -119,27 +161,30 @@ def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int
     return [path, _write_csv(out / "frames.csv", ("index", "t_ns"), rows)]
 
 
-def _export_snapshots(session: Session, step: str, to: str, out: Path) -> list[Path]:
+def _export_snapshots(step: SessionStep, to: str, out: Path, pixel_um: float | None) -> list[Path]:
     written = []
-    for name, array in session.snapshot(step).items():
-        image = array.ndim in (2, 3) and array.shape[-2:] == session.spec.shape
+    for name, array in step.snapshot.items():
+        image = array.ndim in (2, 3) and array.shape[-2:] == step.session.spec.shape
         if to == "npy":
-            path = _file(out, f"{step}.{name}.npy")
+            path = _file(out, f"{step.id}.{name}.npy")
             np.save(path, array)
         elif to in ("tiff", "ome-zarr") and array.ndim in (2, 3) and array.dtype.kind in "uif":
-            path = _file(out, f"{step}.{name}.tif")
-            write_image(path, array)
+            path = _file(out, f"{step.id}.{name}.tif")
+            write_image(path, array, pixel_of_shape(array.shape, step.sees.shape, pixel_um))
         elif to == "csv" and array.ndim <= 2 and not image:
             rows = np.atleast_2d(array)
-            path = _write_csv(_file(out, f"{step}.{name}.csv"), range(rows.shape[1]), rows.tolist())
+            path = _write_csv(_file(out, f"{step.id}.{name}.csv"), range(rows.shape[1]), rows.tolist())
         else:
             continue
         written.append(path)
     return written
 
 
-def _export_values(session: Session, step: str, to: str, out: Path) -> list[Path]:
-    values, written = session.values(step), []
+def _export_values(recorded: SessionStep, to: str, out: Path) -> list[Path]:
+    session, step = recorded.session, recorded.id
+    values, written = recorded.values, []
+    reader = session.readers("localisations").get(step)
+    labels = reader().labels if reader is not None and "spots" in values else {}
     plain: dict[str, np.ndarray] = {}
     for name, value in values.items():
         if not isinstance(value, Mapping):
@@ -148,7 +193,8 @@ def _export_values(session: Session, step: str, to: str, out: Path) -> list[Path
         columns = {column: np.asarray(array) for column, array in value.items()}
         if to == "csv":
             rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-            path = _write_csv(_file(out, f"{step}.{name}.csv"), columns, rows)
+            header = [labels.get(column, column) for column in columns]
+            path = _write_csv(_file(out, f"{step}.{name}.csv"), header, rows)
         else:
             path = _save_arrays(_file(out, f"{step}.{name}.npz"), columns)
         written.append(path)
@@ -156,8 +202,8 @@ def _export_values(session: Session, step: str, to: str, out: Path) -> list[Path
         arrays = {"index": session.index(step), **plain}
         written.append(_save_arrays(_file(out, f"{step}.values.npz"), arrays))
     elif plain:
-        by_id = {g.name for g in session.steps[step].gives if g.kind == "by_id"}
-        table = as_table(session.index(step), plain, by_id)
+        by_id = {labels.get(g.name, g.name) for g in session.steps[step].gives if g.kind == "by_id"}
+        table = as_table(session.index(step), {labels.get(name, name): v for name, v in plain.items()}, by_id)
         written.append(_write_csv(_file(out, f"{step}.values.csv"), *table))
     return written
 

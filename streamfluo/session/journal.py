@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from array import array
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +23,9 @@ from .record_file import Damage, RecordFile, mapped, scan_records
 SEGMENT_BYTES = 1 << 30
 SYNC_BYTES = 256 << 20
 SYNC_S = 1.0
+MAX_INDEX = 1 << 62
 FOREIGN = "a frame of another series,"
+_NAME = re.compile("[0-9]{6,9}[.]sfj")
 
 
 class JournalWriter:
@@ -226,15 +230,16 @@ def _block(frames: list[tuple[int, int, np.ndarray]]) -> Block:
 
 
 def _segments(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.sfj"))
+    """The journal's files in order; what is not named as we name them is none of them."""
+    return sorted((p for p in folder.glob("*.sfj") if _NAME.fullmatch(p.name)), key=lambda path: int(path.stem))
 
 
 def _missing(folder: Path, paths: list[Path]) -> Iterator[Damage]:
-    """Files that are gone, by their numbers: a frame in them was never a gap."""
-    numbers = {int(path.stem) for path in paths}
-    for number in range(max(numbers, default=-1)):
-        if number not in numbers:
-            yield Damage(folder / f"{number:06d}.sfj", 0, None, "the file is missing")
+    """Files that are gone, by their numbers: a frame in them was never a gap. One damage for those side by side."""
+    for before, behind in pairwise([-1, *(int(path.stem) for path in paths)]):
+        if (count := behind - before - 1) > 0:
+            others = f", and {count - 1} behind it" if count > 1 else ""
+            yield Damage(folder / f"{before + 1:06d}.sfj", 0, None, f"the file is missing{others}")
 
 
 def _frames_in(path: Path, series_uid: str) -> Iterator[Record | Damage]:
@@ -246,7 +251,8 @@ def _frames_in(path: Path, series_uid: str) -> Iterator[Record | Damage]:
                     yield found
                     continue
                 fields = found.fields
-                if fields.get("type") != "image" or not isinstance(fields.get("index"), int):
+                index = fields.get("index")
+                if fields.get("type") != "image" or type(index) is not int or not 0 <= index < MAX_INDEX:
                     yield Damage(path, found.start, None, "no frame")
                 elif fields.get("series_uid") != series_uid:
                     yield Damage(path, found.start, None, f"{FOREIGN} {str(fields.get('series_uid'))[:64]!r}")

@@ -24,6 +24,7 @@ from .lock import is_held
 from .record_file import Damage
 from .schema import (
     EventFacts,
+    FrameFacts,
     GapFacts,
     HealthFacts,
     SessionFacts,
@@ -64,6 +65,17 @@ class SessionStep:
     def snapshot(self) -> Mapping[str, np.ndarray]:
         """The last snapshots by name."""
         return self.session.snapshot(self.id)
+
+    @property
+    def sees(self) -> FrameFacts:
+        """Shape, pixel size and origin of the frames that the step sees; of the session's, where it is an older one."""
+        spec = self.session.spec
+        return self.session.steps[self.id].sees or FrameFacts(spec.shape, spec.pixel_um, spec.origin_px)
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """The unit of each thing that the step gives."""
+        return {given.name: given.unit for given in self.session.steps[self.id].gives}
 
     @property
     def folder(self) -> Path:

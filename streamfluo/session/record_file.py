@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import WireError
-from ..core.records import ALIGN, MAGIC_STEM, Data, Record, record_at
+from ..core.records import ALIGN, MAGIC_STEM, Data, Record, announced_at, record_at, record_payload
 from ..core.wire import Buffer
 from .files import sync_folder
+
+SEARCH_BYTES = 64 << 20
 
 
 class Damage(NamedTuple):
@@ -105,22 +107,37 @@ def scan_records(path: Path, data: Data) -> Iterator[Record | Damage]:
     Behind damage the scan goes on with the next record (they begin at multiples of 64 bytes): nothing intact is given
     up. The arrays are checked by who reads them.
     """
-    at = 0
+    at, search = 0, _Search(data)
     while at < len(data):
         try:
             record = record_at(data, at)
         except WireError as error:
             yield Damage(path, at, None, str(error))
-            at = _next_record(data, at)
+            at = search.behind(at)
         else:
             yield record
             at = record.stop
 
 
-def _next_record(data: Data, start: int) -> int:
-    """Where the next record behind `start` begins, the end of the data if there is none."""
-    while (start := data.find(MAGIC_STEM, start + 1)) >= 0:  # type: ignore[union-attr]
-        if start % ALIGN == 0:
-            with contextlib.suppress(WireError):
-                return record_at(data, start).start
-    return len(data)
+class _Search:
+    """Looks for the next record behind damage, reading a few times the file at most.
+
+    Without a crc of its own a header of version 1 is believed only when all of its record was read, and a file may be
+    made of such headers, each of which claims the rest of it.
+    """
+
+    def __init__(self, data: Data) -> None:
+        self._data, self._left = data, SEARCH_BYTES + 4 * len(data)
+
+    def behind(self, start: int) -> int:
+        """Return where the next record behind `start` begins, the end of the data if there is none."""
+        data = self._data
+        while self._left > 0 and (start := data.find(MAGIC_STEM, start + 1)) >= 0:  # type: ignore[union-attr]
+            if start % ALIGN == 0:
+                with contextlib.suppress(WireError):
+                    record, checked = announced_at(data, start)
+                    if not checked:
+                        self._left -= record.stop - record.start
+                        record_payload(data, record)
+                    return record.start
+        return len(data)

@@ -18,6 +18,11 @@ log = logging.getLogger("streamfluo")
 RETRY_S = 0.5
 # a full disk, a quota, a drive that comes back, and files that others hold open, here or on the whole machine
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE}
+_WHAT_TO_DO = {
+    errno.EIO: "look after the drive",
+    errno.EMFILE: "close some of the programs that are connected to this one, or raise ulimit -n",
+    errno.ENFILE: "close other programs: the whole machine has no more open files to give",
+}
 
 
 class Recording:
@@ -80,7 +85,7 @@ class Recording:
             except OSError as error:
                 if error.errno not in _PASSING or self._given_up.is_set():
                     raise
-                self._refused(job, error.strerror or str(error))
+                self._refused(job, error)
                 if skip_when():
                     return False
                 self._given_up.wait(RETRY_S)
@@ -90,8 +95,10 @@ class Recording:
                     self._tell({"event": "disk takes data again", "job": job})
                 return True
 
-    def _refused(self, job: str, reason: str) -> None:
+    def _refused(self, job: str, error: OSError) -> None:
+        reason = error.strerror or str(error)
         if job not in self.stalled:
-            log.warning("%s: %s; frames wait in memory and with the source: free some space", job, reason)
+            what_to_do = _WHAT_TO_DO.get(error.errno or 0, "free some space")
+            log.warning("%s: %s; frames wait in memory and with the source: %s", job, reason, what_to_do)
             self._tell({"event": "disk refuses", "job": job, "error": reason})
         self.stalled[job] = reason

@@ -32,6 +32,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class FrameFacts:
+    """Shape (y, x), pixel size and origin of the frames that a step sees (`Spec`)."""
+
+    shape: tuple[int, int]
+    pixel_um: float | None = None
+    origin_px: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class StepFacts:
     """What a session says of a step."""
 
@@ -40,6 +49,7 @@ class StepFacts:
     params: Mapping[str, Any]
     after: str
     gives: tuple[Gives, ...]
+    sees: FrameFacts | None = None
 
 
 class FormatFacts(msgspec.Struct, frozen=True):

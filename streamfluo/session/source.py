@@ -44,8 +44,7 @@ class SessionSource(Source):
         chosen = parse_frames(selection.get("frames"), stop, str(path))
         self._start, self._stop = chosen.start, chosen.stop
         self._window = parse_roi(selection.get("roi"), spec.shape, path)
-        shape = tuple(len(range(*part.indices(size))) for part, size in zip(self._window, spec.shape, strict=True))
-        self.spec = spec if shape == spec.shape else spec.with_(shape=shape, camera=None)
+        self.spec = spec.cut(*self._window)
         query = "&".join(f"{key}={value}" for key, value in selection.items())
         uid = f"{series['uid']}-{query}" if query else series["uid"]
         self.series = Series(uid, series["source"], series["t0_ns"], self._stop - self._start, series["user"])

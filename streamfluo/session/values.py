@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,10 +18,14 @@ from ..core.operator import Gives
 from ..core.records import encode_record, record_payload
 from ..core.results import arrays_in, encode_arrays
 from ..core.step_values import IDS, StepValues, sized
+from .journal import MAX_INDEX
 from .record_file import Damage, RecordFile, scan_records
 
 FLUSH_S = 0.25
 FLUSH_BYTES = 1 << 20
+# Frames that a file of values may speak of: our smallest record, 128 bytes, holds a quarter second; 2²⁰ in any case.
+MAX_FRAMES, FRAMES_A_BYTE = 1 << 20, 64
+MAX_WIDE_BYTES = 8 << 30  # of one record, once it has a column for every id there ever was
 
 
 class Gathered:
@@ -133,6 +138,7 @@ class StepRecords:
     def __init__(self, path: Path, series_uid: str) -> None:
         self.arrays: list[dict[str, np.ndarray]] = []
         self.damaged: list[Damage] = []
+        self._rows = 0
         ranges = [np.empty(0, np.int64)]
         data = path.read_bytes() if path.exists() else b""
         for found in scan_records(path, data):
@@ -144,12 +150,17 @@ class StepRecords:
                 result = wire.decode(data[found.header : found.payload])
                 if not isinstance(result, wire.Result) or result.series_uid != series_uid:
                     raise WireError("record", "no values of this series")
+                if not 0 <= result.count <= MAX_FRAMES + FRAMES_A_BYTE * found.stop - self._rows:
+                    raise WireError("record", f"it speaks of {result.count} frames, more than its file can hold")
+                if not 0 <= result.index < MAX_INDEX:
+                    raise WireError("record", f"frames from {result.index} on")
                 frames = (result.index, result.count)
                 arrays = arrays_in(found.fields, record_payload(data, found))
             except WireError as error:
                 self.damaged.append(Damage(path, found.start, frames, str(error)))
                 continue
             self.arrays.append(arrays)
+            self._rows += result.count
             ranges.append(np.arange(result.index, result.index + result.count))
         self.index: np.ndarray = np.concatenate(ranges)
 
@@ -181,6 +192,10 @@ def read_values(records: StepRecords, gives: Sequence[Gives]) -> dict[str, Any]:
 
 def _spread(array: np.ndarray, ids: np.ndarray, everyone: list[int]) -> np.ndarray:
     place = {name: n for n, name in enumerate(everyone)}
+    if array.shape[1:2] != ids.shape:
+        raise ValueError(f"{array.shape} values of {len(ids)} ids")
+    if (nbytes := len(array) * len(everyone) * math.prod(array.shape[2:]) * array.itemsize) > MAX_WIDE_BYTES:
+        raise ValueError(f"values of {len(everyone)} ids would take {nbytes >> 30} GiB")
     wide = np.zeros((len(array), len(everyone), *array.shape[2:]), array.dtype)
     wide[:, [place[i] for i in ids.tolist()]] = array
     return wide

@@ -3,9 +3,10 @@
 sofi                  the operator
 sums                  power sums about a pivot         product_sums        sums of products over pixels and frames
 batches               sums over time, for errors       bleaching_segments  cumulants averaged over segments
+segment_sums          sums over a segment and its trend
 lagged                cumulants between frames         crossed             cumulants between pixels, virtual pixels
 results               snapshots computed from the sums
-reconstruct, debleach       operators
+reconstruct, debleach       operators             signs               of a cumulant where there is light
 statistics, bleaching, deconvolution, images      batch functions
 """
 

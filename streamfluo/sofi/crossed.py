@@ -8,14 +8,14 @@ two triples (four at the corner of four pixels) with centroids a sixth of a pixe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..core.spec import Spec
-from .product_sums import Factor
-from .psf import Pair, PsfWidth, psf_width
-from .with_total import PIXEL, ProductsWithTotal
+from .product_sums import Factor, moved_to_origin
+from .psf import PsfWidth, psf_width
+from .with_total import AveragedProducts, ProductsWithTotal
 
 Pixel = tuple[int, int]
 MAX_GRID_ORDER = 4
@@ -55,7 +55,10 @@ def pair_offsets(radius: int) -> list[Pixel]:
 
 
 class CrossedSums:
-    """Sums for the cross-cumulants of offsets up to `radius`, and of virtual pixels up to order 4."""
+    """Sums for the cross-cumulants of offsets up to `radius`, and of virtual pixels up to order 4.
+
+    `kept`: the products whose joint cumulants are all that is shown.
+    """
 
     def __init__(self, spec: Spec, radius: int, order: int) -> None:
         self.spec = spec
@@ -63,7 +66,10 @@ class CrossedSums:
         self.pairs = pair_offsets(radius)
         grid = [t for n in self.orders for tuples in TUPLES[n].values() for t in tuples]
         self._pair_tuples = [((y, x), (-y, -x)) for y, x in self.pairs]
-        self.products = ProductsWithTotal(spec, [_factors(t) for t in [*grid, *self._pair_tuples]])
+        tuples = [_factors(t) for t in [*grid, *self._pair_tuples]]
+        self.products = ProductsWithTotal(spec, tuples)
+        shown = {moved_to_origin(t)[0] for t in tuples}
+        self.kept = [p for p in self.products.products if len(p) == 2 or p in shown]
 
     def add(self, cell: np.ndarray) -> None:
         """Add a cell's frames (n, y, x)."""
@@ -71,30 +77,25 @@ class CrossedSums:
 
     def copy(self) -> CrossedSums:
         """Return an independent copy."""
+        return self.showing(self.products.copy())
+
+    def showing(self, products: ProductsWithTotal | AveragedProducts) -> CrossedSums:
+        """Return what reads these products."""
         new = object.__new__(CrossedSums)
-        new.__dict__.update(self.__dict__, products=self.products.copy())
+        new.__dict__.update(self.__dict__, products=products)
         return new
 
     def pair_images(self) -> np.ndarray:
         """Return ⟨δI(p + s) δI(p − s)⟩ of every offset (pairs, y, x), NaN where a pixel lies outside."""
-        maps = self.products.all_maps()
-        return np.stack([self._image(pair, maps) for pair in self._pair_tuples])
+        read = self.products.reader()
+        return np.stack([self._image(pair, read) for pair in self._pair_tuples])
 
     def psf(self, variance: np.ndarray) -> PsfWidth:
         """Return the width of the PSF from the decay of covariances with distance; `variance` of each pixel (y, x).
 
         Without d = 0, which contains the noise.
         """
-        maps, n = self.products.all_maps(), self.products.n or np.nan
-        at = {product: q for q, product in enumerate(self.products.products)}
-        mean = maps[at[tuple(PIXEL)]] / n
-
-        def pair(q: int, y: int, x: int) -> Pair:
-            other = np.roll(mean, -y * self.spec.shape[1] - x)
-            return Pair(y, x, (maps[q] / n - mean * other).reshape(self.spec.shape))
-
-        pairs = (pair(q, *product[1][1:]) for product, q in at.items() if len(product) == 2)
-        return psf_width(pairs, self.products.covariance_with_total(), variance)
+        return psf_width(self.products.pairs(), self.products.covariance_with_total(), variance)
 
     def grid(self, order: int, sigma_px: float) -> np.ndarray:
         """Return cumulants of virtual pixels half a pixel apart (2·y − 1, 2·x − 1), divided by their distance factors.
@@ -103,9 +104,9 @@ class CrossedSums:
         """
         height, width = self.spec.shape
         image = np.full((2 * height, 2 * width), np.nan)
-        maps = self.products.all_maps()
+        read = self.products.reader()
         for (y, x), tuples in TUPLES[order].items():
-            images = np.stack([self._image(t, maps) / distance_factor(t, sigma_px) for t in tuples])
+            images = np.stack([self._image(t, read) / distance_factor(t, sigma_px) for t in tuples])
             known = np.isfinite(images)
             total = np.where(known, images, 0).sum(0)
             image[y::2, x::2] = np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
@@ -117,8 +118,8 @@ class CrossedSums:
             [[np.mean([distance_factor(t, sigma_px) for t in TUPLES[order][y, x]]) for x in (0, 1)] for y in (0, 1)]
         )
 
-    def _image(self, pixels: Sequence[Pixel], maps: Sequence[np.ndarray]) -> np.ndarray:
-        image = self.products.cumulant(_factors(pixels), maps).reshape(self.spec.shape)
+    def _image(self, pixels: Sequence[Pixel], read: Callable[[Sequence[Factor]], np.ndarray]) -> np.ndarray:
+        image = read(_factors(pixels)).reshape(self.spec.shape)
         for axis, side in enumerate(self.spec.shape):
             at = np.arange(side)
             outside = (at + min(p[axis] for p in pixels) < 0) | (at + max(p[axis] for p in pixels) >= side)

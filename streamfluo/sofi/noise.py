@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,11 +48,3 @@ class CameraNoise:
             electrons = k * self._gain**j - (self._read_variance if j == 2 else 0)
             total = total + STIRLING[order - 1][j - 1] * electrons
         return np.asarray(total / self._gain**order)
-
-
-def offset_adu(spec: Spec) -> float:
-    """Return the offset of a frame's total signal [ADU], 0 where the camera's is unknown."""
-    offset = spec.camera.offset_adu if spec.camera is not None else None
-    if offset is None:
-        return 0.0
-    return float(np.sum(offset)) if np.ndim(offset) else float(offset) * math.prod(spec.shape)

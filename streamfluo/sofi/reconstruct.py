@@ -19,6 +19,7 @@ from ..pixels.cosine_interpolation import interpolate_cosine
 from ..pixels.kernels.two_state import balanced, linear_root
 from .compression import compress_locally
 from .deconvolution_steps import gaussian_psf, lucy_step, shrink_kernel, wiener_filter
+from .signs import Signed, follow_sign, sign_sentence
 
 FINE = ("fine_y", "fine_x")
 
@@ -67,8 +68,10 @@ def _gives(order: int, balancing: bool) -> tuple[Gives, ...]:
         Gives("brightness", "snapshot", ("y", "x"), "ADU", "of an emitter while on, a frame"),
         Gives("density", "snapshot", ("y", "x"), "", "emitters in a PSF"),
     )
-    status = Gives("status", "snapshot", (), "", "the PSF's width that is used, or undetermined: then images are NaN")
-    return (*images, status, *(maps if balancing else ()))
+    sign = Gives("sign", "snapshot", FINE, "", "of the cumulant where there is light, 0 elsewhere")
+    what = "the PSF's width that is used, or undetermined: then images are NaN; the cumulant's sign; what is doubtful"
+    status = Gives("status", "snapshot", (), "", what)
+    return (*images, sign, status, *(maps if balancing else ()))
 
 
 @register("reconstruct")
@@ -77,10 +80,13 @@ class Reconstruct(SnapshotOperator):
 
     Computed on a thread beside the chain when a subscriber asks, and at the end. The PSF of order n is the microscope's
     to the power n, a Gaussian whose σ is estimated or stated, or an image. Where the estimate is undetermined, `status`
-    says so and what is made with it is NaN. Negative pixels are set to 0 before deconvolution. Cost: 2 Fourier
-    transforms of the fine image for each iteration.
+    says so and what is made with it is NaN. The cumulant's sign is followed where there is light, which k2 of the same
+    pixels tells; what has the other sign is set to 0 before deconvolution. `status` says what is negative, and whether
+    the image is doubtful: bright places that are noise, or both signs. Cost: 2 Fourier transforms of the fine image for
+    each iteration.
     """
 
+    version = 2
     Params = ReconstructParams
     from_file = {"psf": psf_of_file}
     gives = _gives(4, True)
@@ -90,11 +96,12 @@ class Reconstruct(SnapshotOperator):
         super().__init__(params, spec, device)
         p = params
         self._source = f"cross_grid_k{p.order}" if p.grid else f"k{p.order}"
+        self._light = "cross_grid_k2" if p.grid else "k2"
         self._steps = p.factor * (2 if p.grid else 1)  # samples of the fine grid a pixel
         self._psf = _load_psf(p.psf)
         estimated = ("psf_sigma_px",) if p.psf == "estimate" and p.method != "none" else ()
         balancing = ("k2", "k3", "k4") if p.order >= 4 and not p.grid else ()
-        self.needs = tuple(dict.fromkeys(("mean", self._source, *balancing, *estimated)))
+        self.needs = tuple(dict.fromkeys(("mean", self._source, self._light, *balancing, *estimated)))
         self.gives = _gives(p.order, bool(balancing))
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
@@ -115,11 +122,15 @@ class Reconstruct(SnapshotOperator):
         if name == "widefield":
             return np.asarray(interpolate_cosine(_known(inputs["mean"]), self._steps))
         if name == "status":
-            return np.array(self._status(inputs))
+            return np.array(f"{self._status(inputs)}; {sign_sentence(self._signed(inputs), p.order)}")
         if name == "cumulant":
             return np.asarray(interpolate_cosine(_known(inputs[self._source]), p.factor))
         if name == "deconvolved":
-            return self._deconvolved(np.maximum(self._make("cumulant", inputs, made), 0), inputs)
+            sign = self._fine(self._signed(inputs).sign)
+            return self._deconvolved(np.maximum(sign * self._make("cumulant", inputs, made), 0), inputs)
+        if name == "sign":
+            found = self._signed(inputs)
+            return self._fine(np.where(found.lit, found.sign, 0))
         if name == "linearised":
             return np.asarray(linear_root(self._make("deconvolved", inputs, made), p.order))
         if name == "compressed":
@@ -147,6 +158,16 @@ class Reconstruct(SnapshotOperator):
         for _ in range(p.iterations):
             estimate = lucy_step(estimate, image, psf)
         return np.asarray(estimate)
+
+    def _signed(self, inputs: Values) -> Signed:
+        cumulant, light = (np.asarray(inputs[name], float) for name in (self._source, self._light))
+        return follow_sign(cumulant, light, self.params.order, 2.0 if self.params.grid else 1.0)
+
+    def _fine(self, image: np.ndarray) -> np.ndarray:
+        """Return the image on the fine grid, each sample that of the nearest pixel."""
+        rows, columns = (np.arange((side - 1) * self.params.factor + 1) for side in image.shape)
+        nearest = np.ix_(*((at + self.params.factor // 2) // self.params.factor for at in (rows, columns)))
+        return image[nearest]
 
     def _status(self, inputs: Values) -> str:
         """Say which PSF is used."""

@@ -86,6 +86,8 @@ def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
 
 def _psf(sofi: Sofi, waiting: np.ndarray, frames: int) -> PsfWidth:
     assert sofi.crossed is not None
+    if sofi.segments is not None:
+        return sofi.crossed.psf(sofi.segments.averages()[0, 0])
     return sofi.crossed.psf(sofi.power.read(2, False, waiting, frames))
 
 
@@ -105,7 +107,7 @@ def _moment(sofi: Sofi, order: int, cumulant: bool, waiting: np.ndarray, frames:
 
     def plain(n: int) -> np.ndarray:
         if sofi.segments is not None:
-            return sofi.segments.read(n, cumulant)
+            return sofi.segments.averages()[int(cumulant), n - 2]
         return power.read(n, cumulant, waiting, frames)
 
     if cumulant and sofi.noise is not None:

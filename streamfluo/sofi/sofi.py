@@ -24,15 +24,17 @@ from .batches import Batches
 from .bleaching_segments import BleachingSegments
 from .crossed import CrossedSums
 from .lagged import LaggedSums
-from .noise import CameraNoise, offset_adu
+from .noise import CameraNoise
 from .results import compile_results, gives, read
+from .segment_sums import Layout
 from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
+from .with_total import AveragedProducts
 
 MAX_LAG = 256
 PART_NAMES = {  # attribute → the snapshots that need it
     "lagged": re.compile(r"lag_k|k\d|snr|change"),
     "crossed": re.compile(r"cross|psf"),
-    "segments": re.compile(r"m\d|k\d|snr|segments"),
+    "segments": re.compile(r"m\d|k\d|snr|segments|cross|psf"),
 }
 POWER_NAME = re.compile(r"frames|mean|(m|k|snr)\d|change")  # snapshots made of the power sums alone
 
@@ -46,7 +48,7 @@ class SofiParams(Params, frozen=True):
     cross: Annotated[bool | int, Meta(description="radius of cross-cumulants, 1 or 2; false: none [px]")] = False
     bleach_fraction: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
-        Meta(description="part of the signal whose loss begins a new bleaching segment"),
+        Meta(description="change of the mean light, over the sd of the blinking, that begins a new bleaching segment"),
     ] = None
     smooth_frames: Annotated[
         int, Meta(ge=1, le=65536, description="window of the signal's median, rounded up to a multiple of 32 [frames]")
@@ -69,6 +71,8 @@ class SofiParams(Params, frozen=True):
             raise ValueError(f"noise = 'lag' needs {self.order} different lags, found {list(lags)}")
         if self.noise == "lag" and self.bleach_fraction is not None:
             raise ValueError("noise = 'lag' and bleach_fraction exclude each other; use debleach before sofi")
+        if lags is not None and self.bleach_fraction is not None:
+            raise ValueError("lags and bleach_fraction exclude each other; use debleach before sofi")
 
 
 @register("sofi")
@@ -78,13 +82,15 @@ class Sofi(Mergeable):
     Power sums about a pivot in two floats (1e-9 of max |k_n| to order 6 over 10⁶ frames), re-based when read; standard
     errors from the means of up to 8 batches of consecutive frames, as blinking is correlated in time. With noise =
     'lag' the k_n are those between frames 0, 1, 2 … apart, free of noise that is independent between frames; 'camera'
-    removes shot noise by the factorial cumulants of the electrons, read noise by its variance. With bleach_fraction m_n
-    and k_n are averages over bleaching segments, weighted by frames; snr is then a lower bound, as its batches include
-    the bleaching. A pixel that was NaN in a frame is NaN in all images; frames that are not valid count as missing.
+    removes shot noise by the factorial cumulants of the electrons, read noise by its variance. With bleach_fraction
+    m_n, k_n and cross-cumulants are averages over bleaching segments, weighted by frames, without the trend of each
+    pixel; snr is then a lower bound, as its batches include the bleaching. A pixel that was NaN in a frame is NaN in
+    all images; frames that are not valid count as missing.
     Cost at order 4: about 3 memory copies of the frames in blocks of 32; state: up to 36 maps of 8 bytes.
     Dertinger et al. 2009, PNAS 106:22287.
     """
 
+    version = 2
     Params = SofiParams
     may_need = (VALID,)
     gives = gives(SofiParams(), 0)
@@ -94,6 +100,7 @@ class Sofi(Mergeable):
         {"order": 3, "lags": (0, 1, 1, 3), "cross": 1},
         {"order": 2, "noise": "lag"},
         {"order": 4, "bleach_fraction": 0.01, "smooth_frames": 32},
+        {"order": 3, "cross": 1, "bleach_fraction": 0.5, "smooth_frames": 32},
     )
 
     def __init__(self, params: SofiParams, spec: Spec, device: str = "cpu") -> None:
@@ -111,7 +118,7 @@ class Sofi(Mergeable):
         self.segments = None
         if p.bleach_fraction is not None:
             window_frames = -(-p.smooth_frames // GRID_FRAMES) * GRID_FRAMES
-            self.segments = BleachingSegments(spec, p.order, p.bleach_fraction, window_frames, offset_adu(spec))
+            self.segments = BleachingSegments(Layout(spec, p.order, self.crossed, window_frames), p.bleach_fraction)
         kept = self.lagged.products if self.lagged is not None and self._lag_noise else self.power
         self.batches = Batches(p.batches, kept.plain().shape)
         self._next_index = -1
@@ -161,15 +168,14 @@ class Sofi(Mergeable):
         unbroken = self._next_index == other.batches.first
         if self.power.n < min(SETTLED_FRAMES, other.power.n):
             self._move_pivot(other.power.pivot.copy())
-        for part in (self.lagged, self.crossed):
-            if part is not None:
-                part.products.settle(self._flat_pivot)
+        for part in self._products:
+            part.products.settle(self._flat_pivot)
         self.batches.absorb(other.batches, self._marked, partial(self._marked_of, other, unbroken))
         self.power.absorb(other.power)
         if self.lagged is not None and other.lagged is not None:
             self.lagged.absorb(other.lagged, unbroken)
-        if self.crossed is not None and other.crossed is not None:
-            self.crossed.products.absorb(other.crossed.products)
+        if self.crossed is not None and self.segments is None:
+            self.crossed.products.absorb(other.crossed.products)  # type: ignore[union-attr]
         if self.segments is not None and other.segments is not None:
             self.segments.absorb(other.segments)
         self._grid.restore(other._grid.state())
@@ -178,14 +184,15 @@ class Sofi(Mergeable):
     def state(self) -> State:
         parts = [self._grid.state(), self.power.state("power"), self.batches.state()]
         parts += [part.state() for part in (self.lagged, self.segments) if part is not None]
-        parts += [self.crossed.products.state("cross")] if self.crossed is not None else []
+        if self.crossed is not None and self.segments is None:
+            parts.append(self.crossed.products.state("cross"))
         return {"next": self._next_index, **{name: value for part in parts for name, value in part.items()}}
 
     def restore(self, state: State) -> None:
         self.power.restore(state, "power")
         if self.lagged is not None:
             self.lagged.restore(state)
-        if self.crossed is not None:
+        if self.crossed is not None and self.segments is None:
             self.crossed.products.restore(state, "cross")
         if self.segments is not None:
             self.segments.restore(state)
@@ -211,12 +218,11 @@ class Sofi(Mergeable):
         if pivot is not None:
             self._move_pivot(pivot)
         self.power.add(cell)
-        for part in (self.lagged, self.crossed):
-            if part is not None:
-                part.products.settle(self._flat_pivot)
-                part.add(cell)
+        for part in self._products:
+            part.products.settle(self._flat_pivot)
+            part.add(cell)
         if self.segments is not None:
-            self.segments.add(cell, start, self._signal(cell))
+            self.segments.add(cell, start, self._signal(cell), self.power.pivot)
         self.batches.advance(start + len(cell), self._marked)
 
     def _move_pivot(self, pivot: np.ndarray) -> None:
@@ -226,9 +232,10 @@ class Sofi(Mergeable):
             self.batches.rebase(lambda n, sums: products.tiled(products.about(flat, sums, n)))
         elif not self._lag_noise:
             self.batches.rebase(lambda n, sums: self.power.plain_about(pivot, n, sums))
-        for part in (self.lagged, self.crossed):
-            if part is not None:
-                part.products.move_pivot(flat)
+        for part in self._products:
+            part.products.move_pivot(flat)
+        if self.segments is not None:
+            self.segments.move_pivot(pivot)
         self.power.move_pivot(pivot)
 
     def _marked(self, index: int, out: np.ndarray) -> int:
@@ -262,6 +269,8 @@ class Sofi(Mergeable):
         self.power.better_pivot(frames)
         if self.crossed is not None:
             self.crossed.add(frames)
+        if self.segments is not None:
+            self.segments.compile(frames)
         if self.lagged is not None:
             self.lagged.products.add(np.empty(frames.shape, frames.dtype))
         self.power.absorb_sums(self.power)
@@ -272,6 +281,12 @@ class Sofi(Mergeable):
         totals = np.empty(len(pixels), self._total_dtype)
         frame_totals(pixels.reshape(len(pixels), self.power.pixels), totals)
         return totals.astype(np.float64)
+
+    @property
+    def _products(self) -> list[LaggedSums | CrossedSums]:
+        """The sums of products over all frames; the segments have their own."""
+        crossed = self.crossed if self.segments is None else None
+        return [part for part in (self.lagged, crossed) if part is not None]
 
     @property
     def _flat_pivot(self) -> np.ndarray:
@@ -292,6 +307,11 @@ class Sofi(Mergeable):
                 setattr(copy, name, None)
         if len(self._grid.waiting):
             copy._add(self._grid.waiting)
+        if copy.segments is not None:
+            copy.segments = copy.segments.finished()
+            if copy.crossed is not None:
+                averages = copy.segments.crossed_averages()
+                copy.crossed = copy.crossed.showing(AveragedProducts(self.spec, copy.crossed.kept, averages))
         return copy
 
     def _copy(self) -> Sofi:
@@ -310,5 +330,7 @@ class Sofi(Mergeable):
 
     def _can_wait(self, names: Sequence[str]) -> bool:
         """Whether these snapshots follow from the power sums alone, the waiting frames added while reading."""
-        settled = self.power.n >= SETTLED_FRAMES and self.segments is None and not self._lag_noise
+        if self.segments is not None:
+            return False
+        settled = self.power.n >= SETTLED_FRAMES and not self._lag_noise
         return not len(self._grid.waiting) or (settled and all(POWER_NAME.fullmatch(name) for name in names))

@@ -214,7 +214,9 @@ class CameraSource(Source):
                 f"{self.uri}: {core.getNumberOfCameraChannels()} channels of {core.getNumberOfComponents()} components "
                 f"and {nbytes} bytes a pixel; choose one camera and a grey pixel type of 8 or 16 bit"
             )
+        left, top, *_ = core.getROI()
         return Spec(
+            origin_px=(top, left),
             shape=(core.getImageHeight(), core.getImageWidth()),
             dtype=dtype,
             interval_s=self._measured_interval_s(),

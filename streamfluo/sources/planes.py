@@ -138,7 +138,8 @@ class PlaneSource(Source):
             interval_s = positive(stack.interval_s)
             if interval_s is not None and interval_s * 1e9 * len(numbers) > MAX_TIME_NS:
                 interval_s = None  # damaged metadata say nothing
-            self.spec = Spec(shape, stack.dtype, interval_s, positive(stack.pixel_um), channel)  # type: ignore[arg-type]
+            spec = Spec(shape, stack.dtype, interval_s, positive(stack.pixel_um), channel)  # type: ignore[arg-type]
+            self.spec = spec.with_(origin_px=tuple(part.start or 0 for part in self._window))
         except FrameError as error:
             raise SourceError(f"{path}: {error}") from None
         self._numbers = numbers[frames.start : frames.stop]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from .integrate_crops import crop_stack
 from .kernels.crops import ROUNDING_ADU2, Calibration
 from .kernels.fits import FIXED_WIDTH, MLE, NARROWEST_PX, ONE_WIDTH, PARAMETERS, PHASOR, TWO_WIDTHS, WIDEST
 from .kernels.stacks import Fits, fit_stack
+from .sensor import background_known, sensor, unknown
 
 _STARTS = {"y": (0,), "x": (1,), "photons": (2,), "background": (3,), "sigma": (4, 5)}
 
@@ -30,7 +32,8 @@ class FitErrors(NamedTuple):
 class SpotFits(NamedTuple):
     """Fits of `fit_spots`, (n,) each: y, x, sigma [px of the crop], photons, background [/px], reduced χ².
 
-    sigma is (n, 2), along y and x, of model gauss. Without a camera photons are in ADU and χ² is NaN.
+    sigma is (n, 2), along y and x, of model gauss. Without a camera's gain photons are in ADU; without its offset or
+    read noise χ² is NaN and errors follow from the residuals; with a gain alone background is NaN.
     """
 
     y: np.ndarray
@@ -58,11 +61,13 @@ def fit_spots(
     Cramér–Rao bound from 500 photons on. phasor: position and width from the first Fourier coefficients. The bias of
     both is below .001 px; an equally bright neighbour 6 px away (σ 1.3 px, 11 × 11) shifts the phasor's position by
     .59 px, that of mle by .10 px.
-    `model` isogauss has one width, gauss one along each axis. `camera` has numbers, no maps; none: least squares, all
-    pixels weighed the same, in ADU. `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma
-    [px], photons, background, or an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not
-    fitted. NaN pixels count as missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or
-    ConfigError. Smith et al. 2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
+    `model` isogauss has one width, gauss one along each axis. `camera` has numbers, no maps; without gain and offset:
+    least squares, all pixels weighed the same, in ADU without a gain; without read noise or these errors hold whatever
+    the noise (White 1980), each good to some 20 %. Of a camera without offset the background is NaN, without read noise
+    χ². `start`: initial values, a mapping or an earlier SpotFits with any of y, x, sigma [px], photons, background, or
+    an array (n, 2) of y, x; the phasor's by default. `sigma_px`: a known width, not fitted. NaN pixels count as
+    missing. Cost: 4 µs a crop of 11 × 11 with a start, 5 without. Raises FrameError or ConfigError.
+    Smith et al. 2010, Nat. Methods 7:373; Martens et al. 2018, J. Chem. Phys. 148:123311.
     """
     stack = crop_stack(crops, "fit_spots")
     side = stack.shape[1]
@@ -84,6 +89,8 @@ def fit_spots(
     method = MLE if fit == "mle" else PHASOR
     fit_stack(stack, calibration, method, free, starts, Fits(found, errors, chi2, converged))
     found[:, 2:4] /= qe
+    if camera is not None and not background_known(camera):
+        found[:, 3] = errors[:, 3] = np.nan
     errors[:, 2:4] /= qe
     widths = slice(4, 6) if free == TWO_WIDTHS else 4
     standard = FitErrors(errors[:, 0], errors[:, 1], errors[:, widths], errors[:, 2], errors[:, 3])
@@ -92,14 +99,14 @@ def fit_spots(
 
 def _calibration(camera: Camera | None) -> tuple[Calibration, float]:
     """Return the kernel's Calibration, and the quantum efficiency."""
-    if camera is None or camera.gain_e_per_adu is None:
-        return Calibration(1.0, 0.0, 1.0, 0.0), 1.0
+    if camera is None or unknown(camera.gain_e_per_adu):
+        return Calibration(1.0, 0.0, 1.0, 0.0, True), 1.0
     for name, value in camera.items():
         if isinstance(value, np.ndarray):
             raise ConfigError(f"fit_spots: {name} is a map, but where crops lie is unknown: give a number")
-    gain, offset = float(camera.gain_e_per_adu), float(camera.offset_adu or 0.0)
-    variance = float(camera.read_noise_e or 0.0) ** 2 + gain**2 * ROUNDING_ADU2
-    return Calibration(gain, offset, variance, 1.0), float(camera.qe or 1.0)
+    qe, known = float(camera.qe or 1.0), sensor(camera, ROUNDING_ADU2, math.inf, (1, 1))
+    gain, offset, variance = (float(part[0, 0]) for part in (known.gain, known.offset, known.variance))
+    return Calibration(gain, offset, variance, known.poisson, known.measured), qe
 
 
 def _starts(start: Any, count: int) -> np.ndarray:

@@ -16,7 +16,17 @@ _NONE = np.array([np.nan])
 _ZERO = np.zeros(1)
 _PIXELS = {np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "float32", "float64")}
 _SIGMA_Y = SpotColumns._fields.index("sigma_y_nm")
-_CHANNEL = ("model", "method", "pixel_nm", "gain_e_per_adu", "qe", "offset_adu", "read_noise_e", "spline")
+_CHANNEL = (
+    "model",
+    "method",
+    "pixel_nm",
+    "gain_e_per_adu",
+    "qe",
+    "offset_adu",
+    "read_noise_e",
+    "spline",
+    "excess_noise",
+)
 
 _NEEDED = {
     "isogauss": ("sigma_x_nm",), "gauss": ("sigma_x_nm", "sigma_y_nm", "theta_deg"), "spline": ("z_nm",),
@@ -53,6 +63,7 @@ def integrate_crops(
     spline: Any = None,
     method: Any = "weighted",
     channel: Any = None,
+    excess_noise: Any = 1.0,
 ) -> SpotPhotons:
     """Return photons, error, background and χ² of each crop, in the order of detection.
 
@@ -69,11 +80,12 @@ def integrate_crops(
 
     For several channels `crops` is a list of such stacks, of different sizes if need be, and any other argument may be
     a list with one entry for each; `channel` (n,) says which channel, from 1 on, each detection is of (default: one
-    channel after the other). χ² is divided by the degrees of freedom. Cost: .4 µs a crop of 11 × 11, weighted. Raises
+    channel after the other). `excess_noise` is 2 behind an EM register. χ² is divided by the degrees of freedom. Cost:
+    .4 µs a crop of 11 × 11, weighted. Raises
     FrameError or ConfigError, for example for positions that are NaN or outside their crop.
     """
     spots = SpotColumns(y0, x0, y_nm, x_nm, z_nm, sigma_y_nm, sigma_x_nm, theta_deg, background)
-    optics = (model, method, pixel_nm, gain_e_per_adu, qe, offset_adu, read_noise_e, spline)
+    optics = (model, method, pixel_nm, gain_e_per_adu, qe, offset_adu, read_noise_e, spline, excess_noise)
     if isinstance(crops, list | tuple):
         return _channels(crops, spots, optics, channel)
     if channel is not None:
@@ -102,7 +114,7 @@ def _channels(stacks: Sequence[Any], spots: SpotColumns, optics: tuple[Any, ...]
 
 def _one_channel(crops: Any, columns: SpotColumns, optics: tuple[Any, ...]) -> np.ndarray:
     """Return photons, error, background and χ² (4, n) of one channel."""
-    model, method, pixel_nm, gain, qe, offset, read_noise, spline = optics
+    model, method, pixel_nm, gain, qe, offset, read_noise, spline, excess = optics
     stack = crop_stack(crops, "integrate_crops")
     method_code, model_code = _code(METHODS, method, "method"), _code(MODELS, model, "model")
     if method == "weighted" and columns.background is None:
@@ -115,13 +127,14 @@ def _one_channel(crops: Any, columns: SpotColumns, optics: tuple[Any, ...]) -> n
     spots = tuple([_column(name, value, count) for name, value in zip(SpotColumns._fields, values, strict=True)])
     pixel_y, pixel_x = (pixel_nm, pixel_nm) if type(pixel_nm) in (float, int) else np.broadcast_to(pixel_nm, 2)
     gain, qe, offset, pixels = float(gain), float(qe), float(offset), (float(pixel_y), float(pixel_x))
-    if not (min(*pixels, gain, qe) > 0 and read_noise >= 0):
-        found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain}, qe {qe}, read_noise_e {read_noise}"
-        raise ConfigError(f"integrate_crops: pixel, gain and qe are positive, read noise not negative, found {found}")
+    if not (min(*pixels, gain, qe) > 0 and read_noise >= 0 and excess >= 1):
+        found = f"pixel_nm {pixel_nm}, gain_e_per_adu {gain}, qe {qe}, read_noise_e {read_noise}, excess_noise {excess}"
+        wanted = "pixel, gain and qe are positive, read noise not negative, excess noise at least 1"
+        raise ConfigError(f"integrate_crops: {wanted}, found {found}")
     variance = float(read_noise) ** 2 + gain**2 * ROUNDING_ADU2
     psf = (model_code, pixels, tuple(checked_spline(spline) if model == "spline" else NO_SPLINE))
     out = np.empty((4, count))
-    wrong = integrate_stack(stack, method_code, psf, (gain, offset, variance, qe), spots, out)
+    wrong = integrate_stack(stack, method_code, psf, (gain, offset, variance, float(excess), qe), spots, out)
     if wrong >= 0:
         raise FrameError(f"integrate_crops: {_reason(stack, wrong, model, method, pixels, spots)}")
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -15,8 +15,9 @@ from ..core.spec import Camera, Spec
 from .kernels.crops import ROUNDING_ADU2
 from .kernels.fits import FIXED_WIDTH, MLE, NARROWEST_PX, NO_FIT, ONE_WIDTH, PHASOR, TWO_WIDTHS, WIDEST
 from .kernels.integration import METHODS, MODELS, Psf
-from .kernels.measuring import Measurement, Sensor, sensor
+from .kernels.measuring import Measurement, Sensor
 from .kernels.psf import Ellipse
+from .sensor import sensor
 from .spline import NO_SPLINE, checked_spline
 
 
@@ -102,11 +103,13 @@ def camera_of(params: SpotsParams, spec: Spec) -> Camera:
     """Return the camera of params, or else the source's. Raises ConfigError for maps of another shape."""
     if params.camera is None:
         return spec.camera or Camera()
+    if not isinstance(params.camera, Camera):
+        raise ConfigError(f"spots: camera is a calibration (.npz) or a Camera, found {params.camera!r:.60}")
     try:
-        spec.with_(camera=params.camera)
-    except (FrameError, TypeError) as error:
+        spec.with_(camera=(camera := params.camera.for_frames(spec)))
+    except FrameError as error:
         raise ConfigError(f"spots: camera: {error}") from None
-    return cast(Camera, params.camera)
+    return camera
 
 
 def camera_of_file(loaded: Loaded, spec: Spec) -> Camera:
@@ -126,4 +129,4 @@ def sensor_of(camera: Camera, spec: Spec) -> Sensor:
     if camera.saturation_adu is not None:
         saturation = float(np.min(camera.saturation_adu))
     rounding = ROUNDING_ADU2 if counts else 0.0
-    return sensor(camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e, rounding, saturation, spec.shape)
+    return sensor(camera, rounding, saturation, spec.shape)

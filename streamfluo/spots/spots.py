@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ..core.spec import Spec
 from ..core.state import State
 from ..core.unseen import VALID, known_pixels, valid_frames
 from .detection_passes import DetectionPasses, pass_rates
+from .doubts import Doubts
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search
 from .kernels.frames import (
@@ -40,7 +42,10 @@ from .kernels.thresholds import thresholds
 from .localisations import Localisations
 from .params import SpotsParams, both_widths, camera_of, camera_of_file, measurement_of
 from .places import checked_places, neighbours_of, places_of_file
+from .sensor import background_known, unknown, what_is_unknown
 from .spline import spline_of_file
+
+log = logging.getLogger(__name__)
 
 _COLUMNS = {
     "y_px": Y, "x_px": X, "sigma_px": SIGMA_Y, "photons": PHOTONS, "error": ERROR, "background": LIGHT, "chi2": CHI2,
@@ -53,7 +58,8 @@ Run = tuple[np.ndarray, np.ndarray, np.ndarray]  # values (4, t, n), flags (t, n
 _TWO_WIDTHS = ("sigma_y_px", "sigma_x_px")
 _MEANING = (
     "spots of each frame; error of photons, background per pixel, χ² over the degrees of freedom, flags: 1 crop cut by "
-    "the border, 2 saturated, 4 has neighbours, 8 fit not converged, 16 outside the field, 32 σ fixed as too faint"
+    "the border, 2 saturated, 4 has neighbours, 8 fit not converged, 16 outside the field, 32 σ fixed as too faint, "
+    "64 light beside it that it does not explain, 128 background below zero: the offset is wrong, errors unknown"
 )
 
 
@@ -64,12 +70,15 @@ class Spots(Operator):
     Spots are detected in each frame by a matched filter with a stated false-alarm rate (kernels/detection.py); then
     position, σ, photons and background are fitted by maximum likelihood (kernels/fits.py), neighbours together. At
     known positions, stated or detected on running means, the photons of every frame, as `photons` (t, n), by the
-    methods of `integrate_crops`. Light is in photons where the camera's gain and offset are known (in electrons where
-    its QE is not), else in ADU with χ² NaN and errors from residuals. Cost at 512 × 512 with 200 spots: 4 rfft2 of the
-    frame, known positions 0.7; state: a histogram, with detect "mean" also one map. Nothing is found in pixels that are
-    NaN, nor in frames that are not valid: there `photons` is NaN.
+    methods of `integrate_crops`. Light is in photons where the camera's gain is known (in electrons where its QE is
+    not), else in ADU. Without its offset or read noise χ² is NaN and errors follow from the residuals; with a gain and
+    no offset `background` is NaN. `status` says what in the frames speaks against the camera's numbers or against the
+    false-alarm rate. Cost at 512 × 512 with 200 spots: 4 rfft2 of the frame, known positions 0.7; state: a histogram
+    and a map, with detect "mean" another. Nothing is found in pixels that are NaN, nor in frames that are not valid:
+    there `photons` is NaN.
     """
 
+    version = 2
     Params = SpotsParams
     may_need = (VALID,)
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}
@@ -81,6 +90,10 @@ class Spots(Operator):
         Gives("count", "per_frame", ("t",), "", "number of spots, NaN in frames that are not valid"),
         Gives("photons_bins", "snapshot", ("photons_bins",), "photons", "centres of the histogram's bins"),
         Gives("photons_histogram", "snapshot", ("photons_bins",), "", "measurements in each bin so far"),
+        Gives(
+            "status", "snapshot", (), "", "as stated, or what speaks against the camera's numbers or the false alarms"
+        ),
+        Gives("still", "snapshot", (), "", "spots of a frame that stand still, NaN in 20 frames"),
         Gives("looked_at", "snapshot", ("y", "x"), "ADU", "the mean that spots are detected on"),
     )
     examples = (
@@ -99,10 +112,13 @@ class Spots(Operator):
             raise ConfigError("spots: drift needs spots; without them use the frames of motion")
         self._widths, camera = both_widths(params), camera_of(params, spec)
         self._measurement = measurement_of(params, spec, camera, known)
+        self._background_known = background_known(camera)
+        if missing := what_is_unknown(camera):
+            log.warning("spots: %s", missing)
         self._qe = np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = checked_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
-        self._search = new_search(spec.shape, self._sigma, params.false_alarms)
+        self._search = new_search(spec.shape, self._sigma, params.false_alarms, camera.excess_noise)
         self._rows = np.empty((1024, COLUMNS))
         self._frames = np.empty(
             (max(1, _CONVERTED_BYTES // (4 * spec.shape[0] * spec.shape[1])), *spec.shape), np.float32
@@ -110,8 +126,9 @@ class Spots(Operator):
         self._passes = self._new_passes() if mean else None
         self._known = self._known_spots()
         self._histogram = PhotonHistogram()
+        self._doubts = Doubts(spec.shape, self._measurement.sensor, params.false_alarms, missing)
         self.needs = ("shift_px",) if params.drift else ()
-        self.gives = self._gives(known, mean, camera.gain_e_per_adu is None)
+        self.gives = self._gives(known, mean, unknown(camera.gain_e_per_adu))
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
@@ -120,7 +137,7 @@ class Spots(Operator):
         if self._places is None and self._passes is None:
             return self._localised(block, valid)
         shifts, runs = self._shifts(block, inputs), []
-        for start, frames in self._converted(block.pixels):
+        for start, frames in self._converted(block.pixels, valid):
             part, known = shifts[start : start + len(frames)], valid[start : start + len(frames)]
             runs += [self._measured(frames, part)] if self._passes is None else self._detected(frames, part, known)
         values, flags, places = self._joined(runs)
@@ -129,24 +146,30 @@ class Spots(Operator):
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         held = {"photons_bins": self._histogram.photons(), "photons_histogram": self._histogram.counts.astype(float)}
+        held |= {"status": np.asarray(self._doubts.status()), "still": np.asarray(self._doubts.still())}
         if self._passes is not None:
             held["looked_at"] = self._passes.mean()
         return {name: held[name] for name in self.snapshot_names(names)}
 
     def state(self) -> State:
-        return {**self._histogram.state(), **(self._passes.state() if self._passes is not None else {})}
+        own = {**self._histogram.state(), **self._doubts.state()}
+        return {**own, **(self._passes.state() if self._passes is not None else {})}
 
     def restore(self, state: State) -> None:
         self._histogram.restore(state)
+        self._doubts.restore(state)
         if self._passes is not None:
             self._passes.restore(state)
             self._known = self._known_spots()
 
-    def _converted(self, pixels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def _converted(self, pixels: np.ndarray, valid: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yield parts of the frames as float32 in memory that is used again, each with the index of its first frame."""
         for start in range(0, len(pixels), len(self._frames)):
             part = self._frames[: len(pixels) - start]
             part[:] = pixels[start : start + len(part)]
+            for frame, known in zip(part, valid[start:], strict=False):
+                if known:
+                    self._doubts.add(frame)
             yield start, part
 
     # Spots detected in each frame
@@ -154,8 +177,10 @@ class Spots(Operator):
     def _localised(self, block: Block, valid: np.ndarray) -> Output:
         """Detect, fit and integrate the spots of each valid frame."""
         parts = []
-        for start, frames in self._converted(block.pixels):
+        for start, frames in self._converted(block.pixels, valid):
             rows = detect_and_measure(frames, self._search, self._measurement, self._rows)
+            seen = rows[valid[start + rows[:, FRAME].astype(np.int64)]]
+            self._doubts.found(frames, seen[:, FRAME].astype(np.int64), seen[:, [Y, X]])
             rows[:, FRAME] += start
             parts.append(rows.copy())
         rows = np.concatenate(parts)
@@ -165,6 +190,8 @@ class Spots(Operator):
         columns = {name: rows[:, place].copy() for name, place in _COLUMNS.items()}
         for name in ("photons", "error", "background"):
             columns[name] /= qe
+        if not self._background_known:
+            columns["background"][:] = np.nan
         if self.params.model == "gauss":
             columns["sigma_px"] = np.sqrt(rows[:, SIGMA_Y] * rows[:, SIGMA_X])
             columns |= {"sigma_y_px": rows[:, SIGMA_Y].copy(), "sigma_x_px": rows[:, SIGMA_X].copy()}
@@ -215,6 +242,8 @@ class Spots(Operator):
         values, flags, places = run
         y, x = np.moveaxis(places, -1, 0)
         values[:3] /= self._qe_at(y, x)
+        if not self._background_known:
+            values[2] = np.nan
         self._histogram.add(values[0][flags >= 0])
         t, spot = np.nonzero(flags >= 0)
         sigma_y, sigma_x = self._widths
@@ -257,7 +286,8 @@ class Spots(Operator):
     def _new_passes(self) -> DetectionPasses:
         pixels = self.spec.shape[0] * self.spec.shape[1]
         rates = pass_rates(min(self.params.false_alarms / pixels, MAX_RATE))
-        tables = [thresholds(self._sigma, rate) for rate in rates]
+        excess = max(1.0, self._measurement.sensor.poisson)
+        tables = [thresholds(self._sigma, rate, excess) for rate in rates]
         return DetectionPasses(self.spec, self._measurement, self.params.mean_frames, max(self._widths), tables)
 
     @property
@@ -267,7 +297,8 @@ class Spots(Operator):
 
     def _gives(self, known: bool, mean: bool, in_adu: bool) -> tuple[Gives, ...]:
         """Return what this operator gives: photons of known spots alone, light in ADU where the gain is unknown."""
-        wanted = {"spots", "count", "photons_bins", "photons_histogram"}
+        wanted = {"spots", "count", "photons_bins", "photons_histogram", "status"}
+        wanted |= set() if known or mean else {"still"}
         wanted |= {"photons", "photons_error"} if known or mean else set()
         wanted |= {"looked_at"} if mean else set()
         dims = _TABLE + (_TWO_WIDTHS if self.params.model == "gauss" else ())

@@ -47,7 +47,7 @@ def test_even_light_is_determined_by_its_levels(tmp_path):
     camera = Camera.load(tmp_path / "calibration.npz")
     assert camera.gain_e_per_adu == pytest.approx(0.5, rel=0.01)
     assert camera.offset_adu is None
-    assert "**unknown** without dark" in (tmp_path / "calibration.md").read_text(encoding="utf-8")
+    assert "**unknown** without raw dark" in (tmp_path / "calibration.md").read_text(encoding="utf-8")
 
 
 def test_levels_may_come_as_files_of_their_own(tmp_path):

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -291,3 +291,52 @@ def test_frames_without_a_time_or_an_interval_have_none():
 
 def test_a_time_that_is_sent_is_kept():
     assert times_of(START, *[image(n, t_ns=7 * n) for n in range(4)]) == [0, 7, 14, 21]
+
+
+@pytest.mark.parametrize("forged", ["an image", "an end", "a start"])
+def test_what_waits_of_a_sender_that_has_closed_is_its_own_whatever_strangers_say_meanwhile(forged):
+    facts = dict(SERIES, shape=[128, 128])
+    start = [dict(type="start", **facts)]
+    large = [[dict(type="image", **facts, seq=n, index=n, nbytes=32768), bytes(32768)] for n in range(100)]
+    end = [dict(END[0], seq=100, frames=100)]
+    words = {
+        "an image": [dict(large[0][0], seq=10**6), bytes(32768)],
+        "an end": [dict(end[0], seq=3)],
+        "a start": start,
+    }
+    uri, over = f"tcp://127.0.0.1:{free_port()}", threading.Event()
+
+    def say(socket, message):
+        socket.send_multipart([msgspec.msgpack.encode(message[0]), *message[1:]], zmq.DONTWAIT)
+
+    def forge():
+        with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(uri)
+            while not over.wait(0.0005):
+                with suppress(zmq.Again):
+                    say(socket, words[forged])
+
+    def send():
+        with zmq.Context() as context, context.socket(zmq.PUSH) as socket:  # closed with most of it under way
+            socket.connect(uri)
+            socket.poll(5000, zmq.POLLOUT)
+            for message in [start, *large, end]:
+                say(socket, message)
+
+    genuine, stranger = (threading.Thread(target=work, daemon=True) for work in (send, forge))
+    genuine.start()
+    with open_source(f"ingest+{uri}") as source:
+        stranger.start()
+        timer = threading.Timer(20, source.interrupt)
+        timer.start()
+        got = []
+        for item in source.blocks():
+            got.append(item.index)
+            time.sleep(0.01)
+        timer.cancel()
+    over.set()
+    assert source.ended == "finished"
+    assert got == list(range(100))
+    stranger.join(5)
+    genuine.join(5)

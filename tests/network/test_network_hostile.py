@@ -58,7 +58,7 @@ GARBAGE = [
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
-    monkeypatch.setattr(server_module, "GRACE_S", 0.1)
+    monkeypatch.setattr(server_module, "GRACE_S", 1.0)
     monkeypatch.setattr(server_module, "SILENT_S", 0.1)
 
 

@@ -289,3 +289,37 @@ def test_the_next_round_begins_with_who_waited_longest(monkeypatch):
             assert same(frames(two.blocks()))
         taking.join(10)
         assert same(frames(got))
+
+
+def test_the_share_of_a_consumer_is_what_waits_for_it_and_what_went_out_makes_room():
+    with zmq.Context() as context, context.socket(zmq.PAIR) as here, context.socket(zmq.PAIR) as there:
+        here.bind("inproc://frames")
+        there.connect("inproc://frames")
+        consumer, sent = Consumer(0, 100, 0.0), 0
+        while consumer.room(16, 1.0):
+            header = consumer.header(b"header", 16)
+            here.send_multipart([header, b"pixels"], zmq.DONTWAIT, copy=False)
+            consumer.sent(header)
+            del header
+            sent += 1
+        assert sent == 16
+        assert consumer.full
+        assert consumer.rests_until > 1.0
+        for _ in range(8):
+            assert there.recv_multipart() == [b"header", b"pixels"]
+        until(lambda: consumer.room(16, 1.0) == 8)
+        assert consumer.room(4, 1.0) == 0  # others came: its share is smaller, and what waits is not taken back
+
+
+def test_no_option_of_a_socket_with_connections_is_set(monkeypatch):
+    with serving(loop=True) as served:
+        options = []
+        monkeypatch.setattr(zmq.Socket, "setsockopt", lambda socket, *option: options.append((socket, option)))
+        socket = served.server._socket
+        with ExitStack() as stack:
+            for _ in range(3):
+                say(stack.enter_context(zmtp(served.uri, "DEALER")), GREEDY)
+            until(lambda: len(served.server._consumers) == 3)
+            served.server._beat = 0.0
+            until(lambda: served.server._beat)
+        assert [option for where, option in options if where is socket] == []

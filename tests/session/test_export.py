@@ -10,7 +10,7 @@ from toys import FRAMES, LEVEL, ONES, SPEC, Movie, config, toys  # noqa: F401
 from streamfluo import SessionError, open_session, open_source
 from streamfluo.core.source import Gap
 from streamfluo.engine.engine import Engine
-from streamfluo.session.export import as_table, export_session
+from streamfluo.session.export import as_table, export_session, pixel_of_shape
 
 pytest.importorskip("ome_writers", reason="needs the extra [formats]")
 SEEN = [*range(50), *range(53, 100)]
@@ -51,6 +51,25 @@ def test_frames_come_back_from_every_format_with_their_facts(session, tmp_path, 
     assert [int(i) for i, _ in table[1:]] == SEEN
     assert [int(t) for _, t in table[1:]] == [100 * n for n in SEEN]
     assert rows(tmp_path / "E" / "gaps.csv") == [["first", "count", "lost by"], ["50", "3", "camera"]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "side"), [((10, 12), 0.5), ((3, 20, 24), 0.25), ((28, 34), 0.5 / 3), ((5, 6), 1.0), ((7, 90), None)]
+)
+def test_an_images_pixels_follow_from_how_many_lie_along_the_frames(shape, side):
+    found = pixel_of_shape(shape, (10, 12), 0.5)
+    assert found == (side if side is None else pytest.approx(side))
+
+
+def test_pictures_carry_their_pixel_size_and_unit(session, tmp_path):
+    export_session(session, "tiff", tmp_path / "E", pixel_um=0.16)
+    for name in ("moments.mean.tif", "frames.ome.tif"):
+        with tifffile.TiffFile(tmp_path / "E" / name) as file:
+            assert 'PhysicalSizeX="0.16"' in file.ome_metadata
+            assert 'PhysicalSizeXUnit="µm"' in file.ome_metadata
+            x, per = file.pages[0].tags["XResolution"].value
+            assert x / per == pytest.approx(1e4 / 0.16)
+            assert file.pages[0].tags["ResolutionUnit"].value == 3  # centimetres
 
 
 def test_image_snapshots_are_written_as_pictures(session, tmp_path):

@@ -4,15 +4,22 @@ import contextlib
 import json
 import random
 import shutil
+from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from toys import LEVEL, ONES, Movie, config, toys  # noqa: F401
 
 from streamfluo import StreamfluoError, open_session, open_source
 from streamfluo.cli.console import console
 from streamfluo.cli.inspect import inspect
+from streamfluo.core import wire
+from streamfluo.core.errors import WireError
+from streamfluo.core.records import encode_record
 from streamfluo.core.source import Gap
 from streamfluo.engine.engine import Engine
+from streamfluo.session import record_file
 from streamfluo.session.schema import sealed
 
 ODD = [
@@ -106,3 +113,70 @@ def test_json_that_is_none_is_told(whole, tmp_path, name, text):
         assert [damage.file.name for damage in open_session(tmp_path / "S").damaged] == [name] * (
             text != "" or name == "health.json"
         )
+
+
+# Numbers and names that nobody has checksums against
+
+
+def record_of(message, *arrays, version=2):
+    return b"".join(bytes(part) for part in encode_record(wire.encode(message), arrays, version))
+
+
+def forged_result(count=1, index=0, shape=(1,), text=None):
+    array = np.zeros(shape) if text is None else np.frombuffer(text, np.uint8)
+    header = wire.ArrayHeader("level", "<f8" if text is None else "utf-8", shape, array.nbytes)
+    return record_of(wire.Result(series_uid="movie", step="level", index=index, count=count, arrays=(header,)), array)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"count": 1 << 40}, {"count": -1}, {"index": 1 << 63}, {"index": -5}, {"text": b"x" * 30_000 + 29_999 * b"\0"}],
+    ids=str,
+)
+def test_values_that_speak_of_more_than_a_file_can_hold_are_damaged(whole, tmp_path, facts):
+    folder = shutil.copytree(whole, tmp_path / "S")
+    facts = {**facts, "shape": (30_000,)} if "text" in facts else facts
+    with (folder / "values" / "level.sfv").open("ab") as file:
+        file.write(forged_result(**facts))
+    session = open_session(folder)
+    assert np.array_equal(session.values("level")["level"], open_session(whole).values("level")["level"])
+    assert [damage.file.name for damage in session.damaged] == ["level.sfv"]
+
+
+@pytest.mark.parametrize("index", [1 << 63, (1 << 64) - 1, -1, True])
+def test_frames_of_an_index_that_no_camera_has_are_damaged(whole, tmp_path, index):
+    folder = shutil.copytree(whole, tmp_path / "S")
+    header = {"type": "image", "series_uid": "movie", "index": index, "nbytes": 0}
+    with (folder / "journal" / "000000.sfj").open("ab") as file:
+        file.write(b"".join(bytes(part) for part in encode_record(msgspec.msgpack.encode(header), [])))
+    session = open_session(folder)
+    assert [damage.reason for damage in session.damaged] == ["no frame"]
+    assert session.frames == open_session(whole).frames
+
+
+@pytest.mark.parametrize(
+    ("name", "damages"), [("abc", 0), ("²", 0), ("-1", 0), ("000003", 1), ("999999999", 1), ("9" * 30, 0)]
+)
+def test_a_file_in_the_journal_of_any_name_is_no_hang_and_no_error(whole, tmp_path, name, damages):
+    folder = shutil.copytree(whole, tmp_path / "S")
+    (folder / "journal" / f"{name}.sfj").write_bytes(b"")
+    session = open_session(folder)
+    assert len(session.damaged) == damages
+    assert session.frames == open_session(whole).frames
+
+
+def test_a_file_made_of_headers_that_each_claim_the_rest_of_it_is_read_soon(monkeypatch):
+    monkeypatch.setattr(record_file, "SEARCH_BYTES", 0)
+    read = []
+    monkeypatch.setattr(record_file, "record_payload", lambda data, record: read.append(len(data)) or damage())
+
+    def damage():
+        raise WireError("record", "damaged (crc differs)")
+
+    data, size = b"", 64 * 2000
+    for at in range(0, size, 64):
+        header = msgspec.msgpack.encode({"type": "image", "nbytes": size - at - 64})
+        data += (b"SFLUORC1" + len(header).to_bytes(4, "little") + header).ljust(64, b"\0")
+    found = list(record_file.scan_records(Path("m.sfj"), data))
+    assert len(found) == 1
+    assert len(read) < 10

@@ -19,7 +19,7 @@ SPEC = Spec((33, 40), "uint16")
 
 @pytest.fixture(scope="module")
 def snapshots():
-    movie, _ = blinking(frames=1000, shape=SPEC.shape, seed=3, emitters=60, k_on_hz=1, k_off_hz=9)
+    movie, _ = blinking(frames=1000, shape=SPEC.shape, seed=3, emitters=60, k_on_hz=0.5, k_off_hz=9)
     sofi = create("sofi", SPEC, order=4, cross=1)
     for start in range(0, 1000, 32):
         part = movie[start : start + 32]

@@ -1,15 +1,14 @@
 """Whatever a lab has on disk: the same frames, the facts the file has, and one clear line for what cannot be read."""
 
-import json
 import os
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from scipy.io import savemat
+from small_recordings import write_ndtiff
 
 from streamfluo import SourceError, open_session, open_source
 from streamfluo.engine.config import parse_config
@@ -115,25 +114,6 @@ def ome_over_files(folder):
 
 def ndtiff(folder):
     return write_ndtiff(folder / "nd", {(("time", n),): frame for n, frame in enumerate(MOVIE)})
-
-
-def write_ndtiff(folder, images):
-    """An NDTiff folder: pixels and metadata in one file, an index that says where."""
-    folder.mkdir()
-    index, data = b"", b""
-    for axes, image in images.items():
-        facts = json.dumps({"ElapsedTime-ms": 50.0 * dict(axes).get("time", 0), "PixelSizeUm": 0.5}).encode()
-        name, file = json.dumps(dict(axes)).encode(), b"NDTiffStack.tif"
-        kind = {"uint8": 0, "uint16": 1}[image.dtype.name]
-        at = len(data)
-        data += image.tobytes() + facts
-        numbers = (at, image.shape[1], image.shape[0], kind, 0, at + image.nbytes, len(facts), 0)
-        index += (
-            struct.pack("<I", len(name)) + name + struct.pack("<I", len(file)) + file + struct.pack("<8I", *numbers)
-        )
-    (folder / "NDTiffStack.tif").write_bytes(data)
-    (folder / "NDTiff.index").write_bytes(index)
-    return folder
 
 
 def matlab(folder):

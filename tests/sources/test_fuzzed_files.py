@@ -7,80 +7,20 @@ import signal
 import threading
 import tracemalloc
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_formats import MOVIE, write_ndtiff
+from small_recordings import FILES, original, read
 
-from streamfluo import open_source
-from streamfluo.core.errors import StreamfluoError
+pytest.importorskip("h5py", reason="needs the extra [formats]")
 
-h5py = pytest.importorskip("h5py", reason="needs the extra [formats]")
-
-FRAMES = MOVIE[:5]
 MAX_S = 20  # to open and read a file of some kB, on a machine that is busy
 MAX_BYTES = 300 << 20
 
 
-def tiff(**options):
-    return lambda folder: tifffile.imwrite(folder / "m.tif", FRAMES, photometric="minisblack", **options)
-
-
-def scattered(folder):
-    with tifffile.TiffWriter(folder / "m.tif") as file:
-        for frame in FRAMES:
-            file.write(frame, contiguous=False, metadata=None)
-
-
-def ndtiff(folder):
-    write_ndtiff(folder / "m", {(("time", n), ("channel", "a")): frame for n, frame in enumerate(FRAMES)})
-
-
-def hdf5(name="m.h5", **options):
-    def write(folder):
-        with h5py.File(folder / name, "w") as file:
-            data = file.create_dataset("acquisition/S/data", data=FRAMES.transpose(0, 2, 1), **options)
-            data.attrs["fps"] = 20.0
-            if name.endswith("nwb"):
-                data.parent.attrs["neurodata_type"] = "TwoPhotonSeries"
-                data.parent["timestamps"] = np.arange(len(FRAMES)) * 0.05
-
-    return write
-
-
-# what is fuzzed → (how to write it, what is opened, the file whose bytes are changed)
-FILES = {
-    "TIFF": (tiff(), "m.tif", "m.tif"),
-    "TIFF, pages": (scattered, "m.tif", "m.tif"),
-    "TIFF, zlib": (tiff(compression="zlib", predictor=True), "m.tif", "m.tif"),
-    "TIFF, zlib tiles": (tiff(compression="zlib", tile=(16, 16)), "m.tif", "m.tif"),
-    "BigTIFF": (tiff(bigtiff=True, rowsperstrip=5), "m.tif", "m.tif"),
-    "ImageJ": (tiff(imagej=True, metadata={"axes": "TYX", "finterval": 0.05}), "m.tif", "m.tif"),
-    "OME": (tiff(ome=True, metadata={"axes": "TYX", "TimeIncrement": 0.05}), "m.ome.tif", "m.ome.tif"),
-    "NDTiff, index": (ndtiff, "m", "m/NDTiff.index"),
-    "NDTiff, images": (ndtiff, "m", "m/NDTiffStack.tif"),
-    "HDF5": (hdf5(), "m.h5", "m.h5"),
-    "HDF5, chunks": (hdf5(chunks=(2, 16, 12), compression="gzip", shuffle=True), "m.h5", "m.h5"),
-    "HDF5, checksums": (hdf5(chunks=(1, 16, 12), fletcher32=True), "m.h5", "m.h5"),
-    "NWB": (hdf5("m.nwb"), "m.nwb", "m.nwb"),
-    "npy": (lambda folder: np.save(folder / "m.npy", FRAMES), "m.npy", "m.npy"),
-}
 NUMBERS = [0, 1, 2, 7, 255, 256, 65535, 65536, 1 << 20, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
-
-
-@cache
-def original(name, folder):
-    write, _, changed = FILES[name]
-    write(folder)
-    made = folder / changed.replace(".ome", "")
-    if not (folder / changed).exists():
-        made.rename(folder / changed)
-    return (folder / changed).read_bytes()
 
 
 @st.composite
@@ -145,18 +85,6 @@ def soon():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def read(path):
-    """Open a file and read all of it; returns the error, None if there were frames."""
-    try:
-        with open_source(path) as source:
-            for block in source.blocks():
-                assert block.pixels.shape[1:] == source.spec.shape
-                assert block.pixels.dtype.name == source.spec.dtype
-    except StreamfluoError as error:
-        return str(error)
-    return None
 
 
 def resident_bytes():

@@ -231,6 +231,7 @@ def test_the_movie_in_python_is_the_one_that_streams():
         ("sim:calcium?shape=20", ConfigError, "sim:calcium: shape: Expected `array` of length 2"),
         ("sim:calcium?frames=0", ConfigError, "sim:calcium: frames: Expected `int` >= 1, found 0"),
         ("sim:calcium?seed=three", ConfigError, "sim:calcium: seed: Expected `int`, got `str`, found 'three'"),
+        ("sim:gain?em=2", ConfigError, "sim:gain: em: Expected `bool`, got `str`, found '2'"),
         ("sim:calcium?photons=nan", ConfigError, "sim:calcium: photons: "),
         ("sim:calcium?photons=inf", ConfigError, "sim:calcium: photons: "),
         ("sim:calcium?rise_s=2", ConfigError, "sim:calcium: rise_s must be shorter than decay_s, found 2.0 and 0.4"),
@@ -255,3 +256,11 @@ def test_after_the_last_frame_there_is_no_more():
     source = open_source(SMALL)
     source.seek(90)
     assert list(source.blocks()) == []
+
+
+def test_a_switch_is_true_or_false_in_a_uri_and_comes_back_from_it():
+    with open_source("sim:gain?frames=9&em=true") as on, open_source("sim:gain?frames=9&em=false") as off:
+        assert on.spec.camera.excess_noise == 2
+        assert off.spec.camera.excess_noise == 1
+        with open_source(on.series.source) as again:
+            assert again.spec.camera == on.spec.camera

@@ -48,7 +48,7 @@ def test_it_finds_the_maximum_that_scipy_finds(model):
     widths = (1.2, 1.2) if model == "isogauss" else (1.5, 1.1)
     expected = 2000 * light(11, 5.2, 4.7, *widths) + 4.0
     crops = rng.poisson(expected, (10, 11, 11))  # electrons, no read noise: a plain Poisson likelihood
-    found = fit_spots(crops.astype(float), model=model, camera=Camera(gain_e_per_adu=1.0))
+    found = fit_spots(crops.astype(float), model=model, camera=Camera(0.0, 1.0, 0.0))
     for k, crop in enumerate(crops):
 
         def cost(q, crop=crop):
@@ -110,12 +110,51 @@ def test_starts_of_every_kind_end_at_the_same_place():
         np.testing.assert_allclose(again.y, first.y, atol=1e-3)
 
 
+CAMERAS = {
+    "sCMOS": lambda rng, m: 100 + (rng.poisson(m) + rng.normal(0, 1.6, m.shape)) / 0.46,
+    "EMCCD": lambda rng, m: 200 + (rng.gamma(np.maximum(rng.poisson(m), 1e-9), 300) + rng.normal(0, 40, m.shape)) / 12,
+    "CCD": lambda rng, m: 300 + (rng.poisson(m) + rng.normal(0, 6, m.shape)) / 1.7,
+}
+
+
+@pytest.mark.parametrize("kind", CAMERAS)
+@pytest.mark.parametrize(("photons", "background"), [(500, 5), (1500, 100), (5000, 1), (5000, 10)])
+def test_without_a_camera_stated_errors_are_the_real_spread(kind, photons, background):
+    rng = np.random.default_rng(31)
+    places = 5 + rng.uniform(-0.5, 0.5, (3000, 2))
+    expected = np.stack([photons * light(11, y, x, 1.3, 1.3) + background for y, x in places])
+    crops = np.rint(CAMERAS[kind](rng, expected))
+    found = fit_spots(crops)
+    assert found.converged.mean() > 0.99
+    for value, error, true in (
+        (found.y, found.errors.y, places[:, 0]),
+        (found.photons, found.errors.photons, 0),
+        (found.sigma, found.errors.sigma, 0),
+        (found.background, found.errors.background, 0),
+    ):
+        sound = found.converged & (np.abs(found.y - 5) < 2) & (found.sigma < 3)
+        stated, real = np.sqrt(np.mean(error[sound] ** 2)), (value - true)[sound].std()
+        assert stated / real == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.3, 50.0])
+def test_without_a_camera_fits_do_not_depend_on_the_unit(scale):
+    crops, _ = draw(300, 1500)
+    first, scaled = fit_spots(crops), fit_spots(scale * (crops - 100.0))
+    np.testing.assert_allclose(scaled.photons, scale * first.photons, rtol=1e-3)
+    np.testing.assert_allclose(scaled.errors.photons, scale * first.errors.photons, rtol=1e-2)
+    np.testing.assert_allclose(scaled.y, first.y, atol=1e-3)
+    assert abs(np.mean(first.photons) * 0.5 / 0.9 - 1500) < 4 * np.std(first.photons) * 0.5 / 0.9 / np.sqrt(300)
+
+
 def test_without_a_camera_light_is_in_adu_and_errors_are_those_of_the_residuals():
     crops, places = draw(4000, 1500, 1000.0)  # where the background's noise rules
     found = fit_spots(crops, start=places, sigma_px=1.2)
     wrong = found.photons * 0.5 / 0.9 - 1500
     assert abs(wrong.mean()) < 30
-    assert (wrong / (found.errors.photons * 0.5 / 0.9)).std() == pytest.approx(1, abs=0.1)
+    stated = found.errors.photons * 0.5 / 0.9
+    assert np.sqrt(np.mean(stated**2)) / wrong.std() == pytest.approx(1, abs=0.06)
+    assert (np.abs(wrong) < 1.96 * stated).mean() > 0.91  # each error is good to some 20 %: the tails of Student's t
     assert np.isnan(found.chi2).all()
 
 

@@ -165,6 +165,19 @@ def test_neighbours_further_apart_are_found_both():
         assert abs(np.median(table["photons"][rows]) - true) < 4 * error
 
 
+def test_a_neighbour_that_is_not_found_flags_the_spot_beside_it():
+    places, photons = np.array([[20.0, 20.0], [20.3, 25.8]]), [1000.0, 3000.0]
+    for seed, frame in ((4, 241), (11, 239), (12, 189)):  # where the faint one is a shoulder without a maximum
+        frames = movie(places, photons, 300, (32, 40), seed=seed)[frame : frame + 1]
+        for camera in (CAMERA, None):
+            table = run(frames, camera, false_alarms=0.01)[1]["spots"]
+            assert len(table["flags"]) == 1
+            assert table["flags"][0] & 64
+    for camera in (CAMERA, None):
+        alone = run(movie(places[:1], [3000.0], 200, (32, 40), seed=7), camera, false_alarms=0.01)[1]["spots"]
+        assert not (alone["flags"] & 64).any()
+
+
 def test_known_spots_move_with_the_drift():
     shifts = np.linspace(0, 6, 30)[:, None] * [0.5, -1.0]
     places = np.array([[15.0, 25.0]])

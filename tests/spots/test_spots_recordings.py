@@ -3,16 +3,18 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
 import tifffile
 from scipy.spatial import cKDTree
 
-from streamfluo import Block, Spec, create
+from streamfluo import Block, Camera, Spec, create
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
 MOLECULES = DATA / "single_molecule"
+PAINT = DATA / "picasso"
 BLINKING = DATA / "blinking" / "deconSTORM_microtubuledata.mat"
 
 
@@ -44,3 +46,21 @@ def test_blinking_molecules_lie_on_the_microtubules():
     mean = frames.mean(0)
     y, x = (np.rint(table[name][sound]).astype(int).clip(0, 15) for name in ("y_px", "x_px"))
     assert np.median(mean[y, x]) > np.percentile(mean, 75)
+
+
+@pytest.mark.skipif(not PAINT.exists(), reason=f"needs picasso/ in {DATA} or $STREAMFLUO_DATA")
+def test_a_paint_movie_has_the_spots_that_another_program_finds_in_it():
+    frames = np.fromfile(PAINT / "picasso_test.raw", "<u2").reshape(100, 32, 32)
+    with h5py.File(PAINT / "picasso_test_locs.hdf5") as file:
+        theirs = file["locs"][:]
+    theirs = theirs[theirs["frame"] < 100]  # of a longer movie
+    assert len(theirs) == 30
+    spec, params = Spec((32, 32), "uint16", camera=Camera(0.0, 1.0, 0.0)), {"sigma_px": 0.85, "crop_px": 7}
+    mine = create("spots", spec, **params, false_alarms=0.01).update(Block(0, np.arange(100), frames)).values["spots"]
+    places = np.stack([100.0 * mine["frame"], mine["y_px"], mine["x_px"]], 1)
+    distance, number = cKDTree(places).query(np.stack([100.0 * theirs["frame"], theirs["y"], theirs["x"]], 1))
+    assert distance.max() < 0.01
+    assert len(set(number)) == 30
+    bright = mine["photons"] > 1000
+    assert bright.sum() == 30
+    assert np.median(mine["photons"][number] / theirs["photons"]) == pytest.approx(1, abs=0.05)

@@ -15,7 +15,7 @@ LEVEL_STEP = 0.1  # a mean that changes by more from one frame to the next is an
 
 
 class PixelSums(NamedTuple):
-    """Running sums of each pixel (p,) [ADU, ADU²]: of d = x − pivot, of d², of squared steps; last and largest value.
+    """Running sums of each pixel (p,) [ADU, ADU²]: of d = x − pivot, of d², of squared steps; last, largest, least.
 
     Exact integers for pixels of 8 and 16 bits with an int32 pivot, float64 else; last and high have the pixels' type.
     """
@@ -26,13 +26,14 @@ class PixelSums(NamedTuple):
     squares: np.ndarray
     steps: np.ndarray
     high: np.ndarray
+    low: np.ndarray
 
 
 class VarianceModel(NamedTuple):
     """The expected variance [ADU²] at x [ADU]: dark + floor + slope · x + flicker2 · light², light = x − dark_level.
 
-    The sampling variance of a variance v is noise_factor · v² + cross_factor · light² · v + dark_error [ADU⁴], v
-    without the share of the illumination.
+    The sampling variance of a variance v is noise_factor · v² + cross_factor · light² · v + shot_factor · slope³ ·
+    light + dark_error [ADU⁴], v without the share of the illumination; the shot term is the fourth cumulant of light.
     """
 
     dark: float
@@ -42,6 +43,7 @@ class VarianceModel(NamedTuple):
     flicker2: float
     noise_factor: float
     cross_factor: float
+    shot_factor: float
     dark_error: float
 
 
@@ -53,13 +55,13 @@ def accumulate_steps(frames, linked, sums, totals):  # type: ignore[no-untyped-d
     a time, as in `moments.accumulate`.
     """
     n, pixels = frames.shape
-    pivot, last, total, squares, steps, high = sums
+    pivot, last, total, squares, steps, high, low = sums
     tile_total = np.empty(TILE_PX, pivot.dtype)
     tile_squares, tile_steps = np.empty(TILE_PX, squares.dtype), np.empty(TILE_PX, squares.dtype)
     totals[:] = 0
     for a in range(0, pixels, TILE_PX):
         m = min(TILE_PX, pixels - a)
-        p, h, before = pivot[a : a + m], high[a : a + m], last[a : a + m]
+        p, h, least, before = pivot[a : a + m], high[a : a + m], low[a : a + m], last[a : a + m]
         tile_total[:m] = 0
         tile_squares[:m] = 0
         tile_steps[:m] = 0
@@ -75,6 +77,8 @@ def accumulate_steps(frames, linked, sums, totals):  # type: ignore[no-untyped-d
                     tile_squares[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
                     tile_steps[i] += (e0 * e0 + e1 * e1) + (e2 * e2 + e3 * e3)
                     h[i] = max(h[i], max(max(r0[i], r1[i]), max(r2[i], r3[i])))
+                for i in range(m):  # a loop of its own: with so many arrays the one above is not vectorised
+                    least[i] = min(least[i], min(min(r0[i], r1[i]), min(r2[i], r3[i])))
                 totals[f] += finite_total(r0)
                 totals[f + 1] += finite_total(r1)
                 totals[f + 2] += finite_total(r2)
@@ -90,6 +94,7 @@ def accumulate_steps(frames, linked, sums, totals):  # type: ignore[no-untyped-d
                 tile_squares[i] += d0 * d0
                 tile_steps[i] += e0 * e0
                 h[i] = max(h[i], r0[i])
+                least[i] = min(least[i], r0[i])
             totals[f] += finite_total(r0)
             before = r0
             f += 1
@@ -156,12 +161,16 @@ def deviations(x, above, model):  # type: ignore[no-untyped-def]
 
     x (p,) [ADU]; above (p,): the variance above the dark one [ADU²].
     """
-    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, dark_error = model
+    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, shot_factor, dark_error = model
+    shot = shot_factor * slope**3
     z = np.empty(len(x))
     for i in range(len(x)):
         light = x[i] - dark_level
         level = floor + dark + slope * x[i]
-        noise2 = max(noise_factor * level * level + cross_factor * light * light * level + dark_error, 1e-12)
+        noise2 = max(
+            noise_factor * level * level + cross_factor * light * light * level + shot * max(light, 0.0) + dark_error,
+            1e-12,
+        )
         z[i] = abs(above[i] + dark - flicker2 * light * light - level) / np.sqrt(noise2)
     return z
 
@@ -173,7 +182,8 @@ def excess_scatter(x, above, used, least, model):  # type: ignore[no-untyped-def
     excess: the variance of above / (floor + slope · x) beyond `expected`, the sampling variance of a VarianceModel;
     x, above as in `deviations`.
     """
-    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, dark_error = model
+    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, shot_factor, dark_error = model
+    shot = shot_factor * slope**3
     n, total, squares, expected = 0, 0.0, 0.0, 0.0
     for i in range(len(x)):
         if used[i] and x[i] > least:
@@ -184,7 +194,12 @@ def excess_scatter(x, above, used, least, model):  # type: ignore[no-untyped-def
             n += 1
             total += ratio
             squares += ratio * ratio
-            noise2 = noise_factor * noisy * noisy + cross_factor * light * light * noisy + dark_error
+            noise2 = (
+                noise_factor * noisy * noisy
+                + cross_factor * light * light * noisy
+                + shot * max(light, 0.0)
+                + dark_error
+            )
             expected += noise2 / (level * level)
     if n == 0:
         return 0, 0.0, 0.0
@@ -198,13 +213,16 @@ def per_pixel_gains(x, above, shift, lift, clear, model):  # type: ignore[no-unt
     NaN where the noise of the light is below `clear` standard errors. The mean of 1 / y exceeds 1 / (mean of y) by the
     relative variance of y, a bias that is subtracted; x, above and the VarianceModel as in `deviations`.
     """
-    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, dark_error = model
+    dark, floor, slope, dark_level, flicker2, noise_factor, cross_factor, shot_factor, dark_error = model
+    shot = shot_factor * slope**3
     gains = np.empty(len(x))
     for i in range(len(x)):
         light = x[i] - dark_level
         y = above[i] - lift - flicker2 * light * light
         lit, noisy = slope * (x[i] + shift), max(floor + dark + slope * x[i], 0.0)
-        noise2 = noise_factor * noisy * noisy + cross_factor * light * light * noisy + dark_error
+        noise2 = (
+            noise_factor * noisy * noisy + cross_factor * light * light * noisy + shot * max(light, 0.0) + dark_error
+        )
         seen = y > 0 and lit > clear * np.sqrt(noise2)
         gains[i] = (x[i] + shift) / y * (1 - noise2 / (lit * lit)) if seen else np.nan
     return gains

@@ -15,6 +15,7 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 from ...pixels.kernels.seen import Window
+from .agreement import agreement, deficit, unexplained
 
 BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activity: 5 % worse on calcium
 CLIP_SIGMA = 6.0
@@ -59,6 +60,7 @@ class Light(NamedTuple):
     levels: np.ndarray
 
 
+<<<<<<< HEAD
 class Evidence(NamedTuple):
     """What speaks for a step: the fractions of the template that were seen and, of these, that fit; the gain over its
     standard error; the fraction of the blocks that do not contradict (1 where noise lets none); by how much the blocks'
@@ -71,6 +73,8 @@ class Evidence(NamedTuple):
     deficit: float
 
 
+=======
+>>>>>>> main
 @kernel
 def project_residuals(frame, template, shifts, expected, column_sums, sums):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
@@ -88,7 +92,11 @@ def project_residuals(frame, template, shifts, expected, column_sums, sums):  # 
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         top, bottom = max(first, window[0]), min(last, window[1])
         column_sums[:] = 0
+<<<<<<< HEAD
         fill_levels(expected[0], by, column_sums[5])
+=======
+        fill_levels(expected[0], by, np.float32(0), column_sums[5])
+>>>>>>> main
         for y in range(top, bottom):
             _add_row(frame, template, shifts[by], expected, y, column_sums)
         for bx in range(sums.shape[1]):
@@ -122,6 +130,7 @@ def rise(slope, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
+<<<<<<< HEAD
 def fill_levels(light, by, level):  # type: ignore[no-untyped-def]
     """Write the level (x,) of the residuals in the middle of a row of blocks: 0 where none was seen."""
     _, _, slope, levels = light
@@ -129,6 +138,17 @@ def fill_levels(light, by, level):  # type: ignore[no-untyped-def]
         bx = x // BLOCK_PX
         here = levels[by, bx]
         level[x] = here + rise(slope, x) if here == here else np.float32(0)
+=======
+def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
+    """Write the level (x,) of the residuals in the middle of a row of blocks; where none was seen, that of `common`."""
+    _, slope_y, slope, levels = light
+    for x in range(len(level)):
+        bx = x // BLOCK_PX
+        here = levels[by, bx]
+        if here != here:
+            here = common + np.float32(BLOCK_PX) * (slope_y * np.float32(by) + slope * np.float32(bx))
+        level[x] = here + rise(slope, x)
+>>>>>>> main
 
 
 @kernel
@@ -325,12 +345,17 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
             for bx in range(sums.shape[1]):
                 worst = 0.0
                 for j in range(2):
+<<<<<<< HEAD
                     own, rest = _rest(sums[by, bx], matrix[by, bx], step, j)
+=======
+                    own, rest = unexplained(sums[by, bx], matrix[by, bx], step, j)
+>>>>>>> main
                     if own > 0:
                         worst = max(worst, rest * rest / own)
                 weights[by, bx] = min(1.0, BLOCK_SIGMA**2 / max(worst, 1e-9))
     better = gain + step[2]
     scale = -max(better, 0.1)  # the projections are proportional to the frame's gain
+<<<<<<< HEAD
     evidence = (
         seen / (sums.shape[0] * sums.shape[1]), fitting / max(seen, 1e-9),
         better * np.sqrt(max(h[2, 2], 0.0)), _agreement(sums, matrix, step, (better, usual)), _deficit(sums, matrix, step, (better, usual)),
@@ -388,6 +413,14 @@ def _deficit(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
                 n += 1
     excess = squares - n / 2 - 2 * np.sqrt(1.25 * n)
     return np.sqrt(2 * excess / information) / least if excess > 0 and least > 0 else 0.0
+=======
+    gains = (better, usual)
+    evidence = (
+        seen / (sums.shape[0] * sums.shape[1]), fitting / max(seen, 1e-9), better * np.sqrt(max(h[2, 2], 0.0)),
+        agreement(sums, matrix, step, gains), deficit(sums, matrix, step, gains),
+    )  # fmt: skip
+    return step[0] / scale, step[1] / scale, better, evidence
+>>>>>>> main
 
 
 @kernel

@@ -25,7 +25,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta
 
-from .camera import CameraParams, Count, camera_spec, digitise, generator, poisson_counts
+from .camera import CameraParams, Count, camera_spec, digitise, generator, shot_noise
 from .psf import spot_images, spread_points
 from .timeline import CHUNK_FRAMES, Timeline
 
@@ -103,7 +103,7 @@ class BleachingStepsSimulator:
             photons = self._images.dot(light).reshape(p.shape)
             photons += np.float32(p.photons)
             rng = generator(p.seed, _NOISE, i)
-            electrons = poisson_counts(photons, rng) if p.emission == "camera" else photons
+            electrons = shot_noise(photons, p, rng) if p.emission == "camera" else photons
             frames[i - start] = digitise(electrons, p.gain_e_per_adu, p.offset_adu, p.read_noise_e, p.bits, rng)
         return frames
 

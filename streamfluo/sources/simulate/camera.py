@@ -34,6 +34,7 @@ class CameraParams(Params, frozen=True, kw_only=True):
     gain_e_per_adu: Annotated[float, Meta(gt=0, le=1e6, description="electrons per grey value [e/ADU]")] = 0.5
     offset_adu: Annotated[float, Meta(ge=0, le=65535, description="grey value of darkness [ADU]")] = 100.0
     bits: Annotated[int, Meta(ge=8, le=16, description="depth of the converter; 2^bits - 1 saturates")] = 16
+    em: Annotated[bool, Meta(description="an EM register multiplies each electron by chance: excess noise 2")] = False
 
 
 def camera_spec(params: CameraParams) -> Spec:
@@ -44,6 +45,7 @@ def camera_spec(params: CameraParams) -> Spec:
         read_noise_e=params.read_noise_e,
         qe=1.0,
         saturation_adu=float(2**params.bits - 1),
+        excess_noise=2.0 if params.em else 1.0,
     )
     return Spec(params.shape, "uint16", 1 / params.frame_rate_hz, params.pixel_um, camera=camera)
 
@@ -59,8 +61,19 @@ def expose(photons: np.ndarray, params: CameraParams, rng: Generator) -> np.ndar
     ADU = offset + (Poisson(photons) + read noise) / gain, rounded, clipped to 0 … 2^bits - 1: the linear camera of
     EMVA 1288 (release 4.0, linear), with photons counted as detected, so that the quantum efficiency is 1.
     """
-    electrons = poisson_counts(photons, rng)
+    electrons = shot_noise(photons, params, rng)
     return digitise(electrons, params.gain_e_per_adu, params.offset_adu, params.read_noise_e, params.bits, rng)
+
+
+def shot_noise(photons: np.ndarray, params: CameraParams, rng: Generator) -> np.ndarray:
+    """Return the electrons (y, x) float32 of `photons` (y, x) float32, the expected detected ones.
+
+    Behind an EM register of gain G those of n electrons are gamma distributed with shape n and scale G (Robbins &
+    Hadwen 2003, IEEE Trans. Electron Devices 50:1227); they are given over G, so that mean, gain and read noise are
+    those of the electrons before it.
+    """
+    electrons = poisson_counts(photons, rng)
+    return rng.standard_gamma(electrons, dtype=np.float32) if params.em else electrons
 
 
 def digitise(

@@ -30,7 +30,7 @@ import numpy as np
 from msgspec import Meta
 
 from ...core.spec import Camera, Spec
-from .camera import CameraParams, Length, camera_spec, digitise, generator, poisson_counts
+from .camera import CameraParams, Length, camera_spec, digitise, generator, shot_noise
 
 _MAPS, _LAMP, _NOISE = range(3)
 _LEVEL_FRAMES = 100
@@ -102,10 +102,11 @@ class GainSimulator:
         p, saturation = self.params, float(2**self.params.bits - 1)
         if p.full_well_e is not None:
             saturation = min(saturation, p.offset_adu + p.full_well_e / p.gain_e_per_adu)
+        excess = 2.0 if p.em else 1.0
         told = {
-            "none": Camera(saturation_adu=saturation),
-            "nominal": Camera(p.offset_adu, p.gain_e_per_adu, p.read_noise_e, 1.0, saturation),
-            "maps": Camera(self._offset, self._gain, self._read_noise, 1.0, saturation),
+            "none": Camera(saturation_adu=saturation, excess_noise=excess),
+            "nominal": Camera(p.offset_adu, p.gain_e_per_adu, p.read_noise_e, 1.0, saturation, excess),
+            "maps": Camera(self._offset, self._gain, self._read_noise, 1.0, saturation, excess),
         }
         return camera_spec(p).with_(camera=told[p.calibration])
 
@@ -127,7 +128,7 @@ class GainSimulator:
             electrons = np.zeros(p.shape, np.float32)
             if level != _DARK:
                 light = np.float32(self._level_photons[level] * self._lamp(i))
-                electrons = poisson_counts(self._illumination * light, rng)
+                electrons = shot_noise(self._illumination * light, p, rng)
             if p.full_well_e is not None:
                 np.minimum(electrons, np.float32(p.full_well_e), out=electrons)
             frames[i - start] = digitise(electrons, self._gain, self._offset, self._read_noise, p.bits, rng)

@@ -134,8 +134,18 @@ def _read_value(text: str, hint: Any) -> Any:
     return text
 
 
+_WRITTEN = {"None": "none", "True": "true", "False": "false"}
+
+
+def _read_bool(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"
+
+
 _READERS: tuple[tuple[type[msgspec.inspect.Type], Callable[[str], Any]], ...] = (
     (msgspec.inspect.TupleType, lambda text: [int(part) for part in text.split("x")]),
+    (msgspec.inspect.BoolType, _read_bool),
     (msgspec.inspect.IntType, int),
     (msgspec.inspect.FloatType, float),
 )
@@ -155,6 +165,6 @@ def _write_uri(name: str, params: CameraParams) -> str:
     for f in msgspec.structs.fields(params):
         value = getattr(params, f.name)
         if value != f.default:
-            text = "x".join(map(str, value)) if isinstance(value, tuple) else "none" if value is None else str(value)
+            text = "x".join(map(str, value)) if isinstance(value, tuple) else _WRITTEN.get(str(value), str(value))
             written.append(f"{f.name}={text}")
     return f"sim:{name}" + ("?" + "&".join(written) if written else "")

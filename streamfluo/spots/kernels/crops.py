@@ -14,24 +14,28 @@ ROUNDING_ADU2 = 1 / 12  # variance of rounding to integer ADU
 
 
 class Crop(NamedTuple):
-    """Electrons above the offset and their variance in the dark (h, ≥ width), the width, and poisson.
+    """Electrons above the offset and their variance in the dark (h, ≥ width), the width, poisson and measured.
 
-    A pixel that expects m electrons has the variance `variance` + poisson · m; poisson is 0 without a calibration.
+    A pixel that expects m electrons has the variance `variance` + poisson · m; poisson is the camera's excess noise (1,
+    with an EM register 2), or 0 without a calibration. measured: whether standard errors follow from the residuals, as
+    the variance is not known.
     """
 
     electrons: Any
     variance: Any
     width: int
     poisson: float
+    measured: bool
 
 
 class Calibration(NamedTuple):
-    """Gain [e/ADU], offset [ADU], variance in the dark [e²] and poisson of crops from one camera."""
+    """Gain [e/ADU], offset [ADU], variance in the dark [e²], poisson and measured (see Crop) of one camera's crops."""
 
     gain: float
     offset: float
     variance: float
     poisson: float
+    measured: bool
 
 
 @kernel
@@ -65,7 +69,7 @@ def blank_lanes(width, electrons, variance):  # type: ignore[no-untyped-def]
 def cut_crop(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     """Write the square crop of a frame (y, x) whose first pixel is `corner` (y, x); return its number of pixels.
 
-    It may reach outside the field. The sensor's maps are (y, x) or (1, x).
+    It may reach outside the field. Each of the sensor's maps is (y, x) or (1, x), whatever the others are.
     """
     top, left = corner
     size = crop.width
@@ -74,16 +78,17 @@ def cut_crop(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     electrons[:] = 0
     variance[:] = math.inf
     first, last = max(0, -left), min(size, width - left)
-    mapped = sensor.offset.shape[0] > 1
+    offset, gain, dark = sensor.offset, sensor.gain, sensor.variance
     seen = 0
     for y in range(max(0, -top), min(size, height - top)):
-        source, row, noise = frame[top + y], electrons[y], variance[y]
+        at = top + y
+        source, row, noise = frame[at], electrons[y], variance[y]
+        offsets, gains, darks = offset[at % len(offset)], gain[at % len(gain)], dark[at % len(dark)]
         for x in range(first, last):
-            i, j = (top + y, left + x) if mapped else (0, 0)
-            e = (source[left + x] - sensor.offset[i, j]) * sensor.gain[i, j]
+            e = (source[left + x] - offsets[left + x]) * gains[left + x]
             if abs(e) < math.inf:
                 row[x] = e
-                noise[x] = sensor.variance[i, j]
+                noise[x] = darks[left + x]
                 seen += 1
     return seen
 

@@ -1,9 +1,9 @@
 """Spot detection in a frame: a matched filter, and its local maxima above a threshold of stated false-alarm rate.
 
 The statistic is q = (G − B) ∗ e over electrons e, G a Gaussian of the PSF's σ and B a wide box. In a pixel with the
-background λ (the box's mean) its variance is (Σ G² − 1/|B|) · (v + λ), v the read variance; its tail is skewed where
-λ is small, which a saddle-point approximation corrects (`thresholds`). Without a calibration the noise of q is
-estimated in tiles from its median absolute value.
+background λ (the box's mean) its variance is (Σ G² − 1/|B|) · (v + F λ), v the read variance, F the excess noise; its
+tail is skewed where λ is small, which a saddle-point approximation corrects (`thresholds`). Where the noise is not
+known, or the offset puts the background below zero, it is measured in tiles (`noise`).
 """
 
 import math
@@ -13,21 +13,9 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.seen import seen_window
 from .matched_filter import BACKGROUND, FILTERED, Search, filter_frame
-from .thresholds import (
-    SHARE_FIRST,
-    SHARE_STEP,
-    SHARES,
-    TABLE_FIRST,
-    TABLE_LENGTH,
-    TABLE_STEP,
-    box_reach,
-    gaussian_weights,
-    squares_along,
-    thresholds,
-)
+from .noise import TILE_PX, any_above, highest, light_below_zero, measured_limits, threshold
+from .thresholds import TABLE_LENGTH, box_reach, gaussian_weights, squares_along, thresholds
 
-TILE_PX, EVERY_PX = 64, 3
-TO_SIGMA = 1.4826  # median absolute value of Gaussian noise
 LEAST_BACKGROUND = 1e-3  # electrons
 MAX_RATE = 0.01  # of false alarms a pixel: beyond, maxima crowd each other
 CANDIDATE_COLUMNS, PIXELS_A_SPOT = 7, 16  # of the memory for candidates: denser ones cannot be resolved
@@ -66,7 +54,6 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
 
     Return their number, which may exceed the memory. Columns: y, x in the frame, q, λ, the offsets along y and x of the
     maximum of a parabola through the neighbours, and the q of a spot of one electron. Pixels that are NaN are none.
-    Without a calibration (poisson 0) the noise is estimated from q.
     """
     variance, poisson, table, candidates = sensor.variance, sensor.poisson, search.table, search.candidates
     q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
@@ -75,7 +62,14 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     if height < 1 or width < 1:
         return 0  # nothing of the frame was seen
     along_y, along_x, share = _squares_in(window, search)
-    noise = tile_noise(q[:height, :width]) if poisson == 0 else np.empty((0, 0))
+    measured = sensor.measured or light_below_zero(
+        background[:height, :width], variance[top * (len(variance) > 1) :, first:last], share
+    )
+    limits = np.empty((0, 0))
+    if measured:
+        pad = (search.padded.shape[1] - frame.shape[0]) // 2
+        electrons = search.padded[0, pad : pad + height, pad : pad + width]
+        limits = measured_limits(electrons, search, along_y[height // 2] * along_x[width // 2] - share)
     level = table[0, TABLE_LENGTH]
     least = np.float32(level**2 * (along_y.min() * along_x.min() - share))
     count = 0
@@ -83,24 +77,24 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
         variances = variance[(top + y) % len(variance), first:last]
         for left in range(0, width, TILE_PX):
             right = min(left + TILE_PX, width)
-            noise2 = 0.0
-            if poisson == 0:
-                noise2 = noise[y // TILE_PX, left // TILE_PX] ** 2
-                nothing = not _any_above(q[y, left:right], np.float32(level**2 * noise2))
+            limit = 0.0
+            if measured:
+                limit = limits[y // TILE_PX, left // TILE_PX]
+                nothing = not any_above(q[y, left:right], np.float32(limit))
             else:
                 nothing = not _any_beyond(q[y, left:right], background[y, left:right], variances[left:right], least)
             if nothing:
                 continue
             for x in range(max(1, left), min(right, width - 1)):
-                value, wanted = q[y, x], level
-                if not value > 0 or (poisson != 0 and value * value < least * background[y, x]):
+                value = q[y, x]
+                if not value > 0 or (not measured and value * value < least * poisson * background[y, x]):
                     continue
-                if poisson != 0:
-                    light = max(background[y, x], LEAST_BACKGROUND)
-                    all_light = light + variances[x]
-                    noise2 = (along_y[y] * along_x[x] - share) * all_light
-                    wanted = threshold(table, math.log(all_light**3 / light**2), light / all_light)
-                if value * value < wanted * wanted * noise2 or not _highest(q, y, x):
+                if not measured:
+                    shot = poisson * max(background[y, x], LEAST_BACKGROUND)
+                    all_light = shot + variances[x]
+                    wanted = threshold(table, math.log(all_light**3 / (poisson * shot**2)), shot / all_light)
+                    limit = wanted * wanted * ((along_y[y] * along_x[x] - share) * all_light)
+                if value * value < limit or not highest(q, y, x):
                     continue
                 if math.isnan(frame[top + y, first + x]):
                     continue
@@ -123,14 +117,6 @@ def _any_beyond(q, background, variance, least):  # type: ignore[no-untyped-def]
     return count > 0
 
 
-@kernel(error_model="numpy", fastmath={"contract"})
-def _any_above(q, squared):  # type: ignore[no-untyped-def]
-    count = 0
-    for x in range(len(q)):
-        count += q[x] * abs(q[x]) > squared
-    return count > 0
-
-
 @kernel(error_model="numpy")
 def parabola_maximum(before, top, after):  # type: ignore[no-untyped-def]
     """Return the position, −1/2 to 1/2, of the maximum of a parabola through three values, the middle one highest."""
@@ -138,50 +124,7 @@ def parabola_maximum(before, top, after):  # type: ignore[no-untyped-def]
     return 0.5 * (after - before) / bend if bend > 0 else 0.0
 
 
-@kernel(error_model="numpy")
-def threshold(table, at, share):  # type: ignore[no-untyped-def]
-    """Return the table's value at ln λ and the shot noise's share of the variance, bilinearly interpolated."""
-    along = min(max((at - TABLE_FIRST) / TABLE_STEP, 0.0), TABLE_LENGTH - 1.000001)
-    down = min(max((share - SHARE_FIRST) / SHARE_STEP, 0.0), SHARES - 1.000001)
-    k, j = int(along), int(down)
-    along -= k
-    down -= j
-    upper = table[j, k] + along * (table[j, k + 1] - table[j, k])
-    lower = table[j + 1, k] + along * (table[j + 1, k + 1] - table[j + 1, k])
-    return upper + down * (lower - upper)
-
-
-@kernel(error_model="numpy")
-def _highest(q, y, x):  # type: ignore[no-untyped-def]
-    """Whether a pixel is a local maximum; of equal ones the first is."""
-    value = q[y, x]
-    highest = q[y, x - 1] < value >= q[y, x + 1]
-    for k in range(-1, 2):
-        highest = highest and q[y - 1, x + k] < value >= q[y + 1, x + k]
-    return highest
-
-
-@kernel(error_model="numpy")
-def tile_noise(q):  # type: ignore[no-untyped-def]
-    """Return the noise σ of tiles of 64 × 64 pixels, from the median of |q| of every third pixel.
-
-    Each is the median over its own and the adjacent tiles: one alone errs by 6 %, which makes 70 % more false alarms.
-    """
-    height, width = q.shape
-    single = np.empty((-(-height // TILE_PX), -(-width // TILE_PX)))
-    for i in range(single.shape[0]):
-        for j in range(single.shape[1]):
-            bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
-            tile = np.abs(q[max(0, bottom - TILE_PX) : bottom : EVERY_PX, max(0, right - TILE_PX) : right : EVERY_PX])
-            single[i, j] = TO_SIGMA * np.median(tile)
-    noise = np.empty_like(single)
-    for i in range(single.shape[0]):
-        for j in range(single.shape[1]):
-            noise[i, j] = np.median(single[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2])
-    return noise
-
-
-def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float) -> Search:
+def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float, excess_noise: float = 1.0) -> Search:
     """Return the Search for spots of this σ in frames (y, x), with this mean number of false alarms a frame."""
     height, width = shape
     weights, reach = gaussian_weights(sigma_px), box_reach(sigma_px)
@@ -189,6 +132,6 @@ def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float) -> 
     padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
     filtered = np.zeros((2, height, width), np.float32)
     squares = squares_along(weights, height), squares_along(weights, width), 1 / (2 * reach + 1) ** 2
-    table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE))
+    table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE), excess_noise)
     candidates = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
     return Search(weights, reach, padded, filtered, squares, table, candidates)

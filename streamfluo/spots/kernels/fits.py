@@ -12,6 +12,7 @@ Parameters: y, x, N, b, sigma_y, sigma_x. Where one width is fitted, the two are
 import math
 
 from ...pixels.kernels.kernel import kernel
+from .crops import pixels_seen
 from .psf import profile_derivatives
 
 MLE, PHASOR, NO_FIT = range(3)
@@ -19,9 +20,11 @@ FIXED_WIDTH, ONE_WIDTH, TWO_WIDTHS = 4, 5, 6  # the number of free parameters
 PARAMETERS = 6
 LEAST_LIGHT = 1e-3  # electrons: lower bound on a pixel's expectation, for its variance
 STEPS = 40
+EXACT = 1e-12  # of the first χ²: a fit that has come so near is exact
 SMALL_STEP = 4e-4  # (a step in standard errors)² that ends the fit; the remaining error is a tenth of that step
 FARTHEST_PX, WIDEN, LEAST_PART = 1.0, 1.4, 0.3  # bounds on a step: pixels, factor of the width, part of the photons
 NARROWEST_PX, WIDEST = 0.3, 0.5  # bounds on the width: pixels; parts of the crop's side
+LEAST_FREE = 0.01  # lower bound on 1 − leverage, which divides a squared residual
 DAMP, DAMP_MORE, DAMP_LESS, UNDAMPED = 0.1, 8.0, 0.2, 1e-3
 
 
@@ -147,6 +150,64 @@ def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
 
 
 @kernel(error_model="numpy")
+def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[no-untyped-def]
+    """Write standard errors (6,) that hold whatever the pixels' variances are, from the residuals.
+
+    (low · lowᵀ)⁻¹ Σ w² r² / (1 − h) · ∂m ∂mᵀ (low · lowᵀ)⁻¹, h a pixel's leverage on its own residual: White 1980,
+    Econometrica 48:817; MacKinnon & White 1985, J. Econom. 29:305 (HC2). low: the Cholesky factor of Σ w ∂m ∂mᵀ.
+    """
+    d, v, side = crop.electrons, crop.variance, crop.width
+    down, across, middle = scratch.profiles[:3], scratch.profiles[3:], scratch.matrices[3]
+    slope, z = scratch.vectors[2], scratch.vectors[3]
+    profile_derivatives(at[0], at[4], side, scratch.rows, down)
+    profile_derivatives(at[1], at[5], side, scratch.rows, across)
+    n = at[2]
+    middle[:] = 0
+    for i in range(side):
+        for j in range(side):
+            if not v[i, j] < math.inf:
+                continue
+            m = n * down[0, i] * across[0, j] + at[3]
+            w = 1 / (v[i, j] + crop.poisson * max(m, LEAST_LIGHT))
+            slope[0], slope[1] = n * down[1, i] * across[0, j], n * down[0, i] * across[1, j]
+            slope[2], slope[3] = down[0, i] * across[0, j], 1.0
+            slope[4], slope[5] = n * down[2, i] * across[0, j], n * down[0, i] * across[2, j]
+            if free == ONE_WIDTH:
+                slope[4] += slope[5]
+            leverage = 0.0
+            for c in range(free):  # z = low⁻¹ ∂m
+                total = slope[c]
+                for k in range(c):
+                    total -= low[c, k] * z[k]
+                z[c] = total / low[c, c]
+                leverage += w * z[c] * z[c]
+            weight = (w * (d[i, j] - m)) ** 2 / max(1 - leverage, LEAST_FREE)
+            for c in range(free):
+                for k in range(c + 1):
+                    middle[c, k] += weight * z[c] * z[k]
+    quadratic_forms(low, middle, free, z, errors)
+
+
+@kernel(error_model="numpy")
+def quadratic_forms(low, middle, free, column, errors):  # type: ignore[no-untyped-def]
+    """Write the roots of the diagonal of low⁻ᵀ · middle · low⁻¹ (its lower half given); column (6,): scratch."""
+    errors[:] = math.nan
+    for c in range(free):
+        column[c] = 1 / low[c, c]
+        for i in range(c + 1, free):
+            total = 0.0
+            for k in range(c, i):
+                total -= low[i, k] * column[k]
+            column[i] = total / low[i, i]
+        square = 0.0
+        for i in range(c, free):
+            square += middle[i, i] * column[i] ** 2
+            for k in range(c, i):
+                square += 2 * middle[i, k] * column[i] * column[k]
+        errors[c] = math.sqrt(square)
+
+
+@kernel(error_model="numpy")
 def part_of_step(at, step, free):  # type: ignore[no-untyped-def]
     """Return the part of a step to take: below 1 where it exceeds a bound within which the model is near linear."""
     part = FARTHEST_PX / max(FARTHEST_PX, abs(step[0]), abs(step[1]))
@@ -181,6 +242,7 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
     g, g_trial, step, trial, column = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
     chi2 = normal_equations(crop, at, free, scratch, h, g)
     side, damp, converged = crop.width, 0.0, False
+    seen, first = pixels_seen(crop.variance), chi2
     for _ in range(STEPS):
         if not factorise(h, free, damp, low):
             damp = max(DAMP, damp * DAMP_MORE)
@@ -189,7 +251,8 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
         rise = 0.0
         for k in range(free):
             rise += g[k] * step[k]
-        if rise < SMALL_STEP and damp < 1:
+        unit = 1.0 if crop.poisson > 0 else max(chi2, EXACT * first) / seen  # of variance, as all pixels weigh 1
+        if rise <= SMALL_STEP * unit and damp < 1:
             take(at, 1.0, step, free, at)
             converged = True
             break
@@ -208,10 +271,12 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
         chi2 = chi2_trial
         h, h_trial, g, g_trial = h_trial, h, g_trial, g
         damp = damp * DAMP_LESS if damp > UNDAMPED else 0.0
-    if factorise(h, free, 0.0, low):
-        errors_of(low, free, column, errors)
-    else:
+    if not factorise(h, free, 0.0, low):
         errors[:] = math.nan
+    elif crop.measured:
+        errors_of_residuals(crop, at, free, low, scratch, errors)
+    else:
+        errors_of(low, free, column, errors)
     if free == ONE_WIDTH:
         errors[5] = errors[4]
     return chi2, converged

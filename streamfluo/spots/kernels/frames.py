@@ -14,12 +14,25 @@ from .crops import Crop, pixels_seen
 from .detection import detect
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
 from .integration import BORDER, LIKELIEST, border_median, psf_image
-from .measuring import CROWDED, NOT_CONVERGED, WIDTH_KEPT, cut, integrate, subtract_spot, workspace
+from .measuring import (
+    BELOW_ZERO,
+    CROWDED,
+    LEFT_OVER,
+    NOT_CONVERGED,
+    SURE,
+    WIDTH_KEPT,
+    cut,
+    integrate,
+    light_left,
+    subtract_spot,
+    workspace,
+)
 from .psf import Ellipse, Place, gaussian_image
 
 FRAME, SPOT, Y, X, SIGMA_Y, SIGMA_X, PHOTONS, ERROR, LIGHT, CHI2, Y_ERROR, X_ERROR, FLAGS = range(13)
 COLUMNS = 13
 ROUNDS = 3  # over spots with neighbours
+UNEXPLAINED = 1.25  # χ² that a spot with light beside it of 6 standard errors exceeds: 36 of 121 pixels
 REACH_SIGMA = 2.0  # σ beyond a crop within which a neighbour counts
 
 
@@ -45,7 +58,7 @@ def detect_and_measure(frames, search, measurement, rows):  # type: ignore[no-un
             more[:count] = rows[:count]
             rows = more
         candidates = search.candidates[:spots]
-        at = initial_values(candidates, search.squares[2], measurement.ellipse)
+        at = initial_values(candidates, search.squares[2], measurement.ellipse, measurement.sensor.poisson)
         measure(frames[t], Spots(candidates, at), measurement, scratch, rows[count : count + spots])
         rows[count : count + spots, FRAME] = t
         count += spots
@@ -53,15 +66,20 @@ def detect_and_measure(frames, search, measurement, rows):  # type: ignore[no-un
 
 
 @kernel(error_model="numpy")
-def initial_values(candidates, share, ellipse):  # type: ignore[no-untyped-def]
-    """Return the initial values (n, 6) of fits from the matched filter's candidates, in electrons; share: 1/|B|."""
+def initial_values(candidates, share, ellipse, poisson):  # type: ignore[no-untyped-def]
+    """Return the initial values (n, 6) of fits from the matched filter's candidates, in electrons; share: 1/|B|.
+
+    Where the offset is not known (poisson 0) what is left of it counts as background, of either sign.
+    """
     at = np.empty((len(candidates), PARAMETERS))
     for k in range(len(candidates)):
         y, x = int(candidates[k, 0]), int(candidates[k, 1])
         at[k, 0], at[k, 1] = y + candidates[k, 4], x + candidates[k, 5]
         at[k, 4], at[k, 5] = ellipse.sigma_y, ellipse.sigma_x
-        at[k, 2] = max(candidates[k, 2] / candidates[k, 6], 1.0)
-        at[k, 3] = max(candidates[k, 3] - at[k, 2] * share, LEAST_LIGHT)
+        at[k, 2] = candidates[k, 2] / candidates[k, 6]
+        at[k, 3] = candidates[k, 3] - at[k, 2] * share
+        if poisson > 0:
+            at[k, 2], at[k, 3] = max(at[k, 2], 1.0), max(at[k, 3], LEAST_LIGHT)
     return at
 
 
@@ -81,7 +99,7 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
     """Fit and integrate spot k less the current light of the others; write its parameters and its row."""
     sensor, ellipse, side, fit = measurement.sensor, measurement.ellipse, measurement.side, measurement.fit
     method, free, at = measurement.method, measurement.free, spots.parameters
-    crop, p = Crop(scratch.images[0], scratch.images[1], side, sensor.poisson), scratch.images[2]
+    crop, p = Crop(scratch.images[0], scratch.images[1], side, sensor.poisson, sensor.measured), scratch.images[2]
     errors, mine = scratch.vectors[5], scratch.vectors[6]
     top, left = int(spots.candidates[k, 0]) - side // 2, int(spots.candidates[k, 1]) - side // 2
     flags = cut(frame, (top, left), sensor, crop)
@@ -108,8 +126,12 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
             widths = Ellipse(mine[4], mine[5], ellipse.theta)
             psf_image(measurement.psf, Place(mine[0], mine[1], 0.0), widths, scratch.rows, side, p)
         mine[2], errors[2], mine[3], chi2 = integrate(crop, p, b, method, scratch.outermost)
-    if sensor.poisson == 0:
-        errors *= math.sqrt(chi2)
+    if not (chi2 < UNEXPLAINED and not sensor.measured) and light_left(crop, mine, scratch):
+        flags |= LEFT_OVER
+    if sensor.poisson > 0 and mine[3] < -SURE * errors[3]:
+        flags |= BELOW_ZERO
+        errors[:] = math.nan
+    if sensor.measured:
         chi2 = math.nan
     at[k] = mine
     at[k, 0] += top

@@ -1,7 +1,8 @@
 """Photons of a spot whose position and PSF are known: weighted sum, border subtraction, or maximum likelihood.
 
 The expected electrons of a pixel are m = N · p + b, p the PSF integrated over the pixel (`psf`); its variance is
-v + poisson · m. Each method returns N, its standard error, b, and χ² over the degrees of freedom.
+v + poisson · m. Each method returns N, its standard error, b, and χ² over the degrees of freedom. Where the variance is
+not known (measured), errors follow from the residuals, and χ² is NaN.
 """
 
 import math
@@ -18,6 +19,7 @@ WEIGHTED, BORDER, LIKELIEST = range(3)
 MODELS = ("isogauss", "gauss", "spline")
 ISOTROPIC, TURNED, SPLINE = range(3)
 WIDEST = 0.5  # of the crop's side: a wider PSF leaves no background
+LEAST_FREE = 0.01  # lower bound on 1 − leverage, which divides a squared residual
 LEAST_LIGHT = 1e-2  # electrons: lower bound on a pixel's expectation, for its variance
 ROUNDS, SMALL_STEP = 20, 1e-6  # of reweighting; (a step in standard errors)² that ends them
 DEGREE = math.pi / 180
@@ -33,12 +35,13 @@ class Psf(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """Electrons, variance in the dark and PSF of a crop's pixels, each (n,), and poisson."""
+    """Electrons, variance in the dark and PSF of a crop's pixels, each (n,), poisson and measured (see Crop)."""
 
     electrons: Any
     variance: Any
     psf: Any
     poisson: float
+    measured: bool
 
 
 class SpotColumns(NamedTuple):
@@ -58,13 +61,13 @@ class SpotColumns(NamedTuple):
 @kernel
 def flat(crop, psf):  # type: ignore[no-untyped-def]
     """Return the Pixels of a crop and of the PSF (h, ≥ width) in it."""
-    return Pixels(crop.electrons.reshape(-1), crop.variance.reshape(-1), psf.reshape(-1), crop.poisson)
+    return Pixels(crop.electrons.reshape(-1), crop.variance.reshape(-1), psf.reshape(-1), crop.poisson, crop.measured)
 
 
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def weighted(pixels, b):  # type: ignore[no-untyped-def]
     """Return N = Σ p (d − b) / Σ p², p normalised in the crop: the photons in the crop, as in the batch definition."""
-    d, v, p, poisson = pixels
+    d, v, p, poisson, measured = pixels
     total_psf = squares = product = 0.0
     for i in range(len(d)):
         light = p[i]
@@ -81,8 +84,11 @@ def weighted(pixels, b):  # type: ignore[no-untyped-def]
         expected = v[i] + poisson * max(m, LEAST_LIGHT)
         residual = d[i] - m
         total += residual * residual / expected
+        if measured:
+            expected = residual * residual / max(1 - light * light / squares, LEAST_FREE)
         error2 += light * light * expected if there else 0.0
         count += 1.0 if there else 0.0
+    total = math.nan if measured else total
     return n * total_psf, math.sqrt(error2) * total_psf / squares, b, total / (count - 1)
 
 
@@ -99,6 +105,8 @@ def border(crop, outermost):  # type: ignore[no-untyped-def]
                 noise += v[y, x]
                 pixels += 1
     n = total - pixels * b
+    if crop.measured:
+        return n, math.nan, b, math.nan
     one = noise / max(pixels, 1) + poisson * max(b, LEAST_LIGHT)
     error2 = noise + poisson * max(total, LEAST_LIGHT) + pixels**2 * MEDIAN_VARIANCE * one / max(count, 1)
     return n, math.sqrt(error2), b, math.nan
@@ -129,7 +137,7 @@ def likeliest(pixels, b):  # type: ignore[no-untyped-def]
 
     Unbiased; N is negative where noise makes it so. Three to five rounds of weighted least squares.
     """
-    d, v, p, poisson = pixels
+    d, v, p, poisson = pixels.electrons, pixels.variance, pixels.psf, pixels.poisson
     free = b != b
     n, b = _least_squares(pixels, b)
     for _ in range(ROUNDS):
@@ -153,7 +161,31 @@ def likeliest(pixels, b):  # type: ignore[no-untyped-def]
         b += step_b
         if not (gp * step_n + g1 * step_b > SMALL_STEP):
             break
+    if pixels.measured:
+        return n, error_of_residuals(pixels, n, b, free), b, math.nan
     return n, math.sqrt(variance), b, reduced_chi2(pixels, n, b, 2 if free else 1)
+
+
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
+def error_of_residuals(pixels, n, b, free):  # type: ignore[no-untyped-def]
+    """Return the standard error of n from the residuals, whatever the pixels' variances (see errors_of_residuals)."""
+    d, v, p, poisson = pixels.electrons, pixels.variance, pixels.psf, pixels.poisson
+    pp = p1 = one = 0.0
+    for i in range(len(d)):
+        w = 1 / (v[i] + poisson * max(n * p[i] + b, LEAST_LIGHT))
+        pp += w * p[i] * p[i]
+        p1 += w * p[i]
+        one += w
+    if not free:
+        p1, one = 0.0, 1.0
+    scale, error2 = pp * one - p1 * p1, 0.0
+    for i in range(len(d)):
+        m = n * p[i] + b
+        w = 1 / (v[i] + poisson * max(m, LEAST_LIGHT))
+        pull = w * (one * p[i] - p1) * (d[i] - m)
+        leverage = w * ((one * p[i] - 2 * p1) * p[i] + (pp if free else 0.0)) / scale
+        error2 += pull * pull / max(1 - leverage, LEAST_FREE)
+    return math.sqrt(error2) / scale
 
 
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})
@@ -178,7 +210,7 @@ def _least_squares(pixels, b):  # type: ignore[no-untyped-def]
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})
 def reduced_chi2(pixels, n, b, fitted):  # type: ignore[no-untyped-def]
     """Return Σ (d − m)² / variance over the number of pixels less `fitted`: 1 on average where the model holds."""
-    d, v, p, poisson = pixels
+    d, v, p, poisson, _ = pixels
     total, count = 0.0, 0.0
     for i in range(len(d)):
         m = n * p[i] + b
@@ -213,19 +245,19 @@ def value_of(column, k):  # type: ignore[no-untyped-def]
 def integrate_stack(crops, method, psf, camera, spots, out):  # type: ignore[no-untyped-def]
     """Write photons, error, background and χ² (4, n) of crops (n, h, w); return the first it cannot do, or −1.
 
-    psf, spots: the fields of Psf (and Spline) and SpotColumns; camera: e/ADU, offset [ADU], variance [e²], quantum
-    efficiency. These are plain tuples: a NamedTuple costs 1 to 2 µs more to pass from Python, and a call of ten crops
-    takes 20 µs.
+    psf, spots: the fields of Psf (and Spline) and SpotColumns; camera: e/ADU, offset [ADU], variance [e²], excess
+    noise, quantum efficiency. These are plain tuples: a NamedTuple costs 1 to 2 µs more to pass from Python, and a call
+    of ten crops takes 20 µs.
     """
-    gain, offset, variance, qe = camera
-    calibration = Calibration(gain, offset, variance, 1.0)
+    gain, offset, variance, excess, qe = camera
+    calibration = Calibration(gain, offset, variance, excess, False)
     optics, columns = Psf(psf[0], psf[1], Spline(*psf[2])), SpotColumns(*spots)
     pixel_y, pixel_x = optics.pixel_nm
     height, width = crops.shape[1:]
     arrays = np.zeros((3, height, padded(width)))
     d, v, p = arrays[0], arrays[1], arrays[2]
     blank_lanes(width, d, v)
-    crop = Crop(d, v, width, calibration.poisson)
+    crop = Crop(d, v, width, calibration.poisson, calibration.measured)
     scratch = np.empty((3, padded(max(height, width) + 1)))
     outermost = np.empty(2 * (height + width))
     for k in range(len(crops)):

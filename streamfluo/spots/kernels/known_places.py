@@ -12,7 +12,17 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel
 from .crops import Crop
 from .integration import WEIGHTED, border_median, psf_image
-from .measuring import CROWDED, NOT_CONVERGED, OUTSIDE, cut, integrate, subtract_spot, workspace
+from .measuring import (
+    BELOW_ZERO,
+    CROWDED,
+    NOT_CONVERGED,
+    OUTSIDE,
+    SURE,
+    cut,
+    integrate,
+    subtract_spot,
+    workspace,
+)
 from .psf import Place
 
 ROUNDS, SETTLED = 20, 0.02  # over neighbours; the change, in standard errors, that ends them
@@ -63,8 +73,9 @@ def measure_known(frames, spots, shifts, measurement, values, flags):  # type: i
 def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: ignore[no-untyped-def]
     """Integrate spot k less its neighbours' current photons; return the change of its photons in standard errors."""
     psf, ellipse, side, method = measurement.psf, measurement.ellipse, measurement.side, measurement.method
-    places, values, flags, poisson = spots.places, measured.values, measured.flags, measurement.sensor.poisson
-    crop, p, other = Crop(scratch.images[0], scratch.images[1], side, poisson), scratch.images[2], scratch.images[3]
+    places, values, flags, sensor = spots.places, measured.values, measured.flags, measurement.sensor
+    crop = Crop(scratch.images[0], scratch.images[1], side, sensor.poisson, sensor.measured)
+    p, other = scratch.images[2], scratch.images[3]
     first = flags[k] == NOT_MEASURED
     y, x = places[k, 0], places[k, 1]
     inside = -0.5 <= y < frame.shape[0] - 0.5 and -0.5 <= x < frame.shape[1] - 0.5
@@ -73,7 +84,7 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
         flags[k] = OUTSIDE
         return 0.0
     top, left = round(y) - side // 2, round(x) - side // 2
-    flags[k] = cut(frame, (top, left), measurement.sensor, crop)
+    flags[k] = cut(frame, (top, left), sensor, crop)
     if not psf_image(psf, Place(y - top, x - left, places[k, 2]), ellipse, scratch.rows, side, p):
         values[:, k] = math.nan
         flags[k] |= NOT_CONVERGED
@@ -90,12 +101,26 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
         flags[k] |= CROWDED
     b = border_median(crop, scratch.outermost)[0] if method == WEIGHTED else math.nan
     n, error, b, chi2 = integrate(crop, p, b, method, scratch.outermost)
-    if poisson == 0:
-        error, chi2 = error * math.sqrt(chi2), math.nan
     error /= math.sqrt(max(1 - shared, LEAST_OWN))
     change = math.inf if first else abs(n - values[0, k]) / error
+    if below_zero(crop, b):
+        flags[k] |= BELOW_ZERO
+        error = math.nan
     values[0, k], values[1, k], values[2, k], values[3, k] = n, error, b, chi2
     return change
+
+
+@kernel(error_model="numpy")
+def below_zero(crop, b):  # type: ignore[no-untyped-def]
+    """Whether the background b lies below zero beyond the dark noise of half of a crop's pixels."""
+    total, count = 0.0, 0
+    if crop.poisson > 0:
+        for y in range(crop.variance.shape[0]):
+            for x in range(crop.width):
+                if crop.variance[y, x] < math.inf:
+                    total += crop.variance[y, x]
+                    count += 1
+    return count > 0 and b < 0 and b * b > SURE * SURE * 2 * total / count**2
 
 
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})

@@ -9,38 +9,22 @@ from ...pixels.kernels.kernel import kernel
 from .crops import blank_lanes, cut_crop, padded
 from .fits import PARAMETERS
 from .integration import BORDER, WEIGHTED, Psf, border, flat, likeliest, weighted
-from .psf import Ellipse
+from .psf import Ellipse, Place, gaussian_image
 
-AT_EDGE, SATURATED, CROWDED, NOT_CONVERGED, OUTSIDE, WIDTH_KEPT = 1, 2, 4, 8, 16, 32
+AT_EDGE, SATURATED, CROWDED, NOT_CONVERGED, OUTSIDE, WIDTH_KEPT, LEFT_OVER, BELOW_ZERO = 1, 2, 4, 8, 16, 32, 64, 128
+SURE = 4.0  # standard errors below zero that no background is, where the offset is right
+LEFT, OWN_SIGMA = 6.0, 2.0  # standard errors of light that no fit leaves; the reach of a spot itself
 
 
 class Sensor(NamedTuple):
-    """Maps (y, x) or (1, x) float32 of ADU, e/ADU and e²; without a calibration gain 1 and poisson 0, else 1."""
+    """Maps, each (y, x) or (1, x) float32, of ADU, e/ADU and e²; poisson and measured as in Crop."""
 
     offset: Any
     gain: Any
     variance: Any
     saturation: float
     poisson: float
-
-
-def sensor(
-    offset: Any, gain: Any, read_noise_e: Any, rounding_adu2: float, saturation: float, shape: tuple[int, int]
-) -> Sensor:
-    """Return the Sensor of a camera's numbers or maps (y, x); without gain and offset all pixels weigh the same.
-
-    Raises ValueError for maps of another shape.
-    """
-    known = gain is not None and offset is not None
-    gain = np.asarray(1.0 if gain is None else gain)
-    read = np.asarray(0.0 if read_noise_e is None else read_noise_e)
-    variance = read**2 + gain**2 * rounding_adu2 if known else np.asarray(1.0)
-
-    def as_map(value: Any) -> np.ndarray:
-        value = np.asarray(value)
-        return np.ascontiguousarray(np.broadcast_to(value, shape if value.ndim else (1, shape[1])), np.float32)
-
-    return Sensor(as_map(offset if known else 0.0), as_map(gain), as_map(variance), saturation, 1.0 if known else 0.0)
+    measured: bool
 
 
 class Measurement(NamedTuple):
@@ -59,7 +43,7 @@ class Measurement(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Scratch: images (4, side, lanes), matrices (3, 6, 6), vectors (8, 6), profiles (6, lanes), rows, outermost.
+    """Scratch: images (4, side, lanes), matrices (4, 6, 6), vectors (8, 6), profiles (6, lanes), rows, outermost.
 
     rows (3, > side); outermost (4 · side,): the crop's outermost pixels.
     """
@@ -77,7 +61,7 @@ def workspace(side):  # type: ignore[no-untyped-def]
     """Return the Workspace for square crops of this side."""
     images = np.zeros((4, side, padded(side)))
     blank_lanes(side, images[0], images[1])
-    matrices, vectors = np.empty((3, PARAMETERS, PARAMETERS)), np.empty((8, PARAMETERS))
+    matrices, vectors = np.empty((4, PARAMETERS, PARAMETERS)), np.empty((8, PARAMETERS))
     rows = np.empty((3, padded(side + 1)))
     return Workspace(images, matrices, vectors, np.zeros((6, images.shape[2])), rows, np.empty(4 * side))
 
@@ -104,6 +88,38 @@ def cut(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
             if frame[y, x] >= sensor.saturation:
                 return flags | SATURATED
     return flags
+
+
+@kernel(error_model="numpy")
+def light_left(crop, at, scratch):  # type: ignore[no-untyped-def]
+    """Whether 3 × 3 pixels beside the spot `at` (6,) hold light that it does not explain.
+
+    Where the variance is not known, that of the residuals counts.
+    """
+    d, v, poisson, side = crop.electrons, crop.variance, crop.poisson, crop.width
+    image, own = scratch.images[3], OWN_SIGMA * max(at[4], at[5])
+    gaussian_image(Place(at[0], at[1], 0.0), Ellipse(at[4], at[5], 0.0), scratch.rows, side, image)
+    total, count = 0.0, 0
+    for y in range(side):
+        for x in range(side):
+            image[y, x] = at[2] * image[y, x] + at[3]
+            if v[y, x] < math.inf:
+                total += (d[y, x] - image[y, x]) ** 2
+                count += 1
+    typical = total / max(count, 1)
+    for y in range(1, side - 1):
+        for x in range(1, side - 1):
+            if (y - at[0]) ** 2 + (x - at[1]) ** 2 < own**2:
+                continue
+            light = noise = 0.0
+            for i in range(y - 1, y + 2):
+                for j in range(x - 1, x + 2):
+                    if v[i, j] < math.inf:
+                        light += d[i, j] - image[i, j]
+                        noise += typical if crop.measured else v[i, j] + poisson * max(image[i, j], 0.0)
+            if light > 0 and light * light > LEFT * LEFT * noise:
+                return True
+    return False
 
 
 @kernel(error_model="numpy")

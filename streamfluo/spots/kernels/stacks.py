@@ -24,12 +24,13 @@ class Fits(NamedTuple):
 def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-untyped-def]
     """Fit every crop (n, side, side) and write its Fits, photons in electrons.
 
-    starts (n, 6): initial values, NaN for the phasor's. Without a calibration (poisson 0) errors follow from the
+    starts (n, 6): initial values, NaN for the phasor's. Where the variance is not known, errors follow from the
     residuals, and χ² is NaN.
     """
-    side, poisson = crops.shape[1], calibration.poisson
+    side = crops.shape[1]
     scratch = workspace(side)
-    crop, p = Crop(scratch.images[0], scratch.images[1], side, poisson), scratch.images[2]
+    crop = Crop(scratch.images[0], scratch.images[1], side, calibration.poisson, calibration.measured)
+    p = scratch.images[2]
     errors, chi2, converged = fits.errors, fits.chi2, fits.converged
     for k in range(len(crops)):
         load_crop(crops[k], calibration, crop)
@@ -45,9 +46,18 @@ def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-u
             errors[k] = math.nan
             at[2], errors[k, 2], at[3], chi2[k] = likeliest(flat(crop, p), math.nan)
             converged[k] = at[2] > 0 and NARROWEST_PX < at[4] < WIDEST * side and NARROWEST_PX < at[5] < WIDEST * side
-        if poisson == 0:
-            errors[k] *= math.sqrt(chi2[k])
+        if calibration.measured:
             chi2[k] = math.nan
+
+
+@kernel(error_model="numpy")
+def largest(d):  # type: ignore[no-untyped-def]
+    """Return the largest value of d (h, w)."""
+    value = -math.inf
+    for i in range(d.shape[0]):
+        for j in range(d.shape[1]):
+            value = max(value, d[i, j])
+    return value
 
 
 @kernel(error_model="numpy")
@@ -60,7 +70,10 @@ def initial_values(crop, free, outermost, start, at):  # type: ignore[no-untyped
             if not v[i, j] < math.inf:
                 d[i, j] = b
     phasor(d, side, b, at)
-    at[2], at[3] = max(at[2], 1.0), max(at[3], LEAST_LIGHT)
+    if crop.poisson > 0:
+        at[2], at[3] = max(at[2], 1.0), max(at[3], LEAST_LIGHT)
+    elif not at[2] > 0:
+        at[2] = largest(d) - b
     if free < TWO_WIDTHS:
         at[4] = at[5] = math.sqrt(at[4] * at[5])
     for k in range(PARAMETERS):

@@ -34,14 +34,15 @@ def squares_along(weights: np.ndarray, length: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def thresholds(sigma_px: float, rate: float) -> np.ndarray:
+def thresholds(sigma_px: float, rate: float, excess_noise: float = 1.0) -> np.ndarray:
     """Return the threshold table, in noise σ, at which a pixel is detected with the probability `rate`.
 
     A Gaussian field sampled on pixels has a local maximum above u with a probability that follows from the correlation
     of neighbours (Taylor, Worsley & Gosselin 2007, Biometrika 94:1). With Poisson light λ and Gaussian noise the tail
     of q beyond x is that of a Gaussian beyond r + ln(w / r) / r, r and w from the saddle point (Lugannani & Rice 1980).
-    The table holds the x where that is u: rows by the shot noise's share of the variance, columns by ln of the light
-    that alone has the same skewness; the last column is u.
+    The table holds the x where that is u: rows by the share s of light in the variance, columns by ln(λ / s³), of the
+    light that alone has the same skewness; the last column is u. An EM register multiplies each electron by a number
+    of mean 1 and variance F − 1, gamma distributed, F the excess noise; F = 1: Poisson light.
     """
     weights, reach = gaussian_weights(sigma_px), box_reach(sigma_px)
     full = np.concatenate([weights[:0:-1], weights]).astype(float)
@@ -58,7 +59,8 @@ def thresholds(sigma_px: float, rate: float) -> np.ndarray:
         for k in range(TABLE_LENGTH):
             share = SHARE_FIRST + j * SHARE_STEP
             light = math.exp(TABLE_FIRST + k * TABLE_STEP) * share**3
-            table[j, k] = _saddle(h, count, light, light * (1 / share - 1), level)
+            noise = excess_noise * light * (1 / share - 1)
+            table[j, k] = _saddle((h, count), light, noise, excess_noise, level)
     table.flags.writeable = False
     return table
 
@@ -83,18 +85,23 @@ def _tail(correlation: float, level: float) -> float:
     return float(np.trapezoid(q**2 * np.exp(-0.5 * z**2), z) / math.sqrt(2 * math.pi))
 
 
-def _saddle(h: np.ndarray, count: np.ndarray, light: float, variance: float, level: float) -> float:
-    """Return the x [noise σ] whose tail is a Gaussian's beyond `level`; weights h occur `count` times."""
+def _saddle(
+    weights: tuple[np.ndarray, np.ndarray], light: float, variance: float, excess: float, level: float
+) -> float:
+    """Return the x [noise σ] whose tail is a Gaussian's beyond `level`; weights: h, and how often each occurs."""
+    h, count = weights
     squares = float((count * h**2).sum())
-    noise = math.sqrt((light + variance) * squares)
-    low, high = 0.0, min(60.0 / noise, 600.0 / h.max())
+    noise = math.sqrt((excess * light + variance) * squares)
+    spread = excess - 1  # of an electron; its moments exist up to s · h · spread = 1
+    low, high = 0.0, min(60.0 / noise, 600.0 / h.max(), (1 - 1e-9) / (h.max() * spread) if spread else math.inf)
     x = 0.0
     for _ in range(45):
         s = (low + high) / 2
-        grown = np.exp(s * h)
+        less = 1 - spread * s * h
+        grown = less ** (-1 / spread) if spread else np.exp(s * h)
         cumulant = light * float((count * (grown - 1 - s * h)).sum()) + variance * s**2 * squares / 2
-        x = light * float((count * h * (grown - 1)).sum()) + variance * s * squares
-        curvature = light * float((count * h**2 * grown).sum()) + variance * squares
+        x = light * float((count * h * (grown / less - 1)).sum()) + variance * s * squares
+        curvature = light * float((count * h**2 * excess * grown / less**2).sum()) + variance * squares
         r = math.sqrt(max(2 * (s * x - cumulant), 1e-300))
         tail = r + math.log(s * math.sqrt(curvature) / r) / r
         low, high = (s, high) if tail < level else (low, s)

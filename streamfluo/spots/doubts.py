@@ -1,0 +1,164 @@
+"""What the frames say against the camera's numbers and against the stated false-alarm rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from ..core.errors import StateError
+from ..core.state import State, require_array, require_int
+from ..pixels.kernels.seen import seen_window
+from .kernels.matched_filter import FILTERED, Search
+from .kernels.measuring import Sensor
+from .kernels.noise import BELOW, TO_SIGMA, tile_noise
+
+EVERY = 32  # frames: a comparison costs one frame's detection
+BOX_PX = 9  # side of the box whose mean is the light of a pixel
+LEAST_STEPS, LEAST_VARIANCE, LEAST_PAIRS = 1.5, 2.0, 500  # below, noise is no bell: ADU, electrons², pairs of pixels
+FEWER, MORE = 0.9, 1.12  # of the predicted noise: 20 % of the variance
+STILL_FRAMES, STILL_SHARE, STILL_HITS = 20, 0.25, 5  # of frames in which a spot is found at one place
+ROUGH = 1.5  # noise of the matched filter over that of pixels that do not depend on each other
+AS_STATED = "as stated"
+
+
+class Comparison(NamedTuple):
+    """Noise of a frame over the predicted one (NaN: cannot be told), its light a pixel [e], whether that is below 0."""
+
+    noise: float
+    light: float
+    below: bool
+
+
+def compare(frame: np.ndarray, sensor: Sensor) -> Comparison:
+    """Compare the differences of neighbours in a frame (y, x) with the camera's numbers.
+
+    Medians, so that spots do not count; structure finer than a pixel and a fixed pattern do.
+    """
+    if sensor.poisson == 0 or not np.isfinite(frame).any():
+        return Comparison(math.nan, math.nan, False)
+    electrons = (frame - sensor.offset) * sensor.gain
+    light = uniform_filter(np.where(np.isfinite(electrons), electrons, np.nanmedian(electrons)), BOX_PX)
+    below = np.median(light + BELOW * np.sqrt(sensor.variance) / BOX_PX) < 0
+    dark = np.broadcast_to(sensor.variance, frame.shape)
+    steps = np.broadcast_to((LEAST_STEPS * sensor.gain) ** 2, frame.shape)
+    variance = dark + sensor.poisson * np.maximum(light, 0)
+    both = variance[:, 1:] + variance[:, :-1]
+    pairs = np.diff(electrons, axis=1)
+    told = np.isfinite(pairs) & (both < math.inf) & (both > 2 * np.maximum(steps[:, 1:], LEAST_VARIANCE))
+    noise = math.nan
+    if not sensor.measured and np.count_nonzero(told) >= LEAST_PAIRS:
+        noise = float(TO_SIGMA * np.median(np.abs(pairs[told]) / np.sqrt(both[told])))
+    return Comparison(noise, float(np.median(light)), bool(below))
+
+
+def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search, unknown: str = "") -> str:
+    """Return "as stated", or what is doubtful about the spots of one image (y, x) that `search` has gone through."""
+    found = compare(frame, sensor)
+    told = camera_doubts(found.noise, found.light, found.below)
+    top, bottom, left, right = seen_window(frame)
+    height, width = bottom - top, right - left
+    if height > 1 and width > 1:
+        electrons = ((frame - sensor.offset) * sensor.gain)[top:bottom, left:right]
+        pixels = TO_SIGMA * float(np.nanmedian(np.abs(np.diff(electrons, axis=1)))) / math.sqrt(2)
+        along_y, along_x, share = search.squares
+        alone = pixels * math.sqrt(along_y[len(along_y) // 2] * along_x[len(along_x) // 2] - share)
+        rough = float(np.median(tile_noise(search.filtered[FILTERED, :height, :width]))) / alone if alone else 0.0
+        if rough > ROUGH:
+            told.append(
+                f"over the width of a spot the image varies {rough:.2g} times as much as its pixels' noise explains: "
+                "structure, or crowded spots; the false-alarm rate holds for noise alone"
+            )
+    return sentence(told, unknown)
+
+
+def sentence(doubts: Sequence[str], unknown: str) -> str:
+    """Return a status of doubts and of a sentence on what is unknown of the camera."""
+    doubtful = [f"doubtful: {'; '.join(doubts)}"] if doubts else []
+    return "; ".join([*doubtful, *([f"undetermined: {unknown}"] if unknown else [])]) or AS_STATED
+
+
+def camera_doubts(noise: float, light: float, below: bool) -> list[str]:
+    """Return what speaks against the camera's numbers: measured noise over predicted, light [e], light below zero."""
+    if below:
+        return [
+            f"the background lies below zero ({light:.3g} electrons a pixel): the camera's offset is too high; errors "
+            "of such spots are NaN"
+        ]
+    if math.isnan(noise) or FEWER < noise < MORE:
+        return []
+    return [
+        f"pixels scatter {noise:.2f} times as much as the camera's offset, gain and read noise predict: one of them is "
+        "wrong, or the frames are averaged, filtered or registered; errors, χ² and the false-alarm rate are wrong "
+        "with it"
+    ]
+
+
+class Doubts:
+    """Comparisons of every 32nd frame, and how often spots were found at each place."""
+
+    def __init__(self, shape: tuple[int, int], sensor: Sensor, false_alarms: float, unknown: str = "") -> None:
+        self.hits = np.zeros(shape, np.uint32)
+        self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
+        self.frames = self.compared = self.below = 0
+        self._sensor, self._false_alarms, self._unknown = sensor, false_alarms, unknown
+
+    def add(self, frame: np.ndarray) -> None:
+        """Count a frame (y, x), and compare every 32nd."""
+        if self.frames % EVERY == 0:
+            found = compare(frame, self._sensor)
+            self.compared += 1
+            self.below += found.below
+            if math.isfinite(found.noise):
+                self.sums[:2] += found.noise, 1
+            if math.isfinite(found.light):
+                self.sums[2] += found.light
+        self.frames += 1
+
+    def found(self, frames: np.ndarray, frame: np.ndarray, places: np.ndarray) -> None:
+        """Count spots found at places (n, 2) [px] of frames (t, y, x), where pixels are seen; frame (n,): of each."""
+        near = np.rint(np.nan_to_num(places, nan=-1.0)).astype(np.int64)
+        inside = ((near >= 0) & (near < self.hits.shape)).all(1)
+        frame, (y, x) = frame[inside], near[inside].T
+        seen = np.isfinite(frames[frame, y, x])
+        np.add.at(self.hits, (y[seen], x[seen]), 1)
+
+    def still(self) -> float:
+        """Return how many spots of a frame stand where a quarter of the frames or more have one; NaN in 20 frames."""
+        if self.frames < STILL_FRAMES:
+            return math.nan
+        near = np.pad(self.hits, 1).astype(np.int64)
+        near = near[:-2] + near[1:-1] + near[2:]
+        near = near[:, :-2] + near[:, 1:-1] + near[:, 2:]
+        often = near >= max(STILL_HITS, STILL_SHARE * self.frames)
+        return float(self.hits[often].sum() / self.frames)
+
+    def status(self) -> str:
+        """Return "as stated", or what is doubtful or undetermined and why, in a sentence."""
+        noise = self.sums[0] / self.sums[1] if self.sums[1] else math.nan
+        told = camera_doubts(noise, self.sums[2] / max(self.compared, 1), self.below > 0)
+        still = self.still()
+        if still > 2 * self._false_alarms:
+            told.append(
+                f"{still:.3g} of {self.hits.sum() / self.frames:.3g} spots a frame stand still: where molecules do "
+                f"not, that is structure or a fixed pattern, and no {self._false_alarms:g} false alarms a frame; the "
+                "camera's maps take a fixed pattern away"
+            )
+        return sentence(told, self._unknown)
+
+    def state(self) -> State:
+        """Return all counts."""
+        counts = {"frames_seen": self.frames, "compared": self.compared, "below_zero": self.below}
+        return {"hits": self.hits.copy(), "noise_sums": self.sums.copy(), **counts}
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` returned. Raises StateError."""
+        self.hits = require_array(state, "hits", self.hits, "spots")
+        self.sums = require_array(state, "noise_sums", self.sums, "spots")
+        counts = [require_int(state, name, "spots") for name in ("frames_seen", "compared", "below_zero")]
+        if min(counts) < 0:
+            raise StateError(f"spots: a state counts from 0 on, found {counts}")
+        self.frames, self.compared, self.below = counts

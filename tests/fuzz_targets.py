@@ -1,0 +1,443 @@
+"""What reads bytes of strangers, as targets for a fuzzer: each takes any bytes and lets out nothing but our own errors.
+
+`seeds` are whole inputs of our own writers to begin with; `run` reads one, in a folder of its own.
+"""
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import small_recordings as files
+import zmq
+from toys import LEVEL, ONES, Movie, config
+
+from streamfluo import Gives, StreamfluoError, open_session, open_source, register
+from streamfluo.cli.console import console
+from streamfluo.cli.inspect import inspect
+from streamfluo.core import records, results, wire
+from streamfluo.core.block import Block
+from streamfluo.core.calibration import encode_calibration, with_calibration
+from streamfluo.core.registry import operators
+from streamfluo.core.source import Gap
+from streamfluo.core.spec import Camera, Spec
+from streamfluo.core.step_values import StepValues
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
+from streamfluo.network.arrivals import Arrivals, Refusals
+from streamfluo.network.consumer import NetworkSource
+from streamfluo.network.frames import ReplayedFrames
+from streamfluo.network.ingest import IngestSource
+from streamfluo.network.server import DataServer
+from streamfluo.session.checkpoint import Checkpoint
+from streamfluo.session.export import export_session
+from streamfluo.session.record_file import Damage, scan_records
+from streamfluo.session.schema import sealed
+from streamfluo.session.values import StepRecords, read_values, values_message
+
+ours = contextlib.suppress(StreamfluoError)
+SPEC = Spec((3, 4), "u2", interval_s=0.1)
+PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
+
+
+class Target(NamedTuple):
+    """Whole inputs to begin with, and what reads one in a folder."""
+
+    seeds: Callable[[Path], list[bytes]]
+    run: Callable[[bytes, Path], None]
+
+
+# The wire: an input is a list of messages, each a list of parts; all go to whoever takes messages of strangers.
+
+
+def messages_in(data):
+    """Read: parts in a message (u8), length (u16) and bytes of each part."""
+    stream, found = io.BytesIO(data), []
+    while count := stream.read(1):
+        parts = [stream.read(int.from_bytes(stream.read(2), "little")) for _ in range(count[0] % 8)]
+        found.append([Part(part) for part in parts] or [Part(b"")])
+    return found[:64]
+
+
+def packed(messages):
+    """Write what `messages_in` reads."""
+    parts = [bytes([len(m)]) + b"".join(len(p).to_bytes(2, "little") + bytes(p) for p in m) for m in messages]
+    return b"".join(parts)
+
+
+class Part:
+    """A part of a message as zmq.Frame has it."""
+
+    more = False
+
+    def __init__(self, data):
+        self.bytes, self.buffer = data, memoryview(data)
+
+    def get(self, name):
+        return 3
+
+
+class Ended(Exception):
+    """No message is left."""
+
+
+def quiet_connections():
+    return SimpleNamespace(
+        turn=list, speaker=lambda part: 3, closings={3: 0}, allowances={}, unheard_bytes=0, close=lambda: None
+    )
+
+
+class Pushed(IngestSource):
+    """An ingest endpoint to which these messages come."""
+
+    def __init__(self, messages):
+        self.uri, self.refused = "ingest", Refusals("ingest")
+        self._stopped = self._resumed = False
+        self._connections, self._messages, self._sender = quiet_connections(), iter(messages), None
+        self._first = self._wait_for_series()
+
+    def _receive(self):
+        for parts in self._messages:
+            return parts[:3]
+        raise Ended
+
+
+class Told(NetworkSource):
+    """A consumer whose server says this."""
+
+    def __init__(self, messages):
+        self.uri, self.refused = "consumer", Refusals("consumer")
+        self._stopped, self._end, self._acked = False, None, -1
+        self._messages, self._connections = iter(messages), quiet_connections()
+        self._socket = SimpleNamespace(poll=lambda ms: 0, send=lambda *a: None)
+        self.series = SimpleNamespace(uid="movie")
+        self.spec, self._window = SPEC, 8
+        self._arrivals = Arrivals(SPEC, "movie")
+
+    def _receive(self):
+        for parts in self._messages:
+            return parts
+        raise Ended
+
+
+@cache
+def data_server():
+    server = DataServer(ReplayedFrames(Movie(ONES[:20], seekable=True)), "tcp://127.0.0.1:0")
+    server._socket.close(0)
+    server._socket = SimpleNamespace(send_multipart=_refuse_some, setsockopt=lambda *a: None)
+    return server
+
+
+def _refuse_some(parts, *_, **__):
+    if len(parts[0]) % 3 == 1:
+        raise zmq.Again
+    assert sum(memoryview(part).nbytes for part in parts) < 1 << 20
+
+
+def server_hears(messages):
+    server = data_server()
+    server._consumers.clear()
+    for parts in messages:
+        with contextlib.suppress(StreamfluoError):
+            server._handle(b"a" * (len(parts) % 4), 3, wire.decode(parts[-1].buffer))
+    server._emit()
+    server._beat_hearts()
+    assert server.consumers <= 256
+
+
+def run_wire(data, folder):
+    messages = messages_in(data)
+    for parts in messages:
+        buffers = [part.buffer for part in parts]
+        with ours:
+            message = wire.decode(buffers[0])
+            assert wire.decode(wire.encode(message)) == message or "nan" in repr(message)
+            if isinstance(message, wire.Image) and len(buffers) > 1:
+                wire.frame_pixels(message, buffers[1])
+            if isinstance(message, wire.Start):
+                Spec.from_header({name: getattr(message, name) for name in message.__struct_fields__}).to_header()
+            if isinstance(message, wire.Calibration):
+                with_calibration(SPEC, message, buffers[1:])
+        with ours:
+            results.decode_result([b"values/level/", *buffers])
+    for made in (Pushed, Told):
+        with ours, contextlib.suppress(Ended):
+            for item in made(messages).blocks():
+                assert isinstance(item, Gap) or item.pixels.nbytes < 1 << 20
+    with ours, contextlib.suppress(Ended):
+        told = Told(messages)
+        told._described(told._wait_for_start())
+    server_hears(messages)
+
+
+def wire_seeds(folder):
+    image = {"series_uid": "movie", "dtype": "<u2", "shape": (3, 4), "nbytes": 24}
+    start = wire.Start(series_uid="movie", **SPEC.to_header())
+    frames = [[wire.encode(wire.Image(seq=n, index=n, t_ns=n, **image)), PIXELS.tobytes()] for n in range(3)]
+    end = [wire.encode(wire.End(series_uid="movie", seq=3, frames=3))]
+    maps, arrays = encode_calibration("movie", Camera(offset_adu=np.ones((3, 4)), gain_e_per_adu=2.0))
+    words = [
+        wire.Subscribe(credit=8), wire.Subscribe(from_seq="live", credit=2**20), wire.Credit(n=3), wire.Ack(seq=2),
+        wire.Bye(), wire.Hello(), wire.Status(), wire.Preview(bin_px=2), wire.Heartbeat(), wire.Error(reason="no"),
+        wire.Gap(series_uid="movie", first=1, last=9), wire.Event(event="gap", fields={"first": 1}),
+    ]  # fmt: skip
+    header, parts = values_message("movie", some_values())
+    seeds = [
+        packed([[wire.encode(start)], *frames, end]),
+        packed([*frames, end]),
+        packed([[msgspec.json.encode(start)], [msgspec.json.encode(wire.Image(seq=0, index=7, **image)), bytes(24)]]),
+        packed([[wire.encode(maps), *(a.tobytes() for a in arrays)]]),
+        packed([[wire.encode(header), *(p.tobytes() for p in parts)]]),
+        *(packed([[wire.encode(word)]]) for word in words),
+    ]
+    return [*seeds, packed([[wire.encode(word)] for word in words])]
+
+
+# Records: checksums are made to agree where the first byte is odd, so that what is behind them is reached.
+
+
+def some_values(index=0, frames=3):
+    arrays = {
+        "level": np.arange(frames, dtype=float),
+        "ids": np.array([3, 5], np.int32),
+        "traces": np.ones((frames, 2), np.float32),
+        "found/frame": np.arange(frames),
+        "found/name": np.array(["a", "bc", ""][:frames]),
+    }
+    return StepValues("level", index, frames, arrays, sum(a.nbytes for a in arrays.values()))
+
+
+GIVES = (
+    Gives("level", "per_frame", ("t",), "", ""),
+    Gives("ids", "by_id", ("K",), "", ""),
+    Gives("traces", "by_id", ("t", "K"), "", ""),
+    Gives("found", "table", (), "", ""),
+)
+
+
+def mended(data):
+    """The same with the checksums, of header and all, of each record that is whole but for them."""
+    data = bytearray(data)
+    at = data.find(records.MAGIC_STEM)
+    while at >= 0:
+        new = data[at + 7 : at + 8] == b"2"
+        prefix = records._PREFIX if new else records._PREFIX_1
+        if at + prefix.size > len(data):
+            break
+        _, length, *_ = prefix.unpack_from(data, at)
+        body = at + prefix.size
+        header = bytes(data[body : body + length])
+        crc = records.zlib_ng.crc32(header)
+        if new:
+            data[at + 12 : at + 16] = crc.to_bytes(4, "little")
+        with ours:
+            end = body + length + records._announced(header)[1]
+            if end + 4 <= len(data):
+                crc = records.zlib_ng.crc32(bytes(data[body + length : end]), crc)
+                data[end : end + 4] = crc.to_bytes(4, "little")
+        at = data.find(records.MAGIC_STEM, at + 1)
+    return bytes(data)
+
+
+def run_records(data, folder):
+    data = mended(data[1:]) if data[:1] and data[0] % 2 else data[1:]
+    with ours:
+        records.decode_frame(data)
+    for found in scan_records(Path("m.sfv"), data):
+        str(found)
+        if not isinstance(found, Damage):
+            with ours:
+                payload = records.record_payload(data, found)
+                results.arrays_in(found.fields, payload)
+    path = folder / "m.sfv"
+    path.write_bytes(data)
+    found = StepRecords(path, "movie")
+    with contextlib.suppress(KeyError, ValueError, IndexError, TypeError):  # those that Session.values tells
+        read_values(found, GIVES)
+
+
+def record_seeds(folder):
+    def record(message, arrays, version=2):
+        return b"".join(bytes(part) for part in records.encode_record(wire.encode(message), arrays, version))
+
+    image = wire.image_of("movie", Block(4, np.array([7]), PIXELS[None]), 0, 4)
+    values = [record(*values_message("movie", some_values(n, 3))) for n in (0, 3, 6)]
+    whole = [record(image, [PIXELS], 1), record(image, [PIXELS]) * 2, b"".join(values), values[0] + values[1][:90]]
+    return [bytes([n]) + data for data in whole for n in (0, 1)]
+
+
+# Sessions: the first byte says which file holds the rest, whether its checksums are made to agree, and who reads it.
+
+SESSION_FILES = (
+    "session.json", "events.jsonl", "health.json", "journal/000000.sfj", "values/level.sfv", "snapshots/level.npz",
+    "checkpoint.npz", "truth.npz", "camera.npz", "values/moments.sfv", "config.toml",
+)  # fmt: skip
+MENDED, RESUMED, EXPORTED = 16, 32, 64
+CHAIN = parse_config("", "run.toml")
+
+
+@cache
+def whole_session(folder):
+    """A session of twenty frames and a gap, with every file that a session may have."""
+    operators()
+    from toys import TOYS
+
+    for toy in TOYS:
+        with ours:
+            register(f"toy-{toy.__name__.lower()}")(toy)
+    whole = folder / "whole"
+    engine = Engine(recorded(), chain(), whole, truth={"positions_px": np.ones((2, 2))})
+    engine.start()
+    assert engine.wait(60)
+    saved = {"moments": {"sum": np.ones(3), "frames": 3}, "level": {"sum": 1.0}}
+    facts = json.loads((whole / "session.json").read_text())["steps"]
+    steps = {step: {**{k: v for k, v in facts[step].items() if k != "gives"}, "state": saved[step]} for step in facts}
+    Checkpoint("movie", 9, 9, steps, {"level": 64, "moments": 0}).save(whole / "checkpoint.npz")
+    return whole
+
+
+def chain():
+    return config(LEVEL, 'kind = "moments"\nafter = "source"')
+
+
+def recorded():
+    movie = Movie([*ONES[:9], Gap(9, 2, "camera"), *ONES[11:20]])
+    movie.spec = movie.spec.with_(camera=Camera(offset_adu=np.ones((4, 4)), gain_e_per_adu=2.0))
+    return movie
+
+
+def sealed_json(text):
+    """JSON with the checksum that belongs to it, where it is a map."""
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(text)
+        if isinstance(value, dict):
+            value.pop("crc32", None)
+            return json.dumps(sealed(value)).encode()
+    return text
+
+
+def run_session(data, folder):
+    mode = data[0] if data else 0
+    name, data = SESSION_FILES[mode % 16 % len(SESSION_FILES)], data[1:]
+    whole, path = whole_session(folder), folder / "S"
+    if not path.exists():
+        shutil.copytree(whole, path)
+    if mode & MENDED:
+        if name.startswith(("journal", "values")):
+            data = mended(data)
+        elif name.endswith(("json", "jsonl")):
+            lines = data.splitlines() if name.endswith("jsonl") else [data]
+            data = b"\n".join(sealed_json(line) for line in lines) + b"\n"
+    (path / name).write_bytes(data)
+    if name == "session.json":
+        (path / "session.copy.json").write_bytes(data)
+    try:
+        with ours:
+            if mode & RESUMED:
+                engine = Engine(recorded(), chain(), path, resume=True)
+                engine.session.abandon()
+            else:
+                read_session(path, folder if mode & EXPORTED else None)
+    finally:
+        if mode & RESUMED:
+            shutil.rmtree(path)
+        else:
+            shutil.copy(whole / name, path / name)
+            shutil.copy(whole / "session.copy.json", path)
+
+
+def read_session(path, exported=None):
+    """Ask a session for everything it has."""
+    session = open_session(path)
+    for step in session.steps:
+        for read in (session.values, session.index, session.snapshot):
+            with ours:
+                read(step)
+    for ask in ("spec", "series", "state", "frames", "gaps", "lost", "events", "health", "truth", "damaged"):
+        with ours:
+            getattr(session, ask)
+    with ours:
+        session.read_frames(0, 5)
+    with ours, open_source(path) as source:
+        for block in source.blocks():
+            assert isinstance(block, Gap) or block.pixels.nbytes < 1 << 20
+    if exported:
+        with ours, console.capture():
+            inspect(path)
+    for to in ("npy", "csv") if exported else ():
+        with ours:
+            export_session(session, to, exported / to)
+        shutil.rmtree(exported / to, ignore_errors=True)
+
+
+def session_seeds(folder):
+    whole, seeds = whole_session(folder), []
+    for n, name in enumerate(SESSION_FILES):
+        data = (whole / name).read_bytes()
+        seeds += [bytes([n + mode]) + data for mode in (0, MENDED, MENDED + EXPORTED, MENDED + RESUMED)]
+    return seeds
+
+
+# Recordings: whole files of their formats; of NDTiff the first byte says which file the rest is.
+
+
+def reads(name):
+    """A target that writes the bytes into a file of that kind and reads it."""
+
+    def run(data, folder):
+        path = folder / files.FILES[name][1]
+        path.write_bytes(data)
+        read_file(path)
+
+    return run
+
+
+def read_file(path):
+    said = files.read(path)
+    assert said is None or "\n" not in said
+
+
+def run_ndtiff(data, folder):
+    files.original("NDTiff, index", folder)
+    name = ("NDTiff.index", "NDTiffStack.tif")[data[0] % 2 if data else 0]
+    before = (folder / "m" / name).read_bytes()
+    try:
+        (folder / "m" / name).write_bytes(data[1:])
+        read_file(folder / "m")
+    finally:
+        (folder / "m" / name).write_bytes(before)
+
+
+def file_seeds(*names):
+    def seeds(folder):
+        made = []
+        for name in names:
+            inside = folder / f"{name.lower().replace(', ', '-')}-seed"
+            inside.mkdir(exist_ok=True)
+            made.append(files.original.__wrapped__(name, inside))
+        return made
+
+    return seeds
+
+
+def ndtiff_seeds(folder):
+    index, images = file_seeds("NDTiff, index", "NDTiff, images")(folder)
+    return [b"\0" + index, b"\1" + images]
+
+
+TIFFS = [name for name in files.FILES if name.startswith(("TIFF", "BigTIFF", "ImageJ", "OME"))]
+TARGETS = {
+    "wire": Target(wire_seeds, run_wire),
+    "records": Target(record_seeds, run_records),
+    "session": Target(session_seeds, run_session),
+    "tiff": Target(file_seeds(*TIFFS), reads("TIFF")),
+    "ndtiff": Target(ndtiff_seeds, run_ndtiff),
+    "hdf5": Target(file_seeds("HDF5", "HDF5, chunks", "HDF5, checksums", "NWB"), reads("HDF5")),
+}  # fmt: skip

@@ -1,0 +1,111 @@
+"""What `spots` and `find_spots` say against the camera's numbers and the false-alarm rate."""
+
+import numpy as np
+import pytest
+from scipy.stats import poisson
+
+from streamfluo import Block, Camera, Spec, create
+from streamfluo.analysis import find_spots
+
+CAMERA = Camera(100.0, 0.5, 1.5)
+SHAPE = (96, 96)
+
+
+def frames_of(light, count=40, seed=1, offset=100.0):
+    """Frames in ADU of an sCMOS camera: .5 e/ADU, read noise 1.5 e."""
+    rng = np.random.default_rng(seed)
+    electrons = rng.poisson(light, (count, *SHAPE)) + rng.normal(0, 1.5, (count, *SHAPE))
+    return np.rint(offset + electrons / 0.5).astype(np.uint16)
+
+
+def looked_at(frames, camera=None, **params):
+    operator = create("spots", Spec(frames.shape[1:], frames.dtype, camera=camera), **params)
+    table = operator.update(Block(0, np.arange(len(frames)), frames)).values["spots"]
+    return table, operator
+
+
+def filaments(seed):
+    """Light of thin curved lines, 60 electrons at most, on 10."""
+    rng, lines = np.random.default_rng(seed), np.zeros(SHAPE)
+    for _ in range(8):
+        angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.04, 1200))
+        places = rng.uniform(0, 96, 2) + 0.1 * np.cumsum(np.stack([np.sin(angle), np.cos(angle)], 1), 0)
+        y, x = places[((places >= 0) & (places < 96)).all(1)].astype(int).T
+        np.add.at(lines, (y, x), 1)
+    wide = np.exp(-(np.arange(-5, 6) ** 2) / 2 / 1.3**2)
+    for axis in (0, 1):
+        lines = np.apply_along_axis(np.convolve, axis, lines, wide, "same")
+    return 10 + 60 * lines / lines.max()
+
+
+SPARSE = {
+    "counts of .003 a pixel": lambda rng, shape: rng.poisson(0.003, shape),
+    "counts of .02 a pixel": lambda rng, shape: rng.poisson(0.02, shape),
+    "counts of .5 a pixel": lambda rng, shape: rng.poisson(0.5, shape),
+    "counts of 5 a pixel": lambda rng, shape: rng.poisson(5, shape),
+    "noise of .25 ADU": lambda rng, shape: np.rint(4 + rng.normal(0, 0.25, shape)),
+    "a baseline cut at 0": lambda rng, shape: np.maximum(0, np.rint(rng.normal(0, 1, shape))),
+    "an EM register's counts": lambda rng, shape: np.rint(rng.gamma(np.maximum(rng.poisson(0.3, shape), 1e-9), 20)),
+}
+
+
+@pytest.mark.parametrize("noise", SPARSE)
+def test_the_false_alarm_rate_holds_without_a_camera_where_counts_are_sparse_or_coarse(noise):
+    alarms = 0
+    for seed in (21, 22, 23):
+        frames = SPARSE[noise](np.random.default_rng(seed), (12, *SHAPE)).astype(np.uint16)
+        alarms += len(looked_at(frames)[0]["frame"])
+    assert alarms <= poisson.ppf(0.999, 1.6 * 36)  # one a frame, the rate itself known within a factor of 1.6
+
+
+def test_spots_on_filaments_that_stand_still_are_counted_and_said():
+    for camera in (None, CAMERA):
+        table, operator = looked_at(frames_of(filaments(5)), camera)
+        assert len(table["frame"]) > 10 * 40
+        assert operator.read()["still"] > 10
+        assert "spots a frame stand still" in str(operator.read()["status"])
+    _, operator = looked_at(frames_of(10.0), CAMERA)
+    assert str(operator.read()["status"]) == "as stated"
+    assert operator.read()["still"] < 1
+
+
+def test_one_image_says_that_structure_is_no_noise():
+    assert "structure" in find_spots(frames_of(filaments(6), 1)[0]).status
+    for seed in range(5):
+        for camera in (None, CAMERA):
+            assert find_spots(frames_of(10.0, 1, seed)[0], camera=camera).status == "as stated"
+
+
+@pytest.mark.parametrize(("offset", "said"), [(0.0, "times as much"), (110.0, "times as much"), (217.0, "below zero")])
+def test_a_wrong_offset_is_said(offset, said):
+    for seed in (3, 4):
+        table, operator = looked_at(frames_of(10.0, 8, seed), Camera(offset, 0.5, 1.5))
+        status = str(operator.read()["status"])
+        assert status.startswith("doubtful: ")
+        assert status.count(said) == 1
+        if offset == 217:
+            assert len(table["frame"]) < 3 * 8
+            assert np.isnan(table["error"]).all()
+            assert (table["flags"] & 128).all()
+    _, known = looked_at(frames_of(10.0, 4), Camera(217.0, 0.5, 1.5), spots=[[40.0, 50.0]])
+    assert "below zero" in str(known.read()["status"])
+
+
+def test_what_a_camera_does_not_know_is_nan_and_said():
+    bell = (np.exp(-((np.arange(96) - centre) ** 2) / 2 / 1.3**2) / 1.3 / np.sqrt(2 * np.pi) for centre in (40, 50))
+    frames = frames_of(10 + 2000 * np.outer(*bell), 60)
+    full, _ = looked_at(frames, CAMERA, false_alarms=0.01)
+    for camera, nan, said in (
+        (Camera(None, 0.5), ("background", "chi2"), "offset_adu and read_noise_e"),
+        (Camera(None, 0.5, 1.5), ("background", "chi2"), "offset_adu"),
+        (Camera(100.0, 0.5), ("chi2",), "read_noise_e"),
+    ):
+        table, operator = looked_at(frames, camera, false_alarms=0.01)
+        assert "undetermined: the camera's " in str(operator.read()["status"])
+        assert f"{said} unknown" in str(operator.read()["status"])
+        assert all(np.isnan(table[name]).all() for name in nan)
+        here = np.abs(table["x_px"] - 50) < 1
+        mine, theirs = table["photons"][here], full["photons"][np.abs(full["x_px"] - 50) < 1]
+        assert len(mine) == len(theirs) == 60
+        assert np.median(mine) == pytest.approx(np.median(theirs), rel=0.02)
+        assert np.sqrt(np.mean(table["error"][here] ** 2)) == pytest.approx(mine.std(), rel=0.3)
