@@ -5,11 +5,7 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel
 from .gauss_newton import BLOCK_PX, column_run
 
-<<<<<<< HEAD
-LEVEL_STRIDE = 2  # rows of a block that its level is taken from
-=======
 LEVEL_STRIDE = 4  # rows of a block that its level is taken from
->>>>>>> main
 LEAST_DIFFERENCES = 4  # of neighbouring blocks, for a slope
 
 
@@ -17,68 +13,30 @@ LEAST_DIFFERENCES = 4  # of neighbouring blocks, for a slope
 def measure_levels(frame, template, shifts, gain, column_sums, levels):  # type: ignore[no-untyped-def]
     """Write the level of the residuals frame(y + s_y, x + s_x) − gain · template in each block; return their slopes.
 
-<<<<<<< HEAD
-    Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; gain float32; column_sums (4, x) or more float32: scratch;
-    levels (by, bx) float32 [ADU], NaN where nothing was seen. A level is the mean over the columns of the rows' mean
-    without the largest and the smallest: single outliers and small cells do not move it. The slopes (y, x) [ADU/px],
-    float32, are medians over neighbouring blocks. Cost at 512 × 512: half a copy.
-    """
-    image, window = template[0], template[3]
-=======
     Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; gain float32; column_sums (2, x) or more float32: scratch;
     levels (by, bx) float32 [ADU], NaN where nothing was seen. The slopes (y, x) [ADU/px], float32, are medians over
     neighbouring blocks. Cost at 512 × 512: a third of a copy.
     """
     image, window = template[0], template[3]
     columns = np.empty(BLOCK_PX, np.float32)
->>>>>>> main
     width = image.shape[1]
     for by in range(len(shifts)):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, image.shape[0])
         column_sums[:2] = 0
-<<<<<<< HEAD
-        column_sums[2], column_sums[3] = np.inf, -np.inf
-=======
->>>>>>> main
         for y in range(max(first, window[0]), min(last, window[1]), LEVEL_STRIDE):
             bx = 0
             while bx < shifts.shape[1]:
                 bx, dy, dx, p, q = column_run(frame, template, shifts[by], bx, y)
                 if p < q:
-<<<<<<< HEAD
-                    total = (column_sums[0, p:q], column_sums[1, p:q], column_sums[2, p:q], column_sums[3, p:q])
-                    _add_extremes(frame[0][y + dy, p + dx : q + dx], image[y, p:q], gain, total)
-        for bx in range(shifts.shape[1]):
-            level, n = np.float32(0), np.float32(0)
-            for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
-                count, total = column_sums[0, x], column_sums[1, x]
-                if count > 2:
-                    count, total = count - np.float32(2), total - column_sums[2, x] - column_sums[3, x]
-                level += total
-                n += count
-            levels[by, bx] = level / n if n > 0 else np.nan
-=======
                     total = (column_sums[0, p:q], column_sums[1, p:q])
                     _add_differences(frame[0][y + dy, p + dx : q + dx], image[y, p:q], gain, total)
         for bx in range(shifts.shape[1]):
             at = slice(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width))
             levels[by, bx] = _level(column_sums[:2, at], template[2][by, at], columns)
->>>>>>> main
     return _slope(levels[1:], levels[:-1]), _slope(levels[:, 1:], levels[:, :-1])
 
 
 @kernel
-<<<<<<< HEAD
-def _add_extremes(frame, template, gain, total):  # type: ignore[no-untyped-def]
-    count, added, least, most = total
-    for i in range(len(count)):
-        e = np.float32(frame[i]) - gain * template[i]
-        known = e == e
-        count[i] += np.float32(known)
-        added[i] += e if known else np.float32(0)
-        least[i] = min(least[i], e if known else least[i])
-        most[i] = max(most[i], e if known else most[i])
-=======
 def _add_differences(frame, template, gain, total):  # type: ignore[no-untyped-def]
     count, added = total
     for i in range(len(count)):
@@ -104,18 +62,13 @@ def _level(sums, limit, columns):  # type: ignore[no-untyped-def]
     if most - least > limit[0]:
         return np.sort(columns[:n])[n // 2]
     return mean / np.float32(n)
->>>>>>> main
 
 
 @kernel
 def _slope(after, before):  # type: ignore[no-untyped-def]
     """Return the median difference of neighbouring blocks per pixel; 0 of few."""
     differences, n = np.empty(after.size, np.float32), 0
-<<<<<<< HEAD
-    for i in range(after.shape[0]):
-=======
     for i in range(0, after.shape[0], 2):
->>>>>>> main
         for j in range(after.shape[1]):
             d = after[i, j] - before[i, j]
             if d == d:

@@ -21,7 +21,6 @@ BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activit
 CLIP_SIGMA = 6.0
 CLIP_PX = 0.75  # what a shift by that much leaves at the template's slopes is not clipped
 BLOCK_SIGMA, ROUNDS = 2.5, 3  # blocks whose residual exceeds it are down-weighted; 3 % better where cells are bright
-CONTRADICTION_SIGMA, AGREED_PX, AGREED_GAIN = 4.0, 1.0, 0.5
 REJECT_LIMITS = np.float32(3)
 WIDE = 64.0  # times the limit, for steps from afar: nothing but hot pixels and cosmic rays is rejected
 # (shift by 0.4 px one way less the other way) / 0.8 px by Lanczos interpolation of order 3: the slope of the response
@@ -60,21 +59,6 @@ class Light(NamedTuple):
     levels: np.ndarray
 
 
-<<<<<<< HEAD
-class Evidence(NamedTuple):
-    """What speaks for a step: the fractions of the template that were seen and, of these, that fit; the gain over its
-    standard error; the fraction of the blocks that do not contradict (1 where noise lets none); by how much the blocks'
-    gains at least lie below the common one, r.m.s. and relative to it."""
-
-    seen: float
-    fitting: float
-    significance: float
-    agreement: float
-    deficit: float
-
-
-=======
->>>>>>> main
 @kernel
 def project_residuals(frame, template, shifts, expected, column_sums, sums):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
@@ -92,11 +76,7 @@ def project_residuals(frame, template, shifts, expected, column_sums, sums):  # 
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         top, bottom = max(first, window[0]), min(last, window[1])
         column_sums[:] = 0
-<<<<<<< HEAD
-        fill_levels(expected[0], by, column_sums[5])
-=======
         fill_levels(expected[0], by, np.float32(0), column_sums[5])
->>>>>>> main
         for y in range(top, bottom):
             _add_row(frame, template, shifts[by], expected, y, column_sums)
         for bx in range(sums.shape[1]):
@@ -130,15 +110,6 @@ def rise(slope, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-<<<<<<< HEAD
-def fill_levels(light, by, level):  # type: ignore[no-untyped-def]
-    """Write the level (x,) of the residuals in the middle of a row of blocks: 0 where none was seen."""
-    _, _, slope, levels = light
-    for x in range(len(level)):
-        bx = x // BLOCK_PX
-        here = levels[by, bx]
-        level[x] = here + rise(slope, x) if here == here else np.float32(0)
-=======
 def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
     """Write the level (x,) of the residuals in the middle of a row of blocks; where none was seen, that of `common`."""
     _, slope_y, slope, levels = light
@@ -148,7 +119,6 @@ def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
         if here != here:
             here = common + np.float32(BLOCK_PX) * (slope_y * np.float32(by) + slope * np.float32(bx))
         level[x] = here + rise(slope, x)
->>>>>>> main
 
 
 @kernel
@@ -345,82 +315,18 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
             for bx in range(sums.shape[1]):
                 worst = 0.0
                 for j in range(2):
-<<<<<<< HEAD
-                    own, rest = _rest(sums[by, bx], matrix[by, bx], step, j)
-=======
                     own, rest = unexplained(sums[by, bx], matrix[by, bx], step, j)
->>>>>>> main
                     if own > 0:
                         worst = max(worst, rest * rest / own)
                 weights[by, bx] = min(1.0, BLOCK_SIGMA**2 / max(worst, 1e-9))
     better = gain + step[2]
     scale = -max(better, 0.1)  # the projections are proportional to the frame's gain
-<<<<<<< HEAD
-    evidence = (
-        seen / (sums.shape[0] * sums.shape[1]), fitting / max(seen, 1e-9),
-        better * np.sqrt(max(h[2, 2], 0.0)), _agreement(sums, matrix, step, (better, usual)), _deficit(sums, matrix, step, (better, usual)),
-    )  # fmt: skip
-    return step[0] / scale, step[1] / scale, better, evidence
-
-
-@kernel
-def _rest(sums, matrix, step, j):  # type: ignore[no-untyped-def]
-    """Return the information of one block on component j, and what of its projection a step does not explain."""
-    part, rest = sums[3], sums[j]
-    for k in range(3):
-        rest -= part * matrix[j, k] * step[k]
-    return part * matrix[j, j], rest
-
-
-@kernel
-def _agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
-    """Return the fraction of the blocks that could contradict a step and do not; 1 where none could.
-
-    A block contradicts where it alone measures less than half the least of `gains`, or a shift that differs by
-    AGREED_PX, with CONTRADICTION_SIGMA. More gain is an active cell, and contradicts nothing.
-    """
-    gain, least = gains[0], min(gains)
-    could, does = 0.0, 0.0
-    for by in range(sums.shape[0]):
-        for bx in range(sums.shape[1]):
-            able, contradicts = False, False
-            for j in range(3):
-                own, rest = _rest(sums[by, bx], matrix[by, bx], step, j)
-                bound = (least * AGREED_PX if j < 2 else gain - AGREED_GAIN * least) * own
-                if own > 0 and bound > CONTRADICTION_SIGMA * np.sqrt(own):
-                    able = True
-                    contradicts |= -rest > bound if j == 2 else abs(rest) > bound
-            could += sums[by, bx, 4] if able else 0.0
-            does += sums[by, bx, 4] if contradicts else 0.0
-    return 1 - does / could if could > 0 else 1.0
-
-
-@kernel
-def _deficit(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
-    """Return by how much the blocks' gains lie below the least of `gains`, r.m.s. and relative to it, at least.
-
-    Noise alone gives half a χ² of the blocks; what exceeds it by two of its standard deviations is told.
-    """
-    gain, least = gains[0], min(gains)
-    squares, information, n = 0.0, 0.0, 0
-    for by in range(sums.shape[0]):
-        for bx in range(sums.shape[1]):
-            own, rest = _rest(sums[by, bx], matrix[by, bx], step, 2)
-            if own > 0:
-                low = min(0.0, rest + (gain - least) * own)
-                squares += low * low / own
-                information += own
-                n += 1
-    excess = squares - n / 2 - 2 * np.sqrt(1.25 * n)
-    return np.sqrt(2 * excess / information) / least if excess > 0 and least > 0 else 0.0
-=======
     gains = (better, usual)
     evidence = (
         seen / (sums.shape[0] * sums.shape[1]), fitting / max(seen, 1e-9), better * np.sqrt(max(h[2, 2], 0.0)),
         agreement(sums, matrix, step, gains), deficit(sums, matrix, step, gains),
     )  # fmt: skip
     return step[0] / scale, step[1] / scale, better, evidence
->>>>>>> main
 
 
 @kernel

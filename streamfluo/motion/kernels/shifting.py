@@ -103,28 +103,17 @@ def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: 
     """Move template.image and mean (y, x) float32 towards a CorrectedFrame inside its window.
 
     TemplateImages; FrameCounts, incremented here. A pixel of the template moves by 1/n of its residual, n its number of
-<<<<<<< HEAD
-    frames, at least by 1/memory; the mean by mean_rate, float32. The residual r is what the frame's light leaves, at
-    the template's light: light that comes and goes would leave steps where frames end. Beyond the limit it counts with
-    the weight (limit / |r|)³, which rejects hot pixels and cosmic rays; NaN counts as 0. A frozen template does not
-    move, its mean does. Cost at 512 × 512: 3 copies.
-=======
     frames, at least by 1/memory; the mean by mean_rate, float32. The residual r is what the frame's light leaves, its
     gain and what is added to all of it: light that comes and goes would leave steps where frames end. What lies beyond
     the limit from its block's level counts with the weight (limit / |r|)³, which rejects hot pixels and cosmic rays;
     NaN counts as 0. A frozen template does not move, its mean does. Cost at 512 × 512: 3 copies.
->>>>>>> main
     """
     registered, pixels, (top, bottom, left, right), light = frame
     image, _, limit, _ = template
     rows, columns, memory = counts
-<<<<<<< HEAD
-    rate_x, level = np.empty(right - left, np.float32), np.empty(image.shape[1], np.float32)
-=======
     rate_x = np.empty(right - left, np.float32)
     level, local = np.empty(image.shape[1], np.float32), np.empty(image.shape[1], np.float32)
     common = _common_level(light)
->>>>>>> main
     if not frozen:
         rows[top:bottom] += 1
         columns[left:right] += 1
@@ -133,25 +122,15 @@ def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: 
     for y in range(top, bottom):
         if not frozen:
             if y == top or y % BLOCK_PX == 0:
-<<<<<<< HEAD
-                fill_levels(light, y // BLOCK_PX, level)
-            rates = (np.float32(1 / (light[0] * min(rows[y], memory))), rate_x)
-            lit = (level[left:right], light[0], rise(light[1], y))
-=======
                 fill_levels(light, y // BLOCK_PX, common, level)
                 _fill_local(light, y // BLOCK_PX, common, local)
             rates = (np.float32(1 / (light[0] * min(rows[y], memory))), rate_x)
             lit = (level[left:right], local[left:right], light[0], rise(light[1], y))
->>>>>>> main
             _update_row(registered[y, left:right], rates, limit[y // BLOCK_PX, left:right], lit, image[y, left:right])
         _update_mean(pixels[y, left:right], mean_rate, mean[y, left:right])
 
 
 @kernel
-<<<<<<< HEAD
-def _update_row(shifted, rates, limit, lit, template):  # type: ignore[no-untyped-def]
-    (rate, rate_x), (level, gain, risen) = rates, lit
-=======
 def _common_level(light):  # type: ignore[no-untyped-def]
     """Return the median level [ADU] of the blocks that were seen, less the slopes: what is added in the middle."""
     _, slope_y, slope_x, levels = light
@@ -177,7 +156,6 @@ def _fill_local(light, by, common, local):  # type: ignore[no-untyped-def]
 @kernel
 def _update_row(shifted, rates, limit, lit, template):  # type: ignore[no-untyped-def]
     (rate, rate_x), (level, local, gain, risen) = rates, lit
->>>>>>> main
     for i in range(len(template)):
         e = shifted[i] - gain * template[i] - (level[i] + risen)
         q = min(limit[i] / max(abs(e), np.float32(1e-20)), np.float32(1))
@@ -202,11 +180,7 @@ def update_noise(frame, template, by, scale, rate, noise):  # type: ignore[no-un
     registered, _, _, (gain, slope, _, _) = frame
     image, _, limit, _ = template
     levels = np.empty(image.shape[1], np.float32)
-<<<<<<< HEAD
-    fill_levels(frame[3], by, levels)
-=======
     fill_levels(frame[3], by, np.float32(0), levels)
->>>>>>> main
     variance, intensity = noise
     height, width = image.shape
     for bx in range(variance.shape[1]):
