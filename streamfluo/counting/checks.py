@@ -27,16 +27,18 @@ REASONS = ("", "correlated", "residuals", "occupancy", "shared")
 
 
 def doubts(
-    x: Array, emitters: Array, parameters: Array, model: EmitterModel, pooled: bool, integrated: bool = False
+    x: Array, emitters: Array, parameters: Array, model: EmitterModel, pooled: bool, integrated: bool | Array = False
 ) -> Array:
     """Return why (n,) the model could not have made a trace, one of REASONS; '': it could.
 
     `correlated`: residuals follow one another, as where the light drifts or dyes differ. `residuals`: their
     distribution is another. `occupancy`: emitters are on more or less often than shared kinetics say. `shared`: the
     parameters come from traces of which many are doubtful. integrated: frames lit in part were found (and left out, as
-    far as one emitter switched at a time); those left make adjacent residuals alike, by up to .3 for five emitters.
+    far as one emitter switched at a time); those left make adjacent residuals alike, by up to .3 for five emitters. Or
+    the normal scores (t, n) under a model of such frames.
     """
-    scores = normal_scores(x, emitters, parameters, model)
+    told = isinstance(integrated, np.ndarray)
+    scores = integrated if isinstance(integrated, np.ndarray) else normal_scores(x, emitters, parameters, model)
     seen = np.isfinite(scores)
     frames = np.maximum(seen.sum(0), 1)
     w = np.where(seen, scores, 0.0)
@@ -51,7 +53,7 @@ def doubts(
     reason = np.full(x.shape[1], "", "<U10")
     reason[np.abs(_occupancy(x, emitters, parameters, model)) > UNLIKELY_OCCUPANCY] = "occupancy"
     reason[(uneven > UNLIKELY_RESIDUALS) | (rare < UNLIKELY_TAIL)] = "residuals"
-    reason[(np.abs(lags[0]) > CORRELATED) & (not integrated) | (np.abs(long) > CORRELATED_LONG)] = "correlated"
+    reason[(np.abs(lags[0]) > CORRELATED) & (told or not integrated) | (np.abs(long) > CORRELATED_LONG)] = "correlated"
     if pooled and np.mean(reason[emitters > 0] != "" if (emitters > 0).any() else [0.0]) > MOST_DOUBTFUL:
         reason[reason == ""] = "shared"
     return reason

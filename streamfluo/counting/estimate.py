@@ -13,7 +13,8 @@ import numpy as np
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
 from .bounds import min_frames, parameter_bounds, shot_noise_error, trace_error, without_extremes
-from .checks import doubts
+from .checks import MOST_DOUBTFUL, doubts
+from .exposure import Exposed, fit_exposed
 from .fit import Search, fit_factors, fit_pooled
 from .fit_alone import UNKNOWN_AT_0, fit_alone
 from .half_lit import half_lit
@@ -24,6 +25,7 @@ from .traces import checked_traces, steady
 from .viterbi import viterbi_states
 
 Progress = Callable[[int, int], None]
+_Found = dict[str, np.ndarray]
 log = logging.getLogger("streamfluo")
 
 
@@ -103,6 +105,8 @@ def estimate_y(
         parameters, logs, scatter = *_alone(job, candidates, report), 0.0
     report(len(good), len(good))
     found = _summaries(job, parameters, logs, candidates, shared)
+    if shared:
+        found = _integrated(job, found, candidates, scatter)
     of_all = {name: _with_skipped(array, good, len(checked)) for name, array in found.items()}
     every = Parameters.of(of_all.pop("parameters"))
     return Counts(
@@ -110,15 +114,36 @@ def estimate_y(
     )
 
 
+def _integrated(job: _Job, found: _Found, candidates: np.ndarray, scatter: float) -> _Found:
+    """Return the summaries under a model of frames lit in part, where there are such frames, or those found."""
+    share = _share_doubtful(found)
+    if job.bleaching or job.hyper.max_x is not None or not (job.half_lit or share > MOST_DOUBTFUL):
+        return found
+    start = np.median(found["parameters"][:, 0], axis=0)
+    exposed = fit_exposed(job.seen, start, scatter, job.model(candidates), job.search(job.bounds()))
+    if exposed is None:
+        return found
+    each = np.repeat(exposed.parameters[:, None], len(candidates), axis=1)
+    other = _summaries(job, each, exposed.logs(job.seen, job.threads), candidates, True, exposed)
+    return other if _share_doubtful(other) <= max(share, MOST_DOUBTFUL) else found
+
+
+def _share_doubtful(found: _Found) -> float:
+    """Return the share of doubtful traces among those with emitters."""
+    return float(np.mean(found["doubtful"][found["y"] > 0])) if (found["y"] > 0).any() else 0.0
+
+
 def _summaries(
-    job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray, pooled: bool
-) -> dict[str, np.ndarray]:
+    job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray, pooled: bool,
+    exposed: Exposed | None = None,
+) -> _Found:  # fmt: skip
     """Return the posterior summaries of each trace, by field of Counts."""
     probabilities = posterior(logs, candidates)
     best = probabilities.argmax(1)
     y, chosen = candidates[best], parameters[np.arange(len(best)), best]
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
-    reasons = doubts(job.x, y, chosen, job.model(candidates), pooled, job.half_lit > 0)
+    integrated = job.half_lit > 0 if exposed is None else exposed.scores(job.seen, y)
+    reasons = doubts(job.x, y, chosen, job.model(candidates), pooled, integrated)
     interval = credible_interval(probabilities, candidates)
     unknown = np.isin(candidates, 0) & (not pooled)
     parameters = np.where(unknown[:, None] & np.isin(range(6), UNKNOWN_AT_0), np.nan, parameters)
@@ -211,7 +236,7 @@ class _Job:
     def leave_out_half_lit(self) -> _Job:
         """Take frames within which emitters switched for not measured; return self."""
         found = half_lit(self.x, self.intensity)
-        self.half_lit = float(found.mean())
+        self.half_lit, self.seen = float(found.mean()), self.x
         self.x, self.edges = np.where(found, np.nan, self.x), np.where(found, np.nan, self.edges)
         return self
 
