@@ -18,6 +18,7 @@ from .exposure import Exposed, fit_exposed
 from .fit import Search, fit_factors, fit_pooled
 from .fit_alone import UNKNOWN_AT_0, fit_alone
 from .half_lit import half_lit
+from .initial_values import median_step
 from .kernels.crosschecks import credible_interval, is_flat, posterior, widened
 from .kernels.likelihood import EmitterModel, binned_logs, evaluate
 from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
@@ -25,6 +26,7 @@ from .traces import checked_traces, steady
 from .viterbi import viterbi_states
 
 Progress = Callable[[int, int], None]
+STEP_BELOW, STEP_ABOVE = 1.5, 1.25  # what the median step may be off by; half and twice the brightness are beyond
 _Found = dict[str, np.ndarray]
 log = logging.getLogger("streamfluo")
 
@@ -106,12 +108,35 @@ def estimate_y(
     report(len(good), len(good))
     found = _summaries(job, parameters, logs, candidates, shared)
     if shared:
+        found = _anchored(job, found, candidates, brightness_scatter)
         found = _integrated(job, found, candidates, scatter)
     of_all = {name: _with_skipped(array, good, len(checked)) for name, array in found.items()}
     every = Parameters.of(of_all.pop("parameters"))
     return Counts(
         parameters=every, candidates=candidates, scatter=scatter, half_lit=job.half_lit, skipped=skipped, **of_all
     )
+
+
+def _anchored(job: _Job, found: _Found, candidates: np.ndarray, scatter: float | None) -> _Found:
+    """Return the summaries with a brightness near the steps of the traces, where the model contradicts most traces.
+
+    Levels of such traces are split: the likeliest brightness is then a fraction of that of an emitter, the smaller the
+    more candidates there are. The traces remain doubtful.
+    """
+    step = median_step(job.seen, job.intensity)
+    low, high = step / STEP_BELOW, step * STEP_ABOVE
+    mu = float(np.median(found["parameters"][:, 0, 0]))
+    if getattr(job.ranges, "mu_range", None) or _share_doubtful(found) <= MOST_DOUBTFUL or not (mu < low or mu > high):
+        return found
+    bounds = job.bounds()
+    bounds[0] = low, high
+    parameters, _ = _pooled(job, candidates, scatter, bounds)
+    other = _summaries(job, parameters, job.logs(parameters[:, 0], candidates), candidates, True)
+    other["doubtful"][:] = True
+    other["doubts"] = np.where(other["doubts"] == "", "shared", other["doubts"])
+    interval = credible_interval(other["posterior"], candidates)
+    other["credible_interval"] = widened(interval, other["y"], other["doubtful"], candidates)
+    return other
 
 
 def _integrated(job: _Job, found: _Found, candidates: np.ndarray, scatter: float) -> _Found:
@@ -144,7 +169,7 @@ def _summaries(
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
     integrated = job.half_lit > 0 if exposed is None else exposed.scores(job.seen, y)
     reasons = doubts(job.x, y, chosen, job.model(candidates), pooled, integrated)
-    interval = credible_interval(probabilities, candidates)
+    interval = widened(credible_interval(probabilities, candidates), y, reasons != "", candidates)
     unknown = np.isin(candidates, 0) & (not pooled)
     parameters = np.where(unknown[:, None] & np.isin(range(6), UNKNOWN_AT_0), np.nan, parameters)
     return {
@@ -152,7 +177,7 @@ def _summaries(
         "parameters": parameters,
         "log_likelihoods": logs,
         "posterior": probabilities,
-        "credible_interval": widened(interval, y, reasons != "", candidates),
+        "credible_interval": interval,
         "flat": is_flat(interval, candidates),
         "states": states,
         "doubtful": reasons != "",
@@ -290,10 +315,12 @@ class _Job:
         return np.asarray(viterbi_states(self.x[:, n], emitters, parameters, self.model(np.array([emitters]))))
 
 
-def _pooled(job: _Job, candidates: np.ndarray, scatter: float | None) -> tuple[np.ndarray, float]:
+def _pooled(
+    job: _Job, candidates: np.ndarray, scatter: float | None, bounds: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """Return parameters (n, candidates, 6), the same for every candidate, and the scatter of brightness."""
     model = job.model(candidates)
-    found = fit_pooled(job.x, job.intensity, model, job.search(job.bounds()), scatter)
+    found = fit_pooled(job.x, job.intensity, model, job.search(job.bounds() if bounds is None else bounds), scatter)
     each = np.tile(found.parameters, (job.x.shape[1], 1))
     if found.scatter:
         each[:, 0] *= np.exp(fit_factors(job.x, found.parameters, model, found.scatter, job.threads))

@@ -268,8 +268,9 @@ class Count(Operator):
         if name == "count":
             return np.asarray(candidates[probabilities.argmax(1)] if online.known else np.zeros(self._count, np.int64))
         interval = credible_interval(probabilities, candidates)
+        interval = np.asarray(widened(interval, candidates[probabilities.argmax(1)], online.doubtful, candidates))
         if name == "credible_interval":
-            return np.asarray(widened(interval, candidates[probabilities.argmax(1)], online.doubtful, candidates))
+            return interval
         flat = is_flat(interval, candidates)
         return np.asarray(flat if name == "flat" else flat.sum())
 
