@@ -76,10 +76,10 @@ def median_step(x: Array, intensity: Array) -> float:
     return float(np.median(steps)) if len(steps) >= MIN_STEPS else np.nan
 
 
-def rescaled(start: Array, factor: float, bounds: Array) -> Array:
-    """Return parameters (6,) with `factor` times the brightness: where the number would be a fraction or a multiple."""
+def rescaled(start: Array, factor: float, bounds: Array, more: int = 0) -> Array:
+    """Return parameters (6,) with `factor` times the brightness and a background `more` times mu higher."""
     other = start.copy()
-    other[0] *= factor
+    other[:2] = factor * start[0], start[1] + more * start[0]
     return np.clip(other, bounds[:, 0], bounds[:, 1])
 
 
