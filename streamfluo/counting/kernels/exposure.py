@@ -47,7 +47,9 @@ def exposed_logs(x, brightness, camera, mixing, exposure, numbers):  # type: ign
         noise = _levels(brightness[n], camera, size)
         flat, ramps = _shared_light(x[:, n], noise, camera, mixing)
         for emitters in range(numbers[n, 0], numbers[n, 1] + 1):
-            logs[n, emitters] = _forward(x[:, n], brightness[n], camera, mixing, exposure, emitters, flat, ramps, nothing)
+            logs[n, emitters] = _forward(
+                x[:, n], brightness[n], camera, mixing, exposure, emitters, flat, ramps, nothing
+            )
     return logs
 
 
