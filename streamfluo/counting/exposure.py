@@ -24,6 +24,9 @@ TRACES = 12  # that parameters are fitted to
 STARTS = (1.0, 1.2, 1.5, 2.0)  # of the brightness of the fit of whole frames, which is half the truth at worst
 OTHER_DUTY = (0.7, 1.4)  # of p_on: more that are on less often are a maximum of their own
 STEPS = 40
+WHITE = (
+    0.12  # correlation of scores one frame apart: .06 at most where frames are lit in part, .2 at half the brightness
+)
 NEAR = 3  # numbers on either side of the most likely one, of each trace
 OUTLIERS = 0.01  # at most: with .1, a tenth of the frames lit in part would be outliers, and numbers one too low
 FACTORS = np.linspace(-2, 2, 9)  # of the scatter of brightness
@@ -60,6 +63,8 @@ def exposure_of(rates: Array, most: int) -> Exposure:
     shape = (most + 1, most + 1, most + 1)
     steps, light, spread = np.zeros((3, *shape))
     even, ramp, initial = np.zeros(shape[:2]), np.zeros(shape), np.zeros(shape[:2])
+    every = np.arange(most + 1)
+    stays, comes = (binom.pmf(every, every[:, None], p) for p in (one[1, 1], one[0, 1]))
     for n in range(most + 1):
         z = np.arange(n + 1)
         initial[n, : n + 1] = binom.pmf(z, n, on / (on + off))
@@ -68,9 +73,8 @@ def exposure_of(rates: Array, most: int) -> Exposure:
         one_comes = (n - z[:-1]) * on * _mean_exp(-stay[:-1], -stay[1:])
         ramp[n, z[:-1], z[1:]], ramp[n, z[1:], z[:-1]] = one_comes, z[1:] * off * _mean_exp(-stay[1:], -stay[:-1])
         for i in range(n + 1):
-            kept, come = binom.pmf(np.arange(i + 1), i, one[1, 1]), binom.pmf(np.arange(n - i + 1), n - i, one[0, 1])
-            k, c = np.meshgrid(np.arange(i + 1), np.arange(n - i + 1), indexing="ij")
-            weight = kept[:, None] * come
+            k, c = np.arange(i + 1)[:, None], np.arange(n - i + 1)
+            weight = stays[i, : i + 1, None] * comes[n - i, : n - i + 1]
             first, second = (
                 k * each[1, 1] + (i - k) * each[1, 0] + c * each[0, 1] + (n - i - c) * each[0, 0]
                 for each in (mean, variance)
@@ -128,6 +132,9 @@ def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, sea
     if max(tried) < _evidence(alike, whole):
         return None
     best = climb(starts[int(np.argmax(tried))])
+    scores = _scores(chosen, best[1], model)
+    if abs(np.nanmean(scores[1:] * scores[:-1])) > WHITE:
+        return None
     for factor in OTHER_DUTY:
         other = best[1] * np.where(np.arange(6) == P_ON, factor, 1.0)
         best = max(best, climb(np.clip(other, *search.bounds.T)), key=lambda each: each[0])
@@ -139,6 +146,12 @@ def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, sea
             scores.append(log_evidence(_logs(x, scaled, model, search.threads), model.candidates))
         each[:, MU] *= factors[np.argmax(np.array(scores) - FACTORS[:, None] ** 2 / 2, axis=0)]
     return Exposed(each, model)
+
+
+def _scores(x: Array, theta: Array, model: EmitterModel) -> Array:
+    """Return the normal scores (t, n) of traces with the parameters (6,), and the most likely number of each."""
+    found = Exposed(np.tile(theta, (x.shape[1], 1)), model)
+    return found.scores(x, model.candidates[found.logs(x).argmax(1)])
 
 
 def _evidence(logs: Array, model: EmitterModel) -> float:

@@ -19,8 +19,8 @@ from .kernels.likelihood import Array, EmitterModel, evaluate, log_evidence
 MU, MU_BG, SIGMA, P_ON, P_OFF, P_BLEACH = range(6)
 SCALES = np.array([0.01, 0.01, 0.05, 0.1, 0.1, 0.3])  # typical errors: unscaled, L-BFGS takes twice the steps
 # Maxima of their own, from the best start: twice the number at half the brightness; one emitter more that is always on
-# (background − mu) or one less; both. Of eight series of dyes that are mostly on, six ended at one of the last three.
-OTHERS = ((2.0, 0), (0.5, 0), (1.0, 1), (1.0, -1), (2.0, 1))  # brightness ×, background + this many mu
+# (background − mu) or one less; both. Of eight series of dyes that are mostly on, six ended at one of the last four.
+OTHERS = ((2.0, 0), (0.5, 0), (1.0, 1), (1.0, -1), (1.0, 2), (2.0, 1))  # brightness ×, background + this many mu
 FACTOR_SCALE, MAX_LOG_FACTOR = 0.02, 1.5
 ROUGH_DONE_LIMIT = 0.1
 ROUNDS, CLEARLY = 3, 5.0  # of OTHERS, as long as one gains so many nats

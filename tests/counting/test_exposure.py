@@ -39,9 +39,6 @@ def test_likelihoods_are_those_of_fine_steps():
     found = Exposed(theta, EmitterModel(True, False, 1, 1, width, p_outlier=0.0)).logs(trace[:, None])
     expected = in_fine_steps(trace, RATES, LIGHT) + len(trace) * np.log(width)
     assert found[0, 0] == pytest.approx(expected, abs=0.02 * len(trace))
-    whole = np.tile(theta, (1, 1))
-    whole[:, 0] /= 2
-    assert Exposed(whole, EmitterModel(True, False, 1, 1, width, p_outlier=0.0)).logs(trace[:, None])[0, 0] < expected
 
 
 def test_from_edge_to_edge_emitters_switch_as_the_textbook_s():
