@@ -5,6 +5,7 @@ parameters      of the model, and their ranges   traces, report  traces from a f
 fit, fit_alone  maximum likelihood               batched_bfgs    BFGS for many small problems at once
 initial_values  method of moments                bounds, viterbi
 checks          what makes a trace doubtful      half_lit        frames within which an emitter switched
+exposure        a model of such frames
 
 The names below are for notebooks and load on first use.
 """

@@ -41,7 +41,7 @@ class Counts:
     where doubtful. `flat` (n,): the posterior does not determine the number, or reaches max_y. `doubtful` (n,): the
     model could not have made the trace; `doubts` (n,): why, one of `checks.REASONS`. `states` (n, t): emitters on along
     the Viterbi path. `scatter`: relative standard deviation of brightness between traces. `half_lit`: share of the
-    frames left out, as emitters switched within them. `skipped`: the reason, by index of the trace.
+    frames within which emitters are seen to switch. `skipped`: the reason, by index of the trace.
     """
 
     y: np.ndarray

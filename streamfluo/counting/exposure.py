@@ -140,11 +140,11 @@ def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, sea
         best = max(best, climb(np.clip(other, *search.bounds.T)), key=lambda each: each[0])
     each = np.tile(best[1], (x.shape[1], 1))
     if scatter > 0:
-        factors, scores = np.exp(FACTORS * scatter), []
+        factors, evidence = np.exp(FACTORS * scatter), []
         for factor in factors:
             scaled = each * np.where(np.arange(6) == MU, factor, 1.0)
-            scores.append(log_evidence(_logs(x, scaled, model, search.threads), model.candidates))
-        each[:, MU] *= factors[np.argmax(np.array(scores) - FACTORS[:, None] ** 2 / 2, axis=0)]
+            evidence.append(log_evidence(_logs(x, scaled, model, search.threads), model.candidates))
+        each[:, MU] *= factors[np.argmax(np.array(evidence) - FACTORS[:, None] ** 2 / 2, axis=0)]
     return Exposed(each, model)
 
 
