@@ -70,10 +70,12 @@ def test_spots_without_emitters_are_none_while_frames_arrive():
     assert found["doubtful_spots"] == found["doubtful"].sum() == 0
 
 
-def test_dyes_that_are_mostly_on_are_not_counted_twice():
-    found = counted(Dyes(0.1, 0.03), seed=4)
+@pytest.mark.parametrize("dyes", [Dyes(0.1, 0.03), Dyes(0.4, 0.1)], ids=str)
+def test_dyes_that_are_mostly_on_are_not_counted_twice_nor_their_background_as_one(dyes):
+    found = counted(dyes, seed=4)
     assert np.mean(found.y == EMITTERS) >= 11 / 12
     assert found.parameters.mu[0, 1] == pytest.approx(400, rel=0.03)
+    assert found.parameters.mu_bg[0, 1] == pytest.approx(500, rel=0.05)
 
 
 GAPS = {

@@ -136,6 +136,18 @@ def test_ranges_hold_and_grids_begin_there():
         np.testing.assert_allclose(known[..., 3], 0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [5, 6, 8, 10])
+def test_real_bleaching_traces_do_not_hang_on_the_largest_number(most):
+    path = DATA / "bleaching" / "quickpbsa.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is absent; set STREAMFLUO_DATA to the folder with it")
+    with np.load(path) as values:
+        found = estimate_y(1000 * values["traces"] + 500, most, bleaching=True)
+        assert found.y.tolist() == values["fluorophores"].tolist() == [4, 3, 3]
+    assert found.doubtful.all()  # plateaus drift by 3 %, which no model has
+
+
 BAD_TRACES = {
     "NaN": (np.where(np.arange(50) == 7, np.nan, 5.0 + np.arange(50) % 3), {}, "trace 0 has 1 values .* frame 7"),
     "constant": (np.full(50, 3.0), {}, "trace 0 is constant at 3"),
