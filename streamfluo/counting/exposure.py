@@ -24,9 +24,8 @@ TRACES = 12  # that parameters are fitted to
 STARTS = (1.0, 1.2, 1.5, 2.0)  # of the brightness of the fit of whole frames, which is half the truth at worst
 OTHER_DUTY = (0.7, 1.4)  # of p_on: more that are on less often are a maximum of their own
 STEPS = 40
-WHITE = (
-    0.12  # correlation of scores one frame apart: .06 at most where frames are lit in part, .2 at half the brightness
-)
+WHITE = 0.12  # correlation of scores one frame apart: .06 at most at the truth, .2 at half the brightness
+SHORT = 0.5  # p_off: beyond, twice the number half as often is a maximum that nothing contradicts
 NEAR = 3  # numbers on either side of the most likely one, of each trace
 OUTLIERS = 0.01  # at most: with .1, a tenth of the frames lit in part would be outliers, and numbers one too low
 FACTORS = np.linspace(-2, 2, 9)  # of the scatter of brightness
@@ -101,8 +100,8 @@ def _mean_exp(one: Array, other: Array) -> Array:
 def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, search: Search) -> Exposed | None:
     """Return the parameters of traces (t, n), fitted from those (6,) of whole frames or brighter ones.
 
-    None: whole frames are likelier. scatter: of the brightness between traces. Cost of 12 traces of 800 frames and up
-    to 10 emitters: 10 CPU s; of each further one .1 s.
+    None: whole frames are likelier, or nothing is known. scatter: of the brightness between traces. Cost of 12 traces
+    of 800 frames and up to 10 emitters: 10 to 25 CPU s.
     """
     lively = np.flatnonzero(blinks(x))
     if not len(lively):
@@ -133,7 +132,7 @@ def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, sea
         return None
     best = climb(starts[int(np.argmax(tried))])
     scores = _scores(chosen, best[1], model)
-    if abs(np.nanmean(scores[1:] * scores[:-1])) > WHITE:
+    if abs(np.nanmean(scores[1:] * scores[:-1])) > WHITE or best[1][P_OFF] > SHORT:
         return None
     for factor in OTHER_DUTY:
         other = best[1] * np.where(np.arange(6) == P_ON, factor, 1.0)
