@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .core.params import build_params
+from .sources.simulate.emitter_traces import Dyes, Light, emitter_traces
 from .sources.simulate.source import SIMULATORS
 
-__all__ = ["bleaching_steps", "blinking", "calcium", "gain", "spots"]
+__all__ = ["Dyes", "Light", "bleaching_steps", "blinking", "calcium", "emitter_traces", "gain", "spots"]
 
 Movie = tuple[np.ndarray, Mapping[str, np.ndarray]]
 

@@ -27,7 +27,7 @@ class CountOptions(NamedTuple):
     """The options of `streamfluo count`."""
 
     max_emitters: Annotated[int, typer.Option(help="largest number of fluorophores")] = 10
-    min_emitters: Annotated[int, typer.Option(help="smallest number of fluorophores")] = 1
+    min_emitters: Annotated[int, typer.Option(help="smallest number of fluorophores")] = 0
     emission: Annotated[str, typer.Option(help="lognormal, or camera (electrons, or ADU with --camera)")] = "lognormal"
     pooled: Annotated[
         bool | None,
@@ -38,6 +38,10 @@ class CountOptions(NamedTuple):
         float | None,
         typer.Option(help="relative standard deviation of brightness between traces", show_default="estimated"),
     ] = None
+    illumination: Annotated[
+        Path | None, typer.Option(help="how it ran: mean of each frame less the offset, .csv or .npy (t,)")
+    ] = None
+    background: Annotated[Path | None, typer.Option(help="of the traces in each frame, .csv or .npy")] = None
     camera: Annotated[Path | None, typer.Option(help="calibration.npz of `streamfluo calibrate`")] = None
     p_outlier: Annotated[float, typer.Option(help="probability of an outlier")] = 0.1
     out: Annotated[Path | None, typer.Option(help="folder for the results", show_default="TRACES-counts")] = None
@@ -100,7 +104,15 @@ def _estimate(traces: np.ndarray, options: CountOptions, progress: Callable[[int
         traces, options.max_emitters, None, hyper, emission=options.emission, pooled=options.pooled,
         camera=_scalars(Camera.load(options.camera)) if options.camera else None, bleaching=options.bleaching,
         brightness_scatter=options.scatter, progress=progress,
+        illumination=_course(options.illumination), background=_course(options.background),
     )  # fmt: skip
+
+
+def _course(path: Path | None) -> np.ndarray | None:
+    """Return a course over the frames (1, t) or (n, t) from a file."""
+    from ..counting.traces import checked_traces, traces_of_file
+
+    return None if path is None else checked_traces(traces_of_file(load(path)), f"count: {path.name}")
 
 
 def _progress() -> Progress:
@@ -119,16 +131,17 @@ def _scalars(camera: Camera) -> Camera:
 
 def _report(found: Counts) -> None:
     """Print the table of the first traces, and what holds for all."""
-    table = Table("trace", "emitters", "90 %", "probability", "flat", "mu", "p_on", "p_off", box=None)
+    table = Table("trace", "emitters", "90 %", "probability", "flat", "doubtful", "mu", "p_on", "p_off", box=None)
     for n in range(min(len(found.y), ROWS)):
         if n in found.skipped:
-            table.add_row(str(n), "–", "", "", "skipped")
+            table.add_row(str(n), "–", "", "", "", "skipped")
             continue
         k = int(found.y[n] - found.candidates[0])
         low, high = found.credible_interval[n]
         p = found.parameters
         table.add_row(
             str(n), str(found.y[n]), f"{low} to {high}", f"{found.posterior[n, k]:.2f}", "yes" if found.flat[n] else "",
+            str(found.doubts[n]),
             f"{p.mu[n, k]:.4g}", f"{p.p_on[n, k]:.3g}", f"{p.p_off[n, k]:.3g}",
         )  # fmt: skip
     console.print(table)
@@ -136,6 +149,14 @@ def _report(found: Counts) -> None:
         console.print(f"… and {len(found.y) - ROWS} more in counts.csv")
     if found.scatter > 0.01:
         console.print(f"brightness scatters by {found.scatter:.1%} between traces")
+    if found.half_lit:
+        console.print(f"{found.half_lit:.1%} of the frames are left out: fluorophores switched within them")
+    if found.doubtful.any():
+        console.print(
+            f"doubtful: the model could not have made {found.doubtful.sum()} of {len(found.y)} traces "
+            "(illumination or background that drifts, fluorophores that differ, light of neighbours, fast blinking); "
+            "their intervals go from a third of the number to twice"
+        )
     if found.flat.any():
         console.print(
             "flat: the data do not determine the number; try longer or more traces, or a larger --max-emitters"

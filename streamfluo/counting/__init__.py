@@ -4,6 +4,8 @@ count/          the operator                     estimate        the batch funct
 parameters      of the model, and their ranges   traces, report  traces from a file, the table and plots of a result
 fit, fit_alone  maximum likelihood               batched_bfgs    BFGS for many small problems at once
 initial_values  method of moments                bounds, viterbi
+checks          what makes a trace doubtful      half_lit        frames within which an emitter switched
+exposure        a model of such frames
 
 The names below are for notebooks and load on first use.
 """

@@ -1,4 +1,4 @@
-"""Bounds of the model parameters for a set of traces, and the reasons why a trace cannot be counted."""
+"""Bounds of the model parameters, what of the traces is fit to count, and why a trace cannot be counted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import numpy as np
 from .kernels.likelihood import Array
 
 MIN_NOISE_E = 1e-3
+EXTREME_PART, EXTREME_SPANS = 0.003, 2.0  # of the frames at either end, beyond which intensities are cut off
+MIN_NOISE_TO_SHOT = 0.1  # of the variance: a camera of 10 e/ADU taken for one of electrons; normalised traces have 1e-3
+BLINKS, SPREADS = 5.0, 15.0  # in standard errors of white noise: one trace in 10⁶
 
 
 def parameter_bounds(intensity: Array, camera: bool, bleaching: bool, read_noise_e: float | None = None) -> Array:
@@ -44,3 +47,56 @@ def trace_error(trace: Array, emission: str, offset: float = 0.0) -> str:
     if emission == "camera" and trace.max() <= offset:
         return f"is never above the camera's offset_adu = {offset:g}; check camera"
     return ""
+
+
+def without_extremes(intensity: Array) -> Array:
+    """Return traces (t, n) whose extreme values are cut off, two spans of the others beyond them.
+
+    One cosmic ray would else set the scale of bounds, starts and outliers. A dye that is on for 0.3 % of the frames,
+    or for two of them, is what may be lost.
+    """
+    cut = intensity.copy()
+    for trace in cut.T:
+        seen = np.sort(trace[np.isfinite(trace)])
+        extreme = max(2, int(np.ceil(EXTREME_PART * len(seen))))
+        if len(seen) > 4 * extreme:
+            low, high = seen[extreme], seen[-1 - extreme]
+            reach = EXTREME_SPANS * (high - low)
+            if reach > 0:
+                np.clip(trace, low - reach, high + reach, out=trace)
+    return cut
+
+
+def noise_sd(x: Array) -> Array:
+    """Return the noise σ (n,) of traces (t, n) from differences of adjacent frames; in most of them none switches."""
+    steps = np.abs(np.diff(x, axis=0))
+    return np.asarray(np.nanpercentile(steps, 40, axis=0) / (0.5244 * np.sqrt(2))) + 1e-12
+
+
+def blinks(x: Array) -> Array:
+    """Return which traces (t, n) are more than white noise: correlated in time, or spread wider than it."""
+    d = x - np.nanmean(x, axis=0)
+    frames = np.isfinite(d).sum(0)
+    variance = np.nanmean(d * d, axis=0) + 1e-300
+    correlated = sum(np.nanmean(d[lag:] * d[:-lag], axis=0) for lag in (1, 2, 3)) / variance / np.sqrt(3)
+    low, high = np.nanpercentile(x, (5, 95), axis=0)
+    spread = ((high - low) / (3.29 * noise_sd(x))) ** 2 - 1
+    error = 1 / np.sqrt(np.maximum(frames, 1))
+    return np.asarray((correlated > BLINKS * error) | (spread > SPREADS * error))
+
+
+def shot_noise_error(electrons: Array) -> str:
+    """Return the reason why traces (t, n) cannot be electrons, from their noise where they are bright; empty: none."""
+    bright = electrons - np.nanpercentile(electrons, 1, axis=0)
+    level = np.nanpercentile(bright, 75, axis=0)
+    pairs = np.where((bright[1:] + bright[:-1]) / 2 >= np.nanmedian(bright, axis=0), np.diff(bright, axis=0), np.nan)
+    variance = (np.nanpercentile(np.abs(pairs), 40, axis=0) / (0.5244 * np.sqrt(2))) ** 2
+    variance = np.where(variance > 0, variance, np.nanmean(pairs**2, axis=0) / 2)
+    ratio = np.median(variance / np.maximum(level, 1e-300))
+    if not 0 < ratio < MIN_NOISE_TO_SHOT:
+        return ""
+    return (
+        f"noise of variance {np.median(variance):.2g} at {np.median(level):.3g} above the background is less than the "
+        "shot noise of electrons (emission = 'camera'): traces are normalised or in other units; give electrons, or "
+        "ADU with a camera, or use emission = 'lognormal'"
+    )

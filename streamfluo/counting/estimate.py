@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -13,15 +12,22 @@ import numpy as np
 
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
-from .bounds import min_frames, parameter_bounds, trace_error
+from .bounds import min_frames, parameter_bounds, shot_noise_error, trace_error, without_extremes
+from .checks import MOST_DOUBTFUL, doubts
+from .exposure import Exposed, fit_exposed
 from .fit import Search, fit_factors, fit_pooled
-from .fit_alone import fit_alone
-from .kernels.crosschecks import credible_interval, is_flat, posterior
+from .fit_alone import UNKNOWN_AT_0, fit_alone
+from .half_lit import half_lit
+from .initial_values import median_step
+from .kernels.crosschecks import credible_interval, is_flat, posterior, widened
 from .kernels.likelihood import EmitterModel, binned_logs, evaluate
 from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
+from .traces import checked_traces, steady
 from .viterbi import viterbi_states
 
 Progress = Callable[[int, int], None]
+STEP_BELOW, STEP_ABOVE = 1.5, 1.25  # what the median step may be off by; half and twice the brightness are beyond
+_Found = dict[str, np.ndarray]
 log = logging.getLogger("streamfluo")
 
 
@@ -29,11 +35,13 @@ log = logging.getLogger("streamfluo")
 class Counts:
     """Result of `estimate_y` for n traces; unpacks as blinx's (y, parameters, log_likelihoods).
 
-    `y` (n,): most likely number of fluorophores, 0: trace skipped. `parameters`: arrays (n, candidates).
-    `log_likelihoods`, `posterior` (n, candidates). `candidates`: min_y … max_y. `credible_interval` (n, 2): 90 %.
-    `flat` (n,): the posterior does not determine the number. `doubtful` (n,): the occupancy of the states differs from
-    the stationary distribution. `states` (n, t): emitters on along the Viterbi path. `scatter`: relative standard
-    deviation of brightness between traces. `skipped`: the reason, by index of the trace.
+    `y` (n,): most probable number of fluorophores under the prior P(y) ∝ 1 / (y + 1); 0 also where a trace is skipped.
+    `parameters`: arrays (n, candidates), NaN what a trace without emitters does not tell. `log_likelihoods`,
+    `posterior` (n, candidates). `candidates`: min_y … max_y. `credible_interval` (n, 2): 90 %; from `y` / 3 to 2 `y`
+    where doubtful. `flat` (n,): the posterior does not determine the number, or reaches max_y. `doubtful` (n,): the
+    model could not have made the trace; `doubts` (n,): why, one of `checks.REASONS`. `states` (n, t): emitters on along
+    the Viterbi path. `scatter`: relative standard deviation of brightness between traces. `half_lit`: share of the
+    frames within which emitters are seen to switch. `skipped`: the reason, by index of the trace.
     """
 
     y: np.ndarray
@@ -44,8 +52,10 @@ class Counts:
     credible_interval: np.ndarray
     flat: np.ndarray
     doubtful: np.ndarray
+    doubts: np.ndarray
     states: np.ndarray
     scatter: float
+    half_lit: float
     skipped: dict[int, str]
 
     def __iter__(self) -> Iterator[Any]:
@@ -63,6 +73,8 @@ def estimate_y(
     camera: Camera | None = None,
     bleaching: bool = False,
     brightness_scatter: float | None = None,
+    illumination: Any = None,
+    background: Any = None,
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Counts:
@@ -70,38 +82,96 @@ def estimate_y(
 
     pooled: traces share brightness and kinetics, and each has a brightness factor of relative standard deviation
     `brightness_scatter` (None: estimated; 0: none); None: pooled if there are several traces. camera: traces are in ADU
-    under the camera emission; None: in electrons. threads: 0 for all cores. Cost of a trace of 1000 frames, max_y = 10:
-    0.02 to 0.15 CPU s pooled, 0.35 alone. A trace that cannot be counted is skipped with a warning. Raises FrameError
+    under the camera emission; None: in electrons. illumination (t,), background (t,) or (n, t): how they ran
+    (`traces.steady`). threads: 0 for all cores. Cost of a trace of 1000 frames, max_y = 10:
+    up to 0.2 CPU s pooled, more alone. A trace that cannot be counted is skipped with a warning. Raises FrameError
     if none can be counted, ConfigError for parameters. (Names `y`, `max_y` and model: blinx; algorithm: Rabiner 1989.)
     """
     hyper = hyper_parameters or HyperParameters()
     if not (isinstance(max_y, int | np.integer) and hyper.min_y <= max_y <= 50):
         raise ConfigError(f"estimate_y: max_y is an integer from min_y = {hyper.min_y} to 50, found {max_y!r}")
     model = TraceModel(emission, camera, bleaching)
+    if illumination is not None or background is not None:
+        offset = _scalars(camera)[0] if emission == "camera" else 0.0
+        traces = steady(checked_traces(traces), illumination, background, offset)
     checked, skipped = _checked(traces, model)
     good = [n for n in range(len(checked)) if n not in skipped]
     candidates = np.arange(hyper.min_y, int(max_y) + 1)
-    job = _Job(checked[good].T, model, parameter_ranges, hyper, threads)
+    job = _Job(checked[good].T, model, parameter_ranges, hyper, threads).leave_out_half_lit()
     report = progress or (lambda done, of: None)
-    if len(good) > 1 if pooled is None else pooled:
+    shared = len(good) > 1 if pooled is None else pooled
+    if shared:
         parameters, scatter = _pooled(job, candidates, brightness_scatter)
         logs = job.logs(parameters[:, 0], candidates)
     else:
         parameters, logs, scatter = *_alone(job, candidates, report), 0.0
     report(len(good), len(good))
-    found = _summaries(job, parameters, logs, candidates)
+    found = _summaries(job, parameters, logs, candidates, shared)
+    if shared:
+        found = _anchored(job, found, candidates, brightness_scatter)
+        found = _integrated(job, found, candidates, scatter)
     of_all = {name: _with_skipped(array, good, len(checked)) for name, array in found.items()}
     every = Parameters.of(of_all.pop("parameters"))
-    return Counts(parameters=every, candidates=candidates, scatter=scatter, skipped=skipped, **of_all)
+    return Counts(
+        parameters=every, candidates=candidates, scatter=scatter, half_lit=job.half_lit, skipped=skipped, **of_all
+    )
 
 
-def _summaries(job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray) -> dict[str, np.ndarray]:
+def _anchored(job: _Job, found: _Found, candidates: np.ndarray, scatter: float | None) -> _Found:
+    """Return the summaries with a brightness near the steps of the traces, where the model contradicts most traces.
+
+    Levels of such traces are split: the likeliest brightness is then a fraction of that of an emitter, the smaller the
+    more candidates there are. The traces remain doubtful.
+    """
+    step = median_step(job.seen, job.intensity)
+    low, high = step / STEP_BELOW, step * STEP_ABOVE
+    mu = float(np.median(found["parameters"][:, 0, 0]))
+    if getattr(job.ranges, "mu_range", None) or _share_doubtful(found) <= MOST_DOUBTFUL or not (mu < low or mu > high):
+        return found
+    bounds = job.bounds()
+    bounds[0] = low, high
+    parameters, _ = _pooled(job, candidates, scatter, bounds)
+    other = _summaries(job, parameters, job.logs(parameters[:, 0], candidates), candidates, True)
+    other["doubtful"][:] = True
+    other["doubts"] = np.where(other["doubts"] == "", "shared", other["doubts"])
+    interval = credible_interval(other["posterior"], candidates)
+    other["credible_interval"] = widened(interval, other["y"], other["doubtful"], candidates)
+    return other
+
+
+def _integrated(job: _Job, found: _Found, candidates: np.ndarray, scatter: float) -> _Found:
+    """Return the summaries under a model of frames lit in part, where there are such frames, or those found."""
+    share = _share_doubtful(found)
+    if job.bleaching or job.hyper.max_x is not None or not (job.half_lit or share > MOST_DOUBTFUL):
+        return found
+    start = np.median(found["parameters"][:, 0], axis=0)
+    exposed = fit_exposed(job.seen, start, scatter, job.model(candidates), job.search(job.bounds()))
+    if exposed is None:
+        return found
+    each = np.repeat(exposed.parameters[:, None], len(candidates), axis=1)
+    other = _summaries(job, each, exposed.logs(job.seen, job.threads), candidates, True, exposed)
+    return other if _share_doubtful(other) <= max(share, MOST_DOUBTFUL) else found
+
+
+def _share_doubtful(found: _Found) -> float:
+    """Return the share of doubtful traces among those with emitters."""
+    return float(np.mean(found["doubtful"][found["y"] > 0])) if (found["y"] > 0).any() else 0.0
+
+
+def _summaries(
+    job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray, pooled: bool,
+    exposed: Exposed | None = None,
+) -> _Found:  # fmt: skip
     """Return the posterior summaries of each trace, by field of Counts."""
-    best = logs.argmax(1)
+    probabilities = posterior(logs, candidates)
+    best = probabilities.argmax(1)
     y, chosen = candidates[best], parameters[np.arange(len(best)), best]
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
-    probabilities = posterior(logs)
-    interval = credible_interval(probabilities, candidates)
+    integrated = job.half_lit > 0 if exposed is None else exposed.scores(job.seen, y)
+    reasons = doubts(job.x, y, chosen, job.model(candidates), pooled, integrated)
+    interval = widened(credible_interval(probabilities, candidates), y, reasons != "", candidates)
+    unknown = np.isin(candidates, 0) & (not pooled)
+    parameters = np.where(unknown[:, None] & np.isin(range(6), UNKNOWN_AT_0), np.nan, parameters)
     return {
         "y": y,
         "parameters": parameters,
@@ -110,7 +180,8 @@ def _summaries(job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: 
         "credible_interval": interval,
         "flat": is_flat(interval, candidates),
         "states": states,
-        "doubtful": _doubtful(states, y, chosen, job.bleaching, job.hyper.distribution_threshold),
+        "doubtful": reasons != "",
+        "doubts": reasons,
     }
 
 
@@ -136,7 +207,7 @@ def estimate_parameters(
     parameters, logs = np.empty((len(good), 6)), np.empty(len(good))
     for number in np.unique(numbers[good]).tolist():
         mine = np.flatnonzero(numbers[good] == number)
-        job = _Job(checked[good][mine].T, model, parameter_ranges, hyper, threads)
+        job = _Job(checked[good][mine].T, model, parameter_ranges, hyper, threads).leave_out_half_lit()
         parameters[mine], logs[mine] = job.fit(number)
     return Parameters.of(_with_skipped(parameters, good, len(checked))), _with_skipped(logs, good, len(checked))
 
@@ -177,6 +248,7 @@ class _Job:
     ) -> None:
         self.camera, self.bleaching, self.hyper = model.emission == "camera", model.bleaching, hyper
         self.threads = threads
+        traces = without_extremes(traces)
         offset, gain, read_e = _scalars(model.camera)
         width = (hyper.max_x or float(np.abs(traces).max())) / hyper.num_x_bins
         self.edges = (np.floor(traces / width) * width - offset) * gain
@@ -185,6 +257,13 @@ class _Job:
         self.intensity = (traces - offset) * gain
         self.x = self.intensity if self.camera else np.log(self.intensity)
         self.width, self.ranges, self._read_e = width * gain, ranges, read_e
+
+    def leave_out_half_lit(self) -> _Job:
+        """Take frames within which emitters switched for not measured; return self."""
+        found = half_lit(self.x, self.intensity)
+        self.half_lit, self.seen = float(found.mean()), self.x
+        self.x, self.edges = np.where(found, np.nan, self.x), np.where(found, np.nan, self.edges)
+        return self
 
     def model(self, candidates: np.ndarray) -> EmitterModel:
         """Return the model of candidate numbers of emitters that follow one another."""
@@ -236,10 +315,12 @@ class _Job:
         return np.asarray(viterbi_states(self.x[:, n], emitters, parameters, self.model(np.array([emitters]))))
 
 
-def _pooled(job: _Job, candidates: np.ndarray, scatter: float | None) -> tuple[np.ndarray, float]:
+def _pooled(
+    job: _Job, candidates: np.ndarray, scatter: float | None, bounds: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """Return parameters (n, candidates, 6), the same for every candidate, and the scatter of brightness."""
     model = job.model(candidates)
-    found = fit_pooled(job.x, job.intensity, model, job.search(job.bounds()), scatter)
+    found = fit_pooled(job.x, job.intensity, model, job.search(job.bounds() if bounds is None else bounds), scatter)
     each = np.tile(found.parameters, (job.x.shape[1], 1))
     if found.scatter:
         each[:, 0] *= np.exp(fit_factors(job.x, found.parameters, model, found.scatter, job.threads))
@@ -272,6 +353,12 @@ def _checked(traces: Any, model: TraceModel) -> tuple[np.ndarray, dict[int, str]
         )
     offset = _scalars(model.camera)[0] if model.emission == "camera" else 0.0
     wrong = {n: reason for n, trace in enumerate(array) if (reason := trace_error(trace, model.emission, offset))}
+    good = [n for n in range(len(array)) if n not in wrong]
+    if good and model.emission == "camera":
+        offset, gain, _ = _scalars(model.camera)
+        reason = shot_noise_error((array[good].T - offset) * gain)
+        if reason:
+            raise FrameError(f"counting: {reason}")
     if len(wrong) == len(array):
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise FrameError(f"counting: trace {min(wrong)} {wrong[min(wrong)]}{more}")
@@ -291,27 +378,9 @@ def _scalars(camera: Camera | None) -> tuple[float, float, float | None]:
     return offset or 0.0, gain or 1.0, read_e
 
 
-def _doubtful(
-    states: np.ndarray, emitters: np.ndarray, parameters: np.ndarray, bleaching: bool, threshold: float
-) -> np.ndarray:
-    """Return where (n,) the occupancy of the states is not stationary; always False with bleaching."""
-    if bleaching:
-        return np.zeros(len(emitters), bool)
-    far = partial(_distance, frames=states.shape[1])
-    return np.array([far(s, k, p) > threshold for s, k, p in zip(states, emitters.tolist(), parameters, strict=True)])
-
-
-def _distance(states: np.ndarray, emitters: int, parameters: np.ndarray, frames: int) -> float:
-    """Return the total variation distance between the occupancy of the states and their binomial distribution."""
-    duty = parameters[3] / (parameters[3] + parameters[4])
-    stationary = np.array([1.0])
-    for _ in range(emitters):
-        stationary = np.convolve(stationary, [1 - duty, duty])
-    return float(np.abs(np.bincount(states, minlength=emitters + 1) / frames - stationary).sum() / 2)
-
-
 def _with_skipped(array: np.ndarray, good: list[int], count: int) -> np.ndarray:
-    """Return an array over all traces from one over the good ones: NaN, 0 or False for those skipped."""
-    every = np.full((count, *array.shape[1:]), np.nan if array.dtype.kind == "f" else 0, array.dtype)
+    """Return an array over all traces from one over the good ones: NaN, 0, False or '' for those skipped."""
+    nothing = {"f": np.nan, "U": ""}.get(array.dtype.kind, 0)
+    every = np.full((count, *array.shape[1:]), nothing, array.dtype)
     every[good] = array
     return every

@@ -114,14 +114,14 @@ class HyperParameters:
 
     `min_y`: smallest number of emitters. `num_guesses`: starts that are followed; the best is kept. `epoch_length`:
     maximum number of optimiser steps. `is_done_limit`: relative gain of the log-likelihood at convergence; a thousandth
-    of it is used, as BFGS takes longer steps. `is_done_window` and `step_sizes` are accepted and unused:
-    BFGS finds its own. `distribution_threshold`: total variation distance between the occupancy of the states and the
-    stationary distribution, above which a fit is doubtful. `max_x`: intensities are rounded to `num_x_bins` bins below
-    it; None: the largest intensity, without rounding. `p_outlier`: probability of an outlier, uniform over the bins.
+    of it is used, as BFGS takes longer steps. `is_done_window`, `step_sizes` and
+    `distribution_threshold` are accepted and unused: BFGS finds its own, and what is doubtful follows from `checks`.
+    `max_x`: intensities are rounded to `num_x_bins` bins below it; None: the largest intensity, without rounding.
+    `p_outlier`: probability of an outlier, uniform over the bins.
     `traces`: number of traces that shared parameters are fitted to (not in blinx). Raises ConfigError.
     """
 
-    min_y: int = 1
+    min_y: int = 0
     num_guesses: int = 3
     epoch_length: int = 1000
     is_done_limit: float = 1e-5
@@ -134,7 +134,7 @@ class HyperParameters:
     traces: int = 40
 
     def __post_init__(self) -> None:
-        limits = {"min_y": 1, "num_guesses": 1, "epoch_length": 1, "is_done_window": 1, "num_x_bins": 2, "traces": 1}
+        limits = {"min_y": 0, "num_guesses": 1, "epoch_length": 1, "is_done_window": 1, "num_x_bins": 2, "traces": 1}
         for name, least in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or int(value) != value or value < least:

@@ -19,15 +19,22 @@ def write_table(found: Counts, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         probabilities = [f"P(y={y})" for y in found.candidates]
-        writer.writerow(["trace", "y", "low", "high", "flat", "doubtful", *NAMES, *probabilities, "skipped"])
+        writer.writerow(["trace", "y", "low", "high", "flat", "doubtful", "why", *NAMES, *probabilities, "skipped"])
         parameters = found.parameters.array()
         for n, y in enumerate(found.y.tolist()):
             if n in found.skipped:
-                writer.writerow([n, *[""] * (5 + len(NAMES) + len(probabilities)), found.skipped[n]])
+                writer.writerow([n, *[""] * (6 + len(NAMES) + len(probabilities)), found.skipped[n]])
                 continue
             chosen = parameters[n, y - int(found.candidates[0])]
             writer.writerow(
-                [n, y, *found.credible_interval[n].tolist(), int(found.flat[n]), int(found.doubtful[n])]
+                [
+                    n,
+                    y,
+                    *found.credible_interval[n].tolist(),
+                    int(found.flat[n]),
+                    int(found.doubtful[n]),
+                    found.doubts[n],
+                ]
                 + [f"{v:.6g}" for v in (*chosen, *found.posterior[n])]
                 + [""]
             )
@@ -57,6 +64,9 @@ def draw_trace(trace: np.ndarray, n: int, found: Counts, path: Path) -> Path:
     low, high = found.credible_interval[n]
     title = f"90 %: {low} to {high}" + (", flat" if found.flat[n] else "")
     right.set(xlabel="fluorophores", ylabel="posterior", ylim=(0, 1), title=title, xticks=found.candidates)
+    if found.doubtful[n]:
+        right.axvspan(low - 0.5, high + 0.5, color="C3", alpha=0.15, zorder=0)
+        right.set_title(f"doubtful: {found.doubts[n]}; {title[6:]}", color="C3", fontsize=9)
     figure.text(0.01, 0.01, "  ".join(f"{a} {v:.3g}" for a, v in zip(NAMES, chosen, strict=True) if v), fontsize=6)
     figure.savefig(path, dpi=100)
     return path

@@ -31,6 +31,7 @@ class OnlineFilter:
             np.zeros((self._chunks, k, ONLINE_LANES)),
         )
         self.parameters, self.typical = np.full((count, k, 6), np.nan), np.full((k, 6), np.nan)
+        self.doubtful = np.zeros(count, np.bool_)  # that the model could have made the traces it was fitted to
 
     @property
     def known(self) -> bool:
@@ -48,6 +49,7 @@ class OnlineFilter:
         if count == self._count:
             return self
         new, kept = OnlineFilter(count, self.model), self._count
+        new.doubtful[:kept] = self.doubtful
         if not self.known:
             return new
         more = np.tile(self.typical, (count - kept, 1, 1))
@@ -88,13 +90,14 @@ class OnlineFilter:
     def state(self) -> State:
         carried = {key: array.copy() for key, array in zip(KEYS, self._carried, strict=True)}
         parameters = {"filter_parameters": self.parameters.copy(), "filter_typical": self.typical.copy()}
-        return {"filter_seen": self.seen, **carried, **parameters}
+        return {"filter_seen": self.seen, "filter_doubtful": self.doubtful.copy(), **carried, **parameters}
 
     def restore(self, state: State, model: EmitterModel) -> None:
         arrays = zip(KEYS, self._carried, strict=True)
         self._carried = FilterState(*(require_array(state, key, array, WHERE) for key, array in arrays))
         self.parameters = require_array(state, "filter_parameters", self.parameters, WHERE)
         self.typical = require_array(state, "filter_typical", self.typical, WHERE)
+        self.doubtful = require_array(state, "filter_doubtful", self.doubtful, WHERE)
         self.model, self.seen = model, require_int(state, "filter_seen", WHERE)
         if self.known:
             self._prepare()

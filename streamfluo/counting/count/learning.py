@@ -6,9 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ..bounds import min_frames, parameter_bounds
+from ...core.errors import FrameError
+from ..bounds import min_frames, parameter_bounds, shot_noise_error, without_extremes
+from ..checks import doubts
 from ..fit import Search, fit_factors, fit_pooled
 from ..fit_alone import fit_alone
+from ..half_lit import half_lit
+from ..kernels.crosschecks import posterior
 from ..kernels.likelihood import EmitterModel
 from .filter import OnlineFilter
 from .params import CountParams
@@ -21,7 +25,7 @@ BINS = 1024
 
 def model_of(params: CountParams, width: float, emitters: int | None = None) -> EmitterModel:
     """Return the model of all candidates, or of one number of emitters, for intensity bins of `width`."""
-    low, high = emitters or params.min_emitters, emitters or params.max_emitters
+    low, high = (params.min_emitters, params.max_emitters) if emitters is None else (emitters, emitters)
     return EmitterModel(params.emission == "camera", params.bleaching, low, high, width, BINS, params.p_outlier)
 
 
@@ -38,17 +42,22 @@ def learn(
 ) -> tuple[np.ndarray, np.ndarray, EmitterModel] | None:
     """Return parameters (n, candidates, 6), a typical trace's (candidates, 6) and the model; None: no usable trace.
 
-    intensity (t, n). before (candidates, 6): the typical trace of the last estimate, where the fit starts.
+    intensity (t, n). before (candidates, 6): the typical trace of the last estimate, where the fit starts. Raises
+    FrameError where no intensities can be electrons.
     """
     camera = params.emission == "camera"
+    intensity = without_extremes(intensity)
     x = observation(intensity, camera)
     intensity = np.where(np.isnan(x), np.nan, intensity)
     usable = np.isfinite(x).sum(0) >= max(min_frames(params.bleaching), len(x) // 2)
     usable[usable] &= np.nanstd(x[:, usable], axis=0) > 0
     if not usable.any():
         return None
+    if camera and (reason := shot_noise_error(intensity[:, usable])):
+        raise FrameError(f"count: {reason}")
     count, candidates = x.shape[1], params.max_emitters - params.min_emitters + 1
     x, intensity = x[:, usable], intensity[:, usable]
+    x = np.where(half_lit(x, intensity), np.nan, x)
     model = model_of(params, float(np.nanmax(np.abs(intensity))) / BINS)
     bounds = parameter_bounds(intensity, camera, params.bleaching, params.read_noise_e)
     pooled = params.pooled if params.pooled is not None else count > 1
@@ -104,5 +113,25 @@ def _filter_of(params: CountParams, record: np.ndarray, before: np.ndarray | Non
         model = model_of(params, params.max_x / BINS)
     online = OnlineFilter(record.shape[1], model)
     online.begin(model, parameters, typical)
-    online.advance(observation(record, params.emission == "camera"))
+    x = observation(record, params.emission == "camera")
+    online.advance(x)
+    online.doubtful = _doubtful(x, online, params)
     return online
+
+
+def _doubtful(x: np.ndarray, online: OnlineFilter, params: CountParams) -> np.ndarray:
+    """Return which traces (n,) of x (t, n) the model could not have made."""
+    candidates = online.model.candidates
+    best = posterior(online.logs(), candidates).argmax(1)
+    seen = np.flatnonzero(np.isfinite(x).sum(0) >= min_frames(params.bleaching))
+    doubtful = np.zeros(x.shape[1], np.bool_)
+    if not len(seen):
+        return doubtful
+    x = x[:, seen]
+    partly = half_lit(x, x if online.model.camera else np.exp(x))
+    x = np.where(partly, np.nan, x)
+    chosen = online.parameters[seen, best[seen]]
+    pooled = params.pooled if params.pooled is not None else len(doubtful) > 1
+    reasons = doubts(x, candidates[best[seen]], chosen, online.model, pooled, bool(partly.any()))
+    doubtful[seen] = reasons != ""
+    return doubtful

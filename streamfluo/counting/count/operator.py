@@ -13,7 +13,15 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, known_values, valid_frames
-from ..kernels.crosschecks import bleaching_steps, credible_interval, is_flat, posterior, traces_bleaching_steps
+from ..checks import normal_scores
+from ..kernels.crosschecks import (
+    bleaching_steps,
+    credible_interval,
+    is_flat,
+    posterior,
+    traces_bleaching_steps,
+    widened,
+)
 from ..kernels.likelihood import evaluate
 from ..traces import checked_traces, traces_of_file
 from .filter import OnlineFilter
@@ -38,6 +46,7 @@ class Count(Operator):
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
+    version = 2
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
@@ -52,6 +61,9 @@ class Count(Operator):
             "parameters", "snapshot", ("spot", "emitters", "parameter"), "", "mu, mu_bg, sigma, p_on, p_off, p_bleach"
         ),
         Gives("flat", "snapshot", ("spot",), "", "1: the posterior does not determine the number"),
+        Gives("doubtful", "snapshot", ("spot",), "", "1: the model could not have made the trace so far"),
+        Gives("doubtful_spots", "snapshot", (), "", "number of spots that are doubtful"),
+        Gives("flat_spots", "snapshot", (), "", "number of spots whose number is not determined"),
         Gives("bleaching_steps", "snapshot", ("spot",), "", "cross-check: number of fluorophores from bleaching steps"),
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
@@ -236,13 +248,15 @@ class Count(Operator):
         model = self._filter.model
         if not self._filter.known:
             return np.full((self._count, len(model.candidates)), 1 / len(model.candidates))
-        return np.asarray(posterior(self._filter.logs()))
+        return np.asarray(posterior(self._filter.logs(), model.candidates))
 
     def _snapshot(self, name: str) -> np.ndarray:
         online, camera = self._filter, self.params.emission == "camera"
         candidates = online.model.candidates
         if name == "parameters":
             return online.parameters.copy()
+        if name in ("doubtful", "doubtful_spots"):
+            return np.asarray(online.doubtful.copy() if name == "doubtful" else online.doubtful.sum())
         if name == "log_likelihood":
             return online.logs() if online.known else np.full((self._count, len(candidates)), np.nan)
         if name == "cumulant_count":
@@ -254,7 +268,11 @@ class Count(Operator):
         if name == "count":
             return np.asarray(candidates[probabilities.argmax(1)] if online.known else np.zeros(self._count, np.int64))
         interval = credible_interval(probabilities, candidates)
-        return interval if name == "credible_interval" else is_flat(interval, candidates)
+        interval = np.asarray(widened(interval, candidates[probabilities.argmax(1)], online.doubtful, candidates))
+        if name == "credible_interval":
+            return interval
+        flat = is_flat(interval, candidates)
+        return np.asarray(flat if name == "flat" else flat.sum())
 
     def _compile(self) -> None:
         """Run every kernel once, on the types it will be called with."""
@@ -266,4 +284,5 @@ class Count(Operator):
         typical = np.tile(parameters, (len(model.candidates), 1))
         online.begin(model, typical[None], typical)
         online.advance(x)
+        normal_scores(x, np.array([model.max_emitters]), parameters, model)
         bleaching_steps(np.zeros(8))

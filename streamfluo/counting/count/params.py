@@ -18,7 +18,7 @@ class CountParams(Params, frozen=True):
     former_names: ClassVar[Mapping[str, str]] = {"max_y": "max_emitters", "min_y": "min_emitters"}
 
     max_emitters: Annotated[int, Meta(ge=1, le=50, description="largest number of fluorophores in a spot")] = 10
-    min_emitters: Annotated[int, Meta(ge=1, le=50, description="smallest number of fluorophores in a spot")] = 1
+    min_emitters: Annotated[int, Meta(ge=0, le=50, description="smallest number of fluorophores in a spot")] = 0
     emission: Annotated[
         Literal["camera", "lognormal"],
         Meta(description="camera: shot noise and constant noise, for photons; lognormal: noise of the logarithm"),

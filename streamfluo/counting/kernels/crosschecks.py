@@ -13,8 +13,14 @@ STEP_POINTS = 500
 SPLIT_PENALTY = 4  # × log(frames): at 2, the best of many split points now and then fits noise
 
 
-def posterior(logs):  # type: ignore[no-untyped-def]
-    """Return the posterior (n, candidates) of log-likelihoods under a uniform prior."""
+def log_prior(candidates):  # type: ignore[no-untyped-def]
+    """Return log P(n) = −log(n + 1): even in the logarithm, so that the answer hangs less on the last candidate."""
+    return -np.log1p(candidates)
+
+
+def posterior(logs, candidates):  # type: ignore[no-untyped-def]
+    """Return the posterior (n, candidates) of log-likelihoods (n, candidates) under `log_prior`."""
+    logs = logs + log_prior(candidates)
     weights = np.exp(logs - logs.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
@@ -34,10 +40,21 @@ def credible_interval(probabilities, candidates):  # type: ignore[no-untyped-def
 
 
 def is_flat(interval, candidates):  # type: ignore[no-untyped-def]
-    """Return where (n,) a posterior is flat: its interval reaches the last candidate, or holds most of them."""
+    """Return where (n,) a posterior is flat: its interval holds most candidates, or the last, beyond which none is."""
     wide = interval[:, 1] - interval[:, 0] + 1 > FLAT_PART * len(candidates)
-    open_end = (interval[:, 1] == candidates[-1]) & (interval[:, 0] < candidates[-1])
-    return wide | open_end
+    return wide | (interval[:, 1] == candidates[-1])
+
+
+def widened(interval, numbers, doubtful, candidates):  # type: ignore[no-untyped-def]
+    """Return intervals (n, 2) that go from a third to twice the number (n,) where it is doubtful.
+
+    The posterior holds under a model that those traces contradict. Such fits split levels: the truth is more often far
+    below than above.
+    """
+    low = np.minimum(interval[:, 0], numbers // 3)
+    high = np.maximum(interval[:, 1], np.maximum(2 * numbers, 1))
+    wide = np.clip(np.stack([low, high], axis=1), candidates[0], candidates[-1])
+    return np.where(doubtful[:, None], wide, interval)
 
 
 def cumulant_count(k2, k3, k4):  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from ...pixels.kernels.kernel import kernel
+from .crosschecks import log_prior
 from .emission import Emission, EmissionModel, add_emission_slopes, fill_emission
 from .forward_backward import SLOPES, filter_forward, smooth
 from .transitions import LANES, StateSpaces, transition_matrices
@@ -54,7 +55,7 @@ class EmitterModel:
 
 @kernel
 def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no-untyped-def]
-    """Return logs[n, lane], and the gradient[:, lane] of log Σ_n P(trace | n), which is 0 unless `with_slopes`."""
+    """Return logs[n, lane], and the gradient[:, lane] of log Σ_n P(n) P(trace | n), which is 0 unless `with_slopes`."""
     frames, lanes = x.shape
     size = spaces.high + 1
     emission = Emission(np.empty((frames, size, lanes)), np.empty((frames, lanes)), np.empty((frames, lanes)))
@@ -65,10 +66,11 @@ def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no
     if not with_slopes:
         return logs, slopes
     weights = np.zeros((size, lanes))
+    prior = -np.log1p(np.arange(spaces.low, size))
     for lane in range(lanes):
-        best = logs[spaces.low :, lane].max()
-        total = np.exp(logs[spaces.low :, lane] - best).sum()
-        weights[spaces.low :, lane] = np.exp(logs[spaces.low :, lane] - best) / total
+        likely = logs[spaces.low :, lane] + prior
+        likely = np.exp(likely - likely.max())
+        weights[spaces.low :, lane] = likely / likely.sum()
     occupancy = smooth(emission, transitions, transition_slopes, spaces, weights, slopes)
     add_emission_slopes(x, model, emission, occupancy, slopes)
     return logs, slopes
@@ -77,7 +79,7 @@ def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no
 def evaluate(
     x: Array, parameters: Array, model: EmitterModel, slopes: bool = False, threads: int = 1
 ) -> tuple[Array, Array | None]:
-    """Return log P(trace | n) (n, candidates), and with `slopes` the gradient (n, 6) of log Σ_n P(trace | n).
+    """Return log P(trace | n) (n, candidates), and with `slopes` the gradient (n, 6) of `log_evidence`.
 
     x (t, n): electrons, or the logarithm of intensities. parameters (n, 6): mu, mu_bg, sigma, p_on, p_off, p_bleach;
     kinetics that all traces share cost less. Cost of a trace of 1000 frames and up to 10 emitters: the likelihood
@@ -101,6 +103,11 @@ def evaluate(
 
     in_threads(work, range(0, count, LANES), threads)
     return logs[model.min_emitters :].T, None if gradient is None else gradient.T
+
+
+def log_evidence(logs: Array, candidates: Array) -> Array:
+    """Return log Σ_n P(n) P(trace | n) (…) of log-likelihoods (…, candidates), but for a constant."""
+    return np.asarray(np.logaddexp.reduce(logs + log_prior(candidates), axis=-1))
 
 
 def binned_logs(edges: Array, parameters: Array, model: EmitterModel) -> Array:

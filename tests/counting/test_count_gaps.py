@@ -1,0 +1,155 @@
+"""Counting where the model of the traces does not hold, and where only the right brightness gives the right number."""
+
+import numpy as np
+import pytest
+from emitter_oracle import emission_probability, transitions
+from scipy.stats import binom, norm
+
+from streamfluo import Block, ConfigError, FrameError, Spec, create
+from streamfluo.counting import estimate_y
+from streamfluo.counting.checks import normal_scores
+from streamfluo.counting.kernels.crosschecks import widened
+from streamfluo.counting.kernels.likelihood import EmitterModel
+from streamfluo.counting.traces import steady
+from streamfluo.simulate import Dyes, Light, emitter_traces
+
+EMITTERS = np.repeat(np.arange(1, 5), 3)
+LIGHT = Light(400, 500, 15)
+
+
+def counted(dyes=Dyes(), light=LIGHT, seed=0, frames=400, emitters=EMITTERS, **options):
+    traces, _ = emitter_traces(emitters, frames, dyes, light, seed)
+    return estimate_y(traces, 6, emission="camera", brightness_scatter=0.0, **options)
+
+
+@pytest.fixture(scope="module")
+def with_empty():
+    """12 traces with emitters, the first with a cosmic ray, and 4 of background alone."""
+    traces, _ = emitter_traces([*EMITTERS, *[0] * 4], 400, light=LIGHT, seed=1)
+    traces[0, 100] = 1e6
+    return estimate_y(traces, 6, emission="camera", brightness_scatter=0.0)
+
+
+def test_empty_traces_are_none_and_leave_the_others_as_they_are(with_empty):
+    assert with_empty.y[12:].tolist() == [0] * 4
+    assert np.mean(with_empty.y[:12] == EMITTERS) >= 11 / 12
+    assert with_empty.credible_interval[12:][~with_empty.doubtful[12:]].max() == 0
+
+
+def test_traces_that_the_model_made_are_hardly_ever_doubtful(with_empty):
+    assert with_empty.doubtful.sum() <= 1  # of 16; of 596 of background, one has a χ² above the threshold
+    assert ((with_empty.doubts != "") == with_empty.doubtful).all()
+
+
+@pytest.mark.slow
+def test_as_many_empty_traces_as_others_leave_those_as_they_are():
+    traces, _ = emitter_traces([*EMITTERS, *[0] * 12], 500, light=LIGHT, seed=1)
+    found = estimate_y(traces, 8, emission="camera", brightness_scatter=0.0)
+    alone = estimate_y(traces[:12], 8, emission="camera", brightness_scatter=0.0)
+    assert found.y.tolist() == [*alone.y.tolist(), *[0] * 12]
+    assert np.mean(alone.y == EMITTERS) >= 11 / 12
+    assert not found.doubtful.any()
+
+
+def test_background_alone_is_none_or_not_determined():
+    traces, _ = emitter_traces([0] * 6, 300, light=LIGHT, seed=2)
+    found = estimate_y(traces, 4, emission="camera", brightness_scatter=0.0)
+    assert ((found.y == 0) | found.flat).all()
+    assert (found.credible_interval[:, 0] == 0).all()
+
+
+def test_spots_without_emitters_are_none_while_frames_arrive():
+    traces, _ = emitter_traces([1, 2, 3, 2, 0, 0, 0, 0], 400, light=LIGHT, seed=3)
+    operator = create("count", Spec((4, 4), "uint16"), max_emitters=4, update_every=300, brightness_scatter=0.0)
+    for at in range(0, 400, 20):
+        block = Block(at, np.arange(at, at + 20), np.zeros((20, 4, 4), np.uint16))
+        operator.update(block, {"photons": traces[:, at : at + 20].T})
+    operator.finish()
+    found = operator.read()
+    assert found["count"].tolist() == [1, 2, 3, 2, 0, 0, 0, 0]
+    assert found["doubtful_spots"] == found["doubtful"].sum() == 0
+
+
+@pytest.mark.parametrize("dyes", [Dyes(0.1, 0.03), Dyes(0.4, 0.1)], ids=str)
+def test_dyes_that_are_mostly_on_are_not_counted_twice_nor_their_background_as_one(dyes):
+    found = counted(dyes, seed=4)
+    assert np.mean(found.y == EMITTERS) >= 11 / 12
+    assert found.parameters.mu[0, 1] == pytest.approx(400, rel=0.03)
+    assert found.parameters.mu_bg[0, 1] == pytest.approx(500, rel=0.05)
+
+
+GAPS = {
+    "illumination": (Dyes(), {"illumination_loss": 0.3}),
+    "dyes differ": (Dyes(dye_sd=0.25), {}),
+    "crosstalk": (Dyes(), {"crosstalk": 0.2}),
+    "background": (Dyes(), {"background_drift": 0.3}),
+}
+
+
+@pytest.mark.parametrize(
+    "gap", [pytest.param(gap, marks=[] if gap == "illumination" else [pytest.mark.slow]) for gap in GAPS]
+)
+def test_what_the_model_could_not_have_made_is_doubtful(gap):
+    dyes, drift = GAPS[gap]
+    found = counted(dyes, LIGHT._replace(**drift), seed=5, frames=500)
+    low, high = found.credible_interval.T
+    assert found.doubtful[found.y != EMITTERS].all()
+    assert found.doubtful.mean() > 0.5
+    assert np.mean((low <= EMITTERS) & (high >= EMITTERS)) >= 0.85
+    assert (found.doubts[found.doubtful] != "").all()
+
+
+@pytest.mark.slow
+def test_what_it_made_is_not():
+    assert not np.concatenate([counted(seed=seed).doubtful for seed in (6, 7)]).any()
+
+
+def test_a_lamp_and_a_background_that_are_given_are_taken_out():
+    course = np.linspace(1, 0.7, 400)
+    found = counted(light=LIGHT._replace(illumination_loss=0.3), seed=5, illumination=7 * course)
+    assert np.mean(found.y == EMITTERS) >= 10 / 12
+    assert not found.doubtful.any()
+    traces, rise = np.ones((2, 3)), np.array([1.0, 2, 3])
+    np.testing.assert_allclose(steady(traces + rise, background=rise), 3)
+    np.testing.assert_allclose(steady(5 + traces * rise, rise, offset=5.0), 7)
+    for name in ("illumination", "background"):
+        with pytest.raises(ConfigError, match=rf"{name}: numbers .t,."):
+            steady(traces, **{name: np.ones(4)})
+    with pytest.raises(ConfigError, match="illumination: is above 0"):
+        steady(traces, np.array([0.0, 1, 1]))
+
+
+def test_scores_are_the_quantiles_of_the_plain_forward_pass():
+    [trace], _ = emitter_traces([2], 60, light=LIGHT, seed=8)
+    theta = (400.0, 500.0, 15.0, 0.05, 0.08)
+    found = normal_scores(
+        trace[:, None], np.array([2]), np.array([[*theta, 0.0]]), EmitterModel(True, False, 0, 4, 3.0)
+    )
+    mean = 500 + 400 * np.arange(3)
+    below = norm.cdf(trace[:, None], mean, np.sqrt(mean + 15**2))
+    seen = emission_probability(trace, np.arange(3), "camera", theta[:3], 3.0)
+    state = binom.pmf(np.arange(3), 2, 0.05 / 0.13)
+    for t in range(60):
+        assert found[t, 0] == pytest.approx(norm.ppf(np.clip(state @ below[t], 1e-5, 1 - 1e-5)), abs=1e-9)
+        state = (state * seen[t] / (state @ seen[t])) @ transitions(2, 0.05, 0.08)
+
+
+@pytest.mark.parametrize("scale", ["of all", "of each", "dF/F"])
+def test_normalised_traces_are_not_electrons(scale):
+    traces, _ = emitter_traces(EMITTERS, 300, light=LIGHT, seed=9)
+    span = {"of all": (traces.min(), np.ptp(traces)), "dF/F": (500, 500)}
+    low, span = span.get(scale, (traces.min(1, keepdims=True), np.ptp(traces, axis=1, keepdims=True)))
+    with pytest.raises(FrameError, match=r"shot noise of electrons.*use emission = 'lognormal'"):
+        estimate_y((traces - low) / span, 8, emission="camera")
+
+
+def test_intervals_of_doubtful_numbers_go_from_a_third_to_twice():
+    interval, candidates = np.array([[3, 3], [3, 4], [0, 0]]), np.arange(0, 8)
+    found = widened(interval, np.array([3, 4, 0]), np.array([False, True, True]), candidates)
+    assert found.tolist() == [[3, 3], [1, 7], [0, 1]]
+
+
+def test_a_number_at_the_end_of_the_candidates_is_not_determined():
+    traces, _ = emitter_traces([1, 2, 3], 400, light=LIGHT, seed=10)
+    found = estimate_y(traces, 3, emission="camera", brightness_scatter=0.0)
+    assert found.flat.tolist() == [False, False, True]

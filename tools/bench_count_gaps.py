@@ -1,0 +1,84 @@
+"""Counting where its model does not hold, and where fits must reach the truth: exact, intervals, doubtful.
+
+    python tools/bench_count_gaps.py --gaps             # model gaps, 3 seeds: minutes
+    python tools/bench_count_gaps.py --kinetics         # k_on, k_off of .01 … .4, and fits begun at the truth
+    python tools/bench_count_gaps.py --gaps 100 5       # first seed, number of seeds
+
+Traces: 1 … 5 emitters, four of each, 800 frames, up to 10 candidates; `streamfluo.simulate.emitter_traces`.
+"""
+
+import logging
+import sys
+import time
+
+import numpy as np
+
+from streamfluo import counting
+from streamfluo.simulate import Dyes, Light, emitter_traces
+
+EMITTERS, FRAMES, MOST = np.repeat(np.arange(1, 6), 4), 800, 10
+LIGHT = {"camera": Light(400, 500, 15), "lognormal": Light(400, 500, 0.05, "lognormal")}
+FAST = Dyes(0.1, 0.33, substeps=20)
+GAPS = {
+    "clean": (Dyes(), {}),
+    "clean, slow": (Dyes(0.01, 0.03), {}),
+    "clean, mostly on": (Dyes(0.1, 0.03), {}),
+    "exposed, 12 frames on": (Dyes(substeps=20), {}),
+    "exposed, 3 frames on": (FAST, {}),
+    "exposed, 2 frames on": (FAST._replace(k_off=0.5), {}),
+    "exposed, 1 frame on": (FAST._replace(k_off=1.0), {}),
+    "dyes differ 20 %": (Dyes(dye_sd=0.2), {}),
+    "two kinds, half as bright": (Dyes(dim_share=0.5), {}),
+    "crosstalk 15 %": (Dyes(), {"crosstalk": 0.15}),
+    "dark state": (Dyes(k_dark=0.01, k_back=0.01), {}),
+    "dark state, short": (Dyes(k_dark=0.03, k_back=0.02), {}),
+    "illumination −20 %": (Dyes(), {"illumination_loss": 0.2}),
+    "background +20 %": (Dyes(), {"background_drift": 0.2}),
+}
+
+
+def scores(found, truth):
+    """Return exact, coverage, doubtful, wrong that are doubtful or flat, coverage or doubtful (%), mean error."""
+    low, high = found.credible_interval.T
+    wrong, held = found.y != truth, (low <= truth) & (truth <= high)
+    told = found.doubtful | found.flat
+    caught = 100 * np.mean(told[wrong]) if wrong.any() else np.nan
+    return [*(100 * np.array([np.mean(~wrong), held.mean(), np.mean(found.doubtful), np.mean(found.flat)])), caught,
+            np.mean(found.y - truth)]  # fmt: skip
+
+
+def gaps(first=100, seeds=3, only="", **options):
+    print("exact %, 90 % interval holds %, doubtful %, flat %, of the wrong doubtful or flat %, mean error; CPU s")
+    for emission, light in LIGHT.items():
+        for name, (dyes, drift) in GAPS.items():
+            if only not in name:
+                continue
+            rows, began = [], time.process_time()
+            for seed in range(first, first + seeds):
+                x, _ = emitter_traces(EMITTERS, FRAMES, dyes, light._replace(**drift), seed)
+                rows.append(scores(counting.estimate_y(x, MOST, emission=emission, threads=1, **options), EMITTERS))
+            spent = (time.process_time() - began) / seeds
+            print(f"{emission:10} {name:26} {np.round(np.nanmean(rows, 0), 1)} {spent:.1f}", flush=True)
+
+
+def kinetics(first=100, seeds=2):
+    print("exact % (mean over seeds) under the true parameters, and of the fit; n: the fit is not at the best maximum")
+    for emission, light in LIGHT.items():
+        for k_on in (0.01, 0.03, 0.1, 0.4):
+            for k_off in (0.01, 0.03, 0.1, 0.4):
+                rows = []
+                for seed in range(first, first + seeds):
+                    x, _ = emitter_traces(EMITTERS, FRAMES, Dyes(k_on, k_off), light, seed)
+                    theta = counting.Parameters(light.mu, light.mu_bg, light.sigma, k_on, k_off)
+                    logs = [counting.log_likelihood(x, y, theta, emission=emission) for y in range(1, MOST + 1)]
+                    known = 1 + np.argmax(logs, axis=0)
+                    found = counting.estimate_y(x, MOST, emission=emission, threads=1)
+                    rows.append([100 * np.mean(known == EMITTERS), *scores(found, EMITTERS)])
+                print(f"{emission:10} {k_on} {k_off} {np.round(np.nanmean(rows, 0), 1)}", flush=True)
+
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)
+    numbers = [int(a) for a in sys.argv[2:4]]
+    jobs = {f"--{job.__name__}": job for job in (gaps, kinetics)}
+    jobs[sys.argv[1] if len(sys.argv) > 1 else "--gaps"](*numbers, *sys.argv[4:5])
