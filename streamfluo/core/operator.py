@@ -165,6 +165,10 @@ class Operator(ABC):
         """End of the series: what was still held back."""
         return None
 
+    def remarks(self) -> tuple[str, ...]:
+        """Return what a user should know of this run, a sentence each; printed at its end."""
+        return ()
+
     @abstractmethod
     def state(self) -> State:
         """Return raw sufficient statistics: flat str → ndarray | int | float | str, host copies."""

@@ -23,7 +23,7 @@ from .footprint_update import due_for_update, refine_footprint, to_remove, updat
 from .params import ExtractParams
 from .proposal import propose
 from .ring_background import RingBackground
-from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f
+from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f, is_bright
 
 BIN = 5  # frames per bin: detection, proposals and updates run once per bin, spread over the frames of the next bin
 FIRST_PROPOSAL_BINS = 20  # before, too few inactive bins exist for comparison
@@ -66,9 +66,10 @@ class Extraction:
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
         self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": []}
+        self._refused: list[str] = []
 
     def initialise(
-        self, first: np.ndarray, index: list[int], frames: list[np.ndarray], seeds: list[np.ndarray]
+        self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: list[np.ndarray]
     ) -> None:
         """Estimate the background from the initial frames, process them, and search them a second time.
 
@@ -101,19 +102,31 @@ class Extraction:
                 self.detector.suppress(candidate)
                 self._try(candidate)
 
-    def _process_all(self, first: np.ndarray, index: list[int], frames: list[np.ndarray]) -> None:
+    def _process_all(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray]) -> None:
         for n, part in zip(index, frames, strict=True):
             self._process(n, part.astype(np.float32) + first)
 
     def _add_seeds(self, seeds: list[np.ndarray], birth: int) -> None:
+        """Add the seeds; each has its place among them as id, also behind one that cannot be taken."""
         height, width = self._box
-        for image in seeds:
+        for number, image in enumerate(seeds):
+            self.cells.next_id = number
             y, x = np.nonzero(image)
+            if not len(y):
+                self._record_refusal(birth, number, "the seed is empty")
+                continue
             top, left = corner = self.cells.corner(float(y.mean()), float(x.mean()))
             area = np.s_[top : top + height, left : left + width]
             box = image[area] * self.background.weight[area]
             if box.any():
                 self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, accepted=True)
+            else:
+                self._record_refusal(birth, number, "the seed lies where no frame reaches")
+        self.cells.next_id = max(self.cells.next_id, len(seeds))
+
+    def _record_refusal(self, frame: int, number: int, reason: str) -> None:
+        self._refused.append(f"seed {number} is not taken: {reason}")
+        self._rows["events"].append(Table({"frame": [frame], "id": [number], "event": ["refused"], "reason": [reason]}))
 
     def _add_known(self, corner: tuple[int, int], box: np.ndarray, birth: int, accepted: bool) -> None:
         """Add a component that is known from the first frame on."""
@@ -166,7 +179,7 @@ class Extraction:
         cells["bin_sum"][:] += raw
         cells["bin_trace"][:] += trace
         shown = cells["accepted"]
-        dff = delta_f_over_f(raw, cells["live_low"], cells["resting"])
+        dff = delta_f_over_f(raw, cells["live_low"], cells.at_rest(self._mode))
         live = (cells["id"][shown], trace[shown], raw[shown] - cells["live_baseline"][shown], spikes[shown], dff[shown])
         buffer.count += 1
         self._work()
@@ -238,6 +251,30 @@ class Extraction:
         for k in np.flatnonzero((snr * (1 - explained) >= bound) & ~cells["accepted"]).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
+
+    def begin_again(self) -> None:
+        """Forget background and components: the scene was another one. Tables and ids go on."""
+        rows, last, next_id = self._rows, self._last_index, self.cells.next_id
+        self._reset()
+        self._rows, self._last_index, self.cells.next_id = rows, last, next_id
+
+    def remarks(self, waiting: int | None, init_frames: int, left_out: int) -> tuple[str, ...]:
+        """Return what a user should know, a sentence each; waiting: initial frames so far, None once initialised."""
+        said = list(self._refused)
+        accepted = self.cells["accepted"]
+        if waiting is not None:
+            said.append(f"no components: {waiting} frames, of {init_frames} that initialise; set init_frames lower")
+        elif not accepted.any():
+            said.append("no components were accepted")
+        if left_out:
+            said.append(f"{left_out} frames are left out: flashes, or a closed shutter")
+        dark = accepted & ~is_bright(self.cells.at_rest(self._mode) + self.cells["live_low"])
+        if dark.any():
+            said.append(
+                f"ΔF/F is NaN for {int(dark.sum())} of {int(accepted.sum())} components: their F0 is 0 within its "
+                "noise; give the camera's offset ([source] camera), or frames it was not subtracted from"
+            )
+        return tuple(said)
 
     def _remove(self, k: int, reason: str) -> None:
         self._record_event(self._last_index, k, "gone", reason)
