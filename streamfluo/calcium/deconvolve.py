@@ -63,15 +63,15 @@ def deconvolve(
 ) -> Deconvolved:
     """Return activity c, spikes s and their rate of one trace (T,) or of all cells of a recording (K, T).
 
-    y = baseline + c + noise, where each spike adds s (1 − exp(−t / rise_s)) exp(−t / decay_s), scaled to a peak of s ≥ 0;
-    minimised is Σ (y − baseline − c)² / 2 + λ Σ s, λ = `sparsity` noise σ. `interval_s`: time between samples, 1/30 s if
-    none is given. `decay_s`, `rise_s`: None: one value for all traces, estimated under bounds (0.2 to 2 s, 0 to 0.14 s)
-    from what is faster than 1 s. `order` 2 has a rise, 1 has none; `g`: the coefficients a sample, instead of times.
-    `noise`: σ; a range of frequencies (fractions of the sampling rate) whose mean power gives it; None: from the upper half of
-    them, in what the transients leave. `baseline`: a level;
-    None: a running 10th percentile over 15 s or `baseline_window` samples. `least_spike`: smallest spike in noise σ
-    (order 1). Raises ConfigError for traces that are too short or not finite, and for an unstable g.
-    Order 1 is exact (OASIS; Friedrich, Zhou & Paninski 2017), order 2 accelerated gradient descent.
+    y = baseline + c + noise; each spike adds (1 − exp(−t / rise_s)) exp(−t / decay_s), scaled to a peak of s ≥ 0.
+    Minimised is Σ (y − baseline − c)² / 2 + λ Σ s, λ = `sparsity` noise σ. `interval_s`: time between samples, 1/30 s
+    if none is given. `decay_s`, `rise_s`: None: one value for all traces, estimated under bounds (0.2 to 2 s and 0 to
+    0.14 s) from what is faster than 1 s. `order` 2 has a rise, 1 has none; `g`: the coefficients a sample, instead of
+    times. `noise`: σ; a range of frequencies (fractions of the sampling rate) whose mean power gives it; None: from
+    their upper half, in what the transients leave. `baseline`: a level; None: a running 10th percentile over 15 s or
+    `baseline_window` samples. `least_spike`: smallest spike in noise σ (order 1). Order 1 is exact (OASIS; Friedrich,
+    Zhou & Paninski 2017), order 2 accelerated gradient descent. Raises ConfigError for traces that are too short or
+    not finite, and for an unstable g.
     """
     y = np.asarray(traces, float)
     if y.ndim not in (1, 2) or not y.size or y.shape[-1] < _LEAST_SAMPLES or not np.isfinite(y).all():
@@ -100,9 +100,10 @@ def deconvolve(
         f"deconvolve: no transients in {len(rows)} traces decide rise and decay; typical ones are taken: "
         f"decay_s {constants.decay_s:g}, rise_s {constants.rise_s:g}"
     )  # fmt: skip
-    shaped = (array.reshape(y.shape) for array in (activity, spikes, rate, level))
+    shape = y.shape
     return Deconvolved(
-        *shaped, sigma if y.ndim == 2 else float(sigma[0]), (p,) if order == 1 else (p + q, -p * q),
+        activity.reshape(shape), spikes.reshape(shape), rate.reshape(shape), level.reshape(shape),
+        sigma if y.ndim == 2 else float(sigma[0]), (p,) if order == 1 else (p + q, -p * q),
         constants.decay_s, constants.rise_s, said,
     )  # fmt: skip
 

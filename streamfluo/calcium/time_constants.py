@@ -15,7 +15,7 @@ SAMPLES_HZ = 20.0  # traces are averaged down to about this rate: a decay of 0.2
 SLOW_S = 1.0  # what is slower is left out: drift and slow glow otherwise pass for long decays (233 s were seen)
 _SPARSITY = 3.0  # λ in σ of the matched filter
 # Nats for log(1 + height in σ) of a transient and for its height: simulated decays within a third, real spikes .840.
-# Heights alone (0, 4) gave decays six times too long in strong, dense activity; logarithms alone (6, 0) real spikes .832.
+# Heights alone (0, 4) gave decays six times too long in strong, dense activity; logarithms alone (6, 0) .832.
 _COSTS = (4.0, 1.0)
 _ROUNDS = 40
 _LEAST_GAIN = 0.002  # nats a sample that transients must explain, else nothing is known; noise alone gives none

@@ -105,6 +105,6 @@ def report(engine: Engine, out: Path) -> None:
         figures = [f"{times[name]:.3f}" if name in times else "–" for name in ("p50", "p99", "max")]
         table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
     console.print(table)
-    for step in engine.chain.steps:
-        for remark in step.operator.remarks():
-            console.print(f"{step.id}: {remark}", soft_wrap=True)
+    for placed in engine.chain.steps:
+        for remark in placed.operator.remarks():
+            console.print(f"{placed.id}: {remark}", soft_wrap=True)

@@ -27,7 +27,7 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uri: Annotated[str | None, Meta(description="file, sim:… or tcp://…; --source overrides it")] = None
     interval_s: Annotated[
         float | None,
-        Meta(description="frame interval if the source does not state it [s]; --set source.interval_s= goes before both"),
+        Meta(description="frame interval if the source does not state it [s]; given by --set also if it does"),
     ] = None
     pixel_um: Annotated[float | None, Meta(description="side of a pixel if the source does not state it [µm]")] = None
     camera: Annotated[

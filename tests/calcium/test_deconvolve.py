@@ -122,6 +122,7 @@ def test_an_interpolated_trace_has_the_noise_of_what_it_was_made_of():
     dense = scipy.signal.resample(y[0], 4 * y.shape[1])
     assert 0.1 < deconvolve(dense, interval_s=0.025).noise < 0.8  # one of 0.15 in four samples; their own is near 0
 
+
 def test_a_baseline_that_drifts_is_followed():
     y, clean, _ = recording((0.9,))
     drift = 3 * np.sin(np.arange(3000) / 500)

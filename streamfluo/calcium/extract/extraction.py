@@ -24,6 +24,7 @@ from .params import ExtractParams
 from .proposal import propose
 from .ring_background import RingBackground
 from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f, is_bright
+from .transients import Transients
 
 BIN = 5  # frames per bin: detection, proposals and updates run once per bin, spread over the frames of the next bin
 FIRST_PROPOSAL_BINS = 20  # before, too few inactive bins exist for comparison
@@ -60,6 +61,7 @@ class Extraction:
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
         self._settled = SettledTraces()
+        self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
@@ -178,11 +180,12 @@ class Extraction:
         self._mode_sum += self._mode
         cells["bin_sum"][:] += raw
         cells["bin_trace"][:] += trace
-        shown = cells["accepted"]
+        shown, spikes = cells["accepted"], spikes / self._deconvolution.interval_s
         dff = delta_f_over_f(raw, cells["live_low"], cells.at_rest(self._mode))
         live = (cells["id"][shown], trace[shown], raw[shown] - cells["live_baseline"][shown], spikes[shown], dff[shown])
         buffer.count += 1
         self._work()
+        self._transients.see(cells, buffer, self._deconvolution)
         return live
 
     def _work(self) -> None:
@@ -271,8 +274,8 @@ class Extraction:
         dark = accepted & ~is_bright(self.cells.at_rest(self._mode) + self.cells["live_low"])
         if dark.any():
             said.append(
-                f"ΔF/F is NaN for {int(dark.sum())} of {int(accepted.sum())} components: their F0 is 0 within its "
-                "noise; give the camera's offset ([source] camera), or frames it was not subtracted from"
+                f"ΔF/F (dff) is NaN for {int(dark.sum())} of {int(accepted.sum())} components: their F0 is 0 within "
+                "its noise; give the camera's offset ([source] camera), or frames it was not subtracted from"
             )
         return tuple(said)
 
@@ -326,13 +329,15 @@ class Extraction:
             "waiting": np.array(self._waiting, float).reshape(-1, 4),
             **{name: array.copy() for name, array in self._arrays().items()},
             **self.background.state(), **self.cells.state("component_"), **self.detector.state(),
-            **self._buffer.state(), **self._settled.state(), **(self._ring.state() if self._ring else {}),
+            **self._buffer.state(), **self._settled.state(),
+            **self._transients.state(), **(self._ring.state() if self._ring else {}),
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
         for part in (self.background, self.detector, self._buffer, self._settled):
             part.restore(state)
+        self._transients.restore(state, self._deconvolution)
         self.detector.see(self.background.weight > 0)
         if self._ring is not None:
             self._ring.restore(state)

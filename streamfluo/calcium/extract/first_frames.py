@@ -23,7 +23,8 @@ class FirstFrames(Sequence[np.ndarray]):
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self.first, self.index = np.zeros(shape, np.float32), list[int]()
+        self.first = np.zeros(shape, np.float32)
+        self.frames: list[int] = []
         self._scale = np.ones(1, np.float32)
         self._stored: list[np.ndarray] = []
 
@@ -34,7 +35,7 @@ class FirstFrames(Sequence[np.ndarray]):
             self._scale[0] = _noise_unit(self.first)
         part = (frame.astype(np.float32) - self.first) / self._scale[0]
         self._stored.append(np.clip(part, -_LIMIT, _LIMIT).astype(np.float16))
-        self.index.append(index)
+        self.frames.append(index)
 
     def of_scene(self) -> tuple[list[int], FirstFrames]:
         """Return the indices of the frames left out and the others: flashes and closed shutters show no scene.
@@ -49,11 +50,12 @@ class FirstFrames(Sequence[np.ndarray]):
         deviation[~np.isfinite(deviation)] = 0
         odd = np.quantile(deviation, _QUANTILE, axis=1)
         bound = _FACTOR * np.median(odd[-max(1, len(odd) // 4) :]) + _LEAST
-        kept = FirstFrames(self.first.shape)  # type: ignore[arg-type]
+        height, width = self.first.shape
+        kept = FirstFrames((height, width))
         kept.first, kept._scale = self.first, self._scale
         kept._stored = [part for part, value in zip(self._stored, odd, strict=True) if value <= bound]
-        kept.index = [n for n, value in zip(self.index, odd, strict=True) if value <= bound]
-        return [n for n, value in zip(self.index, odd, strict=True) if value > bound], kept
+        kept.frames = [n for n, value in zip(self.frames, odd, strict=True) if value <= bound]
+        return [n for n, value in zip(self.frames, odd, strict=True) if value > bound], kept
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -75,7 +77,7 @@ class FirstFrames(Sequence[np.ndarray]):
         """Return all carried values as state entries."""
         frames = np.array(self._stored, np.float16).reshape(-1, *self.first.shape)
         return {"first": self.first.copy(), "init_scale": self._scale.copy(), "init_frames": frames,
-                "init_index": np.array(self.index, np.int64)}  # fmt: skip
+                "init_index": np.array(self.frames, np.int64)}  # fmt: skip
 
     def restore(self, state: State, where: str) -> None:
         """Restore what `state` returned. Raises StateError."""
@@ -84,8 +86,10 @@ class FirstFrames(Sequence[np.ndarray]):
         if not (np.isfinite(self._scale).all() and self._scale[0] > 0):
             raise StateError(f"{where}: state 'init_scale' must be positive; the state was damaged")
         count = np.asarray(state.get("init_index")).size
-        self.index = require_array(state, "init_index", np.zeros(count, np.int64), where).tolist()
-        self._stored = list(require_array(state, "init_frames", np.zeros((count, *self.first.shape), np.float16), where))
+        self.frames = require_array(state, "init_index", np.zeros(count, np.int64), where).tolist()
+        self._stored = list(
+            require_array(state, "init_frames", np.zeros((count, *self.first.shape), np.float16), where)
+        )
 
 
 def _noise_unit(first: np.ndarray) -> np.float32:

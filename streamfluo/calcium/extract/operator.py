@@ -22,7 +22,7 @@ from .initialisation import compile_kernels
 from .params import ExtractParams
 from .seeds import load_seeds, seeds_of_file
 
-
+DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
@@ -51,7 +51,7 @@ class Extract(Operator):
     gives = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
-        Gives("spikes", "by_id", ("t", "id"), "σ", "deconvolved spikes: increments of the activity"),
+        Gives("spikes", "by_id", ("t", "id"), "σ/s", "rate of spikes up to a factor, as of this frame"),
         Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile; NaN where F0 is near 0"),
         Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
@@ -75,13 +75,14 @@ class Extract(Operator):
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
         compile_kernels(np.dtype(spec.dtype), params.background_components)
-        if params.ar_order == 2 and not params.rise_s < params.decay_s:
+        decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
+        if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
             raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
         if params.seeds is not None and params.init != "seeded":
             raise ConfigError('extract: seeds are for init = "seeded"')
         seeded = params.init == "seeded"
         self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else []
-        deconvolution = Deconvolution(_interval(params, spec), params.decay_s, params.rise_s, params.ar_order)
+        deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
         self._extraction = Extraction(params, spec.shape, deconvolution, _offset(spec))
         self._initialised, self._left_out, self._watch = False, 0, SceneWatch()
         self._first_frames = FirstFrames(spec.shape)
@@ -146,7 +147,7 @@ class Extract(Operator):
         left_out, frames = self._first_frames.of_scene()
         self._left_out += len(left_out)
         self._initialised, self._first_frames = True, FirstFrames(self.spec.shape)
-        self._extraction.initialise(frames.first, frames.index, frames, self._seeds)
+        self._extraction.initialise(frames.first, frames.frames, frames, self._seeds)
 
 
 _READ = {
@@ -162,7 +163,7 @@ _READ = {
 def _interval(params: ExtractParams, spec: Spec) -> float:
     interval = params.interval_s or spec.interval_s
     if interval is None:
-        return params.decay_s / 10  # ten frames per decay time if no interval is stated
+        return (params.decay_s or DECAY_S) / 10  # ten frames per decay time if no interval is stated
     return interval
 
 

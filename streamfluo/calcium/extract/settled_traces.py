@@ -50,7 +50,10 @@ class SettledTraces:
         if not (len(frames) and cells.count):
             self.reported += len(frames)
             return Table({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()})
-        trace, spikes = deconvolution.newest(cells, self.count - self.reported)
+        trace, spikes = deconvolution.newest(cells, min(self.count, POOLS))
+        rates = deconvolution.rates(spikes)  # with the frames on both sides of those reported
+        waiting = self.count - self.reported
+        trace, rates = trace[:, -waiting:], rates[:, -waiting:]
         self.reported += len(frames)
         places = frames % POOLS
         index = self._index[places]
@@ -59,7 +62,7 @@ class SettledTraces:
             "frame": np.broadcast_to(index[:, None], present.shape),
             "id": np.broadcast_to(cells["id"], present.shape),
             "trace": trace[:, : len(frames)].T, "raw": cells["late_raw"][:, places].T,
-            "spike": spikes[:, : len(frames)].T, "dff": cells["late_dff"][:, places].T,
+            "spike": rates[:, : len(frames)].T, "dff": cells["late_dff"][:, places].T,
         }  # fmt: skip
         return Table({name: array[present].astype(COLUMNS[name]) for name, array in values.items()})
 
