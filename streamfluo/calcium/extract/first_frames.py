@@ -13,6 +13,7 @@ from ...core.state import State, require_array
 _STRIDE = 8  # pixels between those that are compared: 4096 of 512 × 512
 _QUANTILE = 0.9  # of |deviation|: what changes a tenth of the field is no cell
 _FACTOR, _LEAST = 3.0, 10.0  # times what is usual, and noise σ: a flash or a shutter; cells of a dense field reach 5
+_NOISE = 1.645  # that quantile of noise alone
 _LIMIT = np.float32(65000)  # of float16
 
 
@@ -119,7 +120,7 @@ class SceneWatch:
     PATIENCE = 100
 
     def __init__(self) -> None:
-        self._level, self._odd = np.full(1, -1.0), np.zeros(1, np.int64)
+        self._level, self._odd = np.full(1, _NOISE), np.zeros(1, np.int64)
 
     def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
@@ -131,10 +132,10 @@ class SceneWatch:
             return False
         value = float(np.quantile(deviation, _QUANTILE))
         level = self._level[0]
-        if level >= 0 and value > _FACTOR * level + _LEAST and self._odd[0] < self.PATIENCE:
+        if value > _FACTOR * level + _LEAST and self._odd[0] < self.PATIENCE:
             self._odd[0] += 1
             return True
-        self._level[0] = value if level < 0 or self._odd[0] >= self.PATIENCE else level + (value - level) / 50
+        self._level[0] = value if self._odd[0] >= self.PATIENCE else level + (value - level) / 50
         self._odd[0] = 0
         return False
 
