@@ -1,6 +1,7 @@
 """Deconvolution against real spikes: online as in `extract`, and in batch.
 
-    python tools/bench_spikes.py           mean correlation in 40 ms, spikefinder datasets 4 and 5
+    python tools/bench_spikes.py           mean correlation in 40 ms, spikefinder datasets 4 and 5; median of
+                                           each of six sets of ΔF/F traces, both smoothed by a Gaussian of .1 s
 
 The batch solution is that of the constrained problem, min Σ (y − c)² / 2 + λ Σ s, s ≥ 0, by
 scipy.optimize.nnls over stretches that overlap by ten time constants; baselines are running medians of 20 s.
@@ -19,6 +20,7 @@ from streamfluo.calcium.extract.activity import SPARSITY
 from streamfluo.calcium.extract.components import POOLS
 from streamfluo.calcium.extract.settled_traces import DELAY
 from streamfluo.calcium.kernels.spikes import Levels, deconvolve_samples, impulse_response, new_pools, newest_samples
+from streamfluo.calcium.time_constants import estimate
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data")) / "spikefinder"
 STEPS = {4: 12, 5: 4}  # decimation from 100 Hz to the recorded frame rate
@@ -72,17 +74,42 @@ def compare(dataset: int) -> dict[str, float]:
         live, late = online_spikes(y, g)
         methods = {
             "extract, live": live, f"extract, {DELAY} samples later": late,
-            "analysis.deconvolve": deconvolve(y, g=g, baseline_window=window).spikes,
+            "analysis.deconvolve": deconvolve(y, interval_s=step / 100).rate,
             "batch AR(1)": batch_spikes(flat, (g,), noise),
             "batch AR(2)": batch_spikes(flat, (g + rise, -g * rise), noise),
         }  # fmt: skip
         real = truth[:count].reshape(-1, BIN).sum(1)
         for method, spikes in methods.items():
-            rate = np.repeat(spikes / step, step).reshape(-1, BIN).sum(1)
+            dense = np.interp(np.arange(count) + 0.5, (np.arange(len(y)) + 0.5) * step, spikes)
+            rate = dense.reshape(-1, BIN).sum(1)
             found.setdefault(method, []).append(float(np.corrcoef(rate, real)[0, 1]))
     return {method: float(np.nanmean(each)) for method, each in found.items()}
 
 
+def of_set(path: Path) -> tuple[float, float]:
+    """Median correlation of a set's rates with the real ones: one rise and decay for the set, and each cell's own."""
+    with np.load(path) as data:
+        cells = [
+            (data[f"dff_{n}"].astype(float), 1 / float(data[f"rate_hz_{n}"]), data[f"spikes_s_{n}"])
+            for n in range(sum(key.startswith("dff_") for key in data))
+        ]
+    own = [deconvolve(y, interval_s=interval) for y, interval, _ in cells]
+    flat = [y - found.baseline for (y, _, _), found in zip(cells, own, strict=True)]
+    rate = float(np.median([interval for _, interval, _ in cells]))
+    shared = estimate(flat, [float(found.noise) for found in own], rate)
+    scores = []
+    for (y, interval, spikes_s), found in zip(cells, own, strict=True):
+        edges = (np.arange(len(y) + 1) - 0.5) * interval
+        real = ndi.gaussian_filter1d(np.histogram(spikes_s, edges)[0].astype(float), 0.1 / interval)
+        pooled = deconvolve(y, interval_s=interval, decay_s=shared.decay_s, rise_s=shared.rise_s)
+        scores.append([np.corrcoef(ndi.gaussian_filter1d(f.rate, 0.1 / interval), real)[0, 1] for f in (pooled, found)])
+    return tuple(np.median(scores, axis=0))
+
+
 if __name__ == "__main__":
+    sets = [(path.stem, of_set(path)) for path in sorted((DATA.parent / "spikes").glob("*.npz"))]
+    for name, (pooled, own) in sets:
+        print(f"{name}: one rise and decay {pooled:.3f}, each cell's own {own:.3f}", flush=True)
+    print("mean of the sets:", *np.round(np.mean([scores for _, scores in sets], axis=0), 3))
     for number in STEPS:
         print(f"dataset {number}:", ", ".join(f"{method} {c:.3f}" for method, c in compare(number).items()), flush=True)

@@ -162,9 +162,10 @@ class Operator(ABC):
         return lambda: found
 
     def doubt(self) -> str:
-        """What in the data speaks against its results, as of now, in one sentence; "" where nothing does.
+        """What in the data speaks against its results, or limits them, as of now, in a sentence; "" where nothing does.
 
-        Asked for after each block, so it must cost nothing; people read it on screen, in status and in the viewer.
+        Asked for after each block and at the end, so it must cost nothing; people read it on screen, in status and in
+        the viewer.
         """
         return ""
 

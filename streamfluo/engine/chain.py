@@ -233,6 +233,7 @@ class Chain:
 
     def _finished(self, step: Step) -> StepResult | None:
         out = step.operator.finish()
+        self._ask_for_doubt(step, step.next_index or 0)
         return None if out is None else StepResult(step.id, out, step.gate.values(out, None))
 
     def _inputs(self, step: Step, given: Mapping[str, StepValues | None]) -> dict[str, Any]:

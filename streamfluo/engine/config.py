@@ -25,7 +25,10 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where frames come from, and what is known of them."""
 
     uri: Annotated[str | None, Meta(description="file, sim:… or tcp://…; --source overrides it")] = None
-    interval_s: Annotated[float | None, Meta(description="frame interval if the source does not state it [s]")] = None
+    interval_s: Annotated[
+        float | None,
+        Meta(description="frame interval if the source does not state it [s]; given by --set also if it does"),
+    ] = None
     pixel_um: Annotated[float | None, Meta(description="side of a pixel if the source does not state it [µm]")] = None
     camera: Annotated[
         str | dict[str, float] | None,
@@ -85,6 +88,7 @@ class Config(msgspec.Struct, frozen=True):
     record: RecordConfig
     publish: PublishConfig
     text: str
+    changed: frozenset[str] = frozenset()  # what --set gave, `source.interval_s`
 
 
 def shipped_config(name: str) -> Path:
@@ -101,10 +105,13 @@ def found_config(path: Path) -> Path:
 
 
 def with_overrides(config: Config, spec: Spec) -> Spec:
-    """Return the spec with what the config's [source] states. Raises ConfigError for a calibration that does not fit
-    the frames."""
+    """Return the spec with what the config's [source] states.
+
+    The interval is used where the source has none; one given by --set goes before the source's too. Raises ConfigError
+    for a calibration that does not fit the frames.
+    """
     stated = config.source
-    if spec.interval_s is None and stated.interval_s is not None:
+    if stated.interval_s is not None and (spec.interval_s is None or "source.interval_s" in config.changed):
         spec = spec.with_(interval_s=stated.interval_s)
     if spec.pixel_um is None and stated.pixel_um is not None:
         spec = spec.with_(pixel_um=stated.pixel_um)
@@ -156,6 +163,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         record=_table(RecordConfig, tables, "record", where),
         publish=_table(PublishConfig, tables, "publish", where),
         text=text,
+        changed=frozenset(change.partition("=")[0].strip() for change in changes),
     )
 
 

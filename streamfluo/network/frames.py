@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
+
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SessionError, SourceError, StreamfluoError
@@ -85,15 +87,20 @@ class Frames(ABC):
 
 
 class ReplayedFrames(Frames):
-    """Frames of a seekable source, `fps` a second (None: all at once); with `loop` it begins anew behind its end."""
+    """Frames of a seekable source, `fps` a second (None: all at once); with `loop` it begins anew behind its end.
+
+    A source that does not state its interval has that of `fps`.
+    """
 
     def __init__(self, source: Source, fps: float | None = None, loop: bool = False) -> None:
-        self.spec, self.series = source.spec, source.series
+        self._untimed = source.spec.interval_s is None and fps is not None
+        self.spec = source.spec.with_(interval_s=1 / fps) if self._untimed and fps else source.spec
+        self.series = source.series
         self.length = source.series.frames
         self.total = None if loop else self.length
         self.paced = fps is not None
         self._source, self._fps = source, fps
-        self._interval_ns = round((source.spec.interval_s or 0) * 1e9)
+        self._interval_ns = round((self.spec.interval_s or 0) * 1e9)
         self._began: float | None = None
         self._recent: deque[Block] = deque(maxlen=4)  # consumers side by side share reads
         self._position = 0
@@ -123,6 +130,9 @@ class ReplayedFrames(Frames):
         if block is None:
             return self.gap(seq)
         block = block.cut(at, block.stop)
+        if self._untimed:
+            times_ns = (seq + np.arange(block.stop - at)) * self._interval_ns
+            return Block(seq, times_ns, block.pixels, block.channel)
         if seq == at:
             return block
         return Block(seq, block.times_ns + (seq - at) * self._interval_ns, block.pixels, block.channel)

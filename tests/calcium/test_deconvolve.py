@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
+import scipy.signal
 from scipy.linalg import toeplitz
 from scipy.optimize import nnls
 
@@ -49,9 +51,11 @@ def test_the_truth_comes_out(order, g):
     found = deconvolve(y, order=order)
     assert np.corrcoef(found.trace, clean)[0, 1] > 0.97
     assert np.corrcoef(found.spikes, spikes)[0, 1] > (0.9 if order == 1 else 0.6)
+    assert found.noise == pytest.approx(0.3, rel=0.12)  # the noise's, not that of the transients' rise
     assert abs(noise_pull(g, band=(0.25, 0.5))) < 3
-    assert found.baseline == pytest.approx(4, abs=0.35 if order == 1 else 0.6)
+    assert found.baseline.mean() == pytest.approx(4, abs=0.35 if order == 1 else 0.6)
     assert found.g[0] == pytest.approx(g[0], abs=0.08)
+    assert not found.undetermined
 
 
 def test_without_a_penalty_it_is_non_negative_least_squares():
@@ -69,6 +73,56 @@ def test_the_noise_comes_from_the_power_spectrum_over_a_range_of_frequencies():
     assert abs(noise_pull((0.9,), band=(0.35, 0.5), disturbance=hum)) < 3
 
 
+def transients(decay_s, rise_s, interval_s, seed, cells=4, seconds=120, noise=0.15):
+    """Traces (K, T) of spikes at random times, integrated from a tenth of a sample on, and the spikes' times."""
+    rng, fine = np.random.default_rng(seed), 10
+    count = int(seconds / interval_s)
+    times = np.arange(int(8 * decay_s / interval_s) * fine) * interval_s / fine
+    response = (1 - np.exp(-times / rise_s)) * np.exp(-times / decay_s)
+    spikes = rng.random((cells, count * fine)) < 0.5 * interval_s / fine
+    clean = np.array([np.convolve(row, response / response.max())[: count * fine] for row in spikes.astype(float)])
+    y = clean.reshape(cells, count, fine).mean(2) + noise * rng.standard_normal((cells, count))
+    return y, spikes.reshape(cells, count, fine).sum(2)
+
+
+@pytest.mark.parametrize(("decay_s", "rise_s", "hz"), [(0.4, 0.05, 60), (1.2, 0.1, 30), (0.6, 0.02, 10)])
+def test_one_rise_and_decay_are_estimated_under_drift_and_the_rate_has_no_delay(decay_s, rise_s, hz):
+    decays, losses = [], []
+    for seed in range(3):
+        y, spikes = transients(decay_s, rise_s, 1 / hz, seed)
+        drift = 5 + 2 * np.sin(np.arange(y.shape[1]) / hz / 15 + np.arange(len(y))[:, None])
+        found = deconvolve(y + drift, interval_s=1 / hz)
+        decays.append(found.decay_s)
+        width = 0.1 * hz
+        truth = ndi.gaussian_filter1d(spikes.astype(float), width, axis=1).ravel()
+        rate = ndi.gaussian_filter1d(found.rate, width, axis=1)
+        by_shift = [np.corrcoef(np.roll(rate, -n, axis=1).ravel(), truth)[0, 1] for n in (-2, -1, 0, 1, 2)]
+        assert max(by_shift) > (0.85 if hz > 20 else 0.78)  # of samples of .1 s, a spike may lie at either end
+        losses.append(max(by_shift) - by_shift[2])
+    assert decay_s / 1.5 < np.median(decays) < 1.5 * decay_s
+    assert max(losses) < 0.04
+
+
+def test_the_area_of_the_rate_is_the_sum_of_the_spikes():
+    y, _ = transients(0.6, 0.05, 1 / 30, seed=4)
+    found = deconvolve(y, interval_s=1 / 30)
+    np.testing.assert_allclose(found.rate.sum(1) / 30, found.spikes.sum(1), rtol=0.02)
+
+
+def test_traces_of_noise_alone_decide_no_time_constants():
+    found = deconvolve(np.random.default_rng(0).standard_normal((3, 2000)), interval_s=0.05)
+    assert "no transients in 3 traces" in found.undetermined
+    assert found.spikes.mean() < 0.05
+    given = deconvolve(np.random.default_rng(0).standard_normal(2000), interval_s=0.05, decay_s=1.5, rise_s=0.1)
+    assert (given.decay_s, given.rise_s, given.undetermined) == (1.5, 0.1, "")
+
+
+def test_an_interpolated_trace_has_the_noise_of_what_it_was_made_of():
+    y, _ = transients(0.6, 0.05, 1 / 10, seed=5, cells=1)
+    dense = scipy.signal.resample(y[0], 4 * y.shape[1])
+    assert 0.1 < deconvolve(dense, interval_s=0.025).noise < 0.8  # one of 0.15 in four samples; their own is near 0
+
+
 def test_a_baseline_that_drifts_is_followed():
     y, clean, _ = recording((0.9,))
     drift = 3 * np.sin(np.arange(3000) / 500)
@@ -79,11 +133,15 @@ def test_a_baseline_that_drifts_is_followed():
 @pytest.mark.parametrize(
     ("trace", "params", "error"),
     [
-        (np.zeros((3, 40)), {}, "a trace is finite"),
-        (np.full(100, np.nan), {}, "a trace is finite"),
+        (np.zeros((3, 4, 40)), {}, "traces are finite"),
+        (np.zeros((0, 40)), {}, "traces are finite"),
+        (np.full(100, np.nan), {}, "traces are finite"),
         (np.ones(100), {"order": 3}, "order is 1 or 2"),
         (np.ones(100), {"g": 1.2}, "a stable process"),
         (np.ones(100), {"order": 2, "g": 0.9}, "g needs 2 coefficients"),
+        (np.ones(100), {"g": (1.2, -0.8)}, "a stable process that decays"),
+        (np.ones(100), {"interval_s": 0}, "interval_s must be a positive time"),
+        (np.ones(100), {"g": 0.9, "decay_s": 1.0}, "give one or the other"),
     ],
 )
 def test_bad_input_is_refused_in_a_line(trace, params, error):
@@ -92,8 +150,8 @@ def test_bad_input_is_refused_in_a_line(trace, params, error):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dataset", "step", "least"), [(4, 12, 0.3), (5, 4, 0.12)])
-def test_real_spikes(dataset, step, least):
+@pytest.mark.parametrize(("dataset", "step", "least"), [(4, 12, 0.4), (5, 4, 0.37)])
+def test_spikefinder(dataset, step, least):
     """Spikefinder traces decimated to what they resolve, correlated with the real spikes in 40 ms."""
     if not DATA.exists():
         pytest.skip(f"no recordings at {DATA}")
@@ -105,8 +163,10 @@ def test_real_spikes(dataset, step, least):
     for trace, truth in zip(traces.T, spikes.T, strict=True):
         count = int(np.isfinite(trace).sum()) // (4 * step) * 4 * step
         decimated = trace[:count].reshape(-1, step).mean(1)
-        inferred = deconvolve(decimated, g=float(np.exp(-step / 100)), baseline_window=int(2000 / step) | 1).spikes
-        rate = np.repeat(inferred / step, step).reshape(-1, 4).sum(1)
-        found.append(np.corrcoef(rate, truth[:count].reshape(-1, 4).sum(1))[0, 1])
-    print(f"dataset {dataset}: mean correlation {np.nanmean(found):.3f}")
-    assert np.nanmean(found) > least
+        rate = deconvolve(decimated, interval_s=step / 100).rate
+        dense = np.interp(np.arange(count) + 0.5, (np.arange(len(rate)) + 0.5) * step, rate)
+        real = truth[:count].reshape(-1, 4).sum(1)
+        if real.any():
+            found.append(np.corrcoef(dense.reshape(-1, 4).mean(1), real)[0, 1])
+    print(f"dataset {dataset}: mean correlation {np.mean(found):.3f}")
+    assert np.mean(found) > least

@@ -59,6 +59,8 @@ def test_the_interval_of_the_config_is_used_only_where_the_stream_has_none():
     silent.spec = silent.spec.with_(interval_s=None)
     assert Engine(silent, text, None).chain.spec.interval_s == 0.5
     assert Engine(Movie(ONES), text, None).chain.spec.interval_s == 0.1
+    said = parse_config("[source]\ninterval_s = 0.5", changes=["source.interval_s=0.2"])
+    assert Engine(Movie(ONES), said, None).chain.spec.interval_s == 0.2
 
 
 # Counters

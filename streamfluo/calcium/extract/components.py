@@ -101,6 +101,11 @@ class Components(Columns):
         """Return the fields of `Design`."""
         return self.footprints, self.overlaps, (self.mode_overlap, self.row_overlap, background.gram)
 
+    def at_rest(self, modes: np.ndarray) -> np.ndarray:
+        """Return the fluorescence without activity under each footprint (K,) [σ], background modes at `modes` (M,)."""
+        following: np.ndarray = self["resting"] + self["mode_overlap"] @ modes / self["energy"]
+        return following
+
     def levels(self, when: When) -> Packed:
         """Return the fields of `Levels`."""
         if when == "live":

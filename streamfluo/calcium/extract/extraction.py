@@ -24,7 +24,8 @@ from .footprint_update import due_for_update, refine_footprint, to_remove, updat
 from .params import ExtractParams
 from .proposal import propose
 from .ring_background import RingBackground
-from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f
+from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f, is_bright
+from .transients import Transients
 
 BIN = 5  # frames per bin: detection, proposals and updates run once per bin, spread over the frames of the next bin
 FIRST_PROPOSAL_BINS = 20  # before, too few inactive bins exist for comparison
@@ -62,15 +63,17 @@ class Extraction:
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
         self._settled = SettledTraces()
+        self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
         self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": []}
+        self._refused: list[str] = []
 
     def initialise(
-        self, first: np.ndarray, index: list[int], frames: list[np.ndarray], seeds: list[np.ndarray]
+        self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: list[np.ndarray]
     ) -> None:
         """Estimate the background from the initial frames, process them, and search them a second time.
 
@@ -89,7 +92,7 @@ class Extraction:
             self._process_all(first, index, frames)
         self._search_again()
 
-    def _begin(self, first: np.ndarray, frames: list[np.ndarray]) -> None:
+    def _begin(self, first: np.ndarray, frames: Sequence[np.ndarray]) -> None:
         """Estimate the background from the initial frames."""
         self.background.initialise(first, frames)
         if self._ring is not None:
@@ -106,19 +109,31 @@ class Extraction:
                 self.detector.suppress(candidate)
                 self._try(candidate)
 
-    def _process_all(self, first: np.ndarray, index: list[int], frames: list[np.ndarray]) -> None:
+    def _process_all(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray]) -> None:
         for n, part in zip(index, frames, strict=True):
             self.process(n, part.astype(np.float32) + first)
 
     def _add_seeds(self, seeds: list[np.ndarray], birth: int) -> None:
+        """Add the seeds; each has its place among them as id, also behind one that cannot be taken."""
         height, width = self._box
-        for image in seeds:
+        for number, image in enumerate(seeds):
+            self.cells.next_id = number
             y, x = np.nonzero(image)
+            if not len(y):
+                self._record_refusal(birth, number, "the seed is empty")
+                continue
             top, left = corner = self.cells.corner(float(y.mean()), float(x.mean()))
             area = np.s_[top : top + height, left : left + width]
             box = image[area] * self.background.weight[area]
             if box.any():
                 self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, accepted=True)
+            else:
+                self._record_refusal(birth, number, "the seed lies where no frame reaches")
+        self.cells.next_id = max(self.cells.next_id, len(seeds))
+
+    def _record_refusal(self, frame: int, number: int, reason: str) -> None:
+        self._refused.append(f"seed {number} is not taken: {reason}")
+        self._rows["events"].append(Table({"frame": [frame], "id": [number], "event": ["refused"], "reason": [reason]}))
 
     def _add_known(self, corner: tuple[int, int], box: np.ndarray, birth: int, accepted: bool) -> None:
         """Add a component that is known from the first frame on."""
@@ -170,11 +185,12 @@ class Extraction:
         self._mode_sum += self._mode
         cells["bin_sum"][:] += raw
         cells["bin_trace"][:] += trace
-        shown = cells["accepted"]
-        dff = delta_f_over_f(raw, cells["live_low"], cells["resting"])
+        shown, spikes = cells["accepted"], spikes / self._deconvolution.interval_s
+        dff = delta_f_over_f(raw, cells["live_low"], cells.at_rest(self._mode))
         live = (cells["id"][shown], trace[shown], raw[shown] - cells["live_baseline"][shown], spikes[shown], dff[shown])
         buffer.count += 1
         self._work()
+        self._transients.see(cells, buffer, self._deconvolution)
         return live
 
     def _work(self) -> None:
@@ -256,6 +272,26 @@ class Extraction:
             cells.accepted[k] = False
             self._record_event(self._last_index, k, "rejected", "not compact: a process?")
 
+    def begin_again(self) -> None:
+        """Forget background and components: the scene was another one. Tables and ids go on."""
+        rows, last, next_id = self._rows, self._last_index, self.cells.next_id
+        self._reset()
+        self._rows, self._last_index, self.cells.next_id = rows, last, next_id
+
+    def doubts(self, left_out: int) -> list[str]:
+        """Return what speaks against the results or limits them, a sentence each."""
+        told = list(self._refused)
+        if left_out:
+            told.append(f"{left_out} frames are left out: flashes, or a closed shutter")
+        accepted = self.cells["accepted"]
+        dark = accepted & ~is_bright(self.cells.at_rest(self._mode) + self.cells["live_low"])
+        if dark.any():
+            told.append(
+                f"ΔF/F (dff) is NaN for {int(dark.sum())} of {int(accepted.sum())} components: their F0 is 0 within "
+                "its noise; give the camera's offset ([source] camera), or frames it was not subtracted from"
+            )
+        return told
+
     def _remove(self, k: int, reason: str) -> None:
         self._record_event(self._last_index, k, "gone", reason)
         self.cells.drop(k)
@@ -306,13 +342,15 @@ class Extraction:
             "waiting": np.array(self._waiting, float).reshape(-1, 4),
             **{name: array.copy() for name, array in self._arrays().items()},
             **self.background.state(), **self.cells.state("component_"), **self.detector.state(),
-            **self._buffer.state(), **self._settled.state(), **(self._ring.state() if self._ring else {}),
+            **self._buffer.state(), **self._settled.state(),
+            **self._transients.state(), **(self._ring.state() if self._ring else {}),
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
         for part in (self.background, self.detector, self._buffer, self._settled):
             part.restore(state)
+        self._transients.restore(state, self._deconvolution)
         self.detector.see(self.background.weight > 0)
         if self._ring is not None:
             self._ring.restore(state)

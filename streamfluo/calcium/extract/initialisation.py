@@ -12,11 +12,13 @@ from ..kernels import (
     demixing,
     footprint_statistics,
     footprints,
+    impulse_responses,
     outlines,
     residual,
     ring_regression,
     spikes,
 )
+from ..time_constants import TYPICAL, cost, prepare
 from .acceptance import add_component, matching_component
 from .activity import Deconvolution
 from .background import Background
@@ -32,9 +34,11 @@ _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
     background_modes.temporal_modes, compactness.compactness,
     demixing.whiten, demixing.inner, demixing.demix_frame, demixing.sum_frames,
-    demixing.demix_known_background, demixing.project_past, spikes.initial_levels, spikes.deconvolve_samples,
-    spikes.deconvolve_history, spikes.newest_traces, spikes.deconvolve_samples_ar2, spikes.deconvolve_history_ar2,
-    spikes.newest_traces_ar2, spikes.impulse_response, residual.subtract_from_bins, residual.subtract_footprints,
+    demixing.demix_known_background, demixing.project_past, spikes.initial_levels,
+    spikes.deconvolve_samples,
+    spikes.deconvolve_history, spikes.newest_traces, spikes.deconvolve_samples_ar2,
+    spikes.newest_traces_ar2, impulse_responses.sparse_spikes,
+    residual.subtract_from_bins, residual.subtract_footprints,
     residual.store_bin, residual.smooth, residual.standardise_map, residual.pool_maps, residual.peaks,
     footprints.read_patch, footprints.factorise, footprints.spatial_correlation, footprints.update_footprint,
     footprints.dilate, footprint_statistics.update_regression, footprint_statistics.update_comoments,
@@ -84,6 +88,8 @@ def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
         settled.rows(cells, deconvolution, keep=0)
+    cost(np.zeros(20), 1.0, TYPICAL, 0.05)
+    prepare(np.zeros(20), 0.05)
     ring = RingBackground(_SHAPE, 8.0, modes)
     ring.initialise(100 + 10 * blob, [ripple.astype(np.float16)], background)
     for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):

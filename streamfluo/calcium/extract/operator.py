@@ -11,15 +11,19 @@ from ...core.errors import ConfigError
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
-from ...core.state import State, require_array, require_int
+from ...core.state import State, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
 from . import results as snapshots
 from .activity import Deconvolution
 from .extraction import NO_COMPONENTS, Extraction, LiveValues, by_id
+from .first_frames import FirstFrames, SceneWatch
 from .initialisation import compile_kernels
 from .params import ExtractParams
 from .seeds import load_seeds, seeds_of_file
+
+DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
+LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
 @register("extract")
@@ -31,13 +35,15 @@ class Extract(Operator):
     deconvolved (OASIS) as it comes. Components are detected in the residual of bins of 5 frames; footprints are
     updated from sufficient statistics. Frames stay in a window of `window_frames`; when they leave it, activity is
     re-estimated with the current footprints, and 20 frames later the final values are in the table `settled`. The
-    first `init_frames` initialise mean, noise and background, and are then processed like all others. Blocks may be
+    first `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then
+    processed like all others; flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be
     cut anywhere: results are the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
     have NaN as values.
 
     Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016 (CNMF).
     """
 
+    version = 2
     Params = ExtractParams
     version = 2  # a ring behind the background modes by default, parts of one cell joined, compactness for acceptance
     may_need = (VALID,)
@@ -46,8 +52,8 @@ class Extract(Operator):
     gives = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
-        Gives("spikes", "by_id", ("t", "id"), "σ", "deconvolved spikes: increments of the activity"),
-        Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile"),
+        Gives("spikes", "by_id", ("t", "id"), "σ/s", "rate of spikes up to a factor, as of this frame"),
+        Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile; NaN where F0 is near 0"),
         Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
         Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, rejected, gone"),
@@ -70,25 +76,25 @@ class Extract(Operator):
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
         compile_kernels(np.dtype(spec.dtype), params.background_components)
-        if params.ar_order == 2 and not params.rise_s < params.decay_s:
+        decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
+        if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
             raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
         if params.seeds is not None and params.init != "seeded":
             raise ConfigError('extract: seeds are for init = "seeded"')
         seeded = params.init == "seeded"
         self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else []
-        deconvolution = Deconvolution(_interval(params, spec), params.decay_s, params.rise_s, params.ar_order)
+        deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
         self._extraction = Extraction(params, spec.shape, deconvolution, _offset(spec))
-        self._initialised = False
-        self._first = np.zeros(spec.shape, np.float32)
-        self._init_index: list[int] = []
-        self._init_frames: list[np.ndarray] = []
+        self._initialised = self._ended = False
+        self._left_out, self._watch = 0, SceneWatch()
+        self._first_frames = FirstFrames(spec.shape)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
         live: list[LiveValues] = []
         valid = valid_frames(block, inputs)
         for t, frame in enumerate(block.pixels):
-            if not valid[t]:
+            if not valid[t] or (self._initialised and self._is_odd(frame)):
                 live.append(self._extraction.unknown())
             elif self._initialised:
                 live.append(self._extraction.process(block.index + t, frame))
@@ -98,43 +104,55 @@ class Extract(Operator):
         return Output(block.index, {**by_id(live), **self._extraction.tables()})
 
     def finish(self) -> Output | None:
-        if not self._initialised:
-            return None
-        self._extraction.finish()
+        if not self._initialised and len(self._first_frames) >= LEAST_FRAMES:
+            self._initialise()  # with what there is
+        self._ended = True
+        if self._initialised:
+            self._extraction.finish()
         return Output(self._extraction.next_index, {**by_id([]), **self._extraction.tables()})
+
+    def doubt(self) -> str:
+        told = self._extraction.doubts(self._left_out) if self._initialised else []
+        if self._ended and not self._initialised:
+            of = f"{len(self._first_frames)} frames, of {self.params.init_frames} that initialise"
+            told.append(f"no components: {of}; set init_frames lower")
+        return "; ".join(told)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         return {name: _READ[name](self._extraction) for name in self.snapshot_names(names)}
 
     def state(self) -> State:
-        frames = np.array(self._init_frames, np.float16).reshape(-1, *self.spec.shape)
-        initial: State = {
-            "first": self._first.copy(),
-            "init_index": np.array(self._init_index, np.int64),
-            "init_frames": frames,
-        }
-        return {"begun": int(self._initialised), **initial, **self._extraction.state()}
+        begun: State = {"begun": int(self._initialised), "left_out": self._left_out}
+        return {**begun, **self._first_frames.state(), **self._watch.state(), **self._extraction.state()}
 
     def restore(self, state: State) -> None:
         self._extraction.restore(state)
-        self._first = require_array(state, "first", self._first, self.kind)
         self._initialised = bool(require_int(state, "begun", self.kind))
-        count = np.asarray(state.get("init_index")).size
-        self._init_index = require_array(state, "init_index", np.zeros(count, np.int64), self.kind).tolist()
-        kept = np.zeros((count, *self.spec.shape), np.float16)
-        self._init_frames = list(require_array(state, "init_frames", kept, self.kind))
+        self._left_out = require_int(state, "left_out", self.kind)
+        self._first_frames.restore(state, self.kind)
+        self._watch.restore(state, self.kind)
+
+    def _is_odd(self, frame: np.ndarray) -> bool:
+        """Whether a frame is a flash or a closed shutter; the scene is learned anew where it lasts and no cell is."""
+        background = self._extraction.background
+        odd = self._watch.is_odd(frame, background.mean, background.weight)
+        if self._watch.lasting and not self._extraction.cells["accepted"].any():
+            self._extraction.begin_again()
+            self._initialised, self._watch, self._first_frames = False, SceneWatch(), FirstFrames(self.spec.shape)
+        self._left_out += odd
+        return odd
 
     def _collect(self, index: int, frame: np.ndarray) -> None:
-        """Store an initial frame as its difference to the first; initialise once there are `init_frames`."""
-        if not self._init_frames:
-            self._first[...] = np.nan_to_num(frame.astype(np.float32))
-        limit = np.float32(65000)  # of float16
-        self._init_frames.append(np.clip(frame.astype(np.float32) - self._first, -limit, limit).astype(np.float16))
-        self._init_index.append(index)
-        if len(self._init_frames) == self.params.init_frames:
-            self._initialised = True
-            self._extraction.initialise(self._first, self._init_index, self._init_frames, self._seeds)
-            self._init_index, self._init_frames = [], []
+        """Store an initial frame; initialise once there are `init_frames`."""
+        self._first_frames.append(index, frame)
+        if len(self._first_frames) == self.params.init_frames:
+            self._initialise()
+
+    def _initialise(self) -> None:
+        left_out, frames = self._first_frames.of_scene()
+        self._left_out += len(left_out)
+        self._initialised, self._first_frames = True, FirstFrames(self.spec.shape)
+        self._extraction.initialise(frames.first, frames.frames, frames, self._seeds)
 
 
 _READ = {
@@ -150,7 +168,7 @@ _READ = {
 def _interval(params: ExtractParams, spec: Spec) -> float:
     interval = params.interval_s or spec.interval_s
     if interval is None:
-        return params.decay_s / 10  # ten frames per decay time if no interval is stated
+        return (params.decay_s or DECAY_S) / 10  # ten frames per decay time if no interval is stated
     return interval
 
 

@@ -14,8 +14,9 @@ class ExtractParams(Params, frozen=True):
         float, Meta(gt=0.5, le=40, description="half the width of a typical cell body [px]; halve it if cells merge")
     ] = 4.0
     decay_s: Annotated[
-        float, Meta(gt=0, description="decay time constant (1/e) of a calcium transient [s]; lower it if traces lag")
-    ] = 0.4
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="decay time (1/e) of a transient [s]; default: 0.4, for ar_order 2 estimated as cells come"),
+    ] = None
     interval_s: Annotated[float | None, Meta(description="frame interval if the source does not state it [s]")] = None
     init_frames: Annotated[int, Meta(ge=10, description="frames that initialise mean, noise and background")] = 200
     init: Annotated[
@@ -36,9 +37,12 @@ class ExtractParams(Params, frozen=True):
         float | None, Meta(description="inner radius of the ring [px]; default: three times neuron_sigma_px")
     ] = None
     ar_order: Annotated[
-        Literal[1, 2], Meta(description="order of the autoregressive process; 2 if transients rise over several frames")
-    ] = 1
-    rise_s: Annotated[float, Meta(gt=0, description="rise time constant of a transient, for ar_order 2 [s]")] = 0.05
+        Literal[1, 2], Meta(description="order of the autoregressive process; 1 if transients rise within a frame")
+    ] = 2
+    rise_s: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="rise time of a transient, for ar_order 2 [s]; default: estimated"),
+    ] = None
     min_snr: Annotated[
         float, Meta(ge=0, description="SNR an accepted component needs, in noise σ; raise it if noise is accepted")
     ] = 2.0

@@ -30,7 +30,7 @@ def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.n
     images = _images(array, shape, width_px)
     if not (np.isfinite(images).all() and (images >= 0).all()):
         raise ConfigError("extract: seeds must be finite and not negative")
-    return [image for image in images if image.any()]
+    return list(images)
 
 
 def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from .components import POOLS, Components
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
 SWEEPS = 3
+LEAST_F0 = 5.0  # noise σ of one frame: ΔF/F has a noise of .2 there; below, 1818 and −92 were seen
 COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.float32, "spike": np.float32,
            "dff": np.float32}  # fmt: skip
 
@@ -40,7 +41,7 @@ class SettledTraces:
         place = self.count % POOLS
         self._index[place] = index
         cells["late_raw"][:, place] = raw
-        cells["late_dff"][:, place] = delta_f_over_f(raw, cells["late_low"], cells["resting"])
+        cells["late_dff"][:, place] = delta_f_over_f(raw, cells["late_low"], cells.at_rest(buffer.modes[slot]))
         self.count += 1
 
     def rows(self, cells: Components, deconvolution: Deconvolution, keep: int = DELAY) -> Table:
@@ -49,7 +50,10 @@ class SettledTraces:
         if not (len(frames) and cells.count):
             self.reported += len(frames)
             return Table({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()})
-        trace, spikes = deconvolution.newest(cells, self.count - self.reported)
+        trace, spikes = deconvolution.newest(cells, min(self.count, POOLS))
+        rates = deconvolution.rates(spikes)  # with the frames on both sides of those reported
+        waiting = self.count - self.reported
+        trace, rates = trace[:, -waiting:], rates[:, -waiting:]
         self.reported += len(frames)
         places = frames % POOLS
         index = self._index[places]
@@ -58,7 +62,7 @@ class SettledTraces:
             "frame": np.broadcast_to(index[:, None], present.shape),
             "id": np.broadcast_to(cells["id"], present.shape),
             "trace": trace[:, : len(frames)].T, "raw": cells["late_raw"][:, places].T,
-            "spike": spikes[:, : len(frames)].T, "dff": cells["late_dff"][:, places].T,
+            "spike": rates[:, : len(frames)].T, "dff": cells["late_dff"][:, places].T,
         }  # fmt: skip
         return Table({name: array[present].astype(COLUMNS[name]) for name, array in values.items()})
 
@@ -72,10 +76,19 @@ class SettledTraces:
         self.count, self.reported = (require_int(state, f"settling_{name}", "extract") for name in ("count", "said"))
 
 
+def is_bright(base: np.ndarray) -> np.ndarray:
+    """Return whether F0 (K,) [σ] is far enough from 0 to divide by."""
+    bright: np.ndarray = base >= LEAST_F0
+    return bright
+
+
 def delta_f_over_f(raw: np.ndarray, low: np.ndarray, resting: np.ndarray) -> np.ndarray:
-    """Return ΔF/F (K,) of raw activity: F0 = fluorescence at rest under the footprint + running 8th percentile."""
+    """Return ΔF/F (K,) of raw activity: F0 = fluorescence at rest as of this frame + running 8th percentile, all in σ.
+
+    NaN where F0 is 0 within its noise: a camera's offset that was subtracted, or none that is known.
+    """
     base = resting + low
-    return np.divide(raw - low, base, out=np.zeros_like(raw), where=base > 1e-3)
+    return np.divide(raw - low, base, out=np.full_like(raw, np.nan), where=is_bright(base))
 
 
 def concatenated(tables: Sequence[Table]) -> Table:

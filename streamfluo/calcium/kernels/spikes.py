@@ -258,22 +258,6 @@ def newest_traces_ar2(windows, trace, spikes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def deconvolve_trace_ar2(samples, response, penalty, sweeps, trace, spikes):  # type: ignore[no-untyped-def]
-    """Write AR(2) activity and spikes (T,) of samples (T,) without baseline, by windows as long as the response (P,).
-
-    Each sample takes its value when it is the oldest of the window; P ≤ T.
-    """
-    n = len(response)
-    window_spikes = np.zeros((1, n))
-    windows = (response, np.zeros((1, n)), window_spikes, np.zeros((1, n)))
-    for t in range(len(samples)):
-        append_sample_ar2(0, samples[t], penalty, sweeps, windows)
-        if t >= n - 1:
-            newest_samples_ar2(0, windows, trace[t - n + 1 : t + 1])
-            spikes[t - n + 1 : t + 1] = window_spikes[0]
-
-
-@kernel
 def impulse_response(g, n):  # type: ignore[no-untyped-def]
     """Return the first n samples of the activity after a spike of an AR process with coefficients g (order,)."""
     response = np.zeros(n)
@@ -303,14 +287,3 @@ def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  #
         spikes[k] = window_spikes[k, -1]
         baseline[k] = _next_baseline(baseline[k], sample, noise[k], seen[k])
         low[k] = _next_low(low[k], sample, noise[k])
-
-
-@kernel
-def deconvolve_history_ar2(k, history, levels, windows, sparsity, trace):  # type: ignore[no-untyped-def]
-    """`deconvolve_history` for an AR(2) trace."""
-    own_levels, (response, samples, spikes, tail) = _levels_of(k, levels), windows
-    own = (response, samples[k : k + 1], spikes[k : k + 1], tail[k : k + 1])
-    present, out = np.ones(1, np.bool_), np.empty((2, 1))
-    for j in range(len(history)):
-        deconvolve_samples_ar2(history[j : j + 1], present, own_levels, own, sparsity, out)
-        trace[j] = out[0, 0]
