@@ -204,7 +204,7 @@ def frame_dtype(spelling: Any) -> np.dtype[Any]:
     """Return the native dtype for any numpy spelling. Raises FrameError for types frames cannot have."""
     try:
         dtype = np.dtype(spelling).newbyteorder("=")
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # numpy reads a dtype's text in several ways
         raise FrameError(f"frames cannot be of type {spelling!r}; use one of {', '.join(FRAME_DTYPES)}") from None
     if dtype.name not in FRAME_DTYPES:
         raise FrameError(f"frames cannot be of type {dtype.name!r}; use one of {', '.join(FRAME_DTYPES)}")

@@ -91,7 +91,7 @@ def _stated_dtype(path: Path, text: str | None) -> np.dtype[np.generic]:
     try:
         dtype = np.dtype(text)
         frame_dtype(dtype)
-    except (TypeError, ValueError, SyntaxError):  # numpy reads a dtype's text in several ways
+    except (TypeError, ValueError, SyntaxError):
         raise SourceError(f"{path}: no dtype {text!r} of frames; write uint16, >u2, float32 …") from None
     return dtype
 

@@ -27,7 +27,9 @@ def test_any_numpy_spelling_of_a_dtype_becomes_its_native_name(spelling, name):
     assert frame_dtype(spelling).isnative
 
 
-@pytest.mark.parametrize("spelling", ["float16", "int64", "complex64", "bool", "S4", "object", "nonsense", "M8[ns]"])
+@pytest.mark.parametrize(
+    "spelling", ["float16", "int64", "complex64", "bool", "S4", "object", "nonsense", "M8[ns]", "1u<", "u(", "(2,"]
+)
 def test_a_dtype_no_stream_can_have_is_refused_with_those_there_are(spelling):
     with pytest.raises(FrameError, match=r"frames cannot be of type .*use one of uint8, uint16"):
         Spec((4, 4), spelling)
