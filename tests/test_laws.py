@@ -39,8 +39,8 @@ def as_it_compares(kind, spec, params):
         pytest.skip("what motion crops or copies, and where its patches lie, follows from the size of the frame")
     if kind == "motion":  # a larger frame lies otherwise in blocks of 16 pixels; 13 × 17 pixels hardly show a shift
         return spec.with_(shape=(52, 60)), params, 0.05
-    if kind == "extract":  # detects in bins of 2 × 2 pixels
-        return spec.with_(shape=(14, 18)), params, RIM_TOLERANCE
+    if kind == "extract":  # detects in bins of 2 × 2 pixels, and its ring lies on bins of 4 × 4
+        return spec.with_(shape=(20, 24)), params, RIM_TOLERANCE
     if kind == "spots":  # the rate of false alarms is one of a frame; at this one a pixel's is at its bound
         return spec, {"false_alarms": 100.0, **params}, RIM_TOLERANCE
     return spec, params, RIM_TOLERANCE

@@ -33,7 +33,7 @@ class FirstFrames(Sequence[np.ndarray]):
         """Store a frame (y, x)."""
         if not self._stored:
             self.first[...] = np.nan_to_num(frame.astype(np.float32))
-            self._scale[0] = _noise_unit(self.first)
+            self._scale[0] = _noise_unit(frame.astype(np.float32))
         part = (frame.astype(np.float32) - self.first) / self._scale[0]
         self._stored.append(np.clip(part, -_LIMIT, _LIMIT).astype(np.float16))
         self.frames.append(index)
@@ -94,7 +94,7 @@ class FirstFrames(Sequence[np.ndarray]):
 
 
 def _noise_unit(first: np.ndarray) -> np.float32:
-    """A power of two near the noise of a frame, from differences of neighbouring pixels; 1 where there are none."""
+    """A power of two near the noise of a frame, from differences of neighbouring pixels, NaN as unknown; 1 without."""
     steps = np.abs(np.diff(first, axis=1))
     size = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
     return np.float32(2.0 ** np.clip(np.round(np.log2(size)), -100, 100))

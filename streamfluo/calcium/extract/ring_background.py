@@ -40,6 +40,7 @@ class RingBackground:
         self._noise, self._slope = np.zeros((2, *size), np.float32)
         self._modes = np.zeros((modes, *size), np.float32)
         self._product, self._square = np.zeros((2, *size))
+        self._nearest: tuple[np.ndarray, ...] | None = None  # known bin of each, where some are unknown
         self._out = np.zeros(shape, np.float32)
         self._arrays: dict[str, np.ndarray] = {
             "both": self._product, "square": self._square, "modes": self._modes,
@@ -61,12 +62,13 @@ class RingBackground:
         """Return a frame (y, x) without background, float32, valid until the next call; gather it for the slopes."""
         self._measure(frame, background, cells)
         self._update_sums(1 - 1 / _MEMORY_FRAMES)
-        subtract_binned(frame, self._slope * self._ring, self._out)
+        binned = self._slope * self._ring
+        subtract_binned(frame, binned if self._nearest is None else binned[self._nearest], self._out)
         return self._out
 
     def update_slopes(self) -> None:
         """Compute the slopes from all frames so far."""
-        product, square = (ndi.uniform_filter(sums, _SMOOTH, mode="nearest") for sums in (self._product, self._square))
+        product, square = (ndi.uniform_filter(sums, _SMOOTH, mode="constant") for sums in (self._product, self._square))
         slope = np.divide(product, square, out=np.zeros_like(product), where=square > 0)
         self._slope[...] = np.maximum(slope, 0)
 
@@ -89,6 +91,7 @@ class RingBackground:
         self._subtract_modes(known)
         if not np.array_equal(known, self._share) or not self._count.any():
             self._share[...] = known
+            self._nearest = _nearest_known(known) if (known == 0).any() else None
             ring_sum(known, self._radius, self._radius + _WIDTH, self._count)
         ring_sum(self._binned, self._radius, self._radius + _WIDTH, self._ring)
         self._ring /= np.maximum(self._count, 1)
@@ -107,3 +110,8 @@ class RingBackground:
         self._square *= memory
         self._product += self._binned * self._ring
         self._square += self._share * self._ring.astype(float) ** 2
+
+
+def _nearest_known(known: np.ndarray) -> tuple[np.ndarray, ...]:
+    """For each bin the indices (rows, columns), (rows, columns) of the nearest one that is known."""
+    return tuple(ndi.distance_transform_edt(known == 0, return_distances=False, return_indices=True))
