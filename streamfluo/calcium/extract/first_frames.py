@@ -130,7 +130,8 @@ class SceneWatch:
         deviation = deviation[np.isfinite(deviation)]
         if not deviation.size:
             return False
-        value = float(np.quantile(deviation, _QUANTILE))
+        nth = int(_QUANTILE * (deviation.size - 1))
+        value = float(np.partition(deviation, nth)[nth])  # np.quantile takes three times as long
         level = self._level[0]
         if value > _FACTOR * level + _LEAST and self._odd[0] < self.PATIENCE:
             self._odd[0] += 1
