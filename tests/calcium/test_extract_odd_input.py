@@ -57,6 +57,8 @@ def test_a_recording_shorter_than_the_initial_frames_is_begun_or_the_user_told()
     assert accepted(run(MOVIE[:190], init_frames=200)[0]) > 0
     operator, _, _ = run(MOVIE[:15])
     assert "no components: 15 frames, of 100" in operator.doubt()
+    noise = np.random.default_rng(5).normal(100, 3, (90, *MOVIE.shape[1:])).astype(np.float32)
+    assert "no component was accepted" in run(noise)[0].doubt()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e4, 1e6])

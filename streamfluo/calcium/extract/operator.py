@@ -116,6 +116,8 @@ class Extract(Operator):
         if self._ended and not self._initialised:
             of = f"{len(self._first_frames)} frames, of {self.params.init_frames} that initialise"
             told.append(f"no components: {of}; set init_frames lower")
+        elif self._ended and not self._extraction.cells["accepted"].any():
+            told.append("no component was accepted: too few frames, or too little activity")
         return "; ".join(told)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
