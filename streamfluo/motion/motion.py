@@ -60,7 +60,7 @@ class Motion(Operator):
     """
 
     Params = MotionParams
-    version = 2  # light is taken out before residuals are clipped
+    version = 3  # begins as an average; the noise of a young template is counted out of gains
     may_need = (VALID,)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
     gives: tuple[Gives, ...] = (

@@ -43,7 +43,6 @@ class Extract(Operator):
     Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016 (CNMF).
     """
 
-    version = 2
     Params = ExtractParams
     version = 2  # a ring behind the background modes by default, parts of one cell joined, compactness for acceptance
     may_need = (VALID,)
