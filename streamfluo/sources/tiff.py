@@ -170,9 +170,21 @@ def _describe(path: Path) -> _First:
         raise SourceError(f"{path}: not a TIFF that can be read: {error}; convert it to TIFF") from None
 
 
+def _are_sizes(sizes: Any) -> bool:
+    return bool(sizes) and all(isinstance(size, int) and size > 0 for size in sizes)
+
+
+def _has_pieces(page: Any) -> bool:
+    """Whether strips or tiles have a size; a damaged tag holds several numbers where one is meant."""
+    try:
+        return _are_sizes(page.chunks)
+    except TypeError:
+        return False
+
+
 def _check(page: Any, path: Path) -> None:
     name = "unknown" if page.dtype is None else page.dtype.name
-    if not page.shape or not all(isinstance(size, int) and size > 0 for size in page.shape):
+    if not (_are_sizes(page.shape) and _has_pieces(page)):
         raise SourceError(f"{path}: page 0 has no size, the file is damaged at its start; copy it again")
     if len(page.shape) != 2:
         raise several_planes(path, axis_sizes(page))
