@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import platformdirs
@@ -16,6 +17,7 @@ from .model import Model
 from .theme import Theme, apply
 from .window import Window
 
+PATIENCE_S = 30.0
 NICE = 10  # where processors are short the recording comes first
 
 
@@ -40,7 +42,10 @@ def take_screenshot(
     size: tuple[int, int] = (1400, 900),
     proxy: str | None = None,
 ) -> None:
-    """Paint the window without a screen for `after_s`, write its picture as PNG. Raises SourceError if it cannot be."""
+    """Paint the window without a screen for `after_s`, write its picture as PNG. Raises SourceError if it cannot be.
+
+    A program that answers and whose first image has not come yet is given PATIENCE_S more.
+    """
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     qInstallMessageHandler(_say)
     app = _application(theme)
@@ -48,7 +53,16 @@ def take_screenshot(
         window = Window(watch, Model(uri))
         window.resize(*size)
         window.show()
-        QTimer.singleShot(int(after_s * 1000), app.quit)
+        began_s, timer = time.monotonic(), QTimer()
+
+        def look() -> None:
+            late_s = time.monotonic() - began_s - after_s
+            empty = all(picture.pixels is None for picture in window.model.pictures.values())
+            if late_s >= (PATIENCE_S if empty and window.model.link == "live" else 0):
+                app.quit()
+
+        timer.timeout.connect(look)
+        timer.start(50)
         app.exec()
         written = window.grab().save(str(path), "PNG")
         window.close()

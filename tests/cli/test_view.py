@@ -29,7 +29,7 @@ def free_endpoint():
 
 
 def view(*words, cwd):
-    return subprocess.run([*STREAMFLUO, "view", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*STREAMFLUO, "view", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=90)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_screenshot_of_a_run(folder, started, replay):
 
 
 def test_a_replay_and_a_camera_can_be_looked_at_without_a_run(folder, replay):
-    done = view(replay, "--screenshot", "a.png", "--after", 10, "--theme", "dark", cwd=folder)
+    done = view(replay, "--screenshot", "a.png", "--after", 2, "--theme", "dark", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert imread(folder / "a.png")[100:600, 300:1000, :3].std() > 0.1
 
