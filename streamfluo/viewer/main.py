@@ -23,9 +23,10 @@ NICE = 10  # where processors are short the recording comes first
 
 def show(uri: str, theme: Theme = "auto", proxy: str | None = None) -> None:
     """Open a window on a data endpoint and stay until it is closed. Raises SourceError for a malformed endpoint."""
-    app = _application(theme)
-    settings = QSettings(str(platformdirs.user_config_path("streamfluo") / "viewer.ini"), QSettings.Format.IniFormat)
-    with Watch(uri, proxy) as watch:
+    with Watch(uri, proxy) as watch:  # an endpoint that is none is refused before a screen is asked for
+        app = _application(theme)
+        file = platformdirs.user_config_path("streamfluo") / "viewer.ini"
+        settings = QSettings(str(file), QSettings.Format.IniFormat)
         window = Window(watch, Model(uri), settings)
         if (geometry := settings.value("geometry")) is not None:
             window.restoreGeometry(geometry)

@@ -94,6 +94,7 @@ def test_where_nobody_answers_the_picture_says_so(folder):
     ("words", "error"),
     [
         (("nonsense", "--screenshot", "a.png"), "'nonsense': not an endpoint; write tcp://"),
+        (("tcp://127.0.0.1:99999",), "99999"),
         (("tcp://127.0.0.1:9", "--screenshot", "a.png", "--size", "large"), "--size is WIDTHxHEIGHT"),
         (("tcp://127.0.0.1:9", "--screenshot", "a.png", "--size", "10x99999"), "200 to 16384 pixels a side"),
         (("tcp://127.0.0.1:9", "--screenshot", "no/a.png", "--after", "0.1"), "the picture could not be written"),
