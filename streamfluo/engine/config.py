@@ -136,7 +136,8 @@ def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Co
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not utf-8 text"
-        raise ConfigError(f"{path}: cannot read the config: {reason}") from None
+        hint = "" if path.suffix == ".toml" else "; a config is a TOML file, a source is named by --source"
+        raise ConfigError(f"{path}: cannot read the config: {reason}{hint}") from None
     return parse_config(text, path.name, changes)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..core.state import State, require_array, require_int
 from ..pixels.kernels.seen import inside, seen_window
+from .kernels.gauss_newton import read_only
 
 OUTLIER_SIGMA = 6.0
 ISOLATED = 0.25  # of its excess, at most, in a neighbour; a molecule with a PSF of σ = 0.7 px has 0.36 there
@@ -56,7 +57,7 @@ class HotPixels:
             return frame
         np.copyto(self._repaired, frame)
         self._repaired[self._at] = np.median(frame[self._neighbours], axis=0)
-        return self._repaired
+        return read_only(self._repaired)
 
     def state(self) -> State:
         """Return what it carries, as entries of a state."""

@@ -17,7 +17,7 @@ from ..core.state import State, require_array, require_finite, require_int
 from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .hot_pixels import HotPixels
-from .kernels.gauss_newton import WIDE, Frame
+from .kernels.gauss_newton import WIDE, Frame, read_only
 from .kernels.highpass import box_radius_px, high_pass
 from .kernels.shifting import CorrectedFrame, correlation, fraction_from
 from .measurement import Measurement, Tried
@@ -289,7 +289,7 @@ class Motion(Operator):
         high_pass(
             frame, box_radius_px(self.params.highpass_sigma_px), self._filter_buffers[:2], self._filter_buffers[2]
         )
-        return self._filter_buffers[2]
+        return read_only(self._filter_buffers[2])
 
     def _shifts_to_apply(self, block: Block, inputs: Values) -> np.ndarray:
         """The shifts (t, …) [px] to apply to a block, NaN where there are none."""
@@ -339,13 +339,13 @@ class Motion(Operator):
 
     def _compile(self, spec: Spec) -> None:
         """Compile every kernel for the types of this stream."""
-        frame = np.zeros(spec.shape, spec.dtype)
-        frame.flags.writeable = False
+        frame = read_only(np.zeros(spec.shape, spec.dtype))
+        anchor = read_only(np.zeros(spec.shape, np.float32))
         scratch = Template(spec.shape, self._grid, 2)
         registered = self._filtered(frame)
         seen = seen_window(frame)
         scratch.begin(registered, frame)
-        for pixels in (registered, scratch.image):
+        for pixels in (registered, anchor):
             scratch.measure(Frame(pixels, seen), self._patches_px)
         for pixels in (registered, frame):
             self._grid.resample(Frame(pixels, seen), self._patches_px, self._uncropped)

@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline
 from ..pixels.kernels.seen import Window
 from .interpolation_weights import FOUR, SIX, interpolation_weights
 from .kernels.displacement_field import SplineBasis, solve_field
-from .kernels.gauss_newton import BLOCK_PX, Frame
+from .kernels.gauss_newton import BLOCK_PX, Frame, read_only
 from .kernels.shifting import shift_frame
 from .kernels.warping import warp_frame
 
@@ -77,7 +77,7 @@ class PatchGrid:
         a pixel's noise variance that interpolation leaves.
         """
         if not self.single:
-            pixels, shifts = frame.pixels.astype(np.float32, copy=False), patches_px.astype(np.float32)
+            pixels, shifts = read_only(frame.pixels.astype(np.float32, copy=False)), patches_px.astype(np.float32)
             reach = warp_frame(pixels, shifts, tuple(self._pixels), _FOUR, self._scratch, out)
             weights = interpolation_weights(self.at_blocks(patches_px) % 1, FOUR)
             return _window(reach, frame.seen, 1), float((weights**2).sum(0).prod(-1).mean())

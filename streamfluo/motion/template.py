@@ -21,6 +21,7 @@ from .kernels.gauss_newton import (
     build_images,
     noise_line,
     project_residuals,
+    read_only,
     solve_step,
 )
 from .kernels.shifting import (
@@ -339,7 +340,7 @@ class Template:
     def _measure_drift(self) -> None:
         """Measure the template's drift by registering the anchor against it as if it were a frame."""
         everything = (0, self.image.shape[0], 0, self.image.shape[1])
-        anchor = self.measure(Frame(self._anchor, everything), np.zeros_like(self.walked_px))
+        anchor = self.measure(Frame(read_only(self._anchor), everything), np.zeros_like(self.walked_px))
         if anchor.distance_px < 1:
             self.walked_px[...] = -anchor.patches_px
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import wraps
 from itertools import pairwise
 from typing import Any
@@ -26,6 +27,7 @@ from .subject import (
     kernels,
     same,
     spoil,
+    spoilt_movie,
     through_a_file,
 )  # fmt: skip
 
@@ -183,15 +185,18 @@ def merging_is_associative(subject: Subject) -> None:
 
 @law
 def nothing_compiles_later(subject: Subject) -> None:
-    """No kernel is compiled, nor loaded from numba's cache, once frames flow."""
+    """No kernel is compiled, nor loaded from numba's cache, once frames flow, whatever they show."""
     for kernel in kernels(subject.make()):
         kernel._reset_overloads()  # what an earlier operator compiled would hide what this one compiles late
-    operator, other = (fed_part(subject, 0, 0) for _ in range(2))
+    operator, other, third = (fed_part(subject, 0, 0) for _ in range(3))
     built = _compiled(operator)
     subject.results(operator, subject.feed(operator, subject.blocks((1, 32, 5)), call_gap=True))
     other.restore(operator.state())
     if isinstance(operator, Mergeable):
         operator.merge(other)
+    spoilt = replace(subject, movie=spoilt_movie(subject.spec))
+    with suppress(FrameError):
+        spoilt.results(third, spoilt.feed(third, spoilt.blocks((1, 32, 5))))
     now = _compiled(operator)
     assert now <= built, f"compiled while frames flowed: {', '.join(sorted(now - built))}"
 

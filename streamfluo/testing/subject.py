@@ -103,6 +103,19 @@ def sample_movie(spec: Spec) -> np.ndarray:
     return movie.astype(dtype)
 
 
+def spoilt_movie(spec: Spec) -> np.ndarray:
+    """sample_movie with a hot pixel, dark frames and full ones; of floats with holes as well."""
+    movie = sample_movie(spec)
+    full = 1e5 if movie.dtype.kind == "f" else np.iinfo(movie.dtype).max
+    movie[[3, 70, 71]] = movie.min()
+    movie[:, spec.shape[0] // 2, spec.shape[1] // 2] = full
+    movie[[36, 80]] = full
+    if movie.dtype.kind == "f":
+        movie[60:66, : spec.shape[0] // 3, : spec.shape[1] // 3] = np.nan
+        movie[[74, 131]] = np.nan
+    return movie
+
+
 def moving_scene(spec: Spec) -> np.ndarray:
     """150 float frames of one uneven scene under noise, half a pixel from the first, moved by one now and then."""
     rng = np.random.default_rng(12)

@@ -49,6 +49,13 @@ class Frame(NamedTuple):
     seen: Window
 
 
+def read_only(pixels: np.ndarray) -> np.ndarray:
+    """The same pixels, not to be written to, as a block's are: kernels are compiled for such alone."""
+    view = pixels.view()
+    view.flags.writeable = False
+    return view
+
+
 class Light(NamedTuple):
     """How a frame's light differs from the template's: its gain, what slopes over the frame along y and x [ADU/px], and
     what is added to each block (by, bx) [ADU], NaN where none was seen; float32."""
