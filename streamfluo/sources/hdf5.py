@@ -23,8 +23,9 @@ ASK_FOR_LIBRARY = 'needs h5py; install it with pip install "streamfluo[formats]"
 class Hdf5Source(PlaneSource):
     """An image series in an HDF5 file: the only dataset of images in it, or `?dataset=/path/in/file`.
 
-    NWB image series (`acquisition/NAME`) give their rate, start and timestamps; elsewhere the attributes `interval_s`,
-    `fps` or `element_size_um` of the dataset are taken where they are.
+    MATLAB's version 7.3 files are HDF5, of which rows and columns are exchanged. NWB image series (`acquisition/NAME`)
+    give their rate, start and timestamps; elsewhere the attributes `interval_s`, `fps` or `element_size_um` of the
+    dataset are taken where they are.
     """
 
     selections = (*PlaneSource.selections, "dataset")
@@ -52,9 +53,11 @@ class Hdf5Source(PlaneSource):
         self._dataset = data = self._file[name]
         nwb = data.parent if "neurodata_type" in data.parent.attrs and data.name.endswith("/data") else None
         facts = _nwb_facts(nwb, h5py, path) if nwb is not None else _plain_facts(data)
-        # NWB stores frames as (t, x, y), volumes as (t, x, y, z).
-        self._transposed = nwb is not None
+        # NWB stores frames as (t, x, y), volumes as (t, x, y, z); MATLAB writes (y, x, z, t) as (t, z, x, y).
+        self._transposed, self._columns = nwb is not None, nwb is None and "MATLAB_class" in data.attrs
         shape = data.shape[:1] + data.shape[1:][::-1] if self._transposed else data.shape
+        if self._columns:
+            shape = (*shape[:-2], shape[-1], shape[-2])
         self._shape = shape[-2:]
         axes = dict(zip(AXES[len(shape)], shape[:-2], strict=True))
         return Stack(axes, shape[-2:], data.dtype.newbyteorder("=").name, **facts)
@@ -68,7 +71,7 @@ class Hdf5Source(PlaneSource):
         shape = tuple(len(range(*w.indices(n))) for w, n in zip(window, self._shape, strict=True))
         pixels = np.empty((len(numbers), *shape), data.dtype.newbyteorder("="))
         for offset, first, count in runs(numbers):
-            if len(sizes) == 1 and not self._transposed:
+            if len(sizes) == 1 and not (self._transposed or self._columns):
                 data.read_direct(pixels, np.s_[first : first + count, *window], np.s_[offset : offset + count])
                 continue
             for n, number in enumerate(range(first, first + count), offset):
@@ -76,6 +79,8 @@ class Hdf5Source(PlaneSource):
         return pixels
 
     def _plane(self, at: tuple[int, ...], window: Window) -> np.ndarray:
+        if self._columns:
+            return self._dataset[*at, *window[::-1]].T
         if not self._transposed:
             return self._dataset[*at, *window]
         time, *deeper = at

@@ -11,6 +11,16 @@ from ..core.errors import SourceError
 MAX_LINKS = 16
 
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, also behind the 512 bytes that MATLAB writes first."""
+    with path.open("rb") as file:
+        head = file.read(512 + len(SIGNATURE))
+    return head.startswith(SIGNATURE) or head.endswith(SIGNATURE)
+
+
 def find(file: Any, h5py: Any, path: Path, name: str) -> Any:
     """Return what lies at `name`, None if nothing does. Raises SourceError where a link leads to another file."""
     at, names, links = file["/"], _steps(name), 0

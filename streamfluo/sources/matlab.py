@@ -11,7 +11,8 @@ import numpy as np
 from ..core.errors import SourceError
 from .arrays import ArraySource, stack_of
 from .declared import check_declared, in_one_line
-from .planes import Stack
+from .hdf5_storage import is_hdf5
+from .planes import PlaneSource, Stack
 
 # MATLAB's numeric classes; cells, structures and texts are no movies.
 _ITEM_BYTES = {
@@ -22,18 +23,23 @@ _ITEM_BYTES = {
 
 class MatlabSource(ArraySource):
     """The only array (y, x, t) in a .mat file, or `?dataset=name`. The file is read whole: it is compressed in one
-    piece. Version 7.3 files are HDF5: name them .h5."""
+    piece. Version 7.3 files are HDF5 and read as such."""
 
     selections = (*ArraySource.selections, "dataset")
+
+    @classmethod
+    def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
+        if path.is_file() and is_hdf5(path):
+            from .hdf5 import Hdf5Source
+
+            return Hdf5Source(path, selection)
+        return cls(path, selection)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         from scipy.io import loadmat, whosmat
 
         with in_one_line(f"{path}: not a MATLAB file that can be read"):
-            try:
-                held = whosmat(path)
-            except NotImplementedError:
-                raise SourceError(f"{path}: a version 7.3 file, which is HDF5; name it {path.stem}.h5") from None
+            held = whosmat(path)
         # Of two arrays of one name scipy reads the first.
         movies = {name: shape for name, shape, kind in reversed(held) if len(shape) == 3 and kind in _ITEM_BYTES}
         kinds = {name: kind for name, _, kind in reversed(held)}

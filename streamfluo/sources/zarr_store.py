@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,16 +90,18 @@ def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any,
 
 
 def _ome_facts(image: Mapping[str, Any], axes: list[str]) -> dict[str, Any]:
+    """Interval and pixel size: the scale of the array, then that of all resolutions (OME-Zarr 0.4, multiscales)."""
     facts: dict[str, Any] = {}
     units = [a.get("unit") if isinstance(a, dict) else None for a in image.get("axes", [])]
     scales = [
         t["scale"]
-        for t in image.get("datasets", [{}])[0].get("coordinateTransformations", [])
+        for level in (image.get("datasets", [{}])[0], image)
+        for t in level.get("coordinateTransformations", [])
         if t.get("type") == "scale" and len(t.get("scale", ())) == len(axes)
     ]
     if not scales:
         return facts
-    scale = dict(zip(axes, zip(scales[0], units, strict=True), strict=True))
+    scale = dict(zip(axes, zip(map(math.prod, zip(*scales, strict=True)), units, strict=True), strict=True))
     if "t" in scale and scale["t"][1] in _SECONDS and scale["t"][0] > 0:
         facts["interval_s"] = float(scale["t"][0]) * _SECONDS[scale["t"][1]]
     if scale["x"][0] == scale["y"][0] and scale["x"][1] in _MICRONS and scale["x"][0] > 0:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +74,17 @@ def zarr_v3(folder):
     return folder / "m.zarr"
 
 
-def ome_zarr(folder):
+def ome_zarr(folder, above=(1, 1, 1)):
+    """Each axis' scale is that of the array times that of all resolutions, `above`."""
     group = zarr.open_group(folder / "m.zarr", mode="w", zarr_format=2)
     group.create_array("0", shape=MOVIE.shape, chunks=(8, *SHAPE), dtype="u2")[:] = MOVIE
     units = [("t", "second", 0.05), ("y", "micrometer", 0.5), ("x", "micrometer", 0.5)]
-    scale = [{"type": "scale", "scale": [s for *_, s in units]}]
+    scale = [{"type": "scale", "scale": [s / a for (*_, s), a in zip(units, above, strict=True)]}]
     axes = [{"name": name, "unit": unit} for name, unit, _ in units]
-    group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]
+    image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    if set(above) != {1}:
+        image["coordinateTransformations"] = [{"type": "scale", "scale": list(above)}]
+    group.attrs["multiscales"] = [image]
     return folder / "m.zarr"
 
 
@@ -116,6 +121,14 @@ def ndtiff(folder):
     return write_ndtiff(folder / "nd", {(("time", n),): frame for n, frame in enumerate(MOVIE)})
 
 
+def matlab_73(folder):
+    """As MATLAB saves (y, x, t): HDF5 behind a block of its own, with the axes in reverse."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "m.mat", "w", userblock_size=512) as file:
+        file.create_dataset("mov", data=MOVIE.transpose(0, 2, 1)).attrs["MATLAB_class"] = np.bytes_(MOVIE.dtype.name)
+    return folder / "m.mat"
+
+
 def matlab(folder):
     savemat(folder / "m.mat", {"mov": MOVIE.transpose(1, 2, 0), "rate": 20.0}, do_compression=True)
     return folder / "m.mat"
@@ -140,11 +153,14 @@ FORMATS = {
     "Zarr v2": (zarr_v2, None, None),
     "Zarr v3": (zarr_v3, None, None),
     "OME-Zarr": (ome_zarr, 0.05, 0.5),
+    "OME-Zarr, time in the outer scale": (partial(ome_zarr, above=(0.05, 1, 1)), 0.05, 0.5),
+    "OME-Zarr, all in the outer scale": (partial(ome_zarr, above=(0.05, 0.5, 0.5)), 0.05, 0.5),
     "folder of frames": (tiff_folder, None, None),
     "folder of stacks": (folder_of_stacks, None, None),
     "OME-TIFF over files": (ome_over_files, 0.05, 0.5),
     "NDTiff": (ndtiff, 0.05, 0.5),
     "MATLAB": (matlab, None, None),
+    "MATLAB 7.3": (matlab_73, None, None),
     "session": (session, 0.05, None),
 }
 
