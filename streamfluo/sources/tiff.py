@@ -18,7 +18,7 @@ from ..core.errors import SourceError
 from ..core.spec import FRAME_DTYPES
 from .declared import check_declared
 from .planes import PlaneSource, Stack, Window
-from .tiff_metadata import About, about_stack, axis_sizes, several_planes
+from .tiff_metadata import About, about_stack, axis_sizes, several_planes, stated_axes, with_appended
 from .tiff_pages import Chain, Directories
 
 # What tifffile warns about and matters to us is raised as SourceError; a host that configures logging still sees it.
@@ -30,14 +30,15 @@ DECODERS = min(4, os.cpu_count() or 1)
 
 
 class TiffSource(PlaneSource):
-    """The planes of a TIFF stack; any single leading axis is time.
+    """The planes of a TIFF stack; any single leading axis is time. Where a file's metadata say less than its pages, or
+    otherwise, `?axes=tzcyx&channels=2&slices=3` says what its pages are, slowest first.
 
     `series.t0_ns` is the OME acquisition date where that comes with a time zone, else the file's modification time.
     Raises SourceError at construction for anything that cannot be read as one plane stream, and while reading if the
     file changes or a frame cannot be decoded.
     """
 
-    selections = (*PlaneSource.selections, "follow")
+    selections = (*PlaneSource.selections, "axes", "channels", "slices", "follow")
 
     @classmethod
     def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
@@ -67,13 +68,17 @@ class TiffSource(PlaneSource):
         if not self._raw:
             self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
             self._decoded(0, np.empty(self._shape, self._dtype))
-        axes = about.axes_of(whole)
+        about = stated_axes(with_appended(about, whole, path), selection, whole, path)
+        about.check_pages(whole, path)
+        planes = about.planes_among(whole)
+        self._at = self._at[planes]
+        axes = about.axes_of(len(planes))
         return Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
 
     def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
         """Where the pages are, from the directory `at` on, and how many are whole."""
         chain = Chain.walk(self._directories, at, self._frame_nbytes, raw)
-        chain.expect(math.prod(about.sizes.values()), about.one_directory)
+        chain.expect(about.declared(), about.one_directory)
         return chain, chain.whole(selection.get("frames"), self.path)
 
     def close(self) -> None:

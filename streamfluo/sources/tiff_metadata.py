@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+import tifffile
+
 from ..core.errors import SourceError
+from .tiff_scanimage import scanimage_planes
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "µs": 1e-6, "min": 60.0}
 _MICRONS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "nm": 1e-3, "mm": 1e3}
@@ -19,6 +24,7 @@ _LISTED_BY_TIFFFILE = ("lsm", "stk", "ndtiff", "mmstack", "fluoview", "scanimage
 
 _IMAGEJ_AXES = {"time": "frames", "z": "slices", "channel": "channels"}  # slowest first, as ImageJ stores them
 _UNNAMED = {1: "T", 2: "TZ", 3: "TCZ"}  # what leading axes without names are taken for, as in arrays
+_COUNTS = {"channel": "channels", "z": "slices"}  # keys of a selection that say how many there are
 _AXES = {"T": "time", "C": "channel", "Z": "z", "S": "sample", "Y": "height", "X": "width"}
 
 
@@ -27,6 +33,8 @@ class About:
     """What the metadata say: planes by axis name (slowest first), frame interval, pixel size, start, channel names.
 
     `one_directory`: the format may describe all planes, one after the other in the file, by their first directory.
+    `open_ended`: of time there is as much as there are pages. `flyback`: slices after the last of a volume that are
+    no planes. `chunk`: the shape that tifffile wrote at once.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
@@ -35,20 +43,76 @@ class About:
     pixel_um: float | None = None
     t0_ns: int | None = None
     channels: tuple[str, ...] = ()
+    open_ended: bool = False
+    flyback: int = 0
+    chunk: tuple[int, ...] = ()
 
     def axes_of(self, pages: int) -> dict[str, int]:
         """Return the axes of so many whole pages: those the metadata name, or one of all pages where they disagree."""
+        inner = math.prod(size for axis, size in self.sizes.items() if axis != "time")
+        if self.open_ended and pages >= inner:
+            return {"time": pages // inner} | {axis: size for axis, size in self.sizes.items() if axis != "time"}
         if not self.sizes or len(self.sizes) == 1 or math.prod(self.sizes.values()) > pages:
-            inner = math.prod(list(self.sizes.values())[1:]) if len(self.sizes) > 1 else 1
             if inner > 1 and pages >= inner and next(iter(self.sizes)) == "time":  # cut short: whole time points
                 return {**self.sizes, "time": pages // inner}
             return {next(iter(self.sizes), "time"): pages}
         return dict(self.sizes)
 
+    def declared(self) -> int:
+        """Return how many planes the metadata name, 0 where they do not."""
+        return 0 if self.open_ended else math.prod(self.sizes.values())
+
+    def planes_among(self, pages: int) -> np.ndarray:
+        """Return which of so many pages are planes, not flyback, by number."""
+        planes = math.prod(size for axis, size in self.sizes.items() if axis != "time")
+        volume = planes // self.sizes.get("z", 1) * (self.sizes.get("z", 1) + self.flyback)
+        numbers = np.arange(pages)
+        return numbers[numbers % volume < planes]
+
+    def check_pages(self, pages: int, path: Path) -> None:
+        """Raise SourceError if the file has more pages than its metadata name planes along several axes."""
+        if not self.open_ended and 0 < self.declared() < pages and set(self.sizes) - {"time", "image"}:
+            named = ", ".join(f"{axis} {size}" for axis, size in self.sizes.items())
+            inner = math.prod(size for axis, size in self.sizes.items() if axis != "time")
+            letters = "".join(letter for letter, axis in _AXES.items() if axis in self.sizes and axis != "time")
+            counts = "".join(f"&{_COUNTS[a]}={n}" for a, n in self.sizes.items() if a in _COUNTS)
+            ways = [f"{path.name}?axes=t{letters.lower()}yx{counts}"] * (pages % inner == 0) + [f"{path.name}?axes=tyx"]
+            raise SourceError(
+                f"{path}: its metadata name {self.declared()} planes ({named}), it has {pages} pages; "
+                f"say what they are: {' or '.join(ways)}"
+            )
+
 
 def several_planes(path: Path, sizes: dict[str, int]) -> SourceError:
     found = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
     return SourceError(f"{path}: several planes: {found}; one plane stream is read, save the plane as its own file")
+
+
+def stated_axes(about: About, selection: Mapping[str, str], pages: int, path: Path) -> About:
+    """Return what `axes=tczyx`, `channels=` and `slices=` say of so many pages, `about` where they say nothing.
+
+    Channels alone lie next to each other, then slices, then time: `channels=2&slices=3` is `axes=tzcyx`. Raises
+    SourceError for axes that are none, a size that is missing, and pages that it does not divide.
+    """
+    if not {"axes", *_COUNTS.values()} & set(selection):
+        return about
+    counted = "".join(letter for letter, axis in (("z", "z"), ("c", "channel")) if _COUNTS[axis] in selection)
+    text = selection.get("axes", f"t{counted}yx").lower()
+    letters = text.removesuffix("yx")
+    if not text.endswith("yx") or len(set(letters)) != len(letters) or set(letters) - set("tcz") or "t" not in letters:
+        raise SourceError(f"{path}: axes={text} are no axes of a stack; tyx, tcyx, tzyx, tzcyx are, slowest first")
+    sizes = {}
+    for letter in letters:
+        axis = _AXES[letter.upper()]
+        size = selection.get(_COUNTS.get(axis, ""), str(about.sizes.get(axis, "")))
+        if axis != "time" and not (size.isdecimal() and 0 < int(size) <= pages):
+            raise SourceError(f"{path}: axes={text} needs {_COUNTS[axis]}=, a number up to {pages}, found {size!r}")
+        sizes[axis] = int(size) if axis != "time" else 1
+    if rest := pages % math.prod(sizes.values()):
+        parts = ", ".join(f"{axis} {size}" for axis, size in sizes.items() if axis != "time")
+        raise SourceError(f"{path}: {pages} pages are not whole time points of {parts}: {rest} are left over")
+    sizes["time"] = pages // math.prod(sizes.values())
+    return replace(about, sizes={a: n for a, n in sizes.items() if n > 1}, open_ended=False, flyback=0)
 
 
 def about_stack(tif: Any, page: Any, path: Path) -> About:
@@ -59,6 +123,8 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
             about = _about_ome(ElementTree.fromstring(tif.ome_metadata))
         elif tif.is_imagej:
             about = _about_imagej(tif.imagej_metadata, page)
+        elif tif.is_scanimage and (facts := (tif.scanimage_metadata or {}).get("FrameData")):
+            about = About(**scanimage_planes(facts, tif))
         elif any(getattr(tif, f"is_{kind}", False) for kind in _LISTED_BY_TIFFFILE):
             planes = {axis: size for axis, size in axis_sizes(tif.series[0]).items() if axis not in ("height", "width")}
             about = About(planes, one_directory=tif.is_stk)
@@ -68,6 +134,20 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
         about = About()  # damaged metadata say nothing; the pages speak for themselves
     about.sizes = {axis: size for axis, size in about.sizes.items() if size > 1}
     return about
+
+
+def with_appended(about: About, pages: int, path: Path) -> About:
+    """Return what a file of several equal movies holds, appended one by one by tifffile: their time points in turn."""
+    at = about.declared()
+    if not about.chunk or not 0 < at < pages or next(iter(about.sizes)) != "time":
+        return about
+    with tifffile.TiffFile(path) as tif:
+        while at < pages:
+            shape = json.loads(tif.pages[at].shaped_description or "{}").get("shape", ())
+            if tuple(shape[1:]) != about.chunk[1:]:
+                return about
+            at += math.prod(shape[:-2])
+    return replace(about, open_ended=at == pages)
 
 
 def axis_sizes(pages: Any) -> dict[str, int]:
@@ -83,7 +163,7 @@ def _about_shaped(meta: dict[str, Any], page: Any) -> About:
     unnamed = _UNNAMED.get(len(planes), [f"axis {number}" for number in range(len(planes))])
     axes = list(meta.get("axes") or unnamed)
     names = (_AXES.get(axis, axis) for axis in axes)
-    return About(dict(zip(names, planes, strict=False)), one_directory=True)
+    return About(dict(zip(names, planes, strict=False)), one_directory=True, chunk=(*planes, height, width))
 
 
 def _about_ome(root: ElementTree.Element) -> About:
