@@ -33,7 +33,8 @@ Window = tuple[slice, slice]
 @dataclass(frozen=True)
 class Stack:
     """What a recording holds: planes of `shape` (y, x) along `axes` (name → size, slowest first), and what it says of
-    itself. `times_ns` are of the frames along time, where it has them."""
+    itself. `times_ns` are of the frames along time, where it has them; of the axes `selected` the reader has taken the
+    plane that was selected."""
 
     axes: Mapping[str, int]
     shape: tuple[int, int]
@@ -44,6 +45,7 @@ class Stack:
     channels: tuple[str, ...] = ()
     times_ns: np.ndarray | None = None
     user: Mapping[str, object] = field(default_factory=dict)
+    selected: frozenset[str] = frozenset()
 
 
 class PlaneSource(Source):
@@ -168,7 +170,7 @@ def plane_numbers(stack: Stack, selection: Mapping[str, str], path: Path) -> tup
     numbers = np.arange(math.prod(stack.axes.values())).reshape(tuple(stack.axes.values()) or (1,))
     names, channel = list(stack.axes), stack.channels[0] if len(stack.channels) == 1 else ""
     for axis in ("channel", "z"):
-        if axis in selection:
+        if axis in selection and axis not in stack.selected:
             n = _number_of(axis, selection[axis], stack, path)
             channel = stack.channels[n] if axis == "channel" and n < len(stack.channels) else channel
             if axis in axes:

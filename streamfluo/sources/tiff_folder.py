@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import SourceError
-from .planes import PlaneSource, Stack, Window, runs
+from ..core.errors import SourceError, did_you_mean
+from .planes import PlaneSource, Stack, Window
 from .tiff import TiffSource
 from .tiff_metadata import About
+from .tiff_names import AXES, Group, groups_of
 from .tiff_pages import Chain
 
 KEPT_OPEN = 4
+INSIDE = ("channel", "z", "axes", "channels", "slices")  # what may be selected of each file
 
 
 class _Part(TiffSource):
@@ -26,41 +28,55 @@ class _Part(TiffSource):
 
 
 class TiffFolderSource(PlaneSource):
-    """The frames of all TIFF files in a folder, one after the other; `img_9.tif` comes before `img_10.tif`. An
-    OME-TIFF over several files is such a folder.
+    """One plane of the TIFF files in a folder, in the order of time; `img_9.tif` comes before `img_10.tif`.
 
-    All files are looked at when it is opened (0.3 ms each). Raises SourceError for a file whose frames differ and for
-    numbered files of which one is missing.
+    Which file belongs to which position, channel and slice its OME-XML says, else its name (tiff_names.py); where there
+    are several, `?position=`, `channel=` and `z=` select one by label or number, and `?axes=tyx` takes all files as one
+    movie. The files of the plane are looked at when it is opened (0.3 ms each). Raises SourceError for a file whose
+    frames differ and for numbered files of which one is missing.
     """
 
+    selections = (*PlaneSource.selections, "position", "axes", "channels", "slices")
+
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
-        self._files = sorted((p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")), key=natural)
+        files = sorted((p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")), key=natural)
+        group = selected_group(groups_of(files, "axes" not in selection), selection, path)
+        self._files = list(dict.fromkeys(page.file for page in group.pages))
         _check_numbers(self._files, path)
-        self._inside = {key: selection[key] for key in ("channel", "z") if key in selection}
+        by_page = group.pages[0].number is not None
+        inside = {key: selection[key] for key in INSIDE if key in selection and key not in group.labels}
+        self._inside = {"axes": "tyx"} if by_page else inside
         self._opened: dict[int, TiffSource] = {}
         first = self._file(0)
-        counts = []
+        places = list[np.ndarray]()
         for n, file in enumerate(self._files):
             source = self._file(n)
             if (source.spec.shape, source.spec.dtype) != (first.spec.shape, first.spec.dtype):
                 here, there = (f"{s.shape} {s.dtype}" for s in (source.spec, first.spec))
                 raise SourceError(f"{path}: {file.name} is {here}, {self._files[0].name} {there}; move it elsewhere")
-            counts.append(source.series.frames or 0)
-        self._starts = np.cumsum([0, *counts])
-        spec = first.spec
-        axes = {"time": int(self._starts[-1])}
-        return Stack(axes, spec.shape, spec.dtype, spec.interval_s, spec.pixel_um, first.series.t0_ns)
+            places.append(np.column_stack(np.broadcast_arrays(n, np.arange(source.series.frames or 0))))
+        starts = dict(zip(self._files, np.cumsum([0, *map(len, places)]).tolist(), strict=False))
+        self._where = np.concatenate(places)
+        if by_page:
+            held = dict(zip(self._files, map(len, places), strict=True))
+            missing = next((p for p in group.pages if not 0 <= (p.number or 0) < held[p.file]), None)
+            if missing is not None:
+                raise SourceError(f"{missing.file}: page {missing.number} of its OME-XML is not there; copy it again")
+            self._where = self._where[[starts[file] + (number or 0) for file, number in group.pages]]
+        spec, label = first.spec, group.labels.get("channel", first.spec.channel)
+        axes, taken = {"time": len(self._where)}, frozenset({*group.labels, *inside})
+        channels = (label,) if label else ()
+        return Stack(
+            axes, spec.shape, spec.dtype, spec.interval_s, spec.pixel_um, first.series.t0_ns, channels, selected=taken
+        )
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
-        parts = []
-        for _, first, count in runs(numbers):
-            at, stop = first, first + count
-            while at < stop:
-                n = int(np.searchsorted(self._starts, at, "right")) - 1
-                source, upto = self._file(n), min(stop, int(self._starts[n + 1]))
-                source.seek(at - int(self._starts[n]))
-                parts.append(next(source.blocks(upto - at)).pixels[:, *window])
-                at = upto
+        parts, where = [], self._where[numbers]
+        breaks = np.flatnonzero((np.diff(where, axis=0) != (0, 1)).any(1)) + 1
+        for run in np.split(where, breaks):
+            source = self._file(int(run[0, 0]))
+            source.seek(int(run[0, 1]))
+            parts.append(next(source.blocks(len(run))).pixels[:, *window])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _file(self, n: int) -> TiffSource:
@@ -74,6 +90,24 @@ class TiffFolderSource(PlaneSource):
         super().close()
         for source in getattr(self, "_opened", {}).values():
             source.close()
+
+
+def selected_group(groups: Sequence[Group], selection: Mapping[str, str], path: Path) -> Group:
+    """Return the only group that a selection leaves. Raises SourceError that lists what there is along an axis."""
+    for axis in AXES:
+        labels = list(dict.fromkeys(group.labels[axis] for group in groups if axis in group.labels))
+        if not labels:
+            continue
+        if (text := selection.get(axis)) is None:
+            raise SourceError(
+                f"{path}: files of several planes: {axis} {', '.join(labels)}; select one: "
+                f"{path.name}?{axis}={labels[0]}, or take all files as one movie: {path.name}?axes=tyx"
+            )
+        chosen = text if text in labels else labels[int(text)] if text.isdecimal() and int(text) < len(labels) else ""
+        if not chosen:
+            raise SourceError(f"{path}: no {axis} {text!r}{did_you_mean(text, labels)}")
+        groups = [group for group in groups if group.labels[axis] == chosen]
+    return groups[0]
 
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:

@@ -143,7 +143,7 @@ def with_appended(about: About, pages: int, path: Path) -> About:
         return about
     with tifffile.TiffFile(path) as tif:
         while at < pages:
-            shape = json.loads(tif.pages[at].shaped_description or "{}").get("shape", ())
+            shape = json.loads(getattr(tif.pages[at], "shaped_description", None) or "{}").get("shape", ())
             if tuple(shape[1:]) != about.chunk[1:]:
                 return about
             at += math.prod(shape[:-2])

@@ -1,0 +1,85 @@
+"""Which files of a folder belong to which plane: what OME-XML says, else what their names say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import tifffile
+
+# Words with a number behind them: Bruker's Ch1, Micro-Manager's Pos0, channel000, z003; single letters stand alone.
+_WORDS = {
+    "position": r"(?<![a-z])(?:position|pos|stage|xy)[_-]?(\d+)(?![a-z\d])",
+    "channel": r"(?<![a-z])(?:channel|ch|c)[_-]?(\d+)(?![a-z\d])",
+    "z": r"(?<![a-z])(?:slice|plane|z)[_-]?(\d+)(?![a-z\d])",
+}
+AXES = tuple(_WORDS)
+
+
+_Label = tuple[int, str]  # a plane's number along an axis, and what it is called
+
+
+class Page(NamedTuple):
+    """Page `number` of a file; None: all that the file has."""
+
+    file: Path
+    number: int | None
+
+
+class Group(NamedTuple):
+    """The pages of one plane in the order of time, and the plane: the label of each axis along which there are more."""
+
+    labels: Mapping[str, str]
+    pages: list[Page]
+
+
+def groups_of(files: Sequence[Path], by_name: bool) -> list[Group]:
+    """Return the files (in natural order) as groups of one plane each; one group where nothing tells them apart."""
+    if not by_name:
+        return [Group({}, [Page(file, None) for file in files])]
+    return _by_ome(files) or _by_name(files)
+
+
+def _by_name(files: Sequence[Path]) -> list[Group]:
+    found: dict[tuple[str, ...], list[Page]] = {}
+    for file in files:
+        matches = [re.search(word, file.name, re.IGNORECASE) for word in _WORDS.values()]
+        found.setdefault(tuple(m[0].strip("_-") if m else "" for m in matches), []).append(Page(file, None))
+    several = [n for n in range(len(AXES)) if len({labels[n] for labels in found}) > 1]
+    return [Group({AXES[n]: labels[n] for n in several}, pages) for labels, pages in found.items()]
+
+
+def _by_ome(files: Sequence[Path]) -> list[Group]:
+    """Planes as OME-XML lays them over files; none where it does not name every one of these files."""
+    with tifffile.TiffFile(files[0]) as tif:
+        text = tif.ome_metadata if tif.is_ome else None
+    try:
+        root = ElementTree.fromstring(text) if text else None
+        entries = sorted(_ome_entries(root)) if root is not None else []
+    except (ElementTree.ParseError, KeyError, ValueError):
+        return []
+    beside = {file.name: file for file in files}
+    if {name for *_, name, _ in entries} != set(beside):
+        return []
+    several = [n for n in range(len(AXES)) if len({entry[n] for entry in entries}) > 1]
+    found: dict[tuple[str, ...], list[Page]] = {}
+    for *plane, _, name, number in entries:
+        found.setdefault(tuple(label for _, label in plane), []).append(Page(beside[name], number))
+    return [Group({AXES[n]: labels[n] for n in several}, pages) for labels, pages in found.items()]
+
+
+def _ome_entries(root: ElementTree.Element) -> Iterator[tuple[_Label, _Label, _Label, int, str, int]]:
+    """(position, channel, z, t, file, page) of each plane, the first three as number and label."""
+    for at, image in enumerate(root.findall("{*}Image")):
+        position = (at, image.get("Name") or str(at))
+        channels = [c.get("Name") or str(n) for n, c in enumerate(image.findall("{*}Pixels/{*}Channel"))]
+        for data in image.findall("{*}Pixels/{*}TiffData"):
+            uuid = data.find("{*}UUID")
+            name = uuid.get("FileName", "") if uuid is not None else ""
+            if int(data.get("PlaneCount", 1)) != 1 or not name:
+                raise ValueError("planes are not named one by one")
+            c, z, t, page = (int(data.get(key, 0)) for key in ("FirstC", "FirstZ", "FirstT", "IFD"))
+            yield position, (c, channels[c] if c < len(channels) else str(c)), (z, str(z)), t, name, page
