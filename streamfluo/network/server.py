@@ -204,7 +204,8 @@ class DataServer:
         freed."""
         now = time.monotonic()
         for identity, consumer in self._consumers.items():
-            self._send(identity, [wire.encode(wire.Heartbeat())])
+            if not self._give(identity, [wire.encode(wire.Heartbeat())]):  # one that has room is no sign that it reads
+                consumer.served(now, False)
             if consumer.full and not consumer.gone and now - consumer.heard_at >= SILENT_S:
                 self.refused["unread"] += 1
                 self._connections.hang_up(consumer.descriptor)
@@ -363,18 +364,23 @@ class DataServer:
         self._answer(identity, wire.Error(reason=reason))
 
     def _send(self, identity: bytes, parts: list[wire.Buffer | zmq.Frame | np.ndarray]) -> bool:
-        """Send without waiting; False if the consumer's pipe is full or it is gone."""
-        consumer, sent = self._consumers[identity], True
+        """Send without waiting, and note whether there was room for it; False if there was none or it is gone."""
+        sent = self._give(identity, parts)
+        self._consumers[identity].served(time.monotonic(), sent)
+        return sent
+
+    def _give(self, identity: bytes, parts: list[wire.Buffer | zmq.Frame | np.ndarray]) -> bool:
+        consumer = self._consumers[identity]
         try:
             self._socket.send_multipart([identity, *parts], zmq.DONTWAIT, copy=False)  # type: ignore[list-item]
         except zmq.Again:
-            sent = False
+            return False
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            sent, consumer.gone, consumer.credit = False, True, 0  # its cursor is kept for its return
-        consumer.served(time.monotonic(), sent)
-        return sent
+            consumer.gone, consumer.credit = True, 0  # its cursor is kept for its return
+            return False
+        return True
 
     def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer

@@ -276,6 +276,19 @@ def test_who_neither_reads_nor_speaks_is_hung_up_on_and_may_come_back(monkeypatc
             assert [next(blocks).index for _ in range(20)] == list(range(20))
 
 
+def test_each_of_many_who_neither_read_nor_speak_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(server_module, "SILENT_S", 0.3)
+    monkeypatch.setattr(server_module, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(consumers, "IN_FLIGHT_BYTES", 64 << 10)
+    monkeypatch.setattr(consumers, "BUDGET_BYTES", 64 << 10)  # less for each than a socket's queue has room for
+    with serving(loop=True) as served, ExitStack() as stack:
+        idle = [stack.enter_context(zmtp(served.uri, "DEALER", 4096)) for _ in range(8)]
+        for one in idle:
+            say(one, GREEDY)
+        until(lambda: served.server.refused["unread"] >= 8, within_s=20)
+        assert all(hung_up(one) for one in idle)
+
+
 def test_the_next_round_begins_with_who_waited_longest(monkeypatch):
     monkeypatch.setattr(server_module, "_ROUND_S", 0.0)  # nobody has a turn
     with serving(wait=True) as served, NetworkSource(served.uri) as one:
