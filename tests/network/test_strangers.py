@@ -145,6 +145,29 @@ def test_a_message_without_end_is_cut_off(bound, kind):
         guard.close()
 
 
+@pytest.mark.parametrize("how", ["hung up on", "too many"])
+def test_a_connection_whose_number_another_socket_has_by_now_leaves_that_one_alone(monkeypatch, how):
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket, ExitStack() as stack:
+        guard = Connections(socket, 0 if how == "too many" else 8, Counter())
+        socket.bind("tcp://127.0.0.1:0")
+        listening = stack.enter_context(sockets.create_server(("127.0.0.1", 0)))
+        ours = stack.enter_context(sockets.create_connection(listening.getsockname()))
+        theirs = stack.enter_context(listening.accept()[0])
+        for other in (listening, ours, theirs):
+            if how == "too many":
+                monkeypatch.setattr(guard, "_events", lambda: [(zmq.EVENT_ACCEPTED, other.fileno())])
+                guard.turn()
+            else:
+                guard._open[other.fileno()] = 0
+                guard.hang_up(other.fileno())
+        ours.sendall(b"still here")
+        assert theirs.recv(100) == b"still here"
+        stack.enter_context(sockets.create_connection(listening.getsockname()))
+        stack.enter_context(listening.accept()[0])  # of one that was shut down: EINVAL, at which libzmq aborts
+        monkeypatch.undo()
+        guard.close()
+
+
 # Subscriptions
 
 TOPICS = {
