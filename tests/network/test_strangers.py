@@ -155,7 +155,8 @@ def test_a_connection_whose_number_another_socket_has_by_now_leaves_that_one_alo
         theirs = stack.enter_context(listening.accept()[0])
         for other in (listening, ours, theirs):
             if how == "too many":
-                monkeypatch.setattr(guard, "_events", lambda: [(zmq.EVENT_ACCEPTED, other.fileno())])
+                came = [(zmq.EVENT_ACCEPTED, other.fileno())]
+                monkeypatch.setattr(guard, "_events", lambda came=came: came)
                 guard.turn()
             else:
                 guard._open[other.fileno()] = 0
