@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import socket as sockets
 import struct
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +21,10 @@ UNHEARD_BYTES = 4 << 20  # of a message that is not whole yet; headers have 64 K
 NOBODY = -1
 _CAME = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
 _LOOK_S = 0.1
+_TRIM_S = 10.0
 _BYTES_RECEIVED = 128  # where Linux tells them in struct tcp_info, since 4.1
+
+_trimmed = [-_TRIM_S]  # when memory was last given back
 
 T = TypeVar("T")
 
@@ -80,6 +85,8 @@ class Connections:
         if (now := time.monotonic()) - self._looked >= _LOOK_S:
             self._looked = now
             self._cut_endless()
+        if gone:
+            give_back_memory()
         return gone
 
     def hang_up(self, descriptor: int) -> None:
@@ -141,6 +148,25 @@ def reserve_descriptors() -> None:
         wanted = 1 << 16 if hard == resource.RLIM_INFINITY else hard
         if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def give_back_memory() -> None:
+    """Give the system back what connections that went away took, at most once in ten seconds, beside everything else.
+
+    From glibc, 800 of 1090 MB were not given back an attack later; `malloc_trim` takes 1 to 30 ms, without the GIL.
+    """
+    trim, now = _malloc_trim(), time.monotonic()
+    if trim is not None and now - _trimmed[0] >= _TRIM_S:
+        _trimmed[0] = now
+        threading.Thread(target=trim, args=(0,), name="trim", daemon=True).start()
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim if sys.platform.startswith("linux") else None
+    except (OSError, AttributeError):  # another C library than glibc
+        return None
 
 
 def _ask(descriptor: int, question: Callable[[sockets.socket], T], otherwise: T) -> T:

@@ -21,7 +21,7 @@ from .consumers import Consumer, fair_share, places
 from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
 from .publishing import PreviewServer
-from .socket import bind, free_endpoint, receive_frames
+from .socket import bind, free_endpoint, new_context, receive_frames
 
 HEARTBEAT_S = 1.0
 SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
@@ -65,7 +65,7 @@ class DataServer:
         self._consumers: dict[bytes, Consumer] = {}
         self._ended: float | None = None
         self._beat = 0.0
-        self.context = zmq.Context()
+        self.context = new_context()
         self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20

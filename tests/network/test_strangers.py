@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +26,7 @@ from streamfluo.network.consumer import NetworkSource
 from streamfluo.network.consumers import Consumer, fair_share, places
 from streamfluo.network.frames import JournalFrames
 from streamfluo.network.publishing import PreviewServer, ResultsServer
+from streamfluo.network.socket import new_context
 
 pack = msgspec.msgpack.encode
 
@@ -64,6 +66,11 @@ def hung_up(connection, within_s=5.0):
     except OSError:
         pass
     return True
+
+
+def size_mb():
+    (line,) = [n for n in Path("/proc/self/status").read_text().splitlines() if n.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
 
 
 def until(condition, turn=lambda: None, within_s=5.0):
@@ -143,6 +150,35 @@ def test_a_message_without_end_is_cut_off(bound, kind):
         assert refused["endless"] >= 1
         assert sent < 100 << 20
         guard.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux how large the process is")
+def test_many_small_parts_of_a_message_that_is_not_whole_take_about_what_they_have():
+    part, parts = b"\x01\x28" + bytes(40), 4000
+    with new_context() as context, context.socket(zmq.ROUTER) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        with zmtp(f"tcp://127.0.0.1:{port}", "DEALER") as stranger:
+            stranger.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+            before = size_mb()
+            for _ in range(parts):  # each arrives by itself
+                stranger.sendall(part)
+                time.sleep(0.0001)
+            time.sleep(0.1)
+            assert size_mb() - before < 8  # 30 with the buffers that they came in
+        socket.close(0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only of glibc")
+def test_what_connections_took_is_given_back_when_they_are_gone(monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(connections, "_malloc_trim", lambda: trimmed.append)
+    monkeypatch.setattr(connections, "_trimmed", [-10.0])
+    with serving(wait=True) as served:
+        for _ in range(3):
+            raw(served.uri).close()
+        until(lambda: trimmed == [0])
+        ask(served.uri, wire.Status())
+    assert trimmed == [0]  # once in ten seconds
 
 
 @pytest.mark.parametrize("how", ["hung up on", "too many"])
