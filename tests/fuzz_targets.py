@@ -150,6 +150,7 @@ def server_hears(messages):
     for parts in messages:
         with contextlib.suppress(StreamfluoError):
             server._handle(b"a" * (len(parts) % 4), 3, wire.decode(parts[-1].buffer))
+    list(server._asked.answers())
     server._emit()
     server._beat_hearts()
     assert server.consumers <= 256

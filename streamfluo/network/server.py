@@ -20,7 +20,7 @@ from .connections import NOBODY, Connections
 from .consumers import Consumer, fair_share, places
 from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
-from .publishing import PreviewServer
+from .publishing import AskedPreviews, OpenPreview, PreviewServer
 from .socket import bind, free_endpoint, new_context, receive_frames
 
 HEARTBEAT_S = 1.0
@@ -52,14 +52,14 @@ class DataServer:
         wait: bool = False,
         hello: Callable[[], Mapping[str, Any]] = dict,
         status: Callable[[], Mapping[str, Any]] = dict,
-        preview: Callable[[str, int], str] | None = None,
+        preview: OpenPreview | None = None,
     ) -> None:
         if frames is not None and np.dtype(frames.spec.dtype).str not in wire.FRAME_DTYPES:
             raise SourceError(f"{frames.series.source}: {frames.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
         self.emitted = 0
         self.refused = Refusals(uri)
         self._frames, self._wait, self._program = frames, wait, program
-        self._hello, self._status, self._preview = hello, status, preview
+        self._hello, self._status = hello, status
         self._previews: PreviewServer | None = None  # its own, where its user has none
         self._shown, self._showed = -1, 0.0
         self._consumers: dict[bytes, Consumer] = {}
@@ -81,7 +81,8 @@ class DataServer:
             raise
         if frames is not None and preview is None:
             self._previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, [SOURCE])
-            self._preview = self._previews.endpoint
+            preview = self._previews.open
+        self._asked = AskedPreviews(preview)
 
     def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Serve until the series is over and acknowledged, or `stopped`; `tick` is called about ten times a second."""
@@ -117,6 +118,11 @@ class DataServer:
             if consumer.descriptor in gone:  # another connection will have its number
                 consumer.descriptor = NOBODY
         more = self._receive()
+        for identity, answer in self._asked.answers():
+            if isinstance(answer, wire.Preview):
+                self._answer(identity, answer)
+            else:
+                self._decline(identity, str(answer))
         more |= self._emit()
         self._show_newest()
         if time.monotonic() - self._beat >= HEARTBEAT_S:
@@ -269,7 +275,10 @@ class DataServer:
         elif isinstance(message, wire.Status):
             self._answer(identity, self._report())
         elif isinstance(message, wire.Preview):
-            self._ask_preview(identity, message)
+            try:
+                self._asked.ask(identity, message)
+            except SourceError as error:
+                self._decline(identity, str(error))
         elif (consumer := self._consumers.get(identity)) is None:
             self._decline(identity, "unknown consumer; subscribe first")
         else:
@@ -346,17 +355,6 @@ class DataServer:
             **self._status(),
         }
         return report(facts, counters)
-
-    def _ask_preview(self, identity: bytes, message: wire.Preview) -> None:
-        step, bin_px = message.step, message.bin_px
-        try:
-            if self._preview is None:
-                raise SourceError("no previews here")
-            endpoint = self._preview(step, bin_px)
-        except SourceError as error:
-            self._decline(identity, str(error))
-        else:
-            self._answer(identity, wire.Preview(step=step, bin_px=bin_px, endpoint=endpoint))
 
     def _decline(self, identity: bytes, reason: str) -> None:
         """Count a request that cannot be met, and say why."""

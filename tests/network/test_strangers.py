@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -249,6 +250,26 @@ def test_who_goes_on_subscribing_to_what_is_not_there_is_hung_up_on(monkeypatch)
 
 
 # Previews
+
+
+def test_previews_that_take_their_time_to_open_hold_up_neither_answers_nor_frames(monkeypatch):
+    monkeypatch.setattr(publishing, "ASKED_PATIENCE_S", 3.0)
+    with (
+        serving(wait=True, preview=lambda step, bin_px: Future()) as served,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as socket,
+    ):
+        socket.connect(served.uri)
+        began = time.monotonic()
+        for n in range(100):
+            socket.send(wire.encode(wire.Preview(bin_px=n % 64 + 1)))
+        told = [wire.decode(socket.recv()).reason for _ in range(36)]
+        assert set(told) == {"64 previews are asked for already; ask again"}
+        with NetworkSource(served.uri) as source:
+            assert same(frames(source.blocks()))
+            source.finished()
+        assert time.monotonic() - began < 2.5
+        assert wire.decode(socket.recv()).reason == "no preview could be opened; ask again"
 
 
 def test_previews_that_nobody_watches_any_more_make_room_for_others(monkeypatch):
