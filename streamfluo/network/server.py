@@ -31,7 +31,7 @@ MAX_CONSUMERS = 256
 PREVIEW_HZ = 30.0
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
-_ROUND_S = 0.05  # for sending frames before questions have their turn
+_ROUND_S = 0.05  # for questions, then for frames: one answer may take 5 ms where other threads are busy
 
 
 class DataServer:
@@ -254,6 +254,7 @@ class DataServer:
 
     def _receive(self) -> bool:
         """Take what consumers say, at most a round of it; returns whether there may be more."""
+        began = time.monotonic()
         for _ in range(_ROUND_MESSAGES):
             parts = receive_frames(self._socket, 2)
             if parts is None:
@@ -265,6 +266,8 @@ class DataServer:
                 self._handle(identity, speaker, wire.decode(parts[1].buffer))
             except WireError as error:
                 self._refuse(identity, error)
+            if time.monotonic() - began >= _ROUND_S:
+                break
         return True
 
     def _handle(self, identity: bytes, speaker: int, message: wire.Message) -> None:
