@@ -385,6 +385,23 @@ def test_the_next_round_begins_with_who_waited_longest(monkeypatch):
         assert same(frames(got))
 
 
+def test_a_flood_of_questions_leaves_frames_their_turn():
+    with (
+        serving(wait=True, status=lambda: time.sleep(0.005) or {}) as served,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as asking,
+    ):
+        asking.setsockopt(zmq.LINGER, 0)
+        asking.connect(served.uri)
+        for _ in range(1500):  # 7.5 s of answers
+            asking.send(wire.encode(wire.Status()))
+        with NetworkSource(served.uri) as source:
+            began = time.monotonic()
+            assert same(frames(source.blocks()))
+            assert time.monotonic() - began < 3
+            source.finished()
+
+
 def test_the_share_of_a_consumer_is_what_waits_for_it_and_what_went_out_makes_room():
     with zmq.Context() as context, context.socket(zmq.PAIR) as here, context.socket(zmq.PAIR) as there:
         here.bind("inproc://frames")
