@@ -82,6 +82,9 @@ class IngestSource(Source):
     def interrupt(self) -> None:
         self._stopped = True
 
+    def keep_alive(self) -> None:
+        self._connections.turn()  # while a full ring holds us up, what strangers send goes on
+
     def close(self) -> None:
         self._connections.close()
         self._socket.close(0)
