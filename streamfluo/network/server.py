@@ -28,6 +28,7 @@ SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
 GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
 MAX_CONNECTIONS = 256  # consumers, and who only asks
 MAX_CONSUMERS = 256
+MAX_WAITING = 16  # messages of one connection that are not taken yet, of 64 KiB at most; libzmq keeps them when it goes
 PREVIEW_HZ = 30.0
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
@@ -71,6 +72,7 @@ class DataServer:
         self._frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
         self._share = fair_share((), self._frame_nbytes)  # frames that may wait for each consumer
         self._socket.setsockopt(zmq.SNDHWM, self._share)
+        self._socket.setsockopt(zmq.RCVHWM, MAX_WAITING)
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
         self._connections = Connections(self._socket, MAX_CONNECTIONS, self.refused)

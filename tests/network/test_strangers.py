@@ -27,6 +27,7 @@ from streamfluo.network.consumer import NetworkSource
 from streamfluo.network.consumers import Consumer, fair_share, places
 from streamfluo.network.frames import JournalFrames
 from streamfluo.network.publishing import PreviewServer, ResultsServer
+from streamfluo.network.server import DataServer
 from streamfluo.network.socket import new_context
 
 pack = msgspec.msgpack.encode
@@ -383,6 +384,24 @@ def test_the_next_round_begins_with_who_waited_longest(monkeypatch):
             assert same(frames(two.blocks()))
         taking.join(10)
         assert same(frames(got))
+
+
+def test_questions_that_wait_to_be_taken_are_few_however_large():
+    server = DataServer(None, "tcp://127.0.0.1:0")
+    try:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as asking:
+            asking.setsockopt(zmq.LINGER, 0)
+            asking.setsockopt(zmq.SNDHWM, 1)
+            asking.setsockopt(zmq.SNDTIMEO, 300)
+            asking.connect(server.endpoint)
+            hello, sent = pack({"type": "hello", "program": "x" * 60_000}), 0
+            with suppress(zmq.Again):
+                while sent < 2000:
+                    asking.send(hello)
+                    sent += 1
+            assert 16 <= sent < 300  # besides ours the kernel's buffers, 6 MB
+    finally:
+        server.close()
 
 
 def test_a_flood_of_questions_leaves_frames_their_turn():
