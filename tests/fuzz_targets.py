@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,7 +130,9 @@ class Told(NetworkSource):
 
 @cache
 def data_server():
-    server = DataServer(ReplayedFrames(Movie(ONES[:20], seekable=True)), "tcp://127.0.0.1:0")
+    movie = Movie(ONES[:20], seekable=True)
+    movie.series = replace(movie.series, frames=20)  # of a movie without end any frame may be asked for
+    server = DataServer(ReplayedFrames(movie), "tcp://127.0.0.1:0")
     server._socket.close(0)
     server._socket = SimpleNamespace(send_multipart=_refuse_some, setsockopt=lambda *a: None)
     return server
@@ -147,6 +150,7 @@ def server_hears(messages):
     for parts in messages:
         with contextlib.suppress(StreamfluoError):
             server._handle(b"a" * (len(parts) % 4), 3, wire.decode(parts[-1].buffer))
+    list(server._asked.answers())
     server._emit()
     server._beat_hearts()
     assert server.consumers <= 256

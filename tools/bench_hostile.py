@@ -270,10 +270,30 @@ class Asking:
         self.anew.append(float("nan"))
 
 
-def watch(process, asking, minutes, over_s):
+class Attack:
+    """Two processes of hostile clients; one that dies, as libzmq itself aborts under what they do, is started again."""
+
+    def __init__(self, make, halves):
+        self._make, self.deaths = make, 0
+        self._processes = {tuple(kinds): self._started(kinds) for kinds in halves if kinds}
+
+    def _started(self, kinds):
+        process = self._make(kinds)
+        process.start()
+        return process
+
+    def go_on(self):
+        for kinds, process in self._processes.items():
+            if not process.is_alive():
+                self.deaths += 1
+                self._processes[kinds] = self._started(kinds)
+
+
+def watch(process, asking, attack, over_s):
     """Ask four times a second; returns (time [s], RSS [MB]) every ten seconds and the last answer."""
     began, sizes, answer = time.monotonic(), [], None
     while (now := time.monotonic() - began) < over_s and process.poll() is None:
+        attack.go_on()
         answer = asking.once() or answer
         if not sizes or now - sizes[-1][0] >= 10:
             sizes.append((now, rss_mb(process.pid)))
@@ -310,25 +330,26 @@ def report(args, folder):
     sender = context.Process(target=send, args=(ingest, args.side, args.fps, count, late), daemon=True)
     sender.start()
     endpoints = ask(data, wire.Hello(), 300).endpoints | {"data": data}
-    others = [context.Process(target=consume, args=(data, args.side, came), daemon=True)]
+    context.Process(target=consume, args=(data, args.side, came), daemon=True).start()
     chosen = [int(n) for n in args.kinds.split(",")] if args.kinds else range(0 if args.peaceful else len(KINDS))
-    for kinds in (chosen[::2], chosen[1::2]):
-        others.append(context.Process(target=harm, args=(kinds, ingest, endpoints, args.side, over, done), daemon=True))
-    for other in others:
-        other.start()
-    asking = Asking(data)
-    sizes, answer = watch(process, asking, args.minutes, 60 * args.minutes - SILENT_S)
+
+    def attacker(kinds):
+        return context.Process(target=harm, args=(kinds, ingest, endpoints, args.side, over, done), daemon=True)
+
+    attack, asking = Attack(attacker, (chosen[::2], chosen[1::2])), Asking(data)
+    sizes, answer = watch(process, asking, attack, 60 * args.minutes - SILENT_S)
     over.set()
     code = process.wait(60 * args.minutes + 600)
     print(f"exit code {code}")
-    tell(args, folder, sizes, asking, answer, done)
+    tell(folder, sizes, asking, answer, (attack, done))
     with suppress(queue.Empty):
         got = came.get(timeout=STOP_S)
         late_s = late.get(timeout=STOP_S)
         print(f"consumer: {got[0]} of {count} frames, {got[1]} wrong; sender {late_s:.2f} s late at most")
 
 
-def tell(args, folder, sizes, asking, answer, done):
+def tell(folder, sizes, asking, answer, attacked):
+    attack, done = attacked
     session = open_session(folder / "S")
     print(f"\nframes: {session.frames}, lost {session.lost}, state {session.state}, damaged {len(session.damaged)}")
     size = [mb for _, mb in sizes]
@@ -343,6 +364,7 @@ def tell(args, folder, sizes, asking, answer, done):
     print(
         "refused:", answer.counters["refused"], "publisher:", {k: v for k, v in answer.counters.items() if "refus" in k}
     )
+    print("attackers that died:", attack.deaths)
     print("kinds began:", {kind.__name__: n for kind, n in zip(KINDS, done, strict=True)})
     lines = (folder / "log").read_text().splitlines()
     print(f"log: {len(lines)} lines, the last of them:", *lines[-3:], sep="\n  ")

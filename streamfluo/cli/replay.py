@@ -33,6 +33,8 @@ def replay(
         stopped = True
 
     with open_source(file) as source, stop_on_signals(stop):
+        if source.path is not None and source.series.frames is None:
+            raise ConfigError(f"{file}: still grows; record it, or replay what is there without ?follow=1")
         if fps is None and not fastest:
             if source.spec.interval_s is None:
                 raise ConfigError(f"{file}: does not say its frame rate; give --fps or --max")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import FrameError
+from .stored_arrays import NOT_AN_ARRAY, stored_arrays
 
 # What kernels are compiled for. The wire carries all but int32 and float64 (core/wire.py).
 FRAME_DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
@@ -93,9 +93,9 @@ class Camera:
     def load(cls, path: str | os.PathLike[str]) -> Camera:
         """Read what `save` wrote. Raises FrameError naming the file if it is not such an .npz."""
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as z:
-                return cls.of({name: z[name] for name in z.files})
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            with stored_arrays(Path(path)) as stored:
+                return cls.of({name: stored.read(name) for name in stored.names})
+        except NOT_AN_ARRAY as error:
             raise FrameError(f"{path}: not a camera calibration (.npz written by Camera.save): {error}") from None
 
 

@@ -180,7 +180,7 @@ class Chain:
                 raise StateError(f"step {step.id!r}: expected the state of {expected}, found {found}")
             step.next_index, step.muted = saved.get("next_index"), saved.get("muted")
             if saved["state"] or not step.muted:
-                step.operator.restore(saved["state"])
+                _restore(step, saved["state"])
 
     def _flow(self, blocks: list[Block], finishing: bool) -> list[StepResult]:
         handed: dict[str, list[Block]] = {SOURCE: blocks}
@@ -339,6 +339,17 @@ class Chain:
                 return {}
         found = self._guarded(step, step.next_index or 0, lambda: check_state(step.operator.state(), "its state"))
         return found or {}
+
+
+def _restore(step: Step, state: State) -> None:
+    """Give an operator its state back. Raises StateError for one that is not its own, whatever it made of it."""
+    try:
+        step.operator.restore(state)
+    except StateError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise StateError(f"step {step.id!r}: not the state of {step.operator.kind!r} ({what})") from error
 
 
 def _frames_of(spec: Spec) -> dict[str, Any]:

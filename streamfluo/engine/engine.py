@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import StreamfluoError
+from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
 from ..session.health import Health
 from ..session.recording import Recording
@@ -227,7 +227,10 @@ def _resume(parts: Parts, session: SessionWriter) -> None:
     """Find out where chain and journal stand, and give the chain its state."""
     position, health, journal = parts.position, parts.accounts.health, session.journal
     if session.checkpoint is not None:
-        parts.chain.restore(session.checkpoint.steps)
+        try:
+            parts.chain.restore(session.checkpoint.steps)
+        except StateError as error:
+            raise StateError(f"{session.folder}: {error}; delete its checkpoints to begin anew") from error
         position.next_index, health.frames = session.checkpoint.next_index, session.checkpoint.frames
     position.resumed_at = position.written = journal.next_index if journal else position.next_index
     if not parts.chain.steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ..core.operator import Operator
 from ..core.params import build_params, with_present_names
 from ..core.registry import find_operator
 from ..core.spec import Spec
+from ..core.stored_arrays import NOT_AN_ARRAY, read_array, stored_arrays
 from ..session.reader import open_session
 
 SUFFIXES = (".npy", ".npz", ".csv")
@@ -60,12 +60,12 @@ def load(path: Path) -> Loaded:
         if path.is_dir():
             return Loaded(str(path), steps=open_session(path).recorded_steps)
         if path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as z:
-                return Loaded(str(path), arrays={name: z[name] for name in z.files})
+            with stored_arrays(path) as stored:
+                return Loaded(str(path), arrays={name: stored.read(name) for name in stored.names})
         if path.suffix == ".csv":
             return _table(path)
-        return Loaded(str(path), array=np.asarray(np.load(path, allow_pickle=False)))
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        return Loaded(str(path), array=read_array(path))
+    except NOT_AN_ARRAY as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise ConfigError(f"{path} cannot be read: {reason}") from None
 

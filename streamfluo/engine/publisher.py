@@ -46,7 +46,6 @@ PRESSED_HZ = 1.0  # while frames wait, snapshots and previews come once a second
 VALUES_BYTES = 64 << 20
 LATELY = 5  # events told by status
 MAX_EVENTS = 1000  # that wait to be sent
-PREVIEW_PATIENCE_S = 5.0
 RETRY_S = 0.1  # after an error of the publisher's own
 
 
@@ -236,11 +235,7 @@ class Publisher:
 
     def _open_previews(self) -> None:
         while self._asked:
-            step, bin_px, answer = self._asked.popleft()
-            try:
-                answer.set_result(self._previews.endpoint(step, bin_px))
-            except SourceError as error:
-                answer.set_exception(error)
+            self._previews.open(*self._asked.popleft())
 
     def _stumbled(self, error: Exception) -> None:
         log.exception("publisher: %s", error)
@@ -331,14 +326,11 @@ class Publisher:
             "endpoints": {"results": self._results.endpoint, "preview": self._previews.endpoint(SOURCE, 1)},
         }
 
-    def _preview(self, step: str, bin_px: int) -> str:
+    def _preview(self, step: str, bin_px: int) -> Future[str]:
         """Have the publisher's thread open a preview, whose sockets are its own."""
         answer: Future[str] = Future()
         self._asked.append((step, bin_px, answer))
-        try:
-            return answer.result(PREVIEW_PATIENCE_S)
-        except TimeoutError:
-            raise SourceError("no preview could be opened; ask again") from None
+        return answer
 
     def _status(self) -> dict[str, Any]:
         counters = {

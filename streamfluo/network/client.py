@@ -14,7 +14,7 @@ from ..core import wire
 from ..core.errors import SourceError, WireError
 from ..core.records import decode_frame
 from ..core.results import MAX_ARRAYS, MAX_RESULT_BYTES, decode_result
-from .socket import connect, receive
+from .socket import connect, new_context, receive
 
 PATIENCE_S = 10.0
 
@@ -23,7 +23,7 @@ M = TypeVar("M", wire.Hello, wire.Status, wire.Preview)
 
 def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
     """Ask a data endpoint and return its answer. Raises SourceError if nobody answers or the question is refused."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+    with new_context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
         connect(socket, uri)
@@ -52,7 +52,7 @@ class Subscriber:
     ) -> None:
         self.uri = uri
         self.refused: Counter[str] = Counter()
-        self._context, self._owner = context or zmq.Context(), context is None
+        self._context, self._owner = context or new_context(), context is None
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_part_bytes)

@@ -11,7 +11,7 @@ import zmq
 from ..core import wire
 from ..core.errors import WireError
 from .arrivals import MAX_FRAME_BYTES
-from .socket import connect, receive
+from .socket import connect, new_context, receive
 
 PATIENCE_S = 3.0
 
@@ -42,7 +42,7 @@ class _Peer:
 
 def check_server(uri: str, frames: int = 20) -> Iterator[Rule]:
     """Yield each rule and what is wrong with how the server at `uri` keeps it. Raises SourceError for a bad URI."""
-    with zmq.Context() as context:
+    with new_context() as context:
         peer = _Peer(context, uri)
         try:
             for rule, test in _RULES:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import socket as sockets
 import struct
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +21,10 @@ UNHEARD_BYTES = 4 << 20  # of a message that is not whole yet; headers have 64 K
 NOBODY = -1
 _CAME = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
 _LOOK_S = 0.1
+_TRIM_S = 10.0
 _BYTES_RECEIVED = 128  # where Linux tells them in struct tcp_info, since 4.1
+
+_trimmed = [-_TRIM_S]  # when memory was last given back
 
 T = TypeVar("T")
 
@@ -62,32 +67,52 @@ class Connections:
 
     def turn(self) -> list[int]:
         """Take in who came and went, hang up on who is too many or goes on without end; returns who went. 4 µs."""
-        gone = []
+        gone, too_many = [], set()
         for event, descriptor in self._events():
             if event == zmq.EVENT_DISCONNECTED:
+                too_many.discard(descriptor)
                 self._open.pop(descriptor, None)
                 self.allowances.pop(descriptor, None)
                 self.closings[descriptor] += 1
                 gone.append(descriptor)
             elif len(self._open) >= self._limit and not self._forget_closed():
                 self._refused["connections"] += 1
-                _ask(descriptor, _shut, None)
+                too_many.add(descriptor)
             else:
                 self._open[descriptor] = 0
+        for descriptor in too_many:
+            self._shut(descriptor)
         if (now := time.monotonic()) - self._looked >= _LOOK_S:
             self._looked = now
             self._cut_endless()
+        if gone:
+            give_back_memory()
         return gone
 
     def hang_up(self, descriptor: int) -> None:
         """End a connection that is open; libzmq sees its other side close, and frees what it kept for it."""
         if descriptor in self._open:
-            _ask(descriptor, _shut, None)
+            self._shut(descriptor)
 
     def close(self) -> None:
         """Stop listening to who comes and goes; before the socket itself is closed."""
         self._socket.disable_monitor()
         self._monitor.close(0)
+
+    def _shut(self, descriptor: int) -> None:
+        """Shut a connection down, if the number is still one of this socket's.
+
+        By now it may be that of a socket that listens: shut down, libzmq aborts the process at its next `accept`.
+        """
+        told: bytes = self._socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
+        here = told.decode().rstrip("\0").rpartition(":")[2]
+
+        def shut(connection: sockets.socket) -> None:
+            ends = connection.getpeername(), connection.getsockname()  # of one that listens the first raises
+            if connection.family == sockets.AF_UNIX or here in [str(end[1]) for end in ends]:
+                connection.shutdown(sockets.SHUT_RDWR)
+
+        _ask(descriptor, shut, None)
 
     def _events(self) -> Iterator[tuple[int, int]]:
         while int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
@@ -125,6 +150,25 @@ def reserve_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def give_back_memory() -> None:
+    """Give the system back what connections that went away took, at most once in ten seconds, beside everything else.
+
+    From glibc, 800 of 1090 MB were not given back an attack later; `malloc_trim` takes 1 to 30 ms, without the GIL.
+    """
+    trim, now = _malloc_trim(), time.monotonic()
+    if trim is not None and now - _trimmed[0] >= _TRIM_S:
+        _trimmed[0] = now
+        threading.Thread(target=trim, args=(0,), name="trim", daemon=True).start()
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim if sys.platform.startswith("linux") else None
+    except (OSError, AttributeError):  # another C library than glibc
+        return None
+
+
 def _ask(descriptor: int, question: Callable[[sockets.socket], T], otherwise: T) -> T:
     """What a connection of libzmq's answers; `otherwise` if it is closed by now and the number is something else."""
     try:
@@ -137,10 +181,6 @@ def _ask(descriptor: int, question: Callable[[sockets.socket], T], otherwise: T)
         return otherwise
     finally:
         connection.detach()
-
-
-def _shut(connection: sockets.socket) -> None:
-    connection.shutdown(sockets.SHUT_RDWR)
 
 
 def _is_connected(connection: sockets.socket) -> bool:

@@ -16,7 +16,7 @@ from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .connections import Connections
-from .socket import connect, receive, receive_frames
+from .socket import connect, new_context, receive, receive_frames
 
 PATIENCE_S = 10.0  # for a server to come, or to come back
 RETRY_S = 1.0
@@ -42,7 +42,7 @@ class NetworkSource(Source):
         self._acked = -1
         self._end: wire.End | None = None
         self._stopped = False
-        self._context = zmq.Context()
+        self._context = new_context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)

@@ -14,13 +14,13 @@ from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .connections import Connections
-from .socket import bind, receive_frames
+from .socket import bind, new_context, receive_frames
 
 QUEUE_FRAMES = 16
 SILENT_S = 10.0  # then, or once its connection is gone, another sender may go on with the series
 MAX_SENDERS = 32  # connections
 TURNS = 2 * MAX_SENDERS  # messages in which each connection had its turn: libzmq takes one of each in a circle
-STRANGER_BYTES = 64 << 20  # of a message that is not whole, from who sends nothing of the series
+STRANGER_BYTES = 16 << 20  # of a message that is not whole, besides frames: what the kernel keeps counts as well
 
 
 class IngestSource(Source):
@@ -40,7 +40,7 @@ class IngestSource(Source):
         self.refused = Refusals(uri)
         self._stopped, self._resumed = False, False
         self._sender: int | None = None  # the connection whose series it is
-        self._context = zmq.Context()
+        self._context = new_context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
@@ -82,6 +82,9 @@ class IngestSource(Source):
     def interrupt(self) -> None:
         self._stopped = True
 
+    def keep_alive(self) -> None:
+        self._connections.turn()  # while a full ring holds us up, what strangers send goes on
+
     def close(self) -> None:
         self._connections.close()
         self._socket.close(0)
@@ -118,8 +121,9 @@ class IngestSource(Source):
 
     def _belongs_to(self, sender: int) -> None:
         self._sender, self._closings, self._others = sender, self._connections.closings[sender], 0
-        self._connections.allowances = {sender: STRANGER_BYTES + 2 * QUEUE_FRAMES * self.spec.frame_nbytes}
-        self._connections.unheard_bytes = STRANGER_BYTES
+        frames = QUEUE_FRAMES * self.spec.frame_nbytes
+        self._connections.allowances = {sender: 4 * STRANGER_BYTES + 2 * frames}
+        self._connections.unheard_bytes = STRANGER_BYTES + min(frames, 3 * STRANGER_BYTES)
 
     def _go_on(self, image: wire.Image) -> None:
         """Frames pushed while we were away are gone, however many: nobody kept them."""

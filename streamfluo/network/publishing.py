@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,11 @@ MAX_EVENTS = 50
 EVENTS = "event/"
 _ROUND_MESSAGES = 10_000
 
+MAX_ASKED = 64  # previews that wait to be opened
+ASKED_PATIENCE_S = 5.0
+
 Parts = list[Any]
+OpenPreview = Callable[[str, int], Future[str]]
 
 
 class Subscriptions:
@@ -226,6 +231,15 @@ class PreviewServer:
         self._shown[key].wanted = time.monotonic()
         return self._shown[key].endpoint
 
+    def open(self, step: str, bin_px: int, answer: Future[str] | None = None) -> Future[str]:
+        """Return `answer`, or one, with the endpoint that sends these frames or why there is none."""
+        answer = answer or Future()
+        try:
+            answer.set_result(self.endpoint(step, bin_px))
+        except SourceError as error:
+            answer.set_exception(error)
+        return answer
+
     def turn(self) -> bool:
         """Take what subscribers say, close what nobody watches; returns whether something changed."""
         changed, now = False, time.monotonic()
@@ -253,6 +267,39 @@ class PreviewServer:
         """Give the sockets back."""
         for shown in self._shown.values():
             shown.close()
+
+
+class AskedPreviews:
+    """Previews that were asked for: `open_preview` may have them opened by another thread, and nobody waits for it."""
+
+    def __init__(self, open_preview: OpenPreview | None) -> None:
+        self._open = open_preview
+        self._waiting: deque[tuple[float, bytes, wire.Preview, Future[str]]] = deque()
+
+    def ask(self, identity: bytes, message: wire.Preview) -> None:
+        """Have a preview opened. Raises SourceError where there are none, or too many are asked for."""
+        if self._open is None:
+            raise SourceError("no previews here")
+        if len(self._waiting) >= MAX_ASKED:
+            raise SourceError(f"{MAX_ASKED} previews are asked for already; ask again")
+        opened = self._open(message.step, message.bin_px)
+        self._waiting.append((time.monotonic(), identity, message, opened))
+
+    def answers(self) -> Iterator[tuple[bytes, wire.Preview | SourceError]]:
+        """Yield who asked, and the answer, in order: of those that were opened or refused, or waited for too long."""
+        while self._waiting:
+            asked_at, identity, message, opened = self._waiting[0]
+            if not opened.done() and time.monotonic() - asked_at < ASKED_PATIENCE_S:
+                return
+            self._waiting.popleft()
+            try:
+                endpoint = opened.result(0)
+            except SourceError as error:
+                yield identity, error
+            except TimeoutError:
+                yield identity, SourceError("no preview could be opened; ask again")
+            else:
+                yield identity, wire.Preview(step=message.step, bin_px=message.bin_px, endpoint=endpoint)
 
 
 def preview_frame(block: Block, bin_px: int) -> Block:

@@ -20,18 +20,19 @@ from .connections import NOBODY, Connections
 from .consumers import Consumer, fair_share, places
 from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
-from .publishing import PreviewServer
-from .socket import bind, free_endpoint, receive_frames
+from .publishing import AskedPreviews, OpenPreview, PreviewServer
+from .socket import bind, free_endpoint, new_context, receive_frames
 
 HEARTBEAT_S = 1.0
 SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
 GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
 MAX_CONNECTIONS = 256  # consumers, and who only asks
 MAX_CONSUMERS = 256
+MAX_WAITING = 16  # messages of one connection that are not taken yet, of 64 KiB at most; libzmq keeps them when it goes
 PREVIEW_HZ = 30.0
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
-_ROUND_S = 0.05  # for sending frames before questions have their turn
+_ROUND_S = 0.05  # for questions, then for frames: one answer may take 5 ms where other threads are busy
 
 
 class DataServer:
@@ -52,25 +53,26 @@ class DataServer:
         wait: bool = False,
         hello: Callable[[], Mapping[str, Any]] = dict,
         status: Callable[[], Mapping[str, Any]] = dict,
-        preview: Callable[[str, int], str] | None = None,
+        preview: OpenPreview | None = None,
     ) -> None:
         if frames is not None and np.dtype(frames.spec.dtype).str not in wire.FRAME_DTYPES:
             raise SourceError(f"{frames.series.source}: {frames.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
         self.emitted = 0
         self.refused = Refusals(uri)
         self._frames, self._wait, self._program = frames, wait, program
-        self._hello, self._status, self._preview = hello, status, preview
+        self._hello, self._status = hello, status
         self._previews: PreviewServer | None = None  # its own, where its user has none
         self._shown, self._showed = -1, 0.0
         self._consumers: dict[bytes, Consumer] = {}
         self._ended: float | None = None
         self._beat = 0.0
-        self.context = zmq.Context()
+        self.context = new_context()
         self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
         self._share = fair_share((), self._frame_nbytes)  # frames that may wait for each consumer
         self._socket.setsockopt(zmq.SNDHWM, self._share)
+        self._socket.setsockopt(zmq.RCVHWM, MAX_WAITING)
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
         self._connections = Connections(self._socket, MAX_CONNECTIONS, self.refused)
@@ -81,7 +83,8 @@ class DataServer:
             raise
         if frames is not None and preview is None:
             self._previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, [SOURCE])
-            self._preview = self._previews.endpoint
+            preview = self._previews.open
+        self._asked = AskedPreviews(preview)
 
     def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Serve until the series is over and acknowledged, or `stopped`; `tick` is called about ten times a second."""
@@ -117,6 +120,11 @@ class DataServer:
             if consumer.descriptor in gone:  # another connection will have its number
                 consumer.descriptor = NOBODY
         more = self._receive()
+        for identity, answer in self._asked.answers():
+            if isinstance(answer, wire.Preview):
+                self._answer(identity, answer)
+            else:
+                self._decline(identity, str(answer))
         more |= self._emit()
         self._show_newest()
         if time.monotonic() - self._beat >= HEARTBEAT_S:
@@ -204,7 +212,8 @@ class DataServer:
         freed."""
         now = time.monotonic()
         for identity, consumer in self._consumers.items():
-            self._send(identity, [wire.encode(wire.Heartbeat())])
+            if not self._give(identity, [wire.encode(wire.Heartbeat())]):  # one that has room is no sign that it reads
+                consumer.served(now, False)
             if consumer.full and not consumer.gone and now - consumer.heard_at >= SILENT_S:
                 self.refused["unread"] += 1
                 self._connections.hang_up(consumer.descriptor)
@@ -247,6 +256,7 @@ class DataServer:
 
     def _receive(self) -> bool:
         """Take what consumers say, at most a round of it; returns whether there may be more."""
+        began = time.monotonic()
         for _ in range(_ROUND_MESSAGES):
             parts = receive_frames(self._socket, 2)
             if parts is None:
@@ -258,6 +268,8 @@ class DataServer:
                 self._handle(identity, speaker, wire.decode(parts[1].buffer))
             except WireError as error:
                 self._refuse(identity, error)
+            if time.monotonic() - began >= _ROUND_S:
+                break
         return True
 
     def _handle(self, identity: bytes, speaker: int, message: wire.Message) -> None:
@@ -268,7 +280,10 @@ class DataServer:
         elif isinstance(message, wire.Status):
             self._answer(identity, self._report())
         elif isinstance(message, wire.Preview):
-            self._ask_preview(identity, message)
+            try:
+                self._asked.ask(identity, message)
+            except SourceError as error:
+                self._decline(identity, str(error))
         elif (consumer := self._consumers.get(identity)) is None:
             self._decline(identity, "unknown consumer; subscribe first")
         else:
@@ -346,35 +361,29 @@ class DataServer:
         }
         return report(facts, counters)
 
-    def _ask_preview(self, identity: bytes, message: wire.Preview) -> None:
-        step, bin_px = message.step, message.bin_px
-        try:
-            if self._preview is None:
-                raise SourceError("no previews here")
-            endpoint = self._preview(step, bin_px)
-        except SourceError as error:
-            self._decline(identity, str(error))
-        else:
-            self._answer(identity, wire.Preview(step=step, bin_px=bin_px, endpoint=endpoint))
-
     def _decline(self, identity: bytes, reason: str) -> None:
         """Count a request that cannot be met, and say why."""
         self.refused["request"] += 1
         self._answer(identity, wire.Error(reason=reason))
 
     def _send(self, identity: bytes, parts: list[wire.Buffer | zmq.Frame | np.ndarray]) -> bool:
-        """Send without waiting; False if the consumer's pipe is full or it is gone."""
-        consumer, sent = self._consumers[identity], True
+        """Send without waiting, and note whether there was room for it; False if there was none or it is gone."""
+        sent = self._give(identity, parts)
+        self._consumers[identity].served(time.monotonic(), sent)
+        return sent
+
+    def _give(self, identity: bytes, parts: list[wire.Buffer | zmq.Frame | np.ndarray]) -> bool:
+        consumer = self._consumers[identity]
         try:
             self._socket.send_multipart([identity, *parts], zmq.DONTWAIT, copy=False)  # type: ignore[list-item]
         except zmq.Again:
-            sent = False
+            return False
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            sent, consumer.gone, consumer.credit = False, True, 0  # its cursor is kept for its return
-        consumer.served(time.monotonic(), sent)
-        return sent
+            consumer.gone, consumer.credit = True, 0  # its cursor is kept for its return
+            return False
+        return True
 
     def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer

@@ -13,7 +13,7 @@ import zmq
 from ..core import wire
 from ..core.errors import SourceError, WireError
 from .client import PreviewSubscriber, ResultsSubscriber, Subscriber
-from .socket import connect, receive
+from .socket import connect, new_context, receive
 
 ASK_S = 0.5  # so a program that came back is noticed within half a second
 SILENT_S = 2.5  # a loaded program answers late; one that is gone breaks the connection at once
@@ -40,7 +40,7 @@ class Watch:
         self._results: ResultsSubscriber | None = None
         self._previews: dict[PreviewKey, PreviewSubscriber] = {}
         self._asked, self._heard = 0.0, 0.0
-        self._context = zmq.Context()
+        self._context = new_context()
         if proxy:
             self._context.setsockopt(zmq.SOCKS_PROXY, proxy.encode())  # every socket made from it inherits this
         self._socket = self._context.socket(zmq.DEALER)

@@ -10,14 +10,37 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
+from ..core.stored_arrays import NOT_AN_ARRAY, stored_arrays
 from .files import save_arrays
-from .schema import NOT_AN_ARRAY
 
 FORMAT = 1
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
+class _SavedStep(msgspec.Struct, frozen=True):
+    kind: str
+    version: int
+    params: dict[str, Any]
+    next_index: _Count | None
+    muted: str | None
+    state: dict[str, int | float | str]
+    after: str | None = None
+    inputs: dict[str, str] | None = None
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    format: int
+    series_uid: str
+    next_index: _Count
+    frames: _Count
+    steps: dict[str, _SavedStep]
+    values_nbytes: dict[str, _Count]
 
 
 @dataclass(frozen=True)
@@ -50,14 +73,15 @@ class Checkpoint:
 def load_checkpoint(path: Path) -> Checkpoint | None:
     """Return the checkpoint at `path`, None if there is none that can be used: a run can always begin anew."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as z:
-            manifest = json.loads(z["manifest"].tobytes())
-            if manifest.pop("format") != FORMAT:
+        with stored_arrays(path, packed=False) as stored:
+            manifest = msgspec.convert(json.loads(stored.read("manifest").tobytes()), _Manifest)
+            if manifest.format != FORMAT or not manifest.values_nbytes.keys() <= manifest.steps.keys():
                 return None
-            for name in z.files:
+            steps = {step: msgspec.structs.asdict(saved) for step, saved in manifest.steps.items()}
+            for name in stored.names:
                 step, slash, part = name.partition("/")
                 if slash:
-                    manifest["steps"][step]["state"][part] = z[name]
-        return Checkpoint(**manifest)
-    except (*NOT_AN_ARRAY, AttributeError):
+                    steps[step]["state"][part] = stored.read(name)
+    except (*NOT_AN_ARRAY, msgspec.ValidationError):
         return None
+    return Checkpoint(manifest.series_uid, manifest.next_index, manifest.frames, steps, manifest.values_nbytes)

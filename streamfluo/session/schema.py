@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,16 +14,11 @@ from zlib_ng import zlib_ng
 
 from ..core.errors import SessionError
 from ..core.operator import Gives
+from ..core.stored_arrays import NOT_AN_ARRAY, stored_arrays
 
 FORMAT = 2
 READABLE = (1, FORMAT)  # of 1 neither JSON nor a record's header has a checksum
 MAX_JSON_BYTES = 64 << 20
-
-# What numpy and zipfile raise for damaged and forged files.
-NOT_AN_ARRAY = (
-    OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, RuntimeError, OverflowError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -160,20 +152,14 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     arrays: dict[str, np.ndarray] = {}
     wrong: list[str] = []
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as z:
-            for name in z.files:
+        with stored_arrays(path, packed=False) as stored:
+            for name in stored.names:
                 try:
-                    arrays[name] = z[name]
+                    arrays[name] = stored.read(name)
                 except NOT_AN_ARRAY as error:
                     wrong.append(f"{name}: {error}")
-            if len(z.files) != _zip_entries(file):
+            if not stored.is_whole:
                 wrong.append("its list of arrays is damaged")
     except NOT_AN_ARRAY as error:
         wrong.append(str(error))
     return arrays, wrong
-
-
-def _zip_entries(file: BinaryIO) -> int:
-    """How many entries a zip file says it has: a length that is damaged in its list may hide one."""
-    file.seek(-22, os.SEEK_END)
-    return int.from_bytes(file.read(12)[10:], "little")

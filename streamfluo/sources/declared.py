@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SourceError
+from ..core.stored_arrays import MAX_RATIO
 
-MAX_RATIO = 1032  # of deflate, by its format
 HARMLESS_BYTES = 32 << 20  # a frame of 4096 × 4096 in 16 bits: it may be black, and packed into nothing
 MAX_CHUNKS = 1 << 16  # that make up one frame or volume
 HARMLESS_PLANES = 1 << 20  # 24 MB of numbers and times

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from test_strangers import zmtp
 from toy_server import FRAMES, same
 from toy_server import frames as frames_of
 
@@ -267,6 +268,20 @@ def test_a_sender_is_not_silent_while_we_are_held_up(monkeypatch):
         with later(own, *[image(n) for n in range(6, 20)], END, after_s=0.2):
             assert same(frames_of([*taken, *blocks]), 0, 20)
         assert source.refused == {"sender": 1}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells how much a connection has sent")
+def test_a_message_without_end_is_cut_off_while_a_full_ring_holds_us_up(monkeypatch):
+    monkeypatch.setattr(ingest_module, "STRANGER_BYTES", 1 << 20)
+    with two_senders() as (source, taken, blocks, own, _), zmtp(source.endpoint, "PUSH") as stranger:
+        part = b"\x03" + (1000).to_bytes(8, "big") + bytes(1000)
+        with suppress(OSError):
+            for _ in range(300):
+                stranger.sendall(100 * part)
+                source.keep_alive()
+        assert source.refused["endless"] == 1
+        push(own, *[image(n) for n in range(5, 20)], END)
+        assert same(frames_of([*taken, *blocks]), 0, 20)
 
 
 def test_a_sender_that_begins_another_series_ends_the_run_in_one_line():

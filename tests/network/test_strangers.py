@@ -5,7 +5,9 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +27,8 @@ from streamfluo.network.consumer import NetworkSource
 from streamfluo.network.consumers import Consumer, fair_share, places
 from streamfluo.network.frames import JournalFrames
 from streamfluo.network.publishing import PreviewServer, ResultsServer
+from streamfluo.network.server import DataServer
+from streamfluo.network.socket import new_context
 
 pack = msgspec.msgpack.encode
 
@@ -64,6 +68,11 @@ def hung_up(connection, within_s=5.0):
     except OSError:
         pass
     return True
+
+
+def size_mb():
+    (line,) = [n for n in Path("/proc/self/status").read_text().splitlines() if n.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
 
 
 def until(condition, turn=lambda: None, within_s=5.0):
@@ -145,6 +154,59 @@ def test_a_message_without_end_is_cut_off(bound, kind):
         guard.close()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux how large the process is")
+def test_many_small_parts_of_a_message_that_is_not_whole_take_about_what_they_have():
+    part, parts = b"\x01\x28" + bytes(40), 4000
+    with new_context() as context, context.socket(zmq.ROUTER) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        with zmtp(f"tcp://127.0.0.1:{port}", "DEALER") as stranger:
+            stranger.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+            before = size_mb()
+            for _ in range(parts):  # each arrives by itself
+                stranger.sendall(part)
+                time.sleep(0.0001)
+            time.sleep(0.1)
+            assert size_mb() - before < 8  # 30 with the buffers that they came in
+        socket.close(0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only of glibc")
+def test_what_connections_took_is_given_back_when_they_are_gone(monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(connections, "_malloc_trim", lambda: trimmed.append)
+    monkeypatch.setattr(connections, "_trimmed", [-10.0])
+    with serving(wait=True) as served:
+        for _ in range(3):
+            raw(served.uri).close()
+        until(lambda: trimmed == [0])
+        ask(served.uri, wire.Status())
+    assert trimmed == [0]  # once in ten seconds
+
+
+@pytest.mark.parametrize("how", ["hung up on", "too many"])
+def test_a_connection_whose_number_another_socket_has_by_now_leaves_that_one_alone(monkeypatch, how):
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket, ExitStack() as stack:
+        guard = Connections(socket, 0 if how == "too many" else 8, Counter())
+        socket.bind("tcp://127.0.0.1:0")
+        listening = stack.enter_context(sockets.create_server(("127.0.0.1", 0)))
+        ours = stack.enter_context(sockets.create_connection(listening.getsockname()))
+        theirs = stack.enter_context(listening.accept()[0])
+        for other in (listening, ours, theirs):
+            if how == "too many":
+                came = [(zmq.EVENT_ACCEPTED, other.fileno())]
+                monkeypatch.setattr(guard, "_events", lambda came=came: came)
+                guard.turn()
+            else:
+                guard._open[other.fileno()] = 0
+                guard.hang_up(other.fileno())
+        ours.sendall(b"still here")
+        assert theirs.recv(100) == b"still here"
+        stack.enter_context(sockets.create_connection(listening.getsockname()))
+        stack.enter_context(listening.accept()[0])  # of one that was shut down: EINVAL, at which libzmq aborts
+        monkeypatch.undo()
+        guard.close()
+
+
 # Subscriptions
 
 TOPICS = {
@@ -189,6 +251,26 @@ def test_who_goes_on_subscribing_to_what_is_not_there_is_hung_up_on(monkeypatch)
 
 
 # Previews
+
+
+def test_previews_that_take_their_time_to_open_hold_up_neither_answers_nor_frames(monkeypatch):
+    monkeypatch.setattr(publishing, "ASKED_PATIENCE_S", 3.0)
+    with (
+        serving(wait=True, preview=lambda step, bin_px: Future()) as served,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as socket,
+    ):
+        socket.connect(served.uri)
+        began = time.monotonic()
+        for n in range(100):
+            socket.send(wire.encode(wire.Preview(bin_px=n % 64 + 1)))
+        told = [wire.decode(socket.recv()).reason for _ in range(36)]
+        assert set(told) == {"64 previews are asked for already; ask again"}
+        with NetworkSource(served.uri) as source:
+            assert same(frames(source.blocks()))
+            assert time.monotonic() - began < 2.5
+            assert wire.decode(socket.recv()).reason == "no preview could be opened; ask again"
+            source.finished()
 
 
 def test_previews_that_nobody_watches_any_more_make_room_for_others(monkeypatch):
@@ -276,6 +358,19 @@ def test_who_neither_reads_nor_speaks_is_hung_up_on_and_may_come_back(monkeypatc
             assert [next(blocks).index for _ in range(20)] == list(range(20))
 
 
+def test_each_of_many_who_neither_read_nor_speak_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(server_module, "SILENT_S", 0.3)
+    monkeypatch.setattr(server_module, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(consumers, "IN_FLIGHT_BYTES", 64 << 10)
+    monkeypatch.setattr(consumers, "BUDGET_BYTES", 64 << 10)  # less for each than a socket's queue has room for
+    with serving(loop=True) as served, ExitStack() as stack:
+        idle = [stack.enter_context(zmtp(served.uri, "DEALER", 4096)) for _ in range(8)]
+        for one in idle:
+            say(one, GREEDY)
+        until(lambda: served.server.refused["unread"] >= 8, within_s=20)
+        assert all(hung_up(one) for one in idle)
+
+
 def test_the_next_round_begins_with_who_waited_longest(monkeypatch):
     monkeypatch.setattr(server_module, "_ROUND_S", 0.0)  # nobody has a turn
     with serving(wait=True) as served, NetworkSource(served.uri) as one:
@@ -289,6 +384,41 @@ def test_the_next_round_begins_with_who_waited_longest(monkeypatch):
             assert same(frames(two.blocks()))
         taking.join(10)
         assert same(frames(got))
+
+
+def test_questions_that_wait_to_be_taken_are_few_however_large():
+    server = DataServer(None, "tcp://127.0.0.1:0")
+    try:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as asking:
+            asking.setsockopt(zmq.LINGER, 0)
+            asking.setsockopt(zmq.SNDHWM, 1)
+            asking.setsockopt(zmq.SNDTIMEO, 300)
+            asking.connect(server.endpoint)
+            hello, sent = pack({"type": "hello", "program": "x" * 60_000}), 0
+            with suppress(zmq.Again):
+                while sent < 2000:
+                    asking.send(hello)
+                    sent += 1
+            assert 16 <= sent < 300  # besides ours the kernel's buffers, 6 MB
+    finally:
+        server.close()
+
+
+def test_a_flood_of_questions_leaves_frames_their_turn():
+    with (
+        serving(wait=True, status=lambda: time.sleep(0.005) or {}) as served,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as asking,
+    ):
+        asking.setsockopt(zmq.LINGER, 0)
+        asking.connect(served.uri)
+        for _ in range(1500):  # 7.5 s of answers
+            asking.send(wire.encode(wire.Status()))
+        with NetworkSource(served.uri) as source:
+            began = time.monotonic()
+            assert same(frames(source.blocks()))
+            assert time.monotonic() - began < 3
+            source.finished()
 
 
 def test_the_share_of_a_consumer_is_what_waits_for_it_and_what_went_out_makes_room():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toys import LEVEL, ONES, Movie, config, toys  # noqa: F401
 
-from streamfluo import StreamfluoError, open_session, open_source
+from streamfluo import Chain, StreamfluoError, open_session, open_source
 from streamfluo.cli.console import console
 from streamfluo.cli.inspect import inspect
 from streamfluo.core import wire
@@ -27,6 +27,7 @@ ODD = [
     *("", "x", "source", "uint16", "<u2", "../x", "\0", "\x1b[2J", "é" * 300, "table", "by_id", "per_frame"),
     *([], [1], [0, 0], [65536, 65536], [[]], {}, {"x": 1}, {"name": "level"}),
 ]
+ARRAYS = [np.empty(0), np.ones((4, 4), "i1"), np.full((4, 4), np.nan), np.array("x"), np.array(7), np.ones((4, 4, 4))]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,40 @@ def test_a_forged_session_is_read_or_refused_in_one_line(whole, tmp_path, count)
                 read_all(folder)
         except Exception as error:
             raise AssertionError(f"{made}\n{events[at]}") from error
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_a_forged_checkpoint_is_gone_on_from_or_refused_in_one_line(whole, tmp_path, count):
+    steps = config(LEVEL, 'kind = "moments"\nafter = "source"')
+    chain = Chain(steps, Movie([]).spec)
+    saved = json.loads(json.dumps(chain.state(), default=lambda array: None))
+    arrays = {
+        f"{step}/{name}": value
+        for step, facts in chain.state().items()
+        for name, value in facts["state"].items()
+        if isinstance(value, np.ndarray)
+    }
+    for name in arrays:
+        step, _, part = name.partition("/")
+        del saved[step]["state"][part]
+    facts = {"series_uid": "movie", "next_index": 5, "frames": 5, "steps": saved, "format": 1}
+    facts["values_nbytes"] = dict.fromkeys(saved, 0)
+    chance, resumed = random.Random(count), 0
+    for n in range(count):
+        folder = tmp_path / str(n)
+        shutil.copytree(whole, folder)
+        made = forged(facts, chance) if n else facts
+        others = {k: v if chance.random() < 0.9 else chance.choice(ARRAYS) for k, v in arrays.items()} if n else arrays
+        np.savez(folder / "checkpoint.npz", manifest=np.frombuffer(json.dumps(made).encode(), np.uint8), **others)
+        try:
+            with contextlib.suppress(StreamfluoError):
+                engine = Engine(Movie([]), steps, folder, resume=True)
+                resumed += engine._parts.position.next_index == 5
+                engine.session.abandon()
+        except Exception as error:
+            raise AssertionError(f"{made}\n{others}") from error
+        shutil.rmtree(folder)
+    assert 0 < resumed < count
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{" * 9, '{"a":' * 50_000, "null", "1e999", "", "\0", "\xff"])

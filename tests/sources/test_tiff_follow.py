@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
+from commands import command
 
 from streamfluo import SourceError, open_source
 from streamfluo.sources import tiff_follow
@@ -60,6 +61,13 @@ def test_a_window_of_a_growing_file_is_read_and_nothing_else_selected(tmp_path):
         open_source(f"{tmp_path / 'a.tif'}?follow=1&frames=0:5")
     with pytest.raises(SourceError, match="follow=1 follows a file that grows, found follow=yes"):
         open_source(f"{tmp_path / 'a.tif'}?follow=yes")
+
+
+def test_a_growing_file_is_not_replayed_since_its_end_is_not_known(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", movie(20), photometric="minisblack")
+    done = command("replay", "a.tif?follow=1", "--max", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "a.tif?follow=1: still grows; record it, or replay what is there without ?follow=1" in done.stderr
 
 
 def test_the_same_growing_file_is_the_same_series(tmp_path):
