@@ -34,7 +34,7 @@ Window = tuple[slice, slice]
 class Stack:
     """What a recording holds: planes of `shape` (y, x) along `axes` (name → size, slowest first), and what it says of
     itself. `times_ns` are of the frames along time, where it has them; of the axes `selected` the reader has taken the
-    plane that was selected."""
+    plane that was selected. `there`: which planes, by number, were kept; None: all. The others are gaps."""
 
     axes: Mapping[str, int]
     shape: tuple[int, int]
@@ -46,6 +46,7 @@ class Stack:
     times_ns: np.ndarray | None = None
     user: Mapping[str, object] = field(default_factory=dict)
     selected: frozenset[str] = frozenset()
+    there: np.ndarray | None = None
 
 
 class PlaneSource(Source):
@@ -88,13 +89,25 @@ class PlaneSource(Source):
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
         max_frames = max(1, min(max_frames, MAX_BLOCK_BYTES // self._plane_nbytes))
-        while self._next < len(self._numbers):
-            start, stop = self._next, min(self._next + max_frames, len(self._numbers))
+        while (part := self._part_from(self._next, max_frames)) is not None:
+            start, stop = part
             pixels = self._taken(start, stop)
-            if self.decodes and stop < len(self._numbers):
-                self._read_ahead(stop, min(stop + max_frames, len(self._numbers)))
+            if self.decodes and (ahead := self._part_from(stop, max_frames)) is not None:
+                self._read_ahead(*ahead)
             self._next = stop
             yield Block(start, self._times_ns[start:stop], pixels, self.spec.channel)
+
+    def _part_from(self, start: int, max_frames: int) -> tuple[int, int] | None:
+        """Start and stop of the next frames that are there one after the other, None where there is none."""
+        stop = min(start + max_frames, len(self._numbers))
+        if self._there is not None:
+            if not self._there[start:].any():
+                return None
+            start += int(np.argmax(self._there[start:]))
+            stop = min(start + max_frames, len(self._numbers))
+            lost = np.flatnonzero(~self._there[start:stop])
+            stop = start + int(lost[0]) if len(lost) else stop
+        return (start, stop) if start < stop else None
 
     def seek(self, index: int) -> None:
         if not 0 <= index <= len(self._numbers):
@@ -145,6 +158,7 @@ class PlaneSource(Source):
         except FrameError as error:
             raise SourceError(f"{path}: {error}") from None
         self._numbers = numbers[frames.start : frames.stop]
+        self._there = None if stack.there is None or stack.there.all() else stack.there[self._numbers]
         times_ns = stack.times_ns
         if times_ns is None or len(times_ns) != len(numbers):
             times_ns = np.rint(np.arange(len(numbers)) * ((interval_s or 0) * 1e9)).astype(np.int64)

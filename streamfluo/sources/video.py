@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..core.errors import SourceError
 from .planes import PlaneSource, Stack, Window
 
 ASK_FOR_LIBRARY = 'needs PyAV; install it with pip install "streamfluo[formats]"'
+MAX_SPREAD = 100  # frames lost for each that is there; more is a damaged clock
 EXACT = {"ffv1", "rawvideo", "huffyuv", "ffvhuff", "utvideo", "lagarith", "png", "zlib"}
 GREY = {"gray": "uint8", "gray16le": "uint16", "gray10le": "uint16", "gray12le": "uint16", "pal8": "uint8"}
 
@@ -20,7 +22,7 @@ class VideoSource(PlaneSource):
     """Frames of an AVI as grey levels. Colour videos of grey scenes (three equal channels) are read by their green.
 
     Lossy codecs are read too; `series.user["codec"]` names the codec and says whether it keeps the pixels. Frames are
-    decoded in order: to go back is to begin again.
+    decoded in order: to go back is to begin again. A frame's place is its time: chunks that are empty or cut are gaps.
     """
 
     selections = ("frames", "roi")
@@ -38,7 +40,8 @@ class VideoSource(PlaneSource):
                 stream = container.streams.video[0]
                 name, rate = stream.codec_context.name, stream.average_rate
                 first = next(container.decode(stream), None)
-                frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size) + 1
+            with av.open(str(path)) as container:
+                there = _there(container)
         except av.FFmpegError as error:
             raise SourceError(f"{path}: not a video that can be read: {error}") from None
         if first is None:
@@ -47,13 +50,15 @@ class VideoSource(PlaneSource):
         self._decoding: Iterator[Any] | None = None
         self._container: Any = None
         self._at = 0
+        self._order = np.cumsum(there) - 1  # of the frames that are decoded, one after the other
         interval_s = float(1 / rate) if rate else None
         user = {"codec": name, "exact": name in EXACT}
-        return Stack({"time": frames}, (first.height, first.width), self._dtype, interval_s, user=user)
+        size = (first.height, first.width)
+        return Stack({"time": len(there)}, size, self._dtype, interval_s, user=user, there=there)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         planes = []
-        for number in numbers:
+        for number in self._order[numbers]:
             if self._decoding is None or number < self._at:
                 self._begin()
             while True:
@@ -62,7 +67,7 @@ class VideoSource(PlaneSource):
                 except self._av.FFmpegError as error:
                     raise SourceError(f"{self.path}: frame {self._at} cannot be decoded: {error}") from None
                 if frame is None:
-                    raise SourceError(f"{self.path}: ends at frame {self._at}, its header names more; cut short?")
+                    raise SourceError(f"{self.path}: ends at frame {self._at}, it had more when it was opened")
                 self._at += 1
                 if self._at > number:
                     break
@@ -79,6 +84,21 @@ class VideoSource(PlaneSource):
         super().close()
         if getattr(self, "_container", None) is not None:
             self._container.close()
+
+
+def _there(container: Any) -> np.ndarray:
+    """Which frames have a whole chunk, by their times in steps of the stream's rate; without times, in turn."""
+    stream = container.streams.video[0]
+    times = [packet.dts for packet in container.demux(stream) if packet.size and not packet.is_corrupt]
+    step = 1 / (stream.average_rate * stream.time_base) if stream.average_rate and stream.time_base else None
+    if step is None or any(time is None for time in times):
+        return np.ones(len(times), bool)
+    places = [round((time - (stream.start_time or 0)) / step) for time in times]
+    if not places or places[0] < 0 or any(b <= a for a, b in pairwise(places)) or places[-1] > MAX_SPREAD * len(places):
+        return np.ones(len(places), bool)
+    there = np.zeros(places[-1] + 1, bool)
+    there[places] = True
+    return there
 
 
 def _grey(frame: Any) -> np.ndarray:
