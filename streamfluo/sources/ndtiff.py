@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.errors import SourceError
 from ..core.names import file_in
-from .declared import positive
+from .declared import check_declared, positive
 from .planes import PlaneSource, Stack, Window
 
 # The index gives each image its axes (JSON), file, and eight numbers: where its pixels and its metadata are.
@@ -23,6 +23,7 @@ _NUMBERS = struct.Struct("<8I")
 _DTYPES = {0: "uint8", 1: "uint16", 3: "uint16", 4: "uint16", 5: "uint16", 6: "uint16"}  # 3 to 6: 10 to 16 bits used
 _AXES = ("position", "time", "channel", "z")  # slowest first
 MAX_FACTS_BYTES = 1 << 20
+MAX_SPREAD = 100  # images that are missing for each that is there; more is a damaged index
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class _Entry:
 class NDTiffSource(PlaneSource):
     """The images of an NDTiff folder along time, channel and z; pixel size and interval from the images' metadata.
 
-    Raises SourceError for an index cut short, images that are missing, or pixels of several kinds.
+    Images that a stopped or damaged recording lacks are gaps; channels come in the order of acquisition. Raises
+    SourceError for an index cut short or pixels of several kinds.
     """
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
@@ -55,17 +57,24 @@ class NDTiffSource(PlaneSource):
         numbers = {name: {label: n for n, label in enumerate(held)} for name, held in labels.items()}
         places = {tuple(numbers[n][e.axes.get(n, 0)] for n in labels): e for e in entries}
         axes = {name: len(held) for name, held in labels.items()}
-        if (whole := math.prod(axes.values())) != len(places):  # before a grid is made of what the index says
+        if (whole := math.prod(axes.values())) > MAX_SPREAD * len(places):  # before a grid is made of what it says
             missing = f"{whole - len(places)} of {whole} images are not there"
             raise SourceError(f"{path}: {missing}; copy the folder again")
-        self._entries = [places[at] for at in sorted(places)]
+        self._entries = {number: places[at] for number, at in enumerate(np.ndindex(*axes.values())) if at in places}
         self._shape, self._dtype = (first.height, first.width), np.dtype(_DTYPES[first.kind]).newbyteorder("<")
         self._nbytes = math.prod(self._shape) * self._dtype.itemsize
+        self._sizes: dict[str, int] = {}
+        check_declared(path, "a frame", self._nbytes)
+        there = np.zeros(whole, bool)
+        there[[number for number, entry in self._entries.items() if self._is_whole(entry)]] = True
+        if not there.any():
+            raise SourceError(f"{path}: no image is whole; copy the folder again")
         facts = [self._facts(e) for e in (entries[0], entries[-1])]
         channels = tuple(str(label) for label in labels.get("channel", ()))
         interval_s = _interval_s(facts[0], facts[1], axes.get("time", 1))
         pixel_um = positive(facts[0].get("PixelSizeUm"))
-        return Stack(axes, self._shape, self._dtype.newbyteorder("=").name, interval_s, pixel_um, None, channels)
+        dtype = self._dtype.newbyteorder("=").name
+        return Stack(axes, self._shape, dtype, interval_s, pixel_um, None, channels, there=there)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         planes = []
@@ -79,6 +88,12 @@ class NDTiffSource(PlaneSource):
                 data = file.read(self._nbytes)
             planes.append(np.frombuffer(data, self._dtype).reshape(self._shape)[window])
         return np.stack(planes).astype(self._dtype.newbyteorder("="), copy=False)
+
+    def _is_whole(self, entry: _Entry) -> bool:
+        if entry.file not in self._sizes:
+            path = self.path / entry.file
+            self._sizes[entry.file] = path.stat().st_size if path.is_file() else 0
+        return entry.offset + self._nbytes <= self._sizes[entry.file]
 
     def _facts(self, entry: _Entry) -> dict[str, Any]:
         try:
@@ -121,9 +136,12 @@ def _labels(entries: Sequence[_Entry]) -> dict[str, list[int | str]]:
     """What the images are called along time, channel and z, and along any other axis that has several."""
     named = {name for entry in entries for name in entry.axes}
     names = [name for name in _AXES if name in named] + sorted(named - set(_AXES))
-    labels = {name: {entry.axes.get(name, 0) for entry in entries} for name in names}
+    labels = {name: dict.fromkeys(entry.axes.get(name, 0) for entry in entries) for name in names}
+    times = [time for time in labels.get("time", {}) if isinstance(time, int)]
+    if times and len(times) == len(labels["time"]) and max(times) - min(times) < MAX_SPREAD * len(times):
+        labels["time"] |= dict.fromkeys(range(min(times), max(times) + 1))  # of which no plane has an image: gaps
     return {
-        name: sorted(held, key=lambda label: (isinstance(label, str), label))
+        name: sorted(held, key=lambda label: (isinstance(label, str), 0 if isinstance(label, str) else label))
         for name, held in labels.items()
         if len(held) > 1 or name in _AXES
     }

@@ -245,7 +245,7 @@ def five_axes_ndtiff(folder):
     images = {
         (("time", t), ("channel", names[c]), ("z", z)): PLANES[t, c, z]
         for z in range(3)
-        for c in (1, 0)
+        for c in (0, 1)
         for t in range(10)
     }
     return write_ndtiff(folder / "nd", images)
@@ -405,11 +405,6 @@ def cut_index(folder):
     return path
 
 
-def missing_image(folder):
-    images = {(("time", t), ("channel", c)): MOVIE[t] for t in range(5) for c in range(2) if (t, c) != (3, 1)}
-    return write_ndtiff(folder / "nd", images)
-
-
 def escaping_index(folder):
     path = ndtiff(folder)
     data = (path / "NDTiff.index").read_bytes()
@@ -465,7 +460,6 @@ BAD = {
         "continued in another file (then open their folder)",
     ),
     "cut index": (cut_index, "NDTiff.index: damaged after"),
-    "missing image": (missing_image, "1 of 10 images are not there"),
     "escaping index": (escaping_index, "'../passwd/x.tif' is no file in this folder"),
     "no MATLAB file": (lambda f: no_video(f).rename(f / "m.mat"), "not a MATLAB file that can be read"),
     "no such variable": (q("dataset=x", matlab), "arrays (y, x, t): mov (12, 16, 40); name one"),
