@@ -1,9 +1,9 @@
 """Whether the model that was fitted could have made a trace: posterior predictive checks of its residuals.
 
 Every frame's intensity has a distribution under the model given the frames before it; its quantile, as a normal score,
-is white and normal if the model holds (pseudo-residuals; Zucchini, MacDonald & Langrock 2016, ch. 6). Noise hides in them
-how emitters switch: those that come on are therefore compared with what the frames before foretell, the differences of
-which are uncorrelated too.
+is white and normal if the model holds (pseudo-residuals; Zucchini, MacDonald & Langrock 2016, ch. 6). They are mostly
+noise and hardly show how emitters switch: those that come on are compared with what the frames before foretell, the
+differences of which are uncorrelated too.
 """
 
 from __future__ import annotations

