@@ -1,8 +1,8 @@
 """Counting where its model does not hold, and where fits must reach the truth: exact, intervals, doubtful.
 
-    python tools/bench_count_gaps.py --gaps             # model gaps, 3 seeds: minutes
-    python tools/bench_count_gaps.py --kinetics         # k_on, k_off of .01 … .4, and fits begun at the truth
-    python tools/bench_count_gaps.py --gaps 100 5       # first seed, number of seeds
+    python tools/bench_count_gaps.py --gaps             # model gaps, one seed: 28 lines of 8 to 30 CPU s each
+    python tools/bench_count_gaps.py --kinetics         # k_on, k_off of .01 … .4 and the true parameters: 50 lines of 10 s
+    python tools/bench_count_gaps.py --gaps 100 5 dark  # first seed, number of seeds, part of the name
 
 Traces: 1 … 5 emitters, four of each, 800 frames, up to 10 candidates; `streamfluo.simulate.emitter_traces`.
 """
@@ -48,7 +48,7 @@ def scores(found, truth):
             np.mean(found.y - truth)]  # fmt: skip
 
 
-def gaps(first=100, seeds=3, only="", **options):
+def gaps(first=100, seeds=1, only="", **options):
     print("exact %, 90 % interval holds %, doubtful %, flat %, of the wrong doubtful or flat %, mean error; CPU s")
     for emission, light in LIGHT.items():
         for name, (dyes, drift) in GAPS.items():
