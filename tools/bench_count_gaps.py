@@ -1,7 +1,7 @@
 """Counting where its model does not hold, and where fits must reach the truth: exact, intervals, doubtful.
 
     python tools/bench_count_gaps.py --gaps             # model gaps, one seed: 28 lines of 8 to 30 CPU s each
-    python tools/bench_count_gaps.py --kinetics         # k_on, k_off of .01 … .4 and the true parameters: 50 lines of 10 s
+    python tools/bench_count_gaps.py --kinetics         # k_on, k_off of .01 … .4, and the true parameters: 50 lines
     python tools/bench_count_gaps.py --gaps 100 5 dark  # first seed, number of seeds, part of the name
 
 Traces: 1 … 5 emitters, four of each, 800 frames, up to 10 candidates; `streamfluo.simulate.emitter_traces`.
