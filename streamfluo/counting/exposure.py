@@ -72,7 +72,8 @@ def _exposure(on: float, off: float, most: int) -> Exposure:
     ramp[:, every[:-1], every[1:]] = np.where(possible[:, 1:], up, 0)
     ramp[:, every[1:], every[:-1]] = np.where(possible[:, 1:], down, 0)
     initial = binom.pmf(every, every[:, None], on / (on + off))
-    found = Exposure(np.where(possible, np.exp(-stay), 0), ramp, *np.zeros((3, *ramp.shape)), initial)
+    mixed, light, variance = np.zeros((3, *ramp.shape))
+    found = Exposure(np.where(possible, np.exp(-stay), 0), ramp, mixed, light, variance, initial)
     fill_mixtures(stays, comes, mean, np.maximum(square - mean**2, 0), found)
     return found
 
@@ -126,8 +127,8 @@ def fit_exposed(
         theta = at.back(found.x, first)
         return _evidence(logs(theta), model), theta
 
-    factors = [*STARTS, step / float(start[MU])] if step > 0 else STARTS
-    starts = [rescaled(start, factor, search.bounds) for factor in factors]
+    brighter = [*STARTS, step / float(start[MU])] if step > 0 else [*STARTS]
+    starts = [rescaled(start, factor, search.bounds) for factor in brighter]
     tried = [_evidence(_logs(chosen, np.tile(each, (len(few), 1)), whole, search.threads), whole) for each in starts]
     alike = evaluate(chosen, np.tile(start, (len(few), 1)), whole, threads=search.threads)[0]
     if max(tried) < _evidence(alike, whole):
