@@ -1,12 +1,17 @@
 """Whether the model that was fitted could have made a trace: posterior predictive checks of its residuals.
 
 Every frame's intensity has a distribution under the model given the frames before it; its quantile, as a normal score,
-is white and normal if the model holds (pseudo-residuals; Zucchini, MacDonald & Langrock 2016, ch. 6).
+is white and normal if the model holds (pseudo-residuals; Zucchini, MacDonald & Langrock 2016, ch. 6). They are mostly
+noise and hardly show how emitters switch: those that come on are compared with what the frames before foretell, the
+differences of which are uncorrelated too.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 from scipy.stats import poisson
 
@@ -22,23 +27,36 @@ UNLIKELY_RESIDUALS = 40.0  # χ² of ten even bins, 9 degrees of freedom: one tr
 FAR, UNLIKELY_TAIL = 3.0, 1e-5  # of residuals, and of their number: dyes that switch in pairs are one dye
 UNLIKELY_OCCUPANCY = 4.5  # of the mean number on, in standard errors
 BACKGROUND_ERROR = 0.02  # of mu: what a shared background may be off by
+MEMORY_FRAMES = (32, 128)  # over which comings are averaged: what came lately, under the model, foretells none
+CLUSTERED, ALL_CLUSTERED = 4.5, 3.5  # of comings, in standard errors: of a trace, of all together; clean ones reach 3
 MOST_DOUBTFUL = 0.3  # of the traces that share parameters: then those are doubtful, and all traces with them
-REASONS = ("", "correlated", "residuals", "occupancy", "shared")
+REASONS = ("", "correlated", "residuals", "occupancy", "memory", "shared")
+
+
+class Residuals(NamedTuple):
+    """What frames are beyond what those before foretell: arrays (t, n).
+
+    `scores`: normal score of the intensity; NaN: not measured. `comings`: emitters that came on, less those expected.
+    """
+
+    scores: Array
+    comings: Array
 
 
 def doubts(
-    x: Array, emitters: Array, parameters: Array, model: EmitterModel, pooled: bool, integrated: bool | Array = False
-) -> Array:
+    x: Array, emitters: Array, parameters: Array, model: EmitterModel, pooled: bool,
+    integrated: bool | Residuals = False,
+) -> Array:  # fmt: skip
     """Return why (n,) the model could not have made a trace, one of REASONS; '': it could.
 
     `correlated`: residuals follow one another, as where the light drifts or dyes differ. `residuals`: their
-    distribution is another. `occupancy`: emitters are on more or less often than shared kinetics say. `shared`: the
-    parameters come from traces of which many are doubtful. integrated: frames lit in part were found (and left out, as
-    far as one emitter switched at a time); those left make adjacent residuals alike, by up to .3 for five emitters. Or
-    the normal scores (t, n) under a model of such frames.
+    distribution is another. `occupancy`: emitters are on more or less often than shared kinetics say. `memory`: they
+    come on in clusters, as where they have a dark state. `shared`: the parameters come from traces of which many are
+    doubtful. integrated: frames lit in part were found (and left out, as far as one emitter switched at a time); those
+    left make adjacent residuals alike, by up to .3 for five emitters. Or the residuals under a model of such frames.
     """
-    told = isinstance(integrated, np.ndarray)
-    scores = integrated if isinstance(integrated, np.ndarray) else normal_scores(x, emitters, parameters, model)
+    told = not isinstance(integrated, bool)
+    scores, comings = residuals(x, emitters, parameters, model) if isinstance(integrated, bool) else integrated
     seen = np.isfinite(scores)
     frames = np.maximum(seen.sum(0), 1)
     w = np.where(seen, scores, 0.0)
@@ -51,6 +69,7 @@ def doubts(
     uneven = ((counts - frames / 10) ** 2).sum(0) / (frames / 10)
     rare = poisson.sf((np.abs(w) > FAR).sum(0) - 1, 2 * ndtr(-FAR) * frames)
     reason = np.full(x.shape[1], "", "<U10")
+    reason[_clustered(comings, pooled)] = "memory"
     reason[np.abs(_occupancy(x, emitters, parameters, model)) > UNLIKELY_OCCUPANCY] = "occupancy"
     reason[(uneven > UNLIKELY_RESIDUALS) | (rare < UNLIKELY_TAIL)] = "residuals"
     reason[(np.abs(lags[0]) > CORRELATED) & (told or not integrated) | (np.abs(long) > CORRELATED_LONG)] = "correlated"
@@ -73,22 +92,40 @@ def _occupancy(x: Array, emitters: Array, parameters: Array, model: EmitterModel
     return np.asarray((np.nanmean(intensity, axis=0) - mu_bg - emitters * duty * mu) / (error + BACKGROUND_ERROR * mu))
 
 
-def normal_scores(x: Array, emitters: Array, parameters: Array, model: EmitterModel) -> Array:
-    """Return the normal score (t, n) of every frame of x (t, n) given those before, with its emitters (n,).
+def _clustered(comings: Array, pooled: bool) -> Array:
+    """Return in which traces (n,) emitters come on in clusters.
+
+    A score test of a hidden state: comings times their recent average sum to 0 if they depend on who is off alone. A
+    dark state leaves the number on, and what is seen of one trace, nearly as they are.
+    """
+    found = np.zeros(comings.shape[1], bool)
+    for memory in MEMORY_FRAMES:
+        lately = lfilter([1 / memory], [1, 1 / memory - 1], comings, axis=0)
+        terms = comings[1:] * lately[:-1]
+        sums, variance = terms.sum(0), (terms**2).sum(0)
+        found |= sums > CLUSTERED * np.sqrt(variance)
+        if pooled and sums.sum() > ALL_CLUSTERED * np.sqrt(variance.sum()):
+            found[:] = True
+    return found
+
+
+def residuals(x: Array, emitters: Array, parameters: Array, model: EmitterModel) -> Residuals:
+    """Return the residuals of x (t, n) with its emitters (n,).
 
     parameters (n, 6). Outliers are left out of the quantile, as most traces have none.
     """
-    scores = np.full(x.shape, np.nan)
+    scores, comings = np.full(x.shape, np.nan), np.zeros(x.shape)
     for number in np.unique(emitters).tolist():
         mine = np.flatnonzero(emitters == number)
         for at in range(0, len(mine), LANES):
             lanes = mine[at : at + LANES]
-            scores[:, lanes] = _scores(np.ascontiguousarray(x[:, lanes]), number, parameters[lanes].T, model)
-    return scores
+            chosen = np.ascontiguousarray(x[:, lanes])
+            scores[:, lanes], comings[:, lanes] = _residuals(chosen, number, parameters[lanes].T, model)
+    return Residuals(scores, comings)
 
 
-def _scores(x: Array, emitters: int, parameters: Array, model: EmitterModel) -> Array:
-    """Return the normal scores (t, lane) of traces with the same number of emitters; parameters (6, lane)."""
+def _residuals(x: Array, emitters: int, parameters: Array, model: EmitterModel) -> Residuals:
+    """Return those of traces with the same number of emitters; parameters (6, lane). No comings under bleaching."""
     frames, lanes = x.shape
     shape = (frames, emitters + 1, lanes)
     emission = Emission(np.empty(shape), np.empty((frames, lanes)), np.empty((frames, lanes)))
@@ -101,4 +138,14 @@ def _scores(x: Array, emitters: int, parameters: Array, model: EmitterModel) -> 
     mean = parameters[0] * np.arange(emitters + 1)[:, None] + parameters[1]
     spread = np.sqrt(np.maximum(mean, 0) + parameters[2] ** 2) if model.camera else parameters[2]
     below = ndtr((x[:, None] - (mean if model.camera else np.log(mean))) / spread)
-    return np.asarray(ndtri(np.clip((predicted * below).sum(1), 1e-5, 1 - 1e-5)))
+    scores = ndtri(np.clip((predicted * below).sum(1), 1e-5, 1 - 1e-5))
+    comings = np.zeros((frames, lanes))
+    if not model.bleaching:
+        seen = predicted * emission.probability
+        scale = seen.sum(1)
+        more = np.maximum(np.arange(emitters + 1) - np.arange(emitters + 1)[:, None], 0)
+        by_number = np.einsum(
+            "til,ijl->tjl", seen[:-1] / scale[:-1, None], transitions.blinking[emitters] * more[..., None]
+        )
+        comings[1:] = (by_number * (emission.probability[1:] / scale[1:, None] - 1)).sum(1)
+    return Residuals(scores, comings)

@@ -108,8 +108,10 @@ def estimate_y(
     report(len(good), len(good))
     found = _summaries(job, parameters, logs, candidates, shared)
     if shared:
-        found = _anchored(job, found, candidates, brightness_scatter)
-        found = _integrated(job, found, candidates, scatter)
+        whole = found
+        found = _integrated(job, whole, candidates, scatter)
+        if found is whole:
+            found = _anchored(job, whole, candidates, brightness_scatter)
     of_all = {name: _with_skipped(array, good, len(checked)) for name, array in found.items()}
     every = Parameters.of(of_all.pop("parameters"))
     return Counts(
@@ -145,7 +147,8 @@ def _integrated(job: _Job, found: _Found, candidates: np.ndarray, scatter: float
     if job.bleaching or job.hyper.max_x is not None or not (job.half_lit or share > MOST_DOUBTFUL):
         return found
     start = np.median(found["parameters"][:, 0], axis=0)
-    exposed = fit_exposed(job.seen, start, scatter, job.model(candidates), job.search(job.bounds()))
+    step = median_step(job.seen, job.intensity)
+    exposed = fit_exposed(job.seen, start, step, scatter, job.model(candidates), job.search(job.bounds()))
     if exposed is None:
         return found
     each = np.repeat(exposed.parameters[:, None], len(candidates), axis=1)
@@ -167,7 +170,7 @@ def _summaries(
     best = probabilities.argmax(1)
     y, chosen = candidates[best], parameters[np.arange(len(best)), best]
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
-    integrated = job.half_lit > 0 if exposed is None else exposed.scores(job.seen, y)
+    integrated = job.half_lit > 0 if exposed is None else exposed.residuals(job.seen, y)
     reasons = doubts(job.x, y, chosen, job.model(candidates), pooled, integrated)
     interval = widened(credible_interval(probabilities, candidates), y, reasons != "", candidates)
     unknown = np.isin(candidates, 0) & (not pooled)

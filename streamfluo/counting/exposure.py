@@ -7,6 +7,7 @@ its states at both edges, has moments that follow from a matrix exponential (Van
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import expm
@@ -15,9 +16,11 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 from .bounds import blinks
+from .checks import Residuals
 from .fit import MU, P_OFF, P_ON, Coordinates, Search
 from .initial_values import rescaled
-from .kernels.exposure import Exposure, exposed_logs, exposed_quantiles
+from .kernels.crosschecks import posterior
+from .kernels.exposure import Exposure, exposed_logs, exposed_residuals, fill_mixtures
 from .kernels.likelihood import Array, EmitterModel, evaluate, in_threads, log_evidence
 
 TRACES = 12  # that parameters are fitted to
@@ -26,6 +29,8 @@ OTHER_DUTY = (0.7, 1.4)  # of p_on: more that are on less often are a maximum of
 STEPS = 40
 WHITE = 0.12  # correlation of scores one frame apart: .06 at most at the truth, .2 at half the brightness
 SHORT = 0.5  # p_off: beyond, twice the number half as often is a maximum that nothing contradicts
+LIKELY = 1e-4  # of a number: less is left out of slopes
+APART = 0.1  # of the points whose difference is a slope, in typical errors of a parameter
 NEAR = 3  # numbers on either side of the most likely one, of each trace
 OUTLIERS = 0.01  # at most: with .1, a tenth of the frames lit in part would be outliers, and numbers one too low
 FACTORS = np.linspace(-2, 2, 9)  # of the scatter of brightness
@@ -42,52 +47,40 @@ class Exposed:
         """Return log P(trace | n) (n, candidates)."""
         return _logs(x, self.parameters, self.model, threads)
 
-    def scores(self, x: Array, emitters: Array) -> Array:
-        """Return the normal score (t, n) of every frame given those before."""
+    def residuals(self, x: Array, emitters: Array) -> Residuals:
+        """Return the residuals of x (t, n) with its emitters (n,)."""
         exposure = exposure_of(_rates(self.parameters[0]), self.model.max_emitters)
         brightness = np.ascontiguousarray(self.parameters[:, :3])
-        below = exposed_quantiles(x, brightness, self.model.camera, self.model.mixing, exposure, emitters)
-        return np.asarray(ndtri(np.clip(below, 1e-5, 1 - 1e-5)))
+        below, comings = exposed_residuals(x, brightness, self.model.camera, self.model.mixing, exposure, emitters)
+        return Residuals(ndtri(np.clip(below, 1e-5, 1 - 1e-5)), comings)
 
 
-def exposure_of(rates: Array, most: int) -> Exposure:
-    """Return what happens within a frame, for up to `most` emitters with rates (on, off) per frame."""
-    on, off = rates
+@lru_cache(maxsize=16)
+def _exposure(on: float, off: float, most: int) -> Exposure:
     generator, lit = np.array([[-on, on], [off, -off]]), np.diag([0.0, 1.0])
     nothing = np.zeros((2, 2))
     blocks = expm(np.block([[generator, lit, nothing], [nothing, generator, lit], [nothing, nothing, generator]]))
     one = blocks[:2, :2]
     mean, square = blocks[:2, 2:4] / one, 2 * blocks[:2, 4:] / one
-    variance = np.maximum(square - mean**2, 0)
-    shape = (most + 1, most + 1, most + 1)
-    steps, light, spread = np.zeros((3, *shape))
-    even, ramp, initial = np.zeros(shape[:2]), np.zeros(shape), np.zeros(shape[:2])
     every = np.arange(most + 1)
     stays, comes = (binom.pmf(every, every[:, None], p) for p in (one[1, 1], one[0, 1]))
-    for n in range(most + 1):
-        z = np.arange(n + 1)
-        initial[n, : n + 1] = binom.pmf(z, n, on / (on + off))
-        stay = z * off + (n - z) * on
-        even[n, : n + 1] = np.exp(-stay)
-        one_comes = (n - z[:-1]) * on * _mean_exp(-stay[:-1], -stay[1:])
-        ramp[n, z[:-1], z[1:]], ramp[n, z[1:], z[:-1]] = one_comes, z[1:] * off * _mean_exp(-stay[1:], -stay[:-1])
-        for i in range(n + 1):
-            k, c = np.arange(i + 1)[:, None], np.arange(n - i + 1)
-            weight = stays[i, : i + 1, None] * comes[n - i, : n - i + 1]
-            first, second = (
-                k * each[1, 1] + (i - k) * each[1, 0] + c * each[0, 1] + (n - i - c) * each[0, 0]
-                for each in (mean, variance)
-            )
-            np.add.at(steps[n, i], k + c, weight)
-            np.add.at(light[n, i], k + c, weight * first)
-            np.add.at(spread[n, i], k + c, weight * (second + first**2))
-    z = np.arange(most + 1)
-    flat, middle = even[:, :, None] * np.eye(most + 1), (z[:, None] + z) / 2
-    mixed = np.maximum(steps - flat - ramp, 1e-300)
-    # ramps are taken as uniform, which leaves no moments to three switches
-    light = np.clip((light - flat * middle) / np.maximum(steps - flat, 1e-300), 0, most)
-    spread = (spread - flat * middle**2) / np.maximum(steps - flat, 1e-300) - light**2
-    return Exposure(even, ramp, mixed, light, np.clip(spread, 1e-4, most), initial)
+    stay = np.maximum(every * off + (every[:, None] - every) * on, 0.0)  # [n, i]
+    up = (every[:, None] - every[:-1]) * on * _mean_exp(-stay[:, :-1], -stay[:, 1:])
+    down = every[1:] * off * _mean_exp(-stay[:, 1:], -stay[:, :-1])
+    possible = every <= every[:, None]
+    ramp = np.zeros((most + 1, most + 1, most + 1))
+    ramp[:, every[:-1], every[1:]] = np.where(possible[:, 1:], up, 0)
+    ramp[:, every[1:], every[:-1]] = np.where(possible[:, 1:], down, 0)
+    initial = binom.pmf(every, every[:, None], on / (on + off))
+    mixed, light, variance = np.zeros((3, *ramp.shape))
+    found = Exposure(np.where(possible, np.exp(-stay), 0), ramp, mixed, light, variance, initial)
+    fill_mixtures(stays, comes, mean, np.maximum(square - mean**2, 0), found)
+    return found
+
+
+def exposure_of(rates: Array, most: int) -> Exposure:
+    """Return what happens within a frame, for up to `most` emitters with rates (on, off) per frame."""
+    return _exposure(float(rates[0]), float(rates[1]), most)
 
 
 def _mean_exp(one: Array, other: Array) -> Array:
@@ -97,11 +90,13 @@ def _mean_exp(one: Array, other: Array) -> Array:
     return np.asarray(np.where(small, np.exp(other), np.exp(other) * np.expm1(apart) / np.where(small, 1, apart)))
 
 
-def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, search: Search) -> Exposed | None:
-    """Return the parameters of traces (t, n), fitted from those (6,) of whole frames or brighter ones.
+def fit_exposed(
+    x: Array, start: Array, step: float, scatter: float, model: EmitterModel, search: Search
+) -> Exposed | None:
+    """Return the parameters of traces (t, n), fitted from those (6,) of whole frames, from brighter ones or `step`.
 
-    None: whole frames are likelier, or nothing is known. scatter: of the brightness between traces. Cost of 12 traces
-    of 800 frames and up to 10 emitters: 10 to 25 CPU s.
+    None: whole frames are likelier, or nothing is known. step: of the intensity, NaN where none is seen. scatter: of
+    the brightness between traces. Cost of 12 traces of 800 frames and up to 10 emitters: 5 to 10 CPU s.
     """
     lively = np.flatnonzero(blinks(x))
     if not len(lively):
@@ -115,17 +110,25 @@ def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, sea
     def logs(theta: Array, numbers: Array | None = None) -> Array:
         return _logs(chosen, np.tile(theta, (len(few), 1)), model, search.threads, numbers)
 
-    def climb(first: Array) -> tuple[float, Array]:
+    def climb(first: Array, reach: int = NEAR) -> tuple[float, Array]:
         number = model.candidates[logs(first).argmax(1)]
-        near = np.clip(np.stack([number - NEAR, number + NEAR], axis=1), model.min_emitters, model.max_emitters)
-        found = minimize(
-            lambda q: -_evidence(logs(at.back(q, first), near), model), at.of(first), method="L-BFGS-B",
-            bounds=list(zip(*at.bounds(), strict=True)), options={"maxiter": STEPS, "ftol": 3e-7, "eps": 0.1},
-        )  # fmt: skip
+        near = np.clip(np.stack([number - reach, number + reach], axis=1), model.min_emitters, model.max_emitters)
+        low, high = at.bounds()
+
+        def loss(q: Array) -> tuple[float, Array]:
+            every = logs(at.back(q, first), near)
+            few, apart = _likely(every, model), np.where(q + APART < high, APART, -APART)
+            here = _evidence(np.where(_within(few, model), every, -np.inf), model)
+            moved = [_evidence(logs(at.back(each, first), few), model) for each in q + np.diag(apart)]
+            return -_evidence(every, model), -(np.array(moved) - here) / apart
+
+        found = minimize(loss, at.of(first), jac=True, method="L-BFGS-B", bounds=list(zip(low, high, strict=True)),
+                         options={"maxiter": STEPS, "ftol": 1e-6, "maxls": 8})  # fmt: skip
         theta = at.back(found.x, first)
         return _evidence(logs(theta), model), theta
 
-    starts = [rescaled(start, factor, search.bounds) for factor in STARTS]
+    brighter = [*STARTS, step / float(start[MU])] if step > 0 else [*STARTS]
+    starts = [rescaled(start, factor, search.bounds) for factor in brighter]
     tried = [_evidence(_logs(chosen, np.tile(each, (len(few), 1)), whole, search.threads), whole) for each in starts]
     alike = evaluate(chosen, np.tile(start, (len(few), 1)), whole, threads=search.threads)[0]
     if max(tried) < _evidence(alike, whole):
@@ -136,7 +139,8 @@ def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, sea
         return None
     for factor in OTHER_DUTY:
         other = best[1] * np.where(np.arange(6) == P_ON, factor, 1.0)
-        best = max(best, climb(np.clip(other, *search.bounds.T)), key=lambda each: each[0])
+        _, first = climb(np.clip(other, *search.bounds.T), 0)  # with other numbers, steps may lead back across
+        best = max(best, climb(first), key=lambda each: each[0])
     each = np.tile(best[1], (x.shape[1], 1))
     if scatter > 0:
         factors, evidence = np.exp(FACTORS * scatter), []
@@ -150,7 +154,19 @@ def fit_exposed(x: Array, start: Array, scatter: float, model: EmitterModel, sea
 def _scores(x: Array, theta: Array, model: EmitterModel) -> Array:
     """Return the normal scores (t, n) of traces with the parameters (6,), and the most likely number of each."""
     found = Exposed(np.tile(theta, (x.shape[1], 1)), model)
-    return found.scores(x, model.candidates[found.logs(x).argmax(1)])
+    return found.residuals(x, model.candidates[found.logs(x).argmax(1)]).scores
+
+
+def _within(numbers: Array, model: EmitterModel) -> Array:
+    """Return which candidates (n, candidates) lie within numbers (n, first and last)."""
+    return np.asarray((model.candidates >= numbers[:, :1]) & (model.candidates <= numbers[:, 1:]))
+
+
+def _likely(logs: Array, model: EmitterModel) -> Array:
+    """Return the first and last number (n, 2) that matters to each trace."""
+    likely = posterior(logs, model.candidates) > LIKELY
+    last = len(model.candidates) - 1 - likely[:, ::-1].argmax(1)
+    return model.min_emitters + np.stack([likely.argmax(1), last], axis=1)
 
 
 def _evidence(logs: Array, model: EmitterModel) -> float:

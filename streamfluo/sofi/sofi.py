@@ -144,6 +144,9 @@ class Sofi(Mergeable):
         for cell in self._grid.push(part):
             self._add(cell)
 
+    def doubt(self) -> str:
+        return self.segments.doubt() if self.segments is not None else ""
+
     def gap(self, first: int, count: int) -> None:
         self._flush()
 

@@ -7,7 +7,7 @@ from scipy.stats import binom, norm
 
 from streamfluo import Block, ConfigError, FrameError, Spec, create
 from streamfluo.counting import estimate_y
-from streamfluo.counting.checks import normal_scores
+from streamfluo.counting.checks import doubts, residuals
 from streamfluo.counting.kernels.crosschecks import widened
 from streamfluo.counting.kernels.likelihood import EmitterModel
 from streamfluo.counting.traces import steady
@@ -119,19 +119,36 @@ def test_a_lamp_and_a_background_that_are_given_are_taken_out():
         steady(traces, np.array([0.0, 1, 1]))
 
 
-def test_scores_are_the_quantiles_of_the_plain_forward_pass():
+def test_residuals_are_those_of_the_plain_forward_pass():
     [trace], _ = emitter_traces([2], 60, light=LIGHT, seed=8)
     theta = (400.0, 500.0, 15.0, 0.05, 0.08)
-    found = normal_scores(
+    found, comings = residuals(
         trace[:, None], np.array([2]), np.array([[*theta, 0.0]]), EmitterModel(True, False, 0, 4, 3.0)
     )
     mean = 500 + 400 * np.arange(3)
     below = norm.cdf(trace[:, None], mean, np.sqrt(mean + 15**2))
     seen = emission_probability(trace, np.arange(3), "camera", theta[:3], 3.0)
-    state = binom.pmf(np.arange(3), 2, 0.05 / 0.13)
+    state, steps = binom.pmf(np.arange(3), 2, 0.05 / 0.13), transitions(2, 0.05, 0.08)
+    more = np.maximum(np.arange(3) - np.arange(3)[:, None], 0)
     for t in range(60):
-        assert found[t, 0] == pytest.approx(norm.ppf(np.clip(state @ below[t], 1e-5, 1 - 1e-5)), abs=1e-9)
-        state = (state * seen[t] / (state @ seen[t])) @ transitions(2, 0.05, 0.08)
+        following = state @ steps if t else state
+        assert found[t, 0] == pytest.approx(norm.ppf(np.clip(following @ below[t], 1e-5, 1 - 1e-5)), abs=1e-9)
+        if t:
+            joint = state[:, None] * steps * seen[t]
+            expected = (joint * more).sum() / joint.sum() - (state[:, None] * steps * more).sum()
+            assert comings[t, 0] == pytest.approx(expected, abs=1e-9)
+        state = following * seen[t] / (following @ seen[t])
+
+
+@pytest.mark.parametrize(("dyes", "clustered"), [(Dyes(), False), (Dyes(k_dark=0.02, k_back=0.01), True)])
+def test_a_dark_state_shows_in_when_emitters_come_on(dyes, clustered):
+    emitters = np.repeat(np.arange(1, 5), 6)
+    traces, _ = emitter_traces(emitters, 1500, dyes, LIGHT, seed=21)
+    leave = dyes.k_off + dyes.k_dark  # of two states, the rates that keep how often emitters are on, and for how long
+    off = dyes.k_off / dyes.k_on + dyes.k_dark / dyes.k_back
+    parameters = np.tile([400.0, 500, 15, leave / off, leave, 0], (24, 1))
+    found = doubts(traces.T, emitters, parameters, EmitterModel(True, False, 0, 4, 3.0, p_outlier=1e-4), True)
+    assert (found != "").all() == clustered
 
 
 @pytest.mark.parametrize("scale", ["of all", "of each", "dF/F"])

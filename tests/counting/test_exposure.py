@@ -47,18 +47,20 @@ def test_from_edge_to_edge_emitters_switch_as_the_textbook_s():
     for n in range(5):
         steps = exposure.ramp[n] + exposure.mixed[n] + np.diag(exposure.even[n])
         np.testing.assert_allclose(steps[: n + 1, : n + 1], transitions(n, p_on, p_off), atol=1e-12)
-    assert (exposure.mixed > 0).all()
+        assert (exposure.mixed[n, : n + 1, : n + 1] > 0).all()
 
 
-def test_scores_are_white_and_normal():
+def test_residuals_are_white_and_normal():
     emitters = np.array([1, 2, 3, 4])
     traces, _ = emitter_traces(emitters, 1500, Dyes(*RATES, substeps=30), LIGHT, seed=2)
     p_on, p_off = RATES / RATES.sum() * -np.expm1(-RATES.sum())
     theta = np.tile([LIGHT.mu, LIGHT.mu_bg, LIGHT.sigma, p_on, p_off, 0.0], (4, 1))
-    scores = Exposed(theta, EmitterModel(True, False, 0, 6, 3.0, p_outlier=0.01)).scores(traces.T, emitters)
+    model = EmitterModel(True, False, 0, 6, 3.0, p_outlier=0.01)
+    scores, comings = Exposed(theta, model).residuals(traces.T, emitters)
     assert scores.mean() == pytest.approx(0, abs=0.06)
     assert scores.std() == pytest.approx(1, abs=0.05)
     assert np.mean(scores[1:] * scores[:-1]) == pytest.approx(0, abs=0.1)
+    assert comings.mean() == pytest.approx(0, abs=0.01)  # of .2 that come on in a frame
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,13 @@ def test_a_lamp_that_loses_light_over_a_background_leaves_the_emitters(loss, off
     assert min(found) > 0.98
 
 
+@pytest.mark.parametrize(("order", "loss", "doubtful"), [(4, 0.3, True), (2, 0.3, False), (4, 0, False)])
+def test_order_4_of_short_segments_is_said_to_be_uncertain(order, loss, doubtful):
+    movie, _ = lit(loss, 1, 0)
+    operator = stream(movie, 32, hole=slice(0, 0), order=order, cross=1, bleach_fraction=0.1)
+    assert ("debleach before sofi" in operator.doubt()) == doubtful
+
+
 def test_an_offset_that_is_not_known_changes_the_cumulants_little():
     """Levels begin elsewhere; cumulants of windows of 64 frames are some 5 % lower than of longer segments."""
     movie = fading()

@@ -13,7 +13,7 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, known_values, valid_frames
-from ..checks import normal_scores
+from ..checks import residuals
 from ..kernels.crosschecks import (
     bleaching_steps,
     credible_interval,
@@ -284,5 +284,5 @@ class Count(Operator):
         typical = np.tile(parameters, (len(model.candidates), 1))
         online.begin(model, typical[None], typical)
         online.advance(x)
-        normal_scores(x, np.array([model.max_emitters]), parameters, model)
+        residuals(x, np.array([model.max_emitters]), parameters, model)
         bleaching_steps(np.zeros(8))
