@@ -113,7 +113,7 @@ def test_one_rise_and_decay_are_estimated_under_drift_and_the_rate_has_no_delay(
         ratios.append(reached / possible)
     assert decay_s / 1.5 < np.median(decays) < 1.5 * decay_s
     assert abs(np.mean(lags)) / hz < 0.5 / hz + rise_s / 2 + 3 * np.std(lags) / hz / 2
-    assert np.mean(ratios) + 3 * np.std(ratios) / 2 > 1  # as with the true rise and decay
+    assert np.mean(ratios) + 3 * np.std(ratios) / 2 >= 1 - 1e-9  # as with the true rise and decay
 
 
 def test_the_area_of_the_rate_is_the_sum_of_the_spikes():
