@@ -48,6 +48,12 @@ def peak(p: float, q: float) -> float:
     return float(max((p ** (i + 1) - q ** (i + 1)) / (p - q) for i in (np.floor(at), np.ceil(at))))
 
 
+def matched_norm(p: float, q: float) -> float:
+    """Return √Σ h² of a transient h of peak 1: noise σ divided by it is the standard error of a single height."""
+    energy = p * p / (1 - p * p) - 2 * p * q / (1 - p * q) + q * q / (1 - q * q)
+    return float(np.sqrt(energy)) / ((p - q) * peak(p, q))
+
+
 def responses(decay_s: float | None, rise_s: float | None) -> list[TimeConstants]:
     """Return the candidates, those of a given decay or rise only where one is given."""
     decays = DECAYS_S if decay_s is None else (decay_s,)

@@ -51,7 +51,7 @@ class SettledTraces:
             self.reported += len(frames)
             return Table({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()})
         trace, spikes = deconvolution.newest(cells, min(self.count, POOLS))
-        rates = deconvolution.rates(spikes)  # with the frames on both sides of those reported
+        rates = deconvolution.rates(cells, trace, spikes)  # with the frames on both sides of those reported
         waiting = self.count - self.reported
         trace, rates = trace[:, -waiting:], rates[:, -waiting:]
         self.reported += len(frames)

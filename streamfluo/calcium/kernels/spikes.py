@@ -12,6 +12,7 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel
 
+_NOISE_BELOW, _FALL = 4.0, 0.02  # noise σ; part of what is beyond them that a baseline falls by, a sample
 SWEEPS = 2  # of coordinate descent a sample, AR(2): the window is warm-started
 
 
@@ -143,9 +144,13 @@ def _next_noise(noise, step):  # type: ignore[no-untyped-def]
 
 @kernel
 def _next_baseline(baseline, sample, noise, seen):  # type: ignore[no-untyped-def]
-    """Return the baseline moved towards the running median over about 300 samples."""
+    """Return the baseline moved towards the running median over about 300 samples.
+
+    Activity is not negative: what lies further below than noise does shows a baseline that began in activity.
+    """
     step = 1.5 * noise * max(1.0 / 300, 1.0 / (seen + 30.0))
-    return baseline + (step if sample > baseline else -step)
+    below = baseline - _NOISE_BELOW * noise - sample
+    return baseline + (step if sample > baseline else -step) - (_FALL * below if below > 0 else 0.0)
 
 
 @kernel
