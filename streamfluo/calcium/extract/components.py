@@ -16,7 +16,6 @@ from .background import Background
 from .columns import Columns, Field
 
 POOLS = 40
-PAST = 240  # samples of 1/20 s of each trace, which decide rise and decay
 HALO_PX = 3
 BINS = 40
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
@@ -47,7 +46,6 @@ def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) 
         "gathered": (box, np.float32), "moment": ((), real), "learned": ((), real), "average": ((), real),
         # activity now, summed over the bin, in stored frames; its mean; evidence of bins: recent, Σ r², Σ r⁴
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
-        "past": ((PAST,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
         # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),

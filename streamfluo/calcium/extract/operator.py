@@ -44,7 +44,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 3  # rates of calcium; rise and decay from 12 s; baselines that began in activity fall
+    version = 3  # rates of calcium; baselines that began in activity fall
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
