@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -222,6 +223,8 @@ def _changed(
         value = tomllib.loads(f"value = {literal}")["value"]
     except tomllib.TOMLDecodeError:
         value = literal.strip()
+        if re.fullmatch(r"[+-]?(\.\d+|\d+\.)", value):  # .066 and 3. are numbers to people, not to TOML
+            value = float(value)
     if name not in ids and isinstance(tables.get(name, {}), dict):
         return steps, {**tables, name: {**tables.get(name, {}), key: value}}
     replaced = [msgspec.structs.replace(s, params={**s.params, key: value}) if s.id == name else s for s in steps]

@@ -140,6 +140,9 @@ CHANGES = [
     (["bin.mode='mean'"], {"bin_px": 2, "mode": "mean"}),
     (["bin.x=1.5", "bin.x=true"], {"bin_px": 2, "mode": "sum", "x": True}),
     (["bin.x=[1, 2]"], {"bin_px": 2, "mode": "sum", "x": [1, 2]}),
+    (["bin.x=.066"], {"bin_px": 2, "mode": "sum", "x": 0.066}),
+    (["bin.x=-3."], {"bin_px": 2, "mode": "sum", "x": -3.0}),
+    (["bin.x=..5"], {"bin_px": 2, "mode": "sum", "x": "..5"}),
     (["bin.x=a=b"], {"bin_px": 2, "mode": "sum", "x": "a=b"}),
     (["bin.x="], {"bin_px": 2, "mode": "sum", "x": ""}),
 ]
@@ -207,6 +210,7 @@ def test_a_folder_in_place_of_a_config_is_named(tmp_path):
     ("change", "table", "value"),
     [
         ("source.pixel_um=0.5", "source", {"pixel_um": 0.5}),
+        ("source.interval_s=.066", "source", {"interval_s": 0.066}),
         ("publish.uri=tcp://127.0.0.1:5560", "publish", {"uri": "tcp://127.0.0.1:5560"}),
         ("record.raw=true", "record", {"raw": True}),
     ],
