@@ -139,7 +139,7 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
 def with_appended(about: About, pages: int, path: Path) -> About:
     """Return what a file of several equal movies holds, appended one by one by tifffile: their time points in turn."""
     at = about.declared()
-    if not about.chunk or not 0 < at < pages or next(iter(about.sizes)) != "time":
+    if not about.chunk or not 0 < at < pages or next(iter(about.sizes), None) != "time":
         return about
     with tifffile.TiffFile(path) as tif:
         while at < pages:

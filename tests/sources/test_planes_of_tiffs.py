@@ -38,6 +38,15 @@ def test_chunks_of_several_planes_appended_to_one_file_are_read_whole(tmp_path, 
         open_source(tmp_path / "m.tif")
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (4,)], ids=["frames", "stacks of one", "stacks of four"])
+def test_frames_appended_one_by_one_are_a_movie(tmp_path, shape):
+    for n in range(8):
+        tifffile.imwrite(
+            tmp_path / "m.tif", np.full((*shape, *SHAPE), n, np.uint16), append=True, photometric="minisblack"
+        )
+    assert values(tmp_path / "m.tif")[0] == np.repeat(range(8), max(1, *shape, 1)).tolist()
+
+
 def header_of_20_in_60(path, channels=2):
     """ImageJ's description names 10 frames of 2 channels, the file has 60 pages."""
     text = f"ImageJ=1.54f\nimages=20\nchannels={channels}\nframes={20 // channels}\nhyperstack=true\n"
