@@ -27,8 +27,8 @@ UNLIKELY_RESIDUALS = 40.0  # χ² of ten even bins, 9 degrees of freedom: one tr
 FAR, UNLIKELY_TAIL = 3.0, 1e-5  # of residuals, and of their number: dyes that switch in pairs are one dye
 UNLIKELY_OCCUPANCY = 4.5  # of the mean number on, in standard errors
 BACKGROUND_ERROR = 0.02  # of mu: what a shared background may be off by
-MEMORY_FRAMES = (32, 128)  # over which comings are averaged: what came lately, under the model, foretells none
-CLUSTERED, ALL_CLUSTERED = 4.5, 3.5  # of comings, in standard errors: of a trace, of all together; clean ones reach 3
+MEMORY_FRAMES = (32, 128)  # over which emitters that switched on are averaged: under the model they foretell none
+CLUSTERED, ALL_CLUSTERED = 4.5, 3.5  # standard errors, of a trace and of all together; clean ones reach 3
 MOST_DOUBTFUL = 0.3  # of the traces that share parameters: then those are doubtful, and all traces with them
 REASONS = ("", "correlated", "residuals", "occupancy", "memory", "shared")
 
@@ -36,11 +36,11 @@ REASONS = ("", "correlated", "residuals", "occupancy", "memory", "shared")
 class Residuals(NamedTuple):
     """What frames are beyond what those before foretell: arrays (t, n).
 
-    `scores`: normal score of the intensity; NaN: not measured. `comings`: emitters that came on, less those expected.
+    `scores`: normal score of the intensity; NaN: not measured. `switched_on`: emitters that did, less those expected.
     """
 
     scores: Array
-    comings: Array
+    switched_on: Array
 
 
 def doubts(
@@ -56,7 +56,7 @@ def doubts(
     left make adjacent residuals alike, by up to .3 for five emitters. Or the residuals under a model of such frames.
     """
     told = not isinstance(integrated, bool)
-    scores, comings = residuals(x, emitters, parameters, model) if isinstance(integrated, bool) else integrated
+    scores, switched_on = residuals(x, emitters, parameters, model) if isinstance(integrated, bool) else integrated
     seen = np.isfinite(scores)
     frames = np.maximum(seen.sum(0), 1)
     w = np.where(seen, scores, 0.0)
@@ -69,7 +69,7 @@ def doubts(
     uneven = ((counts - frames / 10) ** 2).sum(0) / (frames / 10)
     rare = poisson.sf((np.abs(w) > FAR).sum(0) - 1, 2 * ndtr(-FAR) * frames)
     reason = np.full(x.shape[1], "", "<U10")
-    reason[_clustered(comings, pooled)] = "memory"
+    reason[_clustered(switched_on, pooled)] = "memory"
     reason[np.abs(_occupancy(x, emitters, parameters, model)) > UNLIKELY_OCCUPANCY] = "occupancy"
     reason[(uneven > UNLIKELY_RESIDUALS) | (rare < UNLIKELY_TAIL)] = "residuals"
     reason[(np.abs(lags[0]) > CORRELATED) & (told or not integrated) | (np.abs(long) > CORRELATED_LONG)] = "correlated"
@@ -92,16 +92,16 @@ def _occupancy(x: Array, emitters: Array, parameters: Array, model: EmitterModel
     return np.asarray((np.nanmean(intensity, axis=0) - mu_bg - emitters * duty * mu) / (error + BACKGROUND_ERROR * mu))
 
 
-def _clustered(comings: Array, pooled: bool) -> Array:
+def _clustered(switched_on: Array, pooled: bool) -> Array:
     """Return in which traces (n,) emitters come on in clusters.
 
-    A score test of a hidden state: comings times their recent average sum to 0 if they depend on who is off alone. A
-    dark state leaves the number on, and what is seen of one trace, nearly as they are.
+    A score test of a hidden state: `switched_on` times its recent average sums to 0 if only who is off decides. A dark
+    state leaves the number on, and what is seen of one trace, nearly as they are.
     """
-    found = np.zeros(comings.shape[1], bool)
+    found = np.zeros(switched_on.shape[1], bool)
     for memory in MEMORY_FRAMES:
-        lately = lfilter([1 / memory], [1, 1 / memory - 1], comings, axis=0)
-        terms = comings[1:] * lately[:-1]
+        lately = lfilter([1 / memory], [1, 1 / memory - 1], switched_on, axis=0)
+        terms = switched_on[1:] * lately[:-1]
         sums, variance = terms.sum(0), (terms**2).sum(0)
         found |= sums > CLUSTERED * np.sqrt(variance)
         if pooled and sums.sum() > ALL_CLUSTERED * np.sqrt(variance.sum()):
@@ -114,18 +114,18 @@ def residuals(x: Array, emitters: Array, parameters: Array, model: EmitterModel)
 
     parameters (n, 6). Outliers are left out of the quantile, as most traces have none.
     """
-    scores, comings = np.full(x.shape, np.nan), np.zeros(x.shape)
+    scores, switched_on = np.full(x.shape, np.nan), np.zeros(x.shape)
     for number in np.unique(emitters).tolist():
         mine = np.flatnonzero(emitters == number)
         for at in range(0, len(mine), LANES):
             lanes = mine[at : at + LANES]
             chosen = np.ascontiguousarray(x[:, lanes])
-            scores[:, lanes], comings[:, lanes] = _residuals(chosen, number, parameters[lanes].T, model)
-    return Residuals(scores, comings)
+            scores[:, lanes], switched_on[:, lanes] = _residuals(chosen, number, parameters[lanes].T, model)
+    return Residuals(scores, switched_on)
 
 
 def _residuals(x: Array, emitters: int, parameters: Array, model: EmitterModel) -> Residuals:
-    """Return those of traces with the same number of emitters; parameters (6, lane). No comings under bleaching."""
+    """Return those of traces with the same number of emitters; parameters (6, lane). Bleaching: `switched_on` is 0."""
     frames, lanes = x.shape
     shape = (frames, emitters + 1, lanes)
     emission = Emission(np.empty(shape), np.empty((frames, lanes)), np.empty((frames, lanes)))
@@ -139,7 +139,7 @@ def _residuals(x: Array, emitters: int, parameters: Array, model: EmitterModel) 
     spread = np.sqrt(np.maximum(mean, 0) + parameters[2] ** 2) if model.camera else parameters[2]
     below = ndtr((x[:, None] - (mean if model.camera else np.log(mean))) / spread)
     scores = ndtri(np.clip((predicted * below).sum(1), 1e-5, 1 - 1e-5))
-    comings = np.zeros((frames, lanes))
+    switched_on = np.zeros((frames, lanes))
     if not model.bleaching:
         seen = predicted * emission.probability
         scale = seen.sum(1)
@@ -147,5 +147,5 @@ def _residuals(x: Array, emitters: int, parameters: Array, model: EmitterModel) 
         by_number = np.einsum(
             "til,ijl->tjl", seen[:-1] / scale[:-1, None], transitions.blinking[emitters] * more[..., None]
         )
-        comings[1:] = (by_number * (emission.probability[1:] / scale[1:, None] - 1)).sum(1)
-    return Residuals(scores, comings)
+        switched_on[1:] = (by_number * (emission.probability[1:] / scale[1:, None] - 1)).sum(1)
+    return Residuals(scores, switched_on)

@@ -51,8 +51,8 @@ class Exposed:
         """Return the residuals of x (t, n) with its emitters (n,)."""
         exposure = exposure_of(_rates(self.parameters[0]), self.model.max_emitters)
         brightness = np.ascontiguousarray(self.parameters[:, :3])
-        below, comings = exposed_residuals(x, brightness, self.model.camera, self.model.mixing, exposure, emitters)
-        return Residuals(ndtri(np.clip(below, 1e-5, 1 - 1e-5)), comings)
+        below, switched_on = exposed_residuals(x, brightness, self.model.camera, self.model.mixing, exposure, emitters)
+        return Residuals(ndtri(np.clip(below, 1e-5, 1 - 1e-5)), switched_on)
 
 
 @lru_cache(maxsize=16)

@@ -122,7 +122,7 @@ def test_a_lamp_and_a_background_that_are_given_are_taken_out():
 def test_residuals_are_those_of_the_plain_forward_pass():
     [trace], _ = emitter_traces([2], 60, light=LIGHT, seed=8)
     theta = (400.0, 500.0, 15.0, 0.05, 0.08)
-    found, comings = residuals(
+    found, switched_on = residuals(
         trace[:, None], np.array([2]), np.array([[*theta, 0.0]]), EmitterModel(True, False, 0, 4, 3.0)
     )
     mean = 500 + 400 * np.arange(3)
@@ -136,7 +136,7 @@ def test_residuals_are_those_of_the_plain_forward_pass():
         if t:
             joint = state[:, None] * steps * seen[t]
             expected = (joint * more).sum() / joint.sum() - (state[:, None] * steps * more).sum()
-            assert comings[t, 0] == pytest.approx(expected, abs=1e-9)
+            assert switched_on[t, 0] == pytest.approx(expected, abs=1e-9)
         state = following * seen[t] / (following @ seen[t])
 
 

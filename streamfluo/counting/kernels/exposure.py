@@ -134,7 +134,7 @@ def _shared_light(x, levels, camera, mixing):  # type: ignore[no-untyped-def]
 
 @kernel
 def _forward(x, brightness, camera, mixing, exposure, emitters, flat, ramps, residual):  # type: ignore[no-untyped-def]
-    """Return log P(trace | emitters); fill residual (2, t), if it has a length, with quantiles and comings."""
+    """Return log P(trace | emitters); fill residual (2, t), if it has a length, with quantiles and who switched on."""
     size = emitters + 1
     even, ramp, mixed = exposure.even[emitters], exposure.ramp[emitters], exposure.mixed[emitters]
     centre, sharp, height, step = np.empty((4, size, size))
