@@ -265,7 +265,7 @@ def test_the_values_queue_is_bounded_by_the_bytes_it_holds(tmp_path, monkeypatch
     time.sleep(0.5)
     waiting = list(parts.values._items)
     assert sum(size for _, size in waiting) == parts.values.backlog <= 20_000
-    assert len(waiting) < 60
+    assert len(waiting) <= 100  # of 300 frames: each counts 200 bytes or more
     assert not any(hasattr(item, "block") for item, _ in waiting)
     go.append(True)
     assert engine.wait(30)

@@ -279,6 +279,9 @@ def test_a_message_without_end_is_cut_off_while_a_full_ring_holds_us_up(monkeypa
             for _ in range(300):
                 stranger.sendall(100 * part)
                 source.keep_alive()
+        deadline = time.monotonic() + 10  # who goes on without end is looked for ten times a second
+        while not source.refused and time.monotonic() < deadline:
+            source.keep_alive()
         assert source.refused["endless"] == 1
         push(own, *[image(n) for n in range(5, 20)], END)
         assert same(frames_of([*taken, *blocks]), 0, 20)

@@ -29,12 +29,18 @@ def subtract_from_bins(stored, order, k, footprints, activity):  # type: ignore[
 
 @kernel
 def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
-    """Write total · factor as int16 to `stored` (y, x) and, summed 2 × 2 and halved, to `binned` (y // 2, x // 2)."""
-    for y in range(total.shape[0]):
+    """Write total · factor as int16 to `stored` (y, x) and, summed 2 × 2 and halved, to `binned` (y // 2, x // 2).
+
+    A single row or column counts twice.
+    """
+    height, width = total.shape
+    for y in range(height):
         _quantise_row(total[y], factor, stored[y])
     for y in range(binned.shape[0]):
-        a, b = total[2 * y], total[2 * y + 1]
-        for x in range(binned.shape[1]):
+        a, b = total[2 * y], total[min(2 * y + 1, height - 1)]
+        if width == 1:
+            binned[y, 0] = a[0] + b[0]
+        for x in range(width // 2):
             binned[y, x] = np.float32(0.5) * (a[2 * x] + a[2 * x + 1] + b[2 * x] + b[2 * x + 1])
 
 
