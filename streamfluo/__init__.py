@@ -29,6 +29,7 @@ __getattr__, _names = lazy_names(
         ),
         "core.operator": ("Gives", "Mergeable", "Operator", "Output", "SnapshotOperator", "Table"),
         "core.params": ("Params",),
+        "core.plane": ("Plane",),
         "core.registry": ("register",),
         "core.source": ("Source",),
         "core.spec": ("Camera", "Spec"),

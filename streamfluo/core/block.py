@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from .errors import FrameError
+from .plane import plane_name
 from .spec import FRAME_DTYPES
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """n ≥ 1 consecutive frames with no gap inside.
+    """n ≥ 1 consecutive frames of one plane, with no gap inside.
 
     `index` is the camera's counter of the first frame, `times_ns` (t,) int64 nanoseconds since the series start,
     `pixels` (t, y, x). Pixels become native, aligned, C-order and read-only: a view where they are so already,
@@ -25,6 +26,7 @@ class Block:
     times_ns: np.ndarray = field(repr=False)
     pixels: np.ndarray = field(repr=False)
     channel: str = ""
+    z: int = 0
     known: bool = field(default=False, init=False, repr=False)  # its pixels were looked at: known_pixels
 
     def __post_init__(self) -> None:
@@ -40,6 +42,15 @@ class Block:
         return len(self.pixels)
 
     @property
+    def plane(self) -> str:
+        """The plane it is of, `green/0`."""
+        return plane_name(self.channel, self.z)
+
+    def of(self, pixels: np.ndarray) -> Block:
+        """Return other pixels (t, y, x) in place of these frames'."""
+        return Block(self.index, self.times_ns, pixels, self.channel, self.z)
+
+    @property
     def stop(self) -> int:
         """Index one past the last frame."""
         return self.index + len(self.pixels)
@@ -51,7 +62,7 @@ class Block:
             raise FrameError(f"block {self.index}..{self.stop}: no frame between {start} and {stop}")
         if a == 0 and b == len(self):
             return self
-        part = Block(self.index + a, self.times_ns[a:b], self.pixels[a:b], self.channel)
+        part = Block(self.index + a, self.times_ns[a:b], self.pixels[a:b], self.channel, self.z)
         return part.as_known() if self.known else part
 
     def as_known(self) -> Block:

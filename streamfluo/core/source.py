@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from .block import Block
+from .plane import ONE_PLANE
 from .spec import Spec
 
 MAX_BLOCK_FRAMES = 32
@@ -19,11 +20,15 @@ MAX_BLOCK_FRAMES = 32
 
 @dataclass(frozen=True)
 class Gap:
-    """`count` frames from index `first` on that never came; `reason` is who lost them: camera or transport."""
+    """`count` frames from index `first` on that never came; `reason` is who lost them: camera or transport.
+
+    `plane` is the one they are missing of, "" where the stream has one.
+    """
 
     first: int
     count: int
     reason: str = "transport"
+    plane: str = ONE_PLANE
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Series:
 
 
 class Source(ABC):
-    """Frames in order, as blocks; a jump of `Block.index` is a gap.
+    """Frames in order, as blocks; a jump of `Block.index` is a gap. Each plane has its own index.
 
     A context manager. `spec` and `series` are known once it is open. `truth` holds what a simulator knows, by name.
     `seekable`: any index can be served again. `path`: the file, where there is one to refer to.

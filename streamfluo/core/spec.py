@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FrameError
+from .errors import FrameError, did_you_mean
+from .plane import ONE_PLANE, Plane, checked_planes
 from .stored_arrays import NOT_AN_ARRAY, stored_arrays
 
 # What kernels are compiled for. The wire carries all but int32 and float64 (core/wire.py).
@@ -121,11 +122,13 @@ def _camera_value(name: str, value: Any) -> CameraValue:
 
 @dataclass(frozen=True)
 class Spec:
-    """A stream's settled facts: frame `shape` (y, x), `dtype`, frame interval, pixel size, channel, camera.
+    """A stream's settled facts: frame `shape` (y, x), `dtype`, frame interval, pixel size, channel, camera, planes.
 
     `origin_px` (y, x), in pixels of this stream, is added to a place in its frames to have that on the whole chip.
     `dtype` takes any numpy spelling and is kept as numpy's name for the native type ('uint16'). `interval_s` and
-    `pixel_um` are None where the source does not say. Raises FrameError for shapes or types no stream can have.
+    `pixel_um` are None where the source does not say. `planes` lists the channels and slices of a stream of several,
+    whose frames are all of this shape; `interval_s` is then the time between two frames of one plane. Raises FrameError
+    for shapes, types or planes no stream can have.
     """
 
     shape: tuple[int, int]
@@ -135,8 +138,10 @@ class Spec:
     channel: str = ""
     camera: Camera | None = None
     origin_px: tuple[float, float] = (0.0, 0.0)
+    planes: tuple[Plane, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "planes", checked_planes(self.planes))
         object.__setattr__(self, "origin_px", _origin(self.origin_px))
         object.__setattr__(self, "shape", _frame_shape(self.shape))
         object.__setattr__(self, "dtype", frame_dtype(self.dtype).name)
@@ -154,6 +159,20 @@ class Spec:
     def frame_nbytes(self) -> int:
         """Bytes of one frame."""
         return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
+
+    @property
+    def plane_names(self) -> tuple[str, ...]:
+        """The names of the planes in order; of a stream that lists none the one name ""."""
+        return tuple(plane.name for plane in self.planes) or (ONE_PLANE,)
+
+    def plane(self, name: str) -> Spec:
+        """Return the spec of one plane of the stream as a stream of its own. Raises FrameError for one it lacks."""
+        if not self.planes and name == ONE_PLANE:
+            return self
+        for plane in self.planes:
+            if plane.name == name:
+                return replace(self, planes=(), channel=plane.channel, pixel_um=plane.pixel_um or self.pixel_um)
+        raise FrameError(f"no plane {name!r}{did_you_mean(name, self.plane_names)}")
 
     def with_(self, **changes: Any) -> Spec:
         """Return a copy with some fields changed."""
@@ -175,7 +194,7 @@ class Spec:
             told["maps"] = maps
         if any(self.origin_px):
             told["origin_px"] = list(self.origin_px)
-        return {
+        header = {
             "shape": list(self.shape),
             "dtype": np.dtype(self.dtype).str,
             "interval_s": self.interval_s,
@@ -183,6 +202,7 @@ class Spec:
             "channel": self.channel,
             "camera": told or None,
         }
+        return header | ({"planes": [plane.to_header() for plane in self.planes]} if self.planes else {})
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Spec:
@@ -197,6 +217,7 @@ class Spec:
             channel=header.get("channel") or "",
             camera=Camera(**camera) if camera else None,
             origin_px=told.get("origin_px") or (0.0, 0.0),
+            planes=tuple(map(Plane.from_header, header.get("planes") or ())),
         )
 
 

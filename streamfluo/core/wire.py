@@ -27,12 +27,14 @@ To a consumer, besides those answers:
 
     start      version, series_uid, source, t0_ns (UTC epoch), frames (null: unbounded), dtype, shape [y, x], channel,
                pixel_um, exposure_s, interval_s, camera {…, offset_adu, gain_e_per_adu, read_noise_e, qe,
-               saturation_adu, excess_noise (none: 1), maps (names of those that follow as a calibration)}, user
-               (empty where it would break the limits)
+               saturation_adu, excess_noise (none: 1), maps (names of those that follow as a calibration)}, planes
+               [{name, channel, z, z_um, pixel_um, exposure_s, colour}, …] (64 at most; none: the stream has one; what
+               is not known is left out), user (empty where it would break the limits)
     calibration  series_uid, arrays [{name, dtype, shape, nbytes}, …], one part each: maps (y, x) of the camera, named
                as in start; it follows a start that announces maps
     image      version, series_uid, seq (+1 per frame emitted, never reused), index (the camera's counter; its drops
-               are jumps of index without a jump of seq), channel, z, t_ns (since series start), dtype, shape, nbytes,
+               are jumps of index without a jump of seq; each plane has its own), channel and z (of a stream of several
+               planes: which of them), t_ns (since series start), dtype, shape, nbytes,
                crc32 (optional: that of zlib, of the pixels as they are sent), user; one plane, second part: the
                pixels
     gap        series_uid, first, last: these seqs are gone; reason
@@ -124,6 +126,7 @@ class Start(_Message, frozen=True, kw_only=True):
     exposure_s: float | None = None
     interval_s: float | None = None
     camera: dict[str, Any] | None = None
+    planes: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
     user: dict[str, Any] = {}
 
 
@@ -320,8 +323,14 @@ def fits(message: Message) -> bool:
 
 
 def fitting(start: Start) -> Start:
-    """Return a start within the limits: without its `user` where that, and what we add to it, is too much."""
-    return start if fits(start) else msgspec.structs.replace(start, user={})
+    """Return a start within the limits: where it is too much without its `user`, then of planes their names alone."""
+    if fits(start):
+        return start
+    start = msgspec.structs.replace(start, user={})
+    if fits(start):
+        return start
+    names = [{"channel": plane["channel"], "z": plane["z"]} for plane in start.planes or ()]
+    return msgspec.structs.replace(start, planes=names)
 
 
 def _count_keys(value: Any, depth: int) -> int:
@@ -347,6 +356,7 @@ def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, An
         index=block.index + n,
         t_ns=int(block.times_ns[n]),
         channel=block.channel,
+        z=block.z,
         dtype=pixels.dtype.str,
         shape=(pixels.shape[0], pixels.shape[1]),
         nbytes=pixels.nbytes,

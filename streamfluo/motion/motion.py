@@ -162,7 +162,7 @@ class Motion(Operator):
         values = {"shift_px": patches.mean((1, 2)), "correlation": correlations, "valid": valid, "restarted": restarted}
         if any(g.name == "patch_shift_px" for g in self.gives):
             values["patch_shift_px"] = patches
-        return Output(block.index, values, Block(block.index, block.times_ns, corrected, block.channel))
+        return Output(block.index, values, block.of(corrected))
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         held = {

@@ -314,7 +314,7 @@ def preview_frame(block: Block, bin_px: int) -> Block:
         return block
     else:
         pixels = block.pixels[0].astype(np.float32)
-    return Block(block.index, block.times_ns, pixels[None], block.channel)
+    return block.of(pixels[None])
 
 
 def _binned(frame: np.ndarray, bin_px: int) -> np.ndarray:

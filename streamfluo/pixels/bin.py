@@ -95,7 +95,8 @@ class Bin(Operator):
         if not out:
             return Output(block.index, held=True)
         last = block.stop // k - 1
-        return Output(block.index, block=Block(last - len(out) + 1, np.array(times), np.array(out), block.channel))
+        first = last - len(out) + 1
+        return Output(block.index, block=Block(first, np.array(times), np.array(out), block.channel, block.z))
 
     def gap(self, first: int, count: int) -> None:
         self._restart()

@@ -59,7 +59,7 @@ class Interpolate(Operator):
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
         fine = interpolate_seen(block.pixels.astype(float), self.params.factor).astype(self.params.dtype)
-        return Output(block.index, block=Block(block.index, block.times_ns, fine, block.channel))
+        return Output(block.index, block=block.of(fine))
 
     def state(self) -> State:
         return {}

@@ -66,7 +66,7 @@ class Debleach(Operator):
         rates = np.where(valid, 1 / np.maximum(seen, 1), 0.0)
         subtract_baseline(block.pixels, rates, float(self._level[0]), self._baseline, frames)
         self._n += int(valid.sum())
-        return Output(block.index, block=Block(block.index, block.times_ns, frames, block.channel))
+        return Output(block.index, block=block.of(frames))
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         return {name: 2 * self._baseline[0] - self._baseline[1] for name in self.snapshot_names(names)}
