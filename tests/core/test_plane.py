@@ -13,7 +13,9 @@ PLANES = (Plane("red", 0), Plane("red", 1, z_um=5.0), Plane("green", 0, colour="
 
 
 def test_a_spec_lists_its_planes_and_gives_each_as_a_stream_of_its_own():
-    spec = Spec((4, 6), "uint16", 0.1, 0.5, camera=Camera(offset_adu=100), planes=(*PLANES, Plane("blue", 3, None, 2.0)))
+    spec = Spec(
+        (4, 6), "uint16", 0.1, 0.5, camera=Camera(offset_adu=100), planes=(*PLANES, Plane("blue", 3, None, 2.0))
+    )
     assert spec.plane_names == ("red/0", "red/1", "green/0", "green/1", "blue/3")
     red = spec.plane("red/1")
     assert (red.channel, red.planes, red.pixel_um, red.camera) == ("red", (), 0.5, spec.camera)
