@@ -107,3 +107,8 @@ def select_planes(selectors: Sequence[str], names: Sequence[str]) -> tuple[str, 
             hint = did_you_mean(selector, [*names, *channels]) if any(names) else "; the stream has one plane only"
             raise FrameError(f"no plane {selector!r}{hint}")
     return tuple(name for name in names if name in selectors or name.rpartition("/")[0] in selectors)
+
+
+def in_plane(plane: str, name: str) -> str:
+    """Return a step's id in a plane, `green/0/extract`; the name itself in the only plane."""
+    return name if plane == ONE_PLANE else f"{plane}/{name}"

@@ -6,7 +6,6 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,41 +13,16 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, StateError, did_you_mean
-from ..core.operator import Operator, Output, SnapshotOperator
-from ..core.params import build_params, with_present_names
-from ..core.registry import find_operator
+from ..core.operator import Output, SnapshotOperator
+from ..core.params import with_present_names
+from ..core.plane import ONE_PLANE, in_plane
 from ..core.spec import Spec
 from ..core.state import State, check_state
-from ..core.step_values import IDS, Gate, StepValues
+from ..core.step_values import IDS, StepValues
 from ..core.wire import SOURCE
-from ..session.health import StepTimes
-from .config import Config, StepConfig, load_config, with_overrides
-from .loading import with_files
-
-
-@dataclass
-class Step:
-    """An operator placed in a chain: where its frames and inputs come from, and how it fares.
-
-    `givers` maps each name in `needs`, and in `may_need` where one gives it, to (step id, name). `axis` names the frame
-    axis it sees: steps on the same axis see the same frames. `muted` holds the error that took it out of the chain,
-    `doubt` what its operator says against its results.
-    """
-
-    config: StepConfig
-    operator: Operator
-    axis: str
-    givers: dict[str, tuple[str, str]]
-    gate: Gate
-    next_index: int | None = None
-    muted: str | None = None
-    doubt: str = ""
-    times: StepTimes = field(default_factory=StepTimes)
-
-    @property
-    def id(self) -> str:
-        """The step's id."""
-        return self.config.id
+from .across import AcrossPlanes
+from .building import Builder, Step
+from .config import Config, load_config, with_overrides
 
 
 class StepResult(NamedTuple):
@@ -60,18 +34,20 @@ class StepResult(NamedTuple):
 
 
 class Chain:
-    """Steps built for one spec. `push` blocks in order; a jump of the index is a gap.
+    """Steps built for one spec, those of each plane apart. `push` blocks in order; a jump of the index is a gap.
 
+    `follows` has the planes that take values from others: of those the same frames come first.
     A step that raises is muted: its last state stays readable, the steps that depend on it are muted with it, the
     others go on; `events` says so, and where an operator begins to doubt its results.
     """
 
     def __init__(self, config: Config, spec: Spec) -> None:
         self.spec = spec
-        self.steps: list[Step] = []
+        builder = Builder(config, spec)
+        self.steps: list[Step] = builder.steps
+        self.follows = builder.leaders()
         self.events: list[dict[str, Any]] = []
-        for step in config.steps:
-            self.steps.append(self._build(config.where, step))
+        self._across = AcrossPlanes(self.steps)
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], spec: Spec, changes: Sequence[str] = ()) -> Chain:
@@ -89,7 +65,7 @@ class Chain:
     def push(self, block: Block) -> list[tuple[str, Output]]:
         """Run a block through every step and return (step id, Output) in step order.
 
-        Raises FrameError for a block that is not of the chain's spec or goes back in the index.
+        Raises FrameError for a block that is not of the chain's spec or planes, or goes back in the index.
         """
         return [(result.step, result.output) for result in self.run(block)]
 
@@ -98,14 +74,23 @@ class Chain:
         if block.pixels.shape[1:] != self.spec.shape or block.pixels.dtype.name != self.spec.dtype:
             found = f"{block.pixels.shape[1:]} {block.pixels.dtype.name}"
             raise FrameError(f"frame {block.index}: expected {self.spec.shape} {self.spec.dtype}, found {found}")
-        return self._flow([block], finishing=False)
+        plane = ONE_PLANE
+        if self.spec.planes and (plane := block.plane) not in self.spec.plane_names:
+            raise FrameError(f"frame {block.index}: no plane {plane!r}{did_you_mean(plane, self.spec.plane_names)}")
+        return self._flow(plane, [block], finishing=False)
 
-    def gap(self, first: int, count: int) -> None:
+    def gap(self, first: int, count: int, plane: str = ONE_PLANE) -> None:
         """`count` frames from index `first` on never came; steps behind one with its own frame axis see the jump."""
         for step in self.steps:
-            if step.axis == SOURCE and self._runs(step):
+            if step.axis == in_plane(plane, SOURCE) and self._runs(step):
                 self._guarded(step, first, step.operator.gap, first, count)
                 step.next_index = first + count
+        self._across.passed(plane, first + count)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no plane has yet to come to frames of which it takes values from another: what `state` leaves out."""
+        return not self._across.waits()
 
     def finish(self) -> list[tuple[str, Output]]:
         """End of the series: what steps still held back, run through the steps after them."""
@@ -113,7 +98,7 @@ class Chain:
 
     def run_end(self) -> list[StepResult]:
         """End the series, as `finish` does, and return what passed each step's gate."""
-        return self._flow([], finishing=True)
+        return [result for plane in self.spec.plane_names for result in self._flow(plane, [], finishing=True)]
 
     def read(self, name: str, names: Sequence[str] | None = None) -> Mapping[str, np.ndarray]:
         """Return snapshots of a step by name (None: all it gives)."""
@@ -151,7 +136,7 @@ class Chain:
                 "kind": s.operator.kind,
                 "version": s.operator.version,
                 "params": _stated(s),
-                "after": s.config.after,
+                "after": s.after,
                 "inputs": {need: ".".join(giver) for need, giver in s.givers.items()},
                 "sees": _frames_of(s.operator.spec),
             }
@@ -182,15 +167,15 @@ class Chain:
             if saved["state"] or not step.muted:
                 _restore(step, saved["state"])
 
-    def _flow(self, blocks: list[Block], finishing: bool) -> list[StepResult]:
-        handed: dict[str, list[Block]] = {SOURCE: blocks}
+    def _flow(self, plane: str, blocks: list[Block], finishing: bool) -> list[StepResult]:
+        handed: dict[str, list[Block]] = {in_plane(plane, SOURCE): blocks}
         results: dict[str, list[StepResult]] = {}
         for step in self.steps:
-            if not self._runs(step):
+            if step.plane != plane or not self._runs(step):
                 continue
             made = results[step.id] = []
             handed[step.id] = []
-            for n, block in enumerate(handed.get(step.config.after, [])):
+            for n, block in enumerate(handed.get(step.after, [])):
                 given = {giver: results[giver][n].values for giver, _ in step.givers.values() if giver in results}
                 if (result := self._update(step, block, given)) is None:
                     break
@@ -202,7 +187,13 @@ class Chain:
                 if result is not None:
                     made.append(result)
                     handed[step.id] += [result.output.block] if result.output.block else []
-        return [result for made in results.values() for result in made]
+        flat = [result for made in results.values() for result in made]
+        for result in flat if self.follows else ():
+            if result.values is not None:
+                self._across.add(result.values)
+        if blocks:
+            self._across.passed(plane, blocks[-1].stop)
+        return flat
 
     def _update(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult | None:
         expected = step.next_index
@@ -216,7 +207,7 @@ class Chain:
         """What a step makes of a block, after the gap before it; raises what the operator raises."""
         if step.next_index is not None and block.index > step.next_index:
             step.operator.gap(step.next_index, block.index - step.next_index)
-        inputs = {} if isinstance(step.operator, SnapshotOperator) else self._inputs(step, given)
+        inputs = self._inputs(step, block, given) if step.lives_on_frames else {}
         began = time.perf_counter_ns()
         out = step.operator.update(block, inputs)
         step.times.add(time.perf_counter_ns() - began, len(block))
@@ -236,10 +227,15 @@ class Chain:
         self._ask_for_doubt(step, step.next_index or 0)
         return None if out is None else StepResult(step.id, out, step.gate.values(out, None))
 
-    def _inputs(self, step: Step, given: Mapping[str, StepValues | None]) -> dict[str, Any]:
+    def _inputs(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> dict[str, Any]:
         """The values a step needs, by name; of those by id also whose they are, as NAME.ids."""
         inputs: dict[str, Any] = {}
         for need, (giver, name) in step.givers.items():
+            if self.step(giver).plane != step.plane:
+                if (found := self._across.values(giver, name, block.index, len(block))) is None:
+                    raise FrameError(f"step {giver!r} gave no {name!r} for these frames, nor for any before them")
+                inputs[need] = found
+                continue
             values = given.get(giver)
             if values is None and need in step.operator.may_need:
                 continue
@@ -268,67 +264,13 @@ class Chain:
 
     def _runs(self, step: Step) -> bool:
         """Whether a step is not muted and depends on none that is; one that does is muted with it."""
-        needs = {step.config.after}
-        if not isinstance(step.operator, SnapshotOperator):  # a muted step's last snapshots stay readable
+        needs = {step.after}
+        if step.lives_on_frames:  # a muted step's last snapshots stay readable
             needs |= {giver for giver, _ in step.givers.values()}
         muted = sorted(s.id for s in self.steps if s.muted and s.id in needs)
         if muted and not step.muted:
             step.muted = f"needs {', '.join(muted)}, which is muted"
         return not step.muted
-
-    def _build(self, where: str, config: StepConfig) -> Step:
-        place = f"{where}: step {config.id!r}"
-        operator_class = find_operator(config.kind, place)
-        parent = next((s for s in self.steps if s.id == config.after), None)
-        spec = parent.operator.out_spec if parent else self.spec
-        axis = SOURCE if parent is None else parent.axis
-        if parent is not None and parent.operator.frame_axis == "own":
-            axis = parent.id
-        try:
-            stated = with_files(operator_class, config.params, spec)
-        except ConfigError as error:
-            raise ConfigError(f"{place}: {error}") from None
-        params = build_params(operator_class.Params, stated, place)
-        try:
-            operator = operator_class(params, spec, config.device)
-        except ConfigError as error:
-            raise ConfigError(f"{place}: {error}") from None
-        return Step(config, operator, axis, self._givers(place, config, operator, axis), Gate(config.id, operator))
-
-    def _givers(self, place: str, config: StepConfig, operator: Operator, axis: str) -> dict[str, tuple[str, str]]:
-        for name in config.inputs:
-            if name not in (known := (*operator.needs, *operator.may_need)):
-                hint = did_you_mean(name, known) if known else "; it takes none"
-                raise ConfigError(f"{place}: no input {name!r}{hint}")
-        wanted = (*operator.needs, *(name for name in operator.may_need if name in config.inputs))
-        givers = {need: self._giver(place, need, config.inputs.get(need), operator, axis) for need in wanted}
-        return self._givers_on_the_way(config.after, operator, axis) | givers
-
-    def _givers_on_the_way(self, after: str, operator: Operator, axis: str) -> dict[str, tuple[str, str]]:
-        """For each name in `may_need` the nearest step that this one's frames came through and that gives it."""
-        givers: dict[str, tuple[str, str]] = {}
-        by_id = {step.id: step for step in self.steps}
-        while (step := by_id.get(after)) is not None and step.axis == axis:
-            given = {g.name for g in step.operator.gives if g.kind == "per_frame"}
-            givers |= {name: (step.id, name) for name in operator.may_need if name in given and name not in givers}
-            after = step.config.after
-        return givers
-
-    def _giver(self, place: str, need: str, named: str | None, operator: Operator, axis: str) -> tuple[str, str]:
-        wanted = ("snapshot",) if isinstance(operator, SnapshotOperator) else ("per_frame", "by_id", "table")
-        step_id, _, name = (named or f".{need}").partition(".")
-        for step in reversed(self.steps):
-            if step_id and step.id != step_id:
-                continue
-            given = [g for g in step.operator.gives if g.name == (name or need) and g.kind in wanted]
-            if given and "snapshot" not in wanted and step.axis != axis:
-                raise ConfigError(
-                    f"{place}: {need!r} of step {step.id!r} belongs to other frames: a step in between hands on its own"
-                )
-            if given:
-                return step.id, given[0].name
-        everything = [f"{s.id}.{g.name}" for s in self.steps for g in s.operator.gives if g.kind in wanted]
-        raise ConfigError(f"{place}: nothing above gives {named or need!r}{did_you_mean(named or need, everything)}")
 
     def _state(self, step: Step) -> State:
         """A step's state; nothing of one that cannot give it."""

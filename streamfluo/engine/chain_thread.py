@@ -24,7 +24,7 @@ def run_chain(parts: Parts) -> None:
     while not ring.over("chain") and not parts.stopping.abandoned.is_set():
         item = ring.take("chain", wait_s=idle_s)
         if isinstance(item, Gap):
-            chain.gap(item.first, item.count)
+            chain.gap(item.first, item.count, item.plane)
             if not parts.has_journal:
                 parts.tell_gap(item)
         elif item is not None:

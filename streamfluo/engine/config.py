@@ -48,8 +48,15 @@ class StepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: Annotated[str, Meta(description='the step whose frames it takes, or "source"; else the one above')] = ""
     inputs: Annotated[
         dict[str, str],
-        Meta(description='which step a value comes from, { name = "step.name" }; else the nearest above'),
+        Meta(
+            description='which step a value comes from, { name = "step.name" }, or of another plane '
+            '{ name = "red/step.name" }; else the nearest above'
+        ),
     ] = {}
+    planes: Annotated[
+        list[str],
+        Meta(description='the planes it runs on, "green" for all slices of a channel or "green/0"; else all there are'),
+    ] = []
     params: Annotated[dict[str, Any], Meta(description="the operator's parameters")] = {}
     device: Annotated[str, Meta(description="cpu, or gpu where the operator runs on one")] = "cpu"
 

@@ -1,0 +1,84 @@
+"""Values that steps take from another plane: kept until the planes that want them have passed their frames."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core.operator import Gives
+from ..core.step_values import StepValues
+from ..core.unseen import VALID
+from .building import Step
+
+MAX_FRAMES = 4096  # of one step: a plane that stopped coming makes others keep no more
+_WIDTHS = {"yx": 2}
+
+
+class AcrossPlanes:
+    """The newest values of each step that another plane takes some of."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        by_id = {step.id: step for step in steps}
+        self._takers: dict[str, dict[str, int]] = {}  # of each giver the planes that take from it, and how far they are
+        self._gives: dict[str, dict[str, Gives]] = {}
+        for step in steps:
+            for giver, _ in step.givers.values() if step.lives_on_frames else ():
+                if by_id[giver].plane != step.plane:
+                    self._takers.setdefault(giver, {})[step.plane] = 0
+                    self._gives[giver] = {g.name: g for g in by_id[giver].operator.gives}
+        self._kept: dict[str, deque[StepValues]] = {giver: deque() for giver in self._takers}
+
+    def add(self, values: StepValues) -> None:
+        """Keep a step's values, if another plane takes them."""
+        if (kept := self._kept.get(values.step)) is not None:
+            kept.append(values)
+            while sum(v.frames for v in kept) > MAX_FRAMES:
+                kept.popleft()
+
+    def values(self, giver: str, name: str, index: int, count: int) -> np.ndarray | None:
+        """Return a value of `count` frames from `index` on, NaN, 0 or False of those that it was not given for.
+
+        None where nothing says what a value of one frame looks like.
+        """
+        kept = [v for v in self._kept[giver] if name in v.arrays]
+        unknown = _unknown(kept[-1].arrays[name], count) if kept else _blank(self._gives[giver][name], count)
+        if unknown is None:
+            return None
+        for part in kept:
+            first, stop = max(index, part.index), min(index + count, part.index + part.frames)
+            if first < stop:
+                unknown[first - index : stop - index] = part.arrays[name][first - part.index : stop - part.index]
+        return unknown
+
+    def passed(self, plane: str, index: int) -> None:
+        """A plane takes no more values of frames before `index`."""
+        for giver, takers in self._takers.items():
+            if plane in takers:
+                takers[plane] = index
+                kept, oldest = self._kept[giver], min(takers.values())
+                # One is kept in any case: it says what values look like.
+                while len(kept) > 1 and kept[0].index + kept[0].frames <= oldest:
+                    kept.popleft()
+
+    def waits(self) -> bool:
+        """Whether values are kept that a plane has not come to yet."""
+        return any(
+            kept and kept[-1].index + kept[-1].frames > min(self._takers[giver].values())
+            for giver, kept in self._kept.items()
+        )
+
+
+def _unknown(like: np.ndarray, count: int) -> np.ndarray:
+    fill = np.nan if like.dtype.kind == "f" else 0
+    return np.full((count, *like.shape[1:]), fill, like.dtype)
+
+
+def _blank(given: Gives, count: int) -> np.ndarray | None:
+    """What is known of values before the first of them came: nothing of each frame, if the axes have a known length."""
+    widths = [_WIDTHS.get(dim) for dim in given.dims[1:]]
+    if None in widths:
+        return None
+    shape = (count, *(width for width in widths if width is not None))
+    return np.zeros(shape, bool) if given.name == VALID else np.full(shape, np.nan)

@@ -1,0 +1,196 @@
+"""Steps built from a config: each placed in its plane's tree, behind what it gets frames and values from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..core.errors import ConfigError, FrameError, did_you_mean
+from ..core.operator import Operator, SnapshotOperator
+from ..core.params import build_params
+from ..core.plane import in_plane, select_planes
+from ..core.registry import find_operator
+from ..core.spec import Spec
+from ..core.step_values import Gate
+from ..core.wire import SOURCE
+from ..session.health import StepTimes
+from .config import Config, StepConfig
+from .loading import with_files
+
+
+@dataclass
+class Step:
+    """An operator placed in a chain: where its frames and inputs come from, and how it fares.
+
+    Of a stream of several planes each has steps of its own, whose ids begin with it: `green/0/extract`. `after` is the
+    step whose frames it takes. `givers` maps each name in `needs`, and in `may_need` where one gives it, to (step id,
+    name). `axis` names the frame axis it sees: steps on the same axis see the same frames. `muted` holds the error that
+    took it out of the chain, `doubt` what its operator says against its results.
+    """
+
+    config: StepConfig
+    plane: str
+    after: str
+    operator: Operator
+    axis: str
+    givers: dict[str, tuple[str, str]]
+    gate: Gate
+    next_index: int | None = None
+    muted: str | None = None
+    doubt: str = ""
+    times: StepTimes = field(default_factory=StepTimes)
+
+    @property
+    def id(self) -> str:
+        """The step's id."""
+        return in_plane(self.plane, self.config.id)
+
+    @property
+    def lives_on_frames(self) -> bool:
+        """Whether it takes values of frames, not snapshots."""
+        return not isinstance(self.operator, SnapshotOperator)
+
+
+class Builder:
+    """Builds the steps of a config for one spec, planes by planes. Raises ConfigError with file, step and parameter."""
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        self.steps: list[Step] = []
+        self._config, self._spec = config, spec
+        self._after = {step.id: step.after for step in config.steps}
+        for step in config.steps:
+            place = f"{config.where}: step {step.id!r}"
+            try:
+                planes = select_planes(step.planes, spec.plane_names) if step.planes else spec.plane_names
+            except FrameError as error:
+                raise ConfigError(f"{place}: {error}") from None
+            self.steps += [self._build(place, step, plane) for plane in planes]
+        self._check_order()
+
+    def leaders(self) -> dict[str, set[str]]:
+        """Return for each plane those whose values its steps take."""
+        plane_of = {step.id: step.plane for step in self.steps}
+        leaders: dict[str, set[str]] = {}
+        for step in self.steps if self._spec.planes else ():
+            others = {plane_of[giver] for giver, _ in step.givers.values()} - {step.plane}
+            if others and step.lives_on_frames:
+                leaders.setdefault(step.plane, set()).update(others)
+        return leaders
+
+    def _build(self, place: str, config: StepConfig, plane: str) -> Step:
+        operator_class = find_operator(config.kind, place)
+        parent = self._parent(config, plane)
+        root = in_plane(plane, SOURCE)
+        spec = parent.operator.out_spec if parent else self._spec.plane(plane)
+        axis = root if parent is None else parent.axis
+        if parent is not None and parent.operator.frame_axis == "own":
+            axis = parent.id
+        try:
+            stated = with_files(operator_class, config.params, spec)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        params = build_params(operator_class.Params, stated, place)
+        try:
+            operator = operator_class(params, spec, config.device)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        gate = Gate(in_plane(plane, config.id), operator)
+        step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate)
+        step.givers = self._givers(place, step)
+        return step
+
+    def _parent(self, config: StepConfig, plane: str) -> Step | None:
+        """The nearest step on the way to the source that this plane has."""
+        built = {step.config.id: step for step in self.steps if step.plane == plane}
+        after = config.after
+        while after != SOURCE and after not in built:
+            after = self._after[after]
+        return built.get(after)
+
+    def _givers(self, place: str, step: Step) -> dict[str, tuple[str, str]]:
+        config, operator = step.config, step.operator
+        for name in config.inputs:
+            if name not in (known := (*operator.needs, *operator.may_need)):
+                hint = did_you_mean(name, known) if known else "; it takes none"
+                raise ConfigError(f"{place}: no input {name!r}{hint}")
+        wanted = (*operator.needs, *(name for name in operator.may_need if name in config.inputs))
+        givers = {need: self._giver(place, need, step) for need in wanted}
+        return self._givers_on_the_way(step) | givers
+
+    def _givers_on_the_way(self, taker: Step) -> dict[str, tuple[str, str]]:
+        """For each name in `may_need` the nearest step that this one's frames came through and that gives it."""
+        givers: dict[str, tuple[str, str]] = {}
+        by_id = {step.id: step for step in self.steps}
+        after = taker.after
+        while (step := by_id.get(after)) is not None and step.axis == taker.axis:
+            given = {g.name for g in step.operator.gives if g.kind == "per_frame"}
+            names = [name for name in taker.operator.may_need if name in given and name not in givers]
+            givers |= {name: (step.id, name) for name in names}
+            after = step.after
+        return givers
+
+    def _giver(self, place: str, need: str, taker: Step) -> tuple[str, str]:
+        """The step and the name that a need is met by: what the config names, else the nearest above that gives it."""
+        named = taker.config.inputs.get(need)
+        wanted = ("per_frame", "by_id", "table") if taker.lives_on_frames else ("snapshot",)
+        selector, _, value = (named or f".{need}").rpartition("/")
+        step_id, _, name = value.partition(".")
+        plane = self._plane_named(place, selector, taker.plane)
+        for step in reversed(self.steps):
+            if step.plane != plane or (step_id and step.config.id != step_id):
+                continue
+            given = [g for g in step.operator.gives if g.name == (name or need) and g.kind in wanted]
+            if given and taker.lives_on_frames:
+                _check_frames(place, f"{need!r} of step {step.id!r}", step, taker, given[0].kind)
+            if given:
+                return step.id, given[0].name
+        everything = [
+            f"{step.id if step.plane != taker.plane else step.config.id}.{g.name}"
+            for step in self.steps
+            for g in step.operator.gives
+            if g.kind in wanted
+        ]
+        raise ConfigError(f"{place}: nothing above gives {named or need!r}{did_you_mean(named or need, everything)}")
+
+    def _plane_named(self, place: str, selector: str, own: str) -> str:
+        """The plane that an input names; of a channel the slice beside this plane's, or the only one."""
+        if not selector:
+            return own
+        try:
+            planes = select_planes([selector], self._spec.plane_names)
+        except FrameError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        beside = f"{selector}/{own.rpartition('/')[2]}"
+        if len(planes) == 1 or beside not in planes:
+            if len(planes) > 1:
+                raise ConfigError(f"{place}: {selector!r} is {len(planes)} planes; name one: {', '.join(planes)}")
+            return planes[0]
+        return beside
+
+    def _check_order(self) -> None:
+        """Raises ConfigError where planes take values from each other in a circle: none could come first."""
+        leaders, done = self.leaders(), set[str]()
+        while waiting := [plane for plane in leaders if plane not in done]:
+            ready = [plane for plane in waiting if not leaders[plane] & set(waiting)]
+            if not ready:
+                where = self._config.where
+                raise ConfigError(
+                    f"{where}: planes {', '.join(waiting)} take values from each other; one must be first"
+                )
+            done.update(ready)
+
+
+def _check_frames(place: str, what: str, giver: Step, taker: Step, kind: str) -> None:
+    """Raises ConfigError for values that belong to other frames than those that a step sees."""
+    if giver.plane != taker.plane and kind != "per_frame":
+        raise ConfigError(f"{place}: {what} is no value of each frame; of another plane only those can be taken")
+    same = giver.axis == taker.axis
+    if giver.plane != taker.plane:  # their frames have the same indices as long as they are the planes' own
+        same = all(step.axis == in_plane(step.plane, SOURCE) for step in (giver, taker))
+    if not same:
+        raise ConfigError(f"{place}: {what} belongs to other frames: a step in between hands on its own")
+
+
+def named_planes(steps: Sequence[StepConfig]) -> Mapping[str, None]:
+    """Return the planes that steps ask for, `green` or `green/0`, each once."""
+    return dict.fromkeys(name for step in steps for name in step.planes)
