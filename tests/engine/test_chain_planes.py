@@ -21,7 +21,7 @@ def movies():
     path = np.cumsum(rng.integers(-1, 2, (FRAMES, 2)), 0).clip(-3, 3)
     made = {}
     for n, name in enumerate(NAMES):
-        tissue = gaussian_filter(rng.standard_normal((48, 48)), 1.5) * 2000 * (n + 1) + 2000
+        tissue = gaussian_filter(rng.standard_normal((48, 48)), 1.5) * 2000 * (n + 1) + 3000 * (n + 1)
         frames = [tissue[6 + y : 30 + y, 6 + x : 36 + x] for y, x in path]
         made[name] = rng.poisson(frames).astype(np.uint16)
     return made
