@@ -112,3 +112,13 @@ def select_planes(selectors: Sequence[str], names: Sequence[str]) -> tuple[str, 
 def in_plane(plane: str, name: str) -> str:
     """Return a step's id in a plane, `green/0/extract`; the name itself in the only plane."""
     return name if plane == ONE_PLANE else f"{plane}/{name}"
+
+
+def plane_in(names: Sequence[str], plane: str) -> str | None:
+    """Return a block's plane among the names of a stream's, None if that has no such plane.
+
+    A stream that lists none has one, whatever its frames say.
+    """
+    if tuple(names) == (ONE_PLANE,):
+        return ONE_PLANE
+    return plane if plane in names else None

@@ -16,6 +16,7 @@ from .plane import ONE_PLANE
 from .spec import Spec
 
 MAX_BLOCK_FRAMES = 32
+NO_PLANES: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,11 @@ class Source(ABC):
     def seek(self, index: int) -> None:
         """Make `index` the next frame. Raises SourceError outside the series."""
 
-    def resume(self, index: int, seq: int) -> None:
-        """Go on after a break: `index` is the next frame, `seq` how many were emitted before it."""
+    def resume(self, index: int, seq: int, planes: Mapping[str, int] = NO_PLANES) -> None:
+        """Go on after a break: `index` is the next frame, `seq` how many were emitted before it.
+
+        Of several `planes` each one's next frame; `index` is then the lowest, and frames may come again.
+        """
         self.seek(index)
 
     def interrupt(self) -> None:  # noqa: B027 - only a source that waits can be interrupted

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..core.block import Block
+from ..core.plane import ONE_PLANE
 from ..core.source import Gap
-from ..session.health import Edge, Health
+from ..session.health import Edge, Health, PlaneHealth
 
 
 class Accounts:
     """The counters of a run, each edge counted by the thread that it belongs to."""
 
-    def __init__(self, edges: Iterable[str]) -> None:
-        self.health = Health(edges={name: Edge() for name in edges})
+    def __init__(self, edges: Iterable[str], planes: Iterable[str]) -> None:
+        several = [plane for plane in planes if plane != ONE_PLANE]
+        self.health = Health(edges={name: Edge() for name in edges}, planes={name: PlaneHealth() for name in several})
+
+    def processed(self, plane: str, block: Block) -> None:
+        """Count frames that the chain has seen for the first time."""
+        self.health.frames += len(block)
+        if (counted := self.health.planes.get(plane)) is not None:
+            counted.frames += len(block)
+            counted.next_index = block.stop
 
     def count(self, edge: str, block: Block) -> None:
         """Count a block that went through an edge."""
@@ -24,6 +33,8 @@ class Accounts:
 
     def gap(self, gap: Gap) -> None:
         """Count frames that never came, by who lost them."""
+        if (counted := self.health.planes.get(gap.plane)) is not None:
+            counted.lost += gap.count
         if gap.reason == "camera":
             self.health.lost_camera += gap.count
         else:

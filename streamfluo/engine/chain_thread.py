@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from ..core.block import Block
+from ..core.plane import in_plane
 from ..core.source import Gap
 from ..core.wire import SOURCE
 from ..session.checkpoint import Checkpoint
@@ -24,17 +25,19 @@ def run_chain(parts: Parts) -> None:
     while not ring.over("chain") and not parts.stopping.abandoned.is_set():
         item = ring.take("chain", wait_s=idle_s)
         if isinstance(item, Gap):
-            chain.gap(item.first, item.count, item.plane)
+            chain.gap(item.first, item.count, parts.plane(item))
+            position.reached[parts.plane(item)] = item.first + item.count
             if not parts.has_journal:
                 parts.tell_gap(item)
         elif item is not None:
             _push(parts, item)
-            if parts.recording is not None and chain.steps and time.monotonic() >= checkpoint_at:
+            due = parts.recording is not None and chain.steps and time.monotonic() >= checkpoint_at
+            if due and chain.settled:
                 checkpoint_at = time.monotonic() + max(parts.config.record.checkpoint_s, _put_checkpoint(parts))
         if parts.publisher is not None:
             parts.publisher.put_snapshots(position.next_index - 1, _is_pressed(parts))
     if parts.stopping.abandoned.is_set():
-        if parts.recording is not None and chain.steps:
+        if parts.recording is not None and chain.steps and chain.settled:
             _put_checkpoint(parts)
     else:
         _hand_on(parts, chain.run_end(), None)
@@ -42,14 +45,14 @@ def run_chain(parts: Parts) -> None:
 
 def _push(parts: Parts, block: Block) -> None:
     """Run a block through the chain, without what a checkpoint has seen already."""
-    position = parts.position
-    if block.stop > position.next_index:
-        new = block.cut(max(block.index, position.next_index), block.stop)
+    reached, plane = parts.position.reached, parts.plane(block)
+    if block.stop > reached[plane]:
+        new = block.cut(max(block.index, reached[plane]), block.stop)
         _hand_on(parts, parts.chain.run(new), new)
-        parts.accounts.health.frames += len(new)
-        position.next_index = block.stop
+        parts.accounts.processed(plane, new)
+        reached[plane] = block.stop
         if not parts.has_journal:
-            parts.values.put(Handed(block.stop), 64)
+            parts.values.put(Handed(plane, block.stop), 64)
     parts.accounts.count("chain", block)
 
 
@@ -62,7 +65,8 @@ def _put_checkpoint(parts: Parts) -> float:
     """Queue the chain's state behind the values that came before it; return how long to wait before the next one."""
     began = time.monotonic()
     uid, frames = parts.source.series.uid, parts.accounts.health.frames
-    checkpoint = Checkpoint(uid, parts.position.next_index, frames, parts.chain.state(), {})
+    position = parts.position
+    checkpoint = Checkpoint(uid, position.next_index, frames, parts.chain.state(), {}, dict(position.reached))
     parts.values.put(checkpoint, checkpoint.nbytes)
     return (time.monotonic() - began) / CHECKPOINT_SHARE
 
@@ -79,6 +83,7 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> No
                 arrived_ns = parts.ring.arrived_ns("chain")
                 publisher.put_frames(result.step, result.output.block, arrived_ns, _is_pressed(parts))
     if publisher is not None and block is not None:
-        publisher.put_frames(SOURCE, block, parts.ring.arrived_ns("chain"), _is_pressed(parts))
+        step = in_plane(parts.plane(block), SOURCE)
+        publisher.put_frames(step, block, parts.ring.arrived_ns("chain"), _is_pressed(parts))
     while parts.chain.events:
         parts.tell(parts.chain.events.pop(0))

@@ -20,9 +20,10 @@ def write_journal(parts: Parts) -> None:
             if isinstance(item, Gap):
                 parts.tell_gap(item)
                 continue
-            if item.stop > position.resumed_at:
+            plane = parts.plane(item)
+            if item.stop > position.resumed_at[plane]:
                 recording.frames(item)
-                position.written = item.stop
+                position.written[plane] = item.stop
             parts.accounts.count("journal", item)
         if parts.publisher is not None:
             parts.publisher.wake()
@@ -37,7 +38,8 @@ def write_values(parts: Parts) -> None:
                 continue
             if recording is not None:
                 recording.flush_values()
-            flushed, parts.position.written = time.monotonic(), item.next_index
+            flushed = time.monotonic()
+            parts.position.written[item.plane] = item.next_index
             continue
         edge.blocks += 1
         if recording is None:

@@ -75,10 +75,10 @@ class Engine:
                 source,
                 config,
                 self.chain,
-                RingBuffer(spec, ring_bytes, readers, source.keep_alive),
+                RingBuffer(spec, ring_bytes, readers, source.keep_alive, self.chain.follows),
                 ByteQueue(VALUES_BYTES),
-                Accounts(["ingest", *readers, "values"]),
-                Position(),
+                Accounts(["ingest", *readers, "values"], spec.plane_names),
+                Position(spec.plane_names),
                 Stopping(),
                 max_frames,
                 self.session,
@@ -231,7 +231,10 @@ def _resume(parts: Parts, session: SessionWriter) -> None:
             parts.chain.restore(session.checkpoint.steps)
         except StateError as error:
             raise StateError(f"{session.folder}: {error}; delete its checkpoints to begin anew") from error
-        position.next_index, health.frames = session.checkpoint.next_index, session.checkpoint.frames
-    position.resumed_at = position.written = journal.next_index if journal else position.next_index
+        at = session.checkpoint.next_index
+        position.reached = {name: session.checkpoint.reached.get(name, at) for name in position.reached}
+        health.frames = session.checkpoint.frames
+    position.resumed_at = dict(journal.reached if journal else position.reached)
+    position.written = dict(position.resumed_at)
     if not parts.chain.steps:
-        position.next_index, health.frames = position.resumed_at, journal.frames if journal else 0
+        position.reached, health.frames = dict(position.resumed_at), journal.frames if journal else 0

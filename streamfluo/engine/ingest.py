@@ -23,14 +23,14 @@ def ingest(parts: Parts) -> None:
                 parts.accounts.gap(item)
             else:
                 parts.accounts.count("ingest", item)
-            parts.source.acknowledge(parts.position.written)
+            parts.source.acknowledge(min(parts.position.written.values()))
     finally:
         parts.ring.close()
 
 
 def _items(parts: Parts) -> Iterator[Block | Gap]:
     stopping, frames = parts.stopping, 0
-    if parts.position.resumed_at:
+    if parts.position.resumes:
         frames = yield from _recorded(parts)
     if parts.max_frames is not None and frames >= parts.max_frames:
         stopping.state = stopping.state or "finished"
@@ -53,11 +53,12 @@ def _recorded(parts: Parts) -> Generator[Block | Gap, None, int]:
     assert parts.session is not None
     journal, position = parts.session.journal, parts.position
     session = open_session(parts.session.folder)
-    gaps = [gap for gap in session.gaps if gap.first < position.resumed_at]
+    gaps = [gap for gap in session.gaps if gap.first < position.resumed_at[parts.plane(gap)]]
     for gap in gaps:
         parts.accounts.gap(gap)
-    if journal is not None and position.next_index < position.resumed_at:
+    if journal is not None and any(position.reached[p] < at for p, at in position.resumed_at.items()):
         yield from session.journal.blocks(position.next_index)
     frames = journal.frames if journal is not None else parts.accounts.health.frames
-    parts.source.resume(position.resumed_at, frames + sum(g.count for g in gaps if g.reason != "camera"))
+    at, emitted = position.resumed_at, frames + sum(g.count for g in gaps if g.reason != "camera")
+    parts.source.resume(min(at.values()), emitted, at if parts.chain.spec.planes else {})
     return frames

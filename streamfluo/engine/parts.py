@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..core.block import Block
+from ..core.plane import ONE_PLANE
 from ..core.source import Gap, Source
 from ..core.step_values import StepValues
 from ..session.checkpoint import Checkpoint
@@ -21,22 +23,33 @@ from .ring_buffer import RingBuffer
 
 
 class Handed(NamedTuple):
-    """In the queue of values: what the frames before this index gave stands before it."""
+    """In the queue of values: what the frames of a plane before this index gave stands before it."""
 
+    plane: str
     next_index: int
 
 
-@dataclass
 class Position:
-    """Where a run stands, in frame indices.
+    """Where a run stands in each plane, in frame indices.
 
-    `next_index`: the first frame that the chain has not seen. `resumed_at`: the first one that the session did not hold
-    when the run began. `written`: every frame before it is where it shall stay.
+    `reached`: the first frame that the chain has not seen. `resumed_at`: the first one that the session did not hold
+    when the run began. `written`: every frame before it is where it shall stay. Each has its own writer.
     """
 
-    next_index: int = 0
-    resumed_at: int = 0
-    written: int = 0
+    def __init__(self, planes: Sequence[str]) -> None:
+        self.reached = dict.fromkeys(planes, 0)
+        self.resumed_at = dict.fromkeys(planes, 0)
+        self.written = dict.fromkeys(planes, 0)
+
+    @property
+    def next_index(self) -> int:
+        """The first frame that the chain has not seen, of the plane that is furthest behind."""
+        return min(self.reached.values())
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the session held frames when the run began."""
+        return any(self.resumed_at.values())
 
 
 @dataclass
@@ -79,6 +92,11 @@ class Parts:
         if self.publisher is not None:
             self.publisher.event(event)
 
+    def plane(self, item: Block | Gap) -> str:
+        """Return the plane that frames are of, or missing of."""
+        return item.plane if self.chain.spec.planes else ONE_PLANE
+
     def tell_gap(self, gap: Gap) -> None:
         """Let session and viewers know of frames that never came."""
-        self.tell({"event": "gap", "first": gap.first, "count": gap.count, "reason": gap.reason})
+        of = {"plane": gap.plane} if gap.plane else {}
+        self.tell({"event": "gap", "first": gap.first, "count": gap.count, "reason": gap.reason, **of})

@@ -6,7 +6,7 @@ import logging
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import zmq
@@ -14,7 +14,8 @@ import zmq
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import WireError
-from ..core.source import Gap
+from ..core.plane import plane_in, plane_name
+from ..core.source import NO_PLANES, Gap
 from ..core.spec import Spec
 
 MAX_FRAME_BYTES = 512 << 20  # the largest part of a message that is taken
@@ -39,24 +40,42 @@ class Refusals(Counter[str]):
 
 
 class Arrivals:
-    """Where a series stands with its receiver. `next_seq` None: the first image says where it begins."""
+    """Where a series stands with its receiver. `next_seq` None: the first image says where it begins.
+
+    Each plane has an index of its own. Which planes lost the frames that a jump of seq leaves out shows when their next
+    ones come: of those that are missing then, so many are the transport's and the others the camera's.
+    """
 
     def __init__(self, spec: Spec, series_uid: str, next_seq: int | None = 0) -> None:
         self.spec, self.series_uid = spec, series_uid
         self.next_seq = next_seq
-        self.next_index: int | None = None
+        self._planes = spec.plane_names
+        self._began: int | None = None  # the first index, of whatever plane
+        self._next: dict[str, int] = {}  # the next index of each plane that has come
+        self._lost = 0  # frames that the transport lost, of planes that have not come since
         self._announced = 0  # what comes before this seq is gone, the sender says
-        self._turns: list[tuple[int, int]] = []  # (index, seq) where index − seq changed
+        self._turns: list[tuple[int, int]] = []  # (index, seq) of a first frame that came at another seq than expected
 
-    def resume(self, index: int, seq: int) -> None:
-        """Go on after a break: `index` is the next frame, `seq` how many were emitted before it."""
-        self.next_index, self.next_seq = index, seq
-        self._turns.append((index, seq))
+    @property
+    def next_index(self) -> int | None:
+        """The next frame's index, of the plane that is furthest ahead; None before the first."""
+        return max(self._next.values(), default=None)
+
+    def resume(self, index: int, seq: int, planes: Mapping[str, int] = NO_PLANES) -> None:
+        """Go on after a break: `index` is the next frame, of several `planes` the lowest of theirs; `seq` how many were
+        emitted before it."""
+        self._next = dict(planes) or dict.fromkeys(self._planes, index)
+        self._began, self.next_seq = index, seq
+        furthest = max(self._next.values())
+        self._turns.append((furthest, seq + sum(furthest - at for at in self._next.values())))
 
     def seq_before(self, index: int) -> int | None:
-        """Return the seq of the last frame before `index`, None if none has come."""
+        """Return the seq up to which there are no frames but those before `index`, None if none has come."""
         at = bisect_right(self._turns, (index, 1 << 62)) - 1
-        return self._turns[at][1] + index - 1 - self._turns[at][0] if at >= 0 else None
+        if at < 0:
+            return None
+        first, seq = self._turns[at]
+        return seq + (index - first) * len(self._planes) - 1
 
     def image(self, image: wire.Image, parts: list[zmq.Frame]) -> Iterator[Block | Gap]:
         """Yield what is missing before an image, and its frame. Raises WireError for one that does not fit."""
@@ -65,16 +84,17 @@ class Arrivals:
         self.check_series(image.series_uid)
         if self.next_seq is None:
             self.next_seq = image.seq
-        self._check_counters(image)
+        plane = self._plane(image)
+        self._check_counters(image, plane)
         pixels = wire.frame_pixels(image, parts[1].buffer)
         if pixels.shape != self.spec.shape or pixels.dtype.name != self.spec.dtype:
             raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
-        yield from self._missing(image.seq, image.index)
-        self.next_seq, self.next_index = image.seq + 1, image.index + 1
+        yield from self._missing(image, plane)
+        self.next_seq, self._next[plane] = image.seq + 1, image.index + 1
         t_ns = image.t_ns
         if t_ns is None:  # the sender has no clock: frames come at the interval, where that is known
             t_ns = round(image.index * self.spec.interval_s * 1e9) if self.spec.interval_s else 0
-        yield Block(image.index, np.array([t_ns]), pixels[None], image.channel)
+        yield Block(image.index, np.array([t_ns]), pixels[None], image.channel, image.z)
 
     def gone(self, gap: wire.Gap) -> None:
         """Take in what the sender no longer has; the next image, or the end, shows that it is so."""
@@ -86,42 +106,68 @@ class Arrivals:
         self.check_series(end.series_uid)
         if self.next_seq is not None:
             self._check_jump(end.seq, "the end")
-        yield from self._missing(end.seq, None)
+        lost, furthest = self._lost + end.seq - (self.next_seq or 0), self.next_index or 0
+        for plane in self._planes:  # the last time point may be whole of some planes alone
+            first = self._next.get(plane, self._began or 0)
+            yield from _told(plane, first, furthest - first, min(lost, furthest - first))
+            lost -= min(lost, furthest - first)
+        for n, plane in enumerate(self._planes):
+            each = lost // len(self._planes) + (n < lost % len(self._planes))
+            yield from _told(plane, furthest, each, each)
 
     def check_series(self, uid: str) -> None:
         """Raises WireError for a message of another series."""
         if uid != self.series_uid:
             raise WireError("series", f"a message of series {uid[:64]!r}; this is {self.series_uid[:64]!r}")
 
-    def _check_counters(self, image: wire.Image) -> None:
+    def _plane(self, image: wire.Image) -> str:
+        """The plane of an image. Raises WireError for one that the start did not announce."""
+        plane = plane_in(self._planes, plane_name(image.channel, image.z))
+        if plane is None:
+            found = plane_name(image.channel[:40], image.z)
+            raise WireError("plane", f"frame {image.index} is of plane {found!r}; there is {', '.join(self._planes)}")
+        return plane
+
+    def _check_counters(self, image: wire.Image, plane: str) -> None:
         """Raises WireError where seq or index go back, or further ahead than frames go missing."""
         seq = self.next_seq or 0
         if image.seq < seq:
             raise WireError("seq", f"a frame of seq {image.seq} where {seq} follows; a new series has a uid of its own")
         self._check_jump(image.seq, "a frame")
-        if self.next_index is None:
+        expected = self._next.get(plane, self._began)
+        if expected is None:
             return
-        if image.index < self.next_index:
-            raise WireError("index", f"frame {image.index} after frame {self.next_index - 1}")
-        dropped = image.index - self.next_index - (image.seq - seq)
+        if image.index < expected:
+            raise WireError("index", f"frame {image.index} after frame {expected - 1}")
+        dropped = image.index - expected - (image.seq - seq)
         if dropped > MAX_JUMP:
-            raise WireError("index", f"frame {image.index} after frame {self.next_index - 1}; at most {MAX_JUMP} drop")
+            raise WireError("index", f"frame {image.index} after frame {expected - 1}; at most {MAX_JUMP} drop")
 
     def _check_jump(self, seq: int, what: str) -> None:
         furthest = max(self.next_seq or 0, self._announced) + MAX_JUMP
         if seq > furthest:
             raise WireError("jump", f"{what} of seq {seq} where {self.next_seq} follows; at most {furthest} may come")
 
-    def _missing(self, seq: int, index: int | None) -> Iterator[Gap]:
-        """Yield gaps before the frame with this seq and index (None: the end): what the transport lost, then what the
-        camera dropped."""
-        lost = seq - (self.next_seq or 0)
-        expected = self.next_index if self.next_index is not None else (index or 0) - lost
-        if lost > 0:
-            yield Gap(max(0, expected), lost, "transport")
-        if index is not None:
-            dropped = index - expected - lost
-            if dropped > 0:
-                yield Gap(expected + lost, dropped, "camera")
-            if lost or dropped or not self._turns:
-                self._turns.append((index, seq))
+    def _missing(self, image: wire.Image, plane: str) -> Iterator[Gap]:
+        """Yield gaps before a frame of a plane: what the transport lost, then what the camera dropped."""
+        planes = len(self._planes)
+        self._lost += image.seq - (self.next_seq or 0)
+        if self._began is None:
+            self._began = max(0, image.index - -(-self._lost // planes))
+        first = self._next.get(plane, self._began)
+        missing = image.index - first if planes > 1 else max(self._lost, image.index - first)
+        lost = min(self._lost, missing)
+        self._lost -= lost
+        yield from _told(plane, first, missing, lost)
+        if self.next_index is None or image.index >= self.next_index:
+            index, seq = self._turns[-1] if self._turns else (-1, -1)
+            if index < 0 or image.seq - seq != (image.index - index) * planes:
+                self._turns.append((image.index, image.seq))
+
+
+def _told(plane: str, first: int, missing: int, lost: int) -> Iterator[Gap]:
+    """Yield the gaps that `missing` frames are, of which the transport lost the first ones."""
+    if lost > 0:
+        yield Gap(first, lost, "transport", plane)
+    if missing > lost:
+        yield Gap(first + lost, missing - lost, "camera", plane)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import zmq
 
@@ -12,7 +12,7 @@ from ..core.block import Block
 from ..core.calibration import with_calibration
 from ..core.errors import FrameError, SourceError, WireError
 from ..core.results import MAX_ARRAYS
-from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
+from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .connections import Connections
@@ -93,8 +93,8 @@ class NetworkSource(Source):
         if index != stands:
             raise SourceError(f"{self.uri}: a stream cannot be sought; it stands at frame {stands}")
 
-    def resume(self, index: int, seq: int) -> None:
-        self._arrivals.resume(index, seq)
+    def resume(self, index: int, seq: int, planes: Mapping[str, int] = NO_PLANES) -> None:
+        self._arrivals.resume(index, seq, planes)
         self._subscribe(0)
 
     def interrupt(self) -> None:

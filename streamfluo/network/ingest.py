@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import zmq
 
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import FrameError, SourceError, WireError
-from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
+from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .connections import Connections
@@ -75,8 +75,8 @@ class IngestSource(Source):
     def seek(self, index: int) -> None:
         raise SourceError(f"{self.uri}: pushed frames cannot be sought")
 
-    def resume(self, index: int, seq: int) -> None:
-        self._arrivals.resume(index, seq)
+    def resume(self, index: int, seq: int, planes: Mapping[str, int] = NO_PLANES) -> None:
+        self._arrivals.resume(index, seq, planes)
         self._resumed = True
 
     def interrupt(self) -> None:

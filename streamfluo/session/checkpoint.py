@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,17 +41,22 @@ class _Manifest(msgspec.Struct, frozen=True):
     frames: _Count
     steps: dict[str, _SavedStep]
     values_nbytes: dict[str, _Count]
+    reached: dict[str, _Count] = {}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stood: the next frame's index, frames processed, bytes of values written, the chain's state."""
+    """Where a run stood: the next frame's index, frames processed, bytes of values written, the chain's state.
+
+    Of several planes `reached` has the next frame's index of each, and `next_index` is the lowest of them.
+    """
 
     series_uid: str
     next_index: int
     frames: int
     steps: Mapping[str, Mapping[str, Any]]
     values_nbytes: Mapping[str, int]
+    reached: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -79,9 +84,10 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
                 return None
             steps = {step: msgspec.structs.asdict(saved) for step, saved in manifest.steps.items()}
             for name in stored.names:
-                step, slash, part = name.partition("/")
-                if slash:
-                    steps[step]["state"][part] = stored.read(name)
+                if (step := next((s for s in steps if name.startswith(f"{s}/")), None)) is not None:
+                    steps[step]["state"][name.removeprefix(f"{step}/")] = stored.read(name)
     except (*NOT_AN_ARRAY, msgspec.ValidationError):
         return None
-    return Checkpoint(manifest.series_uid, manifest.next_index, manifest.frames, steps, manifest.values_nbytes)
+    return Checkpoint(
+        manifest.series_uid, manifest.next_index, manifest.frames, steps, manifest.values_nbytes, manifest.reached
+    )

@@ -51,10 +51,20 @@ class Edge:
 
 
 @dataclass
+class PlaneHealth:
+    """How one plane of several fares."""
+
+    frames: int = 0
+    lost: int = 0
+    next_index: int = 0
+
+
+@dataclass
 class Health:
     """How a run fares: frames, losses, edges and steps. `lost` = camera drops + transport drops.
 
-    `next_index` is one past the last frame that the chain has seen;
+    `next_index` is one past the last frame that the chain has seen, of several planes of the one furthest behind;
+    `planes` has frames, lost frames and next index of each of several;
     `stalled`: which thread waits for the disk, and why; `unrecorded` frames were processed but not written;
     `doubtful`: what steps say against their results; `refused`: messages dropped, by the rule they broke.
     """
@@ -64,6 +74,7 @@ class Health:
     lost_camera: int = 0
     lost_transport: int = 0
     elapsed_s: float = 0.0
+    planes: dict[str, PlaneHealth] = field(default_factory=dict)
     edges: dict[str, Edge] = field(default_factory=dict)
     steps_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     muted: dict[str, str] = field(default_factory=dict)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ import numpy as np
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SessionError, StreamfluoError
+from ..core.plane import ONE_PLANE, plane_in, plane_name
 from ..core.records import Record, encode_record, record_at, record_payload
 from ..core.source import MAX_BLOCK_FRAMES
 from ..core.spec import frame_dtype
@@ -31,38 +33,41 @@ _NAME = re.compile("[0-9]{6,9}[.]sfj")
 class JournalWriter:
     """Appends frames to `folder`, a new file each GiB; goes on after the last whole record it finds there.
 
-    Synced to disk every 256 MiB or second. `next_index` is one past the last frame written, 0 for an empty journal.
-    What a crash tore behind it is put aside. Raises SessionError where another series is recorded.
+    Synced to disk every 256 MiB or second. `reached` has for each of `planes` one past the last frame written, 0 where
+    there is none. What a crash tore behind it is put aside. Raises SessionError where another series is recorded.
     """
 
-    def __init__(self, folder: Path, series_uid: str) -> None:
+    def __init__(self, folder: Path, series_uid: str, planes: Sequence[str] = (ONE_PLANE,)) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._uid = folder, series_uid
-        self.next_index, self._number, size = 0, 0, 0
+        self._folder, self._uid, self._planes = folder, series_uid, tuple(planes)
+        self._number, size = 0, 0
+        self.reached = dict.fromkeys(planes, 0)
         self._places = _Places()
         for path in _segments(folder):
             self._number, size = int(path.stem), 0
-            for found in _frames_in(path, series_uid):
+            for found in _frames_in(path, series_uid, self._planes):
                 if isinstance(found, Record):
-                    self._note(found.fields["index"], found.start, found.stop)
+                    plane = _plane_of(found, self._planes) or ONE_PLANE
+                    self._note(found.fields["index"], plane, found.start, found.stop)
                     size = found.stop
                 elif found.reason.startswith(FOREIGN):
                     raise SessionError(f"{found}; take it out of this journal")
         self._read_back = _Segments()
         while self.frames and isinstance(self._frame(self.frames - 1), Damage):  # pages that never reached the disk
             *_, size, _ = self._places.pop()
-            self.next_index = self._places.indices[-1] + 1 if self.frames else 0
+            self.reached = {name: self._places.reached(n) for n, name in enumerate(self._planes)}
         self._file = RecordFile(self._path(self._number), size, aside=True)
         self._synced_at, self._unsynced = time.monotonic(), 0
 
     def append(self, block: Block) -> None:
         """Write the frames of a block. Raises OSError when the disk refuses one; those before it are written."""
+        plane = self.plane(block)
         for n, pixels in enumerate(block.pixels):
             record = encode_record(wire.encode(wire.image_of(self._uid, block, n, block.index + n)), [pixels])
             self._file.append(record)
             length = sum(len(buffer) for buffer in record)
             self._unsynced += length
-            self._note(block.index + n, self._file.size - length, self._file.size)
+            self._note(block.index + n, plane, self._file.size - length, self._file.size)
         if self._unsynced >= SYNC_BYTES or time.monotonic() - self._synced_at >= SYNC_S:
             self._file.sync()
             self._synced_at, self._unsynced = time.monotonic(), 0
@@ -71,9 +76,21 @@ class JournalWriter:
             self._file.close()
             self._file, self._number = following, self._number + 1
 
+    def plane(self, block: Block) -> str:
+        """Return the plane that a block is of. Raises SessionError for one that the series does not have."""
+        plane = plane_in(self._planes, block.plane)
+        if plane is None:
+            raise SessionError(f"{self._folder}: a frame of plane {block.plane!r}, which the series does not have")
+        return plane
+
     def close(self) -> None:
         """Sync and close; frames can still be read back."""
         self._file.close()
+
+    @property
+    def next_index(self) -> int:
+        """One past the last frame written, of the plane that is furthest behind."""
+        return min(self.reached.values())
 
     @property
     def frames(self) -> int:
@@ -81,14 +98,14 @@ class JournalWriter:
         return len(self._places.indices)
 
     def block(self, n: int, max_frames: int = MAX_BLOCK_FRAMES) -> Block:
-        """Read back the n-th frame written and consecutive ones behind it; callable from one thread at a time.
+        """Read back the n-th frame written and consecutive ones of its plane behind it; from one thread at a time.
 
         Raises SessionError if it is damaged.
         """
-        first = self._places.indices[n]
+        first, plane = self._places.indices[n], self._places.planes[n]
         frames: list[tuple[int, int, np.ndarray]] = []
         for at in range(n, min(n + max_frames, self.frames)):
-            if self._places.indices[at] != first + at - n:
+            if (self._places.indices[at], self._places.planes[at]) != (first + at - n, plane):
                 break
             frame = self._frame(at)
             if isinstance(frame, Damage):
@@ -96,15 +113,15 @@ class JournalWriter:
                     raise SessionError(str(frame))
                 break
             frames.append(frame)
-        return _block(frames)
+        return _block(frames, self._planes[plane])
 
     def _frame(self, n: int) -> tuple[int, int, np.ndarray] | Damage:
-        index, number, start, stop = self._places[n]
+        index, _, number, start, stop = self._places[n]
         return self._read_back.frame(self._path(number), index, start, stop)
 
-    def _note(self, index: int, start: int, stop: int) -> None:
-        self._places.add(index, self._number, start, stop)
-        self.next_index = index + 1
+    def _note(self, index: int, plane: str, start: int, stop: int) -> None:
+        self._places.add(index, self._planes.index(plane), self._number, start, stop)
+        self.reached[plane] = index + 1
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.sfj"
@@ -113,24 +130,37 @@ class JournalWriter:
 class JournalReader:
     """The frames of one series in a journal, by index. What is damaged, or of another series, stands in `damaged`.
 
-    Built by scanning headers: about 20 µs and 32 B of memory a frame. A frame's pixels are checked when it is read.
+    `indices` is of each frame, in their order; of several `planes` those of one index stand side by side. Built by
+    scanning headers: about 20 µs and 40 B of memory a frame. A frame's pixels are checked when it is read.
     """
 
-    def __init__(self, folder: Path, series_uid: str) -> None:
+    def __init__(self, folder: Path, series_uid: str, planes: Sequence[str] = (ONE_PLANE,)) -> None:
+        self._planes = tuple(planes)
         self._paths = _segments(folder)
+        self._lost: set[tuple[int, int]] = set()  # frames whose pixels were found damaged: file's number, first byte
         self._damaged = dict.fromkeys(_missing(folder, self._paths))
         places = _Places()
         for number, path in enumerate(self._paths):
-            for found in _frames_in(path, series_uid):
+            for found in _frames_in(path, series_uid, self._planes):
                 if isinstance(found, Damage):
                     self._damaged[found] = None
                 else:
-                    places.add(found.fields["index"], number, found.start, found.stop)
-        # Of a frame that was written twice the last one counts: the first of its index from behind.
-        rows = places.rows()[:, ::-1]
-        self.indices: np.ndarray
-        self.indices, last = np.unique(rows[0], return_index=True)
-        self._places = rows[1:, last]
+                    plane = self._planes.index(_plane_of(found, self._planes) or ONE_PLANE)
+                    places.add(found.fields["index"], plane, number, found.start, found.stop)
+        rows, of_plane = places.rows()
+        order = np.lexsort((of_plane, rows[0]))
+        again = (np.diff(rows[0, order]) == 0) & (np.diff(of_plane[order]) == 0)
+        last = order[np.append(~again, True)[: len(order)]]  # of a frame that was written twice the last one counts
+        self._places, self._of_plane = rows[:, last], of_plane[last]
+        self.indices: np.ndarray = self._places[0]
+
+    def of(self, plane: str) -> JournalReader:
+        """Return a reader of one plane's frames; what it finds damaged is noted here too."""
+        part = copy(self)
+        part._planes = (plane,)
+        part._places = self._places[:, self._of_plane == self._planes.index(plane)]
+        part.indices = part._places[0]
+        return part
 
     @property
     def damaged(self) -> tuple[Damage, ...]:
@@ -140,7 +170,8 @@ class JournalReader:
     @property
     def whole(self) -> int:
         """How many frames there are without those whose pixels were found damaged so far."""
-        return len(self.indices) - sum(damage.frames is not None for damage in self._damaged)
+        _, numbers, starts, _ = self._places
+        return len(self.indices) - sum(bool(((numbers == n) & (starts == at)).any()) for n, at in self._lost)
 
     @property
     def nbytes(self) -> int:
@@ -152,46 +183,68 @@ class JournalReader:
         segments = _Segments()
         first, behind = np.searchsorted(self.indices, [start, stop]).tolist()
         for at in range(first, behind):
-            number, begins, ends = self._places[:, at].tolist()
-            frame = segments.frame(self._paths[number], int(self.indices[at]), begins, ends)
+            index, number, begins, ends = self._places[:, at].tolist()
+            frame = segments.frame(self._paths[number], index, begins, ends)
             if isinstance(frame, Damage):
                 self._damaged[frame] = None
+                self._lost.add((number, begins))
             else:
                 yield frame
 
     def blocks(self, start: int = 0, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
-        """Yield the frames from index `start` on as blocks of at most `max_frames`, cut at gaps."""
+        """Yield the frames from index `start` on as blocks of at most `max_frames`, cut at gaps.
+
+        Of several planes the same frames come one plane after the other.
+        """
+        stop = int(self.indices[-1]) + 1 if len(self.indices) else 0
+        if len(self._planes) == 1:
+            yield from self._blocks(start, stop, max_frames)
+            return
+        parts = [self.of(plane) for plane in self._planes]
+        for first in range(start, stop, max_frames):
+            for part in parts:
+                yield from part._blocks(first, min(first + max_frames, stop), max_frames)
+
+    def _blocks(self, start: int, stop: int, max_frames: int) -> Iterator[Block]:
         waiting: list[tuple[int, int, np.ndarray]] = []
-        for frame in self.read(start, int(self.indices[-1]) + 1 if len(self.indices) else 0):
+        for frame in self.read(start, stop):
             if waiting and (len(waiting) == max_frames or frame[0] != waiting[-1][0] + 1):
-                yield _block(waiting)
+                yield _block(waiting, *self._planes)
                 waiting = []
             waiting.append(frame)
         if waiting:
-            yield _block(waiting)
+            yield _block(waiting, *self._planes)
 
 
 class _Places:
-    """Where each frame is: its index, its file's number, its first byte and the one behind its last."""
+    """Where each frame is: its index, its plane's and its file's number, its first byte and the one behind its last."""
 
     def __init__(self) -> None:
-        self.indices, self._numbers, self._starts, self._stops = array("q"), array("q"), array("q"), array("q")
+        self.indices, self.planes = array("q"), array("B")
+        self._numbers, self._starts, self._stops = array("q"), array("q"), array("q")
 
-    def add(self, index: int, number: int, start: int, stop: int) -> None:
-        self.indices.append(index)
-        self._numbers.append(number)
-        self._starts.append(start)
-        self._stops.append(stop)
+    def add(self, *place: int) -> None:
+        for column, value in zip(self._columns, place, strict=True):
+            column.append(value)
 
-    def pop(self) -> tuple[int, int, int, int]:
-        return self.indices.pop(), self._numbers.pop(), self._starts.pop(), self._stops.pop()
+    def pop(self) -> tuple[int, ...]:
+        return tuple(column.pop() for column in self._columns)
 
-    def rows(self) -> np.ndarray:
-        """Return all of them, (4, n)."""
-        return np.array([self.indices, self._numbers, self._starts, self._stops], np.int64)
+    def reached(self, plane: int) -> int:
+        """Return one past the last index of a plane."""
+        last = next((n for n in reversed(range(len(self.planes))) if self.planes[n] == plane), None)
+        return 0 if last is None else self.indices[last] + 1
 
-    def __getitem__(self, n: int) -> tuple[int, int, int, int]:
-        return self.indices[n], self._numbers[n], self._starts[n], self._stops[n]
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all of them but the planes, (4, n), and the planes (n,)."""
+        return np.array([self.indices, self._numbers, self._starts, self._stops], np.int64), np.array(self.planes)
+
+    def __getitem__(self, n: int) -> tuple[int, ...]:
+        return tuple(column[n] for column in self._columns)
+
+    @property
+    def _columns(self) -> tuple[array[int], ...]:
+        return self.indices, self.planes, self._numbers, self._starts, self._stops
 
 
 class _Segments:
@@ -225,8 +278,16 @@ class _Segments:
         self.close()
 
 
-def _block(frames: list[tuple[int, int, np.ndarray]]) -> Block:
-    return Block(frames[0][0], np.array([t for _, t, _ in frames]), np.stack([pixels for *_, pixels in frames]))
+def _block(frames: list[tuple[int, int, np.ndarray]], plane: str) -> Block:
+    channel, _, z = plane.rpartition("/")
+    times_ns = np.array([t for _, t, _ in frames])
+    return Block(frames[0][0], times_ns, np.stack([pixels for *_, pixels in frames]), channel, int(z or 0))
+
+
+def _plane_of(record: Record, planes: Sequence[str]) -> str | None:
+    """The plane of a frame, None where the series has no such one."""
+    fields = record.fields
+    return plane_in(planes, plane_name(str(fields.get("channel", "")), fields.get("z", 0)))
 
 
 def _segments(folder: Path) -> list[Path]:
@@ -242,7 +303,7 @@ def _missing(folder: Path, paths: list[Path]) -> Iterator[Damage]:
             yield Damage(folder / f"{before + 1:06d}.sfj", 0, None, f"the file is missing{others}")
 
 
-def _frames_in(path: Path, series_uid: str) -> Iterator[Record | Damage]:
+def _frames_in(path: Path, series_uid: str, planes: Sequence[str]) -> Iterator[Record | Damage]:
     """The frames of one file, whose headers are whole and of this series."""
     try:
         with mapped(path) as data:
@@ -256,6 +317,8 @@ def _frames_in(path: Path, series_uid: str) -> Iterator[Record | Damage]:
                     yield Damage(path, found.start, None, "no frame")
                 elif fields.get("series_uid") != series_uid:
                     yield Damage(path, found.start, None, f"{FOREIGN} {str(fields.get('series_uid'))[:64]!r}")
+                elif _plane_of(found, planes) is None:
+                    yield Damage(path, found.start, None, "a frame of a plane that the series does not have")
                 else:
                     yield found
     except OSError as error:

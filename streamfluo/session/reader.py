@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from zlib_ng import zlib_ng
 
 from ..core.errors import SessionError, StreamfluoError, did_you_mean
 from ..core.names import STEP_ID_RULE, file_in, is_step_id
+from ..core.plane import ONE_PLANE, in_plane
 from ..core.registry import operators
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
 from ..sources.opening import open_source, stays
 from .journal import JournalReader
 from .lock import is_held
+from .places import step_place
 from .record_file import Damage
 from .schema import (
     EventFacts,
@@ -86,11 +88,12 @@ class SessionStep:
 class Session:
     """A session on disk, also one whose run was killed: everything whole in it is readable.
 
-    What is damaged is left out, and stands in `damaged`.
+    What is damaged is left out, and stands in `damaged`. Of several planes it holds the steps of each under its name,
+    `green/0/extract`; `plane("green/0")` reads like a session of that one.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, plane: str = ONE_PLANE) -> None:
+        self.path, self._plane = path, plane
         if not path.is_dir():
             raise SessionError(f"{path}: no such session folder")
         if not (path / "session.json").exists():
@@ -98,8 +101,9 @@ class Session:
         self._found: dict[Damage, None] = {}
         self._all_facts, self._facts = self._read_facts()
         for step in self._facts.steps:
-            if not is_step_id(step):
+            if not is_step_id(step.rpartition("/")[2]):
                 raise SessionError(f"{path}: step id {step[:80]!r} must be {STEP_ID_RULE}; do not trust it")
+            self._place(step)
         self._interrupted = self._facts.state == "running" and not is_held(path)
         if self._interrupted:  # or it has ended since: the lock goes once that is written
             self._all_facts, self._facts = self._read_facts()
@@ -119,9 +123,24 @@ class Session:
     def _note(self, path: Path, reason: str) -> None:
         self._found[Damage(path, 0, None, reason.removeprefix(f"{path}: "))] = None
 
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The names of the planes, `green/0`; of a stream that lists none the one name ""."""
+        return self.spec.plane_names
+
+    def plane(self, name: str) -> Session:
+        """Return one plane of several, which reads like a session of that plane. Raises SessionError for another."""
+        if name not in self.planes:
+            raise SessionError(f"{self.path}: no plane {name!r}{did_you_mean(name, self.planes)}")
+        return Session(self.path, name)
+
     @cached_property
     def spec(self) -> Spec:
-        """The stream's spec."""
+        """The stream's spec; of one plane that plane's."""
+        return self._whole_spec.plane(self._plane) if self._plane else self._whole_spec
+
+    @cached_property
+    def _whole_spec(self) -> Spec:
         try:
             spec = Spec.from_header(self._facts.spec)
         except (StreamfluoError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -149,10 +168,17 @@ class Session:
         """All of session.json."""
         return self._all_facts
 
-    @property
+    @cached_property
     def steps(self) -> Mapping[str, StepFacts]:
         """The chain's steps by id."""
-        return self._facts.steps
+        if not self._plane:
+            return self._facts.steps
+        of_plane = in_plane(self._plane, "")
+        return {
+            step.removeprefix(of_plane): replace(facts, after=facts.after.removeprefix(of_plane))
+            for step, facts in self._facts.steps.items()
+            if step.startswith(of_plane)
+        }
 
     @cached_property
     def damaged(self) -> tuple[Damage, ...]:
@@ -181,13 +207,15 @@ class Session:
         """How many distinct frames were seen, those whose pixels turn out to be damaged included."""
         if self.has_journal:
             return len(self.journal.indices)
+        if not self._plane and len(self.planes) > 1:
+            return max(int(self.health.get("frames", 0)), sum(self.plane(plane).frames for plane in self.planes))
         seen = max((len(self.index(s)) for s, f in self.steps.items() if f.after == "source"), default=0)
-        return max(seen, int(self.health.get("frames", 0)))
+        return max(seen, int(self._counted.get("frames", 0)))
 
     @cached_property
     def _next_index(self) -> int:
         """One past the last index seen: what the run noted, else the frames seen and those that never came."""
-        noted = int(self.health.get("next_index", 0))
+        noted = int(self._counted.get("next_index", 0))
         last = max(
             (int(self.index(s).max(initial=-1)) for s, f in self.steps.items() if f.after == "source"), default=-1
         )
@@ -196,8 +224,10 @@ class Session:
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps, in order; one noted again after a crash counts once, as it was seen last."""
-        noted = {e["first"]: Gap(e["first"], e["count"], e["reason"]) for e in self.events if e["event"] == "gap"}
-        return tuple(noted[first] for first in sorted(noted))
+        told = [e for e in self.events if e["event"] == "gap"]
+        gaps = [Gap(e["first"], e["count"], e["reason"], e.get("plane", ONE_PLANE)) for e in told]
+        noted = {(gap.first, gap.plane): gap for gap in gaps if self._plane in (ONE_PLANE, gap.plane)}
+        return tuple(noted[key] for key in sorted(noted))
 
     @property
     def lost(self) -> int:
@@ -220,21 +250,35 @@ class Session:
             self._note(path, str(error))
             return {}
 
+    @property
+    def _counted(self) -> Mapping[str, Any]:
+        """The run's counters of these planes."""
+        found: Mapping[str, Any] = self.health.get("planes", {}).get(self._plane, {}) if self._plane else self.health
+        return found
+
     @cached_property
     def truth(self) -> Mapping[str, np.ndarray]:
-        """What the simulator knew, by name; empty for recordings."""
-        return self._arrays(self.path / "truth.npz")
+        """What the simulator knew, by name; empty for recordings. Of one plane without that of the others."""
+        truth = self._arrays(self.path / "truth.npz")
+        if not self._plane:
+            return truth
+        of_plane = in_plane(self._plane, "")
+        own = {name.removeprefix(of_plane): array for name, array in truth.items() if name.startswith(of_plane)}
+        return {name: array for name, array in truth.items() if "/" not in name} | own
 
     @property
     def has_journal(self) -> bool:
         """Whether raw frames were recorded here."""
         return (self.path / "journal").is_dir()
 
-    def read_frames(self, start: int, stop: int) -> np.ndarray:
+    def read_frames(self, start: int, stop: int, plane: str | None = None) -> np.ndarray:
         """Return the existing frames with start ≤ index < stop, (n, y, x), from the journal or the referenced source.
 
-        Raises SessionError if the referenced file is gone or has changed.
+        Of a session of several planes `plane` says which, `green/0`. Raises SessionError if it does not, or if the
+        referenced file is gone or has changed.
         """
+        if plane is not None:
+            return self.plane(plane).read_frames(start, stop)
         frames = [pixels for *_, pixels in self.each_frame(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *self.spec.shape), self.spec.dtype)
 
@@ -253,7 +297,8 @@ class Session:
     def snapshot(self, step: str) -> dict[str, np.ndarray]:
         """Return a step's last snapshots by name."""
         self._known(step)
-        return self._arrays(file_in(self.path / "snapshots", f"{step}.npz", SessionError))
+        folder, name = self._place(in_plane(self._plane, step))
+        return self._arrays(file_in(folder / "snapshots", f"{name}.npz", SessionError))
 
     @property
     def recorded_steps(self) -> tuple[SessionStep, ...]:
@@ -293,13 +338,16 @@ class Session:
     @cached_property
     def journal(self) -> JournalReader:
         """The raw frames by index."""
-        return JournalReader(self.path / "journal", self._facts.series.uid)
+        journal = JournalReader(self.path / "journal", self._facts.series.uid, self._whole_spec.plane_names)
+        return journal.of(self._plane) if self._plane else journal
 
     def each_frame(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (index, t_ns, pixels (y, x)) of the existing frames with start ≤ index < stop, one by one.
 
-        Raises SessionError if the referenced source is gone or has changed.
+        Raises SessionError of several planes, or if the referenced source is gone or has changed.
         """
+        if len(self.planes) > 1:
+            raise SessionError(f"{self.path}: several planes, name one: {', '.join(self.planes)}")
         if self.has_journal:
             yield from self.journal.read(start, stop)
             return
@@ -312,7 +360,7 @@ class Session:
                 return
             source.seek(start)
             for block in source.blocks():
-                if isinstance(block, Gap):
+                if isinstance(block, Gap) or (self._plane and block.plane != self._plane):
                     continue
                 for n, pixels in enumerate(block.pixels):
                     if block.index + n < stop:
@@ -358,7 +406,12 @@ class Session:
 
     def _values_path(self, step: str) -> Path:
         self._known(step)
-        return file_in(self.path / "values", f"{step}.sfv", SessionError)
+        folder, name = self._place(in_plane(self._plane, step))
+        return file_in(folder / "values", f"{name}.sfv", SessionError)
+
+    def _place(self, step: str) -> tuple[Path, str]:
+        """Where a step's files are, and its name there; a step of no plane needs no spec to be found."""
+        return step_place(self.path, self._whole_spec.plane_names if "/" in step else (), step)
 
     def _known(self, step: str) -> None:
         if step not in self.steps:

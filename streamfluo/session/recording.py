@@ -46,14 +46,17 @@ class Recording:
         journal = self._session.journal
         assert journal is not None
 
+        plane = journal.plane(block)
+
         def write() -> None:
-            if block.stop > journal.next_index:
-                journal.append(block.cut(max(block.index, journal.next_index), block.stop))
+            if block.stop > journal.reached[plane]:
+                journal.append(block.cut(max(block.index, journal.reached[plane]), block.stop))
 
         if not self._patiently("journal", write, self._skip_when):
-            first = max(block.index, journal.next_index)
+            first = max(block.index, journal.reached[plane])
             self.unrecorded += block.stop - first
-            self._tell({"event": "unrecorded", "first": first, "count": block.stop - first})
+            of = {"plane": plane} if plane else {}
+            self._tell({"event": "unrecorded", "first": first, "count": block.stop - first, **of})
 
     def values(self, values: StepValues) -> None:
         """Write a step's values. Raises OSError once nobody waits for the disk any more."""

@@ -14,6 +14,7 @@ from zlib_ng import zlib_ng
 
 from ..core.errors import SessionError
 from ..core.operator import Gives
+from ..core.plane import ONE_PLANE
 from ..core.stored_arrays import NOT_AN_ARRAY, stored_arrays
 
 FORMAT = 2
@@ -75,11 +76,19 @@ class SessionFacts(msgspec.Struct, frozen=True):
     versions: dict[str, str] = {}
 
 
+class PlaneHealthFacts(msgspec.Struct, frozen=True):
+    """What health.json says of one plane of several."""
+
+    frames: int = 0
+    next_index: int = 0
+
+
 class HealthFacts(msgspec.Struct, frozen=True):
     """health.json, as far as a session reads it."""
 
     frames: int = 0
     next_index: int = 0
+    planes: dict[str, PlaneHealthFacts] = {}
     edges: dict[str, dict[str, int]] = {}
     muted: dict[str, str] = {}
     doubtful: dict[str, str] = {}
@@ -98,6 +107,7 @@ class GapFacts(msgspec.Struct, frozen=True):
     first: int
     count: int
     reason: str
+    plane: str = ONE_PLANE
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class ValuesWriter:
     """
 
     def __init__(self, path: Path, series_uid: str, nbytes: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = RecordFile(path, nbytes)
         self._uid = series_uid
         self._waiting = Gathered()

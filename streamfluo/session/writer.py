@@ -6,6 +6,7 @@ config.toml       the config as the user wrote it
 journal/*.sfj     raw frames (journal.py), where they are recorded
 values/STEP.sfv   values, append-only
 snapshots/STEP.npz, camera.npz, truth.npz
+planes/N/         values and snapshots of the N-th plane, where there are several
 checkpoint.npz    the chain's state (checkpoint.py), to go on from; checkpoint.before.npz the one before
 events.jsonl      gaps, muted steps, the end
 health.json       counters
@@ -43,6 +44,7 @@ from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .journal import JournalWriter
 from .lock import take
+from .places import step_place
 from .reader import FACTS_COPY, open_session
 from .schema import FORMAT, sealed
 from .values import ValuesWriter
@@ -85,13 +87,13 @@ class SessionWriter:
                 camera.save(folder / "camera.npz")
             self._facts = _facts(source, run)
             self._write_facts("running")  # from here on it is a session, and a run that is killed can be resumed
-            (folder / "values").mkdir(parents=True, exist_ok=True)
+            self._planes = source.spec.plane_names
             (folder / "config.toml").write_bytes(run.config_text.encode())
-            self.journal = JournalWriter(folder / "journal", source.series.uid) if raw else None
+            self.journal = JournalWriter(folder / "journal", source.series.uid, self._planes) if raw else None
             self.checkpoint = _usable(folder, source, run.steps) if resume else None
             kept = self.checkpoint.values_nbytes if self.checkpoint else {}
             self.values = {
-                step: ValuesWriter(folder / "values" / f"{step}.sfv", source.series.uid, kept.get(step, 0))
+                step: ValuesWriter(values_path(folder, self._planes, step), source.series.uid, kept.get(step, 0))
                 for step in run.steps
             }
             self._events = LineFile(folder / "events.jsonl")
@@ -157,7 +159,8 @@ class SessionWriter:
             self.event({"event": "snapshot failed", "step": step, "error": f"{type(error).__name__}: {error}"})
             return
         if snapshots:
-            save_arrays(self.folder / "snapshots" / f"{step}.npz", snapshots)
+            folder, name = step_place(self.folder, self._planes, step)
+            save_arrays(folder / "snapshots" / f"{name}.npz", snapshots)
 
     def _write_facts(self, state: str) -> None:
         facts = sealed({**self._facts, "state": state, "written": now()})
@@ -175,6 +178,12 @@ def reference_of(source: Source) -> str | None:
     return str(source.path.resolve()) + (f"?{query}" if query else "")
 
 
+def values_path(folder: Path, planes: Sequence[str], step: str) -> Path:
+    """Return the file of a step's values."""
+    place, name = step_place(folder, planes, step)
+    return place / "values" / f"{name}.sfv"
+
+
 def _attempt(part: Callable[[], None]) -> OSError | None:
     try:
         part()
@@ -189,7 +198,7 @@ def _usable(folder: Path, source: Source, steps: Mapping[str, Mapping[str, Any]]
     if checkpoint is None or checkpoint.series_uid != source.series.uid:
         return None
     for step, nbytes in checkpoint.values_nbytes.items():
-        path = folder / "values" / f"{step}.sfv"
+        path = values_path(folder, source.spec.plane_names, step)
         if not path.exists() or path.stat().st_size < nbytes:
             return None
     wanted = {step: _identity(facts) for step, facts in steps.items()}
