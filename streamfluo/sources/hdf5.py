@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from ..core.errors import SourceError
 from .arrays import AXES
 from .declared import check_chunks, check_declared, in_one_line, positive
 from .hdf5_storage import check_own, find
-from .planes import MAX_TIME_NS, PlaneSource, Stack, Window, runs
+from .plane_selection import Stack
+from .planes import MAX_TIME_NS, PlaneSource, Window, runs
 
 MAX_CACHE_BYTES = 128 << 20
 MIN_SIDE_PX = 4  # smaller sides are tables of coordinates, not images
@@ -45,16 +46,16 @@ class Hdf5Source(PlaneSource):
         """Open the dataset that is meant. Raises SourceError, or what h5py raises on damaged bytes."""
         self._file = h5py.File(path, "r")
         data = _dataset(self._file, h5py, path, name)
-        name, cache_nbytes = data.name, _cache_nbytes(data)
+        name, is_nwb = data.name, "neurodata_type" in data.parent.attrs and data.name.endswith("/data")
+        cache_nbytes = _cache_nbytes(data, is_nwb)
         if data.chunks is not None:
             check_chunks(path, data.chunks, data.shape, data.dtype.itemsize)
         self._file.close()
         self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
         self._dataset = data = self._file[name]
-        nwb = data.parent if "neurodata_type" in data.parent.attrs and data.name.endswith("/data") else None
-        facts = _nwb_facts(nwb, h5py, path) if nwb is not None else _plain_facts(data)
+        facts = _nwb_facts(data.parent, h5py, path) if is_nwb else _plain_facts(data)
         # NWB stores frames as (t, x, y), volumes as (t, x, y, z); MATLAB writes (y, x, z, t) as (t, z, x, y).
-        self._transposed, self._columns = nwb is not None, nwb is None and "MATLAB_class" in data.attrs
+        self._transposed, self._columns = is_nwb, not is_nwb and "MATLAB_class" in data.attrs
         shape = data.shape[:1] + data.shape[1:][::-1] if self._transposed else data.shape
         if self._columns:
             shape = (*shape[:-2], shape[-1], shape[-2])
@@ -63,20 +64,24 @@ class Hdf5Source(PlaneSource):
         return Stack(axes, shape[-2:], data.dtype.newbyteorder("=").name, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
-        with in_one_line(f"{self.path}: plane {numbers[0]} or after it cannot be decoded"):
-            return self._decoded(numbers, window)
+        return self._images([numbers], window)[0]
 
-    def _decoded(self, numbers: np.ndarray, window: Window) -> np.ndarray:
-        data, sizes = self._dataset, self._sizes()
-        shape = tuple(len(range(*w.indices(n))) for w, n in zip(window, self._shape, strict=True))
-        pixels = np.empty((len(numbers), *shape), data.dtype.newbyteorder("="))
-        for offset, first, count in runs(numbers):
+    def _images(self, parts: Sequence[np.ndarray], window: Window) -> list[np.ndarray]:
+        """In the order of the file, through its cache: a chunk with images of several planes is decoded once."""
+        with in_one_line(f"{self.path}: plane {parts[0][0]} or after it cannot be decoded"):
+            data, sizes = self._dataset, self._sizes()
+            shape = tuple(len(range(*w.indices(n))) for w, n in zip(window, self._shape, strict=True))
+            images = [np.empty((len(numbers), *shape), data.dtype.newbyteorder("=")) for numbers in parts]
             if len(sizes) == 1 and not (self._transposed or self._columns):
-                data.read_direct(pixels, np.s_[first : first + count, *window], np.s_[offset : offset + count])
-                continue
-            for n, number in enumerate(range(first, first + count), offset):
-                pixels[n] = self._plane(tuple(int(i) for i in np.unravel_index(number, sizes)) if sizes else (), window)
-        return pixels
+                for pixels, numbers in zip(images, parts, strict=True):
+                    for offset, first, count in runs(numbers):
+                        data.read_direct(pixels, np.s_[first : first + count, *window], np.s_[offset : offset + count])
+                return images
+            places = [(int(number), n, at) for n, numbers in enumerate(parts) for at, number in enumerate(numbers)]
+            for number, n, at in sorted(places):
+                place = tuple(int(i) for i in np.unravel_index(number, sizes)) if sizes else ()
+                images[n][at] = self._plane(place, window)
+            return images
 
     def _plane(self, at: tuple[int, ...], window: Window) -> np.ndarray:
         if self._columns:
@@ -96,10 +101,10 @@ class Hdf5Source(PlaneSource):
             self._file.close()
 
 
-def _cache_nbytes(data: Any) -> int:
+def _cache_nbytes(data: Any, transposed: bool) -> int:
     """What the chunk cache must hold so that no chunk is decoded twice: nothing where a chunk is one frame (reading
     is 1.4 times as fast then), else the chunks that cover a frame."""
-    if data.chunks is None or data.chunks[0] == 1:
+    if data.chunks is None or math.prod(data.chunks[:1] + data.chunks[3:] if transposed else data.chunks[:-2]) == 1:
         return 0
     covering = math.prod(-(-n // c) * c for n, c in zip(data.shape[1:], data.chunks[1:], strict=True))
     return min(MAX_CACHE_BYTES, data.chunks[0] * covering * data.dtype.itemsize)

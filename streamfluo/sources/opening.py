@@ -13,13 +13,16 @@ from pathlib import Path
 
 from ..core.errors import SourceError
 from ..core.source import Source
+from .plane_selection import SeveralPlanes
 from .selection import parse_selection
 
 
-def open_source(uri: str | Path) -> Source:
+def open_source(uri: str | Path, planes: bool = False) -> Source:
     """Open frames by URI: `recording.tif`, `recording.tif?frames=100:200`, `sim:calcium?seed=3`, `tcp://host:port`.
 
-    Use it as a context manager. Raises SourceError that names what is wrong with the file, stream or selection.
+    With `planes` a file of several planes is opened with all of them, as `?planes=all` does, where none are selected;
+    without, it is refused. Use it as a context manager. Raises SourceError that names what is wrong with the file,
+    stream or selection.
     """
     text = str(uri)
     schemes, suffixes = _readers("schemes"), _readers("suffixes")
@@ -44,7 +47,13 @@ def open_source(uri: str | Path) -> Source:
         known = ", ".join([*sorted(suffixes), *(f"{name}:" for name in sorted(schemes))])
         raise SourceError(f"{text}: no reader for {suffix or scheme!r}; there is {known}")
     kind = reader.load()
-    source = kind.open(path, parse_selection(query, str(path), known=kind.selections))
+    selection = parse_selection(query, str(path), known=kind.selections)
+    try:
+        source = kind.open(path, selection)
+    except SeveralPlanes:
+        if not planes:
+            raise
+        source = kind.open(path, {**selection, "planes": "all"})
     return source
 
 

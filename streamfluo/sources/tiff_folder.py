@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SourceError, did_you_mean
-from .planes import PlaneSource, Stack, Window
+from .plane_selection import Stack
+from .planes import PlaneSource, Window
 from .tiff import TiffSource
 from .tiff_metadata import About
 from .tiff_names import AXES, Group, groups_of
