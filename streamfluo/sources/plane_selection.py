@@ -122,8 +122,9 @@ def _chosen(
 
 def _selector(text: str, labels: Sequence[str], stack: Stack) -> str:
     """Return a selector with the name that the channel has in the stream: it may be its number, or its own name."""
-    channel, slash, z = ("", "", "") if text in stack.channels else text.rpartition("/")
-    channel = channel if slash else text
+    channel, slash, z = text.rpartition("/")
+    if not slash or text in stack.channels:
+        channel, slash, z = text, "", ""
     if channel in labels:
         return text
     if channel in stack.channels:

@@ -182,15 +182,16 @@ def _times_of(groups: Sequence[Group], path: Path) -> dict[int | str, int]:
     if len(groups) > 1:
         times.sort(key=lambda time: [(False, time, "")] if isinstance(time, int) else natural(Path(time)))
     for group in groups:
-        names = " ".join(f"{axis} {label}" for axis, label in group.labels.items())
-        if 2 * len(group.pages) < len(times):
+        names, own = " ".join(f"{axis} {label}" for axis, label in group.labels.items()), {p.time for p in group.pages}
+        if len(groups) > 1 and not any(p.time in own for other in groups if other is not group for p in other.pages):
             raise SourceError(
-                f"{path}: the files of {names} are {len(group.pages)} of {len(times)} times that names tell apart, "
-                f"they do not belong to the others; open one plane at a time"
+                f"{path}: by their names the files of {names}, {group.pages[0].file.name} first, are of other times "
+                f"than all the others; open one plane at a time"
             )
-        if len({page.time for page in group.pages}) < len(group.pages):
+        if len(own) < len(group.pages):
             raise SourceError(f"{path}: two images of {names} are of one time; open one plane at a time")
-    _check_numbers(list(dict.fromkeys(pages[time].file for time in times)), path)
+    if groups[0].pages[0].number is None:  # what OME-XML counts it names
+        _check_numbers({str(time): page.file for time, page in pages.items()}, path)
     return {time: n for n, time in enumerate(times)}
 
 
@@ -208,13 +209,15 @@ def natural(path: Path) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _check_numbers(files: list[Path], path: Path) -> None:
-    """Files numbered one by one must all be there."""
-    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", file.name) for file in files]
+def _check_numbers(files: Mapping[str, Path], path: Path) -> None:
+    """Files numbered one by one must all be there; by their names without the words for the plane."""
+    names = sorted(files, key=lambda name: natural(Path(name)))
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", name) for name in names]
     if len(files) < 2 or not all(parts) or len({(m[1], m[3]) for m in parts if m}) > 1:
         return
     numbers = [int(m[2]) for m in parts if m]
     steps = np.diff(numbers)
     if (steps == 1).sum() >= 0.5 * len(steps) and (steps != 1).any():
         at = int(np.flatnonzero(steps != 1)[0])
-        raise SourceError(f"{path}: {files[at].name} is followed by {files[at + 1].name}; files between are missing")
+        before, after = (files[name].name for name in names[at : at + 2])
+        raise SourceError(f"{path}: {before} is followed by {after}; files between are missing")
