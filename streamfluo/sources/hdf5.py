@@ -13,6 +13,7 @@ from ..core.errors import SourceError
 from .arrays import AXES
 from .declared import check_chunks, check_declared, in_one_line, positive
 from .hdf5_storage import check_own, find
+from .nwb_external import external_series
 from .plane_selection import Stack
 from .planes import MAX_TIME_NS, PlaneSource, Window, runs
 
@@ -30,6 +31,15 @@ class Hdf5Source(PlaneSource):
     """
 
     selections = (*PlaneSource.selections, "dataset")
+
+    @classmethod
+    def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
+        name = _named_outside(path, selection.get("dataset")) if path.suffix.lower() == ".nwb" else None
+        if name is None:
+            return cls(path, selection)
+        from .nwb_external import NwbExternalSource
+
+        return NwbExternalSource(path, selection, name)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         try:
@@ -53,7 +63,7 @@ class Hdf5Source(PlaneSource):
         self._file.close()
         self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
         self._dataset = data = self._file[name]
-        facts = _nwb_facts(data.parent, h5py, path) if is_nwb else _plain_facts(data)
+        facts = nwb_facts(data.parent, h5py, path, data.shape[0]) if is_nwb else _plain_facts(data)
         # NWB stores frames as (t, x, y), volumes as (t, x, y, z); MATLAB writes (y, x, z, t) as (t, z, x, y).
         self._transposed, self._columns = is_nwb, not is_nwb and "MATLAB_class" in data.attrs
         shape = data.shape[:1] + data.shape[1:][::-1] if self._transposed else data.shape
@@ -121,8 +131,24 @@ def _why(error: OSError) -> str:
     return f"not an HDF5 file that can be read: {text}"
 
 
-def _dataset(file: Any, h5py: Any, path: Path, name: str | None) -> Any:
-    """The dataset named, or the only one that holds images. Raises SourceError that lists them."""
+def _named_outside(path: Path, name: str | None) -> str | None:
+    """Return the NWB image series that is meant, if its frames lie in other files. Raises SourceError for several."""
+    try:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            series = external_series(file, h5py)
+            if name is not None or not series or _images_in(file, h5py, path)[0]:
+                return next((key for key in series if name is not None and key.strip("/") == name.strip("/")), None)
+    except (ImportError, OSError, RuntimeError, KeyError, ValueError):
+        return None  # what it is is said when it is opened
+    if len(series) > 1:
+        raise SourceError(f"{path}: series of images: {', '.join(series)}; name one: {path.name}?dataset=/path")
+    return next(iter(series))
+
+
+def _images_in(file: Any, h5py: Any, path: Path) -> tuple[dict[str, Any], list[SourceError]]:
+    """The datasets of images by name, and why others are not read."""
     found: dict[str, Any] = {}
     refused: list[SourceError] = []
 
@@ -138,11 +164,17 @@ def _dataset(file: Any, h5py: Any, path: Path, name: str | None) -> Any:
         if images and min(item.shape[-2:]) >= MIN_SIDE_PX and item.shape[0] > 0:
             found["/" + key] = item
 
+    file.visititems(look)
+    return found, refused
+
+
+def _dataset(file: Any, h5py: Any, path: Path, name: str | None) -> Any:
+    """The dataset named, or the only one that holds images. Raises SourceError that lists them."""
     if name is not None and isinstance(item := find(file, h5py, path, name), h5py.Dataset):
         check_own(item, h5py, path)
         if item.ndim in AXES:
             return item
-    file.visititems(look)
+    found, refused = _images_in(file, h5py, path)
     listed = ", ".join(f"{key} {item.shape} {item.dtype}" for key, item in found.items()) or "none"
     if name is not None:
         raise SourceError(f"{path}: no dataset of images {name!r}; there is {listed}")
@@ -153,7 +185,8 @@ def _dataset(file: Any, h5py: Any, path: Path, name: str | None) -> Any:
     return next(iter(found.values()))
 
 
-def _nwb_facts(series: Any, h5py: Any, path: Path) -> dict[str, Any]:
+def nwb_facts(series: Any, h5py: Any, path: Path, frames: int) -> dict[str, Any]:
+    """Return interval, times and what was wrong with them, as Stack names them, of an NWB series of so many frames."""
     facts: dict[str, Any] = {}
     beside = {name: find(series.file, h5py, path, f"{series.name}/{name}") for name in ("starting_time", "timestamps")}
     held = {name: item for name, item in beside.items() if isinstance(item, h5py.Dataset)}
@@ -162,7 +195,7 @@ def _nwb_facts(series: Any, h5py: Any, path: Path) -> dict[str, Any]:
     if "starting_time" in held and (rate := positive(held["starting_time"].attrs.get("rate"))):
         facts["interval_s"] = 1 / rate
     times = held.get("timestamps")
-    if times is not None and times.shape == series["data"].shape[:1] and times.dtype.kind in "iuf":
+    if times is not None and times.shape == (frames,) and times.dtype.kind in "iuf":
         check_declared(path, "timestamps", times.size * 8)
         at_s, wrong = mended_times(np.asarray(times, float))
         if len(at_s) > 1 and (np.diff(at_s) > 0).all() and np.abs(at_s[[0, -1]]).max() * 1e9 < MAX_TIME_NS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import SourceError
 from ..core.source import Source
@@ -62,6 +63,12 @@ def stays(uri: str) -> bool:
     scheme, colon, _ = uri.partition(":")
     reader = _readers("schemes").get(scheme) if colon else None
     return reader is None or bool(reader.load().seekable)
+
+
+def file_reader(path: Path) -> Any:
+    """Return the class that reads a file, by its suffix; None where there is none."""
+    entry = _readers("suffixes").get(path.suffix.lower())
+    return None if entry is None else entry.load()
 
 
 @cache

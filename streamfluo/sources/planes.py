@@ -92,6 +92,10 @@ class PlaneSource(Source):
         self._todo.clear()
         self._ready.clear()
 
+    def is_there(self) -> np.ndarray:
+        """Return which images of the first plane are there, along time."""
+        return np.ones(self._numbers.shape[1], bool) if self._there is None else self._there[0]
+
     def close(self) -> None:
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
