@@ -11,8 +11,9 @@ import numpy as np
 
 from ..core.errors import SourceError
 from .arrays import AXES
-from .declared import check_chunks, check_declared, in_one_line, positive
+from .declared import check_chunks, check_declared, check_planes, in_one_line, positive
 from .hdf5_storage import check_own, find
+from .hdf5_torn import opened, whole_images
 from .nwb_external import external_series
 from .plane_selection import Stack
 from .planes import MAX_TIME_NS, PlaneSource, Window, runs
@@ -31,6 +32,7 @@ class Hdf5Source(PlaneSource):
     """
 
     selections = (*PlaneSource.selections, "dataset")
+    _nbytes: int | None = None  # of a file that is cut short
 
     @classmethod
     def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
@@ -49,19 +51,26 @@ class Hdf5Source(PlaneSource):
         with in_one_line(f"{path}: not an HDF5 file that can be read"):
             try:
                 return self._describe(h5py, path, selection.get("dataset"))
-            except OSError as error:
-                raise SourceError(f"{path}: {_why(error)}") from None
+            except SourceError:
+                raise
+            except Exception as error:
+                if self._nbytes is not None:
+                    where = f"{path}: cut short at byte {self._nbytes}"
+                    raise SourceError(f"{where}, and what it holds stood behind that; copy it again") from None
+                if isinstance(error, OSError):
+                    raise SourceError(f"{path}: {_why(error)}") from None
+                raise
 
     def _describe(self, h5py: Any, path: Path, name: str | None) -> Stack:
         """Open the dataset that is meant. Raises SourceError, or what h5py raises on damaged bytes."""
-        self._file = h5py.File(path, "r")
+        self._file, self._nbytes = opened(h5py, path)
         data = _dataset(self._file, h5py, path, name)
-        name, is_nwb = data.name, "neurodata_type" in data.parent.attrs and data.name.endswith("/data")
+        name, is_nwb = data.name, _is_nwb(data)
         cache_nbytes = _cache_nbytes(data, is_nwb)
         if data.chunks is not None:
             check_chunks(path, data.chunks, data.shape, data.dtype.itemsize)
         self._file.close()
-        self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
+        self._file, _ = opened(h5py, path, rdcc_nbytes=cache_nbytes)
         self._dataset = data = self._file[name]
         facts = nwb_facts(data.parent, h5py, path, data.shape[0]) if is_nwb else _plain_facts(data)
         # NWB stores frames as (t, x, y), volumes as (t, x, y, z); MATLAB writes (y, x, z, t) as (t, z, x, y).
@@ -71,7 +80,16 @@ class Hdf5Source(PlaneSource):
             shape = (*shape[:-2], shape[-1], shape[-2])
         self._shape = shape[-2:]
         axes = dict(zip(AXES[len(shape)], shape[:-2], strict=True))
-        return Stack(axes, shape[-2:], data.dtype.newbyteorder("=").name, **facts)
+        image_axes = (0, *range(3, data.ndim)[::-1]) if self._transposed else tuple(range(data.ndim - 2))
+        check_planes(path, math.prod(axes.values()))
+        check_declared(path, "a frame", math.prod(shape[-2:]) * data.dtype.itemsize)
+        there = whole_images(data, image_axes, self._nbytes)
+        if there is not None and not there.any():
+            raise SourceError(f"{path}: cut short: no image of {name} is whole; copy it again")
+        if self._nbytes is not None:
+            facts["user"] = facts.get("user", {}) | {"cut": f"ends at byte {self._nbytes}, its header names more"}
+        there = None if there is None else there.reshape(-1)
+        return Stack(axes, shape[-2:], data.dtype.newbyteorder("=").name, there=there, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         return self._images([numbers], window)[0]
@@ -147,6 +165,10 @@ def _named_outside(path: Path, name: str | None) -> str | None:
     return next(iter(series))
 
 
+def _is_nwb(data: Any) -> bool:
+    return "neurodata_type" in data.parent.attrs and data.name.endswith("/data")
+
+
 def _images_in(file: Any, h5py: Any, path: Path) -> tuple[dict[str, Any], list[SourceError]]:
     """The datasets of images by name, and why others are not read."""
     found: dict[str, Any] = {}
@@ -161,7 +183,8 @@ def _images_in(file: Any, h5py: Any, path: Path) -> tuple[dict[str, Any], list[S
             refused.append(error)
             return
         images = item.ndim in (3, 4, 5) and item.dtype.kind in "uif"
-        if images and min(item.shape[-2:]) >= MIN_SIDE_PX and item.shape[0] > 0:
+        sides = item.shape[1:3] if _is_nwb(item) else item.shape[-2:]
+        if images and min(sides) >= MIN_SIDE_PX and item.shape[0] > 0:
             found["/" + key] = item
 
     file.visititems(look)

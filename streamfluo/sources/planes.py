@@ -189,8 +189,17 @@ class PlaneSource(Source):
             source=path.name + (f"?{query}" if query else ""),
             t0_ns=began + first_ns,
             frames=self._numbers.size,
-            user=stack.user,
+            user={**stack.user, **self._missing()},
         )
+
+    def _missing(self) -> dict[str, str]:
+        """How many images are missing, and the first of them, in words; nothing where all are there."""
+        lost = np.argwhere(~self._there.T) if self._there is not None else np.empty((0, 2), int)
+        if not len(lost):
+            return {}
+        index, n = lost[0].tolist()
+        of = f" of {self.spec.planes[n].name}" if self.spec.planes else ""
+        return {"missing": f"{len(lost)} of {self._numbers.size} images, the first is frame {index}{of}"}
 
 
 def image_times_ns(stack: Stack, numbers: np.ndarray, interval_s: float | None) -> np.ndarray:

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..core.errors import SourceError, did_you_mean
 from .arrays import AXES
-from .declared import check_chunks, in_one_line
+from .declared import check_chunks, check_declared, check_planes, in_one_line
 from .plane_selection import Stack
 from .planes import PlaneSource, Window
+from .zarr_written import written_images
 
 ASK_FOR_LIBRARY = 'needs zarr; install it with pip install "streamfluo[formats]"'
 _NAMES = {"t": "time", "c": "channel", "z": "z"}
@@ -57,7 +58,10 @@ class ZarrSource(PlaneSource):
         names = [_NAMES.get(a, a) for a in axes[:-2]] if named else list(AXES[node.ndim])
         facts = _ome_facts(image, axes) | channels if named else {}
         held = dict(zip(names, node.shape[:-2], strict=True))
-        return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, **facts)
+        check_planes(path, math.prod(held.values()))
+        check_declared(path, "a frame", math.prod(node.shape[-2:]) * np.dtype(node.dtype).itemsize)
+        there = written_images(path, node, names.index("time") if "time" in names else 0)
+        return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, there=there, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         return self._images([numbers], window)[0]
