@@ -9,7 +9,7 @@ import numpy as np
 
 from .core.params import build_params
 from .sources.simulate.emitter_traces import Dyes, Light, emitter_traces
-from .sources.simulate.source import SIMULATORS
+from .sources.simulate.source import SIMULATORS, render
 
 __all__ = ["Dyes", "Light", "bleaching_steps", "blinking", "calcium", "emitter_traces", "gain", "spots"]
 
@@ -21,7 +21,8 @@ def calcium(frames: int = 500, **params: Any) -> Movie:
 
     Parameters are those of `sources.simulate.calcium.CalciumParams`, names in the truth those of
     `CalciumSimulator.truth`. The whole movie is in memory at once. Raises ConfigError for a parameter that is unknown
-    or out of range. All of this holds for the other simulators here in the same way.
+    or out of range. All of this holds for the other simulators here in the same way. With `channels=2` or several
+    slices the movie is (planes, frames, y, x), slice by slice, of each the channels red and green.
 
         movie, truth = calcium(frames=300, shape=(128, 128), seed=3)
     """
@@ -72,4 +73,5 @@ def _simulate(name: str, frames: int, params: Mapping[str, Any]) -> Movie:
     kind = SIMULATORS[name]
     built = build_params(kind.Params, {"frames": frames, **params}, f"simulate.{name.replace('-', '_')}")
     simulator = kind(built)
-    return simulator.render(0, frames), simulator.truth(frames)
+    planes = [render(simulator, 0, frames, n) for n in range(len(simulator.spec.plane_names))]
+    return np.stack(planes) if simulator.spec.planes else planes[0], simulator.truth(frames)

@@ -10,7 +10,8 @@ import numpy as np
 from ..core.errors import SourceError
 from ..core.spec import frame_dtype
 from .declared import in_one_line
-from .planes import PlaneSource, Stack, Window
+from .plane_selection import Stack
+from .planes import PlaneSource, Window
 
 AXES = {2: (), 3: ("time",), 4: ("time", "z"), 5: ("time", "channel", "z")}
 

@@ -12,7 +12,8 @@ from ..core.errors import SourceError
 from .arrays import ArraySource, stack_of
 from .declared import check_declared, in_one_line
 from .hdf5_storage import is_hdf5
-from .planes import PlaneSource, Stack
+from .plane_selection import Stack
+from .planes import PlaneSource
 
 # MATLAB's numeric classes; cells, structures and texts are no movies.
 _ITEM_BYTES = {

@@ -16,7 +16,8 @@ import numpy as np
 from ..core.errors import SourceError
 from ..core.names import file_in
 from .declared import check_declared, positive
-from .planes import PlaneSource, Stack, Window
+from .plane_selection import Stack
+from .planes import PlaneSource, Window
 
 # The index gives each image its axes (JSON), file, and eight numbers: where its pixels and its metadata are.
 _NUMBERS = struct.Struct("<8I")

@@ -10,16 +10,20 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import SourceError
 from ..core.source import Source
+from .plane_selection import SeveralPlanes
 from .selection import parse_selection
 
 
-def open_source(uri: str | Path) -> Source:
+def open_source(uri: str | Path, planes: bool = False) -> Source:
     """Open frames by URI: `recording.tif`, `recording.tif?frames=100:200`, `sim:calcium?seed=3`, `tcp://host:port`.
 
-    Use it as a context manager. Raises SourceError that names what is wrong with the file, stream or selection.
+    With `planes` a file of several planes is opened with all of them, as `?planes=all` does, where none are selected;
+    without, it is refused. Use it as a context manager. Raises SourceError that names what is wrong with the file,
+    stream or selection.
     """
     text = str(uri)
     schemes, suffixes = _readers("schemes"), _readers("suffixes")
@@ -44,7 +48,13 @@ def open_source(uri: str | Path) -> Source:
         known = ", ".join([*sorted(suffixes), *(f"{name}:" for name in sorted(schemes))])
         raise SourceError(f"{text}: no reader for {suffix or scheme!r}; there is {known}")
     kind = reader.load()
-    source = kind.open(path, parse_selection(query, str(path), known=kind.selections))
+    selection = parse_selection(query, str(path), known=kind.selections)
+    try:
+        source = kind.open(path, selection)
+    except SeveralPlanes:
+        if not planes:
+            raise
+        source = kind.open(path, {**selection, "planes": "all"})
     return source
 
 
@@ -53,6 +63,12 @@ def stays(uri: str) -> bool:
     scheme, colon, _ = uri.partition(":")
     reader = _readers("schemes").get(scheme) if colon else None
     return reader is None or bool(reader.load().seekable)
+
+
+def file_reader(path: Path) -> Any:
+    """Return the class that reads a file, by its suffix; None where there is none."""
+    entry = _readers("suffixes").get(path.suffix.lower())
+    return None if entry is None else entry.load()
 
 
 @cache

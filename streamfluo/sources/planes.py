@@ -1,7 +1,7 @@
-"""Recordings on disk as sources: planes along time, channel and z, one stream of which is selected.
+"""Recordings on disk as sources: images along time, channel and z, of which one plane or several are selected.
 
-A reader of a format says what the recording holds (a `Stack`) and reads planes by number; selection, blocks, times and
-the series' identity are the same for all formats and stand here.
+A reader of a format says what the recording holds (a `Stack`) and reads images by number; blocks, times and the series'
+identity are the same for all formats and stand here, the selection in plane_selection.py.
 """
 
 from __future__ import annotations
@@ -9,54 +9,37 @@ from __future__ import annotations
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ..core.block import Block
-from ..core.errors import FrameError, SourceError, did_you_mean
+from ..core.errors import FrameError, SourceError
 from ..core.source import MAX_BLOCK_FRAMES, Series, Source
 from ..core.spec import FRAME_DTYPES, Spec
 from .declared import check_declared, check_planes, positive
+from .plane_selection import Stack, selected_images
 from .selection import content_uid, parse_frames
 
-SELECTORS = ("frames", "channel", "z", "roi")
 MAX_BLOCK_BYTES = 256 << 20  # of whole planes, at least one; 32 of 2048 × 2048 in 16 bits
 MAX_TIME_NS = 1 << 62  # 146 years
 Window = tuple[slice, slice]
-
-
-@dataclass(frozen=True)
-class Stack:
-    """What a recording holds: planes of `shape` (y, x) along `axes` (name → size, slowest first), and what it says of
-    itself. `times_ns` are of the frames along time, where it has them; of the axes `selected` the reader has taken the
-    plane that was selected. `there`: which planes, by number, were kept; None: all. The others are gaps."""
-
-    axes: Mapping[str, int]
-    shape: tuple[int, int]
-    dtype: str
-    interval_s: float | None = None
-    pixel_um: float | None = None
-    t0_ns: int | None = None
-    channels: tuple[str, ...] = ()
-    times_ns: np.ndarray | None = None
-    user: Mapping[str, object] = field(default_factory=dict)
-    selected: frozenset[str] = frozenset()
-    there: np.ndarray | None = None
+Part = tuple[int, int, int]  # which plane, its first time point, one past its last
 
 
 class PlaneSource(Source):
-    """One stream of a recording's planes. `?channel=` (name or number), `z=`, `frames=a:b`, `roi=y0:y1,x0:x1` select.
+    """One plane of a recording, or several. `?channel=` (name or number), `z=`, `planes=all` or `planes=green,red/1`,
+    `frames=a:b` (time points), `roi=y0:y1,x0:x1` select.
 
     A selection is a series of its own: its first frame has index 0. Where the file has no times they are index ·
-    interval, all 0 without an interval. Raises SourceError for what cannot be read as one stream of planes.
+    interval, all 0 without an interval. Raises SourceError for what cannot be read as a stream of planes.
     """
 
-    selections: ClassVar[tuple[str, ...]] = ("frames", "channel", "z", "roi")
+    selections: ClassVar[tuple[str, ...]] = ("frames", "channel", "z", "planes", "roi")
     path: Path
     decodes: bool = False  # whether reading costs so much that a thread should be one block ahead
 
@@ -67,7 +50,8 @@ class PlaneSource(Source):
 
     def __init__(self, path: Path, selection: Mapping[str, str]) -> None:
         self.path, self._next = path, 0
-        self._ahead: tuple[int, int, Future[np.ndarray]] | None = None
+        self._todo, self._ready = deque[Part](), deque[Block]()  # planned and not read; read and not given
+        self._ahead: tuple[list[Part], Future[list[np.ndarray]]] | None = None
         self._thread: ThreadPoolExecutor | None = None
         try:
             stack = self._open(path, selection)
@@ -88,54 +72,87 @@ class PlaneSource(Source):
         """Return planes by number (n, y, x), cut to `window`. Raises SourceError that names the plane."""
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
-        max_frames = max(1, min(max_frames, MAX_BLOCK_BYTES // self._plane_nbytes))
-        while (part := self._part_from(self._next, max_frames)) is not None:
-            start, stop = part
-            pixels = self._taken(start, stop)
-            if self.decodes and (ahead := self._part_from(stop, max_frames)) is not None:
-                self._read_ahead(*ahead)
-            self._next = stop
-            yield Block(start, self._times_ns[start:stop], pixels, self.spec.channel)
-
-    def _part_from(self, start: int, max_frames: int) -> tuple[int, int] | None:
-        """Start and stop of the next frames that are there one after the other, None where there is none."""
-        stop = min(start + max_frames, len(self._numbers))
-        if self._there is not None:
-            if not self._there[start:].any():
-                return None
-            start += int(np.argmax(self._there[start:]))
-            stop = min(start + max_frames, len(self._numbers))
-            lost = np.flatnonzero(~self._there[start:stop])
-            stop = start + int(lost[0]) if len(lost) else stop
-        return (start, stop) if start < stop else None
+        """Yield, for each run of time points, a block of each plane; of a plane with missing images, its pieces."""
+        points = max(1, min(max_frames, MAX_BLOCK_BYTES // (self._plane_nbytes * len(self._numbers))))
+        while self._ready or self._more(points):
+            block = self._ready.popleft()
+            if len(block) > max_frames:  # read when more were asked for
+                cut = block.index + max_frames
+                self._ready.appendleft(block.cut(cut, block.stop))
+                block = block.cut(block.index, cut)
+            yield block
 
     def seek(self, index: int) -> None:
-        if not 0 <= index <= len(self._numbers):
-            raise SourceError(f"{self.path}: no frame {index}; there are {len(self._numbers)}, from 0 on")
-        self._next = index
+        points = self._numbers.shape[1]
+        if not 0 <= index <= points:
+            raise SourceError(f"{self.path}: no frame {index}; there are {points}, from 0 on")
+        if self._ahead is not None:
+            wait([self._ahead[1]])  # two threads must not read one file
+        self._ahead, self._next = None, index
+        self._todo.clear()
+        self._ready.clear()
+
+    def is_there(self) -> np.ndarray:
+        """Return which images of the first plane are there, along time."""
+        return np.ones(self._numbers.shape[1], bool) if self._there is None else self._there[0]
 
     def close(self) -> None:
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
 
-    def _taken(self, start: int, stop: int) -> np.ndarray:
-        """The frames, from the thread if it has read just these."""
+    def _more(self, points: int) -> bool:
+        """Make the next blocks ready, from the thread if it has read them; returns whether there are any."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[:2] == (start, stop):
-            return ahead[2].result()
-        if ahead is not None:
-            wait([ahead[2]])  # somebody sought elsewhere; two threads must not read one file
-        return self._read(start, stop)
-
-    def _read_ahead(self, start: int, stop: int) -> None:
-        self._thread = self._thread or ThreadPoolExecutor(1, "decode")
-        self._ahead = (start, stop, self._thread.submit(self._read, start, stop))
-
-    def _read(self, start: int, stop: int) -> np.ndarray:
+        batch = self._batch(points) if ahead is None else ahead[0]
+        if not batch:
+            return False
         try:
-            return self._planes(self._numbers[start:stop], self._window)
+            images = self._read(batch) if ahead is None else ahead[1].result()
+        except BaseException:
+            self._todo.extendleft(reversed(batch))  # what failed fails again; it is not skipped
+            raise
+        if self.decodes and (after := self._batch(points)):
+            self._thread = self._thread or ThreadPoolExecutor(1, "decode")
+            self._ahead = after, self._thread.submit(self._read, after)
+        for (n, start, stop), pixels in zip(batch, images, strict=True):
+            channel, z = self._blocks_are_of[n]
+            self._ready.append(Block(start, self._times_ns[n, start:stop], pixels, channel, z))
+        return True
+
+    def _batch(self, points: int) -> list[Part]:
+        """The parts that are read next, all at once: those of a run of time points, as far as memory allows."""
+        if not self._todo:
+            self._todo.extend(self._parts(points))
+        batch, room = list[Part](), MAX_BLOCK_BYTES
+        while self._todo:
+            _, start, stop = self._todo[0]
+            room -= (stop - start) * self._plane_nbytes
+            if batch and room < 0:
+                break
+            batch.append(self._todo.popleft())
+        return batch
+
+    def _parts(self, points: int) -> list[Part]:
+        """The images, plane by plane, of the next time points from the first on at which a plane has one."""
+        start, end = self._next, self._numbers.shape[1]
+        if self._there is not None:
+            seen = self._there[:, start:].any(0)
+            start = start + int(np.argmax(seen)) if seen.any() else end
+        self._next = stop = min(start + points, end)
+        if self._there is None:
+            return [(n, start, stop) for n in range(len(self._numbers)) if start < stop]
+        rows = [(n, row.nonzero()[0]) for n, row in enumerate(self._there[:, start:stop]) if row.any()]
+        return [(n, start + a, start + a + count) for n, found in rows for _, a, count in runs(found)]
+
+    def _read(self, batch: Sequence[Part]) -> list[np.ndarray]:
+        try:
+            return self._images([self._numbers[n, start:stop] for n, start, stop in batch], self._window)
         except OSError as error:
-            raise SourceError(f"{self.path}: reading at frame {start} failed: {error}") from None
+            raise SourceError(f"{self.path}: reading at frame {batch[0][1]} failed: {error}") from None
+
+    def _images(self, parts: Sequence[np.ndarray], window: Window) -> list[np.ndarray]:
+        """Return the images of each part; a format whose chunks hold images of several planes reads them together."""
+        return [self._planes(numbers, window) for numbers in parts]
 
     def _select(self, stack: Stack, selection: Mapping[str, str]) -> None:
         path = self.path
@@ -145,70 +162,54 @@ class PlaneSource(Source):
         self._plane_nbytes = math.prod(stack.shape) * np.dtype(stack.dtype).itemsize
         check_planes(path, math.prod(stack.axes.values()))
         check_declared(path, "a frame", self._plane_nbytes)
-        numbers, channel = plane_numbers(stack, selection, path)
-        frames = parse_frames(selection.get("frames"), len(numbers), str(path))
+        planes, channel, numbers = selected_images(stack, selection, path)
+        count = numbers.shape[1]
+        frames = parse_frames(selection.get("frames"), count, str(path))
         self._window = parse_roi(selection.get("roi"), stack.shape, path)
         shape = tuple(len(range(*part.indices(size))) for part, size in zip(self._window, stack.shape, strict=True))
         try:
             interval_s = positive(stack.interval_s)
-            if interval_s is not None and interval_s * 1e9 * len(numbers) > MAX_TIME_NS:
+            if interval_s is not None and interval_s * 1e9 * count > MAX_TIME_NS:
                 interval_s = None  # damaged metadata say nothing
-            spec = Spec(shape, stack.dtype, interval_s, positive(stack.pixel_um), channel)  # type: ignore[arg-type]
-            self.spec = spec.with_(origin_px=tuple(part.start or 0 for part in self._window))
+            origin_px = tuple(part.start or 0 for part in self._window)
+            facts = (stack.dtype, interval_s, positive(stack.pixel_um), channel)
+            self.spec = Spec(shape, *facts, origin_px=origin_px, planes=planes)  # type: ignore[arg-type]
         except FrameError as error:
             raise SourceError(f"{path}: {error}") from None
-        self._numbers = numbers[frames.start : frames.stop]
+        self._blocks_are_of = [(plane.channel, plane.z) for plane in planes] or [(channel, 0)]
+        self._numbers = numbers[:, frames.start : frames.stop]
         self._there = None if stack.there is None or stack.there.all() else stack.there[self._numbers]
-        times_ns = stack.times_ns
-        if times_ns is None or len(times_ns) != len(numbers):
-            times_ns = np.rint(np.arange(len(numbers)) * ((interval_s or 0) * 1e9)).astype(np.int64)
-        self._times_ns = times_ns[frames.start : frames.stop] - times_ns[frames.start]
+        times_ns = image_times_ns(stack, numbers, interval_s)[:, frames.start : frames.stop]
+        first_ns = int(times_ns[:, 0].min())
+        self._times_ns = times_ns - first_ns
         began = path.stat().st_mtime_ns if stack.t0_ns is None else stack.t0_ns
         query = "&".join(f"{key}={value}" for key, value in selection.items())
         self.series = Series(
             uid=content_uid(path, selection),
             source=path.name + (f"?{query}" if query else ""),
-            t0_ns=began + int(times_ns[frames.start]),
-            frames=len(self._numbers),
-            user=stack.user,
+            t0_ns=began + first_ns,
+            frames=self._numbers.size,
+            user={**stack.user, **self._missing()},
         )
 
-
-def plane_numbers(stack: Stack, selection: Mapping[str, str], path: Path) -> tuple[np.ndarray, str]:
-    """Return the planes along time that the selection leaves, by number, and the channel's name.
-
-    Raises SourceError for an axis of several planes that nothing selects, listing what there is.
-    """
-    axes = {name: size for name, size in stack.axes.items() if size > 1}
-    time = "time" if "time" in axes else next((name for name in axes if name not in selection), None)
-    numbers = np.arange(math.prod(stack.axes.values())).reshape(tuple(stack.axes.values()) or (1,))
-    names, channel = list(stack.axes), stack.channels[0] if len(stack.channels) == 1 else ""
-    for axis in ("channel", "z"):
-        if axis in selection and axis not in stack.selected:
-            n = _number_of(axis, selection[axis], stack, path)
-            channel = stack.channels[n] if axis == "channel" and n < len(stack.channels) else channel
-            if axis in axes:
-                numbers = np.take(numbers, [n], names.index(axis))
-                del axes[axis]
-    unselected = [axis for axis in axes if axis != time]
-    if unselected:
-        held = ", ".join(f"{axis} {size}" for axis, size in stack.axes.items() if size > 1)
-        listed = f" ({', '.join(stack.channels)})" if "channel" in unselected and any(stack.channels) else ""
-        ways = "&".join(f"{axis}=0" for axis in unselected if axis in ("channel", "z"))
-        hint = f"select one: {path.name}?{ways}" if ways else "one plane stream is read; save it as a file of its own"
-        raise SourceError(f"{path}: several planes: {held}{listed}; {hint}")
-    return numbers.reshape(-1), channel
+    def _missing(self) -> dict[str, str]:
+        """How many images are missing, and the first of them, in words; nothing where all are there."""
+        lost = np.argwhere(~self._there.T) if self._there is not None else np.empty((0, 2), int)
+        if not len(lost):
+            return {}
+        index, n = lost[0].tolist()
+        of = f" of {self.spec.planes[n].name}" if self.spec.planes else ""
+        return {"missing": f"{len(lost)} of {self._numbers.size} images, the first is frame {index}{of}"}
 
 
-def _number_of(axis: str, text: str, stack: Stack, path: Path) -> int:
-    size = stack.axes.get(axis, 1)
-    if axis == "channel" and text in stack.channels:
-        return stack.channels.index(text)
-    if text.isdecimal() and int(text) < size:
-        return int(text)
-    if axis == "channel" and any(stack.channels):
-        raise SourceError(f"{path}: no channel {text!r}{did_you_mean(text, stack.channels)}")
-    raise SourceError(f"{path}: {axis}={text} selects nothing; there is {axis}=0 to {size - 1}")
+def image_times_ns(stack: Stack, numbers: np.ndarray, interval_s: float | None) -> np.ndarray:
+    """Return the times of images (planes, t): each one's own, or their time point's, or index · interval."""
+    times_ns, count = stack.times_ns, numbers.shape[1]
+    if times_ns is not None and len(times_ns) == count:
+        return np.broadcast_to(times_ns, numbers.shape)
+    if times_ns is not None and len(times_ns) == math.prod(stack.axes.values()):
+        return times_ns[numbers]
+    return np.broadcast_to(np.rint(np.arange(count) * ((interval_s or 0) * 1e9)).astype(np.int64), numbers.shape)
 
 
 def parse_roi(text: str | None, shape: tuple[int, int], path: Path) -> Window:

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ import tifffile
 from ..core.errors import SourceError
 from ..core.spec import FRAME_DTYPES
 from .declared import check_declared
-from .planes import PlaneSource, Stack, Window
+from .plane_selection import Stack
+from .planes import PlaneSource, Window
 from .tiff_metadata import About, about_stack, axis_sizes, several_planes, stated_axes, with_appended
 from .tiff_pages import Chain, Directories
 
@@ -73,7 +75,8 @@ class TiffSource(PlaneSource):
         planes = about.planes_among(whole)
         self._at = self._at[planes]
         axes = about.axes_of(len(planes))
-        return Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
+        held = Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
+        return replace(held, z_step_um=about.z_step_um, colours=about.colours)
 
     def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
         """Where the pages are, from the directory `at` on, and how many are whole."""

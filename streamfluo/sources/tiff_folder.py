@@ -2,88 +2,141 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import SourceError, did_you_mean
-from .planes import PlaneSource, Stack, Window
+from .declared import check_planes
+from .plane_selection import PLANE_AXES, SeveralPlanes, Stack
+from .planes import PlaneSource, Window
 from .tiff import TiffSource
 from .tiff_metadata import About
 from .tiff_names import AXES, Group, groups_of
 from .tiff_pages import Chain
 
 KEPT_OPEN = 4
-INSIDE = ("channel", "z", "axes", "channels", "slices")  # what may be selected of each file
+_Images = tuple[Group, int, np.ndarray]  # their plane, the number of their time, (t, …, 2) file and number
+STATED = ("axes", "channels", "slices")  # what a person may say of the pages of each file
 
 
 class _Part(TiffSource):
-    """One file of several: that its metadata name more frames than it holds is no fault (OME-TIFF over many files)."""
+    """One file of several, all of its images: that its metadata name more than it holds is no fault (OME-TIFF over
+    many files)."""
+
+    stack: Stack
 
     def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
         chain = Chain.walk(self._directories, at, self._frame_nbytes, raw)
         return chain, chain.whole(None, self.path)
 
+    def _select(self, stack: Stack, selection: Mapping[str, str]) -> None:
+        check_planes(self.path, math.prod(stack.axes.values()))
+        self.stack = stack
+
+    def images(self, numbers: np.ndarray, window: Window) -> np.ndarray:
+        """Return images by number (n, y, x), cut to `window`."""
+        return self._planes(numbers, window)
+
 
 class TiffFolderSource(PlaneSource):
-    """One plane of the TIFF files in a folder, in the order of time; `img_9.tif` comes before `img_10.tif`.
+    """The TIFF files in a folder in the order of time, one plane or several; `img_9.tif` comes before `img_10.tif`.
 
     Which file belongs to which position, channel and slice its OME-XML says, else its name (tiff_names.py); where there
-    are several, `?position=`, `channel=` and `z=` select one by label or number, and `?axes=tyx` takes all files as one
-    movie. The files of the plane are looked at when it is opened (0.3 ms each). Raises SourceError for a file whose
-    frames differ and for numbered files of which one is missing.
+    are several, `?position=`, `channel=` and `z=` select one by label or number, `planes=` several, and `?axes=tyx`
+    takes all files as one movie. Files of one time belong together by what else their names say; one that is missing of
+    a plane is a gap. The files are looked at when it is opened (0.3 ms each). Raises SourceError for a file whose
+    frames differ, and for numbered files of which one is missing in all planes.
     """
 
-    selections = (*PlaneSource.selections, "position", "axes", "channels", "slices")
+    selections = (*PlaneSource.selections, "position", *STATED)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         files = sorted((p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")), key=natural)
-        group = selected_group(groups_of(files, "axes" not in selection), selection, path)
-        self._files = list(dict.fromkeys(page.file for page in group.pages))
-        _check_numbers(self._files, path)
-        by_page = group.pages[0].number is not None
-        inside = {key: selection[key] for key in INSIDE if key in selection and key not in group.labels}
-        self._inside = {"axes": "tyx"} if by_page else inside
-        self._opened: dict[int, TiffSource] = {}
-        first = self._file(0)
-        places = list[np.ndarray]()
-        for n, file in enumerate(self._files):
-            source = self._file(n)
-            if (source.spec.shape, source.spec.dtype) != (first.spec.shape, first.spec.dtype):
-                here, there = (f"{s.shape} {s.dtype}" for s in (source.spec, first.spec))
-                raise SourceError(f"{path}: {file.name} is {here}, {self._files[0].name} {there}; move it elsewhere")
-            places.append(np.column_stack(np.broadcast_arrays(n, np.arange(source.series.frames or 0))))
-        starts = dict(zip(self._files, np.cumsum([0, *map(len, places)]).tolist(), strict=False))
-        self._where = np.concatenate(places)
-        if by_page:
-            held = dict(zip(self._files, map(len, places), strict=True))
-            missing = next((p for p in group.pages if not 0 <= (p.number or 0) < held[p.file]), None)
-            if missing is not None:
-                raise SourceError(f"{missing.file}: page {missing.number} of its OME-XML is not there; copy it again")
-            self._where = self._where[[starts[file] + (number or 0) for file, number in group.pages]]
-        spec, label = first.spec, group.labels.get("channel", first.spec.channel)
-        axes, taken = {"time": len(self._where)}, frozenset({*group.labels, *inside})
-        channels = (label,) if label else ()
-        return Stack(
-            axes, spec.shape, spec.dtype, spec.interval_s, spec.pixel_um, first.series.t0_ns, channels, selected=taken
-        )
+        groups, taken = selected_groups(groups_of(files, "axes" not in selection), selection, path)
+        self._files = list(dict.fromkeys(page.file for group in groups for page in group.pages))
+        by_page = groups[0].pages[0].number is not None
+        times = _times_of(groups, path)
+        self._stated = {"axes": "tyx"} if by_page else {key: selection[key] for key in STATED if key in selection}
+        self._opened: dict[int, _Part] = {}
+        self._kept_open = KEPT_OPEN + len(groups)
+        self._first = first = self._file(0).stack
+        inside = _axes_inside(first, selection)
+        several = {axis: list(dict.fromkeys(group.labels.get(axis, "") for group in groups)) for axis in PLANE_AXES}
+        several = {axis: labels for axis, labels in several.items() if len(labels) > 1}
+        if both := set(several) & set(inside):
+            raise SourceError(f"{path}: its files are of several planes along {min(both)}, and each of several too")
+        found = self._found_pages(groups, times) if by_page else self._found_files(groups, times, inside)
+        lengths = np.zeros(len(times), int)
+        for _, time, images in found:
+            lengths[time] = max(lengths[time], len(images))
+        starts = np.cumsum([0, *lengths])
+        sizes = [len(labels) for labels in several.values()]
+        where = np.full((*sizes, int(starts[-1]), *found[0][2].shape[1:]), -1)
+        for group, time, images in found:
+            plane = tuple(labels.index(group.labels[axis]) for axis, labels in several.items())
+            where[plane][starts[time] : starts[time] + len(images)] = images
+        self._where = where.reshape(-1, 2)
+        channels = tuple(several.get("channel", (taken["channel"],) if "channel" in taken else first.channels))
+        return replace(
+            first, axes=dict(zip([*several, "time", *inside], where.shape[:-1], strict=True)), channels=channels,
+            t0_ns=self._files[0].stat().st_mtime_ns if first.t0_ns is None else first.t0_ns,
+            selected=frozenset(taken), there=self._where[:, 0] >= 0, slices=tuple(several.get("z", ())),
+        )  # fmt: skip
+
+    def _found_pages(self, groups: Sequence[Group], times: Mapping[int | str, int]) -> list[_Images]:
+        """The pages that OME-XML names, one by one."""
+        held = {file: math.prod(self._like_first(n).axes.values()) for n, file in enumerate(self._files)}
+        numbers, found = {file: n for n, file in enumerate(self._files)}, []
+        for group in groups:
+            for file, number, time in group.pages:
+                if number is None or not 0 <= number < held[file]:
+                    raise SourceError(f"{file}: page {number} of its OME-XML is not there; copy it again")
+                found.append((group, times[time], np.array([[numbers[file], number]])))
+        return found
+
+    def _found_files(
+        self, groups: Sequence[Group], times: Mapping[int | str, int], inside: Sequence[str]
+    ) -> list[_Images]:
+        """The images of each file, (t, …, 2) with … the axes inside each."""
+        numbers, found, first = {file: n for n, file in enumerate(self._files)}, [], self._first
+        for group in groups:
+            for file, _, time in group.pages:
+                n, axes = numbers[file], self._like_first(numbers[file]).axes
+                if [axes.get(axis, 1) for axis in inside] != [first.axes[axis] for axis in inside]:
+                    name = self._files[0].name
+                    raise SourceError(f"{self.path}: {file.name} holds other planes than {name}; move it elsewhere")
+                images = np.arange(math.prod(axes.values())).reshape(tuple(axes.values()) or (1,))
+                order = [list(axes).index(axis) for axis in inside]
+                images = images.transpose([k for k in range(images.ndim) if k not in order] + order)
+                images = images.reshape(-1, *(first.axes[axis] for axis in inside))
+                found.append((group, times[time], np.stack([np.full(images.shape, n), images], -1)))
+        return found
+
+    def _like_first(self, n: int) -> Stack:
+        """Return what file n holds: images like those of the first."""
+        here, first = self._file(n).stack, self._first
+        if (here.shape, here.dtype) != (first.shape, first.dtype):
+            ours, theirs = (f"{tuple(stack.shape)} {stack.dtype}" for stack in (here, first))
+            name = self._files[n].name
+            raise SourceError(f"{self.path}: {name} is {ours}, {self._files[0].name} {theirs}; move it elsewhere")
+        return here
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
-        parts, where = [], self._where[numbers]
-        breaks = np.flatnonzero((np.diff(where, axis=0) != (0, 1)).any(1)) + 1
-        for run in np.split(where, breaks):
-            source = self._file(int(run[0, 0]))
-            source.seek(int(run[0, 1]))
-            parts.append(next(source.blocks(len(run))).pixels[:, *window])
+        where = self._where[numbers]
+        breaks = np.flatnonzero(np.diff(where[:, 0])) + 1
+        parts = [self._file(int(run[0, 0])).images(run[:, 1], window) for run in np.split(where, breaks)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _file(self, n: int) -> TiffSource:
+    def _file(self, n: int) -> _Part:
         if n not in self._opened:
-            while len(self._opened) >= KEPT_OPEN:
+            while len(self._opened) >= self._kept_open:
                 self._opened.pop(next(iter(self._opened))).close()
-            self._opened[n] = _Part(self._files[n], self._inside)
+            self._opened[n] = _Part(self._files[n], self._stated)
         return self._opened[n]
 
     def close(self) -> None:
@@ -92,22 +145,63 @@ class TiffFolderSource(PlaneSource):
             source.close()
 
 
-def selected_group(groups: Sequence[Group], selection: Mapping[str, str], path: Path) -> Group:
-    """Return the only group that a selection leaves. Raises SourceError that lists what there is along an axis."""
+def selected_groups(
+    groups: Sequence[Group], selection: Mapping[str, str], path: Path
+) -> tuple[list[Group], dict[str, str]]:
+    """Return the groups that a selection leaves, and the labels it named. Raises SourceError that lists what there is
+    along an axis of which nothing is selected."""
+    taken: dict[str, str] = {}
     for axis in AXES:
         labels = list(dict.fromkeys(group.labels[axis] for group in groups if axis in group.labels))
         if not labels:
             continue
         if (text := selection.get(axis)) is None:
-            raise SourceError(
-                f"{path}: files of several planes: {axis} {', '.join(labels)}; select one: "
-                f"{path.name}?{axis}={labels[0]}, or take all files as one movie: {path.name}?axes=tyx"
+            if axis in PLANE_AXES and "planes" in selection:
+                continue
+            hint = f"{path.name}?{axis}={labels[0]}"
+            if axis in PLANE_AXES:
+                hint += f", or all of them: {path.name}?planes=all"
+            kind = SeveralPlanes if axis in PLANE_AXES else SourceError
+            raise kind(
+                f"{path}: files of several planes: {axis} {', '.join(labels)}; select one: {hint}, or take all files "
+                f"as one movie: {path.name}?axes=tyx"
             )
         chosen = text if text in labels else labels[int(text)] if text.isdecimal() and int(text) < len(labels) else ""
         if not chosen:
             raise SourceError(f"{path}: no {axis} {text!r}{did_you_mean(text, labels)}")
+        taken[axis] = chosen
         groups = [group for group in groups if group.labels[axis] == chosen]
-    return groups[0]
+    return list(groups), taken
+
+
+def _times_of(groups: Sequence[Group], path: Path) -> dict[int | str, int]:
+    """Number the times that the groups have, in order. Raises SourceError for files that do not belong together, and
+    for numbered ones of which one is missing."""
+    pages = {page.time: page for group in groups for page in group.pages}
+    times = list(pages)
+    if len(groups) > 1:
+        times.sort(key=lambda time: [(False, time, "")] if isinstance(time, int) else natural(Path(time)))
+    for group in groups:
+        names, own = " ".join(f"{axis} {label}" for axis, label in group.labels.items()), {p.time for p in group.pages}
+        if len(groups) > 1 and not any(p.time in own for other in groups if other is not group for p in other.pages):
+            raise SourceError(
+                f"{path}: by their names the files of {names}, {group.pages[0].file.name} first, are of other times "
+                f"than all the others; open one plane at a time"
+            )
+        if len(own) < len(group.pages):
+            raise SourceError(f"{path}: two images of {names} are of one time; open one plane at a time")
+    if groups[0].pages[0].number is None:  # what OME-XML counts it names
+        _check_numbers({str(time): page.file for time, page in pages.items()}, path)
+    return {time: n for n, time in enumerate(times)}
+
+
+def _axes_inside(stack: Stack, selection: Mapping[str, str]) -> list[str]:
+    """The axes of each file along which it has several planes; a single axis that nobody names is time."""
+    axes = [axis for axis, size in stack.axes.items() if size > 1 and axis != "time"]
+    alone = len(axes) == 1 and stack.axes.get("time", 1) == 1
+    if alone and (axes[0] not in PLANE_AXES or ("planes" not in selection and axes[0] not in selection)):
+        return []
+    return axes
 
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:
@@ -115,13 +209,15 @@ def natural(path: Path) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _check_numbers(files: list[Path], path: Path) -> None:
-    """Files numbered one by one must all be there."""
-    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", file.name) for file in files]
+def _check_numbers(files: Mapping[str, Path], path: Path) -> None:
+    """Files numbered one by one must all be there; by their names without the words for the plane."""
+    names = sorted(files, key=lambda name: natural(Path(name)))
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", name) for name in names]
     if len(files) < 2 or not all(parts) or len({(m[1], m[3]) for m in parts if m}) > 1:
         return
     numbers = [int(m[2]) for m in parts if m]
     steps = np.diff(numbers)
     if (steps == 1).sum() >= 0.5 * len(steps) and (steps != 1).any():
         at = int(np.flatnonzero(steps != 1)[0])
-        raise SourceError(f"{path}: {files[at].name} is followed by {files[at + 1].name}; files between are missing")
+        before, after = (files[name].name for name in names[at : at + 2])
+        raise SourceError(f"{path}: {before} is followed by {after}; files between are missing")

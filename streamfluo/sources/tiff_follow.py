@@ -13,7 +13,7 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import SourceError
 from ..core.source import MAX_BLOCK_FRAMES, Series
-from .planes import Stack
+from .plane_selection import Stack
 from .tiff import TiffSource
 from .tiff_metadata import About
 from .tiff_pages import Chain
@@ -49,7 +49,7 @@ class FollowedTiffSource(TiffSource):
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
         grew = time.monotonic()
         while not self._interrupted.is_set():
-            if self._next == len(self._numbers):
+            if self._next == self._numbers.shape[1]:
                 if self._grow():
                     grew = time.monotonic()
                 elif time.monotonic() - grew >= QUIET_S:
@@ -71,7 +71,7 @@ class FollowedTiffSource(TiffSource):
 
     def _select(self, stack: Stack, selection: Mapping[str, str]) -> None:
         super()._select(stack, selection)
-        pixels = np.ascontiguousarray(self._planes(self._numbers[:1], self._window))
+        pixels = np.ascontiguousarray(self._planes(self._numbers[0, :1], self._window))
         uid = hashlib.blake2b(pixels.tobytes() + str(self.path.resolve()).encode(), digest_size=16).hexdigest()
         self.series = Series(uid, self.series.source, self.series.t0_ns, None, self.series.user)
 
@@ -82,10 +82,10 @@ class FollowedTiffSource(TiffSource):
         if last is None or not last.following or not self._extend(last.following):
             return False
         self._at = np.array(self._chain.data if self._raw else self._chain.directories)
-        before, count = len(self._numbers), len(self._at)
-        self._numbers = np.arange(count)
+        before, count = self._numbers.size, len(self._at)
+        self._numbers = np.arange(count)[None]
         interval_ns = (self.spec.interval_s or 0) * 1e9
-        self._times_ns = np.rint(np.arange(count) * interval_ns).astype(np.int64)
+        self._times_ns = np.rint(np.arange(count) * interval_ns).astype(np.int64)[None]
         return count > before
 
     def _extend(self, at: int) -> bool:

@@ -46,6 +46,8 @@ class About:
     open_ended: bool = False
     flyback: int = 0
     chunk: tuple[int, ...] = ()
+    z_step_um: float | None = None
+    colours: tuple[str, ...] = ()
 
     def axes_of(self, pages: int) -> dict[str, int]:
         """Return the axes of so many whole pages: those the metadata name, or one of all pages where they disagree."""
@@ -171,11 +173,23 @@ def _about_ome(root: ElementTree.Element) -> About:
     pixels = images[0].findall("{*}Pixels")[0].attrib
     order = pixels.get("DimensionOrder", "XYZCT")[:1:-1]  # slowest first
     sizes = {"image": len(images)} | {_AXES[axis]: int(pixels[f"Size{axis}"]) for axis in order}
-    names = [c.get("Name") for c in images[0].findall("{*}Pixels/{*}Channel")]
+    held = images[0].findall("{*}Pixels/{*}Channel")
+    names = [channel.get("Name") for channel in held]
     channels = tuple(name or str(n) for n, name in enumerate(names)) if any(names) else ()
-    x, y = (_scaled(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"), _MICRONS) for a in "XY")
+    colours = tuple(_colour(channel.get("Color")) for channel in held)
+    x, y, z_step_um = (
+        _scaled(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"), _MICRONS) for a in "XYZ"
+    )
     interval_s = _scaled(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"), _SECONDS)
-    return About(sizes, False, interval_s, _square(x, y), _utc_ns(images[0].findtext("{*}AcquisitionDate")), channels)
+    t0_ns = _utc_ns(images[0].findtext("{*}AcquisitionDate"))
+    about = About(sizes, False, interval_s, _square(x, y), t0_ns, channels)
+    return replace(about, z_step_um=z_step_um, colours=colours)
+
+
+def _colour(text: str | None) -> str:
+    """Return #rrggbb of a colour as OME writes it: red, green, blue and alpha in one signed number of 32 bits."""
+    number = (text or "").removeprefix("-")
+    return f"#{int(text or 0) >> 8 & 0xFFFFFF:06x}" if number.isdecimal() and len(number) < 12 else ""
 
 
 def _about_imagej(meta: dict[str, Any], page: Any) -> About:
@@ -187,7 +201,8 @@ def _about_imagej(meta: dict[str, Any], page: Any) -> About:
     if interval_s is None and fps is not None and "finterval" not in meta:
         interval_s = 1 / fps
     x, y = (_scaled(_pixel_side(page, f"{axis}Resolution"), meta.get("unit"), _MICRONS) for axis in "XY")
-    return About(sizes, True, interval_s, _square(x, y))
+    z_step_um = _scaled(meta.get("spacing"), meta.get("unit"), _MICRONS)
+    return About(sizes, True, interval_s, _square(x, y), z_step_um=z_step_um)
 
 
 def _pixel_side(page: Any, tag: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import tifffile
@@ -23,10 +23,12 @@ _Label = tuple[int, str]  # a plane's number along an axis, and what it is calle
 
 
 class Page(NamedTuple):
-    """Page `number` of a file; None: all that the file has."""
+    """Page `number` of a file; None: all that the file has. `time` is the same for the pages of one time in all planes:
+    OME's number, or the file's name without the words that name its plane."""
 
     file: Path
     number: int | None
+    time: int | str
 
 
 class Group(NamedTuple):
@@ -39,7 +41,7 @@ class Group(NamedTuple):
 def groups_of(files: Sequence[Path], by_name: bool) -> list[Group]:
     """Return the files (in natural order) as groups of one plane each; one group where nothing tells them apart."""
     if not by_name:
-        return [Group({}, [Page(file, None) for file in files])]
+        return [Group({}, [Page(file, None, file.name) for file in files])]
     return _by_ome(files) or _by_name(files)
 
 
@@ -47,7 +49,10 @@ def _by_name(files: Sequence[Path]) -> list[Group]:
     found: dict[tuple[str, ...], list[Page]] = {}
     for file in files:
         matches = [re.search(word, file.name, re.IGNORECASE) for word in _WORDS.values()]
-        found.setdefault(tuple(m[0].strip("_-") if m else "" for m in matches), []).append(Page(file, None))
+        labels, time = tuple(m[0].strip("_-") if m else "" for m in matches), file.name
+        for m in sorted((m for m in matches if m), key=lambda m: m.start(), reverse=True):
+            time = time[: m.start()] + time[m.end() :]
+        found.setdefault(labels, []).append(Page(file, None, time))
     several = [n for n in range(len(AXES)) if len({labels[n] for labels in found}) > 1]
     return [Group({AXES[n]: labels[n] for n in several}, pages) for labels, pages in found.items()]
 
@@ -58,7 +63,7 @@ def _by_ome(files: Sequence[Path]) -> list[Group]:
         text = tif.ome_metadata if tif.is_ome else None
     try:
         root = ElementTree.fromstring(text) if text else None
-        entries = sorted(_ome_entries(root)) if root is not None else []
+        entries: list[Any] = sorted(_ome_entries(root)) if root is not None else []
     except (ElementTree.ParseError, KeyError, ValueError):
         return []
     beside = {file.name: file for file in files}
@@ -66,8 +71,8 @@ def _by_ome(files: Sequence[Path]) -> list[Group]:
         return []
     several = [n for n in range(len(AXES)) if len({entry[n] for entry in entries}) > 1]
     found: dict[tuple[str, ...], list[Page]] = {}
-    for *plane, _, name, number in entries:
-        found.setdefault(tuple(label for _, label in plane), []).append(Page(beside[name], number))
+    for *plane, time, name, number in entries:
+        found.setdefault(tuple(label for _, label in plane), []).append(Page(beside[name], number, time))
     return [Group({AXES[n]: labels[n] for n in several}, pages) for labels, pages in found.items()]
 
 

@@ -23,7 +23,7 @@ def scanimage_planes(facts: Mapping[str, Any], tif: Any) -> dict[str, Any]:
     if slices > 1 and repeats > 1:  # a slow stack: many frames of one slice, then the next
         volumes = _count(facts, "SI.hStackManager.actualNumVolumes", "SI.hStackManager.numVolumes")
         sizes = {"volume": volumes, "z": slices, "time": repeats, "channel": channels}
-        return {"sizes": sizes, "interval_s": _interval_s(facts, averaged)}
+        return {"sizes": sizes, "interval_s": _interval_s(facts, averaged), "z_step_um": _z_step_um(facts)}
     volume = max(
         slices, _count(facts, "SI.hStackManager.numFramesPerVolumeWithFlyback", "SI.hFastZ.numFramesPerVolume")
     )
@@ -35,7 +35,15 @@ def scanimage_planes(facts: Mapping[str, Any], tif: Any) -> dict[str, Any]:
         "open_ended": True,
         "flyback": volume - slices if saved_flyback else 0,
         "interval_s": _interval_s(facts, averaged * volume),
+        "z_step_um": _z_step_um(facts),
     }
+
+
+def _z_step_um(facts: Mapping[str, Any]) -> float | None:
+    """The depth between slices, without its direction."""
+    names = ("SI.hStackManager.actualStackZStepSize", "SI.hStackManager.stackZStepSize")
+    steps = (facts.get(name) for name in names)
+    return next((positive(abs(step)) for step in steps if isinstance(step, int | float) and step), None)
 
 
 def _interval_s(facts: Mapping[str, Any], frames: int) -> float | None:

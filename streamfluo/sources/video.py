@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SourceError
-from .planes import PlaneSource, Stack, Window
+from .plane_selection import Stack
+from .planes import PlaneSource, Window
 
 ASK_FOR_LIBRARY = 'needs PyAV; install it with pip install "streamfluo[formats]"'
 MAX_SPREAD = 100  # frames lost for each that is there; more is a damaged clock

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 
 from ..core.errors import SourceError, did_you_mean
 from .arrays import AXES
-from .declared import check_chunks, in_one_line
-from .planes import PlaneSource, Stack, Window, runs
+from .declared import check_chunks, check_declared, check_planes, in_one_line
+from .plane_selection import Stack
+from .planes import PlaneSource, Window
+from .zarr_written import written_images
 
 ASK_FOR_LIBRARY = 'needs zarr; install it with pip install "streamfluo[formats]"'
 _NAMES = {"t": "time", "c": "channel", "z": "z"}
@@ -42,7 +45,9 @@ class ZarrSource(PlaneSource):
         """Open the array that is meant. Raises SourceError, or what zarr raises on damaged metadata."""
         node: Any = zarr.open(str(path), mode="r")
         image: Mapping[str, Any] = {}
+        channels: dict[str, Any] = {}
         if isinstance(node, zarr.Group):
+            channels = _ome_channels(dict(node.attrs))
             node, image = _array_of(node, zarr, path, name)
         self._array = node
         if node.ndim not in AXES or not all(node.shape):
@@ -51,22 +56,40 @@ class ZarrSource(PlaneSource):
         axes = [a.get("name", "") if isinstance(a, dict) else str(a) for a in image.get("axes", [])]
         named = len(axes) == len(set(axes)) == node.ndim and axes[-2:] == ["y", "x"]
         names = [_NAMES.get(a, a) for a in axes[:-2]] if named else list(AXES[node.ndim])
-        facts = _ome_facts(image, axes) if named else {}
+        facts = _ome_facts(image, axes) | channels if named else {}
         held = dict(zip(names, node.shape[:-2], strict=True))
-        return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, **facts)
+        check_planes(path, math.prod(held.values()))
+        check_declared(path, "a frame", math.prod(node.shape[-2:]) * np.dtype(node.dtype).itemsize)
+        there = written_images(path, node, names.index("time") if "time" in names else 0)
+        return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, there=there, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
-        sizes, parts = self._array.shape[:-2], []
-        with in_one_line(f"{self.path}: plane {numbers[0]} or after it cannot be decoded"):
-            for _, first, count in runs(numbers):
-                if len(sizes) == 1:
-                    parts.append(self._array[first : first + count, *window])
-                    continue
-                for number in range(first, first + count):
-                    at = tuple(int(n) for n in np.unravel_index(number, sizes)) if sizes else ()
-                    parts.append(np.asarray(self._array[(*at, *window)])[None])
-        pixels = np.concatenate(parts)
+        return self._images([numbers], window)[0]
+
+    def _images(self, parts: Sequence[np.ndarray], window: Window) -> list[np.ndarray]:
+        """Of planes whose images lie in the same chunks, what spans them is read in one piece: no chunk twice."""
+        shared = math.prod(self._array.chunks[1:-2]) > 1
+        with in_one_line(f"{self.path}: plane {parts[0][0]} or after it cannot be decoded"):
+            if not shared:
+                return [self._box(numbers, window) for numbers in parts]
+            images = self._box(np.sort(np.concatenate(parts)), window)
+            places = np.sort(np.concatenate(parts))
+            return [images[np.searchsorted(places, numbers)] for numbers in parts]
+
+    def _box(self, numbers: np.ndarray, window: Window) -> np.ndarray:
+        """Return images by number (n, y, x), ascending, by one access where they are all of a box of the array."""
+        sizes = self._array.shape[:-2]
+        at = [np.unique(along) for along in np.unravel_index(numbers, sizes)] if sizes else []
+        spans = [slice(int(along[0]), int(along[-1]) + 1) for along in at]
+        if math.prod(span.stop - span.start for span in spans) == len(numbers):
+            pixels = np.asarray(self._array[(*spans, *window)]).reshape(len(numbers), *self._window_shape(window))
+        else:
+            single = (np.unravel_index(number, sizes) for number in numbers)
+            pixels = np.stack([np.asarray(self._array[(*map(int, place), *window)]) for place in single])
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+    def _window_shape(self, window: Window) -> tuple[int, ...]:
+        return tuple(len(range(*w.indices(n))) for w, n in zip(window, self._array.shape[-2:], strict=True))
 
 
 def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any, Mapping[str, Any]]:
@@ -89,8 +112,18 @@ def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any,
     return array, images[0] if images else {}
 
 
+def _ome_channels(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Names and colours of the channels, as `omero` lists them for display (OME-Zarr 0.4 and 0.5)."""
+    held = attributes.get("ome", attributes).get("omero", {}).get("channels", [])
+    colours = (str(channel.get("color", "")).lstrip("#") for channel in held)
+    return {
+        "channels": tuple(str(channel.get("label") or "") for channel in held),
+        "colours": tuple(f"#{text.lower()}" if re.fullmatch("[0-9a-fA-F]{6}", text) else "" for text in colours),
+    }
+
+
 def _ome_facts(image: Mapping[str, Any], axes: list[str]) -> dict[str, Any]:
-    """Interval and pixel size: the scale of the array, then that of all resolutions (OME-Zarr 0.4, multiscales)."""
+    """Interval, pixel size and z step: the scale of the array, then that of all resolutions (OME-Zarr 0.4)."""
     facts: dict[str, Any] = {}
     units = [a.get("unit") if isinstance(a, dict) else None for a in image.get("axes", [])]
     scales = [
@@ -104,6 +137,8 @@ def _ome_facts(image: Mapping[str, Any], axes: list[str]) -> dict[str, Any]:
     scale = dict(zip(axes, zip(map(math.prod, zip(*scales, strict=True)), units, strict=True), strict=True))
     if "t" in scale and scale["t"][1] in _SECONDS and scale["t"][0] > 0:
         facts["interval_s"] = float(scale["t"][0]) * _SECONDS[scale["t"][1]]
+    if "z" in scale and scale["z"][1] in _MICRONS and scale["z"][0] > 0:
+        facts["z_step_um"] = float(scale["z"][0]) * _MICRONS[scale["z"][1]]
     if scale["x"][0] == scale["y"][0] and scale["x"][1] in _MICRONS and scale["x"][0] > 0:
         facts["pixel_um"] = float(scale["x"][0]) * _MICRONS[scale["x"][1]]
     return facts

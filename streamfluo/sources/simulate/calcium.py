@@ -28,62 +28,36 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
   clipped at ± 3, near 0 at first. frame(y + dy, x + dx) = photons(y, x).
 - Smooth random courses: an Ornstein-Uhlenbeck process filtered once more by its own time constant (a double pole).
 - Camera: `camera.expose`.
+- Slices (`z` > 1): cells are bodies in the volume and a slice shows sections of them (`calcium_scene`), with one
+  activity; tissue and processes are those of each slice, N(t) and the neuropil that follows are one for all. Motion is
+  one for the volume; with `line_motion_px` slice n of z is taken n / z of the interval later, and the motion of then is
+  interpolated between time points. `frame_rate_hz` is that of each plane.
+- Structural channel (`channels` = 2): B(t) · (tissue + cells · label), which moves as the indicator does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from msgspec import Meta
 from scipy import sparse
 from scipy.ndimage import gaussian_filter1d
 
-from .camera import CameraParams, Count, camera_spec, expose, generator
-from .neuropil import FollowingNeuropil, draw_processes
+from ...core.plane import Plane
+from .calcium_params import CalciumParams
+from .calcium_scene import Scene, planes_of
+from .camera import CameraParams, camera_spec, expose, generator
 from .timeline import CHUNK_FRAMES, Timeline, run_filter, smooth_course, unit_peak
-from .tissue import draw_bodies, draw_footprints, draw_tissue, scatter_neurons, shift_lines, view_field
+from .tissue import shift_lines, view_field
 
-_TISSUE, _SPIKES, _COURSES, _NOISE, _BODIES, _PROCESSES, _PROCESS_SPIKES, _NODES, _FOCUS, _BURSTS, _LINES = range(11)
-_PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 at 4 px
+# Streams of random numbers; calcium_scene.py has the others.
+_SPIKES, _COURSES, _NOISE, _PROCESS_SPIKES, _NODES, _FOCUS, _BURSTS, _LINES = 1, 2, 3, 6, 7, 8, 9, 10
 _MOTION_S, _NEUROPIL_S = 0.3, 1.0
 _FOCUS_S, _LINE_COURSE = 30.0, 8
 _SPIKES_PER_BURST, _BURST_S = 4, 0.1
 _MOTION_LIMIT = 3.0
 _INTERPOLATION_PX = 2
-
-
-class CalciumParams(CameraParams, frozen=True, kw_only=True):
-    """Parameters of `sim:calcium`. Raises ValueError if rise_s does not stay below decay_s."""
-
-    neurons: Annotated[Count | None, Meta(description="how many; none: one per 40 neuron_sigma_px²")] = None
-    neuron_sigma_px: Annotated[float, Meta(ge=0.5, le=100, description="size of a neuron [px]")] = 4.0
-    spike_rate_hz: Annotated[float, Meta(ge=0, le=1e3, description="mean spikes per neuron and second [Hz]")] = 0.3
-    decay_s: Annotated[float, Meta(gt=0, le=1e3, description="calcium decay time constant [s]")] = 0.4
-    rise_s: Annotated[float, Meta(ge=0, le=1e3, description="calcium rise time constant; 0: at once [s]")] = 0.0
-    signal: Annotated[float, Meta(ge=0, le=1e3, description="peak of one spike relative to photons")] = 0.5
-    rest: Annotated[float, Meta(ge=0, le=1e3, description="a neuron at rest relative to the tissue")] = 0.6
-    neuropil: Annotated[float, Meta(ge=0, le=1, description="relative sd of the slow neuropil signal")] = 0.1
-    motion_px: Annotated[float, Meta(ge=0, le=50, description="rms of the tissue's motion along each axis [px]")] = 1.0
-    bleach_fraction: Annotated[float, Meta(ge=0, le=1, description="part of the light lost in the end")] = 0.1
-    bleach_s: Annotated[float, Meta(gt=0, le=1e6, description="bleaching time constant [s]")] = 120.0
-    neuropil_follows: Annotated[
-        float, Meta(ge=0, le=10, description="sd of neuropil that follows the cells around it, relative to a cell's")
-    ] = 0.0
-    processes: Annotated[Count, Meta(description="thin processes that cross the field, active like cells")] = 0
-    saturation: Annotated[
-        float, Meta(ge=0, le=10, description="of the indicator: response to n spikes n / (1 + saturation n)")
-    ] = 0.0
-    bursts: Annotated[float, Meta(ge=0, le=1, description="fraction of spikes that come in bursts of 4")] = 0.0
-    z_drift: Annotated[float, Meta(ge=0, le=5, description="rms of focus drift, in depths of focus")] = 0.0
-    line_motion_px: Annotated[float, Meta(ge=0, le=10, description="rms motion of lines within a frame [px]")] = 0.0
-    size_spread: Annotated[float, Meta(ge=0, le=1, description="sd of the logarithm of the neurons' size")] = 0.0
-    rings: Annotated[float, Meta(ge=0, le=1, description="fraction of neurons whose nucleus is dark")] = 0.0
-
-    def __post_init__(self) -> None:
-        if self.rise_s >= self.decay_s:
-            raise ValueError(f"rise_s must be shorter than decay_s, found {self.rise_s} and {self.decay_s}")
 
 
 class Activity(NamedTuple):
@@ -109,71 +83,58 @@ class CalciumSimulator:
 
     def __init__(self, params: CalciumParams) -> None:
         self.params = params
-        self.spec = camera_spec(params)
-        self._pad = int(np.ceil(_MOTION_LIMIT * params.motion_px)) + _INTERPOLATION_PX
-        self._field = (params.shape[0] + 2 * self._pad, params.shape[1] + 2 * self._pad)
-        self._draw_scene()
+        self.spec = camera_spec(params).with_(planes=planes_of(params))
+        self._scene = Scene(params, int(np.ceil(_MOTION_LIMIT * params.motion_px)) + _INTERPOLATION_PX)
         frames_per_s = params.frame_rate_hz
         self._g = float(np.exp(-1 / (params.decay_s * frames_per_s)))
         self._r = float(np.exp(-1 / (params.rise_s * frames_per_s))) if params.rise_s else 0.0
         self._timeline = self._new_timeline()
 
-    def _draw_scene(self) -> None:
-        p, sigma = self.params, self.params.neuron_sigma_px
-        rng = generator(p.seed, _TISSUE)
-        count = p.neurons
-        if count is None:
-            count = max(1, round(p.shape[0] * p.shape[1] / (_PX_PER_NEURON * sigma**2)))
-        self._position_px = scatter_neurons(count, p.shape, 2 * sigma, rng)
-        bodies = draw_bodies(count, p.size_spread, p.rings, generator(p.seed, _BODIES))
-        self._footprints = draw_footprints(self._position_px, p.shape, self._pad, sigma, rng, bodies)
-        self._rate_hz = p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, count)
-        self._amplitude = p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, count)
-        rest = p.rest * rng.lognormal(-(0.4**2) / 2, 0.4, count)
-        brightness, weight = draw_tissue(self._field, sigma, rng)
-        brightness += self._footprints.dot(rest.astype(np.float32)).reshape(self._field)
-        scale = p.photons / self._inside(brightness).mean(dtype=float)
-        brightness *= np.float32(scale)
-        self._background, self._neuropil_map = brightness, brightness * weight
-        self._rest = rest * scale
-        rng = generator(p.seed, _PROCESSES)
-        self._processes = draw_processes(p.processes, p.shape, self._pad, sigma, rng)
-        self._process_rate_hz = p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, p.processes)
-        self._process_amplitude = p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, p.processes)
-        self._following = FollowingNeuropil(self._field, self._position_px + self._pad, sigma)
-        self._depth = generator(p.seed, _FOCUS, 2**31).standard_normal(count)
-
-    def _inside(self, field: np.ndarray) -> np.ndarray:
-        """The part of a padded field that an unshifted frame shows."""
-        return field[self._pad : -self._pad, self._pad : -self._pad]
-
-    def render(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames with start ≤ index < stop, (n, y, x) uint16; each depends on its index alone."""
-        frames = np.empty((stop - start, *self.params.shape), np.uint16)
+    def render(self, start: int, stop: int, plane: int = 0) -> np.ndarray:
+        """Return the frames of a plane with start ≤ index < stop, (n, y, x) uint16; each depends on its index alone."""
+        frames, planes = np.empty((stop - start, *self.params.shape), np.uint16), max(1, len(self.spec.planes))
         for i in range(start, stop):
-            frames[i - start] = expose(self._photons(i), self.params, generator(self.params.seed, _NOISE, i))
+            rng = generator(self.params.seed, _NOISE, i * planes + plane)
+            frames[i - start] = expose(self._photons(i, plane), self.params, rng)
         return frames
 
-    def _photons(self, index: int) -> np.ndarray:
+    def _photons(self, index: int, plane: int) -> np.ndarray:
         """Expected photons (y, x) float32 of one frame."""
-        activity, t = self._timeline.chunk(index // CHUNK_FRAMES), index % CHUNK_FRAMES
-        p, light = self.params, activity.calcium[t]
-        if p.z_drift:
-            light = light + (self._rest * (self._in_focus(activity.focus[t : t + 1])[:, 0] - 1)).astype(np.float32)
-        field = self._footprints.dot(light).reshape(self._field)
-        field += self._background
-        if p.neuropil:
-            field += self._neuropil_map * np.float32(activity.neuropil[t])
-        if p.neuropil_follows:
-            field += self._following.image(activity.following[t])
-        if p.processes:
-            field += self._processes.dot(activity.processes[t]).reshape(self._field)
+        p, (z, channel) = self.params, divmod(plane, self.params.channels)
+        field = self._scene.slices[z].structure.copy() if channel < p.channels - 1 else self._indicator(index, z)
         field *= np.float32(self._bleaching(index))
-        frame = view_field(field, p.shape, self._pad, activity.shift_px[t])
+        frame = view_field(field, p.shape, self._scene.pad_px, self._shift_px(index, z))
         if p.line_motion_px:
-            frame = shift_lines(frame, self._line_shift(index))
+            frame = shift_lines(frame, self._line_shift(index, z))
         np.maximum(frame, 0, out=frame)  # cubic interpolation may undershoot beside a steep edge
         return frame
+
+    def _indicator(self, index: int, z: int) -> np.ndarray:
+        """Expected photons of a slice on the padded field (y, x) float32, before it bleaches and moves."""
+        activity, t = self._timeline.chunk(index // CHUNK_FRAMES), index % CHUNK_FRAMES
+        p, scene, here, light = self.params, self._scene, self._scene.slices[z], activity.calcium[t]
+        if p.z_drift:
+            light = light + (scene.rest_photons * (self._in_focus(activity.focus[t : t + 1])[:, 0] - 1)).astype(
+                np.float32
+            )
+        field: np.ndarray = here.footprints.dot(light).reshape(scene.field)
+        field += here.background
+        if p.neuropil:
+            field += here.neuropil_map * np.float32(activity.neuropil[t])
+        if p.neuropil_follows:
+            field += scene.following.image(activity.following[t])
+        if p.processes:
+            own = slice(z * p.processes, (z + 1) * p.processes)
+            field += here.processes.dot(activity.processes[t, own]).reshape(scene.field)
+        return field
+
+    def _shift_px(self, index: int, z: int) -> np.ndarray:
+        """How far the tissue has moved, (dy, dx), when slice z is taken: with motion in lines, at a time of its own."""
+        here: np.ndarray = self._timeline.chunk(index // CHUNK_FRAMES).shift_px[index % CHUNK_FRAMES]
+        if not self.params.line_motion_px or not z:
+            return here
+        after = self._timeline.chunk((index + 1) // CHUNK_FRAMES).shift_px[(index + 1) % CHUNK_FRAMES]
+        return np.asarray(here + (after - here) * (z / self.params.z))
 
     def _bleaching(self, index: Any) -> Any:
         p = self.params
@@ -181,19 +142,20 @@ class CalciumSimulator:
 
     def _in_focus(self, z: np.ndarray) -> np.ndarray:
         """Light of each cell (K, t) at focus z (t,), relative to focus 0."""
-        depth = self._depth[:, None]
+        depth = self._scene.focus_depth[:, None]
         return np.minimum(np.exp(-((depth - z) ** 2 - depth**2) / 2), 2.0)
 
-    def _line_shift(self, index: int) -> np.ndarray:
-        """How far the lines (y,) of a frame move along x [px]."""
-        white = generator(self.params.seed, _LINES, index).standard_normal(self.params.shape[0])
+    def _line_shift(self, index: int, z: int) -> np.ndarray:
+        """How far the lines (y,) of slice z move along x [px]; channels are taken at once."""
+        white = generator(self.params.seed, _LINES, index * self.params.z + z).standard_normal(self.params.shape[0])
         course = gaussian_filter1d(white, _LINE_COURSE)
         unit = np.sqrt(2 * np.sqrt(np.pi) * _LINE_COURSE)  # white noise through this filter has sd 1 / unit
         return np.clip(self.params.line_motion_px * unit * course, -30, 30)
 
     def _new_timeline(self) -> Timeline[Activity]:
-        cells, lines, window = len(self._position_px), self.params.processes, self._burst_frames - 1
-        nodes = self._following.nodes if self.params.neuropil_follows else 0
+        cells, lines = len(self._scene.position_px), self.params.processes * self.params.z
+        window = self._burst_frames - 1
+        nodes = self._scene.following.nodes if self.params.neuropil_follows else 0
         shapes = ((cells, 2), (2, 2), (1, 2), (cells, window), (lines, 2), (nodes, 2), (1, 2))
         return Timeline(self._advance, tuple(np.zeros(shape) for shape in shapes))
 
@@ -204,7 +166,7 @@ class CalciumSimulator:
     def _spikes(self, k: int, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Spikes (K, t) of chunk k, and the bursts begun in its last frames."""
         p = self.params
-        rates = self._rate_hz[:, None] / p.frame_rate_hz
+        rates = self._scene.rate_hz[:, None] / p.frame_rate_hz
         if p.bursts:
             begun = generator(p.seed, _BURSTS, k).poisson(
                 p.bursts * rates / _SPIKES_PER_BURST, (len(rates), CHUNK_FRAMES)
@@ -227,29 +189,29 @@ class CalciumSimulator:
     def _node_courses(self, k: int, calcium: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Neuropil (nodes, t) in photons that follows calcium (K, t), and the state of its own courses."""
         p = self.params
-        rate = self._rate_hz[:, None] / p.frame_rate_hz
+        rate = self._scene.rate_hz[:, None] / p.frame_rate_hz
         mean, sd = rate / (1 - self._g), np.sqrt(rate / (1 - self._g**2))  # of AR(1), in spikes
-        amplitude = np.maximum(self._amplitude[:, None], 1e-30)
+        amplitude = np.maximum(self._scene.amplitude[:, None], 1e-30)
         activity = (calcium / amplitude - mean) / np.maximum(sd, 1e-30)
         white = generator(p.seed, _NODES, k).standard_normal((len(state), CHUNK_FRAMES))
         own, state = smooth_course(white, _NEUROPIL_S * p.frame_rate_hz, state)
         typical = np.sqrt(p.spike_rate_hz / p.frame_rate_hz / (1 - self._g**2)) * p.signal * p.photons
-        return p.neuropil_follows * typical * self._following.courses(activity, own), state
+        return p.neuropil_follows * typical * self._scene.following.courses(activity, own), state
 
     def _advance(self, k: int, state: tuple[np.ndarray, ...]) -> tuple[Activity, tuple[np.ndarray, ...]]:
         p, (calcium_state, motion_state, neuropil_state, pending, lines_state, nodes_state, focus_state) = (
             self.params, state,
         )  # fmt: skip
         spikes, pending = self._spikes(k, pending)
-        calcium, calcium_state = self._respond(spikes, self._amplitude, calcium_state)
+        calcium, calcium_state = self._respond(spikes, self._scene.amplitude, calcium_state)
         white = generator(p.seed, _COURSES, k).standard_normal((3, CHUNK_FRAMES))
         motion, motion_state = smooth_course(white[:2], _MOTION_S * p.frame_rate_hz, motion_state)
         course, neuropil_state = smooth_course(white[2:], _NEUROPIL_S * p.frame_rate_hz, neuropil_state)
         lines, nodes, focus = np.zeros((0, CHUNK_FRAMES)), np.zeros((0, CHUNK_FRAMES)), np.zeros((1, CHUNK_FRAMES))
         if p.processes:
-            rates = self._process_rate_hz[:, None] / p.frame_rate_hz
+            rates = self._scene.process_rate_hz[:, None] / p.frame_rate_hz
             fired = generator(p.seed, _PROCESS_SPIKES, k).poisson(rates, (len(rates), CHUNK_FRAMES))
-            lines, lines_state = self._respond(fired, self._process_amplitude, lines_state)
+            lines, lines_state = self._respond(fired, self._scene.process_amplitude, lines_state)
         if p.neuropil_follows:
             nodes, nodes_state = self._node_courses(k, calcium, nodes_state)
         if p.z_drift:
@@ -281,8 +243,15 @@ class CalciumSimulator:
         `photons`, `read_noise_e`, `gain_e_per_adu`, `offset_adu`, `seed`. Of what is off by default: `P_data`,
         `P_indices`, `P_indptr`, `P_shape` the processes and `P_C` (P, T) their light in photons · `focus` (T,) and
         `depth` (K,) · `line_shift_px` (T, y).
+
+        Of several planes what is of all cells of the volume stands once, with `position_z_um` (K,), the depth of each
+        below slice 0. What is of a plane stands under its name, `green/0/A_data`: A, `background`, `neuropil_map`,
+        P, `P_C`, and of the n cells that it shows `cell` (n,), their row in C, `position_px` (n, 2) and `section` (n,),
+        the peak of what it shows; of `red/0` A, `cell`, `position_px`, `section`, `background` with the cells, and
+        `label` (n,), their light in units of the tissue's. With motion in lines each plane has `shift_px` and
+        `line_shift_px` of its own, and the common `shift_px` is that of slice 0.
         """
-        count, p = len(self._position_px), self.params
+        count, p, scene = len(self._scene.position_px), self.params, self._scene
         truth: dict[str, np.ndarray] = {
             "C": np.empty((count, frames), np.float32),
             "spikes": np.empty((count, frames), np.uint16),
@@ -294,37 +263,65 @@ class CalciumSimulator:
             n = here.stop - here.start
             truth["C"][:, here], truth["spikes"][:, here] = chunk.calcium[:n].T, chunk.spikes[:n].T
             truth["shift_px"][here], truth["neuropil"][here] = chunk.shift_px[:n], chunk.neuropil[:n]
-        truth |= self._columns("A", self._footprints) | self._optional_truth(frames)
         truth |= {
-            "position_px": self._position_px.copy(),
-            "amplitude": self._amplitude.copy(),
+            "position_px": scene.position_px.copy(),
+            "amplitude": scene.amplitude.copy(),
             "g": np.full(count, self._g),
             "g_rise": np.full(count, self._r),
-            "background": self._inside(self._background).copy(),
-            "neuropil_map": self._inside(self._neuropil_map).copy(),
             "bleaching": self._bleaching(np.arange(frames)),
         }
         names = ("photons", "read_noise_e", "gain_e_per_adu", "offset_adu", "seed")
-        return truth | {name: np.array(getattr(p, name)) for name in names}
+        truth |= {name: np.array(getattr(p, name)) for name in names}
+        if not self.spec.planes:
+            return truth | self._columns("A", scene.slices[0].footprints) | self._indicator_truth(0, frames)
+        truth["position_z_um"] = scene.z_um.copy()
+        for plane in self.spec.planes:
+            own = self._plane_truth(plane, frames)
+            truth |= {f"{plane.name}/{name}": array for name, array in own.items()}
+        return truth
+
+    def _plane_truth(self, plane: Plane, frames: int) -> dict[str, np.ndarray]:
+        """What is of one plane of several alone, by name."""
+        scene, here = self._scene, self._scene.slices[plane.z]
+        cells = np.flatnonzero(np.diff(here.footprints.indptr))
+        shown = here.footprints[:, cells]
+        truth = self._columns("A", shown) | {
+            "cell": cells,
+            "position_px": scene.position_px[cells],
+            "section": shown.max(0).toarray().ravel() if len(cells) else np.zeros(0, np.float32),
+        }
+        if self.params.line_motion_px:
+            truth["shift_px"] = np.array([self._shift_px(t, plane.z) for t in range(frames)])
+        if plane.channel == "green":
+            return truth | self._indicator_truth(plane.z, frames)
+        lines = self._line_truth(plane.z, frames)
+        return truth | lines | {"background": scene.inside(here.structure).copy(), "label": scene.label[cells]}
 
     def _columns(self, name: str, images: sparse.csc_array) -> dict[str, np.ndarray]:
         """Images of the padded field, as truth on the unshifted field."""
-        pixels = np.arange(self._background.size).reshape(self._field)
-        a = images.tocsr()[self._inside(pixels).ravel()].tocsc()
+        pixels = np.arange(np.prod(self._scene.field)).reshape(self._scene.field)
+        a = images.tocsr()[self._scene.inside(pixels).ravel()].tocsc()
         parts = {"data": a.data, "indices": a.indices, "indptr": a.indptr, "shape": np.array(a.shape)}
         return {f"{name}_{part}": array for part, array in parts.items()}
 
-    def _optional_truth(self, frames: int) -> dict[str, np.ndarray]:
-        """Truth of what is off by default, where it is on."""
-        p = self.params
-        truth: dict[str, np.ndarray] = {}
+    def _indicator_truth(self, z: int, frames: int) -> dict[str, np.ndarray]:
+        """Truth of a slice of the indicator, with what is off by default, where it is on."""
+        p, scene, here = self.params, self._scene, self._scene.slices[z]
+        truth = {
+            "background": scene.inside(here.background).copy(),
+            "neuropil_map": scene.inside(here.neuropil_map).copy(),
+        }
         chunks = list(self._new_timeline().chunks(frames)) if p.processes or p.z_drift else []
         if p.processes:
-            truth |= self._columns("P", self._processes)
-            truth["P_C"] = np.concatenate([chunk.processes for chunk in chunks])[:frames].T
+            own = slice(z * p.processes, (z + 1) * p.processes)
+            truth |= self._columns("P", here.processes)
+            truth["P_C"] = np.concatenate([chunk.processes[:, own] for chunk in chunks])[:frames].T
         if p.z_drift:
             truth["focus"] = np.concatenate([chunk.focus for chunk in chunks])[:frames]
-            truth["depth"] = self._depth.copy()
-        if p.line_motion_px:
-            truth["line_shift_px"] = np.array([self._line_shift(t) for t in range(frames)])
-        return truth
+            truth["depth"] = scene.focus_depth.copy()
+        return truth | self._line_truth(z, frames)
+
+    def _line_truth(self, z: int, frames: int) -> dict[str, np.ndarray]:
+        if not self.params.line_motion_px:
+            return {}
+        return {"line_shift_px": np.array([self._line_shift(t, z) for t in range(frames)])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from msgspec import Meta
@@ -22,8 +22,12 @@ _EXPANSION_FROM = 4.0
 
 
 class CameraParams(Params, frozen=True, kw_only=True):
-    """What every simulation has: a seed, a field, a length and a camera."""
+    """What every simulation has: a seed, a field, a length and a camera.
 
+    `added`: parameters that came later. At their defaults they make no other series, so its uid does not change.
+    """
+
+    added: ClassVar[tuple[str, ...]] = ()
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="same seed, same movie")] = 0
     shape: Annotated[tuple[Side, Side], Meta(description="frame height and width, 256x256 in a URI [px]")] = (256, 256)
     frames: Annotated[Length | None, Meta(description="length of the series; none: without end")] = None

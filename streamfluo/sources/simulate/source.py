@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
@@ -34,7 +35,10 @@ class Simulator(Protocol):
         """Draw everything that does not change with time."""
 
     def render(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames with start ≤ index < stop, (n, y, x); frame i depends on the parameters and i alone."""
+        """Return the frames with start ≤ index < stop, (n, y, x); frame i depends on the parameters and i alone.
+
+        A simulator of several planes takes the number of one, `render(start, stop, plane)`.
+        """
 
     def truth(self, frames: int) -> Mapping[str, np.ndarray]:
         """Return what the first `frames` frames were made of, by name, as plain arrays."""
@@ -47,6 +51,12 @@ SIMULATORS: dict[str, type[Simulator]] = {
     "gain": GainSimulator,
     "spots": SpotsSimulator,
 }
+
+
+def render(simulator: Simulator, start: int, stop: int, plane: int) -> np.ndarray:
+    """Return the frames (n, y, x) of a plane by its number; a simulator of one plane knows no other."""
+    call: Callable[..., np.ndarray] = simulator.render
+    return call(start, stop, plane) if simulator.spec.planes else call(start, stop)
 
 
 class SimulatedSource(Source):
@@ -64,31 +74,47 @@ class SimulatedSource(Source):
         self._simulator = kind(params)
         self._frames = params.frames
         self._position = 0
+        self._todo = deque[tuple[int, int, int]]()  # plane, first and one past the last time point
         self._served = 0
         self.spec = self._simulator.spec
-        identity = repr((name, kind.version, sorted(msgspec.structs.asdict(params).items())))
-        uid = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
-        self.series = Series(uid, _write_uri(name, params), frames=params.frames)
+        later = {f.name: f.default for f in msgspec.structs.fields(params) if f.name in params.added}
+        given = {key: v for key, v in msgspec.structs.asdict(params).items() if key not in later or v != later[key]}
+        uid = hashlib.blake2b(repr((name, kind.version, sorted(given.items()))).encode(), digest_size=16).hexdigest()
+        frames = None if params.frames is None else params.frames * len(self.spec.plane_names)
+        self.series = Series(uid, _write_uri(name, params), frames=frames)
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
         """Yield the frames from the present position on, in blocks of at most `max_frames`; endless without `frames`.
 
-        Frames come as fast as they are made; frame i is stamped with i · interval, rounded to nanoseconds.
+        Of several planes a block each for the same time points. Frames come as fast as they are made; frame i of a
+        plane is stamped with i · interval, rounded to nanoseconds.
         """
-        while self._frames is None or self._position < self._frames:
-            start = self._position
-            stop = start + max_frames if self._frames is None else min(start + max_frames, self._frames)
+        while self._todo or self._plan(max_frames):
+            n, start, stop = self._todo.popleft()
+            if stop - start > max_frames:  # planned when more were asked for
+                self._todo.appendleft((n, start + max_frames, stop))
+                stop = start + max_frames
             times_ns = np.rint(np.arange(start, stop) * ((self.spec.interval_s or 0) * 1e9)).astype(np.int64)
-            pixels = self._simulator.render(start, stop)
-            self._position, self._served = stop, max(self._served, stop)
-            yield Block(start, times_ns, pixels)
+            self._served = max(self._served, stop)
+            pixels = render(self._simulator, start, stop, n)
+            of = [(plane.channel, plane.z) for plane in self.spec.planes][n : n + 1]
+            yield Block(start, times_ns, pixels, *(of[0] if of else ()))
+
+    def _plan(self, max_frames: int) -> bool:
+        """Plan the next time points, plane by plane; returns whether there are any."""
+        start, end = self._position, self._frames
+        self._position = stop = start + max_frames if end is None else min(start + max_frames, end)
+        if start < stop:
+            self._todo.extend((n, start, stop) for n in range(len(self.spec.plane_names)))
+        return start < stop
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame; the length of the series is its end. Raises SourceError outside."""
+        """Make time point `index` the next; the length of the series is its end. Raises SourceError outside."""
         if index < 0 or (self._frames is not None and index > self._frames):
             end = "without end" if self._frames is None else f"{self._frames} frames long"
             raise SourceError(f"{self.series.source}: no frame {index}; the series is {end}")
         self._position = index
+        self._todo.clear()
 
     @property
     def truth(self) -> Mapping[str, np.ndarray]:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage, sparse
 
 _CANDIDATES = 5  # darts per neuron: more make the spacing more even and overlaps rarer
 _REACH_SIGMA = 2.5
+_FAINTEST_SECTION = 0.2  # of a cell's peak
+SECTION_REACH_SIGMA = (
+    -8 * math.log(_FAINTEST_SECTION)
+) ** 0.25  # how far from its middle a cell's section is so bright
+_Columns = tuple[list[np.ndarray], list[np.ndarray], list[int]]
 
 
-def scatter_neurons(count: int, shape: tuple[int, int], margin_px: float, rng: np.random.Generator) -> np.ndarray:
+def scatter_neurons(
+    count: int, shape: tuple[int, int], margin_px: float, rng: np.random.Generator, height_px: float = 0.0
+) -> np.ndarray:  # fmt: skip
     """Return `count` positions (K, 2) as (y, x) in pixels, apart from each other but free to overlap a little.
+
+    With a height they are (K, 3) as (y, x, z), 0 ≤ z ≤ height.
 
     Each is the one of 5 random candidates that is farthest from those before it (Mitchell 1991, SIGGRAPH: best
     candidate). All keep `margin_px` from the border, at most a quarter of the side.
     """
-    sides = np.array(shape, float)
+    sides = np.array((*shape, height_px + 1) if height_px else shape, float)
     margin = np.minimum(margin_px, sides / 4)
-    positions = np.empty((count, 2))
+    margin[2:] = 0
+    positions = np.empty((count, len(sides)))
     for k in range(count):
-        candidates = margin + rng.random((_CANDIDATES, 2)) * (sides - 1 - 2 * margin)
+        candidates = margin + rng.random((_CANDIDATES, len(sides))) * (sides - 1 - 2 * margin)
         distances = ((candidates[:, None] - positions[None, :k]) ** 2).sum(2)
         positions[k] = candidates[np.argmax(distances.min(1, initial=np.inf))]
     return positions
@@ -42,18 +53,20 @@ def draw_bodies(count: int, size_spread: float, rings: float, rng: np.random.Gen
 
 def draw_footprints(
     positions_px: np.ndarray, shape: tuple[int, int], pad_px: int, sigma_px: float, rng: np.random.Generator,
-    bodies: Bodies,
-) -> sparse.csc_array:  # fmt: skip
-    """Return the neurons' images as columns (pixels of the padded field, K) float32, each with its peak at 1.
+    bodies: Bodies, below_px: np.ndarray,
+) -> list[sparse.csc_array]:  # fmt: skip
+    """Return, for each slice, the neurons' images as columns (pixels of the padded field, K) float32.
 
-    A neuron is an ellipse (axes ± 15 %, any angle) with a flat-topped rim and a darker nucleus:
+    `below_px` (slices, K) is how far a slice lies from the middle of a neuron; the image of the middle has its peak at
+    1. A neuron is an ellipse (axes ± 15 %, any angle) with a flat-topped rim and a darker nucleus:
     (exp(-r⁴/8) - depth · exp(-2.5 r²)) over r ≤ 2.5, r in units of `sigma_px` times its size, with 0.3 ≤ depth ≤ 0.8;
-    a ring has a nucleus of depth 0.95 and exp(-1.2 r²).
+    a ring has a nucleus of depth 0.95 and exp(-1.2 r²). Of a section that is less than a fifth as bright the column is
+    empty.
     """
     height, width = (side + 2 * pad_px for side in shape)
     common_px = sigma_px
-    values, indices, counts = [], [], [0]
-    for centre, size, ring in zip(positions_px + pad_px, *bodies, strict=True):
+    images: list[_Columns] = [([], [], [0]) for _ in below_px]
+    for centre, size, ring, below in zip(positions_px + pad_px, *bodies, below_px.T, strict=True):
         sigma_px = common_px * float(size)
         reach = int(np.ceil(1.15 * _REACH_SIGMA * sigma_px))
         angle, stretch, depth = rng.uniform((0, 0.85, 0.3), (np.pi, 1.15, 0.8))
@@ -61,20 +74,32 @@ def draw_footprints(
         y, x = np.ogrid[top : min(top + 2 * reach + 1, height), left : min(left + 2 * reach + 1, width)]
         u = np.cos(angle) * (y - centre[0]) + np.sin(angle) * (x - centre[1])
         v = np.cos(angle) * (x - centre[1]) - np.sin(angle) * (y - centre[0])
-        r2 = ((u / stretch) ** 2 + (v * stretch) ** 2) / sigma_px**2
-        nucleus = 0.95 * np.exp(-1.2 * r2) if ring else depth * np.exp(-2.5 * r2)
-        image = np.exp(-(r2**2) / 8) - nucleus
-        image = np.where((r2 <= _REACH_SIGMA**2) & (image > 0.01), image, 0)
-        seen = image * ((y >= pad_px) & (y < height - pad_px) & (x >= pad_px) & (x < width - pad_px))
-        image = (image / seen.max()).astype(np.float32)
-        flat = np.broadcast_to(y * width + x, image.shape)[image > 0]
-        values.append(image[image > 0])
-        indices.append(flat)
-        counts.append(len(flat))
+        middle_r2 = ((u / stretch) ** 2 + (v * stretch) ** 2) / sigma_px**2
+        nucleus = (0.95, 1.2) if ring else (depth, 2.5)
+        visible = (y >= pad_px) & (y < height - pad_px) & (x >= pad_px) & (x < width - pad_px)
+        peak = (_body(middle_r2, *nucleus) * visible).max()
+        for dz, (values, indices, counts) in zip(below / sigma_px, images, strict=True):
+            image = _body(middle_r2 + dz**2, *nucleus)
+            shown = (image * visible).max() >= _FAINTEST_SECTION * peak
+            image = (image / peak).astype(np.float32) if shown else np.zeros(image.shape, np.float32)
+            flat = np.broadcast_to(y * width + x, image.shape)[image > 0]
+            values.append(image[image > 0])
+            indices.append(flat)
+            counts.append(len(flat))
+    return [_csc(*columns, (height * width, len(positions_px))) for columns in images]
+
+
+def _body(r2: np.ndarray, nucleus: float, steepness: float) -> np.ndarray:
+    """Light of a cell at squared distances from its middle, in units of its sigma; without its faint rim."""
+    image = np.exp(-(r2**2) / 8) - nucleus * np.exp(-steepness * r2)
+    return np.where((r2 <= _REACH_SIGMA**2) & (image > 0.01), image, 0)
+
+
+def _csc(values: list[np.ndarray], indices: list[np.ndarray], counts: list[int], shape: Any) -> sparse.csc_array:
     empty = np.empty(0)
     data = np.concatenate([empty.astype(np.float32), *values])
     rows = np.concatenate([empty.astype(np.int32), *indices]).astype(np.int32)
-    return sparse.csc_array((data, rows, np.cumsum(counts).astype(np.int32)), (height * width, len(positions_px)))
+    return sparse.csc_array((data, rows, np.cumsum(counts).astype(np.int32)), shape)
 
 
 def draw_tissue(shape: tuple[int, int], sigma_px: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,52 @@
+"""Parameters of `sim:calcium`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from .camera import CameraParams, Count
+
+
+class CalciumParams(CameraParams, frozen=True, kw_only=True):
+    """Parameters of `sim:calcium`. Raises ValueError if rise_s does not stay below decay_s, and for
+    focus drift in a volume."""
+
+    neurons: Annotated[Count | None, Meta(description="how many; none: one per 40 neuron_sigma_px²")] = None
+    neuron_sigma_px: Annotated[float, Meta(ge=0.5, le=100, description="size of a neuron [px]")] = 4.0
+    spike_rate_hz: Annotated[float, Meta(ge=0, le=1e3, description="mean spikes per neuron and second [Hz]")] = 0.3
+    decay_s: Annotated[float, Meta(gt=0, le=1e3, description="calcium decay time constant [s]")] = 0.4
+    rise_s: Annotated[float, Meta(ge=0, le=1e3, description="calcium rise time constant; 0: at once [s]")] = 0.0
+    signal: Annotated[float, Meta(ge=0, le=1e3, description="peak of one spike relative to photons")] = 0.5
+    rest: Annotated[float, Meta(ge=0, le=1e3, description="a neuron at rest relative to the tissue")] = 0.6
+    neuropil: Annotated[float, Meta(ge=0, le=1, description="relative sd of the slow neuropil signal")] = 0.1
+    motion_px: Annotated[float, Meta(ge=0, le=50, description="rms of the tissue's motion along each axis [px]")] = 1.0
+    bleach_fraction: Annotated[float, Meta(ge=0, le=1, description="part of the light lost in the end")] = 0.1
+    bleach_s: Annotated[float, Meta(gt=0, le=1e6, description="bleaching time constant [s]")] = 120.0
+    neuropil_follows: Annotated[
+        float, Meta(ge=0, le=10, description="sd of neuropil that follows the cells around it, relative to a cell's")
+    ] = 0.0
+    processes: Annotated[Count, Meta(description="thin processes that cross the field, active like cells")] = 0
+    saturation: Annotated[
+        float, Meta(ge=0, le=10, description="of the indicator: response to n spikes n / (1 + saturation n)")
+    ] = 0.0
+    bursts: Annotated[float, Meta(ge=0, le=1, description="fraction of spikes that come in bursts of 4")] = 0.0
+    z_drift: Annotated[float, Meta(ge=0, le=5, description="rms of focus drift, in depths of focus")] = 0.0
+    line_motion_px: Annotated[float, Meta(ge=0, le=10, description="rms motion of lines within a frame [px]")] = 0.0
+    size_spread: Annotated[float, Meta(ge=0, le=1, description="sd of the logarithm of the neurons' size")] = 0.0
+    rings: Annotated[float, Meta(ge=0, le=1, description="fraction of neurons whose nucleus is dark")] = 0.0
+
+    channels: Annotated[
+        int, Meta(ge=1, le=2, description="2: red, a label of the cells that stays, beside green, the indicator")
+    ] = 1
+    z: Annotated[int, Meta(ge=1, le=32, description="slices of a volume")] = 1
+    z_step_um: Annotated[float, Meta(gt=0, le=1e3, description="depth between slices [µm]")] = 12.0
+
+    added: ClassVar[tuple[str, ...]] = ("channels", "z", "z_step_um")
+
+    def __post_init__(self) -> None:
+        if self.z > 1 and self.z_drift:
+            raise ValueError(f"z_drift is of one slice, found z {self.z}; leave one of them out")
+        if self.rise_s >= self.decay_s:
+            raise ValueError(f"rise_s must be shorter than decay_s, found {self.rise_s} and {self.decay_s}")
