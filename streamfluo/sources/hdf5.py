@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import SourceError
 from .arrays import AXES
 from .declared import check_chunks, check_declared, in_one_line, positive
-from .hdf5_storage import check_own, find
+from .hdf5_storage import check_chunk_sizes, check_own, find
 from .planes import MAX_TIME_NS, PlaneSource, Stack, Window, runs
 
 MAX_CACHE_BYTES = 128 << 20
@@ -48,6 +48,7 @@ class Hdf5Source(PlaneSource):
         name, cache_nbytes = data.name, _cache_nbytes(data)
         if data.chunks is not None:
             check_chunks(path, data.chunks, data.shape, data.dtype.itemsize)
+            check_chunk_sizes(data, path)
         self._file.close()
         self._file = h5py.File(path, "r", rdcc_nbytes=cache_nbytes)
         self._dataset = data = self._file[name]
@@ -154,6 +155,8 @@ def _nwb_facts(series: Any, h5py: Any, path: Path) -> dict[str, Any]:
     held = {name: item for name, item in beside.items() if isinstance(item, h5py.Dataset)}
     for item in held.values():
         check_own(item, h5py, path)
+        if item.chunks is not None:
+            check_chunk_sizes(item, path)
     if "starting_time" in held and (rate := positive(held["starting_time"].attrs.get("rate"))):
         facts["interval_s"] = 1 / rate
     times = held.get("timestamps")
