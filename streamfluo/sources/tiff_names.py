@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from .declared import in_one_line
+
 # Words with a number behind them: Bruker's Ch1, Micro-Manager's Pos0, channel000, z003; single letters stand alone.
 _WORDS = {
     "position": r"(?<![a-z])(?:position|pos|stage|xy)[_-]?(\d+)(?![a-z\d])",
@@ -54,7 +56,7 @@ def _by_name(files: Sequence[Path]) -> list[Group]:
 
 def _by_ome(files: Sequence[Path]) -> list[Group]:
     """Planes as OME-XML lays them over files; none where it does not name every one of these files."""
-    with tifffile.TiffFile(files[0]) as tif:
+    with in_one_line(f"{files[0]}: not a TIFF that can be read"), tifffile.TiffFile(files[0]) as tif:
         text = tif.ome_metadata if tif.is_ome else None
     try:
         root = ElementTree.fromstring(text) if text else None

@@ -155,7 +155,7 @@ def damaged_chunk(path, nbytes, name="data", **options):
     return path
 
 
-CHECKED, PACKED = {"fletcher32": True}, {"fletcher32": True, "compression": "gzip"}
+CHECKED, PACKED, SHUFFLED = {"fletcher32": True}, {"fletcher32": True, "compression": "gzip"}, {"shuffle": True}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """No axis becomes time in silence: which pages and files of TIFFs are which plane, as writers of all kinds lay them."""
 
 import contextlib
-import struct
 
 import numpy as np
 import pytest
 import tifffile
+from small_recordings import scanimage
 
 from streamfluo import SourceError, open_source
 
@@ -116,33 +116,6 @@ def test_an_appended_movie_that_says_nonsense_of_its_shape_is_read_page_by_page(
 
 
 # ScanImage
-
-
-def scanimage(path, pages, numbers, **facts):
-    """A BigTIFF as ScanImage writes it: behind 16 bytes a magic number and the header's text, then the pages."""
-    known = {"SI.VERSION_MAJOR": 2020, "SI.hRoiManager.scanFrameRate": 30.0, "SI.hChannels.channelSave": 1}
-    lines = {**known, **{f"SI.{key.replace('__', '.')}": value for key, value in facts.items()}}
-    header = "\n".join(f"{key} = {value}" for key, value in lines.items()).encode() + b"\0"
-    head = struct.pack("<IIII", 117637889, 4, len(header), 3) + header + b"{}\0"
-    out, link = bytearray(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) + head), 8
-    software = 32
-    for number, page in zip(numbers, pages, strict=True):
-        text = f"frameNumbers = {number}\nframeTimestamps_sec = {number / 30:.6f}\n".encode() + b"\0"
-        at = []
-        for part in (page.astype("<i2").tobytes(), text):
-            out += b"\0" * (-len(out) % 8)
-            at.append(len(out))
-            out += part
-        out += b"\0" * (-len(out) % 8)
-        struct.pack_into("<Q", out, link, len(out))
-        short, long, word = ((258, 16), (259, 1), (262, 1), (277, 1), (339, 2)), ((256, 24), (257, 16), (278, 16)), ()
-        tags = [(code, 3, 1, value) for code, value in short] + [(code, 4, 1, value) for code, value in (*long, *word)]
-        tags += [(273, 16, 1, at[0]), (279, 16, 1, page.nbytes), (270, 2, len(text), at[1])]
-        tags += [(305, 2, len(header), software)]
-        out += struct.pack("<Q", len(tags)) + b"".join(struct.pack("<HHQQ", *tag) for tag in sorted(tags))
-        link = len(out)
-        out += bytes(8)
-    path.write_bytes(out)
 
 
 def plane(z, t, channel=0):
