@@ -419,6 +419,16 @@ def run_ndtiff(data, folder):
         (folder / "m" / name).write_bytes(before)
 
 
+def run_folder(data, folder):
+    files.original("folder, OME", folder)
+    before = (folder / "o" / "0.tif").read_bytes()
+    try:
+        (folder / "o" / "0.tif").write_bytes(data)
+        read_file(folder / "o?channel=1")
+    finally:
+        (folder / "o" / "0.tif").write_bytes(before)
+
+
 def file_seeds(*names):
     def seeds(folder):
         made = []
@@ -436,12 +446,14 @@ def ndtiff_seeds(folder):
     return [b"\0" + index, b"\1" + images]
 
 
-TIFFS = [name for name in files.FILES if name.startswith(("TIFF", "BigTIFF", "ImageJ", "OME"))]
+TIFFS = [name for name in files.FILES if name.startswith(("TIFF", "BigTIFF", "ImageJ", "OME", "ScanImage"))]
 TARGETS = {
     "wire": Target(wire_seeds, run_wire),
     "records": Target(record_seeds, run_records),
     "session": Target(session_seeds, run_session),
     "tiff": Target(file_seeds(*TIFFS), reads("TIFF")),
+    "folder": Target(file_seeds("folder, OME"), run_folder),
+    "avi": Target(file_seeds("AVI"), reads("AVI")),
     "ndtiff": Target(ndtiff_seeds, run_ndtiff),
     "hdf5": Target(file_seeds("HDF5", "HDF5, chunks", "HDF5, checksums", "NWB"), reads("HDF5")),
 }  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import SourceError
 from .arrays import AXES
 from .declared import check_chunks, check_declared, check_planes, in_one_line, positive
-from .hdf5_storage import check_own, find
+from .hdf5_storage import check_chunk_sizes, check_own, find
 from .hdf5_torn import opened, whole_images
 from .nwb_external import external_series
 from .plane_selection import Stack
@@ -69,6 +69,7 @@ class Hdf5Source(PlaneSource):
         cache_nbytes = _cache_nbytes(data, is_nwb)
         if data.chunks is not None:
             check_chunks(path, data.chunks, data.shape, data.dtype.itemsize)
+            check_chunk_sizes(data, path)
         self._file.close()
         self._file, _ = opened(h5py, path, rdcc_nbytes=cache_nbytes)
         self._dataset = data = self._file[name]
@@ -215,6 +216,8 @@ def nwb_facts(series: Any, h5py: Any, path: Path, frames: int) -> dict[str, Any]
     held = {name: item for name, item in beside.items() if isinstance(item, h5py.Dataset)}
     for item in held.values():
         check_own(item, h5py, path)
+        if item.chunks is not None:
+            check_chunk_sizes(item, path)
     if "starting_time" in held and (rate := positive(held["starting_time"].attrs.get("rate"))):
         facts["interval_s"] = 1 / rate
     times = held.get("timestamps")

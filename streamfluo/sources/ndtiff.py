@@ -152,5 +152,8 @@ def _interval_s(first: Mapping[str, Any], last: Mapping[str, Any], frames: int) 
     began, ended = (facts.get("ElapsedTime-ms") for facts in (first, last))
     if frames < 2 or not isinstance(began, int | float) or not isinstance(ended, int | float):
         return None
-    elapsed_ms = positive(ended - began)
+    try:
+        elapsed_ms = positive(float(ended) - float(began))
+    except OverflowError:  # an integer of hundreds of digits
+        return None
     return None if elapsed_ms is None else elapsed_ms / 1e3 / (frames - 1)

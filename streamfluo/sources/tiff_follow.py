@@ -64,7 +64,7 @@ class FollowedTiffSource(TiffSource):
 
     def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
         self._chain = Chain(self._directories.size, self._frame_nbytes, raw)
-        self._last = at
+        self._last, self._seen = at, dict[int, int]()
         if not self._extend(at):
             raise SourceError(f"{self.path}: no whole page yet")
         return self._chain, len(self._chain.data)
@@ -94,6 +94,9 @@ class FollowedTiffSource(TiffSource):
         while at and (found := self._directories.read(at)) is not None:
             if max(map(sum, zip(found.offsets, found.counts, strict=True))) > self._directories.size:
                 break
+            if at in self._seen:
+                raise SourceError(f"{self.path}: its pages lead back to page {self._seen[at]}; record it again")
+            self._seen[at] = len(self._seen)
             self._chain.add(at, found)
             if self._chain.problem is not None:
                 raise SourceError(f"{self.path}: {self._chain.problem}")

@@ -69,7 +69,7 @@ class About:
         planes = math.prod(size for axis, size in self.sizes.items() if axis != "time")
         volume = planes // self.sizes.get("z", 1) * (self.sizes.get("z", 1) + self.flyback)
         numbers = np.arange(pages)
-        return numbers[numbers % volume < planes]
+        return numbers[numbers % min(volume, max(pages, 1)) < planes]  # a damaged header names any number of slices
 
     def check_pages(self, pages: int, path: Path) -> None:
         """Raise SourceError if the file has more pages than its metadata name planes along several axes."""
@@ -132,7 +132,7 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
             about = About(planes, one_directory=tif.is_stk)
         else:
             about = About()
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, SyntaxError):
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, SyntaxError, OverflowError):
         about = About()  # damaged metadata say nothing; the pages speak for themselves
     about.sizes = {axis: size for axis, size in about.sizes.items() if size > 1}
     return about
@@ -145,11 +145,20 @@ def with_appended(about: About, pages: int, path: Path) -> About:
         return about
     with tifffile.TiffFile(path) as tif:
         while at < pages:
-            shape = json.loads(getattr(tif.pages[at], "shaped_description", None) or "{}").get("shape", ())
-            if tuple(shape[1:]) != about.chunk[1:]:
+            shape = _shape_written_at(tif, at)
+            if shape[1:] != about.chunk[1:]:
                 return about
             at += math.prod(shape[:-2])
     return replace(about, open_ended=at == pages)
+
+
+def _shape_written_at(tif: Any, page: int) -> tuple[int, ...]:
+    """The shape that tifffile wrote at once from that page on, () where it does not say."""
+    try:
+        shape = json.loads(getattr(tif.pages[page], "shaped_description", None) or "{}")["shape"]
+        return tuple(shape) if all(type(size) is int and size > 0 for size in shape) else ()
+    except (ValueError, TypeError, KeyError, IndexError, tifffile.TiffFileError):
+        return ()
 
 
 def axis_sizes(pages: Any) -> dict[str, int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import tifffile
+
+from .declared import in_one_line
 
 # Words with a number behind them: Bruker's Ch1, Micro-Manager's Pos0, channel000, z003; single letters stand alone.
 _WORDS = {
@@ -59,21 +61,30 @@ def _by_name(files: Sequence[Path]) -> list[Group]:
 
 def _by_ome(files: Sequence[Path]) -> list[Group]:
     """Planes as OME-XML lays them over files; none where it does not name every one of these files."""
-    with tifffile.TiffFile(files[0]) as tif:
+    with in_one_line(f"{files[0]}: not a TIFF that can be read"), tifffile.TiffFile(files[0]) as tif:
         text = tif.ome_metadata if tif.is_ome else None
     try:
         root = ElementTree.fromstring(text) if text else None
         entries: list[Any] = sorted(_ome_entries(root)) if root is not None else []
-    except (ElementTree.ParseError, KeyError, ValueError):
+    except (ElementTree.ParseError, KeyError, ValueError, IndexError):
         return []
     beside = {file.name: file for file in files}
     if {name for *_, name, _ in entries} != set(beside):
         return []
-    several = [n for n in range(len(AXES)) if len({entry[n] for entry in entries}) > 1]
-    found: dict[tuple[str, ...], list[Page]] = {}
+    along = [set(labels) for labels in list(zip(*entries, strict=True))[: len(AXES)]]
+    found: dict[tuple[_Label, ...], list[Page]] = {}
     for *plane, time, name, number in entries:
-        found.setdefault(tuple(label for _, label in plane), []).append(Page(beside[name], number, time))
-    return [Group({AXES[n]: labels[n] for n in several}, pages) for labels, pages in found.items()]
+        found.setdefault(tuple(plane), []).append(Page(beside[name], number, time))
+    return [
+        Group({AXES[n]: _name(plane[n], along[n]) for n in range(len(AXES)) if len(along[n]) > 1}, pages)
+        for plane, pages in found.items()
+    ]
+
+
+def _name(label: _Label, others: Collection[_Label]) -> str:
+    """What a plane is called: its number where another has the same name."""
+    number, text = label
+    return str(number) if any(text == other and number != n for n, other in others) else text
 
 
 def _ome_entries(root: ElementTree.Element) -> Iterator[tuple[_Label, _Label, _Label, int, str, int]]:

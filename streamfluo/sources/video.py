@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SourceError
+from .declared import in_one_line
 from .plane_selection import Stack
 from .planes import PlaneSource, Window
 
@@ -34,17 +35,17 @@ class VideoSource(PlaneSource):
         except ImportError:
             raise SourceError(f"{path}: {ASK_FOR_LIBRARY}") from None
         self._av = av
-        try:
+        with in_one_line(f"{path}: not a video that can be read"):
             with av.open(str(path)) as container:
                 if not container.streams.video:
                     raise SourceError(f"{path}: no video in it")
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise SourceError(f"{path}: nobody knows its codec; convert it to FFV1, or copy it again")
                 name, rate = stream.codec_context.name, stream.average_rate
                 first = next(container.decode(stream), None)
             with av.open(str(path)) as container:
                 there = _there(container)
-        except av.FFmpegError as error:
-            raise SourceError(f"{path}: not a video that can be read: {error}") from None
         if first is None:
             raise SourceError(f"{path}: no whole frame in it")
         self._dtype = GREY.get(first.format.name, "uint8")

@@ -368,6 +368,18 @@ def test_maps_are_smoothed_as_scipy_does():
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(30, 2), (2, 30), (3, 3), (1, 1)])
+def test_maps_narrower_than_the_filter_are_smoothed_from_their_own_pixels(shape):
+    """As for frames of 5 × 5; with NaN around the map, what is read outside of it shows."""
+    held = np.full((50, 50), np.nan, np.float32)
+    image = held[10 : 10 + shape[0], 10 : 10 + shape[1]]
+    image[...] = np.random.default_rng(4).normal(0, 1, shape)
+    kernel = np.exp(-(np.arange(-8, 9, dtype=np.float32) ** 2) / 18)
+    out, rows = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    smooth(image, kernel, rows, out)
+    np.testing.assert_allclose(out, ndi.convolve(image, np.outer(kernel, kernel), mode="constant"), atol=1e-5)
+
+
 def test_an_outline_encloses_the_pixels_of_its_region():
     mask = np.zeros((12, 14), bool)
     mask[3:8, 2:9], mask[5, 9:12], mask[1, 1] = True, True, False

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from emitter_oracle import enumerated, trace_log_likelihood, transitions
 
+from streamfluo.counting.kernels.emission import Emission, EmissionModel, fill_emission
 from streamfluo.counting.kernels.forward_backward import step
 from streamfluo.counting.kernels.likelihood import EmitterModel, evaluate
 from streamfluo.counting.kernels.transitions import StateSpaces, state_count, transition_matrices
@@ -113,3 +114,14 @@ def test_slopes_are_finite_differences(emission, p_bleach, own):
         h[k] = 1e-5 * theta[0, k]
         expected = (mixed(theta + h) - mixed(theta - h)) / (2 * h[k])
         np.testing.assert_allclose(slopes[:, k], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("emission", TRUE)
+def test_parameters_that_are_nan_index_no_power_and_explain_nothing(emission):
+    x = as_seen(traces(emission, frames=10, n=2), emission)
+    brightness = np.repeat(np.array(TRUE[emission][:3])[:, None], 2, 1)
+    brightness[:, 1] = np.nan
+    model = EmissionModel(emission == "camera", brightness, (0.0, -10.0))
+    filled = Emission(np.empty((10, 3, 2)), np.empty((10, 2)), np.empty((10, 2)))
+    fill_emission(x, model, 3, filled)
+    np.testing.assert_allclose(filled.probability[..., 1], 1, rtol=1e-12)  # of an outlier, whatever z is

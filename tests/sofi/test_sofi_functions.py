@@ -8,6 +8,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from streamfluo import Block, FrameError, Spec, analysis, create
+from streamfluo.sofi.kernels.products import add_products
+from streamfluo.sofi.product_sums import ProductSums
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -193,3 +195,11 @@ REFUSED = {
 def test_what_makes_no_sense_is_one_line(call, says):
     with pytest.raises(FrameError, match=says):
         call()
+
+
+@pytest.mark.parametrize("frames", [0, 1, 3])
+def test_frames_fewer_than_the_largest_lag_are_not_read(frames):
+    """The kernel as plain Python, which tells of an index outside an array."""
+    sums = ProductSums(Spec((2, 3), "float32"), [((0, 0, 0), (1, 0, 0), (3, 0, 0))])
+    add_products.py_func(np.ones((frames, 6), np.float32), 0, sums.pivot, sums._table, sums.sums, sums.own())
+    assert not sums.sums.any()

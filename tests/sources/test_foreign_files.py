@@ -137,6 +137,52 @@ def test_a_virtual_dataset_of_files_in_its_folder_and_a_soft_link_are_read(tmp_p
             assert np.array_equal(pixels_of(source), MOVIE)
 
 
+def damaged_chunk(path, nbytes, name="data", **options):
+    """A chunk whose size in the index is wrong; the dataset is image-like or, with `name` timestamps, of the times."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("acquisition/S")
+        group.attrs["neurodata_type"] = "TwoPhotonSeries"
+        chunked = {"chunks": (1, *SHAPE)} | options if name == "data" else {}
+        group.create_dataset("data", data=MOVIE, **chunked)
+        times = np.arange(len(MOVIE)) * 0.05
+        group.create_dataset("timestamps", data=times, **({"chunks": (2,)} | options if name == "timestamps" else {}))
+        chunk = group[name].id.get_chunk_info(1)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(struct.pack("<Q", chunk.byte_offset)) - 8 - 8 * (4 if name == "data" else 2)  # its key in the index
+    assert struct.unpack_from("<I", raw, at) == (chunk.size,)
+    struct.pack_into("<I", raw, at, nbytes)
+    path.write_bytes(raw)
+    return path
+
+
+CHECKED, PACKED, SHUFFLED = {"fletcher32": True}, {"fletcher32": True, "compression": "gzip"}, {"shuffle": True}
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "options"),
+    [
+        (0, CHECKED),
+        (3, CHECKED),
+        (100, CHECKED),
+        (0, PACKED),
+        (3, PACKED),
+        (0, {"shuffle": True}),
+        (9, {"shuffle": True}),
+    ],
+    ids=str,
+)
+def test_a_chunk_that_is_too_short_for_its_filters_is_one_line_and_not_the_end_of_the_process(
+    tmp_path, nbytes, options
+):
+    with pytest.raises(SourceError, match=rf"the chunk of .*/data at .* has {nbytes} bytes, it takes \d+; the file is"):
+        open_source(damaged_chunk(tmp_path / "m.h5", nbytes, **options))
+
+
+def test_times_in_a_chunk_that_is_too_short_are_one_line(tmp_path):
+    with pytest.raises(SourceError, match=r"chunk of .*/timestamps at \(2,\) has 0 bytes, it takes 20"):
+        open_source(damaged_chunk(tmp_path / "m.nwb", 0, "timestamps", fletcher32=True))
+
+
 # Sizes
 
 

@@ -65,3 +65,17 @@ def test_of_a_file_that_was_cut_the_whole_images_are_read(tmp_path):
     os.truncate(file, 100)
     with pytest.raises(SourceError, match="no image is whole"):
         open_source(path)
+
+
+@pytest.mark.parametrize("elapsed", ["1" + 400 * "0", "1e400", "NaN", "-5", '"50"', "[]", "null"])
+def test_elapsed_times_that_cannot_be_leave_the_interval_unknown(tmp_path, elapsed):
+    path = write_ndtiff(tmp_path / "nd", {(("time", t), ("channel", "a")): image(t, 0) for t in range(3)})
+    stack = (path / "NDTiffStack.tif").read_bytes()
+    at = stack.rindex(b'{"ElapsedTime-ms"')
+    (path / "NDTiffStack.tif").write_bytes(stack[:at] + f'{{"ElapsedTime-ms": {elapsed}}}'.encode())
+    index = bytearray((path / "NDTiff.index").read_bytes())
+    index[-8:-4] = len(f'{{"ElapsedTime-ms": {elapsed}}}').to_bytes(4, "little")
+    (path / "NDTiff.index").write_bytes(index)
+    with open_source(path) as source:
+        assert source.spec.interval_s is None
+        assert sum(len(block.pixels) for block in source.blocks()) == 3

@@ -1,10 +1,11 @@
 """No axis becomes time in silence: which pages and files of TIFFs are which plane, as writers of all kinds lay them."""
 
-import struct
+import contextlib
 
 import numpy as np
 import pytest
 import tifffile
+from small_recordings import scanimage
 
 from streamfluo import SourceError, open_source
 
@@ -97,34 +98,24 @@ def test_what_cannot_be_so_is_one_line(tmp_path, query, message):
     assert message in str(refused.value)
 
 
+NO_SHAPES = [
+    '{"shape": [0, 16, 24]}', '{"shape": [-5, 16, 24]}', '{"shape": ["a", 16, 24]}', '{"shape": [0.5, 16, 24]}',
+    '{"shape": 5}', '{"shape": null}', '{"shape": {}}', '{"shape": [5, 16, 24',
+]  # fmt: skip
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("text", NO_SHAPES)
+def test_an_appended_movie_that_says_nonsense_of_its_shape_is_read_page_by_page(tmp_path, text):
+    with tifffile.TiffWriter(tmp_path / "m.tif") as file:
+        file.write(np.stack([np.full(SHAPE, n, np.uint16) for n in range(5)]), photometric="minisblack")
+        for n in range(5, 8):
+            page = np.full(SHAPE, n, np.uint16)
+            file.write(page, metadata=None, contiguous=False, description=text if n == 5 else None)
+    assert values(tmp_path / "m.tif")[0] == ramp(0, 8)
+
+
 # ScanImage
-
-
-def scanimage(path, pages, numbers, **facts):
-    """A BigTIFF as ScanImage writes it: behind 16 bytes a magic number and the header's text, then the pages."""
-    known = {"SI.VERSION_MAJOR": 2020, "SI.hRoiManager.scanFrameRate": 30.0, "SI.hChannels.channelSave": 1}
-    lines = {**known, **{f"SI.{key.replace('__', '.')}": value for key, value in facts.items()}}
-    header = "\n".join(f"{key} = {value}" for key, value in lines.items()).encode() + b"\0"
-    head = struct.pack("<IIII", 117637889, 4, len(header), 3) + header + b"{}\0"
-    out, link = bytearray(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) + head), 8
-    software = 32
-    for number, page in zip(numbers, pages, strict=True):
-        text = f"frameNumbers = {number}\nframeTimestamps_sec = {number / 30:.6f}\n".encode() + b"\0"
-        at = []
-        for part in (page.astype("<i2").tobytes(), text):
-            out += b"\0" * (-len(out) % 8)
-            at.append(len(out))
-            out += part
-        out += b"\0" * (-len(out) % 8)
-        struct.pack_into("<Q", out, link, len(out))
-        short, long, word = ((258, 16), (259, 1), (262, 1), (277, 1), (339, 2)), ((256, 24), (257, 16), (278, 16)), ()
-        tags = [(code, 3, 1, value) for code, value in short] + [(code, 4, 1, value) for code, value in (*long, *word)]
-        tags += [(273, 16, 1, at[0]), (279, 16, 1, page.nbytes), (270, 2, len(text), at[1])]
-        tags += [(305, 2, len(header), software)]
-        out += struct.pack("<Q", len(tags)) + b"".join(struct.pack("<HHQQ", *tag) for tag in sorted(tags))
-        link = len(out)
-        out += bytes(8)
-    path.write_bytes(out)
 
 
 def plane(z, t, channel=0):
@@ -170,6 +161,14 @@ def test_scanimage_slow_stacks_have_many_frames_of_a_slice_before_the_next(tmp_p
     facts = STACK | {"hStackManager__numSlices": 3, "hStackManager__framesPerSlice": 5}
     scanimage(tmp_path / "m.tif", [plane(z, t) for z in range(3) for t in range(5)], range(1, 16), **facts)
     assert values(f"{tmp_path}/m.tif?z=2")[0] == ramp(200, 5)
+
+
+@pytest.mark.parametrize("number", ["1e308", "1e19", "9" * 400, "Inf", "nan", "-3", "0", "[]", "'a'"])
+@pytest.mark.parametrize("key", ["numSlices", "framesPerSlice", "numFramesPerVolumeWithFlyback", "numVolumes"])
+def test_scanimage_counts_that_cannot_be_leave_a_movie_of_all_pages(tmp_path, key, number):
+    facts = STACK | {"hScan2D__logAverageFactor": "1e300", f"hStackManager__{key}": number}
+    scanimage(tmp_path / "m.tif", [plane(0, t) for t in range(9)], range(1, 10), **facts)
+    assert values(tmp_path / "m.tif")[0] == ramp(0, 9)
 
 
 # Folders
@@ -218,7 +217,7 @@ def test_a_selection_goes_through_the_files_of_a_folder(tmp_path, axis, key):
         open_source(tmp_path)
 
 
-def ome_folder(folder, interleaved):
+def ome_folder(folder, interleaved, names=("Red", "Green"), channels=(0, 1)):
     """Two channels over two files: each channel in its own, or all pages of a half in one, channels in turn."""
     where = {
         (c, t): (f"m_{t // 10}.ome.tif", 2 * (t % 10) + c) if interleaved else (f"m_{c}.ome.tif", t)
@@ -226,11 +225,12 @@ def ome_folder(folder, interleaved):
         for t in range(20)
     }
     data = "".join(
-        f'<TiffData IFD="{page}" FirstC="{c}" FirstT="{t}" PlaneCount="1"><UUID FileName="{name}">u</UUID></TiffData>'
+        f'<TiffData IFD="{page}" FirstC="{channels[c]}" FirstT="{t}" PlaneCount="1">'
+        f'<UUID FileName="{name}">u</UUID></TiffData>'
         for (c, t), (name, page) in where.items()
     )
     sizes = 'DimensionOrder="XYCZT" Type="uint16" SizeX="24" SizeY="16" SizeC="2" SizeZ="1" SizeT="20"'
-    inner = f'<Channel ID="C:0" Name="Red"/><Channel ID="C:1" Name="Green"/>{data}'
+    inner = f'<Channel ID="C:0" Name="{names[0]}"/><Channel ID="C:1" Name="{names[1]}"/>{data}'
     ome = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
     image = f'<Image ID="I:0"><Pixels ID="P:0" {sizes}>{inner}</Pixels></Image>'
     text = f'<?xml version="1.0"?><OME xmlns="{ome}">{image}</OME>'
@@ -252,6 +252,25 @@ def test_ome_xml_says_which_page_of_which_file_is_which_plane(tmp_path, interlea
             assert spec.channel == label
     with pytest.raises(SourceError, match="channel Red, Green; select one"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_channels_of_one_name_are_told_apart_by_their_numbers(tmp_path, interleaved):
+    ome_folder(tmp_path, interleaved, names=("GFP", "GFP"))
+    for number in (0, 1):
+        found, spec = values(f"{tmp_path}?channel={number}")
+        assert found == ramp(100 + 100 * number, 20)
+        assert spec.channel == str(number)
+    with pytest.raises(SourceError, match="channel 0, 1; select one"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("channel", ["-5", "99999999999999999999", "x", ""])
+def test_ome_xml_whose_channels_cannot_be_is_no_traceback(tmp_path, channel):
+    ome_folder(tmp_path, interleaved=False, channels=(0, channel))
+    for query in ("", "?channel=0", "?channel=1"):
+        with contextlib.suppress(SourceError):
+            open_source(f"{tmp_path}{query}").close()
 
 
 def test_a_page_that_ome_xml_names_and_nobody_wrote_is_one_line(tmp_path):

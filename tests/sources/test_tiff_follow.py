@@ -1,5 +1,6 @@
 """A TIFF that is still being written, followed to its end: every frame once."""
 
+import struct
 import subprocess
 import sys
 import textwrap
@@ -97,3 +98,20 @@ def test_a_file_that_never_gets_a_page_is_named(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"")
     with pytest.raises(SourceError, match=r"a\.tif: empty"):
         open_source(f"{tmp_path / 'a.tif'}?follow=1")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("target", [0, 3, 4])
+def test_a_list_of_pages_that_leads_back_is_named(tmp_path, target):
+    path = tmp_path / "round.tif"
+    with tifffile.TiffWriter(path) as file:
+        for frame in movie(5):
+            file.write(frame, contiguous=False, metadata=None)
+    with tifffile.TiffFile(path) as file:
+        places = [page.offset for page in file.pages]
+    data = bytearray(path.read_bytes())
+    tags = struct.unpack_from("<H", data, places[-1])[0]
+    struct.pack_into("<I", data, places[-1] + 2 + 12 * tags, places[target])
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=f"lead back to page {target}"):
+        open_source(f"{path}?follow=1")

@@ -1,11 +1,12 @@
 """Videos whose header, index and content disagree: every whole frame is read, at its own place."""
 
+import contextlib
 import struct
 
 import numpy as np
 import pytest
 
-from streamfluo import create, open_source
+from streamfluo import SourceError, create, open_source
 from streamfluo.core.spec import Spec
 
 av = pytest.importorskip("av")
@@ -92,3 +93,15 @@ def test_of_a_video_that_was_cut_the_whole_frames_are_read(tmp_path, video):
     assert 20 < len(values) < 30
     assert places == list(range(len(values)))
     assert values == [2 * n + 40 for n in places]
+
+
+@pytest.mark.parametrize(
+    ("place", "change"), [(b"strf", (24, b"\0\0\0\0")), (b"strh", (12, b"????")), (b"ISFT", (8, b"\x86\xff"))]
+)
+def test_a_codec_nobody_knows_and_a_text_that_is_none_are_one_line(tmp_path, video, place, change):
+    data, (offset, new) = bytearray(video), change
+    at = data.index(place) + offset
+    data[at : at + len(new)] = new
+    (tmp_path / "m.avi").write_bytes(data)
+    with contextlib.suppress(SourceError):
+        open_source(tmp_path / "m.avi").close()

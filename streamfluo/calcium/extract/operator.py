@@ -44,7 +44,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 3  # rates of calcium; baselines that began in activity fall
+    version = 4  # maps narrower than the filter are smoothed from their own pixels
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}

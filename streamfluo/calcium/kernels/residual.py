@@ -66,7 +66,8 @@ def smooth(image, kernel, rows, out):  # type: ignore[no-untyped-def]
         out[y] = 0
         for k in range(-radius, radius + 1):
             a, b, weight = max(0, -k), min(width, width - k), kernel[k + radius]
-            _add(image[y, a + k : b + k], weight, out[y, a:b])
+            if a < b:  # else the filter is wider than the image; a negative end would count from the right
+                _add(image[y, a + k : b + k], weight, out[y, a:b])
         rows[y] = out[y]
     for y in range(height):
         out[y] = 0

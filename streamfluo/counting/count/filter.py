@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
 from ..kernels.emission import EmissionModel
 from ..kernels.likelihood import EmitterModel
@@ -100,4 +101,6 @@ class OnlineFilter:
         self.doubtful = require_array(state, "filter_doubtful", self.doubtful, WHERE)
         self.model, self.seen = model, require_int(state, "filter_seen", WHERE)
         if self.known:
+            if not np.isfinite(self.parameters).all():
+                raise StateError(f"{WHERE}: state 'filter_parameters' must be finite; take an earlier checkpoint")
             self._prepare()

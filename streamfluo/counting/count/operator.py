@@ -147,7 +147,7 @@ class Count(Operator):
         record, width = state.get("record"), state.get("width")
         count = require_int(state, "count", self.kind)
         shaped = isinstance(record, np.ndarray) and record.ndim == 2 and record.shape[1] == count
-        if not shaped or not isinstance(width, float) or not width > 0:
+        if not shaped or not isinstance(width, float) or not 0 < width < np.inf:
             raise StateError(f"count: state 'record' must be (frames, {count}) and 'width' above 0, found {width!r}")
         self._allocate(count)
         self._next_index, self._frames = (require_int(state, k, self.kind) for k in ("next_index", "frames"))

@@ -44,7 +44,10 @@ class Emission(NamedTuple):
 
 @kernel(inline="always")
 def _exp(x):  # type: ignore[no-untyped-def]
-    """Return e^x for FAINTEST ≤ x ≤ 0 within two ulp. It vectorises: 1.7 ns instead of the library's 8."""
+    """Return e^x for FAINTEST ≤ x ≤ 0 within two ulp. It vectorises: 1.7 ns instead of the library's 8.
+
+    A NaN would index the table of powers outside of it: max(FAINTEST, x) is FAINTEST then, max(x, FAINTEST) is NaN.
+    """
     doublings = math.floor(x * LOG2_E + 0.5)
     r = x - doublings * LN2_HIGH - doublings * LN2_LOW
     p = 1 / 6227020800.0
@@ -91,7 +94,7 @@ def fill_emission(x, model, levels, emission):  # type: ignore[no-untyped-def]
         for z in range(levels):
             here = emission.probability[t, z]
             for lane in range(lanes):
-                here[lane] = _exp(max(here[lane] - best[lane], FAINTEST)) + outlier[lane]
+                here[lane] = _exp(max(FAINTEST, here[lane] - best[lane])) + outlier[lane]
         for lane in range(lanes):
             if math.isnan(seen[lane]):
                 best[lane], outlier[lane] = 0.0, 1.0

@@ -38,7 +38,7 @@ def add_products(frames, count, pivot, products, sums, before):  # type: ignore[
     """
     parent, lag, shift = products
     many, pixels = len(parent), frames.shape[1]
-    depth = count + (lag.max() if len(lag) else 0)
+    depth = count + (lag.max() if count and len(lag) else 0)  # without products no frame is read
     d = np.zeros((depth, PRODUCT_TILE_PX + (shift.max() if len(shift) else 0)))
     product, total = np.empty((many, PRODUCT_TILE_PX)), np.empty((many, PRODUCT_TILE_PX))
     one = np.ones(PRODUCT_TILE_PX)
