@@ -126,7 +126,7 @@ def unlike(folder):
         (lambda f: nwb(f / "m.nwb", ["a" * 5000]), "a file of its frames is missing, 'aaaa"),
         (lambda f: nwb(f / "m.nwb", []), "a list of 1 to 10000 names"),
     ],
-    ids=str,
+    ids=lambda v: v if isinstance(v, str) else v.__name__,
 )
 def test_what_is_not_followed_is_one_line(tmp_path, write, says):
     with pytest.raises(SourceError) as refused:
