@@ -122,3 +122,39 @@ def plane_in(names: Sequence[str], plane: str) -> str | None:
     if tuple(names) == (ONE_PLANE,):
         return ONE_PLANE
     return plane if plane in names else None
+
+
+@dataclass(frozen=True)
+class PlaneGrid:
+    """Planes laid out along channel and slice, `order` with the channel slowest.
+
+    Planes that do not have each channel at each slice lie along the channel alone, each under its whole name.
+    """
+
+    channels: tuple[str, ...]
+    slices: tuple[int, ...]
+    order: tuple[Plane, ...]
+
+    @classmethod
+    def of(cls, planes: Sequence[Plane]) -> PlaneGrid:
+        """Lay planes out."""
+        channels = tuple(dict.fromkeys(plane.channel for plane in planes))
+        slices = tuple(sorted({plane.z for plane in planes}))
+        by_name = {plane.name: plane for plane in planes}
+        names = [plane_name(channel, z) for channel in channels for z in slices]
+        if len(names) == len(planes):
+            return cls(channels, slices, tuple(by_name[name] for name in names))
+        return cls(tuple(by_name), (0,), tuple(planes))
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """The colour of each channel, "" where it is unknown."""
+        return tuple(plane.colour for plane in self.order[:: len(self.slices)])
+
+    @property
+    def z_step_um(self) -> float | None:
+        """The distance between two slices, if it is the same for all of them."""
+        depths = [plane.z_um for plane in self.order[: len(self.slices)]]
+        known = [depth for depth in depths if depth is not None]
+        steps = np.diff(known) if len(known) == len(depths) > 1 else np.empty(0)
+        return float(abs(steps[0])) if len(steps) and steps[0] and np.allclose(steps, steps[0]) else None

@@ -15,7 +15,7 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
     hello      who is there? answered by hello: version, program, series (a start, or null), steps
                [[id, kind, after], …], gives {step: [[name, kind, dims, unit, meaning], …]}, frames {step: [shape,
                dtype, pixel_um, interval_s]} of what each step hands on ("source": what comes in), endpoints
-               {name: uri}
+               {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source"
     status     how does it fare? answered by status: program, state, series_uid, counters
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now)
@@ -93,6 +93,7 @@ from zlib_ng import zlib_ng
 
 from .block import Block
 from .errors import WireError
+from .plane import in_plane
 from .spec import MAX_SIDE_PX, Spec
 
 VERSION = 1
@@ -345,6 +346,11 @@ def _count_keys(value: Any, depth: int) -> int:
 def frame_facts(spec: Spec) -> FrameFacts:
     """Return what `hello` says of a step's frames."""
     return spec.shape, np.dtype(spec.dtype).str, spec.pixel_um, spec.interval_s
+
+
+def source_facts(spec: Spec) -> dict[str, FrameFacts]:
+    """Return what `hello` says of the frames that come in: those of "source", or of each plane, `green/0/source`."""
+    return {in_plane(name, SOURCE): frame_facts(spec.plane(name)) for name in spec.plane_names}
 
 
 def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, Any] = {}) -> Image:

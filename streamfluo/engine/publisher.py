@@ -25,7 +25,6 @@ from ..core.operator import Gives
 from ..core.results import encode_arrays
 from ..core.source import Series
 from ..core.step_values import StepValues
-from ..core.wire import SOURCE
 from ..network.frames import JournalFrames
 from ..network.publishing import EVENTS, PreviewServer, ResultsServer
 from ..network.server import GRACE_S, DataServer
@@ -101,7 +100,9 @@ class Publisher:
         except SourceError:
             self._server.close()
             raise
-        self._previews = PreviewServer(self._server.context, host, run.series.uid, [SOURCE, *self._gives])
+        self._came_in = wire.source_facts(chain.spec)
+        shown = [*self._came_in, *self._gives]
+        self._previews = PreviewServer(self._server.context, host, run.series.uid, shown)
         self._threads = [
             threading.Thread(target=self._serve, name="data", daemon=True),
             threading.Thread(target=self._publish, name="publisher", daemon=True),
@@ -144,9 +145,8 @@ class Publisher:
         """Take the newest frame of a step, if somebody watches it and one is due."""
         if step in self._previewed and self._is_due(f"frames/{step}", "frames", pressed):
             newest = block.cut(block.stop - 1, block.stop)
-            copy = Block(newest.index, newest.times_ns, newest.pixels.copy(), newest.channel)
             with self._lock:
-                self._newest["frames", step] = (copy, arrived_ns)
+                self._newest["frames", step] = (newest.of(newest.pixels.copy()), arrived_ns)
 
     def put_snapshots(self, index: int, pressed: bool) -> None:
         """Have the snapshots that are watched and due computed as of now, on the worker's thread."""
@@ -320,10 +320,10 @@ class Publisher:
     def _hello(self) -> dict[str, Any]:
         return {
             "series": msgspec.to_builtins(self._start()),
-            "steps": [(s.id, s.operator.kind, s.config.after) for s in self._run.chain.steps],
+            "steps": [(s.id, s.operator.kind, s.after) for s in self._run.chain.steps],
             "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
-            "frames": {SOURCE: wire.frame_facts(self._run.chain.spec), **self._facts},
-            "endpoints": {"results": self._results.endpoint, "preview": self._previews.endpoint(SOURCE, 1)},
+            "frames": {**self._came_in, **self._facts},
+            "endpoints": {"results": self._results.endpoint, "preview": self._previews.first},
         }
 
     def _preview(self, step: str, bin_px: int) -> Future[str]:

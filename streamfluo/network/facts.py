@@ -21,7 +21,7 @@ def introduction(facts: Mapping[str, Any]) -> wire.Hello:
 
 def frame_facts(frames: Frames) -> dict[str, Any]:
     """What a hello says of the frames that are served."""
-    return {"series": msgspec.to_builtins(frames.start()), "frames": {wire.SOURCE: wire.frame_facts(frames.spec)}}
+    return {"series": msgspec.to_builtins(frames.start()), "frames": wire.source_facts(frames.spec)}
 
 
 def report(facts: Mapping[str, Any], counters: Mapping[str, Any]) -> wire.Status:

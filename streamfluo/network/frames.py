@@ -17,6 +17,7 @@ import numpy as np
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SessionError, SourceError, StreamfluoError
+from ..core.plane import ONE_PLANE
 from ..core.source import Gap, Series, Source
 from ..core.spec import Spec
 from .continuation import Continuation, Mark
@@ -89,7 +90,8 @@ class Frames(ABC):
 class ReplayedFrames(Frames):
     """Frames of a seekable source, `fps` a second (None: all at once); with `loop` it begins anew behind its end.
 
-    A source that does not state its interval has that of `fps`.
+    A source that does not state its interval has that of `fps`. Of several planes `fps` is the rate of each, and they
+    leave in turn, the frames of one index one after the other.
     """
 
     def __init__(self, source: Source, fps: float | None = None, loop: bool = False) -> None:
@@ -102,7 +104,9 @@ class ReplayedFrames(Frames):
         self._source, self._fps = source, fps
         self._interval_ns = round((self.spec.interval_s or 0) * 1e9)
         self._began: float | None = None
-        self._recent: deque[Block] = deque(maxlen=4)  # consumers side by side share reads
+        self._planes = source.spec.plane_names
+        self._recent: deque[Block] = deque(maxlen=4 * len(self._planes))  # consumers side by side share reads
+        self._holes: dict[str, tuple[int, int]] = {}  # of each plane the last frames found missing: first, one past
         self._position = 0
         self._blocks: Iterator[Block | Gap] = source.blocks()
 
@@ -113,46 +117,66 @@ class ReplayedFrames(Frames):
         end = self.total if self.total is not None else self.last_seq()
         if self._began is None:
             return 0
-        return end if self._fps is None else min(end, int((time.monotonic() - self._began) * self._fps) + 1)
+        if self._fps is None:
+            return end
+        return min(end, (int((time.monotonic() - self._began) * self._fps) + 1) * len(self._planes))
 
     def pause_s(self) -> float:
         if self._fps is None or self._began is None:
             return math.inf
-        return max(0.0, self._began + self.frontier() / self._fps - time.monotonic())
+        return max(0.0, self._began + self.frontier() / len(self._planes) / self._fps - time.monotonic())
 
     def last_seq(self) -> int:
         # A looped series ends where its times leave 64 bits.
         return self.total if self.total is not None else (1 << 62) // max(1, self._interval_ns)
 
     def block(self, seq: int) -> Block | wire.Gap:
-        at = seq if self.total is not None or self.length is None else seq % self.length
-        block = next((b for b in self._recent if b.index <= at < b.stop), None) or self._read(at)
+        index, n = divmod(seq, len(self._planes))
+        at = index if self.total is not None or self.length is None else index % (self.length // len(self._planes))
+        block = self._found(at, self._planes[n]) or self._read(at, self._planes[n])
         if block is None:
             return self.gap(seq)
-        block = block.cut(at, block.stop)
+        block = block.cut(at, block.stop if len(self._planes) == 1 else at + 1)
         if self._untimed:
-            times_ns = (seq + np.arange(block.stop - at)) * self._interval_ns
-            return Block(seq, times_ns, block.pixels, block.channel)
-        if seq == at:
+            times_ns = (index + np.arange(block.stop - at)) * self._interval_ns
+            return Block(index, times_ns, block.pixels, block.channel, block.z)
+        if index == at:
             return block
-        return Block(seq, block.times_ns + (seq - at) * self._interval_ns, block.pixels, block.channel)
+        times_ns = block.times_ns + (index - at) * self._interval_ns
+        return Block(index, times_ns, block.pixels, block.channel, block.z)
 
-    def _read(self, at: int) -> Block | None:
+    def _found(self, at: int, plane: str) -> Block | None:
+        """The block of a plane that holds a frame, if it was read lately."""
+        return next((b for b in self._recent if b.index <= at < b.stop and self._plane(b) == plane), None)
+
+    def _plane(self, item: Block | Gap) -> str:
+        return item.plane if len(self._planes) > 1 else ONE_PLANE
+
+    def _read(self, at: int, plane: str) -> Block | None:
+        """Read on until a frame of a plane has come; None if there is no such one."""
+        first, behind = self._holes.get(plane, (0, 0))
+        if first <= at < behind:
+            return None
         if not self._position <= at < self._position + READ_ON_FRAMES:
             self._source.seek(at)
             self._blocks, self._position = self._source.blocks(), at
-        while True:
-            block = next(self._blocks, None)
-            if block is None:
-                raise SourceError(f"{self._source.series.source}: no frame {at}")
-            if isinstance(block, Block):
-                self._recent.append(block)
-                self._position = block.stop
-                if block.stop > at:
-                    return block if block.index <= at else None
-            elif block.first + block.count > at:
-                self._position = block.first + block.count
+        for item in self._blocks:
+            if isinstance(item, Gap):
+                first, behind = item.first, item.first + item.count
+            else:
+                first, behind = item.index, item.stop
+                self._recent.append(item)
+            # The other planes of these frames come behind this one.
+            self._position = behind if len(self._planes) == 1 else first
+            if self._plane(item) == plane and behind > at:
+                if isinstance(item, Block) and first <= at:
+                    return item
+                self._holes[plane] = (at, behind if isinstance(item, Gap) else first)
                 return None
+        if self.length is None:
+            raise SourceError(f"{self._source.series.source}: no frame {at}")
+        self._holes[plane] = (at, self.length)
+        return None
 
 
 class LiveFrames(Frames):
@@ -236,7 +260,7 @@ class LiveFrames(Frames):
             self._next, self._index_shift = self._mark.seq + missed, self._mark.index + missed - block.index
             self._mark = None
         index, times_ns = block.index + self._index_shift, block.times_ns + self._time_shift_ns
-        block = Block(index, times_ns, block.pixels, block.channel)
+        block = Block(index, times_ns, block.pixels, block.channel, block.z)
         with self._lock:
             self._history.append(block)
             self._seqs.append(self._next)

@@ -219,6 +219,11 @@ class PreviewServer:
         self._shown: dict[tuple[str, int], _Shown] = {}
         self.endpoint(self._steps[0], 1)
 
+    @property
+    def first(self) -> str:
+        """The endpoint that `hello` names: that of the first step, unbinned."""
+        return self.endpoint(self._steps[0], 1)
+
     def endpoint(self, step: str, bin_px: int) -> str:
         """Return the endpoint that sends these frames. Raises SourceError for a step that is not there."""
         key = (step, bin_px)

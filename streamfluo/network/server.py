@@ -14,6 +14,7 @@ from ..core import wire
 from ..core.block import Block
 from ..core.calibration import encode_calibration
 from ..core.errors import SourceError, WireError
+from ..core.plane import ONE_PLANE, in_plane, plane_in
 from ..core.wire import SOURCE
 from .arrivals import Refusals
 from .connections import NOBODY, Connections
@@ -82,7 +83,8 @@ class DataServer:
             self.close()
             raise
         if frames is not None and preview is None:
-            self._previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, [SOURCE])
+            shown = wire.source_facts(frames.spec)
+            self._previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, shown)
             preview = self._previews.open
         self._asked = AskedPreviews(preview)
 
@@ -247,12 +249,14 @@ class DataServer:
         if self._previews is None or self._frames is None:
             return
         self._previews.turn()
-        now, newest = time.monotonic(), self.emitted - 1
+        now, newest, planes = time.monotonic(), self.emitted - 1, self._frames.spec.plane_names
         if newest <= self._shown or now - self._showed < 1 / PREVIEW_HZ or not self._previews.watched():
             return
         self._shown, self._showed = newest, now
-        if isinstance(block := self._frames.block(newest), Block):
-            self._previews.send(SOURCE, block.cut(block.index, block.index + 1), time.time_ns())
+        for seq in range(max(0, newest + 1 - len(planes)), newest + 1):
+            if isinstance(block := self._frames.block(seq), Block):
+                step = in_plane(plane_in(planes, block.plane) or ONE_PLANE, SOURCE)
+                self._previews.send(step, block.cut(block.index, block.index + 1), time.time_ns())
 
     def _receive(self) -> bool:
         """Take what consumers say, at most a round of it; returns whether there may be more."""
@@ -345,7 +349,7 @@ class DataServer:
         if self._frames is not None:
             facts |= frame_facts(self._frames)
         if self._previews is not None:
-            facts["endpoints"] = {"preview": self._previews.endpoint(SOURCE, 1)}
+            facts["endpoints"] = {"preview": self._previews.first}
         return introduction({**facts, **self._hello()})
 
     def _report(self) -> wire.Status:

@@ -6,24 +6,24 @@ each of them has, `gaps.csv` what is missing.
 
 from __future__ import annotations
 
-import csv
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..core.errors import SessionError, SourceError
 from ..core.names import file_in
+from ..core.spec import Spec
+from .csv_writer import as_table, write_csv
+from .export_planes import export_frames_of_planes, plane_file_names
 from .hdf5_writer import write_locs
-from .reader import Session, SessionStep
-from .tiff_writer import write_image, write_tiff
-from .zarr_writer import write_ome_zarr
+from .reader import Session
+from .recorded_step import SessionStep
+from .stack_writer import write_stack
+from .tiff_writer import write_image
 
 FORMATS = ("tiff", "ome-zarr", "npy", "csv")
-
-Rows = Iterable[Sequence[Any]]
 
 
 def export_session(
@@ -69,17 +69,24 @@ def _export(
 ) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
+    several = len(session.planes) > 1
+    spec = session.spec.with_(pixel_um=pixel_um or session.spec.pixel_um)
     if to != "csv":
-        written += _export_frames(session, to, out, progress, pixel_um)
+        export_frames = export_frames_of_planes if several else _export_frames
+        written += export_frames(session, to, out, progress, spec)
     if session.damaged:
         damages = [(d.file.name, d.start, *(d.frames or ("", "")), d.reason) for d in session.damaged]
-        written.append(_write_csv(out / "damaged.csv", ("file", "byte", "first frame", "frames", "reason"), damages))
+        written.append(write_csv(out / "damaged.csv", ("file", "byte", "first frame", "frames", "reason"), damages))
     if session.gaps:
-        rows = [(gap.first, gap.count, gap.reason) for gap in session.gaps]
-        written.append(_write_csv(out / "gaps.csv", ("first", "count", "lost by"), rows))
-    for step in session.recorded_steps:
-        written += _export_snapshots(step, to, out, _pixel_of(session, step, pixel_um))
-        written += _export_values(step, to, out) if to in ("npy", "csv") else []
+        rows = [(gap.first, gap.count, gap.reason, gap.plane)[: 3 + several] for gap in session.gaps]
+        written.append(write_csv(out / "gaps.csv", ("first", "count", "lost by", "plane")[: 3 + several], rows))
+    names = plane_file_names(session.planes) if several else {}
+    for name in session.planes:
+        plane, folder = session.plane(name), out / names.get(name, "")
+        for step in plane.recorded_steps:
+            folder.mkdir(exist_ok=True)
+            written += _export_snapshots(step, to, folder, _pixel_of(plane, step, pixel_um))
+            written += _export_values(step, to, folder) if to in ("npy", "csv") else []
     return written
 
 
@@ -124,14 +131,12 @@ def _export_localisations(session: Session, program: str, out: Path, pixel_um: f
         if known[program] == "hdf5":
             written += write_locs(path, columns, found[step].about(session.frames, pixels[step]))
         else:
-            written.append(_write_csv(path, columns, zip(*(c.tolist() for c in columns.values()), strict=True)))
+            written.append(write_csv(path, columns, zip(*(c.tolist() for c in columns.values()), strict=True)))
     return written
 
 
-def _export_frames(
-    session: Session, to: str, out: Path, progress: Callable[[int], None], pixel_um: float | None
-) -> list[Path]:
-    count, spec = session.frames, session.spec.with_(pixel_um=pixel_um or session.spec.pixel_um)
+def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int], None], spec: Spec) -> list[Path]:
+    count = session.frames
     if session.has_journal and session.damaged:
         count = session.journal.whole
     if not count:
@@ -144,21 +149,10 @@ def _export_frames(
             progress(len(rows))
             yield pixels
 
-    if to == "tiff":
-        path = out / "frames.ome.tif"
-        write_tiff(path, frames(), count, spec)
-    elif to == "ome-zarr":
-        path = out / "frames.ome.zarr"
-        write_ome_zarr(path, frames(), count, spec)
-    else:
-        path = out / "frames.npy"
-        array = np.lib.format.open_memmap(path, "w+", np.dtype(spec.dtype), (count, *spec.shape))
-        for n, pixels in enumerate(frames()):
-            array[n] = pixels
-        array.flush()
+    path = write_stack(to, out / "frames", frames(), count, spec)
     if len(rows) != count:
         raise SessionError(f"{session.path}: {len(rows)} of {count} frames could be read; what was exported is short")
-    return [path, _write_csv(out / "frames.csv", ("index", "t_ns"), rows)]
+    return [path, write_csv(out / "frames.csv", ("index", "t_ns"), rows)]
 
 
 def _export_snapshots(step: SessionStep, to: str, out: Path, pixel_um: float | None) -> list[Path]:
@@ -173,7 +167,7 @@ def _export_snapshots(step: SessionStep, to: str, out: Path, pixel_um: float | N
             write_image(path, array, pixel_of_shape(array.shape, step.sees.shape, pixel_um))
         elif to == "csv" and array.ndim <= 2 and not image:
             rows = np.atleast_2d(array)
-            path = _write_csv(_file(out, f"{step.id}.{name}.csv"), range(rows.shape[1]), rows.tolist())
+            path = write_csv(_file(out, f"{step.id}.{name}.csv"), range(rows.shape[1]), rows.tolist())
         else:
             continue
         written.append(path)
@@ -194,7 +188,7 @@ def _export_values(recorded: SessionStep, to: str, out: Path) -> list[Path]:
         if to == "csv":
             rows = zip(*(column.tolist() for column in columns.values()), strict=True)
             header = [labels.get(column, column) for column in columns]
-            path = _write_csv(_file(out, f"{step}.{name}.csv"), header, rows)
+            path = write_csv(_file(out, f"{step}.{name}.csv"), header, rows)
         else:
             path = _save_arrays(_file(out, f"{step}.{name}.npz"), columns)
         written.append(path)
@@ -204,7 +198,7 @@ def _export_values(recorded: SessionStep, to: str, out: Path) -> list[Path]:
     elif plain:
         by_id = {labels.get(g.name, g.name) for g in session.steps[step].gives if g.kind == "by_id"}
         table = as_table(session.index(step), {labels.get(name, name): v for name, v in plain.items()}, by_id)
-        written.append(_write_csv(_file(out, f"{step}.values.csv"), *table))
+        written.append(write_csv(_file(out, f"{step}.values.csv"), *table))
     return written
 
 
@@ -213,29 +207,6 @@ def _file(out: Path, name: str) -> Path:
     return file_in(out, name, SessionError)
 
 
-def as_table(index: np.ndarray, values: Mapping[str, np.ndarray], by_id: set[str]) -> tuple[list[str], Rows]:
-    """Return header and rows, a frame a row; arrays of several numbers a frame become columns `name[0,1]`, those
-    `by_id` columns `name[id]`."""
-    names, columns = ["frame"], [index.tolist()]
-    for name, array in values.items():
-        if name == "ids":
-            continue
-        flat = array.reshape(len(array), -1)
-        for n in range(flat.shape[1]):
-            label = values["ids"][n] if name in by_id else ",".join(map(str, np.unravel_index(n, array.shape[1:])))
-            names.append(name if array.ndim == 1 else f"{name}[{label}]")
-            columns.append(flat[:, n].tolist())
-    return names, zip(*columns, strict=True)
-
-
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
     np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
-
-
-def _write_csv(path: Path, header: Iterable[Any], rows: Rows) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
     return path

@@ -170,8 +170,14 @@ class JournalReader:
     @property
     def whole(self) -> int:
         """How many frames there are without those whose pixels were found damaged so far."""
+        return len(self.whole_indices)
+
+    @property
+    def whole_indices(self) -> np.ndarray:
+        """The indices of the frames, without those whose pixels were found damaged so far."""
         _, numbers, starts, _ = self._places
-        return len(self.indices) - sum(bool(((numbers == n) & (starts == at)).any()) for n, at in self._lost)
+        lost = [(numbers == n) & (starts == at) for n, at in self._lost]
+        return self.indices[~np.any(lost, axis=0)] if lost else self.indices
 
     @property
     def nbytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from zlib_ng import zlib_ng
 
+from ..core.block import Block
 from ..core.errors import SessionError, StreamfluoError, did_you_mean
 from ..core.names import STEP_ID_RULE, file_in, is_step_id
 from ..core.plane import ONE_PLANE, in_plane
@@ -24,9 +25,9 @@ from .journal import JournalReader
 from .lock import is_held
 from .places import step_place
 from .record_file import Damage
+from .recorded_step import SessionStep
 from .schema import (
     EventFacts,
-    FrameFacts,
     GapFacts,
     HealthFacts,
     SessionFacts,
@@ -39,50 +40,6 @@ from .schema import (
 from .values import StepRecords, read_values
 
 FACTS_COPY = "session.copy.json"
-
-
-@dataclass(frozen=True)
-class SessionStep:
-    """A step of a session with what it left, each part read when it is asked for."""
-
-    session: Session
-    id: str
-
-    @property
-    def kind(self) -> str:
-        """The operator's kind."""
-        return self.session.steps[self.id].kind
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        """Values by name."""
-        return self.session.values(self.id)
-
-    @property
-    def index(self) -> np.ndarray:
-        """The frame index (t,) of each row of the per-frame values."""
-        return self.session.index(self.id)
-
-    @property
-    def snapshot(self) -> Mapping[str, np.ndarray]:
-        """The last snapshots by name."""
-        return self.session.snapshot(self.id)
-
-    @property
-    def sees(self) -> FrameFacts:
-        """Shape, pixel size and origin of the frames that the step sees; of the session's, where it is an older one."""
-        spec = self.session.spec
-        return self.session.steps[self.id].sees or FrameFacts(spec.shape, spec.pixel_um, spec.origin_px)
-
-    @property
-    def units(self) -> Mapping[str, str]:
-        """The unit of each thing that the step gives."""
-        return {given.name: given.unit for given in self.session.steps[self.id].gives}
-
-    @property
-    def folder(self) -> Path:
-        """The session's folder."""
-        return self.session.path
 
 
 class Session:
@@ -129,10 +86,10 @@ class Session:
         return self.spec.plane_names
 
     def plane(self, name: str) -> Session:
-        """Return one plane of several, which reads like a session of that plane. Raises SessionError for another."""
+        """Return one plane, which reads like a session of it alone. Raises SessionError for one there is not."""
         if name not in self.planes:
             raise SessionError(f"{self.path}: no plane {name!r}{did_you_mean(name, self.planes)}")
-        return Session(self.path, name)
+        return Session(self.path, name) if name else self
 
     @cached_property
     def spec(self) -> Spec:
@@ -351,21 +308,38 @@ class Session:
         if self.has_journal:
             yield from self.journal.read(start, stop)
             return
-        reference = self._reference
+        for block in self._referenced(start, stop):
+            for n, pixels in enumerate(block.pixels):
+                yield block.index + n, int(block.times_ns[n]), pixels
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the existing frames as blocks, of several planes those of the same frames one plane after the other."""
+        yield from self.journal.blocks() if self.has_journal else self._referenced(0, 1 << 62)
+
+    def indices(self) -> np.ndarray:
+        """Return the indices of the existing frames that are whole, as far as they were read. Raises SessionError."""
+        if self.has_journal:
+            return self.journal.whole_indices
+        missing = [np.arange(gap.first, gap.first + gap.count) for gap in self.gaps]
+        return np.setdiff1d(np.arange(self._next_index), np.concatenate([np.empty(0, np.int64), *missing]))
+
+    def _referenced(self, start: int, stop: int) -> Iterator[Block]:
+        """Yield the frames of the source that the session refers to, as far as the run saw them."""
+        reference, stop = self._reference, min(stop, self._next_index)
         with open_source(reference) as source:
             if source.series.uid != self._facts.series.uid:
                 raise SessionError(f"{self.path}: {reference} has changed since this session")
-            stop = min(stop, self._next_index)
             if start >= stop:
                 return
             source.seek(start)
+            passed: set[str] = set()
             for block in source.blocks():
                 if isinstance(block, Gap) or (self._plane and block.plane != self._plane):
                     continue
-                for n, pixels in enumerate(block.pixels):
-                    if block.index + n < stop:
-                        yield block.index + n, int(block.times_ns[n]), pixels
-                if block.stop >= stop:
+                if block.index < stop:
+                    yield block.cut(block.index, stop)
+                passed |= {block.plane} if block.stop >= stop else set()
+                if len(passed) == len(self.planes):
                     return
 
     def _records(self, path: Path) -> StepRecords:

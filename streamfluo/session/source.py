@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core.block import Block
-from ..core.errors import SessionError, SourceError
+from ..core.errors import FrameError, SessionError, SourceError
+from ..core.plane import plane_in, select_planes
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..sources.planes import parse_roi
 from ..sources.selection import parse_frames
@@ -16,11 +17,11 @@ from .reader import open_session
 class SessionSource(Source):
     """The raw frames of a session folder, under the indices they were recorded with.
 
-    `?frames=a:b` are indices and `roi=` a window; either makes a series of its own, that still counts as recorded.
-    Raises SourceError for a folder that is no session or holds no frames.
+    `?frames=a:b` are indices, `roi=` a window, `planes=green,red/1` some of several planes; each makes a series of its
+    own, that still counts as recorded. Raises SourceError for a folder that is no session or holds no frames.
     """
 
-    selections = ("frames", "roi")
+    selections = ("frames", "roi", "planes")
     path: Path
 
     @classmethod
@@ -37,30 +38,50 @@ class SessionSource(Source):
             raise SourceError(str(error)) from None
         if not session.has_journal:
             raise SourceError(f"{path}: holds no raw frames; they are in {session.facts.get('reference')}, open that")
-        self._journal = session.journal
+        self._names = _selected(selection.get("planes"), spec.plane_names, path)
+        self._journal = session.journal.of(*self._names) if len(self._names) == 1 else session.journal
         stop = int(self._journal.indices[-1]) + 1 if len(self._journal.indices) else 0
         if not stop:
             raise SourceError(f"{path}: no frame was recorded")
         chosen = parse_frames(selection.get("frames"), stop, str(path))
         self._start, self._stop = chosen.start, chosen.stop
         self._window = parse_roi(selection.get("roi"), spec.shape, path)
-        self.spec = spec.cut(*self._window)
+        if len(self._names) == 1:
+            spec = spec.plane(*self._names)
+        self.spec = spec.with_(planes=tuple(p for p in spec.planes if p.name in self._names)).cut(*self._window)
         query = "&".join(f"{key}={value}" for key, value in selection.items())
         uid = f"{series['uid']}-{query}" if query else series["uid"]
-        self.series = Series(uid, series["source"], series["t0_ns"], self._stop - self._start, series["user"])
+        frames = (self._stop - self._start) * len(self._names)
+        self.series = Series(uid, series["source"], series["t0_ns"], frames, series["user"])
         self._next = self._start
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
+        reached = dict.fromkeys(self._names, self._next)
         for block in self._journal.blocks(self._next, max_frames):
-            if block.index >= self._stop:
-                break
-            if block.index > self._next:
-                yield Gap(self._next, block.index - self._next, "transport")
+            plane = plane_in(self.spec.plane_names, block.plane)
+            name = self._names[0] if len(self._names) == 1 else block.plane
+            if plane is None or block.index >= self._stop:
+                continue
+            if block.index > reached[name]:
+                yield Gap(reached[name], block.index - reached[name], "transport", plane)
             block = block.cut(block.index, self._stop)
-            self._next = block.stop
-            yield Block(block.index, block.times_ns, block.pixels[:, *self._window], self.spec.channel)
+            reached[name] = block.stop
+            self._next = min(reached.values())
+            channel = block.channel if self.spec.planes else self.spec.channel
+            yield Block(block.index, block.times_ns, block.pixels[:, *self._window], channel, block.z)
 
     def seek(self, index: int) -> None:
         if not self._start <= index <= self._stop:
             raise SourceError(f"{self.path}: no frame {index}; there are {self._start} to {self._stop - 1}")
         self._next = index
+
+
+def _selected(text: str | None, names: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The planes that a selection names, all without one. Raises SourceError."""
+    if text is None or text == "all":
+        return tuple(names)
+    try:
+        found = select_planes([part.strip() for part in text.split(",")], names)
+    except FrameError as error:
+        raise SourceError(f"{path}: planes={text}: {error}") from None
+    return found

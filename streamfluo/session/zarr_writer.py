@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SourceError
+from ..core.plane import PlaneGrid
 from ..core.spec import Spec
 
 CHUNK_BYTES = 1 << 20  # frames are put together to about so much
@@ -16,6 +17,7 @@ CHUNK_BYTES = 1 << 20  # frames are put together to about so much
 def write_ome_zarr(path: Path, frames: Iterable[np.ndarray], count: int, spec: Spec) -> None:
     """Write `count` frames (y, x) as OME-Zarr with interval and pixel size.
 
+    Of several planes `count` time points, their planes in the order of their `PlaneGrid`.
     Raises SourceError without ome-writers or zarr.
     """
     try:
@@ -32,9 +34,15 @@ def write_ome_zarr(path: Path, frames: Iterable[np.ndarray], count: int, spec: S
     )
     chunk = max(1, min(count, CHUNK_BYTES // spec.frame_nbytes))
     time = Dimension(name="t", count=count, type="time", chunk_size=chunk, unit="second", scale=spec.interval_s)
+    planes = []
+    if spec.planes:
+        grid = PlaneGrid.of(spec.planes)
+        planes.append(Dimension(name="c", type="channel", coords=list(grid.channels), chunk_size=1))
+        slices, unit = len(grid.slices), "micrometer" if grid.z_step_um else None
+        planes.append(Dimension(name="z", count=slices, type="space", chunk_size=1, unit=unit, scale=grid.z_step_um))
     settings = AcquisitionSettings(
         root_path=str(path),
-        dimensions=(time, y, x),
+        dimensions=(time, *planes, y, x),
         dtype=spec.dtype,
         format=OmeZarrFormat(backend="zarr-python"),
         compression="blosc-zstd",

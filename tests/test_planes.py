@@ -1,0 +1,118 @@
+"""Two channels and four slices from the simulator over ZeroMQ into a session: every bit in its plane."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from systems import needs_signals
+
+from streamfluo import open_session, open_source
+
+SIM = "sim:calcium?channels=2&z=4&shape=48x64&frames=120&seed=4"
+CHAIN = """
+[[step]]
+kind = "motion"
+planes = ["red"]
+params = { init_frames = 20, max_shift_px = 6 }
+[[step]]
+id = "apply"
+kind = "motion"
+planes = ["green"]
+inputs = { shift_px = "red/motion.shift_px", valid = "red/motion.valid" }
+params = { mode = "apply", max_shift_px = 6 }
+[[step]]
+kind = "moments"
+[record]
+checkpoint_s = 0.05
+"""
+CALL = [sys.executable, "-m", "streamfluo"]
+
+
+@pytest.fixture(scope="module")
+def movies():
+    with open_source(SIM) as source:
+        found = {name: [] for name in source.spec.plane_names}
+        for block in source.blocks():
+            found[block.plane].append(block.pixels)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    (folder / "chain.toml").write_text(CHAIN)
+    done = subprocess.run(
+        [*CALL, "run", "chain.toml", "--source", SIM, "--out", "S"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return open_session(folder / "S")
+
+
+def replay(folder, *options):
+    server = subprocess.Popen(
+        [*CALL, "replay", SIM, "--bind", "tcp://127.0.0.1:0", "--wait", *options],
+        cwd=folder, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return server, server.stdout.readline().rsplit(" at ", 1)[1].strip()
+
+
+def same_results(session, unbroken):
+    for step in unbroken.steps:
+        for name, array in unbroken.values(step).items():
+            np.testing.assert_array_equal(session.values(step)[name], array, err_msg=f"{step} {name}")
+        for name, array in unbroken.snapshot(step).items():
+            np.testing.assert_array_equal(session.snapshot(step)[name], array, err_msg=f"{step} {name}")
+
+
+def test_every_plane_arrives_over_zeromq_bit_for_bit(tmp_path, movies, unbroken):
+    (tmp_path / "chain.toml").write_text(CHAIN)
+    server, endpoint = replay(tmp_path, "--fps", "60")
+    with server:
+        run = [*CALL, "run", "chain.toml", "--source", endpoint, "--out", "S"]
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        assert server.wait(20) == 0
+    assert done.returncode == 0, done.stderr
+    session = open_session(tmp_path / "S")
+    assert (session.frames, session.lost, session.state) == (960, 0, "finished")
+    assert session.planes == unbroken.planes == tuple(movies)
+    for name, movie in movies.items():
+        np.testing.assert_array_equal(session.read_frames(0, 120, plane=name), movie)
+    same_results(session, unbroken)
+
+
+def test_shifts_measured_on_red_are_those_of_green(unbroken):
+    for z in range(4):
+        red, green = unbroken.values(f"red/{z}/motion"), unbroken.values(f"green/{z}/apply")
+        valid = red["valid"] > 0
+        np.testing.assert_array_equal(green["shift_px"][valid], red["shift_px"][valid])
+        np.testing.assert_array_equal(green["valid"], red["valid"])
+
+
+@needs_signals
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, unbroken):
+    (tmp_path / "chain.toml").write_text(CHAIN)
+    server, endpoint = replay(tmp_path, "--fps", "40")
+    with server:
+        run = [*CALL, "run", "chain.toml", "--source", endpoint, "--out", "S"]
+        with subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
+            deadline = time.monotonic() + 60
+            while not list(tmp_path.glob("S/journal/*.sfj")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(1.0)
+            first.kill()
+        before = open_session(tmp_path / "S").frames
+        assert 0 < before < 960
+        done = subprocess.run([*run, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        assert server.wait(20) == 0
+    assert done.returncode == 0, done.stderr
+    session = open_session(tmp_path / "S")
+    assert (session.frames, session.lost) == (960, 0), session.gaps
+    for name, movie in movies.items():
+        np.testing.assert_array_equal(session.read_frames(0, 120, plane=name), movie)
+    same_results(session, unbroken)
