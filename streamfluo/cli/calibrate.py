@@ -80,6 +80,8 @@ def _take(uri: str, frames: int | None, wanted: Spec | None, what: str = "light"
 
     with open_source(uri) as source, frame_progress() as progress:
         spec = source.spec
+        if spec.planes:
+            raise SourceError(f"calibrate: {uri} has planes {', '.join(spec.plane_names)}; a camera takes one, name it")
         if wanted is not None and (spec.shape, spec.dtype) != (wanted.shape, wanted.dtype):
             raise SourceError(f"calibrate: {uri} is {spec.shape} {spec.dtype}, not {wanted.shape} {wanted.dtype}")
         if frames is None and source.series.frames is None:

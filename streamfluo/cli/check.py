@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.tree import Tree
 
+from ..core.errors import ConfigError, FrameError
+from ..core.plane import Plane, in_plane
 from ..core.spec import Spec
 from ..core.wire import SOURCE
+from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.config import Config, load_config, with_overrides
 from ..sources.opening import open_source
@@ -33,27 +37,48 @@ def check(
     spec = with_overrides(settings, told)
     chain = Chain(settings, spec)
     console.print(f"{config}: fits together")
-    branches = {SOURCE: Tree(f"{where}: {spell_spec(spec)}")}
+    roots = {name: in_plane(name, SOURCE) for name in spec.plane_names}
+    branches = {
+        root: Tree(f"{where}{f', plane {name}' if name else ''}: {spell_spec(spec.plane(name))}")
+        for name, root in roots.items()
+    }
     for step in chain.steps:
         gives = ", ".join(g.name for g in step.operator.gives)
         handed = f" → {spell_spec(step.operator.out_spec)}" if step.operator.out_spec != step.operator.spec else ""
-        branches[step.id] = branches[step.config.after].add(f"{step.id} ({step.config.kind}){handed}: {gives}")
-    console.print(branches[SOURCE])
+        branches[step.id] = branches[step.after].add(f"{step.id} ({step.config.kind}){handed}: {gives}")
+    for root in roots.values():
+        console.print(branches[root])
 
 
 def _spec(settings: Config, source: str | None) -> tuple[Spec, str]:
     uri = source or settings.source.uri
-    nominal = NOMINAL.with_(interval_s=settings.source.interval_s or NOMINAL_S)
+    named = named_planes(settings.steps)
+    nominal = NOMINAL.with_(interval_s=settings.source.interval_s or NOMINAL_S, planes=nominal_planes(named))
     if uri is None:
         return nominal, "no source named, so against"
     if source is None and uri.startswith(("tcp:", "ipc:")):
         return nominal, f"{uri} not asked, so against"
-    with open_source(uri) as opened:
+    with open_source(uri, planes=bool(named)) as opened:
         return opened.spec, uri
+
+
+def nominal_planes(named: Iterable[str]) -> tuple[Plane, ...]:
+    """Return planes that a config asks for: of a channel named without a slice the first."""
+    planes = []
+    for name in named:
+        channel, slash, z = name.rpartition("/") if "/" in name else (name, "", "0")
+        if slash and not z.isdecimal():
+            raise ConfigError(f"planes are named by channel or channel/slice, green or green/0; found {name!r}")
+        try:
+            planes.append(Plane(channel, int(z)))
+        except FrameError as error:
+            raise ConfigError(f"planes = [{name!r}]: {error}") from None
+    return tuple(dict.fromkeys(planes))
 
 
 def spell_spec(spec: Spec) -> str:
     """Return a spec in a few words: size, type, rate and pixel size where they are known."""
     rate = f", {1 / spec.interval_s:.4g} Hz" if spec.interval_s else ""
     pixel = f", {spec.pixel_um:.4g} µm" if spec.pixel_um else ""
-    return f"{spec.shape[0]} × {spec.shape[1]} {spec.dtype}{rate}{pixel}"
+    planes = f", planes {', '.join(spec.plane_names)}" if spec.planes else ""
+    return f"{spec.shape[0]} × {spec.shape[1]} {spec.dtype}{rate}{pixel}{planes}"

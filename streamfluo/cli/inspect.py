@@ -29,8 +29,12 @@ def inspect(
     _say(f"series {opened.series['source']} ({opened.series['uid']}), {spell_spec(opened.spec)}")
     where = "in the journal" if opened.has_journal else f"read again from {facts.get('reference')}"
     _say(f"{counted(opened.frames, 'frame')} {where}, {opened.lost} lost in {counted(len(opened.gaps), 'gap')}")
+    for name in opened.planes if opened.spec.planes else ():
+        plane = opened.plane(name)
+        _say(f"  plane {name}: {counted(plane.frames, 'frame')}, {plane.lost} lost")
     for gap in opened.gaps[:10]:
-        _say(f"  gap of {gap.count} at frame {gap.first} ({gap.reason})")
+        of = f" of plane {gap.plane}" if gap.plane else ""
+        _say(f"  gap of {gap.count} at frame {gap.first}{of} ({gap.reason})")
     console.print(_contents(opened))
     _tell_damage(opened, check)
     for event in opened.events:

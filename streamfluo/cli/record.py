@@ -29,7 +29,7 @@ def record(
     config = parse_config(f"[record]\nraw = true\nwhen_full = {_quoted(when_full)}\n{served}", "record")
     out = out or default_out("record")
     with console.status(f"opening {uri}"):
-        opened = open_source(uri)
+        opened = open_source(uri, planes=True)
     with opened:
         resume = (out / "session.json").exists()
         if resume and frames is not None and _is_done(open_session(out), opened.series.uid, frames):

@@ -16,7 +16,9 @@ from .console import console, counted, frame_progress, stop_on_signals
 def replay(
     file: Annotated[str, typer.Argument(help="a file or sim:…", show_default=False)],
     bind: Annotated[str, typer.Option(help="endpoint to serve at; port 0 takes a free one")] = "tcp://127.0.0.1:5555",
-    fps: Annotated[float | None, typer.Option(help="frames a second [default: the recording's own]")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="frames a second, of each plane [default: the recording's own]")
+    ] = None,
     fastest: Annotated[bool, typer.Option("--max", help="as fast as the consumers take them")] = False,
     loop: Annotated[bool, typer.Option("--loop", help="begin anew at the end, as one unbounded series")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="no frame before the first subscriber")] = False,
@@ -32,7 +34,7 @@ def replay(
         nonlocal stopped
         stopped = True
 
-    with open_source(file) as source, stop_on_signals(stop):
+    with open_source(file, planes=True) as source, stop_on_signals(stop):
         if source.path is not None and source.series.frames is None:
             raise ConfigError(f"{file}: still grows; record it, or replay what is there without ?follow=1")
         if fps is None and not fastest:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from rich.table import Table
 
 from ..core.errors import ConfigError, SourceError
+from ..engine.building import named_planes
 from ..engine.config import Config, load_config
 from ..engine.engine import Engine
 from ..sources.opening import open_source
@@ -41,7 +42,7 @@ def run(
     settings = published(settings, publish, view)
     out = out or default_out(config.stem)
     with console.status(f"opening {uri}"):
-        opened = open_source(uri)
+        opened = open_source(uri, planes=bool(named_planes(settings.steps)))
     with opened:
         with console.status("compiling operators (once on a machine; cached after that)"):
             engine = Engine(opened, settings, out, resume=resume)

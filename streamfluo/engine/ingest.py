@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Iterator
 
@@ -9,14 +10,22 @@ from ..core.block import Block
 from ..core.source import Gap
 from ..session.reader import open_session
 from .parts import Parts
+from .silent_planes import SilentPlanes
+
+log = logging.getLogger("streamfluo")
 
 
 def ingest(parts: Parts) -> None:
     """Put what the source gives into the ring buffer until it ends, is stopped, or the session holds enough."""
+    planes = SilentPlanes(parts.chain.spec.plane_names)
     try:
         for item in _items(parts):
             if parts.began_s is None:
                 parts.began_s = time.monotonic()
+            start, stop = (item.first, item.first + item.count) if isinstance(item, Gap) else (item.index, item.stop)
+            for event in planes.events(item.plane, start, stop):
+                log.warning("%s: %s from frame %d on", event["event"], event["plane"], event["frame"])
+                parts.tell(event)
             if not parts.ring.put(item):
                 return
             if isinstance(item, Gap):
