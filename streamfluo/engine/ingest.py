@@ -44,7 +44,7 @@ def _items(parts: Parts) -> Iterator[Block | Gap]:
     if parts.max_frames is not None and frames >= parts.max_frames:
         stopping.state = stopping.state or "finished"
         return
-    for item in parts.source.blocks():
+    for item in _with_gaps(parts):
         if parts.max_frames is not None and isinstance(item, Block):
             item = item.cut(item.index, item.index + parts.max_frames - frames)
             frames += len(item)
@@ -54,6 +54,18 @@ def _items(parts: Parts) -> Iterator[Block | Gap]:
             stopping.state = stopping.state or "finished"
         if stopping.state:
             return
+
+
+def _with_gaps(parts: Parts) -> Iterator[Block | Gap]:
+    """Yield what the source gives, and a gap where a plane's index jumps without a word, as that of a file may."""
+    reached = dict(parts.position.resumed_at) if parts.position.resumes else {}
+    for item in parts.source.blocks():
+        plane = parts.plane(item)
+        start, stop = (item.first, item.first + item.count) if isinstance(item, Gap) else (item.index, item.stop)
+        if start > reached.get(plane, start):
+            yield Gap(reached[plane], start - reached[plane], "camera", plane)
+        reached[plane] = stop
+        yield item
 
 
 def _recorded(parts: Parts) -> Generator[Block | Gap, None, int]:

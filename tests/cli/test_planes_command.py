@@ -76,7 +76,10 @@ def test_check_shows_a_tree_for_each_plane(folder):
 
 @pytest.mark.parametrize(
     ("planes", "message"),
-    [('"gren"', "no plane 'gren'; did you mean 'green'?"), ('"green/7"', "no plane 'green/7'; did you mean 'green/0'?")],
+    [
+        ('"gren"', "no plane 'gren'; did you mean 'green'?"),
+        ('"green/7"', "no plane 'green/7'; did you mean 'green/0'?"),
+    ],
 )
 def test_a_plane_that_is_not_there_is_named(folder, planes, message):
     (folder / "c.toml").write_text(f'[[step]]\nkind = "moments"\nplanes = [{planes}]\n')
