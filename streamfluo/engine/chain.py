@@ -42,7 +42,7 @@ class Chain:
     """
 
     def __init__(self, config: Config, spec: Spec) -> None:
-        self.spec = spec
+        self.spec, self._dtype = spec, np.dtype(spec.dtype)
         builder = Builder(config, spec)
         self.steps: list[Step] = builder.steps
         self.follows = builder.leaders()
@@ -71,7 +71,7 @@ class Chain:
 
     def run(self, block: Block) -> list[StepResult]:
         """Run a block through every step, as `push` does, and return what passed each step's gate."""
-        if block.pixels.shape[1:] != self.spec.shape or block.pixels.dtype.name != self.spec.dtype:
+        if block.pixels.shape[1:] != self.spec.shape or block.pixels.dtype != self._dtype:
             found = f"{block.pixels.shape[1:]} {block.pixels.dtype.name}"
             raise FrameError(f"frame {block.index}: expected {self.spec.shape} {self.spec.dtype}, found {found}")
         plane = ONE_PLANE

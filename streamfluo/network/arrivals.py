@@ -49,7 +49,7 @@ class Arrivals:
     def __init__(self, spec: Spec, series_uid: str, next_seq: int | None = 0) -> None:
         self.spec, self.series_uid = spec, series_uid
         self.next_seq = next_seq
-        self._planes = spec.plane_names
+        self._planes, self._dtype = spec.plane_names, np.dtype(spec.dtype)
         self._began: int | None = None  # the first index, of whatever plane
         self._next: dict[str, int] = {}  # the next index of each plane that has come
         self._lost = 0  # frames that the transport lost, of planes that have not come since
@@ -87,7 +87,7 @@ class Arrivals:
         plane = self._plane(image)
         self._check_counters(image, plane)
         pixels = wire.frame_pixels(image, parts[1].buffer)
-        if pixels.shape != self.spec.shape or pixels.dtype.name != self.spec.dtype:
+        if pixels.shape != self.spec.shape or pixels.dtype != self._dtype:
             raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
         yield from self._missing(image, plane)
         self.next_seq, self._next[plane] = image.seq + 1, image.index + 1
