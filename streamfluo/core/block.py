@@ -11,7 +11,6 @@ from .errors import FrameError
 from .plane import plane_name
 from .spec import FRAME_DTYPES
 
-
 _DTYPES = frozenset(map(np.dtype, FRAME_DTYPES))  # asking one for its name takes numpy 10 µs, a block is built in 15
 
 

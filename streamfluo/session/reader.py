@@ -20,12 +20,12 @@ from ..core.plane import ONE_PLANE, in_plane
 from ..core.registry import operators
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
-from ..sources.opening import open_source, stays
 from .journal import JournalReader
 from .lock import is_held
 from .places import step_place
 from .record_file import Damage
 from .recorded_step import SessionStep
+from .referenced import before, referenced
 from .schema import (
     EventFacts,
     GapFacts,
@@ -325,22 +325,11 @@ class Session:
 
     def _referenced(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the frames of the source that the session refers to, as far as the run saw them."""
-        reference, stop = self._reference, min(stop, self._next_index)
-        with open_source(reference) as source:
-            if source.series.uid != self._facts.series.uid:
-                raise SessionError(f"{self.path}: {reference} has changed since this session")
-            if start >= stop:
-                return
-            source.seek(start)
-            passed: set[str] = set()
-            for block in source.blocks():
-                if isinstance(block, Gap) or (self._plane and block.plane != self._plane):
-                    continue
-                if block.index < stop:
-                    yield block.cut(block.index, stop)
-                passed |= {block.plane} if block.stop >= stop else set()
-                if len(passed) == len(self.planes):
-                    return
+        stop = min(stop, self._next_index)
+        if start < stop:
+            facts = self._facts
+            blocks = referenced(self.path, facts.reference, facts.series.uid, start, self._plane)
+            yield from before(blocks, stop, len(self.planes))
 
     def _records(self, path: Path) -> StepRecords:
         records = StepRecords(path, self._facts.series.uid)
@@ -366,22 +355,15 @@ class Session:
                 yield value
             start += len(line)
 
-    @property
-    def _reference(self) -> str:
-        """Where the frames are read again: never a camera or a stream, whoever wrote this session."""
-        reference = self._facts.reference
-        if reference is None:
-            raise SessionError(f"{self.path}: no raw frames were recorded, and no file is named that has them")
-        if not stays(reference):
-            raise SessionError(
-                f"{self.path}: its frames are said to be at {reference}, which is no file and no simulation; not opened"
-            )
-        return reference
-
     def _values_path(self, step: str) -> Path:
         self._known(step)
         folder, name = self._place(in_plane(self._plane, step))
         return file_in(folder / "values", f"{name}.sfv", SessionError)
+
+    def folder_of(self, step: str) -> Path:
+        """Return the folder with what a step left. Raises SessionError for one that is not there."""
+        self._known(step)
+        return self._place(in_plane(self._plane, step))[0]
 
     def _place(self, step: str) -> tuple[Path, str]:
         """Where a step's files are, and its name there; a step of no plane needs no spec to be found."""

@@ -55,5 +55,5 @@ class SessionStep:
 
     @property
     def folder(self) -> Path:
-        """The session's folder."""
-        return self.session.path
+        """The folder with what it left, which is also its own: the session's, or the plane's in it."""
+        return self.session.folder_of(self.id)

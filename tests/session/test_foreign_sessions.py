@@ -11,7 +11,6 @@ from toys import FRAMES, LEVEL, ONES, Movie, config, toys  # noqa: F401
 from streamfluo import SessionError, open_session, open_source
 from streamfluo.core.names import file_in, is_step_id
 from streamfluo.engine.engine import Engine
-from streamfluo.session import reader
 from streamfluo.session.export import export_session
 from streamfluo.session.schema import sealed
 
@@ -139,7 +138,7 @@ def without_journal(folder, reference):
 @pytest.mark.parametrize("reference", LIVE)
 def test_frames_are_not_read_again_from_a_camera_or_a_socket(folder, monkeypatch, reference):
     opened = []
-    monkeypatch.setattr(reader, "open_source", opened.append)
+    monkeypatch.setattr(referenced, "open_source", opened.append)
     session, began = without_journal(folder, reference), time.monotonic()
     with pytest.raises(SessionError, match="no file and no simulation; not opened") as refused:
         session.read_frames(0, 5)
