@@ -34,7 +34,8 @@ class About:
 
     `one_directory`: the format may describe all planes, one after the other in the file, by their first directory.
     `open_ended`: of time there is as much as there are pages. `flyback`: slices after the last of a volume that are
-    no planes. `chunk`: the shape that tifffile wrote at once.
+    no planes. `chunk`: the shape that tifffile wrote at once. `pages_needed`: how many must be there to know all this
+    of a file that `grows`.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
@@ -48,6 +49,8 @@ class About:
     chunk: tuple[int, ...] = ()
     z_step_um: float | None = None
     colours: tuple[str, ...] = ()
+    pages_needed: int = 0
+    grows: bool = False
 
     def axes_of(self, pages: int) -> dict[str, int]:
         """Return the axes of so many whole pages: those the metadata name, or one of all pages where they disagree."""

@@ -29,9 +29,17 @@ class ZarrSource(PlaneSource):
     The next block is decoded by a thread while this one is used.
     """
 
-    selections = (*PlaneSource.selections, "dataset")
+    selections = (*PlaneSource.selections, "dataset", "follow")
 
     decodes = True
+
+    @classmethod
+    def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
+        if "follow" in selection:
+            from .zarr_follow import FollowedZarrSource
+
+            return FollowedZarrSource(path, selection)
+        return cls(path, selection)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         try:
