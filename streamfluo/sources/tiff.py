@@ -84,7 +84,9 @@ class TiffSource(PlaneSource):
         self._at = self._at[planes]
         axes = about.axes_of(len(planes))
         held = Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
-        return replace(held, z_step_um=about.z_step_um, colours=about.colours, grows=about.grows)
+        return replace(
+            held, z_step_um=about.z_step_um, colours=about.colours, grows=about.grows, times_ns=about.times_ns
+        )
 
     def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
         """Where the pages are, from the directory `at` on, and how many are whole."""

@@ -227,6 +227,36 @@ def test_times_are_those_of_the_time_point(tmp_path):
             assert block.times_ns.tolist() == [200_000_000 * t for t in range(block.index, block.stop)]
 
 
+def ome_with_times(folder, at_s, **options):
+    """Volumes whose images each have a time; tifffile writes them in the order of the axes."""
+    facts = {"DeltaT": [1e3 * t for t in at_s.ravel().tolist()], "DeltaTUnit": ["ms"] * at_s.size}
+    meta = {"axes": "TCZYX", "Channel": {"Name": ["red", "green"]}, "Plane": facts}
+    tifffile.imwrite(folder / "m.ome.tif", MOVIE, photometric="minisblack", ome=True, metadata=meta, **options)
+    return folder / "m.ome.tif"
+
+
+def test_where_each_image_has_a_time_each_plane_has_its_own(tmp_path):
+    at_s = 2 + np.cumsum(np.random.default_rng(2).uniform(0.01, 0.02, T * C * Z)).reshape(T, C, Z)
+    path = ome_with_times(tmp_path, at_s)
+    with open_source(f"{path}?planes=all") as source:
+        assert source.spec.interval_s == pytest.approx(float(np.median(np.diff(at_s, axis=0))))
+        for block in source.blocks(4):
+            c, z = ("red", "green").index(block.channel), block.z
+            expected_ns = (at_s[block.index : block.stop, c, z] - at_s[0, 0, 0]) * 1e9
+            assert block.times_ns == pytest.approx(expected_ns, abs=2)
+    with open_source(f"{path}?channel=green&z=1&frames=3:") as source:
+        times = np.concatenate([block.times_ns for block in source.blocks()])
+    assert times == pytest.approx((at_s[3:, 1, 1] - at_s[3, 1, 1]) * 1e9, abs=2)
+
+
+def test_times_that_go_back_say_nothing(tmp_path):
+    at_s = np.arange(T * C * Z).reshape(T, C, Z) * 0.01
+    at_s[4, 1, 1] = 0
+    with open_source(f"{ome_with_times(tmp_path, at_s)}?planes=all") as source:
+        assert source.spec.interval_s is None
+        assert all(not block.times_ns.any() for block in source.blocks())
+
+
 # Selections
 
 
