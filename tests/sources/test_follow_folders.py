@@ -96,8 +96,6 @@ def rolling_files(folder, flyback):
 @pytest.mark.parametrize("flyback", [0, 1])
 def test_files_of_scanimage_that_roll_over_while_they_grow_are_one_recording(tmp_path, flyback):
     written_beside(rolling_files(tmp_path, flyback))
-    while not list(tmp_path.glob("*.tif")):
-        time.sleep(0.01)
     with open_source(f"{tmp_path}?follow=1&planes=all") as source:
         assert source.spec.plane_names == ("0/0", "1/0", "0/1", "1/1", "0/2", "1/2")
         found = collected(source)
@@ -163,6 +161,11 @@ def test_a_number_of_which_no_file_comes_is_named(tmp_path):
         assert len(next(blocks)) == 4
         with pytest.raises(SourceError, match="files between are missing"):
             list(blocks)
+
+
+def test_a_folder_into_which_nothing_comes_is_named(tmp_path):
+    with pytest.raises(SourceError, match="no TIFF came into this folder"):
+        open_source(f"{tmp_path}?follow=1")
 
 
 def test_following_a_folder_ends_soon_when_interrupted(tmp_path):
