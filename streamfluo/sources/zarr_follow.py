@@ -14,7 +14,6 @@ from . import following
 from .following import Following
 from .plane_selection import Stack
 from .zarr_store import ZarrSource
-from .zarr_written import present_chunks
 
 
 class FollowedZarrSource(Following, ZarrSource):
@@ -40,7 +39,7 @@ class FollowedZarrSource(Following, ZarrSource):
             raise SourceError(f"{self.path}: no axis of time; nothing of it grows, read it without follow=1")
         axis, side = list(stack.axes).index("time"), (self._array.shards or self._array.chunks)
         others = tuple(n for n in range(self._array.ndim) if n != axis)
-        there = present_chunks(self.path, self._array)
+        there = self._present  # as it was when the recording said which images there are: more may have come since
         begun, whole = np.asarray(there.any(others)), np.asarray(there.all(others))
         last = int(np.flatnonzero(begun).max(initial=0))
         whole[: self._accepted] = True

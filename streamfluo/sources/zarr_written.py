@@ -11,8 +11,8 @@ import numpy as np
 from ..core.errors import SourceError
 
 
-def written_images(path: Path, array: Any, time_axis: int) -> np.ndarray | None:
-    """Return which images of an array (…, y, x) were written, by number, None where all were.
+def written_images(path: Path, array: Any, present: np.ndarray, time_axis: int) -> np.ndarray | None:
+    """Return which images of an array (…, y, x) were written, by number, None where all were; `present`: its chunks.
 
     Where the fill value is none, or NaN, or anything but 0, a chunk that is not there was not written. Where it is 0,
     writers leave out chunks of zeros, so only images behind the last chunk of their plane are taken for not written.
@@ -20,7 +20,7 @@ def written_images(path: Path, array: Any, time_axis: int) -> np.ndarray | None:
     """
     if array.ndim < 3:
         return None
-    there, sides = present_chunks(path, array), array.shards or array.chunks
+    there, sides = present.copy(), array.shards or array.chunks
     if there.all():
         return None
     if not there.any() and not _means_not_written(array.metadata.fill_value):

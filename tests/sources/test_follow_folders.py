@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from streamfluo import SourceError, open_source
-from streamfluo.sources import following
+from streamfluo.sources import following, zarr_store
 from tests.sources.test_planes_of_tiffs import SHAPE, scanimage
 
 MOVIE = np.random.default_rng(5).integers(1, 30000, (120, *SHAPE), np.uint16)
@@ -230,3 +230,25 @@ def test_a_chunk_that_never_comes_is_a_gap_and_a_recording_that_stops_ends(tmp_p
         lost = {"1/2": 5, "0/0": 6}.get(name)
         assert list(images) == [t for t in range(20) if t != lost]
         assert all(np.array_equal(image, VOLUMES[t, z, c]) for t, image in images.items())
+
+
+def test_a_chunk_that_comes_while_a_growing_zarr_is_looked_at_is_no_gap(tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(
+        str(tmp_path / "m.zarr"), shape=(20, 2, 3, *SHAPE), chunks=(1, 1, 1, *SHAPE), dtype="uint16", fill_value=65535
+    )
+    in_turn(array, VOLUMES[:3])
+    told, written = zarr_store.written_images, iter(range(3, 20))
+
+    def and_then_more(*facts):
+        images = told(*facts)
+        if (t := next(written, None)) is not None:
+            array[t] = VOLUMES[t].swapaxes(0, 1)
+        return images
+
+    monkeypatch.setattr(zarr_store, "written_images", and_then_more)
+    with open_source(f"{tmp_path}/m.zarr?follow=1&planes=all") as source:
+        found = collected(source)
+    for name, images in found.items():
+        c, z = map(int, name.split("/"))
+        assert_whole(images, VOLUMES[:, z, c])
