@@ -13,12 +13,15 @@ from streamfluo.core.errors import StreamfluoError
 FRAMES = np.random.default_rng(3).integers(0, 4096, (5, 12, 16), np.uint16)
 
 
-def write_ndtiff(folder, images):
+def write_ndtiff(folder, images, facts_of=None):
     """An NDTiff folder: pixels and metadata in one file, an index that says where."""
     folder.mkdir()
     index, data = b"", b""
     for axes, image in images.items():
-        facts = json.dumps({"ElapsedTime-ms": 50.0 * dict(axes).get("time", 0), "PixelSizeUm": 0.5}).encode()
+        known = {"ElapsedTime-ms": 50.0 * dict(axes).get("time", 0), "PixelSizeUm": 0.5} | (facts_of or {}).get(
+            axes, {}
+        )
+        facts = json.dumps(known).encode()
         name, file = json.dumps(dict(axes)).encode(), b"NDTiffStack.tif"
         kind = {"uint8": 0, "uint16": 1}[image.dtype.name]
         at = len(data)

@@ -19,6 +19,7 @@ from ..core.stored_arrays import MAX_RATIO
 
 HARMLESS_BYTES = 32 << 20  # a frame of 4096 × 4096 in 16 bits: it may be black, and packed into nothing
 MAX_CHUNKS = 1 << 16  # that make up one frame or volume
+MAX_TIME_NS = 1 << 62  # 146 years
 HARMLESS_PLANES = 1 << 20  # 24 MB of numbers and times
 
 

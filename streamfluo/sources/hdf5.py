@@ -11,12 +11,12 @@ import numpy as np
 
 from ..core.errors import SourceError
 from .arrays import AXES
-from .declared import check_chunks, check_declared, check_planes, in_one_line, positive
+from .declared import MAX_TIME_NS, check_chunks, check_declared, check_planes, in_one_line, positive
 from .hdf5_storage import check_chunk_sizes, check_own, find
 from .hdf5_torn import opened, whole_images
 from .nwb_external import external_series
 from .plane_selection import Stack
-from .planes import MAX_TIME_NS, PlaneSource, Window, runs
+from .planes import PlaneSource, Window, runs
 
 MAX_CACHE_BYTES = 128 << 20
 MIN_SIDE_PX = 4  # smaller sides are tables of coordinates, not images

@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ _NUMBERS = struct.Struct("<8I")
 _DTYPES = {0: "uint8", 1: "uint16", 3: "uint16", 4: "uint16", 5: "uint16", 6: "uint16"}  # 3 to 6: 10 to 16 bits used
 _AXES = ("position", "time", "channel", "z")  # slowest first
 MAX_FACTS_BYTES = 1 << 20
+MAX_DEPTH_UM = 1e6
 MAX_SPREAD = 100  # images that are missing for each that is there; more is a damaged index
 
 
@@ -70,12 +71,22 @@ class NDTiffSource(PlaneSource):
         there[[number for number, entry in self._entries.items() if self._is_whole(entry)]] = True
         if not there.any():
             raise SourceError(f"{path}: no image is whole; copy the folder again")
-        facts = [self._facts(e) for e in (entries[0], entries[-1])]
+        last = [entry for entry in entries if _plane_of(entry) == _plane_of(first)][-1]
+        facts = [self._facts(entry) for entry in (first, last)]
         channels = tuple(str(label) for label in labels.get("channel", ()))
         interval_s = _interval_s(facts[0], facts[1], axes.get("time", 1))
         pixel_um = positive(facts[0].get("PixelSizeUm"))
         dtype = self._dtype.newbyteorder("=").name
-        return Stack(axes, self._shape, dtype, interval_s, pixel_um, None, channels, there=there)
+        held = Stack(axes, self._shape, dtype, interval_s, pixel_um, None, channels, there=there)
+        return replace(held, z_step_um=self._z_step_um(labels.get("z", [0]), entries))
+
+    def _z_step_um(self, slices: Sequence[int | str], entries: Sequence[_Entry]) -> float | None:
+        """The depth between slices, from where the first and the last were meant to be."""
+        ends = (next((e for e in entries if e.axes.get("z", 0) == z), None) for z in (slices[0], slices[-1]))
+        at_um: list[Any] = [self._facts(entry).get("ZPosition_um_Intended") if entry else None for entry in ends]
+        if len(slices) < 2 or not all(isinstance(z, int | float) and abs(z) < MAX_DEPTH_UM for z in at_um):
+            return None
+        return positive(abs(at_um[1] - at_um[0]) / (len(slices) - 1))
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         planes = []
@@ -146,6 +157,10 @@ def _labels(entries: Sequence[_Entry]) -> dict[str, list[int | str]]:
         for name, held in labels.items()
         if len(held) > 1 or name in _AXES
     }
+
+
+def _plane_of(entry: _Entry) -> dict[str, int | str]:
+    return {name: label for name, label in entry.axes.items() if name != "time"}
 
 
 def _interval_s(first: Mapping[str, Any], last: Mapping[str, Any], frames: int) -> float | None:

@@ -42,6 +42,8 @@ def open_source(uri: str | Path, planes: bool = False) -> Source:
         raise SourceError(f"{path}: no such {what}; check the name")
     if path.is_dir():
         reader = _folder_reader(path) or (suffixes.get(suffix) if suffix == ".zarr" else None)
+        if reader is None and "follow=1" in query.split("&"):
+            reader = _readers("folders")["*.tif"]  # its first file is still to come
         if reader is None:
             raise SourceError(f"{path}: a folder without session, Zarr or TIFF files; name the file to read")
     elif (reader := suffixes.get(suffix)) is None:

@@ -24,7 +24,8 @@ class Stack:
     """What a recording holds: images of `shape` (y, x) along `axes` (name → size, slowest first), and what it says of
     itself. `times_ns` are of the frames along time, or of each image by number, where it has them; of the axes
     `selected` the reader has taken the plane that was selected. `there`: which images, by number, were kept; None: all.
-    The others are gaps. `slices` are labels of the slices, `colours` those of the channels, #rrggbb."""
+    The others are gaps. `slices` are labels of the slices, `colours` those of the channels, #rrggbb. `grows`: more time
+    points may come, so that there is time though there may be one."""
 
     axes: Mapping[str, int]
     shape: tuple[int, int]
@@ -40,6 +41,7 @@ class Stack:
     slices: tuple[str, ...] = ()
     z_step_um: float | None = None
     colours: tuple[str, ...] = ()
+    grows: bool = False
 
 
 class Selected(NamedTuple):
@@ -142,7 +144,7 @@ def _channel_names(stack: Stack) -> list[str]:
 
 
 def _check_one_plane(axes: Mapping[str, int], stack: Stack, selection: Mapping[str, str], path: Path) -> None:
-    time = "time" if "time" in axes else next((name for name in axes if name not in selection), None)
+    time = "time" if "time" in axes or stack.grows else next((name for name in axes if name not in selection), None)
     unselected = [axis for axis in axes if axis != time]
     if not unselected:
         return

@@ -21,12 +21,11 @@ from ..core.block import Block
 from ..core.errors import FrameError, SourceError
 from ..core.source import MAX_BLOCK_FRAMES, Series, Source
 from ..core.spec import FRAME_DTYPES, Spec
-from .declared import check_declared, check_planes, positive
+from .declared import MAX_TIME_NS, check_declared, check_planes, positive
 from .plane_selection import Stack, selected_images
 from .selection import content_uid, parse_frames
 
 MAX_BLOCK_BYTES = 256 << 20  # of whole planes, at least one; 32 of 2048 × 2048 in 16 bits
-MAX_TIME_NS = 1 << 62  # 146 years
 Window = tuple[slice, slice]
 Part = tuple[int, int, int]  # which plane, its first time point, one past its last
 

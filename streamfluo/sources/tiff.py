@@ -64,19 +64,29 @@ class TiffSource(PlaneSource):
         self._directories = Directories(self._file, path.stat().st_size, first.order, first.big)
         chain, whole = self._pages(self._page.offset, first.raw, about, selection)
         self._raw = chain.raw
-        self._at = np.array(chain.data if chain.raw else chain.directories)
+        self._at = np.array(chain.data if chain.raw else chain.directories)[:whole]
         self._stored = self._dtype.newbyteorder(first.order)
         self.decodes = not self._raw
         if not self._raw:
             self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
             self._decoded(0, np.empty(self._shape, self._dtype))
-        about = stated_axes(with_appended(about, whole, path), selection, whole, path)
-        about.check_pages(whole, path)
-        planes = about.planes_among(whole)
+        return self._described(self._understood(about, selection, whole))
+
+    def _understood(self, about: About, selection: Mapping[str, str], pages: int) -> About:
+        """What so many pages are, by what the metadata or a person says. Raises SourceError where they disagree."""
+        about = stated_axes(with_appended(about, pages, self.path), selection, pages, self.path)
+        about.check_pages(pages, self.path)
+        return about
+
+    def _described(self, about: About) -> Stack:
+        """Return what the file holds, and leave out the pages that are flyback."""
+        planes = about.planes_among(len(self._at))
         self._at = self._at[planes]
         axes = about.axes_of(len(planes))
         held = Stack(axes, self._shape, self._dtype.name, about.interval_s, about.pixel_um, about.t0_ns, about.channels)
-        return replace(held, z_step_um=about.z_step_um, colours=about.colours)
+        return replace(
+            held, z_step_um=about.z_step_um, colours=about.colours, grows=about.grows, times_ns=about.times_ns
+        )
 
     def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
         """Where the pages are, from the directory `at` on, and how many are whole."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,11 +21,12 @@ from .tiff_names import AXES, Group, groups_of
 from .tiff_pages import Chain
 
 KEPT_OPEN = 4
-_Images = tuple[Group, int, np.ndarray]  # their plane, the number of their time, (t, …, 2) file and number
+Time = int | str
+Images = tuple[Group, Time, np.ndarray]  # their plane, their time, (t, …, 2) file and number
 STATED = ("axes", "channels", "slices")  # what a person may say of the pages of each file
 
 
-class _Part(TiffSource):
+class Part(TiffSource):
     """One file of several, all of its images: that its metadata name more than it holds is no fault (OME-TIFF over
     many files)."""
 
@@ -53,33 +55,53 @@ class TiffFolderSource(PlaneSource):
     frames differ, and for numbered files of which one is missing in all planes.
     """
 
-    selections = (*PlaneSource.selections, "position", *STATED)
+    selections = (*PlaneSource.selections, "position", *STATED, "follow")
+
+    part: ClassVar[type[Part]] = Part
+
+    @classmethod
+    def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
+        if "follow" in selection:
+            from .tiff_folder_follow import FollowedTiffFolderSource
+
+            return FollowedTiffFolderSource(path, selection)
+        return cls(path, selection)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
-        files = sorted((p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")), key=natural)
+        files = tiffs_in(path)
         groups, taken = selected_groups(groups_of(files, "axes" not in selection), selection, path)
         self._files = list(dict.fromkeys(page.file for group in groups for page in group.pages))
-        by_page = groups[0].pages[0].number is not None
         times = _times_of(groups, path)
+        by_page = groups[0].pages[0].number is not None
         self._stated = {"axes": "tyx"} if by_page else {key: selection[key] for key in STATED if key in selection}
-        self._opened: dict[int, _Part] = {}
+        self._opened: dict[int, Part] = {}
         self._kept_open = KEPT_OPEN + len(groups)
-        self._first = first = self._file(0).stack
-        inside = _axes_inside(first, selection)
+        self._first = self._file(0).stack
+        inside = axes_inside(self._first, selection)
+        found = self._found_pages(groups) if by_page else self._found_files(groups, inside)
+        lengths = dict.fromkeys(times, 0)
+        for _, time, images in found:
+            lengths[time] = max(lengths[time], len(images))
+        return self._laid_out(groups, found, lengths, inside, taken)
+
+    def _laid_out(
+        self, groups: Sequence[Group], found: Sequence[Images], lengths: Mapping[Time, int], inside: Sequence[str],
+        taken: Mapping[str, str],
+    ) -> Stack:  # fmt: skip
+        """Return what the folder holds, of each time as many images along time as `lengths` says."""
         several = {axis: list(dict.fromkeys(group.labels.get(axis, "") for group in groups)) for axis in PLANE_AXES}
         several = {axis: labels for axis, labels in several.items() if len(labels) > 1}
         if both := set(several) & set(inside):
-            raise SourceError(f"{path}: its files are of several planes along {min(both)}, and each of several too")
-        found = self._found_pages(groups, times) if by_page else self._found_files(groups, times, inside)
-        lengths = np.zeros(len(times), int)
-        for _, time, images in found:
-            lengths[time] = max(lengths[time], len(images))
-        starts = np.cumsum([0, *lengths])
-        sizes = [len(labels) for labels in several.values()]
-        where = np.full((*sizes, int(starts[-1]), *found[0][2].shape[1:]), -1)
+            raise SourceError(
+                f"{self.path}: its files are of several planes along {min(both)}, and each of several too"
+            )
+        starts = dict(zip(lengths, np.cumsum([0, *lengths.values()]).tolist(), strict=False))
+        sizes, first = [len(labels) for labels in several.values()], self._first
+        where = np.full((*sizes, sum(lengths.values()), *(first.axes[axis] for axis in inside), 2), -1)
         for group, time, images in found:
             plane = tuple(labels.index(group.labels[axis]) for axis, labels in several.items())
-            where[plane][starts[time] : starts[time] + len(images)] = images
+            kept = images[: lengths[time]]
+            where[plane][starts[time] : starts[time] + len(kept)] = kept
         self._where = where.reshape(-1, 2)
         channels = tuple(several.get("channel", (taken["channel"],) if "channel" in taken else first.channels))
         return replace(
@@ -88,7 +110,7 @@ class TiffFolderSource(PlaneSource):
             selected=frozenset(taken), there=self._where[:, 0] >= 0, slices=tuple(several.get("z", ())),
         )  # fmt: skip
 
-    def _found_pages(self, groups: Sequence[Group], times: Mapping[int | str, int]) -> list[_Images]:
+    def _found_pages(self, groups: Sequence[Group]) -> list[Images]:
         """The pages that OME-XML names, one by one."""
         held = {file: math.prod(self._like_first(n).axes.values()) for n, file in enumerate(self._files)}
         numbers, found = {file: n for n, file in enumerate(self._files)}, []
@@ -96,17 +118,17 @@ class TiffFolderSource(PlaneSource):
             for file, number, time in group.pages:
                 if number is None or not 0 <= number < held[file]:
                     raise SourceError(f"{file}: page {number} of its OME-XML is not there; copy it again")
-                found.append((group, times[time], np.array([[numbers[file], number]])))
+                found.append((group, time, np.array([[numbers[file], number]])))
         return found
 
-    def _found_files(
-        self, groups: Sequence[Group], times: Mapping[int | str, int], inside: Sequence[str]
-    ) -> list[_Images]:
+    def _found_files(self, groups: Sequence[Group], inside: Sequence[str]) -> list[Images]:
         """The images of each file, (t, …, 2) with … the axes inside each."""
         numbers, found, first = {file: n for n, file in enumerate(self._files)}, [], self._first
         for group in groups:
             for file, _, time in group.pages:
-                n, axes = numbers[file], self._like_first(numbers[file]).axes
+                n, axes = numbers[file], self._axes_of(numbers[file])
+                if axes is None:
+                    continue
                 if [axes.get(axis, 1) for axis in inside] != [first.axes[axis] for axis in inside]:
                     name = self._files[0].name
                     raise SourceError(f"{self.path}: {file.name} holds other planes than {name}; move it elsewhere")
@@ -114,8 +136,12 @@ class TiffFolderSource(PlaneSource):
                 order = [list(axes).index(axis) for axis in inside]
                 images = images.transpose([k for k in range(images.ndim) if k not in order] + order)
                 images = images.reshape(-1, *(first.axes[axis] for axis in inside))
-                found.append((group, times[time], np.stack([np.full(images.shape, n), images], -1)))
+                found.append((group, time, np.stack([np.full(images.shape, n), images], -1)))
         return found
+
+    def _axes_of(self, n: int) -> Mapping[str, int] | None:
+        """The axes of file n, None where there is none yet."""
+        return self._like_first(n).axes
 
     def _like_first(self, n: int) -> Stack:
         """Return what file n holds: images like those of the first."""
@@ -132,11 +158,11 @@ class TiffFolderSource(PlaneSource):
         parts = [self._file(int(run[0, 0])).images(run[:, 1], window) for run in np.split(where, breaks)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _file(self, n: int) -> _Part:
+    def _file(self, n: int) -> Part:
         if n not in self._opened:
             while len(self._opened) >= self._kept_open:
                 self._opened.pop(next(iter(self._opened))).close()
-            self._opened[n] = _Part(self._files[n], self._stated)
+            self._opened[n] = self.part(self._files[n], self._stated)
         return self._opened[n]
 
     def close(self) -> None:
@@ -174,8 +200,8 @@ def selected_groups(
     return list(groups), taken
 
 
-def _times_of(groups: Sequence[Group], path: Path) -> dict[int | str, int]:
-    """Number the times that the groups have, in order. Raises SourceError for files that do not belong together, and
+def _times_of(groups: Sequence[Group], path: Path) -> list[Time]:
+    """Return the times that the groups have, in order. Raises SourceError for files that do not belong together, and
     for numbered ones of which one is missing."""
     pages = {page.time: page for group in groups for page in group.pages}
     times = list(pages)
@@ -192,16 +218,21 @@ def _times_of(groups: Sequence[Group], path: Path) -> dict[int | str, int]:
             raise SourceError(f"{path}: two images of {names} are of one time; open one plane at a time")
     if groups[0].pages[0].number is None:  # what OME-XML counts it names
         _check_numbers({str(time): page.file for time, page in pages.items()}, path)
-    return {time: n for n, time in enumerate(times)}
+    return times
 
 
-def _axes_inside(stack: Stack, selection: Mapping[str, str]) -> list[str]:
+def axes_inside(stack: Stack, selection: Mapping[str, str]) -> list[str]:
     """The axes of each file along which it has several planes; a single axis that nobody names is time."""
     axes = [axis for axis, size in stack.axes.items() if size > 1 and axis != "time"]
-    alone = len(axes) == 1 and stack.axes.get("time", 1) == 1
+    alone = len(axes) == 1 and stack.axes.get("time", 1) == 1 and not stack.grows
     if alone and (axes[0] not in PLANE_AXES or ("planes" not in selection and axes[0] not in selection)):
         return []
     return axes
+
+
+def tiffs_in(path: Path) -> list[Path]:
+    """Return the TIFF files of a folder, in the natural order of their names."""
+    return sorted((p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")), key=natural)
 
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:
@@ -212,12 +243,17 @@ def natural(path: Path) -> list[tuple[bool, int, str]]:
 def _check_numbers(files: Mapping[str, Path], path: Path) -> None:
     """Files numbered one by one must all be there; by their names without the words for the plane."""
     names = sorted(files, key=lambda name: natural(Path(name)))
-    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", name) for name in names]
-    if len(files) < 2 or not all(parts) or len({(m[1], m[3]) for m in parts if m}) > 1:
-        return
-    numbers = [int(m[2]) for m in parts if m]
-    steps = np.diff(numbers)
-    if (steps == 1).sum() >= 0.5 * len(steps) and (steps != 1).any():
-        at = int(np.flatnonzero(steps != 1)[0])
+    if (at := break_in(names)) is not None:
         before, after = (files[name].name for name in names[at : at + 2])
         raise SourceError(f"{path}: {before} is followed by {after}; files between are missing")
+
+
+def break_in(names: Sequence[str]) -> int | None:
+    """Return which of the names, numbered one by one, is the last before one is missing."""
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", name) for name in names]
+    if len(names) < 2 or not all(parts) or len({(m[1], m[3]) for m in parts if m}) > 1:
+        return None
+    steps = np.diff([int(m[2]) for m in parts if m])
+    if (steps == 1).sum() < 0.5 * len(steps) or (steps == 1).all():
+        return None
+    return int(np.flatnonzero(steps != 1)[0])

@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
-import time
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..core.block import Block
 from ..core.errors import SourceError
-from ..core.source import MAX_BLOCK_FRAMES, Series
-from .plane_selection import Stack
+from .following import Following
 from .tiff import TiffSource
 from .tiff_metadata import About
 from .tiff_pages import Chain
 
-POLL_S = 0.05
-QUIET_S = 10.0  # a file that has not grown for so long is finished
 
+class FollowedTiffSource(Following, TiffSource):
+    """The pages of a TIFF in the order they are written, each once its time point is whole.
 
-class FollowedTiffSource(TiffSource):
-    """The pages of a TIFF in the order they are written, each once it is whole, until none comes for ten seconds.
-
-    Every page is a frame; the series has no length beforehand. Raises SourceError if no first page comes within ten
-    seconds, or a page differs from the first.
+    Raises SourceError, beside what Following does, if a page differs from the first.
     """
-
-    def __init__(self, path: Path, selection: Mapping[str, str]) -> None:
-        if selection.get("follow") != "1":
-            raise SourceError(f"{path}: follow=1 follows a file that grows, found follow={selection.get('follow')}")
-        for key in selection:
-            if key not in ("follow", "roi"):
-                raise SourceError(f"{path}: {key} cannot be selected of a file that grows")
-        self._interrupted = threading.Event()
-        deadline = time.monotonic() + QUIET_S
-        while True:
-            try:
-                super().__init__(path, selection)
-                return
-            except SourceError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(POLL_S)
-
-    def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
-        grew = time.monotonic()
-        while not self._interrupted.is_set():
-            if self._next == self._numbers.shape[1]:
-                if self._grow():
-                    grew = time.monotonic()
-                elif time.monotonic() - grew >= QUIET_S:
-                    return
-                else:
-                    self._interrupted.wait(POLL_S)
-                continue
-            yield from super().blocks(max_frames)
-
-    def interrupt(self) -> None:
-        self._interrupted.set()
 
     def _pages(self, at: int, raw: bool, about: About, selection: Mapping[str, str]) -> tuple[Chain, int]:
         self._chain = Chain(self._directories.size, self._frame_nbytes, raw)
@@ -69,24 +29,19 @@ class FollowedTiffSource(TiffSource):
             raise SourceError(f"{self.path}: no whole page yet")
         return self._chain, len(self._chain.data)
 
-    def _select(self, stack: Stack, selection: Mapping[str, str]) -> None:
-        super()._select(stack, selection)
-        pixels = np.ascontiguousarray(self._planes(self._numbers[0, :1], self._window))
-        uid = hashlib.blake2b(pixels.tobytes() + str(self.path.resolve()).encode(), digest_size=16).hexdigest()
-        self.series = Series(uid, self.series.source, self.series.t0_ns, None, self.series.user)
+    def _understood(self, about: About, selection: Mapping[str, str], pages: int) -> About:
+        if pages < about.pages_needed:
+            raise SourceError(f"{self.path}: no second volume yet, which would show whether flyback is in the file")
+        self._about = while_growing(about, pages, self.path)
+        return self._about
 
     def _grow(self) -> bool:
-        """Take in the pages written since; returns whether there are any."""
         self._directories.size = self._chain.size = self.path.stat().st_size
         last = self._directories.read(self._last)
         if last is None or not last.following or not self._extend(last.following):
             return False
         self._at = np.array(self._chain.data if self._raw else self._chain.directories)
-        before, count = self._numbers.size, len(self._at)
-        self._numbers = np.arange(count)[None]
-        interval_ns = (self.spec.interval_s or 0) * 1e9
-        self._times_ns = np.rint(np.arange(count) * interval_ns).astype(np.int64)[None]
-        return count > before
+        return self._take(self._described(self._about))
 
     def _extend(self, at: int) -> bool:
         """Follow the list of pages from `at` on, as far as they are whole; returns whether one was."""
@@ -102,3 +57,18 @@ class FollowedTiffSource(TiffSource):
                 raise SourceError(f"{self.path}: {self._chain.problem}")
             self._last, at = at, found.following
         return len(self._chain.data) > before
+
+
+def while_growing(about: About, pages: int, path: Path) -> About:
+    """Return what a file of so many pages says of itself while it grows: of time there is as much as there are pages.
+
+    Raises SourceError while its first time point is not whole, and where time is not what grows.
+    """
+    if not about.open_ended and len(about.sizes) < 2:
+        return replace(about, sizes={}, grows=True)
+    if not about.open_ended and next(iter(about.sizes)) != "time":
+        named = ", ".join(f"{axis} {size}" for axis, size in about.sizes.items())
+        raise SourceError(f"{path}: its time points are not written one after the other ({named}); read it when whole")
+    if pages < math.prod(size for axis, size in about.sizes.items() if axis != "time"):
+        raise SourceError(f"{path}: no whole time point yet")
+    return replace(about, open_ended=True, grows=True)

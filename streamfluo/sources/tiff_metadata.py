@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 
 from ..core.errors import SourceError
+from .declared import MAX_TIME_NS
 from .tiff_scanimage import scanimage_planes
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "µs": 1e-6, "min": 60.0}
@@ -34,7 +35,8 @@ class About:
 
     `one_directory`: the format may describe all planes, one after the other in the file, by their first directory.
     `open_ended`: of time there is as much as there are pages. `flyback`: slices after the last of a volume that are
-    no planes. `chunk`: the shape that tifffile wrote at once.
+    no planes. `chunk`: the shape that tifffile wrote at once. `pages_needed`: how many must be there to know all this
+    of a file that `grows`. `times_ns`: of each image, in the order of the axes.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
@@ -48,6 +50,9 @@ class About:
     chunk: tuple[int, ...] = ()
     z_step_um: float | None = None
     colours: tuple[str, ...] = ()
+    pages_needed: int = 0
+    grows: bool = False
+    times_ns: np.ndarray | None = None
 
     def axes_of(self, pages: int) -> dict[str, int]:
         """Return the axes of so many whole pages: those the metadata name, or one of all pages where they disagree."""
@@ -191,8 +196,31 @@ def _about_ome(root: ElementTree.Element) -> About:
     )
     interval_s = _scaled(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"), _SECONDS)
     t0_ns = _utc_ns(images[0].findtext("{*}AcquisitionDate"))
+    times_s = _ome_times(images[0], sizes)
+    if times_s is not None and interval_s is None:
+        interval_s = float(np.median(np.diff(times_s, axis=list(sizes).index("time"))))
     about = About(sizes, False, interval_s, _square(x, y), t0_ns, channels)
-    return replace(about, z_step_um=z_step_um, colours=colours)
+    times_ns = None if times_s is None else np.rint(times_s.reshape(-1) * 1e9).astype(np.int64)
+    return replace(about, z_step_um=z_step_um, colours=colours, times_ns=times_ns)
+
+
+def _ome_times(image: ElementTree.Element, sizes: Mapping[str, int]) -> np.ndarray | None:
+    """Return the time of each image [s] along the axes of `sizes`, None where not all have one, each later than the one
+    before in its plane."""
+    planes = image.findall("{*}Pixels/{*}Plane")
+    if len(planes) != math.prod(sizes.values()) or sizes.get("time", 1) < 2 or sizes.get("image", 1) > 1:
+        return None
+    times_s = np.full(tuple(sizes.values()), np.nan)
+    try:
+        for plane in planes:
+            at = {name: int(plane.get(key, 0)) for key, name in (("TheC", "channel"), ("TheZ", "z"), ("TheT", "time"))}
+            delta_s = float(plane.get("DeltaT", "nan")) * _SECONDS.get(plane.get("DeltaTUnit", "s"), np.nan)
+            times_s[tuple(at.get(axis, 0) for axis in sizes)] = delta_s
+    except (ValueError, IndexError):
+        return None
+    with np.errstate(invalid="ignore"):
+        later = np.diff(times_s, axis=list(sizes).index("time")) > 0
+    return times_s if later.all() and times_s.min() >= 0 and times_s.max() * 1e9 < MAX_TIME_NS else None
 
 
 def _colour(text: str | None) -> str:

@@ -44,10 +44,11 @@ def groups_of(files: Sequence[Path], by_name: bool) -> list[Group]:
     """Return the files (in natural order) as groups of one plane each; one group where nothing tells them apart."""
     if not by_name:
         return [Group({}, [Page(file, None, file.name) for file in files])]
-    return _by_ome(files) or _by_name(files)
+    return _by_ome(files) or groups_by_name(files)
 
 
-def _by_name(files: Sequence[Path]) -> list[Group]:
+def groups_by_name(files: Sequence[Path]) -> list[Group]:
+    """Return the files (in natural order) as groups of one plane each, as their names tell them apart."""
     found: dict[tuple[str, ...], list[Page]] = {}
     for file in files:
         matches = [re.search(word, file.name, re.IGNORECASE) for word in _WORDS.values()]

@@ -118,6 +118,7 @@ class Chain:
     data: array[int] = field(default_factory=lambda: array("q"))
     first: _Directory | None = None
     problem: str | None = None
+    differs: bool = False
 
     @classmethod
     def walk(cls, reader: Directories, at: int, nbytes: int, raw: bool) -> Chain:
@@ -165,6 +166,7 @@ class Chain:
         if found.layout != self.first.layout or len(found.offsets) != len(self.first.offsets):
             pairs = zip(found.describe(), self.first.describe(), strict=True)
             here, there = next((here, there) for here, there in pairs if here != there)
+            self.differs = True
             self.problem = f"its pages differ: page {number} is {here}, page 0 is {there}"
             return
         single = len(found.offsets) == 1

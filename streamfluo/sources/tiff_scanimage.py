@@ -36,6 +36,7 @@ def scanimage_planes(facts: Mapping[str, Any], tif: Any) -> dict[str, Any]:
         "flyback": volume - slices if saved_flyback else 0,
         "interval_s": _interval_s(facts, averaged * volume),
         "z_step_um": _z_step_um(facts),
+        "pages_needed": behind + 1 if volume > slices else 0,
     }
 
 

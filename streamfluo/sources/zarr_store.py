@@ -15,7 +15,7 @@ from .arrays import AXES
 from .declared import check_chunks, check_declared, check_planes, in_one_line
 from .plane_selection import Stack
 from .planes import PlaneSource, Window
-from .zarr_written import written_images
+from .zarr_written import present_chunks, written_images
 
 ASK_FOR_LIBRARY = 'needs zarr; install it with pip install "streamfluo[formats]"'
 _NAMES = {"t": "time", "c": "channel", "z": "z"}
@@ -29,9 +29,17 @@ class ZarrSource(PlaneSource):
     The next block is decoded by a thread while this one is used.
     """
 
-    selections = (*PlaneSource.selections, "dataset")
+    selections = (*PlaneSource.selections, "dataset", "follow")
 
     decodes = True
+
+    @classmethod
+    def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
+        if "follow" in selection:
+            from .zarr_follow import FollowedZarrSource
+
+            return FollowedZarrSource(path, selection)
+        return cls(path, selection)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         try:
@@ -60,7 +68,8 @@ class ZarrSource(PlaneSource):
         held = dict(zip(names, node.shape[:-2], strict=True))
         check_planes(path, math.prod(held.values()))
         check_declared(path, "a frame", math.prod(node.shape[-2:]) * np.dtype(node.dtype).itemsize)
-        there = written_images(path, node, names.index("time") if "time" in names else 0)
+        self._present = present_chunks(path, node)
+        there = written_images(path, node, self._present, names.index("time") if "time" in names else 0)
         return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, there=there, **facts)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:

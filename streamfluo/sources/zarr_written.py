@@ -11,21 +11,18 @@ import numpy as np
 from ..core.errors import SourceError
 
 
-def written_images(path: Path, array: Any, time_axis: int) -> np.ndarray | None:
-    """Return which images of an array (…, y, x) were written, by number, None where all were.
+def written_images(path: Path, array: Any, present: np.ndarray, time_axis: int) -> np.ndarray | None:
+    """Return which images of an array (…, y, x) were written, by number, None where all were; `present`: its chunks.
 
     Where the fill value is none, or NaN, or anything but 0, a chunk that is not there was not written. Where it is 0,
     writers leave out chunks of zeros, so only images behind the last chunk of their plane are taken for not written.
     The last chunks of a recording that was stopped may be cut; those are not whole. Raises SourceError if none are.
     """
-    sides = array.shards or array.chunks
-    grid = tuple(-(-n // side) for n, side in zip(array.shape, sides, strict=True))
     if array.ndim < 3:
         return None
-    found = _files_below(path / array.path)
-    if len(found) >= np.prod(grid):
+    there, sides = present.copy(), array.shards or array.chunks
+    if there.all():
         return None
-    there = np.array([array.metadata.encode_chunk_key(at) in found for at in np.ndindex(grid)]).reshape(grid)
     if not there.any() and not _means_not_written(array.metadata.fill_value):
         return None  # zeros alone need no chunk
     _leave_out_cut_ones(array, there, time_axis, sides)
@@ -39,6 +36,16 @@ def written_images(path: Path, array: Any, time_axis: int) -> np.ndarray | None:
     for axis, side in enumerate(sides[:-2]):
         images = np.repeat(images, side, axis).take(range(array.shape[axis]), axis)
     return None if images.all() else images.reshape(-1)
+
+
+def present_chunks(path: Path, array: Any) -> np.ndarray:
+    """Return which chunks, or shards, of an array are there and not empty, along its axes."""
+    sides = array.shards or array.chunks
+    grid = tuple(-(-n // side) for n, side in zip(array.shape, sides, strict=True))
+    found = _files_below(path / array.path)
+    if len(found) >= np.prod(grid):
+        return np.ones(grid, bool)
+    return np.array([array.metadata.encode_chunk_key(at) in found for at in np.ndindex(grid)]).reshape(grid)
 
 
 def _files_below(folder: Path) -> set[str]:

@@ -9,7 +9,7 @@ import tifffile
 from streamfluo import SourceError, open_source
 from streamfluo.sources import planes as planes_module
 from tests.small_recordings import write_ndtiff
-from tests.sources.test_planes_of_tiffs import SHAPE, scanimage
+from tests.sources.test_planes_of_tiffs import SHAPE, ome_folder, scanimage
 
 T, C, Z = 9, 2, 3
 MOVIE = np.random.default_rng(7).integers(0, 60000, (T, C, Z, *SHAPE), np.uint16)
@@ -227,6 +227,36 @@ def test_times_are_those_of_the_time_point(tmp_path):
             assert block.times_ns.tolist() == [200_000_000 * t for t in range(block.index, block.stop)]
 
 
+def ome_with_times(folder, at_s, **options):
+    """Volumes whose images each have a time; tifffile writes them in the order of the axes."""
+    facts = {"DeltaT": [1e3 * t for t in at_s.ravel().tolist()], "DeltaTUnit": ["ms"] * at_s.size}
+    meta = {"axes": "TCZYX", "Channel": {"Name": ["red", "green"]}, "Plane": facts}
+    tifffile.imwrite(folder / "m.ome.tif", MOVIE, photometric="minisblack", ome=True, metadata=meta, **options)
+    return folder / "m.ome.tif"
+
+
+def test_where_each_image_has_a_time_each_plane_has_its_own(tmp_path):
+    at_s = 2 + np.cumsum(np.random.default_rng(2).uniform(0.01, 0.02, T * C * Z)).reshape(T, C, Z)
+    path = ome_with_times(tmp_path, at_s)
+    with open_source(f"{path}?planes=all") as source:
+        assert source.spec.interval_s == pytest.approx(float(np.median(np.diff(at_s, axis=0))))
+        for block in source.blocks(4):
+            c, z = ("red", "green").index(block.channel), block.z
+            expected_ns = (at_s[block.index : block.stop, c, z] - at_s[0, 0, 0]) * 1e9
+            assert block.times_ns == pytest.approx(expected_ns, abs=2)
+    with open_source(f"{path}?channel=green&z=1&frames=3:") as source:
+        times = np.concatenate([block.times_ns for block in source.blocks()])
+    assert times == pytest.approx((at_s[3:, 1, 1] - at_s[3, 1, 1]) * 1e9, abs=2)
+
+
+def test_times_that_go_back_say_nothing(tmp_path):
+    at_s = np.arange(T * C * Z).reshape(T, C, Z) * 0.01
+    at_s[4, 1, 1] = 0
+    with open_source(f"{ome_with_times(tmp_path, at_s)}?planes=all") as source:
+        assert source.spec.interval_s is None
+        assert all(not block.times_ns.any() for block in source.blocks())
+
+
 # Selections
 
 
@@ -408,9 +438,30 @@ def test_no_chunk_of_a_zarr_is_decoded_twice(tmp_path, monkeypatch, chunks):
     assert len(held) == len(set(held)) == np.prod([-(-n // c) for n, c in zip(MOVIE.shape, chunks, strict=True)])
 
 
+def test_slices_of_an_ndtiff_have_the_depths_that_were_meant_and_the_interval_is_that_of_a_plane(tmp_path):
+    images = {(("time", t), ("z", z)): MOVIE[t, 0, z] for t, z in np.ndindex(T, Z)}
+    facts = {axes: {"ElapsedTime-ms": 100.0 * axes[0][1] + 20 * axes[1][1], "ZPosition_um_Intended": 0.4 * axes[1][1]}
+             for axes in images}  # fmt: skip
+    with open_source(f"{write_ndtiff(tmp_path / 'm', images, facts)}?planes=all") as source:
+        assert [plane.z_um for plane in source.spec.planes] == pytest.approx([0, 0.4, 0.8])
+        assert source.spec.interval_s == pytest.approx(0.1)
+
+
 def test_positions_are_no_planes(tmp_path):
     images = {(("position", p), ("time", t), ("channel", c)): MOVIE[t, c, p] for p, t, c in np.ndindex(2, 3, C)}
     folder = write_ndtiff(tmp_path / "m", images)
     for way in ({"planes": True}, {}):
         with pytest.raises(SourceError, match="several planes: position 2, time 3, channel 2"):
             open_source(folder, **way)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_pages_that_ome_xml_lays_over_files_are_planes(tmp_path, interleaved):
+    ome_folder(tmp_path, interleaved)
+    with open_source(tmp_path, planes=True) as source:
+        assert source.spec.plane_names == ("Red/0", "Green/0")
+        found = collected(source, 7)
+        source.seek(9)
+        assert [(b.plane, b.index, len(b)) for b in source.blocks(32)] == [("Red/0", 9, 11), ("Green/0", 9, 11)]
+    for number, name in enumerate(("Red/0", "Green/0")):
+        assert movie(found[name])[:, 3, 5].tolist() == list(range(100 + 100 * number, 120 + 100 * number))

@@ -13,7 +13,7 @@ import tifffile
 from commands import command
 
 from streamfluo import SourceError, open_source
-from streamfluo.sources import tiff_follow
+from streamfluo.sources import following
 
 WRITER = """
 import sys, time
@@ -32,7 +32,7 @@ with tifffile.TiffWriter(path, bigtiff=True) as file:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(tiff_follow, "QUIET_S", 1.5)
+    monkeypatch.setattr(following, "QUIET_S", 1.5)
 
 
 def movie(frames):
