@@ -52,13 +52,8 @@ class ExtractedComponents:
         if "quality_now" not in snapshot:
             raise SessionError(f"{step.folder}: step {step.id!r} left no components; was its run ended in time?")
         height, width = snapshot["background"].shape
-        return cls(
-            step.values,
-            snapshot,
-            (height, width),
-            step.index,
-            step.folder / f"judged-{step.id.rpartition('/')[2]}.json",
-        )
+        judged = step.folder / f"judged-{step.id.rpartition('/')[2]}.json"
+        return cls(step.values, snapshot, (height, width), step.index, judged)
 
     def __len__(self) -> int:
         return len(self.ids)

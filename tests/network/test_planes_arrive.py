@@ -147,13 +147,13 @@ def test_a_receiver_that_comes_back_in_the_middle_of_a_time_point_misses_nothing
 def test_an_image_that_does_not_fit_the_planes_is_refused(name, changes, kind):
     arrivals = Arrivals(SPEC, "a")
     take(arrivals, "red/0", 0, 0)
+    image, array = message("green/0" if kind == "plane" else name, 1, 1)
+    channel, _, z = name.rpartition("/")
+    fields = {f: getattr(image, f) for f in image.__struct_fields__}
+    image = wire.Image(**{**fields, "channel": channel, "z": int(z), **changes})
+    parts = [zmq.Frame(b""), zmq.Frame(array.tobytes())]
     with pytest.raises(WireError) as caught:
-        image, array = message("green/0" if kind == "plane" else name, 1, 1)
-        channel, _, z = name.rpartition("/")
-        fields = {f: getattr(image, f) for f in image.__struct_fields__}
-        fields = {**fields, "channel": channel, "z": int(z), **changes}
-        image = wire.Image(**fields)
-        list(arrivals.image(image, [zmq.Frame(b""), zmq.Frame(array.tobytes())]))
+        list(arrivals.image(image, parts))
     assert caught.value.kind == kind
     assert len(take(arrivals, "green/0", 1, 0)) == 1  # the stream goes on
 

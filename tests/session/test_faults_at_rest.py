@@ -13,7 +13,7 @@ from toys import FRAMES, LEVEL, Movie, a, block, config, toys  # noqa: F401
 from streamfluo import Block, SessionError, open_session
 from streamfluo.core.source import Gap
 from streamfluo.engine.engine import Engine
-from streamfluo.session import files, journal, reader
+from streamfluo.session import files, journal, referenced
 from streamfluo.session.files import LineFile, save_json
 from streamfluo.session.journal import JournalReader, JournalWriter, RecordFile
 
@@ -51,7 +51,7 @@ def test_frames_behind_a_gap_of_a_referenced_source_are_read_as_they_are(tmp_pat
     engine = Engine(Referenced(items, seekable=True), config(LEVEL), tmp_path / "S")
     engine.start()
     assert engine.wait(30)
-    monkeypatch.setattr(reader, "open_source", lambda uri: Referenced(items, seekable=True))
+    monkeypatch.setattr(referenced, "open_source", lambda uri: Referenced(items, seekable=True))
     session = open_session(tmp_path / "S")
     assert (session.frames, session.lost) == (90, 30)
     assert np.array_equal(session.read_frames(0, 1000), FRAMES[[*range(30), *range(60, 120)]])
@@ -64,7 +64,7 @@ def test_a_referenced_source_is_not_read_beyond_what_the_run_saw(tmp_path, monke
     engine = Engine(Referenced(items, seekable=True), config(LEVEL), tmp_path / "S", max_frames=50)
     engine.start()
     assert engine.wait(30)
-    monkeypatch.setattr(reader, "open_source", lambda uri: Referenced(items, seekable=True))
+    monkeypatch.setattr(referenced, "open_source", lambda uri: Referenced(items, seekable=True))
     assert np.array_equal(open_session(tmp_path / "S").read_frames(0, 1000), FRAMES[[*range(30), *range(60, 80)]])
 
 

@@ -11,6 +11,7 @@ from toys import FRAMES, LEVEL, ONES, Movie, config, toys  # noqa: F401
 from streamfluo import SessionError, open_session, open_source
 from streamfluo.core.names import file_in, is_step_id
 from streamfluo.engine.engine import Engine
+from streamfluo.session import referenced
 from streamfluo.session.export import export_session
 from streamfluo.session.schema import sealed
 
