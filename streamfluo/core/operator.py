@@ -102,9 +102,10 @@ class Operator(ABC):
     `frame_axis` says how its frames out relate to its frames in: "same" (frame for frame) or "own" (it bins, skips
     or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults. `from_file` has
     for each parameter that a config may name by a file what makes its value of the file's content. `results` has by
-    name what reads its results from a session, as in `session.results("components")`. `may_need` are per-frame values
-    of the steps that its frames came through, given where there are any: with `valid` it learns nothing from frames
-    that are declared not valid (`seen_parts`).
+    name what reads its results from a session, as in `session.results("components")`; `joins` what puts those of the
+    slices of a volume together, of steps by plane from the first slice on. `may_need` are per-frame values of the steps
+    that its frames came through, given where there are any: with `valid` it learns nothing from frames that are
+    declared not valid (`seen_parts`).
     """
 
     kind: ClassVar[str]
@@ -118,6 +119,7 @@ class Operator(ABC):
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
     results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}
+    joins: ClassVar[Mapping[str, Callable[[Mapping[str, RecordedStep]], Any]]] = {}
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         """Allocate and compile everything here; nothing compiles once frames flow."""

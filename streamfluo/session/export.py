@@ -16,7 +16,7 @@ from ..core.errors import SessionError, SourceError
 from ..core.names import file_in
 from ..core.spec import Spec
 from .csv_writer import as_table, write_csv
-from .export_planes import export_frames_of_planes, plane_file_names
+from .export_planes import as_file_name, export_frames_of_planes, plane_file_names
 from .hdf5_writer import write_locs
 from .reader import Session
 from .recorded_step import SessionStep
@@ -81,6 +81,10 @@ def _export(
         rows = [(gap.first, gap.count, gap.reason, gap.plane)[: 3 + several] for gap in session.gaps]
         written.append(write_csv(out / "gaps.csv", ("first", "count", "lost by", "plane")[: 3 + several], rows))
     names = plane_file_names(session.planes) if several else {}
+    for name, cells in session.joiners("cells").items() if to in ("npy", "csv") else ():
+        columns = cells().same_as
+        path = _file(out, f"{as_file_name(name)}.cells.csv")
+        written.append(write_csv(path, columns, zip(*(c.tolist() for c in columns.values()), strict=True)))
     for name in session.planes:
         plane, folder = session.plane(name), out / names.get(name, "")
         for step in plane.recorded_steps:

@@ -23,9 +23,14 @@ from .time_points import time_points
 Progress = Callable[[int], None]
 
 
+def as_file_name(name: str) -> str:
+    """Return a name without what file systems may not take."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in name)
+
+
 def plane_file_names(planes: tuple[str, ...]) -> dict[str, str]:
     """Return for each plane a name that files may have, `green-0`, with its number in front where two are alike."""
-    plain = {name: "".join(c if c.isalnum() and c.isascii() else "-" for c in name) for name in planes}
+    plain = {name: as_file_name(name) for name in planes}
     unique = len({name.casefold() for name in plain.values()}) == len(planes)
     return plain if unique else {name: f"{n}-{plain[name]}" for n, name in enumerate(planes)}
 

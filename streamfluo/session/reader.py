@@ -292,6 +292,27 @@ class Session:
         """
         return self.results("components", step)
 
+    def joiners(self, result: str) -> dict[str, Callable[[], Any]]:
+        """Return what joins a result over the slices of a channel, by channel and step, `green/extract`."""
+        found: dict[str, dict[str, SessionStep]] = {}
+        for plane in sorted(self._whole_spec.planes, key=lambda plane: plane.z):
+            for step in self.plane(plane.name).recorded_steps:
+                found.setdefault(f"{plane.channel}/{step.id}", {})[plane.name] = step
+        kinds = {name: operators().get(next(iter(steps.values())).kind) for name, steps in found.items()}
+        return {n: partial(kind.joins[result], found[n]) for n, kind in kinds.items() if kind and result in kind.joins}
+
+    def cells(self, step: str | None = None) -> Any:
+        """Return the cells of a volume: what was extracted in each slice, joined where it is the same cell.
+
+        `step` is channel and step, `green/extract`, where there are several. Raises SessionError for another, or where
+        no step extracts from several planes.
+        """
+        joiners = self.joiners("cells")
+        name = next(iter(joiners)) if len(joiners) == 1 and step is None else step
+        if name not in joiners:
+            raise SessionError(f"{self.path}: cells of {name or 'which step'}? there is {list(joiners) or 'none'}")
+        return joiners[name]()
+
     @cached_property
     def journal(self) -> JournalReader:
         """The raw frames by index."""

@@ -14,6 +14,7 @@ from ...core.spec import Spec
 from ...core.state import State, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
+from ..joined_components import JoinedComponents
 from . import results as snapshots
 from .activity import Deconvolution
 from .extraction import NO_COMPONENTS, Extraction, LiveValues, by_id
@@ -48,6 +49,7 @@ class Extract(Operator):
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
+    joins = {"cells": JoinedComponents.of}
     gives = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
