@@ -1,5 +1,7 @@
 """Cells of a volume: sections of one cell are joined by shape and activity, what merely lies above is not."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -158,7 +160,7 @@ def test_cells_of_a_simulated_volume_are_found_and_joined_right(tmp_path):
         true = {(a, b) for a, c in found.items() for b, d in found.items() if c == d and b[0] == a[0] + 1}
         table, pairs = session.cells().same_as, set()
         rows = sorted(zip(table["cell"].tolist(), table["plane"].tolist(), table["id"].tolist(), strict=True))
-        for (cell, *a), (other, *b) in zip(rows, rows[1:], strict=False):
+        for (cell, *a), (other, *b) in pairwise(rows):
             if cell == other and tuple(a) in found and tuple(b) in found:
                 pairs.add((tuple(a), tuple(b)))
         right, wrong, missed = right + len(pairs & true), wrong + len(pairs - true), missed + len(true - pairs)
