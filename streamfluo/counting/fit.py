@@ -23,6 +23,7 @@ SCALES = np.array([0.01, 0.01, 0.05, 0.1, 0.1, 0.3])  # typical errors: unscaled
 OTHERS = ((2.0, 0), (0.5, 0), (1.0, 1), (1.0, -1), (1.0, 2), (2.0, 1))  # brightness ×, background + this many mu
 FACTOR_SCALE, MAX_LOG_FACTOR = 0.02, 1.5
 ROUGH_DONE_LIMIT = 0.1
+SELDOM, RARER = 0.2, 0.65  # of the rate of going off; of the rate of coming on, beside which another maximum may lie
 ROUNDS, CLEARLY = 3, 5.0  # of OTHERS, as long as one gains so many nats
 START_TRACES = 12  # on which starts are compared
 START_FACTORS = np.linspace(-0.45, 0.45, 7)  # log-factors: an ascent from 0 may end at half or twice the brightness
@@ -157,7 +158,7 @@ def fit_pooled(
         few = _spread(np.nanmean(x, axis=0), START_TRACES)
         start = _best_start(x[:, few], intensity, model, search, width)
     if not width:
-        parameters, _, likelihood = fit_from(x, start, model, search)
+        parameters, likelihood = _other_maxima(x, start, model, search, 0.0, None)
         return Pooled(parameters, 0.0, likelihood)
     parameters, factors = start, fit_factors(x, start, model, width, search.threads)
     if scatter is None:  # one rough fit suffices: factors are known far better than they scatter
@@ -167,8 +168,41 @@ def fit_pooled(
         if width > NO_SCATTER:
             factors = fit_factors(x, parameters, model, width, search.threads)
             width = max(width, float(np.std(factors)))
-    parameters, _, likelihood = fit_from(x, parameters, model, search, width, factors)
+    parameters, likelihood = _other_maxima(x, parameters, model, search, width, factors)
     return Pooled(parameters, width, likelihood)
+
+
+def _other_maxima(
+    x: Array, start: Array, model: EmitterModel, search: Search, scatter: float, factors: Array | None
+) -> tuple[Array, float]:
+    """`fit_from`, and where that may have ended at another number of emitters, from there too; (6,), log-likelihood.
+
+    A few nats part these maxima, and no rough fit tells them apart.
+    """
+    best = fit_from(x, start, model, search, scatter, factors)
+    for _ in range(ROUNDS):
+        before = best[2]
+        for other in _other_numbers(best[0], search.bounds):
+            found = fit_from(x, other, model, search, scatter, best[1] if scatter else factors)
+            best = max(best, found, key=lambda one: one[2])
+        if best[2] < before + CLEARLY:
+            break
+    return best[0], best[2]
+
+
+def _other_numbers(parameters: Array, bounds: Array) -> list[Array]:
+    """Return parameters (6,) that explain much the same by another number of emitters.
+
+    Where they are mostly on, one of them passes for background; where they are seldom on, and hardly ever two at once,
+    more of them that come on less often look alike.
+    """
+    on, off = parameters[P_ON], parameters[P_OFF]
+    if on > off:
+        return [rescaled(parameters, factor, bounds, more) for factor, more in OTHERS]
+    others = [parameters.copy(), parameters.copy()] if on < SELDOM * off else []
+    for other, factor in zip(others, (RARER, 1 / RARER), strict=False):
+        other[P_ON] = np.clip(factor * on, *bounds[P_ON])
+    return others
 
 
 def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search, scatter: float) -> Array:
@@ -195,7 +229,9 @@ def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search,
     for _ in range(ROUNDS):
         before = best[2]
         for factor, more in OTHERS:
-            best = max(best, rough(rescaled(best[0], factor, search.bounds, more)), key=lambda found: found[2])
+            typical = float(np.exp(np.median(best[1])))  # brightness and the mean factor are degenerate in rough fits
+            other = rescaled(best[0], factor, search.bounds, more * typical)
+            best = max(best, rough(other), key=lambda found: found[2])
         if best[2] < before + CLEARLY:
             break
     return best[0]

@@ -76,7 +76,7 @@ def median_step(x: Array, intensity: Array) -> float:
     return float(np.median(steps)) if len(steps) >= MIN_STEPS else np.nan
 
 
-def rescaled(start: Array, factor: float, bounds: Array, more: int = 0) -> Array:
+def rescaled(start: Array, factor: float, bounds: Array, more: float = 0) -> Array:
     """Return parameters (6,) with `factor` times the brightness and a background `more` times mu higher."""
     other = start.copy()
     other[:2] = factor * start[0], start[1] + more * start[0]

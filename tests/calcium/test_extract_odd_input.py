@@ -124,3 +124,17 @@ def test_settled_rates_peak_at_the_spikes_where_transients_rise_slowly():
         by_shift = [np.corrcoef(np.roll(total, -n)[100:490], real[100:490])[0, 1] for n in (-2, -1, 0, 1, 2)]
         losses.append(max(by_shift) - by_shift[2])
     assert np.mean(losses) < 0.1
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_cells_that_fire_all_the_time_are_found(seed):
+    """Two spikes a second, each of which lasts for most of the time to the next: activity is no noise of its pixels."""
+    movie, _ = calcium(
+        frames=600, shape=(64, 64), seed=seed, neurons=8, neuron_sigma_px=3.0, spike_rate_hz=2.0, decay_s=0.4,
+        motion_px=0.0, neuropil=0.0, bleach_fraction=0.0,
+    )  # fmt: skip
+    spec = Spec(movie.shape[1:], movie.dtype.name, interval_s=1 / 30)
+    operator = streamfluo.create("extract", spec, neuron_sigma_px=3.0)
+    operator.update(Block(0, np.arange(len(movie)), movie))
+    operator.finish()
+    assert accepted(operator) == 8

@@ -78,6 +78,16 @@ def test_dyes_that_are_mostly_on_are_not_counted_twice_nor_their_background_as_o
     assert found.parameters.mu_bg[0, 1] == pytest.approx(500, rel=0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("dyes", "least"), [(Dyes(0.2, 0.01), 0.9), (Dyes(0.2, 0.03), 0.9), (Dyes(0.03, 0.4), 0.6)])
+def test_one_emitter_more_or_less_in_every_trace_is_compared(dyes, least):
+    """Mostly on, one of them passes for background; seldom on, more of them that come on less often look alike."""
+    emitters = np.repeat(np.arange(1, 6), 2)
+    traces, _ = emitter_traces(emitters, 800, dyes, LIGHT, 700)
+    found = estimate_y(traces, 10, emission="camera")
+    assert np.mean(found.y == emitters) >= least
+
+
 GAPS = {
     "illumination": (Dyes(), {"illumination_loss": 0.3}),
     "dyes differ": (Dyes(dye_sd=0.25), {}),

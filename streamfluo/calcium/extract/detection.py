@@ -14,7 +14,7 @@ MIN_Z = 5.0
 MAPS = 4  # bins that a transient is pooled over
 SUPPRESSION = 1.2  # of its height: what a tried place must exceed to be tried again
 SUPPRESSION_DECAY = np.float32(0.98)
-MAX_SIGMA = np.float32(2.0)  # of the median σ, when the first bins are searched again
+MAX_SIGMA = np.float32(2.0)  # of the median σ: a cell that is active all the time is no noise
 _RATE = 1 / 200
 _CLIP = np.float32(3.0)
 
@@ -66,6 +66,7 @@ class Detector:
             smooth(binned, kernel, self._rows, target)
             rate = np.float32(max(_RATE, 1 / (self.bins + 10.0)))
             standardise_map(target, self._mean[n], self._variance[n], rate, _CLIP)
+            self._bound_sigma(self._variance[n])
             target /= self._sigma(target)
             self.pooled[n, 0] = self.pooled[n, 1]
             pool_maps(self.maps[n], newest, self._weights, self.pooled[n, 1])
@@ -74,9 +75,8 @@ class Detector:
         self.suppressed *= SUPPRESSION_DECAY
 
     def begin_second_pass(self) -> None:
-        """Prepare to search the stored bins again: clear the suppression, bound the σ of frequently active pixels."""
+        """Prepare to search the stored bins again: clear the suppression."""
         self.suppressed[:] = 0
-        np.minimum(self._variance, MAX_SIGMA**2 * np.median(self._variance[:, self._seen]), out=self._variance)
 
     def candidates(self, limit: int) -> list[Candidate]:
         """Return up to `limit` places whose activity has peaked, the strongest first."""
@@ -104,6 +104,13 @@ class Detector:
         small = self.pooled[:, 1].max(0)
         rows, columns = (np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, small.shape, strict=True))
         return small[np.ix_(rows, columns)]
+
+    def _bound_sigma(self, variance: np.ndarray) -> None:
+        """Bound the σ of a map at MAX_SIGMA times its median over observed pixels."""
+        step = 5 if variance.size > 10_000 else 1
+        observed = variance[::step, ::step][self._seen[::step, ::step]]
+        if observed.size:
+            np.minimum(variance, MAX_SIGMA**2 * np.median(observed), out=variance)
 
     def _sigma(self, image: np.ndarray) -> np.float32:
         """Noise σ of a map: its median absolute value, from every fifth row and column of large maps.

@@ -45,7 +45,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 4  # maps narrower than the filter are smoothed from their own pixels
+    version = 4  # cells that are active all the time; maps narrower than the filter
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
