@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QPointF, QRectF, QSizeF, Qt
 from PySide6.QtGui import QColor, QPainter, QPalette, QPen, QTransform
 from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
 
-from .painting import Colour
 from .picture import histogram, scale_bar
 from .theme import COLOUR_MAPS
+from .views import Label
 
 _BAR_MARGIN_PX, _BAR_HEIGHT_PX = 14, 4
-
-
-@dataclass(frozen=True)
-class Label:
-    """What is written into the upper left corner of a place, in coordinates of the frame: lines and their colours."""
-
-    place: QRectF
-    lines: tuple[tuple[str, Colour], ...]
-    chosen: bool = False  # framed
+_SHADE = QColor(0, 0, 0, 130)  # behind names of planes
 
 
 class Canvas(pg.GraphicsView):
@@ -191,17 +182,24 @@ class Canvas(pg.GraphicsView):
         painter.save()
         painter.resetTransform()
         painter.setClipRect(view)
-        line_px = painter.fontMetrics().height()
+        metrics = painter.fontMetrics()
         for label in self.labels:
-            place = self.over.mapRectToScene(label.place)
-            at = place.intersected(view)
+            (y, x), (height, width) = label.corner_px, label.shape_px
+            place = self.over.mapRectToScene(QRectF(x - 0.5, y - 0.5, width, height))
             if label.chosen:
-                painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2))
+                painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 3))
                 painter.setBrush(Qt.BrushStyle.NoBrush)
-                painter.drawRect(place.adjusted(-1, -1, 1, 1))
+                painter.drawRect(place)
+            seen = place.intersected(view)
+            line_px, room_px = metrics.height(), int(seen.width()) - 10
             for n, (text, colour) in enumerate(label.lines):
-                line = QRectF(at.left() + 6, at.top() + 4 + n * line_px, max(0.0, at.width() - 8), line_px)
-                _write(painter, line, Qt.AlignmentFlag.AlignLeft, text, QColor(*colour))
+                text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, room_px)
+                size = QSizeF(metrics.horizontalAdvance(text) + 8, line_px)
+                line = QRectF(seen.topLeft() + QPointF(3, 3 + n * line_px), size)
+                painter.fillRect(line, _SHADE)
+                # Pure red or blue is too dark to read.
+                bright = [(2 * part + 255) // 3 for part in colour]
+                _write(painter, line, Qt.AlignmentFlag.AlignCenter, text, QColor(*bright))
         painter.restore()
 
     def _turn(self) -> None:

@@ -23,12 +23,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from .canvas import Canvas, Label
+from .canvas import Canvas
 from .health import age_s
 from .model import Model
 from .overlay_items import OverlayItem, contour_at, contour_lines, spot_lines, vector_lines
-from .painting import WHITE
 from .panels import Overlay, Panel
+from .planes import GRID_PLANES
 from .region_tools import RegionTools
 from .theme import COLOUR_MAPS
 from .views import MODES, Mode, PlaneView, Tile
@@ -80,6 +80,10 @@ class ImagePanel(QWidget):
     def panels(self) -> list[Panel]:
         """What is shown, a panel of each plane."""
         return self._view.panels()
+
+    def make_room(self, planes: int) -> None:
+        """Show so many planes at most."""
+        self._view.room = min(planes, GRID_PLANES)
 
     def previews(self) -> set[tuple[str, int]]:
         """The steps and binning of the frames it shows; none for a snapshot."""
@@ -144,7 +148,7 @@ class ImagePanel(QWidget):
         else:
             painted = self._view.paint(self._tiles, self.canvas.colour_table)
             self.canvas.show_painted(painted, tile.image, tile.bin_px, tile.picture.levels, pixel_um)
-        self.canvas.labels = self._labels() if len(self._model.planes) > 1 else []
+        self.canvas.labels = self._view.labels(self._tiles)
 
     def _show_nothing(self) -> None:
         """Where what it shows is not in the slice chosen, the last image of another would mislead."""
@@ -153,20 +157,6 @@ class ImagePanel(QWidget):
             self.canvas.show_nothing()
             self._draw_overlays()
             self._facts.setText(f"not in slice {self._model.planes.depth(self._model.planes.z)}")
-
-    def _labels(self) -> list[Label]:
-        merged, side_by_side = self._view.mode == "composite", self._view.mode == "grid"
-        lines = [(self._name_of(tile), tile.colour if merged else WHITE) for tile in self._tiles]
-        if merged:
-            return [Label(_place(self._tiles[0]), tuple(lines))]
-        return [
-            Label(_place(tile), (line,), side_by_side and tile is self._tiles[0])
-            for tile, line in zip(self._tiles, lines, strict=True)
-        ]
-
-    def _name_of(self, tile: Tile) -> str:
-        stopped = f" · none since frame {tile.picture.index}" if tile.stopped else ""
-        return self._model.planes.title(tile.plane) + stopped
 
     def _draw_overlays(self) -> None:
         apart = self._view.mode == "grid"
@@ -179,6 +169,7 @@ class ImagePanel(QWidget):
         for name, (overlay, tile) in wanted.items():
             if name not in self._items:
                 self._items[name] = OverlayItem(overlay.kind, self.canvas.over)
+            self._items[name].set_style(overlay.kind, self.mode)
             self._items[name].setPos(tile.corner_px[1], tile.corner_px[0])
             self._items[name].draw(self._lines(overlay, tile))
 
@@ -237,6 +228,7 @@ class ImagePanel(QWidget):
         if mode in self._view.modes:
             self._view.mode = mode
             self._modes.setCurrentIndex(self._view.modes.index(mode))
+            self._colours.setEnabled(mode != "composite")
             self._average_changed()
 
     def next_mode(self) -> None:
@@ -302,6 +294,11 @@ class ImagePanel(QWidget):
     def set_binning(self, bin_px: int) -> None:
         """Ask for frames binned so; 0: as the frame's size asks for."""
         self._bin_px = bin_px
+
+    def use_safe_colours(self, safe: bool) -> None:
+        """Merge channels in colours that the colour blind tell apart, not in those that their planes have."""
+        self._view.safe_colours = safe
+        self.redraw()
 
     def _toggle_overlay(self, name: str, shown: bool) -> None:
         self._hidden = self._hidden - {name} if shown else self._hidden | {name}
@@ -370,6 +367,11 @@ class ImagePanel(QWidget):
                 choice = binning.addAction(label, partial(self.set_binning, bin_px))
                 choice.setCheckable(True)
                 choice.setChecked(bin_px == self._bin_px)
+        if "composite" in self._view.modes:
+            safe = menu.addAction("Channels in colours that the colour blind tell apart")
+            safe.setCheckable(True)
+            safe.setChecked(self._view.safe_colours)
+            safe.toggled.connect(self.use_safe_colours)
         over = (o for panel in self._overlaid() for o in self._model.overlays_over(panel))
         for name in dict.fromkeys(self._kind_of(o) for o in over):
             shown = menu.addAction("Show " + ": ".join(name.rsplit("/", 1)))
@@ -381,11 +383,6 @@ class ImagePanel(QWidget):
         """Shortcuts go to the image under the mouse."""
         self.activated.emit(self)
         super().enterEvent(event)  # type: ignore[arg-type]
-
-
-def _place(tile: Tile) -> QRectF:
-    """Where a tile lies, in coordinates of the frame's pixels."""
-    return QRectF(tile.corner_px[1] - 0.5, tile.corner_px[0] - 0.5, tile.shape_px[1], tile.shape_px[0])
 
 
 def _button(text: str, tip: str, checkable: bool = False) -> QToolButton:

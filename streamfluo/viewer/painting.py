@@ -12,6 +12,7 @@ from ..core.plane import Plane
 Colour = tuple[int, int, int]
 # Two of them add up to white or near it, and the colour blind tell them apart, which red and green they do not.
 DEFAULT_COLOURS: tuple[Colour, ...] = ((255, 0, 255), (0, 255, 0), (0, 255, 255), (255, 176, 0))
+_SAFE = ((255, 0, 255), (0, 255, 0), (0, 255, 255))  # for reddish, greenish and bluish channels
 WHITE: Colour = (255, 255, 255)
 GAP = 64  # planes side by side stand a 64th of their side apart
 
@@ -68,17 +69,32 @@ def gap_px(shape: tuple[int, int]) -> int:
     return max(1, max(shape) // GAP)
 
 
-def channel_colours(planes: Mapping[str, Plane]) -> dict[str, Colour]:
-    """Return the colour of each channel: that of its planes where they say one, else one that no other has yet."""
+def channel_colours(planes: Mapping[str, Plane], safe: bool = False) -> dict[str, Colour]:
+    """Return the colour of each channel: that of its planes where they say one, else one that no other has yet.
+
+    `safe`: colours that the colour blind tell apart, for each channel the one nearest to its own where that is free.
+    """
     told: dict[str, Colour | None] = {}
     for plane in planes.values():
         told[plane.channel] = told.get(plane.channel) or _colour(plane.colour)
+    if safe:
+        told = _once({name: _SAFE[int(np.argmax(colour))] if colour else None for name, colour in told.items()})
     used = set(told.values())
     free = [colour for colour in DEFAULT_COLOURS if colour not in used]
     found: dict[str, Colour] = {}
     for channel, colour in told.items():
         # Further ones repeat: more than four colours added up are told apart by nobody.
         found[channel] = colour or (free.pop(0) if free else DEFAULT_COLOURS[len(found) % len(DEFAULT_COLOURS)])
+    return found
+
+
+def _once(colours: Mapping[str, Colour | None]) -> dict[str, Colour | None]:
+    """Each colour for the first that has it only."""
+    seen: set[Colour | None] = set()
+    found: dict[str, Colour | None] = {}
+    for name, colour in colours.items():
+        found[name] = None if colour in seen else colour
+        seen.add(colour)
     return found
 
 

@@ -12,7 +12,7 @@ from ..core.plane import MAX_PLANES, ONE_PLANE, Plane, in_plane, plane_name
 from .panels import Overlay, Panel
 
 T = TypeVar("T")
-GRID_PLANES = 12  # a program sends 16 previews at most, to all of its viewers
+GRID_PLANES = 12  # side by side at most: more are too small to see
 GRID_CHANNELS = 4
 
 
@@ -73,18 +73,18 @@ class Planes:
         """Return the planes of a slice, one of each channel that has it."""
         return [name for name, plane in self.planes.items() if plane.z == z]
 
-    def merged(self, there: Collection[str]) -> list[str]:
-        """Return the planes of the slice chosen, one of each channel, at most 12 round the one chosen."""
-        return _page([name for name in self.of_slice(self.z) if name in there], self.chosen, GRID_PLANES)
+    def merged(self, there: Collection[str], room: int = GRID_PLANES) -> list[str]:
+        """Return the planes of the slice chosen, one of each channel, at most `room` round the one chosen."""
+        return _page([name for name in self.of_slice(self.z) if name in there], self.chosen, room)
 
-    def grid(self, there: Collection[str]) -> list[list[str | None]]:
-        """Return planes by channel (rows) and slice, at most 12 of them round the one chosen; None where there is none.
+    def grid(self, there: Collection[str], room: int = GRID_PLANES) -> list[list[str | None]]:
+        """Return planes by channel (rows) and slice, at most `room` round the one chosen; None where there is none.
 
         `there` are the planes in which what is shown exists.
         """
         mine = [plane for name, plane in self.planes.items() if name in there]
-        channels = _page(list(dict.fromkeys(p.channel for p in mine)), self.channel, GRID_CHANNELS)
-        slices = _page(sorted({p.z for p in mine}), self.z, GRID_PLANES // max(1, len(channels)))
+        channels = _page(list(dict.fromkeys(p.channel for p in mine)), self.channel, min(GRID_CHANNELS, room))
+        slices = _page(sorted({p.z for p in mine}), self.z, room // max(1, len(channels)))
         names = [[plane_name(channel, z) for z in slices] for channel in channels]
         return [[name if name in there else None for name in row] for row in names]
 
@@ -94,14 +94,16 @@ class Planes:
             self.choose(self.planes[name].channel, self.planes[name].z)
 
     def title(self, name: str) -> str:
-        """Return what a plane is called on screen: its channel, and its slice where there are several."""
+        """Return what a plane is called on screen: its channel, and its depth or slice where there are several."""
         plane = self.planes[name]
-        return f"{plane.channel} · {self.depth(plane.z)}" if len(self.slices) > 1 else plane.channel
+        if len(self.slices) == 1:
+            return plane.channel
+        return f"{plane.channel} · {_um(plane.z_um) if plane.z_um is not None else f'slice {plane.z}'}"
 
     def depth(self, z: int) -> str:
         """Return what a slice is called: its number of how many, and its depth where that is known."""
         known = next((p.z_um for p in self.planes.values() if p.z == z and p.z_um is not None), None)
-        where = f" · {known:g} µm".replace("-", "−") if known is not None else ""
+        where = f" · {_um(known)}" if known is not None else ""
         return f"{self.slices.index(z) + 1} of {len(self.slices)}{where}"
 
     def sources(self, hello: wire.Hello) -> list[str]:
@@ -113,6 +115,10 @@ class Planes:
     def split(self, step: str) -> tuple[str, str]:
         """Return a step's plane and its name in it; ("", its id) where it has none."""
         return split_step(self.planes, step)
+
+
+def _um(depth_um: float) -> str:
+    return f"{depth_um:g} µm".replace("-", "−")
 
 
 def split_step(planes: Collection[str], step: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from .model import STALE_FRAMES, Model
 from .painting import WHITE, Colour, at_binning, channel_colours, gap_px, merged, side_by_side
 from .panels import Panel
 from .picture import Picture
+from .planes import GRID_PLANES
 
 Mode = Literal["one", "grid", "composite"]
 MODES: dict[Mode, str] = {"one": "one plane", "grid": "side by side", "composite": "composite"}
@@ -43,13 +44,25 @@ class Tile:
         return y - 0.5 <= y_px < y + height - 0.5 and x - 0.5 <= x_px < x + width - 0.5
 
 
+@dataclass(frozen=True)
+class Label:
+    """What a plane is called, lines in their colours, for the upper left corner of its place; framed if `chosen`."""
+
+    corner_px: tuple[int, int]
+    shape_px: tuple[int, int]
+    lines: tuple[tuple[str, Colour], ...]
+    chosen: bool = False
+
+
 class PlaneView:
     """Chooses the planes of a panel that are shown in a mode, and where. `stack` is the place in a stack of images."""
 
     def __init__(self, panel: Panel, model: Model) -> None:
         self._panel, self._model = panel, model
         self.mode: Mode = "one"
+        self.room = GRID_PLANES  # for so many planes
         self.average_frames = 1
+        self.safe_colours = False  # that the colour blind tell apart, whatever colours the planes have
         self.stack = 0
         self._averaged: list[Picture] = []
         self._shape = (1, 1)  # of all tiles together, binned
@@ -78,7 +91,8 @@ class PlaneView:
     def state(self) -> tuple[object, ...]:
         """What changes whenever there is something else to draw."""
         pictures = [self._model.pictures[panel.id] for panel in self._places()]
-        return self.mode, self.stack, *((id(p), p.revision) for p in pictures), self._model.planes.chosen
+        how = (self.mode, self.stack, self.safe_colours, self._model.planes.chosen)
+        return *how, *((id(picture), picture.revision) for picture in pictures)
 
     def tiles(self) -> list[Tile]:
         """Return the images there are, the chosen plane's first; none before the first came."""
@@ -88,7 +102,7 @@ class PlaneView:
         self._average(list(pictures.values()))
         if not pictures:
             return []
-        colours = channel_colours(model.planes.planes)
+        colours = channel_colours(model.planes.planes, self.safe_colours)
         newest = max(picture.index for picture in pictures.values())
         bin_px = max(picture.bin_px for picture in pictures.values())
         images = {p: at_binning(_shown(picture, self.stack), picture.bin_px, bin_px) for p, picture in pictures.items()}
@@ -116,6 +130,21 @@ class PlaneView:
         corners = [(tile.corner_px[0] // tile.bin_px, tile.corner_px[1] // tile.bin_px) for tile in tiles]
         return side_by_side(images, levels, corners, self._shape, table)
 
+    def labels(self, tiles: Sequence[Tile]) -> list[Label]:
+        """Return what planes are called, where the stream has several."""
+        planes = self._model.planes
+        if len(planes) < 2:
+            return []
+        names = [planes.title(t.plane) + (f", none since {t.picture.index}" if t.stopped else "") for t in tiles]
+        if self.mode == "composite":
+            lines = tuple((name, tile.colour) for name, tile in zip(names, tiles, strict=True))
+            return [Label(tiles[0].corner_px, tiles[0].shape_px, lines)]
+        chosen = tiles[0] if self.mode == "grid" else None
+        return [
+            Label(tile.corner_px, tile.shape_px, ((name, WHITE),), tile is chosen)
+            for name, tile in zip(names, tiles, strict=True)
+        ]
+
     def read_out(self, tiles: Sequence[Tile], y_px: float, x_px: float) -> str:
         """Return what stands at a place of the dock: position and value, of merged channels the value of each."""
         here = [tile for tile in tiles if tile.holds(y_px, x_px)]
@@ -132,10 +161,10 @@ class PlaneView:
         """What is shown, and in which row and column."""
         members, planes, here = self._model.members(self._panel), self._model.planes, self._model.here(self._panel)
         if self.mode == "grid":
-            rows = enumerate(planes.grid(members))
+            rows = enumerate(planes.grid(members, self.room))
             return {members[name]: (r, c) for r, row in rows for c, name in enumerate(row) if name is not None}
         if self.mode == "composite":
-            return {members[name]: (0, 0) for name in planes.merged(members)}
+            return {members[name]: (0, 0) for name in planes.merged(members, self.room)}
         return {here: (0, 0)} if here is not None else {}
 
     def _average(self, pictures: list[Picture]) -> None:

@@ -23,9 +23,11 @@ from .plot_panels import CurvePanel, TracePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .theme import Theme, apply
+from .views import Mode
 
 TICK_MS = 33  # thirty redraws a second at most
 STRIP_S = 0.25
+PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 EVENTS, AGES = "events", 30
 PLOTS = ("trace", "curve", "scatter", "interval", "table")
 PLOTS_APART = 3  # side by side; more stand behind one another
@@ -58,6 +60,7 @@ class Window(QMainWindow):
         self.docks: dict[str, QDockWidget] = {}
         self._shown: dict[str, bool] = {}  # docks that are open and not behind a tab
         self._arrangement: tuple[str, tuple[str, ...]] = ("", ())
+        self._modes: dict[str, Mode] = {}
         self._chosen: tuple[object, ...] = ()  # the plane that the docks show
         self._active: ImagePanel | None = None
         self._ages_s: deque[float] = deque(maxlen=AGES)
@@ -114,6 +117,9 @@ class Window(QMainWindow):
 
     def _subscribe(self, panels: list[DockWidget]) -> None:
         images = [p for p in panels if isinstance(p, ImagePanel)]
+        live = [image for image in images if image.panel.frames]
+        for image in live:
+            image.make_room(max(1, PREVIEWS // len(live)))
         shown = [panel for image in images for panel in image.panels()]
         for name in (n for n, s in self._shown.items() if s and n in self.model.panels):
             here = self.model.here(self.model.panels[name])
@@ -169,6 +175,8 @@ class Window(QMainWindow):
         self.arrange()
         if self._settings is not None and (state := self._settings.value(f"{model.arrangement}/docks")) is not None:
             self.restoreState(state)
+            kept = self._settings.value(f"{model.arrangement}/modes")
+            self._modes = dict(kept) if isinstance(kept, dict) else {}
         self._choice.setVisible(len(model.planes) > 1)
 
     def arrange(self) -> None:
@@ -212,9 +220,12 @@ class Window(QMainWindow):
             self.tabifyDockWidget(tabbed[0], dock)
 
     def keep_arrangement(self) -> None:
-        """Remember how the docks stand."""
+        """Remember how the docks stand, and how each shows its planes."""
+        images = {name: dock.widget() for name, dock in self.docks.items()}
+        self._modes |= {name: image.mode for name, image in images.items() if isinstance(image, ImagePanel)}
         if self._settings is not None and self._arrangement[0]:
             self._settings.setValue(f"{self._arrangement[0]}/docks", self.saveState())
+            self._settings.setValue(f"{self._arrangement[0]}/modes", self._modes)
 
     def _add_dock(self, name: str, title: str, area: Qt.DockWidgetArea) -> QDockWidget:
         dock = QDockWidget(title, self)
@@ -243,6 +254,7 @@ class Window(QMainWindow):
         model = self.model
         if panel.kind == "image":
             image = ImagePanel(panel, model)
+            image.set_mode(self._modes.get(panel.id, "one"))
             image.activated.connect(self._activate)
             image.regions_changed.connect(self._show_regions)
             image.component_picked.connect(self._point_out)
