@@ -21,6 +21,7 @@ from .socket import bind, receive_frames
 QUEUE_BYTES = 128 << 20  # what one slow viewer may leave waiting here
 MAX_PREVIEWS = 16
 IDLE_S = 30.0  # a preview that nobody watches for so long is closed
+SUBSCRIBING_S = 1.0  # who asked for one may still be about to watch it
 # Connections: with 256 of the data endpoint 640, of the 1024 files that a process may open on most systems.
 MAX_VIEWERS = 128
 MAX_VIEWERS_OF_ONE = 16  # preview
@@ -230,11 +231,20 @@ class PreviewServer:
         if key not in self._shown:
             if step not in self._steps:
                 raise SourceError(f"no step {step[:64]!r}; there is {', '.join(map(repr, self._steps))}")
-            if len(self._shown) >= MAX_PREVIEWS:
+            if len(self._shown) >= MAX_PREVIEWS and not self._close_one():
                 raise SourceError(f"{MAX_PREVIEWS} previews are running already")
             self._shown[key] = _Shown(self._context, self._uri, self.refused)
         self._shown[key].wanted = time.monotonic()
         return self._shown[key].endpoint
+
+    def _close_one(self) -> bool:
+        """Make room for who turns from plane to plane: close what nobody has watched for longest; False if none is."""
+        idle = {key: s.wanted for key, s in self._shown.items() if not s.watchers and key != (self._steps[0], 1)}
+        oldest = min(idle, key=lambda key: idle[key], default=None)
+        if oldest is None or time.monotonic() - idle[oldest] < SUBSCRIBING_S:
+            return False
+        self._shown.pop(oldest).close()
+        return True
 
     def open(self, step: str, bin_px: int, answer: Future[str] | None = None) -> Future[str]:
         """Return `answer`, or one, with the endpoint that sends these frames or why there is none."""

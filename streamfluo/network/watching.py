@@ -132,7 +132,8 @@ class Watch:
     def _meet(self, hello: wire.Hello) -> None:
         """Open the endpoints of a program that was not known yet; one that came back may have closed previews."""
         if hello.endpoints == self._endpoints:
-            self._ask_previews(() if self.connected else self._wanted)
+            # One that was refused, where too many were open, may be had by now.
+            self._ask_previews(self._wanted - self._previews.keys() if self.connected else self._wanted)
             return
         self._leave()
         self._endpoints = hello.endpoints

@@ -6,14 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QPointF, QRectF, QSizeF, Qt
 from PySide6.QtGui import QColor, QPainter, QPalette, QPen, QTransform
 from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
 
 from .picture import histogram, scale_bar
 from .theme import COLOUR_MAPS
+from .views import Label
 
 _BAR_MARGIN_PX, _BAR_HEIGHT_PX = 14, 4
+_SHADE = QColor(0, 0, 0, 130)  # behind names of planes
 
 
 class Canvas(pg.GraphicsView):
@@ -27,7 +29,9 @@ class Canvas(pg.GraphicsView):
         super().__init__()
         self._hovered, self._levels_dragged = hovered, levels_dragged
         self._shape: tuple[int, int] = (1, 1)
+        self._laid_out: tuple[pg.ImageItem | None, tuple[int, ...]] = (None, ())
         self._pixel_um: float | None = None
+        self._colours = pg.colormap.get(COLOUR_MAPS["grey"])
         self._turns, self._flips = 0, [False, False]
         self.setBackground(self.palette().color(QPalette.ColorRole.Window))  # so that dark images stand out from it
         layout = pg.GraphicsLayout()
@@ -40,6 +44,10 @@ class Canvas(pg.GraphicsView):
         self.box.addItem(self.over, ignoreBounds=True)
         self.image = pg.ImageItem()
         self.image.setParentItem(self.over)
+        self._painted = pg.ImageItem()  # several planes as one; the image under it is that of the plane chosen
+        self._painted.setParentItem(self.over)
+        self._painted.setVisible(False)
+        self.labels: list[Label] = []
         self._levels = pg.HistogramLUTItem(self.image, gradientPosition="right")
         self.image.sigImageChanged.disconnect(self._levels.imageChanged)  # drawn a few times a second only
         self._levels.gradient.showTicks(False)
@@ -57,12 +65,41 @@ class Canvas(pg.GraphicsView):
 
     def show_image(self, image: np.ndarray, bin_px: int, levels: tuple[float, float], pixel_um: float | None) -> None:
         """Draw an image (y, x), each of whose pixels stands for `bin_px` × `bin_px` of the frame."""
-        shape = (image.shape[0] * bin_px, image.shape[1] * bin_px)
         self._pixel_um = pixel_um
         self.image.setImage(image, autoLevels=False, levels=levels)
-        if shape != self._shape:
-            self._shape = shape
-            self.image.setRect(self.frame_rect)
+        self._lay_out(self.image, image.shape, bin_px)
+
+    def show_painted(
+        self,
+        painted: np.ndarray,
+        image: np.ndarray,
+        bin_px: int,
+        levels: tuple[float, float],
+        pixel_um: float | None,
+    ) -> None:
+        """Draw several planes painted as one (y, x, 3 or 4), uint8; levels are those of one `image` (y, x)."""
+        self._pixel_um = pixel_um
+        self.image.setImage(image, autoLevels=False, levels=levels)
+        self._painted.setImage(painted, autoLevels=False, levels=(0, 255))
+        self._lay_out(self._painted, painted.shape, bin_px)
+
+    def show_nothing(self) -> None:
+        """Draw no image."""
+        self.labels = []
+        self.image.setVisible(False)
+        self._painted.setVisible(False)
+
+    def _lay_out(self, item: pg.ImageItem, sides: tuple[int, ...], bin_px: int) -> None:
+        shape = (sides[0] * bin_px, sides[1] * bin_px)
+        other = self.image if item is self._painted else self._painted
+        other.setVisible(False)
+        item.setVisible(True)
+        changed = shape != self._shape
+        self._shape = shape
+        if changed or (item, sides) != self._laid_out:  # of another binning it has other sides in the same place
+            self._laid_out = (item, sides)
+            item.setRect(self.frame_rect)
+        if changed:
             self._turn()
             self.fit()
 
@@ -75,13 +112,18 @@ class Canvas(pg.GraphicsView):
             self._levels.blockSignals(False)
 
     @property
+    def colour_table(self) -> np.ndarray:
+        """The colour map as a table (256, 3) of uint8."""
+        return np.asarray(self._colours.getLookupTable(nPts=256, alpha=False))
+
+    @property
     def frame_rect(self) -> QRectF:
         """Where the image lies."""
         return QRectF(-0.5, -0.5, self._shape[1], self._shape[0])
 
     def set_colours(self, name: str) -> None:
         """Draw with a colour map of `COLOUR_MAPS`."""
-        colours = pg.colormap.get(COLOUR_MAPS[name])
+        colours = self._colours = pg.colormap.get(COLOUR_MAPS[name])
         self._levels.gradient.setColorMap(colours)
         self._levels.gradient.showTicks(False)
         self.image.setColorMap(colours)
@@ -114,9 +156,10 @@ class Canvas(pg.GraphicsView):
         self.fit()
 
     def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
-        """Draw the scale bar over everything."""
+        """Draw labels and the scale bar over everything."""
         super().drawForeground(painter, rect)
         view = self.box.sceneBoundingRect()
+        self._draw_labels(painter, view)
         seen = view.intersected(self.over.mapRectToScene(self.frame_rect))
         screen_px = view.width() / self.box.viewRect().width()  # of one pixel of the frame
         length_px, label = scale_bar(seen.width() / screen_px, self._pixel_um)
@@ -131,9 +174,32 @@ class Canvas(pg.GraphicsView):
         painter.setPen(QPen(QColor(0, 0, 0, 180), 2))
         painter.setBrush(QColor("white"))
         painter.drawRect(bar)
-        for offset, colour in ((QPointF(1, 1), QColor("black")), (QPointF(0, 0), QColor("white"))):
-            painter.setPen(colour)
-            painter.drawText(text.translated(offset), Qt.AlignmentFlag.AlignCenter, label)
+        _write(painter, text, Qt.AlignmentFlag.AlignCenter, label, QColor("white"))
+        painter.restore()
+
+    def _draw_labels(self, painter: QPainter, view: QRectF) -> None:
+        """Write what each plane is called into its corner, and frame the chosen one."""
+        painter.save()
+        painter.resetTransform()
+        painter.setClipRect(view)
+        metrics = painter.fontMetrics()
+        for label in self.labels:
+            (y, x), (height, width) = label.corner_px, label.shape_px
+            place = self.over.mapRectToScene(QRectF(x - 0.5, y - 0.5, width, height))
+            if label.chosen:
+                painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 3))
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.drawRect(place)
+            seen = place.intersected(view)
+            line_px, room_px = metrics.height(), int(seen.width()) - 10
+            for n, (text, colour) in enumerate(label.lines):
+                text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, room_px)
+                size = QSizeF(metrics.horizontalAdvance(text) + 8, line_px)
+                line = QRectF(seen.topLeft() + QPointF(3, 3 + n * line_px), size)
+                painter.fillRect(line, _SHADE)
+                # Pure red or blue is too dark to read.
+                bright = [(2 * part + 255) // 3 for part in colour]
+                _write(painter, line, Qt.AlignmentFlag.AlignCenter, text, QColor(*bright))
         painter.restore()
 
     def _turn(self) -> None:
@@ -149,3 +215,10 @@ class Canvas(pg.GraphicsView):
 
     def _dragged(self) -> None:
         self._levels_dragged(*self._levels.getLevels())
+
+
+def _write(painter: QPainter, place: QRectF, where: Qt.AlignmentFlag, text: str, colour: QColor) -> None:
+    """Text with a shadow, legible on any image."""
+    for offset, each in ((QPointF(1, 1), QColor("black")), (QPointF(0, 0), colour)):
+        painter.setPen(each)
+        painter.drawText(place.translated(offset), where, text)

@@ -28,15 +28,19 @@ from .health import age_s
 from .model import Model
 from .overlay_items import OverlayItem, contour_at, contour_lines, spot_lines, vector_lines
 from .panels import Overlay, Panel
+from .planes import GRID_PLANES
 from .region_tools import RegionTools
 from .theme import COLOUR_MAPS
+from .views import MODES, Mode, PlaneView, Tile
 
-SHOWN_SIDE_PX = 1024  # larger frames are asked for binned
 HISTOGRAM_S = 0.4
 
 
 class ImagePanel(QWidget):
-    """Draws one picture of the model. `activated` when the user turns to it, `regions_changed` with its regions."""
+    """Draws one picture of the model. `activated` when the user turns to it, `regions_changed` with its regions.
+
+    Of several planes it draws the one chosen, all side by side, or the channels of a slice merged: its `mode`.
+    """
 
     activated = Signal(object)
     regions_changed = Signal(object)
@@ -45,13 +49,16 @@ class ImagePanel(QWidget):
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
         self.panel, self._model = panel, model
-        self._picture = model.pictures[panel.id]
+        self._view = PlaneView(panel, model)
+        self._tiles: list[Tile] = []
         self.paused = False
-        self.image: np.ndarray | None = None  # as drawn
+        self.image: np.ndarray | None = None  # as drawn, that of the plane chosen
         self.shown_index = 0
         self.age_s: float | None = None  # of the frame when it was drawn
         self.draws = 0
-        self._drawn_revision, self._histogram_at = -1, 0.0
+        self._drawn: tuple[object, ...] = ()
+        self._followed: Panel | None = None  # whose means the regions have
+        self._histogram_at = 0.0
         self._bin_px = 0  # 0: as large as the frame asks for
         self._hidden: set[str] = set()
         self._items: dict[str, OverlayItem] = {}
@@ -63,80 +70,130 @@ class ImagePanel(QWidget):
         self._build()
         self.canvas.set_colours(self._colours.currentText())
 
+    @property
+    def unit(self) -> str:
+        """The unit of what it shows."""
+        return self.panel.unit or "ADU"
+
     # What it needs from the wire
 
-    def preview(self) -> tuple[str, int] | None:
-        """The step and binning of the frames it shows; None for a snapshot."""
-        if not self.panel.frames:
-            return None
-        facts = self._model.facts(self.panel.step)
-        side = max(facts[0]) if facts else 1
-        return self.panel.step, self._bin_px or min(64, -(-side // SHOWN_SIDE_PX))
+    def panels(self) -> list[Panel]:
+        """What is shown, a panel of each plane."""
+        return self._view.panels()
+
+    def make_room(self, planes: int) -> None:
+        """Show so many planes at most."""
+        self._view.room = min(planes, GRID_PLANES)
+
+    def previews(self) -> set[tuple[str, int]]:
+        """The steps and binning of the frames it shows; none for a snapshot."""
+        bin_px = self._view.binning(self._bin_px)
+        return {(panel.step, bin_px) for panel in self.panels() if panel.frames}
 
     def overlays(self) -> list[Overlay]:
         """What is drawn over it."""
-        here = self._model.seen_by(self.panel)
-        return [o for o in self._model.overlays if o.on == here and o.id not in self._hidden]
+        return list({o.id: o for panel in self._overlaid() for o in self._overlays_over(panel)}.values())
+
+    def _overlaid(self) -> list[Panel]:
+        """The planes that things are drawn over: of merged channels those of the one chosen."""
+        here = self._model.here(self.panel)
+        return self.panels() if self.mode == "grid" else [here] if here is not None else []
+
+    def _overlays_over(self, panel: Panel) -> list[Overlay]:
+        return [o for o in self._model.overlays_over(panel) if self._kind_of(o) not in self._hidden]
+
+    def _kind_of(self, overlay: Overlay) -> str:
+        """An overlay's name, the same in all planes."""
+        return f"{self._model.planes.split(overlay.step)[1]}/{overlay.name}"
 
     # Drawing
 
     def refresh(self) -> None:
         """Draw what is new, unless it is paused."""
-        picture = self._picture
-        if self.paused or picture.revision == self._drawn_revision:
+        if self.paused or self._view.state() == self._drawn:
             return
-        image = picture.shown(self._plane.value())
-        if image is None:
+        self._tiles = self._view.tiles()
+        self._drawn = self._view.state()
+        if not self._tiles:
+            self._show_nothing()
             return
-        self._drawn_revision = picture.revision
-        self.image, self.shown_index = image, picture.index
+        tile = self._tiles[0]
+        picture = tile.picture
+        if tile.panel is not self._followed:
+            self._followed = tile.panel
+            self.regions.trace.clear()
+        self.image, self.shown_index = tile.image, picture.index
         if picture.planes > 1:
             self._plane_shown.setVisible(True)
             self._plane.setMaximum(picture.planes - 1)
-        levels = picture.adjust_levels(image)
-        self.canvas.show_image(image, picture.bin_px, levels, picture.pixel_um)
+        self._draw_image(tile)
         if time.monotonic() - self._histogram_at > HISTOGRAM_S:
             self._histogram_at = time.monotonic()
-            self.canvas.show_histogram(image, levels)
+            self.canvas.show_histogram(tile.image, picture.levels)
         self._draw_overlays()
-        self.regions.take(self.shown_index, image, picture.bin_px)
+        if self._view.mode != "grid":
+            self.regions.take(self.shown_index, tile.image, tile.bin_px)
         self._tell()
         self.age_s = age_s(picture.arrived_ns)
         self.draws += 1
 
     def redraw(self) -> None:
         """Draw again what is shown."""
-        self._drawn_revision = -1
+        self._drawn = ()
+
+    def _draw_image(self, tile: Tile) -> None:
+        pixel_um = tile.picture.pixel_um
+        if self._view.mode == "one":
+            self.canvas.show_image(tile.image, tile.bin_px, tile.picture.adjust_levels(tile.image), pixel_um)
+        else:
+            painted = self._view.paint(self._tiles, self.canvas.colour_table)
+            self.canvas.show_painted(painted, tile.image, tile.bin_px, tile.picture.levels, pixel_um)
+        self.canvas.labels = self._view.labels(self._tiles)
+
+    def _show_nothing(self) -> None:
+        """Where what it shows is not in the slice chosen, the last image of another would mislead."""
+        if self._model.here(self.panel) is None:
+            self.image = None
+            self.canvas.show_nothing()
+            self._draw_overlays()
+            self._facts.setText(f"not in slice {self._model.planes.depth(self._model.planes.z)}")
 
     def _draw_overlays(self) -> None:
-        wanted = {o.id: o for o in self.overlays()}
+        apart = self._view.mode == "grid"
+        tiles = self._tiles if apart else self._tiles[:1]
+        wanted = {(f"{t.plane}: " if apart else "") + o.id: (o, t) for t in tiles for o in self._overlays_over(t.panel)}
         for name in self._items.keys() - wanted.keys():
             item = self._items.pop(name)
             item.setParentItem(None)
             self.canvas.scene().removeItem(item)
-        for name, overlay in wanted.items():
+        for name, (overlay, tile) in wanted.items():
             if name not in self._items:
                 self._items[name] = OverlayItem(overlay.kind, self.canvas.over)
-            self._items[name].draw(self._lines(overlay, self.canvas.frame_rect))
+            self._items[name].set_style(overlay.kind, self.mode)
+            self._items[name].setPos(tile.corner_px[1], tile.corner_px[0])
+            self._items[name].draw(self._lines(overlay, tile))
 
-    def _lines(self, overlay: Overlay, frame: QRectF) -> np.ndarray:
+    def _lines(self, overlay: Overlay, tile: Tile) -> np.ndarray:
         if overlay.kind == "spots":
-            return spot_lines(self._model.rows_near(overlay, self.shown_index))
+            return spot_lines(self._model.rows_near(overlay, tile.picture.index))
         if overlay.kind == "contours":
             return contour_lines(self._model.contours.get(overlay.id, np.empty(0)))
-        vectors = self._model.vector_near(overlay, self.shown_index)
+        vectors = self._model.vector_near(overlay, tile.picture.index)
+        frame = QRectF(-0.5, -0.5, tile.shape_px[1], tile.shape_px[0])
         return vector_lines(vectors, frame) if vectors is not None else np.empty((0, 2))
 
     def _tell(self) -> None:
-        picture = self._picture
+        tile = self._tiles[0]
         facts = [f"frame {self.shown_index}"]
-        if picture.averaged > 1:
-            facts.append(f"mean of {picture.averaged}")
-        if picture.bin_px > 1:
-            facts.append(f"binned {picture.bin_px} × {picture.bin_px}")
+        if (of := len(self._model.members(self.panel))) > len(self._tiles) and self._view.mode == "grid":
+            facts.insert(0, f"{len(self._tiles)} of {of} planes")
+        if tile.picture.averaged > 1:
+            facts.append(f"mean of {tile.picture.averaged}")
+        if tile.bin_px > 1:
+            facts.append(f"binned {tile.bin_px} × {tile.bin_px}")
         self._facts.setText(" · ".join(facts))
-        if self._mouse is not None and self.image is not None:
-            self._readout.setText(picture.read_out(self.image, *self._mouse))
+        if self._mouse is not None:
+            self._readout.setText(self._view.read_out(self._tiles, *self._mouse))
 
     # What the user does
 
@@ -146,13 +203,37 @@ class ImagePanel(QWidget):
         self._pause.setChecked(paused)
         self._pause.setText("Paused" if paused else "Pause")
 
+    @property
+    def locked(self) -> bool:
+        """Whether the levels stay as they are."""
+        return self._lock.isChecked()
+
     def lock_levels(self, locked: bool) -> None:
-        """Keep the levels, or let them follow the image again."""
-        self._picture.locked = locked
+        """Keep the levels, or let them follow the image again; those of all its planes."""
         self._lock.setChecked(locked)
-        if not locked:
-            self._picture.relevel()
-            self.redraw()
+        for panel in self._model.members(self.panel).values():
+            picture = self._model.pictures[panel.id]
+            if not locked and picture.locked:
+                picture.relevel()
+            picture.locked = locked
+        self.redraw()
+
+    @property
+    def mode(self) -> Mode:
+        """Whether one plane is shown, several side by side, or channels merged."""
+        return self._view.mode
+
+    def set_mode(self, mode: Mode) -> None:
+        """Show planes so, if there are enough of them."""
+        if mode in self._view.modes:
+            self._view.mode = mode
+            self._modes.setCurrentIndex(self._view.modes.index(mode))
+            self._colours.setEnabled(mode != "composite")
+            self._average_changed()
+
+    def next_mode(self) -> None:
+        """Show planes in the next way there is."""
+        self.set_mode(self._view.modes[(self._view.modes.index(self.mode) + 1) % len(self._view.modes)])
 
     def next_colours(self) -> None:
         """Draw with the next colour map."""
@@ -164,18 +245,31 @@ class ImagePanel(QWidget):
             raise OSError(f"{path}: the picture could not be written")
 
     def save_data(self, path: Path) -> None:
-        """Write the pixels shown as TIFF. Raises OSError."""
-        if self.image is not None:
-            image = self.image.astype(np.float32) if self.image.dtype == np.float64 else self.image
-            tifffile.imwrite(path, image, photometric="minisblack")
+        """Write the pixels shown as TIFF, of several planes all of them in the order shown. Raises OSError."""
+        images = [t.image.astype(np.float32) if t.image.dtype == np.float64 else t.image for t in self._in_order()]
+        if len(images) == 1:
+            tifffile.imwrite(path, images[0], photometric="minisblack")
+        elif images:
+            tifffile.imwrite(path, np.stack(images), photometric="minisblack", metadata={"axes": "QYX"})
+
+    def _in_order(self) -> list[Tile]:
+        order = [panel.id for panel in self.panels()]
+        return sorted(self._tiles, key=lambda tile: order.index(tile.panel.id) if tile.panel.id in order else 0)
 
     def _click(self, event: Any) -> None:
         at = self.canvas.over.mapFromScene(event.scenePos())
         self.pick(at.y(), at.x())
 
     def pick(self, y_px: float, x_px: float) -> None:
-        """Tell who wants to know which component a place [px] lies in."""
-        for overlay in self.overlays():
+        """Choose the plane at a place [px] of planes side by side; tell which component lies there."""
+        tiles = [tile for tile in self._tiles if self.mode != "grid" or tile.holds(y_px, x_px)]
+        if not tiles:
+            return
+        tile = tiles[0]
+        if self.mode == "grid":
+            self._model.planes.choose_plane(tile.plane)
+        y_px, x_px = y_px - tile.corner_px[0], x_px - tile.corner_px[1]
+        for overlay in self._overlays_over(tile.panel):
             if overlay.kind == "contours":
                 number = contour_at(self._model.contours.get(overlay.id, np.empty((0, 0, 2))), y_px, x_px)
                 if number is not None:
@@ -183,20 +277,28 @@ class ImagePanel(QWidget):
 
     def _hover(self, y_px: float, x_px: float) -> None:
         self._mouse = (y_px, x_px)
-        if self.image is not None:
-            self._readout.setText(self._picture.read_out(self.image, y_px, x_px))
+        self._readout.setText(self._view.read_out(self._tiles, y_px, x_px))
 
     def _drag_levels(self, low: float, high: float) -> None:
-        self._picture.levels = (low, high)
-        self.lock_levels(True)
+        if self._tiles:
+            self._tiles[0].picture.levels = (low, high)
+            self.lock_levels(True)
+
+    def _average_changed(self) -> None:
+        self._view.average_frames = self._average.value()
         self.redraw()
 
-    def _set_average(self, count: int) -> None:
-        self._picture.average_frames = count
+    def _stack_changed(self) -> None:
+        self._view.stack = self._plane.value()
 
     def set_binning(self, bin_px: int) -> None:
         """Ask for frames binned so; 0: as the frame's size asks for."""
         self._bin_px = bin_px
+
+    def use_safe_colours(self, safe: bool) -> None:
+        """Merge channels in colours that the colour blind tell apart, not in those that their planes have."""
+        self._view.safe_colours = safe
+        self.redraw()
 
     def _toggle_overlay(self, name: str, shown: bool) -> None:
         self._hidden = self._hidden - {name} if shown else self._hidden | {name}
@@ -215,14 +317,20 @@ class ImagePanel(QWidget):
         self._colours.currentTextChanged.connect(self.canvas.set_colours)
         self._average = QSpinBox(minimum=1, maximum=500, prefix="mean of ")
         self._average.setToolTip("show the mean of the last so many images")
-        self._average.valueChanged.connect(self._set_average)
+        self._average.valueChanged.connect(self._average_changed)
         self._plane = QSpinBox(prefix="plane ")
-        self._plane.valueChanged.connect(lambda _: self.redraw())
+        self._plane.valueChanged.connect(self._stack_changed)
+        self._modes = QComboBox()
+        self._modes.addItems([MODES[mode] for mode in self._view.modes])
+        self._modes.setToolTip("one plane, planes side by side, or the channels of a slice merged (M)")
+        self._modes.activated.connect(lambda n: self.set_mode(self._view.modes[n]))
         more = _button("More", "fit, turn, regions, overlays, binning")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         more.setMenu(QMenu(more))
         more.menu().aboutToShow.connect(lambda: self._fill_menu(more.menu()))
         top = QToolBar()  # what a narrow dock has no room for goes behind its arrow
+        if len(self._view.modes) > 1:
+            top.addWidget(self._modes)
         for widget in (more, self._pause, self._lock, self._colours, self._average):
             top.addWidget(widget)
         self._plane_shown = top.addWidget(self._plane)
@@ -249,6 +357,7 @@ class ImagePanel(QWidget):
         histogram.setChecked(self.canvas.levels_shown)
         histogram.toggled.connect(self.canvas.show_levels)
         regions = menu.addMenu("Draw a region")
+        regions.setEnabled(self.mode != "grid")
         for kind in ("rectangle", "ellipse", "polygon"):
             regions.addAction(kind, partial(self.regions.add, kind))
         if self.panel.frames:
@@ -258,12 +367,17 @@ class ImagePanel(QWidget):
                 choice = binning.addAction(label, partial(self.set_binning, bin_px))
                 choice.setCheckable(True)
                 choice.setChecked(bin_px == self._bin_px)
-        here = self._model.seen_by(self.panel)
-        for overlay in (o for o in self._model.overlays if o.on == here):
-            shown = menu.addAction(f"Show {overlay.step}: {overlay.name}")
+        if "composite" in self._view.modes:
+            safe = menu.addAction("Channels in colours that the colour blind tell apart")
+            safe.setCheckable(True)
+            safe.setChecked(self._view.safe_colours)
+            safe.toggled.connect(self.use_safe_colours)
+        over = (o for panel in self._overlaid() for o in self._model.overlays_over(panel))
+        for name in dict.fromkeys(self._kind_of(o) for o in over):
+            shown = menu.addAction("Show " + ": ".join(name.rsplit("/", 1)))
             shown.setCheckable(True)
-            shown.setChecked(overlay.id not in self._hidden)
-            shown.toggled.connect(partial(self._toggle_overlay, overlay.id))
+            shown.setChecked(name not in self._hidden)
+            shown.toggled.connect(partial(self._toggle_overlay, name))
 
     def enterEvent(self, event: object) -> None:
         """Shortcuts go to the image under the mouse."""

@@ -12,7 +12,8 @@ import numpy as np
 from ..core import wire
 from .health import RunHealth, age_s
 from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
-from .picture import Picture
+from .picture import Levels, Picture
+from .planes import Members, Planes, grouped, overlays_by_frames
 from .tables import Rows
 from .traces import Trace
 
@@ -26,13 +27,15 @@ class Model:
     """Takes the messages of one data endpoint and holds what there is to show.
 
     `arrangement` changes whenever there are other panels than before; `series` counts series seen. Messages that make
-    no sense are counted in `refused` by what is wrong with them.
+    no sense are counted in `refused` by what is wrong with them. `panels` have a dock each; what is the same thing in
+    several planes is one of them, and `members` says what it is in each plane.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.hello: wire.Hello | None = None
         self.health = RunHealth()
+        self.planes = Planes()
         self.panels: dict[str, Panel] = {}
         self.overlays: list[Overlay] = []
         self.arrangement = ""
@@ -48,6 +51,9 @@ class Model:
         self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
+        self._each: dict[str, Panel] = {}  # every panel of every plane
+        self._members: dict[str, Members] = {}
+        self._over: dict[str, list[Overlay]] = {}  # by the step whose frames they lie over
         self._connected = False
         self._lost_at: float | None = None
         self._events_seen = 0
@@ -70,7 +76,7 @@ class Model:
         elif isinstance(message, wire.End):
             self.ended = message.reason
         elif isinstance(message, wire.Error):
-            self.events.append(f"the program refused: {message.reason[:200]}")
+            self._tell(f"the program refused: {message.reason[:200]}")
 
     def connection(self, connected: bool, now_s: float | None = None) -> None:
         """Take note whether somebody answers at the endpoint."""
@@ -112,6 +118,30 @@ class Model:
         after = {step: before for step, _, before in self.hello.steps}
         return frames_seen_by(panel.step, self.hello.frames, after)
 
+    def members(self, panel: Panel) -> Members:
+        """What a panel is in each plane that has it."""
+        return self._members[panel.id]
+
+    def here(self, panel: Panel) -> Panel | None:
+        """What a panel is in the plane chosen; None if it is nowhere in that slice."""
+        members = self._members[panel.id]
+        plane = self.planes.here(members)
+        return members[plane] if plane is not None else None
+
+    def facts_of(self, panel: Panel) -> wire.FrameFacts | None:
+        """What `hello` says of the frames a panel shows or was made from."""
+        member = self.here(panel) or next(iter(self._members[panel.id].values()))
+        return self.facts(self.seen_by(member))
+
+    def overlays_over(self, panel: Panel) -> list[Overlay]:
+        """What can be drawn over the image of a panel of one plane."""
+        return self._over.get(self.seen_by(panel), [])
+
+    @property
+    def arranged(self) -> tuple[str, tuple[str, ...]]:
+        """The arrangement, and every panel in it."""
+        return self.arrangement, tuple(self._each)
+
     def age_s(self) -> float | None:
         """How old the newest frame seen is, None where nobody says."""
         ages = [age_s(p.arrived_ns) for p in self.pictures.values()]
@@ -132,13 +162,19 @@ class Model:
             self.health = RunHealth()
             if self.series > 1:
                 self.events.append("the program was started again" if again else "another series began")
-        panels = panels_of(hello)
-        arrangement = layout_key(hello)
-        if arrangement != self.arrangement or [p.id for p in panels] != list(self.panels):
+        planes = Planes(hello)
+        planes.keep_choice_of(self.planes)
+        panels, overlays, arrangement = panels_of(hello, planes.sources(hello)), overlays_of(hello), layout_key(hello)
+        if arrangement != self.arrangement or [p.id for p in panels] != list(self._each):
             self._forget()
-        self.arrangement, self.panels, self.overlays = arrangement, {p.id: p for p in panels}, overlays_of(hello)
-        for panel in panels:
-            self._make_room(panel)
+        self.arrangement, self._each, self.overlays = arrangement, {p.id: p for p in panels}, overlays
+        self.planes = planes if planes.planes != self.planes.planes else self.planes
+        self._over = overlays_by_frames(overlays, self.planes, hello)
+        groups = grouped(panels, self.planes, hello)
+        self.panels = {name: panel for name, (panel, _) in groups.items()}
+        self._members = {name: members for name, (_, members) in groups.items()}
+        for members in self._members.values():
+            self._make_room(members)
 
     def _forget(self) -> None:
         for held in (self.pictures, self.traces, self.tables, self.numbers, self.curves, self.values):
@@ -146,19 +182,20 @@ class Model:
         for drawn_over in (self.vectors, self.contours):
             drawn_over.clear()
 
-    def _make_room(self, panel: Panel) -> None:
-        if panel.kind == "image":
-            facts = self.facts(self.seen_by(panel))
-            picture = self.pictures.setdefault(panel.id, Picture())
-            picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
-        elif panel.kind == "trace":
-            self.traces.setdefault(panel.id, Trace())
-        elif panel.kind == "interval":
-            self.traces.setdefault(panel.id, Trace(sampled=True))
-        elif panel.kind == "table":
-            self.tables.setdefault(panel.id, Rows())
-        elif panel.kind == "numbers":
-            self.numbers.setdefault(panel.id, {})
+    def _make_room(self, members: Members) -> None:
+        scales: dict[str, Levels] = {}  # one for the slices of a channel
+        for plane, panel in members.items():
+            if panel.kind == "image":
+                facts = self.facts(self.seen_by(panel))
+                scale = scales.setdefault(plane.partition("/")[0], Levels())
+                picture = self.pictures.setdefault(panel.id, Picture(scale=scale))
+                picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
+            elif panel.kind in ("trace", "interval"):
+                self.traces.setdefault(panel.id, Trace(sampled=panel.kind == "interval"))
+            elif panel.kind == "table":
+                self.tables.setdefault(panel.id, Rows())
+            elif panel.kind == "numbers":
+                self.numbers.setdefault(panel.id, {})
 
     def _image(self, image: wire.Image, pixels: np.ndarray) -> None:
         panel = self._frames_panel(image.user.get("step"))
@@ -170,7 +207,7 @@ class Model:
         self.pictures[panel.id].take(pixels, image.index, bin_px, arrived_ns)
 
     def _frames_panel(self, step: Any) -> Panel | None:
-        return next((p for p in self.panels.values() if p.frames and p.step == step), None)
+        return next((p for p in self._each.values() if p.frames and p.step == step), None)
 
     def _result(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
         if self.hello is None or result.step not in self.hello.gives:
@@ -183,7 +220,7 @@ class Model:
 
     def _snapshot(self, result: wire.Result, name: str, array: np.ndarray) -> None:
         step = result.step
-        panel = self.panels.get(f"snapshot/{step}/{name}")
+        panel = self._each.get(f"snapshot/{step}/{name}")
         if array.ndim == 0:
             unit = self.unit(step, name)
             text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.6g}"
@@ -206,7 +243,7 @@ class Model:
 
     def _belongs_to_a_plot(self, step: str, name: str) -> bool:
         """Whether a snapshot without a panel of its own is the axis or the fit of another's."""
-        return any(f"snapshot/{step}/{name}/" in panel.topics for panel in self.panels.values())
+        return any(f"snapshot/{step}/{name}/" in panel.topics for panel in self._each.values())
 
     def _values(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
         step, ids = result.step, arrays.get("ids")
@@ -233,7 +270,9 @@ class Model:
 
     def _event(self, event: wire.Event) -> None:
         told = ", ".join(f"{k} {v}" for k, v in event.fields.items() if k not in ("traceback", "n"))
-        line = f"{event.utc[11:19]} {event.event}: {told}"[:500]
+        self._tell(f"{event.utc[11:19]} {event.event}: {told}"[:500])
+
+    def _tell(self, line: str) -> None:
         if line not in self.events:  # who reconnects is told the last ones again
             self.events.append(line)
 

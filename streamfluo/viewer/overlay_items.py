@@ -10,6 +10,7 @@ from PySide6.QtCore import QRectF
 from PySide6.QtWidgets import QGraphicsItem
 
 from .theme import OVERLAYS
+from .views import Mode
 
 SPOT_RADIUS_PX = 4.0
 VECTOR_ZOOM = 10  # shifts are a pixel or two: drawn to scale nobody sees them
@@ -19,9 +20,17 @@ class OverlayItem(pg.PlotCurveItem):
     """The lines of one overlay, in pixels of the frame (x to the right, y downwards)."""
 
     def __init__(self, kind: str, parent: QGraphicsItem) -> None:
-        super().__init__(pen=pg.mkPen(OVERLAYS[kind], width=1.5), antialias=True)
+        super().__init__(antialias=True)
+        self._style: tuple[str, Mode] | None = None
+        self.set_style(kind, "one")
         self.setParentItem(parent)
         self.setZValue(10)
+
+    def set_style(self, kind: str, mode: Mode) -> None:
+        """Take the colour of this kind; white over merged channels, which have colours, and thin over small planes."""
+        if (kind, mode) != self._style:
+            self._style = (kind, mode)
+            self.setPen("white" if mode == "composite" else OVERLAYS[kind], width=1.0 if mode == "grid" else 1.5)
 
     def draw(self, lines: np.ndarray) -> None:
         """Draw lines (n, 2) as (y, x); NaN ends one and begins the next."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,10 +56,10 @@ class Overlay:
     topic: str
 
 
-def panels_of(hello: wire.Hello) -> list[Panel]:
-    """Return every panel of a run, in the order of its steps."""
-    shows_frames = "preview" in hello.endpoints
-    panels = [Panel(f"frames/{wire.SOURCE}", "image", wire.SOURCE, "frames", frames=True)] if shows_frames else []
+def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> list[Panel]:
+    """Return every panel of a run, in the order of its steps; frames come in at `sources`, one for each plane."""
+    came_in = sources if "preview" in hello.endpoints else ()
+    panels = [Panel(f"frames/{source}", "image", source, "frames", frames=True) for source in came_in]
     for step, gives in hello.gives.items():
         numbers = [f"snapshot/{step}/{name}/" for name, kind, dims, *_ in gives if kind == "snapshot" and not dims]
         axes = {name: dims for name, kind, dims, *_ in gives if kind == "snapshot"}

@@ -13,24 +13,43 @@ CALM = 0.2  # how far levels move towards the frame's own at each look, so that 
 HISTORY_BYTES = 256 << 20
 
 
+class Levels:
+    """What is black and what is white, `now`; unless `locked` they follow the images, a step at each look."""
+
+    def __init__(self) -> None:
+        self.now = (0.0, 1.0)
+        self.locked = False
+        self.fresh = True  # no image has set them yet
+
+    def adjust(self, image: np.ndarray) -> tuple[float, float]:
+        """Return the levels for this image (y, x): a step towards its percentiles, or as they are while locked."""
+        if self.locked:
+            return self.now
+        low, high = percentile_levels(image)
+        if not self.fresh and low < high:
+            low, high = (was + CALM * (now - was) for was, now in zip(self.now, (low, high), strict=True))
+        self.fresh = False
+        self.now = (low, high)
+        return self.now
+
+
 class Picture:
     """The newest image of a panel. `bin_px`: pixels of the frame a side that each of its pixels stands for.
 
-    `average_frames` > 1 shows the mean of the last so many looks, within 256 MiB. While `locked` the levels stay.
+    `average_frames` > 1 shows the mean of the last so many looks, within 256 MiB. Pictures may share their levels, as
+    the slices of a channel do.
     """
 
-    def __init__(self, unit: str = "", pixel_um: float | None = None) -> None:
+    def __init__(self, unit: str = "", pixel_um: float | None = None, scale: Levels | None = None) -> None:
         self.unit, self.pixel_um = unit, pixel_um
+        self.scale = scale or Levels()
         self.pixels: np.ndarray | None = None
         self.index, self.bin_px = 0, 1
         self.arrived_ns: int | None = None
-        self.levels = (0.0, 1.0)
-        self.locked = False
         self.revision = 0
         self._average_frames = 1
         self._recent: deque[np.ndarray] = deque()
         self._sum = self._count = np.empty(0)
-        self._fresh = True  # no image has set the levels yet
 
     def take(self, pixels: np.ndarray, index: int, bin_px: int = 1, arrived_ns: int | None = None) -> None:
         """Take the next image (y, x), or stack (n, y, x) of which a panel shows one; complex and bool become float."""
@@ -75,30 +94,46 @@ class Picture:
                 image = (self._sum / self._count).astype(np.float32)
         return image if image.ndim == 2 else image[min(plane, len(image) - 1)]
 
+    @property
+    def levels(self) -> tuple[float, float]:
+        """What is black and what is white."""
+        return self.scale.now
+
+    @levels.setter
+    def levels(self, levels: tuple[float, float]) -> None:
+        self.scale.now = levels
+
+    @property
+    def locked(self) -> bool:
+        """Whether the levels stay as they are."""
+        return self.scale.locked
+
+    @locked.setter
+    def locked(self, locked: bool) -> None:
+        self.scale.locked = locked
+
     def adjust_levels(self, image: np.ndarray) -> tuple[float, float]:
-        """Return the levels for this image (y, x): a step towards its percentiles, or as they are while locked."""
-        if self.locked:
-            return self.levels
-        low, high = percentile_levels(image)
-        if not self._fresh and low < high:
-            low, high = (was + CALM * (now - was) for was, now in zip(self.levels, (low, high), strict=True))
-        self._fresh = False
-        self.levels = (low, high)
-        return self.levels
+        """Return the levels for this image (y, x) of the picture."""
+        return self.scale.adjust(image)
 
     def relevel(self) -> None:
         """Take the levels from the next image alone."""
-        self._fresh = True
+        self.scale.fresh = True
 
     def read_out(self, image: np.ndarray, y_px: float, x_px: float) -> str:
         """Return what stands at a place [px of the frame] of an image drawn: position and value; '' outside."""
-        y, x = (math.floor((at + 0.5) / self.bin_px) for at in (y_px, x_px))
-        if not (0 <= y < image.shape[0] and 0 <= x < image.shape[1]):
-            return ""
+        value = self.value_at(image, y_px, x_px, self.bin_px)
+        return f"{self.place(y_px, x_px)} · {value} {self.unit}".rstrip() if value else ""
+
+    def place(self, y_px: float, x_px: float) -> str:
+        """Return what a place [px of the frame] is called."""
         place = f"y {round(y_px)}, x {round(x_px)} px"
-        if self.pixel_um:
-            place += f" · {y_px * self.pixel_um:.1f}, {x_px * self.pixel_um:.1f} µm"
-        return f"{place} · {image[y, x]:.6g} {self.unit}".rstrip()
+        return f"{place} · {y_px * self.pixel_um:.1f}, {x_px * self.pixel_um:.1f} µm" if self.pixel_um else place
+
+    def value_at(self, image: np.ndarray, y_px: float, x_px: float, bin_px: int) -> str:
+        """Return the value at a place [px of the frame] of an image drawn with this binning; '' outside."""
+        y, x = (math.floor((at + 0.5) / bin_px) for at in (y_px, x_px))
+        return f"{image[y, x]:.6g}" if 0 <= y < image.shape[0] and 0 <= x < image.shape[1] else ""
 
     def _gather(self, pixels: np.ndarray) -> None:
         if self._average_frames == 1:

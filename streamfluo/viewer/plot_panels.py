@@ -93,6 +93,12 @@ class TracePanel(QWidget):
             self._page.setValue(ids.index(self.pointed) // CURVES_A_PAGE + 1)
             self.redraw()
 
+    def turn_to(self, trace: Trace) -> None:
+        """Draw another trace from now on."""
+        self._trace, self.pointed = trace, None
+        self._newest.clear()
+        self.redraw()
+
     def redraw(self) -> None:
         """Draw again at the next look."""
         self._drawn_revision, self._drawn_at = -1, 0.0
@@ -125,6 +131,11 @@ class CurvePanel(QWidget):
         self._plot.setLabel("left", f"{panel.name} [{panel.unit}]" if panel.unit else panel.name)
         self._curve = self._plot.plot(antialias=False, pen=pg.mkPen(curve_colour(0), width=1.5))
         _stack(self, None, self._plot)
+
+    def turn_to(self, panel: Panel) -> None:
+        """Draw the same snapshot of another plane from now on."""
+        self._panel, self._drawn = panel, np.empty(0)
+        self._curve.setData([], [])
 
     def refresh(self) -> None:
         """Draw what is new."""

@@ -35,6 +35,12 @@ class ScatterPanel(QWidget):
         self._line = self._plot.plot(antialias=True, pen=pg.mkPen(curve_colour(1), width=2))
         _only(self, self._plot)
 
+    def turn_to(self, panel: Panel) -> None:
+        """Draw the same snapshots of another plane from now on."""
+        self._panel, self._drawn = panel, ()
+        self._points.setData([], [])
+        self._line.setData([], [])
+
     def refresh(self) -> None:
         """Draw what is new."""
         step, name = self._panel.step, self._panel.name
@@ -69,6 +75,12 @@ class IntervalPanel(QWidget):
         self._value = self._plot.plot(antialias=False, pen=pg.mkPen(curve_colour(1), width=2))
         self._newest = QLabel()
         _only(self, self._newest, self._plot)
+
+    def turn_to(self, trace: Trace) -> None:
+        """Draw another trace from now on."""
+        self._trace, self._drawn_revision = trace, -1
+        for curve in (self._low, self._high, self._value):
+            curve.setData([], [])
 
     def refresh(self) -> None:
         """Draw what is new."""

@@ -33,7 +33,7 @@ class TablePanel(QWidget):
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
         self.paused = False
-        self._rows = model.tables[panel.id]
+        self._model, self._rows = model, model.tables[panel.id]
         self._drawn_revision, self._drawn_at = -1, 0.0
         self._table = _table()
         self._points = pg.PlotWidget()
@@ -79,6 +79,11 @@ class TablePanel(QWidget):
             self._points.setLabel("left", y)
             self._scatter.setData(rows.columns[x].astype(float), rows.columns[y].astype(float))
 
+    def turn_to(self, panel: Panel) -> None:
+        """Show the same table of another plane from now on."""
+        self._rows = self._model.tables[panel.id]
+        self.redraw()
+
     def redraw(self) -> None:
         """Draw again at the next look."""
         self._drawn_revision, self._drawn_at = -1, 0.0
@@ -101,12 +106,16 @@ class NumbersPanel(QWidget):
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
         self.paused = False
-        self._numbers = model.numbers[panel.id]
+        self._model, self._numbers = model, model.numbers[panel.id]
         self._table = _table()
         self._table.horizontalHeader().setVisible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.addWidget(self._table)
+
+    def turn_to(self, panel: Panel) -> None:
+        """Show the numbers of another plane from now on."""
+        self._numbers = self._model.numbers[panel.id]
 
     def refresh(self) -> None:
         """Show what is new."""

@@ -18,20 +18,26 @@ from .health_strip import HealthStrip
 from .image_panel import ImagePanel
 from .model import Model
 from .panels import Panel
+from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel, TracePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .theme import Theme, apply
+from .views import Mode
 
 TICK_MS = 33  # thirty redraws a second at most
 STRIP_S = 0.25
+PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 EVENTS, AGES = "events", 30
 PLOTS = ("trace", "curve", "scatter", "interval", "table")
 PLOTS_APART = 3  # side by side; more stand behind one another
 SHORTCUTS = {
     "Space": "hold the display, or follow again; the acquisition goes on either way",
     "F": "zoom to fit", "R": "turn by 90°", "H": "flip left to right", "V": "flip top to bottom",
-    "L": "lock the levels, or let them follow", "C": "next colour map",
+    "L": "lock the levels, or let them follow",
+    "C": "next colour map; of several planes the next channel", "Shift+C": "next colour map",
+    "PgUp": "the slice before", "PgDown": "the slice behind",
+    "M": "one plane, planes side by side, or the channels of a slice merged",
     "S": "save the picture (PNG)", "D": "save the data (TIFF)",
     "Ctrl+0": "arrange the docks as at first", "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
 }  # fmt: skip
@@ -53,7 +59,9 @@ class Window(QMainWindow):
         self.paused = False
         self.docks: dict[str, QDockWidget] = {}
         self._shown: dict[str, bool] = {}  # docks that are open and not behind a tab
-        self._arrangement: tuple[str, int] = ("", 0)
+        self._arrangement: tuple[str, tuple[str, ...]] = ("", ())
+        self._modes: dict[str, Mode] = {}
+        self._chosen: tuple[object, ...] = ()  # the plane that the docks show
         self._active: ImagePanel | None = None
         self._ages_s: deque[float] = deque(maxlen=AGES)
         self._strip = HealthStrip(model)
@@ -64,6 +72,15 @@ class Window(QMainWindow):
         bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
         bar.addWidget(self._strip)
         self.addToolBar(bar)
+        self._plane_bar = PlaneBar(model)
+        self._choice = QToolBar("planes", self)
+        self._choice.setObjectName("planes")
+        self._choice.setMovable(False)
+        self._choice.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        self._choice.addWidget(self._plane_bar)
+        self.addToolBarBreak()
+        self.addToolBar(self._choice)
+        self._choice.setVisible(False)
         self._menus()
         self._add_dock(EVENTS, "events", Qt.DockWidgetArea.BottomDockWidgetArea).hide()
         self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
@@ -78,8 +95,9 @@ class Window(QMainWindow):
         for message, payload in self._watch.turn():
             model.take(message, payload)
         model.connection(self._watch.connected)
-        if (model.arrangement, len(model.panels)) != self._arrangement:
+        if model.arranged != self._arrangement:
             self.rebuild()
+        self._follow_choice()
         panels = self.visible_panels()
         self._subscribe(panels)
         for panel in panels:
@@ -99,10 +117,45 @@ class Window(QMainWindow):
 
     def _subscribe(self, panels: list[DockWidget]) -> None:
         images = [p for p in panels if isinstance(p, ImagePanel)]
-        shown = [self.model.panels[n] for n, s in self._shown.items() if s and n in self.model.panels]
+        live = [image for image in images if image.panel.frames]
+        for image in live:
+            image.make_room(max(1, PREVIEWS // len(live)))
+        shown = [panel for image in images for panel in image.panels()]
+        for name in (n for n, s in self._shown.items() if s and n in self.model.panels):
+            here = self.model.here(self.model.panels[name])
+            shown += [here] if here is not None and here.kind != "image" else []
         overlays = [o for image in images for o in image.overlays()]
-        previews = {key for image in images if (key := image.preview()) is not None}
+        previews = {key for image in images for key in image.previews()}
         self._watch.want(self.model.topics(shown, overlays), previews)
+
+    def _follow_choice(self) -> None:
+        """Turn every dock to the plane chosen; while the display is held the choice waits."""
+        planes = self.model.planes
+        if self.paused or (id(planes), planes.revision) == self._chosen:
+            return
+        self._chosen = (id(planes), planes.revision)
+        self._plane_bar.refresh()
+        for name in self.model.panels:
+            self._turn(name)
+
+    def _turn(self, name: str) -> None:
+        """Turn a dock to the plane chosen; an image turns by itself."""
+        panel, dock = self.model.panels[name], self.docks[name]
+        here, content = self.model.here(panel), dock.widget()
+        if panel.kind == "image" or len(self.model.planes) < 2:
+            return
+        plane = self.model.planes.split(here.step)[0] if here is not None else ""
+        where = self.model.planes.title(plane) if plane else "not in this slice" if here is None else ""
+        dock.setWindowTitle(f"{panel.title} ({where})" if where else panel.title)
+        if content is None:
+            return
+        content.setVisible(here is not None)
+        if here is None:
+            return
+        if isinstance(content, TracePanel | IntervalPanel):
+            content.turn_to(self.model.traces[here.id])
+        elif isinstance(content, CurvePanel | ScatterPanel | TablePanel | NumbersPanel):
+            content.turn_to(here)
 
     # Docks
 
@@ -116,12 +169,15 @@ class Window(QMainWindow):
             dock.deleteLater()
         self._active = None
         model = self.model
-        self._arrangement = (model.arrangement, len(model.panels))
+        self._arrangement, self._chosen = model.arranged, ()
         for panel in model.panels.values():
             self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea)
         self.arrange()
         if self._settings is not None and (state := self._settings.value(f"{model.arrangement}/docks")) is not None:
             self.restoreState(state)
+            kept = self._settings.value(f"{model.arrangement}/modes")
+            self._modes = dict(kept) if isinstance(kept, dict) else {}
+        self._choice.setVisible(len(model.planes) > 1)
 
     def arrange(self) -> None:
         """Arrange the docks as at first: frames on the left, snapshots beside them, values below."""
@@ -164,9 +220,12 @@ class Window(QMainWindow):
             self.tabifyDockWidget(tabbed[0], dock)
 
     def keep_arrangement(self) -> None:
-        """Remember how the docks stand."""
+        """Remember how the docks stand, and how each shows its planes."""
+        images = {name: dock.widget() for name, dock in self.docks.items()}
+        self._modes |= {name: image.mode for name, image in images.items() if isinstance(image, ImagePanel)}
         if self._settings is not None and self._arrangement[0]:
             self._settings.setValue(f"{self._arrangement[0]}/docks", self.saveState())
+            self._settings.setValue(f"{self._arrangement[0]}/modes", self._modes)
 
     def _add_dock(self, name: str, title: str, area: Qt.DockWidgetArea) -> QDockWidget:
         dock = QDockWidget(title, self)
@@ -187,45 +246,47 @@ class Window(QMainWindow):
             content = EventsPanel(self.model) if name == EVENTS else self._make(self.model.panels[name])
             content.paused = self.paused
             dock.setWidget(content)
+            if name != EVENTS:
+                self._turn(name)
         return dock.widget()  # type: ignore[return-value]
 
     def _make(self, panel: Panel) -> DockWidget:
         model = self.model
         if panel.kind == "image":
             image = ImagePanel(panel, model)
+            image.set_mode(self._modes.get(panel.id, "one"))
             image.activated.connect(self._activate)
             image.regions_changed.connect(self._show_regions)
             image.component_picked.connect(self._point_out)
             self._active = self._active or image
             return image
+        here = model.here(panel) or next(iter(model.members(panel).values()))
         if panel.kind == "trace":
-            facts = model.facts(model.seen_by(panel))
-            return TracePanel(model.traces[panel.id], panel.name, panel.unit, facts[3] if facts else None)
+            facts = model.facts_of(panel)
+            return TracePanel(model.traces[here.id], panel.name, panel.unit, facts[3] if facts else None)
         if panel.kind == "table":
-            return TablePanel(panel, model)
+            return TablePanel(here, model)
         if panel.kind == "scatter":
-            return ScatterPanel(panel, model)
+            return ScatterPanel(here, model)
         if panel.kind == "interval":
-            return IntervalPanel(panel, model.traces[panel.id])
-        return NumbersPanel(panel, model) if panel.kind == "numbers" else CurvePanel(panel, model)
+            return IntervalPanel(here, model.traces[here.id])
+        return NumbersPanel(here, model) if panel.kind == "numbers" else CurvePanel(here, model)
 
     def _show_regions(self, image: ImagePanel) -> None:
         """A dock for the means of an image's regions, as soon as there is one."""
         name = f"regions/{image.panel.id}"
         if name not in self.docks:
-            facts = self.model.facts(self.model.seen_by(image.panel))
+            facts = self.model.facts_of(image.panel)
             dock = self._add_dock(name, f"{image.panel.title}: regions", Qt.DockWidgetArea.BottomDockWidgetArea)
             interval_s = facts[3] if facts else None
-            dock.setWidget(
-                TracePanel(image.regions.trace, "mean", self.model.pictures[image.panel.id].unit, interval_s)
-            )
+            dock.setWidget(TracePanel(image.regions.trace, "mean", image.unit, interval_s))
         self.docks[name].setVisible(len(image.regions) > 0)
 
     def _point_out(self, step: str, number: int) -> None:
         """Show the traces of a component whose contour was clicked."""
         for name, panel in self.model.panels.items():
-            content = self.docks[name].widget() if panel.step == step and panel.kind == "trace" else None
-            if isinstance(content, TracePanel):
+            here, content = self.model.here(panel), self.docks[name].widget()
+            if here is not None and here.step == step and isinstance(content, TracePanel):
                 content.point_out(number)
 
     def _activate(self, image: ImagePanel) -> None:
@@ -251,11 +312,15 @@ class Window(QMainWindow):
             return
         actions = {
             "F": image.canvas.fit, "R": image.canvas.rotate, "H": lambda: image.canvas.flip(1),
-            "V": lambda: image.canvas.flip(0), "C": image.next_colours,
-            "L": lambda: image.lock_levels(not self.model.pictures[image.panel.id].locked),
+            "V": lambda: image.canvas.flip(0), "M": image.next_mode, "Shift+C": image.next_colours,
+            "C": self.model.planes.next_channel if len(self.model.planes.channels) > 1 else image.next_colours,
+            "L": lambda: image.lock_levels(not image.locked),
             "S": lambda: self._save(image, "PNG"), "D": lambda: self._save(image, "TIFF"),
         }  # fmt: skip
         actions[name]()
+
+    def _step_z(self, by: int) -> None:
+        self.model.planes.step_z(by)
 
     def _save(self, image: ImagePanel, form: str) -> None:
         suffix = ".png" if form == "PNG" else ".tif"
@@ -278,8 +343,10 @@ class Window(QMainWindow):
         docks = bar.addMenu("&Docks")
         docks.aboutToShow.connect(lambda: self._list_docks(docks))
         image = bar.addMenu("&Image")
-        for key in "FRHVLCSD":
+        for key in ("F", "R", "H", "V", "L", "C", "Shift+C", "M", "S", "D"):
             self._action(image, SHORTCUTS[key], key, partial(self._with_image, key))
+        for key, by in (("PgUp", -1), ("PgDown", 1)):
+            self._action(image, SHORTCUTS[key], key, partial(self._step_z, by))
         view = bar.addMenu("&View")
         self._action(view, "hold the display", "Space", lambda: self.set_paused(not self.paused))
         self._action(view, SHORTCUTS["Ctrl+0"], "Ctrl+0", self.arrange)

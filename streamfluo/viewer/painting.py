@@ -1,0 +1,105 @@
+"""Images of several planes as one: channels merged in their colours, planes side by side. Plain arithmetic, no Qt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..core.plane import Plane
+
+Colour = tuple[int, int, int]
+# Two of them add up to white or near it, and the colour blind tell them apart, which red and green they do not.
+DEFAULT_COLOURS: tuple[Colour, ...] = ((255, 0, 255), (0, 255, 0), (0, 255, 255), (255, 176, 0))
+_SAFE = ((255, 0, 255), (0, 255, 0), (0, 255, 255))  # for reddish, greenish and bluish channels
+WHITE: Colour = (255, 255, 255)
+GAP = 64  # planes side by side stand a 64th of their side apart
+
+
+def brightness(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    """Return an image (y, x) between its levels as float32, 0 to 1; NaN is dark."""
+    low, high = levels
+    scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low if high > low else 1.0)
+    return np.nan_to_num(np.clip(scaled, 0.0, 1.0), copy=False, nan=0.0)
+
+
+def merged(
+    images: Sequence[np.ndarray], levels: Sequence[tuple[float, float]], colours: Sequence[Colour]
+) -> np.ndarray:
+    """Return images (y, x), each between levels of its own, added up in their colours: (y, x, 3), uint8.
+
+    They lie on each other's first pixel; what one is smaller than the largest counts for nothing.
+    """
+    shape = tuple(max(sides) for sides in zip(*(image.shape for image in images), strict=True))
+    light = np.zeros((*shape, 3), np.float32)
+    for image, between, colour in zip(images, levels, colours, strict=True):
+        bright = brightness(image, between)
+        for n in (n for n in range(3) if colour[n]):
+            light[: image.shape[0], : image.shape[1], n] += bright * np.float32(colour[n])
+    return np.asarray(np.minimum(light + 0.5, 255.0), np.uint8)
+
+
+def side_by_side(
+    images: Sequence[np.ndarray],
+    levels: Sequence[tuple[float, float]],
+    corners: Sequence[tuple[int, int]],
+    shape: tuple[int, int],
+    table: np.ndarray,
+) -> np.ndarray:
+    """Return images (y, x) at their corners in the colours of a table (256, 3): (*shape, 4), uint8, clear elsewhere."""
+    whole = np.zeros((*shape, 4), np.uint8)
+    for image, between, (y, x) in zip(images, levels, corners, strict=True):
+        part = whole[y : y + image.shape[0], x : x + image.shape[1]]
+        part[..., :3] = table[(brightness(image, between) * np.float32(255) + np.float32(0.5)).astype(np.uint8)]
+        part[..., 3] = 255
+    return whole
+
+
+def at_binning(image: np.ndarray, bin_px: int, wanted_px: int) -> np.ndarray:
+    """Return an image (y, x) whose pixels are `bin_px` of the frame a side as one of `wanted_px`, by nearest pixel."""
+    if bin_px == wanted_px:
+        return image
+    rows, columns = (np.arange(max(1, side * bin_px // wanted_px)) * wanted_px // bin_px for side in image.shape)
+    return np.asarray(image[np.ix_(rows, columns)])
+
+
+def gap_px(shape: tuple[int, int]) -> int:
+    """Return how far apart images of this shape stand side by side."""
+    return max(1, max(shape) // GAP)
+
+
+def channel_colours(planes: Mapping[str, Plane], safe: bool = False) -> dict[str, Colour]:
+    """Return the colour of each channel: that of its planes where they say one, else one that no other has yet.
+
+    `safe`: colours that the colour blind tell apart, for each channel the one nearest to its own where that is free.
+    """
+    told: dict[str, Colour | None] = {}
+    for plane in planes.values():
+        told[plane.channel] = told.get(plane.channel) or _colour(plane.colour)
+    if safe:
+        told = _once({name: _SAFE[int(np.argmax(colour))] if colour else None for name, colour in told.items()})
+    used = set(told.values())
+    free = [colour for colour in DEFAULT_COLOURS if colour not in used]
+    found: dict[str, Colour] = {}
+    for channel, colour in told.items():
+        # Further ones repeat: more than four colours added up are told apart by nobody.
+        found[channel] = colour or (free.pop(0) if free else DEFAULT_COLOURS[len(found) % len(DEFAULT_COLOURS)])
+    return found
+
+
+def _once(colours: Mapping[str, Colour | None]) -> dict[str, Colour | None]:
+    """Each colour for the first that has it only."""
+    seen: set[Colour | None] = set()
+    found: dict[str, Colour | None] = {}
+    for name, colour in colours.items():
+        found[name] = None if colour in seen else colour
+        seen.add(colour)
+    return found
+
+
+def _colour(text: str) -> Colour | None:
+    """A colour like #00ff00, None for other words; black would show nothing."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text) or text == "#000000":
+        return None
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
