@@ -49,6 +49,8 @@ DOORS = {
     "PySide6": ("viewer/*.py",),
     "pymmcore": ("sources/camera*.py",),
     "pymmcore_plus": ("sources/camera*.py",),
+    "useq": ("sources/camera*.py",),
+    "yaml": ("sources/camera*.py",),
 }
 LAZY_DOORS = {("numba", "testing/subject.py")}  # there inside a function only
 
