@@ -49,6 +49,11 @@ DOORS = {
     "PySide6": ("viewer/*.py",),
     "pymmcore": ("sources/camera*.py",),
     "pymmcore_plus": ("sources/camera*.py",),
+    "p4p": ("network/pva.py",),
+    "cbor2": ("network/dectris*.py",),
+    "dectris": ("network/dectris*.py",),
+    "useq": ("sources/camera*.py",),
+    "yaml": ("sources/camera*.py",),
 }
 LAZY_DOORS = {("numba", "testing/subject.py")}  # there inside a function only
 

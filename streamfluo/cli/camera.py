@@ -33,8 +33,9 @@ def camera(
     with opened as source:
         if source.seekable:
             raise SourceError(f"{uri}: a recording, not a camera; serve it with streamfluo replay")
-        # A free port is another one each time: nobody would find the series again.
-        kept = Continuation(source, bind) if parse_endpoint(bind).port != 0 else None
+        # A free port is another one each time: nobody would find the series again. A sequence begins anew.
+        goes_on = parse_endpoint(bind).port != 0 and not source.spec.planes
+        kept = Continuation(source, bind) if goes_on else None
         stream = LiveFrames(source, history_mb << 20, kept)
         server = DataServer(stream, bind, program="camera", wait=wait)
         try:

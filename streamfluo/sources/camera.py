@@ -35,10 +35,18 @@ class CameraSource(Source):
 
     `index` is the camera's own counter: what its buffer lost is a gap of the camera, and the acquisition goes on. It
     begins with `blocks`. `frames` is how many the camera takes; `trigger` the value of its trigger property; any other
-    key a property. Raises SourceError for a camera that is not there or a setting it does not take.
+    key a property. With `sequence`, a useq file, it is a SequenceSource. Raises SourceError for a camera that is not
+    there or a setting it does not take.
     """
 
     seekable = False
+
+    def __new__(cls, uri: str) -> CameraSource:
+        if cls is CameraSource and parse_camera_uri(uri).sequence is not None:
+            from .camera_planes import SequenceSource
+
+            return super().__new__(SequenceSource)
+        return super().__new__(cls)
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -47,7 +55,7 @@ class CameraSource(Source):
         self._position = 0
         self._started = False
         self._stopped = threading.Event()
-        self._core, self._facts_type = _core(uri)
+        self._core, self._facts_type = self._new_core(uri)
         try:
             self._load()
             self._configure()
@@ -59,7 +67,7 @@ class CameraSource(Source):
             self.close()
             raise
         facts = {"camera": self._facts()}
-        self.series = Series(uuid.uuid4().hex, uri, time.time_ns(), self.settings.frames, facts)
+        self.series = Series(uuid.uuid4().hex, uri, time.time_ns(), self._frames, facts)
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         frames, core = self.settings.frames, self._core
@@ -107,6 +115,23 @@ class CameraSource(Source):
     def close(self) -> None:
         self._stopped.set()
         self._core.reset()
+
+    def _new_core(self, uri: str) -> tuple[Any, Any]:
+        """Micro-Manager's core, and the type of an image's metadata.
+
+        The plain core: that of pymmcore-plus adds a thread for callbacks, which aborted the program now and then when
+        it outlived Python.
+        """
+        adapters = _adapters(uri)
+        import pymmcore
+
+        core = pymmcore.CMMCore()
+        core.setDeviceAdapterSearchPaths([adapters])
+        return core, pymmcore.Metadata
+
+    @property
+    def _frames(self) -> int | None:
+        return self.settings.frames
 
     @property
     def _triggered(self) -> bool:
@@ -161,10 +186,7 @@ class CameraSource(Source):
     def _load(self) -> None:
         device, core = self.settings.device, self._core
         if device != "demo":
-            device = str(Path(device).expanduser())
-            if not Path(device).is_file():
-                raise SourceError(f"{self.uri}: no such configuration file {device}; check the path, or use mm:demo")
-            core.loadSystemConfiguration(device)
+            self._load_configuration(str(Path(device).expanduser()))
         else:
             core.loadDevice("Camera", "DemoCamera", "DCam")
             core.initializeDevice("Camera")
@@ -173,6 +195,11 @@ class CameraSource(Source):
             core.setProperty("Camera", "BitDepth", "16")
         if not core.getCameraDevice():
             raise SourceError(f"{self.uri}: the configuration names no camera; add Property,Core,Camera,NAME to it")
+
+    def _load_configuration(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise SourceError(f"{self.uri}: no such configuration file {path}; check the path, or use mm:demo")
+        self._core.loadSystemConfiguration(path)
 
     def _configure(self) -> None:
         settings, core = self.settings, self._core
@@ -219,12 +246,12 @@ class CameraSource(Source):
             origin_px=(top, left),
             shape=(core.getImageHeight(), core.getImageWidth()),
             dtype=dtype,
-            interval_s=self._measured_interval_s(),
+            interval_s=self._interval(),
             pixel_um=core.getPixelSizeUm() or None,
             camera=Camera(saturation_adu=float(2 ** min(bits, 8 * nbytes) - 1)),
         )
 
-    def _measured_interval_s(self) -> float | None:
+    def _interval(self) -> float | None:
         """The frame interval, taken from a short sequence: the exposure is only its lower bound (2 ms of exposure are
         3.2 ms a frame of the demo camera). None with a trigger: nobody knows when it comes."""
         core = self._core
@@ -264,17 +291,28 @@ class CameraSource(Source):
         }
 
 
-def _core(uri: str) -> tuple[Any, Any]:
-    """Micro-Manager's core with the adapters pymmcore-plus finds, and the type of an image's metadata.
+def core_plus(uri: str) -> Any:
+    """Return the core of pymmcore-plus, with its engine for sequences."""
+    adapters = _adapters(uri)
+    os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")  # beside Qt it would take Qt's
+    from pymmcore_plus import CMMCorePlus
 
-    The plain core: that of pymmcore-plus adds a thread for callbacks, which aborted the program now and then when it
-    outlived Python.
-    """
+    return CMMCorePlus(adapter_paths=[adapters])
+
+
+def drop_callbacks(core: Any) -> None:
+    """End the callbacks of a core of pymmcore-plus, whose thread must not outlive Python."""
+    import pymmcore
+
+    pymmcore.CMMCore.registerCallback(core, None)  # its own method is closed to callers
+
+
+def _adapters(uri: str) -> str:
+    """Return the folder of device adapters that pymmcore-plus finds. Raises SourceError without it, or without any."""
     root_level = logging.getLogger().level
     os.environ.setdefault("PYMM_LOG_LEVEL", "CRITICAL")
     os.environ.setdefault("PYMM_LOG_FILE", os.devnull)  # 0.18 reads "0" as its default file
     try:
-        import pymmcore
         import pymmcore_plus
     except ImportError:
         raise SourceError(f'{uri}: needs pymmcore-plus; install it with pip install "streamfluo[camera]"') from None
@@ -284,6 +322,4 @@ def _core(uri: str) -> tuple[Any, Any]:
     adapters = pymmcore_plus.find_micromanager()
     if adapters is None:
         raise SourceError(f'{uri}: no device adapters found; install them with pip install "streamfluo[camera]"')
-    core = pymmcore.CMMCore()
-    core.setDeviceAdapterSearchPaths([str(adapters)])
-    return core, pymmcore.Metadata
+    return str(adapters)

@@ -27,6 +27,7 @@ class Settings:
     binning: int | None = None
     bit_depth: int | None = None
     trigger: str | None = None
+    sequence: str | None = None  # a useq file
     buffer_mb: int = BUFFER_MB
     properties: dict[str, str] = field(default_factory=dict)
 
@@ -51,8 +52,8 @@ def parse_camera_uri(uri: str) -> Settings:
                 raise SourceError(f"{uri}: roi is y0:y1,x0:x1 in pixels, found {text!r}")
             y0, y1, x0, x1 = map(int, found.groups())
             settings.roi = (y0, y1, x0, x1)
-        elif key == "trigger":
-            settings.trigger = text
+        elif key in ("trigger", "sequence"):
+            setattr(settings, key, text)
         elif key == "exposure_ms":
             if not is_number(text) or not 0 < float(text) < 1e7:
                 raise SourceError(f"{uri}: exposure_ms must be a positive number, found {text!r}")
