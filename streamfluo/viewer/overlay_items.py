@@ -27,10 +27,10 @@ class OverlayItem(pg.PlotCurveItem):
         self.setZValue(10)
 
     def set_style(self, kind: str, mode: Mode) -> None:
-        """Take the colour of this kind; white over merged channels, which have colours, and thin over small planes."""
+        """Take the colour of this kind; white over merged channels, which have colours, thin over several planes."""
         if (kind, mode) != self._style:
             self._style = (kind, mode)
-            self.setPen("white" if mode == "composite" else OVERLAYS[kind], width=1.0 if mode == "grid" else 1.5)
+            self.setPen("white" if mode == "composite" else OVERLAYS[kind], width=1.5 if mode == "one" else 1.0)
 
     def draw(self, lines: np.ndarray) -> None:
         """Draw lines (n, 2) as (y, x); NaN ends one and begins the next."""

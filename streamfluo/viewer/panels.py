@@ -91,7 +91,9 @@ def overlays_of(hello: wire.Hello) -> list[Overlay]:
 def frames_seen_by(step: str, frames: dict[str, wire.FrameFacts], after: dict[str, str]) -> str:
     """Return the step whose frames a step sees."""
     before = after.get(step, wire.SOURCE)
-    while before in after and before not in frames:
+    for _ in after:  # no more steps than there are: they may go in circles
+        if before in frames or before not in after:
+            break
         before = after[before]
     return before if before in frames else wire.SOURCE
 

@@ -166,6 +166,7 @@ class Window(QMainWindow):
             dock = self.docks.pop(name)
             del self._shown[name]
             self.removeDockWidget(dock)
+            dock.setObjectName("")  # it is there until Qt deletes it; what was kept is for its successor
             dock.deleteLater()
         self._active = None
         model = self.model

@@ -1,0 +1,45 @@
+"""A run of two channels and some slices, as a viewer is told of it: motion measured on red, applied to green."""
+
+from wire_bytes import FACTS, SHAPE, frame, hello
+
+COLOURS = {"red": "#ff0000", "green": "#00ff00"}
+GIVES = {
+    "motion": [
+        ("frames", "frames", ("t", "y", "x"), "ADU", "corrected frames"),
+        ("shift_px", "per_frame", ("t", "yx"), "px", "shift of the tissue"),
+    ],
+    "extract": [
+        ("trace", "by_id", ("t", "id"), "ADU", "fluorescence of each neuron"),
+        ("mean", "snapshot", ("y", "x"), "ADU", "mean image"),
+        ("noise", "snapshot", ("bin",), "ADU", "a curve"),
+        ("neurons", "snapshot", (), "", "how many there are"),
+        ("contours", "snapshot", ("id", "point", "yx"), "px", "outlines"),
+        ("cells", "table", ("frame", "area_px"), "", "what was found"),
+    ],
+}
+
+
+def planes_of(slices=2, channels=("red", "green")):
+    planes = [(c, z) for z in range(slices) for c in channels]
+    return [
+        {"name": f"{c}/{z}", "channel": c, "z": z, "z_um": 12.0 * z, "colour": COLOURS.get(c, "")} for c, z in planes
+    ]
+
+
+def hello_of_planes(slices=2, extracted=None, **changes):
+    """The run's hello; `extracted` slices have a step extract on green (all of them)."""
+    planes = planes_of(slices)
+    steps, gives, frames = [], {}, {f"{p['name']}/source": FACTS for p in planes}
+    for z in range(slices):
+        steps += [(f"red/{z}/motion", "motion", f"red/{z}/source"), (f"green/{z}/apply", "motion", f"green/{z}/source")]
+        for step in (f"red/{z}/motion", f"green/{z}/apply"):
+            gives[step], frames[step] = GIVES["motion"], (SHAPE, "<f4", 0.5, 0.1)
+    for z in range(slices) if extracted is None else extracted:
+        steps.append((f"green/{z}/extract", "extract", f"green/{z}/apply"))
+        gives[f"green/{z}/extract"] = GIVES["extract"]
+    series = {"series_uid": "one", "planes": planes}
+    return hello(**{"series": series, "steps": steps, "gives": gives, "frames": frames} | changes)
+
+
+def plane_frame(plane, index, pixels, step="source", **user):
+    return frame(index, pixels, step=f"{plane}/{step}", **user)
