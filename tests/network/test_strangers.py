@@ -290,6 +290,21 @@ def test_previews_that_nobody_watches_any_more_make_room_for_others(monkeypatch)
             assert server.endpoint("source", 2)
 
 
+def test_who_turns_from_plane_to_plane_closes_what_nobody_watches(monkeypatch):
+    monkeypatch.setattr(publishing, "SUBSCRIBING_S", 0.05)
+    with previews() as server:
+        named, watched = server.endpoint("source", 1), server.endpoint("motion", 1)
+        with PreviewSubscriber(watched):
+            until(server.watched, server.turn)
+            for bin_px in range(2, 4 * publishing.MAX_PREVIEWS):
+                server.turn()
+                time.sleep(0.06)
+                assert server.endpoint("motion", bin_px)
+            assert len(server._shown) == publishing.MAX_PREVIEWS
+            assert (server.endpoint("source", 1), server.endpoint("motion", 1)) == (named, watched)
+            assert ("motion", 4 * publishing.MAX_PREVIEWS - 1) in server._shown
+
+
 # Consumers that do not read
 
 GREEDY = pack({"type": "subscribe", "credit": 10**6})

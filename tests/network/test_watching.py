@@ -40,6 +40,7 @@ class Program:
             s.getsockopt(zmq.LAST_ENDPOINT).decode() for s in (self.data, self.results, self.preview)
         )
         self.subscribed, self.silent = set(), False
+        self.refuses = self.asked = 0  # previews: how many to refuse, how many were asked for
 
     def turn(self):
         while self.data.poll(0):
@@ -52,6 +53,11 @@ class Program:
                 wire.Status: wire.Status(program="toy", state="running"),
                 wire.Preview: wire.Preview(endpoint=self.preview_uri),
             }
+            if isinstance(asked, wire.Preview):
+                self.asked += 1
+                if self.refuses:
+                    self.refuses -= 1
+                    answers[wire.Preview] = wire.Error(reason="16 previews are running already")
             if not self.silent:
                 self.data.send_multipart([identity, wire.encode(answers[type(asked)])])
         while self.results.poll(0):
@@ -114,6 +120,19 @@ def test_the_newest_frame_comes_and_a_preview_no_longer_wanted_does_not():
         toy.preview.send(record(9))
         time.sleep(0.1)
         assert not any(isinstance(m, wire.Image) for m, _ in watch.turn())
+
+
+def test_a_preview_that_was_refused_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(watching, "ASK_S", 0.05)
+    with program() as toy, Watch(toy.uri) as watch:
+        toy.refuses = 3
+        watch.want([], [("source", 1)])
+        seen = seen_until(watch, lambda _: watch._previews, toy)
+        assert toy.refuses == 0
+        assert sum(isinstance(message, wire.Error) for message in seen) == 3
+        toy.asked = 0
+        seen_until(watch, lambda m: sum(isinstance(one, wire.Hello) for one in m) > 3, toy)
+        assert toy.asked == 0
 
 
 GARBAGE = [b"", b"\xc1", b"{", b"x" * 5000, b"SFLUORC1" + b"\xff" * 100, wire.encode(wire.Bye())[:-1]]
