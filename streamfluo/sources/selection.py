@@ -11,6 +11,8 @@ import numpy as np
 
 from ..core.errors import SourceError
 
+MAX_SETTING = 4000  # characters; Python makes no number of more than 4300
+
 
 def parse_selection(query: str, where: str, known: tuple[str, ...]) -> dict[str, str]:
     """Return the `key=value` pairs of a URI's query. Raises SourceError for a key that is not `known`."""
@@ -18,9 +20,11 @@ def parse_selection(query: str, where: str, known: tuple[str, ...]) -> dict[str,
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
         raise SourceError(f"{where}: '?{query}' is not key=value&key=value") from None
-    for key, _ in pairs:
+    for key, text in pairs:
         if key not in known:
             raise SourceError(f"{where}: no setting {key!r}; there is {', '.join(known)}")
+        if len(text) > MAX_SETTING:
+            raise SourceError(f"{where}: {key}={text[:20]}… is {len(text)} characters long; {MAX_SETTING} are the most")
     return dict(pairs)
 
 

@@ -210,15 +210,15 @@ def overlays_by_frames(overlays: Sequence[Overlay], planes: Planes, hello: wire.
     """
     steps = {*hello.frames, *planes.sources(hello), *(o.on for o in overlays)}
     alike: dict[tuple[object, ...], list[Overlay]] = {}
-    likeness: dict[str, tuple[object, ...]] = {}
+    shows: dict[str, tuple[object, ...]] = {}
     for step in steps:
         plane = planes.planes.get(planes.split(step)[0])
         facts = hello.frames.get(step)
-        likeness[step] = (plane.z, way_of(step, hello, planes), facts[0]) if plane and facts else (step,)
+        shows[step] = (plane.z, way_of(step, hello, planes), facts[0]) if plane and facts else (step,)
     for overlay in overlays:
-        alike.setdefault(likeness[overlay.on], []).append(overlay)
+        alike.setdefault(shows[overlay.on], []).append(overlay)
     over = {}
-    for step, same in likeness.items():
+    for step, same in shows.items():
         found = alike.get(same, [])
         own = {(o.kind, o.name) for o in found if o.on == step}
         over[step] = [o for o in found if o.on == step or (o.kind, o.name) not in own]

@@ -465,3 +465,9 @@ def test_pages_that_ome_xml_lays_over_files_are_planes(tmp_path, interleaved):
         assert [(b.plane, b.index, len(b)) for b in source.blocks(32)] == [("Red/0", 9, 11), ("Green/0", 9, 11)]
     for number, name in enumerate(("Red/0", "Green/0")):
         assert movie(found[name])[:, 3, 5].tolist() == list(range(100 + 100 * number, 120 + 100 * number))
+
+
+@pytest.mark.parametrize("key", ["channel", "z", "planes", "frames"])
+def test_a_selection_without_end_is_refused_in_one_line(tmp_path, key):
+    with pytest.raises(SourceError, match=f"{key}=1+… is 5000 characters long; 4000 are the most"):
+        open_source(f"{ome(tmp_path)}?{key}={'1' * 5000}")
