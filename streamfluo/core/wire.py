@@ -50,7 +50,8 @@ with the same series. A start of another series from who has that say ends the r
 Order: a seq that goes back is refused, so a stream that begins again has a series_uid of its own. A frame, or an end,
 more than 2²⁰ ahead of the last one is refused, unless a gap said that all before it is gone; an index likewise. A frame
 whose crc32 is not that of its pixels is refused. What is refused is counted in status by its rule: seq, jump, index,
-damaged, series, sender; frames that are missing then are a gap.
+damaged, series, sender; frames that are missing then are a gap. A t_ns that is not behind that of the frame
+before is no time: the frame is then one interval later, where that is known, and counted as time.
 
 On **results** a topic is a path that ends in `/`, and a subscription the beginning of one: `series/` (start, end),
 `health/` (status), `event/`, `values/STEP/`, `snapshot/STEP/NAME/`.

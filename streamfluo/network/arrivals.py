@@ -43,15 +43,20 @@ class Arrivals:
     """Where a series stands with its receiver. `next_seq` None: the first image says where it begins.
 
     Each plane has an index of its own. Which planes lost the frames that a jump of seq leaves out shows when their next
-    ones come: of those that are missing then, so many are the transport's and the others the camera's.
+    ones come: of those that are missing then, so many are the transport's and the others the camera's. Times that are
+    none are counted in `refused`.
     """
 
-    def __init__(self, spec: Spec, series_uid: str, next_seq: int | None = 0) -> None:
+    def __init__(
+        self, spec: Spec, series_uid: str, next_seq: int | None = 0, refused: Counter[str] | None = None
+    ) -> None:
         self.spec, self.series_uid = spec, series_uid
+        self._refused = Counter[str]() if refused is None else refused
         self.next_seq = next_seq
         self._planes, self._dtype = spec.plane_names, np.dtype(spec.dtype)
         self._began: int | None = None  # the first index, of whatever plane
         self._next: dict[str, int] = {}  # the next index of each plane that has come
+        self._last: dict[str, tuple[int, int]] = {}  # index and time of the last frame of each plane
         self._lost = 0  # frames that the transport lost, of planes that have not come since
         self._announced = 0  # what comes before this seq is gone, the sender says
         self._turns: list[tuple[int, int]] = []  # (index, seq) of a first frame that came at another seq than expected
@@ -91,10 +96,8 @@ class Arrivals:
             raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
         yield from self._missing(image, plane)
         self.next_seq, self._next[plane] = image.seq + 1, image.index + 1
-        t_ns = image.t_ns
-        if t_ns is None:  # the sender has no clock: frames come at the interval, where that is known
-            t_ns = round(image.index * self.spec.interval_s * 1e9) if self.spec.interval_s else 0
-        yield Block(image.index, np.array([t_ns]), pixels[None], image.channel, image.z)
+        self._last[plane] = (image.index, self._time_ns(image, plane))
+        yield Block(image.index, np.array([self._last[plane][1]]), pixels[None], image.channel, image.z)
 
     def gone(self, gap: wire.Gap) -> None:
         """Take in what the sender no longer has; the next image, or the end, shows that it is so."""
@@ -119,6 +122,23 @@ class Arrivals:
         """Raises WireError for a message of another series."""
         if uid != self.series_uid:
             raise WireError("series", f"a message of series {uid[:64]!r}; this is {self.series_uid[:64]!r}")
+
+    def _time_ns(self, image: wire.Image, plane: str) -> int:
+        """The time of an image; by the interval, where that is known, of a sender without a clock, or one that stands
+        still or goes back."""
+        interval_ns = (self.spec.interval_s or 0) * 1e9
+        if image.t_ns is None:
+            return round(image.index * interval_ns)
+        index, t_ns = self._last.get(plane, (image.index, -1))
+        if image.t_ns > t_ns:
+            return image.t_ns
+        if not self._refused["time"]:
+            log.warning(
+                "frame %d: its time, %d ns, is not behind that of the frame before; times go on by the interval",
+                image.index, image.t_ns,
+            )  # fmt: skip
+        self._refused["time"] += 1
+        return t_ns + round((image.index - index) * interval_ns)
 
     def _plane(self, image: wire.Image) -> str:
         """The plane of an image. Raises WireError for one that the start did not announce."""

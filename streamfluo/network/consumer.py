@@ -55,7 +55,7 @@ class NetworkSource(Source):
             self.spec, self.series = self._described(self._start)
             if (self._start.camera or {}).get("maps"):
                 self.spec = self._wait_for_calibration()
-            self._arrivals = Arrivals(self.spec, self.series.uid)
+            self._arrivals = Arrivals(self.spec, self.series.uid, refused=self.refused)
         except SourceError:
             self.close()
             raise

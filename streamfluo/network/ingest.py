@@ -170,4 +170,4 @@ class IngestSource(Source):
         except (FrameError, TypeError) as error:
             raise WireError("start", f"the series' start cannot be used: {error}") from None
         self.series = Series(start.series_uid, start.source or self.uri, start.t0_ns, start.frames, start.user)
-        self._arrivals = Arrivals(self.spec, start.series_uid, None)
+        self._arrivals = Arrivals(self.spec, start.series_uid, None, self.refused)

@@ -239,3 +239,33 @@ def test_a_plane_that_falls_silent_is_told_once_and_the_others_go_on(tmp_path):
     assert sum("plane silent" in e for e in events) == sum("came back" in e for e in events) == 1
     health = engine.health()
     assert {name: plane.frames for name, plane in health.planes.items()} == {"red/0": 200, "red/1": 200, "green/0": 60}
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "told"),
+    [
+        ([0, 100, 200, 300], [0, 100, 200, 300]),
+        ([0, 0, 0, 0], [0, 100, 200, 300]),
+        ([0, 100, 10, 20], [0, 100, 200, 300]),
+        ([50, 49, 151, 400], [50, 150, 151, 400]),
+        ([None, None, None, None], [0, 100, 200, 300]),
+    ],
+)
+def test_a_clock_that_stands_still_or_goes_back_is_replaced_by_the_interval_and_counted(times_ms, told):
+    counted = Counter()
+    arrivals = Arrivals(Spec((2, 3), "uint16", 0.1), "a", refused=counted)
+    found = []
+    for index, ms in enumerate(times_ms):
+        (block,) = take(arrivals, "red/0", index, index, t_ns=None if ms is None else ms * 10**6)
+        found.append(int(block.times_ns[0]) // 10**6)
+    assert found == told
+    assert counted["time"] == sum(ms is not None and ms != t for ms, t in zip(times_ms, told, strict=True))
+
+
+def test_each_plane_has_a_clock_of_its_own():
+    counted = Counter()
+    arrivals = Arrivals(SPEC, "a", refused=counted)
+    for seq, (name, index, ms) in enumerate([("red/0", 0, 5), ("red/1", 0, 2), ("green/0", 0, 9), ("red/0", 1, 105)]):
+        (block,) = take(arrivals, name, seq, index, t_ns=ms * 10**6)
+        assert block.times_ns[0] == ms * 10**6
+    assert not counted
