@@ -20,8 +20,10 @@ GAP = 64  # planes side by side stand a 64th of their side apart
 def brightness(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
     """Return an image (y, x) between its levels as float32, 0 to 1; NaN is dark."""
     low, high = levels
-    scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low if high > low else 1.0)
-    return np.nan_to_num(np.clip(scaled, 0.0, 1.0), copy=False, nan=0.0)
+    scaled = np.subtract(image, np.float32(low), dtype=np.float32)
+    scaled *= np.float32(1.0 / (high - low if high > low else 1.0))
+    np.clip(scaled, 0.0, 1.0, out=scaled)
+    return scaled if image.dtype.kind in "ui" else np.nan_to_num(scaled, copy=False, nan=0.0)
 
 
 def merged(
@@ -32,12 +34,16 @@ def merged(
     They lie on each other's first pixel; what one is smaller than the largest counts for nothing.
     """
     shape = tuple(max(sides) for sides in zip(*(image.shape for image in images), strict=True))
-    light = np.zeros((*shape, 3), np.float32)
+    light = np.zeros((3, *shape), np.float32)
     for image, between, colour in zip(images, levels, colours, strict=True):
         bright = brightness(image, between)
         for n in (n for n in range(3) if colour[n]):
-            light[: image.shape[0], : image.shape[1], n] += bright * np.float32(colour[n])
-    return np.asarray(np.minimum(light + 0.5, 255.0), np.uint8)
+            light[n, : image.shape[0], : image.shape[1]] += bright * np.float32(colour[n])
+    light += np.float32(0.5)
+    painted = np.empty((*shape, 3), np.uint8)
+    for n in range(3):
+        painted[..., n] = np.minimum(light[n], 255.0)
+    return painted
 
 
 def side_by_side(
@@ -48,12 +54,14 @@ def side_by_side(
     table: np.ndarray,
 ) -> np.ndarray:
     """Return images (y, x) at their corners in the colours of a table (256, 3): (*shape, 4), uint8, clear elsewhere."""
-    whole = np.zeros((*shape, 4), np.uint8)
+    opaque = np.full((256, 4), 255, np.uint8)
+    opaque[:, :3] = table
+    colours = opaque.view(np.uint32)[:, 0]
+    whole = np.zeros(shape, np.uint32)
     for image, between, (y, x) in zip(images, levels, corners, strict=True):
-        part = whole[y : y + image.shape[0], x : x + image.shape[1]]
-        part[..., :3] = table[(brightness(image, between) * np.float32(255) + np.float32(0.5)).astype(np.uint8)]
-        part[..., 3] = 255
-    return whole
+        shade = (brightness(image, between) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+        whole[y : y + image.shape[0], x : x + image.shape[1]] = colours[shade]
+    return whole.view(np.uint8).reshape(*shape, 4)
 
 
 def at_binning(image: np.ndarray, bin_px: int, wanted_px: int) -> np.ndarray:
