@@ -78,9 +78,7 @@ class Window(QMainWindow):
         self._choice.setMovable(False)
         self._choice.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
         self._choice.addWidget(self._plane_bar)
-        self.addToolBarBreak()
-        self.addToolBar(self._choice)
-        self._choice.setVisible(False)
+        self._choice.hide()
         self._menus()
         self._add_dock(EVENTS, "events", Qt.DockWidgetArea.BottomDockWidgetArea).hide()
         self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
@@ -171,6 +169,7 @@ class Window(QMainWindow):
         self._active = None
         model = self.model
         self._arrangement, self._chosen = model.arranged, ()
+        self._offer_choice()
         for panel in model.panels.values():
             self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea)
         self.arrange()
@@ -178,7 +177,17 @@ class Window(QMainWindow):
             self.restoreState(state)
             kept = self._settings.value(f"{model.arrangement}/modes")
             self._modes = dict(kept) if isinstance(kept, dict) else {}
-        self._choice.setVisible(len(model.planes) > 1)
+        self._choice.setVisible(len(model.planes) > 1)  # whatever the state kept says
+
+    def _offer_choice(self) -> None:
+        """The bar of planes has its row only while there are several: an empty one draws a line."""
+        offered = self.toolBarArea(self._choice) != Qt.ToolBarArea.NoToolBarArea
+        if len(self.model.planes) > 1 and not offered:
+            self.addToolBarBreak()
+            self.addToolBar(self._choice)
+        elif len(self.model.planes) < 2 and offered:
+            self.removeToolBarBreak(self._choice)
+            self.removeToolBar(self._choice)
 
     def arrange(self) -> None:
         """Arrange the docks as at first: frames on the left, snapshots beside them, values below."""
