@@ -15,7 +15,8 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
     hello      who is there? answered by hello: version, program, series (a start, or null), steps
                [[id, kind, after], …], gives {step: [[name, kind, dims, unit, meaning], …]}, frames {step: [shape,
                dtype, pixel_um, interval_s]} of what each step hands on ("source": what comes in), endpoints
-               {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source"
+               {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source";
+               where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike
     status     how does it fare? answered by status: program, state, series_uid, counters
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now)

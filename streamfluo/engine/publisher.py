@@ -25,6 +25,7 @@ from ..core.operator import Gives
 from ..core.results import encode_arrays
 from ..core.source import Series
 from ..core.step_values import StepValues
+from ..network.facts import report
 from ..network.frames import JournalFrames
 from ..network.publishing import EVENTS, PreviewServer, ResultsServer
 from ..network.server import GRACE_S, DataServer
@@ -223,12 +224,12 @@ class Publisher:
                 self._send_what_waits()
                 if time.monotonic() - reported >= HEALTH_S:
                     reported = time.monotonic()
-                    self._results.send(HEALTH, wire.Status(**self._status()), keep=True)
+                    self._results.send(HEALTH, report(self._status(), {}), keep=True)
             except Exception as error:  # neither a fault of ours nor one message ends what viewers see
                 self._stumbled(error)
         try:
             self._send_what_waits()
-            self._results.send(HEALTH, wire.Status(**self._status()), keep=True)
+            self._results.send(HEALTH, report(self._status(), {}), keep=True)
             self._results.send(SERIES, self._end(), keep=True)
         except Exception as error:
             self._stumbled(error)
@@ -339,8 +340,10 @@ class Publisher:
             "values_dropped": self._dropped,
             "lately": list(self._lately),
         }
+        planes = counters["planes"]  # one line each: maps of 64 would break the limits
         refused = Counter(counters["refused"]) + self._server.refused + self._results.refused + self._previews.refused
         counters["refused"] = dict(refused)
+        counters["planes"] = [f"{name}: {', '.join(f'{k} {n}' for k, n in of.items())}" for name, of in planes.items()]
         uid = self._run.series.uid
         return {"program": self._run.program, "state": self._run.state(), "series_uid": uid, "counters": counters}
 

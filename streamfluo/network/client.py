@@ -14,6 +14,7 @@ from ..core import wire
 from ..core.errors import SourceError, WireError
 from ..core.records import decode_frame
 from ..core.results import MAX_ARRAYS, MAX_RESULT_BYTES, decode_result
+from .facts import expanded
 from .socket import connect, new_context, receive
 
 PATIENCE_S = 10.0
@@ -36,7 +37,7 @@ def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
             except WireError as error:
                 raise SourceError(f"{uri}: the answer cannot be read: {error}") from None
             if isinstance(answer, type(question)):
-                return answer
+                return expanded(answer) if isinstance(answer, wire.Hello) else answer  # type: ignore[return-value]
             if isinstance(answer, wire.Error):
                 raise SourceError(f"{uri}: the server refused: {answer.reason}")
     raise SourceError(

@@ -13,6 +13,7 @@ import zmq
 from ..core import wire
 from ..core.errors import SourceError, WireError
 from .client import PreviewSubscriber, ResultsSubscriber, Subscriber
+from .facts import expanded
 from .socket import connect, new_context, receive
 
 ASK_S = 0.5  # so a program that came back is noticed within half a second
@@ -120,6 +121,7 @@ class Watch:
                     raise WireError("parts", f"{len(parts)} parts where one header should be")
                 message = wire.decode(parts[0])
                 if isinstance(message, wire.Hello):
+                    message = expanded(message)
                     self._meet(message)
                 elif isinstance(message, wire.Preview):
                     self._open_preview(message)
