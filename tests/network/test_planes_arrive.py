@@ -1,14 +1,16 @@
 """Images of several planes as they arrive: what is missing is told of its plane, what does not fit is refused."""
 
+import json
 import random
 import threading
 from collections import Counter
+from socket import socket as tcp_socket
 
 import numpy as np
 import pytest
 import zmq
 
-from streamfluo import Block, Plane, Spec, WireError, open_source
+from streamfluo import Block, Plane, Spec, WireError, open_session, open_source
 from streamfluo.core import wire
 from streamfluo.core.source import Gap, Series, Source
 from streamfluo.engine.config import parse_config
@@ -269,3 +271,41 @@ def test_each_plane_has_a_clock_of_its_own():
         (block,) = take(arrivals, name, seq, index, t_ns=ms * 10**6)
         assert block.times_ns[0] == ms * 10**6
     assert not counted
+
+
+def test_a_foreign_program_pushes_several_planes(tmp_path):
+    with tcp_socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    socket = zmq.Context.instance().socket(zmq.PUSH)
+    socket.setsockopt(zmq.LINGER, 2000)
+    socket.connect(f"tcp://127.0.0.1:{port}")
+    series = {"series_uid": "pushed", "dtype": "<u2", "shape": [2, 3]}
+    listed = [{"channel": "red", "z": 0, "more": 1}, {"channel": "red", "z": 1, "z_um": 4}, {"channel": "green"}]
+    messages = [[json.dumps({"type": "start", **series, "planes": listed, "interval_s": 0.1}).encode()]]
+    seq = 0
+    for index in range(40):
+        for name, plane in zip(NAMES, listed, strict=True):
+            image = {"type": "image", **series, "seq": seq, "index": index, "nbytes": 12, **plane}
+            seq += 1
+            if seq != 50:  # one is lost on the way: red/1 of time point 16
+                messages.append([json.dumps(image).encode(), pixels(name, index).tobytes()])
+    strange = {"type": "image", **series, "seq": seq, "index": 40, "nbytes": 12, "channel": "blue"}
+    messages += [[json.dumps(strange).encode(), bytes(12)]]
+    messages += [[json.dumps({"type": "end", "series_uid": "pushed", "seq": seq, "frames": seq}).encode()]]
+    thread = threading.Thread(target=lambda: [socket.send_multipart(parts) for parts in messages], daemon=True)
+    thread.start()
+    with open_source(f"ingest+tcp://127.0.0.1:{port}") as source:
+        assert source.spec.planes == (Plane("red"), Plane("red", 1, 4.0), Plane("green"))
+        engine = Engine(source, parse_config('[[step]]\nkind = "moments"\n', "c"), tmp_path / "S")
+        engine.start()
+        assert engine.wait(30)
+    socket.close()
+    session = open_session(tmp_path / "S")
+    assert (session.frames, session.lost) == (119, 1)
+    assert session.gaps == (Gap(16, 1, "transport", "red/1"),)
+    assert session.health["refused"] == {"plane": 1}
+    for name in NAMES:
+        there = [n for n in range(40) if (name, n) != ("red/1", 16)]
+        expected = np.stack([pixels(name, n) for n in there])
+        np.testing.assert_array_equal(session.read_frames(0, 40, plane=name), expected)
