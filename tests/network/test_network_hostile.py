@@ -173,7 +173,7 @@ def test_a_consumer_that_takes_credit_and_reads_nothing_holds_nobody_up():
 def image(seq, index=None, **changes):
     index = seq if index is None else index
     facts = dict(type="image", series_uid="movie", dtype="<u2", shape=[8, 9], nbytes=144)
-    header = {**facts, "seq": seq, "index": index, "t_ns": 10**7 * index}
+    header = {**facts, "seq": seq, "index": index, "t_ns": 10**7 * (seq % 300)}
     return [pack({**header, **changes}), FRAMES[seq % 300].astype("<u2").tobytes()]
 
 
