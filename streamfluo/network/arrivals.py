@@ -94,7 +94,9 @@ class Arrivals:
         pixels = wire.frame_pixels(image, parts[1].buffer)
         if pixels.shape != self.spec.shape or pixels.dtype != self._dtype:
             raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
-        yield from self._missing(image, plane)
+        as_expected = image.seq == self.next_seq and image.index == self._next.get(plane)
+        if len(self._planes) > 1 or not as_expected:
+            yield from self._missing(image, plane)
         self.next_seq, self._next[plane] = image.seq + 1, image.index + 1
         self._last[plane] = (image.index, self._time_ns(image, plane))
         yield Block(image.index, np.array([self._last[plane][1]]), pixels[None], image.channel, image.z)
@@ -142,6 +144,8 @@ class Arrivals:
 
     def _plane(self, image: wire.Image) -> str:
         """The plane of an image. Raises WireError for one that the start did not announce."""
+        if len(self._planes) == 1:
+            return self._planes[0]
         plane = plane_in(self._planes, plane_name(image.channel, image.z))
         if plane is None:
             found = plane_name(image.channel[:40], image.z)
