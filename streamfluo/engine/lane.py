@@ -22,7 +22,7 @@ MANY = 1 << 62
 class Run:
     """Consecutive frames in one array: a block as it came, or a slab that still fills. A gap has no pixels.
 
-    Of each frame `arrived_ns` says when it came (UTC epoch), `order` the how-manieth put brought it.
+    Of each frame `arrived_ns` says when it came (UTC epoch), `order` the number of the put that brought it.
     """
 
     index: int
@@ -104,7 +104,7 @@ class Lane:
         return self.position(reader) if run is None else run.index + (run.gap.count if run.gap else run.count)
 
     def order(self, reader: str) -> int:
-        """Return the how-manieth put brought a reader's next frame; a large number while there is none."""
+        """Return the number of the put that brought a reader's next frame; a large one while there is none."""
         run = self.next(reader)
         return MANY if run is None else int(run.order[self._cursors[reader].taken])
 
