@@ -11,7 +11,8 @@ from systems import needs_signals
 from streamfluo import open_session, open_source
 
 SIM = "sim:calcium?channels=2&z=4&shape=48x64&frames=120&seed=4"
-CHAIN = """
+CHAINS = {
+    "by slice": """
 [[step]]
 kind = "motion"
 planes = ["red"]
@@ -22,6 +23,21 @@ kind = "motion"
 planes = ["green"]
 inputs = { shift_px = "red/motion.shift_px", valid = "red/motion.valid" }
 params = { mode = "apply", max_shift_px = 6 }
+""",
+    "by volume": """
+[[step]]
+kind = "motion"
+planes = ["red"]
+params = { init_frames = 20, max_shift_px = 6 }
+[[step]]
+id = "apply"
+kind = "motion"
+after = "source"
+inputs = { shift_px = "red/*/motion.shift_px" }
+params = { mode = "apply", max_shift_px = 6 }
+""",
+}
+REST = """
 [[step]]
 kind = "moments"
 [record]
@@ -39,10 +55,15 @@ def movies():
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
+@pytest.fixture(scope="module", params=CHAINS)
+def shifts(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
+def unbroken(tmp_path_factory, shifts):
     folder = tmp_path_factory.mktemp("unbroken")
-    (folder / "chain.toml").write_text(CHAIN)
+    (folder / "chain.toml").write_text(CHAINS[shifts] + REST)
     done = subprocess.run(
         [*CALL, "run", "chain.toml", "--source", SIM, "--out", "S"],
         cwd=folder,
@@ -70,8 +91,8 @@ def same_results(session, unbroken):
             np.testing.assert_array_equal(session.snapshot(step)[name], array, err_msg=f"{step} {name}")
 
 
-def test_every_plane_arrives_over_zeromq_bit_for_bit(tmp_path, movies, unbroken):
-    (tmp_path / "chain.toml").write_text(CHAIN)
+def test_every_plane_arrives_over_zeromq_bit_for_bit(tmp_path, movies, shifts, unbroken):
+    (tmp_path / "chain.toml").write_text(CHAINS[shifts] + REST)
     server, endpoint = replay(tmp_path, "--fps", "60")
     with server:
         run = [*CALL, "run", "chain.toml", "--source", endpoint, "--out", "S"]
@@ -86,7 +107,13 @@ def test_every_plane_arrives_over_zeromq_bit_for_bit(tmp_path, movies, unbroken)
     same_results(session, unbroken)
 
 
-def test_shifts_measured_on_red_are_those_of_green(unbroken):
+def test_shifts_measured_on_red_are_those_of_green(shifts, unbroken):
+    if shifts == "by volume":
+        applied = [unbroken.values(f"{plane}/apply") for plane in unbroken.planes]
+        for values in applied:
+            assert values["valid"].all()
+            np.testing.assert_array_equal(values["shift_px"], applied[0]["shift_px"])
+        return
     for z in range(4):
         red, green = unbroken.values(f"red/{z}/motion"), unbroken.values(f"green/{z}/apply")
         valid = red["valid"] > 0
@@ -95,8 +122,8 @@ def test_shifts_measured_on_red_are_those_of_green(unbroken):
 
 
 @needs_signals
-def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, unbroken):
-    (tmp_path / "chain.toml").write_text(CHAIN)
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, shifts, unbroken):
+    (tmp_path / "chain.toml").write_text(CHAINS[shifts] + REST)
     server, endpoint = replay(tmp_path, "--fps", "40")
     with server:
         run = [*CALL, "run", "chain.toml", "--source", endpoint, "--out", "S"]

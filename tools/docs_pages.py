@@ -45,6 +45,7 @@ def operators_page() -> str:
         text.append(table(("gives", "kind", "dims", "unit", "meaning"), gives) if gives else "Gives no values.")
         facts = [f"needs {code(operator.needs)}"] if operator.needs else []
         facts += [f"takes {code(operator.may_need)} where a step above gives it"] if operator.may_need else []
+        facts += [f"takes {code(operator.of_planes)} of several planes at once"] if operator.of_planes else []
         facts += [f"runs on {' and '.join(operator.devices)}", f"version {operator.version}"]
         facts.append("parts merge" if issubclass(operator, Mergeable) else "parts do not merge")
         said = "; ".join(facts)

@@ -105,7 +105,8 @@ class Operator(ABC):
     name what reads its results from a session, as in `session.results("components")`; `joins` what puts those of the
     slices of a volume together, of steps by plane from the first slice on. `may_need` are per-frame values of the steps
     that its frames came through, given where there are any: with `valid` it learns nothing from frames that are
-    declared not valid (`seen_parts`).
+    declared not valid (`seen_parts`). `of_planes` are those in `needs` that a config may take of several planes at
+    once: they come as (planes, t, …), NaN where a plane has none of a frame or declares it not valid.
     """
 
     kind: ClassVar[str]
@@ -113,6 +114,7 @@ class Operator(ABC):
     Params: ClassVar[type[Params]] = Params
     needs: tuple[str, ...] = ()
     may_need: tuple[str, ...] = ()
+    of_planes: tuple[str, ...] = ()
     gives: tuple[Gives, ...] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     frame_axis: Literal["same", "own"] = "same"

@@ -1,4 +1,4 @@
-"""Values that steps take from another plane: kept until the planes that want them have passed their frames."""
+"""Values that steps take from another plane, or late: kept until those that want them have passed their frames."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..core.errors import FrameError
 from ..core.operator import Gives
 from ..core.step_values import StepValues
 from ..core.unseen import VALID
-from .building import Step
+from .building import Step, apart
+from .silent_planes import SILENT_FRAMES
 
 MAX_FRAMES = 4096  # of one step: a plane that stopped coming makes others keep no more
 _WIDTHS = {"yx": 2}
 
 
 class AcrossPlanes:
-    """The newest values of each step that another plane takes some of."""
+    """The newest values of each step that another plane takes some of, or a late step."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         by_id = {step.id: step for step in steps}
-        self._takers: dict[str, dict[str, int]] = {}  # of each giver the planes that take from it, and how far they are
+        # Of each giver the planes that take from it, whether by late steps, and how far they are.
+        self._takers: dict[str, dict[tuple[str, bool], int]] = {}
         self._gives: dict[str, dict[str, Gives]] = {}
         for step in steps:
-            for giver, _ in step.givers.values() if step.lives_on_frames else ():
-                if by_id[giver].plane != step.plane:
-                    self._takers.setdefault(giver, {})[step.plane] = 0
+            for giver in step.takes_of if step.lives_on_frames else ():
+                if apart(by_id[giver], step):
+                    self._takers.setdefault(giver, {})[step.plane, step.late] = 0
                     self._gives[giver] = {g.name: g for g in by_id[giver].operator.gives}
         self._kept: dict[str, deque[StepValues]] = {giver: deque() for giver in self._takers}
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
 
     def add(self, values: StepValues) -> None:
         """Keep a step's values, if another plane takes them."""
@@ -52,22 +58,36 @@ class AcrossPlanes:
                 unknown[first - index : stop - index] = part.arrays[name][first - part.index : stop - part.index]
         return unknown
 
-    def passed(self, plane: str, index: int) -> None:
-        """A plane takes no more values of frames before `index`."""
+    def pooled(self, givers: Sequence[tuple[str, str]], index: int, count: int) -> np.ndarray:
+        """Return a value of `count` frames of several planes' steps (planes, t, …), NaN where it is not valid."""
+        planes = []
+        for giver, name in givers:
+            if (values := self.values(giver, name, index, count)) is None:
+                raise FrameError(f"step {giver!r} gave no {name!r} for these frames, nor for any before them")
+            if VALID in self._gives[giver] and (valid := self.values(giver, VALID, index, count)) is not None:
+                values[~valid.astype(bool)] = np.nan
+            planes.append(values)
+        return np.stack(planes)
+
+    def passed(self, plane: str, index: int, late: bool) -> None:
+        """A plane takes no more values of frames before `index`, by late steps or by the others."""
         for giver, takers in self._takers.items():
-            if plane in takers:
-                takers[plane] = index
+            if (plane, late) in takers:
+                takers[plane, late] = index
                 kept, oldest = self._kept[giver], min(takers.values())
                 # One is kept in any case: it says what values look like.
                 while len(kept) > 1 and kept[0].index + kept[0].frames <= oldest:
                     kept.popleft()
 
     def waits(self) -> bool:
-        """Whether values are kept that a plane has not come to yet."""
-        return any(
-            kept and kept[-1].index + kept[-1].frames > min(self._takers[giver].values())
+        """Whether values are kept that a plane has not come to yet, but one that is not waited for."""
+        behind = (
+            kept[-1].index + kept[-1].frames - reached
             for giver, kept in self._kept.items()
+            for reached in self._takers[giver].values()
+            if kept
         )
+        return any(0 < frames <= SILENT_FRAMES for frames in behind)
 
 
 def _unknown(like: np.ndarray, count: int) -> np.ndarray:

@@ -24,8 +24,10 @@ class Step:
 
     Of a stream of several planes each has steps of its own, whose ids begin with it: `green/0/extract`. `after` is the
     step whose frames it takes. `givers` maps each name in `needs`, and in `may_need` where one gives it, to (step id,
-    name). `axis` names the frame axis it sees: steps on the same axis see the same frames. `muted` holds the error that
-    took it out of the chain, `doubt` what its operator says against its results.
+    name); `pools` each name that it takes of several planes to all of theirs. A `late` step takes values of planes that
+    take some of its own: it runs once they all have come to its frames. `axis` names the frame axis it sees: steps on
+    the same axis see the same frames. `muted` holds the error that took it out of the chain, `doubt` what its operator
+    says against its results.
     """
 
     config: StepConfig
@@ -35,6 +37,8 @@ class Step:
     axis: str
     givers: dict[str, tuple[str, str]]
     gate: Gate
+    pools: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    late: bool = False
     next_index: int | None = None
     muted: str | None = None
     doubt: str = ""
@@ -44,6 +48,16 @@ class Step:
     def id(self) -> str:
         """The step's id."""
         return in_plane(self.plane, self.config.id)
+
+    @property
+    def pools_of(self) -> set[str]:
+        """The steps that it takes values of several planes of."""
+        return {giver for givers in self.pools.values() for giver, _ in givers}
+
+    @property
+    def takes_of(self) -> set[str]:
+        """The steps that it takes values of."""
+        return self.pools_of | {giver for giver, _ in self.givers.values()}
 
     @property
     def lives_on_frames(self) -> bool:
@@ -68,14 +82,21 @@ class Builder:
         self._check_order()
 
     def leaders(self) -> dict[str, set[str]]:
-        """Return for each plane those whose values its steps take."""
-        plane_of = {step.id: step.plane for step in self.steps}
+        """Return for each plane those whose frames must come first: its steps take values of them."""
         leaders: dict[str, set[str]] = {}
         for step in self.steps if self._spec.planes else ():
-            others = {plane_of[giver] for giver, _ in step.givers.values()} - {step.plane}
-            if others and step.lives_on_frames:
+            others = self._planes_of(step) - {step.plane}
+            if others and step.lives_on_frames and not step.late:
                 leaders.setdefault(step.plane, set()).update(others)
         return leaders
+
+    def awaited(self) -> set[str]:
+        """Return the planes that late steps wait for."""
+        return {plane for step in self.steps if step.late for plane in {step.plane, *self._planes_of(step)}}
+
+    def _planes_of(self, step: Step) -> set[str]:
+        """The planes that a step takes values of."""
+        return {other.plane for other in self.steps if other.id in step.takes_of}
 
     def _build(self, place: str, config: StepConfig, plane: str) -> Step:
         operator_class = find_operator(config.kind, place)
@@ -97,6 +118,10 @@ class Builder:
         gate = Gate(in_plane(plane, config.id), operator)
         step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate)
         step.givers = self._givers(place, step)
+        step.pools = self._pools(place, step)
+        own = {other.id for other in self.steps if other.plane == plane}
+        step.late = (parent is not None and parent.late) or bool(step.pools_of & own)
+        self._check_late(place, step)
         return step
 
     def _parent(self, config: StepConfig, plane: str) -> Step | None:
@@ -114,8 +139,40 @@ class Builder:
                 hint = did_you_mean(name, known) if known else "; it takes none"
                 raise ConfigError(f"{place}: no input {name!r}{hint}")
         wanted = (*operator.needs, *(name for name in operator.may_need if name in config.inputs))
-        givers = {need: self._giver(place, need, step) for need in wanted}
+        givers = {need: self._giver(place, need, step) for need in wanted if not _is_pool(config.inputs.get(need))}
         return self._givers_on_the_way(step) | givers
+
+    def _pools(self, place: str, taker: Step) -> dict[str, tuple[tuple[str, str], ...]]:
+        """For each name that the config takes of several planes, `*/motion.shift_px`, the (step id, name) of theirs."""
+        pools = {}
+        for need, named in taker.config.inputs.items():
+            if not _is_pool(named):
+                continue
+            if need not in taker.operator.of_planes:
+                raise ConfigError(f"{place}: {need!r} is of one plane, not of several, found {named!r}")
+            channel, _, value = named.rpartition("/")
+            channel = channel.removesuffix("*").removesuffix("/")
+            names = self._spec.plane_names
+            try:
+                planes = select_planes([channel], names) if channel else names
+            except FrameError as error:
+                raise ConfigError(f"{place}: {error}") from None
+            having = [plane for plane in planes if self._has(plane, value.partition(".")[0])]
+            pools[need] = tuple(self._named(place, f"{plane}/{value}", need, taker) for plane in having or planes[:1])
+        return pools
+
+    def _has(self, plane: str, step_id: str) -> bool:
+        return any(step.plane == plane and step.config.id == step_id for step in self.steps)
+
+    def _check_late(self, place: str, step: Step) -> None:
+        """Raises ConfigError for a late step that gets frames which do not wait, or one that takes of late ones."""
+        if step.late and step.after not in (in_plane(step.plane, SOURCE), *(s.id for s in self.steps if s.late)):
+            raise ConfigError(
+                f"{place}: it waits for all planes, and can take frames only as they came; write after = {SOURCE!r}"
+            )
+        for giver in self.steps:
+            if giver.id in step.takes_of and giver.late and apart(giver, step):
+                raise ConfigError(f"{place}: step {giver.id!r} waits for all planes; take what it takes instead")
 
     def _givers_on_the_way(self, taker: Step) -> dict[str, tuple[str, str]]:
         """For each name in `may_need` the nearest step that this one's frames came through and that gives it."""
@@ -131,7 +188,9 @@ class Builder:
 
     def _giver(self, place: str, need: str, taker: Step) -> tuple[str, str]:
         """The step and the name that a need is met by: what the config names, else the nearest above that gives it."""
-        named = taker.config.inputs.get(need)
+        return self._named(place, taker.config.inputs.get(need), need, taker)
+
+    def _named(self, place: str, named: str | None, need: str, taker: Step) -> tuple[str, str]:
         wanted = ("per_frame", "by_id", "table") if taker.lives_on_frames else ("snapshot",)
         selector, _, value = (named or f".{need}").rpartition("/")
         step_id, _, name = value.partition(".")
@@ -178,6 +237,15 @@ class Builder:
                     f"{where}: planes {', '.join(waiting)} take values from each other; one must be first"
                 )
             done.update(ready)
+
+
+def apart(giver: Step, taker: Step) -> bool:
+    """Return whether values go from one step to another by a detour: over planes, or from one to a late one."""
+    return giver.plane != taker.plane or giver.late != taker.late
+
+
+def _is_pool(named: str | None) -> bool:
+    return named is not None and named.rpartition("/")[0].endswith("*")
 
 
 def _check_frames(place: str, what: str, giver: Step, taker: Step, kind: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,13 +16,15 @@ from ..core.errors import ConfigError, FrameError, StateError, did_you_mean
 from ..core.operator import Output, SnapshotOperator
 from ..core.params import with_present_names
 from ..core.plane import ONE_PLANE, in_plane
+from ..core.source import Gap
 from ..core.spec import Spec
 from ..core.state import State, check_state
 from ..core.step_values import IDS, StepValues
 from ..core.wire import SOURCE
 from .across import AcrossPlanes
-from .building import Builder, Step
+from .building import Builder, Step, apart
 from .config import Config, load_config, with_overrides
+from .held_blocks import HeldBlocks
 
 
 class StepResult(NamedTuple):
@@ -36,7 +38,8 @@ class StepResult(NamedTuple):
 class Chain:
     """Steps built for one spec, those of each plane apart. `push` blocks in order; a jump of the index is a gap.
 
-    `follows` has the planes that take values from others: of those the same frames come first.
+    `follows` has the planes that take values from others: of those the same frames come first. Steps that take values
+    of planes which take some of theirs are late: they run once all these planes have come to their frames.
     A step that raises is muted: its last state stays readable, the steps that depend on it are muted with it, the
     others go on; `events` says so, and where an operator begins to doubt its results.
     """
@@ -48,6 +51,8 @@ class Chain:
         self.follows = builder.leaders()
         self.events: list[dict[str, Any]] = []
         self._across = AcrossPlanes(self.steps)
+        late = {step.plane for step in self.steps if step.late}
+        self._held = HeldBlocks(late, builder.awaited()) if late else None
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], spec: Spec, changes: Sequence[str] = ()) -> Chain:
@@ -77,20 +82,20 @@ class Chain:
         plane = ONE_PLANE
         if self.spec.planes and (plane := block.plane) not in self.spec.plane_names:
             raise FrameError(f"frame {block.index}: no plane {plane!r}{did_you_mean(plane, self.spec.plane_names)}")
-        return self._flow(plane, [block], finishing=False)
+        return self._flow(plane, [block]) + self._late(plane, block)
 
-    def gap(self, first: int, count: int, plane: str = ONE_PLANE) -> None:
-        """`count` frames from index `first` on never came; steps behind one with its own frame axis see the jump."""
-        for step in self.steps:
-            if step.axis == in_plane(plane, SOURCE) and self._runs(step):
-                self._guarded(step, first, step.operator.gap, first, count)
-                step.next_index = first + count
-        self._across.passed(plane, first + count)
+    def gap(self, first: int, count: int, plane: str = ONE_PLANE) -> list[StepResult]:
+        """`count` frames from index `first` on never came; steps behind one with its own frame axis see the jump.
+
+        Returns what late steps made of frames of other planes that waited for these.
+        """
+        self._skip(plane, first, count)
+        return self._late(plane, Gap(first, count, plane=plane))
 
     @property
     def settled(self) -> bool:
         """Whether no plane has yet to come to frames of which it takes values from another: what `state` leaves out."""
-        return not self._across.waits()
+        return not (self._held or self._across.waits())
 
     def finish(self) -> list[tuple[str, Output]]:
         """End of the series: what steps still held back, run through the steps after them."""
@@ -98,7 +103,12 @@ class Chain:
 
     def run_end(self) -> list[StepResult]:
         """End the series, as `finish` does, and return what passed each step's gate."""
-        return [result for plane in self.spec.plane_names for result in self._flow(plane, [], finishing=True)]
+        planes = self.spec.plane_names
+        results = [result for plane in planes for result in self._flow(plane, [], finishing=True)]
+        if self._held is not None:
+            results += self._released(self._held.rest())
+            results += [result for plane in planes for result in self._flow(plane, [], late=True, finishing=True)]
+        return results
 
     def read(self, name: str, names: Sequence[str] | None = None) -> Mapping[str, np.ndarray]:
         """Return snapshots of a step by name (None: all it gives)."""
@@ -137,7 +147,8 @@ class Chain:
                 "version": s.operator.version,
                 "params": _stated(s),
                 "after": s.after,
-                "inputs": {need: ".".join(giver) for need, giver in s.givers.items()},
+                "inputs": {need: ".".join(giver) for need, giver in s.givers.items()}
+                | {need: s.config.inputs[need] for need in s.pools},
                 "sees": _frames_of(s.operator.spec),
             }
             for s in self.steps
@@ -167,11 +178,31 @@ class Chain:
             if saved["state"] or not step.muted:
                 _restore(step, saved["state"])
 
-    def _flow(self, plane: str, blocks: list[Block], finishing: bool) -> list[StepResult]:
+    def _late(self, plane: str, item: Block | Gap) -> list[StepResult]:
+        """Run late steps over what waited for this block or gap of a plane."""
+        return [] if self._held is None else self._released(self._held.passes(plane, item))
+
+    def _released(self, items: Iterable[tuple[str, Block | Gap]]) -> list[StepResult]:
+        results = []
+        for plane, item in items:
+            if isinstance(item, Gap):
+                self._skip(plane, item.first, item.count, late=True)
+            else:
+                results += self._flow(plane, [item], late=True)
+        return results
+
+    def _skip(self, plane: str, first: int, count: int, late: bool = False) -> None:
+        for step in self.steps:
+            if step.axis == in_plane(plane, SOURCE) and step.late == late and self._runs(step):
+                self._guarded(step, first, step.operator.gap, first, count)
+                step.next_index = first + count
+        self._across.passed(plane, first + count, late)
+
+    def _flow(self, plane: str, blocks: list[Block], late: bool = False, finishing: bool = False) -> list[StepResult]:
         handed: dict[str, list[Block]] = {in_plane(plane, SOURCE): blocks}
         results: dict[str, list[StepResult]] = {}
         for step in self.steps:
-            if step.plane != plane or not self._runs(step):
+            if step.plane != plane or step.late != late or not self._runs(step):
                 continue
             made = results[step.id] = []
             handed[step.id] = []
@@ -188,11 +219,11 @@ class Chain:
                     made.append(result)
                     handed[step.id] += [result.output.block] if result.output.block else []
         flat = [result for made in results.values() for result in made]
-        for result in flat if self.follows else ():
+        for result in flat if self._across else ():
             if result.values is not None:
                 self._across.add(result.values)
         if blocks:
-            self._across.passed(plane, blocks[-1].stop)
+            self._across.passed(plane, blocks[-1].stop, late)
         return flat
 
     def _update(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult | None:
@@ -230,8 +261,10 @@ class Chain:
     def _inputs(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> dict[str, Any]:
         """The values a step needs, by name; of those by id also whose they are, as NAME.ids."""
         inputs: dict[str, Any] = {}
+        for need, givers in step.pools.items():
+            inputs[need] = self._across.pooled(givers, block.index, len(block))
         for need, (giver, name) in step.givers.items():
-            if self.step(giver).plane != step.plane:
+            if apart(self.step(giver), step):
                 if (found := self._across.values(giver, name, block.index, len(block))) is None:
                     raise FrameError(f"step {giver!r} gave no {name!r} for these frames, nor for any before them")
                 inputs[need] = found
@@ -268,6 +301,8 @@ class Chain:
         if step.lives_on_frames:  # a muted step's last snapshots stay readable
             needs |= {giver for giver, _ in step.givers.values()}
         muted = sorted(s.id for s in self.steps if s.muted and s.id in needs)
+        if step.pools and all(s.muted for s in self.steps if s.id in step.pools_of):
+            muted += sorted(step.pools_of)
         if muted and not step.muted:
             step.muted = f"needs {', '.join(muted)}, which is muted"
         return not step.muted

@@ -25,7 +25,7 @@ def run_chain(parts: Parts) -> None:
     while not ring.over("chain") and not parts.stopping.abandoned.is_set():
         item = ring.take("chain", wait_s=idle_s)
         if isinstance(item, Gap):
-            chain.gap(item.first, item.count, parts.plane(item))
+            _hand_on(parts, chain.gap(item.first, item.count, parts.plane(item)), None)
             position.reached[parts.plane(item)] = item.first + item.count
             if not parts.has_journal:
                 parts.tell_gap(item)

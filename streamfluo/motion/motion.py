@@ -26,6 +26,7 @@ from .registered_share import RegisteredShare
 from .search import CoarseSearch, LostScene
 from .shift_prior import ShiftFilter
 from .template import NEAR_PX, ROW_STRIDE, Template
+from .volume_shift import VolumeShift
 
 GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own
 CLEAR_SIGMA = 2.0  # of noise: what a gain may leave of the template's contrast, for few residuals to be clipped
@@ -60,8 +61,9 @@ class Motion(Operator):
     """
 
     Params = MotionParams
-    version = 3  # begins as an average; the noise of a young template is counted out of gains
+    version = 4  # may apply one shift to all planes of a volume
     may_need = (VALID,)
+    of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
     gives: tuple[Gives, ...] = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the corrected frames"),
@@ -129,6 +131,7 @@ class Motion(Operator):
         self._patches_px = np.zeros((*self._grid.shape, 2))
         self._gain = self._usual_gain = 1.0
         self._share = RegisteredShare()
+        self._volume = VolumeShift()
         self._missed = 0  # frames that could not be registered before the template was anchored
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
@@ -186,6 +189,7 @@ class Motion(Operator):
             **self._hot.state(),
             **self._shift_filter.state(),
             **self._share.state(),
+            **self._volume.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -199,6 +203,7 @@ class Motion(Operator):
         self._hot.restore(state)
         self._shift_filter.restore(state)
         self._share.restore(state)
+        self._volume.restore(state, self.kind)
 
     def doubt(self) -> str:
         return self._share.doubt()
@@ -296,7 +301,8 @@ class Motion(Operator):
         if self._known_shifts is None:
             if self.needs and "shift_px" not in inputs:
                 raise FrameError('motion: mode = "apply" needs shifts_px, or a step before it that gives shift_px')
-            return np.asarray(inputs.get("shift_px", np.empty(0)))
+            given = np.asarray(inputs.get("shift_px", np.empty(0)))
+            return self._volume.pool(given) if given.ndim == 3 else given
         known = self._known_shifts[block.index : block.stop]
         return np.concatenate([known, np.full((len(block) - len(known), *known.shape[1:]), np.nan)])
 
