@@ -18,15 +18,19 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import SourceError, did_you_mean
+from ..core.plane import Plane, as_channel, plane_in
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Camera, Spec
-from .camera_params import one_line, parse_camera_uri, set_property
+from .camera_images import Image, as_block, runs
+from .camera_params import load_demo, one_line, parse_camera_uri, set_property
 
 POLL_S = 0.0005  # MMCore has no call that waits for an image
 ASK_S = 0.1
 SILENT_S = 10.0
+LEAVE_S = 0.1  # an adapter's thread may still be on its way out: unloaded under it, it takes the program with it
 MEASURED_FRAMES = 10
 CORE_ERRORS = (RuntimeError, OSError, ValueError, IndexError, MemoryError)  # what MMCore raises
+CAMERA_TAG = "Camera"
 TRIGGER_PROPERTIES = ("TriggerMode", "Trigger Mode", "Trigger", "TriggerSource", "TRIGGER SOURCE", "Triggermode")
 
 
@@ -35,8 +39,9 @@ class CameraSource(Source):
 
     `index` is the camera's own counter: what its buffer lost is a gap of the camera, and the acquisition goes on. It
     begins with `blocks`. `frames` is how many the camera takes; `trigger` the value of its trigger property; any other
-    key a property. With `sequence`, a useq file, it is a SequenceSource. Raises SourceError for a camera that is not
-    there or a setting it does not take.
+    key a property. Several cameras of one core (a Multi Camera device, `mm:demo?cameras=2`) are planes, each with its
+    own counter. With `sequence`, a useq file, it is a SequenceSource. Raises SourceError for a camera that is not there
+    or a setting it does not take.
     """
 
     seekable = False
@@ -52,7 +57,6 @@ class CameraSource(Source):
         self.uri = uri
         self.settings = parse_camera_uri(uri)
         self.dropped = 0
-        self._position = 0
         self._started = False
         self._stopped = threading.Event()
         self._core, self._facts_type = self._new_core(uri)
@@ -66,6 +70,7 @@ class CameraSource(Source):
         except BaseException:
             self.close()
             raise
+        self._reached = dict.fromkeys(self.spec.plane_names, 0)
         facts = {"camera": self._facts()}
         self.series = Series(uuid.uuid4().hex, uri, time.time_ns(), self._frames, facts)
 
@@ -79,7 +84,7 @@ class CameraSource(Source):
             began_ns = max(0, time.time_ns() - self.series.t0_ns)  # before: a frame is never stamped in the future
             core.startSequenceAcquisition(frames or 2**31 - 1, 0, False)
             heard = asked = time.monotonic()
-            while not self._stopped.is_set() and (frames is None or self._position < frames):
+            while not self._stopped.is_set() and (frames is None or min(self._reached.values()) < frames):
                 # The camera itself is asked seldom: adapters are not made for calls beside a running sequence.
                 running = time.monotonic() - asked < ASK_S or core.isSequenceRunning()
                 waiting = self._pop(max_frames, began_ns)  # after that: what came before it stopped is still there
@@ -93,27 +98,30 @@ class CameraSource(Source):
                 else:
                     asked = time.monotonic() if time.monotonic() - asked >= ASK_S else asked
                     time.sleep(POLL_S)
-            if not self._stopped.is_set() and self._position != frames:
-                raise SourceError(f"{self.uri}: the camera stopped after {self._position} of {frames or '…'} frames")
+            short = [name for name, at in self._reached.items() if at != frames]
+            if not self._stopped.is_set() and short:
+                which, came = f"the camera {short[0].rpartition('/')[0]}".rstrip(), self._reached[short[0]]
+                raise SourceError(f"{self.uri}: {which} stopped after {came} of {frames or '…'} frames")
         except SourceError:
             self.ended = "error"
             raise
         except CORE_ERRORS as error:
             self.ended = "error"
-            raise SourceError(f"{self.uri}: {one_line(error)}; {self._position} frames came") from None
+            raise SourceError(f"{self.uri}: {one_line(error)}; {sum(self._reached.values())} frames came") from None
         finally:
             if core.isSequenceRunning():
                 core.stopSequenceAcquisition()
 
     def seek(self, index: int) -> None:
-        if index != self._position:
-            raise SourceError(f"{self.uri}: a camera cannot be sought; it stands at frame {self._position}")
+        if index != (stands := min(self._reached.values())):
+            raise SourceError(f"{self.uri}: a camera cannot be sought; it stands at frame {stands}")
 
     def interrupt(self) -> None:
         self._stopped.set()
 
     def close(self) -> None:
         self._stopped.set()
+        time.sleep(LEAVE_S)
         self._core.reset()
 
     def _new_core(self, uri: str) -> tuple[Any, Any]:
@@ -131,7 +139,8 @@ class CameraSource(Source):
 
     @property
     def _frames(self) -> int | None:
-        return self.settings.frames
+        frames = self.settings.frames
+        return None if frames is None else frames * len(self.spec.plane_names)
 
     @property
     def _triggered(self) -> bool:
@@ -142,57 +151,63 @@ class CameraSource(Source):
         """How long a frame may take; with a trigger for ever."""
         return np.inf if self._triggered else max(SILENT_S, 5e-3 * self._core.getExposure())
 
-    def _pop(self, max_frames: int, began_ns: int) -> list[tuple[int, int, np.ndarray]]:
-        """The (index, t_ns, pixels) that wait in the camera's buffer."""
+    def _pop(self, max_frames: int, began_ns: int) -> list[Image]:
+        """The images that wait in the camera's buffer."""
         core = self._core
-        popped: list[tuple[int, int, np.ndarray]] = []
+        popped: list[Image] = []
         while len(popped) < max_frames and core.getRemainingImageCount():
             try:
-                pixels, number, elapsed_ms = self._pop_one()
+                camera, number, elapsed_ms, pixels = self._pop_one()
             except (RuntimeError, IndexError):  # an overflow emptied the buffer between asking and taking
                 break
             now_ns = time.time_ns() - self.series.t0_ns if elapsed_ms is None else began_ns + int(elapsed_ms * 1e6)
-            popped.append((number, max(0, now_ns), pixels))
+            popped.append(Image(camera if self.spec.planes else "", number, max(0, now_ns), pixels))
         return popped
 
-    def _pop_one(self) -> tuple[np.ndarray, int, float | None]:
-        """The next image of the buffer, the camera's count of it, and when it came [ms since the start], if it says."""
+    def _pop_one(self) -> tuple[str, int, float | None, np.ndarray]:
+        """The next image of the buffer: which camera took it, its own count, when it came [ms since the start], if it
+        says, and the pixels."""
         facts = self._facts_type()
         pixels = self._core.popNextImageMD(facts)
-        elapsed = facts.GetSingleTag("ElapsedTime-ms").GetValue() if facts.HasTag("ElapsedTime-ms") else None
+        elapsed, camera = (
+            facts.GetSingleTag(tag).GetValue() if facts.HasTag(tag) else None for tag in ("ElapsedTime-ms", CAMERA_TAG)
+        )
         number = int(facts.GetSingleTag("ImageNumber").GetValue())
-        return pixels, number, None if elapsed is None else float(elapsed)
+        return camera or "", number, None if elapsed is None else float(elapsed), pixels
 
-    def _pieces(self, frames: list[tuple[int, int, np.ndarray]]) -> Iterator[Block | Gap]:
+    def _pieces(self, images: list[Image]) -> Iterator[Block | Gap]:
         """Blocks of consecutive frames, and the gaps before them."""
-        start = 0
-        for n in range(1, len(frames) + 1):
-            if n == len(frames) or frames[n][0] != frames[n - 1][0] + 1:
-                piece = frames[start:n]
-                yield from self._dropped_before(piece[0][0])
-                pixels = piece[0][2][None] if len(piece) == 1 else np.stack([p for *_, p in piece])
-                self._position = piece[-1][0] + 1
-                yield Block(piece[0][0], np.array([t for _, t, _ in piece]), pixels, self.spec.channel)
-                start = n
+        for run in runs(images):
+            block = as_block(run, self._channels.get(run[0].camera, self.spec.channel))
+            if block.pixels.shape[1:] != self.spec.shape:  # of several cameras one may have another size
+                found = " × ".join(map(str, block.pixels.shape[1:]))
+                height, width = self.spec.shape
+                raise SourceError(
+                    f"{self.uri}: images of camera {run[0].camera!r} are {found}, the stream's {height} × {width}; "
+                    "give all cameras one size, by roi= or in the configuration"
+                )
+            plane = plane_in(self.spec.plane_names, block.plane)
+            if plane is None:
+                raise SourceError(f"{self.uri}: an image of {run[0].camera!r}, which is none of the cameras")
+            yield from self._dropped_before(plane, block.index)
+            self._reached[plane] = block.stop
+            yield block
 
-    def _dropped_before(self, index: int) -> Iterator[Gap]:
-        if index < self._position:
-            raise SourceError(f"{self.uri}: frame {index} after frame {self._position - 1}; the counter went back")
-        if index > self._position:
-            self.dropped += index - self._position
-            yield Gap(self._position, index - self._position, "camera")
-            self._position = index
+    def _dropped_before(self, plane: str, index: int) -> Iterator[Gap]:
+        reached = self._reached[plane]
+        if index < reached:
+            raise SourceError(f"{self.uri}: frame {index} after frame {reached - 1}; the counter went back")
+        if index > reached:
+            self.dropped += index - reached
+            yield Gap(reached, index - reached, "camera", plane)
+            self._reached[plane] = index
 
     def _load(self) -> None:
         device, core = self.settings.device, self._core
         if device != "demo":
             self._load_configuration(str(Path(device).expanduser()))
         else:
-            core.loadDevice("Camera", "DemoCamera", "DCam")
-            core.initializeDevice("Camera")
-            core.setCameraDevice("Camera")
-            core.setProperty("Camera", "PixelType", "16bit")
-            core.setProperty("Camera", "BitDepth", "16")
+            load_demo(core, self.settings.cameras)
         if not core.getCameraDevice():
             raise SourceError(f"{self.uri}: the configuration names no camera; add Property,Core,Camera,NAME to it")
 
@@ -236,13 +251,16 @@ class CameraSource(Source):
         core = self._core
         nbytes, bits = core.getBytesPerPixel(), core.getImageBitDepth()
         dtype = {1: "u1", 2: "u2"}.get(nbytes)  # of 4 bytes nobody says whether they are floats; the demo's are
-        if dtype is None or core.getNumberOfComponents() != 1 or core.getNumberOfCameraChannels() != 1:
+        if dtype is None or core.getNumberOfComponents() != 1:
             raise SourceError(
-                f"{self.uri}: {core.getNumberOfCameraChannels()} channels of {core.getNumberOfComponents()} components "
-                f"and {nbytes} bytes a pixel; choose one camera and a grey pixel type of 8 or 16 bit"
+                f"{self.uri}: {core.getNumberOfComponents()} components and {nbytes} bytes a pixel; "
+                "choose a grey pixel type of 8 or 16 bit"
             )
+        cameras = [core.getCameraChannelName(n) for n in range(core.getNumberOfCameraChannels())]
+        self._channels = {name: as_channel(name, n) for n, name in enumerate(cameras)} if len(cameras) > 1 else {}
         left, top, *_ = core.getROI()
         return Spec(
+            planes=tuple(Plane(channel) for channel in self._channels.values()),
             origin_px=(top, left),
             shape=(core.getImageHeight(), core.getImageWidth()),
             dtype=dtype,
@@ -262,22 +280,23 @@ class CameraSource(Source):
         shutter = core.getAutoShutter()
         core.setAutoShutter(False)  # no light on the sample for frames nobody keeps
         core.startSequenceAcquisition(MEASURED_FRAMES, 0, True)
-        times_ms: list[float] = []
+        times_ms: dict[str, list[float]] = {}
         deadline = time.monotonic() + SILENT_S
         while (core.isSequenceRunning() or core.getRemainingImageCount()) and time.monotonic() < deadline:
             if core.getRemainingImageCount():
-                *_, elapsed_ms = self._pop_one()
-                times_ms.append(time.monotonic() * 1e3 if elapsed_ms is None else elapsed_ms)
+                name, _, elapsed_ms, _ = self._pop_one()
+                times_ms.setdefault(name, []).append(time.monotonic() * 1e3 if elapsed_ms is None else elapsed_ms)
             else:
                 time.sleep(POLL_S)
         if core.isSequenceRunning():
             core.stopSequenceAcquisition()
         core.setAutoShutter(shutter)
-        if len(times_ms) < 2:
+        measured_ms = [np.diff(times) for times in times_ms.values() if len(times) > 1]
+        if not measured_ms:
             raise SourceError(
                 f"{self.uri}: no frames within {SILENT_S:.0f} s; if it waits for a trigger, say trigger=…"
             )
-        return max(1e-6, float(np.median(np.diff(times_ms))) / 1e3)
+        return max(1e-6, float(np.median(np.concatenate(measured_ms))) / 1e3)
 
     def _facts(self) -> Mapping[str, Any]:
         core, camera = self._core, self._core.getCameraDevice()
@@ -288,6 +307,7 @@ class CameraSource(Source):
             "binning": core.getProperty(camera, "Binning") if core.hasProperty(camera, "Binning") else "1",
             "exposure_ms": core.getExposure(),
             "bit_depth": core.getImageBitDepth(),
+            **({"cameras": {name: core.getDeviceName(name) for name in self._channels}} if self._channels else {}),
         }
 
 

@@ -13,6 +13,7 @@ from ..core.errors import SourceError, did_you_mean
 
 BUFFER_MB = 512
 MAX_BUFFER_MB = 16_384  # MMCore touches all of it at once
+MAX_CAMERAS = 4  # of Micro-Manager's Multi Camera
 FLOAT, INTEGER = 2, 3  # MMCore's property types
 
 
@@ -29,6 +30,7 @@ class Settings:
     trigger: str | None = None
     sequence: str | None = None  # a useq file
     buffer_mb: int = BUFFER_MB
+    cameras: int = 1  # of the demo
     properties: dict[str, str] = field(default_factory=dict)
 
 
@@ -58,14 +60,30 @@ def parse_camera_uri(uri: str) -> Settings:
             if not is_number(text) or not 0 < float(text) < 1e7:
                 raise SourceError(f"{uri}: exposure_ms must be a positive number, found {text!r}")
             settings.exposure_ms = float(text)
-        elif key in ("frames", "binning", "bit_depth", "buffer_mb"):
-            most = MAX_BUFFER_MB if key == "buffer_mb" else 2**31 - 1
+        elif key in ("frames", "binning", "bit_depth", "buffer_mb") or (key, device) == ("cameras", "demo"):
+            most = {"buffer_mb": MAX_BUFFER_MB, "cameras": MAX_CAMERAS}.get(key, 2**31 - 1)
             if not text.isdecimal() or not 1 <= int(text) <= most:
                 raise SourceError(f"{uri}: {key} must be a whole number from 1 to {most}, found {text!r}")
             setattr(settings, key, int(text))
         else:
             settings.properties[key] = text
     return settings
+
+
+def load_demo(core: Any, cameras: int) -> None:
+    """Load Micro-Manager's demo camera, or several of them behind a Multi Camera."""
+    names = ["Camera"] if cameras == 1 else [f"Camera{n + 1}" for n in range(cameras)]
+    for name in names:
+        core.loadDevice(name, "DemoCamera", "DCam")
+        core.initializeDevice(name)
+        core.setProperty(name, "PixelType", "16bit")
+        core.setProperty(name, "BitDepth", "16")
+    if cameras > 1:
+        core.loadDevice("Cameras", "Utilities", "Multi Camera")
+        core.initializeDevice("Cameras")
+        for n, name in enumerate(names):
+            core.setProperty("Cameras", f"Physical Camera {n + 1}", name)
+    core.setCameraDevice("Camera" if cameras == 1 else "Cameras")
 
 
 def is_number(text: str) -> bool:

@@ -192,6 +192,8 @@ class SequenceSource(CameraSource):
 
     def _described(self) -> Spec:
         spec, planes = super()._described(), tuple(self._sequence.planes.values())
+        if self._channels:
+            raise SourceError(f"{self.uri}: a sequence is of one camera, found {', '.join(self._channels)}; choose one")
         exposure_s = self._core.getExposure() / 1e3
         if len(planes) == 1:
             return spec.with_(channel=planes[0].channel)

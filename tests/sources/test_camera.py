@@ -13,6 +13,7 @@ from streamfluo import Block, SourceError, open_source
 from streamfluo.core.source import Gap
 from streamfluo.sources import camera as camera_module
 from streamfluo.sources.camera import CameraSource
+from streamfluo.sources.camera_images import Image
 from streamfluo.sources.camera_params import parse_camera_uri
 
 SMALL = "mm:demo?exposure_ms=2&roi=0:32,0:48"
@@ -104,8 +105,8 @@ BAD = {
     "mm:demo?MaximumExposureMs=100": "MaximumExposureMs is set before the device starts",
     "mm:demo?exposure_ms=99999": "exposure_ms=99999 was not taken; the camera stands at 10 ms",
     "mm:demo?buffer_mb=1&OnCameraCCDXSize=4096": "memory requirements not adequate",
-    "mm:demo?PixelType=32bitRGB": "choose one camera and a grey pixel type",
-    "mm:demo?PixelType=32bit": "choose one camera and a grey pixel type",
+    "mm:demo?PixelType=32bitRGB": "choose a grey pixel type",
+    "mm:demo?PixelType=32bit": "choose a grey pixel type",
     "mm:demo?Gain=1&Gain=2": "Gain is given twice",
     "mm:demo?Gain": "is not key=value",
     "mm:/no/such.cfg": "no such configuration file /no/such.cfg",
@@ -172,7 +173,7 @@ def test_a_camera_that_stops_or_falls_silent_is_an_error_with_what_came(monkeypa
 def test_a_camera_whose_counter_goes_back_is_an_error(monkeypatch):
     with open_source(SMALL) as source:
         pixels = np.zeros((32, 48), np.uint16)
-        monkeypatch.setattr(source, "_pop", lambda *_: [(5, 0, pixels), (3, 1, pixels)])
+        monkeypatch.setattr(source, "_pop", lambda *_: [Image("", 5, 0, pixels), Image("", 3, 1, pixels)])
         with pytest.raises(SourceError, match="frame 3 after frame 5; the counter went back"):
             list(source.blocks())
         assert source.ended == "error"
