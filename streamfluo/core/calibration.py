@@ -8,9 +8,10 @@ from dataclasses import fields, replace
 import numpy as np
 
 from .errors import FrameError, WireError
+from .header import Buffer
 from .results import arrays_of, encode_arrays
 from .spec import Camera, Spec
-from .wire import Buffer, Calibration
+from .wire import Calibration
 
 MAP_DTYPES = ("<f4", "<f8")
 

@@ -20,8 +20,9 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 from .errors import WireError
+from .header import MAX_HEADER_BYTES, Buffer, decode_map
 from .results import result_nbytes
-from .wire import MAX_HEADER_BYTES, Buffer, Image, decode, decode_map, frame_pixels
+from .wire import Image, decode, frame_pixels
 
 MAGIC_STEM = b"SFLUORC"
 MAGIC, MAGIC_1 = MAGIC_STEM + b"2", MAGIC_STEM + b"1"

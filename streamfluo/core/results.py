@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from .errors import WireError
+from .header import Buffer
 from .operator import Gives
-from .wire import ArrayHeader, Buffer, Calibration, Message, Result, decode
+from .wire import ArrayHeader, Calibration, Message, Result, decode
 
 MAX_ARRAYS = 64
 MAX_AXES = 8

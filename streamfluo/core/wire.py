@@ -36,8 +36,9 @@ To a consumer, besides those answers:
     image      version, series_uid, seq (+1 per frame emitted, never reused), index (the camera's counter; its drops
                are jumps of index without a jump of seq; each plane has its own), channel and z (of a stream of several
                planes: which of them), t_ns (since series start), dtype, shape, nbytes,
-               crc32 (optional: that of zlib, of the pixels as they are sent), user; one plane, second part: the
-               pixels
+               crc32 (optional: that of zlib, of the pixels as they are sent), user (what the sender says of this
+               frame, kept with it: at most 4 KiB and 128 keys, else dropped and counted); one plane, second part:
+               the pixels
     gap        series_uid, first, last: these seqs are gone; reason
     end        series_uid, seq (one past the last frame's), frames, dropped_camera, dropped_transport,
                reason (finished, aborted or error)
@@ -95,18 +96,15 @@ from zlib_ng import zlib_ng
 
 from .block import Block
 from .errors import WireError
+from .header import Buffer, decode_map
 from .plane import in_plane
 from .spec import MAX_SIDE_PX, Spec
 
 VERSION = 1
 SOURCE = "source"  # where a chain's steps speak of what comes in
-MAX_HEADER_BYTES = 64 << 10
-MAX_NESTING = 8
-MAX_KEYS = 256
 FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
-Buffer = bytes | bytearray | memoryview
 FrameFacts = tuple[tuple[int, int], str, float | None, float | None]  # shape, dtype, pixel_um, interval_s
 
 
@@ -300,27 +298,11 @@ def decode(data: Buffer) -> Message:
         raise WireError("fields", f"{kind}: {error}") from None
 
 
-def decode_map(data: Buffer) -> dict[str, Any]:
-    """Return a header as a plain map, within the limits. Raises WireError."""
-    if len(data) > MAX_HEADER_BYTES:
-        raise WireError("header_size", f"header of {len(data)} bytes, at most {MAX_HEADER_BYTES} are allowed")
-    try:
-        json = bytes(data[:1]) == b"{"
-        fields = msgspec.json.decode(data) if json else msgspec.msgpack.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
-        raise WireError("header_syntax", f"header is neither msgpack nor JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise WireError("header_syntax", f"header must be a map, found {type(fields).__name__}")
-    if _count_keys(fields, 1) > MAX_KEYS:
-        raise WireError("keys", f"header with more than {MAX_KEYS} keys")
-    return fields
-
-
 def fits(message: Message) -> bool:
     """Return whether a message's header is within the limits."""
     try:
         decode_map(encode(message))
-    except WireError:
+    except (WireError, OverflowError):
         return False
     return True
 
@@ -336,15 +318,6 @@ def fitting(start: Start) -> Start:
     return msgspec.structs.replace(start, planes=names)
 
 
-def _count_keys(value: Any, depth: int) -> int:
-    if depth > MAX_NESTING:
-        raise WireError("nesting", f"header nested deeper than {MAX_NESTING}")
-    if isinstance(value, dict):
-        nested = (v for v in value.values() if isinstance(v, dict | list))
-        return len(value) + sum(_count_keys(v, depth + 1) for v in nested)
-    return sum(_count_keys(v, depth + 1) for v in value if isinstance(v, dict | list))
-
-
 def frame_facts(spec: Spec) -> FrameFacts:
     """Return what `hello` says of a step's frames."""
     return spec.shape, np.dtype(spec.dtype).str, spec.pixel_um, spec.interval_s
@@ -355,8 +328,8 @@ def source_facts(spec: Spec) -> dict[str, FrameFacts]:
     return {in_plane(name, SOURCE): frame_facts(spec.plane(name)) for name in spec.plane_names}
 
 
-def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, Any] = {}) -> Image:
-    """Return the header of a block's n-th frame."""
+def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, Any] | None = None) -> Image:
+    """Return the header of a block's n-th frame; `user` in place of the frame's own."""
     pixels = block.pixels[n]
     return Image(
         series_uid=series_uid,
@@ -368,7 +341,7 @@ def image_of(series_uid: str, block: Block, n: int, seq: int, user: dict[str, An
         dtype=pixels.dtype.str,
         shape=(pixels.shape[0], pixels.shape[1]),
         nbytes=pixels.nbytes,
-        user=user,
+        user=dict(block.user.get(block.index + n, {})) if user is None else user,
     )
 
 

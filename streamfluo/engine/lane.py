@@ -6,12 +6,13 @@ Belongs to the ring, under whose lock all of it runs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ..core.block import Block
+from ..core.block import NO_USER, Block
 from ..core.grid import GRID_FRAMES
 from ..core.source import Gap
 
@@ -35,6 +36,8 @@ class Run:
     order: np.ndarray
     slab: bool = False
     gap: Gap | None = None
+    user: Mapping[int, Mapping[str, Any]] = field(default_factory=lambda: NO_USER)
+    nbytes: int = 0  # held for it
 
     @property
     def filling(self) -> bool:
@@ -136,7 +139,9 @@ class Lane:
             frames = slice(frames.start, int(np.searchsorted(run.order[: frames.stop], order)))
         cursor.taken, cursor.position = frames.stop, run.index + frames.stop
         assert run.pixels is not None
-        block = Block(first, run.times_ns[frames], run.pixels[frames], run.channel, run.z)
+        said, numbers = run.user, range(first, run.index + frames.stop)
+        user = {n: said[n] for n in numbers if n in said} if said else NO_USER
+        block = Block(first, run.times_ns[frames], run.pixels[frames], run.channel, run.z, user)
         return block, int(run.arrived_ns[frames.stop - 1])
 
     def release(self, reader: str) -> None:

@@ -96,6 +96,7 @@ class RingBuffer:
             now = np.full(len(item), time.time_ns())
             order = self._order(len(item))
             run = Run(item.index, item.pixels, item.times_ns, item.channel, item.z, len(item), now, order)
+            run.user, run.nbytes = item.user, item.nbytes
             return self._append(lane, run)
         start, cell = item.index, self._slab_shape[0]
         while start < item.stop:
@@ -169,7 +170,7 @@ class RingBuffer:
 
     def _append(self, lane: Lane, run: Run) -> bool:
         with self._frames:
-            if not self._wait_for_room(0 if run.pixels is None else run.pixels.nbytes):
+            if not self._wait_for_room(run.nbytes):
                 return False
             self._begin(run.index)
             lane.append(run)
@@ -188,6 +189,7 @@ class RingBuffer:
                 slab = self._slabs.pop() if self._slabs else _slab(self._slab_shape, self._dtype)
                 times_ns, arrived_ns, order = np.empty((3, cell), np.int64)
                 run = Run(part.index, slab, times_ns, part.channel, part.z, 0, arrived_ns, order, slab=True)
+                run.nbytes = cell * self._frame_nbytes
                 lane.append(run)
         # Frames behind `count` are nobody's yet: they are written without holding the lock.
         new = slice(run.count, run.count + len(part))
@@ -195,11 +197,19 @@ class RingBuffer:
         run.times_ns[new] = part.times_ns
         run.arrived_ns[new] = time.time_ns()
         run.order[new] = self._puts
+        if part.user:
+            run.user = {**run.user, **part.user}
         with self._frames:
             run.count += len(part)
+            self._count_in(run, part.nbytes - part.pixels.nbytes)
             if self._eager or part.stop % cell == 0:
                 self._frames.notify_all()
             return not self._closed
+
+    def _count_in(self, run: Run, nbytes: int) -> None:
+        """A run holds more than it was given room for; the next one waits for it."""
+        run.nbytes += nbytes
+        self.backlog += nbytes
 
     def _begin(self, index: int) -> None:
         if not self._began:
@@ -278,7 +288,7 @@ class RingBuffer:
         for lane in self._lanes.values():
             for run in lane.let_go():
                 if run.pixels is not None:
-                    self.backlog -= run.pixels.nbytes
+                    self.backlog -= run.nbytes
                     if run.slab and len(self._slabs) < len(self._lanes):  # what a backlog took beyond is given back
                         self._slabs.append(run.pixels)
                     self._room.notify_all()

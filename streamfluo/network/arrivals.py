@@ -12,8 +12,9 @@ import numpy as np
 import zmq
 
 from ..core import wire
-from ..core.block import Block
+from ..core.block import NO_USER, Block
 from ..core.errors import WireError
+from ..core.header import user_nbytes
 from ..core.plane import plane_in, plane_name
 from ..core.source import NO_PLANES, Gap
 from ..core.spec import Spec
@@ -99,7 +100,8 @@ class Arrivals:
             yield from self._missing(image, plane)
         self.next_seq, self._next[plane] = image.seq + 1, image.index + 1
         self._last[plane] = (image.index, self._time_ns(image, plane))
-        yield Block(image.index, np.array([self._last[plane][1]]), pixels[None], image.channel, image.z)
+        user = {image.index: image.user} if image.user and self._carries(image) else NO_USER
+        yield Block(image.index, np.array([self._last[plane][1]]), pixels[None], image.channel, image.z, user)
 
     def gone(self, gap: wire.Gap) -> None:
         """Take in what the sender no longer has; the next image, or the end, shows that it is so."""
@@ -141,6 +143,17 @@ class Arrivals:
             )  # fmt: skip
         self._refused["time"] += 1
         return t_ns + round((image.index - index) * interval_ns)
+
+    def _carries(self, image: wire.Image) -> bool:
+        """Whether what a sender says of a frame can be kept; else the frame is, without it."""
+        try:
+            user_nbytes(image.user)
+        except WireError as error:
+            if not self._refused["user"]:
+                log.warning("frame %d: kept without its user: %s", image.index, error)
+            self._refused["user"] += 1
+            return False
+        return True
 
     def _plane(self, image: wire.Image) -> str:
         """The plane of an image. Raises WireError for one that the start did not announce."""

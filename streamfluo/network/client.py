@@ -12,6 +12,7 @@ import zmq
 
 from ..core import wire
 from ..core.errors import SourceError, WireError
+from ..core.header import MAX_HEADER_BYTES
 from ..core.records import decode_frame
 from ..core.results import MAX_ARRAYS, MAX_RESULT_BYTES, decode_result
 from .facts import expanded
@@ -26,7 +27,7 @@ def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
     """Ask a data endpoint and return its answer. Raises SourceError if nobody answers or the question is refused."""
     with new_context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
         connect(socket, uri)
         socket.send(wire.encode(question))
         deadline = time.monotonic() + patience_s

@@ -139,11 +139,10 @@ class ReplayedFrames(Frames):
         block = block.cut(at, block.stop if len(self._planes) == 1 else at + 1)
         if self._untimed:
             times_ns = (index + np.arange(block.stop - at)) * self._interval_ns
-            return Block(index, times_ns, block.pixels, block.channel, block.z)
+            return block.at(index, times_ns)
         if index == at:
             return block
-        times_ns = block.times_ns + (index - at) * self._interval_ns
-        return Block(index, times_ns, block.pixels, block.channel, block.z)
+        return block.at(index, block.times_ns + (index - at) * self._interval_ns)
 
     def _found(self, at: int, plane: str) -> Block | None:
         """The block of a plane that holds a frame, if it was read lately."""
@@ -259,15 +258,14 @@ class LiveFrames(Frames):
             missed = self._mark.missed(time.time_ns(), self.spec.interval_s)
             self._next, self._index_shift = self._mark.seq + missed, self._mark.index + missed - block.index
             self._mark = None
-        index, times_ns = block.index + self._index_shift, block.times_ns + self._time_shift_ns
-        block = Block(index, times_ns, block.pixels, block.channel, block.z)
+        block = block.at(block.index + self._index_shift, block.times_ns + self._time_shift_ns)
         with self._lock:
             self._history.append(block)
             self._seqs.append(self._next)
             self._next += len(block)
-            self._nbytes += block.pixels.nbytes
+            self._nbytes += block.nbytes
             while self._nbytes > self._max_bytes and len(self._history) > 1:
-                self._nbytes -= self._history.popleft().pixels.nbytes
+                self._nbytes -= self._history.popleft().nbytes
                 self._seqs.popleft()
             self.oldest = self._seqs[0]
         self.waker.wake()

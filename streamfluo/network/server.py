@@ -14,6 +14,7 @@ from ..core import wire
 from ..core.block import Block
 from ..core.calibration import encode_calibration
 from ..core.errors import SourceError, WireError
+from ..core.header import MAX_HEADER_BYTES, MAX_USER_BYTES, Buffer
 from ..core.plane import ONE_PLANE, in_plane, plane_in
 from ..core.wire import SOURCE
 from .arrivals import Refusals
@@ -27,8 +28,7 @@ from .socket import bind, free_endpoint, new_context, receive_frames
 HEARTBEAT_S = 1.0
 SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
 GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
-MAX_CONNECTIONS = 256  # consumers, and who only asks
-MAX_CONSUMERS = 256
+MAX_CONNECTIONS = MAX_CONSUMERS = 256  # consumers, and who only asks
 MAX_WAITING = 16  # messages of one connection that are not taken yet, of 64 KiB at most; libzmq keeps them when it goes
 PREVIEW_HZ = 30.0
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
@@ -70,12 +70,12 @@ class DataServer:
         self.context = new_context()
         self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._frame_nbytes = frames.spec.frame_nbytes if frames else 1 << 20
+        self._frame_nbytes = frames.spec.frame_nbytes + MAX_USER_BYTES if frames else 1 << 20
         self._share = fair_share((), self._frame_nbytes)  # frames that may wait for each consumer
         self._socket.setsockopt(zmq.SNDHWM, self._share)
         self._socket.setsockopt(zmq.RCVHWM, MAX_WAITING)
         self._socket.setsockopt(zmq.LINGER, 2000)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
         self._connections = Connections(self._socket, MAX_CONNECTIONS, self.refused)
         try:
             self.endpoint = bind(self._socket, uri)
@@ -370,13 +370,13 @@ class DataServer:
         self.refused["request"] += 1
         self._answer(identity, wire.Error(reason=reason))
 
-    def _send(self, identity: bytes, parts: list[wire.Buffer | zmq.Frame | np.ndarray]) -> bool:
+    def _send(self, identity: bytes, parts: list[Buffer | zmq.Frame | np.ndarray]) -> bool:
         """Send without waiting, and note whether there was room for it; False if there was none or it is gone."""
         sent = self._give(identity, parts)
         self._consumers[identity].served(time.monotonic(), sent)
         return sent
 
-    def _give(self, identity: bytes, parts: list[wire.Buffer | zmq.Frame | np.ndarray]) -> bool:
+    def _give(self, identity: bytes, parts: list[Buffer | zmq.Frame | np.ndarray]) -> bool:
         consumer = self._consumers[identity]
         try:
             self._socket.send_multipart([identity, *parts], zmq.DONTWAIT, copy=False)  # type: ignore[list-item]
@@ -391,7 +391,7 @@ class DataServer:
 
     def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer
-            parts: list[wire.Buffer] = [identity, wire.encode(message), *(a.data for a in arrays)]
+            parts: list[Buffer] = [identity, wire.encode(message), *(a.data for a in arrays)]
             self._socket.send_multipart(parts, zmq.DONTWAIT)
 
     def _refuse(self, identity: bytes, error: WireError) -> None:

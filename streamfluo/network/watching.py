@@ -12,6 +12,7 @@ import zmq
 
 from ..core import wire
 from ..core.errors import SourceError, WireError
+from ..core.header import MAX_HEADER_BYTES
 from .client import PreviewSubscriber, ResultsSubscriber, Subscriber
 from .facts import expanded
 from .socket import connect, new_context, receive
@@ -46,7 +47,7 @@ class Watch:
             self._context.setsockopt(zmq.SOCKS_PROXY, proxy.encode())  # every socket made from it inherits this
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # questions are not kept for a program that is not there
         try:
             connect(self._socket, uri)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SessionError, StreamfluoError
+from ..core.header import user_nbytes
 from ..core.plane import ONE_PLANE, plane_in, plane_name
 from ..core.records import Record, encode_record, record_at, record_payload
 from ..core.source import MAX_BLOCK_FRAMES
@@ -28,6 +29,15 @@ SYNC_S = 1.0
 MAX_INDEX = 1 << 62
 FOREIGN = "a frame of another series,"
 _NAME = re.compile("[0-9]{6,9}[.]sfj")
+
+
+class Frame(NamedTuple):
+    """A frame as it was recorded: its index, its time, its pixels (y, x), what the sender said of it."""
+
+    number: int
+    t_ns: int
+    pixels: np.ndarray
+    user: Mapping[str, Any]
 
 
 class JournalWriter:
@@ -103,7 +113,7 @@ class JournalWriter:
         Raises SessionError if it is damaged.
         """
         first, plane = self._places.indices[n], self._places.planes[n]
-        frames: list[tuple[int, int, np.ndarray]] = []
+        frames: list[Frame] = []
         for at in range(n, min(n + max_frames, self.frames)):
             if (self._places.indices[at], self._places.planes[at]) != (first + at - n, plane):
                 break
@@ -115,7 +125,7 @@ class JournalWriter:
             frames.append(frame)
         return _block(frames, self._planes[plane])
 
-    def _frame(self, n: int) -> tuple[int, int, np.ndarray] | Damage:
+    def _frame(self, n: int) -> Frame | Damage:
         index, _, number, start, stop = self._places[n]
         return self._read_back.frame(self._path(number), index, start, stop)
 
@@ -184,8 +194,8 @@ class JournalReader:
         """Bytes of its files."""
         return sum(path.stat().st_size for path in self._paths)
 
-    def read(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (index, t_ns, pixels (y, x)) of the frames with start ≤ index < stop that are whole."""
+    def read(self, start: int, stop: int) -> Iterator[Frame]:
+        """Yield the frames with start ≤ index < stop that are whole."""
         segments = _Segments()
         first, behind = np.searchsorted(self.indices, [start, stop]).tolist()
         for at in range(first, behind):
@@ -212,7 +222,7 @@ class JournalReader:
                 yield from part._blocks(first, min(first + max_frames, stop), max_frames)
 
     def _blocks(self, start: int, stop: int, max_frames: int) -> Iterator[Block]:
-        waiting: list[tuple[int, int, np.ndarray]] = []
+        waiting: list[Frame] = []
         for frame in self.read(start, stop):
             if waiting and (len(waiting) == max_frames or frame[0] != waiting[-1][0] + 1):
                 yield _block(waiting, *self._planes)
@@ -260,8 +270,8 @@ class _Segments:
         self._path: Path | None = None
         self._file: BinaryIO | None = None
 
-    def frame(self, path: Path, index: int, start: int, stop: int) -> tuple[int, int, np.ndarray] | Damage:
-        """Return (index, t_ns, pixels (y, x)) of the record from byte `start` to `stop`."""
+    def frame(self, path: Path, index: int, start: int, stop: int) -> Frame | Damage:
+        """Return the frame of the record from byte `start` to `stop`."""
         try:
             if self._file is None or path != self._path:
                 self.close()
@@ -271,7 +281,9 @@ class _Segments:
             record = record_at(data, 0)
             payload, fields = record_payload(data, record), record.fields
             pixels = np.frombuffer(payload, frame_dtype(fields["dtype"])).reshape(fields["shape"])
-            return index, int(fields["t_ns"] or 0), pixels
+            if user := fields.get("user") or {}:
+                user_nbytes(user)
+            return Frame(index, int(fields["t_ns"] or 0), pixels, user)
         except (OSError, KeyError, TypeError, ValueError, StreamfluoError) as error:
             return Damage(path, start, (index, 1), str(error))
 
@@ -284,10 +296,11 @@ class _Segments:
         self.close()
 
 
-def _block(frames: list[tuple[int, int, np.ndarray]], plane: str) -> Block:
+def _block(frames: list[Frame], plane: str) -> Block:
     channel, _, z = plane.rpartition("/")
-    times_ns = np.array([t for _, t, _ in frames])
-    return Block(frames[0][0], times_ns, np.stack([pixels for *_, pixels in frames]), channel, int(z or 0))
+    times_ns, user = np.array([frame.t_ns for frame in frames]), {f.number: f.user for f in frames if f.user}
+    pixels = np.stack([frame.pixels for frame in frames])
+    return Block(frames[0].number, times_ns, pixels, channel, int(z or 0), user)
 
 
 def _plane_of(record: Record, planes: Sequence[str]) -> str | None:

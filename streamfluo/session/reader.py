@@ -20,6 +20,7 @@ from ..core.plane import ONE_PLANE, in_plane
 from ..core.registry import operators
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
+from .events import read_events
 from .journal import JournalReader
 from .lock import is_held
 from .places import step_place
@@ -27,15 +28,12 @@ from .record_file import Damage
 from .recorded_step import SessionStep
 from .referenced import before, referenced
 from .schema import (
-    EventFacts,
-    GapFacts,
     HealthFacts,
     SessionFacts,
     StepFacts,
     read_arrays,
     read_facts,
     read_json,
-    unsealed,
 )
 from .values import StepRecords, read_values
 
@@ -194,8 +192,9 @@ class Session:
     @cached_property
     def events(self) -> tuple[Mapping[str, Any], ...]:
         """Gaps, muted steps and the end, as they were noted."""
-        path = self.path / "events.jsonl"
-        return tuple(self._lines(path)) if path.exists() else ()
+        events, damaged = read_events(self.path / "events.jsonl", self._facts.format)
+        self._found |= dict.fromkeys(damaged)
+        return events
 
     @cached_property
     def health(self) -> Mapping[str, Any]:
@@ -238,6 +237,18 @@ class Session:
             return self.plane(plane).read_frames(start, stop)
         frames = [pixels for *_, pixels in self.each_frame(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *self.spec.shape), self.spec.dtype)
+
+    def read_user(self, start: int, stop: int, plane: str | None = None) -> dict[int, Mapping[str, Any]]:
+        """Return what the sender said of single frames with start ≤ index < stop, by index: settings that changed, …
+
+        Costs as much as reading the frames. Empty where no raw frames were recorded. Raises SessionError.
+        """
+        if plane is not None:
+            return self.plane(plane).read_user(start, stop)
+        if len(self.planes) > 1:
+            raise SessionError(f"{self.path}: several planes, name one: {', '.join(self.planes)}")
+        frames = self.journal.read(start, stop) if self.has_journal else ()
+        return {frame.number: frame.user for frame in frames if frame.user}
 
     def values(self, step: str) -> dict[str, Any]:
         """Return name → whole array (T, …) of a step's values; a table as a mapping of columns."""
@@ -327,7 +338,7 @@ class Session:
         if len(self.planes) > 1:
             raise SessionError(f"{self.path}: several planes, name one: {', '.join(self.planes)}")
         if self.has_journal:
-            yield from self.journal.read(start, stop)
+            yield from (frame[:3] for frame in self.journal.read(start, stop))
             return
         for block in self._referenced(start, stop):
             for n, pixels in enumerate(block.pixels):
@@ -362,19 +373,6 @@ class Session:
         for reason in wrong:
             self._note(path, reason)
         return arrays
-
-    def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
-        start = 0
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                value = unsealed(line, self._facts.format)
-                msgspec.convert(value, GapFacts if value.get("event") == "gap" else EventFacts)
-            except (ValueError, msgspec.ValidationError) as error:
-                torn = "" if line.endswith(b"\n") else "torn: "
-                self._found[Damage(path, start, None, f"{torn}{error}")] = None
-            else:
-                yield value
-            start += len(line)
 
     def _values_path(self, step: str) -> Path:
         self._known(step)

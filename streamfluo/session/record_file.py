@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import WireError
+from ..core.header import Buffer
 from ..core.records import ALIGN, MAGIC_STEM, Data, Record, announced_at, record_at, record_payload
-from ..core.wire import Buffer
 from .files import sync_folder
 
 SEARCH_BYTES = 64 << 20

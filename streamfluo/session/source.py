@@ -68,7 +68,7 @@ class SessionSource(Source):
             reached[name] = block.stop
             self._next = min(reached.values())
             channel = block.channel if self.spec.planes else self.spec.channel
-            yield Block(block.index, block.times_ns, block.pixels[:, *self._window], channel, block.z)
+            yield Block(block.index, block.times_ns, block.pixels[:, *self._window], channel, block.z, block.user)
 
     def seek(self, index: int) -> None:
         if not self._start <= index <= self._stop:

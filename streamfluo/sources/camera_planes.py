@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.block import Block
+from ..core.block import NO_USER, Block
 from ..core.errors import SourceError, did_you_mean
 from ..core.plane import ONE_PLANE, Plane
 from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap
@@ -23,6 +23,7 @@ from .camera_params import Settings, one_line
 from .camera_sequence import Sequence, read_sequence
 
 WAIT_S = 0.1
+MAX_CHANGED = 100
 LEAVE_S = 10.0  # for the event under way, when the sequence is stopped
 
 log = logging.getLogger("streamfluo")
@@ -132,9 +133,10 @@ class SequenceSource(CameraSource):
                 log.warning("%s: frame %d of %s is %s %s, the stream %s; dropped", self.uri, index, plane.name,
                             pixels.shape, pixels.dtype, self.spec.shape)  # fmt: skip
         else:
-            self._note_settings(key, plane, index, facts)
+            user = self._changed_settings(key, facts)
             t_ns = self._began_ns + max(0, int(facts.get("runner_time_ms", 0.0) * 1e6))
-            block = Block(index, np.array([t_ns]), pixels[None], plane.channel, plane.z)
+            said = {index: {"changed": user}} if user else NO_USER
+            block = Block(index, np.array([t_ns]), pixels[None], plane.channel, plane.z, said)
             self._came[key] = index + 1
             with self._more:
                 if self._waiting_nbytes + block.pixels.nbytes <= self.settings.buffer_mb << 20:
@@ -142,14 +144,13 @@ class SequenceSource(CameraSource):
                     self._waiting_nbytes += block.pixels.nbytes
                     self._more.notify()
 
-    def _note_settings(self, key: Key, plane: Plane, index: int, facts: Mapping[str, Any]) -> None:
-        """Say in the log what a plane's device settings were changed to since its frame before."""
-        told = {f"{p['dev']}.{p['prop']}": str(p["val"]) for p in facts.get("property_values", ())}
-        before = self._properties.setdefault(key, told)
-        if told != before:
-            changed = ", ".join(f"{name}={value}" for name, value in told.items() if before.get(name) != value)
-            log.info("%s: from frame %d of %s on: %s", self.uri, index, plane.name, changed[:500])
-            self._properties[key] = told
+    def _changed_settings(self, key: Key, facts: Mapping[str, Any]) -> dict[str, str]:
+        """What a plane's device settings were changed to since its frame before, as far as a frame can carry it."""
+        told = {f"{p['dev']}.{p['prop']}"[:120]: str(p["val"])[:120] for p in facts.get("property_values", ())}
+        before = self._properties.get(key, told)
+        self._properties[key] = told
+        changed = {name: value for name, value in told.items() if before.get(name) != value}
+        return dict(list(changed.items())[:MAX_CHANGED])
 
     def _gap(self, key: Key, first: int, stop: int) -> Iterator[Gap]:
         if stop > first:

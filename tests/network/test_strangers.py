@@ -376,8 +376,8 @@ def test_who_neither_reads_nor_speaks_is_hung_up_on_and_may_come_back(monkeypatc
 def test_each_of_many_who_neither_read_nor_speak_is_hung_up_on(monkeypatch):
     monkeypatch.setattr(server_module, "SILENT_S", 0.3)
     monkeypatch.setattr(server_module, "HEARTBEAT_S", 0.1)
-    monkeypatch.setattr(consumers, "IN_FLIGHT_BYTES", 64 << 10)
-    monkeypatch.setattr(consumers, "BUDGET_BYTES", 64 << 10)  # less for each than a socket's queue has room for
+    monkeypatch.setattr(consumers, "IN_FLIGHT_BYTES", 2 << 20)
+    monkeypatch.setattr(consumers, "BUDGET_BYTES", 2 << 20)  # less for each than a socket's queue has room for
     with serving(loop=True) as served, ExitStack() as stack:
         idle = [stack.enter_context(zmtp(served.uri, "DEALER", 4096)) for _ in range(8)]
         for one in idle:

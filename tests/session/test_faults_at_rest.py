@@ -116,7 +116,7 @@ def test_a_journals_reader_holds_less_than_40_bytes_a_frame(tmp_path):
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 40 * 4000
-    assert np.array_equal(np.stack([pixels for *_, pixels in read.read(100, 300)]), FRAMES[100:300])
+    assert np.array_equal(np.stack([frame.pixels for frame in read.read(100, 300)]), FRAMES[100:300])
 
 
 def test_of_a_frame_written_twice_the_last_one_counts(tmp_path):
@@ -126,7 +126,7 @@ def test_of_a_frame_written_twice_the_last_one_counts(tmp_path):
         writer.close()
     read = JournalReader(tmp_path / "journal", "series")
     assert read.indices.tolist() == list(range(30))
-    assert np.array_equal(np.stack([pixels for *_, pixels in read.read(0, 30)]), FRAMES[:30])
+    assert np.array_equal(np.stack([frame.pixels for frame in read.read(0, 30)]), FRAMES[:30])
 
 
 def test_an_engine_that_cannot_be_built_leaves_no_lock_and_no_folder(tmp_path):

@@ -37,14 +37,14 @@ def places(path):
 
 def readable(folder):
     """index → frame of everything that can be read."""
-    return {index: pixels for index, _, pixels in JournalReader(folder, "series").read(0, 10**9)}
+    return {frame.number: frame.pixels for frame in JournalReader(folder, "series").read(0, 10**9)}
 
 
 def test_every_frame_comes_back_to_the_bit_with_its_time(tmp_path):
     written(tmp_path, (0, 1), (1, 33), (33, 40))
     reader = JournalReader(tmp_path, "series")
     assert reader.indices.tolist() == list(range(40))
-    for index, t_ns, pixels in reader.read(0, 40):
+    for index, t_ns, pixels, _ in reader.read(0, 40):
         assert t_ns == index * 1000
         assert np.array_equal(pixels, FRAMES[index])
         assert pixels.dtype == np.uint16
