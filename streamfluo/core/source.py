@@ -90,6 +90,13 @@ class Source(ABC):
     def finished(self) -> None:  # noqa: B027 - only the network has somebody to tell
         """Everything up to the end of the series is safe with us."""
 
+    def following(self) -> Source | None:
+        """Return the source of the series that comes next on the same endpoint, once it begins; this one is over.
+
+        None where it has to be opened anew.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027
         """Give files and sockets back."""
 

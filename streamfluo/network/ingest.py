@@ -12,15 +12,11 @@ from ..core.block import Block
 from ..core.errors import FrameError, SourceError, WireError
 from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap, Series, Source
 from ..core.spec import Spec
-from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
-from .connections import Connections
-from .socket import bind, new_context, receive_frames
+from .arrivals import Arrivals, Refusals
+from .ingest_socket import MAX_SENDERS, IngestSocket
 
-QUEUE_FRAMES = 16
 SILENT_S = 10.0  # then, or once its connection is gone, another sender may go on with the series
-MAX_SENDERS = 32  # connections
 TURNS = 2 * MAX_SENDERS  # messages in which each connection had its turn: libzmq takes one of each in a circle
-STRANGER_BYTES = 16 << 20  # of a message that is not whole, besides frames: what the kernel keeps counts as well
 
 
 class IngestSource(Source):
@@ -29,26 +25,24 @@ class IngestSource(Source):
     There is no acknowledgement: what is under way when we die is lost, and a jump of seq is a gap. The series begins
     with a start, or with the first image, which then says shape and dtype. It belongs to the connection that began it:
     what others send is refused and counted, until that one is gone or has been silent for 10 s. Raises SourceError for
-    an endpoint that cannot be bound or a start that cannot be, and when another series follows.
+    an endpoint that cannot be bound or a start that cannot be, and when another series follows: `following` is its
+    source.
     """
 
     seekable = False
     refused: Refusals
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, before: IngestSource | None = None) -> None:
         self.uri = uri
         self.refused = Refusals(uri)
-        self._stopped, self._resumed = False, False
+        self._stopped = self._resumed = self._handed_on = False
         self._sender: int | None = None  # the connection whose series it is
-        self._context = new_context()
-        self._socket = self._context.socket(zmq.PULL)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        self._socket.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
-        self._connections = Connections(self._socket, MAX_SENDERS, self.refused)
-        self._connections.unheard_bytes = 2 * MAX_FRAME_BYTES  # until it is known how large the frames are
+        self._other: list[zmq.Frame] | None = None  # what another series began with
+        self._socket: IngestSocket = IngestSocket(uri, self.refused) if before is None else before._socket
+        self._over = "" if before is None else before.series.uid  # whose late frames begin nothing
         try:
-            self.endpoint = bind(self._socket, uri.removeprefix("ingest+"))
-            self._first = self._wait_for_series()
+            self.endpoint = self._socket.endpoint
+            self._first = self._wait_for_series(None if before is None else before._other)
         except BaseException:  # Ctrl-C while nobody sends
             self.close()
             raise
@@ -59,7 +53,7 @@ class IngestSource(Source):
         while not self._stopped:
             if parts is not None:
                 try:
-                    message = self._of_the_series(parts[0])
+                    message = self._of_the_series(parts)
                     if isinstance(message, wire.Image):
                         self._go_on(message)
                         yield from self._arrivals.image(message, parts)
@@ -83,21 +77,26 @@ class IngestSource(Source):
         self._stopped = True
 
     def keep_alive(self) -> None:
-        self._connections.turn()  # while a full ring holds us up, what strangers send goes on
+        self._socket.connections.turn()  # while a full ring holds us up, what strangers send goes on
+
+    def following(self) -> IngestSource:
+        self._handed_on = True
+        self._socket.open_to_all()
+        return IngestSource(self.uri, self)
 
     def close(self) -> None:
-        self._connections.close()
-        self._socket.close(0)
-        self._context.term()
+        if not self._handed_on:
+            self._socket.close()
 
-    def _of_the_series(self, header: zmq.Frame) -> wire.Message:
+    def _of_the_series(self, parts: list[zmq.Frame]) -> wire.Message:
         """Return the message. Raises WireError for one that is not of this series, or of a sender that has no say in
         it, SourceError where that one begins another series."""
-        sender, message = self._connections.speaker(header), wire.decode(header.buffer)
+        sender, message = self._socket.connections.speaker(parts[0]), wire.decode(parts[0].buffer)
         if not isinstance(message, wire.Start | wire.Image | wire.End):
             raise WireError("type", f"a sender does not send {type(message).__name__.lower()}")
         has_say = sender == self._sender or self._may_follow()
         if isinstance(message, wire.Start) and message.series_uid != self.series.uid and has_say:
+            self._other = parts
             raise SourceError(f"{self.uri}: another series began ({message.source}); start a new run for it")
         self._arrivals.check_series(message.series_uid)
         if not has_say:
@@ -112,18 +111,16 @@ class IngestSource(Source):
 
         What waits of a connection that closed comes after the word that it did, in turn with what others say.
         """
-        self._connections.turn()  # the word that a connection closed comes before what the next one says
+        self._socket.connections.turn()  # the word that a connection closed comes before what the next one says
         self._others += 1
         return (self._gone() and self._others > TURNS) or time.monotonic() - self._heard >= SILENT_S
 
     def _gone(self) -> bool:
-        return self._sender is not None and self._connections.closings[self._sender] > self._closings
+        return self._sender is not None and self._socket.connections.closings[self._sender] > self._closings
 
     def _belongs_to(self, sender: int) -> None:
-        self._sender, self._closings, self._others = sender, self._connections.closings[sender], 0
-        frames = QUEUE_FRAMES * self.spec.frame_nbytes
-        self._connections.allowances = {sender: 4 * STRANGER_BYTES + 2 * frames}
-        self._connections.unheard_bytes = STRANGER_BYTES + min(frames, 3 * STRANGER_BYTES)
+        self._sender, self._closings, self._others = sender, self._socket.connections.closings[sender], 0
+        self._socket.belongs_to(sender, self.spec)
 
     def _go_on(self, image: wire.Image) -> None:
         """Frames pushed while we were away are gone, however many: nobody kept them."""
@@ -132,35 +129,32 @@ class IngestSource(Source):
             self._arrivals.gone(wire.Gap(first=0, last=image.seq - 1))
 
     def _receive(self) -> list[zmq.Frame] | None:
-        """The next message's parts, at most three of them; None after 100 ms without one."""
-        self._connections.turn()
-        parts = receive_frames(self._socket, 2)
-        if parts is None:
-            if self._gone():
-                self._others = TURNS  # nothing waits of anybody
-            if self._socket.poll(100):
-                parts = receive_frames(self._socket, 2)
-        return parts
+        """The next message's parts; None after 100 ms without one."""
+        parts = self._socket.receive(wait=False)
+        if parts is None and self._gone():
+            self._others = TURNS  # nothing waits of anybody
+        return parts or self._socket.receive()
 
-    def _wait_for_series(self) -> list[zmq.Frame]:
+    def _wait_for_series(self, parts: list[zmq.Frame] | None) -> list[zmq.Frame]:
         """The first message that says what the series is, and what it says."""
         while True:
-            parts = self._receive()
+            parts = parts or self._socket.receive()
             if parts is None:
                 continue
             try:
                 message = wire.decode(parts[0].buffer)
                 if isinstance(message, wire.Start):
                     self._begin(message)
-                elif isinstance(message, wire.Image) and len(parts) == 2:
+                elif isinstance(message, wire.Image) and len(parts) == 2 and message.series_uid != self._over:
                     wire.frame_pixels(message, parts[1].buffer)
                     self._begin(wire.Start(series_uid=message.series_uid, dtype=message.dtype, shape=message.shape))
                 else:
                     raise WireError("type", "neither a start nor an image begins the series")
             except WireError as error:
                 self.refused.add(error)
+                parts = None
             else:
-                self._belongs_to(self._connections.speaker(parts[0]))
+                self._belongs_to(self._socket.connections.speaker(parts[0]))
                 return parts
 
     def _begin(self, start: wire.Start) -> None:

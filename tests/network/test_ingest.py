@@ -20,6 +20,7 @@ from toy_server import frames as frames_of
 from streamfluo import SourceError, Spec, open_source
 from streamfluo.core.source import Gap
 from streamfluo.network import ingest as ingest_module
+from streamfluo.network import ingest_socket
 from streamfluo.network.ingest import IngestSource
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "send_frames.py"
@@ -272,7 +273,7 @@ def test_a_sender_is_not_silent_while_we_are_held_up(monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells how much a connection has sent")
 def test_a_message_without_end_is_cut_off_while_a_full_ring_holds_us_up(monkeypatch):
-    monkeypatch.setattr(ingest_module, "STRANGER_BYTES", 1 << 20)
+    monkeypatch.setattr(ingest_socket, "STRANGER_BYTES", 1 << 20)
     with two_senders() as (source, taken, blocks, own, _), zmtp(source.endpoint, "PUSH") as stranger:
         part = b"\x03" + (1000).to_bytes(8, "big") + bytes(1000)
         with suppress(OSError):
@@ -358,3 +359,25 @@ def test_what_waits_of_a_sender_that_has_closed_is_its_own_whatever_strangers_sa
     assert got == list(range(100))
     stranger.join(5)
     genuine.join(5)
+
+
+def test_one_series_follows_the_other_on_the_same_socket():
+    first = [image(n) for n in range(5)]
+    late = image(4)  # of the series that is over: begins nothing
+    ended = {**END[0], "seq": 5, "frames": 5}
+    second = [[{**header, "series_uid": "second"}, pixels] for header, pixels in first]
+    third = [{**START[0], "series_uid": "third"}]
+    with pushed(START, *first, [ended], late, [{**START[0], "series_uid": "second"}], *second, third) as source:
+        assert np.array_equal([block.pixels[0] for block in source.blocks()], FRAMES[:5])
+        assert source.ended == "finished"
+        following = source.following()
+        source.close()  # gives nothing back: the socket belongs to who follows
+        with following:
+            assert following.series.uid == "second"
+            taken = []
+            with pytest.raises(SourceError, match="another series began"):
+                taken.extend(block.pixels[0] for block in following.blocks())
+            assert np.array_equal(taken, FRAMES[:5])
+            last = following.following()  # its start came already
+            assert last.series.uid == "third"
+            last.close()
