@@ -15,6 +15,7 @@ from .camera import camera
 from .check import check
 from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
 from .count import count
+from .daemon import daemon, station
 from .demo import demo
 from .export import export
 from .inspect import inspect
@@ -36,6 +37,7 @@ for verb, name in (
     (demo, "demo"),
     (run, "run"),
     (record, "record"),
+    (daemon, "daemon"),
     (camera, "camera"),
     (calibrate, "calibrate"),
     (count, "count"),
@@ -48,6 +50,7 @@ for verb, name in (
     (export, "export"),
 ):
     app.command(name)(verb)
+app.command("station", hidden=True)(station)
 app.add_typer(protocol, name="protocol")
 
 

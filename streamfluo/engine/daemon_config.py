@@ -88,7 +88,13 @@ class DaemonConfig(msgspec.Struct, frozen=True):
     def chain(self, source: SourceTable, spec: Spec, series: Series) -> Config:
         """Return the chain's config for a series, with its publishing where the source's is."""
         fitting = (rule.chain for rule in self.rules if rule.fits(source.name, spec, series))
-        config = self.chains[next(fitting, source.chain)]
+        return self._served(source, self.chains[next(fitting, source.chain)])
+
+    def recording(self, source: SourceTable) -> Config:
+        """Return the config of a series that is recorded alone."""
+        return self._served(source, self.chains[""])
+
+    def _served(self, source: SourceTable, config: Config) -> Config:
         record = msgspec.structs.replace(config.record, raw=True if config.record.raw is None else config.record.raw)
         publish = msgspec.structs.replace(config.publish, uri=source.publish)
         return msgspec.structs.replace(config, record=record, publish=publish)

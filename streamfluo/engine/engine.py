@@ -151,6 +151,17 @@ class Engine:
         """How many frames wait for the chain."""
         return self._parts.ring.waiting("chain")
 
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """Return for each thread behind the ring how much waits for it, and how much it has done so far."""
+        parts, edges = self._parts, self._parts.accounts.health.edges
+        found = {job: (parts.ring.waiting(job), edges[job].frames) for job in edges if job in ("chain", "journal")}
+        return found | {"values": (parts.values.backlog, edges["values"].blocks)}
+
+    def dead_threads(self) -> list[str]:
+        """Return the threads that ended while others go on and nothing said that the run is over."""
+        over = self.stopping or self.error is not None or not self._threads[0].is_alive()
+        return [] if over else [t.name for t in self._threads if t.ident is not None and not t.is_alive()]
+
     def health(self) -> Health:
         """Return the counters as they stand."""
         parts, health = self._parts, self._parts.accounts.health

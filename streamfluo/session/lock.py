@@ -12,14 +12,16 @@ NAME = ".lock"
 LOOK_S = 0.2  # who asks whether a lock is held has it for microseconds
 
 
-def take(folder: Path) -> FileLock:
-    """Take the folder for this run alone. Raises SessionError if another run has it or it cannot be written."""
-    lock = FileLock(folder / NAME)
+def take(folder: Path, name: str = NAME) -> FileLock:
+    """Take the folder for this program alone. Raises SessionError if another has it or it cannot be written."""
+    lock = FileLock(folder / name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=LOOK_S, poll_interval=LOOK_S / 10)
     except Timeout:
-        raise SessionError(f"{folder}: another run is writing it; wait for it, or name another --out") from None
+        raise SessionError(
+            f"{folder}: another program is writing into it; wait for it, or name another folder"
+        ) from None
     except OSError as error:
         raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
     return lock

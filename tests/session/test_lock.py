@@ -14,7 +14,7 @@ def test_a_lock_is_held_until_it_is_let_go(tmp_path):
     assert not is_held(folder)
     lock = take(folder)
     assert is_held(folder)
-    with pytest.raises(SessionError, match="another run is writing it"):
+    with pytest.raises(SessionError, match="another program is writing into it"):
         take(folder)
     lock.release()
     assert not is_held(folder)

@@ -1,0 +1,213 @@
+"""The daemon: a station for each source, each a process of its own, watched and started again.
+
+A process each, since what ends one must not end the others: an adapter of a camera that crashes, a chain that takes all
+of a core. A station tells how it fares in a line of JSON each second; one that says nothing, or whose threads hang, is
+killed. Started again it goes on in its series: a recording survives kill −9 at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, SourceError
+from ..network.server import DataServer
+from ..session.lock import take
+from .daemon_config import DaemonConfig, load_daemon_config
+from .service_manager import ServiceManager
+
+LOOK_S = 0.25
+PAUSES_S = (0.5, 30.0)  # before a station that ended is started again: at first, and at most
+GOOD_S = 60.0  # a station that ran for so long begins with the first pause again
+LEAVE_S = 30.0  # for frames that wait, when the daemon ends; then they stay in the journal
+MAX_LINE = 64 << 10
+DAEMON_LOCK = ".daemon.lock"
+
+log = logging.getLogger("streamfluo")
+
+
+class Worker:
+    """The process of one station, and what it told last."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._path = path
+        self._process: subprocess.Popen[str] | None = None
+        self._heard_s = self._began_s = 0.0
+        self._again_s, self._pause_s = 0.0, PAUSES_S[0]
+        self.starts = 0
+        self.told: dict[str, Any] = {"name": name, "state": "starting"}
+
+    def look(self, hung_s: float) -> None:
+        """Start it if it does not run, and end it if it does not live."""
+        now = time.monotonic()
+        if self._process is None:
+            if now >= self._again_s:
+                self._start(now)
+        elif (code := self._process.poll()) is not None:
+            self._ended(f"ended with code {code}", now)
+        elif hung := self._hung(now, hung_s):
+            self._process.kill()
+            self._process.wait()
+            self._ended(f"{hung}; killed", now)
+
+    def stop(self, patience_s: float) -> None:
+        """End it: with all that waits processed if that takes no longer, at most with everything in the journal."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        for more in (process.terminate, process.kill):
+            try:
+                process.wait(patience_s)
+                break
+            except subprocess.TimeoutExpired:
+                more()
+        process.wait()
+        self.told = {**self.told, "state": "stopped"}
+
+    def reload(self) -> None:
+        """Have it read its config anew, for the next series."""
+        if self._process is not None and hasattr(signal, "SIGHUP"):
+            self._process.send_signal(signal.SIGHUP)
+
+    def _start(self, now: float) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "streamfluo", "station", str(self._path), self.name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace",
+        )  # fmt: skip
+        self.starts += 1
+        self._heard_s = self._began_s = now
+        threading.Thread(target=self._listen, args=[self._process], name=f"hear {self.name}", daemon=True).start()
+
+    def _ended(self, why: str, now: float) -> None:
+        self._process = None
+        self._pause_s = PAUSES_S[0] if now - self._began_s >= GOOD_S else min(2 * self._pause_s, PAUSES_S[1])
+        self._again_s = now + self._pause_s
+        self.told = {**self.told, "state": "starting", "why": why}
+        log.warning("%s: %s; started again in %.1f s", self.name, why, self._pause_s)
+
+    def _hung(self, now: float, hung_s: float) -> str:
+        threads = self.told.get("hung") or ()
+        if threads:
+            return f"its threads {', '.join(map(str, threads))} hang"
+        return f"said nothing for {hung_s:.0f} s" if now - self._heard_s > hung_s else ""
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        while line := process.stdout.readline(MAX_LINE):
+            try:
+                told = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # what a library prints
+            if isinstance(told, dict) and process is self._process:
+                self.told, self._heard_s = told, time.monotonic()
+
+
+class Daemon:
+    """Runs the stations of a config until it is stopped, and answers hello and status.
+
+    Raises ConfigError for a config that is wrong, SourceError for an endpoint that cannot be bound, SessionError where
+    another daemon writes into the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+        self.config: DaemonConfig = load_daemon_config(self._path)
+        self._lock = take(self.config.folder, DAEMON_LOCK)
+        self._manager = ServiceManager()
+        self._workers = {source.name: Worker(self._path, source.name) for source in self.config.sources}
+        self._stopping = self._reloads = False
+        try:
+            self._server = DataServer(
+                None, self.config.daemon.status, program="daemon", hello=self._hello, status=self._status
+            )
+        except SourceError:
+            self._lock.release()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        """Where it answers."""
+        return self._server.endpoint
+
+    def run(self) -> None:
+        """Run until `stop`. The service manager is told that it lives by the loop that looks after the stations."""
+        self._manager.tell(READY=1, STATUS=self._in_words())
+        told_s = 0.0
+        try:
+            while not self._stopping:
+                if self._reloads:
+                    self._reload()
+                for worker in self._workers.values():
+                    worker.look(self.config.daemon.hung_s)
+                if time.monotonic() - told_s >= (self._manager.watchdog_s or 2.0) / 2:
+                    told_s = time.monotonic()
+                    self._manager.tell(WATCHDOG=1, STATUS=self._in_words())
+                self._serve(LOOK_S)
+        finally:
+            self._manager.tell(STOPPING=1)
+            ends = [threading.Thread(target=worker.stop, args=[LEAVE_S]) for worker in self._workers.values()]
+            for end in ends:
+                end.start()
+            for end in ends:
+                end.join()
+            self._server.close()
+            self._lock.release()
+
+    def stop(self) -> None:
+        """End; callable from a signal handler."""
+        self._stopping = True
+
+    def reload(self) -> None:
+        """Read the config anew: each source takes it with its next series. Callable from a signal handler."""
+        self._reloads = True
+
+    def _serve(self, for_s: float) -> None:
+        until, poller, pause_s = time.monotonic() + for_s, self._server.poller(), 0.0
+        while time.monotonic() < until and not self._stopping:
+            poller.poll(int(pause_s * 1000))
+            pause_s = self._server.turn()
+
+    def _reload(self) -> None:
+        self._reloads = False
+        self._manager.reloading()
+        try:
+            config = load_daemon_config(self._path)
+        except ConfigError as error:
+            log.warning("goes on with the config that it has: %s", error)
+        else:
+            self._adopt(config)
+        self._manager.tell(READY=1, STATUS=self._in_words())
+
+    def _adopt(self, config: DaemonConfig) -> None:
+        if config.daemon.status != self.config.daemon.status:
+            log.warning("[daemon] status stays at %s until it is started again", self.endpoint)
+        names = {source.name for source in config.sources}
+        for name in [name for name in self._workers if name not in names]:
+            leaves = self._workers.pop(name)
+            threading.Thread(target=leaves.stop, args=[LEAVE_S], name=f"end {name}").start()
+        for worker in self._workers.values():
+            worker.reload()
+        self._workers |= {name: Worker(self._path, name) for name in names if name not in self._workers}
+        self.config = config
+
+    def _in_words(self) -> str:
+        states = [str(worker.told.get("state")) for worker in self._workers.values()]
+        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+    def _hello(self) -> Mapping[str, Any]:
+        endpoints = {source.name: source.publish for source in self.config.sources if source.publish is not None}
+        return {"endpoints": endpoints}
+
+    def _status(self) -> Mapping[str, Any]:
+        counters = {"sources": {name: {**w.told, "starts": w.starts} for name, w in self._workers.items()}}
+        return {"state": self._in_words(), "counters": counters}

@@ -1,0 +1,49 @@
+"""Which series of a source have sessions: what came back goes on in its own, what is over is not taken twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from ..session.files import save_json
+
+KEPT = 200  # series
+
+
+class Known(NamedTuple):
+    """A series' session, and whether all of it is there."""
+
+    folder: Path
+    whole: bool
+
+
+class KnownSeries:
+    """The series of a source that were recorded into `folder`, in a file that outlives the program."""
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self._within, self._path = folder, folder / f".{source}.series.json"
+        self._series: dict[str, dict[str, object]] = {}
+        try:
+            found = json.loads(self._path.read_text())
+        except (OSError, ValueError, RecursionError):
+            return  # a first run, or one whose memory was lost: its sessions stay as they are
+        if isinstance(found, dict):
+            self._series = {uid: facts for uid, facts in found.items() if isinstance(facts, dict)}
+
+    def find(self, uid: str) -> Known | None:
+        """Return the session of a series, if there is one and it is still there."""
+        facts = self._series.get(uid)
+        if facts is None or not isinstance(name := facts.get("folder"), str):
+            return None
+        folder = self._within / name
+        if not folder.resolve().is_relative_to(self._within.resolve()) or not (folder / "session.json").exists():
+            return None
+        return Known(folder, facts.get("whole") is True)
+
+    def note(self, uid: str, folder: Path, whole: bool) -> None:
+        """Remember a series' session. Raises OSError."""
+        self._series.pop(uid, None)
+        self._series[uid] = {"folder": str(folder.relative_to(self._within)), "whole": whole}
+        self._series = dict(list(self._series.items())[-KEPT:])
+        save_json(self._path, self._series)

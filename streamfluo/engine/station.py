@@ -1,0 +1,184 @@
+"""A station: one source of the daemon, in a process of its own, series after series into sessions."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, SourceError, StreamfluoError
+from ..core.source import Source
+from ..sources.opening import open_source
+from .config import Config
+from .daemon_config import DaemonConfig, load_daemon_config
+from .engine import Engine
+from .known_series import KnownSeries
+from .watchdog import Watchdog
+
+TELL_S = 1.0
+PAUSES_S = (0.5, 30.0)  # before a source that is not there is asked again: at first, and at most
+
+log = logging.getLogger("streamfluo")
+
+
+class Stop(BaseException):
+    """The station is to end while it waits for its source."""
+
+
+class Station:
+    """Takes series after series of a source until it is stopped; tells each second how it fares.
+
+    What it waits for, and why, is in what it tells: a source that is not there, a series that is recorded already. A
+    chain that does not fit a series is said, and the series recorded without it. Raises ConfigError for a config or a
+    source's name that is wrong.
+    """
+
+    def __init__(self, path: Path, name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
+        self._path, self._name, self._tell = path, name, tell
+        self.config: DaemonConfig = load_daemon_config(path)
+        self.config.source(name)
+        self._known = KnownSeries(self.config.folder, name)
+        self._source: Source | None = None
+        self._engine: Engine | None = None
+        self._watchdog: Watchdog | None = None
+        self._stopping = self._opening = self._reloads = False
+        self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
+        self._series = 0
+
+    def run(self) -> None:
+        """Take series until `stop`."""
+        threading.Thread(target=self._report, name="report", daemon=True).start()
+        pause_s = PAUSES_S[0]
+        try:
+            while not self._stopping:
+                try:
+                    self._take(self._next())
+                    pause_s = PAUSES_S[0]
+                except (StreamfluoError, OSError) as error:
+                    self._close_source()
+                    self._wait(str(error), pause_s)
+                    pause_s = min(2 * pause_s, PAUSES_S[1])
+        except Stop:
+            pass
+        finally:
+            self._close_source()
+            self._say("stopped")
+            self._tell(self.status())
+
+    def stop(self) -> None:
+        """End with what has arrived written; callable from a signal handler, on the thread of `run`."""
+        self._stopping = True
+        if self._engine is not None:
+            self._engine.stop()
+        elif self._opening:
+            raise Stop
+
+    def reload(self) -> None:
+        """Take the config anew for the next series; callable from a signal handler."""
+        self._reloads = True
+
+    def status(self) -> dict[str, Any]:
+        """How it fares, in plain values."""
+        engine, said = self._engine, {"name": self._name, "series": self._series, **self._said}
+        with suppress(OSError):
+            said["disk_free_gb"] = round(shutil.disk_usage(_existing(self.config.folder)).free / 1e9, 3)
+        if engine is not None:
+            health = engine.health()
+            said |= {"frames": health.frames, "lost": health.lost, "waiting_frames": engine.waiting_frames}
+            said |= {"stalled": dict(health.stalled), "muted": dict(health.muted), "refused": dict(health.refused)}
+            said["hung"] = self._watchdog.hung() if self._watchdog is not None else []
+        return said
+
+    def _next(self) -> Source:
+        """The source of the next series, which has begun."""
+        if self._reloads:
+            self._reload()
+        self._say("waiting")
+        self._opening = True
+        try:
+            if self._source is not None and (following := self._source.following()) is not None:
+                self._source = following
+            else:
+                self._close_source()
+                self._source = open_source(self.config.source(self._name).uri, planes=True)
+            return self._source
+        finally:
+            self._opening = False
+
+    def _take(self, source: Source) -> None:
+        """Record a series, with its chain, to its end. Raises SourceError for one that is there already."""
+        settings, series = self.config.source(self._name), source.series
+        known = self._known.find(series.uid)
+        if known is not None and known.whole:
+            raise SourceError(f"{settings.uri}: series {series.uid[:40]} is recorded already, in {known.folder}")
+        folder = known.folder if known else self.config.names.new_folder(
+            self.config.folder, settings.name, source.spec, series
+        )  # fmt: skip
+        engine = self._built(source, folder, resume=known is not None)
+        self._known.note(series.uid, folder, whole=False)
+        self._series += 1
+        self._watchdog, self._engine = Watchdog(engine, self.config.daemon.hung_s), engine
+        self._say("running", session=str(folder))
+        try:
+            engine.start()
+            while not engine.wait(TELL_S):
+                pass
+        finally:
+            self._engine = None
+        whole = engine.error is None and source.ended == "finished" and not self._stopping
+        self._known.note(series.uid, folder, whole)
+        if engine.error is not None:
+            raise SourceError(engine.error)
+
+    def _built(self, source: Source, folder: Path, resume: bool) -> Engine:
+        """The engine of a series; without its chain where that does not fit."""
+        settings = self.config.source(self._name)
+        chain: Config = self.config.chain(settings, source.spec, source.series)
+        try:
+            return Engine(source, chain, folder, resume=resume, program="daemon")
+        except ConfigError as error:
+            log.warning("%s: recorded without its chain: %s", self._name, error)
+            return Engine(source, self.config.recording(settings), folder, resume=resume, program="daemon")
+
+    def _reload(self) -> None:
+        self._reloads = False
+        try:
+            config = load_daemon_config(self._path)
+            config.source(self._name)
+        except ConfigError as error:
+            log.warning("%s: goes on with the config that it has: %s", self._name, error)
+        else:
+            self.config = config
+
+    def _wait(self, why: str, pause_s: float) -> None:
+        if why != self._said["why"]:
+            log.warning("%s: waits: %s", self._name, why)
+        self._say("waiting", why)
+        self._opening = True
+        try:
+            time.sleep(pause_s)
+        finally:
+            self._opening = False
+
+    def _close_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _say(self, state: str, why: str = "", session: str = "") -> None:
+        self._said = {"state": state, "why": why, "session": session}
+
+    def _report(self) -> None:
+        """The thread that tells."""
+        while True:
+            self._tell(self.status())
+            time.sleep(TELL_S)
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() or folder == folder.parent else _existing(folder.parent)

@@ -1,0 +1,211 @@
+"""The daemon: series after series into sessions, stations that are killed and go on, one folder for one daemon."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import zmq
+from commands import command
+from systems import needs_signals
+
+from streamfluo import open_session
+from streamfluo.core import wire
+from streamfluo.network.client import ask
+
+CALL = [sys.executable, "-m", "streamfluo"]
+MOVIE = np.random.default_rng(8).integers(0, 4096, (200, 24, 32), np.uint16)
+PACE_S = 0.01
+
+
+def free_ports(count):
+    taken = [socket.socket() for _ in range(count)]
+    for one in taken:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in taken]
+    for one in taken:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+def rig(tmp_path):
+    status, ingest, served = free_ports(3)
+    (tmp_path / "moments.toml").write_text('[[step]]\nkind = "moments"\n')
+    (tmp_path / "red.toml").write_text('[[step]]\nkind = "bin"\nparams = { bin_px = 2 }\n')
+    (tmp_path / "rig.toml").write_text(f"""
+[daemon]
+folder = "sessions"
+name = "{{source}}/{{uid}}"
+status = "tcp://127.0.0.1:{status}"
+hung_s = 20
+[[source]]
+name = "scope"
+uri = "ingest+tcp://127.0.0.1:{ingest}"
+chain = "moments.toml"
+[[source]]
+name = "camera"
+uri = "tcp://127.0.0.1:{served}"
+[[rule]]
+user = {{ colour = "red" }}
+chain = "red.toml"
+""")
+    return tmp_path, f"tcp://127.0.0.1:{status}", f"tcp://127.0.0.1:{ingest}", f"tcp://127.0.0.1:{served}"
+
+
+@contextmanager
+def daemon(folder, status, **environment):
+    with subprocess.Popen(
+        [*CALL, "daemon", "rig.toml"], cwd=folder, text=True, env={**os.environ, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            assert "status at" in process.stdout.readline()
+            until(lambda: sources(status)["scope"].get("series") is not None)
+            yield process
+        finally:
+            process.terminate()
+            process.said = process.communicate(timeout=60)[0]
+
+
+def sources(status):
+    return ask(status, wire.Status()).counters["sources"]
+
+
+def until(true, within_s=40):
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def sender(endpoint):
+    with zmq.Context() as context, context.socket(zmq.PUSH) as out:
+        out.setsockopt(zmq.SNDHWM, 4)
+        out.connect(endpoint)
+
+        def send(header, *parts):
+            out.send_multipart([json.dumps(header).encode(), *parts])
+
+        yield send
+
+
+def begin(send, uid, **said):
+    send(dict(type="start", series_uid=uid, dtype="<u2", shape=[24, 32], interval_s=PACE_S, frames=200, **said))
+
+
+def frames(send, uid, start=0, stop=200):
+    for n in range(start, stop):
+        header = dict(type="image", series_uid=uid, dtype="<u2", shape=[24, 32], seq=n, index=n, nbytes=1536)
+        send(header, MOVIE[n].tobytes())
+        time.sleep(PACE_S)
+
+
+def end(send, uid):
+    send(dict(type="end", series_uid=uid, seq=200, frames=200))
+
+
+def whole(folder):
+    session = open_session(folder)
+    assert (session.frames, session.lost, session.state) == (200, 0, "finished")
+    np.testing.assert_array_equal(session.read_frames(0, 200), MOVIE)
+    return session
+
+
+@needs_signals
+def test_series_after_series_becomes_a_session_with_the_chain_that_its_rule_names(rig):
+    folder, status, ingest, served = rig
+    with daemon(folder, status) as process, sender(ingest) as send:
+        for uid, said in (("one", {}), ("two", {"user": {"colour": "red"}}), ("../../three", {})):
+            begin(send, uid, **said)
+            frames(send, uid)
+            end(send, uid)
+        replay = [*CALL, "replay", "sim:calcium?shape=24x32&frames=50&seed=2", "--bind", served]
+        assert subprocess.run(replay, capture_output=True, timeout=90, cwd=folder).returncode == 0
+        until(lambda: sources(status)["scope"]["series"] == 3 and sources(status)["scope"]["state"] == "waiting")
+        second = subprocess.run([*CALL, "daemon", "rig.toml"], cwd=folder, capture_output=True, text=True, timeout=60)
+        assert second.returncode == 1
+        assert "another program is writing into it" in second.stderr
+    sessions = folder / "sessions"
+    assert list(whole(sessions / "scope" / "one").steps) == ["moments"]
+    assert list(whole(sessions / "scope" / "two").steps) == ["bin"]
+    whole(sessions / "scope" / "three")  # a name leads nowhere else
+    assert sorted(p.name for p in sessions.iterdir() if p.is_dir()) == ["camera", "scope"]
+    (camera,) = (sessions / "camera").iterdir()
+    assert open_session(camera).frames == 50
+    assert process.returncode == 0
+    assert "Traceback" not in process.said
+
+
+@needs_signals
+def test_a_station_that_is_killed_is_started_again_and_goes_on_in_its_series(rig):
+    folder, status, ingest, _ = rig
+    with daemon(folder, status) as process, sender(ingest) as send:
+        begin(send, "one")
+        frames(send, "one", 0, 60)
+        until(lambda: (sources(status)["scope"].get("frames") or 0) > 0)
+        station = int(subprocess.run(["pgrep", "-P", str(process.pid), "-f", "scope"], capture_output=True).stdout)
+        os.kill(station, signal.SIGKILL)
+        frames(send, "one", 60, 200)
+        end(send, "one")
+        until(lambda: sources(status)["scope"]["starts"] == 2 and sources(status)["scope"]["state"] == "waiting")
+        until(lambda: open_session(folder / "sessions" / "scope" / "one").state == "finished")
+    session = open_session(folder / "sessions" / "scope" / "one")
+    assert session.frames + session.lost == 200
+    assert session.frames > 60
+    kept = np.setdiff1d(np.arange(200), [n for gap in session.gaps for n in range(gap.first, gap.first + gap.count)])
+    np.testing.assert_array_equal(session.read_frames(0, 200), MOVIE[kept])
+    assert "Traceback" not in process.said
+
+
+@needs_signals
+def test_the_service_manager_hears_that_it_is_ready_lives_and_ends(rig, tmp_path):
+    folder, status, *_ = rig
+    heard = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        listener = threading.Thread(target=lambda: [heard.append(manager.recv(4096).decode()) for _ in iter(int, 1)])
+        listener.daemon = True
+        listener.start()
+        with daemon(folder, status, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="1000000") as process:
+            until(lambda: sum("WATCHDOG=1" in said for said in heard) > 2)
+            process.send_signal(signal.SIGHUP)
+            until(lambda: any("RELOADING=1" in said and "MONOTONIC_USEC=" in said for said in heard))
+        until(lambda: any("STOPPING=1" in said for said in heard))
+    assert "READY=1" in heard[0]
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[[source]]", "[[sauce]]", "no table [sauce]; did you mean 'source'?"),
+        ("hung_s = 20", "hung_s = -1", "[daemon]: hung_s"),
+        ('name = "scope"', 'name = "../scope"', "a source's name is a letter"),
+        ('name = "camera"', 'name = "scope"', "two sources are called 'scope'"),
+        ('chain = "moments.toml"', 'chain = "nothing.toml"', "cannot read the config"),
+        ('name = "{source}/{uid}"', 'name = "../{uid}"', "each part between / is a plain file name"),
+        ('name = "{source}/{uid}"', 'name = "/tmp/{uid}"', "each part between / is a plain file name"),
+        ('name = "{source}/{uid}"', 'name = "{sauce}-{uid}"', "no field 'sauce'; did you mean 'source'?"),
+        ('name = "{source}/{uid}"', 'name = "{source}"', "every series would have one folder"),
+        ("[[rule]]", '[[rule]]\nsource = "skope"', "no source 'skope'; did you mean 'scope'?"),
+        ("[daemon]", '[daemon]\nfolders = "x"', "no parameter 'folders'; did you mean 'folder'?"),
+    ],
+)
+def test_a_config_that_is_wrong_is_refused_in_one_line(rig, old, new, message):
+    folder, *_ = rig
+    text = (folder / "rig.toml").read_text()
+    assert old in text
+    (folder / "rig.toml").write_text(text.replace(old, new, 1))
+    done = command("daemon", "rig.toml", "--check", cwd=folder)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
