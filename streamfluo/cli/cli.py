@@ -37,7 +37,6 @@ for verb, name in (
     (demo, "demo"),
     (run, "run"),
     (record, "record"),
-    (daemon, "daemon"),
     (camera, "camera"),
     (calibrate, "calibrate"),
     (count, "count"),
@@ -51,6 +50,7 @@ for verb, name in (
 ):
     app.command(name)(verb)
 app.command("station", hidden=True)(station)
+app.add_typer(daemon, name="daemon")
 app.add_typer(protocol, name="protocol")
 
 

@@ -11,28 +11,37 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..engine.daemon import Daemon
 from ..engine.daemon_config import load_daemon_config
+from ..engine.service_unit import install_unit, unit_file
 from ..engine.station import Station
 from .console import console, counted, stop_on_signals
 
 
-def daemon(
-    config: Annotated[Path, typer.Argument(help="the TOML file with [daemon] and [[source]]", show_default=False)],
-    check: Annotated[bool, typer.Option("--check", help="read the config, say what it means, and end")] = False,
-) -> None:
-    """Take series after series from every source of a config, each into a session, until it is stopped.
+class _RunsByDefault(TyperGroup):
+    """`daemon CONFIG` is `daemon run CONFIG`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return super().resolve_command(ctx, args if args and args[0] in self.commands else ["run", *args])
+
+
+daemon = typer.Typer(
+    cls=_RunsByDefault,
+    no_args_is_help=True,
+    help="Record series after series from every source of a config, as a service: daemon CONFIG.",
+)
+ConfigFile = Annotated[Path, typer.Argument(help="the TOML file with [daemon] and [[source]]", show_default=False)]
+
+
+@daemon.command()
+def run(config: ConfigFile) -> None:
+    """Take series after series from every source, each into a session, until it is stopped; `run` may be left out.
 
     SIGHUP reads the config anew, for the next series of each source. Under systemd (Type=notify) it says when it is
     ready and that it lives.
     """
-    if check:
-        found = load_daemon_config(config)
-        console.print(f"{config}: sessions go into {found.folder}", soft_wrap=True)
-        for source in found.sources:
-            console.print(f"  {source.name}: {source.uri} → {source.chain or 'recorded alone'}", soft_wrap=True)
-        return
     service = Daemon(config)
     sources = counted(len(service.config.sources), "source")
     console.print(f"{sources} into {service.config.folder}, status at {service.endpoint}", soft_wrap=True)
@@ -41,6 +50,35 @@ def daemon(
     with stop_on_signals(service.stop):
         service.run()
     console.print("stopped")
+
+
+@daemon.command()
+def check(config: ConfigFile) -> None:
+    """Read a config and those of its chains, and say what it means."""
+    found = load_daemon_config(config)
+    console.print(f"{config}: sessions go into {found.folder}", soft_wrap=True)
+    for source in found.sources:
+        console.print(f"  {source.name}: {source.uri} → {source.chain or 'recorded alone'}", soft_wrap=True)
+
+
+@daemon.command()
+def install(
+    config: ConfigFile,
+    system: Annotated[bool, typer.Option("--system/--user", help="for the machine, or for this user")] = False,
+    show: Annotated[bool, typer.Option("--print", help="print the unit file, write nothing")] = False,
+) -> None:
+    """Write the unit file by which systemd starts the daemon with the computer, and say how to start it now."""
+    found = load_daemon_config(config)
+    if show:
+        console.print(unit_file(found, system), soft_wrap=True)
+        return
+    path = install_unit(found, system)
+    control = "sudo systemctl" if system else "systemctl --user"
+    console.print(
+        f"wrote {path}; start it: {control} daemon-reload && {control} enable --now {path.name}", soft_wrap=True
+    )
+    if not system:
+        console.print("it starts when you log in; loginctl enable-linger starts it with the computer", soft_wrap=True)
 
 
 def station(config: Path, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -205,7 +206,42 @@ def test_a_config_that_is_wrong_is_refused_in_one_line(rig, old, new, message):
     text = (folder / "rig.toml").read_text()
     assert old in text
     (folder / "rig.toml").write_text(text.replace(old, new, 1))
-    done = command("daemon", "rig.toml", "--check", cwd=folder)
+    done = command("daemon", "check", "rig.toml", cwd=folder)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_unit_file_is_one_that_systemd_takes(rig):
+    folder, *_ = rig
+    for scope in ("--user", "--system"):
+        shown = command("daemon", "install", "rig.toml", scope, "--print", cwd=folder)
+        assert shown.returncode == 0
+        assert f"-m streamfluo daemon {folder / 'rig.toml'}" in shown.stdout
+        assert "Type=notify" in shown.stdout
+        if shutil.which("systemd-analyze"):
+            unit = folder / "streamfluo-rig.service"
+            unit.write_text(shown.stdout)
+            verified = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+            assert not [line for line in verified.stderr.splitlines() if unit.name in line]
+
+
+def test_it_is_installed_where_the_user_s_service_manager_looks(rig, monkeypatch):
+    folder, *_ = rig
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "home"))
+    done = command("daemon", "install", "rig.toml", cwd=folder)
+    assert "systemctl --user enable --now streamfluo-rig.service" in done.stdout
+    assert (folder / "home" / "systemd" / "user" / "streamfluo-rig.service").exists()
+    assert (folder / "sessions").is_dir()
+
+
+@needs_signals
+def test_a_station_that_says_nothing_is_killed_and_started_again(rig):
+    folder, status, *_ = rig
+    text = (folder / "rig.toml").read_text()
+    (folder / "rig.toml").write_text(text.replace("hung_s = 20", "hung_s = 4"))
+    with daemon(folder, status) as process:
+        station = int(subprocess.run(["pgrep", "-P", str(process.pid), "-f", "camera"], capture_output=True).stdout)
+        os.kill(station, signal.SIGSTOP)
+        until(lambda: sources(status)["camera"]["starts"] > 1)
+    assert "camera: said nothing for 4 s; killed" in process.said

@@ -16,6 +16,7 @@ from streamfluo.core.errors import ConfigError
 from streamfluo.core.params import build_params
 from streamfluo.core.registry import operators
 from streamfluo.engine.config import parse_config
+from streamfluo.engine.daemon_config import DaemonTable, RuleTable, SourceTable
 from streamfluo.sources.simulate.source import SIMULATORS
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +130,8 @@ def shell_faults(text: str, kinds: dict[str, str]) -> list[str]:
     """Commands, options and `--set` that streamfluo does not have."""
     found = []
     for words in command_lines(text):
+        if words[1:2] == ["daemon"] and tuple(words[1:3]) not in commands():
+            words.insert(2, "run")
         verbs = [key for key in commands() if tuple(words[1 : 1 + len(key)]) == key]
         if not verbs and words[1:2] not in ([], ["--help"]):
             found.append(f"no command streamfluo {' '.join(words[1:3])}")
@@ -170,11 +173,26 @@ def toml_faults(text: str, title: str = "") -> list[str]:
         groups = tomllib.loads(text)["project"]["entry-points"]
         known = {"streamfluo.operators", "streamfluo.schemes", "streamfluo.suffixes", "streamfluo.folders"}
         return [f"no entry point group {name}" for name in groups if name not in known]
+    if "[daemon]" in text:
+        return daemon_faults(text)
     try:
         for step in parse_config(text).steps:
             if step.kind not in operators():
                 return [f"no operator {step.kind}"]
             build_params(operators()[step.kind].Params, step.params, step.id)
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def daemon_faults(text: str) -> list[str]:
+    """What is wrong with a daemon's config."""
+    tables = tomllib.loads(text)
+    try:
+        build_params(DaemonTable, tables["daemon"], "daemon")
+        for name, struct in (("source", SourceTable), ("rule", RuleTable)):
+            for table in tables.get(name, ()):
+                build_params(struct, table, name)
     except ConfigError as error:
         return [str(error)]
     return []
