@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
+from seeds import seeds
 from typer.testing import CliRunner
 
 from streamfluo import Block, Camera, Chain, Spec, simulate
@@ -40,7 +41,7 @@ def localised(folder, camera, **params):
     return {name: np.asarray(column) for name, column in output.values["spots"].items()}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@seeds(0, 1)
 @pytest.mark.parametrize("kind", KIND)
 def test_photons_errors_and_false_alarms_are_right_with_what_calibrate_wrote(tmp_path, kind, seed):
     camera, folder = KIND[kind], tmp_path / "C"

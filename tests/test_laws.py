@@ -10,6 +10,7 @@ from streamfluo.core.registry import operators
 from streamfluo.core.spec import FRAME_DTYPES
 from streamfluo.testing import LAWS, Subject, check_laws
 from streamfluo.testing.subject import RIM_TOLERANCE
+from streamfluo.testing.unseen_laws import ON_FLOATS
 
 USUAL = {"uint16"}  # type for every setting, and those for the default one; all of them take minutes
 DEFAULT = {"uint16", "float32", "int16"}
@@ -53,9 +54,15 @@ def with_snapshots(operator):
     return operator
 
 
-@pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize(
-    ("kind", "params", "dtype"), CASES, ids=lambda v: v if isinstance(v, str) else str(v) if v else "default"
+    ("kind", "params", "dtype", "law"),
+    [
+        pytest.param(*case.values, law, marks=case.marks)
+        for case in CASES
+        for law in LAWS
+        if law not in ON_FLOATS or case.values[-1] in USUAL
+    ],
+    ids=lambda v: v if isinstance(v, str) else str(v) if v else "default",
 )
 def test_every_operator_keeps_every_law(kind, params, dtype, law):
     spec = Spec((13, 17), dtype, interval_s=0.02)
@@ -67,6 +74,16 @@ def test_every_operator_keeps_every_law(kind, params, dtype, law):
     subject = Subject(lambda spec: with_snapshots(create(kind, spec, **params)), spec, INPUTS.get(kind, no_inputs))
     subject.rim_tolerance = tolerance
     LAWS[law](subject)
+
+
+def test_laws_on_floats_check_the_same_whatever_the_type_of_the_frames():
+    asked = {dtype: [] for dtype in FRAME_DTYPES}
+    for dtype, specs in asked.items():
+        subject = Subject(lambda spec, to=specs: to.append(spec) or create("moments", spec), Spec((13, 17), dtype))
+        for law in sorted(ON_FLOATS):
+            LAWS[law](subject)
+    assert all(specs == asked["float32"] for specs in asked.values())
+    assert {spec.dtype for spec in asked["uint16"]} == {"float32"}
 
 
 def test_check_laws_runs_them_all_and_names_the_one_that_is_broken(monkeypatch):

@@ -1,6 +1,7 @@
 """What motion correction did not see, and frames it does not trust, on their way through a chain."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,7 +18,12 @@ from streamfluo.simulate import spots as simulate_spots
 
 SHAPE = (112, 128)
 TISSUE, TRUTH = scene(SHAPE, seed=21), drift(300, seed=22)
-MOVIE = record(TISSUE, TRUTH, photons=20, seed=23)
+
+
+@cache
+def recorded():
+    """The movie most tests look at; made when the first of them asks."""
+    return record(TISSUE, TRUTH, photons=20, seed=23)
 
 
 def through(toml, movie, size=7):
@@ -35,7 +41,7 @@ MOTION = '[[step]]\nkind = "motion"\nparams = { init_frames = 50 }\n'
 
 
 def test_frames_that_motion_does_not_trust_are_learned_from_by_no_step_after_it():
-    movie = MOVIE.copy()
+    movie = recorded().copy()
     movie[150:170] = 7  # a closed shutter
     chain, outputs = through(MOTION + '[[step]]\nkind = "moments"\n[[step]]\nkind = "moments"\nafter = "source"', movie)
     valid = np.concatenate([o["motion"].values["valid"] for o in outputs])
@@ -49,7 +55,7 @@ def test_frames_that_motion_does_not_trust_are_learned_from_by_no_step_after_it(
 
 def test_validity_ends_where_a_step_hands_on_frames_of_its_own():
     chain, _ = through(
-        MOTION + '[[step]]\nkind = "bin"\nparams = { bin_frames = 5 }\n[[step]]\nkind = "moments"', MOVIE[:100]
+        MOTION + '[[step]]\nkind = "bin"\nparams = { bin_frames = 5 }\n[[step]]\nkind = "moments"', recorded()[:100]
     )
     assert chain.step("bin").givers == {"valid": ("motion", "valid")}
     assert chain.step("moments").givers == {}
@@ -57,10 +63,10 @@ def test_validity_ends_where_a_step_hands_on_frames_of_its_own():
 
 
 def test_another_value_may_be_named_as_validity_and_a_wrong_name_is_refused():
-    chain, _ = through(MOTION + '[[step]]\nkind = "moments"\ninputs = { valid = "motion.restarted" }', MOVIE[:30])
+    chain, _ = through(MOTION + '[[step]]\nkind = "moments"\ninputs = { valid = "motion.restarted" }', recorded()[:30])
     assert chain.read("moments")["frames"] == 0
     with pytest.raises(ConfigError, match="no input 'vald'; did you mean 'valid'"):
-        through('[[step]]\nkind = "moments"\ninputs = { vald = "motion.valid" }', MOVIE[:1])
+        through('[[step]]\nkind = "moments"\ninputs = { vald = "motion.valid" }', recorded()[:1])
 
 
 def test_parts_are_the_runs_of_frames_to_learn_from():
@@ -74,7 +80,7 @@ def test_parts_are_the_runs_of_frames_to_learn_from():
 @pytest.mark.parametrize("mode", ["rigid", "piecewise"])
 def test_frames_with_an_unseen_rim_are_registered_as_well_as_what_was_seen_of_them(mode):
     top, left = 9, 12
-    rimmed = MOVIE.astype(np.float32)
+    rimmed = recorded().astype(np.float32)
     rimmed[:, :top] = rimmed[:, :, :left] = np.nan
     rimmed[:, -5:] = np.nan
     errors = []
@@ -107,11 +113,11 @@ def test_spots_beside_an_unseen_rim_are_those_of_the_cropped_frames():
 
 
 def test_pixels_that_a_frame_does_not_show_are_nan_unless_another_border_is_asked_for():
-    operator = create("motion", Spec(MOVIE.shape[1:], MOVIE.dtype), init_frames=50)
-    height, width = MOVIE.shape[1:]
+    operator = create("motion", Spec(recorded().shape[1:], recorded().dtype), init_frames=50)
+    height, width = recorded().shape[1:]
     y, x = np.ogrid[:height, :width]
     for t in range(0, 100, 5):
-        output = operator.update(Block(t, np.arange(t, t + 5), MOVIE[t : t + 5]))
+        output = operator.update(Block(t, np.arange(t, t + 5), recorded()[t : t + 5]))
         for pixels, (dy, dx) in zip(output.block.pixels, output.values["shift_px"], strict=True):
             top, left = y + dy, x + dx
             outside = (top < 0) | (top > height - 1) | (left < 0) | (left > width - 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import scipy.ndimage as ndi
-import scipy.signal
 
 SHARPEST_S, WIDEST_S = 0.05, 0.13  # σ of the Gaussian; best on real spikes of high, and of low signal-to-noise ratio
 _HALF = 15.0  # typical height of a spike in noise σ of one second, at which the variance doubles

@@ -1,13 +1,14 @@
 """Operators by kind. `@register("kind")` puts one in; everything else follows from that.
 
 Rooms of this package and packages of yours are found the same way: by the entry point group `streamfluo.operators`,
-whose entries name modules that register operators when they are imported.
+whose entries name modules that register operators when they are imported. An entry with the name of a kind is imported
+when that kind is asked for, and no other; an entry of any other name when a kind is not known yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from .spec import Spec
 ENTRY_POINTS = "streamfluo.operators"
 
 _operators: dict[str, type[Operator]] = {}
-_loaded = False
+_entries: list[EntryPoint] | None = None  # those not imported yet; None: not looked for yet
 
 O = TypeVar("O", bound=type[Operator])  # noqa: E741
 
@@ -40,20 +41,31 @@ def register(kind: str) -> Callable[[O], O]:
 
 def operators() -> Mapping[str, type[Operator]]:
     """Return every operator by kind: ours, and those of installed packages. The first call imports numba."""
-    global _loaded
-    if not _loaded:
-        _loaded = True
-        for entry in entry_points(group=ENTRY_POINTS):
-            entry.load()
+    _load(None)
     return MappingProxyType(dict(sorted(_operators.items())))
+
+
+def operator_of(kind: str) -> type[Operator] | None:
+    """Return the operator registered as `kind`, None if there is none; rooms of other kinds are not imported for it."""
+    _load(kind)
+    return _operators.get(kind)
+
+
+def _load(kind: str | None) -> None:
+    """Import entries, the one named like the kind first, until the kind is known; None: all of them."""
+    global _entries
+    if _entries is None:
+        _entries = list(entry_points(group=ENTRY_POINTS))
+    _entries.sort(key=lambda entry: entry.name != kind)
+    while _entries and kind not in _operators:
+        _entries.pop(0).load()
 
 
 def find_operator(kind: str, where: str = "create") -> type[Operator]:
     """Return the operator registered as `kind`. Raises ConfigError with the nearest name."""
-    known = operators()
-    if kind not in known:
-        raise ConfigError(f"{where}: no operator {kind!r}{did_you_mean(str(kind), known)}")
-    return known[kind]
+    if (operator := operator_of(kind)) is None:
+        raise ConfigError(f"{where}: no operator {kind!r}{did_you_mean(str(kind), operators())}")
+    return operator
 
 
 def create(kind: str, spec: Spec, device: str = "cpu", **params: Any) -> Operator:

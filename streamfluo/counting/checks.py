@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 from scipy.special import ndtr, ndtri
-from scipy.stats import poisson
 
 from .kernels.emission import Emission, EmissionModel, fill_emission
 from .kernels.likelihood import Array, EmitterModel
@@ -67,7 +66,7 @@ def doubts(
     bins = np.clip(np.floor(10 * ndtr(w)), 0, 9)
     counts = np.array([((bins == k) & seen).sum(0) for k in range(10)])
     uneven = ((counts - frames / 10) ** 2).sum(0) / (frames / 10)
-    rare = poisson.sf((np.abs(w) > FAR).sum(0) - 1, 2 * ndtr(-FAR) * frames)
+    rare = scipy.stats.poisson.sf((np.abs(w) > FAR).sum(0) - 1, 2 * ndtr(-FAR) * frames)
     reason = np.full(x.shape[1], "", "<U10")
     reason[_clustered(switched_on, pooled)] = "memory"
     reason[np.abs(_occupancy(x, emitters, parameters, model)) > UNLIKELY_OCCUPANCY] = "occupancy"
@@ -100,7 +99,7 @@ def _clustered(switched_on: Array, pooled: bool) -> Array:
     """
     found = np.zeros(switched_on.shape[1], bool)
     for memory in MEMORY_FRAMES:
-        lately = lfilter([1 / memory], [1, 1 / memory - 1], switched_on, axis=0)
+        lately = scipy.signal.lfilter([1 / memory], [1, 1 / memory - 1], switched_on, axis=0)
         terms = switched_on[1:] * lately[:-1]
         sums, variance = terms.sum(0), (terms**2).sum(0)
         found |= sums > CLUSTERED * np.sqrt(variance)

@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import expm
-from scipy.optimize import minimize
+import scipy
 from scipy.special import ndtri
-from scipy.stats import binom
 
 from .bounds import blinks
 from .checks import Residuals
@@ -59,11 +57,13 @@ class Exposed:
 def _exposure(on: float, off: float, most: int) -> Exposure:
     generator, lit = np.array([[-on, on], [off, -off]]), np.diag([0.0, 1.0])
     nothing = np.zeros((2, 2))
-    blocks = expm(np.block([[generator, lit, nothing], [nothing, generator, lit], [nothing, nothing, generator]]))
+    blocks = scipy.linalg.expm(
+        np.block([[generator, lit, nothing], [nothing, generator, lit], [nothing, nothing, generator]])
+    )
     one = blocks[:2, :2]
     mean, square = blocks[:2, 2:4] / one, 2 * blocks[:2, 4:] / one
     every = np.arange(most + 1)
-    stays, comes = (binom.pmf(every, every[:, None], p) for p in (one[1, 1], one[0, 1]))
+    stays, comes = (scipy.stats.binom.pmf(every, every[:, None], p) for p in (one[1, 1], one[0, 1]))
     stay = np.maximum(every * off + (every[:, None] - every) * on, 0.0)  # [n, i]
     up = (every[:, None] - every[:-1]) * on * _mean_exp(-stay[:, :-1], -stay[:, 1:])
     down = every[1:] * off * _mean_exp(-stay[:, 1:], -stay[:, :-1])
@@ -71,7 +71,7 @@ def _exposure(on: float, off: float, most: int) -> Exposure:
     ramp = np.zeros((most + 1, most + 1, most + 1))
     ramp[:, every[:-1], every[1:]] = np.where(possible[:, 1:], up, 0)
     ramp[:, every[1:], every[:-1]] = np.where(possible[:, 1:], down, 0)
-    initial = binom.pmf(every, every[:, None], on / (on + off))
+    initial = scipy.stats.binom.pmf(every, every[:, None], on / (on + off))
     mixed, light, variance = np.zeros((3, *ramp.shape))
     found = Exposure(np.where(possible, np.exp(-stay), 0), ramp, mixed, light, variance, initial)
     fill_mixtures(stays, comes, mean, np.maximum(square - mean**2, 0), found)
@@ -122,8 +122,8 @@ def fit_exposed(
             moved = [_evidence(logs(at.back(each, first), few), model) for each in q + np.diag(apart)]
             return -_evidence(every, model), -(np.array(moved) - here) / apart
 
-        found = minimize(loss, at.of(first), jac=True, method="L-BFGS-B", bounds=list(zip(low, high, strict=True)),
-                         options={"maxiter": STEPS, "ftol": 1e-6, "maxls": 8})  # fmt: skip
+        bounds, options = list(zip(low, high, strict=True)), {"maxiter": STEPS, "ftol": 1e-6, "maxls": 8}
+        found = scipy.optimize.minimize(loss, at.of(first), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         theta = at.back(found.x, first)
         return _evidence(logs(theta), model), theta
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from .bounds import blinks
 from .initial_values import DUTY_CYCLES, initial_parameters, rescaled, step_parameters
@@ -126,7 +126,9 @@ def fit_from(
         low, high = np.concatenate([low, -most]), np.concatenate([high, most])
     options = {"maxiter": search.max_steps, "ftol": search.done_limit * 1e-3, "gtol": 1e-5}
     bounds = list(zip(low, high, strict=True))
-    found = minimize(loss, np.clip(q, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    found = scipy.optimize.minimize(
+        loss, np.clip(q, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+    )
     u = found.x[free:] * FACTOR_SCALE if scatter else u0
     return at.back(found.x[:free], start), u, -float(found.fun) * n
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy
 
 from ..pixels.kernels.seen import Window
 from .interpolation_weights import FOUR, SIX, interpolation_weights
@@ -105,7 +105,7 @@ def _basis(centres_px: np.ndarray, at_px: np.ndarray) -> np.ndarray:
     """For each centre the natural spline (p, at) that is 1 there and 0 at the other centres."""
     if len(centres_px) == 1:
         return np.ones((1, len(at_px)))
-    spline = CubicSpline(centres_px, np.eye(len(centres_px)), bc_type="natural")
+    spline = scipy.interpolate.CubicSpline(centres_px, np.eye(len(centres_px)), bc_type="natural")
     inside = np.clip(at_px, centres_px[0], centres_px[-1])
     return np.ascontiguousarray((spline(inside) + spline(inside, 1) * (at_px - inside)[:, None]).T)
 

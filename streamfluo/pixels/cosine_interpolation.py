@@ -1,8 +1,7 @@
 """Interpolation of images by the type-II discrete cosine transform (DCT-II)."""
 
 import numpy as np
-import scipy.ndimage as ndi
-from scipy.fft import dct
+import scipy
 
 from .kernels.seen import inside, seen_window
 
@@ -21,11 +20,11 @@ def interpolate_seen(images, factor):  # type: ignore[no-untyped-def]
         part, missing = image[rows, columns], np.isnan(image[rows, columns])
         if not part.size:
             continue
-        nearest = ndi.distance_transform_edt(missing, return_distances=False, return_indices=True)
+        nearest = scipy.ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
         within = interpolate_cosine(part[tuple(nearest)], factor)
         on_grid = np.zeros(within.shape, bool)
         on_grid[::factor, ::factor] = missing
-        within[ndi.binary_dilation(on_grid, np.ones((2 * factor - 1,) * 2))] = np.nan
+        within[scipy.ndimage.binary_dilation(on_grid, np.ones((2 * factor - 1,) * 2))] = np.nan
         at = tuple(slice(part.start * factor, (part.stop - 1) * factor + 1) for part in (rows, columns))
         out[at] = within
     return fine
@@ -46,11 +45,11 @@ def _along(images, factor, axis):  # type: ignore[no-untyped-def]
     n = images.shape[axis]
     if factor == 1 or n == 1:
         return np.array(images)
-    spectrum = np.moveaxis(dct(images, 2, axis=axis), axis, -1)
+    spectrum = np.moveaxis(scipy.fft.dct(images, 2, axis=axis), axis, -1)
     # u + ½ = (i + factor/2) / factor: integer steps of a DCT-I for even factors, half steps of a DCT-III for odd ones
     length = n * factor + (factor % 2 == 0)
     padded = np.zeros((*spectrum.shape[:-1], length), spectrum.dtype)
     padded[..., :n] = spectrum / (2 * n)
-    fine = dct(padded, 1 if factor % 2 == 0 else 3, axis=-1)
+    fine = scipy.fft.dct(padded, 1 if factor % 2 == 0 else 3, axis=-1)
     first = factor // 2
     return np.ascontiguousarray(np.moveaxis(fine[..., first : first + (n - 1) * factor + 1], -1, axis))

@@ -16,7 +16,6 @@ from ..core.spec import MAX_SIDE_PX, Spec
 from ..core.state import State
 from ..core.unseen import known_pixels
 from .cosine_interpolation import interpolate_seen
-from .kernels.seen import seen_window
 
 
 class InterpolateParams(Params, frozen=True):
@@ -45,7 +44,8 @@ class Interpolate(Operator):
         if max(height, width) > MAX_SIDE_PX:
             raise ConfigError(f"interpolate: factor = {params.factor} makes frames of {(height, width)}, too large")
         pixel_um = spec.pixel_um and spec.pixel_um / params.factor
-        seen_window(np.zeros((1, 1)))  # compiled before frames flow
+        odd = np.array([[[0.0, np.nan], [0.0, 0.0]]])
+        interpolate_seen(odd, params.factor)  # compiles, and loads what else is slow to load, before frames flow
         finer = params.factor  # the first of `finer` pixels a pixel lies at its centre
         origin = tuple(o * finer + (finer - 1) / 2 for o in spec.origin_px)
         self._out_spec = spec.with_(

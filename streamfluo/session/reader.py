@@ -17,7 +17,7 @@ from ..core.block import Block
 from ..core.errors import SessionError, StreamfluoError, did_you_mean
 from ..core.names import STEP_ID_RULE, file_in, is_step_id
 from ..core.plane import ONE_PLANE, in_plane
-from ..core.registry import operators
+from ..core.registry import operator_of
 from ..core.source import Gap
 from ..core.spec import Camera, Spec
 from .events import read_events
@@ -277,7 +277,7 @@ class Session:
         """Return what reads a result of that name, by step: what the operators name in `results`."""
         found: dict[str, Callable[[], Any]] = {}
         for step in self.recorded_steps:
-            operator = operators().get(step.kind)
+            operator = operator_of(step.kind)
             if operator is not None and result in operator.results:
                 found[step.id] = partial(operator.results[result], step)
         return found
@@ -309,7 +309,7 @@ class Session:
         for plane in sorted(self._whole_spec.planes, key=lambda plane: plane.z):
             for step in self.plane(plane.name).recorded_steps:
                 found.setdefault(f"{plane.channel}/{step.id}", {})[plane.name] = step
-        kinds = {name: operators().get(next(iter(steps.values())).kind) for name, steps in found.items()}
+        kinds = {name: operator_of(next(iter(steps.values())).kind) for name, steps in found.items()}
         return {n: partial(kind.joins[result], found[n]) for n, kind in kinds.items() if kind and result in kind.joins}
 
     def cells(self, step: str | None = None) -> Any:

@@ -36,7 +36,7 @@ from .. import __version__
 from ..core.errors import SessionError
 from ..core.operator import Gives
 from ..core.params import with_present_names
-from ..core.registry import operators
+from ..core.registry import operator_of
 from ..core.source import Source
 from ..core.spec import Camera
 from .checkpoint import Checkpoint, load_checkpoint
@@ -209,7 +209,7 @@ def _usable(folder: Path, source: Source, steps: Mapping[str, Mapping[str, Any]]
 def _identity(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a step the same one: its kind, version, place and parameters, these under their present names."""
     identity = {name: facts.get(name) for name in ("kind", "version", "params", "after", "inputs")}
-    operator = operators().get(str(identity["kind"]))
+    operator = operator_of(str(identity["kind"]))
     if operator is not None:
         identity["params"] = with_present_names(operator.Params, identity["params"] or {})
     return identity

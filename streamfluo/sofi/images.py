@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.interpolate import griddata
+import scipy
 
 from ..pixels.cosine_interpolation import interpolate_cosine
 from ..pixels.kernels.two_state import balanced, linear_root
@@ -91,4 +91,6 @@ def _resampled(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     require(min(mask.shape) > 1, f"ldrc: a mask {mask.shape} cannot be resampled to {shape}")
     known = np.meshgrid(*(np.arange(side) for side in mask.shape), indexing="ij")
     wanted = np.meshgrid(*(np.linspace(0, a - 1, b) for a, b in zip(mask.shape, shape, strict=True)), indexing="ij")
-    return np.asarray(griddata(tuple(k.ravel() for k in known), mask.ravel(), tuple(wanted), method="cubic"))
+    return np.asarray(
+        scipy.interpolate.griddata(tuple(k.ravel() for k in known), mask.ravel(), tuple(wanted), method="cubic")
+    )

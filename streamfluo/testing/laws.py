@@ -20,6 +20,7 @@ from ..core.step_values import Gate
 from .subject import (
     FRAMES,
     TOLERANCE,
+    Arrays,
     Subject,
     copied,
     fed_part,
@@ -115,13 +116,13 @@ def state_is_a_copy(subject: Subject) -> None:
 @law
 def resume_equals_unbroken(subject: Subject) -> None:
     """An operator restored before, in the middle of or after the frames goes on to the same bits."""
-    whole = subject.whole()
+    whole, first, outputs, before = subject.whole(), subject.make(), list[Arrays](), 0
     for at in (0, 1, 20, 32, 43, 50, 110, 140, FRAMES):
-        first, second = subject.make(), subject.make()
-        outputs = subject.feed(first, subject.blocks(stop=at))
+        outputs += subject.feed(first, subject.blocks(start=before, stop=at))
+        second, before = subject.make(), at
         second.restore(through_a_file(first.state()))
-        outputs += subject.feed(second, subject.blocks(start=at))
-        same(subject.results(second, outputs), whole, f"resuming at frame {at} differs")
+        later = subject.feed(second, subject.blocks(start=at))
+        same(subject.results(second, [*outputs, *later]), whole, f"resuming at frame {at} differs")
 
 
 @law

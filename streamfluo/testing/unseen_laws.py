@@ -13,6 +13,9 @@ from ..core.unseen import VALID
 from .laws import law
 from .subject import FRAMES, RIM_PX, Arrays, Subject, copied, flat, moving_scene, same, sample_movie
 
+# Laws that make frames of floats, whatever type the subject has: one run for each operator and its parameters will do.
+ON_FLOATS = frozenset({"unseen_pixels_are_unknown", "absurd_pixels_are_unseen", "odd_frames_pass"})
+
 
 @law
 def unseen_pixels_are_unknown(subject: Subject) -> None:

@@ -80,16 +80,16 @@ def test_status_and_hello_of_a_replay_and_a_run_that_publishes(folder, started):
     words = ["run", "moments.toml", "--source", camera, "--out", "S", "--publish", "tcp://127.0.0.1:0"]
     run, results = started(*words)
     time.sleep(0.5)
-    shown = call("status", results, cwd=folder)
+    shown = command("status", results, cwd=folder)
     assert shown.returncode == 0, shown.stderr
     for words in ("run at tcp", "running", "recording.tif", "steps_ms moments", "lost", "edges journal"):
         assert words in shown.stdout
-    assert "replay at tcp" in call("status", camera, cwd=folder).stdout
+    assert "replay at tcp" in command("status", camera, cwd=folder).stdout
     with ResultsSubscriber(ask(results, wire.Hello()).endpoints["results"], ["snapshot/moments/mean/"]) as viewer:
         _, message, arrays = viewer.receive(5)
         assert message.arrays[0].unit == "ADU"
         assert arrays["mean"].shape == (24, 31)
-    checked = call("protocol", "check", results, cwd=folder)
+    checked = command("protocol", "check", results, cwd=folder)
     assert checked.returncode == 0, checked.stdout
     assert checked.stdout.count("ok ") == 9
     run.terminate()

@@ -1,5 +1,9 @@
 """State is flat and plain; the registry finds operators by kind and refuses two of one name; tables have a shape."""
 
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -84,6 +88,34 @@ def test_a_registered_operator_is_created_by_its_kind():
 
 
 @pytest.mark.usefixtures("clean_registry")
+def test_an_entry_named_like_a_kind_is_imported_alone_and_others_only_for_kinds_that_are_not_known(monkeypatch):
+    imported = []
+
+    class Entry(NamedTuple):
+        name: str
+        kind: str
+
+        def load(self):
+            imported.append(self.name)
+            registry._operators[self.kind] = Operator
+
+    entries = [Entry("first", "one"), Entry("two", "two"), Entry("last", "three")]
+    monkeypatch.setattr(registry, "_operators", {})
+    monkeypatch.setattr(registry, "_entries", entries)
+    assert registry.operator_of("two") is registry.operator_of("two") is Operator
+    assert imported == ["two"]
+    assert registry.operator_of("one") is Operator
+    assert imported == ["two", "first"]
+    assert registry.operator_of("four") is None
+    assert imported == ["two", "first", "last"]
+
+
+def test_every_kind_of_ours_has_an_entry_of_its_name():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ours = {kind for kind, operator in operators().items() if operator.__module__.startswith("streamfluo.")}
+    assert ours == project["entry-points"][registry.ENTRY_POINTS].keys()
+
+
 def test_two_operators_of_one_name_are_refused_the_same_one_anew_is_not():
     registry.register("toy-twice")(Nothing)
     registry.register("toy-twice")(Nothing)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
+from seeds import seeds
 
 from streamfluo import Block, Camera, FrameError, Spec, create
 from streamfluo.analysis import calibrate
@@ -63,7 +64,7 @@ def test_neighbours_that_share_noise_give_no_gain(process, dtype):
     assert "neighbouring pixels share noise" in calibrate([frames]).fit.reason
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 @pytest.mark.parametrize("scatter", [0.0, 0.05])
 def test_a_camera_that_is_not_linear_gives_no_gain(seed, scatter):
     levels = [rounded(series(seed + 7 * n, 100, p, curved=0.05 * p / 2000, scatter=scatter)[0])
@@ -79,7 +80,7 @@ def test_darks_that_were_cut_off_at_zero_give_no_gain():
     assert calibrate([light], dark=dark).camera.offset_adu is None
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 @pytest.mark.parametrize("jitter", [1.0, 3.0, 10.0])
 def test_an_offset_that_jitters_is_seen(seed, jitter):
     light, dark = (rounded(series(10 * seed + d, dark=d, jitter=jitter)[0]) for d in (False, True))
@@ -88,13 +89,13 @@ def test_an_offset_that_jitters_is_seen(seed, jitter):
         assert jitter < 3 or "offset jitters" in fit.reason + " ".join(fit.notes)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 def test_an_offset_that_jitters_in_dim_light_gives_no_gain(seed):
     levels = [rounded(series(seed + n, jitter=3.0, peak=p)[0]) for n, p in enumerate((100, 400, 2000))]
     assert "offset jitters" in calibrate(levels).fit.reason
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 def test_an_illumination_that_swings_is_measured_or_refused_for_that(seed):
     frames = rounded(series(seed, swing=0.1)[0])
     value, (low, high), _ = streamed(frames)
@@ -103,7 +104,7 @@ def test_an_illumination_that_swings_is_measured_or_refused_for_that(seed):
         calibrate([frames])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 def test_gains_that_scatter_are_seen_under_an_illumination_that_flickers(seed):
     movie, truth = simulate(frames=800, levels=4, flicker=0.01, shape=(96, 96), gain_e_per_adu=GAIN,
                             read_noise_e=READ, gain_sd=0.05, seed=seed)  # fmt: skip

@@ -1,5 +1,7 @@
 """Motion correction against batch oracles, at the Cramér–Rao bound, and under faults."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
@@ -24,7 +26,12 @@ from streamfluo import Block, ConfigError, FrameError, Spec
 SHAPE = (120, 136)
 TISSUE = scene(SHAPE, seed=1)
 TRUTH = drift(600, seed=2)
-MOVIE = record(TISSUE, TRUTH, photons=20, seed=3)
+
+
+@cache
+def recorded():
+    """The movie most tests look at: tissue that drifts; made when the first of them asks."""
+    return record(TISSUE, TRUTH, photons=20, seed=3)
 
 
 def blocks(movie, size=1, start=0):
@@ -43,7 +50,7 @@ def run(movie, size=1, operator=None, **params):
 
 @pytest.fixture(scope="module")
 def done():
-    return run(MOVIE)
+    return run(recorded())
 
 
 # Oracles
@@ -62,7 +69,7 @@ def shift_by_least_squares(frame, tissue, start):
 
 def test_shifts_are_those_of_a_least_squares_fit_of_the_known_scene(done):
     chosen = np.arange(300, 600, 25)
-    oracle = np.array([shift_by_least_squares(MOVIE[t].astype(float), TISSUE, TRUTH[t]) for t in chosen])
+    oracle = np.array([shift_by_least_squares(recorded()[t].astype(float), TISSUE, TRUTH[t]) for t in chosen])
     ours = done[0]["shift_px"][chosen]
     apart = errors_px(ours, oracle, 0)
     assert rmse_px(apart) < 0.9 * bound_px(TISSUE, 20)  # both at the bound, with much of their error in common
@@ -80,7 +87,9 @@ def test_pixels_are_interpolated_at_the_shift_reported(done):
     values, corrected, _ = done
     for t in (0, 57, 311, 599):
         dy, dx = values["shift_px"][t]
-        expected = interpolation_matrix(dy, SHAPE[0]) @ MOVIE[t].astype(float) @ interpolation_matrix(dx, SHAPE[1]).T
+        expected = (
+            interpolation_matrix(dy, SHAPE[0]) @ recorded()[t].astype(float) @ interpolation_matrix(dx, SHAPE[1]).T
+        )
         inside = np.s_[8:-8, 8:-8]
         assert np.allclose(corrected[t][inside], expected[inside], rtol=1e-4, atol=0.3)
 
@@ -132,22 +141,22 @@ def test_illumination_that_flickers_does_not_shift_frames():
 
 def test_blocks_resume_and_restore_change_no_bit(done):
     values, corrected, _ = done
-    other, pixels, _ = run(MOVIE, size=32)
+    other, pixels, _ = run(recorded(), size=32)
     assert all(np.array_equal(other[name], values[name], equal_nan=True) for name in values)
     assert np.array_equal(pixels, corrected, equal_nan=True)
     first = streamfluo.create("motion", Spec(SHAPE, "uint16"))
-    for block in blocks(MOVIE[:257]):
+    for block in blocks(recorded()[:257]):
         first.update(block)
     second = streamfluo.create("motion", Spec(SHAPE, "uint16"))
     second.restore(first.state())
-    rest = [second.update(block) for block in blocks(MOVIE, start=257)]
+    rest = [second.update(block) for block in blocks(recorded(), start=257)]
     assert np.array_equal(np.concatenate([o.values["shift_px"] for o in rest]), values["shift_px"][257:])
     assert np.array_equal(np.concatenate([o.block.pixels for o in rest]), corrected[257:], equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", ">u2"])
 def test_any_type_of_pixel_gives_the_same_shifts(done, dtype):
-    movie = (MOVIE[:260] // 16 if dtype == "uint8" else MOVIE[:260]).astype(dtype)
+    movie = (recorded()[:260] // 16 if dtype == "uint8" else recorded()[:260]).astype(dtype)
     values, _, _ = run(movie.astype(movie.dtype.newbyteorder("=")))
     apart = values["shift_px"] - done[0]["shift_px"][:260]
     assert np.abs(apart[50:]).max() < (0.1 if dtype == "uint8" else 1e-3)
@@ -184,7 +193,7 @@ def test_jitter_of_six_pixels_from_frame_to_frame_is_followed_or_flagged(photons
 
 
 def test_blank_frames_are_flagged_keep_the_last_shift_and_do_not_update_the_template(done):
-    movie = MOVIE.copy()
+    movie = recorded().copy()
     blank = record(np.zeros_like(TISSUE), np.zeros((120, 2)), 0, seed=10)
     movie[300:420] = blank
     values, _, operator = run(movie)
@@ -193,11 +202,11 @@ def test_blank_frames_are_flagged_keep_the_last_shift_and_do_not_update_the_temp
     assert values["valid"][420:].all()
     assert not values["restarted"].any()
     assert rmse_px(errors_px(values["shift_px"], TRUTH, 420)) < 1.4 * bound_px(TISSUE, 20)
-    assert operator.read(["template"])["template"].mean() == pytest.approx(MOVIE.mean(), rel=0.02)
+    assert operator.read(["template"])["template"].mean() == pytest.approx(recorded().mean(), rel=0.02)
 
 
 def test_a_blank_first_frame_costs_only_itself(done):
-    movie = MOVIE.copy()
+    movie = recorded().copy()
     movie[0] = record(np.zeros_like(TISSUE), np.zeros((1, 2)), 0)[0]
     values, _, _ = run(movie)
     assert values["valid"][5:].all()
@@ -205,7 +214,7 @@ def test_a_blank_first_frame_costs_only_itself(done):
 
 
 def test_half_saturated_frames_are_flagged():
-    movie = MOVIE.copy()
+    movie = recorded().copy()
     movie[250:260, :, 60:] = 65535
     values, _, _ = run(movie)
     assert not values["valid"][250:260].any()
@@ -213,7 +222,7 @@ def test_half_saturated_frames_are_flagged():
 
 
 def test_hot_pixels_do_not_pin_the_shift():
-    movie = MOVIE.copy()
+    movie = recorded().copy()
     rng = np.random.default_rng(11)
     y, x = rng.integers(0, SHAPE[0], 30), rng.integers(0, SHAPE[1], 30)
     movie[:, y, x] = 60000  # one pixel in 500, a hundred times as bright as the rest
@@ -225,7 +234,7 @@ def test_hot_pixels_do_not_pin_the_shift():
 
 
 def test_cosmic_rays_do_not_move_a_frame(done):
-    movie = MOVIE.copy()
+    movie = recorded().copy()
     rng = np.random.default_rng(12)
     for t in range(200, 600):
         y, x = rng.integers(3, SHAPE[0] - 3), rng.integers(3, SHAPE[1] - 3)
@@ -245,7 +254,7 @@ def test_shifts_beyond_the_largest_are_flagged():
 
 def test_another_scene_begins_a_new_template_and_says_so():
     other = record(scene(SHAPE, seed=99), TRUTH[:300], 20, seed=14)
-    movie = np.concatenate([MOVIE[:250], other])
+    movie = np.concatenate([recorded()[:250], other])
     values, _, _ = run(movie, restart_frames=40)
     (at,) = np.flatnonzero(values["restarted"])
     assert 285 <= at <= 300
@@ -254,7 +263,7 @@ def test_another_scene_begins_a_new_template_and_says_so():
 
 
 def test_nan_and_constant_frames_are_flagged():
-    movie = MOVIE[:300].astype(np.float32)
+    movie = recorded()[:300].astype(np.float32)
     movie[210] = np.nan
     movie[211] = 7.0
     movie[212, :, :5] = np.nan
@@ -278,27 +287,27 @@ def test_a_movie_of_nothing_gives_nothing_valid_and_no_crash(dtype, value):
 
 def test_a_stated_template_is_registered_against_unchanged():
     template = seen_at(TISSUE, (0, 0)) * 20 * COUNTS + OFFSET
-    values, _, operator = run(MOVIE[:300], template=template)
+    values, _, operator = run(recorded()[:300], template=template)
     assert np.array_equal(operator.read(["template"])["template"], template.astype(np.float32))
     assert rmse_px(values["shift_px"][1:] - TRUTH[1:300]) < 1.3 * bound_px(TISSUE, 20)
 
 
 def test_a_frozen_template_stays_once_it_is_anchored():
     operator = streamfluo.create("motion", Spec(SHAPE, "uint16"), init_frames=50, template_update="frozen")
-    for block in blocks(MOVIE[:60]):
+    for block in blocks(recorded()[:60]):
         operator.update(block)
     before = operator.read(["template"])["template"]
-    for block in blocks(MOVIE, start=60):
+    for block in blocks(recorded(), start=60):
         operator.update(block)
     assert np.array_equal(operator.read(["template"])["template"], before)
 
 
 def test_known_shifts_are_applied_without_measuring():
-    values, corrected, _ = run(MOVIE[:50], mode="apply", shifts_px=TRUTH[:40])
+    values, corrected, _ = run(recorded()[:50], mode="apply", shifts_px=TRUTH[:40])
     assert np.array_equal(values["shift_px"][:40], TRUTH[:40])
     assert values["valid"][:40].all()
     assert not values["valid"][40:].any()
-    shifted = ndi.shift(MOVIE[9].astype(float), -TRUTH[9], order=3)
+    shifted = ndi.shift(recorded()[9].astype(float), -TRUTH[9], order=3)
     assert np.corrcoef(corrected[9, 10:-10, 10:-10].ravel(), shifted[10:-10, 10:-10].ravel())[0, 1] > 0.99
 
 

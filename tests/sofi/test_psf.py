@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from seeds import seeds
 
 from streamfluo import Block, Spec, create
 from streamfluo.simulate import blinking
@@ -28,7 +29,7 @@ def measured(movie, **params):
 
 @pytest.mark.parametrize("flicker", [0, 0.005, 0.02, 0.1, 0.3])
 @pytest.mark.parametrize("sigma_px", [1.3, 1.8])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@seeds(0, 1, 2)
 def test_a_lamp_that_flickers_does_not_widen_the_psf(sigma_px, flicker, seed):
     found, status = measured(recorded(sigma_px, flicker, seed, emitters=60))
     assert status == "determined"

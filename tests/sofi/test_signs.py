@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from seeds import seeds
 
 from streamfluo import Block, Spec, create
 
@@ -53,7 +54,7 @@ def test_every_emitter_is_in_the_picture_and_the_sign_is_told(on_ratio, signs, o
     assert shown[away].max() < 0.5 * shown.max()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@seeds(1, 2, 3)
 def test_of_two_populations_each_has_its_own_sign_and_the_picture_is_called_doubtful(seed):
     movie, places, ratios = blinking([0.06, 0.4], seed)
     found = picture(movie, 4)
@@ -64,7 +65,7 @@ def test_of_two_populations_each_has_its_own_sign_and_the_picture_is_called_doub
     assert "order 2 has one sign" in str(found["status"])
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@seeds(1, 2, 3)
 @pytest.mark.parametrize(("photons", "background"), [(0, 200), (60, 400)])
 def test_bright_places_that_are_noise_are_called_so(seed, photons, background):
     movie, _, _ = blinking([0.3], seed, frames=600, photons=photons, background=background)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.fft import dct
 from scipy.io import loadmat
+from seeds import seeds
 
 from streamfluo import Block, Camera, ConfigError, Spec, StateError, create
 from streamfluo.engine.chain import Chain
@@ -448,7 +449,7 @@ def test_a_million_frames_keep_nine_digits(flash):
 # How sure one can be
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@seeds(1, 2)
 def test_standard_errors_and_change_foretell_the_error_within_a_factor_of_two(seed):
     """Against a movie ten times as long."""
     params = {"shape": (24, 24), "emitters": 24, "structure": "random", "k_on_hz": 2.5, "k_off_hz": 7.5}

@@ -47,14 +47,15 @@ def test_every_frame_the_camera_counted_came_or_was_counted_as_lost():
 
 
 def test_a_full_buffer_is_a_counted_gap_of_the_camera_and_the_acquisition_goes_on():
-    with CameraSource("mm:demo?exposure_ms=2&frames=300&buffer_mb=4") as source:
+    with CameraSource("mm:demo?exposure_ms=2&frames=1000&buffer_mb=4") as source:
         frames, lost, items = taken(source, slow_at=20)
-    gaps = [i for i in items if isinstance(i, Gap)]
-    assert frames + lost == 300
+    gaps = [n for n, item in enumerate(items) if isinstance(item, Gap)]
+    assert frames + lost == 1000
     assert lost > 50
-    assert {g.reason for g in gaps} == {"camera"}
-    assert isinstance(items[-1], Block)
-    assert items[-1].stop == 300
+    assert {items[n].reason for n in gaps} == {"camera"}
+    assert any(isinstance(item, Block) for item in items[gaps[0] :])
+    last = items[-1]  # on a busy machine a gap: the last frames find the buffer full as well
+    assert (last.stop if isinstance(last, Block) else last.first + last.count) == 1000
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_maximum_likelihood_solves_its_equations():
 @pytest.mark.parametrize("background", [None, 5.0])
 @pytest.mark.parametrize("n", [7, 11])
 def test_maximum_likelihood_finds_all_photons_with_their_error(n, background):
-    crops, photons, stated = draw(20_000, n=n)
+    crops, photons, stated = draw(10_000, n=n)
     found = integrate_crops(crops, method="ml", background=background, **stated)
     pull = (found.photons - photons) / found.error
     assert abs((found.photons / photons - 1).mean()) < 0.003

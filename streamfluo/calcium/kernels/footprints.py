@@ -153,7 +153,10 @@ def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  
     if seed_y < 0:
         return 0
     if confined:
-        image[:] = np.where(allowed, image, np.float32(0))
+        for y in range(image.shape[0]):
+            for x in range(image.shape[1]):
+                if not allowed[y, x]:
+                    image[y, x] = 0
     threshold = np.float32(max(edge * image[seed_y, seed_x], MIN_PIXEL_SNR * left))
     count = connected_region(image, threshold, seed_y, seed_x, kept, stack)
     if count and not confined:

@@ -123,7 +123,7 @@ def deconvolve_trace(samples, g, min_spike, trace, spikes):  # type: ignore[no-u
 @kernel
 def initial_levels(history):  # type: ignore[no-untyped-def]
     """Return (noise σ, 8th percentile, median) of a trace's history (n,), n ≥ 1."""
-    ordered, steps = np.sort(history), np.sort(np.abs(np.diff(history)))
+    ordered, steps = np.sort(history), np.sort(np.abs(history[1:] - history[:-1]))
     noise = max(0.3, _quantile(steps, 0.5) / 0.9539) if len(steps) else 1.0
     return noise, _quantile(ordered, 0.08), _quantile(ordered, 0.5)
 

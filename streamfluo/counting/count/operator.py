@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import scipy
 
 from ...core.block import Block
 from ...core.errors import FrameError, StateError
@@ -68,8 +69,8 @@ class Count(Operator):
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
     examples = (
-        {"emission": "lognormal", "max_emitters": 4, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
-         "bleaching": True, "update_every": 60, "learn_frames": 100},
+        {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
+         "bleaching": True, "update_every": 60, "learn_frames": 80},
         {"max_emitters": 3, "update_every": 0, "parameters": (40.0, 20.0, 5.0, 0.1, 0.1, 0.0)},
         {"max_emitters": 3, "update_every": 70, "pooled": False, "learn_frames": 70},
     )  # fmt: skip
@@ -275,7 +276,9 @@ class Count(Operator):
         return np.asarray(flat if name == "flat" else flat.sum())
 
     def _compile(self) -> None:
-        """Run every kernel once, on the types it will be called with."""
+        """Run every kernel once, on the types it will be called with, and load what else is slow to load."""
+        for room in (scipy.optimize, scipy.signal, scipy.stats):
+            assert room
         model = model_of(self.params, 1.0)
         x, parameters = np.full((2, 1), np.nan), np.array([[1.0, 1.0, 1.0, 0.1, 0.1, 0.1]])
         for slopes in (False, True):

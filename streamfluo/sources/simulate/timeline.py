@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 CHUNK_FRAMES = 1024
 _MAX_STATES = 64
@@ -74,5 +74,5 @@ def run_filter(b: list[float], a: list[float], x: np.ndarray, state: np.ndarray)
     """Return `x` (n, t) through the filter b / a along time, begun from `state` (n, order), and the state after it."""
     if not x.size:
         return np.zeros(x.shape), state
-    y, after = lfilter(b, a, x, axis=1, zi=state)
+    y, after = scipy.signal.lfilter(b, a, x, axis=1, zi=state)
     return y, after
