@@ -55,7 +55,7 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
         self._opened, self._files, self._stated = {}, [], {}
         self._known: dict[int, tuple[int, Mapping[str, int]]] = {}  # size and axes of each file, when it was looked at
         self._settled: dict[Time, int] = {}  # times that have been given, with as many images along time
-        self._waits: tuple[object, float] = (None, 0.0)
+        self._waits = False
         self._seen: object = None
         self._newest: list[Path] = []  # of each plane: it may still grow
         times = {page.time for group in groups_by_name(tiffs_in(path)) for page in group.pages}
@@ -69,7 +69,7 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
 
     def _grow(self) -> bool:
         seen = self.path.stat().st_mtime_ns, [file.stat().st_size for file in self._newest]
-        if seen == self._seen and self._waits[0] is None:
+        if seen == self._seen and not self._waits:
             return False
         self._seen = seen
         return self._take(self._arranged(final=False))
@@ -117,22 +117,21 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
         newest = natural(Path(str(next(reversed(self._settled))))) if self._settled else []
         order = {at: natural(Path(str(at))) for at in held}  # what comes too late has no place any more
         times = sorted((at for at in held if at in self._settled or order[at] > newest), key=order.__getitem__)
-        broken, lengths, self_waits = break_in([str(at) for at in times]), dict[Time, int](), self._waits
-        self._waits = (None, 0.0)
+        broken, lengths = break_in([str(at) for at in times]), dict[Time, int]()
+        if times:
+            self._awaited.came(order[times[-1]])
+        self._waits = False
         for n, at in enumerate(times):
             whole = len(held[at]) == len(groups) and min(held[at]) == max(held[at])
-            last = n == len(times) - 1
-            if at not in self._settled and not final and (last or not (whole or self._waited(at, self_waits))):
+            given, over = final or at in self._settled, self._awaited.is_over(order[at])
+            if not given and (n == len(times) - 1 or not (whole or over)):
+                self._waits = n < len(times) - 1
                 lengths[at] = min(held[at]) if len(held[at]) == len(groups) else 0
                 break
             lengths[at] = self._settled.setdefault(at, max(held[at]))
             if broken == n:
-                if not (final or self._waited((at, "next"), self_waits)):
+                self._waits = not (final or over)
+                if self._waits:
                     break
                 raise SourceError(f"{self.path}: {at} is followed by {times[n + 1]}; files between are missing")
         return lengths
-
-    def _waited(self, what: object, before: tuple[object, float]) -> bool:
-        """Whether a time has been waited for long enough."""
-        self._waits = before if before[0] == what else (what, time.monotonic())
-        return time.monotonic() - self._waits[1] >= following.GRACE_S
