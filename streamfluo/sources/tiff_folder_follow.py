@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from ..core.errors import SourceError
 from . import following
@@ -23,7 +24,7 @@ from .tiff_folder import (
     tiffs_in,
 )
 from .tiff_follow import while_growing
-from .tiff_metadata import About
+from .tiff_metadata import About, stated_axes
 from .tiff_names import Group, groups_by_name
 from .tiff_pages import Chain
 
@@ -38,7 +39,7 @@ class GrowingPart(Part):
         return chain, len(chain.data)
 
     def _understood(self, about: About, selection: Mapping[str, str], pages: int) -> About:
-        return while_growing(about, pages, self.path)
+        return while_growing(stated_axes(about, selection, pages, self.path), pages, self.path)
 
 
 class FollowedTiffFolderSource(Following, TiffFolderSource):
@@ -50,15 +51,16 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
     """
 
     part = GrowingPart
+    stated: ClassVar[Mapping[str, str]] = {}  # what is known of the pages of each file
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
-        self._opened, self._files, self._stated = {}, [], {}
+        self._opened, self._files, self._stated = {}, [], dict(self.stated)
         self._known: dict[int, tuple[int, Mapping[str, int]]] = {}  # size and axes of each file, when it was looked at
         self._settled: dict[Time, int] = {}  # times that have been given, with as many images along time
         self._waits = False
         self._seen: object = None
         self._newest: list[Path] = []  # of each plane: it may still grow
-        times = {page.time for group in groups_by_name(tiffs_in(path)) for page in group.pages}
+        times = {page.time for group in self._groups(tiffs_in(path), selection) for page in group.pages}
         if not times:
             raise SourceError(
                 f"{path}: no TIFF came into this folder; name the one into which the recording is written"
@@ -66,6 +68,9 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
         if len(times) < 2 and time.monotonic() - self._began_s < following.GRACE_S:
             raise SourceError(f"{path}: no second file yet")  # which planes there are is not known before
         return self._arranged(final=False)
+
+    def _groups(self, files: Sequence[Path], selection: Mapping[str, str]) -> list[Group]:
+        return groups_by_name(files)
 
     def _grow(self) -> bool:
         seen = self.path.stat().st_mtime_ns, [file.stat().st_size for file in self._newest]
@@ -79,7 +84,8 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
 
     def _arranged(self, final: bool) -> Stack:
         """Return the time points that are whole in all planes, up to the first that may still become whole."""
-        groups, taken = selected_groups(groups_by_name(tiffs_in(self.path)), self._selection, self.path)
+        groups = self._groups(tiffs_in(self.path), self._selection)
+        groups, taken = selected_groups(groups, self._selection, self.path)
         self._kept_open = KEPT_OPEN + len(groups)
         self._newest = [group.pages[-1].file for group in groups]
         known = set(self._files)
