@@ -51,6 +51,7 @@ class BrukerSource(TiffFolderSource):
         taken: Mapping[str, str],
     ) -> Stack:  # fmt: skip
         check_cycles(self.path, self._scan, self._files, max(lengths.values()))
+        self._slices = [int(z) for z in dict.fromkeys(group.labels.get("z", "0") for group in groups)]
         return super()._laid_out(groups, found, lengths, inside, taken)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
@@ -58,7 +59,7 @@ class BrukerSource(TiffFolderSource):
         if self._scan is None:
             return held
         held = replace(held, **facts_of(self._scan, held))
-        return _with_times(held, self._scan, selection) if self._scan.files else held
+        return _with_times(held, self._scan, self._slices) if self._scan.files else held
 
 
 def groups_by_cycle(files: Sequence[Path], path: Path, scan: Scan | None) -> list[Group]:
@@ -102,14 +103,14 @@ def facts_of(scan: Scan, held: Stack) -> dict[str, Any]:
     return facts
 
 
-def _with_times(held: Stack, scan: Scan, selection: Mapping[str, str]) -> Stack:
-    """Return what a folder holds with the time of each image, and what was wrong with the XML."""
+def _with_times(held: Stack, scan: Scan, slices: Sequence[int]) -> Stack:
+    """Return what a folder holds of these slices with the time of each image, and what was wrong with the XML."""
     at_s, user, facts = _times_s(scan), dict(held.user), dict[str, Any]()
-    slices = [facts_of_times(column[: _stated(column)]) for column in at_s.T]
-    if all(slices):
-        user |= slices[0].get("user", {})
-        times_ns = np.stack([_to_the_end(of_slice["times_ns"], len(at_s)) for of_slice in slices])
-        by_axes = times_ns if "z" in held.axes else times_ns[int(selection["z"]) if len(slices) > 1 else 0]
+    stated = [facts_of_times(column[: _stated(column)]) for column in at_s.T[slices]]
+    if all(stated):
+        user |= stated[0].get("user", {})
+        times_ns = np.stack([_to_the_end(of_slice["times_ns"], len(at_s)) for of_slice in stated])
+        by_axes = times_ns if "z" in held.axes else times_ns[0]
         facts["times_ns"] = np.broadcast_to(by_axes, tuple(held.axes.values())).reshape(-1)
     if not scan.whole:
         user["xml"] = f"{scan.path.name} breaks off after {len(scan.files)} images"

@@ -181,6 +181,18 @@ def test_images_of_the_xml_that_are_not_there_are_gaps(tmp_path):
         assert_volumes(collected(source), lost)
 
 
+@pytest.mark.parametrize("there", [(1, 2), (3,)])
+def test_slices_of_which_no_file_is_there_are_no_planes(tmp_path, there):
+    volumes(tmp_path, {(t, c, z) for t in range(12) for c in range(2) for z in range(4) if z not in there})
+    with open_source(f"{tmp_path}?planes=Green") as source:
+        blocks = list(source.blocks(20))
+        for block, z in zip(blocks, there, strict=True):
+            assert np.array_equal(block.pixels, MOVIE[:, 1, z])
+            assert block.times_ns == pytest.approx(0.5e9 * np.arange(12) + 0.1e9 * (z - there[0]), abs=1e3)
+    with open_source(f"{tmp_path}?channel=Red&z={there[-1]}") as source:
+        assert np.array_equal(next(source.blocks(20)).pixels, MOVIE[:, 0, there[-1]])
+
+
 def test_a_cycle_that_was_stopped_has_fewer_slices(tmp_path):
     volumes(tmp_path)
     path = tmp_path / f"{NAME}.xml"
