@@ -58,6 +58,37 @@ def positive(value: Any) -> float | None:
     return number if 0 < number < math.inf else None
 
 
+def facts_of_times(at_s: np.ndarray) -> dict[str, Any]:
+    """Return interval (the median), times and what was wrong with them, as Stack names them, of times (t,) [s]; nothing
+    where they do not run forwards."""
+    at_s, wrong = mended_times(at_s)
+    if not (len(at_s) > 1 and (np.diff(at_s) > 0).all() and np.abs(at_s[[0, -1]]).max() * 1e9 < MAX_TIME_NS):
+        return {}
+    facts: dict[str, Any] = {"interval_s": float(np.median(np.diff(at_s)))}
+    facts["times_ns"] = np.rint(at_s * 1e9).astype(np.int64)
+    if len(wrong):
+        facts["user"] = {"timestamps": f"{len(wrong)} of {len(at_s)} were wrong, the first of frame {wrong[0]}"}
+    return facts
+
+
+def mended_times(at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return times (t,) [s] with single ones that are none, or out of order, put between those beside them; and which.
+
+    At an end the median of the other intervals is added. Times that are wrong side by side stay as they are.
+    """
+    times, inside = at_s.copy(), np.isfinite(at_s)
+    step = np.diff(at_s)
+    typical = float(np.median(step[step > 0])) if (step > 0).any() else 1.0
+    padded = np.concatenate([[at_s[1] - 2 * typical], at_s, [at_s[-2] + 2 * typical]]) if len(at_s) > 2 else at_s
+    if len(at_s) < 3:
+        return times, np.empty(0, int)
+    before, after = padded[:-2], padded[2:]
+    with np.errstate(invalid="ignore"):
+        wrong = (after > before) & ~(inside & (before < at_s) & (at_s < after))
+    times[wrong] = (before[wrong] + after[wrong]) / 2
+    return times, np.flatnonzero(wrong)
+
+
 @contextmanager
 def in_one_line(where: str) -> Iterator[None]:
     """Turn whatever a library raises on bytes that it cannot take into a SourceError: `where`, and its first line."""

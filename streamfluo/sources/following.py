@@ -6,9 +6,11 @@ import hashlib
 import threading
 import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,39 @@ POLL_S = 0.05
 QUIET_S = 10.0  # a recording that has not grown for so long is finished
 GRACE_S = 2.0  # how long an image may come later than those after it
 SHARE = 4  # looking takes at most one part in so many of the time
+
+
+class Awaited:
+    """Which time points are not waited for any more: those before one that has been there for GRACE_S.
+
+    Time points are what grows with time: numbers, or names as they sort.
+    """
+
+    def __init__(self) -> None:
+        self._came: deque[tuple[float, Any]] = deque()  # the last time point of all, when it came
+        self._newest: Any = None
+        self.before: Any = None
+
+    def came(self, last: Any) -> None:
+        """Note the last time point of which something is there now."""
+        now = time.monotonic()
+        if self._newest is None or last > self._newest:
+            self._newest = last
+            self._came.append((now, last))
+        while self._came and now - self._came[0][0] >= GRACE_S:
+            self.before = self._came.popleft()[1]
+
+    def is_over(self, point: Any) -> bool:
+        """Return whether what is missing of a time point is a gap."""
+        return self.before is not None and bool(point < self.before)
+
+    def whole_points(self, begun: np.ndarray, whole: np.ndarray) -> int:
+        """Return how many time points are whole, or not waited for, from the first on; of each whether it has `begun`
+        and is `whole`."""
+        self.came(int(np.flatnonzero(begun).max(initial=0)))
+        done = whole.copy()
+        done[: self.before or 0] = True
+        return len(done) if done.all() else int(np.argmin(done))
 
 
 class Following(PlaneSource):
@@ -40,7 +75,7 @@ class Following(PlaneSource):
         for key in selection:
             if key not in ("follow", "roi", "channel", "z", "planes", "dataset", "position"):
                 raise SourceError(f"{path}: {key} cannot be selected of a file that grows")
-        self._interrupted, self._selection = threading.Event(), selection
+        self._interrupted, self._selection, self._awaited = threading.Event(), selection, Awaited()
         self._began_s = time.monotonic()
         while True:
             try:
@@ -54,22 +89,23 @@ class Following(PlaneSource):
                 time.sleep(POLL_S)
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block]:
-        grew, finished = time.monotonic(), False
+        grew, finished, rest_s = time.monotonic(), False, 0.0
         while not self._interrupted.is_set():
+            looked = time.monotonic()
             for block in super().blocks(max_frames):
                 yield block
                 if self._interrupted.is_set():
                     return
             if finished:
                 return
+            self._interrupted.wait(max(0.0, looked + rest_s - time.monotonic()))
             began = time.monotonic()
-            if self._grow():
+            if growing := self._grow():
                 grew = time.monotonic()
             elif time.monotonic() - grew >= QUIET_S:
                 finished = True
                 self._finish()
-            else:
-                self._interrupted.wait(max(POLL_S, (SHARE - 1) * (time.monotonic() - began)))
+            rest_s = max(0.0 if growing or finished else POLL_S, (SHARE - 1) * (time.monotonic() - began))
 
     def interrupt(self) -> None:
         self._interrupted.set()

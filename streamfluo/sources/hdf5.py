@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import SourceError
 from .arrays import AXES
-from .declared import MAX_TIME_NS, check_chunks, check_declared, check_planes, in_one_line, positive
+from .declared import check_chunks, check_declared, check_planes, facts_of_times, in_one_line, positive
 from .hdf5_storage import check_chunk_sizes, check_own, find
 from .hdf5_torn import opened, whole_images
 from .nwb_external import external_series
@@ -223,30 +223,8 @@ def nwb_facts(series: Any, h5py: Any, path: Path, frames: int) -> dict[str, Any]
     times = held.get("timestamps")
     if times is not None and times.shape == (frames,) and times.dtype.kind in "iuf":
         check_declared(path, "timestamps", times.size * 8)
-        at_s, wrong = mended_times(np.asarray(times, float))
-        if len(at_s) > 1 and (np.diff(at_s) > 0).all() and np.abs(at_s[[0, -1]]).max() * 1e9 < MAX_TIME_NS:
-            facts |= {"interval_s": float(np.median(np.diff(at_s))), "times_ns": np.rint(at_s * 1e9).astype(np.int64)}
-            if len(wrong):
-                facts["user"] = {"timestamps": f"{len(wrong)} of {len(at_s)} were wrong, the first of frame {wrong[0]}"}
+        facts |= facts_of_times(np.asarray(times, float))
     return facts
-
-
-def mended_times(at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return times (t,) [s] with single ones that are none, or out of order, put between those beside them; and which.
-
-    At an end the median of the other intervals is added. Times that are wrong side by side stay as they are.
-    """
-    times, inside = at_s.copy(), np.isfinite(at_s)
-    step = np.diff(at_s)
-    typical = float(np.median(step[step > 0])) if (step > 0).any() else 1.0
-    padded = np.concatenate([[at_s[1] - 2 * typical], at_s, [at_s[-2] + 2 * typical]]) if len(at_s) > 2 else at_s
-    if len(at_s) < 3:
-        return times, np.empty(0, int)
-    before, after = padded[:-2], padded[2:]
-    with np.errstate(invalid="ignore"):
-        wrong = (after > before) & ~(inside & (before < at_s) & (at_s < after))
-    times[wrong] = (before[wrong] + after[wrong]) / 2
-    return times, np.flatnonzero(wrong)
 
 
 def _plain_facts(data: Any) -> dict[str, Any]:

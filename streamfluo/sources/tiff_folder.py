@@ -58,20 +58,27 @@ class TiffFolderSource(PlaneSource):
     selections = (*PlaneSource.selections, "position", *STATED, "follow")
 
     part: ClassVar[type[Part]] = Part
+    named_by = "its OME-XML"  # what says which page is which
 
     @classmethod
     def open(cls, path: Path, selection: Mapping[str, str]) -> PlaneSource:
+        from .bruker import is_bruker
+
         if "follow" in selection:
+            from .bruker_follow import FollowedBrukerSource
             from .tiff_folder_follow import FollowedTiffFolderSource
 
-            return FollowedTiffFolderSource(path, selection)
+            return (FollowedBrukerSource if is_bruker(path) else FollowedTiffFolderSource)(path, selection)
+        if "axes" not in selection and is_bruker(path):
+            from .bruker import BrukerSource
+
+            return BrukerSource(path, selection)
         return cls(path, selection)
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
-        files = tiffs_in(path)
-        groups, taken = selected_groups(groups_of(files, "axes" not in selection), selection, path)
+        groups, taken = selected_groups(self._groups(tiffs_in(path), selection), selection, path)
         self._files = list(dict.fromkeys(page.file for group in groups for page in group.pages))
-        times = _times_of(groups, path)
+        times = self._times(groups)
         by_page = groups[0].pages[0].number is not None
         self._stated = {"axes": "tyx"} if by_page else {key: selection[key] for key in STATED if key in selection}
         self._opened: dict[int, Part] = {}
@@ -79,10 +86,18 @@ class TiffFolderSource(PlaneSource):
         self._first = self._file(0).stack
         inside = axes_inside(self._first, selection)
         found = self._found_pages(groups) if by_page else self._found_files(groups, inside)
-        lengths = dict.fromkeys(times, 0)
+        lengths = dict.fromkeys(times, int(by_page))
         for _, time, images in found:
             lengths[time] = max(lengths[time], len(images))
         return self._laid_out(groups, found, lengths, inside, taken)
+
+    def _groups(self, files: Sequence[Path], selection: Mapping[str, str]) -> list[Group]:
+        """Which files, or pages of them, are of which plane and time."""
+        return groups_of(files, "axes" not in selection)
+
+    def _times(self, groups: Sequence[Group]) -> list[Time]:
+        """The time points in order."""
+        return _times_of(groups, self.path)
 
     def _laid_out(
         self, groups: Sequence[Group], found: Sequence[Images], lengths: Mapping[Time, int], inside: Sequence[str],
@@ -117,7 +132,7 @@ class TiffFolderSource(PlaneSource):
         for group in groups:
             for file, number, time in group.pages:
                 if number is None or not 0 <= number < held[file]:
-                    raise SourceError(f"{file}: page {number} of its OME-XML is not there; copy it again")
+                    raise SourceError(f"{file}: page {number} of {self.named_by} is not there; copy it again")
                 found.append((group, time, np.array([[numbers[file], number]])))
         return found
 

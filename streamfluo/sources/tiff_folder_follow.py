@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from ..core.errors import SourceError
 from . import following
@@ -23,7 +24,7 @@ from .tiff_folder import (
     tiffs_in,
 )
 from .tiff_follow import while_growing
-from .tiff_metadata import About
+from .tiff_metadata import About, stated_axes
 from .tiff_names import Group, groups_by_name
 from .tiff_pages import Chain
 
@@ -38,7 +39,7 @@ class GrowingPart(Part):
         return chain, len(chain.data)
 
     def _understood(self, about: About, selection: Mapping[str, str], pages: int) -> About:
-        return while_growing(about, pages, self.path)
+        return while_growing(stated_axes(about, selection, pages, self.path), pages, self.path)
 
 
 class FollowedTiffFolderSource(Following, TiffFolderSource):
@@ -50,15 +51,16 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
     """
 
     part = GrowingPart
+    stated: ClassVar[Mapping[str, str]] = {}  # what is known of the pages of each file
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
-        self._opened, self._files, self._stated = {}, [], {}
+        self._opened, self._files, self._stated = {}, [], dict(self.stated)
         self._known: dict[int, tuple[int, Mapping[str, int]]] = {}  # size and axes of each file, when it was looked at
         self._settled: dict[Time, int] = {}  # times that have been given, with as many images along time
-        self._waits: tuple[object, float] = (None, 0.0)
+        self._waits = False
         self._seen: object = None
         self._newest: list[Path] = []  # of each plane: it may still grow
-        times = {page.time for group in groups_by_name(tiffs_in(path)) for page in group.pages}
+        times = {page.time for group in self._groups(tiffs_in(path), selection) for page in group.pages}
         if not times:
             raise SourceError(
                 f"{path}: no TIFF came into this folder; name the one into which the recording is written"
@@ -67,9 +69,12 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
             raise SourceError(f"{path}: no second file yet")  # which planes there are is not known before
         return self._arranged(final=False)
 
+    def _groups(self, files: Sequence[Path], selection: Mapping[str, str]) -> list[Group]:
+        return groups_by_name(files)
+
     def _grow(self) -> bool:
         seen = self.path.stat().st_mtime_ns, [file.stat().st_size for file in self._newest]
-        if seen == self._seen and self._waits[0] is None:
+        if seen == self._seen and not self._waits:
             return False
         self._seen = seen
         return self._take(self._arranged(final=False))
@@ -79,7 +84,8 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
 
     def _arranged(self, final: bool) -> Stack:
         """Return the time points that are whole in all planes, up to the first that may still become whole."""
-        groups, taken = selected_groups(groups_by_name(tiffs_in(self.path)), self._selection, self.path)
+        groups = self._groups(tiffs_in(self.path), self._selection)
+        groups, taken = selected_groups(groups, self._selection, self.path)
         self._kept_open = KEPT_OPEN + len(groups)
         self._newest = [group.pages[-1].file for group in groups]
         known = set(self._files)
@@ -117,22 +123,21 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
         newest = natural(Path(str(next(reversed(self._settled))))) if self._settled else []
         order = {at: natural(Path(str(at))) for at in held}  # what comes too late has no place any more
         times = sorted((at for at in held if at in self._settled or order[at] > newest), key=order.__getitem__)
-        broken, lengths, self_waits = break_in([str(at) for at in times]), dict[Time, int](), self._waits
-        self._waits = (None, 0.0)
+        broken, lengths = break_in([str(at) for at in times]), dict[Time, int]()
+        if times:
+            self._awaited.came(order[times[-1]])
+        self._waits = False
         for n, at in enumerate(times):
             whole = len(held[at]) == len(groups) and min(held[at]) == max(held[at])
-            last = n == len(times) - 1
-            if at not in self._settled and not final and (last or not (whole or self._waited(at, self_waits))):
+            given, over = final or at in self._settled, self._awaited.is_over(order[at])
+            if not given and (n == len(times) - 1 or not (whole or over)):
+                self._waits = n < len(times) - 1
                 lengths[at] = min(held[at]) if len(held[at]) == len(groups) else 0
                 break
             lengths[at] = self._settled.setdefault(at, max(held[at]))
             if broken == n:
-                if not (final or self._waited((at, "next"), self_waits)):
+                self._waits = not (final or over)
+                if self._waits:
                     break
                 raise SourceError(f"{self.path}: {at} is followed by {times[n + 1]}; files between are missing")
         return lengths
-
-    def _waited(self, what: object, before: tuple[object, float]) -> bool:
-        """Whether a time has been waited for long enough."""
-        self._waits = before if before[0] == what else (what, time.monotonic())
-        return time.monotonic() - self._waits[1] >= following.GRACE_S

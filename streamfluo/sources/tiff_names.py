@@ -44,7 +44,7 @@ def groups_of(files: Sequence[Path], by_name: bool) -> list[Group]:
     """Return the files (in natural order) as groups of one plane each; one group where nothing tells them apart."""
     if not by_name:
         return [Group({}, [Page(file, None, file.name) for file in files])]
-    return _by_ome(files) or groups_by_name(files)
+    return groups_by_ome(files) or groups_by_name(files)
 
 
 def groups_by_name(files: Sequence[Path]) -> list[Group]:
@@ -60,7 +60,7 @@ def groups_by_name(files: Sequence[Path]) -> list[Group]:
     return [Group({AXES[n]: labels[n] for n in several}, pages) for labels, pages in found.items()]
 
 
-def _by_ome(files: Sequence[Path]) -> list[Group]:
+def groups_by_ome(files: Sequence[Path]) -> list[Group]:
     """Planes as OME-XML lays them over files; none where it does not name every one of these files."""
     with in_one_line(f"{files[0]}: not a TIFF that can be read"), tifffile.TiffFile(files[0]) as tif:
         text = tif.ome_metadata if tif.is_ome else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SourceError
-from . import following
 from .following import Following
 from .plane_selection import Stack
 from .zarr_store import ZarrSource
@@ -23,8 +21,6 @@ class FollowedZarrSource(Following, ZarrSource):
     """
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
-        self._waits: tuple[int, float] = (-1, 0.0)
-        self._accepted = 0  # so many rows of chunks are not waited for any more
         return self._as_far_as_whole(super()._open(path, selection), final=False)
 
     def _grow(self) -> bool:
@@ -42,18 +38,9 @@ class FollowedZarrSource(Following, ZarrSource):
         there = self._present  # as it was when the recording said which images there are: more may have come since
         begun, whole = np.asarray(there.any(others)), np.asarray(there.all(others))
         last = int(np.flatnonzero(begun).max(initial=0))
-        whole[: self._accepted] = True
-        done = len(whole) if whole.all() else int(np.argmin(whole))
-        if done < last and self._waited(done):
-            done = self._accepted = done + 1  # what is missing of it is a gap, or zeros
+        done = self._awaited.whole_points(begun, whole)  # what is missing of them is a gap, or zeros
         points = stack.axes["time"] if final else min(done, last) * side[axis]
         self._limit = max(self._limit or 0, points)
         if not self._limit:
             raise SourceError(f"{self.path}: no whole time point yet")
         return replace(stack, grows=True)
-
-    def _waited(self, row: int) -> bool:
-        """Whether chunks of this time have been waited for long enough."""
-        if self._waits[0] != row:
-            self._waits = row, time.monotonic()
-        return time.monotonic() - self._waits[1] >= following.GRACE_S

@@ -144,6 +144,16 @@ def test_a_file_that_does_not_come_is_a_gap_of_its_plane_when_others_have_come_f
     assert all(np.array_equal(image, VOLUMES[t, 0, 1]) for t, image in found["Ch1/0"].items())
 
 
+def test_a_plane_that_stops_holds_the_others_up_once(tmp_path):
+    pairs(tmp_path, {(t, 1) for t in range(3, 12)})
+    began = time.monotonic()
+    with open_source(f"{tmp_path}?follow=1&planes=all") as source:
+        found = collected(source)
+    assert time.monotonic() - began < 3
+    assert_whole(found["Ch0/0"], VOLUMES[:12, 0, 0])
+    assert_whole(found["Ch1/0"], VOLUMES[:3, 0, 1])
+
+
 def test_a_file_that_comes_late_keeps_its_place(tmp_path):
     pairs(tmp_path, {(4, 1)}, last=8)
     late = threading.Timer(0.2, pairs, (tmp_path, {(4, 0)}, 4, 5))
@@ -252,3 +262,18 @@ def test_a_chunk_that_comes_while_a_growing_zarr_is_looked_at_is_no_gap(tmp_path
     for name, images in found.items():
         c, z = map(int, name.split("/"))
         assert_whole(images, VOLUMES[:, z, c])
+
+
+def test_a_plane_of_a_zarr_that_stops_holds_the_others_up_once(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(
+        str(tmp_path / "m.zarr"), shape=(20, 2, 3, *SHAPE), chunks=(1, 1, 1, *SHAPE), dtype="uint16", fill_value=65535
+    )
+    in_turn(array, VOLUMES, 1, {(t, 1, 2) for t in range(4, 20)})
+    began = time.monotonic()
+    with open_source(f"{tmp_path}/m.zarr?follow=1&planes=all") as source:
+        found = collected(source)
+    assert time.monotonic() - began < 4
+    for name, images in found.items():
+        c, z = map(int, name.split("/"))
+        assert_whole(images, VOLUMES[: 4 if name == "1/2" else 20, z, c])
