@@ -37,6 +37,11 @@ class ShiftFilter:
         filter_step(shift_px, information, tuple(self._state))
         return self._state.estimate.copy()
 
+    @property
+    def error_px(self) -> float:
+        """The standard error of the estimate along its worse axis."""
+        return float(np.sqrt(self._state.variance.max()))
+
     def state(self) -> State:
         """Return what it carries, as entries of a state."""
         return {name: array.copy() for name, array in self._arrays().items()}

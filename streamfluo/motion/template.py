@@ -221,8 +221,19 @@ class Template:
 
     @property
     def information(self) -> np.ndarray:
-        """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance, along y and x."""
-        return np.einsum("bckk->k", self._matrix)[:2]
+        """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance along y and x, the other one unknown too.
+
+        Of stripes a shift along them is unknown, whatever their direction.
+        """
+        h = self._matrix[..., :2, :2].sum((0, 1))
+        cross = h[0, 1] * h[1, 0]
+        return np.array([max(0.0, h[k, k] - cross / h[1 - k, 1 - k]) if h[1 - k, 1 - k] > 0 else 0.0 for k in (0, 1)])
+
+    @property
+    def contrast_share(self) -> float:
+        """What of the template's square is its structure's rather than its noise's, at least 0."""
+        contrast, noise = float(self._matrix[..., 2, 2].sum()), float(self._noise_bias.sum())
+        return max(0.0, contrast) / max(contrast + noise, 1e-9)
 
     def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> None:
         """Update the template with a corrected frame; a frozen one updates its noise and the mean alone.
