@@ -43,7 +43,7 @@ MIN_AGREEMENT = (0.55, 0.85)
 MAX_DEFICIT = 0.25  # half of such frames have .55, 1 % of good ones .1
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
 # Standard error of a shift along its worse axis, as measured and after the filter: beyond, it may be off by a pixel.
-MOST_ERROR_PX = (0.4, 0.25)
+MOST_ERROR_PX = (0.45, 0.25)
 MISSED_FRAMES = 20  # and four for each one registered: a template of a beginning that is not confirmed begins again
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
@@ -290,11 +290,11 @@ class Motion(Operator):
 
     def _is_determined(self, found: Measurement, information: np.ndarray) -> bool:
         """Whether a shift of this information (2,) [px⁻²] is known to a pixel, and no other place is as good."""
-        measured = 1 / math.sqrt(max(float(information.min()), 1e-9))
-        if measured > MOST_ERROR_PX[0] or self._shift_filter.error_px > MOST_ERROR_PX[1]:
+        least = min(information.tolist())
+        if not least * MOST_ERROR_PX[0] ** 2 >= 1 or self._shift_filter.error_px > MOST_ERROR_PX[1]:
             return False
-        alike = self._repeats.found and found.gain < self._repeats.clear_gain * self._usual_gain
-        return not (alike or self._repeats.undetermined(found.evidence.significance))
+        alike = found.gain < self._repeats.clear_gain * self._usual_gain
+        return not (alike or self._repeats.undetermined(found.gain))
 
     def _brightest_adu(self, frame: np.ndarray) -> float:
         """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search."""

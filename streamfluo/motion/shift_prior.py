@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core.state import State, require_array, require_finite
@@ -40,7 +42,7 @@ class ShiftFilter:
     @property
     def error_px(self) -> float:
         """The standard error of the estimate along its worse axis."""
-        return float(np.sqrt(self._state.variance.max()))
+        return math.sqrt(max(self._state.variance.tolist()))
 
     def state(self) -> State:
         """Return what it carries, as entries of a state."""

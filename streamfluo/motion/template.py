@@ -225,15 +225,25 @@ class Template:
 
         Of stripes a shift along them is unknown, whatever their direction.
         """
-        h = self._matrix[..., :2, :2].sum((0, 1))
-        cross = h[0, 1] * h[1, 0]
-        return np.array([max(0.0, h[k, k] - cross / h[1 - k, 1 - k]) if h[1 - k, 1 - k] > 0 else 0.0 for k in (0, 1)])
+        yy, yx, _, xy, xx = np.einsum("bckl->kl", self._matrix).ravel()[:5].tolist()
+        return np.array([yy - yx * xy / xx, xx - yx * xy / yy]).clip(0) if min(yy, xx) > 0 else np.zeros(2)
 
     @property
-    def contrast_share(self) -> float:
-        """What of the template's square is its structure's rather than its noise's, at least 0."""
-        contrast, noise = float(self._matrix[..., 2, 2].sum()), float(self._noise_bias.sum())
-        return max(0.0, contrast) / max(contrast + noise, 1e-9)
+    def slopes(self) -> np.ndarray:
+        """The Gauss–Newton images (2, y, x) of the slopes."""
+        return self._images.gauss_newton[:2]
+
+    @property
+    def slope_share(self) -> float:
+        """What of the template's slopes is its structure's rather than its noise's, 0 to 1."""
+        structure = max(0.0, float(np.einsum("bckk->k", self._matrix)[:2].sum()))
+        return structure / (structure + 2 * self._noise_information(self._kernel))
+
+    def noise_variance(self, image: np.ndarray) -> np.ndarray:
+        """Return the noise variance [ADU²] of a frame's pixels of these intensities [ADU]."""
+        constant, slope, least = self._noise_line
+        variance: np.ndarray = np.maximum(constant + slope * image, least)
+        return variance
 
     def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> None:
         """Update the template with a corrected frame; a frozen one updates its noise and the mean alone.
@@ -245,17 +255,17 @@ class Template:
         rows = self._matrix.shape[0]
         settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
-        scale = 1 / (noise_left + 1 / self._effective_frames())
+        scale = 1 / (noise_left + 1 / self.effective_frames)
         corrected = (*frame[:3], tuple(frame.light))
         images, noise, counts = tuple(self._images), tuple(self._block_noise), tuple(self._counts)
         for by in due:
             update_noise(corrected, images, by, scale, NOISE_RATE, noise)
-        before = self._effective_frames()
+        before = self.effective_frames
         self.frames += 1
         self._corrected += 1
         update_template(corrected, images, counts, self.mean, np.float32(1 / self._corrected), frozen)
         if not frozen:
-            self._noise_bias *= before / self._effective_frames()  # of rows that are not renewed now
+            self._noise_bias *= before / self.effective_frames  # of rows that are not renewed now
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows
@@ -335,12 +345,14 @@ class Template:
             line = noise_line(intensity[finite], variance[finite])
             self._noise_line[:] = (np.median(variance[finite]), 0, 0) if self._filtered else line
 
-    def _effective_frames(self) -> float:
+    @property
+    def effective_frames(self) -> float:
+        """How many frames its noise is averaged over."""
         return min(self.frames, 2 * MEMORY_FRAMES - 1)
 
     def _noise_information(self, kernel: int) -> float:
         """The part of H for a shift [px⁻²] that the template's own noise contributes before it is subtracted."""
-        return self._noise_shares[kernel][0] * self.image.size / self._effective_frames()
+        return self._noise_shares[kernel][0] * self.image.size / self.effective_frames
 
     def _choose_kernel(self) -> None:
         """Choose the narrowest smoothing for which noise contributes at most NOISE_SHARE of H."""
