@@ -43,7 +43,7 @@ MIN_AGREEMENT = (0.55, 0.85)
 MAX_DEFICIT = 0.25  # half of such frames have .55, 1 % of good ones .1
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
 # Standard error of a shift along its worse axis, as measured and after the filter: beyond, it may be off by a pixel.
-MOST_ERROR_PX = (0.45, 0.25)
+MOST_ERROR_PX, YOUNG_FRAMES = (0.45, 0.25), 50
 MISSED_FRAMES = 20  # and four for each one registered: a template of a beginning that is not confirmed begins again
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
@@ -58,12 +58,13 @@ class Motion(Operator):
     are interpolated at the reported shift (interpolation_weights.py); pixels that the shift brought in from outside are
     NaN. Isolated outliers in each of the first five frames are hot pixels; the median of their neighbours replaces
     them. A frame that cannot be trusted (blank, a fifth saturated, NaN, too far, of another scene) keeps the
-    last shift, does not update the template and is not `valid`. In piecewise mode a displacement field runs through the
+    last shift, does not update the template and is not `valid`; nor is one whose shift is not determined to a pixel
+    (too dim, or of a lattice: repeats.py), which is followed all the same. In piecewise mode a displacement field runs through the
     shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of the frame, piecewise 8.
     """
 
     Params = MotionParams
-    version = 3  # begins as an average; the noise of a young template is counted out of gains
+    version = 4  # not valid where the shift is not determined
     may_need = (VALID,)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
     gives: tuple[Gives, ...] = (
@@ -239,7 +240,7 @@ class Motion(Operator):
             self._light = found.light
             mean_px, information = self._grid.mean(self._patches_px).copy(), found.gain**2 * template.information
             self._patches_px += self._shift_filter.update(mean_px, information) - mean_px
-            self._determined = self._is_determined(found, information)
+            self._determined = self._is_determined(found)
             return True, False
         self._shift_filter.predict()
         self._lost.add(self._search.binned)
@@ -288,10 +289,11 @@ class Motion(Operator):
         agreed &= evidence.significance >= MIN_SIGNIFICANCE
         return within and plausible and agreed
 
-    def _is_determined(self, found: Measurement, information: np.ndarray) -> bool:
-        """Whether a shift of this information (2,) [px⁻²] is known to a pixel, and no other place is as good."""
-        least = min(information.tolist())
-        if not least * MOST_ERROR_PX[0] ** 2 >= 1 or self._shift_filter.error_px > MOST_ERROR_PX[1]:
+    def _is_determined(self, found: Measurement) -> bool:
+        """Whether a shift is known to a pixel, and no other place is as good."""
+        young = self._template.frames < YOUNG_FRAMES  # its noise passes for information, and the filter averages that
+        measured = 1 / (found.gain * math.sqrt(max(self._template.sure_information, 1e-9)))
+        if measured > MOST_ERROR_PX[young] or self._shift_filter.error_px > MOST_ERROR_PX[1]:
             return False
         alike = found.gain < self._repeats.clear_gain * self._usual_gain
         return not (alike or self._repeats.undetermined(found.gain))

@@ -47,7 +47,7 @@ AVERAGED_FRAMES = 200  # of a template that is not established; those before, da
 NOISE_RATE = 0.2
 CONTRAST_RATIO = 1.1  # at .3 photons a pixel and 1 e of read noise light makes 1.14
 MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
-STEP_PX = 2.0
+STEP_PX, CANCELLED = 2.0, 1.03
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
 ROW_STRIDE = 8  # for statistics that do not need every row
@@ -211,8 +211,7 @@ class Template:
 
     def _has_structure(self) -> bool:
         """Whether a frame's gain is expected to be significant, or as much so as it will ever be."""
-        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
-        slopes = self.information.min() > max(chance * self._noise_information(self._kernel), 0.25)
+        slopes = self.sure_information > 0.25
         contrast, noise = float(self._matrix[..., 2, 2].sum()), float(self._noise_bias.sum())
         expected = contrast / math.sqrt(max(contrast + noise, 1e-9))
         measurable = expected > EXPECTED_SIGNIFICANCE[contrast < noise]
@@ -223,10 +222,17 @@ class Template:
     def information(self) -> np.ndarray:
         """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance along y and x, the other one unknown too.
 
-        Of stripes a shift along them is unknown, whatever their direction.
+        Of stripes a shift along them is unknown, whatever their direction; rims leave 1 % of what cancels there.
         """
         yy, yx, _, xy, xx = np.einsum("bckl->kl", self._matrix).ravel()[:5].tolist()
-        return np.array([yy - yx * xy / xx, xx - yx * xy / yy]).clip(0) if min(yy, xx) > 0 else np.zeros(2)
+        cross = CANCELLED * yx * xy
+        return np.array([yy - cross / xx, xx - cross / yy]).clip(0) if min(yy, xx) > 0 else np.zeros(2)
+
+    @property
+    def sure_information(self) -> float:
+        """The information [px⁻²] along the worse axis less what the template's noise may pass for, 3 σ of it."""
+        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
+        return min(self.information.tolist()) - chance * self._noise_information(self._kernel)
 
     @property
     def slopes(self) -> np.ndarray:
