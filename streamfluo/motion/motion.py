@@ -23,6 +23,7 @@ from .kernels.shifting import CorrectedFrame, correlation, fraction_from
 from .measurement import Measurement, Tried
 from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
 from .registered_share import RegisteredShare
+from .repeats import Repeats
 from .search import CoarseSearch, LostScene
 from .shift_prior import ShiftFilter
 from .template import NEAR_PX, ROW_STRIDE, Template
@@ -42,6 +43,8 @@ MIN_FITTING = 0.7  # of the pixels seen: where more are clipped as outliers, not
 MIN_AGREEMENT = (0.55, 0.85)
 MAX_DEFICIT = 0.25  # half of such frames have .55, 1 % of good ones .1
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
+# Standard error of a shift along its worse axis, as measured and after the filter: beyond, it may be off by a pixel.
+MOST_ERROR_PX, YOUNG_FRAMES = (0.45, 0.25), 50
 MISSED_FRAMES = 20  # and four for each one registered: a template of a beginning that is not confirmed begins again
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
@@ -56,12 +59,13 @@ class Motion(Operator):
     are interpolated at the reported shift (interpolation_weights.py); pixels that the shift brought in from outside are
     NaN. Isolated outliers in each of the first five frames are hot pixels; the median of their neighbours replaces
     them. A frame that cannot be trusted (blank, a fifth saturated, NaN, too far, of another scene) keeps the
-    last shift, does not update the template and is not `valid`. In piecewise mode a displacement field runs through the
+    last shift, does not update the template and is not `valid`; nor is one whose shift is not determined to a pixel
+    (too dim, or of a lattice: repeats.py), which is followed all the same. In piecewise mode a displacement field runs through the
     shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of the frame, piecewise 8.
     """
 
     Params = MotionParams
-    version = 4  # may apply one shift to all planes of a volume
+    version = 4  # not valid where the shift is not determined; may apply one shift to all planes of a volume
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
@@ -132,6 +136,8 @@ class Motion(Operator):
         self._gain = self._usual_gain = 1.0
         self._share = RegisteredShare()
         self._volume = VolumeShift()
+        self._repeats = Repeats(spec.shape, self._grid, self._max_px)
+        self._determined = True  # whether the last frame's shift is known to a pixel
         self._missed = 0  # frames that could not be registered before the template was anchored
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
@@ -149,18 +155,19 @@ class Motion(Operator):
         valid, restarted = np.zeros((2, n), bool)
         known, declared = self._shifts_to_apply(block, inputs), valid_frames(block, inputs)
         for t, raw in enumerate(block.pixels):
-            usable = bool(declared[t]) and self._usable(raw)
+            usable, registers = bool(declared[t]) and self._usable(raw), False
             if usable:
                 self._hot.observe(raw)
             pixels = self._hot.repair(raw)
             seen, self._light = seen_window(pixels), self._template.own_light
             frame, registered = Frame(pixels, seen), Frame(self._filtered(pixels), seen)
             if self.params.mode == "apply":
-                valid[t] = self._apply(known[t]) and bool(declared[t])
+                valid[t] = registers = self._apply(known[t]) and bool(declared[t])
             elif usable:
-                valid[t], restarted[t] = self._register(registered)
+                registers, restarted[t] = self._register(registered)
+                valid[t] = registers and self._determined
                 self._share.add(block.index + t, bool(valid[t]))
-            correlations[t] = self._correct(frame, registered, usable, bool(valid[t]), corrected[t])
+            correlations[t] = self._correct(frame, registered, (usable, registers, bool(valid[t])), corrected[t])
             patches[t] = self._patches_px
         values = {"shift_px": patches.mean((1, 2)), "correlation": correlations, "valid": valid, "restarted": restarted}
         if any(g.name == "patch_shift_px" for g in self.gives):
@@ -190,6 +197,7 @@ class Motion(Operator):
             **self._shift_filter.state(),
             **self._share.state(),
             **self._volume.state(),
+            **self._repeats.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -204,20 +212,26 @@ class Motion(Operator):
         self._shift_filter.restore(state)
         self._share.restore(state)
         self._volume.restore(state, self.kind)
+        self._repeats.restore(state)
 
     def doubt(self) -> str:
-        return self._share.doubt()
+        return self._share.doubt(self._repeats.period_px)
 
     # Registration
 
     def _register(self, registered: Frame) -> tuple[bool, bool]:
-        """Measure a frame's shift; returns whether it is trusted, and whether a new template begins with it."""
-        template = self._template
+        """Measure a frame's shift; returns whether it is trusted, and whether a new template begins with it.
+
+        `_determined` says whether the shift is known to a pixel; it is followed where it is not, so that the template
+        becomes better.
+        """
+        template, self._determined = self._template, True
         if not template.established():
             return not template.frames, False
+        self._repeats.renew(template)
         last = self._patches_px - template.walked_px
         found = self._gauss_newton(registered, last)
-        if found is None or found.gain < CLEAR_GAIN * self._usual_gain:
+        if found is None or found.gain < max(CLEAR_GAIN, self._repeats.clear_gain) * self._usual_gain:
             self._search.bin(registered.pixels, self._brightest_adu(registered.pixels))
             start = last - self._grid.mean(last) + self._search.find(template.structure)
             other = self._gauss_newton(registered, start)
@@ -229,8 +243,9 @@ class Motion(Operator):
             self._patches_px, self._gain = found.patches_px + template.walked_px, found.gain
             self._usual_gain += USUAL_RATE * (found.gain - self._usual_gain)
             self._light = found.light
-            mean_px = self._grid.mean(self._patches_px).copy()
-            self._patches_px += self._shift_filter.update(mean_px, found.gain**2 * template.information) - mean_px
+            mean_px, information = self._grid.mean(self._patches_px).copy(), found.gain**2 * template.information
+            self._patches_px += self._shift_filter.update(mean_px, information) - mean_px
+            self._determined = self._is_determined(found)
             return True, False
         self._shift_filter.predict()
         self._lost.add(self._search.binned)
@@ -240,6 +255,7 @@ class Motion(Operator):
             return False, False
         self._lost.forget()
         template.forget()
+        self._repeats.forget()
         self._missed = 0
         self._shift_filter.reset()
         self._patches_px = np.zeros_like(self._patches_px)
@@ -274,9 +290,18 @@ class Motion(Operator):
         gain = found.gain / self._usual_gain
         plausible = gain >= TRUSTED_GAIN[0] and (unanchored or gain <= TRUSTED_GAIN[1])
         agreed = evidence.agreement >= MIN_AGREEMENT[gain < CLEAR_GAIN]
-        agreed &= evidence.deficit <= MAX_DEFICIT or not self._template.settled
+        agreed &= evidence.deficit <= MAX_DEFICIT or (gain >= CLEAR_GAIN and not self._template.settled)
         agreed &= evidence.significance >= MIN_SIGNIFICANCE
         return within and plausible and agreed
+
+    def _is_determined(self, found: Measurement) -> bool:
+        """Whether a shift is known to a pixel, and no other place is as good."""
+        young = self._template.frames < YOUNG_FRAMES  # its noise passes for information, and the filter averages that
+        measured = 1 / (found.gain * math.sqrt(max(self._template.sure_information, 1e-9)))
+        if measured > MOST_ERROR_PX[young] or self._shift_filter.error_px > MOST_ERROR_PX[1]:
+            return False
+        alike = found.gain < self._repeats.clear_gain * self._usual_gain
+        return not (alike or self._repeats.undetermined(found.gain))
 
     def _brightest_adu(self, frame: np.ndarray) -> float:
         """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search."""
@@ -315,8 +340,12 @@ class Motion(Operator):
 
     # Correction
 
-    def _correct(self, frame: Frame, registered: Frame, usable: bool, valid: bool, out: np.ndarray) -> float:
-        """Write the frame interpolated at the last shift, and update the template; returns their correlation."""
+    def _correct(self, frame: Frame, registered: Frame, said: tuple[bool, bool, bool], out: np.ndarray) -> float:
+        """Write the frame interpolated at the last shift, and update the template; returns their correlation.
+
+        `said`: whether the frame can be used, was registered, and is valid.
+        """
+        usable, registers, valid = said
         template, pixels = self._template, self._uncropped if any(self._crop) else out
         window, noise_left = self._grid.resample(frame, self._patches_px, pixels)
         compared = pixels
@@ -327,7 +356,7 @@ class Motion(Operator):
         unestablished = self.params.mode != "apply" and usable and not template.established()
         if usable and (not template.frames or (unestablished and template.exceeds_contrast(registered.pixels))):
             template.begin(registered.pixels, frame.pixels)
-        elif valid or unestablished:
+        elif registers or unestablished:
             frozen = self._frozen and template.frames >= self._anchored_at
             template.update(CorrectedFrame(compared, pixels, window, self._light), noise_left, frozen)
         if valid:

@@ -28,14 +28,19 @@ class RegisteredShare:
             self._few = -1
         self._seen = self._registered = 0
 
-    def doubt(self) -> str:
-        """Return the sentence, "" where enough frames are registered."""
+    def doubt(self, period_px: float) -> str:
+        """Return the sentence, "" where enough frames are registered; period_px: of a template that repeats, else 0."""
         if self._few < 0:
             return ""
+        said = f"{self._few} of the {WINDOW_FRAMES} frames up to frame {self._first} could be registered"
+        if period_px > 0:
+            return (
+                f"{said}, the shift of the others is known up to a period of {period_px:.1f} px and they are not "
+                "valid: the template looks the same there; state a max_shift_px below half of it if tissue moves less"
+            )
         return (
-            f"{self._few} of the {WINDOW_FRAMES} frames up to frame {self._first} could be registered, the others are "
-            "handed on at the last shift and are not valid: frames too dim, tissue that moves beyond max_shift_px, or "
-            "another scene; one-photon recordings need highpass_sigma_px"
+            f"{said}, the others are handed on at the last shift and are not valid: frames too dim, tissue that moves "
+            "beyond max_shift_px, or another scene; one-photon recordings need highpass_sigma_px"
         )
 
     def state(self) -> State:

@@ -13,6 +13,11 @@ MEMORY_FRAMES = 10
 _LOCAL_PX = 8  # side of the squares of binned pixels whose mean is subtracted before scenes are compared
 
 
+def transform_size(shape: tuple[int, int], reach: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the size (y, x) of transforms that correlate images of a shape within `reach` without wrapping round."""
+    return tuple(scipy.fft.next_fast_len(n + 2 * most, real=True) for n, most in zip(shape, reach, strict=True))
+
+
 class CoarseSearch:
     """Cross-correlation of 2 × 2-binned images by FFT, within max_shift_px (y, x).
 
@@ -22,10 +27,7 @@ class CoarseSearch:
     def __init__(self, shape: tuple[int, int], max_shift_px: tuple[int, int]) -> None:
         height, width = (side // 2 for side in shape)
         self._reach = tuple(-(-most // 2) for most in max_shift_px)
-        self._size = tuple(
-            scipy.fft.next_fast_len(n + 2 * reach, real=True)
-            for n, reach in zip((height, width), self._reach, strict=True)
-        )
+        self._size = transform_size((height, width), self._reach)
         self._structure, self.binned = np.zeros((2, height, width), np.float32)
 
     def bin(self, frame: np.ndarray, limit: float) -> None:

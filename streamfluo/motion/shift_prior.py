@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core.state import State, require_array, require_finite
@@ -36,6 +38,11 @@ class ShiftFilter:
         """Return the posterior mean (2,) [px] given this measurement and those before."""
         filter_step(shift_px, information, tuple(self._state))
         return self._state.estimate.copy()
+
+    @property
+    def error_px(self) -> float:
+        """The standard error of the estimate along its worse axis."""
+        return math.sqrt(max(self._state.variance.tolist()))
 
     def state(self) -> State:
         """Return what it carries, as entries of a state."""

@@ -47,7 +47,7 @@ AVERAGED_FRAMES = 200  # of a template that is not established; those before, da
 NOISE_RATE = 0.2
 CONTRAST_RATIO = 1.1  # at .3 photons a pixel and 1 e of read noise light makes 1.14
 MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
-STEP_PX = 2.0
+STEP_PX, CANCELLED = 2.0, 1.03
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
 ROW_STRIDE = 8  # for statistics that do not need every row
@@ -211,8 +211,7 @@ class Template:
 
     def _has_structure(self) -> bool:
         """Whether a frame's gain is expected to be significant, or as much so as it will ever be."""
-        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
-        slopes = self.information.min() > max(chance * self._noise_information(self._kernel), 0.25)
+        slopes = self.sure_information > 0.25
         contrast, noise = float(self._matrix[..., 2, 2].sum()), float(self._noise_bias.sum())
         expected = contrast / math.sqrt(max(contrast + noise, 1e-9))
         measurable = expected > EXPECTED_SIGNIFICANCE[contrast < noise]
@@ -221,8 +220,36 @@ class Template:
 
     @property
     def information(self) -> np.ndarray:
-        """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance, along y and x."""
-        return np.einsum("bckk->k", self._matrix)[:2]
+        """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance along y and x, the other one unknown too.
+
+        Of stripes a shift along them is unknown, whatever their direction; rims leave 1 % of what cancels there.
+        """
+        yy, yx, _, xy, xx = np.einsum("bckl->kl", self._matrix).ravel()[:5].tolist()
+        cross = CANCELLED * yx * xy
+        return np.array([yy - cross / xx, xx - cross / yy]).clip(0) if min(yy, xx) > 0 else np.zeros(2)
+
+    @property
+    def sure_information(self) -> float:
+        """The information [px⁻²] along the worse axis less what the template's noise may pass for, 3 σ of it."""
+        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
+        return min(self.information.tolist()) - chance * self._noise_information(self._kernel)
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """The Gauss–Newton images (2, y, x) of the slopes."""
+        return self._images.gauss_newton[:2]
+
+    @property
+    def slope_share(self) -> float:
+        """What of the template's slopes is its structure's rather than its noise's, 0 to 1."""
+        structure = max(0.0, float(np.einsum("bckk->k", self._matrix)[:2].sum()))
+        return structure / (structure + 2 * self._noise_information(self._kernel))
+
+    def noise_variance(self, image: np.ndarray) -> np.ndarray:
+        """Return the noise variance [ADU²] of a frame's pixels of these intensities [ADU]."""
+        constant, slope, least = self._noise_line
+        variance: np.ndarray = np.maximum(constant + slope * image, least)
+        return variance
 
     def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> None:
         """Update the template with a corrected frame; a frozen one updates its noise and the mean alone.
@@ -234,17 +261,17 @@ class Template:
         rows = self._matrix.shape[0]
         settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
-        scale = 1 / (noise_left + 1 / self._effective_frames())
+        scale = 1 / (noise_left + 1 / self.effective_frames)
         corrected = (*frame[:3], tuple(frame.light))
         images, noise, counts = tuple(self._images), tuple(self._block_noise), tuple(self._counts)
         for by in due:
             update_noise(corrected, images, by, scale, NOISE_RATE, noise)
-        before = self._effective_frames()
+        before = self.effective_frames
         self.frames += 1
         self._corrected += 1
         update_template(corrected, images, counts, self.mean, np.float32(1 / self._corrected), frozen)
         if not frozen:
-            self._noise_bias *= before / self._effective_frames()  # of rows that are not renewed now
+            self._noise_bias *= before / self.effective_frames  # of rows that are not renewed now
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows
@@ -324,12 +351,14 @@ class Template:
             line = noise_line(intensity[finite], variance[finite])
             self._noise_line[:] = (np.median(variance[finite]), 0, 0) if self._filtered else line
 
-    def _effective_frames(self) -> float:
+    @property
+    def effective_frames(self) -> float:
+        """How many frames its noise is averaged over."""
         return min(self.frames, 2 * MEMORY_FRAMES - 1)
 
     def _noise_information(self, kernel: int) -> float:
         """The part of H for a shift [px⁻²] that the template's own noise contributes before it is subtracted."""
-        return self._noise_shares[kernel][0] * self.image.size / self._effective_frames()
+        return self._noise_shares[kernel][0] * self.image.size / self.effective_frames
 
     def _choose_kernel(self) -> None:
         """Choose the narrowest smoothing for which noise contributes at most NOISE_SHARE of H."""
