@@ -14,16 +14,18 @@ from ..core.spec import Camera
 from .bounds import min_frames, shot_noise_error, trace_error
 from .checks import MOST_DOUBTFUL, doubts
 from .exposure import Exposed, fit_exposed
-from .fit import MU, fit_factors, fit_pooled
+from .fit import fit_pooled
 from .fit_alone import UNKNOWN_AT_0
 from .initial_values import median_step
 from .job import Job, scalars
 from .kernels.crosschecks import credible_interval, is_flat, posterior, widened
+from .kernels.likelihood import log_evidence
 from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
-from .shared_posterior import draw
+from .shared_posterior import factors, log_posterior, of_each
 from .traces import checked_traces, steady
 
 Progress = Callable[[int, int], None]
+DRAWS = 16  # of the parameters that traces share
 STEP_BELOW, STEP_ABOVE = 1.5, 1.25  # what the median step may be off by; half and twice the brightness are beyond
 _Found = dict[str, np.ndarray]
 log = logging.getLogger("streamfluo")
@@ -129,7 +131,7 @@ def _anchored(job: Job, found: _Found, candidates: np.ndarray, scatter: float | 
     """Return the summaries with a brightness near the steps of the traces, where the model contradicts most traces.
 
     Levels of such traces are split: the likeliest brightness is then a fraction of that of an emitter, the smaller the
-    more candidates there are. The traces remain doubtful.
+    more candidates there are. The traces remain doubtful, unless the other fit is likelier: the first had missed it.
     """
     step = median_step(job.seen, job.intensity)
     low, high = step / STEP_BELOW, step * STEP_ABOVE
@@ -139,6 +141,9 @@ def _anchored(job: Job, found: _Found, candidates: np.ndarray, scatter: float | 
     bounds = job.bounds()
     bounds[0] = low, high
     other = _summaries(job, _pooled(job, candidates, scatter, bounds)[0], candidates, True)
+    evidence = [log_evidence(each["log_likelihoods"], candidates).sum() for each in (found, other)]
+    if evidence[1] > evidence[0]:
+        return other
     other["doubtful"][:] = True
     other["doubts"] = np.where(other["doubts"] == "", "shared", other["doubts"])
     interval = credible_interval(other["posterior"], candidates)
@@ -250,24 +255,10 @@ def _pooled(
     """
     model, search = job.model(candidates), job.search(job.bounds() if bounds is None else bounds)
     found = fit_pooled(job.x, job.intensity, model, search, scatter)
-    count = job.x.shape[1]
-
-    def each(parameters: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        return np.where(np.arange(6) == MU, np.exp(factors)[:, None], 1.0) * parameters
-
-    def factors_under(parameters: np.ndarray) -> np.ndarray:
-        return fit_factors(job.x, parameters, model, found.scatter, job.threads) if found.scatter else np.zeros(count)
-
-    drawn = [
-        posterior(job.logs(each(parameters, factors), candidates), candidates)
-        for maximum, several in draw(found, model, search)
-        for factors in [factors_under(maximum.parameters)]
-        for parameters in several
-    ]
-    best = each(found.parameters, factors_under(found.parameters))
-    probabilities = np.mean(drawn, axis=0)
+    best = of_each(found.parameters, factors(job.x, found.parameters, found.scatter, model, job.threads))
+    logs = log_posterior(job.x, found, model, search, DRAWS, lambda each: job.logs(each, candidates))
     every = np.repeat(best[:, None], len(candidates), axis=1)
-    return _Fit(every, job.logs(best, candidates), probabilities), found.scatter
+    return _Fit(every, job.logs(best, candidates), np.exp(logs)), found.scatter
 
 
 def _alone(job: Job, candidates: np.ndarray, report: Progress) -> _Fit:
