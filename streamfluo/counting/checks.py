@@ -29,7 +29,15 @@ BACKGROUND_ERROR = 0.02  # of mu: what a shared background may be off by
 MEMORY_FRAMES = (32, 128)  # over which emitters that switched on are averaged: under the model they foretell none
 CLUSTERED, ALL_CLUSTERED = 4.5, 3.5  # standard errors, of a trace and of all together; clean ones reach 3
 MOST_DOUBTFUL = 0.3  # of the traces that share parameters: then those are doubtful, and all traces with them
-REASONS = ("", "correlated", "residuals", "occupancy", "memory", "shared")
+MEANINGS = {
+    "": "",
+    "correlated": "what is left follows itself, as where the light drifts or dyes differ",
+    "residuals": "what is left has another distribution than the noise of the model",
+    "occupancy": "fluorophores are on more or less often than in the others",
+    "memory": "they come on in clusters, as from a dark state, or bleach",
+    "shared": "parameters come from doubtful ones",
+}
+REASONS = tuple(MEANINGS)
 
 
 class Residuals(NamedTuple):
@@ -75,6 +83,23 @@ def doubts(
     if pooled and np.mean(reason[emitters > 0] != "" if (emitters > 0).any() else [0.0]) > MOST_DOUBTFUL:
         reason[reason == ""] = "shared"
     return reason
+
+
+def sentence(reasons: Array, half_lit: float) -> str:
+    """Return what people read of spots (n,) with reasons (places in REASONS); "" where none is doubtful.
+
+    half_lit: share of the frames, which were left out.
+    """
+    number = np.bincount(reasons, minlength=len(REASONS))
+    doubtful = int(number[1:].sum())
+    if not doubtful:
+        return ""
+    why = "; ".join(f"{MEANINGS[name]} ({n})" for name, n in zip(REASONS[1:], number[1:], strict=True) if n)
+    partly = f"; {half_lit:.1%} of the frames are lit in part and left out here, `streamfluo count` models them"
+    return (
+        f"the numbers of {doubtful} of {len(reasons)} spots are undetermined, as the model could not have made their "
+        f"traces: {why}{partly if half_lit else ''}"
+    )
 
 
 def _occupancy(x: Array, emitters: Array, parameters: Array, model: EmitterModel) -> Array:

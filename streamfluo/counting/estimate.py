@@ -5,29 +5,41 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import ConfigError, FrameError
 from ..core.spec import Camera
-from .bounds import min_frames, parameter_bounds, shot_noise_error, trace_error, without_extremes
+from .bounds import min_frames, shot_noise_error, trace_error
 from .checks import MOST_DOUBTFUL, doubts
 from .exposure import Exposed, fit_exposed
-from .fit import Search, fit_factors, fit_pooled
-from .fit_alone import UNKNOWN_AT_0, fit_alone
-from .half_lit import half_lit
+from .fit import fit_pooled
+from .fit_alone import UNKNOWN_AT_0
 from .initial_values import median_step
+from .job import Job, scalars
 from .kernels.crosschecks import credible_interval, is_flat, posterior, widened
-from .kernels.likelihood import EmitterModel, binned_logs, evaluate
+from .kernels.likelihood import log_evidence
 from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
+from .shared_posterior import factors, log_posterior, of_each
 from .traces import checked_traces, steady
-from .viterbi import viterbi_states
 
 Progress = Callable[[int, int], None]
+DRAWS = 16  # of the parameters that traces share
 STEP_BELOW, STEP_ABOVE = 1.5, 1.25  # what the median step may be off by; half and twice the brightness are beyond
 _Found = dict[str, np.ndarray]
+log = logging.getLogger("streamfluo")
+
+
+class _Fit(NamedTuple):
+    """Parameters (n, candidates, 6), log-likelihoods and posterior (n, candidates), a model of frames lit in part."""
+
+    parameters: np.ndarray
+    logs: np.ndarray
+    posterior: np.ndarray
+    exposed: Exposed | None = None
+
+
 log = logging.getLogger("streamfluo")
 
 
@@ -92,21 +104,17 @@ def estimate_y(
         raise ConfigError(f"estimate_y: max_y is an integer from min_y = {hyper.min_y} to 50, found {max_y!r}")
     model = TraceModel(emission, camera, bleaching)
     if illumination is not None or background is not None:
-        offset = _scalars(camera)[0] if emission == "camera" else 0.0
+        offset = scalars(camera)[0] if emission == "camera" else 0.0
         traces = steady(checked_traces(traces), illumination, background, offset)
     checked, skipped = _checked(traces, model)
     good = [n for n in range(len(checked)) if n not in skipped]
     candidates = np.arange(hyper.min_y, int(max_y) + 1)
-    job = _Job(checked[good].T, model, parameter_ranges, hyper, threads).leave_out_half_lit()
+    job = Job(checked[good].T, model, parameter_ranges, hyper, threads).leave_out_half_lit()
     report = progress or (lambda done, of: None)
     shared = len(good) > 1 if pooled is None else pooled
-    if shared:
-        parameters, scatter = _pooled(job, candidates, brightness_scatter)
-        logs = job.logs(parameters[:, 0], candidates)
-    else:
-        parameters, logs, scatter = *_alone(job, candidates, report), 0.0
+    fit, scatter = _pooled(job, candidates, brightness_scatter) if shared else (_alone(job, candidates, report), 0.0)
     report(len(good), len(good))
-    found = _summaries(job, parameters, logs, candidates, shared)
+    found = _summaries(job, fit, candidates, shared)
     if shared:
         whole = found
         found = _integrated(job, whole, candidates, scatter)
@@ -119,11 +127,11 @@ def estimate_y(
     )
 
 
-def _anchored(job: _Job, found: _Found, candidates: np.ndarray, scatter: float | None) -> _Found:
+def _anchored(job: Job, found: _Found, candidates: np.ndarray, scatter: float | None) -> _Found:
     """Return the summaries with a brightness near the steps of the traces, where the model contradicts most traces.
 
     Levels of such traces are split: the likeliest brightness is then a fraction of that of an emitter, the smaller the
-    more candidates there are. The traces remain doubtful.
+    more candidates there are. The traces remain doubtful, unless the other fit is likelier: the first had missed it.
     """
     step = median_step(job.seen, job.intensity)
     low, high = step / STEP_BELOW, step * STEP_ABOVE
@@ -132,8 +140,10 @@ def _anchored(job: _Job, found: _Found, candidates: np.ndarray, scatter: float |
         return found
     bounds = job.bounds()
     bounds[0] = low, high
-    parameters, _ = _pooled(job, candidates, scatter, bounds)
-    other = _summaries(job, parameters, job.logs(parameters[:, 0], candidates), candidates, True)
+    other = _summaries(job, _pooled(job, candidates, scatter, bounds)[0], candidates, True)
+    evidence = [log_evidence(each["log_likelihoods"], candidates).sum() for each in (found, other)]
+    if evidence[1] > evidence[0]:
+        return other
     other["doubtful"][:] = True
     other["doubts"] = np.where(other["doubts"] == "", "shared", other["doubts"])
     interval = credible_interval(other["posterior"], candidates)
@@ -141,7 +151,7 @@ def _anchored(job: _Job, found: _Found, candidates: np.ndarray, scatter: float |
     return other
 
 
-def _integrated(job: _Job, found: _Found, candidates: np.ndarray, scatter: float) -> _Found:
+def _integrated(job: Job, found: _Found, candidates: np.ndarray, scatter: float) -> _Found:
     """Return the summaries under a model of frames lit in part, where there are such frames, or those found."""
     share = _share_doubtful(found)
     if job.bleaching or job.hyper.max_x is not None or not (job.half_lit or share > MOST_DOUBTFUL):
@@ -152,7 +162,8 @@ def _integrated(job: _Job, found: _Found, candidates: np.ndarray, scatter: float
     if exposed is None:
         return found
     each = np.repeat(exposed.parameters[:, None], len(candidates), axis=1)
-    other = _summaries(job, each, exposed.logs(job.seen, job.threads), candidates, True, exposed)
+    logs = exposed.logs(job.seen, job.threads)
+    other = _summaries(job, _Fit(each, logs, posterior(logs, candidates), exposed), candidates, True)
     return other if _share_doubtful(other) <= max(share, MOST_DOUBTFUL) else found
 
 
@@ -161,12 +172,9 @@ def _share_doubtful(found: _Found) -> float:
     return float(np.mean(found["doubtful"][found["y"] > 0])) if (found["y"] > 0).any() else 0.0
 
 
-def _summaries(
-    job: _Job, parameters: np.ndarray, logs: np.ndarray, candidates: np.ndarray, pooled: bool,
-    exposed: Exposed | None = None,
-) -> _Found:  # fmt: skip
+def _summaries(job: Job, fit: _Fit, candidates: np.ndarray, pooled: bool) -> _Found:
     """Return the posterior summaries of each trace, by field of Counts."""
-    probabilities = posterior(logs, candidates)
+    parameters, logs, probabilities, exposed = fit
     best = probabilities.argmax(1)
     y, chosen = candidates[best], parameters[np.arange(len(best)), best]
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
@@ -210,7 +218,7 @@ def estimate_parameters(
     parameters, logs = np.empty((len(good), 6)), np.empty(len(good))
     for number in np.unique(numbers[good]).tolist():
         mine = np.flatnonzero(numbers[good] == number)
-        job = _Job(checked[good][mine].T, model, parameter_ranges, hyper, threads).leave_out_half_lit()
+        job = Job(checked[good][mine].T, model, parameter_ranges, hyper, threads).leave_out_half_lit()
         parameters[mine], logs[mine] = job.fit(number)
     return Parameters.of(_with_skipped(parameters, good, len(checked))), _with_skipped(logs, good, len(checked))
 
@@ -233,111 +241,34 @@ def log_likelihood(
     model = TraceModel(emission, camera, bool(np.any(theta[..., 5] > 0)))
     checked, skipped = _checked(traces, model)
     good = [n for n in range(len(checked)) if n not in skipped]
-    job = _Job(checked[good].T, model, None, hyper_parameters or HyperParameters(), 1)
+    job = Job(checked[good].T, model, None, hyper_parameters or HyperParameters(), 1)
     each = np.broadcast_to(theta, (len(checked), 6))[good]
     return _with_skipped(job.logs(each, np.array([emitters]))[:, 0], good, len(checked))
 
 
-class _Job:
-    """Traces (t, n) in the kernels' units, with the model and the options of the fit."""
-
-    def __init__(
-        self,
-        traces: np.ndarray,
-        model: TraceModel,
-        ranges: ParameterRanges | None,
-        hyper: HyperParameters,
-        threads: int,
-    ) -> None:
-        self.camera, self.bleaching, self.hyper = model.emission == "camera", model.bleaching, hyper
-        self.threads = threads
-        traces = without_extremes(traces)
-        offset, gain, read_e = _scalars(model.camera)
-        width = (hyper.max_x or float(np.abs(traces).max())) / hyper.num_x_bins
-        self.edges = (np.floor(traces / width) * width - offset) * gain
-        if hyper.max_x is not None:
-            traces = (np.floor(traces / width) + 0.5) * width
-        self.intensity = (traces - offset) * gain
-        self.x = self.intensity if self.camera else np.log(self.intensity)
-        self.width, self.ranges, self._read_e = width * gain, ranges, read_e
-
-    def leave_out_half_lit(self) -> _Job:
-        """Take frames within which emitters switched for not measured; return self."""
-        found = half_lit(self.x, self.intensity)
-        self.half_lit, self.seen = float(found.mean()), self.x
-        self.x, self.edges = np.where(found, np.nan, self.x), np.where(found, np.nan, self.edges)
-        return self
-
-    def model(self, candidates: np.ndarray) -> EmitterModel:
-        """Return the model of candidate numbers of emitters that follow one another."""
-        low, high = int(candidates[0]), int(candidates[-1])
-        hyper = self.hyper
-        return EmitterModel(self.camera, self.bleaching, low, high, self.width, hyper.num_x_bins, hyper.p_outlier)
-
-    def search(self, bounds: np.ndarray) -> Search:
-        """Return a Search within `bounds` (…, 6, 2), replaced by the user's ranges where there are any."""
-        steps: list[int | None] = [None] * 6
-        for k, name in enumerate(("mu", "mu_bg", "sigma", "p_on", "p_off", "p_bleach")):
-            stated = getattr(self.ranges, f"{name}_range", None)
-            if stated is not None:
-                bounds[..., k, :] = stated
-            steps[k] = getattr(self.ranges, f"{name}_step", None)
-        guesses = None
-        if any(steps):
-            widest = np.stack([bounds[..., 0].reshape(-1, 6).min(0), bounds[..., 1].reshape(-1, 6).max(0)], axis=1)
-            axes = [np.linspace(b[0], b[1], s) if s and s > 1 else b.mean(keepdims=True)
-                    for b, s in zip(widest, steps, strict=True)]  # fmt: skip
-            guesses = np.array(list(product(*axes)))
-        hyper = self.hyper
-        return Search(
-            bounds, hyper.num_guesses, guesses, hyper.epoch_length, hyper.is_done_limit, hyper.traces, self.threads
-        )
-
-    def bounds(self) -> np.ndarray:
-        """Return the bounds (6, 2) of parameters that all traces share."""
-        return parameter_bounds(self.intensity, self.camera, self.bleaching, self._read_e)
-
-    def fit(self, emitters: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return parameters (n, 6) and log-likelihoods (n,) of each trace on its own."""
-        each = [
-            parameter_bounds(trace[:, None], self.camera, self.bleaching, self._read_e) for trace in self.intensity.T
-        ]
-        numbers = np.array([emitters])
-        parameters, logs = fit_alone(self.x, self.intensity, self.model(numbers), self.search(np.array(each)))
-        return parameters, logs if self.hyper.max_x is None else self.logs(parameters, numbers)[:, 0]
-
-    def logs(self, parameters: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Return log P (n, candidates) under each trace's parameters (n, 6)."""
-        model = self.model(candidates)
-        if self.hyper.max_x is not None:
-            return np.asarray(binned_logs(self.edges, parameters, model))
-        return np.asarray(evaluate(self.x, parameters, model, False, self.threads)[0])
-
-    def viterbi(self, n: int, emitters: int, parameters: np.ndarray) -> np.ndarray:
-        """Return the most likely number of emitters on (t,) in trace n."""
-        return np.asarray(viterbi_states(self.x[:, n], emitters, parameters, self.model(np.array([emitters]))))
-
-
 def _pooled(
-    job: _Job, candidates: np.ndarray, scatter: float | None, bounds: np.ndarray | None = None
-) -> tuple[np.ndarray, float]:
-    """Return parameters (n, candidates, 6), the same for every candidate, and the scatter of brightness."""
-    model = job.model(candidates)
-    found = fit_pooled(job.x, job.intensity, model, job.search(job.bounds() if bounds is None else bounds), scatter)
-    each = np.tile(found.parameters, (job.x.shape[1], 1))
-    if found.scatter:
-        each[:, 0] *= np.exp(fit_factors(job.x, found.parameters, model, found.scatter, job.threads))
-    return np.repeat(each[:, None], len(candidates), axis=1), found.scatter
+    job: Job, candidates: np.ndarray, scatter: float | None, bounds: np.ndarray | None = None
+) -> tuple[_Fit, float]:
+    """Return the fit of parameters that all traces share, the same for every candidate, and the scatter of brightness.
+
+    The posterior is that over all parameters, not the one under the best.
+    """
+    model, search = job.model(candidates), job.search(job.bounds() if bounds is None else bounds)
+    found = fit_pooled(job.x, job.intensity, model, search, scatter)
+    best = of_each(found.parameters, factors(job.x, found.parameters, found.scatter, model, job.threads))
+    logs = log_posterior(job.x, found, model, search, DRAWS, lambda each: job.logs(each, candidates))
+    every = np.repeat(best[:, None], len(candidates), axis=1)
+    return _Fit(every, job.logs(best, candidates), np.exp(logs)), found.scatter
 
 
-def _alone(job: _Job, candidates: np.ndarray, report: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Return parameters (n, candidates, 6) and log-likelihoods (n, candidates) of each trace on its own."""
+def _alone(job: Job, candidates: np.ndarray, report: Progress) -> _Fit:
+    """Return the fit of each trace on its own."""
     count = job.x.shape[1]
     parameters, logs = np.empty((count, len(candidates), 6)), np.empty((count, len(candidates)))
     for k, emitters in enumerate(candidates.tolist()):
         parameters[:, k], logs[:, k] = job.fit(emitters)
         report(k + 1, len(candidates))
-    return parameters, logs
+    return _Fit(parameters, logs, posterior(logs, candidates))
 
 
 def _checked(traces: Any, model: TraceModel) -> tuple[np.ndarray, dict[int, str]]:
@@ -354,11 +285,11 @@ def _checked(traces: Any, model: TraceModel) -> tuple[np.ndarray, dict[int, str]
             f"counting: trace 0 has {array.shape[1]} frames; at least {least} are needed for {least - 1} parameters"
             f"{' with bleaching' if model.bleaching else ''}"
         )
-    offset = _scalars(model.camera)[0] if model.emission == "camera" else 0.0
+    offset = scalars(model.camera)[0] if model.emission == "camera" else 0.0
     wrong = {n: reason for n, trace in enumerate(array) if (reason := trace_error(trace, model.emission, offset))}
     good = [n for n in range(len(array)) if n not in wrong]
     if good and model.emission == "camera":
-        offset, gain, _ = _scalars(model.camera)
+        offset, gain, _ = scalars(model.camera)
         reason = shot_noise_error((array[good].T - offset) * gain)
         if reason:
             raise FrameError(f"counting: {reason}")
@@ -368,17 +299,6 @@ def _checked(traces: Any, model: TraceModel) -> tuple[np.ndarray, dict[int, str]
     for n, reason in wrong.items():
         log.warning("counting: trace %d %s; it is skipped", n, reason)
     return array, wrong
-
-
-def _scalars(camera: Camera | None) -> tuple[float, float, float | None]:
-    """Return the offset [ADU], gain [e/ADU] and read noise [e] of a camera. Raises ConfigError for maps."""
-    if camera is None:
-        return 0.0, 1.0, None
-    values = (camera.offset_adu, camera.gain_e_per_adu, camera.read_noise_e)
-    if camera.gain_e_per_adu is None or any(np.size(v) > 1 for v in values if v is not None):
-        raise ConfigError("counting: camera needs gain_e_per_adu, and scalars instead of maps: a trace has no pixels")
-    offset, gain, read_e = (None if v is None else float(np.asarray(v).item()) for v in values)
-    return offset or 0.0, gain or 1.0, read_e
 
 
 def _with_skipped(array: np.ndarray, good: list[int], count: int) -> np.ndarray:

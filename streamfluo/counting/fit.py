@@ -8,6 +8,7 @@ has a factor e^u with prior u ~ N(0, scatter²).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -45,6 +46,14 @@ class Search:
     done_limit: float = 1e-5
     traces: int = 40
     threads: int = 1
+
+
+class Maximum(NamedTuple):
+    """Parameters (6,) that traces share, the log-factors (n,) of their brightness, and the log-likelihood there."""
+
+    parameters: Array
+    factors: Array
+    likelihood: float
 
 
 class Coordinates:
@@ -92,10 +101,26 @@ class Coordinates:
         return np.asarray((slopes * by * SCALES)[..., self.free])
 
 
+def shared_evidence(
+    x: Array, shared: Array, factors: Array, model: EmitterModel, threads: int
+) -> tuple[float, Array, Array]:
+    """Return the log evidence of traces (t, n) that share parameters (6,), and its slopes by those and by log-factors.
+
+    factors (n,): log-factors of brightness.
+    """
+    each = np.tile(shared, (x.shape[1], 1))
+    each[:, MU] *= np.exp(factors)
+    logs, slopes = evaluate(x, each, model, True, threads)
+    assert slopes is not None
+    summed = slopes.sum(0)
+    summed[MU] = (slopes[:, MU] * np.exp(factors)).sum()
+    return float(log_evidence(logs, model.candidates).sum()), summed, slopes[:, MU] * each[:, MU]
+
+
 def fit_from(
     x: Array, start: Array, model: EmitterModel, search: Search, scatter: float = 0.0, factors: Array | None = None
-) -> tuple[Array, Array, float]:
-    """Return parameters (6,), log-factors (n,) and log-likelihood at the maximum reached from `start`."""
+) -> Maximum:
+    """Return the maximum reached from `start`."""
     n = x.shape[1]
     at = Coordinates(model, search.bounds, float(start[MU]))
     u0 = np.zeros(n) if factors is None else factors
@@ -105,19 +130,12 @@ def fit_from(
     def loss(q: Array) -> tuple[float, Array]:
         shared = at.back(q[:free], start)
         u = q[free:] * FACTOR_SCALE if scatter else u0
-        each = np.tile(shared, (n, 1))
-        each[:, MU] *= np.exp(u)
-        logs, slopes = evaluate(x, each, model, True, search.threads)
-        assert slopes is not None
-        total = log_evidence(logs, model.candidates).sum()
-        summed = slopes.sum(0)
-        summed[MU] = (slopes[:, MU] * np.exp(u)).sum()
+        total, summed, by_factor = shared_evidence(x, shared, u, model, search.threads)
         gradient = at.slopes(shared, summed)
         if scatter:
             total -= (u**2).sum() / (2 * scatter**2)
-            by_factor = slopes[:, MU] * each[:, MU] - u / scatter**2
-            gradient = np.concatenate([gradient, by_factor * FACTOR_SCALE])
-        return -float(total) / n, -gradient / n
+            gradient = np.concatenate([gradient, (by_factor - u / scatter**2) * FACTOR_SCALE])
+        return -total / n, -gradient / n
 
     q, (low, high) = first, at.bounds()
     if scatter:
@@ -130,16 +148,21 @@ def fit_from(
         loss, np.clip(q, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options
     )
     u = found.x[free:] * FACTOR_SCALE if scatter else u0
-    return at.back(found.x[:free], start), u, -float(found.fun) * n
+    return Maximum(at.back(found.x[:free], start), u, -float(found.fun) * n)
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Parameters (6,) that all traces share, the relative scatter of their brightness, the log-likelihood."""
+    """Parameters (6,) that all traces share, the relative scatter of their brightness, the log-likelihood.
+
+    `seen` (t, n): the traces that they are fitted to; `maxima`: all that were found, of those traces.
+    """
 
     parameters: Array
     scatter: float
     likelihood: float
+    seen: Array
+    maxima: tuple[Maximum, ...]
 
 
 def fit_pooled(
@@ -160,8 +183,8 @@ def fit_pooled(
         few = _spread(np.nanmean(x, axis=0), START_TRACES)
         start = _best_start(x[:, few], intensity, model, search, width)
     if not width:
-        parameters, likelihood = _other_maxima(x, start, model, search, 0.0, None)
-        return Pooled(parameters, 0.0, likelihood)
+        maxima = _maxima(x, start, model, search, 0.0, None)
+        return Pooled(maxima[0].parameters, 0.0, maxima[0].likelihood, x, maxima)
     parameters, factors = start, fit_factors(x, start, model, width, search.threads)
     if scatter is None:  # one rough fit suffices: factors are known far better than they scatter
         rough_search = replace(search, done_limit=100 * search.done_limit)
@@ -170,26 +193,28 @@ def fit_pooled(
         if width > NO_SCATTER:
             factors = fit_factors(x, parameters, model, width, search.threads)
             width = max(width, float(np.std(factors)))
-    parameters, likelihood = _other_maxima(x, parameters, model, search, width, factors)
-    return Pooled(parameters, width, likelihood)
+    maxima = _maxima(x, parameters, model, search, width, factors)
+    return Pooled(maxima[0].parameters, width, maxima[0].likelihood, x, maxima)
 
 
-def _other_maxima(
+def _maxima(
     x: Array, start: Array, model: EmitterModel, search: Search, scatter: float, factors: Array | None
-) -> tuple[Array, float]:
-    """`fit_from`, and where that may have ended at another number of emitters, from there too; (6,), log-likelihood.
+) -> tuple[Maximum, ...]:
+    """`fit_from`, and where that may have ended at another number of emitters, from there too; the likeliest is first.
 
     A few nats part these maxima, and no rough fit tells them apart.
     """
     best = fit_from(x, start, model, search, scatter, factors)
+    every = [best]
     for _ in range(ROUNDS):
-        before = best[2]
-        for other in _other_numbers(best[0], search.bounds):
-            found = fit_from(x, other, model, search, scatter, best[1] if scatter else factors)
-            best = max(best, found, key=lambda one: one[2])
-        if best[2] < before + CLEARLY:
+        before = best.likelihood
+        for other in _other_numbers(best.parameters, search.bounds):
+            found = fit_from(x, other, model, search, scatter, best.factors if scatter else factors)
+            best = max(best, found, key=lambda one: one.likelihood)
+            every.append(found)
+        if best.likelihood < before + CLEARLY:
             break
-    return best[0], best[2]
+    return tuple(sorted(every, key=lambda one: -one.likelihood))
 
 
 def _other_numbers(parameters: Array, bounds: Array) -> list[Array]:
@@ -222,35 +247,38 @@ def _best_start(x: Array, intensity: Array, model: EmitterModel, search: Search,
         guesses = search.guesses[np.argsort(scores)[::-1][: search.starts]]
     rough_search = replace(search, done_limit=ROUGH_DONE_LIMIT)
 
-    def rough(guess: Array) -> tuple[Array, Array, float]:
+    def rough(guess: Array) -> Maximum:
         # sigma begins wide and is free: compared under a wide sigma, half the brightness wins by hundreds of nats
         wide = _widened(guess, model) if scatter > NO_SCATTER else guess
         return fit_from(x, wide, model, rough_search, scatter)
 
-    best = max((rough(guess) for guess in guesses), key=lambda found: found[2])
+    def of_median_trace(found: Maximum) -> Array:
+        # brightness and the mean factor are degenerate in rough fits
+        return rescaled(found.parameters, float(np.exp(np.median(found.factors))), search.bounds)
+
+    best = max((rough(guess) for guess in guesses), key=lambda found: found.likelihood)
     for _ in range(ROUNDS):
-        before = best[2]
+        before = best.likelihood
         for factor, more in OTHERS:
-            typical = float(np.exp(np.median(best[1])))  # brightness and the mean factor are degenerate in rough fits
-            other = rescaled(best[0], factor, search.bounds, more * typical)
-            best = max(best, rough(other), key=lambda found: found[2])
-        if best[2] < before + CLEARLY:
+            other = rescaled(of_median_trace(best), factor, search.bounds, more)
+            best = max(best, rough(other), key=lambda found: found.likelihood)
+        if best.likelihood < before + CLEARLY:
             break
-    return best[0]
+    return of_median_trace(best)
 
 
 def _fit_widened(
     x: Array, start: Array, model: EmitterModel, search: Search, scatter: float, factors: Array | None = None
-) -> tuple[Array, Array, float]:
+) -> Maximum:
     """`fit_from` with a widened sigma where brightness scatters; returns the sigma of `start`."""
     wide = _widened(start, model) if scatter > NO_SCATTER else start
     if wide[SIGMA] == start[SIGMA]:
         return fit_from(x, start, model, search, scatter, factors)
     bounds = search.bounds.copy()
     bounds[SIGMA] = wide[SIGMA]
-    found, factors, likelihood = fit_from(x, wide, model, replace(search, bounds=bounds), scatter, factors)
-    found[SIGMA] = start[SIGMA]
-    return found, factors, likelihood
+    found = fit_from(x, wide, model, replace(search, bounds=bounds), scatter, factors)
+    found.parameters[SIGMA] = start[SIGMA]
+    return found
 
 
 def _widened(parameters: Array, model: EmitterModel) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
+from ..kernels.crosschecks import posterior
 from ..kernels.emission import EmissionModel
 from ..kernels.likelihood import EmitterModel
 from ..kernels.online_filter import ONLINE_LANES, FilterState, advance, online_transitions
@@ -32,7 +33,14 @@ class OnlineFilter:
             np.zeros((self._chunks, k, ONLINE_LANES)),
         )
         self.parameters, self.typical = np.full((count, k, 6), np.nan), np.full((k, 6), np.nan)
-        self.doubtful = np.zeros(count, np.bool_)  # that the model could have made the traces it was fitted to
+        self.widening = np.zeros((count, k))  # of the log posterior, for what is not known of the parameters
+        self.doubts = np.zeros(count, np.int64)  # why the model could not have made the traces, places in REASONS
+        self.half_lit = 0.0  # share of the frames that it was fitted to
+
+    @property
+    def doubtful(self) -> np.ndarray:
+        """Which traces (n,) the model could not have made."""
+        return np.asarray(self.doubts > 0)
 
     @property
     def known(self) -> bool:
@@ -50,7 +58,7 @@ class OnlineFilter:
         if count == self._count:
             return self
         new, kept = OnlineFilter(count, self.model), self._count
-        new.doubtful[:kept] = self.doubtful
+        new.doubts[:kept], new.widening[:kept], new.half_lit = self.doubts, self.widening, self.half_lit
         if not self.known:
             return new
         more = np.tile(self.typical, (count - kept, 1, 1))
@@ -88,17 +96,26 @@ class OnlineFilter:
         logs = self._carried.logs + np.log(self._carried.products)
         return np.asarray(logs.transpose(0, 2, 1).reshape(-1, logs.shape[1])[: self._count])
 
+    def posterior(self) -> np.ndarray:
+        """Return the posterior (n, candidates); even while no parameters are known."""
+        if not self.known:
+            return np.full(self.widening.shape, 1 / self.widening.shape[1])
+        return np.asarray(posterior(self.logs() + self.widening, self.model.candidates))
+
     def state(self) -> State:
         carried = {key: array.copy() for key, array in zip(KEYS, self._carried, strict=True)}
         parameters = {"filter_parameters": self.parameters.copy(), "filter_typical": self.typical.copy()}
-        return {"filter_seen": self.seen, "filter_doubtful": self.doubtful.copy(), **carried, **parameters}
+        told = {"filter_doubts": self.doubts.copy(), "filter_widening": self.widening.copy()}
+        return {"filter_seen": self.seen, "filter_half_lit": np.array(self.half_lit), **told, **carried, **parameters}
 
     def restore(self, state: State, model: EmitterModel) -> None:
         arrays = zip(KEYS, self._carried, strict=True)
         self._carried = FilterState(*(require_array(state, key, array, WHERE) for key, array in arrays))
         self.parameters = require_array(state, "filter_parameters", self.parameters, WHERE)
         self.typical = require_array(state, "filter_typical", self.typical, WHERE)
-        self.doubtful = require_array(state, "filter_doubtful", self.doubtful, WHERE)
+        self.doubts = require_array(state, "filter_doubts", self.doubts, WHERE)
+        self.half_lit = float(require_array(state, "filter_half_lit", np.zeros(()), WHERE))
+        self.widening = require_array(state, "filter_widening", self.widening, WHERE)
         self.model, self.seen = model, require_int(state, "filter_seen", WHERE)
         if self.known:
             if not np.isfinite(self.parameters).all():

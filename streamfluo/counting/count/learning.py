@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import log_softmax
 
 from ...core.errors import FrameError
 from ..bounds import min_frames, parameter_bounds, shot_noise_error, without_extremes
-from ..checks import doubts
-from ..fit import Search, fit_factors, fit_pooled
+from ..checks import REASONS, doubts
+from ..fit import Search, fit_pooled
 from ..fit_alone import fit_alone
 from ..half_lit import half_lit
-from ..kernels.crosschecks import posterior
-from ..kernels.likelihood import EmitterModel
+from ..kernels.crosschecks import log_prior
+from ..kernels.likelihood import EmitterModel, evaluate
+from ..shared_posterior import factors, log_posterior, of_each
 from .filter import OnlineFilter
 from .params import CountParams
 
 TRACES = 24  # that shared parameters are fitted to
 DONE_LIMIT = 1e-4
 WARM_STEPS = 10  # of a fit that starts from an earlier one
+DRAWS = 8  # of the parameters that traces share
 BINS = 1024
 
 
@@ -37,13 +41,23 @@ def observation(intensity: np.ndarray, camera: bool) -> np.ndarray:
     return np.log(np.where(good, intensity, 1.0), where=good, out=np.full(intensity.shape, np.nan))
 
 
-def learn(
-    params: CountParams, intensity: np.ndarray, before: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, EmitterModel] | None:
-    """Return parameters (n, candidates, 6), a typical trace's (candidates, 6) and the model; None: no usable trace.
+class Learned(NamedTuple):
+    """Parameters (n, candidates, 6), those of a typical trace (candidates, 6), the model.
 
-    intensity (t, n). before (candidates, 6): the typical trace of the last estimate, where the fit starts. Raises
-    FrameError where no intensities can be electrons.
+    `widening` (n, candidates): log posterior over all shared parameters less that under the best.
+    """
+
+    parameters: np.ndarray
+    typical: np.ndarray
+    model: EmitterModel
+    widening: np.ndarray
+
+
+def learn(params: CountParams, intensity: np.ndarray, before: np.ndarray | None) -> Learned | None:
+    """Return what traces (t, n) tell of the parameters; None: no usable trace.
+
+    before (candidates, 6): the typical trace of the last estimate, where the fit starts. Raises FrameError where no
+    intensities can be electrons.
     """
     camera = params.emission == "camera"
     intensity = without_extremes(intensity)
@@ -67,18 +81,22 @@ def learn(
         steps = 1000 if start is None else WARM_STEPS
         search = Search(bounds, max_steps=steps, done_limit=DONE_LIMIT, traces=TRACES)
         found = fit_pooled(x, intensity, model, search, params.brightness_scatter, start)
-        learned[:] = found.parameters
-        if found.scatter:
-            factors = np.zeros(count)
-            factors[usable] = fit_factors(x, found.parameters, model, found.scatter)
-            learned[..., 0] *= np.exp(factors)[:, None]
-        return learned, np.tile(found.parameters, (candidates, 1)), model
+        best = of_each(found.parameters, factors(x, found.parameters, found.scatter, model, 1))
+        learned[:], widening = found.parameters, np.zeros((count, candidates))
+        learned[usable] = best[:, None]
+
+        def logs_under(each: np.ndarray) -> np.ndarray:
+            return evaluate(x, each, model)[0]
+
+        wide = log_posterior(x, found, model, search, DRAWS, logs_under)
+        widening[usable] = wide - log_softmax(logs_under(best) + log_prior(model.candidates), axis=1)
+        return Learned(learned, np.tile(found.parameters, (candidates, 1)), model, widening)
     own = Search(np.repeat(bounds[None], x.shape[1], 0), done_limit=DONE_LIMIT)
     for k, emitters in enumerate(model.candidates.tolist()):
         fits = fit_alone(x, intensity, model_of(params, model.width, emitters), own)[0]
         learned[:, k] = np.median(fits, axis=0)
         learned[usable, k] = fits
-    return learned, np.median(learned[usable], axis=0), model
+    return Learned(learned, np.median(learned[usable], axis=0), model, np.zeros((count, candidates)))
 
 
 class Learner:
@@ -108,30 +126,31 @@ def _filter_of(params: CountParams, record: np.ndarray, before: np.ndarray | Non
     learned = learn(params, record, before)
     if learned is None:
         return None
-    parameters, typical, model = learned
+    parameters, typical, model, widening = learned
     if params.max_x is not None:
         model = model_of(params, params.max_x / BINS)
     online = OnlineFilter(record.shape[1], model)
     online.begin(model, parameters, typical)
     x = observation(record, params.emission == "camera")
     online.advance(x)
-    online.doubtful = _doubtful(x, online, params)
+    online.widening = widening
+    online.doubts, online.half_lit = _doubts(x, online, params)
     return online
 
 
-def _doubtful(x: np.ndarray, online: OnlineFilter, params: CountParams) -> np.ndarray:
-    """Return which traces (n,) of x (t, n) the model could not have made."""
+def _doubts(x: np.ndarray, online: OnlineFilter, params: CountParams) -> tuple[np.ndarray, float]:
+    """Return why (n,) the model could not have made traces x (t, n), places in REASONS, and the share lit in part."""
     candidates = online.model.candidates
-    best = posterior(online.logs(), candidates).argmax(1)
+    best = online.posterior().argmax(1)
     seen = np.flatnonzero(np.isfinite(x).sum(0) >= min_frames(params.bleaching))
-    doubtful = np.zeros(x.shape[1], np.bool_)
+    found = np.zeros(x.shape[1], np.int64)
     if not len(seen):
-        return doubtful
+        return found, 0.0
     x = x[:, seen]
     partly = half_lit(x, x if online.model.camera else np.exp(x))
     x = np.where(partly, np.nan, x)
     chosen = online.parameters[seen, best[seen]]
-    pooled = params.pooled if params.pooled is not None else len(doubtful) > 1
+    pooled = params.pooled if params.pooled is not None else len(found) > 1
     reasons = doubts(x, candidates[best[seen]], chosen, online.model, pooled, bool(partly.any()))
-    doubtful[seen] = reasons != ""
-    return doubtful
+    found[seen] = [REASONS.index(reason) for reason in reasons]
+    return found, float(partly.mean())

@@ -14,12 +14,11 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, known_values, valid_frames
-from ..checks import residuals
+from ..checks import residuals, sentence
 from ..kernels.crosschecks import (
     bleaching_steps,
     credible_interval,
     is_flat,
-    posterior,
     traces_bleaching_steps,
     widened,
 )
@@ -47,7 +46,7 @@ class Count(Operator):
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
-    version = 3
+    version = 4
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
@@ -136,6 +135,9 @@ class Count(Operator):
 
         return read
 
+    def doubt(self) -> str:
+        return sentence(self._filter.doubts, self._filter.half_lit)
+
     def state(self) -> State:
         mine: State = {
             "count": self._count, "next_index": self._next_index, "frames": self._frames, "due": self._due,
@@ -212,7 +214,7 @@ class Count(Operator):
             self._learn()
         if self._learner.frames and self._frames == self._due + self.params.update_every // 2:
             self._take_over()
-        return self._posterior() @ self._filter.model.candidates
+        return self._filter.posterior() @ self._filter.model.candidates
 
     @property
     def _learning(self) -> bool:
@@ -245,25 +247,19 @@ class Count(Operator):
         elif begun < p.learn_frames:
             self._due = max(min(self._due, p.learn_frames), self._frames + 1)
 
-    def _posterior(self) -> np.ndarray:
-        model = self._filter.model
-        if not self._filter.known:
-            return np.full((self._count, len(model.candidates)), 1 / len(model.candidates))
-        return np.asarray(posterior(self._filter.logs(), model.candidates))
-
     def _snapshot(self, name: str) -> np.ndarray:
         online, camera = self._filter, self.params.emission == "camera"
         candidates = online.model.candidates
         if name == "parameters":
             return online.parameters.copy()
         if name in ("doubtful", "doubtful_spots"):
-            return np.asarray(online.doubtful.copy() if name == "doubtful" else online.doubtful.sum())
+            return np.asarray(online.doubtful if name == "doubtful" else online.doubtful.sum())
         if name == "log_likelihood":
             return online.logs() if online.known else np.full((self._count, len(candidates)), np.nan)
         if name == "cumulant_count":
             sigma = online.parameters[:, 0, 2]
             return self._sums.estimate(camera, sigma)
-        probabilities = self._posterior()
+        probabilities = self._filter.posterior()
         if name == "posterior":
             return probabilities
         if name == "count":
