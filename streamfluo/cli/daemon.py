@@ -45,6 +45,8 @@ def run(config: ConfigFile) -> None:
     service = Daemon(config)
     sources = counted(len(service.config.sources), "source")
     console.print(f"{sources} into {service.config.folder}, status at {service.endpoint}", soft_wrap=True)
+    if service.metrics is not None:
+        console.print(f"metrics at http://{service.metrics}/metrics, health at /healthz", soft_wrap=True)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: service.reload())
     with stop_on_signals(service.stop):

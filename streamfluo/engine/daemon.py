@@ -18,15 +18,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError, SourceError
+from ..core.errors import ConfigError, StreamfluoError
 from ..network.server import DataServer
 from ..session.lock import take
 from .daemon_config import DaemonConfig, load_daemon_config
+from .metrics import Metrics
 from .service_manager import ServiceManager
 
 LOOK_S = 0.25
 PAUSES_S = (0.5, 30.0)  # before a station that ended is started again: at first, and at most
 GOOD_S = 60.0  # a station that ran for so long begins with the first pause again
+START_S = 60.0  # until a process has said something at all, on a busy machine
 LEAVE_S = 30.0  # for frames that wait, when the daemon ends; then they stay in the journal
 MAX_LINE = 64 << 10
 DAEMON_LOCK = ".daemon.lock"
@@ -99,7 +101,8 @@ class Worker:
         threads = self.told.get("hung") or ()
         if threads:
             return f"its threads {', '.join(map(str, threads))} hang"
-        return f"said nothing for {hung_s:.0f} s" if now - self._heard_s > hung_s else ""
+        patience_s = hung_s if self._heard_s > self._began_s else max(hung_s, START_S)
+        return f"said nothing for {patience_s:.0f} s" if now - self._heard_s > patience_s else ""
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -130,7 +133,9 @@ class Daemon:
             self._server = DataServer(
                 None, self.config.daemon.status, program="daemon", hello=self._hello, status=self._status
             )
-        except SourceError:
+            address = self.config.daemon.metrics
+            self._metrics = Metrics(address, self._told) if address is not None else None
+        except StreamfluoError:
             self._lock.release()
             raise
 
@@ -138,6 +143,11 @@ class Daemon:
     def endpoint(self) -> str:
         """Where it answers."""
         return self._server.endpoint
+
+    @property
+    def metrics(self) -> str | None:
+        """Where it answers Prometheus, host:port."""
+        return None if self._metrics is None else self._metrics.address
 
     def run(self) -> None:
         """Run until `stop`. The service manager is told that it lives by the loop that looks after the stations."""
@@ -161,6 +171,8 @@ class Daemon:
             for end in ends:
                 end.join()
             self._server.close()
+            if self._metrics is not None:
+                self._metrics.close()
             self._lock.release()
 
     def stop(self) -> None:
@@ -208,6 +220,8 @@ class Daemon:
         endpoints = {source.name: source.publish for source in self.config.sources if source.publish is not None}
         return {"endpoints": endpoints}
 
+    def _told(self) -> dict[str, dict[str, Any]]:
+        return {name: {**worker.told, "starts": worker.starts} for name, worker in list(self._workers.items())}
+
     def _status(self) -> Mapping[str, Any]:
-        counters = {"sources": {name: {**w.told, "starts": w.starts} for name, w in self._workers.items()}}
-        return {"state": self._in_words(), "counters": counters}
+        return {"state": self._in_words(), "counters": {"sources": self._told()}}

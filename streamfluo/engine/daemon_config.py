@@ -32,6 +32,9 @@ class DaemonTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="a session's folder in it: {source} {date} {time} {uid} {channel} {user.KEY}, parts by /"),
     ] = "{source}/{date}T{time}Z"
     status: Annotated[str, Meta(description="the endpoint that answers hello and status")] = "tcp://127.0.0.1:5570"
+    metrics: Annotated[
+        str | None, Meta(description="host:port of this machine for Prometheus and /healthz; none: nowhere")
+    ] = None
     hung_s: Annotated[
         float, Meta(gt=0, description="a source that says nothing, or whose frames wait unmoved, is started again [s]")
     ] = 30.0

@@ -18,6 +18,7 @@ from .config import Config
 from .daemon_config import DaemonConfig, load_daemon_config
 from .engine import Engine
 from .known_series import KnownSeries
+from .totals import Totals
 from .watchdog import Watchdog
 
 TELL_S = 1.0
@@ -48,7 +49,7 @@ class Station:
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
-        self._series = 0
+        self._series, self._totals = 0, Totals()
 
     def run(self) -> None:
         """Take series until `stop`."""
@@ -84,13 +85,16 @@ class Station:
 
     def status(self) -> dict[str, Any]:
         """How it fares, in plain values."""
-        engine, said = self._engine, {"name": self._name, "series": self._series, **self._said}
+        engine = self._engine
+        health = None if engine is None else engine.health()
+        said = {"name": self._name, "series": self._series, **self._said, **self._totals.with_run(health)}
         with suppress(OSError):
-            said["disk_free_gb"] = round(shutil.disk_usage(_existing(self.config.folder)).free / 1e9, 3)
-        if engine is not None:
-            health = engine.health()
-            said |= {"frames": health.frames, "lost": health.lost, "waiting_frames": engine.waiting_frames}
-            said |= {"stalled": dict(health.stalled), "muted": dict(health.muted), "refused": dict(health.refused)}
+            said["disk_free_bytes"] = free = shutil.disk_usage(_existing(self.config.folder)).free
+            if said["bytes_per_s"]:
+                said["disk_left_s"] = round(free / said["bytes_per_s"])
+        if engine is not None and health is not None:
+            said |= {"waiting_frames": engine.waiting_frames, "steps_ms": health.steps_ms, "muted": dict(health.muted)}
+            said |= {"stalled": dict(health.stalled), "backlog_bytes": sum(e.backlog for e in health.edges.values())}
             said["hung"] = self._watchdog.hung() if self._watchdog is not None else []
         return said
 
@@ -130,6 +134,7 @@ class Station:
                 pass
         finally:
             self._engine = None
+            self._totals.ended(engine.health())
         whole = engine.error is None and source.ended == "finished" and not self._stopping
         self._known.note(series.uid, folder, whole)
         if engine.error is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,8 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ from systems import needs_signals
 
 from streamfluo import open_session
 from streamfluo.core import wire
+from streamfluo.core.errors import StreamfluoError
+from streamfluo.engine.metrics import Metrics, complaints
 from streamfluo.network.client import ask
 
 CALL = [sys.executable, "-m", "streamfluo"]
@@ -38,7 +43,7 @@ def free_ports(count):
 
 @pytest.fixture
 def rig(tmp_path):
-    status, ingest, served = free_ports(3)
+    status, ingest, served, metrics = free_ports(4)
     (tmp_path / "moments.toml").write_text('[[step]]\nkind = "moments"\n')
     (tmp_path / "red.toml").write_text('[[step]]\nkind = "bin"\nparams = { bin_px = 2 }\n')
     (tmp_path / "rig.toml").write_text(f"""
@@ -46,6 +51,7 @@ def rig(tmp_path):
 folder = "sessions"
 name = "{{source}}/{{uid}}"
 status = "tcp://127.0.0.1:{status}"
+metrics = "127.0.0.1:{metrics}"
 hung_s = 20
 [[source]]
 name = "scope"
@@ -69,6 +75,7 @@ def daemon(folder, status, **environment):
     ) as process:  # fmt: skip
         try:
             assert "status at" in process.stdout.readline()
+            process.metrics = re.search(r"http://[^/]+", process.stdout.readline())[0]
             until(lambda: sources(status)["scope"].get("series") is not None)
             yield process
         finally:
@@ -132,6 +139,14 @@ def test_series_after_series_becomes_a_session_with_the_chain_that_its_rule_name
         replay = [*CALL, "replay", "sim:calcium?shape=24x32&frames=50&seed=2", "--bind", served]
         assert subprocess.run(replay, capture_output=True, timeout=90, cwd=folder).returncode == 0
         until(lambda: sources(status)["scope"]["series"] == 3 and sources(status)["scope"]["state"] == "waiting")
+        with urlopen(f"{process.metrics}/metrics", timeout=10) as answer:
+            told = answer.read().decode()
+        assert 'streamfluo_frames_total{source="scope"} 600.0' in told
+        assert 'streamfluo_series_total{source="camera"} 1.0' in told
+        assert "streamfluo_healthy 1.0" in told
+        assert 'streamfluo_lost_frames_total{reason="transport",source="scope"} 0.0' in told
+        with urlopen(f"{process.metrics}/healthz", timeout=10) as answer:
+            assert answer.read() == b"all is well\n"
         second = subprocess.run([*CALL, "daemon", "rig.toml"], cwd=folder, capture_output=True, text=True, timeout=60)
         assert second.returncode == 1
         assert "another program is writing into it" in second.stderr
@@ -189,6 +204,7 @@ def test_the_service_manager_hears_that_it_is_ready_lives_and_ends(rig, tmp_path
     ("old", "new", "message"),
     [
         ("[[source]]", "[[sauce]]", "no table [sauce]; did you mean 'source'?"),
+        ("hung_s = 20", 'publish = "x"', "no parameter 'publish'"),
         ("hung_s = 20", "hung_s = -1", "[daemon]: hung_s"),
         ('name = "scope"', 'name = "../scope"', "a source's name is a letter"),
         ('name = "camera"', 'name = "scope"', "two sources are called 'scope'"),
@@ -241,7 +257,44 @@ def test_a_station_that_says_nothing_is_killed_and_started_again(rig):
     text = (folder / "rig.toml").read_text()
     (folder / "rig.toml").write_text(text.replace("hung_s = 20", "hung_s = 4"))
     with daemon(folder, status) as process:
+        until(lambda: sources(status)["camera"].get("series") is not None)
         station = int(subprocess.run(["pgrep", "-P", str(process.pid), "-f", "camera"], capture_output=True).stdout)
         os.kill(station, signal.SIGSTOP)
         until(lambda: sources(status)["camera"]["starts"] > 1)
     assert "camera: said nothing for 4 s; killed" in process.said
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        (
+            {"state": "running", "stalled": {"journal": "No space left on device"}},
+            "scope: journal cannot write: No space",
+        ),
+        ({"state": "running", "hung": ["chain"]}, "scope: its thread chain hangs"),
+        ({"state": "starting", "why": "ended with code -11"}, "scope: ended with code -11"),
+        ({"state": "waiting", "why": "nobody serves frames here"}, None),
+    ],
+)
+def test_it_is_not_well_where_frames_come_and_are_not_written(facts, sentence):
+    pytest.importorskip("prometheus_client")
+    told = {"scope": facts}
+    wrong = complaints(told)
+    assert len(wrong) == (sentence is not None)
+    assert sentence is None or wrong[0].startswith(sentence)
+    metrics = Metrics("127.0.0.1:0", lambda: told)
+    try:
+        if sentence is None:
+            assert urlopen(f"http://{metrics.address}/healthz", timeout=10).status == 200
+        else:
+            with pytest.raises(HTTPError, match="503"):
+                urlopen(f"http://{metrics.address}/healthz", timeout=10)
+    finally:
+        metrics.close()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9570", "example.org:80", "nonsense", "127.0.0.1:99999"])
+def test_metrics_are_for_this_machine(address):
+    pytest.importorskip("prometheus_client")
+    with pytest.raises(StreamfluoError):
+        Metrics(address, dict)

@@ -1,0 +1,54 @@
+"""What a station has taken since it was started, over all of its series, and how long the disk lasts."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from typing import Any
+
+from ..session.health import Health
+
+MINUTE_S = 60.0
+
+
+class Totals:
+    """Counts series that ended; the one that runs is added when it is asked for."""
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._lost, self._refused = Counter[str](), Counter[str]()
+        self._nbytes = 0
+        self._lately: deque[tuple[float, int]] = deque()  # when, and how many bytes had come by then
+
+    def ended(self, health: Health) -> None:
+        """Add a series that is over."""
+        self._frames += health.frames
+        self._nbytes += _nbytes(health)
+        self._lost.update(_lost(health))
+        self._refused.update(health.refused)
+
+    def with_run(self, health: Health | None) -> dict[str, Any]:
+        """Return frames, lost frames by reason, refused messages by rule, bytes, with those of the series that runs."""
+        run = health or Health()
+        nbytes, now = self._nbytes + _nbytes(run), time.monotonic()
+        self._lately.append((now, nbytes))
+        while now - self._lately[0][0] > MINUTE_S:
+            self._lately.popleft()
+        since, before = self._lately[0]
+        lost, refused = Counter(self._lost), Counter(self._refused)
+        lost.update(_lost(run))
+        refused.update(run.refused)
+        return {
+            "frames": self._frames + run.frames,
+            "lost": dict(lost),
+            "refused": dict(refused),
+            "bytes_per_s": round((nbytes - before) / (now - since)) if now > since else 0,
+        }
+
+
+def _nbytes(health: Health) -> int:
+    return health.edges["ingest"].bytes if "ingest" in health.edges else 0
+
+
+def _lost(health: Health) -> dict[str, int]:
+    return {"camera": health.lost_camera, "transport": health.lost_transport}
