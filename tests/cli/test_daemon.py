@@ -269,7 +269,7 @@ def test_a_station_that_says_nothing_is_killed_and_started_again(rig):
     [
         (
             {"state": "running", "stalled": {"journal": "No space left on device"}},
-            "scope: journal cannot write: No space",
+            "scope: journal cannot write: ",
         ),
         ({"state": "running", "hung": ["chain"]}, "scope: its thread chain hangs"),
         ({"state": "starting", "why": "ended with code -11"}, "scope: ended with code -11"),
