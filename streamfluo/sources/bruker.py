@@ -39,6 +39,8 @@ class BrukerSource(TiffFolderSource):
         if self._scan is None or not self._scan.files:
             return groups_by_ome(files) or groups_by_cycle(files, self.path, self._scan)
         self.named_by = self._scan.path.name
+        _check_named(self._scan, files)
+        self._scan = at_position(self._scan, selection, self.path)
         return _groups_by_xml(self._scan, files)
 
     def _times(self, groups: Sequence[Group]) -> list[Time]:
@@ -117,15 +119,34 @@ def _with_times(held: Stack, scan: Scan, slices: Sequence[int]) -> Stack:
     return replace(held, user=user, **facts)
 
 
-def _groups_by_xml(scan: Scan, files: Sequence[Path]) -> list[Group]:
-    """The pages that the XML names and that are there, plane by plane."""
-    beside = {file.name: file for file in files}
-    if strangers := sorted(beside.keys() - {name for *_, name, _ in scan.files}):
+def at_position(scan: Scan, selection: Mapping[str, str], path: Path) -> Scan:
+    """Return what the XML says of the stage position that is selected. Raises SourceError for several of them of which
+    none is, or another one."""
+    count = max(scan.positions(), default=0) + 1
+    text = selection.get("position")
+    if text is None and count == 1:
+        return scan
+    if text is None:
+        raise SourceError(f"{path}: cycles of {count} stage positions; select one: {path.name}?position=0")
+    if not text.isdecimal() or int(text) >= count:
+        raise SourceError(f"{path}: no position {text!r}; there is position=0 to {count - 1}")
+    return scan.at_position(int(text))
+
+
+def _check_named(scan: Scan, files: Sequence[Path]) -> None:
+    """Raise SourceError if there are files that the XML does not name."""
+    beside = {file.name for file in files}
+    if strangers := sorted(beside - {name for *_, name, _ in scan.files}):
         broken = "" if scan.whole else f"; it breaks off after {len(scan.files)} images"
         raise SourceError(
             f"{scan.path}: names other files than those beside it: {len(strangers)} more are there, {strangers[0]} "
             f"first{broken}; move them elsewhere, or the XML to read all files by their names"
         )
+
+
+def _groups_by_xml(scan: Scan, files: Sequence[Path]) -> list[Group]:
+    """The pages that the XML names and that are there, plane by plane."""
+    beside = {file.name: file for file in files}
     starts, volume = scan.starts(), scan.is_volume
     found: dict[tuple[int, int], list[Page]] = {}
     for at, frame, channel, name, page in scan.files:

@@ -28,6 +28,8 @@ class FollowedBrukerSource(FollowedTiffFolderSource):
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
         self._scan = scan_in(path)
+        if self._scan is not None and any(self._scan.positions()):
+            raise SourceError(f"{path}: cycles of several stage positions; read the folder when it is whole")
         held = super()._open(path, selection)
         return held if self._scan is None else replace(held, **facts_of(self._scan, held))
 

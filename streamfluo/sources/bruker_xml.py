@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -20,7 +20,9 @@ from .declared import positive
 PIECE_BYTES = 1 << 20  # that are parsed at once
 MAX_HEAD_BYTES = 4096  # within which the first element stands
 _VALUES = ("PVStateValue", "Key")  # since Prairie View 5, before
-_KEPT = ("framePeriod", "rastersPerFrame", "micronsPerPixel")
+_KEPT = ("framePeriod", "rastersPerFrame", "micronsPerPixel", "positionCurrent")
+_STAGE = ("XAxis", "YAxis")
+SAME_PLACE_UM = 10.0  # a stage comes back to within less
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Sequence:
 
     kind: str
     times_s: array[float] = field(default_factory=lambda: array("d"))
+    stage_um: dict[str, float] = field(default_factory=dict)  # where the stage was, by axis
 
 
 @dataclass
@@ -77,6 +80,25 @@ class Scan:
         period_s = positive(self.values.get("framePeriod"))
         averaged = positive(self.values.get("rastersPerFrame")) or 1.0
         return None if period_s is None or self.is_volume else period_s * max(1.0, averaged)
+
+    def positions(self) -> list[int]:
+        """Return which stage position each sequence is of: they are cycles, as the time points are."""
+        places: list[tuple[float, ...]] = []
+        numbers = []
+        for sequence in self.sequences:
+            here = tuple(sequence.stage_um.get(a, self.values.get(f"positionCurrent {a}", 0.0)) for a in _STAGE)
+            near = (n for n, place in enumerate(places) if math.dist(place, here) < SAME_PLACE_UM)
+            if (number := next(near, len(places))) == len(places):
+                places.append(here)
+            numbers.append(number)
+        return numbers
+
+    def at_position(self, position: int) -> Scan:
+        """Return what the XML says of one stage position alone."""
+        kept = [n for n, number in enumerate(self.positions()) if number == position]
+        at = {sequence: n for n, sequence in enumerate(kept)}
+        files = [(at[n], frame, channel, name, page) for n, frame, channel, name, page in self.files if n in at]
+        return replace(self, sequences=[self.sequences[n] for n in kept], files=files)
 
     def starts(self) -> list[int]:
         """Return the time point of the first frame of each sequence; without volumes a sequence follows the one before
@@ -127,7 +149,7 @@ class _Reader:
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
-        self._key, self._texts, self._framed = "", dict[str, str](), False
+        self._key, self._axis, self._texts, self._framed = "", "", dict[str, str](), False
 
     def begin(self, tag: str, facts: Mapping[str, str]) -> None:
         scan = self.scan
@@ -144,6 +166,10 @@ class _Reader:
             self._keep(self._key, facts.get("value"))
         elif tag == "IndexedValue" and self._key:
             self._keep(f"{self._key} {facts.get('index')}", facts.get("value"))
+        elif tag == "SubindexedValues" and self._key:
+            self._axis = facts.get("index", "")
+        elif tag == "SubindexedValue" and self._key and self._axis in _STAGE:
+            self._keep_stage(facts.get("value"))
 
     def end(self, tag: str) -> None:
         if tag == "Frame":
@@ -158,6 +184,14 @@ class _Reader:
         text = self._texts.setdefault(name, name)  # one file may have all pages
         at = len(scan.sequences) - 1
         scan.files.append((at, len(scan.sequences[at].times_s) - 1, channel, text, max(0, page - 1)))
+
+    def _keep_stage(self, text: str | None) -> None:
+        """Keep where the stage is in a sequence, or at the beginning; several numbers of an axis are of its devices."""
+        if not self.scan.sequences:
+            self._keep(f"{self._key} {self._axis}", text)
+        elif not math.isnan(number := _number(text)):
+            self.scan.sequences[-1].stage_um.setdefault(self._axis, number)
+        self._axis = ""
 
     def _keep(self, name: str, text: str | None) -> None:
         """Keep the first of a value; that of a later frame is what it was there."""

@@ -101,6 +101,14 @@ def in_one_line(where: str) -> Iterator[None]:
         raise SourceError(f"{where}: {first}") from None
 
 
+def nbytes_of(path: Path) -> int:
+    """Return how long a file is, 0 where there is none (any more: writers give their files other names)."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _stored_nbytes(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else (path,)
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(nbytes_of(file) for file in files if file.is_file())

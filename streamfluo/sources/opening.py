@@ -7,6 +7,7 @@ Readers are entry points, ours and those of other packages alike: `streamfluo.sc
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -43,7 +44,7 @@ def open_source(uri: str | Path, planes: bool = False) -> Source:
     if path.is_dir():
         reader = _folder_reader(path) or (suffixes.get(suffix) if suffix == ".zarr" else None)
         if reader is None and "follow=1" in query.split("&"):
-            reader = _readers("folders")["*.tif"]  # its first file is still to come
+            reader = _awaited_reader(path)
         if reader is None:
             raise SourceError(f"{path}: a folder without session, Zarr or TIFF files; name the file to read")
     elif (reader := suffixes.get(suffix)) is None:
@@ -82,3 +83,18 @@ def _folder_reader(path: Path) -> EntryPoint | None:
     """The reader of the first sign that the folder holds, patterns last: TIFF files lie beside an NDTiff index, too."""
     signs = sorted(_readers("folders").items(), key=lambda item: "*" in item[0])
     return next((reader for sign, reader in signs if any(path.glob(sign))), None)
+
+
+def _awaited_reader(path: Path) -> EntryPoint:
+    """The reader of a folder whose first file is still to come. Raises SourceError if none comes within ten seconds."""
+    from . import following
+
+    until = time.monotonic() + following.QUIET_S
+    while (reader := _folder_reader(path)) is None:
+        if time.monotonic() >= until:
+            raise SourceError(
+                f"{path}: no TIFF came into this folder, nor anything else that is read; name the one into which the "
+                "recording is written"
+            )
+        time.sleep(following.POLL_S)
+    return reader

@@ -66,8 +66,11 @@ class TiffFolderSource(PlaneSource):
 
         if "follow" in selection:
             from .bruker_follow import FollowedBrukerSource
+            from .ndtiff_follow import FollowedNDTiffSource
             from .tiff_folder_follow import FollowedTiffFolderSource
 
+            if any(path.glob("*NDTiffStack*.tif")):  # whose index is still to come
+                return FollowedNDTiffSource(path, selection)
             return (FollowedBrukerSource if is_bruker(path) else FollowedTiffFolderSource)(path, selection)
         if "axes" not in selection and is_bruker(path):
             from .bruker import BrukerSource

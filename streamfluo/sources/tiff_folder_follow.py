@@ -62,9 +62,7 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
         self._newest: list[Path] = []  # of each plane: it may still grow
         times = {page.time for group in self._groups(tiffs_in(path), selection) for page in group.pages}
         if not times:
-            raise SourceError(
-                f"{path}: no TIFF came into this folder; name the one into which the recording is written"
-            )
+            raise SourceError(f"{path}: no TIFF is in this folder any more")
         if len(times) < 2 and time.monotonic() - self._began_s < following.GRACE_S:
             raise SourceError(f"{path}: no second file yet")  # which planes there are is not known before
         return self._arranged(final=False)

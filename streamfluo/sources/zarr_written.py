@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import SourceError
+from .declared import nbytes_of
 
 
 def written_images(path: Path, array: Any, present: np.ndarray, time_axis: int) -> np.ndarray | None:
@@ -54,7 +55,8 @@ def _files_below(folder: Path) -> set[str]:
         Path(at, name).relative_to(folder).as_posix()
         for at, _, names in os.walk(folder)
         for name in names
-        if not name.startswith(".") and name != "zarr.json" and os.path.getsize(Path(at, name))
+        if not name.startswith(".") and name != "zarr.json" and not name.endswith(".partial")  # not whole yet
+        if nbytes_of(Path(at, name))
     }
 
 

@@ -1,6 +1,5 @@
-"""Folders of Prairie View: what the XML says is what, what the names say alone, and while files still come."""
+"""Folders of Prairie View: what the XML says is what, and what the names say alone."""
 
-import threading
 import time
 import tracemalloc
 
@@ -9,9 +8,8 @@ import pytest
 import tifffile
 
 from streamfluo import SourceError, open_source
-from streamfluo.sources import following
 from streamfluo.sources.bruker_xml import read_scan
-from tests.sources.test_follow_folders import assert_whole, collected, written_beside
+from tests.sources.test_follow_folders import assert_whole, collected
 
 SHAPE = (16, 24)
 MOVIE = np.random.default_rng(5).integers(1, 30000, (12, 2, 4, *SHAPE), np.uint16)  # t, c, z
@@ -173,6 +171,36 @@ def test_cycles_of_z_series_are_time_and_their_frames_slices(tmp_path, turned):
             assert block.times_ns == pytest.approx(0.5e9 * np.arange(12), abs=1e3)
 
 
+STAGE = (
+    '<PVStateShard><PVStateValue key="positionCurrent"><SubindexedValues index="XAxis"><SubindexedValue subindex="0" '
+    'value="{}" /></SubindexedValues><SubindexedValues index="ZAxis"><SubindexedValue subindex="0" value="{}" />'
+    "</SubindexedValues></PVStateValue></PVStateShard>"
+)
+
+
+def test_cycles_at_several_places_of_the_stage_are_positions_and_no_times(tmp_path):
+    sequences = []
+    for cycle in range(12):
+        place = 500.0 * (cycle % 3) + 0.3 * (cycle % 2)
+        frames = "".join(
+            frame_xml(z, 0.5 * cycle + 0.1 * z, cycle, (0, 1), z).replace("<File", STAGE.format(place, z) + "<File", 1)
+            for z in range(4)
+        )
+        sequences.append(sequence_xml(cycle, "TSeries ZSeries Element", frames))
+        for c, z in np.ndindex(2, 4):
+            write(tmp_path / file_name(cycle, c, z), MOVIE[cycle, c, z])
+    write_xml(tmp_path, sequences)
+    with pytest.raises(SourceError, match=r"cycles of 3 stage positions; select one: .*\?position=0"):
+        open_source(f"{tmp_path}?planes=all")
+    with pytest.raises(SourceError, match="no position '3'; there is position=0 to 2"):
+        open_source(f"{tmp_path}?planes=all&position=3")
+    with open_source(f"{tmp_path}?planes=all&position=1") as source:
+        assert source.spec.interval_s == pytest.approx(1.5)
+        for name, images in collected(source).items():
+            c, z = ("Red", "Green").index(name.split("/")[0]), int(name.split("/")[1])
+            assert_whole(images, MOVIE[1::3, c, z])
+
+
 def test_images_of_the_xml_that_are_not_there_are_gaps(tmp_path):
     lost = {(3, 1, 2), (0, 0, 0), (11, 1, 3), *((7, c, z) for c in range(2) for z in range(4))}
     volumes(tmp_path, lost)
@@ -306,95 +334,3 @@ def test_an_entity_that_unfolds_without_end_is_not_followed(tmp_path):
     began = time.monotonic()
     assert not read_scan(tmp_path / "a.xml").whole
     assert time.monotonic() - began < 5
-
-
-# While files come
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(following, "QUIET_S", 1.5)
-    monkeypatch.setattr(following, "GRACE_S", 0.3)
-
-
-@pytest.mark.parametrize("xml", ["before", "after", "never"])
-def test_frames_are_followed_with_or_without_the_xml(tmp_path, impatient, xml):
-    def come():
-        if xml == "before":
-            write_xml(tmp_path, [sequence_xml(0, "TSeries Timed Element", frame_xml(0, 1.5, 0, (0, 1), 0))], end="")
-        for t, c in np.ndindex(12, 2):
-            write(tmp_path / file_name(0, c, t), MOVIE[t, c, 0], description=OME if t + c == 0 else None)
-            time.sleep(0.01)
-        if xml == "after":
-            frames = "".join(frame_xml(t, 0.05 * t, 0, (0, 1), t) for t in range(12))
-            write_xml(tmp_path, [sequence_xml(0, "TSeries Timed Element", frames)])
-
-    written_beside(come)
-    time.sleep(0.05)
-    with open_source(f"{tmp_path}?follow=1&planes=all") as source:
-        names = ("Red/0", "Green/0") if xml == "before" else ("Ch1/0", "Ch2/0")
-        assert source.spec.plane_names == names
-        assert source.spec.interval_s == (0.033 if xml == "before" else None)
-        assert source.spec.pixel_um == (0.78 if xml == "before" else None)
-        found = collected(source)
-    for c, name in enumerate(names):
-        assert_whole(found[name], MOVIE[:, c, 0])
-
-
-OME = (
-    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2013-06"><Image ID="I:0"><Pixels '
-    'ID="P:0" DimensionOrder="XYCZT" Type="uint16" SizeX="24" SizeY="16" SizeC="2" SizeZ="1" SizeT="12"/></Image></OME>'
-)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_volumes_are_followed_where_the_xml_says_that_they_are(tmp_path, impatient, turned):
-    whole, folder, lost = tmp_path / "whole", tmp_path / "f", {(5, 1, 2)}
-    whole.mkdir()
-    folder.mkdir()
-    volumes(whole, lost, turned)
-
-    def come():
-        text = (whole / f"{NAME}.xml").read_text()
-        (folder / f"{NAME}.xml").write_text(text[: text.index('cycle="2"')])
-        for file in sorted(whole.glob("*.tif"), key=lambda f: (f.name.split("_")[1], f.name.split("_")[3])):
-            file.rename(folder / file.name)
-            time.sleep(0.005)
-
-    written_beside(come)
-    time.sleep(0.05)
-    with open_source(f"{folder}?follow=1&planes=all") as source:
-        assert source.spec.planes[1].z_um == 5
-        assert_volumes(collected(source), lost)
-
-
-def test_a_second_cycle_of_which_nothing_says_what_it_is_ends_the_series(tmp_path, impatient):
-    for n in range(4):
-        write(tmp_path / file_name(0, 0, n), MOVIE[0, 0, n])
-    with open_source(f"{tmp_path}?follow=1") as source:
-        threading.Timer(0.2, lambda: [write(tmp_path / file_name(1, 0, n), MOVIE[1, 0, n]) for n in range(4)]).start()
-        with pytest.raises(SourceError, match="2 cycles of several images"):
-            list(source.blocks())
-
-
-def test_a_second_cycle_of_which_the_xml_says_that_it_is_time_goes_on(tmp_path, impatient):
-    for n in range(4):
-        write(tmp_path / file_name(0, 0, n), MOVIE[n, 0, 0])
-
-    def more():
-        time.sleep(0.2)
-        write_xml(tmp_path, [sequence_xml(0, "TSeries Timed Element", "")], end="")
-        for n in range(4):
-            write(tmp_path / file_name(1, 0, n), MOVIE[4 + n, 0, 0])
-
-    written_beside(more)
-    with open_source(f"{tmp_path}?follow=1") as source:
-        assert_whole(collected(source)[""], MOVIE[:8, 0, 0])
-
-
-def test_files_of_several_slices_are_not_followed(tmp_path, impatient):
-    write_xml(tmp_path, [sequence_xml(0, "TSeries ZSeries Element", "")], end="")
-    for t in range(3):
-        write(tmp_path / file_name(t, 0, 0), MOVIE[t, 0])
-    with pytest.raises(SourceError, match="each of its files holds several slices"):
-        open_source(f"{tmp_path}?follow=1")

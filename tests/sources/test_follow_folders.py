@@ -264,6 +264,18 @@ def test_a_chunk_that_comes_while_a_growing_zarr_is_looked_at_is_no_gap(tmp_path
         assert_whole(images, VOLUMES[:, z, c])
 
 
+def test_a_chunk_under_its_first_name_is_not_there_yet(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(
+        str(tmp_path / "m.zarr"), shape=(3, *SHAPE), chunks=(1, *SHAPE), dtype="uint16", fill_value=65535
+    )
+    array[:2] = VOLUMES[:2, 0, 0]
+    (tmp_path / "m.zarr" / "c" / "2" / "0").mkdir(parents=True)
+    (tmp_path / "m.zarr" / "c" / "2" / "0" / "0.7646b62abbb0.partial").write_bytes(b"half")
+    with open_source(f"{tmp_path}/m.zarr?follow=1") as source:
+        assert_whole(collected(source)[""], VOLUMES[:2, 0, 0])
+
+
 def test_a_plane_of_a_zarr_that_stops_holds_the_others_up_once(tmp_path):
     zarr = pytest.importorskip("zarr")
     array = zarr.create_array(

@@ -85,13 +85,18 @@ def assert_planes(found, lost=(), length=20):
         assert all(np.array_equal(image, MOVIE[t, c, z]) for t, image in images.items())
 
 
-def test_the_folder_that_another_process_writes_is_followed_to_its_end(tmp_path):
+def another_process(folder):
     root = Path(__file__).parents[2]
-    paths = os.pathsep.join([str(root), str(root / "tests")])
-    known = {**os.environ, "PYTHONPATH": paths}
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PROCESS), tmp_path / "nd"], env=known)
-    while not (tmp_path / "nd" / "NDTiff.index").exists():
+    known = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PROCESS), folder], env=known)
+    while not (folder / "NDTiff.index").exists():
+        assert process.poll() is None
         time.sleep(0.01)
+    return process
+
+
+def test_the_folder_that_another_process_writes_is_followed_to_its_end(tmp_path):
+    process = another_process(tmp_path / "nd")
     with open_source(f"{tmp_path}/nd?follow=1&planes=all") as source:
         assert source.series.frames is None
         assert source.spec.plane_names == ("red/0", "red/1", "red/2", "green/0", "green/1", "green/2")
@@ -165,6 +170,20 @@ def test_an_index_is_followed_though_its_pixels_come_later(tmp_path):
         assert len(next(blocks)) == 3
         written_beside(late)
         assert all(np.array_equal(block.pixels, MOVIE[3:4, 0, 0].repeat(3, 0)) for block in blocks)
+
+
+def test_of_a_process_that_is_killed_the_whole_images_are_given(tmp_path):
+    process = another_process(tmp_path / "nd")
+    with open_source(f"{tmp_path}/nd?follow=1&planes=all") as source:
+        threading.Timer(0.1, process.kill).start()
+        found = collected(source)
+    assert process.wait(10) != 0
+    last = max(map(len, found.values()))
+    assert 1 < last < 20
+    for name, images in found.items():
+        c, z = NAMES.index(name.split("/")[0]), int(name.split("/")[1])
+        assert last - len(images) in (0, 1)
+        assert_whole(images, MOVIE[: len(images), c, z])
 
 
 def test_a_writer_that_is_killed_leaves_what_is_whole(tmp_path):
@@ -254,6 +273,21 @@ def test_of_several_positions_one_is_selected(tmp_path):
     for query in ("position=P0", "position=1", "position=P0&follow=1"):
         with open_source(f"{path}?{query}") as source:
             assert_whole(collected(source)[""], MOVIE[:5, 0, 0])
+
+
+def test_a_folder_that_is_empty_at_first_is_read_as_what_comes(tmp_path):
+    folder = tmp_path / "nd"
+    folder.mkdir()
+
+    def come():
+        time.sleep(0.2)
+        (folder / "NDTiffStack_0.tif").touch()
+        time.sleep(0.2)
+        Writer(folder).all()
+
+    written_beside(come)
+    with open_source(f"{folder}?follow=1&planes=all") as source:
+        assert_planes(collected(source))
 
 
 def test_an_image_is_given_soon_after_it_is_written(tmp_path):
