@@ -13,15 +13,15 @@ from ..network.socket import parse_endpoint
 Told = Mapping[str, Mapping[str, Any]]  # by source what its station told last
 
 _COUNTERS = {
-    "frames": ("frames that came", "frames_total"),
-    "series": ("series that began", "series_total"),
-    "starts": ("how often its process was started", "starts_total"),
+    "frames": ("frames that came", "streamfluo_frames_total"),
+    "series": ("series that began", "streamfluo_series_total"),
+    "starts": ("how often its process was started", "streamfluo_starts_total"),
 }
 _GAUGES = {
-    "waiting_frames": ("frames that came and are not processed yet", "waiting_frames"),
-    "backlog_bytes": ("what waits in memory", "backlog_bytes"),
-    "disk_free_bytes": ("what the disk of its sessions has left", "disk_free_bytes"),
-    "disk_left_s": ("how long that lasts at the rate of the last minute", "disk_left_seconds"),
+    "waiting_frames": ("frames that came and are not processed yet", "streamfluo_waiting_frames"),
+    "backlog_bytes": ("what waits in memory", "streamfluo_backlog_bytes"),
+    "disk_free_bytes": ("what the disk of its sessions has left", "streamfluo_disk_free_bytes"),
+    "disk_left_s": ("how long that lasts at the rate of the last minute", "streamfluo_disk_left_seconds"),
 }
 
 
@@ -91,19 +91,26 @@ class _Collector:
         families: list[Any] = []
         for kind, rows in ((CounterMetricFamily, _COUNTERS), (GaugeMetricFamily, _GAUGES)):
             for key, (meaning, name) in rows.items():
-                family = kind(f"streamfluo_{name}", meaning, labels=["source"])
+                family = kind(name, meaning, labels=["source"])
                 for source, facts in told.items():
                     if isinstance(value := facts.get(key), int | float):
                         family.add_metric([source], value)
                 families.append(family)
         yield from families
-        yield _by(CounterMetricFamily, "lost_frames_total", "frames that never came", "reason", "lost", told)
-        yield _by(CounterMetricFamily, "refused_total", "messages dropped, by rule", "rule", "refused", told)
+        yield _by(CounterMetricFamily, "streamfluo_lost_frames_total", "frames that never came", "reason", "lost", told)
+        yield _by(CounterMetricFamily, "streamfluo_refused_total", "messages dropped, by rule", "rule", "refused", told)
         for figure in ("p50", "p99", "max"):
             steps = {name: {"steps": _seconds(facts, figure)} for name, facts in told.items()}
-            yield _by(GaugeMetricFamily, f"step_{figure}_seconds", "what a step takes a frame", "step", "steps", steps)
+            yield _by(
+                GaugeMetricFamily,
+                f"streamfluo_step_{figure}_seconds",
+                "what a step takes a frame",
+                "step",
+                "steps",
+                steps,
+            )
         states = {n: {"is": {str(facts.get("state")): 1}} for n, facts in told.items()}
-        yield _by(GaugeMetricFamily, "state", "1 for the state that a source is in", "state", "is", states)
+        yield _by(GaugeMetricFamily, "streamfluo_state", "1 for the state that a source is in", "state", "is", states)
         well = GaugeMetricFamily("streamfluo_healthy", "0 where frames come and are not written, or a process ended")
         well.add_metric([], 0 if complaints(told) else 1)
         yield well
@@ -114,7 +121,7 @@ def _seconds(facts: Mapping[str, Any], figure: str) -> dict[str, float]:
 
 
 def _by(kind: Any, name: str, meaning: str, label: str, key: str, told: Told) -> Any:
-    family = kind(f"streamfluo_{name}", meaning, labels=["source", label])
+    family = kind(name, meaning, labels=["source", label])
     for source, facts in told.items():
         for of, value in dict(facts.get(key) or {}).items():
             family.add_metric([source, str(of)[:64]], value)
