@@ -43,7 +43,7 @@ class CountOptions(NamedTuple):
     ] = None
     background: Annotated[Path | None, typer.Option(help="of the traces in each frame, .csv or .npy")] = None
     camera: Annotated[Path | None, typer.Option(help="calibration.npz of `streamfluo calibrate`")] = None
-    p_outlier: Annotated[float, typer.Option(help="probability of an outlier")] = 0.1
+    p_outlier: Annotated[float, typer.Option(help="probability of an outlier")] = 0.01
     out: Annotated[Path | None, typer.Option(help="folder for the results", show_default="TRACES-counts")] = None
     plots: Annotated[bool, typer.Option(help="a plot of every trace")] = True
 

@@ -27,7 +27,7 @@ ROUGH_DONE_LIMIT = 0.1
 SELDOM, RARER = 0.2, 0.65  # of the rate of going off; of the rate of coming on, beside which another maximum may lie
 ROUNDS, CLEARLY = 3, 5.0  # of OTHERS, as long as one gains so many nats
 START_TRACES = 12  # on which starts are compared
-START_FACTORS = np.linspace(-0.45, 0.45, 7)  # log-factors: an ascent from 0 may end at half or twice the brightness
+START_FACTORS = np.linspace(-0.6, 0.6, 9)  # log-factors: an ascent from 0 may end at half or twice the brightness
 FACTOR_STEPS, WIDENED_STEPS = 6, 3
 MIN_SCATTER, NO_SCATTER, DEFAULT_SCATTER = 0.003, 0.02, 0.15
 
@@ -142,6 +142,8 @@ def fit_from(
         most = np.full(n, MAX_LOG_FACTOR / FACTOR_SCALE)
         q = np.concatenate([first, u0 / FACTOR_SCALE])
         low, high = np.concatenate([low, -most]), np.concatenate([high, most])
+    if not len(q):  # all parameters are known
+        return Maximum(start, u0, shared_evidence(x, start, u0, model, search.threads)[0])
     options = {"maxiter": search.max_steps, "ftol": search.done_limit * 1e-3, "gtol": 1e-5}
     bounds = list(zip(low, high, strict=True))
     found = scipy.optimize.minimize(

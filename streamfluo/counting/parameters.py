@@ -130,7 +130,7 @@ class HyperParameters:
     distribution_threshold: float = 0.1
     max_x: float | None = None
     num_x_bins: int = 1024
-    p_outlier: float = 0.1
+    p_outlier: float = 0.01
     traces: int = 40
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ def enumerated(emitters, p_on, p_off, p_bleach=0.0):
     return states, matrix
 
 
-def emission_probability(x, z, emission, brightness, width, p_outlier=0.1):
+def emission_probability(x, z, emission, brightness, width, p_outlier=0.01):
     """Return P(x | z emitters on) (t, z): density times bin width, plus outliers over 1024 bins."""
     mu, mu_bg, sigma = brightness
     mean = mu * z + mu_bg

@@ -150,6 +150,43 @@ def test_residuals_are_those_of_the_plain_forward_pass():
         state = following * seen[t] / (following @ seen[t])
 
 
+@pytest.mark.slow
+def test_single_fluorophores_in_every_trace_are_not_doubtful():
+    """Where outliers pass for frames on, rates are biased, and look like a dark state in all traces together."""
+    traces, _ = emitter_traces(np.ones(30, int), 800, light=LIGHT, seed=77)
+    found = estimate_y(traces, 6, emission="camera")
+    assert (found.y == 1).all()
+    assert not found.doubtful.any()
+
+
+@pytest.mark.slow
+def test_dyes_that_are_nearly_always_on_scatter_as_little_as_they_do():
+    """Seed 600: a rough fit shares half the brightness with the mean factor; twice its mu is then 20 % off."""
+    emitters = np.repeat(np.arange(1, 6), 4)
+    traces, _ = emitter_traces(emitters, 800, Dyes(0.1, 0.01), LIGHT, 600)
+    found = estimate_y(traces, 10, emission="camera")
+    assert (found.y == emitters).all()
+    assert found.scatter < 0.02
+    assert not found.doubtful.any()
+
+
+@pytest.mark.parametrize(("dyes", "said"), [(Dyes(), ""), (Dyes(0.1, 0.5, substeps=20), "lit in part")], ids=str)
+def test_live_counts_say_when_frames_are_lit_in_part(dyes, said):
+    traces, _ = emitter_traces([1, 2, 3, 2, 1, 3], 400, dyes, LIGHT, seed=11)
+    operator = create("count", Spec((4, 4), "uint16"), max_emitters=4, update_every=300, brightness_scatter=0.0)
+    assert operator.doubt() == ""
+    for at in range(0, 400, 50):
+        block = Block(at, np.arange(at, at + 50), np.zeros((50, 4, 4), np.uint16))
+        operator.update(block, {"photons": traces[:, at : at + 50].T})
+    operator.finish()
+    doubt = operator.doubt()
+    assert ("undetermined, as the model could not have made their traces" in doubt) == bool(said)
+    assert said in doubt
+    restored = create("count", Spec((4, 4), "uint16"), max_emitters=4, update_every=300, brightness_scatter=0.0)
+    restored.restore(operator.state())
+    assert restored.doubt() == doubt
+
+
 @pytest.mark.parametrize(("dyes", "clustered"), [(Dyes(), False), (Dyes(k_dark=0.02, k_back=0.01), True)])
 def test_a_dark_state_shows_in_when_emitters_come_on(dyes, clustered):
     emitters = np.repeat(np.arange(1, 5), 6)

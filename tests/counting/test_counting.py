@@ -27,7 +27,7 @@ def reference(emission):
 
 
 def test_likelihoods_are_the_reference_s_to_two_hundredths_of_a_nat():
-    theta, hyper = Parameters(2000, 5000, 0.05, 0.05, 0.08), HyperParameters(max_x=30000)
+    theta, hyper = Parameters(2000, 5000, 0.05, 0.05, 0.08), HyperParameters(max_x=30000, p_outlier=0.1)
     with reference("lognormal") as values:
         for y in (1, 2, 4, 8):
             [found] = counting.log_likelihood(values[f"trace_y{y}"], y, theta, hyper)
@@ -48,14 +48,14 @@ def test_under_the_camera_s_emission_they_are_the_reference_s_but_for_the_frames
             bins = np.floor(values[trace] / width)
             edges = (bins * width - 5000) / 2
             edges[np.argsort(-bins, kind="stable")[:20]] = np.nan
-            [[found]] = binned_logs(edges[:, None], theta, EmitterModel(True, False, y, y, width / 2))
+            [[found]] = binned_logs(edges[:, None], theta, EmitterModel(True, False, y, y, width / 2, p_outlier=0.1))
             assert found - 20 * np.log(1024) == pytest.approx(float(values[name]), abs=0.02)
 
 
 @pytest.mark.parametrize("emission", BRIGHTNESS)
 def test_what_is_returned_is_the_forward_pass_at_the_parameters_returned(emission):
     traces, _ = simulated(emission, (1, 2, 3, 2), 200)
-    found = estimate_y(traces, 4, emission=emission, camera=READ[emission])
+    found = estimate_y(traces, 4, emission=emission, camera=READ[emission], pooled=False)
     y, parameters, logs = found
     assert y is found.y
     assert logs.shape == (4, 5) == parameters.mu.shape

@@ -54,7 +54,7 @@ class CountParams(Params, frozen=True):
         Annotated[float, Meta(ge=0)] | None,
         Meta(description="camera emission: noise of a trace besides shot noise [e]; none: estimated"),
     ] = None
-    p_outlier: Annotated[float, Meta(ge=0, lt=1, description="probability of an outlier")] = 0.1
+    p_outlier: Annotated[float, Meta(ge=0, lt=1, description="probability of an outlier")] = 0.01
 
     def __post_init__(self) -> None:
         if self.max_emitters < self.min_emitters:

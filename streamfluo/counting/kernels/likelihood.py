@@ -34,7 +34,7 @@ class EmitterModel:
     max_emitters: int
     width: float
     bins: int = 1024
-    p_outlier: float = 0.1
+    p_outlier: float = 0.01
 
     @property
     def mixing(self) -> tuple[float, float]:
