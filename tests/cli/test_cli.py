@@ -74,8 +74,8 @@ def test_a_replay_over_the_network_is_recorded_bit_for_bit_and_both_end_by_thems
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, recording, served, number):
     _, endpoint = served("--fps", "12", "--wait")
-    command = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
+    process = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "S" / "journal" / "000000.sfj").exists():
         time.sleep(0.05)
     time.sleep(0.5)
@@ -85,10 +85,10 @@ def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, reco
     assert "aborted" in out
     seen = streamfluo.open_session(tmp_path / "S").frames
     assert 0 < seen < 90
-    refused = call("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
+    refused = command("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
     assert refused.returncode == 1
     assert "--resume" in refused.stderr
-    done = call("run", "moments.toml", "--source", endpoint, "--out", "S", "--resume", cwd=tmp_path)
+    done = subprocess.run([*run, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     session = streamfluo.open_session(tmp_path / "S")
     assert (session.frames, session.lost) == (90, 0)
