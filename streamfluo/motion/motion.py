@@ -59,8 +59,8 @@ class Motion(Operator):
     NaN. Isolated outliers in each of the first five frames are hot pixels; the median of their neighbours replaces
     them. A frame that cannot be trusted (blank, a fifth saturated, NaN, too far, of another scene) keeps the
     last shift, does not update the template and is not `valid`; nor is one whose shift is not determined to a pixel
-    (too dim, or of a lattice: repeats.py), which is followed all the same. In piecewise mode a displacement field runs through the
-    shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of the frame, piecewise 8.
+    (too dim, or of a lattice: repeats.py), which is followed all the same. In piecewise mode a displacement field runs
+    through the shifts of patches (patches.py). Cost at 512 × 512: 1.3 rfft2 of the frame, piecewise 8.
     """
 
     Params = MotionParams
