@@ -12,7 +12,7 @@ from .components import POOLS, Components, Packed, When
 
 SPARSITY = 5.0  # λ in noise σ: of 0 … 5 the value with the best traces on real transients
 
-RATE_SMOOTHING_S = 0.065  # .03 to .08 differ by .003 in the correlation with real spikes
+RATE_SMOOTHING_S = 0.04  # .03 to .08 differ by .003 in the correlation with real spikes
 
 
 class Deconvolution:
@@ -52,7 +52,7 @@ class Deconvolution:
         return trace, spikes
 
     def rates(self, cells: Components, trace: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-        """Return spikes (K, n) as rates [σ/s] of calcium, smoothed by a Gaussian of .065 s; their peaks lie at them.
+        """Return spikes (K, n) as rates [σ/s] of calcium, smoothed by a Gaussian of .04 s; their peaks lie at them.
 
         trace (K, n): activity; what it shows at the first sample, less that sample's spike, is of earlier ones.
         """
