@@ -1,7 +1,9 @@
 """Deconvolution against real spikes: online as in `extract`, and in batch.
 
     python tools/bench_spikes.py           mean correlation in 40 ms, spikefinder datasets 4 and 5; median of
-                                           each of six sets of ΔF/F traces, both smoothed by a Gaussian of .1 s
+                                           each of six sets of ΔF/F traces, both smoothed by a Gaussian of .1 s:
+                                           in batch, and settled as `extract` gives it, all traces of a set as the
+                                           components of one movie, and each as the only one
 
 The batch solution is that of the constrained problem, min Σ (y − c)² / 2 + λ Σ s, s ≥ 0, by
 scipy.optimize.nnls over stretches that overlap by ten time constants; baselines are running medians of 20 s.
@@ -16,10 +18,19 @@ from scipy.linalg import toeplitz
 from scipy.optimize import nnls
 
 from streamfluo.analysis import deconvolve
-from streamfluo.calcium.extract.activity import SPARSITY
-from streamfluo.calcium.extract.components import POOLS
+from streamfluo.calcium.extract.activity import SPARSITY, Deconvolution
+from streamfluo.calcium.extract.buffer import Buffer
+from streamfluo.calcium.extract.components import POOLS, Components
 from streamfluo.calcium.extract.settled_traces import DELAY
-from streamfluo.calcium.kernels.spikes import Levels, deconvolve_samples, impulse_response, new_pools, newest_samples
+from streamfluo.calcium.extract.transients import Transients
+from streamfluo.calcium.kernels.spikes import (
+    Levels,
+    deconvolve_samples,
+    impulse_response,
+    initial_levels,
+    new_pools,
+    newest_samples,
+)
 from streamfluo.calcium.time_constants import estimate
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data")) / "spikefinder"
@@ -86,8 +97,57 @@ def compare(dataset: int) -> dict[str, float]:
     return {method: float(np.nanmean(each)) for method, each in found.items()}
 
 
-def of_set(path: Path) -> tuple[float, float]:
-    """Median correlation of a set's rates with the real ones: one rise and decay for the set, and each cell's own."""
+class Settling:
+    """What `extract` makes of the components' traces when their frames leave its window, for traces without a movie."""
+
+    WINDOW, START = 100, (0.4, 0.05)  # frames; decay and rise [s] until they are estimated
+
+    def __init__(self, traces: list[np.ndarray], interval_s: float) -> None:
+        self._lengths = np.array([len(y) for y in traces])
+        self._samples = np.zeros((len(traces), self._lengths.max()))
+        self._cells = Components((8, 8), (8, 8), 1, self.WINDOW, 0.0)
+        self._buffer = Buffer((1, 1), 1, self.WINDOW, 5)
+        self._deconvolution = Deconvolution(interval_s, *self.START, 2)
+        self._transients = Transients(self._deconvolution, None, None)
+        for row, y in zip(self._samples, traces, strict=True):
+            noise = np.median(np.abs(np.diff(y))) / 0.9539
+            row[: len(y)] = y / noise
+            sigma, low, level = initial_levels(row[: self.WINDOW].copy())
+            start = {"noise": sigma, "baseline": level, "low": low, "previous": row[0]}
+            both = {f"{when}_{name}": value for name, value in start.items() for when in ("live", "late")}
+            strength = float(np.sort(row[:500])[-50:].mean())
+            self._cells.append(accepted=True, own=strength, g=self._deconvolution.g, **both)
+
+    def rates(self) -> list[np.ndarray]:
+        """Return the rate (T,) of each trace, every sample given DELAY to DELAY + 4 samples later."""
+        cells, deconvolution, buffer = self._cells, self._deconvolution, self._buffer
+        total = self._samples.shape[1]
+        found, given = np.zeros_like(self._samples), 0
+        for t in range(total + self.WINDOW):
+            if t >= self.WINDOW:
+                settled = t - self.WINDOW + 1
+                late = settled - 1
+                deconvolution.update(cells, "late", self._samples[:, late], late < self._lengths)
+                ready = total if settled == total else settled - DELAY if settled % 5 == 0 else 0
+                if ready > given:
+                    newest = deconvolution.newest(cells, min(settled, POOLS))
+                    found[:, given:ready] = deconvolution.rates(cells, *newest)[:, given - settled :][
+                        :, : ready - given
+                    ]
+                    given = ready
+            if t < total:
+                cells["history"][:, buffer.slot] = self._samples[:, t]
+                deconvolution.update(cells, "live", self._samples[:, t], t < self._lengths)
+                buffer.count += 1
+                self._transients.see(cells, buffer, deconvolution)
+        return [row[:length] for row, length in zip(found, self._lengths, strict=True)]
+
+
+def of_set(path: Path) -> tuple[float, ...]:
+    """Median correlation of a set's rates with the real ones.
+
+    In batch, one rise and decay for the set, and each cell's own; settled, all cells in one movie, and each alone.
+    """
     with np.load(path) as data:
         cells = [
             (data[f"dff_{n}"].astype(float), 1 / float(data[f"rate_hz_{n}"]), data[f"spikes_s_{n}"])
@@ -97,19 +157,22 @@ def of_set(path: Path) -> tuple[float, float]:
     flat = [y - found.baseline for (y, _, _), found in zip(cells, own, strict=True)]
     rate = float(np.median([interval for _, interval, _ in cells]))
     shared = estimate(flat, [float(found.noise) for found in own], rate)
-    scores = []
-    for (y, interval, spikes_s), found in zip(cells, own, strict=True):
+    scores, traces = [], [y for y, _, _ in cells]
+    together, alone = Settling(traces, rate).rates(), [Settling([y], rate).rates()[0] for y in traces]
+    for n, ((y, interval, spikes_s), found) in enumerate(zip(cells, own, strict=True)):
         edges = (np.arange(len(y) + 1) - 0.5) * interval
         real = ndi.gaussian_filter1d(np.histogram(spikes_s, edges)[0].astype(float), 0.1 / interval)
         pooled = deconvolve(y, interval_s=interval, decay_s=shared.decay_s, rise_s=shared.rise_s)
-        scores.append([np.corrcoef(ndi.gaussian_filter1d(f.rate, 0.1 / interval), real)[0, 1] for f in (pooled, found)])
+        smooth = [ndi.gaussian_filter1d(f, 0.1 / interval) for f in (pooled.rate, found.rate, together[n], alone[n])]
+        scores.append([np.corrcoef(f, real)[0, 1] for f in smooth])
     return tuple(np.median(scores, axis=0))
 
 
 if __name__ == "__main__":
     sets = [(path.stem, of_set(path)) for path in sorted((DATA.parent / "spikes").glob("*.npz"))]
-    for name, (pooled, own) in sets:
-        print(f"{name}: one rise and decay {pooled:.3f}, each cell's own {own:.3f}", flush=True)
+    print("batch with one rise and decay, with each cell's own; settled, all cells in one movie, each alone")
+    for name, scores in sets:
+        print(f"{name}:", *(f"{score:.3f}" for score in scores), flush=True)
     print("mean of the sets:", *np.round(np.mean([scores for _, scores in sets], axis=0), 3))
     for number in STEPS:
         print(f"dataset {number}:", ", ".join(f"{method} {c:.3f}" for method, c in compare(number).items()), flush=True)

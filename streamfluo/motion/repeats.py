@@ -20,7 +20,7 @@ STEPS, CLOSE_PX = 6, 0.1
 # A place where the template's slopes are the same to SAME cannot be told from the right one: activity, fading and
 # interpolation move them by as much. Elsewhere the log-likelihood of the right place exceeds the other's by SEPARATE on
 # average, 5 of its standard deviations.
-SAME, SEPARATE = 0.95, 50.0
+SAME, SEPARATE = 0.98, 50.0
 FAINT, MOST_GAIN = 60 * SEPARATE, 0.9
 SETTLED_FRAMES = 64  # until then a template is looked at again when it has doubled, later when it is four times as old
 

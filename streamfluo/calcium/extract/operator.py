@@ -45,7 +45,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 4  # cells that are active all the time; maps narrower than the filter
+    version = 5  # rises of indicators in use
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
