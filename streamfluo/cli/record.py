@@ -11,9 +11,8 @@ from ..core.errors import SourceError
 from ..engine.config import parse_config
 from ..engine.engine import Engine
 from ..session.reader import Session, open_session
-from ..sources.opening import open_source
 from .console import console, counted
-from .run import default_out, report, watch
+from .run import WAIT, default_out, opened_within, report, watch
 
 
 def record(
@@ -23,14 +22,13 @@ def record(
     duration: Annotated[float | None, typer.Option(min=0.001, help="stop after so many seconds")] = None,
     publish: Annotated[str | None, typer.Option(help="answer hello and status, and serve the frames, here")] = None,
     when_full: Annotated[str, typer.Option(help="while the disk takes no data frames wait, or are skipped")] = "wait",
+    wait_s: Annotated[float, WAIT] = 0.0,
 ) -> None:
     """Record a stream until it ends; started again on the same --out it goes on where it stood."""
     served = f"[publish]\nuri = {_quoted(publish)}\n" if publish else ""
     config = parse_config(f"[record]\nraw = true\nwhen_full = {_quoted(when_full)}\n{served}", "record")
     out = out or default_out("record")
-    with console.status(f"opening {uri}"):
-        opened = open_source(uri, planes=True)
-    with opened:
+    with opened_within(wait_s, uri, planes=True) as opened:
         resume = (out / "session.json").exists()
         if resume and frames is not None and _is_done(open_session(out), opened.series.uid, frames):
             console.print(f"{out} holds {counted(frames, 'frame')} already; left as it is", soft_wrap=True)

@@ -11,12 +11,16 @@ from msgspec.structs import replace
 from rich.table import Table
 
 from ..core.errors import ConfigError, SourceError
+from ..core.source import Source
 from ..engine.building import named_planes
 from ..engine.config import Config, load_config
 from ..engine.engine import Engine
 from ..sources.opening import open_source
 from .console import config_file, console, counted, frame_progress, stop_on_signals
 from .view import require_viewer, start_viewer
+
+AGAIN_S = 0.5
+WAIT = typer.Option("--wait", min=0, help="how long to wait for a source that is not there, or pauses [s]")
 
 
 def run(
@@ -32,6 +36,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="go on with the session in --out")] = False,
     publish: Annotated[str | None, typer.Option(help="serve results to viewers here; overrides the config's")] = None,
     view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
+    wait_s: Annotated[float, WAIT] = 0.0,
 ) -> None:
     """Run a source through a chain of operators and record what comes of it."""
     config = config_file(config)
@@ -41,15 +46,29 @@ def run(
         raise ConfigError(f"{config.name}: no source; give [source] uri or --source")
     settings = published(settings, publish, view)
     out = out or default_out(config.stem)
-    with console.status(f"opening {uri}"):
-        opened = open_source(uri, planes=bool(named_planes(settings.steps)))
-    with opened:
+    with opened_within(wait_s, uri, planes=bool(named_planes(settings.steps))) as opened:
         with console.status("compiling operators (once on a machine; cached after that)"):
             engine = Engine(opened, settings, out, resume=resume)
         watch(engine, view=view)
         report(engine, out)
     if engine.error:
         raise SourceError(engine.error)
+
+
+def opened_within(wait_s: float, uri: str, planes: bool) -> Source:
+    """Open a source, trying again for so long where it is not there yet, and waiting so long if it pauses."""
+    deadline = time.monotonic() + wait_s
+    with console.status(f"opening {uri}"):
+        while True:
+            try:
+                source = open_source(uri, planes=planes)
+            except SourceError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(AGAIN_S)
+            else:
+                source.patience_s = wait_s
+                return source
 
 
 def published(settings: Config, uri: str | None, view: bool) -> Config:

@@ -2,32 +2,74 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
 from ..core import wire
+from ..core.errors import SourceError
 from ..network.client import ask
 from .console import console
 
 
 def status(
-    uri: Annotated[str, typer.Argument(help="the program's data endpoint, tcp://…", show_default=False)],
+    uris: Annotated[list[str], typer.Argument(help="the programs' data endpoints, tcp://…", show_default=False)],
     watch: Annotated[bool, typer.Option("--watch", help="once a second, until Ctrl-C")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="a line of JSON for each program")] = False,
 ) -> None:
-    """Show what a running replay, camera, run or record does: frames, losses, backlog, steps, refused messages."""
-    hello = ask(uri, wire.Hello())
-    table = status_table(uri, hello, ask(uri, wire.Status()))
-    if not watch:
-        console.print(table)
-        return
-    with Live(table, console=console, auto_refresh=False) as live:
-        while True:
-            time.sleep(1)
-            live.update(status_table(uri, hello, ask(uri, wire.Status())), refresh=True)
+    """Show what running programs do: frames, losses, backlog, steps, refused messages; of a daemon each source.
+
+    One that does not answer is said where several are asked; the exit code is then 1.
+    """
+    shown = _json if as_json else _tables
+    if watch and not as_json:
+        with Live(shown(uris)[0], console=console, auto_refresh=False) as live:
+            while True:
+                time.sleep(1)
+                live.update(shown(uris)[0], refresh=True)
+    while True:
+        text, silent = shown(uris)
+        console.print(text, soft_wrap=as_json)
+        if not watch:
+            break
+        time.sleep(1)
+    if silent:
+        raise typer.Exit(1)
+
+
+def _asked(uris: Sequence[str]) -> Iterator[tuple[str, tuple[wire.Hello, wire.Status] | str]]:
+    """What each program answers, or why it does not; the one that alone is asked must. Raises SourceError."""
+    for uri in uris:
+        try:
+            yield uri, (ask(uri, wire.Hello()), ask(uri, wire.Status()))
+        except SourceError as error:
+            if len(uris) == 1:
+                raise
+            yield uri, str(error)
+
+
+def _tables(uris: Sequence[str]) -> tuple[Group, bool]:
+    found = list(_asked(uris))
+    tables = [answer if isinstance(answer, str) else status_table(uri, *answer) for uri, answer in found]
+    return Group(*tables), any(isinstance(answer, str) for _, answer in found)
+
+
+def _json(uris: Sequence[str]) -> tuple[str, bool]:
+    found = list(_asked(uris))
+    lines = [
+        {"uri": uri, "error": answer}
+        if isinstance(answer, str)
+        else {"uri": uri, "series": answer[0].series, **msgspec.to_builtins(answer[1])}
+        for uri, answer in found
+    ]
+    return "\n".join(json.dumps(line) for line in lines), any(isinstance(answer, str) for _, answer in found)
 
 
 def status_table(uri: str, hello: wire.Hello, report: wire.Status) -> Table:

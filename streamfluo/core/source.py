@@ -66,6 +66,8 @@ class Source(ABC):
     def seek(self, index: int) -> None:
         """Make `index` the next frame. Raises SourceError outside the series."""
 
+    patience_s: float = 0.0  # how long to wait for somebody who went away, if longer than usual
+
     def resume(self, index: int, seq: int, planes: Mapping[str, int] = NO_PLANES) -> None:
         """Go on after a break: `index` is the next frame, `seq` how many were emitted before it.
 

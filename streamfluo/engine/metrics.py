@@ -100,15 +100,9 @@ class _Collector:
         yield _by(CounterMetricFamily, "streamfluo_lost_frames_total", "frames that never came", "reason", "lost", told)
         yield _by(CounterMetricFamily, "streamfluo_refused_total", "messages dropped, by rule", "rule", "refused", told)
         for figure in ("p50", "p99", "max"):
-            steps = {name: {"steps": _seconds(facts, figure)} for name, facts in told.items()}
-            yield _by(
-                GaugeMetricFamily,
-                f"streamfluo_step_{figure}_seconds",
-                "what a step takes a frame",
-                "step",
-                "steps",
-                steps,
-            )
+            name, meaning = f"streamfluo_step_{figure}_seconds", f"what a step takes a frame, {figure}"
+            steps = {source: {"steps": _seconds(facts, figure)} for source, facts in told.items()}
+            yield _by(GaugeMetricFamily, name, meaning, "step", "steps", steps)
         states = {n: {"is": {str(facts.get("state")): 1}} for n, facts in told.items()}
         yield _by(GaugeMetricFamily, "streamfluo_state", "1 for the state that a source is in", "state", "is", states)
         well = GaugeMetricFamily("streamfluo_healthy", "0 where frames come and are not written, or a process ended")

@@ -78,10 +78,10 @@ class NetworkSource(Source):
                     yield item
                     taken += isinstance(item, Block)
                 heard = time.monotonic()  # only now: while a full ring held us up, nobody could be heard
-            elif now - heard >= PATIENCE_S:
-                came = self._arrivals.next_seq
+            elif now - heard >= max(PATIENCE_S, self.patience_s):
+                came, heard_s = self._arrivals.next_seq, now - heard
                 raise SourceError(
-                    f"{self.uri}: the source vanished: nothing heard for {PATIENCE_S:.0f} s after {came} frames; "
+                    f"{self.uri}: the source vanished: nothing heard for {heard_s:.0f} s after {came} frames; "
                     "what came is kept"
                 )
             elif now - heard >= 3 * RETRY_S and now - asked >= RETRY_S:

@@ -1,7 +1,10 @@
 """record, status and protocol as a person uses them: in processes of their own."""
 
+import json
+import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -11,6 +14,7 @@ from commands import command
 
 import streamfluo
 from streamfluo.core import wire
+from streamfluo.network import client
 from streamfluo.network.client import ResultsSubscriber, ask
 
 STREAMFLUO = [sys.executable, "-m", "streamfluo"]
@@ -52,13 +56,13 @@ def test_a_recorder_stops_after_so_many_frames_and_goes_on_with_more(folder, sta
     _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--max")
     done = call("record", endpoint, "--out", "S", "--frames", 70, cwd=folder)
     assert "finished: 70 of 300 frames, 0 lost" in done.stdout
-    assert streamfluo.open_session(folder / "S").frames == 70
+    assert streamfluo.streamfluo.open_session(folder / "S").frames == 70
     done = call("record", endpoint, "--out", "S", "--frames", 150, cwd=folder)
     assert "finished: 150 of 300 frames, 0 lost" in done.stdout
     done = call("record", endpoint, "--out", "S", cwd=folder)
     assert "finished: 300 of 300 frames, 0 lost" in done.stdout
     movie = tifffile.imread(folder / "recording.tif")
-    assert np.array_equal(streamfluo.open_session(folder / "S").read_frames(0, 300), movie)
+    assert np.array_equal(streamfluo.streamfluo.open_session(folder / "S").read_frames(0, 300), movie)
 
 
 def test_a_recorder_stops_after_so_many_seconds(folder, started):
@@ -66,13 +70,13 @@ def test_a_recorder_stops_after_so_many_seconds(folder, started):
     done = call("record", endpoint, "--out", "S", "--duration", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "finished:" in done.stdout
-    assert 40 <= streamfluo.open_session(folder / "S").frames <= 70
+    assert 40 <= streamfluo.streamfluo.open_session(folder / "S").frames <= 70
 
 
 def test_a_recorder_takes_a_file_as_well(folder):
     done = call("record", "recording.tif", "--out", "S", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert streamfluo.open_session(folder / "S").has_journal
+    assert streamfluo.streamfluo.open_session(folder / "S").has_journal
 
 
 def test_status_and_hello_of_a_replay_and_a_run_that_publishes(folder, started):
@@ -85,6 +89,8 @@ def test_status_and_hello_of_a_replay_and_a_run_that_publishes(folder, started):
     for words in ("run at tcp", "running", "recording.tif", "steps_ms moments", "lost", "edges journal"):
         assert words in shown.stdout
     assert "replay at tcp" in command("status", camera, cwd=folder).stdout
+    told = [json.loads(line) for line in command("status", camera, "--json", cwd=folder).stdout.splitlines()]
+    assert [(line["uri"], line["program"], line["series"]["shape"]) for line in told] == [(camera, "replay", [24, 31])]
     with ResultsSubscriber(ask(results, wire.Hello()).endpoints["results"], ["snapshot/moments/mean/"]) as viewer:
         _, message, arrays = viewer.receive(5)
         assert message.arrays[0].unit == "ADU"
@@ -119,3 +125,22 @@ def test_a_mistake_is_one_line(folder, words, message):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_of_several_programs_one_that_does_not_answer_is_said(folder, started, monkeypatch):
+    monkeypatch.setattr(client.ask, "__defaults__", (0.5,))
+    _, camera = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 100, "--loop", "--wait")
+    done = command("status", camera, "tcp://127.0.0.1:9", cwd=folder)
+    assert done.returncode == 1
+    assert "replay at tcp" in done.stdout
+    assert "tcp://127.0.0.1:9: nobody answers here" in done.stdout
+
+
+def test_a_source_that_is_not_there_yet_is_waited_for(folder):
+    whole, late = folder / "recording.tif", folder / "late.tif"
+    threading.Timer(1.0, lambda: os.link(whole, late)).start()
+    done = command("record", "late.tif", "--out", "S", "--wait", 30, cwd=folder)
+    assert done.returncode == 0
+    assert streamfluo.open_session(folder / "S").frames > 0
+    done = command("record", "never.tif", "--out", "N", "--wait", 0.6, cwd=folder)
+    assert "never.tif: no such file" in done.stderr
