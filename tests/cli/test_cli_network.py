@@ -56,13 +56,13 @@ def test_a_recorder_stops_after_so_many_frames_and_goes_on_with_more(folder, sta
     _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--max")
     done = call("record", endpoint, "--out", "S", "--frames", 70, cwd=folder)
     assert "finished: 70 of 300 frames, 0 lost" in done.stdout
-    assert streamfluo.streamfluo.open_session(folder / "S").frames == 70
+    assert streamfluo.open_session(folder / "S").frames == 70
     done = call("record", endpoint, "--out", "S", "--frames", 150, cwd=folder)
     assert "finished: 150 of 300 frames, 0 lost" in done.stdout
     done = call("record", endpoint, "--out", "S", cwd=folder)
     assert "finished: 300 of 300 frames, 0 lost" in done.stdout
     movie = tifffile.imread(folder / "recording.tif")
-    assert np.array_equal(streamfluo.streamfluo.open_session(folder / "S").read_frames(0, 300), movie)
+    assert np.array_equal(streamfluo.open_session(folder / "S").read_frames(0, 300), movie)
 
 
 def test_a_recorder_stops_after_so_many_seconds(folder, started):
@@ -70,13 +70,13 @@ def test_a_recorder_stops_after_so_many_seconds(folder, started):
     done = call("record", endpoint, "--out", "S", "--duration", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "finished:" in done.stdout
-    assert 40 <= streamfluo.streamfluo.open_session(folder / "S").frames <= 70
+    assert 40 <= streamfluo.open_session(folder / "S").frames <= 70
 
 
 def test_a_recorder_takes_a_file_as_well(folder):
     done = call("record", "recording.tif", "--out", "S", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert streamfluo.streamfluo.open_session(folder / "S").has_journal
+    assert streamfluo.open_session(folder / "S").has_journal
 
 
 def test_status_and_hello_of_a_replay_and_a_run_that_publishes(folder, started):
