@@ -56,6 +56,7 @@ class Source(ABC):
     seekable: bool = True
     path: Path | None = None
     refused: Mapping[str, int] = MappingProxyType({})  # messages dropped, by the rule they broke
+    patience_s: float = 0.0  # how long to wait for somebody who went away, if longer than usual
     ended: str = "finished"  # how the series ended, once it has: finished, aborted or error
 
     @abstractmethod
@@ -66,7 +67,9 @@ class Source(ABC):
     def seek(self, index: int) -> None:
         """Make `index` the next frame. Raises SourceError outside the series."""
 
-    patience_s: float = 0.0  # how long to wait for somebody who went away, if longer than usual
+    def recall(self, spec: Spec, series: Series) -> None:
+        """Take over what the session that goes on knows of this series and was not said again."""
+        self.spec, self.series = spec, series
 
     def resume(self, index: int, seq: int, planes: Mapping[str, int] = NO_PLANES) -> None:
         """Go on after a break: `index` is the next frame, `seq` how many were emitted before it.

@@ -23,6 +23,7 @@ import numpy as np
 from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
 from ..session.health import Health
+from ..session.recalled import recall
 from ..session.recording import Recording
 from ..session.writer import RunFacts, SessionWriter
 from .accounting import Accounts
@@ -61,6 +62,8 @@ class Engine:
         ring_bytes: int | None = None,
         program: str = "run",
     ) -> None:
+        if resume and out is not None:
+            recall(out, source)
         spec = source.spec = with_overrides(config, source.spec)
         self.source, self.chain = source, Chain(config, spec)
         self.error: str | None = None

@@ -73,6 +73,10 @@ class IngestSource(Source):
         self._arrivals.resume(index, seq, planes)
         self._resumed = True
 
+    def recall(self, spec: Spec, series: Series) -> None:
+        self.spec, self.series = spec, series
+        self._arrivals = Arrivals(spec, series.uid, None, self.refused)
+
     def interrupt(self) -> None:
         self._stopped = True
 

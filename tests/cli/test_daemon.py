@@ -175,6 +175,8 @@ def test_a_station_that_is_killed_is_started_again_and_goes_on_in_its_series(rig
         until(lambda: sources(status)["scope"]["starts"] == 2 and sources(status)["scope"]["state"] == "waiting")
         until(lambda: open_session(folder / "sessions" / "scope" / "one").state == "finished")
     session = open_session(folder / "sessions" / "scope" / "one")
+    assert session.spec.interval_s == PACE_S  # which the sender said once, to who was killed
+    assert session.series["frames"] == 200
     assert session.frames + session.lost == 200
     assert session.frames > 60
     kept = np.setdiff1d(np.arange(200), [n for gap in session.gaps for n in range(gap.first, gap.first + gap.count)])
