@@ -41,7 +41,8 @@ MIN_FITTING = 0.7  # of the pixels seen: where more are clipped as outliers, not
 # Of the blocks that could contradict, where the gain is above CLEAR_GAIN, and below. Of 960 frames of other scenes and
 # other places a tenth of those above had more than .46; where every cell fires thrice a second, half of all have .7.
 MIN_AGREEMENT = (0.55, 0.85)
-MAX_DEFICIT = 0.25  # half of such frames have .55, 1 % of good ones .1
+# Half of such frames have .55, 1 % of good ones .1, and .39 where cells that the template shows lit are dark.
+MAX_DEFICIT = (0.5, 0.25)
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
 # Standard error of a shift along its worse axis, as measured and after the filter: beyond, it may be off by a pixel.
 MOST_ERROR_PX, YOUNG_FRAMES = (0.45, 0.25), 50
@@ -289,8 +290,9 @@ class Motion(Operator):
         unanchored = self._template.frames < self._anchored_at
         gain = found.gain / self._usual_gain
         plausible = gain >= TRUSTED_GAIN[0] and (unanchored or gain <= TRUSTED_GAIN[1])
-        agreed = evidence.agreement >= MIN_AGREEMENT[gain < CLEAR_GAIN]
-        agreed &= evidence.deficit <= MAX_DEFICIT or (gain >= CLEAR_GAIN and not self._template.settled)
+        doubtful = gain < CLEAR_GAIN
+        agreed = evidence.agreement >= MIN_AGREEMENT[doubtful]
+        agreed &= evidence.deficit <= MAX_DEFICIT[doubtful] or not (doubtful or self._template.settled)
         agreed &= evidence.significance >= MIN_SIGNIFICANCE
         return within and plausible and agreed
 
