@@ -188,6 +188,14 @@ def test_a_command_line_starts_without_numba_and_scipy():
     assert not {"numba", "scipy", "matplotlib", "PySide6"} & set(done.stdout.split())
 
 
+def test_operators_are_known_without_what_scipy_takes_long_to_load():
+    slow = {"scipy.signal", "scipy.stats", "scipy.optimize", "scipy.interpolate"}
+    asked = "import sys; from streamfluo.core.registry import operators; operators()"
+    script = f"{asked}; print({slow} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize("name", streamfluo.__all__)
 def test_every_public_name_resolves(name):
     assert getattr(streamfluo, name) is not None
