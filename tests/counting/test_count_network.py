@@ -17,13 +17,13 @@ STREAMFLUO = [sys.executable, "-m", "streamfluo"]
 
 @pytest.mark.timeout(300)  # on a machine that has not compiled the kernels yet
 def test_spots_are_counted_while_they_arrive(tmp_path):
-    scene = {"spots": 8, "max_y": 3, "p_bleach": 0.0, "brightness_sd": 0.05, "seed": 2}
-    _, truth = bleaching_steps(frames=1, shape=(96, 96), **scene)
-    uri = "sim:bleaching-steps?shape=96x96&frames=500&" + "&".join(f"{k}={v}" for k, v in scene.items())
+    scene = {"spots": 24, "max_y": 4, "p_bleach": 0.0, "brightness_sd": 0.05, "seed": 2}
+    _, truth = bleaching_steps(frames=1, shape=(160, 160), **scene)
+    uri = "sim:bleaching-steps?shape=160x160&frames=500&" + "&".join(f"{k}={v}" for k, v in scene.items())
     replay = [*STREAMFLUO, "replay", uri, "--bind", "tcp://127.0.0.1:0", "--max", "--wait"]
     with subprocess.Popen(replay, stdout=subprocess.PIPE, text=True) as server:
         endpoint = server.stdout.readline().rsplit(" at ", 1)[1].strip()
-        options = ["--set", "spots.false_alarms=0.1", "--set", "count.max_emitters=4"]
+        options = ["--set", "spots.false_alarms=0.1", "--set", "count.max_emitters=6"]
         run = [*STREAMFLUO, "run", str(CONFIG), "--source", endpoint, "--out", "S", *options]
         done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=240)
         assert server.wait(20) == 0
@@ -33,9 +33,9 @@ def test_spots_are_counted_while_they_arrive(tmp_path):
     table, counted = session.values("spots")["spots"], session.snapshot("count")
     last = table["frame"] == 499
     distance, spot = cKDTree(truth["position_px"]).query(np.stack([table["y_px"][last], table["x_px"][last]], 1))
-    assert sorted(spot) == list(range(8))
+    assert sorted(spot) == list(range(24))
     assert distance.max() < 0.5
-    assert (counted["count"] == truth["y"][spot]).sum() >= 7
+    assert (counted["count"] == truth["y"][spot]).sum() >= 21
     low, high = counted["credible_interval"].T
-    assert ((low <= truth["y"][spot]) & (truth["y"][spot] <= high)).sum() >= 7
-    assert session.values("count")["mean_count"].shape == (500, 8)
+    assert ((low <= truth["y"][spot]) & (truth["y"][spot] <= high)).sum() >= 22
+    assert session.values("count")["mean_count"].shape == (500, 24)
