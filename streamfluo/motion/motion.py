@@ -44,8 +44,9 @@ MIN_AGREEMENT = (0.55, 0.85)
 # Half of such frames have .55, 1 % of good ones .1, and .39 where cells that the template shows lit are dark.
 MAX_DEFICIT = (0.5, 0.25)
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
-# Standard error of a shift along its worse axis, as measured and after the filter: beyond, it may be off by a pixel.
-MOST_ERROR_PX, YOUNG_FRAMES = (0.45, 0.25), 50
+# Standard error of a shift along its worse axis beyond which it may be off by a pixel: as measured, against a template
+# of fewer than YOUNG_FRAMES, and after the filter.
+MEASURED_PX, YOUNG_PX, FILTERED_PX, YOUNG_FRAMES = 0.45, 0.3, 0.25, 50
 MISSED_FRAMES = 20  # and four for each one registered: a template of a beginning that is not confirmed begins again
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
@@ -300,7 +301,7 @@ class Motion(Operator):
         """Whether a shift is known to a pixel, and no other place is as good."""
         young = self._template.frames < YOUNG_FRAMES  # its noise passes for information, and the filter averages that
         measured = 1 / (found.gain * math.sqrt(max(self._template.sure_information, 1e-9)))
-        if measured > MOST_ERROR_PX[young] or self._shift_filter.error_px > MOST_ERROR_PX[1]:
+        if measured > (YOUNG_PX if young else MEASURED_PX) or self._shift_filter.error_px > FILTERED_PX:
             return False
         alike = found.gain < self._repeats.clear_gain * self._usual_gain
         return not (alike or self._repeats.undetermined(found.gain))
