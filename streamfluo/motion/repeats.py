@@ -22,13 +22,13 @@ STEPS, CLOSE_PX = 6, 0.1
 # average, 5 of its standard deviations.
 SAME, SEPARATE = 0.98, 50.0
 FAINT, MOST_GAIN = 60 * SEPARATE, 0.9
-SETTLED_FRAMES = 64  # until then a template is looked at again when it has doubled, later when it is four times as old
+SETTLED_FRAMES = 64  # until then a template is examined when it has doubled, later when it is four times as old
 
 
 class Repeats:
-    """Places where the template is like itself (n, 5): displacement (y, x) [px], likeness, separation and gain.
+    """Places where the template is like itself (n, 5): displacement (y, x) [px], similarity, separation and gain.
 
-    Likeness: correlation of the slopes there with those here; shading, of which a shift shows nothing, has none.
+    Similarity: correlation of the slopes there with those here; shading, of which a shift shows nothing, has none.
     Separation: by how much the log-likelihood of a frame of gain 1 is larger at its place than there. Gain: that of the
     template itself there. Found by the autocorrelation of the slopes, then by Gauss–Newton steps of the template
     against itself. Cost: five rfft2 of the frame's size, nine times in the first 1024 frames.
@@ -48,7 +48,7 @@ class Repeats:
         return self._places[: self._count]
 
     def renew(self, template: Template) -> None:
-        """Look again, where the template has grown."""
+        """Examine the template where the template has grown."""
         if not template.established() or template.frames < self._next:
             return
         self._next = template.frames * (2 if template.frames < SETTLED_FRAMES else 4)
@@ -64,8 +64,8 @@ class Repeats:
         """
         if not self._count:
             return False
-        likeness, separation = self.places[:, 2], self.places[:, 3]
-        return bool(((likeness >= SAME) | (gain**2 * separation < SEPARATE)).any())
+        similarity, separation = self.places[:, 2], self.places[:, 3]
+        return bool(((similarity >= SAME) | (gain**2 * separation < SEPARATE)).any())
 
     @property
     def clear_gain(self) -> float:
@@ -121,15 +121,15 @@ class Repeats:
                 return None
             if step.distance_px < CLOSE_PX:
                 y, x = self._grid.mean(shifts)
-                likeness, separation = _compare(template, self._elsewhere, window, kept)
-                near = likeness > LIKE and np.hypot(y - start_px[0], x - start_px[1]) < 2
-                return (y, x, likeness, separation, step.gain) if near else None
+                similarity, separation = _compare(template, self._elsewhere, window, kept)
+                near = similarity > LIKE and np.hypot(y - start_px[0], x - start_px[1]) < 2
+                return (y, x, similarity, separation, step.gain) if near else None
             shifts += self._grid.mean(step.patches_px)
         return None
 
 
 def _compare(template: Template, image: np.ndarray, window: Window, kept: float) -> tuple[float, float]:
-    """Return likeness and separation of the template and an image of it (y, x), noise taken out of both.
+    """Return similarity and separation of the template and an image of it (y, x), noise taken out of both.
 
     `window`: where the image is known; kept: the fraction of a pixel's noise variance that it has.
     """

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import StateError
 from ..core.state import State, require_array
-from ..pixels.kernels.seen import Window, inside, seen_window
+from ..pixels.kernels.seen import seen_window
+from .block_statistics import blocks, mean_of_seen, rim_as_nan
 from .hot_pixels import without_outliers
 from .kernels.agreement import Evidence
 from .kernels.block_levels import measure_levels
@@ -125,7 +126,7 @@ class Template:
         `registered`: what of the frame is registered (y, x).
         """
         first, window = without_outliers(registered.astype(np.float32)), seen_window(frame)
-        self._begin_noise(_rim_as_nan(first, window))
+        self._begin_noise(rim_as_nan(first, window))
         self.image[...] = first if self._known is None else self._known
         self.mean[...] = first if registered is frame else without_outliers(frame.astype(np.float32))
         self._corrected = 1
@@ -339,7 +340,7 @@ class Template:
         variance, intensity = self._block_noise
         squares = 0.5 * np.diff(first, axis=1) ** 2
         for out, pixels, default in ((variance, squares, 1.0), (intensity, first, 0.0)):
-            out[...] = [[_mean(block) for block in row] for row in _blocks(pixels, *out.shape)]
+            out[...] = [[mean_of_seen(block) for block in row] for row in blocks(pixels, *out.shape)]
             known = np.isfinite(out)
             out[~known] = np.median(out[known]) if known.any() else default
         self._fit_noise()
@@ -390,21 +391,3 @@ def _count(state: State, name: str) -> int:
     if type(value) is not int or value < 0:
         raise StateError(f"motion: state {name!r} must be a count, found {value!r}")
     return value
-
-
-def _rim_as_nan(image: np.ndarray, window: Window) -> np.ndarray:
-    """A copy of an image (y, x), NaN outside the window."""
-    copy = np.full_like(image, np.nan)
-    copy[inside(window)] = image[inside(window)]
-    return copy
-
-
-def _mean(block: np.ndarray) -> float:
-    """The mean of the pixels of a block that were seen, NaN without any."""
-    seen = block[np.isfinite(block)]
-    return float(np.mean(block if seen.size == block.size else seen)) if seen.size else np.nan
-
-
-def _blocks(image: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]]:
-    b = BLOCK_PX
-    return [[image[y * b : y * b + b, x * b : x * b + b] for x in range(columns)] for y in range(rows)]

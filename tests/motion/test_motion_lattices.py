@@ -83,7 +83,7 @@ def test_places_are_those_of_the_lattice():
     along, across = 8.5 * np.array([(np.sin(0.2), np.cos(0.2)), (np.cos(0.2), -np.sin(0.2))])
     vectors = np.array([i * along + j * across for i in (-1, 0, 1) for j in (-1, 0, 1)])
     assert len(repeats.places) >= 2
-    for y, x, likeness, *_ in repeats.places:
+    for y, x, similarity, *_ in repeats.places:
         assert np.abs(vectors - (y, x)).max(1).min() < 0.15
-        assert likeness > 0.97
+        assert similarity > 0.97
     assert repeats.period_px == pytest.approx(8.5, abs=0.1)
