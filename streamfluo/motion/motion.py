@@ -27,26 +27,16 @@ from .repeats import Repeats
 from .search import CoarseSearch, LostScene
 from .shift_prior import ShiftFilter
 from .template import NEAR_PX, ROW_STRIDE, Template
+from .trust import CLEAR_GAIN, TRUSTED_GAIN, Age, plausible, precise
 from .volume_shift import VolumeShift
 
 GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own
 CLEAR_SIGMA = 2.0  # of noise: what a gain may leave of the template's contrast, for few residuals to be clipped
 STEPS = 8
-TRUSTED_GAIN = (0.5, 2.5)  # contrast of a frame relative to the usual one; a frame at a wrong shift has less
 USUAL_RATE = 0.01  # a frame, of what is usual: light that fades, not light that is switched
-CLEAR_GAIN = 0.75  # of the usual one; below it the coarse search runs as well
 MAX_SATURATED = 0.2
 MIN_SEEN = 0.25
 MIN_FITTING = 0.7  # of the pixels seen: where more are clipped as outliers, nothing is known of the rest
-# Of the blocks that could contradict, where the gain is above CLEAR_GAIN, and below. Of 960 frames of other scenes and
-# other places a tenth of those above had more than .46; where every cell fires thrice a second, half of all have .7.
-MIN_AGREEMENT = (0.55, 0.85)
-# Half of such frames have .55, 1 % of good ones .1, and .39 where cells that the template shows lit are dark.
-MAX_DEFICIT = (0.5, 0.25)
-MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
-# Standard error of a shift along its worse axis beyond which it may be off by a pixel: as measured, against a template
-# of fewer than YOUNG_FRAMES, and after the filter.
-MEASURED_PX, YOUNG_PX, FILTERED_PX, YOUNG_FRAMES = 0.45, 0.3, 0.25, 50
 MISSED_FRAMES = 20  # and four for each one registered: a template of a beginning that is not confirmed begins again
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 
@@ -285,26 +275,20 @@ class Motion(Operator):
         return None
 
     def _trusted(self, found: Measurement) -> bool:
-        evidence, shift_px = found.evidence, self._grid.mean(found.patches_px)
-        within = bool((np.abs(shift_px) <= self._max_px).all())
-        # Before the anchor the template may still hold blank frames, so that any frame has more contrast.
-        unanchored = self._template.frames < self._anchored_at
-        gain = found.gain / self._usual_gain
-        plausible = gain >= TRUSTED_GAIN[0] and (unanchored or gain <= TRUSTED_GAIN[1])
-        doubtful = gain < CLEAR_GAIN
-        agreed = evidence.agreement >= MIN_AGREEMENT[doubtful]
-        agreed &= evidence.deficit <= MAX_DEFICIT[doubtful] or not (doubtful or self._template.settled)
-        agreed &= evidence.significance >= MIN_SIGNIFICANCE
-        return within and plausible and agreed
+        within = bool((np.abs(self._grid.mean(found.patches_px)) <= self._max_px).all())
+        return within and plausible(found.gain / self._usual_gain, found.evidence, self._age)
 
     def _is_determined(self, found: Measurement) -> bool:
         """Whether a shift is known to a pixel, and no other place is as good."""
-        young = self._template.frames < YOUNG_FRAMES  # its noise passes for information, and the filter averages that
-        measured = 1 / (found.gain * math.sqrt(max(self._template.sure_information, 1e-9)))
-        if measured > (YOUNG_PX if young else MEASURED_PX) or self._shift_filter.error_px > FILTERED_PX:
-            return False
+        measured_px = 1 / (found.gain * math.sqrt(max(self._template.sure_information, 1e-9)))
         alike = found.gain < self._repeats.clear_gain * self._usual_gain
-        return not (alike or self._repeats.undetermined(found.gain))
+        known = precise(measured_px, self._shift_filter.error_px, self._age)
+        return known and not (alike or self._repeats.undetermined(found.gain))
+
+    @property
+    def _age(self) -> Age:
+        template = self._template
+        return Age(template.frames, template.frames >= self._anchored_at, template.settled)
 
     def _brightest_adu(self, frame: np.ndarray) -> float:
         """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search."""

@@ -1,0 +1,45 @@
+"""What a registered frame must show for its shift to be trusted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .kernels.agreement import Evidence
+
+TRUSTED_GAIN = (0.5, 2.5)  # contrast of a frame relative to the usual one; a frame at a wrong shift has less
+CLEAR_GAIN = 0.75  # of the usual one; below it the coarse search runs as well
+# Of the blocks that could contradict, where the gain is above CLEAR_GAIN, and below. Of 960 frames of other scenes and
+# other places a tenth of those above had more than .46; where every cell fires thrice a second, half of all have .7.
+MIN_AGREEMENT = (0.55, 0.85)
+# Half of such frames have .55, 1 % of good ones .1, and .39 where cells that the template shows lit are dark.
+MAX_DEFICIT = (0.5, 0.25)
+MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
+# Standard error of a shift along its worse axis beyond which it may be off by a pixel: as measured, against a template
+# of fewer than YOUNG_FRAMES, and after the filter.
+MEASURED_PX, YOUNG_PX, FILTERED_PX, YOUNG_FRAMES = 0.45, 0.3, 0.25, 50
+
+
+class Age(NamedTuple):
+    """How far a template is: how many frames it has, whether it is anchored, whether it has settled."""
+
+    frames: int
+    anchored: bool
+    settled: bool
+
+
+def plausible(gain: float, evidence: Evidence, age: Age) -> bool:
+    """Return whether a frame of `gain` times the usual contrast is one of this scene at this place."""
+    doubtful = gain < CLEAR_GAIN
+    # Before the anchor the template may still hold blank frames, so that any frame has more contrast.
+    usual = gain >= TRUSTED_GAIN[0] and (not age.anchored or gain <= TRUSTED_GAIN[1])
+    agreed = evidence.agreement >= MIN_AGREEMENT[doubtful] and evidence.significance >= MIN_SIGNIFICANCE
+    shown = evidence.deficit <= MAX_DEFICIT[doubtful] or not (doubtful or age.settled)
+    return bool(usual and agreed and shown)
+
+
+def precise(measured_px: float, filtered_px: float, age: Age) -> bool:
+    """Return whether a shift with these standard errors, as measured and after the filter, is known to a pixel.
+
+    A young template's noise passes for information, and the filter averages that.
+    """
+    return measured_px <= (YOUNG_PX if age.frames < YOUNG_FRAMES else MEASURED_PX) and filtered_px <= FILTERED_PX
