@@ -100,11 +100,14 @@ class Pushed(IngestSource):
 
     def __init__(self, messages):
         self.uri, self.refused = "ingest", Refusals("ingest")
-        self._stopped = self._resumed = False
-        self._connections, self._messages, self._sender = quiet_connections(), iter(messages), None
-        self._first = self._wait_for_series()
+        self._stopped = self._resumed = self._handed_on = False
+        self._messages, self._sender, self._other, self._over = iter(messages), None, None, ""
+        self._socket = SimpleNamespace(
+            connections=quiet_connections(), belongs_to=lambda *_: None, receive=self._receive, close=lambda: None
+        )
+        self._first = self._wait_for_series(None)
 
-    def _receive(self):
+    def _receive(self, wait=True):
         for parts in self._messages:
             return parts[:3]
         raise Ended

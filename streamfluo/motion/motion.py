@@ -369,7 +369,7 @@ class Motion(Operator):
         scratch.begin(registered, frame)
         for pixels in (registered, anchor):
             scratch.measure(Frame(pixels, seen), self._patches_px)
-        for pixels in (registered, frame):
+        for pixels in (registered, frame, anchor):
             self._grid.resample(Frame(pixels, seen), self._patches_px, self._uncropped)
         correlation(self._uncropped, scratch.image, seen, ROW_STRIDE)
         scratch.update(CorrectedFrame(self._uncropped, self._uncropped, seen, scratch.own_light), 1.0, False)
