@@ -16,7 +16,7 @@ import tifffile
 
 from ..core.errors import SourceError
 from .declared import MAX_TIME_NS
-from .tiff_scanimage import scanimage_planes
+from .tiff_scanimage import scanimage_facts, scanimage_planes
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "µs": 1e-6, "min": 60.0}
 _MICRONS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "nm": 1e-3, "mm": 1e3}
@@ -130,7 +130,7 @@ def about_stack(tif: Any, page: Any, path: Path) -> About:
             about = _about_ome(ElementTree.fromstring(tif.ome_metadata))
         elif tif.is_imagej:
             about = _about_imagej(tif.imagej_metadata, page)
-        elif tif.is_scanimage and (facts := (tif.scanimage_metadata or {}).get("FrameData")):
+        elif tif.is_scanimage and (facts := scanimage_facts(tif)):
             about = About(**scanimage_planes(facts, tif))
         elif any(getattr(tif, f"is_{kind}", False) for kind in _LISTED_BY_TIFFFILE):
             planes = {axis: size for axis, size in axis_sizes(tif.series[0]).items() if axis not in ("height", "width")}

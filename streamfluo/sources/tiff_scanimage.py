@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.errors import SourceError
 from .declared import positive
+
+_HEADER_AT, _HEADER, _MAGIC = 16, struct.Struct("<4I"), 117637889  # magic, version, bytes of facts, of regions
+
+
+def scanimage_facts(tif: Any) -> Mapping[str, Any] | None:
+    """Return the `SI.` entries of a file's header.
+
+    Raises SourceError for one that says it is longer than the file: so much would be asked for.
+    """
+    handle = tif.filehandle
+    handle.seek(_HEADER_AT)
+    head = handle.read(_HEADER.size)
+    if len(head) == _HEADER.size:
+        magic, _, frame_nbytes, regions_nbytes = _HEADER.unpack(head)
+        if magic == _MAGIC and frame_nbytes + regions_nbytes > handle.size:
+            found = f"{frame_nbytes + regions_nbytes} bytes, the file has {handle.size}"
+            raise SourceError(f"{handle.path}: its ScanImage header says that it has {found}; copy it again")
+    return (tif.scanimage_metadata or {}).get("FrameData")
 
 
 def scanimage_planes(facts: Mapping[str, Any], tif: Any) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_recordings import FILES, original, read
 
+from streamfluo import SourceError, open_source
+
 pytest.importorskip("h5py", reason="needs the extra [formats]")
 
 MAX_S = 20  # to open and read a file of some kB, on a machine that is busy
@@ -139,3 +141,9 @@ def test_changed_bytes_give_frames_or_one_line(name, folders, changes):
 @given(changes=CHANGES)
 def test_changed_bytes_give_frames_or_one_line_thousands_of_times(name, folders, changes):
     check(name, folders[name], changes)
+
+
+def test_a_scanimage_header_longer_than_its_file_is_not_read(tmp_path):
+    check("ScanImage", tmp_path, [("put", 0.004108011722564697, b"\x00\x13")])  # 319 MB of facts, it says
+    with pytest.raises(SourceError, match="its ScanImage header says that it has"):
+        open_source(tmp_path / FILES["ScanImage"][1])
