@@ -135,6 +135,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, shifts,
         before = open_session(tmp_path / "S").frames
         assert 0 < before < 960
         done = subprocess.run([*run, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        server.terminate()  # for half a minute it would wait for the one that was killed
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr
     session = open_session(tmp_path / "S")
