@@ -12,6 +12,7 @@ import zmq
 from toy_server import Serving, frames, same, serving
 
 from streamfluo import SourceError, open_source
+from streamfluo.cli.keys import meet
 from streamfluo.core import wire
 from streamfluo.core.errors import ConfigError
 from streamfluo.network import access, keys
@@ -231,6 +232,17 @@ def test_nobody_goes_on_with_anothers_place_under_its_name(people, served):
         assert answer == wire.Error(reason="unknown consumer; subscribe first")
         ben.close()
     assert key["anna"] != key["ben"]
+
+
+def test_a_key_that_is_given_is_remembered_once_its_owner_has_answered(people, served):
+    place = served.uri.removeprefix("tcp://").partition("?")[0]
+    people.allow("anna", "view")
+    meet("tcp://127.0.0.1:1?key=" + "ab" * 32)  # nobody is there
+    meet(served.uri)
+    assert keys.known_server("127.0.0.1:1") is None
+    assert keys.known_server(place) == people.pairs["server"].public
+    with pytest.raises(SourceError, match=r"its key is known as .*, not abab"):
+        ask(f"tcp://{place}?key={'ab' * 32}", wire.Hello())
 
 
 def test_who_speaks_without_keys_is_told_to_give_one(people, served):
