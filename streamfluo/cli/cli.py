@@ -14,6 +14,7 @@ from .calibrate import calibrate
 from .camera import camera
 from .check import check
 from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
+from .control import control, stop
 from .count import count
 from .daemon import daemon, station
 from .demo import demo
@@ -44,6 +45,8 @@ for verb, name in (
     (replay, "replay"),
     (view, "view"),
     (status, "status"),
+    (control, "control"),
+    (stop, "stop"),
     (check, "check"),
     (list_operators, "list"),
     (inspect, "inspect"),

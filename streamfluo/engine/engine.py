@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
+from ..core.control import Change
 from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
 from ..session.health import Health
@@ -27,15 +28,18 @@ from ..session.recalled import recall
 from ..session.recording import Recording
 from ..session.writer import RunFacts, SessionWriter
 from .accounting import Accounts
+from .asked import Asked
 from .byte_queue import ByteQueue
 from .chain import Chain
 from .chain_thread import run_chain
 from .config import Config, with_overrides
 from .disk_threads import write_journal, write_values
 from .ingest import ingest
-from .parts import Parts, Position, Stopping
+from .parts import Arriving, Parts, Position, Stopping
 from .publisher import Publisher, RunView
+from .recorded_changes import plan_recorded
 from .ring_buffer import RingBuffer
+from .run_control import RunControl
 
 RING_BYTES = 512 << 20
 RING_BYTES_FILE = 64 << 20  # a file waits; reading far ahead only fills memory
@@ -46,7 +50,8 @@ class Engine:
     """Runs `source` through the config's chain into the session `out` (None: nothing is written).
 
     `resume` goes on with the session there, from its last checkpoint or from the start of its journal; `max_frames`
-    ends the run when the session holds so many. Building it compiles every kernel; if that fails, nothing is left
+    ends the run when the session holds so many. `changes` of live parameters are made at their frames (None: those of
+    the source, if it was recorded with some). Building it compiles every kernel; if that fails, nothing is left
     behind: no lock, no port, no new folder. Raises ConfigError, SessionError or SourceError.
     """
 
@@ -61,6 +66,7 @@ class Engine:
         truth: Mapping[str, np.ndarray] | None = None,
         ring_bytes: int | None = None,
         program: str = "run",
+        changes: Sequence[Change] | None = None,
     ) -> None:
         if resume and out is not None:
             recall(out, source)
@@ -83,6 +89,8 @@ class Engine:
                 Accounts(["ingest", *readers, "values"], spec.plane_names),
                 Position(spec.plane_names),
                 Stopping(),
+                Arriving(spec.plane_names),
+                Asked(),
                 max_frames,
                 self.session,
             )
@@ -91,8 +99,12 @@ class Engine:
             if self.session:
                 skips = config.record.when_full == "skip"
                 parts.recording = Recording(self.session, lambda: skips and parts.ring.full, parts.tell)
+            plan_recorded(parts, source.changes if changes is None else changes, resume)
+            self.control = RunControl(parts, self.stop)
+            parts.do_asked = self.control.do_asked
+            undo.callback(self.control.close)
             if config.publish.uri is not None:
-                view = RunView(program, self.chain, source.series, self.health, lambda: self.state)
+                view = RunView(program, self.chain, source.series, self.health, lambda: self.state, self.control.ask)
                 parts.publisher = Publisher(config.publish, view, journal)
             undo.pop_all()
         jobs = {"ingest": ingest, "chain": run_chain, "values": write_values}
@@ -121,6 +133,7 @@ class Engine:
         if stopping.state is not None:
             stopping.abandoned.set()
         stopping.state = stopping.state or state
+        self._parts.arriving.resume()
         self.source.interrupt()
         if self._parts.recording is not None:
             self._parts.recording.give_up()
@@ -137,11 +150,11 @@ class Engine:
 
     @property
     def state(self) -> str:
-        """running, finished, aborted or failed: why."""
+        """running, paused, finished, aborted or failed: why."""
         if self.error:
             return f"failed: {self.error}"
         if any(thread.is_alive() for thread in self._threads):
-            return "running"
+            return "paused" if self._parts.arriving.paused else "running"
         return self._parts.stopping.state or self.source.ended
 
     @property
@@ -195,6 +208,7 @@ class Engine:
             if job in ("chain", "journal"):
                 parts.ring.drop_reader(job)
             if job == "chain":
+                parts.asked.close()
                 parts.chain_ended_s = time.monotonic()
             if job in ("chain", "values"):  # nobody fills it, or nobody empties it, any more
                 parts.values.close()
@@ -210,6 +224,7 @@ class Engine:
             return
         self._closed = True
         parts = self._parts
+        self.control.close()
         if self.error is None:
             edges = [*([] if parts.stopping.abandoned.is_set() else ["chain"]), *(["journal"] * parts.has_journal)]
             self.error = parts.accounts.missing(edges)
@@ -250,5 +265,7 @@ def _resume(parts: Parts, session: SessionWriter) -> None:
         health.frames = session.checkpoint.frames
     position.resumed_at = dict(journal.reached if journal else position.reached)
     position.written = dict(position.resumed_at)
+    for plane, at in position.resumed_at.items():
+        parts.arriving.came(plane, at)
     if not parts.chain.steps:
         position.reached, health.frames = dict(position.resumed_at), journal.frames if journal else 0
