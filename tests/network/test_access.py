@@ -5,7 +5,9 @@ import socket as sockets
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -14,10 +16,12 @@ from toy_server import Serving, frames, same, serving
 from streamfluo import SourceError, open_source
 from streamfluo.cli.keys import meet
 from streamfluo.core import wire
+from streamfluo.core.control import Answer
 from streamfluo.core.errors import ConfigError
 from streamfluo.network import access, keys
 from streamfluo.network.arrivals import Refusals
 from streamfluo.network.client import PreviewSubscriber, ResultsSubscriber, ask
+from streamfluo.network.control import ControlServer
 from streamfluo.network.ingest_socket import IngestSocket
 from streamfluo.network.publishing import ResultsServer
 from streamfluo.network.socket import beside, connect, new_context
@@ -163,6 +167,46 @@ def test_frames_are_taken_of_keys_that_may_send(people, roles):
         socket.close(0)
         context.term()
         ingest.close()
+
+
+REQUESTS = [
+    {"verb": "mark", "text": "x"}, {"verb": "set", "step": "a", "param": "b", "value": 1}, {"verb": "pause"},
+    {"verb": "snapshot", "step": "a"}, *({"verb": verb} for verb in ("start", "stop", "resume", "sessions", "reload")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("roles", ROLE_SETS, ids=lambda roles: "+".join(sorted(roles)) or "none")
+def test_a_program_is_steered_by_keys_that_may_control(people, roles):
+    server, context, handled = people.become("server"), new_context(), []
+
+    def handle(request):
+        handled.append(type(request).__name__.lower())
+        done = Future()
+        done.set_result(Answer(ok=True))
+        return done
+
+    control = ControlServer(context, "tcp://*:0", handle)
+    control.start()
+    if roles:
+        people.allow("anna", *roles)
+    people.become("anna")
+    try:
+        with new_context() as theirs, theirs.socket(zmq.REQ) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            connect(socket, beside(f"tcp://127.0.0.1:1?key={server.public}", control.endpoint))
+            for n, request in enumerate(REQUESTS if "control" in roles else REQUESTS[:1]):
+                socket.send(msgspec.json.encode({"nonce": str(n), **request}))
+                assert bool(socket.poll(1000)) == ("control" in roles)
+                if "control" in roles:
+                    assert msgspec.json.decode(socket.recv())["ok"]
+            people.allow("anna", "view")
+            if "control" in roles:  # the next word is refused, and who says it hung up on
+                socket.send(msgspec.json.encode({"nonce": "late", **REQUESTS[0]}))
+                assert not socket.poll(300) or not msgspec.json.decode(socket.recv())["ok"]
+    finally:
+        control.close()
+        context.term()
+    assert handled == ([request["verb"] for request in REQUESTS] if "control" in roles else [])
 
 
 def test_who_is_revoked_is_hung_up_on_and_comes_in_no_more(people):
