@@ -48,6 +48,7 @@ class Station:
         self._engine: Engine | None = None
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
+        self._complained = ""
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
         self._series, self._totals = 0, Totals()
 
@@ -119,6 +120,7 @@ class Station:
         settings, series = self.config.source(self._name), source.series
         known = self._known.find(series.uid)
         if known is not None and known.whole:
+            source.finished()  # else its server would wait for us
             raise SourceError(f"{settings.uri}: series {series.uid[:40]} is recorded already, in {known.folder}")
         folder = known.folder if known else self.config.names.new_folder(
             self.config.folder, settings.name, source.spec, series
@@ -127,6 +129,7 @@ class Station:
         self._known.note(series.uid, folder, whole=False)
         self._series += 1
         self._watchdog, self._engine = Watchdog(engine, self.config.daemon.hung_s), engine
+        self._complained = ""
         self._say("running", session=str(folder))
         try:
             engine.start()
@@ -161,7 +164,8 @@ class Station:
             self.config = config
 
     def _wait(self, why: str, pause_s: float) -> None:
-        if why != self._said["why"]:
+        if why != self._complained:
+            self._complained = why
             log.warning("%s: waits: %s", self._name, why)
         self._say("waiting", why)
         self._opening = True
