@@ -20,6 +20,7 @@ from .daemon import daemon, station
 from .demo import demo
 from .export import export
 from .inspect import inspect
+from .keys import app as keys
 from .list import list_operators
 from .protocol import protocol
 from .record import record
@@ -55,6 +56,7 @@ for verb, name in (
 app.command("station", hidden=True)(station)
 app.add_typer(daemon, name="daemon")
 app.add_typer(protocol, name="protocol")
+app.add_typer(keys, name="keys")
 
 
 def _print_version(asked: bool) -> None:

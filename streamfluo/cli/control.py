@@ -15,6 +15,7 @@ from ..core.errors import ConfigError, did_you_mean
 from ..engine.config import literal
 from ..network.control_client import Control
 from .console import console
+from .keys import meet
 
 URI = Annotated[str, typer.Argument(help="the program's data endpoint, tcp://…", show_default=False)]
 SOURCE = Annotated[str, typer.Option("--source", help="one of a daemon's sources; without it all of them")]
@@ -34,6 +35,7 @@ def control(
 ) -> None:
     """Steer a running program: stop or pause it, mark a moment, change a live parameter, take a snapshot."""
     asked = _asked(verb, words or [])
+    meet(uri)
     with Control(uri, source) as program:
         answer = program.ask(verb, **asked)
     if as_json:

@@ -16,9 +16,10 @@ import zmq
 from ..core.control import Answer, Request, decode_request
 from ..core.errors import StreamfluoError, WireError
 from ..core.header import MAX_HEADER_BYTES, decode_map
+from .access import denied, whose
 from .arrivals import Refusals
 from .connections import Connections
-from .socket import Waker, bind, receive
+from .socket import Waker, bind, receive_frames
 
 MAX_ASKERS = 32  # connections
 MAX_WAITING = 64  # requests that are not answered yet, of all who ask
@@ -67,7 +68,7 @@ class ControlServer:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         try:
-            self.endpoint = bind(self._socket, uri)
+            self.endpoint = bind(self._socket, uri, "control")
         except BaseException:
             self._give_back()
             raise
@@ -111,18 +112,21 @@ class ControlServer:
         self._waker.clear()
         self._connections.turn()
         for _ in range(_ROUND_MESSAGES):
-            if (parts := receive(self._socket, 3)) is None:
+            if (frames := receive_frames(self._socket, 3)) is None:
                 break
-            self._take(parts)
+            self._connections.speaker(frames[0])
+            self._take([frame.bytes for frame in frames], whose(frames[0]))
         self._answer_what_is_done()
 
-    def _take(self, parts: list[bytes]) -> None:
-        """Take a message: a request behind an empty frame, as REQ sends it."""
+    def _take(self, parts: list[bytes], key: str) -> None:
+        """Take a message of who has this key: a request behind an empty frame, as REQ sends it."""
         if len(parts) != 3 or parts[1]:
             self.refused.add(WireError("parts", "a request is one part, as a REQ socket sends it"))
             return
         asker, nonce = _Asker(parts[:2], parts[2][:1] == b"{"), ""
         try:
+            if refused := denied(self._socket.context, key, "control"):
+                raise WireError("role", refused)
             request = decode_request(parts[2])
             nonce = request.nonce
             self._remember(nonce)

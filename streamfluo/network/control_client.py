@@ -12,7 +12,7 @@ from ..core import wire
 from ..core.control import Answer, Request, request_from_words
 from ..core.errors import SourceError
 from .client import PATIENCE_S, ask
-from .socket import connect, new_context
+from .socket import beside, connect, new_context
 
 MAX_ANSWER_BYTES = 1 << 20
 ANSWER_S = 15.0  # a program takes ten seconds at most
@@ -31,7 +31,7 @@ class Control:
         endpoint = ask(uri, wire.Hello(), patience_s).endpoints.get("control")
         if endpoint is None:
             raise SourceError(f"{uri}: takes no control; it is for run, record and daemon")
-        self._endpoint = endpoint
+        self._endpoint = beside(uri, endpoint)
         self._context = new_context()
         self._socket = self._connected()
 
