@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from ..engine.daemon import Daemon
 from ..engine.daemon_config import load_daemon_config
 from ..engine.service_unit import install_unit, unit_file
 from ..engine.station import Station
+from ..engine.station_control import answer_lines
 from .console import console, counted, stop_on_signals
 
 
@@ -96,5 +98,7 @@ def station(config: Path, name: str) -> None:
     one = Station(config, name, tell)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: one.reload())
+        signal.signal(signal.SIGUSR1, lambda *_: one.leave())
+    threading.Thread(target=answer_lines, args=[one, sys.stdin, tell], name="control", daemon=True).start()
     with stop_on_signals(one.stop):
         one.run()

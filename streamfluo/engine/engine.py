@@ -163,6 +163,11 @@ class Engine:
         return self._parts.stopping.state is not None
 
     @property
+    def next_index(self) -> int:
+        """The frame that comes next from the source."""
+        return self._parts.arriving.next_index
+
+    @property
     def waiting_frames(self) -> int:
         """How many frames wait for the chain."""
         return self._parts.ring.waiting("chain")

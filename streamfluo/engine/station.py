@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..core.errors import ConfigError, SourceError, StreamfluoError
 from ..core.source import Source
+from ..network.control import Handle
 from ..sources.opening import open_source
 from .config import Config
 from .daemon_config import DaemonConfig, load_daemon_config
@@ -22,6 +24,7 @@ from .totals import Totals
 from .watchdog import Watchdog
 
 TELL_S = 1.0
+IDLE_S = 0.2
 PAUSES_S = (0.5, 30.0)  # before a source that is not there is asked again: at first, and at most
 
 log = logging.getLogger("streamfluo")
@@ -29,6 +32,10 @@ log = logging.getLogger("streamfluo")
 
 class Stop(BaseException):
     """The station is to end while it waits for its source."""
+
+
+class Held(BaseException):
+    """The station is to wait for no source for now."""
 
 
 class Station:
@@ -49,6 +56,8 @@ class Station:
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
         self._complained = ""
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
         self._series, self._totals = 0, Totals()
 
@@ -59,8 +68,11 @@ class Station:
         try:
             while not self._stopping:
                 try:
+                    self._idle()
                     self._take(self._next())
                     pause_s = PAUSES_S[0]
+                except Held:
+                    continue
                 except (StreamfluoError, OSError) as error:
                     self._close_source()
                     self._wait(str(error), pause_s)
@@ -84,6 +96,54 @@ class Station:
         """Take the config anew for the next series; callable from a signal handler."""
         self._reloads = True
 
+    def hold(self) -> str:
+        """End the series that runs, take no other; returns what comes of it. Callable from any thread."""
+        self._goes_on.clear()
+        if (engine := self._engine) is not None:
+            engine.stop()
+            return "the series ends with everything written; no other is taken until start"
+        if self._opening:
+            interrupt_main()
+        return "no series is taken until start"
+
+    def go_on(self) -> str:
+        """Take series again; returns what comes of it. Callable from any thread."""
+        was_idle = not self._goes_on.is_set()
+        self._goes_on.set()
+        return "the next series is taken" if was_idle else "it takes series already"
+
+    def leave(self) -> None:
+        """Wait for no source, if it is to be idle; called by a signal, on the thread of `run`."""
+        if self._opening and not self._goes_on.is_set():
+            raise Held
+
+    @property
+    def control(self) -> Handle | None:
+        """Who does what is asked of the series that runs; None between series."""
+        engine = self._engine
+        return None if engine is None else engine.control.ask
+
+    @property
+    def next_index(self) -> int | None:
+        """The frame that comes next in the series that runs."""
+        engine = self._engine
+        return None if engine is None else engine.next_index
+
+    @property
+    def why(self) -> str:
+        """What it does while no series runs."""
+        return ": ".join(word for word in (self._said["state"], self._said["why"]) if word)
+
+    def _idle(self) -> None:
+        """Wait while no series is to be taken."""
+        if not self._goes_on.is_set():
+            self._close_source()
+            self._say("idle", "stopped by control")
+            while not (self._stopping or self._goes_on.wait(IDLE_S)):
+                pass
+            if self._stopping:
+                raise Stop
+
     def status(self) -> dict[str, Any]:
         """How it fares, in plain values."""
         engine = self._engine
@@ -93,6 +153,8 @@ class Station:
             said["disk_free_bytes"] = free = shutil.disk_usage(_existing(self.config.folder)).free
             if said["bytes_per_s"]:
                 said["disk_left_s"] = round(free / said["bytes_per_s"])
+        if engine is not None and engine.state == "paused":
+            said["state"] = "paused"
         if engine is not None and health is not None:
             said |= {"waiting_frames": engine.waiting_frames, "steps_ms": health.steps_ms, "muted": dict(health.muted)}
             said |= {"stalled": dict(health.stalled), "backlog_bytes": sum(e.backlog for e in health.edges.values())}
@@ -138,7 +200,7 @@ class Station:
         finally:
             self._engine = None
             self._totals.ended(engine.health())
-        whole = engine.error is None and source.ended == "finished" and not self._stopping
+        whole = engine.state == "finished" and not self._stopping
         self._known.note(series.uid, folder, whole)
         if engine.error is not None:
             raise SourceError(engine.error)
@@ -187,6 +249,12 @@ class Station:
         while True:
             self._tell(self.status())
             time.sleep(TELL_S)
+
+
+def interrupt_main() -> None:
+    """Have the main thread's `leave` called, also while it waits for a source; nothing where there are no signals."""
+    if hasattr(signal, "SIGUSR1") and (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, signal.SIGUSR1)
 
 
 def _existing(folder: Path) -> Path:
