@@ -13,8 +13,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..core.errors import ConfigError
 from ..engine.daemon import Daemon
 from ..engine.daemon_config import load_daemon_config
+from ..engine.housekeeping import Housekeeping
+from ..engine.retention import retain, verdicts
 from ..engine.service_unit import install_unit, unit_file
 from ..engine.station import Station
 from .console import console, counted, stop_on_signals
@@ -64,6 +67,25 @@ def check(config: ConfigFile) -> None:
 
 
 @daemon.command()
+def retention(
+    config: ConfigFile,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be deleted, delete nothing")] = False,
+) -> None:
+    """Delete what the config's [retention] lets go, each session after it and its export were read back.
+
+    The daemon does so by itself once a minute. Of what should go and stays it says why.
+    """
+    found = load_daemon_config(config)
+    if found.disks.retention is None:
+        raise ConfigError(f"{config}: no [retention]; nothing is ever deleted")
+    if dry_run:
+        for verdict in verdicts(found):
+            console.print(str(verdict), soft_wrap=True)
+        return
+    retain(found, lambda verdict: console.print(str(verdict), soft_wrap=True), lambda nbytes: None)
+
+
+@daemon.command()
 def install(
     config: ConfigFile,
     system: Annotated[bool, typer.Option("--system/--user", help="for the machine, or for this user")] = False,
@@ -83,17 +105,26 @@ def install(
         console.print("it starts when you log in; loginctl enable-linger starts it with the computer", soft_wrap=True)
 
 
+def _tell(said: Mapping[str, Any]) -> None:
+    """Tell the daemon, in a line of JSON."""
+    try:
+        os.write(sys.stdout.fileno(), (json.dumps(said) + "\n").encode())
+    except OSError:  # the daemon is gone: another one starts us again, and this series goes on
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def housekeeping(config: Path) -> None:
+    """Export and delete as a daemon's config says; a line of JSON a second says what is done. The daemon starts it."""
+    one = Housekeeping(config, _tell)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: one.reload())
+    with stop_on_signals(one.stop):
+        one.run(sys.stdin)
+
+
 def station(config: Path, name: str) -> None:
     """Run one source of a daemon's config; a line of JSON a second says how it fares. The daemon starts it."""
-
-    def tell(said: Mapping[str, Any]) -> None:
-        try:
-            os.write(out, (json.dumps(said) + "\n").encode())
-        except OSError:  # the daemon is gone: another one starts us again, and this series goes on
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    out = sys.stdout.fileno()
-    one = Station(config, name, tell)
+    one = Station(config, name, _tell)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: one.reload())
     with stop_on_signals(one.stop):

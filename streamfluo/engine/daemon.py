@@ -7,6 +7,7 @@ killed. Started again it goes on in its series: a recording survives kill −9 a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -22,6 +23,7 @@ from ..core.errors import ConfigError, StreamfluoError
 from ..network.server import DataServer
 from ..session.lock import take
 from .daemon_config import DaemonConfig, load_daemon_config
+from .keeper import Keeper
 from .metrics import Metrics
 from .service_manager import ServiceManager
 
@@ -37,11 +39,11 @@ log = logging.getLogger("streamfluo")
 
 
 class Worker:
-    """The process of one station, and what it told last."""
+    """A process of the daemon, `verb` path words: a station, and what it told last."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, verb: str = "station") -> None:
         self.name = name
-        self._path = path
+        self._words = [verb, str(path), *([name] if verb == "station" else [])]
         self._process: subprocess.Popen[str] | None = None
         self._heard_s = self._began_s = 0.0
         self._again_s, self._pause_s = 0.0, PAUSES_S[0]
@@ -81,10 +83,17 @@ class Worker:
         if self._process is not None and hasattr(signal, "SIGHUP"):
             self._process.send_signal(signal.SIGHUP)
 
+    def order(self, line: str) -> None:
+        """Write a line to what it reads; of a process that has just ended nobody hears it."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.write(f"{line}\n")
+                self._process.stdin.flush()
+
     def _start(self, now: float) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamfluo", "station", str(self._path), self.name],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace",
+            [sys.executable, "-m", "streamfluo", *self._words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, errors="replace",
         )  # fmt: skip
         self.starts += 1
         self._heard_s = self._began_s = now
@@ -128,6 +137,7 @@ class Daemon:
         self._lock = take(self.config.folder, DAEMON_LOCK)
         self._manager = ServiceManager()
         self._workers = {source.name: Worker(self._path, source.name) for source in self.config.sources}
+        self._keeper = Keeper(Worker(self._path, "housekeeping", "housekeeping"))
         self._stopping = self._reloads = False
         try:
             self._server = DataServer(
@@ -159,13 +169,15 @@ class Daemon:
                     self._reload()
                 for worker in self._workers.values():
                     worker.look(self.config.daemon.hung_s)
+                self._keeper.look(self.config, self._told())
                 if time.monotonic() - told_s >= (self._manager.watchdog_s or 2.0) / 2:
                     told_s = time.monotonic()
                     self._manager.tell(WATCHDOG=1, STATUS=self._in_words())
                 self._serve(LOOK_S)
         finally:
             self._manager.tell(STOPPING=1)
-            ends = [threading.Thread(target=worker.stop, args=[LEAVE_S]) for worker in self._workers.values()]
+            stops = [self._keeper.stop, *(worker.stop for worker in self._workers.values())]
+            ends = [threading.Thread(target=stop, args=[LEAVE_S]) for stop in stops]
             for end in ends:
                 end.start()
             for end in ends:
@@ -209,6 +221,7 @@ class Daemon:
             threading.Thread(target=leaves.stop, args=[LEAVE_S], name=f"end {name}").start()
         for worker in self._workers.values():
             worker.reload()
+        self._keeper.reload()
         self._workers |= {name: Worker(self._path, name) for name in names if name not in self._workers}
         self.config = config
 
@@ -224,4 +237,4 @@ class Daemon:
         return {name: {**worker.told, "starts": worker.starts} for name, worker in list(self._workers.items())}
 
     def _status(self) -> Mapping[str, Any]:
-        return {"state": self._in_words(), "counters": {"sources": self._told()}}
+        return {"state": self._in_words(), "counters": {"sources": self._told(), **self._keeper.told()}}

@@ -17,9 +17,11 @@ from ..core.source import Series
 from ..core.spec import Spec
 from ..network.socket import parse_endpoint
 from .config import Config, found_config, load_config, parse_config
+from .disk_config import DiskConfig, ExportTable, RetentionTable, checked_disks
 from .session_names import SessionNames
 
 Table = TypeVar("Table", bound=msgspec.Struct)
+_DISK_TABLES: Mapping[str, type[msgspec.Struct]] = {"export": ExportTable, "retention": RetentionTable}
 RECORD_ALONE = "[record]\nraw = true\n"
 
 
@@ -75,6 +77,12 @@ class DaemonConfig(msgspec.Struct, frozen=True):
     sources: tuple[SourceTable, ...]
     rules: tuple[RuleTable, ...]
     chains: Mapping[str, Config]
+    disks: DiskConfig
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that sessions may lie in."""
+        return (self.folder,)
 
     @property
     def folder(self) -> Path:
@@ -112,7 +120,7 @@ def load_daemon_config(path: Path) -> DaemonConfig:
         raise ConfigError(f"{path}: cannot read the config: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    known = ("daemon", "source", "rule")
+    known = ("daemon", "source", "rule", *_DISK_TABLES)
     for name in tables:
         if name not in known:
             hint = (
@@ -132,7 +140,21 @@ def load_daemon_config(path: Path) -> DaemonConfig:
         if name:
             beside = path.parent / name
             chains[name] = load_config(beside if beside.exists() else found_config(Path(name)))
-    return DaemonConfig(path, daemon, names, sources, rules, chains)
+    disks = DiskConfig(path.parent, **_disk_tables(path, tables))
+    config = DaemonConfig(path, daemon, names, sources, rules, chains, disks)
+    checked_disks(path, disks, config.roots)
+    return config
+
+
+def _disk_tables(path: Path, tables: Mapping[str, Any]) -> dict[str, Any]:
+    for name in (name for name in _DISK_TABLES if name in tables):
+        if not isinstance(tables[name], dict):
+            raise ConfigError(f"{path}: {name} is a table [{name}], found {str(tables[name])[:60]}")
+    return {
+        name: build_params(struct, tables[name], f"{path}: [{name}]")
+        for name, struct in _DISK_TABLES.items()
+        if name in tables
+    }
 
 
 def _built(path: Path, struct: type[Table], tables: Mapping[str, Any], name: str) -> Iterator[Table]:

@@ -95,6 +95,9 @@ class Station:
         if engine is not None and health is not None:
             said |= {"waiting_frames": engine.waiting_frames, "steps_ms": health.steps_ms, "muted": dict(health.muted)}
             said |= {"stalled": dict(health.stalled), "backlog_bytes": sum(e.backlog for e in health.edges.values())}
+            if said["bytes_per_s"]:
+                waiting = max(frames for job, (frames, _) in engine.progress().items() if job != "values")
+                said["backlog_s"] = round(waiting * engine.chain.spec.frame_nbytes / said["bytes_per_s"], 3)
             said["hung"] = self._watchdog.hung() if self._watchdog is not None else []
         return said
 
