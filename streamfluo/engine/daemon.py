@@ -22,6 +22,7 @@ from typing import Any
 from ..core.errors import ConfigError, StreamfluoError
 from ..network.server import DataServer
 from ..session.lock import take
+from .alarm import Alarm, briefly
 from .daemon_config import DaemonConfig, load_daemon_config
 from .keeper import Keeper
 from .metrics import Metrics
@@ -137,6 +138,7 @@ class Daemon:
         self._lock = take(self.config.folder, DAEMON_LOCK)
         self._manager = ServiceManager()
         self._workers = {source.name: Worker(self._path, source.name) for source in self.config.sources}
+        self._alarm = Alarm()
         self._keeper = Keeper(Worker(self._path, "housekeeping", "housekeeping"))
         self._stopping = self._reloads = False
         try:
@@ -144,7 +146,7 @@ class Daemon:
                 None, self.config.daemon.status, program="daemon", hello=self._hello, status=self._status
             )
             address = self.config.daemon.metrics
-            self._metrics = Metrics(address, self._told) if address is not None else None
+            self._metrics = Metrics(address, self._told, self._keeper.facts) if address is not None else None
         except StreamfluoError:
             self._lock.release()
             raise
@@ -170,6 +172,7 @@ class Daemon:
                 for worker in self._workers.values():
                     worker.look(self.config.daemon.hung_s)
                 self._keeper.look(self.config, self._told())
+                self._alarm.look(self._told(), self._keeper.facts(), self.config)
                 if time.monotonic() - told_s >= (self._manager.watchdog_s or 2.0) / 2:
                     told_s = time.monotonic()
                     self._manager.tell(WATCHDOG=1, STATUS=self._in_words())
@@ -237,4 +240,5 @@ class Daemon:
         return {name: {**worker.told, "starts": worker.starts} for name, worker in list(self._workers.items())}
 
     def _status(self) -> Mapping[str, Any]:
-        return {"state": self._in_words(), "counters": {"sources": self._told(), **self._keeper.told()}}
+        warned = {"warnings": self._alarm.sentences} if self._alarm.sentences else {}
+        return {"state": self._in_words(), "counters": {**briefly(self._told()), **self._keeper.told(), **warned}}

@@ -17,11 +17,15 @@ from ..core.source import Series
 from ..core.spec import Spec
 from ..network.socket import parse_endpoint
 from .config import Config, found_config, load_config, parse_config
-from .disk_config import DiskConfig, ExportTable, RetentionTable, checked_disks
+from .disk_config import DiskConfig, DiskTable, ExportTable, RetentionTable, check_disks
 from .session_names import SessionNames
 
 Table = TypeVar("Table", bound=msgspec.Struct)
-_DISK_TABLES: Mapping[str, type[msgspec.Struct]] = {"export": ExportTable, "retention": RetentionTable}
+_DISK_TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "disk": DiskTable,
+    "export": ExportTable,
+    "retention": RetentionTable,
+}
 RECORD_ALONE = "[record]\nraw = true\n"
 
 
@@ -82,7 +86,8 @@ class DaemonConfig(msgspec.Struct, frozen=True):
     @property
     def roots(self) -> tuple[Path, ...]:
         """The folders that sessions may lie in."""
-        return (self.folder,)
+        overflow = self.disks.overflow
+        return (self.folder,) if overflow is None else (self.folder, overflow)
 
     @property
     def folder(self) -> Path:
@@ -106,7 +111,14 @@ class DaemonConfig(msgspec.Struct, frozen=True):
         return self._served(source, self.chains[""])
 
     def _served(self, source: SourceTable, config: Config) -> Config:
-        record = msgspec.structs.replace(config.record, raw=True if config.record.raw is None else config.record.raw)
+        disk, raw = self.disks.disk, config.record.raw
+        record = msgspec.structs.replace(
+            config.record,
+            raw=True if raw is None else raw,
+            when_full=disk.when_full or config.record.when_full,
+            blocked_s=disk.blocked_s,
+            slow_s=disk.slow_s,
+        )
         publish = msgspec.structs.replace(config.publish, uri=source.publish)
         return msgspec.structs.replace(config, record=record, publish=publish)
 
@@ -142,7 +154,7 @@ def load_daemon_config(path: Path) -> DaemonConfig:
             chains[name] = load_config(beside if beside.exists() else found_config(Path(name)))
     disks = DiskConfig(path.parent, **_disk_tables(path, tables))
     config = DaemonConfig(path, daemon, names, sources, rules, chains, disks)
-    checked_disks(path, disks, config.roots)
+    check_disks(path, disks, config.roots)
     return config
 
 

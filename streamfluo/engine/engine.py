@@ -22,6 +22,7 @@ import numpy as np
 
 from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
+from ..session.disk_calls import DiskCalls
 from ..session.health import Health
 from ..session.recalled import recall
 from ..session.recording import Recording
@@ -32,6 +33,7 @@ from .chain import Chain
 from .chain_thread import run_chain
 from .config import Config, with_overrides
 from .disk_threads import write_journal, write_values
+from .disk_watch import watch_disk
 from .ingest import ingest
 from .parts import Parts, Position, Stopping
 from .publisher import Publisher, RunView
@@ -40,14 +42,16 @@ from .ring_buffer import RingBuffer
 RING_BYTES = 512 << 20
 RING_BYTES_FILE = 64 << 20  # a file waits; reading far ahead only fills memory
 VALUES_BYTES = 64 << 20
+JOIN_S = 0.1
 
 
 class Engine:
     """Runs `source` through the config's chain into the session `out` (None: nothing is written).
 
     `resume` goes on with the session there, from its last checkpoint or from the start of its journal; `max_frames`
-    ends the run when the session holds so many. Building it compiles every kernel; if that fails, nothing is left
-    behind: no lock, no port, no new folder. Raises ConfigError, SessionError or SourceError.
+    ends the run when the session holds so many; `calls` watches what is asked of the disk. Building it compiles every
+    kernel; if that fails, nothing is left behind: no lock, no port, no new folder. Raises ConfigError, SessionError or
+    SourceError.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Engine:
         truth: Mapping[str, np.ndarray] | None = None,
         ring_bytes: int | None = None,
         program: str = "run",
+        calls: DiskCalls | None = None,
     ) -> None:
         if resume and out is not None:
             recall(out, source)
@@ -70,7 +75,7 @@ class Engine:
         self._truth = truth
         self._closed = False
         with ExitStack() as undo:
-            self.session = _opened(source, self.chain, config, out, resume, undo)
+            self.session = _opened(source, self.chain, config, out, resume, calls, undo)
             journal = self.session.journal if self.session else None
             readers = ["chain", *(["journal"] if journal else [])]
             ring_bytes = ring_bytes or (RING_BYTES_FILE if source.seekable else RING_BYTES)
@@ -89,8 +94,8 @@ class Engine:
             if resume and self.session:
                 _resume(parts, self.session)
             if self.session:
-                skips = config.record.when_full == "skip"
-                parts.recording = Recording(self.session, lambda: skips and parts.ring.full, parts.tell)
+                when_full = config.record.when_full
+                parts.recording = Recording(self.session, lambda: parts.ring.full, when_full, parts.tell)
             if config.publish.uri is not None:
                 view = RunView(program, self.chain, source.series, self.health, lambda: self.state)
                 parts.publisher = Publisher(config.publish, view, journal)
@@ -99,6 +104,7 @@ class Engine:
         if journal:
             jobs["journal"] = write_journal
         self._threads = [threading.Thread(target=self._guard, args=j, name=j[0], daemon=True) for j in jobs.items()]
+        self._ended, self._without_disk = threading.Event(), False
 
     @property
     def publisher(self) -> Publisher | None:
@@ -111,6 +117,10 @@ class Engine:
             self.publisher.start()
         for thread in self._threads:
             thread.start()
+        if self.session is not None:
+            watch = threading.Thread(target=watch_disk, args=[self._parts, self._ended, self._give_up], daemon=True)
+            watch.name = "disk watch"
+            watch.start()
 
     def stop(self, state: str = "aborted") -> None:
         """Take no more frames; what has arrived is still processed and written. Callable from a signal handler.
@@ -129,9 +139,13 @@ class Engine:
         """Wait for the end of the run and close the session. Returns False if it still goes on after `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                return False
+            while thread.is_alive():
+                if self._without_disk and thread.name in ("journal", "values"):
+                    break  # it is in a call that does not come back
+                left_s = JOIN_S if deadline is None else min(JOIN_S, deadline - time.monotonic())
+                if left_s <= 0:
+                    return False
+                thread.join(left_s)
         self._close()
         return True
 
@@ -148,6 +162,11 @@ class Engine:
     def stopping(self) -> bool:
         """Whether no more frames are taken."""
         return self._parts.stopping.state is not None
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the run ended without its disk, from which a thread may still come back."""
+        return self._without_disk
 
     @property
     def waiting_frames(self) -> int:
@@ -179,6 +198,7 @@ class Engine:
         health.refused = dict(self.source.refused)
         if parts.recording is not None:
             health.stalled, health.unrecorded = dict(parts.recording.stalled), parts.recording.unrecorded
+        health.blocked = dict(parts.blocked)
         return health
 
     def _guard(self, job: str, work: Callable[[Parts], None]) -> None:
@@ -204,16 +224,23 @@ class Engine:
         self.source.interrupt()
         self._parts.ring.close()
 
+    def _give_up(self, why: str) -> None:
+        """End the run without its disk, which does not answer: the session stays as it is, to be resumed."""
+        self._without_disk = True
+        self._fail(f"{why}; the run ends, what was written before is readable")
+        self._parts.values.close()
+
     def _close(self) -> None:
         """Close the session and tell who wants to know, once."""
         if self._closed:
             return
         self._closed = True
+        self._ended.set()
         parts = self._parts
         if self.error is None:
             edges = [*([] if parts.stopping.abandoned.is_set() else ["chain"]), *(["journal"] * parts.has_journal)]
             self.error = parts.accounts.missing(edges)
-        if self.session is not None:
+        if self.session is not None and not self._without_disk:
             truth = self._truth if self._truth is not None else self.source.truth
             snapshots = {step.id: self.chain.reader_of_all(step.id) for step in self.chain.steps}
             try:
@@ -227,12 +254,18 @@ class Engine:
 
 
 def _opened(
-    source: Source, chain: Chain, config: Config, out: Path | None, resume: bool, undo: ExitStack
+    source: Source,
+    chain: Chain,
+    config: Config,
+    out: Path | None,
+    resume: bool,
+    calls: DiskCalls | None,
+    undo: ExitStack,
 ) -> SessionWriter | None:
     if out is None:
         return None
     facts = RunFacts(chain.facts(), {s.id: s.operator.gives for s in chain.steps}, config.where, config.text)
-    session = SessionWriter(out, source, facts, raw=config.record.raw, resume=resume)
+    session = SessionWriter(out, source, facts, raw=config.record.raw, resume=resume, calls=calls)
     undo.callback(session.abandon)
     return session
 

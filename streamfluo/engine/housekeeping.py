@@ -30,6 +30,7 @@ TELL_S = 1.0
 IDLE_S = 2.0  # between two looks at the folder
 RETAIN_S = 60.0
 RESUMED_S = 300.0  # how long a session that was interrupted may still be gone on with
+STILL_S = 60.0  # at the lowest priority a call may take long
 MAX_TRIES = 3
 AGAIN_S = (30.0, 3600.0)  # before an export that failed is tried again: at first, and at most
 TRIES, UNFINISHED = ".exports.json", ".unfinished"
@@ -53,6 +54,7 @@ class Housekeeping:
         self._said: dict[str, Any] = {"state": "idle", "why": "", "session": ""}
         self._exported = self._exported_bytes = self._deleted = self._deleted_bytes = 0
         self._waiting, self._worked_bytes = 0, 0
+        self._moved_s = time.monotonic()
         self._over: dict[Path, float] = {}  # since when a session that did not finish has been over
         self._tries = _read_tries(self.config.folder / TRIES)
         self._refused: dict[str, str] = {}
@@ -103,8 +105,15 @@ class Housekeeping:
         return {
             "name": "housekeeping", **said, "exported": self._exported, "exported_bytes": self._exported_bytes,
             "to_export": self._waiting, "deleted": self._deleted, "deleted_bytes": self._deleted_bytes,
-            "worked_bytes": self._worked_bytes, "refused_exports": len(self._refused),
+            "worked_bytes": self._worked_bytes, "refused_exports": len(self._refused), "blocked": self._blocked(),
         }  # fmt: skip
+
+    def _blocked(self) -> str:
+        """What does not come back, in words; nothing while it is told to wait."""
+        still_s = time.monotonic() - self._moved_s
+        if still_s < STILL_S or not self._going.is_set():
+            return ""
+        return f"{self._said['state']} {self._said['session']} has not moved for {still_s:.0f} s"
 
     def _to_export(self) -> list[Kept]:
         """The sessions that are over and not exported as they are, the oldest names first."""
@@ -169,6 +178,7 @@ class Housekeeping:
 
     def _pause(self, nbytes: int) -> None:
         self._worked_bytes += nbytes
+        self._moved_s = time.monotonic()
         if self._stopping:
             raise Ended
         if not self._going.is_set():

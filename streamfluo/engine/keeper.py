@@ -45,6 +45,10 @@ class Keeper:
         """Have it read its config anew."""
         self._worker.reload()
 
+    def facts(self) -> dict[str, Any]:
+        """What it does, nothing where it does not run."""
+        return {**self._worker.told, "starts": self._worker.starts} if self._runs else {}
+
     def told(self) -> dict[str, Any]:
         """What it does, under its name; nothing where it does not run."""
-        return {"housekeeping": {**self._worker.told, "starts": self._worker.starts}} if self._runs else {}
+        return {"housekeeping": self.facts()} if self._runs else {}

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError, SourceError, StreamfluoError
+from ..core.errors import ConfigError, SessionError, SourceError, StreamfluoError
 from ..core.source import Source
+from ..session.disk_calls import DiskCalls
 from ..sources.opening import open_source
 from .config import Config
 from .daemon_config import DaemonConfig, load_daemon_config
+from .disk_facts import disk_facts, room_facts, root_for_new, root_of
 from .engine import Engine
 from .known_series import KnownSeries
 from .totals import Totals
@@ -43,13 +44,13 @@ class Station:
         self._path, self._name, self._tell = path, name, tell
         self.config: DaemonConfig = load_daemon_config(path)
         self.config.source(name)
-        self._known = KnownSeries(self.config.folder, name)
+        self._known = KnownSeries(self.config.roots, name)
         self._source: Source | None = None
         self._engine: Engine | None = None
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
-        self._series, self._totals = 0, Totals()
+        self._series, self._totals, self._calls = 0, Totals(), DiskCalls()
 
     def run(self) -> None:
         """Take series until `stop`."""
@@ -62,7 +63,7 @@ class Station:
                     pause_s = PAUSES_S[0]
                 except (StreamfluoError, OSError) as error:
                     self._close_source()
-                    self._wait(str(error), pause_s)
+                    self._wait(str(error), pause_s, isinstance(error, SessionError | OSError))
                     pause_s = min(2 * pause_s, PAUSES_S[1])
         except Stop:
             pass
@@ -88,10 +89,8 @@ class Station:
         engine = self._engine
         health = None if engine is None else engine.health()
         said = {"name": self._name, "series": self._series, **self._said, **self._totals.with_run(health)}
-        with suppress(OSError):
-            said["disk_free_bytes"] = free = shutil.disk_usage(_existing(self.config.folder)).free
-            if said["bytes_per_s"]:
-                said["disk_left_s"] = round(free / said["bytes_per_s"])
+        said |= room_facts(root_of(self.config, self._said["session"]), said["bytes_per_s"])
+        said |= disk_facts(self._calls, self.config.disks.disk)
         if engine is not None and health is not None:
             said |= {"waiting_frames": engine.waiting_frames, "steps_ms": health.steps_ms, "muted": dict(health.muted)}
             said |= {"stalled": dict(health.stalled), "backlog_bytes": sum(e.backlog for e in health.edges.values())}
@@ -123,9 +122,7 @@ class Station:
         known = self._known.find(series.uid)
         if known is not None and known.whole:
             raise SourceError(f"{settings.uri}: series {series.uid[:40]} is recorded already, in {known.folder}")
-        folder = known.folder if known else self.config.names.new_folder(
-            self.config.folder, settings.name, source.spec, series
-        )  # fmt: skip
+        folder = known.folder if known else self._new_folder(source)
         engine = self._built(source, folder, resume=known is not None)
         self._known.note(series.uid, folder, whole=False)
         self._series += 1
@@ -139,19 +136,30 @@ class Station:
             self._engine = None
             self._totals.ended(engine.health())
         whole = engine.error is None and source.ended == "finished" and not self._stopping
+        if engine.gave_up:
+            sys.exit(f"{self._name}: {engine.error}")  # a thread hangs in a call to the disk: a new process does not
         self._known.note(series.uid, folder, whole)
         if engine.error is not None:
             raise SourceError(engine.error)
+
+    def _new_folder(self, source: Source) -> Path:
+        """A folder for the session of a series that begins, on the disk that has room."""
+        root, why = root_for_new(self.config, self._totals.with_run(None)["bytes_per_s"])
+        if why:
+            log.warning("%s: %s", self._name, why)
+        return self.config.names.new_folder(root, self._name, source.spec, source.series)
 
     def _built(self, source: Source, folder: Path, resume: bool) -> Engine:
         """The engine of a series; without its chain where that does not fit."""
         settings = self.config.source(self._name)
         chain: Config = self.config.chain(settings, source.spec, source.series)
         try:
-            return Engine(source, chain, folder, resume=resume, program="daemon")
+            return Engine(source, chain, folder, resume=resume, program="daemon", calls=self._calls)
         except ConfigError as error:
             log.warning("%s: recorded without its chain: %s", self._name, error)
-            return Engine(source, self.config.recording(settings), folder, resume=resume, program="daemon")
+            return Engine(
+                source, self.config.recording(settings), folder, resume=resume, program="daemon", calls=self._calls
+            )
 
     def _reload(self) -> None:
         self._reloads = False
@@ -162,11 +170,13 @@ class Station:
             log.warning("%s: goes on with the config that it has: %s", self._name, error)
         else:
             self.config = config
+            self._known.roots = config.roots
 
-    def _wait(self, why: str, pause_s: float) -> None:
+    def _wait(self, why: str, pause_s: float, cannot_write: bool) -> None:
         if why != self._said["why"]:
             log.warning("%s: waits: %s", self._name, why)
         self._say("waiting", why)
+        self._said["cannot_write"] = cannot_write
         self._opening = True
         try:
             time.sleep(pause_s)
@@ -186,7 +196,3 @@ class Station:
         while True:
             self._tell(self.status())
             time.sleep(TELL_S)
-
-
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() or folder == folder.parent else _existing(folder.parent)
