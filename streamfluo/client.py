@@ -2,7 +2,9 @@
 
 from .core.lazy import lazy_names
 
-__getattr__, __all__ = lazy_names({"network.client": ("PreviewSubscriber", "ResultsSubscriber", "ask")})
+__getattr__, __all__ = lazy_names(
+    {"network.client": ("PreviewSubscriber", "ResultsSubscriber", "ask"), "network.control_client": ("Control",)}
+)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,14 @@
-"""Qt without a screen, before anything imports it; kernels compiled before a run of all tests."""
+"""Qt without a screen, before anything imports it; kernels compiled before a run of all tests; nobody's keys."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["STREAMFLUO_KEYS"] = str(Path(tempfile.gettempdir()) / "no" / "streamfluo" / "keys")
 settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])  # others may use it as well
 settings.load_profile("any machine")
 

@@ -47,6 +47,7 @@ class Level(Toy):
 
         factor: float = 1.0
 
+    live: ClassVar[Mapping[str, float]] = {"factor": 2.0}
     gives = (
         Gives("level", "per_frame", ("t",), "ADU", "mean"),
         Gives("sum", "snapshot", (), "ADU", "sum of the levels"),

@@ -15,7 +15,7 @@ from streamfluo.core.source import Series
 from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.server import DataServer
 
-SPEC = Spec(shape=(512, 512), dtype="uint16")
+SPEC = Spec(shape=(512, 512), dtype="uint16", interval_s=0.005)  # without one a server would set the times
 ROUNDS, BLOCKS = 9, 12
 
 

@@ -14,11 +14,13 @@ from .calibrate import calibrate
 from .camera import camera
 from .check import check
 from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
+from .control import control, stop
 from .count import count
 from .daemon import daemon, housekeeping, station
 from .demo import demo
 from .export import export
 from .inspect import inspect
+from .keys import app as keys
 from .list import list_operators
 from .protocol import protocol
 from .record import record
@@ -43,6 +45,8 @@ for verb, name in (
     (replay, "replay"),
     (view, "view"),
     (status, "status"),
+    (control, "control"),
+    (stop, "stop"),
     (check, "check"),
     (list_operators, "list"),
     (inspect, "inspect"),
@@ -53,6 +57,7 @@ app.command("station", hidden=True)(station)
 app.command("housekeeping", hidden=True)(housekeeping)
 app.add_typer(daemon, name="daemon")
 app.add_typer(protocol, name="protocol")
+app.add_typer(keys, name="keys")
 
 
 def _print_version(asked: bool) -> None:

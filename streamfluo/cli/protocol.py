@@ -10,6 +10,7 @@ from ..core import wire
 from ..core.errors import SourceError
 from ..network.conformance import check_server
 from .console import console, counted
+from .keys import meet
 
 protocol = typer.Typer(help="The wire protocol: show it, or check that a server keeps it.", no_args_is_help=True)
 
@@ -26,6 +27,7 @@ def check(
     frames: Annotated[int, typer.Option(min=1, help="how many frames to look at")] = 20,
 ) -> None:
     """Check a data endpoint: what it answers, what it sends, how it takes what it should not."""
+    meet(uri)
     failed = 0
     for rule, problem in check_server(uri, frames):
         console.print(f"{'ok    ' if problem is None else 'FAILED'} {rule}{f': {problem}' if problem else ''}")

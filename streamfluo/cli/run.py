@@ -17,6 +17,7 @@ from ..engine.config import Config, load_config
 from ..engine.engine import Engine
 from ..sources.opening import open_source
 from .console import config_file, console, counted, frame_progress, stop_on_signals
+from .keys import meet
 from .view import require_viewer, start_viewer
 
 AGAIN_S = 0.5
@@ -57,6 +58,7 @@ def run(
 
 def opened_within(wait_s: float, uri: str, planes: bool) -> Source:
     """Open a source, trying again for so long where it is not there yet, and waiting so long if it pauses."""
+    meet(uri)
     deadline = time.monotonic() + wait_s
     with console.status(f"opening {uri}"):
         while True:

@@ -17,6 +17,7 @@ from ..core import wire
 from ..core.errors import SourceError
 from ..network.client import ask
 from .console import console
+from .keys import meet
 
 
 def status(
@@ -28,6 +29,8 @@ def status(
 
     One that does not answer is said where several are asked; the exit code is then 1.
     """
+    for uri in uris:
+        meet(uri)
     shown = _json if as_json else _tables
     if watch and not as_json:
         with Live(shown(uris)[0], console=console, auto_refresh=False) as live:

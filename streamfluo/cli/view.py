@@ -12,6 +12,7 @@ import typer
 
 from ..core.errors import ConfigError
 from .console import console
+from .keys import meet
 
 
 def view(
@@ -26,6 +27,7 @@ def view(
     require_viewer()
     from ..viewer.main import show, take_screenshot
 
+    meet(uri)
     if screenshot is None:
         show(uri, theme, proxy)
         return

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -106,7 +107,8 @@ class Operator(ABC):
     slices of a volume together, of steps by plane from the first slice on. `may_need` are per-frame values of the steps
     that its frames came through, given where there are any: with `valid` it learns nothing from frames that are
     declared not valid (`seen_parts`). `of_planes` are those in `needs` that a config may take of several planes at
-    once: they come as (planes, t, …), NaN where a plane has none of a frame or declares it not valid.
+    once: they come as (planes, t, …), NaN where a plane has none of a frame or declares it not valid. `live` are the
+    parameters that may be changed while frames flow, each with another value that the laws try.
     """
 
     kind: ClassVar[str]
@@ -119,6 +121,7 @@ class Operator(ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     frame_axis: Literal["same", "own"] = "same"
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    live: ClassVar[Mapping[str, Any]] = {}
     from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
     results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}
     joins: ClassVar[Mapping[str, Callable[[Mapping[str, RecordedStep]], Any]]] = {}
@@ -136,6 +139,18 @@ class Operator(ABC):
     def out_spec(self) -> Spec:
         """What the next step sees."""
         return self.spec
+
+    def prepare(self, params: Any) -> None:  # noqa: B027 - most changes cost nothing
+        """Compute beforehand what a change to `params` needs and takes long; called on another thread while frames go
+        on, so it must not touch anything but caches."""
+
+    def change(self, params: Any) -> None:
+        """Go on under `params`, which differ from the present ones in `live` ones alone, from the next frame on.
+
+        Called between blocks; what was built with `params`, and given this one's state, goes on to the same bits.
+        Raises ConfigError for what does not fit; then nothing has changed.
+        """
+        self.params = params
 
     @abstractmethod
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
@@ -219,7 +234,7 @@ class SnapshotOperator(Operator):
     def reader(
         self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
     ) -> Callable[[], Mapping[str, np.ndarray]]:
-        return partial(self.read, names, inputs)
+        return partial(copy(self).read, names, inputs)  # parameters as of now, whatever is changed meanwhile
 
     @abstractmethod
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +12,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from .block import Block
+from .control import Change
 from .plane import ONE_PLANE
 from .spec import Spec
 
 MAX_BLOCK_FRAMES = 32
+PAUSED = "paused"  # the reason of a gap that was asked for
 NO_PLANES: Mapping[str, int] = MappingProxyType({})
 
 
@@ -57,6 +59,7 @@ class Source(ABC):
     path: Path | None = None
     refused: Mapping[str, int] = MappingProxyType({})  # messages dropped, by the rule they broke
     patience_s: float = 0.0  # how long to wait for somebody who went away, if longer than usual
+    changes: Sequence[Change] = ()  # of live parameters while these frames were recorded, to be made again
     ended: str = "finished"  # how the series ended, once it has: finished, aborted or error
 
     @abstractmethod

@@ -82,7 +82,9 @@ end (ingest: 64 MiB, its sender 32 frames more; where the system tells, which is
 not read share 256 MiB, 64 MiB each at most. A preview that nobody watches for 30 s is closed, but the one that hello
 names.
 
-Endpoints are `tcp://HOST:PORT` and `ipc://PATH`, nothing else; a program binds to this machine only.
+Endpoints are `tcp://HOST:PORT` and `ipc://PATH`, nothing else. Beyond this machine they speak CURVE: who connects pins
+the server's key, and its own is on a list with roles: view (status, preview, results), record (subscribe and what
+follows), send (ingest), control. Until its key is accepted a peer is answered nothing.
 """
 
 from __future__ import annotations

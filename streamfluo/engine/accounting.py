@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..core.block import Block
 from ..core.plane import ONE_PLANE
-from ..core.source import Gap
+from ..core.source import PAUSED, Gap
 from ..session.health import Edge, Health, PlaneHealth
 
 
@@ -33,6 +33,9 @@ class Accounts:
 
     def gap(self, gap: Gap) -> None:
         """Count frames that never came, by who lost them."""
+        if gap.reason == PAUSED:
+            self.health.paused += gap.count
+            return
         if (counted := self.health.planes.get(gap.plane)) is not None:
             counted.lost += gap.count
         if gap.reason == "camera":

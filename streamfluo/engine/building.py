@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.operator import Operator, SnapshotOperator
@@ -37,6 +38,7 @@ class Step:
     axis: str
     givers: dict[str, tuple[str, str]]
     gate: Gate
+    params: Any = None
     pools: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     late: bool = False
     next_index: int | None = None
@@ -116,7 +118,7 @@ class Builder:
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
         gate = Gate(in_plane(plane, config.id), operator)
-        step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate)
+        step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate, params)
         step.givers = self._givers(place, step)
         step.pools = self._pools(place, step)
         own = {other.id for other in self.steps if other.plane == plane}

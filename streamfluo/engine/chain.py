@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,6 +26,9 @@ from .across import AcrossPlanes
 from .building import Builder, Step, apart
 from .config import Config, load_config, with_overrides
 from .held_blocks import HeldBlocks
+from .live import LiveChanges, live_values, take_live_values
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class StepResult(NamedTuple):
@@ -50,6 +54,7 @@ class Chain:
         self.steps: list[Step] = builder.steps
         self.follows = builder.leaders()
         self.events: list[dict[str, Any]] = []
+        self.changes = LiveChanges(self.steps, self._guarded, self.events.append)
         self._across = AcrossPlanes(self.steps)
         late = {step.plane for step in self.steps if step.late}
         self._held = HeldBlocks(late, builder.awaited()) if late else None
@@ -82,13 +87,14 @@ class Chain:
         plane = ONE_PLANE
         if self.spec.planes and (plane := block.plane) not in self.spec.plane_names:
             raise FrameError(f"frame {block.index}: no plane {plane!r}{did_you_mean(plane, self.spec.plane_names)}")
-        return self._flow(plane, [block]) + self._late(plane, block)
+        return self._through(plane, block) + self._late(plane, block)
 
     def gap(self, first: int, count: int, plane: str = ONE_PLANE) -> list[StepResult]:
         """`count` frames from index `first` on never came; steps behind one with its own frame axis see the jump.
 
         Returns what late steps made of frames of other planes that waited for these.
         """
+        self.changes.make(plane, False, first)
         self._skip(plane, first, count)
         return self._late(plane, Gap(first, count, plane=plane))
 
@@ -101,12 +107,24 @@ class Chain:
         """End of the series: what steps still held back, run through the steps after them."""
         return [(result.step, result.output) for result in self.run_end()]
 
-    def run_end(self) -> list[StepResult]:
-        """End the series, as `finish` does, and return what passed each step's gate."""
+    def change_now(self, reached: Mapping[str, int]) -> None:
+        """Make the changes that are due before the frames that planes have `reached`, also if no more come."""
+        for plane, frame in reached.items():
+            self.changes.make(plane, False, frame)
+            if not self._held:
+                self.changes.make(plane, True, frame)
+
+    def run_end(self, reached: Mapping[str, int] = NOTHING) -> list[StepResult]:
+        """End the series, as `finish` does, and return what passed each step's gate.
+
+        Changes that are due before the frames that planes have `reached` are made first.
+        """
         planes = self.spec.plane_names
+        self.change_now(reached)
         results = [result for plane in planes for result in self._flow(plane, [], finishing=True)]
         if self._held is not None:
             results += self._released(self._held.rest())
+            self.change_now(reached)
             results += [result for plane in planes for result in self._flow(plane, [], late=True, finishing=True)]
         return results
 
@@ -155,16 +173,13 @@ class Chain:
         }
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return {id: {…facts, next_index, muted, state}}: all a checkpoint needs of the steps.
+        """Return {id: {…facts, live, next_index, muted, state}}: all a checkpoint needs of the steps.
 
         A step that cannot give its state is muted.
         """
         facts = self.facts()
         states = {s.id: self._state(s) for s in self.steps}
-        return {
-            s.id: {**facts[s.id], "next_index": s.next_index, "muted": s.muted, "state": states[s.id]}
-            for s in self.steps
-        }
+        return {s.id: {**facts[s.id], **_now(s), "state": states[s.id]} for s in self.steps}
 
     def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Take over what `state` returned. Raises StateError if a step is missing, of another kind or version."""
@@ -174,7 +189,12 @@ class Chain:
             if found != (step.operator.kind, step.operator.version):
                 expected = (step.operator.kind, step.operator.version)
                 raise StateError(f"step {step.id!r}: expected the state of {expected}, found {found}")
-            step.next_index, step.muted = saved.get("next_index"), saved.get("muted")
+            step.next_index, step.muted = saved.get("next_index"), None
+            try:
+                take_live_values(step, saved.get("live") or {})
+            except ConfigError as error:
+                raise StateError(str(error)) from None
+            step.muted = saved.get("muted")
             if saved["state"] or not step.muted:
                 _restore(step, saved["state"])
 
@@ -186,9 +206,10 @@ class Chain:
         results = []
         for plane, item in items:
             if isinstance(item, Gap):
+                self.changes.make(plane, True, item.first)
                 self._skip(plane, item.first, item.count, late=True)
             else:
-                results += self._flow(plane, [item], late=True)
+                results += self._through(plane, item, late=True)
         return results
 
     def _skip(self, plane: str, first: int, count: int, late: bool = False) -> None:
@@ -197,6 +218,10 @@ class Chain:
                 self._guarded(step, first, step.operator.gap, first, count)
                 step.next_index = first + count
         self._across.passed(plane, first + count, late)
+
+    def _through(self, plane: str, block: Block, late: bool = False) -> list[StepResult]:
+        """Run a block through a plane's steps, in parts where parameters change within it."""
+        return [r for part in self.changes.parts(plane, late, block) for r in self._flow(plane, [part], late)]
 
     def _flow(self, plane: str, blocks: list[Block], late: bool = False, finishing: bool = False) -> list[StepResult]:
         handed: dict[str, list[Block]] = {in_plane(plane, SOURCE): blocks}
@@ -334,11 +359,16 @@ def _frames_of(spec: Spec) -> dict[str, Any]:
     return {"shape": list(spec.shape), "pixel_um": spec.pixel_um, "origin_px": list(spec.origin_px)}
 
 
+def _now(step: Step) -> dict[str, Any]:
+    """Where a step stands, in plain values."""
+    return {"live": live_values(step), "next_index": step.next_index, "muted": step.muted}
+
+
 def _stated(step: Step) -> dict[str, Any]:
     """A step's parameters in plain values; one that the config names by a file as it stands there."""
     given = with_present_names(step.operator.Params, step.config.params)
     named = {name: given.get(name) for name in step.operator.from_file}
     files = {name: str(value) for name, value in named.items() if isinstance(value, str | os.PathLike)}
-    params = msgspec.structs.replace(step.operator.params, **files)
+    params = msgspec.structs.replace(step.params, **files)
     plain: dict[str, Any] = msgspec.to_builtins(params, enc_hook=lambda array: array.tolist())
     return plain

@@ -12,7 +12,7 @@ from ..session.checkpoint import Checkpoint
 from .chain import StepResult
 from .parts import Handed, Parts
 
-IDLE_S = 0.05  # how often snapshots are looked after while no frames come
+IDLE_S = 0.05  # how often what is asked, and snapshots, are looked after while no frames come
 PRESSED_FRAMES = 64
 CHECKPOINT_SHARE = 0.02  # of the time at most goes into checkpoints
 
@@ -21,9 +21,10 @@ def run_chain(parts: Parts) -> None:
     """Run every frame through the chain until the ring buffer is over or what waits in it is abandoned."""
     ring, chain, position = parts.ring, parts.chain, parts.position
     checkpoint_at = time.monotonic() + parts.config.record.checkpoint_s
-    idle_s = IDLE_S if parts.publisher is not None else None
     while not ring.over("chain") and not parts.stopping.abandoned.is_set():
-        item = ring.take("chain", wait_s=idle_s)
+        if parts.asked:
+            parts.do_asked()
+        item = ring.take("chain", wait_s=IDLE_S)
         if isinstance(item, Gap):
             _hand_on(parts, chain.gap(item.first, item.count, parts.plane(item)), None)
             position.reached[parts.plane(item)] = item.first + item.count
@@ -40,7 +41,7 @@ def run_chain(parts: Parts) -> None:
         if parts.recording is not None and chain.steps and chain.settled:
             _put_checkpoint(parts)
     else:
-        _hand_on(parts, chain.run_end(), None)
+        _hand_on(parts, chain.run_end(position.reached), None)
 
 
 def _push(parts: Parts, block: Block) -> None:

@@ -88,6 +88,7 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     uri: Annotated[str | None, Meta(description="the data endpoint; none: nowhere; --publish overrides it")] = None
     results: Annotated[str | None, Meta(description="the results endpoint; none: a free port")] = None
+    control: Annotated[str | None, Meta(description="the control endpoint; none: a free port")] = None
     hz: Annotated[float, Meta(gt=0, le=100, description="largest rate of each snapshot [Hz]")] = 10.0
     preview_hz: Annotated[float, Meta(gt=0, le=100, description="largest rate of frames in a preview [Hz]")] = 30.0
 
@@ -181,6 +182,15 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
     )
 
 
+def literal(text: str) -> Any:
+    """Return the value that a person writes, as TOML has it; a word needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        text = text.strip()
+        return float(text) if re.fullmatch(r"[+-]?(\.\d+|\d+\.)", text) else text  # .066 and 3. are numbers to people
+
+
 def _table(struct: Any, tables: Mapping[str, Any], name: str, where: str) -> Any:
     values = tables.get(name, {})
     if not isinstance(values, dict):
@@ -224,19 +234,14 @@ def _changed(
     where: str, steps: list[StepConfig], tables: dict[str, Any], change: str
 ) -> tuple[list[StepConfig], dict[str, Any]]:
     """Steps and tables with `name.key=value` in them; a step that has the name of a table goes first."""
-    target, equals, literal = change.partition("=")
+    target, equals, stated = change.partition("=")
     name, dot, key = target.strip().partition(".")
     if not (equals and dot and key):
         raise ConfigError(f"--set {change}: write step.key=value, or source., record. or publish.key=value")
     ids = [s.id for s in steps]
     if name not in (*ids, *_TABLES):
         raise ConfigError(f"--set {change}: no step {name!r} in {where}{did_you_mean(name, (*ids, *_TABLES))}")
-    try:
-        value = tomllib.loads(f"value = {literal}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = literal.strip()
-        if re.fullmatch(r"[+-]?(\.\d+|\d+\.)", value):  # .066 and 3. are numbers to people, not to TOML
-            value = float(value)
+    value = literal(stated)
     if name not in ids and isinstance(tables.get(name, {}), dict):
         return steps, {**tables, name: {**tables.get(name, {}), key: value}}
     replaced = [msgspec.structs.replace(s, params={**s.params, key: value}) if s.id == name else s for s in steps]

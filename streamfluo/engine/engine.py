@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
+from ..core.control import Change
 from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
 from ..session.disk_calls import DiskCalls
@@ -28,6 +29,7 @@ from ..session.recalled import recall
 from ..session.recording import Recording
 from ..session.writer import RunFacts, SessionWriter
 from .accounting import Accounts
+from .asked import Asked
 from .byte_queue import ByteQueue
 from .chain import Chain
 from .chain_thread import run_chain
@@ -35,9 +37,11 @@ from .config import Config, with_overrides
 from .disk_threads import write_journal, write_values
 from .disk_watch import watch_disk
 from .ingest import ingest
-from .parts import Parts, Position, Stopping
+from .parts import Arriving, Parts, Position, Stopping
 from .publisher import Publisher, RunView
+from .recorded_changes import plan_recorded
 from .ring_buffer import RingBuffer
+from .run_control import RunControl
 
 RING_BYTES = 512 << 20
 RING_BYTES_FILE = 64 << 20  # a file waits; reading far ahead only fills memory
@@ -49,7 +53,8 @@ class Engine:
     """Runs `source` through the config's chain into the session `out` (None: nothing is written).
 
     `resume` goes on with the session there, from its last checkpoint or from the start of its journal; `max_frames`
-    ends the run when the session holds so many; `calls` watches what is asked of the disk. Building it compiles every
+    ends the run when the session holds so many. `changes` of live parameters are made at their frames (None: those of
+    the source, if it was recorded with some); `calls` watches what is asked of the disk. Building it compiles every
     kernel; if that fails, nothing is left behind: no lock, no port, no new folder. Raises ConfigError, SessionError or
     SourceError.
     """
@@ -65,6 +70,7 @@ class Engine:
         truth: Mapping[str, np.ndarray] | None = None,
         ring_bytes: int | None = None,
         program: str = "run",
+        changes: Sequence[Change] | None = None,
         calls: DiskCalls | None = None,
     ) -> None:
         if resume and out is not None:
@@ -88,6 +94,8 @@ class Engine:
                 Accounts(["ingest", *readers, "values"], spec.plane_names),
                 Position(spec.plane_names),
                 Stopping(),
+                Arriving(spec.plane_names),
+                Asked(),
                 max_frames,
                 self.session,
             )
@@ -96,8 +104,12 @@ class Engine:
             if self.session:
                 when_full = config.record.when_full
                 parts.recording = Recording(self.session, lambda: parts.ring.full, when_full, parts.tell)
+            plan_recorded(parts, source.changes if changes is None else changes, resume)
+            self.control = RunControl(parts, self.stop)
+            parts.do_asked = self.control.do_asked
+            undo.callback(self.control.close)
             if config.publish.uri is not None:
-                view = RunView(program, self.chain, source.series, self.health, lambda: self.state)
+                view = RunView(program, self.chain, source.series, self.health, lambda: self.state, self.control.ask)
                 parts.publisher = Publisher(config.publish, view, journal)
             undo.pop_all()
         jobs = {"ingest": ingest, "chain": run_chain, "values": write_values}
@@ -131,6 +143,7 @@ class Engine:
         if stopping.state is not None:
             stopping.abandoned.set()
         stopping.state = stopping.state or state
+        self._parts.arriving.resume()
         self.source.interrupt()
         if self._parts.recording is not None:
             self._parts.recording.give_up()
@@ -151,11 +164,11 @@ class Engine:
 
     @property
     def state(self) -> str:
-        """running, finished, aborted or failed: why."""
+        """running, paused, finished, aborted or failed: why."""
         if self.error:
             return f"failed: {self.error}"
         if any(thread.is_alive() for thread in self._threads):
-            return "running"
+            return "paused" if self._parts.arriving.paused else "running"
         return self._parts.stopping.state or self.source.ended
 
     @property
@@ -215,6 +228,7 @@ class Engine:
             if job in ("chain", "journal"):
                 parts.ring.drop_reader(job)
             if job == "chain":
+                parts.asked.close()
                 parts.chain_ended_s = time.monotonic()
             if job in ("chain", "values"):  # nobody fills it, or nobody empties it, any more
                 parts.values.close()
@@ -237,6 +251,7 @@ class Engine:
         self._closed = True
         self._ended.set()
         parts = self._parts
+        self.control.close()
         if self.error is None:
             edges = [*([] if parts.stopping.abandoned.is_set() else ["chain"]), *(["journal"] * parts.has_journal)]
             self.error = parts.accounts.missing(edges)
@@ -283,5 +298,7 @@ def _resume(parts: Parts, session: SessionWriter) -> None:
         health.frames = session.checkpoint.frames
     position.resumed_at = dict(journal.reached if journal else position.reached)
     position.written = dict(position.resumed_at)
+    for plane, at in position.resumed_at.items():
+        parts.arriving.came(plane, at)
     if not parts.chain.steps:
         position.reached, health.frames = dict(position.resumed_at), journal.frames if journal else 0

@@ -10,6 +10,7 @@ from ..core.block import Block
 from ..core.source import Gap
 from ..session.reader import open_session
 from .parts import Parts
+from .pausing import while_taken
 from .silent_planes import SilentPlanes
 
 log = logging.getLogger("streamfluo")
@@ -44,7 +45,7 @@ def _items(parts: Parts) -> Iterator[Block | Gap]:
     if parts.max_frames is not None and frames >= parts.max_frames:
         stopping.state = stopping.state or "finished"
         return
-    for item in _with_gaps(parts):
+    for item in while_taken(parts, _with_gaps(parts)):
         if parts.max_frames is not None and isinstance(item, Block):
             item = item.cut(item.index, item.index + parts.max_frames - frames)
             frames += len(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from ..session.checkpoint import Checkpoint
 from ..session.recording import Recording
 from ..session.writer import SessionWriter
 from .accounting import Accounts
+from .asked import Asked
 from .byte_queue import ByteQueue
 from .chain import Chain
 from .config import Config
@@ -52,6 +53,52 @@ class Position:
         return any(self.resumed_at.values())
 
 
+class Arriving:
+    """Which frames have come, and whether they are taken or, while it pauses, passed by.
+
+    One lock, so that a pause begins between two frames whose numbers are known.
+    """
+
+    def __init__(self, planes: Sequence[str]) -> None:
+        self._lock = threading.Lock()
+        self._reached = dict.fromkeys(planes, 0)
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether frames are passed by."""
+        return not self._goes_on.is_set()
+
+    @property
+    def next_index(self) -> int:
+        """The frame that comes next, of the plane that is furthest ahead."""
+        with self._lock:
+            return max(self._reached.values())
+
+    def pause(self) -> int:
+        """Take no more frames; returns the first one that is not taken."""
+        with self._lock:
+            self._goes_on.clear()
+            return max(self._reached.values())
+
+    def resume(self) -> int:
+        """Take frames again; returns the first one that is taken."""
+        with self._lock:
+            self._goes_on.set()
+            return max(self._reached.values())
+
+    def came(self, plane: str, stop: int) -> bool:
+        """Frames before `stop` came of a plane; returns whether they are taken."""
+        with self._lock:
+            self._reached[plane] = stop
+            return self._goes_on.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it goes on; returns whether it does."""
+        return self._goes_on.wait(timeout_s)
+
+
 @dataclass
 class Stopping:
     """How a run is told to end. `state`: how it will have ended, None while it goes on. `abandoned`: the chain takes
@@ -63,7 +110,10 @@ class Stopping:
 
 @dataclass
 class Parts:
-    """What the threads of a run share; each part has one thread that writes to it. None: the run does without."""
+    """What the threads of a run share; each part has one thread that writes to it. None: the run does without.
+
+    `do_asked` does what was `asked` of the chain's thread.
+    """
 
     source: Source
     config: Config
@@ -73,10 +123,13 @@ class Parts:
     accounts: Accounts
     position: Position
     stopping: Stopping
+    arriving: Arriving
+    asked: Asked
     max_frames: int | None = None
     session: SessionWriter | None = None
     recording: Recording | None = None
     publisher: Publisher | None = None
+    do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None
     chain_ended_s: float | None = None
     blocked: dict[str, str] = field(default_factory=dict)  # calls to the disk that do not come back, in words
@@ -92,6 +145,14 @@ class Parts:
             self.session.event(event)
         if self.publisher is not None:
             self.publisher.event(event)
+
+    def commit(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Have the session note events before anything comes of them, then tell viewers. Raises OSError."""
+        if self.session is not None:
+            self.session.commit(events)
+        if self.publisher is not None:
+            for event in events:
+                self.publisher.event(event)
 
     def plane(self, item: Block | Gap) -> str:
         """Return the plane that frames are of, or missing of."""

@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,11 +21,11 @@ import numpy as np
 
 from ..core import wire
 from ..core.block import Block
-from ..core.errors import SourceError
 from ..core.operator import Gives
 from ..core.results import encode_arrays
 from ..core.source import Series
 from ..core.step_values import StepValues
+from ..network.control import ControlServer, Handle
 from ..network.facts import report
 from ..network.frames import JournalFrames
 from ..network.publishing import EVENTS, PreviewServer, ResultsServer
@@ -50,13 +51,15 @@ RETRY_S = 0.1  # after an error of the publisher's own
 
 
 class RunView(NamedTuple):
-    """What the publisher knows of a run: the program's name, its chain and series, and how it fares."""
+    """What the publisher knows of a run: the program's name, its chain and series, how it fares, and who does what is
+    asked of it."""
 
     program: str
     chain: Chain
     series: Series
     health: Callable[[], Health]
     state: Callable[[], str]
+    ask: Handle
 
 
 class Publisher:
@@ -96,11 +99,12 @@ class Publisher:
         )
         host = free_endpoint(config.uri)
         largest_nbytes = 8 * chain.spec.shape[0] * chain.spec.shape[1]
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._server.close)
+            self._control = ControlServer(self._server.context, config.control or host, run.ask)
+            undo.callback(self._control.close)
             self._results = ResultsServer(self._server.context, config.results or host, self._topics(), largest_nbytes)
-        except SourceError:
-            self._server.close()
-            raise
+            undo.pop_all()
         self._came_in = wire.source_facts(chain.spec)
         shown = [*self._came_in, *self._gives]
         self._previews = PreviewServer(self._server.context, host, run.series.uid, shown)
@@ -117,6 +121,7 @@ class Publisher:
     def start(self) -> None:
         """Start serving."""
         self._results.send(SERIES, self._start(), keep=True)
+        self._control.start()
         for thread in self._threads:
             thread.start()
 
@@ -128,6 +133,7 @@ class Publisher:
         self._ending = time.monotonic()
         for thread in self._threads:
             thread.join()
+        self._control.close()
         self._results.close()
         self._previews.close()
         self._server.close()
@@ -324,7 +330,11 @@ class Publisher:
             "steps": [(s.id, s.operator.kind, s.after) for s in self._run.chain.steps],
             "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": {**self._came_in, **self._facts},
-            "endpoints": {"results": self._results.endpoint, "preview": self._previews.first},
+            "endpoints": {
+                "results": self._results.endpoint,
+                "preview": self._previews.first,
+                "control": self._control.endpoint,
+            },
         }
 
     def _preview(self, step: str, bin_px: int) -> Future[str]:
@@ -341,7 +351,8 @@ class Publisher:
             "lately": list(self._lately),
         }
         planes = counters["planes"]  # one line each: maps of 64 would break the limits
-        refused = Counter(counters["refused"]) + self._server.refused + self._results.refused + self._previews.refused
+        servers = (self._server, self._results, self._previews, self._control)
+        refused = sum((server.refused for server in servers), Counter(counters["refused"]))
         counters["refused"] = dict(refused)
         counters["planes"] = [f"{name}: {', '.join(f'{k} {n}' for k, n in of.items())}" for name, of in planes.items()]
         uid = self._run.series.uid

@@ -91,6 +91,7 @@ class Motion(Operator):
         {"mode": "apply", "shifts_px": [[0.3, -0.6], [1.0, 0.25]] * 100},
         {"mode": "piecewise", "patch_stride_px": 16, "patch_overlap_px": 8, "init_frames": 20, "highpass_sigma_px": 4},
     )
+    live = {"max_shift_px": (3, 5), "restart_frames": 7}
 
     def __init__(self, params: MotionParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
@@ -120,7 +121,7 @@ class Motion(Operator):
         if template is not None and params.highpass_sigma_px is not None:
             template = self._filtered(template).copy()
         self._template = Template(spec.shape, self._grid, params.init_frames, template, filtered)
-        self._search = CoarseSearch(spec.shape, (math.ceil(self._max_px[0]), math.ceil(self._max_px[1])))
+        self._search = CoarseSearch(spec.shape, self._max_px)
         self._lost = LostScene(spec.shape)
         self._hot = HotPixels(spec.shape, spec.dtype)
         self._shift_filter = ShiftFilter()
@@ -138,6 +139,16 @@ class Motion(Operator):
     @property
     def out_spec(self) -> Spec:
         return self._out_spec
+
+    def change(self, params: MotionParams) -> None:
+        most = both_axes(params.max_shift_px)
+        if most != self._max_px:
+            if params.border == "crop":
+                raise ConfigError('motion: with border = "crop" the size of the frames follows from max_shift_px')
+            self._max_px = most
+            self._search.look_within(most)
+            self._repeats.look_within(most)
+        self.params = params
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)

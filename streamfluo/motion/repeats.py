@@ -36,11 +36,16 @@ class Repeats:
 
     def __init__(self, shape: tuple[int, int], grid: PatchGrid, max_shift_px: tuple[float, float]) -> None:
         self._grid, self._elsewhere = grid, np.zeros(shape, np.float32)
-        sides = zip(shape, max_shift_px, strict=True)
-        self._reach = tuple(min(int(2 * most) + 2, side - 1) for side, most in sides)
-        self._size = transform_size(shape, self._reach)
         self._places = np.zeros((PLACES, 5))
         self._count = self._next = 0
+        self.look_within(max_shift_px)
+
+    def look_within(self, max_shift_px: tuple[float, float]) -> None:
+        """From the next examination on look for places that two shifts within these can have between them."""
+        shape = self._elsewhere.shape
+        sides = zip(shape, max_shift_px, strict=True)
+        self._reach = tuple(min(int(2 * most) + 2, side - 1) for side, most in sides)
+        self._size = transform_size((shape[0], shape[1]), self._reach)
 
     @property
     def places(self) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.fft
 
@@ -24,11 +26,14 @@ class CoarseSearch:
     `binned` (y // 2, x // 2) float32 is the frame to register. Cost: two rfft2 of the binned size.
     """
 
-    def __init__(self, shape: tuple[int, int], max_shift_px: tuple[int, int]) -> None:
-        height, width = (side // 2 for side in shape)
-        self._reach = tuple(-(-most // 2) for most in max_shift_px)
-        self._size = transform_size((height, width), self._reach)
-        self._structure, self.binned = np.zeros((2, height, width), np.float32)
+    def __init__(self, shape: tuple[int, int], max_shift_px: tuple[float, float]) -> None:
+        self._structure, self.binned = np.zeros((2, *(side // 2 for side in shape)), np.float32)
+        self.look_within(max_shift_px)
+
+    def look_within(self, max_shift_px: tuple[float, float]) -> None:
+        """From now on search within these shifts (y, x) [px]."""
+        self._reach = tuple(-(-math.ceil(most) // 2) for most in max_shift_px)
+        self._size = transform_size(self.binned.shape, self._reach)
 
     def bin(self, frame: np.ndarray, limit: float) -> None:
         """Bin a frame (y, x), clipped at `limit` [ADU], into `binned`."""

@@ -15,10 +15,12 @@ from ..core.errors import SourceError, WireError
 from ..core.header import MAX_HEADER_BYTES
 from ..core.records import decode_frame
 from ..core.results import MAX_ARRAYS, MAX_RESULT_BYTES, decode_result
+from .connections import Connections
 from .facts import expanded
 from .socket import connect, new_context, receive
 
 PATIENCE_S = 10.0
+LOOK_S = 0.1  # for a server that refuses our key
 
 M = TypeVar("M", wire.Hello, wire.Status, wire.Preview)
 
@@ -28,22 +30,35 @@ def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
     with new_context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
-        connect(socket, uri)
-        socket.send(wire.encode(question))
-        deadline = time.monotonic() + patience_s
-        while socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-            parts = receive(socket, 1)
-            try:
-                answer = wire.decode(parts[0]) if parts else None
-            except WireError as error:
-                raise SourceError(f"{uri}: the answer cannot be read: {error}") from None
-            if isinstance(answer, type(question)):
-                return expanded(answer) if isinstance(answer, wire.Hello) else answer  # type: ignore[return-value]
-            if isinstance(answer, wire.Error):
-                raise SourceError(f"{uri}: the server refused: {answer.reason}")
-    raise SourceError(
-        f"{uri}: nobody answers here (waited {patience_s:g} s); is it the data endpoint of a running program?"
-    )
+        connections = Connections(socket, 1, Counter())
+        try:
+            connect(socket, uri)
+            socket.send(wire.encode(question))
+            deadline = time.monotonic() + patience_s
+            while (left_s := deadline - time.monotonic()) > 0 and connections.denied != "key":
+                connections.turn()
+                parts = receive(socket, 1) if socket.poll(int(min(left_s, LOOK_S) * 1000) + 1) else None
+                if parts and (answer := _answer(uri, parts, type(question))) is not None:
+                    return answer
+            why = connections.why_denied() or (
+                f"nobody answers here (waited {patience_s:g} s); is it the data endpoint of a running program?"
+            )
+            raise SourceError(f"{uri}: {why}")
+        finally:
+            connections.close()
+
+
+def _answer(uri: str, parts: list[bytes], wanted: type[M]) -> M | None:
+    """The answer to a question, None if this is none. Raises SourceError for one that cannot be read, and a refusal."""
+    try:
+        answer = wire.decode(parts[0])
+    except WireError as error:
+        raise SourceError(f"{uri}: the answer cannot be read: {error}") from None
+    if isinstance(answer, wire.Error):
+        raise SourceError(f"{uri}: the server refused: {answer.reason}")
+    if isinstance(answer, wire.Hello):
+        answer = expanded(answer)
+    return answer if isinstance(answer, wanted) else None
 
 
 class Subscriber:

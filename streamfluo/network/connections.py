@@ -12,14 +12,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from .access import lets_in, whose
+
 UNHEARD_BYTES = 4 << 20  # of a message that is not whole yet; headers have 64 KiB at most, subscriptions 1 KiB
 NOBODY = -1
 _CAME = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
+_NO_DETAIL = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_SHAKEN = _NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
+_HEARD = _CAME | _SHAKEN | zmq.EVENT_DISCONNECTED
 _LOOK_S = 0.1
 _TRIM_S = 10.0
 _BYTES_RECEIVED = 128  # where Linux tells them in struct tcp_info, since 4.1
@@ -27,6 +32,7 @@ _BYTES_RECEIVED = 128  # where Linux tells them in struct tcp_info, since 4.1
 _trimmed = [-_TRIM_S]  # when memory was last given back
 
 T = TypeVar("T")
+Denied = Literal["", "key", "handshake"]
 
 
 class Connections:
@@ -35,7 +41,8 @@ class Connections:
     There are at most `limit`; the next one is hung up on at once. So is one that has sent `unheard_bytes` of which no
     whole message came (`allowances`: more for some of them): libzmq keeps the parts of a message until its last one,
     however many there are. Only Linux tells how much a connection has sent; elsewhere their number alone is bounded.
-    What was hung up on is counted in `refused`.
+    Whose key was revoked is hung up on as well. All is counted in `refused`; `denied` says how the last handshake
+    failed.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], limit: int, refused: Counter[str]) -> None:
@@ -46,9 +53,12 @@ class Connections:
         self._limit, self._refused = limit, refused
         self._open: dict[int, int] = {}  # descriptor → bytes it had sent when a whole message came of it
         self._spoke: set[int] = set()
+        self._keys: dict[int, str] = {}  # of connections that spoke
+        self._changes = 0  # of the list of allowed keys
+        self.denied: Denied = ""
         self._looked = 0.0
         self._socket = socket
-        self._monitor = socket.get_monitor_socket(_CAME | zmq.EVENT_DISCONNECTED)
+        self._monitor = socket.get_monitor_socket(_HEARD)
 
     def __contains__(self, descriptor: int) -> bool:
         return descriptor in self._open
@@ -63,15 +73,22 @@ class Connections:
         except zmq.ZMQError:
             return NOBODY
         self._spoke.add(descriptor)
+        if descriptor not in self._keys:
+            self._keys[descriptor] = whose(frame)
+            if not self._may_stay(descriptor):  # revoked before it said a word
+                return NOBODY
         return descriptor
 
     def turn(self) -> list[int]:
         """Take in who came and went, hang up on who is too many or goes on without end; returns who went. 4 µs."""
         gone, too_many = [], set()
         for event, descriptor in self._events():
-            if event == zmq.EVENT_DISCONNECTED:
+            if event & _SHAKEN:  # its value is a reason, no descriptor
+                self._note_handshake(event)
+            elif event == zmq.EVENT_DISCONNECTED:
                 too_many.discard(descriptor)
                 self._open.pop(descriptor, None)
+                self._keys.pop(descriptor, None)
                 self.allowances.pop(descriptor, None)
                 self.closings[descriptor] += 1
                 gone.append(descriptor)
@@ -85,9 +102,22 @@ class Connections:
         if (now := time.monotonic()) - self._looked >= _LOOK_S:
             self._looked = now
             self._cut_endless()
+            self._cut_revoked()
         if gone:
             give_back_memory()
         return gone
+
+    def why_denied(self) -> str:
+        """Return why who connected was not let in, for a person; empty if it was, or nobody was there."""
+        if self.denied == "key":
+            return "the key of this account is not allowed; there: streamfluo keys allow KEY (here: keys show)"
+        if self.denied == "handshake" and self._socket.getsockopt(zmq.MECHANISM) == zmq.CURVE:
+            return "somebody is there, but speaks without keys, or has not the one that is given or known"
+        if self.denied == "handshake":
+            return (
+                "somebody is there and asks for a key: write ?key=KEY behind it; `streamfluo keys show` prints it there"
+            )
+        return ""
 
     def hang_up(self, descriptor: int) -> None:
         """End a connection that is open; libzmq sees its other side close, and frees what it kept for it."""
@@ -117,7 +147,7 @@ class Connections:
     def _events(self) -> Iterator[tuple[int, int]]:
         while int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = parse_monitor_message(self._monitor.recv_multipart())
-            if event["event"] & (_CAME | zmq.EVENT_DISCONNECTED):
+            if event["event"] & _HEARD:
                 yield int(event["event"]), int(event["value"])
 
     def _cut_endless(self) -> None:
@@ -129,6 +159,35 @@ class Connections:
                 self._refused["endless"] += 1
                 self.hang_up(descriptor)
         self._spoke.clear()
+
+    def _note_handshake(self, event: int) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.denied = ""
+            return
+        self.denied = "key" if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else "handshake"
+        if lets_in(self._socket.context) is not None:
+            self._refused[self.denied] += 1
+
+    def _cut_revoked(self) -> None:
+        """Hang up on whose key lost its role; who has not spoken yet is looked at when it does."""
+        if (guard := lets_in(self._socket.context)) is None:
+            return
+        guard.look()
+        if guard.changes != self._changes:
+            self._changes = guard.changes
+            for descriptor in list(self._keys):
+                self._may_stay(descriptor)
+
+    def _may_stay(self, descriptor: int) -> bool:
+        """Whether a connection's key has the role that this socket asks for; it is hung up on if not."""
+        if (guard := lets_in(self._socket.context)) is None:
+            return True
+        role: str = self._socket.getsockopt(zmq.ZAP_DOMAIN).decode().rstrip("\0")  # type: ignore[union-attr]
+        if guard.may(self._keys[descriptor], role):
+            return True
+        self._refused["key"] += 1
+        self.hang_up(descriptor)
+        return False
 
     def _forget_closed(self) -> bool:
         """Forget connections that closed without a word of libzmq; returns whether there were any."""

@@ -78,6 +78,8 @@ class NetworkSource(Source):
                     yield item
                     taken += isinstance(item, Block)
                 heard = time.monotonic()  # only now: while a full ring held us up, nobody could be heard
+            elif self._connections.denied == "key" and now - heard >= self.patience_s:
+                raise SourceError(f"{self.uri}: {self._connections.why_denied()}; what came is kept")
             elif now - heard >= max(PATIENCE_S, self.patience_s):
                 came, heard_s = self._arrivals.next_seq, now - heard
                 raise SourceError(
@@ -168,8 +170,11 @@ class NetworkSource(Source):
         self._send(wire.Subscribe(credit=0))
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0:
-            if not self._socket.poll(int(left * 1000) + 1):
+            self._connections.turn()
+            if self._connections.denied == "key":
                 break
+            if not self._socket.poll(int(min(left, 0.1) * 1000) + 1):
+                continue
             parts = receive(self._socket, MAX_PARTS) or [b""]
             try:
                 message = wire.decode(parts[0])
@@ -180,7 +185,9 @@ class NetworkSource(Source):
                 return message
             if isinstance(message, wire.Error):
                 raise SourceError(f"{self.uri}: the server refused: {message.reason}")
-        raise SourceError(f"{self.uri}: nobody serves frames here (waited {PATIENCE_S:.0f} s); is the source running?")
+        why = self._connections.why_denied()
+        why = why or f"nobody serves frames here (waited {PATIENCE_S:.0f} s); is the source running?"
+        raise SourceError(f"{self.uri}: {why}")
 
     def _wait_for_calibration(self) -> Spec:
         """The maps that the start announced; without them the stream is as good as before."""

@@ -25,6 +25,7 @@ class Consumer:
     cursor: int
     credit: int
     heard_at: float
+    key: str = ""  # of who subscribed: nobody else's, under whatever identity, goes on with it
     descriptor: int = NOBODY  # of its connection
     end_sent: bool = False
     end_acknowledged: bool = False

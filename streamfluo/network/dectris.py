@@ -49,7 +49,7 @@ class DectrisSource(Source):
         self._last_ns = -1
         self._start: Start | None = None
         try:
-            connect(self._socket, uri.removeprefix("dectris+"))
+            connect(self._socket, uri.removeprefix("dectris+"), foreign=True)
             self._first = self._wait_for_first()
         except BaseException:  # Ctrl-C while nobody sends
             self.close()

@@ -12,6 +12,7 @@ from ..core.block import Block
 from ..core.errors import FrameError, SourceError, WireError
 from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap, Series, Source
 from ..core.spec import Spec
+from .access import whose
 from .arrivals import Arrivals, Refusals
 from .ingest_socket import MAX_SENDERS, IngestSocket
 
@@ -24,7 +25,8 @@ class IngestSource(Source):
 
     There is no acknowledgement: what is under way when we die is lost, and a jump of seq is a gap. The series begins
     with a start, or with the first image, which then says shape and dtype. It belongs to the connection that began it:
-    what others send is refused and counted, until that one is gone or has been silent for 10 s. Raises SourceError for
+    what others send is refused and counted, until that one is gone or has been silent for 10 s; then one with the same
+    key may go on. Raises SourceError for
     an endpoint that cannot be bound or a start that cannot be, and when another series follows: `following` is its
     source.
     """
@@ -98,7 +100,7 @@ class IngestSource(Source):
         sender, message = self._socket.connections.speaker(parts[0]), wire.decode(parts[0].buffer)
         if not isinstance(message, wire.Start | wire.Image | wire.End):
             raise WireError("type", f"a sender does not send {type(message).__name__.lower()}")
-        has_say = sender == self._sender or self._may_follow()
+        has_say = sender == self._sender or (whose(parts[0]) == self._key and self._may_follow())
         if isinstance(message, wire.Start) and message.series_uid != self.series.uid and has_say:
             self._other = parts
             raise SourceError(f"{self.uri}: another series began ({message.source}); start a new run for it")
@@ -158,6 +160,7 @@ class IngestSource(Source):
                 self.refused.add(error)
                 parts = None
             else:
+                self._key = whose(parts[0])
                 self._belongs_to(self._socket.connections.speaker(parts[0]))
                 return parts
 

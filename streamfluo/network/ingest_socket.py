@@ -5,6 +5,7 @@ from __future__ import annotations
 import zmq
 
 from ..core.spec import Spec
+from .access import denied, whose
 from .arrivals import MAX_FRAME_BYTES, Refusals
 from .connections import Connections
 from .socket import bind, new_context, receive_frames
@@ -20,14 +21,14 @@ class IngestSocket:
 
     def __init__(self, uri: str, refused: Refusals) -> None:
         self.uri = uri
-        self._context = new_context()
+        self._refused, self._context = refused, new_context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
         self.connections = Connections(self._socket, MAX_SENDERS, refused)
         self.open_to_all()
         try:
-            self.endpoint = bind(self._socket, uri.removeprefix("ingest+"))
+            self.endpoint = bind(self._socket, uri.removeprefix("ingest+"), "send")
         except BaseException:
             self.close()
             raise
@@ -49,6 +50,9 @@ class IngestSocket:
         parts = receive_frames(self._socket, 2)
         if parts is None and wait and self._socket.poll(100):
             parts = receive_frames(self._socket, 2)
+        if parts is not None and denied(self._context, whose(parts[0]), "send"):
+            self._refused["role"] += 1
+            return None
         return parts
 
     def close(self) -> None:

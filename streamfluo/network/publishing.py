@@ -14,12 +14,16 @@ import zmq
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SourceError
+from ..core.plane import ONE_PLANE, in_plane, plane_in
 from ..core.records import encode_record
+from ..core.wire import SOURCE
 from .connections import NOBODY, Connections
+from .frames import Frames
 from .socket import bind, receive_frames
 
 QUEUE_BYTES = 128 << 20  # what one slow viewer may leave waiting here
 MAX_PREVIEWS = 16
+PREVIEW_HZ = 30.0  # where no run says another rate
 IDLE_S = 30.0  # a preview that nobody watches for so long is closed
 SUBSCRIBING_S = 1.0  # who asked for one may still be about to watch it
 # Connections: with 256 of the data endpoint 640, of the 1024 files that a process may open on most systems.
@@ -107,7 +111,7 @@ class ResultsServer:
         self._socket.setsockopt(zmq.SNDHWM, max(32, min(1000, QUEUE_BYTES // max(1, message_nbytes))))
         self._subscriptions = Subscriptions(self._socket, MAX_VIEWERS, self.refused)
         try:
-            self.endpoint = bind(self._socket, uri)
+            self.endpoint = bind(self._socket, uri, "view")
         except SourceError:
             self.close()
             raise
@@ -183,7 +187,7 @@ class _Shown:
         self.watchers = Subscriptions(socket, MAX_VIEWERS_OF_ONE, refused)
         self.wanted = time.monotonic()
         try:
-            self.endpoint = bind(socket, uri)
+            self.endpoint = bind(socket, uri, "view")
         except SourceError:
             self.close()
             raise
@@ -282,6 +286,27 @@ class PreviewServer:
         """Give the sockets back."""
         for shown in self._shown.values():
             shown.close()
+
+
+class NewestFrames:
+    """Shows the newest of the frames that a data endpoint serves to who watches its previews."""
+
+    def __init__(self, previews: PreviewServer, frames: Frames) -> None:
+        self.previews = previews
+        self._frames = frames
+        self._shown, self._showed = -1, 0.0
+
+    def turn(self, emitted: int) -> None:
+        """Send the newest of the frames that were emitted, one of each plane, if somebody watches and it is due."""
+        self.previews.turn()
+        now, newest, planes = time.monotonic(), emitted - 1, self._frames.spec.plane_names
+        if newest <= self._shown or now - self._showed < 1 / PREVIEW_HZ or not self.previews.watched():
+            return
+        self._shown, self._showed = newest, now
+        for seq in range(max(0, newest + 1 - len(planes)), newest + 1):
+            if isinstance(block := self._frames.block(seq), Block):
+                step = in_plane(plane_in(planes, block.plane) or ONE_PLANE, SOURCE)
+                self.previews.send(step, block.cut(block.index, block.index + 1), time.time_ns())
 
 
 class AskedPreviews:

@@ -11,18 +11,17 @@ import numpy as np
 import zmq
 
 from ..core import wire
-from ..core.block import Block
 from ..core.calibration import encode_calibration
 from ..core.errors import SourceError, WireError
 from ..core.header import MAX_HEADER_BYTES, MAX_USER_BYTES, Buffer
-from ..core.plane import ONE_PLANE, in_plane, plane_in
-from ..core.wire import SOURCE
+from .access import ANYBODY, denied, whose
 from .arrivals import Refusals
 from .connections import NOBODY, Connections
 from .consumers import Consumer, fair_share, places
 from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
-from .publishing import AskedPreviews, OpenPreview, PreviewServer
+from .keys import Role
+from .publishing import AskedPreviews, NewestFrames, OpenPreview, PreviewServer
 from .socket import bind, free_endpoint, new_context, receive_frames
 
 HEARTBEAT_S = 1.0
@@ -30,9 +29,11 @@ SILENT_S = 10.0  # then a consumer is taken for dead, its cursor kept
 GRACE_S = 30.0  # how long the end waits for consumers that went away, or never came
 MAX_CONNECTIONS = MAX_CONSUMERS = 256  # consumers, and who only asks
 MAX_WAITING = 16  # messages of one connection that are not taken yet, of 64 KiB at most; libzmq keeps them when it goes
-PREVIEW_HZ = 30.0
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
+_NEEDED: Mapping[type[wire.Message], Role] = {
+    wire.Status: "view", wire.Preview: "view", wire.Subscribe: "record", wire.Credit: "record", wire.Ack: "record",
+}  # fmt: skip
 _ROUND_S = 0.05  # for questions, then for frames: one answer may take 5 ms where other threads are busy
 
 
@@ -62,8 +63,7 @@ class DataServer:
         self.refused = Refusals(uri)
         self._frames, self._wait, self._program = frames, wait, program
         self._hello, self._status = hello, status
-        self._previews: PreviewServer | None = None  # its own, where its user has none
-        self._shown, self._showed = -1, 0.0
+        self._newest: NewestFrames | None = None  # its own previews, where its user has none
         self._consumers: dict[bytes, Consumer] = {}
         self._ended: float | None = None
         self._beat = 0.0
@@ -78,14 +78,15 @@ class DataServer:
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
         self._connections = Connections(self._socket, MAX_CONNECTIONS, self.refused)
         try:
-            self.endpoint = bind(self._socket, uri)
+            self.endpoint = bind(self._socket, uri, ANYBODY)
         except SourceError:
             self.close()
             raise
         if frames is not None and preview is None:
             shown = wire.source_facts(frames.spec)
-            self._previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, shown)
-            preview = self._previews.open
+            previews = PreviewServer(self.context, free_endpoint(uri), frames.series.uid, shown)
+            self._newest = NewestFrames(previews, frames)
+            preview = previews.open
         self._asked = AskedPreviews(preview)
 
     def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
@@ -128,7 +129,8 @@ class DataServer:
             else:
                 self._decline(identity, str(answer))
         more |= self._emit()
-        self._show_newest()
+        if self._newest is not None:
+            self._newest.turn(self.emitted)
         if time.monotonic() - self._beat >= HEARTBEAT_S:
             self._beat = time.monotonic()
             self._beat_hearts()
@@ -140,8 +142,8 @@ class DataServer:
         """Stop the frames and give the socket back; what was sent still travels for two seconds."""
         if self._frames is not None:
             self._frames.close()
-        if self._previews is not None:
-            self._previews.close()
+        if self._newest is not None:
+            self._newest.previews.close()
         self._connections.close()
         self._socket.close()
         self.context.term()
@@ -244,20 +246,6 @@ class DataServer:
                 self.emitted = max(self.emitted, consumer.cursor)
         return sent
 
-    def _show_newest(self) -> None:
-        """Send the newest frame to who watches the previews."""
-        if self._previews is None or self._frames is None:
-            return
-        self._previews.turn()
-        now, newest, planes = time.monotonic(), self.emitted - 1, self._frames.spec.plane_names
-        if newest <= self._shown or now - self._showed < 1 / PREVIEW_HZ or not self._previews.watched():
-            return
-        self._shown, self._showed = newest, now
-        for seq in range(max(0, newest + 1 - len(planes)), newest + 1):
-            if isinstance(block := self._frames.block(seq), Block):
-                step = in_plane(plane_in(planes, block.plane) or ONE_PLANE, SOURCE)
-                self._previews.send(step, block.cut(block.index, block.index + 1), time.time_ns())
-
     def _receive(self) -> bool:
         """Take what consumers say, at most a round of it; returns whether there may be more."""
         began = time.monotonic()
@@ -269,16 +257,19 @@ class DataServer:
             try:
                 if len(parts) != 2:
                     raise WireError("parts", f"{len(parts) - 1} parts where one header should be")
-                self._handle(identity, speaker, wire.decode(parts[1].buffer))
+                self._handle(identity, speaker, whose(parts[0]), wire.decode(parts[1].buffer))
             except WireError as error:
                 self._refuse(identity, error)
             if time.monotonic() - began >= _ROUND_S:
                 break
         return True
 
-    def _handle(self, identity: bytes, speaker: int, message: wire.Message) -> None:
-        if isinstance(message, wire.Subscribe):
-            self._subscribe(identity, speaker, message)
+    def _handle(self, identity: bytes, speaker: int, key: str, message: wire.Message) -> None:
+        if refused := denied(self.context, key, _NEEDED.get(type(message), ANYBODY)):
+            self.refused["role"] += 1
+            self._answer(identity, wire.Error(reason=refused))
+        elif isinstance(message, wire.Subscribe):
+            self._subscribe(identity, speaker, key, message)
         elif isinstance(message, wire.Hello):
             self._answer(identity, self._introduction())
         elif isinstance(message, wire.Status):
@@ -288,7 +279,7 @@ class DataServer:
                 self._asked.ask(identity, message)
             except SourceError as error:
                 self._decline(identity, str(error))
-        elif (consumer := self._consumers.get(identity)) is None:
+        elif (consumer := self._consumers.get(identity)) is None or consumer.key != key:
             self._decline(identity, "unknown consumer; subscribe first")
         else:
             consumer.heard_at = time.monotonic()
@@ -305,7 +296,7 @@ class DataServer:
         else:
             raise WireError("type", f"a consumer does not send {type(message).__name__.lower()}")
 
-    def _subscribe(self, identity: bytes, speaker: int, message: wire.Subscribe) -> None:
+    def _subscribe(self, identity: bytes, speaker: int, key: str, message: wire.Subscribe) -> None:
         frames = self._frames
         if frames is None:
             self._decline(identity, "no frames are served here; ask hello for the results")
@@ -322,7 +313,7 @@ class DataServer:
         if identity not in self._consumers and not self._room():
             self._decline(identity, f"{len(self._consumers)} consumers are here already")
             return
-        consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), speaker)
+        consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), key, speaker)
         self._consumers[identity] = consumer
         self._share = fair_share(self._consumers.values(), self._frame_nbytes)
         self._answer(identity, frames.start())
@@ -348,8 +339,8 @@ class DataServer:
         facts: dict[str, Any] = {"program": self._program}
         if self._frames is not None:
             facts |= frame_facts(self._frames)
-        if self._previews is not None:
-            facts["endpoints"] = {"preview": self._previews.first}
+        if self._newest is not None:
+            facts["endpoints"] = {"preview": self._newest.previews.first}
         return introduction({**facts, **self._hello()})
 
     def _report(self) -> wire.Status:

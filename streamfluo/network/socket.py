@@ -1,4 +1,4 @@
-"""Sockets: bound and connected with one clear line when that fails."""
+"""Sockets: bound and connected with one clear line when that fails, encrypted beyond this machine."""
 
 from __future__ import annotations
 
@@ -9,20 +9,37 @@ from typing import NamedTuple
 
 import zmq
 
-from ..core.errors import SourceError
+from ..core.errors import ConfigError, SourceError
+from .access import keep_to_allowed, pin, server_key
+from .keys import Role, parse_key
 
 HANDSHAKE_MS = 10_000  # who connects and does not speak ZeroMQ by then is hung up on
 _ZERO_COPY_RECV = 10  # as zmq.h has it among what is not settled yet
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_EVERYWHERE = ("0.0.0.0", "[::]", "*")
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _IPC = re.compile(r"ipc://[^@;\s\0][^;\0]*")  # @ begins a name that every user of the machine may open
 
 
 class Endpoint(NamedTuple):
-    """What an endpoint says: host and port of tcp, None for both of ipc."""
+    """What an endpoint says: host and port of tcp, None for both of ipc, and the key of who answers there."""
 
-    host: str | None
-    port: int | None
+    address: str
+    host: str | None = None
+    port: int | None = None
+    key: str | None = None
+
+    @property
+    def beyond(self) -> bool:
+        """Whether other machines can come there."""
+        return self.host is not None and self.host not in _LOOPBACK
+
+    def server_key(self) -> str | None:
+        """Return the key of who must answer there, None where frames travel plain. Raises SourceError for one that is
+        not known."""
+        if not (self.key or self.beyond):
+            return None
+        return server_key(self.address.removeprefix("tcp://"), self.key, own=self.host in _EVERYWHERE)
 
 
 def new_context() -> zmq.Context[zmq.Socket[bytes]]:
@@ -37,27 +54,36 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 def parse_endpoint(uri: str) -> Endpoint:
-    """Read `tcp://HOST:PORT` or `ipc://PATH`. Raises SourceError for anything else: libzmq would find a meaning for
-    it, such as a second address behind a `;`."""
+    """Read `tcp://HOST:PORT`, with `?key=KEY` behind it or not, or `ipc://PATH`. Raises SourceError for anything else:
+    libzmq would find a meaning for it, such as a second address behind a `;`."""
     if _IPC.fullmatch(uri):
-        return Endpoint(None, None)
-    found = _TCP.fullmatch(uri)
+        return Endpoint(uri)
+    address, query, key = uri.partition("?key=")
+    found = _TCP.fullmatch(address)
     if found is None:
         raise SourceError(f"{uri!r}: not an endpoint; write tcp://127.0.0.1:5555 or ipc:///tmp/name")
     if int(found["port"]) > 65535:
         raise SourceError(f"{uri}: there is no port {found['port']}; ports are 1 to 65535, 0 takes a free one")
-    return Endpoint(found["host"], int(found["port"]))
+    try:
+        return Endpoint(address, found["host"], int(found["port"]), parse_key(key) if query else None)
+    except ConfigError as error:
+        raise SourceError(f"{address}: {error}") from None
 
 
-def bind(socket: zmq.Socket[bytes], uri: str) -> str:
+def bind(socket: zmq.Socket[bytes], uri: str, role: Role | str) -> str:
     """Bind and return the endpoint with its real port (`tcp://127.0.0.1:0` takes a free one).
 
-    Raises SourceError for a port in use, a malformed endpoint, or one that reaches beyond this machine: until frames
-    travel encrypted, other machines come in by a tunnel (ssh -L).
+    Beyond this machine it is encrypted, and lets in keys that have the role. Raises SourceError for a port in use, a
+    malformed endpoint, and without a key of this account's where one is needed.
     """
-    host = _allowed(socket, uri).host
-    if host not in (*_LOOPBACK, None):
-        raise _beyond(uri)
+    wanted = _allowed(socket, uri)
+    if wanted.key is not None:
+        raise SourceError(f"{uri}: who binds takes the key of this account; leave ?key= away")
+    if wanted.beyond:
+        try:
+            keep_to_allowed(socket, role)
+        except ConfigError as error:
+            raise SourceError(f"{uri}: refused to bind beyond this machine without encryption: {error}") from None
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     try:
         socket.bind(uri)
@@ -65,25 +91,45 @@ def bind(socket: zmq.Socket[bytes], uri: str) -> str:
         raise SourceError(f"{uri}: cannot bind: {_reason(error, uri)}") from None
     told: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
     endpoint = told.decode().rstrip("\0")
-    if host is not None and parse_endpoint(endpoint).host not in _LOOPBACK:  # a localhost that is elsewhere
+    if parse_endpoint(endpoint).beyond and not wanted.beyond:  # a localhost that is elsewhere
         socket.unbind(endpoint)
-        raise _beyond(endpoint)
+        raise SourceError(f"{uri}: is {endpoint}, beyond this machine; write 127.0.0.1")
     return endpoint
 
 
 def free_endpoint(uri: str) -> str:
-    """Return an endpoint of the same kind as `uri` that takes a free port or name."""
-    return "ipc://*" if uri.startswith("ipc:") else "tcp://127.0.0.1:0"
+    """Return an endpoint of the same kind as `uri`, as far to be reached, that takes a free port or name."""
+    endpoint = parse_endpoint(uri)
+    return f"tcp://{endpoint.host if endpoint.beyond else '127.0.0.1'}:0" if endpoint.host else "ipc://*"
 
 
-def connect(socket: zmq.Socket[bytes], uri: str) -> None:
-    """Connect. Raises SourceError for a malformed endpoint; nobody being there yet is no error."""
-    if _allowed(socket, uri).port == 0:
+def connect(socket: zmq.Socket[bytes], uri: str, foreign: bool = False) -> None:
+    """Connect; beyond this machine, or with `?key=`, encrypted and to whoever has the key, unless it is a `foreign`
+    device, which knows none.
+
+    Raises SourceError for a malformed endpoint and a server of which no key is known; nobody being there yet is no
+    error.
+    """
+    endpoint = _allowed(socket, uri)
+    if endpoint.port == 0:
         raise SourceError(f"{uri}: nobody can be found at port 0; name the port that the program told")
+    if not foreign and (key := endpoint.server_key()):
+        pin(socket, key)
     try:
-        socket.connect(uri)
+        socket.connect(endpoint.address)
     except zmq.ZMQError as error:
         raise SourceError(f"{uri}: cannot connect: {_reason(error, uri)}") from None
+
+
+def beside(uri: str, told: str) -> str:
+    """Return an endpoint that the server at `uri` told, as it is reached from here: at the same host where it listens
+    to all, with the same key."""
+    server, endpoint = parse_endpoint(uri), parse_endpoint(told)
+    if endpoint.host is None:
+        return told
+    host = server.host if endpoint.host in _EVERYWHERE else endpoint.host
+    key = server.server_key()
+    return f"tcp://{host}:{endpoint.port}" + (f"?key={key}" if key else "")
 
 
 def receive(socket: zmq.Socket[bytes], max_parts: int) -> list[bytes] | None:
@@ -139,13 +185,6 @@ def _allowed(socket: zmq.Socket[bytes], uri: str) -> Endpoint:
     if endpoint.host is not None and endpoint.host.startswith("["):
         socket.setsockopt(zmq.IPV6, 1)
     return endpoint
-
-
-def _beyond(uri: str) -> SourceError:
-    return SourceError(
-        f"{uri}: refused to bind beyond this machine without encryption; "
-        "bind tcp://127.0.0.1:PORT and let others in by ssh -L"
-    )
 
 
 def _reason(error: zmq.ZMQError, uri: str) -> str:

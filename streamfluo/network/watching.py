@@ -15,7 +15,7 @@ from ..core.errors import SourceError, WireError
 from ..core.header import MAX_HEADER_BYTES
 from .client import PreviewSubscriber, ResultsSubscriber, Subscriber
 from .facts import expanded
-from .socket import connect, new_context, receive
+from .socket import beside, connect, new_context, receive
 
 ASK_S = 0.5  # so a program that came back is noticed within half a second
 SILENT_S = 2.5  # a loaded program answers late; one that is gone breaks the connection at once
@@ -35,6 +35,7 @@ class Watch:
 
     def __init__(self, uri: str, proxy: str | None = None) -> None:
         self.connected = False
+        self._uri = uri
         self._refused: Counter[str] = Counter()
         self._topics: frozenset[str] = frozenset(ALWAYS)
         self._wanted: frozenset[PreviewKey] = frozenset()
@@ -141,15 +142,16 @@ class Watch:
         self._leave()
         self._endpoints = hello.endpoints
         if "results" in hello.endpoints:
-            self._results = ResultsSubscriber(hello.endpoints["results"], self._topics, self._context)
+            told = beside(self._uri, hello.endpoints["results"])
+            self._results = ResultsSubscriber(told, self._topics, self._context)
         self._ask_previews(self._wanted)
 
     def _open_preview(self, answer: wire.Preview) -> None:
-        key = (answer.step, answer.bin_px)
-        if key in self._previews and self._previews[key].uri != answer.endpoint:
+        key, endpoint = (answer.step, answer.bin_px), beside(self._uri, answer.endpoint)
+        if key in self._previews and self._previews[key].uri != endpoint:
             self._drop(self._previews.pop(key))
         if key in self._wanted and key not in self._previews:
-            self._previews[key] = PreviewSubscriber(answer.endpoint, self._context)
+            self._previews[key] = PreviewSubscriber(endpoint, self._context)
 
     def _subscribers(self) -> list[Subscriber]:
         return [*self._previews.values(), *([self._results] if self._results else [])]

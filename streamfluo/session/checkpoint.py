@@ -32,6 +32,7 @@ class _SavedStep(msgspec.Struct, frozen=True):
     state: dict[str, int | float | str]
     after: str | None = None
     inputs: dict[str, str] | None = None
+    live: dict[str, Any] | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..core.control import Change
+from ..core.plane import ONE_PLANE, in_plane
 from .record_file import Damage
-from .schema import EventFacts, GapFacts, unsealed
+from .schema import EventFacts, GapFacts, SetFacts, unsealed
+
+_FACTS: Mapping[Any, Any] = {"gap": GapFacts, "set": SetFacts}
 
 
 def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], list[Damage]]:
@@ -17,7 +22,8 @@ def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], l
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         try:
             value = unsealed(line, version)
-            msgspec.convert(value, GapFacts if value.get("event") == "gap" else EventFacts)
+            msgspec.convert(value, EventFacts)
+            msgspec.convert(value, _FACTS.get(value["event"], EventFacts))
         except (ValueError, msgspec.ValidationError) as error:
             torn = "" if line.endswith(b"\n") else "torn: "
             damaged.append(Damage(path, start, None, f"{torn}{error}"))
@@ -25,3 +31,10 @@ def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], l
             found.append(value)
         start += len(line)
     return tuple(found), damaged
+
+
+def changes_in(events: Sequence[Mapping[str, Any]], plane: str = ONE_PLANE) -> tuple[Change, ...]:
+    """Return the changes of live parameters in a session's events, those of one `plane` as if it were the only one."""
+    changes = [Change(e["frame"], e["step"], e["param"], e["value"]) for e in events if e["event"] == "set"]
+    of = in_plane(plane, "") if plane else ""
+    return tuple(c._replace(step=c.step.removeprefix(of)) for c in changes if c.step.startswith(of))

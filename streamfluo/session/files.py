@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -109,6 +109,24 @@ class LineFile:
                 self._write()
         finally:
             self._lock.release()
+
+    def commit(self, lines: Sequence[str]) -> None:
+        """Write lines together, after those that wait, and sync them; none of them if the disk refuses.
+
+        Raises OSError.
+        """
+        with self._lock:
+            self._write()
+            whole = self._size
+            try:
+                self._pending.append("".join(f"{line}\n" for line in lines).encode())
+                self._write()
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._pending.clear()
+                self._file.truncate(whole)
+                self._size = whole
+                raise
 
     def flush(self) -> None:
         """Write what waits. Raises OSError."""

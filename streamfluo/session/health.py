@@ -76,6 +76,7 @@ class PlaneHealth:
 class Health:
     """How a run fares: frames, losses, edges and steps. `lost` = camera drops + transport drops.
 
+    `paused`: frames passed by as asked, which are not lost;
     `next_index` is one past the last frame that the chain has seen, of several planes of the one furthest behind;
     `planes` has frames, lost frames and next index of each of several;
     `stalled`: which thread waits for the disk, and why; `blocked`: which calls to it have not come back; `unrecorded`
@@ -87,6 +88,7 @@ class Health:
     next_index: int = 0
     lost_camera: int = 0
     lost_transport: int = 0
+    paused: int = 0
     elapsed_s: float = 0.0
     planes: dict[str, PlaneHealth] = field(default_factory=dict)
     edges: dict[str, Edge] = field(default_factory=dict)

@@ -20,3 +20,9 @@ def step_place(folder: Path, planes: Sequence[str], step: str) -> tuple[Path, st
     if plane not in planes:
         raise SessionError(f"{folder}: no plane {plane[:80]!r}{did_you_mean(plane, planes)}")
     return folder / "planes" / str(planes.index(plane)), name
+
+
+def snapshot_path(folder: Path, planes: Sequence[str], step: str, name: str, frame: int) -> Path:
+    """Return the file of a snapshot that was asked for, as of before `frame`; `name` is one that the step gives."""
+    place, step_name = step_place(folder, planes, step)
+    return place / "snapshots" / step_name / f"{frame:010d}-{name}.npz"

@@ -18,7 +18,7 @@ from ..core.errors import SessionError, StreamfluoError, did_you_mean
 from ..core.names import STEP_ID_RULE, file_in, is_step_id
 from ..core.plane import ONE_PLANE, in_plane
 from ..core.registry import operator_of
-from ..core.source import Gap
+from ..core.source import PAUSED, Gap
 from ..core.spec import Camera, Spec
 from .events import read_events
 from .journal import JournalReader
@@ -174,7 +174,7 @@ class Session:
         last = max(
             (int(self.index(s).max(initial=-1)) for s, f in self.steps.items() if f.after == "source"), default=-1
         )
-        return max(noted, last + 1, self.frames + self.lost)
+        return max(noted, last + 1, self.frames + sum(gap.count for gap in self.gaps))
 
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
@@ -187,7 +187,7 @@ class Session:
     @property
     def lost(self) -> int:
         """Frames that never came: camera drops and transport drops."""
-        return sum(gap.count for gap in self.gaps)
+        return sum(gap.count for gap in self.gaps if gap.reason != PAUSED)
 
     @cached_property
     def events(self) -> tuple[Mapping[str, Any], ...]:

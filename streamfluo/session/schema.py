@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -108,6 +108,15 @@ class GapFacts(msgspec.Struct, frozen=True):
     count: int
     reason: str
     plane: str = ONE_PLANE
+
+
+class SetFacts(msgspec.Struct, frozen=True):
+    """A changed parameter's line of events.jsonl."""
+
+    step: str
+    param: str
+    value: Any
+    frame: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ..core.block import Block
 from ..core.errors import FrameError, SessionError, SourceError
-from ..core.plane import plane_in, select_planes
+from ..core.plane import ONE_PLANE, plane_in, select_planes
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..sources.planes import parse_roi
 from ..sources.selection import parse_frames
+from .events import changes_in
 from .reader import open_session
 
 
@@ -54,6 +55,7 @@ class SessionSource(Source):
         frames = (self._stop - self._start) * len(self._names)
         self.series = Series(uid, series["source"], series["t0_ns"], frames, series["user"])
         self._next = self._start
+        self.changes = changes_in(session.events, self._names[0] if len(self._names) == 1 else ONE_PLANE)
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         reached = dict.fromkeys(self._names, self._next)

@@ -6,6 +6,7 @@ config.toml       the config as the user wrote it
 journal/*.sfj     raw frames (journal.py), where they are recorded
 values/STEP.sfv   values, append-only
 snapshots/STEP.npz, camera.npz, truth.npz
+snapshots/STEP/FRAME-NAME.npz   those that were asked for while frames came, as of before that frame
 planes/N/         values and snapshots of the N-th plane, where there are several
 checkpoint.npz    the chain's state (checkpoint.py), to go on from; checkpoint.before.npz the one before
 events.jsonl      gaps, muted steps, the end
@@ -45,7 +46,7 @@ from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .journal import JournalWriter
 from .lock import take
-from .places import step_place
+from .places import snapshot_path, step_place
 from .reader import FACTS_COPY, open_session
 from .schema import FORMAT, sealed
 from .values import ValuesWriter
@@ -130,6 +131,17 @@ class SessionWriter:
     def event(self, event: Mapping[str, Any]) -> None:
         """Append an event; what a full disk refuses is written later."""
         self._events.append(json.dumps(sealed({"utc": now(), **event})))
+
+    def commit(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append events that are on the disk before anything comes of them; all or none. Raises OSError."""
+        self._events.commit([json.dumps(sealed({"utc": now(), **event})) for event in events])
+
+    def save_snapshots(self, step: str, frame: int, arrays: Mapping[str, np.ndarray]) -> list[Path]:
+        """Write snapshots of a step as of before `frame`, a file each. Raises OSError."""
+        paths = [snapshot_path(self.folder, self._planes, step, name, frame) for name in arrays]
+        for path, (name, array) in zip(paths, arrays.items(), strict=True):
+            save_arrays(path, {name: array})
+        return paths
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write where the chain stands, the values before it first. Belongs to the values' thread. Raises OSError."""

@@ -89,7 +89,7 @@ def test_hello_says_what_runs_and_what_it_gives():
         assert hello.series["shape"] == list(SPEC.shape)
         assert hello.steps == [("level", "toy-level", "source"), ("double", "toy-double", "level")]
         assert hello.gives["level"][0] == ("level", "per_frame", ("t",), "ADU", "mean")
-        assert set(hello.endpoints) == {"results", "preview"}
+        assert set(hello.endpoints) == {"results", "preview", "control"}
 
 
 @pytest.mark.parametrize("keys", [200, 240, 256])

@@ -258,7 +258,7 @@ REFUSED = [
     ("tcp://127.0.0.1:99999", "there is no port 99999; ports are 1 to 65535"),
     ("tcp://127.0.0.1:65536", "there is no port 65536; ports are 1 to 65535"),
     ("tcp://lo:0", "refused to bind beyond this machine"),
-    ("tcp://[::]:0", "refused to bind beyond this machine"),
+    ("tcp://[::]:0", "this account has no key; make one: streamfluo keys new NAME"),
     ("ipc://@name", "not an endpoint; write tcp://127.0.0.1:5555"),
     ("ipc://name;tcp://0.0.0.0:7601", "not an endpoint; write tcp://127.0.0.1:5555"),
     ("inproc://name", "not an endpoint; write tcp://127.0.0.1:5555"),
@@ -280,7 +280,7 @@ def test_an_endpoint_that_cannot_be_is_not_connected_to(uri, message):
 
 def test_a_name_of_this_machine_that_leads_elsewhere_is_not_bound(monkeypatch):
     monkeypatch.setattr(socket_module, "_LOOPBACK", ("localhost",))  # bound, it tells 127.0.0.1
-    with pytest.raises(SourceError, match=r"tcp://127.0.0.1:\d+: refused to bind beyond this machine"):
+    with pytest.raises(SourceError, match=r"tcp://localhost:0: is tcp://127.0.0.1:\d+, beyond this machine"):
         DataServer(ReplayedFrames(Movie()), "tcp://localhost:0")
 
 

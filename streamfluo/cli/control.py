@@ -1,0 +1,89 @@
+"""`streamfluo control` and `streamfluo stop`: steering a running program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from ..core.control import VERBS, Answer
+from ..core.errors import ConfigError, did_you_mean
+from ..engine.config import literal
+from ..network.control_client import Control
+from .console import console
+from .keys import meet
+
+URI = Annotated[str, typer.Argument(help="the program's data endpoint, tcp://…", show_default=False)]
+SOURCE = Annotated[str, typer.Option("--source", help="one of a daemon's sources; without it all of them")]
+
+
+def control(
+    uri: URI,
+    verb: Annotated[
+        str, typer.Argument(help="start, stop, pause, resume, mark, set, snapshot, sessions or reload", metavar="VERB")
+    ],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="mark TEXT, set STEP.PARAM=VALUE, snapshot STEP[.NAME]", show_default=False),
+    ] = None,
+    source: SOURCE = "",
+    as_json: Annotated[bool, typer.Option("--json", help="the answer as a line of JSON")] = False,
+) -> None:
+    """Steer a running program: stop or pause it, mark a moment, change a live parameter, take a snapshot."""
+    asked = _asked(verb, words or [])
+    meet(uri)
+    with Control(uri, source) as program:
+        answer = program.ask(verb, **asked)
+    if as_json:
+        console.print(json.dumps(msgspec.to_builtins(answer)), soft_wrap=True)
+        return
+    for name, one in {"": answer, **answer.sources}.items():
+        if name or not answer.sources:
+            console.print(_said(verb, name, one), soft_wrap=True)
+    if verb == "sessions":
+        console.print(_table(answer.sessions))
+
+
+def stop(uri: URI, source: SOURCE = "") -> None:
+    """End a run with everything written, or the series of a daemon's sources, which take no other until `start`."""
+    control(uri, "stop", [], source)
+
+
+def _asked(verb: str, words: Sequence[str]) -> Mapping[str, Any]:
+    """What a request says besides its verb. Raises ConfigError."""
+    if verb not in VERBS:
+        raise ConfigError(f"control: no verb {verb!r}{did_you_mean(verb, VERBS)}")
+    if verb == "mark":
+        return {"text": " ".join(words)}
+    if verb == "set":
+        target, equals, value = " ".join(words).partition("=")
+        step, dot, param = target.strip().rpartition(".")
+        if not (equals and dot and step and param):
+            raise ConfigError("control: write set STEP.PARAM=VALUE, as in set motion.max_shift_px=5")
+        return {"step": step, "param": param, "value": literal(value)}
+    if verb == "snapshot" and len(words) == 1:
+        step, _, name = words[0].partition(".")
+        return {"step": step, "name": name}
+    if words or verb == "snapshot":
+        usage = "snapshot STEP[.NAME]" if verb == "snapshot" else f"{verb} alone"
+        raise ConfigError(f"control: write {usage}; found {' '.join(words) or 'no step'!r}")
+    return {}
+
+
+def _said(verb: str, source: str, answer: Answer) -> str:
+    at = "" if answer.frame is None else f" at frame {answer.frame}"
+    named = f"{source}: " if source else ""
+    said = f": {answer.said}" if answer.said else ""
+    return f"{named}{verb}{at}{said}" if answer.ok else f"{named}not done: {answer.said}"
+
+
+def _table(sessions: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("session", "state", "frames", "lost", "exported", "started", "series")
+    table = Table(*columns, box=None)
+    for line in sessions:
+        table.add_row(*(str(line.get(name, "")) for name in columns))
+    return table

@@ -1,0 +1,144 @@
+"""What may be asked of a running program, and its answer: the control endpoint's messages, one schema.
+
+A request is a map in msgpack or a JSON object, its answer the same. What is not in the schema is refused: a word
+misspelled must not be taken for another request.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from .errors import ConfigError, WireError, did_you_mean
+from .header import Buffer, decode_map
+from .params import explain
+from .wire import VERSION
+
+MAX_REQUEST_BYTES = 4096  # what a pipe takes at once
+MAX_TEXT = 1000
+MAX_SESSIONS = 200  # told of in one answer, the newest
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Change(NamedTuple):
+    """A parameter that was changed while frames flowed; `frame` is the first one under it, of the step's plane."""
+
+    frame: int
+    step: str
+    param: str
+    value: Any
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag=str.lower, forbid_unknown_fields=True):
+    """`nonce` is a text of the asker's that is answered once; `source` is one of a daemon's, "" all of them."""
+
+    nonce: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    version: int = VERSION
+    source: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class Start(_Request, frozen=True, kw_only=True):
+    """Take series again."""
+
+
+class Stop(_Request, frozen=True, kw_only=True):
+    """End the series with everything written; a daemon's source takes no other one until it is started."""
+
+
+class Pause(_Request, frozen=True, kw_only=True):
+    """Take no frames for now: a file waits, what a stream sends meanwhile is a gap with the reason "paused"."""
+
+
+class Resume(_Request, frozen=True, kw_only=True):
+    """Take frames again."""
+
+
+class Mark(_Request, frozen=True, kw_only=True):
+    """Note a text in the session, with the number of the frame that comes next."""
+
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+
+
+class Set(_Request, frozen=True, kw_only=True):
+    """Change a live parameter of a step, of one plane (`green/0/motion`) or of all that have it (`motion`)."""
+
+    step: _Name
+    param: _Name
+    value: Any
+
+
+class Snapshot(_Request, frozen=True, kw_only=True):
+    """Write a snapshot of a step as of now into the session; all that it gives without a `name`."""
+
+    step: _Name
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Sessions(_Request, frozen=True, kw_only=True):
+    """Tell which sessions there are, how they ended, and how many frames they have."""
+
+
+class Reload(_Request, frozen=True, kw_only=True):
+    """Read a daemon's config anew, for the next series of each source."""
+
+
+Request = Start | Stop | Pause | Resume | Mark | Set | Snapshot | Sessions | Reload
+VERBS: dict[str, type[Request]] = {cls.__name__.lower(): cls for cls in Request.__args__}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a request: at which frame it took effect, or in one line why it did not.
+
+    `sources` has the answer of each source of a daemon that was asked, `sessions` a map for each session.
+    """
+
+    ok: bool
+    nonce: str = ""
+    frame: int | None = None
+    said: str = ""
+    sources: dict[str, Answer] = {}
+    sessions: list[dict[str, Any]] = []
+
+
+def decode_request(data: Buffer) -> Request:
+    """Return the request in a message. Raises WireError with the rule that it breaks."""
+    if len(data) > MAX_REQUEST_BYTES:
+        raise WireError("control_size", f"a request has at most {MAX_REQUEST_BYTES} bytes, found {len(data)}")
+    return request_of(decode_map(data))
+
+
+def request_of(fields: dict[str, Any]) -> Request:
+    """Return the request that a map is. Raises WireError with the rule that it breaks."""
+    verb = fields.get("verb")
+    if not isinstance(verb, str) or verb not in VERBS:
+        raise WireError("verb", f"no verb {str(verb)[:40]!r}{did_you_mean(str(verb)[:40], VERBS)}")
+    version = fields.get("version", VERSION)
+    if version != VERSION:
+        raise WireError("version", f"version {str(version)[:20]} is not spoken here; supported: {VERSION}")
+    try:
+        request: Request = msgspec.convert(fields, VERBS[verb])
+    except msgspec.ValidationError as error:
+        raise WireError("fields", f"{verb}: {explain(error, fields)[:300]}") from None
+    if isinstance(request, Set) and not _is_plain(request.value):
+        raise WireError("fields", "set: value: expected true or false, a text, a finite number, or a list of these")
+    return request
+
+
+def request_from_words(verb: str, words: dict[str, Any]) -> Request:
+    """Return the request that a person's words are. Raises ConfigError."""
+    try:
+        return request_of({"verb": verb, **words})
+    except WireError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is one that a parameter may have, and JSON can say."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(v) for v in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, bool | int | str)

@@ -1,0 +1,31 @@
+"""The sessions there are, each in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import SessionError
+from .lock import is_held
+from .schema import HealthFacts, read_facts, read_json
+
+
+def session_line(folder: Path) -> dict[str, Any]:
+    """Return what is known at once of a session: folder, state, series, start, frames and lost ones once it is over."""
+    try:
+        facts = read_facts(folder / "session.json")[1]
+    except SessionError as error:
+        return {"session": str(folder), "state": f"unreadable: {error}"}
+    state = "interrupted" if facts.state == "running" and not is_held(folder) else facts.state
+    line = {"session": str(folder), "state": state, "series": facts.series.uid, "started": facts.started}
+    try:
+        counted = read_json(folder / "health.json", HealthFacts, facts.format)[0]
+    except SessionError:  # it runs, or was killed
+        return line
+    return line | {"frames": counted.get("frames"), "lost": counted.get("lost")}
+
+
+def sessions_in(folder: Path, most: int) -> list[Path]:
+    """Return the folders of the sessions in a folder of them, the newest first."""
+    found = [path.parent for path in folder.rglob("session.json")]
+    return sorted(found, key=lambda path: (path / "session.json").stat().st_mtime, reverse=True)[:most]
