@@ -146,7 +146,7 @@ class Daemon:
                 None, self.config.daemon.status, program="daemon", hello=self._hello, status=self._status
             )
             address = self.config.daemon.metrics
-            self._metrics = Metrics(address, self._told, self._keeper.facts) if address is not None else None
+            self._metrics = Metrics(address, self._told, self._counted) if address is not None else None
         except StreamfluoError:
             self._lock.release()
             raise
@@ -238,6 +238,9 @@ class Daemon:
 
     def _told(self) -> dict[str, dict[str, Any]]:
         return {name: {**worker.told, "starts": worker.starts} for name, worker in list(self._workers.items())}
+
+    def _counted(self) -> dict[str, Any]:
+        return {**self._keeper.facts(), "warnings": len(self._alarm.sentences)}
 
     def _status(self) -> Mapping[str, Any]:
         warned = {"warnings": self._alarm.sentences} if self._alarm.sentences else {}

@@ -147,6 +147,9 @@ class _Collector:
                 yield kind(name, meaning, value=float(kept.get(key) or 0))
         states = {n: {"is": {str(facts.get("state")): 1}} for n, facts in told.items()}
         yield _by(GaugeMetricFamily, "streamfluo_state", "1 for the state that a source is in", "state", "is", states)
+        yield GaugeMetricFamily(
+            "streamfluo_warnings", "sentences that status has as warnings", value=float(kept.get("warnings") or 0)
+        )
         well = GaugeMetricFamily("streamfluo_healthy", "0 where frames come and are not written, or a process ended")
         well.add_metric([], 0 if complaints(told) else 1)
         yield well
