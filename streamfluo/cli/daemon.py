@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -21,6 +21,7 @@ from ..engine.retention import retain, verdicts
 from ..engine.service_unit import install_unit, unit_file
 from ..engine.station import Station
 from .console import console, counted, stop_on_signals
+from .logs import ENVIRONMENT, log_as, say
 
 
 class _RunsByDefault(TyperGroup):
@@ -39,22 +40,30 @@ ConfigFile = Annotated[Path, typer.Argument(help="the TOML file with [daemon] an
 
 
 @daemon.command()
-def run(config: ConfigFile) -> None:
+def run(
+    config: ConfigFile,
+    log: Annotated[
+        Literal["text", "json"] | None, typer.Option(help="lines of the log [default: as [daemon] says]")
+    ] = None,
+) -> None:
     """Take series after series from every source, each into a session, until it is stopped; `run` may be left out.
 
     SIGHUP reads the config anew, for the next series of each source. Under systemd (Type=notify) it says when it is
     ready and that it lives.
     """
     service = Daemon(config)
+    if log is not None:
+        os.environ[ENVIRONMENT] = log
+    log_as(service.config.daemon.log)
     sources = counted(len(service.config.sources), "source")
-    console.print(f"{sources} into {service.config.folder}, status at {service.endpoint}", soft_wrap=True)
+    say(f"{sources} into {service.config.folder}, status at {service.endpoint}")
     if service.metrics is not None:
-        console.print(f"metrics at http://{service.metrics}/metrics, health at /healthz", soft_wrap=True)
+        say(f"metrics at http://{service.metrics}/metrics, health at /healthz")
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: service.reload())
     with stop_on_signals(service.stop):
         service.run()
-    console.print("stopped")
+    say("stopped")
 
 
 @daemon.command()
@@ -116,6 +125,7 @@ def _tell(said: Mapping[str, Any]) -> None:
 def housekeeping(config: Path) -> None:
     """Export and delete as a daemon's config says; a line of JSON a second says what is done. The daemon starts it."""
     one = Housekeeping(config, _tell)
+    log_as(one.config.daemon.log)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: one.reload())
     with stop_on_signals(one.stop):
@@ -125,6 +135,7 @@ def housekeeping(config: Path) -> None:
 def station(config: Path, name: str) -> None:
     """Run one source of a daemon's config; a line of JSON a second says how it fares. The daemon starts it."""
     one = Station(config, name, _tell)
+    log_as(one.config.daemon.log)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: one.reload())
     with stop_on_signals(one.stop):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -41,6 +41,7 @@ class DaemonTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Annotated[
         str | None, Meta(description="host:port of this machine for Prometheus and /healthz; none: nowhere")
     ] = None
+    log: Annotated[Literal["text", "json"], Meta(description="lines of the log; --log overrides it")] = "text"
     hung_s: Annotated[
         float, Meta(gt=0, description="a source that says nothing, or whose frames wait unmoved, is started again [s]")
     ] = 30.0

@@ -14,6 +14,7 @@ from ..core.errors import ConfigError, SessionError, SourceError, StreamfluoErro
 from ..core.source import Source
 from ..session.disk_calls import DiskCalls
 from ..sources.opening import open_source
+from . import log_context
 from .config import Config
 from .daemon_config import DaemonConfig, load_daemon_config
 from .disk_facts import disk_facts, room_facts, root_for_new, root_of
@@ -44,6 +45,7 @@ class Station:
         self._path, self._name, self._tell = path, name, tell
         self.config: DaemonConfig = load_daemon_config(path)
         self.config.source(name)
+        log_context.note(source=name)
         self._known = KnownSeries(self.config.roots, name)
         self._source: Source | None = None
         self._engine: Engine | None = None
@@ -128,6 +130,7 @@ class Station:
         self._series += 1
         self._watchdog, self._engine = Watchdog(engine, self.config.daemon.hung_s), engine
         self._say("running", session=str(folder))
+        log_context.note(session=str(folder), series=series.uid[:64])
         try:
             engine.start()
             while not engine.wait(TELL_S):
@@ -135,6 +138,7 @@ class Station:
         finally:
             self._engine = None
             self._totals.ended(engine.health())
+            log_context.note(session="", series="")
         whole = engine.error is None and source.ended == "finished" and not self._stopping
         if engine.gave_up:
             sys.exit(f"{self._name}: {engine.error}")  # a thread hangs in a call to the disk: a new process does not
