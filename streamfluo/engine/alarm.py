@@ -50,7 +50,7 @@ def briefly(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
-    brief = {key: value for key, value in facts.items() if key not in ("disk_calls", *_WORDS)}
+    brief = {key: value for key, value in facts.items() if key not in ("disk_calls", "disk_lately_ms", *_WORDS)}
     for key, word in _WORDS.items():
         lines = [f"{of}: {_figures(figures)}" for of, figures in dict(facts.get(key) or {}).items() if figures]
         if lines:

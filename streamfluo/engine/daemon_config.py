@@ -19,6 +19,7 @@ from ..network.socket import parse_endpoint
 from .config import Config, found_config, load_config, parse_config
 from .disk_config import DiskConfig, DiskTable, ExportTable, RetentionTable, check_disks
 from .session_names import SessionNames
+from .watched_folder import SCHEME, WatchedFolder
 
 Table = TypeVar("Table", bound=msgspec.Struct)
 _DISK_TABLES: Mapping[str, type[msgspec.Struct]] = {
@@ -51,7 +52,7 @@ class SourceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[[source]]: one source, which gives series after series."""
 
     name: Annotated[str, Meta(description="what it is called in sessions and messages")]
-    uri: Annotated[str, Meta(description="tcp://…, ingest+tcp://…, mm:…, folder?follow=1")]
+    uri: Annotated[str, Meta(description="tcp://…, ingest+tcp://…, mm:…, watch:FOLDER?pattern=*.tif")]
     chain: Annotated[
         str, Meta(description="the config of its chain, from this file's folder on; none: record alone")
     ] = ""
@@ -195,6 +196,9 @@ def _check(path: Path, daemon: DaemonTable, sources: tuple[SourceTable, ...], ru
             raise ConfigError(f"{path}: a source's name is {STEP_ID_RULE}, found {name[:80]!r}")
         if names.count(name) > 1:
             raise ConfigError(f"{path}: two sources are called {name!r}")
+    for source in sources:
+        if source.uri.startswith(SCHEME):
+            WatchedFolder(source.uri, path)
     for rule in rules:
         if rule.source is not None and rule.source not in names:
             raise ConfigError(f"{path}: [[rule]] source: no source {rule.source!r}{did_you_mean(rule.source, names)}")

@@ -18,6 +18,7 @@ def disk_facts(calls: DiskCalls, limits: DiskTable) -> dict[str, Any]:
     call, elapsed_s = calls.slowest_lately_s()
     return {
         "disk_ms": calls.summary_ms(),
+        "disk_lately_ms": calls.lately_ms(),
         "disk_calls": calls.histograms(),
         "slow": f"{call} took {elapsed_s:.2g} s" if elapsed_s > limits.slow_s else "",
         "blocked": {c: f"has not come back for {s:.0f} s" for c, s in calls.lasting(limits.blocked_s).items()},

@@ -22,6 +22,7 @@ from .engine import Engine
 from .known_series import KnownSeries
 from .totals import Totals
 from .watchdog import Watchdog
+from .watched_folder import SCHEME, NothingNewError, WatchedFolder
 
 TELL_S = 1.0
 PAUSES_S = (0.5, 30.0)  # before a source that is not there is asked again: at first, and at most
@@ -48,6 +49,7 @@ class Station:
         log_context.note(source=name)
         self._known = KnownSeries(self.config.roots, name)
         self._source: Source | None = None
+        self._watched: WatchedFolder | None = None
         self._engine: Engine | None = None
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
@@ -66,7 +68,8 @@ class Station:
                 except (StreamfluoError, OSError) as error:
                     self._close_source()
                     self._wait(str(error), pause_s, isinstance(error, SessionError | OSError))
-                    pause_s = min(2 * pause_s, PAUSES_S[1])
+                    nothing_new = isinstance(error, NothingNewError)
+                    pause_s = PAUSES_S[0] if nothing_new else min(2 * pause_s, PAUSES_S[1])
         except Stop:
             pass
         finally:
@@ -113,16 +116,25 @@ class Station:
                 self._source = following
             else:
                 self._close_source()
-                self._source = open_source(self.config.source(self._name).uri, planes=True)
+                self._source = self._opened(self.config.source(self._name).uri)
             return self._source
         finally:
             self._opening = False
+
+    def _opened(self, uri: str) -> Source:
+        if not uri.startswith(SCHEME):
+            self._watched = None
+            return open_source(uri, planes=True)
+        if self._watched is None or self._watched.uri != uri:
+            self._watched = WatchedFolder(uri, self.config.folder / f".{self._name}.watched.json")
+        return self._watched.next()
 
     def _take(self, source: Source) -> None:
         """Record a series, with its chain, to its end. Raises SourceError for one that is there already."""
         settings, series = self.config.source(self._name), source.series
         known = self._known.find(series.uid)
-        if known is not None and known.whole:
+        if known is not None and known.whole and not (self._watched is not None and self._watched.grew):
+            self._over(True)
             raise SourceError(f"{settings.uri}: series {series.uid[:40]} is recorded already, in {known.folder}")
         folder = known.folder if known else self._new_folder(source)
         engine = self._built(source, folder, resume=known is not None)
@@ -143,8 +155,13 @@ class Station:
         if engine.gave_up:
             sys.exit(f"{self._name}: {engine.error}")  # a thread hangs in a call to the disk: a new process does not
         self._known.note(series.uid, folder, whole)
+        self._over(whole)
         if engine.error is not None:
             raise SourceError(engine.error)
+
+    def _over(self, whole: bool) -> None:
+        if self._watched is not None and not self._stopping:
+            self._watched.over(whole)
 
     def _new_folder(self, source: Source) -> Path:
         """A folder for the session of a series that begins, on the disk that has room."""

@@ -40,6 +40,13 @@ class DiskCalls:
         with self._lock:
             return {kind: times.summary_ms() for kind, times in self._all.items()}
 
+    def lately_ms(self) -> dict[str, dict[str, float]]:
+        """Return p50, p99 and max of each kind over the last ten seconds or so [ms]."""
+        with self._lock:
+            self._turn()
+            older, newer = self._lately[1], self._lately[0]
+            return {kind: times.summary_ms() for kind, times in {**older, **newer}.items()}
+
     def slowest_lately_s(self) -> tuple[str, float]:
         """Return the kind and the time of the slowest call of the last ten seconds, one that lasts included."""
         with self._lock:
