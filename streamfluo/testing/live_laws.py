@@ -11,7 +11,7 @@ from ..core.errors import ConfigError
 from ..core.operator import Mergeable
 from ..core.params import build_params
 from .laws import compiled, law
-from .subject import FRAMES, TOLERANCE, Arrays, Subject, copied, fed_part, same, through_a_file
+from .subject import FRAMES, TOLERANCE, Arrays, Subject, copied, fed_part, kernels, same, through_a_file
 
 AT = (20, 43, 75)  # within a cell of the grid, in a gap, later
 
@@ -69,7 +69,10 @@ def changed_is_as_built(subject: Subject) -> None:
     for at in AT if values else ():
         params, first = changed(subject.make(), values), subject.make()
         outputs, second = subject.feed(first, subject.blocks(stop=at)), _built(subject, params)
+        first.read()
         second.restore(through_a_file(first.state()))
+        first.change(params)
+        same(copied(first.read()), copied(second.read()), f"read after a change at frame {at} it differs")
         found = subject.results(second, [*outputs, *subject.feed(second, subject.blocks(start=at))])
         same(found, changed_at(subject, params, at), f"built anew at frame {at} with its state it differs")
 
@@ -113,6 +116,8 @@ def parts_merge_across_a_change(subject: Subject) -> None:
 def changes_compile_nothing(subject: Subject) -> None:
     """No change compiles a kernel, nor do the frames behind it."""
     if values := live_ones(subject):
+        for kernel in kernels(subject.make()):
+            kernel._reset_overloads()  # what an earlier change compiled would hide what this one compiles
         operator = fed_part(subject, 0, 40)
         before = compiled(operator)
         operator.change(changed(operator, values))
