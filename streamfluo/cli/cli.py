@@ -16,7 +16,7 @@ from .check import check
 from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
 from .control import control, stop
 from .count import count
-from .daemon import daemon, station
+from .daemon import daemon, housekeeping, station
 from .demo import demo
 from .export import export
 from .inspect import inspect
@@ -54,6 +54,7 @@ for verb, name in (
 ):
     app.command(name)(verb)
 app.command("station", hidden=True)(station)
+app.command("housekeeping", hidden=True)(housekeeping)
 app.add_typer(daemon, name="daemon")
 app.add_typer(protocol, name="protocol")
 app.add_typer(keys, name="keys")

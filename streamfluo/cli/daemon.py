@@ -9,17 +9,21 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
+from ..core.errors import ConfigError
 from ..engine.daemon import Daemon
 from ..engine.daemon_config import load_daemon_config
+from ..engine.housekeeping import Housekeeping
+from ..engine.retention import retain, verdicts
 from ..engine.service_unit import install_unit, unit_file
 from ..engine.station import Station
 from ..engine.station_control import answer_lines
 from .console import console, counted, stop_on_signals
+from .logs import ENVIRONMENT, log_as, say
 
 
 class _RunsByDefault(TyperGroup):
@@ -38,22 +42,30 @@ ConfigFile = Annotated[Path, typer.Argument(help="the TOML file with [daemon] an
 
 
 @daemon.command()
-def run(config: ConfigFile) -> None:
+def run(
+    config: ConfigFile,
+    log: Annotated[
+        Literal["text", "json"] | None, typer.Option(help="lines of the log [default: as [daemon] says]")
+    ] = None,
+) -> None:
     """Take series after series from every source, each into a session, until it is stopped; `run` may be left out.
 
     SIGHUP reads the config anew, for the next series of each source. Under systemd (Type=notify) it says when it is
     ready and that it lives.
     """
     service = Daemon(config)
+    if log is not None:
+        os.environ[ENVIRONMENT] = log
+    log_as(service.config.daemon.log)
     sources = counted(len(service.config.sources), "source")
-    console.print(f"{sources} into {service.config.folder}, status at {service.endpoint}", soft_wrap=True)
+    say(f"{sources} into {service.config.folder}, status at {service.endpoint}")
     if service.metrics is not None:
-        console.print(f"metrics at http://{service.metrics}/metrics, health at /healthz", soft_wrap=True)
+        say(f"metrics at http://{service.metrics}/metrics, health at /healthz")
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: service.reload())
     with stop_on_signals(service.stop):
         service.run()
-    console.print("stopped")
+    say("stopped")
 
 
 @daemon.command()
@@ -63,6 +75,25 @@ def check(config: ConfigFile) -> None:
     console.print(f"{config}: sessions go into {found.folder}", soft_wrap=True)
     for source in found.sources:
         console.print(f"  {source.name}: {source.uri} → {source.chain or 'recorded alone'}", soft_wrap=True)
+
+
+@daemon.command()
+def retention(
+    config: ConfigFile,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be deleted, delete nothing")] = False,
+) -> None:
+    """Delete what the config's [retention] lets go, each session after it and its export were read back.
+
+    The daemon does so by itself once a minute. Of what should go and stays it says why.
+    """
+    found = load_daemon_config(config)
+    if found.disks.retention is None:
+        raise ConfigError(f"{config}: no [retention]; nothing is ever deleted")
+    if dry_run:
+        for verdict in verdicts(found):
+            console.print(str(verdict), soft_wrap=True)
+        return
+    retain(found, lambda verdict: console.print(str(verdict), soft_wrap=True), lambda nbytes: None)
 
 
 @daemon.command()
@@ -85,20 +116,31 @@ def install(
         console.print("it starts when you log in; loginctl enable-linger starts it with the computer", soft_wrap=True)
 
 
+def _tell(said: Mapping[str, Any]) -> None:
+    """Tell the daemon, in a line of JSON."""
+    try:
+        os.write(sys.stdout.fileno(), (json.dumps(said) + "\n").encode())
+    except OSError:  # the daemon is gone: another one starts us again, and this series goes on
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def housekeeping(config: Path) -> None:
+    """Export and delete as a daemon's config says; a line of JSON a second says what is done. The daemon starts it."""
+    one = Housekeeping(config, _tell)
+    log_as(one.config.daemon.log)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: one.reload())
+    with stop_on_signals(one.stop):
+        one.run(sys.stdin)
+
+
 def station(config: Path, name: str) -> None:
     """Run one source of a daemon's config; a line of JSON a second says how it fares. The daemon starts it."""
-
-    def tell(said: Mapping[str, Any]) -> None:
-        try:
-            os.write(out, (json.dumps(said) + "\n").encode())
-        except OSError:  # the daemon is gone: another one starts us again, and this series goes on
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    out = sys.stdout.fileno()
-    one = Station(config, name, tell)
+    one = Station(config, name, _tell)
+    log_as(one.config.daemon.log)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: one.reload())
         signal.signal(signal.SIGUSR1, lambda *_: one.leave())
-    threading.Thread(target=answer_lines, args=[one, sys.stdin, tell], name="control", daemon=True).start()
+    threading.Thread(target=answer_lines, args=[one, sys.stdin, _tell], name="control", daemon=True).start()
     with stop_on_signals(one.stop):
         one.run()

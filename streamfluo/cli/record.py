@@ -21,7 +21,7 @@ def record(
     frames: Annotated[int | None, typer.Option(min=1, help="stop when the session holds so many frames")] = None,
     duration: Annotated[float | None, typer.Option(min=0.001, help="stop after so many seconds")] = None,
     publish: Annotated[str | None, typer.Option(help="answer hello and status, and serve the frames, here")] = None,
-    when_full: Annotated[str, typer.Option(help="while the disk takes no data frames wait, or are skipped")] = "wait",
+    when_full: Annotated[str, typer.Option(help="wait | skip | stop, while the disk is full")] = "wait",
     wait_s: Annotated[float, WAIT] = 0.0,
 ) -> None:
     """Record a stream until it ends; started again on the same --out it goes on where it stood."""

@@ -124,6 +124,7 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
             if duration_s is not None and health.elapsed_s >= duration_s:
                 engine.stop("finished")
             stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())
+            stalled += "".join(f", {sentence}" for sentence in health.blocked.values())
             progress.update(task, completed=health.frames, note=f"{health.lost} lost{stalled}")
 
 

@@ -71,11 +71,16 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, description="least time between two checkpoints of the chain's state [s]")
     ] = 30.0
     when_full: Annotated[
-        Literal["wait", "skip"],
+        Literal["wait", "skip", "stop"],
         Meta(
-            description="while the disk takes no data frames wait, or (skip) are left out once the ring is nearly full"
+            description="while the disk takes no data frames wait; once the ring is nearly full they are left out "
+            "(skip), or the run ends (stop)"
         ),
     ] = "wait"
+    blocked_s: Annotated[
+        float, Meta(gt=0, description="a call to the disk that has not come back for so long is said to hang [s]")
+    ] = 10.0
+    slow_s: Annotated[float, Meta(gt=0, description="a call to the disk that takes longer is said [s]")] = 1.0
 
 
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

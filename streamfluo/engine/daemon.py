@@ -25,8 +25,10 @@ from ..network.control import ControlServer
 from ..network.server import DataServer
 from ..network.socket import free_endpoint
 from ..session.lock import take
+from .alarm import Alarm, briefly
 from .daemon_config import CONTROL, DaemonConfig, load_daemon_config
 from .daemon_control import DaemonControl
+from .keeper import Keeper
 from .metrics import Metrics
 from .service_manager import ServiceManager
 from .station_line import StationLine
@@ -43,11 +45,11 @@ log = logging.getLogger("streamfluo")
 
 
 class Worker:
-    """The process of one station, and what it told last."""
+    """A process of the daemon, `verb` path words: a station, and what it told last."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, verb: str = "station") -> None:
         self.name = name
-        self._path = path
+        self._words = [verb, str(path), *([name] if verb == "station" else [])]
         self._process: subprocess.Popen[str] | None = None
         self._heard_s = self._began_s = 0.0
         self._again_s, self._pause_s = 0.0, PAUSES_S[0]
@@ -97,9 +99,14 @@ class Worker:
         self._holds = request if isinstance(request, Stop) else None if isinstance(request, Start) else self._holds
         return self._line.ask(request)
 
+    def order(self, line: str) -> None:
+        """Write a line to what it reads; of a process that has just ended nobody hears it."""
+        if self._line is not None:
+            self._line.order(line)
+
     def _start(self, now: float) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamfluo", "station", str(self._path), self.name],
+            [sys.executable, "-m", "streamfluo", *self._words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, errors="replace",
         )  # fmt: skip
         assert self._process.stdin is not None
@@ -155,6 +162,8 @@ class Daemon:
         self._lock = take(self.config.folder, DAEMON_LOCK)
         self._manager = ServiceManager()
         self._workers = {source.name: Worker(self._path, source.name) for source in self.config.sources}
+        self._alarm = Alarm()
+        self._keeper = Keeper(Worker(self._path, "housekeeping", "housekeeping"))
         self._stopping = self._reloads = False
         try:
             self._server = DataServer(
@@ -164,7 +173,7 @@ class Daemon:
             uri = self.config.daemon.control or free_endpoint(self.config.daemon.status)
             self._control = ControlServer(self._server.context, uri, self._asked.ask)
             address = self.config.daemon.metrics
-            self._metrics = Metrics(address, self._told) if address is not None else None
+            self._metrics = Metrics(address, self._told, self._counted) if address is not None else None
         except StreamfluoError:
             self._lock.release()
             raise
@@ -190,13 +199,16 @@ class Daemon:
                     self._reload()
                 for worker in self._workers.values():
                     worker.look(self.config.daemon.hung_s)
+                self._keeper.look(self.config, self._told())
+                self._alarm.look(self._told(), self._keeper.facts(), self.config)
                 if time.monotonic() - told_s >= (self._manager.watchdog_s or 2.0) / 2:
                     told_s = time.monotonic()
                     self._manager.tell(WATCHDOG=1, STATUS=self._in_words())
                 self._serve(LOOK_S)
         finally:
             self._manager.tell(STOPPING=1)
-            ends = [threading.Thread(target=worker.stop, args=[LEAVE_S]) for worker in self._workers.values()]
+            stops = [self._keeper.stop, *(worker.stop for worker in self._workers.values())]
+            ends = [threading.Thread(target=stop, args=[LEAVE_S]) for stop in stops]
             for end in ends:
                 end.start()
             for end in ends:
@@ -242,6 +254,7 @@ class Daemon:
             threading.Thread(target=leaves.stop, args=[LEAVE_S], name=f"end {name}").start()
         for worker in self._workers.values():
             worker.reload()
+        self._keeper.reload()
         self._workers |= {name: Worker(self._path, name) for name in names if name not in self._workers}
         self.config = config
 
@@ -256,6 +269,11 @@ class Daemon:
     def _told(self) -> dict[str, dict[str, Any]]:
         return {name: {**worker.told, "starts": worker.starts} for name, worker in list(self._workers.items())}
 
+    def _counted(self) -> dict[str, Any]:
+        return {**self._keeper.facts(), "warnings": len(self._alarm.sentences)}
+
     def _status(self) -> Mapping[str, Any]:
-        refused = self._server.refused + self._control.refused
-        return {"state": self._in_words(), "counters": {"sources": self._told(), "refused": dict(refused)}}
+        refused = {"refused": dict(self._server.refused + self._control.refused)}
+        warned = {"warnings": self._alarm.sentences} if self._alarm.sentences else {}
+        counters = {**briefly(self._told()), **self._keeper.told(), **refused, **warned}
+        return {"state": self._in_words(), "counters": counters}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,10 +17,17 @@ from ..core.source import Series
 from ..core.spec import Spec
 from ..network.socket import parse_endpoint
 from .config import Config, found_config, load_config, parse_config
+from .disk_config import DiskConfig, DiskTable, ExportTable, RetentionTable, check_disks
 from .session_names import SessionNames
+from .watched_folder import SCHEME, WatchedFolder
 
 Table = TypeVar("Table", bound=msgspec.Struct)
 CONTROL = "control"  # an endpoint's name in hello, where those of sources stand beside it
+_DISK_TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "disk": DiskTable,
+    "export": ExportTable,
+    "retention": RetentionTable,
+}
 RECORD_ALONE = "[record]\nraw = true\n"
 
 
@@ -37,6 +44,7 @@ class DaemonTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Annotated[
         str | None, Meta(description="host:port of this machine for Prometheus and /healthz; none: nowhere")
     ] = None
+    log: Annotated[Literal["text", "json"], Meta(description="lines of the log; --log overrides it")] = "text"
     hung_s: Annotated[
         float, Meta(gt=0, description="a source that says nothing, or whose frames wait unmoved, is started again [s]")
     ] = 30.0
@@ -46,7 +54,7 @@ class SourceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[[source]]: one source, which gives series after series."""
 
     name: Annotated[str, Meta(description="what it is called in sessions and messages")]
-    uri: Annotated[str, Meta(description="tcp://…, ingest+tcp://…, mm:…, folder?follow=1")]
+    uri: Annotated[str, Meta(description="tcp://…, ingest+tcp://…, mm:…, watch:FOLDER?pattern=*.tif")]
     chain: Annotated[
         str, Meta(description="the config of its chain, from this file's folder on; none: record alone")
     ] = ""
@@ -77,6 +85,13 @@ class DaemonConfig(msgspec.Struct, frozen=True):
     sources: tuple[SourceTable, ...]
     rules: tuple[RuleTable, ...]
     chains: Mapping[str, Config]
+    disks: DiskConfig
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that sessions may lie in."""
+        overflow = self.disks.overflow
+        return (self.folder,) if overflow is None else (self.folder, overflow)
 
     @property
     def folder(self) -> Path:
@@ -100,7 +115,14 @@ class DaemonConfig(msgspec.Struct, frozen=True):
         return self._served(source, self.chains[""])
 
     def _served(self, source: SourceTable, config: Config) -> Config:
-        record = msgspec.structs.replace(config.record, raw=True if config.record.raw is None else config.record.raw)
+        disk, raw = self.disks.disk, config.record.raw
+        record = msgspec.structs.replace(
+            config.record,
+            raw=True if raw is None else raw,
+            when_full=disk.when_full or config.record.when_full,
+            blocked_s=disk.blocked_s,
+            slow_s=disk.slow_s,
+        )
         publish = msgspec.structs.replace(config.publish, uri=source.publish)
         return msgspec.structs.replace(config, record=record, publish=publish)
 
@@ -114,7 +136,7 @@ def load_daemon_config(path: Path) -> DaemonConfig:
         raise ConfigError(f"{path}: cannot read the config: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    known = ("daemon", "source", "rule")
+    known = ("daemon", "source", "rule", *_DISK_TABLES)
     for name in tables:
         if name not in known:
             hint = (
@@ -134,7 +156,21 @@ def load_daemon_config(path: Path) -> DaemonConfig:
         if name:
             beside = path.parent / name
             chains[name] = load_config(beside if beside.exists() else found_config(Path(name)))
-    return DaemonConfig(path, daemon, names, sources, rules, chains)
+    disks = DiskConfig(path.parent, **_disk_tables(path, tables))
+    config = DaemonConfig(path, daemon, names, sources, rules, chains, disks)
+    check_disks(path, disks, config.roots)
+    return config
+
+
+def _disk_tables(path: Path, tables: Mapping[str, Any]) -> dict[str, Any]:
+    for name in (name for name in _DISK_TABLES if name in tables):
+        if not isinstance(tables[name], dict):
+            raise ConfigError(f"{path}: {name} is a table [{name}], found {str(tables[name])[:60]}")
+    return {
+        name: build_params(struct, tables[name], f"{path}: [{name}]")
+        for name, struct in _DISK_TABLES.items()
+        if name in tables
+    }
 
 
 def _built(path: Path, struct: type[Table], tables: Mapping[str, Any], name: str) -> Iterator[Table]:
@@ -164,6 +200,9 @@ def _check(path: Path, daemon: DaemonTable, sources: tuple[SourceTable, ...], ru
             raise ConfigError(f"{path}: a source is not called {CONTROL!r}, which names an endpoint")
         if names.count(name) > 1:
             raise ConfigError(f"{path}: two sources are called {name!r}")
+    for source in sources:
+        if source.uri.startswith(SCHEME):
+            WatchedFolder(source.uri, path)
     for rule in rules:
         if rule.source is not None and rule.source not in names:
             raise ConfigError(f"{path}: [[rule]] source: no source {rule.source!r}{did_you_mean(rule.source, names)}")

@@ -6,6 +6,7 @@ import time
 
 from ..core.source import Gap
 from ..session.checkpoint import Checkpoint
+from ..session.recording import SKIPPED, Recording
 from .parts import Handed, Parts
 
 SAFE_S = 0.25  # values are flushed so often at least where their frames wait to be acknowledged
@@ -25,8 +26,22 @@ def write_journal(parts: Parts) -> None:
                 recording.frames(item)
                 position.written[plane] = item.stop
             parts.accounts.count("journal", item)
+        _note_passed_over(parts, recording)
         if parts.publisher is not None:
             parts.publisher.wake()
+    _note_passed_over(parts, recording)
+
+
+def _note_passed_over(parts: Parts, recording: Recording) -> None:
+    """Tell of the frames and gaps that this thread was not given while its disk did not answer."""
+    while recording.passed_over:
+        gap = recording.passed_over[0]
+        if gap.reason == SKIPPED:
+            recording.skipped(gap)
+            parts.accounts.health.edges["journal"].frames += gap.count
+        else:
+            parts.tell_gap(gap)
+        recording.passed_over.popleft()
 
 
 def write_values(parts: Parts) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from ..core.control import Change
 from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
+from ..session.disk_calls import DiskCalls
 from ..session.health import Health
 from ..session.recalled import recall
 from ..session.recording import Recording
@@ -34,6 +35,7 @@ from .chain import Chain
 from .chain_thread import run_chain
 from .config import Config, with_overrides
 from .disk_threads import write_journal, write_values
+from .disk_watch import watch_disk
 from .ingest import ingest
 from .parts import Arriving, Parts, Position, Stopping
 from .publisher import Publisher, RunView
@@ -44,6 +46,7 @@ from .run_control import RunControl
 RING_BYTES = 512 << 20
 RING_BYTES_FILE = 64 << 20  # a file waits; reading far ahead only fills memory
 VALUES_BYTES = 64 << 20
+JOIN_S = 0.1
 
 
 class Engine:
@@ -51,8 +54,9 @@ class Engine:
 
     `resume` goes on with the session there, from its last checkpoint or from the start of its journal; `max_frames`
     ends the run when the session holds so many. `changes` of live parameters are made at their frames (None: those of
-    the source, if it was recorded with some). Building it compiles every kernel; if that fails, nothing is left
-    behind: no lock, no port, no new folder. Raises ConfigError, SessionError or SourceError.
+    the source, if it was recorded with some); `calls` watches what is asked of the disk. Building it compiles every
+    kernel; if that fails, nothing is left behind: no lock, no port, no new folder. Raises ConfigError, SessionError or
+    SourceError.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Engine:
         ring_bytes: int | None = None,
         program: str = "run",
         changes: Sequence[Change] | None = None,
+        calls: DiskCalls | None = None,
     ) -> None:
         if resume and out is not None:
             recall(out, source)
@@ -76,7 +81,7 @@ class Engine:
         self._truth = truth
         self._closed = False
         with ExitStack() as undo:
-            self.session = _opened(source, self.chain, config, out, resume, undo)
+            self.session = _opened(source, self.chain, config, out, resume, calls, undo)
             journal = self.session.journal if self.session else None
             readers = ["chain", *(["journal"] if journal else [])]
             ring_bytes = ring_bytes or (RING_BYTES_FILE if source.seekable else RING_BYTES)
@@ -97,8 +102,8 @@ class Engine:
             if resume and self.session:
                 _resume(parts, self.session)
             if self.session:
-                skips = config.record.when_full == "skip"
-                parts.recording = Recording(self.session, lambda: skips and parts.ring.full, parts.tell)
+                when_full = config.record.when_full
+                parts.recording = Recording(self.session, lambda: parts.ring.full, when_full, parts.tell)
             plan_recorded(parts, source.changes if changes is None else changes, resume)
             self.control = RunControl(parts, self.stop)
             parts.do_asked = self.control.do_asked
@@ -111,6 +116,7 @@ class Engine:
         if journal:
             jobs["journal"] = write_journal
         self._threads = [threading.Thread(target=self._guard, args=j, name=j[0], daemon=True) for j in jobs.items()]
+        self._ended, self._without_disk = threading.Event(), False
 
     @property
     def publisher(self) -> Publisher | None:
@@ -123,6 +129,10 @@ class Engine:
             self.publisher.start()
         for thread in self._threads:
             thread.start()
+        if self.session is not None:
+            watch = threading.Thread(target=watch_disk, args=[self._parts, self._ended, self._give_up], daemon=True)
+            watch.name = "disk watch"
+            watch.start()
 
     def stop(self, state: str = "aborted") -> None:
         """Take no more frames; what has arrived is still processed and written. Callable from a signal handler.
@@ -142,9 +152,13 @@ class Engine:
         """Wait for the end of the run and close the session. Returns False if it still goes on after `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                return False
+            while thread.is_alive():
+                if self._without_disk and thread.name in ("journal", "values"):
+                    break  # it is in a call that does not come back
+                left_s = JOIN_S if deadline is None else min(JOIN_S, deadline - time.monotonic())
+                if left_s <= 0:
+                    return False
+                thread.join(left_s)
         self._close()
         return True
 
@@ -166,6 +180,11 @@ class Engine:
     def next_index(self) -> int:
         """The frame that comes next from the source."""
         return self._parts.arriving.next_index
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the run ended without its disk, from which a thread may still come back."""
+        return self._without_disk
 
     @property
     def waiting_frames(self) -> int:
@@ -197,6 +216,7 @@ class Engine:
         health.refused = dict(self.source.refused)
         if parts.recording is not None:
             health.stalled, health.unrecorded = dict(parts.recording.stalled), parts.recording.unrecorded
+        health.blocked = dict(parts.blocked)
         return health
 
     def _guard(self, job: str, work: Callable[[Parts], None]) -> None:
@@ -223,17 +243,24 @@ class Engine:
         self.source.interrupt()
         self._parts.ring.close()
 
+    def _give_up(self, why: str) -> None:
+        """End the run without its disk, which does not answer: the session stays as it is, to be resumed."""
+        self._without_disk = True
+        self._fail(f"{why}; the run ends, what was written before is readable")
+        self._parts.values.close()
+
     def _close(self) -> None:
         """Close the session and tell who wants to know, once."""
         if self._closed:
             return
         self._closed = True
+        self._ended.set()
         parts = self._parts
         self.control.close()
         if self.error is None:
             edges = [*([] if parts.stopping.abandoned.is_set() else ["chain"]), *(["journal"] * parts.has_journal)]
             self.error = parts.accounts.missing(edges)
-        if self.session is not None:
+        if self.session is not None and not self._without_disk:
             truth = self._truth if self._truth is not None else self.source.truth
             snapshots = {step.id: self.chain.reader_of_all(step.id) for step in self.chain.steps}
             try:
@@ -247,12 +274,18 @@ class Engine:
 
 
 def _opened(
-    source: Source, chain: Chain, config: Config, out: Path | None, resume: bool, undo: ExitStack
+    source: Source,
+    chain: Chain,
+    config: Config,
+    out: Path | None,
+    resume: bool,
+    calls: DiskCalls | None,
+    undo: ExitStack,
 ) -> SessionWriter | None:
     if out is None:
         return None
     facts = RunFacts(chain.facts(), {s.id: s.operator.gives for s in chain.steps}, config.where, config.text)
-    session = SessionWriter(out, source, facts, raw=config.record.raw, resume=resume)
+    session = SessionWriter(out, source, facts, raw=config.record.raw, resume=resume, calls=calls)
     undo.callback(session.abandon)
     return session
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,25 @@ class Lane:
         self.next(reader)
         cursor = self._cursors[reader]
         cursor.held = cursor.run
+
+    def pass_over(self, reader: str) -> list[Run]:
+        """Let a reader go on behind all that came, and return what it has not taken; its runs are nobody's any more.
+
+        What it took last stays as it is for as long as it looks at it: no slab of those is filled again. The last run
+        may still be filled; the reader stays at it.
+        """
+        cursor = self._cursors[reader]
+        passed: list[Run] = []
+        for at in range(cursor.held - self._first, len(self._runs)):
+            run = self._runs[at]
+            run.slab = run.slab and at + 1 == len(self._runs) and run.filling
+        while (following := self.next(reader)) is not None:
+            run = following
+            passed.append(replace(run, index=run.index + cursor.taken, count=run.count - cursor.taken, pixels=None))
+            cursor.position = run.index + run.count if run.gap is None else run.gap.first + run.gap.count
+            cursor.taken = run.size
+        cursor.held = cursor.run
+        return passed
 
     def drop_reader(self, reader: str) -> None:
         """Keep no more frames for a reader."""

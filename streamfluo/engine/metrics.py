@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from ..core.errors import ConfigError
 from ..network.socket import parse_endpoint
+from ..session.disk_calls import BOUNDS_S
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 Told = Mapping[str, Mapping[str, Any]]  # by source what its station told last
 
 _COUNTERS = {
     "frames": ("frames that came", "streamfluo_frames_total"),
     "series": ("series that began", "streamfluo_series_total"),
     "starts": ("how often its process was started", "streamfluo_starts_total"),
+    "unrecorded": ("frames that were processed and not written", "streamfluo_unrecorded_frames_total"),
+}
+_OF_SOURCE = (  # what there is one of by name: metric, meaning, label, key
+    ("streamfluo_muted", "1 for a step that raised and is left out", "step", "muted"),
+    ("streamfluo_disk_call_blocked", "1 for a call to the disk that does not come back", "call", "blocked"),
+)
+_KEPT_COUNTERS = {
+    "exported": ("sessions exported and verified", "streamfluo_exported_sessions_total"),
+    "exported_bytes": ("bytes of their exports", "streamfluo_exported_bytes_total"),
+    "deleted": ("sessions deleted", "streamfluo_deleted_sessions_total"),
+    "deleted_bytes": ("bytes that this gave back", "streamfluo_deleted_bytes_total"),
+}
+_KEPT_GAUGES = {
+    "to_export": ("sessions that wait for their export", "streamfluo_sessions_to_export"),
+    "refused_exports": ("sessions that are not exported, or stay, for a reason", "streamfluo_sessions_refused"),
 }
 _GAUGES = {
     "waiting_frames": ("frames that came and are not processed yet", "streamfluo_waiting_frames"),
     "backlog_bytes": ("what waits in memory", "streamfluo_backlog_bytes"),
+    "backlog_s": ("how long the frames that wait took to come", "streamfluo_backlog_seconds"),
+    "bytes_per_s": ("what came a second, over the last minute", "streamfluo_bytes_per_second"),
     "disk_free_bytes": ("what the disk of its sessions has left", "streamfluo_disk_free_bytes"),
     "disk_left_s": ("how long that lasts at the rate of the last minute", "streamfluo_disk_left_seconds"),
 }
@@ -32,9 +52,11 @@ class _Quiet(WSGIRequestHandler):
 
 class Metrics:
     """Answers `/metrics` and `/healthz` at `host:port` of this machine. Raises ConfigError for another place, for one
-    that is taken, and without prometheus-client."""
+    that is taken, and without prometheus-client. `told` gives what the sources tell, `kept` what housekeeping does."""
 
-    def __init__(self, address: str, told: Callable[[], Told]) -> None:
+    def __init__(
+        self, address: str, told: Callable[[], Told], kept: Callable[[], Mapping[str, Any]] = lambda: NOTHING
+    ) -> None:
         try:
             from prometheus_client import CollectorRegistry, make_wsgi_app
         except ImportError:
@@ -43,7 +65,7 @@ class Metrics:
             ) from None
         host, port = _place(address)
         registry = CollectorRegistry()
-        registry.register(_Collector(told))
+        registry.register(_Collector(told, kept))
         metrics = make_wsgi_app(registry)
 
         def answer(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -72,7 +94,12 @@ def complaints(told: Told) -> list[str]:
     found = []
     for name, facts in told.items():
         found += [f"{name}: {job} cannot write: {reason}" for job, reason in dict(facts.get("stalled") or {}).items()]
+        found += [f"{name}: {call} {since}" for call, since in dict(facts.get("blocked") or {}).items()]
         found += [f"{name}: its thread {job} hangs" for job in facts.get("hung") or ()]
+        if facts.get("unrecorded_lately"):
+            found.append(f"{name}: {facts['unrecorded_lately']} frames of the last minute were not written")
+        if facts.get("cannot_write"):
+            found.append(f"{name}: {facts.get('why')}")
         if facts.get("state") == "starting" and facts.get("why"):
             found.append(f"{name}: {facts['why']}")
     return found
@@ -81,11 +108,11 @@ def complaints(told: Told) -> list[str]:
 class _Collector:
     """Makes metrics of what the stations told last."""
 
-    def __init__(self, told: Callable[[], Told]) -> None:
-        self._told = told
+    def __init__(self, told: Callable[[], Told], kept: Callable[[], Mapping[str, Any]]) -> None:
+        self._told, self._kept = told, kept
 
     def collect(self) -> Iterator[Any]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         told = self._told()
         families: list[Any] = []
@@ -103,8 +130,26 @@ class _Collector:
             name, meaning = f"streamfluo_step_{figure}_seconds", f"what a step takes a frame, {figure}"
             steps = {source: {"steps": _seconds(facts, figure)} for source, facts in told.items()}
             yield _by(GaugeMetricFamily, name, meaning, "step", "steps", steps)
+        for name, meaning, label, key in _OF_SOURCE:
+            ones = {source: {"is": dict.fromkeys(dict(facts.get(key) or {}), 1)} for source, facts in told.items()}
+            yield _by(GaugeMetricFamily, name, meaning, label, "is", ones)
+        calls = HistogramMetricFamily(
+            "streamfluo_disk_call_seconds", "what calls to the disk take", labels=["source", "call"]
+        )
+        for source, facts in told.items():
+            for call, found in dict(facts.get("disk_calls") or {}).items():
+                below = [(str(bound), float(n)) for bound, n in zip(BOUNDS_S, found["below"], strict=False)]
+                calls.add_metric([source, call], [*below, ("+Inf", float(found["count"]))], found["sum_s"])
+        yield calls
+        kept = self._kept()
+        for kind, rows in ((CounterMetricFamily, _KEPT_COUNTERS), (GaugeMetricFamily, _KEPT_GAUGES)):
+            for key, (meaning, name) in rows.items():
+                yield kind(name, meaning, value=float(kept.get(key) or 0))
         states = {n: {"is": {str(facts.get("state")): 1}} for n, facts in told.items()}
         yield _by(GaugeMetricFamily, "streamfluo_state", "1 for the state that a source is in", "state", "is", states)
+        yield GaugeMetricFamily(
+            "streamfluo_warnings", "sentences that status has as warnings", value=float(kept.get("warnings") or 0)
+        )
         well = GaugeMetricFamily("streamfluo_healthy", "0 where frames come and are not written, or a process ended")
         well.add_metric([], 0 if complaints(told) else 1)
         yield well

@@ -132,6 +132,7 @@ class Parts:
     do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None
     chain_ended_s: float | None = None
+    blocked: dict[str, str] = field(default_factory=dict)  # calls to the disk that do not come back, in words
 
     @property
     def has_journal(self) -> bool:

@@ -121,6 +121,13 @@ class RingBuffer:
                 lane.drop_reader(reader)
             self._let_go()
 
+    def pass_over(self, reader: str, reason: str) -> list[Gap]:
+        """Keep what waits for a reader no longer, and return the gaps in it, its frames as gaps of that reason."""
+        with self._frames:
+            passed = [(run, name) for name, lane in self._lanes.items() for run in lane.pass_over(reader)]
+            self._let_go()
+        return [run.gap or Gap(run.index, run.count, reason, name) for run, name in passed if run.gap or run.count]
+
     def take(self, reader: str, max_frames: int = GRID_FRAMES, wait_s: float | None = None) -> Block | Gap | None:
         """Return the next gap, or up to `max_frames` waiting frames as a block, waiting for one; None at the end, or
         if none came within `wait_s`.

@@ -36,6 +36,11 @@ class SessionNames:
         if not {"time", "uid"} & set(fields):
             raise ConfigError(f"name {pattern!r}: every series would have one folder; put {{time}} or {{uid}} into it")
 
+    @property
+    def depth(self) -> int:
+        """How many folders a session lies below the one that sessions are written into."""
+        return len(self._parts)
+
     def new_folder(self, within: Path, source: str, spec: Spec, series: Series) -> Path:
         """Return a folder for a series' session that is not there yet; what nobody said is `unknown`."""
         began = time.gmtime(series.t0_ns / 1e9 if series.t0_ns else None)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError, SourceError, StreamfluoError
+from ..core.errors import ConfigError, SessionError, SourceError, StreamfluoError
 from ..core.source import Source
 from ..network.control import Handle
+from ..session.disk_calls import DiskCalls
 from ..sources.opening import open_source
+from . import log_context
 from .config import Config
 from .daemon_config import DaemonConfig, load_daemon_config
+from .disk_facts import disk_facts, room_facts, root_for_new, root_of
 from .engine import Engine
 from .known_series import KnownSeries
 from .totals import Totals
 from .watchdog import Watchdog
+from .watched_folder import SCHEME, NothingNewError, WatchedFolder
 
 TELL_S = 1.0
 IDLE_S = 0.2
@@ -50,15 +53,18 @@ class Station:
         self._path, self._name, self._tell = path, name, tell
         self.config: DaemonConfig = load_daemon_config(path)
         self.config.source(name)
-        self._known = KnownSeries(self.config.folder, name)
+        log_context.note(source=name)
+        self._known = KnownSeries(self.config.roots, name)
         self._source: Source | None = None
+        self._watched: WatchedFolder | None = None
         self._engine: Engine | None = None
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
+        self._complained = ""
         self._goes_on = threading.Event()
         self._goes_on.set()
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
-        self._series, self._totals = 0, Totals()
+        self._series, self._totals, self._calls = 0, Totals(), DiskCalls()
 
     def run(self) -> None:
         """Take series until `stop`."""
@@ -74,8 +80,9 @@ class Station:
                     continue
                 except (StreamfluoError, OSError) as error:
                     self._close_source()
-                    self._wait(str(error), pause_s)
-                    pause_s = min(2 * pause_s, PAUSES_S[1])
+                    self._wait(str(error), pause_s, isinstance(error, SessionError | OSError))
+                    nothing_new = isinstance(error, NothingNewError)
+                    pause_s = PAUSES_S[0] if nothing_new else min(2 * pause_s, PAUSES_S[1])
         except Stop:
             pass
         finally:
@@ -148,15 +155,16 @@ class Station:
         engine = self._engine
         health = None if engine is None else engine.health()
         said = {"name": self._name, "series": self._series, **self._said, **self._totals.with_run(health)}
-        with suppress(OSError):
-            said["disk_free_bytes"] = free = shutil.disk_usage(_existing(self.config.folder)).free
-            if said["bytes_per_s"]:
-                said["disk_left_s"] = round(free / said["bytes_per_s"])
         if engine is not None and engine.state == "paused":
             said["state"] = "paused"
+        said |= room_facts(root_of(self.config, self._said["session"]), said["bytes_per_s"])
+        said |= disk_facts(self._calls, self.config.disks.disk)
         if engine is not None and health is not None:
             said |= {"waiting_frames": engine.waiting_frames, "steps_ms": health.steps_ms, "muted": dict(health.muted)}
             said |= {"stalled": dict(health.stalled), "backlog_bytes": sum(e.backlog for e in health.edges.values())}
+            if said["bytes_per_s"]:
+                waiting = max(frames for job, (frames, _) in engine.progress().items() if job != "values")
+                said["backlog_s"] = round(waiting * engine.chain.spec.frame_nbytes / said["bytes_per_s"], 3)
             said["hung"] = self._watchdog.hung() if self._watchdog is not None else []
         return said
 
@@ -171,25 +179,35 @@ class Station:
                 self._source = following
             else:
                 self._close_source()
-                self._source = open_source(self.config.source(self._name).uri, planes=True)
+                self._source = self._opened(self.config.source(self._name).uri)
             return self._source
         finally:
             self._opening = False
+
+    def _opened(self, uri: str) -> Source:
+        if not uri.startswith(SCHEME):
+            self._watched = None
+            return open_source(uri, planes=True)
+        if self._watched is None or self._watched.uri != uri:
+            self._watched = WatchedFolder(uri, self.config.folder / f".{self._name}.watched.json")
+        return self._watched.next()
 
     def _take(self, source: Source) -> None:
         """Record a series, with its chain, to its end. Raises SourceError for one that is there already."""
         settings, series = self.config.source(self._name), source.series
         known = self._known.find(series.uid)
-        if known is not None and known.whole:
+        if known is not None and known.whole and not (self._watched is not None and self._watched.grew):
+            self._over(True)
+            source.finished()  # else its server would wait for us
             raise SourceError(f"{settings.uri}: series {series.uid[:40]} is recorded already, in {known.folder}")
-        folder = known.folder if known else self.config.names.new_folder(
-            self.config.folder, settings.name, source.spec, series
-        )  # fmt: skip
-        engine = self._built(source, folder, resume=known is not None)
+        folder = known.folder if known else self._new_folder(source)
         self._known.note(series.uid, folder, whole=False)
+        engine = self._built(source, folder, resume=(folder / "session.json").exists())
         self._series += 1
         self._watchdog, self._engine = Watchdog(engine, self.config.daemon.hung_s), engine
+        self._complained = ""
         self._say("running", session=str(folder))
+        log_context.note(session=str(folder), series=series.uid[:64])
         try:
             engine.start()
             while not engine.wait(TELL_S):
@@ -197,20 +215,37 @@ class Station:
         finally:
             self._engine = None
             self._totals.ended(engine.health())
+            log_context.note(session="", series="")
         whole = engine.state == "finished" and not self._stopping
+        if engine.gave_up:
+            sys.exit(f"{self._name}: {engine.error}")  # a thread hangs in a call to the disk: a new process does not
         self._known.note(series.uid, folder, whole)
+        self._over(whole)
         if engine.error is not None:
             raise SourceError(engine.error)
+
+    def _over(self, whole: bool) -> None:
+        if self._watched is not None and not self._stopping:
+            self._watched.over(whole)
+
+    def _new_folder(self, source: Source) -> Path:
+        """A folder for the session of a series that begins, on the disk that has room."""
+        root, why = root_for_new(self.config, self._totals.with_run(None)["bytes_per_s"])
+        if why:
+            log.warning("%s: %s", self._name, why)
+        return self.config.names.new_folder(root, self._name, source.spec, source.series)
 
     def _built(self, source: Source, folder: Path, resume: bool) -> Engine:
         """The engine of a series; without its chain where that does not fit."""
         settings = self.config.source(self._name)
         chain: Config = self.config.chain(settings, source.spec, source.series)
         try:
-            return Engine(source, chain, folder, resume=resume, program="daemon")
+            return Engine(source, chain, folder, resume=resume, program="daemon", calls=self._calls)
         except ConfigError as error:
             log.warning("%s: recorded without its chain: %s", self._name, error)
-            return Engine(source, self.config.recording(settings), folder, resume=resume, program="daemon")
+            return Engine(
+                source, self.config.recording(settings), folder, resume=resume, program="daemon", calls=self._calls
+            )
 
     def _reload(self) -> None:
         self._reloads = False
@@ -221,11 +256,14 @@ class Station:
             log.warning("%s: goes on with the config that it has: %s", self._name, error)
         else:
             self.config = config
+            self._known.roots = config.roots
 
-    def _wait(self, why: str, pause_s: float) -> None:
-        if why != self._said["why"]:
+    def _wait(self, why: str, pause_s: float, cannot_write: bool) -> None:
+        if why != self._complained:
+            self._complained = why
             log.warning("%s: waits: %s", self._name, why)
         self._say("waiting", why)
+        self._said["cannot_write"] = cannot_write
         self._opening = True
         try:
             time.sleep(pause_s)
@@ -251,7 +289,3 @@ def interrupt_main() -> None:
     """Have the main thread's `leave` called, also while it waits for a source; nothing where there are no signals."""
     if hasattr(signal, "SIGUSR1") and (main := threading.main_thread().ident) is not None:
         signal.pthread_kill(main, signal.SIGUSR1)
-
-
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() or folder == folder.parent else _existing(folder.parent)

@@ -48,6 +48,11 @@ class StationLine:
             answer.add_done_callback(lambda _: timer.cancel())
         return answer
 
+    def order(self, line: str) -> None:
+        """Have the process read a line to which there is no answer; one that has not read many before misses it."""
+        with suppress(queue.Full):
+            self._unread.put_nowait(line + "\n")
+
     def heard(self, told: Mapping[str, Any]) -> bool:
         """Take what a process said; returns whether it was an answer."""
         if "answer" not in told:

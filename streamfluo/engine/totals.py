@@ -15,26 +15,29 @@ class Totals:
     """Counts series that ended; the one that runs is added when it is asked for."""
 
     def __init__(self) -> None:
-        self._frames = 0
+        self._frames = self._unrecorded = 0
         self._lost, self._refused = Counter[str](), Counter[str]()
         self._nbytes = 0
-        self._lately: deque[tuple[float, int]] = deque()  # when, and how many bytes had come by then
+        self._lately: deque[tuple[float, int, int]] = deque()  # when, bytes that had come, frames not written
 
     def ended(self, health: Health) -> None:
         """Add a series that is over."""
         self._frames += health.frames
+        self._unrecorded += health.unrecorded
         self._nbytes += _nbytes(health)
         self._lost.update(_lost(health))
         self._refused.update(health.refused)
 
     def with_run(self, health: Health | None) -> dict[str, Any]:
-        """Return frames, lost frames by reason, refused messages by rule, bytes, with those of the series that runs."""
+        """Return frames, those lost by reason and those not written, refused messages by rule, bytes a second; with
+        those of the series that runs."""
         run = health or Health()
         nbytes, now = self._nbytes + _nbytes(run), time.monotonic()
-        self._lately.append((now, nbytes))
+        unrecorded = self._unrecorded + run.unrecorded
+        self._lately.append((now, nbytes, unrecorded))
         while now - self._lately[0][0] > MINUTE_S:
             self._lately.popleft()
-        since, before = self._lately[0]
+        since, before, unrecorded_before = self._lately[0]
         lost, refused = Counter(self._lost), Counter(self._refused)
         lost.update(_lost(run))
         refused.update(run.refused)
@@ -42,6 +45,8 @@ class Totals:
             "frames": self._frames + run.frames,
             "lost": dict(lost),
             "refused": dict(refused),
+            "unrecorded": unrecorded,
+            "unrecorded_lately": unrecorded - unrecorded_before,
             "bytes_per_s": round((nbytes - before) / (now - since)) if now > since else 0,
         }
 

@@ -6,6 +6,8 @@ import time
 
 from .engine import Engine
 
+DISK_S = 1.0  # a call to the disk that takes longer is what a thread waits for
+
 
 class Watchdog:
     """Looks at an engine from time to time. A thread hangs if work waits for it that has not moved for `hung_s`."""
@@ -18,7 +20,8 @@ class Watchdog:
         """Return the threads that hang, or that ended while the run goes on. Who waits for the disk, and says so, does
         neither."""
         now, found = time.monotonic(), []
-        stalled = self._engine.health().stalled
+        session = self._engine.session
+        stalled = self._engine.health().stalled or (session is not None and session.calls.lasting(DISK_S))
         for job, (waiting, done) in self._engine.progress().items():
             before, since = self._moved.get(job, (-1, now))
             if done != before or not waiting or stalled:

@@ -14,7 +14,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from .disk_calls import DiskCalls
+
 MAX_PENDING_LINES = 10_000
+WAITED_S = 0.5
 FOLDERS_SYNC = hasattr(os, "O_DIRECTORY")  # elsewhere, as on Windows, a folder cannot be opened
 REPLACE_S = 2.0 if os.name == "nt" else 0.0  # how long to try while a reader has the file open
 
@@ -81,10 +84,15 @@ def sync_folder(folder: Path) -> None:
 
 
 class LineFile:
-    """An append-only file of lines, written to by any thread; what the disk refuses waits for the next line."""
+    """An append-only file of lines, written to by any thread; what the disk refuses waits for the next line.
 
-    def __init__(self, path: Path) -> None:
+    So does a line while another thread has not come back from writing one for WAITED_S, or while `calls` has one that
+    has not: who tells something must not hang with the disk.
+    """
+
+    def __init__(self, path: Path, calls: DiskCalls | None = None) -> None:
         self._lock = threading.Lock()
+        self._calls = calls or DiskCalls()
         self._file: IO[bytes] = path.open("ab", buffering=0)
         whole = path.read_bytes().rfind(b"\n") + 1  # a crash may have torn the last line
         self._file.truncate(whole)
@@ -93,9 +101,14 @@ class LineFile:
 
     def append(self, line: str) -> None:
         """Write a line, after those that wait."""
-        with self._lock, contextlib.suppress(OSError):
-            self._pending.append(line.encode() + b"\n")
-            self._write()
+        self._pending.append(line.encode() + b"\n")
+        if self._calls.lasting(WAITED_S) or not self._lock.acquire(timeout=WAITED_S):
+            return
+        try:
+            with contextlib.suppress(OSError):
+                self._write()
+        finally:
+            self._lock.release()
 
     def commit(self, lines: Sequence[str]) -> None:
         """Write lines together, after those that wait, and sync them; none of them if the disk refuses.
@@ -131,7 +144,9 @@ class LineFile:
     def _write(self) -> None:
         while self._pending:
             try:
-                if self._file.write(self._pending[0]) != len(self._pending[0]):
+                with self._calls.timed("events write"):
+                    written = self._file.write(self._pending[0])
+                if written != len(self._pending[0]):
                     raise OSError("short write")
             except OSError:
                 self._file.truncate(self._size)

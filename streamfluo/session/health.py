@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,14 +18,25 @@ class StepTimes:
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS, np.int64)
-        self._max_ns = 0.0
+        self.max_ns = 0.0
 
     def add(self, elapsed_ns: int, frames: int) -> None:
         """Count `frames` frames that took `elapsed_ns` together."""
         each = elapsed_ns / frames
-        at = int(np.log10(max(each, _LOW_NS) / _LOW_NS) * _BINS / _DECADES)
+        at = int(math.log10(max(each, _LOW_NS) / _LOW_NS) * _BINS / _DECADES)
         self._counts[min(at, _BINS - 1)] += frames
-        self._max_ns = max(self._max_ns, each)
+        self.max_ns = max(self.max_ns, each)
+
+    @property
+    def count(self) -> int:
+        """How many were counted."""
+        return int(self._counts.sum())
+
+    def below(self, bounds_s: Sequence[float]) -> list[int]:
+        """Return how many took up to each bound, to within a bin."""
+        cumulative = np.cumsum(self._counts)
+        bins = [int(math.log10(bound * 1e9 / _LOW_NS) * _BINS / _DECADES) for bound in bounds_s]
+        return [int(cumulative[min(at, _BINS - 1)]) for at in bins]
 
     def summary_ms(self) -> dict[str, float]:
         """Return p50, p99 and max in milliseconds a frame; empty before the first."""
@@ -34,9 +47,9 @@ class StepTimes:
 
         def percentile(q: float) -> float:
             at = int(np.searchsorted(cumulative, q * total))
-            return float(min(_LOW_NS * 10 ** ((at + 1) * _DECADES / _BINS), self._max_ns)) / 1e6
+            return float(min(_LOW_NS * 10 ** ((at + 1) * _DECADES / _BINS), self.max_ns)) / 1e6
 
-        return {"p50": percentile(0.5), "p99": percentile(0.99), "max": self._max_ns / 1e6}
+        return {"p50": percentile(0.5), "p99": percentile(0.99), "max": self.max_ns / 1e6}
 
 
 @dataclass
@@ -66,7 +79,8 @@ class Health:
     `paused`: frames passed by as asked, which are not lost;
     `next_index` is one past the last frame that the chain has seen, of several planes of the one furthest behind;
     `planes` has frames, lost frames and next index of each of several;
-    `stalled`: which thread waits for the disk, and why; `unrecorded` frames were processed but not written;
+    `stalled`: which thread waits for the disk, and why; `blocked`: which calls to it have not come back; `unrecorded`
+    frames were processed but not written;
     `doubtful`: what steps say against their results; `refused`: messages dropped, by the rule they broke.
     """
 
@@ -82,6 +96,7 @@ class Health:
     muted: dict[str, str] = field(default_factory=dict)
     doubtful: dict[str, str] = field(default_factory=dict)
     stalled: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
     unrecorded: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from ..core.plane import ONE_PLANE, plane_in, plane_name
 from ..core.records import Record, encode_record, record_at, record_payload
 from ..core.source import MAX_BLOCK_FRAMES
 from ..core.spec import frame_dtype
+from .disk_calls import DiskCalls
 from .record_file import Damage, RecordFile, mapped, scan_records
 
 SEGMENT_BYTES = 1 << 30
@@ -44,10 +45,14 @@ class JournalWriter:
     """Appends frames to `folder`, a new file each GiB; goes on after the last whole record it finds there.
 
     Synced to disk every 256 MiB or second. `reached` has for each of `planes` one past the last frame written, 0 where
-    there is none. What a crash tore behind it is put aside. Raises SessionError where another series is recorded.
+    there is none. What a crash tore behind it is put aside. `calls` watches what is asked of the disk. Raises
+    SessionError where another series is recorded.
     """
 
-    def __init__(self, folder: Path, series_uid: str, planes: Sequence[str] = (ONE_PLANE,)) -> None:
+    def __init__(
+        self, folder: Path, series_uid: str, planes: Sequence[str] = (ONE_PLANE,), calls: DiskCalls | None = None
+    ) -> None:
+        self._calls = calls or DiskCalls()
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._uid, self._planes = folder, series_uid, tuple(planes)
         self._number, size = 0, 0
@@ -66,7 +71,7 @@ class JournalWriter:
         while self.frames and isinstance(self._frame(self.frames - 1), Damage):  # pages that never reached the disk
             *_, size, _ = self._places.pop()
             self.reached = {name: self._places.reached(n) for n, name in enumerate(self._planes)}
-        self._file = RecordFile(self._path(self._number), size, aside=True)
+        self._file = RecordFile(self._path(self._number), size, True, self._calls, "journal")
         self._synced_at, self._unsynced = time.monotonic(), 0
 
     def append(self, block: Block) -> None:
@@ -82,7 +87,7 @@ class JournalWriter:
             self._file.sync()
             self._synced_at, self._unsynced = time.monotonic(), 0
         if self._file.size >= SEGMENT_BYTES:
-            following = RecordFile(self._path(self._number + 1))
+            following = RecordFile(self._path(self._number + 1), calls=self._calls, name="journal")
             self._file.close()
             self._file, self._number = following, self._number + 1
 

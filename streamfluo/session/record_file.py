@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..core.errors import WireError
 from ..core.header import Buffer
 from ..core.records import ALIGN, MAGIC_STEM, Data, Record, announced_at, record_at, record_payload
+from .disk_calls import DiskCalls
 from .files import sync_folder
 
 SEARCH_BYTES = 64 << 20
@@ -34,11 +35,15 @@ class Damage(NamedTuple):
 class RecordFile:
     """One append-only file of records, `size` bytes of which are kept; a failed write is cut back to whole records.
 
-    With `aside` what stands behind them is put into a file of its own first: FILE.torn-SIZE.
+    With `aside` what stands behind them is put into a file of its own first: FILE.torn-SIZE. `calls` watches what is
+    asked of the disk, as `name write` and `name fsync`.
     """
 
-    def __init__(self, path: Path, size: int = 0, aside: bool = False) -> None:
+    def __init__(
+        self, path: Path, size: int = 0, aside: bool = False, calls: DiskCalls | None = None, name: str = "file"
+    ) -> None:
         self.path = path
+        self._calls, self._write_call, self._sync_call = calls or DiskCalls(), f"{name} write", f"{name} fsync"
         self.size = size
         new = not path.exists()
         path.touch()
@@ -52,7 +57,8 @@ class RecordFile:
     def append(self, record: list[Buffer]) -> None:
         """Append a record whole, or not at all. Raises OSError when the disk refuses it."""
         try:
-            written = sum(self._write(memoryview(buffer)) for buffer in record)
+            with self._calls.timed(self._write_call):
+                written = sum(self._write(memoryview(buffer)) for buffer in record)
         except OSError:
             self._cut_back()
             raise
@@ -60,7 +66,8 @@ class RecordFile:
 
     def sync(self) -> None:
         """Wait until the disk has it."""
-        os.fsync(self._file.fileno())
+        with self._calls.timed(self._sync_call):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Sync and close."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..core.block import Block
+from ..core.source import Gap
 from ..core.step_values import StepValues
 from .checkpoint import Checkpoint
 from .writer import SessionWriter
@@ -16,6 +18,7 @@ from .writer import SessionWriter
 log = logging.getLogger("streamfluo")
 
 RETRY_S = 0.5
+SKIPPED = "skipped"  # the reason of what the journal was not given
 # a full disk, a quota, a drive that comes back, and files that others hold open, here or on the whole machine
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE}
 _WHAT_TO_DO = {
@@ -28,17 +31,23 @@ _WHAT_TO_DO = {
 class Recording:
     """Writes a session from the journal's and the values' thread; a disk that refuses is asked again until it takes it.
 
-    Meanwhile frames wait in the ring, then with the source: nothing is acknowledged before it is written. With
-    `skip_when` (true while the ring is nearly full) frames are given up instead and noted as unrecorded, so that the
-    chain goes on. What happens is told by `tell`. `stalled` says which thread waits for the disk, and why.
+    Meanwhile frames wait in the ring, then with the source: nothing is acknowledged before it is written. Once the ring
+    is nearly `full`, `when_full` says whether they wait, are given up and noted as unrecorded (skip), so that the chain
+    goes on, or the run ends (stop). What happens is told by `tell`. `stalled` says which thread waits for the disk, and
+    why. `passed_over` are frames that the journal's thread was not given, because its disk did not answer, and gaps.
     """
 
     def __init__(
-        self, session: SessionWriter, skip_when: Callable[[], bool], tell: Callable[[Mapping[str, Any]], None]
+        self,
+        session: SessionWriter,
+        full: Callable[[], bool],
+        when_full: Literal["wait", "skip", "stop"],
+        tell: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self.stalled: dict[str, str] = {}
-        self.unrecorded = 0
-        self._session, self._skip_when, self._tell = session, skip_when, tell
+        self.passed_over: deque[Gap] = deque()
+        self._unrecorded = 0
+        self._session, self._full, self._when_full, self._tell = session, full, when_full, tell
         self._given_up = threading.Event()
 
     def frames(self, block: Block) -> None:
@@ -52,11 +61,20 @@ class Recording:
             if block.stop > journal.reached[plane]:
                 journal.append(block.cut(max(block.index, journal.reached[plane]), block.stop))
 
-        if not self._patiently("journal", write, self._skip_when):
+        if not self._patiently("journal", write, self._when_full == "skip"):
             first = max(block.index, journal.reached[plane])
-            self.unrecorded += block.stop - first
-            of = {"plane": plane} if plane else {}
-            self._tell({"event": "unrecorded", "first": first, "count": block.stop - first, **of})
+            self.skipped(Gap(first, block.stop - first, "", plane))
+
+    def skipped(self, frames: Gap) -> None:
+        """Note frames that are processed and not written."""
+        self._unrecorded += frames.count
+        of = {"plane": frames.plane} if frames.plane else {}
+        self._tell({"event": "unrecorded", "first": frames.first, "count": frames.count, **of})
+
+    @property
+    def unrecorded(self) -> int:
+        """How many frames were processed and not written."""
+        return self._unrecorded + sum(gap.count for gap in list(self.passed_over) if gap.reason == SKIPPED)
 
     def values(self, values: StepValues) -> None:
         """Write a step's values. Raises OSError once nobody waits for the disk any more."""
@@ -80,7 +98,7 @@ class Recording:
         """Wait for the disk no longer."""
         self._given_up.set()
 
-    def _patiently(self, job: str, write: Callable[[], None], skip_when: Callable[[], bool] = lambda: False) -> bool:
+    def _patiently(self, job: str, write: Callable[[], None], may_skip: bool = False) -> bool:
         """Do it, again and again while the disk refuses. False if it was skipped."""
         while True:
             try:
@@ -89,7 +107,9 @@ class Recording:
                 if error.errno not in _PASSING or self._given_up.is_set():
                     raise
                 self._refused(job, error)
-                if skip_when():
+                if self._full() and self._when_full == "stop":
+                    raise
+                if self._full() and may_skip:
                     return False
                 self._given_up.wait(RETRY_S)
             else:

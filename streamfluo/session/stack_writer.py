@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ..core.plane import PlaneGrid
 from ..core.spec import Spec
-from .tiff_writer import write_tiff
-from .zarr_writer import write_ome_zarr
+from .tiff_writer import tiff_frames, write_tiff
+from .zarr_writer import write_ome_zarr, zarr_frames
 
 ENDINGS = {"tiff": "ome.tif", "ome-zarr": "ome.zarr", "npy": "npy"}
 
@@ -29,6 +29,18 @@ def write_stack(to: str, stem: Path, frames: Iterable[np.ndarray], count: int, s
     else:
         _write_npy(path, frames, count, spec)
     return path
+
+
+def stack_frames(to: str, stem: Path) -> Iterator[np.ndarray]:
+    """Yield the frames (y, x) of a stack that `write_stack` wrote, in that order. Raises OSError, ValueError."""
+    path = stem.with_name(f"{stem.name}.{ENDINGS[to]}")
+    if to == "tiff":
+        yield from tiff_frames(path)
+    elif to == "ome-zarr":
+        yield from zarr_frames(path)
+    else:
+        array = np.load(path, mmap_mode="r")
+        yield from array.reshape(-1, *array.shape[-2:])
 
 
 def _write_npy(path: Path, frames: Iterable[np.ndarray], count: int, spec: Spec) -> None:

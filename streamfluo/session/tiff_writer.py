@@ -1,9 +1,9 @@
-"""Writing stacks as TIFF."""
+"""Writing stacks as TIFF, and reading them back."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,13 @@ def write_tiff(path: Path, frames: Iterable[np.ndarray], count: int, spec: Spec)
             iter(frames), shape=shape, dtype=spec.dtype, metadata=metadata, photometric="minisblack",
             **_resolution(spec.pixel_um),
         )  # fmt: skip
+
+
+def tiff_frames(path: Path) -> Iterator[np.ndarray]:
+    """Yield the frames (y, x) of a TIFF, page by page. Raises OSError, ValueError."""
+    with tifffile.TiffFile(path) as file:
+        for page in file.pages:
+            yield page.asarray()
 
 
 def write_image(path: Path, image: np.ndarray, pixel_um: float | None = None) -> None:

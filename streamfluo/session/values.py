@@ -18,6 +18,7 @@ from ..core.operator import Gives
 from ..core.records import encode_record, record_payload
 from ..core.results import arrays_in, encode_arrays
 from ..core.step_values import IDS, StepValues, sized
+from .disk_calls import DiskCalls
 from .journal import MAX_INDEX
 from .record_file import Damage, RecordFile, scan_records
 
@@ -81,12 +82,12 @@ def values_message(series_uid: str, values: StepValues, gives: Sequence[Gives] =
 class ValuesWriter:
     """Gathers a step's values and appends them as a record every quarter second or MiB.
 
-    `nbytes` of an earlier file are kept.
+    `nbytes` of an earlier file are kept; `calls` watches what is asked of the disk.
     """
 
-    def __init__(self, path: Path, series_uid: str, nbytes: int = 0) -> None:
+    def __init__(self, path: Path, series_uid: str, nbytes: int = 0, calls: DiskCalls | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = RecordFile(path, nbytes)
+        self._file = RecordFile(path, nbytes, calls=calls, name="values")
         self._uid = series_uid
         self._waiting = Gathered()
         self._since = time.monotonic()

@@ -41,6 +41,7 @@ from ..core.registry import operator_of
 from ..core.source import Source
 from ..core.spec import Camera
 from .checkpoint import Checkpoint, load_checkpoint
+from .disk_calls import DiskCalls
 from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .journal import JournalWriter
@@ -75,9 +76,17 @@ class SessionWriter:
     """
 
     def __init__(
-        self, folder: Path, source: Source, run: RunFacts, *, raw: bool | None = None, resume: bool = False
+        self,
+        folder: Path,
+        source: Source,
+        run: RunFacts,
+        *,
+        raw: bool | None = None,
+        resume: bool = False,
+        calls: DiskCalls | None = None,
     ) -> None:
         self.folder = folder
+        self.calls = calls or DiskCalls()
         _refuse_or_resume(folder, source, resume)
         self._new = not (folder / "session.json").exists()
         self._lock = take(folder)
@@ -90,14 +99,18 @@ class SessionWriter:
             self._write_facts("running")  # from here on it is a session, and a run that is killed can be resumed
             self._planes = source.spec.plane_names
             (folder / "config.toml").write_bytes(run.config_text.encode())
-            self.journal = JournalWriter(folder / "journal", source.series.uid, self._planes) if raw else None
+            self.journal: JournalWriter | None = None
+            if raw:
+                self.journal = JournalWriter(folder / "journal", source.series.uid, self._planes, self.calls)
             self.checkpoint = _usable(folder, source, run.steps) if resume else None
             kept = self.checkpoint.values_nbytes if self.checkpoint else {}
             self.values = {
-                step: ValuesWriter(values_path(folder, self._planes, step), source.series.uid, kept.get(step, 0))
+                step: ValuesWriter(
+                    values_path(folder, self._planes, step), source.series.uid, kept.get(step, 0), self.calls
+                )
                 for step in run.steps
             }
-            self._events = LineFile(folder / "events.jsonl")
+            self._events = LineFile(folder / "events.jsonl", self.calls)
         except OSError as error:
             self._lock.release()
             raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
@@ -136,7 +149,8 @@ class SessionWriter:
             writer.flush()
             writer.sync()
         nbytes = {step: writer.nbytes for step, writer in self.values.items()}
-        replace(checkpoint, values_nbytes=nbytes).save(self.folder / CHECKPOINT, self.folder / CHECKPOINT_BEFORE)
+        with self.calls.timed("checkpoint"):
+            replace(checkpoint, values_nbytes=nbytes).save(self.folder / CHECKPOINT, self.folder / CHECKPOINT_BEFORE)
 
     def close(
         self, snapshots: Mapping[str, Snapshots], health: Health, truth: Mapping[str, np.ndarray], state: str
@@ -176,8 +190,9 @@ class SessionWriter:
 
     def _write_facts(self, state: str) -> None:
         facts = sealed({**self._facts, "state": state, "written": now()})
-        save_json(self.folder / "session.json", facts)
-        save_json(self.folder / FACTS_COPY, facts)
+        with self.calls.timed("session"):
+            save_json(self.folder / "session.json", facts)
+            save_json(self.folder / FACTS_COPY, facts)
 
 
 def reference_of(source: Source) -> str | None:

@@ -1,8 +1,8 @@
-"""Writing stacks as OME-Zarr, by ome-writers."""
+"""Writing stacks as OME-Zarr, by ome-writers, and reading them back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +50,13 @@ def write_ome_zarr(path: Path, frames: Iterable[np.ndarray], count: int, spec: S
     with create_stream(settings) as stream:
         for frame in frames:
             stream.append(frame)
+
+
+def zarr_frames(path: Path) -> Iterator[np.ndarray]:
+    """Yield the frames (y, x) of a stack that `write_ome_zarr` wrote, in the order of writing. Raises OSError."""
+    import zarr
+
+    array = zarr.open_array(path / "0", mode="r")
+    step = max(1, array.chunks[0])
+    for start in range(0, array.shape[0], step):
+        yield from np.asarray(array[start : start + step]).reshape(-1, *array.shape[-2:])

@@ -8,7 +8,7 @@ import time
 import pytest
 from commands import command
 from systems import needs_signals
-from test_daemon import begin, daemon, end, frames, rig, sender, sources, until  # noqa: F401
+from test_daemon import MOVIE, begin, daemon, end, frames, rig, sender, sources, until  # noqa: F401
 
 from streamfluo import SourceError, open_session
 from streamfluo.client import Control
@@ -76,8 +76,8 @@ def test_a_source_that_is_stopped_takes_no_series_also_when_its_process_is_start
         begin(send, "one")
         frames(send, "one")
         end(send, "one")
-        until(lambda: state(status) == "waiting" and sources(status)["scope"]["series"] == 1)
-    assert open_session(folder / "sessions" / "scope" / "one").frames > 100
+        one = folder / "sessions" / "scope" / "one"
+        until(lambda: (one / "session.json").exists() and open_session(one).frames == 200)
     assert "Traceback" not in process.said
 
 

@@ -12,6 +12,7 @@ from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.session.export import export_session
 from streamfluo.session.export_planes import plane_file_names
+from streamfluo.session.exported import VERIFIABLE, differences, export_verified
 
 PLANES = tuple(
     Plane(c, z, z * 5.0, colour=colour) for c, colour in (("red", "#ff0000"), ("GFP 488", "")) for z in (0, 1, 2)
@@ -214,3 +215,10 @@ def test_planes_of_a_session_are_selected(whole, selection, names):
 
 def test_file_names_of_planes_that_are_alike_have_their_number():
     assert plane_file_names(("a b/0", "a-b/0", "c/0")) == {"a b/0": "0-a-b-0", "a-b/0": "1-a-b-0", "c/0": "2-c-0"}
+
+
+@pytest.mark.parametrize("to", VERIFIABLE)
+def test_a_verified_export_holds_every_frame_of_every_plane(holed, tmp_path, to):
+    note = export_verified(holed, to, tmp_path / "E", tmp_path / "aside", lambda nbytes: None)
+    assert (note.why, note.frames) == ("", sum(holed.plane(name).frames for name in NAMES))
+    assert differences(holed.path, lambda nbytes: None) == ""

@@ -1,0 +1,66 @@
+"""The sessions in a daemon's folders: those that its pattern of names gives, and nothing that a link leads to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+LEFT_BEHIND = ".deleted"  # the end of a name that a session has while it is deleted
+
+
+class Kept(NamedTuple):
+    """A session's folder, and its name in the folder that it lies in."""
+
+    folder: Path
+    name: str
+
+
+def kept_sessions(roots: Sequence[Path], depth: int) -> list[Kept]:
+    """Return the sessions `depth` folders below each root; hidden folders and links are passed over."""
+    return [
+        Kept(folder, folder.relative_to(root).as_posix())
+        for root in roots
+        for folder in _folders(root, depth)
+        if (folder / "session.json").is_file()
+    ]
+
+
+def half_deleted(roots: Sequence[Path], depth: int) -> list[Path]:
+    """Return what a deletion that was interrupted left."""
+    parents = [folder for root in roots for folder in (_folders(root, depth - 1) if depth > 1 else [root])]
+    return [path for parent in parents for path in _listed(parent) if path.name.endswith(LEFT_BEHIND)]
+
+
+def nbytes_of(folder: Path) -> int:
+    """Return how many bytes the files in a folder take."""
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in _files(folder))
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    for path in _listed(root):
+        if path.name.startswith("."):
+            continue
+        if depth == 1:
+            yield path
+        else:
+            yield from _folders(path, depth - 1)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The folders in a folder; none where it is gone or may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            else:
+                yield entry
