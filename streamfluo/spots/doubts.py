@@ -106,7 +106,7 @@ class Doubts:
         self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
         self.frames = self.compared = self.below = 0
         self._look_at, self._doubt = EVERY, ""
-        self._sensor, self._false_alarms, self._unknown = sensor, false_alarms, unknown
+        self._sensor, self.false_alarms, self._unknown = sensor, false_alarms, unknown
 
     def add(self, frame: np.ndarray) -> None:
         """Count a frame (y, x), and compare every 32nd."""
@@ -153,10 +153,10 @@ class Doubts:
         noise = self.sums[0] / self.sums[1] if self.sums[1] else math.nan
         told = camera_doubts(noise, self.sums[2] / max(self.compared, 1), self.below > 0)
         still = self.still()
-        if still > 2 * self._false_alarms:
+        if still > 2 * self.false_alarms:
             told.append(
                 f"{still:.3g} of {self.hits.sum() / self.frames:.3g} spots a frame stand still: where molecules do "
-                f"not, that is structure or a fixed pattern, and no {self._false_alarms:g} false alarms a frame; the "
+                f"not, that is structure or a fixed pattern, and no {self.false_alarms:g} false alarms a frame; the "
                 "camera's maps take a fixed pattern away"
             )
         return told
