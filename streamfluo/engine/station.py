@@ -54,6 +54,7 @@ class Station:
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
+        self._waits_for = ""  # what was said last
         self._series, self._totals, self._calls = 0, Totals(), DiskCalls()
 
     def run(self) -> None:
@@ -142,6 +143,7 @@ class Station:
         self._series += 1
         self._watchdog, self._engine = Watchdog(engine, self.config.daemon.hung_s), engine
         self._say("running", session=str(folder))
+        self._waits_for = ""
         log_context.note(session=str(folder), series=series.uid[:64])
         try:
             engine.start()
@@ -194,8 +196,9 @@ class Station:
             self._known.roots = config.roots
 
     def _wait(self, why: str, pause_s: float, cannot_write: bool) -> None:
-        if why != self._said["why"]:
+        if why != self._waits_for:
             log.warning("%s: waits: %s", self._name, why)
+        self._waits_for = why
         self._say("waiting", why)
         self._said["cannot_write"] = cannot_write
         self._opening = True
