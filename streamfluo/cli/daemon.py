@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from ..engine.housekeeping import Housekeeping
 from ..engine.retention import retain, verdicts
 from ..engine.service_unit import install_unit, unit_file
 from ..engine.station import Station
+from ..engine.station_control import answer_lines
 from .console import console, counted, stop_on_signals
 from .logs import ENVIRONMENT, log_as, say
 
@@ -138,5 +140,7 @@ def station(config: Path, name: str) -> None:
     log_as(one.config.daemon.log)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: one.reload())
+        signal.signal(signal.SIGUSR1, lambda *_: one.leave())
+    threading.Thread(target=answer_lines, args=[one, sys.stdin, _tell], name="control", daemon=True).start()
     with stop_on_signals(one.stop):
         one.run()

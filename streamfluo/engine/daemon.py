@@ -7,7 +7,6 @@ killed. Started again it goes on in its series: a recording survives kill −9 a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import signal
@@ -16,17 +15,23 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError, StreamfluoError
+from ..core.control import Answer, Request, Start, Stop
+from ..core.errors import ConfigError, SourceError, StreamfluoError
+from ..network.control import ControlServer
 from ..network.server import DataServer
+from ..network.socket import free_endpoint
 from ..session.lock import take
 from .alarm import Alarm, briefly
-from .daemon_config import DaemonConfig, load_daemon_config
+from .daemon_config import CONTROL, DaemonConfig, load_daemon_config
+from .daemon_control import DaemonControl
 from .keeper import Keeper
 from .metrics import Metrics
 from .service_manager import ServiceManager
+from .station_line import StationLine
 
 LOOK_S = 0.25
 PAUSES_S = (0.5, 30.0)  # before a station that ended is started again: at first, and at most
@@ -50,6 +55,8 @@ class Worker:
         self._again_s, self._pause_s = 0.0, PAUSES_S[0]
         self.starts = 0
         self.told: dict[str, Any] = {"name": name, "state": "starting"}
+        self._line: StationLine | None = None
+        self._holds: Stop | None = None  # asked to take no series: said again to a process that is started anew
 
     def look(self, hung_s: float) -> None:
         """Start it if it does not run, and end it if it does not live."""
@@ -77,6 +84,7 @@ class Worker:
             except subprocess.TimeoutExpired:
                 more()
         process.wait()
+        self._hang_up()
         self.told = {**self.told, "state": "stopped"}
 
     def reload(self) -> None:
@@ -84,24 +92,35 @@ class Worker:
         if self._process is not None and hasattr(signal, "SIGHUP"):
             self._process.send_signal(signal.SIGHUP)
 
+    def ask(self, request: Request) -> Future[Answer]:
+        """Pass a request on, and return the answer that is to come. Raises SourceError where no process runs."""
+        if self._line is None:
+            raise SourceError(f"source {self.name!r}: it starts its process; {self.told.get('why') or 'ask again'}")
+        self._holds = request if isinstance(request, Stop) else None if isinstance(request, Start) else self._holds
+        return self._line.ask(request)
+
     def order(self, line: str) -> None:
         """Write a line to what it reads; of a process that has just ended nobody hears it."""
-        with contextlib.suppress(OSError, ValueError):
-            if self._process is not None and self._process.stdin is not None:
-                self._process.stdin.write(f"{line}\n")
-                self._process.stdin.flush()
+        if self._line is not None:
+            self._line.order(line)
 
     def _start(self, now: float) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "streamfluo", *self._words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, errors="replace",
         )  # fmt: skip
+        assert self._process.stdin is not None
+        self._line = StationLine(self.name, self._process.stdin)
+        if self._holds is not None:
+            self._line.ask(self._holds)
         self.starts += 1
         self._heard_s = self._began_s = now
-        threading.Thread(target=self._listen, args=[self._process], name=f"hear {self.name}", daemon=True).start()
+        heard = [self._process, self._line]
+        threading.Thread(target=self._listen, args=heard, name=f"hear {self.name}", daemon=True).start()
 
     def _ended(self, why: str, now: float) -> None:
         self._process = None
+        self._hang_up()
         self._pause_s = PAUSES_S[0] if now - self._began_s >= GOOD_S else min(2 * self._pause_s, PAUSES_S[1])
         self._again_s = now + self._pause_s
         self.told = {**self.told, "state": "starting", "why": why}
@@ -114,14 +133,19 @@ class Worker:
         patience_s = hung_s if self._heard_s > self._began_s else max(hung_s, START_S)
         return f"said nothing for {patience_s:.0f} s" if now - self._heard_s > patience_s else ""
 
-    def _listen(self, process: subprocess.Popen[str]) -> None:
+    def _hang_up(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def _listen(self, process: subprocess.Popen[str], line: StationLine) -> None:
         assert process.stdout is not None
-        while line := process.stdout.readline(MAX_LINE):
+        while text := process.stdout.readline(MAX_LINE):
             try:
-                told = json.loads(line)
+                told = json.loads(text)
             except (ValueError, RecursionError):
                 continue  # what a library prints
-            if isinstance(told, dict) and process is self._process:
+            if isinstance(told, dict) and not line.heard(told) and process is self._process:
                 self.told, self._heard_s = told, time.monotonic()
 
 
@@ -145,6 +169,9 @@ class Daemon:
             self._server = DataServer(
                 None, self.config.daemon.status, program="daemon", hello=self._hello, status=self._status
             )
+            self._asked = DaemonControl(lambda: self.config.folder, lambda: dict(self._workers), self.reload)
+            uri = self.config.daemon.control or free_endpoint(self.config.daemon.status)
+            self._control = ControlServer(self._server.context, uri, self._asked.ask)
             address = self.config.daemon.metrics
             self._metrics = Metrics(address, self._told, self._counted) if address is not None else None
         except StreamfluoError:
@@ -163,6 +190,7 @@ class Daemon:
 
     def run(self) -> None:
         """Run until `stop`. The service manager is told that it lives by the loop that looks after the stations."""
+        self._control.start()
         self._manager.tell(READY=1, STATUS=self._in_words())
         told_s = 0.0
         try:
@@ -185,6 +213,8 @@ class Daemon:
                 end.start()
             for end in ends:
                 end.join()
+            self._control.close()
+            self._asked.close()
             self._server.close()
             if self._metrics is not None:
                 self._metrics.close()
@@ -234,7 +264,7 @@ class Daemon:
 
     def _hello(self) -> Mapping[str, Any]:
         endpoints = {source.name: source.publish for source in self.config.sources if source.publish is not None}
-        return {"endpoints": endpoints}
+        return {"endpoints": {**endpoints, CONTROL: self._control.endpoint}}
 
     def _told(self) -> dict[str, dict[str, Any]]:
         return {name: {**worker.told, "starts": worker.starts} for name, worker in list(self._workers.items())}
@@ -243,5 +273,7 @@ class Daemon:
         return {**self._keeper.facts(), "warnings": len(self._alarm.sentences)}
 
     def _status(self) -> Mapping[str, Any]:
+        refused = {"refused": dict(self._server.refused + self._control.refused)}
         warned = {"warnings": self._alarm.sentences} if self._alarm.sentences else {}
-        return {"state": self._in_words(), "counters": {**briefly(self._told()), **self._keeper.told(), **warned}}
+        counters = {**briefly(self._told()), **self._keeper.told(), **refused, **warned}
+        return {"state": self._in_words(), "counters": counters}

@@ -22,6 +22,7 @@ from .session_names import SessionNames
 from .watched_folder import SCHEME, WatchedFolder
 
 Table = TypeVar("Table", bound=msgspec.Struct)
+CONTROL = "control"  # an endpoint's name in hello, where those of sources stand beside it
 _DISK_TABLES: Mapping[str, type[msgspec.Struct]] = {
     "disk": DiskTable,
     "export": ExportTable,
@@ -39,6 +40,7 @@ class DaemonTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="a session's folder in it: {source} {date} {time} {uid} {channel} {user.KEY}, parts by /"),
     ] = "{source}/{date}T{time}Z"
     status: Annotated[str, Meta(description="the endpoint that answers hello and status")] = "tcp://127.0.0.1:5570"
+    control: Annotated[str | None, Meta(description="the endpoint that takes control; none: a free port")] = None
     metrics: Annotated[
         str | None, Meta(description="host:port of this machine for Prometheus and /healthz; none: nowhere")
     ] = None
@@ -194,6 +196,8 @@ def _check(path: Path, daemon: DaemonTable, sources: tuple[SourceTable, ...], ru
     for name in names:
         if not is_step_id(name):
             raise ConfigError(f"{path}: a source's name is {STEP_ID_RULE}, found {name[:80]!r}")
+        if name == CONTROL:
+            raise ConfigError(f"{path}: a source is not called {CONTROL!r}, which names an endpoint")
         if names.count(name) > 1:
             raise ConfigError(f"{path}: two sources are called {name!r}")
     for source in sources:
@@ -202,7 +206,11 @@ def _check(path: Path, daemon: DaemonTable, sources: tuple[SourceTable, ...], ru
     for rule in rules:
         if rule.source is not None and rule.source not in names:
             raise ConfigError(f"{path}: [[rule]] source: no source {rule.source!r}{did_you_mean(rule.source, names)}")
-    served = [daemon.status, *(source.publish for source in sources if source.publish is not None)]
+    served = [
+        daemon.status,
+        *([daemon.control] if daemon.control else []),
+        *(source.publish for source in sources if source.publish is not None),
+    ]
     for uri in served:
         if parse_endpoint(uri).port != 0 and served.count(uri) > 1:
             raise ConfigError(f"{path}: {uri} is given twice; each endpoint needs a port of its own")

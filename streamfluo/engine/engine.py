@@ -177,6 +177,11 @@ class Engine:
         return self._parts.stopping.state is not None
 
     @property
+    def next_index(self) -> int:
+        """The frame that comes next from the source."""
+        return self._parts.arriving.next_index
+
+    @property
     def gave_up(self) -> bool:
         """Whether the run ended without its disk, from which a thread may still come back."""
         return self._without_disk

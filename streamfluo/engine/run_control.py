@@ -143,6 +143,13 @@ class _Taken(NamedTuple):
     read: Callable[[], Mapping[str, np.ndarray]]
 
 
+def done(answer: Answer) -> Future[Answer]:
+    """Return an answer that is there already."""
+    future: Future[Answer] = Future()
+    future.set_result(answer)
+    return future
+
+
 def _do(answer: Future[Answer], work: Callable[[Any], Answer], what: Any) -> None:
     """Do it, if it is still wanted, and say what became of it."""
     if not answer.running() and not answer.set_running_or_notify_cancel():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from ..core.errors import ConfigError, SessionError, SourceError, StreamfluoError
 from ..core.source import Source
+from ..network.control import Handle
 from ..session.disk_calls import DiskCalls
 from ..sources.opening import open_source
 from . import log_context
@@ -25,6 +27,7 @@ from .watchdog import Watchdog
 from .watched_folder import SCHEME, NothingNewError, WatchedFolder
 
 TELL_S = 1.0
+IDLE_S = 0.2
 PAUSES_S = (0.5, 30.0)  # before a source that is not there is asked again: at first, and at most
 
 log = logging.getLogger("streamfluo")
@@ -32,6 +35,10 @@ log = logging.getLogger("streamfluo")
 
 class Stop(BaseException):
     """The station is to end while it waits for its source."""
+
+
+class Held(BaseException):
+    """The station is to wait for no source for now."""
 
 
 class Station:
@@ -53,8 +60,10 @@ class Station:
         self._engine: Engine | None = None
         self._watchdog: Watchdog | None = None
         self._stopping = self._opening = self._reloads = False
+        self._complained = ""
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
-        self._waits_for = ""  # what was said last
         self._series, self._totals, self._calls = 0, Totals(), DiskCalls()
 
     def run(self) -> None:
@@ -64,8 +73,11 @@ class Station:
         try:
             while not self._stopping:
                 try:
+                    self._idle()
                     self._take(self._next())
                     pause_s = PAUSES_S[0]
+                except Held:
+                    continue
                 except (StreamfluoError, OSError) as error:
                     self._close_source()
                     self._wait(str(error), pause_s, isinstance(error, SessionError | OSError))
@@ -90,11 +102,61 @@ class Station:
         """Take the config anew for the next series; callable from a signal handler."""
         self._reloads = True
 
+    def hold(self) -> str:
+        """End the series that runs, take no other; returns what comes of it. Callable from any thread."""
+        self._goes_on.clear()
+        if (engine := self._engine) is not None:
+            engine.stop()
+            return "the series ends with everything written; no other is taken until start"
+        if self._opening:
+            interrupt_main()
+        return "no series is taken until start"
+
+    def go_on(self) -> str:
+        """Take series again; returns what comes of it. Callable from any thread."""
+        was_idle = not self._goes_on.is_set()
+        self._goes_on.set()
+        return "the next series is taken" if was_idle else "it takes series already"
+
+    def leave(self) -> None:
+        """Wait for no source, if it is to be idle; called by a signal, on the thread of `run`."""
+        if self._opening and not self._goes_on.is_set():
+            raise Held
+
+    @property
+    def control(self) -> Handle | None:
+        """Who does what is asked of the series that runs; None between series."""
+        engine = self._engine
+        return None if engine is None else engine.control.ask
+
+    @property
+    def next_index(self) -> int | None:
+        """The frame that comes next in the series that runs."""
+        engine = self._engine
+        return None if engine is None else engine.next_index
+
+    @property
+    def why(self) -> str:
+        """What it does while no series runs."""
+        return ": ".join(word for word in (self._said["state"], self._said["why"]) if word)
+
+    def _idle(self) -> None:
+        """Wait while no series is to be taken."""
+        if not self._goes_on.is_set():
+            self._close_source()
+            self._say("idle", "stopped by control")
+            while not (self._stopping or self._goes_on.wait(IDLE_S)):
+                pass
+            if self._stopping:
+                raise Stop
+
     def status(self) -> dict[str, Any]:
         """How it fares, in plain values."""
         engine = self._engine
         health = None if engine is None else engine.health()
         said = {"name": self._name, "series": self._series, **self._said, **self._totals.with_run(health)}
+        if engine is not None and engine.state == "paused":
+            said["state"] = "paused"
         said |= room_facts(root_of(self.config, self._said["session"]), said["bytes_per_s"])
         said |= disk_facts(self._calls, self.config.disks.disk)
         if engine is not None and health is not None:
@@ -136,14 +198,15 @@ class Station:
         known = self._known.find(series.uid)
         if known is not None and known.whole and not (self._watched is not None and self._watched.grew):
             self._over(True)
+            source.finished()  # else its server would wait for us
             raise SourceError(f"{settings.uri}: series {series.uid[:40]} is recorded already, in {known.folder}")
         folder = known.folder if known else self._new_folder(source)
         engine = self._built(source, folder, resume=known is not None)
         self._known.note(series.uid, folder, whole=False)
         self._series += 1
         self._watchdog, self._engine = Watchdog(engine, self.config.daemon.hung_s), engine
+        self._complained = ""
         self._say("running", session=str(folder))
-        self._waits_for = ""
         log_context.note(session=str(folder), series=series.uid[:64])
         try:
             engine.start()
@@ -153,7 +216,7 @@ class Station:
             self._engine = None
             self._totals.ended(engine.health())
             log_context.note(session="", series="")
-        whole = engine.error is None and source.ended == "finished" and not self._stopping
+        whole = engine.state == "finished" and not self._stopping
         if engine.gave_up:
             sys.exit(f"{self._name}: {engine.error}")  # a thread hangs in a call to the disk: a new process does not
         self._known.note(series.uid, folder, whole)
@@ -196,9 +259,9 @@ class Station:
             self._known.roots = config.roots
 
     def _wait(self, why: str, pause_s: float, cannot_write: bool) -> None:
-        if why != self._waits_for:
+        if why != self._complained:
+            self._complained = why
             log.warning("%s: waits: %s", self._name, why)
-        self._waits_for = why
         self._say("waiting", why)
         self._said["cannot_write"] = cannot_write
         self._opening = True
@@ -220,3 +283,9 @@ class Station:
         while True:
             self._tell(self.status())
             time.sleep(TELL_S)
+
+
+def interrupt_main() -> None:
+    """Have the main thread's `leave` called, also while it waits for a source; nothing where there are no signals."""
+    if hasattr(signal, "SIGUSR1") and (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, signal.SIGUSR1)

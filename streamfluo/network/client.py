@@ -35,7 +35,7 @@ def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
             connect(socket, uri)
             socket.send(wire.encode(question))
             deadline = time.monotonic() + patience_s
-            while (left_s := deadline - time.monotonic()) > 0 and connections.denied != "key":
+            while (left_s := deadline - time.monotonic()) > 0 and connections.denied not in ("key", "mechanism"):
                 connections.turn()
                 parts = receive(socket, 1) if socket.poll(int(min(left_s, LOOK_S) * 1000) + 1) else None
                 if parts and (answer := _answer(uri, parts, type(question))) is not None:

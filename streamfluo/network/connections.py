@@ -32,7 +32,7 @@ _BYTES_RECEIVED = 128  # where Linux tells them in struct tcp_info, since 4.1
 _trimmed = [-_TRIM_S]  # when memory was last given back
 
 T = TypeVar("T")
-Denied = Literal["", "key", "handshake"]
+Denied = Literal["", "key", "mechanism", "handshake"]  # not allowed; with keys and without; cut off
 
 
 class Connections:
@@ -84,7 +84,7 @@ class Connections:
         gone, too_many = [], set()
         for event, descriptor in self._events():
             if event & _SHAKEN:  # its value is a reason, no descriptor
-                self._note_handshake(event)
+                self._note_handshake(event, descriptor)
             elif event == zmq.EVENT_DISCONNECTED:
                 too_many.discard(descriptor)
                 self._open.pop(descriptor, None)
@@ -111,12 +111,15 @@ class Connections:
         """Return why who connected was not let in, for a person; empty if it was, or nobody was there."""
         if self.denied == "key":
             return "the key of this account is not allowed; there: streamfluo keys allow KEY (here: keys show)"
-        if self.denied == "handshake" and self._socket.getsockopt(zmq.MECHANISM) == zmq.CURVE:
-            return "somebody is there, but speaks without keys, or has not the one that is given or known"
-        if self.denied == "handshake":
-            return (
-                "somebody is there and asks for a key: write ?key=KEY behind it; `streamfluo keys show` prints it there"
-            )
+        encrypted = self._socket.getsockopt(zmq.MECHANISM) == zmq.CURVE
+        if self.denied == "mechanism" and encrypted:
+            return "somebody is there, but speaks without keys; leave ?key= away if that is meant"
+        if self.denied == "mechanism":
+            return "somebody is there and asks for a key: write ?key=KEY behind it (there: streamfluo keys show)"
+        if self.denied == "handshake" and encrypted:
+            return "the connection is cut off: who is there has not the key that is given or known"
+        if self.denied == "handshake":  # of two that do not speak alike, either may see it first
+            return "the connection is cut off: it leads to nobody, or asks for a key: ?key=KEY (there: keys show)"
         return ""
 
     def hang_up(self, descriptor: int) -> None:
@@ -160,11 +163,16 @@ class Connections:
                 self.hang_up(descriptor)
         self._spoke.clear()
 
-    def _note_handshake(self, event: int) -> None:
+    def _note_handshake(self, event: int, reason: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.denied = ""
             return
-        self.denied = "key" if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else "handshake"
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self.denied = "key"
+        elif reason == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            self.denied = "mechanism"
+        else:
+            self.denied = self.denied or "handshake"
         if lets_in(self._socket.context) is not None:
             self._refused[self.denied] += 1
 

@@ -171,7 +171,7 @@ class NetworkSource(Source):
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0:
             self._connections.turn()
-            if self._connections.denied == "key":
+            if self._connections.denied in ("key", "mechanism"):
                 break
             if not self._socket.poll(int(min(left, 0.1) * 1000) + 1):
                 continue

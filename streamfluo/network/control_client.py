@@ -77,8 +77,12 @@ class Control:
         return self._asked(request_from_words(verb, {"nonce": nonce, "source": self.source, **words}))
 
     def _asked(self, request: Request) -> Answer:
-        self._socket.send(msgspec.msgpack.encode(request))
-        if not self._socket.poll(int(ANSWER_S * 1000)):
+        try:  # to who lets us in no more nothing can be sent
+            self._socket.send(msgspec.msgpack.encode(request))
+            came = self._socket.poll(int(ANSWER_S * 1000))
+        except zmq.Again:
+            came = 0
+        if not came:
             self._socket.close()  # one that waits for an answer takes no other request
             self._socket = self._connected()
             raise SourceError(f"{self.uri}: no answer within {ANSWER_S:g} s; what was asked may still be done")
@@ -95,6 +99,7 @@ class Control:
     def _connected(self) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.REQ)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDTIMEO, 1000)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_ANSWER_BYTES)
         try:
             connect(socket, self._endpoint)

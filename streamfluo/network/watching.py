@@ -14,12 +14,14 @@ from ..core import wire
 from ..core.errors import SourceError, WireError
 from ..core.header import MAX_HEADER_BYTES
 from .client import PreviewSubscriber, ResultsSubscriber, Subscriber
+from .connections import Connections
 from .facts import expanded
 from .socket import beside, connect, new_context, receive
 
 ASK_S = 0.5  # so a program that came back is noticed within half a second
 SILENT_S = 2.5  # a loaded program answers late; one that is gone breaks the connection at once
 ALWAYS = ("series/", "event/", "health/")  # whose last status is the one with every frame in it
+AGAIN_S = 3.0  # after so long a key that was refused is tried again
 _ROUND = 256
 
 Payload = Mapping[str, np.ndarray] | np.ndarray | None
@@ -29,12 +31,13 @@ PreviewKey = tuple[str, int]  # step, bin_px
 class Watch:
     """Watches the data endpoint `uri`: `turn` gives what came since the last one. A context manager.
 
-    `connected` says whether somebody answers. A program that was started again is found by itself. `proxy` is a
-    SOCKS5 server (host:port, as of `ssh -D`) to go through. Raises SourceError for a malformed endpoint.
+    `connected` says whether somebody answers, `denied` why it lets us not in. A program that was started again is found
+    by itself. `proxy` is a SOCKS5 server (host:port, as of `ssh -D`) to go through. Raises SourceError for a malformed
+    endpoint.
     """
 
     def __init__(self, uri: str, proxy: str | None = None) -> None:
-        self.connected = False
+        self.connected, self.denied = False, ""
         self._uri = uri
         self._refused: Counter[str] = Counter()
         self._topics: frozenset[str] = frozenset(ALWAYS)
@@ -46,15 +49,7 @@ class Watch:
         self._context = new_context()
         if proxy:
             self._context.setsockopt(zmq.SOCKS_PROXY, proxy.encode())  # every socket made from it inherits this
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
-        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # questions are not kept for a program that is not there
-        try:
-            connect(self._socket, uri)
-        except SourceError:
-            self.close()
-            raise
+        self._open()
 
     @property
     def refused(self) -> Counter[str]:
@@ -75,6 +70,7 @@ class Watch:
     def turn(self) -> Iterator[tuple[wire.Message, Payload]]:
         """Yield messages with their arrays or pixels: answers, results in order, of each preview the newest."""
         now = time.monotonic()
+        self._look_for_refusal(now)
         if now - self._asked >= ASK_S:
             self._asked = now
             if not (self._ask(wire.Hello()) and self._ask(wire.Status())):
@@ -93,7 +89,7 @@ class Watch:
     def close(self) -> None:
         """Give the sockets back."""
         self._leave()
-        self._socket.close()
+        self._close()
         self._context.term()
 
     def __enter__(self) -> Self:
@@ -101,6 +97,33 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _open(self) -> None:
+        self._opened = time.monotonic()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # questions are not kept for a program that is not there
+        self._connections = Connections(self._socket, 1, Counter())
+        try:
+            connect(self._socket, self._uri)
+        except SourceError:
+            self._close()
+            self._context.term()
+            raise
+
+    def _close(self) -> None:
+        self._connections.close()
+        self._socket.close()
+
+    def _look_for_refusal(self, now: float) -> None:
+        """A socket whose key was refused does not connect again by itself; the key may be allowed meanwhile."""
+        self._connections.turn()
+        if why := self._connections.why_denied():
+            self.denied, self.connected = why, False
+            if now - self._opened >= AGAIN_S:
+                self._close()
+                self._open()
 
     def _ask(self, question: wire.Message) -> bool:
         try:
@@ -130,7 +153,7 @@ class Watch:
             except (WireError, SourceError) as error:
                 self._refused[error.kind if isinstance(error, WireError) else "endpoint"] += 1
                 continue
-            self.connected, self._heard = True, time.monotonic()
+            self.connected, self.denied, self._heard = True, "", time.monotonic()
             yield message, None
 
     def _meet(self, hello: wire.Hello) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ def session_line(folder: Path) -> dict[str, Any]:
 
 
 def sessions_in(folder: Path, most: int) -> list[Path]:
-    """Return the folders of the sessions in a folder of them, the newest first."""
-    found = [path.parent for path in folder.rglob("session.json")]
-    return sorted(found, key=lambda path: (path / "session.json").stat().st_mtime, reverse=True)[:most]
+    """Return the sessions' folders in a folder of them, the newest first; what a session holds is not looked at."""
+    found: list[tuple[float, Path]] = []
+    for place, inside, files in os.walk(folder):
+        if "session.json" in files:
+            inside.clear()
+            found.append(((Path(place) / "session.json").stat().st_mtime, Path(place)))
+    return [path for _, path in sorted(found, reverse=True)[:most]]

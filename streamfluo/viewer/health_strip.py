@@ -71,7 +71,9 @@ class HealthStrip(QWidget):
         doubts = [f"{step} is doubtful: {doubt}" for step, doubt in model.health.doubtful.items()]
         troubles = [f"{step} is muted: {error}" for step, error in model.health.muted.items()]
         troubles += [f"{who} waits: {why}" for who, why in model.health.stalled.items()]
-        if model.link == "lost":
+        if model.denied:
+            troubles.insert(0, f"{model.uri}: {model.denied}")
+        elif model.link == "lost":
             troubles.insert(0, f"nobody answers at {model.uri}; what you see is old. It goes on by itself.")
         self._trouble.setText("\n".join(troubles + doubts)[:600])
         self._trouble.setStyleSheet(f"color: {red if troubles else amber}")

@@ -54,7 +54,7 @@ class Model:
         self._each: dict[str, Panel] = {}  # every panel of every plane
         self._members: dict[str, Members] = {}
         self._over: dict[str, list[Overlay]] = {}  # by the step whose frames they lie over
-        self._connected = False
+        self._connected, self.denied = False, ""
         self._lost_at: float | None = None
         self._events_seen = 0
 
@@ -78,8 +78,9 @@ class Model:
         elif isinstance(message, wire.Error):
             self._tell(f"the program refused: {message.reason[:200]}")
 
-    def connection(self, connected: bool, now_s: float | None = None) -> None:
-        """Take note whether somebody answers at the endpoint."""
+    def connection(self, connected: bool, denied: str = "", now_s: float | None = None) -> None:
+        """Take note whether somebody answers at the endpoint, or why it lets us not in."""
+        self.denied = denied
         now_s = time.monotonic() if now_s is None else now_s
         if self._connected and not connected:
             self._lost_at = now_s

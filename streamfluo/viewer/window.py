@@ -92,7 +92,7 @@ class Window(QMainWindow):
         model = self.model
         for message, payload in self._watch.turn():
             model.take(message, payload)
-        model.connection(self._watch.connected)
+        model.connection(self._watch.connected, self._watch.denied)
         if model.arranged != self._arrangement:
             self.rebuild()
         self._follow_choice()

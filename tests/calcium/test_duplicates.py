@@ -96,3 +96,16 @@ def test_processes_are_not_accepted_unless_they_are_wanted():
         strips[least] = int((quality["accepted"] * (quality["compactness"] < 0.5)).sum())
     assert strips[0.6] <= 1
     assert strips[0.0] >= strips[0.6] + 4
+
+
+def test_a_crowd_of_more_neighbours_than_there_was_room_for_is_compared_and_restored():
+    background = Background((41, 41), 1)
+    background.weight[...] = background.noise[...] = 1
+    cells = Components((41, 41), (25, 25), 1, 20, 0.0)
+    for n in range(60):  # each overlaps all others
+        cells.add((n % 16, n // 4), DISC[8:33, 8:33], background, 0)
+    assert (cells["neighbours"] == 59).all()
+    assert find_duplicate(cells) is None
+    again = Components((41, 41), (25, 25), 1, 20, 0.0)
+    again.restore(cells.state("cells_"), "cells_", "test")
+    np.testing.assert_array_equal(again["overlap"], cells["overlap"])

@@ -209,9 +209,10 @@ class Components(Columns):
             raise StateError(f"{where}: indices of the state's components are out of range; the state is damaged")
 
     def _link(self, a: int, b: int) -> None:
-        if max(self.neighbours[a], self.neighbours[b]) == self.neighbour.shape[1]:
+        width = self.neighbour.shape[1]
+        if max(self.neighbours[a], self.neighbours[b]) == width:
             for name in PAIRS:
-                self.widen(name, 2 * self.neighbour.shape[1])
+                self.widen(name, 2 * width)
         for one, other in ((a, b), (b, a)):
             n = self.neighbours[one]
             for name in PAIRS:

@@ -45,7 +45,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 5  # rises of indicators in use
+    version = 6  # crowded cells are compared with all of their neighbours
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
