@@ -58,6 +58,7 @@ class Housekeeping:
         self._over: dict[Path, float] = {}  # since when a session that did not finish has been over
         self._tries = _read_tries(self.config.folder / TRIES)
         self._refused: dict[str, str] = {}
+        self._noted: dict[Path, int] = {}  # when an exported session was written last
         self._later: dict[str, tuple[float, float]] = {}  # when an export that failed is tried again, after what pause
 
     def run(self, orders: Iterable[str]) -> None:
@@ -125,7 +126,7 @@ class Housekeeping:
 
     def _is_due(self, session: Kept) -> bool:
         later, _ = self._later.get(session.name, (0.0, 0.0))
-        if note_of(session.folder) is not None or time.monotonic() < later:
+        if time.monotonic() < later or self._is_noted(session.folder):
             return False
         if self._tried(session) >= MAX_TRIES:
             self._refused[session.name] = f"its export ended the process {MAX_TRIES} times"
@@ -140,6 +141,16 @@ class Housekeeping:
             return False
         since = self._over.setdefault(session.folder, time.monotonic())
         return state == "finished" or time.monotonic() - since >= RESUMED_S
+
+    def _is_noted(self, folder: Path) -> bool:
+        """Whether a session is exported as it is; looked at again only once it has changed."""
+        try:
+            written_ns = (folder / "session.json").stat().st_mtime_ns
+        except OSError:
+            return True  # it is being deleted
+        if self._noted.get(folder) != written_ns and note_of(folder) is not None:
+            self._noted[folder] = written_ns
+        return self._noted.get(folder) == written_ns
 
     def _export(self, session: Kept) -> None:
         export = self.config.disks.export

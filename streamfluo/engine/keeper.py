@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ class Keeper:
         """Start it if it should run, end it if not, and tell it whether to work."""
         if config.disks.export is None:
             if self._runs:
-                self.stop(PATIENCE_S)
+                threading.Thread(target=self.stop, args=[PATIENCE_S], name="end housekeeping").start()
+            self._runs = False
             return
         starts = self._worker.starts
         self._worker.look(max(config.daemon.hung_s, PATIENCE_S))

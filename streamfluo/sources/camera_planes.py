@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
