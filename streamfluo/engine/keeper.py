@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .daemon import Worker
 
 PATIENCE_S = 60.0  # with a process at the lowest priority
+LEAVE_S = 5.0  # that it is given to end; killed it begins the same session again
 
 
 class Keeper:
@@ -41,7 +42,7 @@ class Keeper:
     def stop(self, patience_s: float) -> None:
         """End it; what it was at is begun again."""
         self._runs = False
-        self._worker.stop(patience_s)
+        self._worker.stop(min(patience_s, LEAVE_S))
 
     def reload(self) -> None:
         """Have it read its config anew."""
