@@ -143,7 +143,7 @@ class Housekeeping:
         return state == "finished" or time.monotonic() - since >= RESUMED_S
 
     def _is_noted(self, folder: Path) -> bool:
-        """Whether a session is exported as it is; looked at again only once it has changed."""
+        """Whether a session is exported as it is; read anew only once it has changed."""
         try:
             written_ns = (folder / "session.json").stat().st_mtime_ns
         except OSError:
