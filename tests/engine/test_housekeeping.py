@@ -1,20 +1,24 @@
-"""Housekeeping: one export at a time, waiting when it is told to, trying again what failed, giving up what kills it."""
+"""Housekeeping: one export at a time; it waits when it is told to, tries again what failed, puts off what kills it."""
 
 import errno
 import json
 import queue
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
+from systems import needs_proc, needs_signals
 from toys import Movie, block
 
 from streamfluo.engine import housekeeping
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.engine.housekeeping import TRIES, Housekeeping
-from streamfluo.session.exported import note_of
+from streamfluo.session.exported import differences, note_of
 from streamfluo.session.lock import take
 
 CONFIG = """
@@ -93,7 +97,7 @@ def test_a_session_that_runs_is_left_alone_and_one_that_was_interrupted_waits(ri
         assert exported(rig) == []
         monkeypatch.setattr(housekeeping, "RESUMED_S", 0.0)
         until(lambda: exported(rig) == ["b"])
-        assert one.status()["exported"] == 1
+        until(lambda: one.status()["exported"] == 1)
         held.release()
         until(lambda: exported(rig) == ["a", "b"])
 
@@ -116,16 +120,49 @@ def test_an_export_that_fails_is_tried_again_and_holds_up_no_other(rig, monkeypa
         until(lambda: one.status()["refused_exports"] == 0)
 
 
-def test_a_session_whose_export_ended_the_process_three_times_is_given_up(rig):
-    with running(rig, "pause") as (one, order):
-        facts = housekeeping._facts_of(housekeeping.Kept(rig / "sessions" / "a", "a"))
-        one._tries["a"] = (3, facts)
-        order("go")
+def test_a_session_whose_export_ended_the_process_again_and_again_comes_after_the_others(rig, monkeypatch):
+    facts = housekeeping._facts_of(housekeeping.Kept(rig / "sessions" / "a", "a"))
+    (rig / "sessions" / TRIES).write_text(json.dumps({"a": [4, facts]}))
+    monkeypatch.setattr(housekeeping, "AGAIN_S", (1.0, 2.0))
+    with running(rig) as (one, _):
         until(lambda: exported(rig) == ["b"])
         until(lambda: one.status()["refused_exports"] == 1)
-    (rig / "sessions" / TRIES).write_text(json.dumps({"a": [2, facts]}))
-    with running(rig):
         until(lambda: exported(rig) == ["a", "b"])
+        until(lambda: one.status()["refused_exports"] == 0)
+    assert json.loads((rig / "sessions" / TRIES).read_text()) == {}
+
+
+@needs_signals
+@needs_proc
+def test_killed_at_random_each_session_is_exported_once_and_bit_by_bit(rig):
+    for n in range(6):
+        shutil.copytree(rig / "sessions" / "a", rig / "sessions" / f"c{n}")
+    code = """
+import os, random, signal, sys, time
+from pathlib import Path
+from streamfluo.engine import housekeeping
+from streamfluo.session.exported import differences, note_of
+
+housekeeping.step_back, housekeeping.IDLE_S, housekeeping.AGAIN_S = lambda: None, 0.05, (0.01, 0.01)
+housekeeping.LAST_AGAIN_S = 0.01
+chance, kills, sessions = random.Random(3), 0, [Path("sessions", name) for name in os.listdir("sessions")]
+while not all(note_of(path) for path in sessions if path.is_dir()):
+    if not (child := os.fork()):
+        housekeeping.Housekeeping(Path("rig.toml"), lambda said: None).run(iter(lambda: time.sleep(60) or "go", ""))
+        os._exit(0)
+    time.sleep(chance.uniform(0, 0.01 * (1 + kills)))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    kills += 1
+print(kills)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=rig, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+    names = {"a", "b", *(f"c{n}" for n in range(6))}
+    for name in names:
+        assert differences(rig / "sessions" / name, lambda nbytes: None) == ""
+    assert {path.name for path in (rig / "exported").iterdir()} - {".unfinished"} == names
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 3}', '{"a": [1, "x"]}'])
