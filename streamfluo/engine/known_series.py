@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.errors import SessionError
 from ..session.files import save_json
 
 KEPT = 200  # series
@@ -34,21 +35,25 @@ class KnownSeries:
             self._series = {uid: facts for uid, facts in found.items() if isinstance(facts, dict)}
 
     def find(self, uid: str) -> Known | None:
-        """Return the session of a series, if there is one and it is still there."""
+        """Return the session of a series, or where it was about to begin; None if there is none any more."""
         facts = self._series.get(uid)
         if facts is None or not isinstance(name := facts.get("folder"), str):
             return None
         for root in self.roots[1:] if facts.get("overflow") is True else self.roots[:1]:
-            folder = root / name
-            if folder.resolve().is_relative_to(root.resolve()) and (folder / "session.json").exists():
-                return Known(folder, facts.get("whole") is True)
+            folder, whole = root / name, facts.get("whole") is True
+            begun = (folder / "session.json").exists()
+            if folder.resolve().is_relative_to(root.resolve()) and (begun or (folder.exists() and not whole)):
+                return Known(folder, whole)
         return None
 
     def note(self, uid: str, folder: Path, whole: bool) -> None:
-        """Remember a series' session. Raises OSError."""
+        """Remember a series' session. Raises SessionError."""
         self._series.pop(uid, None)
         root = next(root for root in self.roots if folder.is_relative_to(root))
         of_overflow = {"overflow": True} if root != self.roots[0] else {}
         self._series[uid] = {"folder": str(folder.relative_to(root)), "whole": whole, **of_overflow}
         self._series = dict(list(self._series.items())[-KEPT:])
-        save_json(self._path, self._series)
+        try:
+            save_json(self._path, self._series)
+        except OSError as error:
+            raise SessionError(f"{self._path}: cannot be written: {error.strerror or error}") from None

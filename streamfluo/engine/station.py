@@ -201,8 +201,8 @@ class Station:
             source.finished()  # else its server would wait for us
             raise SourceError(f"{settings.uri}: series {series.uid[:40]} is recorded already, in {known.folder}")
         folder = known.folder if known else self._new_folder(source)
-        engine = self._built(source, folder, resume=known is not None)
         self._known.note(series.uid, folder, whole=False)
+        engine = self._built(source, folder, resume=(folder / "session.json").exists())
         self._series += 1
         self._watchdog, self._engine = Watchdog(engine, self.config.daemon.hung_s), engine
         self._complained = ""

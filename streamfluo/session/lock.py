@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,7 +15,7 @@ LOOK_S = 0.2  # who asks whether a lock is held has it for microseconds
 
 def take(folder: Path, name: str = NAME) -> FileLock:
     """Take the folder for this program alone. Raises SessionError if another has it or it cannot be written."""
-    lock = FileLock(folder / name)
+    lock, new = FileLock(folder / name), not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=LOOK_S, poll_interval=LOOK_S / 10)
@@ -23,6 +24,9 @@ def take(folder: Path, name: str = NAME) -> FileLock:
             f"{folder}: another program is writing into it; wait for it, or name another folder"
         ) from None
     except OSError as error:
+        if new:  # of a full disk that has room for a folder, not for the lock
+            with suppress(OSError):
+                folder.rmdir()
         raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
     return lock
 

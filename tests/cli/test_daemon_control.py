@@ -76,7 +76,8 @@ def test_a_source_that_is_stopped_takes_no_series_also_when_its_process_is_start
         begin(send, "one")
         frames(send, "one")
         end(send, "one")
-        until(lambda: open_session(folder / "sessions" / "scope" / "one").frames == 200)
+        one = folder / "sessions" / "scope" / "one"
+        until(lambda: (one / "session.json").exists() and open_session(one).frames == 200)
     assert "Traceback" not in process.said
 
 
