@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -52,6 +52,11 @@ class StepTimes:
         return {"p50": percentile(0.5), "p99": percentile(0.99), "max": self.max_ns / 1e6}
 
 
+def spelled_ms(times: Mapping[str, float]) -> str:
+    """Return p50, p99 and max in words."""
+    return ", ".join(f"{name} {value:.3g}" for name, value in times.items()) + " ms"
+
+
 @dataclass
 class Edge:
     """What went through one edge; `backlog` and `peak_backlog` in bytes waiting behind it."""
@@ -79,9 +84,9 @@ class Health:
     `paused`: frames passed by as asked, which are not lost;
     `next_index` is one past the last frame that the chain has seen, of several planes of the one furthest behind;
     `planes` has frames, lost frames and next index of each of several;
-    `stalled`: which thread waits for the disk, and why; `blocked`: which calls to it have not come back; `unrecorded`
-    frames were processed but not written;
-    `doubtful`: what steps say against their results; `refused`: messages dropped, by the rule they broke.
+    `stalled`: which thread waits for the disk, and why; `blocked`: which calls to it have not come back; `disk`: how
+    long they take, by kind; `unrecorded` frames were processed but not written; `doubtful`: what steps say against
+    their results; `refused`: messages dropped, by the rule they broke.
     """
 
     frames: int = 0
@@ -97,6 +102,7 @@ class Health:
     doubtful: dict[str, str] = field(default_factory=dict)
     stalled: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    disk: dict[str, str] = field(default_factory=dict)
     unrecorded: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
