@@ -7,7 +7,7 @@ numbers decides between the two: a fixed one decides wrongly wherever numbers ar
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 from .kernels.crosschecks import log_prior
 from .kernels.likelihood import Array
@@ -22,15 +22,15 @@ def number_prior(logs: Array, candidates: Array) -> tuple[Array, float]:
     logs (n, candidates): log-likelihoods. The maximum a posteriori under a Dirichlet prior about `log_prior`, by
     expectation maximisation; the evidence includes that prior.
     """
-    stated = log_softmax(log_prior(candidates))
-    known = PRIOR_TRACES * np.exp(stated)
+    stated = np.exp(log_softmax(log_prior(candidates)))
+    known, most = PRIOR_TRACES * stated, logs.max(axis=1)
+    likelihood = np.exp(logs - most[:, None])
     probabilities, before = stated, -np.inf
     for _ in range(STEPS):
-        joint = logs + probabilities
-        each = logsumexp(joint, axis=1)
-        evidence = float(each.sum() + known @ probabilities)
+        each = likelihood @ probabilities
+        evidence = float(np.log(each).sum() + known @ np.log(probabilities))
         if evidence < before + DONE_NATS:
             break
         before = evidence
-        probabilities = np.log((np.exp(joint - each[:, None]).sum(0) + known) / (len(logs) + PRIOR_TRACES))
-    return probabilities, evidence
+        probabilities = (probabilities * (likelihood.T @ (1 / each)) + known) / (len(logs) + PRIOR_TRACES)
+    return np.log(probabilities), evidence + float(most.sum())

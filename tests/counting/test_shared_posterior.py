@@ -52,11 +52,11 @@ def logs_of(x):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_the_integral_over_what_is_not_known(seed, monkeypatch):
-    monkeypatch.setattr(shared_posterior, "SCALE_DRAWS", 400)  # chance is not what is tested
+    monkeypatch.setattr(shared_posterior, "SCALE_DRAWS", 150)  # chance is not what is tested
     x, pooled, search = fitted(known=False, seed=seed)
-    found = np.exp(log_posterior(x, pooled, MODEL, search, 1000, logs_of(x)))
+    found = np.exp(log_posterior(x, pooled, MODEL, search, 500, logs_of(x)))
     prior = -np.log1p(MODEL.candidates)
-    grid = expit(np.linspace(logit(1e-3), logit(0.3), 100))
+    grid = expit(np.linspace(logit(1e-3), logit(0.3), 60))
     logs = np.array([under(x, p) + prior for p in grid])
     weights = np.array([evidence(under(pooled.seen, p)) for p in grid])
     weights = np.exp(weights - logsumexp(weights))
@@ -79,8 +79,8 @@ def test_what_the_numbers_are_does_not_shift_the_rate():
     """Traces of three emitters each: under a fixed prior of 0 … 10 fewer emitters that come on more often win."""
     model = EmitterModel(True, False, 0, 10, 6.0)
     inside = []
-    for seed in range(4):
-        traces, _ = simulated("camera", [3] * 20, 300, seed, (0.02, 0.5, 0.0))
+    for seed in range(3):
+        traces, _ = simulated("camera", [3] * 16, 250, seed, (0.02, 0.5, 0.0))
         x = traces.T
         bounds = parameter_bounds(x, True, False)
         bounds[:3] = np.array(BRIGHTNESS["camera"])[:, None]
@@ -89,7 +89,7 @@ def test_what_the_numbers_are_does_not_shift_the_rate():
         pooled = fit_pooled(x, x, model, search)
         rates = np.concatenate([several[:, P_ON] for _, several in draw(pooled, model, search, 64)])
         inside.append(np.quantile(rates, 0.05) < 0.02 < np.quantile(rates, 0.95))
-    assert sum(inside) >= 3
+    assert sum(inside) >= 2
 
 
 def test_where_all_is_known_it_is_the_posterior_under_that():
