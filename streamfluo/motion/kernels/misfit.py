@@ -87,7 +87,7 @@ def _fill_unknown(levels):  # type: ignore[no-untyped-def]
 
 @kernel
 def _interpolate_levels(levels, y, level):  # type: ignore[no-untyped-def]
-    """Write the levels (by, bx), interpolated linearly between the middles of the blocks, at the pixels (x,) of row y."""
+    """Write the levels (by, bx), linear between the middles of the blocks, at the pixels (x,) of row y."""
     above, below, part_y = _between(y, levels.shape[0])
     for x in range(len(level)):
         left, right, part_x = _between(x, levels.shape[1])
