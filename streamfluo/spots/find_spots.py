@@ -60,4 +60,4 @@ def find_spots(
     status = status_of_image(frame, known, search, places, sigma_px, what_is_unknown(camera))
     if not background_known(camera):
         level[:] = np.nan
-    return FoundSpots(*places.T, photons / qe, (level - photons * search.squares[2]) / qe, status)
+    return FoundSpots(places[:, 0], places[:, 1], photons / qe, (level - photons * search.squares[2]) / qe, status)
