@@ -22,7 +22,7 @@ from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.session.exported import note_of
 
-SECONDS, PAIRS, SESSIONS, SESSION_FRAMES = 1.5, 30, 6, 1200
+SECONDS, PAIRS, SESSIONS, SESSION_FRAMES = 0.7, 90, 6, 1200
 CHAIN = '[record]\nraw = true\n[[step]]\nkind = "motion"\n[[step]]\nkind = "moments"\n'
 RIG = """
 [daemon]

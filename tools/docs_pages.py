@@ -73,13 +73,14 @@ def simulations_page() -> str:
 
 def config_page() -> str:
     """Every key of a config, by table."""
-    from streamfluo.engine import config, daemon_config
+    from streamfluo.engine import config, daemon_config, disk_config
 
     structs = {
         "[source]": config.SourceConfig, "[[step]]": config.StepConfig, "[record]": config.RecordConfig,
         "[publish]": config.PublishConfig,
         "A daemon's [daemon]": daemon_config.DaemonTable, "A daemon's [[source]]": daemon_config.SourceTable,
-        "A daemon's [[rule]]": daemon_config.RuleTable,
+        "A daemon's [[rule]]": daemon_config.RuleTable, "A daemon's [disk]": disk_config.DiskTable,
+        "A daemon's [export]": disk_config.ExportTable, "A daemon's [retention]": disk_config.RetentionTable,
     }  # fmt: skip
     texts = []
     for name, struct in structs.items():

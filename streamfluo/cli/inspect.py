@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ..session.exported import note_of
 from ..session.reader import Session, open_session
 from .check import spell_spec
 from .console import console, counted, one_line
@@ -29,6 +30,9 @@ def inspect(
     _say(f"series {opened.series['source']} ({opened.series['uid']}), {spell_spec(opened.spec)}")
     where = "in the journal" if opened.has_journal else f"read again from {facts.get('reference')}"
     _say(f"{counted(opened.frames, 'frame')} {where}, {opened.lost} lost in {counted(len(opened.gaps), 'gap')}")
+    if (note := note_of(session)) is not None:
+        verified = f"not verified: {note.why}" if note.why else f"verified {note.utc}"
+        _say(f"exported as {note.to} to {note.place}, {verified}")
     for name in opened.planes if opened.spec.planes else ():
         plane = opened.plane(name)
         _say(f"  plane {name}: {counted(plane.frames, 'frame')}, {plane.lost} lost")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..session.health import spelled_ms
 from .daemon_config import DaemonConfig
 from .disk_facts import disk_warnings
 from .metrics import complaints
@@ -52,11 +53,7 @@ def briefly(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
     brief = {key: value for key, value in facts.items() if key not in ("disk_calls", "disk_lately_ms", *_WORDS)}
     for key, word in _WORDS.items():
-        lines = [f"{of}: {_figures(figures)}" for of, figures in dict(facts.get(key) or {}).items() if figures]
+        lines = [f"{of}: {spelled_ms(figures)}" for of, figures in dict(facts.get(key) or {}).items() if figures]
         if lines:
             brief[word] = lines
     return brief
-
-
-def _figures(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in figures.items()) + " ms"

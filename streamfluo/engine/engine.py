@@ -24,7 +24,7 @@ from ..core.control import Change
 from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
 from ..session.disk_calls import DiskCalls
-from ..session.health import Health
+from ..session.health import Health, spelled_ms
 from ..session.recalled import recall
 from ..session.recording import Recording
 from ..session.writer import RunFacts, SessionWriter
@@ -217,6 +217,8 @@ class Engine:
         if parts.recording is not None:
             health.stalled, health.unrecorded = dict(parts.recording.stalled), parts.recording.unrecorded
         health.blocked = dict(parts.blocked)
+        if self.session is not None:
+            health.disk = {call: spelled_ms(times) for call, times in self.session.calls.summary_ms().items()}
         return health
 
     def _guard(self, job: str, work: Callable[[Parts], None]) -> None:

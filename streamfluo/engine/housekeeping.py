@@ -1,7 +1,7 @@
 """Housekeeping: the daemon's process that exports sessions which are over, and deletes what is verified and due.
 
 It runs at the lowest priority, one session at a time, and waits whenever it is told to on its standard input. What it
-tried stands in a file, so that a session whose export ends the process is given up after three times.
+tried stands in a file: a session whose export ends the process comes after the others the fourth time, and ever later.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IDLE_S = 2.0  # between two looks at the folder
 RETAIN_S = 60.0
 RESUMED_S = 300.0  # how long a session that was interrupted may still be gone on with
 STILL_S = 60.0  # at the lowest priority a call may take long
-MAX_TRIES = 3
+MAX_TRIES, LAST_AGAIN_S = 3, 6 * 3600.0
 AGAIN_S = (30.0, 3600.0)  # before an export that failed is tried again: at first, and at most
 TRIES, UNFINISHED = ".exports.json", ".unfinished"
 PAUSE, GO = "pause", "go"
@@ -54,10 +54,11 @@ class Housekeeping:
         self._said: dict[str, Any] = {"state": "idle", "why": "", "session": ""}
         self._exported = self._exported_bytes = self._deleted = self._deleted_bytes = 0
         self._waiting, self._worked_bytes = 0, 0
-        self._moved_s = time.monotonic()
+        self._began_s = self._moved_s = time.monotonic()
         self._over: dict[Path, float] = {}  # since when a session that did not finish has been over
         self._tries = _read_tries(self.config.folder / TRIES)
         self._refused: dict[str, str] = {}
+        self._noted: dict[Path, int] = {}  # when an exported session was written last
         self._later: dict[str, tuple[float, float]] = {}  # when an export that failed is tried again, after what pause
 
     def run(self, orders: Iterable[str]) -> None:
@@ -125,11 +126,13 @@ class Housekeeping:
 
     def _is_due(self, session: Kept) -> bool:
         later, _ = self._later.get(session.name, (0.0, 0.0))
-        if note_of(session.folder) is not None or time.monotonic() < later:
+        if time.monotonic() < later or self._is_noted(session.folder):
             return False
-        if self._tried(session) >= MAX_TRIES:
-            self._refused[session.name] = f"its export ended the process {MAX_TRIES} times"
-            return False
+        if (tries := self._tried(session)) >= MAX_TRIES:
+            again_s = min(AGAIN_S[0] * 2.0 ** (tries - MAX_TRIES), LAST_AGAIN_S)
+            if time.monotonic() - self._began_s < again_s:
+                self._refused[session.name] = f"its export ended the process {tries} times"
+                return False
         try:
             state = open_session(session.folder).state
         except StreamfluoError as error:
@@ -140,6 +143,16 @@ class Housekeeping:
             return False
         since = self._over.setdefault(session.folder, time.monotonic())
         return state == "finished" or time.monotonic() - since >= RESUMED_S
+
+    def _is_noted(self, folder: Path) -> bool:
+        """Whether a session is exported as it is; read anew only once it has changed."""
+        try:
+            written_ns = (folder / "session.json").stat().st_mtime_ns
+        except OSError:
+            return True  # it is being deleted
+        if self._noted.get(folder) != written_ns and note_of(folder) is not None:
+            self._noted[folder] = written_ns
+        return self._noted.get(folder) == written_ns
 
     def _export(self, session: Kept) -> None:
         export = self.config.disks.export

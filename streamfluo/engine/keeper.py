@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .daemon import Worker
 
 PATIENCE_S = 60.0  # with a process at the lowest priority
+LEAVE_S = 5.0  # that it is given to end; killed it begins the same session again
 
 
 class Keeper:
@@ -26,7 +28,8 @@ class Keeper:
         """Start it if it should run, end it if not, and tell it whether to work."""
         if config.disks.export is None:
             if self._runs:
-                self.stop(PATIENCE_S)
+                threading.Thread(target=self.stop, args=[PATIENCE_S], name="end housekeeping").start()
+            self._runs = False
             return
         starts = self._worker.starts
         self._worker.look(max(config.daemon.hung_s, PATIENCE_S))
@@ -39,7 +42,7 @@ class Keeper:
     def stop(self, patience_s: float) -> None:
         """End it; what it was at is begun again."""
         self._runs = False
-        self._worker.stop(patience_s)
+        self._worker.stop(min(patience_s, LEAVE_S))
 
     def reload(self) -> None:
         """Have it read its config anew."""

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -26,19 +27,43 @@ NOTE_S = 1.0
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Where a live series stood: the next seq and index, at what time (UTC, ns), and when it began."""
+    """Where a live series stood: the next seq and index, when (UTC, ns), when it began, and how long it had run by the
+    times of its frames. `steady_ns` is when by a clock that nobody sets, `boot` since which start of the machine."""
 
     uid: str
     t0_ns: int
     at_ns: int
     seq: int
     index: int
+    ran_ns: int = 0
+    steady_ns: int = 0
+    boot: str = ""
 
-    def missed(self, now_ns: int, interval_s: float | None) -> int:
+    @property
+    def away_ns(self) -> int:
+        """How long ago that was; by the clock of the wall only if the machine was started anew since."""
+        same = self.boot and self.boot == boot_id()
+        return steady_ns() - self.steady_ns if same else time.time_ns() - self.at_ns
+
+    def missed(self, away_ns: int, interval_s: float | None) -> int:
         """How many frames there would have been since: at the series' own rate, or at that of `interval_s`."""
-        ran_s, away_s = (self.at_ns - self.t0_ns) / 1e9, (now_ns - self.at_ns) / 1e9
+        ran_s = self.ran_ns / 1e9
         rate_hz = self.index / ran_s if self.index >= 100 and ran_s > 1 else 1 / (interval_s or 1.0)
-        return max(1, math.ceil(away_s * rate_hz))
+        return max(1, math.ceil(away_ns / 1e9 * rate_hz))
+
+
+def steady_ns() -> int:
+    """Nanoseconds since the machine was started, for all of its processes, or since something else that stays."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+
+
+@cache
+def boot_id() -> str:
+    """Return what tells this start of the machine from others, "" where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 class Continuation:
@@ -79,8 +104,7 @@ class Continuation:
             mark = msgspec.json.decode(self._path.read_bytes(), type=Mark)
         except (OSError, msgspec.DecodeError):
             return None
-        age_s = (time.time_ns() - mark.at_ns) / 1e9
-        return mark if 0 <= age_s < FORGOTTEN_S else None
+        return mark if 0 <= mark.away_ns / 1e9 < FORGOTTEN_S else None
 
 
 def _remove(path: Path) -> None:

@@ -20,7 +20,7 @@ from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..core.plane import ONE_PLANE
 from ..core.source import Gap, Series, Source
 from ..core.spec import Spec
-from .continuation import Continuation, Mark
+from .continuation import Continuation, Mark, boot_id, steady_ns
 from .socket import Waker
 
 HISTORY_BYTES = 512 << 20
@@ -255,7 +255,7 @@ class LiveFrames(Frames):
 
     def _keep(self, block: Block) -> None:
         if self._mark is not None:
-            missed = self._mark.missed(time.time_ns(), self.spec.interval_s)
+            missed = self._mark.missed(self._mark.away_ns, self.spec.interval_s)
             self._next, self._index_shift = self._mark.seq + missed, self._mark.index + missed - block.index
             self._mark = None
         block = block.at(block.index + self._index_shift, block.times_ns + self._time_shift_ns)
@@ -270,7 +270,9 @@ class LiveFrames(Frames):
             self.oldest = self._seqs[0]
         self.waker.wake()
         if self._continuation is not None:
-            self._continuation.note(Mark(self.series.uid, self.series.t0_ns, time.time_ns(), self._next, block.stop))
+            ran_ns, uid, t0_ns = int(block.times_ns[-1]), self.series.uid, self.series.t0_ns
+            now = time.time_ns(), self._next, block.stop, ran_ns, steady_ns(), boot_id()
+            self._continuation.note(Mark(uid, t0_ns, *now))
 
 
 class Recorded(Protocol):

@@ -19,10 +19,11 @@ class DiskCalls:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._all: dict[str, StepTimes] = {}
+        self._newer: dict[str, StepTimes] = {}  # of these ten seconds, of the ten before, of all the time before those
+        self._older: dict[str, StepTimes] = {}
+        self._before: dict[str, StepTimes] = {}
         self._sums_s: dict[str, float] = {}
-        self._lasting: dict[object, tuple[str, float]] = {}
-        self._lately: list[dict[str, StepTimes]] = [{}, {}]
+        self.calls: dict[object, tuple[str, float]] = {}  # that last, with their kind and when they began
         self._turned_s = time.monotonic()
 
     def timed(self, kind: str) -> _Call:
@@ -32,56 +33,66 @@ class DiskCalls:
     def lasting(self, over_s: float = 0.0) -> dict[str, float]:
         """Return the calls that have not come back for more than `over_s`, and for how long [s]."""
         now = time.monotonic()
-        found = {kind: now - began_s for kind, began_s in list(self._lasting.values())}
+        found = {kind: now - began_s for kind, began_s in list(self.calls.values())}
         return {kind: elapsed_s for kind, elapsed_s in found.items() if elapsed_s > over_s}
 
     def summary_ms(self) -> dict[str, dict[str, float]]:
         """Return p50, p99 and max of each kind [ms]."""
-        with self._lock:
-            return {kind: times.summary_ms() for kind, times in self._all.items()}
+        return {kind: times.summary_ms() for kind, times in self._merged(lately=False).items()}
 
     def lately_ms(self) -> dict[str, dict[str, float]]:
-        """Return p50, p99 and max of each kind over the last ten seconds or so [ms]."""
-        with self._lock:
-            self._turn()
-            older, newer = self._lately[1], self._lately[0]
-            return {kind: times.summary_ms() for kind, times in {**older, **newer}.items()}
+        """Return p50, p99 and max of each kind over the last ten to twenty seconds [ms]."""
+        return {kind: times.summary_ms() for kind, times in self._merged(lately=True).items()}
 
     def slowest_lately_s(self) -> tuple[str, float]:
-        """Return the kind and the time of the slowest call of the last ten seconds, one that lasts included."""
-        with self._lock:
-            self._turn()
-            found = {k: t.max_ns / 1e9 for times in self._lately for k, t in times.items()}
+        """Return the kind and the time of the slowest call of the last ten to twenty seconds, one that lasts
+        included."""
+        found = {kind: times.max_ns / 1e9 for kind, times in self._merged(lately=True).items()}
         found |= {kind: max(found.get(kind, 0.0), elapsed_s) for kind, elapsed_s in self.lasting().items()}
         return max(found.items(), key=lambda item: item[1], default=("", 0.0))
 
     def histograms(self) -> dict[str, dict[str, Any]]:
         """Return of each kind how many calls took up to each of BOUNDS_S, how many there were, and their sum [s]."""
-        with self._lock:
-            return {
-                kind: {"below": times.below(BOUNDS_S), "count": times.count, "sum_s": round(self._sums_s[kind], 6)}
-                for kind, times in self._all.items()
-            }
-
-    def begin(self, call: object, kind: str, began_s: float) -> None:
-        """A call begins."""
-        self._lasting[call] = kind, began_s
+        return {
+            kind: {"below": times.below(BOUNDS_S), "count": times.count, "sum_s": round(self._sums_s[kind], 6)}
+            for kind, times in self._merged(lately=False).items()
+        }
 
     def end(self, call: object, kind: str, elapsed_s: float) -> None:
         """A call came back."""
-        self._lasting.pop(call, None)
+        self.calls.pop(call, None)
         with self._lock:
             self._turn()
-            for times in (self._all, self._lately[0]):
-                if kind not in times:
-                    times[kind] = StepTimes()
-                times[kind].add(int(elapsed_s * 1e9), 1)
+            times = self._newer.get(kind)
+            if times is None:
+                times = self._newer[kind] = StepTimes()
+            times.add(int(elapsed_s * 1e9), 1)
             self._sums_s[kind] = self._sums_s.get(kind, 0.0) + elapsed_s
 
+    def _merged(self, lately: bool) -> dict[str, StepTimes]:
+        with self._lock:
+            self._turn()
+            merged: dict[str, StepTimes] = {}
+            for part in (self._newer, self._older) if lately else (self._before, self._older, self._newer):
+                _merge(merged, part)
+            return merged
+
     def _turn(self) -> None:
-        if (now := time.monotonic()) - self._turned_s >= LATELY_S:
-            older: Mapping[str, StepTimes] = self._lately[0] if now - self._turned_s < 2 * LATELY_S else {}
-            self._lately, self._turned_s = [{}, dict(older)], now
+        if (since_s := time.monotonic() - self._turned_s) < LATELY_S:
+            return
+        _merge(self._before, self._older)
+        if since_s >= 2 * LATELY_S:
+            _merge(self._before, self._newer)
+            self._newer = {}
+        self._newer, self._older = {}, self._newer
+        self._turned_s += since_s
+
+
+def _merge(into: dict[str, StepTimes], part: Mapping[str, StepTimes]) -> None:
+    for kind, times in part.items():
+        if kind not in into:
+            into[kind] = StepTimes()
+        into[kind].merge(times)
 
 
 class _Call:
@@ -93,8 +104,8 @@ class _Call:
         self._calls, self._kind = calls, kind
 
     def __enter__(self) -> None:
-        self._began_s = time.monotonic()
-        self._calls.begin(self, self._kind, self._began_s)
+        self._began_s = began_s = time.monotonic()
+        self._calls.calls[self] = self._kind, began_s
 
     def __exit__(self, *_: object) -> None:
         self._calls.end(self, self._kind, time.monotonic() - self._began_s)

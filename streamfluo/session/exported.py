@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -29,6 +29,7 @@ KEPT = "session"  # the folder of an export with everything of the session but r
 VERIFIABLE = ("ome-zarr", "tiff", "npy")  # formats that hold every frame bit by bit
 _LEFT_OUT = {NOTE, ".lock", "checkpoint.npz", "checkpoint.before.npz", "journal"}
 _READ_BYTES = 1 << 20
+SYNC_BYTES = 64 << 20
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -54,11 +55,12 @@ def export_verified(session: Session, to: str, place: Path, aside: Path, pause: 
     read back to the same bits, OSError.
     """
     pause(0)
+    facts_crc32, journal_nbytes = _identity(session.path)  # before anything is read: who goes on with it changes that
     place = _own_place(session, place)
     if not place.exists():
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
-        export_session(session, to, aside, lambda n: pause(session.spec.frame_nbytes))
+        export_session(session, to, aside, _syncing(aside, session.spec.frame_nbytes, pause))
         aside.mkdir(exist_ok=True)  # a session without frames
         write_user(session, aside, pause)
         _copy_rest(session.path, aside / KEPT)
@@ -72,9 +74,10 @@ def export_verified(session: Session, to: str, place: Path, aside: Path, pause: 
         place.parent.mkdir(parents=True, exist_ok=True)
         os.rename(aside, place)
         sync_folder(place.parent)
-    facts_crc32, journal_nbytes = _identity(session.path)
     note = Exported(to, str(place.resolve()), now(), frames, nbytes, checksum, facts_crc32, journal_nbytes, why)
     save_json(session.path / NOTE, sealed(msgspec.to_builtins(note)))
+    _drop_cached(session.path)  # memory for those who record
+    _drop_cached(place)
     return note
 
 
@@ -176,11 +179,33 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
+def _syncing(aside: Path, frame_nbytes: int, pause: Pause) -> Callable[[int], None]:
+    """Return what is told of each frame, and syncs the stack now and then: all of it at once would hold up whoever else
+    syncs a file."""
+    unsynced = 0
+
+    def exported(frames: int) -> None:
+        nonlocal unsynced
+        unsynced += frame_nbytes
+        if unsynced >= SYNC_BYTES:
+            unsynced = 0
+            for path in aside.glob("frames*"):
+                if path.is_file():
+                    _fsync(path)
+        pause(frame_nbytes)
+
+    return exported
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def _settle(folder: Path) -> None:
     """Wait until the disk has everything in a folder, and forget what memory has of it: it is read back from there."""
     for path in _files(folder):
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
+        _fsync(path)
     for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
         sync_folder(path)
     _drop_cached(folder)

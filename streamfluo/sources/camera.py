@@ -73,6 +73,7 @@ class CameraSource(Source):
         self._reached = dict.fromkeys(self.spec.plane_names, 0)
         facts = {"camera": self._facts()}
         self.series = Series(uuid.uuid4().hex, uri, time.time_ns(), self._frames, facts)
+        self._opened_ns = time.monotonic_ns()  # the clock of the wall may be set while frames come
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         frames, core = self.settings.frames, self._core
@@ -81,7 +82,7 @@ class CameraSource(Source):
         self._started = True
         try:
             patience_s = self._patience_s
-            began_ns = max(0, time.time_ns() - self.series.t0_ns)  # before: a frame is never stamped in the future
+            began_ns = self._since_ns()  # before: a frame is never stamped in the future
             core.startSequenceAcquisition(frames or 2**31 - 1, 0, False)
             heard = asked = time.monotonic()
             while not self._stopped.is_set() and (frames is None or min(self._reached.values()) < frames):
@@ -151,6 +152,10 @@ class CameraSource(Source):
         """How long a frame may take; with a trigger for ever."""
         return np.inf if self._triggered else max(SILENT_S, 5e-3 * self._core.getExposure())
 
+    def _since_ns(self) -> int:
+        """Nanoseconds since the series' t0."""
+        return time.monotonic_ns() - self._opened_ns
+
     def _pop(self, max_frames: int, began_ns: int) -> list[Image]:
         """The images that wait in the camera's buffer."""
         core = self._core
@@ -160,7 +165,7 @@ class CameraSource(Source):
                 camera, number, elapsed_ms, pixels = self._pop_one()
             except (RuntimeError, IndexError):  # an overflow emptied the buffer between asking and taking
                 break
-            now_ns = time.time_ns() - self.series.t0_ns if elapsed_ms is None else began_ns + int(elapsed_ms * 1e6)
+            now_ns = self._since_ns() if elapsed_ms is None else began_ns + int(elapsed_ms * 1e6)
             popped.append(Image(camera if self.spec.planes else "", number, max(0, now_ns), pixels))
         return popped
 

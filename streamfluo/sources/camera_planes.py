@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -56,7 +55,7 @@ class SequenceSource(CameraSource):
         if self._started:
             raise SourceError(f"{self.uri}: a camera gives its series once; open it again for another")
         self._started = True
-        self._began_ns = max(0, time.time_ns() - self.series.t0_ns)
+        self._began_ns = self._since_ns()
         self._thread = threading.Thread(target=self._acquire, name="sequence", daemon=True)
         self._thread.start()
         given: dict[Key, int] = dict.fromkeys(self._sequence.planes, 0)

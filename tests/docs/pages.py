@@ -88,9 +88,11 @@ def words_of_the_code() -> frozenset[str]:
 @cache
 def keys_of_all() -> frozenset[str]:
     """Every key a config may have: tables' keys and the parameters of all operators."""
-    from streamfluo.engine import config
+    from streamfluo.engine import config, daemon_config, disk_config
 
     structs = [config.SourceConfig, config.StepConfig, config.RecordConfig, config.PublishConfig]
+    structs += [daemon_config.DaemonTable, daemon_config.SourceTable, daemon_config.RuleTable]
+    structs += [disk_config.DiskTable, disk_config.ExportTable, disk_config.RetentionTable]
     structs += [operator.Params for operator in operators().values()]
     return frozenset(field.encode_name for struct in structs for field in msgspec.structs.fields(struct))
 

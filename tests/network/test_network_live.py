@@ -211,9 +211,17 @@ def test_hello_and_start_can_be_read_however_much_a_series_user_says(keys):
 
 def test_the_frames_missed_are_counted_at_the_series_own_rate_where_that_is_known():
     second = 10**9
-    assert Mark("u", 0, 10 * second, 900, 1000).missed(12 * second, 0.5) == 200
-    assert Mark("u", 0, 10 * second, 5, 5).missed(12 * second, 0.5) == 4
-    assert Mark("u", 0, 10 * second, 5, 5).missed(10 * second, None) == 1
+    assert Mark("u", 0, 0, 900, 1000, ran_ns=10 * second).missed(2 * second, 0.5) == 200
+    assert Mark("u", 0, 0, 5, 5, ran_ns=10 * second).missed(2 * second, 0.5) == 4
+    assert Mark("u", 0, 0, 5, 5, ran_ns=10 * second).missed(0, None) == 1
+
+
+def test_a_clock_that_is_set_while_a_server_is_away_counts_no_frames(monkeypatch):
+    monkeypatch.setattr(continuation_module, "steady_ns", lambda: 50 * 10**9)
+    monkeypatch.setattr(continuation_module, "boot_id", lambda: "today")
+    an_hour_ago_ns = time.time_ns() - 3600 * 10**9
+    assert Mark("u", 0, an_hour_ago_ns, 5, 5, 0, 48 * 10**9, "today").away_ns == 2 * 10**9
+    assert Mark("u", 0, an_hour_ago_ns, 5, 5, 0, 48 * 10**9, "yesterday").away_ns >= 3600 * 10**9
 
 
 def test_with_wait_a_camera_starts_with_its_first_consumer():

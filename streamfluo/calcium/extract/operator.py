@@ -122,7 +122,9 @@ class Extract(Operator):
             of = f"{len(self._first_frames)} frames, of {self.params.init_frames} that initialise"
             told.append(f"no components: {of}; set init_frames lower")
         elif self._ended and not self._extraction.cells["accepted"].any():
-            told.append("no component was accepted: too few frames, or too little activity")
+            narrow = min(self.spec.shape) < 4 * self.params.neuron_sigma_px
+            reason = "the field is narrower than a cell (4 neuron_sigma_px)" if narrow else "too little activity"
+            told.append(f"no component was accepted: too few frames, or {reason}")
         return "; ".join(told)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
