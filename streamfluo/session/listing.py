@@ -27,9 +27,11 @@ def session_line(folder: Path) -> dict[str, Any]:
 
 
 def sessions_in(folder: Path, most: int) -> list[Path]:
-    """Return the sessions' folders in a folder of them, the newest first; what a session holds is not looked at."""
+    """Return the sessions' folders in a folder of them, the newest first; what a session holds is not looked at, nor
+    what is hidden: it is being deleted."""
     found: list[tuple[float, Path]] = []
     for place, inside, files in os.walk(folder):
+        inside[:] = [name for name in inside if not name.startswith(".")]
         if "session.json" in files:
             inside.clear()
             found.append(((Path(place) / "session.json").stat().st_mtime, Path(place)))
