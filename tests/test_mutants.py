@@ -7,9 +7,12 @@ from numba import njit
 from streamfluo import Block, Gives, Operator, Output, Spec, Table
 from streamfluo.core.params import build_params
 from streamfluo.core.unseen import seen_parts, valid_frames
+from streamfluo.gain.gain import Gain
 from streamfluo.pixels.bin import Bin
 from streamfluo.pixels.kernels.binning import add_binned
 from streamfluo.pixels.moments import Moments
+from streamfluo.sofi.debleach import Debleach
+from streamfluo.sofi.kernels.baseline import subtract_baseline
 from streamfluo.testing import LAWS, Subject
 
 FLOAT, INTEGER = Spec((13, 17), "float32"), Spec((13, 17), "uint16")
@@ -292,6 +295,55 @@ class LearnsFromInvalidFrames(Moments):
         return super().update(block)
 
 
+class SaysItChanged(Gain):
+    def change(self, params):
+        pass
+
+
+class ChangesWithTheNextBlock(Debleach):
+    _next = None
+
+    def change(self, params):
+        self._next, self.params = params, params
+
+    def update(self, block, inputs={}):
+        if self._next is not None:
+            self.params = type(self).Params()
+        output = super().update(block, inputs)
+        self.params, self._next = self._next or self.params, None
+        return output
+
+
+class BeginsAgainWhenChanged(Debleach):
+    def change(self, params):
+        super().change(params)
+        self._n = 0
+
+
+class ReadsUnderWhatItIsChangedTo(Gain):
+    def reader(self, names=None, inputs={}):
+        return lambda: self.read(names)
+
+
+class KeepsItsReadingWhenChanged(Gain):
+    def change(self, params):
+        self.params = params
+
+
+class ForgetsItsChangesOnMerge(Gain):
+    def merge(self, other):
+        super().merge(other)
+        self.params = type(self).Params()
+
+
+class LoadsAKernelWhenChanged(Debleach):
+    def change(self, params):
+        super().change(params)
+        subtract_baseline(
+            np.empty((0, 2, 2), np.int64), np.empty(0), 0.0, np.zeros((2, 2, 2)), np.empty((0, 2, 2), np.float32)
+        )
+
+
 MUTANTS = [
     # fault, frames, parameters, the law that must catch it
     (GivesItsOwnMemoryAsState, INTEGER, {}, "state_is_a_copy"),
@@ -335,6 +387,14 @@ MUTANTS = [
     (TakesAbsurdPixelsAsTheyAre, FLOAT, {}, "absurd_pixels_are_unseen"),
     (IsNanForeverAfterAnUnseenFrame, FLOAT, {}, "odd_frames_pass"),
     (LearnsFromInvalidFrames, INTEGER, {}, "invalid_frames_teach_nothing"),
+    (SaysItChanged, INTEGER, {}, "changed_is_as_built"),
+    (ChangesWithTheNextBlock, INTEGER, {}, "a_change_begins_at_its_frame"),
+    (BeginsAgainWhenChanged, INTEGER, {}, "changed_is_as_built"),
+    (BeginsAgainWhenChanged, INTEGER, {}, "changed_back_is_unchanged"),
+    (ReadsUnderWhatItIsChangedTo, INTEGER, {}, "changed_back_is_unchanged"),
+    (KeepsItsReadingWhenChanged, INTEGER, {}, "changed_is_as_built"),
+    (ForgetsItsChangesOnMerge, INTEGER, {}, "parts_merge_across_a_change"),
+    (LoadsAKernelWhenChanged, INTEGER, {}, "changes_compile_nothing"),
 ]
 
 

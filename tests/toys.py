@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pytest
+from msgspec import Meta
 
 from streamfluo import Block, Chain, Gives, Operator, Output, Params, SnapshotOperator, Source, Spec
 from streamfluo.core import registry
@@ -45,7 +46,8 @@ class Level(Toy):
     class Params(Params, frozen=True):
         former_names: ClassVar[Mapping[str, str]] = {"gain": "factor"}
 
-        factor: float = 1.0
+        factor: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+        start: float = 0.0
 
     live: ClassVar[Mapping[str, float]] = {"factor": 2.0}
     gives = (

@@ -46,6 +46,7 @@ def operators_page() -> str:
         facts = [f"needs {code(operator.needs)}"] if operator.needs else []
         facts += [f"takes {code(operator.may_need)} where a step above gives it"] if operator.may_need else []
         facts += [f"takes {code(operator.of_planes)} of several planes at once"] if operator.of_planes else []
+        facts += [f"{code(operator.live)} may be changed while frames flow"] if operator.live else []
         facts += [f"runs on {' and '.join(operator.devices)}", f"version {operator.version}"]
         facts.append("parts merge" if issubclass(operator, Mergeable) else "parts do not merge")
         said = "; ".join(facts)

@@ -42,5 +42,6 @@ def _show(operator: type[Operator]) -> None:
     facts = [f"needs: {', '.join(operator.needs)}"] if operator.needs else []
     facts += [f"may need: {', '.join(operator.may_need)}"] if operator.may_need else []
     facts += [f"of several planes: {', '.join(operator.of_planes)}"] if operator.of_planes else []
+    facts += [f"live: {', '.join(operator.live)}"] if operator.live else []
     facts += [f"devices: {', '.join(operator.devices)}", "merges" if issubclass(operator, Mergeable) else "no merge"]
     console.print(" · ".join(facts))

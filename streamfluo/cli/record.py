@@ -19,7 +19,7 @@ def record(
     uri: Annotated[str, typer.Argument(help="tcp://…, mm:…, a file or sim:…", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./record-UTC time]")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="stop when the session holds so many frames")] = None,
-    duration: Annotated[float | None, typer.Option(min=0.001, help="stop after so many seconds")] = None,
+    duration: Annotated[float | None, typer.Option(min=0.001, help="record so many seconds, from now on")] = None,
     publish: Annotated[str | None, typer.Option(help="answer hello and status, and serve the frames, here")] = None,
     when_full: Annotated[str, typer.Option(help="wait | skip | stop, while the disk is full")] = "wait",
     wait_s: Annotated[float, WAIT] = 0.0,
@@ -28,8 +28,10 @@ def record(
     served = f"[publish]\nuri = {_quoted(publish)}\n" if publish else ""
     config = parse_config(f"[record]\nraw = true\nwhen_full = {_quoted(when_full)}\n{served}", "record")
     out = out or default_out("record")
+    resume = (out / "session.json").exists()
+    if duration is not None and not resume and uri.startswith("tcp://") and "from=" not in uri:
+        uri += f"{'&' if '?' in uri else '?'}from=live"  # so long from now on, not of what waits there
     with opened_within(wait_s, uri, planes=True) as opened:
-        resume = (out / "session.json").exists()
         if resume and frames is not None and _is_done(open_session(out), opened.series.uid, frames):
             console.print(f"{out} holds {counted(frames, 'frame')} already; left as it is", soft_wrap=True)
             return

@@ -10,17 +10,24 @@ import typer
 from msgspec.structs import replace
 from rich.table import Table
 
+from ..core.control import Change
 from ..core.errors import ConfigError, SourceError
 from ..core.source import Source
 from ..engine.building import named_planes
 from ..engine.config import Config, load_config
 from ..engine.engine import Engine
+from ..session.events import changes_in
+from ..session.reader import open_session
 from ..sources.opening import open_source
 from .console import config_file, console, counted, frame_progress, stop_on_signals
 from .keys import meet
 from .view import require_viewer, start_viewer
 
 AGAIN_S = 0.5
+CHANGES_OF = typer.Option(
+    help="a session whose changes of live parameters are made again at their frames, or none "
+    "[default: those of a source that is a session]"
+)
 WAIT = typer.Option("--wait", min=0, help="how long to wait for a source that is not there, or pauses [s]")
 
 
@@ -38,6 +45,7 @@ def run(
     publish: Annotated[str | None, typer.Option(help="serve results to viewers here; overrides the config's")] = None,
     view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
     wait_s: Annotated[float, WAIT] = 0.0,
+    changes_of: Annotated[str | None, CHANGES_OF] = None,
 ) -> None:
     """Run a source through a chain of operators and record what comes of it."""
     config = config_file(config)
@@ -49,11 +57,16 @@ def run(
     out = out or default_out(config.stem)
     with opened_within(wait_s, uri, planes=bool(named_planes(settings.steps))) as opened:
         with console.status("compiling operators (once on a machine; cached after that)"):
-            engine = Engine(opened, settings, out, resume=resume)
+            engine = Engine(opened, settings, out, resume=resume, changes=recorded_changes(changes_of))
         watch(engine, view=view)
         report(engine, out)
     if engine.error:
         raise SourceError(engine.error)
+
+
+def recorded_changes(session: str | None) -> tuple[Change, ...] | None:
+    """Return the changes of a session, or of none; None: of the source's own."""
+    return session if session is None else () if session == "none" else changes_in(open_session(session).events)
 
 
 def opened_within(wait_s: float, uri: str, planes: bool) -> Source:

@@ -6,7 +6,6 @@ misspelled must not be taken for another request.
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -18,6 +17,7 @@ from .wire import VERSION
 
 MAX_REQUEST_BYTES = 4096  # what a pipe takes at once
 MAX_TEXT = 1000
+MAX_NUMBER = 1 << 63
 MAX_SESSIONS = 200  # told of in one answer, the newest
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -139,6 +139,6 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is one that a parameter may have, and JSON can say."""
     if isinstance(value, list | tuple):
         return all(_is_plain(v) for v in value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, bool | int | str)
+    if isinstance(value, int | float):
+        return abs(value) < MAX_NUMBER  # neither infinite nor NaN
+    return value is None or isinstance(value, str)

@@ -234,7 +234,7 @@ class SnapshotOperator(Operator):
     def reader(
         self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
     ) -> Callable[[], Mapping[str, np.ndarray]]:
-        return partial(copy(self).read, names, inputs)  # parameters as of now, whatever is changed meanwhile
+        return partial(copy(self).read, names, inputs)  # with its parameters as of now
 
     @abstractmethod
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:

@@ -62,6 +62,16 @@ On **results** a topic is a path that ends in `/`, and a subscription the beginn
     result     series_uid, step, kind (values or snapshot), index, count, arrays [{name, dtype, shape, nbytes, dims,
                unit}, …]
 
+On **control** a REQ asks and a ROUTER answers, one part each: a map {verb, nonce, …} in msgpack or a JSON object of at
+most 4096 bytes; the answer comes in the same. Keys that a verb does not have are refused, and so is a nonce (a text of
+at most 64) that was answered before, of the last 4096. `source` names one of a daemon's sources, else all are meant.
+
+    start, stop, pause, resume, sessions, reload
+    mark       text (at most 1000 characters): noted at the frame that comes next
+    set        step, param, value: a live parameter, from a frame on
+    snapshot   step, name (none: all that it gives): written into the session as of a frame
+    answer     ok, nonce, frame (at which it took effect), said (why not, or what else), sources, sessions
+
 A **preview** message is a record (`core/records.py`): an image whose `user` holds step, bin_px and arrived_ns (UTC
 epoch, when the frame reached the program), and its pixels.
 
@@ -76,11 +86,11 @@ Limits, checked before anything is allocated: exact part count, header ≤ 64 Ki
 at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer` alone. Names from the wire never
 become paths. A bad message is dropped and counted.
 
-Budgets: 256 connections to a data endpoint, 128 to results, 16 to each preview, 32 to ingest; the next one is hung up
-on. Who has not finished a handshake after 10 s is hung up on too, and so is who sends 4 MiB of a message without its
-end (ingest: 64 MiB, its sender 32 frames more; where the system tells, which is Linux). The frames that consumers do
-not read share 256 MiB, 64 MiB each at most. A preview that nobody watches for 30 s is closed, but the one that hello
-names.
+Budgets: 256 connections to a data endpoint, 128 to results, 16 to each preview, 32 to ingest, 32 to control; the next
+one is hung up on. Who has not finished a handshake after 10 s is hung up on too, and so is who sends 4 MiB of a message
+without its end (ingest: 64 MiB, its sender 32 frames more; where the system tells, which is Linux). The frames that
+consumers do not read share 256 MiB, 64 MiB each at most. A preview that nobody watches for 30 s is closed, but the one
+that hello names.
 
 Endpoints are `tcp://HOST:PORT` and `ipc://PATH`, nothing else. Beyond this machine they speak CURVE: who connects pins
 the server's key, and its own is on a list with roles: view (status, preview, results), record (subscribe and what

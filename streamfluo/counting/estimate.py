@@ -175,11 +175,13 @@ def _share_doubtful(found: _Found) -> float:
 def _summaries(job: Job, fit: _Fit, candidates: np.ndarray, pooled: bool) -> _Found:
     """Return the posterior summaries of each trace, by field of Counts."""
     parameters, logs, probabilities, exposed = fit
-    best = probabilities.argmax(1)
-    y, chosen = candidates[best], parameters[np.arange(len(best)), best]
+    traces, best = np.arange(len(logs)), probabilities.argmax(1)
+    y, chosen = candidates[best], parameters[traces, best]
     states = np.array([job.viterbi(n, k, chosen[n]) for n, k in enumerate(y.tolist())])
-    integrated = job.half_lit > 0 if exposed is None else exposed.residuals(job.seen, y)
-    reasons = doubts(job.x, y, chosen, job.model(candidates), pooled, integrated)
+    under_best = posterior(logs, candidates).argmax(1)  # numbers and parameters that belong together
+    likely, chosen = candidates[under_best], parameters[traces, under_best]
+    integrated = job.half_lit > 0 if exposed is None else exposed.residuals(job.seen, likely)
+    reasons = doubts(job.x, likely, chosen, job.model(candidates), pooled, integrated)
     interval = widened(credible_interval(probabilities, candidates), y, reasons != "", candidates)
     unknown = np.isin(candidates, 0) & (not pooled)
     parameters = np.where(unknown[:, None] & np.isin(range(6), UNKNOWN_AT_0), np.nan, parameters)

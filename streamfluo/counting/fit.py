@@ -1,8 +1,9 @@
 """Maximum-likelihood fits of parameters that all traces share.
 
-The objective is log Σ_n P(trace | n emitters), summed over traces, and maximised by L-BFGS in log-brightness and
-log-odds. Gradients follow from Fisher's identity in one forward–backward pass. Where brightness scatters, each trace
-has a factor e^u with prior u ~ N(0, scatter²).
+The objective is log Σ_n P(n) P(trace | n emitters), summed over traces, and maximised by L-BFGS in log-brightness and
+log-odds: with the stated P(n) to find maxima, then with the one of these traces. Gradients follow from Fisher's
+identity in one forward–backward pass. Where brightness scatters, each trace has a factor e^u with prior
+u ~ N(0, scatter²).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import scipy
 from .bounds import blinks
 from .initial_values import DUTY_CYCLES, initial_parameters, rescaled, step_parameters
 from .kernels.likelihood import Array, EmitterModel, evaluate, log_evidence
+from .number_prior import number_prior
 
 MU, MU_BG, SIGMA, P_ON, P_OFF, P_BLEACH = range(6)
 SCALES = np.array([0.01, 0.01, 0.05, 0.1, 0.1, 0.3])  # typical errors: unscaled, L-BFGS takes twice the steps
@@ -25,6 +27,8 @@ OTHERS = ((2.0, 0), (0.5, 0), (1.0, 1), (1.0, -1), (1.0, 2), (2.0, 1))  # bright
 FACTOR_SCALE, MAX_LOG_FACTOR = 0.02, 1.5
 ROUGH_DONE_LIMIT = 0.1
 SELDOM, RARER = 0.2, 0.65  # of the rate of going off; of the rate of coming on, beside which another maximum may lie
+NEAR, MOST_MAXIMA = 15.0, 4  # nats below the best, beyond which a maximum does not matter
+SAME = 1.0  # typical errors, within which two maxima are one
 ROUNDS, CLEARLY = 3, 5.0  # of OTHERS, as long as one gains so many nats
 START_TRACES = 12  # on which starts are compared
 START_FACTORS = np.linspace(-0.6, 0.6, 9)  # log-factors: an ascent from 0 may end at half or twice the brightness
@@ -37,6 +41,7 @@ class Search:
     """Bounds (6, 2) of a fit, of width 0 where a parameter is known, its starts and its convergence.
 
     `guesses` (k, 6): starting points, of which the `starts` most likely are followed; None: method of moments.
+    `free_numbers`: P(n) is estimated along.
     """
 
     bounds: Array
@@ -46,6 +51,7 @@ class Search:
     done_limit: float = 1e-5
     traces: int = 40
     threads: int = 1
+    free_numbers: bool = False
 
 
 class Maximum(NamedTuple):
@@ -102,7 +108,7 @@ class Coordinates:
 
 
 def shared_evidence(
-    x: Array, shared: Array, factors: Array, model: EmitterModel, threads: int
+    x: Array, shared: Array, factors: Array, model: EmitterModel, search: Search
 ) -> tuple[float, Array, Array]:
     """Return the log evidence of traces (t, n) that share parameters (6,), and its slopes by those and by log-factors.
 
@@ -110,11 +116,16 @@ def shared_evidence(
     """
     each = np.tile(shared, (x.shape[1], 1))
     each[:, MU] *= np.exp(factors)
-    logs, slopes = evaluate(x, each, model, True, threads)
+    prior = None
+    if search.free_numbers:  # at its maximum P(n) has no slope: that of the evidence is the one at fixed P(n)
+        prior, total = number_prior(evaluate(x, each, model, threads=search.threads)[0], model.candidates)
+    logs, slopes = evaluate(x, each, model, True, search.threads, prior)
     assert slopes is not None
     summed = slopes.sum(0)
     summed[MU] = (slopes[:, MU] * np.exp(factors)).sum()
-    return float(log_evidence(logs, model.candidates).sum()), summed, slopes[:, MU] * each[:, MU]
+    if prior is None:
+        total = float(log_evidence(logs, model.candidates).sum())
+    return total, summed, slopes[:, MU] * each[:, MU]
 
 
 def fit_from(
@@ -130,7 +141,7 @@ def fit_from(
     def loss(q: Array) -> tuple[float, Array]:
         shared = at.back(q[:free], start)
         u = q[free:] * FACTOR_SCALE if scatter else u0
-        total, summed, by_factor = shared_evidence(x, shared, u, model, search.threads)
+        total, summed, by_factor = shared_evidence(x, shared, u, model, search)
         gradient = at.slopes(shared, summed)
         if scatter:
             total -= (u**2).sum() / (2 * scatter**2)
@@ -143,7 +154,7 @@ def fit_from(
         q = np.concatenate([first, u0 / FACTOR_SCALE])
         low, high = np.concatenate([low, -most]), np.concatenate([high, most])
     if not len(q):  # all parameters are known
-        return Maximum(start, u0, shared_evidence(x, start, u0, model, search.threads)[0])
+        return Maximum(start, u0, shared_evidence(x, start, u0, model, search)[0])
     options = {"maxiter": search.max_steps, "ftol": search.done_limit * 1e-3, "gtol": 1e-5}
     bounds = list(zip(low, high, strict=True))
     found = scipy.optimize.minimize(
@@ -157,7 +168,7 @@ def fit_from(
 class Pooled:
     """Parameters (6,) that all traces share, the relative scatter of their brightness, the log-likelihood.
 
-    `seen` (t, n): the traces that they are fitted to; `maxima`: all that were found, of those traces.
+    `seen` (t, n): the traces that they are fitted to; `maxima`: those within 15 nats of the best, of those traces.
     """
 
     parameters: Array
@@ -185,7 +196,7 @@ def fit_pooled(
         few = _spread(np.nanmean(x, axis=0), START_TRACES)
         start = _best_start(x[:, few], intensity, model, search, width)
     if not width:
-        maxima = _maxima(x, start, model, search, 0.0, None)
+        maxima = _settled(x, _maxima(x, start, model, search, 0.0, None), model, search, 0.0)
         return Pooled(maxima[0].parameters, 0.0, maxima[0].likelihood, x, maxima)
     parameters, factors = start, fit_factors(x, start, model, width, search.threads)
     if scatter is None:  # one rough fit suffices: factors are known far better than they scatter
@@ -195,8 +206,22 @@ def fit_pooled(
         if width > NO_SCATTER:
             factors = fit_factors(x, parameters, model, width, search.threads)
             width = max(width, float(np.std(factors)))
-    maxima = _maxima(x, parameters, model, search, width, factors)
+    maxima = _settled(x, _maxima(x, parameters, model, search, width, factors), model, search, width)
     return Pooled(maxima[0].parameters, width, maxima[0].likelihood, x, maxima)
+
+
+def _settled(
+    x: Array, maxima: tuple[Maximum, ...], model: EmitterModel, search: Search, scatter: float
+) -> tuple[Maximum, ...]:
+    """Return the maxima near the best, each once, where the distribution of numbers is that of the traces."""
+    at = Coordinates(model, search.bounds, float(maxima[0].parameters[MU]))
+    kept: list[Maximum] = []
+    for one in maxima:
+        apart = [np.abs(at.of(one.parameters) - at.of(other.parameters)).max(initial=0.0) for other in kept]
+        if one.likelihood > maxima[0].likelihood - NEAR and min(apart, default=SAME) >= SAME:
+            kept.append(one)
+    free = replace(search, free_numbers=True)
+    return tuple(fit_from(x, one.parameters, model, free, scatter, one.factors) for one in kept[:MOST_MAXIMA])
 
 
 def _maxima(

@@ -8,17 +8,20 @@ sampling; Geweke 1989, Econometrica 57:1317).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gammaln, log_softmax, logsumexp
 
-from .fit import MU, Coordinates, Maximum, Pooled, Search, fit_factors, shared_evidence
+from .fit import MU, P_OFF, P_ON, SCALES, SELDOM, Coordinates, Maximum, Pooled, Search, fit_factors, shared_evidence
 from .kernels.crosschecks import log_prior
-from .kernels.likelihood import Array, EmitterModel, evaluate, log_evidence
+from .kernels.likelihood import Array, EmitterModel, evaluate
+from .number_prior import number_prior
 
-NEAR = 15.0  # nats below the best, beyond which a maximum does not matter
-MOST_MAXIMA = 4
 DRAWS = 64  # about each maximum, before they are weighted
+SCALE_DRAWS = 24  # about each scale of the numbers
+APART = 0.2  # standard deviation of log-odds there, half the distance between scales
 DEGREES = 5  # of freedom: tails heavier than those of the posterior
 STEP, WIDEST = 0.5, 10.0  # of a difference, and standard deviation at most, in typical errors of a parameter
 
@@ -48,48 +51,80 @@ def of_each(parameters: Array, factors: Array) -> Array:
     return np.where(np.arange(6) == MU, np.exp(factors)[:, None], 1.0) * parameters
 
 
+class Component(NamedTuple):
+    """A multivariate t that parameters are drawn from: `draws` of them about `centre` (free,), with a `root` of its
+    covariance (free, free)."""
+
+    maximum: Maximum
+    centre: Array
+    root: Array
+    draws: int
+
+
 def draw(pooled: Pooled, model: EmitterModel, search: Search, draws: int) -> list[tuple[Maximum, Array]]:
     """Return so many draws from the posterior of shared parameters: maxima, with those (k, 6) drawn about each.
 
-    Cost: that of 64 likelihoods for each maximum within 15 nats of the best. The draws are the same in every run.
+    Cost: that of 64 likelihoods for each maximum within 15 nats of the best, and of some 200 where emitters are seldom
+    on. The draws are the same in every run.
     """
-    best = pooled.maxima[0].likelihood
-    near = [m for m in pooled.maxima if m.likelihood > best - NEAR][:MOST_MAXIMA]
-    at = Coordinates(model, search.bounds, float(near[0].parameters[MU]))
-    centres = np.array([at.of(m.parameters) for m in near])
-    free = centres.shape[1]
-    if not free:
-        return [(near[0], near[0].parameters[None])]
-    roots = np.array([_spread(pooled.seen, m, at, model, search) for m in near])
-    rng = np.random.default_rng(0)
-    normal = rng.normal(size=(len(near), DRAWS, free)) / np.sqrt(
-        rng.chisquare(DEGREES, (len(near), DRAWS, 1)) / DEGREES
-    )
-    drawn = centres[:, None] + np.einsum("mij,mkj->mki", roots, normal)
-    drawn[:, 0] = centres
-    low, high = at.bounds()
-    weights = np.full((len(near), DRAWS), -np.inf)
-    parameters = np.array([at.back(q, m.parameters) for q, m in zip(drawn, near, strict=True)])
-    for k, one in enumerate(near):
-        prior = pooled.scatter and -(one.factors**2).sum() / (2 * pooled.scatter**2)
-        for j in np.flatnonzero(((drawn[k] >= low) & (drawn[k] <= high)).all(1)):
-            logs = evaluate(pooled.seen, of_each(parameters[k, j], one.factors), model, threads=search.threads)[0]
-            weights[k, j] = log_evidence(logs, model.candidates).sum() + prior
-    weights -= _log_density(drawn, centres, roots)
-    share = np.exp(weights - logsumexp(weights)).ravel()
-    chosen = np.searchsorted(np.cumsum(share), (np.arange(draws) + 0.5) / draws * share.sum())
-    which, kept = np.unravel_index(np.minimum(chosen, share.size - 1), weights.shape)
-    return [(near[k], parameters[k, kept[which == k]]) for k in np.unique(which)]
+    at = Coordinates(model, search.bounds, float(pooled.maxima[0].parameters[MU]))
+    if not len(at.free):
+        return [(pooled.maxima[0], pooled.maxima[0].parameters[None])]
+    parts = [part for one in pooled.maxima for part in _components(pooled.seen, one, at, model, search)]
+    rng, (low, high) = np.random.default_rng(0), at.bounds()
+    drawn = np.concatenate([_drawn(part, rng) for part in parts])
+    of_part = np.repeat(np.arange(len(parts)), [part.draws for part in parts])
+    base = np.array([part.maximum.parameters for part in parts])[of_part]
+    parameters = at.back(drawn, base)
+    weights = np.full(len(drawn), -np.inf)
+    for j in np.flatnonzero(((drawn >= low) & (drawn <= high)).all(1)):
+        factors = parts[of_part[j]].maximum.factors
+        logs = evaluate(pooled.seen, of_each(parameters[j], factors), model, threads=search.threads)[0]
+        prior = pooled.scatter and -(factors**2).sum() / (2 * pooled.scatter**2)
+        weights[j] = number_prior(logs, model.candidates)[1] + prior
+    weights -= _log_density(drawn, parts)
+    share = np.cumsum(np.exp(weights - logsumexp(weights)))
+    kept = np.minimum(np.searchsorted(share, (np.arange(draws) + 0.5) / draws * share[-1]), len(share) - 1)
+    which = of_part[kept]
+    return [(parts[k].maximum, parameters[kept[which == k]]) for k in np.unique(which)]
+
+
+def _components(x: Array, one: Maximum, at: Coordinates, model: EmitterModel, search: Search) -> list[Component]:
+    """Return what to draw from about a maximum.
+
+    Where emitters are seldom on, the numbers of all traces may be scaled, and the rate with them: the posterior then
+    has a maximum at every scale.
+    """
+    centre, root = at.of(one.parameters), _spread(x, one, at, model, search)
+    parts = [Component(one, centre, root, DRAWS)]
+    if P_ON not in at.free or one.parameters[P_ON] > SELDOM * one.parameters[P_OFF]:
+        return parts
+    logs = evaluate(x, of_each(one.parameters, one.factors), model, threads=search.threads)[0]
+    prior = number_prior(logs, model.candidates)[0]
+    number = max(float(np.exp(log_softmax(logs + prior, axis=1)).mean(0) @ model.candidates), 1.0)
+    rate = at.free == P_ON
+    wide = np.linalg.cholesky(root @ root.T + np.diag(rate * (APART / SCALES[P_ON]) ** 2))
+    shifts = np.arange(np.log(number / model.max_emitters), np.log(number) + APART, 2 * APART) / SCALES[P_ON]
+    return parts + [Component(one, centre + shift * rate, wide, SCALE_DRAWS) for shift in shifts]
+
+
+def _drawn(part: Component, rng: np.random.Generator) -> Array:
+    """Return coordinates (draws, free) of a multivariate t, the first its centre."""
+    normal = rng.normal(size=(part.draws, len(part.centre)))
+    normal /= np.sqrt(rng.chisquare(DEGREES, (part.draws, 1)) / DEGREES)
+    normal[0] = 0
+    return np.asarray(part.centre + normal @ part.root.T)
 
 
 def _spread(x: Array, one: Maximum, at: Coordinates, model: EmitterModel, search: Search) -> Array:
     """Return a square root (free, free) of the covariance of coordinates at a maximum, from differences of slopes."""
     centre = at.of(one.parameters)
     low, high = at.bounds()
+    free = replace(search, free_numbers=True)
 
     def slopes(q: Array) -> Array:
         shared = at.back(q, one.parameters)
-        return at.slopes(shared, shared_evidence(x, shared, one.factors, model, search.threads)[1])
+        return at.slopes(shared, shared_evidence(x, shared, one.factors, model, free)[1])
 
     ends = [
         (np.clip(centre - step, low, high), np.clip(centre + step, low, high)) for step in np.diag([STEP] * len(low))
@@ -99,13 +134,13 @@ def _spread(x: Array, one: Maximum, at: Coordinates, model: EmitterModel, search
     return np.asarray(vectors / np.sqrt(np.maximum(values, WIDEST**-2)))
 
 
-def _log_density(drawn: Array, centres: Array, roots: Array) -> Array:
-    """Return the log density (maxima, draws) of the mixture that draws (maxima, draws, free) come from."""
-    free = centres.shape[1]
-    parts = []
-    for centre, root in zip(centres, roots, strict=True):
-        scaled = np.linalg.solve(root, (drawn - centre).reshape(-1, free).T)
+def _log_density(drawn: Array, parts: list[Component]) -> Array:
+    """Return the log density (n,) of the mixture that draws (n, free) come from."""
+    free = drawn.shape[1]
+    each = []
+    for part in parts:
+        scaled = np.linalg.solve(part.root, (drawn - part.centre).T)
         norm = gammaln((DEGREES + free) / 2) - gammaln(DEGREES / 2) - free / 2 * np.log(DEGREES * np.pi)
-        norm -= np.linalg.slogdet(root)[1]
-        parts.append(norm - (DEGREES + free) / 2 * np.log1p((scaled**2).sum(0) / DEGREES))
-    return np.asarray(logsumexp(parts, axis=0) - np.log(len(centres))).reshape(drawn.shape[:2])
+        norm += np.log(part.draws / len(drawn)) - np.linalg.slogdet(part.root)[1]
+        each.append(norm - (DEGREES + free) / 2 * np.log1p((scaled**2).sum(0) / DEGREES))
+    return np.asarray(logsumexp(each, axis=0))

@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -149,6 +150,7 @@ class Chain:
         for giver, given in givers.values():
             wanted.setdefault(giver, []).append(given)
         readers = {giver: self.reader(giver, given) for giver, given in wanted.items()}
+        operator = copy(operator)  # with its parameters as of now
 
         def compute() -> Mapping[str, np.ndarray]:
             found = {giver: reader() for giver, reader in readers.items()}

@@ -169,7 +169,7 @@ class Daemon:
             self._server = DataServer(
                 None, self.config.daemon.status, program="daemon", hello=self._hello, status=self._status
             )
-            self._asked = DaemonControl(lambda: self.config.folder, lambda: dict(self._workers), self.reload)
+            self._asked = DaemonControl(lambda: self.config, lambda: dict(self._workers), self.reload)
             uri = self.config.daemon.control or free_endpoint(self.config.daemon.status)
             self._control = ControlServer(self._server.context, uri, self._asked.ask)
             address = self.config.daemon.metrics

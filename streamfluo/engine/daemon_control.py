@@ -11,7 +11,9 @@ import msgspec
 
 from ..core.control import MAX_SESSIONS, Answer, Reload, Request, Sessions, Set, Snapshot
 from ..core.errors import ConfigError, StreamfluoError, did_you_mean
-from ..session.listing import session_line, sessions_in
+from ..session.listing import session_line
+from .daemon_config import DaemonConfig
+from .kept_sessions import kept_sessions
 from .run_control import done
 
 
@@ -29,9 +31,9 @@ class DaemonControl:
     """
 
     def __init__(
-        self, folder: Callable[[], Path], sources: Callable[[], Mapping[str, Asks]], reload: Callable[[], None]
+        self, config: Callable[[], DaemonConfig], sources: Callable[[], Mapping[str, Asks]], reload: Callable[[], None]
     ) -> None:
-        self._folder, self._sources, self._reload = folder, sources, reload
+        self._config, self._sources, self._reload = config, sources, reload
         self._worker = ThreadPoolExecutor(1, "sessions")
 
     def ask(self, request: Request) -> Future[Answer]:
@@ -54,13 +56,19 @@ class DaemonControl:
         self._worker.shutdown(cancel_futures=True)
 
     def _told_sessions(self, source: str) -> Answer:
-        folder = self._folder()
-        lines = []
-        for path in sessions_in(folder, MAX_SESSIONS):
-            name = path.relative_to(folder).as_posix()
-            if not source or source in name.split("/"):
-                lines.append(session_line(path) | {"session": name})
-        return Answer(ok=True, said=str(folder), sessions=lines)
+        config = self._config()
+        found = kept_sessions(config.roots, config.names.depth)
+        found = [kept for kept in found if source in kept.name]  # the pattern of names says where
+        found.sort(key=lambda kept: _written_s(kept.folder), reverse=True)
+        lines = [session_line(kept.folder) for kept in found[:MAX_SESSIONS]]
+        return Answer(ok=True, said=f"{len(found)} sessions in {config.folder}", sessions=lines)
+
+
+def _written_s(session: Path) -> float:
+    try:
+        return (session / "session.json").stat().st_mtime
+    except OSError:  # retention was faster
+        return 0.0
 
 
 def _asked(source: Asks, request: Request) -> Future[Answer]:

@@ -21,9 +21,11 @@ def ingest(parts: Parts) -> None:
     planes = SilentPlanes(parts.chain.spec.plane_names)
     try:
         for item in _items(parts):
+            start, stop = (item.first, item.first + item.count) if isinstance(item, Gap) else (item.index, item.stop)
             if parts.began_s is None:
                 parts.began_s = time.monotonic()
-            start, stop = (item.first, item.first + item.count) if isinstance(item, Gap) else (item.index, item.stop)
+                if parts.source.joined_seq:
+                    parts.tell({"event": "joined", "frame": start, "seq": parts.source.joined_seq})
             for event in planes.events(item.plane, start, stop):
                 log.warning("%s: %s from frame %d on", event["event"], event["plane"], event["frame"])
                 parts.tell(event)
@@ -81,6 +83,7 @@ def _recorded(parts: Parts) -> Generator[Block | Gap, None, int]:
     if journal is not None and any(position.reached[p] < at for p, at in position.resumed_at.items()):
         yield from session.journal.blocks(position.next_index)
     frames = journal.frames if journal is not None else parts.accounts.health.frames
-    at, emitted = position.resumed_at, frames + sum(g.count for g in gaps if g.reason != "camera")
+    joined = next((event["seq"] for event in session.events if event["event"] == "joined"), 0)
+    at, emitted = position.resumed_at, joined + frames + sum(g.count for g in gaps if g.reason != "camera")
     parts.source.resume(min(at.values()), emitted, at if parts.chain.spec.planes else {})
     return frames

@@ -83,6 +83,7 @@ class Gain(Mergeable):
         Gives("offset_map", "snapshot", ("y", "x"), "ADU", "offset of each pixel, from darks"),
         Gives("variance_map", "snapshot", ("y", "x"), "ADU²", "variance of each pixel without light, from darks"),
     )
+    live = {"bins": 5, "saturation_adu": 15000.0, "excess_noise": 2.0}
     examples = ({"dark": 100.0, "bins": 8}, {"method": "reference", "bins": 6, "sample_mib": 1})
 
     def __init__(self, params: GainParams, spec: Spec, device: str = "cpu") -> None:
@@ -93,6 +94,9 @@ class Gain(Mergeable):
         self._next_index = 0
         self._known: Reading | None = None
         self._compile()
+
+    def change(self, params: GainParams) -> None:
+        self.params, self._known = params, None
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)

@@ -27,7 +27,7 @@ from .repeats import Repeats
 from .search import CoarseSearch, LostScene
 from .shift_prior import ShiftFilter
 from .template import NEAR_PX, ROW_STRIDE, Template
-from .trust import CLEAR_GAIN, TRUSTED_GAIN, Age, plausible, precise
+from .trust import CLEAR_GAIN, TRUSTED_GAIN, Age, explained, plausible, precise
 from .volume_shift import VolumeShift
 
 GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own
@@ -57,7 +57,7 @@ class Motion(Operator):
     """
 
     Params = MotionParams
-    version = 4  # not valid where the shift is not determined; may apply one shift to all planes of a volume
+    version = 5  # not valid where the frame lacks the structure of the template: in a shadow, at another bead
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
@@ -277,7 +277,7 @@ class Motion(Operator):
             near = same_gain and step.distance_px <= NEAR_PX
             fits = same_gain and step.evidence.fitting >= MIN_FITTING
             if near and tried.reach == 1 and (fits or widened):
-                return step if fits and self._trusted(step) else None
+                return step if fits and self._trusted(step, frame) else None
             if not same_gain:
                 least, most = TRUSTED_GAIN[0] / 2 * self._usual_gain, 1.1 * TRUSTED_GAIN[1] * self._usual_gain
                 tried = tried._replace(gain=max(least, min(most, step.gain)))
@@ -285,9 +285,11 @@ class Motion(Operator):
             widened |= tried.reach == WIDE
         return None
 
-    def _trusted(self, found: Measurement) -> bool:
-        within = bool((np.abs(self._grid.mean(found.patches_px)) <= self._max_px).all())
-        return within and plausible(found.gain / self._usual_gain, found.evidence, self._age)
+    def _trusted(self, found: Measurement, frame: Frame) -> bool:
+        within, gain = np.abs(self._grid.mean(found.patches_px)) <= self._max_px, found.gain / self._usual_gain
+        if not (within.all() and plausible(gain, found.evidence, self._age)):
+            return False
+        return explained(gain < max(CLEAR_GAIN, self._repeats.like_gain), self._template.misfit(frame, found))
 
     def _is_determined(self, found: Measurement) -> bool:
         """Whether a shift is known to a pixel, and no other place is as good."""
@@ -379,7 +381,8 @@ class Motion(Operator):
         seen = seen_window(frame)
         scratch.begin(registered, frame)
         for pixels in (registered, anchor):
-            scratch.measure(Frame(pixels, seen), self._patches_px)
+            measured = scratch.measure(Frame(pixels, seen), self._patches_px)
+            scratch.misfit(Frame(pixels, seen), measured)
         for pixels in (registered, frame, anchor):
             self._grid.resample(Frame(pixels, seen), self._patches_px, self._uncropped)
         correlation(self._uncropped, scratch.image, seen, ROW_STRIDE)

@@ -76,14 +76,17 @@ class Repeats:
     def clear_gain(self) -> float:
         """The gain, relative to the usual one, below which a frame may be at a place like the right one; else 0.
 
-        Where both have about the same gain, as in strong shading, it tells nothing, and where much light separates them
-        blocks contradict.
+        Where both have about the same gain, as in strong shading, it tells nothing; where much light separates the two,
+        the structure that the frame lacks tells (`like_gain`).
         """
-        if not self._count:
-            return 0.0
-        faint = self.places[self.places[:, 3] < FAINT]
-        gain = float(faint[:, 4].max(initial=0.0))
+        gain = _largest(self.places[self.places[:, 3] < FAINT, 4])
         return (1 + gain) / 2 if 0 < gain <= MOST_GAIN else 0.0
+
+    @property
+    def like_gain(self) -> float:
+        """The same whatever light separates the two places, and where both have the same gain, as in shading."""
+        gain = _largest(self.places[:, 4])
+        return (1 + gain) / 2 if gain > 0 else 0.0
 
     @property
     def period_px(self) -> float:
@@ -172,6 +175,10 @@ def _left(parts: np.ndarray, displaced: np.ndarray) -> np.ndarray:
     before = np.concatenate([[0.0], np.cumsum(parts, dtype=float)])
     left: np.ndarray = np.sqrt(np.maximum(before[len(parts) - displaced] * (1 - before[displaced]), 1e-6))
     return left
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(values.max(initial=0.0))
 
 
 def _vertex(values: np.ndarray, y: int, x: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import StateError
 from ..core.state import State, require_array
 from ..pixels.kernels.seen import seen_window
-from .block_statistics import blocks, mean_of_seen, rim_as_nan
+from .block_statistics import blocks, mean_of_seen, projections, rim_as_nan
 from .hot_pixels import without_outliers
 from .kernels.agreement import Evidence
 from .kernels.block_levels import measure_levels
@@ -25,6 +25,7 @@ from .kernels.gauss_newton import (
     read_only,
     solve_step,
 )
+from .kernels.misfit import missing_structure
 from .kernels.shifting import (
     BlockNoise,
     CorrectedFrame,
@@ -52,6 +53,7 @@ STEP_PX, CANCELLED = 2.0, 1.03
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
 ROW_STRIDE = 8  # for statistics that do not need every row
+MISFIT_ROWS = 64  # that are looked at for structure that a frame lacks
 
 
 class Template:
@@ -162,13 +164,13 @@ class Template:
         light = self._project(frame, integer, tried)
         matrix = self._sums[..., 3, None, None] * self._matrix
         residual = self._sums[..., :3].copy()
-        self._sums[..., :3] += gain * _projections(matrix, field - integer)
+        self._sums[..., :3] += gain * projections(matrix, field - integer)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, gain, tried.usual)
         moved, distance = patches_px + np.clip((dy, dx), -STEP_PX, STEP_PX), max(abs(dy), abs(dx))
         found = Measurement(moved, updated, distance, Evidence(*evidence), light)
         if not distance <= NEAR_PX:
             return found
-        vector = ((updated - gain) * matrix[..., 2] - residual) / max(updated, 0.1) + _projections(matrix, integer)
+        vector = ((updated - gain) * matrix[..., 2] - residual) / max(updated, 0.1) + projections(matrix, integer)
         patches = self._grid.solve(matrix[..., :2, :2], vector[..., :2], patches_px if last_px is None else last_px)
         if not np.isfinite(patches).all():  # a template of one or two frames may determine the rigid shift alone
             return found
@@ -190,6 +192,15 @@ class Template:
         expected = tuple(light), np.float32(tried.reach)
         project_residuals(seen, images, self._shifts, expected, self._column_sums, self._sums)
         return light
+
+    def misfit(self, frame: Frame, found: Measurement) -> float:
+        """Return what a frame lacks of the template's structure, by what it has; `found`: the last measurement."""
+        fraction = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1).astype(np.float32)
+        expected = tuple(found.light), np.ascontiguousarray(fraction)
+        images, stride = tuple(self._images), max(1, self.image.shape[0] // MISFIT_ROWS)
+        left = missing_structure(tuple(frame), images, self._shifts, expected, self._block_noise.variance, stride)
+        contrast = found.gain**2 * float((self._sums[..., 3] * self._matrix[..., 2, 2]).sum())
+        return float(left) / max(contrast, 1e-9)
 
     @property
     def own_light(self) -> Light:
@@ -373,11 +384,6 @@ class Template:
         anchor = self.measure(Frame(read_only(self._anchor), everything), np.zeros_like(self.walked_px))
         if anchor.distance_px < 1:
             self.walked_px[...] = -anchor.patches_px
-
-
-def _projections(matrix: np.ndarray, shifts_px: np.ndarray) -> np.ndarray:
-    """The projections (by, bx, 3) that shifts (by, bx, 2) [px] of the blocks cause."""
-    return matrix[..., 0] * shifts_px[..., :1] + matrix[..., 1] * shifts_px[..., 1:]
 
 
 def _contrast(frame: np.ndarray) -> float:

@@ -13,6 +13,9 @@ CLEAR_GAIN = 0.75  # of the usual one; below it the coarse search runs as well
 MIN_AGREEMENT = (0.55, 0.85)
 # Half of such frames have .55, 1 % of good ones .1, and .39 where cells that the template shows lit are dark.
 MAX_DEFICIT = (0.5, 0.25)
+# Structure of the template that a frame lacks, by what it has: half covered .4 to 1.5 where photons are few, of bursts
+# in all cells .2; where the gain is below CLEAR_GAIN, at a wrong place of unequal beads .12 to 1, at the right one .03.
+MAX_MISFIT = (0.4, 0.1)
 MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
 # Standard error of a shift along its worse axis beyond which it may be off by a pixel: as measured, against a template
 # of fewer than YOUNG_FRAMES, and after the filter.
@@ -35,6 +38,11 @@ def plausible(gain: float, evidence: Evidence, age: Age) -> bool:
     agreed = evidence.agreement >= MIN_AGREEMENT[doubtful] and evidence.significance >= MIN_SIGNIFICANCE
     shown = evidence.deficit <= MAX_DEFICIT[doubtful] or not (doubtful or age.settled)
     return bool(usual and agreed and shown)
+
+
+def explained(doubtful: bool, misfit: float) -> bool:
+    """Return whether a frame has the structure of the template; doubtful: its gain may be that of another place."""
+    return misfit <= MAX_MISFIT[doubtful]
 
 
 def precise(measured_px: float, filtered_px: float, age: Age) -> bool:

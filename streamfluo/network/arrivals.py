@@ -175,6 +175,8 @@ class Arrivals:
         if expected is None:
             return
         if image.index < expected:
+            if len(self._planes) == 1 and image.seq == seq and image.index == expected - 1:
+                self.next_seq = seq + 1  # the frame before once more: nothing is missing
             raise WireError("index", f"frame {image.index} after frame {expected - 1}")
         dropped = image.index - expected - (image.seq - seq)
         if dropped > MAX_JUMP:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import zmq
 
@@ -16,7 +17,7 @@ from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .connections import Connections
-from .socket import connect, new_context, receive, receive_frames
+from .socket import connect, new_context, parse_endpoint, receive, receive_frames
 
 PATIENCE_S = 10.0  # for a server to come, or to come back
 RETRY_S = 1.0
@@ -27,7 +28,7 @@ MAX_PARTS = 2 + MAX_ARRAYS
 
 
 class NetworkSource(Source):
-    """Frames from a data endpoint, from seq 0 on; `blocks` gives them as they come, one a block, without copying.
+    """Frames from a data endpoint, from seq 0 on, or from now on with `?from=live`; one a block, without copying.
 
     Frames the transport or the camera lost are gaps. If the server goes away it is asked again for ten seconds; a
     file replay started anew goes on where it stood. Raises SourceError when nobody answers.
@@ -51,11 +52,12 @@ class NetworkSource(Source):
         self._connections.unheard_bytes = 4 * WINDOW_BYTES + 2 * MAX_FRAME_BYTES
         try:
             connect(self._socket, uri)
+            self._from: int | Literal["live"] = "live" if parse_endpoint(uri).live else 0
             self._start = self._wait_for_start()
             self.spec, self.series = self._described(self._start)
             if (self._start.camera or {}).get("maps"):
                 self.spec = self._wait_for_calibration()
-            self._arrivals = Arrivals(self.spec, self.series.uid, refused=self.refused)
+            self._arrivals = Arrivals(self.spec, self.series.uid, 0 if self._from == 0 else None, self.refused)
         except SourceError:
             self.close()
             raise
@@ -135,6 +137,8 @@ class NetworkSource(Source):
         try:
             message = wire.decode(parts[0].buffer)
             if isinstance(message, wire.Image):
+                if self._arrivals.next_seq is None:
+                    self.joined_seq = message.seq
                 yield from self._arrivals.image(message, parts)
             elif isinstance(message, wire.Gap):
                 self._arrivals.check_series(message.series_uid)
@@ -157,8 +161,8 @@ class NetworkSource(Source):
             raise SourceError(f"{self.uri}: the server refused: {error.reason}")
 
     def _subscribe(self, credit: int) -> None:
-        series, seq = self.series.uid, self._arrivals.next_seq or 0
-        self._send(wire.Subscribe(series=series, from_seq=seq, credit=credit))
+        seq = self._from if self._arrivals.next_seq is None else self._arrivals.next_seq
+        self._send(wire.Subscribe(series=self.series.uid, from_seq=seq, credit=credit))
 
     def _send(self, message: wire.Message) -> None:
         try:
@@ -167,7 +171,7 @@ class NetworkSource(Source):
             self.refused["unsent"] += 1
 
     def _wait_for_start(self) -> wire.Start:
-        self._send(wire.Subscribe(credit=0))
+        self._send(wire.Subscribe(from_seq=self._from, credit=0))
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0:
             self._connections.turn()

@@ -16,18 +16,21 @@ from .keys import Role, parse_key
 HANDSHAKE_MS = 10_000  # who connects and does not speak ZeroMQ by then is hung up on
 _ZERO_COPY_RECV = 10  # as zmq.h has it among what is not settled yet
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+FROM = ("oldest", "live")
 _EVERYWHERE = ("0.0.0.0", "[::]", "*")
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _IPC = re.compile(r"ipc://[^@;\s\0][^;\0]*")  # @ begins a name that every user of the machine may open
 
 
 class Endpoint(NamedTuple):
-    """What an endpoint says: host and port of tcp, None for both of ipc, and the key of who answers there."""
+    """What an endpoint says: host and port of tcp, None for both of ipc, the key of who answers there, whether frames
+    are wanted from now on."""
 
     address: str
     host: str | None = None
     port: int | None = None
     key: str | None = None
+    live: bool = False
 
     @property
     def beyond(self) -> bool:
@@ -54,20 +57,28 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 def parse_endpoint(uri: str) -> Endpoint:
-    """Read `tcp://HOST:PORT`, with `?key=KEY` behind it or not, or `ipc://PATH`. Raises SourceError for anything else:
-    libzmq would find a meaning for it, such as a second address behind a `;`."""
+    """Read `tcp://HOST:PORT`, with `?key=KEY&from=live` or a part of that behind it, or `ipc://PATH`.
+
+    Raises SourceError for anything else: libzmq would find a meaning for it, such as a second address behind a `;`.
+    """
     if _IPC.fullmatch(uri):
         return Endpoint(uri)
-    address, query, key = uri.partition("?key=")
+    address, _, query = uri.partition("?")
+    said = dict(part.partition("=")[::2] for part in query.split("&") if part)
     found = _TCP.fullmatch(address)
     if found is None:
         raise SourceError(f"{uri!r}: not an endpoint; write tcp://127.0.0.1:5555 or ipc:///tmp/name")
     if int(found["port"]) > 65535:
         raise SourceError(f"{uri}: there is no port {found['port']}; ports are 1 to 65535, 0 takes a free one")
+    if unknown := said.keys() - {"key", "from"}:
+        raise SourceError(f"{uri}: an endpoint says ?key= and &from=, not {min(unknown)[:40]!r}")
+    if said.get("from", "oldest") not in FROM:
+        raise SourceError(f"{uri}: from is one of {', '.join(FROM)}, found {said['from'][:40]!r}")
     try:
-        return Endpoint(address, found["host"], int(found["port"]), parse_key(key) if query else None)
+        key = parse_key(said["key"]) if "key" in said else None
     except ConfigError as error:
         raise SourceError(f"{address}: {error}") from None
+    return Endpoint(address, found["host"], int(found["port"]), key, said.get("from") == "live")
 
 
 def bind(socket: zmq.Socket[bytes], uri: str, role: Role | str) -> str:

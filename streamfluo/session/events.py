@@ -11,9 +11,9 @@ import msgspec
 from ..core.control import Change
 from ..core.plane import ONE_PLANE, in_plane
 from .record_file import Damage
-from .schema import EventFacts, GapFacts, SetFacts, unsealed
+from .schema import EventFacts, GapFacts, JoinedFacts, SetFacts, unsealed
 
-_FACTS: Mapping[Any, Any] = {"gap": GapFacts, "set": SetFacts}
+_FACTS: Mapping[Any, Any] = {"gap": GapFacts, "joined": JoinedFacts, "set": SetFacts}
 
 
 def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], list[Damage]]:

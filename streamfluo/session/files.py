@@ -121,7 +121,8 @@ class LineFile:
             try:
                 self._pending.append("".join(f"{line}\n" for line in lines).encode())
                 self._write()
-                os.fsync(self._file.fileno())
+                with self._calls.timed("events fsync"):
+                    os.fsync(self._file.fileno())
             except OSError:
                 self._pending.clear()
                 self._file.truncate(whole)

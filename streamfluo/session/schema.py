@@ -110,6 +110,13 @@ class GapFacts(msgspec.Struct, frozen=True):
     plane: str = ONE_PLANE
 
 
+class JoinedFacts(msgspec.Struct, frozen=True):
+    """The line of events.jsonl that a stream was joined late: the first frame here, and how many were sent before."""
+
+    frame: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+    seq: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
 class SetFacts(msgspec.Struct, frozen=True):
     """A changed parameter's line of events.jsonl."""
 

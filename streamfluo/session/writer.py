@@ -140,7 +140,8 @@ class SessionWriter:
         """Write snapshots of a step as of before `frame`, a file each. Raises OSError."""
         paths = [snapshot_path(self.folder, self._planes, step, name, frame) for name in arrays]
         for path, (name, array) in zip(paths, arrays.items(), strict=True):
-            save_arrays(path, {name: array})
+            with self.calls.timed("snapshot"):
+                save_arrays(path, {name: array})
         return paths
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:

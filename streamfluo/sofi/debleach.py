@@ -42,6 +42,7 @@ class Debleach(Operator):
         Gives("baseline", "snapshot", ("y", "x"), "ADU", "the baseline that is subtracted now"),
     )
     examples = ({"smooth_frames": 20},)
+    live = {"smooth_frames": 7}
 
     def __init__(self, params: DebleachParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)

@@ -15,6 +15,7 @@ from ..pixels.kernels.seen import seen_window
 from .kernels.matched_filter import FILTERED, Search
 from .kernels.measuring import Sensor
 from .kernels.noise import BELOW, TO_SIGMA, tile_noise
+from .structure import structured
 
 EVERY = 32  # frames: a comparison costs one frame's detection
 LOOK_EVERY = 256  # frames, at most
@@ -56,8 +57,13 @@ def compare(frame: np.ndarray, sensor: Sensor) -> Comparison:
     return Comparison(noise, float(np.median(light)), bool(below))
 
 
-def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search, unknown: str = "") -> str:
-    """Return "as stated", or what is doubtful about the spots of one image (y, x) that `search` has gone through."""
+def status_of_image(
+    frame: np.ndarray, sensor: Sensor, search: Search, places: np.ndarray, sigma_px: float, unknown: str = ""
+) -> str:
+    """Return "as stated", or what is doubtful about the spots of one image (y, x) that `search` has gone through.
+
+    places (n, 2) [px]: where spots were found.
+    """
     found = compare(frame, sensor)
     told = camera_doubts(found.noise, found.light, found.below)
     top, bottom, left, right = seen_window(frame)
@@ -69,9 +75,16 @@ def status_of_image(frame: np.ndarray, sensor: Sensor, search: Search, unknown: 
         alone = pixels * math.sqrt(along_y[len(along_y) // 2] * along_x[len(along_x) // 2] - share)
         rough = float(np.median(tile_noise(search.filtered[FILTERED, :height, :width]))) / alone if alone else 0.0
         if rough > ROUGH:
+            light = uniform_filter(np.nan_to_num(electrons, nan=float(np.nanmedian(electrons))), 3)
+            dark = np.broadcast_to(sensor.variance, frame.shape)[top:bottom, left:right]
+            variance = (
+                dark + sensor.poisson * np.maximum(light, 0) if sensor.poisson else np.full(light.shape, pixels**2)
+            )
+            unlike = int(structured(electrons, variance, places - (top, left), sigma_px).sum())
             told.append(
-                f"over the width of a spot the image varies {rough:.2g} times as much as its pixels' noise explains: "
-                "structure, or crowded spots; the false-alarm rate holds for noise alone"
+                f"over the width of a spot the image varies {rough:.2g} times as much as its pixels' noise explains, "
+                f"and {unlike} of {len(places)} spots are explained as well by a smooth surface or a line as by the "
+                "PSF: structure, or crowded spots; the false-alarm rate holds for noise alone"
             )
     return sentence(told, unknown)
 
@@ -106,7 +119,7 @@ class Doubts:
         self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
         self.frames = self.compared = self.below = 0
         self._look_at, self._doubt = EVERY, ""
-        self._sensor, self._false_alarms, self._unknown = sensor, false_alarms, unknown
+        self._sensor, self.false_alarms, self._unknown = sensor, false_alarms, unknown
 
     def add(self, frame: np.ndarray) -> None:
         """Count a frame (y, x), and compare every 32nd."""
@@ -153,10 +166,10 @@ class Doubts:
         noise = self.sums[0] / self.sums[1] if self.sums[1] else math.nan
         told = camera_doubts(noise, self.sums[2] / max(self.compared, 1), self.below > 0)
         still = self.still()
-        if still > 2 * self._false_alarms:
+        if still > 2 * self.false_alarms:
             told.append(
                 f"{still:.3g} of {self.hits.sum() / self.frames:.3g} spots a frame stand still: where molecules do "
-                f"not, that is structure or a fixed pattern, and no {self._false_alarms:g} false alarms a frame; the "
+                f"not, that is structure or a fixed pattern, and no {self.false_alarms:g} false alarms a frame; the "
                 "camera's maps take a fixed pattern away"
             )
         return told

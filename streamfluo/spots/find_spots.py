@@ -35,7 +35,8 @@ def find_spots(
 
     `false_alarms`: mean number of spots that noise alone makes in an image. With the camera's gain, offset and read
     noise it holds from .5 photons of background on, below it is less; without them the noise is measured in tiles of
-    64 × 64, of sparse counts too. Structure is no noise: `status` says where there is some. `sigma_px`: σ of the PSF.
+    64 × 64, of sparse counts too. Structure is no noise: `status` says how
+    many spots are rather that. `sigma_px`: σ of the PSF.
     Cost at 512 × 512: 1.2 rfft2, and .1 s to prepare. Raises FrameError or ConfigError. Turin 1960, IRE Trans. Inf.
     Theory 6:311 (matched filter).
     """
@@ -55,7 +56,8 @@ def find_spots(
     row, column = y.astype(int), x.astype(int)
     qe = np.broadcast_to(np.asarray(1.0 if camera.qe is None else camera.qe), frame.shape)[row, column]
     photons = q / response
-    status = status_of_image(frame, known, search, what_is_unknown(camera))
+    places = np.stack([y + down, x + right], axis=1)
+    status = status_of_image(frame, known, search, places, sigma_px, what_is_unknown(camera))
     if not background_known(camera):
         level[:] = np.nan
-    return FoundSpots(y + down, x + right, photons / qe, (level - photons * search.squares[2]) / qe, status)
+    return FoundSpots(places[:, 0], places[:, 1], photons / qe, (level - photons * search.squares[2]) / qe, status)

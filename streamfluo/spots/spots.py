@@ -19,7 +19,7 @@ from ..core.unseen import VALID, known_pixels, valid_frames
 from .detection_passes import DetectionPasses, pass_rates
 from .doubts import Doubts
 from .histogram import PhotonHistogram
-from .kernels.detection import MAX_RATE, new_search
+from .kernels.detection import MAX_RATE, new_search, search_table
 from .kernels.frames import (
     CHI2,
     COLUMNS,
@@ -102,6 +102,7 @@ class Spots(Operator):
         {"fit": "phasor", "false_alarms": 100.0, "crop_px": 7, "method": "border", "fit_sigma": False},
         {"model": "gauss", "sigma_px": (1.2, 1.5), "false_alarms": 100.0, "crop_px": 7},
     )
+    live = {"false_alarms": 20.0}
 
     def __init__(self, params: SpotsParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
@@ -119,6 +120,7 @@ class Spots(Operator):
         self._places = checked_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
         self._search = new_search(spec.shape, self._sigma, params.false_alarms, camera.excess_noise)
+        self._excess_noise = camera.excess_noise
         self._rows = np.empty((1024, COLUMNS))
         self._frames = np.empty(
             (max(1, _CONVERTED_BYTES // (4 * spec.shape[0] * spec.shape[1])), *spec.shape), np.float32
@@ -130,6 +132,17 @@ class Spots(Operator):
         self.needs = ("shift_px",) if params.drift else ()
         self.gives = self._gives(known, mean, unknown(camera.gain_e_per_adu))
         self._compile()
+
+    def prepare(self, params: SpotsParams) -> None:
+        if self._passes is None:
+            self._table(params)  # takes a second, then it is kept
+
+    def change(self, params: SpotsParams) -> None:
+        if self._passes is not None and params.false_alarms != self.params.false_alarms:
+            raise ConfigError('spots: detect = "mean" spends false_alarms over all passes, so it stays as it is')
+        self._search = self._search._replace(table=self._table(params))
+        self._doubts.false_alarms = params.false_alarms
+        self.params = params
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
@@ -285,6 +298,10 @@ class Spots(Operator):
         return np.asarray(self._qe[tuple(p.astype(int) for p in inside)])
 
     # Initialisation
+
+    def _table(self, params: SpotsParams) -> np.ndarray:
+        """The thresholds of the matched filter."""
+        return search_table(self.spec.shape, self._sigma, params.false_alarms, self._excess_noise)
 
     def _new_passes(self) -> DetectionPasses:
         pixels = self.spec.shape[0] * self.spec.shape[1]

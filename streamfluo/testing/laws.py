@@ -190,7 +190,7 @@ def nothing_compiles_later(subject: Subject) -> None:
     for kernel in kernels(subject.make()):
         kernel._reset_overloads()  # what an earlier operator compiled would hide what this one compiles late
     operator, other, third = (fed_part(subject, 0, 0) for _ in range(3))
-    built = _compiled(operator)
+    built = compiled(operator)
     subject.results(operator, subject.feed(operator, subject.blocks((1, 32, 5)), call_gap=True))
     other.restore(operator.state())
     if isinstance(operator, Mergeable):
@@ -198,11 +198,11 @@ def nothing_compiles_later(subject: Subject) -> None:
     spoilt = replace(subject, movie=spoilt_movie(subject.spec))
     with suppress(FrameError):
         spoilt.results(third, spoilt.feed(third, spoilt.blocks((1, 32, 5))))
-    now = _compiled(operator)
+    now = compiled(operator)
     assert now <= built, f"compiled while frames flowed: {', '.join(sorted(now - built))}"
 
 
-def _compiled(operator: Operator) -> set[str]:
+def compiled(operator: Operator) -> set[str]:
     return {f"{k.py_func.__qualname__}{signature}" for k in kernels(operator) for signature in k.signatures}
 
 

@@ -73,6 +73,22 @@ def test_a_recorder_stops_after_so_many_seconds(folder, started):
     assert 40 <= streamfluo.open_session(folder / "S").frames <= 70
 
 
+def test_a_recorder_of_a_duration_begins_now(folder, started):
+    _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 100, "--loop")
+    time.sleep(1)
+    done = call("record", endpoint, "--out", "S", "--duration", 0.5, cwd=folder)
+    assert "0 lost" in done.stdout, done.stderr
+    session = streamfluo.open_session(folder / "S")
+    first = next(iter(session.blocks())).index
+    assert first >= 90
+    more = session.frames + 50
+    done = call("record", endpoint, "--out", "S", "--frames", more, cwd=folder)  # goes on where it stood
+    assert f"finished: {more} of … frames, 0 lost" in done.stdout, done.stderr
+    movie = tifffile.imread(folder / "recording.tif")
+    whole = streamfluo.open_session(folder / "S").read_frames(first, first + more)
+    assert np.array_equal(whole, movie[np.arange(first, first + more) % len(movie)])
+
+
 def test_a_recorder_takes_a_file_as_well(folder):
     done = call("record", "recording.tif", "--out", "S", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -113,6 +129,8 @@ MISTAKES = [
     (["record", "recording.tif", "--publish", "here"], "'here': not an endpoint"),
     (["record", "recording.tif", "--publish", "tcp://127.0.0.1:99999"], "there is no port 99999; ports are 1 to 65535"),
     (["record", "recording.tif", "--when-full", "panic"], "when_full: Invalid enum value 'panic'"),
+    (["status", "tcp://127.0.0.1:5000?form=live"], "an endpoint says ?key= and &from=, not 'form'"),
+    (["record", "tcp://127.0.0.1:5000?from=now"], "from is one of oldest, live, found 'now'"),
     (["status", "tcp//x"], "not an endpoint; write tcp://127.0.0.1:5555"),
     (["camera", "recording.tif"], "recording.tif: a recording, not a camera; serve it with streamfluo replay"),
 ]

@@ -42,7 +42,8 @@ def test_a_source_is_marked_paused_stopped_and_started_while_the_other_waits(rig
             scope.resume()
             frames(send, "one", 60, 80)
             listed = everyone.sessions()
-            assert [(line["session"], line["state"]) for line in listed] == [("scope/one", "running")]
+            one = str(folder / "sessions" / "scope" / "one")
+            assert [(line["session"], line["state"], line["exported"]) for line in listed] == [(one, "running", False)]
             scope.stop()
             until(lambda: state(status) == "idle")
             assert open_session(folder / "sessions" / "scope" / "one").state == "aborted"

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from emitter_traces import BRIGHTNESS, simulated
-from scipy.special import expit, logit, logsumexp
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, logit, logsumexp
 
+from streamfluo.counting import shared_posterior
 from streamfluo.counting.bounds import parameter_bounds
 from streamfluo.counting.fit import P_ON, Search, fit_pooled
-from streamfluo.counting.kernels.likelihood import EmitterModel, evaluate, log_evidence
+from streamfluo.counting.kernels.likelihood import EmitterModel, evaluate
+from streamfluo.counting.number_prior import PRIOR_TRACES, number_prior
 from streamfluo.counting.shared_posterior import draw, log_posterior
 
 MODEL = EmitterModel(True, False, 0, 5, 6.0)
@@ -31,24 +34,62 @@ def under(x, p_on):
     return evaluate(x, theta, MODEL)[0]
 
 
+def evidence(logs):
+    """Oracle: the largest log evidence under any distribution of the numbers, with its Dirichlet prior."""
+    stated = 1 / (MODEL.candidates + 1)
+
+    def loss(free):
+        probabilities = log_softmax(free)
+        each = logsumexp(logs + probabilities, axis=1)
+        return -each.sum() - PRIOR_TRACES * (stated / stated.sum() * probabilities).sum()
+
+    return -minimize(loss, np.log(stated), options={"gtol": 1e-7}).fun
+
+
 def logs_of(x):
     return lambda each: evaluate(x, each, MODEL)[0]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_the_integral_over_what_is_not_known(seed):
+def test_it_is_the_integral_over_what_is_not_known(seed, monkeypatch):
+    monkeypatch.setattr(shared_posterior, "SCALE_DRAWS", 150)  # chance is not what is tested
     x, pooled, search = fitted(known=False, seed=seed)
-    found = np.exp(log_posterior(x, pooled, MODEL, search, 256, logs_of(x)))
+    found = np.exp(log_posterior(x, pooled, MODEL, search, 500, logs_of(x)))
     prior = -np.log1p(MODEL.candidates)
-    grid = expit(np.linspace(logit(1e-3), logit(0.3), 400))
+    grid = expit(np.linspace(logit(1e-3), logit(0.3), 60))
     logs = np.array([under(x, p) + prior for p in grid])
-    weights = np.array([log_evidence(under(pooled.seen, p), MODEL.candidates).sum() for p in grid])
+    weights = np.array([evidence(under(pooled.seen, p)) for p in grid])
     weights = np.exp(weights - logsumexp(weights))
     each = np.exp(logs - logsumexp(logs, axis=2, keepdims=True))
     expected = np.einsum("g,gnk->nk", weights, each)
     best = each[weights.argmax()]
     np.testing.assert_allclose(found, expected, atol=0.02)
     assert np.abs(best - expected).max() > 0.04  # the best parameters alone tell something else
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_are_distributed_as_likely_as_can_be(seed):
+    logs = np.random.default_rng(seed).normal(0, 3, (20, len(MODEL.candidates)))
+    probabilities, found = number_prior(logs, MODEL.candidates)
+    assert np.exp(probabilities).sum() == pytest.approx(1)
+    assert found == pytest.approx(evidence(logs), abs=1e-3)
+
+
+def test_what_the_numbers_are_does_not_shift_the_rate():
+    """Traces of three emitters each: under a fixed prior of 0 … 10 fewer emitters that come on more often win."""
+    model = EmitterModel(True, False, 0, 10, 6.0)
+    inside = []
+    for seed in range(3):
+        traces, _ = simulated("camera", [3] * 16, 250, seed, (0.02, 0.5, 0.0))
+        x = traces.T
+        bounds = parameter_bounds(x, True, False)
+        bounds[:3] = np.array(BRIGHTNESS["camera"])[:, None]
+        bounds[4] = 0.5
+        search = Search(bounds)
+        pooled = fit_pooled(x, x, model, search)
+        rates = np.concatenate([several[:, P_ON] for _, several in draw(pooled, model, search, 64)])
+        inside.append(np.quantile(rates, 0.05) < 0.02 < np.quantile(rates, 0.95))
+    assert sum(inside) >= 2
 
 
 def test_where_all_is_known_it_is_the_posterior_under_that():

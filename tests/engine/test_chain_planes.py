@@ -217,3 +217,38 @@ def test_planes_named_for_a_stream_that_has_none_are_refused():
 def test_a_block_of_a_plane_that_the_stream_does_not_have_is_refused(movies):
     with pytest.raises(FrameError, match="frame 0: no plane 'blue/0'"):
         chain(MOMENTS_OF_MOTION).run(Block(0, [0], movies["red/0"][:1], "blue"))
+
+
+LIVE = """
+[[step]]
+kind = "motion"
+params = { init_frames = 10, max_shift_px = 6 }
+"""
+
+
+@pytest.mark.parametrize("step", ["motion", "green/1/motion"])
+def test_a_change_is_made_in_every_plane_that_is_meant_at_its_own_frame(movies, step):
+    def changed(cut):
+        built = chain(LIVE)
+        found = run(built, movies, cut=16, stop=32)
+        reached = {"red/0": 32, "red/1": 32, "green/0": 32, "green/1": 32}
+        changes, make = built.changes.plan(step, "max_shift_px", 1, reached)
+        make()
+        later = run(built, movies, cut=cut, start=32)
+        assert [built.step(change.step).operator.params.max_shift_px for change in changes] == [1] * len(changes)
+        names = [f"{name}/motion" for name in NAMES]
+        return changes, {n: np.concatenate([found[n]["shift_px"], later[n]["shift_px"]]) for n in names}
+
+    changes, shifts = changed(16)
+    assert [change.step for change in changes] == ([f"{name}/motion" for name in NAMES] if step == "motion" else [step])
+    again = chain(LIVE)
+    for change in changes:
+        again.changes.plan_recorded(change, told=False)
+    whole = run(again, movies, cut=7)
+    unchanged = run(chain(LIVE), movies, cut=7)
+    for name in NAMES:
+        found = whole[f"{name}/motion"]["shift_px"]
+        np.testing.assert_array_equal(found, shifts[f"{name}/motion"])
+        meant = f"{name}/motion" in [change.step for change in changes]
+        assert np.array_equal(found, unchanged[f"{name}/motion"]["shift_px"]) != meant
+    assert [event["step"] for event in again.events if event["event"] == "set"] == [change.step for change in changes]

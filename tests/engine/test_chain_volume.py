@@ -171,3 +171,30 @@ def test_a_config_that_pools_wrongly_is_refused_in_one_line(old, new, message):
     with pytest.raises(ConfigError, match=message) as caught:
         chain(VOLUME.replace(old, new), SPEC)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["when all planes are even", "while frames of some planes wait"])
+def test_a_change_of_a_late_step_begins_at_its_frame_though_frames_before_it_wait(movies, held):
+    built = chain(VOLUME)
+    found = run(built, movies, cut=16, stop=32)
+    ahead = NAMES[:2] if held else ()
+    waited = [r for name in ahead for r in built.run(block(movies, name, 32, 40))]
+    reached = {name: 40 if name in ahead else 32 for name in NAMES}
+    changes, make = built.changes.plan("motion", "max_shift_px", 1, reached)
+    make()
+    built.change_now(reached)
+    for at in range(32, FRAMES, 8):
+        for name in NAMES:
+            if (name, at) not in [(name, 32) for name in ahead]:
+                waited += built.run(block(movies, name, at, at + 8))
+    again = chain(VOLUME)
+    for change in changes:
+        again.changes.plan_recorded(change, told=True)
+    whole = run(again, movies, cut=5)
+    for name in NAMES:
+        step = f"{name}/motion"
+        later = [r.values.arrays["valid"] for r in waited if r.step == step]
+        valid = np.concatenate([found[step]["valid"], *later])
+        np.testing.assert_array_equal(valid, whole[step]["valid"])
+        assert valid[: reached[name]].all()
+        assert not valid[reached[name] :].all()

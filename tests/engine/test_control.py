@@ -1,16 +1,35 @@
 """Control of a run: what is asked takes effect at a frame, stands in the session, and a rerun gives the same bits."""
 
+import errno
+import json
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 
+import msgspec
 import numpy as np
-from toys import BINNED, DOUBLE, FRAMES, LEVEL, SPEC, SQUARED, Movie, a, block, chain, config, means, toys  # noqa: F401
+import pytest
+import zmq
+from systems import needs_signals
+from toys import BINNED, DOUBLE, FRAMES, LEVEL, SQUARED, Movie, a, block, chain, config, means, toys  # noqa: F401
 
-from streamfluo import open_session, open_source
-from streamfluo.client import Control
+from streamfluo import SourceError, open_session, open_source
+from streamfluo.client import Control, ask
+from streamfluo.core import wire
+from streamfluo.core.control import Answer, Change, Mark
+from streamfluo.core.errors import WireError
+from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
+from streamfluo.engine.run_control import done
+from streamfluo.network import control as control_module
+from streamfluo.network.control import ControlServer
+from streamfluo.network.socket import new_context
+from streamfluo.session import files as files_module
 
 BEHIND = a("level", id="'behind'")
 TABLES = (LEVEL, DOUBLE, SQUARED, BINNED, BEHIND)
@@ -112,3 +131,291 @@ def assert_same(one, other):
             np.testing.assert_array_equal(array, other.values(step)[name])
         for name, array in one.snapshot(step).items():
             np.testing.assert_array_equal(array, other.snapshot(step)[name])
+
+
+# Killed, and refused
+
+
+KILLED = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import toys
+from toys import DOUBLE, LEVEL, Movie, block, parse_config, register
+from streamfluo.engine.engine import Engine
+from streamfluo.core.control import Set
+from pathlib import Path
+for toy in toys.TOYS:
+    register("toy-" + toy.__name__.lower())(toy)
+text = parse_config("[record]\\ncheckpoint_s = {checkpoint_s}\\n[[step]]\\n" + LEVEL + "\\n[[step]]\\n" + DOUBLE)
+engine = Engine(Movie([block(n, n + 1) for n in range(150)], wait=0.002), text, Path({out!r}))
+engine.start()
+while engine.health().frames < 60:
+    pass
+engine.control.ask(Set(nonce="1", step="level", param="factor", value=3.5)).result(20)
+engine.control.ask(Set(nonce="2", step="level", param="factor", value=0.3)).result(20)
+while engine.health().frames < 120:
+    pass
+os.kill(os.getpid(), 9)
+"""
+
+
+@needs_signals
+@pytest.mark.parametrize("checkpoints", [True, False], ids=["from a checkpoint", "from the journal's start"])
+def test_killed_after_a_change_it_goes_on_under_the_changed_parameter(tmp_path, checkpoints):
+    tests = str(Path(__file__).parents[1])
+    program = KILLED.format(tests=tests, out=str(tmp_path / "s"), checkpoint_s=1e-6 if checkpoints else 1e6)
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -9
+    [first, second] = events(tmp_path / "s", "set")
+    assert (tmp_path / "s" / "checkpoint.npz").exists() == checkpoints
+    engine = Engine(Movie(ones()), config(LEVEL, DOUBLE), tmp_path / "s", resume=True)
+    engine.start()
+    assert engine.wait(20)
+    factor = np.ones(200)
+    factor[first["frame"] :], factor[second["frame"] :] = 3.5, 0.3
+    session = open_session(tmp_path / "s")
+    np.testing.assert_array_equal(session.values("level")["level"], means(0, 200) * factor)
+    assert len(events(tmp_path / "s", "set")) == 2
+    assert session.steps["level"].params["factor"] == 1.0
+
+
+REFUSED = [
+    (("set", {"step": "level", "param": "factor", "value": -3}), "> 0.0, found -3; it is above 0, at most 1000"),
+    (("set", {"step": "level", "param": "factor", "value": 1e9}), "it is above 0, at most 1000"),
+    (("set", {"step": "level", "param": "factor", "value": "much"}), "factor: expected a number, not a text"),
+    (("set", {"step": "level", "param": "factor", "value": [1]}), "factor: expected a number"),
+    (("set", {"step": "level", "param": "fator", "value": 2}), "no parameter 'fator'; did you mean 'factor'?"),
+    (("set", {"step": "level", "param": "start", "value": 2}), "'start' cannot be changed while frames flow; live are"),
+    (("set", {"step": "leven", "param": "factor", "value": 2}), "no step 'leven'; did you mean 'level'?"),
+    (("set", {"step": "double", "param": "x", "value": 2}), "no parameter 'x'"),
+    (("snapshot", {"step": "level", "name": "sums"}), "no snapshot 'sums'; did you mean 'sum'?"),
+    (("snapshot", {"step": "double"}), "gives no snapshots"),
+    (("snapshot", {"step": "../level"}), "no step '../level'"),
+    (("start", {}), "this run has started"),
+    (("reload", {}), "a run keeps its config"),
+    (("pause", {"source": "scope"}), "this is one run; sources are a daemon's"),
+]  # fmt: skip
+
+
+def test_what_cannot_be_done_is_refused_in_one_line_and_changes_nothing(tmp_path):
+    with running(Turnstile(ones()), tmp_path / "s", LEVEL, DOUBLE) as (engine, control):
+        let(engine, 9)
+        for (verb, words), reason in REFUSED:
+            with pytest.raises(SourceError) as told:
+                control.ask(verb, **words)
+            assert reason in str(told.value)
+            assert "\n" not in str(told.value)
+        let(engine, 9)
+    session = open_session(tmp_path / "s")
+    np.testing.assert_array_equal(session.values("level")["level"], means(0, 18))
+    assert {event["event"] for event in session.events} == {"closed"}
+
+
+MALFORMED = [
+    (b'{"verb":"mark","nonce":"1"}', "text"),
+    (b'{"verb":"mark","nonce":"1","text":""}', "text: expected a text of length >= 1"),
+    (b'{"verb":"mark","nonce":"1","text":"%s"}' % (b"x" * 1001), "length <= 1000"),
+    (b'{"verb":"mark","text":"x"}', "nonce"),
+    (b'{"verb":"mark","nonce":7,"text":"x"}', "nonce: expected a text"),
+    (b'{"verb":"mark","nonce":"%s","text":"x"}' % (b"n" * 65), "length <= 64"),
+    (b'{"verb":"sett","nonce":"1"}', "no verb 'sett'; did you mean 'set'?"),
+    (b'{"nonce":"1"}', "no verb 'None'"),
+    (b'{"verb":"pause","nonce":"1","surprise":1}', "unknown field `surprise`"),
+    (b'{"verb":"pause","nonce":"1","version":2}', "version 2 is not spoken here; supported: 1"),
+    (b'{"verb":"set","nonce":"1","step":"level","param":"factor","value":{"a":1}}', "value: expected"),
+    (b'{"verb":"set","nonce":"1","step":"level","param":"factor"}', "value"),
+    (b'{"verb":"set","nonce":"1","step":"level","param":"factor","value":NaN}', "neither msgpack nor JSON"),
+    (msgspec.msgpack.encode(dict(verb="set", nonce="1", step="s", param="p", value=float("nan"))), "a finite number"),
+    (b'{"verb":"set","nonce":"1","step":"s","param":"p","value":1%s}' % (b"0" * 400), "a finite number"),
+    (b'{"verb":"pause","nonce":"1","source":"%s"}' % (b" " * 4096), "at most 4096 bytes"),
+    (b"[1,2]", "header"),
+    (b"", "header"),
+    (b"\xff\xfe\x00", "header"),
+]  # fmt: skip
+
+
+def test_a_message_that_is_none_is_refused_with_the_rule_that_it_breaks(tmp_path):
+    with running(Turnstile(ones()), tmp_path / "s", LEVEL) as (engine, _), req(engine) as socket:
+        for message, reason in MALFORMED:
+            socket.send(message)
+            answer = msgspec.convert(decoded(socket.recv()), dict)
+            assert answer["ok"] is False
+            assert reason in answer["said"]
+        refused = ask(engine.publisher.endpoint, wire.Status()).counters["refused"]
+        assert sum(refused.values()) == len(MALFORMED), refused
+        socket.send(b'{"verb":"mark","nonce":"1","text":"at last"}')
+        assert json.loads(socket.recv()) == {"ok": True, "nonce": "1", "frame": 0}
+
+
+@contextmanager
+def req(engine):
+    endpoint = ask(engine.publisher.endpoint, wire.Hello()).endpoints["control"]
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVTIMEO, 20_000)
+        socket.connect(endpoint)
+        yield socket
+
+
+def decoded(answer):
+    return json.loads(answer) if answer[:1] == b"{" else msgspec.msgpack.decode(answer)
+
+
+def test_a_request_is_answered_once_and_the_same_one_again_is_refused_and_counted(tmp_path):
+    with running(Turnstile(ones()), tmp_path / "s", LEVEL) as (engine, _), req(engine) as socket:
+        request = b'{"verb":"mark","nonce":"mine","text":"once"}'
+        socket.send(request)
+        assert json.loads(socket.recv())["ok"]
+        for _ in range(3):
+            socket.send(request)
+            assert "nonce 'mine' was answered already" in json.loads(socket.recv())["said"]
+        assert ask(engine.publisher.endpoint, wire.Status()).counters["refused"] == {"replayed": 3}
+    assert len(events(tmp_path / "s", "mark")) == 1
+
+
+def test_the_memory_of_nonces_is_bounded(monkeypatch):
+    monkeypatch.setattr(control_module, "MAX_NONCES", 10)
+    with new_context() as context:
+        server = ControlServer(context, "tcp://127.0.0.1:0", lambda request: done(Answer(ok=True)))
+        for n in range(1000):
+            server._remember(str(n))
+        assert len(server._nonces) == 10
+        with pytest.raises(WireError, match="answered already"):
+            server._remember("999")
+        server.close()
+
+
+def test_what_nobody_does_in_time_is_said_and_left_undone(monkeypatch):
+    monkeypatch.setattr(control_module, "PATIENCE_S", 0.2)
+    never = Future()
+    with new_context() as context, context.socket(zmq.REQ) as socket:
+        server = ControlServer(context, "tcp://127.0.0.1:0", lambda request: never)
+        server.start()
+        socket.connect(server.endpoint)
+        socket.send(b'{"verb":"pause","nonce":"1"}')
+        assert json.loads(socket.recv())["said"] == "nothing came of it within 0.2 s; it was left undone"
+        assert never.cancelled()
+        server.close()
+
+
+def test_a_disk_that_does_not_take_the_event_keeps_the_parameter_as_it_is(tmp_path, monkeypatch):
+    with running(Turnstile(ones()), tmp_path / "s", LEVEL) as (engine, control):
+        let(engine, 5)
+        monkeypatch.setattr(files_module.os, "fsync", full)
+        with pytest.raises(SourceError, match="No space left"):
+            control.set("level", "factor", 5)
+        monkeypatch.undo()
+        let(engine, 5)
+        assert control.set("level", "factor", 7).frame == 10
+        let(engine, 5)
+    session = open_session(tmp_path / "s")
+    np.testing.assert_array_equal(session.values("level")["level"], means(0, 15) * np.repeat([1, 1, 7], 5))
+    assert [event["value"] for event in events(tmp_path / "s", "set")] == [7]
+
+
+def full(descriptor):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+# A pause, snapshots, the end
+
+
+def test_what_a_stream_sends_while_it_pauses_is_a_gap_and_not_lost(tmp_path):
+    source = Turnstile(ones())
+    with running(source, tmp_path / "s", LEVEL) as (engine, control):
+        let(engine, 10)
+        assert control.pause().frame == 10
+        assert control.pause().said == "it pauses already"
+        assert engine.state == "paused"
+        source.free.release(20)
+        until(lambda: engine.next_index == 30)
+        until(lambda: source.acknowledged[-1] == 30)  # the sender need not keep them
+        assert control.mark("meanwhile").frame == 30
+        assert control.resume().frame == 30
+        let(engine, 5)
+    session = open_session(tmp_path / "s")
+    assert (session.frames, session.lost, session.gaps) == (15, 0, (Gap(10, 20, "paused"),))
+    assert (session.health["paused"], session.health["lost"]) == (20, 0)
+    np.testing.assert_array_equal(session.read_frames(0, 99), FRAMES[[*range(10), *range(30, 35)]])
+    assert session.damaged == ()
+
+
+def test_a_pause_that_lasts_to_the_end_is_in_the_session_and_the_run_ends(tmp_path):
+    source = Turnstile(ones(40))
+    with running(source, tmp_path / "s", LEVEL) as (engine, control):
+        let(engine, 10)
+        control.pause()
+        source.free.release(30)
+        until(lambda: engine.wait(0.1))
+    assert open_session(tmp_path / "s").gaps == (Gap(10, 30, "paused"),)
+    assert open_session(tmp_path / "s").state == "finished"
+
+
+def test_a_file_waits_while_it_pauses_and_no_frame_is_missing(tmp_path):
+    source = Turnstile(ones(), seekable=True)
+    with running(source, tmp_path / "s", LEVEL) as (engine, control):
+        let(engine, 10)
+        assert control.pause().said == "the source waits"
+        source.free.release(30)
+        time.sleep(0.3)
+        assert engine.health().frames == 10
+        control.resume()
+        until(lambda: engine.health().frames == 40)
+    assert open_session(tmp_path / "s").gaps == ()
+
+
+def test_a_snapshot_is_written_as_of_its_frame(tmp_path):
+    with running(Turnstile(ones()), tmp_path / "s", LEVEL, SQUARED) as (engine, control):
+        let(engine, 10)
+        assert control.snapshot("level", "sum").said == "snapshots/level/0000000010-sum.npz"
+        let(engine, 10)
+        assert control.snapshot("squared").frame == 20
+    at = {path.name: dict(np.load(path)) for path in (tmp_path / "s" / "snapshots").rglob("*-*.npz")}
+    assert at["0000000010-sum.npz"]["sum"] == pytest.approx(means(0, 10).sum())
+    assert at["0000000020-squared.npz"]["squared"] == pytest.approx(means(0, 20).sum() ** 2)
+    assert [event["frame"] for event in events(tmp_path / "s", "snapshot")] == [10, 20]
+
+
+def test_stopped_from_elsewhere_it_leaves_a_whole_session_and_says_no_more(tmp_path):
+    with running(Turnstile(ones()), tmp_path / "s", LEVEL) as (engine, control):
+        let(engine, 10)
+        [line] = control.sessions()
+        assert (line["session"], line["state"]) == (str(tmp_path / "s"), "running")
+        assert control.stop().frame == 10
+        until(lambda: engine.wait(0.1))
+    session = open_session(tmp_path / "s")
+    assert (session.state, session.frames, session.damaged) == ("aborted", 10, ())
+    with pytest.raises(SourceError, match="the series is over"):
+        engine.control.ask(Mark(nonce="1", text="late"))
+
+
+# Changes that were recorded
+
+
+def test_what_set_states_is_not_changed_again_and_what_the_chain_lacks_is_left_out(tmp_path, caplog):
+    changes = [Change(5, "level", "factor", 9.0), Change(7, "other", "x", 1), Change(8, "level", "factor", -1)]
+    for text, expected in (((), means(0, 20) * np.repeat([1, 9], [5, 15])), (("level.factor=2",), means(0, 20) * 2)):
+        plain = parse_config("[[step]]\n" + LEVEL, "run.toml", text)
+        engine = Engine(Movie(ones(20)), plain, tmp_path / f"s{len(text)}", changes=changes)
+        engine.start()
+        assert engine.wait(20)
+        np.testing.assert_array_equal(open_session(tmp_path / f"s{len(text)}").values("level")["level"], expected)
+    assert "frame 7: a recorded change is left out: no step 'other'" in caplog.text
+    assert "frame 8: a recorded change is left out" in caplog.text
+
+
+def test_changes_take_effect_at_their_frames_however_they_come_in_blocks():
+    def levels(cuts):
+        one = chain(LEVEL, DOUBLE)
+        for change in (Change(5, "level", "factor", 9.0), Change(64, "level", "factor", 2.0)):
+            one.changes.plan_recorded(change, told=False)
+        made = [one.push(block(start, stop)) for start, stop in cuts]
+        assert [event["frame"] for event in one.events] == [5, 64]
+        return np.concatenate([out.values["twice"] for out in chain_values(made, "double")])
+
+    expected = 2 * means(0, 100) * np.repeat([1, 9, 2], [5, 59, 36])
+    for cuts in ([(0, 100)], [(0, 5), (5, 64), (64, 100)], [(n, n + 1) for n in range(100)], [(0, 70), (70, 100)]):
+        np.testing.assert_array_equal(levels(cuts), expected)
+
+
+def chain_values(made, step):
+    return [out for results in made for name, out in results if name == step]

@@ -55,6 +55,16 @@ def test_beads_of_unequal_brightness_on_a_lattice_have_one_place():
     assert np.abs(errors_px(values["shift_px"], shifts, 1)).max() < 0.3
 
 
+def test_beads_of_unequal_brightness_at_another_bead_are_not_valid():
+    """The frame jumps beyond max_shift_px by three beads: what is inside looks like the template a bead away."""
+    shifts = drift(300, seed=2)
+    shifts[200:220] += (0.0, 15.0)
+    _, values = registered(beads(5.0, scatter=0.35, angle=0.0), 80, shifts, max_shift_px=8)
+    error = np.abs(errors_px(values["shift_px"], shifts, 1)).max(1)
+    assert not (values["valid"][1:] & (error > 1)).any()
+    assert values["valid"][20:200].mean() > 0.95
+
+
 @pytest.mark.parametrize("waves", [(0, 8), (5, 7)])
 def test_the_shift_along_stripes_is_unknown(waves):
     y, x = np.mgrid[: SIDE + 2 * PAD, : SIDE + 2 * PAD] / (SIDE + 2 * PAD)

@@ -6,6 +6,8 @@ import scipy.ndimage as ndi
 
 import streamfluo
 from streamfluo import Block, Spec
+from streamfluo.motion.kernels.gauss_newton import Light, TemplateImages, read_only
+from streamfluo.motion.kernels.misfit import missing_structure
 
 SIDE, PAD, SEGMENT, MAX_PX = 96, 40, 20, 8
 Y, X = np.mgrid[:SIDE, :SIDE].astype(float)
@@ -85,3 +87,52 @@ def test_light_that_fades_to_a_tenth_is_followed():
     error = values["shift_px"] - shifts
     assert values["valid"].all()
     assert np.sqrt(((error - error.mean(0)) ** 2).mean()) < 0.05
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_half_a_field_in_shadow_is_valid_where_its_shift_is_right_alone(seed):
+    rng = np.random.default_rng([20, seed])
+    tissue, count, side = scene(rng), 140, 64
+    shifts = 2 * np.stack([np.sin(np.arange(count) / 30), np.cos(np.arange(count) / 20) - 1], 1)
+    movie = np.empty((count, side, side), np.uint16)
+    for t, shift in enumerate(shifts):
+        origin = [Y[:side, :side] + PAD - shift[0], X[:side, :side] + PAD - shift[1]]
+        light = np.maximum(ndi.map_coordinates(tissue, origin, order=3, prefilter=False), 0)
+        light *= (X[:side, :side] > side / 2) if 80 <= t < 100 else 1
+        movie[t] = rng.poisson(5 * light) * 4 + np.rint(2 * rng.standard_normal(light.shape)) + 100
+    values = (
+        streamfluo.create("motion", Spec(movie.shape[1:], "uint16"), max_shift_px=MAX_PX)
+        .update(Block(0, np.zeros(count), movie))
+        .values
+    )
+    error = values["shift_px"] - shifts
+    error = np.abs(error - np.median(error[10:80], axis=0)).max(1)
+    assert not (values["valid"][1:] & (error[1:] > 1)).any()
+    assert not values["restarted"].any()
+
+
+def missing(frame, template, sigma):
+    """`missing_structure` of a frame (64, 64) at its place, its blocks' levels as they are, in every row."""
+    levels = (frame - template).reshape(4, 16, 4, 16).mean((1, 3)).astype(np.float32)
+    images = TemplateImages(
+        template, np.zeros((3, 64, 64), np.float32), np.ones((4, 64), np.float32), np.array([0, 64] * 2)
+    )
+    light = Light(np.float32(1), np.float32(0), np.float32(0), levels)
+    expected, seen = (tuple(light), np.zeros((2, 4, 4), np.float32)), (read_only(frame), (0, 64, 0, 64))
+    return missing_structure(seen, tuple(images), np.zeros((4, 4, 2), np.int64), expected, np.full((4, 4), sigma**2), 1)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 5.0])
+def test_noise_light_and_active_cells_are_no_missing_structure(sigma):
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    texture = 8 * np.sin(x / 2) * np.cos(y / 2)
+    template = (texture + 100).astype(np.float32)
+    contrast = (texture**2).sum() / sigma**2
+    cell = 30 * np.exp(-((y - 20) ** 2 + (x - 30) ** 2) / 18)
+    for added in (0, 40, x, cell):  # of three times the noise
+        frame = (template + added + 3 * sigma * rng.standard_normal((64, 64))).astype(np.float32)
+        assert missing(frame, template, sigma) < 0.05 * contrast
+    noise = sigma * rng.standard_normal((64, 64))
+    dark = (np.where(x < 32, 100.0, template) + noise).astype(np.float32)
+    assert 0.1 * contrast < missing(dark, template, sigma) < 0.5 * contrast

@@ -264,6 +264,20 @@ def test_a_clock_that_stands_still_or_goes_back_is_replaced_by_the_interval_and_
     assert counted["time"] == sum(ms is not None and ms != t for ms, t in zip(times_ms, told, strict=True))
 
 
+@pytest.mark.parametrize("repeated", [(0,), (3,), (2, 3), (3, 3)])
+def test_a_frame_that_comes_twice_is_dropped_and_leaves_no_gap(repeated):
+    arrivals, seq, found = Arrivals(Spec((2, 3), "uint16", 0.1), "a"), 0, []
+    for index in range(5):
+        found += take(arrivals, "red/0", seq, index)
+        seq += 1
+        for _ in range(repeated.count(index)):
+            with pytest.raises(WireError, match=f"frame {index} after frame {index}"):
+                take(arrivals, "red/0", seq, index)
+            seq += 1
+    assert [block.index for block in found] == [0, 1, 2, 3, 4]
+    assert list(arrivals.end(end(seq))) == []
+
+
 def test_each_plane_has_a_clock_of_its_own():
     counted = Counter()
     arrivals = Arrivals(SPEC, "a", refused=counted)

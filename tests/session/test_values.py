@@ -96,7 +96,7 @@ def test_frames_before_the_first_id_have_no_columns_of_their_own(tmp_path):
     assert read_values(StepRecords(path, "series"), [IDS, TRACE])["trace"].tolist() == [[0], [0], [7]]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(counts=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 2)), min_size=1, max_size=8), flush=st.booleans())
 def test_growing_traces_are_those_kept_in_memory_whatever_the_records(tmp_path, counts, flush):
     path, start, known, outputs, rows = tmp_path / "v.sfv", 0, 0, [], []

@@ -1,11 +1,14 @@
 """What `spots` and `find_spots` say against the camera's numbers and the false-alarm rate."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import poisson
 
 from streamfluo import Block, Camera, Spec, create
 from streamfluo.analysis import find_spots
+from streamfluo.spots.structure import structured
 
 CAMERA = Camera(100.0, 0.5, 1.5)
 SHAPE = (96, 96)
@@ -69,8 +72,53 @@ def test_spots_on_filaments_that_stand_still_are_counted_and_said():
     assert operator.read()["still"] < 1
 
 
-def test_one_image_says_that_structure_is_no_noise():
+def blobs(seed):
+    """Light of smooth blobs of σ 3 to 6 px, 10 to 40 electrons at their middle, on 5."""
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[: SHAPE[0], : SHAPE[1]]
+    light = np.full(SHAPE, 5.0)
+    for _ in range(40):
+        middle, wide = rng.uniform(0, 96, 2), rng.uniform(3, 6)
+        light += rng.uniform(10, 40) * np.exp(-((y - middle[0]) ** 2 + (x - middle[1]) ** 2) / 2 / wide**2)
+    return light
+
+
+def molecules(seed, photons, count=20):
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[: SHAPE[0], : SHAPE[1]]
+    places = rng.uniform(6, 90, (count, 2, 1, 1))
+    gauss = np.exp(-((y - places[:, 0]) ** 2 + (x - places[:, 1]) ** 2) / 2 / 1.3**2) / (2 * np.pi * 1.3**2)
+    return photons * gauss.sum(0)
+
+
+@pytest.mark.parametrize(("light", "share"), [(filaments, 0.85), (blobs, 0.6)])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_image_says_how_many_spots_are_structure(light, share, seed):
+    found = find_spots(frames_of(light(seed), 1)[0], camera=CAMERA)
+    told = re.search(r"(\d+) of (\d+) spots are explained as well by a smooth surface", found.status)
+    assert told is not None
+    assert share * len(found.y) <= int(told[1]) <= int(told[2]) == len(found.y) > 10
+
+
+def test_one_image_says_it_without_a_camera_too():
     assert "structure" in find_spots(frames_of(filaments(6), 1)[0]).status
+
+
+@pytest.mark.parametrize("photons", [150, 500, 5000])
+@pytest.mark.parametrize("seed", range(3))
+def test_spots_are_no_structure(photons, seed):
+    frame = frames_of(10 + molecules(seed, photons), 1, seed)[0]
+    found = find_spots(frame, camera=CAMERA)
+    electrons = (frame.astype(float) - 100) * 0.5
+    alike = structured(electrons, np.maximum(electrons, 0) + 1.5**2, np.stack([found.y, found.x], 1), 1.3)
+    assert len(found.y) >= 12
+    assert alike.sum() <= 0.15 * len(found.y)
+
+
+def test_pixels_that_are_not_seen_are_no_structure():
+    places = np.array([[20.0, 20.0], [60.0, 60.0], [0.0, 95.0]])
+    electrons = blobs(1)
+    electrons[18, 18] = np.nan
+    assert not structured(electrons, np.array([[4.0]]), places, 1.3)[0]
+    assert len(structured(electrons, np.array([[4.0]]), places[:0], 1.3)) == 0
     for seed in range(5):
         for camera in (None, CAMERA):
             assert find_spots(frames_of(10.0, 1, seed)[0], camera=camera).status == "as stated"

@@ -15,6 +15,7 @@ SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if 
 LIKE_ACTIVITY = 0.6  # the same, if the part is an arc or a sliver that the whole completes
 MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance
 MIN_WITHIN = 0.7  # of the energy of the part, that lies within the other's box
+SAME_FOOTPRINT = 0.8  # cosine: two such share the activity of one cell between them, as noise decides
 MAX_LOSS, MIN_GAIN = 0.05, 0.1  # of compactness: two cells side by side lose .15, a part gains
 
 
@@ -37,6 +38,11 @@ def find_duplicate(cells: Components) -> Duplicate | None:
     spread = cells["own"] ** 2 >= MIN_BINS * np.maximum(cells["peak"], 1e-30)
     parts = cells["touching"] & (together >= LIKE_ACTIVITY) & spread[:, None]
     weaker = listed & (snr[:, None] <= snr[other]) & ~cells["seeded"][:, None]
+    energy = cells["energy"]
+    twice = weaker & (cells["overlap"] >= SAME_FOOTPRINT * np.sqrt(energy[:, None] * energy[other]))
+    if twice.any():
+        part, column = np.argwhere(twice)[0].tolist()
+        return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
     for part, column in np.argwhere(weaker & parts).tolist():
         whole = int(other[part, column])
         ratio = cells.own[part] * cells.live_noise[part] / (shared[part, column] * cells.live_noise[whole])

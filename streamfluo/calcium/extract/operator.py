@@ -73,6 +73,7 @@ class Extract(Operator):
         {"background": "ring", "ring_radius_px": 4, "ar_order": 2, "init": "greedy", "init_frames": 12,
          "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
     )  # fmt: skip
+    live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
@@ -89,6 +90,9 @@ class Extract(Operator):
         self._initialised = self._ended = False
         self._left_out, self._watch = 0, SceneWatch()
         self._first_frames = FirstFrames(spec.shape)
+
+    def change(self, params: ExtractParams) -> None:
+        self.params = self._extraction.params = params
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
@@ -118,7 +122,9 @@ class Extract(Operator):
             of = f"{len(self._first_frames)} frames, of {self.params.init_frames} that initialise"
             told.append(f"no components: {of}; set init_frames lower")
         elif self._ended and not self._extraction.cells["accepted"].any():
-            told.append("no component was accepted: too few frames, or too little activity")
+            narrow = min(self.spec.shape) < 4 * self.params.neuron_sigma_px
+            reason = "the field is narrower than a cell (4 neuron_sigma_px)" if narrow else "too little activity"
+            told.append(f"no component was accepted: too few frames, or {reason}")
         return "; ".join(told)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:

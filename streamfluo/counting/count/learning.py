@@ -14,7 +14,7 @@ from ..checks import REASONS, doubts
 from ..fit import Search, fit_pooled
 from ..fit_alone import fit_alone
 from ..half_lit import half_lit
-from ..kernels.crosschecks import log_prior
+from ..kernels.crosschecks import log_prior, posterior
 from ..kernels.likelihood import EmitterModel, evaluate
 from ..shared_posterior import factors, log_posterior, of_each
 from .filter import OnlineFilter
@@ -141,7 +141,7 @@ def _filter_of(params: CountParams, record: np.ndarray, before: np.ndarray | Non
 def _doubts(x: np.ndarray, online: OnlineFilter, params: CountParams) -> tuple[np.ndarray, float]:
     """Return why (n,) the model could not have made traces x (t, n), places in REASONS, and the share lit in part."""
     candidates = online.model.candidates
-    best = online.posterior().argmax(1)
+    best = posterior(online.logs(), candidates).argmax(1)  # numbers and parameters that belong together
     seen = np.flatnonzero(np.isfinite(x).sum(0) >= min_frames(params.bleaching))
     found = np.zeros(x.shape[1], np.int64)
     if not len(seen):

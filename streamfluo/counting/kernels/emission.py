@@ -74,7 +74,7 @@ def fill_emission(x, model, levels, emission):  # type: ignore[no-untyped-def]
     A NaN is not measured: its probability and outlier are 1, its peak is 0. Cost: 3 ns for each z.
     """
     lanes = x.shape[1]
-    centre, spread, height = np.empty((3, levels, lanes))
+    centre, spread, height = np.empty((levels, lanes)), np.empty((levels, lanes)), np.empty((levels, lanes))
     _moments(model, centre, spread)
     for z in range(levels):
         for lane in range(lanes):
@@ -117,7 +117,7 @@ def add_emission_slopes(x, model, emission, occupancy, slopes):  # type: ignore[
     """Add Σ occupancy[t, z, lane] · ∂ log P_z(x_t) / ∂(mu, mu_bg, sigma) to slopes[0 … 2, lane]."""
     levels, lanes = occupancy.shape[1:]
     brightness = model.brightness
-    centre, spread = np.empty((2, levels, lanes))
+    centre, spread = np.empty((levels, lanes)), np.empty((levels, lanes))
     _moments(model, centre, spread)
     for t in range(len(x)):
         for z in range(levels):

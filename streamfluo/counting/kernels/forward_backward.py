@@ -77,8 +77,8 @@ def filter_forward(emission, transitions, spaces, logs):  # type: ignore[no-unty
     """Fill logs[n, lane] = log P(trace | n emitters) for every number of emitters n in `spaces`."""
     bleaches = spaces.bleaches
     most, lanes = state_count(spaces.high, bleaches), emission.probability.shape[2]
-    state, bleached, following = np.empty((3, most, lanes))
-    scale, product = np.empty((2, lanes))
+    state, bleached, following = np.empty((most, lanes)), np.empty((most, lanes)), np.empty((most, lanes))
+    scale, product = np.empty(lanes), np.empty(lanes)
     for emitters in range(spaces.low, spaces.high + 1):
         fill_initial(transitions.kinetics, emitters, bleaches, state[: state_count(emitters, bleaches)])
         logs[emitters], product[:] = 0.0, 1.0
@@ -105,7 +105,7 @@ def smooth(emission, transitions, transition_slopes, spaces, weights, slopes):  
     occupancy = np.zeros((frames, size, lanes))
     forward = Forward(np.empty((frames, most, lanes)), np.empty((frames, lanes)))
     alpha = forward.alpha
-    beta, moved = np.empty((2, most, lanes))
+    beta, moved = np.empty((most, lanes)), np.empty((most, lanes))
     expected = ExpectedTransitions(np.empty((size, size, size, lanes)), np.empty((size, size, lanes)))
     for emitters in range(spaces.low, size):
         if weights[emitters].max() < UNLIKELY:

@@ -54,8 +54,11 @@ class EmitterModel:
 
 
 @kernel
-def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no-untyped-def]
-    """Return logs[n, lane], and the gradient[:, lane] of log Σ_n P(n) P(trace | n), which is 0 unless `with_slopes`."""
+def _evaluate_lanes(x, model, kinetics, spaces, prior, with_slopes):  # type: ignore[no-untyped-def]
+    """Return logs[n, lane], and the gradient[:, lane] of log Σ_n P(n) P(trace | n), which is 0 unless `with_slopes`.
+
+    prior (candidates,): log P(n).
+    """
     frames, lanes = x.shape
     size = spaces.high + 1
     emission = Emission(np.empty((frames, size, lanes)), np.empty((frames, lanes)), np.empty((frames, lanes)))
@@ -66,7 +69,6 @@ def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no
     if not with_slopes:
         return logs, slopes
     weights = np.zeros((size, lanes))
-    prior = -np.log1p(np.arange(spaces.low, size))
     for lane in range(lanes):
         likely = logs[spaces.low :, lane] + prior
         likely = np.exp(likely - likely.max())
@@ -77,9 +79,11 @@ def _evaluate_lanes(x, model, kinetics, spaces, with_slopes):  # type: ignore[no
 
 
 def evaluate(
-    x: Array, parameters: Array, model: EmitterModel, slopes: bool = False, threads: int = 1
+    x: Array, parameters: Array, model: EmitterModel, slopes: bool = False, threads: int = 1, prior: Array | None = None
 ) -> tuple[Array, Array | None]:
-    """Return log P(trace | n) (n, candidates), and with `slopes` the gradient (n, 6) of `log_evidence`.
+    """Return log P(trace | n) (n, candidates), and with `slopes` the gradient (n, 6) of log Σ_n P(n) P(trace | n).
+
+    prior (candidates,): log P(n); None: `log_prior`.
 
     x (t, n): electrons, or the logarithm of intensities. parameters (n, 6): mu, mu_bg, sigma, p_on, p_off, p_bleach;
     kinetics that all traces share cost less. Cost of a trace of 1000 frames and up to 10 emitters: the likelihood
@@ -89,6 +93,7 @@ def evaluate(
     shared = bool((parameters[:, 3:] == parameters[0, 3:]).all())
     logs = np.empty((model.max_emitters + 1, count))
     gradient = np.empty((SLOPES, count)) if slopes else None
+    of_numbers = log_prior(model.candidates) if prior is None else prior
     order = np.argsort(np.nanmean(x, axis=0)) if count > LANES else np.arange(count)  # alike: few numbers have weight
 
     def work(at: int) -> None:
@@ -96,7 +101,9 @@ def evaluate(
         chosen = np.ascontiguousarray(parameters[mine].T)
         kinetics = np.ascontiguousarray(chosen[3:, :1] if shared else chosen[3:])
         emission_model = EmissionModel(model.camera, chosen[:3], model.mixing)
-        log, slope = _evaluate_lanes(np.ascontiguousarray(x[:, mine]), emission_model, kinetics, model.spaces, slopes)
+        log, slope = _evaluate_lanes(
+            np.ascontiguousarray(x[:, mine]), emission_model, kinetics, model.spaces, of_numbers, slopes
+        )
         logs[:, mine] = log
         if gradient is not None:
             gradient[:, mine] = slope

@@ -59,7 +59,7 @@ def advance(x, seen, model, transitions, spaces, carried):  # type: ignore[no-un
                 own = c if transitions.blinking.shape[1] > 1 else 0
                 if k == 0 or each:
                     fill_emission(
-                        x[t : t + 1, c], EmissionModel(model.camera, model.brightness[m, c], model.mixing),
+                        x[t, c].reshape(1, lanes), EmissionModel(model.camera, model.brightness[m, c], model.mixing),
                         emitters + 1 if each else levels, emission,
                     )  # fmt: skip
                 state = states[c, k]

@@ -12,7 +12,7 @@ def predictions(emission, transitions, emitters, bleaches):  # type: ignore[no-u
     """Return P(z on in frame t | frames before t) (t, z, lane) of traces with `emitters` emitters."""
     frames, _, lanes = emission.probability.shape
     states = state_count(emitters, bleaches)
-    state, bleached, following = np.zeros((3, states, lanes))
+    state, bleached, following = np.zeros((states, lanes)), np.zeros((states, lanes)), np.zeros((states, lanes))
     predicted, scale = np.zeros((frames, emitters + 1, lanes)), np.empty(lanes)
     fill_initial(transitions.kinetics, emitters, bleaches, state)
     for t in range(frames):

@@ -7,7 +7,8 @@ block a at a(a + 1)/2; a step is bleaching, then blinking within each block (10 
 The initial distribution is stationary with all emitters alive: z ~ Binomial(emitters, p_on / (p_on + p_off)).
 
 The last axis of an array holds LANES traces side by side, for vector registers. A matrix has as many lanes, or a single
-one that all traces share.
+one that all traces share. Arrays are never unpacked from a larger one: numba would take their rows for strided, and
+compile every kernel a second time, and a slower one, for those.
 """
 
 from typing import NamedTuple
@@ -83,8 +84,9 @@ def _slopes(b):  # type: ignore[no-untyped-def]
 def transition_matrices(kinetics, spaces):  # type: ignore[no-untyped-def]
     """Return (Transitions, TransitionSlopes) for kinetics (p_on, p_off, p_bleach; lane); blocks not used are 0."""
     size, lanes = spaces.high + 1, kinetics.shape[1]
-    blinking, by_on, by_off = np.zeros((3, size, size, size, lanes))
-    bleaching, by_bleach = np.zeros((2, size, size, lanes))
+    blocks, steps = np.zeros((3, size, size, size, lanes)), np.zeros((2, size, size, lanes))
+    blinking, by_on, by_off = blocks[0], blocks[1], blocks[2]
+    bleaching, by_bleach = steps[0], steps[1]
     for m in range(lanes):
         stay, come = _binomials(1.0 - kinetics[1, m], size), _binomials(kinetics[0, m], size)
         d_stay, d_come = _slopes(stay), _slopes(come)

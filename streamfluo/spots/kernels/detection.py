@@ -124,6 +124,11 @@ def parabola_maximum(before, top, after):  # type: ignore[no-untyped-def]
     return 0.5 * (after - before) / bend if bend > 0 else 0.0
 
 
+def search_table(shape: tuple[int, int], sigma_px: float, false_alarms: float, excess_noise: float = 1.0) -> np.ndarray:
+    """Return the thresholds for this mean number of false alarms in a frame (y, x)."""
+    return thresholds(sigma_px, min(false_alarms / (shape[0] * shape[1]), MAX_RATE), excess_noise)
+
+
 def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float, excess_noise: float = 1.0) -> Search:
     """Return the Search for spots of this σ in frames (y, x), with this mean number of false alarms a frame."""
     height, width = shape
@@ -132,6 +137,6 @@ def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float, exc
     padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
     filtered = np.zeros((2, height, width), np.float32)
     squares = squares_along(weights, height), squares_along(weights, width), 1 / (2 * reach + 1) ** 2
-    table = thresholds(sigma_px, min(false_alarms / (height * width), MAX_RATE), excess_noise)
+    table = search_table(shape, sigma_px, false_alarms, excess_noise)
     candidates = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
     return Search(weights, reach, padded, filtered, squares, table, candidates)

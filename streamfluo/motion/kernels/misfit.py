@@ -1,0 +1,116 @@
+"""How much of the template's structure a registered frame lacks: at another place, or in a shadow."""
+
+import numpy as np
+
+from ...pixels.kernels.kernel import kernel
+from .gauss_newton import BLOCK_PX, column_run
+
+SIGMA = 3.0  # standard errors that are taken off
+
+
+@kernel
+def missing_structure(frame, template, shifts, expected, noise, stride):  # type: ignore[no-untyped-def]
+    """Return the structure that a frame lacks of the template, in squares of noise σ over the template, at least.
+
+    Twice the covariance of negative residuals that are neighbours in a row, in every `stride`-th row: noise of any size
+    has none on average, and active cells have positive ones. Light that varies smoothly is no structure: the blocks'
+    levels are interpolated. Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; expected: the Light, and what the
+    shift has beyond the integer one (2, by, bx) float32 [px]; noise (by, bx): variance of a pixel [ADU²].
+    """
+    image, _, _, window = template
+    light, fraction = expected
+    width = image.shape[1]
+    level, residual, fraction_y, fraction_x = np.empty((4, width), np.float32)
+    levels, sums = light[3].copy(), np.zeros((*noise.shape, 4))
+    _fill_unknown(levels)
+    filled = -1
+    for y in range(window[0], window[1], stride):
+        by = y // BLOCK_PX
+        if by != filled:
+            filled = by
+            for x in range(width):
+                fraction_y[x], fraction_x[x] = fraction[0, by, x // BLOCK_PX], fraction[1, by, x // BLOCK_PX]
+        _interpolate_levels(levels, y, level)
+        slopes = (image[max(y - 1, window[0])], image[min(y + 1, window[1] - 1)], fraction_y, fraction_x)
+        bx = 0
+        while bx < shifts.shape[1]:
+            bx, dy, dx, p, q = column_run(frame, template, shifts[by], bx, y)
+            if q - p > 3:
+                _fill_residual(frame[0][y + dy], (p, q, dx), image[y], level, light[0], slopes, residual)
+                _add_products(residual, p + 1, q - 2, sums[by])
+    structure, chance, count = 0.0, 0.0, 0.0
+    for by in range(noise.shape[0]):
+        for bx in range(noise.shape[1]):
+            product, square, total, n = sums[by, bx]
+            if n > 1:
+                scatter, unit = square - total * total / n, max(noise[by, bx], 1e-12)
+                structure += (product - total * total / n + scatter / (n - 1)) / unit
+                chance += (scatter / unit) ** 2 / n
+                count += n
+    if count == 0:
+        return 0.0
+    compared = (window[1] - window[0]) * (window[3] - window[2])
+    return 2 * (structure - SIGMA * np.sqrt(chance)) * compared / count
+
+
+@kernel
+def _add_products(residual, first, stop, sums):  # type: ignore[no-untyped-def]
+    """Add to sums (bx, 4) products of negative neighbours, squares, their sum and number; NaN is left out."""
+    for bx in range(first // BLOCK_PX, (stop - 1) // BLOCK_PX + 1):
+        products, squares, total, count = np.float32(0), np.float32(0), np.float32(0), 0
+        for x in range(max(first, bx * BLOCK_PX), min(stop, (bx + 1) * BLOCK_PX)):
+            e, beside = min(residual[x], np.float32(0)), min(residual[x + 1], np.float32(0))
+            known = residual[x] + residual[x + 1] == residual[x] + residual[x + 1]
+            products += e * beside if known else np.float32(0)
+            squares += e * e if known else np.float32(0)
+            total += e if known else np.float32(0)
+            count += known
+        sums[bx, 0] += products
+        sums[bx, 1] += squares
+        sums[bx, 2] += total
+        sums[bx, 3] += count
+
+
+@kernel
+def _fill_unknown(levels):  # type: ignore[no-untyped-def]
+    """Replace the levels (by, bx) of blocks that were not seen by the mean of the others."""
+    total, count = np.float32(0), 0
+    for level in levels.flat:
+        if level == level:
+            total += level
+            count += 1
+    for by in range(levels.shape[0]):
+        for bx in range(levels.shape[1]):
+            if levels[by, bx] != levels[by, bx]:
+                levels[by, bx] = total / np.float32(max(count, 1))
+
+
+@kernel
+def _interpolate_levels(levels, y, level):  # type: ignore[no-untyped-def]
+    """Write the levels (by, bx), linear between the middles of the blocks, at the pixels (x,) of row y."""
+    above, below, part_y = _between(y, levels.shape[0])
+    for x in range(len(level)):
+        left, right, part_x = _between(x, levels.shape[1])
+        before = levels[above, left] + part_y * (levels[below, left] - levels[above, left])
+        behind = levels[above, right] + part_y * (levels[below, right] - levels[above, right])
+        level[x] = before + part_x * (behind - before)
+
+
+@kernel
+def _between(at, count):  # type: ignore[no-untyped-def]
+    """Return the two blocks whose middles are nearest to a row or column, and how far it is from the first to the
+    second: below 0 or above 1 at the rims."""
+    place = (np.float32(at) + np.float32(0.5)) / np.float32(BLOCK_PX) - np.float32(0.5)
+    first = max(0, min(int(np.floor(place)), count - 2))
+    return first, min(first + 1, count - 1), place - np.float32(first)
+
+
+@kernel
+def _fill_residual(frame, columns, image, level, gain, slopes, residual):  # type: ignore[no-untyped-def]
+    """Write what light and template, moved by the fraction of the shift, leave of a row; not at the first and last."""
+    p, q, dx = columns
+    above, below, fraction_y, fraction_x = slopes
+    half = np.float32(0.5) * gain
+    for x in range(p + 1, q - 1):
+        moved = fraction_y[x] * (below[x] - above[x]) + fraction_x[x] * (image[x + 1] - image[x - 1])
+        residual[x] = np.float32(frame[x + dx]) - gain * image[x] - level[x] + half * moved
