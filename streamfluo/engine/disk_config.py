@@ -71,6 +71,20 @@ class DiskConfig(msgspec.Struct, frozen=True):
         """The folder on another disk."""
         return None if self.disk.overflow is None else self.beside / self.disk.overflow
 
+    def __str__(self) -> str:
+        said = []
+        if self.overflow is not None:
+            missing = "" if self.overflow.is_dir() else ", which is not there"
+            said.append(f"series that begin on a nearly full disk go into {self.overflow}{missing}")
+        if self.export is not None:
+            said.append(f"sessions that are over are exported into {self.exports} as {self.export.format}")
+        if self.retention is not None:
+            days, quota = self.retention.keep_days, self.retention.quota_bytes
+            limits = [f"after {days:g} days"] if days is not None else []
+            limits += [f"the oldest while all take more than {quota / 1e9:g} GB"] if quota is not None else []
+            said.append(f"exported and verified they are deleted {', and '.join(limits)}")
+        return "\n".join(said)
+
     @property
     def exports(self) -> Path:
         """The folder that exports are written into."""

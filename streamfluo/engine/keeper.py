@@ -13,7 +13,7 @@ from .housekeeping import GO, PAUSE
 if TYPE_CHECKING:
     from .daemon import Worker
 
-PATIENCE_S = 60.0  # with a process at the lowest priority
+PATIENCE_S = 300.0  # with a process that gets what others leave, on a machine where that is little
 LEAVE_S = 5.0  # that it is given to end; killed it begins the same session again
 
 

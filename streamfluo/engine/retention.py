@@ -75,12 +75,16 @@ def _retain(config: DaemonConfig, told: Callable[[Verdict], None], pause: Pause)
 def finish_deletions(config: DaemonConfig) -> None:
     """Go on where a deletion was interrupted: a session that is still whole is put back, the rest of others goes."""
     for path in half_deleted(config.roots, config.names.depth):
-        before = path.with_name(path.name.removeprefix(".").removesuffix(LEFT_BEHIND))
-        if (path / "session.json").exists() and not before.exists():
-            os.rename(path, before)
-            sync_folder(before.parent)
-        elif not (path / "session.json").exists():
+        if not (path / "session.json").exists():
             shutil.rmtree(path, ignore_errors=True)
+            continue
+        wanted, n = path.with_name(path.name.removeprefix(".").removesuffix(LEFT_BEHIND)), 1
+        before = wanted
+        while before.exists():  # another session took its name meanwhile
+            n += 1
+            before = wanted.with_name(f"{wanted.name}-{n}")
+        os.rename(path, before)
+        sync_folder(before.parent)
 
 
 def _facts(session: Kept) -> tuple[Kept, int, float]:

@@ -124,6 +124,8 @@ class RingBuffer:
     def pass_over(self, reader: str, reason: str) -> list[Gap]:
         """Keep what waits for a reader no longer, and return the gaps in it, its frames as gaps of that reason."""
         with self._frames:
+            if reader not in self._behind:
+                return []  # it has given up
             passed = [(run, name) for name, lane in self._lanes.items() for run in lane.pass_over(reader)]
             self._let_go()
         return [run.gap or Gap(run.index, run.count, reason, name) for run, name in passed if run.gap or run.count]

@@ -120,6 +120,20 @@ def test_an_export_that_fails_is_tried_again_and_holds_up_no_other(rig, monkeypa
         until(lambda: one.status()["refused_exports"] == 0)
 
 
+def test_an_export_that_does_not_come_back_is_said(rig, monkeypatch):
+    go, export = threading.Event(), housekeeping.export_verified
+    monkeypatch.setattr(housekeeping, "STILL_S", 0.2)
+    monkeypatch.setattr(housekeeping, "export_verified", lambda *of: go.wait() and export(*of))
+    with running(rig) as (one, order):
+        until(lambda: one.status()["blocked"])
+        assert one.status()["blocked"].startswith(f"exporting {rig / 'sessions' / 'a'} has not moved for")
+        order("pause")
+        until(lambda: not one.status()["blocked"])  # it waits because it was told to
+        order("go")
+        go.set()
+        until(lambda: exported(rig) == ["a", "b"])
+
+
 def test_a_session_whose_export_ended_the_process_again_and_again_comes_after_the_others(rig, monkeypatch):
     facts = housekeeping._facts_of(housekeeping.Kept(rig / "sessions" / "a", "a"))
     (rig / "sessions" / TRIES).write_text(json.dumps({"a": [4, facts]}))

@@ -155,6 +155,19 @@ def test_links_and_what_lies_elsewhere_are_never_followed(rig, tmp_path):
     assert (tmp_path / "elsewhere" / "session.json").exists()
 
 
+def test_what_an_interrupted_deletion_left_is_put_back_or_goes(rig):
+    config = rig("keep_days = 7")
+    whole, torn = record(config, "whole"), record(config, "torn")
+    os.rename(whole, whole.with_name(".whole.deleted"))
+    os.rename(torn, torn.with_name(".torn.deleted"))
+    (torn.with_name(".torn.deleted") / "session.json").unlink()
+    record(config, "whole-2", exported=False)
+    record(config, "whole", exported=False)
+    assert said(config) == {}
+    assert names(config) == {"whole", "whole-2", "whole-3"}
+    np.testing.assert_array_equal(open_session(whole.with_name("whole-3")).read_frames(0, 20), FRAMES[:20])
+
+
 def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
