@@ -46,7 +46,7 @@ class Count(Operator):
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
-    version = 5
+    version = 6
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
