@@ -113,6 +113,7 @@ class Soak:
     cuts: int = 2
     fills: int = 1
     done: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in SOURCES})
+    given_up: list[str] = field(default_factory=list)  # by their server, since nobody came back for the rest
     samples: list[tuple[float, str, int, int, int, int]] = field(default_factory=list)
     p99_ms: list[tuple[float, float]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -166,9 +167,10 @@ class Soak:
             server = DataServer(ReplayedFrames(Movie(uid, self.frames), FPS), uri, wait=True)
             try:
                 server.run()
+                whole = any(consumer.end_acknowledged for consumer in server._consumers.values())
             finally:
                 server.close()
-            self.done[name].append(uid)
+            (self.done[name] if whole else self.given_up).append(uid)
 
     def _push(self, uri: str) -> None:
         """Series that are pushed: what nobody takes is lost."""
@@ -355,7 +357,7 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 def soaked(folder: Path, series: int, frames: int, kills: int) -> Soak:
     """Let it happen in `folder`, and return what did."""
-    server_module.GRACE_S = 15.0  # for a consumer that was killed: it comes back within seconds, or not at all
+    server_module.GRACE_S = 60.0  # for a consumer that was killed: it comes back within seconds, or not at all
     with small_disk(folder) as own:
         soak = Soak(folder, series, frames, kills, fills=int(own))
         soak.run()
@@ -379,7 +381,14 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         soak = soaked(Path(folder), asked.series, int(asked.seconds * FPS), asked.kills)
-        print("\n".join(soak.said), soak.found, *soak.growth(), *soak.failures, sep="\n")
+        print(
+            "\n".join(soak.said),
+            soak.found,
+            f"given up by their server: {soak.given_up}",
+            *soak.growth(),
+            *soak.failures,
+            sep="\n",
+        )
         print((Path(folder) / "daemon.log").read_text()[-3000:])
 
 
