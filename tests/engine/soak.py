@@ -357,7 +357,7 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 def soaked(folder: Path, series: int, frames: int, kills: int) -> Soak:
     """Let it happen in `folder`, and return what did."""
-    server_module.GRACE_S = 60.0  # for a consumer that was killed: it comes back within seconds, or not at all
+    server_module.GRACE_S = 40.0  # for a consumer that was killed: it comes back within seconds, or not at all
     with small_disk(folder) as own:
         soak = Soak(folder, series, frames, kills, fills=int(own))
         soak.run()
