@@ -77,9 +77,12 @@ def _json(uris: Sequence[str]) -> tuple[str, bool]:
 
 def status_table(uri: str, hello: wire.Hello, report: wire.Status) -> Table:
     """Return the report as a table of name and value, one line a counter."""
-    table = Table(title=f"{report.program} at {uri}: {report.state}", box=None, show_header=False, title_justify="left")
-    series = hello.series or {}
-    table.add_row("series", f"{series.get('source', '')} ({report.series_uid})")
+    address = uri.partition("?")[0]
+    table = Table(
+        title=f"{report.program} at {address}: {report.state}", box=None, show_header=False, title_justify="left"
+    )
+    if hello.series is not None:
+        table.add_row("series", f"{hello.series.get('source', '')} ({report.series_uid})")
     for name, endpoint in hello.endpoints.items():
         table.add_row(name, endpoint)
     for name, value in report.counters.items():

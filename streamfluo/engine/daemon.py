@@ -275,7 +275,8 @@ class Daemon:
         return {name: {**worker.told, "starts": worker.starts} for name, worker in list(self._workers.items())}
 
     def _counted(self) -> dict[str, Any]:
-        return {**self._keeper.facts(), "warnings": len(self._alarm.sentences)}
+        refused = dict(self._server.refused + self._control.refused)
+        return {**self._keeper.facts(), "warnings": len(self._alarm.sentences), "refused": refused}
 
     def _status(self) -> Mapping[str, Any]:
         refused = {"refused": dict(self._server.refused + self._control.refused)}

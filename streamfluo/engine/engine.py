@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -180,6 +181,12 @@ class Engine:
     def next_index(self) -> int:
         """The frame that comes next from the source."""
         return self._parts.arriving.next_index
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Messages refused by rule, of the source and of who asked."""
+        publisher = self._parts.publisher
+        return Counter(self.health().refused) + (publisher.refused if publisher is not None else Counter())
 
     @property
     def gave_up(self) -> bool:

@@ -114,7 +114,8 @@ class _Collector:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        told = self._told()
+        told, kept = self._told(), self._kept()
+        asked = {**told, "": kept}  # of the daemon's own endpoints
         families: list[Any] = []
         for kind, rows in ((CounterMetricFamily, _COUNTERS), (GaugeMetricFamily, _GAUGES)):
             for key, (meaning, name) in rows.items():
@@ -125,7 +126,9 @@ class _Collector:
                 families.append(family)
         yield from families
         yield _by(CounterMetricFamily, "streamfluo_lost_frames_total", "frames that never came", "reason", "lost", told)
-        yield _by(CounterMetricFamily, "streamfluo_refused_total", "messages dropped, by rule", "rule", "refused", told)
+        yield _by(
+            CounterMetricFamily, "streamfluo_refused_total", "messages dropped, by rule", "rule", "refused", asked
+        )
         for figure in ("p50", "p99", "max"):
             name, meaning = f"streamfluo_step_{figure}_seconds", f"what a step takes a frame, {figure}"
             steps = {source: {"steps": _seconds(facts, figure)} for source, facts in told.items()}
@@ -141,7 +144,6 @@ class _Collector:
                 below = [(str(bound), float(n)) for bound, n in zip(BOUNDS_S, found["below"], strict=False)]
                 calls.add_metric([source, call], [*below, ("+Inf", float(found["count"]))], found["sum_s"])
         yield calls
-        kept = self._kept()
         for kind, rows in ((CounterMetricFamily, _KEPT_COUNTERS), (GaugeMetricFamily, _KEPT_GAUGES)):
             for key, (meaning, name) in rows.items():
                 yield kind(name, meaning, value=float(kept.get(key) or 0))

@@ -118,6 +118,12 @@ class Publisher:
         """The data endpoint."""
         return self._server.endpoint
 
+    @property
+    def refused(self) -> Counter[str]:
+        """Messages of who asks that were refused, by rule."""
+        servers = (self._server, self._results, self._previews, self._control)
+        return sum((server.refused for server in servers), Counter())
+
     def start(self) -> None:
         """Start serving."""
         self._results.send(SERIES, self._start(), keep=True)
@@ -351,9 +357,7 @@ class Publisher:
             "lately": list(self._lately),
         }
         planes = counters["planes"]  # one line each: maps of 64 would break the limits
-        servers = (self._server, self._results, self._previews, self._control)
-        refused = sum((server.refused for server in servers), Counter(counters["refused"]))
-        counters["refused"] = dict(refused)
+        counters["refused"] = dict(Counter(counters["refused"]) + self.refused)
         counters["planes"] = [f"{name}: {', '.join(f'{k} {n}' for k, n in of.items())}" for name, of in planes.items()]
         uid = self._run.series.uid
         return {"program": self._run.program, "state": self._run.state(), "series_uid": uid, "counters": counters}

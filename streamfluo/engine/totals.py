@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..session.health import Health
 
 MINUTE_S = 60.0
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Totals:
@@ -20,15 +23,15 @@ class Totals:
         self._nbytes = 0
         self._lately: deque[tuple[float, int, int]] = deque()  # when, bytes that had come, frames not written
 
-    def ended(self, health: Health) -> None:
-        """Add a series that is over."""
+    def ended(self, health: Health, refused: Mapping[str, int]) -> None:
+        """Add a series that is over, and the messages that were refused meanwhile, by rule."""
         self._frames += health.frames
         self._unrecorded += health.unrecorded
         self._nbytes += _nbytes(health)
         self._lost.update(_lost(health))
-        self._refused.update(health.refused)
+        self._refused.update(refused)
 
-    def with_run(self, health: Health | None) -> dict[str, Any]:
+    def with_run(self, health: Health | None, refused_now: Mapping[str, int] = NOTHING) -> dict[str, Any]:
         """Return frames, those lost by reason and those not written, refused messages by rule, bytes a second; with
         those of the series that runs."""
         run = health or Health()
@@ -40,7 +43,7 @@ class Totals:
         since, before, unrecorded_before = self._lately[0]
         lost, refused = Counter(self._lost), Counter(self._refused)
         lost.update(_lost(run))
-        refused.update(run.refused)
+        refused.update(refused_now)
         return {
             "frames": self._frames + run.frames,
             "lost": dict(lost),

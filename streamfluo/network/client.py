@@ -27,6 +27,7 @@ M = TypeVar("M", wire.Hello, wire.Status, wire.Preview)
 
 def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
     """Ask a data endpoint and return its answer. Raises SourceError if nobody answers or the question is refused."""
+    address = uri.partition("?")[0]
     with new_context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
@@ -38,12 +39,12 @@ def ask(uri: str, question: M, patience_s: float = PATIENCE_S) -> M:
             while (left_s := deadline - time.monotonic()) > 0 and connections.denied not in ("key", "mechanism"):
                 connections.turn()
                 parts = receive(socket, 1) if socket.poll(int(min(left_s, LOOK_S) * 1000) + 1) else None
-                if parts and (answer := _answer(uri, parts, type(question))) is not None:
+                if parts and (answer := _answer(address, parts, type(question))) is not None:
                     return answer
             why = connections.why_denied() or (
                 f"nobody answers here (waited {patience_s:g} s); is it the data endpoint of a running program?"
             )
-            raise SourceError(f"{uri}: {why}")
+            raise SourceError(f"{address}: {why}")
         finally:
             connections.close()
 

@@ -110,7 +110,7 @@ class Connections:
     def why_denied(self) -> str:
         """Return why who connected was not let in, for a person; empty if it was, or nobody was there."""
         if self.denied == "key":
-            return "the key of this account is not allowed; there: streamfluo keys allow KEY (here: keys show)"
+            return "the key of this account is not allowed to; there: streamfluo keys allow KEY --role … (here: show)"
         encrypted = self._socket.getsockopt(zmq.MECHANISM) == zmq.CURVE
         if self.denied == "mechanism" and encrypted:
             return "somebody is there, but speaks without keys; leave ?key= away if that is meant"

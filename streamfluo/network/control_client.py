@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections import Counter
+from contextlib import suppress
 from typing import Any, Self
 
 import msgspec
@@ -12,9 +15,11 @@ from ..core import wire
 from ..core.control import Answer, Request, request_from_words
 from ..core.errors import SourceError
 from .client import PATIENCE_S, ask
+from .connections import Connections
 from .socket import beside, connect, new_context
 
 MAX_ANSWER_BYTES = 1 << 20
+LOOK_MS = 50  # for a server that refuses our key
 ANSWER_S = 15.0  # a program takes ten seconds at most
 
 
@@ -77,15 +82,14 @@ class Control:
         return self._asked(request_from_words(verb, {"nonce": nonce, "source": self.source, **words}))
 
     def _asked(self, request: Request) -> Answer:
-        try:  # to who lets us in no more nothing can be sent
+        with suppress(zmq.Again):  # to who lets us in no more nothing can be sent
             self._socket.send(msgspec.msgpack.encode(request))
-            came = self._socket.poll(int(ANSWER_S * 1000))
-        except zmq.Again:
-            came = 0
-        if not came:
-            self._socket.close()  # one that waits for an answer takes no other request
+        if not self._answered():
+            why = self._connections.why_denied()
+            self._close()  # one that waits for an answer takes no other request
             self._socket = self._connected()
-            raise SourceError(f"{self.uri}: no answer within {ANSWER_S:g} s; what was asked may still be done")
+            why = why or f"no answer within {ANSWER_S:g} s; what was asked may still be done"
+            raise SourceError(f"{self.uri.partition('?')[0]}: {why}")
         try:
             answer = msgspec.msgpack.decode(self._socket.recv(), type=Answer)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -96,22 +100,37 @@ class Control:
             raise SourceError(f"{self.uri}: refused: {answer.said}")
         return answer
 
+    def _answered(self) -> bool:
+        """Wait for an answer, until it is clear that none will come."""
+        until = time.monotonic() + ANSWER_S
+        while time.monotonic() < until and self._connections.denied not in ("key", "mechanism"):
+            self._connections.turn()
+            if self._socket.poll(LOOK_MS):
+                return True
+        return False
+
     def _connected(self) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.REQ)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDTIMEO, 1000)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_ANSWER_BYTES)
+        self._connections = Connections(socket, 1, Counter())
         try:
             connect(socket, self._endpoint)
         except SourceError:
+            self._connections.close()
             socket.close()
             self._context.term()
             raise
         return socket
 
+    def _close(self) -> None:
+        self._connections.close()
+        self._socket.close()
+
     def close(self) -> None:
         """Give the socket back."""
-        self._socket.close()
+        self._close()
         self._context.term()
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import zmq
@@ -17,6 +18,7 @@ from .arrivals import Arrivals, Refusals
 from .ingest_socket import MAX_SENDERS, IngestSocket
 
 SILENT_S = 10.0  # then, or once its connection is gone, another sender may go on with the series
+STRAYS = 10  # images of another series in a row, of the same sender: its start was lost, one may be a mistake
 TURNS = 2 * MAX_SENDERS  # messages in which each connection had its turn: libzmq takes one of each in a circle
 
 
@@ -38,6 +40,7 @@ class IngestSource(Source):
         self.uri = uri
         self.refused = Refusals(uri)
         self._stopped = self._resumed = self._handed_on = False
+        self._strays: Counter[str] = Counter()  # images of another series that came in a row
         self._sender: int | None = None  # the connection whose series it is
         self._other: list[zmq.Frame] | None = None  # what another series began with
         self._socket: IngestSocket = IngestSocket(uri, self.refused) if before is None else before._socket
@@ -101,9 +104,9 @@ class IngestSource(Source):
         if not isinstance(message, wire.Start | wire.Image | wire.End):
             raise WireError("type", f"a sender does not send {type(message).__name__.lower()}")
         has_say = sender == self._sender or (whose(parts[0]) == self._key and self._may_follow())
-        if isinstance(message, wire.Start) and message.series_uid != self.series.uid and has_say:
+        if has_say and self._begins_another(message, sender):
             self._other = parts
-            raise SourceError(f"{self.uri}: another series began ({message.source}); start a new run for it")
+            raise SourceError(f"{self.uri}: another series began ({_name(message)}); start a new run for it")
         self._arrivals.check_series(message.series_uid)
         if not has_say:
             raise WireError("sender", f"a message of series {self.series.uid[:64]!r}, but not of who began it")
@@ -111,6 +114,16 @@ class IngestSource(Source):
             self._belongs_to(sender)
         self._heard, self._others = time.monotonic(), 0
         return message
+
+    def _begins_another(self, message: wire.Start | wire.Image | wire.End, sender: int) -> bool:
+        """Whether another series has begun: its start says so, or, where that was lost, its sender's images do."""
+        if message.series_uid in (self.series.uid, self._over) or isinstance(message, wire.End):
+            self._strays.clear()
+        elif isinstance(message, wire.Start):
+            return True
+        elif sender == self._sender:
+            self._strays = Counter({message.series_uid: self._strays[message.series_uid] + 1})
+        return max(self._strays.values(), default=0) >= STRAYS
 
     def _may_follow(self) -> bool:
         """Whether another sender may go on with the series: its own is silent, or gone, and all that it said was taken.
@@ -172,3 +185,7 @@ class IngestSource(Source):
             raise WireError("start", f"the series' start cannot be used: {error}") from None
         self.series = Series(start.series_uid, start.source or self.uri, start.t0_ns, start.frames, start.user)
         self._arrivals = Arrivals(self.spec, start.series_uid, None, self.refused)
+
+
+def _name(message: wire.Start | wire.Image | wire.End) -> str:
+    return (message.source if isinstance(message, wire.Start) else "") or message.series_uid[:64]

@@ -295,6 +295,23 @@ def test_a_sender_that_begins_another_series_ends_the_run_in_one_line():
             list(blocks)
 
 
+@pytest.mark.parametrize("strays", [1, 9, 10])
+def test_images_of_another_series_whose_start_was_lost_begin_it_where_they_go_on(strays):
+    with two_senders() as (source, _, blocks, own, _):
+        push(own, *[image(n, series_uid="another") for n in range(50, 50 + strays)])
+        if strays < 10:  # a mistake or two are none
+            push(own, *[image(n) for n in range(5, 20)], END)
+            assert len(frames_of(list(blocks))) == 15
+            assert source.refused["series"] == strays
+            return
+        with pytest.raises(SourceError, match=r"another series began \(another\)"):
+            list(blocks)
+        following = source.following()
+        push(own, image(60, series_uid="another"), [dict(END[0], series_uid="another", seq=61, frames=61)])
+        assert sorted(frames_of(list(following.blocks()))) == [59, 60]
+        following.close()
+
+
 def times_of(start, *images):
     with pushed(start, *images, END) as source:
         return [int(item.times_ns[0]) for item in source.blocks() if not hasattr(item, "reason")]
