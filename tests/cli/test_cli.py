@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from commands import command
+from processes import Process, called
 from systems import needs_signals
 
 import streamfluo
@@ -18,11 +19,10 @@ from streamfluo.engine.config import shipped_config
 MOMENTS = '[[step]]\nkind = "moments"\n'
 
 
-def call(*words, cwd, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "streamfluo", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=100,
-        **settings,
-    )  # fmt: skip
+def in_an_interpreter(*words, cwd):
+    """Run one command as a person does, with all that it imports."""
+    command = [sys.executable, "-m", "streamfluo", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
 
 
 @pytest.fixture
@@ -39,8 +39,7 @@ def served(tmp_path, recording):
     started = []
 
     def serve(*words):
-        replay = [sys.executable, "-m", "streamfluo", "replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", *words]
-        process = subprocess.Popen(replay, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = Process("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", *words, cwd=tmp_path)
         started.append(process)
         return process, process.stdout.readline().rsplit(" at ", 1)[1].strip()
 
@@ -51,7 +50,7 @@ def served(tmp_path, recording):
 
 
 def test_a_file_runs_through_a_chain_into_a_session(tmp_path, recording):
-    done = call("run", "moments.toml", "--source", "recording.tif", "--out", "S", cwd=tmp_path)
+    done = in_an_interpreter("run", "moments.toml", "--source", "recording.tif", "--out", "S", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "finished: 90 of 90 frames, 0 lost" in done.stdout
     session = streamfluo.open_session(tmp_path / "S")
@@ -61,7 +60,7 @@ def test_a_file_runs_through_a_chain_into_a_session(tmp_path, recording):
 
 def test_a_replay_over_the_network_is_recorded_bit_for_bit_and_both_end_by_themselves(tmp_path, recording, served):
     server, endpoint = served("--fps", "300", "--wait")
-    done = call("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
+    done = called("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert server.wait(10) == 0
     session = streamfluo.open_session(tmp_path / "S")
@@ -74,8 +73,8 @@ def test_a_replay_over_the_network_is_recorded_bit_for_bit_and_both_end_by_thems
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, recording, served, number):
     _, endpoint = served("--fps", "12", "--wait")
-    run = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
-    process = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = ["run", "moments.toml", "--source", endpoint, "--out", "S"]
+    process = Process(*run, cwd=tmp_path)
     while not (tmp_path / "S" / "journal" / "000000.sfj").exists():
         time.sleep(0.05)
     time.sleep(0.5)
@@ -85,10 +84,10 @@ def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, reco
     assert "aborted" in out
     seen = streamfluo.open_session(tmp_path / "S").frames
     assert 0 < seen < 90
-    refused = command("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
+    refused = command(*run, cwd=tmp_path)
     assert refused.returncode == 1
     assert "--resume" in refused.stderr
-    done = subprocess.run([*run, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    done = called(*run, "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     session = streamfluo.open_session(tmp_path / "S")
     assert (session.frames, session.lost) == (90, 0)
@@ -100,8 +99,7 @@ def test_a_run_that_is_told_to_stop_writes_everything_and_resumes(tmp_path, reco
 @needs_signals
 def test_a_replay_that_is_told_to_stop_ends_the_series_as_aborted(tmp_path, recording, served):
     server, endpoint = served("--fps", "30", "--wait")
-    command = [sys.executable, "-m", "streamfluo", "run", "moments.toml", "--source", endpoint, "--out", "S"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Process("run", "moments.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
     while not (tmp_path / "S" / "journal" / "000000.sfj").exists():
         time.sleep(0.05)
     time.sleep(0.5)
@@ -113,7 +111,7 @@ def test_a_replay_that_is_told_to_stop_ends_the_series_as_aborted(tmp_path, reco
 
 
 def test_the_demo_leaves_a_session_a_picture_and_a_comparison_with_the_truth(tmp_path):
-    done = call("demo", "--frames", "60", "--out", "D", cwd=tmp_path)
+    done = in_an_interpreter("demo", "--frames", "60", "--out", "D", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "60 bit-identical" in done.stdout
     assert (tmp_path / "D" / "summary.png").read_bytes().startswith(b"\x89PNG")
@@ -173,6 +171,6 @@ def test_bad_input_gets_one_clear_line_and_no_traceback(tmp_path, recording, wor
 
 def test_a_port_in_use_is_named(tmp_path, recording, served):
     _, endpoint = served("--max", "--wait")
-    done = call("replay", "recording.tif", "--max", "--bind", endpoint, cwd=tmp_path)
+    done = called("replay", "recording.tif", "--max", "--bind", endpoint, cwd=tmp_path)
     assert done.returncode == 1
     assert "another program uses this port" in done.stderr

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 
@@ -11,17 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 from commands import command
+from processes import Process, called
 
 import streamfluo
 from streamfluo.core import wire
 from streamfluo.network import client
 from streamfluo.network.client import ResultsSubscriber, ask
-
-STREAMFLUO = [sys.executable, "-m", "streamfluo"]
-
-
-def call(*words, cwd):
-    return subprocess.run([*STREAMFLUO, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=100)
 
 
 @pytest.fixture
@@ -38,9 +31,7 @@ def started(folder):
     processes = []
 
     def start(*words):
-        process = subprocess.Popen(
-            [*STREAMFLUO, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        process = Process(*words, cwd=folder)
         processes.append(process)
         while " at tcp" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
@@ -54,12 +45,12 @@ def started(folder):
 
 def test_a_recorder_stops_after_so_many_frames_and_goes_on_with_more(folder, started):
     _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--max")
-    done = call("record", endpoint, "--out", "S", "--frames", 70, cwd=folder)
+    done = called("record", endpoint, "--out", "S", "--frames", 70, cwd=folder)
     assert "finished: 70 of 300 frames, 0 lost" in done.stdout
     assert streamfluo.open_session(folder / "S").frames == 70
-    done = call("record", endpoint, "--out", "S", "--frames", 150, cwd=folder)
+    done = called("record", endpoint, "--out", "S", "--frames", 150, cwd=folder)
     assert "finished: 150 of 300 frames, 0 lost" in done.stdout
-    done = call("record", endpoint, "--out", "S", cwd=folder)
+    done = called("record", endpoint, "--out", "S", cwd=folder)
     assert "finished: 300 of 300 frames, 0 lost" in done.stdout
     movie = tifffile.imread(folder / "recording.tif")
     assert np.array_equal(streamfluo.open_session(folder / "S").read_frames(0, 300), movie)
@@ -67,7 +58,7 @@ def test_a_recorder_stops_after_so_many_frames_and_goes_on_with_more(folder, sta
 
 def test_a_recorder_stops_after_so_many_seconds(folder, started):
     _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 50, "--loop", "--wait")
-    done = call("record", endpoint, "--out", "S", "--duration", 1, cwd=folder)
+    done = called("record", endpoint, "--out", "S", "--duration", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "finished:" in done.stdout
     assert 40 <= streamfluo.open_session(folder / "S").frames <= 70
@@ -90,7 +81,7 @@ def test_a_recorder_of_a_duration_begins_now(folder, started):
 
 
 def test_a_recorder_takes_a_file_as_well(folder):
-    done = call("record", "recording.tif", "--out", "S", cwd=folder)
+    done = called("record", "recording.tif", "--out", "S", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert streamfluo.open_session(folder / "S").has_journal
 

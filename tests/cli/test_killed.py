@@ -5,18 +5,16 @@ Three kills in the fast tests, a hundred in the slow ones.
 
 import random
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tifffile
+from processes import Process, called
 from systems import KILLED
 
 from streamfluo import open_session
 
-STREAMFLUO = [sys.executable, "-m", "streamfluo"]
 CHAIN = """
 [record]
 checkpoint_s = 0.2
@@ -37,8 +35,7 @@ class Server:
     """A replay in another process."""
 
     def __init__(self, folder, *words, bind="tcp://127.0.0.1:0"):
-        command = [*STREAMFLUO, "replay", "movie.tif", "--bind", bind, "--fps", "200", *words]
-        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = Process("replay", "movie.tif", "--bind", bind, "--fps", "200", *words, cwd=folder)
         self.endpoint = self.process.stdout.readline().rsplit(" at ", 1)[1].strip()
 
     def kill(self):
@@ -68,12 +65,12 @@ def killed_again_and_again(command, folder, kills, within_s):
     """Start it, kill it after a while, start it again; at last let it end by itself. Each third is killed early."""
     chance = random.Random(kills)
     for n in range(kills):
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = Process(*command, cwd=folder)
         time.sleep(chance.uniform(0, EARLY_S if n % 3 == 0 else within_s))
         process.kill()
         _, errors = process.communicate()
         assert process.returncode == KILLED, errors
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    done = called(*command, cwd=folder, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -83,7 +80,7 @@ def test_a_recorder_killed_at_random_moments_has_every_frame_once_in_order_to_th
     pixels = movie(tmp_path, 200 * max(5, kills))
     server = Server(tmp_path, "--wait")
     try:
-        told = killed_again_and_again([*STREAMFLUO, "record", server.endpoint, "--out", "S"], tmp_path, kills, 1.6)
+        told = killed_again_and_again(["record", server.endpoint, "--out", "S"], tmp_path, kills, 1.6)
         assert f"finished: {len(pixels)} of {len(pixels)} frames, 0 lost" in told
     finally:
         server.kill()
@@ -97,8 +94,8 @@ def test_a_recorder_killed_at_random_moments_has_every_frame_once_in_order_to_th
 @pytest.mark.parametrize("kills", KILLS)
 def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_bits_of_an_unbroken_one(tmp_path, kills):
     pixels = movie(tmp_path, 400 * max(5, kills))
-    run = [*STREAMFLUO, "run", "chain.toml", "--source"]
-    done = subprocess.run([*run, "movie.tif", "--out", "whole"], cwd=tmp_path, capture_output=True, text=True)
+    run = ["run", "chain.toml", "--source"]
+    done = called(*run, "movie.tif", "--out", "whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     server = Server(tmp_path, "--wait")
     try:
@@ -121,8 +118,7 @@ def test_a_replay_killed_and_started_again_serves_on_to_a_recorder_that_waits(tm
     pixels = movie(tmp_path, 800)
     server = Server(tmp_path, "--wait")
     endpoint = server.endpoint
-    record = [*STREAMFLUO, "record", endpoint, "--out", "S"]
-    recorder = subprocess.Popen(record, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    recorder = Process("record", endpoint, "--out", "S", cwd=tmp_path)
     try:
         time.sleep(2.5)
         server.kill()
