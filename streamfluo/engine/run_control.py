@@ -87,7 +87,10 @@ class RunControl:
         if isinstance(request, Pause | Resume):
             return self._pause_or_resume(isinstance(request, Pause))
         if isinstance(request, Sessions):
-            return Answer(ok=True, sessions=[session_line(parts.session.folder)] if parts.session else [])
+            health = parts.accounts.health
+            so_far = {"frames": health.frames, "lost": health.lost}
+            lines = [session_line(parts.session.folder) | so_far] if parts.session else []
+            return Answer(ok=True, sessions=lines)
         assert isinstance(request, Stop)
         self._stop()
         return Answer(ok=True, frame=frame, said="stopping: what has come is processed and written")

@@ -380,7 +380,7 @@ def test_stopped_from_elsewhere_it_leaves_a_whole_session_and_says_no_more(tmp_p
     with running(Turnstile(ones()), tmp_path / "s", LEVEL) as (engine, control):
         let(engine, 10)
         [line] = control.sessions()
-        assert (line["session"], line["state"]) == (str(tmp_path / "s"), "running")
+        assert (line["session"], line["state"], line["frames"]) == (str(tmp_path / "s"), "running", 10)
         assert control.stop().frame == 10
         until(lambda: engine.wait(0.1))
     session = open_session(tmp_path / "s")
