@@ -47,7 +47,6 @@ class Level(Toy):
         former_names: ClassVar[Mapping[str, str]] = {"gain": "factor"}
 
         factor: Annotated[float, Meta(gt=0, le=1000)] = 1.0
-        start: float = 0.0
 
     live: ClassVar[Mapping[str, float]] = {"factor": 2.0}
     gives = (

@@ -36,6 +36,7 @@ MEANINGS = {
     "occupancy": "fluorophores are on more or less often than in the others",
     "memory": "they come on in clusters, as from a dark state, or bleach",
     "shared": "parameters come from doubtful ones",
+    "rates": "fluorophores of some spots come on more often than those of others",
 }
 REASONS = tuple(MEANINGS)
 

@@ -21,6 +21,7 @@ from .job import Job, scalars
 from .kernels.crosschecks import credible_interval, is_flat, posterior, widened
 from .kernels.likelihood import log_evidence
 from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
+from .rate_scatter import rates_scatter
 from .shared_posterior import factors, log_posterior, of_each
 from .traces import checked_traces, steady
 
@@ -119,7 +120,7 @@ def estimate_y(
         whole = found
         found = _integrated(job, whole, candidates, scatter)
         if found is whole:
-            found = _anchored(job, whole, candidates, brightness_scatter)
+            found = _rates_told(job, _anchored(job, whole, candidates, brightness_scatter), candidates)
     of_all = {name: _with_skipped(array, good, len(checked)) for name, array in found.items()}
     every = Parameters.of(of_all.pop("parameters"))
     return Counts(
@@ -149,6 +150,18 @@ def _anchored(job: Job, found: _Found, candidates: np.ndarray, scatter: float | 
     interval = credible_interval(other["posterior"], candidates)
     other["credible_interval"] = widened(interval, other["y"], other["doubtful"], candidates)
     return other
+
+
+def _rates_told(job: Job, found: _Found, candidates: np.ndarray) -> _Found:
+    """Return the summaries, doubtful where rates of coming on differ between the traces that share them."""
+    if found["doubtful"].all() or not rates_scatter(
+        job.x, found["parameters"][:, 0], job.model(candidates), job.threads
+    ):
+        return found
+    reasons = np.where(found["doubts"] == "", "rates", found["doubts"])
+    interval = widened(found["credible_interval"], found["y"], reasons != "", candidates)
+    told = {"doubts": reasons, "doubtful": reasons != "", "credible_interval": interval}
+    return found | told | {"flat": is_flat(interval, candidates)}
 
 
 def _integrated(job: Job, found: _Found, candidates: np.ndarray, scatter: float) -> _Found:

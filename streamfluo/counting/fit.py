@@ -189,11 +189,11 @@ def fit_pooled(
     lively = blinks(x)
     if lively.any():  # traces of background alone say nothing of brightness and rates
         x, intensity = x[:, lively], intensity[:, lively]
-    chosen = _spread(np.nanmean(x, axis=0), search.traces)
+    chosen = spread(np.nanmean(x, axis=0), search.traces)
     x, intensity = x[:, chosen], intensity[:, chosen]
     width = DEFAULT_SCATTER if scatter is None else scatter
     if start is None:
-        few = _spread(np.nanmean(x, axis=0), START_TRACES)
+        few = spread(np.nanmean(x, axis=0), START_TRACES)
         start = _best_start(x[:, few], intensity, model, search, width)
     if not width:
         maxima = _settled(x, _maxima(x, start, model, search, 0.0, None), model, search, 0.0)
@@ -331,7 +331,7 @@ def _centred(parameters: Array, factors: Array) -> tuple[Array, Array, float]:
     return parameters, np.where(outliers, 0.0, factors), width
 
 
-def _spread(level: Array, count: int) -> Array:
+def spread(level: Array, count: int) -> Array:
     """Return `count` traces at evenly spaced ranks of their mean level."""
     ranks = np.linspace(0, len(level) - 1, min(count, len(level))).round().astype(int)
     return np.argsort(level, kind="stable")[ranks]

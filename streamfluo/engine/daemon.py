@@ -169,7 +169,7 @@ class Daemon:
             self._server = DataServer(
                 None, self.config.daemon.status, program="daemon", hello=self._hello, status=self._status
             )
-            self._asked = DaemonControl(lambda: self.config, lambda: dict(self._workers), self.reload)
+            self._asked = DaemonControl(lambda: self.config, lambda: dict(self._workers), self.reload_if_right)
             uri = self.config.daemon.control or free_endpoint(self.config.daemon.status)
             self._control = ControlServer(self._server.context, uri, self._asked.ask)
             address = self.config.daemon.metrics
@@ -227,6 +227,11 @@ class Daemon:
     def reload(self) -> None:
         """Read the config anew: each source takes it with its next series. Callable from a signal handler."""
         self._reloads = True
+
+    def reload_if_right(self) -> None:
+        """Read the config anew, from any thread. Raises ConfigError where it is wrong; then the old one stays."""
+        load_daemon_config(self._path)
+        self.reload()
 
     def _serve(self, for_s: float) -> None:
         until, poller, pause_s = time.monotonic() + for_s, self._server.poller(), 0.0

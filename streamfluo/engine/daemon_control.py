@@ -45,7 +45,7 @@ class DaemonControl:
             return self._worker.submit(self._told_sessions, request.source)
         if isinstance(request, Reload):
             self._reload()
-            return done(Answer(ok=True, said="each source takes the config with its next series, if it is right"))
+            return done(Answer(ok=True, said="each source takes the config with its next series"))
         if isinstance(request, Set | Snapshot) and not request.source and len(sources) > 1:
             raise ConfigError(f"which source? give one of {', '.join(sources)}")
         names = [request.source] if request.source else list(sources)

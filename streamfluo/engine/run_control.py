@@ -40,10 +40,13 @@ class RunControl:
         if isinstance(request, Snapshot):
             return self._parts.asked.put(request, Future())
         answer: Future[Answer] = Future()
-        if isinstance(request, Set):
-            self._worker.submit(self._prepare, request, answer)
-        else:
-            self._worker.submit(_do, answer, self._do_at_once, request)
+        try:
+            if isinstance(request, Set):
+                self._worker.submit(self._prepare, request, answer)
+            else:
+                self._worker.submit(_do, answer, self._do_at_once, request)
+        except RuntimeError:  # it was closed just now
+            raise SourceError(OVER) from None
         return answer
 
     def close(self) -> None:

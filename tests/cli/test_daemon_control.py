@@ -27,12 +27,17 @@ def told(folder, uid="one"):
 
 def test_a_source_is_marked_paused_stopped_and_started_while_the_other_waits(rig):  # noqa: F811
     folder, status, ingest, _ = rig
+    (folder / "moments.toml").write_text('[[step]]\nkind = "debleach"\n[[step]]\nkind = "moments"\n')
     with daemon(folder, status) as process, sender(ingest) as send:
         begin(send, "one")
         frames(send, "one", 0, 40)
         until(lambda: state(status) == "running")
         with Control(status, "scope") as scope, Control(status) as everyone:
             assert 0 < scope.mark("drug in").frame <= 40
+            assert 0 < scope.set("debleach", "smooth_frames", 20).frame <= 40
+            with pytest.raises(SourceError, match="it is at least 2"):
+                scope.set("debleach", "smooth_frames", 1)
+            assert "-mean.npz" in scope.snapshot("moments", "mean").said
             both = everyone.ask("mark", text="to all").sources
             assert both["scope"].ok
             assert "no series runs: waiting" in both["camera"].said
@@ -57,8 +62,14 @@ def test_a_source_is_marked_paused_stopped_and_started_while_the_other_waits(rig
             with Control(status, "skope") as other, pytest.raises(SourceError, match="'skope'; did you mean 'scope'"):
                 other.pause()
             assert everyone.reload().ok
+            text = (folder / "rig.toml").read_text()
+            (folder / "rig.toml").write_text(text.replace("hung_s", "hangs_s"))
+            with pytest.raises(SourceError, match="no parameter 'hangs_s'; did you mean 'hung_s'"):
+                everyone.reload()
+            (folder / "rig.toml").write_text(text)
     events = told(folder)
     assert events["mark"]["text"] == "to all"
+    assert (events["set"]["param"], events["set"]["value"]) == ("smooth_frames", 20)
     session = open_session(folder / "sessions" / "scope" / "one")
     assert [gap.reason for gap in session.gaps if gap.first < 60] == ["paused"]
     assert session.lost < 100

@@ -184,7 +184,7 @@ REFUSED = [
     (("set", {"step": "level", "param": "factor", "value": "much"}), "factor: expected a number, not a text"),
     (("set", {"step": "level", "param": "factor", "value": [1]}), "factor: expected a number"),
     (("set", {"step": "level", "param": "fator", "value": 2}), "no parameter 'fator'; did you mean 'factor'?"),
-    (("set", {"step": "level", "param": "start", "value": 2}), "'start' cannot be changed while frames flow; live are"),
+    (("set", {"step": "brittle", "param": "at", "value": 2}), "'at' cannot be changed while frames flow; live are"),
     (("set", {"step": "leven", "param": "factor", "value": 2}), "no step 'leven'; did you mean 'level'?"),
     (("set", {"step": "double", "param": "x", "value": 2}), "no parameter 'x'"),
     (("snapshot", {"step": "level", "name": "sums"}), "no snapshot 'sums'; did you mean 'sum'?"),
@@ -197,7 +197,8 @@ REFUSED = [
 
 
 def test_what_cannot_be_done_is_refused_in_one_line_and_changes_nothing(tmp_path):
-    with running(Turnstile(ones()), tmp_path / "s", LEVEL, DOUBLE) as (engine, control):
+    brittle = a("fragile", id="'brittle'", params="{ at = 1000 }")
+    with running(Turnstile(ones()), tmp_path / "s", LEVEL, DOUBLE, brittle) as (engine, control):
         let(engine, 9)
         for (verb, words), reason in REFUSED:
             with pytest.raises(SourceError) as told:

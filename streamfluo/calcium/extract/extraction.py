@@ -37,6 +37,8 @@ ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
+# A transient lasts for several bins; a single one may be chance: it was accepted in one of four fields without cells.
+ONE_BIN, CHANCE = 1.5, 1.25
 EVIDENCE_PER_SNR = 2.8  # min_snr 1 in bins pooled over a transient (4-norm)
 
 LiveValues = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
@@ -263,7 +265,8 @@ class Extraction:
             self._remove(duplicate.part, f"the same cell as {cells.id[duplicate.whole]}")
         explained, snr = cells.explained_and_snr()
         least = self.params.min_compactness
-        enough = (snr * (1 - explained) >= bound) & (cells["compactness"] >= least)
+        once = cells["own"] ** 2 < ONE_BIN * cells["peak"]
+        enough = (snr * (1 - explained) >= np.where(once, CHANCE, 1) * bound) & (cells["compactness"] >= least)
         for k in np.flatnonzero(enough & ~cells["accepted"]).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")

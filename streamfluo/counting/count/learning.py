@@ -16,6 +16,7 @@ from ..fit_alone import fit_alone
 from ..half_lit import half_lit
 from ..kernels.crosschecks import log_prior, posterior
 from ..kernels.likelihood import EmitterModel, evaluate
+from ..rate_scatter import rates_scatter
 from ..shared_posterior import factors, log_posterior, of_each
 from .filter import OnlineFilter
 from .params import CountParams
@@ -152,5 +153,7 @@ def _doubts(x: np.ndarray, online: OnlineFilter, params: CountParams) -> tuple[n
     chosen = online.parameters[seen, best[seen]]
     pooled = params.pooled if params.pooled is not None else len(found) > 1
     reasons = doubts(x, candidates[best[seen]], chosen, online.model, pooled, bool(partly.any()))
+    if pooled and params.parameters is None and rates_scatter(x, chosen, online.model):
+        reasons = np.where(reasons == "", "rates", reasons)
     found[seen] = [REASONS.index(reason) for reason in reasons]
     return found, float(partly.mean())

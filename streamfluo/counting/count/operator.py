@@ -46,7 +46,7 @@ class Count(Operator):
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
-    version = 5
+    version = 6
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
@@ -68,8 +68,8 @@ class Count(Operator):
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
     examples = (
-        {"emission": "lognormal", "max_emitters": 4, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
-         "bleaching": True, "update_every": 60, "learn_frames": 100},
+        {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
+         "bleaching": True, "update_every": 40, "learn_frames": 60},
         {"max_emitters": 3, "update_every": 0, "parameters": (40.0, 20.0, 5.0, 0.1, 0.1, 0.0)},
         {"max_emitters": 3, "update_every": 70, "pooled": False, "learn_frames": 70},
     )  # fmt: skip
