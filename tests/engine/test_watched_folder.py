@@ -131,7 +131,7 @@ def test_what_was_taken_is_remembered_and_what_was_interrupted_goes_on(rig):
         write(folder / "in" / "a.tif", 0, 5)
         until(lambda: len(sessions(folder)) == 1)
         write(folder / "in" / "b.tif", 10, 15)
-        until(lambda: one.status()["state"] == "running")
+        until(lambda: one.status()["series"] == 2)
     write(folder / "in" / "b.tif", 15, 20)
     write(folder / "in" / "c.tif", 20, 26)
     with running(folder) as one:
