@@ -98,12 +98,27 @@ def test_processes_are_not_accepted_unless_they_are_wanted():
     assert strips[0.0] >= strips[0.6] + 4
 
 
+def test_of_two_components_of_the_same_footprint_the_weaker_goes_whatever_their_activity():
+    cells, background = two_components(DISC, np.roll(DISC, 1, 0), APART)
+    cells["recent"][:, :9] = APART
+    duplicate = find_duplicate(cells)
+    assert duplicate is not None
+    assert (duplicate.whole, duplicate.part) == (0, 1)
+    before = cells.box[0].copy()
+    join(cells, background, duplicate)
+    np.testing.assert_array_equal(cells.box[0], before)
+    cells.drop(1)
+    assert find_duplicate(cells) is None
+
+
 def test_a_crowd_of_more_neighbours_than_there_was_room_for_is_compared_and_restored():
     background = Background((41, 41), 1)
     background.weight[...] = background.noise[...] = 1
     cells = Components((41, 41), (25, 25), 1, 20, 0.0)
-    for n in range(60):  # each overlaps all others
-        cells.add((n % 16, n // 4), DISC[8:33, 8:33], background, 0)
+    for n in range(60):  # the box of each overlaps those of all others
+        pixel = np.zeros((25, 25), np.float32)
+        pixel[n // 8, 3 * (n % 8)] = 1
+        cells.add((n % 16, n // 4), pixel, background, 0)
     assert (cells["neighbours"] == 59).all()
     assert find_duplicate(cells) is None
     again = Components((41, 41), (25, 25), 1, 20, 0.0)
