@@ -67,13 +67,13 @@ def test_a_recorder_stops_after_so_many_seconds(folder, started):
 def test_a_recorder_of_a_duration_begins_now(folder, started):
     _, endpoint = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 100, "--loop")
     time.sleep(1)
-    done = call("record", endpoint, "--out", "S", "--duration", 0.5, cwd=folder)
+    done = called("record", endpoint, "--out", "S", "--duration", 0.5, cwd=folder)
     assert "0 lost" in done.stdout, done.stderr
     session = streamfluo.open_session(folder / "S")
     first = next(iter(session.blocks())).index
     assert first >= 90
     more = session.frames + 50
-    done = call("record", endpoint, "--out", "S", "--frames", more, cwd=folder)  # goes on where it stood
+    done = called("record", endpoint, "--out", "S", "--frames", more, cwd=folder)  # goes on where it stood
     assert f"finished: {more} of … frames, 0 lost" in done.stdout, done.stderr
     movie = tifffile.imread(folder / "recording.tif")
     whole = streamfluo.open_session(folder / "S").read_frames(first, first + more)
