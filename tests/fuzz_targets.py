@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -91,7 +92,14 @@ class Ended(Exception):
 
 def quiet_connections():
     return SimpleNamespace(
-        turn=list, speaker=lambda part: 3, closings={3: 0}, allowances={}, unheard_bytes=0, close=lambda: None
+        denied="",
+        why_denied=lambda: "",
+        turn=list,
+        speaker=lambda part: 3,
+        closings={3: 0},
+        allowances={},
+        unheard_bytes=0,
+        close=lambda: None,
     )
 
 
@@ -100,6 +108,7 @@ class Pushed(IngestSource):
 
     def __init__(self, messages):
         self.uri, self.refused = "ingest", Refusals("ingest")
+        self._strays, self._key = Counter(), ""
         self._stopped = self._resumed = self._handed_on = False
         self._messages, self._sender, self._other, self._over = iter(messages), None, None, ""
         self._socket = SimpleNamespace(
@@ -118,7 +127,7 @@ class Told(NetworkSource):
 
     def __init__(self, messages):
         self.uri, self.refused = "consumer", Refusals("consumer")
-        self._stopped, self._end, self._acked = False, None, -1
+        self._stopped, self._end, self._acked, self._from = False, None, -1, 0
         self._messages, self._connections = iter(messages), quiet_connections()
         self._socket = SimpleNamespace(poll=lambda ms: 0, send=lambda *a: None)
         self.series = SimpleNamespace(uid="movie")
@@ -152,7 +161,7 @@ def server_hears(messages):
     server._consumers.clear()
     for parts in messages:
         with contextlib.suppress(StreamfluoError):
-            server._handle(b"a" * (len(parts) % 4), 3, wire.decode(parts[-1].buffer))
+            server._handle(b"a" * (len(parts) % 4), 3, "", wire.decode(parts[-1].buffer))
     list(server._asked.answers())
     server._emit()
     server._beat_hearts()

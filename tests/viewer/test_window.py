@@ -26,7 +26,7 @@ class Watch:
     """Stands in for the network: gives what it was handed, once, and remembers what was asked for."""
 
     def __init__(self):
-        self.connected, self.refused = True, Counter()
+        self.connected, self.denied, self.refused = True, "", Counter()
         self.topics, self.previews = set(), set()
         self._messages = []
 
@@ -419,6 +419,15 @@ def test_before_anybody_answers_the_window_says_whom_it_waits_for(qtbot, qapp):
     window = Window(watch, Model("tcp://127.0.0.1:9"))
     qtbot.addWidget(window)
     assert "waiting for tcp://127.0.0.1:9" in text_of(window)
+
+
+def test_a_key_that_is_not_allowed_is_told(qtbot, qapp):
+    watch = Watch()
+    watch.connected, watch.denied = False, "the key of this account is not allowed to"
+    window = Window(watch, Model("tcp://127.0.0.1:9"))
+    qtbot.addWidget(window)
+    look(window)
+    assert "tcp://127.0.0.1:9: the key of this account is not allowed to" in text_of(window)
 
 
 def test_other_steps_make_other_docks(open_window):
