@@ -129,10 +129,13 @@ class Told(NetworkSource):
         self.uri, self.refused = "consumer", Refusals("consumer")
         self._stopped, self._end, self._acked, self._from = False, None, -1, 0
         self._messages, self._connections = iter(messages), quiet_connections()
-        self._socket = SimpleNamespace(poll=lambda ms: 0, send=lambda *a: None)
+        self._socket = SimpleNamespace(poll=self._no_more, send=lambda *a: None)
         self.series = SimpleNamespace(uid="movie")
         self.spec, self._window = SPEC, 8
         self._arrivals = Arrivals(SPEC, "movie")
+
+    def _no_more(self, _):
+        raise Ended
 
     def _receive(self):
         for parts in self._messages:
