@@ -86,7 +86,8 @@ def windows(engine: Engine, keeper: subprocess.Popen[str]) -> Iterator[tuple[flo
 
 def main() -> None:
     to = sys.argv[1] if len(sys.argv) > 1 else "ome-zarr"
-    folder = Path(tempfile.mkdtemp(dir="."))
+    Path("build").mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir="build"))
     try:
         (folder / "rig.toml").write_text(RIG.replace("FORMAT", to))
         first = folder / "sessions" / "s0"

@@ -34,7 +34,8 @@ def write_journal(folder: Path, blocks: list[Block]) -> None:
 
 def seconds(write: Callable[[Path, list[Block]], None], blocks: list[Block]) -> float:
     """Return how long it takes, in an empty folder and with nothing else on its way to the disk."""
-    folder = Path(tempfile.mkdtemp(dir="."))
+    Path("build").mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir="build"))
     os.sync()
     began = time.perf_counter()
     write(folder, blocks)
