@@ -61,7 +61,7 @@ class DaemonControl:
         found = [kept for kept in found if source in kept.name]  # the pattern of names says where
         found.sort(key=lambda kept: _written_s(kept.folder), reverse=True)
         lines = [session_line(kept.folder) for kept in found[:MAX_SESSIONS]]
-        return Answer(ok=True, said=f"{len(found)} sessions in {config.folder}", sessions=lines)
+        return Answer(ok=True, said=f"{config.folder}: {len(found)}", sessions=lines)
 
 
 def _written_s(session: Path) -> float:
