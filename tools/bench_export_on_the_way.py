@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from bench import SPEC, show
 
-from streamfluo import Block, Source
+from streamfluo import Block, Source, SourceError
 from streamfluo.core.source import Series
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -56,7 +56,7 @@ class Endless(Source):
             yield Block(n, np.arange(n, n + 16) * 10**7, self._pixels[n % 64 : n % 64 + 16])
 
     def seek(self, index: int) -> None:
-        raise NotImplementedError
+        raise SourceError("these frames are made once, one after the other")
 
     def interrupt(self) -> None:
         self._over = True
