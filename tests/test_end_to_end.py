@@ -1,13 +1,12 @@
 """A real recording replayed as a live camera, run through a chain and recorded: nothing lost, nothing changed."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from processes import Process, called
 
 from streamfluo import open_session
 
@@ -18,12 +17,9 @@ MOUSE = DATA / "mesoscope" / "mouse_160x160x1000.tif"
 @pytest.mark.skipif(not MOUSE.exists(), reason=f"needs the mesoscope recording in {DATA} or $STREAMFLUO_DATA")
 def test_the_mesoscope_recording_arrives_whole(tmp_path):
     (tmp_path / "chain.toml").write_text('[[step]]\nkind = "moments"\n')
-    call = [sys.executable, "-m", "streamfluo"]
-    replay = [*call, "replay", str(MOUSE), "--bind", "tcp://127.0.0.1:0", "--fps", "500", "--wait"]
-    with subprocess.Popen(replay, stdout=subprocess.PIPE, text=True) as server:
+    with Process("replay", MOUSE, "--bind", "tcp://127.0.0.1:0", "--fps", 500, "--wait", cwd=tmp_path) as server:
         endpoint = server.stdout.readline().rsplit(" at ", 1)[1].strip()
-        run = [*call, "run", "chain.toml", "--source", endpoint, "--out", "S"]
-        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = called("run", "chain.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
         assert server.wait(10) == 0
     assert done.returncode == 0, done.stderr
     movie, session = tifffile.imread(MOUSE), open_session(tmp_path / "S")

@@ -1,11 +1,10 @@
 """Two channels and four slices from the simulator over ZeroMQ into a session: every bit in its plane."""
 
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from processes import Process, called
 from systems import needs_signals
 
 from streamfluo import open_session, open_source
@@ -42,7 +41,6 @@ REST = """
 kind = "moments"
 """
 OFTEN = "[record]\ncheckpoint_s = 0.05\n"  # so that a killed run has some
-CALL = [sys.executable, "-m", "streamfluo"]
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +61,13 @@ def shifts(request):
 def unbroken(tmp_path_factory, shifts):
     folder = tmp_path_factory.mktemp("unbroken")
     (folder / "chain.toml").write_text(CHAINS[shifts] + REST)
-    done = subprocess.run(
-        [*CALL, "run", "chain.toml", "--source", SIM, "--out", "S"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = called("run", "chain.toml", "--source", SIM, "--out", "S", cwd=folder)
     assert done.returncode == 0, done.stderr
     return open_session(folder / "S")
 
 
 def replay(folder, *options):
-    server = subprocess.Popen(
-        [*CALL, "replay", SIM, "--bind", "tcp://127.0.0.1:0", "--wait", *options],
-        cwd=folder, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    server = Process("replay", SIM, "--bind", "tcp://127.0.0.1:0", "--wait", *options, cwd=folder)
     return server, server.stdout.readline().rsplit(" at ", 1)[1].strip()
 
 
@@ -94,8 +83,7 @@ def test_every_plane_arrives_over_zeromq_bit_for_bit(tmp_path, movies, shifts, u
     (tmp_path / "chain.toml").write_text(CHAINS[shifts] + REST)
     server, endpoint = replay(tmp_path, "--fps", "60")
     with server:
-        run = [*CALL, "run", "chain.toml", "--source", endpoint, "--out", "S"]
-        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = called("run", "chain.toml", "--source", endpoint, "--out", "S", cwd=tmp_path)
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr
     session = open_session(tmp_path / "S")
@@ -125,8 +113,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, shifts,
     (tmp_path / "chain.toml").write_text(CHAINS[shifts] + REST + OFTEN)
     server, endpoint = replay(tmp_path, "--fps", "40")
     with server:
-        run = [*CALL, "run", "chain.toml", "--source", endpoint, "--out", "S"]
-        with subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
+        run = ["run", "chain.toml", "--source", endpoint, "--out", "S"]
+        with Process(*run, cwd=tmp_path) as first:
             deadline = time.monotonic() + 60
             while not any(f.stat().st_size > 1 << 19 for f in tmp_path.glob("S/journal/*.sfj")):
                 assert time.monotonic() < deadline
@@ -134,7 +122,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, shifts,
             first.kill()
         before = open_session(tmp_path / "S").frames
         assert 0 < before < 960
-        done = subprocess.run([*run, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = called(*run, "--resume", cwd=tmp_path)
         server.terminate()  # for half a minute it would wait for the one that was killed
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from commands import command
+from processes import Process
 from systems import KILLED
 from toys import ONES, Movie, config
 
@@ -24,7 +25,6 @@ from streamfluo.engine.config import shipped_config
 from streamfluo.engine.engine import Engine
 from streamfluo.session.health import Health
 
-STREAMFLUO = [sys.executable, "-m", "streamfluo"]
 SIMULATED = "sim:calcium?shape=32x32&frames=12&neurons=4"
 WITHOUT_ZARR = """
 import sys
@@ -35,14 +35,8 @@ main()
 """
 
 
-def call(*words, cwd, **settings):
-    return subprocess.run(
-        [*STREAMFLUO, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=100, **settings
-    )
-
-
 def test_the_version_is_that_of_the_package_and_stands_in_one_place(tmp_path):
-    assert call("--version", cwd=tmp_path).stdout == f"streamfluo {streamfluo.__version__}\n"
+    assert command("--version", cwd=tmp_path).stdout == f"streamfluo {streamfluo.__version__}\n"
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert "version" in project["dynamic"]
 
@@ -78,7 +72,7 @@ def test_a_shipped_config_is_found_by_its_name_unless_the_folder_has_one(tmp_pat
 
 def test_a_killed_run_was_interrupted(tmp_path):
     words = ("run", "moments.toml", "--source", "sim:calcium?shape=32x32&neurons=4", "--out", "S")
-    run = subprocess.Popen([*STREAMFLUO, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    run = Process(*words, cwd=tmp_path)
     values = tmp_path / "S" / "values" / "moments.sfv"
     until = time.monotonic() + 60
     while not (values.exists() and values.stat().st_size) and time.monotonic() < until:
@@ -118,8 +112,8 @@ def test_an_export_without_its_library_is_one_line_and_leaves_no_folder(tmp_path
 
 def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 24, 31), np.uint16), photometric="minisblack")
-    done = call(
-        "check", "moments.toml", "--source", "a.tif", cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"}
-    )
+    settings = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "streamfluo", "check", "moments.toml", "--source", "a.tif"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=settings)
     assert done.returncode == 0, done.stderr
     assert "24 ? 31 uint16" in done.stdout

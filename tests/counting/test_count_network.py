@@ -1,10 +1,8 @@
 """Simulated spots with known numbers of fluorophores: served over ZeroMQ, detected, integrated and counted."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from processes import Process, called
 from scipy.spatial import cKDTree
 
 from streamfluo import open_session
@@ -12,7 +10,6 @@ from streamfluo.engine.config import shipped_config
 from streamfluo.simulate import bleaching_steps
 
 CONFIG = shipped_config("counting.toml")
-STREAMFLUO = [sys.executable, "-m", "streamfluo"]
 
 
 @pytest.mark.timeout(300)  # on a machine that has not compiled the kernels yet
@@ -20,12 +17,10 @@ def test_spots_are_counted_while_they_arrive(tmp_path):
     scene = {"spots": 24, "max_y": 4, "p_bleach": 0.0, "brightness_sd": 0.05, "seed": 2}
     _, truth = bleaching_steps(frames=1, shape=(160, 160), **scene)
     uri = "sim:bleaching-steps?shape=160x160&frames=500&" + "&".join(f"{k}={v}" for k, v in scene.items())
-    replay = [*STREAMFLUO, "replay", uri, "--bind", "tcp://127.0.0.1:0", "--max", "--wait"]
-    with subprocess.Popen(replay, stdout=subprocess.PIPE, text=True) as server:
+    with Process("replay", uri, "--bind", "tcp://127.0.0.1:0", "--max", "--wait", cwd=tmp_path) as server:
         endpoint = server.stdout.readline().rsplit(" at ", 1)[1].strip()
         options = ["--set", "spots.false_alarms=0.1", "--set", "count.max_emitters=6"]
-        run = [*STREAMFLUO, "run", str(CONFIG), "--source", endpoint, "--out", "S", *options]
-        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        done = called("run", CONFIG, "--source", endpoint, "--out", "S", *options, cwd=tmp_path, timeout=240)
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr
     session = open_session(tmp_path / "S")

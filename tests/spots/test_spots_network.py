@@ -1,10 +1,8 @@
 """Simulated spots served as a camera over ZeroMQ, found and integrated, recorded: recall, photons and traces."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from processes import Process, called
 from scipy.spatial import cKDTree
 
 from streamfluo import open_session
@@ -12,18 +10,14 @@ from streamfluo.engine.config import shipped_config
 from streamfluo.simulate import spots as simulate
 
 CONFIG = shipped_config("spots.toml")
-STREAMFLUO = [sys.executable, "-m", "streamfluo"]
 
 
 def recorded(source, folder, *changes):
     """The session of a run on a simulation that another process serves."""
-    replay = [*STREAMFLUO, "replay", source, "--bind", "tcp://127.0.0.1:0", "--max", "--wait"]
-    with subprocess.Popen(replay, stdout=subprocess.PIPE, text=True) as server:
+    with Process("replay", source, "--bind", "tcp://127.0.0.1:0", "--max", "--wait", cwd=folder) as server:
         endpoint = server.stdout.readline().rsplit(" at ", 1)[1].strip()
-        run = [*STREAMFLUO, "run", str(CONFIG), "--source", endpoint, "--out", "S"]
-        for change in changes:
-            run += ["--set", change]
-        done = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=100)
+        options = [word for change in changes for word in ("--set", change)]
+        done = called("run", CONFIG, "--source", endpoint, "--out", "S", *options, cwd=folder)
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr
     session = open_session(folder / "S")
