@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ["STREAMFLUO_KEYS"] = str(Path(tempfile.gettempdir()) / "no" / "streamfluo" / "keys")
-settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])  # others may use it as well
+# others may use the machine as well
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
