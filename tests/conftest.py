@@ -1,4 +1,4 @@
-"""Qt without a screen, before anything imports it; kernels compiled before a run of all tests; nobody's keys."""
+"""Qt without a screen, one thread of BLAS, before anything imports them; kernels compiled first; nobody's keys."""
 
 import faulthandler
 import os
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a second thread waits spinning: the laws of count took four times
 os.environ["STREAMFLUO_KEYS"] = str(Path(tempfile.gettempdir()) / "no" / "streamfluo" / "keys")
 # others may use the machine as well
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,8 +12,12 @@ from streamfluo.testing.unseen_laws import ON_FLOATS
 
 USUAL = {"uint16"}  # type for every setting, and those for the default one; all of them take minutes
 DEFAULT = {"uint16", "float32", "int16"}
+# Kinds that turn frames into floats first, and those that never look at one.
+FEWER = {kind: {"uint16", "float32"} for kind in ("motion", "extract")} | dict.fromkeys(("count", "reconstruct"), USUAL)
 CASES = [
-    pytest.param(kind, params, dtype, marks=() if dtype in (USUAL if params else DEFAULT) else pytest.mark.slow)
+    pytest.param(
+        kind, params, dtype, marks=() if dtype in (USUAL if params else FEWER.get(kind, DEFAULT)) else pytest.mark.slow
+    )
     for kind, cls in operators().items()
     for params in ({}, *cls.examples)
     for dtype in FRAME_DTYPES

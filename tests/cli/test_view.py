@@ -1,8 +1,6 @@
 """`streamfluo view` as a person uses it: a process of its own beside a running one."""
 
 import os
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,12 +10,13 @@ from matplotlib.image import imread
 
 pytest.importorskip("PySide6")
 
+from commands import command
+from processes import Process, called
 from systems import needs_proc
 
 from streamfluo.core import wire
 from streamfluo.network.client import ask
 
-STREAMFLUO = [sys.executable, "-m", "streamfluo"]
 CHAIN = '[[step]]\nkind = "moments"\n[[step]]\nkind = "bin"\n'
 
 
@@ -29,7 +28,7 @@ def free_endpoint():
 
 
 def view(*words, cwd):
-    return subprocess.run([*STREAMFLUO, "view", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=90)
+    return called("view", *words, cwd=cwd, timeout=90)
 
 
 @pytest.fixture
@@ -47,9 +46,7 @@ def started(folder):
     processes = []
 
     def start(*words):
-        process = subprocess.Popen(
-            [*STREAMFLUO, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        process = Process(*words, cwd=folder)
         processes.append(process)
         while " at tcp" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
@@ -97,11 +94,18 @@ def test_where_nobody_answers_the_picture_says_so(folder):
         (("tcp://127.0.0.1:99999",), "99999"),
         (("tcp://127.0.0.1:9", "--screenshot", "a.png", "--size", "large"), "--size is WIDTHxHEIGHT"),
         (("tcp://127.0.0.1:9", "--screenshot", "a.png", "--size", "10x99999"), "200 to 16384 pixels a side"),
-        (("tcp://127.0.0.1:9", "--screenshot", "no/a.png", "--after", "0.1"), "the picture could not be written"),
     ],
 )
 def test_bad_words_are_one_line(folder, words, error):
-    done = view(*words, cwd=folder)
+    one_line(command("view", *words, cwd=folder), error)
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(folder):
+    done = view("tcp://127.0.0.1:9", "--screenshot", "no/a.png", "--after", "0.1", cwd=folder)
+    one_line(done, "the picture could not be written")
+
+
+def one_line(done, error):
     assert done.returncode == 1
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
@@ -110,10 +114,8 @@ def test_bad_words_are_one_line(folder, words, error):
 def test_a_run_opens_its_viewer_and_goes_on_without_it(folder, replay):
     """The viewer cannot open a window here; the run does not mind."""
     environment = {**os.environ, "QT_QPA_PLATFORM": "none of them"}
-    done = subprocess.run(
-        [*STREAMFLUO, "run", "chain.toml", "--source", "recording.tif", "--view", "--out", "S"],
-        cwd=folder, capture_output=True, text=True, timeout=60, env=environment,
-    )  # fmt: skip
+    words = ["run", "chain.toml", "--source", "recording.tif", "--view", "--out", "S"]
+    done = called(*words, cwd=folder, timeout=60, env=environment)
     assert done.returncode == 0
     assert "serving results at tcp://127.0.0.1:" in done.stdout
     assert "finished: 60 of 60 frames, 0 lost" in done.stdout
@@ -176,8 +178,7 @@ def test_ten_minutes_at_500_frames_a_second_leave_the_viewers_memory_as_it_was(f
     (folder / "chain.toml").write_text("[record]\nraw = false\n" + CHAIN)
     replay = started("replay", "noise.npy", "--bind", "tcp://127.0.0.1:0", "--fps", 500, "--loop")[1]
     endpoint = started("run", "chain.toml", "--source", replay, "--publish", "tcp://127.0.0.1:0", "--out", "S")[1]
-    words = [*STREAMFLUO, "view", endpoint, "--screenshot", "a.png", "--after", "600"]
-    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as viewer:
+    with Process("view", endpoint, "--screenshot", "a.png", "--after", "600", cwd=folder) as viewer:
         began, sampled = time.monotonic(), []
         while viewer.poll() is None:
             if memory_mb := rss_mb(viewer.pid):

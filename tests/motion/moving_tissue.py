@@ -27,17 +27,23 @@ def scene(shape, seed=0):
 
 def seen_at(tissue, shift_px):
     """The scene with its tissue moved by (dy, dx), the field without the padding."""
-    fy, fx = np.fft.fftfreq(tissue.shape[0])[:, None], np.fft.rfftfreq(tissue.shape[1])
-    phase = np.exp(-2j * np.pi * (fy * shift_px[0] + fx * shift_px[1]))
-    return np.fft.irfft2(np.fft.rfft2(tissue) * phase, tissue.shape)[PAD:-PAD, PAD:-PAD]
+    return moved(np.fft.rfft2(tissue), tissue.shape, shift_px)
+
+
+def moved(spectrum, shape, shift_px):
+    """`seen_at` of the tissue (shape) that has this spectrum."""
+    fy, fx = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
+    phase = np.exp(-2j * np.pi * shift_px[0] * fy)[:, None] * np.exp(-2j * np.pi * shift_px[1] * fx)
+    return np.fft.irfft2(spectrum * phase, shape)[PAD:-PAD, PAD:-PAD]
 
 
 def record(tissue, shifts_px, photons, seed=0, illumination=None):
     """A movie (t, y, x) uint16 of the tissue at these shifts."""
-    rng = np.random.default_rng(seed)
+    rng, spectrum = np.random.default_rng(seed), np.fft.rfft2(tissue)
+    light = photons * np.ones(len(shifts_px)) if illumination is None else photons * np.asarray(illumination)
     frames = []
     for t, shift in enumerate(shifts_px):
-        mean = np.maximum(seen_at(tissue, shift), 0) * photons * (1 if illumination is None else illumination[t])
+        mean = np.maximum(moved(spectrum, tissue.shape, shift), 0) * light[t]
         electrons = rng.poisson(mean) + READ_E * rng.standard_normal(mean.shape)
         frames.append(np.clip(np.rint(electrons * COUNTS + OFFSET), 0, 65535).astype(np.uint16))
     return np.array(frames)

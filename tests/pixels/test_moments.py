@@ -50,7 +50,13 @@ MOVIES = {
 }
 
 
-@pytest.mark.parametrize("movie", MOVIES.values(), ids=MOVIES)
+ALIKE = {"32 bit, signed", "double"}  # sums as those of "32 bit" and "float", and a second of compiling each
+
+
+@pytest.mark.parametrize(
+    "movie",
+    [pytest.param(m, id=name, marks=[pytest.mark.slow] if name in ALIKE else []) for name, m in MOVIES.items()],
+)
 def test_every_pixel_has_the_textbook_moments(movie):
     chain = chain_for(movie)
     totals = stream(chain, movie)
