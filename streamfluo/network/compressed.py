@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from importlib.util import find_spec
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ _FILTERS = [0, 0, 0, 0, 0, 2]  # shuffled bits alone
 
 def codecs() -> tuple[str, ...]:
     """Return the codecs that this installation reads and writes: those of imagecodecs, or none."""
-    return (CODEC,) if find_spec("imagecodecs") else ()
+    return () if library() is None else (CODEC,)
 
 
 def wanted(uri: str, codec: str | None, beyond: bool) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class Packing:
     """What one consumer is sent: frames compressed where that makes them smaller. 2.3 GB/s a core."""
 
     def __init__(self, wanted: Sequence[str] = ()) -> None:
-        self._encode = _library().blosc2_encode if CODEC in wanted and codecs() else None
+        self._encode = library().blosc2_encode if CODEC in wanted and codecs() else None
         self._passed_over = 0
 
     def packed(self, image: wire.Image, pixels: np.ndarray) -> tuple[wire.Image, np.ndarray | bytes]:
@@ -78,7 +78,7 @@ def unpacked(image: wire.Image, part: Buffer, frame_nbytes: int) -> Buffer:
         )  # fmt: skip
     _check_chunk(image, part, np.dtype(image.dtype).itemsize)
     pixels = np.empty(image.nbytes, np.uint8)
-    imagecodecs = _library()
+    imagecodecs = library()
     try:
         imagecodecs.blosc2_decode(part, out=pixels, numthreads=1)
     except imagecodecs.Blosc2Error as error:
@@ -91,9 +91,8 @@ def _check_chunk(image: wire.Image, part: Buffer, itemsize: int) -> None:
     the machine, and runs a Python for that."""
     if len(part) < _HEADER.size:
         raise WireError("damaged", f"frame {image.index}: {len(part)} bytes are no chunk")
-    _, _, flags, typesize, nbytes, blocksize, size, filters, metas, _, more = _HEADER.unpack(
-        bytes(part[: _HEADER.size])
-    )
+    header = _HEADER.unpack(bytes(part[: _HEADER.size]))
+    _, _, flags, typesize, nbytes, blocksize, size, filters, metas, _, more = header
     ours = (
         flags & _EXTENDED == _EXTENDED
         and flags & _COMPRESSOR == _LZ4
@@ -107,7 +106,11 @@ def _check_chunk(image: wire.Image, part: Buffer, itemsize: int) -> None:
         raise WireError("damaged", f"frame {image.index}: a chunk that is not LZ4 of shuffled bits of {nbytes} bytes")
 
 
-def _library() -> Any:
-    import imagecodecs
-
+@cache
+def library() -> Any:
+    """Return imagecodecs, None where it is not there or does not load."""
+    try:
+        import imagecodecs
+    except ImportError:
+        return None
     return imagecodecs

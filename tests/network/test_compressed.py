@@ -65,7 +65,7 @@ def test_within_a_machine_frames_are_sent_as_they_are_unless_asked(codec):
 def test_beyond_the_machine_what_there_is_is_asked_for(monkeypatch):
     assert compressed.wanted("tcp://rig:1", None, True) == ("blosc2",)
     assert compressed.wanted("tcp://rig:1", "none", True) == ()
-    monkeypatch.setattr(compressed, "find_spec", lambda name: None)
+    monkeypatch.setattr(compressed, "library", lambda: None)
     assert compressed.wanted("tcp://rig:1", None, True) == ()
     with pytest.raises(SourceError, match=r'tcp://rig:1: codec blosc2 needs imagecodecs: pip install "streamfluo'):
         compressed.wanted("tcp://rig:1", "blosc2", True)
@@ -79,7 +79,7 @@ def test_a_server_takes_of_what_is_read_there_what_it_has(codecs):
 
 
 def test_a_server_without_the_library_sends_them_as_they_are(monkeypatch):
-    monkeypatch.setattr(compressed, "find_spec", lambda name: None)
+    monkeypatch.setattr(compressed, "library", lambda: None)
     frame = DIM[0]
     assert Packing(["blosc2"]).packed(head(frame), frame)[1] is frame
 
