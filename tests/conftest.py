@@ -1,5 +1,6 @@
 """Qt without a screen, one thread of BLAS, before anything imports them; kernels compiled first; nobody's keys."""
 
+import faulthandler
 import os
 import tempfile
 from pathlib import Path
@@ -10,8 +11,27 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a second thread waits spinning: the laws of count took four times
 os.environ["STREAMFLUO_KEYS"] = str(Path(tempfile.gettempdir()) / "no" / "streamfluo" / "keys")
-settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])  # others may use it as well
+# others may use the machine as well
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_configure(config):
+    global _stderr
+    _stderr = os.dup(2)  # what a test writes there later is kept from the screen
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """End the process where a test hangs with Python's lock held, which no timeout within Python can end: all others
+    waited for it an hour and a half."""
+    marker = item.get_closest_marker("timeout")
+    limit_s = float(marker.args[0] if marker else item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(limit_s + 60, exit=True, file=_stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_xdist_auto_num_workers(config):

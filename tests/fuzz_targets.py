@@ -34,6 +34,7 @@ from streamfluo.core.step_values import StepValues
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.network.arrivals import Arrivals, Refusals
+from streamfluo.network.compressed import Packing
 from streamfluo.network.consumer import NetworkSource
 from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.ingest import IngestSource
@@ -128,6 +129,7 @@ class Told(NetworkSource):
     def __init__(self, messages):
         self.uri, self.refused = "consumer", Refusals("consumer")
         self._stopped, self._end, self._acked, self._from = False, None, -1, 0
+        self._codecs = msgspec.UNSET
         self._messages, self._connections = iter(messages), quiet_connections()
         self._socket = SimpleNamespace(poll=self._no_more, send=lambda *a: None)
         self.series = SimpleNamespace(uid="movie")
@@ -208,7 +210,9 @@ def wire_seeds(folder):
         wire.Gap(series_uid="movie", first=1, last=9), wire.Event(event="gap", fields={"first": 1}),
     ]  # fmt: skip
     header, parts = values_message("movie", some_values())
+    small = Packing(["blosc2"]).packed(wire.Image(seq=0, index=0, **image), np.zeros((3, 4), "<u2"))
     seeds = [
+        packed([[wire.encode(start)], [wire.encode(small[0]), bytes(small[1])], end]),
         packed([[wire.encode(start)], *frames, end]),
         packed([*frames, end]),
         packed([[msgspec.json.encode(start)], [msgspec.json.encode(wire.Image(seq=0, index=7, **image)), bytes(24)]]),

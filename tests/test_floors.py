@@ -43,6 +43,7 @@ DOORS = {
     "h5py": ("sources/*.py", "session/hdf5_writer.py"),
     "zarr": ("sources/*.py", "session/*.py"),
     "av": ("sources/video.py",),
+    "imagecodecs": ("network/compressed.py",),
     "matplotlib": ("*/report.py", "cli/*.py"),
     "typer": ("cli/*.py",),
     "rich": ("cli/*.py",),

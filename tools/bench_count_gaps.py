@@ -1,6 +1,6 @@
 """Counting where its model does not hold, and where fits must reach the truth: exact, intervals, doubtful.
 
-    python tools/bench_count_gaps.py --gaps             # model gaps, one seed: 28 lines of 8 to 30 CPU s each
+    python tools/bench_count_gaps.py --gaps             # model gaps, one seed: 36 lines of 8 to 30 CPU s each
     python tools/bench_count_gaps.py --kinetics         # k_on, k_off of .01 … .4, and the true parameters: 50 lines
     python tools/bench_count_gaps.py --gaps 100 5 dark  # first seed, number of seeds, part of the name
 
@@ -35,6 +35,10 @@ GAPS = {
     "dark state, short": (Dyes(k_dark=0.03, k_back=0.02), {}),
     "illumination −20 %": (Dyes(), {"illumination_loss": 0.2}),
     "background +20 %": (Dyes(), {"background_drift": 0.2}),
+    "k_on ±50 % of dyes": (Dyes(on_sd=0.5), {}),
+    "k_on ±50 % of spots": (Dyes(spot_on_sd=0.5), {}),
+    "seldom on, k_on ±50 % of dyes": (Dyes(0.02, 0.2, on_sd=0.5), {}),
+    "seldom on, k_on ±50 % of spots": (Dyes(0.02, 0.2, spot_on_sd=0.5), {}),
 }
 
 

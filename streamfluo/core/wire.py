@@ -19,7 +19,8 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike
     status     how does it fare? answered by status: program, state, series_uid, counters
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
-    subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now)
+    subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now),
+               codecs (optional: those that it reads, as ["blosc2"])
     credit     n more frames
     ack        seq: everything up to and including seq is safe with the consumer; `end` is acknowledged by its seq
     bye        leave
@@ -36,9 +37,9 @@ To a consumer, besides those answers:
     image      version, series_uid, seq (+1 per frame emitted, never reused), index (the camera's counter; its drops
                are jumps of index without a jump of seq; each plane has its own), channel and z (of a stream of several
                planes: which of them), t_ns (since series start), dtype, shape, nbytes,
-               crc32 (optional: that of zlib, of the pixels as they are sent), user (what the sender says of this
-               frame, kept with it: at most 4 KiB and 128 keys, else dropped and counted); one plane, second part:
-               the pixels
+               crc32 (optional: that of zlib, of the pixels before they are compressed), user (what the sender says of
+               this frame, kept with it: at most 4 KiB and 128 keys, else dropped and counted), codec and nbytes_wire
+               (only where the pixels are compressed); one plane, second part: the pixels
     gap        series_uid, first, last: these seqs are gone; reason
     end        series_uid, seq (one past the last frame's), frames, dropped_camera, dropped_transport,
                reason (finished, aborted or error)
@@ -75,6 +76,10 @@ at most 64) that was answered before, of the last 4096. `source` names one of a 
 A **preview** message is a record (`core/records.py`): an image whose `user` holds step, bin_px and arrived_ns (UTC
 epoch, when the frame reached the program), and its pixels.
 
+A frame may be compressed for a consumer that reads its codec: "blosc2", one chunk of it, of LZ4 and shuffled bits, or
+of zeros; nothing else that a chunk may be is taken. Its nbytes is that of the pixels, nbytes_wire that of the part.
+Each frame says for itself whether it is compressed. Who pushes to an ingest endpoint, after a start, may do the same.
+
 Credit counts frames. A consumer silent for 10 s is taken for dead and its cursor kept; one the server does not know
 is told so by `error` and subscribes anew from the seq it needs. A file replayed serves any seq again.
 
@@ -82,9 +87,9 @@ Unknown keys are ignored; an unknown major version is refused with an `error` na
 is counted and skipped.
 
 Limits, checked before anything is allocated: exact part count, header ≤ 64 KiB, nesting ≤ 8, ≤ 256 keys,
-1 ≤ side ≤ 65536, product × itemsize = nbytes = length of the part, dtype one of |u1 <u2 >u2 <u4 <i2 <f4; results of
-at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer` alone. Names from the wire never
-become paths. A bad message is dropped and counted.
+1 ≤ side ≤ 65536, product × itemsize = nbytes = length of the part (compressed: nbytes_wire), dtype one of
+|u1 <u2 >u2 <u4 <i2 <f4; results of at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer`
+alone. Names from the wire never become paths. A bad message is dropped and counted.
 
 Budgets: 256 connections to a data endpoint, 128 to results, 16 to each preview, 32 to ingest, 32 to control; the next
 one is hung up on. Who has not finished a handshake after 10 s is hung up on too, and so is who sends 4 MiB of a message
@@ -176,6 +181,8 @@ class Image(_Message, frozen=True, kw_only=True):
     z: int = 0
     crc32: int | None = None
     user: dict[str, Any] = {}
+    codec: str | msgspec.UnsetType = msgspec.UNSET
+    nbytes_wire: Count | msgspec.UnsetType = msgspec.UNSET
 
 
 class Gap(_Message, frozen=True, kw_only=True):
@@ -216,6 +223,7 @@ class Subscribe(_Message, frozen=True, kw_only=True):
     series: str = "current"
     from_seq: int | Literal["oldest", "live"] = 0
     credit: int = 0
+    codecs: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Credit(_Message, frozen=True, kw_only=True):

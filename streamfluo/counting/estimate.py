@@ -18,10 +18,10 @@ from .fit import fit_pooled
 from .fit_alone import UNKNOWN_AT_0
 from .initial_values import median_step
 from .job import Job, scalars
-from .kernels.crosschecks import credible_interval, is_flat, posterior, widened
+from .kernels.crosschecks import credible_interval, is_flat, joined, posterior, widened
 from .kernels.likelihood import log_evidence
 from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
-from .rate_scatter import rates_scatter
+from .rate_scatter import rate_scatter
 from .shared_posterior import factors, log_posterior, of_each
 from .traces import checked_traces, steady
 
@@ -50,11 +50,12 @@ class Counts:
 
     `y` (n,): most probable number of fluorophores under the prior P(y) ∝ 1 / (y + 1); 0 also where a trace is skipped.
     `parameters`: arrays (n, candidates), NaN what a trace without emitters does not tell. `log_likelihoods`,
-    `posterior` (n, candidates). `candidates`: min_y … max_y. `credible_interval` (n, 2): 90 %; from `y` / 3 to 2 `y`
-    where doubtful. `flat` (n,): the posterior does not determine the number, or reaches max_y. `doubtful` (n,): the
-    model could not have made the trace; `doubts` (n,): why, one of `checks.REASONS`. `states` (n, t): emitters on along
-    the Viterbi path. `scatter`: relative standard deviation of brightness between traces. `half_lit`: share of the
-    frames within which emitters are seen to switch. `skipped`: the reason, by index of the trace.
+    `posterior` (n, candidates). `candidates`: min_y … max_y. `credible_interval` (n, 2): 90 %, also where rates of
+    coming on differ by up to 30 % between traces that do not deny it; from `y` / 3 to 2 `y` where doubtful. `flat`
+    (n,): the interval does not determine the number, or reaches max_y. `doubtful` (n,): the model could not have made
+    the trace; `doubts` (n,): why, one of `checks.REASONS`. `states` (n, t): emitters on along the Viterbi path.
+    `scatter`: relative standard deviation of brightness between traces. `half_lit`: share of the frames within which
+    emitters are seen to switch. `skipped`: the reason, by index of the trace.
     """
 
     y: np.ndarray
@@ -120,7 +121,7 @@ def estimate_y(
         whole = found
         found = _integrated(job, whole, candidates, scatter)
         if found is whole:
-            found = _rates_told(job, _anchored(job, whole, candidates, brightness_scatter), candidates)
+            found = _over_rates(job, _anchored(job, whole, candidates, brightness_scatter), candidates)
     of_all = {name: _with_skipped(array, good, len(checked)) for name, array in found.items()}
     every = Parameters.of(of_all.pop("parameters"))
     return Counts(
@@ -152,14 +153,19 @@ def _anchored(job: Job, found: _Found, candidates: np.ndarray, scatter: float | 
     return other
 
 
-def _rates_told(job: Job, found: _Found, candidates: np.ndarray) -> _Found:
-    """Return the summaries, doubtful where rates of coming on differ between the traces that share them."""
-    if found["doubtful"].all() or not rates_scatter(
-        job.x, found["parameters"][:, 0], job.model(candidates), job.threads
-    ):
+def _over_rates(job: Job, found: _Found, candidates: np.ndarray) -> _Found:
+    """Return the summaries with intervals that hold where rates of coming on differ between traces, by up to 30 %.
+
+    As far as the traces do not deny it; where they say so, numbers are doubtful.
+    """
+    rates = None
+    if not found["doubtful"].all():
+        rates = rate_scatter(job.x, found["parameters"][:, 0], job.model(candidates), job.threads)
+    if rates is None:
         return found
-    reasons = np.where(found["doubts"] == "", "rates", found["doubts"])
-    interval = widened(found["credible_interval"], found["y"], reasons != "", candidates)
+    reasons = np.where((found["doubts"] == "") & rates.told, "rates", found["doubts"])
+    interval = joined(found["credible_interval"], credible_interval(rates.posterior, candidates))
+    interval = widened(interval, found["y"], reasons != "", candidates)
     told = {"doubts": reasons, "doubtful": reasons != "", "credible_interval": interval}
     return found | told | {"flat": is_flat(interval, candidates)}
 

@@ -1,53 +1,79 @@
-"""Whether fluorophores come on at one rate in all traces, as pooled fits take for granted.
+"""Whether fluorophores come on at one rate in all traces, as pooled fits take for granted, and what numbers hang on it.
 
 A trace whose fluorophores come on more often than those of others looks like one with more of them; its residuals are
 white. What tells is how often several are on at once: the likelihood with a rate for each trace, scattered about a
-common one, against that of the common one.
+common one, against that of the common one. Where they are seldom on, hardly anything tells.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from scipy.special import expit, logit, logsumexp
+from scipy.special import expit, log_softmax, logit, logsumexp
 
 from .bounds import blinks
 from .fit import P_ON, spread
+from .kernels.crosschecks import log_prior
 from .kernels.likelihood import Array, EmitterModel, evaluate
 from .number_prior import number_prior
 
-TRACES = 24
+TRACES = 24  # that tell how rates scatter
 STEP, NODES, SHIFTS = 0.25, 6, 2  # of log-odds; on either side, of a trace's rate; of the common rate
 SCATTERS = (0.15, 0.3, 0.5)  # standard deviation of log-odds
+ALLOWED = 0.3  # at most, of rates that numbers are to hold for
 CLEARLY = 3.0  # nats; one rate reaches .2 in 16 series, rates that scatter by 30 % 1 to 86
+CENTRES = range(NODES, NODES + 2 * SHIFTS + 1)
+OFFSETS = STEP * np.arange(-NODES - SHIFTS, NODES + SHIFTS + 1)
 
 
-def rates_scatter(x: Array, parameters: Array, model: EmitterModel, threads: int = 1) -> bool:
-    """Return whether traces (t, n) are clearly likelier with a rate of coming on for each; parameters (n, 6).
+class RateScatter(NamedTuple):
+    """`told`: traces are clearly likelier with a rate of coming on for each than with one.
 
-    Where fluorophores are on for less than a tenth of the time, numbers and rates cannot be told apart, and no data say
-    so. Cost: that of 17 likelihoods of 24 traces.
+    `posterior` (n, candidates): of the number in each trace, if rates scatter as much as the traces do not deny.
+    """
+
+    told: bool
+    posterior: Array
+
+
+def rate_scatter(x: Array, parameters: Array, model: EmitterModel, threads: int = 1) -> RateScatter | None:
+    """Return what traces (t, n) with the parameters (n, 6) say of the scatter of rates; None: nothing.
+
+    Cost: that of 17 likelihoods.
     """
     lively = np.flatnonzero(blinks(x))
     if len(lively) < 2 or model.bleaching:
-        return False
+        return None
     few = lively[spread(np.nanmean(x[:, lively], axis=0), TRACES)]
-    chosen, each = np.ascontiguousarray(x[:, few]), parameters[few]
-    offsets = STEP * np.arange(-NODES - SHIFTS, NODES + SHIFTS + 1)
-    logs = []
-    for offset in offsets:
-        moved = each.copy()
-        moved[:, P_ON] = expit(logit(each[:, P_ON]) + offset)
-        logs.append(evaluate(chosen, moved, model, threads=threads)[0])
+    each = []
+    for offset in OFFSETS:
+        moved = parameters.copy()
+        moved[:, P_ON] = expit(logit(moved[:, P_ON]) + offset)
+        each.append(evaluate(x, moved, model, threads=threads)[0])
+    logs = np.array(each)
 
-    def evidence(centre: int, scatter: float) -> float:
-        near = slice(centre - NODES, centre + NODES + 1)
-        weights = -(((offsets[near] - offsets[centre]) / scatter) ** 2) / 2
-        marginal = logsumexp(np.array(logs[near]) + (weights - logsumexp(weights))[:, None, None], axis=0)
-        return number_prior(marginal, model.candidates)[1]
+    def evidence(marginal: Array) -> float:
+        return number_prior(marginal[few], model.candidates)[1]
 
-    centres = range(NODES, NODES + 2 * SHIFTS + 1)
-    one = _top(np.array([number_prior(logs[centre], model.candidates)[1] for centre in centres]))
-    return max(evidence(centre, scatter) for centre in centres for scatter in SCATTERS) > one + CLEARLY
+    found = {s: np.array([evidence(_marginal(logs, centre, s)) for centre in CENTRES]) for s in (0.0, *SCATTERS)}
+    best = {s: float(values.max()) if s else _top(values) for s, values in found.items()}
+    likeliest = max(best.values())
+    most = max((s for s in best if s <= ALLOWED and best[s] > likeliest - CLEARLY), default=ALLOWED)
+    posterior = sum(
+        np.exp(weight + log_softmax(_marginal(logs, centre, most) + log_prior(model.candidates), axis=1))
+        for centre, weight in zip(CENTRES, log_softmax(found[most]), strict=True)
+    )
+    return RateScatter(max(best[s] for s in SCATTERS) > best[0.0] + CLEARLY, np.asarray(posterior))
+
+
+def _marginal(logs: Array, centre: int, scatter: float) -> Array:
+    """Return log-likelihoods (n, candidates) over rates that scatter about OFFSETS[centre], of those at each offset."""
+    if not scatter:
+        return np.asarray(logs[centre])
+    near = slice(centre - NODES, centre + NODES + 1)
+    weights = log_softmax(-(((OFFSETS[near] - OFFSETS[centre]) / scatter) ** 2) / 2)
+    return np.asarray(logsumexp(logs[near] + weights[:, None, None], axis=0))
 
 
 def _top(values: Array) -> float:

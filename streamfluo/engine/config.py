@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -102,7 +103,10 @@ class Config(msgspec.Struct, frozen=True):
     record: RecordConfig
     publish: PublishConfig
     text: str
-    changed: frozenset[str] = frozenset()  # what --set gave, `source.interval_s`
+    stated: frozenset[str] = (
+        frozenset()
+    )  # the targets of --set, now and in the run that the text is of: `motion.smooth`
+    changed: frozenset[str] = frozenset()  # those of now
 
 
 def shipped_config(name: str) -> Path:
@@ -125,7 +129,7 @@ def with_overrides(config: Config, spec: Spec) -> Spec:
     for a calibration that does not fit the frames.
     """
     stated = config.source
-    if stated.interval_s is not None and (spec.interval_s is None or "source.interval_s" in config.changed):
+    if stated.interval_s is not None and (spec.interval_s is None or "source.interval_s" in config.stated):
         spec = spec.with_(interval_s=stated.interval_s)
     if spec.pixel_um is None and stated.pixel_um is not None:
         spec = spec.with_(pixel_um=stated.pixel_um)
@@ -156,11 +160,16 @@ def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Co
 
 
 def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) -> Config:
-    """Parse a config's text. Raises ConfigError that names the table, the key and what was found."""
+    """Parse a config's text. Raises ConfigError that names the table, the key and what was found.
+
+    `changes` are noted in the first line of the text that it keeps, `set = [...]`, and are made again when that is run.
+    """
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    before, text = _noted(tables.pop("set", []), text, where)
+    noted = {_target(change): change for change in (*before, *changes)}
     known = ("step", *_TABLES)
     for name in tables:
         if name not in known:
@@ -169,7 +178,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise ConfigError(f"{where}: steps are tables [[step]], with double brackets")
     steps = _place(where, [_step(where, n, entry) for n, entry in enumerate(entries, 1)])
-    for change in changes:
+    for change in noted.values():
         steps, tables = _changed(where, steps, tables, change)
     return Config(
         where=where,
@@ -177,8 +186,9 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         steps=tuple(steps),
         record=_table(RecordConfig, tables, "record", where),
         publish=_table(PublishConfig, tables, "publish", where),
-        text=text,
-        changed=frozenset(change.partition("=")[0].strip() for change in changes),
+        text=f"set = {json.dumps(list(noted.values()), ensure_ascii=False)}\n{text}" if noted else text,
+        stated=frozenset(noted),
+        changed=frozenset(map(_target, changes)),
     )
 
 
@@ -189,6 +199,22 @@ def literal(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         text = text.strip()
         return float(text) if re.fullmatch(r"[+-]?(\.\d+|\d+\.)", text) else text  # .066 and 3. are numbers to people
+
+
+def _noted(found: Any, text: str, where: str) -> tuple[list[str], str]:
+    """Return what a run's config says was changed when it ran, and the text without that line."""
+    if found == []:
+        return [], text
+    first, _, rest = text.partition("\n")
+    if not (
+        isinstance(found, list) and all(isinstance(c, str) for c in found) and re.fullmatch(r"set = \[.*\]\r?", first)
+    ):
+        raise ConfigError(f'{where}: set is the first line, set = ["step.key=value"], as a run writes it')
+    return found, rest
+
+
+def _target(change: str) -> str:
+    return change.partition("=")[0].strip()
 
 
 def _table(struct: Any, tables: Mapping[str, Any], name: str, where: str) -> Any:

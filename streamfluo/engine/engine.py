@@ -135,15 +135,16 @@ class Engine:
             watch.name = "disk watch"
             watch.start()
 
-    def stop(self, state: str = "aborted") -> None:
+    def stop(self, state: str = "aborted", leave: bool = True) -> None:
         """Take no more frames; what has arrived is still processed and written. Callable from a signal handler.
 
-        Called again, the chain leaves the frames that wait: the journal has them, and `resume` goes on with them.
+        Without `leave` who serves the frames is not told goodbye, and waits for us as for one that was cut off. Called
+        again, the chain leaves the frames that wait: the journal has them, and `resume` goes on with them.
         """
         stopping = self._parts.stopping
         if stopping.state is not None:
             stopping.abandoned.set()
-        stopping.state = stopping.state or state
+        stopping.state, stopping.leave = stopping.state or state, leave
         self._parts.arriving.resume()
         self.source.interrupt()
         if self._parts.recording is not None:
@@ -276,7 +277,7 @@ class Engine:
                 self.session.close(snapshots, self.health(), truth, self.state)
             except OSError as error:
                 self.error = self.error or f"session: {error.strerror or error}"
-        if self.error is None:
+        if self.error is None and parts.stopping.leave:
             self.source.finished()
         if self.publisher is not None:
             self.publisher.stop(self.source.ended if self.error is None else "error")

@@ -101,10 +101,11 @@ class Arriving:
 
 @dataclass
 class Stopping:
-    """How a run is told to end. `state`: how it will have ended, None while it goes on. `abandoned`: the chain takes
-    no more of the frames that wait."""
+    """How a run is told to end. `state`: how it will have ended, None while it goes on. `leave`: nobody needs to wait
+    for its return. `abandoned`: the chain takes no more of the frames that wait."""
 
     state: str | None = None
+    leave: bool = True
     abandoned: threading.Event = field(default_factory=threading.Event)
 
 

@@ -17,7 +17,7 @@ log = logging.getLogger("streamfluo")
 def plan_recorded(parts: Parts, changes: Sequence[Change], resume: bool) -> None:
     """Have the chain make these changes, and of a session that is resumed those that it made.
 
-    What --set states is not changed again. A change that the chain does not take is said and left out.
+    What --set states now is not changed again. A change that the chain does not take is said and left out.
     """
     own = changes_in(open_session(parts.session.folder).events) if resume and parts.session else ()
     theirs = [c for c in changes if c not in own and f"{c.step}.{c.param}" not in parts.config.changed]

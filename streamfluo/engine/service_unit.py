@@ -13,6 +13,9 @@ _UNIT = """\
 [Unit]
 Description=streamfluo: recordings of {sources}
 After=network.target
+RequiresMountsFor={folder}
+# A disk or a network that comes late is waited for as long as it takes.
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
@@ -34,18 +37,29 @@ WantedBy={target}
 _SYSTEM = """\
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths={folder}
+ReadWritePaths={writable}
 PrivateTmp=yes
+# Compiled kernels, which cannot lie beside the program then.
+CacheDirectory=streamfluo
+Environment=NUMBA_CACHE_DIR=%C/streamfluo
 """
 
 
 def unit_file(config: DaemonConfig, system: bool) -> str:
-    """Return the unit of a daemon's config, for the system's or for this user's service manager."""
+    """Return the unit of a daemon's config, for the system's or for this user's service manager.
+
+    The system's may write into the folders of sessions and exports alone; all but the first may be absent when it
+    starts.
+    """
+    exports = [] if config.disks.export is None else [config.disks.exports]
+    first, *others = (str(folder.resolve()) for folder in (*config.roots, *exports))
+    writable = " ".join(map(_quoted, [first, *(f"-{other}" for other in others)]))
     return _UNIT.format(
         sources=", ".join(source.name for source in config.sources),
         python=_quoted(sys.executable),
         config=_quoted(str(config.where.resolve())),
-        hardening=_SYSTEM.format(folder=_quoted(str(config.folder.resolve()))) if system else "",
+        folder=_quoted(first),
+        hardening=_SYSTEM.format(writable=writable) if system else "",
         target="multi-user.target" if system else "default.target",
     )
 

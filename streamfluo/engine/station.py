@@ -96,7 +96,7 @@ class Station:
         """End with what has arrived written; callable from a signal handler, on the thread of `run`."""
         self._stopping = True
         if self._engine is not None:
-            self._engine.stop()
+            self._engine.stop(leave=False)  # the next daemon goes on with this series
         elif self._opening:
             raise Stop
 
@@ -108,7 +108,7 @@ class Station:
         """End the series that runs, take no other; returns what comes of it. Callable from any thread."""
         self._goes_on.clear()
         if (engine := self._engine) is not None:
-            engine.stop()
+            engine.stop(leave=False)
             return "the series ends with everything written; no other is taken until start"
         if self._opening:
             interrupt_main()

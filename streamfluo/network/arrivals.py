@@ -18,6 +18,7 @@ from ..core.header import user_nbytes
 from ..core.plane import plane_in, plane_name
 from ..core.source import NO_PLANES, Gap
 from ..core.spec import Spec
+from .compressed import unpacked
 
 MAX_FRAME_BYTES = 512 << 20  # the largest part of a message that is taken
 MAX_JUMP = 1 << 20  # frames that may be missing without a word: 100 s at 10 kHz
@@ -92,7 +93,7 @@ class Arrivals:
             self.next_seq = image.seq
         plane = self._plane(image)
         self._check_counters(image, plane)
-        pixels = wire.frame_pixels(image, parts[1].buffer)
+        pixels = wire.frame_pixels(image, unpacked(image, parts[1].buffer, self.spec.frame_nbytes))
         if pixels.shape != self.spec.shape or pixels.dtype != self._dtype:
             raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
         as_expected = image.seq == self.next_seq and image.index == self._next.get(plane)

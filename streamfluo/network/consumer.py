@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+import msgspec
 import zmq
 
 from ..core import wire
@@ -16,6 +17,7 @@ from ..core.results import MAX_ARRAYS
 from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap, Series, Source
 from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
+from .compressed import wanted
 from .connections import Connections
 from .socket import connect, new_context, parse_endpoint, receive, receive_frames
 
@@ -30,8 +32,9 @@ MAX_PARTS = 2 + MAX_ARRAYS
 class NetworkSource(Source):
     """Frames from a data endpoint, from seq 0 on, or from now on with `?from=live`; one a block, without copying.
 
-    Frames the transport or the camera lost are gaps. If the server goes away it is asked again for ten seconds; a
-    file replay started anew goes on where it stood. Raises SourceError when nobody answers.
+    Beyond this machine they are compressed where that helps, unless `?codec=none`. Frames that the transport or the
+    camera lost are gaps. If the server goes away it is asked again for ten seconds; a file replay started anew goes on
+    where it stood. Raises SourceError when nobody answers, or a codec is asked for that is not here.
     """
 
     seekable = False
@@ -52,7 +55,9 @@ class NetworkSource(Source):
         self._connections.unheard_bytes = 4 * WINDOW_BYTES + 2 * MAX_FRAME_BYTES
         try:
             connect(self._socket, uri)
-            self._from: int | Literal["live"] = "live" if parse_endpoint(uri).live else 0
+            endpoint = parse_endpoint(uri)
+            self._from: int | Literal["live"] = "live" if endpoint.live else 0
+            self._codecs = wanted(uri, endpoint.codec, endpoint.beyond) or msgspec.UNSET
             self._start = self._wait_for_start()
             self.spec, self.series = self._described(self._start)
             if (self._start.camera or {}).get("maps"):
@@ -162,7 +167,7 @@ class NetworkSource(Source):
 
     def _subscribe(self, credit: int) -> None:
         seq = self._from if self._arrivals.next_seq is None else self._arrivals.next_seq
-        self._send(wire.Subscribe(series=self.series.uid, from_seq=seq, credit=credit))
+        self._send(wire.Subscribe(series=self.series.uid, from_seq=seq, credit=credit, codecs=self._codecs))
 
     def _send(self, message: wire.Message) -> None:
         try:
@@ -171,7 +176,7 @@ class NetworkSource(Source):
             self.refused["unsent"] += 1
 
     def _wait_for_start(self) -> wire.Start:
-        self._send(wire.Subscribe(from_seq=self._from, credit=0))
+        self._send(wire.Subscribe(from_seq=self._from, credit=0, codecs=self._codecs))
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0:
             self._connections.turn()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from .compressed import Packing
 from .connections import NOBODY
 
 IN_FLIGHT_BYTES = 64 << 20  # to one consumer
@@ -27,6 +28,7 @@ class Consumer:
     heard_at: float
     key: str = ""  # of who subscribed: nobody else's, under whatever identity, goes on with it
     descriptor: int = NOBODY  # of its connection
+    packing: Packing = field(default_factory=Packing)
     end_sent: bool = False
     end_acknowledged: bool = False
     left: bool = False

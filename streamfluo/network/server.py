@@ -16,6 +16,7 @@ from ..core.errors import SourceError, WireError
 from ..core.header import MAX_HEADER_BYTES, MAX_USER_BYTES, Buffer
 from .access import ANYBODY, denied, whose
 from .arrivals import Refusals
+from .compressed import Packing
 from .connections import NOBODY, Connections
 from .consumers import Consumer, fair_share, places
 from .facts import end_of, frame_facts, introduction, report
@@ -235,9 +236,10 @@ class DataServer:
                 consumer.cursor, count = consumer.cursor + 1, count - 1
                 continue
             for n in range(min(len(block), count - sent)):
-                image = wire.encode(wire.image_of(frames.series.uid, block, n, consumer.cursor))
-                header = consumer.header(image, self._share)
-                if not self._send(identity, [header, block.pixels[n]]):
+                image = wire.image_of(frames.series.uid, block, n, consumer.cursor)
+                image, pixels = consumer.packing.packed(image, block.pixels[n])
+                header = consumer.header(wire.encode(image), self._share)
+                if not self._send(identity, [header, pixels]):
                     return sent
                 consumer.sent(header)
                 sent += 1
@@ -313,7 +315,8 @@ class DataServer:
         if identity not in self._consumers and not self._room():
             self._decline(identity, f"{len(self._consumers)} consumers are here already")
             return
-        consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), key, speaker)
+        packing = Packing(message.codecs or ())
+        consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), key, speaker, packing)
         self._consumers[identity] = consumer
         self._share = fair_share(self._consumers.values(), self._frame_nbytes)
         self._answer(identity, frames.start())

@@ -11,12 +11,13 @@ import zmq
 
 from ..core.errors import ConfigError, SourceError
 from .access import keep_to_allowed, pin, server_key
+from .compressed import CODEC, NO_CODEC
 from .keys import Role, parse_key
 
 HANDSHAKE_MS = 10_000  # who connects and does not speak ZeroMQ by then is hung up on
 _ZERO_COPY_RECV = 10  # as zmq.h has it among what is not settled yet
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-FROM = ("oldest", "live")
+SAID = {"from": ("oldest", "live"), "codec": (NO_CODEC, CODEC)}  # behind a ?, the key besides
 _EVERYWHERE = ("0.0.0.0", "[::]", "*")
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _IPC = re.compile(r"ipc://[^@;\s\0][^;\0]*")  # @ begins a name that every user of the machine may open
@@ -24,13 +25,14 @@ _IPC = re.compile(r"ipc://[^@;\s\0][^;\0]*")  # @ begins a name that every user 
 
 class Endpoint(NamedTuple):
     """What an endpoint says: host and port of tcp, None for both of ipc, the key of who answers there, whether frames
-    are wanted from now on."""
+    are wanted from now on, how they may be compressed (None: nothing is said)."""
 
     address: str
     host: str | None = None
     port: int | None = None
     key: str | None = None
     live: bool = False
+    codec: str | None = None
 
     @property
     def beyond(self) -> bool:
@@ -57,7 +59,7 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 def parse_endpoint(uri: str) -> Endpoint:
-    """Read `tcp://HOST:PORT`, with `?key=KEY&from=live` or a part of that behind it, or `ipc://PATH`.
+    """Read `tcp://HOST:PORT`, with `?key=KEY&from=live&codec=blosc2` or parts of that behind it, or `ipc://PATH`.
 
     Raises SourceError for anything else: libzmq would find a meaning for it, such as a second address behind a `;`.
     """
@@ -70,15 +72,16 @@ def parse_endpoint(uri: str) -> Endpoint:
         raise SourceError(f"{uri!r}: not an endpoint; write tcp://127.0.0.1:5555 or ipc:///tmp/name")
     if int(found["port"]) > 65535:
         raise SourceError(f"{uri}: there is no port {found['port']}; ports are 1 to 65535, 0 takes a free one")
-    if unknown := said.keys() - {"key", "from"}:
-        raise SourceError(f"{uri}: an endpoint says ?key= and &from=, not {min(unknown)[:40]!r}")
-    if said.get("from", "oldest") not in FROM:
-        raise SourceError(f"{uri}: from is one of {', '.join(FROM)}, found {said['from'][:40]!r}")
+    if unknown := said.keys() - {"key", *SAID}:
+        raise SourceError(f"{uri}: an endpoint says ?key=, &from= and &codec=, not {min(unknown)[:40]!r}")
+    for name, values in SAID.items():
+        if said.get(name, values[0]) not in values:
+            raise SourceError(f"{uri}: {name} is one of {', '.join(values)}, found {said[name][:40]!r}")
     try:
         key = parse_key(said["key"]) if "key" in said else None
     except ConfigError as error:
         raise SourceError(f"{address}: {error}") from None
-    return Endpoint(address, found["host"], int(found["port"]), key, said.get("from") == "live")
+    return Endpoint(address, found["host"], int(found["port"]), key, said.get("from") == "live", said.get("codec"))
 
 
 def bind(socket: zmq.Socket[bytes], uri: str, role: Role | str) -> str:

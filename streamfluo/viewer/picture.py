@@ -9,8 +9,11 @@ import numpy as np
 
 PERCENTILES = (0.5, 99.8)
 SAMPLE_PX = 40_000  # percentiles of a sample: 0.5 ms instead of 6 at 512 × 512
-CALM = 0.2  # how far levels move towards the frame's own at each look, so that they do not flicker
+CALM = 0.2  # how far levels move towards those of the last looks at each look, so that they do not flicker
+SOON = 0.5  # likewise at the first looks: the very first may be that of a flash
+LOOKS = 5  # whose median levels follow: a flash in one frame of four would else leave the others black
 HISTORY_BYTES = 256 << 20
+MOST_SHOWN = 1e300  # of a histogram, whose span is a number too
 
 
 class Levels:
@@ -20,14 +23,20 @@ class Levels:
         self.now = (0.0, 1.0)
         self.locked = False
         self.fresh = True  # no image has set them yet
+        self._recent: deque[tuple[float, float]] = deque(maxlen=LOOKS)
 
     def adjust(self, image: np.ndarray) -> tuple[float, float]:
-        """Return the levels for this image (y, x): a step towards its percentiles, or as they are while locked."""
+        """Return the levels for this image (y, x): a step towards recent percentiles, or as they are while locked."""
         if self.locked:
             return self.now
         low, high = percentile_levels(image)
-        if not self.fresh and low < high:
-            low, high = (was + CALM * (now - was) for was, now in zip(self.now, (low, high), strict=True))
+        if self.fresh:
+            self._recent.clear()
+        self._recent.append((low, high))
+        if not self.fresh:
+            step = SOON if len(self._recent) < LOOKS else CALM
+            middle = np.median(self._recent, axis=0).tolist()
+            low, high = (was + step * (now - was) for was, now in zip(self.now, middle, strict=True))
         self.fresh = False
         self.now = (low, high)
         return self.now
@@ -157,7 +166,10 @@ class Picture:
 
 
 def percentile_levels(image: np.ndarray) -> tuple[float, float]:
-    """Return the levels that show all but the darkest 0.5 % and brightest 0.2 % of an image (y, x), NaN left out."""
+    """Return the levels that show all but the darkest 0.5 % and brightest 0.2 % of an image (y, x), NaN left out.
+
+    Of an image whose pixels are otherwise alike, as of single photons, those few are what there is to see.
+    """
     step = max(1, math.isqrt(image.size // SAMPLE_PX))
     sample = image[::step, ::step].ravel()
     if sample.dtype.kind == "f":
@@ -165,6 +177,8 @@ def percentile_levels(image: np.ndarray) -> tuple[float, float]:
     if not sample.size:
         return 0.0, 1.0
     low, high = np.percentile(sample, PERCENTILES)
+    if low == high:
+        low, high = sample.min(), sample.max()
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
@@ -179,7 +193,13 @@ def histogram(image: np.ndarray, bins: int = 128) -> tuple[np.ndarray, np.ndarra
         edges = np.arange(low, high + width + 1, width) - 0.5
         counts, _ = np.histogram(sample, edges)
     else:
-        counts, edges = np.histogram(sample, bins)
+        sample = sample.astype(float).clip(-MOST_SHOWN, MOST_SHOWN)
+        least, most = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
+        # far from zero, values that are alike leave no room for the edges between them
+        span = max(most - least or 1.0, 2 * bins * float(np.spacing(max(abs(least), abs(most)))))
+        edges = least + span * np.linspace(0, 1, bins + 1)
+        edges[-1] = max(edges[-1], most)
+        counts, _ = np.histogram(sample, edges)
     return (edges[1:] + edges[:-1]) / 2, counts
 
 

@@ -244,6 +244,16 @@ def test_the_unit_file_is_one_that_systemd_takes(rig):
             assert not [line for line in verified.stderr.splitlines() if unit.name in line]
 
 
+def test_a_service_of_the_system_may_write_where_sessions_and_exports_go(rig):
+    folder, *_ = rig
+    with (folder / "rig.toml").open("a") as file:
+        file.write('[disk]\noverflow = "second disk"\n[export]\nfolder = "exports"\nformat = "tiff"\n')
+    unit = command("daemon", "install", "rig.toml", "--system", "--print", cwd=folder).stdout.splitlines()
+    first, second, exports = (str((folder / name).resolve()) for name in ("sessions", "second disk", "exports"))
+    assert f'ReadWritePaths={first} "-{second}" -{exports}' in unit
+    assert f"RequiresMountsFor={first}" in unit
+
+
 def test_it_is_installed_where_the_user_s_service_manager_looks(rig, monkeypatch):
     folder, *_ = rig
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "home"))

@@ -1,6 +1,6 @@
 """A night of a daemon in little: three sources, series after series, while it is killed, cut off and its disk filled.
 
-`python tests/engine/soak.py --series 100 --seconds 36` is an hour; the slow test takes less.
+`python tests/engine/soak.py` is an hour, 100 series of each source; the slow test takes less.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.server import DataServer
 
 FPS, SHAPE = 100, (48, 64)
-DISK_BYTES = 512 << 20
+ROOM_BYTES = 256 << 20  # of the disk, beyond what the frames take
 SOURCES = ("taken", "cut", "pushed")
 
 
@@ -115,7 +115,7 @@ class Soak:
     done: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in SOURCES})
     given_up: list[str] = field(default_factory=list)  # by their server, since nobody came back for the rest
     samples: list[tuple[float, str, int, int, int, int]] = field(default_factory=list)
-    p99_ms: list[tuple[float, float]] = field(default_factory=list)
+    p99_ms: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)  # of each series, last seen when
     said: list[str] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     found: dict[str, int] = field(default_factory=dict)
@@ -278,8 +278,10 @@ class Soak:
                 self.samples.append((time.monotonic(), f"{pid}", rss_kb, open_files, threads, int(self._began)))
         with suppress(StreamfluoError):
             told = ask(self._status, wire.Status(), 2.0).counters["sources"]
-            p99 = [source.get("steps_ms", {}).get("moments", {}).get("p99", 0.0) for source in told.values()]
-            self.p99_ms.append((time.monotonic(), max(p99, default=0.0)))
+            for name, source in told.items():
+                if source.get("state") == "running" and "moments" in source.get("steps_ms", {}):
+                    p99 = source["steps_ms"]["moments"]["p99"]
+                    self.p99_ms[f"{name} {source['session']}", source["starts"]] = (time.monotonic(), p99)
 
     def _settle(self) -> None:
         """Until everything that came is in its session."""
@@ -333,20 +335,24 @@ class Soak:
                 f"{mine[-1, 1] / 1024:.0f} MiB, files {mine[0, 2]:.0f} to {mine[-1, 2]:.0f}, "
                 f"threads {mine[0, 3]:.0f} to {mine[-1, 3]:.0f}"
             )
-        if self.p99_ms:
-            half = len(self.p99_ms) // 2
-            p99 = np.array([p for _, p in self.p99_ms])
-            lines.append(f"p99 of a step: {np.median(p99[:half]):.3f} ms, then {np.median(p99[half:]):.3f} ms")
+        if len(self.p99_ms) > 8:
+            at_s, p99 = np.array(list(self.p99_ms.values())).T
+            (slope, _), covariance = np.polyfit((at_s - at_s[0]) / 3600, np.log(np.maximum(p99, 1e-3)), 1, cov=True)
+            third = len(p99) // 3
+            lines.append(
+                f"p99 of a step, by series: median {np.median(p99[:third]):.3f} ms of the first third, "
+                f"{np.median(p99[-third:]):.3f} ms of the last; {slope:+.1%} ± {covariance[0, 0] ** 0.5:.1%} an hour"
+            )
         return lines
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[bool]:
+def small_disk(folder: Path, nbytes: int) -> Iterator[bool]:
     """A disk of its own at `folder`/disk, where this account may mount one; else a folder, which is never full."""
     disk = folder / "disk"
     disk.mkdir()
     mounted = shutil.which("mount") is not None and not subprocess.call(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)], stderr=subprocess.DEVNULL
+        ["mount", "-t", "tmpfs", "-o", f"size={nbytes}", "tmpfs", str(disk)], stderr=subprocess.DEVNULL
     )
     try:
         yield mounted
@@ -358,7 +364,8 @@ def small_disk(folder: Path) -> Iterator[bool]:
 def soaked(folder: Path, series: int, frames: int, kills: int) -> Soak:
     """Let it happen in `folder`, and return what did."""
     server_module.GRACE_S = 40.0  # for a consumer that was killed: it comes back within seconds, or not at all
-    with small_disk(folder) as own:
+    nbytes = series * frames * (int(np.prod(SHAPE)) * 2 + 256)
+    with small_disk(folder, nbytes + ROOM_BYTES) as own:
         soak = Soak(folder, series, frames, kills, fills=int(own))
         soak.run()
         soak.found = soak.verify()
@@ -375,7 +382,7 @@ def _free_ports(count: int) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--series", type=int, default=100)
+    parser.add_argument("--series", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=36.0)
     parser.add_argument("--kills", type=int, default=10)
     asked = parser.parse_args()

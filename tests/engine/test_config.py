@@ -155,6 +155,36 @@ def test_a_change_sets_one_parameter_of_one_step(changes, params):
     assert config.steps[1].params == {}
 
 
+def test_what_was_set_stands_in_the_text_that_is_kept_and_is_set_again_when_that_runs():
+    ran = parse_config(TWO, changes=["bin.mode=mean", "source.interval_s=.1", 'bin.x="a\\nb"'])
+    again = parse_config(ran.text)
+    assert again.text == ran.text
+    assert again.steps[0].params == ran.steps[0].params == {"bin_px": 2, "mode": "mean", "x": "a\nb"}
+    assert again.source.interval_s == 0.1
+    assert again.stated == {"bin.mode", "source.interval_s", "bin.x"}
+    assert again.changed == set()  # what was changed while it ran is changed again
+    assert ran.text.endswith(TWO)
+    other = parse_config(ran.text, changes=["bin.mode=sum"])
+    assert other.steps[0].params["mode"] == "sum"
+    assert other.changed == {"bin.mode"}
+    assert parse_config(other.text).steps == other.steps
+    assert other.text.count("set = ") == 1
+    assert parse_config(TWO).text == TWO
+
+
+@pytest.mark.parametrize(
+    "text", ["set = 3\n", "set = [3]\n", 'set = [\n"bin.mode=mean"]\n', '# mine\nset = ["bin.mode=mean"]\n']
+)
+def test_such_a_line_is_the_first_and_as_a_run_writes_it(text):
+    with pytest.raises(ConfigError, match=r'run.toml: set is the first line, set = \["step.key=value"\]'):
+        parse_config(text + TWO, "run.toml")
+
+
+def test_what_was_set_and_is_no_longer_there_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"--set bim\.x=3: no step 'bim'"):
+        parse_config(f'set = ["bim.x=3"]\n{TWO}')
+
+
 REFUSED_CHANGES = [
     ("bin.bin_px", "--set bin.bin_px: write step.key=value"),
     ("bin_px=3", "--set bin_px=3: write step.key=value"),

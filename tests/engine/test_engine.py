@@ -122,6 +122,19 @@ def test_stopped_in_the_middle_everything_that_arrived_is_written(tmp_path):
     assert len(session.values("level")["level"]) == session.frames
     assert len(session.values("late-level")["level"]) == session.frames
     assert session.health["frames"] == session.frames
+    assert source.told
+
+
+def test_one_that_will_go_on_with_its_series_is_waited_for_by_who_serves_it(tmp_path):
+    source = Movie(ONES, wait=0.005)
+    engine = Engine(source, config(LEVEL), tmp_path / "s")
+    engine.start()
+    while engine.health().frames < 20:
+        time.sleep(0.005)
+    engine.stop(leave=False)
+    assert engine.wait(20)
+    assert not source.told
+    assert open_session(tmp_path / "s").state == "aborted"
 
 
 FAILURES = [

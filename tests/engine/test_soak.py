@@ -11,6 +11,7 @@ from systems import needs_signals
 def test_a_daemon_killed_cut_off_and_out_of_disk_keeps_every_frame_it_acknowledged_once(tmp_path):
     soak = soaked(tmp_path, series=30, frames=500, kills=10)
     assert not soak.failures
+    assert not soak.given_up
     assert [len(soak.done[name]) for name in SOURCES] == [10, 10, 10]
     for name in SOURCES:
         assert soak.found[f"{name} wrong"] == 0

@@ -69,6 +69,19 @@ def test_levels_leave_out_the_extremes_and_do_not_jump():
     assert picture.levels == pytest.approx((low + 100, high + 100), abs=0.01)
 
 
+def test_a_flash_now_and_then_leaves_the_levels_of_the_other_frames():
+    picture, image = Picture(), RNG.normal(1000, 10, (50, 50))
+    for look in range(41):
+        levels = picture.adjust_levels(image + 20_000 * (look % 4 == 0))
+    assert levels == pytest.approx(percentile_levels(image), abs=2)
+
+
+def test_a_few_bright_pixels_on_nothing_are_shown():
+    image = np.zeros((100, 100), np.float32)
+    image[::40, ::30] = 0.01
+    assert percentile_levels(image) == (0, pytest.approx(0.01))
+
+
 def test_locked_levels_stay():
     picture = Picture()
     picture.levels, picture.locked = (1.0, 2.0), True
@@ -111,11 +124,23 @@ def test_nothing_has_no_scale_bar():
     assert scale_bar(float("nan"), 1.0) == (0.0, "")
 
 
-@pytest.mark.parametrize("image", [FRAMES[0], FRAMES[0] / 7.3, FRAMES[0] * 0, np.full((3, 3), np.nan)])
+FAR = {
+    "a constant far from zero": np.full((9, 9), 3e9, np.float32),
+    "a constant beyond all integers": np.full((9, 9), -1e17),
+    "two neighbouring numbers": np.where(np.eye(9) > 0, 3e8, 3e8 + 32).astype(np.float32),
+    "the largest numbers": np.where(np.eye(9) > 0, 1.7e308, -1.7e308),
+}
+
+
+@pytest.mark.parametrize(
+    "image", [FRAMES[0], FRAMES[0] / 7.3, FRAMES[0] * 0, np.full((3, 3), np.nan), *FAR.values()],
+    ids=["grey values", "fractions", "zeros", "NaN", *FAR],
+)  # fmt: skip
 def test_a_histogram_counts_every_finite_pixel(image):
     centres, counts = histogram(image)
     assert counts.sum() == np.isfinite(image).sum()
     assert len(centres) == len(counts)
+    assert (np.diff(centres) > 0).all()
 
 
 def test_a_histogram_of_integers_has_no_comb():

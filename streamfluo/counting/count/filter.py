@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
-from ..kernels.crosschecks import posterior
+from ..kernels.crosschecks import credible_interval, joined, posterior, widened
 from ..kernels.emission import EmissionModel
 from ..kernels.likelihood import EmitterModel
 from ..kernels.online_filter import ONLINE_LANES, FilterState, advance, online_transitions
@@ -34,6 +34,7 @@ class OnlineFilter:
         )
         self.parameters, self.typical = np.full((count, k, 6), np.nan), np.full((k, 6), np.nan)
         self.widening = np.zeros((count, k))  # of the log posterior, for what is not known of the parameters
+        self.widening_of_rates = np.zeros((count, k))  # likewise, where rates may differ between traces
         self.doubts = np.zeros(count, np.int64)  # why the model could not have made the traces, places in REASONS
         self.half_lit = 0.0  # share of the frames that it was fitted to
 
@@ -58,7 +59,8 @@ class OnlineFilter:
         if count == self._count:
             return self
         new, kept = OnlineFilter(count, self.model), self._count
-        new.doubts[:kept], new.widening[:kept], new.half_lit = self.doubts, self.widening, self.half_lit
+        new.doubts[:kept], new.half_lit = self.doubts, self.half_lit
+        new.widening[:kept], new.widening_of_rates[:kept] = self.widening, self.widening_of_rates
         if not self.known:
             return new
         more = np.tile(self.typical, (count - kept, 1, 1))
@@ -102,10 +104,20 @@ class OnlineFilter:
             return np.full(self.widening.shape, 1 / self.widening.shape[1])
         return np.asarray(posterior(self.logs() + self.widening, self.model.candidates))
 
+    def interval(self) -> np.ndarray:
+        """Return the 90 % intervals (n, 2), also where rates differ between traces; wider where doubtful."""
+        candidates, probabilities = self.model.candidates, self.posterior()
+        interval = credible_interval(probabilities, candidates)
+        if self.known:
+            differ = posterior(self.logs() + self.widening_of_rates, candidates)
+            interval = joined(interval, credible_interval(differ, candidates))
+        return np.asarray(widened(interval, candidates[probabilities.argmax(1)], self.doubtful, candidates))
+
     def state(self) -> State:
         carried = {key: array.copy() for key, array in zip(KEYS, self._carried, strict=True)}
         parameters = {"filter_parameters": self.parameters.copy(), "filter_typical": self.typical.copy()}
         told = {"filter_doubts": self.doubts.copy(), "filter_widening": self.widening.copy()}
+        told["filter_widening_of_rates"] = self.widening_of_rates.copy()
         return {"filter_seen": self.seen, "filter_half_lit": np.array(self.half_lit), **told, **carried, **parameters}
 
     def restore(self, state: State, model: EmitterModel) -> None:
@@ -116,6 +128,7 @@ class OnlineFilter:
         self.doubts = require_array(state, "filter_doubts", self.doubts, WHERE)
         self.half_lit = float(require_array(state, "filter_half_lit", np.zeros(()), WHERE))
         self.widening = require_array(state, "filter_widening", self.widening, WHERE)
+        self.widening_of_rates = require_array(state, "filter_widening_of_rates", self.widening_of_rates, WHERE)
         self.model, self.seen = model, require_int(state, "filter_seen", WHERE)
         if self.known:
             if not np.isfinite(self.parameters).all():

@@ -16,7 +16,7 @@ from ..fit_alone import fit_alone
 from ..half_lit import half_lit
 from ..kernels.crosschecks import log_prior, posterior
 from ..kernels.likelihood import EmitterModel, evaluate
-from ..rate_scatter import rates_scatter
+from ..rate_scatter import rate_scatter
 from ..shared_posterior import factors, log_posterior, of_each
 from .filter import OnlineFilter
 from .params import CountParams
@@ -26,6 +26,7 @@ DONE_LIMIT = 1e-4
 WARM_STEPS = 10  # of a fit that starts from an earlier one
 DRAWS = 8  # of the parameters that traces share
 BINS = 1024
+LEAST = 1e-300  # of a probability that has a logarithm
 
 
 def model_of(params: CountParams, width: float, emitters: int | None = None) -> EmitterModel:
@@ -134,26 +135,30 @@ def _filter_of(params: CountParams, record: np.ndarray, before: np.ndarray | Non
     online.begin(model, parameters, typical)
     x = observation(record, params.emission == "camera")
     online.advance(x)
-    online.widening = widening
-    online.doubts, online.half_lit = _doubts(x, online, params)
+    online.widening, online.widening_of_rates = widening, widening.copy()
+    _judge(x, online, params)
     return online
 
 
-def _doubts(x: np.ndarray, online: OnlineFilter, params: CountParams) -> tuple[np.ndarray, float]:
-    """Return why (n,) the model could not have made traces x (t, n), places in REASONS, and the share lit in part."""
+def _judge(x: np.ndarray, online: OnlineFilter, params: CountParams) -> None:
+    """Store why the model could not have made traces x (t, n), the share lit in part, and what hangs on their rates."""
     candidates = online.model.candidates
-    best = posterior(online.logs(), candidates).argmax(1)  # numbers and parameters that belong together
+    probabilities = posterior(online.logs(), candidates)
+    best = probabilities.argmax(1)  # numbers and parameters that belong together
     seen = np.flatnonzero(np.isfinite(x).sum(0) >= min_frames(params.bleaching))
-    found = np.zeros(x.shape[1], np.int64)
     if not len(seen):
-        return found, 0.0
+        return
     x = x[:, seen]
     partly = half_lit(x, x if online.model.camera else np.exp(x))
     x = np.where(partly, np.nan, x)
     chosen = online.parameters[seen, best[seen]]
-    pooled = params.pooled if params.pooled is not None else len(found) > 1
+    pooled = params.pooled if params.pooled is not None else len(online.doubts) > 1
     reasons = doubts(x, candidates[best[seen]], chosen, online.model, pooled, bool(partly.any()))
-    if pooled and params.parameters is None and rates_scatter(x, chosen, online.model):
-        reasons = np.where(reasons == "", "rates", reasons)
-    found[seen] = [REASONS.index(reason) for reason in reasons]
-    return found, float(partly.mean())
+    rates = rate_scatter(x, chosen, online.model) if pooled and params.parameters is None else None
+    if rates is not None:
+        reasons = np.where((reasons == "") & rates.told, "rates", reasons)
+        if not partly.any():
+            differ, one = (np.log(np.maximum(each, LEAST)) for each in (rates.posterior, probabilities[seen]))
+            online.widening_of_rates[seen] = differ - one
+    online.doubts[seen] = [REASONS.index(reason) for reason in reasons]
+    online.half_lit = float(partly.mean())

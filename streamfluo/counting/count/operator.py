@@ -15,13 +15,7 @@ from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, known_values, valid_frames
 from ..checks import residuals, sentence
-from ..kernels.crosschecks import (
-    bleaching_steps,
-    credible_interval,
-    is_flat,
-    traces_bleaching_steps,
-    widened,
-)
+from ..kernels.crosschecks import bleaching_steps, is_flat, traces_bleaching_steps
 from ..kernels.likelihood import evaluate
 from ..traces import checked_traces, traces_of_file
 from .filter import OnlineFilter
@@ -46,7 +40,7 @@ class Count(Operator):
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
-    version = 6
+    version = 7
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
@@ -264,8 +258,7 @@ class Count(Operator):
             return probabilities
         if name == "count":
             return np.asarray(candidates[probabilities.argmax(1)] if online.known else np.zeros(self._count, np.int64))
-        interval = credible_interval(probabilities, candidates)
-        interval = np.asarray(widened(interval, candidates[probabilities.argmax(1)], online.doubtful, candidates))
+        interval = online.interval()
         if name == "credible_interval":
             return interval
         flat = is_flat(interval, candidates)

@@ -39,6 +39,11 @@ def credible_interval(probabilities, candidates):  # type: ignore[no-untyped-def
     return found
 
 
+def joined(one, other):  # type: ignore[no-untyped-def]
+    """Return the intervals (n, 2) from the lower first to the higher last number of two."""
+    return np.stack([np.minimum(one[:, 0], other[:, 0]), np.maximum(one[:, 1], other[:, 1])], axis=1)
+
+
 def is_flat(interval, candidates):  # type: ignore[no-untyped-def]
     """Return where (n,) a posterior is flat: its interval holds most candidates, or the last, beyond which none is."""
     wide = interval[:, 1] - interval[:, 0] + 1 > FLAT_PART * len(candidates)

@@ -4,7 +4,8 @@
   dark state with `k_dark` and back to off with `k_back`, and bleaches while it is on with `k_bleach`; probabilities per
   frame where `substeps` = 1 (all light of a frame is from one state), rates per frame where it is larger: a frame then
   integrates the light of `substeps` states, and one that switched within is lit in part. Dark states are in
-  equilibrium at the start; nothing has bleached.
+  equilibrium at the start; nothing has bleached. The logarithm of `k_on` has a standard deviation of `on_sd` between
+  fluorophores, and of `spot_on_sd` between spots.
 - Light of spot s: I_s(t) = L(t) · [(1 − crosstalk) Σ_d b_d on_d(t) + crosstalk · the same of spot s + 1] · mu + mu_bg ·
   L(t) · B(t). b_d has relative sd `dye_sd` between fluorophores; of `dim_share` of them it is `dim` times as much. L
   falls linearly by `illumination_loss`, B rises linearly by `background_drift`.
@@ -32,6 +33,8 @@ class Dyes(NamedTuple):
     dye_sd: float = 0.0
     dim_share: float = 0.0
     dim: float = 0.5
+    on_sd: float = 0.0
+    spot_on_sd: float = 0.0
 
 
 class Light(NamedTuple):
@@ -58,8 +61,12 @@ def emitter_traces(
     spot = np.repeat(np.arange(len(counts)), counts)
     brightness = np.maximum(1 + dyes.dye_sd * rng.normal(size=len(spot)), 0.05)
     brightness[rng.random(len(spot)) < dyes.dim_share] *= dyes.dim
+    k_on = np.full(len(spot), dyes.k_on)
+    if dyes.on_sd or dyes.spot_on_sd:
+        own, of_spots = rng.standard_normal(len(spot)), rng.standard_normal(len(counts))
+        k_on *= np.exp(dyes.on_sd * own + dyes.spot_on_sd * of_spots[spot])
     lit, on = np.zeros((2, len(counts), frames))
-    for t, share in enumerate(_courses(len(spot), frames, dyes, rng)):
+    for t, share in enumerate(_courses(k_on, frames, dyes, rng)):
         on[:, t] = np.bincount(spot, share, len(counts))
         lit[:, t] = np.bincount(spot, share * brightness, len(counts))
     course = np.linspace(0, 1, frames)
@@ -71,13 +78,16 @@ def emitter_traces(
     return mean * np.exp(light.sigma * rng.normal(size=mean.shape)), on
 
 
-def _courses(count: int, frames: int, dyes: Dyes, rng: np.random.Generator):  # type: ignore[no-untyped-def]
-    """Yield, frame by frame, the part of the frame that each fluorophore was on (count,)."""
+def _courses(k_on: np.ndarray, frames: int, dyes: Dyes, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+    """Yield, frame by frame, the part of the frame that each fluorophore was on (n,), with its k_on (n,)."""
     off, on, dark, gone = range(4)
-    weight = np.array([dyes.k_off / dyes.k_on, 1.0, dyes.k_dark / dyes.k_back, 0.0])
-    state = rng.choice(4, count, p=weight / weight.sum())
-    rates = np.array([dyes.k_on, dyes.k_off, dyes.k_dark, dyes.k_back, dyes.k_bleach])
-    p_on, p_off, p_dark, p_back, p_bleach = rates if dyes.substeps == 1 else 1 - np.exp(-rates / dyes.substeps)
+    count = len(k_on)
+    weights = np.stack([dyes.k_off / k_on, np.ones(count), np.full(count, dyes.k_dark / dyes.k_back), np.zeros(count)])
+    state = (rng.random(count) >= np.cumsum(weights / weights.sum(0), axis=0)).sum(0)
+    rates = (k_on, dyes.k_off, dyes.k_dark, dyes.k_back, dyes.k_bleach)
+    p_on, p_off, p_dark, p_back, p_bleach = (
+        rate if dyes.substeps == 1 else 1 - np.exp(-np.asarray(rate) / dyes.substeps) for rate in rates
+    )
     for t in range(frames):
         share = np.zeros(count)
         for n in range(dyes.substeps):
