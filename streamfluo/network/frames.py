@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from .socket import Waker
 
 HISTORY_BYTES = 512 << 20
 READ_ON_FRAMES = 64  # so far ahead a replay reads on, further it seeks
+READ_S = 0.02  # so long a source is waited for at once; the first block of a simulation takes a second of a core
 READ_BYTES = 1 << 20  # of a journal at once: a frame that waits for a consumer keeps all that were read with it
 
 
@@ -49,7 +51,7 @@ class Frames(ABC):
 
     @abstractmethod
     def block(self, seq: int) -> Block | wire.Gap | None:
-        """Return frames with consecutive seqs from `seq` on, at least one; None if they are gone by now.
+        """Return frames with consecutive seqs from `seq` on, at least one; None if they are gone, or not read yet.
 
         A gap where there is no such frame, or a damaged one. Raises SourceError if nothing can be read any more.
         """
@@ -91,7 +93,8 @@ class ReplayedFrames(Frames):
     """Frames of a seekable source, `fps` a second (None: all at once); with `loop` it begins anew behind its end.
 
     A source that does not state its interval has that of `fps`. Of several planes `fps` is the rate of each, and they
-    leave in turn, the frames of one index one after the other.
+    leave in turn, the frames of one index one after the other. A thread reads them: however long that takes, who serves
+    them goes on telling consumers that it is there.
     """
 
     def __init__(self, source: Source, fps: float | None = None, loop: bool = False) -> None:
@@ -109,6 +112,9 @@ class ReplayedFrames(Frames):
         self._holes: dict[str, tuple[int, int]] = {}  # of each plane the last frames found missing: first, one past
         self._position = 0
         self._blocks: Iterator[Block | Gap] = source.blocks()
+        self._thread = ThreadPoolExecutor(1, "replay")
+        self._reading: Future[Block | None] | None = None
+        self._was_read: Block | None = None
 
     def begin(self) -> None:
         self._began = self._began or time.monotonic()
@@ -122,6 +128,8 @@ class ReplayedFrames(Frames):
         return min(end, (int((time.monotonic() - self._began) * self._fps) + 1) * len(self._planes))
 
     def pause_s(self) -> float:
+        if self._reading is not None:
+            return 0.0
         if self._fps is None or self._began is None:
             return math.inf
         return max(0.0, self._began + self.frontier() / len(self._planes) / self._fps - time.monotonic())
@@ -130,10 +138,17 @@ class ReplayedFrames(Frames):
         # A looped series ends where its times leave 64 bits.
         return self.total if self.total is not None else (1 << 62) // max(1, self._interval_ns)
 
-    def block(self, seq: int) -> Block | wire.Gap:
+    def block(self, seq: int) -> Block | wire.Gap | None:
         index, n = divmod(seq, len(self._planes))
         at = index if self.total is not None or self.length is None else index % (self.length // len(self._planes))
-        block = self._found(at, self._planes[n]) or self._read(at, self._planes[n])
+        if self._reads():
+            return None
+        block = self._found(at, self._planes[n])
+        if block is None:
+            self._reading = self._thread.submit(self._read, at, self._planes[n])
+            if self._reads():
+                return None
+            block = self._was_read
         if block is None:
             return self.gap(seq)
         block = block.cut(at, block.stop if len(self._planes) == 1 else at + 1)
@@ -143,6 +158,16 @@ class ReplayedFrames(Frames):
         if index == at:
             return block
         return block.at(index, block.times_ns + (index - at) * self._interval_ns)
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def _reads(self) -> bool:
+        """Whether the thread goes on reading for longer than READ_S; raises what it raised."""
+        if self._reading is not None and wait((self._reading,), READ_S).done:
+            reading, self._reading = self._reading, None
+            self._was_read = reading.result()
+        return self._reading is not None
 
     def _found(self, at: int, plane: str) -> Block | None:
         """The block of a plane that holds a frame, if it was read lately."""

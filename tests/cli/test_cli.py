@@ -19,10 +19,10 @@ from streamfluo.engine.config import shipped_config
 MOMENTS = '[[step]]\nkind = "moments"\n'
 
 
-def in_an_interpreter(*words, cwd):
+def in_an_interpreter(*words, cwd, timeout=100):
     """Run one command as a person does, with all that it imports."""
     command = [sys.executable, "-m", "streamfluo", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
 @pytest.fixture
@@ -110,8 +110,9 @@ def test_a_replay_that_is_told_to_stop_ends_the_series_as_aborted(tmp_path, reco
     assert streamfluo.open_session(tmp_path / "S").state == "aborted"
 
 
+@pytest.mark.timeout(400)  # two interpreters that share a tenth of a core took 150 s
 def test_the_demo_leaves_a_session_a_picture_and_a_comparison_with_the_truth(tmp_path):
-    done = in_an_interpreter("demo", "--frames", "60", "--out", "D", cwd=tmp_path)
+    done = in_an_interpreter("demo", "--frames", "60", "--out", "D", cwd=tmp_path, timeout=350)
     assert done.returncode == 0, done.stderr
     assert "60 bit-identical" in done.stdout
     assert (tmp_path / "D" / "summary.png").read_bytes().startswith(b"\x89PNG")

@@ -165,6 +165,42 @@ def test_a_loop_is_one_unbounded_series_whose_index_and_time_go_on():
         assert [int(b.times_ns[0]) for b in got] == [10_000_000 * n for n in range(100)]
 
 
+def test_a_source_that_takes_longer_than_consumers_wait_does_not_silence_its_server(monkeypatch):
+    monkeypatch.setattr(server_module, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(consumer_module, "PATIENCE_S", 0.8)
+    first = threading.Event()
+
+    class Slow(Movie):
+        def blocks(self, max_frames=32):
+            for block in super().blocks(max_frames):
+                if not first.is_set():
+                    time.sleep(2)
+                first.set()
+                yield block
+
+    with serving(Slow()) as served, NetworkSource(served.uri) as source, NetworkSource(served.uri) as other:
+        blocks = source.blocks()
+        begun = [next(blocks)]
+        assert first.is_set()
+        assert same(frames([*begun, *blocks]))
+        assert same(frames(other.blocks()))
+
+
+def test_a_source_that_fails_while_it_reads_fails_its_server():
+    class Breaks(Movie):
+        def blocks(self, max_frames=32):
+            yield from list(super().blocks(max_frames))[:2]
+            raise TimeoutError("the network drive")
+
+    served = Serving(Breaks())
+    with NetworkSource(served.uri) as source:
+        blocks = source.blocks()
+        got = [next(blocks) for _ in range(64)]
+        assert [b.index for b in got] == list(range(64))
+        served.thread.join(10)
+    assert isinstance(served.failure, TimeoutError)
+
+
 # Ends
 
 
