@@ -43,7 +43,8 @@ def pytest_xdist_auto_num_workers(config):
 def pytest_sessionstart(session):
     """Compile the kernels of every operator on all cores first, where all tests are run."""
     config = session.config
-    if config.args_source is pytest.Config.ArgsSource.ARGS or hasattr(config, "workerinput"):
+    some = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.collectonly
+    if some or hasattr(config, "workerinput"):
         return
     from test_laws import CASES
 

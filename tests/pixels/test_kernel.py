@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numba.core import event
+from numba.core.compiler import Flags
 
 from streamfluo.pixels.kernels.kernel import kernel
 
@@ -35,3 +36,15 @@ def test_an_array_of_another_shape_is_refused_and_no_strings_are_compiled_for_sa
     assert not [e for _, e in compiled.buffer if "unicode" in str(e.data["dispatcher"])]
     with pytest.raises(ValueError, match="cannot assign an array to a slice of another shape"):
         copied(np.arange(2.0), target)
+
+
+def test_numba_options_are_equal_where_all_of_them_are_and_found_again_then():
+    one, other = Flags(), Flags()
+    found = {one: "kept"}
+    assert found[other] == "kept"
+    other.nrt = True
+    assert one != other
+    assert other not in found
+    one.debuginfo = one.debuginfo  # set to what it is
+    assert found[Flags()] == "kept"
+    assert one != "options"

@@ -4,10 +4,12 @@ Numba writes a function's index and its machine code one after the other: of two
 types at once, each may point to the other's code. Here reading and writing take a lock of the cache's folder, some
 0.1 ms each.
 
-Two more things keep compiling short, for whoever runs a config for the first time. Numba compiles a kernel once for
+Three more things keep compiling short, for whoever runs a config for the first time. Numba compiles a kernel once for
 every constant that another kernel passes to it, as for types of their own; here a constant is a number like any other
 (a twentieth of all compiling). And each process that assigns an array to a slice would compile Python's strings, for
-the shapes in a message that no kernel of ours ever shows: here the message goes without (six seconds a process).
+the shapes in a message that no kernel of ours ever shows: here the message goes without (six seconds a process). At
+each call that it types, numba looks options up in a table and reads all twenty of them for it, several times: here it
+compares those that were set (a twentieth to a tenth).
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from typing import Any
 
 from filelock import FileLock
 from numba import njit
+from numba.core import errors
 from numba.core.caching import IndexDataCacheFile
+from numba.core.targetconfig import TargetConfig
 from numba.core.types import unliteral
 from numba.extending import overload
 from numba.np import arrayobj
@@ -63,6 +67,21 @@ def _refuse_shapes_in_kernels(source: Any, target: Any) -> Callable[..., None]:
 
 
 arrayobj.raise_with_shape_context = _refuse_shapes
+
+
+def _same_options(one: TargetConfig, other: object) -> bool:
+    if not isinstance(other, TargetConfig):
+        return NotImplemented
+    return one._values == other._values or one.values() == other.values()
+
+
+def _options_hash(config: Any) -> int:
+    return len(config.options)  # numba's own is that of their names
+
+
+TargetConfig.__hash__ = _options_hash  # type: ignore[method-assign]
+TargetConfig.__eq__ = _same_options  # type: ignore[method-assign]
+vars(errors)["ColorShell"] = nullcontext  # of messages why a call does not fit; each one would set up the terminal
 
 
 def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
