@@ -55,7 +55,8 @@ def _fitted(pixels: Pixels, dark: Dark | None, scatter: float | None) -> PhotonT
     if pixels.frames < MIN_FRAMES:
         return PhotonTransfer(f"{pixels.frames} frames are too few; take {MIN_FRAMES} at least")
     if used.sum() < MIN_PIXELS:
-        why = f"{saturated:.0%} saturate" if saturated > 0.5 else "the others saturate, or show no noise"
+        left_out = f"{saturated:.0%} saturate or are cut off at zero"
+        why = left_out if saturated > 0.5 else "the others saturate, or show no noise"
         return PhotonTransfer(f"{used.sum()} pixels are too few, {MIN_PIXELS} are needed: {why}")
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return _Fit(pixels, dark, used).result(scatter)

@@ -61,7 +61,7 @@ class Gain(Mergeable):
     out.
     """
 
-    version = 2
+    version = 3
     Params = GainParams
     from_file = {"dark": dark_of_file}
     may_need = (VALID,)

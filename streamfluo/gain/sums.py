@@ -13,6 +13,7 @@ from .kernels.photon_transfer import PixelSums, accumulate_steps, find_links, pi
 from .pixel_noise import Pixels
 from .shared_noise import PatchSums
 
+CUT_PARTS, CUT_SHARE = 64, 0.05  # of the pixels by their mean; seen at zero, beyond which all of a part are cut
 PILED_UP_SD = 1.2  # from the mean down to the lowest of 20 values are 1.9 σ, of noise that is cut off at its mean 0.7
 _COUNTS = ("frames", "pairs", "first_index", "last_index")
 _TOTALS = ("total_pivot", "total_sum", "total_squares", "total_steps", "last_total")
@@ -124,11 +125,21 @@ class StepSums:
         )
 
     def _cut_at_zero(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        """Pixels (p,) within 4 σ of zero, where unsigned grey values are clipped, that were seen at zero."""
+        """Pixels (p,) within 4 σ of zero, where unsigned grey values are clipped, that were seen at zero.
+
+        Where many were, all that are as dark: those never seen there are the ones whose noise happened to be small.
+        """
         low = self.maps["low"]
         if low.dtype.kind != "u":
             return np.zeros(len(mean), bool)
-        return np.asarray((low == 0) & (mean < 4 * np.sqrt(variance)))
+        cut = (low == 0) & (mean < 4 * np.sqrt(variance))
+        if cut.any():
+            order = np.argsort(mean)
+            parts = np.array_split(order, min(CUT_PARTS, len(order)))
+            many = [k for k, part in enumerate(parts) if cut[part].mean() > CUT_SHARE]
+            if many:
+                cut[np.concatenate(parts[: many[-1] + 1])] = True
+        return np.asarray(cut)
 
     def state(self) -> State:
         """Return copies of all sums, as entries of a state."""

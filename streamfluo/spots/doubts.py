@@ -23,6 +23,8 @@ BOX_PX = 9  # side of the box whose mean is the light of a pixel
 LEAST_STEPS, LEAST_VARIANCE, LEAST_PAIRS = 1.5, 2.0, 500  # below, noise is no bell: ADU, electrons², pairs of pixels
 FEWER, MORE = 0.9, 1.12  # of the predicted noise: 20 % of the variance
 STILL_FRAMES, STILL_SHARE, STILL_HITS = 20, 0.25, 5  # of frames in which a spot is found at one place
+PATTERN, PATTERN_SD = 0.06, 5.0  # of the variance, and standard errors of that, a fixed pattern; 1.5 × the false alarms
+SIGNS_ERROR = 1.9  # standard error of a correlation from products of signs of overlapping curvatures, times √ of them
 ROUGH = 1.5  # noise of the matched filter over that of pixels that do not depend on each other
 AS_STATED = "as stated"
 
@@ -111,12 +113,26 @@ def camera_doubts(noise: float, light: float, below: bool) -> list[str]:
     ]
 
 
+def curvature_signs(frame: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """Return the signs (y, x) int8 of each pixel less the mean of those left and right of it; 0: not known.
+
+    Structure as wide as a PSF hardly curves from pixel to pixel, and signs do not care how bright a spot is.
+    """
+    electrons = (frame - sensor.offset) * sensor.gain
+    signs = np.zeros(frame.shape, np.int8)
+    curved = 2 * electrons[:, 1:-1] - electrons[:, :-2] - electrons[:, 2:]
+    signs[:, 1:-1] = np.sign(np.nan_to_num(curved, nan=0.0))
+    return signs
+
+
 class Doubts:
     """Comparisons of every 32nd frame, and how often spots were found at each place."""
 
     def __init__(self, shape: tuple[int, int], sensor: Sensor, false_alarms: float, unknown: str = "") -> None:
         self.hits = np.zeros(shape, np.uint32)
         self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
+        self.signs = np.zeros(shape, np.int8)  # of the frame compared last
+        self.alike = np.zeros(2)  # sum of the products of signs of one comparison and the next, and their number
         self.frames = self.compared = self.below = 0
         self._look_at, self._doubt = EVERY, ""
         self._sensor, self.false_alarms, self._unknown = sensor, false_alarms, unknown
@@ -131,6 +147,10 @@ class Doubts:
                 self.sums[:2] += found.noise, 1
             if math.isfinite(found.light):
                 self.sums[2] += found.light
+            signs = curvature_signs(frame, self._sensor)
+            products = signs * self.signs
+            self.alike += float(products.sum()), float(np.count_nonzero(products))
+            self.signs = signs
         self.frames += 1
 
     def found(self, frames: np.ndarray, frame: np.ndarray, places: np.ndarray) -> None:
@@ -150,6 +170,13 @@ class Doubts:
         near = near[:, :-2] + near[:, 1:-1] + near[:, 2:]
         often = near >= max(STILL_HITS, STILL_SHARE * self.frames)
         return float(self.hits[often].sum() / self.frames)
+
+    def pattern(self) -> tuple[float, float]:
+        """Return which part of the pixels' variance is the same in every frame, and its standard error."""
+        total, number = self.alike.tolist()
+        if number < LEAST_PAIRS:
+            return 0.0, math.inf
+        return math.sin(math.pi / 2 * total / number), SIGNS_ERROR / math.sqrt(number)
 
     def doubt(self) -> str:
         """Return the doubts as of the last look, "" without any; a look costs 3 ms at 512 × 512."""
@@ -172,17 +199,28 @@ class Doubts:
                 f"not, that is structure or a fixed pattern, and no {self.false_alarms:g} false alarms a frame; the "
                 "camera's maps take a fixed pattern away"
             )
+            return told
+        share, error = self.pattern()
+        if not self._sensor.measured and share > max(PATTERN, PATTERN_SD * error):
+            told.append(
+                f"{share:.0%} of the pixels' variance is the same in every frame: a fixed pattern, as where offsets or "
+                f"gains of pixels differ; it makes more than {self.false_alarms:g} false alarms a frame; the camera's "
+                "maps take it away"
+            )
         return told
 
     def state(self) -> State:
         """Return all counts."""
         counts = {"frames_seen": self.frames, "compared": self.compared, "below_zero": self.below}
-        return {"hits": self.hits.copy(), "noise_sums": self.sums.copy(), **counts}
+        pattern: State = {"curvature_signs": self.signs.copy(), "alike": self.alike.copy()}
+        return {"hits": self.hits.copy(), "noise_sums": self.sums.copy(), **pattern, **counts}
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""
         self.hits = require_array(state, "hits", self.hits, "spots")
         self.sums = require_array(state, "noise_sums", self.sums, "spots")
+        self.signs = require_array(state, "curvature_signs", self.signs, "spots")
+        self.alike = require_array(state, "alike", self.alike, "spots")
         counts = [require_int(state, name, "spots") for name in ("frames_seen", "compared", "below_zero")]
         if min(counts) < 0:
             raise StateError(f"spots: a state counts from 0 on, found {counts}")

@@ -78,7 +78,7 @@ class Spots(Operator):
     there `photons` is NaN.
     """
 
-    version = 2
+    version = 3
     Params = SpotsParams
     may_need = (VALID,)
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from scipy.stats import poisson
+from seeds import seeds
 
 from streamfluo import Block, Camera, Spec, create
 from streamfluo.analysis import find_spots
@@ -70,6 +71,31 @@ def test_spots_on_filaments_that_stand_still_are_counted_and_said():
     _, operator = looked_at(frames_of(10.0), CAMERA)
     assert str(operator.read()["status"]) == "as stated"
     assert operator.read()["still"] < 1
+
+
+@seeds(1, 2, 3, 4)
+def test_offsets_that_differ_between_pixels_are_said_where_one_number_is_told(seed):
+    """1.5 e of 3.5 e: twice the false alarms, at no place often enough to stand still."""
+    offset = 100 + np.random.default_rng(seed).normal(0, 3, SHAPE)
+    frames = frames_of(10.0, 66, seed, offset)
+    for camera, said in ((CAMERA, True), (Camera(offset, 0.5, 1.5), False), (None, False)):
+        _, operator = looked_at(frames, camera)
+        assert ("is the same in every frame: a fixed pattern" in str(operator.read()["status"])) == said
+        assert (str(operator.read()["status"]) == "as stated") != said
+    [share] = re.findall(r"(\d+)% of the pixels", str(looked_at(frames, CAMERA)[1].read()["status"]))
+    assert int(share) == pytest.approx(100 * 1.5**2 / (1.5**2 + 10 + 1.5**2), abs=5)
+
+
+@seeds(5, 6, 7)
+@pytest.mark.parametrize("light", ["even", "sloping", "molecules"])
+def test_light_and_molecules_are_no_fixed_pattern(light, seed):
+    each = {
+        "even": np.full(SHAPE, 50.0),
+        "sloping": np.broadcast_to(np.linspace(5, 200, 96), SHAPE),
+        "molecules": 10 + molecules(seed, 1000),
+    }
+    _, operator = looked_at(frames_of(each[light], 66, seed), CAMERA)
+    assert "same in every frame" not in str(operator.read()["status"])
 
 
 def blobs(seed):

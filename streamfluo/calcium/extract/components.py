@@ -159,6 +159,22 @@ class Components(Columns):
                 row = self.neighbour[other, : self.neighbours[other]]
                 row[row == last] = k
 
+    def move(self, k: int, corner: tuple[int, int], footprint: np.ndarray) -> None:
+        """Give component k another box, at `corner`, with its footprint (h, w) there, and the neighbours of that box.
+
+        Inner products are those of before until `refresh`.
+        """
+        self.origin[k], self.box[k] = corner, footprint
+        before = self.neighbour[k, : self.neighbours[k]].tolist()
+        now = [other for other in self.overlapping(corner) if other != k]
+        for other in before:
+            if other not in now:
+                self._unlink(k, other)
+                self._unlink(other, k)
+        for other in now:
+            if other not in before:
+                self._link(k, other)
+
     def refresh(self, k: int, background: Background) -> None:
         """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
         box = self.box[k]

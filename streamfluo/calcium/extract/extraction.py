@@ -23,6 +23,7 @@ from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .params import ExtractParams
 from .proposal import propose
+from .recentring import recentre
 from .ring_background import RingBackground
 from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f, is_bright
 from .transients import Transients
@@ -219,10 +220,9 @@ class Extraction:
         """Store the residual of the bin and update the sufficient statistics."""
         if self._ring is not None:
             self._ring.update_slopes()
-        cells, buffer = self.cells, self._buffer
+        cells, buffer, modes = self.cells, self._buffer, self.background.modes
         number = buffer.count // BIN - 1
-        last = buffer.slots()[-BIN:]
-        sum_frames(buffer.frames, last, float(SCALE), self.background.modes, self._mode_sum, self._total)
+        sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), modes, self._mode_sum, self._total)
         subtract_footprints(self._total.reshape(-1), cells.footprints, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
         update_statistics(cells, self._total, number, BIN)
@@ -253,6 +253,7 @@ class Extraction:
             if not refine_footprint(cells, self.background, int(k), self._cell_px) and not cells.seeded[k]:
                 self._remove(int(k), "footprint too small")
                 return  # rows have moved
+            recentre(cells, self.background, self._buffer, int(k))
 
     def _accept_and_remove(self) -> None:
         """Remove duplicate and weak components; accept those with enough evidence."""

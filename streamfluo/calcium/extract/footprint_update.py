@@ -36,7 +36,7 @@ def refine_footprint(cells: Components, background: Background, k: int, cell_px:
     old, new = cells.box[k].copy(), np.zeros(cells.box_shape, np.float32)
     if update_footprint(old, cells.gathered[k], cells.moment[k], cell_px, _GROWTH_PX, new) < _MIN_PIXELS:
         return False
-    _change(cells, background, k, new - old)
+    change_footprint(cells, background, k, new - old)
     return True
 
 
@@ -46,7 +46,7 @@ def due_for_update(cells: Components) -> np.ndarray:
     return due
 
 
-def _change(cells: Components, background: Background, k: int, change: np.ndarray) -> None:
+def change_footprint(cells: Components, background: Background, k: int, change: np.ndarray) -> None:
     """Add `change` (h, w) to footprint k; subtract its mean activity from the mean image, so that their sum stays."""
     height, width = cells.box_shape
     top, left = cells.origin[k]

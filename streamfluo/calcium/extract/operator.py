@@ -45,7 +45,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 6  # crowded cells are compared with all of their neighbours
+    version = 7  # boxes follow their footprints; a cell may fill its box
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}

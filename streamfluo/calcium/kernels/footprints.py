@@ -7,6 +7,9 @@ from ...pixels.kernels.pixel_rows import add_scaled
 
 EDGE_FRACTION = 0.2  # of the peak: the boundary of a cell
 MIN_PIXEL_SNR = 2.2
+# Of the peak: what scatters in an image beside a cell, as neuropil, raises the threshold up to it, but the cell itself
+# scatters where it fills half of the image, and has more.
+BODY_FRACTION = 0.4
 SMOOTHINGS_PX = np.array([0.0, 0.6, 0.9, 1.3, 1.7])
 MIN_PEAK_SNR = 10.0  # enough to stop smoothing
 ITERATIONS = 4
@@ -52,11 +55,24 @@ def robust_sigma(image):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def sigma_below(image):  # type: ignore[no-untyped-def]
+    """Return the noise σ of an image from its negative pixels, around 0, whatever part of it a cell fills."""
+    values = np.empty(image.size, image.dtype)
+    count = 0
+    for value in image.flat:
+        if value < 0:
+            values[count] = value
+            count += 1
+    return -np.median(values[:count]) / 0.6745 if count else 0.0
+
+
+@kernel
 def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-untyped-def]
-    """Write the estimate (h, w) with the least smoothing that reaches MIN_PEAK_SNR; return (noise σ, edge fraction).
+    """Write the estimate (h, w) with the least smoothing that reaches MIN_PEAK_SNR; return (noise σ, σ, edge fraction).
 
     `edge`: fraction of the peak at which a smoothed Gaussian cell of σ cell_px has the same area as the original one
-    at EDGE_FRACTION. The noise σ is the larger of the propagated and the measured one.
+    at EDGE_FRACTION. The noise σ is the larger of the propagated and the measured one; `σ` includes what lies beside
+    the cell, and the cell itself where it fills half of the image.
     """
     for sigma in SMOOTHINGS_PX:
         if sigma == 0:
@@ -65,12 +81,14 @@ def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-unt
         else:
             left = noise * smooth_gaussian(estimate, sigma, rows, image)
         peak = image.max()
+        scatter = left
         if peak > MIN_PEAK_SNR * left or sigma == SMOOTHINGS_PX[-1]:  # else measuring σ could not help
-            left = max(left, robust_sigma(image))
+            scatter = max(left, robust_sigma(image))
+            left = max(left, sigma_below(image))
         if peak > MIN_PEAK_SNR * left:
             break
     edge = EDGE_FRACTION ** (cell_px**2 / (cell_px**2 + sigma**2))
-    return left, edge
+    return left, scatter, edge
 
 
 @kernel
@@ -143,7 +161,7 @@ def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  
     """
     rows, image = np.empty_like(estimate), np.empty_like(estimate)
     kept, stack = np.zeros(estimate.shape, np.bool_), np.empty(estimate.size, np.int64)
-    left, edge = denoise_image(estimate, noise, cell_px, rows, image)
+    left, scatter, edge = denoise_image(estimate, noise, cell_px, rows, image)
     seed_y = seed_x = -1
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
@@ -157,7 +175,9 @@ def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  
             for x in range(image.shape[1]):
                 if not allowed[y, x]:
                     image[y, x] = 0
-    threshold = np.float32(max(edge * image[seed_y, seed_x], MIN_PIXEL_SNR * left))
+    peak = image[seed_y, seed_x]
+    beside = min(MIN_PIXEL_SNR * scatter, BODY_FRACTION * peak)
+    threshold = np.float32(max(edge * peak, MIN_PIXEL_SNR * left, beside))
     count = connected_region(image, threshold, seed_y, seed_x, kept, stack)
     if count and not confined:
         count = fill_holes(kept)
