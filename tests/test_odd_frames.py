@@ -37,10 +37,15 @@ def snapshots(spec):
     return {"mean": image, "k2": image**2, "k3": image**3, "k4": image**4, "psf_sigma_px": np.array(1.3)}
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(
-    ("kind", "params"), CASES, ids=lambda v: v if isinstance(v, str) else str(v)[:60] if v else "default"
+    ("kind", "params", "dtype"),
+    [
+        pytest.param(kind, params, dtype, marks=[pytest.mark.slow] if params and dtype == "float32" else [])
+        for kind, params in CASES
+        for dtype in ("uint16", "float32")
+    ],
+    ids=lambda v: v if isinstance(v, str) else str(v)[:60] if v else "default",
 )
 def test_frames_of_any_size_work_or_are_refused_in_one_line(kind, params, shape, dtype):
     spec = Spec(shape, dtype, interval_s=0.02)

@@ -109,6 +109,7 @@ def test_shifts_measured_on_red_are_those_of_green(shifts, unbroken):
 
 
 @needs_signals
+@pytest.mark.parametrize("shifts", ["by volume", pytest.param("by slice", marks=pytest.mark.slow)], indirect=True)
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, shifts, unbroken):
     (tmp_path / "chain.toml").write_text(CHAINS[shifts] + REST + OFTEN)
     server, endpoint = replay(tmp_path, "--fps", "40")

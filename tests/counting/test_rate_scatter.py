@@ -27,7 +27,7 @@ def parameters(p_on=0.1, p_off=0.1):
     return np.tile([*BRIGHTNESS["camera"], p_on, p_off, 0.0], (len(EMITTERS), 1))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 @pytest.mark.parametrize(("p_on", "p_off"), [(0.1, 0.1), (0.02, 0.3), (0.2, 0.03)])
 def test_one_rate_is_not_doubted(seed, p_on, p_off):
     x = traces(seed, 0.0, p_off, p_on)
@@ -35,7 +35,7 @@ def test_one_rate_is_not_doubted(seed, p_on, p_off):
         assert not rate_scatter(np.ascontiguousarray(x.T), parameters(taken * p_on, p_off), MODEL).told
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 def test_rates_that_scatter_are_told(seed):
     assert rate_scatter(np.ascontiguousarray(traces(seed, 0.4).T), parameters(), MODEL).told
 

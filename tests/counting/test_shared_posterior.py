@@ -5,6 +5,7 @@ import pytest
 from emitter_traces import BRIGHTNESS, simulated
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, logsumexp
+from seeds import seeds
 
 from streamfluo.counting import shared_posterior
 from streamfluo.counting.bounds import parameter_bounds
@@ -50,7 +51,7 @@ def logs_of(x):
     return lambda each: evaluate(x, each, MODEL)[0]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(0, 1, 2)
 def test_it_is_the_integral_over_what_is_not_known(seed, monkeypatch):
     monkeypatch.setattr(shared_posterior, "SCALE_DRAWS", 150)  # chance is not what is tested
     x, pooled, search = fitted(known=False, seed=seed)
