@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import zmq
 from commands import command
+from processes import called
 from systems import needs_signals
 
 from streamfluo import open_session
@@ -136,8 +137,8 @@ def test_series_after_series_becomes_a_session_with_the_chain_that_its_rule_name
             begin(send, uid, **said)
             frames(send, uid)
             end(send, uid)
-        replay = [*CALL, "replay", "sim:calcium?shape=24x32&frames=50&seed=2", "--bind", served]
-        assert subprocess.run(replay, capture_output=True, timeout=90, cwd=folder).returncode == 0
+        words = ["replay", "sim:calcium?shape=24x32&frames=50&seed=2", "--bind", served]
+        assert called(*words, cwd=folder, timeout=90).returncode == 0
         until(lambda: sources(status)["scope"]["series"] == 3 and sources(status)["scope"]["state"] == "waiting")
         with urlopen(f"{process.metrics}/metrics", timeout=10) as answer:
             told = answer.read().decode()
@@ -147,7 +148,7 @@ def test_series_after_series_becomes_a_session_with_the_chain_that_its_rule_name
         assert 'streamfluo_lost_frames_total{reason="transport",source="scope"} 0.0' in told
         with urlopen(f"{process.metrics}/healthz", timeout=10) as answer:
             assert answer.read() == b"all is well\n"
-        second = subprocess.run([*CALL, "daemon", "rig.toml"], cwd=folder, capture_output=True, text=True, timeout=60)
+        second = called("daemon", "rig.toml", cwd=folder, timeout=60)
         assert second.returncode == 1
         assert "another program is writing into it" in second.stderr
     sessions = folder / "sessions"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from commands import command
+from processes import called
 from systems import needs_signals
 
 from streamfluo import open_session, open_source
@@ -73,7 +74,7 @@ def until(true, within_s=60):
 
 
 def replay(served, seed):
-    done = subprocess.run([*CALL, "replay", MOVIE.format(seed=seed), "--bind", served], capture_output=True, timeout=90)
+    done = called("replay", MOVIE.format(seed=seed), "--bind", served, cwd=".", timeout=90)
     assert done.returncode == 0, done.stderr
 
 

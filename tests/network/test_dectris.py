@@ -285,10 +285,10 @@ def test_damaged_messages_are_refused_or_read_never_worse(message, damage):
 
 
 def test_a_hostile_size_costs_no_time():
-    began = time.monotonic()
+    began = time.process_time()
     for sides in ([65536, 65536], [100, 90]):
         array = CBORTag(40, [sides, CBORTag(70, CBORTag(56500, ["lz4", 0, b"\x00\x00\x04" + bytes(20)]))])
         with pytest.raises(WireError) as caught:
             pixels(*layout(array), DECOMPRESS)
         assert caught.value.kind == "nbytes"
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5

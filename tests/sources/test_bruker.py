@@ -331,6 +331,6 @@ def test_a_long_xml_is_not_held(tmp_path):
 def test_an_entity_that_unfolds_without_end_is_not_followed(tmp_path):
     entities = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10 if n else "x"}">' for n in range(12))
     (tmp_path / "a.xml").write_text(f"<!DOCTYPE PVScan [{entities}]><PVScan><Sequence type='&a11;'/></PVScan>")
-    began = time.monotonic()
+    began = time.process_time()
     assert not read_scan(tmp_path / "a.xml").whole
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5

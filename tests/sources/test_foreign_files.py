@@ -330,20 +330,20 @@ def test_blocks_of_large_frames_are_shorter(tmp_path, monkeypatch):
 def test_axes_that_multiply_beyond_the_images_are_refused_at_once(tmp_path):
     axes = [f"a{k}" for k in range(8)]
     images = {tuple((axis, n) for axis in axes): MOVIE[n] for n in range(30)}
-    path, began = write_ndtiff(tmp_path / "nd", images), time.monotonic()
+    path, began = write_ndtiff(tmp_path / "nd", images), time.process_time()
     with pytest.raises(SourceError, match=f"{30**8 - 30} of {30**8} images are not there"):
         open_source(path)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_an_index_of_many_images_opens_in_time_that_grows_with_it(tmp_path):
     path = write_ndtiff(tmp_path / "nd", {(("time", 10_000),): MOVIE[0]})
     one = (path / "NDTiff.index").read_bytes()
     (path / "NDTiff.index").write_bytes(b"".join(one.replace(b"10000", b"%d" % n) for n in range(10_000, 80_000)))
-    began = time.monotonic()
+    began = time.process_time()
     with open_source(path) as source:
         assert source.series.frames == 70_000
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10  # of a core, however many share it
 
 
 @pytest.mark.parametrize(
