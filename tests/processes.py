@@ -14,7 +14,8 @@ FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 _context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:  # what commands import late as well; a library that is absent is passed over
     late = ["streamfluo.engine.engine", "streamfluo.pixels", "streamfluo.sources.tiff", "streamfluo.network.client"]
-    libraries = ["numba.np.linalg", "numba.np.npyimpl", "numba.typed", "scipy.linalg", "pydantic"]
+    libraries = ["numba.np.linalg", "numba.np.npyimpl", "numba.typed", "scipy.linalg", "scipy.special", "scipy.ndimage",
+                 "scipy.sparse", "pydantic"]  # fmt: skip
     _context.set_forkserver_preload(["streamfluo.cli.cli", *late, *libraries])
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy import ndimage, sparse, stats
+from scipy.signal import lfilter
 
 from streamfluo import ConfigError, SourceError, open_source, simulate
 from streamfluo.sources.simulate.camera import generator, poisson_counts
-from streamfluo.sources.simulate.timeline import CHUNK_FRAMES, Timeline
+from streamfluo.sources.simulate.timeline import CHUNK_FRAMES, Timeline, run_filter
 
 SMALL = "sim:calcium?shape=48x40&frames=90&seed=3"
 STILL = {"neuropil": 0, "motion_px": 0, "bleach_fraction": 0, "spike_rate_hz": 0}
@@ -36,6 +37,19 @@ def test_a_frame_is_the_same_after_seeking_forward_and_back_over_a_chunk_border(
         block = next(iter(source.blocks(12)))
         assert block.index == index
         assert np.array_equal(block.pixels, whole[index : index + 12])
+
+
+@pytest.mark.parametrize(
+    ("b", "a"), [([0.3], [1, -1.7, 0.72]), ([1.0], [1, -0.9]), ([0.2, 0.1], [1, -0.5]), ([0.5], [1, -1.3, 0.4, -0.05])]
+)
+def test_courses_are_filtered_as_scipy_does_also_in_parts(b, a):
+    rng = np.random.default_rng(3)
+    white, state = rng.normal(size=(7, 300)), rng.normal(size=(7, max(len(a), len(b)) - 1))
+    expected, after = lfilter(b, a, white, axis=1, zi=state)
+    first, between = run_filter(b, a, white[:, :113], state)
+    rest, last = run_filter(b, a, white[:, 113:], between)
+    np.testing.assert_allclose(np.concatenate([first, rest], axis=1), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(last, after, rtol=1e-12, atol=1e-12)
 
 
 def test_a_timeline_keeps_few_states_and_still_goes_back_to_the_same_chunk():

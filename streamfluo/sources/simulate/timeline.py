@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import scipy
 
 CHUNK_FRAMES = 1024
 _MAX_STATES = 64
@@ -71,8 +70,18 @@ def smooth_course(white: np.ndarray, tau_frames: float, state: np.ndarray) -> tu
 
 
 def run_filter(b: list[float], a: list[float], x: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return `x` (n, t) through the filter b / a along time, begun from `state` (n, order), and the state after it."""
+    """Return `x` (n, t) through the filter b / a along time, begun from `state` (n, order), and the state after it.
+
+    The bits of scipy.signal.lfilter, which takes a second to load; 10 ms for 1024 frames of 37 courses. a[0] is 1.
+    """
     if not x.size:
         return np.zeros(x.shape), state
-    y, after = scipy.signal.lfilter(b, a, x, axis=1, zi=state)
-    return y, after
+    order = state.shape[1]
+    ahead, back = ([*c[1:], *[0.0] * (order + 1 - len(c))] for c in (b, a))
+    waiting = [*state.T, 0.0]
+    y = np.empty(x.shape[::-1])
+    for now, out in zip(np.ascontiguousarray(x.T), y, strict=True):
+        np.add(waiting[0], b[0] * now, out=out)
+        for k in range(order):
+            waiting[k] = waiting[k + 1] + now * ahead[k] - out * back[k]
+    return np.ascontiguousarray(y.T), np.stack(waiting[:order], axis=1)
