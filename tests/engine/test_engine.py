@@ -216,7 +216,8 @@ def test_what_passes_is_said_and_waited_for_and_nothing_is_lost(tmp_path, monkey
     time.sleep(0.3)
     assert engine.state == "running"
     if job == "journal":
-        assert source.acknowledged[-1] == open_session(tmp_path / "s").frames < 120
+        written = open_session(tmp_path / "s").frames  # of a batch refused in part frames stand there unacknowledged
+        assert 0 < source.acknowledged[-1] <= written < 120
     disk.full = False
     assert engine.wait(20)
     session = open_session(tmp_path / "s")
