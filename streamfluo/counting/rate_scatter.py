@@ -21,8 +21,8 @@ from .number_prior import number_prior
 TRACES = 24  # that tell how rates scatter
 STEP, NODES, SHIFTS = 0.25, 6, 2  # of log-odds; on either side, of a trace's rate; of the common rate
 SCATTERS = (0.15, 0.3, 0.5)  # standard deviation of log-odds
-ALLOWED = 0.3  # at most, of rates that numbers are to hold for
 CLEARLY = 3.0  # nats; one rate reaches .2 in 16 series, rates that scatter by 30 % 1 to 86
+ALLOWED, DENIED = 0.3, 6.0  # scatter at most that intervals hold for, and nats below the likeliest, where they need not
 CENTRES = range(NODES, NODES + 2 * SHIFTS + 1)
 OFFSETS = STEP * np.arange(-NODES - SHIFTS, NODES + SHIFTS + 1)
 
@@ -59,7 +59,7 @@ def rate_scatter(x: Array, parameters: Array, model: EmitterModel, threads: int 
     found = {s: np.array([evidence(_marginal(logs, centre, s)) for centre in CENTRES]) for s in (0.0, *SCATTERS)}
     best = {s: float(values.max()) if s else _top(values) for s, values in found.items()}
     likeliest = max(best.values())
-    most = max((s for s in best if s <= ALLOWED and best[s] > likeliest - CLEARLY), default=ALLOWED)
+    most = max((s for s in best if s <= ALLOWED and best[s] > likeliest - DENIED), default=ALLOWED)
     posterior = sum(
         np.exp(weight + log_softmax(_marginal(logs, centre, most) + log_prior(model.candidates), axis=1))
         for centre, weight in zip(CENTRES, log_softmax(found[most]), strict=True)
