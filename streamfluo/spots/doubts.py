@@ -19,6 +19,7 @@ from .structure import structured
 
 EVERY = 32  # frames: a comparison costs one frame's detection
 LOOK_EVERY = 256  # frames, at most
+COMPARED_PX = 1 << 16  # pixels: noise is known to .3 %, in 5 ms instead of 19 at 512 × 512
 BOX_PX = 9  # side of the box whose mean is the light of a pixel
 LEAST_STEPS, LEAST_VARIANCE, LEAST_PAIRS = 1.5, 2.0, 500  # below, noise is no bell: ADU, electrons², pairs of pixels
 FEWER, MORE = 0.9, 1.12  # of the predicted noise: 20 % of the variance
@@ -45,10 +46,13 @@ def compare(frame: np.ndarray, sensor: Sensor) -> Comparison:
     if sensor.poisson == 0 or not np.isfinite(frame).any():
         return Comparison(math.nan, math.nan, False)
     electrons = (frame - sensor.offset) * sensor.gain
-    light = uniform_filter(np.where(np.isfinite(electrons), electrons, np.nanmedian(electrons)), BOX_PX)
-    below = np.median(light + BELOW * np.sqrt(sensor.variance) / BOX_PX) < 0
-    dark = np.broadcast_to(sensor.variance, frame.shape)
-    steps = np.broadcast_to((LEAST_STEPS * sensor.gain) ** 2, frame.shape)
+    seen = np.isfinite(electrons)
+    whole = electrons if seen.all() else np.where(seen, electrons, np.nanmedian(electrons))
+    some = slice(None, None, max(1, frame.size // COMPARED_PX))  # rows: medians take most of the time
+    light, electrons = uniform_filter(whole, BOX_PX)[some], electrons[some]
+    dark = np.broadcast_to(sensor.variance, frame.shape)[some]
+    below = np.median(light + BELOW * np.sqrt(dark) / BOX_PX) < 0
+    steps = np.broadcast_to((LEAST_STEPS * sensor.gain) ** 2, frame.shape)[some]
     variance = dark + sensor.poisson * np.maximum(light, 0)
     both = variance[:, 1:] + variance[:, :-1]
     pairs = np.diff(electrons, axis=1)
