@@ -114,6 +114,15 @@ def test_a_seed_that_is_not_taken_keeps_its_number():
     assert operator.doubt().startswith("seed 1 is not taken: the seed is empty")
 
 
+@pytest.mark.parametrize(("shape", "said"), [((128, 2), True), ((9, 64), True), ((64, 10), False)])
+def test_a_field_narrower_than_a_cell_is_told_from_the_first_frame_on(shape, said):
+    spec = Spec(shape, "uint16", interval_s=1 / 30)
+    operator = streamfluo.create("extract", spec, neuron_sigma_px=2.5)
+    operator.update(Block(0, np.arange(1), np.full((1, *shape), 100, np.uint16)))
+    sentence = f"a field of {shape[0]} × {shape[1]} px is narrower than a cell (4 neuron_sigma_px = 10 px)"
+    assert operator.doubt().startswith(sentence) == said
+
+
 def test_settled_rates_peak_at_the_spikes_where_transients_rise_slowly():
     losses = []
     for seed in (5, 6):

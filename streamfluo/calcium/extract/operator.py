@@ -24,6 +24,7 @@ from .params import ExtractParams
 from .seeds import load_seeds, seeds_of_file
 
 DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
+CELL_WIDTH = 4  # in units of neuron_sigma_px
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
@@ -118,13 +119,17 @@ class Extract(Operator):
 
     def doubt(self) -> str:
         told = self._extraction.doubts(self._left_out) if self._initialised else []
+        if min(self.spec.shape) < CELL_WIDTH * self.params.neuron_sigma_px:
+            height, width = self.spec.shape
+            told.append(
+                f"a field of {height} × {width} px is narrower than a cell (4 neuron_sigma_px = "
+                f"{CELL_WIDTH * self.params.neuron_sigma_px:g} px): without its shape it may not be accepted"
+            )
         if self._ended and not self._initialised:
             of = f"{len(self._first_frames)} frames, of {self.params.init_frames} that initialise"
             told.append(f"no components: {of}; set init_frames lower")
         elif self._ended and not self._extraction.cells["accepted"].any():
-            narrow = min(self.spec.shape) < 4 * self.params.neuron_sigma_px
-            reason = "the field is narrower than a cell (4 neuron_sigma_px)" if narrow else "too little activity"
-            told.append(f"no component was accepted: too few frames, or {reason}")
+            told.append("no component was accepted: too few frames, or too little activity")
         return "; ".join(told)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
