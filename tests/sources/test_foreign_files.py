@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 from scipy.io import savemat
-from test_formats import MOVIE, SHAPE, pixels_of, write_ndtiff
+from small_recordings import write_ndtiff
+from written_formats import MOVIE, SHAPE, pixels_of
 
 from streamfluo import SourceError, open_source
 from streamfluo.sources import planes
