@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket as sockets
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import zmq
@@ -113,7 +115,8 @@ class Soak:
     cuts: int = 2
     fills: int = 1
     done: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in SOURCES})
-    given_up: list[str] = field(default_factory=list)  # by their server, since nobody came back for the rest
+    left: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in SOURCES})  # without the end's ack
+    given_up: list[str] = field(default_factory=list)  # of these, who is not recorded to the end
     samples: list[tuple[float, str, int, int, int, int]] = field(default_factory=list)
     p99_ms: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)  # of each series, last seen when
     said: list[str] = field(default_factory=list)
@@ -122,10 +125,10 @@ class Soak:
 
     def run(self) -> None:
         """Let it happen."""
-        ports = _free_ports(4)
+        ports = _free_ports(5)
         cable = Cable(ports[1])
         uris = (f"tcp://127.0.0.1:{ports[0]}", f"tcp://127.0.0.1:{cable.here}", f"ingest+tcp://127.0.0.1:{ports[2]}")
-        self._status = f"tcp://127.0.0.1:{ports[3]}"
+        self._status, self._metrics = f"tcp://127.0.0.1:{ports[3]}", f"127.0.0.1:{ports[4]}"
         self._configure(uris)
         self._halt = threading.Event()
         work = [
@@ -155,6 +158,7 @@ class Soak:
             for name, uri in zip(SOURCES, uris, strict=True)
         ]
         head = f'[daemon]\nfolder = "disk/sessions"\nname = "{{source}}/{{uid}}"\nstatus = "{self._status}"\n'
+        head += f'metrics = "{self._metrics}"\n'
         (self.folder / "rig.toml").write_text(head + "\n".join(tables) + "\n")
 
     def _uids(self, name: str) -> Iterator[str]:
@@ -170,7 +174,7 @@ class Soak:
                 whole = any(consumer.end_acknowledged for consumer in server._consumers.values())
             finally:
                 server.close()
-            (self.done[name] if whole else self.given_up).append(uid)
+            (self.done if whole else self.left)[name].append(uid)
 
     def _push(self, uri: str) -> None:
         """Series that are pushed: what nobody takes is lost."""
@@ -276,12 +280,14 @@ class Soak:
                 open_files = len(os.listdir(f"/proc/{pid}/fd"))
                 rss_kb, threads = int(told["VmRSS"].split()[0]), int(told["Threads"])
                 self.samples.append((time.monotonic(), f"{pid}", rss_kb, open_files, threads, int(self._began)))
-        with suppress(StreamfluoError):
+        with suppress(StreamfluoError, OSError):
             told = ask(self._status, wire.Status(), 2.0).counters["sources"]
-            for name, source in told.items():
-                if source.get("state") == "running" and "moments" in source.get("steps_ms", {}):
-                    p99 = source["steps_ms"]["moments"]["p99"]
-                    self.p99_ms[f"{name} {source['session']}", source["starts"]] = (time.monotonic(), p99)
+            with urlopen(f"http://{self._metrics}/metrics", timeout=2) as answer:
+                found = re.findall(r'step_p99_seconds{source="(\w+)",step="moments"} (\S+)', answer.read().decode())
+            for name, p99_s in found:
+                source = told[name]
+                if source.get("state") == "running":
+                    self.p99_ms[source["session"], source["starts"]] = (time.monotonic(), 1e3 * float(p99_s))
 
     def _settle(self) -> None:
         """Until everything that came is in its session."""
@@ -301,6 +307,9 @@ class Soak:
         found: dict[str, int] = {}
         for name in SOURCES:
             counts = np.zeros(4, int)
+            for uid in self.left[name]:  # the acknowledgement itself was cut off, or nobody came back for the rest
+                kept, *_ = self._compare(name, uid)
+                (self.done[name] if kept == self.frames else self.given_up).append(uid)
             for uid in self.done[name]:
                 counts += self._compare(name, uid)
             for what, n in zip(("kept", "lost", "wrong", "missing"), counts, strict=True):
