@@ -94,7 +94,8 @@ def keys_of_all() -> frozenset[str]:
     structs += [daemon_config.DaemonTable, daemon_config.SourceTable, daemon_config.RuleTable]
     structs += [disk_config.DiskTable, disk_config.ExportTable, disk_config.RetentionTable]
     structs += [operator.Params for operator in operators().values()]
-    return frozenset(field.encode_name for struct in structs for field in msgspec.structs.fields(struct))
+    fields = {field.encode_name for struct in structs for field in msgspec.structs.fields(struct)}
+    return frozenset(fields | {"set"})  # what --set changed, which stands in a session's config beside the tables
 
 
 def faults(page: Path) -> list[str]:
