@@ -57,7 +57,7 @@ class Motion(Operator):
     """
 
     Params = MotionParams
-    version = 5  # not valid where the frame lacks the structure of the template: in a shadow, at another bead
+    version = 6  # nor against the first frames of a template that follows one no frames confirmed
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
@@ -127,11 +127,10 @@ class Motion(Operator):
         self._shift_filter = ShiftFilter()
         self._patches_px = np.zeros((*self._grid.shape, 2))
         self._gain = self._usual_gain = 1.0
-        self._share = RegisteredShare()
-        self._volume = VolumeShift()
+        self._share, self._volume = RegisteredShare(), VolumeShift()
         self._repeats = Repeats(spec.shape, self._grid, self._max_px)
         self._determined = True  # whether the last frame's shift is known to a pixel
-        self._missed = 0  # frames that could not be registered before the template was anchored
+        self._missed, self._again = 0, False  # frames not registered before the anchor; no frames confirmed a template
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
         self._compile(spec)
@@ -187,11 +186,11 @@ class Motion(Operator):
         return {name: held[name].copy() for name in self.snapshot_names(names)}
 
     def state(self) -> State:
-        mine = {"patches_px": self._patches_px.copy(), "valid_rectangle": self._rectangle.copy()}
+        mine: State = {"gain": self._gain, "usual_gain": self._usual_gain, "again": int(self._again)}
         return {
             **mine,
-            "gain": self._gain,
-            "usual_gain": self._usual_gain,
+            "patches_px": self._patches_px.copy(),
+            "valid_rectangle": self._rectangle.copy(),
             "anchored_at": self._anchored_at,
             "missed": self._missed,
             **self._template.state(),
@@ -209,6 +208,7 @@ class Motion(Operator):
         self._gain, self._usual_gain = _require_gain(state, "gain"), _require_gain(state, "usual_gain")
         self._anchored_at = require_int(state, "anchored_at", self.kind)
         self._missed = require_int(state, "missed", self.kind)
+        self._again = bool(require_int(state, "again", self.kind))
         self._template.restore(state)
         self._lost.restore(state)
         self._hot.restore(state)
@@ -259,7 +259,7 @@ class Motion(Operator):
         self._lost.forget()
         template.forget()
         self._repeats.forget()
-        self._missed = 0
+        self._missed, self._again = 0, unconfirmed
         self._shift_filter.reset()
         self._patches_px = np.zeros_like(self._patches_px)
         self._gain = self._usual_gain = 1.0
@@ -301,7 +301,7 @@ class Motion(Operator):
     @property
     def _age(self) -> Age:
         template = self._template
-        return Age(template.frames, template.frames >= self._anchored_at, template.settled)
+        return Age(template.frames, template.frames >= self._anchored_at, template.settled, self._again)
 
     def _brightest_adu(self, frame: np.ndarray) -> float:
         """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search."""

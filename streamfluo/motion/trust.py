@@ -20,14 +20,19 @@ MIN_SIGNIFICANCE = 6.0  # of the gain: what has no contrast has no place
 # Standard error of a shift along its worse axis beyond which it may be off by a pixel: as measured, against a template
 # of fewer than YOUNG_FRAMES, and after the filter.
 MEASURED_PX, YOUNG_PX, FILTERED_PX, YOUNG_FRAMES = 0.45, 0.3, 0.25, 50
+FIRST_FRAMES = 8  # of a template after one that was not confirmed: at .4 photons 16 frames were valid against 1 to 3
 
 
 class Age(NamedTuple):
-    """How far a template is: how many frames it has, whether it is anchored, whether it has settled."""
+    """How far a template is: how many frames it has, whether it is anchored, whether it has settled.
+
+    `again`: one before it was not confirmed by the frames that followed it.
+    """
 
     frames: int
     anchored: bool
     settled: bool
+    again: bool = False
 
 
 def plausible(gain: float, evidence: Evidence, age: Age) -> bool:
@@ -48,6 +53,9 @@ def explained(doubtful: bool, misfit: float) -> bool:
 def precise(measured_px: float, filtered_px: float, age: Age) -> bool:
     """Return whether a shift with these standard errors, as measured and after the filter, is known to a pixel.
 
-    A young template's noise passes for information, and the filter averages that.
+    A young template's noise passes for information, and the filter averages that. Where frames show next to nothing,
+    templates of one frame after another are tried, and a frame is like one of them by chance.
     """
+    if age.again and age.frames < FIRST_FRAMES:
+        return False
     return measured_px <= (YOUNG_PX if age.frames < YOUNG_FRAMES else MEASURED_PX) and filtered_px <= FILTERED_PX

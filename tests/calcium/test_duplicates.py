@@ -83,6 +83,16 @@ def test_two_cells_stay_two(first, second, spikes):
     assert find_duplicate(two_components(first, second, spikes)[0]) is None
 
 
+def test_a_cell_and_the_rim_around_it_become_one():
+    """Both are as compact as can be, holes filled; their activities are alike, not the same."""
+    alike = np.array([TOGETHER[0], [6.0, 5, 3, 4, 4, 3, 0, 3, 6]])
+    core, rim = mask(V**2 + U**2 <= 20), mask((V**2 + U**2 > 20) & (V**2 + U**2 <= 49))
+    duplicate = find_duplicate(two_components(core, rim, alike)[0])
+    assert (duplicate.whole, duplicate.part) == (0, 1)
+    beside = mask(V**2 + (U - 9) ** 2 <= 20)
+    assert find_duplicate(two_components(core, beside, alike)[0]) is None
+
+
 def test_processes_are_not_accepted_unless_they_are_wanted():
     field = {"neurons": 4, "processes": 8, "signal": 1.0, "spike_rate_hz": 0.4, "frame_rate_hz": 15.0, "motion_px": 0.0}
     movie, _ = calcium(frames=700, shape=(80, 80), seed=4, neuron_sigma_px=2.5, **field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,14 @@ from ..kernels.compactness import compactness
 from ..kernels.footprint_statistics import add_shifted
 from .background import Background
 from .components import Components
+from .recentring import centroid
 
 SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if they make one body
-LIKE_ACTIVITY = 0.6  # the same, if the part is an arc or a sliver that the whole completes
+LIKE_ACTIVITY = 0.6  # the same, if the part is an arc or a sliver that the whole completes, or the rim around it
 MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance
 MIN_WITHIN = 0.7  # of the energy of the part, that lies within the other's box
 SAME_FOOTPRINT = 0.8  # cosine: two such share the activity of one cell between them, as noise decides
+CONCENTRIC = 0.2  # of √pixels: between the centroids of a cell and its rim
 MAX_LOSS, MIN_GAIN = 0.05, 0.1  # of compactness: two cells side by side lose .15, a part gains
 
 
@@ -60,6 +63,8 @@ def _joined(cells: Components, whole: int, part: int, ratio: float, same: bool) 
     change = np.zeros(cells.box_shape, np.float32)
     add_shifted(change, cells.origin[whole], cells.box[part], cells.origin[part], np.float32(ratio))
     within = float((change.astype(float) ** 2).sum()) / max(ratio**2 * float(cells.energy[part]), 1e-30)
+    (y, x), (v, u) = (centroid(cells.origin[k], cells.box[k]) for k in (whole, part))
+    same |= math.hypot(y - v, x - u) <= CONCENTRIC * math.sqrt(cells.pixels[whole])
     needed = cells.compactness[part] + (-MAX_LOSS if same else MIN_GAIN)
     compact = compactness(cells.box[whole] + change)
     if within < MIN_WITHIN or compact < max(needed, cells.compactness[whole] - MAX_LOSS):

@@ -17,7 +17,7 @@ MIN_SNR = 3.0  # that pixels entering a box have in the stored bins; others begi
 def recentre(cells: Components, background: Background, buffer: Buffer, k: int) -> None:
     """Move the box of component k onto its footprint; pixels that enter begin with what the stored bins show there."""
     before = cells.origin[k].copy()
-    corner = cells.corner(*_centroid(before, cells.box[k]))
+    corner = cells.corner(*centroid(before, cells.box[k]))
     y, x = moved = (int(corner[0] - before[0]), int(corner[1] - before[1]))
     if max(abs(y), abs(x)) < MIN_OFFSET_PX:
         return
@@ -32,6 +32,14 @@ def recentre(cells: Components, background: Background, buffer: Buffer, k: int) 
     cells.refresh(k, background)
 
 
+def centroid(origin: np.ndarray, footprint: np.ndarray) -> tuple[float, float]:
+    """Return the centroid (y, x) [px] of a footprint (h, w) in the box at `origin`."""
+    total = float(footprint.sum(dtype=float))
+    rows, columns = footprint.sum(1, dtype=float), footprint.sum(0, dtype=float)
+    y, x = (float(part @ np.arange(len(part))) / total for part in (rows, columns))
+    return float(origin[0]) + y, float(origin[1]) + x
+
+
 def displaced(image: np.ndarray, by: tuple[int, int]) -> np.ndarray:
     """Return what of an image (h, w) lies in a box of its size that is `by` (y, x) px further, 0 elsewhere."""
     out = np.zeros_like(image)
@@ -40,14 +48,6 @@ def displaced(image: np.ndarray, by: tuple[int, int]) -> np.ndarray:
     here = np.s_[max(0, -y) : max(0, height - max(0, y)), max(0, -x) : max(0, width - max(0, x))]
     out[here] = image[there]
     return out
-
-
-def _centroid(origin: np.ndarray, footprint: np.ndarray) -> tuple[float, float]:
-    """Centroid (y, x) [px] of a footprint (h, w) in the box at `origin`."""
-    total = float(footprint.sum(dtype=float))
-    rows, columns = footprint.sum(1, dtype=float), footprint.sum(0, dtype=float)
-    y, x = (float(part @ np.arange(len(part))) / total for part in (rows, columns))
-    return float(origin[0]) + y, float(origin[1]) + x
 
 
 def _slope(cells: Components, buffer: Buffer, k: int, corner: tuple[int, int]) -> np.ndarray:
