@@ -46,8 +46,9 @@ def movie(size):
     return Movie([Block(n, np.arange(n, n + size) * 100, FRAMES[n : n + size]) for n in range(0, COUNT, size)])
 
 
-def started(folder, when_full, size):
-    text = f"[record]\nraw = true\nblocked_s = 0.2\nwhen_full = '{when_full}'\n[[step]]\n{LEVEL}"
+def started(folder, when_full, size, checkpoint_s=30):
+    record = f"raw = true\nblocked_s = 0.2\nwhen_full = '{when_full}'\ncheckpoint_s = {checkpoint_s}"
+    text = f"[record]\n{record}\n[[step]]\n{LEVEL}"
     engine = Engine(movie(size), parse_config(text), folder, ring_bytes=1)
     engine.start()
     return engine
@@ -126,7 +127,7 @@ def test_a_run_that_shall_stop_ends_without_its_disk_and_can_be_resumed(tmp_path
 @pytest.mark.usefixtures("toys")
 def test_values_that_cannot_be_written_are_said(tmp_path, monkeypatch):
     disk = Blocking(monkeypatch, "level.sfv", 1)
-    engine = started(tmp_path / "S", "wait", 10)
+    engine = started(tmp_path / "S", "wait", 10, checkpoint_s=0.01)  # values are written before it, and at the end
     try:
         until(lambda: "values write" in engine.health().blocked)
     finally:

@@ -137,7 +137,7 @@ def assert_same(one, other):
 
 
 KILLED = """
-import os, sys
+import os, sys, time
 sys.path.insert(0, {tests!r})
 import toys
 from toys import DOUBLE, LEVEL, Movie, block, parse_config, register
@@ -150,11 +150,11 @@ text = parse_config("[record]\\ncheckpoint_s = {checkpoint_s}\\n[[step]]\\n" + L
 engine = Engine(Movie([block(n, n + 1) for n in range(150)], wait=0.002), text, Path({out!r}))
 engine.start()
 while engine.health().frames < 60:
-    pass
+    time.sleep(0.001)
 engine.control.ask(Set(nonce="1", step="level", param="factor", value=3.5)).result(20)
 engine.control.ask(Set(nonce="2", step="level", param="factor", value=0.3)).result(20)
-while engine.health().frames < 120:
-    pass
+while engine.health().frames < 120 or {checkpoint_s} < 1 and not Path({out!r}, "checkpoint.npz").exists():
+    time.sleep(0.001)
 os.kill(os.getpid(), 9)
 """
 

@@ -204,7 +204,7 @@ while True:
     if not (child := os.fork()):
         retain(config, lambda v: None, lambda n: None)
         os._exit(0)
-    time.sleep(chance.uniform(0, 0.02 * (1 + kills)))  # ever longer: it comes to an end on any machine
+    time.sleep(chance.uniform(0, 0.002 * (1 + kills)))  # ever longer: it comes to an end on any machine
     os.kill(child, signal.SIGKILL)
     killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
     kills += killed
