@@ -30,8 +30,8 @@ def codecs() -> tuple[str, ...]:
 def wanted(uri: str, codec: str | None, beyond: bool) -> tuple[str, ...]:
     """Return the codecs to ask a server for: by its URI, else all that there are for one `beyond` this machine.
 
-    Encrypted frames are faster compressed, and so is a network; within a machine they are slower. Raises SourceError
-    for a codec that is asked for and not here.
+    1 Gbit/s carries 2.5 times as many frames of few photons compressed; where more than .8 GB/s pass, encrypted, it is
+    no faster, and within a machine half as fast. Raises SourceError for a codec that is asked for and not here.
     """
     if codec == CODEC and not codecs():
         raise SourceError(f'{uri}: codec {codec} needs imagecodecs: pip install "streamfluo[formats]"')
