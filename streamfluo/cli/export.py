@@ -10,26 +10,31 @@ import typer
 
 from ..core.errors import SessionError
 from ..session.export import export_session
+from ..session.nwb_metadata import load_nwb_metadata
 from ..session.reader import open_session
 from .console import console, counted, frame_progress
 
 
 def export(
     session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
-    to: Annotated[str, typer.Option(help="tiff | ome-zarr | npy | csv | thunderstorm | picasso")] = "tiff",
+    to: Annotated[str, typer.Option(help="tiff | ome-zarr | npy | nwb | csv | thunderstorm | picasso")] = "tiff",
     out: Annotated[Path | None, typer.Option(help="new folder to write [default: SESSION-FORMAT]")] = None,
     pixel_um: Annotated[
         float | None, typer.Option(help="side of a pixel of the frames [µm] [default: as the session says]")
     ] = None,
+    metadata: Annotated[Path | None, typer.Option(help="what an NWB says of the experiment [a TOML file]")] = None,
 ) -> None:
     """Export a session's frames, snapshots, values and tables; a gap is listed, never filled."""
     if pixel_um is not None and not 0 < pixel_um < math.inf:
         raise SessionError(f"export: --pixel-um is a length in µm, found {pixel_um}")
+    if metadata is not None and to != "nwb":
+        raise SessionError(f"export: --metadata is what an NWB says of the experiment; --to is {to}")
+    told = None if metadata is None else load_nwb_metadata(metadata)
     opened = open_session(session)
     out = out or session.with_name(f"{session.name}-{to}")
     with frame_progress() as bar:
         task = bar.add_task("frames", total=opened.frames, of=opened.frames, note="")
-        written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um)
+        written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um, told)
     for path in written:
         console.print(str(path), soft_wrap=True)
     if opened.lost:

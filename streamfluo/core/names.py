@@ -1,8 +1,9 @@
-"""Names that become names of files: step ids, names of results, the parts that a recording lists."""
+"""Names that become names of files: step ids, planes, names of results, the parts that a recording lists."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import StreamfluoError
@@ -15,6 +16,18 @@ _STEP_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 def is_step_id(name: object) -> bool:
     """Return whether a step may be called that, in a config and in a session alike."""
     return isinstance(name, str) and _STEP_ID.fullmatch(name) is not None
+
+
+def as_file_name(name: str) -> str:
+    """Return a name without what file systems may not take."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in name)
+
+
+def plane_file_names(planes: Sequence[str]) -> dict[str, str]:
+    """Return for each plane a name that files may have, `green-0`, with its number in front where two are alike."""
+    plain = {name: as_file_name(name) for name in planes}
+    unique = len({name.casefold() for name in plain.values()}) == len(planes)
+    return plain if unique else {name: f"{n}-{plain[name]}" for n, name in enumerate(planes)}
 
 
 def file_in(folder: Path, name: str, raises: type[StreamfluoError]) -> Path:

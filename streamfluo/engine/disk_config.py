@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ..core.errors import ConfigError
+from ..session.nwb_metadata import NwbMetadata, load_nwb_metadata
 
 DAY_S = 86400.0
 _Positive = Annotated[float, Meta(gt=0)]
@@ -44,7 +45,12 @@ class ExportTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[export]: sessions that are over are exported while others run, at low priority, and read back."""
 
     folder: Annotated[str, Meta(description="the folder that exports are written into, from this file's on")]
-    format: Annotated[Literal["ome-zarr", "tiff", "npy"], Meta(description="the format of the frames")] = "ome-zarr"
+    format: Annotated[Literal["ome-zarr", "tiff", "npy", "nwb"], Meta(description="the format of the frames")] = (
+        "ome-zarr"
+    )
+    metadata: Annotated[
+        str | None, Meta(description="what an NWB says of the experiment: a TOML file, from this file's folder on")
+    ] = None
 
 
 class RetentionTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +97,12 @@ class DiskConfig(msgspec.Struct, frozen=True):
         assert self.export is not None
         return self.beside / self.export.folder
 
+    @property
+    def metadata(self) -> NwbMetadata | None:
+        """What the NWBs say of the experiment, as its file says now. Raises ConfigError."""
+        told = None if self.export is None else self.export.metadata
+        return None if told is None else load_nwb_metadata(self.beside / told)
+
 
 def check_disks(where: Path, disks: DiskConfig, roots: Sequence[Path]) -> None:
     """Raises ConfigError where the tables do not fit each other, or the folders that sessions lie in."""
@@ -99,6 +111,10 @@ def check_disks(where: Path, disks: DiskConfig, roots: Sequence[Path]) -> None:
             raise ConfigError(f"{where}: [retention] deletes what is exported and verified; say where in [export]")
         if disks.retention.keep_days is None and disks.retention.quota_bytes is None:
             raise ConfigError(f"{where}: [retention]: give keep_days, quota_bytes or both")
+    if disks.export is not None and disks.export.metadata is not None:
+        if disks.export.format != "nwb":
+            raise ConfigError(f"{where}: [export] metadata are what an NWB says; format is {disks.export.format!r}")
+        _ = disks.metadata
     if len(roots) > 1 and _nested(*roots):
         raise ConfigError(f"{where}: [disk] overflow: {roots[1]} and {roots[0]} lie in one another; keep them apart")
     if disks.export is not None:

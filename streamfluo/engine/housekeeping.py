@@ -160,10 +160,10 @@ class Housekeeping:
         self._try(session)
         self._say("exporting", session=str(session.folder))
         exports = self.config.disks.exports
+        place, aside = exports / session.name, exports / UNFINISHED
         try:
-            note = export_verified(
-                open_session(session.folder), export.format, exports / session.name, exports / UNFINISHED, self._pause
-            )
+            metadata = self.config.disks.metadata  # read again: what was wrong in it may be mended
+            note = export_verified(open_session(session.folder), export.format, place, aside, self._pause, metadata)
         except (StreamfluoError, OSError) as error:
             log.warning("%s: not exported: %s", session.folder, error)
             self._give_up(session, str(error))

@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SessionError, SourceError
-from ..core.names import file_in
+from ..core.names import as_file_name, file_in, plane_file_names
 from ..core.spec import Spec
 from .csv_writer import as_table, write_csv
-from .export_planes import as_file_name, export_frames_of_planes, plane_file_names
+from .export_planes import export_frames_of_planes
 from .hdf5_writer import write_locs
+from .nwb_metadata import NwbMetadata
 from .reader import Session
 from .recorded_step import SessionStep
-from .stack_writer import write_stack
+from .stack_writer import Frame, StackWriter
 from .tiff_writer import write_image
 
-FORMATS = ("tiff", "ome-zarr", "npy", "csv")
+FORMATS = ("tiff", "ome-zarr", "npy", "nwb", "csv")
 
 
 def export_session(
@@ -32,12 +33,14 @@ def export_session(
     out: Path,
     progress: Callable[[int], None] = lambda n: None,
     pixel_um: float | None = None,
+    metadata: NwbMetadata | None = None,
 ) -> list[Path]:
     """Write what `session` holds to the new folder `out` and return the files.
 
-    `to`: tiff, ome-zarr and npy write frames and image snapshots, npy and csv values; csv also tables and small
-    snapshots; thunderstorm and picasso localisations, as those programs read them. `progress` is told the number of
-    frames written. `pixel_um`: the side of a pixel of the frames, where the session does not know it, or not rightly.
+    `to`: tiff, ome-zarr and npy write frames and image snapshots, nwb frames, npy and csv values; csv also tables and
+    small snapshots; thunderstorm and picasso localisations, as those programs read them. `progress` is told the number
+    of frames written. `pixel_um`: the side of a pixel of the frames, where the session does not know it, or not
+    rightly. `metadata` of the experiment, for nwb.
     Raises SessionError for an unknown format, a folder that is there already, or no spots to write, SourceError where
     a library is missing. What fails before its first frame leaves no folder.
     """
@@ -53,7 +56,7 @@ def export_session(
     try:
         if to not in FORMATS:
             return _export_localisations(session, to, out, pixel_um)
-        return _export(session, to, out, count, pixel_um)
+        return _export(StackWriter(to, session, metadata), out, count, pixel_um)
     except Exception as error:
         if new and not exported:
             shutil.rmtree(out, ignore_errors=True)
@@ -64,16 +67,15 @@ def export_session(
         raise
 
 
-def _export(
-    session: Session, to: str, out: Path, progress: Callable[[int], None], pixel_um: float | None
-) -> list[Path]:
+def _export(stacks: StackWriter, out: Path, progress: Callable[[int], None], pixel_um: float | None) -> list[Path]:
+    session, to = stacks.session, stacks.to
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     several = len(session.planes) > 1
     spec = session.spec.with_(pixel_um=pixel_um or session.spec.pixel_um)
     if to != "csv":
         export_frames = export_frames_of_planes if several else _export_frames
-        written += export_frames(session, to, out, progress, spec)
+        written += export_frames(session, stacks, out, progress, spec)
     if session.damaged:
         damages = [(d.file.name, d.start, *(d.frames or ("", "")), d.reason) for d in session.damaged]
         written.append(write_csv(out / "damaged.csv", ("file", "byte", "first frame", "frames", "reason"), damages))
@@ -139,7 +141,9 @@ def _export_localisations(session: Session, program: str, out: Path, pixel_um: f
     return written
 
 
-def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int], None], spec: Spec) -> list[Path]:
+def _export_frames(
+    session: Session, stacks: StackWriter, out: Path, progress: Callable[[int], None], spec: Spec
+) -> list[Path]:
     count = session.frames
     if session.has_journal and session.damaged:
         count = session.journal.whole
@@ -147,13 +151,13 @@ def _export_frames(session: Session, to: str, out: Path, progress: Callable[[int
         return []
     rows: list[tuple[int, int]] = []
 
-    def frames() -> Iterator[np.ndarray]:
-        for index, t_ns, pixels in session.each_frame(0, 1 << 62):
-            rows.append((index, t_ns))
+    def frames() -> Iterator[Frame]:
+        for frame in session.each_frame(0, 1 << 62):
+            rows.append(frame[:2])
             progress(len(rows))
-            yield pixels
+            yield frame
 
-    path = write_stack(to, out / "frames", frames(), count, spec)
+    path = stacks.write(out / "frames", frames(), count, spec)
     if len(rows) != count:
         raise SessionError(f"{session.path}: {len(rows)} of {count} frames could be read; what was exported is short")
     return [path, write_csv(out / "frames.csv", ("index", "t_ns"), rows)]

@@ -19,6 +19,7 @@ from zlib_ng import zlib_ng
 from ..core.errors import SessionError
 from .export import export_session
 from .files import save_json, sync_folder
+from .nwb_metadata import NwbMetadata
 from .read_back import Pause, compare, write_user
 from .reader import Session, open_session
 from .schema import FORMAT, read_json, sealed
@@ -26,7 +27,7 @@ from .writer import now
 
 NOTE = "exported.json"
 KEPT = "session"  # the folder of an export with everything of the session but raw frames
-VERIFIABLE = ("ome-zarr", "tiff", "npy")  # formats that hold every frame bit by bit
+VERIFIABLE = ("ome-zarr", "tiff", "npy", "nwb")  # formats that hold every frame bit by bit
 _LEFT_OUT = {NOTE, ".lock", "checkpoint.npz", "checkpoint.before.npz", "journal"}
 _READ_BYTES = 1 << 20
 SYNC_BYTES = 64 << 20
@@ -47,7 +48,9 @@ class Exported(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-def export_verified(session: Session, to: str, place: Path, aside: Path, pause: Pause) -> Exported:
+def export_verified(
+    session: Session, to: str, place: Path, aside: Path, pause: Pause, metadata: NwbMetadata | None = None
+) -> Exported:
     """Export a session that is over into the new folder `place`, by way of `aside` on the same disk, and note it.
 
     What a killed export left in `aside` is removed; one that was renamed and not noted is read back and noted. A
@@ -60,7 +63,8 @@ def export_verified(session: Session, to: str, place: Path, aside: Path, pause: 
     if not place.exists():
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
-        export_session(session, to, aside, _syncing(aside, session.spec.frame_nbytes, pause))
+        progress = _syncing(aside, session.spec.frame_nbytes, pause)
+        export_session(session, to, aside, progress, metadata=metadata)
         aside.mkdir(exist_ok=True)  # a session without frames
         write_user(session, aside, pause)
         _copy_rest(session.path, aside / KEPT)

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import SessionError
+from ..core.names import plane_file_names
 from ..core.plane import PlaneGrid
-from .export_planes import plane_file_names
 from .reader import Session
 from .stack_writer import stack_frames
 from .time_points import Shown, time_points
@@ -65,7 +65,7 @@ def _compare(session: Session, to: str, out: Path, pause: Pause) -> int:
         return 0
     with _rows(out / "frames.csv") as rows:
         expected = _frames(session.blocks(), pause)
-        return _same(out, expected, zip_longest(rows, stack_frames(to, out / "frames")))
+        return _same(out, expected, zip_longest(rows, stack_frames(to, out / "frames", session.spec)))
 
 
 def _compare_planes(session: Session, to: str, out: Path, pause: Pause) -> int:
@@ -76,7 +76,7 @@ def _compare_planes(session: Session, to: str, out: Path, pause: Pause) -> int:
         with _rows(out / "frames.csv") as rows:
             whole = {row[0] for row in rows}
         with _rows(out / "frames.csv") as rows:
-            pages = stack_frames(to, out / "frames")
+            pages = stack_frames(to, out / "frames", session.spec)
             points = time_points(_paced(session.blocks(), pause), session.planes)
             expected = (_shown(index, shown, name) for index, shown in points if index in whole for name in grid)
             told = ([row[0], row[1 + n]] for row in rows for n in range(len(grid)))
@@ -86,8 +86,9 @@ def _compare_planes(session: Session, to: str, out: Path, pause: Pause) -> int:
         if not (beside := stem.with_name(f"{stem.name}.csv")).exists():
             continue
         with _rows(beside) as rows:
-            rest = (f for f in _frames(session.plane(name).blocks(), pause) if f[0] not in whole)
-            compared += _same(out, rest, zip_longest(rows, stack_frames(to, stem)))
+            plane = session.plane(name)
+            rest = (f for f in _frames(plane.blocks(), pause) if f[0] not in whole)
+            compared += _same(out, rest, zip_longest(rows, stack_frames(to, stem, plane.spec)))
     return compared
 
 
@@ -117,9 +118,9 @@ def _same(
         if one is None or other is None or other[0] is None or other[1] is None:
             raise SessionError(f"{out}: {count} frames are in both; then one of them has no more")
         index, t_ns, pixels = one
-        row, page = other
-        if row != [index, t_ns]:
-            raise SessionError(f"{out}: frame {index} at {t_ns} ns was written as {row}")
+        row, (page, t_s) = other
+        if row != [index, t_ns] or t_s not in (None, t_ns / 1e9):
+            raise SessionError(f"{out}: frame {index} at {t_ns} ns was written as {row}, {t_s} s")
         if (page.shape, page.dtype) != (pixels.shape, pixels.dtype) or page.tobytes() != pixels.tobytes():
             raise SessionError(f"{out}: frame {index} is read back with other pixels")
         count += 1

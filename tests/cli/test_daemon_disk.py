@@ -107,6 +107,8 @@ def test_sessions_are_exported_while_the_daemon_goes_on_and_then_deleted(rig):
     [
         ("[exprot]", "no table [exprot]; did you mean 'export'?"),
         ('[export]\nfolder = "e"\nformat = "avi"', "[export]: format"),
+        ('[export]\nfolder = "e"\nformat = "nwb"\nmetadata = "m.toml"', "cannot read the metadata"),
+        ('[export]\nfolder = "e"\nformat = "tiff"\nmetadata = "m.toml"', "metadata are what an NWB says"),
         ('[export]\nfolder = "sessions/exported"', "lie in one another; keep them apart"),
         ('[export]\nfolder = "."', "lie in one another; keep them apart"),
         ('[disk]\noverflow = "sessions/more"', "lie in one another; keep them apart"),

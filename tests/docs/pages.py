@@ -17,6 +17,7 @@ from streamfluo.core.params import build_params
 from streamfluo.core.registry import operators
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.daemon_config import DaemonTable, RuleTable, SourceTable
+from streamfluo.session.nwb_metadata import NwbMetadata
 from streamfluo.sources.simulate.source import SIMULATORS
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +180,9 @@ def toml_faults(text: str, title: str = "") -> list[str]:
     if "[daemon]" in text:
         return daemon_faults(text)
     try:
+        if "[subject]" in text:
+            build_params(NwbMetadata, tomllib.loads(text), title)
+            return []
         for step in parse_config(text).steps:
             if step.kind not in operators():
                 return [f"no operator {step.kind}"]

@@ -34,7 +34,8 @@ def rows(path):
 
 
 @pytest.mark.parametrize(
-    ("to", "name"), [("tiff", "frames.ome.tif"), ("ome-zarr", "frames.ome.zarr"), ("npy", "frames.npy")]
+    ("to", "name"),
+    [("tiff", "frames.ome.tif"), ("ome-zarr", "frames.ome.zarr"), ("npy", "frames.npy"), ("nwb", "frames.nwb")],
 )
 def test_frames_come_back_from_every_format_with_their_facts(session, tmp_path, to, name):
     counted = []
@@ -43,7 +44,7 @@ def test_frames_come_back_from_every_format_with_their_facts(session, tmp_path, 
     assert counted == list(range(1, 98))
     with open_source(tmp_path / "E" / name) as source:
         assert np.array_equal(np.concatenate([b.pixels for b in source.blocks()]), FRAMES[SEEN])
-        if to != "npy":
+        if to in ("tiff", "ome-zarr"):
             assert source.spec.interval_s == pytest.approx(0.1)
             assert source.spec.pixel_um == 0.5
     table = rows(tmp_path / "E" / "frames.csv")
@@ -120,6 +121,6 @@ def test_what_is_there_is_not_overwritten_and_an_unknown_format_is_refused(sessi
     with pytest.raises(SessionError, match="exists and is not empty; name another --out"):
         export_session(session, "npy", tmp_path / "E")
     with pytest.raises(
-        SessionError, match=r"export to 'mat' is not possible from .*; there is tiff, ome-zarr, npy, csv"
+        SessionError, match=r"export to 'mat' is not possible from .*; there is tiff, ome-zarr, npy, nwb, csv"
     ):
         export_session(session, "mat", tmp_path / "F")

@@ -7,11 +7,11 @@ import pytest
 import tifffile
 
 from streamfluo import Block, Plane, SessionError, Source, Spec, open_session, open_source
+from streamfluo.core.names import plane_file_names
 from streamfluo.core.source import Gap, Series
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.session.export import export_session
-from streamfluo.session.export_planes import plane_file_names
 from streamfluo.session.exported import VERIFIABLE, differences, export_verified
 
 PLANES = tuple(
