@@ -330,20 +330,27 @@ class Soak:
 
     def growth(self) -> list[str]:
         """How memory, files, threads and p99 went in each process that lived for long."""
-        lines = []
+        lines, slopes = [], []
         for pid in dict.fromkeys(sample[1] for sample in self.samples):
             mine = np.array([(s[0], s[2], s[3], s[4]) for s in self.samples if s[1] == pid])
             if len(mine) < 30:
                 continue
             mine = mine[len(mine) // 4 :]  # what is loaded at first is no growth
             t = mine[:, 0] - mine[0, 0]
-            (slope, _), covariance = np.polyfit(t, mine[:, 1], 1, cov=True)
-            slope_kb, error_kb = slope, covariance[0, 0] ** 0.5
+            # memory goes in steps: seconds in a row tell the same, twelfths of the time hardly
+            means = np.array([part[:, :2].mean(0) for part in np.array_split(np.column_stack((t, mine[:, 1])), 12)])
+            (slope_kb, _), covariance = np.polyfit(*means.T, 1, cov=True)
+            slopes.append((slope_kb, t[-1]))
             lines.append(
-                f"process {pid}, {t[-1]:.0f} s: RSS {slope_kb:+.2f} ± {error_kb:.2f} KiB/s, at the end "
+                f"process {pid}, {t[-1]:.0f} s: RSS {slope_kb:+.2f} ± {covariance[0, 0] ** 0.5:.2f} KiB/s, at the end "
                 f"{mine[-1, 1] / 1024:.0f} MiB, files {mine[0, 2]:.0f} to {mine[-1, 2]:.0f}, "
                 f"threads {mine[0, 3]:.0f} to {mine[-1, 3]:.0f}"
             )
+        if len(slopes) > 2:
+            slope_kb, lasted_s = np.array(slopes).T
+            mean = np.average(slope_kb, weights=lasted_s)
+            error = np.sqrt(np.average((slope_kb - mean) ** 2, weights=lasted_s) / (len(slopes) - 1))
+            lines.append(f"RSS of {len(slopes)} processes: {mean:+.2f} ± {error:.2f} KiB/s")
         if len(self.p99_ms) > 8:
             at_s, p99 = np.array(list(self.p99_ms.values())).T
             (slope, _), covariance = np.polyfit((at_s - at_s[0]) / 3600, np.log(np.maximum(p99, 1e-3)), 1, cov=True)
