@@ -106,9 +106,10 @@ class Operator(ABC):
     name what reads its results from a session, as in `session.results("components")`; `joins` what puts those of the
     slices of a volume together, of steps by plane from the first slice on. `may_need` are per-frame values of the steps
     that its frames came through, given where there are any: with `valid` it learns nothing from frames that are
-    declared not valid (`seen_parts`). `of_planes` are those in `needs` that a config may take of several planes at
-    once: they come as (planes, t, …), NaN where a plane has none of a frame or declares it not valid. `live` are the
-    parameters that may be changed while frames flow, each with another value that the laws try.
+    declared not valid (`seen_parts`). A name in `needs` may say of which step, `extract.traces`. `of_planes` are those
+    in `needs` that a config may take of several planes at once: they come as (planes, t, …), NaN where a plane has none
+    of a frame or declares it not valid. `live` are the parameters that may be changed while frames flow, each with
+    another value that the laws try.
     """
 
     kind: ClassVar[str]
@@ -134,6 +135,9 @@ class Operator(ABC):
         self.params = params
         self.spec = spec
         self.device = device
+
+    def meet(self, given: Mapping[str, Gives]) -> None:  # noqa: B027 - most take what they know by name
+        """Be told what each of `needs` and `may_need` is met by, before the first frame. Raises ConfigError."""
 
     @property
     def out_spec(self) -> Spec:

@@ -63,9 +63,9 @@ class Gate:
         self._widths: dict[str, tuple[int, ...]] = {}  # of the values of one frame, as they were first
         self._handed_on: int | None = None  # one past the last frame handed on
 
-    def kind(self, name: str) -> str:
-        """Return the kind of a value."""
-        return self._gives[name].kind
+    def given(self, name: str) -> Gives:
+        """Return what is declared of a value."""
+        return self._gives[name]
 
     def values(self, output: Any, block: Block | None) -> StepValues | None:
         """Return what an update of `block` (None: the end of the series) gave, None if that is nothing."""

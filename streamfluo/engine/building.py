@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
-from ..core.operator import Operator, SnapshotOperator
+from ..core.operator import Gives, Operator, SnapshotOperator
 from ..core.params import build_params
 from ..core.plane import in_plane, select_planes
 from ..core.registry import find_operator
@@ -121,6 +121,10 @@ class Builder:
         step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate, params)
         step.givers = self._givers(place, step)
         step.pools = self._pools(place, step)
+        try:
+            operator.meet({need: self._given(*giver) for need, giver in step.givers.items()})
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
         own = {other.id for other in self.steps if other.plane == plane}
         step.late = (parent is not None and parent.late) or bool(step.pools_of & own)
         self._check_late(place, step)
@@ -190,7 +194,13 @@ class Builder:
 
     def _giver(self, place: str, need: str, taker: Step) -> tuple[str, str]:
         """The step and the name that a need is met by: what the config names, else the nearest above that gives it."""
-        return self._named(place, taker.config.inputs.get(need), need, taker)
+        named = taker.config.inputs.get(need) or (need if "." in need else None)
+        return self._named(place, named, need, taker)
+
+    def _given(self, giver: str, name: str) -> Gives:
+        """What a step gives under a name."""
+        gate = next(step.gate for step in self.steps if step.id == giver)
+        return gate.given(name)
 
     def _named(self, place: str, named: str | None, need: str, taker: Step) -> tuple[str, str]:
         wanted = ("per_frame", "by_id", "table") if taker.lives_on_frames else ("snapshot",)

@@ -302,7 +302,7 @@ class Chain:
             if values is None:
                 raise FrameError(f"step {giver!r} gave no {name!r} for these frames")
             inputs[need] = values.value(name)
-            if self.step(giver).gate.kind(name) == "by_id":
+            if self.step(giver).gate.given(name).kind == "by_id":
                 inputs[f"{need}.{IDS}"] = values.value(IDS)
         return inputs
 

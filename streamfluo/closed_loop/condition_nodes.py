@@ -1,0 +1,354 @@
+"""What a condition is made of: each node turns the values of some frames into one number a frame.
+
+Truth is a number as well: 1, 0, or NaN where it is not known (Kleene's three values). A node that looks back, as
+`rising` does, keeps what it needs of earlier frames; results do not depend on how frames were cut into blocks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.errors import ConfigError
+from ..core.operator import Gives
+
+NUMBER, TRUTH, EITHER = "a number", "true or false", "a number or true or false"
+ANY_UNIT = None  # of a number that is written without one
+
+
+class Frames(NamedTuple):
+    """The frames that a condition is evaluated for: the first one's index, times (t,), the values they gave by name."""
+
+    first: int
+    times_ns: np.ndarray
+    inputs: Mapping[str, Any]
+
+
+class Node(ABC):
+    """A part of a condition. `text` is what was written, `kind` number or truth, `unit` None where any unit will do."""
+
+    kind = NUMBER
+    unit: str | None = ANY_UNIT
+
+    def __init__(self, text: str, *parts: Node) -> None:
+        self.text, self.parts = text, parts
+
+    def walk(self) -> Iterator[Node]:
+        """Yield this node and all it is made of."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+    def settle(self, given: Mapping[str, Gives]) -> None:
+        """Find kinds and units, from the parts up. Raises ConfigError where they do not fit."""
+        for part in self.parts:
+            part.settle(given)
+        self._settle(given)
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:  # noqa: B027 - most need nothing of their parts
+        """Check what the parts are; they know it by now."""
+
+    @abstractmethod
+    def value(self, now: Frames) -> np.ndarray:
+        """Return one number a frame (t,) float64, NaN where it is not known."""
+
+    def interrupt(self) -> None:  # noqa: B027 - most nodes look at one frame at a time
+        """Frames never came: what was before them is not what was just before the next one."""
+
+    def memory(self) -> dict[str, float]:
+        """What it keeps of earlier frames."""
+        return {}
+
+    def recall(self, memory: Mapping[str, float]) -> None:  # noqa: B027 - most keep nothing
+        """Take over what `memory` returned."""
+
+
+def needs_kind(node: Node, kind: str, what: str) -> None:
+    """Raises ConfigError where a node is not of that kind."""
+    if node.kind not in (kind, EITHER):
+        raise ConfigError(f"{what} takes {kind}, found {node.text!r}, which is {node.kind}")
+
+
+def needs_one(node: Node) -> None:
+    """Raises ConfigError for several values where one number a frame is wanted."""
+    if isinstance(node, Values) and not node.single:
+        raise ConfigError(
+            f"{node.text}: several values a frame; name one, {node.need}[3], or take their mean, max, min, "
+            "sum or median"
+        )
+
+
+def truth(node: Node, now: Frames) -> np.ndarray:
+    """Return whether a node is true (t,): 1, 0, or NaN where that is not known; numbers are where they are not 0."""
+    found = node.value(now)
+    return np.where(np.isnan(found), np.nan, found != 0) if node.kind == EITHER else found
+
+
+def common_unit(text: str, left: Node, right: Node) -> str | None:
+    """The unit of two numbers that are compared or added. Raises ConfigError where they have different ones."""
+    if ANY_UNIT not in (left.unit, right.unit) and left.unit != right.unit:
+        raise ConfigError(
+            f"{text!r}: {left.text} is in {left.unit or 'no unit'}, {right.text} in {right.unit or 'no unit'}"
+        )
+    return right.unit if left.unit is ANY_UNIT else left.unit
+
+
+class Number(Node):
+    """A number as it is written, in its unit."""
+
+    def __init__(self, text: str, number: float, unit: str | None, kind: str = NUMBER) -> None:
+        super().__init__(text)
+        self.number, self.unit, self.kind = number, unit, kind
+
+    def value(self, now: Frames) -> np.ndarray:
+        return np.full(len(now.times_ns), self.number)
+
+
+class Clock(Node):
+    """The frame's index, or its time since the series began."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.unit = "s" if text == "time" else ""
+
+    def value(self, now: Frames) -> np.ndarray:
+        if self.unit:
+            return now.times_ns / 1e9
+        return now.first + np.arange(len(now.times_ns), dtype=float)
+
+
+class Values(Node):
+    """Values of a step: some of those it gives for a frame, by id or by their place, or all of them."""
+
+    def __init__(self, text: str, need: str, places: tuple[int, ...] | None) -> None:
+        super().__init__(text)
+        self.need, self.places = need, places
+        self.absent: set[int] = set()  # ids that were not there in the last frames
+        self._given: Gives | None = None
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        self._given = found = given[self.need]
+        if found.kind == "table":
+            raise ConfigError(f"{self.text}: a table; count({self.need}) is the number of its rows in a frame")
+        if found.kind == "per_frame" and len(found.dims) == 1 and self.places is not None:
+            raise ConfigError(f"{self.text}: {self.need} is one number a frame; write it without [ ]")
+        self.unit = found.unit
+        self.kind = EITHER if found.dims == ("t",) and not found.unit else NUMBER  # `valid` and `count` look alike
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one number a frame."""
+        assert self._given is not None
+        return len(self.places) == 1 if self.places is not None else self._given.dims == ("t",)
+
+    def matrix(self, now: Frames) -> np.ndarray:
+        """Return all of them (t, n), NaN where there are none."""
+        found = np.asarray(now.inputs[self.need], float)
+        found = found.reshape(len(found), -1)
+        if self.places is None:
+            return found
+        ids = now.inputs.get(f"{self.need}.ids")
+        there = list(range(found.shape[1])) if ids is None else np.asarray(ids).tolist()
+        chosen = np.full((len(found), len(self.places)), np.nan)
+        self.absent = set(self.places).difference(there)
+        for column, place in enumerate(self.places):
+            if place not in self.absent:
+                chosen[:, column] = found[:, there.index(place)]
+        return chosen
+
+    def value(self, now: Frames) -> np.ndarray:
+        column: np.ndarray = self.matrix(now)[:, 0]
+        return column
+
+
+class Reduced(Node):
+    """One number of several: their mean, max, min, sum or median; NaN where one of them is not known."""
+
+    OF: Mapping[str, Callable[..., np.ndarray]] = {
+        "mean": np.mean, "max": np.max, "min": np.min, "sum": np.sum, "median": np.median,
+    }  # fmt: skip
+
+    def __init__(self, text: str, name: str, of: Node) -> None:
+        super().__init__(text, of)
+        self._name = name
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        (of,) = self.parts
+        if not isinstance(of, Values):
+            raise ConfigError(f"{self.text}: {self._name} is of the values of a step, found {of.text!r}")
+        self.unit = of.unit
+
+    def value(self, now: Frames) -> np.ndarray:
+        of = self.parts[0]
+        assert isinstance(of, Values)
+        matrix = of.matrix(now)
+        if not matrix.shape[1]:
+            return np.full(len(matrix), np.nan)
+        return self.OF[self._name](matrix, axis=1)
+
+
+class RowCount(Node):
+    """How many rows of a table speak of each of these frames."""
+
+    def __init__(self, text: str, of: Values) -> None:
+        super().__init__(text)
+        self.of, self.unit = of, ""
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        if given[self.of.need].kind != "table":
+            raise ConfigError(f"{self.text}: {self.of.need} is no table; count is the number of a table's rows")
+
+    def value(self, now: Frames) -> np.ndarray:
+        rows = np.asarray(now.inputs[self.of.need]["frame"]) - now.first
+        here = rows[(rows >= 0) & (rows < len(now.times_ns))]
+        return np.bincount(here, minlength=len(now.times_ns)).astype(float)
+
+
+class Arithmetic(Node):
+    """A sum, difference, product or quotient; a change of sign, an absolute value."""
+
+    OF: Mapping[str, Callable[..., np.ndarray]] = {
+        "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "negative": np.negative, "abs": np.abs,
+    }  # fmt: skip
+
+    def __init__(self, text: str, name: str, *parts: Node) -> None:
+        super().__init__(text, *parts)
+        self._name = name
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        for part in self.parts:
+            needs_one(part)
+            needs_kind(part, NUMBER, self._name)
+        if len(self.parts) == 1:
+            self.unit = self.parts[0].unit
+        elif self._name in "+-":
+            self.unit = common_unit(self.text, *self.parts)
+        else:
+            left, right = (part.unit for part in self.parts)
+            same = left == right and self._name == "/"
+            self.unit = "" if same and left is not ANY_UNIT else left if right in (ANY_UNIT, "") else ANY_UNIT
+
+    def value(self, now: Frames) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            found = self.OF[self._name](*(part.value(now) for part in self.parts))
+        return np.where(np.isfinite(found), found, np.nan)
+
+
+class Comparison(Node):
+    """Two numbers compared, or two truths that are the same or not."""
+
+    kind = TRUTH
+    OF: Mapping[str, Callable[..., np.ndarray]] = {
+        "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal, "!=": np.not_equal,
+    }  # fmt: skip
+
+    def __init__(self, text: str, name: str, left: Node, right: Node) -> None:
+        super().__init__(text, left, right)
+        self._name, self._of_truth = name, False
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        left, right = self.parts
+        needs_one(left)
+        needs_one(right)
+        if left.kind != right.kind and EITHER not in (left.kind, right.kind):
+            raise ConfigError(f"{self.text!r} compares {left.text}, {left.kind}, with {right.text}, {right.kind}")
+        self._of_truth = TRUTH in (left.kind, right.kind)
+        if self._of_truth and self._name not in ("==", "!="):
+            raise ConfigError(f"{self.text!r}: true and false are the same or not; write == or !=")
+        common_unit(self.text, left, right)
+
+    def value(self, now: Frames) -> np.ndarray:
+        left, right = (truth(part, now) if self._of_truth else part.value(now) for part in self.parts)
+        known = ~(np.isnan(left) | np.isnan(right))
+        return np.where(known, self.OF[self._name](left, right), np.nan)
+
+
+class Logic(Node):
+    """`and`, `or`, `not` of what may be unknown: false and unknown is false, true or unknown is true."""
+
+    kind = TRUTH
+
+    def __init__(self, text: str, name: str, *parts: Node) -> None:
+        super().__init__(text, *parts)
+        self._name = name
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        for part in self.parts:
+            needs_one(part)
+            needs_kind(part, TRUTH, self._name)
+
+    def value(self, now: Frames) -> np.ndarray:
+        found = [truth(part, now) for part in self.parts]
+        if self._name == "not":
+            return 1 - found[0]
+        decides = 0.0 if self._name == "and" else 1.0
+        decided = np.logical_or.reduce([one == decides for one in found])
+        unknown = np.logical_or.reduce([np.isnan(one) for one in found])
+        return np.where(decided, decides, np.where(unknown, np.nan, 1 - decides))
+
+
+class Edge(Node):
+    """Whether something became true (`rising`) or false (`falling`) with this frame."""
+
+    kind = TRUTH
+
+    def __init__(self, text: str, name: str, of: Node) -> None:
+        super().__init__(text, of)
+        self._name, self._before = name, np.nan
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        needs_kind(self.parts[0], TRUTH, self._name)
+
+    def value(self, now: Frames) -> np.ndarray:
+        found = truth(self.parts[0], now)
+        before = np.concatenate(([self._before], found[:-1]))
+        self._before = float(found[-1])
+        change = found - before
+        return np.where(np.isnan(change), np.nan, change == (1 if self._name == "rising" else -1))
+
+    def interrupt(self) -> None:
+        self._before = np.nan
+
+    def memory(self) -> dict[str, float]:
+        return {"before": self._before}
+
+    def recall(self, memory: Mapping[str, float]) -> None:
+        self._before = memory["before"]
+
+
+class Lasting(Node):
+    """Whether something has been true for so many frames, or so long, on end."""
+
+    kind = TRUTH
+
+    def __init__(self, text: str, of: Node, frames: int, lasts_s: float) -> None:
+        super().__init__(text, of)
+        self._frames, self._ns = frames, round(lasts_s * 1e9)
+        self._run, self._since_ns = 0, 0
+
+    def _settle(self, given: Mapping[str, Gives]) -> None:
+        needs_kind(self.parts[0], TRUTH, "for")
+
+    def value(self, now: Frames) -> np.ndarray:
+        found = truth(self.parts[0], now).copy()
+        for n, true in enumerate(found):
+            if true != 1:  # false or unknown
+                self._run = 0
+                continue
+            self._since_ns = self._since_ns if self._run else int(now.times_ns[n])
+            self._run += 1
+            lasted = self._run >= self._frames and now.times_ns[n] - self._since_ns >= self._ns
+            found[n] = float(lasted)
+        return found
+
+    def interrupt(self) -> None:
+        self._run = 0
+
+    def memory(self) -> dict[str, float]:
+        return {"run": self._run, "since_ns": self._since_ns}
+
+    def recall(self, memory: Mapping[str, float]) -> None:
+        self._run, self._since_ns = int(memory["run"]), int(memory["since_ns"])
