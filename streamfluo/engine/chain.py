@@ -55,6 +55,7 @@ class Chain:
         self.steps: list[Step] = builder.steps
         self.follows = builder.leaders()
         self.events: list[dict[str, Any]] = []
+        self.listeners: dict[str, Callable[[StepValues], None]] = {}  # told at once what a step gave
         self.changes = LiveChanges(self.steps, self._guarded, self.events.append)
         self._across = AcrossPlanes(self.steps)
         late = {step.plane for step in self.steps if step.late}
@@ -269,8 +270,11 @@ class Chain:
         began = time.perf_counter_ns()
         out = step.operator.update(block, inputs)
         step.times.add(time.perf_counter_ns() - began, len(block))
+        values = step.gate.values(out, block)
+        if values is not None and (listener := self.listeners.get(step.id)) is not None:
+            listener(values)
         self._ask_for_doubt(step, block.index)
-        return StepResult(step.id, out, step.gate.values(out, block))
+        return StepResult(step.id, out, values)
 
     def _ask_for_doubt(self, step: Step, index: int) -> None:
         doubt = step.operator.doubt()

@@ -9,6 +9,7 @@ from ..core.plane import in_plane
 from ..core.source import Gap
 from ..core.wire import SOURCE
 from ..session.checkpoint import Checkpoint
+from .acting import Frames
 from .chain import StepResult
 from .parts import Handed, Parts
 
@@ -49,7 +50,14 @@ def _push(parts: Parts, block: Block) -> None:
     reached, plane = parts.position.reached, parts.plane(block)
     if block.stop > reached[plane]:
         new = block.cut(max(block.index, reached[plane]), block.stop)
-        _hand_on(parts, parts.chain.run(new), new)
+        arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.time_ns()
+        if parts.acting is not None:
+            live = not parts.source.seekable and new.index >= parts.position.resumed_at[plane]
+            parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, live)
+        results = parts.chain.run(new)
+        parts.latency.taken.add(taken_ns - arrived_ns, 1)
+        parts.latency.through.add(time.time_ns() - arrived_ns, 1)
+        _hand_on(parts, results, new)
         parts.accounts.processed(plane, new)
         reached[plane] = block.stop
         if not parts.has_journal:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,6 +84,22 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slow_s: Annotated[float, Meta(gt=0, description="a call to the disk that takes longer is said [s]")] = 1.0
 
 
+class ActionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[[action]]: what is done when a trigger fires."""
+
+    on: Annotated[str, Meta(description="the step whose decisions it is done for")]
+    to: Annotated[str, Meta(description="where to, or what: pub+tcp, push+tcp, osc, serial, http, lsl, python")]
+    message: Annotated[
+        str | None, Meta(description="what is sent, with $step, $frame, $t_s, $series_uid; none: JSON of the decision")
+    ] = None
+    deadline_ms: Annotated[
+        float, Meta(gt=0, description="later than this after the frame arrived it is not done, and counted [ms]")
+    ] = 100.0
+    replayed: Annotated[
+        bool, Meta(description="done for frames that are read again too, from a file or on the way to resume")
+    ] = False
+
+
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where viewers and other programs ask, and how often they are sent something."""
 
@@ -102,6 +118,7 @@ class Config(msgspec.Struct, frozen=True):
     steps: tuple[StepConfig, ...]
     record: RecordConfig
     publish: PublishConfig
+    actions: tuple[ActionConfig, ...]
     text: str
     stated: frozenset[str] = (
         frozenset()
@@ -170,7 +187,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
     before, text = _noted(tables.pop("set", []), text, where)
     noted = {_target(change): change for change in (*before, *changes)}
-    known = ("step", *_TABLES)
+    known = ("step", "action", *_TABLES)
     for name in tables:
         if name not in known:
             raise ConfigError(f"{where}: no table [{name}]{did_you_mean(name, known)}")
@@ -186,6 +203,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         steps=tuple(steps),
         record=_table(RecordConfig, tables, "record", where),
         publish=_table(PublishConfig, tables, "publish", where),
+        actions=tuple(_actions(where, tables.get("action", []))),
         text=f"set = {json.dumps(list(noted.values()), ensure_ascii=False)}\n{text}" if noted else text,
         stated=frozenset(noted),
         changed=frozenset(map(_target, changes)),
@@ -227,6 +245,13 @@ def _table(struct: Any, tables: Mapping[str, Any], name: str, where: str) -> Any
 def _step(where: str, number: int, entry: Mapping[str, Any]) -> StepConfig:
     name = entry.get("id") or entry.get("kind") or f"number {number}"
     return build_params(StepConfig, entry, f"{where}: step {name!r}")
+
+
+def _actions(where: str, entries: Any) -> Iterator[ActionConfig]:
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(f"{where}: actions are tables [[action]], with double brackets")
+    for number, entry in enumerate(entries, 1):
+        yield build_params(ActionConfig, entry, f"{where}: action number {number}")
 
 
 def _place(where: str, steps: Sequence[StepConfig]) -> list[StepConfig]:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from ..session.recalled import recall
 from ..session.recording import Recording
 from ..session.writer import RunFacts, SessionWriter
 from .accounting import Accounts
+from .acting import Acting
 from .asked import Asked
 from .byte_queue import ByteQueue
 from .chain import Chain
@@ -112,6 +114,8 @@ class Engine:
             if config.publish.uri is not None:
                 view = RunView(program, self.chain, source.series, self.health, lambda: self.state, self.control.ask)
                 parts.publisher = Publisher(config.publish, view, journal)
+            if config.actions:
+                parts.acting = Acting(config.actions, self.chain, source.series.uid, self._note_action)
             undo.pop_all()
         jobs = {"ingest": ingest, "chain": run_chain, "values": write_values}
         if journal:
@@ -225,9 +229,15 @@ class Engine:
         if parts.recording is not None:
             health.stalled, health.unrecorded = dict(parts.recording.stalled), parts.recording.unrecorded
         health.blocked = dict(parts.blocked)
+        health.latency_ms = parts.latency.summary_ms()
+        health.actions = parts.acting.facts() if parts.acting is not None else {}
         if self.session is not None:
             health.disk = {call: spelled_ms(times) for call, times in self.session.calls.summary_ms().items()}
         return health
+
+    def _note_action(self, told: Mapping[str, Any]) -> None:
+        if self.session is not None:
+            self.session.acted(told)
 
     def _guard(self, job: str, work: Callable[[Parts], None]) -> None:
         parts = self._parts
@@ -266,6 +276,8 @@ class Engine:
         self._closed = True
         self._ended.set()
         parts = self._parts
+        if parts.acting is not None:
+            parts.acting.close()
         self.control.close()
         if self.error is None:
             edges = [*([] if parts.stopping.abandoned.is_set() else ["chain"]), *(["journal"] * parts.has_journal)]

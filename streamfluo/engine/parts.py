@@ -12,9 +12,11 @@ from ..core.plane import ONE_PLANE
 from ..core.source import Gap, Source
 from ..core.step_values import StepValues
 from ..session.checkpoint import Checkpoint
+from ..session.health import Latency
 from ..session.recording import Recording
 from ..session.writer import SessionWriter
 from .accounting import Accounts
+from .acting import Acting
 from .asked import Asked
 from .byte_queue import ByteQueue
 from .chain import Chain
@@ -130,6 +132,8 @@ class Parts:
     session: SessionWriter | None = None
     recording: Recording | None = None
     publisher: Publisher | None = None
+    acting: Acting | None = None
+    latency: Latency = field(default_factory=Latency)
     do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None
     chain_ended_s: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 
 from ..core.control import Change
 from ..core.plane import ONE_PLANE, in_plane
+from ..core.source import Gap
 from .record_file import Damage
 from .schema import EventFacts, GapFacts, JoinedFacts, SetFacts, unsealed
 
@@ -18,12 +19,20 @@ _FACTS: Mapping[Any, Any] = {"gap": GapFacts, "joined": JoinedFacts, "set": SetF
 
 def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], list[Damage]]:
     """Return the events in a file of a session of that format, and what of it is damaged."""
+    return read_lines(path, version, EventFacts, lambda event: _FACTS.get(event["event"], EventFacts))
+
+
+def read_lines(
+    path: Path, version: int, schema: type, schema_of: Callable[[Mapping[str, Any]], Any] | None = None
+) -> tuple[tuple[dict[str, Any], ...], list[Damage]]:
+    """Return the lines of a file of a session, each of `schema` and that of its kind, and what of it is damaged."""
     start, found, damaged = 0, list[dict[str, Any]](), list[Damage]()
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         try:
             value = unsealed(line, version)
-            msgspec.convert(value, EventFacts)
-            msgspec.convert(value, _FACTS.get(value["event"], EventFacts))
+            msgspec.convert(value, schema)
+            if schema_of is not None:
+                msgspec.convert(value, schema_of(value))
         except (ValueError, msgspec.ValidationError) as error:
             torn = "" if line.endswith(b"\n") else "torn: "
             damaged.append(Damage(path, start, None, f"{torn}{error}"))
@@ -31,6 +40,14 @@ def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], l
             found.append(value)
         start += len(line)
     return tuple(found), damaged
+
+
+def gaps_in(events: Sequence[Mapping[str, Any]], plane: str = ONE_PLANE) -> tuple[Gap, ...]:
+    """Return the gaps in a session's events, of one `plane` if it is named; what is noted twice as it was seen last."""
+    told = [event for event in events if event["event"] == "gap"]
+    gaps = [Gap(e["first"], e["count"], e["reason"], e.get("plane", ONE_PLANE)) for e in told]
+    noted = {(gap.first, gap.plane): gap for gap in gaps if plane in (ONE_PLANE, gap.plane)}
+    return tuple(noted[key] for key in sorted(noted))
 
 
 def changes_in(events: Sequence[Mapping[str, Any]], plane: str = ONE_PLANE) -> tuple[Change, ...]:

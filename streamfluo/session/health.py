@@ -64,6 +64,18 @@ class StepTimes:
         return {"p50": percentile(0.5), "p99": percentile(0.99), "max": self.max_ns / 1e6}
 
 
+class Latency:
+    """How long after their arrival frames were taken by the chain, and were through it."""
+
+    def __init__(self) -> None:
+        self.taken, self.through = StepTimes(), StepTimes()
+
+    def summary_ms(self) -> dict[str, dict[str, float]]:
+        """Return p50, p99 and max of both in milliseconds; empty before the first frame."""
+        found = {"arrival to chain": self.taken.summary_ms(), "arrival to end of chain": self.through.summary_ms()}
+        return {name: times for name, times in found.items() if times}
+
+
 def spelled_ms(times: Mapping[str, float]) -> str:
     """Return p50, p99 and max in words."""
     return ", ".join(f"{name} {value:.3g}" for name, value in times.items()) + " ms"
@@ -97,7 +109,8 @@ class Health:
     `next_index` is one past the last frame that the chain has seen, of several planes of the one furthest behind;
     `planes` has frames, lost frames and next index of each of several;
     `stalled`: which thread waits for the disk, and why; `blocked`: which calls to it have not come back; `disk`: how
-    long they take, by kind; `unrecorded` frames were processed but not written; `doubtful`: what steps say against
+    long they take, by kind; `latency_ms`: how long after a frame's arrival; `actions`: what each has done;
+    `unrecorded` frames were processed but not written; `doubtful`: what steps say against
     their results; `refused`: messages dropped, by the rule they broke.
     """
 
@@ -115,6 +128,8 @@ class Health:
     stalled: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     disk: dict[str, str] = field(default_factory=dict)
+    latency_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    actions: dict[str, dict[str, Any]] = field(default_factory=dict)
     unrecorded: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 

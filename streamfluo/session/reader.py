@@ -20,24 +20,17 @@ from ..core.plane import ONE_PLANE, in_plane
 from ..core.registry import operator_of
 from ..core.source import PAUSED, Gap
 from ..core.spec import Camera, Spec
-from .events import read_events
+from .events import gaps_in, read_events, read_lines
 from .journal import JournalReader
 from .lock import is_held
 from .places import step_place
 from .record_file import Damage
 from .recorded_step import SessionStep
 from .referenced import before, referenced
-from .schema import (
-    HealthFacts,
-    SessionFacts,
-    StepFacts,
-    read_arrays,
-    read_facts,
-    read_json,
-)
+from .schema import ActionFacts, HealthFacts, SessionFacts, StepFacts, read_arrays, read_facts, read_json
 from .values import StepRecords, read_values
 
-FACTS_COPY = "session.copy.json"
+FACTS_COPY, ACTIONS = "session.copy.json", "actions.jsonl"
 
 
 class Session:
@@ -138,7 +131,7 @@ class Session:
     @cached_property
     def damaged(self) -> tuple[Damage, ...]:
         """What of the session cannot be read: file, byte, frames, reason. Reads all of it once, each frame too."""
-        _ = self.spec, self.events, self.health, self.truth
+        _ = self.spec, self.events, self.actions, self.health, self.truth
         config = self.path / "config.toml"
         crc = self._facts.config_crc32
         if crc is not None and (not config.exists() or zlib_ng.crc32(config.read_bytes()) != crc):
@@ -179,10 +172,7 @@ class Session:
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps, in order; one noted again after a crash counts once, as it was seen last."""
-        told = [e for e in self.events if e["event"] == "gap"]
-        gaps = [Gap(e["first"], e["count"], e["reason"], e.get("plane", ONE_PLANE)) for e in told]
-        noted = {(gap.first, gap.plane): gap for gap in gaps if self._plane in (ONE_PLANE, gap.plane)}
-        return tuple(noted[key] for key in sorted(noted))
+        return gaps_in(self.events, self._plane)
 
     @property
     def lost(self) -> int:
@@ -195,6 +185,13 @@ class Session:
         events, damaged = read_events(self.path / "events.jsonl", self._facts.format)
         self._found |= dict.fromkeys(damaged)
         return events
+
+    @cached_property
+    def actions(self) -> tuple[Mapping[str, Any], ...]:
+        """What became of each decision of a trigger: action, step, frame, when it arrived, was decided and done."""
+        actions, damaged = read_lines(self.path / ACTIONS, self._facts.format, ActionFacts)
+        self._found |= dict.fromkeys(damaged)
+        return actions
 
     @cached_property
     def health(self) -> Mapping[str, Any]:

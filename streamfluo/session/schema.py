@@ -101,6 +101,19 @@ class EventFacts(msgspec.Struct, frozen=True):
     utc: str = ""
 
 
+class ActionFacts(msgspec.Struct, frozen=True):
+    """A line of actions.jsonl."""
+
+    action: str
+    became: str
+    step: str
+    frame: int
+    t_ns: int
+    arrived_ns: int
+    decided_ns: int
+    done_ns: int
+
+
 class GapFacts(msgspec.Struct, frozen=True):
     """A gap's line of events.jsonl."""
 

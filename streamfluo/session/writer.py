@@ -10,6 +10,7 @@ snapshots/STEP/FRAME-NAME.npz   those that were asked for while frames came, as 
 planes/N/         values and snapshots of the N-th plane, where there are several
 checkpoint.npz    the chain's state (checkpoint.py), to go on from; checkpoint.before.npz the one before
 events.jsonl      gaps, muted steps, the end
+actions.jsonl     what became of each decision of a trigger, where there are actions
 health.json       counters
 .lock             held while a run writes
 """
@@ -47,7 +48,7 @@ from .health import Health
 from .journal import JournalWriter
 from .lock import take
 from .places import snapshot_path, step_place
-from .reader import FACTS_COPY, open_session
+from .reader import ACTIONS, FACTS_COPY, open_session
 from .schema import FORMAT, sealed
 from .values import ValuesWriter
 
@@ -111,6 +112,7 @@ class SessionWriter:
                 for step in run.steps
             }
             self._events = LineFile(folder / "events.jsonl", self.calls)
+            self._actions: LineFile | None = None  # made with the first
         except OSError as error:
             self._lock.release()
             raise SessionError(f"{folder}: cannot write the session: {error.strerror}") from None
@@ -131,6 +133,12 @@ class SessionWriter:
     def event(self, event: Mapping[str, Any]) -> None:
         """Append an event; what a full disk refuses is written later."""
         self._events.append(json.dumps(sealed({"utc": now(), **event})))
+
+    def acted(self, told: Mapping[str, Any]) -> None:
+        """Note what became of a decision of a trigger; what a full disk refuses is written later."""
+        if self._actions is None:
+            self._actions = LineFile(self.folder / ACTIONS, self.calls)
+        self._actions.append(json.dumps(sealed({"utc": now(), **told})))
 
     def commit(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Append events that are on the disk before anything comes of them; all or none. Raises OSError."""
@@ -170,6 +178,7 @@ class SessionWriter:
             partial(self.event, {"event": "closed", "state": state}),
             self._events.close,
         ]
+        parts += [self._actions.close] if self._actions is not None else []
         failed = [error for part in parts if (error := _attempt(part)) is not None]
         if failed and not state.startswith("failed"):
             state = f"failed: {failed[0].strerror or failed[0]}"

@@ -1,0 +1,21 @@
+"""Actions by URI: the scheme says who does it, an entry point `streamfluo.actions` called with URI and message."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from ..core.action import Action, Message
+from ..core.errors import ConfigError, did_you_mean
+
+
+def open_action(uri: str, message: str | None = None) -> Action:
+    """Open an action: `push+tcp://127.0.0.1:5571`, `osc://127.0.0.1:9000/fired`, `serial:/dev/ttyUSB0`, `http://…`.
+
+    Raises ConfigError that names what is wrong with it, or which library is missing.
+    """
+    scheme, colon, _ = uri.partition(":")
+    known = {entry.name: entry for entry in entry_points(group="streamfluo.actions")}
+    if not colon or scheme not in known:
+        raise ConfigError(f"{uri!r}: no action of scheme {scheme!r}{did_you_mean(scheme, known)}")
+    action: Action = known[scheme].load()(uri, Message(message))
+    return action

@@ -1,0 +1,54 @@
+"""Decisions over ZeroMQ: published to whoever listens, or pushed to one program."""
+
+from __future__ import annotations
+
+import zmq
+
+from ..core.action import Action, Decision, Message
+from ..core.errors import ConfigError, SourceError
+from .socket import bind, connect, new_context
+
+WAIT_MS = 1000
+
+
+class _Decisions(Action):
+    kind = zmq.PUB
+
+    def __init__(self, uri: str, message: Message) -> None:
+        super().__init__(uri, message)
+        self._context = new_context()
+        self._socket = self._context.socket(self.kind)
+        self._socket.setsockopt(zmq.LINGER, WAIT_MS)
+        self._socket.setsockopt(zmq.SNDTIMEO, WAIT_MS)
+        try:
+            self._open(uri.partition("+")[2])
+        except SourceError as error:
+            self.close()
+            raise ConfigError(str(error)) from None
+
+    def _open(self, endpoint: str) -> None:
+        self.endpoint = bind(self._socket, endpoint, "view")
+
+    def do(self, decision: Decision) -> None:
+        self._socket.send_multipart([decision.step.encode(), self.message.of(decision).encode()])
+
+    def close(self) -> None:
+        self._socket.close()
+        self._context.term()
+
+
+class PublishDecisions(_Decisions):
+    """`pub+tcp://127.0.0.1:5570`, bound: two parts, the step's id to subscribe to, and the message."""
+
+
+class PushDecisions(_Decisions):
+    """`push+tcp://127.0.0.1:5571`, connected to a PULL socket: the message, one part; nobody there for 1 s fails."""
+
+    kind = zmq.PUSH
+
+    def _open(self, endpoint: str) -> None:
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what nobody takes would be done late, in a heap
+        connect(self._socket, endpoint)
+
+    def do(self, decision: Decision) -> None:
+        self._socket.send(self.message.of(decision).encode())
