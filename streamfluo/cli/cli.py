@@ -21,6 +21,7 @@ from .demo import demo
 from .export import export
 from .inspect import inspect
 from .keys import app as keys
+from .latency import latency
 from .list import list_operators
 from .protocol import protocol
 from .record import record
@@ -48,6 +49,7 @@ for verb, name in (
     (control, "control"),
     (stop, "stop"),
     (check, "check"),
+    (latency, "latency"),
     (list_operators, "list"),
     (inspect, "inspect"),
     (export, "export"),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -20,6 +17,7 @@ from ..sources.opening import open_source
 from . import demo_sofi
 from .console import console
 from .run import default_out, published, report, watch
+from .served import served
 from .summary import compare_with_truth, draw_summary
 
 FPS = 200  # six times the simulated camera's own rate, so that the demo takes seconds
@@ -75,7 +73,7 @@ def demo(
     config = published(config, None, view)
     with console.status("drawing the simulated sample"), open_source(uri) as simulation:
         truth = dict(simulation.truth)
-    with _served(uri) as endpoint, open_source(endpoint) as source:
+    with served(uri, FPS) as endpoint, open_source(endpoint) as source:
         console.print(f"a simulated {chosen.what} camera serves {frames} frames at {endpoint}, {FPS} a second")
         with console.status("compiling operators (once on a machine; cached after that)"):
             engine = Engine(source, config, out, truth=truth)
@@ -89,21 +87,3 @@ def demo(
         table.add_row(*row)
     console.print(table)
     console.print(f"picture: {chosen.draw(session, out / 'summary.png')}\nlook inside: streamfluo inspect {out}")
-
-
-@contextmanager
-def _served(uri: str) -> Iterator[str]:
-    """Serve `uri` from another process and yield its endpoint."""
-    command = [sys.executable, "-m", "streamfluo", "replay", uri, "--bind", "tcp://127.0.0.1:0"]
-    server = subprocess.Popen([*command, "--fps", str(FPS), "--wait"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        if " at " not in line:
-            raise SourceError("demo: the simulated camera did not start; its message stands above")
-        yield line.rsplit(" at ", 1)[1].strip()
-        with suppress(subprocess.TimeoutExpired):  # on a busy machine; every frame came, and it is ended below
-            server.wait(timeout=10)
-    finally:
-        server.terminate()
-        server.communicate()

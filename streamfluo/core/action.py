@@ -11,13 +11,15 @@ from .errors import ConfigError
 
 
 class Decision(NamedTuple):
-    """That a step fired: at which frame, taken when after the series began, arrived and decided when (UTC epoch)."""
+    """That a step fired: at which frame, `t_ns` after the series began; when it arrived, the chain took it, and it was
+    decided (UTC epoch)."""
 
     step: str
     frame: int
     t_ns: int
     series_uid: str
     arrived_ns: int
+    taken_ns: int
     decided_ns: int
 
 
@@ -30,7 +32,7 @@ class Message:
     def __init__(self, template: str | None) -> None:
         self._template = None if template is None else Template(template)
         try:
-            self.of(Decision("", 0, 0, "", 0, 0))
+            self.of(Decision("", 0, 0, "", 0, 0, 0))
         except (KeyError, ValueError) as error:
             known = "$step, $frame, $t_s, $series_uid; $$ is a dollar"
             raise ConfigError(f"message {template!r}: a decision has no {error}; there is {known}") from None

@@ -31,12 +31,13 @@ Note = Callable[[Mapping[str, Any]], None]
 
 
 class Frames(NamedTuple):
-    """The frames that the chain is at: the first one's index, when each was taken after the series began, when they
-    arrived (UTC epoch), and whether they come for the first time, from a stream."""
+    """The frames that the chain is at: the first one's index, the times of all since the series began, when they
+    arrived and the chain took them (UTC epoch), and whether they come for the first time, from a stream."""
 
     first: int
     times_ns: np.ndarray
     arrived_ns: int
+    taken_ns: int
     live: bool
 
 
@@ -138,10 +139,10 @@ class Acting:
         fired = values.arrays.get(FIRED)
         if fired is None or self.frames is None:
             return
-        first, times_ns, arrived_ns, live = self.frames
+        first, times_ns, arrived_ns, taken_ns, live = self.frames
         for frame in (values.index + np.flatnonzero(fired)).tolist():
             t_ns = int(times_ns[min(max(frame - first, 0), len(times_ns) - 1)])
-            decision = Decision(values.step, frame, t_ns, self._series_uid, arrived_ns, time.time_ns())
+            decision = Decision(values.step, frame, t_ns, self._series_uid, arrived_ns, taken_ns, time.time_ns())
             for thread in self._threads[values.step]:
                 thread.decided(decision, live)
 

@@ -53,7 +53,7 @@ def _push(parts: Parts, block: Block) -> None:
         arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.time_ns()
         if parts.acting is not None:
             live = not parts.source.seekable and new.index >= parts.position.resumed_at[plane]
-            parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, live)
+            parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live)
         results = parts.chain.run(new)
         parts.latency.taken.add(taken_ns - arrived_ns, 1)
         parts.latency.through.add(time.time_ns() - arrived_ns, 1)

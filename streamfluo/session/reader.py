@@ -188,7 +188,7 @@ class Session:
 
     @cached_property
     def actions(self) -> tuple[Mapping[str, Any], ...]:
-        """What became of each decision of a trigger: action, step, frame, when it arrived, was decided and done."""
+        """What became of each decision of a trigger: action, step, frame, when it arrived, was taken, decided, done."""
         actions, damaged = read_lines(self.path / ACTIONS, self._facts.format, ActionFacts)
         self._found |= dict.fromkeys(damaged)
         return actions

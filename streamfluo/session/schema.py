@@ -110,6 +110,7 @@ class ActionFacts(msgspec.Struct, frozen=True):
     frame: int
     t_ns: int
     arrived_ns: int
+    taken_ns: int
     decided_ns: int
     done_ns: int
 

@@ -14,7 +14,7 @@ from streamfluo import ConfigError
 from streamfluo.actions.opening import open_action
 from streamfluo.core.action import Decision
 
-FIRED = Decision("fires", 812, 27_066_666_667, "uid-1", 1_000, 2_000)
+FIRED = Decision("fires", 812, 27_066_666_667, "uid-1", 1_000, 1_500, 2_000)
 TOLD = {"type": "decision", **FIRED._asdict()}
 
 
