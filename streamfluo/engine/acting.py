@@ -32,13 +32,13 @@ Note = Callable[[Mapping[str, Any]], None]
 
 class Frames(NamedTuple):
     """The frames that the chain is at: the first one's index, the times of all since the series began, when they
-    arrived and the chain took them (UTC epoch), and whether they come for the first time, from a stream."""
+    arrived and the chain took them (UTC epoch), and from which one on they come for the first time, from a stream."""
 
     first: int
     times_ns: np.ndarray
     arrived_ns: int
     taken_ns: int
-    live: bool
+    live_from: int
 
 
 class ActionThread:
@@ -139,12 +139,12 @@ class Acting:
         fired = values.arrays.get(FIRED)
         if fired is None or self.frames is None:
             return
-        first, times_ns, arrived_ns, taken_ns, live = self.frames
+        first, times_ns, arrived_ns, taken_ns, live_from = self.frames
         for frame in (values.index + np.flatnonzero(fired)).tolist():
             t_ns = int(times_ns[min(max(frame - first, 0), len(times_ns) - 1)])
             decision = Decision(values.step, frame, t_ns, self._series_uid, arrived_ns, taken_ns, time.time_ns())
             for thread in self._threads[values.step]:
-                thread.decided(decision, live)
+                thread.decided(decision, frame >= live_from)
 
     def facts(self) -> dict[str, Any]:
         """What each action has done, by step and URI, in plain values."""

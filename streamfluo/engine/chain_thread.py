@@ -15,6 +15,7 @@ from .parts import Handed, Parts
 
 IDLE_S = 0.05  # how often what is asked, and snapshots, are looked after while no frames come
 PRESSED_FRAMES = 64
+NEVER = 1 << 62
 CHECKPOINT_SHARE = 0.02  # of the time at most goes into checkpoints
 
 
@@ -52,8 +53,8 @@ def _push(parts: Parts, block: Block) -> None:
         new = block.cut(max(block.index, reached[plane]), block.stop)
         arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.time_ns()
         if parts.acting is not None:
-            live = not parts.source.seekable and new.index >= parts.position.resumed_at[plane]
-            parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live)
+            live_from = NEVER if parts.source.seekable else parts.position.resumed_at[plane]
+            parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live_from)
         results = parts.chain.run(new)
         parts.latency.taken.add(taken_ns - arrived_ns, 1)
         parts.latency.through.add(time.time_ns() - arrived_ns, 1)
