@@ -21,6 +21,7 @@ FACES = ("streamfluo", "streamfluo.analysis", "streamfluo.counting", "streamfluo
 ROOMS = {
     "pixels": "Pixels", "motion": "Motion correction", "calcium": "Source extraction", "sofi": "SOFI",
     "gain": "Camera calibration", "spots": "Single molecules", "counting": "Counting",
+    "closed_loop": "Closed loops",
 }  # fmt: skip
 BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("min_length", "length ≥"), ("max_length", "length ≤"))
 
@@ -77,7 +78,7 @@ def config_page() -> str:
 
     structs = {
         "[source]": config.SourceConfig, "[[step]]": config.StepConfig, "[record]": config.RecordConfig,
-        "[publish]": config.PublishConfig,
+        "[publish]": config.PublishConfig, "[[action]]": config.ActionConfig,
         "A daemon's [daemon]": daemon_config.DaemonTable, "A daemon's [[source]]": daemon_config.SourceTable,
         "A daemon's [[rule]]": daemon_config.RuleTable, "A daemon's [disk]": disk_config.DiskTable,
         "A daemon's [export]": disk_config.ExportTable, "A daemon's [retention]": disk_config.RetentionTable,

@@ -39,7 +39,7 @@ class Trigger(Operator):
     What is not known (NaN, a component that is not there, a frame that is not valid) is neither true nor false; a
     condition that is not known does not fire, nor does one that begins to hold within `refractory_s` of the last
     decision. Frames that never came interrupt `for`, `rising` and `falling`. What is done then is an `[[action]]` of
-    the config. Cost: some 10 µs a block, whatever the frames' size; state: a few numbers.
+    the config. Cost: some 40 µs a block, whatever the frames' size; state: a few numbers.
     """
 
     Params = TriggerParams

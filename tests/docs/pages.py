@@ -91,7 +91,7 @@ def keys_of_all() -> frozenset[str]:
     """Every key a config may have: tables' keys and the parameters of all operators."""
     from streamfluo.engine import config, daemon_config, disk_config
 
-    structs = [config.SourceConfig, config.StepConfig, config.RecordConfig, config.PublishConfig]
+    structs = [config.SourceConfig, config.StepConfig, config.RecordConfig, config.PublishConfig, config.ActionConfig]
     structs += [daemon_config.DaemonTable, daemon_config.SourceTable, daemon_config.RuleTable]
     structs += [disk_config.DiskTable, disk_config.ExportTable, disk_config.RetentionTable]
     structs += [operator.Params for operator in operators().values()]
