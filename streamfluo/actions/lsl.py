@@ -15,7 +15,7 @@ class LslDecisions(Action):
             from pylsl import StreamInfo, StreamOutlet
         except (ImportError, RuntimeError) as error:  # pylsl raises the latter where its library is not there
             why = "" if isinstance(error, ImportError) else f" and liblsl ({str(error).splitlines()[0][:80]})"
-            raise ConfigError(f'{uri}: needs pylsl{why}; install it with pip install "streamfluo[actions]"') from None
+            raise ConfigError(f'{uri}: needs pylsl{why}; install it with pip install "streamfluo[devices]"') from None
         name = uri.partition(":")[2]
         if not name:
             raise ConfigError(f"{uri}: write lsl:NAME")

@@ -17,7 +17,7 @@ class OscDecisions(Action):
         try:
             from pythonosc.osc_message_builder import build_msg
         except ImportError:
-            raise ConfigError(f'{uri}: needs python-osc; install it with pip install "streamfluo[actions]"') from None
+            raise ConfigError(f'{uri}: needs python-osc; install it with pip install "streamfluo[devices]"') from None
         parts = urlsplit(uri)
         try:
             host, port = parts.hostname, parts.port

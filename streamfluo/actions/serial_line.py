@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
-
 from ..core.action import Action, Decision, Message
 from ..core.errors import ConfigError
+from ..core.serial_uri import parse_serial
 
 WAIT_S = 1.0
 
@@ -18,16 +17,10 @@ class SerialDecisions(Action):
         try:
             import serial
         except ImportError:
-            raise ConfigError(f'{uri}: needs pyserial; install it with pip install "streamfluo[actions]"') from None
-        port, _, query = uri.partition(":")[2].partition("?")
-        said = dict(parse_qsl(query))
-        if unknown := said.keys() - {"baud"}:
-            raise ConfigError(f"{uri}: a serial line says ?baud=, not {min(unknown)[:40]!r}")
-        baud = said.get("baud", "115200")
-        if not baud.isdecimal():
-            raise ConfigError(f"{uri}: baud is a number, found {baud[:40]!r}")
+            raise ConfigError(f'{uri}: needs pyserial; install it with pip install "streamfluo[devices]"') from None
+        port, baud = parse_serial(uri)
         try:
-            self._line = serial.Serial(port, int(baud), write_timeout=WAIT_S)
+            self._line = serial.Serial(port, baud, write_timeout=WAIT_S)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{uri}: cannot open the serial line: {error}") from None
 

@@ -32,7 +32,7 @@ Note = Callable[[Mapping[str, Any]], None]
 
 class Frames(NamedTuple):
     """The frames that the chain is at: the first one's index, the times of all since the series began, when they
-    arrived and the chain took them (UTC epoch), and from which one on they come for the first time, from a stream."""
+    arrived and were taken (monotonic clock), and which is the first that comes for the first time, from a stream."""
 
     first: int
     times_ns: np.ndarray
@@ -48,14 +48,14 @@ class ActionThread:
         self.config, self._action, self._note = config, action, note
         self.counts = dict.fromkeys(("done", "late", "crowded", "failed", "again"), 0)
         self.times = StepTimes()
-        self._waiting: deque[Decision] = deque()
+        self._waiting: deque[tuple[Decision, int]] = deque()
         self._turn = threading.Condition()
         self._ends, self._since_s = False, 0.0  # since when it is at one decision
         self._thread = threading.Thread(target=self._run, name=f"action {config.to}", daemon=True)
         self._thread.start()
 
-    def decided(self, decision: Decision, live: bool) -> None:
-        """Take a decision of the chain's thread."""
+    def decided(self, decision: Decision, arrived_ns: int, live: bool) -> None:
+        """Take a decision of the chain's thread, on a frame that arrived then by the monotonic clock."""
         if not (live or self.config.replayed):
             self.counts["again"] += 1
             return
@@ -63,7 +63,7 @@ class ActionThread:
             if len(self._waiting) >= QUEUE:
                 self.counts["crowded"] += 1
                 return
-            self._waiting.append(decision)
+            self._waiting.append((decision, arrived_ns))
             self._turn.notify()
 
     def close(self) -> None:
@@ -88,27 +88,28 @@ class ActionThread:
                         self._action.close()
                         return
                     self._turn.wait()
-                decision = self._waiting.popleft()
+                decision, arrived_ns = self._waiting.popleft()
             self._since_s = time.monotonic()
-            self._do(decision)
+            self._do(decision, arrived_ns)
             self._since_s = 0.0
 
-    def _do(self, decision: Decision) -> None:
-        began_ns = time.time_ns()
+    def _do(self, decision: Decision, arrived_ns: int) -> None:
         became, more = "done", {}
-        if began_ns - decision.arrived_ns > self.config.deadline_ms * 1e6:
+        if time.monotonic_ns() - arrived_ns > self.config.deadline_ms * 1e6:
             became = "late"
         else:
             try:
                 self._action.do(decision)
             except Exception as error:  # a device's fault is counted and told
                 became, more = "failed", {"error": f"{type(error).__name__}: {error}"[:200]}
-        done_ns = time.time_ns()
+        took_ns = time.monotonic_ns() - arrived_ns
         self.counts[became] += 1
         if became == "done":
-            self.times.add(done_ns - decision.arrived_ns, 1)
+            self.times.add(took_ns, 1)
         told = {name: value for name, value in decision._asdict().items() if name != "series_uid"}
-        self._note({"action": self.config.to, "became": became, **told, "done_ns": done_ns, **more})
+        self._note(
+            {"action": self.config.to, "became": became, **told, "done_ns": decision.arrived_ns + took_ns, **more}
+        )
 
 
 class Acting:
@@ -140,11 +141,15 @@ class Acting:
         if fired is None or self.frames is None:
             return
         first, times_ns, arrived_ns, taken_ns, live_from = self.frames
+        now_ns, now_utc_ns = time.monotonic_ns(), time.time_ns()
+        to_utc_ns = now_utc_ns - now_ns
         for frame in (values.index + np.flatnonzero(fired)).tolist():
             t_ns = int(times_ns[min(max(frame - first, 0), len(times_ns) - 1)])
-            decision = Decision(values.step, frame, t_ns, self._series_uid, arrived_ns, taken_ns, time.time_ns())
+            decision = Decision(
+                values.step, frame, t_ns, self._series_uid, arrived_ns + to_utc_ns, taken_ns + to_utc_ns, now_utc_ns
+            )
             for thread in self._threads[values.step]:
-                thread.decided(decision, frame >= live_from)
+                thread.decided(decision, arrived_ns, frame >= live_from)
 
     def facts(self) -> dict[str, Any]:
         """What each action has done, by step and URI, in plain values."""

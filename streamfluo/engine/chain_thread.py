@@ -51,19 +51,26 @@ def _push(parts: Parts, block: Block) -> None:
     reached, plane = parts.position.reached, parts.plane(block)
     if block.stop > reached[plane]:
         new = block.cut(max(block.index, reached[plane]), block.stop)
-        arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.time_ns()
+        arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.monotonic_ns()
+        if parts.listening is not None:
+            parts.listening.arrived(new, arrived_ns)
         if parts.acting is not None:
             live_from = NEVER if parts.source.seekable else parts.position.resumed_at[plane]
             parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live_from)
         results = parts.chain.run(new)
         parts.latency.taken.add(taken_ns - arrived_ns, 1)
-        parts.latency.through.add(time.time_ns() - arrived_ns, 1)
+        parts.latency.through.add(time.monotonic_ns() - arrived_ns, 1)
         _hand_on(parts, results, new)
         parts.accounts.processed(plane, new)
         reached[plane] = block.stop
         if not parts.has_journal:
             parts.values.put(Handed(plane, block.stop), 64)
     parts.accounts.count("chain", block)
+
+
+def to_utc_ns() -> int:
+    """Return what makes a time of the monotonic clock one of UTC, as of now."""
+    return time.time_ns() - time.monotonic_ns()
 
 
 def _is_pressed(parts: Parts) -> bool:
@@ -82,7 +89,7 @@ def _put_checkpoint(parts: Parts) -> float:
 
 
 def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> None:
-    publisher = parts.publisher
+    publisher, arrived_ns = parts.publisher, parts.ring.arrived_ns("chain") + to_utc_ns()
     for result in results:
         if result.values is not None:
             parts.values.put(result.values, result.values.nbytes)
@@ -90,10 +97,9 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> No
             if result.values is not None:
                 publisher.put_values(result.values)
             if result.output.block is not None:
-                arrived_ns = parts.ring.arrived_ns("chain")
                 publisher.put_frames(result.step, result.output.block, arrived_ns, _is_pressed(parts))
     if publisher is not None and block is not None:
         step = in_plane(parts.plane(block), SOURCE)
-        publisher.put_frames(step, block, parts.ring.arrived_ns("chain"), _is_pressed(parts))
+        publisher.put_frames(step, block, arrived_ns, _is_pressed(parts))
     while parts.chain.events:
         parts.tell(parts.chain.events.pop(0))

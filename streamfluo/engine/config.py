@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,8 +19,10 @@ from ..core.names import STEP_ID_RULE, is_step_id
 from ..core.params import build_params
 from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
+from ..session.inputs import FRAMES
 
 _TABLES = ("source", "record", "publish")
+Entry = TypeVar("Entry", bound=msgspec.Struct)
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +102,14 @@ class ActionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
 
 
+class InputConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[[input]]: another stream, recorded beside the frames."""
+
+    name: Annotated[str, Meta(description="what it is called in the session, `running`")]
+    uri: Annotated[str, Meta(description="where it comes from: sub+tcp, udp, serial, lsl")]
+    silent_s: Annotated[float, Meta(gt=0, description="it is said when nothing came for so long [s]")] = 10.0
+
+
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where viewers and other programs ask, and how often they are sent something."""
 
@@ -119,6 +129,7 @@ class Config(msgspec.Struct, frozen=True):
     record: RecordConfig
     publish: PublishConfig
     actions: tuple[ActionConfig, ...]
+    inputs: tuple[InputConfig, ...]
     text: str
     stated: frozenset[str] = (
         frozenset()
@@ -187,7 +198,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
     before, text = _noted(tables.pop("set", []), text, where)
     noted = {_target(change): change for change in (*before, *changes)}
-    known = ("step", "action", *_TABLES)
+    known = ("step", "action", "input", *_TABLES)
     for name in tables:
         if name not in known:
             raise ConfigError(f"{where}: no table [{name}]{did_you_mean(name, known)}")
@@ -203,7 +214,8 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         steps=tuple(steps),
         record=_table(RecordConfig, tables, "record", where),
         publish=_table(PublishConfig, tables, "publish", where),
-        actions=tuple(_actions(where, tables.get("action", []))),
+        actions=tuple(_entries(where, tables, "action", ActionConfig)),
+        inputs=_inputs(where, tables),
         text=f"set = {json.dumps(list(noted.values()), ensure_ascii=False)}\n{text}" if noted else text,
         stated=frozenset(noted),
         changed=frozenset(map(_target, changes)),
@@ -247,11 +259,23 @@ def _step(where: str, number: int, entry: Mapping[str, Any]) -> StepConfig:
     return build_params(StepConfig, entry, f"{where}: step {name!r}")
 
 
-def _actions(where: str, entries: Any) -> Iterator[ActionConfig]:
+def _entries(where: str, tables: Mapping[str, Any], name: str, struct: type[Entry]) -> Iterator[Entry]:
+    entries = tables.get(name, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(f"{where}: actions are tables [[action]], with double brackets")
+        raise ConfigError(f"{where}: {name}s are tables [[{name}]], with double brackets")
     for number, entry in enumerate(entries, 1):
-        yield build_params(ActionConfig, entry, f"{where}: action number {number}")
+        yield build_params(struct, entry, f"{where}: {name} number {number}")
+
+
+def _inputs(where: str, tables: Mapping[str, Any]) -> tuple[InputConfig, ...]:
+    inputs = tuple(_entries(where, tables, "input", InputConfig))
+    names = [one.name for one in inputs]
+    for name in names:
+        if not is_step_id(name) or name == FRAMES:
+            raise ConfigError(f"{where}: input {name!r} must be {STEP_ID_RULE}; not {FRAMES!r}")
+        if names.count(name) > 1:
+            raise ConfigError(f"{where}: two inputs are called {name!r}; give one of them another name")
+    return inputs
 
 
 def _place(where: str, steps: Sequence[StepConfig]) -> list[StepConfig]:

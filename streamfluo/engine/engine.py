@@ -40,6 +40,7 @@ from .config import Config, with_overrides
 from .disk_threads import write_journal, write_values
 from .disk_watch import watch_disk
 from .ingest import ingest
+from .listening import Listening
 from .parts import Arriving, Parts, Position, Stopping
 from .publisher import Publisher, RunView
 from .recorded_changes import plan_recorded
@@ -114,6 +115,9 @@ class Engine:
             if config.publish.uri is not None:
                 view = RunView(program, self.chain, source.series, self.health, lambda: self.state, self.control.ask)
                 parts.publisher = Publisher(config.publish, view, journal)
+            if config.inputs and self.session is not None:
+                parts.listening = Listening(config.inputs, self.session.new_input, parts.tell)
+                undo.callback(parts.listening.close)
             if config.actions:
                 parts.acting = Acting(config.actions, self.chain, source.series.uid, self._note_action)
             undo.pop_all()
@@ -231,6 +235,7 @@ class Engine:
         health.blocked = dict(parts.blocked)
         health.latency_ms = parts.latency.summary_ms()
         health.actions = parts.acting.facts() if parts.acting is not None else {}
+        health.inputs = parts.listening.facts() if parts.listening is not None else {}
         if self.session is not None:
             health.disk = {call: spelled_ms(times) for call, times in self.session.calls.summary_ms().items()}
         return health
@@ -276,8 +281,9 @@ class Engine:
         self._closed = True
         self._ended.set()
         parts = self._parts
-        if parts.acting is not None:
-            parts.acting.close()
+        for outside in (parts.acting, parts.listening):
+            if outside is not None:
+                outside.close()
         self.control.close()
         if self.error is None:
             edges = [*([] if parts.stopping.abandoned.is_set() else ["chain"]), *(["journal"] * parts.has_journal)]

@@ -23,7 +23,7 @@ MANY = 1 << 62
 class Run:
     """Consecutive frames in one array: a block as it came, or a slab that still fills. A gap has no pixels.
 
-    Of each frame `arrived_ns` says when it came (UTC epoch), `order` the number of the put that brought it.
+    Of each frame `arrived_ns` says when it came (monotonic clock), `order` the number of the put that brought it.
     """
 
     index: int

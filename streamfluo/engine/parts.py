@@ -21,6 +21,7 @@ from .asked import Asked
 from .byte_queue import ByteQueue
 from .chain import Chain
 from .config import Config
+from .listening import Listening
 from .publisher import Publisher
 from .ring_buffer import RingBuffer
 
@@ -133,6 +134,7 @@ class Parts:
     recording: Recording | None = None
     publisher: Publisher | None = None
     acting: Acting | None = None
+    listening: Listening | None = None
     latency: Latency = field(default_factory=Latency)
     do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None

@@ -151,7 +151,7 @@ class RingBuffer:
             return sum(lane.waiting(reader) for lane in self._lanes.values()) if reader in self._behind else 0
 
     def arrived_ns(self, reader: str) -> int:
-        """When the last frame of what a reader took last had arrived (UTC epoch)."""
+        """When the last frame of what a reader took last had arrived, by the monotonic clock."""
         return self._arrived_ns[reader]
 
     def take_all(self, reader: str) -> list[Block | Gap]:
@@ -204,7 +204,7 @@ class RingBuffer:
         new = slice(run.count, run.count + len(part))
         run.pixels[new] = part.pixels  # type: ignore[index]
         run.times_ns[new] = part.times_ns
-        run.arrived_ns[new] = time.time_ns()
+        run.arrived_ns[new] = time.monotonic_ns()
         run.order[new] = self._puts
         if part.user:
             run.user = {**run.user, **part.user}

@@ -109,9 +109,9 @@ class Health:
     `next_index` is one past the last frame that the chain has seen, of several planes of the one furthest behind;
     `planes` has frames, lost frames and next index of each of several;
     `stalled`: which thread waits for the disk, and why; `blocked`: which calls to it have not come back; `disk`: how
-    long they take, by kind; `latency_ms`: how long after a frame's arrival; `actions`: what each has done;
-    `unrecorded` frames were processed but not written; `doubtful`: what steps say against
-    their results; `refused`: messages dropped, by the rule they broke.
+    long they take, by kind; `latency_ms`: how long after a frame's arrival; `actions`: what each has done; `inputs`:
+    how each fares; `unrecorded` frames were processed but not written; `doubtful`: what steps say against their
+    results; `refused`: messages dropped, by the rule they broke.
     """
 
     frames: int = 0
@@ -130,6 +130,7 @@ class Health:
     disk: dict[str, str] = field(default_factory=dict)
     latency_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     actions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     unrecorded: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 

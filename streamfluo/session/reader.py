@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,25 @@ from zlib_ng import zlib_ng
 from ..core.block import Block
 from ..core.errors import SessionError, StreamfluoError, did_you_mean
 from ..core.names import STEP_ID_RULE, file_in, is_step_id
-from ..core.plane import ONE_PLANE, in_plane
-from ..core.registry import operator_of
+from ..core.plane import ONE_PLANE, Plane, in_plane
 from ..core.source import PAUSED, Gap
 from ..core.spec import Camera, Spec
 from .events import gaps_in, read_events, read_lines
+from .inputs import RecordedInputs, read_inputs
 from .journal import JournalReader
 from .lock import is_held
 from .places import step_place
 from .record_file import Damage
 from .recorded_step import SessionStep
 from .referenced import before, referenced
+from .results import ScienceResults
 from .schema import ActionFacts, HealthFacts, SessionFacts, StepFacts, read_arrays, read_facts, read_json
 from .values import StepRecords, read_values
 
 FACTS_COPY, ACTIONS = "session.copy.json", "actions.jsonl"
 
 
-class Session:
+class Session(ScienceResults):
     """A session on disk, also one whose run was killed: everything whole in it is readable.
 
     What is damaged is left out, and stands in `damaged`. Of several planes it holds the steps of each under its name,
@@ -131,7 +132,7 @@ class Session:
     @cached_property
     def damaged(self) -> tuple[Damage, ...]:
         """What of the session cannot be read: file, byte, frames, reason. Reads all of it once, each frame too."""
-        _ = self.spec, self.events, self.actions, self.health, self.truth
+        _ = self.spec, self.events, self.actions, self.recorded_inputs, self.health, self.truth
         config = self.path / "config.toml"
         crc = self._facts.config_crc32
         if crc is not None and (not config.exists() or zlib_ng.crc32(config.read_bytes()) != crc):
@@ -192,6 +193,17 @@ class Session:
         actions, damaged = read_lines(self.path / ACTIONS, self._facts.format, ActionFacts)
         self._found |= dict.fromkeys(damaged)
         return actions
+
+    @cached_property
+    def recorded_inputs(self) -> RecordedInputs:
+        """What else came while frames did, and the frames' times. Raises SessionError for files that do not fit."""
+        found = read_inputs(self.path, self._facts.series.uid)
+        self._found |= dict.fromkeys(found.damaged)
+        return found
+
+    def aligned(self, name: str) -> np.ndarray:
+        """Return one value (n, columns) of an input for each frame that came, in order: `RecordedInputs.aligned`."""
+        return self.recorded_inputs.aligned(name, self.spec.interval_s)
 
     @cached_property
     def health(self) -> Mapping[str, Any]:
@@ -270,57 +282,6 @@ class Session:
         """The chain's steps, each with what it left."""
         return tuple(SessionStep(self, name) for name in self.steps)
 
-    def readers(self, result: str) -> dict[str, Callable[[], Any]]:
-        """Return what reads a result of that name, by step: what the operators name in `results`."""
-        found: dict[str, Callable[[], Any]] = {}
-        for step in self.recorded_steps:
-            operator = operator_of(step.kind)
-            if operator is not None and result in operator.results:
-                found[step.id] = partial(operator.results[result], step)
-        return found
-
-    def results(self, result: str, step: str | None = None) -> Any:
-        """Return a result by name, as the science reads it whose operator gave it.
-
-        Raises SessionError if no step, or more than one and none is named, has such a result.
-        """
-        readers = self.readers(result)
-        if step is not None and step not in readers:
-            self._known(step)
-        if not readers:
-            raise SessionError(f"{self.path}: no step gives {result}")
-        if step not in readers and (step is not None or len(readers) != 1):
-            raise SessionError(f"{self.path}: {len(readers)} steps give {result}; name one of {list(readers)}")
-        return readers[step if step is not None else next(iter(readers))]()
-
-    def components(self, step: str | None = None) -> Any:
-        """Return what source extraction found: footprints, traces, and the measures of each component.
-
-        Raises SessionError if no step extracts, or the run left nothing to read.
-        """
-        return self.results("components", step)
-
-    def joiners(self, result: str) -> dict[str, Callable[[], Any]]:
-        """Return what joins a result over the slices of a channel, by channel and step, `green/extract`."""
-        found: dict[str, dict[str, SessionStep]] = {}
-        for plane in sorted(self._whole_spec.planes, key=lambda plane: plane.z):
-            for step in self.plane(plane.name).recorded_steps:
-                found.setdefault(f"{plane.channel}/{step.id}", {})[plane.name] = step
-        kinds = {name: operator_of(next(iter(steps.values())).kind) for name, steps in found.items()}
-        return {n: partial(kind.joins[result], found[n]) for n, kind in kinds.items() if kind and result in kind.joins}
-
-    def cells(self, step: str | None = None) -> Any:
-        """Return the cells of a volume: what was extracted in each slice, joined where it is the same cell.
-
-        `step` is channel and step, `green/extract`, where there are several. Raises SessionError for another, or where
-        no step extracts from several planes.
-        """
-        joiners = self.joiners("cells")
-        name = next(iter(joiners)) if len(joiners) == 1 and step is None else step
-        if name not in joiners:
-            raise SessionError(f"{self.path}: cells of {name or 'which step'}? there is {list(joiners) or 'none'}")
-        return joiners[name]()
-
     @cached_property
     def journal(self) -> JournalReader:
         """The raw frames by index."""
@@ -384,6 +345,9 @@ class Session:
     def _place(self, step: str) -> tuple[Path, str]:
         """Where a step's files are, and its name there; a step of no plane needs no spec to be found."""
         return step_place(self.path, self._whole_spec.plane_names if "/" in step else (), step)
+
+    def _all_planes(self) -> tuple[Plane, ...]:
+        return self._whole_spec.planes
 
     def _known(self, step: str) -> None:
         if step not in self.steps:

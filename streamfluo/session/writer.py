@@ -10,6 +10,7 @@ snapshots/STEP/FRAME-NAME.npz   those that were asked for while frames came, as 
 planes/N/         values and snapshots of the N-th plane, where there are several
 checkpoint.npz    the chain's state (checkpoint.py), to go on from; checkpoint.before.npz the one before
 events.jsonl      gaps, muted steps, the end
+inputs/NAME.sfv   samples of other streams; of `frames` when they arrived
 actions.jsonl     what became of each decision of a trigger, where there are actions
 health.json       counters
 .lock             held while a run writes
@@ -45,6 +46,7 @@ from .checkpoint import Checkpoint, load_checkpoint
 from .disk_calls import DiskCalls
 from .files import LineFile, save_arrays, save_json
 from .health import Health
+from .inputs import InputWriter
 from .journal import JournalWriter
 from .lock import take
 from .places import snapshot_path, step_place
@@ -133,6 +135,10 @@ class SessionWriter:
     def event(self, event: Mapping[str, Any]) -> None:
         """Append an event; what a full disk refuses is written later."""
         self._events.append(json.dumps(sealed({"utc": now(), **event})))
+
+    def new_input(self, name: str) -> InputWriter:
+        """Return what writes an input's samples; it belongs to the thread that reads them. Raises OSError."""
+        return InputWriter(self.folder, name, self._facts["series"]["uid"], self.calls)
 
     def acted(self, told: Mapping[str, Any]) -> None:
         """Note what became of a decision of a trigger; what a full disk refuses is written later."""

@@ -56,7 +56,7 @@ def test_nobody_there_is_a_failure(opened):
 
 
 def test_osc_over_udp(opened):
-    pytest.importorskip("pythonosc", reason="needs the extra [actions]")
+    pytest.importorskip("pythonosc", reason="needs the extra [devices]")
     from pythonosc.osc_message import OscMessage
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
@@ -71,7 +71,7 @@ def test_osc_over_udp(opened):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_line_on_a_serial_port(opened):
-    pytest.importorskip("serial", reason="needs the extra [actions]")
+    pytest.importorskip("serial", reason="needs the extra [devices]")
     import pty
 
     ours, theirs = pty.openpty()
@@ -81,7 +81,7 @@ def test_a_line_on_a_serial_port(opened):
 
 
 def test_a_marker_on_the_lab_streaming_layer(opened):
-    pylsl = pytest.importorskip("pylsl", reason="needs the extra [actions]")
+    pylsl = pytest.importorskip("pylsl", reason="needs the extra [devices]")
     action = opened("lsl:streamfluo-test", "fired $frame")
     found = pylsl.resolve_byprop("name", "streamfluo-test", timeout=10)
     inlet = pylsl.StreamInlet(found[0])

@@ -71,7 +71,7 @@ def test_what_is_not_written_is_left_open():
 REFUSED = [
     ("a = = 1", "run.toml: not valid TOML: "),
     ("[soruce]", "run.toml: no table [soruce]; did you mean 'source'?"),
-    ("[zzz]", "run.toml: no table [zzz]; there is 'publish', 'record', 'source', 'step'"),
+    ("[zzz]", "run.toml: no table [zzz]; there is 'action', 'input', 'publish', 'record', 'source', 'step'"),
     ("[step]\nkind = 'bin'", "run.toml: steps are tables [[step]], with double brackets"),
     ("step = [1]", "run.toml: steps are tables [[step]], with double brackets"),
     ("source = 'file.tif'", "run.toml: source is a table [source], found 'file.tif'"),

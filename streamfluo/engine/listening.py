@@ -1,0 +1,138 @@
+"""Listening: other streams beside the frames, each read and written by a thread of its own.
+
+A stream that stops, or whose device is unplugged, ends nothing: it is said, and tried again. Its samples are written
+each quarter second, with their times on the monotonic clock that frames arrive by.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.block import Block
+from ..core.errors import ConfigError
+from ..core.input import Input, Sample
+from ..inputs.opening import open_input
+from ..session.inputs import FRAMES, InputWriter
+from .config import InputConfig
+
+WAIT_S, AGAIN_S = 0.1, 1.0
+
+Tell = Callable[[Mapping[str, Any]], None]
+NewWriter = Callable[[str], InputWriter]
+
+
+class InputThread:
+    """Reads one input and writes its samples; `to_utc_ns` is added to the monotonic clock."""
+
+    def __init__(self, config: InputConfig, opened: Input, writer: InputWriter, to_utc_ns: int, tell: Tell) -> None:
+        self.config, self._input, self._writer, self._to_utc_ns, self._tell = config, opened, writer, to_utc_ns, tell
+        self._width: int | None = None  # columns of a sample, 0 for text
+        self._last_ns, self._came_s, self._silent = 0, time.monotonic(), False
+        self.back = self.unlike = 0
+        self.lost = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"input {config.name}", daemon=True)
+        self._thread.start()
+
+    def facts(self) -> dict[str, Any]:
+        """How it fares, in plain values."""
+        silent_s = time.monotonic() - self._came_s
+        found = {"from": self.config.uri, "samples": self._writer.samples, "silent_s": round(silent_s, 1)}
+        counts = {"back in time": self.back, "of another width": self.unlike, **self._input.refused}
+        return {**found, **{name: n for name, n in counts.items() if n}, **({"lost": self.lost} if self.lost else {})}
+
+    def close(self) -> None:
+        """Read no more, and write what is there."""
+        self._over.set()
+        self._thread.join(2.0)
+
+    def _run(self) -> None:
+        try:
+            while not self._over.is_set():
+                try:
+                    samples = self._input.read(WAIT_S)
+                    self.lost = ""
+                except Exception as error:  # a device's fault ends no recording
+                    if not self.lost:
+                        self._tell({"event": "input lost", "input": self.config.name, "error": str(error)[:200]})
+                    self.lost = f"{type(error).__name__}: {error}"[:200]
+                    self._over.wait(AGAIN_S)
+                    continue
+                self._take(samples)
+        finally:
+            self._input.close()
+            self._writer.close()
+
+    def _take(self, samples: list[Sample]) -> None:
+        now_s = time.monotonic()
+        silent = not samples and now_s - self._came_s > self.config.silent_s
+        if silent != self._silent:
+            event = "input silent" if silent else "input goes on"
+            self._tell({"event": event, "input": self.config.name})
+            self._silent = silent
+        if samples:
+            self._came_s = now_s
+            self._write([sample for sample in samples if self._fits(sample)])
+        else:
+            self._writer.flush()
+
+    def _fits(self, sample: Sample) -> bool:
+        width = 0 if isinstance(sample.value, str) else len(sample.value)
+        self._width = width if self._width is None else self._width
+        if width != self._width:
+            self.unlike += 1
+            return False
+        self.back += sample.t_ns < self._last_ns
+        self._last_ns = sample.t_ns
+        return True
+
+    def _write(self, samples: list[Sample]) -> None:
+        if not samples:
+            return
+        t_ns = np.array([sample.t_ns for sample in samples], np.int64) + self._to_utc_ns
+        values = [sample.value for sample in samples]
+        column = {"value": np.array(values, float)} if self._width else {"text": np.array(values, str)}
+        self._writer.add({"t_ns": t_ns, **column})
+
+
+class Listening:
+    """The inputs of a run, and when its frames arrived. Raises ConfigError for an input that cannot be opened."""
+
+    def __init__(self, configs: Iterable[InputConfig], new_writer: NewWriter, tell: Tell) -> None:
+        self._threads: list[InputThread] = []
+        self._to_utc_ns = time.time_ns() - time.monotonic_ns()
+        opened: list[tuple[InputConfig, Input]] = []
+        try:
+            for config in configs:
+                try:
+                    opened.append((config, open_input(config.uri)))
+                except ConfigError as error:
+                    raise ConfigError(f"input {config.name!r}: {error}") from None
+        except ConfigError:
+            for _, one in opened:
+                one.close()
+            raise
+        for config, one in opened:
+            self._threads.append(InputThread(config, one, new_writer(config.name), self._to_utc_ns, tell))
+        self._frames = new_writer(FRAMES)
+
+    def arrived(self, block: Block, arrived_ns: int) -> None:
+        """Note frames of the chain's thread, and when the last of them arrived by the monotonic clock."""
+        index = block.index + np.arange(len(block))
+        t_ns = np.full(len(block), arrived_ns + self._to_utc_ns)
+        self._frames.add({"t_ns": t_ns, "value": np.column_stack((index, block.times_ns)).astype(float)})
+
+    def facts(self) -> dict[str, Any]:
+        """How each input fares, by name."""
+        return {thread.config.name: thread.facts() for thread in self._threads}
+
+    def close(self) -> None:
+        """Write what is there."""
+        for thread in self._threads:
+            thread.close()
+        self._frames.close()
