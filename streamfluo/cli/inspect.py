@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,11 @@ def inspect(
         of = f" of plane {gap.plane}" if gap.plane else ""
         _say(f"  gap of {gap.count} at frame {gap.first}{of} ({gap.reason})")
     console.print(_contents(opened))
+    for name, one in opened.recorded_inputs.by_name.items():
+        _say(f"input {name}: {counted(len(one.t_ns), 'sample')}, its clock known to {one.clock.error_ns / 1e6:.3g} ms")
+    if opened.actions:
+        became = Counter(action["became"] for action in opened.actions)
+        _say("actions: " + ", ".join(f"{count} {name}" for name, count in became.items()))
     _tell_damage(opened, check)
     for event in opened.events:
         if event["event"] == "muted":

@@ -96,8 +96,7 @@ class InputThread:
             return
         t_ns = np.array([sample.t_ns for sample in samples], np.int64) + self._to_utc_ns
         values = [sample.value for sample in samples]
-        column = {"value": np.array(values, float)} if self._width else {"text": np.array(values, str)}
-        self._writer.add({"t_ns": t_ns, **column})
+        self._writer.add({"t_ns": t_ns, "value": np.array(values, float if self._width else str)})
 
 
 class Listening:

@@ -18,6 +18,7 @@ from ..core.spec import Spec
 from .csv_writer import as_table, write_csv
 from .export_planes import export_frames_of_planes
 from .hdf5_writer import write_locs
+from .inputs import RecordedInput
 from .nwb_metadata import NwbMetadata
 from .reader import Session
 from .recorded_step import SessionStep
@@ -87,6 +88,8 @@ def _export(stacks: StackWriter, out: Path, progress: Callable[[int], None], pix
         columns = cells().same_as
         path = _file(out, f"{as_file_name(name)}.cells.csv")
         written.append(write_csv(path, columns, zip(*(c.tolist() for c in columns.values()), strict=True)))
+    if to in ("npy", "csv"):
+        written += [_export_input(one, to, out) for one in session.recorded_inputs.by_name.values()]
     for name in session.planes:
         plane, folder = session.plane(name), out / names.get(name, "")
         for step in plane.recorded_steps:
@@ -208,6 +211,17 @@ def _export_values(recorded: SessionStep, to: str, out: Path) -> list[Path]:
         table = as_table(session.index(step), {labels.get(name, name): v for name, v in plain.items()}, by_id)
         written.append(write_csv(_file(out, f"{step}.values.csv"), *table))
     return written
+
+
+def _export_input(one: RecordedInput, to: str, out: Path) -> Path:
+    """Write what an input gave, each sample with its time since the series began."""
+    name = f"input.{one.name}"
+    if to == "npy":
+        return _save_arrays(_file(out, f"{name}.npz"), {"t_ns": one.t_ns, "value": one.value})
+    columns = one.value[:, None] if one.is_text else one.value
+    header = ("t_s", *(["text"] if one.is_text else map(str, range(columns.shape[1]))))
+    rows = ((t_ns / 1e9, *row) for t_ns, row in zip(one.t_ns.tolist(), columns.tolist(), strict=True))
+    return write_csv(_file(out, f"{name}.csv"), header, rows)
 
 
 def _file(out: Path, name: str) -> Path:

@@ -38,7 +38,7 @@ class InputWriter:
         self._values = ValuesWriter(self._path, series_uid, _whole_nbytes(self._path), calls)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take samples: `t_ns` (n,) and `value` (n, columns), or `text` (n,). Raises OSError when the disk refuses."""
+        """Take samples: `t_ns` (n,) and `value` (n, columns), of texts (n,). Raises OSError when the disk refuses."""
         count = len(arrays["t_ns"])
         self._values.add(StepValues(self._name, self.samples, count, arrays, sized(arrays)))
         self.samples += count
@@ -64,16 +64,20 @@ def _whole_nbytes(path: Path) -> int:
 
 @dataclass(frozen=True)
 class RecordedInput:
-    """Samples of an input: `t_ns` (n,) since the series began, and `value` (n, columns) or `text` (n,).
+    """Samples of an input: `t_ns` (n,) since the series began, and `value` (n, columns), of texts (n,).
 
     `clock` says how this machine's clock ran against the camera's, and how well that is known.
     """
 
     name: str
     t_ns: np.ndarray
-    value: np.ndarray | None
-    text: np.ndarray | None
+    value: np.ndarray
     clock: Clock
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its samples are texts."""
+        return self.value.dtype.kind == "U"
 
     def at(self, start_ns: np.ndarray, stop_ns: np.ndarray) -> np.ndarray:
         """Return one value (n, columns) for each stretch of time: the mean of the samples in it.
@@ -81,8 +85,8 @@ class RecordedInput:
         Without one it is the value between its neighbours, NaN where these are more than a second apart. Raises
         SessionError for text.
         """
-        if self.value is None:
-            raise SessionError(f"input {self.name!r}: texts have no value between two; read them with .t_ns and .text")
+        if self.is_text:
+            raise SessionError(f"input {self.name!r}: texts have no value between two; read them with .t_ns and .value")
         order = np.argsort(self.t_ns, kind="stable")
         t_ns, value = self.t_ns[order], self.value[order]
         first, last = (np.searchsorted(t_ns, edge) for edge in (start_ns, stop_ns))
@@ -138,11 +142,9 @@ def read_inputs(session: Path, series_uid: str) -> RecordedInputs:
     newest = np.append(np.diff(arrived_ns) != 0, True) if len(first) else np.empty(0, bool)
     clock = fit_clock(arrived_ns[newest], t_ns[newest]) if newest.sum() > 1 else Clock(0.0, 0.0, 0.0, np.inf)
     by_name = {
-        name: RecordedInput(
-            name, np.rint(clock.theirs(arrays["t_ns"])).astype(np.int64), arrays.get("value"), arrays.get("text"), clock
-        )
+        name: RecordedInput(name, np.rint(clock.theirs(arrays["t_ns"])).astype(np.int64), arrays["value"], clock)
         for name, arrays in found.items()
-        if "t_ns" in arrays
+        if arrays.keys() >= {"t_ns", "value"}
     }
     return RecordedInputs(index, t_ns, by_name, tuple(damaged))
 

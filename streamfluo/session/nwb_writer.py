@@ -19,6 +19,7 @@ from ..core.errors import ConfigError, SourceError
 from ..core.names import plane_file_names
 from ..core.plane import Plane, PlaneGrid
 from ..core.spec import Spec
+from .inputs import RecordedInput
 from .nwb_metadata import NwbMetadata, Subject
 from .reader import Session
 
@@ -48,6 +49,8 @@ def write_nwb(
     written = [_Plane(pynwb, spec, count, name) for name in planes]
     for plane, one in zip(planes.values(), written, strict=True):
         whole.add_acquisition(_series(pynwb, whole, one, plane, spec, metadata))
+    for recorded in session.recorded_inputs.by_name.values():
+        _add_input(pynwb, whole, recorded)
     with pynwb.NWBHDF5IO(path, "w") as file:
         file.write(whole)
         for n, frame in enumerate(frames):
@@ -150,6 +153,22 @@ def _subject(pynwb: Any, subject: Subject) -> Any:
     if born := known.get("date_of_birth"):
         known["date_of_birth"] = datetime(born.year, born.month, born.day, tzinfo=UTC)
     return pynwb.file.Subject(**known)
+
+
+def _add_input(pynwb: Any, whole: Any, recorded: RecordedInput) -> None:
+    """What else came while frames did, on the frames' clock: numbers as a series, texts as moments of no length."""
+    name, times_s = f"input-{recorded.name}", recorded.t_ns / 1e9
+    description = f"input {recorded.name}; its clock is known to {recorded.clock.error_ns / 1e6:.3f} ms"
+    if not recorded.is_text:
+        whole.add_acquisition(
+            pynwb.TimeSeries(name=name, data=recorded.value, timestamps=times_s, unit="n.a.", description=description)
+        )
+        return
+    moments = pynwb.epoch.TimeIntervals(name=name, description=description)
+    moments.add_column("text", "what came")
+    for t_s, text in zip(times_s, recorded.value.tolist(), strict=True):
+        moments.add_interval(start_time=t_s, stop_time=t_s, text=text)
+    whole.add_time_intervals(moments)
 
 
 def _series(pynwb: Any, whole: Any, written: _Plane, plane: Plane, spec: Spec, metadata: NwbMetadata | None) -> Any:

@@ -20,6 +20,7 @@ from streamfluo.core.input import value_of
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.inputs.opening import open_input
+from streamfluo.session.export import export_session
 
 SPEC = Spec((6, 8), "uint16", interval_s=0.02)
 
@@ -97,7 +98,7 @@ def test_samples_stand_on_the_frames_clock(tmp_path):
     context.destroy(0)
     wheel, trials = (session.recorded_inputs.by_name[name] for name in ("wheel", "trials"))
     assert wheel.value[-1].tolist() == [149, -149]
-    assert trials.text.tolist() == [f"trial {n}" for n in range(15)]
+    assert trials.value.tolist() == [f"trial {n}" for n in range(15)]
     late_ms = trials.t_ns / 1e6 - 200 * np.arange(15)
     assert abs(np.median(late_ms)) < 15  # sent just before its frame; the frame's own way here is in the clock
     aligned = session.aligned("wheel")
@@ -107,6 +108,12 @@ def test_samples_stand_on_the_frames_clock(tmp_path):
     assert 0 < wheel.clock.error_ns < 10e6
     assert session.health["inputs"]["trials"]["samples"] == 15
     assert not session.damaged
+    export_session(session, "csv", tmp_path / "csv")
+    rows = (tmp_path / "csv" / "input.trials.csv").read_text().splitlines()
+    assert (rows[0], rows[-1].split(",")[1]) == ("t_s,text", "trial 14")
+    assert (tmp_path / "csv" / "input.wheel.csv").read_text().splitlines()[-1].endswith(",149.0,-149.0")
+    export_session(session, "npy", tmp_path / "npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "npy" / "input.wheel.npz")["t_ns"], wheel.t_ns)
     with pytest.raises(SessionError, match="no input 'whell'; did you mean 'wheel'"):
         session.aligned("whell")
     with pytest.raises(SessionError, match="texts have no value between two"):
@@ -249,3 +256,26 @@ def test_no_two_take_the_same_port():
     with pytest.raises(ConfigError, match="cannot bind"):
         open_input(f"udp://127.0.0.1:{first.port}")
     first.close()
+
+
+def test_an_nwb_has_them_on_its_own_time(tmp_path):
+    pynwb = pytest.importorskip("pynwb", reason="needs the extra [nwb]")
+    ports = [free_port(), free_port()]
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def each(n):
+        udp.sendto(f"{n} 7".encode(), ("127.0.0.1", ports[0]))
+        udp.sendto(b"go", ("127.0.0.1", ports[1]))
+
+    text = "[record]\nraw = true\n" + "".join(
+        entry(f"in{n}", f"udp://127.0.0.1:{port}") for n, port in enumerate(ports)
+    )
+    session = run(tmp_path, text, 30, each)
+    udp.close()
+    export_session(session, "nwb", tmp_path / "E")
+    with pynwb.NWBHDF5IO(tmp_path / "E" / "frames.nwb", "r") as file:
+        whole = file.read()
+        found = whole.acquisition
+        assert found["input-in0"].data[-1].tolist() == [29, 7]
+        np.testing.assert_array_equal(found["input-in0"].timestamps, session.recorded_inputs.by_name["in0"].t_ns / 1e9)
+        assert set(whole.intervals["input-in1"]["text"][:]) == {"go"}
