@@ -1,0 +1,54 @@
+"""Regions as people give them: masks, a labelled image, polygons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ConfigError
+
+
+def region_masks(value: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Return regions as masks (n, y, x) bool.
+
+    `value`: masks (n, y, x), a labelled image (y, x), or polygons, each a list of corners [y, x] in px. Footprints are
+    their pixels above a fifth of the peak. Raises ConfigError for others, and for a region without a pixel.
+    """
+    if isinstance(value, list | tuple):
+        masks = np.array([_filled(n, corners, shape) for n, corners in enumerate(value)]).reshape(-1, *shape)
+    else:
+        masks = _of_array(np.asarray(value), shape)
+    if not len(masks):
+        raise ConfigError("regions: none given")
+    empty = np.flatnonzero(~masks.any((1, 2)))
+    if len(empty):
+        raise ConfigError(f"regions: region {empty[0]} has no pixel in frames of {shape}; are these pixels?")
+    return masks
+
+
+def _of_array(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if array.dtype.kind not in "biuf" or not np.isfinite(array.astype(float)).all():
+        raise ConfigError(f"regions: masks are finite numbers, found {array.dtype}")
+    if array.ndim == 3 and array.shape[1:] == shape:
+        return array > array.max((1, 2), keepdims=True) / 5
+    if array.shape == shape:
+        return np.array([array == label for label in np.unique(array) if label]).reshape(-1, *shape)
+    raise ConfigError(f"regions: masks (n, y, x) or a labelled image (y, x) of {shape}, found {array.shape}")
+
+
+def _filled(number: int, corners: Any, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels whose centres lie in a polygon, by the even-odd rule."""
+    try:
+        points = np.asarray(corners, float)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    if points.ndim != 2 or points.shape[1:] != (2,) or len(points) < 3 or not np.isfinite(points).all():
+        raise ConfigError(f"regions: region {number} is a list of three corners [y, x] or more, found {corners!r:.60}")
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    inside = np.zeros(shape, bool)
+    for (y0, x0), (y1, x1) in zip(points, np.roll(points, -1, 0), strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    return inside
