@@ -10,9 +10,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ..core.control import VERBS, Answer
-from ..core.errors import ConfigError, did_you_mean
-from ..engine.config import literal
+from ..core.control import Answer, request_words
 from ..network.control_client import Control
 from .console import console
 from .keys import meet
@@ -34,7 +32,7 @@ def control(
     as_json: Annotated[bool, typer.Option("--json", help="the answer as a line of JSON")] = False,
 ) -> None:
     """Steer a running program: stop or pause it, mark a moment, change a live parameter, take a snapshot."""
-    asked = _asked(verb, words or [])
+    asked = request_words(verb, words or [])
     meet(uri)
     with Control(uri, source) as program:
         answer = program.ask(verb, **asked)
@@ -51,27 +49,6 @@ def control(
 def stop(uri: URI, source: SOURCE = "") -> None:
     """End a run with everything written, or the series of a daemon's sources, which take no other until `start`."""
     control(uri, "stop", [], source)
-
-
-def _asked(verb: str, words: Sequence[str]) -> Mapping[str, Any]:
-    """What a request says besides its verb. Raises ConfigError."""
-    if verb not in VERBS:
-        raise ConfigError(f"control: no verb {verb!r}{did_you_mean(verb, VERBS)}")
-    if verb == "mark":
-        return {"text": " ".join(words)}
-    if verb == "set":
-        target, equals, value = " ".join(words).partition("=")
-        step, dot, param = target.strip().rpartition(".")
-        if not (equals and dot and step and param):
-            raise ConfigError("control: write set STEP.PARAM=VALUE, as in set motion.max_shift_px=5")
-        return {"step": step, "param": param, "value": literal(value)}
-    if verb == "snapshot" and len(words) == 1:
-        step, _, name = words[0].partition(".")
-        return {"step": step, "name": name}
-    if words or verb == "snapshot":
-        usage = "snapshot STEP[.NAME]" if verb == "snapshot" else f"{verb} alone"
-        raise ConfigError(f"control: write {usage}; found {' '.join(words) or 'no step'!r}")
-    return {}
 
 
 def _said(verb: str, source: str, answer: Answer) -> str:

@@ -11,6 +11,7 @@
                  rising falling ( condition )
 
 `step.value` is what a step before gives, or `value` of the nearest step that gives it; [ ] choose by id, or by place.
+It may be one number of a snapshot (`sofi.change[0]`), as it was read last.
 """
 
 from __future__ import annotations

@@ -127,12 +127,16 @@ class Values(Node):
         super().__init__(text)
         self.need, self.places = need, places
         self.absent: set[int] = set()  # ids that were not there in the last frames
+        self._newest = np.nan  # of a snapshot, as it was read last
         self._given: Gives | None = None
 
     def _settle(self, given: Mapping[str, Gives]) -> None:
         self._given = found = given[self.need]
         if found.kind == "table":
             raise ConfigError(f"{self.text}: a table; count({self.need}) is the number of its rows in a frame")
+        if found.kind == "snapshot" and not (len(found.dims) == 0 or (self.places and len(found.dims) == 1)):
+            what = "an image" if "y" in found.dims else f"a snapshot of {', '.join(found.dims)}"
+            raise ConfigError(f"{self.text}: {what}; a condition takes one number of a snapshot, {self.need}[0]")
         if found.kind == "per_frame" and len(found.dims) == 1 and self.places is not None:
             raise ConfigError(f"{self.text}: {self.need} is one number a frame; write it without [ ]")
         self.unit = found.unit
@@ -142,7 +146,9 @@ class Values(Node):
     def single(self) -> bool:
         """Whether it is one number a frame."""
         assert self._given is not None
-        return len(self.places) == 1 if self.places is not None else self._given.dims == ("t",)
+        if self.places is not None:
+            return len(self.places) == 1
+        return self._given.dims == ("t",) or self._given.kind == "snapshot"
 
     def matrix(self, now: Frames) -> np.ndarray:
         """Return all of them (t, n), NaN where there are none."""
@@ -160,8 +166,24 @@ class Values(Node):
         return chosen
 
     def value(self, now: Frames) -> np.ndarray:
+        if self._given is not None and self._given.kind == "snapshot":
+            return self._as_read(now)
         column: np.ndarray = self.matrix(now)[:, 0]
         return column
+
+    def _as_read(self, now: Frames) -> np.ndarray:
+        """One number of a snapshot: it is new with the last frame where it was read, and holds until then."""
+        found = np.full(len(now.times_ns), self._newest)
+        if (read := now.inputs[self.need]) is not None:
+            flat, place = np.asarray(read, float).reshape(-1), self.places[0] if self.places else 0
+            found[-1] = self._newest = float(flat[place]) if place < len(flat) else np.nan
+        return found
+
+    def memory(self) -> dict[str, float]:
+        return {"newest": self._newest}
+
+    def recall(self, memory: Mapping[str, float]) -> None:
+        self._newest = memory["newest"]
 
 
 class Reduced(Node):
@@ -177,7 +199,7 @@ class Reduced(Node):
 
     def _settle(self, given: Mapping[str, Gives]) -> None:
         (of,) = self.parts
-        if not isinstance(of, Values):
+        if not isinstance(of, Values) or given[of.need].kind == "snapshot":
             raise ConfigError(f"{self.text}: {self._name} is of the values of a step, found {of.text!r}")
         self.unit = of.unit
 

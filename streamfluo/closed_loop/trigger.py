@@ -29,6 +29,9 @@ class TriggerParams(Params, frozen=True):
     fires: Annotated[
         Literal["onset", "each"], Meta(description="when the condition begins to hold, or at each frame where it does")
     ] = "onset"
+    read_frames: Annotated[
+        int, Meta(ge=1, description="a snapshot in the condition is read each so many frames of the index")
+    ] = 500
     refractory_s: Annotated[float, Meta(ge=0, description="no decision so long after the last one [s]")] = 0.0
 
 
@@ -56,7 +59,7 @@ class Trigger(Operator):
         super().__init__(params, spec, device)
         self._condition = Condition(params.when)
         self._condition.level = params.level
-        self.needs = self._condition.needs
+        self.needs, self.reads_every = self._condition.needs, params.read_frames
         self._held, self._fired_ns, self._unknown, self._next_index = False, NEVER_NS, 0, 0
 
     def meet(self, given: Mapping[str, Gives]) -> None:

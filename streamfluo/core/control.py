@@ -6,13 +6,14 @@ misspelled must not be taken for another request.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from .errors import ConfigError, WireError, did_you_mean
 from .header import Buffer, decode_map
-from .params import explain
+from .params import explain, literal
 from .wire import VERSION
 
 MAX_REQUEST_BYTES = 4096  # what a pipe takes at once
@@ -142,3 +143,24 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, int | float):
         return abs(value) < MAX_NUMBER  # neither infinite nor NaN
     return value is None or isinstance(value, str)
+
+
+def request_words(verb: str, words: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a request says besides its verb, as people write it: `set STEP.PARAM=VALUE`. Raises ConfigError."""
+    if verb not in VERBS:
+        raise ConfigError(f"control: no verb {verb!r}{did_you_mean(verb, VERBS)}")
+    if verb == "mark":
+        return {"text": " ".join(words)}
+    if verb == "set":
+        target, equals, value = " ".join(words).partition("=")
+        step, dot, param = target.strip().rpartition(".")
+        if not (equals and dot and step and param):
+            raise ConfigError("control: write set STEP.PARAM=VALUE, as in set motion.max_shift_px=5")
+        return {"step": step, "param": param, "value": literal(value)}
+    if verb == "snapshot" and len(words) == 1:
+        step, _, name = words[0].partition(".")
+        return {"step": step, "name": name}
+    if words or verb == "snapshot":
+        usage = "snapshot STEP[.NAME]" if verb == "snapshot" else f"{verb} alone"
+        raise ConfigError(f"control: write {usage}; found {' '.join(words) or 'no step'!r}")
+    return {}

@@ -106,10 +106,11 @@ class Operator(ABC):
     name what reads its results from a session, as in `session.results("components")`; `joins` what puts those of the
     slices of a volume together, of steps by plane from the first slice on. `may_need` are per-frame values of the steps
     that its frames came through, given where there are any: with `valid` it learns nothing from frames that are
-    declared not valid (`seen_parts`). A name in `needs` may say of which step, `extract.traces`. `of_planes` are those
-    in `needs` that a config may take of several planes at once: they come as (planes, t, …), NaN where a plane has none
-    of a frame or declares it not valid. `live` are the parameters that may be changed while frames flow, each with
-    another value that the laws try.
+    declared not valid (`seen_parts`). A name in `needs` may say of which step, `extract.traces`. With `reads_every` a
+    need may be a snapshot of a step before: it comes with the frame that ends each so many frames of the index, else
+    None. `of_planes` are those in `needs` that a config may take of several planes at once: as (planes, t, …), NaN
+    where a plane has none of a frame or declares it not valid. `live` are the parameters that may be changed while
+    frames flow, each with another value that the laws try.
     """
 
     kind: ClassVar[str]
@@ -120,6 +121,7 @@ class Operator(ABC):
     of_planes: tuple[str, ...] = ()
     gives: tuple[Gives, ...] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    reads_every: int = 0
     frame_axis: Literal["same", "own"] = "same"
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     live: ClassVar[Mapping[str, Any]] = {}

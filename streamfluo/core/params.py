@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
@@ -160,3 +161,12 @@ def _decode(kind: type, value: Any) -> Any:
         if array.dtype.kind in "biuf":
             return array
     raise ValueError(f"expected {kind.__name__}, found {type(value).__name__}")
+
+
+def literal(text: str) -> Any:
+    """Return the value that a person writes, as TOML has it; a word needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        text = text.strip()
+        return float(text) if re.fullmatch(r"[+-]?(\.\d+|\d+\.)", text) else text  # .066 and 3. are numbers to people

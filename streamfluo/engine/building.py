@@ -25,10 +25,10 @@ class Step:
 
     Of a stream of several planes each has steps of its own, whose ids begin with it: `green/0/extract`. `after` is the
     step whose frames it takes. `givers` maps each name in `needs`, and in `may_need` where one gives it, to (step id,
-    name); `pools` each name that it takes of several planes to all of theirs. A `late` step takes values of planes that
-    take some of its own: it runs once they all have come to its frames. `axis` names the frame axis it sees: steps on
-    the same axis see the same frames. `muted` holds the error that took it out of the chain, `doubt` what its operator
-    says against its results.
+    name); `pools` each name that it takes of several planes to all of theirs; `snapshots` are the needs that are met by
+    one. A `late` step takes values of planes that take some of its own: it runs once they all have come to its frames.
+    `axis` names the frame axis it sees: steps on the same axis see the same frames. `muted` holds the error that took
+    it out of the chain, `doubt` what its operator says against its results.
     """
 
     config: StepConfig
@@ -41,6 +41,7 @@ class Step:
     params: Any = None
     pools: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     late: bool = False
+    snapshots: tuple[str, ...] = ()
     next_index: int | None = None
     muted: str | None = None
     doubt: str = ""
@@ -121,6 +122,7 @@ class Builder:
         step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate, params)
         step.givers = self._givers(place, step)
         step.pools = self._pools(place, step)
+        step.snapshots = self._snapshots(place, step)
         try:
             operator.meet({need: self._given(*giver) for need, giver in step.givers.items()})
         except ConfigError as error:
@@ -147,6 +149,18 @@ class Builder:
         wanted = (*operator.needs, *(name for name in operator.may_need if name in config.inputs))
         givers = {need: self._giver(place, need, step) for need in wanted if not _is_pool(config.inputs.get(need))}
         return self._givers_on_the_way(step) | givers
+
+    def _snapshots(self, place: str, step: Step) -> tuple[str, ...]:
+        """The needs of a step of frames that are met by snapshots. Raises ConfigError behind a frame axis of its own:
+        there nothing cuts blocks where they are read."""
+        if not step.lives_on_frames:
+            return ()
+        found = tuple(need for need, giver in step.givers.items() if self._given(*giver).kind == "snapshot")
+        if found and step.axis != in_plane(step.plane, SOURCE):
+            raise ConfigError(
+                f"{place}: {found[0]!r} is a snapshot; take it before a step that hands on its own frames"
+            )
+        return found
 
     def _pools(self, place: str, taker: Step) -> dict[str, tuple[tuple[str, str], ...]]:
         """For each name that the config takes of several planes, `*/motion.shift_px`, the (step id, name) of theirs."""
@@ -203,7 +217,8 @@ class Builder:
         return gate.given(name)
 
     def _named(self, place: str, named: str | None, need: str, taker: Step) -> tuple[str, str]:
-        wanted = ("per_frame", "by_id", "table") if taker.lives_on_frames else ("snapshot",)
+        wanted: tuple[str, ...] = ("per_frame", "by_id", "table") if taker.lives_on_frames else ("snapshot",)
+        wanted += ("snapshot",) if taker.operator.reads_every else ()
         selector, _, value = (named or f".{need}").rpartition("/")
         step_id, _, name = value.partition(".")
         plane = self._plane_named(place, selector, taker.plane)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -223,8 +223,18 @@ class Chain:
         self._across.passed(plane, first + count, late)
 
     def _through(self, plane: str, block: Block, late: bool = False) -> list[StepResult]:
-        """Run a block through a plane's steps, in parts where parameters change within it."""
-        return [r for part in self.changes.parts(plane, late, block) for r in self._flow(plane, [part], late)]
+        """Run a block through a plane's steps, in parts where parameters change, or snapshots are read, within it."""
+        parts = (part for uncut in self.changes.parts(plane, late, block) for part in self._cut(plane, late, uncut))
+        return [r for part in parts for r in self._flow(plane, [part], late)]
+
+    def _cut(self, plane: str, late: bool, block: Block) -> Iterator[Block]:
+        """Yield a block in the parts that end where steps take snapshots: what they show must not depend on blocks."""
+        taking = {s.operator.reads_every for s in self.steps if s.snapshots and (s.plane, s.late) == (plane, late)}
+        at = block.index
+        while taking and (stop := min(at - at % every + every for every in taking)) < block.stop:
+            yield block.cut(at, stop)
+            at = stop
+        yield block.cut(at, block.stop) if at > block.index else block
 
     def _flow(self, plane: str, blocks: list[Block], late: bool = False, finishing: bool = False) -> list[StepResult]:
         handed: dict[str, list[Block]] = {in_plane(plane, SOURCE): blocks}
@@ -295,6 +305,10 @@ class Chain:
         for need, givers in step.pools.items():
             inputs[need] = self._across.pooled(givers, block.index, len(block))
         for need, (giver, name) in step.givers.items():
+            if need in step.snapshots:
+                due = block.stop % step.operator.reads_every == 0
+                inputs[need] = self.read(giver, [name])[name] if due else None
+                continue
             if apart(self.step(giver), step):
                 if (found := self._across.values(giver, name, block.index, len(block))) is None:
                     raise FrameError(f"step {giver!r} gave no {name!r} for these frames, nor for any before them")

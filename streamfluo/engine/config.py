@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.names import STEP_ID_RULE, is_step_id
-from ..core.params import build_params
+from ..core.params import build_params, literal
 from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
 from ..session.inputs import FRAMES
@@ -220,15 +220,6 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         stated=frozenset(noted),
         changed=frozenset(map(_target, changes)),
     )
-
-
-def literal(text: str) -> Any:
-    """Return the value that a person writes, as TOML has it; a word needs no quotes."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        text = text.strip()
-        return float(text) if re.fullmatch(r"[+-]?(\.\d+|\d+\.)", text) else text  # .066 and 3. are numbers to people
 
 
 def _noted(found: Any, text: str, where: str) -> tuple[list[str], str]:

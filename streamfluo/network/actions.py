@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import zmq
 
 from ..core.action import Action, Decision, Message
+from ..core.control import request_words
 from ..core.errors import ConfigError, SourceError
-from .socket import bind, connect, new_context
+from .control_client import Control
+from .socket import bind, connect, new_context, parse_endpoint
 
 WAIT_MS = 1000
 
@@ -57,6 +60,36 @@ class PushDecisions(_Decisions):
 
     def do(self, decision: Decision) -> None:
         self._socket.send(self.message.of(decision).encode())
+
+
+class ControlProgram(Action):
+    """`control+tcp://127.0.0.1:5560`: a request to a program that takes control, this run or another: its message is
+    `stop`, `pause`, `mark TEXT`, `set STEP.PARAM=VALUE`, `snapshot STEP`."""
+
+    def __init__(self, uri: str, message: Message) -> None:
+        super().__init__(uri, message)
+        if message.is_json:
+            raise ConfigError(f"{uri}: say what is asked for in message: stop, mark TEXT, set STEP.PARAM=VALUE")
+        self._request(message.of(Decision("step", 0, 0, "uid", 0, 0, 0)))
+        try:
+            parse_endpoint(uri.partition("+")[2])
+        except SourceError as error:
+            raise ConfigError(str(error)) from None
+        self._program: Control | None = None
+
+    def do(self, decision: Decision) -> None:
+        verb, words = self._request(self.message.of(decision))
+        if self._program is None:  # of this run: it answers once it has begun
+            self._program = Control(self.uri.partition("+")[2])
+        self._program.ask(verb, **words)
+
+    def _request(self, text: str) -> tuple[str, Mapping[str, Any]]:
+        verb, *words = text.split()
+        return verb, request_words(verb, words)
+
+    def close(self) -> None:
+        if self._program is not None:
+            self._program.close()
 
 
 class LoopBack:
