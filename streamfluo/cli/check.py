@@ -48,6 +48,10 @@ def check(
         branches[step.id] = branches[step.after].add(f"{step.id} ({step.config.kind}){handed}: {gives}")
     for root in roots.values():
         console.print(branches[root])
+    for action in settings.actions:
+        console.print(f"action: {action.on} → {action.to}, within {action.deadline_ms:g} ms", soft_wrap=True)
+    for one in settings.inputs:
+        console.print(f"input: {one.name} ← {one.uri}", soft_wrap=True)
 
 
 def _spec(settings: Config, source: str | None) -> tuple[Spec, str]:

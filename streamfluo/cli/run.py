@@ -17,6 +17,7 @@ from ..engine.building import named_planes
 from ..engine.config import Config, load_config
 from ..engine.engine import Engine
 from ..session.events import changes_in
+from ..session.health import spelled_facts, spelled_ms
 from ..session.reader import open_session
 from ..sources.opening import open_source
 from .console import config_file, console, counted, frame_progress, stop_on_signals
@@ -144,5 +145,9 @@ def report(engine: Engine, out: Path) -> None:
         figures = [f"{times[name]:.3f}" if name in times else "–" for name in ("p50", "p99", "max")]
         table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
     console.print(table)
+    for name, times in health.latency_ms.items():
+        console.print(f"{name}: {spelled_ms(times)}")
+    for name, facts in {**health.actions, **health.inputs}.items():
+        console.print(f"{name}: {spelled_facts(facts)}", soft_wrap=True)
     for step, doubt in health.doubtful.items():
         console.print(f"{step} is doubtful: {doubt}", soft_wrap=True)

@@ -31,7 +31,7 @@ from ..network.frames import JournalFrames
 from ..network.publishing import EVENTS, PreviewServer, ResultsServer
 from ..network.server import GRACE_S, DataServer
 from ..network.socket import free_endpoint
-from ..session.health import Health
+from ..session.health import Health, spelled_facts
 from ..session.journal import JournalWriter
 from ..session.values import Gathered, values_message
 from .chain import Chain
@@ -359,6 +359,8 @@ class Publisher:
         planes = counters["planes"]  # one line each: maps of 64 would break the limits
         counters["refused"] = dict(Counter(counters["refused"]) + self.refused)
         counters["planes"] = [f"{name}: {', '.join(f'{k} {n}' for k, n in of.items())}" for name, of in planes.items()]
+        for name in ("actions", "inputs"):
+            counters[name] = [f"{one}: {spelled_facts(facts)}" for one, facts in counters[name].items()]
         uid = self._run.series.uid
         return {"program": self._run.program, "state": self._run.state(), "series_uid": uid, "counters": counters}
 

@@ -76,6 +76,12 @@ class Latency:
         return {name: times for name, times in found.items() if times}
 
 
+def spelled_facts(facts: Mapping[str, Any]) -> str:
+    """Return what an action or an input says of itself in one line, without what is 0."""
+    said = {name: spelled_ms(fact) if isinstance(fact, Mapping) else f"{fact}" for name, fact in facts.items() if fact}
+    return ", ".join(f"{name} {text}" for name, text in said.items())
+
+
 def spelled_ms(times: Mapping[str, float]) -> str:
     """Return p50, p99 and max in words."""
     return ", ".join(f"{name} {value:.3g}" for name, value in times.items()) + " ms"
