@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -297,10 +297,15 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
         "config": run.config_name,
         "config_crc32": zlib_ng.crc32(run.config_text.encode()),
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
-        "versions": {"python": sys.version.split()[0], "streamfluo": __version__}
-        | {name: metadata.version(name) for name in _LIBRARIES},
+        "versions": {"python": sys.version.split()[0], "streamfluo": __version__, **_versions()},
         "started": now(),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """The libraries' versions, asked for once: importlib keeps 1.5 kB for each change of a folder that it looks into."""
+    return {name: metadata.version(name) for name in _LIBRARIES}
 
 
 def now() -> str:
