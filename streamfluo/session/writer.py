@@ -304,7 +304,7 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
 
 @cache
 def _versions() -> dict[str, str]:
-    """The libraries' versions, asked for once: importlib keeps 1.5 kB for each change of a folder that it looks into."""
+    """The libraries' versions, asked for once: importlib keeps 1.5 kB for each change of a folder on its way."""
     return {name: metadata.version(name) for name in _LIBRARIES}
 
 
