@@ -11,20 +11,20 @@ from threading import Thread
 from types import SimpleNamespace
 
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
-_context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:  # what commands import late as well; a library that is absent is passed over
     late = ["streamfluo.engine.engine", "streamfluo.pixels", "streamfluo.sources.tiff", "streamfluo.network.client"]
     libraries = ["numba.np.linalg", "numba.np.npyimpl", "numba.typed", "scipy.linalg", "scipy.special", "scipy.ndimage",
                  "scipy.sparse", "pydantic"]  # fmt: skip
-    _context.set_forkserver_preload(["streamfluo.cli.cli", *late, *libraries])
+    context.set_forkserver_preload(["streamfluo.cli.cli", *late, *libraries])
 
 
 class Process:
     """One command in folder `cwd`, with what `subprocess.Popen` offers; both of its pipes are read as text."""
 
     def __init__(self, *words, cwd, env=None):
-        (self._out, out), (self._err, err) = _context.Pipe(duplex=False), _context.Pipe(duplex=False)
-        self._process = _context.Process(
+        (self._out, out), (self._err, err) = context.Pipe(duplex=False), context.Pipe(duplex=False)
+        self._process = context.Process(
             target=_run, args=(list(map(str, words)), str(cwd), dict(os.environ if env is None else env), out, err)
         )
         self._process.start()

@@ -9,7 +9,7 @@ from systems import needs_signals
 
 from streamfluo import open_session, open_source
 
-SIM = "sim:calcium?channels=2&z=4&shape=48x64&frames=120&seed=4"
+SIM = "sim:calcium?channels=2&z=4&shape=48x64&frames=60&seed=4"
 CHAINS = {
     "by slice": """
 [[step]]
@@ -87,10 +87,10 @@ def test_every_plane_arrives_over_zeromq_bit_for_bit(tmp_path, movies, shifts, u
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr
     session = open_session(tmp_path / "S")
-    assert (session.frames, session.lost, session.state) == (960, 0, "finished")
+    assert (session.frames, session.lost, session.state) == (480, 0, "finished")
     assert session.planes == unbroken.planes == tuple(movies)
     for name, movie in movies.items():
-        np.testing.assert_array_equal(session.read_frames(0, 120, plane=name), movie)
+        np.testing.assert_array_equal(session.read_frames(0, 60, plane=name), movie)
     same_results(session, unbroken)
 
 
@@ -122,13 +122,13 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, movies, shifts,
                 time.sleep(0.05)
             first.kill()
         before = open_session(tmp_path / "S").frames
-        assert 0 < before < 960
+        assert 0 < before < 480
         done = called(*run, "--resume", cwd=tmp_path)
         server.terminate()  # for half a minute it would wait for the one that was killed
         assert server.wait(20) == 0
     assert done.returncode == 0, done.stderr
     session = open_session(tmp_path / "S")
-    assert (session.frames, session.lost) == (960, 0), session.gaps
+    assert (session.frames, session.lost) == (480, 0), session.gaps
     for name, movie in movies.items():
-        np.testing.assert_array_equal(session.read_frames(0, 120, plane=name), movie)
+        np.testing.assert_array_equal(session.read_frames(0, 60, plane=name), movie)
     same_results(session, unbroken)

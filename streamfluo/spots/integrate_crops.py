@@ -14,7 +14,6 @@ from .spline import NO_SPLINE, checked_spline
 
 _NONE = np.array([np.nan])
 _ZERO = np.zeros(1)
-_PIXELS = {np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "float32", "float64")}
 _SIGMA_Y = SpotColumns._fields.index("sigma_y_nm")
 _CHANNEL = (
     "model",
@@ -141,15 +140,16 @@ def _one_channel(crops: Any, columns: SpotColumns, optics: tuple[Any, ...]) -> n
 
 
 def crop_stack(crops: Any, where: str) -> np.ndarray:
-    """Return crops as a contiguous array (n, y, x) of a type the kernels know. Raises FrameError."""
+    """Return crops as a contiguous array (n, y, x) float64. Raises FrameError.
+
+    Converting takes .1 µs a crop of 11 × 11; kernels for another type of pixels take 2 to 4 s to compile.
+    """
     stack = np.asarray(crops)
     if stack.ndim != 3 or 0 in stack.shape[1:]:
         raise FrameError(f"{where}: crops are (n, y, x), found {stack.shape}")
-    if stack.dtype not in _PIXELS:
-        if stack.dtype.kind not in "biuf":
-            raise FrameError(f"{where}: crops hold numbers, found {stack.dtype}")
-        stack = stack.astype(np.float64)
-    return stack if stack.flags.c_contiguous else np.ascontiguousarray(stack)
+    if stack.dtype.kind not in "biuf":
+        raise FrameError(f"{where}: crops hold numbers, found {stack.dtype}")
+    return np.ascontiguousarray(stack, np.float64)
 
 
 def _code(known: tuple[str, ...], value: Any, name: str) -> int:

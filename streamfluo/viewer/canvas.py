@@ -18,6 +18,9 @@ _BAR_MARGIN_PX, _BAR_HEIGHT_PX = 14, 4
 _SHADE = QColor(0, 0, 0, 130)  # behind names of planes
 
 
+_STOPS = np.linspace(0, 1, 33)  # of the strip of colours; each of a map's 256 would be an item of its own, 20 ms in all
+
+
 class Canvas(pg.GraphicsView):
     """An image in coordinates of the frame's pixels: pixel (0, 0) reaches from −0.5 to 0.5, y downwards.
 
@@ -124,7 +127,7 @@ class Canvas(pg.GraphicsView):
     def set_colours(self, name: str) -> None:
         """Draw with a colour map of `COLOUR_MAPS`."""
         colours = self._colours = pg.colormap.get(COLOUR_MAPS[name])
-        self._levels.gradient.setColorMap(colours)
+        self._levels.gradient.setColorMap(pg.ColorMap(_STOPS, colours.map(_STOPS)))
         self._levels.gradient.showTicks(False)
         self.image.setColorMap(colours)
 

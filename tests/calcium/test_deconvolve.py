@@ -94,7 +94,11 @@ def lag_samples(rate, truth):
 
 @pytest.mark.parametrize(
     ("decay_s", "rise_s", "hz"),
-    [pytest.param(0.4, 0.05, 60, marks=pytest.mark.slow), (1.2, 0.1, 30), (0.6, 0.02, 10)],
+    [
+        pytest.param(0.4, 0.05, 60, marks=pytest.mark.slow),
+        pytest.param(1.2, 0.1, 30, marks=pytest.mark.slow),
+        (0.6, 0.02, 10),
+    ],
 )
 def test_one_rise_and_decay_are_estimated_under_drift_and_the_rate_has_no_delay(decay_s, rise_s, hz):
     """Means of five recordings, 3 standard errors of which are left to chance.

@@ -155,13 +155,13 @@ def test_a_damaged_header_is_noticed_without_its_arrays():
 @settings(max_examples=300)
 @given(data=st.binary(max_size=200), begun=st.booleans())
 def test_any_bytes_are_a_record_or_a_wire_error(data, begun):
+    length, crc = len(data).to_bytes(4, "little"), zlib.crc32(data).to_bytes(4, "little")
+    counted_as = "a record"
     try:
-        length, crc = len(data).to_bytes(4, "little"), zlib.crc32(data).to_bytes(4, "little")
         parted((MAGIC + length + crc + data) if begun else data)
     except WireError as error:
-        known = {"record", "header_syntax", "arrays", "shape", "nbytes", "nesting", "keys"}
-        if error.kind not in known:
-            raise AssertionError(f"no counter for {error.kind}") from error
+        counted_as = error.kind
+    assert counted_as in {"a record", "record", "header_syntax", "arrays", "shape", "nbytes", "nesting", "keys"}
 
 
 def entry(**changes):

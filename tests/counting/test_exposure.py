@@ -56,7 +56,7 @@ def test_residuals_are_white_and_normal():
     p_on, p_off = RATES / RATES.sum() * -np.expm1(-RATES.sum())
     theta = np.tile([LIGHT.mu, LIGHT.mu_bg, LIGHT.sigma, p_on, p_off, 0.0], (4, 1))
     model = EmitterModel(True, False, 0, 6, 3.0, p_outlier=0.01)
-    scores, switched_on = Exposed(theta, model).residuals(traces.T, emitters)
+    scores, switched_on = Exposed(theta, model).residuals(np.ascontiguousarray(traces.T), emitters)
     assert scores.mean() == pytest.approx(0, abs=0.06)
     assert scores.std() == pytest.approx(1, abs=0.05)
     assert np.mean(scores[1:] * scores[:-1]) == pytest.approx(0, abs=0.1)

@@ -114,6 +114,8 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, as_before):
         for block, following in zip_longest(shown, shown[1:]):
             if not block.reason:
                 reader.follow(block, following.text if following and following.language == "text" else None)
+        assert {shell.returncode for shell in reader.shells} <= {0}
+        assert reader.shells or reader.namespace.keys() > {"__name__"}, "nothing of the page ran"
     finally:
         reader.leave()
 

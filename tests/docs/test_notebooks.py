@@ -43,6 +43,8 @@ def test_it_runs(path, tmp_path, monkeypatch):
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(path, 4)
-    nbclient.NotebookClient(
+    run = nbclient.NotebookClient(
         notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()  # raises CellExecutionError
+    counts = [cell["execution_count"] for cell in run["cells"] if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1))

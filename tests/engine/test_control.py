@@ -4,8 +4,6 @@ import errno
 import json
 import subprocess
 import sys
-import threading
-import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +13,14 @@ import numpy as np
 import pytest
 import zmq
 from systems import needs_signals
-from toys import BINNED, DOUBLE, FRAMES, LEVEL, SQUARED, Movie, a, block, chain, config, means, toys  # noqa: F401
+from toys import BINNED, DOUBLE, LEVEL, SQUARED, Movie, a, block, chain, config, means, toys  # noqa: F401
+from turnstile import Turnstile, events, let, ones, running
 
 from streamfluo import SourceError, open_session, open_source
-from streamfluo.client import Control, ask
+from streamfluo.client import ask
 from streamfluo.core import wire
-from streamfluo.core.control import Answer, Change, Mark
+from streamfluo.core.control import Answer, Change
 from streamfluo.core.errors import WireError
-from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.engine.run_control import done
@@ -33,63 +31,6 @@ from streamfluo.session import files as files_module
 
 BEHIND = a("level", id="'behind'")
 TABLES = (LEVEL, DOUBLE, SQUARED, BINNED, BEHIND)
-PUBLISH = '[publish]\nuri = "tcp://127.0.0.1:0"\n'
-
-
-class Turnstile(Movie):
-    """A source whose frames come when they are let through."""
-
-    def __init__(self, items, **options):
-        super().__init__(items, **options)
-        self.free = threading.Semaphore(0)
-
-    def blocks(self, max_frames=32):
-        for item in super().blocks(max_frames):
-            self.free.acquire()
-            yield item
-
-    def interrupt(self):
-        super().interrupt()
-        self.free.release()
-
-
-def published(*tables):
-    return parse_config(PUBLISH + "".join(f"[[step]]\n{table}\n" for table in tables), "run.toml")
-
-
-def until(true, within_s=20):
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-@contextmanager
-def running(source, out, *tables, **options):
-    engine = Engine(source, published(*tables), out, **options)
-    engine.start()
-    try:
-        with Control(engine.publisher.endpoint) as control:
-            yield engine, control
-    finally:
-        engine.stop()
-        assert engine.wait(60)
-
-
-def let(engine, frames):
-    """Let so many frames through, and wait until the chain has them."""
-    before = engine.health().frames
-    engine.source.free.release(frames)
-    until(lambda: engine.health().frames == before + frames)
-
-
-def events(folder, kind):
-    told = [event for event in open_session(folder).events if event["event"] == kind]
-    return [{name: value for name, value in event.items() if name not in ("event", "utc")} for event in told]
-
-
-def ones(stop=200):
-    return [block(n, n + 1) for n in range(stop)]
 
 
 def test_a_text_is_noted_at_the_frame_that_comes_next(tmp_path):
@@ -315,78 +256,6 @@ def test_a_disk_that_does_not_take_the_event_keeps_the_parameter_as_it_is(tmp_pa
 
 def full(descriptor):
     raise OSError(errno.ENOSPC, "No space left on device")
-
-
-# A pause, snapshots, the end
-
-
-def test_what_a_stream_sends_while_it_pauses_is_a_gap_and_not_lost(tmp_path):
-    source = Turnstile(ones())
-    with running(source, tmp_path / "s", LEVEL) as (engine, control):
-        let(engine, 10)
-        assert control.pause().frame == 10
-        assert control.pause().said == "it pauses already"
-        assert engine.state == "paused"
-        source.free.release(20)
-        until(lambda: engine.next_index == 30)
-        until(lambda: source.acknowledged[-1] == 30)  # the sender need not keep them
-        assert control.mark("meanwhile").frame == 30
-        assert control.resume().frame == 30
-        let(engine, 5)
-    session = open_session(tmp_path / "s")
-    assert (session.frames, session.lost, session.gaps) == (15, 0, (Gap(10, 20, "paused"),))
-    assert (session.health["paused"], session.health["lost"]) == (20, 0)
-    np.testing.assert_array_equal(session.read_frames(0, 99), FRAMES[[*range(10), *range(30, 35)]])
-    assert session.damaged == ()
-
-
-def test_a_pause_that_lasts_to_the_end_is_in_the_session_and_the_run_ends(tmp_path):
-    source = Turnstile(ones(40))
-    with running(source, tmp_path / "s", LEVEL) as (engine, control):
-        let(engine, 10)
-        control.pause()
-        source.free.release(30)
-        until(lambda: engine.wait(0.1))
-    assert open_session(tmp_path / "s").gaps == (Gap(10, 30, "paused"),)
-    assert open_session(tmp_path / "s").state == "finished"
-
-
-def test_a_file_waits_while_it_pauses_and_no_frame_is_missing(tmp_path):
-    source = Turnstile(ones(), seekable=True)
-    with running(source, tmp_path / "s", LEVEL) as (engine, control):
-        let(engine, 10)
-        assert control.pause().said == "the source waits"
-        source.free.release(30)
-        time.sleep(0.3)
-        assert engine.health().frames == 10
-        control.resume()
-        until(lambda: engine.health().frames == 40)
-    assert open_session(tmp_path / "s").gaps == ()
-
-
-def test_a_snapshot_is_written_as_of_its_frame(tmp_path):
-    with running(Turnstile(ones()), tmp_path / "s", LEVEL, SQUARED) as (engine, control):
-        let(engine, 10)
-        assert control.snapshot("level", "sum").said == "snapshots/level/0000000010-sum.npz"
-        let(engine, 10)
-        assert control.snapshot("squared").frame == 20
-    at = {path.name: dict(np.load(path)) for path in (tmp_path / "s" / "snapshots").rglob("*-*.npz")}
-    assert at["0000000010-sum.npz"]["sum"] == pytest.approx(means(0, 10).sum())
-    assert at["0000000020-squared.npz"]["squared"] == pytest.approx(means(0, 20).sum() ** 2)
-    assert [event["frame"] for event in events(tmp_path / "s", "snapshot")] == [10, 20]
-
-
-def test_stopped_from_elsewhere_it_leaves_a_whole_session_and_says_no_more(tmp_path):
-    with running(Turnstile(ones()), tmp_path / "s", LEVEL) as (engine, control):
-        let(engine, 10)
-        [line] = control.sessions()
-        assert (line["session"], line["state"], line["frames"]) == (str(tmp_path / "s"), "running", 10)
-        assert control.stop().frame == 10
-        until(lambda: engine.wait(0.1))
-    session = open_session(tmp_path / "s")
-    assert (session.state, session.frames, session.damaged) == ("aborted", 10, ())
-    with pytest.raises(SourceError, match="the series is over"):
-        engine.control.ask(Mark(nonce="1", text="late"))
 
 
 # Changes that were recorded

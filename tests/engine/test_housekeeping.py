@@ -184,3 +184,4 @@ def test_what_was_tried_may_be_damaged(rig, text):
     (rig / "sessions" / TRIES).write_text(text)
     with running(rig):
         until(lambda: exported(rig) == ["a", "b"])
+    assert [differences(rig / "sessions" / name, lambda nbytes: None) for name in "ab"] == ["", ""]

@@ -308,6 +308,8 @@ def test_a_viewer_that_never_reads_holds_nobody_up():
         until(lambda: engine.publisher._watched)
         source.go.release()
         until(lambda: engine.health().frames == 400)
+        assert engine.wait(20)
+    assert engine.state == "finished"
 
 
 def test_a_port_in_use_is_one_line_and_nothing_is_left_open(tmp_path):

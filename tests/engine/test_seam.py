@@ -203,7 +203,7 @@ RUN = """
     ''')
     for kind in "uint64 scalar list short objects undeclared nothing table index block raises exit".split():
         stranger.KIND = kind
-        with open_source("sim:spots?shape=24x24&frames=1000") as source:
+        with open_source("sim:spots?shape=24x24&frames=300") as source:
             engine = Engine(source, config, pathlib.Path(kind))
             engine.start()
             engine.wait()
@@ -225,7 +225,7 @@ def test_a_strangers_operator_in_a_package_of_its_own_never_ends_a_recording(tmp
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 12
-    assert [line.split(" ", 1)[1] for line in lines] == ["finished 1000 1000 muted"] * 12
+    assert [line.split(" ", 1)[1] for line in lines] == ["finished 300 300 muted"] * 12
 
 
 def ran(out, *tables, items, **options):

@@ -162,7 +162,8 @@ def test_a_file_that_is_damaged_holds_up_no_other(rig):
         (folder / "in" / "a.tif").write_bytes(b"II*\0 nothing of the kind")
         time.sleep(0.1)
         write(folder / "in" / "b.tif", 0, 5)
-        until(lambda: len(sessions(folder)) == 1)
+        until(lambda: [s.frames for s in sessions(folder)] == [5])
+    np.testing.assert_array_equal(frames_of(*sessions(folder)), MOVIE[:5])
 
 
 def test_links_are_not_followed_and_a_folder_of_too_many_is_refused(rig, tmp_path, monkeypatch):

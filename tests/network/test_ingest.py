@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
-from test_strangers import zmtp
+from stranger import zmtp
 from toy_server import FRAMES, same
 from toy_server import frames as frames_of
 

@@ -128,7 +128,7 @@ def test_a_file_that_is_not_changed_is_read(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=40, derandomize=True, **SETTINGS)
+@settings(max_examples=20, derandomize=True, **SETTINGS)
 @given(changes=CHANGES)
 def test_changed_bytes_give_frames_or_one_line(name, folders, changes):
     check(name, folders[name], changes)

@@ -7,16 +7,13 @@ from plane_bytes import hello_of_planes, plane_frame
 from wire_bytes import HELLO, SHAPE, frame, result
 
 pytest.importorskip("PySide6")
-import test_window
 from PySide6.QtCore import QSettings
 from PySide6.QtGui import QImage
-from test_window import look, panel
+from windows import PIXELS, look, panel
 
 from streamfluo.core import wire
 from streamfluo.viewer.window import EVENTS
 
-open_window = test_window.open_window
-PIXELS = np.arange(48, dtype=np.uint16).reshape(SHAPE) * 100
 ALL = ("red/0", "green/0", "red/1", "green/1")
 
 

@@ -54,13 +54,12 @@ def thresholds(sigma_px: float, rate: float, excess_noise: float = 1.0) -> np.nd
     kernel[edge : side - edge, edge : side - edge] -= 1 / (2 * reach + 1) ** 2
     level = _level(float((kernel[:, 1:] * kernel[:, :-1]).sum() / (kernel**2).sum()), rate)
     h, count = np.unique(np.round(kernel, 9), return_counts=True)
+    share = [SHARE_FIRST + j * SHARE_STEP for j in range(SHARES)]
+    skewness = [math.exp(TABLE_FIRST + k * TABLE_STEP) for k in range(TABLE_LENGTH)]
+    light = np.array([[value * part**3 for value in skewness] for part in share])
+    noise = excess_noise * light * (1 / np.array(share)[:, None] - 1)
     table = np.full((SHARES, TABLE_LENGTH + 1), level)
-    for j in range(SHARES):
-        for k in range(TABLE_LENGTH):
-            share = SHARE_FIRST + j * SHARE_STEP
-            light = math.exp(TABLE_FIRST + k * TABLE_STEP) * share**3
-            noise = excess_noise * light * (1 / share - 1)
-            table[j, k] = _saddle((h, count), light, noise, excess_noise, level)
+    table[:, :-1] = _saddle((h, count), light.ravel(), noise.ravel(), excess_noise, level).reshape(light.shape)
     table.flags.writeable = False
     return table
 
@@ -86,23 +85,27 @@ def _tail(correlation: float, level: float) -> float:
 
 
 def _saddle(
-    weights: tuple[np.ndarray, np.ndarray], light: float, variance: float, excess: float, level: float
-) -> float:
-    """Return the x [noise σ] whose tail is a Gaussian's beyond `level`; weights: h, and how often each occurs."""
+    weights: tuple[np.ndarray, np.ndarray], light: np.ndarray, variance: np.ndarray, excess: float, level: float
+) -> np.ndarray:
+    """Return the x (n,) [noise σ] whose tails are a Gaussian's beyond `level`, of each light and variance (n,).
+
+    weights: h, and how often each occurs.
+    """
     h, count = weights
     squares = float((count * h**2).sum())
-    noise = math.sqrt((excess * light + variance) * squares)
+    noise = np.sqrt((excess * light + variance) * squares)
     spread = excess - 1  # of an electron; its moments exist up to s · h · spread = 1
-    low, high = 0.0, min(60.0 / noise, 600.0 / h.max(), (1 - 1e-9) / (h.max() * spread) if spread else math.inf)
-    x = 0.0
+    most = min(600.0 / h.max(), (1 - 1e-9) / (h.max() * spread) if spread else math.inf)
+    low, high, x = np.zeros(len(light)), np.minimum(60.0 / noise, most), np.zeros(len(light))
     for _ in range(45):
         s = (low + high) / 2
-        less = 1 - spread * s * h
-        grown = less ** (-1 / spread) if spread else np.exp(s * h)
-        cumulant = light * float((count * (grown - 1 - s * h)).sum()) + variance * s**2 * squares / 2
-        x = light * float((count * h * (grown / less - 1)).sum()) + variance * s * squares
-        curvature = light * float((count * h**2 * excess * grown / less**2).sum()) + variance * squares
-        r = math.sqrt(max(2 * (s * x - cumulant), 1e-300))
-        tail = r + math.log(s * math.sqrt(curvature) / r) / r
-        low, high = (s, high) if tail < level else (low, s)
+        along = s[:, None] * h
+        less = 1 - (spread * s)[:, None] * h
+        grown = less ** (-1 / spread) if spread else np.exp(along)
+        cumulant = light * (count * (grown - 1 - along)).sum(1) + variance * s**2 * squares / 2
+        x = light * (count * h * (grown / less - 1)).sum(1) + variance * s * squares
+        curvature = light * (count * h**2 * excess * grown / less**2).sum(1) + variance * squares
+        r = np.sqrt(np.maximum(2 * (s * x - cumulant), 1e-300))
+        under = r + np.array([math.log(v) for v in (s * np.sqrt(curvature) / r).tolist()]) / r < level
+        low, high = np.where(under, s, low), np.where(under, high, s)
     return x / noise

@@ -1,0 +1,222 @@
+"""The window's pictures, offscreen: turned, held, levelled, read, drawn on, saved."""
+
+import numpy as np
+import pytest
+import tifffile
+from wire_bytes import SHAPE, frame, hello, result
+
+pytest.importorskip("PySide6")
+from PySide6.QtGui import QImage
+from windows import PIXELS, look, panel, text_of
+
+from streamfluo.viewer import theme
+from streamfluo.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
+
+
+def test_large_frames_are_asked_for_binned_unless_told_otherwise(open_window):
+    window, watch = open_window(hello(frames={"source": ((2048, 1500), "<u2", None, 0.01)}))
+    assert ("source", 2) in watch.previews
+    panel(window, "frames/source").set_binning(4)
+    look(window)
+    assert ("source", 4) in watch.previews
+
+
+def test_the_picture_on_screen_is_the_frame(open_window):
+    window, _ = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    assert np.array_equal(image.image, PIXELS)
+    assert image.canvas.image.image.shape == SHAPE
+    drawn = image.canvas.grab().toImage().convertToFormat(QImage.Format.Format_Grayscale8)
+    dark, bright = (image.canvas.mapFromScene(image.canvas.over.mapToScene(*xy)) for xy in ((0, 0), (7, 5)))
+    assert drawn.pixelColor(dark).lightness() < 30
+    assert drawn.pixelColor(bright).lightness() > 225
+
+
+@pytest.mark.parametrize(
+    ("does", "corner"),
+    [
+        (lambda c: None, "top left"),
+        (lambda c: c.rotate(), "top right"),
+        (lambda c: (c.rotate(), c.rotate()), "bottom right"),
+        (lambda c: c.flip(1), "top right"),
+        (lambda c: c.flip(0), "bottom left"),
+        (lambda c: (c.rotate(), c.flip(1)), "top left"),
+        (lambda c: (c.rotate(), c.flip(0)), "bottom right"),
+    ],
+)
+def test_turns_and_flips_are_as_seen(open_window, does, corner):
+    window, _ = open_window(frame(3, PIXELS))
+    canvas = panel(window, "frames/source").canvas
+    does(canvas)
+    first, last = (canvas.over.mapToScene(*xy) for xy in ((0, 0), (7, 5)))
+    where = f"{'top' if first.y() < last.y() else 'bottom'} {'left' if first.x() < last.x() else 'right'}"
+    assert where == corner
+
+
+def test_pausing_holds_the_picture_while_frames_go_on(open_window):
+    window, watch = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    window.set_paused(True)
+    watch.hand(frame(4, PIXELS + 1))
+    look(window)
+    assert image.shown_index == 3
+    assert window.model.pictures["frames/source"].index == 4
+    assert "paused, the acquisition goes on" in text_of(window)
+    window.set_paused(False)
+    look(window)
+    assert image.shown_index == 4
+
+
+def test_levels_can_be_locked_and_follow_again(open_window):
+    window, watch = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    before = window.model.pictures["frames/source"].levels
+    image.lock_levels(True)
+    watch.hand(frame(4, PIXELS * 10))
+    look(window)
+    assert window.model.pictures["frames/source"].levels == before
+    image.lock_levels(False)
+    look(window)
+    assert window.model.pictures["frames/source"].levels[1] > 5 * before[1]
+
+
+def test_dragging_the_histogram_locks_the_levels(open_window):
+    window, _ = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    image.canvas._levels.setLevels(100, 200)
+    image.canvas._levels.sigLevelChangeFinished.emit(image.canvas._levels)
+    picture = window.model.pictures["frames/source"]
+    assert (picture.locked, picture.levels) == (True, (100, 200))
+
+
+def test_the_mouse_reads_pixels(open_window):
+    window, _ = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    image._hover(2.2, 4.9)
+    assert image._readout.text() == f"y 2, x 5 px · 1.1, 2.5 µm · {PIXELS[2, 5]} ADU"
+
+
+def test_every_colour_map_can_be_drawn(open_window):
+    window, _ = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    for name in theme.COLOUR_MAPS:
+        image._colours.setCurrentText(name)
+        look(window, 1)
+    image.next_colours()
+    assert image._colours.currentText() == "grey"
+
+
+@pytest.mark.parametrize("kind", ["rectangle", "ellipse", "polygon"])
+def test_a_region_drawn_follows_its_mean(open_window, kind):
+    window, watch = open_window(frame(3, np.full(SHAPE, 7, "u2")))
+    image = panel(window, "frames/source")
+    image.regions.add(kind)
+    watch.hand(frame(4, np.full(SHAPE, 9, "u2")))
+    look(window)
+    assert image.regions.trace.since()[1][-1].tolist() == [9.0]
+    assert not window.docks["regions/frames/source"].isHidden()
+    image.regions.remove(image.regions._items[0][1])
+    assert window.docks["regions/frames/source"].isHidden()
+
+
+def test_a_region_encloses_what_is_drawn_round(open_window):
+    window, _ = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    image.regions.add("rectangle")
+    item = image.regions._items[0][1]
+    item.setPos((1.6, 0.7))
+    item.setSize((2.8, 3.6))
+    (region,) = image.regions.regions()
+    assert np.array_equal(region.mask(SHAPE), np.pad(np.ones((4, 3), bool), ((1, 1), (2, 3))))
+
+
+def test_pictures_and_data_are_saved(open_window, tmp_path):
+    window, _ = open_window(frame(3, PIXELS))
+    image = panel(window, "frames/source")
+    image.save_picture(tmp_path / "a.png")
+    image.save_data(tmp_path / "a.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), PIXELS)
+    assert QImage(str(tmp_path / "a.png")).width() > 100
+    with pytest.raises(OSError, match="could not be written"):
+        image.save_picture(tmp_path / "nowhere" / "a.png")
+
+
+def test_keys_act_on_the_image_under_the_mouse(open_window, qtbot):
+    window, _ = open_window(frame(3, PIXELS), frame(3, PIXELS / np.float32(1), step="motion"))
+    raw, corrected = panel(window, "frames/source"), panel(window, "frames/motion/frames")
+    window._activate(corrected)
+    for key in "LCRHVF":
+        window._with_image(key)
+    assert window.model.pictures["frames/motion/frames"].locked
+    assert not window.model.pictures["frames/source"].locked
+    assert corrected._colours.currentText() != raw._colours.currentText()
+
+
+def test_overlays_are_drawn_where_they_belong(open_window):
+    outlines = np.array([[[1, 1], [1, 3], [3, 3], [np.nan, np.nan]]])
+    columns = {"frame": [5], "y_px": [2.0], "x_px": [4.0], "photons": [7.0]}
+    window, watch = open_window(
+        result("motion", 5, shift_px=[[0.1, -0.2]]),
+        result("extract", 5, kind="snapshot", contours=outlines),
+        result("spots", 5, **{f"spots__{n}": c for n, c in columns.items()}),
+        frame(5, PIXELS),
+        frame(5, PIXELS / np.float32(1), step="motion"),
+    )
+    raw, corrected = panel(window, "frames/source"), panel(window, "frames/motion/frames")
+    assert set(raw._items) == {"motion/shift_px"}
+    assert set(corrected._items) == {"extract/contours", "spots/spots"}
+    assert {"values/motion/", "values/spots/", "snapshot/extract/contours/"} <= watch.topics
+    x, y = corrected._items["spots/spots"].getData()
+    assert (np.nanmean(y[:24]), np.nanmean(x[:24])) == (pytest.approx(2), pytest.approx(4))
+    corrected._toggle_overlay("spots/spots", False)
+    look(window)
+    assert set(corrected._items) == {"extract/contours"}
+
+
+def test_a_click_on_a_cell_points_out_its_trace(open_window):
+    square = np.array([[0, 0], [0, 3], [3, 3], [3, 0]])
+    window, _ = open_window(
+        result("extract", 5, kind="snapshot", contours=np.stack([square, square + 4])),
+        result("extract", 5, ids=np.array([3, 8]), trace=np.ones((1, 2))),
+        frame(5, PIXELS / np.float32(1), step="motion"),
+    )
+    traces, image = panel(window, "by_id/extract/trace"), panel(window, "frames/motion/frames")
+    image.pick(2.0, 2.0)
+    assert traces.pointed == 3
+    image.pick(6.0, 5.0)
+    assert traces.pointed == 8
+    image.pick(3.5, 0.1)
+    assert traces.pointed == 8
+
+
+def test_of_cells_in_each_other_the_smaller_one_is_meant():
+    square = np.array([[0, 0], [0, 4], [4, 4], [4, 0], [np.nan, np.nan]])
+    assert contour_at(np.stack([square * 3, square + 2]), 3, 3) == 1
+    assert contour_at(np.stack([square * 3, square + 2]), 9, 9) == 0
+    assert contour_at(np.stack([square * 3, square + 2]), 13, 1) is None
+
+
+def test_lines_of_overlays():
+    assert contour_lines(np.array([[[1, 2], [3, 4], [np.nan, np.nan]]]))[:3].tolist() == [[1, 2], [3, 4], [1, 2]]
+    assert contour_lines(np.empty(0)).shape == (0, 2)
+    circle = spot_lines({"y_px": np.array([5.0]), "x_px": np.array([9.0]), "sigma_px": np.array([1.5])})
+    assert np.allclose(np.hypot(*(circle[:-1] - (5, 9)).T), 3.0)
+    from PySide6.QtCore import QRectF
+
+    arrow = vector_lines(np.array([0.5, -1.0]), QRectF(-0.5, -0.5, 8, 6))
+    assert arrow[0].tolist() == [2.5, 3.5]
+    assert (arrow[1] - arrow[0]).tolist() == [0.5 * VECTOR_ZOOM, -1.0 * VECTOR_ZOOM]
+    assert len(vector_lines(np.zeros((3, 4, 2)), QRectF(0, 0, 8, 6))) == 12 * 6
+
+
+def test_a_stack_shows_one_plane_and_asks_which(open_window):
+    gives = {"sofi": [("pairs", "snapshot", ("pair", "y", "x"), "", "cross cumulants")]}
+    stack = np.arange(3.0)[:, None, None] * np.ones(SHAPE)
+    window, _ = open_window(
+        hello(steps=[("sofi", "sofi", "source")], gives=gives), result("sofi", 5, kind="snapshot", pairs=stack)
+    )
+    image = panel(window, "snapshot/sofi/pairs")
+    assert image._plane.maximum() == 2
+    image._plane.setValue(2)
+    look(window)
+    assert np.array_equal(image.image, stack[2])
