@@ -30,7 +30,20 @@ SNAPSHOTS = {"mean": _image, "k2": _image**2, "k3": _image**3, "k4": _image**4, 
 
 _random = np.random.default_rng(4)
 PHOTONS = 100 + 50.0 * _random.integers(0, 4, (20, 3)).repeat(8, 0) + 10 * _random.normal(size=(160, 3))
+LABELS = _random.integers(-1, 4, 160)
+
+
+def activity(block):
+    """Values of four cells, the last of which is born at frame 40, with a signal and a label for each frame."""
+    frame = np.arange(block.index, block.stop)
+    cells = 3 if block.stop <= 40 else 4
+    traces = np.column_stack((PHOTONS[frame], (PHOTONS[frame, 0] - PHOTONS[frame, 1]) * (frame >= 40)))[:, :cells] / 100
+    ids = np.array([5, 2, 9, 7])[:cells]
+    return {"traces": traces, "traces.ids": ids, "value": traces[:, :2], "label": LABELS[frame]}
+
+
 INPUTS = {"count": lambda block: {"photons": PHOTONS[block.index : block.stop]}}
+INPUTS |= dict.fromkeys(("decode", "tuning"), activity)
 
 
 def no_inputs(block):

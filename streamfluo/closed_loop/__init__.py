@@ -1,9 +1,13 @@
 """Floor 2: closed loops: what is decided by values, within the frame. It may import core.
 
-trigger            the operator
+trigger            the operator `trigger`
+input_values       the operator `input`: other streams as values of frames
+decode             the operator `decode`: from activity to behaviour
+tuning             the operator `tuning`: mean response by stimulus
+activity           cells that come one after the other, in columns that stay
 condition          the language of its conditions      condition_nodes    what they are made of
 """
 
-from . import trigger
+from . import decode, input_values, trigger, tuning
 
-__all__ = ["trigger"]
+__all__ = ["decode", "input_values", "trigger", "tuning"]

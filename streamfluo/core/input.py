@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .errors import WireError
 
 MAX_COLUMNS, MAX_TEXT = 256, 1000
+INPUTS = "inputs"  # in the `user` of a frame: the newest sample of each when it arrived, by name
 
 
 class Sample(NamedTuple):

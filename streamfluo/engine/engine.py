@@ -115,7 +115,7 @@ class Engine:
             if config.publish.uri is not None:
                 view = RunView(program, self.chain, source.series, self.health, lambda: self.state, self.control.ask)
                 parts.publisher = Publisher(config.publish, view, journal)
-            if config.inputs and self.session is not None:
+            if config.inputs and self.session is not None and not source.seekable:  # what is read again has its own
                 parts.listening = Listening(config.inputs, self.session.new_input, parts.tell)
                 undo.callback(parts.listening.close)
             if config.actions:

@@ -68,7 +68,7 @@ def _with_gaps(parts: Parts) -> Iterator[Block | Gap]:
         if start > reached.get(plane, start):
             yield Gap(reached[plane], start - reached[plane], "camera", plane)
         reached[plane] = stop
-        yield item
+        yield item if parts.listening is None or isinstance(item, Gap) else parts.listening.beside(item)
 
 
 def _recorded(parts: Parts) -> Generator[Block | Gap, None, int]:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..core.block import Block
-from ..core.errors import ConfigError
-from ..core.input import Input, Sample
+from ..core.errors import ConfigError, FrameError
+from ..core.input import INPUTS, Input, Sample
 from ..inputs.opening import open_input
 from ..session.inputs import FRAMES, InputWriter
 from .config import InputConfig
 
-WAIT_S, AGAIN_S = 0.1, 1.0
+WAIT_S, AGAIN_S, FRESH_S = 0.1, 1.0, 1.0
 
 Tell = Callable[[Mapping[str, Any]], None]
 NewWriter = Callable[[str], InputWriter]
@@ -33,11 +34,19 @@ class InputThread:
         self.config, self._input, self._writer, self._to_utc_ns, self._tell = config, opened, writer, to_utc_ns, tell
         self._width: int | None = None  # columns of a sample, 0 for text
         self._last_ns, self._came_s, self._silent = 0, time.monotonic(), False
+        self._newest: tuple[float, tuple[float, ...] | str] | None = None  # when it came, and what
         self.back = self.unlike = 0
         self.lost = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"input {config.name}", daemon=True)
         self._thread.start()
+
+    def newest(self) -> tuple[float, ...] | str | None:
+        """Return the newest sample; a text holds until the next one, numbers for a second."""
+        if (found := self._newest) is None:
+            return None
+        came_s, value = found
+        return value if isinstance(value, str) or time.monotonic() - came_s < FRESH_S else None
 
     def facts(self) -> dict[str, Any]:
         """How it fares, in plain values."""
@@ -77,7 +86,9 @@ class InputThread:
             self._silent = silent
         if samples:
             self._came_s = now_s
-            self._write([sample for sample in samples if self._fits(sample)])
+            if fitting := [sample for sample in samples if self._fits(sample)]:
+                self._newest = now_s, fitting[-1].value
+                self._write(fitting)
         else:
             self._writer.flush()
 
@@ -92,8 +103,6 @@ class InputThread:
         return True
 
     def _write(self, samples: list[Sample]) -> None:
-        if not samples:
-            return
         t_ns = np.array([sample.t_ns for sample in samples], np.int64) + self._to_utc_ns
         values = [sample.value for sample in samples]
         self._writer.add({"t_ns": t_ns, "value": np.array(values, float if self._width else str)})
@@ -104,6 +113,7 @@ class Listening:
 
     def __init__(self, configs: Iterable[InputConfig], new_writer: NewWriter, tell: Tell) -> None:
         self._threads: list[InputThread] = []
+        self.left_out = 0  # frames that could not carry the newest samples
         self._to_utc_ns = time.time_ns() - time.monotonic_ns()
         opened: list[tuple[InputConfig, Input]] = []
         try:
@@ -119,6 +129,18 @@ class Listening:
         for config, one in opened:
             self._threads.append(InputThread(config, one, new_writer(config.name), self._to_utc_ns, tell))
         self._frames = new_writer(FRAMES)
+
+    def beside(self, block: Block) -> Block:
+        """Return frames that just came, each with the newest sample of every input in its `user`."""
+        newest = {thread.config.name: value for thread in self._threads if (value := thread.newest()) is not None}
+        if not newest:
+            return block
+        user = {n: {**block.user.get(n, {}), INPUTS: newest} for n in range(block.index, block.stop)}
+        try:
+            return replace(block, user=user)
+        except FrameError:  # more than a frame can carry beside what its sender says: the samples are recorded anyhow
+            self.left_out += len(block)
+            return block
 
     def arrived(self, block: Block, arrived_ns: int) -> None:
         """Note frames of the chain's thread, and when the last of them arrived by the monotonic clock."""

@@ -14,7 +14,7 @@ import pytest
 import zmq
 from toys import Movie
 
-from streamfluo import Block, ConfigError, SessionError, Spec, open_session
+from streamfluo import Block, ConfigError, SessionError, Spec, open_session, open_source
 from streamfluo.core.errors import WireError
 from streamfluo.core.input import value_of
 from streamfluo.engine.config import parse_config
@@ -279,3 +279,34 @@ def test_an_nwb_has_them_on_its_own_time(tmp_path):
         assert found["input-in0"].data[-1].tolist() == [29, 7]
         np.testing.assert_array_equal(found["input-in0"].timestamps, session.recorded_inputs.by_name["in0"].t_ns / 1e9)
         assert set(whole.intervals["input-in1"]["text"][:]) == {"go"}
+
+
+def test_values_of_the_chain_are_those_that_were_recorded_and_a_rerun_gives_them_again(tmp_path):
+    ports = [free_port(), free_port()]
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def each(n):
+        udp.sendto(f"{n} {2 * n}".encode(), ("127.0.0.1", ports[0]))
+        if n % 20 == 5:
+            udp.sendto(b"left" if n % 40 == 5 else b"right", ("127.0.0.1", ports[1]))
+
+    text = "[record]\nraw = true\n"
+    text += entry("wheel", f"udp://127.0.0.1:{ports[0]}") + entry("side", f"udp://127.0.0.1:{ports[1]}")
+    text += '[[step]]\nkind = "input"\nid = "wheel"\nparams = { name = "wheel", columns = 2 }\n'
+    text += '[[step]]\nkind = "input"\nid = "side"\nparams = { name = "side", labels = ["left", "right"] }\n'
+    text += '[[step]]\nkind = "trigger"\nparams = { when = "wheel.value[0] > 50 and side.label == 1" }\n'
+    session = run(tmp_path, text, 120, each)
+    udp.close()
+    wheel, side = session.values("wheel")["value"], session.values("side")["label"]
+    assert np.nanmedian(np.arange(120) - wheel[:, 0]) <= 3  # the newest that came, not one of the future
+    assert (np.arange(120)[30:] >= wheel[30:, 0]).all()
+    np.testing.assert_array_equal(wheel[30:, 1], 2 * wheel[30:, 0])
+    assert set(side[30:].tolist()) == {0.0, 1.0}
+    fired = session.values("trigger")["fired"]
+    assert fired.sum() >= 2
+    with open_source(tmp_path / "S") as source:
+        again = Engine(source, parse_config(text, "c.toml"), tmp_path / "T")
+        again.start()
+        assert again.wait(60)
+    for step, name in (("wheel", "value"), ("side", "label"), ("trigger", "fired")):
+        np.testing.assert_array_equal(open_session(tmp_path / "T").values(step)[name], session.values(step)[name])
