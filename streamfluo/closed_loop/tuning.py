@@ -29,8 +29,8 @@ class Tuning(Mergeable):
     """Mean response of each cell to each stimulus, over the frames with its label, and its standard error.
 
     The error is that of independent frames: of a slow indicator, whose frames are not, multiply it by the root of the
-    frames in two of its decay times. Left out are frames without a label, values that are NaN, and zeros before a cell's
-    first value, whose number depends on the block that it was born in. State: four sums for each cell and stimulus.
+    frames in two of its decay times. Left out are frames without a label, values that are NaN, and zeros before a first
+    value, whose number depends on the block that the cell was born in. State: four sums for each cell and stimulus.
     """
 
     Params = TuningParams
