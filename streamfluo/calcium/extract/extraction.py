@@ -276,6 +276,10 @@ class Extraction:
             cells.accepted[k] = False
             self._record_event(self._last_index, k, "rejected", "not compact: a process?")
 
+    def goes_on_from(self, other: Extraction) -> None:
+        """Number components and frames behind those of another extraction, whose tables are given already."""
+        self._last_index, self.cells.next_id = other._last_index, other.cells.next_id
+
     def begin_again(self) -> None:
         """Forget background and components: the scene was another one. Tables and ids go on."""
         rows, last, next_id = self._rows, self._last_index, self.cells.next_id

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from ...core.block import Block
-from ...core.errors import ConfigError
+from ...core.errors import ConfigError, StateError
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ...core.registry import register
 from ...core.spec import Spec
-from ...core.state import State, require_int
+from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
 from . import results as snapshots
 from .activity import Deconvolution
 from .extraction import NO_COMPONENTS, Extraction, LiveValues, by_id
-from .first_frames import FirstFrames, SceneWatch
 from .initialisation import compile_kernels
+from .learning import Learning, Waiting
+from .live import Live
 from .params import ExtractParams
 from .seeds import load_seeds, seeds_of_file
 
 DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
 CELL_WIDTH = 4  # in units of neuron_sigma_px
+MAX_DELAY_FRAMES = 60
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
@@ -38,15 +41,16 @@ class Extract(Operator):
     updated from sufficient statistics. Frames stay in a window of `window_frames`; when they leave it, activity is
     re-estimated with the current footprints, and 20 frames later the final values are in the table `settled`. The
     first `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then
-    processed like all others; flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be
-    cut anywhere: results are the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
+    processed like all others, on a thread beside the frames: `init_delay_frames` later its results take over, and no
+    frame waits. Flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be cut anywhere:
+    results are the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
     have NaN as values.
 
     Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016 (CNMF).
     """
 
     Params = ExtractParams
-    version = 7  # boxes follow their footprints; a cell may fill its box
+    version = 8  # learned beside the frames; boxes follow their footprints; a cell may fill its box
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
@@ -86,87 +90,114 @@ class Extract(Operator):
             raise ConfigError('extract: seeds are for init = "seeded"')
         seeded = params.init == "seeded"
         self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else []
-        deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
-        self._extraction = Extraction(params, spec.shape, deconvolution, _offset(spec))
-        self._initialised = self._ended = False
-        self._left_out, self._watch = 0, SceneWatch()
-        self._first_frames = FirstFrames(spec.shape)
+        self._deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
+        self._delay_frames = _delay_frames(params)
+        self._live = self._new()
+        self._learned: Live | None = None  # what takes over, while it is learned
+        self._learning: Learning | None = None
+        self._waiting: list[Waiting] = []  # frames that it takes meanwhile
+        self._ended = False
 
     def change(self, params: ExtractParams) -> None:
-        self.params = self._extraction.params = params
+        self.params = self._live.extraction.params = params
+        if self._learning is not None:  # as one that is built with them would learn
+            self._learning.give_up()
+            self._learn(self._waiting)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
         live: list[LiveValues] = []
         valid = valid_frames(block, inputs)
         for t, frame in enumerate(block.pixels):
-            if not valid[t] or (self._initialised and self._is_odd(frame)):
-                live.append(self._extraction.unknown())
-            elif self._initialised:
-                live.append(self._extraction.process(block.index + t, frame))
-            else:
-                live.append(NO_COMPONENTS)
-                self._collect(block.index + t, frame)
-        return Output(block.index, {**by_id(live), **self._extraction.tables()})
+            live.append(self._frame(block.index + t, frame if valid[t] else None))
+        return Output(block.index, {**by_id(live), **self._live.extraction.tables()})
+
+    def _frame(self, index: int, frame: np.ndarray | None) -> LiveValues:
+        if self._learning is not None:
+            if len(self._waiting) < self._delay_frames:
+                kept = None if frame is None else _kept(frame)
+                self._waiting.append((index, kept))
+                self._learning.put(index, kept)
+                return NO_COMPONENTS
+            self._take_over()
+        values = self._live.take(index, frame)
+        if not self._live.begun and len(self._live.first_frames) == self.params.init_frames:
+            self._learn([])
+        return values
+
+    def _new(self) -> Live:
+        return Live(Extraction(self.params, self.spec.shape, self._deconvolution, _offset(self.spec)))
+
+    def _learn(self, waiting: Sequence[Waiting]) -> None:
+        """Initialise with the frames that were collected, and take those that wait already, beside what comes."""
+        learned = self._new()
+        learned.goes_on_from(self._live)
+        self._learned, self._waiting = learned, list(waiting)
+        self._learning = Learning(partial(learned.begin, self._seeds), learned.take)
+        for index, frame in waiting:
+            self._learning.put(index, frame)
+
+    def _take_over(self) -> None:
+        assert self._learning is not None
+        assert self._learned is not None
+        self._learning.join()
+        self._live, self._learned, self._learning, self._waiting = self._learned, None, None, []
 
     def finish(self) -> Output | None:
-        if not self._initialised and len(self._first_frames) >= LEAST_FRAMES:
-            self._initialise()  # with what there is
+        if self._learning is not None:
+            self._take_over()
+        if not self._live.begun and len(self._live.first_frames) >= LEAST_FRAMES:
+            self._live.begin(self._seeds)  # with what there is
         self._ended = True
-        if self._initialised:
-            self._extraction.finish()
-        return Output(self._extraction.next_index, {**by_id([]), **self._extraction.tables()})
+        extraction = self._live.extraction
+        if self._live.begun:
+            extraction.finish()
+        return Output(extraction.next_index, {**by_id([]), **extraction.tables()})
 
     def doubt(self) -> str:
-        told = self._extraction.doubts(self._left_out) if self._initialised else []
+        told = self._live.extraction.doubts(self._live.left_out) if self._live.begun else []
         if min(self.spec.shape) < CELL_WIDTH * self.params.neuron_sigma_px:
             height, width = self.spec.shape
             told.append(
                 f"a field of {height} × {width} px is narrower than a cell (4 neuron_sigma_px = "
                 f"{CELL_WIDTH * self.params.neuron_sigma_px:g} px): without its shape it may not be accepted"
             )
-        if self._ended and not self._initialised:
-            of = f"{len(self._first_frames)} frames, of {self.params.init_frames} that initialise"
+        if self._ended and not self._live.begun:
+            of = f"{len(self._live.first_frames)} frames, of {self.params.init_frames} that initialise"
             told.append(f"no components: {of}; set init_frames lower")
-        elif self._ended and not self._extraction.cells["accepted"].any():
+        elif self._ended and not self._live.extraction.cells["accepted"].any():
             told.append("no component was accepted: too few frames, or too little activity")
         return "; ".join(told)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
-        return {name: _READ[name](self._extraction) for name in self.snapshot_names(names)}
+        return {name: _READ[name](self._live.extraction) for name in self.snapshot_names(names)}
 
     def state(self) -> State:
-        begun: State = {"begun": int(self._initialised), "left_out": self._left_out}
-        return {**begun, **self._first_frames.state(), **self._watch.state(), **self._extraction.state()}
+        frames = [frame for _, frame in self._waiting if frame is not None]
+        waiting: State = {
+            "learning": int(self._learning is not None),
+            "waiting_index": np.array([index for index, _ in self._waiting], np.int64),
+            "waiting_valid": np.array([frame is not None for _, frame in self._waiting], bool),
+            "waiting_frames": np.array(frames, self.spec.dtype).reshape(-1, *self.spec.shape),
+        }
+        return {**waiting, **self._live.state()}
 
     def restore(self, state: State) -> None:
-        self._extraction.restore(state)
-        self._initialised = bool(require_int(state, "begun", self.kind))
-        self._left_out = require_int(state, "left_out", self.kind)
-        self._first_frames.restore(state, self.kind)
-        self._watch.restore(state, self.kind)
+        self._live.restore(state, self.kind)
+        if self._learning is not None:
+            self._learning.give_up()
+        self._learning, self._waiting = None, []
+        if require_int(state, "learning", self.kind):
+            self._learn(self._waiting_in(state))
 
-    def _is_odd(self, frame: np.ndarray) -> bool:
-        """Whether a frame is a flash or a closed shutter; the scene is learned anew where it lasts and no cell is."""
-        background = self._extraction.background
-        odd = self._watch.is_odd(frame, background.mean, background.weight)
-        if self._watch.lasting and not self._extraction.cells["accepted"].any():
-            self._extraction.begin_again()
-            self._initialised, self._watch, self._first_frames = False, SceneWatch(), FirstFrames(self.spec.shape)
-        self._left_out += odd
-        return odd
-
-    def _collect(self, index: int, frame: np.ndarray) -> None:
-        """Store an initial frame; initialise once there are `init_frames`."""
-        self._first_frames.append(index, frame)
-        if len(self._first_frames) == self.params.init_frames:
-            self._initialise()
-
-    def _initialise(self) -> None:
-        left_out, frames = self._first_frames.of_scene()
-        self._left_out += len(left_out)
-        self._initialised, self._first_frames = True, FirstFrames(self.spec.shape)
-        self._extraction.initialise(frames.first, frames.frames, frames, self._seeds)
+    def _waiting_in(self, state: State) -> list[Waiting]:
+        index, valid = (np.asarray(state.get(f"waiting_{name}")) for name in ("index", "valid"))
+        fits = index.ndim == 1 and index.shape == valid.shape and len(index) <= self._delay_frames
+        if not fits or index.dtype != np.int64 or valid.dtype != np.bool_:
+            raise StateError("extract: state 'waiting_index' and 'waiting_valid' must be of the frames that wait")
+        like = np.zeros((int(valid.sum()), *self.spec.shape), self.spec.dtype)
+        frames = map(_kept, require_array(state, "waiting_frames", like, self.kind))
+        return [(int(n), next(frames) if known else None) for n, known in zip(index, valid, strict=True)]
 
 
 _READ = {
@@ -177,6 +208,19 @@ _READ = {
     "residual": lambda e: e.residual(),
     "detection": lambda e: e.detection(),
 }
+
+
+def _delay_frames(params: ExtractParams) -> int:
+    """How many frames after the initial ones what was learned takes over: learning takes 1 s at 512 × 512."""
+    stated = params.init_delay_frames
+    return min(MAX_DELAY_FRAMES, round(0.3 * params.init_frames)) if stated is None else stated
+
+
+def _kept(frame: np.ndarray) -> np.ndarray:
+    """A copy of a frame that nobody changes: kernels are compiled for those."""
+    copy = frame.copy()
+    copy.flags.writeable = False
+    return copy
 
 
 def _interval(params: ExtractParams, spec: Spec) -> float:

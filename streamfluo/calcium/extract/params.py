@@ -19,6 +19,13 @@ class ExtractParams(Params, frozen=True):
     ] = None
     interval_s: Annotated[float | None, Meta(description="frame interval if the source does not state it [s]")] = None
     init_frames: Annotated[int, Meta(ge=10, description="frames that initialise mean, noise and background")] = 200
+    init_delay_frames: Annotated[
+        Annotated[int, Meta(ge=0, le=90)] | None,
+        Meta(
+            description="frames after those until components are given: they are learned beside them; default: 0.3 "
+            "init_frames, at most 60"
+        ),
+    ] = None
     init: Annotated[
         Literal["bare", "greedy", "seeded"],
         Meta(description="bare: background only; greedy: also components from these frames; seeded: from `seeds`"),

@@ -1,0 +1,62 @@
+"""What takes frames one by one: it collects the first ones, and extracts once it has begun."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...core.state import State, require_int
+from .extraction import NO_COMPONENTS, Extraction, LiveValues
+from .first_frames import FirstFrames, SceneWatch
+
+
+class Live:
+    """An extraction with the frames that it begins from, and the watch over what is no frame of its scene."""
+
+    def __init__(self, extraction: Extraction) -> None:
+        self.extraction = extraction
+        self.begun, self.left_out = False, 0
+        self.first_frames, self._watch = FirstFrames(extraction.shape), SceneWatch()
+
+    def goes_on_from(self, collected: Live) -> None:
+        """Take over the frames that another one collected, and where its ids stand."""
+        self.first_frames, self.left_out = collected.first_frames, collected.left_out
+        self.extraction.goes_on_from(collected.extraction)
+
+    def take(self, index: int, frame: np.ndarray | None) -> LiveValues:
+        """Take a frame (y, x), None for one that is not valid; return the values of the accepted components."""
+        if frame is None or (self.begun and self._is_odd(frame)):
+            return self.extraction.unknown()
+        if self.begun:
+            return self.extraction.process(index, frame)
+        self.first_frames.append(index, frame)
+        return NO_COMPONENTS
+
+    def begin(self, seeds: list[np.ndarray]) -> None:
+        """Initialise with the frames that were collected, and process them."""
+        left_out, frames = self.first_frames.of_scene()
+        self.left_out += len(left_out)
+        self.begun, self.first_frames = True, FirstFrames(self.extraction.shape)
+        self.extraction.initialise(frames.first, frames.frames, frames, seeds)
+
+    def _is_odd(self, frame: np.ndarray) -> bool:
+        """Whether a frame is a flash or a closed shutter; the scene is learned anew where it lasts and no cell is."""
+        background = self.extraction.background
+        odd = self._watch.is_odd(frame, background.mean, background.weight)
+        if self._watch.lasting and not self.extraction.cells["accepted"].any():
+            self.extraction.begin_again()
+            self.begun, self._watch, self.first_frames = False, SceneWatch(), FirstFrames(self.extraction.shape)
+        self.left_out += odd
+        return odd
+
+    def state(self) -> State:
+        """Return all carried values as state entries."""
+        begun: State = {"begun": int(self.begun), "left_out": self.left_out}
+        return {**begun, **self.first_frames.state(), **self._watch.state(), **self.extraction.state()}
+
+    def restore(self, state: State, where: str) -> None:
+        """Restore what `state` returned. Raises StateError."""
+        self.extraction.restore(state)
+        self.begun = bool(require_int(state, "begun", where))
+        self.left_out = require_int(state, "left_out", where)
+        self.first_frames.restore(state, where)
+        self._watch.restore(state, where)
