@@ -15,8 +15,13 @@ PHOTONS = 100 + 50.0 * np.random.default_rng(4).integers(0, 4, (20, 3)).repeat(8
 FRAMES = 70
 
 
+NO_PIXELS = ("count", "trigger", "input", "decode", "tuning")  # kinds that never look at one
+
+
 def inputs_of(kind, block):
-    return {"count": {"photons": PHOTONS[block.index : block.stop]}}.get(kind, {})
+    photons = PHOTONS[block.index : block.stop]
+    cells = {"traces": photons, "traces.ids": np.arange(3), "value": photons[:, :1], "label": photons[:, 0] // 100}
+    return {"count": {"photons": photons}, "decode": cells, "tuning": cells}.get(kind, {})
 
 
 def frames_of(spec, seed=5):
@@ -38,8 +43,8 @@ def snapshots(spec):
 
 
 def marks_of(kind, params, shape, dtype):
-    """Floats for the default parameters alone; `count` never looks at a pixel, so that its first two shapes do."""
-    usual = (dtype == "uint16" or not params) and (kind != "count" or shape in SHAPES[:2])
+    """Floats for the default parameters alone; of kinds that never look at a pixel the first two shapes do."""
+    usual = (dtype == "uint16" or not params) and (kind not in NO_PIXELS or shape in SHAPES[:2])
     return () if usual else pytest.mark.slow
 
 

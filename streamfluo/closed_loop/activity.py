@@ -35,9 +35,11 @@ class SeenIds:
 
 
 def restored(state: State, name: str, shape: tuple[int, ...], where: str, dtype: type = np.float64) -> np.ndarray:
-    """Return a fresh copy of an array of that shape (-1: any length) and type. Raises StateError."""
+    """Return a fresh copy of an array of that shape (-1: any length) and type, all finite. Raises StateError."""
     value = state.get(name)
     fits = isinstance(value, np.ndarray) and value.ndim == len(shape) and value.dtype == dtype
     if not fits or any(want not in (-1, has) for want, has in zip(shape, value.shape, strict=True)):  # type: ignore[union-attr]
         raise StateError(f"{where}: state {name!r} must be an array {shape} {np.dtype(dtype)}, found {value!r:.80}")
+    if not np.isfinite(value).all():  # type: ignore[arg-type]
+        raise StateError(f"{where}: state {name!r} must be finite numbers; the state was damaged")
     return value.copy()  # type: ignore[union-attr]

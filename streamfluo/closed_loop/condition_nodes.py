@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, StateError
 from ..core.operator import Gives
 
 NUMBER, TRUTH, EITHER = "a number", "true or false", "a number or true or false"
@@ -373,4 +373,6 @@ class Lasting(Node):
         return {"run": self._run, "since_ns": self._since_ns}
 
     def recall(self, memory: Mapping[str, float]) -> None:
+        if not (np.isfinite(memory["run"]) and np.isfinite(memory["since_ns"])):
+            raise StateError("trigger: state 'memory' must hold numbers; the state was damaged")
         self._run, self._since_ns = int(memory["run"]), int(memory["since_ns"])

@@ -66,7 +66,8 @@ class Decode(Operator):
         self._columns = columns
         self._products = np.zeros((1, 1))  # Σ z zᵀ of z = (1, x)
         self._targets = np.zeros((1, columns))  # Σ z yᵀ
-        self._weights = np.full((1, columns), np.nan)
+        self._weights: np.ndarray = np.zeros((1, columns))
+        self._solved = 0
         self._errors, self._spread = np.zeros((2, columns))  # of predictions: squared error, and that of the mean
         self._tested = 0
 
@@ -86,7 +87,7 @@ class Decode(Operator):
 
     def _frame(self, z: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Predict a frame, then learn from it."""
-        predicted: np.ndarray = z @ self._weights
+        predicted: np.ndarray = z @ self._weights if self._solved else np.full(self._columns, np.nan)
         known = np.isfinite(z).all() and np.isfinite(y).all()
         if known and np.isfinite(predicted).all():
             mean = self._targets[0] / self._products[0, 0]
@@ -105,8 +106,7 @@ class Decode(Operator):
         if more > 0:
             self._products = np.pad(self._products, ((0, more), (0, more)))
             self._targets = np.pad(self._targets, ((0, more), (0, 0)))
-            known = np.isfinite(self._weights).all()
-            self._weights = np.pad(self._weights, ((0, more), (0, 0)), constant_values=0.0 if known else np.nan)
+            self._weights = np.pad(self._weights, ((0, more), (0, 0)))
 
     def _solve(self) -> None:
         if self._learned < 2:
@@ -115,19 +115,22 @@ class Decode(Operator):
         penalty[0] = 0.0
         penalty[self._products.diagonal() == 0] = 1.0  # a cell that was never active has the weight 0
         self._weights = np.linalg.lstsq(self._products + np.diag(penalty), self._targets, rcond=None)[0]
+        self._solved = 1
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         with np.errstate(all="ignore"):
             r2 = np.where(self._tested > 1, 1 - self._errors / self._spread, np.nan)
+        weights = self._weights.copy() if self._solved else np.full(self._weights.shape, np.nan)
         found = {
-            "r2": r2, "weights": self._weights[1:].copy(), "ids": self._seen.ids.copy(),
-            "intercept": self._weights[0].copy(), "frames": np.array(self._learned),
+            "r2": r2, "weights": weights[1:], "ids": self._seen.ids.copy(), "intercept": weights[0],
+            "frames": np.array(self._learned),
         }  # fmt: skip
         return {name: found[name] for name in self.snapshot_names(names)}
 
     def state(self) -> State:
         return {
             "next_index": self._next_index, "learned": self._learned, "tested": self._tested, "columns": self._columns,
+            "solved": self._solved,
             "ids": self._seen.ids.copy(), "products": self._products.copy(), "targets": self._targets.copy(),
             "weights": self._weights.copy(), "errors": self._errors.copy(), "spread": self._spread.copy(),
         }  # fmt: skip
@@ -141,6 +144,6 @@ class Decode(Operator):
         self._weights = restored(state, "weights", (size, self._columns), "decode")
         self._errors = restored(state, "errors", (self._columns,), "decode")
         self._spread = restored(state, "spread", (self._columns,), "decode")
-        self._next_index, self._learned, self._tested = (
-            require_int(state, name, "decode") for name in ("next_index", "learned", "tested")
+        self._next_index, self._learned, self._tested, self._solved = (
+            require_int(state, name, "decode") for name in ("next_index", "learned", "tested", "solved")
         )
