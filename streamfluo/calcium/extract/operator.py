@@ -27,7 +27,7 @@ from .seeds import load_seeds, seeds_of_file
 
 DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
 CELL_WIDTH = 4  # in units of neuron_sigma_px
-MAX_DELAY_FRAMES = 60
+MAX_DELAY_FRAMES = 200
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
@@ -91,7 +91,7 @@ class Extract(Operator):
         seeded = params.init == "seeded"
         self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else []
         self._deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
-        self._delay_frames = _delay_frames(params)
+        self._delay_frames = _delay_frames(params, _interval(params, spec))
         self._live = self._new()
         self._learned: Live | None = None  # what takes over, while it is learned
         self._learning: Learning | None = None
@@ -121,7 +121,7 @@ class Extract(Operator):
                 return NO_COMPONENTS
             self._take_over()
         values = self._live.take(index, frame)
-        if not self._live.begun and len(self._live.first_frames) == self.params.init_frames:
+        if not self._live.begun and len(self._live.first_frames) >= self.params.init_frames:
             self._learn([])
         return values
 
@@ -210,10 +210,14 @@ _READ = {
 }
 
 
-def _delay_frames(params: ExtractParams) -> int:
-    """How many frames after the initial ones what was learned takes over: learning takes 1 s at 512 × 512."""
-    stated = params.init_delay_frames
-    return min(MAX_DELAY_FRAMES, round(0.3 * params.init_frames)) if stated is None else stated
+def _delay_frames(params: ExtractParams, interval_s: float) -> int:
+    """How many frames after the initial ones what was learned takes over: of 200 at 30 a second 60.
+
+    Learning takes 1 s at 512 × 512, whatever the camera's rate.
+    """
+    if params.init_delay_frames is not None:
+        return params.init_delay_frames
+    return min(MAX_DELAY_FRAMES, round(0.3 * params.init_frames * max(1.0, 1 / 30 / interval_s)))
 
 
 def _kept(frame: np.ndarray) -> np.ndarray:

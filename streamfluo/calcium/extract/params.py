@@ -20,10 +20,10 @@ class ExtractParams(Params, frozen=True):
     interval_s: Annotated[float | None, Meta(description="frame interval if the source does not state it [s]")] = None
     init_frames: Annotated[int, Meta(ge=10, description="frames that initialise mean, noise and background")] = 200
     init_delay_frames: Annotated[
-        Annotated[int, Meta(ge=0, le=90)] | None,
+        Annotated[int, Meta(ge=0, le=1000)] | None,
         Meta(
             description="frames after those until components are given: they are learned beside them; default: 0.3 "
-            "init_frames, at most 60"
+            "init_frames, more above 30 Hz, at most 200"
         ),
     ] = None
     init: Annotated[

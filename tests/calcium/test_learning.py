@@ -1,0 +1,116 @@
+"""Learning beside the frames: no frame waits for it, and what comes of it depends on the frames alone."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from streamfluo import Block, create, open_source
+from streamfluo.calcium.extract import live as live_module
+
+INIT, DELAY = 100, 40
+
+
+@pytest.fixture(scope="module")
+def movie():
+    with open_source("sim:calcium?shape=64x64&frames=260&seed=3") as source:
+        return source.spec, np.concatenate([block.pixels for block in source.blocks()])
+
+
+def extract(spec, **params):
+    return create("extract", spec, init_frames=INIT, init_delay_frames=DELAY, **params)
+
+
+def feed(operator, pixels, start=0, stop=None, cut=1):
+    outputs = []
+    for n in range(start, stop or len(pixels), cut):
+        part = pixels[n : min(n + cut, stop or len(pixels))]
+        outputs.append(operator.update(Block(n, (n + np.arange(len(part))) * 33_000_000, part)))
+    return outputs
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Learning that takes half a second longer."""
+    begin = live_module.Live.begin
+
+    def slowly(self, seeds):
+        time.sleep(0.5)
+        begin(self, seeds)
+
+    monkeypatch.setattr(live_module.Live, "begin", slowly)
+
+
+def test_no_frame_waits_while_it_learns(movie, slow):
+    spec, pixels = movie
+    operator = extract(spec)
+    feed(operator, pixels, 0, INIT - 1)
+    took = []
+    for n in range(INIT - 1, INIT + DELAY + 1):
+        began = time.perf_counter()
+        feed(operator, pixels, n, n + 1)
+        took.append(time.perf_counter() - began)
+    assert max(took[:-1]) < 0.4  # and the next frame waits for what is not learned yet
+    assert sum(took) > 0.4
+    assert not [t for t in threading.enumerate() if t.name == "learning"]
+
+
+@pytest.mark.parametrize("cut", [1, 32])
+def test_components_come_so_many_frames_later_whatever_learning_takes(movie, cut, request):
+    spec, pixels = movie
+    quick = feed(extract(spec), pixels, cut=cut)
+    request.getfixturevalue("slow")
+    slowly = feed(extract(spec), pixels, cut=cut)
+    assert not any(output.values["ids"].size for output in quick if output.index + cut <= INIT + DELAY)
+    for one, other in zip(quick, slowly, strict=True):
+        for name in ("ids", "traces", "raw", "spikes", "dff"):
+            np.testing.assert_array_equal(one.values[name], other.values[name])
+    assert any(output.values["ids"].size for output in quick)
+
+
+def test_a_state_in_the_middle_goes_on_to_the_same_bits(movie):
+    spec, pixels = movie
+    whole = feed(extract(spec), pixels)
+    first = extract(spec)
+    feed(first, pixels, 0, INIT + DELAY // 2)
+    second = extract(spec)
+    second.restore(first.state())
+    rest = feed(second, pixels, INIT + DELAY // 2)
+    for one, other in zip(whole[INIT + DELAY // 2 :], rest, strict=True):
+        np.testing.assert_array_equal(one.values["traces"], other.values["traces"])
+
+
+def test_a_change_meanwhile_is_one_from_the_start_of_learning(movie):
+    spec, pixels = movie
+    changed = extract(spec)
+    feed(changed, pixels, 0, INIT + 5)
+    changed.change(replace(changed.params, min_snr=3.5))
+    built = extract(spec, min_snr=3.5)
+    feed(built, pixels, 0, INIT + 5)
+    for one, other in zip(feed(changed, pixels, INIT + 5), feed(built, pixels, INIT + 5), strict=True):
+        np.testing.assert_array_equal(one.values["ids"], other.values["ids"])
+        np.testing.assert_array_equal(one.values["traces"], other.values["traces"])
+
+
+def test_an_end_meanwhile_waits_for_it(movie):
+    spec, pixels = movie
+    operator = extract(spec)
+    feed(operator, pixels, 0, INIT + 10)
+    final = operator.finish()
+    assert operator.read(["footprints"])["footprints"].shape[0] > 0
+    assert final.values["settled"].rows >= 0
+
+
+def test_what_fails_there_is_told_where_it_takes_over(movie, monkeypatch):
+    spec, pixels = movie
+
+    def broken(self, seeds):
+        raise ArithmeticError("no light")
+
+    monkeypatch.setattr(live_module.Live, "begin", broken)
+    operator = extract(spec)
+    feed(operator, pixels, 0, INIT + DELAY)
+    with pytest.raises(ArithmeticError, match="no light"):
+        feed(operator, pixels, INIT + DELAY, INIT + DELAY + 1)
