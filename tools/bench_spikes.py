@@ -21,8 +21,8 @@ from streamfluo.analysis import deconvolve
 from streamfluo.calcium.extract.activity import SPARSITY, Deconvolution
 from streamfluo.calcium.extract.buffer import Buffer
 from streamfluo.calcium.extract.components import POOLS, Components
+from streamfluo.calcium.extract.settled_rates import SettledRates
 from streamfluo.calcium.extract.settled_traces import DELAY
-from streamfluo.calcium.extract.transients import Transients
 from streamfluo.calcium.kernels.spikes import (
     Levels,
     deconvolve_samples,
@@ -105,41 +105,35 @@ class Settling:
     def __init__(self, traces: list[np.ndarray], interval_s: float) -> None:
         self._lengths = np.array([len(y) for y in traces])
         self._samples = np.zeros((len(traces), self._lengths.max()))
-        self._cells = Components((8, 8), (8, 8), 1, self.WINDOW, 0.0)
+        self._rates = SettledRates(interval_s)
+        self._cells = Components((8, 8), (8, 8), 1, self.WINDOW, 0.0, self._rates.averages.samples)
         self._buffer = Buffer((1, 1), 1, self.WINDOW, 5)
         self._deconvolution = Deconvolution(interval_s, *self.START, 2)
-        self._transients = Transients(self._deconvolution, None, None)
         for row, y in zip(self._samples, traces, strict=True):
             noise = np.median(np.abs(np.diff(y))) / 0.9539
             row[: len(y)] = y / noise
+            row[len(y) :] = row[len(y) - 1]
             sigma, low, level = initial_levels(row[: self.WINDOW].copy())
-            start = {"noise": sigma, "baseline": level, "low": low, "previous": row[0]}
-            both = {f"{when}_{name}": value for name, value in start.items() for when in ("live", "late")}
-            strength = float(np.sort(row[:500])[-50:].mean())
-            self._cells.append(accepted=True, own=strength, g=self._deconvolution.g, **both)
+            self._cells.append(accepted=True, late_noise=sigma, late_baseline=level, late_low=low, late_previous=row[0])
 
     def rates(self) -> list[np.ndarray]:
-        """Return the rate (T,) of each trace, every sample given DELAY to DELAY + 4 samples later."""
-        cells, deconvolution, buffer = self._cells, self._deconvolution, self._buffer
+        """Return the rate (T,) of each trace, every sample given half a second later."""
+        cells, buffer, rates = self._cells, self._buffer, self._rates
         total = self._samples.shape[1]
-        found, given = np.zeros_like(self._samples), 0
+        found, present = np.zeros_like(self._samples), np.ones(len(self._samples), bool)
         for t in range(total + self.WINDOW):
-            if t >= self.WINDOW:
-                settled = t - self.WINDOW + 1
-                late = settled - 1
-                deconvolution.update(cells, "late", self._samples[:, late], late < self._lengths)
-                ready = total if settled == total else settled - DELAY if settled % 5 == 0 else 0
-                if ready > given:
-                    newest = deconvolution.newest(cells, min(settled, POOLS))
-                    found[:, given:ready] = deconvolution.rates(cells, *newest)[:, given - settled :][
-                        :, : ready - given
-                    ]
-                    given = ready
+            late = t - self.WINDOW
+            if late >= 0:
+                self._deconvolution.update(cells, "late", self._samples[:, late], present)
+                rates.add(cells, self._samples[:, late], present, late + 1, buffer)
+                centre = late - rates.averages.ahead
+                found[:, max(0, centre)] = cells["late_rate"][:, max(0, centre) % POOLS]
             if t < total:
                 cells["history"][:, buffer.slot] = self._samples[:, t]
-                deconvolution.update(cells, "live", self._samples[:, t], t < self._lengths)
                 buffer.count += 1
-                self._transients.see(cells, buffer, deconvolution)
+        rates.finish(cells, total)
+        last = np.arange(total - rates.averages.ahead, total)
+        found[:, last] = cells["late_rate"][:, last % POOLS]
         return [row[:length] for row, length in zip(found, self._lengths, strict=True)]
 
 
