@@ -104,7 +104,7 @@ def clipped(samples: np.ndarray, baseline: np.ndarray, noise: np.ndarray) -> np.
 def _networks() -> list[list[tuple[np.ndarray, np.ndarray]]]:
     """Weights and offsets of each layer of each network; the first layer takes inputs as they are."""
     with np.load(Path(__file__).with_name("expected_rate.npz")) as file:
-        arrays = {name: file[name].astype(float) for name in file.files}
+        arrays = {name: file[name] for name in file.files}
     names = sorted({name.rsplit("_", 1)[0] for name in arrays})
     return [[(arrays[f"{name}_weights"], arrays[f"{name}_offsets"]) for name in names if name[0] == n] for n in "01"]
 
@@ -116,7 +116,7 @@ def network_rate(values: np.ndarray) -> np.ndarray:
     """
     rate = np.zeros(len(values))
     for layers in _networks():
-        x = values
+        x = values.astype(np.float32)
         for weights, offsets in layers[:-1]:
             x = x @ weights + offsets
             x = np.maximum(x, 0.05 * x)
