@@ -36,17 +36,18 @@ class Extract(Operator):
     footprints a_k and background modes b_m. Each frame is demixed by warm-started block coordinate descent and
     deconvolved (OASIS) as it comes. Components are detected in the residual of bins of 5 frames; footprints are
     updated from sufficient statistics. Frames stay in a window of `window_frames`; when they leave it, activity is
-    re-estimated with the current footprints, and 20 frames later the final values are in the table `settled`. The
-    first `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then
-    processed like all others; flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be
-    cut anywhere: results are the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
+    re-estimated with the current footprints; half a second or 20 frames later, whichever is longer, the final values
+    are in the table `settled`, with the rate of spikes that is expected given the samples around. The first
+    `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then processed
+    like all others; flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be cut
+    anywhere: results are the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
     have NaN as values.
 
     Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016 (CNMF).
     """
 
     Params = ExtractParams
-    version = 7  # boxes follow their footprints; a cell may fill its box
+    version = 8  # settled rates are those expected given half a second more
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
