@@ -21,8 +21,8 @@ from streamfluo.analysis import deconvolve
 from streamfluo.calcium.extract.activity import SPARSITY, Deconvolution
 from streamfluo.calcium.extract.buffer import Buffer
 from streamfluo.calcium.extract.components import POOLS, Components
+from streamfluo.calcium.extract.settled_rates import SettledRates
 from streamfluo.calcium.extract.settled_traces import DELAY
-from streamfluo.calcium.extract.transients import Transients
 from streamfluo.calcium.kernels.spikes import (
     Levels,
     deconvolve_samples,
@@ -31,7 +31,7 @@ from streamfluo.calcium.kernels.spikes import (
     new_pools,
     newest_samples,
 )
-from streamfluo.calcium.time_constants import estimate
+from streamfluo.calcium.spike_rate import COOPERATIVITY
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data")) / "spikefinder"
 STEPS = {4: 12, 5: 4}  # decimation from 100 Hz to the recorded frame rate
@@ -78,14 +78,17 @@ def compare(dataset: int) -> dict[str, float]:
     g, window = float(np.exp(-step / 100 / DECAY_S)), int(100 * BASELINE_S / step) | 1
     rise = float(np.exp(-step / 100 / 0.1))
     found: dict[str, list[float]] = {}
-    for trace, truth in zip(traces.T, truths.T, strict=True):
-        count = int(np.isfinite(trace).sum()) // (BIN * step) * BIN * step
-        y = trace[:count].reshape(-1, step).mean(1)
+    counts = [int(np.isfinite(trace).sum()) // (BIN * step) * BIN * step for trace in traces.T]
+    ys = [trace[:count].reshape(-1, step).mean(1) for trace, count in zip(traces.T, counts, strict=True)]
+    settled = Settling(ys, step / 100).rates()
+    for y, rates, truth, count in zip(ys, settled, truths.T, counts, strict=True):
         flat, noise = y - ndi.median_filter(y, window, mode="nearest"), np.median(np.abs(np.diff(y))) / 0.9539
         live, late = online_spikes(y, g)
         methods = {
             "extract, live": live, f"extract, {DELAY} samples later": late,
+            "extract, settled": rates,
             "analysis.deconvolve": deconvolve(y, interval_s=step / 100).rate,
+            "of calcium": deconvolve(y, interval_s=step / 100, cooperativity=COOPERATIVITY).rate,
             "batch AR(1)": batch_spikes(flat, (g,), noise),
             "batch AR(2)": batch_spikes(flat, (g + rise, -g * rise), noise),
         }  # fmt: skip
@@ -105,74 +108,65 @@ class Settling:
     def __init__(self, traces: list[np.ndarray], interval_s: float) -> None:
         self._lengths = np.array([len(y) for y in traces])
         self._samples = np.zeros((len(traces), self._lengths.max()))
-        self._cells = Components((8, 8), (8, 8), 1, self.WINDOW, 0.0)
+        self._rates = SettledRates(interval_s)
+        self._cells = Components((8, 8), (8, 8), 1, self.WINDOW, 0.0, self._rates.averages.samples)
         self._buffer = Buffer((1, 1), 1, self.WINDOW, 5)
         self._deconvolution = Deconvolution(interval_s, *self.START, 2)
-        self._transients = Transients(self._deconvolution, None, None)
         for row, y in zip(self._samples, traces, strict=True):
             noise = np.median(np.abs(np.diff(y))) / 0.9539
             row[: len(y)] = y / noise
+            row[len(y) :] = row[len(y) - 1]
             sigma, low, level = initial_levels(row[: self.WINDOW].copy())
-            start = {"noise": sigma, "baseline": level, "low": low, "previous": row[0]}
-            both = {f"{when}_{name}": value for name, value in start.items() for when in ("live", "late")}
-            strength = float(np.sort(row[:500])[-50:].mean())
-            self._cells.append(accepted=True, own=strength, g=self._deconvolution.g, **both)
+            self._cells.append(accepted=True, late_noise=sigma, late_baseline=level, late_low=low, late_previous=row[0])
 
     def rates(self) -> list[np.ndarray]:
-        """Return the rate (T,) of each trace, every sample given DELAY to DELAY + 4 samples later."""
-        cells, deconvolution, buffer = self._cells, self._deconvolution, self._buffer
+        """Return the rate (T,) of each trace, every sample given half a second later."""
+        cells, buffer, rates = self._cells, self._buffer, self._rates
         total = self._samples.shape[1]
-        found, given = np.zeros_like(self._samples), 0
+        found, present = np.zeros_like(self._samples), np.ones(len(self._samples), bool)
         for t in range(total + self.WINDOW):
-            if t >= self.WINDOW:
-                settled = t - self.WINDOW + 1
-                late = settled - 1
-                deconvolution.update(cells, "late", self._samples[:, late], late < self._lengths)
-                ready = total if settled == total else settled - DELAY if settled % 5 == 0 else 0
-                if ready > given:
-                    newest = deconvolution.newest(cells, min(settled, POOLS))
-                    found[:, given:ready] = deconvolution.rates(cells, *newest)[:, given - settled :][
-                        :, : ready - given
-                    ]
-                    given = ready
+            late = t - self.WINDOW
+            if late >= 0:
+                self._deconvolution.update(cells, "late", self._samples[:, late], present)
+                rates.add(cells, self._samples[:, late], present, late + 1, buffer)
+                centre = late - rates.averages.ahead
+                found[:, max(0, centre)] = cells["late_rate"][:, max(0, centre) % POOLS]
             if t < total:
                 cells["history"][:, buffer.slot] = self._samples[:, t]
-                deconvolution.update(cells, "live", self._samples[:, t], t < self._lengths)
                 buffer.count += 1
-                self._transients.see(cells, buffer, deconvolution)
+        rates.finish(cells, total)
+        last = np.arange(total - rates.averages.ahead, total)
+        found[:, last] = cells["late_rate"][:, last % POOLS]
         return [row[:length] for row, length in zip(found, self._lengths, strict=True)]
 
 
-def of_set(path: Path) -> tuple[float, ...]:
-    """Median correlation of a set's rates with the real ones.
+def of_set(path: Path) -> np.ndarray:
+    """Median correlation of a set's rates with the real ones (3, 3): of all cells, even and odd ones; of three rates.
 
-    In batch, one rise and decay for the set, and each cell's own; settled, all cells in one movie, and each alone.
+    Expected in batch, of calcium in batch, settled by `extract`.
     """
     with np.load(path) as data:
         cells = [
             (data[f"dff_{n}"].astype(float), 1 / float(data[f"rate_hz_{n}"]), data[f"spikes_s_{n}"])
             for n in range(sum(key.startswith("dff_") for key in data))
         ]
-    own = [deconvolve(y, interval_s=interval) for y, interval, _ in cells]
-    flat = [y - found.baseline for (y, _, _), found in zip(cells, own, strict=True)]
-    rate = float(np.median([interval for _, interval, _ in cells]))
-    shared = estimate(flat, [float(found.noise) for found in own], rate)
-    scores, traces = [], [y for y, _, _ in cells]
-    together, alone = Settling(traces, rate).rates(), [Settling([y], rate).rates()[0] for y in traces]
-    for n, ((y, interval, spikes_s), found) in enumerate(zip(cells, own, strict=True)):
+    settled = Settling([y for y, _, _ in cells], float(np.median([interval for _, interval, _ in cells]))).rates()
+    scores = []
+    for n, (y, interval, spikes_s) in enumerate(cells):
         edges = (np.arange(len(y) + 1) - 0.5) * interval
         real = ndi.gaussian_filter1d(np.histogram(spikes_s, edges)[0].astype(float), 0.1 / interval)
-        pooled = deconvolve(y, interval_s=interval, decay_s=shared.decay_s, rise_s=shared.rise_s)
-        smooth = [ndi.gaussian_filter1d(f, 0.1 / interval) for f in (pooled.rate, found.rate, together[n], alone[n])]
-        scores.append([np.corrcoef(f, real)[0, 1] for f in smooth])
-    return tuple(np.median(scores, axis=0))
+        rates = [deconvolve(y, interval_s=interval, cooperativity=exponent).rate for exponent in (None, COOPERATIVITY)]
+        smooth = [ndi.gaussian_filter1d(rate, 0.1 / interval) for rate in (*rates, settled[n])]
+        scores.append([np.corrcoef(rate, real)[0, 1] for rate in smooth])
+    return np.array([np.median(scores[part], axis=0) for part in (slice(None), slice(0, None, 2), slice(1, None, 2))])
 
 
 if __name__ == "__main__":
     sets = [(path.stem, of_set(path)) for path in sorted((DATA.parent / "spikes").glob("*.npz"))]
-    print("batch with one rise and decay, with each cell's own; settled, all cells in one movie, each alone")
+    print("expected, of calcium; settled")
     for name, scores in sets:
-        print(f"{name}:", *(f"{score:.3f}" for score in scores), flush=True)
-    print("mean of the sets:", *np.round(np.mean([scores for _, scores in sets], axis=0), 3))
+        print(f"{name}:", *(f"{score:.3f}" for score in scores[0]), flush=True)
+    for name, scores in zip(("all", "even", "odd"), np.mean([scores for _, scores in sets], axis=0), strict=True):
+        print(f"mean of the sets, {name} cells:", *np.round(scores, 3))
     for number in STEPS:
         print(f"dataset {number}:", ", ".join(f"{method} {c:.3f}" for method, c in compare(number).items()), flush=True)

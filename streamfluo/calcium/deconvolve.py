@@ -9,9 +9,10 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from ..core.errors import ConfigError
+from .expected_rate import expected_rates
 from .kernels.impulse_responses import sparse_spikes
 from .kernels.spikes import deconvolve_trace
-from .spike_rate import COOPERATIVITY, LINEAR, calcium_steps, spike_rate
+from .spike_rate import LINEAR, calcium_steps, spike_rate
 from .time_constants import TimeConstants, estimate, matched_norm, peak
 
 INTERVAL_S = 1 / 30  # where none is given
@@ -30,10 +31,10 @@ _MOST_TRACES = 24  # that decide the time constants: those of the largest transi
 class Deconvolved:
     """Result of `deconvolve`: arrays shaped as the traces (T,) or (K, T), and the parameters used.
 
-    `trace`: activity without baseline; `spikes`: peak height of the transient that begins in each sample; `rate`: the
-    calcium that spikes add, spikes/s up to a factor, its peaks at them; `baseline` what was subtracted; `noise` σ, a
-    number or (K,). `g`: coefficients a sample; `decay_s`, `rise_s` with the given interval. `undetermined`: what could
-    not be estimated, in a sentence; else empty.
+    `trace`: activity without baseline; `spikes`: peak height of the transient that begins in each sample; `rate`:
+    spikes/s up to a factor, its delay taken out; `baseline` what was subtracted; `noise` σ, a number or (K,). `g`:
+    coefficients a sample; `decay_s`, `rise_s` with the given interval. `undetermined`: what could not be estimated, in
+    a sentence; else empty.
     """
 
     trace: np.ndarray
@@ -60,7 +61,7 @@ def deconvolve(
     baseline_window: int | None = None,
     sparsity: float = 5.0,
     least_spike: float = 0.0,
-    cooperativity: float = COOPERATIVITY,
+    cooperativity: float | None = None,
 ) -> Deconvolved:
     """Return activity c, spikes s and their rate of one trace (T,) or of all cells of a recording (K, T).
 
@@ -70,10 +71,11 @@ def deconvolve(
     0.14 s) from what is faster than 1 s. `order` 2 has a rise, 1 has none; `g`: the coefficients a sample, instead of
     times. `noise`: σ; a range of frequencies (fractions of the sampling rate) whose mean power gives it; None: from
     their upper half, in what the transients leave. `baseline`: a level; None: a running 10th percentile over 15 s or
-    `baseline_window` samples. `least_spike`: smallest spike in noise σ (order 1). `cooperativity`: exponent n of the
-    indicator, fluorescence ~ calciumⁿ, that `rate` allows for: 2 is typical of GCaMP, 1 of synthetic dyes. Order 1 is
-    exact (OASIS; Friedrich, Zhou & Paninski 2017), order 2 accelerated gradient descent. Raises ConfigError for traces
-    that are too short or not finite, and for an unstable g.
+    `baseline_window` samples. `least_spike`: smallest spike in noise σ (order 1). `cooperativity`: None: `rate` is the
+    one expected given the trace, whatever its indicator (`expected_rate`; takes `interval_s` in earnest), with the area
+    of the spikes; a number: exponent n of the indicator, fluorescence ~ calciumⁿ, and `rate` the calcium that spikes
+    add: 2 is typical of GCaMP, 1 of synthetic dyes. Order 1 is exact (OASIS; Friedrich, Zhou & Paninski 2017), order 2
+    accelerated gradient descent. Raises ConfigError for traces that are too short or not finite, and for an unstable g.
     """
     y = np.asarray(traces, float)
     if y.ndim not in (1, 2) or not y.size or y.shape[-1] < _LEAST_SAMPLES or not np.isfinite(y).all():
@@ -81,7 +83,7 @@ def deconvolve(
     interval = INTERVAL_S if interval_s is None else float(interval_s)
     order = _order(order, g, rise_s)
     _check_times(interval_s, decay_s, rise_s, g)
-    if not 1 <= cooperativity <= 4:
+    if cooperativity is not None and not 1 <= cooperativity <= 4:
         raise ConfigError(f"deconvolve: cooperativity is an exponent from 1 to 4, found {cooperativity!r}")
     rows = np.atleast_2d(y)
     sigma = np.array([_noise(row, noise) for row in rows])
@@ -99,9 +101,12 @@ def deconvolve(
         if noise is None:  # once more with the noise of what is left: the rise of transients is no part of it
             sigma[n] = min(sigma[n], noise_sigma(row - out))
             _solve(row, (p, q), (sigma[n], sparsity, least_spike), (out, found))
-    error = LINEAR * sigma / matched_norm(p, q)
-    steps = calcium_steps(spikes, 0.0, p, error, cooperativity)
-    rate = np.array([spike_rate(*row, interval) for row in zip(spikes, steps, sigma, strict=True)])
+    if cooperativity is None:
+        rate = expected_rates(rows, level, sigma, interval)
+        rate *= (spikes.sum(1) / np.maximum(rate.sum(1) * interval, 1e-300))[:, None]
+    else:
+        steps = calcium_steps(spikes, 0.0, p, LINEAR * sigma / matched_norm(p, q), cooperativity)
+        rate = np.array([spike_rate(*row, interval) for row in zip(spikes, steps, sigma, strict=True)])
     said = "" if constants.known else (
         f"deconvolve: no transients in {len(rows)} traces decide rise and decay; typical ones are taken: "
         f"decay_s {constants.decay_s:g}, rise_s {constants.rise_s:g}"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage as ndi
 
 from ..kernels import spikes as kernels
-from ..spike_rate import COOPERATIVITY, LINEAR, calcium_steps
-from ..time_constants import TimeConstants, impulse_response, matched_norm
+from ..time_constants import TimeConstants, impulse_response
 from .components import POOLS, Components, Packed, When
 
 SPARSITY = 5.0  # λ in noise σ: of 0 … 5 the value with the best traces on real transients
-
-RATE_SMOOTHING_S = 0.04  # .03 to .08 differ by .003 in the correlation with real spikes
 
 
 class Deconvolution:
@@ -29,7 +25,6 @@ class Deconvolution:
         p, q, scale = impulse_response(constants, self.interval_s)
         samples = np.arange(1, POOLS + 1)
         self._response[:] = scale * (p**samples - q**samples) / (p - q)
-        self._linear = LINEAR / matched_norm(p, q)
 
     def update(self, cells: Components, when: When, raw: np.ndarray, present: np.ndarray) -> np.ndarray:
         """Deconvolve the next sample of each present trace (K,); return activity and spikes as of it (2, K)."""
@@ -50,17 +45,6 @@ class Deconvolution:
         read = kernels.newest_traces if self.order == 1 else kernels.newest_traces_ar2
         read(self._process(cells, "late"), trace, spikes)
         return trace, spikes
-
-    def rates(self, cells: Components, trace: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-        """Return spikes (K, n) as rates [σ/s] of calcium, smoothed by a Gaussian of .04 s; their peaks lie at them.
-
-        trace (K, n): activity; what it shows at the first sample, less that sample's spike, is of earlier ones.
-        """
-        before = np.maximum(trace[:, 0] - spikes[:, 0], 0) / self.g
-        steps = calcium_steps(spikes, before, self.g, self._linear * cells["late_noise"], COOPERATIVITY)
-        width = RATE_SMOOTHING_S / self.interval_s
-        rates: np.ndarray = ndi.gaussian_filter1d(steps, width, axis=1) / self.interval_s
-        return rates
 
     def _process(self, cells: Components, when: When) -> Packed:
         return cells.pools(when) if self._is_first_order(when) else cells.windows(when, self._response)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State
+from ..expected_rate import SHAPES
 from ..kernels.compactness import compactness
 from ..kernels.demixing import ROWS, inner
 from ..kernels.footprint_statistics import add_shifted, component_snr, list_support, update_overlaps
@@ -18,12 +19,13 @@ from .columns import Columns, Field
 POOLS = 40
 HALO_PX = 3
 BINS = 40
+RISE_BINS = 100
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
 When = Literal["live", "late"]  # deconvolution as frames come, and when they leave the window
 Packed = tuple[Any, ...]  # the fields of a named tuple of `kernels`, in its order
 
 
-def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) -> dict[str, Field]:
+def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, neighbours: int = 24) -> dict[str, Field]:
     """Return the fields of a component; their names are state keys."""
     height, width = box
     pixels = height * width
@@ -49,7 +51,11 @@ def fields(box: tuple[int, int], modes: int, window: int, neighbours: int = 24) 
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
         # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
-        "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real),
+        "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
+        # firing rate: newest samples; unit and look of the rises, from sums over the past of squares and cubes of
+        # increments and a histogram
+        "rate_samples": ((rate_samples,), real), "rate_seen": ((), real), "rate_sums": ((SHAPES,), real),
+        "rises": ((RISE_BINS + 1,), real), "rate_rise": ((), real), "rate_look": ((SHAPES,), real),
     }  # fmt: skip
 
 
@@ -67,8 +73,11 @@ class Components(Columns):
     The properties give the arrays at full capacity, packed for kernels; they hold until a row is added.
     """
 
-    def __init__(self, shape: tuple[int, int], box: tuple[int, int], modes: int, window: int, offset: float) -> None:
-        super().__init__(fields(box, modes, window))
+    def __init__(
+        self, shape: tuple[int, int], box: tuple[int, int], modes: int, window: int, offset: float,
+        rate_samples: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(fields(box, modes, window, rate_samples))
         self.shape, self.box_shape, self.offset = shape, box, np.float32(offset)
         self.next_id = 0
 

@@ -62,10 +62,10 @@ class Extraction:
         self.background = Background(shape, modes)
         radius = self.params.ring_radius_px or 3 * self.params.neuron_sigma_px
         self._ring = RingBackground(shape, radius, modes) if self.params.background == "ring" else None
-        self.cells = Components(shape, self._box, modes, window, self._offset_adu)
+        self._settled = SettledTraces(self._deconvolution.interval_s)
+        self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
-        self._settled = SettledTraces()
         self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
@@ -162,7 +162,7 @@ class Extraction:
         """Give final values to the frames still in the window."""
         for slot in self._buffer.slots():
             self._settle(int(slot))
-        self._rows["settled"].append(self._settled.rows(self.cells, self._deconvolution, keep=0))
+        self._rows["settled"].append(self._settled.rows(self.cells, self._deconvolution, last=True))
         self._rows["quality"].append(results.quality_table(self.cells, self._last_index))
 
     def _settle(self, slot: int) -> None:

@@ -58,8 +58,8 @@ def compile_kernels(dtype: np.dtype[Any], modes: int) -> None:
 
 
 def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
-    background, cells = Background(_SHAPE, modes), Components(_SHAPE, _BOX, modes, _WINDOW, 0.0)
-    buffer, settled = Buffer(_SHAPE, modes, _WINDOW, _BIN), SettledTraces()
+    background, settled = Background(_SHAPE, modes), SettledTraces(0.04)
+    cells, buffer = Components(_SHAPE, _BOX, modes, _WINDOW, 0.0, settled.samples), Buffer(_SHAPE, modes, _WINDOW, _BIN)
     ar1, ar2 = Deconvolution(0.04, 0.4, 0.1, 1), Deconvolution(0.04, 0.4, 0.1, 2)
     yy, xx = np.ogrid[: _SHAPE[0], : _SHAPE[1]]
     blob = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 8).astype(np.float32)
@@ -87,7 +87,7 @@ def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
         deconvolution.update(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
-        settled.rows(cells, deconvolution, keep=0)
+        settled.rows(cells, deconvolution, last=True)
     cost(np.zeros(20), 1.0, TYPICAL, 0.05)
     prepare(np.zeros(20), 0.05)
     ring = RingBackground(_SHAPE, 8.0, modes)

@@ -39,18 +39,19 @@ class Extract(Operator):
     footprints a_k and background modes b_m. Each frame is demixed by warm-started block coordinate descent and
     deconvolved (OASIS) as it comes. Components are detected in the residual of bins of 5 frames; footprints are
     updated from sufficient statistics. Frames stay in a window of `window_frames`; when they leave it, activity is
-    re-estimated with the current footprints, and 20 frames later the final values are in the table `settled`. The
-    first `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then
-    processed like all others, on a thread beside the frames: `init_delay_frames` later its results take over, and no
-    frame waits. Flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be cut anywhere:
-    results are the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
+    re-estimated with the current footprints; half a second or 20 frames later, whichever is longer, the final values
+    are in the table `settled`, with the rate of spikes that is expected given the samples around. The first
+    `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then processed
+    like all others, on a thread beside the frames: `init_delay_frames` later its results take over, and no frame waits.
+    Flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be cut anywhere: results are
+    the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
     have NaN as values.
 
     Sources: Giovannucci et al. 2017 (OnACID), Friedrich et al. 2017 (OASIS), Pnevmatikakis et al. 2016 (CNMF).
     """
 
     Params = ExtractParams
-    version = 8  # learned beside the frames; boxes follow their footprints; a cell may fill its box
+    version = 8  # settled rates are those expected given half a second more; learned beside the frames
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}

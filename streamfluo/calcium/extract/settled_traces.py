@@ -13,6 +13,7 @@ from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
 from .components import POOLS, Components
+from .settled_rates import SettledRates
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
 SWEEPS = 3
@@ -22,10 +23,12 @@ COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.flo
 
 
 class SettledTraces:
-    """Demixes each frame again when it leaves the window, and gives table rows once its spikes are final."""
+    """Demixes each frame again when it leaves the window, and gives table rows once its rates are final."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval_s: float) -> None:
         self.count = self.reported = 0
+        self._rates = SettledRates(interval_s)
+        self.delay, self.samples = max(DELAY, self._rates.averages.ahead), self._rates.averages.samples
         self._index = np.zeros(POOLS, np.int64)
 
     def add(
@@ -43,17 +46,17 @@ class SettledTraces:
         cells["late_raw"][:, place] = raw
         cells["late_dff"][:, place] = delta_f_over_f(raw, cells["late_low"], cells.at_rest(buffer.modes[slot]))
         self.count += 1
+        self._rates.add(cells, raw, present, self.count, buffer)
 
-    def rows(self, cells: Components, deconvolution: Deconvolution, keep: int = DELAY) -> Table:
-        """Return rows of the frames not reported yet, except for the newest `keep`, frame after frame."""
-        frames = np.arange(self.reported, max(self.reported, self.count - keep))
+    def rows(self, cells: Components, deconvolution: Deconvolution, last: bool = False) -> Table:
+        """Return rows of the frames not reported yet, except for the newest `delay`, frame after frame."""
+        if last:
+            self._rates.finish(cells, self.count)
+        frames = np.arange(self.reported, max(self.reported, self.count - (0 if last else self.delay)))
         if not (len(frames) and cells.count):
             self.reported += len(frames)
             return Table({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()})
-        trace, spikes = deconvolution.newest(cells, min(self.count, POOLS))
-        rates = deconvolution.rates(cells, trace, spikes)  # with the frames on both sides of those reported
-        waiting = self.count - self.reported
-        trace, rates = trace[:, -waiting:], rates[:, -waiting:]
+        trace, _ = deconvolution.newest(cells, self.count - self.reported)
         self.reported += len(frames)
         places = frames % POOLS
         index = self._index[places]
@@ -62,7 +65,7 @@ class SettledTraces:
             "frame": np.broadcast_to(index[:, None], present.shape),
             "id": np.broadcast_to(cells["id"], present.shape),
             "trace": trace[:, : len(frames)].T, "raw": cells["late_raw"][:, places].T,
-            "spike": rates[:, : len(frames)].T, "dff": cells["late_dff"][:, places].T,
+            "spike": cells["late_rate"][:, places].T, "dff": cells["late_dff"][:, places].T,
         }  # fmt: skip
         return Table({name: array[present].astype(COLUMNS[name]) for name, array in values.items()})
 

@@ -1,0 +1,126 @@
+"""Expected firing rates of the components, half a second after each frame has left the window."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..expected_rate import (
+    RISE_QUANTILE,
+    Averages,
+    Known,
+    clipped,
+    inputs,
+    least_rise,
+    network_rate,
+    shapes,
+    windows_of,
+)
+from .buffer import Buffer
+from .components import POOLS, RISE_BINS, Components
+
+MOST_AHEAD = 34  # frames: rows wait for at most POOLS, and come every 5
+_FIRST, _RATIO = 0.05, 1.15  # of the histogram of rises: first bound [σ], and the next one's ratio
+_PRIOR_S, _PRIOR_RISE = 20.0, 10.0
+_EVERY = 5  # frames, after which the rises are described again
+_KEPT_S = 600.0  # of a longer past every sample counts half, again and again
+
+
+class SettledRates:
+    """Appends a sample of each component, and gives the rate at the sample half a second before."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.averages = Averages(interval_s, MOST_AHEAD)
+        self._keep = _KEPT_S / interval_s
+
+    def add(self, cells: Components, raw: np.ndarray, present: np.ndarray, count: int, buffer: Buffer) -> None:
+        """Append sample number `count` - 1 of the components that are present (K,); `buffer` has what follows it."""
+        samples = cells["rate_samples"]
+        for k in np.flatnonzero(present & (cells["late_seen"] == 1)):
+            samples[k] = raw[k]
+            self._begin(cells, int(k), cells.history[k, buffer.slots()])
+        samples[:, (count - 1) % self.averages.samples] = raw
+        centre = count - 1 - self.averages.ahead
+        if centre >= 0 and cells.count:
+            self._advance(cells, self._windows(cells, centre, count), centre, learns=True)
+
+    def finish(self, cells: Components, count: int) -> None:
+        """Give the rates at the last samples, as if the very last one went on."""
+        if cells.count:
+            for centre in range(max(0, count - self.averages.ahead), count):
+                self._advance(cells, self._windows(cells, centre, count), centre, learns=False)
+
+    def _windows(self, cells: Components, centre: int, count: int) -> np.ndarray:
+        """Samples (K, n) around the centre."""
+        averages = self.averages
+        places = np.minimum(np.arange(centre - averages.past, centre + averages.ahead + 1), count - 1)
+        windows = cells["rate_samples"][:, places % averages.samples]
+        return clipped(windows, cells["late_baseline"][:, None], cells["late_noise"][:, None])
+
+    def _begin(self, cells: Components, k: int, history: np.ndarray) -> None:
+        """Learn what a component's rises look like from the frames that are buffered."""
+        windows = windows_of(clipped(history, cells.late_baseline[k], cells.late_noise[k]), self.averages)
+        squares, cubes = self.averages.increments(windows)
+        cells.rate_sums[k] = np.concatenate([squares.sum(0), cubes.sum(0)])
+        cells.rises[k] = prior_rises(float(cells.late_noise[k]), self.averages.interval_s)
+        cells.rises[k] += np.bincount(rise_bins(self.averages.of(windows)[:, -1]), minlength=RISE_BINS + 1)
+        cells.rate_seen[k] = len(history)
+        self._describe(cells, np.array([k]))
+
+    def _advance(self, cells: Components, windows: np.ndarray, centre: int, learns: bool) -> None:
+        """Learn from the centre's increments, and write its rate; of a component born later 0."""
+        part = self.averages.of(windows)
+        seen = cells["rate_seen"]
+        born = cells["late_seen"] > (self.averages.ahead if learns else 0)
+        if learns:
+            sums = np.concatenate(self.averages.increments(windows), 1)
+            cells["rate_sums"][born] += sums[born]
+            cells["rises"][np.flatnonzero(born), rise_bins(part[born, -1])] += 1
+            seen[born] += 1
+            if centre % _EVERY == 0:
+                self._forget(cells)
+                self._describe(cells, np.flatnonzero(born))
+        rise = np.maximum(cells["rate_rise"], 1e-3)  # of those that wait for their first sample
+        known = Known(cells["late_baseline"], cells["late_noise"], rise, cells["rate_look"], np.maximum(seen, 1))
+        rate = network_rate(inputs(part, known, self.averages.interval_s)) * rise
+        cells["late_rate"][:, centre % POOLS] = np.where(born, rate, 0.0)
+
+    def _forget(self, cells: Components) -> None:
+        long = cells["rate_seen"] > self._keep
+        for name in ("rate_sums", "rises", "rate_seen"):
+            cells[name][long] *= 0.5
+
+    def _describe(self, cells: Components, rows: np.ndarray) -> None:
+        """Describe the rises of components: their unit, and what they look like.
+
+        The median look over all cells lost .01 in the correlation with real spikes.
+        """
+        rise = least_rise(rise_quantiles(cells.rises[rows]), cells.late_noise[rows], self.averages.interval_s)
+        sums = cells.rate_sums[rows] / cells.rate_seen[rows, None]
+        cells.rate_rise[rows], cells.rate_look[rows] = rise, shapes(sums[:, :-5], sums[:, -5:], rise)
+
+
+def prior_rises(noise: float, interval_s: float) -> np.ndarray:
+    """Return counts (bins,) as of 20 s, with transients of 10 noise σ of a frame of 1/30 s."""
+    counts = np.zeros(RISE_BINS + 1)
+    samples = _PRIOR_S / interval_s
+    counts[0] = 0.97 * samples
+    counts[rise_bins(np.array([_PRIOR_RISE * noise * np.sqrt(30 * interval_s)]))] = 0.03 * samples
+    return counts
+
+
+def rise_bins(rises: np.ndarray) -> np.ndarray:
+    """Number of the histogram's bin of each rise [σ]; 0 below its first bound."""
+    bins = np.floor(np.log(np.maximum(rises, 1e-9) / _FIRST) / np.log(_RATIO)) + 1
+    return np.clip(bins, 0, RISE_BINS).astype(np.int64)
+
+
+def rise_quantiles(counts: np.ndarray) -> np.ndarray:
+    """Rise (K,) [σ] below which a part of the counts (K, bins) lie, interpolated within its bin."""
+    total = counts.cumsum(1)
+    wanted = RISE_QUANTILE * total[:, -1]
+    bins = np.minimum((total < wanted[:, None]).sum(1), RISE_BINS)
+    rows = np.arange(len(counts))
+    inside = counts[rows, bins]
+    above = np.divide(wanted - total[rows, bins] + inside, inside, out=np.zeros(len(counts)), where=inside > 0)
+    rises: np.ndarray = _FIRST * _RATIO ** (bins - 1 + above)
+    return rises
