@@ -46,7 +46,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 7  # boxes follow their footprints; a cell may fill its box
+    version = 8  # a bin that shows another cell teaches a footprint nothing
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
