@@ -14,13 +14,14 @@ from .components import Components
 from .recentring import centroid
 
 SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if they make one body
-LIKE_ACTIVITY = 0.6  # the same, if the part is an arc or a sliver that the whole completes, or the rim around it
-MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance
+LIKE_ACTIVITY = 0.4  # the same, if the part is an arc or a sliver that the whole completes
+MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance, less counts little
 MIN_WITHIN = 0.7  # of the energy of the part, that lies within the other's box
 SAME_FOOTPRINT = 0.8  # cosine: two such share the activity of one cell between them, as noise decides
 SLIVER = 0.5  # cosine of a part that the whole completes: its activity is what the whole's footprint is wrong by
 CONCENTRIC = 0.2  # of √pixels: between the centroids of a cell and its rim
-MAX_LOSS, MIN_GAIN = 0.05, 0.1  # of compactness: two cells side by side lose .15, a part gains
+MAX_LOSS, MIN_GAIN = 0.05, 0.25  # of compactness, at SAME_ACTIVITY, LIKE_ACTIVITY: two cells side by side lose .15
+COMPLETED = 0.1  # of compactness that a sliver gains
 
 
 class Duplicate(NamedTuple):
@@ -64,18 +65,18 @@ def _joined(cells: Components, whole: int, part: int, ratio: float, together: fl
     """What the footprint of `part` adds to that of `whole`, None if their union is not one body.
 
     ratio: activity of the part by that of the whole; together: cosine of both. The surer that is, the less compactness
-    must be gained.
+    must be gained, and the more may be lost.
     """
     change = np.zeros(cells.box_shape, np.float32)
     add_shifted(change, cells.origin[whole], cells.box[part], cells.origin[part], np.float32(ratio))
     within = float((change.astype(float) ** 2).sum()) / max(ratio**2 * float(cells.energy[part]), 1e-30)
     (y, x), (v, u) = (centroid(cells.origin[k], cells.box[k]) for k in (whole, part))
-    sure = (together - LIKE_ACTIVITY) / (SAME_ACTIVITY - LIKE_ACTIVITY)
+    sure = min((together - LIKE_ACTIVITY) / (SAME_ACTIVITY - LIKE_ACTIVITY), 1.0)
     if math.hypot(y - v, x - u) <= CONCENTRIC * math.sqrt(cells.pixels[whole]):
         sure = 1.0
-    needed = cells.compactness[part] + MIN_GAIN - (MIN_GAIN + MAX_LOSS) * min(sure, 1.0)
+    needed = cells.compactness[part] + MIN_GAIN - (MIN_GAIN + MAX_LOSS) * sure
     compact = compactness(cells.box[whole] + change)
-    if within < MIN_WITHIN or compact < max(needed, cells.compactness[whole] - MAX_LOSS):
+    if within < MIN_WITHIN or compact < max(needed, cells.compactness[whole] - MAX_LOSS * (1 + sure)):
         return None
     return change
 
@@ -85,7 +86,7 @@ def _completes(cells: Components, whole: int, part: int) -> bool:
     both = cells.box[whole].copy()
     factor = math.sqrt(cells.energy[whole] / cells.energy[part]) / 2
     add_shifted(both, cells.origin[whole], cells.box[part], cells.origin[part], np.float32(factor))
-    return bool(compactness(both) >= cells.compactness[part] + MIN_GAIN)
+    return bool(compactness(both) >= cells.compactness[part] + COMPLETED)
 
 
 def join(cells: Components, background: Background, duplicate: Duplicate) -> None:
