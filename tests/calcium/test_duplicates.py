@@ -93,6 +93,29 @@ def test_a_cell_and_the_rim_around_it_become_one():
     assert find_duplicate(two_components(core, beside, alike)[0]) is None
 
 
+def test_a_sliver_of_a_cell_is_not_a_cell_whatever_its_activity():
+    """Half a disc and a bite of it: a part that the whole completes. Two discs that overlap as much are two cells."""
+    whole, piece = DISC, DISC * (U > 2)
+    cosine = np.sqrt(piece.sum() / whole.sum())
+    assert 0.5 < cosine < 0.8
+    duplicate = find_duplicate(two_components(whole, piece, APART)[0])
+    assert (duplicate.whole, duplicate.part) == (0, 1)
+    assert not duplicate.change.any()
+    cells, _ = two_components(whole, np.roll(DISC, 5, 1), APART)
+    assert cells.overlap[0, 0] / cells.energy[0] == pytest.approx(0.55, abs=0.03)
+    assert find_duplicate(cells) is None
+
+
+@pytest.mark.parametrize(("spread", "joined"), [(0.0, True), (5.0, True), (6.5, False)])
+def test_the_surer_two_parts_are_active_together_the_less_must_their_union_gain(spread, joined):
+    """Halves of an ellipse that is .03 more compact: with a cosine of .77 they are one cell, with .68 they are not."""
+    ellipse = mask((V / 5) ** 2 + (U / 7) ** 2 <= 1)
+    other = TOGETHER[1] + spread * np.array([0, 1, 0, 1, 1, 0, 1, 0, 0])
+    spikes = np.array([TOGETHER[0], other])
+    found = find_duplicate(two_components(ellipse * (U > 0), ellipse * (U <= 0), spikes)[0])
+    assert (found is not None) == joined
+
+
 def test_processes_are_not_accepted_unless_they_are_wanted():
     field = {"neurons": 4, "processes": 8, "signal": 1.0, "spike_rate_hz": 0.4, "frame_rate_hz": 15.0, "motion_px": 0.0}
     movie, _ = calcium(frames=700, shape=(80, 80), seed=4, neuron_sigma_px=2.5, **field)

@@ -14,12 +14,14 @@ from .components import Components
 from .recentring import centroid
 
 SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if they make one body
-LIKE_ACTIVITY = 0.6  # the same, if the part is an arc or a sliver that the whole completes, or the rim around it
-MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance
+LIKE_ACTIVITY = 0.4  # the same, if the part is an arc or a sliver that the whole completes
+MIN_BINS = 3.0  # that the activity is spread over: two cells may share a transient by chance, less counts little
 MIN_WITHIN = 0.7  # of the energy of the part, that lies within the other's box
 SAME_FOOTPRINT = 0.8  # cosine: two such share the activity of one cell between them, as noise decides
+SLIVER = 0.5  # cosine of a part that the whole completes: its activity is what the whole's footprint is wrong by
 CONCENTRIC = 0.2  # of √pixels: between the centroids of a cell and its rim
-MAX_LOSS, MIN_GAIN = 0.05, 0.1  # of compactness: two cells side by side lose .15, a part gains
+MAX_LOSS, MIN_GAIN = 0.05, 0.25  # of compactness, at SAME_ACTIVITY, LIKE_ACTIVITY: two cells side by side lose .15
+COMPLETED = 0.1  # of compactness that a sliver gains
 
 
 class Duplicate(NamedTuple):
@@ -46,30 +48,45 @@ def find_duplicate(cells: Components) -> Duplicate | None:
     if twice.any():
         part, column = np.argwhere(twice)[0].tolist()
         return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
+    slivers = weaker & (cells["overlap"] >= SLIVER * np.sqrt(energy[:, None] * energy[other]))
+    for part, column in np.argwhere(slivers).tolist():
+        if _completes(cells, int(other[part, column]), part):
+            return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
     for part, column in np.argwhere(weaker & parts).tolist():
         whole = int(other[part, column])
         ratio = cells.own[part] * cells.live_noise[part] / (shared[part, column] * cells.live_noise[whole])
-        change = _joined(cells, whole, part, ratio, together[part, column] >= SAME_ACTIVITY)
+        change = _joined(cells, whole, part, ratio, float(together[part, column]))
         if change is not None:
             return Duplicate(whole, part, change)
     return None
 
 
-def _joined(cells: Components, whole: int, part: int, ratio: float, same: bool) -> np.ndarray | None:
+def _joined(cells: Components, whole: int, part: int, ratio: float, together: float) -> np.ndarray | None:
     """What the footprint of `part` adds to that of `whole`, None if their union is not one body.
 
-    ratio: activity of the part by that of the whole.
+    ratio: activity of the part by that of the whole; together: cosine of both. The surer that is, the less compactness
+    must be gained, and the more may be lost.
     """
     change = np.zeros(cells.box_shape, np.float32)
     add_shifted(change, cells.origin[whole], cells.box[part], cells.origin[part], np.float32(ratio))
     within = float((change.astype(float) ** 2).sum()) / max(ratio**2 * float(cells.energy[part]), 1e-30)
     (y, x), (v, u) = (centroid(cells.origin[k], cells.box[k]) for k in (whole, part))
-    same |= math.hypot(y - v, x - u) <= CONCENTRIC * math.sqrt(cells.pixels[whole])
-    needed = cells.compactness[part] + (-MAX_LOSS if same else MIN_GAIN)
+    sure = min((together - LIKE_ACTIVITY) / (SAME_ACTIVITY - LIKE_ACTIVITY), 1.0)
+    if math.hypot(y - v, x - u) <= CONCENTRIC * math.sqrt(cells.pixels[whole]):
+        sure = 1.0
+    needed = cells.compactness[part] + MIN_GAIN - (MIN_GAIN + MAX_LOSS) * sure
     compact = compactness(cells.box[whole] + change)
-    if within < MIN_WITHIN or compact < max(needed, cells.compactness[whole] - MAX_LOSS):
+    if within < MIN_WITHIN or compact < max(needed, cells.compactness[whole] - MAX_LOSS * (1 + sure)):
         return None
     return change
+
+
+def _completes(cells: Components, whole: int, part: int) -> bool:
+    """Return whether `part` is a piece of the body that it makes with `whole`: both as bright, it is more compact."""
+    both = cells.box[whole].copy()
+    factor = math.sqrt(cells.energy[whole] / cells.energy[part]) / 2
+    add_shifted(both, cells.origin[whole], cells.box[part], cells.origin[part], np.float32(factor))
+    return bool(compactness(both) >= cells.compactness[part] + COMPLETED)
 
 
 def join(cells: Components, background: Background, duplicate: Duplicate) -> None:

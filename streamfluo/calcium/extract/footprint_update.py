@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels.footprint_statistics import add_past_evidence, update_comoments, update_evidence, update_regression
+from ..kernels.footprint_statistics import (
+    MIN_ACTIVITY,
+    add_past_evidence,
+    update_comoments,
+    update_evidence,
+    update_regression,
+)
 from ..kernels.footprints import update_footprint
+from ..kernels.likeness import likeness
 from .background import Background
 from .components import BINS, Components
 
@@ -14,15 +21,20 @@ _GROWTH_PX = 2
 _MIN_PIXELS = 8
 _MEMORY_BINS = 400.0
 MAX_EXPLAINED = 0.7  # by a neighbour; above it the component duplicates the neighbour or its halo
+# Of a component's image in a bin, what its footprint explains. Less, and a cell beside it that is not known yet is seen
+# through it: the footprint moved over to that cell within four bins, and the cell was then taken for its duplicate.
+LIKE_TO_LEARN, LIKE_ITSELF = 0.9, 0.8
 _TRIAL_FRAMES, _PROOF_FRAMES = 150, 400
 WEAK = 0.85  # of the SNR for acceptance; components below it are removed after _PROOF_FRAMES
 
 
 def update_statistics(cells: Components, residual: np.ndarray, number: int, frames: int) -> None:
     """Update the sufficient statistics with bin `number` of so many frames: residual (y, x) in units of its noise σ."""
-    noise, slot = cells["live_noise"], number % BINS
-    update_evidence(cells["bin_trace"] / np.sqrt(frames), noise, slot, cells.overlaps, cells.evidence)
-    activity = cells["recent"][:, slot] * noise
+    noise, slot, root = cells["live_noise"], number % BINS, np.sqrt(frames)
+    shown, like = cells["bin_trace"] / root, np.empty(cells.count)
+    likeness(residual, np.where(shown >= MIN_ACTIVITY * noise, cells["bin_sum"], 0), root, cells.boxes, like)
+    update_evidence(shown, like >= LIKE_ITSELF, noise, slot, cells.overlaps, cells.evidence)
+    activity = np.where(like >= LIKE_TO_LEARN, cells["recent"][:, slot] * noise, cells["average"])
     rate = 1 / np.minimum(cells["live_seen"] / frames + 1.0, _MEMORY_BINS)
     update_comoments(activity, cells.average, cells.neighbours, cells.neighbour, cells.comoment)
     update_regression(residual, activity, rate, cells.regression)

@@ -13,6 +13,7 @@ from ..kernels import (
     footprint_statistics,
     footprints,
     impulse_responses,
+    likeness,
     outlines,
     residual,
     ring_regression,
@@ -44,7 +45,7 @@ _KERNELS: tuple[Any, ...] = (
     footprints.dilate, footprint_statistics.update_regression, footprint_statistics.update_comoments,
     footprint_statistics.update_overlaps, footprint_statistics.add_shifted, footprint_statistics.update_evidence,
     footprint_statistics.add_past_evidence, footprint_statistics.component_snr, footprint_statistics.list_support,
-    outlines.outline, ring_regression.bin_deviation, ring_regression.bin_of_pixels,
+    likeness.likeness, outlines.outline, ring_regression.bin_deviation, ring_regression.bin_of_pixels,
     ring_regression.subtract_components, ring_regression.ring_sum,
     ring_regression.subtract_binned,
 )  # fmt: skip

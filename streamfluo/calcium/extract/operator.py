@@ -51,7 +51,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 8  # settled rates are those expected given half a second more; learned beside the frames
+    version = 9  # rates expected given half a second more; learned beside the frames; other cells teach nothing
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}

@@ -94,16 +94,18 @@ def update_comoments(activity, mean, neighbours, neighbour, comoment):  # type: 
 
 
 @kernel
-def update_evidence(activity, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
+def update_evidence(activity, known, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
     """Add a bin to the evidence of each component: its activity (K,) that no neighbour's footprint error explains.
 
     Of each neighbour's activity NEIGHBOUR_SHARE times the relative overlap is subtracted; the rest counts from
-    MIN_ACTIVITY noise σ (K,) on. The bin is written to column `slot` of evidence.recent.
+    MIN_ACTIVITY noise σ (K,) on. The bin is written to column `slot` of evidence.recent, as 0 where what is seen is not
+    the component, known (K,) bool: for its neighbours it was not active.
     """
     recent, _, _, _, _ = evidence
     energy, neighbours, neighbour, overlap, _ = overlaps
     for k in range(len(activity)):
-        recent[k, slot] = activity[k] / noise[k] if activity[k] >= MIN_ACTIVITY * noise[k] else 0.0
+        seen = known[k] and activity[k] >= MIN_ACTIVITY * noise[k]
+        recent[k, slot] = activity[k] / noise[k] if seen else 0.0
     for k in range(len(activity)):
         rest = activity[k]
         for n in range(neighbours[k]):
