@@ -1,5 +1,6 @@
 """Learning beside the frames: no frame waits for it, and what comes of it depends on the frames alone."""
 
+import gc
 import threading
 import time
 
@@ -31,6 +32,11 @@ def feed(operator, pixels, start=0, stop=None, cut=1):
     return outputs
 
 
+def threads():
+    gc.collect()  # those of operators that other tests dropped end with them
+    return {thread.ident for thread in threading.enumerate() if thread.name == "learning"}
+
+
 @pytest.fixture
 def slow(monkeypatch):
     """Learning that takes half a second longer."""
@@ -45,7 +51,7 @@ def slow(monkeypatch):
 
 def test_no_frame_waits_while_it_learns(movie, slow):
     spec, pixels = movie
-    operator = extract(spec)
+    operator, before = extract(spec), threads()
     feed(operator, pixels, 0, INIT - 1)
     took = []
     for n in range(INIT - 1, INIT + DELAY + 1):
@@ -54,7 +60,19 @@ def test_no_frame_waits_while_it_learns(movie, slow):
         took.append(time.perf_counter() - began)
     assert max(took[:-1]) < 0.4  # and the next frame waits for what is not learned yet
     assert sum(took) > 0.4
-    assert not [t for t in threading.enumerate() if t.name == "learning"]
+    assert threads() == before
+
+
+def test_the_thread_of_one_that_is_dropped_ends(movie):
+    spec, pixels = movie
+    before, operator = threads(), extract(spec)
+    feed(operator, pixels, 0, INIT + 5)
+    assert len(threads() - before) == 1
+    del operator
+    until = time.monotonic() + 20
+    while threads() != before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert threads() == before
 
 
 @pytest.mark.parametrize("cut", [1, 32])

@@ -142,3 +142,11 @@ def _gaussian(sigma: float) -> np.ndarray:
     x = np.arange(-int(np.ceil(2.5 * sigma)), int(np.ceil(2.5 * sigma)) + 1)
     kernel = np.exp(-(x**2) / (2 * sigma**2))
     return (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
+
+
+def binned_2x2(image: np.ndarray) -> np.ndarray:
+    """Return an image (y, x) summed over 2 × 2 pixels and halved, so that white noise keeps its σ."""
+    height, width = (n // 2 for n in image.shape)
+    part = image[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
+    binned: np.ndarray = part.sum((1, 3), dtype=np.float32) * np.float32(0.5)
+    return binned

@@ -18,7 +18,7 @@ from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
 from .components import Components
-from .detection import Candidate, Detector
+from .detection import Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .params import ExtractParams
@@ -107,7 +107,7 @@ class Extraction:
         self.detector.begin_second_pass()
         self._waiting = []
         for slot in self._buffer.bin_order():
-            self.detector.add_bin(_binned_2x2(self._buffer.bins[slot] / np.float32(STEP)))
+            self.detector.add_bin(binned_2x2(self._buffer.bins[slot] / np.float32(STEP)))
             for candidate in self.detector.candidates(MAX_WAITING):
                 self.detector.suppress(candidate)
                 self._try(candidate)
@@ -375,14 +375,6 @@ class Extraction:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
-
-
-def _binned_2x2(image: np.ndarray) -> np.ndarray:
-    """An image (y, x) summed over 2 × 2 pixels and halved, so that white noise keeps its σ."""
-    height, width = (n // 2 for n in image.shape)
-    part = image[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
-    binned: np.ndarray = part.sum((1, 3), dtype=np.float32) * np.float32(0.5)
-    return binned
 
 
 NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
