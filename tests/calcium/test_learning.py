@@ -60,7 +60,7 @@ def test_no_frame_waits_while_it_learns(movie, slow):
         took.append(time.perf_counter() - began)
     assert max(took[:-1]) < 0.4  # and the next frame waits for what is not learned yet
     assert sum(took) > 0.4
-    assert threads() == before
+    assert threads() <= before
 
 
 def test_the_thread_of_one_that_is_dropped_ends(movie):
@@ -70,9 +70,9 @@ def test_the_thread_of_one_that_is_dropped_ends(movie):
     assert len(threads() - before) == 1
     del operator
     until = time.monotonic() + 20
-    while threads() != before and time.monotonic() < until:
+    while not threads() <= before and time.monotonic() < until:
         time.sleep(0.02)
-    assert threads() == before
+    assert threads() <= before
 
 
 @pytest.mark.parametrize("cut", [1, 32])
