@@ -6,6 +6,7 @@ what finds its queue full, and what comes from frames that are read again (a fil
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -85,7 +86,8 @@ class ActionThread:
             with self._turn:
                 while not self._waiting:
                     if self._ends:
-                        self._action.close()
+                        with contextlib.suppress(Exception):  # a device that is gone has nothing to give back
+                            self._action.close()
                         return
                     self._turn.wait()
                 decision, arrived_ns = self._waiting.popleft()

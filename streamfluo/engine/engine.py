@@ -83,7 +83,8 @@ class Engine:
         self.source, self.chain = source, Chain(config, spec)
         self.error: str | None = None
         self._truth = truth
-        self._closed = False
+        self._closed = self._noted = False
+        self._noting = threading.Lock()
         with ExitStack() as undo:
             self.session = _opened(source, self.chain, config, out, resume, calls, undo)
             journal = self.session.journal if self.session else None
@@ -241,8 +242,9 @@ class Engine:
         return health
 
     def _note_action(self, told: Mapping[str, Any]) -> None:
-        if self.session is not None:
-            self.session.acted(told)
+        with self._noting:
+            if self.session is not None and not self._noted:
+                self.session.acted(told)
 
     def _guard(self, job: str, work: Callable[[Parts], None]) -> None:
         parts = self._parts
@@ -288,6 +290,8 @@ class Engine:
         if self.error is None:
             edges = [*([] if parts.stopping.abandoned.is_set() else ["chain"]), *(["journal"] * parts.has_journal)]
             self.error = parts.accounts.missing(edges)
+        with self._noting:
+            self._noted = True  # a device that hangs may come back later
         if self.session is not None and not self._without_disk:
             truth = self._truth if self._truth is not None else self.source.truth
             snapshots = {step.id: self.chain.reader_of_all(step.id) for step in self.chain.steps}

@@ -97,6 +97,16 @@ def test_a_device_that_hangs_delays_nobody(tmp_path):
     assert hung["done"] + hung["late"] + hung["crowded"] == 90
 
 
+def test_a_device_that_comes_back_after_the_end_changes_nothing(tmp_path):
+    began = time.monotonic()
+    session = run(tmp_path, to("hang"), frames=12)
+    assert time.monotonic() - began < 15  # it is waited for, and then no more
+    hold.set()
+    time.sleep(0.3)
+    assert not (session.path / "actions.jsonl").exists()
+    assert not open_session(session.path).damaged
+
+
 def test_a_device_that_fails_is_counted_and_named(tmp_path):
     session = run(tmp_path, to("fail"))
     assert counts(session, "fail")["failed"] == 6
