@@ -13,7 +13,7 @@ from streamfluo.testing.unseen_laws import ON_FLOATS
 
 USUAL = {"uint16"}  # type for every setting, and those for the default one; all of them take minutes
 DEFAULT = {"uint16", "float32", "int16"}
-# Kinds that turn frames into floats first, those whose int16 takes seconds to compile, and those that never look at one.
+# Kinds that turn frames into floats first, those with seconds of compiling for int16, and those that look at no pixel.
 FEWER = {kind: {"uint16", "float32"} for kind in ("motion", "extract", "sofi", "gain")} | dict.fromkeys(
     ("count", "reconstruct", "trigger", "input", "decode", "tuning"), USUAL
 )
