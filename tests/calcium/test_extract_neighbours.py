@@ -9,7 +9,7 @@ import streamfluo
 from streamfluo import Block, Spec
 from streamfluo.calcium.extract.footprint_update import LIKE_ITSELF, LIKE_TO_LEARN
 from streamfluo.calcium.extracted_components import MEASURES
-from streamfluo.calcium.kernels.likeness import likeness
+from streamfluo.calcium.kernels.footprint_r2 import footprint_r2
 
 SHAPE = (48, 48)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -52,7 +52,7 @@ def test_a_footprint_does_not_move_over_to_the_cell_beside_it():
 
 
 @pytest.mark.parametrize("shown", ["itself", "neighbour", "both", "part"])
-def test_likeness_is_the_part_of_the_image_that_the_footprint_explains(shown):
+def test_footprint_r2_is_the_part_of_the_image_that_the_footprint_explains(shown):
     """Beside the same without noise. Where a part of a cell was found, the image is like it, and it learns the rest."""
     box = np.where(KNOWN > 0.2, KNOWN, 0).astype(np.float32)
     image = {"itself": box, "neighbour": NEW, "both": KNOWN + 2 * NEW, "part": KNOWN}[shown]
@@ -62,7 +62,7 @@ def test_likeness_is_the_part_of_the_image_that_the_footprint_explains(shown):
     noise = np.random.default_rng(3).normal(0, 2, SHAPE)
     boxes = (np.zeros((2, 2), np.int32), np.stack([box, box]), np.stack([box, box]))
     like = np.empty(2)
-    likeness((40 * image - activity * box + noise).astype(np.float32), np.array([activity, 0.0]), 2.0, boxes, like)
+    footprint_r2((40 * image - activity * box + noise).astype(np.float32), np.array([activity, 0.0]), 2.0, boxes, like)
     p, q = (gaussian_filter(one.astype(float), 1.0, truncate=3)[box > 0] for one in (box, image))
     assert like == pytest.approx([(p @ q) ** 2 / (p @ p) / (q @ q), 1.0], abs=0.02)  # 1: not active
     assert (like[0] > LIKE_TO_LEARN) == (shown in ("itself", "part"))

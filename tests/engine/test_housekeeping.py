@@ -164,7 +164,7 @@ while not all(note_of(path) for path in sessions if path.is_dir()):
     if not (child := os.fork()):
         housekeeping.Housekeeping(Path("rig.toml"), lambda said: None).run(iter(lambda: time.sleep(60) or "go", ""))
         os._exit(0)
-    time.sleep(chance.uniform(0, 0.01 * (1 + kills)))
+    time.sleep(chance.uniform(0, 0.006 * (1 + kills)))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     kills += 1

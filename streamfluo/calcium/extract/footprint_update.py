@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels.footprint_r2 import footprint_r2
 from ..kernels.footprint_statistics import (
     MIN_ACTIVITY,
     add_past_evidence,
@@ -12,7 +13,6 @@ from ..kernels.footprint_statistics import (
     update_regression,
 )
 from ..kernels.footprints import update_footprint
-from ..kernels.likeness import likeness
 from .background import Background
 from .components import BINS, Components
 
@@ -32,7 +32,7 @@ def update_statistics(cells: Components, residual: np.ndarray, number: int, fram
     """Update the sufficient statistics with bin `number` of so many frames: residual (y, x) in units of its noise σ."""
     noise, slot, root = cells["live_noise"], number % BINS, np.sqrt(frames)
     shown, like = cells["bin_trace"] / root, np.empty(cells.count)
-    likeness(residual, np.where(shown >= MIN_ACTIVITY * noise, cells["bin_sum"], 0), root, cells.boxes, like)
+    footprint_r2(residual, np.where(shown >= MIN_ACTIVITY * noise, cells["bin_sum"], 0), root, cells.boxes, like)
     update_evidence(shown, like >= LIKE_ITSELF, noise, slot, cells.overlaps, cells.evidence)
     activity = np.where(like >= LIKE_TO_LEARN, cells["recent"][:, slot] * noise, cells["average"])
     rate = 1 / np.minimum(cells["live_seen"] / frames + 1.0, _MEMORY_BINS)

@@ -110,7 +110,7 @@ def prior_rises(noise: float, interval_s: float) -> np.ndarray:
 
 def rise_bins(rises: np.ndarray) -> np.ndarray:
     """Number of the histogram's bin of each rise [σ]; 0 below its first bound."""
-    bins = np.floor(np.log(np.maximum(rises, 1e-9) / _FIRST) / np.log(_RATIO)) + 1
+    bins = np.floor(np.log(np.maximum(np.nan_to_num(rises), 1e-9) / _FIRST) / np.log(_RATIO)) + 1
     return np.clip(bins, 0, RISE_BINS).astype(np.int64)
 
 

@@ -9,7 +9,7 @@ SMOOTHING_PX = 1.0  # single pixels of a bin are noise
 
 
 @kernel
-def likeness(residual, activity, noise, boxes, like):  # type: ignore[no-untyped-def]
+def footprint_r2(residual, activity, noise, boxes, like):  # type: ignore[no-untyped-def]
     """Write for each component (K,) the part of its image that its footprint explains, R² without noise, 1 if inactive.
 
     Of a bin: its residual (y, x) of this noise σ, activity (K,). The image is activity · footprint + residual where the
