@@ -22,8 +22,8 @@ class ExtractParams(Params, frozen=True):
     init_delay_frames: Annotated[
         Annotated[int, Meta(ge=0, le=1000)] | None,
         Meta(
-            description="frames after those until components are given: they are learned beside them; default: 0.3 "
-            "init_frames, more above 30 Hz, at most 200"
+            description="frames after those until components are given: they are learned beside them; default: 0.6 "
+            "init_frames, more above 30 Hz, at most 300"
         ),
     ] = None
     init: Annotated[
