@@ -27,6 +27,9 @@ class DecodeParams(Params, frozen=True):
         float, Meta(ge=0, description="penalty on the squares of the weights; raise it for many cells")
     ] = 1.0
     solve_frames: Annotated[int, Meta(ge=1, description="weights are learned anew each so many frames")] = 50
+    r2_frames: Annotated[
+        int, Meta(ge=10, description="r² is of about so many of the last frames: older ones fade exponentially")
+    ] = 1800
     train_frames: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="learn from so many frames and then no more; none: always")
     ] = None
@@ -38,7 +41,7 @@ class Decode(Operator):
 
     min Σ |y − b − W x|² + ridge · |W|² over all frames so far with a known target (Hoerl & Kennard 1970), the intercept
     not penalised, from sums of products: the solution is that of the batch, not an approximation of it. Each frame is
-    predicted before it is learned from, so that `r2` is that of data which the weights have not seen. A cell counts as
+    predicted before it is learned from: `r2` is that of recent frames which the weights had not seen. A cell counts as
     0 before its birth. Cost: K² multiplications a frame for K cells, and each `solve_frames` a solution, K³; state:
     (K + 1)² numbers.
     """
@@ -91,8 +94,9 @@ class Decode(Operator):
         known = np.isfinite(z).all() and np.isfinite(y).all()
         if known and np.isfinite(predicted).all():
             mean = self._targets[0] / self._products[0, 0]
-            self._errors += (y - predicted) ** 2
-            self._spread += (y - mean) ** 2
+            kept = 1 - 1 / self.params.r2_frames
+            self._errors = kept * self._errors + (y - predicted) ** 2
+            self._spread = kept * self._spread + (y - mean) ** 2
             self._tested += 1
         limit = self.params.train_frames
         if known and (limit is None or self._learned < limit):

@@ -56,7 +56,7 @@ def test_decoding_is_the_ridge_regression_of_all_frames(penalty):
 
 def test_each_frame_is_predicted_by_those_before_it_and_r2_is_of_these():
     traces, born, behaviour, _ = session(2)
-    operator = create("decode", SPEC, solve_frames=100)
+    operator = create("decode", SPEC, solve_frames=100, r2_frames=400)
     outputs = run(operator, traces, born, {"value": behaviour})
     predicted = np.concatenate([output.values["predicted"] for output in outputs])
     assert np.isnan(predicted[:100]).all()
@@ -66,8 +66,8 @@ def test_each_frame_is_predicted_by_those_before_it_and_r2_is_of_these():
         expected[start : start + 100] = intercept + traces[start : start + 100] @ weights
     np.testing.assert_allclose(predicted[100:], expected[100:], atol=1e-8)
     for t in range(100, FRAMES):
-        errors = errors + (behaviour[t] - expected[t]) ** 2
-        spread = spread + (behaviour[t] - behaviour[:t].mean(0)) ** 2
+        errors = (1 - 1 / 400) * errors + (behaviour[t] - expected[t]) ** 2
+        spread = (1 - 1 / 400) * spread + (behaviour[t] - behaviour[:t].mean(0)) ** 2
     np.testing.assert_allclose(operator.read(["r2"])["r2"], 1 - errors / spread, atol=1e-8)
     assert (operator.read(["r2"])["r2"] > 0.75).all()
 
