@@ -30,7 +30,7 @@ def latency(
         str, typer.Option(help="frames in place of the camera's, from another process")
     ] = "sim:calcium?shape=512x512&frames=900&seed=1",
     fps: Annotated[float, typer.Option(min=0.1, help="frames a second")] = 30.0,
-    skip: Annotated[int, typer.Option(min=0, help="frames at the beginning that do not count")] = 300,
+    skip: Annotated[int, typer.Option(min=0, help="frames at the beginning that do not count")] = 350,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
     ] = None,
