@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SessionError, did_you_mean
+from ..core.names import file_in
 from ..core.step_values import StepValues, sized
 from .clocks import Clock, fit_clock
 from .disk_calls import DiskCalls
@@ -20,6 +21,7 @@ from .record_file import Damage, scan_records
 from .values import StepRecords, ValuesWriter
 
 FRAMES = "frames"  # an input of the run itself
+LATEST_NS = 1 << 61  # the year 2043
 MAX_BRIDGED_S = 1.0  # between two samples a frame has the value between theirs, if they are no further apart
 
 
@@ -126,35 +128,44 @@ class RecordedInputs:
 
 
 def read_inputs(session: Path, series_uid: str) -> RecordedInputs:
-    """Read what a session has of inputs; nothing where it has none. Raises SessionError for files that do not fit."""
+    """Read what a session has of inputs; nothing where it has none. A file that is not one of ours is damaged."""
     folder, damaged = inputs_folder(session), list[Damage]()
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for path in sorted(folder.glob("*.sfv")) if folder.is_dir() else ():
-        records = StepRecords(path, series_uid)
-        damaged += records.damaged
-        found[path.stem] = _joined(path, records)
-    frames = found.pop(FRAMES, {})
-    value = frames.get("value", np.empty((0, 2)))
-    if value.ndim != 2 or value.shape[1] != 2:
-        raise SessionError(f"{folder / FRAMES}.sfv: not what a run writes of its frames")
+        try:
+            records = StepRecords(file_in(folder, path.name, SessionError), series_uid)
+            damaged += records.damaged
+            if records.arrays:
+                found[path.stem] = _samples(records, path.stem)
+        except SessionError as error:
+            damaged.append(Damage(path, 0, None, str(error)))
+    arrived_ns, value = found.pop(FRAMES, (np.empty(0, np.int64), np.empty((0, 2))))
     index, first = np.unique(value[:, 0].astype(np.int64), return_index=True)
-    t_ns, arrived_ns = value[first, 1].astype(np.int64), frames.get("t_ns", np.empty(0, np.int64))[first]
+    t_ns, arrived_ns = value[first, 1].astype(np.int64), arrived_ns[first]
     newest = np.append(np.diff(arrived_ns) != 0, True) if len(first) else np.empty(0, bool)
     clock = fit_clock(arrived_ns[newest], t_ns[newest]) if newest.sum() > 1 else Clock(0.0, 0.0, 0.0, np.inf)
     by_name = {
-        name: RecordedInput(name, np.rint(clock.theirs(arrays["t_ns"])).astype(np.int64), arrays["value"], clock)
-        for name, arrays in found.items()
-        if arrays.keys() >= {"t_ns", "value"}
+        name: RecordedInput(name, np.rint(clock.theirs(came_ns)).astype(np.int64), value, clock)
+        for name, (came_ns, value) in found.items()
     }
     return RecordedInputs(index, t_ns, by_name, tuple(damaged))
 
 
-def _joined(path: Path, records: StepRecords) -> dict[str, np.ndarray]:
+def _samples(records: StepRecords, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Times (n,) and values (n, columns), or texts (n,), of an input's records. Raises SessionError."""
     try:
-        names = records.arrays[0] if records.arrays else ()
-        joined = {name: np.concatenate([part[name] for part in records.arrays]) for name in names}
+        t_ns, value = (np.concatenate([part[key] for part in records.arrays]) for key in ("t_ns", "value"))
     except (KeyError, ValueError) as error:
-        raise SessionError(f"{path}: its samples do not belong together: {error!r}") from None
-    if len({len(array) for array in joined.values()}) > 1:
-        raise SessionError(f"{path}: its samples do not belong together: columns of different lengths")
-    return joined
+        raise SessionError(f"its samples do not belong together: {error!r}") from None
+    text = value.dtype.kind == "U" and value.ndim == 1
+    numbers = value.dtype == np.float64 and value.ndim == 2
+    if (
+        t_ns.dtype != np.int64
+        or t_ns.shape != value.shape[:1]
+        or not (text or numbers)
+        or (np.abs(t_ns) > LATEST_NS).any()
+    ):
+        raise SessionError(f"no samples: times {t_ns.dtype} {t_ns.shape}, values {value.dtype} {value.shape}")
+    if name == FRAMES and not (numbers and value.shape[1] == 2 and (np.abs(value) < LATEST_NS).all()):
+        raise SessionError("not what a run writes of its frames")
+    return t_ns, value

@@ -17,10 +17,13 @@ from toys import Movie
 from streamfluo import Block, ConfigError, SessionError, Spec, open_session, open_source
 from streamfluo.core.errors import WireError
 from streamfluo.core.input import value_of
+from streamfluo.core.step_values import StepValues
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.inputs.opening import open_input
+from streamfluo.session.disk_calls import DiskCalls
 from streamfluo.session.export import export_session
+from streamfluo.session.inputs import InputWriter
 
 SPEC = Spec((6, 8), "uint16", interval_s=0.02)
 
@@ -310,3 +313,38 @@ def test_values_of_the_chain_are_those_that_were_recorded_and_a_rerun_gives_them
         assert again.wait(60)
     for step, name in (("wheel", "value"), ("side", "label"), ("trigger", "fired")):
         np.testing.assert_array_equal(open_session(tmp_path / "T").values(step)[name], session.values(step)[name])
+
+
+FORGED = {
+    "no times": {"value": np.zeros((3, 1))},
+    "times of another length": {"t_ns": np.zeros(2, np.int64), "value": np.zeros((3, 1))},
+    "times as numbers": {"t_ns": np.zeros(3), "value": np.zeros((3, 1))},
+    "values of bytes": {"t_ns": np.zeros(3, np.int64), "value": np.zeros((3, 1), np.uint8)},
+    "a cube": {"t_ns": np.zeros(3, np.int64), "value": np.zeros((3, 1, 2))},
+    "times beyond all": {"t_ns": np.full(3, 1 << 62), "value": np.zeros((3, 1))},
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+@pytest.mark.parametrize("name", ["wheel", "frames"])
+def test_a_file_that_no_run_wrote_is_damaged_and_the_rest_is_read(tmp_path, what, name):
+    session = run(tmp_path, "[record]\nraw = true\n" + entry("other", f"udp://127.0.0.1:{free_port()}"), 5)
+    path = session.path / "inputs" / f"{name}.sfv"
+    path.unlink(missing_ok=True)
+    writer = InputWriter(session.path, name, session.series["uid"], DiskCalls())
+    writer._values.add(StepValues(name, 0, 3, FORGED[what], 100))
+    writer.close()
+    again = open_session(session.path)
+    assert any(damage.file == path for damage in again.damaged)
+    assert again.frames == 5
+    assert name not in again.recorded_inputs.by_name
+
+
+def test_frames_that_are_no_numbers_are_damaged(tmp_path):
+    session = run(tmp_path, "[record]\nraw = true\n" + entry("other", f"udp://127.0.0.1:{free_port()}"), 5)
+    path = session.path / "inputs" / "frames.sfv"
+    path.unlink()
+    writer = InputWriter(session.path, "frames", session.series["uid"], DiskCalls())
+    writer.add({"t_ns": np.zeros(3, np.int64), "value": np.full((3, 2), np.nan)})
+    writer.close()
+    assert "not what a run writes" in str(open_session(session.path).damaged[0])
