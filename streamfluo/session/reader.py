@@ -196,7 +196,7 @@ class Session(ScienceResults):
 
     @cached_property
     def recorded_inputs(self) -> RecordedInputs:
-        """What else came while frames did, and the frames' times. Raises SessionError for files that do not fit."""
+        """What else came while frames did, and the frames' times."""
         found = read_inputs(self.path, self._facts.series.uid)
         self._found |= dict.fromkeys(found.damaged)
         return found
