@@ -51,6 +51,13 @@ class Node(ABC):
     def _settle(self, given: Mapping[str, Gives]) -> None:  # noqa: B027 - most need nothing of their parts
         """Check what the parts are; they know it by now."""
 
+    def _settle_parts(self, kind: str, what: str) -> None:
+        """Raises ConfigError where a part is several values a frame, or of another kind."""
+        for part in self.parts:
+            needs_one(part)
+            if part.kind not in (kind, EITHER):
+                raise ConfigError(f"{what} takes {kind}, found {part.text!r}, which is {part.kind}")
+
     @abstractmethod
     def value(self, now: Frames) -> np.ndarray:
         """Return one number a frame (t,) float64, NaN where it is not known."""
@@ -64,12 +71,6 @@ class Node(ABC):
 
     def recall(self, memory: Mapping[str, float]) -> None:  # noqa: B027 - most keep nothing
         """Take over what `memory` returned."""
-
-
-def needs_kind(node: Node, kind: str, what: str) -> None:
-    """Raises ConfigError where a node is not of that kind."""
-    if node.kind not in (kind, EITHER):
-        raise ConfigError(f"{what} takes {kind}, found {node.text!r}, which is {node.kind}")
 
 
 def needs_one(node: Node) -> None:
@@ -241,9 +242,7 @@ class Arithmetic(Node):
         self._name = name
 
     def _settle(self, given: Mapping[str, Gives]) -> None:
-        for part in self.parts:
-            needs_one(part)
-            needs_kind(part, NUMBER, self._name)
+        self._settle_parts(NUMBER, self._name)
         if len(self.parts) == 1:
             self.unit = self.parts[0].unit
         elif self._name in "+-":
@@ -298,9 +297,7 @@ class Logic(Node):
         self._name = name
 
     def _settle(self, given: Mapping[str, Gives]) -> None:
-        for part in self.parts:
-            needs_one(part)
-            needs_kind(part, TRUTH, self._name)
+        self._settle_parts(TRUTH, self._name)
 
     def value(self, now: Frames) -> np.ndarray:
         found = [truth(part, now) for part in self.parts]
@@ -322,7 +319,7 @@ class Edge(Node):
         self._name, self._before = name, np.nan
 
     def _settle(self, given: Mapping[str, Gives]) -> None:
-        needs_kind(self.parts[0], TRUTH, self._name)
+        self._settle_parts(TRUTH, self._name)
 
     def value(self, now: Frames) -> np.ndarray:
         found = truth(self.parts[0], now)
@@ -352,7 +349,7 @@ class Lasting(Node):
         self._run, self._since_ns = 0, 0
 
     def _settle(self, given: Mapping[str, Gives]) -> None:
-        needs_kind(self.parts[0], TRUTH, "for")
+        self._settle_parts(TRUTH, "for")
 
     def value(self, now: Frames) -> np.ndarray:
         found = truth(self.parts[0], now).copy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,6 +15,7 @@ from ..core.params import build_params
 from ..core.source import Series
 from ..core.spec import Spec
 from ..network.socket import parse_endpoint
+from ..session.files import read_toml
 from .config import Config, found_config, load_config, parse_config
 from .disk_config import DiskConfig, DiskTable, ExportTable, RetentionTable, check_disks
 from .session_names import SessionNames
@@ -129,13 +129,7 @@ class DaemonConfig(msgspec.Struct, frozen=True):
 
 def load_daemon_config(path: Path) -> DaemonConfig:
     """Read a daemon's config and those of its chains. Raises ConfigError with file, table and key."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not utf-8 text"
-        raise ConfigError(f"{path}: cannot read the config: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    tables = read_toml(path, "config")
     known = ("daemon", "source", "rule", *_DISK_TABLES)
     for name in tables:
         if name not in known:

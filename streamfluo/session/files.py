@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+import tomllib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,24 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..core.errors import ConfigError
 from .disk_calls import DiskCalls
 
 MAX_PENDING_LINES = 10_000
 WAITED_S = 0.5
 FOLDERS_SYNC = hasattr(os, "O_DIRECTORY")  # elsewhere, as on Windows, a folder cannot be opened
 REPLACE_S = 2.0 if os.name == "nt" else 0.0  # how long to try while a reader has the file open
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return the tables of a TOML file. Raises ConfigError for one that cannot be read as `what`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not utf-8 text"
+        raise ConfigError(f"{path}: cannot read the {what}: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], keep: Path | None = None) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ..core.errors import ConfigError
 from ..core.params import build_params
+from .files import read_toml
 
 _Words = Annotated[str, Meta(min_length=1)]
 _Duration = Annotated[str, Meta(pattern="^P[0-9]")]
@@ -55,11 +54,4 @@ class NwbMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_nwb_metadata(path: Path) -> NwbMetadata:
     """Read a metadata file. Raises ConfigError with file and key for what is missing, unknown or wrong."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not utf-8 text"
-        raise ConfigError(f"{path}: cannot read the metadata: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    return build_params(NwbMetadata, tables, str(path))
+    return build_params(NwbMetadata, read_toml(path, "metadata"), str(path))
