@@ -17,7 +17,7 @@ from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from ..core.step_values import IDS
-from ..core.unseen import known_pixels, valid_frames
+from ..core.unseen import VALID, known_pixels, valid_frames
 from .extract.seeds import seeds_of_file
 from .kernels.region_means import region_means
 from .region_masks import region_masks
@@ -55,12 +55,12 @@ class Regions(Operator):
     The neuropil of a region is the mean of the pixels around it that belong to none; ΔF/F is (F − F0) / F0 with
     F = mean − factor · neuropil, and F0 a running percentile of F, taken of its means over a 64th of the window. The
     camera's offset is taken off first; where it is not known, ΔF/F counts it as light. NaN where F0 is not 3 σ above 0,
-    before the first 64th of the window, and in frames that are not valid. Cost: 1 ns a pixel of all regions and
+    before two 64ths of the window, and in frames that are not valid. Cost: 1 ns a pixel of all regions and
     neuropils; state: 64 numbers a region.
     """
 
     Params = RegionsParams
-    may_need = ("valid",)
+    may_need = (VALID,)
     from_file = {"regions": regions_of_file}
     examples = (
         {
@@ -78,8 +78,8 @@ class Regions(Operator):
 
     def __init__(self, params: RegionsParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        middle = [[0, 0], [0, spec.shape[1]], list(spec.shape), [spec.shape[0], 0]]
-        masks = region_masks([middle] if params.regions is None else params.regions, spec.shape)
+        whole = [[0, 0], [0, spec.shape[1]], list(spec.shape), [spec.shape[0], 0]]
+        masks = region_masks([whole] if params.regions is None else params.regions, spec.shape)
         around = _neuropils(masks, params.neuropil_gap_px, params.neuropil_px)
         self._factor = params.neuropil_factor if params.regions is not None else 0.0
         lonely = np.flatnonzero(~around.any((1, 2)))
