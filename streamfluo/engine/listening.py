@@ -6,8 +6,10 @@ each quarter second, with their times on the monotonic clock that frames arrive 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -53,7 +55,8 @@ class InputThread:
         silent_s = time.monotonic() - self._came_s
         found = {"from": self.config.uri, "samples": self._writer.samples, "silent_s": round(silent_s, 1)}
         counts = {"back in time": self.back, "of another width": self.unlike, **self._input.refused}
-        return {**found, **{name: n for name, n in counts.items() if n}, **({"lost": self.lost} if self.lost else {})}
+        troubles = {"lost": self.lost, "disk refuses": self._writer.refused}
+        return {**found, **{name: said for name, said in {**counts, **troubles}.items() if said}}
 
     def close(self) -> None:
         """Read no more, and write what is there."""
@@ -73,9 +76,14 @@ class InputThread:
                     self._over.wait(AGAIN_S)
                     continue
                 self._take(samples)
+            with contextlib.suppress(Exception):  # what came since
+                self._take(self._input.read(0.0))
         finally:
             self._input.close()
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError as error:
+                self._tell({"event": "input not written", "input": self.config.name, "error": error.strerror})
 
     def _take(self, samples: list[Sample]) -> None:
         now_s = time.monotonic()
@@ -108,6 +116,24 @@ class InputThread:
         self._writer.add({"t_ns": t_ns, "value": np.array(values, float if self._width else str)})
 
 
+class Arrivals(Input):
+    """When frames arrived, as samples: the chain's thread, which must wait for no disk, puts them here."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self._put: deque[Sample] = deque()
+
+    def put(self, block: Block, arrived_ns: int) -> None:
+        """Note frames, the last of which arrived then by the monotonic clock."""
+        for index, t_ns in enumerate(block.times_ns.tolist(), block.index):
+            self._put.append(Sample(arrived_ns, (float(index), float(t_ns))))
+
+    def read(self, wait_s: float) -> list[Sample]:
+        if not self._put:
+            time.sleep(wait_s)
+        return [self._put.popleft() for _ in range(len(self._put))]
+
+
 class Listening:
     """The inputs of a run, and when its frames arrived. Raises ConfigError for an input that cannot be opened."""
 
@@ -128,7 +154,9 @@ class Listening:
             raise
         for config, one in opened:
             self._threads.append(InputThread(config, one, new_writer(config.name), self._to_utc_ns, tell))
-        self._frames = new_writer(FRAMES)
+        self._arrivals = Arrivals()
+        never = InputConfig(FRAMES, "", silent_s=float("inf"))
+        self._frames = InputThread(never, self._arrivals, new_writer(FRAMES), self._to_utc_ns, tell)
 
     def beside(self, block: Block) -> Block:
         """Return frames that just came, each with the newest sample of every input in its `user`."""
@@ -143,14 +171,13 @@ class Listening:
             return block
 
     def arrived(self, block: Block, arrived_ns: int) -> None:
-        """Note frames of the chain's thread, and when the last of them arrived by the monotonic clock."""
-        index = block.index + np.arange(len(block))
-        t_ns = np.full(len(block), arrived_ns + self._to_utc_ns)
-        self._frames.add({"t_ns": t_ns, "value": np.column_stack((index, block.times_ns)).astype(float)})
+        """Note frames, and when the last of them arrived by the monotonic clock."""
+        self._arrivals.put(block, arrived_ns)
 
     def facts(self) -> dict[str, Any]:
         """How each input fares, by name."""
-        return {thread.config.name: thread.facts() for thread in self._threads}
+        left_out = {FRAMES: {"without the newest samples": self.left_out}} if self.left_out else {}
+        return {thread.config.name: thread.facts() for thread in self._threads} | left_out
 
     def close(self) -> None:
         """Write what is there."""

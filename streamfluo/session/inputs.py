@@ -7,6 +7,7 @@ compared.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +32,16 @@ def inputs_folder(session: Path) -> Path:
 
 
 class InputWriter:
-    """Appends samples to an input's file behind what is whole in it; belongs to one thread."""
+    """Appends samples to an input's file behind what is whole in it; belongs to one thread.
+
+    What the disk refuses waits in memory for the next try; `refused` says why, "" while it takes everything.
+    """
 
     def __init__(self, session: Path, name: str, series_uid: str, calls: DiskCalls) -> None:
         self._path, self._name = inputs_folder(session) / f"{name}.sfv", name
         records = StepRecords(self._path, series_uid)
         self.samples = int(records.index.max(initial=-1)) + 1
+        self.refused = ""
         self._values = ValuesWriter(self._path, series_uid, _whole_nbytes(self._path), calls)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
@@ -44,14 +49,21 @@ class InputWriter:
         count = len(arrays["t_ns"])
         self._values.add(StepValues(self._name, self.samples, count, arrays, sized(arrays)))
         self.samples += count
-        self._values.flush_if_due()
+        self._try(self._values.flush_if_due)
 
     def flush(self) -> None:
-        """Write what waits. Raises OSError."""
-        self._values.flush()
+        """Write what waits, if the disk takes it."""
+        self._try(self._values.flush)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+            self.refused = ""
+        except OSError as error:
+            self.refused = error.strerror or str(error)
 
     def close(self) -> None:
-        """Write what waits, sync and close."""
+        """Write what waits, sync and close. Raises OSError."""
         self._values.close()
 
 

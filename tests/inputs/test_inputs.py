@@ -1,5 +1,6 @@
 """Inputs: what is sent stands in the session with its time, on the frames' clock, whatever else happens."""
 
+import errno
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from streamfluo.inputs.opening import open_input
 from streamfluo.session.disk_calls import DiskCalls
 from streamfluo.session.export import export_session
 from streamfluo.session.inputs import InputWriter
+from streamfluo.session.record_file import RecordFile
 
 SPEC = Spec((6, 8), "uint16", interval_s=0.02)
 
@@ -348,3 +350,26 @@ def test_frames_that_are_no_numbers_are_damaged(tmp_path):
     writer.add({"t_ns": np.zeros(3, np.int64), "value": np.full((3, 2), np.nan)})
     writer.close()
     assert "not what a run writes" in str(open_session(session.path).damaged[0])
+
+
+def test_a_disk_that_refuses_for_a_while_ends_nothing_and_loses_no_sample(tmp_path, monkeypatch):
+    port, full = free_port(), [False]
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    append = RecordFile.append
+
+    def refusing(self, record):
+        if full[0] and self.path.parent.name == "inputs":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, record)
+
+    monkeypatch.setattr(RecordFile, "append", refusing)
+
+    def each(n):
+        full[0] = 20 <= n < 80
+        udp.sendto(f"{n}".encode(), ("127.0.0.1", port))
+
+    session = run(tmp_path, "[record]\nraw = true\n" + entry("wheel", f"udp://127.0.0.1:{port}"), 120, each)
+    udp.close()
+    assert session.frames == 120
+    assert session.recorded_inputs.by_name["wheel"].value[:, 0].tolist() == list(range(120))
+    assert session.recorded_inputs.index.tolist() == list(range(120))
