@@ -50,6 +50,7 @@ def pushed(*messages, encode=msgspec.msgpack.encode):
     def send():
         with context.socket(zmq.PUSH) as socket:
             socket.setsockopt(zmq.SNDHWM, 0)
+            socket.setsockopt(zmq.LINGER, 5000)  # what a source that was closed did not take would be kept for ever
             socket.connect(uri)
             for head, *parts in messages:
                 socket.send_multipart([head if isinstance(head, bytes) else encode(head), *parts])
