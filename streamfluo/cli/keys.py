@@ -82,6 +82,6 @@ def meet(uri: str) -> None:
         )
     # One that is given serves although nobody is there yet.
     with suppress(SourceError) if endpoint.key else nullcontext():
-        ask(f"{endpoint.address}?key={key}", wire.Hello(), MEET_S)
+        ask(f"{endpoint.address}?key={key}" + (f"&ssh={endpoint.ssh}" if endpoint.ssh else ""), wire.Hello(), MEET_S)
         keys.know_server(place, key)
         console.print(f"{place}: its key is known from now on ({keys.keys_folder() / 'servers'})", soft_wrap=True)

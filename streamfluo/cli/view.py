@@ -21,7 +21,6 @@ def view(
     after: Annotated[float, typer.Option(min=0, help="seconds until the screenshot")] = 3.0,
     size: Annotated[str, typer.Option(help="of the screenshot, in pixels")] = "1400x900",
     theme: Annotated[Literal["auto", "light", "dark"], typer.Option(help="colours; auto: as the desktop")] = "auto",
-    proxy: Annotated[str | None, typer.Option(help="SOCKS5 host:port to go through, as of ssh -D")] = None,
 ) -> None:
     """Open a window on a running program: images, plots, health. Closing it changes nothing there."""
     require_viewer()
@@ -29,9 +28,9 @@ def view(
 
     meet(uri)
     if screenshot is None:
-        show(uri, theme, proxy)
+        show(uri, theme)
         return
-    take_screenshot(uri, screenshot, after, theme, _sides(size), proxy)
+    take_screenshot(uri, screenshot, after, theme, _sides(size))
     console.print(f"picture: {screenshot}", soft_wrap=True)
 
 

@@ -27,15 +27,15 @@ def codecs() -> tuple[str, ...]:
     return () if library() is None else (CODEC,)
 
 
-def wanted(uri: str, codec: str | None, beyond: bool) -> tuple[str, ...]:
-    """Return the codecs to ask a server for: by its URI, else all that there are for one `beyond` this machine.
+def wanted(uri: str, codec: str | None, elsewhere: bool) -> tuple[str, ...]:
+    """Return the codecs to ask a server for: by its URI, else all that there are for one that is `elsewhere`.
 
     1 Gbit/s carries 2.5 times as many frames of few photons compressed; where more than .8 GB/s pass, encrypted, it is
     no faster, and within a machine half as fast. Raises SourceError for a codec that is asked for and not here.
     """
     if codec == CODEC and not codecs():
         raise SourceError(f'{uri}: codec {codec} needs imagecodecs: pip install "streamfluo[formats]"')
-    return codecs() if codec == CODEC or (codec is None and beyond) else ()
+    return codecs() if codec == CODEC or (codec is None and elsewhere) else ()
 
 
 class Packing:

@@ -57,7 +57,7 @@ class NetworkSource(Source):
             connect(self._socket, uri)
             endpoint = parse_endpoint(uri)
             self._from: int | Literal["live"] = "live" if endpoint.live else 0
-            self._codecs = wanted(uri, endpoint.codec, endpoint.beyond) or msgspec.UNSET
+            self._codecs = wanted(uri, endpoint.codec, endpoint.elsewhere) or msgspec.UNSET
             self._start = self._wait_for_start()
             self.spec, self.series = self._described(self._start)
             if (self._start.camera or {}).get("maps"):

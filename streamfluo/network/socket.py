@@ -13,6 +13,7 @@ from ..core.errors import ConfigError, SourceError
 from .access import keep_to_allowed, pin, server_key
 from .compressed import CODEC, NO_CODEC
 from .keys import Role, parse_key
+from .tunnel import tunnel_to
 
 HANDSHAKE_MS = 10_000  # who connects and does not speak ZeroMQ by then is hung up on
 _ZERO_COPY_RECV = 10  # as zmq.h has it among what is not settled yet
@@ -20,12 +21,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SAID = {"from": ("oldest", "live"), "codec": (NO_CODEC, CODEC)}  # behind a ?, the key besides
 _EVERYWHERE = ("0.0.0.0", "[::]", "*")
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_SSH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,252}")  # none that ssh would take for an option
 _IPC = re.compile(r"ipc://[^@;\s\0][^;\0]*")  # @ begins a name that every user of the machine may open
 
 
 class Endpoint(NamedTuple):
     """What an endpoint says: host and port of tcp, None for both of ipc, the key of who answers there, whether frames
-    are wanted from now on, how they may be compressed (None: nothing is said)."""
+    are wanted from now on, how they may be compressed (None: nothing is said), and the computer, as ssh knows it, from
+    which all that is seen."""
 
     address: str
     host: str | None = None
@@ -33,6 +36,12 @@ class Endpoint(NamedTuple):
     key: str | None = None
     live: bool = False
     codec: str | None = None
+    ssh: str | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether what is said travels to another machine."""
+        return self.beyond or self.ssh is not None
 
     @property
     def beyond(self) -> bool:
@@ -59,7 +68,8 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 def parse_endpoint(uri: str) -> Endpoint:
-    """Read `tcp://HOST:PORT`, with `?key=KEY&from=live&codec=blosc2` or parts of that behind it, or `ipc://PATH`.
+    """Read `tcp://HOST:PORT`, with `?key=KEY&from=live&codec=blosc2&ssh=HOST` or parts of that behind it, or
+    `ipc://PATH`.
 
     Raises SourceError for anything else: libzmq would find a meaning for it, such as a second address behind a `;`.
     """
@@ -72,8 +82,8 @@ def parse_endpoint(uri: str) -> Endpoint:
         raise SourceError(f"{uri!r}: not an endpoint; write tcp://127.0.0.1:5555 or ipc:///tmp/name")
     if int(found["port"]) > 65535:
         raise SourceError(f"{uri}: there is no port {found['port']}; ports are 1 to 65535, 0 takes a free one")
-    if unknown := said.keys() - {"key", *SAID}:
-        raise SourceError(f"{uri}: an endpoint says ?key=, &from= and &codec=, not {min(unknown)[:40]!r}")
+    if unknown := said.keys() - {"key", "ssh", *SAID}:
+        raise SourceError(f"{uri}: an endpoint says ?key=, &from=, &codec= and &ssh=, not {min(unknown)[:40]!r}")
     for name, values in SAID.items():
         if said.get(name, values[0]) not in values:
             raise SourceError(f"{uri}: {name} is one of {', '.join(values)}, found {said[name][:40]!r}")
@@ -81,7 +91,11 @@ def parse_endpoint(uri: str) -> Endpoint:
         key = parse_key(said["key"]) if "key" in said else None
     except ConfigError as error:
         raise SourceError(f"{address}: {error}") from None
-    return Endpoint(address, found["host"], int(found["port"]), key, said.get("from") == "live", said.get("codec"))
+    ssh = said.get("ssh")
+    if ssh is not None and not _SSH.fullmatch(ssh):
+        raise SourceError(f"{address}: ?ssh= is a computer as ssh knows it, rig or anna@rig.local; found {ssh[:40]!r}")
+    live, codec = said.get("from") == "live", said.get("codec")
+    return Endpoint(address, found["host"], int(found["port"]), key, live, codec, ssh)
 
 
 def bind(socket: zmq.Socket[bytes], uri: str, role: Role | str) -> str:
@@ -93,6 +107,8 @@ def bind(socket: zmq.Socket[bytes], uri: str, role: Role | str) -> str:
     wanted = _allowed(socket, uri)
     if wanted.key is not None:
         raise SourceError(f"{uri}: who binds takes the key of this account; leave ?key= away")
+    if wanted.ssh is not None:
+        raise SourceError(f"{uri}: ?ssh= is for who connects; who binds listens on this machine")
     if wanted.beyond:
         try:
             keep_to_allowed(socket, role)
@@ -119,31 +135,35 @@ def free_endpoint(uri: str) -> str:
 
 def connect(socket: zmq.Socket[bytes], uri: str, foreign: bool = False) -> None:
     """Connect; beyond this machine, or with `?key=`, encrypted and to whoever has the key, unless it is a `foreign`
-    device, which knows none.
+    device, which knows none. With `?ssh=` through a tunnel, for which the first call waits.
 
-    Raises SourceError for a malformed endpoint and a server of which no key is known; nobody being there yet is no
-    error.
+    Raises SourceError for a malformed endpoint, a tunnel that cannot be had, and a server of which no key is known;
+    nobody being there yet is no error.
     """
     endpoint = _allowed(socket, uri)
     if endpoint.port == 0:
         raise SourceError(f"{uri}: nobody can be found at port 0; name the port that the program told")
     if not foreign and (key := endpoint.server_key()):
         pin(socket, key)
+    address = endpoint.address
+    if endpoint.ssh and endpoint.host and endpoint.port:
+        address = tunnel_to(endpoint.ssh).leads_to(endpoint.host, endpoint.port)
     try:
-        socket.connect(endpoint.address)
+        socket.connect(address)
     except zmq.ZMQError as error:
         raise SourceError(f"{uri}: cannot connect: {_reason(error, uri)}") from None
 
 
 def beside(uri: str, told: str) -> str:
     """Return an endpoint that the server at `uri` told, as it is reached from here: at the same host where it listens
-    to all, with the same key."""
+    to all, with the same key and through the same tunnel."""
     server, endpoint = parse_endpoint(uri), parse_endpoint(told)
     if endpoint.host is None:
         return told
     host = server.host if endpoint.host in _EVERYWHERE else endpoint.host
-    key = server.server_key()
-    return f"tcp://{host}:{endpoint.port}" + (f"?key={key}" if key else "")
+    said = {"key": server.server_key(), "ssh": server.ssh}
+    behind = "&".join(f"{name}={value}" for name, value in said.items() if value)
+    return f"tcp://{host}:{endpoint.port}" + (f"?{behind}" if behind else "")
 
 
 def receive(socket: zmq.Socket[bytes], max_parts: int) -> list[bytes] | None:

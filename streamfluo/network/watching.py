@@ -21,6 +21,7 @@ from .socket import beside, connect, new_context, receive
 ASK_S = 0.5  # so a program that came back is noticed within half a second
 SILENT_S = 2.5  # a loaded program answers late; one that is gone breaks the connection at once
 ALWAYS = ("series/", "event/", "health/")  # whose last status is the one with every frame in it
+UNREACHED_S = 5.0  # a program that has results says every second how it fares
 AGAIN_S = 3.0  # after so long a key that was refused is tried again
 _ROUND = 256
 
@@ -31,12 +32,11 @@ PreviewKey = tuple[str, int]  # step, bin_px
 class Watch:
     """Watches the data endpoint `uri`: `turn` gives what came since the last one. A context manager.
 
-    `connected` says whether somebody answers, `denied` why it lets us not in. A program that was started again is found
-    by itself. `proxy` is a SOCKS5 server (host:port, as of `ssh -D`) to go through. Raises SourceError for a malformed
-    endpoint.
+    `connected` says whether somebody answers, `denied` why it lets us not in, or only half. A program that was started
+    again is found by itself. Raises SourceError for a malformed endpoint, and a tunnel that cannot be had.
     """
 
-    def __init__(self, uri: str, proxy: str | None = None) -> None:
+    def __init__(self, uri: str) -> None:
         self.connected, self.denied = False, ""
         self._uri = uri
         self._refused: Counter[str] = Counter()
@@ -46,9 +46,8 @@ class Watch:
         self._results: ResultsSubscriber | None = None
         self._previews: dict[PreviewKey, PreviewSubscriber] = {}
         self._asked, self._heard = 0.0, 0.0
+        self._unheard_since: float | None = None  # of results
         self._context = new_context()
-        if proxy:
-            self._context.setsockopt(zmq.SOCKS_PROXY, proxy.encode())  # every socket made from it inherits this
         self._open()
 
     @property
@@ -81,6 +80,7 @@ class Watch:
         for _ in range(_ROUND if self._results else 0):
             if (found := self._results.receive()) is None:  # type: ignore[union-attr]
                 break
+            self._unheard_since = None
             yield found[1:]
         for preview in list(self._previews.values()):
             if (frame := preview.receive()) is not None:
@@ -153,8 +153,14 @@ class Watch:
             except (WireError, SourceError) as error:
                 self._refused[error.kind if isinstance(error, WireError) else "endpoint"] += 1
                 continue
-            self.connected, self.denied, self._heard = True, "", time.monotonic()
+            self.connected, self.denied, self._heard = True, self._unreached(), time.monotonic()
             yield message, None
+
+    def _unreached(self) -> str:
+        """Why no results come from a program that answers, as where a tunnel leads to its data endpoint alone."""
+        if self._unheard_since is None or time.monotonic() - self._unheard_since < UNREACHED_S:
+            return ""
+        return "it answers, but its results have ports of their own that are not open; by ssh write ?ssh=HOST behind it"
 
     def _meet(self, hello: wire.Hello) -> None:
         """Open the endpoints of a program that was not known yet; one that came back may have closed previews."""
@@ -167,6 +173,7 @@ class Watch:
         if "results" in hello.endpoints:
             told = beside(self._uri, hello.endpoints["results"])
             self._results = ResultsSubscriber(told, self._topics, self._context)
+            self._unheard_since = time.monotonic()
         self._ask_previews(self._wanted)
 
     def _open_preview(self, answer: wire.Preview) -> None:
@@ -182,7 +189,7 @@ class Watch:
     def _leave(self) -> None:
         for subscriber in self._subscribers():
             self._drop(subscriber)
-        self._previews, self._results, self._endpoints = {}, None, None
+        self._previews, self._results, self._endpoints, self._unheard_since = {}, None, None, None
 
     def _drop(self, subscriber: Subscriber) -> None:
         self._refused += subscriber.refused

@@ -21,9 +21,9 @@ PATIENCE_S = 30.0
 NICE = 10  # where processors are short the recording comes first
 
 
-def show(uri: str, theme: Theme = "auto", proxy: str | None = None) -> None:
+def show(uri: str, theme: Theme = "auto") -> None:
     """Open a window on a data endpoint and stay until it is closed. Raises SourceError for a malformed endpoint."""
-    with Watch(uri, proxy) as watch:  # an endpoint that is none is refused before a screen is asked for
+    with Watch(uri) as watch:  # an endpoint that is none is refused before a screen is asked for
         app = _application(theme)
         file = platformdirs.user_config_path("streamfluo") / "viewer.ini"
         settings = QSettings(str(file), QSettings.Format.IniFormat)
@@ -36,12 +36,7 @@ def show(uri: str, theme: Theme = "auto", proxy: str | None = None) -> None:
 
 
 def take_screenshot(
-    uri: str,
-    path: Path,
-    after_s: float,
-    theme: Theme = "light",
-    size: tuple[int, int] = (1400, 900),
-    proxy: str | None = None,
+    uri: str, path: Path, after_s: float, theme: Theme = "light", size: tuple[int, int] = (1400, 900)
 ) -> None:
     """Paint the window without a screen for `after_s`, write its picture as PNG. Raises SourceError if it cannot be.
 
@@ -50,7 +45,7 @@ def take_screenshot(
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     qInstallMessageHandler(_say)
     app = _application(theme)
-    with Watch(uri, proxy) as watch:
+    with Watch(uri) as watch:
         window = Window(watch, Model(uri))
         window.resize(*size)
         window.show()

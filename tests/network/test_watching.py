@@ -1,14 +1,11 @@
 """A viewer's end of the wire: it finds endpoints, asks for what is wanted, survives garbage and restarts."""
 
-import socket
-import threading
 import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import zmq
-from toy_server import Movie, serving
 
 from streamfluo import Block, SourceError
 from streamfluo.core import wire
@@ -204,58 +201,9 @@ def test_a_malformed_endpoint_is_one_line():
         Watch("nonsense")
 
 
-def test_everything_goes_through_a_proxy_where_one_is_given():
-    with serving(Movie(20), wait=True) as served, socks5() as (address, through), Watch(served.uri, address) as watch:
-        seen_until(watch, of(wire.Hello))
-        watch.want([], [("source", 1)])
-        seen_until(watch, lambda _: watch._previews)
-        deadline = time.monotonic() + 5
-        while len(through) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert int(served.uri.rpartition(":")[2]) in through
-        assert len(through) >= 2
-
-
-@contextmanager
-def socks5():
-    """A SOCKS5 server (RFC 1928, no authentication); yields its address and the ports it was asked for."""
-    listener, ports, halt = socket.create_server(("127.0.0.1", 0)), [], threading.Event()
-    listener.settimeout(0.1)
-
-    def serve():
-        while not halt.is_set():
-            try:
-                client, _ = listener.accept()
-            except TimeoutError:
-                continue
-            threading.Thread(target=tunnel, args=(client,), daemon=True).start()
-
-    def tunnel(client):
-        with client:
-            client.recv(2 + 255)
-            client.sendall(b"\x05\x00")
-            request = client.recv(262)
-            port = int.from_bytes(request[-2:], "big")
-            ports.append(port)
-            with socket.create_connection(("127.0.0.1", port)) as server:
-                client.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big"))
-                back = threading.Thread(target=pump, args=(server, client), daemon=True)
-                back.start()
-                pump(client, server)
-                back.join(5)
-
-    def pump(source, sink):
-        try:
-            while not halt.is_set() and (data := source.recv(65536)):
-                sink.sendall(data)
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}", ports
-    finally:
-        halt.set()
-        thread.join()
-        listener.close()
+def test_who_reaches_the_data_endpoint_alone_is_told_what_is_missing(monkeypatch):
+    monkeypatch.setattr(watching, "UNREACHED_S", 0.3)
+    with program() as toy, Watch(toy.uri) as watch:
+        toy.results_uri = "tcp://127.0.0.1:9"  # as through a tunnel of one port
+        seen_until(watch, lambda _: "?ssh=HOST" in watch.denied, toy)
+        assert watch.connected
