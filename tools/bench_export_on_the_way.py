@@ -1,7 +1,7 @@
 """How much exports on the way slow a series that runs at full speed: motion and moments, raw frames recorded, 512×512.
 
-One series runs throughout. In turn housekeeping is told to wait and to work, a moment passes, and the frames of
-the next seconds are counted; each pair of such windows is a ratio. Without `Pace`, which would make it wait more often.
+One series runs throughout. In turn housekeeping is told to wait and to share, as beside a series at its limit; a
+moment passes, and the frames of the next seconds are counted; each pair of such windows is a ratio.
 """
 
 import shutil
@@ -73,7 +73,7 @@ def windows(engine: Engine, keeper: subprocess.Popen[str]) -> Iterator[tuple[flo
     """Yield frames a second while housekeeping waits and while it works, in alternating order."""
     for n in range(PAIRS):
         rates = {}
-        for order in ("pause", "go") if n % 2 else ("go", "pause"):
+        for order in ("pause", "share") if n % 2 else ("share", "pause"):
             assert keeper.stdin is not None
             keeper.stdin.write(f"{order}\n")
             keeper.stdin.flush()
@@ -81,7 +81,7 @@ def windows(engine: Engine, keeper: subprocess.Popen[str]) -> Iterator[tuple[flo
             frames, began = engine.health().frames, time.perf_counter()
             time.sleep(SECONDS)
             rates[order] = (engine.health().frames - frames) / (time.perf_counter() - began)
-        yield rates["pause"], rates["go"]
+        yield rates["pause"], rates["share"]
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def main() -> None:
             f"frames/s: {waits:.0f} while exports wait, {works:.0f} while they work; {exported} of {SESSIONS} exported"
         )
         print(f"housekeeping said last: {heard[-1].strip()[:200]}")
-        ratios = [go / pause for pause, go in rates]
+        ratios = [shared / alone for alone, shared in rates]
         print(f"mean of the ratios {np.mean(ratios):.3f} ± {np.std(ratios) / np.sqrt(len(ratios)):.3f}")
         show(f"series beside exports ({to}) relative to alone", ratios, "≥ 0.97", "1")
     finally:

@@ -1,4 +1,5 @@
-"""When exports may go on beside running series: not while one of them falls behind or its disk grows slow."""
+"""How exports may go on beside running series: not while one of them falls behind or its disk grows slow, with rests
+while one takes all that the machine has."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+GO, SHARE, PAUSE = "go", "share", "pause"
+BUSY_S = 0.1  # of frames that wait, where a series is at its limit: a camera's, with time to spare, wait for less
 BEHIND_S = 0.5  # of frames that wait
 SLOWER, SLOWER_MS = (
     4.0,
@@ -24,11 +27,13 @@ class Pace:
         self._waited: dict[str, float] = {}
         self._trouble_s = -REST_S
 
-    def free(self, stations: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Return whether exports may go on now."""
+    def order(self, stations: Mapping[str, Mapping[str, Any]]) -> str:
+        """Return whether exports may GO on now, SHARE what is there, or are to PAUSE."""
         if any([self._troubled(name, facts) for name, facts in stations.items()]):
             self._trouble_s = time.monotonic()
-        return time.monotonic() - self._trouble_s >= REST_S
+        if time.monotonic() - self._trouble_s < REST_S:
+            return PAUSE
+        return SHARE if any(waits_s >= BUSY_S for waits_s in self._waited.values()) else GO
 
     def _troubled(self, name: str, facts: Mapping[str, Any]) -> bool:
         if facts.get("state") != "running":

@@ -22,6 +22,7 @@ from ..session.exported import export_verified, note_of
 from ..session.files import save_json
 from ..session.reader import open_session
 from .daemon_config import DaemonConfig, load_daemon_config
+from .export_pace import PAUSE, SHARE
 from .kept_sessions import Kept, kept_sessions
 from .low_priority import step_back
 from .retention import Verdict, retain
@@ -34,7 +35,7 @@ STILL_S = 60.0  # at the lowest priority a call may take long
 MAX_TRIES, LAST_AGAIN_S = 3, 6 * 3600.0
 AGAIN_S = (30.0, 3600.0)  # before an export that failed is tried again: at first, and at most
 TRIES, UNFINISHED = ".exports.json", ".unfinished"
-PAUSE, GO = "pause", "go"
+SHARE_OF_TIME = 0.4  # that it works where a series takes all: at the lowest priority it still shares caches and memory
 
 log = logging.getLogger("streamfluo")
 
@@ -51,6 +52,7 @@ class Housekeeping:
         self.config: DaemonConfig = load_daemon_config(path)
         self._going, self._stopping, self._reloads = threading.Event(), False, False
         self._going.set()
+        self._shares, self._worked_since_s = False, time.monotonic()
         self._said: dict[str, Any] = {"state": "idle", "why": "", "session": ""}
         self._exported = self._exported_bytes = self._deleted = self._deleted_bytes = 0
         self._waiting, self._worked_bytes = 0, 0
@@ -191,11 +193,16 @@ class Housekeeping:
 
     def _pause(self, nbytes: int) -> None:
         self._worked_bytes += nbytes
-        self._moved_s = time.monotonic()
+        self._moved_s = now = time.monotonic()
         if self._stopping:
             raise Ended
+        if self._shares:
+            time.sleep((now - self._worked_since_s) * (1 / SHARE_OF_TIME - 1))
+            self._moved_s = time.monotonic()
+        self._worked_since_s = self._moved_s
         if not self._going.is_set():
             self._going.wait()
+            self._worked_since_s = time.monotonic()
             self._pause(0)
 
     def _rest(self, seconds: float) -> None:
@@ -206,6 +213,7 @@ class Housekeeping:
 
     def _listen(self, orders: Iterable[str]) -> None:
         for order in orders:
+            self._shares = order.strip() == SHARE
             if order.strip() == PAUSE and not self._stopping:
                 self._going.clear()
             else:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from .daemon_config import DaemonConfig
 from .export_pace import Pace
-from .housekeeping import GO, PAUSE
 
 if TYPE_CHECKING:
     from .daemon import Worker
@@ -34,7 +33,7 @@ class Keeper:
         starts = self._worker.starts
         self._worker.look(max(config.daemon.hung_s, PATIENCE_S))
         self._runs = True
-        order = GO if self._pace.free(stations) else PAUSE
+        order = self._pace.order(stations)
         if order != self._ordered or self._worker.starts != starts:
             self._ordered = order
             self._worker.order(order)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from systems import needs_proc, needs_signals
@@ -83,6 +84,23 @@ def test_it_waits_while_it_is_told_to_and_ends_with_the_daemon(rig):
         until(lambda: one.status()["state"] == "idle")
         assert one.status().items() >= {"exported": 2, "to_export": 0, "refused_exports": 0, "blocked": ""}.items()
     assert not (rig / "exported" / ".unfinished").exists()
+
+
+def test_beside_a_series_that_takes_all_it_works_for_a_share_of_the_time(rig, monkeypatch):
+    one, now = Housekeeping(rig / "rig.toml", lambda _: None), 0.0
+
+    def sleep(seconds):
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(housekeeping, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    one._worked_since_s = now
+    one._listen(["share"])
+    one._stopping = False  # as if the orders went on
+    for work_s in (0.3, 0.1, 2.0):
+        now += work_s
+        one._pause(1)
+    assert now == pytest.approx(2.4 / 0.4)
 
 
 def test_a_session_that_runs_is_left_alone_and_one_that_was_interrupted_waits(rig, monkeypatch):

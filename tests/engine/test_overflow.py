@@ -9,7 +9,7 @@ from streamfluo.engine import disk_facts
 from streamfluo.engine.alarm import Alarm, briefly
 from streamfluo.engine.daemon_config import load_daemon_config
 from streamfluo.engine.disk_facts import disk_warnings, root_for_new, root_of
-from streamfluo.engine.export_pace import Pace
+from streamfluo.engine.export_pace import GO, PAUSE, SHARE, Pace
 from streamfluo.engine.known_series import KnownSeries
 
 GB = 10**9
@@ -103,24 +103,25 @@ def test_exports_wait_while_a_series_falls_behind_or_its_disk_is_in_trouble(monk
     monkeypatch.setattr("streamfluo.engine.export_pace.time", SimpleNamespace(monotonic=lambda: now))
     pace = Pace()
 
-    def free(**facts):
+    def ordered(**facts):
         nonlocal now
         now += 1
-        return pace.free({"scope": {"state": "running", **facts}})
+        return pace.order({"scope": {"state": "running", **facts}})
 
-    assert free(backlog_s=0.1)
-    assert not free(backlog_s=0.6)
-    assert not free(backlog_s=0.4)
+    assert ordered(backlog_s=0.03) == GO
+    assert ordered(backlog_s=0.2) == SHARE
+    assert ordered(backlog_s=0.6) == PAUSE
+    assert ordered(backlog_s=0.4) == PAUSE
     now += 20
-    assert free(backlog_s=0.4)
+    assert ordered(backlog_s=0.4) == SHARE
     for trouble in ({"stalled": {"journal": "full"}}, {"blocked": {"journal write": "x"}}, {"hung": ["chain"]}):
-        assert not free(**trouble)
+        assert ordered(**trouble) == PAUSE
         now += 20
     quiet, slow = ({"journal write": {"p50": p50, "p99": p99, "max": 9}} for p50, p99 in ((1, 5), (30, 400)))
     for _ in range(5):
-        assert free(disk_lately_ms=quiet)
-    assert not free(disk_lately_ms=slow)
-    assert not free(disk_lately_ms=quiet)
+        assert ordered(disk_lately_ms=quiet) == GO
+    assert ordered(disk_lately_ms=slow) == PAUSE
+    assert ordered(disk_lately_ms=quiet) == PAUSE
     now += 20
-    assert free(disk_lately_ms=quiet)
-    assert pace.free({"scope": {"state": "waiting", "disk_lately_ms": slow}})
+    assert ordered(disk_lately_ms=quiet) == GO
+    assert pace.order({"scope": {"state": "waiting", "disk_lately_ms": slow, "backlog_s": 1.0}}) == GO
