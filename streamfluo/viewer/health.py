@@ -18,13 +18,19 @@ class RunHealth:
     def __init__(self) -> None:
         self.program, self.state = "", ""
         self.counters: dict[str, Any] = {}
+        self._uid = ""
         self._told: deque[tuple[float, int, int]] = deque()  # when, frames in, frames out
 
     def take(self, status: wire.Status, now_s: float) -> None:
         """Take a status that came at `now_s`."""
+        before = self.program, self.state, self.counters
         self.program, self.state, self.counters = status.program, status.state, status.counters
         if self._told and self.frames_in < self._told[-1][1]:
+            if status.series_uid == self._uid:  # it comes by two ways, and on one of them waited
+                self.program, self.state, self.counters = before
+                return
             self._told.clear()
+        self._uid = status.series_uid
         self._told.append((now_s, self.frames_in, self.frames_out))
         while len(self._told) > 1 and now_s - self._told[1][0] > WINDOW_S:
             self._told.popleft()

@@ -26,7 +26,7 @@ from PySide6.QtWidgets import (
 from .canvas import Canvas
 from .health import age_s
 from .model import Model
-from .overlay_items import OverlayItem, contour_at, contour_lines, spot_lines, vector_lines
+from .overlay_items import OverlayItem, contour_at, contour_lines, rectangle_lines, spot_lines, vector_lines
 from .panels import Overlay, Panel
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
@@ -178,6 +178,8 @@ class ImagePanel(QWidget):
             return spot_lines(self._model.rows_near(overlay, tile.picture.index))
         if overlay.kind == "contours":
             return contour_lines(self._model.contours.get(overlay.id, np.empty(0)))
+        if overlay.kind == "rectangle":
+            return rectangle_lines(self._model.contours.get(overlay.id, np.empty(0)))
         vectors = self._model.vector_near(overlay, tile.picture.index)
         frame = QRectF(-0.5, -0.5, tile.shape_px[1], tile.shape_px[0])
         return vector_lines(vectors, frame) if vectors is not None else np.empty((0, 2))

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core import wire
+from ..core.plane import ONE_PLANE
 from .health import RunHealth, age_s
 from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
 from .picture import Levels, Picture
 from .planes import Members, Planes, grouped, overlays_by_frames
 from .tables import Rows
-from .traces import Trace
+from .traces import Marks, Trace
 
 MAX_EVENTS = 200
 STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
@@ -45,6 +46,7 @@ class Model:
         self.series = 0
         self.pictures: dict[str, Picture] = {}
         self.traces: dict[str, Trace] = {}
+        self.marks: dict[str, Marks] = {}
         self.tables: dict[str, Rows] = {}
         self.numbers: dict[str, dict[str, str]] = {}
         self.curves: dict[str, np.ndarray] = {}  # snapshots of one axis, by panel id
@@ -138,6 +140,18 @@ class Model:
         """What can be drawn over the image of a panel of one plane."""
         return self._over.get(self.seen_by(panel), [])
 
+    def beside(self, panel: Panel) -> list[Panel]:
+        """What is drawn with a trace of one plane: signals beneath those of components, marks over any."""
+        if panel.kind != "trace":
+            return []
+        here = {self.planes.split(panel.step)[0], ONE_PLANE}
+        stacked = panel.id.startswith("by_id/")
+        return [
+            other
+            for other in self._each.values()
+            if (other.kind == "marks" or (other.signal and stacked)) and self.planes.split(other.step)[0] in here
+        ]
+
     @property
     def arranged(self) -> tuple[str, tuple[str, ...]]:
         """The arrangement, and every panel in it."""
@@ -172,13 +186,13 @@ class Model:
         self.planes = planes if planes.planes != self.planes.planes else self.planes
         self._over = overlays_by_frames(overlays, self.planes, hello)
         groups = grouped(panels, self.planes, hello)
-        self.panels = {name: panel for name, (panel, _) in groups.items()}
+        self.panels = {name: panel for name, (panel, _) in groups.items() if panel.kind != "marks"}
         self._members = {name: members for name, (_, members) in groups.items()}
         for members in self._members.values():
             self._make_room(members)
 
     def _forget(self) -> None:
-        for held in (self.pictures, self.traces, self.tables, self.numbers, self.curves, self.values):
+        for held in (self.pictures, self.traces, self.marks, self.tables, self.numbers, self.curves, self.values):
             held.clear()
         for drawn_over in (self.vectors, self.contours):
             drawn_over.clear()
@@ -193,6 +207,8 @@ class Model:
                 picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
             elif panel.kind in ("trace", "interval"):
                 self.traces.setdefault(panel.id, Trace(sampled=panel.kind == "interval"))
+            elif panel.kind == "marks":
+                self.marks.setdefault(panel.id, Marks())
             elif panel.kind == "table":
                 self.tables.setdefault(panel.id, Rows())
             elif panel.kind == "numbers":
@@ -228,7 +244,7 @@ class Model:
             self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip()
             if array.dtype.kind in "biuf":
                 self.values[f"{step}/{name}"] = float(array[()])
-        elif any(o.id == f"{step}/{name}" and o.kind == "contours" for o in self.overlays):
+        elif any(o.id == f"{step}/{name}" and o.kind in ("contours", "rectangle") for o in self.overlays):
             self.contours[f"{step}/{name}"] = array
         elif array.dtype.kind == "U" or (panel is None and not self._belongs_to_a_plot(step, name)):
             self.refused["snapshot"] += 1
@@ -268,6 +284,8 @@ class Model:
             by_id.take(index, array, ids.tolist())
         elif (trace := self.traces.get(f"per_frame/{name}")) is not None and array.ndim <= 2:
             trace.take(index, array)
+        elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
+            marks.take((index + np.flatnonzero(array)).tolist())
 
     def _event(self, event: wire.Event) -> None:
         told = ", ".join(f"{k} {v}" for k, v in event.fields.items() if k not in ("traceback", "n"))
@@ -291,4 +309,5 @@ class Model:
 
     def topics(self, panels: Iterable[Panel], overlays: Iterable[Overlay]) -> set[str]:
         """Return the results these panels and overlays live on."""
-        return {topic for panel in panels for topic in panel.topics} | {overlay.topic for overlay in overlays}
+        every = [other for panel in panels for other in (panel, *self.beside(panel))]
+        return {topic for panel in every for topic in panel.topics} | {overlay.topic for overlay in overlays}

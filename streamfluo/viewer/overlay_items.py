@@ -74,6 +74,14 @@ def contour_lines(contours: np.ndarray) -> np.ndarray:
     return np.concatenate(closed) if closed else np.empty((0, 2))
 
 
+def rectangle_lines(edges: np.ndarray) -> np.ndarray:
+    """Return the outline of top, bottom, left, right (4,), the pixels from top to bottom − 1 and so on within it."""
+    if np.shape(edges) != (4,):
+        return np.empty((0, 2))
+    top, bottom, left, right = np.asarray(edges, float) - 0.5
+    return np.array([(top, left), (top, right), (bottom, right), (bottom, left), (top, left)])
+
+
 def contour_at(contours: np.ndarray, y_px: float, x_px: float) -> int | None:
     """Return the number of the component of (id, point, yx) round a place, of several the smallest; None if none."""
     around: dict[int, float] = {}

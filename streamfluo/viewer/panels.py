@@ -9,8 +9,12 @@ from typing import Literal
 
 from ..core import wire
 
-PanelKind = Literal["image", "curve", "scatter", "interval", "numbers", "trace", "table"]
-OverlayKind = Literal["vectors", "spots", "contours"]
+PanelKind = Literal["image", "curve", "scatter", "interval", "numbers", "trace", "table", "marks"]
+OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
+
+
+FIRED = "fired"  # what a step that decides says of each frame
+BEHAVIOUR = ("t", "column")  # the axes of signals that are drawn beneath traces
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Panel:
 
     `kind`: an image (frames of a step where `frames` is set, else a snapshot), a curve (snapshot of one axis), a
     scatter (one against another, with its fit), an interval (of a number, as frames go by), the numbers of a step
-    (snapshots without axes), a trace (values of every frame) or a table.
+    (snapshots without axes), a trace (values of every frame), a table, or marks (frames at which a step decided to
+    act), which are drawn over traces and have no dock. A `signal` is drawn beneath the traces of components as well.
     """
 
     id: str
@@ -31,6 +36,7 @@ class Panel:
     meaning: str = ""
     topics: tuple[str, ...] = ()
     frames: bool = False
+    signal: bool = False
 
     @property
     def title(self) -> str:
@@ -45,7 +51,8 @@ class Overlay:
     """Something drawn over the images of what a step saw: shift vectors, spots as circles, contours.
 
     It is known by its axes: per-frame values that end in `yx` are vectors, a table with columns y_px and x_px holds
-    spots, a snapshot (id, point, yx) contours; all in pixels of the frames the step saw.
+    spots, a snapshot (id, point, yx) contours; all in pixels of the frames the step saw. A snapshot (edge) is a
+    rectangle, top, bottom, left, right, in those of the frames that the step gives.
     """
 
     id: str
@@ -60,6 +67,7 @@ def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> lis
     """Return every panel of a run, in the order of its steps; frames come in at `sources`, one for each plane."""
     came_in = sources if "preview" in hello.endpoints else ()
     panels = [Panel(f"frames/{source}", "image", source, "frames", frames=True) for source in came_in]
+    kinds = {step: kind for step, kind, _ in hello.steps}
     for step, gives in hello.gives.items():
         numbers = [f"snapshot/{step}/{name}/" for name, kind, dims, *_ in gives if kind == "snapshot" and not dims]
         axes = {name: dims for name, kind, dims, *_ in gives if kind == "snapshot"}
@@ -67,12 +75,36 @@ def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> lis
             shown = _curve_kind(name, dims, axes) if kind == "snapshot" and len(dims) == 1 else _panel_kind(kind, dims)
             if shown is not None:
                 topics = () if kind == "frames" else _topics_of(shown, kind, step, name, dims, axes)
+                shown = "marks" if (name, kind, dims) == (FIRED, "per_frame", ("t",)) else shown
+                signal = kind == "per_frame" and (dims == BEHAVIOUR or kinds.get(step) == "input")
                 panels.append(
-                    Panel(f"{kind}/{step}/{name}", shown, step, name, dims, unit, meaning, topics, kind == "frames")
+                    Panel(
+                        f"{kind}/{step}/{name}",
+                        shown,
+                        step,
+                        name,
+                        dims,
+                        unit,
+                        meaning,
+                        topics,
+                        kind == "frames",
+                        signal,
+                    )
                 )
         if numbers:
             panels.append(Panel(f"numbers/{step}", "numbers", step, "numbers", topics=tuple(numbers)))
     return panels
+
+
+def open_at_first(panels: Sequence[Panel]) -> set[str]:
+    """Return the ids of panels whose docks are open at first: frames, and of what else a step gives the first of its
+    kind; no numbers, and no signals where they are drawn beneath traces."""
+    beneath = any(panel.id.startswith("by_id/") for panel in panels)
+    firsts: dict[tuple[str, str, str], str] = {}
+    for panel in panels:
+        if panel.kind != "numbers" and not (panel.signal and beneath):
+            firsts.setdefault((panel.step, panel.kind, panel.id.partition("/")[0]), panel.id)
+    return {panel.id for panel in panels if panel.frames} | set(firsts.values())
 
 
 def overlays_of(hello: wire.Hello) -> list[Overlay]:
@@ -84,7 +116,8 @@ def overlays_of(hello: wire.Hello) -> list[Overlay]:
         for name, kind, dims, *_ in gives:
             shape = _overlay_kind(kind, dims)
             if shape is not None:
-                overlays.append(Overlay(f"{step}/{name}", shape, step, name, seen, _topic(kind, step, name)))
+                on = step if shape == "rectangle" and step in hello.frames else seen
+                overlays.append(Overlay(f"{step}/{name}", shape, step, name, on, _topic(kind, step, name)))
     return overlays
 
 
@@ -117,7 +150,11 @@ def _topic(kind: str, step: str, name: str) -> str:
 
 def _curve_kind(name: str, dims: tuple[str, ...], axes: dict[str, tuple[str, ...]]) -> PanelKind | None:
     """How a snapshot of one axis is drawn, by what that axis is; None where it is part of another panel."""
-    if dims == (name,) or (name.endswith("_fit") and axes.get(name.removesuffix("_fit")) == dims):
+    if (
+        dims == (name,)
+        or _overlay_kind("snapshot", dims)
+        or (name.endswith("_fit") and axes.get(name.removesuffix("_fit")) == dims)
+    ):
         return None
     return {dims: "scatter", (): "interval"}.get(axes.get(dims[0], ("",)), "curve")  # type: ignore[return-value]
 
@@ -141,4 +178,6 @@ def _overlay_kind(kind: str, dims: tuple[str, ...]) -> OverlayKind | None:
         return "vectors"
     if kind == "snapshot" and len(dims) == 3 and dims[-1] == "yx":
         return "contours"
+    if kind == "snapshot" and dims == ("edge",):
+        return "rectangle"
     return "spots" if kind == "table" and {"y_px", "x_px"} <= set(dims) else None

@@ -24,7 +24,7 @@ COLOUR_MAPS = {
 # Okabe & Ito's colours without black and yellow: told apart by the colour blind, legible on light and dark.
 CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DARK_CURVES = ("#56b4e9", "#e69f00", "#2fc79a", "#e59ac6", "#7f9fff", "#f0e442")
-OVERLAYS = {"spots": "#ffb000", "vectors": "#40e0ff", "contours": "#ff5fa2"}
+OVERLAYS = {"spots": "#ffb000", "vectors": "#40e0ff", "contours": "#ff5fa2", "rectangle": "#9aa7b4"}
 RED, AMBER, GREEN = "#c62828", "#b26a00", "#2e7d32"
 DARK_RED, DARK_AMBER, DARK_GREEN = "#ff6b60", "#ffb74d", "#66bb6a"
 
@@ -71,6 +71,11 @@ def curve_colour(n: int) -> QColor:
     """Return the n-th curve's colour; they repeat."""
     colours = DARK_CURVES if is_dark() else CURVES
     return QColor(colours[n % len(colours)])
+
+
+def text_colour() -> QColor:
+    """Return the colour of text on the ground that plots have."""
+    return QApplication.palette().color(QPalette.ColorRole.Text)
 
 
 def signal_colours() -> tuple[str, str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
 CAPACITY_FRAMES = 30_000  # 17 minutes at 30 Hz, a minute at 500
 MAX_BYTES = 64 << 20
+MAX_MARKS = 1000
 
 
 class Trace:
@@ -92,6 +94,27 @@ class Trace:
         length = kept.stop - kept.start
         rows[:length], index[:length] = self._rows[kept], self._index[kept]
         self._rows, self._index, self._start, self._stop = rows, index, 0, length
+
+
+class Marks:
+    """Frames at which something happened, the newest MAX_MARKS of `count`."""
+
+    def __init__(self) -> None:
+        self.count = self.revision = 0
+        self._frames: deque[int] = deque(maxlen=MAX_MARKS)
+
+    def take(self, frames: Sequence[int]) -> None:
+        """Note frames, in order; ones from before mean that the series began anew."""
+        if frames and self._frames and frames[0] <= self._frames[-1]:
+            self._frames.clear()
+            self.count = 0
+        self._frames.extend(frames)
+        self.count += len(frames)
+        self.revision += bool(frames)
+
+    def since(self, index: int) -> np.ndarray:
+        """Return the frames (n,) from `index` on."""
+        return np.array([frame for frame in self._frames if frame >= index], float)
 
 
 def envelope(

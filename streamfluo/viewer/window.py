@@ -17,12 +17,13 @@ from ..network.watching import Watch
 from .health_strip import HealthStrip
 from .image_panel import ImagePanel
 from .model import Model
-from .panels import Panel
+from .panels import Panel, open_at_first
 from .plane_bar import PlaneBar
-from .plot_panels import CurvePanel, TracePanel
+from .plot_panels import CurvePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .theme import Theme, apply
+from .trace_panel import TracePanel, beside
 from .views import Mode
 
 TICK_MS = 33  # thirty redraws a second at most
@@ -150,7 +151,9 @@ class Window(QMainWindow):
         content.setVisible(here is not None)
         if here is None:
             return
-        if isinstance(content, TracePanel | IntervalPanel):
+        if isinstance(content, TracePanel):
+            content.turn_to(self.model.traces[here.id], beside(here, self.model))
+        elif isinstance(content, IntervalPanel):
             content.turn_to(self.model.traces[here.id])
         elif isinstance(content, CurvePanel | ScatterPanel | TablePanel | NumbersPanel):
             content.turn_to(here)
@@ -193,15 +196,12 @@ class Window(QMainWindow):
         """Arrange the docks as at first: frames on the left, snapshots beside them, values below."""
         images: list[tuple[QDockWidget, Panel, bool]] = []
         plots: list[tuple[QDockWidget, Panel, bool]] = []
-        first_of: set[tuple[str, str, str]] = set()
+        open_ones = open_at_first(list(self.model.panels.values()))
         for panel in self.model.panels.values():
             dock = self.docks[panel.id]
             dock.setFloating(False)
             self.removeDockWidget(dock)
-            sort = (panel.step, panel.kind, panel.id.partition("/")[0])
-            opens = panel.frames or (panel.kind != "numbers" and sort not in first_of)
-            first_of.add(sort)
-            (plots if panel.kind in PLOTS else images).append((dock, panel, opens))
+            (plots if panel.kind in PLOTS else images).append((dock, panel, panel.id in open_ones))
         self._row([d for d, p, _ in images if p.frames], [d for d, p, _ in images if not p.frames], top=True)
         apart = [d for d, _, opens in plots if opens][:PLOTS_APART]
         self._row(apart, [d for d, *_ in plots if d not in apart], top=False)
@@ -214,11 +214,11 @@ class Window(QMainWindow):
         shown = [d for d, _, opens in images if opens]
         below = [d for d, _, opens in plots if opens]
         for row in (shown, below):
-            self.resizeDocks(row, [100] * len(row), Qt.Orientation.Horizontal)
+            self.resizeDocks(row, [100 * _width(dock) for dock in row], Qt.Orientation.Horizontal)
         if shown and below:
-            self.resizeDocks(
-                [shown[0], below[0]], [7 * self.height() // 10, 3 * self.height() // 10], Qt.Orientation.Vertical
-            )
+            tenths = 4 if any(_width(dock) > 1 for dock in below) else 3
+            heights = [self.height() * part // 10 for part in (10 - tenths, tenths)]
+            self.resizeDocks([shown[0], below[0]], heights, Qt.Orientation.Vertical)
 
     def _row(self, apart: list[QDockWidget], tabbed: list[QDockWidget], top: bool) -> None:
         """Docks side by side, those in `tabbed` behind one another at the right."""
@@ -273,7 +273,8 @@ class Window(QMainWindow):
         here = model.here(panel) or next(iter(model.members(panel).values()))
         if panel.kind == "trace":
             facts = model.facts_of(panel)
-            return TracePanel(model.traces[here.id], panel.name, panel.unit, facts[3] if facts else None)
+            interval_s = facts[3] if facts else None
+            return TracePanel(model.traces[here.id], panel.name, panel.unit, interval_s, beside(here, model))
         if panel.kind == "table":
             return TablePanel(here, model)
         if panel.kind == "scatter":
@@ -389,3 +390,8 @@ class Window(QMainWindow):
         self._timer.stop()
         self.keep_arrangement()
         super().closeEvent(event)  # type: ignore[arg-type]
+
+
+def _width(dock: QDockWidget) -> int:
+    """How wide a dock is beside others, as at first: traces of many components need room."""
+    return 3 if dock.objectName().startswith("by_id/") else 1

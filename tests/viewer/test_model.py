@@ -8,7 +8,9 @@ from wire_bytes import GIVES, HELLO, SHAPE, fed, frame, hello, result, status
 
 from streamfluo.core import wire
 from streamfluo.viewer.model import Model
+from streamfluo.viewer.overlay_items import rectangle_lines
 from streamfluo.viewer.panels import frames_seen_by, layout_key, overlays_of, panels_of
+from streamfluo.viewer.traces import MAX_MARKS, Marks
 
 
 def test_panels_come_from_what_the_steps_give():
@@ -227,3 +229,35 @@ def test_a_program_without_results_shows_its_frames():
     facts = {"source": (SHAPE, "<u2", None, None)}
     model = fed(wire.encode(wire.Hello(program="camera", frames=facts, endpoints={"preview": "tcp://127.0.0.1:2"})))
     assert list(model.panels) == ["frames/source"]
+
+
+def test_marks_are_those_of_one_series_and_the_newest_of_many():
+    marks = Marks()
+    marks.take(list(range(0, 3 * MAX_MARKS, 2)))
+    assert marks.count == 3 * MAX_MARKS // 2
+    assert len(marks.since(0)) == MAX_MARKS
+    marks.take([4])
+    assert marks.count == 1
+    assert marks.since(0).tolist() == [4]
+    marks.take([])
+    assert marks.count == 1
+
+
+def test_a_status_that_waited_on_one_of_its_ways_changes_nothing():
+    model = fed(hello())
+    for at_s, frames in ((0.0, 0), (1.0, 60), (1.5, 90), (1.6, 60)):
+        edges = {"ingest": {"frames": frames}, "chain": {"frames": frames}}
+        model.take(wire.decode(status(edges=edges)), now_s=at_s)
+    assert model.health.rates() == pytest.approx((60, 60))
+    assert model.health.frames_in == 90
+
+
+def test_a_rectangle_lies_over_the_frames_that_its_step_gives():
+    gives = {**GIVES, "motion": [*GIVES["motion"], ("valid", "snapshot", ("edge",), "px", "top, bottom, left, right")]}
+    model = fed(hello(gives=gives), result("motion", 1, kind="snapshot", valid=[1, 5, 2, 8]))
+    overlay = next(o for o in model.overlays if o.kind == "rectangle")
+    assert overlay.on == "motion"
+    assert "snapshot/motion/valid" not in model.panels
+    lines = rectangle_lines(model.contours[overlay.id])
+    assert lines.min(0).tolist() == [0.5, 1.5]
+    assert lines.max(0).tolist() == [4.5, 7.5]

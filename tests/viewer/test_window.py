@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from wire_bytes import GIVES, frame, hello, result, status
+from wire_bytes import GIVES, HELLO, frame, hello, result, status
 
 pytest.importorskip("PySide6")
 from PySide6.QtCore import QPoint, QSettings, Qt
@@ -210,3 +210,40 @@ def contrast(one, other):
 
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+LOOP = {
+    "steps": [*HELLO.steps, ("speed", "input", "motion"), ("fires", "trigger", "extract")],
+    "gives": {
+        **GIVES,
+        "speed": [("value", "per_frame", ("t", "column"), "", "the newest sample")],
+        "fires": [
+            ("fired", "per_frame", ("t",), "", "whether it decided to act"),
+            ("holds", "per_frame", ("t",), "", "whether the condition holds"),
+        ],
+    },
+}
+
+
+def test_behaviour_runs_beneath_the_traces_and_decisions_are_lines_over_them(open_window):
+    window, watch = open_window(hello(**LOOP))
+    traces = panel(window, "by_id/extract/trace")
+    assert {"values/extract/", "values/speed/", "values/fires/"} <= watch.topics
+    assert "per_frame/fires/fired" not in window.docks
+    assert "per_frame/fires/holds" in window.docks
+    watch.hand(
+        result("extract", 10, count=4, trace=np.arange(8.0).reshape(4, 2), ids=[3, 5]),
+        result("speed", 10, count=4, value=[[0.0], [5.0], [2.0], [1.0]]),
+        result("fires", 10, count=4, fired=[False, True, False, True], holds=[0.0, 1.0, 0.0, 1.0]),
+    )
+    traces.redraw()
+    look(window)
+    ticks = traces._plot.getAxis("left")._tickLevels[0]
+    assert [name for _, name in ticks] == ["3", "5", "speed"]
+    assert ticks[2][0] < 0, "the signal is not beneath the traces"
+    x, _ = traces._lines["fires"].getData()
+    assert np.array_equal(x, np.repeat([11, 13], 2) * 0.1)
+    assert "fires × 2" in traces._told.text()
+    shifts = panel(window, "per_frame/motion/shift_px")
+    assert shifts._beside.signals == {}
+    assert list(shifts._beside.marks) == ["fires"]

@@ -1,0 +1,206 @@
+"""A dock that draws values of every frame as they scroll by, with what else happened beneath them and over them."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QWidget
+
+from .model import Model
+from .panels import Panel
+from .plot_panels import empty_plot, stacked
+from .theme import curve_colour, text_colour
+from .traces import Marks, Trace, envelope
+
+REDRAW_S = 0.1
+CURVES_A_PAGE = 16
+LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
+MAX_LANES = 4
+WINDOWS_S = {"10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "all": np.inf}
+WINDOWS_FRAMES = {"300 frames": 300.0, "2000 frames": 2000.0, "10000 frames": 10000.0, "all": np.inf}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is drawn with traces: signals beneath them and marks over them, each by what it is called."""
+
+    signals: Mapping[str, Trace] = field(default_factory=dict)
+    marks: Mapping[str, Marks] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> tuple[int, ...]:
+        """What changes whenever there is something else to draw."""
+        return *(one.revision for one in self.signals.values()), *(one.revision for one in self.marks.values())
+
+
+def beside(panel: Panel, model: Model) -> Beside:
+    """Return what is drawn with a panel's traces, each thing by the step that it is of."""
+    found = {other: model.planes.split(other.step)[1] for other in model.beside(panel)}
+    signals = {step: model.traces[other.id] for other, step in found.items() if other.signal}
+    return Beside(signals, {step: model.marks[other.id] for other, step in found.items() if other.kind == "marks"})
+
+
+class TracePanel(QWidget):
+    """Scrolling curves of a trace against time, or frame where the interval is unknown.
+
+    Curves with ids (neurons, spots) stand one above the other, each over its own range, 16 a page, with the signals
+    `beside` them underneath; sampled ones (regions) share the axis. Marks are lines over all.
+    """
+
+    def __init__(
+        self, trace: Trace, label: str, unit: str, interval_s: float | None, beside: Beside | None = None
+    ) -> None:
+        super().__init__()
+        self.paused = False
+        self._trace, self._interval_s, self._beside = trace, interval_s, beside or Beside()
+        self._drawn: object = None
+        self._drawn_at = 0.0
+        self.pointed: int | None = None  # the id of the curve that is drawn thick
+        self._plot = empty_plot()
+        self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
+        self._plot.setLabel("left", f"{label} [{unit}]" if unit else label)
+        self._curves: list[pg.PlotDataItem] = []
+        self._lines: dict[str, pg.PlotCurveItem] = {}
+        self._windows = WINDOWS_S if interval_s else WINDOWS_FRAMES
+        self._window = QComboBox()
+        self._window.addItems(list(self._windows))
+        self._window.setCurrentIndex(1)
+        self._window.currentIndexChanged.connect(lambda _: self.redraw())
+        self._page = QSpinBox(prefix="curves ", minimum=1, maximum=1)
+        self._page.valueChanged.connect(lambda _: self.redraw())
+        self._page.setVisible(False)
+        self._told, self._newest = QLabel(textFormat=Qt.TextFormat.RichText), QLabel()
+        top = QHBoxLayout()
+        for widget in (self._window, self._page, self._told):
+            top.addWidget(widget)
+        top.addStretch()
+        top.addWidget(self._newest)
+        stacked(self, top, self._plot)
+
+    def refresh(self) -> None:
+        """Draw what is new, ten times a second at most."""
+        now, new = time.monotonic(), (self._trace.revision, self._beside.revision)
+        if self.paused or new == self._drawn or now - self._drawn_at < REDRAW_S:
+            return
+        self._drawn, self._drawn_at = new, now
+        if not len(self._trace):
+            for curve in (*self._curves, *self._lines.values()):
+                curve.setData([], [])
+            return
+        scale = self._interval_s or 1.0
+        last = int(self._trace.since()[0][-1])
+        span = self._windows[self._window.currentText()] / scale
+        indices, rows = self._trace.since(0 if np.isinf(span) else max(0, int(last - span)))
+        shown = self._shown(rows.shape[1])
+        lanes = self._lanes()
+        self._match_curves(len(shown) + len(lanes))
+        ticks = self._draw_curves(indices, rows, shown, scale)
+        ticks += self._draw_lanes(lanes, int(indices[0]), len(shown), scale)
+        if ticks:
+            self._plot.getAxis("left").setTicks([ticks])
+        if not np.isinf(span):
+            self._plot.setXRange(max(last - span, int(indices[0])) * scale, last * scale, padding=0)
+        self._draw_marks(int(indices[0]), scale)
+        self._newest.setText("  ".join(f"{value:.5g}" for value in rows[-1, shown][:4]))
+
+    def point_out(self, number: int) -> None:
+        """Draw the curve thick whose id is that of the `number`-th component now, and turn to its page."""
+        now, ids = sorted(self._trace.newest_ids), self._trace.ids or []
+        if number < len(now):
+            self.pointed = now[number]
+            self._page.setValue(ids.index(self.pointed) // CURVES_A_PAGE + 1)
+            self.redraw()
+
+    def turn_to(self, trace: Trace, beside: Beside) -> None:
+        """Draw another trace from now on."""
+        self._trace, self._beside, self.pointed = trace, beside, None
+        self._newest.clear()
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw again at the next look."""
+        self._drawn, self._drawn_at = None, 0.0
+
+    @property
+    def _is_stacked(self) -> bool:
+        return bool(self._trace.ids) and not self._trace.sampled
+
+    def _lanes(self) -> list[tuple[str, Trace]]:
+        """The signals that are drawn beneath the traces."""
+        found = [(name, trace) for name, trace in self._beside.signals.items() if len(trace)]
+        return found[:MAX_LANES] if self._is_stacked else []
+
+    def _draw_curves(
+        self, indices: np.ndarray, rows: np.ndarray, shown: list[int], scale: float
+    ) -> list[tuple[float, str]]:
+        """Draw the trace's own curves; returns what they are called where they are stacked."""
+        ids, ticks = self._trace.ids or [], []
+        for n, column in enumerate(shown):
+            x, y = envelope(indices, rows[:, column], sampled=self._trace.sampled)
+            if self._is_stacked:
+                ticks.append((float(n), str(ids[column])))
+                y = _fitted(y) + n
+            thick = bool(ids) and ids[column] == self.pointed
+            self._curves[n].setPen(pg.mkPen(curve_colour(column), width=3.5 if thick else 1.5))
+            self._curves[n].setData(x * scale, y, connect="finite")
+        return ticks
+
+    def _draw_lanes(
+        self, lanes: list[tuple[str, Trace]], first: int, above: int, scale: float
+    ) -> list[tuple[float, str]]:
+        """Draw each signal in a lane of its own beneath the curves, in the colour of text; returns their names."""
+        ticks = []
+        for n, (name, trace) in enumerate(lanes):
+            indices, rows = trace.since(first)
+            base = -LANE_GAP - (n + 1) * LANE
+            ticks.append((base + LANE / 2, name))
+            if len(indices):
+                x, y = envelope(indices, rows[:, 0])
+                self._curves[above + n].setPen(pg.mkPen(text_colour(), width=1.5))
+                self._curves[above + n].setData(x * scale, _fitted(y) * LANE + base, connect="finite")
+        return ticks
+
+    def _draw_marks(self, first: int, scale: float) -> None:
+        """Draw a line over everything where a mark stands, and say how many of each there were."""
+        low, high = self._plot.viewRange()[1]
+        told = []
+        for n, (name, marks) in enumerate(self._beside.marks.items()):
+            if name not in self._lines:
+                self._lines[name] = pg.PlotCurveItem(antialias=False)
+                self._plot.addItem(self._lines[name], ignoreBounds=True)
+            colour = curve_colour(n + 1)
+            self._lines[name].setPen(pg.mkPen(colour, width=1.5, style=Qt.PenStyle.DashLine))
+            frames = marks.since(first)
+            self._lines[name].setData(np.repeat(frames * scale, 2), np.tile([low, high], len(frames)), connect="pairs")
+            if marks.count:
+                said = f"{html.escape(name)} × {marks.count}"
+                told.append(f'<span style="color:{colour.name()}">┆ {said}</span>')
+        self._told.setText(" ".join(told))
+
+    def _shown(self, curves: int) -> list[int]:
+        pages = max(1, -(-curves // CURVES_A_PAGE))
+        self._page.setMaximum(pages)
+        self._page.setSuffix(f" of {pages}")
+        self._page.setVisible(pages > 1)
+        first = (self._page.value() - 1) * CURVES_A_PAGE
+        return list(range(first, min(curves, first + CURVES_A_PAGE)))
+
+    def _match_curves(self, count: int) -> None:
+        while len(self._curves) < count:
+            # Smoothed, a noisy curve of 2000 points took 148 ms to paint; so it takes 2.
+            self._curves.append(self._plot.plot(antialias=False))
+        while len(self._curves) > count:
+            self._plot.removeItem(self._curves.pop())
+
+
+def _fitted(curve: np.ndarray) -> np.ndarray:
+    """A curve over its own range, 0 to 0.9."""
+    finite = curve[np.isfinite(curve)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    return 0.9 * (curve - low) / (high - low if high > low else 1.0)
