@@ -62,6 +62,9 @@ app.add_typer(protocol, name="protocol")
 app.add_typer(keys, name="keys")
 
 
+SWITCH_S = 0.0005  # a thread that has frames waits so long at most for one that runs Python: 5 ms unless it is told
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         console.print(f"streamfluo {__version__}")
@@ -80,6 +83,7 @@ def _common(
 def main() -> None:
     """Run the command line; an error is one line on stderr and exit code 1."""
     replace_unknown_characters()
+    sys.setswitchinterval(SWITCH_S)
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("streamfluo: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
