@@ -96,6 +96,16 @@ def is_number(text: str) -> bool:
 
 def set_property(core: Any, uri: str, device: str, name: str, value: str) -> None:
     """Set a property of a device. Raises SourceError that says why it cannot be set so."""
+    check_property(core, uri, device, name)
+    check_value(core, uri, device, name, value)
+    try:
+        core.setProperty(device, name, value)
+    except RuntimeError as error:
+        raise SourceError(f"{uri}: {device}: {name}={value} was refused: {one_line(error)}") from None
+
+
+def check_property(core: Any, uri: str, device: str, name: str) -> None:
+    """Raises SourceError for a property that a device has not, or that cannot be set while it runs."""
     where, known = f"{uri}: {device}", core.getDevicePropertyNames(device)
     if name not in known:
         raise SourceError(f"{where} has no property {name!r}{did_you_mean(name, known)}")
@@ -103,14 +113,11 @@ def set_property(core: Any, uri: str, device: str, name: str, value: str) -> Non
         raise SourceError(f"{where}: property {name!r} can only be read; it is {core.getProperty(device, name)!r}")
     if core.isPropertyPreInit(device, name):
         raise SourceError(f"{where}: {name} is set before the device starts; put it into a configuration file")
-    _check_value(core, where, device, name, value)
-    try:
-        core.setProperty(device, name, value)
-    except RuntimeError as error:
-        raise SourceError(f"{where}: {name}={value} was refused: {one_line(error)}") from None
 
 
-def _check_value(core: Any, where: str, device: str, name: str, value: str) -> None:
+def check_value(core: Any, uri: str, device: str, name: str, value: str) -> None:
+    """Raises SourceError for a value that a property does not take."""
+    where = f"{uri}: {device}"
     allowed = core.getAllowedPropertyValues(device, name)
     if allowed and value not in allowed:
         raise SourceError(f"{where}: {name} must be one of {', '.join(sorted(allowed, key=_natural))}, found {value!r}")

@@ -17,7 +17,8 @@ from ..core.errors import SourceError, did_you_mean
 from ..core.plane import ONE_PLANE, Plane
 from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap
 from ..core.spec import Spec
-from .camera import CORE_ERRORS, CameraSource, core_plus, drop_callbacks
+from .camera import CORE_ERRORS, CameraSource
+from .camera_cores import core_plus, drop_callbacks, load_configuration
 from .camera_params import Settings, one_line
 from .camera_sequence import Sequence, read_sequence
 
@@ -164,7 +165,8 @@ class SequenceSource(CameraSource):
 
     def _load(self) -> None:
         if self.settings.device == "demo":
-            self._load_configuration(str(Path(self._core.getDeviceAdapterSearchPaths()[0]) / "MMConfig_demo.cfg"))
+            demo = Path(self._core.getDeviceAdapterSearchPaths()[0]) / "MMConfig_demo.cfg"
+            load_configuration(self._core, self.uri, str(demo))
             for name, value in (("PixelType", "16bit"), ("BitDepth", "16")):
                 self._core.setProperty(self._core.getCameraDevice(), name, value)
         else:
