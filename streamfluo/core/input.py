@@ -16,10 +16,14 @@ INPUTS = "inputs"  # in the `user` of a frame: the newest sample of each when it
 
 
 class Sample(NamedTuple):
-    """One sample: when, on this machine's monotonic clock [ns], and its numbers or its text."""
+    """One sample: when, on this machine's monotonic clock [ns], and its numbers or its text.
+
+    Of one that is a frame's own, `frame` is its index, and the time is the frame's since the series began.
+    """
 
     t_ns: int
     value: tuple[float, ...] | str
+    frame: int = -1
 
 
 class Input(ABC):

@@ -19,8 +19,10 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError
 from ..core.input import INPUTS, Input, Sample
+from ..inputs.frame import FrameValues
 from ..inputs.opening import open_input
-from ..session.inputs import FRAMES, InputWriter
+from ..session.input_samples import FRAMES
+from ..session.inputs import InputWriter
 from .config import InputConfig
 
 WAIT_S, AGAIN_S, FRESH_S = 0.1, 1.0, 1.0
@@ -111,9 +113,14 @@ class InputThread:
         return True
 
     def _write(self, samples: list[Sample]) -> None:
-        t_ns = np.array([sample.t_ns for sample in samples], np.int64) + self._to_utc_ns
+        t_ns = np.array([sample.t_ns for sample in samples], np.int64)
         values = [sample.value for sample in samples]
-        self._writer.add({"t_ns": t_ns, "value": np.array(values, float if self._width else str)})
+        arrays = {"t_ns": t_ns, "value": np.array(values, float if self._width else str)}
+        if samples[0].frame >= 0:  # at the frames' own time
+            arrays["frame"] = np.array([sample.frame for sample in samples], np.int64)
+        else:
+            arrays["t_ns"] = t_ns + self._to_utc_ns
+        self._writer.add(arrays)
 
 
 class Arrivals(Input):
@@ -152,6 +159,7 @@ class Listening:
             for _, one in opened:
                 one.close()
             raise
+        self._of_frames = {config.name: one for config, one in opened if isinstance(one, FrameValues)}
         for config, one in opened:
             self._threads.append(InputThread(config, one, new_writer(config.name), self._to_utc_ns, tell))
         self._arrivals = Arrivals()
@@ -161,18 +169,26 @@ class Listening:
     def beside(self, block: Block) -> Block:
         """Return frames that just came, each with the newest sample of every input in its `user`."""
         newest = {thread.config.name: value for thread in self._threads if (value := thread.newest()) is not None}
-        if not newest:
+        newest = {name: value for name, value in newest.items() if name not in self._of_frames}
+        if not newest and not self._of_frames:
             return block
-        user = {n: {**block.user.get(n, {}), INPUTS: newest} for n in range(block.index, block.stop)}
+        user = {n: self._with_inputs(block.user.get(n, {}), newest) for n in range(block.index, block.stop)}
         try:
             return replace(block, user=user)
         except FrameError:  # more than a frame can carry beside what its sender says: the samples are recorded anyhow
             self.left_out += len(block)
             return block
 
+    def _with_inputs(self, user: Mapping[str, Any], newest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is said of a frame, and the newest samples beside it; of its own metadata always its own."""
+        own = {name: value for name, one in self._of_frames.items() if (value := one.value(user)) is not None}
+        return {**user, INPUTS: {**newest, **own}} if newest or own else user
+
     def arrived(self, block: Block, arrived_ns: int) -> None:
         """Note frames, and when the last of them arrived by the monotonic clock."""
         self._arrivals.put(block, arrived_ns)
+        for one in self._of_frames.values():
+            one.put(block)
 
     def facts(self) -> dict[str, Any]:
         """How each input fares, by name."""

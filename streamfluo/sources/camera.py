@@ -20,7 +20,7 @@ from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Camera, Spec
 from .camera_cores import SharedCore, give_back, load_configuration, plain_core, share
 from .camera_images import Image, as_block, runs
-from .camera_params import load_demo, one_line, parse_camera_uri, set_property
+from .camera_params import MAX_TAG, load_demo, one_line, parse_camera_uri, set_property
 
 POLL_S = 0.0005  # MMCore has no call that waits for an image
 ASK_S = 0.1
@@ -36,10 +36,10 @@ class CameraSource(Source):
     """Frames of a Micro-Manager camera: `mm:demo?exposure_ms=2&roi=0:256,0:256&binning=2&Gain=3`, `mm:/path/x.cfg`.
 
     `index` is the camera's own counter: what its buffer lost is a gap of the camera, and the acquisition goes on. It
-    begins with `blocks`. `frames` is how many the camera takes; `trigger` the value of its trigger property; any other
-    key a property. Several cameras of one core (a Multi Camera device, `mm:demo?cameras=2`) are planes, each with its
-    own counter. With `sequence`, a useq file, it is a SequenceSource. Raises SourceError for a camera that is not there
-    or a setting it does not take.
+    begins with `blocks`. `frames` is how many the camera takes; `trigger` is that of its trigger property; `tags` what
+    of an image's metadata stands with its frame; any other key a property. Several cameras of one core (a Multi Camera
+    device, `mm:demo?cameras=2`) are planes, each with its own counter. With `sequence`, a useq file, it is a
+    SequenceSource. Raises SourceError for a camera that is not there or a setting it does not take.
     """
 
     seekable = False
@@ -155,23 +155,25 @@ class CameraSource(Source):
         popped: list[Image] = []
         while len(popped) < max_frames and core.getRemainingImageCount():
             try:
-                camera, number, elapsed_ms, pixels = self._pop_one()
+                camera, number, elapsed_ms, pixels, said = self._pop_one()
             except (RuntimeError, IndexError):  # an overflow emptied the buffer between asking and taking
                 break
             now_ns = self._since_ns() if elapsed_ms is None else began_ns + int(elapsed_ms * 1e6)
-            popped.append(Image(camera if self.spec.planes else "", number, max(0, now_ns), pixels))
+            popped.append(Image(camera if self.spec.planes else "", number, max(0, now_ns), pixels, said))
         return popped
 
-    def _pop_one(self) -> tuple[str, int, float | None, np.ndarray]:
+    def _pop_one(self) -> tuple[str, int, float | None, np.ndarray, dict[str, str]]:
         """The next image of the buffer: which camera took it, its own count, when it came [ms since the start], if it
-        says, and the pixels."""
+        says, the pixels, and the tags that were asked for."""
         facts = self._facts_type()
         pixels = self._core.popNextImageMD(facts)
         elapsed, camera = (
             facts.GetSingleTag(tag).GetValue() if facts.HasTag(tag) else None for tag in ("ElapsedTime-ms", CAMERA_TAG)
         )
         number = int(facts.GetSingleTag("ImageNumber").GetValue())
-        return camera or "", number, None if elapsed is None else float(elapsed), pixels
+        tags = self.settings.tags
+        said = {tag: facts.GetSingleTag(tag).GetValue()[:MAX_TAG] for tag in tags if facts.HasTag(tag)}
+        return camera or "", number, None if elapsed is None else float(elapsed), pixels, said
 
     def _pieces(self, images: list[Image]) -> Iterator[Block | Gap]:
         """Blocks of consecutive frames, and the gaps before them."""
@@ -277,7 +279,7 @@ class CameraSource(Source):
         deadline = time.monotonic() + SILENT_S
         while (core.isSequenceRunning() or core.getRemainingImageCount()) and time.monotonic() < deadline:
             if core.getRemainingImageCount():
-                name, _, elapsed_ms, _ = self._pop_one()
+                name, _, elapsed_ms, _, _ = self._pop_one()
                 times_ms.setdefault(name, []).append(time.monotonic() * 1e3 if elapsed_ms is None else elapsed_ms)
             else:
                 time.sleep(POLL_S)

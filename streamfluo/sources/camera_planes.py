@@ -19,7 +19,7 @@ from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap
 from ..core.spec import Spec
 from .camera import CORE_ERRORS, CameraSource
 from .camera_cores import core_plus, drop_callbacks, load_configuration
-from .camera_params import Settings, one_line
+from .camera_params import CHANGED, MAX_TAG, Settings, one_line
 from .camera_sequence import Sequence, read_sequence
 
 WAIT_S = 0.1
@@ -135,8 +135,10 @@ class SequenceSource(CameraSource):
         else:
             user = self._changed_settings(key, facts)
             t_ns = self._began_ns + max(0, int(facts.get("runner_time_ms", 0.0) * 1e6))
-            said = {index: {"changed": user}} if user else NO_USER
-            block = Block(index, np.array([t_ns]), pixels[None], plane.channel, plane.z, said)
+            tags = facts.get("camera_metadata", {})
+            said = {tag: str(tags[tag])[:MAX_TAG] for tag in self.settings.tags if tag in tags}
+            told = {index: {**said, **({CHANGED: user} if user else {})}} if said or user else NO_USER
+            block = Block(index, np.array([t_ns]), pixels[None], plane.channel, plane.z, told)
             self._came[key] = index + 1
             with self._more:
                 if self._waiting_nbytes + block.pixels.nbytes <= self.settings.buffer_mb << 20:
