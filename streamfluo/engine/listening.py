@@ -26,6 +26,7 @@ from ..session.inputs import InputWriter
 from .config import InputConfig
 
 WAIT_S, AGAIN_S, FRESH_S = 0.1, 1.0, 1.0
+RATE_NS, RATE_TOLERANCE = 20 * 10**9, 0.03  # what comes .3 s late after 20 s is no other rate
 
 Tell = Callable[[Mapping[str, Any]], None]
 NewWriter = Callable[[str], InputWriter]
@@ -39,6 +40,8 @@ class InputThread:
         self._width: int | None = None  # columns of a sample, 0 for text
         self._last_ns, self._came_s, self._silent = 0, time.monotonic(), False
         self._newest: tuple[float, tuple[float, ...] | str] | None = None  # when it came, and what
+        self._watched: tuple[int, int] | None = None  # when a clock of its own was looked at, and what it said
+        self._other_rate = 0.0
         self.back = self.unlike = 0
         self.lost = ""
         self._over = threading.Event()
@@ -57,7 +60,7 @@ class InputThread:
         silent_s = time.monotonic() - self._came_s
         found = {"from": self.config.uri, "samples": self._writer.samples, "silent_s": round(silent_s, 1)}
         counts = {"back in time": self.back, "of another width": self.unlike, **self._input.refused}
-        troubles = {"lost": self.lost, "disk refuses": self._writer.refused}
+        troubles = {"lost": self.lost, "disk refuses": self._writer.refused, "rate": self._other_rate}
         return {**found, **{name: said for name, said in {**counts, **troubles}.items() if said}}
 
     def close(self) -> None:
@@ -98,9 +101,24 @@ class InputThread:
             self._came_s = now_s
             if fitting := [sample for sample in samples if self._fits(sample)]:
                 self._newest = now_s, fitting[-1].value
+                self._watch_rate(fitting[-1])
                 self._write(fitting)
         else:
             self._writer.flush()
+
+    def _watch_rate(self, sample: Sample) -> None:
+        """Tell once of a clock that runs at another rate than it says: samples at another rate than was stated."""
+        if sample.own_ns is None or self._other_rate:
+            return
+        began_ns, began_own_ns = self._watched or (sample.t_ns, sample.own_ns)
+        if self._watched is None or sample.own_ns < began_own_ns:
+            self._watched = sample.t_ns, sample.own_ns
+        elif sample.t_ns - began_ns >= RATE_NS:
+            self._watched = None
+            rate = (sample.own_ns - began_own_ns) / (sample.t_ns - began_ns)
+            if abs(rate - 1) > RATE_TOLERANCE:
+                self._other_rate = round(rate, 4)
+                self._tell({"event": "input at another rate", "input": self.config.name, "rate": self._other_rate})
 
     def _fits(self, sample: Sample) -> bool:
         width = 0 if isinstance(sample.value, str) else len(sample.value)
@@ -108,8 +126,9 @@ class InputThread:
         if width != self._width:
             self.unlike += 1
             return False
-        self.back += sample.t_ns < self._last_ns
-        self._last_ns = sample.t_ns
+        t_ns = sample.t_ns if sample.own_ns is None else sample.own_ns
+        self.back += t_ns < self._last_ns
+        self._last_ns = t_ns
         return True
 
     def _write(self, samples: list[Sample]) -> None:
@@ -120,6 +139,8 @@ class InputThread:
             arrays["frame"] = np.array([sample.frame for sample in samples], np.int64)
         else:
             arrays["t_ns"] = t_ns + self._to_utc_ns
+        if samples[0].own_ns is not None:
+            arrays["own_ns"] = np.array([sample.own_ns for sample in samples], np.int64)
         self._writer.add(arrays)
 
 

@@ -14,16 +14,18 @@ LATEST_NS = 1 << 61  # the year 2043
 
 
 class Samples(NamedTuple):
-    """`t_ns` (n,) and `value` (n, columns), of texts (n,); of frames' metadata `frame` (n,), each frame's index."""
+    """`t_ns` (n,) and `value` (n, columns), of texts (n,); of frames' metadata `frame` (n,), each frame's index; of
+    a stream with a clock of its own `own_ns` (n,), the time by that."""
 
     t_ns: np.ndarray
     value: np.ndarray
     frame: np.ndarray | None = None
+    own_ns: np.ndarray | None = None
 
     def chosen(self, which: np.ndarray) -> Samples:
         """Return some of them, by place or mask."""
-        frame = None if self.frame is None else self.frame[which]
-        return Samples(self.t_ns[which], self.value[which], frame)
+        frame, own_ns = (None if array is None else array[which] for array in (self.frame, self.own_ns))
+        return Samples(self.t_ns[which], self.value[which], frame, own_ns)
 
     @property
     def is_text(self) -> bool:

@@ -17,6 +17,7 @@ from ..core.errors import SessionError, did_you_mean
 from ..core.names import file_in
 from ..core.step_values import StepValues, sized
 from .clocks import Clock, fit_clock
+from .device_clocks import taken_ns
 from .disk_calls import DiskCalls
 from .input_samples import FRAMES, Samples, samples_of
 from .record_file import Damage, scan_records
@@ -80,8 +81,8 @@ def _whole_nbytes(path: Path) -> int:
 class RecordedInput:
     """Samples of an input: `t_ns` (n,) since the series began, and `value` (n, columns), of texts (n,).
 
-    `clock` says how this machine's clock ran against the camera's, and how well that is known. Of an input that is of
-    the frames' metadata `frame` (n,) is the index of each one's frame, and its clock is theirs.
+    `clock` says how this machine's clock ran against the camera's, and how well their times are known. Of an input that
+    is of the frames' metadata `frame` (n,) is the index of each one's frame, and its clock is theirs.
     """
 
     name: str
@@ -186,4 +187,6 @@ def _on_frames_clock(name: str, samples: Samples, clock: Clock) -> RecordedInput
     """An input with its times since the series began; `clock` is the camera's as this machine's saw it."""
     if samples.frame is not None:
         return RecordedInput(name, samples.t_ns, samples.value, SAME_CLOCK, samples.frame)
-    return RecordedInput(name, np.rint(clock.theirs(samples.t_ns)).astype(np.int64), samples.value, clock)
+    taken, error_ns = (samples.t_ns, 0.0) if samples.own_ns is None else taken_ns(samples)
+    clock = clock._replace(error_ns=float(np.hypot(clock.error_ns, error_ns)))
+    return RecordedInput(name, np.rint(clock.theirs(taken)).astype(np.int64), samples.value, clock)
