@@ -2,5 +2,5 @@
 
 opening        inputs by URI              udp, serial_line, lsl    one kind each, a door to its library
 frame          of the frames' metadata     ni
-ZeroMQ's is in network, `inputs.py`
+ZeroMQ's are in network, `inputs.py`, `frame_times.py`
 """
