@@ -45,7 +45,7 @@ DOORS = {
     "h5py": ("sources/*.py", "session/hdf5_writer.py", "session/nwb_writer.py"),
     "pythonosc": ("actions/osc.py",),
     "serial": ("actions/serial_line.py", "inputs/serial_line.py"),
-    "nidaqmx": ("actions/ni.py",),
+    "nidaqmx": ("actions/ni.py", "inputs/ni.py"),
     "pylsl": ("actions/lsl.py", "inputs/lsl.py"),
     "pynwb": ("session/nwb_writer.py",),
     "zarr": ("sources/*.py", "session/*.py"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import time
 from typing import Any
-from urllib.parse import parse_qsl
 
 from ..core.action import Action, Decision, Message
 from ..core.errors import ConfigError
+from ..core.ni_uri import number_of, parse_ni
 
 MAX_PULSE_S = 10.0
 _DIGITAL, _ANALOG = re.compile(r"[\w-]+/port\d+/line\d+"), re.compile(r"[\w-]+/ao\d+")
@@ -22,16 +22,13 @@ class NiPulses(Action):
 
     def __init__(self, uri: str, message: Message) -> None:
         super().__init__(uri, message)
-        channel, _, query = uri.partition(":")[2].partition("?")
-        said = dict(parse_qsl(query))
+        channel = uri.partition(":")[2].partition("?")[0]
         analog = _ANALOG.fullmatch(channel) is not None
         if not analog and not _DIGITAL.fullmatch(channel):
             raise ConfigError(f"{uri}: write ni:Dev1/port0/line0 or ni:Dev1/ao0")
-        known = {"pulse_ms", "volts"} if analog else {"pulse_ms"}
-        if unknown := said.keys() - known:
-            raise ConfigError(f"{uri}: such a channel says {', '.join(sorted(known))}, not {min(unknown)[:40]!r}")
-        self._pulse_s = _number(uri, said, "pulse_ms", 5.0, 0.0, 1e3 * MAX_PULSE_S) / 1e3
-        self._high: Any = _number(uri, said, "volts", 5.0, -10.0, 10.0) if analog else True
+        said = parse_ni(uri, ("pulse_ms", "volts") if analog else ("pulse_ms",))
+        self._pulse_s = number_of(uri, said, "pulse_ms", 5.0, (0.0, 1e3 * MAX_PULSE_S)) / 1e3
+        self._high: Any = number_of(uri, said, "volts", 5.0, (-10.0, 10.0)) if analog else True
         self._low: Any = 0.0 if analog else False
         try:
             import nidaqmx
@@ -60,14 +57,3 @@ class NiPulses(Action):
     def close(self) -> None:
         if self._task is not None:
             self._task.close()
-
-
-def _number(uri: str, said: dict[str, str], name: str, default: float, low: float, high: float) -> float:
-    text = said.get(name, f"{default}")
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not low <= number <= high:
-        raise ConfigError(f"{uri}: {name} is a number from {low:g} to {high:g}, found {text[:40]!r}")
-    return number

@@ -61,8 +61,9 @@ class Action(ABC):
         self.uri, self.message = uri, message
 
     @abstractmethod
-    def do(self, decision: Decision) -> None:
-        """Do it. It may take its time, and raise: both are counted and told."""
+    def do(self, decision: Decision) -> str | None:
+        """Do it, and return what was set where the message does not say it. It may take its time, and raise: both are
+        counted and told."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what it holds."""

@@ -16,10 +16,16 @@ INPUTS = "inputs"  # in the `user` of a frame: the newest sample of each when it
 
 
 class Sample(NamedTuple):
-    """One sample: when, on this machine's monotonic clock [ns], and its numbers or its text."""
+    """One sample: when, on this machine's monotonic clock [ns], and its numbers or its text.
+
+    Of one that is a frame's own, `frame` is its index, and the time is the frame's since the series began. Of a stream
+    with a clock of its own `own_ns` is the time by that [ns], which began at 0 when `t_ns` says, or at another number.
+    """
 
     t_ns: int
     value: tuple[float, ...] | str
+    frame: int = -1
+    own_ns: int | None = None
 
 
 class Input(ABC):

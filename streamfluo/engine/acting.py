@@ -96,12 +96,13 @@ class ActionThread:
             self._since_s = 0.0
 
     def _do(self, decision: Decision, arrived_ns: int) -> None:
-        became, more = "done", {}
+        became, more = "done", dict[str, str]()
         if time.monotonic_ns() - arrived_ns > self.config.deadline_ms * 1e6:
             became = "late"
         else:
             try:
-                self._action.do(decision)
+                value = self._action.do(decision)
+                more = {} if value is None else {"value": value[:200]}
             except Exception as error:  # a device's fault is counted and told
                 became, more = "failed", {"error": f"{type(error).__name__}: {error}"[:200]}
         took_ns = time.monotonic_ns() - arrived_ns

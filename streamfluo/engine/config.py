@@ -19,7 +19,7 @@ from ..core.names import STEP_ID_RULE, is_step_id
 from ..core.params import build_params, literal
 from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
-from ..session.inputs import FRAMES
+from ..session.input_samples import FRAMES
 
 _TABLES = ("source", "record", "publish")
 Entry = TypeVar("Entry", bound=msgspec.Struct)
@@ -106,7 +106,7 @@ class InputConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[[input]]: another stream, recorded beside the frames."""
 
     name: Annotated[str, Meta(description="what it is called in the session, `running`")]
-    uri: Annotated[str, Meta(description="where it comes from: sub+tcp, udp, serial, lsl")]
+    uri: Annotated[str, Meta(description="where it comes from: sub+tcp, udp, serial, lsl, ni, frames+tcp, frame")]
     silent_s: Annotated[float, Meta(gt=0, description="it is said when nothing came for so long [s]")] = 10.0
 
 

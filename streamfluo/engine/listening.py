@@ -19,11 +19,14 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError
 from ..core.input import INPUTS, Input, Sample
+from ..inputs.frame import FrameValues
 from ..inputs.opening import open_input
-from ..session.inputs import FRAMES, InputWriter
+from ..session.input_samples import FRAMES
+from ..session.inputs import InputWriter
 from .config import InputConfig
 
 WAIT_S, AGAIN_S, FRESH_S = 0.1, 1.0, 1.0
+RATE_NS, RATE_TOLERANCE = 20 * 10**9, 0.03  # what comes .3 s late after 20 s is no other rate
 
 Tell = Callable[[Mapping[str, Any]], None]
 NewWriter = Callable[[str], InputWriter]
@@ -37,6 +40,8 @@ class InputThread:
         self._width: int | None = None  # columns of a sample, 0 for text
         self._last_ns, self._came_s, self._silent = 0, time.monotonic(), False
         self._newest: tuple[float, tuple[float, ...] | str] | None = None  # when it came, and what
+        self._watched: tuple[int, int] | None = None  # when a clock of its own was looked at, and what it said
+        self._other_rate = 0.0
         self.back = self.unlike = 0
         self.lost = ""
         self._over = threading.Event()
@@ -55,7 +60,7 @@ class InputThread:
         silent_s = time.monotonic() - self._came_s
         found = {"from": self.config.uri, "samples": self._writer.samples, "silent_s": round(silent_s, 1)}
         counts = {"back in time": self.back, "of another width": self.unlike, **self._input.refused}
-        troubles = {"lost": self.lost, "disk refuses": self._writer.refused}
+        troubles = {"lost": self.lost, "disk refuses": self._writer.refused, "rate": self._other_rate}
         return {**found, **{name: said for name, said in {**counts, **troubles}.items() if said}}
 
     def close(self) -> None:
@@ -96,9 +101,24 @@ class InputThread:
             self._came_s = now_s
             if fitting := [sample for sample in samples if self._fits(sample)]:
                 self._newest = now_s, fitting[-1].value
+                self._watch_rate(fitting[-1])
                 self._write(fitting)
         else:
             self._writer.flush()
+
+    def _watch_rate(self, sample: Sample) -> None:
+        """Tell once of a clock that runs at another rate than it says: samples at another rate than was stated."""
+        if sample.own_ns is None or self._other_rate:
+            return
+        began_ns, began_own_ns = self._watched or (sample.t_ns, sample.own_ns)
+        if self._watched is None or sample.own_ns < began_own_ns:
+            self._watched = sample.t_ns, sample.own_ns
+        elif sample.t_ns - began_ns >= RATE_NS:
+            self._watched = None
+            rate = (sample.own_ns - began_own_ns) / (sample.t_ns - began_ns)
+            if abs(rate - 1) > RATE_TOLERANCE:
+                self._other_rate = round(rate, 4)
+                self._tell({"event": "input at another rate", "input": self.config.name, "rate": self._other_rate})
 
     def _fits(self, sample: Sample) -> bool:
         width = 0 if isinstance(sample.value, str) else len(sample.value)
@@ -106,14 +126,22 @@ class InputThread:
         if width != self._width:
             self.unlike += 1
             return False
-        self.back += sample.t_ns < self._last_ns
-        self._last_ns = sample.t_ns
+        t_ns = sample.t_ns if sample.own_ns is None else sample.own_ns
+        self.back += t_ns < self._last_ns
+        self._last_ns = t_ns
         return True
 
     def _write(self, samples: list[Sample]) -> None:
-        t_ns = np.array([sample.t_ns for sample in samples], np.int64) + self._to_utc_ns
+        t_ns = np.array([sample.t_ns for sample in samples], np.int64)
         values = [sample.value for sample in samples]
-        self._writer.add({"t_ns": t_ns, "value": np.array(values, float if self._width else str)})
+        arrays = {"t_ns": t_ns, "value": np.array(values, float if self._width else str)}
+        if samples[0].frame >= 0:  # at the frames' own time
+            arrays["frame"] = np.array([sample.frame for sample in samples], np.int64)
+        else:
+            arrays["t_ns"] = t_ns + self._to_utc_ns
+        if samples[0].own_ns is not None:
+            arrays["own_ns"] = np.array([sample.own_ns for sample in samples], np.int64)
+        self._writer.add(arrays)
 
 
 class Arrivals(Input):
@@ -152,6 +180,7 @@ class Listening:
             for _, one in opened:
                 one.close()
             raise
+        self._of_frames = {config.name: one for config, one in opened if isinstance(one, FrameValues)}
         for config, one in opened:
             self._threads.append(InputThread(config, one, new_writer(config.name), self._to_utc_ns, tell))
         self._arrivals = Arrivals()
@@ -161,18 +190,26 @@ class Listening:
     def beside(self, block: Block) -> Block:
         """Return frames that just came, each with the newest sample of every input in its `user`."""
         newest = {thread.config.name: value for thread in self._threads if (value := thread.newest()) is not None}
-        if not newest:
+        newest = {name: value for name, value in newest.items() if name not in self._of_frames}
+        if not newest and not self._of_frames:
             return block
-        user = {n: {**block.user.get(n, {}), INPUTS: newest} for n in range(block.index, block.stop)}
+        user = {n: self._with_inputs(block.user.get(n, {}), newest) for n in range(block.index, block.stop)}
         try:
             return replace(block, user=user)
         except FrameError:  # more than a frame can carry beside what its sender says: the samples are recorded anyhow
             self.left_out += len(block)
             return block
 
+    def _with_inputs(self, user: Mapping[str, Any], newest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is said of a frame, and the newest samples beside it; of its own metadata always its own."""
+        own = {name: value for name, one in self._of_frames.items() if (value := one.value(user)) is not None}
+        return {**user, INPUTS: {**newest, **own}} if newest or own else user
+
     def arrived(self, block: Block, arrived_ns: int) -> None:
         """Note frames, and when the last of them arrived by the monotonic clock."""
         self._arrivals.put(block, arrived_ns)
+        for one in self._of_frames.values():
+            one.put(block)
 
     def facts(self) -> dict[str, Any]:
         """How each input fares, by name."""

@@ -93,7 +93,7 @@ class RingBuffer:
             nothing = np.empty(0, np.int64)
             return self._append(lane, Run(item.first, None, nothing, "", 0, 0, nothing, self._order(1), gap=item))
         if len(item) >= _BY_REFERENCE_FRAMES:
-            now = np.full(len(item), time.time_ns())
+            now = np.full(len(item), time.monotonic_ns())
             order = self._order(len(item))
             run = Run(item.index, item.pixels, item.times_ns, item.channel, item.z, len(item), now, order)
             run.user, run.nbytes = item.user, item.nbytes

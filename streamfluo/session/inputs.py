@@ -17,12 +17,13 @@ from ..core.errors import SessionError, did_you_mean
 from ..core.names import file_in
 from ..core.step_values import StepValues, sized
 from .clocks import Clock, fit_clock
+from .device_clocks import taken_ns
 from .disk_calls import DiskCalls
+from .input_samples import FRAMES, Samples, samples_of
 from .record_file import Damage, scan_records
 from .values import StepRecords, ValuesWriter
 
-FRAMES = "frames"  # an input of the run itself
-LATEST_NS = 1 << 61  # the year 2043
+SAME_CLOCK = Clock(0.0, 0.0, 0.0, 0.0)
 MAX_BRIDGED_S = 1.0  # between two samples a frame has the value between theirs, if they are no further apart
 
 
@@ -80,18 +81,36 @@ def _whole_nbytes(path: Path) -> int:
 class RecordedInput:
     """Samples of an input: `t_ns` (n,) since the series began, and `value` (n, columns), of texts (n,).
 
-    `clock` says how this machine's clock ran against the camera's, and how well that is known.
+    `clock` says how this machine's clock ran against the camera's, and how well their times are known. Of an input that
+    is of the frames' metadata `frame` (n,) is the index of each one's frame, and its clock is theirs.
     """
 
     name: str
     t_ns: np.ndarray
     value: np.ndarray
     clock: Clock
+    frame: np.ndarray | None = None
 
     @property
     def is_text(self) -> bool:
         """Whether its samples are texts."""
         return self.value.dtype.kind == "U"
+
+    def of_frames(self, index: np.ndarray) -> np.ndarray:
+        """Return what each of these frames (n,) says itself (n, columns), NaN where it says nothing.
+
+        Raises SessionError for text.
+        """
+        assert self.frame is not None
+        self._check_numbers()
+        found = np.full((len(index), self.value.shape[1]), np.nan)
+        _, ours, theirs = np.intersect1d(index, self.frame, return_indices=True)
+        found[ours] = self.value[theirs]
+        return found
+
+    def _check_numbers(self) -> None:
+        if self.is_text:
+            raise SessionError(f"input {self.name!r}: texts have no value between two; read them with .t_ns and .value")
 
     def at(self, start_ns: np.ndarray, stop_ns: np.ndarray) -> np.ndarray:
         """Return one value (n, columns) for each stretch of time: the mean of the samples in it.
@@ -99,8 +118,7 @@ class RecordedInput:
         Without one it is the value between its neighbours, NaN where these are more than a second apart. Raises
         SessionError for text.
         """
-        if self.is_text:
-            raise SessionError(f"input {self.name!r}: texts have no value between two; read them with .t_ns and .value")
+        self._check_numbers()
         order = np.argsort(self.t_ns, kind="stable")
         t_ns, value = self.t_ns[order], self.value[order]
         first, last = (np.searchsorted(t_ns, edge) for edge in (start_ns, stop_ns))
@@ -130,50 +148,45 @@ class RecordedInputs:
     def aligned(self, name: str, interval_s: float | None) -> np.ndarray:
         """Return one value (n, columns) of an input for each frame, in order: the mean over the interval before it.
 
-        Without a sample in there it is the value between its neighbours, NaN where these are more than 1 s apart.
+        Without a sample in there it is the value between its neighbours, NaN where these are more than 1 s apart; of
+        the frames' metadata it is what each says itself, NaN where it says nothing.
         Raises SessionError for an input there is not, and for one of texts.
         """
         if name not in self.by_name:
             raise SessionError(f"no input {name!r}{did_you_mean(name, self.by_name)}")
+        one = self.by_name[name]
+        if one.frame is not None:
+            return one.of_frames(self.index)
         interval_ns = round((interval_s or 0) * 1e9) or int(np.median(np.diff(self.t_ns)))
-        return self.by_name[name].at(self.t_ns - interval_ns, self.t_ns)
+        return one.at(self.t_ns - interval_ns, self.t_ns)
 
 
 def read_inputs(session: Path, series_uid: str) -> RecordedInputs:
     """Read what a session has of inputs; nothing where it has none. A file that is not one of ours is damaged."""
     folder, damaged = inputs_folder(session), list[Damage]()
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[str, Samples] = {}
     for path in sorted(folder.glob("*.sfv")) if folder.is_dir() else ():
         try:
             records = StepRecords(file_in(folder, path.name, SessionError), series_uid)
             damaged += records.damaged
             if records.arrays:
-                found[path.stem] = _samples(records, path.stem)
+                found[path.stem] = samples_of(records, path.stem)
         except SessionError as error:
             damaged.append(Damage(path, 0, None, str(error)))
-    arrived_ns, value = found.pop(FRAMES, (np.empty(0, np.int64), np.empty((0, 2))))
+    frames = found.pop(FRAMES, Samples(np.empty(0, np.int64), np.empty((0, 2))))
+    arrived_ns, value = frames.t_ns, frames.value
     index, first = np.unique(value[:, 0].astype(np.int64), return_index=True)
     t_ns, arrived_ns = value[first, 1].astype(np.int64), arrived_ns[first]
     newest = np.append(np.diff(arrived_ns) != 0, True) if len(first) else np.empty(0, bool)
     clock = fit_clock(arrived_ns[newest], t_ns[newest]) if newest.sum() > 1 else Clock(0.0, 0.0, 0.0, np.inf)
-    by_name = {
-        name: RecordedInput(name, np.rint(clock.theirs(came_ns)).astype(np.int64), value, clock)
-        for name, (came_ns, value) in found.items()
-    }
+    by_name = {name: _on_frames_clock(name, samples, clock) for name, samples in found.items()}
     return RecordedInputs(index, t_ns, by_name, tuple(damaged))
 
 
-def _samples(records: StepRecords, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Times (n,) and values (n, columns), or texts (n,), of an input's records. Raises SessionError."""
-    try:
-        t_ns, value = (np.concatenate([part[key] for part in records.arrays]) for key in ("t_ns", "value"))
-    except (KeyError, ValueError) as error:
-        raise SessionError(f"its samples do not belong together: {error!r}") from None
-    text = value.dtype.kind == "U" and value.ndim == 1
-    numbers = value.dtype == np.float64 and value.ndim == 2
-    absurd = t_ns.dtype != np.int64 or (t_ns > LATEST_NS).any() or (t_ns < -LATEST_NS).any()
-    if absurd or t_ns.shape != value.shape[:1] or not (text or numbers):
-        raise SessionError(f"no samples: times {t_ns.dtype} {t_ns.shape}, values {value.dtype} {value.shape}")
-    if name == FRAMES and not (numbers and value.shape[1] == 2 and (np.abs(value) < LATEST_NS).all()):
-        raise SessionError("not what a run writes of its frames")
-    return t_ns, value
+def _on_frames_clock(name: str, samples: Samples, clock: Clock) -> RecordedInput:
+    """An input with its times since the series began; `clock` is the camera's as this machine's saw it."""
+    if samples.frame is not None:
+        return RecordedInput(name, samples.t_ns, samples.value, SAME_CLOCK, samples.frame)
+    taken, error_ns = (samples.t_ns, 0.0) if samples.own_ns is None else taken_ns(samples)
+    clock = clock._replace(error_ns=float(np.hypot(clock.error_ns, error_ns)))
+    return RecordedInput(name, np.rint(clock.theirs(taken)).astype(np.int64), samples.value, clock)

@@ -5,13 +5,10 @@ The only door to pymmcore-plus.
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +18,9 @@ from ..core.errors import SourceError, did_you_mean
 from ..core.plane import Plane, as_channel, plane_in
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..core.spec import Camera, Spec
+from .camera_cores import SharedCore, give_back, load_configuration, plain_core, share
 from .camera_images import Image, as_block, runs
-from .camera_params import load_demo, one_line, parse_camera_uri, set_property
+from .camera_params import MAX_TAG, load_demo, one_line, parse_camera_uri, set_property
 
 POLL_S = 0.0005  # MMCore has no call that waits for an image
 ASK_S = 0.1
@@ -38,10 +36,10 @@ class CameraSource(Source):
     """Frames of a Micro-Manager camera: `mm:demo?exposure_ms=2&roi=0:256,0:256&binning=2&Gain=3`, `mm:/path/x.cfg`.
 
     `index` is the camera's own counter: what its buffer lost is a gap of the camera, and the acquisition goes on. It
-    begins with `blocks`. `frames` is how many the camera takes; `trigger` the value of its trigger property; any other
-    key a property. Several cameras of one core (a Multi Camera device, `mm:demo?cameras=2`) are planes, each with its
-    own counter. With `sequence`, a useq file, it is a SequenceSource. Raises SourceError for a camera that is not there
-    or a setting it does not take.
+    begins with `blocks`. `frames` is how many the camera takes; `trigger` is that of its trigger property; `tags` what
+    of an image's metadata stands with its frame; any other key a property. Several cameras of one core (a Multi Camera
+    device, `mm:demo?cameras=2`) are planes, each with its own counter. With `sequence`, a useq file, it is a
+    SequenceSource. Raises SourceError for a camera that is not there or a setting it does not take.
     """
 
     seekable = False
@@ -60,6 +58,7 @@ class CameraSource(Source):
         self._started = False
         self._stopped = threading.Event()
         self._core, self._facts_type = self._new_core(uri)
+        self._shared = SharedCore(self._core, self.settings.device)
         try:
             self._load()
             self._configure()
@@ -74,6 +73,7 @@ class CameraSource(Source):
         facts = {"camera": self._facts()}
         self.series = Series(uuid.uuid4().hex, uri, time.time_ns(), self._frames, facts)
         self._opened_ns = time.monotonic_ns()  # the clock of the wall may be set while frames come
+        share(self._shared)
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         frames, core = self.settings.frames, self._core
@@ -123,20 +123,13 @@ class CameraSource(Source):
     def close(self) -> None:
         self._stopped.set()
         time.sleep(LEAVE_S)
-        self._core.reset()
+        give_back(self._shared)
 
     def _new_core(self, uri: str) -> tuple[Any, Any]:
-        """Micro-Manager's core, and the type of an image's metadata.
-
-        The plain core: that of pymmcore-plus adds a thread for callbacks, which aborted the program now and then when
-        it outlived Python.
-        """
-        adapters = _adapters(uri)
+        """Micro-Manager's core, and the type of an image's metadata."""
         import pymmcore
 
-        core = pymmcore.CMMCore()
-        core.setDeviceAdapterSearchPaths([adapters])
-        return core, pymmcore.Metadata
+        return plain_core(uri), pymmcore.Metadata
 
     @property
     def _frames(self) -> int | None:
@@ -162,23 +155,25 @@ class CameraSource(Source):
         popped: list[Image] = []
         while len(popped) < max_frames and core.getRemainingImageCount():
             try:
-                camera, number, elapsed_ms, pixels = self._pop_one()
+                camera, number, elapsed_ms, pixels, said = self._pop_one()
             except (RuntimeError, IndexError):  # an overflow emptied the buffer between asking and taking
                 break
             now_ns = self._since_ns() if elapsed_ms is None else began_ns + int(elapsed_ms * 1e6)
-            popped.append(Image(camera if self.spec.planes else "", number, max(0, now_ns), pixels))
+            popped.append(Image(camera if self.spec.planes else "", number, max(0, now_ns), pixels, said))
         return popped
 
-    def _pop_one(self) -> tuple[str, int, float | None, np.ndarray]:
+    def _pop_one(self) -> tuple[str, int, float | None, np.ndarray, dict[str, str]]:
         """The next image of the buffer: which camera took it, its own count, when it came [ms since the start], if it
-        says, and the pixels."""
+        says, the pixels, and the tags that were asked for."""
         facts = self._facts_type()
         pixels = self._core.popNextImageMD(facts)
         elapsed, camera = (
             facts.GetSingleTag(tag).GetValue() if facts.HasTag(tag) else None for tag in ("ElapsedTime-ms", CAMERA_TAG)
         )
         number = int(facts.GetSingleTag("ImageNumber").GetValue())
-        return camera or "", number, None if elapsed is None else float(elapsed), pixels
+        tags = self.settings.tags
+        said = {tag: facts.GetSingleTag(tag).GetValue()[:MAX_TAG] for tag in tags if facts.HasTag(tag)}
+        return camera or "", number, None if elapsed is None else float(elapsed), pixels, said
 
     def _pieces(self, images: list[Image]) -> Iterator[Block | Gap]:
         """Blocks of consecutive frames, and the gaps before them."""
@@ -210,16 +205,11 @@ class CameraSource(Source):
     def _load(self) -> None:
         device, core = self.settings.device, self._core
         if device != "demo":
-            self._load_configuration(str(Path(device).expanduser()))
+            load_configuration(core, self.uri, device)
         else:
             load_demo(core, self.settings.cameras)
         if not core.getCameraDevice():
             raise SourceError(f"{self.uri}: the configuration names no camera; add Property,Core,Camera,NAME to it")
-
-    def _load_configuration(self, path: str) -> None:
-        if not Path(path).is_file():
-            raise SourceError(f"{self.uri}: no such configuration file {path}; check the path, or use mm:demo")
-        self._core.loadSystemConfiguration(path)
 
     def _configure(self) -> None:
         settings, core = self.settings, self._core
@@ -289,7 +279,7 @@ class CameraSource(Source):
         deadline = time.monotonic() + SILENT_S
         while (core.isSequenceRunning() or core.getRemainingImageCount()) and time.monotonic() < deadline:
             if core.getRemainingImageCount():
-                name, _, elapsed_ms, _ = self._pop_one()
+                name, _, elapsed_ms, _, _ = self._pop_one()
                 times_ms.setdefault(name, []).append(time.monotonic() * 1e3 if elapsed_ms is None else elapsed_ms)
             else:
                 time.sleep(POLL_S)
@@ -314,37 +304,3 @@ class CameraSource(Source):
             "bit_depth": core.getImageBitDepth(),
             **({"cameras": {name: core.getDeviceName(name) for name in self._channels}} if self._channels else {}),
         }
-
-
-def core_plus(uri: str) -> Any:
-    """Return the core of pymmcore-plus, with its engine for sequences."""
-    adapters = _adapters(uri)
-    os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")  # beside Qt it would take Qt's
-    from pymmcore_plus import CMMCorePlus
-
-    return CMMCorePlus(adapter_paths=[adapters])
-
-
-def drop_callbacks(core: Any) -> None:
-    """End the callbacks of a core of pymmcore-plus, whose thread must not outlive Python."""
-    import pymmcore
-
-    pymmcore.CMMCore.registerCallback(core, None)  # its own method is closed to callers
-
-
-def _adapters(uri: str) -> str:
-    """Return the folder of device adapters that pymmcore-plus finds. Raises SourceError without it, or without any."""
-    root_level = logging.getLogger().level
-    os.environ.setdefault("PYMM_LOG_LEVEL", "CRITICAL")
-    os.environ.setdefault("PYMM_LOG_FILE", os.devnull)  # 0.18 reads "0" as its default file
-    try:
-        import pymmcore_plus
-    except ImportError:
-        raise SourceError(f'{uri}: needs pymmcore-plus; install it with pip install "streamfluo[camera]"') from None
-    finally:
-        logging.getLogger().setLevel(root_level)  # its import sets the program's to DEBUG
-    logging.getLogger("pymmcore-plus").propagate = False  # it logs every search for adapters
-    adapters = pymmcore_plus.find_micromanager()
-    if adapters is None:
-        raise SourceError(f'{uri}: no device adapters found; install them with pip install "streamfluo[camera]"')
-    return str(adapters)

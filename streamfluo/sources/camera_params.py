@@ -10,10 +10,13 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from ..core.errors import SourceError, did_you_mean
+from ..core.input import INPUTS
 
 BUFFER_MB = 512
 MAX_BUFFER_MB = 16_384  # MMCore touches all of it at once
 MAX_CAMERAS = 4  # of Micro-Manager's Multi Camera
+MAX_TAGS, MAX_TAG = 16, 120  # of what an image says of itself, and characters of one: a frame carries 4 KiB
+CHANGED = "changed"  # in the `user` of a sequence's frame: device settings since the one before
 FLOAT, INTEGER = 2, 3  # MMCore's property types
 
 
@@ -29,6 +32,7 @@ class Settings:
     bit_depth: int | None = None
     trigger: str | None = None
     sequence: str | None = None  # a useq file
+    tags: tuple[str, ...] = ()  # of an image's metadata, that stand with its frame
     buffer_mb: int = BUFFER_MB
     cameras: int = 1  # of the demo
     properties: dict[str, str] = field(default_factory=dict)
@@ -54,6 +58,8 @@ def parse_camera_uri(uri: str) -> Settings:
                 raise SourceError(f"{uri}: roi is y0:y1,x0:x1 in pixels, found {text!r}")
             y0, y1, x0, x1 = map(int, found.groups())
             settings.roi = (y0, y1, x0, x1)
+        elif key == "tags":
+            settings.tags = _tags(uri, text)
         elif key in ("trigger", "sequence"):
             setattr(settings, key, text)
         elif key == "exposure_ms":
@@ -68,6 +74,14 @@ def parse_camera_uri(uri: str) -> Settings:
         else:
             settings.properties[key] = text
     return settings
+
+
+def _tags(uri: str, text: str) -> tuple[str, ...]:
+    tags = tuple(tag.strip() for tag in text.split(","))
+    if not 0 < len(tags) <= MAX_TAGS or not all(0 < len(t) <= 80 for t in tags) or {INPUTS, CHANGED} & {*tags}:
+        what = f"up to {MAX_TAGS} names of an image's metadata, tags=A,B"
+        raise SourceError(f"{uri}: tags are {what}, found {text[:80]!r}")
+    return tags
 
 
 def load_demo(core: Any, cameras: int) -> None:
@@ -96,6 +110,16 @@ def is_number(text: str) -> bool:
 
 def set_property(core: Any, uri: str, device: str, name: str, value: str) -> None:
     """Set a property of a device. Raises SourceError that says why it cannot be set so."""
+    check_property(core, uri, device, name)
+    check_value(core, uri, device, name, value)
+    try:
+        core.setProperty(device, name, value)
+    except RuntimeError as error:
+        raise SourceError(f"{uri}: {device}: {name}={value} was refused: {one_line(error)}") from None
+
+
+def check_property(core: Any, uri: str, device: str, name: str) -> None:
+    """Raises SourceError for a property that a device has not, or that cannot be set while it runs."""
     where, known = f"{uri}: {device}", core.getDevicePropertyNames(device)
     if name not in known:
         raise SourceError(f"{where} has no property {name!r}{did_you_mean(name, known)}")
@@ -103,14 +127,11 @@ def set_property(core: Any, uri: str, device: str, name: str, value: str) -> Non
         raise SourceError(f"{where}: property {name!r} can only be read; it is {core.getProperty(device, name)!r}")
     if core.isPropertyPreInit(device, name):
         raise SourceError(f"{where}: {name} is set before the device starts; put it into a configuration file")
-    _check_value(core, where, device, name, value)
-    try:
-        core.setProperty(device, name, value)
-    except RuntimeError as error:
-        raise SourceError(f"{where}: {name}={value} was refused: {one_line(error)}") from None
 
 
-def _check_value(core: Any, where: str, device: str, name: str, value: str) -> None:
+def check_value(core: Any, uri: str, device: str, name: str, value: str) -> None:
+    """Raises SourceError for a value that a property does not take."""
+    where = f"{uri}: {device}"
     allowed = core.getAllowedPropertyValues(device, name)
     if allowed and value not in allowed:
         raise SourceError(f"{where}: {name} must be one of {', '.join(sorted(allowed, key=_natural))}, found {value!r}")

@@ -17,8 +17,9 @@ from ..core.errors import SourceError, did_you_mean
 from ..core.plane import ONE_PLANE, Plane
 from ..core.source import MAX_BLOCK_FRAMES, NO_PLANES, Gap
 from ..core.spec import Spec
-from .camera import CORE_ERRORS, CameraSource, core_plus, drop_callbacks
-from .camera_params import Settings, one_line
+from .camera import CORE_ERRORS, CameraSource
+from .camera_cores import core_plus, drop_callbacks, load_configuration
+from .camera_params import CHANGED, MAX_TAG, Settings, one_line
 from .camera_sequence import Sequence, read_sequence
 
 WAIT_S = 0.1
@@ -134,8 +135,10 @@ class SequenceSource(CameraSource):
         else:
             user = self._changed_settings(key, facts)
             t_ns = self._began_ns + max(0, int(facts.get("runner_time_ms", 0.0) * 1e6))
-            said = {index: {"changed": user}} if user else NO_USER
-            block = Block(index, np.array([t_ns]), pixels[None], plane.channel, plane.z, said)
+            tags = facts.get("camera_metadata", {})
+            said = {tag: str(tags[tag])[:MAX_TAG] for tag in self.settings.tags if tag in tags}
+            told = {index: {**said, **({CHANGED: user} if user else {})}} if said or user else NO_USER
+            block = Block(index, np.array([t_ns]), pixels[None], plane.channel, plane.z, told)
             self._came[key] = index + 1
             with self._more:
                 if self._waiting_nbytes + block.pixels.nbytes <= self.settings.buffer_mb << 20:
@@ -164,7 +167,8 @@ class SequenceSource(CameraSource):
 
     def _load(self) -> None:
         if self.settings.device == "demo":
-            self._load_configuration(str(Path(self._core.getDeviceAdapterSearchPaths()[0]) / "MMConfig_demo.cfg"))
+            demo = Path(self._core.getDeviceAdapterSearchPaths()[0]) / "MMConfig_demo.cfg"
+            load_configuration(self._core, self.uri, str(demo))
             for name, value in (("PixelType", "16bit"), ("BitDepth", "16")):
                 self._core.setProperty(self._core.getCameraDevice(), name, value)
         else:

@@ -118,6 +118,8 @@ BAD = {
     "mm:demo?PixelType=32bitRGB": "choose a grey pixel type",
     "mm:demo?PixelType=32bit": "choose a grey pixel type",
     "mm:demo?Gain=1&Gain=2": "Gain is given twice",
+    "mm:demo?tags=": "tags are up to 16 names of an image's metadata, tags=A,B, found ''",
+    "mm:demo?tags=TTL,inputs": "tags are up to 16 names of an image's metadata",
     "mm:demo?Gain": "is not key=value",
     "mm:/no/such.cfg": "no such configuration file /no/such.cfg",
 }
