@@ -20,7 +20,7 @@ NO_PIXELS = ("count", "trigger", "input", "decode", "tuning")  # kinds that neve
 
 def inputs_of(kind, block):
     photons = PHOTONS[block.index : block.stop]
-    cells = {"traces": photons, "traces.ids": np.arange(3), "value": photons[:, :1], "label": photons[:, 0] // 100}
+    cells = {"traces": photons, "traces.ids": np.arange(3), "value": photons[:, :2], "label": photons[:, 0] // 100}
     return {"count": {"photons": photons}, "decode": cells, "tuning": cells}.get(kind, {})
 
 

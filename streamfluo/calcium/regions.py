@@ -18,7 +18,7 @@ from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from ..core.step_values import IDS
 from ..core.unseen import VALID, known_pixels, valid_frames
-from .extract.seeds import seeds_of_file
+from .extract.seeds import seeds_of_session
 from .kernels.region_means import region_means
 from .region_masks import region_masks
 
@@ -45,7 +45,7 @@ class RegionsParams(Params, frozen=True):
 
 def regions_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
     """Return masks or labels from a .npy, or the accepted footprints of a session."""
-    return plain_array(loaded, spec) if loaded.steps is None else seeds_of_file(loaded, spec)
+    return plain_array(loaded, spec) if loaded.steps is None else np.array(seeds_of_session(loaded, spec).images)
 
 
 @register("regions")

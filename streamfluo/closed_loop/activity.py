@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ class SeenIds:
     def __init__(self, ids: np.ndarray | None = None) -> None:
         self.ids = np.empty(0, np.int64) if ids is None else ids
         self._columns = {name: n for n, name in enumerate(self.ids.tolist())}
+        self._last_ids, self._last = np.empty(0, np.int64), np.empty(0, int)  # of the last row, and their columns
+        self.newest = self._last  # columns of those that were there in it
 
     def columns(self, ids: np.ndarray) -> np.ndarray:
         """Return the column of each id; new ones get the next."""
@@ -26,12 +29,27 @@ class SeenIds:
             self.ids = np.fromiter(self._columns, np.int64)
         return np.array([self._columns[name] for name in np.asarray(ids).tolist()], int)
 
-    def rows(self, values: Any, ids: Any) -> np.ndarray:
-        """Return values (t, K) by id as rows (t, columns): 0 for ids that are not there."""
-        columns, values = self.columns(ids), np.asarray(values, float)
-        rows = np.zeros((len(values), len(self.ids)))
-        rows[:, columns] = values
-        return rows
+    def row(self, values: np.ndarray, ids: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Return a frame's values (K,) by id as a row (columns,): 0 for ids that are not `there` (K,).
+
+        Columns of new ones are in the order of their ids: which others a block has does not matter.
+        """
+        if not np.array_equal(ids, self._last_ids):
+            self._last_ids = np.array(ids)
+            self._last = np.array([self._columns.get(name, -1) for name in self._last_ids.tolist()], int)
+        if (there & (self._last < 0)).any():
+            self.columns(np.sort(ids[there & (self._last < 0)]))
+            self._last = np.array([self._columns.get(name, -1) for name in self._last_ids.tolist()], int)
+        self.newest = self._last[there]
+        row = np.zeros(len(self.ids))
+        row[self.newest] = values[there]
+        return row
+
+
+def there_in(inputs: Mapping[str, Any], need: str, ids: str) -> np.ndarray:
+    """Return which values by id (t, K) are those of a cell that was there; where a step does not say, all but zeros."""
+    values = np.asarray(inputs[need], float)
+    return np.asarray(inputs[ids], bool) if ids in inputs else values != 0
 
 
 def restored(state: State, name: str, shape: tuple[int, ...], where: str, dtype: type = np.float64) -> np.ndarray:

@@ -25,6 +25,7 @@ from .params import ExtractParams
 from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
+from .seeds import Seeds
 from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f, is_bright
 from .transients import Transients
 
@@ -75,12 +76,10 @@ class Extraction:
         self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": []}
         self._refused: list[str] = []
 
-    def initialise(
-        self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: list[np.ndarray]
-    ) -> None:
+    def initialise(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: Seeds) -> None:
         """Estimate the background from the initial frames, process them, and search them a second time.
 
-        The frames are stored as differences to `first` (y, x). Seeds are images (y, x). With init = "greedy" the frames
+        The frames are stored as differences to `first` (y, x). With init = "greedy" the frames
         are processed twice; the second run starts from the components of the first.
         """
         self._begin(first, frames)
@@ -116,10 +115,10 @@ class Extraction:
         for n, part in zip(index, frames, strict=True):
             self.process(n, part.astype(np.float32) + first)
 
-    def _add_seeds(self, seeds: list[np.ndarray], birth: int) -> None:
-        """Add the seeds; each has its place among them as id, also behind one that cannot be taken."""
+    def _add_seeds(self, seeds: Seeds, birth: int) -> None:
+        """Add the seeds; each has its id, also behind one that cannot be taken."""
         height, width = self._box
-        for number, image in enumerate(seeds):
+        for number, image in zip(seeds.ids, seeds.images, strict=True):
             self.cells.next_id = number
             y, x = np.nonzero(image)
             if not len(y):
@@ -132,7 +131,7 @@ class Extraction:
                 self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, accepted=True)
             else:
                 self._record_refusal(birth, number, "the seed lies where no frame reaches")
-        self.cells.next_id = max(self.cells.next_id, len(seeds))
+        self.cells.next_id = max((self.cells.next_id, *(number + 1 for number in seeds.ids)))
 
     def _record_refusal(self, frame: int, number: int, reason: str) -> None:
         self._refused.append(f"seed {number} is not taken: {reason}")

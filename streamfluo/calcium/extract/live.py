@@ -7,6 +7,7 @@ import numpy as np
 from ...core.state import State, require_int
 from .extraction import NO_COMPONENTS, Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
+from .seeds import Seeds
 
 
 class Live:
@@ -31,7 +32,7 @@ class Live:
         self.first_frames.append(index, frame)
         return NO_COMPONENTS
 
-    def begin(self, seeds: list[np.ndarray]) -> None:
+    def begin(self, seeds: Seeds) -> None:
         """Initialise with the frames that were collected, and process them."""
         left_out, frames = self.first_frames.of_scene()
         self.left_out += len(left_out)
