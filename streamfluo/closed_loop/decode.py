@@ -17,8 +17,8 @@ from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
 from ..core.step_values import IDS, PRESENT
-from .activity import SeenIds, restored, there_in
-from .earlier_decoder import decoders_of_file, earlier_decoder
+from .activity import SeenIds, restored
+from .earlier_decoder import EarlierDecoder, decoders_of_file, earlier_decoder
 from .recent_r2 import RecentR2
 
 MAX_COLUMNS = 64
@@ -103,12 +103,11 @@ class Decode(Operator):
     def _begin(self, columns: int) -> None:
         """The target has so many columns: begin with what an earlier session had learned, or with nothing."""
         earlier = self._earlier
-        self._seen = SeenIds(None if earlier is None else earlier.ids)
-        self._here = np.zeros(len(self._seen.ids), bool)  # which cells have been there in this session
+        self._seen = SeenIds() if earlier is None else SeenIds(earlier.ids, np.zeros(len(earlier.ids), bool))
         self._products = np.zeros((1, 1)) if earlier is None else earlier.products.copy()  # Σ z zᵀ of z = (1, x)
         self._targets = np.zeros((1, columns)) if earlier is None else earlier.targets.copy()  # Σ z yᵀ
         self._weights: np.ndarray = np.zeros((len(self._products), columns))
-        self._solved = 0
+        self._solved = self._met = 0  # whether there are weights; of an earlier session's cells those that are here
         mean = None if earlier is None else self._targets[0] / self._products[0, 0]
         self._r2 = RecentR2(columns, self.params.r2_frames, mean)
 
@@ -120,12 +119,13 @@ class Decode(Operator):
                 raise FrameError(f"weights: those of {self._earlier.where} predict {found}")
             self._begin(target.shape[1])
         traces, ids = np.asarray(inputs["traces"], float), np.asarray(inputs[f"traces.{IDS}"])
-        there = there_in(inputs, "traces", f"traces.{PRESENT}")
+        there = np.asarray(inputs[key], bool) if (key := f"traces.{PRESENT}") in inputs else None
         predicted = np.full(target.shape, np.nan)
         for n, y in enumerate(target):
-            x = self._seen.row(traces[n], ids, there[n])
+            x = self._seen.row(traces[n], ids, None if there is None else there[n])
             self._grow(len(x))
-            self._meet_cells(self._seen.newest)
+            if self._earlier is not None and self._seen.here[: len(self._earlier.ids)].sum() > self._met:
+                self._meet_cells(self._earlier)
             predicted[n] = self._frame(np.concatenate(([1.0], x)), y)
             self._next_index = block.index + n + 1
             if self._next_index % self.params.solve_frames == 0:
@@ -139,18 +139,16 @@ class Decode(Operator):
             return predicted
         self._r2.add(predicted, y)
         limit = self.params.train_frames
-        if (limit is None or self._learned < limit) and (self._earlier is None or self._here.any()):
+        if (limit is None or self._learned < limit) and (self._earlier is None or self._met):
             self._products += z[:, None] * z
             self._targets += z[:, None] * y
             self._learned += 1
         return predicted
 
-    def _meet_cells(self, newest: np.ndarray) -> None:
+    def _meet_cells(self, earlier: EarlierDecoder) -> None:
         """Of an earlier session's cells those that come count from then on."""
-        new = newest[~self._here[newest]]
-        self._here[new] = True
-        if self._earlier is not None and (new < len(self._earlier.ids)).any():
-            self._solve()
+        self._met = int(self._seen.here[: len(earlier.ids)].sum())
+        self._solve()
 
     def _grow(self, count: int) -> None:
         more = count + 1 - len(self._products)
@@ -158,13 +156,12 @@ class Decode(Operator):
             self._products = np.pad(self._products, ((0, more), (0, more)))
             self._targets = np.pad(self._targets, ((0, more), (0, 0)))
             self._weights = np.pad(self._weights, ((0, more), (0, 0)))
-            self._here = np.pad(self._here, (0, more))
 
     def _solve(self) -> None:
         """Weights of the cells that are here; one that was never active has the weight 0."""
-        if self._products[0, 0] < 2 or (self._earlier is not None and not self._here.any()):
+        if self._products[0, 0] < 2 or (self._earlier is not None and not self._met):
             return
-        used = np.concatenate(([True], self._here)) & (self._products.diagonal() > 0)
+        used = np.concatenate(([True], self._seen.here)) & (self._products.diagonal() > 0)
         penalised = self._products[np.ix_(used, used)]
         penalised[np.arange(1, len(penalised)), np.arange(1, len(penalised))] += self.params.ridge
         self._weights = np.zeros(self._targets.shape)
@@ -184,7 +181,7 @@ class Decode(Operator):
         return {
             "next_index": self._next_index, "learned": self._learned, "columns": self._r2.columns,
             "solved": self._solved,
-            "ids": self._seen.ids.copy(), "here": self._here.copy(),
+            "ids": self._seen.ids.copy(), "here": self._seen.here.copy(),
             "products": self._products.copy(), "targets": self._targets.copy(), "weights": self._weights.copy(),
             **self._r2.state(),
         }  # fmt: skip
@@ -193,12 +190,13 @@ class Decode(Operator):
         columns = require_int(state, "columns", "decode")
         self._r2 = RecentR2(columns, self.params.r2_frames, self._r2.mean if columns == self._r2.columns else None)
         self._r2.restore(state, "decode")
-        self._seen = SeenIds(restored(state, "ids", (-1,), "decode", np.int64))
-        self._here = restored(state, "here", (len(self._seen.ids),), "decode", np.bool_)
+        ids = restored(state, "ids", (-1,), "decode", np.int64)
+        self._seen = SeenIds(ids, restored(state, "here", ids.shape, "decode", np.bool_))
         size = len(self._seen.ids) + 1
         self._products = restored(state, "products", (size, size), "decode")
         self._targets = restored(state, "targets", (size, columns), "decode")
         self._weights = restored(state, "weights", (size, columns), "decode")
+        self._met = 0 if self._earlier is None else int(self._seen.here[: len(self._earlier.ids)].sum())
         self._next_index, self._learned, self._solved = (
             require_int(state, name, "decode") for name in ("next_index", "learned", "solved")
         )

@@ -121,3 +121,18 @@ def test_tuning_is_the_mean_by_label():
             assert frames[label] == here.sum()
             assert mean[label] == pytest.approx(traces[here, cell].mean(), rel=1e-10)
             assert error[label] == pytest.approx(traces[here, cell].std(ddof=1) / np.sqrt(here.sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["decode", "kalman", "tuning"])
+def test_cells_that_are_born_in_one_block_come_in_the_same_order_one_by_one(kind):
+    traces, _, behaviour, _ = session(6)
+    born = np.repeat([300, 1, 303, 2], 5)
+    traces = np.where(np.arange(FRAMES)[:, None] < born, 0, np.where(traces == 0, 0.01, traces))
+    more = {"value": behaviour, "label": (behaviour[:, 0] > 3).astype(float)}
+    found = []
+    for cut in (1, 50):
+        outputs = run(operator := create(kind, SPEC), traces, born, more, cut)
+        given = [np.concatenate([o.values[name] for o in outputs]) for name in outputs[0].values]
+        found.append([*given, *operator.read().values()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
