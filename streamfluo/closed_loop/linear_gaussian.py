@@ -99,31 +99,35 @@ class Sums:
 
 
 class Filter:
-    """The Kalman filter of a model in its information form, whose cost grows with the cells and not with their cube."""
+    """The Kalman filter of a model in its information form, whose cost grows with the cells and not with their cube.
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    It runs once for each of `factors` (F,) of the cells' noise: means are (F, d), covariances (F, d, d).
+    """
+
+    def __init__(self, model: Model, factors: np.ndarray) -> None:
+        self._model, self._factors = model, factors
         self._weights = model.tuning / model.noise[:, None]  # (K, d)
         self._information = self._weights[:, :, None] * model.tuning[:, None, :]  # (K, d, d)
         self._used = np.isfinite(model.noise)
 
     def predict(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean (d,) and covariance (d, d) a frame later."""
+        """Return means and covariances a frame later."""
         a = self._model.transition
-        return a @ mean + self._model.drift, a @ covariance @ a.T + self._model.transition_noise
+        return mean @ a.T + self._model.drift, a @ covariance @ a.T + self._model.transition_noise
 
     def observe(
         self, mean: np.ndarray, covariance: np.ndarray, cells: np.ndarray, values: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and covariance given the values of some cells: P' = (1 + P S)⁻¹ P with S = Σ h hᵀ / Q."""
+        """Return means and covariances given the values of some cells: P' = (1 + P S)⁻¹ P with S = Σ h hᵀ / Q."""
         used = cells < len(self._used)
         used[used] = self._used[cells[used]]
         cells, values = cells[used], values[used]
-        information = self._information[cells].sum(0)
-        seen = (values - self._model.baseline[cells]) @ self._weights[cells]
-        narrowed = np.linalg.solve(np.eye(len(mean)) + covariance @ information, covariance)
-        narrowed = (narrowed + narrowed.T) / 2
-        return mean + narrowed @ (seen - information @ mean), narrowed
+        information = self._information[cells].sum(0) / self._factors[:, None, None]
+        seen = (values - self._model.baseline[cells]) @ self._weights[cells] / self._factors[:, None]
+        narrowed = np.linalg.solve(np.eye(mean.shape[1]) + covariance @ information, covariance)
+        narrowed = (narrowed + narrowed.transpose(0, 2, 1)) / 2
+        gained = seen - (information @ mean[..., None])[..., 0]
+        return mean + (narrowed @ gained[..., None])[..., 0], narrowed
 
 
 def _solved(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
