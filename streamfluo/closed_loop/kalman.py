@@ -22,7 +22,7 @@ from .recent_r2 import RecentR2
 
 MAX_COLUMNS = 16
 FACTORS = np.array([1.0, 1 / 16, 1 / 4, 4.0, 16.0])  # of the cells' noise, the model's own first
-SD_FRAMES = 600  # that the standard deviation is by: the errors of a model of few frames are soon forgotten
+SD_FRAMES = 300  # that the standard deviation is by: the errors of a model of few frames are soon forgotten
 AS_STATED = 20.0  # frames that count as if errors had been what the model says of them
 MAX_GAP = 1000  # frames, after which nothing is left of what was known before
 

@@ -82,8 +82,8 @@ def textbook(traces, signal, born, every, train=FRAMES):
                 x, p = x + gain @ (z - c - h @ x), (np.eye(2) - gain @ h) @ p
             predicted[t], sd[t] = x, np.sqrt(p.diagonal() * (20 + errors) / (20 + frames))
             if t not in GAP and np.isfinite(signal[t]).all():
-                errors = (1 - 1 / 600) * errors + (signal[t] - x) ** 2 / p.diagonal()
-                frames = (1 - 1 / 600) * frames + 1
+                errors = (1 - 1 / 300) * errors + (signal[t] - x) ** 2 / p.diagonal()
+                frames = (1 - 1 / 300) * frames + 1
         if (t + 1) % every == 0 and t not in GAP:
             if model is None:
                 known = [n for n in range(t) if np.isfinite(signal[n]).all() and np.isfinite(signal[n + 1]).all()]
@@ -139,16 +139,17 @@ def slow(seed):
 
 
 def test_noise_that_the_model_does_not_know_is_in_the_standard_deviation():
-    ratios, factors = [], []
+    given, alone = [], []
     for seed in (57, 58, 59):
         signal, traces, born = slow(seed)
-        operator = create("kalman", SPEC)
-        predicted, sd = run(operator, traces, signal, born)
         known = np.setdiff1d(np.arange(FRAMES), GAP)
-        ratios.append(np.sqrt((((predicted - signal[known])[400:] / sd[400:]) ** 2).mean()))
-        factors.append(operator.read(["sd_factor"])["sd_factor"].mean())
-    assert np.mean(ratios) == pytest.approx(1, abs=0.2)
-    assert np.mean(factors) > 1.25  # what the model says alone is as much too small
+        for ratios, factor in ((given, None), (alone, 1.0)):
+            operator = create("kalman", SPEC, noise_factor=factor)
+            predicted, sd = run(operator, traces, signal, born)
+            sd = sd if factor is None else sd / operator.read(["sd_factor"])["sd_factor"]
+            ratios.append(np.sqrt((((predicted - signal[known])[400:] / sd[400:]) ** 2).mean()))
+    assert np.mean(alone) > 1.3  # the errors are that much more than the model alone says
+    assert 0.6 < np.mean(given) < 1.1  # here less: those of the first minute, when few cells were born, count still
 
 
 def test_of_five_factors_of_the_noise_it_gives_the_one_that_erred_least():
