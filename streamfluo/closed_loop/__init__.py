@@ -9,6 +9,8 @@ recent_r2          how well a signal was predicted lately
 tuning             the operator `tuning`: mean response by stimulus
 activity           cells that come one after the other, in columns that stay
 condition          the language of its conditions      condition_nodes    what they are made of
+                   condition_over_frames    those that look at several frames
+followed_id        the ids in it, where components are merged
 """
 
 from . import decode, input_values, kalman, trigger, tuning

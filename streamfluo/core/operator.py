@@ -196,6 +196,10 @@ class Operator(ABC):
         """
         return ""
 
+    def notes(self) -> list[tuple[int, str]]:
+        """What happened since it was asked last, a frame and a sentence each: events of the session."""
+        return []
+
     def finish(self) -> Output | None:
         """End of the series: what was still held back."""
         return None

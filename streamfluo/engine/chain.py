@@ -287,6 +287,8 @@ class Chain:
         return StepResult(step.id, out, values)
 
     def _ask_for_doubt(self, step: Step, index: int) -> None:
+        for frame, said in step.operator.notes():
+            self.events.append({"event": "noted", "step": step.id, "frame": frame, "said": said})
         doubt = step.operator.doubt()
         if not isinstance(doubt, str):
             raise FrameError(f"doubt() must return a sentence, found {type(doubt).__name__}")

@@ -73,7 +73,7 @@ class Extraction:
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
-        self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": []}
+        self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": [], "merged": []}
         self._refused: list[str] = []
 
     def initialise(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: Seeds) -> None:
@@ -238,7 +238,7 @@ class Extraction:
         if known is not None and is_error_of(cells, known, proposal):
             if proposal.snr < cells.explained_and_snr()[1][known] or cells.seeded[known]:
                 return
-            self._remove(known, "replaced by a component of higher SNR")
+            self._remove(known, "replaced by a component of higher SNR", into=cells.next_id)
         k = add_component(cells, self.background, buffer, proposal, self._deconvolution)
         self._record_event(self._last_index, k, "born", "residual")
 
@@ -262,7 +262,8 @@ class Extraction:
         duplicate = find_duplicate(cells)
         if duplicate is not None:
             join(cells, self.background, duplicate)
-            self._remove(duplicate.part, f"the same cell as {cells.id[duplicate.whole]}")
+            whole = int(cells.id[duplicate.whole])
+            self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
         explained, snr = cells.explained_and_snr()
         least = self.params.min_compactness
         once = cells["own"] ** 2 < ONE_BIN * cells["peak"]
@@ -299,8 +300,12 @@ class Extraction:
             )
         return told
 
-    def _remove(self, k: int, reason: str) -> None:
+    def _remove(self, k: int, reason: str, into: int | None = None) -> None:
+        """Drop a component, whose cell is that of another one from the next frame on, if it is `into` one."""
         self._record_event(self._last_index, k, "gone", reason)
+        if into is not None:
+            row = {"frame": [self._last_index], "id": [int(self.cells.id[k])], "into": [into]}
+            self._rows["merged"].append(Table(row))
         self.cells.drop(k)
 
     def _record_event(self, frame: int, k: int, event: str, reason: str) -> None:
@@ -376,20 +381,9 @@ class Extraction:
         return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
 
 
-NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 _EMPTY = {
     "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
     "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in MEASURES.items()}}),
+    "merged": Table({n: np.empty(0, np.int64) for n in ("frame", "id", "into")}),
     "events": Table({n: np.empty(0, k) for n, k in {"frame": int, "id": int, "event": "U1", "reason": "U1"}.items()}),
 }
-
-
-def by_id(frames: Sequence[LiveValues]) -> dict[str, np.ndarray]:
-    """Return values (t, K) by id of frames whose ids may differ; 0 where an id is absent."""
-    ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
-    if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
-        ids = np.unique(np.concatenate([live[0] for live in frames]))
-    values = np.zeros((4, len(frames), len(ids)), np.float32)
-    for t, (present, *rows) in enumerate(frames):
-        values[:, t, np.searchsorted(ids, present)] = rows
-    return {"ids": ids, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}

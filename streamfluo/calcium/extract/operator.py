@@ -19,10 +19,10 @@ from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
 from . import results as snapshots
 from .activity import Deconvolution
-from .extraction import NO_COMPONENTS, Extraction, LiveValues, by_id
+from .extraction import Extraction, LiveValues
 from .initialisation import compile_kernels
 from .learning import Learning, Waiting
-from .live import Live
+from .live import NO_COMPONENTS, Live, by_id
 from .params import ExtractParams
 from .seeds import Seeds, load_seeds, seeds_of_file
 
@@ -52,7 +52,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 10  # seeds of a session keep their ids
+    version = 10  # says who is present, and what was merged; seeds of a session keep their ids
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
@@ -62,6 +62,10 @@ class Extract(Operator):
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
         Gives("spikes", "by_id", ("t", "id"), "σ/s", "rate of spikes up to a factor, as of this frame"),
         Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile; NaN where F0 is near 0"),
+        Gives("present", "by_id", ("t", "id"), "", "whether the component was accepted in the frame"),
+        Gives(
+            "merged", "table", ("frame", "id", "into"), "", "of which other one it is the cell from the next frame on"
+        ),
         Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
         Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, rejected, gone"),
