@@ -15,7 +15,7 @@ USUAL = {"uint16"}  # type for every setting, and those for the default one; all
 DEFAULT = {"uint16", "float32", "int16"}
 # Kinds that turn frames into floats first, those with seconds of compiling for int16, and those that look at no pixel.
 FEWER = {kind: {"uint16", "float32"} for kind in ("motion", "extract", "sofi", "gain")} | dict.fromkeys(
-    ("count", "reconstruct", "trigger", "input", "decode", "tuning"), USUAL
+    ("count", "reconstruct", "trigger", "input", "decode", "kalman", "tuning"), USUAL
 )
 CASES = [
     pytest.param(
@@ -45,7 +45,7 @@ def activity(block):
 
 
 INPUTS = {"count": lambda block: {"photons": PHOTONS[block.index : block.stop]}}
-INPUTS |= dict.fromkeys(("decode", "tuning"), activity)
+INPUTS |= dict.fromkeys(("decode", "kalman", "tuning"), activity)
 
 
 def no_inputs(block):

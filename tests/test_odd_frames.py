@@ -15,13 +15,13 @@ PHOTONS = 100 + 50.0 * np.random.default_rng(4).integers(0, 4, (20, 3)).repeat(8
 FRAMES = 70
 
 
-NO_PIXELS = ("count", "trigger", "input", "decode", "tuning")  # kinds that never look at one
+NO_PIXELS = ("count", "trigger", "input", "decode", "kalman", "tuning")  # kinds that never look at one
 
 
 def inputs_of(kind, block):
     photons = PHOTONS[block.index : block.stop]
-    cells = {"traces": photons, "traces.ids": np.arange(3), "value": photons[:, :1], "label": photons[:, 0] // 100}
-    return {"count": {"photons": photons}, "decode": cells, "tuning": cells}.get(kind, {})
+    cells = {"traces": photons, "traces.ids": np.arange(3), "value": photons[:, :2], "label": photons[:, 0] // 100}
+    return {"count": {"photons": photons}, **dict.fromkeys(("decode", "kalman", "tuning"), cells)}.get(kind, {})
 
 
 def frames_of(spec, seed=5):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.ndimage as ndi
 
 from ..core.errors import ConfigError
 
@@ -45,10 +46,27 @@ def _filled(number: int, corners: Any, shape: tuple[int, int]) -> np.ndarray:
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1:] != (2,) or len(points) < 3 or not np.isfinite(points).all():
         raise ConfigError(f"regions: region {number} is a list of three corners [y, x] or more, found {corners!r:.60}")
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
-    inside = np.zeros(shape, bool)
+    low = np.clip(np.floor(points.min(0)), 0, shape).astype(int)
+    stop = np.clip(np.ceil(points.max(0)) + 1, 0, shape).astype(int)
+    y, x = np.mgrid[low[0] : stop[0], low[1] : stop[1]].astype(float)  # the whole frame takes 5 ms an edge
+    inside = np.zeros(y.shape, bool)
     for (y0, x0), (y1, x1) in zip(points, np.roll(points, -1, 0), strict=True):
         crosses = (y0 > y) != (y1 > y)
         with np.errstate(divide="ignore", invalid="ignore"):
             inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-    return inside
+    mask = np.zeros(shape, bool)
+    mask[low[0] : stop[0], low[1] : stop[1]] = inside
+    return mask
+
+
+def neuropils(masks: np.ndarray, gap_px: float, width_px: float) -> np.ndarray:
+    """Return for each mask (n, y, x) the pixels further than `gap_px` and up to `width_px` around it in no mask."""
+    free = ~np.asarray(masks.any(0))
+    found, reach = np.zeros(masks.shape, bool), int(np.ceil(gap_px + width_px)) + 1
+    for mask, around in zip(masks, found, strict=True):
+        near = tuple(
+            slice(max(0, int(at.min()) - reach), int(at.max()) + reach + 1) for at in np.nonzero(mask)
+        )  # the whole frame takes 10 ms a region
+        distance = ndi.distance_transform_edt(~mask[near])
+        around[near] = free[near] & (distance > gap_px) & (distance <= gap_px + width_px)
+    return found

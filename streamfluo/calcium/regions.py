@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
-import scipy.ndimage as ndi
 from msgspec import Meta
 
 from ..core.block import Block
@@ -15,15 +15,15 @@ from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
-from ..core.state import State, require_array, require_int
+from ..core.state import State
 from ..core.step_values import IDS
 from ..core.unseen import VALID, known_pixels, valid_frames
-from .extract.seeds import seeds_of_file
+from .extract.seeds import seeds_of_session
 from .kernels.region_means import region_means
-from .region_masks import region_masks
+from .region_masks import neuropils, region_masks
+from .running_f0 import COARSE, RunningF0
 
 _Positive = Annotated[float, Meta(gt=0)]
-COARSE = 64  # means of so many stretches of the window are what F0 is a percentile of
 
 
 class RegionsParams(Params, frozen=True):
@@ -45,7 +45,22 @@ class RegionsParams(Params, frozen=True):
 
 def regions_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
     """Return masks or labels from a .npy, or the accepted footprints of a session."""
-    return plain_array(loaded, spec) if loaded.steps is None else seeds_of_file(loaded, spec)
+    return plain_array(loaded, spec) if loaded.steps is None else np.array(seeds_of_session(loaded, spec).images)
+
+
+class Areas(NamedTuple):
+    """Pixels of n regions, and those of all regions and neuropils (2 n) one after the other, where each begins.
+
+    labels (y, x) number the regions from 1 on; offset (2 n,) is the camera's [ADU], factor what of the neuropil is
+    subtracted.
+    """
+
+    regions: list[np.ndarray]
+    starts: np.ndarray
+    pixels: np.ndarray
+    labels: np.ndarray
+    offset: np.ndarray
+    factor: float
 
 
 @register("regions")
@@ -57,9 +72,14 @@ class Regions(Operator):
     camera's offset is taken off first; where it is not known, ΔF/F counts it as light. NaN where F0 is not 3 σ above 0,
     before two 64ths of the window, and in frames that are not valid. Cost: 1 ns a pixel of all regions and
     neuropils; state: 64 numbers a region.
+
+    `regions` may be changed while frames flow, to polygons: a region whose pixels are others than those of the one in
+    its place before begins its F0 anew, the others go on.
     """
 
     Params = RegionsParams
+    version = 2  # the state knows its regions, which may be changed
+    live = {"regions": [[[0, 0], [0, 5], [6, 5], [6, 0]], [[8, 9], [8, 15], [12, 12]], [[9, 1], [9, 4], [12, 3]]]}
     may_need = (VALID,)
     from_file = {"regions": regions_of_file}
     examples = (
@@ -78,123 +98,83 @@ class Regions(Operator):
 
     def __init__(self, params: RegionsParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        whole = [[0, 0], [0, spec.shape[1]], list(spec.shape), [spec.shape[0], 0]]
-        masks = region_masks([whole] if params.regions is None else params.regions, spec.shape)
-        around = _neuropils(masks, params.neuropil_gap_px, params.neuropil_px)
-        self._factor = params.neuropil_factor if params.regions is not None else 0.0
-        lonely = np.flatnonzero(~around.any((1, 2)))
-        if self._factor and len(lonely):
-            raise ConfigError(
-                f"regions: around region {lonely[0]} every pixel belongs to another; raise neuropil_px, or set "
-                "neuropil_factor = 0"
-            )
-        self._count = len(masks)
-        self._starts, self._pixels = _listed(np.concatenate((masks, around)))
-        self._labels = np.zeros(spec.shape, np.int32)
-        for n, mask in enumerate(masks, 1):
-            self._labels[mask] = n
         interval_s = params.interval_s or spec.interval_s
         if interval_s is None:
             raise ConfigError("regions: F0 needs the frame interval; the source does not state one: set interval_s")
-        self._stretch = max(1, round(params.f0_window_s / interval_s / COARSE))
-        offset = None if spec.camera is None else spec.camera.offset_adu
-        level = np.broadcast_to(0.0 if offset is None else offset, spec.shape)
-        self._offset = np.array([level[mask].mean() if mask.any() else 0.0 for mask in (*masks, *around)])
-        self._coarse = np.full((COARSE, self._count), np.nan)
-        self._sums, self._seen = np.zeros((2, self._count))
-        self._next_index = self._stretches = 0
-        self._f0 = np.full(self._count, np.nan)
+        self._known: dict[Any, Areas] = {}  # by what they are made of: those that were, and those prepared
+        self._areas = self._areas_of(params)
+        stretch = max(1, round(params.f0_window_s / interval_s / COARSE))
+        self._f0 = RunningF0(self._areas.regions, stretch, params.f0_percentile)
         self._means_of(Block(0, np.zeros(1, np.int64), np.zeros((1, *spec.shape), spec.dtype)).pixels)
+
+    def prepare(self, params: RegionsParams) -> None:
+        self._areas_of(params)
+
+    def change(self, params: RegionsParams) -> None:
+        self._areas = self._areas_of(params)
+        self.params = params
+
+    def _areas_of(self, params: RegionsParams) -> Areas:
+        regions = params.regions
+        key = msgspec.json.encode(regions) if isinstance(regions, list | tuple) else id(regions)
+        if (found := self._known.get(key)) is None:
+            found = _areas(params, self.spec)
+            self._known = {**dict(list(self._known.items())[-3:]), key: found}
+        return found
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
         means = self._means_of(block.pixels)
         means[~valid_frames(block, inputs)] = np.nan
-        mean, neuropil = means[:, : self._count], means[:, self._count :]
-        over = means - self._offset
-        light = over[:, : self._count]
-        if self._factor:
-            light = light - self._factor * over[:, self._count :]
+        areas, count = self._areas, len(self._areas.regions)
+        mean, neuropil = means[:, :count], means[:, count:]
+        over = means - areas.offset
+        light = over[:, :count]
+        if areas.factor:
+            light = light - areas.factor * over[:, count:]
         dff = np.empty_like(light)
+        self._f0 = self._f0.of(areas.regions)
         for t, row in enumerate(light):
-            self._follow(block.index + t, row)
-            dff[t] = (row - self._f0) / self._f0
+            self._f0.follow(block.index + t, row)
+            dff[t] = (row - self._f0.value) / self._f0.value
         values = {"mean": mean, "neuropil": neuropil, "dff": dff}
-        return Output(
-            block.index, {IDS: np.arange(self._count), **{n: a.astype(np.float32) for n, a in values.items()}}
-        )
+        return Output(block.index, {IDS: np.arange(count), **{n: a.astype(np.float32) for n, a in values.items()}})
 
     def read(self, names: Any = None, inputs: Values = NO_VALUES) -> dict[str, np.ndarray]:
-        return {name: self._labels.copy() for name in self.snapshot_names(names)}
+        return {name: self._areas.labels.copy() for name in self.snapshot_names(names)}
 
     def state(self) -> State:
-        arrays = {name: array.copy() for name, array in self._arrays().items()}
-        return {"next_index": self._next_index, "stretches": self._stretches, **arrays}
+        return self._f0.state()
 
     def restore(self, state: State) -> None:
-        for name, array in self._arrays().items():
-            array[...] = require_array(state, name, array, "regions")
-        self._next_index = require_int(state, "next_index", "regions")
-        self._stretches = require_int(state, "stretches", "regions")
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {"coarse": self._coarse, "sums": self._sums, "seen": self._seen, "f0": self._f0}
+        self._f0.restore(state, "regions")
 
     def _means_of(self, frames: np.ndarray) -> np.ndarray:
-        means = np.empty((len(frames), 2 * self._count))
-        region_means(np.ascontiguousarray(frames).reshape(len(frames), -1), self._starts, self._pixels, means)
+        means = np.empty((len(frames), 2 * len(self._areas.regions)))
+        region_means(
+            np.ascontiguousarray(frames).reshape(len(frames), -1), self._areas.starts, self._areas.pixels, means
+        )
         return means
 
-    def _follow(self, index: int, light: np.ndarray) -> None:
-        """Take a frame's light (n,) into the stretch of the window that its index falls in."""
-        if index // self._stretch != self._next_index // self._stretch:  # a gap went over the end of a stretch
-            self._end_stretch()
-        known = np.isfinite(light)
-        self._sums[known] += light[known]
-        self._seen += known
-        self._next_index = index + 1
-        if self._next_index % self._stretch == 0:
-            self._end_stretch()
 
-    def _end_stretch(self) -> None:
-        if not self._seen.any():
-            return
-        with np.errstate(invalid="ignore"):
-            self._coarse[self._stretches % COARSE] = self._sums / self._seen
-        self._stretches += 1
-        self._sums[:], self._seen[:] = 0, 0
-        filled = self._coarse[: min(self._stretches, COARSE)]
-        self._f0[:] = _percentile(filled, self.params.f0_percentile)
-        scatter = 1.0484 * _percentile(np.abs(np.diff(filled, axis=0)), 50)  # σ of a stretch, of normal ones
-        self._f0[~(self._f0 > 3 * scatter)] = np.nan  # light at rest that is none: the ratio would be anything
-
-
-def _percentile(values: np.ndarray, percent: float) -> np.ndarray:
-    """Return a percentile of the known values (n, k) of each column, NaN of none: as numpy's, which takes a loop."""
-    known = np.count_nonzero(~np.isnan(values), 0)
-    ordered = np.sort(values, 0)  # NaN is last
-    if not len(ordered):
-        return np.full(values.shape[1], np.nan)
-    place = percent / 100 * np.maximum(known - 1, 0)
-    low = np.floor(place).astype(int)
-    columns = np.arange(values.shape[1])
-    below, above = ordered[low, columns], ordered[np.minimum(low + 1, np.maximum(known - 1, 0)), columns]
-    found: np.ndarray = below + (place - low) * (above - below)
-    return found
-
-
-def _neuropils(masks: np.ndarray, gap_px: float, width_px: float) -> np.ndarray:
-    """For each region the pixels (n, y, x) between `gap_px` and that and `width_px` around it that belong to none."""
-    free = ~masks.any(0)
-    found = []
-    for mask in masks:
-        distance = ndi.distance_transform_edt(~mask)
-        found.append(free & (distance > gap_px) & (distance <= gap_px + width_px))
-    return np.array(found)
-
-
-def _listed(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels of all masks one after the other, and where each begins."""
-    listed = [np.flatnonzero(mask) for mask in masks]
-    starts = np.concatenate(([0], np.cumsum([len(pixels) for pixels in listed])))
-    return starts.astype(np.int64), np.concatenate(listed).astype(np.int64)
+def _areas(params: RegionsParams, spec: Spec) -> Areas:
+    """Return the regions and neuropils that parameters ask for. Raises ConfigError."""
+    whole = [[0, 0], [0, spec.shape[1]], list(spec.shape), [spec.shape[0], 0]]
+    masks = region_masks([whole] if params.regions is None else params.regions, spec.shape)
+    around = neuropils(masks, params.neuropil_gap_px, params.neuropil_px)
+    factor = params.neuropil_factor if params.regions is not None else 0.0
+    lonely = np.flatnonzero(~around.any((1, 2)))
+    if factor and len(lonely):
+        raise ConfigError(
+            f"regions: around region {lonely[0]} every pixel belongs to another; raise neuropil_px, or set "
+            "neuropil_factor = 0"
+        )
+    listed = [np.flatnonzero(mask) for mask in (*masks, *around)]
+    starts = np.concatenate(([0], np.cumsum([len(pixels) for pixels in listed]))).astype(np.int64)
+    labels = np.zeros(spec.shape, np.int32)
+    for n, mask in enumerate(masks, 1):
+        labels[mask] = n
+    offset = None if spec.camera is None else spec.camera.offset_adu
+    level = np.broadcast_to(0.0 if offset is None else offset, spec.shape).reshape(-1)
+    offsets = np.array([level[pixels].mean() if len(pixels) else 0.0 for pixels in listed])
+    return Areas(listed[: len(masks)], starts, np.concatenate(listed).astype(np.int64), labels, offsets, factor)

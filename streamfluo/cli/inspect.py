@@ -50,6 +50,8 @@ def inspect(
     for event in opened.events:
         if event["event"] == "muted":
             _say(f"muted {event['step']} at frame {event['frame']}: {event['error']}")
+        if event["event"] == "noted":
+            _say(f"{event['step']} at frame {event['frame']}: {event['said']}")
         if event["event"] == "doubtful":
             _say(f"doubtful {event['step']} from frame {event['frame']} on: {event['doubt']}")
     for edge, counts in opened.health.get("edges", {}).items():

@@ -30,9 +30,7 @@ from .condition_nodes import (
     Arithmetic,
     Clock,
     Comparison,
-    Edge,
     Frames,
-    Lasting,
     Logic,
     Node,
     Number,
@@ -42,6 +40,7 @@ from .condition_nodes import (
     needs_one,
     truth,
 )
+from .condition_over_frames import Edge, Lasting
 
 MAX_CHARACTERS, MAX_DEPTH = 2000, 40
 COMPARISONS = ("<=", ">=", "==", "!=", "<", ">")
@@ -96,6 +95,14 @@ class Condition:
     def absent(self) -> list[str]:
         """The values by id that the last frames did not have, as they are written."""
         return [f"{node.need}[{place}]" for node in self._values for place in sorted(node.absent)]
+
+    def notes(self) -> list[tuple[int, str]]:
+        """Return what happened to its ids since this was asked last: the frame and a sentence each."""
+        followed = [one for node in self._values for one in node.followed]
+        found = sorted({note for one in followed for note in one.notes})
+        for one in followed:
+            one.notes.clear()
+        return found
 
     def interrupt(self) -> None:
         """Frames never came."""

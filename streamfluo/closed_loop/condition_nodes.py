@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import ConfigError, StateError
+from ..core.errors import ConfigError
 from ..core.operator import Gives
+from .followed_id import ById, FollowedId
 
 NUMBER, TRUTH, EITHER = "a number", "true or false", "a number or true or false"
 ANY_UNIT = None  # of a number that is written without one
@@ -127,7 +128,9 @@ class Values(Node):
     def __init__(self, text: str, need: str, places: tuple[int, ...] | None) -> None:
         super().__init__(text)
         self.need, self.places = need, places
-        self.absent: set[int] = set()  # ids that were not there in the last frames
+        self.absent: set[int] = set()  # ids that were not there in the last frame
+        self.followed: list[FollowedId] = []
+        self._now: np.ndarray | None = None  # which ids these are in each frame (t, n), of those by id
         self._newest = np.nan  # of a snapshot, as it was read last
         self._given: Gives | None = None
 
@@ -140,6 +143,8 @@ class Values(Node):
             raise ConfigError(f"{self.text}: {what}; a condition takes one number of a snapshot, {self.need}[0]")
         if found.kind == "per_frame" and len(found.dims) == 1 and self.places is not None:
             raise ConfigError(f"{self.text}: {self.need} is one number a frame; write it without [ ]")
+        if found.kind == "by_id":
+            self.followed = [FollowedId(place, f"{self.need}[{place}]") for place in self.places or ()]
         self.unit = found.unit
         self.kind = EITHER if found.dims == ("t",) and not found.unit else NUMBER  # `valid` and `count` look alike
 
@@ -157,14 +162,26 @@ class Values(Node):
         found = found.reshape(len(found), -1)
         if self.places is None:
             return found
-        ids = now.inputs.get(f"{self.need}.ids")
-        there = list(range(found.shape[1])) if ids is None else np.asarray(ids).tolist()
         chosen = np.full((len(found), len(self.places)), np.nan)
-        self.absent = set(self.places).difference(there)
+        if self.followed:
+            block, self._now = ById.of(now.inputs, self.need, found), np.empty(chosen.shape, np.int64)
+            for column, one in enumerate(self.followed):
+                chosen[:, column], self._now[:, column] = one.column(now.first, block)
+            self.absent = {place for place, one in zip(self.places, self.followed, strict=True) if not one.was}
+            return chosen
+        self.absent = set(self.places).difference(range(found.shape[1]))
         for column, place in enumerate(self.places):
             if place not in self.absent:
-                chosen[:, column] = found[:, there.index(place)]
+                chosen[:, column] = found[:, place]
         return chosen
+
+    def again(self) -> np.ndarray | None:
+        """Return which of the last `matrix` stand for a cell that one before them stands for, None where none do."""
+        if self._now is None:
+            return None
+        columns = range(self._now.shape[1])
+        twice = np.array([(self._now[:, :n] == self._now[:, n : n + 1]).any(1) for n in columns]).T
+        return twice if twice.any() else None
 
     def value(self, now: Frames) -> np.ndarray:
         if self._given is not None and self._given.kind == "snapshot":
@@ -181,14 +198,21 @@ class Values(Node):
         return found
 
     def memory(self) -> dict[str, float]:
-        return {"newest": self._newest}
+        kept = [one.memory() for one in self.followed]
+        at = {f"at.{n}": float(at) for n, (at, _) in enumerate(kept)}
+        return {"newest": self._newest, **at, **{f"was.{n}": float(was) for n, (_, was) in enumerate(kept)}}
 
     def recall(self, memory: Mapping[str, float]) -> None:
         self._newest = memory["newest"]
+        for n, one in enumerate(self.followed):
+            one.recall(memory[f"at.{n}"], memory[f"was.{n}"])
 
 
 class Reduced(Node):
-    """One number of several: their mean, max, min, sum or median; NaN where one of them is not known."""
+    """One number of several: their mean, max, min, sum or median; NaN where one of them is not known.
+
+    Cells that were merged into one count once.
+    """
 
     OF: Mapping[str, Callable[..., np.ndarray]] = {
         "mean": np.mean, "max": np.max, "min": np.min, "sum": np.sum, "median": np.median,
@@ -207,10 +231,14 @@ class Reduced(Node):
     def value(self, now: Frames) -> np.ndarray:
         of = self.parts[0]
         assert isinstance(of, Values)
-        matrix = of.matrix(now)
+        matrix, reduce = of.matrix(now), self.OF[self._name]
         if not matrix.shape[1]:
             return np.full(len(matrix), np.nan)
-        return self.OF[self._name](matrix, axis=1)
+        found = reduce(matrix, axis=1)
+        if of.places is not None and (again := of.again()) is not None:
+            for n in np.flatnonzero(again.any(1)):
+                found[n] = reduce(matrix[n, ~again[n]])
+        return found
 
 
 class RowCount(Node):
@@ -307,69 +335,3 @@ class Logic(Node):
         decided = np.logical_or.reduce([one == decides for one in found])
         unknown = np.logical_or.reduce([np.isnan(one) for one in found])
         return np.where(decided, decides, np.where(unknown, np.nan, 1 - decides))
-
-
-class Edge(Node):
-    """Whether something became true (`rising`) or false (`falling`) with this frame."""
-
-    kind = TRUTH
-
-    def __init__(self, text: str, name: str, of: Node) -> None:
-        super().__init__(text, of)
-        self._name, self._before = name, np.nan
-
-    def _settle(self, given: Mapping[str, Gives]) -> None:
-        self._settle_parts(TRUTH, self._name)
-
-    def value(self, now: Frames) -> np.ndarray:
-        found = truth(self.parts[0], now)
-        before = np.concatenate(([self._before], found[:-1]))
-        self._before = float(found[-1])
-        change = found - before
-        return np.where(np.isnan(change), np.nan, change == (1 if self._name == "rising" else -1))
-
-    def interrupt(self) -> None:
-        self._before = np.nan
-
-    def memory(self) -> dict[str, float]:
-        return {"before": self._before}
-
-    def recall(self, memory: Mapping[str, float]) -> None:
-        self._before = memory["before"]
-
-
-class Lasting(Node):
-    """Whether something has been true for so many frames, or so long, on end."""
-
-    kind = TRUTH
-
-    def __init__(self, text: str, of: Node, frames: int, lasts_s: float) -> None:
-        super().__init__(text, of)
-        self._frames, self._ns = frames, round(lasts_s * 1e9)
-        self._run, self._since_ns = 0, 0
-
-    def _settle(self, given: Mapping[str, Gives]) -> None:
-        self._settle_parts(TRUTH, "for")
-
-    def value(self, now: Frames) -> np.ndarray:
-        found = truth(self.parts[0], now).copy()
-        for n, true in enumerate(found):
-            if true != 1:  # false or unknown
-                self._run = 0
-                continue
-            self._since_ns = self._since_ns if self._run else int(now.times_ns[n])
-            self._run += 1
-            lasted = self._run >= self._frames and now.times_ns[n] - self._since_ns >= self._ns
-            found[n] = float(lasted)
-        return found
-
-    def interrupt(self) -> None:
-        self._run = 0
-
-    def memory(self) -> dict[str, float]:
-        return {"run": self._run, "since_ns": self._since_ns}
-
-    def recall(self, memory: Mapping[str, float]) -> None:
-        if not (np.isfinite(memory["run"]) and np.isfinite(memory["since_ns"])):
-            raise StateError("trigger: state 'memory' must hold numbers; the state was damaged")
-        self._run, self._since_ns = int(memory["run"]), int(memory["since_ns"])

@@ -41,11 +41,13 @@ class Trigger(Operator):
 
     What is not known (NaN, a component that is not there, a frame that is not valid) is neither true nor false; a
     condition that is not known does not fire, nor does one that begins to hold within `refractory_s` of the last
-    decision. Frames that never came interrupt `for`, `rising` and `falling`. What is done then is an `[[action]]` of
+    decision. A component that is merged into another one is followed; that, and one that is not there any more, is an
+    event. Frames that never came interrupt `for`, `rising` and `falling`. What is done then is an `[[action]]` of
     the config. Cost: some 40 µs a block, whatever the frames' size; state: a few numbers.
     """
 
     Params = TriggerParams
+    version = 2  # ids are followed where components are merged
     live = {"level": 0.3, "refractory_s": 0.5}
     gives = (
         Gives("fired", "per_frame", ("t",), "", "whether it decided to act"),
@@ -84,6 +86,9 @@ class Trigger(Operator):
             self._held = held == 1
             self._unknown = self._unknown + 1 if np.isnan(held) else 0
         return Output(block.index, {"fired": fired, "holds": holds})
+
+    def notes(self) -> list[tuple[int, str]]:
+        return self._condition.notes()
 
     def doubt(self) -> str:
         if self._unknown < UNKNOWN_FRAMES:

@@ -34,6 +34,7 @@ class Tuning(Mergeable):
     """
 
     Params = TuningParams
+    version = 2  # snapshots in the order of ids
     needs = ("traces", "label")
     gives = (
         Gives("mean", "snapshot", ("id", "label"), "", "mean response, in the order of `ids`; NaN without a frame"),
@@ -79,8 +80,9 @@ class Tuning(Mergeable):
             mean = total / frames
             variance = np.maximum(0, squares - frames * mean**2) / (frames - 1)
             error = np.where(frames > 1, np.sqrt(variance / frames), np.nan)
-        found = {"mean": mean, "error": error, "frames": frames.copy(), "ids": self._seen.ids.copy()}
-        return {name: found[name] for name in self.snapshot_names(names)}
+        found = {"mean": mean, "error": error, "frames": frames, "ids": self._seen.ids}
+        order = np.argsort(self._seen.ids)  # that of their columns depends on blocks
+        return {name: found[name][order] for name in self.snapshot_names(names)}
 
     def merge(self, other: Self) -> None:
         columns = self._seen.columns(other._seen.ids)

@@ -29,7 +29,8 @@ class SeenFrames(Protocol):
 
 class RecordedStep(Protocol):
     """A step of a session: its id and kind, values by name, the frame index of their rows, snapshots, the session,
-    the frames that it sees, the unit of what it gives."""
+    the frames that it sees, the unit of what it gives, which `step.value` each of its needs was met by, and the unit of
+    a `step.value`, None for one that is not there."""
 
     @property
     def id(self) -> str: ...
@@ -47,6 +48,9 @@ class RecordedStep(Protocol):
     def sees(self) -> SeenFrames: ...
     @property
     def units(self) -> Mapping[str, str]: ...
+    @property
+    def inputs(self) -> Mapping[str, str]: ...
+    def unit_of(self, value: str) -> str | None: ...
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Gives:
     ('' for none). The viewer lays over images, in pixels of the frames the step saw: per-frame values that end in `yx`,
     tables with y_px and x_px, snapshots (id, point, yx). A snapshot of one axis named like another one of the same
     axis is drawn against it as points, with NAME_fit as a line through NAME; one whose axis is named like a number
-    holds its interval (low, high).
+    holds its interval (low, high). `ids_of` is the folder of the session whose ids these have, "" where they are new.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Gives:
     dims: tuple[str, ...]
     unit: str
     meaning: str
+    ids_of: str = ""
 
 
 class Table(Mapping[str, np.ndarray]):
@@ -162,7 +163,8 @@ class Operator(ABC):
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         """Take one block; `inputs` are the values named in `needs` and `may_need`, for the same frames.
 
-        Beside values by id, `NAME.ids` says whose they are.
+        Beside values by id, `NAME.ids` says whose they are; where the step gives `present` by id and a table `merged`,
+        `NAME.present` (t, K) says whether each was there in a frame, `NAME.merged` into which other one it was merged.
         """
 
     def gap(self, first: int, count: int) -> None:  # noqa: B027 - most operators see gaps as jumps of the index
@@ -193,6 +195,10 @@ class Operator(ABC):
         the viewer.
         """
         return ""
+
+    def notes(self) -> list[tuple[int, str]]:
+        """What happened since it was asked last, a frame and a sentence each: events of the session."""
+        return []
 
     def finish(self) -> Output | None:
         """End of the series: what was still held back."""

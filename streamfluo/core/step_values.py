@@ -18,7 +18,7 @@ from .errors import FrameError, did_you_mean
 from .operator import Gives, Operator, Output, Table
 from .results import MAX_ARRAYS, MAX_RESULT_BYTES, RESULT_DTYPES
 
-IDS = "ids"
+IDS, PRESENT, MERGED = "ids", "present", "merged"  # what steps that know them give beside values by id
 ARRAY_BYTES = 200  # what an array costs beside its elements; 300 B measured for one with its name in a dictionary
 _EXACT = {"i1": "<i2", "f2": "<f4"}  # types that the wire lacks, and one that holds each of their values
 
@@ -66,6 +66,12 @@ class Gate:
     def given(self, name: str) -> Gives:
         """Return what is declared of a value."""
         return self._gives[name]
+
+    def beside(self, name: str) -> tuple[str, ...]:
+        """Return what else a step takes with a value: of one by id IDS, and where they are given PRESENT and MERGED."""
+        if self._gives[name].kind != "by_id":
+            return ()
+        return (IDS, *(about for about in (PRESENT, MERGED) if about in self._gives))
 
     def values(self, output: Any, block: Block | None) -> StepValues | None:
         """Return what an update of `block` (None: the end of the series) gave, None if that is nothing."""

@@ -21,7 +21,7 @@ from ..core.plane import ONE_PLANE, in_plane
 from ..core.source import Gap
 from ..core.spec import Spec
 from ..core.state import State, check_state
-from ..core.step_values import IDS, StepValues
+from ..core.step_values import StepValues
 from ..core.wire import SOURCE
 from .across import AcrossPlanes
 from .building import Builder, Step, apart
@@ -287,6 +287,8 @@ class Chain:
         return StepResult(step.id, out, values)
 
     def _ask_for_doubt(self, step: Step, index: int) -> None:
+        for frame, said in step.operator.notes():
+            self.events.append({"event": "noted", "step": step.id, "frame": frame, "said": said})
         doubt = step.operator.doubt()
         if not isinstance(doubt, str):
             raise FrameError(f"doubt() must return a sentence, found {type(doubt).__name__}")
@@ -300,7 +302,7 @@ class Chain:
         return None if out is None else StepResult(step.id, out, step.gate.values(out, None))
 
     def _inputs(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> dict[str, Any]:
-        """The values a step needs, by name; of those by id also whose they are, as NAME.ids."""
+        """The values a step needs, by name; of those by id also whose they are, as NAME.ids, …"""
         inputs: dict[str, Any] = {}
         for need, givers in step.pools.items():
             inputs[need] = self._across.pooled(givers, block.index, len(block))
@@ -320,8 +322,8 @@ class Chain:
             if values is None:
                 raise FrameError(f"step {giver!r} gave no {name!r} for these frames")
             inputs[need] = values.value(name)
-            if self.step(giver).gate.given(name).kind == "by_id":
-                inputs[f"{need}.{IDS}"] = values.value(IDS)
+            for about in self.step(giver).gate.beside(name):
+                inputs[f"{need}.{about}"] = values.value(about)
         return inputs
 
     def _guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from ..core.block import Block
 from ..core.control import Change
@@ -136,8 +137,14 @@ def live_values(step: Step) -> dict[str, Any]:
     return {
         name: msgspec.to_builtins(getattr(now, name))
         for name in step.operator.live
-        if getattr(now, name) != getattr(stated, name)
+        if not _is_same(getattr(now, name), getattr(stated, name))
     }
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two values of a parameter are the same; what a file held is an array, and is itself or another one."""
+    arrays = [isinstance(one, np.ndarray) for one in (value, other)]
+    return value is other if any(arrays) else bool(value == other)
 
 
 def take_live_values(step: Step, values: Mapping[str, Any]) -> None:

@@ -54,6 +54,19 @@ class SessionStep:
         return {given.name: given.unit for given in self.session.steps[self.id].gives}
 
     @property
+    def inputs(self) -> Mapping[str, str]:
+        """Which `step.value` each of its needs was met by."""
+        return self.session.steps[self.id].inputs
+
+    def unit_of(self, value: str) -> str | None:
+        """Return the unit of a `step.value` of the session, None for one that is not there."""
+        step, _, name = value.rpartition(".")
+        steps = self.session.steps
+        facts = steps.get(step) or steps.get(step.rpartition("/")[2])
+        found = [given.unit for given in facts.gives if given.name == name] if facts else []
+        return found[0] if found else None
+
+    @property
     def folder(self) -> Path:
         """The folder with what it left, which is also its own: the session's, or the plane's in it."""
         return self.session.folder_of(self.id)

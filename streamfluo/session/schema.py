@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -43,6 +43,7 @@ class StepFacts:
     after: str
     gives: tuple[Gives, ...]
     sees: FrameFacts | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 class FormatFacts(msgspec.Struct, frozen=True):

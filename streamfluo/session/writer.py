@@ -290,10 +290,7 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
         "reference": reference_of(source),
         "spec": source.spec.to_header(),
         "camera_maps": any(isinstance(v, np.ndarray) for _, v in camera.items()),
-        "steps": {
-            step: {**facts, "gives": [msgspec.to_builtins(g) for g in run.gives[step]]}
-            for step, facts in run.steps.items()
-        },
+        "steps": {step: {**facts, "gives": [_said(g) for g in run.gives[step]]} for step, facts in run.steps.items()},
         "config": run.config_name,
         "config_crc32": zlib_ng.crc32(run.config_text.encode()),
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
@@ -311,3 +308,9 @@ def _versions() -> dict[str, str]:
 def now() -> str:
     """Return the time, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _said(given: Gives) -> dict[str, Any]:
+    """What a session says of a thing that a step gives; ids that are new need no word."""
+    said: dict[str, Any] = msgspec.to_builtins(given)
+    return {name: value for name, value in said.items() if name != "ids_of" or value}

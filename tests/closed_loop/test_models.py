@@ -121,3 +121,34 @@ def test_tuning_is_the_mean_by_label():
             assert frames[label] == here.sum()
             assert mean[label] == pytest.approx(traces[here, cell].mean(), rel=1e-10)
             assert error[label] == pytest.approx(traces[here, cell].std(ddof=1) / np.sqrt(here.sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["decode", "kalman", "tuning"])
+def test_cells_that_are_born_in_one_block_come_in_the_same_order_one_by_one(kind):
+    traces, _, behaviour, _ = session(6)
+    born = np.repeat([300, 1, 303, 2], 5)
+    traces = np.where(np.arange(FRAMES)[:, None] < born, 0, np.where(traces == 0, 0.01, traces))
+    more = {"value": behaviour, "label": (behaviour[:, 0] > 3).astype(float)}
+    found = []
+    for cut in (1, 50):
+        outputs = run(operator := create(kind, SPEC), traces, born, more, cut)
+        given = [np.concatenate([o.values[name] for o in outputs]) for name in outputs[0].values]
+        found.append([*given, *operator.read().values()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow  # scikit-learn is no dependency, and takes two seconds to import
+def test_decoding_is_that_of_scikit_learn_live_and_at_the_end():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    traces, born, behaviour, _ = session(7)
+    operator = create("decode", SPEC, ridge=3.0, solve_frames=100)
+    outputs = run(operator, traces, born, {"value": behaviour})
+    predicted = np.concatenate([output.values["predicted"] for output in outputs])
+    for stop in range(100, FRAMES, 100):
+        batch = linear_model.Ridge(alpha=3.0).fit(traces[:stop], behaviour[:stop])
+        now = slice(stop, stop + 100)
+        np.testing.assert_allclose(predicted[now], batch.predict(traces[now]), rtol=1e-9, atol=1e-9)
+    batch, found = linear_model.Ridge(alpha=3.0).fit(traces, behaviour), operator.read()
+    np.testing.assert_allclose(found["weights"], batch.coef_.T[found["ids"] - 100], atol=1e-9)
+    np.testing.assert_allclose(found["intercept"], batch.intercept_, atol=1e-9)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import zmq
 from systems import needs_signals
-from toys import BINNED, DOUBLE, LEVEL, SQUARED, Movie, a, block, chain, config, means, toys  # noqa: F401
+from toys import BINNED, DOUBLE, FRAMES, LEVEL, SQUARED, Movie, a, block, chain, config, means, toys  # noqa: F401
 from turnstile import Turnstile, events, let, ones, running
 
 from streamfluo import SourceError, open_session, open_source
 from streamfluo.client import ask
 from streamfluo.core import wire
-from streamfluo.core.control import Answer, Change
+from streamfluo.core.control import Answer, Change, request_words
 from streamfluo.core.errors import WireError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -63,6 +63,22 @@ def test_a_parameter_changes_at_a_frame_and_a_rerun_gives_the_same_bits(tmp_path
         assert again.wait(20)
     assert_same(tmp_path / "s", tmp_path / "again")
     assert sorted(map(str, events(tmp_path / "again", "set"))) == sorted(map(str, events(tmp_path / "s", "set")))
+
+
+def test_regions_are_drawn_anew_while_frames_flow(tmp_path):
+    square = [[[0, 0], [0, 3], [3, 3], [3, 0]]]
+    step = 'kind = "regions"\nparams = { regions = [[[0, 0], [0, 4], [4, 4], [4, 0]]], neuropil_factor = 0.0 }'
+    with running(Turnstile(ones()), tmp_path / "s", step) as (engine, control):
+        let(engine, 20)
+        words = request_words("set", ["regions.regions=[[[0, 0], [0, 3],", "[3, 3], [3, 0]]]"])
+        assert control.set(words["step"], words["param"], words["value"]).frame == 20
+        with pytest.raises(SourceError, match="refused: regions: region 0 is a list of three corners"):
+            control.set("regions", "regions", [[[0, 0]]])
+        let(engine, 10)
+    mean = open_session(tmp_path / "s").values("regions")["mean"][:, 0]
+    means_of = np.concatenate([means(0, 20), FRAMES[20:30, :3, :3].mean((1, 2))])
+    np.testing.assert_allclose(mean[:30], means_of, rtol=1e-6)
+    assert [event["value"] for event in events(tmp_path / "s", "set")] == [square]
 
 
 def assert_same(one, other):

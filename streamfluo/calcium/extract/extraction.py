@@ -25,6 +25,7 @@ from .params import ExtractParams
 from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
+from .seeds import Seeds
 from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f, is_bright
 from .transients import Transients
 
@@ -72,15 +73,13 @@ class Extraction:
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
-        self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": []}
+        self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": [], "merged": []}
         self._refused: list[str] = []
 
-    def initialise(
-        self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: list[np.ndarray]
-    ) -> None:
+    def initialise(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: Seeds) -> None:
         """Estimate the background from the initial frames, process them, and search them a second time.
 
-        The frames are stored as differences to `first` (y, x). Seeds are images (y, x). With init = "greedy" the frames
+        The frames are stored as differences to `first` (y, x). With init = "greedy" the frames
         are processed twice; the second run starts from the components of the first.
         """
         self._begin(first, frames)
@@ -116,10 +115,10 @@ class Extraction:
         for n, part in zip(index, frames, strict=True):
             self.process(n, part.astype(np.float32) + first)
 
-    def _add_seeds(self, seeds: list[np.ndarray], birth: int) -> None:
-        """Add the seeds; each has its place among them as id, also behind one that cannot be taken."""
+    def _add_seeds(self, seeds: Seeds, birth: int) -> None:
+        """Add the seeds; each has its id, also behind one that cannot be taken."""
         height, width = self._box
-        for number, image in enumerate(seeds):
+        for number, image in zip(seeds.ids, seeds.images, strict=True):
             self.cells.next_id = number
             y, x = np.nonzero(image)
             if not len(y):
@@ -132,7 +131,7 @@ class Extraction:
                 self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, accepted=True)
             else:
                 self._record_refusal(birth, number, "the seed lies where no frame reaches")
-        self.cells.next_id = max(self.cells.next_id, len(seeds))
+        self.cells.next_id = max((self.cells.next_id, *(number + 1 for number in seeds.ids)))
 
     def _record_refusal(self, frame: int, number: int, reason: str) -> None:
         self._refused.append(f"seed {number} is not taken: {reason}")
@@ -239,7 +238,7 @@ class Extraction:
         if known is not None and is_error_of(cells, known, proposal):
             if proposal.snr < cells.explained_and_snr()[1][known] or cells.seeded[known]:
                 return
-            self._remove(known, "replaced by a component of higher SNR")
+            self._remove(known, "replaced by a component of higher SNR", into=cells.next_id)
         k = add_component(cells, self.background, buffer, proposal, self._deconvolution)
         self._record_event(self._last_index, k, "born", "residual")
 
@@ -263,7 +262,8 @@ class Extraction:
         duplicate = find_duplicate(cells)
         if duplicate is not None:
             join(cells, self.background, duplicate)
-            self._remove(duplicate.part, f"the same cell as {cells.id[duplicate.whole]}")
+            whole = int(cells.id[duplicate.whole])
+            self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
         explained, snr = cells.explained_and_snr()
         least = self.params.min_compactness
         once = cells["own"] ** 2 < ONE_BIN * cells["peak"]
@@ -300,8 +300,12 @@ class Extraction:
             )
         return told
 
-    def _remove(self, k: int, reason: str) -> None:
+    def _remove(self, k: int, reason: str, into: int | None = None) -> None:
+        """Drop a component, whose cell is that of another one from the next frame on, if it is `into` one."""
         self._record_event(self._last_index, k, "gone", reason)
+        if into is not None:
+            row = {"frame": [self._last_index], "id": [int(self.cells.id[k])], "into": [into]}
+            self._rows["merged"].append(Table(row))
         self.cells.drop(k)
 
     def _record_event(self, frame: int, k: int, event: str, reason: str) -> None:
@@ -377,20 +381,9 @@ class Extraction:
         return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
 
 
-NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 _EMPTY = {
     "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
     "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in MEASURES.items()}}),
+    "merged": Table({n: np.empty(0, np.int64) for n in ("frame", "id", "into")}),
     "events": Table({n: np.empty(0, k) for n, k in {"frame": int, "id": int, "event": "U1", "reason": "U1"}.items()}),
 }
-
-
-def by_id(frames: Sequence[LiveValues]) -> dict[str, np.ndarray]:
-    """Return values (t, K) by id of frames whose ids may differ; 0 where an id is absent."""
-    ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
-    if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
-        ids = np.unique(np.concatenate([live[0] for live in frames]))
-    values = np.zeros((4, len(frames), len(ids)), np.float32)
-    for t, (present, *rows) in enumerate(frames):
-        values[:, t, np.searchsorted(ids, present)] = rows
-    return {"ids": ids, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}

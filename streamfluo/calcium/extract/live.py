@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...core.state import State, require_int
-from .extraction import NO_COMPONENTS, Extraction, LiveValues
+from ...core.step_values import IDS, PRESENT
+from .extraction import Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
+from .seeds import Seeds
+
+NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
+
+
+def by_id(frames: Sequence[LiveValues]) -> dict[str, np.ndarray]:
+    """Return values (t, K) by id of frames whose ids may differ; 0 where an id is not present."""
+    ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
+    if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
+        ids = np.unique(np.concatenate([live[0] for live in frames]))
+    values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
+    for t, (present, *rows) in enumerate(frames):
+        columns = np.searchsorted(ids, present)
+        values[:, t, columns], there[t, columns] = rows, True
+    return {IDS: ids, PRESENT: there, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}
 
 
 class Live:
@@ -31,7 +49,7 @@ class Live:
         self.first_frames.append(index, frame)
         return NO_COMPONENTS
 
-    def begin(self, seeds: list[np.ndarray]) -> None:
+    def begin(self, seeds: Seeds) -> None:
         """Initialise with the frames that were collected, and process them."""
         left_out, frames = self.first_frames.of_scene()
         self.left_out += len(left_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,12 +19,12 @@ from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
 from . import results as snapshots
 from .activity import Deconvolution
-from .extraction import NO_COMPONENTS, Extraction, LiveValues, by_id
+from .extraction import Extraction, LiveValues
 from .initialisation import compile_kernels
 from .learning import Learning, Waiting
-from .live import Live
+from .live import NO_COMPONENTS, Live, by_id
 from .params import ExtractParams
-from .seeds import load_seeds, seeds_of_file
+from .seeds import Seeds, load_seeds, seeds_of_file
 
 DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
 CELL_WIDTH = 4  # in units of neuron_sigma_px
@@ -51,16 +52,20 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 9  # rates expected given half a second more; learned beside the frames; other cells teach nothing
+    version = 10  # says who is present, and what was merged; seeds of a session keep their ids
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
     joins = {"cells": JoinedComponents.of}
-    gives = (
+    gives: tuple[Gives, ...] = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
         Gives("spikes", "by_id", ("t", "id"), "σ/s", "rate of spikes up to a factor, as of this frame"),
         Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile; NaN where F0 is near 0"),
+        Gives("present", "by_id", ("t", "id"), "", "whether the component was accepted in the frame"),
+        Gives(
+            "merged", "table", ("frame", "id", "into"), "", "of which other one it is the cell from the next frame on"
+        ),
         Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
         Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, rejected, gone"),
@@ -90,7 +95,9 @@ class Extract(Operator):
         if params.seeds is not None and params.init != "seeded":
             raise ConfigError('extract: seeds are for init = "seeded"')
         seeded = params.init == "seeded"
-        self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else []
+        self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else Seeds()
+        if self._seeds.folder:
+            self.gives = tuple(replace(g, ids_of=self._seeds.folder) if g.kind == "by_id" else g for g in self.gives)
         self._deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
         self._delay_frames = _delay_frames(params, _interval(params, spec))
         self._live = self._new()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,27 @@ from ...core.spec import Spec
 from ..extracted_components import MEASURES
 
 
-def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.ndarray]:
-    """Return one image (y, x) per seed; a position becomes a Gaussian of σ width_px.
+@dataclass(frozen=True)
+class Seeds:
+    """Known cells: an image (y, x) and the id of each, and the folder of the session that they are of, if of one."""
 
-    `value`: masks (n, y, x), a labelled image (y, x), positions (n, 2) [px], or an object with `.footprints`
-    (y·x, n). Raises ConfigError.
+    images: tuple[np.ndarray, ...] = ()
+    ids: tuple[int, ...] = ()
+    folder: str = ""
+
+
+def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> Seeds:
+    """Return an image (y, x) and an id per seed; a position becomes a Gaussian of σ width_px.
+
+    `value`: masks (n, y, x), a labelled image (y, x), positions (n, 2) [px], an object with `.footprints` (y·x, n), or
+    `Seeds`. Those of a session keep their ids, others have their place as id. Raises ConfigError.
     """
     if value is None:
         raise ConfigError(
             'extract: init = "seeded" needs seeds: masks, labels, positions, a .npy file of them, or a session'
         )
+    if isinstance(value, Seeds):
+        return value
     if hasattr(value, "footprints"):
         value = np.asarray(value.footprints.todense()).T
     array = np.asarray(value)
@@ -30,7 +42,7 @@ def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> list[np.n
     images = _images(array, shape, width_px)
     if not (np.isfinite(images).all() and (images >= 0).all()):
         raise ConfigError("extract: seeds must be finite and not negative")
-    return list(images)
+    return Seeds(tuple(images), tuple(range(len(images))))
 
 
 def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.ndarray:
@@ -49,18 +61,22 @@ def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.nd
     )
 
 
-def seeds_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
-    """Return masks, labels or positions from a .npy, or the accepted footprints (id, y, x) of a session."""
-    if loaded.steps is None:
-        return plain_array(loaded, spec)
-    snapshot = loaded.step("extract").snapshot
+def seeds_of_file(loaded: Loaded, spec: Spec) -> np.ndarray | Seeds:
+    """Return masks, labels or positions from a .npy, or the accepted components of a session."""
+    return plain_array(loaded, spec) if loaded.steps is None else seeds_of_session(loaded, spec)
+
+
+def seeds_of_session(loaded: Loaded, spec: Spec) -> Seeds:
+    """Return the accepted components of a session, with their ids."""
+    step = loaded.step("extract")
+    snapshot = step.snapshot
     if "quality_now" not in snapshot:
         raise ConfigError(f"{loaded.path}: no session with components")
-    return _full_images(snapshot["footprints"], snapshot["quality_now"], spec.shape)
+    return _accepted(snapshot["footprints"], snapshot["quality_now"], spec.shape, str(step.folder.resolve()))
 
 
-def _full_images(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Images (id, y, x) of the accepted components, from boxes (id, h, w)."""
+def _accepted(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int], folder: str) -> Seeds:
+    """Images (y, x) and ids of the accepted components, from boxes (id, h, w)."""
     column = {name: quality[:, n] for n, name in enumerate(MEASURES)}
     images = np.zeros((len(boxes), *shape), np.float32)
     height, width = boxes.shape[1:]
@@ -68,5 +84,5 @@ def _full_images(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int])
         if not (0 <= top <= shape[0] - height and 0 <= left <= shape[1] - width):
             raise ConfigError(f"extract: seeds: the footprints belong to another frame size than {shape}")
         image[int(top) : int(top) + height, int(left) : int(left) + width] = box
-    kept: np.ndarray = images[column["accepted"] > 0]
-    return kept
+    kept = column["accepted"] > 0
+    return Seeds(tuple(images[kept]), tuple(column["id"][kept].astype(int).tolist()), folder)
