@@ -66,7 +66,7 @@ class Extraction:
         self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
-        self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s)
+        self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s, window)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
@@ -149,9 +149,8 @@ class Extraction:
 
     def process(self, index: int, frame: np.ndarray) -> LiveValues:
         """Process the next frame (y, x); return the values of the accepted components."""
-        if self._ring is not None:
-            frame = self._ring.subtract(frame, self.background, self.cells)
-        return self._process(index, frame)
+        binned = _NO_RING if self._ring is None else self._ring.of(frame, self.background, self.cells)
+        return self._process(index, frame, binned)
 
     def unknown(self) -> LiveValues:
         """Return the values of the accepted components in a frame that is not valid: NaN."""
@@ -170,15 +169,18 @@ class Extraction:
         if self._settled.count % BIN == 0:
             self._rows["settled"].append(self._settled.rows(self.cells, self._deconvolution))
 
-    def _process(self, index: int, frame: np.ndarray) -> LiveValues:
-        """Demix and deconvolve a frame and do its share of the work; return the values of the accepted components."""
+    def _process(self, index: int, frame: np.ndarray, binned: np.ndarray) -> LiveValues:
+        """Demix and deconvolve a frame and do its share of the work; return the values of the accepted components.
+
+        binned (rows, columns): its ring background [ADU].
+        """
         cells, buffer = self.cells, self._buffer
         slot = buffer.slot
         if buffer.full:
             self._settle(slot)
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
-        whiten(frame, self.background.whitening, self._mode, SCALE, stored, self._mode_products)
+        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._mode_products)
         raw = cells["activity"]
         design, estimate = cells.design(self.background), (raw, self._mode)
         demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._mode_products, SWEEPS, estimate)
@@ -362,6 +364,7 @@ class Extraction:
         self.detector.see(self.background.weight > 0)
         if self._ring is not None:
             self._ring.restore(state)
+            self._ring.see(self.background)
         self.cells.restore(state, "component_", "extract")
         for name, array in self._arrays().items():
             array[...] = require_array(state, name, array, "extract")
@@ -377,6 +380,7 @@ class Extraction:
         return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
 
 
+_NO_RING = np.zeros((1, 1), np.float32)
 NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 _EMPTY = {
     "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
