@@ -142,7 +142,9 @@ class RingBackground:
         gram[np.diag_indices(len(gram))] += 1e-6 * gram.trace() + 1e-30
         count = np.zeros_like(known)
         ring_sum(known, self._radius, self._radius + _WIDTH, count)
-        return _Pattern(modes, np.linalg.inv(gram), count, _nearest_known(known) if (known == 0).any() else None)
+        return _Pattern(
+            modes, np.linalg.inv(gram), count, _nearest_known(known) if known.any() and not known.all() else None
+        )
 
 
 def _nearest_known(known: np.ndarray) -> np.ndarray:
