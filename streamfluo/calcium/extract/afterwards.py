@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 
 class Afterwards:
@@ -20,7 +21,7 @@ class Afterwards:
         """Begin with the work, after `wait`."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "afterwards")
-        self._task = self._thread.submit(work)
+        self._task = self._thread.submit(copy_context().run, work)  # what numpy warns of is the caller's choice
 
     def wait(self) -> None:
         """Wait until the work is done. Raises what it raised."""
