@@ -23,7 +23,7 @@ RISE_QUANTILE = 0.985
 _SQUARES_S, _CUBES_S = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0), (0.06, 0.12, 0.2, 0.3, 0.5)  # lags of the increments
 SHAPES = len(_SQUARES_S) + len(_CUBES_S)
 _LEAST_RISE = 0.5  # noise σ of one second
-_CLIP_BELOW = 6.0  # noise σ: what lies further below the baseline is no activity
+CLIP_BELOW = 6.0  # noise σ: what lies further below the baseline is no activity
 _TYPICAL_S, _MOST_OBSERVED_S = 0.03, 200.0
 _STRETCH = 8192  # samples at a time, of which each has a window
 
@@ -41,6 +41,7 @@ class Averages:
         whole = self._box(EDGES_S[0], EDGES_S[-1])
         rise = self._box(*_AFTER_S) - self._box(*_BEFORE_S)
         self.weights = np.stack([*(box - whole for box in boxes), whole, rise], 1)
+        self.boxes = np.stack([*boxes, whole, self._box(*_AFTER_S), self._box(*_BEFORE_S)])
         self.squares = [max(1, round(lag / interval_s)) for lag in _SQUARES_S]
         self.cubes = [max(1, round(lag / interval_s)) for lag in _CUBES_S]
 
@@ -97,7 +98,7 @@ def inputs(averages: np.ndarray, known: Known, interval_s: float) -> np.ndarray:
 
 def clipped(samples: np.ndarray, baseline: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Return samples, none of them further below the baseline than noise can be."""
-    return np.maximum(samples, baseline - _CLIP_BELOW * noise)
+    return np.maximum(samples, baseline - CLIP_BELOW * noise)
 
 
 @lru_cache(maxsize=1)

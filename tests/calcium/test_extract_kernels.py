@@ -53,6 +53,7 @@ from streamfluo.calcium.kernels.spikes import (
     impulse_response,
     initial_levels,
     newest_samples_ar2,
+    normal_equations,
 )
 from streamfluo.pixels.kernels.medians import median_size
 
@@ -157,12 +158,12 @@ def test_whitening_is_the_frame_less_the_mean_over_its_noise_and_unknown_pixels_
     rng = np.random.default_rng(3)
     frame, mean, weight = rng.normal(100, 10, (12, 21)).astype(np.float32), np.float32(95), np.float32(0.1)
     frame[0], frame[3, 5], frame[:, 20] = np.nan, np.nan, np.nan
-    modes = rng.normal(0, 1, (2, 12, 21)).astype(np.float32)
+    modes, binned = rng.normal(0, 1, (2, 12, 21)).astype(np.float32), np.full((3, 4), 2.5, np.float32)
     stored, products, expected = np.zeros(frame.shape, np.int16), np.empty(2), np.array([2.0, -1.0])
     full = np.full(frame.shape, 1, np.float32)
     model = WhiteningModel(mean * full, weight * full, modes)
-    whiten(frame, plain(model), expected, np.float32(16), stored, products)
-    white = np.where(np.isnan(frame), np.tensordot(expected, modes, 1), (frame - mean) * weight)
+    whiten(frame, plain(model), (expected, binned), np.float32(16), stored, products)
+    white = np.where(np.isnan(frame), np.tensordot(expected, modes, 1), (frame - mean - 2.5) * weight)
     np.testing.assert_allclose(stored / 16, white, atol=0.5 / 16 + 1e-4)
     np.testing.assert_allclose(products, [(white * mode)[::4].sum() for mode in modes], rtol=1e-4)
 
@@ -216,10 +217,10 @@ def test_ar2_windows_approach_the_batch_solution():
     y, clean, _ = calcium(g, length=200, noise=0.3)
     n = 60
     response = impulse_response(np.array(g), n)
-    windows = Windows(response, *np.zeros((3, 1, n)))
+    windows, normal = Windows(response, *np.zeros((3, 1, n))), normal_equations(response)
     online, part = [], np.empty(n)
     for sample in y:
-        append_sample_ar2(0, sample, 0.0, 30, plain(windows))
+        append_sample_ar2(0, sample, 0.0, 30, plain(windows), normal)
         newest_samples_ar2(0, plain(windows), part)
         online.append(part[0])
     matrix = toeplitz(impulse_response(np.array(g), len(y)), np.zeros(len(y)))

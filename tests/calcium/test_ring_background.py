@@ -6,11 +6,12 @@ import scipy.ndimage as ndi
 
 import streamfluo
 from streamfluo import Block, Spec
+from streamfluo.calcium.kernels.demixing import whiten
 from streamfluo.calcium.kernels.ring_regression import (
     bin_deviation,
     bin_of_pixels,
     ring_sum,
-    subtract_binned,
+    subtract_binned_modes,
     subtract_components,
 )
 from streamfluo.simulate import calcium
@@ -34,8 +35,10 @@ def test_bins_are_means_of_what_is_known():
     mean, weight = RNG.normal(90, 5, frame.shape).astype(np.float32), np.ones(frame.shape, np.float32)
     frame[3, 4:9] = np.nan
     weight[7:] = 0
+    frame[12, 19] = np.nan
     out, seen = np.zeros((2, 4, 6), np.float32)
-    bin_deviation(frame, mean, weight, out, seen)
+    whole = np.repeat([True, True, False, False], 6).reshape(4, 6)
+    bin_deviation(frame, mean, weight, whole, out, seen)
     known = np.where((weight > 0) & np.isfinite(frame), frame - mean, np.nan)
     numbers = np.zeros(frame.size, np.int32)
     bin_of_pixels(frame.shape, out.shape, numbers)
@@ -62,11 +65,23 @@ def test_a_binned_plane_is_subtracted_as_a_plane():
     y, x = np.mgrid[: shape[0], : shape[1]]
     plane = (2 * y - 3 * x).astype(np.float32)
     binned = plane.reshape(5, 4, 6, 4).mean((1, 3)).astype(np.float32)
-    out = np.zeros(shape, np.float32)
-    subtract_binned(plane + 7, binned, out)
+    none = np.zeros((0, *shape), np.float32)
+    model, stored = (np.full(shape, 3, np.float32), np.full(shape, 2, np.float32), none), np.zeros(shape, np.int16)
+    whiten(plane + 7, model, (np.empty(0), binned), np.float32(16), stored, np.empty(0))
     inside = np.s_[2:-2, 2:-2]  # beyond the outermost centres the nearest value holds
-    np.testing.assert_allclose(out[inside], 7, atol=1e-3)
+    np.testing.assert_allclose(stored[inside] / 16, 2 * (7 - 3), atol=1 / 16)
     assert size == binned.shape
+
+
+def test_the_modes_are_fitted_where_bins_are_known():
+    known = (RNG.random((6, 7)) > 0.3).astype(np.float32)
+    modes, binned = RNG.normal(size=(2, 6, 7)).astype(np.float32), RNG.normal(size=(6, 7)).astype(np.float32)
+    at = known.astype(bool)
+    fit = np.linalg.lstsq(modes[:, at].T, binned[at], rcond=None)[0]
+    expected = np.where(at, binned - np.tensordot(fit, modes, 1), 0)
+    inverse = np.linalg.inv(modes[:, at].astype(float) @ modes[:, at].T)
+    subtract_binned_modes(binned, known, modes * known, inverse)
+    np.testing.assert_allclose(binned, expected, atol=1e-5)
 
 
 FIELD = {

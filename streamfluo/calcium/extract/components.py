@@ -13,13 +13,13 @@ from ..kernels.compactness import compactness
 from ..kernels.demixing import ROWS, inner
 from ..kernels.footprint_statistics import add_shifted, component_snr, list_support, update_overlaps
 from ..kernels.footprints import dilate
+from ..kernels.rises import RISE_BINS
 from .background import Background
 from .columns import Columns, Field
 
 POOLS = 40
 HALO_PX = 3
 BINS = 40
-RISE_BINS = 100
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
 When = Literal["live", "late"]  # deconvolution as frames come, and when they leave the window
 Packed = tuple[Any, ...]  # the fields of a named tuple of `kernels`, in its order

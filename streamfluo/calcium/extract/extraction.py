@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...core.errors import StateError
-from ...core.operator import Table
 from ...core.state import State, require_array, require_int
-from ..extracted_components import MEASURES
 from ..kernels.demixing import demix_frame, sum_frames, whiten
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
@@ -26,7 +24,8 @@ from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
 from .seeds import Seeds
-from .settled_traces import COLUMNS, SWEEPS, SettledTraces, concatenated, delta_f_over_f, is_bright
+from .settled_traces import SWEEPS, SettledTraces, delta_f_over_f, is_bright
+from .tables import Tables
 from .transients import Transients
 
 BIN = 5  # frames per bin: detection, proposals and updates run once per bin, spread over the frames of the next bin
@@ -67,13 +66,14 @@ class Extraction:
         self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
-        self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s)
+        self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s, window)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
         self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
-        self._rows: dict[str, list[Table]] = {"settled": [], "quality": [], "events": [], "merged": []}
+        self.tables = Tables()
+        self.behind = self._settled_ahead = False  # work of the last frame is to be done; the oldest frame is settled
         self._refused: list[str] = []
 
     def initialise(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: Seeds) -> None:
@@ -114,6 +114,7 @@ class Extraction:
     def _process_all(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray]) -> None:
         for n, part in zip(index, frames, strict=True):
             self.process(n, part.astype(np.float32) + first)
+        self._finish_work()
 
     def _add_seeds(self, seeds: Seeds, birth: int) -> None:
         """Add the seeds; each has its id, also behind one that cannot be taken."""
@@ -135,7 +136,7 @@ class Extraction:
 
     def _record_refusal(self, frame: int, number: int, reason: str) -> None:
         self._refused.append(f"seed {number} is not taken: {reason}")
-        self._rows["events"].append(Table({"frame": [frame], "id": [number], "event": ["refused"], "reason": [reason]}))
+        self.tables.add_event(frame, number, "refused", reason)
 
     def _add_known(self, corner: tuple[int, int], box: np.ndarray, birth: int, accepted: bool) -> None:
         """Add a component that is known from the first frame on."""
@@ -147,10 +148,13 @@ class Extraction:
         self._record_event(birth, k, "born", "seed" if accepted else "first frames")
 
     def process(self, index: int, frame: np.ndarray) -> LiveValues:
-        """Process the next frame (y, x); return the values of the accepted components."""
-        if self._ring is not None:
-            frame = self._ring.subtract(frame, self.background, self.cells)
-        return self._process(index, frame)
+        """Process the next frame (y, x); return the values of the accepted components.
+
+        What these do not need is left for `catch_up`, which any thread may call before the next frame.
+        """
+        self.catch_up()
+        binned = _NO_RING if self._ring is None else self._ring.of(frame, self.background, self.cells)
+        return self._process(index, frame, binned)
 
     def unknown(self) -> LiveValues:
         """Return the values of the accepted components in a frame that is not valid: NaN."""
@@ -159,25 +163,40 @@ class Extraction:
 
     def finish(self) -> None:
         """Give final values to the frames still in the window."""
-        for slot in self._buffer.slots():
+        self._finish_work()
+        for slot in self._buffer.slots()[int(self._settled_ahead) :]:
             self._settle(int(slot))
-        self._rows["settled"].append(self._settled.rows(self.cells, self._deconvolution, last=True))
-        self._rows["quality"].append(results.quality_table(self.cells, self._last_index))
+        self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
+        self.tables.add("quality", results.quality_table(self.cells, self._last_index))
+
+    def catch_up(self) -> None:
+        """Do what the last frame left to do, and settle the frame that leaves the window with the next one."""
+        self._finish_work()
+        if self._buffer.full and not self._settled_ahead:
+            self._settled_ahead = True
+            self._settle(self._buffer.slot)
+
+    def _finish_work(self) -> None:
+        if self.behind:
+            self.behind = False
+            self._work()
+            self._transients.see(self.cells, self._buffer, self._deconvolution)
 
     def _settle(self, slot: int) -> None:
         self._settled.add(self.cells, self.background, self._buffer, self._deconvolution, slot)
         if self._settled.count % BIN == 0:
-            self._rows["settled"].append(self._settled.rows(self.cells, self._deconvolution))
+            self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution))
 
-    def _process(self, index: int, frame: np.ndarray) -> LiveValues:
-        """Demix and deconvolve a frame and do its share of the work; return the values of the accepted components."""
+    def _process(self, index: int, frame: np.ndarray, binned: np.ndarray) -> LiveValues:
+        """Demix and deconvolve a frame; return the values of the accepted components.
+
+        binned (rows, columns): its ring background [ADU].
+        """
         cells, buffer = self.cells, self._buffer
         slot = buffer.slot
-        if buffer.full:
-            self._settle(slot)
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
-        whiten(frame, self.background.whitening, self._mode, SCALE, stored, self._mode_products)
+        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._mode_products)
         raw = cells["activity"]
         design, estimate = cells.design(self.background), (raw, self._mode)
         demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._mode_products, SWEEPS, estimate)
@@ -191,8 +210,7 @@ class Extraction:
         dff = delta_f_over_f(raw, cells["live_low"], cells.at_rest(self._mode))
         live = (cells["id"][shown], trace[shown], raw[shown] - cells["live_baseline"][shown], spikes[shown], dff[shown])
         buffer.count += 1
-        self._work()
-        self._transients.see(cells, buffer, self._deconvolution)
+        self.behind, self._settled_ahead = True, False
         return live
 
     def _work(self) -> None:
@@ -213,7 +231,7 @@ class Extraction:
         elif phase and self.cells.count:
             self._update_footprints()
         if self._buffer.count % TABLE_FRAMES == 0:
-            self._rows["quality"].append(results.quality_table(self.cells, self._last_index))
+            self.tables.add("quality", results.quality_table(self.cells, self._last_index))
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""
@@ -282,9 +300,9 @@ class Extraction:
 
     def begin_again(self) -> None:
         """Forget background and components: the scene was another one. Tables and ids go on."""
-        rows, last, next_id = self._rows, self._last_index, self.cells.next_id
+        tables, last, next_id = self.tables, self._last_index, self.cells.next_id
         self._reset()
-        self._rows, self._last_index, self.cells.next_id = rows, last, next_id
+        self.tables, self._last_index, self.cells.next_id = tables, last, next_id
 
     def doubts(self, left_out: int) -> list[str]:
         """Return what speaks against the results or limits them, a sentence each."""
@@ -304,26 +322,16 @@ class Extraction:
         """Drop a component, whose cell is that of another one from the next frame on, if it is `into` one."""
         self._record_event(self._last_index, k, "gone", reason)
         if into is not None:
-            row = {"frame": [self._last_index], "id": [int(self.cells.id[k])], "into": [into]}
-            self._rows["merged"].append(Table(row))
+            self.tables.add_merged(self._last_index, int(self.cells.id[k]), into)
         self.cells.drop(k)
 
     def _record_event(self, frame: int, k: int, event: str, reason: str) -> None:
-        row = {"frame": [frame], "id": [int(self.cells.id[k])], "event": [event], "reason": [reason]}
-        self._rows["events"].append(Table(row))
+        self.tables.add_event(frame, int(self.cells.id[k]), event, reason)
 
     @property
     def next_index(self) -> int:
         """Index of the frame after the last one."""
         return self._last_index + 1
-
-    def tables(self) -> dict[str, Table]:
-        """Return the rows of each table since the last call."""
-        tables = {
-            name: concatenated([_EMPTY[name], *rows]) if rows else _EMPTY[name] for name, rows in self._rows.items()
-        }
-        self._rows = {name: [] for name in self._rows}
-        return tables
 
     def background_image(self) -> np.ndarray:
         """Return mean and background of the last frame (y, x) [ADU]."""
@@ -348,24 +356,27 @@ class Extraction:
         return np.where(self.background.weight > 0, image, np.float32(np.nan))
 
     def state(self) -> State:
-        """Return all carried values as state entries."""
+        """Return all carried values as state entries, all that the last frame left to do done."""
+        self.catch_up()
         return {
             "turn": self._turn, "last_index": self._last_index, "next_id": self.cells.next_id,
             "waiting": np.array(self._waiting, float).reshape(-1, 4),
             **{name: array.copy() for name, array in self._arrays().items()},
             **self.background.state(), **self.cells.state("component_"), **self.detector.state(),
             **self._buffer.state(), **self._settled.state(),
-            **self._transients.state(), **(self._ring.state() if self._ring else {}),
+            **self.tables.state(), **self._transients.state(), **(self._ring.state() if self._ring else {}),
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned. Raises StateError."""
-        for part in (self.background, self.detector, self._buffer, self._settled):
+        for part in (self.background, self.detector, self._buffer, self._settled, self.tables):
             part.restore(state)
+        self.behind, self._settled_ahead = False, self._buffer.full
         self._transients.restore(state, self._deconvolution)
         self.detector.see(self.background.weight > 0)
         if self._ring is not None:
             self._ring.restore(state)
+            self._ring.see(self.background)
         self.cells.restore(state, "component_", "extract")
         for name, array in self._arrays().items():
             array[...] = require_array(state, name, array, "extract")
@@ -381,9 +392,4 @@ class Extraction:
         return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
 
 
-_EMPTY = {
-    "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
-    "quality": Table({"frame": np.empty(0, np.int64), **{n: np.empty(0, k) for n, k in MEASURES.items()}}),
-    "merged": Table({n: np.empty(0, np.int64) for n in ("frame", "id", "into")}),
-    "events": Table({n: np.empty(0, k) for n, k in {"frame": int, "id": int, "event": "U1", "reason": "U1"}.items()}),
-}
+_NO_RING = np.zeros((1, 1), np.float32)

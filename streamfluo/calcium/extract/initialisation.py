@@ -17,6 +17,7 @@ from ..kernels import (
     outlines,
     residual,
     ring_regression,
+    rises,
     spikes,
 )
 from ..time_constants import TYPICAL, cost, prepare
@@ -45,9 +46,10 @@ _KERNELS: tuple[Any, ...] = (
     footprints.dilate, footprint_statistics.update_regression, footprint_statistics.update_comoments,
     footprint_statistics.update_overlaps, footprint_statistics.add_shifted, footprint_statistics.update_evidence,
     footprint_statistics.add_past_evidence, footprint_statistics.component_snr, footprint_statistics.list_support,
+    rises.observe_rises,
     footprint_r2.footprint_r2, outlines.outline, ring_regression.bin_deviation, ring_regression.bin_of_pixels,
     ring_regression.subtract_components, ring_regression.ring_sum,
-    ring_regression.subtract_binned,
+    ring_regression.known_bins, ring_regression.subtract_binned_modes, ring_regression.update_ring,
 )  # fmt: skip
 
 
@@ -68,9 +70,9 @@ def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
     background.initialise(100 + 10 * blob, [((-1) ** t * ripple).astype(np.float16) for t in range(6)])
     raw_frame = np.zeros(_SHAPE, dtype)
     raw_frame.flags.writeable = False
-    mode = np.zeros(modes)
+    mode, binned = np.zeros(modes), np.zeros((1, 1), np.float32)
     for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
-        demixing.whiten(frame, background.whitening, mode, SCALE, buffer.frames[0], mode)
+        demixing.whiten(frame, background.whitening, (mode, binned), SCALE, buffer.frames[0], mode)
     buffer.count = 4 * _WINDOW  # enough bins to have inactive ones
     buffer.bins[:4] = (ripple * 30)[None] + 600 * blob * np.array([0, 0, 1, 0.5])[:, None, None]
     _detect()
@@ -88,13 +90,13 @@ def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
         deconvolution.update(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
-        settled.rows(cells, deconvolution, last=True)
+        settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates
     cost(np.zeros(20), 1.0, TYPICAL, 0.05)
     prepare(np.zeros(20), 0.05)
     ring = RingBackground(_SHAPE, 8.0, modes)
     ring.initialise(100 + 10 * blob, [ripple.astype(np.float16)], background)
     for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
-        ring.subtract(frame, background, cells)
+        ring.of(frame, background, cells)
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
 
 

@@ -12,19 +12,7 @@ from .extraction import Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
 from .seeds import Seeds
 
-NO_COMPONENTS = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
-
-
-def by_id(frames: Sequence[LiveValues]) -> dict[str, np.ndarray]:
-    """Return values (t, K) by id of frames whose ids may differ; 0 where an id is not present."""
-    ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
-    if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
-        ids = np.unique(np.concatenate([live[0] for live in frames]))
-    values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
-    for t, (present, *rows) in enumerate(frames):
-        columns = np.searchsorted(ids, present)
-        values[:, t, columns], there[t, columns] = rows, True
-    return {IDS: ids, PRESENT: there, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}
+NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 
 
 class Live:
@@ -41,13 +29,22 @@ class Live:
         self.extraction.goes_on_from(collected.extraction)
 
     def take(self, index: int, frame: np.ndarray | None) -> LiveValues:
-        """Take a frame (y, x), None for one that is not valid; return the values of the accepted components."""
+        """Take a frame (y, x), None for one that is not valid; return the values of the accepted components.
+
+        What else it leaves to do is done by the next one, or before that by `extraction.catch_up`.
+        """
+        self.extraction.catch_up()
         if frame is None or (self.begun and self._is_odd(frame)):
             return self.extraction.unknown()
         if self.begun:
             return self.extraction.process(index, frame)
         self.first_frames.append(index, frame)
         return NO_COMPONENTS
+
+    def learn(self, index: int, frame: np.ndarray | None) -> None:
+        """Take a frame, and do all that it leaves to do."""
+        self.take(index, frame)
+        self.extraction.catch_up()
 
     def begin(self, seeds: Seeds) -> None:
         """Initialise with the frames that were collected, and process them."""
@@ -78,3 +75,15 @@ class Live:
         self.left_out = require_int(state, "left_out", where)
         self.first_frames.restore(state, where)
         self._watch.restore(state, where)
+
+
+def by_id(frames: Sequence[LiveValues]) -> dict[str, np.ndarray]:
+    """Return values (t, K) by id of frames whose ids may differ; 0 where an id is not present."""
+    ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
+    if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
+        ids = np.unique(np.concatenate([live[0] for live in frames]))
+    values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
+    for t, (present, *rows) in enumerate(frames):
+        columns = np.searchsorted(ids, present)
+        values[:, t, columns], there[t, columns] = rows, True
+    return {IDS: ids, PRESENT: there, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}

@@ -19,6 +19,7 @@ from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
 from . import results as snapshots
 from .activity import Deconvolution
+from .afterwards import Afterwards
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_kernels
 from .learning import Learning, Waiting
@@ -52,7 +53,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 10  # says who is present, and what was merged; seeds of a session keep their ids
+    version = 10  # says who is present and what was merged; computed faster; seeds of a session keep their ids
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
@@ -100,11 +101,18 @@ class Extract(Operator):
             self.gives = tuple(replace(g, ids_of=self._seeds.folder) if g.kind == "by_id" else g for g in self.gives)
         self._deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
         self._delay_frames = _delay_frames(params, _interval(params, spec))
-        self._live = self._new()
+        self._frames_live = self._new()
+        self._afterwards = Afterwards()
         self._learned: Live | None = None  # what takes over, while it is learned
         self._learning: Learning | None = None
         self._waiting: list[Waiting] = []  # frames that it takes meanwhile
         self._ended = False
+
+    @property
+    def _live(self) -> Live:
+        """What takes the frames, all that the last one left to do done."""
+        self._afterwards.wait()
+        return self._frames_live
 
     def change(self, params: ExtractParams) -> None:
         self.params = self._live.extraction.params = params
@@ -118,7 +126,11 @@ class Extract(Operator):
         valid = valid_frames(block, inputs)
         for t, frame in enumerate(block.pixels):
             live.append(self._frame(block.index + t, frame if valid[t] else None))
-        return Output(block.index, {**by_id(live), **self._live.extraction.tables()})
+        extraction = self._live.extraction
+        values: Values = {**by_id(live), **extraction.tables.give()}
+        if extraction.behind:
+            self._afterwards.start(extraction.catch_up)
+        return Output(block.index, values)
 
     def _frame(self, index: int, frame: np.ndarray | None) -> LiveValues:
         if self._learning is not None:
@@ -141,7 +153,7 @@ class Extract(Operator):
         learned = self._new()
         learned.goes_on_from(self._live)
         self._learned, self._waiting = learned, list(waiting)
-        self._learning = Learning(partial(learned.begin, self._seeds), learned.take)
+        self._learning = Learning(partial(learned.begin, self._seeds), learned.learn)
         for index, frame in waiting:
             self._learning.put(index, frame)
 
@@ -149,7 +161,7 @@ class Extract(Operator):
         assert self._learning is not None
         assert self._learned is not None
         self._learning.join()
-        self._live, self._learned, self._learning, self._waiting = self._learned, None, None, []
+        self._frames_live, self._learned, self._learning, self._waiting = self._learned, None, None, []
 
     def finish(self) -> Output | None:
         if self._learning is not None:
@@ -160,7 +172,7 @@ class Extract(Operator):
         extraction = self._live.extraction
         if self._live.begun:
             extraction.finish()
-        return Output(extraction.next_index, {**by_id([]), **extraction.tables()})
+        return Output(extraction.next_index, {**by_id([]), **extraction.tables.give()})
 
     def doubt(self) -> str:
         told = self._live.extraction.doubts(self._live.left_out) if self._live.begun else []

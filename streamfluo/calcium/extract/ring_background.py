@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.ndimage as ndi
 
 from ...core.state import State, require_array
 from ..kernels.demixing import inner
-from ..kernels.ring_regression import bin_deviation, bin_of_pixels, ring_sum, subtract_binned, subtract_components
+from ..kernels.residual import smooth
+from ..kernels.ring_regression import (
+    bin_deviation,
+    bin_of_pixels,
+    known_bins,
+    ring_sum,
+    subtract_binned_modes,
+    subtract_components,
+    update_ring,
+)
 from .background import Background
 from .components import Components
 
 _MEMORY_FRAMES = 1000.0
 _BINS_PER_RADIUS = 3
 _WIDTH = 1.0  # of the ring, in bins
-_SMOOTH = 5  # bins over which slopes are averaged
+_SMOOTH = np.full(5, 0.2, np.float32)  # slopes are averaged over 5 × 5 bins
+_PATTERNS = 8  # of known bins that are remembered: with the shifts of a frame its rim changes
 _MIN_SEEN = 0.5  # of a bin's pixels: less, and the bin is left out
+
+
+class _Pattern(NamedTuple):
+    """Which bins are known: the modes there, the inverse of their inner products, how many bins are on each ring.
+
+    nearest: flat number of the known bin that each one takes its background from, None where all are known.
+    """
+
+    modes: np.ndarray
+    inverse: np.ndarray
+    bins: np.ndarray
+    nearest: np.ndarray | None
 
 
 class RingBackground:
@@ -34,14 +57,15 @@ class RingBackground:
         self._bin = max(1, round(radius_px / _BINS_PER_RADIUS))
         size = tuple(max(1, n // self._bin) for n in shape)
         self._radius = radius_px / self._bin
-        self._binned, self._ring, self._known, self._share, self._count = np.zeros((5, *size), np.float32)
+        self._binned, self._ring, self._sums, self._seen, self._known, self._work = np.zeros((6, *size), np.float32)
         self._bin_of = np.zeros(shape[0] * shape[1], np.int32)
         bin_of_pixels(shape, size, self._bin_of)
+        self._whole = np.zeros(size, bool)
         self._noise, self._slope = np.zeros((2, *size), np.float32)
         self._modes = np.zeros((modes, *size), np.float32)
         self._product, self._square = np.zeros((2, *size))
-        self._nearest: tuple[np.ndarray, ...] | None = None  # known bin of each, where some are unknown
-        self._out = np.zeros(shape, np.float32)
+        self._patterns: dict[bytes, _Pattern] = {}  # of known bins: a rim of one width and another, in turn
+        self._pattern: _Pattern | None = None
         self._arrays: dict[str, np.ndarray] = {
             "both": self._product, "square": self._square, "modes": self._modes,
             "noise": self._noise, "slope": self._slope,
@@ -50,27 +74,35 @@ class RingBackground:
     def initialise(self, first: np.ndarray, frames: Sequence[np.ndarray], background: Background) -> None:
         """Fit the slopes to the initial frames, stored as differences to `first` (y, x)."""
         zero = np.zeros_like(background.mean)
+        self.see(background)
         for mode, binned in zip(background.modes, self._modes, strict=True):
-            bin_deviation(mode * background.noise, zero, background.weight, binned, self._known)
-        bin_deviation(background.noise, zero, background.weight, self._noise, self._known)
+            bin_deviation(mode * background.noise, zero, background.weight, self._whole, binned, self._seen)
+        bin_deviation(background.noise, zero, background.weight, self._whole, self._noise, self._seen)
         for part in frames:
-            self._measure(part.astype(np.float32) + first, background, None)
-            self._update_sums(1.0)
+            self._measure(part.astype(np.float32) + first, background, None, 1.0)
         self.update_slopes()
 
-    def subtract(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
-        """Return a frame (y, x) without background, float32, valid until the next call; gather it for the slopes."""
-        self._measure(frame, background, cells)
-        self._update_sums(1 - 1 / _MEMORY_FRAMES)
+    def see(self, background: Background) -> None:
+        """Note which bins have no pixel of weight 0, and forget what was computed for patterns of known bins."""
+        weight = np.zeros(background.weight.shape, np.float32)
+        bin_deviation(weight, weight, background.weight, self._whole, self._sums, self._seen)
+        self._whole[...] = self._seen == 1
+        self._patterns, self._pattern = {}, None
+
+    def of(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
+        """Return the background (rows, columns) of a frame (y, x) [ADU], and gather the frame for the slopes."""
+        pattern = self._measure(frame, background, cells, 1 - 1 / _MEMORY_FRAMES)
         binned = self._slope * self._ring
-        subtract_binned(frame, binned if self._nearest is None else binned[self._nearest], self._out)
-        return self._out
+        return binned if pattern.nearest is None else binned.ravel()[pattern.nearest]
 
     def update_slopes(self) -> None:
         """Compute the slopes from all frames so far."""
-        product, square = (ndi.uniform_filter(sums, _SMOOTH, mode="constant") for sums in (self._product, self._square))
-        slope = np.divide(product, square, out=np.zeros_like(product), where=square > 0)
-        self._slope[...] = np.maximum(slope, 0)
+        product, square = np.empty((2, *self._slope.shape), np.float32)
+        for sums, out in ((self._product, product), (self._square, square)):
+            smooth(sums.astype(np.float32), _SMOOTH, self._work, out)
+        self._slope[...] = 0
+        np.divide(product, square, out=self._slope, where=square > 0)
+        np.maximum(self._slope, 0, out=self._slope)
 
     def state(self) -> State:
         """Return all carried values as state entries."""
@@ -81,37 +113,42 @@ class RingBackground:
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"ring_{name}", array, "extract")
 
-    def _measure(self, frame: np.ndarray, background: Background, cells: Components | None) -> None:
+    def _measure(self, frame: np.ndarray, background: Background, cells: Components | None, memory: float) -> _Pattern:
         """Bin what mean, components and modes leave of a frame, and average it over each ring."""
-        bin_deviation(frame, background.mean, background.weight, self._binned, self._known)
+        bin_deviation(frame, background.mean, background.weight, self._whole, self._binned, self._seen)
         if cells is not None:
             subtract_components(self._binned, self._bin_of, self._noise, cells.footprints, cells["activity"])
-        known = (self._known >= _MIN_SEEN).astype(np.float32)
-        self._binned *= known
-        self._subtract_modes(known)
-        if not np.array_equal(known, self._share) or not self._count.any():
-            self._share[...] = known
-            self._nearest = _nearest_known(known) if (known == 0).any() else None
-            ring_sum(known, self._radius, self._radius + _WIDTH, self._count)
-        ring_sum(self._binned, self._radius, self._radius + _WIDTH, self._ring)
-        self._ring /= np.maximum(self._count, 1)
+        if known_bins(self._seen, _MIN_SEEN, self._known) or self._pattern is None:
+            self._pattern = self._pattern_of(self._known)
+        pattern = self._pattern
+        subtract_binned_modes(self._binned, self._known, pattern.modes, pattern.inverse)
+        ring_sum(self._binned, self._radius, self._radius + _WIDTH, self._sums)
+        known, sums = (self._known, pattern.bins), (self._product, self._square)
+        update_ring(self._binned, self._sums, known, memory, self._ring, sums)
+        return pattern
 
-    def _subtract_modes(self, known: np.ndarray) -> None:
-        """Subtract the least squares fit of the background modes from the binned frame."""
-        seen = [mode * known for mode in self._modes]
-        gram = np.array([[inner(a, b, 0, 1) for a in seen] for b in seen])
-        products = np.array([inner(a, self._binned, 0, 1) for a in seen])
+    def _pattern_of(self, known: np.ndarray) -> _Pattern:
+        """What depends on which bins are known, remembered for the last few patterns."""
+        key = known.astype(bool).tobytes()
+        pattern = self._patterns.pop(key, None) or self._new_pattern(known)
+        self._patterns[key] = pattern  # the newest last
+        if len(self._patterns) > _PATTERNS:
+            del self._patterns[next(iter(self._patterns))]
+        return pattern
+
+    def _new_pattern(self, known: np.ndarray) -> _Pattern:
+        modes = self._modes * known
+        gram = np.array([[inner(a, b, 0, 1) for a in modes] for b in modes])
         gram[np.diag_indices(len(gram))] += 1e-6 * gram.trace() + 1e-30
-        for amount, mode in zip(np.linalg.solve(gram, products), seen, strict=True):
-            self._binned -= np.float32(amount) * mode
-
-    def _update_sums(self, memory: float) -> None:
-        self._product *= memory
-        self._square *= memory
-        self._product += self._binned * self._ring
-        self._square += self._share * self._ring.astype(float) ** 2
+        count = np.zeros_like(known)
+        ring_sum(known, self._radius, self._radius + _WIDTH, count)
+        return _Pattern(
+            modes, np.linalg.inv(gram), count, _nearest_known(known) if known.any() and not known.all() else None
+        )
 
 
-def _nearest_known(known: np.ndarray) -> tuple[np.ndarray, ...]:
-    """For each bin the indices (rows, columns), (rows, columns) of the nearest one that is known."""
-    return tuple(ndi.distance_transform_edt(known == 0, return_distances=False, return_indices=True))
+def _nearest_known(known: np.ndarray) -> np.ndarray:
+    """For each bin the flat number (rows, columns) of the nearest one that is known."""
+    nearest = ndi.distance_transform_edt(known == 0, return_distances=False, return_indices=True)
+    numbers: np.ndarray = np.ravel_multi_index(tuple(nearest), known.shape)
+    return numbers

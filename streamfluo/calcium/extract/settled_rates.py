@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..expected_rate import (
+    CLIP_BELOW,
     RISE_QUANTILE,
     Averages,
     Known,
@@ -15,13 +16,13 @@ from ..expected_rate import (
     shapes,
     windows_of,
 )
+from ..kernels.rises import FIRST_RISE, RISE_BINS, RISE_RATIO, observe_rises
 from .buffer import Buffer
-from .components import POOLS, RISE_BINS, Components
+from .components import POOLS, Components
 
 MOST_AHEAD = 34  # frames: rows wait for at most POOLS, and come every 5
-_FIRST, _RATIO = 0.05, 1.15  # of the histogram of rises: first bound [σ], and the next one's ratio
 _PRIOR_S, _PRIOR_RISE = 20.0, 10.0
-_EVERY = 5  # frames, after which the rises are described again
+_EVERY, _TURNS = 5, 5  # frames, after which the rises of every fifth component are described again
 _KEPT_S = 600.0  # of a longer past every sample counts half, again and again
 
 
@@ -31,30 +32,44 @@ class SettledRates:
     def __init__(self, interval_s: float) -> None:
         self.averages = Averages(interval_s, MOST_AHEAD)
         self._keep = _KEPT_S / interval_s
+        boxes, lags = self.averages.boxes, self.averages.squares + self.averages.cubes
+        used = boxes != 0
+        spans = used.argmax(1), used.shape[1] - used[:, ::-1].argmax(1)
+        self._packed = ((boxes, *spans), self.averages.past, np.array(lags), len(self.averages.squares))
 
     def add(self, cells: Components, raw: np.ndarray, present: np.ndarray, count: int, buffer: Buffer) -> None:
         """Append sample number `count` - 1 of the components that are present (K,); `buffer` has what follows it."""
-        samples = cells["rate_samples"]
+        samples, ahead = cells["rate_samples"], self.averages.ahead
         for k in np.flatnonzero(present & (cells["late_seen"] == 1)):
             samples[k] = raw[k]
             self._begin(cells, int(k), cells.history[k, buffer.slots()])
         samples[:, (count - 1) % self.averages.samples] = raw
-        centre = count - 1 - self.averages.ahead
+        centre = count - 1 - ahead
         if centre >= 0 and cells.count:
-            self._advance(cells, self._windows(cells, centre, count), centre, learns=True)
+            born = cells["late_seen"] > ahead
+            part = self._parts(cells, samples, count % self.averages.samples, born)
+            if centre % _EVERY == 0:
+                self._forget(cells)
+                turn = (centre // _EVERY) % _TURNS
+                self._describe(cells, np.flatnonzero(born & (cells["id"] % _TURNS == turn)))
+            self._rate(cells, part, born, centre)
 
     def finish(self, cells: Components, count: int) -> None:
         """Give the rates at the last samples, as if the very last one went on."""
-        if cells.count:
-            for centre in range(max(0, count - self.averages.ahead), count):
-                self._advance(cells, self._windows(cells, centre, count), centre, learns=False)
-
-    def _windows(self, cells: Components, centre: int, count: int) -> np.ndarray:
-        """Samples (K, n) around the centre."""
         averages = self.averages
-        places = np.minimum(np.arange(centre - averages.past, centre + averages.ahead + 1), count - 1)
-        windows = cells["rate_samples"][:, places % averages.samples]
-        return clipped(windows, cells["late_baseline"][:, None], cells["late_noise"][:, None])
+        for centre in range(max(0, count - averages.ahead), count) if cells.count else ():
+            places = np.minimum(np.arange(centre - averages.past, centre + averages.ahead + 1), count - 1)
+            samples = np.ascontiguousarray(cells["rate_samples"][:, places % averages.samples])
+            nobody = np.zeros(cells.count, bool)
+            self._rate(cells, self._parts(cells, samples, 0, nobody), cells["late_seen"] > 0, centre)
+
+    def _parts(self, cells: Components, samples: np.ndarray, start: int, learns: np.ndarray) -> np.ndarray:
+        """Averages (K, 22) around the centre of samples (K, n), the oldest at `start`; those that learn (K,) do."""
+        part = np.empty((cells.count, self.averages.weights.shape[1]))
+        least = cells["late_baseline"] - CLIP_BELOW * cells["late_noise"]
+        learned = (learns, cells.rate_sums, cells.rises, cells.rate_seen)
+        observe_rises(samples, start, least, self._packed, learned, part)
+        return part
 
     def _begin(self, cells: Components, k: int, history: np.ndarray) -> None:
         """Learn what a component's rises look like from the frames that are buffered."""
@@ -66,21 +81,11 @@ class SettledRates:
         cells.rate_seen[k] = len(history)
         self._describe(cells, np.array([k]))
 
-    def _advance(self, cells: Components, windows: np.ndarray, centre: int, learns: bool) -> None:
-        """Learn from the centre's increments, and write its rate; of a component born later 0."""
-        part = self.averages.of(windows)
-        seen = cells["rate_seen"]
-        born = cells["late_seen"] > (self.averages.ahead if learns else 0)
-        if learns:
-            sums = np.concatenate(self.averages.increments(windows), 1)
-            cells["rate_sums"][born] += sums[born]
-            cells["rises"][np.flatnonzero(born), rise_bins(part[born, -1])] += 1
-            seen[born] += 1
-            if centre % _EVERY == 0:
-                self._forget(cells)
-                self._describe(cells, np.flatnonzero(born))
+    def _rate(self, cells: Components, part: np.ndarray, born: np.ndarray, centre: int) -> None:
+        """Write the rates at the centre, from the averages around it; of a component born later (K,) 0."""
         rise = np.maximum(cells["rate_rise"], 1e-3)  # of those that wait for their first sample
-        known = Known(cells["late_baseline"], cells["late_noise"], rise, cells["rate_look"], np.maximum(seen, 1))
+        seen = np.maximum(cells["rate_seen"], 1)
+        known = Known(cells["late_baseline"], cells["late_noise"], rise, cells["rate_look"], seen)
         rate = network_rate(inputs(part, known, self.averages.interval_s)) * rise
         cells["late_rate"][:, centre % POOLS] = np.where(born, rate, 0.0)
 
@@ -110,7 +115,7 @@ def prior_rises(noise: float, interval_s: float) -> np.ndarray:
 
 def rise_bins(rises: np.ndarray) -> np.ndarray:
     """Number of the histogram's bin of each rise [σ]; 0 below its first bound."""
-    bins = np.floor(np.log(np.maximum(np.nan_to_num(rises), 1e-9) / _FIRST) / np.log(_RATIO)) + 1
+    bins = np.floor(np.log(np.maximum(np.nan_to_num(rises), 1e-9) / FIRST_RISE) / np.log(RISE_RATIO)) + 1
     return np.clip(bins, 0, RISE_BINS).astype(np.int64)
 
 
@@ -122,5 +127,5 @@ def rise_quantiles(counts: np.ndarray) -> np.ndarray:
     rows = np.arange(len(counts))
     inside = counts[rows, bins]
     above = np.divide(wanted - total[rows, bins] + inside, inside, out=np.zeros(len(counts)), where=inside > 0)
-    rises: np.ndarray = _FIRST * _RATIO ** (bins - 1 + above)
+    rises: np.ndarray = FIRST_RISE * RISE_RATIO ** (bins - 1 + above)
     return rises

@@ -14,56 +14,79 @@ from .components import Components
 # GCaMP6s peaks .18 s after a spike, others sooner (Chen et al. 2013): a rise of .055 s. In the 100 frames of a
 # window bursts pass for longer ones: with .14 s rates were early, and correlated .856 with real spikes, now .865.
 DECAYS_S, RISES_S = (0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0), (0.0, 0.035, 0.07)
-_TRACES = 12  # of a window of frames: one a frame, some 5 ms each
+_TRACES = 12  # of a window of frames, one after the other
+_FRAMES = 7  # that the candidates of one trace are spread over: all at once take 2.5 ms
 _ENOUGH = 200  # traces of a window, after which the constants stay
 
 
 class Transients:
     """Sums over stored traces what each pair of rise and decay costs; the best becomes the deconvolution's.
 
-    From each window of frames the traces of 12 accepted components, the strongest first, one in each frame. What is
-    given is not estimated; with order 1 nothing is.
+    From each window of frames the traces of 12 accepted components, the strongest first, each with a few candidates a
+    frame. What is given is not estimated; with order 1 nothing is.
     """
 
-    def __init__(self, deconvolution: Deconvolution, decay_s: float | None, rise_s: float | None) -> None:
+    def __init__(self, deconvolution: Deconvolution, decay_s: float | None, rise_s: float | None, window: int) -> None:
         decays = DECAYS_S if decay_s is None else (decay_s,)
         rises = RISES_S if rise_s is None else (rise_s,)
         self._candidates = [TimeConstants(decay, rise) for decay in decays for rise in rises]
         self._wanted = deconvolution.order == 2 and len(self._candidates) > 1
         self._costs, self._count = np.zeros((len(self._candidates), 2)), np.zeros(1, np.int64)
         self._taken = np.full(1, -1)  # number of the candidate in use
+        self._frames = min(_FRAMES, window // _TRACES)
+        fast, self._interval_s = prepare(np.zeros(window), deconvolution.interval_s)
+        self._trace, self._noise = fast, np.zeros(1)  # whose turn it is; noise 0: nobody's
+        self._is_last = np.zeros(1, np.int64)
 
     def see(self, cells: Components, buffer: Buffer, deconvolution: Deconvolution) -> None:
-        """Add the trace whose turn it is; at the last of a window take the best constants so far."""
-        turn = buffer.count % buffer.window
+        """Add what some candidates cost for the trace whose turn it is; after the last one take the best so far."""
+        turn, part = divmod(buffer.count % buffer.window, self._frames)
         if not self._wanted or not buffer.full or turn >= _TRACES or self._count[0] >= _ENOUGH:
             return
+        if part == 0:
+            self._begin(turn, cells, buffer, deconvolution.interval_s)
+        noise = float(self._noise[0])
+        if noise > 0:
+            for n in range(part, len(self._candidates), self._frames):
+                self._costs[n] += cost(self._trace, noise, self._candidates[n], self._interval_s)
+        if part == self._frames - 1:
+            self._count += noise > 0
+            if self._is_last[0]:
+                self._take(cells, deconvolution)
+
+    def _begin(self, turn: int, cells: Components, buffer: Buffer, interval_s: float) -> None:
+        """Keep the trace whose turn it is."""
         ready = np.flatnonzero(cells["accepted"] & (cells["live_seen"] >= buffer.window))
         order = ready[np.argsort(-cells["own"][ready], kind="stable")]
+        self._noise[0], self._is_last[0] = 0.0, turn == min(_TRACES, len(order)) - 1
         if turn < len(order):
             k = int(order[turn])
-            trace, interval = prepare(cells["history"][k, buffer.slots()], deconvolution.interval_s)
-            noise = float(cells["live_noise"][k] * np.sqrt(deconvolution.interval_s / interval))
-            self._costs += [cost(trace, noise, candidate, interval) for candidate in self._candidates]
-            self._count += 1
-        if turn == min(_TRACES, len(order)) - 1:
-            found = decide(self._costs / max(1, int(self._count[0])), self._candidates)
-            if found.known:
-                self._taken[0] = self._candidates.index(found)
-                deconvolution.take(found)
-                cells["g"][:] = deconvolution.g
+            self._trace[:], _ = prepare(cells["history"][k, buffer.slots()], interval_s)
+            self._noise[0] = cells["live_noise"][k] * np.sqrt(interval_s / self._interval_s)
+
+    def _take(self, cells: Components, deconvolution: Deconvolution) -> None:
+        found = decide(self._costs / max(1, int(self._count[0])), self._candidates)
+        if found.known:
+            self._taken[0] = self._candidates.index(found)
+            deconvolution.take(found)
+            cells["g"][:] = deconvolution.g
 
     def state(self) -> State:
         """Return all carried values as state entries."""
-        return {"transient_costs": self._costs.copy(), "transient_count": self._count.copy(),
-                "transient_taken": self._taken.copy()}  # fmt: skip
+        return {f"transient_{name}": array.copy() for name, array in self._arrays().items()}
 
     def restore(self, state: State, deconvolution: Deconvolution) -> None:
         """Restore what `state` returned. Raises StateError."""
-        self._costs[...] = require_array(state, "transient_costs", self._costs, "extract")
-        self._count[:] = require_array(state, "transient_count", self._count, "extract")
-        self._taken[:] = require_array(state, "transient_taken", self._taken, "extract")
-        if not (self._taken[0] < len(self._candidates) and np.isfinite(self._costs).all()):
+        for name, array in self._arrays().items():
+            array[...] = require_array(state, f"transient_{name}", array, "extract")
+        numbers = np.concatenate([self._costs.ravel(), self._trace, self._noise])
+        if not (self._taken[0] < len(self._candidates) and np.isfinite(numbers).all()):
             raise StateError("extract: state 'transient_taken' is out of range; the state is damaged")
         if self._taken[0] >= 0:
             deconvolution.take(self._candidates[int(self._taken[0])])
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "costs": self._costs, "count": self._count, "taken": self._taken, "trace": self._trace,
+            "noise": self._noise, "last": self._is_last,
+        }  # fmt: skip

@@ -3,40 +3,58 @@
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.pixel_rows import add, add_scaled
+from .demixing import inner
 
 
 @kernel
-def bin_deviation(frame, mean, weight, out, seen):  # type: ignore[no-untyped-def]
+def bin_deviation(frame, mean, weight, whole, out, seen):  # type: ignore[no-untyped-def]
     """Write the means of frame − mean (y, x) over blocks to out (rows, columns), and how much of each is known.
 
-    Pixels that are NaN or of weight 0 (y, x) are not known.
+    Pixels that are NaN or of weight 0 (y, x) are not known; `whole` (rows, columns) bool: blocks with none of weight 0.
     """
     rows, columns = out.shape
     height, width = frame.shape
-    sums, known = np.empty(width, np.float32), np.empty(width, np.float32)
+    sums, edges = np.empty(width, np.float32), np.empty(columns + 1, np.int64)
+    for i in range(columns + 1):
+        edges[i] = i * width // columns
     for j in range(rows):
         sums[:] = 0
-        known[:] = 0
         top, bottom = j * height // rows, (j + 1) * height // rows
         for y in range(top, bottom):
-            _add_deviation(frame[y], mean[y], weight[y], sums, known)
+            _add_deviation(frame[y], mean[y], sums)
         for i in range(columns):
-            total, n = 0.0, 0.0
-            left, right = i * width // columns, (i + 1) * width // columns
+            left, right = edges[i], edges[i + 1]
+            total = 0.0
             for x in range(left, right):
                 total += sums[x]
-                n += known[x]
-            out[j, i] = total / max(n, 1.0)
-            seen[j, i] = n / ((bottom - top) * (right - left))
+            n = (bottom - top) * (right - left)
+            if whole[j, i] and total == total:
+                out[j, i], seen[j, i] = total / n, 1.0
+            else:
+                total, known = _sum_known(
+                    frame[top:bottom, left:right], mean[top:bottom, left:right], weight[top:bottom, left:right]
+                )
+                out[j, i], seen[j, i] = total / max(known, 1), known / n
 
 
 @kernel
-def _add_deviation(frame, mean, weight, sums, known):  # type: ignore[no-untyped-def]
+def _add_deviation(frame, mean, sums):  # type: ignore[no-untyped-def]
     for x in range(len(sums)):
-        d = np.float32(frame[x]) - mean[x]
-        is_known = (d == d) & (weight[x] > 0)
-        sums[x] += d if is_known else np.float32(0)
-        known[x] += np.float32(is_known)
+        sums[x] += np.float32(frame[x]) - mean[x]
+
+
+@kernel
+def _sum_known(frame, mean, weight):  # type: ignore[no-untyped-def]
+    """Return the sum of frame − mean over the known pixels of a block (h, w), and how many they are."""
+    total, known = 0.0, 0
+    for y in range(frame.shape[0]):
+        for x in range(frame.shape[1]):
+            d = np.float32(frame[y, x]) - mean[y, x]
+            if d == d and weight[y, x] > 0:
+                total += d
+                known += 1
+    return total, known
 
 
 @kernel
@@ -60,8 +78,14 @@ def subtract_components(binned, bin_of, noise, footprints, activity):  # type: i
     total = np.zeros(binned.size, np.float32)
     for k in range(len(activity)):
         amount = np.float32(activity[k])
+        here, sum_here = 0, np.float32(0)
         for p in range(pixels[k]):
-            total[bin_of[index[k, p]]] += amount * value[k, p]
+            there = bin_of[index[k, p]]
+            if there != here:  # neighbours in a row share a bin: one sum each
+                total[here] += amount * sum_here
+                here, sum_here = there, np.float32(0)
+            sum_here += value[k, p]
+        total[here] += amount * sum_here
     share = np.float32(binned.size / len(bin_of))
     for j in range(binned.shape[0]):
         for i in range(binned.shape[1]):
@@ -69,53 +93,85 @@ def subtract_components(binned, bin_of, noise, footprints, activity):  # type: i
 
 
 @kernel
-def ring_sum(image, inner, outer, out):  # type: ignore[no-untyped-def]
-    """Write the sum of an image (rows, columns) over the ring inner ≤ distance ≤ outer around each of its pixels.
+def known_bins(seen, least, known):  # type: ignore[no-untyped-def]
+    """Write which bins (rows, columns) are seen to at least that part, as 1 or 0; return whether any has changed."""
+    changed = False
+    for j in range(known.shape[0]):
+        for i in range(known.shape[1]):
+            now = np.float32(seen[j, i] >= least)
+            changed |= now != known[j, i]
+            known[j, i] = now
+    return changed
 
-    Each row of the ring is a difference of prefix sums.
+
+@kernel
+def subtract_binned_modes(binned, known, modes, inverse):  # type: ignore[no-untyped-def]
+    """Clear the bins that are not known, and subtract the least squares fit of modes (M, rows, columns), in place.
+
+    The modes are 0 where `known` (rows, columns) is; inverse (M, M): of their inner products.
+    """
+    for j in range(len(binned)):
+        for i in range(binned.shape[1]):
+            binned[j, i] *= known[j, i]
+    products = np.empty(len(modes))
+    for m in range(len(modes)):
+        products[m] = inner(modes[m], binned, 0, 1)
+    for m in range(len(modes)):
+        amount = 0.0
+        for other in range(len(modes)):
+            amount += inverse[m, other] * products[other]
+        for j in range(len(binned)):
+            add_scaled(modes[m, j], np.float32(-amount), binned[j])
+
+
+@kernel
+def ring_sum(image, inside, outside, out):  # type: ignore[no-untyped-def]
+    """Write the sum of an image (rows, columns) over the ring inside ≤ distance ≤ outside around each of its pixels.
+
+    Each row of the ring is a difference of prefix sums, the same for rows as far above as below.
     """
     rows, columns = image.shape
-    reach = int(outer)
-    prefix = np.zeros(columns + 2 * reach + 1)
+    reach = int(outside)
+    prefix, run = np.zeros(columns + 2 * reach + 1), np.empty(columns, np.float32)
     out[:] = 0
     for y in range(rows):
         for x in range(columns):
             prefix[reach + x + 1] = prefix[reach + x] + image[y, x]
         prefix[reach + columns + 1 :] = prefix[reach + columns]
-        for dy in range(max(-reach, -y), min(reach, rows - 1 - y) + 1):
-            wide = int(np.sqrt(outer * outer - dy * dy))
-            _add_run(prefix, reach, wide, np.float32(1), out[y + dy])
-            hole = inner * inner - dy * dy
-            if hole > 0:
-                _add_run(prefix, reach, int(np.ceil(np.sqrt(hole))) - 1, np.float32(-1), out[y + dy])
+        for dy in range(reach + 1):
+            hole = inside * inside - dy * dy
+            narrow = int(np.ceil(np.sqrt(hole))) - 1 if hole > 0 else -1
+            _run_sums(prefix, reach, int(np.sqrt(outside * outside - dy * dy)), narrow, run)
+            if y >= dy:
+                add(run, out[y - dy])
+            if dy and y + dy < rows:
+                add(run, out[y + dy])
 
 
 @kernel
-def _add_run(prefix, reach, half, sign, out):  # type: ignore[no-untyped-def]
-    """Add sign × the sums over 2 half + 1 places around each place to out (columns,)."""
-    for x in range(len(out)):
-        out[x] += sign * np.float32(prefix[x + reach + half + 1] - prefix[x + reach - half])
+def _run_sums(prefix, reach, wide, narrow, out):  # type: ignore[no-untyped-def]
+    """Write the sums over 2 wide + 1 places around each to out (columns,), less the 2 narrow + 1 in the middle."""
+    n = len(out)
+    last, first = prefix[reach + wide + 1 :], prefix[reach - wide :]
+    for x in range(n):
+        out[x] = last[x] - first[x]
+    if narrow >= 0:
+        last, first = prefix[reach + narrow + 1 :], prefix[reach - narrow :]
+        for x in range(n):
+            out[x] -= np.float32(last[x] - first[x])
 
 
 @kernel
-def subtract_binned(frame, background, out):  # type: ignore[no-untyped-def]
-    """Write frame (y, x) less a binned background (rows, columns), interpolated bilinearly, as float32."""
-    rows, columns = background.shape
-    height, width = frame.shape
-    wide = np.empty((rows, width), np.float32)
-    for x in range(width):
-        u = min(max((x + 0.5) * columns / width - 0.5, 0.0), columns - 1.0)
-        i = min(int(u), max(columns - 2, 0))
-        b, n = np.float32(u - i), min(i + 1, columns - 1)
-        for j in range(rows):
-            wide[j, x] = (1 - b) * background[j, i] + b * background[j, n]
-    for y in range(height):
-        v = min(max((y + 0.5) * rows / height - 0.5, 0.0), rows - 1.0)
-        j = min(int(v), max(rows - 2, 0))
-        _subtract_between(frame[y], wide[j], wide[min(j + 1, rows - 1)], np.float32(v - j), out[y])
+def update_ring(binned, sums, known, memory, ring, slope_sums):  # type: ignore[no-untyped-def]
+    """Write the ring's mean of a binned frame, and add the frame to what the slopes are a regression of.
 
-
-@kernel
-def _subtract_between(frame, above, below, a, out):  # type: ignore[no-untyped-def]
-    for x in range(len(out)):
-        out[x] = np.float32(frame[x]) - ((1 - a) * above[x] + a * below[x])
+    sums: of the frame over the ring; known: which bins are, as 1 or 0, and how many on the ring; `slope_sums`:
+    Σ binned · ring, Σ ring², each frame `memory` of the one before. All (rows, columns).
+    """
+    (product, square), (here, count) = slope_sums, known
+    for j in range(len(binned)):
+        for i in range(binned.shape[1]):
+            mean = sums[j, i] / max(count[j, i], np.float32(1))
+            ring[j, i] = mean
+            product[j, i] = memory * product[j, i] + binned[j, i] * mean
+            square[j, i] = memory * square[j, i] + here[j, i] * np.float64(mean) * mean

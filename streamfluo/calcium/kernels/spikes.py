@@ -206,13 +206,31 @@ def _levels_of(k, levels):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-untyped-def]
+def normal_equations(response):  # type: ignore[no-untyped-def]
+    """Return the inner products (P, P) of the responses to spikes at any two samples of a window (P,).
+
+    With them the response turned round, with zeros behind it (2 P,), and room for slopes (P,).
+    """
+    n = len(response)
+    products, turned = np.empty((n, n)), np.zeros(2 * n)
+    for lag in range(n):
+        turned[n - 1 - lag] = response[lag]
+        total = 0.0
+        for m in range(n - lag):
+            total += response[m + lag] * response[m]
+            later = n - 1 - m
+            products[later, later - lag] = products[later - lag, later] = total
+    return products, turned, np.empty(n)
+
+
+@kernel
+def append_sample_ar2(k, sample, penalty, sweeps, windows, normal):  # type: ignore[no-untyped-def]
     """Append a sample to trace k's window and update the window's spikes.
 
     Minimises Σ (sample − tail − Σ spikes · response)² / 2 + penalty · Σ spikes, spikes ≥ 0, by warm-started coordinate
-    descent. Cost: sweeps · P² / 2.
+    descent on the normal equations, of what `normal_equations` returns. Cost: P², and P for each spike that changes.
     """
-    response, window_samples, window_spikes, window_tail = windows
+    (response, window_samples, window_spikes, window_tail), (products, turned, slope) = windows, normal
     samples, spikes, tail = window_samples[k], window_spikes[k], window_tail[k]
     n = len(samples)
     left = spikes[0]
@@ -221,22 +239,24 @@ def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-u
         samples[i], spikes[i] = samples[i + 1], spikes[i + 1]
     tail[n - 1] = tail[n - 2] * response[n - 1] / max(response[n - 2], 1e-12)
     samples[n - 1], spikes[n - 1] = sample, 0.0
-    rest = samples - tail
+    slope[:] = -penalty
+    for i in range(n):
+        _subtract_scaled(turned[n - 1 - i : 2 * n - 1 - i], tail[i] - samples[i], slope)
     for j in range(n):
         if spikes[j] > 0:
-            for i in range(j, n):
-                rest[i] -= spikes[j] * response[i - j]
+            _subtract_scaled(products[j], spikes[j], slope)
     for _ in range(sweeps):
         for j in range(n - 1, -1, -1):
-            slope, energy = -penalty, 0.0
-            for i in range(j, n):
-                slope += rest[i] * response[i - j]
-                energy += response[i - j] * response[i - j]
-            change = max(spikes[j] + slope / energy, 0.0) - spikes[j]
-            if change != 0:
+            if slope[j] > 0 or spikes[j] > 0:
+                change = max(spikes[j] + slope[j] / products[j, j], 0.0) - spikes[j]
                 spikes[j] += change
-                for i in range(j, n):
-                    rest[i] -= change * response[i - j]
+                _subtract_scaled(products[j], change, slope)
+
+
+@kernel
+def _subtract_scaled(a, factor, out):  # type: ignore[no-untyped-def]
+    for i in range(len(out)):
+        out[i] -= factor * a[i]
 
 
 @kernel
@@ -278,6 +298,7 @@ def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  #
     """`deconvolve_samples` for AR(2) traces."""
     previous, seen, noise, baseline, low = levels
     response, _, window_spikes, _ = windows
+    normal, highest = normal_equations(response), response.max()
     trace, spikes = out
     for k in range(len(samples)):
         trace[k] = spikes[k] = 0.0
@@ -287,7 +308,7 @@ def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  #
         seen[k] += 1
         noise[k] = _next_noise(noise[k], sample - previous[k])
         previous[k] = sample
-        append_sample_ar2(k, sample - baseline[k], sparsity * noise[k] * response.max(), SWEEPS, windows)
+        append_sample_ar2(k, sample - baseline[k], sparsity * noise[k] * highest, SWEEPS, windows, normal)
         newest_samples_ar2(k, windows, trace[k : k + 1])
         spikes[k] = window_spikes[k, -1]
         baseline[k] = _next_baseline(baseline[k], sample, noise[k], seen[k])
