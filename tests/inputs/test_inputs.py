@@ -154,7 +154,9 @@ def test_markers_of_the_lab_streaming_layer(tmp_path):
     session = run(tmp_path, entry("eyes", "lsl:sf-eyes"), 150, each)
     eyes = session.recorded_inputs.by_name["eyes"]
     assert eyes.value[-1].tolist() == [149, 298]
-    assert np.median(np.abs(session.aligned("eyes")[:, 0] - np.arange(150))) <= 1
+    off = np.abs(session.aligned("eyes")[:, 0] - np.arange(150))
+    assert np.isfinite(off).sum() >= 140, "only the first frames may have come before the first sample"
+    assert np.nanmedian(off) <= 1
 
 
 def test_what_is_odd_in_a_stream_is_counted(tmp_path):
