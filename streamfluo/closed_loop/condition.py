@@ -8,10 +8,11 @@
     product      sign ( * | / sign )*
     atom         3.5 σ · true · false · frame · time · level · step.value · step.value[3, 7] · ( condition )
                  mean max min sum median ( values ) · abs ( sum ) · count ( table )
-                 rising falling ( condition )
+                 rising falling ( condition ) · package.module:function ( values, … )
 
 `step.value` is what a step before gives, or `value` of the nearest step that gives it; [ ] choose by id, or by place.
-It may be one number of a snapshot (`sofi.change[0]`), as it was read last.
+It may be one number of a snapshot (`sofi.change[0]`), as it was read last. A function is a Python function of an
+installed package.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.errors import ConfigError
+from ..core.function import function_named
 from ..core.operator import Gives
+from .condition_function import Called
 from .condition_nodes import (
     NUMBER,
     TRUTH,
@@ -48,6 +51,7 @@ KEYWORDS = frozenset({"and", "or", "not", "for", "true", "false"})
 EDGES = ("rising", "falling")
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<function>[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*)"
     r"|(?P<name>[^\W\d][\w-]*\.[^\W\d]\w*|[^\W\d]\w*)|(?P<sign><=|>=|==|!=|[-+*/<>()\[\],%]))"
 )
 
@@ -103,6 +107,13 @@ class Condition:
         for one in followed:
             one.notes.clear()
         return found
+
+    @property
+    def failed(self) -> str:
+        """What a function of it raised last, "" where none did."""
+        return next(
+            (f"{node.text}: {node.failed}" for node in self._nodes if isinstance(node, Called) and node.failed), ""
+        )
 
     def interrupt(self) -> None:
         """Frames never came."""
@@ -245,6 +256,8 @@ class _Parser:
             found = self._deeper(self._or)
             self._want(")")
             return found
+        if token.kind == "function":
+            return self._function(token)
         if token.text in ("true", "false"):
             return Number(token.text, float(token.text == "true"), None, TRUTH)
         if token.kind != "name" or token.text in KEYWORDS:
@@ -285,6 +298,14 @@ class _Parser:
                 raise ConfigError(f"{text}: count is of a table of a step, found {of.text!r}")
             return RowCount(text, of)
         return Reduced(text, name.text, of)
+
+    def _function(self, name: _Token) -> Node:
+        self._want("(")
+        parts = [self._deeper(self._or)]
+        while self._take(","):
+            parts.append(self._deeper(self._or))
+        self._want(")")
+        return Called(self._since(name.start), function_named(name.text, repr(self._text)), *parts)
 
     def _values(self, token: _Token) -> Node:
         places: list[int] | None = None

@@ -94,7 +94,7 @@ class Trigger(Operator):
         if self._unknown < UNKNOWN_FRAMES:
             return ""
         absent = self._condition.absent
-        why = f"there is no {', '.join(absent)}" if absent else "a value that it takes is NaN"
+        why = f"there is no {', '.join(absent)}" if absent else self._condition.failed or "a value that it takes is NaN"
         return f"whether {self.params.when!r} holds has not been known for {self._unknown} frames: {why}"
 
     def state(self) -> State:

@@ -147,7 +147,7 @@ def note(decision):
         ("serial:/dev/nothing-there", None, "cannot open the serial line"),
         ("serial:/dev/null?baud=fast", None, "baud is a number, found 'fast'"),
         ("serial:/dev/null?speed=9", None, "a serial line says ?baud=, not 'speed'"),
-        ("python:os", None, "write python:package.module:function"),
+        ("python:os", None, "write package.module:function"),
         ("python:no_such_module:f", None, "cannot import no_such_module"),
         ("python:os:nothing", None, "os has no nothing"),
         ("python:os:sep", None, "sep is no function"),
