@@ -11,7 +11,7 @@ from msgspec import Meta
 from ..core.block import Block
 from ..core.errors import ConfigError
 from ..core.loaded import Loaded, plain_array
-from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
+from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
@@ -79,6 +79,7 @@ class Regions(Operator):
 
     Params = RegionsParams
     version = 2  # the state knows its regions, which may be changed
+    presents = Presents(("frames", "masks"), ("dff", "mean"))
     live = {"regions": [[[0, 0], [0, 5], [6, 5], [6, 0]], [[8, 9], [8, 15], [12, 12]], [[9, 1], [9, 4], [12, 3]]]}
     may_need = (VALID,)
     from_file = {"regions": regions_of_file}

@@ -51,6 +51,19 @@ class Gives:
     ids_of: str = ""
 
 
+@dataclass(frozen=True)
+class Presents:
+    """How the viewer arranges a run whose point an operator is: one large place for `pictures`, one before the other,
+    `details` beside it, the most important first; everything else is a menu away.
+
+    Each is a name that the operator gives, or the nearest step before it that does; "frames" are those it gives, or
+    saw.
+    """
+
+    pictures: tuple[str, ...] = ("frames",)
+    details: tuple[str, ...] = ()
+
+
 class Table(Mapping[str, np.ndarray]):
     """Named columns of equal length, one of them `frame` (the frame's index); rows may speak of earlier frames.
 
@@ -111,7 +124,8 @@ class Operator(ABC):
     need may be a snapshot of a step before: it comes with the frame that ends each so many frames of the index, else
     None. `of_planes` are those in `needs` that a config may take of several planes at once: as (planes, t, …), NaN
     where a plane has none of a frame or declares it not valid. `live` are the parameters that may be changed while
-    frames flow, each with another value that the laws try.
+    frames flow, each with another value that the laws try. `presents` arranges the viewer, of several steps as the last
+    one says.
     """
 
     kind: ClassVar[str]
@@ -121,6 +135,7 @@ class Operator(ABC):
     may_need: tuple[str, ...] = ()
     of_planes: tuple[str, ...] = ()
     gives: tuple[Gives, ...] = ()
+    presents: ClassVar[Presents | None] = None
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     reads_every: int = 0
     frame_axis: Literal["same", "own"] = "same"

@@ -16,7 +16,8 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                [[id, kind, after], …], gives {step: [[name, kind, dims, unit, meaning], …]}, frames {step: [shape,
                dtype, pixel_um, interval_s]} of what each step hands on ("source": what comes in), endpoints
                {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source";
-               where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike
+               where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike;
+               presents (optional) {kind: [pictures, details]}: how a viewer may arrange them
     status     how does it fare? answered by status: program, state, series_uid, counters
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now),
@@ -252,6 +253,7 @@ class Hello(_Message, frozen=True, kw_only=True):
     gives: dict[str, list[tuple[str, str, tuple[str, ...], str, str]]] = {}
     frames: dict[str, FrameFacts] = {}
     endpoints: dict[str, str] = {}
+    presents: dict[str, tuple[list[str], list[str]]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Status(_Message, frozen=True, kw_only=True):

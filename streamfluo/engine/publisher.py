@@ -336,6 +336,11 @@ class Publisher:
             "steps": [(s.id, s.operator.kind, s.after) for s in self._run.chain.steps],
             "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": {**self._came_in, **self._facts},
+            "presents": {
+                s.operator.kind: (list(shown.pictures), list(shown.details))
+                for s in self._run.chain.steps
+                if (shown := s.operator.presents) is not None
+            },
             "endpoints": {
                 "results": self._results.endpoint,
                 "preview": self._previews.first,

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from ..core.block import Block
 from ..core.grid import FrameGrid
-from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
+from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
@@ -83,6 +83,7 @@ class Gain(Mergeable):
         Gives("offset_map", "snapshot", ("y", "x"), "ADU", "offset of each pixel, from darks"),
         Gives("variance_map", "snapshot", ("y", "x"), "ADU²", "variance of each pixel without light, from darks"),
     )
+    presents = Presents(("frames", "mean", "variance", "gain_map"), ("variance_bins", "gain_interval", "numbers"))
     live = {"bins": 5, "saturation_adu": 15000.0, "excess_noise": 2.0}
     examples = ({"dark": 100.0, "bins": 8}, {"method": "reference", "bins": 6, "sample_mib": 1})
 

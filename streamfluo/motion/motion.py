@@ -10,7 +10,7 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, StateError
 from ..core.loaded import plain_array
-from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
+from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_finite, require_int
@@ -77,14 +77,9 @@ class Motion(Operator):
         Gives("template", "snapshot", ("y", "x"), "ADU", "what frames are registered against"),
         Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of the corrected frames"),
         Gives("hot_pixels", "snapshot", ("y", "x"), "", "1 at hot pixels of the camera, which are replaced"),
-        Gives(
-            "valid_rectangle",
-            "snapshot",
-            ("edge",),
-            "px",
-            "top, bottom, left, right of what lies inside every valid frame",
-        ),
+        Gives("valid_rectangle", "snapshot", ("edge",), "px", "top, bottom, left, right of what all valid frames have"),
     )
+    presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},
         {"border": "crop", "max_shift_px": 2},

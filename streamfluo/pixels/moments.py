@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.grid import GRID_FRAMES, FrameGrid
-from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Values
+from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
@@ -37,6 +37,7 @@ class Moments(Mergeable):
         Gives("min", "snapshot", ("y", "x"), "ADU", "smallest value of each pixel"),
         Gives("max", "snapshot", ("y", "x"), "ADU", "largest value of each pixel"),
     )
+    presents = Presents(("frames", "mean", "variance"), ("total_signal",))
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)

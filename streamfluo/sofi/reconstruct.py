@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from ..core.errors import ConfigError
 from ..core.loaded import Loaded, plain_array
-from ..core.operator import NO_VALUES, Gives, SnapshotOperator, Values
+from ..core.operator import NO_VALUES, Gives, Presents, SnapshotOperator, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
@@ -90,6 +90,7 @@ class Reconstruct(SnapshotOperator):
     Params = ReconstructParams
     from_file = {"psf": psf_of_file}
     gives = _gives(4, True)
+    presents = Presents(("deconvolved", "cumulant", "widefield", "frames"), ("change", "numbers"))
     live = {"iterations": 2, "exponent": 1.7, "snr": 30.0, "window": (3, 9)}
     examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 from ..core.block import Block
 from ..core.errors import ConfigError
 from ..core.grid import GRID_FRAMES, FrameGrid
-from ..core.operator import NO_VALUES, Mergeable, Output, Values
+from ..core.operator import NO_VALUES, Mergeable, Output, Presents, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
@@ -94,6 +94,7 @@ class Sofi(Mergeable):
     Params = SofiParams
     may_need = (VALID,)
     gives = gives(SofiParams(), 0)
+    presents = Presents(("k2", "mean", "k3", "k4", "frames"), ("change",))
     devices = ("cpu", "gpu")
     examples = (
         {"order": 6},

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError
-from ..core.operator import NO_VALUES, Gives, Operator, Output, Table, Values
+from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Table, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State
@@ -96,6 +96,7 @@ class Spots(Operator):
         Gives("still", "snapshot", (), "", "spots of a frame that stand still, NaN in 20 frames"),
         Gives("looked_at", "snapshot", ("y", "x"), "ADU", "the mean that spots are detected on"),
     )
+    presents = Presents(("frames", "looked_at"), ("spots", "photons_histogram", "count"))
     examples = (
         {"detect": "mean", "mean_frames": 20, "false_alarms": 100.0, "crop_px": 7},
         {"spots": [[6.2, 7.9], [3.0, 4.0], [6.0, 11.5], [0.0, 16.2]], "crop_px": 7, "method": "weighted"},

@@ -62,6 +62,7 @@ class Canvas(pg.GraphicsView):
             item.setBrush(text)
         self._levels.sigLevelChangeFinished.connect(self._dragged)
         layout.addItem(self._levels, 0, 1)
+        self.show_levels(False)  # a quarter of a dock's width: the picture comes first
         self.setMinimumSize(120, 100)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.scene().sigMouseMoved.connect(self._moved)
@@ -130,11 +131,6 @@ class Canvas(pg.GraphicsView):
         self._levels.gradient.setColorMap(pg.ColorMap(_STOPS, colours.map(_STOPS)))
         self._levels.gradient.showTicks(False)
         self.image.setColorMap(colours)
-
-    @property
-    def levels_shown(self) -> bool:
-        """Whether the histogram is there."""
-        return bool(self._levels.isVisible())
 
     def show_levels(self, visible: bool) -> None:
         """Show or hide the histogram."""

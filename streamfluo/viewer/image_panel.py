@@ -26,7 +26,7 @@ from PySide6.QtWidgets import (
 from .canvas import Canvas
 from .health import age_s
 from .model import Model
-from .overlay_items import OverlayItem, contour_at, contour_lines, rectangle_lines, spot_lines, vector_lines
+from .overlay_items import ComponentsItem, OverlayItem, contour_at, rectangle_lines, spot_lines, vector_lines
 from .panels import Overlay, Panel
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
@@ -61,7 +61,7 @@ class ImagePanel(QWidget):
         self._histogram_at = 0.0
         self._bin_px = 0  # 0: as large as the frame asks for
         self._hidden: set[str] = set()
-        self._items: dict[str, OverlayItem] = {}
+        self._items: dict[str, OverlayItem | ComponentsItem] = {}
         self.canvas = Canvas(self._hover, self._drag_levels)
         self.canvas.scene().sigMouseClicked.connect(self._click)
         self.regions = RegionTools(self.canvas, lambda: self.regions_changed.emit(self))
@@ -167,17 +167,21 @@ class ImagePanel(QWidget):
             item.setParentItem(None)
             self.canvas.scene().removeItem(item)
         for name, (overlay, tile) in wanted.items():
+            coloured = overlay.kind == "contours"
             if name not in self._items:
-                self._items[name] = OverlayItem(overlay.kind, self.canvas.over)
-            self._items[name].set_style(overlay.kind, self.mode)
-            self._items[name].setPos(tile.corner_px[1], tile.corner_px[0])
-            self._items[name].draw(self._lines(overlay, tile))
+                over = self.canvas.over
+                self._items[name] = ComponentsItem(over) if coloured else OverlayItem(overlay.kind, over)
+            item = self._items[name]
+            item.set_style(overlay.kind, self.mode)
+            item.setPos(tile.corner_px[1], tile.corner_px[0])
+            if isinstance(item, ComponentsItem):
+                item.draw(*self._model.outlines(overlay))
+            else:
+                item.draw(self._lines(overlay, tile))
 
     def _lines(self, overlay: Overlay, tile: Tile) -> np.ndarray:
         if overlay.kind == "spots":
             return spot_lines(self._model.rows_near(overlay, tile.picture.index))
-        if overlay.kind == "contours":
-            return contour_lines(self._model.contours.get(overlay.id, np.empty(0)))
         if overlay.kind == "rectangle":
             return rectangle_lines(self._model.contours.get(overlay.id, np.empty(0)))
         vectors = self._model.vector_near(overlay, tile.picture.index)
@@ -313,6 +317,9 @@ class ImagePanel(QWidget):
         self._pause.toggled.connect(self.set_paused)
         self._lock = _button("Lock levels", "keep brightness and contrast (L)", checkable=True)
         self._lock.toggled.connect(self.lock_levels)
+        levels = _button("Levels", "histogram and levels beside the image", checkable=True)
+        levels.toggled.connect(self.canvas.show_levels)
+        levels.toggled.connect(self.redraw)
         self._colours = QComboBox()
         self._colours.addItems(list(COLOUR_MAPS))
         self._colours.setToolTip("colour map (C)")
@@ -333,7 +340,7 @@ class ImagePanel(QWidget):
         top = QToolBar()  # what a narrow dock has no room for goes behind its arrow
         if len(self._view.modes) > 1:
             top.addWidget(self._modes)
-        for widget in (more, self._pause, self._lock, self._colours, self._average):
+        for widget in (more, self._pause, levels, self._lock, self._colours, self._average):
             top.addWidget(widget)
         self._plane_shown = top.addWidget(self._plane)
         self._plane_shown.setVisible(False)
@@ -354,10 +361,6 @@ class ImagePanel(QWidget):
         menu.addAction("Turn by 90°\tR", self.canvas.rotate)
         menu.addAction("Flip left to right\tH", lambda: self.canvas.flip(1))
         menu.addAction("Flip top to bottom\tV", lambda: self.canvas.flip(0))
-        histogram = menu.addAction("Histogram")
-        histogram.setCheckable(True)
-        histogram.setChecked(self.canvas.levels_shown)
-        histogram.toggled.connect(self.canvas.show_levels)
         regions = menu.addMenu("Draw a region")
         regions.setEnabled(self.mode != "grid")
         for kind in ("rectangle", "ellipse", "polygon"):

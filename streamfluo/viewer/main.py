@@ -64,6 +64,9 @@ def take_screenshot(
         window.close()
     if not written:
         raise SourceError(f"{path}: the picture could not be written; is there such a folder, and room?")
+    if window.model.hello is None:
+        path.unlink(missing_ok=True)
+        raise SourceError(f"{uri}: nobody answers here (waited {after_s:g} s); there is no picture")
 
 
 def _application(theme: Theme) -> QApplication:

@@ -12,6 +12,7 @@ import numpy as np
 from ..core import wire
 from ..core.plane import ONE_PLANE
 from .health import RunHealth, age_s
+from .layouts import Layout, layout_of
 from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
 from .picture import Levels, Picture
 from .planes import Members, Planes, grouped, overlays_by_frames
@@ -53,6 +54,7 @@ class Model:
         self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
+        self.pointed: dict[str, int] = {}  # step → the id of the component that is drawn thick
         self._each: dict[str, Panel] = {}  # every panel of every plane
         self._members: dict[str, Members] = {}
         self._over: dict[str, list[Overlay]] = {}  # by the step whose frames they lie over
@@ -139,6 +141,10 @@ class Model:
     def overlays_over(self, panel: Panel) -> list[Overlay]:
         """What can be drawn over the image of a panel of one plane."""
         return self._over.get(self.seen_by(panel), [])
+
+    def layout(self) -> Layout | None:
+        """How the docks stand at first, None where no step says."""
+        return layout_of(self.hello, self._each, self._members) if self.hello is not None else None
 
     def beside(self, panel: Panel) -> list[Panel]:
         """What is drawn with a trace of one plane: signals beneath those of components, marks over any."""
@@ -299,6 +305,26 @@ class Model:
         """Return the rows of a table of spots that speak of the frame shown, or of one shortly before it."""
         rows = self.tables.get(f"table/{overlay.step}/{overlay.name}")
         return rows.of_frame(index, STALE_FRAMES) if rows is not None else {}
+
+    def ids_of(self, step: str) -> list[int]:
+        """The components that a step gave values of last, in the order of its outlines."""
+        return next((sorted(t.newest_ids) for id, t in self.traces.items() if id.startswith(f"by_id/{step}/")), [])
+
+    def outlines(self, overlay: Overlay) -> tuple[np.ndarray, list[int], int | None]:
+        """Return contours (id, point, yx), whose they are, and which is pointed out; their place where nobody says."""
+        contours = self.contours.get(overlay.id, np.empty((0, 0, 2)))
+        ids = self.ids_of(overlay.step)
+        return (
+            contours,
+            ids if len(ids) == len(contours) else list(range(len(contours))),
+            self.pointed.get(overlay.step),
+        )
+
+    def point_out(self, step: str, number: int) -> None:
+        """Point out the component of a step's `number`-th outline."""
+        ids = self.ids_of(step)
+        if number < len(ids):
+            self.pointed[step] = ids[number]
 
     def vector_near(self, overlay: Overlay, index: int) -> np.ndarray | None:
         """Return the vectors (…, yx) of the frame shown, or of one close to it."""

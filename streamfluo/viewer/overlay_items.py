@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF
 from PySide6.QtWidgets import QGraphicsItem
 
-from .theme import OVERLAYS
+from .theme import CURVES, OVERLAYS, curve_colour
 from .views import Mode
 
 SPOT_RADIUS_PX = 4.0
@@ -35,6 +35,38 @@ class OverlayItem(pg.PlotCurveItem):
     def draw(self, lines: np.ndarray) -> None:
         """Draw lines (n, 2) as (y, x); NaN ends one and begins the next."""
         self.setData(lines[:, 1], lines[:, 0], connect="finite")
+
+
+class ComponentsItem(pg.GraphicsObject):
+    """Outlines of components, each in the colour of its id, one of them thick."""
+
+    def __init__(self, parent: QGraphicsItem) -> None:
+        super().__init__()
+        self._lines = [OverlayItem("contours", self) for _ in range(len(CURVES) + 1)]  # the last is the thick one
+        self._mode: Mode = "one"
+        self.setFlag(QGraphicsItem.GraphicsItemFlag.ItemHasNoContents)
+        self.setParentItem(parent)
+        self.setZValue(10)
+
+    def set_style(self, kind: str, mode: Mode) -> None:
+        """White and thin over several planes, as other overlays are."""
+        self._mode = mode
+
+    def draw(self, contours: np.ndarray, ids: Sequence[int], pointed: int | None) -> None:
+        """Draw contours (id, point, yx) of the components with these ids."""
+        for n, item in enumerate(self._lines):
+            thick = n == len(CURVES)
+            mine = [k for k, name in enumerate(ids) if (name == pointed if thick else name % len(CURVES) == n)]
+            colour = "white" if self._mode == "composite" else curve_colour(pointed or 0 if thick else n)
+            item.setPen(colour, width=4.0 if thick else 1.5 if self._mode == "one" else 1.0)
+            item.draw(contour_lines(contours[mine] if mine else np.empty(0)))
+
+    def boundingRect(self) -> QRectF:
+        """Its lines have their own."""
+        return QRectF()
+
+    def paint(self, *_: object) -> None:
+        """Its lines paint themselves."""
 
 
 def spot_lines(rows: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..core import wire
+from .words import named
 
 PanelKind = Literal["image", "curve", "scatter", "interval", "numbers", "trace", "table", "marks"]
 OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
@@ -43,7 +44,7 @@ class Panel:
         """Name for a dock's title."""
         if self.frames:
             return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
-        return f"{self.step}: {self.name}"
+        return f"{self.step}: {named(self.name)}"
 
 
 @dataclass(frozen=True)

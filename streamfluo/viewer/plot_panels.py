@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from .model import Model
 from .panels import Panel
 from .theme import curve_colour
+from .words import labelled
 
 
 class CurvePanel(QWidget):
@@ -20,7 +21,7 @@ class CurvePanel(QWidget):
         self._panel, self._model, self._drawn = panel, model, np.empty(0)
         self._plot = empty_plot()
         self._plot.setLabel("bottom", panel.dims[0] if panel.dims else "")
-        self._plot.setLabel("left", f"{panel.name} [{panel.unit}]" if panel.unit else panel.name)
+        self._plot.setLabel("left", labelled(panel.name, panel.unit))
         self._curve = self._plot.plot(antialias=False, pen=pg.mkPen(curve_colour(0), width=1.5))
         stacked(self, None, self._plot)
 

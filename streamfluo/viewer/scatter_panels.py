@@ -12,6 +12,7 @@ from .panels import Panel
 from .plot_panels import empty_plot
 from .theme import curve_colour
 from .traces import Trace
+from .words import labelled
 
 POINT_PX = 6
 BAND_OPACITY = 60
@@ -28,8 +29,8 @@ class ScatterPanel(QWidget):
         self._plot = empty_plot()
         self._plot.showGrid(x=True, y=True, alpha=0.15)
         across, unit = panel.dims[0], model.unit(panel.step, panel.dims[0])
-        self._plot.setLabel("bottom", f"{across} [{unit}]" if unit else across)
-        self._plot.setLabel("left", f"{panel.name} [{panel.unit}]" if panel.unit else panel.name)
+        self._plot.setLabel("bottom", labelled(across, unit))
+        self._plot.setLabel("left", labelled(panel.name, panel.unit))
         self._points = pg.ScatterPlotItem(size=POINT_PX, pen=None, brush=curve_colour(0))
         self._plot.addItem(self._points)
         self._line = self._plot.plot(antialias=True, pen=pg.mkPen(curve_colour(1), width=2))
@@ -66,7 +67,7 @@ class IntervalPanel(QWidget):
         self._trace, self._drawn_revision, self._unit = trace, -1, panel.unit
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "frame")
-        self._plot.setLabel("left", f"{panel.dims[0]} [{panel.unit}]" if panel.unit else panel.dims[0])
+        self._plot.setLabel("left", labelled(panel.dims[0], panel.unit))
         edges = [self._plot.plot(antialias=False, pen=pg.mkPen(curve_colour(0), width=1)) for _ in range(2)]
         band = QColor(curve_colour(0))
         band.setAlpha(BAND_OPACITY)

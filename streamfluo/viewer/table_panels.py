@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 from .model import Model
 from .panels import Panel
 from .theme import curve_colour
+from .words import figure, labelled
 
 ROWS_SHOWN = 100
 REDRAW_S = 0.25
@@ -75,8 +76,8 @@ class TablePanel(QWidget):
             _fill(self._table, names, [column[-ROWS_SHOWN:][::-1] for column in rows.columns.values()])
         else:
             x, y = self._x.currentText(), self._y.currentText()
-            self._points.setLabel("bottom", x)
-            self._points.setLabel("left", y)
+            self._points.setLabel("bottom", labelled(x))
+            self._points.setLabel("left", labelled(y))
             self._scatter.setData(rows.columns[x].astype(float), rows.columns[y].astype(float))
 
     def turn_to(self, panel: Panel) -> None:
@@ -143,7 +144,8 @@ class EventsPanel(QPlainTextEdit):
 def _table() -> QTableWidget:
     table = QTableWidget(0, 0)
     table.verticalHeader().setVisible(False)
-    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+    table.verticalHeader().setDefaultSectionSize(22)
     table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
     table.setAlternatingRowColors(True)
     return table
@@ -154,10 +156,11 @@ def _fill(table: QTableWidget, names: list[str], columns: list[list[str] | np.nd
     if (table.rowCount(), table.columnCount()) != (rows, len(names)):
         table.setRowCount(rows)
         table.setColumnCount(len(names))
-        table.setHorizontalHeaderLabels(names)
+        table.setHorizontalHeaderLabels([labelled(name) for name in names])
+        table.resizeColumnsToContents()
     for c, column in enumerate(columns):
         for r, value in enumerate(column):
-            text = f"{value:.6g}" if isinstance(value, np.floating) else str(value)
+            text = figure(value)
             item = table.item(r, c)
             if item is None:
                 table.setItem(r, c, QTableWidgetItem(text))

@@ -17,6 +17,7 @@ from .panels import Panel
 from .plot_panels import empty_plot, stacked
 from .theme import curve_colour, text_colour
 from .traces import Marks, Trace, envelope
+from .words import labelled
 
 REDRAW_S = 0.1
 CURVES_A_PAGE = 16
@@ -64,7 +65,7 @@ class TracePanel(QWidget):
         self.pointed: int | None = None  # the id of the curve that is drawn thick
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
-        self._plot.setLabel("left", f"{label} [{unit}]" if unit else label)
+        self._plot.setLabel("left", labelled(label, unit))
         self._curves: list[pg.PlotDataItem] = []
         self._lines: dict[str, pg.PlotCurveItem] = {}
         self._windows = WINDOWS_S if interval_s else WINDOWS_FRAMES
@@ -109,12 +110,12 @@ class TracePanel(QWidget):
         self._draw_marks(int(indices[0]), scale)
         self._newest.setText("  ".join(f"{value:.5g}" for value in rows[-1, shown][:4]))
 
-    def point_out(self, number: int) -> None:
-        """Draw the curve thick whose id is that of the `number`-th component now, and turn to its page."""
-        now, ids = sorted(self._trace.newest_ids), self._trace.ids or []
-        if number < len(now):
-            self.pointed = now[number]
-            self._page.setValue(ids.index(self.pointed) // CURVES_A_PAGE + 1)
+    def point_out(self, component: int | None) -> None:
+        """Draw the curve of the component with this id thick, and turn to its page."""
+        ids = self._trace.ids or []
+        if component in ids:
+            self.pointed = component
+            self._page.setValue(ids.index(component) // CURVES_A_PAGE + 1)
             self.redraw()
 
     def turn_to(self, trace: Trace, beside: Beside) -> None:
@@ -147,7 +148,8 @@ class TracePanel(QWidget):
                 ticks.append((float(n), str(ids[column])))
                 y = _fitted(y) + n
             thick = bool(ids) and ids[column] == self.pointed
-            self._curves[n].setPen(pg.mkPen(curve_colour(column), width=3.5 if thick else 1.5))
+            colour = curve_colour(ids[column] if self._is_stacked else column)
+            self._curves[n].setPen(pg.mkPen(colour, width=3.5 if thick else 1.5))
             self._curves[n].setData(x * scale, y, connect="finite")
         return ticks
 

@@ -14,10 +14,11 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMessageBox, QToolBar
 
 from ..network.watching import Watch
+from .arrangement import EVENTS, arrange
 from .health_strip import HealthStrip
 from .image_panel import ImagePanel
 from .model import Model
-from .panels import Panel, open_at_first
+from .panels import Panel
 from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
@@ -29,9 +30,8 @@ from .views import Mode
 TICK_MS = 33  # thirty redraws a second at most
 STRIP_S = 0.25
 PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
-EVENTS, AGES = "events", 30
-PLOTS = ("trace", "curve", "scatter", "interval", "table")
-PLOTS_APART = 3  # side by side; more stand behind one another
+AGES = 30
+LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
 SHORTCUTS = {
     "Space": "hold the display, or follow again; the acquisition goes on either way",
     "F": "zoom to fit", "R": "turn by 90°", "H": "flip left to right", "V": "flip top to bottom",
@@ -177,7 +177,7 @@ class Window(QMainWindow):
             self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea)
         self.arrange()
         if self._settings is not None and (state := self._settings.value(f"{model.arrangement}/docks")) is not None:
-            self.restoreState(state)
+            self.restoreState(state, LAYOUT_VERSION)
             kept = self._settings.value(f"{model.arrangement}/modes")
             self._modes = dict(kept) if isinstance(kept, dict) else {}
         self._choice.setVisible(len(model.planes) > 1)  # whatever the state kept says
@@ -193,48 +193,15 @@ class Window(QMainWindow):
             self.removeToolBar(self._choice)
 
     def arrange(self) -> None:
-        """Arrange the docks as at first: frames on the left, snapshots beside them, values below."""
-        images: list[tuple[QDockWidget, Panel, bool]] = []
-        plots: list[tuple[QDockWidget, Panel, bool]] = []
-        open_ones = open_at_first(list(self.model.panels.values()))
-        for panel in self.model.panels.values():
-            dock = self.docks[panel.id]
-            dock.setFloating(False)
-            self.removeDockWidget(dock)
-            (plots if panel.kind in PLOTS else images).append((dock, panel, panel.id in open_ones))
-        self._row([d for d, p, _ in images if p.frames], [d for d, p, _ in images if not p.frames], top=True)
-        apart = [d for d, _, opens in plots if opens][:PLOTS_APART]
-        self._row(apart, [d for d, *_ in plots if d not in apart], top=False)
-        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.docks[EVENTS])
-        for dock, _, opens in images + plots:
-            dock.setVisible(opens)
-        for dock, panel, opens in reversed(images + plots):
-            if opens and not panel.frames:
-                dock.raise_()
-        shown = [d for d, _, opens in images if opens]
-        below = [d for d, _, opens in plots if opens]
-        for row in (shown, below):
-            self.resizeDocks(row, [100 * _width(dock) for dock in row], Qt.Orientation.Horizontal)
-        if shown and below:
-            tenths = 4 if any(_width(dock) > 1 for dock in below) else 3
-            heights = [self.height() * part // 10 for part in (10 - tenths, tenths)]
-            self.resizeDocks([shown[0], below[0]], heights, Qt.Orientation.Vertical)
-
-    def _row(self, apart: list[QDockWidget], tabbed: list[QDockWidget], top: bool) -> None:
-        """Docks side by side, those in `tabbed` behind one another at the right."""
-        area = Qt.DockWidgetArea.TopDockWidgetArea if top else Qt.DockWidgetArea.BottomDockWidgetArea
-        for dock in (*apart, *tabbed[:1]):
-            self.addDockWidget(area, dock, Qt.Orientation.Horizontal)
-        for dock in tabbed[1:]:
-            self.addDockWidget(area, dock)
-            self.tabifyDockWidget(tabbed[0], dock)
+        """Arrange the docks as at first."""
+        arrange(self, self.docks, self.model)
 
     def keep_arrangement(self) -> None:
         """Remember how the docks stand, and how each shows its planes."""
         images = {name: dock.widget() for name, dock in self.docks.items()}
         self._modes |= {name: image.mode for name, image in images.items() if isinstance(image, ImagePanel)}
         if self._settings is not None and self._arrangement[0]:
-            self._settings.setValue(f"{self._arrangement[0]}/docks", self.saveState())
+            self._settings.setValue(f"{self._arrangement[0]}/docks", self.saveState(LAYOUT_VERSION))
             self._settings.setValue(f"{self._arrangement[0]}/modes", self._modes)
 
     def _add_dock(self, name: str, title: str, area: Qt.DockWidgetArea) -> QDockWidget:
@@ -295,10 +262,13 @@ class Window(QMainWindow):
 
     def _point_out(self, step: str, number: int) -> None:
         """Show the traces of a component whose contour was clicked."""
+        self.model.point_out(step, number)
         for name, panel in self.model.panels.items():
             here, content = self.model.here(panel), self.docks[name].widget()
             if here is not None and here.step == step and isinstance(content, TracePanel):
-                content.point_out(number)
+                content.point_out(self.model.pointed.get(step))
+            elif isinstance(content, ImagePanel):
+                content.redraw()
 
     def _activate(self, image: ImagePanel) -> None:
         self._active = image
@@ -390,8 +360,3 @@ class Window(QMainWindow):
         self._timer.stop()
         self.keep_arrangement()
         super().closeEvent(event)  # type: ignore[arg-type]
-
-
-def _width(dock: QDockWidget) -> int:
-    """How wide a dock is beside others, as at first: traces of many components need room."""
-    return 3 if dock.objectName().startswith("by_id/") else 1

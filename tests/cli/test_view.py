@@ -81,10 +81,11 @@ def test_a_replay_and_a_camera_can_be_looked_at_without_a_run(folder, replay):
     assert imread(folder / "a.png")[100:600, 300:1000, :3].std() > 0.1
 
 
-def test_where_nobody_answers_the_picture_says_so(folder):
+def test_where_nobody_answers_there_is_no_picture(folder):
     done = view(free_endpoint(), "--screenshot", "a.png", "--after", 0.5, cwd=folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (folder / "a.png").exists()
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "nobody answers here (waited 0.5 s); there is no picture" in done.stderr
+    assert not (folder / "a.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,12 @@ def test_a_click_on_a_cell_points_out_its_trace(open_window):
     )
     traces, image = panel(window, "by_id/extract/trace"), panel(window, "frames/motion/frames")
     image.pick(2.0, 2.0)
+    look(window)
     assert traces.pointed == 3
+    outlines = image._items["extract/contours"]._lines
+    assert outlines[-1].getData()[1][:4].tolist() == [0, 0, 3, 3], "the outline that was clicked does not light up"
+    assert outlines[3].getData()[0] is not None
+    assert outlines[3].opts["pen"].color() == traces._curves[0].opts["pen"].color()
     image.pick(6.0, 5.0)
     assert traces.pointed == 8
     image.pick(3.5, 0.1)

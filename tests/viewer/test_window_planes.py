@@ -37,7 +37,7 @@ def test_there_is_a_dock_for_each_thing_not_for_each_plane(planes_window):
     assert len(window.docks) == 10
     assert window._choice.isVisible()
     window.docks["per_frame/motion/shift_px"].show()
-    assert window.docks["per_frame/motion/shift_px"].windowTitle() == "motion: shift_px (red · 0 µm)"
+    assert window.docks["per_frame/motion/shift_px"].windowTitle() == "motion: shift (red · 0 µm)"
 
 
 def test_a_stream_of_one_plane_has_no_choice(open_window):
@@ -153,7 +153,7 @@ def test_contours_of_green_are_drawn_over_red_and_in_each_place_of_a_grid(planes
     assert window.model.planes.chosen == "red/0"
     assert set(corrected._items) == {"green/0/extract/contours"}
     assert "snapshot/green/0/extract/contours/" in watch.topics
-    assert corrected._items["green/0/extract/contours"].getData()[1][:3].tolist() == [1, 1, 3]
+    assert corrected._items["green/0/extract/contours"]._lines[0].getData()[1][:3].tolist() == [1, 1, 3]
     corrected.set_mode("grid")
     look(window)
     places = {name: (item.pos().y(), item.pos().x()) for name, item in corrected._items.items()}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.block import Block
 from ...core.errors import ConfigError, StateError
-from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
+from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
@@ -79,6 +79,7 @@ class Extract(Operator):
         Gives("residual", "snapshot", ("y", "x"), "σ", "residual of the last bin of 5 frames"),
         Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual map that components are detected in"),
     )
+    presents = Presents(("frames", "mean", "detection", "background"), ("traces", "quality", "shift_px"))
     examples = (
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
          "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},

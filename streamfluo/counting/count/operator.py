@@ -9,7 +9,7 @@ import scipy
 
 from ...core.block import Block
 from ...core.errors import FrameError, StateError
-from ...core.operator import NO_VALUES, Gives, Operator, Output, Values
+from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
@@ -61,6 +61,7 @@ class Count(Operator):
         Gives("bleaching_steps", "snapshot", ("spot",), "", "cross-check: number of fluorophores from bleaching steps"),
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
+    presents = Presents(("frames", "posterior"), ("count", "mean_count", "numbers"))
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
          "bleaching": True, "update_every": 40, "learn_frames": 60},

@@ -1,0 +1,39 @@
+"""Names and numbers as a person reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_UNITS = {
+    "_e_per_adu": "e/ADU", "_adu": "ADU", "_px": "px", "_um": "µm", "_ms": "ms", "_s": "s", "_hz": "Hz", "_e": "e",
+}  # fmt: skip
+
+
+def named(name: str) -> str:
+    """Return a name without underscores and without the unit at its end: `shift_px` is shift."""
+    return _parts(name)[0]
+
+
+def labelled(name: str, unit: str = "") -> str:
+    """Return a name with its unit, for an axis or a column: `area_px` is area [px]."""
+    spelled, own = _parts(name)
+    unit = unit or own
+    return f"{spelled} [{unit}]" if unit else spelled
+
+
+def figure(value: Any) -> str:
+    """Return a value of a table: four digits, and truth as a tick."""
+    if isinstance(value, bool | np.bool_):
+        return "✓" if value else "–"
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}" if np.isfinite(value) else "–"
+    return str(value)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    for suffix, unit in _UNITS.items():
+        if name.endswith(suffix) and len(name) > len(suffix):
+            return name.removesuffix(suffix).replace("_", " "), unit
+    return name.replace("_", " "), ""

@@ -1,0 +1,73 @@
+"""How docks stand at first: as the last step says whose results a run is for."""
+
+import numpy as np
+import pytest
+from wire_bytes import fed, hello, result
+
+from streamfluo.core.registry import find_operator, operators
+from streamfluo.viewer.words import figure, labelled, named
+
+PRESENTS = {"extract": (["frames", "mean", "no_such"], ["trace", "spots", "shift_px", "noise"])}
+
+
+def test_pictures_and_details_are_found_in_the_step_or_those_before_it():
+    layout = fed(hello(presents=PRESENTS)).layout()
+    assert layout.pictures == ("frames/motion/frames", "snapshot/extract/mean")
+    assert layout.details == ("by_id/extract/trace", "per_frame/motion/shift_px", "snapshot/extract/noise")
+
+
+def test_of_several_steps_the_last_that_says_counts():
+    both = {**PRESENTS, "spots": (["frames"], ["spots"]), "motion": (["frames"], [])}
+    assert fed(hello(presents=both)).layout().details == ("table/spots/spots",)
+
+
+@pytest.mark.parametrize("presents", [{}, {"extract": (["no_such"], ["trace"])}, {"sofi": (["frames"], [])}])
+def test_without_a_picture_there_is_no_layout(presents):
+    assert fed(hello(presents=presents)).layout() is None
+
+
+def test_one_large_picture_stands_beside_its_details(request):
+    pytest.importorskip("PySide6")
+    open_window = request.getfixturevalue("open_window")
+    window, watch = open_window(
+        hello(presents=PRESENTS), result("extract", 5, ids=np.array([3]), trace=np.ones((1, 1)))
+    )
+    shown = {name for name, dock in window.docks.items() if not dock.isHidden()}
+    assert shown == {
+        "frames/motion/frames", "snapshot/extract/mean", "by_id/extract/trace", "per_frame/motion/shift_px",
+        "snapshot/extract/noise",
+    }  # fmt: skip
+    picture, traces = window.docks["frames/motion/frames"], window.docks["by_id/extract/trace"]
+    assert picture.width() > traces.width()
+    assert picture.height() > 0.7 * window.height()
+    assert traces.height() > window.docks["per_frame/motion/shift_px"].height()
+    assert "snapshot/extract/mean/" not in watch.topics, "what stands behind another picture costs nothing"
+
+
+@pytest.mark.parametrize("kind", operators())
+def test_what_an_operator_presents_is_given_by_it_or_by_another(kind):
+    presents = find_operator(kind).presents
+    if presents is None:
+        return
+    known = {given.name for one in operators() for given in find_operator(one).gives} | {"frames", "numbers"}
+    assert set((*presents.pictures, *presents.details)) <= known
+    assert presents.pictures
+
+
+def test_names_are_spelled_with_their_units():
+    assert [named(n) for n in ("shift_px", "photons_bins", "exposure_s", "s")] == [
+        "shift",
+        "photons bins",
+        "exposure",
+        "s",
+    ]
+    assert labelled("area_px") == "area [px]"
+    assert labelled("gain_e_per_adu") == "gain [e/ADU]"
+    assert labelled("traces", "σ") == "traces [σ]"
+    assert [figure(v) for v in (np.bool_(True), np.float32(0.12345), np.nan, 7, "born")] == [
+        "✓",
+        "0.1235",
+        "–",
+        "7",
+        "born",
+    ]
