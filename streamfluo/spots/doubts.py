@@ -200,7 +200,7 @@ class Doubts:
         if still > 2 * self.false_alarms:
             told.append(
                 f"{still:.3g} of {self.hits.sum() / self.frames:.3g} spots a frame stand still: where molecules do "
-                f"not, that is structure or a fixed pattern, and no {self.false_alarms:g} false alarms a frame; the "
+                f"not, that is structure or a fixed pattern, not {self.false_alarms:g} false alarms a frame; the "
                 "camera's maps take a fixed pattern away"
             )
             return told
