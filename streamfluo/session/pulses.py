@@ -52,8 +52,6 @@ def match_pulses(
         reach = tolerance_ns + MAX_DRIFT / 2 * np.ptp(chunk)
         if same_start:
             low, high = max(low, -reach), min(high, reach)
-        elif min(np.median(np.diff(chunk)), np.median(np.diff(b))) <= 2 * reach:
-            return _undetermined("pulses follow each other faster than they can be told apart")
         offset, said = _offset(chunk, b, reach, (low, high), alone=same_start)
         why = said or why
         if offset is not None:

@@ -134,6 +134,16 @@ def test_one_that_began_earlier_or_was_unplugged_for_a_while_is_matched():
             assert right.mean() > 0.97
 
 
+def test_of_a_line_that_bounces_each_pulse_is_matched_once():
+    for seed in range(9440, 9444):
+        ours, ours_are, theirs, theirs_are = trains(seed, irregular(seed, 200, 0.3, 0.7), jitter_ms=0.2)
+        bounced = np.sort(np.concatenate([ours, ours + 2_000_000]))
+        for a, b in ((bounced, theirs), (theirs, bounced)):
+            match = match_pulses(a, b)
+            assert len(np.unique(match.ours)) == len(match.ours) == len(np.unique(match.theirs))
+            assert np.intersect1d(ours_are, theirs_are).size - 2 <= len(match.ours) <= len(theirs)
+
+
 def test_a_known_start_matches_even_intervals_and_one_that_is_not_true_is_seen_where_it_can_be():
     for seed in range(9430, 9434):
         times_s = np.arange(300) * 0.1
