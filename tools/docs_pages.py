@@ -79,7 +79,7 @@ def config_page() -> str:
     structs = {
         "[source]": config.SourceConfig, "[[step]]": config.StepConfig, "[record]": config.RecordConfig,
         "[publish]": config.PublishConfig, "[[action]]": config.ActionConfig,
-        "[[input]]": config.InputConfig,
+        "[[input]]": config.InputConfig, "pulses of an [[input]]": config.SharedPulses,
         "A daemon's [daemon]": daemon_config.DaemonTable, "A daemon's [[source]]": daemon_config.SourceTable,
         "A daemon's [[rule]]": daemon_config.RuleTable, "A daemon's [disk]": disk_config.DiskTable,
         "A daemon's [export]": disk_config.ExportTable, "A daemon's [retention]": disk_config.RetentionTable,

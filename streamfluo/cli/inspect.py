@@ -42,7 +42,10 @@ def inspect(
         _say(f"  gap of {gap.count} at frame {gap.first}{of} ({gap.reason})")
     console.print(_contents(opened))
     for name, one in opened.recorded_inputs.by_name.items():
-        _say(f"input {name}: {counted(len(one.t_ns), 'sample')}, its clock known to {one.clock.error_ns / 1e6:.3g} ms")
+        known = f"its clock known to {one.clock.error_ns / 1e6:.3g} ms"
+        known += f" by {counted(one.pulses, 'pulse')}" if one.pulses else ""
+        known = f"its clock undetermined: {one.undetermined}" if one.undetermined else known
+        _say(f"input {name}: {counted(len(one.t_ns), 'sample')}, {known}")
     if opened.actions:
         became = Counter(action["became"] for action in opened.actions)
         _say("actions: " + ", ".join(f"{count} {name}" for name, count in became.items()))

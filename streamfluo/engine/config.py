@@ -20,6 +20,7 @@ from ..core.params import build_params, literal
 from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
 from ..session.input_samples import FRAMES
+from ..session.shared_pulses import SharedPulses
 
 _TABLES = ("source", "record", "publish")
 Entry = TypeVar("Entry", bound=msgspec.Struct)
@@ -108,6 +109,9 @@ class InputConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(description="what it is called in the session, `running`")]
     uri: Annotated[str, Meta(description="where it comes from: sub+tcp, udp, serial, lsl, ni, frames+tcp, frame")]
     silent_s: Annotated[float, Meta(gt=0, description="it is said when nothing came for so long [s]")] = 10.0
+    pulses: Annotated[
+        SharedPulses | None, Meta(description="pulses that set its clock: { of = ..., level = ... }, see below")
+    ] = None
 
 
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -266,6 +270,13 @@ def _inputs(where: str, tables: Mapping[str, Any]) -> tuple[InputConfig, ...]:
             raise ConfigError(f"{where}: input {name!r} must be {STEP_ID_RULE}; not {FRAMES!r}")
         if names.count(name) > 1:
             raise ConfigError(f"{where}: two inputs are called {name!r}; give one of them another name")
+    for one in inputs:
+        of = None if one.pulses is None else one.pulses.of
+        known = [FRAMES, *(name for name in names if name != one.name)]
+        if of is not None and of not in known:
+            raise ConfigError(f"{where}: input {one.name!r}: pulses: no other input {of!r}{did_you_mean(of, known)}")
+        if of is not None and one.uri.startswith("frame:"):
+            raise ConfigError(f"{where}: input {one.name!r}: pulses: it has the frames' own clock already")
     return inputs
 
 

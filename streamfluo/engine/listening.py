@@ -38,7 +38,7 @@ class InputThread:
     def __init__(self, config: InputConfig, opened: Input, writer: InputWriter, to_utc_ns: int, tell: Tell) -> None:
         self.config, self._input, self._writer, self._to_utc_ns, self._tell = config, opened, writer, to_utc_ns, tell
         self._width: int | None = None  # columns of a sample, 0 for text
-        self._last_ns, self._came_s, self._silent = 0, time.monotonic(), False
+        self._last_ns, self._came_s, self._silent = -(1 << 62), time.monotonic(), False
         self._newest: tuple[float, tuple[float, ...] | str] | None = None  # when it came, and what
         self._watched: tuple[int, int] | None = None  # when a clock of its own was looked at, and what it said
         self._other_rate = 0.0

@@ -7,8 +7,8 @@ compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from .device_clocks import taken_ns
 from .disk_calls import DiskCalls
 from .input_samples import FRAMES, Samples, samples_of
 from .record_file import Damage, scan_records
+from .shared_pulses import PulseLine, SharedPulses, clock_of_pulses, pulse_line, stated_pulses
 from .values import StepRecords, ValuesWriter
 
 SAME_CLOCK = Clock(0.0, 0.0, 0.0, 0.0)
@@ -82,7 +83,9 @@ class RecordedInput:
     """Samples of an input: `t_ns` (n,) since the series began, and `value` (n, columns), of texts (n,).
 
     `clock` says how this machine's clock ran against the camera's, and how well their times are known. Of an input that
-    is of the frames' metadata `frame` (n,) is the index of each one's frame, and its clock is theirs.
+    is of the frames' metadata `frame` (n,) is the index of each one's frame, and its clock is theirs. Where shared
+    pulses set its clock, `pulses` of them did, or `undetermined` says why none could, and `t_ns` is by arrival, as
+    `arrival_t_ns` always is.
     """
 
     name: str
@@ -90,6 +93,9 @@ class RecordedInput:
     value: np.ndarray
     clock: Clock
     frame: np.ndarray | None = None
+    pulses: int = 0
+    undetermined: str = ""
+    arrival_t_ns: np.ndarray | None = None
 
     @property
     def is_text(self) -> bool:
@@ -145,18 +151,26 @@ class RecordedInputs:
     by_name: dict[str, RecordedInput]
     damaged: tuple[Damage, ...]
 
-    def aligned(self, name: str, interval_s: float | None) -> np.ndarray:
+    def aligned(self, name: str, interval_s: float | None, by_arrival: bool = False) -> np.ndarray:
         """Return one value (n, columns) of an input for each frame, in order: the mean over the interval before it.
 
         Without a sample in there it is the value between its neighbours, NaN where these are more than 1 s apart; of
         the frames' metadata it is what each says itself, NaN where it says nothing.
-        Raises SessionError for an input there is not, and for one of texts.
+        Raises SessionError for an input there is not, for one of texts, and for one whose pulses are undetermined,
+        unless `by_arrival`: then by when its samples came, whatever its pulses say.
         """
         if name not in self.by_name:
             raise SessionError(f"no input {name!r}{did_you_mean(name, self.by_name)}")
         one = self.by_name[name]
         if one.frame is not None:
             return one.of_frames(self.index)
+        if one.undetermined and not by_arrival:
+            raise SessionError(
+                f"input {name!r}: its clock is undetermined: {one.undetermined}; aligned({name!r}, by_arrival=True) "
+                "goes by when its samples came"
+            )
+        if by_arrival and one.arrival_t_ns is not None:
+            one = replace(one, t_ns=one.arrival_t_ns)
         interval_ns = round((interval_s or 0) * 1e9) or int(np.median(np.diff(self.t_ns)))
         return one.at(self.t_ns - interval_ns, self.t_ns)
 
@@ -180,6 +194,9 @@ def read_inputs(session: Path, series_uid: str) -> RecordedInputs:
     newest = np.append(np.diff(arrived_ns) != 0, True) if len(first) else np.empty(0, bool)
     clock = fit_clock(arrived_ns[newest], t_ns[newest]) if newest.sum() > 1 else Clock(0.0, 0.0, 0.0, np.inf)
     by_name = {name: _on_frames_clock(name, samples, clock) for name, samples in found.items()}
+    if stated := stated_pulses(session):
+        lines = {name: pulse_line(one.t_ns, one.value) for name, one in by_name.items()} | {FRAMES: PulseLine(t_ns)}
+        by_name |= {name: _by_pulses(by_name[name], lines, stated[name]) for name in by_name.keys() & stated.keys()}
     return RecordedInputs(index, t_ns, by_name, tuple(damaged))
 
 
@@ -190,3 +207,13 @@ def _on_frames_clock(name: str, samples: Samples, clock: Clock) -> RecordedInput
     taken, error_ns = (samples.t_ns, 0.0) if samples.own_ns is None else taken_ns(samples)
     clock = clock._replace(error_ns=float(np.hypot(clock.error_ns, error_ns)))
     return RecordedInput(name, np.rint(clock.theirs(taken)).astype(np.int64), samples.value, clock)
+
+
+def _by_pulses(one: RecordedInput, lines: Mapping[str, PulseLine], stated: SharedPulses) -> RecordedInput:
+    """An input with its times by pulses, or saying that they are undetermined."""
+    found = clock_of_pulses(pulse_line(one.t_ns, one.value, stated.column, stated.level), lines, stated)
+    if found.clock is None:
+        return replace(one, undetermined=found.undetermined, arrival_t_ns=one.t_ns)
+    t_ns = np.rint(found.clock.theirs(one.t_ns)).astype(np.int64)
+    clock = one.clock._replace(error_ns=found.clock.error_ns)
+    return replace(one, t_ns=t_ns, clock=clock, pulses=found.pulses, arrival_t_ns=one.t_ns)

@@ -159,6 +159,8 @@ def _add_input(pynwb: Any, whole: Any, recorded: RecordedInput) -> None:
     """What else came while frames did, on the frames' clock: numbers as a series, texts as moments of no length."""
     name, times_s = f"input-{recorded.name}", recorded.t_ns / 1e9
     description = f"input {recorded.name}; its clock is known to {recorded.clock.error_ns / 1e6:.3f} ms"
+    if recorded.undetermined:
+        description = f"input {recorded.name}; times of arrival, its clock is undetermined: {recorded.undetermined}"
     if not recorded.is_text:
         whole.add_acquisition(
             pynwb.TimeSeries(name=name, data=recorded.value, timestamps=times_s, unit="n.a.", description=description)

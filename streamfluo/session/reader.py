@@ -201,9 +201,9 @@ class Session(ScienceResults):
         self._found |= dict.fromkeys(found.damaged)
         return found
 
-    def aligned(self, name: str) -> np.ndarray:
+    def aligned(self, name: str, by_arrival: bool = False) -> np.ndarray:
         """Return one value (n, columns) of an input for each frame that came, in order: `RecordedInputs.aligned`."""
-        return self.recorded_inputs.aligned(name, self.spec.interval_s)
+        return self.recorded_inputs.aligned(name, self.spec.interval_s, by_arrival)
 
     @cached_property
     def health(self) -> Mapping[str, Any]:

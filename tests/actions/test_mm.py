@@ -3,9 +3,11 @@
 import threading
 import time
 
+import numpy as np
 import pytest
+from toys import Movie
 
-from streamfluo import ConfigError, open_session, open_source
+from streamfluo import Block, ConfigError, Spec, open_session, open_source
 from streamfluo.actions.opening import open_action
 from streamfluo.core.action import Decision
 from streamfluo.engine.config import parse_config
@@ -141,6 +143,46 @@ def test_two_actions_on_one_property_take_turns_and_a_device_that_hangs_holds_up
     assert "reset" not in core.calls
     hangs.set()
     stuck.join()
+
+
+def test_devices_are_not_unloaded_under_one_that_hangs(caplog):
+    shared = camera_cores.SharedCore(Core(), "/rig.cfg")
+    camera_cores.share(shared)
+    with shared.turn("Laser.Power"):
+        camera_cores.give_back(shared)
+    assert shared.core.calls == []
+    assert "still busy with an action" in caplog.text
+
+
+def test_a_laser_goes_down_as_density_rises_and_up_again_as_it_falls(core, tmp_path):
+    """What a frame shows doubles, stays and falls to a quarter: the laser follows within its limits."""
+    level = np.concatenate([np.full(20, 20), np.full(40, 40), np.full(40, 10)])
+    frames = [Block(n, [n * 10**8], np.full((1, 4, 5), one, np.uint16)) for n, one in enumerate(level)]
+    text = """
+[[step]]
+kind = "moments"
+[[step]]
+kind = "trigger"
+id = "dense"
+params = { when = "total_signal > 600 ADU for 3 frames", fires = "each", refractory_s = 0.5 }
+[[step]]
+kind = "trigger"
+id = "sparse"
+params = { when = "total_signal < 300 ADU for 3 frames", fires = "each", refractory_s = 0.5 }
+"""
+    for on, step in (("dense", "*= 0.9"), ("sparse", "*= 1.5")):
+        text += f'[[action]]\non = "{on}"\nto = "mm:Laser.Power?min=2&max=12"\nmessage = "{step}"\ndeadline_ms = 9000\n'
+    source = Movie(frames, seekable=False, wait=0.01)  # so that each decision is done before the next frame
+    source.spec = Spec((4, 5), "uint16", interval_s=0.1)
+    engine = Engine(source, parse_config(text, "c.toml"), tmp_path / "S")
+    engine.start()
+    assert engine.wait(60)
+    powers = [float(action["value"]) for action in open_session(tmp_path / "S").actions]
+    lowest = powers.index(min(powers))
+    assert powers[:3] == pytest.approx([9, 8.1, 7.29])
+    assert lowest >= 6
+    assert powers[lowest] == pytest.approx(10 * 0.9 ** (lowest + 1))
+    assert powers[-1] == 12  # its limit
 
 
 BAD = {

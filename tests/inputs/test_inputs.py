@@ -327,6 +327,7 @@ FORGED = {
     "a cube": {"t_ns": np.zeros(3, np.int64), "value": np.zeros((3, 1, 2))},
     "times beyond all": {"t_ns": np.full(3, 1 << 62), "value": np.zeros((3, 1))},
     "frames of another length": {"t_ns": np.zeros(3, np.int64), "value": np.zeros((3, 1)), "frame": np.arange(2)},
+    "own times of text": {"t_ns": np.zeros(3, np.int64), "value": np.zeros((3, 1)), "own_ns": np.array(["a"] * 3)},
     "frames that are no numbers": {"t_ns": np.zeros(3, np.int64), "value": np.zeros((3, 1)), "frame": np.zeros(3)},
 }
 
