@@ -196,10 +196,10 @@ def cost():
 
 def online():
     """1000 traces: known parameters at full rate; estimated parameters at 50 frames a second."""
-    n, frames = 1000, 600
+    n, frames = 1000, 800
     for emission in TRUE:
         x = traces(emission, 0, Case(frames, np.tile(np.arange(1, 9), n // 8)))
-        spec = Spec((8, 8), "uint16")
+        spec = Spec((8, 8), "uint16", interval_s=0.02)
         copies = []
         for _ in range(50):
             source = np.random.default_rng(0).integers(0, 9, (512, 512), np.uint16)

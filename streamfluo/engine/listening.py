@@ -1,7 +1,8 @@
 """Listening: other streams beside the frames, each read and written by a thread of its own.
 
 A stream that stops, or whose device is unplugged, ends nothing: it is said, and tried again. Its samples are written
-each quarter second, with their times on the monotonic clock that frames arrive by.
+each quarter second, with their times on the monotonic clock that frames arrive by. What a disk refuses waits in memory,
+up to a bound; what is dropped beyond it is counted, and said when that begins and ends.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .config import InputConfig
 
 WAIT_S, AGAIN_S, FRESH_S = 0.1, 1.0, 1.0
 RATE_NS, RATE_TOLERANCE = 20 * 10**9, 0.03  # what comes .3 s late after 20 s is no other rate
+MAX_ARRIVALS = 300_000  # frames whose times wait for a disk call that does not come back, of 200 bytes each: 60 MB
 
 Tell = Callable[[Mapping[str, Any]], None]
 NewWriter = Callable[[str], InputWriter]
@@ -43,7 +45,7 @@ class InputThread:
         self._watched: tuple[int, int] | None = None  # when a clock of its own was looked at, and what it said
         self._other_rate = 0.0
         self.back = self.unlike = 0
-        self.lost = ""
+        self.lost, self._dropping = "", False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"input {config.name}", daemon=True)
         self._thread.start()
@@ -60,8 +62,14 @@ class InputThread:
         silent_s = time.monotonic() - self._came_s
         found = {"from": self.config.uri, "samples": self._writer.samples, "silent_s": round(silent_s, 1)}
         counts = {"back in time": self.back, "of another width": self.unlike, **self._input.refused}
+        counts["dropped while the disk refused"] = self._writer.dropped
         troubles = {"lost": self.lost, "disk refuses": self._writer.refused, "rate": self._other_rate}
         return {**found, **{name: said for name, said in {**counts, **troubles}.items() if said}}
+
+    @property
+    def dropped(self) -> int:
+        """Samples that were neither written nor kept for later."""
+        return self._writer.dropped + self._input.refused["too many wait"]
 
     def close(self) -> None:
         """Read no more, and write what is there."""
@@ -88,7 +96,8 @@ class InputThread:
             try:
                 self._writer.close()
             except OSError as error:
-                self._tell({"event": "input not written", "input": self.config.name, "error": error.strerror})
+                lost = {"samples": self._writer.waiting, "error": error.strerror or str(error)}
+                self._tell({"event": "input not written", "input": self.config.name, **lost})
 
     def _take(self, samples: list[Sample]) -> None:
         now_s = time.monotonic()
@@ -141,7 +150,13 @@ class InputThread:
             arrays["t_ns"] = t_ns + self._to_utc_ns
         if samples[0].own_ns is not None:
             arrays["own_ns"] = np.array([sample.own_ns for sample in samples], np.int64)
+        before = self._writer.dropped
         self._writer.add(arrays)
+        dropping = self._writer.dropped > before
+        if dropping != self._dropping:
+            event = "input dropped" if dropping else "input kept again"
+            self._tell({"event": event, "input": self.config.name, "samples": self._writer.dropped})
+            self._dropping = dropping
 
 
 class Arrivals(Input):
@@ -153,6 +168,9 @@ class Arrivals(Input):
 
     def put(self, block: Block, arrived_ns: int) -> None:
         """Note frames, the last of which arrived then by the monotonic clock."""
+        if len(self._put) + len(block) > MAX_ARRIVALS:  # the oldest are kept, as of other inputs
+            self.refused["too many wait"] += len(block)
+            return
         for index, t_ns in enumerate(block.times_ns.tolist(), block.index):
             self._put.append(Sample(arrived_ns, (float(index), float(t_ns))))
 
@@ -213,8 +231,11 @@ class Listening:
 
     def facts(self) -> dict[str, Any]:
         """How each input fares, by name."""
-        left_out = {FRAMES: {"without the newest samples": self.left_out}} if self.left_out else {}
-        return {thread.config.name: thread.facts() for thread in self._threads} | left_out
+        of_frames = {"without the newest samples": self.left_out, "times dropped": self._frames.dropped}
+        troubles = {name: count for name, count in of_frames.items() if count}
+        return {thread.config.name: thread.facts() for thread in self._threads} | (
+            {FRAMES: troubles} if troubles else {}
+        )
 
     def close(self) -> None:
         """Write what is there."""

@@ -25,6 +25,9 @@ from .shared_pulses import PulseLine, SharedPulses, clock_of_pulses, pulse_line,
 from .values import StepRecords, ValuesWriter
 
 SAME_CLOCK = Clock(0.0, 0.0, 0.0, 0.0)
+# Of an input in memory while a disk refuses: two columns at 1 kHz for 40 minutes, the times of 1000 frames a second for
+# as long; with ten inputs less than a camera's ring.
+MAX_WAITING_BYTES = 64 << 20
 MAX_BRIDGED_S = 1.0  # between two samples a frame has the value between theirs, if they are no further apart
 
 
@@ -36,20 +39,26 @@ def inputs_folder(session: Path) -> Path:
 class InputWriter:
     """Appends samples to an input's file behind what is whole in it; belongs to one thread.
 
-    What the disk refuses waits in memory for the next try; `refused` says why, "" while it takes everything.
+    What the disk refuses waits in memory for the next try; `refused` says why, "" while it takes everything. Beyond
+    MAX_WAITING_BYTES new samples are `dropped`, and the oldest are kept: they go on from what is on the disk, as the
+    frames do that wait beside them, and what is missing is one stretch. `samples` counts both: the index of a record
+    says how many are missing before it.
     """
 
     def __init__(self, session: Path, name: str, series_uid: str, calls: DiskCalls) -> None:
         self._path, self._name = inputs_folder(session) / f"{name}.sfv", name
         records = StepRecords(self._path, series_uid)
         self.samples = int(records.index.max(initial=-1)) + 1
-        self.refused = ""
+        self.refused, self.dropped = "", 0
         self._values = ValuesWriter(self._path, series_uid, _whole_nbytes(self._path), calls)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take samples: `t_ns` (n,) and `value` (n, columns), of texts (n,). Raises OSError when the disk refuses."""
-        count = len(arrays["t_ns"])
-        self._values.add(StepValues(self._name, self.samples, count, arrays, sized(arrays)))
+        """Take samples: `t_ns` (n,) and `value` (n, columns), of texts (n,), or drop them."""
+        count, nbytes = len(arrays["t_ns"]), sized(arrays)
+        if self._values.waiting_nbytes + nbytes > MAX_WAITING_BYTES:
+            self.dropped += count
+        else:
+            self._values.add(StepValues(self._name, self.samples, count, arrays, nbytes))
         self.samples += count
         self._try(self._values.flush_if_due)
 
@@ -63,6 +72,11 @@ class InputWriter:
             self.refused = ""
         except OSError as error:
             self.refused = error.strerror or str(error)
+
+    @property
+    def waiting(self) -> int:
+        """Samples that wait."""
+        return self._values.waiting_frames
 
     def close(self) -> None:
         """Write what waits, sync and close. Raises OSError."""

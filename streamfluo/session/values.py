@@ -32,22 +32,31 @@ MAX_WIDE_BYTES = 8 << 30  # of one record, once it has a column for every id the
 class Gathered:
     """A step's values as runs of consecutive frames; `by_id` values whose ids change begin a new one.
 
-    `nbytes` is what they take in memory.
+    So do those behind a run of `max_run_bytes`. `nbytes` is what all take in memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_run_bytes: int | None = None) -> None:
         self._runs: deque[deque[StepValues]] = deque()
+        self._max_run_bytes, self._run_bytes = max_run_bytes, 0  # of the newest run
         self.nbytes = 0
 
     def __len__(self) -> int:
         """Number of runs."""
         return len(self._runs)
 
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return sum(values.frames for run in self._runs for values in run)
+
     def add(self, values: StepValues) -> None:
         """Take values behind those that are here."""
-        if not self._runs or not _continues(self._runs[-1][-1], values):
+        full = self._max_run_bytes is not None and self._run_bytes >= self._max_run_bytes
+        if not self._runs or full or not _continues(self._runs[-1][-1], values):
             self._runs.append(deque())
+            self._run_bytes = 0
         self._runs[-1].append(values)
+        self._run_bytes += values.nbytes
         self.nbytes += values.nbytes
 
     def first(self) -> StepValues:
@@ -89,13 +98,23 @@ class ValuesWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = RecordFile(path, nbytes, calls=calls, name="values")
         self._uid = series_uid
-        self._waiting = Gathered()
+        self._waiting = Gathered(FLUSH_BYTES)  # what a disk refuses is encoded anew at each try
         self._since = time.monotonic()
 
     def add(self, values: StepValues) -> None:
         """Take values; `flush_if_due` writes them."""
         self._since = self._since if self._waiting else time.monotonic()
         self._waiting.add(values)
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames of what waits."""
+        return self._waiting.frames
+
+    @property
+    def waiting_nbytes(self) -> int:
+        """Bytes in memory of what waits."""
+        return self._waiting.nbytes
 
     @property
     def nbytes(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.block import Block
 from ...core.errors import ConfigError, StateError
+from ...core.learning import Learning
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ...core.registry import register
 from ...core.spec import Spec
@@ -22,11 +23,11 @@ from .activity import Deconvolution
 from .afterwards import Afterwards
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_kernels
-from .learning import Learning, Waiting
 from .live import NO_COMPONENTS, Live, by_id
 from .params import ExtractParams
 from .seeds import Seeds, load_seeds, seeds_of_file
 
+Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one that is not valid
 DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
 CELL_WIDTH = 4  # in units of neuron_sigma_px
 MAX_DELAY_FRAMES = 300
@@ -105,7 +106,7 @@ class Extract(Operator):
         self._frames_live = self._new()
         self._afterwards = Afterwards()
         self._learned: Live | None = None  # what takes over, while it is learned
-        self._learning: Learning | None = None
+        self._learning: Learning[Waiting] | None = None
         self._waiting: list[Waiting] = []  # frames that it takes meanwhile
         self._ended = False
 
@@ -138,7 +139,7 @@ class Extract(Operator):
             if len(self._waiting) < self._delay_frames:
                 kept = None if frame is None else _kept(frame)
                 self._waiting.append((index, kept))
-                self._learning.put(index, kept)
+                self._learning.put((index, kept))
                 return NO_COMPONENTS
             self._take_over()
         values = self._live.take(index, frame)
@@ -154,9 +155,9 @@ class Extract(Operator):
         learned = self._new()
         learned.goes_on_from(self._live)
         self._learned, self._waiting = learned, list(waiting)
-        self._learning = Learning(partial(learned.begin, self._seeds), learned.learn)
-        for index, frame in waiting:
-            self._learning.put(index, frame)
+        self._learning = Learning(partial(learned.begin, self._seeds), lambda frame: learned.learn(*frame))
+        for frame in waiting:
+            self._learning.put(frame)
 
     def _take_over(self) -> None:
         assert self._learning is not None

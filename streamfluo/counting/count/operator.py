@@ -19,7 +19,7 @@ from ..kernels.crosschecks import bleaching_steps, is_flat, traces_bleaching_ste
 from ..kernels.likelihood import evaluate
 from ..traces import checked_traces, traces_of_file
 from .filter import OnlineFilter
-from .learning import BINS, Learner, model_of, observation
+from .learning import BINS, Learner, delay_frames, model_of, observation
 from .params import CountParams
 from .sums import PowerSums
 
@@ -33,14 +33,15 @@ class Count(Operator):
 
     Each frame advances the forward filter of every trace for min_emitters … max_emitters. Every `update_every` frames,
     and later whenever the record has grown by a quarter, a thread re-estimates the parameters from the record and
-    filters it under them; half of `update_every` later that filter replaces the current one. The posterior equals that
-    of a batch forward pass under the current parameters, and depends on the frames alone. After `learn_frames` the
-    record is dropped. In missing frames (gaps up to 1000 frames) and for NaN the state follows the transition matrix.
+    filters it under them; `learn_delay_frames` later that filter replaces the current one: no frame waits for it. The
+    posterior equals that of a batch forward pass under the current parameters, and depends on the frames alone. After
+    `learn_frames` the record is dropped. In missing frames (gaps up to 1000 frames) and for NaN the state follows the
+    transition matrix.
     Cost of 10 candidates and 1000 traces: 0.4 ms a frame; an update takes 0.1 ms a trace and 1000 frames, and the fit.
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
-    version = 7
+    version = 8  # learned parameters take over when they are ready, by frames alone
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
@@ -64,9 +65,9 @@ class Count(Operator):
     presents = Presents(("frames", "posterior"), ("count", "mean_count", "numbers"))
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
-         "bleaching": True, "update_every": 40, "learn_frames": 60},
+         "bleaching": True, "update_every": 40, "learn_frames": 60, "learn_delay_frames": 20},
         {"max_emitters": 3, "update_every": 0, "parameters": (40.0, 20.0, 5.0, 0.1, 0.1, 0.0)},
-        {"max_emitters": 3, "update_every": 70, "pooled": False, "learn_frames": 70},
+        {"max_emitters": 3, "update_every": 70, "pooled": False, "learn_frames": 70, "learn_delay_frames": 35},
     )  # fmt: skip
 
     def __init__(self, params: CountParams, spec: Spec, device: str = "cpu") -> None:
@@ -137,7 +138,8 @@ class Count(Operator):
         mine: State = {
             "count": self._count, "next_index": self._next_index, "frames": self._frames, "due": self._due,
             "record": self._record.copy(), "steps": self._steps.copy(), "width": self._filter.model.width,
-            "born": self._born.copy(), "learns_from": self._learner.frames,
+            "born": self._born.copy(),
+            "learns_from": self._learner.frames, "takes_over": self._learner.takes_over,
         }  # fmt: skip
         return {**mine, **self._sums.state(), **self._filter.state()}
 
@@ -157,10 +159,14 @@ class Count(Operator):
         self._sums.restore(state)
         self._filter.restore(state, model_of(self.params, width))
         learns_from = require_int(state, "learns_from", self.kind)
+        if not 0 <= learns_from <= len(self._spare):
+            raise StateError(
+                f"count: state 'learns_from' is within the record of {len(self._spare)}, found {learns_from}"
+            )
         if learns_from:
-            self._record = self._spare[:learns_from]
-            self._learn()
-            self._record = self._spare
+            self._learn(learns_from, require_int(state, "takes_over", self.kind))
+            for frame in self._record[learns_from:]:
+                self._learner.put(frame)
 
     def _grow(self, count: int) -> None:
         """Add the spots that are new in this block."""
@@ -205,9 +211,11 @@ class Count(Operator):
             self._keep(frame)
         if self._filter.known:
             self._filter.advance(observation(frame[None], camera))
+        self._learner.put(frame)
         if self._due and self._frames == self._due:
-            self._learn()
-        if self._learner.frames and self._frames == self._due + self.params.update_every // 2:
+            kept = len(self._record)
+            self._learn(kept, self._frames + delay_frames(self.params, kept, self._count, self.spec.interval_s))
+        if self._learner.frames and self._frames >= self._learner.takes_over:
             self._take_over()
         return self._filter.posterior() @ self._filter.model.candidates
 
@@ -223,20 +231,20 @@ class Count(Operator):
         self._spare[n] = frame
         self._record = self._spare[: n + 1]
 
-    def _learn(self) -> None:
-        """Start an estimate from the record so far."""
-        self._learner.begin(self.params, self._record, self._filter.typical if self._filter.known else None)
+    def _learn(self, frames: int, takes_over: int) -> None:
+        """Start an estimate from the first frames of the record."""
+        typical = self._filter.typical if self._filter.known else None
+        self._learner.begin(self.params, self._record[:frames], typical, takes_over)
 
     def _take_over(self) -> None:
         """Continue under the new parameters."""
-        p, learned_from, found = self.params, self._learner.frames, self._learner.result()
+        p, (found, steps) = self.params, self._learner.result()
         if found is not None:
             self._filter = found.grown(self._count)
-            self._filter.advance(observation(self._record[learned_from:], p.emission == "camera"))
         every, begun = p.update_every, self._due
         self._due += max(every, -(-begun // (GROWTH * every)) * every)
         if begun >= p.learn_frames and self._filter.known:
-            self._steps = traces_bleaching_steps(self._record)
+            self._steps = np.pad(steps, (0, self._count - len(steps)), constant_values=np.nan)
             self._record = self._spare = np.empty((0, self._count))
             self._due = 0
         elif begun < p.learn_frames:

@@ -31,6 +31,13 @@ class CountParams(Params, frozen=True):
     learn_frames: Annotated[
         int, Meta(ge=1, description="frames of the record that parameters are estimated from; then they are fixed")
     ] = 4000
+    learn_delay_frames: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="frames after which estimates take over; none: half of update_every, or as many as come while "
+            "they are made, whichever is more"
+        ),
+    ] = None
     pooled: Annotated[
         bool | None, Meta(description="spots share brightness and kinetics; none: if there are several")
     ] = None
