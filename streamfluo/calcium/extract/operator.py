@@ -44,6 +44,7 @@ class Extract(Operator):
     are in the table `settled`, with the rate of spikes that is expected given the samples around. The first
     `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then processed
     like all others, on a thread beside the frames: `init_delay_frames` later its results take over, and no frame waits.
+    Nor does a frame's value wait for what it teaches: that is learned on a thread, before the next frame is taken.
     Flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be cut anywhere: results are
     the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
     have NaN as values.
@@ -52,7 +53,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 10  # the same, computed faster: rises are described every 25 frames, candidates of transients over 7
+    version = 10  # the same, faster; each frame's rows come with the next; candidates of transients over 7 frames
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
