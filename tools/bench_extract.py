@@ -2,6 +2,7 @@
 
     python tools/bench_extract.py --movies abc                 F1, traces, spikes; ms against one rfft2 of 512 × 512
     python tools/bench_extract.py --movies b --loops 10        the same frames ten times: memory does not grow
+    python tools/bench_extract.py --movies b --until-values   processor time of `extract`, until its values and in all
     python tools/bench_extract.py --fields --seeds 31 32 33    simulated fields (tools/fields.py), ring and low_rank
 
 Raw movies of tools/bench_motion.py run frame by frame through configs/calcium_2p.toml. Scores: semireal/score.py.
@@ -20,7 +21,7 @@ import numpy as np
 import scipy.fft
 from bench_motion import CACHE, DATA, SKIP, movie
 
-from streamfluo import Block, Chain, Spec
+from streamfluo import Block, Chain, Spec, create
 from streamfluo.calcium.extracted_components import ExtractedComponents
 
 CONFIG = Path(__file__).parents[1] / "configs" / "calcium_2p.toml"
@@ -119,6 +120,30 @@ def measure(name: str, seed: int, loops: int) -> None:
     )
 
 
+def measure_until_values(name: str, seed: int) -> None:
+    """Run a movie and print the processor time of `extract` for its last 400 frames, until it gives their values."""
+    frames, _ = movie(name, seed)
+    spec = Spec(frames.shape[1:], frames.dtype, interval_s=INTERVAL_S)
+    motion = create("motion", spec, max_shift_px=10)
+    extract = create("extract", motion.out_spec, neuron_sigma_px=4.0)
+    sample, costs = np.random.default_rng(0).random((512, 512), np.float32), np.zeros((len(frames), 3))
+    for n, frame in enumerate(frames):
+        shifted = motion.update(Block(n, np.array([n]), np.array(frame)[None]))
+        began = time.thread_time(), time.process_time()
+        extract.update(shifted.block, {"valid": shifted.values["valid"]})
+        until = time.thread_time()
+        components = len(extract.read(["quality_now"])["quality_now"])  # waits for the rest
+        costs[n] = until - began[0], time.process_time() - began[1], one_rfft2_ms(sample) / 1e3
+    until, whole, one = costs[-400:].T
+    one = np.median(one)
+    print(
+        f"{name}, seed {seed}, {components} components, rfft2 of 512 × 512 {1e3 * one:.2f} ms: until the values mean "
+        f"{until.mean() / one:.2f}, p99 {np.percentile(until, 99) / one:.2f}; in all mean {whole.mean() / one:.2f}, "
+        f"p99 {np.percentile(whole, 99) / one:.2f}",
+        flush=True,
+    )
+
+
 def measure_field(name: str, seeds: list[int], background: str) -> None:
     """Run a simulated field with several seeds and print the mean scores."""
     scores, cost_ms = [], []
@@ -146,6 +171,7 @@ def main() -> None:
     parser.add_argument("--movies", default="abc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--loops", type=int, default=1, help="repeat the frames, without scores")
+    parser.add_argument("--until-values", action="store_true", help="time of `extract` alone, without scores")
     args = parser.parse_args()
     if args.fields is not None:
         for name, background in itertools.product(args.fields or fields.FIELDS, args.backgrounds):
@@ -153,7 +179,10 @@ def main() -> None:
         return
     for seed in args.seeds:
         for name in args.movies:
-            measure(name, seed, args.loops)
+            if args.until_values:
+                measure_until_values(name, seed)
+            else:
+                measure(name, seed, args.loops)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from streamfluo import Block, create, open_source
 from streamfluo.calcium.extract import live as live_module
+from streamfluo.calcium.extract.extraction import Extraction
 
 INIT, DELAY = 100, 40
 
@@ -132,3 +133,41 @@ def test_what_fails_there_is_told_where_it_takes_over(movie, monkeypatch):
     feed(operator, pixels, 0, INIT + DELAY)
     with pytest.raises(ArithmeticError, match="no light"):
         feed(operator, pixels, INIT + DELAY, INIT + DELAY + 1)
+
+
+@pytest.fixture
+def begun(movie):
+    """An operator some frames after it has begun, and the index of its next frame."""
+    operator, n = extract(movie[0]), INIT + DELAY + 7
+    feed(operator, movie[1], 0, n)
+    operator.read(["background"])  # waits
+    return operator, n
+
+
+def test_values_come_before_the_rest_of_a_frame_is_done(movie, begun, monkeypatch):
+    (operator, n), began, may, work = begun, threading.Event(), threading.Event(), Extraction._work
+
+    def waiting(self):
+        began.set()
+        assert may.wait(20)
+        work(self)
+
+    monkeypatch.setattr(Extraction, "_work", waiting)
+    values = feed(operator, movie[1], n, n + 1)[0].values
+    assert began.wait(20)
+    assert not may.is_set()
+    assert np.isfinite(values["traces"]).all()
+    may.set()
+    assert operator.state()["buffer_count"] == n + 1
+
+
+def test_what_goes_wrong_in_the_rest_of_a_frame_is_raised_by_the_next(movie, begun, monkeypatch):
+    operator, n = begun
+
+    def wrong(self):
+        raise ZeroDivisionError("in the rest")
+
+    monkeypatch.setattr(Extraction, "_work", wrong)
+    feed(operator, movie[1], n, n + 1)
+    with pytest.raises(ZeroDivisionError, match="in the rest"):
+        feed(operator, movie[1], n + 1, n + 2)

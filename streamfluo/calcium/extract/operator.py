@@ -46,6 +46,7 @@ class Extract(Operator):
     are in the table `settled`, with the rate of spikes that is expected given the samples around. The first
     `init_frames` (or all frames, where there are fewer) initialise mean, noise and background, and are then processed
     like all others, on a thread beside the frames: `init_delay_frames` later its results take over, and no frame waits.
+    Nor does a frame's value wait for what it teaches: that is learned on a thread, before the next frame is taken.
     Flashes and closed shutters count as not valid, at most 100 frames on end. Blocks may be cut anywhere: results are
     the same bits. NaN pixels count as unknown; frames that are not valid count as missing and
     have NaN as values.
@@ -54,7 +55,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 10  # says who is present and what was merged; computed faster; seeds of a session keep their ids
+    version = 10  # says who is present and what was merged; rows come with the next frame; seeds of a session keep ids
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}

@@ -22,7 +22,7 @@ from .components import POOLS, Components
 
 MOST_AHEAD = 34  # frames: rows wait for at most POOLS, and come every 5
 _PRIOR_S, _PRIOR_RISE = 20.0, 10.0
-_EVERY, _TURNS = 5, 5  # frames, after which the rises of every fifth component are described again
+_EVERY = 5  # frames, after which the rises are described again: every 25 costs .007 of the spikes' correlation
 _KEPT_S = 600.0  # of a longer past every sample counts half, again and again
 
 
@@ -50,8 +50,7 @@ class SettledRates:
             part = self._parts(cells, samples, count % self.averages.samples, born)
             if centre % _EVERY == 0:
                 self._forget(cells)
-                turn = (centre // _EVERY) % _TURNS
-                self._describe(cells, np.flatnonzero(born & (cells["id"] % _TURNS == turn)))
+                self._describe(cells, np.flatnonzero(born))
             self._rate(cells, part, born, centre)
 
     def finish(self, cells: Components, count: int) -> None:
