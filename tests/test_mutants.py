@@ -198,6 +198,17 @@ class CompilesWhenTheFirstGapComes(Moments):
         super().gap(first, count)
 
 
+class CallsWhatOnlyAKernelCalledBefore(Moments):
+    def __init__(self, params, spec, device="cpu"):
+        super().__init__(params, spec, device)
+        self._inner = inner = njit(lambda count: count + 1)
+        njit(lambda count: inner(count))(1)
+
+    def gap(self, first, count):
+        self._inner(count)
+        super().gap(first, count)
+
+
 class LoadsAKernelWhenTheFirstFrameComes(Moments):
     def update(self, block, inputs={}):
         add_binned(block.pixels, 2, np.zeros((2, 2), np.complex64))
@@ -371,6 +382,7 @@ MUTANTS = [
     (FlushesWhenMergedWithNothing, FLOAT, {}, "empty_is_identity"),
     (TreatsLargePartsAnotherWay, INTEGER, {}, "merging_is_associative"),
     (CompilesWhenTheFirstGapComes, INTEGER, {}, "nothing_compiles_later"),
+    (CallsWhatOnlyAKernelCalledBefore, INTEGER, {}, "nothing_compiles_later"),
     (LoadsAKernelWhenTheFirstFrameComes, INTEGER, {}, "nothing_compiles_later"),
     (GivesMoreThanItDeclares, INTEGER, {}, "what_is_given_is_declared"),
     (GivesATableItDoesNotDeclare, INTEGER, {}, "what_is_given_is_declared"),
