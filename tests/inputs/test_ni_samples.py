@@ -215,7 +215,7 @@ class Deliveries(Input):
 class Written:
     """What writes samples, kept."""
 
-    samples, refused = 0, ""
+    samples, refused, dropped = 0, "", 0
 
     def __init__(self):
         self.arrays = []
