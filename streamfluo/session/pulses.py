@@ -124,7 +124,7 @@ def _checked(match: Match, predicted: np.ndarray, b: np.ndarray) -> Match:
     for start, stop in pairwise(edges.tolist()):
         first, last = np.searchsorted(b, (predicted[start], predicted[stop - 1]))
         possible = min(stop - start, last - first)
-        fit = int(((match.ours >= start) & (match.ours < stop)).sum())
+        fit = int(np.diff(np.searchsorted(match.ours, (start, stop)))[0])
         if possible >= LEAST and fit < MATCHED * possible:
             what = f"of pulses {start} to {stop} {fit} fit where {possible} could"
             return _undetermined(f"{what}; a clock was set, or they are another line's")

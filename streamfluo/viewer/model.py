@@ -246,8 +246,9 @@ class Model:
         panel = self._each.get(f"snapshot/{step}/{name}")
         if array.ndim == 0:
             unit = self.unit(step, name)
-            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.6g}"
-            self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip()
+            known = array.dtype.kind != "f" or bool(np.isfinite(array[()]))
+            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.5g}"
+            self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip() if known else "not known"
             if array.dtype.kind in "biuf":
                 self.values[f"{step}/{name}"] = float(array[()])
         elif any(o.id == f"{step}/{name}" and o.kind in ("contours", "rectangle") for o in self.overlays):

@@ -11,9 +11,12 @@ from .panels import Panel
 from .theme import curve_colour
 from .words import labelled
 
+COUNTED = ("order", "spot", "id", "emitters", "column", "label")  # axes whose places are things, not a scale
+MAX_BARS = 500
+
 
 class CurvePanel(QWidget):
-    """A snapshot of one axis against its place."""
+    """A snapshot of one axis against its place; of things that are counted a bar for each."""
 
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
@@ -22,7 +25,10 @@ class CurvePanel(QWidget):
         self._plot = empty_plot()
         self._plot.setLabel("bottom", panel.dims[0] if panel.dims else "")
         self._plot.setLabel("left", labelled(panel.name, panel.unit))
+        shade = curve_colour(0)
+        shade.setAlpha(90)
         self._curve = self._plot.plot(antialias=False, pen=pg.mkPen(curve_colour(0), width=1.5))
+        self._curve.setFillBrush(shade)
         stacked(self, None, self._plot)
 
     def turn_to(self, panel: Panel) -> None:
@@ -35,7 +41,14 @@ class CurvePanel(QWidget):
         curve = self._model.curves.get(self._panel.id)
         if not self.paused and curve is not None and curve is not self._drawn:
             self._drawn = curve
-            self._curve.setData(np.arange(len(curve)), np.asarray(curve, float), connect="finite")
+            heights = np.nan_to_num(np.asarray(curve, float)) if self._is_counted(len(curve)) else None
+            if heights is not None:
+                self._curve.setData(np.arange(len(curve) + 1) - 0.5, heights, stepMode="center", fillLevel=0)
+            else:
+                self._curve.setData(np.arange(len(curve)), np.asarray(curve, float), stepMode=None, connect="finite")
+
+    def _is_counted(self, count: int) -> bool:
+        return 0 < count <= MAX_BARS and self._panel.dims[0] in COUNTED
 
 
 def empty_plot() -> pg.PlotWidget:

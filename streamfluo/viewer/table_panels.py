@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from .model import Model
 from .panels import Panel
 from .theme import curve_colour
-from .words import figure, labelled
+from .words import figure, labelled, named
 
 ROWS_SHOWN = 100
 REDRAW_S = 0.25
@@ -110,6 +110,8 @@ class NumbersPanel(QWidget):
         self._model, self._numbers = model, model.numbers[panel.id]
         self._table = _table()
         self._table.horizontalHeader().setVisible(False)
+        self._table.horizontalHeader().setStretchLastSection(True)
+        self._told: list[str] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.addWidget(self._table)
@@ -120,8 +122,11 @@ class NumbersPanel(QWidget):
 
     def refresh(self) -> None:
         """Show what is new."""
-        if not self.paused:
-            _fill(self._table, ["", ""], [list(self._numbers), list(self._numbers.values())])
+        told = list(self._numbers.values())
+        if not self.paused and told != self._told:
+            self._told = told
+            _fill(self._table, ["", ""], [[named(name) for name in self._numbers], told])
+            self._table.resizeRowsToContents()  # a sentence takes several lines
 
 
 class EventsPanel(QPlainTextEdit):

@@ -35,7 +35,7 @@ def irregular(seed, count, low_s=0.05, high_s=0.15):
 @pytest.mark.parametrize("drift", [50e-6, -50e-6])
 def test_after_a_minute_two_clocks_agree_to_a_fifth_of_a_millisecond(drift):
     """With 1 ms of jitter and 2 % of the pulses missing on each side, at the pulses of a camera's 30 Hz."""
-    for seed in range(9100, 9108):
+    for seed in range(9100, 9104):
         ours, ours_are, theirs, theirs_are = trains(seed, irregular(seed, 1800, 0.017, 0.05), drift=drift)
         match = match_pulses(ours, theirs)
         assert match.undetermined == ""
@@ -47,7 +47,7 @@ def test_after_a_minute_two_clocks_agree_to_a_fifth_of_a_millisecond(drift):
 
 def test_the_error_that_it_states_is_the_one_that_it_makes():
     found, stated = [], []
-    for seed in range(9200, 9300):
+    for seed in range(9200, 9270):
         ours, _, theirs, _ = trains(seed, irregular(seed, 60, 0.3, 0.7), extra=0.02)
         clock = pulse_clock(ours, theirs, match_pulses(ours, theirs))
         found.append((clock.theirs(ours[:1]) - truth_of(ours[:1]))[0])
@@ -68,7 +68,7 @@ def by_hand(ours, theirs, tolerance_ns):
 
 
 def test_it_finds_what_a_search_of_all_offsets_finds():
-    for seed in range(9300, 9304):
+    for seed in range(9300, 9302):
         ours, _, theirs, _ = trains(seed, irregular(seed, 45, 0.4, 1.2), missing=0.1, extra=0.1)
         count, offset = by_hand(ours, theirs, 5e6)
         match = match_pulses(ours, theirs)
@@ -101,7 +101,7 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("what", AMBIGUOUS)
 @pytest.mark.parametrize("missing", [0.0, 0.02, 0.2])
 def test_what_fits_at_several_offsets_is_undetermined(what, missing):
-    for seed in range(9400, 9404):
+    for seed in range(9400, 9402):
         ours, _, theirs, _ = trains(seed, AMBIGUOUS[what](seed), missing=missing, extra=missing)
         match = match_pulses(ours, theirs)
         assert match.undetermined
@@ -109,7 +109,7 @@ def test_what_fits_at_several_offsets_is_undetermined(what, missing):
 
 
 def test_pulses_of_other_lines_and_of_clocks_that_were_set_are_undetermined():
-    for seed in range(9410, 9414):
+    for seed in range(9410, 9412):
         ours, _, theirs, _ = trains(seed, irregular(seed, 600))
         _, _, others, _ = trains(seed, irregular(seed + 500, 600))
         assert match_pulses(ours, others).undetermined
@@ -123,7 +123,7 @@ def test_pulses_of_other_lines_and_of_clocks_that_were_set_are_undetermined():
 
 
 def test_one_that_began_earlier_or_was_unplugged_for_a_while_is_matched():
-    for seed in range(9420, 9424):
+    for seed in range(9420, 9422):
         ours, ours_are, theirs, theirs_are = trains(seed, irregular(seed, 900, 0.5, 1.5), missing=0.1, extra=0.1)
         for mine, other in ((slice(0, 500), slice(300, 900)), (slice(300, 800), slice(0, 500)), (slice(0, 900), None)):
             chosen = np.r_[0:250, 500:800] if other is None else np.r_[other]
