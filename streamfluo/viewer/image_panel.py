@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PySide6.QtCore import QRectF, Signal
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -24,6 +25,7 @@ from PySide6.QtWidgets import (
 )
 
 from .canvas import Canvas
+from .controls import tool_button
 from .health import age_s
 from .model import Model
 from .overlay_items import ComponentsItem, OverlayItem, contour_at, rectangle_lines, spot_lines, vector_lines
@@ -263,6 +265,12 @@ class ImagePanel(QWidget):
         return sorted(self._tiles, key=lambda tile: order.index(tile.panel.id) if tile.panel.id in order else 0)
 
     def _click(self, event: Any) -> None:
+        if event.button() == Qt.MouseButton.RightButton:
+            menu = QMenu(self)
+            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            self._fill_menu(menu)
+            menu.popup(QCursor.pos())
+            return
         at = self.canvas.over.mapFromScene(event.scenePos())
         self.pick(at.y(), at.x())
 
@@ -313,11 +321,11 @@ class ImagePanel(QWidget):
     # How it is put together
 
     def _build(self) -> None:
-        self._pause = _button("Pause", "hold this image; the acquisition goes on (Space holds all)", checkable=True)
+        self._pause = tool_button("Pause", "hold this image; the acquisition goes on (Space holds all)", checkable=True)
         self._pause.toggled.connect(self.set_paused)
-        self._lock = _button("Lock levels", "keep brightness and contrast (L)", checkable=True)
+        self._lock = tool_button("Lock levels", "keep brightness and contrast (L)", checkable=True)
         self._lock.toggled.connect(self.lock_levels)
-        levels = _button("Levels", "histogram and levels beside the image", checkable=True)
+        levels = tool_button("Levels", "histogram and levels beside the image", checkable=True)
         levels.toggled.connect(self.canvas.show_levels)
         levels.toggled.connect(self.redraw)
         self._colours = QComboBox()
@@ -333,7 +341,7 @@ class ImagePanel(QWidget):
         self._modes.addItems([MODES[mode] for mode in self._view.modes])
         self._modes.setToolTip("one plane, planes side by side, or the channels of a slice merged (M)")
         self._modes.activated.connect(lambda n: self.set_mode(self._view.modes[n]))
-        more = _button("More", "fit, turn, regions, overlays, binning")
+        more = tool_button("More", "fit, turn, regions, overlays, binning")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         more.setMenu(QMenu(more))
         more.menu().aboutToShow.connect(lambda: self._fill_menu(more.menu()))
@@ -388,12 +396,3 @@ class ImagePanel(QWidget):
         """Shortcuts go to the image under the mouse."""
         self.activated.emit(self)
         super().enterEvent(event)  # type: ignore[arg-type]
-
-
-def _button(text: str, tip: str, checkable: bool = False) -> QToolButton:
-    button = QToolButton()
-    button.setText(text)
-    button.setToolTip(tip)
-    button.setCheckable(checkable)
-    button.setAutoRaise(True)
-    return button

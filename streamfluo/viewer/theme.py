@@ -25,6 +25,7 @@ COLOUR_MAPS = {
 CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DARK_CURVES = ("#56b4e9", "#e69f00", "#2fc79a", "#e59ac6", "#7f9fff", "#f0e442")
 OVERLAYS = {"spots": "#ffb000", "vectors": "#40e0ff", "contours": "#ff5fa2", "rectangle": "#9aa7b4"}
+LETTERS_PT = (7, 28)
 RED, AMBER, GREEN = "#c62828", "#b26a00", "#2e7d32"
 DARK_RED, DARK_AMBER, DARK_GREEN = "#ff6b60", "#ffb74d", "#66bb6a"
 
@@ -43,6 +44,22 @@ def apply(app: QApplication, theme: Theme = "auto") -> None:
         imageAxisOrder="row-major",
         antialias=True,
     )
+
+
+def scale_letters(by: int) -> None:
+    """Make all letters larger or smaller by so many points, for a projector or a far screen."""
+    app = QApplication.instance()
+    assert isinstance(app, QApplication)
+    font = app.font()
+    font.setPointSize(min(max(font.pointSize() + by, LETTERS_PT[0]), LETTERS_PT[1]))
+    app.setFont(font)
+    for widget in app.allWidgets():
+        widget.setFont(font)
+        if isinstance(widget, pg.PlotWidget):
+            for side in ("left", "bottom"):
+                axis = widget.getAxis(side)
+                axis.setTickFont(font)
+                axis.label.setFont(font)
 
 
 def _palette(dark: bool) -> QPalette:

@@ -23,7 +23,7 @@ from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import EventsPanel, NumbersPanel, TablePanel
-from .theme import Theme, apply
+from .theme import Theme, apply, scale_letters
 from .trace_panel import TracePanel, beside
 from .views import Mode
 
@@ -38,9 +38,11 @@ SHORTCUTS = {
     "L": "lock the levels, or let them follow",
     "C": "next colour map; of several planes the next channel", "Shift+C": "next colour map",
     "PgUp": "the slice before", "PgDown": "the slice behind",
+    "Up": "the next component, its outline and trace thick", "Down": "the component before",
     "M": "one plane, planes side by side, or the channels of a slice merged",
     "S": "save the picture (PNG)", "D": "save the data (TIFF)",
-    "Ctrl+0": "arrange the docks as at first", "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
+    "Ctrl+0": "arrange the docks as at first", "Ctrl++": "larger letters", "Ctrl+-": "smaller letters",
+    "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
 }  # fmt: skip
 
 PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel
@@ -270,6 +272,14 @@ class Window(QMainWindow):
             elif isinstance(content, ImagePanel):
                 content.redraw()
 
+    def _step_component(self, by: int) -> None:
+        """Point out the next component of the first step that draws outlines, or the one before."""
+        for overlay in self.model.overlays:
+            if overlay.kind == "contours" and (ids := self.model.ids_of(overlay.step)):
+                at = self.model.pointed.get(overlay.step)
+                self._point_out(overlay.step, (ids.index(at) + by) % len(ids) if at in ids else 0)
+                return
+
     def _activate(self, image: ImagePanel) -> None:
         self._active = image
 
@@ -328,10 +338,14 @@ class Window(QMainWindow):
             self._action(image, SHORTCUTS[key], key, partial(self._with_image, key))
         for key, by in (("PgUp", -1), ("PgDown", 1)):
             self._action(image, SHORTCUTS[key], key, partial(self._step_z, by))
+        for key, by in (("Up", 1), ("Down", -1)):
+            self._action(image, SHORTCUTS[key], key, partial(self._step_component, by))
         view = bar.addMenu("&View")
         self._action(view, "hold the display", "Space", lambda: self.set_paused(not self.paused))
         self._action(view, SHORTCUTS["Ctrl+0"], "Ctrl+0", self.arrange)
         self._action(view, SHORTCUTS["F11"], "F11", self._full_screen)
+        for key, by in (("Ctrl++", 1), ("Ctrl+-", -1)):
+            self._action(view, SHORTCUTS[key], key, partial(scale_letters, by))
         for theme in ("auto", "light", "dark"):
             view.addAction(f"{theme} colours", partial(self._set_theme, theme))
         self._action(view, "quit", "Ctrl+Q", self.close)

@@ -1,16 +1,21 @@
 """The window's pictures, offscreen: turned, held, levelled, read, drawn on, saved."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
 from wire_bytes import SHAPE, frame, hello, result
 
 pytest.importorskip("PySide6")
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel, text_of
 
 from streamfluo.viewer import theme
 from streamfluo.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
+from streamfluo.viewer.theme import LETTERS_PT, scale_letters
 
 
 def test_large_frames_are_asked_for_binned_unless_told_otherwise(open_window):
@@ -192,6 +197,41 @@ def test_a_click_on_a_cell_points_out_its_trace(open_window):
     assert traces.pointed == 8
     image.pick(3.5, 0.1)
     assert traces.pointed == 8
+
+
+def test_keys_go_from_cell_to_cell(open_window):
+    square = np.array([[0, 0], [0, 3], [3, 3], [3, 0]])
+    window, _ = open_window(
+        result("extract", 5, kind="snapshot", contours=np.stack([square, square + 4])),
+        result("extract", 5, ids=np.array([3, 8]), trace=np.ones((1, 2))),
+        frame(5, PIXELS / np.float32(1), step="motion"),
+    )
+    traces = panel(window, "by_id/extract/trace")
+    seen = []
+    for by in (1, 1, 1, -1):
+        window._step_component(by)
+        seen.append(traces.pointed)
+    assert seen == [3, 8, 3, 8]
+
+
+def test_a_right_click_opens_what_can_be_done_with_an_image(open_window):
+    window, _ = open_window(frame(5, PIXELS / np.float32(1), step="motion"))
+    image = panel(window, "frames/motion/frames")
+    image._click(SimpleNamespace(button=lambda: Qt.MouseButton.RightButton))
+    menus = [menu for menu in image.findChildren(QMenu) if menu.isVisible()]
+    assert len(menus) == 1
+    assert "Zoom to fit\tF" in [action.text() for action in menus[0].actions()]
+    menus[0].close()
+
+
+def test_letters_grow_within_bounds(open_window, qapp):
+    before = qapp.font()
+    window, _ = open_window()
+    for _ in range(60):
+        scale_letters(1)
+    assert qapp.font().pointSize() == LETTERS_PT[1]
+    assert window.font().pointSize() == LETTERS_PT[1]
+    qapp.setFont(before)
 
 
 def test_of_cells_in_each_other_the_smaller_one_is_meant():
