@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,27 +13,43 @@ from typing import Annotated, Literal
 import typer
 
 from ..core.errors import ConfigError
+from ..session.reader import open_session
 from .console import console
 from .keys import meet
 
 
 def view(
-    uri: Annotated[str, typer.Argument(help="data endpoint of a run, record, camera or replay", show_default=False)],
+    uri: Annotated[
+        str, typer.Argument(help="data endpoint of a run, record, camera or replay; or a session", show_default=False)
+    ],
     screenshot: Annotated[Path | None, typer.Option(help="paint without a screen, write this PNG, exit")] = None,
     after: Annotated[float, typer.Option(min=0, help="seconds until the screenshot")] = 3.0,
     size: Annotated[str, typer.Option(help="of the screenshot, in pixels")] = "1400x900",
     theme: Annotated[Literal["auto", "light", "dark"], typer.Option(help="colours; auto: as the desktop")] = "auto",
 ) -> None:
-    """Open a window on a running program: images, plots, health. Closing it changes nothing there."""
+    """Open a window on a running program, or a session: images, plots, health. Closing it changes nothing there."""
     require_viewer()
     from ..viewer.main import show, take_screenshot
 
-    meet(uri)
-    if screenshot is None:
-        show(uri, theme)
-        return
-    take_screenshot(uri, screenshot, after, theme, _sides(size))
+    with _served(uri) as endpoint:
+        if screenshot is None:
+            show(endpoint, theme)
+            return
+        take_screenshot(endpoint, screenshot, after, theme, _sides(size))
     console.print(f"picture: {screenshot}", soft_wrap=True)
+
+
+@contextmanager
+def _served(uri: str) -> Iterator[str]:
+    """The endpoint to look at: of a session one that is served for this window alone."""
+    if not (Path(uri) / "session.json").is_file():
+        meet(uri)
+        yield uri
+        return
+    from ..engine.session_view import SessionView
+
+    with SessionView(open_session(uri)) as shown:
+        yield shown.endpoint
 
 
 def require_viewer() -> None:

@@ -108,12 +108,12 @@ class Canvas(pg.GraphicsView):
             self.fit()
 
     def show_histogram(self, image: np.ndarray, levels: tuple[float, float]) -> None:
-        """Draw the histogram (bins,) beside the image."""
+        """Draw the histogram (bins,) beside the image; where it is hidden its levels still have to be the image's."""
         if self._levels.isVisible():
             self._levels.plot.setData(*histogram(image))
-            self._levels.blockSignals(True)
-            self._levels.setLevels(*levels)
-            self._levels.blockSignals(False)
+        self._levels.blockSignals(True)
+        self._levels.setLevels(*levels)
+        self._levels.blockSignals(False)
 
     @property
     def colour_table(self) -> np.ndarray:

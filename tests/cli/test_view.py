@@ -199,3 +199,12 @@ def rss_mb(pid):
             return next((int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS")), None)
     except OSError:
         return None
+
+
+def test_a_session_is_looked_at_like_its_run(folder):
+    done = command("run", "chain.toml", "--source", "recording.tif", "--out", "seen", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = view("seen", "--screenshot", "seen.png", "--after", 2, "--size", "900x600", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    picture = imread(folder / "seen.png")[..., :3]
+    assert picture[100:500, 50:500].std() > 0.1
