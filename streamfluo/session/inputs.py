@@ -69,7 +69,8 @@ class InputWriter:
     def _try(self, write: Callable[[], None]) -> None:
         try:
             write()
-            self.refused = ""
+            if not self.waiting:  # else it was not due
+                self.refused = ""
         except OSError as error:
             self.refused = error.strerror or str(error)
 

@@ -155,7 +155,9 @@ def test_a_session_that_begins_from_another_knows_its_cells(earlier):
     learned, known = earlier.snapshot("decode"), chain.read("decode")
     accepted = earlier.components().ids[earlier.components().accepted].tolist()
     assert accepted != list(range(len(accepted))), "a recording where no place among the accepted is an id"
+    ids = {n for output in outputs for n in output["extract"].values["events"]["id"].tolist()}
     assert set(accepted) <= set(outputs[-1]["extract"].values["ids"].tolist())
+    assert min(ids - set(accepted), default=99) >= earlier.snapshot("extract")["next_id"] > max(learned["ids"])
     np.testing.assert_array_equal(known["ids"][: len(learned["ids"])], learned["ids"])
     np.testing.assert_array_equal(
         known["products"][: len(learned["products"]), : len(learned["products"])], learned["products"]

@@ -132,7 +132,7 @@ class Extraction:
                 self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, accepted=True)
             else:
                 self._record_refusal(birth, number, "the seed lies where no frame reaches")
-        self.cells.next_id = max((self.cells.next_id, *(number + 1 for number in seeds.ids)))
+        self.cells.next_id = max(self.cells.next_id, seeds.next_id)
 
     def _record_refusal(self, frame: int, number: int, reason: str) -> None:
         self._refused.append(f"seed {number} is not taken: {reason}")

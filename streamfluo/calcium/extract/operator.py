@@ -77,6 +77,7 @@ class Extract(Operator):
         Gives(
             "contours", "snapshot", ("id", "point", "yx"), "px", "contours of accepted components at 1/5 of the peak"
         ),
+        Gives("next_id", "snapshot", (), "", "the id of the component that is found next"),
         Gives("background", "snapshot", ("y", "x"), "ADU", "mean and background of the last frame"),
         Gives("residual", "snapshot", ("y", "x"), "σ", "residual of the last bin of 5 frames"),
         Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual map that components are detected in"),
@@ -227,6 +228,7 @@ _READ = {
     "footprints": lambda e: snapshots.footprints(e.cells, e.background),
     "quality_now": lambda e: snapshots.quality(e.cells),
     "contours": lambda e: snapshots.contours(e.cells, e.background),
+    "next_id": lambda e: np.array(e.cells.next_id),
     "background": lambda e: e.background_image(),
     "residual": lambda e: e.residual(),
     "detection": lambda e: e.detection(),

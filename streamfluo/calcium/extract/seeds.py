@@ -15,10 +15,11 @@ from ..extracted_components import MEASURES
 
 @dataclass(frozen=True)
 class Seeds:
-    """Known cells: an image (y, x) and the id of each, and the folder of the session that they are of, if of one."""
+    """Known cells: an image (y, x) and an id each, the first id that is free, the folder of their session, or ""."""
 
     images: tuple[np.ndarray, ...] = ()
     ids: tuple[int, ...] = ()
+    next_id: int = 0
     folder: str = ""
 
 
@@ -42,7 +43,7 @@ def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> Seeds:
     images = _images(array, shape, width_px)
     if not (np.isfinite(images).all() and (images >= 0).all()):
         raise ConfigError("extract: seeds must be finite and not negative")
-    return Seeds(tuple(images), tuple(range(len(images))))
+    return Seeds(tuple(images), tuple(range(len(images))), len(images))
 
 
 def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.ndarray:
@@ -72,10 +73,18 @@ def seeds_of_session(loaded: Loaded, spec: Spec) -> Seeds:
     snapshot = step.snapshot
     if "quality_now" not in snapshot:
         raise ConfigError(f"{loaded.path}: no session with components")
-    return _accepted(snapshot["footprints"], snapshot["quality_now"], spec.shape, str(step.folder.resolve()))
+    images, ids = _accepted(snapshot["footprints"], snapshot["quality_now"], spec.shape)
+    # none that a component had which is gone: who knows the session's ids would take a new one for it
+    known = np.asarray(snapshot.get("next_id", 0))
+    if len(set(ids)) < len(ids) or min(ids, default=0) < 0 or known.shape or known.dtype.kind not in "iu":
+        raise ConfigError(f"{loaded.path}: its components are not numbered")
+    next_id = max(int(known), *(n + 1 for n in ids), 0)
+    return Seeds(images, ids, next_id, str(step.folder.resolve()))
 
 
-def _accepted(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int], folder: str) -> Seeds:
+def _accepted(
+    boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]
+) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
     """Images (y, x) and ids of the accepted components, from boxes (id, h, w)."""
     column = {name: quality[:, n] for n, name in enumerate(MEASURES)}
     images = np.zeros((len(boxes), *shape), np.float32)
@@ -85,4 +94,4 @@ def _accepted(boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int], fo
             raise ConfigError(f"extract: seeds: the footprints belong to another frame size than {shape}")
         image[int(top) : int(top) + height, int(left) : int(left) + width] = box
     kept = column["accepted"] > 0
-    return Seeds(tuple(images[kept]), tuple(column["id"][kept].astype(int).tolist()), folder)
+    return tuple(images[kept]), tuple(column["id"][kept].astype(int).tolist())
