@@ -8,11 +8,11 @@ import streamfluo
 from streamfluo import Block, Spec
 from streamfluo.calcium.kernels.demixing import whiten
 from streamfluo.calcium.kernels.ring_regression import (
+    bin_components,
     bin_deviation,
     bin_of_pixels,
     ring_sum,
     subtract_binned_modes,
-    subtract_components,
 )
 from streamfluo.simulate import calcium
 
@@ -48,7 +48,7 @@ def test_bins_are_means_of_what_is_known():
         assert out.flat[n] == pytest.approx(np.nanmean(values) if np.isfinite(values).any() else 0, abs=1e-4)
 
 
-def test_components_are_taken_out_of_the_bins_they_lie_in():
+def test_components_are_binned_where_they_lie():
     shape, size = (12, 18), (4, 6)
     numbers = np.zeros(shape[0] * shape[1], np.int32)
     bin_of_pixels(shape, size, numbers)
@@ -56,8 +56,8 @@ def test_components_are_taken_out_of_the_bins_they_lie_in():
     index = np.flatnonzero(image).astype(np.int32)[None]
     footprints = (index, image.ravel()[index], np.array([index.size], np.int32))
     binned, noise = np.zeros(size, np.float32), np.full(size, 3.0, np.float32)
-    subtract_components(binned, numbers, noise, footprints, np.array([2.0]))
-    np.testing.assert_allclose(binned, -6 * image.reshape(4, 3, 6, 3).mean((1, 3)), rtol=1e-5)
+    bin_components(numbers, noise, footprints, np.array([2.0]), binned)
+    np.testing.assert_allclose(binned, 6 * image.reshape(4, 3, 6, 3).mean((1, 3)), rtol=1e-5)
 
 
 def test_a_binned_plane_is_subtracted_as_a_plane():

@@ -25,6 +25,9 @@ class Afterwards:
 
     def wait(self) -> None:
         """Wait until the work is done. Raises what it raised."""
-        if self._task is not None:
-            task, self._task = self._task, None
-            task.result()
+        task = self._task
+        if task is not None:
+            try:
+                task.result()
+            finally:
+                self._task = None  # not before: another thread that waits meanwhile must wait too

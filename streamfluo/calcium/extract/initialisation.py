@@ -48,7 +48,7 @@ _KERNELS: tuple[Any, ...] = (
     footprint_statistics.add_past_evidence, footprint_statistics.component_snr, footprint_statistics.list_support,
     rises.observe_rises,
     footprint_r2.footprint_r2, outlines.outline, ring_regression.bin_deviation, ring_regression.bin_of_pixels,
-    ring_regression.subtract_components, ring_regression.ring_sum,
+    ring_regression.bin_components, ring_regression.ring_sum,
     ring_regression.known_bins, ring_regression.subtract_binned_modes, ring_regression.update_ring,
 )  # fmt: skip
 

@@ -12,12 +12,12 @@ from ...core.state import State, require_array
 from ..kernels.demixing import inner
 from ..kernels.residual import smooth
 from ..kernels.ring_regression import (
+    bin_components,
     bin_deviation,
     bin_of_pixels,
     known_bins,
     ring_sum,
     subtract_binned_modes,
-    subtract_components,
     update_ring,
 )
 from .background import Background
@@ -58,6 +58,7 @@ class RingBackground:
         size = tuple(max(1, n // self._bin) for n in shape)
         self._radius = radius_px / self._bin
         self._binned, self._ring, self._sums, self._seen, self._known, self._work = np.zeros((6, *size), np.float32)
+        self._of_cells, self._is_prepared = np.zeros(size, np.float32), False
         self._bin_of = np.zeros(shape[0] * shape[1], np.int32)
         bin_of_pixels(shape, size, self._bin_of)
         self._whole = np.zeros(size, bool)
@@ -87,13 +88,19 @@ class RingBackground:
         weight = np.zeros(background.weight.shape, np.float32)
         bin_deviation(weight, weight, background.weight, self._whole, self._sums, self._seen)
         self._whole[...] = self._seen == 1
-        self._patterns, self._pattern = {}, None
+        self._patterns, self._pattern, self._is_prepared = {}, None, False
 
     def of(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
         """Return the background (rows, columns) of a frame (y, x) [ADU], and gather the frame for the slopes."""
         pattern = self._measure(frame, background, cells, 1 - 1 / _MEMORY_FRAMES)
         binned = self._slope * self._ring
         return binned if pattern.nearest is None else binned.ravel()[pattern.nearest]
+
+    def prepare(self, cells: Components) -> None:
+        """Bin the components at their activity, for the next frame: the footprints do not change before it comes."""
+        if not self._is_prepared:
+            bin_components(self._bin_of, self._noise, cells.footprints, cells["activity"], self._of_cells)
+            self._is_prepared = True
 
     def update_slopes(self) -> None:
         """Compute the slopes from all frames so far."""
@@ -117,7 +124,9 @@ class RingBackground:
         """Bin what mean, components and modes leave of a frame, and average it over each ring."""
         bin_deviation(frame, background.mean, background.weight, self._whole, self._binned, self._seen)
         if cells is not None:
-            subtract_components(self._binned, self._bin_of, self._noise, cells.footprints, cells["activity"])
+            self.prepare(cells)
+            self._binned -= self._of_cells
+            self._is_prepared = False
         if known_bins(self._seen, _MIN_SEEN, self._known) or self._pattern is None:
             self._pattern = self._pattern_of(self._known)
         pattern = self._pattern

@@ -69,8 +69,8 @@ def bin_of_pixels(shape, size, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def subtract_components(binned, bin_of, noise, footprints, activity):  # type: ignore[no-untyped-def]
-    """Subtract the components from a binned frame (rows, columns), in place.
+def bin_components(bin_of, noise, footprints, activity, binned):  # type: ignore[no-untyped-def]
+    """Write what the components add to a binned frame (rows, columns) [ADU].
 
     Whitened footprints times activity (K,) times the noise σ [ADU] of each bin (rows, columns); bin_of (pixels,).
     """
@@ -89,7 +89,7 @@ def subtract_components(binned, bin_of, noise, footprints, activity):  # type: i
     share = np.float32(binned.size / len(bin_of))
     for j in range(binned.shape[0]):
         for i in range(binned.shape[1]):
-            binned[j, i] -= share * noise[j, i] * total[j * binned.shape[1] + i]
+            binned[j, i] = share * noise[j, i] * total[j * binned.shape[1] + i]
 
 
 @kernel
