@@ -72,7 +72,7 @@ def test_rates_follow_the_spikes_of_indicators_better_than_their_calcium_does_an
     """Nothing is stated, neither rise, decay nor exponent. Delay: less than half of the rise and half of a sample."""
     expected, calcium, lags, shifts = [], [], [], np.arange(-6, 7)
     for seed in (41, 42, 43):
-        y, spikes = transients(decay_s, rises_s, hz, seed, power)
+        y, spikes = transients(decay_s, rises_s, hz, seed, power, cells=3, seconds=80)
         drifting = y + 5 + 2 * np.sin(np.arange(y.shape[1]) / hz / 15)
         rate = deconvolve(drifting, interval_s=1 / hz).rate
         others = [deconvolve(drifting, interval_s=1 / hz, cooperativity=n).rate for n in (1, 2)]

@@ -5,7 +5,7 @@ import zlib
 import msgspec
 import numpy as np
 import pytest
-from test_ingest import pushed
+from pushing import pushed
 from test_network_hostile import END, FRAMES, image, indices, pack, told
 from toy_server import Movie, frames, serving
 

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from test_ingest import END, START, image, pushed
+from pushing import END, START, image, pushed
 
 from streamfluo import Block, FrameError, Plane, Spec, open_session, open_source
 from streamfluo.core.header import MAX_USER_BYTES

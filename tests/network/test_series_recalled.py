@@ -1,7 +1,7 @@
 """A sender that goes on with a series says it in images alone: the rest is known from the session."""
 
 import pytest
-from test_ingest import END, START, image, pushed
+from pushing import END, START, image, pushed
 
 from streamfluo import Plane, open_session
 from streamfluo.engine.config import parse_config

@@ -104,5 +104,7 @@ def test_a_file_that_a_reader_holds_open_is_replaced_once_it_lets_go(
 
 def test_where_folders_cannot_be_opened_they_are_not_synced(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "FOLDERS_SYNC", False)
-    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
+    opened = []
+    monkeypatch.setattr(os, "open", lambda *paths: opened.append(paths))
     files.sync_folder(tmp_path)
+    assert opened == []

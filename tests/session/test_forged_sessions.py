@@ -87,7 +87,7 @@ def test_a_forged_session_is_read_or_refused_in_one_line(whole, tmp_path, count)
     facts = json.loads((whole / "session.json").read_text())
     lines = (whole / "events.jsonl").read_text().splitlines()
     facts.pop("crc32")
-    chance = random.Random(count)
+    chance, said = random.Random(count), []
     for _ in range(count):
         made = forged(facts, chance)
         for name in ("session.json", "session.copy.json"):
@@ -97,10 +97,12 @@ def test_a_forged_session_is_read_or_refused_in_one_line(whole, tmp_path, count)
         events[at] = forged({k: v for k, v in events[at].items() if k != "crc32"}, chance)
         (folder / "events.jsonl").write_text("".join(json.dumps(sealed(e)) + "\n" for e in events))
         try:
-            with contextlib.suppress(StreamfluoError):
-                read_all(folder)
+            read_all(folder)
+        except StreamfluoError as error:
+            said.append(str(error))
         except Exception as error:
             raise AssertionError(f"{made}\n{events[at]}") from error
+    assert [line for line in said if "\n" in line] == []
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
