@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from PySide6.QtWidgets import (
 from .canvas import Canvas
 from .controls import tool_button
 from .health import age_s
+from .image_menu import fill_menu
 from .model import Model
 from .overlay_items import ComponentsItem, OverlayItem, contour_at, rectangle_lines, spot_lines, vector_lines
 from .panels import Overlay, Panel
@@ -47,6 +47,7 @@ class ImagePanel(QWidget):
     activated = Signal(object)
     regions_changed = Signal(object)
     component_picked = Signal(str, int)  # the step, and which of its contours
+    regions_sent = Signal(object)  # polygons for the step that measures regions
 
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
@@ -212,6 +213,26 @@ class ImagePanel(QWidget):
         self._pause.setText("Paused" if paused else "Pause")
 
     @property
+    def modes(self) -> list[Mode]:
+        """The ways to show its planes."""
+        return self._view.modes
+
+    @property
+    def bin_px(self) -> int:
+        """The binning that was asked for, 0: as the frame's size asks for."""
+        return self._bin_px
+
+    @property
+    def safe_colours(self) -> bool:
+        """Whether merged channels have colours that the colour blind tell apart."""
+        return self._view.safe_colours
+
+    @property
+    def measured_by(self) -> str | None:
+        """The step of the run that measures regions, if it takes any."""
+        return self._model.step_of("regions")
+
+    @property
     def locked(self) -> bool:
         """Whether the levels stay as they are."""
         return self._lock.isChecked()
@@ -268,7 +289,7 @@ class ImagePanel(QWidget):
         if event.button() == Qt.MouseButton.RightButton:
             menu = QMenu(self)
             menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-            self._fill_menu(menu)
+            fill_menu(menu, self)
             menu.popup(QCursor.pos())
             return
         at = self.canvas.over.mapFromScene(event.scenePos())
@@ -314,7 +335,14 @@ class ImagePanel(QWidget):
         self._view.safe_colours = safe
         self.redraw()
 
-    def _toggle_overlay(self, name: str, shown: bool) -> None:
+    @property
+    def overlays_shown(self) -> dict[str, bool]:
+        """What can be drawn over it, the same in all planes, and whether it is."""
+        over = (o for panel in self._overlaid() for o in self._model.overlays_over(panel))
+        return {name: name not in self._hidden for name in dict.fromkeys(self._kind_of(o) for o in over)}
+
+    def toggle_overlay(self, name: str, shown: bool) -> None:
+        """Draw something over the image, or not."""
         self._hidden = self._hidden - {name} if shown else self._hidden | {name}
         self.redraw()
 
@@ -344,7 +372,7 @@ class ImagePanel(QWidget):
         more = tool_button("More", "fit, turn, regions, overlays, binning")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         more.setMenu(QMenu(more))
-        more.menu().aboutToShow.connect(lambda: self._fill_menu(more.menu()))
+        more.menu().aboutToShow.connect(lambda: fill_menu(more.menu(), self))
         top = QToolBar()  # what a narrow dock has no room for goes behind its arrow
         if len(self._view.modes) > 1:
             top.addWidget(self._modes)
@@ -362,35 +390,6 @@ class ImagePanel(QWidget):
         layout.addWidget(top)
         layout.addWidget(self.canvas)
         layout.addLayout(bottom)
-
-    def _fill_menu(self, menu: QMenu) -> None:
-        menu.clear()
-        menu.addAction("Zoom to fit\tF", self.canvas.fit)
-        menu.addAction("Turn by 90°\tR", self.canvas.rotate)
-        menu.addAction("Flip left to right\tH", lambda: self.canvas.flip(1))
-        menu.addAction("Flip top to bottom\tV", lambda: self.canvas.flip(0))
-        regions = menu.addMenu("Draw a region")
-        regions.setEnabled(self.mode != "grid")
-        for kind in ("rectangle", "ellipse", "polygon"):
-            regions.addAction(kind, partial(self.regions.add, kind))
-        if self.panel.frames:
-            binning = menu.addMenu("Binning")
-            for bin_px in (0, 1, 2, 4, 8):
-                label = f"{bin_px} × {bin_px}" if bin_px else "by the frame's size"
-                choice = binning.addAction(label, partial(self.set_binning, bin_px))
-                choice.setCheckable(True)
-                choice.setChecked(bin_px == self._bin_px)
-        if "composite" in self._view.modes:
-            safe = menu.addAction("Channels in colours that the colour blind tell apart")
-            safe.setCheckable(True)
-            safe.setChecked(self._view.safe_colours)
-            safe.toggled.connect(self.use_safe_colours)
-        over = (o for panel in self._overlaid() for o in self._model.overlays_over(panel))
-        for name in dict.fromkeys(self._kind_of(o) for o in over):
-            shown = menu.addAction("Show " + ": ".join(name.rsplit("/", 1)))
-            shown.setCheckable(True)
-            shown.setChecked(name not in self._hidden)
-            shown.toggled.connect(partial(self._toggle_overlay, name))
 
     def enterEvent(self, event: object) -> None:
         """Shortcuts go to the image under the mouse."""

@@ -80,7 +80,7 @@ class Model:
         elif isinstance(message, wire.End):
             self.ended = message.reason
         elif isinstance(message, wire.Error):
-            self._tell(f"the program refused: {message.reason[:200]}")
+            self.tell(f"the program refused: {message.reason[:200]}")
 
     def connection(self, connected: bool, denied: str = "", now_s: float | None = None) -> None:
         """Take note whether somebody answers at the endpoint, or why it lets us not in."""
@@ -110,6 +110,13 @@ class Model:
     def facts(self, step: str) -> wire.FrameFacts | None:
         """What `hello` says of a step's frames: shape, dtype, pixel_um, interval_s."""
         return self.hello.frames.get(step) if self.hello else None
+
+    def step_of(self, kind: str) -> str | None:
+        """The first step of a kind, where the program takes control."""
+        hello = self.hello
+        if hello is None or "control" not in hello.endpoints:
+            return None
+        return next((step for step, its, _ in hello.steps if its == kind), None)
 
     def unit(self, step: str, name: str) -> str:
         """The unit of something a step gives."""
@@ -296,9 +303,10 @@ class Model:
 
     def _event(self, event: wire.Event) -> None:
         told = ", ".join(f"{k} {v}" for k, v in event.fields.items() if k not in ("traceback", "n"))
-        self._tell(f"{event.utc[11:19]} {event.event}: {told}"[:500])
+        self.tell(f"{event.utc[11:19]} {event.event}: {told}"[:500])
 
-    def _tell(self, line: str) -> None:
+    def tell(self, line: str) -> None:
+        """Add a line to what happened."""
         if line not in self.events:  # who reconnects is told the last ones again
             self.events.append(line)
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+ELLIPSE_CORNERS = 16
+
 
 @dataclass(frozen=True)
 class Region:
@@ -18,6 +20,18 @@ class Region:
 
     kind: Literal["rectangle", "ellipse", "polygon"]
     corners_px: tuple[tuple[float, float], ...]
+
+    def polygon(self) -> list[list[float]]:
+        """Return its outline as corners [y, x] to a tenth of a pixel; of an ellipse sixteen of them."""
+        corners = np.array(self.corners_px, float)
+        if self.kind != "polygon":
+            low, high = corners.min(0), corners.max(0)
+            if self.kind == "rectangle":
+                corners = np.array([low, (low[0], high[1]), high, (high[0], low[1])])
+            else:
+                angle = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
+                corners = (low + high) / 2 + (high - low) / 2 * np.stack([np.sin(angle), np.cos(angle)], 1)
+        return np.round(corners, 1).tolist()  # type: ignore[no-any-return]
 
     def mask(self, shape: tuple[int, int], bin_px: int = 1) -> np.ndarray:
         """Return which pixels (y, x) of an image belong to it; one pixel of the image is `bin_px` of the frame."""
@@ -30,6 +44,12 @@ class Region:
             return (low[0] <= y) & (y <= high[0]) & (low[1] <= x) & (x <= high[1])
         centre, radius = (low + high) / 2, np.maximum((high - low) / 2, 1e-9)
         return ((y - centre[0]) / radius[0]) ** 2 + ((x - centre[1]) / radius[1]) ** 2 <= 1
+
+
+def as_step(regions: Sequence[Region]) -> str:
+    """Return the regions as a step of a config, in TOML."""
+    polygons = ", ".join(str(region.polygon()) for region in regions)
+    return f'[[step]]\nkind = "regions"\nparams = {{ regions = [{polygons}] }}\n'
 
 
 def region_means(regions: Sequence[Region], image: np.ndarray, bin_px: int = 1) -> np.ndarray:

@@ -22,6 +22,7 @@ from .panels import Panel
 from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
+from .steering import steer
 from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .theme import Theme, apply, scale_letters
 from .trace_panel import TracePanel, beside
@@ -237,6 +238,7 @@ class Window(QMainWindow):
             image.activated.connect(self._activate)
             image.regions_changed.connect(self._show_regions)
             image.component_picked.connect(self._point_out)
+            image.regions_sent.connect(self._send_regions)
             self._active = self._active or image
             return image
         here = model.here(panel) or next(iter(model.members(panel).values()))
@@ -252,12 +254,17 @@ class Window(QMainWindow):
             return IntervalPanel(here, model.traces[here.id])
         return NumbersPanel(here, model) if panel.kind == "numbers" else CurvePanel(here, model)
 
+    def _send_regions(self, polygons: list[list[list[float]]]) -> None:
+        """Have the run's step measure these regions from the next frame on; the answer stands in the events."""
+        if (step := self.model.step_of("regions")) is not None:
+            steer(self.model.uri, step, "regions", polygons, self.model.tell)
+
     def _show_regions(self, image: ImagePanel) -> None:
         """A dock for the means of an image's regions, as soon as there is one."""
         name = f"regions/{image.panel.id}"
         if name not in self.docks:
             facts = self.model.facts_of(image.panel)
-            dock = self._add_dock(name, f"{image.panel.title}: regions", Qt.DockWidgetArea.BottomDockWidgetArea)
+            dock = self._add_dock(name, f"{image.panel.title}: regions", Qt.DockWidgetArea.RightDockWidgetArea)
             interval_s = facts[3] if facts else None
             dock.setWidget(TracePanel(image.regions.trace, "mean", image.unit, interval_s))
         self.docks[name].setVisible(len(image.regions) > 0)

@@ -10,6 +10,7 @@ from windows import PIXELS, Watch, look, panel, text_of
 
 from streamfluo.core import wire
 from streamfluo.viewer import theme
+from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.model import Model
 from streamfluo.viewer.window import EVENTS, Window
 
@@ -180,7 +181,7 @@ def test_the_menus_list_docks_and_keys(open_window):
     from PySide6.QtWidgets import QMenu
 
     menu = QMenu()
-    image._fill_menu(menu)
+    fill_menu(menu, image)
     assert "Show motion: shift_px" in [a.text() for a in menu.actions()]
     assert not image.canvas.box.menuEnabled()
     assert image.mapToGlobal(QPoint(0, 0)) is not None

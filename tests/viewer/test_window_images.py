@@ -1,11 +1,12 @@
 """The window's pictures, offscreen: turned, held, levelled, read, drawn on, saved."""
 
+import tomllib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
-from wire_bytes import SHAPE, frame, hello, result
+from wire_bytes import HELLO, SHAPE, frame, hello, result
 
 pytest.importorskip("PySide6")
 from PySide6.QtCore import Qt
@@ -13,7 +14,9 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel, text_of
 
+from streamfluo.calcium.region_masks import region_masks
 from streamfluo.viewer import theme
+from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
 from streamfluo.viewer.theme import LETTERS_PT, scale_letters
 
@@ -135,6 +138,31 @@ def test_a_region_encloses_what_is_drawn_round(open_window):
     assert np.array_equal(region.mask(SHAPE), np.pad(np.ones((4, 3), bool), ((1, 1), (2, 3))))
 
 
+def test_regions_become_a_step_of_a_config_or_are_measured_by_the_run(open_window, qapp, monkeypatch):
+    asked = []
+    monkeypatch.setattr("streamfluo.viewer.window.steer", lambda *words: asked.append(words[:4]))
+    steps = [*HELLO.steps, ("cells", "regions", "motion")]
+    window, _ = open_window(
+        hello(steps=steps, endpoints={**HELLO.endpoints, "control": "tcp://127.0.0.1:3"}), frame(3, PIXELS)
+    )
+    image = panel(window, "frames/source")
+    image.regions.add("rectangle")
+    image.regions.add("ellipse")
+    image.regions._items[0][1].setPos((1.5, 0.5))
+    image.regions._items[0][1].setSize((3.0, 4.0))
+    menu = QMenu()
+    fill_menu(menu, image)
+    actions = {action.text(): action for action in menu.actions()}
+    actions["Copy the regions as a step"].trigger()
+    (step,) = tomllib.loads(qapp.clipboard().text())["step"]
+    rectangle, ellipse = step["params"]["regions"]
+    assert rectangle == [[0.5, 1.5], [0.5, 4.5], [4.5, 4.5], [4.5, 1.5]]
+    assert np.array_equal(region_masks([rectangle], SHAPE)[0], np.pad(np.ones((4, 3), bool), ((1, 1), (2, 3))))
+    assert len(ellipse) == 16
+    actions["Measure these regions in the run"].trigger()
+    assert asked == [("tcp://127.0.0.1:9", "cells", "regions", [rectangle, ellipse])]
+
+
 def test_pictures_and_data_are_saved(open_window, tmp_path):
     window, _ = open_window(frame(3, PIXELS))
     image = panel(window, "frames/source")
@@ -173,7 +201,7 @@ def test_overlays_are_drawn_where_they_belong(open_window):
     assert {"values/motion/", "values/spots/", "snapshot/extract/contours/"} <= watch.topics
     x, y = corrected._items["spots/spots"].getData()
     assert (np.nanmean(y[:24]), np.nanmean(x[:24])) == (pytest.approx(2), pytest.approx(4))
-    corrected._toggle_overlay("spots/spots", False)
+    corrected.toggle_overlay("spots/spots", False)
     look(window)
     assert set(corrected._items) == {"extract/contours"}
 

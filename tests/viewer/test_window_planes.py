@@ -161,7 +161,7 @@ def test_contours_of_green_are_drawn_over_red_and_in_each_place_of_a_grid(planes
         "red/0: green/0/extract/contours": (0, 0),
         "green/0: green/0/extract/contours": (SHAPE[0] + 1, 0),
     }
-    corrected._toggle_overlay("extract/contours", False)
+    corrected.toggle_overlay("extract/contours", False)
     look(window)
     assert corrected._items == {}
 

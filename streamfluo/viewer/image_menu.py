@@ -1,0 +1,54 @@
+"""The menu of an image: what can be done with it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from PySide6.QtWidgets import QApplication, QMenu
+
+from .regions import as_step
+
+if TYPE_CHECKING:
+    from .image_panel import ImagePanel
+
+
+def fill_menu(menu: QMenu, image: ImagePanel) -> None:
+    """Put into a menu what can be done with an image now."""
+    menu.clear()
+    menu.addAction("Zoom to fit\tF", image.canvas.fit)
+    menu.addAction("Turn by 90°\tR", image.canvas.rotate)
+    menu.addAction("Flip left to right\tH", lambda: image.canvas.flip(1))
+    menu.addAction("Flip top to bottom\tV", lambda: image.canvas.flip(0))
+    _regions(menu, image)
+    if image.panel.frames:
+        binning = menu.addMenu("Binning")
+        for bin_px in (0, 1, 2, 4, 8):
+            label = f"{bin_px} × {bin_px}" if bin_px else "by the frame's size"
+            choice = binning.addAction(label, partial(image.set_binning, bin_px))
+            choice.setCheckable(True)
+            choice.setChecked(bin_px == image.bin_px)
+    if "composite" in image.modes:
+        safe = menu.addAction("Channels in colours that the colour blind tell apart")
+        safe.setCheckable(True)
+        safe.setChecked(image.safe_colours)
+        safe.toggled.connect(image.use_safe_colours)
+    for name, is_shown in image.overlays_shown.items():
+        shown = menu.addAction("Show " + ": ".join(name.rsplit("/", 1)))
+        shown.setCheckable(True)
+        shown.setChecked(is_shown)
+        shown.toggled.connect(partial(image.toggle_overlay, name))
+
+
+def _regions(menu: QMenu, image: ImagePanel) -> None:
+    """Draw regions; hand on those that are drawn."""
+    regions = menu.addMenu("Draw a region")
+    regions.setEnabled(image.mode != "grid")
+    for kind in ("rectangle", "ellipse", "polygon"):
+        regions.addAction(kind, partial(image.regions.add, kind))
+    drawn = image.regions.regions()
+    if drawn:
+        menu.addAction("Copy the regions as a step", lambda: QApplication.clipboard().setText(as_step(drawn)))
+    if drawn and image.measured_by is not None:
+        polygons = [region.polygon() for region in drawn]
+        menu.addAction("Measure these regions in the run", lambda: image.regions_sent.emit(polygons))
