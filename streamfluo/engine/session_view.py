@@ -189,7 +189,8 @@ class SessionView:
     def _status(self) -> dict[str, Any]:
         session = self._session
         edges = {edge: {"frames": session.frames} for edge in ("ingest", "chain")}
-        counters = {"frames": session.frames, "lost": session.lost, "edges": edges}
+        said = {name: dict(session.health.get(name, {})) for name in ("doubtful", "muted")}
+        counters = {"frames": session.frames, "lost": session.lost, "edges": edges, **said}
         state = session.state.partition(":")[0]
         shown = state if state in ("finished", "aborted") else f"ended: {session.state}"
         return {"program": "session", "state": shown, "series_uid": session.series["uid"], "counters": counters}
