@@ -193,17 +193,6 @@ class CompilesWhenTheFirstGapComes(Moments):
         super().gap(first, count)
 
 
-class CallsWhatOnlyAKernelCalledBefore(Moments):
-    def __init__(self, params, spec, device="cpu"):
-        super().__init__(params, spec, device)
-        self._inner = inner = njit(lambda count: count + 1)
-        njit(lambda count: inner(count))(1)
-
-    def gap(self, first, count):
-        self._inner(count)
-        super().gap(first, count)
-
-
 class LoadsAKernelWhenTheFirstFrameComes(Moments):
     def update(self, block, inputs={}):
         add_binned(block.pixels, 2, np.zeros((2, 2), np.complex64))

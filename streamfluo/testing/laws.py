@@ -204,9 +204,7 @@ def nothing_compiles_later(subject: Subject) -> None:
 
 
 def compiled(operator: Operator) -> set[str]:
-    """An operator's kernels by types; those that Python may call twice: machine code of others would be made then."""
-    made = {(f"{k.py_func.__qualname__}{t}", r.library) for k in kernels(operator) for t, r in k.overloads.items()}
-    return {name for name, _ in made} | {f"{n} for Python" for n, code in made if not getattr(code, "only_lowered", 0)}
+    return {f"{k.py_func.__qualname__}{signature}" for k in kernels(operator) for signature in k.signatures}
 
 
 @law

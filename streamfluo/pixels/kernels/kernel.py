@@ -29,8 +29,6 @@ from numba.core.types import unliteral
 from numba.extending import overload
 from numba.np import arrayobj
 
-from . import machine_code  # noqa: F401 - numba finishes what it lowered as told there
-
 OPTIONS: Mapping[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
 
 
