@@ -155,6 +155,7 @@ def test_values_come_before_the_rest_of_a_frame_is_done(movie, begun, monkeypatc
     monkeypatch.setattr(Extraction, "_work", waiting)
     values = feed(operator, movie[1], n, n + 1)[0].values
     assert began.wait(20)
+    assert isinstance(operator.doubt(), str)  # a chain asks after each frame, before the steps behind it
     assert not may.is_set()
     assert np.isfinite(values["traces"]).all()
     may.set()

@@ -111,6 +111,7 @@ class Extract(Operator):
         self._learning: Learning[Waiting] | None = None
         self._waiting: list[Waiting] = []  # frames that it takes meanwhile
         self._ended = False
+        self._doubt: str | None = None  # as of the last frame's values, for which nobody waits; None: to be asked anew
 
     @property
     def _live(self) -> Live:
@@ -132,6 +133,7 @@ class Extract(Operator):
             live.append(self._frame(block.index + t, frame if valid[t] else None))
         extraction = self._live.extraction
         values: Values = {**by_id(live), **extraction.tables.give()}
+        self._doubt = self._doubt_now()
         if extraction.behind:
             self._afterwards.start(extraction.catch_up)
         return Output(block.index, values)
@@ -172,13 +174,16 @@ class Extract(Operator):
             self._take_over()
         if not self._live.begun and len(self._live.first_frames) >= LEAST_FRAMES:
             self._live.begin(self._seeds)  # with what there is
-        self._ended = True
+        self._ended, self._doubt = True, None
         extraction = self._live.extraction
         if self._live.begun:
             extraction.finish()
         return Output(extraction.next_index, {**by_id([]), **extraction.tables.give()})
 
     def doubt(self) -> str:
+        return self._doubt_now() if self._doubt is None else self._doubt
+
+    def _doubt_now(self) -> str:
         told = self._live.extraction.doubts(self._live.left_out) if self._live.begun else []
         if min(self.spec.shape) < CELL_WIDTH * self.params.neuron_sigma_px:
             height, width = self.spec.shape
@@ -208,6 +213,7 @@ class Extract(Operator):
 
     def restore(self, state: State) -> None:
         self._live.restore(state, self.kind)
+        self._doubt = None
         if self._learning is not None:
             self._learning.give_up()
         self._learning, self._waiting = None, []
