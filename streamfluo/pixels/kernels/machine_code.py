@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakSet
 
 from llvmlite.binding import ffi
+from numba.core import compiler, environment
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen, RuntimeLinker
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
@@ -23,6 +24,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.environment import lookup_environment
 from numba.core.runtime.nrt import rtsys
 from numba.core.sigutils import normalize_signature
+from numba.core.targetconfig import ConfigStack
 
 ENVIRONMENT = "_ZN08NumbaEnv"  # what the names of a function's globals and constants begin with
 
@@ -47,6 +49,7 @@ def _has_wrapper(result: Any) -> bool:
 
 _optimize, _finalize = JITCodeLibrary._optimize_final_module, JITCodeLibrary._finalize_final_module
 _pointer, _serialize = JITCodeLibrary.get_pointer_to_function, JITCodeLibrary.serialize_using_object_code
+_rebuild_env = environment._rebuild_env
 _set_env, _wrap = JITCPUCodegen.set_env, CPUContext.create_cpython_wrapper
 _call_template, _compile, _add_overload = Dispatcher.get_call_template, Dispatcher.compile, Dispatcher.add_overload
 
@@ -108,6 +111,15 @@ def _set_env_where_there_is_code(codegen: JITCPUCodegen, name: str, environment:
         _set_env(codegen, name, environment)
 
 
+@wraps(_rebuild_env)
+def _rebuild_with_constants_of_the_wrapper(modname: Any, consts: Any, env_name: Any) -> Any:
+    """Globals and constants of a function from the cache: one that was kept with a kernel that calls the function,
+    before that had its wrapper, lacks those of the wrapper, which come last."""
+    rebuilt = _rebuild_env(modname, consts, env_name)
+    rebuilt.consts.extend(consts[len(rebuilt.consts) :])
+    return rebuilt
+
+
 def _wrap_what_python_calls(context: CPUContext, library: Any, description: Any, *rest: Any, **options: Any) -> None:
     if not (_caller.kernels and description.native):  # Python runs what is not native, such as a block in object mode
         _wrap(context, library, description, *rest, **options)
@@ -140,10 +152,17 @@ def _compile_for_its_caller(dispatcher: Any, sig: Any) -> Any:
 
 def _callable(dispatcher: Any, result: Any) -> Any:
     """What was compiled for kernels, with a wrapper for Python and machine code."""
-    context, library = result.target_context, result.library.codegen.create_library(result.library.name)
-    library.add_linking_library(result.library)
-    release = bool(dispatcher.targetoptions.get("nogil"))
-    _wrap(context, library, result.fndesc, result.environment, result.call_helper, release_gil=release)
+    flags = compiler.Flags()
+    dispatcher.targetdescr.options.parse_as_flags(flags, dispatcher.targetoptions)
+    context = compiler._make_subtarget(dispatcher.targetdescr.target_context, flags)  # one from the cache has no flags
+    library = result.library.codegen.create_library(result.library.name)
+    if waits(result.library):  # a definition of its own, not one that gives way to a copy within another kernel
+        library._final_module.link_in(result.library._final_module, preserve=True)
+        library._reload_init.update(result.library._reload_init)
+    else:
+        library.add_linking_library(result.library)
+    with ConfigStack().enter(flags.copy()):
+        _wrap(context, library, result.fndesc, result.environment, None, release_gil=flags.release_gil)
     entry = context.get_executable(library, result.fndesc, result.environment)
     context.insert_user_function(entry, result.fndesc, [library])
     return result._replace(library=library, entry_point=entry)
@@ -167,6 +186,7 @@ CHANGES: tuple[tuple[Any, Mapping[str, Any]], ...] = (
             "serialize_using_object_code": _serialize_as_it_is,
         },
     ),
+    (environment, {"_rebuild_env": _rebuild_with_constants_of_the_wrapper}),
     (JITCPUCodegen, {"set_env": _set_env_where_there_is_code}),
     (CPUContext, {"create_cpython_wrapper": _wrap_what_python_calls}),
     (
