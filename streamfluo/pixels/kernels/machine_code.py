@@ -3,8 +3,8 @@
 Numba optimises every function and turns it into machine code by itself, and does so again within each function that
 calls it, up to the one that Python calls: code five calls deep is optimised six times, and one of these is ever run.
 Here a function that only kernels call stays as it was lowered, in memory and in the cache, without the wrapper for
-Python; it is optimised once, as part of the kernel that Python calls (of all compiling, the rest was a third). Should Python
-call it as well, wrapper and machine code are made then, and kept in the cache.
+Python; it is optimised once, as part of the kernel that Python calls (of all compiling, the rest was a third). Should
+Python call it as well, wrapper and machine code are made then, and kept in the cache.
 """
 
 from __future__ import annotations
