@@ -12,7 +12,7 @@ from streamfluo.core.source import Gap
 from streamfluo.engine.engine import Engine
 from streamfluo.session.export import as_table, export_session, pixel_of_shape
 
-pytest.importorskip("zarr", reason="needs the extra [formats]")
+pytest.importorskip("ome_writers", reason="needs the extra [formats]")
 SEEN = [*range(50), *range(53, 100)]
 ITEMS = [*ONES[:50], Gap(50, 3, "camera"), *ONES[53:100]]
 
