@@ -44,7 +44,7 @@ def free_ports(count):
 
 @pytest.fixture
 def rig(tmp_path):
-    status, ingest, served, metrics = free_ports(4)
+    status, ingest, served = free_ports(3)
     (tmp_path / "moments.toml").write_text('[[step]]\nkind = "moments"\n')
     (tmp_path / "red.toml").write_text('[[step]]\nkind = "bin"\nparams = { bin_px = 2 }\n')
     (tmp_path / "rig.toml").write_text(f"""
@@ -52,7 +52,7 @@ def rig(tmp_path):
 folder = "sessions"
 name = "{{source}}/{{uid}}"
 status = "tcp://127.0.0.1:{status}"
-metrics = "127.0.0.1:{metrics}"
+metrics = "127.0.0.1:0"
 hung_s = 20
 [[source]]
 name = "scope"
