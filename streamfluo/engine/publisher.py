@@ -21,14 +21,13 @@ import numpy as np
 
 from ..core import wire
 from ..core.block import Block
-from ..core.operator import Gives
 from ..core.results import encode_arrays
 from ..core.source import Series
 from ..core.step_values import StepValues
 from ..network.control import ControlServer, Handle
 from ..network.facts import report
 from ..network.frames import JournalFrames
-from ..network.publishing import EVENTS, PreviewServer, ResultsServer
+from ..network.publishing import EVENTS, HEALTH, SERIES, PreviewServer, ResultsServer, as_told, topics_of
 from ..network.server import GRACE_S, DataServer
 from ..network.socket import free_endpoint
 from ..session.health import Health, spelled_facts
@@ -39,7 +38,6 @@ from .config import PublishConfig
 
 log = logging.getLogger("streamfluo")
 
-SERIES, HEALTH = "series/", "health/"
 LOOK_SHARE = 0.05  # of the chain's time at most goes into reading a step's snapshots; large ones come less often
 GATHER_S = 0.02  # values of consecutive frames travel together, fifty messages a second
 HEALTH_S = 1.0
@@ -103,7 +101,9 @@ class Publisher:
             undo.callback(self._server.close)
             self._control = ControlServer(self._server.context, config.control or host, run.ask)
             undo.callback(self._control.close)
-            self._results = ResultsServer(self._server.context, config.results or host, self._topics(), largest_nbytes)
+            self._results = ResultsServer(
+                self._server.context, config.results or host, topics_of(self._gives), largest_nbytes
+            )
             undo.pop_all()
         self._came_in = wire.source_facts(chain.spec)
         shown = [*self._came_in, *self._gives]
@@ -302,14 +302,6 @@ class Publisher:
         )
         self._results.send(f"snapshot/{step}/{name}/", message, parts, keep=True)
 
-    def _topics(self) -> list[str]:
-        topics = [SERIES, HEALTH, EVENTS]
-        for step, gives in self._gives.items():
-            kinds = {g.kind for g in gives.values()}
-            topics += [f"values/{step}/"] if kinds & {"per_frame", "by_id", "table"} else []
-            topics += [f"snapshot/{step}/{g.name}/" for g in gives.values() if g.kind == "snapshot"]
-        return topics
-
     def _start(self) -> wire.Start:
         series = self._run.series
         start = wire.Start(
@@ -334,7 +326,7 @@ class Publisher:
         return {
             "series": msgspec.to_builtins(self._start()),
             "steps": [(s.id, s.operator.kind, s.after) for s in self._run.chain.steps],
-            "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
+            "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": {**self._came_in, **self._facts},
             "presents": {
                 s.operator.kind: (list(shown.pictures), list(shown.details))
@@ -368,10 +360,6 @@ class Publisher:
             counters[name] = [f"{one}: {spelled_facts(facts)}" for one, facts in counters[name].items()]
         uid = self._run.series.uid
         return {"program": self._run.program, "state": self._run.state(), "series_uid": uid, "counters": counters}
-
-
-def _plain(given: Gives) -> tuple[str, str, tuple[str, ...], str, str]:
-    return given.name, given.kind, given.dims, given.unit, given.meaning
 
 
 def _utc() -> str:

@@ -13,18 +13,16 @@ import numpy as np
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import ConfigError, StreamfluoError
-from ..core.operator import Gives
 from ..core.plane import ONE_PLANE
 from ..core.registry import operator_of
 from ..core.results import encode_arrays
 from ..core.step_values import IDS
 from ..network.facts import report
-from ..network.publishing import EVENTS, PreviewServer, ResultsServer
+from ..network.publishing import EVENTS, HEALTH, SERIES, PreviewServer, ResultsServer, as_told, topics_of
 from ..network.server import DataServer
 from ..network.socket import free_endpoint
 from ..session.reader import Session
 
-SERIES, HEALTH = "series/", "health/"
 MAX_FRAMES = 30_000  # of values: as many as a viewer keeps
 MAX_VALUES_BYTES = 64 << 20  # of a step
 MAX_ROWS = 5000  # of a table
@@ -49,7 +47,7 @@ class SessionView:
         )
         host, context = free_endpoint(uri), self._server.context
         height, width = session.spec.shape
-        self._results = ResultsServer(context, host, self._topics(), 8 * height * width)
+        self._results = ResultsServer(context, host, topics_of(self._gives), 8 * height * width)
         self._previews = PreviewServer(context, host, session.series["uid"], self._sources)
         self.endpoint = self._server.endpoint
         self._over = threading.Event()
@@ -150,13 +148,6 @@ class SessionView:
     def _open_preview(self, step: str, bin_px: int) -> Any:
         return self._previews.open(step, bin_px)
 
-    def _topics(self) -> list[str]:
-        topics = [SERIES, HEALTH, EVENTS]
-        for step, gives in self._gives.items():
-            topics += [f"values/{step}/"] if any(g.kind != "snapshot" for g in gives.values()) else []
-            topics += [f"snapshot/{step}/{g.name}/" for g in gives.values() if g.kind == "snapshot"]
-        return topics
-
     def _start(self) -> wire.Start:
         series = self._session.series
         start = wire.Start(
@@ -169,7 +160,7 @@ class SessionView:
         return {
             "series": msgspec.to_builtins(self._start()),
             "steps": [(step, facts.kind, facts.after) for step, facts in self._session.steps.items()],
-            "gives": {step: [_plain(g) for g in gives.values()] for step, gives in self._gives.items()},
+            "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": self._sources,
             "endpoints": {"results": self._results.endpoint, "preview": self._previews.first},
             "presents": self._presents(),
@@ -194,7 +185,3 @@ class SessionView:
         state = session.state.partition(":")[0]
         shown = state if state in ("finished", "aborted") else f"ended: {session.state}"
         return {"program": "session", "state": shown, "series_uid": session.series["uid"], "counters": counters}
-
-
-def _plain(given: Gives) -> tuple[str, str, tuple[str, ...], str, str]:
-    return given.name, given.kind, given.dims, given.unit, given.meaning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,6 +14,7 @@ import zmq
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import SourceError
+from ..core.operator import Gives
 from ..core.plane import ONE_PLANE, in_plane, plane_in
 from ..core.records import encode_record
 from ..core.wire import SOURCE
@@ -31,7 +32,7 @@ MAX_VIEWERS = 128
 MAX_VIEWERS_OF_ONE = 16  # preview
 MAX_REFUSED = 2000  # subscriptions of one connection to what is not there, 2 MB: libzmq keeps them
 MAX_EVENTS = 50
-EVENTS = "event/"
+SERIES, HEALTH, EVENTS = "series/", "health/", "event/"
 _ROUND_MESSAGES = 10_000
 
 MAX_ASKED = 64  # previews that wait to be opened
@@ -39,6 +40,21 @@ ASKED_PATIENCE_S = 5.0
 
 Parts = list[Any]
 OpenPreview = Callable[[str, int], Future[str]]
+
+
+def topics_of(gives: Mapping[str, Mapping[str, Gives]]) -> list[str]:
+    """Return the topics of all that steps give, by step and name."""
+    topics = [SERIES, HEALTH, EVENTS]
+    for step, of in gives.items():
+        kinds = {given.kind for given in of.values()}
+        topics += [f"values/{step}/"] if kinds & {"per_frame", "by_id", "table"} else []
+        topics += [f"snapshot/{step}/{given.name}/" for given in of.values() if given.kind == "snapshot"]
+    return topics
+
+
+def as_told(given: Gives) -> tuple[str, str, tuple[str, ...], str, str]:
+    """Return what `hello` says of one thing that a step gives."""
+    return given.name, given.kind, given.dims, given.unit, given.meaning
 
 
 class Subscriptions:
