@@ -1,11 +1,15 @@
 """`moments` against the textbook formulas over the whole movie, in long double, with a hole in the frames."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from streamfluo import Block, Spec, StateError, create
+from streamfluo.core.grid import GRID_FRAMES
 from streamfluo.engine.chain import Chain
 from streamfluo.engine.config import parse_config
+from streamfluo.pixels.moments import Moments
 
 HOLE = slice(70, 105)
 
@@ -144,3 +148,27 @@ def test_before_the_first_frame_the_mean_is_unknown():
 def test_a_state_of_another_operator_is_refused(state):
     with pytest.raises(StateError, match="moments: state 'pivot' must be an array"):
         create("moments", Spec((9, 21), "uint8")).restore(state)
+
+
+def test_the_values_of_a_frame_do_not_wait_for_its_cell(monkeypatch):
+    """Of frames that come singly each 32 are added behind the last one's values; whoever reads waits for them."""
+    added, go = [], threading.Event()
+    add = Moments._add
+
+    def slow(self, cell):
+        if len(cell) == GRID_FRAMES:
+            go.wait(10)
+            added.append(threading.current_thread().name)
+        return add(self, cell)
+
+    operator = create("moments", Spec((6, 8), "u2"))
+    monkeypatch.setattr(Moments, "_add", slow)
+    frames = np.random.default_rng(3).integers(0, 999, (GRID_FRAMES, 6, 8)).astype(np.uint16)
+    for n, frame in enumerate(frames):
+        given = operator.update(Block(n, [n], frame[None])).values["total_signal"]
+        assert given.tolist() == [frame.sum()]
+    assert not added
+    go.set()
+    assert np.array_equal(operator.read(["mean"])["mean"], frames.mean(0))
+    assert added
+    assert added[0].startswith("afterwards")

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from ...core.afterwards import Afterwards
 from ...core.block import Block
 from ...core.errors import ConfigError, StateError
 from ...core.learning import Learning
@@ -20,7 +21,6 @@ from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
 from . import results as snapshots
 from .activity import Deconvolution
-from .afterwards import Afterwards
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_kernels
 from .live import NO_COMPONENTS, Live, by_id

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import Event
 
-HEAD_START_S = 0.002  # for the steps behind: both run Python, and each waits for the other's (1.3 ms of their way)
+HEAD_START_S = 0.002  # for the steps behind and for actions: Python's lock and the cores are theirs first
 
 
 class Afterwards:
@@ -18,17 +18,16 @@ class Afterwards:
 
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
-        self._task: Future[None] | None = None
+        self._task: Future[object] | None = None
         self._wanted = Event()
 
-    def start(self, work: Callable[[], None]) -> None:
+    def start(self, work: Callable[[], object]) -> None:
         """Begin with the work, after `wait`, once somebody waits for it or the steps behind have had their time."""
         self._wanted.clear()
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "afterwards")
-        self._task = self._thread.submit(
-            copy_context().run, self._do, work
-        )  # what numpy warns of is the caller's choice
+        # What numpy warns of is the caller's choice.
+        self._task = self._thread.submit(copy_context().run, self._do, work)
 
     def wait(self) -> None:
         """Wait until the work is done. Raises what it raised."""
@@ -40,6 +39,6 @@ class Afterwards:
             finally:
                 self._task = None  # not before: another thread that waits meanwhile must wait too
 
-    def _do(self, work: Callable[[], None]) -> None:
+    def _do(self, work: Callable[[], object]) -> None:
         self._wanted.wait(HEAD_START_S)
         work()
