@@ -100,7 +100,7 @@ def test_beside_a_series_that_takes_all_it_works_for_a_share_of_the_time(rig, mo
     for work_s in (0.3, 0.1, 2.0):
         now += work_s
         one._pause(1)
-    assert now == pytest.approx(2.4 / 0.4)
+    assert now == pytest.approx(2.4 / housekeeping.SHARE_OF_TIME)
 
 
 def test_a_session_that_runs_is_left_alone_and_one_that_was_interrupted_waits(rig, monkeypatch):
