@@ -60,15 +60,20 @@ def with_present_names(struct: type[msgspec.Struct], values: Mapping[str, Any]) 
 
 def range_of(struct: type[msgspec.Struct], name: str) -> str:
     """Return the range that a number has as a parameter, `at least 0, at most 1`; "" where there is none."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return ", ".join(f"{words[key]} {bound:g}" for key, bound in bounds_of(struct, name).items())
+
+
+def bounds_of(struct: type[msgspec.Struct], name: str) -> dict[str, float]:
+    """Return the bounds of a number by how they are meant: ge, gt, le, lt; empty where there are none."""
     kind = msgspec.inspect.type_info({f.encode_name: f.type for f in msgspec.structs.fields(struct)}[name])
     kind = kind.type if isinstance(kind, msgspec.inspect.Metadata) else kind
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     for one in kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,):
         one = one.type if isinstance(one, msgspec.inspect.Metadata) else one
-        stated = [f"{word} {bound:g}" for key, word in words.items() if (bound := getattr(one, key, None)) is not None]
+        stated = {key: bound for key in ("ge", "gt", "le", "lt") if (bound := getattr(one, key, None)) is not None}
         if stated:
-            return ", ".join(stated)
-    return ""
+            return stated
+    return {}
 
 
 def _choices(struct: type[msgspec.Struct], error: msgspec.ValidationError) -> str:

@@ -17,8 +17,11 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                dtype, pixel_um, interval_s]} of what each step hands on ("source": what comes in), endpoints
                {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source";
                where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike;
-               presents (optional) {kind: [pictures, details]}: how a viewer may arrange them
+               presents (optional) {kind: [pictures, details]}: how a viewer may arrange them; live (optional) {step:
+               [[param, value, least, most, meaning], …]}: numbers and switches that control may set, as they are now
     status     how does it fare? answered by status: program, state, series_uid, counters
+    look       step ("source", or that of a plane), index, bin_px: a frame that was recorded; answered by the image of
+               the first one from index on, binned as asked, of an index and a user of its own, or by error
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now),
                codecs (optional: those that it reads, as ["blosc2"])
@@ -106,7 +109,7 @@ follows), send (ingest), control. Until its key is accepted a peer is answered n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -115,187 +118,72 @@ from zlib_ng import zlib_ng
 from .block import Block
 from .errors import WireError
 from .header import Buffer, decode_map
+from .messages import (
+    SOURCE,
+    VERSION,
+    Ack,
+    ArrayHeader,
+    Bye,
+    Calibration,
+    Credit,
+    End,
+    Error,
+    Event,
+    FrameFacts,
+    Gap,
+    Heartbeat,
+    Hello,
+    Image,
+    LiveFacts,
+    Look,
+    Message,
+    Preview,
+    Result,
+    Start,
+    Status,
+    Subscribe,
+)
 from .plane import in_plane
 from .spec import MAX_SIDE_PX, Spec
 
-VERSION = 1
-SOURCE = "source"  # where a chain's steps speak of what comes in
+__all__ = [
+    "FRAME_DTYPES",
+    "SOURCE",
+    "VERSION",
+    "Ack",
+    "ArrayHeader",
+    "Bye",
+    "Calibration",
+    "Credit",
+    "End",
+    "Error",
+    "Event",
+    "FrameFacts",
+    "Gap",
+    "Heartbeat",
+    "Hello",
+    "Image",
+    "LiveFacts",
+    "Look",
+    "Message",
+    "Preview",
+    "Result",
+    "Start",
+    "Status",
+    "Subscribe",
+    "check_frame",
+    "decode",
+    "encode",
+    "fits",
+    "fitting",
+    "frame_facts",
+    "frame_pixels",
+    "image_of",
+    "source_facts",
+]  # fmt: skip
+
 FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")
 
-Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
-FrameFacts = tuple[tuple[int, int], str, float | None, float | None]  # shape, dtype, pixel_um, interval_s
-
-
-class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=str.lower):
-    """A header; the class name in lower case is its `type`."""
-
-
-class Start(_Message, frozen=True, kw_only=True):
-    """A series begins."""
-
-    version: int = VERSION
-    series_uid: str
-    source: str = ""
-    t0_ns: int = 0
-    frames: int | None = None
-    dtype: str
-    shape: tuple[int, int]
-    channel: str = ""
-    pixel_um: float | None = None
-    exposure_s: float | None = None
-    interval_s: float | None = None
-    camera: dict[str, Any] | None = None
-    planes: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
-    user: dict[str, Any] = {}
-
-
-class ArrayHeader(msgspec.Struct, frozen=True):
-    """One array of a result or a calibration."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int = 0
-    dims: tuple[str, ...] = ()
-    unit: str = ""
-
-
-class Calibration(_Message, frozen=True, kw_only=True):
-    """What is known of each pixel of the camera; the maps are the parts that follow."""
-
-    series_uid: str
-    arrays: tuple[ArrayHeader, ...]
-
-
-class Image(_Message, frozen=True, kw_only=True):
-    """One frame; its pixels are the second part."""
-
-    version: int = VERSION
-    series_uid: str
-    seq: Count
-    index: Count
-    t_ns: Count | None = None
-    dtype: str
-    shape: tuple[int, int]
-    nbytes: int
-    channel: str = ""
-    z: int = 0
-    crc32: int | None = None
-    user: dict[str, Any] = {}
-    codec: str | msgspec.UnsetType = msgspec.UNSET
-    nbytes_wire: Count | msgspec.UnsetType = msgspec.UNSET
-
-
-class Gap(_Message, frozen=True, kw_only=True):
-    """The frames with these seqs are gone."""
-
-    series_uid: str = ""
-    first: int
-    last: int
-    reason: str = "transport"
-
-
-class End(_Message, frozen=True, kw_only=True):
-    """A series ends; `seq` is one past the last frame's."""
-
-    series_uid: str
-    seq: int
-    frames: int
-    dropped_camera: int = 0
-    dropped_transport: int = 0
-    reason: Literal["finished", "aborted", "error"] = "finished"
-
-
-class Heartbeat(_Message, frozen=True, kw_only=True):
-    """I am here."""
-
-
-class Error(_Message, frozen=True, kw_only=True):
-    """The last request was refused."""
-
-    reason: str
-    supported: tuple[int, ...] = (VERSION,)
-
-
-class Subscribe(_Message, frozen=True, kw_only=True):
-    """Send me this series from this seq on, at most `credit` frames for now."""
-
-    version: int = VERSION
-    series: str = "current"
-    from_seq: int | Literal["oldest", "live"] = 0
-    credit: int = 0
-    codecs: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Credit(_Message, frozen=True, kw_only=True):
-    """I can take n more frames."""
-
-    n: int
-
-
-class Ack(_Message, frozen=True, kw_only=True):
-    """Everything up to and including seq is safe with me."""
-
-    seq: int
-
-
-class Bye(_Message, frozen=True, kw_only=True):
-    """I leave."""
-
-
-class Hello(_Message, frozen=True, kw_only=True):
-    """Who is there? Or the answer: what runs here, and where its results are."""
-
-    version: int = VERSION
-    program: str = ""
-    series: dict[str, Any] | None = None
-    steps: list[tuple[str, str, str]] = []
-    gives: dict[str, list[tuple[str, str, tuple[str, ...], str, str]]] = {}
-    frames: dict[str, FrameFacts] = {}
-    endpoints: dict[str, str] = {}
-    presents: dict[str, tuple[list[str], list[str]]] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Status(_Message, frozen=True, kw_only=True):
-    """How does it fare? Or the answer: counters, losses, edges, steps."""
-
-    program: str = ""
-    state: str = ""
-    series_uid: str = ""
-    counters: dict[str, Any] = {}
-
-
-class Preview(_Message, frozen=True, kw_only=True):
-    """Send me the newest frames of a step, binned. Or the answer: where they are sent."""
-
-    step: str = SOURCE
-    bin_px: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    endpoint: str = ""
-
-
-class Event(_Message, frozen=True, kw_only=True):
-    """Something happened: a gap, a muted step, a full disk."""
-
-    event: str
-    utc: str = ""
-    fields: dict[str, Any] = {}
-
-
-class Result(_Message, frozen=True, kw_only=True):
-    """A step's values for `count` frames from `index` on, or its snapshots after frame `index`."""
-
-    series_uid: str
-    step: str
-    kind: Literal["values", "snapshot"] = "values"
-    index: int
-    count: int
-    arrays: tuple[ArrayHeader, ...]
-
-
-Message = (
-    Start | Image | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
-    | Hello | Status | Preview | Event | Result | Calibration
-)  # fmt: skip
 _TYPES = {cls.__name__.lower(): cls for cls in Message.__args__}
 _encoder = msgspec.msgpack.Encoder()
 

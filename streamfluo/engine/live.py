@@ -12,7 +12,8 @@ import numpy as np
 from ..core.block import Block
 from ..core.control import Change
 from ..core.errors import ConfigError, did_you_mean
-from ..core.params import build_params, range_of
+from ..core.params import bounds_of, build_params, describe, range_of
+from ..core.wire import LiveFacts
 from .building import Step
 
 
@@ -145,6 +146,26 @@ def _is_same(value: Any, other: Any) -> bool:
     """Whether two values of a parameter are the same; what a file held is an array, and is itself or another one."""
     arrays = [isinstance(one, np.ndarray) for one in (value, other)]
     return value is other if any(arrays) else bool(value == other)
+
+
+def live_facts(steps: Sequence[Step]) -> dict[str, list[LiveFacts]]:
+    """Return what `hello` says of live parameters that are numbers or switches, of steps by the id in the config."""
+    found: dict[str, list[LiveFacts]] = {}
+    for step in steps:
+        if step.config.id in found:
+            continue  # a change is one of all planes
+        operator = step.operator
+        meanings = {name: meaning for name, _, _, meaning in describe(operator.Params)}
+        facts = []
+        for name in operator.live:
+            value = getattr(operator.params, name)
+            bounds = bounds_of(operator.Params, name)
+            if isinstance(value, bool | int | float) or (value is None and bounds):
+                low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
+                facts.append((name, value, low, high, meanings[name]))
+        if facts:
+            found[step.config.id] = facts
+    return found
 
 
 def take_live_values(step: Step, values: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ from ..session.journal import JournalWriter
 from ..session.values import Gathered, values_message
 from .chain import Chain
 from .config import PublishConfig
+from .live import live_facts
 
 log = logging.getLogger("streamfluo")
 
@@ -93,8 +94,9 @@ class Publisher:
         self._ending: float | None = None
         self._served = False
         self._server = DataServer(
-            self._frames, config.uri, program=run.program, hello=self._hello, status=self._status, preview=self._preview
-        )
+            self._frames, config.uri, program=run.program, hello=self._hello, status=self._status,
+            preview=self._preview, look_back=self._frames.look if self._frames else None,
+        )  # fmt: skip
         host = free_endpoint(config.uri)
         largest_nbytes = 8 * chain.spec.shape[0] * chain.spec.shape[1]
         with ExitStack() as undo:
@@ -333,6 +335,7 @@ class Publisher:
                 for s in self._run.chain.steps
                 if (shown := s.operator.presents) is not None
             },
+            "live": live_facts(self._run.chain.steps),
             "endpoints": {
                 "results": self._results.endpoint,
                 "preview": self._previews.first,

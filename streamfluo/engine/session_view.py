@@ -43,8 +43,9 @@ class SessionView:
         self._sources = wire.source_facts(session.spec)
         self._shown: set[str] = set()
         self._server = DataServer(
-            None, uri, program="session", hello=self._hello, status=self._status, preview=self._open_preview
-        )
+            None, uri, program="session", hello=self._hello, status=self._status,
+            preview=self._open_preview, look_back=self._look_back,
+        )  # fmt: skip
         host, context = free_endpoint(uri), self._server.context
         height, width = session.spec.shape
         self._results = ResultsServer(context, host, topics_of(self._gives), 8 * height * width)
@@ -136,14 +137,19 @@ class SessionView:
         return wire.Result(series_uid=uid, step=step, kind=kind, index=index, count=count, arrays=tuple(headers))  # type: ignore[arg-type]
 
     def _show_newest(self, step: str) -> None:
-        plane = step.rpartition("/")[0] or ONE_PLANE
-        session = self._session.plane(plane)
-        with suppress(StreamfluoError):  # the file that it refers to is gone
+        if (newest := self._look_back(step.rpartition("/")[0] or ONE_PLANE, -1)) is not None:
+            self._previews.send(step, newest, 0)
+
+    def _look_back(self, plane: str, index: int) -> Block | None:
+        """The first frame of a plane from an index on, the last one for −1."""
+        with suppress(StreamfluoError):  # no such plane; or the file that it refers to is gone
+            session = self._session.plane(plane)
             indices = session.indices()
-            if not len(indices):
-                return
-            index, t_ns, pixels = next(session.each_frame(int(indices[-1]), int(indices[-1]) + 1))
-            self._previews.send(step, Block(index, np.array([t_ns]), pixels[None]), 0)
+            at = len(indices) - 1 if index < 0 else int(np.searchsorted(indices, index))
+            if 0 <= at < len(indices):
+                index, t_ns, pixels = next(session.each_frame(int(indices[at]), int(indices[at]) + 1))
+                return Block(index, np.array([t_ns]), pixels[None])
+        return None
 
     def _open_preview(self, step: str, bin_px: int) -> Any:
         return self._previews.open(step, bin_px)

@@ -18,10 +18,12 @@ Said = TypeVar("Said")
 def introduction(facts: Mapping[str, Any]) -> wire.Hello:
     """Return the hello of these facts within the limits.
 
-    Where it is too much, without the user's words on the series; then what is the same for a step in every plane is
-    said once, and of planes their names alone. `expanded` undoes that.
+    Where it is too much, without live parameters, then without the user's words on the series; then what is the same
+    for a step in every plane is said once, and of planes their names alone. `expanded` undoes that.
     """
     hello = wire.Hello(**facts)
+    if not wire.fits(hello):
+        hello = msgspec.structs.replace(hello, live=msgspec.UNSET)
     if hello.series and not wire.fits(hello):
         hello = msgspec.structs.replace(hello, series={**hello.series, "user": {}})
     if wire.fits(hello):

@@ -308,6 +308,10 @@ class Recorded(Protocol):
 
     def block(self, n: int, max_frames: int) -> Block: ...
 
+    def find(self, index: int, plane: str) -> int | None: ...
+
+    def release(self) -> None: ...
+
 
 class JournalFrames(Frames):
     """What a run has recorded, any frame again; the series ends when the run says so."""
@@ -328,9 +332,18 @@ class JournalFrames(Frames):
         except SessionError:  # one damaged frame is one gap
             return self.gap(seq)
 
+    def look(self, plane: str, index: int) -> Block | None:
+        """Return the first frame of a plane from an index on, None where there is none, or it is damaged."""
+        n = self._journal.find(index, plane)
+        try:
+            return self._journal.block(n, 1) if n is not None else None
+        except SessionError:
+            return None
+
     def finish(self, ended: str) -> None:
         """The series is over, and all of it written."""
         self.total, self.ended = self._journal.frames, ended
 
     def close(self) -> None:
+        self._journal.release()
         self.waker.close()

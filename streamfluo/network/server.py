@@ -22,7 +22,7 @@ from .consumers import Consumer, fair_share, places
 from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
 from .keys import Role
-from .publishing import AskedPreviews, NewestFrames, OpenPreview, PreviewServer
+from .publishing import AskedPreviews, LookBack, NewestFrames, OpenPreview, PreviewServer, recorded_frame
 from .socket import bind, free_endpoint, new_context, receive_frames
 
 HEARTBEAT_S = 1.0
@@ -33,7 +33,8 @@ MAX_WAITING = 16  # messages of one connection that are not taken yet, of 64 KiB
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
 _NEEDED: Mapping[type[wire.Message], Role] = {
-    wire.Status: "view", wire.Preview: "view", wire.Subscribe: "record", wire.Credit: "record", wire.Ack: "record",
+    wire.Status: "view", wire.Preview: "view", wire.Look: "view",
+    wire.Subscribe: "record", wire.Credit: "record", wire.Ack: "record",
 }  # fmt: skip
 _ROUND_S = 0.05  # for questions, then for frames: one answer may take 5 ms where other threads are busy
 
@@ -57,13 +58,14 @@ class DataServer:
         hello: Callable[[], Mapping[str, Any]] = dict,
         status: Callable[[], Mapping[str, Any]] = dict,
         preview: OpenPreview | None = None,
+        look_back: LookBack | None = None,
     ) -> None:
         if frames is not None and np.dtype(frames.spec.dtype).str not in wire.FRAME_DTYPES:
             raise SourceError(f"{frames.series.source}: {frames.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
         self.emitted = 0
         self.refused = Refusals(uri)
         self._frames, self._wait, self._program = frames, wait, program
-        self._hello, self._status = hello, status
+        self._hello, self._status, self._look_back = hello, status, look_back
         self._newest: NewestFrames | None = None  # its own previews, where its user has none
         self._consumers: dict[bytes, Consumer] = {}
         self._ended: float | None = None
@@ -261,7 +263,9 @@ class DataServer:
                     raise WireError("parts", f"{len(parts) - 1} parts where one header should be")
                 self._handle(identity, speaker, whose(parts[0]), wire.decode(parts[1].buffer))
             except WireError as error:
-                self._refuse(identity, error)
+                self.refused.add(error)
+                if error.kind == "version":
+                    self._answer(identity, wire.Error(reason=str(error)))
             if time.monotonic() - began >= _ROUND_S:
                 break
         return True
@@ -276,9 +280,9 @@ class DataServer:
             self._answer(identity, self._introduction())
         elif isinstance(message, wire.Status):
             self._answer(identity, self._report())
-        elif isinstance(message, wire.Preview):
+        elif isinstance(message, wire.Preview | wire.Look):
             try:
-                self._asked.ask(identity, message)
+                self._show(identity, message)
             except SourceError as error:
                 self._decline(identity, str(error))
         elif (consumer := self._consumers.get(identity)) is None or consumer.key != key:
@@ -286,6 +290,13 @@ class DataServer:
         else:
             consumer.heard_at = time.monotonic()
             self._hear(consumer, message)
+
+    def _show(self, identity: bytes, message: wire.Preview | wire.Look) -> None:
+        if isinstance(message, wire.Preview):
+            self._asked.ask(identity, message)
+        else:
+            image, pixels = recorded_frame(self._look_back, message)
+            self._answer(identity, image, (pixels,))
 
     def _hear(self, consumer: Consumer, message: wire.Message) -> None:
         if isinstance(message, wire.Credit):
@@ -387,8 +398,3 @@ class DataServer:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer
             parts: list[Buffer] = [identity, wire.encode(message), *(a.data for a in arrays)]
             self._socket.send_multipart(parts, zmq.DONTWAIT)
-
-    def _refuse(self, identity: bytes, error: WireError) -> None:
-        self.refused.add(error)
-        if error.kind == "version":
-            self._answer(identity, wire.Error(reason=str(error)))

@@ -16,6 +16,7 @@ from ..core.header import MAX_HEADER_BYTES
 from .client import PreviewSubscriber, ResultsSubscriber, Subscriber
 from .connections import Connections
 from .facts import expanded
+from .looking_back import LookingBack
 from .socket import beside, connect, new_context, receive
 
 ASK_S = 0.5  # so a program that came back is noticed within half a second
@@ -45,6 +46,7 @@ class Watch:
         self._endpoints: dict[str, str] | None = None
         self._results: ResultsSubscriber | None = None
         self._previews: dict[PreviewKey, PreviewSubscriber] = {}
+        self._looking: LookingBack | None = None
         self._asked, self._heard = 0.0, 0.0
         self._unheard_since: float | None = None  # of results
         self._context = new_context()
@@ -66,6 +68,12 @@ class Watch:
         new, self._wanted = previews - self._wanted, previews
         self._ask_previews(new)
 
+    def look(self, step: str, index: int, bin_px: int) -> None:
+        """Have the first recorded frame of a plane's source from `index` on come, an image that says so."""
+        if self._looking is None:
+            self._looking = LookingBack(self._uri, self._context)
+        self._looking.ask(wire.Look(step=step, index=index, bin_px=bin_px))
+
     def turn(self) -> Iterator[tuple[wire.Message, Payload]]:
         """Yield messages with their arrays or pixels: answers, results in order, of each preview the newest."""
         now = time.monotonic()
@@ -85,10 +93,13 @@ class Watch:
         for preview in list(self._previews.values()):
             if (frame := preview.receive()) is not None:
                 yield frame
+        yield from self._looking.turn() if self._looking is not None else ()
 
     def close(self) -> None:
         """Give the sockets back."""
         self._leave()
+        if self._looking is not None:
+            self._looking.close()
         self._close()
         self._context.term()
 
@@ -183,11 +194,15 @@ class Watch:
         if key in self._wanted and key not in self._previews:
             self._previews[key] = PreviewSubscriber(endpoint, self._context)
 
-    def _subscribers(self) -> list[Subscriber]:
+    def _subscribers(self) -> list[Subscriber | LookingBack]:
+        looking = [self._looking] if self._looking else []
+        return [*self._live(), *looking]
+
+    def _live(self) -> list[Subscriber]:
         return [*self._previews.values(), *([self._results] if self._results else [])]
 
     def _leave(self) -> None:
-        for subscriber in self._subscribers():
+        for subscriber in self._live():
             self._drop(subscriber)
         self._previews, self._results, self._endpoints, self._unheard_since = {}, None, None, None
 

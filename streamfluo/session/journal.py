@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import pairwise
@@ -28,6 +29,7 @@ SEGMENT_BYTES = 1 << 30
 SYNC_BYTES = 256 << 20
 SYNC_S = 1.0
 MAX_INDEX = 1 << 62
+PLANES_APART = 1024  # frames
 FOREIGN = "a frame of another series,"
 _NAME = re.compile("[0-9]{6,9}[.]sfj")
 
@@ -102,6 +104,10 @@ class JournalWriter:
         """Sync and close; frames can still be read back."""
         self._file.close()
 
+    def release(self) -> None:
+        """Close the file that was read back last; frames can still be read."""
+        self._read_back.close()
+
     @property
     def next_index(self) -> int:
         """One past the last frame written, of the plane that is furthest behind."""
@@ -129,6 +135,19 @@ class JournalWriter:
                 break
             frames.append(frame)
         return _block(frames, self._planes[plane])
+
+    def find(self, index: int, plane: str) -> int | None:
+        """Return which of the frames written is the first of a plane from an index on, None if there is none.
+
+        Planes whose frames came far apart are looked through as far as PLANES_APART frames.
+        """
+        if plane not in self._planes:
+            return None
+        places, number = self._places, self._planes.index(plane)
+        near = bisect_left(places.indices, index)
+        around = range(max(0, near - PLANES_APART), min(self.frames, near + PLANES_APART))
+        mine = (n for n in around if places.planes[n] == number and places.indices[n] >= index)
+        return next(mine, None) if len(self._planes) > 1 else near if near < self.frames else None
 
     def _frame(self, n: int) -> Frame | Damage:
         index, _, number, start, stop = self._places[n]
@@ -296,6 +315,7 @@ class _Segments:
         """Close the segment that is open."""
         if self._file is not None:
             self._file.close()
+            self._file = None
 
     def __del__(self) -> None:
         self.close()
