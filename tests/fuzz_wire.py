@@ -180,7 +180,8 @@ def wire_seeds(folder):
     maps, arrays = encode_calibration("movie", Camera(offset_adu=np.ones((3, 4)), gain_e_per_adu=2.0))
     words = [
         wire.Subscribe(credit=8), wire.Subscribe(from_seq="live", credit=2**20), wire.Credit(n=3), wire.Ack(seq=2),
-        wire.Bye(), wire.Hello(), wire.Status(), wire.Preview(bin_px=2), wire.Look(index=3), wire.Heartbeat(), wire.Error(reason="no"),
+        wire.Bye(), wire.Hello(), wire.Status(), wire.Preview(bin_px=2), wire.Look(index=3), wire.Heartbeat(),
+        wire.Error(reason="no"),
         wire.Gap(series_uid="movie", first=1, last=9), wire.Event(event="gap", fields={"first": 1}),
     ]  # fmt: skip
     header, parts = values_message("movie", some_values())

@@ -11,7 +11,8 @@ from .layouts import APART, Layout
 from .model import Model
 from .panels import open_at_first
 
-EVENTS = "events"
+EVENTS, STEERING = "events", "steering"
+OWN = (EVENTS, STEERING)  # docks of every run
 PLOTS = ("trace", "curve", "scatter", "interval", "table")
 PLOTS_APART = 3  # side by side; more stand behind one another
 LARGE = 0.6  # of the width for the pictures
@@ -27,6 +28,7 @@ def arrange(window: QMainWindow, docks: Docks, model: Model) -> None:
         dock.setFloating(False)
         window.removeDockWidget(dock)
     window.addDockWidget(_BOTTOM, docks[EVENTS])
+    window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, docks[STEERING])
     layout = model.layout()
     if layout is not None:
         _large_and_details(window, docks, layout)
@@ -38,7 +40,7 @@ def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout) -> Non
     """One large picture, details beside it; the other docks wait in the menu."""
     pictures, details = ([docks[name] for name in names] for names in layout)
     for name, dock in docks.items():
-        if dock not in (*pictures, *details) and name != EVENTS:
+        if dock not in (*pictures, *details) and name not in OWN:
             window.addDockWidget(_BOTTOM, dock)
             dock.hide()
     _stack(window, pictures, Qt.DockWidgetArea.LeftDockWidgetArea, 1)

@@ -1,8 +1,9 @@
-"""Buttons as all docks have them."""
+"""Buttons and bars as all parts of the window have them."""
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QToolButton
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QToolBar, QToolButton, QWidget
 
 
 def tool_button(text: str, tip: str, checkable: bool = False) -> QToolButton:
@@ -13,3 +14,13 @@ def tool_button(text: str, tip: str, checkable: bool = False) -> QToolButton:
     button.setCheckable(checkable)
     button.setAutoRaise(True)
     return button
+
+
+def fixed_bar(name: str, content: QWidget) -> QToolBar:
+    """Return a bar of the window that stays where it is put."""
+    bar = QToolBar(name)
+    bar.setObjectName(name)
+    bar.setMovable(False)
+    bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+    bar.addWidget(content)
+    return bar

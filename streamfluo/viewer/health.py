@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from ..core import wire
 
 WINDOW_S = 3.0
+LATELY_S = 60.0  # so long a loss is news
+BEHIND_S = 2.0  # of frames may wait before it is said
 SHORTEST_S = 0.3  # statuses that waited for a busy viewer come all at once, and would tell of 50,000 frames a second
+
+
+class Verdict(NamedTuple):
+    """How a run fares in one line: `level` is green, amber or red."""
+
+    level: Literal["green", "amber", "red"]
+    text: str
 
 
 class RunHealth:
@@ -20,6 +29,7 @@ class RunHealth:
         self.counters: dict[str, Any] = {}
         self._uid = ""
         self._told: deque[tuple[float, int, int]] = deque()  # when, frames in, frames out
+        self._losses: deque[tuple[float, int, int]] = deque()  # when more were told, by the camera, on the way
 
     def take(self, status: wire.Status, now_s: float) -> None:
         """Take a status that came at `now_s`."""
@@ -30,6 +40,8 @@ class RunHealth:
                 self.program, self.state, self.counters = before
                 return
             self._told.clear()
+            self._losses.clear()
+        self._note_losses(now_s)
         self._uid = status.series_uid
         self._told.append((now_s, self.frames_in, self.frames_out))
         while len(self._told) > 1 and now_s - self._told[1][0] > WINDOW_S:
@@ -85,8 +97,50 @@ class RunHealth:
 
     def lost_split(self) -> str:
         """Return who lost how many frames."""
-        camera, transport = self._count("lost_camera") or self._count("dropped_camera"), self._count("lost_transport")
+        camera, transport = self._lost()
         return f"{camera} by the camera, {transport} on the way"
+
+    def verdict(self, now_s: float | None = None) -> Verdict:
+        """Return in one line how the run fares: the worst of what is wrong, else that nothing is."""
+        now_s = time.monotonic() if now_s is None else now_s
+        if self.stalled:
+            return Verdict("red", f"recording waits for the disk: {next(iter(self.stalled.values()))}")
+        if self.muted:
+            step, why = next(iter(self.muted.items()))
+            others = f" (and {len(self.muted) - 1} more)" if len(self.muted) > 1 else ""
+            return Verdict("red", f"{step} failed and was taken out{others}; recording goes on: {why}")
+        if lately := self._lost_since(now_s - LATELY_S):
+            return Verdict("red", f"{lately} in the last minute")
+        rate_in, _ = self.rates()
+        if rate_in and self.waiting > BEHIND_S * rate_in:
+            return Verdict("amber", f"{self.waiting} frames wait: {self.waiting / rate_in:.0f} s behind the camera")
+        if self.doubtful:
+            step, why = next(iter(self.doubtful.items()))
+            return Verdict("amber", f"{step} is doubtful: {why}")
+        if self.lost:
+            return Verdict("amber", f"{self.lost} of {self.frames_in + self.lost} frames lost, none in the last minute")
+        return Verdict("green", f"all well, none of {self.frames_in} frames lost")
+
+    def _lost(self) -> tuple[int, int]:
+        return self._count("lost_camera") or self._count("dropped_camera"), self._count("lost_transport")
+
+    def _note_losses(self, now_s: float) -> None:
+        lost = self._lost()
+        if not self._losses or self._losses[-1][1:] != lost:
+            self._losses.append((now_s, *lost))
+        while len(self._losses) > 1 and self._losses[1][0] < now_s - LATELY_S:
+            self._losses.popleft()
+
+    def _lost_since(self, since_s: float) -> str:
+        """Say how many frames were lost since then, and who lost them; what was lost before we looked is no news."""
+        if not self._losses or self._losses[-1][0] < since_s:
+            return ""
+        (_, *before), (_, *now) = self._losses[0], self._losses[-1]
+        camera, transport = (max(0, b - a) for a, b in zip(before, now, strict=True))
+        causes = [(n, who) for n, who in ((camera, "camera"), (transport, "network")) if n]
+        if len(causes) < 2:
+            return "".join(f"{n} frames lost by the {who}" for n, who in causes)
+        return f"{camera + transport} frames lost ({camera} by the camera, {transport} by the network)"
 
     def _count(self, name: str) -> int:
         value = self.counters.get(name)

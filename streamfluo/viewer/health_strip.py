@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from .model import Model
 from .theme import signal_colours
 
 
+class Clickable(QLabel):
+    """A text that can be clicked."""
+
+    clicked = Signal()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """Tell that it was."""
+        self.clicked.emit()
+        super().mouseReleaseEvent(event)
+
+
 class HealthStrip(QWidget):
-    """One line of figures, and below it one line of trouble while there is any."""
+    """One line on how the run fares, and below it what is wrong while something is. `asked` where that is clicked."""
+
+    asked = Signal()
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._model = model
-        self._state, self._trouble = QLabel(), QLabel()
-        names = ("in", "out", "age", "waiting", "lost", "muted", "doubtful", "refused")
+        self._state, self._trouble = Clickable(), QLabel()
+        self._state.setToolTip("click for what happened")
+        self._state.clicked.connect(self.asked)
+        names = ("in", "out", "age", "waiting", "lost", "refused")
         self._figures = {name: QLabel() for name in names}
         line = QHBoxLayout()
         line.setSpacing(18)
@@ -35,7 +51,7 @@ class HealthStrip(QWidget):
 
     def refresh(self, age_s: float | None, paused: bool, refused_here: int) -> None:
         """Tell how it is now; `age_s` is that of the images on screen."""
-        health, (red, amber, _) = self._model.health, signal_colours()
+        health, (red, _, _) = self._model.health, signal_colours()
         self._tell_state(paused)
         rate_in, rate_out = health.rates()
         live = self._model.link == "live"
@@ -45,28 +61,29 @@ class HealthStrip(QWidget):
             "age": f"age <b>{_spelled(age_s)}</b>" if age_s is not None and not paused else "",
             "waiting": f"waiting <b>{health.waiting}</b>",
             "lost": f"lost <b>{health.lost}</b>",
-            "muted": f"muted <b>{', '.join(health.muted)}</b>" if health.muted else "",
-            "doubtful": f"doubtful <b>{', '.join(health.doubtful)}</b>" if health.doubtful else "",
             "refused": f"refused <b>{health.refused + refused_here}</b>" if health.refused + refused_here else "",
         }
         for name, text in figures.items():
-            colour = red if (name == "lost" and health.lost) or name == "muted" else amber if name == "doubtful" else ""
+            colour = red if name == "lost" and health.lost else ""
             self._figures[name].setText(f'<span style="color:{colour}">{text}</span>' if colour and text else text)
             self._figures[name].setVisible(bool(text))
         self._figures["lost"].setToolTip(f"frames that never came: {health.lost_split()}")
 
     def _tell_state(self, paused: bool) -> None:
         model, (red, amber, green) = self._model, signal_colours()
-        name = model.health.program or "the program"
+        name, verdict = model.health.program or "the program", model.health.verdict()
         states = {
             "connecting": (amber, f"waiting for {model.uri}"),
             "lost": (red, f"no answer for {model.lost_for_s():.0f} s"),
             "ended": (amber, f"{name}: {model.ended or model.health.state}"),
-            "live": (green, f"{name}: {model.health.state or 'live'}"),
+            "live": ({"green": green, "amber": amber, "red": red}[verdict.level], f"{name}: {verdict.text[:120]}"),
         }
         colour, text = states[model.link]
         if paused:
             colour, text = amber, "display paused, the acquisition goes on"
+        elif model.looking_at is not None:
+            colour, text = amber, f"looking back at frame {model.looking_at}, {name} goes on"
+            text = text if model.link == "live" else f"{name}: frame {model.looking_at}"
         self._state.setText(f'<span style="color:{colour}">●</span> <b>{text}</b>')
         doubts = [f"{step} is doubtful: {doubt}" for step, doubt in model.health.doubtful.items()]
         troubles = [f"{step} is muted: {error}" for step, error in model.health.muted.items()]
@@ -85,8 +102,6 @@ class HealthStrip(QWidget):
             "out": "frames a second that have gone through the whole chain",
             "age": "time from a frame's arrival in the program to its drawing here",
             "waiting": "frames that have arrived and wait for the chain",
-            "muted": "steps that failed and were taken out, with those that need them; recording goes on",
-            "doubtful": "steps that say why their results may be wrong",
             "refused": "messages that broke a rule and were dropped, by the program and here",
         }
         for name, tip in tips.items():

@@ -90,8 +90,12 @@ class ImagePanel(QWidget):
 
     def previews(self) -> set[tuple[str, int]]:
         """The steps and binning of the frames it shows; none for a snapshot."""
-        bin_px = self._view.binning(self._bin_px)
-        return {(panel.step, bin_px) for panel in self.panels() if panel.frames}
+        return {(panel.step, self.binning) for panel in self.panels() if panel.frames}
+
+    @property
+    def binning(self) -> int:
+        """The binning of the frames it asks for."""
+        return self._view.binning(self._bin_px)
 
     def overlays(self) -> list[Overlay]:
         """What is drawn over it."""
@@ -192,15 +196,7 @@ class ImagePanel(QWidget):
         return vector_lines(vectors, frame) if vectors is not None else np.empty((0, 2))
 
     def _tell(self) -> None:
-        tile = self._tiles[0]
-        facts = [f"frame {self.shown_index}"]
-        if (of := len(self._model.members(self.panel))) > len(self._tiles) and self._view.mode == "grid":
-            facts.insert(0, f"{len(self._tiles)} of {of} planes")
-        if tile.picture.averaged > 1:
-            facts.append(f"mean of {tile.picture.averaged}")
-        if tile.bin_px > 1:
-            facts.append(f"binned {tile.bin_px} × {tile.bin_px}")
-        self._facts.setText(" · ".join(facts))
+        self._facts.setText(" · ".join(self._view.facts(self._tiles)))
         if self._mouse is not None:
             self._readout.setText(self._view.read_out(self._tiles, *self._mouse))
 

@@ -10,13 +10,15 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core import wire
-from ..core.plane import ONE_PLANE
+from ..core.messages import LiveFacts
+from ..core.plane import ONE_PLANE, in_plane
 from .health import RunHealth, age_s
 from .layouts import Layout, layout_of
 from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
 from .picture import Levels, Picture
 from .planes import Members, Planes, grouped, overlays_by_frames
 from .tables import Rows
+from .timeline import Timeline
 from .traces import Marks, Trace
 
 MAX_EVENTS = 200
@@ -58,6 +60,8 @@ class Model:
         self._each: dict[str, Panel] = {}  # every panel of every plane
         self._members: dict[str, Members] = {}
         self._over: dict[str, list[Overlay]] = {}  # by the step whose frames they lie over
+        self.timeline = Timeline()
+        self.looking_at: int | None = None  # the frame that is looked back at; None: the newest
         self._connected, self.denied = False, ""
         self._lost_at: float | None = None
         self._events_seen = 0
@@ -117,6 +121,13 @@ class Model:
         if hello is None or "control" not in hello.endpoints:
             return None
         return next((step for step, its, _ in hello.steps if its == kind), None)
+
+    @property
+    def live(self) -> dict[str, list[LiveFacts]]:
+        """The parameters that may be changed, by step, where the program takes control."""
+        hello = self.hello
+        live = hello.live if hello is not None and "control" in hello.endpoints else {}
+        return live if isinstance(live, dict) else {}
 
     def unit(self, step: str, name: str) -> str:
         """The unit of something a step gives."""
@@ -188,6 +199,7 @@ class Model:
             self.series += 1
             self.ended = ""
             self.health = RunHealth()
+            self.timeline, self.looking_at = Timeline(), None
             if self.series > 1:
                 self.events.append("the program was started again" if again else "another series began")
         planes = Planes(hello)
@@ -228,16 +240,42 @@ class Model:
                 self.numbers.setdefault(panel.id, {})
 
     def _image(self, image: wire.Image, pixels: np.ndarray) -> None:
-        panel = self._frames_panel(image.user.get("step"))
-        bin_px, arrived_ns = image.user.get("bin_px"), image.user.get("arrived_ns")
-        if panel is None or not isinstance(bin_px, int) or not 1 <= bin_px <= 64:
+        step, bin_px, arrived_ns = (image.user.get(name) for name in ("step", "bin_px", "arrived_ns"))
+        looked = "asked" in image.user
+        panels = self._shown_back(step) if looked else [p for p in self._each.values() if p.frames and p.step == step]
+        if not panels or not isinstance(bin_px, int) or not 1 <= bin_px <= 64:
             self.refused["preview"] += 1
             return
-        arrived_ns = arrived_ns if isinstance(arrived_ns, int) else None
-        self.pictures[panel.id].take(pixels, image.index, bin_px, arrived_ns)
+        if looked or self.looking_at is None:
+            arrived_ns = arrived_ns if isinstance(arrived_ns, int) and not looked else None
+            for panel in panels:
+                self.pictures[panel.id].take(pixels, image.index, bin_px, arrived_ns)
+        self.timeline.reach(image.index)
 
-    def _frames_panel(self, step: Any) -> Panel | None:
-        return next((p for p in self._each.values() if p.frames and p.step == step), None)
+    def _shown_back(self, source: Any) -> list[Panel]:
+        """The panels that show recorded frames of a plane: its source's, and of steps whose frames are as large."""
+        facts = self.facts(source) if isinstance(source, str) else None
+        if facts is None:
+            return []
+        plane = self.planes.split(source)[0]
+        panels = [p for p in self._each.values() if p.frames and self.planes.split(p.step)[0] == plane]
+        return [p for p in panels if (own := self.facts(p.step)) is not None and own[0] == facts[0]]
+
+    def source_of(self, panel: Panel) -> str:
+        """The source of the plane that a panel is of."""
+        return in_plane(self.planes.split(panel.step)[0], wire.SOURCE)
+
+    @property
+    def interval_s(self) -> float | None:
+        """The time from frame to frame, where it is known."""
+        return next(
+            (
+                facts[3]
+                for step, facts in (self.hello.frames if self.hello else {}).items()
+                if step.rpartition("/")[2] == wire.SOURCE
+            ),
+            None,
+        )
 
     def _result(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
         if self.hello is None or result.step not in self.hello.gives:
@@ -247,6 +285,7 @@ class Model:
                 self._snapshot(result, name, array)
         else:
             self._values(result, arrays)
+            self.timeline.reach(result.index + result.count - 1)
 
     def _snapshot(self, result: wire.Result, name: str, array: np.ndarray) -> None:
         step = result.step
@@ -302,6 +341,7 @@ class Model:
             marks.take((index + np.flatnonzero(array)).tolist())
 
     def _event(self, event: wire.Event) -> None:
+        self.timeline.take(event)
         told = ", ".join(f"{k} {v}" for k, v in event.fields.items() if k not in ("traceback", "n"))
         self.tell(f"{event.utc[11:19]} {event.event}: {told}"[:500])
 

@@ -16,6 +16,7 @@ from .model import Model
 from .panels import Panel
 from .plot_panels import empty_plot, stacked
 from .theme import curve_colour, text_colour
+from .timeline import spelled_time
 from .traces import Marks, Trace, envelope
 from .words import labelled
 
@@ -63,9 +64,13 @@ class TracePanel(QWidget):
         self._drawn: object = None
         self._drawn_at = 0.0
         self.pointed: int | None = None  # the id of the curve that is drawn thick
+        self._looking_at: int | None = None
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
         self._plot.setLabel("left", labelled(label, unit))
+        self._cursor = pg.InfiniteLine(angle=90, pen=pg.mkPen(text_colour(), width=1.5))
+        self._cursor.setVisible(False)
+        self._plot.addItem(self._cursor, ignoreBounds=True)
         self._curves: list[pg.PlotDataItem] = []
         self._lines: dict[str, pg.PlotCurveItem] = {}
         self._windows = WINDOWS_S if interval_s else WINDOWS_FRAMES
@@ -95,9 +100,10 @@ class TracePanel(QWidget):
                 curve.setData([], [])
             return
         scale = self._interval_s or 1.0
-        last = int(self._trace.since()[0][-1])
         span = self._windows[self._window.currentText()] / scale
+        last = self._last(span)
         indices, rows = self._trace.since(0 if np.isinf(span) else max(0, int(last - span)))
+        kept_from = int(self._trace.since()[0][0])
         shown = self._shown(rows.shape[1])
         lanes = self._lanes()
         self._match_curves(len(shown) + len(lanes))
@@ -106,9 +112,30 @@ class TracePanel(QWidget):
         if ticks:
             self._plot.getAxis("left").setTicks([ticks])
         if not np.isinf(span):
-            self._plot.setXRange(max(last - span, int(indices[0])) * scale, last * scale, padding=0)
+            first = last - span if self._looking_at is not None else max(last - span, int(indices[0]))
+            self._plot.setXRange(first * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
-        self._newest.setText("  ".join(f"{value:.5g}" for value in rows[-1, shown][:4]))
+        at = rows[min(int(np.searchsorted(indices, self._looking_at)), len(rows) - 1) if self._looking_at else -1]
+        told = "  ".join(f"{value:.5g}" for value in at[shown][:4])
+        if self._looking_at is not None and self._looking_at < kept_from:
+            told = f"values from {spelled_time(kept_from, self._interval_s)} on are here"
+        self._newest.setText(told)
+
+    def look_at(self, frame: int | None) -> None:
+        """Show the values around a frame, a line at it; those of the newest for None."""
+        self._looking_at = frame
+        self._cursor.setVisible(frame is not None)
+        if frame is not None:
+            self._cursor.setValue(frame * (self._interval_s or 1.0))
+        self.redraw()
+
+    def _last(self, span: float) -> int:
+        """The frame at the right edge."""
+        newest = int(self._trace.since()[0][-1])
+        if self._looking_at is None or np.isinf(span):
+            return newest
+        kept_from = int(self._trace.since()[0][0])
+        return max(min(newest, int(self._looking_at + span / 3)), kept_from)
 
     def point_out(self, component: int | None) -> None:
         """Draw the curve of the component with this id thick, and turn to its page."""

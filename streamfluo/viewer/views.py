@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..core.wire import SOURCE
 from .model import STALE_FRAMES, Model
 from .painting import WHITE, Colour, at_binning, channel_colours, gap_px, merged, side_by_side
 from .panels import Panel
@@ -156,6 +157,24 @@ class PlaneView:
             return first.picture.read_out(first.image, *at)
         values = [f"{t.plane.rpartition('/')[0]} {t.picture.value_at(t.image, *at, t.bin_px)}" for t in here]
         return f"{first.picture.place(*at)} · {' · '.join(values)} {first.picture.unit}".rstrip()
+
+    def facts(self, tiles: Sequence[Tile]) -> list[str]:
+        """Return what is to be said of what is shown: which frame, of how many planes, binned."""
+        picture, looks_back = tiles[0].picture, self._model.looking_at is not None
+        facts = [f"frame {picture.index}"]
+        if looks_back and self._panel.frames:
+            step = self._model.planes.split(self._panel.step)[1]
+            before = f", before {step}" if step != SOURCE else ""
+            facts = [f"frame {picture.index} as it was recorded{before}"]
+        elif looks_back:
+            facts = ["as of now"]
+        if (of := len(self._model.members(self._panel))) > len(tiles) and self.mode == "grid":
+            facts.insert(0, f"{len(tiles)} of {of} planes")
+        if picture.averaged > 1:
+            facts.append(f"mean of {picture.averaged}")
+        if tiles[0].bin_px > 1:
+            facts.append(f"binned {tiles[0].bin_px} × {tiles[0].bin_px}")
+        return facts
 
     def _places(self) -> dict[Panel, tuple[int, int]]:
         """What is shown, and in which row and column."""

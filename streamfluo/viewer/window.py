@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import QSettings, Qt, QTimer
-from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMessageBox, QToolBar
+from PySide6.QtCore import QSettings, QSize, Qt, QTimer
+from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow
 
 from ..network.watching import Watch
-from .arrangement import EVENTS, arrange
+from .arrangement import EVENTS, OWN, STEERING, arrange
+from .controls import fixed_bar
 from .health_strip import HealthStrip
 from .image_panel import ImagePanel
+from .menus import fill_menus, save_image
 from .model import Model
 from .panels import Panel
 from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
-from .steering import steer
+from .steering import Steering
+from .steering_panel import SteeringPanel
 from .table_panels import EventsPanel, NumbersPanel, TablePanel
-from .theme import Theme, apply, scale_letters
+from .theme import Theme, apply
+from .time_bar import TimeBar
 from .trace_panel import TracePanel, beside
 from .views import Mode
 
@@ -32,22 +32,10 @@ TICK_MS = 33  # thirty redraws a second at most
 STRIP_S = 0.25
 PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 AGES = 30
+STEERING_SIZE_PX = QSize(430, 420)
 LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
-SHORTCUTS = {
-    "Space": "hold the display, or follow again; the acquisition goes on either way",
-    "F": "zoom to fit", "R": "turn by 90°", "H": "flip left to right", "V": "flip top to bottom",
-    "L": "lock the levels, or let them follow",
-    "C": "next colour map; of several planes the next channel", "Shift+C": "next colour map",
-    "PgUp": "the slice before", "PgDown": "the slice behind",
-    "Up": "the next component, its outline and trace thick", "Down": "the component before",
-    "M": "one plane, planes side by side, or the channels of a slice merged",
-    "S": "save the picture (PNG)", "D": "save the data (TIFF)",
-    "Ctrl+0": "arrange the docks as at first", "Ctrl++": "larger letters", "Ctrl+-": "smaller letters",
-    "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
-}  # fmt: skip
-
 PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel
-DockWidget = ImagePanel | PlotPanel | TablePanel | NumbersPanel | EventsPanel
+DockWidget = ImagePanel | PlotPanel | TablePanel | NumbersPanel | EventsPanel | SteeringPanel
 
 
 class Window(QMainWindow):
@@ -68,23 +56,22 @@ class Window(QMainWindow):
         self._chosen: tuple[object, ...] = ()  # the plane that the docks show
         self._active: ImagePanel | None = None
         self._ages_s: deque[float] = deque(maxlen=AGES)
+        self._steering = Steering(model.uri, model.tell)
+        self._asked: dict[str, tuple[int, int]] = {}  # source → the frame that is looked back at, and its binning
         self._strip = HealthStrip(model)
+        self._strip.asked.connect(lambda: self._open(EVENTS))
         self._strip_at = 0.0
-        bar = QToolBar("health", self)
-        bar.setObjectName("health")
-        bar.setMovable(False)
-        bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        bar.addWidget(self._strip)
-        self.addToolBar(bar)
+        self.addToolBar(fixed_bar("health", self._strip))
         self._plane_bar = PlaneBar(model)
-        self._choice = QToolBar("planes", self)
-        self._choice.setObjectName("planes")
-        self._choice.setMovable(False)
-        self._choice.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        self._choice.addWidget(self._plane_bar)
+        self._choice = fixed_bar("planes", self._plane_bar)
+        self._choice.setParent(self)
         self._choice.hide()
-        self._menus()
+        self.time_bar = TimeBar(model)
+        self.time_bar.looked.connect(self.look_back)
+        self.addToolBar(Qt.ToolBarArea.BottomToolBarArea, fixed_bar("time", self.time_bar))
+        fill_menus(self)
         self._add_dock(EVENTS, "events", Qt.DockWidgetArea.BottomDockWidgetArea).hide()
+        self._add_dock(STEERING, "steering", Qt.DockWidgetArea.RightDockWidgetArea).hide()
         self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
@@ -102,6 +89,7 @@ class Window(QMainWindow):
         self._follow_choice()
         panels = self.visible_panels()
         self._subscribe(panels)
+        self._ask_for_past(panels)
         for panel in panels:
             before = panel.draws if isinstance(panel, ImagePanel) else 0
             panel.refresh()
@@ -112,6 +100,7 @@ class Window(QMainWindow):
             age_s = float(np.median(self._ages_s)) if self._ages_s and model.link == "live" else None
             refused: Counter[str] = self._watch.refused + model.refused
             self._strip.refresh(age_s, self.paused, refused.total())
+        self.time_bar.refresh()
 
     def visible_panels(self) -> list[DockWidget]:
         """Return the panels that can be seen; those behind a tab or closed cost nothing, here and in the engine."""
@@ -166,7 +155,7 @@ class Window(QMainWindow):
     def rebuild(self) -> None:
         """Make docks for what this run gives, arranged as they were left, or as at first."""
         self.keep_arrangement()
-        for name in [n for n in self.docks if n != EVENTS]:
+        for name in [n for n in self.docks if n not in OWN]:
             dock = self.docks.pop(name)
             del self._shown[name]
             self.removeDockWidget(dock)
@@ -223,12 +212,17 @@ class Window(QMainWindow):
         """A dock's panel, made when it is first seen."""
         dock = self.docks[name]
         if dock.widget() is None:
-            content = EventsPanel(self.model) if name == EVENTS else self._make(self.model.panels[name])
+            content = self._own(name) if name in OWN else self._make(self.model.panels[name])
             content.paused = self.paused
             dock.setWidget(content)
-            if name != EVENTS:
+            if isinstance(content, TracePanel):
+                content.look_at(self.model.looking_at)
+            if name not in OWN:
                 self._turn(name)
         return dock.widget()  # type: ignore[return-value]
+
+    def _own(self, name: str) -> DockWidget:
+        return EventsPanel(self.model) if name == EVENTS else SteeringPanel(self.model, self._steering)
 
     def _make(self, panel: Panel) -> DockWidget:
         model = self.model
@@ -257,7 +251,7 @@ class Window(QMainWindow):
     def _send_regions(self, polygons: list[list[list[float]]]) -> None:
         """Have the run's step measure these regions from the next frame on; the answer stands in the events."""
         if (step := self.model.step_of("regions")) is not None:
-            steer(self.model.uri, step, "regions", polygons, self.model.tell)
+            self._steering.ask("regions", lambda control: control.set(step, "regions", polygons))
 
     def _show_regions(self, image: ImagePanel) -> None:
         """A dock for the means of an image's regions, as soon as there is one."""
@@ -279,7 +273,7 @@ class Window(QMainWindow):
             elif isinstance(content, ImagePanel):
                 content.redraw()
 
-    def _step_component(self, by: int) -> None:
+    def step_component(self, by: int) -> None:
         """Point out the next component of the first step that draws outlines, or the one before."""
         for overlay in self.model.overlays:
             if overlay.kind == "contours" and (ids := self.model.ids_of(overlay.step)):
@@ -290,7 +284,65 @@ class Window(QMainWindow):
     def _activate(self, image: ImagePanel) -> None:
         self._active = image
 
+    def _ask_for_past(self, panels: list[DockWidget]) -> None:
+        """Have the frames that are looked back at come, those of each plane shown once."""
+        at = self.model.looking_at
+        if at is None:
+            return
+        asked = {
+            self.model.source_of(p): image.binning
+            for image in panels
+            if isinstance(image, ImagePanel)
+            for p in image.panels()
+            if p.frames
+        }
+        for source, bin_px in asked.items():
+            if self._asked.get(source) != (at, bin_px):
+                self._asked[source] = (at, bin_px)
+                self._watch.look(source, at, bin_px)
+
     # What the user does
+
+    def look_back(self, frame: int) -> None:
+        """Show a frame that was recorded and the values around it; −1 follows the newest again."""
+        model = self.model
+        at = None if frame < 0 else frame
+        if at is None and model.looking_at is not None and model.link != "live":
+            at = max(0, model.timeline.stop - 1)  # no newer frame will come: show the last
+        if at == model.looking_at:
+            return
+        model.looking_at, self._asked = at, {}
+        for dock in self.docks.values():
+            if isinstance(content := dock.widget(), TracePanel):
+                content.look_at(at)
+        self._strip_at = 0.0
+
+    def toggle_steering(self) -> None:
+        """Open the dock that steers the run, or close it."""
+        if self.docks[STEERING].isHidden():
+            self._open(STEERING)
+        else:
+            self.docks[STEERING].hide()
+
+    def ask_for_mark(self) -> None:
+        """Open the dock that steers the run where a mark is written."""
+        self._open(STEERING)
+        content = self._content(STEERING)
+        assert isinstance(content, SteeringPanel)
+        content.note.setFocus()
+
+    def _open(self, name: str) -> None:
+        """Open a dock; that of steering for the first time as a window of its own, so that all else stays in place."""
+        dock = self.docks[name]
+        if name == STEERING and dock.widget() is None:
+            dock.setFloating(True)
+            dock.resize(STEERING_SIZE_PX)
+        dock.show()
+        dock.raise_()
+
+    def undo(self) -> None:
+        """Take the last change of the run back that was made here."""
+        self._steering.undo()
 
     def set_paused(self, paused: bool) -> None:
         """Hold every dock, or follow again."""
@@ -303,8 +355,8 @@ class Window(QMainWindow):
                 content.paused = paused
         self._strip_at = 0.0
 
-    def _with_image(self, name: str) -> None:
-        """Do to the image under the mouse what a key asks for."""
+    def with_image(self, name: str) -> None:
+        """Do to the image under the mouse what a key of IMAGE_KEYS asks for."""
         image = self._active
         if image is None:
             return
@@ -313,66 +365,20 @@ class Window(QMainWindow):
             "V": lambda: image.canvas.flip(0), "M": image.next_mode, "Shift+C": image.next_colours,
             "C": self.model.planes.next_channel if len(self.model.planes.channels) > 1 else image.next_colours,
             "L": lambda: image.lock_levels(not image.locked),
-            "S": lambda: self._save(image, "PNG"), "D": lambda: self._save(image, "TIFF"),
+            "S": lambda: save_image(self, image, "PNG"), "D": lambda: save_image(self, image, "TIFF"),
         }  # fmt: skip
         actions[name]()
 
-    def _step_z(self, by: int) -> None:
+    def step_z(self, by: int) -> None:
+        """Turn to another slice."""
         self.model.planes.step_z(by)
 
-    def _save(self, image: ImagePanel, form: str) -> None:
-        suffix = ".png" if form == "PNG" else ".tif"
-        proposed = f"{image.panel.title.replace(': ', '-')}-frame{image.shown_index}{suffix}"
-        path, _ = QFileDialog.getSaveFileName(self, f"Save as {form}", proposed, f"{form} (*{suffix})")
-        if not path:
-            return
-        try:
-            image.save_picture(Path(path)) if form == "PNG" else image.save_data(Path(path))
-        except OSError as error:
-            QMessageBox.warning(self, "streamfluo", f"{path} could not be written: {error.strerror or error}")
-
-    def _help(self) -> None:
-        rows = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in SHORTCUTS.items())
-        mouse = "Drag moves an image, the wheel zooms. Keys go to the image the mouse was over last."
-        QMessageBox.information(self, "Keys", f"<table>{rows}</table><p>{mouse}</p>")
-
-    def _menus(self) -> None:
-        bar = self.menuBar()
-        docks = bar.addMenu("&Docks")
-        docks.aboutToShow.connect(lambda: self._list_docks(docks))
-        image = bar.addMenu("&Image")
-        for key in ("F", "R", "H", "V", "L", "C", "Shift+C", "M", "S", "D"):
-            self._action(image, SHORTCUTS[key], key, partial(self._with_image, key))
-        for key, by in (("PgUp", -1), ("PgDown", 1)):
-            self._action(image, SHORTCUTS[key], key, partial(self._step_z, by))
-        for key, by in (("Up", 1), ("Down", -1)):
-            self._action(image, SHORTCUTS[key], key, partial(self._step_component, by))
-        view = bar.addMenu("&View")
-        self._action(view, "hold the display", "Space", lambda: self.set_paused(not self.paused))
-        self._action(view, SHORTCUTS["Ctrl+0"], "Ctrl+0", self.arrange)
-        self._action(view, SHORTCUTS["F11"], "F11", self._full_screen)
-        for key, by in (("Ctrl++", 1), ("Ctrl+-", -1)):
-            self._action(view, SHORTCUTS[key], key, partial(scale_letters, by))
-        for theme in ("auto", "light", "dark"):
-            view.addAction(f"{theme} colours", partial(self._set_theme, theme))
-        self._action(view, "quit", "Ctrl+Q", self.close)
-        self._action(bar.addMenu("&Help"), "keys", "?", self._help)
-
-    def _action(self, menu: QMenu, text: str, key: str, does: Callable[[], object]) -> None:
-        action = QAction(text, self)
-        action.setShortcut(QKeySequence(key))
-        action.triggered.connect(does)
-        menu.addAction(action)
-
-    def _list_docks(self, menu: QMenu) -> None:
-        menu.clear()
-        for dock in self.docks.values():
-            menu.addAction(dock.toggleViewAction())
-
-    def _full_screen(self) -> None:
+    def full_screen(self) -> None:
+        """Fill the screen, or no longer."""
         self.showNormal() if self.isFullScreen() else self.showFullScreen()
 
-    def _set_theme(self, theme: Theme) -> None:
+    def set_theme(self, theme: Theme) -> None:
+        """Take these colours."""
         apply(QApplication.instance(), theme)  # type: ignore[arg-type]
         self.rebuild()
 

@@ -43,6 +43,9 @@ def test_of_a_journal_no_more_is_read_at_once_than_a_consumer_may_keep(side, at_
         def block(self, n, max_frames):
             asked.append(max_frames)
 
+        def release(self):
+            """Nothing was opened."""
+
     recorded = JournalFrames(SPEC.with_(shape=(side, side)), Movie().series, Journal())
     recorded.block(3)
     recorded.close()

@@ -2,6 +2,7 @@
 
 import tomllib
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_a_region_encloses_what_is_drawn_round(open_window):
 
 def test_regions_become_a_step_of_a_config_or_are_measured_by_the_run(open_window, qapp, monkeypatch):
     asked = []
-    monkeypatch.setattr("streamfluo.viewer.window.steer", lambda *words: asked.append(words[:4]))
+    monkeypatch.setattr("streamfluo.viewer.steering.Steering.ask", lambda self, what, does: asked.append(does))
     steps = [*HELLO.steps, ("cells", "regions", "motion")]
     window, _ = open_window(
         hello(steps=steps, endpoints={**HELLO.endpoints, "control": "tcp://127.0.0.1:3"}), frame(3, PIXELS)
@@ -160,7 +161,9 @@ def test_regions_become_a_step_of_a_config_or_are_measured_by_the_run(open_windo
     assert np.array_equal(region_masks([rectangle], SHAPE)[0], np.pad(np.ones((4, 3), bool), ((1, 1), (2, 3))))
     assert len(ellipse) == 16
     actions["Measure these regions in the run"].trigger()
-    assert asked == [("tcp://127.0.0.1:9", "cells", "regions", [rectangle, ellipse])]
+    control = Mock()
+    asked.pop()(control)
+    control.set.assert_called_once_with("cells", "regions", [rectangle, ellipse])
 
 
 def test_pictures_and_data_are_saved(open_window, tmp_path):
@@ -179,7 +182,7 @@ def test_keys_act_on_the_image_under_the_mouse(open_window, qtbot):
     raw, corrected = panel(window, "frames/source"), panel(window, "frames/motion/frames")
     window._activate(corrected)
     for key in "LCRHVF":
-        window._with_image(key)
+        window.with_image(key)
     assert window.model.pictures["frames/motion/frames"].locked
     assert not window.model.pictures["frames/source"].locked
     assert corrected._colours.currentText() != raw._colours.currentText()
@@ -237,7 +240,7 @@ def test_keys_go_from_cell_to_cell(open_window):
     traces = panel(window, "by_id/extract/trace")
     seen = []
     for by in (1, 1, 1, -1):
-        window._step_component(by)
+        window.step_component(by)
         seen.append(traces.pointed)
     assert seen == [3, 8, 3, 8]
 

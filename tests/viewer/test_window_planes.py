@@ -12,7 +12,7 @@ from PySide6.QtGui import QImage
 from windows import PIXELS, look, panel
 
 from streamfluo.core import wire
-from streamfluo.viewer.window import EVENTS
+from streamfluo.viewer.arrangement import OWN
 
 ALL = ("red/0", "green/0", "red/1", "green/1")
 
@@ -33,8 +33,8 @@ def planes_window(open_window):
 
 def test_there_is_a_dock_for_each_thing_not_for_each_plane(planes_window):
     window, _, _ = planes_window
-    assert set(window.docks) == {*window.model.panels, EVENTS}
-    assert len(window.docks) == 10
+    assert set(window.docks) == {*window.model.panels, *OWN}
+    assert len(window.docks) == 11
     assert window._choice.isVisible()
     window.docks["per_frame/motion/shift_px"].show()
     assert window.docks["per_frame/motion/shift_px"].windowTitle() == "motion: shift (red · 0 µm)"
@@ -47,10 +47,10 @@ def test_a_stream_of_one_plane_has_no_choice(open_window):
     assert not image._modes.isVisible()
     assert image.canvas.labels == []
     before = image._colours.currentText()
-    window._with_image("C")
+    window.with_image("C")
     assert image._colours.currentText() != before
-    window._step_z(1)
-    window._with_image("M")
+    window.step_z(1)
+    window.with_image("M")
     assert image.mode == "one"
 
 
@@ -59,8 +59,8 @@ def test_the_choice_changes_what_is_asked_for_and_shown(planes_window):
     panel(window, "snapshot/extract/mean")
     assert sources(watch) == {"red/0/source"}
     assert "snapshot/green/0/extract/mean/" in watch.topics
-    window._with_image("C")
-    window._step_z(1)
+    window.with_image("C")
+    window.step_z(1)
     look(window)
     assert sources(watch) == {"green/1/source"}
     assert "snapshot/green/1/extract/mean/" in watch.topics
@@ -75,7 +75,7 @@ def test_the_bar_chooses_and_follows(planes_window):
     bar._slices.setValue(1)
     bar._channels.activated.emit(1)
     assert window.model.planes.chosen == "green/1"
-    window._step_z(-1)
+    window.step_z(-1)
     look(window)
     assert (bar._slices.value(), bar._depth.text(), bar._channels.currentText()) == (0, "1 of 2 · 0 µm", "green")
 
@@ -134,7 +134,7 @@ def test_keys_change_the_mode_in_turn(planes_window):
     window._activate(image)
     modes = []
     for _ in range(3):
-        window._with_image("M")
+        window.with_image("M")
         look(window)
         modes.append((image.mode, image._modes.currentText()))
     assert modes == [("grid", "side by side"), ("composite", "composite"), ("one", "one plane")]
@@ -177,7 +177,7 @@ def test_traces_tables_and_numbers_turn_to_the_slice(planes_window):
             result(f"green/{z}/extract", 1, kind="snapshot", neurons=z),
             result(f"green/{z}/extract", 1, kind="snapshot", noise=np.full(4, z)),
         )
-    window._step_z(1)
+    window.step_z(1)
     look(window)
     for shown in (trace, table):
         shown.redraw()
@@ -199,7 +199,7 @@ def test_what_a_slice_does_not_have_is_not_shown(open_window):
     assert mean._facts.text() == "not in slice 1 of 2 · 0 µm"
     assert not curve.isVisible()
     assert "not in this slice" in window.docks["snapshot/extract/noise"].windowTitle()
-    window._step_z(1)
+    window.step_z(1)
     watch.hand(result("green/1/extract", 9, kind="snapshot", mean=PIXELS))
     look(window)
     assert "snapshot/green/1/extract/noise/" in watch.topics
@@ -224,7 +224,7 @@ def test_a_click_on_a_cell_over_red_points_out_its_trace_in_green(planes_window)
 def test_while_the_display_is_held_the_choice_waits(planes_window):
     window, _, image = planes_window
     window.set_paused(True)
-    window._step_z(1)
+    window.step_z(1)
     look(window)
     assert np.array_equal(image.image, PIXELS)
     window.set_paused(False)
@@ -239,11 +239,11 @@ def test_the_mean_forgets_planes_that_are_not_shown(planes_window):
     watch.hand(plane_frame("red/0", 6, PIXELS + 2))
     look(window)
     assert np.array_equal(image.image, PIXELS + 1)
-    window._step_z(1)
+    window.step_z(1)
     look(window)
     assert window.model.pictures["frames/red/0/source"].averaged == 1
     watch.hand(plane_frame("red/0", 7, PIXELS + 8))
-    window._step_z(-1)
+    window.step_z(-1)
     look(window)
     assert np.array_equal(image.image, PIXELS + 8)
 

@@ -25,7 +25,7 @@ class Watch:
     def __init__(self):
         self.connected, self.denied, self.refused = True, "", Counter()
         self.topics, self.previews = set(), set()
-        self._messages = []
+        self._messages, self.looked = [], []
 
     def hand(self, *pieces):
         for piece in pieces:
@@ -37,6 +37,9 @@ class Watch:
     def turn(self):
         messages, self._messages = self._messages, []
         yield from messages
+
+    def look(self, step, index, bin_px):
+        self.looked.append((step, index, bin_px))
 
     def want(self, topics, previews):
         self.topics, self.previews = set(topics), set(previews)

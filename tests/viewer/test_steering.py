@@ -1,0 +1,165 @@
+"""Steering from the window: live parameters as they are, changes and their undoing, marks; and how a run fares."""
+
+import pytest
+from wire_bytes import HELLO, hello
+
+pytest.importorskip("PySide6")
+from windows import look
+
+from streamfluo.core import wire
+from streamfluo.core.control import Answer
+from streamfluo.core.errors import SourceError
+from streamfluo.viewer import steering
+from streamfluo.viewer.arrangement import STEERING
+from streamfluo.viewer.health import RunHealth
+
+LIVE = {"extract": [("min_snr", 2.0, 0.0, None, "SNR that a component needs"), ("tiles", 3, 1.0, 9.0, "how many")],
+        "trigger": [("armed", True, None, None, "whether it acts")]}  # fmt: skip
+STEERED = {"live": LIVE, "endpoints": {**HELLO.endpoints, "control": "tcp://127.0.0.1:3"}}
+
+
+class Asked:
+    """Stands in for a program that takes control: notes what it is asked, refuses what it is told to."""
+
+    def __init__(self):
+        self.words, self.refuses = [], False
+
+    def __call__(self, uri):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, verb, **words):
+        if self.refuses:
+            raise SourceError("this key may view, not control")
+        self.words.append((verb, *words.values()))
+        return Answer(ok=True, frame=41)
+
+    def set(self, step, param, value):
+        return self.ask("set", step=step, param=param, value=value)
+
+    def mark(self, text):
+        return self.ask("mark", text=text)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The program asked; who asks waits for the answer."""
+
+    class AtOnce:
+        def __init__(self, target, name, daemon):
+            self.start = target
+
+    program = Asked()
+    monkeypatch.setattr(steering, "Control", program)
+    monkeypatch.setattr(steering.threading, "Thread", AtOnce)
+    return program
+
+
+@pytest.fixture
+def steered(open_window, asked):
+    window, watch = open_window(hello(**STEERED))
+    window.toggle_steering()
+    look(window)
+    return window, watch, window.docks[STEERING].widget()
+
+
+def test_live_parameters_are_changed_and_changes_taken_back(steered, asked):
+    window, watch, panel = steered
+    row = panel._rows["extract", "min_snr"]
+    assert row.label.text() == "min snr"
+    assert "SNR that a component needs" in row.slider.toolTip()
+    assert "from 0" in row.slider.toolTip()
+    row.number.setValue(3.5)
+    assert asked.words == [("set", "extract", "min_snr", 3.5)]
+    assert "extract.min_snr = 3.5 from frame 41 on" in window.model.events
+    changed = {**LIVE, "extract": [("min_snr", 3.5, 0.0, None, ""), LIVE["extract"][1]]}
+    watch.hand(hello(**{**STEERED, "live": changed}))
+    look(window)
+    assert panel._undo.text() == "Undo extract.min_snr: 3.5 → 2.0"
+    window.undo()
+    assert asked.words[-1] == ("set", "extract", "min_snr", 2.0)
+    window.undo()
+    assert "no change of this window" in window.model.events[-1]
+
+
+def test_a_slider_asks_when_it_is_let_go_and_whole_numbers_stay_whole(steered, asked):
+    _, _, panel = steered
+    row = panel._rows["extract", "tiles"]
+    row.slider.setSliderDown(True)
+    row.slider.setSliderPosition(100)
+    assert not asked.words
+    row.slider.setSliderDown(False)
+    assert asked.words == [("set", "extract", "tiles", 5)]
+    assert isinstance(asked.words[0][3], int)
+
+
+def test_a_switch_is_a_tick(steered, asked):
+    _, _, panel = steered
+    tick = panel._rows["trigger", "armed"].tick
+    assert tick.isChecked()
+    tick.click()
+    assert asked.words == [("set", "trigger", "armed", False)]
+
+
+def test_a_mark_is_noted_and_a_refusal_told(steered, asked):
+    window, _, panel = steered
+    window.ask_for_mark()
+    panel.note.setText("drug on")
+    panel.mark()
+    assert asked.words == [("mark", "drug on")]
+    assert panel.note.text() == ""
+    asked.refuses = True
+    panel._rows["extract", "min_snr"].number.setValue(9)
+    assert window.model.events[-1] == "extract.min_snr = 9.0: not done: this key may view, not control"
+    assert not panel._steering.changes
+
+
+def test_without_control_there_is_nothing_to_change(open_window):
+    window, _ = open_window(hello(live=LIVE))
+    window.toggle_steering()
+    look(window)
+    assert window.docks[STEERING].widget()._rows == {}
+
+
+def told(**counters):
+    return wire.Status(program="run", state="running", series_uid="one", counters=counters)
+
+
+@pytest.mark.parametrize(
+    ("counters", "level", "text"),
+    [
+        ({}, "green", "all well, none of 0 frames lost"),
+        ({"lost": 9, "lost_camera": 9, "edges": {"ingest": {"frames": 91}}}, "amber",
+         "9 of 100 frames lost, none in the last minute"),
+        ({"doubtful": {"spots": "the offset is too high"}}, "amber", "spots is doubtful: the offset is too high"),
+        ({"muted": {"a": "no", "b": "no"}}, "red", "a failed and was taken out (and 1 more); recording goes on: no"),
+        ({"stalled": {"journal": "the disk is full"}}, "red", "recording waits for the disk: the disk is full"),
+    ],
+)  # fmt: skip
+def test_a_run_fares_as_its_worst_trouble_says(counters, level, text):
+    health = RunHealth()
+    health.take(told(**counters), 0.0)
+    assert health.verdict(1.0) == (level, text)
+
+
+def test_a_loss_is_red_for_a_minute_and_says_whose_it_was():
+    health = RunHealth()
+    health.take(told(lost=0, lost_camera=0), 0.0)
+    health.take(told(lost=38, lost_camera=38), 10.0)
+    assert health.verdict(11.0) == ("red", "38 frames lost by the camera in the last minute")
+    health.take(told(lost=40, lost_camera=38, lost_transport=2), 12.0)
+    assert health.verdict(13.0).text == "40 frames lost (38 by the camera, 2 by the network) in the last minute"
+    health.take(told(lost=40, lost_camera=38, lost_transport=2), 80.0)
+    assert health.verdict(81.0) == ("amber", "40 of 40 frames lost, none in the last minute")
+
+
+def test_frames_that_wait_are_told_in_seconds():
+    health = RunHealth()
+    for second in range(4):
+        health.take(told(edges={"ingest": {"frames": 100 * second}, "chain": {"frames": 0}}), float(second))
+    assert health.verdict(3.0) == ("amber", "300 frames wait: 3 s behind the camera")
