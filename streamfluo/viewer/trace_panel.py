@@ -112,7 +112,7 @@ class TracePanel(QWidget):
         if ticks:
             self._plot.getAxis("left").setTicks([ticks])
         if not np.isinf(span):
-            first = last - span if self._looking_at is not None else max(last - span, int(indices[0]))
+            first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
             self._plot.setXRange(first * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
         at = rows[min(int(np.searchsorted(indices, self._looking_at)), len(rows) - 1) if self._looking_at else -1]
