@@ -17,7 +17,8 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                dtype, pixel_um, interval_s]} of what each step hands on ("source": what comes in), endpoints
                {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source";
                where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike;
-               presents (optional) {kind: [pictures, details]}: how a viewer may arrange them
+               presents (optional) {kind: [pictures, details]}: how a viewer may arrange them; takes (optional) {kind:
+               {verb: [ids or nothing, what it does]}}: the decisions that people may take about a step's results
     status     how does it fare? answered by status: program, state, series_uid, counters
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now),
@@ -72,6 +73,8 @@ at most 64) that was answered before, of the last 4096. `source` names one of a 
     mark       text (at most 1000 characters): noted at the frame that comes next
     set        step, param, value: a live parameter, from a frame on
     snapshot   step, name (none: all that it gives): written into the session as of a frame
+    curate     step, decision (a verb that it takes), ids (at most 256), note (at most 1000 characters), author (100),
+               undo_of (a decision's number, of an undo; 0: the last one): about results of a step, from a frame on
     answer     ok, nonce, frame (at which it took effect), said (why not, or what else), sources, sessions
 
 A **preview** message is a record (`core/records.py`): an image whose `user` holds step, bin_px and arrived_ns (UTC
@@ -254,6 +257,7 @@ class Hello(_Message, frozen=True, kw_only=True):
     frames: dict[str, FrameFacts] = {}
     endpoints: dict[str, str] = {}
     presents: dict[str, tuple[list[str], list[str]]] | msgspec.UnsetType = msgspec.UNSET
+    takes: dict[str, dict[str, tuple[str, str]]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Status(_Message, frozen=True, kw_only=True):

@@ -333,6 +333,11 @@ class Publisher:
                 for s in self._run.chain.steps
                 if (shown := s.operator.presents) is not None
             },
+            "takes": {
+                s.operator.kind: {verb: tuple(of) for verb, of in s.operator.takes.items()}
+                for s in self._run.chain.steps
+                if s.operator.takes
+            },
             "endpoints": {
                 "results": self._results.endpoint,
                 "preview": self._previews.first,
