@@ -24,6 +24,7 @@ _FACES = ("analysis", "client", "counting", "simulate", "testing")
 __getattr__, _names = lazy_names(
     {
         "core.block": ("Block",),
+        "core.decision": ("Decided", "Decision", "Takes"),
         "core.errors": (
             "ConfigError", "FrameError", "SessionError", "SourceError", "StateError", "StreamfluoError", "WireError",
         ),

@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 from msgspec import Meta
 
-from streamfluo import Block, Chain, Gives, Operator, Output, Params, SnapshotOperator, Source, Spec
+from streamfluo import (
+    Block,
+    Chain,
+    ConfigError,
+    Decided,
+    Gives,
+    Operator,
+    Output,
+    Params,
+    SnapshotOperator,
+    Source,
+    Spec,
+    Takes,
+)
 from streamfluo.core import registry
 from streamfluo.core.loaded import plain_array
 from streamfluo.core.registry import operators, register
@@ -151,7 +164,53 @@ class Filed(Toy):
     from_file = {"weights": plain_array}
 
 
-TOYS = (Level, Double, Inverse, Late, Fragile, Squared, Filed)
+class Flagged(Toy):
+    """flagged: the sum of the ids that people flagged, of 0 to 9, at each frame."""
+
+    takes: ClassVar[Mapping[str, Takes]] = {"flag": Takes("ids", "counts them"), "undo": Takes("nothing", "not again")}
+    gives = (Gives("flagged", "per_frame", ("t",), "", "sum of the ids"),)
+
+    def __init__(self, params, spec, device="cpu"):
+        super().__init__(params, spec, device)
+        self.log = np.zeros(
+            (0, 2), np.int64
+        )  # number of the decision and id; an undo has that of its decision, negative
+
+    def decide(self, decision):
+        number = decision.number or int(abs(self.log[:, 0]).max(initial=0)) + 1
+        rows = [[number, i] for i in decision.ids]
+        undo_of = decision.undo_of
+        if unknown := [i for i in decision.ids if i > 9]:
+            raise ConfigError(f"no id {unknown[0]}")
+        if decision.verb == "undo":
+            standing = [n for n in self.log[:, 0] if n > 0]
+            if not standing:
+                raise ConfigError("nothing is to be taken back")
+            undo_of = undo_of or int(standing[-1])
+            rows = [[-number, undo_of]]
+
+        def make():
+            if number in abs(self.log[:, 0]):
+                return
+            if undo_of:
+                self.log = self.log[self.log[:, 0] != undo_of]
+            self.log = np.vstack([self.log, rows])
+
+        said = "not any more" if undo_of else "flagged"
+        return Decided(decision._replace(number=number, undo_of=undo_of), make, said)
+
+    def update(self, block, inputs={}):
+        total = self.log[self.log[:, 0] > 0, 1].sum()
+        return Output(block.index, {"flagged": np.full(len(block), float(total))})
+
+    def state(self):
+        return {"log": self.log.copy()}
+
+    def restore(self, state):
+        self.log = state["log"].copy()
+
+
+TOYS = (Level, Double, Inverse, Late, Fragile, Squared, Filed, Flagged)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -48,6 +48,7 @@ def operators_page() -> str:
         facts += [f"takes {code(operator.may_need)} where a step above gives it"] if operator.may_need else []
         facts += [f"takes {code(operator.of_planes)} of several planes at once"] if operator.of_planes else []
         facts += [f"{code(operator.live)} may be changed while frames flow"] if operator.live else []
+        facts += [f"takes the decisions {code(operator.takes)} while frames flow"] if operator.takes else []
         facts += [f"runs on {' and '.join(operator.devices)}", f"version {operator.version}"]
         facts.append("parts merge" if issubclass(operator, Mergeable) else "parts do not merge")
         said = "; ".join(facts)

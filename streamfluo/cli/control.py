@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from ..core.control import Answer, request_words
+from ..core.errors import ConfigError
 from ..network.control_client import Control
 from .console import console
 from .keys import meet
@@ -22,20 +23,29 @@ SOURCE = Annotated[str, typer.Option("--source", help="one of a daemon's sources
 def control(
     uri: URI,
     verb: Annotated[
-        str, typer.Argument(help="start, stop, pause, resume, mark, set, snapshot, sessions or reload", metavar="VERB")
+        str,
+        typer.Argument(
+            help="start, stop, pause, resume, mark, set, snapshot, curate, sessions or reload", metavar="VERB"
+        ),
     ],
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="mark TEXT, set STEP.PARAM=VALUE, snapshot STEP[.NAME]", show_default=False),
+        typer.Argument(
+            help="mark TEXT, set STEP.PARAM=VALUE, snapshot STEP[.NAME], curate STEP VERB [ID …]", show_default=False
+        ),
     ] = None,
     source: SOURCE = "",
+    note: Annotated[str, typer.Option("--note", help="of curate: why")] = "",
+    author: Annotated[str, typer.Option("--by", help="of curate: who decides [default: who is logged in]")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="the answer as a line of JSON")] = False,
 ) -> None:
-    """Steer a running program: stop or pause it, mark a moment, change a live parameter, take a snapshot."""
+    """Steer a running program: stop or pause it, mark a moment, change a live parameter, take a snapshot, curate."""
     asked = request_words(verb, words or [])
+    if (note or author) and verb != "curate":
+        raise ConfigError(f"control: --note and --by are for curate, not for {verb}")
     meet(uri)
     with Control(uri, source) as program:
-        answer = program.ask(verb, **asked)
+        answer = _ask(program, verb, {**asked, "note": note, "author": author} if verb == "curate" else asked)
     if as_json:
         console.print(json.dumps(msgspec.to_builtins(answer)), soft_wrap=True)
         return
@@ -49,6 +59,12 @@ def control(
 def stop(uri: URI, source: SOURCE = "") -> None:
     """End a run with everything written, or the series of a daemon's sources, which take no other until `start`."""
     control(uri, "stop", [], source)
+
+
+def _ask(program: Control, verb: str, asked: Mapping[str, Any]) -> Answer:
+    if verb != "curate":
+        return program.ask(verb, **asked)
+    return program.curate(verb=asked["decision"], **{name: word for name, word in asked.items() if name != "decision"})
 
 
 def _said(verb: str, source: str, answer: Answer) -> str:

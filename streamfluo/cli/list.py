@@ -43,5 +43,6 @@ def _show(operator: type[Operator]) -> None:
     facts += [f"may need: {', '.join(operator.may_need)}"] if operator.may_need else []
     facts += [f"of several planes: {', '.join(operator.of_planes)}"] if operator.of_planes else []
     facts += [f"live: {', '.join(operator.live)}"] if operator.live else []
+    facts += [f"decisions: {', '.join(operator.takes)}"] if operator.takes else []
     facts += [f"devices: {', '.join(operator.devices)}", "merges" if issubclass(operator, Mergeable) else "no merge"]
     console.print(" · ".join(facts))

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from rich.table import Table
 
 from ..core.control import Change
+from ..core.decision import Decision
 from ..core.errors import ConfigError, SourceError
 from ..core.source import Source
 from ..engine.building import named_planes
@@ -65,7 +66,7 @@ def run(
         raise SourceError(engine.error)
 
 
-def recorded_changes(session: str | None) -> tuple[Change, ...] | None:
+def recorded_changes(session: str | None) -> tuple[Change | Decision, ...] | None:
     """Return the changes of a session, or of none; None: of the source's own."""
     return session if session is None else () if session == "none" else changes_in(open_session(session).events)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from .decision import UNDO
 from .errors import ConfigError, WireError, did_you_mean
 from .header import Buffer, decode_map
 from .params import explain, literal
@@ -19,6 +20,8 @@ from .wire import VERSION
 MAX_REQUEST_BYTES = 4096  # what a pipe takes at once
 MAX_TEXT = 1000
 MAX_NUMBER = 1 << 63
+MAX_IDS = 256  # of one decision
+MAX_AUTHOR = 100
 MAX_SESSIONS = 200  # told of in one answer, the newest
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -78,6 +81,20 @@ class Snapshot(_Request, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
+class Curate(_Request, frozen=True, kw_only=True):
+    """Decide about results of a step: one of the verbs that it takes, mostly with ids of its results.
+
+    `undo_of` is the number of the decision that an undo takes back, 0 the last one.
+    """
+
+    step: _Name
+    decision: _Name
+    ids: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]], msgspec.Meta(max_length=MAX_IDS)] = []
+    note: Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] = ""
+    author: Annotated[str, msgspec.Meta(max_length=MAX_AUTHOR)] = ""
+    undo_of: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] = 0
+
+
 class Sessions(_Request, frozen=True, kw_only=True):
     """Tell which sessions there are, how they ended, and how many frames they have."""
 
@@ -86,7 +103,7 @@ class Reload(_Request, frozen=True, kw_only=True):
     """Read a daemon's config anew, for the next series of each source."""
 
 
-Request = Start | Stop | Pause | Resume | Mark | Set | Snapshot | Sessions | Reload
+Request = Start | Stop | Pause | Resume | Mark | Set | Snapshot | Curate | Sessions | Reload
 VERBS: dict[str, type[Request]] = {cls.__name__.lower(): cls for cls in Request.__args__}
 
 
@@ -157,6 +174,8 @@ def request_words(verb: str, words: Sequence[str]) -> Mapping[str, Any]:
         if not (equals and dot and step and param):
             raise ConfigError("control: write set STEP.PARAM=VALUE, as in set motion.max_shift_px=5")
         return {"step": step, "param": param, "value": literal(value)}
+    if verb == "curate":
+        return _decision_words(words)
     if verb == "snapshot" and len(words) == 1:
         step, _, name = words[0].partition(".")
         return {"step": step, "name": name}
@@ -164,3 +183,18 @@ def request_words(verb: str, words: Sequence[str]) -> Mapping[str, Any]:
         usage = "snapshot STEP[.NAME]" if verb == "snapshot" else f"{verb} alone"
         raise ConfigError(f"control: write {usage}; found {' '.join(words) or 'no step'!r}")
     return {}
+
+
+def _decision_words(words: Sequence[str]) -> Mapping[str, Any]:
+    """What `curate STEP VERB [ID …]` says; behind an undo stands the number of a decision."""
+    step, decision, *numbers = *words, *[""] * (2 - len(words))
+    if not (step and decision and all(number.isdecimal() for number in numbers)):
+        raise ConfigError(
+            "control: write curate STEP VERB [ID …], as in curate extract reject 12 14, or curate STEP undo"
+        )
+    ids = [int(number) for number in numbers]
+    if decision != UNDO:
+        return {"step": step, "decision": decision, "ids": ids}
+    if len(ids) > 1:
+        raise ConfigError(f"control: {UNDO} takes back one decision, found the numbers {' '.join(numbers)}")
+    return {"step": step, "decision": decision, "undo_of": ids[0] if ids else 0}

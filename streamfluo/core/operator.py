@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from .block import Block
+from .decision import Decided, Decision, Takes
 from .errors import ConfigError, FrameError, did_you_mean
 from .loaded import Loaded, RecordedStep
 from .params import Params
@@ -124,8 +125,8 @@ class Operator(ABC):
     need may be a snapshot of a step before: it comes with the frame that ends each so many frames of the index, else
     None. `of_planes` are those in `needs` that a config may take of several planes at once: as (planes, t, …), NaN
     where a plane has none of a frame or declares it not valid. `live` are the parameters that may be changed while
-    frames flow, each with another value that the laws try. `presents` arranges the viewer, of several steps as the last
-    one says.
+    frames flow, each with another value that the laws try. `takes` are by verb the decisions about its results that
+    people may take meanwhile. `presents` arranges the viewer, of several steps as the last one says.
     """
 
     kind: ClassVar[str]
@@ -141,6 +142,7 @@ class Operator(ABC):
     frame_axis: Literal["same", "own"] = "same"
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     live: ClassVar[Mapping[str, Any]] = {}
+    takes: ClassVar[Mapping[str, Takes]] = {}
     from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
     results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}
     joins: ClassVar[Mapping[str, Callable[[Mapping[str, RecordedStep]], Any]]] = {}
@@ -173,6 +175,15 @@ class Operator(ABC):
         Raises ConfigError for what does not fit; then nothing has changed.
         """
         self.params = params
+
+    def decide(self, decision: Decision) -> Decided:
+        """Return what carries out a decision whose verb is in `takes`, from the next frame on; called between blocks.
+
+        Until `make` is called nothing has changed. A decision with a number is made again, as in a rerun, and keeps it;
+        one that was made already does nothing. Decisions are part of the state. Raises ConfigError for what cannot be
+        done.
+        """
+        raise ConfigError(f"step {decision.step!r}: takes no decisions")
 
     @abstractmethod
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:

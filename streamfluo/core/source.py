@@ -13,6 +13,7 @@ import numpy as np
 
 from .block import Block
 from .control import Change
+from .decision import Decision
 from .plane import ONE_PLANE
 from .spec import Spec
 
@@ -59,7 +60,7 @@ class Source(ABC):
     path: Path | None = None
     refused: Mapping[str, int] = MappingProxyType({})  # messages dropped, by the rule they broke
     patience_s: float = 0.0  # how long to wait for somebody who went away, if longer than usual
-    changes: Sequence[Change] = ()  # of live parameters while these frames were recorded, to be made again
+    changes: Sequence[Change | Decision] = ()  # made while these frames were recorded, to be made again
     joined_seq: int = 0  # frames that were sent before our first one, of a stream that was joined late
     ended: str = "finished"  # how the series ended, once it has: finished, aborted or error
 

@@ -18,7 +18,9 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source";
                where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike;
                presents (optional) {kind: [pictures, details]}: how a viewer may arrange them; live (optional) {step:
-               [[param, value, least, most, meaning], …]}: numbers and switches that control may set, as they are now
+               [[param, value, least, most, meaning], …]}: numbers and switches that control may set, as they are now;
+               takes (optional) {kind: {verb: [ids or nothing, what it does]}}: the decisions that people may take about
+               a step's results
     status     how does it fare? answered by status: program, state, series_uid, counters
     look       step ("source", or that of a plane), index, bin_px: a frame that was recorded; answered by the image of
                the first one from index on, binned as asked, of an index and a user of its own, or by error
@@ -75,6 +77,8 @@ at most 64) that was answered before, of the last 4096. `source` names one of a 
     mark       text (at most 1000 characters): noted at the frame that comes next
     set        step, param, value: a live parameter, from a frame on
     snapshot   step, name (none: all that it gives): written into the session as of a frame
+    curate     step, decision (a verb that it takes), ids (at most 256), note (at most 1000 characters), author (100),
+               undo_of (a decision's number, of an undo; 0: the last one): about results of a step, from a frame on
     answer     ok, nonce, frame (at which it took effect), said (why not, or what else), sources, sessions
 
 A **preview** message is a record (`core/records.py`): an image whose `user` holds step, bin_px and arrived_ns (UTC
@@ -147,39 +151,10 @@ from .plane import in_plane
 from .spec import MAX_SIDE_PX, Spec
 
 __all__ = [
-    "FRAME_DTYPES",
-    "SOURCE",
-    "VERSION",
-    "Ack",
-    "ArrayHeader",
-    "Bye",
-    "Calibration",
-    "Credit",
-    "End",
-    "Error",
-    "Event",
-    "FrameFacts",
-    "Gap",
-    "Heartbeat",
-    "Hello",
-    "Image",
-    "LiveFacts",
-    "Look",
-    "Message",
-    "Preview",
-    "Result",
-    "Start",
-    "Status",
-    "Subscribe",
-    "check_frame",
-    "decode",
-    "encode",
-    "fits",
-    "fitting",
-    "frame_facts",
-    "frame_pixels",
-    "image_of",
-    "source_facts",
+    "FRAME_DTYPES", "SOURCE", "VERSION", "Ack", "ArrayHeader", "Bye", "Calibration", "Credit", "End", "Error",
+    "Event", "FrameFacts", "Gap", "Heartbeat", "Hello", "Image", "LiveFacts", "Look", "Message", "Preview",
+    "Result", "Start", "Status", "Subscribe", "check_frame", "decode", "encode", "fits", "fitting", "frame_facts",
+    "frame_pixels", "image_of", "source_facts",
 ]  # fmt: skip
 
 FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")

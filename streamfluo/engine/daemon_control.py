@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..core.control import MAX_SESSIONS, Answer, Reload, Request, Sessions, Set, Snapshot
+from ..core.control import MAX_SESSIONS, Answer, Curate, Reload, Request, Sessions, Set, Snapshot
 from ..core.errors import ConfigError, StreamfluoError, did_you_mean
 from ..session.listing import session_line
 from .daemon_config import DaemonConfig
@@ -46,7 +46,7 @@ class DaemonControl:
         if isinstance(request, Reload):
             self._reload()
             return done(Answer(ok=True, said="each source takes the config with its next series"))
-        if isinstance(request, Set | Snapshot) and not request.source and len(sources) > 1:
+        if isinstance(request, Set | Snapshot | Curate) and not request.source and len(sources) > 1:
             raise ConfigError(f"which source? give one of {', '.join(sources)}")
         names = [request.source] if request.source else list(sources)
         return _together({name: _asked(sources[name], request) for name in names})

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..core.control import Change
+from ..core.decision import Decision
 from ..core.errors import StateError, StreamfluoError
 from ..core.source import Source
 from ..session.disk_calls import DiskCalls
@@ -74,7 +75,7 @@ class Engine:
         truth: Mapping[str, np.ndarray] | None = None,
         ring_bytes: int | None = None,
         program: str = "run",
-        changes: Sequence[Change] | None = None,
+        changes: Sequence[Change | Decision] | None = None,
         calls: DiskCalls | None = None,
     ) -> None:
         if resume and out is not None:

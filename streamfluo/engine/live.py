@@ -1,4 +1,4 @@
-"""Live parameters: changes of a chain's steps, each from a frame of its plane on."""
+"""Live parameters and people's decisions: changes of a chain's steps, each from a frame of its plane on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.control import Change
+from ..core.decision import Decided, Decision, check_words
 from ..core.errors import ConfigError, did_you_mean
 from ..core.params import bounds_of, build_params, describe, range_of
 from ..core.wire import LiveFacts
@@ -18,9 +19,9 @@ from .building import Step
 
 
 class _Planned(NamedTuple):
-    """A change that is to come; `told`: whether the session says so already."""
+    """A change that is to come, the parameters after it, and whether the session says so already."""
 
-    change: Change
+    change: Change | Decision
     params: Any
     told: bool
 
@@ -57,29 +58,60 @@ class LiveChanges:
         ConfigError for what a step does not take; then none is made.
         """
         planned: list[tuple[Step, _Planned]] = []
+        changes: list[Change] = []
         for step in self.steps(name):
             waiting = self._planned.get(step.id)
             before = waiting[-1].params if waiting else step.operator.params
             params = changed_params(step, before, param, value)
             _try(step, params)
             frame = max(reached[step.plane], waiting[-1].change.frame if waiting else 0)
-            planned.append((step, _Planned(Change(frame, step.id, param, value), params, True)))
+            changes.append(Change(frame, step.id, param, value))
+            planned.append((step, _Planned(changes[-1], params, True)))
 
         def make() -> None:
             for step, one in planned:
                 self._planned.setdefault(step.id, deque()).append(one)
 
-        return [one.change for _, one in planned], make
+        return changes, make
 
-    def plan_recorded(self, change: Change, told: bool) -> None:
+    def plan_decision(self, decision: Decision, reached: Mapping[str, int]) -> tuple[Decided, Callable[[], None]]:
+        """Return what will be done of a decision about one step, and what makes it come about.
+
+        It begins at the frame that the step's plane has `reached`, or behind what is to come. Raises ConfigError for
+        what the step does not take; then nothing is done.
+        """
+        step, *others = self.steps(decision.step)
+        if others:
+            raise ConfigError(f"which step? there are {', '.join(s.id for s in (step, *others))}")
+        if step.muted:
+            raise ConfigError(f"step {step.id!r} is muted: {step.muted}")
+        waiting = self._planned.get(step.id, ())
+        frame = max(reached[step.plane], waiting[-1].change.frame if waiting else 0)
+        decision = decision._replace(step=step.id, frame=frame)
+        check_words(step.operator.takes, decision)
+        decided = step.operator.decide(decision)
+        taken = [one.change.number for one in waiting if isinstance(one.change, Decision)]
+        number = max([decided.decision.number, *(n + 1 for n in taken)])
+        decided = decided._replace(decision=decided.decision._replace(number=number))
+
+        def make() -> None:
+            params = waiting[-1].params if waiting else step.operator.params
+            self._planned.setdefault(step.id, deque()).append(_Planned(decided.decision, params, True))
+
+        return decided, make
+
+    def plan_recorded(self, change: Change | Decision, told: bool) -> None:
         """Take a change at the frame at which it was recorded; those of a step come in order. Raises ConfigError."""
         steps = [step for step in self._steps if step.id == change.step]
         if not steps:
             raise ConfigError(f"no step {change.step!r}{did_you_mean(change.step, [s.id for s in self._steps])}")
         waiting = self._planned.get(change.step)
-        before = waiting[-1].params if waiting else steps[0].operator.params
-        params = changed_params(steps[0], before, change.param, change.value)
-        _try(steps[0], params)
+        params = waiting[-1].params if waiting else steps[0].operator.params
+        if isinstance(change, Decision):
+            check_words(steps[0].operator.takes, change)
+        else:
+            params = changed_params(steps[0], params, change.param, change.value)
+            _try(steps[0], params)
         self._planned.setdefault(change.step, deque()).append(_Planned(change, params, told))
 
     def parts(self, plane: str, late: bool, block: Block) -> Iterator[Block]:
@@ -98,11 +130,26 @@ class LiveChanges:
             waiting = self._planned[step.id]
             while waiting and waiting[0].change.frame <= frame:
                 one = waiting.popleft()
+                if isinstance(one.change, Decision):
+                    self._guard(step, frame, self._decide, step, one.change, one.told)
+                    continue
                 self._guard(step, frame, step.operator.change, one.params)
                 if not one.told:
                     self._tell(event_of(one.change))
             if not waiting:
                 del self._planned[step.id]
+
+    def _decide(self, step: Step, decision: Decision, told: bool) -> None:
+        """Carry out a decision at its frame; one that the step does not take there is said, and left out."""
+        try:
+            decided = step.operator.decide(decision)
+        except ConfigError as error:
+            said = f"decision {decision.number}, {decision.verb}, is left out: {error}"
+            self._tell({"event": "noted", "step": step.id, "frame": decision.frame, "said": said})
+            return
+        decided.make()
+        if not told:
+            self._tell(event_of(decided.decision))
 
     def _of(self, plane: str, late: bool) -> list[Step]:
         """The steps of a plane that changes are to come of."""
@@ -176,8 +223,10 @@ def take_live_values(step: Step, values: Mapping[str, Any]) -> None:
     step.operator.change(params)
 
 
-def event_of(change: Change) -> dict[str, Any]:
-    """Return what a session says of a change."""
+def event_of(change: Change | Decision) -> dict[str, Any]:
+    """Return what a session says of a change, or of a decision."""
+    if isinstance(change, Decision):
+        return {"event": "curate", **change._asdict(), "ids": list(change.ids)}
     return {"event": "set", "step": change.step, "param": change.param, "value": change.value, "frame": change.frame}
 
 

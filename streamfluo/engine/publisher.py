@@ -336,6 +336,11 @@ class Publisher:
                 if (shown := s.operator.presents) is not None
             },
             "live": live_facts(self._run.chain.steps),
+            "takes": {
+                s.operator.kind: {verb: tuple(of) for verb, of in s.operator.takes.items()}
+                for s in self._run.chain.steps
+                if s.operator.takes
+            },
             "endpoints": {
                 "results": self._results.endpoint,
                 "preview": self._previews.first,

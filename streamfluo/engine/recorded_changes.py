@@ -1,11 +1,13 @@
-"""Changes of live parameters that were recorded: made again at their frames, by a rerun and by a run that resumes."""
+"""Changes of live parameters and decisions that were recorded: made again at their frames, by a rerun and by a run that
+resumes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..core.control import Change
+from ..core.decision import Decision
 from ..core.errors import ConfigError
 from ..session.events import changes_in
 from ..session.reader import open_session
@@ -14,13 +16,13 @@ from .parts import Parts
 log = logging.getLogger("streamfluo")
 
 
-def plan_recorded(parts: Parts, changes: Sequence[Change], resume: bool) -> None:
+def plan_recorded(parts: Parts, changes: Sequence[Change | Decision], resume: bool) -> None:
     """Have the chain make these changes, and of a session that is resumed those that it made.
 
     What --set states now is not changed again. A change that the chain does not take is said and left out.
     """
     own = changes_in(open_session(parts.session.folder).events) if resume and parts.session else ()
-    theirs = [c for c in changes if c not in own and f"{c.step}.{c.param}" not in parts.config.changed]
+    theirs = [c for c in changes if c not in own and not _is_stated(c, parts.config.changed)]
     reached = {step.id: parts.position.reached[step.plane] for step in parts.chain.steps}
     for change in sorted([*own, *theirs], key=lambda change: change.frame):
         if change.frame < reached.get(change.step, 0):
@@ -29,3 +31,8 @@ def plan_recorded(parts: Parts, changes: Sequence[Change], resume: bool) -> None
             parts.chain.changes.plan_recorded(change, told=change in own)
         except ConfigError as error:
             log.warning("frame %d: a recorded change is left out: %s", change.frame, error)
+
+
+def _is_stated(change: Change | Decision, stated: Collection[str]) -> bool:
+    """Whether --set states the parameter that was changed."""
+    return isinstance(change, Change) and f"{change.step}.{change.param}" in stated

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.control import Answer, Mark, Pause, Reload, Request, Resume, Sessions, Set, Snapshot, Start, Stop
+from ..core.control import Answer, Curate, Mark, Pause, Reload, Request, Resume, Sessions, Set, Snapshot, Start, Stop
+from ..core.decision import Decision
 from ..core.errors import ConfigError, SourceError
 from ..session.listing import session_line
 from .asked import OVER
@@ -37,7 +38,7 @@ class RunControl:
             raise SourceError(OVER)
         if type(request) in NOT_OF_A_RUN:
             raise ConfigError(NOT_OF_A_RUN[type(request)])
-        if isinstance(request, Snapshot):
+        if isinstance(request, Snapshot | Curate):
             return self._parts.asked.put(request, Future())
         answer: Future[Answer] = Future()
         try:
@@ -62,6 +63,8 @@ class RunControl:
             try:
                 if isinstance(request, Set):
                     answer.set_result(self._set(request))
+                elif isinstance(request, Curate):
+                    answer.set_result(self._decide(request))
                 elif isinstance(request, Snapshot):
                     self._worker.submit(_do, answer, self._write_snapshots, self._as_of_now(request))
             except Exception as error:  # told to who asked; the run goes on
@@ -126,6 +129,19 @@ class RunControl:
         parts.chain.change_now(reached)
         each = ", ".join(f"{change.step} from frame {change.frame} on" for change in planned)
         return Answer(ok=True, frame=max(change.frame for change in planned), said=each if len(planned) > 1 else "")
+
+    def _decide(self, request: Curate) -> Answer:
+        """Carry out a decision: it is on the disk before the chain goes on."""
+        parts = self._parts
+        reached = parts.position.reached
+        asked = Decision(
+            0, request.step, request.decision, tuple(request.ids), request.author, request.note, 0, request.undo_of
+        )
+        decided, make = parts.chain.changes.plan_decision(asked, reached)
+        parts.commit([event_of(decided.decision)])
+        make()
+        parts.chain.change_now(reached)
+        return Answer(ok=True, frame=decided.decision.frame, said=decided.said)
 
     def _as_of_now(self, request: Snapshot) -> list[_Taken]:
         """What reads the snapshots as of now, of each step that is meant. Raises ConfigError."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -67,6 +69,16 @@ class Control:
     def snapshot(self, step: str, name: str = "") -> Answer:
         """Have a snapshot of a step, all of them without a name, written into the session as of now."""
         return self.ask("snapshot", step=step, name=name)
+
+    def curate(
+        self, step: str, verb: str, ids: Sequence[int] = (), note: str = "", author: str = "", undo_of: int = 0
+    ) -> Answer:
+        """Decide about results of a step: `verb` is one that it takes, as hello says; `undo_of` a decision's number.
+
+        Without an `author` it is who is logged in here.
+        """
+        words = {"ids": [int(i) for i in ids], "note": note, "author": author or _login(), "undo_of": undo_of}
+        return self.ask("curate", step=step, decision=verb, **words)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return what is known of each session, the newest first."""
@@ -138,3 +150,11 @@ class Control:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _login() -> str:
+    """Who is logged in, "" where the system does not say."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user without a name, as in containers
+        return ""

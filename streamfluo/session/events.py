@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from ..core.control import Change
+from ..core.decision import Decision
 from ..core.plane import ONE_PLANE, in_plane
 from ..core.source import Gap
 from .record_file import Damage
-from .schema import EventFacts, GapFacts, JoinedFacts, SetFacts, unsealed
+from .schema import CurateFacts, EventFacts, GapFacts, JoinedFacts, SetFacts, unsealed
 
-_FACTS: Mapping[Any, Any] = {"gap": GapFacts, "joined": JoinedFacts, "set": SetFacts}
+_FACTS: Mapping[Any, Any] = {"gap": GapFacts, "joined": JoinedFacts, "set": SetFacts, "curate": CurateFacts}
 
 
 def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], list[Damage]]:
@@ -50,8 +51,17 @@ def gaps_in(events: Sequence[Mapping[str, Any]], plane: str = ONE_PLANE) -> tupl
     return tuple(noted[key] for key in sorted(noted))
 
 
-def changes_in(events: Sequence[Mapping[str, Any]], plane: str = ONE_PLANE) -> tuple[Change, ...]:
-    """Return the changes of live parameters in a session's events, those of one `plane` as if it were the only one."""
-    changes = [Change(e["frame"], e["step"], e["param"], e["value"]) for e in events if e["event"] == "set"]
+def changes_in(events: Sequence[Mapping[str, Any]], plane: str = ONE_PLANE) -> tuple[Change | Decision, ...]:
+    """Return the changes of live parameters and the decisions in a session's events, as they came.
+
+    Those of one `plane` as if it were the only one.
+    """
+    changes = [_change(event) for event in events if event["event"] in ("set", "curate")]
     of = in_plane(plane, "") if plane else ""
     return tuple(c._replace(step=c.step.removeprefix(of)) for c in changes if c.step.startswith(of))
+
+
+def _change(event: Mapping[str, Any]) -> Change | Decision:
+    if event["event"] == "set":
+        return Change(event["frame"], event["step"], event["param"], event["value"])
+    return Decision(ids=tuple(event["ids"]), **{name: event[name] for name in Decision._fields if name != "ids"})

@@ -141,6 +141,19 @@ class SetFacts(msgspec.Struct, frozen=True):
     frame: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
+class CurateFacts(msgspec.Struct, frozen=True):
+    """A decision's line of events.jsonl."""
+
+    step: str
+    verb: str
+    ids: list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]]
+    author: str
+    note: str
+    number: Annotated[int, msgspec.Meta(ge=1, lt=1 << 53)]
+    undo_of: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+    frame: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a JSON map with the crc32 of the rest as its last entry."""
     return {**value, "crc32": zlib_ng.crc32(json.dumps(value).encode())}

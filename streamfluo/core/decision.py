@@ -1,0 +1,63 @@
+"""What people decide about a step's results while frames come: the verbs it takes, a decision, what will be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from .errors import ConfigError, did_you_mean
+
+UNDO = "undo"  # the one verb whose decision may name another one
+
+
+class Takes(NamedTuple):
+    """What a verb of an operator needs, ids of its results or nothing, and what it does, in a few words."""
+
+    needs: Literal["ids", "nothing"]
+    meaning: str
+
+
+class Decision(NamedTuple):
+    """What somebody decided about a step's results; `frame` is the first one under it, of the step's plane.
+
+    `number` counts the decisions about the step from 1 (0: not numbered yet); `undo_of` is that of the one that an undo
+    takes back (0: the last one that stands).
+    """
+
+    frame: int
+    step: str
+    verb: str
+    ids: tuple[int, ...] = ()
+    author: str = ""
+    note: str = ""
+    number: int = 0
+    undo_of: int = 0
+
+
+class Decided(NamedTuple):
+    """A decision that can be carried out, with its number and what it takes back; `make` does it."""
+
+    decision: Decision
+    make: Callable[[], None]
+    said: str = ""
+
+
+def check_words(takes: Mapping[str, Takes], decision: Decision) -> None:
+    """Raises ConfigError for a decision whose verb the step does not take, or without the ids that it needs."""
+    where = f"step {decision.step!r}"
+    if decision.verb not in takes:
+        known = f"{did_you_mean(decision.verb, takes)}; it takes {', '.join(takes)}" if takes else "; it takes none"
+        raise ConfigError(f"{where}: no decision {decision.verb!r}{known}")
+    if takes[decision.verb].needs == "ids" and not decision.ids:
+        raise ConfigError(f"{where}: {decision.verb} which ones? name their ids")
+    if takes[decision.verb].needs == "nothing" and decision.ids:
+        raise ConfigError(f"{where}: {decision.verb} takes no ids, found {spelled(decision.ids)}")
+    if decision.undo_of and decision.verb != UNDO:
+        raise ConfigError(f"{where}: only {UNDO} takes back a decision, {decision.verb} does not")
+    if len(set(decision.ids)) != len(decision.ids):
+        raise ConfigError(f"{where}: {decision.verb} names an id twice: {spelled(decision.ids)}")
+
+
+def spelled(ids: Sequence[int]) -> str:
+    """Return ids as people write them."""
+    return " ".join(map(str, ids))
