@@ -110,13 +110,15 @@ VERBS: dict[str, type[Request]] = {cls.__name__.lower(): cls for cls in Request.
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a request: at which frame it took effect, or in one line why it did not.
 
-    `sources` has the answer of each source of a daemon that was asked, `sessions` a map for each session.
+    `number` is that of a decision, `sources` has the answer of each source of a daemon that was asked, `sessions` a map
+    for each session.
     """
 
     ok: bool
     nonce: str = ""
     frame: int | None = None
     said: str = ""
+    number: int = 0
     sources: dict[str, Answer] = {}
     sessions: list[dict[str, Any]] = []
 

@@ -79,7 +79,8 @@ at most 64) that was answered before, of the last 4096. `source` names one of a 
     snapshot   step, name (none: all that it gives): written into the session as of a frame
     curate     step, decision (a verb that it takes), ids (at most 256), note (at most 1000 characters), author (100),
                undo_of (a decision's number, of an undo; 0: the last one): about results of a step, from a frame on
-    answer     ok, nonce, frame (at which it took effect), said (why not, or what else), sources, sessions
+    answer     ok, nonce, frame (at which it took effect), said (why not, or what else), number (of a decision),
+               sources, sessions
 
 A **preview** message is a record (`core/records.py`): an image whose `user` holds step, bin_px and arrived_ns (UTC
 epoch, when the frame reached the program), and its pixels.

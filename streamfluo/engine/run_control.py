@@ -141,7 +141,7 @@ class RunControl:
         parts.commit([event_of(decided.decision)])
         make()
         parts.chain.change_now(reached)
-        return Answer(ok=True, frame=decided.decision.frame, said=decided.said)
+        return Answer(ok=True, frame=decided.decision.frame, said=decided.said, number=decided.decision.number)
 
     def _as_of_now(self, request: Snapshot) -> list[_Taken]:
         """What reads the snapshots as of now, of each step that is meant. Raises ConfigError."""

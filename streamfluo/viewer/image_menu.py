@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 def fill_menu(menu: QMenu, image: ImagePanel) -> None:
     """Put into a menu what can be done with an image now."""
     menu.clear()
+    for step, ids in image.chosen().items():
+        for verb, (needs, meaning) in image.takes(step).items() if ids else ():
+            if needs == "ids":
+                which = f"component{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
+                decision = menu.addAction(f"{verb.capitalize()} {which}", partial(image.decided.emit, step, verb, ids))
+                decision.setToolTip(meaning)
     menu.addAction("Zoom to fit\tF", image.canvas.fit)
     menu.addAction("Turn by 90°\tR", image.canvas.rotate)
     menu.addAction("Flip left to right\tH", lambda: image.canvas.flip(1))
@@ -33,11 +39,11 @@ def fill_menu(menu: QMenu, image: ImagePanel) -> None:
         safe.setCheckable(True)
         safe.setChecked(image.safe_colours)
         safe.toggled.connect(image.use_safe_colours)
-    for name, is_shown in image.overlays_shown.items():
+    for name, is_shown in image.overlays.shown.items():
         shown = menu.addAction("Show " + ": ".join(name.rsplit("/", 1)))
         shown.setCheckable(True)
         shown.setChecked(is_shown)
-        shown.toggled.connect(partial(image.toggle_overlay, name))
+        shown.toggled.connect(partial(image.overlays.toggle, name))
 
 
 def _regions(menu: QMenu, image: ImagePanel) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import (
     QComboBox,
@@ -28,8 +28,9 @@ from .controls import tool_button
 from .health import age_s
 from .image_menu import fill_menu
 from .model import Model
-from .overlay_items import ComponentsItem, OverlayItem, contour_at, rectangle_lines, spot_lines, vector_lines
-from .panels import Overlay, Panel
+from .overlay_items import contour_at
+from .overlays import Overlays
+from .panels import Panel
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
 from .theme import COLOUR_MAPS
@@ -46,7 +47,8 @@ class ImagePanel(QWidget):
 
     activated = Signal(object)
     regions_changed = Signal(object)
-    component_picked = Signal(str, int)  # the step, and which of its contours
+    component_picked = Signal(str, int, bool)  # the step, which of its contours, and whether beside others
+    decided = Signal(str, str, object)  # the step, the verb, ids of its components
     regions_sent = Signal(object)  # polygons for the step that measures regions
 
     def __init__(self, panel: Panel, model: Model) -> None:
@@ -63,10 +65,10 @@ class ImagePanel(QWidget):
         self._followed: Panel | None = None  # whose means the regions have
         self._histogram_at = 0.0
         self._bin_px = 0  # 0: as large as the frame asks for
-        self._hidden: set[str] = set()
-        self._items: dict[str, OverlayItem | ComponentsItem] = {}
         self.canvas = Canvas(self._hover, self._drag_levels)
         self.canvas.scene().sigMouseClicked.connect(self._click)
+        self.overlays = Overlays(panel, model, self.canvas, self._view)
+        self.overlays.changed.connect(self.redraw)
         self.regions = RegionTools(self.canvas, lambda: self.regions_changed.emit(self))
         self._mouse: tuple[float, float] | None = None
         self._readout, self._facts = QLabel(), QLabel()
@@ -97,22 +99,6 @@ class ImagePanel(QWidget):
         """The binning of the frames it asks for."""
         return self._view.binning(self._bin_px)
 
-    def overlays(self) -> list[Overlay]:
-        """What is drawn over it."""
-        return list({o.id: o for panel in self._overlaid() for o in self._overlays_over(panel)}.values())
-
-    def _overlaid(self) -> list[Panel]:
-        """The planes that things are drawn over: of merged channels those of the one chosen."""
-        here = self._model.here(self.panel)
-        return self.panels() if self.mode == "grid" else [here] if here is not None else []
-
-    def _overlays_over(self, panel: Panel) -> list[Overlay]:
-        return [o for o in self._model.overlays_over(panel) if self._kind_of(o) not in self._hidden]
-
-    def _kind_of(self, overlay: Overlay) -> str:
-        """An overlay's name, the same in all planes."""
-        return f"{self._model.planes.split(overlay.step)[1]}/{overlay.name}"
-
     # Drawing
 
     def refresh(self) -> None:
@@ -137,7 +123,7 @@ class ImagePanel(QWidget):
         if time.monotonic() - self._histogram_at > HISTOGRAM_S:
             self._histogram_at = time.monotonic()
             self.canvas.show_histogram(tile.image, picture.levels)
-        self._draw_overlays()
+        self.overlays.draw(self._tiles)
         if self._view.mode != "grid":
             self.regions.take(self.shown_index, tile.image, tile.bin_px)
         self._tell()
@@ -162,38 +148,8 @@ class ImagePanel(QWidget):
         if self._model.here(self.panel) is None:
             self.image = None
             self.canvas.show_nothing()
-            self._draw_overlays()
+            self.overlays.draw(self._tiles)
             self._facts.setText(f"not in slice {self._model.planes.depth(self._model.planes.z)}")
-
-    def _draw_overlays(self) -> None:
-        apart = self._view.mode == "grid"
-        tiles = self._tiles if apart else self._tiles[:1]
-        wanted = {(f"{t.plane}: " if apart else "") + o.id: (o, t) for t in tiles for o in self._overlays_over(t.panel)}
-        for name in self._items.keys() - wanted.keys():
-            item = self._items.pop(name)
-            item.setParentItem(None)
-            self.canvas.scene().removeItem(item)
-        for name, (overlay, tile) in wanted.items():
-            coloured = overlay.kind == "contours"
-            if name not in self._items:
-                over = self.canvas.over
-                self._items[name] = ComponentsItem(over) if coloured else OverlayItem(overlay.kind, over)
-            item = self._items[name]
-            item.set_style(overlay.kind, self.mode)
-            item.setPos(tile.corner_px[1], tile.corner_px[0])
-            if isinstance(item, ComponentsItem):
-                item.draw(*self._model.outlines(overlay))
-            else:
-                item.draw(self._lines(overlay, tile))
-
-    def _lines(self, overlay: Overlay, tile: Tile) -> np.ndarray:
-        if overlay.kind == "spots":
-            return spot_lines(self._model.rows_near(overlay, tile.picture.index))
-        if overlay.kind == "rectangle":
-            return rectangle_lines(self._model.contours.get(overlay.id, np.empty(0)))
-        vectors = self._model.vector_near(overlay, tile.picture.index)
-        frame = QRectF(-0.5, -0.5, tile.shape_px[1], tile.shape_px[0])
-        return vector_lines(vectors, frame) if vectors is not None else np.empty((0, 2))
 
     def _tell(self) -> None:
         self._facts.setText(" · ".join(self._view.facts(self._tiles)))
@@ -282,16 +238,27 @@ class ImagePanel(QWidget):
         return sorted(self._tiles, key=lambda tile: order.index(tile.panel.id) if tile.panel.id in order else 0)
 
     def _click(self, event: Any) -> None:
+        at = self.canvas.over.mapFromScene(event.scenePos())
         if event.button() == Qt.MouseButton.RightButton:
+            if not any(self.chosen().values()):
+                self.pick(at.y(), at.x())
             menu = QMenu(self)
             menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             fill_menu(menu, self)
             menu.popup(QCursor.pos())
             return
-        at = self.canvas.over.mapFromScene(event.scenePos())
-        self.pick(at.y(), at.x())
+        self.pick(at.y(), at.x(), bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
 
-    def pick(self, y_px: float, x_px: float) -> None:
+    def chosen(self) -> dict[str, list[int]]:
+        """The components over it that are pointed out, by step."""
+        steps = [o.step for o in self.overlays.all() if o.kind == "contours"]
+        return {step: self._model.pointed.get(step, []) for step in steps}
+
+    def takes(self, step: str) -> dict[str, tuple[str, str]]:
+        """The decisions that people may take about a step's results."""
+        return self._model.takes(step)
+
+    def pick(self, y_px: float, x_px: float, also: bool = False) -> None:
         """Choose the plane at a place [px] of planes side by side; tell which component lies there."""
         tiles = [tile for tile in self._tiles if self.mode != "grid" or tile.holds(y_px, x_px)]
         if not tiles:
@@ -300,11 +267,11 @@ class ImagePanel(QWidget):
         if self.mode == "grid":
             self._model.planes.choose_plane(tile.plane)
         y_px, x_px = y_px - tile.corner_px[0], x_px - tile.corner_px[1]
-        for overlay in self._overlays_over(tile.panel):
+        for overlay in self.overlays.over(tile.panel):
             if overlay.kind == "contours":
                 number = contour_at(self._model.contours.get(overlay.id, np.empty((0, 0, 2))), y_px, x_px)
                 if number is not None:
-                    self.component_picked.emit(overlay.step, number)
+                    self.component_picked.emit(overlay.step, number, also)
 
     def _hover(self, y_px: float, x_px: float) -> None:
         self._mouse = (y_px, x_px)
@@ -329,17 +296,6 @@ class ImagePanel(QWidget):
     def use_safe_colours(self, safe: bool) -> None:
         """Merge channels in colours that the colour blind tell apart, not in those that their planes have."""
         self._view.safe_colours = safe
-        self.redraw()
-
-    @property
-    def overlays_shown(self) -> dict[str, bool]:
-        """What can be drawn over it, the same in all planes, and whether it is."""
-        over = (o for panel in self._overlaid() for o in self._model.overlays_over(panel))
-        return {name: name not in self._hidden for name in dict.fromkeys(self._kind_of(o) for o in over)}
-
-    def toggle_overlay(self, name: str, shown: bool) -> None:
-        """Draw something over the image, or not."""
-        self._hidden = self._hidden - {name} if shown else self._hidden | {name}
         self.redraw()
 
     # How it is put together

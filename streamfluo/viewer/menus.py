@@ -29,7 +29,8 @@ SHORTCUTS = {
     "Ctrl+Left": "look back at what happened before", "Ctrl+Right": "at what happened next",
     "P": "play what was recorded, or stop", "End": "back to the newest frame",
     "Ctrl+M": "mark this moment with a note", "Ctrl+T": "steer the run: its live parameters, stop, pause",
-    "Ctrl+Z": "take the last change of the run back",
+    "A": "accept the component that is pointed out", "X": "reject it",
+    "J": "join those that are (Shift+click points out several)", "Ctrl+Z": "take back what was done last to the run",
     "Ctrl+0": "arrange the docks as at first", "Ctrl++": "larger letters", "Ctrl+-": "smaller letters",
     "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
 }  # fmt: skip
@@ -54,6 +55,8 @@ def fill_menus(window: Window) -> None:
         ("Left", partial(bar_of_time.step, -1)), ("Right", partial(bar_of_time.step, 1)),
         ("Ctrl+Left", partial(bar_of_time.jump, -1)), ("Ctrl+Right", partial(bar_of_time.jump, 1)),
         ("P", bar_of_time.toggle), ("End", bar_of_time.live),
+        ("A", partial(window.decide, "accept")), ("X", partial(window.decide, "reject")),
+        ("J", partial(window.decide, "merge")),
         ("Ctrl+M", window.ask_for_mark), ("Ctrl+T", window.toggle_steering), ("Ctrl+Z", window.undo),
     ):  # fmt: skip
         _action(run, key, does)

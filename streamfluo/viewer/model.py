@@ -56,7 +56,7 @@ class Model:
         self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
-        self.pointed: dict[str, int] = {}  # step → the id of the component that is drawn thick
+        self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
         self._each: dict[str, Panel] = {}  # every panel of every plane
         self._members: dict[str, Members] = {}
         self._over: dict[str, list[Overlay]] = {}  # by the step whose frames they lie over
@@ -359,21 +359,30 @@ class Model:
         """The components that a step gave values of last, in the order of its outlines."""
         return next((sorted(t.newest_ids) for id, t in self.traces.items() if id.startswith(f"by_id/{step}/")), [])
 
-    def outlines(self, overlay: Overlay) -> tuple[np.ndarray, list[int], int | None]:
-        """Return contours (id, point, yx), whose they are, and which is pointed out; their place where nobody says."""
+    def outlines(self, overlay: Overlay) -> tuple[np.ndarray, list[int], list[int]]:
+        """Return contours (id, point, yx), whose they are, and which are pointed out; their place where nobody says."""
         contours = self.contours.get(overlay.id, np.empty((0, 0, 2)))
         ids = self.ids_of(overlay.step)
         return (
             contours,
             ids if len(ids) == len(contours) else list(range(len(contours))),
-            self.pointed.get(overlay.step),
+            self.pointed.get(overlay.step, []),
         )
 
-    def point_out(self, step: str, number: int) -> None:
-        """Point out the component of a step's `number`-th outline."""
+    def point_out(self, step: str, number: int, also: bool = False) -> None:
+        """Point out the component of a step's `number`-th outline, alone or beside others, or no longer."""
         ids = self.ids_of(step)
         if number < len(ids):
-            self.pointed[step] = ids[number]
+            others = self.pointed.get(step, []) if also else []
+            alone = [name for name in others if name != ids[number]]
+            self.pointed[step] = alone if ids[number] in others else [*others, ids[number]]
+
+    def takes(self, step: str) -> dict[str, tuple[str, str]]:
+        """The decisions that people may take about a step's results: verb → what it needs, and what it does."""
+        hello = self.hello
+        if hello is None or "control" not in hello.endpoints or not isinstance(hello.takes, dict):
+            return {}
+        return hello.takes.get(next((kind for its, kind, _ in hello.steps if its == step), ""), {})
 
     def vector_near(self, overlay: Overlay, index: int) -> np.ndarray | None:
         """Return the vectors (…, yx) of the frame shown, or of one close to it."""

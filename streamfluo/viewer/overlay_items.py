@@ -52,12 +52,13 @@ class ComponentsItem(pg.GraphicsObject):
         """White and thin over several planes, as other overlays are."""
         self._mode = mode
 
-    def draw(self, contours: np.ndarray, ids: Sequence[int], pointed: int | None) -> None:
-        """Draw contours (id, point, yx) of the components with these ids."""
+    def draw(self, contours: np.ndarray, ids: Sequence[int], pointed: Sequence[int]) -> None:
+        """Draw contours (id, point, yx) of the components with these ids, those pointed out thick."""
         for n, item in enumerate(self._lines):
             thick = n == len(CURVES)
-            mine = [k for k, name in enumerate(ids) if (name == pointed if thick else name % len(CURVES) == n)]
-            colour = "white" if self._mode == "composite" else curve_colour(pointed or 0 if thick else n)
+            mine = [k for k, name in enumerate(ids) if (name in pointed if thick else name % len(CURVES) == n)]
+            white = self._mode == "composite" or (thick and len(pointed) > 1)
+            colour = "white" if white else curve_colour(pointed[0] if thick and pointed else n)
             item.setPen(colour, width=4.0 if thick else 1.5 if self._mode == "one" else 1.0)
             item.draw(contour_lines(contours[mine] if mine else np.empty(0)))
 

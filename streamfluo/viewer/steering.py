@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..core.control import Answer
+from ..core.decision import UNDO
 from ..core.errors import StreamfluoError
 from ..network.control_client import Control
 
 MAX_UNDONE = 100  # changes that can be taken back
 
 
-class Changed(NamedTuple):
-    """A change of a live parameter that came about."""
+class Done(NamedTuple):
+    """Something that was done, and what takes it back."""
 
-    step: str
-    param: str
-    before: Any
-    after: Any
+    text: str
+    undo: Callable[[Control], Answer]
 
 
 class Steering:
-    """Asks the program at `uri`; `tell` is told in one line what came of it. `changes` are those that can be undone."""
+    """Asks the program at `uri`; `tell` is told in one line what came of it. `done` is what can be taken back."""
 
     def __init__(self, uri: str, tell: Callable[[str], None]) -> None:
         self._uri, self._tell = uri, tell
-        self.changes: deque[Changed] = deque(maxlen=MAX_UNDONE)
+        self.done: deque[Done] = deque(maxlen=MAX_UNDONE)
 
-    def ask(self, what: str, does: Callable[[Control], Answer], then: Callable[[], None] | None = None) -> None:
-        """Have something done, called `what` in the line that tells of it; `then` is called once it was."""
+    def ask(self, what: str, does: Callable[[Control], Answer], then: Callable[[Answer], None] | None = None) -> None:
+        """Have something done, called `what` in the line that tells of it; `then` is told the answer once it was."""
 
         def work() -> None:
             try:
@@ -43,23 +42,28 @@ class Steering:
             at = f" from frame {answer.frame} on" if answer.frame is not None else ""
             self._tell(f"{what}{at}" + (f" ({answer.said})" if answer.said else ""))
             if then is not None:
-                then()
+                then(answer)
 
         threading.Thread(target=work, name="steering", daemon=True).start()
 
     def set(self, step: str, param: str, value: Any, before: Any) -> None:
         """Change a live parameter, which is `before` now."""
-        changed = Changed(step, param, before, value)
-        self._set(changed, value, lambda: self.changes.append(changed))
+        done = Done(f"{step}.{param}: {value} → {before}", lambda control: control.set(step, param, before))
+        self.ask(f"{step}.{param} = {value}", lambda c: c.set(step, param, value), lambda _: self.done.append(done))
+
+    def decide(self, step: str, verb: str, ids: Sequence[int]) -> None:
+        """Decide about results of a step with one of the verbs that it takes."""
+        what = f"{step}: {verb} {', '.join(map(str, ids))}".rstrip()
+
+        def then(answer: Answer) -> None:
+            self.done.append(Done(what, lambda control: control.curate(step, UNDO, undo_of=answer.number)))
+
+        self.ask(what, lambda control: control.curate(step, verb, ids), then)
 
     def undo(self) -> None:
-        """Take the last change back."""
-        if not self.changes:
-            self._tell("there is no change of this window to take back")
+        """Take back what was done last."""
+        if not self.done:
+            self._tell("there is nothing done in this window to take back")
             return
-        changed = self.changes.pop()
-        self._set(changed, changed.before)
-
-    def _set(self, changed: Changed, value: Any, then: Callable[[], None] | None = None) -> None:
-        step, param = changed.step, changed.param
-        self.ask(f"{step}.{param} = {value}", lambda control: control.set(step, param, value), then)
+        done = self.done.pop()
+        self.ask(f"undo {done.text}", done.undo)

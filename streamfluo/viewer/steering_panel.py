@@ -77,9 +77,9 @@ class SteeringPanel(QScrollArea):
         for step, facts in live.items():
             for name, value, *_ in facts:
                 self._rows[step, name].show_value(value)
-        last = self._steering.changes[-1] if self._steering.changes else None
-        self._undo.setEnabled(last is not None)
-        self._undo.setText(f"Undo {last.step}.{last.param}: {last.after} → {last.before}" if last else "Undo")
+        done = self._steering.done
+        self._undo.setEnabled(bool(done))
+        self._undo.setText(f"Undo {done[-1].text}" if done else "Undo")
 
     def mark(self) -> None:
         """Note the text that was written."""

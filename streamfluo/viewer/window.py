@@ -115,7 +115,7 @@ class Window(QMainWindow):
         for name in (n for n, s in self._shown.items() if s and n in self.model.panels):
             here = self.model.here(self.model.panels[name])
             shown += [here] if here is not None and here.kind != "image" else []
-        overlays = [o for image in images for o in image.overlays()]
+        overlays = [o for image in images for o in image.overlays.all()]
         previews = {key for image in images for key in image.previews()}
         self._watch.want(self.model.topics(shown, overlays), previews)
 
@@ -233,6 +233,7 @@ class Window(QMainWindow):
             image.regions_changed.connect(self._show_regions)
             image.component_picked.connect(self._point_out)
             image.regions_sent.connect(self._send_regions)
+            image.decided.connect(self._steering.decide)
             self._active = self._active or image
             return image
         here = model.here(panel) or next(iter(model.members(panel).values()))
@@ -263,13 +264,13 @@ class Window(QMainWindow):
             dock.setWidget(TracePanel(image.regions.trace, "mean", image.unit, interval_s))
         self.docks[name].setVisible(len(image.regions) > 0)
 
-    def _point_out(self, step: str, number: int) -> None:
+    def _point_out(self, step: str, number: int, also: bool = False) -> None:
         """Show the traces of a component whose contour was clicked."""
-        self.model.point_out(step, number)
+        self.model.point_out(step, number, also)
         for name, panel in self.model.panels.items():
             here, content = self.model.here(panel), self.docks[name].widget()
             if here is not None and here.step == step and isinstance(content, TracePanel):
-                content.point_out(self.model.pointed.get(step))
+                content.point_out(pointed[-1] if (pointed := self.model.pointed.get(step)) else None)
             elif isinstance(content, ImagePanel):
                 content.redraw()
 
@@ -277,7 +278,7 @@ class Window(QMainWindow):
         """Point out the next component of the first step that draws outlines, or the one before."""
         for overlay in self.model.overlays:
             if overlay.kind == "contours" and (ids := self.model.ids_of(overlay.step)):
-                at = self.model.pointed.get(overlay.step)
+                at = next(iter(self.model.pointed.get(overlay.step, [])[-1:]), None)
                 self._point_out(overlay.step, (ids.index(at) + by) % len(ids) if at in ids else 0)
                 return
 
@@ -340,8 +341,14 @@ class Window(QMainWindow):
         dock.show()
         dock.raise_()
 
+    def decide(self, verb: str) -> None:
+        """Decide about the components that are pointed out."""
+        for step, ids in self.model.pointed.items():
+            if ids and verb in self.model.takes(step):
+                self._steering.decide(step, verb, ids)
+
     def undo(self) -> None:
-        """Take the last change of the run back that was made here."""
+        """Take back what was done last to the run here."""
         self._steering.undo()
 
     def set_paused(self, paused: bool) -> None:

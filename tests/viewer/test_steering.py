@@ -1,10 +1,12 @@
 """Steering from the window: live parameters as they are, changes and their undoing, marks; and how a run fares."""
 
+import numpy as np
 import pytest
-from wire_bytes import HELLO, hello
+from wire_bytes import HELLO, frame, hello, result
 
 pytest.importorskip("PySide6")
-from windows import look
+from PySide6.QtWidgets import QMenu
+from windows import PIXELS, look, panel
 
 from streamfluo.core import wire
 from streamfluo.core.control import Answer
@@ -12,10 +14,19 @@ from streamfluo.core.errors import SourceError
 from streamfluo.viewer import steering
 from streamfluo.viewer.arrangement import STEERING
 from streamfluo.viewer.health import RunHealth
+from streamfluo.viewer.image_menu import fill_menu
 
 LIVE = {"extract": [("min_snr", 2.0, 0.0, None, "SNR that a component needs"), ("tiles", 3, 1.0, 9.0, "how many")],
         "trigger": [("armed", True, None, None, "whether it acts")]}  # fmt: skip
 STEERED = {"live": LIVE, "endpoints": {**HELLO.endpoints, "control": "tcp://127.0.0.1:3"}}
+
+
+SQUARE = np.array([[1.0, 1], [1, 3], [3, 3], [3, 1]])
+OUTLINED = (
+    frame(5, PIXELS, step="motion"),
+    result("extract", 5, ids=np.array([3, 8]), trace=np.ones((1, 2))),
+    result("extract", 5, kind="snapshot", contours=np.stack([SQUARE, SQUARE + np.array([2, 4])])),
+)
 
 
 class Asked:
@@ -37,13 +48,16 @@ class Asked:
         if self.refuses:
             raise SourceError("this key may view, not control")
         self.words.append((verb, *words.values()))
-        return Answer(ok=True, frame=41)
+        return Answer(ok=True, frame=41, number=7)
 
     def set(self, step, param, value):
         return self.ask("set", step=step, param=param, value=value)
 
     def mark(self, text):
         return self.ask("mark", text=text)
+
+    def curate(self, step, verb, ids=(), undo_of=0):
+        return self.ask("curate", step=step, decision=verb, what=undo_of or ids)
 
 
 @pytest.fixture
@@ -84,7 +98,7 @@ def test_live_parameters_are_changed_and_changes_taken_back(steered, asked):
     window.undo()
     assert asked.words[-1] == ("set", "extract", "min_snr", 2.0)
     window.undo()
-    assert "no change of this window" in window.model.events[-1]
+    assert "nothing done in this window" in window.model.events[-1]
 
 
 def test_a_slider_asks_when_it_is_let_go_and_whole_numbers_stay_whole(steered, asked):
@@ -116,7 +130,7 @@ def test_a_mark_is_noted_and_a_refusal_told(steered, asked):
     asked.refuses = True
     panel._rows["extract", "min_snr"].number.setValue(9)
     assert window.model.events[-1] == "extract.min_snr = 9.0: not done: this key may view, not control"
-    assert not panel._steering.changes
+    assert not panel._steering.done
 
 
 def test_without_control_there_is_nothing_to_change(open_window):
@@ -163,3 +177,39 @@ def test_frames_that_wait_are_told_in_seconds():
     for second in range(4):
         health.take(told(edges={"ingest": {"frames": 100 * second}, "chain": {"frames": 0}}), float(second))
     assert health.verdict(3.0) == ("amber", "300 frames wait: 3 s behind the camera")
+
+
+TAKES = {
+    "extract": {"accept": ("ids", "takes it for a cell"), "reject": ("ids", "it is none"), "undo": ("nothing", "")}
+}
+
+
+def test_people_decide_about_components_by_menu_and_keys_and_take_it_back(open_window, asked):
+    window, _ = open_window(hello(takes=TAKES, endpoints=STEERED["endpoints"]), *OUTLINED)
+    image = panel(window, "frames/motion/frames")
+    image.pick(1.5, 1.5)
+    image.pick(4.5, 5.5, also=True)
+    assert window.model.pointed == {"extract": [3, 8]}
+    menu = QMenu()
+    fill_menu(menu, image)
+    first, second = menu.actions()[:2]
+    assert (first.text(), second.text(), second.toolTip()) == (
+        "Accept components 3, 8", "Reject components 3, 8", "it is none",
+    )  # fmt: skip
+    second.trigger()
+    assert asked.words == [("curate", "extract", "reject", [3, 8])]
+    image.pick(1.5, 1.5, also=True)
+    window.decide("accept")
+    window.decide("merge")  # which this step does not take
+    assert asked.words[1:] == [("curate", "extract", "accept", [8])]
+    window.undo()
+    assert asked.words[2:] == [("curate", "extract", "undo", 7)]
+
+
+def test_without_control_there_is_nothing_to_decide(open_window):
+    window, _ = open_window(hello(takes=TAKES), *OUTLINED)
+    image = panel(window, "frames/motion/frames")
+    image.pick(1.5, 1.5)
+    menu = QMenu()
+    fill_menu(menu, image)
+    assert menu.actions()[0].text() == "Zoom to fit\tF"

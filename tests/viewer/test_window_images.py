@@ -10,7 +10,7 @@ import tifffile
 from wire_bytes import HELLO, SHAPE, frame, hello, result
 
 pytest.importorskip("PySide6")
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel, text_of
@@ -199,14 +199,14 @@ def test_overlays_are_drawn_where_they_belong(open_window):
         frame(5, PIXELS / np.float32(1), step="motion"),
     )
     raw, corrected = panel(window, "frames/source"), panel(window, "frames/motion/frames")
-    assert set(raw._items) == {"motion/shift_px"}
-    assert set(corrected._items) == {"extract/contours", "spots/spots"}
+    assert set(raw.overlays.items) == {"motion/shift_px"}
+    assert set(corrected.overlays.items) == {"extract/contours", "spots/spots"}
     assert {"values/motion/", "values/spots/", "snapshot/extract/contours/"} <= watch.topics
-    x, y = corrected._items["spots/spots"].getData()
+    x, y = corrected.overlays.items["spots/spots"].getData()
     assert (np.nanmean(y[:24]), np.nanmean(x[:24])) == (pytest.approx(2), pytest.approx(4))
-    corrected.toggle_overlay("spots/spots", False)
+    corrected.overlays.toggle("spots/spots", False)
     look(window)
-    assert set(corrected._items) == {"extract/contours"}
+    assert set(corrected.overlays.items) == {"extract/contours"}
 
 
 def test_a_click_on_a_cell_points_out_its_trace(open_window):
@@ -220,7 +220,7 @@ def test_a_click_on_a_cell_points_out_its_trace(open_window):
     image.pick(2.0, 2.0)
     look(window)
     assert traces.pointed == 3
-    outlines = image._items["extract/contours"]._lines
+    outlines = image.overlays.items["extract/contours"]._lines
     assert outlines[-1].getData()[1][:4].tolist() == [0, 0, 3, 3], "the outline that was clicked does not light up"
     assert outlines[3].getData()[0] is not None
     assert outlines[3].opts["pen"].color() == traces._curves[0].opts["pen"].color()
@@ -248,7 +248,7 @@ def test_keys_go_from_cell_to_cell(open_window):
 def test_a_right_click_opens_what_can_be_done_with_an_image(open_window):
     window, _ = open_window(frame(5, PIXELS / np.float32(1), step="motion"))
     image = panel(window, "frames/motion/frames")
-    image._click(SimpleNamespace(button=lambda: Qt.MouseButton.RightButton))
+    image._click(SimpleNamespace(button=lambda: Qt.MouseButton.RightButton, scenePos=lambda: QPointF(0, 0)))
     menus = [menu for menu in image.findChildren(QMenu) if menu.isVisible()]
     assert len(menus) == 1
     assert "Zoom to fit\tF" in [action.text() for action in menus[0].actions()]
@@ -258,8 +258,9 @@ def test_a_right_click_opens_what_can_be_done_with_an_image(open_window):
 def test_letters_grow_within_bounds(open_window, qapp):
     before = qapp.font()
     window, _ = open_window()
-    for _ in range(60):
-        scale_letters(1)
+    scale_letters(1)
+    assert qapp.font().pointSize() == before.pointSize() + 1
+    scale_letters(60)
     assert qapp.font().pointSize() == LETTERS_PT[1]
     assert window.font().pointSize() == LETTERS_PT[1]
     qapp.setFont(before)

@@ -151,19 +151,19 @@ def test_contours_of_green_are_drawn_over_red_and_in_each_place_of_a_grid(planes
     )
     look(window)
     assert window.model.planes.chosen == "red/0"
-    assert set(corrected._items) == {"green/0/extract/contours"}
+    assert set(corrected.overlays.items) == {"green/0/extract/contours"}
     assert "snapshot/green/0/extract/contours/" in watch.topics
-    assert corrected._items["green/0/extract/contours"]._lines[0].getData()[1][:3].tolist() == [1, 1, 3]
+    assert corrected.overlays.items["green/0/extract/contours"]._lines[0].getData()[1][:3].tolist() == [1, 1, 3]
     corrected.set_mode("grid")
     look(window)
-    places = {name: (item.pos().y(), item.pos().x()) for name, item in corrected._items.items()}
+    places = {name: (item.pos().y(), item.pos().x()) for name, item in corrected.overlays.items.items()}
     assert places == {
         "red/0: green/0/extract/contours": (0, 0),
         "green/0: green/0/extract/contours": (SHAPE[0] + 1, 0),
     }
-    corrected.toggle_overlay("extract/contours", False)
+    corrected.overlays.toggle("extract/contours", False)
     look(window)
-    assert corrected._items == {}
+    assert corrected.overlays.items == {}
 
 
 def test_traces_tables_and_numbers_turn_to_the_slice(planes_window):
