@@ -8,6 +8,7 @@ from streamfluo import SnapshotOperator, Spec, create
 from streamfluo.core.registry import operators
 from streamfluo.core.spec import FRAME_DTYPES
 from streamfluo.testing import LAWS, Subject, check_laws
+from streamfluo.testing.decision_laws import ON_DECISIONS
 from streamfluo.testing.subject import RIM_TOLERANCE
 from streamfluo.testing.unseen_laws import ON_FLOATS
 
@@ -87,7 +88,8 @@ def pytest_generate_tests(metafunc):
             pytest.param(*case.values, law, marks=case.marks)
             for case in CASES
             for law in LAWS
-            if law not in ON_FLOATS or case.values[-1] in USUAL
+            if (law not in ON_FLOATS or case.values[-1] in USUAL)
+            and (law not in ON_DECISIONS or operators()[case.values[0]].takes)
         ]
         ids = lambda v: v if isinstance(v, str) else str(v) if v else "default"  # noqa: E731
         asked_for(metafunc, ("kind", "params", "dtype", "law"), laws, ids=ids)

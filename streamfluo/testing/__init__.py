@@ -15,7 +15,7 @@ from typing import Any
 from ..core.operator import NO_VALUES
 from ..core.registry import create
 from ..core.spec import Spec
-from . import live_laws, unseen_laws  # noqa: F401 - they put their laws into LAWS
+from . import decision_laws, live_laws, unseen_laws  # noqa: F401 - they put their laws into LAWS
 from .laws import LAWS
 from .subject import Inputs, Subject
 

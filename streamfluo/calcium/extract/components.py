@@ -18,6 +18,7 @@ from .background import Background
 from .columns import Columns, Field
 
 POOLS = 40
+ACCEPTED, REJECTED = 1, 2  # verdicts of people; 0: none
 HALO_PX = 3
 BINS = 40
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
@@ -31,9 +32,9 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
     pixels = height * width
     real, number = np.float64, np.int64
     return {
-        # identity; `birth`: frame its trace begins with; `fit`: spatial correlation
+        # identity; `birth`: frame its trace begins with; `verdict`: of a person; `fit`: spatial correlation
         "id": ((), number), "birth": ((), number), "accepted": ((), np.bool_),
-        "seeded": ((), np.bool_), "fit": ((), real),
+        "seeded": ((), np.bool_), "verdict": ((), np.int8), "fit": ((), real),
         # whitened footprint: box (h, w) at `origin`, dilated box, sparse support; `resting`: F0 under it
         "origin": ((2,), np.int32), "box": (box, np.float32), "halo": (box, np.float32),
         "index": ((pixels,), np.int32), "value": ((pixels,), np.float32), "pixels": ((), np.int32),
@@ -68,7 +69,7 @@ def _deconvolution(when: When) -> dict[str, Field]:
 
 
 class Components(Columns):
-    """One row per component; inner products are recomputed where a footprint changes.
+    """One row per component; inner products are recomputed where a footprint changes, which `changes` counts.
 
     The properties give the arrays at full capacity, packed for kernels; they hold until a row is added.
     """
@@ -79,7 +80,7 @@ class Components(Columns):
     ) -> None:  # fmt: skip
         super().__init__(fields(box, modes, window, rate_samples))
         self.shape, self.box_shape, self.offset = shape, box, np.float32(offset)
-        self.next_id = 0
+        self.next_id = self.changes = 0
 
     @property
     def footprints(self) -> Packed:
@@ -159,6 +160,7 @@ class Components(Columns):
 
     def drop(self, k: int) -> None:
         """Remove component k; the last row takes its place."""
+        self.changes += 1
         for n in range(self.neighbours[k]):
             self._unlink(int(self.neighbour[k, n]), k)
         last = self.remove(k)
@@ -186,6 +188,7 @@ class Components(Columns):
 
     def refresh(self, k: int, background: Background) -> None:
         """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
+        self.changes += 1
         box = self.box[k]
         height, width = self.box_shape
         top, left = self.origin[k]

@@ -15,7 +15,7 @@ from .acceptance import add_component, is_acceptable, is_error_of, matching_comp
 from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
-from .components import Components
+from .components import REJECTED, Components
 from .detection import Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
@@ -42,6 +42,7 @@ STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes le
 ONE_BIN, CHANCE = 1.5, 1.25
 EVIDENCE_PER_SNR = 2.8  # min_snr 1 in bins pooled over a transient (4-norm)
 
+_NO_RING = np.zeros((1, 1), np.float32)
 LiveValues = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
 
 
@@ -288,7 +289,7 @@ class Extraction:
         least = self.params.min_compactness
         once = cells["own"] ** 2 < ONE_BIN * cells["peak"]
         enough = (snr * (1 - explained) >= np.where(once, CHANCE, 1) * bound) & (cells["compactness"] >= least)
-        for k in np.flatnonzero(enough & ~cells["accepted"]).tolist():
+        for k in np.flatnonzero(enough & ~cells["accepted"] & (cells["verdict"] != REJECTED)).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
         strips = cells["accepted"] & ~cells["seeded"] & (cells["compactness"] < STILL_COMPACT * least)
@@ -334,6 +335,11 @@ class Extraction:
     def next_index(self) -> int:
         """Index of the frame after the last one."""
         return self._last_index + 1
+
+    @property
+    def recent(self) -> tuple[Buffer, Deconvolution]:
+        """The frames in the window, and what deconvolves activity in them."""
+        return self._buffer, self._deconvolution
 
     def background_image(self) -> np.ndarray:
         """Return mean and background of the last frame (y, x) [ADU]."""
@@ -392,6 +398,3 @@ class Extraction:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {"binned": self._binned, "mode": self._mode, "mode_sum": self._mode_sum}
-
-
-_NO_RING = np.zeros((1, 1), np.float32)

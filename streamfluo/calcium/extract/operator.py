@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.afterwards import Afterwards
 from ...core.block import Block
+from ...core.decision import Decided, Decision
 from ...core.errors import ConfigError, StateError
 from ...core.learning import Learning
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
@@ -21,6 +22,7 @@ from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
 from . import results as snapshots
 from .activity import Deconvolution
+from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_kernels
 from .live import NO_COMPONENTS, Live, by_id
@@ -55,7 +57,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 10  # says who is present and what was merged; rows come with the next frame; seeds of a session keep ids
+    version = 11  # takes decisions of people, and says in `decisions` and `quality` what they are
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
@@ -72,6 +74,13 @@ class Extract(Operator):
         Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
         Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, rejected, gone"),
+        Gives(
+            "decisions",
+            "table",
+            ("frame", "id", "decision", "by", "note", "number"),
+            "",
+            "of people: accepted, rejected, merged into another one; '' where that is undone",
+        ),
         Gives("footprints", "snapshot", ("id", "y", "x"), "ADU", "footprints in boxes, per σ of activity"),
         Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(MEASURES)}"),
         Gives(
@@ -89,6 +98,7 @@ class Extract(Operator):
         {"background": "ring", "ring_radius_px": 4, "ar_order": 2, "init": "greedy", "init_frames": 12,
          "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
     )  # fmt: skip
+    takes = TAKES
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
@@ -106,6 +116,7 @@ class Extract(Operator):
         self._deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
         self._delay_frames = _delay_frames(params, _interval(params, spec))
         self._frames_live = self._new()
+        self._curation = Curation(self._frames_live.extraction.cells.fields)
         self._afterwards = Afterwards()
         self._learned: Live | None = None  # what takes over, while it is learned
         self._learning: Learning[Waiting] | None = None
@@ -124,6 +135,12 @@ class Extract(Operator):
         if self._learning is not None:  # as one that is built with them would learn
             self._learning.give_up()
             self._learn(self._waiting)
+
+    def decide(self, decision: Decision) -> Decided:
+        extraction = self._live.extraction
+        extraction.catch_up()
+        self._doubt = None
+        return self._curation.decide(extraction, decision)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
@@ -209,10 +226,11 @@ class Extract(Operator):
             "waiting_valid": np.array([frame is not None for _, frame in self._waiting], bool),
             "waiting_frames": np.array(frames, self.spec.dtype).reshape(-1, *self.spec.shape),
         }
-        return {**waiting, **self._live.state()}
+        return {**waiting, **self._curation.state(), **self._live.state()}
 
     def restore(self, state: State) -> None:
         self._live.restore(state, self.kind)
+        self._curation.restore(state)
         self._doubt = None
         if self._learning is not None:
             self._learning.give_up()

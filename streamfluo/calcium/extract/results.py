@@ -45,7 +45,14 @@ def quality(cells: Components) -> np.ndarray:
     _, snr = cells.explained_and_snr()
     top, left = cells["origin"].T
     columns = [cells[name] for name in ("id", "birth", "accepted")]
-    columns += [snr, *(cells[name] for name in ("fit", "pixels", "live_noise")), top, left, cells["compactness"]]
+    columns += [
+        snr,
+        *(cells[name] for name in ("fit", "pixels", "live_noise")),
+        top,
+        left,
+        cells["compactness"],
+        cells["verdict"],
+    ]
     return np.stack([np.asarray(column, float) for column in columns], 1)
 
 

@@ -29,6 +29,7 @@ _WIDTH = 1.0  # of the ring, in bins
 _SMOOTH = np.full(5, 0.2, np.float32)  # slopes are averaged over 5 × 5 bins
 _PATTERNS = 8  # of known bins that are remembered: with the shifts of a frame its rim changes
 _MIN_SEEN = 0.5  # of a bin's pixels: less, and the bin is left out
+_NOTHING = -1  # in place of the number of changes that the components had when they were binned
 
 
 class _Pattern(NamedTuple):
@@ -58,7 +59,7 @@ class RingBackground:
         size = tuple(max(1, n // self._bin) for n in shape)
         self._radius = radius_px / self._bin
         self._binned, self._ring, self._sums, self._seen, self._known, self._work = np.zeros((6, *size), np.float32)
-        self._of_cells, self._is_prepared = np.zeros(size, np.float32), False
+        self._of_cells, self._prepared = np.zeros(size, np.float32), _NOTHING
         self._bin_of = np.zeros(shape[0] * shape[1], np.int32)
         bin_of_pixels(shape, size, self._bin_of)
         self._whole = np.zeros(size, bool)
@@ -88,7 +89,7 @@ class RingBackground:
         weight = np.zeros(background.weight.shape, np.float32)
         bin_deviation(weight, weight, background.weight, self._whole, self._sums, self._seen)
         self._whole[...] = self._seen == 1
-        self._patterns, self._pattern, self._is_prepared = {}, None, False
+        self._patterns, self._pattern, self._prepared = {}, None, _NOTHING
 
     def of(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
         """Return the background (rows, columns) of a frame (y, x) [ADU], and gather the frame for the slopes."""
@@ -97,10 +98,10 @@ class RingBackground:
         return binned if pattern.nearest is None else binned.ravel()[pattern.nearest]
 
     def prepare(self, cells: Components) -> None:
-        """Bin the components at their activity, for the next frame: the footprints do not change before it comes."""
-        if not self._is_prepared:
+        """Bin the components at their activity, for the next frame; once more if footprints change before it comes."""
+        if self._prepared != cells.changes:
             bin_components(self._bin_of, self._noise, cells.footprints, cells["activity"], self._of_cells)
-            self._is_prepared = True
+            self._prepared = cells.changes
 
     def update_slopes(self) -> None:
         """Compute the slopes from all frames so far."""
@@ -126,7 +127,7 @@ class RingBackground:
         if cells is not None:
             self.prepare(cells)
             self._binned -= self._of_cells
-            self._is_prepared = False
+            self._prepared = _NOTHING
         if known_bins(self._seen, _MIN_SEEN, self._known) or self._pattern is None:
             self._pattern = self._pattern_of(self._known)
         pattern = self._pattern

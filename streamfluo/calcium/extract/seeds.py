@@ -86,7 +86,7 @@ def _accepted(
     boxes: np.ndarray, quality: np.ndarray, shape: tuple[int, int]
 ) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
     """Images (y, x) and ids of the accepted components, from boxes (id, h, w)."""
-    column = {name: quality[:, n] for n, name in enumerate(MEASURES)}
+    column = dict(zip(MEASURES, quality.T, strict=False))  # a session of before may lack the last ones
     images = np.zeros((len(boxes), *shape), np.float32)
     height, width = boxes.shape[1:]
     for image, box, top, left in zip(images, boxes, column["top_px"], column["left_px"], strict=True):

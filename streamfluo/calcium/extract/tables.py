@@ -11,16 +11,18 @@ from ..extracted_components import MEASURES
 from .settled_traces import COLUMNS, concatenated
 
 _TEXTS = {"frame": int, "id": int, "event": "U1", "reason": "U1"}
+_DECISIONS = {"frame": int, "id": int, "decision": "U1", "by": "U1", "note": "U1", "number": int}
 _EMPTY = {
     "settled": Table({name: np.empty(0, kind) for name, kind in COLUMNS.items()}),
     "quality": Table({"frame": np.empty(0, np.int64), **{name: np.empty(0, kind) for name, kind in MEASURES.items()}}),
     "merged": Table({name: np.empty(0, np.int64) for name in ("frame", "id", "into")}),
     "events": Table({name: np.empty(0, kind) for name, kind in _TEXTS.items()}),
+    "decisions": Table({name: np.empty(0, kind) for name, kind in _DECISIONS.items()}),
 }
 
 
 class Tables:
-    """Rows of `settled`, `quality`, `merged` and `events` that wait to be given."""
+    """Rows of `settled`, `quality`, `merged`, `events` and `decisions` that wait to be given."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[Table]] = {name: [] for name in _EMPTY}

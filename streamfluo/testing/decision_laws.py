@@ -1,0 +1,96 @@
+"""Laws of decisions: what people decide about an operator's results begins at a frame and is part of its state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import combinations
+from typing import Any
+
+from ..core.decision import UNDO, Decision
+from ..core.errors import ConfigError
+from .laws import law
+from .subject import Arrays, Subject, copied, same, through_a_file
+
+AT = (20, 43, 75)  # within a cell of the grid, in a gap, later
+NOBODY = (1 << 40) + 1  # no operator has results of so many ids
+
+
+def decided(operator: Any, outputs: Sequence[Arrays], frame: int, verb: str) -> Decision | None:
+    """Carry out a decision about the first of its results that the verb is for; None where it is for none of them."""
+    ids = sorted({i for arrays in outputs if "ids" in arrays for i in arrays["ids"].tolist()})
+    needs = operator.takes[verb].needs
+    tries = [pair for size in (1, 2) for pair in combinations(ids[:4], size)] if needs == "ids" else [()]
+    for chosen in tries:
+        with suppress(ConfigError):
+            found = operator.decide(Decision(frame, "law", verb, tuple(map(int, chosen)), "anna", "why"))
+            before = copied(operator.state())
+            operator.decide(Decision(frame, "law", verb, tuple(map(int, chosen)), "anna", "why"))
+            same(copied(operator.state()), before, f"{verb}: a decision that is not carried out changes the state")
+            found.make()
+            assert found.decision.number > 0, f"{verb}: a decision has a number once it is taken"
+            decision: Decision = found.decision
+            return decision
+    return None
+
+
+def run(subject: Subject, verb: str, sizes: Sequence[int], through: bool = False) -> tuple[Arrays, int]:
+    """What comes of a decision that is taken, taken back and taken again, and how many of these were taken.
+
+    With `through` another operator goes on from the state behind each.
+    """
+    operator, outputs, taken, start = subject.make(), list[Arrays](), 0, 0
+    for at, what in zip(AT, (verb, UNDO, verb), strict=True):
+        outputs += subject.feed(operator, subject.blocks(sizes, start, at))
+        start = at
+        made = decided(operator, outputs, at, what) if what in operator.takes else None
+        taken += made is not None
+        if made is not None:
+            before = copied(operator.state())
+            operator.decide(made).make()
+            same(copied(operator.state()), before, f"{what}: made again it is made twice")
+        if through:
+            state, operator = through_a_file(operator.state()), subject.make()
+            operator.restore(state)
+    outputs += subject.feed(operator, subject.blocks(sizes, start))
+    return subject.results(operator, outputs), taken
+
+
+@law
+def a_decision_begins_at_its_frame(subject: Subject) -> None:
+    """Whatever blocks the frames before and after it come in, a decision gives the same bits."""
+    for verb in subject.make().takes:
+        found, expected = run(subject, verb, (5, 31, 2)), run(subject, verb, (32,))
+        assert found[1] == expected[1], f"{verb}: in other blocks it is not taken"
+        same(found[0], expected[0], f"{verb}: other cuts give other results")
+
+
+@law
+def decisions_are_part_of_the_state(subject: Subject) -> None:
+    """An operator that goes on from a state behind a decision gives the bits of the one that took it."""
+    for verb in subject.make().takes:
+        found, expected = run(subject, verb, (32,), through=True), run(subject, verb, (32,))
+        assert found[1] == expected[1], f"{verb}: from a state it is not taken"
+        same(found[0], expected[0], f"{verb}: from a state behind it the results differ")
+
+
+@law
+def what_cannot_be_decided_changes_nothing(subject: Subject) -> None:
+    """A decision about what there is not is refused by ConfigError, and nothing changes."""
+    operator = subject.make()
+    subject.feed(operator, subject.blocks(stop=AT[1]) if operator.takes else [])
+    for verb, of in operator.takes.items():
+        before = copied(operator.state())
+        asked = Decision(AT[1], "law", verb, (NOBODY,) if of.needs == "ids" else (), undo_of=NOBODY * (verb == UNDO))
+        if of.needs == "ids" or verb == UNDO:
+            try:
+                operator.decide(asked)
+            except ConfigError:
+                same(copied(operator.state()), before, f"{verb}: a decision that was refused changed the state")
+            else:
+                raise AssertionError(f"{verb}: a decision about id {NOBODY}, which there is not, is taken")
+
+
+ON_DECISIONS = (
+    "a_decision_begins_at_its_frame", "decisions_are_part_of_the_state", "what_cannot_be_decided_changes_nothing",
+)  # fmt: skip
