@@ -163,7 +163,10 @@ class Motion(Operator):
         self._doubt = self._share.doubt(registration.period_px)
         if learn is not _nothing:
             self._afterwards.start(learn)
-        return Output(block.index, values, block.of(corrected))
+        handed_on = block.of(corrected)
+        if block.pixels.dtype.kind != "f":  # interpolated integers are far below 1e15: nobody needs to look
+            handed_on = handed_on.as_known()
+        return Output(block.index, values, handed_on)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         wanted = self.snapshot_names(names)
