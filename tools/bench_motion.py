@@ -3,7 +3,8 @@
 Movies are rendered once by `semireal/make.py` of the data folder ($STREAMFLUO_DATA, else ../shared/data) into a cache:
 a (170², 20 photons), b (512², 20 photons), c (170², 4 photons), and others with --seeds. The bound is that of a shift
 against the known scene, computed from the truth: photon noise of the mean image and read noise. --fields bends movie
-b's scene by displacement fields of 2.5 px about a rigid walk and measures them in piecewise mode.
+b's scene by displacement fields of 2.5 px about a rigid walk and measures them in piecewise mode. --until-values
+measures the processor time until a frame is handed on.
 """
 
 import argparse
@@ -90,6 +91,30 @@ def measure(name: str, seed: int) -> None:
     )
 
 
+def measure_until_values(name: str, seed: int) -> None:
+    """Run a movie and print the processor time of `motion` after its first frames, until it gives their values."""
+    frames, _ = movie(name, seed)
+    operator = streamfluo.create("motion", Spec(frames.shape[1:], frames.dtype))
+    sample, costs = np.random.default_rng(0).random((512, 512), np.float32), np.zeros((len(frames), 3))
+    for n, frame in enumerate(frames):
+        block = Block(n, np.array([n]), np.array(frame)[None])
+        began = time.thread_time(), time.process_time()
+        operator.update(block)
+        until = time.thread_time()
+        operator.read(["hot_pixels"])  # waits for the rest
+        whole = time.process_time()
+        scipy.fft.rfft2(sample)
+        costs[n] = until - began[0], whole - began[1], time.process_time() - whole
+    until, whole, one = costs[SKIP:].T
+    one = np.median(one)
+    print(
+        f"{name}, seed {seed}, rfft2 of 512 × 512 {1e3 * one:.2f} ms: until the values mean {until.mean() / one:.2f}, "
+        f"p99 {np.percentile(until, 99) / one:.2f}; in all mean {whole.mean() / one:.2f}, "
+        f"p99 {np.percentile(whole, 99) / one:.2f}",
+        flush=True,
+    )
+
+
 def bending_px(t: int, period_px: float, side: int) -> np.ndarray:
     """Return a smooth field (2, y, x) of 2.5 px that changes with time."""
     y, x = np.mgrid[:side, :side].astype(float)
@@ -159,6 +184,7 @@ def measure_fields(period_px: float, skip: int = 150) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fields", action="store_true")
+    parser.add_argument("--until-values", action="store_true")
     parser.add_argument("--movies", default="abc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     words = parser.parse_args()
@@ -166,7 +192,7 @@ def main() -> None:
         measure_fields(period_px)
     for seed in words.seeds:
         for name in words.movies:
-            measure(name, seed)
+            (measure_until_values if words.until_values else measure)(name, seed)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from ..core.state import State, require_int
 from ..core.step_values import IDS, PRESENT
 from .activity import SeenIds, restored
 from .earlier_decoder import EarlierDecoder, decoders_of_file, earlier_decoder
+from .merges import Merge, merges
 from .recent_r2 import RecentR2
 
 MAX_COLUMNS = 64
@@ -64,12 +66,13 @@ class Decode(Operator):
     not penalised, from sums of products: the solution is that of the batch, not an approximation of it. Each frame is
     predicted before it is learned from: `r2` is that of recent frames which the weights had not seen. A cell counts as
     0 before its birth. With `weights` the sums begin with those of an earlier session, as if its frames came before
-    these; of its cells those count that are there, and nothing is predicted before one is. Cost: K² multiplications a
-    frame for K cells, and each `solve_frames` a solution, K³ / 3; state: (K + 1)² numbers.
+    these; of its cells those count that are there, and nothing is predicted before one is. Activity of a cell that is
+    merged into another one is added to that one's, as if they had always been one. Cost: K² multiplications a frame for
+    K cells, and each `solve_frames` a solution, K³ / 3; state: (K + 1)² numbers.
     """
 
     Params = DecodeParams
-    version = 2  # sums begin with those of an earlier session; solved by Cholesky's factors
+    version = 3  # a cell that is merged into another one counts for that one
     needs = ("traces", "value")
     from_file = {"weights": decoders_of_file}
     gives = (
@@ -94,6 +97,7 @@ class Decode(Operator):
         super().__init__(params, spec, device)
         self._earlier = earlier_decoder(params.weights, params.weights_step, params.cells)
         self._next_index = self._learned = 0
+        self._notes: list[tuple[int, str]] = []
         self._begin(0 if self._earlier is None else self._earlier.targets.shape[1])
 
     def meet(self, given: Mapping[str, Gives]) -> None:
@@ -120,8 +124,11 @@ class Decode(Operator):
             self._begin(target.shape[1])
         traces, ids = np.asarray(inputs["traces"], float), np.asarray(inputs[f"traces.{IDS}"])
         there = np.asarray(inputs[key], bool) if (key := f"traces.{PRESENT}") in inputs else None
+        merged = deque(merges(inputs, "traces"))
         predicted = np.full(target.shape, np.nan)
         for n, y in enumerate(target):
+            while merged and merged[0].frame < block.index + n:
+                self._merge(merged.popleft())
             x = self._seen.row(traces[n], ids, None if there is None else there[n])
             self._grow(len(x))
             if self._earlier is not None and self._seen.here[: len(self._earlier.ids)].sum() > self._met:
@@ -130,7 +137,13 @@ class Decode(Operator):
             self._next_index = block.index + n + 1
             if self._next_index % self.params.solve_frames == 0:
                 self._solve()
+        for merge in merged:  # from the frame behind these on
+            self._merge(merge)
         return Output(block.index, {"predicted": predicted})
+
+    def notes(self) -> list[tuple[int, str]]:
+        told, self._notes = self._notes, []
+        return told
 
     def _frame(self, z: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Predict a frame, then learn from it."""
@@ -144,6 +157,23 @@ class Decode(Operator):
             self._targets += z[:, None] * y
             self._learned += 1
         return predicted
+
+    def _merge(self, merge: Merge) -> None:
+        """Two cells are one: their activity so far is added up, and its weight is what predicts most alike."""
+        if merge.id not in self._seen.ids:
+            return
+        gone, into = self._seen.columns(np.array([merge.id, merge.into])) + 1
+        self._grow(len(self._seen.ids))
+        self._seen.here[into - 1] |= self._seen.here[gone - 1]
+        products, weights = self._products, self._weights
+        share = products[gone, gone] + products[gone, into], products[into, into] + products[gone, into]
+        if sum(share) > 0:
+            weights[into] = (share[0] * weights[gone] + share[1] * weights[into]) / sum(share)
+        for sums in (products, products.T, self._targets):
+            sums[into] += sums[gone]
+            sums[gone] = 0
+        weights[gone] = 0
+        self._notes.append((merge.frame, f"{merge.id} is merged into {merge.into}, which takes over what it taught"))
 
     def _meet_cells(self, earlier: EarlierDecoder) -> None:
         """Of an earlier session's cells those that come count from then on."""

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import StateError
-from ..core.step_values import MERGED, PRESENT
+from ..core.step_values import PRESENT
+from .merges import Merge, merges
 
 
 class ById(NamedTuple):
@@ -17,15 +18,14 @@ class ById(NamedTuple):
     values: np.ndarray
     ids: np.ndarray
     present: np.ndarray
-    merged: Sequence[tuple[int, ...]]
+    merged: Sequence[Merge]
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any], need: str, values: np.ndarray) -> ById:
         """Return what a step gave under a name, beside what else it says; without a word all were present."""
-        present, rows = inputs.get(f"{need}.{PRESENT}"), inputs.get(f"{need}.{MERGED}")
+        present = inputs.get(f"{need}.{PRESENT}")
         there = np.ones(values.shape, bool) if present is None else np.asarray(present, bool)
-        merged = [] if rows is None else np.column_stack([rows[name] for name in ("frame", "id", "into")]).tolist()
-        return cls(values, np.asarray(inputs[f"{need}.ids"]), there, merged)
+        return cls(values, np.asarray(inputs[f"{need}.ids"]), there, merges(inputs, need))
 
 
 class FollowedId:

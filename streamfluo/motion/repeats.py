@@ -148,7 +148,7 @@ def _compare(template: Template, image: np.ndarray, window: Window, kept: float)
     like, most = (float((vy * gy + vx * gx).sum(dtype=float)) for gy, gx in (common, own))
     difference = here - there
     difference -= ndi.uniform_filter(difference, BLOCK_PX)
-    squares = float((difference**2 / template.noise_variance(here)).sum(dtype=float))
+    squares = float((difference**2 / template.noise.at(here)).sum(dtype=float))
     noise = difference.size * (1 + kept) / template.effective_frames
     return min(1.0, like / max(most * template.slope_share, 1e-9)), max(0.0, squares - noise) / 2
 

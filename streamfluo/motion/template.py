@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from ..core.errors import StateError
 from ..core.state import State, require_array
 from ..pixels.kernels.seen import seen_window
-from .block_statistics import blocks, mean_of_seen, projections, rim_as_nan
+from .block_statistics import projections, rim_as_nan
 from .hot_pixels import without_outliers
 from .kernels.agreement import Evidence
 from .kernels.block_levels import measure_levels
@@ -20,14 +22,12 @@ from .kernels.gauss_newton import (
     Light,
     TemplateImages,
     build_images,
-    noise_line,
     project_residuals,
     read_only,
     solve_step,
 )
 from .kernels.misfit import missing_structure
 from .kernels.shifting import (
-    BlockNoise,
     CorrectedFrame,
     FrameCounts,
     subtract_noise_bias,
@@ -35,6 +35,7 @@ from .kernels.shifting import (
     update_template,
 )
 from .measurement import Measurement, Tried
+from .noise_model import NoiseModel
 from .patches import PatchGrid
 from .smoothing import KERNELS, noise_shares
 
@@ -60,8 +61,9 @@ class Template:
     """The running mean of corrected frames (y, x) float32, and the shift of a frame measured against it.
 
     `frames`: how many it is the mean of; `mean`: of all corrected frames; `walked_px` (py, px, 2): its drift from the
-    anchor. The Gauss–Newton images are renewed one row of blocks per frame, so that the cost is even. `filtered`: what
-    is registered is high-passed and has no brightness. A `known` template counts as the mean of 800 frames.
+    anchor; `noise`: that of the frames. The Gauss–Newton images are renewed one row of blocks per frame, so that the
+    cost is even. `filtered`: what is registered is high-passed and has no brightness. A `known` template counts as the
+    mean of 800 frames.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Template:
         known: np.ndarray | None = None,
         filtered: bool = False,
     ) -> None:
-        self._grid, self._filtered = grid, filtered
+        self._grid = grid
         self._noise_shares = noise_shares(grid.interpolation)
         height, width = shape
         blocks = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
@@ -84,8 +86,7 @@ class Template:
         self._images = TemplateImages(self.image, gauss_newton, limit, np.array([0, height, 0, width]))
         self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 5))
         self._noise_bias = np.zeros(blocks)
-        self._block_noise = BlockNoise(*np.zeros((2, *blocks)))
-        self._noise_line = np.array([1.0, 0.0, 1.0])
+        self.noise = NoiseModel(blocks, filtered)
         self._counts = FrameCounts(np.zeros(height, np.int64), np.zeros(width, np.int64), MEMORY_FRAMES)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
@@ -95,8 +96,8 @@ class Template:
         self._known = known
         self._arrays: dict[str, np.ndarray] = {  # by the names that sessions know them by
             "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": gauss_newton, "limit": limit,
-            "matrix": self._matrix, "feigned": self._noise_bias, "variance": self._block_noise.variance,
-            "intensity": self._block_noise.intensity, "noise": self._noise_line, "seen_y": self._counts.rows,
+            "matrix": self._matrix, "feigned": self._noise_bias, "variance": self.noise.blocks.variance,
+            "intensity": self.noise.blocks.intensity, "noise": self.noise.line, "seen_y": self._counts.rows,
             "seen_x": self._counts.columns, "walked_px": self.walked_px, "window": self._images.window,
             "first_contrast": self._first_contrast,
         }  # fmt: skip
@@ -128,7 +129,7 @@ class Template:
         `registered`: what of the frame is registered (y, x).
         """
         first, window = without_outliers(registered.astype(np.float32)), seen_window(frame)
-        self._begin_noise(rim_as_nan(first, window))
+        self.noise.begin(rim_as_nan(first, window))
         self.image[...] = first if self._known is None else self._known
         self.mean[...] = first if registered is frame else without_outliers(frame.astype(np.float32))
         self._corrected = 1
@@ -198,7 +199,7 @@ class Template:
         fraction = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1).astype(np.float32)
         expected = tuple(found.light), np.ascontiguousarray(fraction)
         images, stride = tuple(self._images), max(1, self.image.shape[0] // MISFIT_ROWS)
-        left = missing_structure(tuple(frame), images, self._shifts, expected, self._block_noise.variance, stride)
+        left = missing_structure(tuple(frame), images, self._shifts, expected, self.noise.blocks.variance, stride)
         contrast = found.gain**2 * float((self._sums[..., 3] * self._matrix[..., 2, 2]).sum())
         return float(left) / max(contrast, 1e-9)
 
@@ -257,16 +258,11 @@ class Template:
         structure = max(0.0, float(np.einsum("bckk->k", self._matrix)[:2].sum()))
         return structure / (structure + 2 * self._noise_information(self._kernel))
 
-    def noise_variance(self, image: np.ndarray) -> np.ndarray:
-        """Return the noise variance [ADU²] of a frame's pixels of these intensities [ADU]."""
-        constant, slope, least = self._noise_line
-        variance: np.ndarray = np.maximum(constant + slope * image, least)
-        return variance
+    def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> Callable[[], None]:
+        """Update the noise with a corrected frame, and return what updates the rest with it, from its window alone.
 
-    def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> None:
-        """Update the template with a corrected frame; a frozen one updates its noise and the mean alone.
-
-        `noise_left`: the fraction of a pixel's noise variance that interpolation left.
+        `noise_left`: the fraction of a pixel's noise variance that interpolation left. A frozen template updates its
+        noise and the mean alone.
         """
         if not self._established:
             self._forget_beyond(min(AVERAGED_FRAMES, self._anchor_frames - 1))
@@ -275,10 +271,15 @@ class Template:
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (noise_left + 1 / self.effective_frames)
         corrected = (*frame[:3], tuple(frame.light))
-        images, noise, counts = tuple(self._images), tuple(self._block_noise), tuple(self._counts)
+        images, noise = tuple(self._images), tuple(self.noise.blocks)
         for by in due:
             update_noise(corrected, images, by, scale, NOISE_RATE, noise)
-        before = self.effective_frames
+        return partial(self._average, corrected, due, frozen)
+
+    def _average(self, corrected: Any, due: Sequence[int], frozen: bool) -> None:
+        """Update the mean with a frame, and renew the rows of blocks that are due."""
+        images, counts = tuple(self._images), tuple(self._counts)
+        before, rows = self.effective_frames, self._matrix.shape[0]
         self.frames += 1
         self._corrected += 1
         update_template(corrected, images, counts, self.mean, np.float32(1 / self._corrected), frozen)
@@ -291,7 +292,7 @@ class Template:
         if self.frames == self._anchor_frames and self._known is None:
             self._anchor[...] = self.image
         if rows - 1 in due:
-            self._fit_noise()
+            self.noise.fit()
             self._choose_kernel()
             if not frozen and self.frames > self._anchor_frames:
                 self._measure_drift()
@@ -327,11 +328,7 @@ class Template:
             self._kernel = self._next_kernel
             self._set_window()
         kernel = KERNELS[self._kernel]
-        noise = np.empty((self._matrix.shape[1], 3))
-        noise[:] = self._noise_line
-        if self._filtered:  # after the high-pass the intensity does not predict the shot noise
-            noise[:, 0], noise[:, 1:] = np.maximum(self._block_noise.variance[by], self._noise_line[0] / 10), 0
-        build_images(tuple(self._images), kernel, noise, by, self._matrix)
+        build_images(tuple(self._images), kernel, self.noise.of_row(by), by, self._matrix)
         share, window = self._noise_shares[self._kernel], self._images.window
         subtract_noise_bias(tuple(self._counts), window, by, share, self._matrix, self._noise_bias)
 
@@ -345,23 +342,6 @@ class Template:
             covered = np.flatnonzero(counts >= MIN_COVERAGE * min(self.frames, MEMORY_FRAMES))
             edges = (covered[0], covered[-1] + 1) if len(covered) else (0, len(counts))
             self._images.window[2 * n : 2 * n + 2] = edges
-
-    def _begin_noise(self, first: np.ndarray) -> None:
-        """Estimate the noise of blocks from one frame (y, x), NaN where it was not seen."""
-        variance, intensity = self._block_noise
-        squares = 0.5 * np.diff(first, axis=1) ** 2
-        for out, pixels, default in ((variance, squares, 1.0), (intensity, first, 0.0)):
-            out[...] = [[mean_of_seen(block) for block in row] for row in blocks(pixels, *out.shape)]
-            known = np.isfinite(out)
-            out[~known] = np.median(out[known]) if known.any() else default
-        self._fit_noise()
-
-    def _fit_noise(self) -> None:
-        variance, intensity = self._block_noise
-        finite = np.isfinite(variance) & np.isfinite(intensity)
-        if finite.any():
-            line = noise_line(intensity[finite], variance[finite])
-            self._noise_line[:] = (np.median(variance[finite]), 0, 0) if self._filtered else line
 
     @property
     def effective_frames(self) -> float:

@@ -1,4 +1,4 @@
-"""A trigger whose cell is merged into another one, or is not there any more, while it is in use."""
+"""Triggers and decoders whose cells are merged into others, or are not there any more, while they are in use."""
 
 import numpy as np
 import pytest
@@ -125,6 +125,56 @@ def test_a_state_in_the_middle_decides_the_same(at):
     after, told_after = decisions(second, fed[at:])
     np.testing.assert_array_equal(np.concatenate((before, after)), whole)
     assert told + told_after == notes
+
+
+def decoded(operator, fed, signal):
+    """What it predicts from the inputs of a trigger and a signal (t, 1), and its notes."""
+    outputs, notes = [], []
+    for block, inputs in fed:
+        traces = {name.removeprefix("cells."): value for name, value in inputs.items()}
+        outputs.append(operator.update(block, traces | {"value": signal[block.index : block.stop]}).values["predicted"])
+        notes += operator.notes()
+    return np.concatenate(outputs), notes
+
+
+@pytest.mark.parametrize("seed", range(401, 407))
+def test_a_decoder_learns_as_if_cells_that_became_one_had_always_been_one(seed):
+    values, present, rows = history(seed)
+    signal = np.random.default_rng(seed).normal(size=(FRAMES, 1)) + values[:, :1]
+    activity = np.where(present, values, 0)
+    for frame, gone, into in rows:
+        activity[: frame + 1, into] += activity[: frame + 1, gone]
+        activity[: frame + 1, gone] = 0
+    known = np.isfinite(values).all(1)
+    design = np.column_stack((np.ones(known.sum()), activity[known]))
+    penalised = design.T @ design + np.diag([0] + [1.0] * 6)
+    expected = np.linalg.solve(penalised, design.T @ signal[known])[1:]
+    runs = []
+    for cuts in ((1,), (7, 2, 32), (FRAMES,)):
+        operator = create("decode", SPEC, solve_frames=40)
+        runs.append(decoded(operator, blocks(values, present, rows, cuts), signal))
+        found = operator.read(["weights", "ids"])
+        np.testing.assert_allclose(found["weights"], expected[found["ids"]], atol=1e-9)
+        np.testing.assert_array_equal(runs[-1][0], runs[0][0])
+    first, second = create("decode", SPEC, solve_frames=40), create("decode", SPEC, solve_frames=40)
+    fed = list(blocks(values, present, rows, (1,)))
+    before, _ = decoded(first, fed[:60], signal)
+    second.restore(first.state())
+    np.testing.assert_array_equal(np.concatenate((before, decoded(second, fed[60:], signal)[0])), runs[0][0])
+    said = [(frame, f"{gone} is merged into {into}, which takes over what it taught") for frame, gone, into in rows]
+    assert [notes for _, notes in runs] == [said] * 3
+
+
+def test_predictions_go_on_where_two_halves_of_a_cell_become_one():
+    """Until the next solution the one that stays has the weight that predicts as both did."""
+    cell = np.random.default_rng(409).gamma(1, 2, FRAMES)
+    values = np.column_stack((0.3 * cell, 0.7 * cell, np.zeros((FRAMES, 4))))
+    values[61:, 1], present = cell[61:], np.ones((FRAMES, 6), bool)
+    present[61:, 0] = False
+    signal = (5 * cell + 2)[:, None]
+    operator = create("decode", SPEC, solve_frames=50, ridge=1e-6)
+    predicted, _ = decoded(operator, blocks(values, present, [(60, 0, 1)], (1,)), signal)
+    np.testing.assert_allclose(predicted[50:], signal[50:], rtol=1e-6)
 
 
 SOURCE = "sim:calcium?shape=40x40&frames=160&seed=26&neuron_sigma_px=3&spike_rate_hz=1.5&rings=1&motion_px=0"

@@ -1,5 +1,6 @@
 """Motion correction against batch oracles, at the Cramér–Rao bound, and under faults."""
 
+import threading
 from functools import cache
 
 import numpy as np
@@ -22,6 +23,7 @@ from scipy.optimize import least_squares
 
 import streamfluo
 from streamfluo import Block, ConfigError, FrameError, Spec
+from streamfluo.motion.template import Template
 
 SHAPE = (120, 136)
 TISSUE = scene(SHAPE, seed=1)
@@ -169,6 +171,28 @@ def test_fields_that_are_not_square_and_small_ones():
         tissue = scene(shape, seed=4)
         values, _, _ = run(record(tissue, TRUTH[:300], 50, seed=6))
         assert rmse_px(errors_px(values["shift_px"], TRUTH[:300], 100)) < 1.6 * bound_px(tissue, 50)
+
+
+def test_a_frame_is_handed_on_before_the_template_learns_from_it(monkeypatch):
+    """Whoever reads waits for the template; the frames are those of an operator that waits at each."""
+    go, learned, average = threading.Event(), [], Template._average
+
+    def slow(self, *frame):
+        go.wait(10)
+        learned.append(threading.current_thread().name)
+        average(self, *frame)
+
+    movie = recorded()[:2]
+    in_turn, operator = (streamfluo.create("motion", Spec(SHAPE, "uint16")) for _ in range(2))
+    expected = next(in_turn.update(block).block.pixels for block in blocks(movie, 2))
+    found = [operator.update(block).block.pixels[0] for block in blocks(movie[:1])]
+    monkeypatch.setattr(Template, "_average", slow)
+    found += [operator.update(block).block.pixels[0] for block in blocks(movie, start=1)]
+    assert not learned
+    assert np.array_equal(found, expected, equal_nan=True)
+    go.set()
+    assert np.array_equal(operator.read(["mean"])["mean"], in_turn.read(["mean"])["mean"])
+    assert [name.partition("_")[0] for name in learned] == ["afterwards"]
 
 
 # When things go wrong
