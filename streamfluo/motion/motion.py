@@ -24,6 +24,7 @@ from .measurement import Measurement, Tried
 from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
 from .registered_share import RegisteredShare
 from .repeats import Repeats
+from .report import report_of
 from .search import CoarseSearch, LostScene
 from .shift_prior import ShiftFilter
 from .template import NEAR_PX, ROW_STRIDE, Template
@@ -80,6 +81,7 @@ class Motion(Operator):
         Gives("valid_rectangle", "snapshot", ("edge",), "px", "top, bottom, left, right of what all valid frames have"),
     )
     presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
+    report = staticmethod(report_of)
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},
         {"border": "crop", "max_shift_px": 2},
