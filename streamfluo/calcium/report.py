@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TRACES = 24  # in the stack: more would be too thin to read
 LISTED = 20  # in the table
-NUMBERED = 80  # cells with their number beside them
+NUMBERED = 40  # cells with their number beside them
 COLUMNS = 900  # of the heat map
 
 
@@ -35,7 +35,7 @@ class _Cells(NamedTuple):
 @dataclass
 class _Activity:
     """What one pass over the values leaves: traces (t, n) of the cells in the stack, of all cells the largest value in
-    each stretch of frames (K, columns) as of the frame and as settled, the largest ΔF/F, and how many were there in each stretch."""
+    each stretch of frames (K, columns) as of the frame and as settled, the largest ΔF/F, and how many were there."""
 
     traces: np.ndarray
     heat: np.ndarray
@@ -163,14 +163,15 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
             known = points[np.isfinite(points).all(1)]
             n = int(np.searchsorted(chosen, i))
             in_stack = n < len(chosen) and chosen[n] == i
+            colour = colour_of(n) if in_stack else "#d8d8d8"
             axes.plot(
-                *np.vstack([known, known[:1]])[:, ::-1].T, color=colour_of(n) if in_stack else "#d8d8d8",
-                lw=2.0 if in_stack else 0.9, alpha=1.0 if in_stack else 0.75,
+                *np.vstack([known, known[:1]])[:, ::-1].T, color=colour,
+                lw=3.0 if in_stack else 1.3, alpha=1.0 if in_stack else 0.75,
             )  # fmt: skip
             if in_stack or len(cells.ids) <= NUMBERED:
                 top = known[np.argmin(known[:, 0])]
-                axes.annotate(str(i), (top[1], top[0]), (0, 2), textcoords="offset points", fontsize=10, ha="center",
-                              va="bottom", color=colour_of(n) if in_stack else "#d8d8d8", annotation_clip=True)  # fmt: skip
+                axes.annotate(str(i), (top[1], top[0]), (0, 2), textcoords="offset points", fontsize=17, ha="center",
+                              va="bottom", color=colour, annotation_clip=True)  # fmt: skip
 
     of = "mean of the corrected frames" if mean is not None else "background of the last frame"
     said = f"Contours of {counted(len(cells.ids), 'accepted cell')} at a fifth of their peak over the {of}"
@@ -202,23 +203,23 @@ def _heat_map(step: ReportedStep, activity: _Activity) -> Figure:
     def draw(axes: Axes) -> None:
         axes.set_facecolor("#8d949b")  # not there yet
         axes.imshow(
-            np.ma.masked_invalid(heat), aspect="auto", cmap="magma", vmin=0, vmax=max(most, 1e-6), interpolation="nearest",
-            extent=(at[0], at[1], len(heat), 0),
+            np.ma.masked_invalid(heat), aspect="auto", cmap="magma", vmin=0, vmax=max(most, 1e-6),
+            interpolation="nearest", extent=(at[0], at[1], len(heat), 0),
         )  # fmt: skip
         axes.set(xlabel=label, ylabel="cells")
         axes.grid(False)
         if np.isfinite(activity.present).any():
             beside = axes.twinx()
             x = np.linspace(at[0], at[1], COLUMNS)
-            beside.plot(x, activity.present, color="#3a9bdc", lw=1.2)
+            beside.plot(x, activity.present, color="black", lw=3)
+            beside.plot(x, activity.present, color="white", lw=1.5)
             beside.set(ylabel="accepted so far", ylim=(0, 1.05 * float(np.nanmax(activity.present)) + 1))
-            beside.yaxis.label.set_color("#3a9bdc")
             beside.grid(False)
             beside.spines["right"].set_visible(True)
 
     said = (
-        f"Largest denoised activity in each of {COLUMNS} stretches, grey where it is not known; black 0, white {spelled(most, 2)} "
-        "noise σ. Cells in the order of their largest activity; blue: how many cells were accepted."
+        f"Largest denoised activity in each of {COLUMNS} stretches, grey where it is not known; black 0, bright "
+        f"{spelled(most, 2)} noise σ. Cells in the order of their largest activity; the line: how many were accepted."
     )
     return chart(draw, "All cells", said, size=(9.6, 3.2))
 

@@ -7,6 +7,7 @@ what it gives as its declaration says.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -17,6 +18,7 @@ from .loaded import RecordedStep
 
 UNKNOWN = "–"
 THIN_SPACE = "\u202f"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,13 @@ def spelled(value: Any, digits: int = 3) -> str:
     magnitude = math.floor(math.log10(abs(number)))
     if not -4 <= magnitude < 7:
         mantissa, power = f"{number:.{digits - 1}e}".split("e")
-        return f"{mantissa} × 10^{int(power)}"
+        return superscript(f"{mantissa} × 10^{int(power)}")
     return f"{number:,.{max(0, digits - 1 - magnitude)}f}".replace(",", THIN_SPACE)
+
+
+def superscript(text: str) -> str:
+    """Return a unit or a number with its powers raised: ADU^4 is ADU⁴."""
+    return re.sub(r"\^(-?\d+)", lambda power: power[1].translate(_RAISED), text)
 
 
 def middle(values: Any, digits: int = 3) -> str:

@@ -91,9 +91,10 @@ def report_of(step: ReportedStep) -> Findings:
         return Findings("no spot", sentences=["There was no spot to count in."])
     doubtful, flat = (np.asarray(snapshot.get(n, np.zeros(len(count)))) > 0 for n in ("doubtful", "flat"))
     sure = ~(doubtful | flat)
+    of_sure = f"median of the {counted(int(sure.sum()), 'spot')} determined (5 % to 95 %)"
     numbers = [
         Number("spots", spelled(len(count))),
-        Number("fluorophores in a spot", middle(count[sure]), "", f"median of {counted(int(sure.sum()), 'spot')} that is determined (5 % to 95 %)"),
+        Number("fluorophores in a spot", middle(count[sure]), "", of_sure),
         Number("doubtful", spelled(int(doubtful.sum())), "", "the model could not have made their traces"),
         Number("not determined", spelled(int((flat & ~doubtful).sum())), "", "their posterior is flat"),
     ]  # fmt: skip
@@ -106,8 +107,8 @@ def report_of(step: ReportedStep) -> Findings:
     sentences = []
     if doubtful.any():
         sentences.append(
-            f"{counted(int(doubtful.sum()), 'spot')} of {len(count)} are doubtful: light that drifts, fluorophores that "
-            "differ, neighbours, or blinking faster than the frames; do not take their numbers as counts."
+            f"{counted(int(doubtful.sum()), 'spot')} of {len(count)} are doubtful: light that drifts, fluorophores "
+            "that differ, neighbours, or blinking faster than the frames; do not take their numbers as counts."
         )
     return Findings(headline, numbers, figures, sentences=sentences)
 
@@ -135,13 +136,11 @@ def _intervals(count: np.ndarray, intervals: np.ndarray, doubtful: np.ndarray, f
     order = order[:: 1 + len(order) // SHOWN]
 
     def draw(axes: Axes) -> None:
-        at = np.arange(len(order))
+        at, width = np.arange(len(order)), float(np.clip(160 / len(order), 0.8, 3.0))
         for which, colour in ((~doubtful & ~flat, SURE), (flat & ~doubtful, FLAT), (doubtful, DOUBTFUL)):
             here = which[order]
             low, high = intervals[order][here].T
-            axes.vlines(
-                at[here], low - 0.08, high + 0.08, color=colour, lw=max(0.8, min(3.0, 300 / len(order))), alpha=0.6
-            )
+            axes.vlines(at[here], low - 0.08, high + 0.08, color=colour, lw=width, alpha=0.6)
             axes.plot(at[here], count[order][here], "o", ms=3, color=colour)
         axes.set(xlabel="spots, by their number", ylabel="fluorophores", ylim=(-0.5, None))
 
@@ -167,7 +166,7 @@ def _places(step: ReportedStep, count: np.ndarray, doubtful: np.ndarray) -> list
         for (y, x), number, doubt, colour in zip(places, count, doubtful, colours, strict=True):
             if np.isfinite(y):
                 text = f"{int(number)}?" if doubt else f"{int(number)}"
-                axes.annotate(text, (x + ring / 2, y - ring / 2), fontsize=9, color=colour, annotation_clip=True)
+                axes.annotate(text, (x + ring / 2, y - ring / 2), fontsize=15, color=colour, annotation_clip=True)
 
     said = "Number of fluorophores in each spot, a question mark where it is doubtful."
     return [picture(image, "Where they are", said, step.sees.pixel_um, over, unit="ADU")]

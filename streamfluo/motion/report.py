@@ -42,10 +42,8 @@ def report_of(step: ReportedStep) -> Findings:
     )
     sentences = []
     if not valid.all():
-        sentences.append(
-            f"{counted(int((~valid).sum()), 'frame')} could not be registered; the steps after this one learned nothing "
-            "from them."
-        )
+        missed = counted(int((~valid).sum()), "frame")
+        sentences.append(f"{missed} could not be registered; the steps after this one learned nothing from them.")
     if restarted.any():
         sentences.append(f"A template of a new scene began {counted(int(restarted.sum()), 'time')}.")
     return Findings(f"{100 * valid.mean():.3g} % of frames registered", numbers, figures, sentences=sentences)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.findings import Figure, spelled
+from ..core.findings import Figure, spelled, superscript
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -228,4 +228,4 @@ def colour_of(n: int) -> str:
 
 
 def _in(unit: str) -> str:
-    return f" {unit}" if unit else ""
+    return f" {superscript(unit)}" if unit else ""

@@ -30,13 +30,16 @@ def named(name: str) -> str:
 def declared_findings(step: ReadStep, gives: Sequence[Gives], presents: Presents | None) -> Findings:
     """Return what a step gives, drawn as it is declared; what is presented comes first."""
     first = {name: n for n, name in enumerate((*presents.pictures, *presents.details))} if presents is not None else {}
+    images = {given.name for given in gives if given.kind == "snapshot"} & {*(presents.pictures if presents else ())}
     ordered = sorted(gives, key=lambda given: first.get(given.name, len(first)))
     by_name = {given.name: given for given in gives}
     figures: dict[str, list[Figure]] = {"picture": [], "chart": []}
-    numbers, sentences, tables = list[Number](), list[str](), list[Rows]()
+    numbers, sentences, tables, rest = list[Number](), list[str](), list[Rows](), list[str]()
     for given in ordered:
         found = step.snapshot.get(given.name) if given.kind == "snapshot" else None
-        if given.kind == "snapshot" and found is not None:
+        if given.kind == "snapshot" and found is not None and found.ndim > 1 and images and given.name not in images:
+            rest.append(f"{named(given.name)} ({given.meaning})")
+        elif given.kind == "snapshot" and found is not None:
             _snapshot(step, given, found, by_name, (figures, numbers, sentences))
         elif given.kind == "per_frame" and len(figures["chart"]) < CHARTS:
             figures["chart"] += _per_frame(step, given)
@@ -44,6 +47,7 @@ def declared_findings(step: ReadStep, gives: Sequence[Gives], presents: Presents
             figures["chart"] += _by_id(step, given)
         elif given.kind == "table":
             tables += _table(step, given)
+    sentences += [f"Also in the session: {'; '.join(rest)}."] if rest else []
     shown = [*figures["picture"][:PICTURES], *figures["chart"][:CHARTS]]
     return Findings("", numbers[:NUMBERS], shown, tables, sentences)
 

@@ -7,7 +7,7 @@ import html
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from ..core.findings import Figure, Number, Rows
+from ..core.findings import UNKNOWN, Figure, Number, Rows, superscript
 
 MAX_WORD = 4000  # characters of one text; a traceback has less
 
@@ -61,12 +61,18 @@ def numbers_table(numbers: Sequence[Number]) -> Markup:
         element(
             "tr",
             element("th", number.name, scope="row"),
-            element("td", number.value, element("span", f" {number.unit}", class_="unit") if number.unit else ""),
+            element("td", *_with_unit(number)),
             element("td", number.note, class_="note"),
         )
         for number in numbers
     )
     return element("table", *rows, class_="numbers")
+
+
+def _with_unit(number: Number) -> tuple[object, ...]:
+    if number.value == UNKNOWN:
+        return ("not known",)
+    return number.value, element("span", f" {superscript(number.unit)}", class_="unit") if number.unit else ""
 
 
 def rows_table(table: Rows) -> Markup:
@@ -94,8 +100,11 @@ def figure_of(figure: Figure) -> Markup:
 
 
 def figures(shown: Sequence[Figure]) -> Markup:
-    """Return figures side by side, as far as there is room."""
-    return element("div", *map(figure_of, shown), class_="figures") if shown else Markup("")
+    """Return figures side by side: two, or three where there are no more."""
+    if not shown:
+        return Markup("")
+    narrow = sum(not figure.wide for figure in shown)
+    return element("div", *map(figure_of, shown), class_="figures three" if narrow == 3 else "figures")
 
 
 def bullets(sentences: Sequence[object], class_: str | None = None) -> Markup:

@@ -114,7 +114,7 @@ def _results(session: Session, found: Found) -> Markup:
     said = f"{counted(more, 'more plane')} in the session." if more > 0 else ""
     return section(
         "Results",
-        *(section_of(step, f, _title(plane, step)) for plane, step, f in reversed(found)),
+        *(section_of(step, f, _title(plane, step)) for plane, step, f in reversed(found) if f != Findings()),
         element("p", said, class_="note") if said else "",
     )
 
@@ -153,8 +153,7 @@ def _chain(session: Session) -> Markup:
                          "" if changed or not same else "as by default: ", ", ".join(same)])  # fmt: skip
         takes = ", ".join(f"{need} from {value}" for need, value in facts.inputs.items())
         what = element("p", in_a_sentence(facts.kind), f" Takes {takes}." if takes else "")
-        kind = f"{facts.kind} {facts.version}"
-        head = joined([element("b", name), element("br"), kind, element("br"), f"after {facts.after}"])
+        head = element("div", element("b", name), f" {facts.kind}, version {facts.version}, after {facts.after}")
         rows.append((head, joined([what, element("p", params, class_="note")])))
     return section("Chain and parameters", facts_table(rows, "chain"))
 

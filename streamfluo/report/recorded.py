@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.registry import operator_of
 from ..session.reader import Session
 from ..session.recorded_step import SessionStep
 from ..session.values import ValuesRecord
@@ -29,7 +30,13 @@ class ReadStep(SessionStep):
 
     @property
     def interval_s(self) -> float | None:
-        """The frame interval; None where it is not known."""
+        """The frame interval; None where it is not known, or a step above binned or skipped frames."""
+        at = self.above
+        while at is not None:
+            operator = operator_of(at.kind)
+            if operator is None or operator.frame_axis != "same":
+                return None
+            at = at.above
         return self.session.spec.interval_s
 
     @property

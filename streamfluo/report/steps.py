@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ..core.errors import ConfigError, StreamfluoError
-from ..core.findings import Findings
+from ..core.findings import Figure, Findings
 from ..core.operator import Operator
 from ..core.registry import operator_of
 from .declared import declared_findings
@@ -32,7 +32,7 @@ def in_a_sentence(kind: str) -> str:
     """Return what an operator does, as it says itself."""
     operator = operator_or_none(kind)
     first = inspect.cleandoc(operator.__doc__ or "").partition("\n\n")[0] if operator is not None else ""
-    return " ".join(first.split()) or "an operator of a package that is not installed here"
+    return " ".join(first.replace("`", "").split()) or "an operator of a package that is not installed here"
 
 
 def findings_of(step: ReadStep) -> Findings:
@@ -64,18 +64,28 @@ def _with(sentence: str, found: Findings) -> Findings:
 def section_of(step: ReadStep, found: Findings, title: str) -> Markup:
     """Return a step's section."""
     what = in_a_sentence(step.kind)
+    lead = _lead(found.figures) if found.numbers else []
+    said = (numbers_table(found.numbers) if found.numbers else "", bullets(found.sentences))
     empty = not (found.numbers or found.figures or found.tables or found.sentences)
     return element(
         "section",
         element("h3", title, element("span", f" {found.headline}", class_="headline") if found.headline else ""),
         element("p", what, class_="caption"),
-        numbers_table(found.numbers) if found.numbers else "",
-        figures(found.figures),
-        bullets(found.sentences),
+        element("div", figures(lead), element("div", *said), class_="lead") if lead else joined(said),
+        figures([figure for figure in found.figures if figure not in lead]),
         joined(map(rows_table, found.tables)),
         element("p", "It left nothing to show.", class_="note") if empty else "",
         class_="step",
     )
+
+
+def _lead(shown: Sequence[Figure]) -> Sequence[Figure]:
+    """The figure that stands beside the numbers, so that the others make whole lines."""
+    narrow = [figure for figure in shown if not figure.wide]
+    charts = [figure for figure in narrow if figure.kind == "chart"]
+    if len(narrow) == 1 or (len(narrow) % 2 and charts):
+        return (charts or narrow)[:1]
+    return []
 
 
 def spelled_params(params: Mapping[str, Any], kind: str) -> Sequence[tuple[str, str, bool]]:

@@ -99,7 +99,7 @@ def _rendered(step: ReportedStep, seen: _Seen) -> Figure:
         "of a pixel; brightness as the square root of their density."
     )
     lit = rendered[rendered > 1e-6 * rendered.max()]
-    limits = (0.0, float(np.percentile(lit, 99.5)))
+    limits = (0.0, float(np.percentile(lit, 97)))
     unit = "localisations in a part"
     return picture(
         rendered, "Rendered localisations", said, fine_um, cmap="inferno", gamma=0.5, limits=limits, unit=unit
@@ -131,12 +131,14 @@ def _histograms(step: ReportedStep, seen: _Seen) -> Figure:
         for n, (label, values) in enumerate(shown.items()):
             inner = axes.inset_axes((0.345 * n, 0.0, 0.29, 1.0))
             known = values[np.isfinite(values)]
-            if len(known):
-                low, high = np.percentile(known, (0, 99.5))
-                inner.hist(known, bins=60, range=(float(low), float(max(high, low + 1e-9))), color=COLOURS[1])
+            low, high = (float(edge) for edge in np.percentile(known, (0, 99.5))) if len(known) else (0.0, 0.0)
+            if high > low * (1 + 1e-6):
+                inner.hist(known, bins=60, range=(low, high), color=COLOURS[1])
                 inner.axvline(float(np.median(known)), color="#333333", lw=1)
             else:
-                inner.text(0.5, 0.5, "not known", ha="center", transform=inner.transAxes)
+                said = f"{spelled(low)}, all alike" if len(known) else "not known"
+                inner.text(0.5, 0.5, said, ha="center", transform=inner.transAxes)
+                inner.set(xticks=[])
             inner.set(xlabel=label, yticks=[])
 
     said = f"Of {counted(len(seen.of('photons')), 'sound localisation')}; the line is the median."
