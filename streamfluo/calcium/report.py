@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,7 +41,7 @@ class _Activity:
     heat: np.ndarray
     settled: np.ndarray
     dff: np.ndarray
-    present: np.ndarray = field(default_factory=lambda: np.full(COLUMNS, np.nan))
+    present: np.ndarray
 
 
 def report_of(step: ReportedStep) -> Findings:
@@ -93,11 +93,11 @@ def _centres(found: ExtractedComponents, kept: np.ndarray) -> tuple[np.ndarray, 
 
 def _activity_of(step: ReportedStep, ids: np.ndarray, chosen: np.ndarray) -> _Activity:
     """Read the values once: live ones, final ones in their place where the run reached them."""
-    of_stretch = COLUMNS / max(1, step.stop)
-    empty = np.full((len(ids), COLUMNS), np.nan)
-    found = _Activity(
-        np.full((step.stop, len(chosen)), np.nan, np.float32), empty, empty.copy(), np.full(len(ids), np.nan)
-    )
+    columns = max(1, min(COLUMNS, step.stop))
+    of_stretch = columns / max(1, step.stop)
+    empty = np.full((len(ids), columns), np.nan)
+    traces = np.full((step.stop, len(chosen)), np.nan, np.float32)
+    found = _Activity(traces, empty, empty.copy(), np.full(len(ids), np.nan), np.full(columns, np.nan))
     for record in step.records():
         arrays, frames = record.arrays, np.arange(record.index, record.index + record.frames)
         frames = frames[frames < step.stop]
@@ -131,7 +131,7 @@ def _settle(found: _Activity, ids: np.ndarray, arrays: Mapping[str, np.ndarray],
     """Take final values of all cells."""
     row = np.searchsorted(ids, arrays["settled/id"]).clip(max=len(ids) - 1)
     column = (arrays["settled/frame"] * of_stretch).astype(int)
-    good = (ids[row] == arrays["settled/id"]) & (column >= 0) & (column < COLUMNS)
+    good = (ids[row] == arrays["settled/id"]) & (column >= 0) & (column < found.settled.shape[1])
     np.fmax.at(found.settled, (row[good], column[good]), arrays["settled/trace"][good].astype(float))
 
 
@@ -152,25 +152,30 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
     image = mean if mean is not None else step.snapshot["background"]
     contours = step.snapshot.get("contours", np.empty((0, 0, 2)))
     quality = step.snapshot["quality_now"]
-    drawn = np.sort(quality[quality[:, 2] > 0, 0]).astype(np.int64)  # contours are those of accepted ones, by id
-    lines = {int(i): points for i, points in zip(drawn, contours, strict=False)}
+    by_id = np.sort(quality[quality[:, 2] > 0, 0]).astype(np.int64)  # contours are those of accepted ones, by id
+    lines = {int(i): points for i, points in zip(by_id, contours, strict=False)}
+    known = set(cells.ids.tolist())
 
     def over(axes: Axes) -> None:
-        for i in cells.ids.tolist():
-            points = lines.get(i)
-            if points is None or not np.isfinite(points).any():
-                continue
-            known = points[np.isfinite(points).all(1)]
-            n = int(np.searchsorted(chosen, i))
-            in_stack = n < len(chosen) and chosen[n] == i
-            colour = colour_of(n) if in_stack else "#d8d8d8"
-            axes.plot(
-                *np.vstack([known, known[:1]])[:, ::-1].T, color=colour,
-                lw=3.0 if in_stack else 1.3, alpha=1.0 if in_stack else 0.75,
-            )  # fmt: skip
-            if in_stack or len(cells.ids) <= NUMBERED:
-                top = known[np.argmin(known[:, 0])]
-                axes.annotate(str(i), (top[1], top[0]), (0, 2), textcoords="offset points", fontsize=17, ha="center",
+        from matplotlib.collections import LineCollection
+
+        drawn = {i: points[np.isfinite(points).all(1)] for i, points in lines.items() if i in known}
+        outlines = {i: np.vstack([points, points[:1]])[:, ::-1] for i, points in drawn.items() if len(points)}
+        places = {int(i): n for n, i in enumerate(chosen.tolist())}
+        others = [outline for i, outline in outlines.items() if i not in places]
+        axes.add_collection(LineCollection(others, colors="#d8d8d8", linewidths=1.3, alpha=0.75))
+        axes.add_collection(
+            LineCollection(
+                [outlines[i] for i in places if i in outlines],
+                colors=[colour_of(n) for i, n in places.items() if i in outlines],
+                linewidths=3.0,
+            )
+        )
+        for i, outline in outlines.items():
+            if i in places or len(outlines) <= NUMBERED:
+                top = outline[np.argmin(outline[:, 1])]
+                colour = colour_of(places[i]) if i in places else "#d8d8d8"
+                axes.annotate(str(i), tuple(top), (0, 2), textcoords="offset points", fontsize=17, ha="center",
                               va="bottom", color=colour, annotation_clip=True)  # fmt: skip
 
     of = "mean of the corrected frames" if mean is not None else "background of the last frame"
@@ -210,7 +215,7 @@ def _heat_map(step: ReportedStep, activity: _Activity) -> Figure:
         axes.grid(False)
         if np.isfinite(activity.present).any():
             beside = axes.twinx()
-            x = np.linspace(at[0], at[1], COLUMNS)
+            x = np.linspace(at[0], at[1], len(activity.present))
             beside.plot(x, activity.present, color="black", lw=3)
             beside.plot(x, activity.present, color="white", lw=1.5)
             beside.set(ylabel="accepted so far", ylim=(0, 1.05 * float(np.nanmax(activity.present)) + 1))
@@ -218,7 +223,7 @@ def _heat_map(step: ReportedStep, activity: _Activity) -> Figure:
             beside.spines["right"].set_visible(True)
 
     said = (
-        f"Largest denoised activity in each of {COLUMNS} stretches, grey where it is not known; black 0, bright "
+        f"Largest denoised activity in each of {heat.shape[1]} stretches, grey where it is not known; black 0, bright "
         f"{spelled(most, 2)} noise σ. Cells in the order of their largest activity; the line: how many were accepted."
     )
     return chart(draw, "All cells", said, size=(9.6, 3.2))
@@ -248,7 +253,7 @@ def _table(cells: _Cells, activity: _Activity) -> Rows:
         for k in best.tolist()
     ]  # fmt: skip
     more = len(cells.ids) - len(rows)
-    caption = f"The {len(rows)} of the highest SNR; {more} more are in the session." if more > 0 else ""
+    caption = f"The {len(rows)} of the highest SNR; {spelled(more)} more are in the session." if more > 0 else ""
     columns = ("cell", "y, x [px]", "SNR", "spatial correlation", "largest ΔF/F", "area [px]", "found at frame")
     return Rows("Cells", columns, rows, caption)
 

@@ -103,9 +103,11 @@ def spelled(value: Any, digits: int = 3) -> str:
     if value is None or (isinstance(value, float | np.floating) and not math.isfinite(value)):
         return UNKNOWN
     number = float(value)
-    if number == int(number) and abs(number) < 1e7:
+    if number < 0:
+        return f"−{spelled(-number, digits)}"
+    if number == int(number) and number < 1e7:
         return f"{int(number):,}".replace(",", THIN_SPACE)
-    magnitude = math.floor(math.log10(abs(number)))
+    magnitude = math.floor(math.log10(number))
     if not -4 <= magnitude < 7:
         mantissa, power = f"{number:.{digits - 1}e}".split("e")
         return superscript(f"{mantissa} × 10^{int(power)}")
@@ -124,6 +126,8 @@ def middle(values: Any, digits: int = 3) -> str:
     if len(known) < 3:
         return spelled(float(np.median(known)), digits) if len(known) else UNKNOWN
     low, median, high = (spelled(float(q), digits) for q in np.percentile(known, (5, 50, 95)))
+    if low == high:
+        return median
     return f"{median} ({low} to {high})"
 
 

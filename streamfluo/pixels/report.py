@@ -114,10 +114,10 @@ def _scale_bar(axes: Axes, pixel_um: float | None, shape: tuple[int, ...], side_
         return
     x, y = 0.96 * width - 0.5, 0.95 * height - 0.5
     size = side_px * 72 / DPI / 36
-    edge = [withStroke(linewidth=size / 4, foreground="black")]
+    edge = [withStroke(linewidth=size / 7, foreground="black")]
     start = x - length / (pixel_um or 1.0)
     axes.plot([start, x], [y, y], color="white", lw=size / 4, solid_capstyle="butt",
-              path_effects=[withStroke(linewidth=size / 2, foreground="black")])  # fmt: skip
+              path_effects=[withStroke(linewidth=size / 2.4, foreground="black")])  # fmt: skip
     text = _length(length) if pixel_um is not None else f"{length:g} px"
     axes.annotate(
         text, ((start + x) / 2, y), (0, size / 2.5), textcoords="offset points", color="white", fontsize=size,

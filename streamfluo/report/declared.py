@@ -48,7 +48,8 @@ def declared_findings(step: ReadStep, gives: Sequence[Gives], presents: Presents
         elif given.kind == "table":
             tables += _table(step, given)
     sentences += [f"Also in the session: {'; '.join(rest)}."] if rest else []
-    shown = [*figures["picture"][:PICTURES], *figures["chart"][:CHARTS]]
+    charts = sorted(figures["chart"][:CHARTS], key=lambda figure: figure.wide)
+    shown = [*figures["picture"][:PICTURES], *charts]
     return Findings("", numbers[:NUMBERS], shown, tables, sentences)
 
 

@@ -42,10 +42,13 @@ def page_of(session: Session) -> str:
 
 def write_page(session: Session, out: Path) -> Path:
     """Write the report of a session as one HTML file, whole or not at all; return its path. Raises OSError."""
-    text = page_of(session)
     part = out.with_name(f"{out.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(out)
+    part.touch()  # before the work
+    try:
+        part.write_text(page_of(session), encoding="utf-8")
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     return out
 
 

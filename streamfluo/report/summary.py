@@ -69,7 +69,11 @@ def frame_facts(session: Session) -> Facts:
     announced = session.series["frames"]
     acquired = session.frames + session.lost
     rows: Facts = [
-        ("acquired", counted(acquired, "frame") + (f" of {spelled(announced)} announced" if announced else ""))
+        (
+            "acquired",
+            counted(acquired, "frame")
+            + (f" of {spelled(announced)} announced" if announced and announced != acquired else ""),
+        )
     ]
     rows.append(("received", counted(session.frames, "frame")))
     lost = Counter[str]()
@@ -157,6 +161,8 @@ def health_tables(session: Session) -> list[Markup]:
         tables.append(element("table", element("thead", head), element("tbody", *body)))
     rows: Facts = []
     for edge, counts in _maps(health.get("edges")).items():
+        if not counts.get("frames"):
+            continue
         said = f"{counted(int(_number(counts.get('frames')) or 0), 'frame')}, "
         said += f"{spelled((_number(counts.get('bytes')) or 0) / 1e6)} MB"
         most = (_number(counts.get("peak_backlog")) or 0) / 1e6

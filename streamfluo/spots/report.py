@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.findings import Figure, Findings, Number, ReportedStep, counted, middle, spelled
-from ..pixels.report import COLOURS, chart, curves, picture
+from ..core.step_values import IDS
+from ..pixels.report import COLOURS, chart, curves, picture, stack
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,19 +18,22 @@ MAX_FINE_SIDE = 1100  # of the rendered picture
 FINE = 8  # parts of a pixel at most
 KEPT = 200_000  # localisations whose figures are kept for histograms
 UNSOUND = 1 | 2 | 8 | 16 | 128  # flags of fits that do not count: border, saturated, not converged, outside, offset
+TRACES = 20  # of spots at known places
 NEEDED = ("y_px", "x_px", "photons")
 _KEPT = ("photons", "error", "sigma_px", "background", "chi2", "y_error_px", "x_error_px")
 
 
 @dataclass
 class _Seen:
-    """What one pass over the table leaves: how many, how many of them sound, a histogram on the fine grid, samples."""
+    """What one pass over the table leaves: how many, how many of them sound, a histogram on the fine grid, samples,
+    and the spots whose places are known."""
 
     fine: np.ndarray
     parts: int
     rows: int = 0
     sound: int = 0
     samples: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    ids: set[int] = field(default_factory=set)
 
     def of(self, name: str) -> np.ndarray:
         """Return the sample of a column."""
@@ -37,13 +41,16 @@ class _Seen:
 
 
 def report_of(step: ReportedStep) -> Findings:
-    """Return what a recorded step has found."""
-    seen = _seen(step)
+    """Return what a recorded step has found, or measured at known places."""
+    seen, count = _seen(step), step.per_frame("count")
     status = str(step.snapshot.get("status", ""))
     sentences = [f"The camera and the false alarms: {status}."] if status else []
+    if seen.ids:
+        figures = [*_looked_at(step), *_photon_traces(step, seen)]
+        said = [*sentences, f"{counted(seen.rows, 'measurement')} at known places, one a spot and frame."]
+        return Findings(counted(len(seen.ids), "known spot"), _numbers(step, seen, count), figures, sentences=said)
     headline = counted(seen.rows, "localisation")
     figures = [_rendered(step, seen), *_looked_at(step)] if seen.sound else _looked_at(step)
-    count = step.per_frame("count")
     if np.isfinite(count).any():
         figures.append(curves(step.index, {"spots": count}, step.interval_s, "Spots in each frame", "spots"))
     figures += [_histograms(step, seen)] if seen.sound else []
@@ -56,6 +63,7 @@ def _seen(step: ReportedStep) -> _Seen:
     parts = max(1, min(FINE, MAX_FINE_SIDE // max(height, width)))
     found = _Seen(np.zeros((height * parts, width * parts)), parts)
     for record in step.records():
+        found.ids |= set(record.arrays[IDS].tolist()) if "photons" in record.arrays and IDS in record.arrays else set()
         here = {n.partition("/")[2]: a for n, a in record.arrays.items() if n.startswith("spots/")}
         if not set(NEEDED) <= here.keys():
             continue
@@ -72,6 +80,26 @@ def _seen(step: ReportedStep) -> _Seen:
             if name in here:
                 found.samples.setdefault(name, []).append(np.array(here[name][sound][::every], float))
     return found
+
+
+def _photon_traces(step: ReportedStep, seen: _Seen) -> list[Figure]:
+    """Photons of the first spots over time."""
+    ids = sorted(seen.ids)[:TRACES]
+    index, rows = step.index, np.full((len(step.index), len(ids)), np.nan)
+    start = 0
+    for record in step.records():
+        photons = record.arrays.get("photons")
+        if photons is not None and IDS in record.arrays:
+            _, column, at = np.intersect1d(ids, record.arrays[IDS], return_indices=True)
+            rows[start : start + record.frames, column] = photons[:, at]
+        start += record.frames
+    if not np.isfinite(rows).any():
+        return []
+    unit = step.units.get("photons") or "photons"
+    notes = [spelled(float(np.nanmax(row)), 2) if np.isfinite(row).any() else "" for row in rows.T]
+    of = "all spots" if len(ids) == len(seen.ids) else f"the first {len(ids)} of {len(seen.ids)} spots"
+    said = f"Of {of}, each from its smallest to its largest value, which stands at the right [{unit}]."
+    return [stack(index, rows, [str(i) for i in ids], notes, step.interval_s, ("Photons in every frame", said))]
 
 
 def _precision_px(seen: _Seen) -> float:
@@ -152,7 +180,7 @@ def _numbers(step: ReportedStep, seen: _Seen, count: np.ndarray) -> list[Number]
     flagged = f"{100 * seen.sound / seen.rows:.3g} % of fits without a fault" if seen.rows else ""
     error = np.sqrt((seen.of("y_error_px") ** 2 + seen.of("x_error_px") ** 2) / 2)
     return [
-        Number("localisations", spelled(seen.rows), "", flagged),
+        Number("measurements" if seen.ids else "localisations", spelled(seen.rows), "", flagged),
         Number("in a frame", middle(count), "spots", "median of frames (5 % to 95 %)"),
         Number("light", middle(seen.of("photons")), unit, "of a localisation"),
         Number("precision", middle(error * nm), of, "standard error of a place, along one axis"),
