@@ -26,6 +26,7 @@ from .list import list_operators
 from .protocol import protocol
 from .record import record
 from .replay import replay
+from .report import report
 from .run import run
 from .status import status
 from .view import view
@@ -53,6 +54,7 @@ for verb, name in (
     (list_operators, "list"),
     (inspect, "inspect"),
     (export, "export"),
+    (report, "report"),
 ):
     app.command(name)(verb)
 app.command("station", hidden=True)(station)

@@ -14,8 +14,11 @@ import typer
 
 from ..core.errors import ConfigError
 from ..session.reader import open_session
-from .console import console
+from .console import console, counted
 from .keys import meet
+
+Theme = Literal["auto", "light", "dark"]
+Movie = tuple[Path, float, float | None, int | None]  # where to, pictures a second, seconds, pictures
 
 
 def view(
@@ -25,10 +28,22 @@ def view(
     screenshot: Annotated[Path | None, typer.Option(help="paint without a screen, write this PNG, exit")] = None,
     after: Annotated[float, typer.Option(min=0, help="seconds until the screenshot")] = 3.0,
     size: Annotated[str, typer.Option(help="of the screenshot, in pixels")] = "1400x900",
-    theme: Annotated[Literal["auto", "light", "dark"], typer.Option(help="colours; auto: as the desktop")] = "auto",
+    theme: Annotated[Theme, typer.Option(help="colours; auto: as the desktop")] = "auto",
+    record: Annotated[Path | None, typer.Option(help="write what the window shows as a movie, an MP4")] = None,
+    fps: Annotated[float, typer.Option(min=0.1, max=60, help="pictures of the movie a second")] = 10.0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="length of the movie [default: to the end]")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="pictures of the movie [default: to the end]")] = None,
 ) -> None:
     """Open a window on a running program, or a session: images, plots, health. Closing it changes nothing there."""
     require_viewer()
+    if record is not None:
+        if screenshot is not None or (seconds is not None and frames is not None):
+            both = "--screenshot" if screenshot is not None else "--seconds and --frames"
+            raise ConfigError(
+                f"view: give either --record or --screenshot, and one of --seconds, --frames; found {both}"
+            )
+        _record(uri, (record, fps, seconds, frames), theme, _sides(size))
+        return
     from ..viewer.main import show, take_screenshot
 
     with _served(uri) as endpoint:
@@ -37,6 +52,15 @@ def view(
             return
         take_screenshot(endpoint, screenshot, after, theme, _sides(size))
     console.print(f"picture: {screenshot}", soft_wrap=True)
+
+
+def _record(uri: str, asked: Movie, theme: Theme, sides: tuple[int, int]) -> None:
+    from ..viewer.movie import Recording, record
+
+    recording = Recording(*asked)
+    with _served(uri) as endpoint:
+        written = record(endpoint, recording, theme, sides)
+    console.print(f"movie: {recording.path}, {counted(written, 'picture')}", soft_wrap=True)
 
 
 @contextmanager

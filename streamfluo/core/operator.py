@@ -24,6 +24,7 @@ import numpy as np
 from .block import Block
 from .decision import Decided, Decision, Takes
 from .errors import ConfigError, FrameError, did_you_mean
+from .findings import Findings, ReportedStep
 from .loaded import Loaded, RecordedStep
 from .params import Params
 from .spec import Spec
@@ -228,6 +229,11 @@ class Operator(ABC):
 
     def finish(self) -> Output | None:
         """End of the series: what was still held back."""
+        return None
+
+    @staticmethod
+    def report(step: ReportedStep) -> Findings | None:
+        """Return what a report shows of a recorded step; None: what `gives` declares, as it is declared."""
         return None
 
     @abstractmethod

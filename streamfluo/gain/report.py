@@ -1,16 +1,22 @@
-"""The plot and the page of a calibration."""
+"""Calibrations for people: the plot and the page of `streamfluo calibrate`, and what a report shows of a step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.findings import UNKNOWN, Figure, Findings, Number, ReportedStep, spelled
 from ..core.spec import Camera
+from ..pixels.report import COLOURS, chart, picture
 from .kernels.bins import equal_bins
 from .pixel_noise import Pixels
 from .transfer import PhotonTransfer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BINS = 60
 
@@ -105,3 +111,67 @@ def write_page(fit: PhotonTransfer, camera: Camera, facts: Mapping[str, str], pa
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def report_of(step: ReportedStep) -> Findings:
+    """Return what a recorded step has found of the camera."""
+    snapshot = step.snapshot
+    if "gain_e_per_adu" not in snapshot:
+        return Findings(sentences=["The run left no photon transfer curve: it was not ended in time."])
+    gain, status = float(snapshot["gain_e_per_adu"]), str(snapshot.get("status", ""))
+    low, high = (float(edge) for edge in snapshot.get("gain_interval", (np.nan, np.nan)))
+    known = np.isfinite(gain)
+    within = f"95 % interval {_to(gain, low, high)}" if np.isfinite(low) else "no interval known"
+    numbers = [
+        Number("gain", _as(gain, high - low), "e⁻/ADU", within if known else "undetermined"),
+        Number("offset", spelled(float(snapshot.get("offset_adu", np.nan))), "ADU", "unknown without dark frames"),
+        Number("read noise", spelled(float(snapshot.get("read_noise_e", np.nan))), "e⁻", "unknown without dark frames"),
+        Number("illumination's scatter", spelled(100 * float(snapshot.get("flicker", np.nan)), 2), "%",
+               "standard deviation between frames"),
+        Number("frames", spelled(int(snapshot.get("frames", 0)))),
+    ]  # fmt: skip
+    numbers = [
+        Number(n.name, n.value, n.unit, "" if n.value != UNKNOWN and "unknown" in n.note else n.note) for n in numbers
+    ]
+    said = f"One ADU is {_as(gain, high - low)} photo-electrons ({within})." if known else "The gain is undetermined."
+    figures = [_curve(snapshot, gain, (low, high))]
+    for name, title in (("mean", "Mean"), ("gain_map", "Gain of each pixel")):
+        unit, cmap = ("ADU", "gray") if name == "mean" else ("e⁻/ADU", "viridis")
+        if name in snapshot and np.isfinite(snapshot[name]).any():
+            figures.append(picture(snapshot[name], title, "", step.sees.pixel_um, unit=unit, cmap=cmap))
+    sentences = [said, f"Status: {status}."] if status else [said]
+    return Findings(
+        f"{_as(gain, high - low)} e⁻/ADU" if known else "gain undetermined", numbers, figures, sentences=sentences
+    )
+
+
+def _curve(snapshot: Mapping[str, np.ndarray], gain: float, interval: tuple[float, float]) -> Figure:
+    """Variance over mean with its line, and the lines at the interval's ends through the same point."""
+    mean, variance, fit = (snapshot.get(n, np.empty(0)) for n in ("mean_bins", "variance_bins", "variance_bins_fit"))
+
+    def draw(axes: Axes) -> None:
+        axes.plot(mean, variance, "o", ms=4, color=COLOURS[1], label="pixels by brightness")
+        if np.isfinite(fit).any():
+            axes.plot(mean, fit, color="#333333", label=f"{spelled(gain)} e⁻/ADU")
+            if np.isfinite(interval).all():
+                middle = int(np.argmin(np.abs(mean - np.median(mean))))
+                slope = (fit[-1] - fit[0]) / (mean[-1] - mean[0]) if len(mean) > 1 and mean[-1] > mean[0] else 0.0
+                ends = [fit[middle] + slope * gain / g * (mean - mean[middle]) for g in interval]
+                axes.fill_between(mean, *ends, color="#333333", alpha=0.18, lw=0, label="95 % interval")
+        axes.set(xlabel="mean [ADU]", ylabel="variance [ADU²]")
+        axes.legend(fontsize=8)
+
+    said = "Variance against mean of pixels binned by brightness; the slope is one over the gain."
+    return chart(draw, "Photon transfer curve", said, size=(6.4, 3.6), wide=False)
+
+
+def _as(value: float, width: float) -> str:
+    """A number with as many digits as its interval of that width leaves."""
+    if not (np.isfinite(value) and value):
+        return UNKNOWN
+    digits = int(np.clip(np.ceil(np.log10(abs(value) / width)) + 2, 2, 6)) if np.isfinite(width) and width > 0 else 4
+    return spelled(float(f"{value:.{digits}g}"), digits)
+
+
+def _to(gain: float, low: float, high: float) -> str:
+    return f"{_as(low, high - low)} to {_as(high, high - low)}"

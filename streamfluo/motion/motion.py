@@ -25,6 +25,7 @@ from .kernels.shifting import CorrectedFrame, correlation, fraction_from
 from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
 from .registered_share import RegisteredShare
 from .registration import Registration
+from .report import report_of
 from .template import ROW_STRIDE, Template
 from .volume_shift import VolumeShift
 
@@ -72,6 +73,7 @@ class Motion(Operator):
         Gives("valid_rectangle", "snapshot", ("edge",), "px", "top, bottom, left, right of what all valid frames have"),
     )
     presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
+    report = staticmethod(report_of)
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},
         {"border": "crop", "max_shift_px": 2},

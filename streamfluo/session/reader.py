@@ -24,12 +24,12 @@ from .inputs import RecordedInputs, read_inputs
 from .journal import JournalReader
 from .lock import is_held
 from .places import step_place
-from .record_file import Damage
+from .record_file import Damage, mapped
 from .recorded_step import SessionStep
 from .referenced import before, referenced
 from .results import ScienceResults
 from .schema import ActionFacts, HealthFacts, SessionFacts, StepFacts, read_arrays, read_facts, read_json
-from .values import StepRecords, read_values
+from .values import StepRecords, ValuesRecord, each_record, read_values
 
 FACTS_COPY, ACTIONS = "session.copy.json", "actions.jsonl"
 
@@ -162,7 +162,7 @@ class Session(ScienceResults):
         return max(seen, int(self._counted.get("frames", 0)))
 
     @cached_property
-    def _next_index(self) -> int:
+    def next_index(self) -> int:
         """One past the last index seen: what the run noted, else the frames seen and those that never came."""
         noted = int(self._counted.get("next_index", 0))
         last = max(
@@ -269,7 +269,20 @@ class Session(ScienceResults):
 
     def index(self, step: str) -> np.ndarray:
         """Return the frame index (t,) of each row of a step's per-frame values."""
-        return self._records(self._values_path(step)).index
+        ranges = [np.arange(record.index, record.index + record.frames) for record in self.each_record(step)]
+        return np.concatenate([np.empty(0, np.int64), *ranges])
+
+    def each_record(self, step: str) -> Iterator[ValuesRecord]:
+        """Yield a step's values record by record, of which one is in memory at a time; copy what is to be kept."""
+        path = self._values_path(step)
+        if not path.exists():
+            return
+        with mapped(path) as data:
+            for found in each_record(path, self._facts.series.uid, data):
+                if isinstance(found, Damage):
+                    self._found[found] = None
+                else:
+                    yield found
 
     def snapshot(self, step: str) -> dict[str, np.ndarray]:
         """Return a step's last snapshots by name."""
@@ -311,11 +324,11 @@ class Session(ScienceResults):
         if self.has_journal:
             return self.journal.whole_indices
         missing = [np.arange(gap.first, gap.first + gap.count) for gap in self.gaps]
-        return np.setdiff1d(np.arange(self._next_index), np.concatenate([np.empty(0, np.int64), *missing]))
+        return np.setdiff1d(np.arange(self.next_index), np.concatenate([np.empty(0, np.int64), *missing]))
 
     def _referenced(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the frames of the source that the session refers to, as far as the run saw them."""
-        stop = min(stop, self._next_index)
+        stop = min(stop, self.next_index)
         if start < stop:
             facts = self._facts
             blocks = referenced(self.path, facts.reference, facts.series.uid, start, self._plane)

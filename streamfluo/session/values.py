@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from ..core import wire
 from ..core.errors import WireError
 from ..core.operator import Gives
-from ..core.records import encode_record, record_payload
+from ..core.records import Data, encode_record, record_payload
 from ..core.results import arrays_in, encode_arrays
 from ..core.step_values import IDS, StepValues, sized
 from .disk_calls import DiskCalls
@@ -153,36 +153,53 @@ def _continues(last: StepValues, values: StepValues) -> bool:
     return consecutive and arrays.keys() == before.keys() and same_ids
 
 
+@dataclass(frozen=True)
+class ValuesRecord:
+    """Values of one record: of which frames, and the arrays by name; columns of a table as `TABLE/COLUMN`."""
+
+    index: int
+    frames: int
+    arrays: dict[str, np.ndarray]
+
+
+def each_record(path: Path, series_uid: str, data: Data) -> Iterator[ValuesRecord | Damage]:
+    """Yield each record of a file of values, and each place where none is; arrays are views of `data`."""
+    rows = 0
+    for found in scan_records(path, data):
+        if isinstance(found, Damage):
+            yield found
+            continue
+        frames = None
+        try:
+            result = wire.decode(data[found.header : found.payload])
+            if not isinstance(result, wire.Result) or result.series_uid != series_uid:
+                raise WireError("record", "no values of this series")
+            if not 0 <= result.count <= MAX_FRAMES + FRAMES_A_BYTE * found.stop - rows:
+                raise WireError("record", f"it speaks of {result.count} frames, more than its file can hold")
+            if not 0 <= result.index < MAX_INDEX:
+                raise WireError("record", f"frames from {result.index} on")
+            frames = (result.index, result.count)
+            arrays = arrays_in(found.fields, record_payload(data, found))
+        except WireError as error:
+            yield Damage(path, found.start, frames, str(error))
+            continue
+        rows += result.count
+        yield ValuesRecord(result.index, result.count, arrays)
+
+
 class StepRecords:
     """What a file of values holds: the arrays of each whole record, the frame index (t,) of each row, and `damaged`."""
 
     def __init__(self, path: Path, series_uid: str) -> None:
         self.arrays: list[dict[str, np.ndarray]] = []
         self.damaged: list[Damage] = []
-        self._rows = 0
         ranges = [np.empty(0, np.int64)]
-        data = path.read_bytes() if path.exists() else b""
-        for found in scan_records(path, data):
+        for found in each_record(path, series_uid, path.read_bytes() if path.exists() else b""):
             if isinstance(found, Damage):
                 self.damaged.append(found)
                 continue
-            frames = None
-            try:
-                result = wire.decode(data[found.header : found.payload])
-                if not isinstance(result, wire.Result) or result.series_uid != series_uid:
-                    raise WireError("record", "no values of this series")
-                if not 0 <= result.count <= MAX_FRAMES + FRAMES_A_BYTE * found.stop - self._rows:
-                    raise WireError("record", f"it speaks of {result.count} frames, more than its file can hold")
-                if not 0 <= result.index < MAX_INDEX:
-                    raise WireError("record", f"frames from {result.index} on")
-                frames = (result.index, result.count)
-                arrays = arrays_in(found.fields, record_payload(data, found))
-            except WireError as error:
-                self.damaged.append(Damage(path, found.start, frames, str(error)))
-                continue
-            self.arrays.append(arrays)
-            self._rows += result.count
-            ranges.append(np.arange(result.index, result.index + result.count))
+            self.arrays.append(found.arrays)
+            ranges.append(np.arange(found.index, found.index + found.frames))
         self.index: np.ndarray = np.concatenate(ranges)
 
 

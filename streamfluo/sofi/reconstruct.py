@@ -19,6 +19,7 @@ from ..pixels.cosine_interpolation import interpolate_cosine
 from ..pixels.kernels.two_state import balanced, linear_root
 from .compression import compress_locally
 from .deconvolution_steps import gaussian_psf, lucy_step, shrink_kernel, wiener_filter
+from .report import reconstruction_report
 from .signs import Signed, follow_sign, sign_sentence
 
 FINE = ("fine_y", "fine_x")
@@ -91,6 +92,7 @@ class Reconstruct(SnapshotOperator):
     from_file = {"psf": psf_of_file}
     gives = _gives(4, True)
     presents = Presents(("deconvolved", "cumulant", "widefield", "frames"), ("change", "numbers"))
+    report = staticmethod(reconstruction_report)
     live = {"iterations": 2, "exponent": 1.7, "snr": 30.0, "window": (3, 9)}
     examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)
 

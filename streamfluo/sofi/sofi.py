@@ -25,6 +25,7 @@ from .bleaching_segments import BleachingSegments
 from .crossed import CrossedSums
 from .lagged import LaggedSums
 from .noise import CameraNoise
+from .report import report_of
 from .results import compile_results, gives, read
 from .segment_sums import Layout
 from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
@@ -95,6 +96,7 @@ class Sofi(Mergeable):
     may_need = (VALID,)
     gives = gives(SofiParams(), 0)
     presents = Presents(("k2", "mean", "k3", "k4", "frames"), ("change",))
+    report = staticmethod(report_of)
     devices = ("cpu", "gpu")
     examples = (
         {"order": 6},

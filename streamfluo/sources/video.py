@@ -1,4 +1,4 @@
-"""Miniscope videos (AVI) as sources. The only door to PyAV."""
+"""Miniscope videos (AVI) as sources. The door to reading with PyAV."""
 
 from __future__ import annotations
 

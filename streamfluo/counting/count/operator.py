@@ -17,6 +17,7 @@ from ...core.unseen import VALID, known_pixels, known_values, valid_frames
 from ..checks import residuals, sentence
 from ..kernels.crosschecks import bleaching_steps, is_flat, traces_bleaching_steps
 from ..kernels.likelihood import evaluate
+from ..report import report_of
 from ..traces import checked_traces, traces_of_file
 from .filter import OnlineFilter
 from .learning import BINS, Learner, delay_frames, model_of, observation
@@ -63,6 +64,7 @@ class Count(Operator):
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
     presents = Presents(("frames", "posterior"), ("count", "mean_count", "numbers"))
+    report = staticmethod(report_of)
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
          "bleaching": True, "update_every": 40, "learn_frames": 60, "learn_delay_frames": 20},

@@ -1,0 +1,262 @@
+"""What source extraction comes to in a report: cells over the mean image, traces in the same colours, measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..core.findings import Figure, Findings, Number, ReportedStep, Rows, counted, middle, spelled
+from ..core.step_values import IDS
+from ..pixels.report import chart, colour_of, picture, stack, time_axis
+from .extracted_components import ExtractedComponents
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TRACES = 24  # in the stack: more would be too thin to read
+LISTED = 20  # in the table
+NUMBERED = 40  # cells with their number beside them
+COLUMNS = 900  # of the heat map
+
+
+class _Cells(NamedTuple):
+    """The accepted cells: `ids` ascending, the number of all candidates, and measures of each cell."""
+
+    ids: np.ndarray
+    candidates: int
+    measures: Mapping[str, np.ndarray]
+
+
+@dataclass
+class _Activity:
+    """What one pass over the values leaves: traces (t, n) of the cells in the stack, of all cells the largest value in
+    each stretch of frames (K, columns) as of the frame and as settled, the largest ΔF/F, and how many were there."""
+
+    traces: np.ndarray
+    heat: np.ndarray
+    settled: np.ndarray
+    dff: np.ndarray
+    present: np.ndarray
+
+
+def report_of(step: ReportedStep) -> Findings:
+    """Return cells, traces and measures of a recorded step."""
+    if "quality_now" not in step.snapshot:
+        said = "The run left no footprints: it was not ended in time. Traces up to then are in the session."
+        return Findings(sentences=[said])
+    cells = _cells_of(step)
+    headline = f"{counted(len(cells.ids), 'cell')} accepted of {counted(cells.candidates, 'candidate')}"
+    if not len(cells.ids):
+        figures = [_map_of(step, cells, np.empty(0, np.int64))] if step.image("background") is not None else []
+        return Findings(headline, [Number("cells accepted", "0", "", f"of {cells.candidates} candidates")], figures)
+    chosen = np.sort(cells.ids[np.argsort(-_known(cells.measures["snr"]), kind="stable")[:TRACES]])
+    activity = _activity_of(step, cells.ids, chosen)
+    figures = [_map_of(step, cells, chosen), _stack_of(step, cells, chosen, activity), _heat_map(step, activity)]
+    return Findings(headline, _numbers(step, cells, activity), figures, [_table(cells, activity)])
+
+
+class _WithoutValues:
+    """A step whose values are not read: components then have measures and no traces."""
+
+    values: Mapping[str, np.ndarray] = {}
+    index = np.empty(0, np.int64)
+
+    def __init__(self, step: ReportedStep) -> None:
+        self.id, self.snapshot, self.folder = step.id, step.snapshot, Path(step.folder)
+
+
+def _cells_of(step: ReportedStep) -> _Cells:
+    found = ExtractedComponents.of(_WithoutValues(step))  # type: ignore[arg-type]
+    quality = step.snapshot["quality_now"]
+    kept = np.flatnonzero(found.accepted)
+    kept = kept[np.argsort(found.ids[kept])]
+    y, x = _centres(found, kept)
+    measures = {
+        "snr": found.snr[kept], "spatial_corr": found.spatial_corr[kept], "area_px": quality[kept, 5],
+        "birth_frame": found.birth_frame[kept], "y_px": y, "x_px": x,
+    }  # fmt: skip
+    return _Cells(found.ids[kept], len(found), measures)
+
+
+def _centres(found: ExtractedComponents, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    weights = found.footprints[:, kept]
+    total = np.maximum(np.asarray(weights.sum(0)).reshape(-1), 1e-12)
+    pixel = np.arange(weights.shape[0])
+    y, x = (np.asarray(weights.T @ at).reshape(-1) / total for at in np.divmod(pixel, found.shape[1]))
+    return y, x
+
+
+def _activity_of(step: ReportedStep, ids: np.ndarray, chosen: np.ndarray) -> _Activity:
+    """Read the values once: live ones, final ones in their place where the run reached them."""
+    columns = max(1, min(COLUMNS, step.stop))
+    of_stretch = columns / max(1, step.stop)
+    empty = np.full((len(ids), columns), np.nan)
+    traces = np.full((step.stop, len(chosen)), np.nan, np.float32)
+    found = _Activity(traces, empty, empty.copy(), np.full(len(ids), np.nan), np.full(columns, np.nan))
+    for record in step.records():
+        arrays, frames = record.arrays, np.arange(record.index, record.index + record.frames)
+        frames = frames[frames < step.stop]
+        if len(frames) and IDS in arrays and "traces" in arrays and len(arrays[IDS]):
+            column = (frames * of_stretch).astype(int)
+            rows, at = _matched(ids, arrays[IDS])
+            traces = np.asarray(arrays["traces"][: len(frames)])
+            for start, stop in _stretches(column):
+                with np.errstate(invalid="ignore"):
+                    most = np.fmax.reduce(traces[start:stop][:, at], 0)
+                    found.heat[rows, column[start]] = np.fmax(found.heat[rows, column[start]], most)
+                    if "present" in arrays:
+                        there = arrays["present"][start:stop].astype(bool).sum(1)
+                        found.present[column[start]] = np.fmax(found.present[column[start]], there.max())
+            row, at = _matched(chosen, arrays[IDS])
+            found.traces[frames[:, None], row[None]] = traces[:, at]
+            if "dff" in arrays:
+                rows, at = _matched(ids, arrays[IDS])
+                found.dff[rows] = np.fmax(found.dff[rows], np.fmax.reduce(arrays["dff"][:, at], 0))
+        if len(arrays.get("settled/id", ())):
+            _settle(found, ids, arrays, of_stretch)
+            row = np.searchsorted(chosen, arrays["settled/id"]).clip(max=max(0, len(chosen) - 1))
+            frame = arrays["settled/frame"]
+            good = (chosen[row] == arrays["settled/id"]) & (frame >= 0) & (frame < step.stop)
+            found.traces[frame[good], row[good]] = arrays["settled/trace"][good]
+    found.heat = np.where(np.isfinite(found.settled), found.settled, found.heat)
+    return found
+
+
+def _settle(found: _Activity, ids: np.ndarray, arrays: Mapping[str, np.ndarray], of_stretch: float) -> None:
+    """Take final values of all cells."""
+    row = np.searchsorted(ids, arrays["settled/id"]).clip(max=len(ids) - 1)
+    column = (arrays["settled/frame"] * of_stretch).astype(int)
+    good = (ids[row] == arrays["settled/id"]) & (column >= 0) & (column < found.settled.shape[1])
+    np.fmax.at(found.settled, (row[good], column[good]), arrays["settled/trace"][good].astype(float))
+
+
+def _matched(ids: np.ndarray, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where those that both have stand in each."""
+    _, rows, at = np.intersect1d(ids, here, return_indices=True)
+    return rows, at
+
+
+def _stretches(column: np.ndarray) -> Iterator[tuple[int, int]]:
+    edges = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(column)]
+    yield from pairwise(edges)
+
+
+def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
+    """Cells as contours over the mean of the corrected frames, those of the stack in the colours of their traces."""
+    mean = step.image("mean")
+    image = mean if mean is not None else step.snapshot["background"]
+    contours = step.snapshot.get("contours", np.empty((0, 0, 2)))
+    quality = step.snapshot["quality_now"]
+    by_id = np.sort(quality[quality[:, 2] > 0, 0]).astype(np.int64)  # contours are those of accepted ones, by id
+    lines = {int(i): points for i, points in zip(by_id, contours, strict=False)}
+    known = set(cells.ids.tolist())
+
+    def over(axes: Axes) -> None:
+        from matplotlib.collections import LineCollection
+
+        drawn = {i: points[np.isfinite(points).all(1)] for i, points in lines.items() if i in known}
+        outlines = {i: np.vstack([points, points[:1]])[:, ::-1] for i, points in drawn.items() if len(points)}
+        places = {int(i): n for n, i in enumerate(chosen.tolist())}
+        others = [outline for i, outline in outlines.items() if i not in places]
+        axes.add_collection(LineCollection(others, colors="#d8d8d8", linewidths=1.3, alpha=0.75))
+        axes.add_collection(
+            LineCollection(
+                [outlines[i] for i in places if i in outlines],
+                colors=[colour_of(n) for i, n in places.items() if i in outlines],
+                linewidths=3.0,
+            )
+        )
+        for i, outline in outlines.items():
+            if i in places or len(outlines) <= NUMBERED:
+                top = outline[np.argmin(outline[:, 1])]
+                colour = colour_of(places[i]) if i in places else "#d8d8d8"
+                axes.annotate(str(i), tuple(top), (0, 2), textcoords="offset points", fontsize=17, ha="center",
+                              va="bottom", color=colour, annotation_clip=True)  # fmt: skip
+
+    of = "mean of the corrected frames" if mean is not None else "background of the last frame"
+    said = f"Contours of {counted(len(cells.ids), 'accepted cell')} at a fifth of their peak over the {of}"
+    grey = ", the others grey" if len(chosen) < len(cells.ids) else ""
+    said += f"; colours as in the traces{grey}." if len(chosen) else "."
+    return picture(image, "Cells", said, step.sees.pixel_um, over, unit="ADU")
+
+
+def _stack_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray, activity: _Activity) -> Figure:
+    snr = cells.measures["snr"][np.searchsorted(cells.ids, chosen)]
+    of = "all cells" if len(chosen) == len(cells.ids) else f"the {len(chosen)} cells of the highest SNR"
+    said = (
+        f"Denoised activity of {of}, each from its smallest to its largest value; the number is the cell's, at the "
+        "right stands its SNR."
+    )
+    notes = [f"SNR {spelled(float(f'{value:.2g}'))}" if np.isfinite(value) else "" for value in snr]
+    names = [str(i) for i in chosen.tolist()]
+    return stack(np.arange(step.stop), activity.traces, names, notes, step.interval_s, ("Traces", said))
+
+
+def _heat_map(step: ReportedStep, activity: _Activity) -> Figure:
+    """All cells over time, and how many were accepted."""
+    order = np.argsort(np.argmax(np.nan_to_num(activity.heat, nan=-np.inf), 1), kind="stable")
+    heat = activity.heat[order]
+    at, label = time_axis(np.array([0, step.stop]), step.interval_s)
+    known = heat[np.isfinite(heat)]
+    most = float(np.percentile(known, 99.5)) if len(known) else 1.0
+
+    def draw(axes: Axes) -> None:
+        axes.set_facecolor("#8d949b")  # not there yet
+        axes.imshow(
+            np.ma.masked_invalid(heat), aspect="auto", cmap="magma", vmin=0, vmax=max(most, 1e-6),
+            interpolation="nearest", extent=(at[0], at[1], len(heat), 0),
+        )  # fmt: skip
+        axes.set(xlabel=label, ylabel="cells")
+        axes.grid(False)
+        if np.isfinite(activity.present).any():
+            beside = axes.twinx()
+            x = np.linspace(at[0], at[1], len(activity.present))
+            beside.plot(x, activity.present, color="black", lw=3)
+            beside.plot(x, activity.present, color="white", lw=1.5)
+            beside.set(ylabel="accepted so far", ylim=(0, 1.05 * float(np.nanmax(activity.present)) + 1))
+            beside.grid(False)
+            beside.spines["right"].set_visible(True)
+
+    said = (
+        f"Largest denoised activity in each of {heat.shape[1]} stretches, grey where it is not known; black 0, bright "
+        f"{spelled(most, 2)} noise σ. Cells in the order of their largest activity; the line: how many were accepted."
+    )
+    return chart(draw, "All cells", said, size=(9.6, 3.2))
+
+
+def _numbers(step: ReportedStep, cells: _Cells, activity: _Activity) -> list[Number]:
+    measures, pixel_um = cells.measures, step.sees.pixel_um
+    area = measures["area_px"] * (pixel_um**2 if pixel_um is not None else 1.0)
+    return [
+        Number("cells accepted", spelled(len(cells.ids)), "", f"of {counted(cells.candidates, 'candidate')}"),
+        Number("SNR", middle(measures["snr"]), "", "median of cells (5 % to 95 %)"),
+        Number("spatial correlation", middle(measures["spatial_corr"], 2), "", "of footprint and images"),
+        Number("largest ΔF/F", middle(activity.dff, 2), "", "of each cell in the whole recording, live estimate"),
+        Number("area", middle(area), "µm²" if pixel_um is not None else "px", "of footprints"),
+    ]
+
+
+def _table(cells: _Cells, activity: _Activity) -> Rows:
+    m = cells.measures
+    best = np.argsort(-_known(m["snr"]), kind="stable")[:LISTED]
+    rows = [
+        (
+            str(cells.ids[k]), f"{m['y_px'][k]:.1f}, {m['x_px'][k]:.1f}", spelled(m["snr"][k]),
+            spelled(m["spatial_corr"][k], 2), spelled(float(activity.dff[k]), 2), spelled(m["area_px"][k]),
+            spelled(m["birth_frame"][k]),
+        )
+        for k in best.tolist()
+    ]  # fmt: skip
+    more = len(cells.ids) - len(rows)
+    caption = f"The {len(rows)} of the highest SNR; {spelled(more)} more are in the session." if more > 0 else ""
+    columns = ("cell", "y, x [px]", "SNR", "spatial correlation", "largest ΔF/F", "area [px]", "found at frame")
+    return Rows("Cells", columns, rows, caption)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values, nan=-np.inf)

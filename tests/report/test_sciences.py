@@ -1,0 +1,313 @@
+"""What sciences say of their results in a report: numbers that are those of the values, pictures in any case."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from streamfluo.calcium import report as calcium
+from streamfluo.calcium.extracted_components import MEASURES
+from streamfluo.core.findings import UNKNOWN, middle, spelled, superscript
+from streamfluo.core.loaded import SeenFrames
+from streamfluo.counting import report as counting
+from streamfluo.gain import report as gain
+from streamfluo.motion import report as motion
+from streamfluo.pixels import report as drawn
+from streamfluo.sofi import report as sofi
+from streamfluo.spots import report as spots
+
+SHAPE = (40, 48)
+
+
+class Step:
+    """A recorded step in memory."""
+
+    def __init__(self, snapshot=None, records=(), interval_s=0.1, pixel_um=0.5, **more):
+        self.id, self.kind, self.folder = "it", "it", more.get("folder", "nowhere")
+        self.snapshot, self._records, self.interval_s = snapshot or {}, records, interval_s
+        self.sees: SeenFrames = SimpleNamespace(shape=SHAPE, pixel_um=pixel_um, origin_px=(0.0, 0.0))
+        self.units, self.params, self._sources = more.get("units", {}), more.get("params", {}), more.get("sources", {})
+        self.stop = max((r.index + r.frames for r in records), default=0)
+
+    @property
+    def index(self):
+        ranges = [np.arange(r.index, r.index + r.frames) for r in self._records]
+        return np.concatenate([np.empty(0, np.int64), *ranges])
+
+    def records(self):
+        yield from self._records
+
+    def per_frame(self, name):
+        parts = [np.array(r.arrays[name], float) for r in self._records if name in r.arrays]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def image(self, name):
+        found = self.snapshot.get(name)
+        return found if found is not None and found.shape == SHAPE else None
+
+    def source_of(self, need):
+        return self._sources.get(need)
+
+
+def record(index, frames, **arrays):
+    return SimpleNamespace(index=index, frames=frames, arrays={n.replace("__", "/"): a for n, a in arrays.items()})
+
+
+def values(findings):
+    return {number.name: number.value for number in findings.numbers}
+
+
+def drawn_figures(findings):
+    assert findings.figures
+    for figure in findings.figures:
+        assert figure.data[:3] in (b"\xff\xd8\xff", b"\x89PN"), figure.title
+    return {figure.title: figure for figure in findings.figures}
+
+
+# Source extraction
+
+
+def cells(count, accepted, tmp_path, **more):
+    rng = np.random.default_rng(5)
+    quality = np.zeros((count, len(MEASURES)))
+    quality[:, 0], quality[:, 2] = np.arange(count) + 3, np.arange(count) < accepted
+    quality[:, 3], quality[:, 4], quality[:, 5] = rng.uniform(3, 9, count), 0.9, 25
+    quality[:, 7], quality[:, 8] = rng.integers(0, SHAPE[0] - 5, count), rng.integers(0, SHAPE[1] - 5, count)
+    contours = np.full((accepted, 5, 2), np.nan)
+    contours[:, :4] = quality[:accepted, None, 7:9] + np.array([[0, 0], [0, 4], [4, 4], [4, 0]])
+    snapshot = {
+        "quality_now": quality, "footprints": np.ones((count, 5, 5)), "contours": contours,
+        "background": rng.normal(100, 5, SHAPE), "mean": rng.normal(100, 5, SHAPE),
+    }  # fmt: skip
+    return Step({**snapshot, **more.pop("snapshot", {})}, folder=tmp_path, **more)
+
+
+def test_traces_of_cells_are_the_final_values_where_there_are_any(tmp_path):
+    live = np.arange(40.0)[:, None] + np.array([0, 100.0])
+    records = [
+        record(0, 20, ids=np.array([4, 3]), traces=live[:20], dff=live[:20] / 10, present=np.ones((20, 2), bool)),
+        record(20, 20, ids=np.array([3, 4]), traces=live[20:], dff=live[20:] / 10, present=np.ones((20, 2), bool),
+               settled__id=np.array([3, 3, 99]), settled__frame=np.array([1, 39, 2]),
+               settled__trace=np.array([-7.0, 70.0, 1.0])),
+    ]  # fmt: skip
+    step = cells(3, 2, tmp_path, records=records)
+    seen = calcium._activity_of(step, np.array([3, 4]), np.array([3, 4]))
+    expected = np.concatenate([live[:20, ::-1], live[20:]])
+    expected[[1, 39], 0] = -7, 70
+    assert np.array_equal(seen.traces, expected)
+    assert seen.dff.tolist() == [11.9, 13.9]
+    assert np.nanmax(seen.heat, 1).tolist() == [119.0, 139.0]
+    found = calcium.report_of(step)
+    assert found.headline == "2 cells accepted of 3 candidates"
+    assert values(found)["largest ΔF/F"] == spelled(12.9, 2)
+    assert drawn_figures(found).keys() == {"Cells", "Traces", "All cells"}
+    assert len(found.tables[0].rows) == 2
+
+
+def test_no_cell_is_said_over_the_picture(tmp_path):
+    found = calcium.report_of(cells(2, 0, tmp_path))
+    assert found.headline == "0 cells accepted of 2 candidates"
+    assert drawn_figures(found).keys() == {"Cells"}
+
+
+def test_five_thousand_cells_make_one_page(tmp_path):
+    ids = np.arange(5000) + 3
+    traces = np.random.default_rng(0).normal(size=(60, 5000)).astype(np.float32)
+    found = calcium.report_of(cells(5000, 5000, tmp_path, records=[record(0, 60, ids=ids, traces=traces)]))
+    assert values(found)["cells accepted"] == "5\u202f000"
+    assert sum(len(figure.data) for figure in drawn_figures(found).values()) < 2 << 20
+    assert "4\u202f980 more" in found.tables[0].caption
+
+
+def test_a_cell_that_a_person_rejected_is_none(tmp_path):
+    (tmp_path / "judged-it.json").write_text('{"3": false}')
+    found = calcium.report_of(
+        cells(3, 2, tmp_path, records=[record(0, 5, ids=np.array([3, 4]), traces=np.ones((5, 2)))])
+    )
+    assert found.headline == "1 cell accepted of 3 candidates"
+
+
+def test_unknown_pixels_and_values_leave_a_page(tmp_path):
+    nothing = np.full(SHAPE, np.nan)
+    records = [record(0, 5, ids=np.array([3, 4]), traces=np.full((5, 2), np.nan), dff=np.full((5, 2), np.nan))]
+    step = cells(2, 2, tmp_path, records=records, snapshot={"mean": nothing, "background": nothing})
+    step.snapshot["quality_now"][:, 3:5] = np.nan
+    found = calcium.report_of(step)
+    assert values(found)["SNR"] == UNKNOWN
+    assert found.figures[0].data == b""
+
+
+def test_a_run_without_footprints_says_so(tmp_path):
+    assert "left no footprints" in calcium.report_of(Step(folder=tmp_path)).sentences[0]
+
+
+# Single molecules
+
+
+def localisations(places, **columns):
+    y, x = np.array(places, float).reshape(-1, 2).T
+    here = {"y_px": y, "x_px": x, "photons": np.full(len(y), 500.0), "y_error_px": np.full(len(y), 0.2),
+            "x_error_px": np.full(len(y), 0.2), "flags": np.zeros(len(y), int), **columns}  # fmt: skip
+    return {f"spots__{name}": column for name, column in here.items()}
+
+
+def test_localisations_are_rendered_where_they_are():
+    places = [(0.0, 0.0), (10.0, 20.5), (39.4, 47.4), (np.nan, 3), (70, 3), (12, 12)]
+    flags = np.array([0, 0, 0, 0, 0, 8])
+    step = Step(records=[record(0, 1, count=np.array([6.0]), **localisations(places, flags=flags))])
+    seen = spots._seen(step)
+    assert (seen.rows, seen.sound, seen.parts) == (6, 3, 8)
+    assert {tuple(at) for at in np.argwhere(seen.fine).tolist()} == {(4, 4), (84, 168), (319, 383)}
+    found = spots.report_of(step)
+    assert "Rendered localisations" in drawn_figures(found)
+    assert values(found)["precision"] == "100"  # nm: .2 px of 500 nm
+    assert "50 % of fits without a fault" in found.numbers[0].note
+
+
+def test_spots_at_known_places_have_traces_and_no_rendering():
+    photons = np.array([[1.0, 10], [2, 20]])
+    record_ = record(0, 2, ids=np.array([0, 1]), photons=photons, count=np.array([2.0, 2]))
+    found = spots.report_of(Step({"looked_at": np.random.default_rng(0).normal(size=SHAPE)}, records=[record_]))
+    assert found.headline == "2 known spots"
+    assert drawn_figures(found).keys() == {"Widefield", "Photons in every frame"}
+
+
+def test_a_step_that_found_nothing_says_so():
+    found = spots.report_of(Step(records=[record(0, 3, count=np.zeros(3))]))
+    assert found.headline == "0 localisations"
+    assert values(found)["light"] == UNKNOWN
+
+
+# Counting
+
+
+def counts(count, doubtful, **more):
+    count = np.array(count)
+    interval = np.stack([count - 1, count + 1], 1)
+    snapshot = {"count": count, "doubtful": np.array(doubtful), "flat": np.zeros(len(count)),
+                "credible_interval": interval, "bleaching_steps": count + 0.0}  # fmt: skip
+    return Step(snapshot, **more)
+
+
+def test_doubtful_counts_are_not_among_those_that_are_said():
+    table = localisations([(3, 4), (10, 12), (20, 30)], spot=np.arange(3))
+    source = Step({"looked_at": np.random.default_rng(0).normal(size=SHAPE)}, records=[record(0, 1, **table)])
+    found = counting.report_of(counts([2, 2, 9], [0, 0, 1], sources={"photons": source}))
+    assert values(found)["fluorophores in a spot"] == "2"
+    assert values(found)["doubtful"] == "1"
+    assert drawn_figures(found).keys() == {"Counts", "Counts with their intervals", "Where they are", "Cross-checks"}
+    assert "1 spot of 3 are doubtful" in found.sentences[0]
+
+
+@pytest.mark.parametrize("count", [[], [0], list(range(9)) * 120])
+def test_any_number_of_spots_is_drawn(count):
+    found = counting.report_of(counts(count, np.zeros(len(count))))
+    assert found.headline
+    if count:
+        drawn_figures(found)
+
+
+# SOFI
+
+
+def test_widefield_and_cumulants_stand_side_by_side():
+    rng = np.random.default_rng(0)
+    snapshot = {f"k{n}": rng.normal(size=SHAPE) ** 2 for n in (2, 3, 4)} | {
+        f"snr{n}": np.ones(SHAPE) for n in (2, 3, 4)
+    }
+    snapshot |= {"mean": rng.normal(size=SHAPE), "frames": np.array(900), "change": np.array([0.1, 0.2, np.nan])}
+    snapshot |= {"psf_sigma_px": np.array(1.5), "psf_status": np.array("determined")}
+    step = Step(snapshot)
+    found = sofi.report_of(step)
+    assert {"Widefield", "Order 2", "Order 4", "How far the images have settled"} <= drawn_figures(found).keys()
+    assert values(found)["resolution, widefield"] == "1\u202f766"  # nm: 2.3548 · 1.5 px of 500 nm
+    assert values(found)["relative error of order 3"] == "20"
+    fine = rng.normal(size=(79, 95)) ** 2
+    made = {"deconvolved": fine, "linearised": fine, "widefield": fine, "status": np.array("the PSF is a Gaussian")}
+    found = sofi.reconstruction_report(Step(made, params={"order": 4}, sources={"psf_sigma_px": step}))
+    assert drawn_figures(found).keys() == {"Widefield", "SOFI of order 4", "Linearised"}
+    assert values(found)["resolution, order 4"] == "883"
+    undetermined = {name: np.full_like(image, np.nan) for name, image in made.items() if name != "status"}
+    found = sofi.reconstruction_report(Step({**undetermined, "status": np.array("undetermined: too few frames")}))
+    assert (found.headline, found.sentences) == ("no picture", ["Undetermined: too few frames."])
+
+
+# Calibration and motion
+
+
+def test_a_gain_has_as_many_digits_as_its_interval_leaves():
+    mean = np.linspace(100, 900, 9)
+    snapshot = {
+        "gain_e_per_adu": np.array(0.500388), "gain_interval": np.array([0.50002, 0.50075]),
+        "offset_adu": np.array(np.nan), "read_noise_e": np.array(np.nan), "flicker": np.array(1e-4),
+        "frames": np.array(2031), "status": np.array("determined"), "mean_bins": mean,
+        "variance_bins": mean * 2, "variance_bins_fit": mean * 2.0,
+        "mean": np.add.outer(np.arange(40.0), np.arange(48.0)),
+    }  # fmt: skip
+    found = gain.report_of(Step(snapshot))
+    assert found.headline == "0.50039 e⁻/ADU"
+    assert "One ADU is 0.50039 photo-electrons (95 % interval 0.50002 to 0.50075)." in found.sentences
+    assert values(found)["offset"] == UNKNOWN
+    assert drawn_figures(found).keys() == {"Photon transfer curve", "Mean"}
+    unknown = {**snapshot, "gain_e_per_adu": np.array(np.nan), "gain_interval": np.full(2, np.nan)}
+    unknown |= {name: np.empty(0) for name in ("mean_bins", "variance_bins", "variance_bins_fit")}
+    assert gain.report_of(Step(unknown)).headline == "gain undetermined"
+
+
+def test_frames_that_were_not_registered_are_counted():
+    shift = np.array([[0.0, 0], [3, 4], [50, 50]])
+    step = Step(
+        {"mean": np.ones(SHAPE)},
+        [record(0, 3, shift_px=shift, correlation=np.ones(3), valid=np.array([1, 1, 0]), restarted=np.zeros(3))],
+    )
+    found = motion.report_of(step)
+    assert values(found)["largest shift"] == "5"
+    assert values(found)["registered"] == "2"
+    assert "1 frame could not be registered" in found.sentences[0]
+    assert motion.report_of(Step()).sentences == ["No frame came as far as this step."]
+
+
+# What is drawn
+
+
+def test_no_peak_goes_where_a_curve_is_made_shorter():
+    values_ = np.zeros(100_000)
+    values_[[777, 51_234]] = 9, -4
+    x, y = drawn.envelope(np.arange(100_000), values_)
+    assert len(x) <= 2 * drawn.POINTS
+    assert (y.max(), y.min()) == (9, -4)
+    assert abs(x[np.argmax(y)] - 777) < 100
+
+
+def test_a_large_image_is_shown_by_means_of_what_is_known():
+    image = np.arange(3000.0 * 2000).reshape(3000, 2000)
+    image[:3, :3] = np.nan
+    image[1, 1] = 5
+    small, k = drawn.binned(image)
+    assert (k, small.shape) == (3, (1000, 667))
+    assert small[0, 0] == 5
+    assert small[1, 1] == image[3:6, 3:6].mean()
+    found = drawn.picture(image, "large", "Said.", None)
+    assert "Means of 3 × 3 pixels." in found.caption
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (1, 1), (2, 5000)])
+@pytest.mark.parametrize("level", [0.0, 3e38, -1e-300])
+def test_any_image_is_drawn(shape, level):
+    assert drawn.picture(np.full(shape, level), "it", "", 0.1).data
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, UNKNOWN), (np.nan, UNKNOWN), (np.inf, UNKNOWN), (0, "0"), (12345, "12\u202f345"), (1234.56, "1\u202f235"),
+     (0.012345, "0.0123"), (-2.5, "−2.50"), (1.5e-7, "1.50 × 10⁻⁷"), (3e9, "3.00 × 10⁹"), (99.96, "100.0")],
+)  # fmt: skip
+def test_numbers_are_spelled_with_sensible_digits(value, said):
+    assert spelled(value) == said
+
+
+def test_a_median_says_what_it_is_of():
+    assert middle([]) == UNKNOWN
+    assert middle([np.nan, 3]) == "3"
+    assert middle(np.arange(101.0)) == "50 (5 to 95)"
+    assert superscript("ADU^-4") == "ADU⁻⁴"
