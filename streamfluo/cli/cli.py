@@ -29,6 +29,7 @@ from .replay import replay
 from .run import run
 from .status import status
 from .view import view
+from .web import web
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +46,7 @@ for verb, name in (
     (count, "count"),
     (replay, "replay"),
     (view, "view"),
+    (web, "web"),
     (status, "status"),
     (control, "control"),
     (stop, "stop"),
