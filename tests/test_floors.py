@@ -27,7 +27,8 @@ FLOORS = {
     "session": {"core", "sources"},
     "engine": {"core", "sources", "network", "session", "actions", "inputs"},
     "viewer": {"core", "network"},
-    "cli": {"core", "pixels", *SCIENCES, "sources", "network", "session", "engine", "viewer", *FACES},
+    "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
+    "cli": {"core", "pixels", *SCIENCES, "sources", "network", "session", "engine", "viewer", "web", *FACES},
     "__main__": {"cli"},
     "__init__": {"core", "sources", "session", "engine", *SCIENCES},
     "analysis": {"core", *SCIENCES},
@@ -56,6 +57,8 @@ DOORS = {
     "rich": ("cli/*.py",),
     "pyqtgraph": ("viewer/*.py",),
     "PySide6": ("viewer/*.py",),
+    "websockets": ("web/server.py",),
+    "PIL": ("web/run_view.py",),
     "pymmcore": ("sources/camera*.py",),
     "pymmcore_plus": ("sources/camera*.py",),
     "p4p": ("network/pva.py",),

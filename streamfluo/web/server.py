@@ -71,7 +71,7 @@ class PageServer:
                 max_size=MAX_MESSAGE_BYTES,
                 max_queue=4,
                 open_timeout=HANDSHAKE_S,
-                close_timeout=2,
+                close_timeout=1,
                 server_header=None,
                 logger=_silent,
             )

@@ -22,6 +22,7 @@ DETAIL_S = 0.5
 MAX_CURVES = 16
 MAX_POINTS = 2000
 MAX_MARKS = 200
+FIRST = {"order": 2}  # where an axis begins: there is no blinking in a mean
 
 
 class Want(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -216,8 +217,12 @@ class Visitor:
                 if curve is not None and curve.shape == y.shape and curve.dtype.kind in "biuf":
                     arrays[name] = curve
         step = -(-len(y) // MAX_POINTS)
-        unit = model.unit(panel.step, across)
-        fields = {"detail": dock.id, "across": labelled(across, unit), "along": labelled(panel.name, panel.unit)}
+        fields = {
+            "detail": dock.id,
+            "across": labelled(across.removesuffix("_bins"), model.unit(panel.step, across)),
+            "along": labelled(panel.name, panel.unit),
+            "begins": FIRST.get(across, 0),
+        }
         return packed("points", fields, {name: array[::step].astype("<f4") for name, array in arrays.items()})
 
     def _pack_interval(self, dock: Panel, panel: Panel) -> bytes | None:

@@ -6,7 +6,8 @@ const $ = (id) => document.getElementById(id);
 const CURVES = 6; // colours of cells
 const NARROW_PX = 760; // as in the style
 const MOST = 0.66; // of the width for the picture
-const LEAST_PX = 480; // but so much for what is chosen above it
+const LEAST_PX = 530; // but so much for what is chosen above it
+const RARE = 0.002; // of the highest: bins of a histogram's tail that few would see
 const LANE_PX = 34; // height of a trace among others
 const TYPES = { "|u1": Uint8Array, "<i2": Int16Array, "<i4": Int32Array, "<f4": Float32Array, "<f8": Float64Array };
 
@@ -184,7 +185,7 @@ function show(picture) {
 function placeFor(told) {
   const box = made("div", "", `detail ${told.kind}${told.by_id ? " stack" : ""}`);
   const heading = made("h2");
-  const name = told.kind === "numbers" ? told.step : told.name + (told.unit ? ` [${told.unit}]` : "");
+  const name = told.kind === "numbers" ? told.step : told.name + (told.unit ? ` [${spelled(told.unit)}]` : "");
   heading.append(made("span", name), made("span", told.kind === "numbers" ? "" : told.step, "step"));
   heading.title = told.meaning;
   const detail = { ...told, note: made("span", "", "note"), columns: [], stale: true };
@@ -310,11 +311,11 @@ function drawPicture() {
   $("bar").style.width = `${(length / shot.shape[1]) * width}px`;
   $("length").textContent = label;
   const narrow = innerWidth <= NARROW_PX;
-  const [low, high] = shot.levels.map((level) => short(level));
+  const [low, high] = shot.levels.map((level) => short(Math.abs(level) < 1e-3 * Math.abs(shot.levels[1]) ? 0 : level));
   const age = old(shot.age_s);
   const facts = [`frame ${shot.index.toLocaleString("en").replaceAll(",", "\u202f")}`];
   if (narrow && age) facts.push(age);
-  if (!narrow) facts.push(`black ${low}, white ${high} ${shot.unit}`);
+  if (!narrow) facts.push(`black ${low}, white ${high} ${spelled(shot.unit)}`);
   if (shot.bin_px > 1) facts.push(`binned ${shot.bin_px} × ${shot.bin_px}`);
   if (outlines?.ids.length) facts.push(`${outlines.ids.length} cells`);
   if (shot.spots) facts.push(`${shot.spots.shape[0]} spots`);
@@ -526,14 +527,15 @@ function drawPoints(detail) {
   const [pen, width, height] = prepared(detail.canvas);
   if (!detail.points) return;
   const { y: values, fit, low: lows, high: highs } = detail.points;
-  const places = detail.points.x ?? values.map((_, n) => n);
+  const places = detail.points.x ?? values.map((_, n) => n + detail.told.begins);
   const bars = detail.kind === "curve" && ["order", "spot", "id", "emitters", "column", "label"].includes(detail.dims[0]);
   const histogram = detail.kind === "scatter" && !fit;
   const known = (list) => (list ? [...list].filter(Number.isFinite) : []);
   let [low, high] = extremes([...known(values), ...known(fit), ...known(lows).slice(-1), ...known(highs).slice(-1)]);
   if (bars || histogram) [low, high] = [Math.min(0, low), Math.max(0, high)];
   if (!(high > low)) high = low + 1;
-  let [first, last] = extremes(known(places));
+  const filled = histogram ? [...places].filter((_, n) => values[n] > RARE * high) : [];
+  let [first, last] = extremes(filled.length > 1 ? filled : known(places));
   if (bars) [first, last] = [first - 0.6, last + 0.6];
   if (!(last > first)) [first, last] = [first - 0.5, last + 0.5];
   const [left, top, bottom] = [46, 5, 20];
@@ -542,9 +544,13 @@ function drawPoints(detail) {
   levels(pen, left, width, y, low, high);
   pen.fillStyle = pen.strokeStyle = colour("curve-0");
   pen.lineWidth = 1.6;
+  pen.save();
+  pen.beginPath();
+  pen.rect(left, 0, width - left, height - bottom + 1);
+  pen.clip();
   if (bars) {
-    const wide = Math.max(2, 0.7 * (x(1) - x(0)));
-    values.forEach((value, n) => Number.isFinite(value) && pen.fillRect(x(n) - wide / 2, Math.min(y(value), y(0)), wide, Math.abs(y(value) - y(0))));
+    const wide = Math.min(90, Math.max(2, 0.7 * (x(1) - x(0))));
+    values.forEach((value, n) => Number.isFinite(value) && pen.fillRect(x(places[n]) - wide / 2, Math.min(y(value), y(0)), wide, Math.abs(y(value) - y(0))));
   } else if (histogram) {
     line(pen, places, values, x, y);
     pen.lineTo(x(places.at(-1)), y(0));
@@ -566,6 +572,7 @@ function drawPoints(detail) {
   pen.strokeStyle = colour("curve-1");
   pen.lineWidth = 1.6;
   if (fit) line(pen, places, fit, x, y);
+  pen.restore();
   detail.note.textContent = bars || !values.length || histogram ? detail.told.across : short(values.at(-1));
   axis(pen, left, width - 8, height, first, last, "", bars);
 }
@@ -623,6 +630,10 @@ function levels(pen, left, width, y, low, high) {
     pen.fillStyle = colour("soft");
     pen.fillText(short(tick), left - 6, y(tick));
   }
+}
+
+function spelled(unit) {
+  return unit.replace(/\^(\d)/g, (_, digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
 }
 
 function short(value) {
