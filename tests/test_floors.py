@@ -28,7 +28,8 @@ FLOORS = {
     "engine": {"core", "sources", "network", "session", "actions", "inputs"},
     "report": {"core", "pixels", "session"},
     "viewer": {"core", "network"},
-    "cli": {"core", "pixels", *SCIENCES, "sources", "network", "session", "engine", "report", "viewer", *FACES},
+    "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
+    "cli": {"core", "pixels", *SCIENCES, "sources", "network", "session", "engine", "report", "viewer", "web", *FACES},
     "__main__": {"cli"},
     "__init__": {"core", "sources", "session", "engine", *SCIENCES},
     "analysis": {"core", *SCIENCES},
@@ -57,6 +58,8 @@ DOORS = {
     "rich": ("cli/*.py",),
     "pyqtgraph": ("viewer/*.py",),
     "PySide6": ("viewer/*.py",),
+    "websockets": ("web/server.py",),
+    "PIL": ("web/run_view.py",),
     "pymmcore": ("sources/camera*.py",),
     "pymmcore_plus": ("sources/camera*.py",),
     "p4p": ("network/pva.py",),

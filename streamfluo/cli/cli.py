@@ -30,6 +30,7 @@ from .report import report
 from .run import run
 from .status import status
 from .view import view
+from .web import web
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +47,7 @@ for verb, name in (
     (count, "count"),
     (replay, "replay"),
     (view, "view"),
+    (web, "web"),
     (status, "status"),
     (control, "control"),
     (stop, "stop"),

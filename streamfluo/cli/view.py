@@ -46,7 +46,7 @@ def view(
         return
     from ..viewer.main import show, take_screenshot
 
-    with _served(uri) as endpoint:
+    with served_endpoint(uri) as endpoint:
         if screenshot is None:
             show(endpoint, theme)
             return
@@ -64,7 +64,7 @@ def _record(uri: str, asked: Movie, theme: Theme, sides: tuple[int, int]) -> Non
 
 
 @contextmanager
-def _served(uri: str) -> Iterator[str]:
+def served_endpoint(uri: str) -> Iterator[str]:
     """The endpoint to look at: of a session one that is served for this window alone."""
     if not (Path(uri) / "session.json").is_file():
         meet(uri)
