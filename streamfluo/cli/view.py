@@ -58,7 +58,7 @@ def _record(uri: str, asked: Movie, theme: Theme, sides: tuple[int, int]) -> Non
     from ..viewer.movie import Recording, record
 
     recording = Recording(*asked)
-    with _served(uri) as endpoint:
+    with served_endpoint(uri) as endpoint:
         written = record(endpoint, recording, theme, sides)
     console.print(f"movie: {recording.path}, {counted(written, 'picture')}", soft_wrap=True)
 

@@ -54,7 +54,7 @@ def take_screenshot(
         def look() -> None:
             late_s = time.monotonic() - began_s - after_s
             empty = all(picture.pixels is None for picture in window.model.pictures.values())
-            if late_s >= (PATIENCE_S if empty and window.model.link == "live" else 0):
+            if late_s >= (PATIENCE_S if empty and window.model.link in ("live", "ended") else 0):
                 app.quit()
 
         timer.timeout.connect(look)
