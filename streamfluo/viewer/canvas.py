@@ -10,6 +10,7 @@ from PySide6.QtCore import QPointF, QRectF, QSizeF, Qt
 from PySide6.QtGui import QColor, QPainter, QPalette, QPen, QTransform
 from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
 
+from .divider import Divider
 from .picture import histogram, scale_bar
 from .theme import COLOUR_MAPS
 from .views import Label
@@ -50,6 +51,7 @@ class Canvas(pg.GraphicsView):
         self._painted = pg.ImageItem()  # several planes as one; the image under it is that of the plane chosen
         self._painted.setParentItem(self.over)
         self._painted.setVisible(False)
+        self.divider = Divider(self.over)
         self.labels: list[Label] = []
         self._levels = pg.HistogramLUTItem(self.image, gradientPosition="right")
         self.image.sigImageChanged.disconnect(self._levels.imageChanged)  # drawn a few times a second only
@@ -137,6 +139,15 @@ class Canvas(pg.GraphicsView):
         self._levels.setVisible(visible)
         self._levels.setMaximumWidth(1000 if visible else 0)
         self._levels.setMinimumWidth(64 if visible else 0)
+
+    def compare(self, image: np.ndarray, levels: tuple[float, float]) -> None:
+        """Draw another image (y, x) of the same field right of a divider."""
+        self.divider.show_image(image, levels, self.frame_rect, self._colours)
+
+    @property
+    def seen(self) -> QRectF:
+        """What is seen of the frame."""
+        return self.over.mapRectFromParent(self.box.viewRect()).intersected(self.frame_rect)
 
     def fit(self) -> None:
         """Show the whole image."""

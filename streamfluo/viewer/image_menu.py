@@ -16,17 +16,24 @@ if TYPE_CHECKING:
 def fill_menu(menu: QMenu, image: ImagePanel) -> None:
     """Put into a menu what can be done with an image now."""
     menu.clear()
-    for step, ids in image.chosen().items():
-        for verb, (needs, meaning) in image.takes(step).items() if ids else ():
-            if needs == "ids":
-                which = f"component{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
-                decision = menu.addAction(f"{verb.capitalize()} {which}", partial(image.decided.emit, step, verb, ids))
-                decision.setToolTip(meaning)
+    for step, verb, meaning, ids in image.decisions():
+        which = f"component{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
+        decision = menu.addAction(f"{verb.capitalize()} {which}", partial(image.decided.emit, step, verb, ids))
+        decision.setToolTip(meaning)
     menu.addAction("Zoom to fit\tF", image.canvas.fit)
     menu.addAction("Turn by 90°\tR", image.canvas.rotate)
     menu.addAction("Flip left to right\tH", lambda: image.canvas.flip(1))
     menu.addAction("Flip top to bottom\tV", lambda: image.canvas.flip(0))
     _regions(menu, image)
+    menu.addAction("Measure along a line\tN", image.line.add)
+    if image.line.line is not None:
+        menu.addAction("Take the line away", image.line.remove)
+    if image.others and image.mode != "grid":
+        compare = menu.addMenu("Compare with")
+        for other in (None, *image.others):
+            choice = compare.addAction(other.title if other else "nothing", partial(image.compare_with, other))
+            choice.setCheckable(True)
+            choice.setChecked(other is image.compared_with)
     if image.panel.frames:
         binning = menu.addMenu("Binning")
         for bin_px in (0, 1, 2, 4, 8):

@@ -27,26 +27,30 @@ from .canvas import Canvas
 from .controls import tool_button
 from .health import age_s
 from .image_menu import fill_menu
+from .line_tool import LinePanel, LineTool
 from .model import Model
 from .overlay_items import contour_at
 from .overlays import Overlays
 from .panels import Panel
+from .picture import Picture
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
 from .theme import COLOUR_MAPS
+from .trace_panel import TracePanel
 from .views import MODES, Mode, PlaneView, Tile
 
 HISTOGRAM_S = 0.4
 
 
 class ImagePanel(QWidget):
-    """Draws one picture of the model. `activated` when the user turns to it, `regions_changed` with its regions.
+    """Draws one picture of the model. `activated` when the user turns to it, `beside` with a panel to
+    stand beside it: of its regions, or of a line.
 
     Of several planes it draws the one chosen, all side by side, or the channels of a slice merged: its `mode`.
     """
 
     activated = Signal(object)
-    regions_changed = Signal(object)
+    beside = Signal(object, str, object, bool)  # itself, what it is, the panel, whether it is wanted
     component_picked = Signal(str, int, bool)  # the step, which of its contours, and whether beside others
     decided = Signal(str, str, object)  # the step, the verb, ids of its components
     regions_sent = Signal(object)  # polygons for the step that measures regions
@@ -69,7 +73,11 @@ class ImagePanel(QWidget):
         self.canvas.scene().sigMouseClicked.connect(self._click)
         self.overlays = Overlays(panel, model, self.canvas, self._view)
         self.overlays.changed.connect(self.redraw)
-        self.regions = RegionTools(self.canvas, lambda: self.regions_changed.emit(self))
+        self.regions = RegionTools(self.canvas, self._show_means)
+        self.line = LineTool(self.canvas, self._show_line)
+        self._other: Panel | None = None  # that it is compared with
+        self._means: TracePanel | None = None
+        self._along: LinePanel | None = None
         self._mouse: tuple[float, float] | None = None
         self._readout, self._facts = QLabel(), QLabel()
         self._build()
@@ -83,8 +91,9 @@ class ImagePanel(QWidget):
     # What it needs from the wire
 
     def panels(self) -> list[Panel]:
-        """What is shown, a panel of each plane."""
-        return self._view.panels()
+        """What is shown, a panel of each plane, and what that is compared with."""
+        other = self._model.here(self._other) if self._other is not None else None
+        return [*self._view.panels(), *([other] if other is not None else [])]
 
     def make_room(self, planes: int) -> None:
         """Show so many planes at most."""
@@ -92,7 +101,8 @@ class ImagePanel(QWidget):
 
     def previews(self) -> set[tuple[str, int]]:
         """The steps and binning of the frames it shows; none for a snapshot."""
-        return {(panel.step, self.binning) for panel in self.panels() if panel.frames}
+        own = {(panel.step, self.binning) for panel in self._view.panels() if panel.frames}
+        return own | {(panel.step, 1) for panel in self.panels() if panel.frames and panel is self._other}
 
     @property
     def binning(self) -> int:
@@ -103,10 +113,11 @@ class ImagePanel(QWidget):
 
     def refresh(self) -> None:
         """Draw what is new, unless it is paused."""
-        if self.paused or self._view.state() == self._drawn:
+        state = (*self._view.state(), self._other, self._compared.revision if self._compared else 0)
+        if self.paused or state == self._drawn:
             return
         self._tiles = self._view.tiles()
-        self._drawn = self._view.state()
+        self._drawn = (*self._view.state(), *state[-2:])
         if not self._tiles:
             self._show_nothing()
             return
@@ -126,6 +137,7 @@ class ImagePanel(QWidget):
         self.overlays.draw(self._tiles)
         if self._view.mode != "grid":
             self.regions.take(self.shown_index, tile.image, tile.bin_px)
+            self.line.take(self.shown_index, tile.image, tile.bin_px)
         self._tell()
         self.age_s = age_s(picture.arrived_ns)
         self.draws += 1
@@ -142,6 +154,18 @@ class ImagePanel(QWidget):
             painted = self._view.paint(self._tiles, self.canvas.colour_table)
             self.canvas.show_painted(painted, tile.image, tile.bin_px, tile.picture.levels, pixel_um)
         self.canvas.labels = self._view.labels(self._tiles)
+        picture = self._compared if self.mode != "grid" else None
+        image = picture.shown() if picture is not None else None
+        if picture is None or image is None:
+            self.canvas.divider.hide()
+        else:
+            self.canvas.compare(image, picture.adjust_levels(image))
+
+    @property
+    def _compared(self) -> Picture | None:
+        """The image it is compared with."""
+        here = self._model.here(self._other) if self._other is not None else None
+        return self._model.pictures.get(here.id) if here is not None else None
 
     def _show_nothing(self) -> None:
         """Where what it shows is not in the slice chosen, the last image of another would mislead."""
@@ -220,6 +244,37 @@ class ImagePanel(QWidget):
         """Draw with the next colour map."""
         self._colours.setCurrentIndex((self._colours.currentIndex() + 1) % self._colours.count())
 
+    @property
+    def others(self) -> list[Panel]:
+        """The images that it can be compared with."""
+        return [panel for panel in self._model.panels.values() if panel.kind == "image" and panel is not self.panel]
+
+    @property
+    def compared_with(self) -> Panel | None:
+        """The image that is drawn right of the divider."""
+        return self._other
+
+    def compare_with(self, other: Panel | None) -> None:
+        """Draw another image right of a divider, or none any more."""
+        self._other = other
+        self.redraw()
+
+    def swap(self) -> None:
+        """Show all of the image that it is compared with, or nothing of it."""
+        self.canvas.divider.move_to(0.0 if self.canvas.divider.share > 0.5 else 1.0)
+
+    def _show_means(self) -> None:
+        if self._means is None:
+            facts = self._model.facts_of(self.panel)
+            self._means = TracePanel(self.regions.trace, "mean", self.unit, facts[3] if facts else None)
+        self.beside.emit(self, "regions", self._means, len(self.regions) > 0)
+
+    def _show_line(self) -> None:
+        if self._along is None:
+            facts = self._model.facts_of(self.panel)
+            self._along = LinePanel(self.line, self.unit, facts[2] if facts else None)
+        self.beside.emit(self, "line", self._along, self.line.line is not None)
+
     def save_picture(self, path: Path) -> None:
         """Write what is seen as PNG. Raises OSError."""
         if not self.canvas.grab().save(str(path), "PNG"):
@@ -227,20 +282,19 @@ class ImagePanel(QWidget):
 
     def save_data(self, path: Path) -> None:
         """Write the pixels shown as TIFF, of several planes all of them in the order shown. Raises OSError."""
-        images = [t.image.astype(np.float32) if t.image.dtype == np.float64 else t.image for t in self._in_order()]
+        images = [
+            t.image.astype(np.float32) if t.image.dtype == np.float64 else t.image
+            for t in self._view.in_order(self._tiles)
+        ]
         if len(images) == 1:
             tifffile.imwrite(path, images[0], photometric="minisblack")
         elif images:
             tifffile.imwrite(path, np.stack(images), photometric="minisblack", metadata={"axes": "QYX"})
 
-    def _in_order(self) -> list[Tile]:
-        order = [panel.id for panel in self.panels()]
-        return sorted(self._tiles, key=lambda tile: order.index(tile.panel.id) if tile.panel.id in order else 0)
-
     def _click(self, event: Any) -> None:
         at = self.canvas.over.mapFromScene(event.scenePos())
         if event.button() == Qt.MouseButton.RightButton:
-            if not any(self.chosen().values()):
+            if not self.decisions():
                 self.pick(at.y(), at.x())
             menu = QMenu(self)
             menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -249,14 +303,15 @@ class ImagePanel(QWidget):
             return
         self.pick(at.y(), at.x(), bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
 
-    def chosen(self) -> dict[str, list[int]]:
-        """The components over it that are pointed out, by step."""
-        steps = [o.step for o in self.overlays.all() if o.kind == "contours"]
-        return {step: self._model.pointed.get(step, []) for step in steps}
-
-    def takes(self, step: str) -> dict[str, tuple[str, str]]:
-        """The decisions that people may take about a step's results."""
-        return self._model.takes(step)
+    def decisions(self) -> list[tuple[str, str, str, list[int]]]:
+        """What may be decided about components that are pointed out: step, verb, what it does, their ids."""
+        pointed = {o.step: self._model.pointed.get(o.step, []) for o in self.overlays.all() if o.kind == "contours"}
+        return [
+            (step, verb, meaning, ids)
+            for step, ids in pointed.items()
+            for verb, (needs, meaning) in self._model.takes(step).items()
+            if ids and needs == "ids"
+        ]
 
     def pick(self, y_px: float, x_px: float, also: bool = False) -> None:
         """Choose the plane at a place [px] of planes side by side; tell which component lies there."""

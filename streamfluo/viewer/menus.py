@@ -24,6 +24,7 @@ SHORTCUTS = {
     "PgUp": "the slice before", "PgDown": "the slice behind",
     "Up": "the next component, its outline and trace thick", "Down": "the component before",
     "M": "one plane, planes side by side, or the channels of a slice merged",
+    "N": "draw a line: length, angle, values along it", "B": "of two that are compared the other one",
     "S": "save the picture (PNG)", "D": "save the data (TIFF)",
     "Left": "the frame before: look back", "Right": "the frame behind",
     "Ctrl+Left": "look back at what happened before", "Ctrl+Right": "at what happened next",
@@ -34,7 +35,7 @@ SHORTCUTS = {
     "Ctrl+0": "arrange the docks as at first", "Ctrl++": "larger letters", "Ctrl+-": "smaller letters",
     "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
 }  # fmt: skip
-IMAGE_KEYS = ("F", "R", "H", "V", "L", "C", "Shift+C", "M", "S", "D")
+IMAGE_KEYS = ("F", "R", "H", "V", "L", "C", "Shift+C", "M", "N", "B", "S", "D")
 
 
 def fill_menus(window: Window) -> None:

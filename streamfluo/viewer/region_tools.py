@@ -31,8 +31,7 @@ class RegionTools:
 
     def add(self, kind: str) -> None:
         """Put a region of this kind into the middle of what is seen; the user drags it where it belongs."""
-        canvas = self._canvas
-        seen = canvas.over.mapRectFromParent(canvas.box.viewRect()).intersected(canvas.frame_rect)
+        canvas, seen = self._canvas, self._canvas.seen
         x, y, side = seen.center().x(), seen.center().y(), max(4.0, min(seen.width(), seen.height()) / 4)
         pen = pg.mkPen(curve_colour(self._next), width=2)
         if kind == "polygon":

@@ -18,10 +18,11 @@ from .plot_panels import empty_plot, stacked
 from .theme import curve_colour, text_colour
 from .timeline import spelled_time
 from .traces import Marks, Trace, envelope
-from .words import labelled
+from .words import figure, labelled
 
 REDRAW_S = 0.1
 CURVES_A_PAGE = 16
+LANE_PX, FEWEST = 14, 4  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
 MAX_LANES = 4
 WINDOWS_S = {"10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "all": np.inf}
@@ -65,6 +66,7 @@ class TracePanel(QWidget):
         self._drawn_at = 0.0
         self.pointed: int | None = None  # the id of the curve that is drawn thick
         self._looking_at: int | None = None
+        self._a_page = CURVES_A_PAGE
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
         self._plot.setLabel("left", labelled(label, unit))
@@ -116,7 +118,7 @@ class TracePanel(QWidget):
             self._plot.setXRange(first * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
         at = rows[min(int(np.searchsorted(indices, self._looking_at)), len(rows) - 1) if self._looking_at else -1]
-        told = "  ".join(f"{value:.5g}" for value in at[shown][:4])
+        told = "  ".join(figure(value) for value in at[shown][:4])
         if self._looking_at is not None and self._looking_at < kept_from:
             told = f"values from {spelled_time(kept_from, self._interval_s)} on are here"
         self._newest.setText(told)
@@ -142,7 +144,7 @@ class TracePanel(QWidget):
         ids = self._trace.ids or []
         if component in ids:
             self.pointed = component
-            self._page.setValue(ids.index(component) // CURVES_A_PAGE + 1)
+            self._page.setValue(ids.index(component) // self._a_page + 1)
             self.redraw()
 
     def turn_to(self, trace: Trace, beside: Beside) -> None:
@@ -213,12 +215,14 @@ class TracePanel(QWidget):
         self._told.setText(" ".join(told))
 
     def _shown(self, curves: int) -> list[int]:
-        pages = max(1, -(-curves // CURVES_A_PAGE))
+        fits = max(self._plot.height() // LANE_PX, FEWEST) if self._is_stacked else CURVES_A_PAGE
+        self._a_page = min(fits, CURVES_A_PAGE)
+        pages = max(1, -(-curves // self._a_page))
         self._page.setMaximum(pages)
         self._page.setSuffix(f" of {pages}")
         self._page.setVisible(pages > 1)
-        first = (self._page.value() - 1) * CURVES_A_PAGE
-        return list(range(first, min(curves, first + CURVES_A_PAGE)))
+        first = (self._page.value() - 1) * self._a_page
+        return list(range(first, min(curves, first + self._a_page)))
 
     def _match_curves(self, count: int) -> None:
         while len(self._curves) < count:

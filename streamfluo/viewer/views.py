@@ -158,6 +158,11 @@ class PlaneView:
         values = [f"{t.plane.rpartition('/')[0]} {t.picture.value_at(t.image, *at, t.bin_px)}" for t in here]
         return f"{first.picture.place(*at)} · {' · '.join(values)} {first.picture.unit}".rstrip()
 
+    def in_order(self, tiles: Sequence[Tile]) -> list[Tile]:
+        """Return tiles as they stand in the dock."""
+        order = [panel.id for panel in self.panels()]
+        return sorted(tiles, key=lambda tile: order.index(tile.panel.id) if tile.panel.id in order else 0)
+
     def facts(self, tiles: Sequence[Tile]) -> list[str]:
         """Return what is to be said of what is shown: which frame, of how many planes, binned."""
         picture, looks_back = tiles[0].picture, self._model.looking_at is not None

@@ -7,13 +7,14 @@ from collections import Counter, deque
 
 import numpy as np
 from PySide6.QtCore import QSettings, QSize, Qt, QTimer
-from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow
+from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
 from .arrangement import EVENTS, OWN, STEERING, arrange
 from .controls import fixed_bar
 from .health_strip import HealthStrip
 from .image_panel import ImagePanel
+from .line_tool import LinePanel
 from .menus import fill_menus, save_image
 from .model import Model
 from .panels import Panel
@@ -35,7 +36,7 @@ AGES = 30
 STEERING_SIZE_PX = QSize(430, 420)
 LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
 PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel
-DockWidget = ImagePanel | PlotPanel | TablePanel | NumbersPanel | EventsPanel | SteeringPanel
+DockWidget = ImagePanel | PlotPanel | TablePanel | NumbersPanel | EventsPanel | SteeringPanel | LinePanel
 
 
 class Window(QMainWindow):
@@ -230,7 +231,7 @@ class Window(QMainWindow):
             image = ImagePanel(panel, model)
             image.set_mode(self._modes.get(panel.id, "one"))
             image.activated.connect(self._activate)
-            image.regions_changed.connect(self._show_regions)
+            image.beside.connect(self._show_beside)
             image.component_picked.connect(self._point_out)
             image.regions_sent.connect(self._send_regions)
             image.decided.connect(self._steering.decide)
@@ -254,15 +255,13 @@ class Window(QMainWindow):
         if (step := self.model.step_of("regions")) is not None:
             self._steering.ask("regions", lambda control: control.set(step, "regions", polygons))
 
-    def _show_regions(self, image: ImagePanel) -> None:
-        """A dock for the means of an image's regions, as soon as there is one."""
-        name = f"regions/{image.panel.id}"
+    def _show_beside(self, image: ImagePanel, what: str, content: QWidget, wanted: bool) -> None:
+        """A dock for what belongs to an image: the means of its regions, the values along its line."""
+        name = f"{what}/{image.panel.id}"
         if name not in self.docks:
-            facts = self.model.facts_of(image.panel)
-            dock = self._add_dock(name, f"{image.panel.title}: regions", Qt.DockWidgetArea.RightDockWidgetArea)
-            interval_s = facts[3] if facts else None
-            dock.setWidget(TracePanel(image.regions.trace, "mean", image.unit, interval_s))
-        self.docks[name].setVisible(len(image.regions) > 0)
+            dock = self._add_dock(name, f"{image.panel.title}: {what}", Qt.DockWidgetArea.RightDockWidgetArea)
+            dock.setWidget(content)
+        self.docks[name].setVisible(wanted)
 
     def _point_out(self, step: str, number: int, also: bool = False) -> None:
         """Show the traces of a component whose contour was clicked."""
@@ -358,7 +357,7 @@ class Window(QMainWindow):
             content = dock.widget()
             if isinstance(content, ImagePanel):
                 content.set_paused(paused)
-            elif isinstance(content, PlotPanel | TablePanel | NumbersPanel):
+            elif isinstance(content, PlotPanel | TablePanel | NumbersPanel | LinePanel):
                 content.paused = paused
         self._strip_at = 0.0
 
@@ -370,6 +369,7 @@ class Window(QMainWindow):
         actions = {
             "F": image.canvas.fit, "R": image.canvas.rotate, "H": lambda: image.canvas.flip(1),
             "V": lambda: image.canvas.flip(0), "M": image.next_mode, "Shift+C": image.next_colours,
+            "B": image.swap, "N": image.line.add,
             "C": self.model.planes.next_channel if len(self.model.planes.channels) > 1 else image.next_colours,
             "L": lambda: image.lock_levels(not image.locked),
             "S": lambda: save_image(self, image, "PNG"), "D": lambda: save_image(self, image, "TIFF"),
