@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import (
@@ -275,21 +273,9 @@ class ImagePanel(QWidget):
             self._along = LinePanel(self.line, self.unit, facts[2] if facts else None)
         self.beside.emit(self, "line", self._along, self.line.line is not None)
 
-    def save_picture(self, path: Path) -> None:
-        """Write what is seen as PNG. Raises OSError."""
-        if not self.canvas.grab().save(str(path), "PNG"):
-            raise OSError(f"{path}: the picture could not be written")
-
-    def save_data(self, path: Path) -> None:
-        """Write the pixels shown as TIFF, of several planes all of them in the order shown. Raises OSError."""
-        images = [
-            t.image.astype(np.float32) if t.image.dtype == np.float64 else t.image
-            for t in self._view.in_order(self._tiles)
-        ]
-        if len(images) == 1:
-            tifffile.imwrite(path, images[0], photometric="minisblack")
-        elif images:
-            tifffile.imwrite(path, np.stack(images), photometric="minisblack", metadata={"axes": "QYX"})
+    def images(self) -> list[np.ndarray]:
+        """Return what is shown (y, x), of several planes in the order in which they stand."""
+        return [tile.image for tile in self._view.in_order(self._tiles)]
 
     def _click(self, event: Any) -> None:
         at = self.canvas.over.mapFromScene(event.scenePos())

@@ -1,19 +1,17 @@
-"""The window's menus and keys, and saving what an image shows."""
+"""The window's menus and keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QFileDialog, QMenu, QMessageBox
+from PySide6.QtWidgets import QMenu, QMessageBox
 
 from .theme import scale_letters
 
 if TYPE_CHECKING:
-    from .image_panel import ImagePanel
     from .window import Window
 
 SHORTCUTS = {
@@ -84,19 +82,6 @@ def show_keys(window: Window) -> None:
     rows = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in SHORTCUTS.items())
     mouse = "Drag moves an image, the wheel zooms. Keys go to the image the mouse was over last."
     QMessageBox.information(window, "Keys", f"<table>{rows}</table><p>{mouse}</p>")
-
-
-def save_image(window: Window, image: ImagePanel, form: Literal["PNG", "TIFF"]) -> None:
-    """Ask where to, and save what an image shows."""
-    suffix = ".png" if form == "PNG" else ".tif"
-    proposed = f"{image.panel.title.replace(': ', '-')}-frame{image.shown_index}{suffix}"
-    path, _ = QFileDialog.getSaveFileName(window, f"Save as {form}", proposed, f"{form} (*{suffix})")
-    if not path:
-        return
-    try:
-        image.save_picture(Path(path)) if form == "PNG" else image.save_data(Path(path))
-    except OSError as error:
-        QMessageBox.warning(window, "streamfluo", f"{path} could not be written: {error.strerror or error}")
 
 
 def _action(menu: QMenu, key: str, does: Callable[[], object]) -> None:

@@ -15,11 +15,12 @@ from .controls import fixed_bar
 from .health_strip import HealthStrip
 from .image_panel import ImagePanel
 from .line_tool import LinePanel
-from .menus import fill_menus, save_image
+from .menus import fill_menus
 from .model import Model
 from .panels import Panel
 from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel
+from .saving import save_image
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .steering import Steering
 from .steering_panel import SteeringPanel

@@ -19,6 +19,7 @@ from streamfluo.calcium.region_masks import region_masks
 from streamfluo.viewer import theme
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
+from streamfluo.viewer.saving import save_data, save_picture
 from streamfluo.viewer.theme import LETTERS_PT, scale_letters
 
 
@@ -169,12 +170,12 @@ def test_regions_become_a_step_of_a_config_or_are_measured_by_the_run(open_windo
 def test_pictures_and_data_are_saved(open_window, tmp_path):
     window, _ = open_window(frame(3, PIXELS))
     image = panel(window, "frames/source")
-    image.save_picture(tmp_path / "a.png")
-    image.save_data(tmp_path / "a.tif")
+    save_picture(image, tmp_path / "a.png")
+    save_data(image, tmp_path / "a.tif")
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), PIXELS)
     assert QImage(str(tmp_path / "a.png")).width() > 100
     with pytest.raises(OSError, match="could not be written"):
-        image.save_picture(tmp_path / "nowhere" / "a.png")
+        save_picture(image, tmp_path / "nowhere" / "a.png")
 
 
 def test_keys_act_on_the_image_under_the_mouse(open_window, qtbot):

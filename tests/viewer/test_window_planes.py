@@ -13,6 +13,7 @@ from windows import PIXELS, look, panel
 
 from streamfluo.core import wire
 from streamfluo.viewer.arrangement import OWN
+from streamfluo.viewer.saving import save_data
 
 ALL = ("red/0", "green/0", "red/1", "green/1")
 
@@ -252,7 +253,7 @@ def test_all_planes_shown_are_saved(planes_window, tmp_path):
     _, _, image = planes_window
     image.set_mode("grid")
     image.refresh()
-    image.save_data(tmp_path / "a.tif")
+    save_data(image, tmp_path / "a.tif")
     order = ("red/0", "red/1", "green/0", "green/1")
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), [PIXELS + 10 * ALL.index(p) for p in order])
 
