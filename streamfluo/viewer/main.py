@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -15,9 +16,11 @@ from ..core.errors import SourceError
 from ..network.watching import Watch
 from .model import Model
 from .theme import Theme, apply
+from .tour import begin_tour
 from .window import Window
 
 PATIENCE_S = 30.0
+TOUR_MS = 3000  # by then there is something to show
 NICE = 10  # where processors are short the recording comes first
 
 
@@ -31,6 +34,9 @@ def show(uri: str, theme: Theme = "auto") -> None:
         if (geometry := settings.value("geometry")) is not None:
             window.restoreGeometry(geometry)
         window.show()
+        if not settings.value("tour"):
+            QTimer.singleShot(TOUR_MS, partial(begin_tour, window))
+            settings.setValue("tour", "shown")
         app.exec()
         settings.setValue("geometry", window.saveGeometry())
 

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QMessageBox
 
 from .theme import scale_letters
+from .tour import begin_tour
 
 if TYPE_CHECKING:
     from .window import Window
@@ -67,7 +68,9 @@ def fill_menus(window: Window) -> None:
     for theme in ("auto", "light", "dark"):
         view.addAction(f"{theme} colours", partial(window.set_theme, theme))
     _action(view, "Ctrl+Q", window.close)
-    _action(bar.addMenu("&Help"), "?", partial(show_keys, window))
+    helps = bar.addMenu("&Help")
+    _action(helps, "?", partial(show_keys, window))
+    helps.addAction("a tour in five steps", partial(begin_tour, window))
 
 
 def list_docks(window: Window, menu: QMenu) -> None:

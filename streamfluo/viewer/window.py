@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
 from .arrangement import EVENTS, OWN, STEERING, arrange
+from .contents import PlotPanel, plot_of
 from .controls import fixed_bar
 from .health_strip import HealthStrip
 from .image_panel import ImagePanel
@@ -36,8 +37,7 @@ PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 AGES = 30
 STEERING_SIZE_PX = QSize(430, 420)
 LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
-PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel
-DockWidget = ImagePanel | PlotPanel | TablePanel | NumbersPanel | EventsPanel | SteeringPanel | LinePanel
+DockWidget = ImagePanel | PlotPanel | EventsPanel | SteeringPanel | LinePanel
 
 
 class Window(QMainWindow):
@@ -60,10 +60,10 @@ class Window(QMainWindow):
         self._ages_s: deque[float] = deque(maxlen=AGES)
         self._steering = Steering(model.uri, model.tell)
         self._asked: dict[str, tuple[int, int]] = {}  # source → the frame that is looked back at, and its binning
-        self._strip = HealthStrip(model)
-        self._strip.asked.connect(lambda: self._open(EVENTS))
+        self.strip = HealthStrip(model)
+        self.strip.asked.connect(lambda: self._open(EVENTS))
         self._strip_at = 0.0
-        self.addToolBar(fixed_bar("health", self._strip))
+        self.addToolBar(fixed_bar("health", self.strip))
         self._plane_bar = PlaneBar(model)
         self._choice = fixed_bar("planes", self._plane_bar)
         self._choice.setParent(self)
@@ -101,7 +101,7 @@ class Window(QMainWindow):
             self._strip_at = time.monotonic()
             age_s = float(np.median(self._ages_s)) if self._ages_s and model.link == "live" else None
             refused: Counter[str] = self._watch.refused + model.refused
-            self._strip.refresh(age_s, self.paused, refused.total())
+            self.strip.refresh(age_s, self.paused, refused.total())
         self.time_bar.refresh()
 
     def visible_panels(self) -> list[DockWidget]:
@@ -238,18 +238,7 @@ class Window(QMainWindow):
             image.decided.connect(self._steering.decide)
             self._active = self._active or image
             return image
-        here = model.here(panel) or next(iter(model.members(panel).values()))
-        if panel.kind == "trace":
-            facts = model.facts_of(panel)
-            interval_s = facts[3] if facts else None
-            return TracePanel(model.traces[here.id], panel.name, panel.unit, interval_s, beside(here, model))
-        if panel.kind == "table":
-            return TablePanel(here, model)
-        if panel.kind == "scatter":
-            return ScatterPanel(here, model)
-        if panel.kind == "interval":
-            return IntervalPanel(here, model.traces[here.id])
-        return NumbersPanel(here, model) if panel.kind == "numbers" else CurvePanel(here, model)
+        return plot_of(panel, model)
 
     def _send_regions(self, polygons: list[list[list[float]]]) -> None:
         """Have the run's step measure these regions from the next frame on; the answer stands in the events."""
@@ -281,6 +270,11 @@ class Window(QMainWindow):
                 at = next(iter(self.model.pointed.get(overlay.step, [])[-1:]), None)
                 self._point_out(overlay.step, (ids.index(at) + by) % len(ids) if at in ids else 0)
                 return
+
+    @property
+    def active(self) -> ImagePanel | None:
+        """The image that keys go to."""
+        return self._active
 
     def _activate(self, image: ImagePanel) -> None:
         self._active = image
@@ -358,7 +352,7 @@ class Window(QMainWindow):
             content = dock.widget()
             if isinstance(content, ImagePanel):
                 content.set_paused(paused)
-            elif isinstance(content, PlotPanel | TablePanel | NumbersPanel | LinePanel):
+            elif isinstance(content, PlotPanel | LinePanel):
                 content.paused = paused
         self._strip_at = 0.0
 

@@ -162,9 +162,9 @@ def test_the_strip_of_a_run_that_ended_counts_every_frame(folder, started, qtbot
         _, replay = started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 10, "--wait")
         started("run", "chain.toml", "--source", replay, "--publish", endpoint)
         qtbot.waitUntil(lambda: window.model.link == "ended", timeout=60000)
-        qtbot.waitUntil(lambda: "60" in window._strip._figures["in"].text(), timeout=5000)
-        assert window._strip._figures["in"].text() == "<b>60</b> frames"
-        assert "finished" in window._strip._state.text()
+        qtbot.waitUntil(lambda: "60" in window.strip._figures["in"].text(), timeout=5000)
+        assert window.strip._figures["in"].text() == "<b>60</b> frames"
+        assert "finished" in window.strip._state.text()
         window.close()
 
 

@@ -84,7 +84,7 @@ def panel(window, name):
 
 
 def text_of(window):
-    labels = [window._strip._state, *window._strip._figures.values(), window._strip._trouble]
+    labels = [window.strip._state, *window.strip._figures.values(), window.strip._trouble]
     window._strip_at = 0.0
     look(window)
     return " ".join(label.text() for label in labels if not label.isHidden())

@@ -1,0 +1,28 @@
+"""What stands in the dock of a panel that is no image."""
+
+from __future__ import annotations
+
+from .model import Model
+from .panels import Panel
+from .plot_panels import CurvePanel
+from .scatter_panels import IntervalPanel, ScatterPanel
+from .table_panels import NumbersPanel, TablePanel
+from .trace_panel import TracePanel, beside
+
+PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel
+
+
+def plot_of(panel: Panel, model: Model) -> PlotPanel:
+    """Return what draws a panel, of several planes in the one chosen."""
+    here = model.here(panel) or next(iter(model.members(panel).values()))
+    if panel.kind == "trace":
+        facts = model.facts_of(panel)
+        interval_s = facts[3] if facts else None
+        return TracePanel(model.traces[here.id], panel.name, panel.unit, interval_s, beside(here, model))
+    if panel.kind == "table":
+        return TablePanel(here, model)
+    if panel.kind == "scatter":
+        return ScatterPanel(here, model)
+    if panel.kind == "interval":
+        return IntervalPanel(here, model.traces[here.id])
+    return NumbersPanel(here, model) if panel.kind == "numbers" else CurvePanel(here, model)
