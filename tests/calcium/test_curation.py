@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from streamfluo import Block, ConfigError, Spec, StateError, create, open_session, open_source
+from streamfluo import Block, Chain, ConfigError, Spec, StateError, create, open_session, open_source
 from streamfluo.core.decision import Decision
 from streamfluo.core.registry import operators
 from streamfluo.engine.config import parse_config
@@ -277,3 +277,20 @@ def test_a_component_that_people_merged_stands_in_the_session_with_what_it_gave_
     assert not cells.footprints[:, [row]].nnz
     assert cells.traces[row, 90:200].any()
     assert not cells.traces[row, 200:].any()
+
+
+def test_a_trigger_follows_a_component_that_people_merge(field, tmp_path):
+    movie, masks = field
+    np.save(tmp_path / "seeds.npy", np.array([*masks["halves"], *masks["others"]]))
+    text = CONFIG.replace("min_snr = 1.5", f'init = "seeded", seeds = "{tmp_path}/seeds.npy"')
+    text += '[[step]]\nkind = "trigger"\nparams = { when = "extract.traces[1] > 5 σ" }'
+    told = []
+    for cut in (1, 32):
+        chain = Chain(parse_config(text), Spec(SHAPE, "uint16", interval_s=1 / 30))
+        chain.changes.plan_recorded(Decision(150, "extract", "merge", (0, 1), "anna", "", 1), told=True)
+        for start in range(0, 200, cut):
+            frames = movie[start : min(start + cut, 200)]
+            chain.push(Block(start, np.arange(start, start + len(frames)) * 33_333_333, frames))
+        told.append([event for event in chain.events if event["step"] == "trigger"])
+    assert told[0] == told[1]
+    assert [event["said"] for event in told[0]] == ["extract.traces[1]: 1 is merged into 0, which is followed"]

@@ -59,13 +59,16 @@ def test_a_run_is_marked_set_looked_at_and_stopped(folder, run):  # noqa: F811
 
 
 MISTAKES = [
-    (["jump"], "no verb 'jump'; there is 'mark'"),
+    (["jump"], "no verb 'jump'; there is 'curate', 'mark'"),
     (["set", "debleach"], "write set STEP.PARAM=VALUE"),
     (["set", "debleach.smooth_frames=1"], "smooth_frames: expected a whole number >= 2, found 1; it is at least 2"),
     (["set", "moments.pivot=1"], "step 'moments': no parameter 'pivot'"),
     (["mark"], "text: expected a text of length >= 1"),
     (["snapshot"], "write snapshot STEP[.NAME]"),
     (["pause", "now"], "write pause alone; found 'now'"),
+    (["curate", "moments", "reject", "12"], "step 'moments': no decision 'reject'; it takes none"),
+    (["curate", "moments"], "write curate STEP VERB [ID …]"),
+    (["mark", "x", "--note", "why"], "--note and --by are for curate, not for mark"),
     (["pause", "--source", "scope"], "this is one run; sources are a daemon's"),
 ]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from systems import needs_signals
-from toys import FRAMES, LEVEL, Movie, a, block, chain, config, toys  # noqa: F401
+from toys import LEVEL, SPEC, Movie, a, block, chain, config, toys  # noqa: F401
 from turnstile import Turnstile, events, let, ones, running
 
-from streamfluo import SourceError, open_session, open_source
+from streamfluo import Plane, SourceError, open_session, open_source
 from streamfluo.client import ask
 from streamfluo.core import wire
 from streamfluo.core.control import request_words
@@ -134,6 +134,18 @@ def test_decisions_take_effect_at_their_frames_however_they_come_in_blocks():
 
     for cuts in ([(0, 100)], [(0, 5), (5, 64), (64, 100)], [(n, n + 1) for n in range(100)], [(0, 70), (70, 100)]):
         np.testing.assert_array_equal(told(cuts), np.repeat([0, 7, 4], [5, 59, 36]))
+
+
+def test_of_several_planes_the_step_of_one_is_named():
+    one = chain(FLAGGED, spec=SPEC.with_(planes=(Plane("green", 0), Plane("green", 1))))
+    reached = {"green/0": 5, "green/1": 7}
+    with pytest.raises(ConfigError, match="which step\\? there are green/0/flagged, green/1/flagged"):
+        one.changes.plan_decision(Decision(0, "flagged", "flag", (3,)), reached)
+    decided, make = one.changes.plan_decision(Decision(0, "green/1/flagged", "flag", (3,)), reached)
+    assert decided.decision == Decision(7, "green/1/flagged", "flag", (3,), number=1)
+    make()
+    again, _ = one.changes.plan_decision(Decision(0, "green/1/flagged", "flag", (4,)), {"green/0": 5, "green/1": 6})
+    assert (again.decision.frame, again.decision.number) == (7, 2)  # behind the one that is to come
 
 
 KILLED = """

@@ -75,7 +75,13 @@ class Extract(Operator):
         ),
         Gives("quality", "table", ("frame", *MEASURES), "", "measures of every component, each 100 frames"),
         Gives("settled", "table", ("frame", "id", "trace", "raw", "spike", "dff"), "", "final values"),
-        Gives("events", "table", ("frame", "id", "event", "reason"), "", "components born, accepted, rejected, gone"),
+        Gives(
+            "events",
+            "table",
+            ("frame", "id", "event", "reason"),
+            "",
+            "components born, accepted, rejected, undone, gone",
+        ),
         Gives(
             "decisions",
             "table",
