@@ -104,4 +104,5 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> No
     if parts.acting is not None:
         parts.acting.end_muted()
     while parts.chain.events:
-        parts.tell(parts.chain.events.pop(0))
+        if not parts.told_before.again(event := parts.chain.events.pop(0)):
+            parts.tell(event)

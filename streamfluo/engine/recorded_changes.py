@@ -1,4 +1,4 @@
-"""Changes of live parameters that were recorded: made again at their frames, by a rerun and by a run that resumes."""
+"""What a session says happened: changes are made again at their frames, and events of these are not noted again."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from ..core.errors import ConfigError
 from ..session.events import changes_in
 from ..session.reader import open_session
 from .parts import Parts
+from .told_before import ToldBefore
 
 log = logging.getLogger("streamfluo")
 
 
 def plan_recorded(parts: Parts, changes: Sequence[Change], resume: bool) -> None:
-    """Have the chain make these changes, and of a session that is resumed those that it made.
+    """Have the chain make these changes, and of a session that is resumed those that it made; its events are not noted
+    twice.
 
     What --set states now is not changed again. A change that the chain does not take is said and left out.
     """
-    own = changes_in(open_session(parts.session.folder).events) if resume and parts.session else ()
+    events = open_session(parts.session.folder).events if resume and parts.session else ()
+    own = changes_in(events)
     theirs = [c for c in changes if c not in own and f"{c.step}.{c.param}" not in parts.config.changed]
     reached = {step.id: parts.position.reached[step.plane] for step in parts.chain.steps}
+    parts.told_before = ToldBefore(events, reached)
     for change in sorted([*own, *theirs], key=lambda change: change.frame):
         if change.frame < reached.get(change.step, 0):
             continue  # the checkpoint has it
