@@ -46,6 +46,9 @@ class NiPulses(Action):
             self.close()
             raise ConfigError(f"{uri}: {str(error).splitlines()[0][:200]}") from None
 
+    def check(self, message: Message) -> None:
+        raise ConfigError(f"{self.uri}: between pulses the line is low, also when the run ends: it takes no at_end")
+
     def do(self, decision: Decision) -> None:
         assert self._task is not None
         self._task.write(self._high, auto_start=True)

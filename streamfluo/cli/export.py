@@ -37,5 +37,12 @@ def export(
         written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um, told)
     for path in written:
         console.print(str(path), soft_wrap=True)
+    for name, one in opened.recorded_inputs.by_name.items():
+        if one.undetermined:
+            where = {"csv": " (column arrival_t_s)", "npy": " (arrival_t_ns)"}.get(to, "")
+            console.print(
+                f"input {name}: its clock is undetermined: {one.undetermined}; its times are when samples came{where}",
+                soft_wrap=True,
+            )
     if opened.lost:
         console.print(f"{counted(opened.lost, 'frame')} never came: {out / 'gaps.csv'} says which")

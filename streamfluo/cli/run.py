@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -109,7 +112,7 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
     total = engine.source.series.frames
     if engine.publisher is not None:
         console.print(f"serving results at {engine.publisher.endpoint}", soft_wrap=True)
-    with stop_on_signals(engine.stop), frame_progress() as progress:
+    with stop_on_signals(engine.stop), frame_progress() as progress, kept_out_of_collections():
         task = progress.add_task("frames", total=total, of=total or "…", note="")
         engine.start()
         if view and engine.publisher is not None:
@@ -128,6 +131,17 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
             stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())
             stalled += "".join(f", {sentence}" for sentence in health.blocked.values())
             progress.update(task, completed=health.frames, note=f"{health.lost} lost{stalled}")
+
+
+@contextmanager
+def kept_out_of_collections() -> Iterator[None]:
+    """Have the garbage collector leave alone what is there already: to look through all of it, some 150,000 objects of
+    libraries, takes 72 ms, in which no frame is worked on."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def report(engine: Engine, out: Path) -> None:

@@ -65,5 +65,8 @@ class Action(ABC):
         """Do it, and return what was set where the message does not say it. It may take its time, and raise: both are
         counted and told."""
 
+    def check(self, message: Message) -> None:  # noqa: B027 - most send any
+        """Raises ConfigError for a message that it cannot do: asked before frames flow of the one that is sent last."""
+
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what it holds."""

@@ -369,6 +369,7 @@ def _restore(step: Step, state: State) -> None:
     """Give an operator its state back. Raises StateError for one that is not its own, whatever it made of it."""
     try:
         step.operator.restore(state)
+        step.doubt = "" if step.muted else step.operator.doubt()  # an event said so when it began
     except StateError:
         raise
     except Exception as error:

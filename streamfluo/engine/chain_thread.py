@@ -101,5 +101,8 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> No
     if publisher is not None and block is not None:
         step = in_plane(parts.plane(block), SOURCE)
         publisher.put_frames(step, block, arrived_ns, _is_pressed(parts))
+    if parts.acting is not None:
+        parts.acting.end_muted()
     while parts.chain.events:
-        parts.tell(parts.chain.events.pop(0))
+        if not parts.told_before.again(event := parts.chain.events.pop(0)):
+            parts.tell(event)

@@ -101,6 +101,10 @@ class ActionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replayed: Annotated[
         bool, Meta(description="done for frames that are read again too, from a file or on the way to resume")
     ] = False
+    at_end: Annotated[
+        str | None,
+        Meta(description="a message that is sent last, when the run ends or its step is muted: a laser's safe value"),
+    ] = None
 
 
 class InputConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -121,7 +121,8 @@ class Engine:
                 parts.listening = Listening(config.inputs, self.session.new_input, parts.tell)
                 undo.callback(parts.listening.close)
             if config.actions:
-                parts.acting = Acting(config.actions, self.chain, source.series.uid, self._note_action)
+                live = not source.seekable
+                parts.acting = Acting(config.actions, self.chain, source.series.uid, self._note_action, live)
             undo.pop_all()
         jobs = {"ingest": ingest, "chain": run_chain, "values": write_values}
         if journal:
@@ -261,6 +262,8 @@ class Engine:
             if job in ("chain", "journal"):
                 parts.ring.drop_reader(job)
             if job == "chain":
+                if parts.acting is not None:
+                    parts.acting.end()  # at once: what else of the run must end may take longer
                 parts.asked.close()
                 parts.chain_ended_s = time.monotonic()
             if job in ("chain", "values"):  # nobody fills it, or nobody empties it, any more

@@ -24,6 +24,7 @@ from .config import Config
 from .listening import Listening
 from .publisher import Publisher
 from .ring_buffer import RingBuffer
+from .told_before import ToldBefore
 
 
 class Handed(NamedTuple):
@@ -135,6 +136,7 @@ class Parts:
     publisher: Publisher | None = None
     acting: Acting | None = None
     listening: Listening | None = None
+    told_before: ToldBefore = field(default_factory=ToldBefore)
     latency: Latency = field(default_factory=Latency)
     do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None

@@ -70,7 +70,7 @@ class ControlProgram(Action):
         super().__init__(uri, message)
         if message.is_json:
             raise ConfigError(f"{uri}: say what is asked for in message: stop, mark TEXT, set STEP.PARAM=VALUE")
-        self._request(message.of(Decision("step", 0, 0, "uid", 0, 0, 0)))
+        self.check(message)
         try:
             parse_endpoint(uri.partition("+")[2])
         except SourceError as error:
@@ -82,6 +82,9 @@ class ControlProgram(Action):
         if self._program is None:  # of this run: it answers once it has begun
             self._program = Control(self.uri.partition("+")[2])
         self._program.ask(verb, **words)
+
+    def check(self, message: Message) -> None:
+        self._request(message.of(Decision("step", 0, 0, "uid", 0, 0, 0)))
 
     def _request(self, text: str) -> tuple[str, Mapping[str, Any]]:
         verb, *words = text.split()

@@ -214,12 +214,15 @@ def _export_values(recorded: SessionStep, to: str, out: Path) -> list[Path]:
 
 
 def _export_input(one: RecordedInput, to: str, out: Path) -> Path:
-    """Write what an input gave, each sample with its time since the series began."""
-    name = f"input.{one.name}"
+    """Write what an input gave, each sample with its time since the series began.
+
+    Of one whose clock is undetermined the times have another name, so that nobody takes them for that.
+    """
+    name, times = f"input.{one.name}", "arrival_t" if one.undetermined else "t"
     if to == "npy":
-        return _save_arrays(_file(out, f"{name}.npz"), {"t_ns": one.t_ns, "value": one.value})
+        return _save_arrays(_file(out, f"{name}.npz"), {f"{times}_ns": one.t_ns, "value": one.value})
     columns = one.value[:, None] if one.is_text else one.value
-    header = ("t_s", *(["text"] if one.is_text else map(str, range(columns.shape[1]))))
+    header = (f"{times}_s", *(["text"] if one.is_text else map(str, range(columns.shape[1]))))
     rows = ((t_ns / 1e9, *row) for t_ns, row in zip(one.t_ns.tolist(), columns.tolist(), strict=True))
     return write_csv(_file(out, f"{name}.csv"), header, rows)
 

@@ -46,18 +46,31 @@ class SetProperty(Action):
         if message.is_json:
             raise ConfigError(f"{uri}: say in message what it is set to: a value, *= 0.9, or open for a shutter")
         self._shared: SharedCore | None = None
-        text = message.of(Decision("step", 0, 0, "uid", 0, 0, 0))
         try:
             self._shared = take_core(uri, self._asked.target.partition(".")[0], self._asked.configuration)
             with self._shared.turn("") as core:
                 self._device, self._property = self._found(core)
-                self._value(core, text, self._now(core))
+            self._try(message)
         except SourceError as error:
             self.close()
             raise ConfigError(str(error)) from None
         except RuntimeError as error:  # MMCore's own
             self.close()
             raise ConfigError(f"{uri}: {one_line(error)}") from None
+
+    def check(self, message: Message) -> None:
+        if self._asked.pulse_s:
+            raise ConfigError(f"{self.uri}: with pulse_ms it is set back each time: it takes no at_end")
+        try:
+            self._try(message)
+        except SourceError as error:
+            raise ConfigError(str(error)) from None
+
+    def _try(self, message: Message) -> None:
+        """Raises SourceError for a message that the device does not take; sets nothing."""
+        assert self._shared is not None
+        with self._shared.turn("") as core:
+            self._value(core, message.of(Decision("step", 0, 0, "uid", 0, 0, 0)), self._now(core))
 
     def do(self, decision: Decision) -> str:
         assert self._shared is not None

@@ -9,7 +9,7 @@ from toys import Movie
 
 from streamfluo import Block, ConfigError, Spec, open_session, open_source
 from streamfluo.actions.opening import open_action
-from streamfluo.core.action import Decision
+from streamfluo.core.action import Decision, Message
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.sources import camera_cores
@@ -217,6 +217,21 @@ def test_what_cannot_be_is_refused_in_one_line_and_nothing_is_set(core, uri, mes
     assert BAD[uri, message] in str(error.value)
     assert "\n" not in str(error.value)
     assert core.calls == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "message", "last", "says"),
+    [
+        ("mm:Laser.Power", "12.5", "51", "Power must be a number from 0 to 50, found '51'"),
+        ("mm:LED?pulse_ms=5", "open", "close", "with pulse_ms it is set back each time: it takes no at_end"),
+    ],
+)
+def test_what_it_cannot_do_last_is_refused(core, uri, message, last, says):
+    action = open_action(uri, message)
+    with pytest.raises(ConfigError, match=says):
+        action.check(Message(last))
+    assert core.calls == []
+    action.close()
 
 
 def test_without_a_camera_it_asks_for_a_configuration():

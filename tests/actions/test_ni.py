@@ -8,7 +8,7 @@ import pytest
 
 from streamfluo import ConfigError
 from streamfluo.actions.opening import open_action
-from streamfluo.core.action import Decision
+from streamfluo.core.action import Decision, Message
 
 FIRED = Decision("fires", 1, 0, "u", 0, 0, 0)
 
@@ -61,6 +61,8 @@ def test_a_line_is_low_but_for_its_pulses(calls):
 def test_an_analog_output_has_a_voltage(calls):
     action = open_action("ni:Dev1/ao0?pulse_ms=1&volts=3.3")
     action.do(FIRED)
+    with pytest.raises(ConfigError, match="between pulses the line is low, also when the run ends"):
+        action.check(Message("0"))
     action.close()
     assert calls[0] == ("analog", "Dev1/ao0")
     assert [value for value, _ in calls[1:-1]] == [0.0, 3.3, 0.0]

@@ -120,6 +120,24 @@ def test_what_cannot_be_matched_is_undetermined_and_never_guessed(tmp_path, text
     assert "its clock undetermined" in said
 
 
+def test_an_export_says_which_clock_is_undetermined(tmp_path):
+    """In the file, where times have another name, and at the command."""
+    text = TTL + daq('{ of = "ttl", column = 1, level = 7.5 }')
+    session = recorded(tmp_path, text, np.arange(0, SECONDS, FRAME_S), irregular(9505), 9505)
+    for to in ("csv", "npy"):
+        call = ["export", str(session.path), "--to", to, "--out", str(tmp_path / to)]
+        said = CliRunner().invoke(app, call, env={"COLUMNS": "200"}).stdout
+        assert (
+            "input daq: its clock is undetermined: 0 pulses, 8 or more are needed; its times are when samples" in said
+        )
+        assert "input ttl" not in said
+    heads = [(tmp_path / "csv" / f"input.{name}.csv").read_text().partition("\n")[0].strip() for name in ("daq", "ttl")]
+    assert heads == ["arrival_t_s,0,1", "t_s,0"]
+    for name, times in (("daq", "arrival_t_ns"), ("ttl", "t_ns")):
+        with np.load(tmp_path / "npy" / f"input.{name}.npz") as saved:
+            assert set(saved) == {times, "value"}
+
+
 def test_the_other_line_may_be_missing_or_text(tmp_path):
     text = TTL + daq('{ of = "ttl", column = 1, level = 2.5 }')
     session = recorded(tmp_path, text, np.arange(0, SECONDS, FRAME_S), irregular(9504), 9504)
