@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -156,7 +157,8 @@ def _heat_map(step: ReportedStep, activity: RecordedActivity) -> Figure:
         f"Largest denoised activity in each of {heat.shape[1]} stretches, grey where it is not known; black 0, bright "
         f"{spelled(most, 2)} noise σ. Cells in the order of their largest activity; the line: how many were accepted."
     )
-    return chart(draw, "All cells", said, size=(9.6, 3.2))
+    drawn = chart(draw, "All cells", said, size=(9.6, 3.2))
+    return replace(drawn, kind="picture")  # its colours stay what they are on a dark page
 
 
 def _numbers(step: ReportedStep, cells: _Cells, activity: RecordedActivity) -> list[Number]:

@@ -22,7 +22,7 @@ Found = list[tuple[str, ReadStep, Findings]]
 def page_of(session: Session) -> str:
     """Return the report of a session as HTML."""
     parts = parts_of(session, PLANES)
-    found: Found = [(part.name, step, findings_of(step)) for part in parts for step in part.steps]
+    found: Found = [(part.name, step, findings_of(step)) for part in parts for step in reversed(part.steps)]
     name = session.path.resolve().name
     pictured = any(figure.kind == "picture" and figure.data for _, _, f in found for figure in f.figures)
     body = joined(
@@ -74,7 +74,7 @@ def _head(session: Session, name: str, found: Found) -> Markup:
     if lasted := summary.duration(session.frames, session.spec.interval_s):
         said += f", {lasted}"
     cards = [("frames", spelled(session.frames), lost)]
-    cards += [(_title(plane, step), f.headline, "") for plane, step, f in reversed(found) if f.headline]
+    cards += [(_title(plane, step), f.headline, "") for plane, step, f in found if f.headline]
     return element(
         "header",
         element("p", "streamfluo report", class_="kind"),
@@ -110,7 +110,7 @@ def _results(session: Session, found: Found) -> Markup:
     said = f"{counted(more, 'more plane')} in the session." if more > 0 else ""
     return section(
         "Results",
-        *(section_of(step, f, _title(plane, step)) for plane, step, f in reversed(found) if f != Findings()),
+        *(section_of(step, f, _title(plane, step)) for plane, step, f in found if f != Findings()),
         element("p", said, class_="note") if said else "",
     )
 
