@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..core.findings import Figure, Findings, Number, ReportedStep, Rows, counted, middle, spelled
-from ..core.step_values import IDS
 from ..pixels.report import chart, colour_of, picture, stack, time_axis
 from .extracted_components import ExtractedComponents
+from .recorded_activity import RecordedActivity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 TRACES = 24  # in the stack: more would be too thin to read
 LISTED = 20  # in the table
 NUMBERED = 40  # cells with their number beside them
-COLUMNS = 900  # of the heat map
 
 
 class _Cells(NamedTuple):
@@ -30,18 +28,6 @@ class _Cells(NamedTuple):
     ids: np.ndarray
     candidates: int
     measures: Mapping[str, np.ndarray]
-
-
-@dataclass
-class _Activity:
-    """What one pass over the values leaves: traces (t, n) of the cells in the stack, of all cells the largest value in
-    each stretch of frames (K, columns) as of the frame and as settled, the largest ΔF/F, and how many were there."""
-
-    traces: np.ndarray
-    heat: np.ndarray
-    settled: np.ndarray
-    dff: np.ndarray
-    present: np.ndarray
 
 
 def report_of(step: ReportedStep) -> Findings:
@@ -55,7 +41,7 @@ def report_of(step: ReportedStep) -> Findings:
         figures = [_map_of(step, cells, np.empty(0, np.int64))] if step.image("background") is not None else []
         return Findings(headline, [Number("cells accepted", "0", "", f"of {cells.candidates} candidates")], figures)
     chosen = np.sort(cells.ids[np.argsort(-_known(cells.measures["snr"]), kind="stable")[:TRACES]])
-    activity = _activity_of(step, cells.ids, chosen)
+    activity = RecordedActivity(step, cells.ids, chosen)
     figures = [_map_of(step, cells, chosen), _stack_of(step, cells, chosen, activity), _heat_map(step, activity)]
     return Findings(headline, _numbers(step, cells, activity), figures, [_table(cells, activity)])
 
@@ -89,61 +75,6 @@ def _centres(found: ExtractedComponents, kept: np.ndarray) -> tuple[np.ndarray, 
     pixel = np.arange(weights.shape[0])
     y, x = (np.asarray(weights.T @ at).reshape(-1) / total for at in np.divmod(pixel, found.shape[1]))
     return y, x
-
-
-def _activity_of(step: ReportedStep, ids: np.ndarray, chosen: np.ndarray) -> _Activity:
-    """Read the values once: live ones, final ones in their place where the run reached them."""
-    columns = max(1, min(COLUMNS, step.stop))
-    of_stretch = columns / max(1, step.stop)
-    empty = np.full((len(ids), columns), np.nan)
-    traces = np.full((step.stop, len(chosen)), np.nan, np.float32)
-    found = _Activity(traces, empty, empty.copy(), np.full(len(ids), np.nan), np.full(columns, np.nan))
-    for record in step.records():
-        arrays, frames = record.arrays, np.arange(record.index, record.index + record.frames)
-        frames = frames[frames < step.stop]
-        if len(frames) and IDS in arrays and "traces" in arrays and len(arrays[IDS]):
-            column = (frames * of_stretch).astype(int)
-            rows, at = _matched(ids, arrays[IDS])
-            traces = np.asarray(arrays["traces"][: len(frames)])
-            for start, stop in _stretches(column):
-                with np.errstate(invalid="ignore"):
-                    most = np.fmax.reduce(traces[start:stop][:, at], 0)
-                    found.heat[rows, column[start]] = np.fmax(found.heat[rows, column[start]], most)
-                    if "present" in arrays:
-                        there = arrays["present"][start:stop].astype(bool).sum(1)
-                        found.present[column[start]] = np.fmax(found.present[column[start]], there.max())
-            row, at = _matched(chosen, arrays[IDS])
-            found.traces[frames[:, None], row[None]] = traces[:, at]
-            if "dff" in arrays:
-                rows, at = _matched(ids, arrays[IDS])
-                found.dff[rows] = np.fmax(found.dff[rows], np.fmax.reduce(arrays["dff"][:, at], 0))
-        if len(arrays.get("settled/id", ())):
-            _settle(found, ids, arrays, of_stretch)
-            row = np.searchsorted(chosen, arrays["settled/id"]).clip(max=max(0, len(chosen) - 1))
-            frame = arrays["settled/frame"]
-            good = (chosen[row] == arrays["settled/id"]) & (frame >= 0) & (frame < step.stop)
-            found.traces[frame[good], row[good]] = arrays["settled/trace"][good]
-    found.heat = np.where(np.isfinite(found.settled), found.settled, found.heat)
-    return found
-
-
-def _settle(found: _Activity, ids: np.ndarray, arrays: Mapping[str, np.ndarray], of_stretch: float) -> None:
-    """Take final values of all cells."""
-    row = np.searchsorted(ids, arrays["settled/id"]).clip(max=len(ids) - 1)
-    column = (arrays["settled/frame"] * of_stretch).astype(int)
-    good = (ids[row] == arrays["settled/id"]) & (column >= 0) & (column < found.settled.shape[1])
-    np.fmax.at(found.settled, (row[good], column[good]), arrays["settled/trace"][good].astype(float))
-
-
-def _matched(ids: np.ndarray, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where those that both have stand in each."""
-    _, rows, at = np.intersect1d(ids, here, return_indices=True)
-    return rows, at
-
-
-def _stretches(column: np.ndarray) -> Iterator[tuple[int, int]]:
-    edges = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(column)]
-    yield from pairwise(edges)
 
 
 def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
@@ -185,7 +116,7 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
     return picture(image, "Cells", said, step.sees.pixel_um, over, unit="ADU")
 
 
-def _stack_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray, activity: _Activity) -> Figure:
+def _stack_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray, activity: RecordedActivity) -> Figure:
     snr = cells.measures["snr"][np.searchsorted(cells.ids, chosen)]
     of = "all cells" if len(chosen) == len(cells.ids) else f"the {len(chosen)} cells of the highest SNR"
     said = (
@@ -197,7 +128,7 @@ def _stack_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray, activity: _
     return stack(np.arange(step.stop), activity.traces, names, notes, step.interval_s, ("Traces", said))
 
 
-def _heat_map(step: ReportedStep, activity: _Activity) -> Figure:
+def _heat_map(step: ReportedStep, activity: RecordedActivity) -> Figure:
     """All cells over time, and how many were accepted."""
     order = np.argsort(np.argmax(np.nan_to_num(activity.heat, nan=-np.inf), 1), kind="stable")
     heat = activity.heat[order]
@@ -226,10 +157,11 @@ def _heat_map(step: ReportedStep, activity: _Activity) -> Figure:
         f"Largest denoised activity in each of {heat.shape[1]} stretches, grey where it is not known; black 0, bright "
         f"{spelled(most, 2)} noise σ. Cells in the order of their largest activity; the line: how many were accepted."
     )
-    return chart(draw, "All cells", said, size=(9.6, 3.2))
+    drawn = chart(draw, "All cells", said, size=(9.6, 3.2))
+    return replace(drawn, kind="picture")  # its colours stay what they are on a dark page
 
 
-def _numbers(step: ReportedStep, cells: _Cells, activity: _Activity) -> list[Number]:
+def _numbers(step: ReportedStep, cells: _Cells, activity: RecordedActivity) -> list[Number]:
     measures, pixel_um = cells.measures, step.sees.pixel_um
     area = measures["area_px"] * (pixel_um**2 if pixel_um is not None else 1.0)
     return [
@@ -241,7 +173,7 @@ def _numbers(step: ReportedStep, cells: _Cells, activity: _Activity) -> list[Num
     ]
 
 
-def _table(cells: _Cells, activity: _Activity) -> Rows:
+def _table(cells: _Cells, activity: RecordedActivity) -> Rows:
     m = cells.measures
     best = np.argsort(-_known(m["snr"]), kind="stable")[:LISTED]
     rows = [

@@ -13,7 +13,7 @@ from ..core.source import PAUSED
 from ..core.unseen import VALID
 from ..pixels.report import chart, time_axis
 from ..session.reader import Session
-from .recorded import steps_of
+from .recorded import Part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +25,13 @@ LOST, INVALID, CAME, AWAY = "#c62828", "#e69f00", "#9dbfd8", "#c9c9c9"
 MARKS = {"mark": "#6a4fc3", "set": "#00877a", "muted": "#c62828", "doubtful": "#b26a00"}
 
 
-def course_of(session: Session) -> Figure | None:
+def course_of(part: Part) -> Figure | None:
     """Return frames that came, were lost, declared not valid or passed over, along the run; None without frames."""
+    session = part.session
     stop = session.next_index
     if not stop:
         return None
-    rows, at_events, fired = _rows(session, stop), _marks(session), _fired(session)
+    rows, at_events, fired = _rows(part, stop), _marks(session), _fired(part)
     at, label = time_axis(np.array([0, stop]), session.spec.interval_s)
     scale = (at[1] - at[0]) / stop
 
@@ -59,17 +60,16 @@ def course_of(session: Session) -> Figure | None:
     return chart(draw, "Course of the run", said if at_events else "", size=(9.6, 0.75 + 0.3 * count))
 
 
-def valid_frames(session: Session) -> tuple[int, int] | None:
-    """Return how many frames were declared valid, and of how many; None where no step declares it."""
-    for step in steps_of(session):
-        if any(given.name == VALID and given.kind == "per_frame" for given in session.steps[step.id].gives):
-            valid = step.per_frame(VALID)
-            if len(valid):
-                return int((valid > 0).sum()), len(valid)
+def valid_frames(part: Part) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return whether each frame was declared valid (t,), and its index; None where no step declares it."""
+    for step in part.steps:
+        if len(valid := step.per_frame(VALID)):
+            return valid > 0, step.index
     return None
 
 
-def _rows(session: Session, stop: int) -> dict[str, tuple[np.ndarray, str]]:
+def _rows(part: Part, stop: int) -> dict[str, tuple[np.ndarray, str]]:
+    session = part.session
     bins = min(BINS, stop)
     lost, away = np.zeros(bins), np.zeros(bins)
     for gap in session.gaps:
@@ -79,11 +79,9 @@ def _rows(session: Session, stop: int) -> dict[str, tuple[np.ndarray, str]]:
     rows["lost"] = (lost, LOST)
     if away.any():
         rows["passed over"] = (away, AWAY)
-    for step in steps_of(session):
-        if any(given.name == VALID and given.kind == "per_frame" for given in session.steps[step.id].gives):
-            valid = step.per_frame(VALID)
-            rows["not valid"] = (_share_of(step.index[: len(valid)][valid <= 0], stop, bins), INVALID)
-            break
+    if (declared := valid_frames(part)) is not None:
+        valid, index = declared
+        rows["not valid"] = (_share_of(index[~valid], stop, bins), INVALID)
     return rows
 
 
@@ -106,13 +104,9 @@ def _marks(session: Session) -> list[tuple[str, int]]:
     return [(kind, frame) for kind, frame in found if isinstance(frame, int)][:TOLD]
 
 
-def _fired(session: Session) -> np.ndarray:
-    found = [np.empty(0, np.int64)]
-    for step in steps_of(session):
-        if any(given.name == FIRED and given.kind == "per_frame" for given in session.steps[step.id].gives):
-            values = step.per_frame(FIRED)
-            found.append(step.index[: len(values)][values > 0])
-    return np.concatenate(found)
+def _fired(part: Part) -> np.ndarray:
+    found = [step.index[step.per_frame(FIRED) > 0] for step in part.steps if len(step.per_frame(FIRED))]
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def told_events(session: Session) -> tuple[list[tuple[str, str, str]], str]:

@@ -61,8 +61,7 @@ def numbers_table(numbers: Sequence[Number]) -> Markup:
         element(
             "tr",
             element("th", number.name, scope="row"),
-            element("td", *_with_unit(number)),
-            element("td", number.note, class_="note"),
+            element("td", element("b", *_with_unit(number)), element("div", number.note, class_="note")),
         )
         for number in numbers
     )

@@ -10,7 +10,7 @@ from ..session.reader import Session
 from . import summary
 from .course import course_of, told_events, warnings_of
 from .html import Markup, bullets, element, facts_table, figure_of, figures, joined, rows_table, section
-from .recorded import ReadStep, steps_of
+from .recorded import Part, ReadStep, parts_of
 from .steps import findings_of, in_a_sentence, section_of, spelled_params
 
 PLANES = 6  # of which each gets its sections; what all have is counted for every one
@@ -21,8 +21,8 @@ Found = list[tuple[str, ReadStep, Findings]]
 
 def page_of(session: Session) -> str:
     """Return the report of a session as HTML."""
-    parts = _parts(session)
-    found: Found = [(plane, step, findings_of(step)) for plane, part in parts for step in steps_of(part)]
+    parts = parts_of(session, PLANES)
+    found: Found = [(part.name, step, findings_of(step)) for part in parts for step in reversed(part.steps)]
     name = session.path.resolve().name
     pictured = any(figure.kind == "picture" and figure.data for _, _, f in found for figure in f.figures)
     body = joined(
@@ -31,7 +31,7 @@ def page_of(session: Session) -> str:
             _warnings(session),
             _results(session, found),
             _frames(parts, pictured),
-            _run(session),
+            _run(session, parts),
             _chain(session),
             section("Speed and health", *summary.health_tables(session)) if session.health else _no_health(session),
             _provenance(session),
@@ -50,13 +50,6 @@ def write_page(session: Session, out: Path) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return out
-
-
-def _parts(session: Session) -> list[tuple[str, Session]]:
-    """The planes of a session, each with its name; of a session of one it alone."""
-    if not session.spec.planes:
-        return [("", session)]
-    return [(name, session.plane(name)) for name in session.planes[:PLANES]]
 
 
 def _document(title: str, body: Markup) -> str:
@@ -81,7 +74,7 @@ def _head(session: Session, name: str, found: Found) -> Markup:
     if lasted := summary.duration(session.frames, session.spec.interval_s):
         said += f", {lasted}"
     cards = [("frames", spelled(session.frames), lost)]
-    cards += [(_title(plane, step), f.headline, "") for plane, step, f in reversed(found) if f.headline]
+    cards += [(_title(plane, step), f.headline, "") for plane, step, f in found if f.headline]
     return element(
         "header",
         element("p", "streamfluo report", class_="kind"),
@@ -117,31 +110,30 @@ def _results(session: Session, found: Found) -> Markup:
     said = f"{counted(more, 'more plane')} in the session." if more > 0 else ""
     return section(
         "Results",
-        *(section_of(step, f, _title(plane, step)) for plane, step, f in reversed(found) if f != Findings()),
+        *(section_of(step, f, _title(plane, step)) for plane, step, f in found if f != Findings()),
         element("p", said, class_="note") if said else "",
     )
 
 
-def _frames(parts: Sequence[tuple[str, Session]], pictured: bool) -> Markup:
+def _frames(parts: Sequence[Part], pictured: bool) -> Markup:
     shown: list[Figure] = []
-    for plane, part in parts:
-        for figure in summary.frame_pictures(part, not pictured):
-            title = f"{plane}: {figure.title}" if plane else figure.title
+    for part in parts:
+        for figure in summary.frame_pictures(part.session, not pictured):
+            title = f"{part.name}: {figure.title}" if part.name else figure.title
             shown.append(Figure(title, figure.caption, figure.data, figure.kind, figure.media, figure.wide))
     return section("Frames", figures(shown)) if shown else Markup("")
 
 
-def _run(session: Session) -> Markup:
-    courses = [("", session)] if not session.spec.planes else _parts(session)
+def _run(session: Session, parts: Sequence[Part]) -> Markup:
     charts = []
-    for plane, part in courses:
+    for part in parts:
         if (chart := course_of(part)) is not None:
             charts.append(
-                Figure(f"{chart.title} {plane}".strip(), chart.caption, chart.data, "chart", chart.media, True)
+                Figure(f"{chart.title} {part.name}".strip(), chart.caption, chart.data, "chart", chart.media, True)
             )
     events, rest = told_events(session)
     told = rows_table(Rows("Events", ("UTC", "frame", "what"), events, rest)) if events else ""
-    left, right = facts_table(summary.frame_facts(session)), facts_table(summary.source_facts(session))
+    left, right = facts_table(summary.frame_facts(session, parts)), facts_table(summary.source_facts(session))
     return section("The run", element("div", left, right, class_="columns"), joined(map(figure_of, charts)), told)
 
 

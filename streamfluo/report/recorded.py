@@ -3,10 +3,10 @@ minute."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class ReadStep(SessionStep):
     @cached_property
     def index(self) -> np.ndarray:
         """The frame index (t,) of each row of the per-frame values."""
-        return self.session.index(self.id)
+        return self._per_frame[0]
 
     def records(self) -> Iterator[ValuesRecord]:
         """Yield the values record by record."""
@@ -60,15 +60,22 @@ class ReadStep(SessionStep):
 
     def per_frame(self, name: str) -> np.ndarray:
         """Return values of every frame (t, …), NaN where a record has none; empty where there are none at all."""
-        parts, shape = [], None
+        return self._per_frame[1].get(name, np.empty(0))
+
+    @cached_property
+    def _per_frame(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The frame of each row, and all values of every frame, from one pass over the records."""
+        names = [given.name for given in self.session.steps[self.id].gives if given.kind == "per_frame"]
+        parts: dict[str, list[np.ndarray | int]] = {name: [] for name in names}
+        ranges, shapes = [np.empty(0, np.int64)], dict[str, tuple[int, ...]]()
         for record in self.records():
-            found = record.arrays.get(name)
-            shape = found.shape[1:] if found is not None else shape
-            parts.append(np.array(found, float) if found is not None else record.frames)
-        if shape is None:
-            return np.empty(0)
-        filled = [np.full((p, *shape), np.nan) if isinstance(p, int) else p for p in parts]
-        return np.concatenate(filled)
+            ranges.append(np.arange(record.index, record.index + record.frames))
+            for name in names:
+                found = record.arrays.get(name)
+                parts[name].append(record.frames if found is None else np.array(found, float))
+                if found is not None:
+                    shapes[name] = found.shape[1:]
+        return np.concatenate(ranges), {name: _filled(parts[name], shape) for name, shape in shapes.items()}
 
     def image(self, name: str) -> np.ndarray | None:
         """Return a snapshot of the frames' shape, of this step or the nearest one above it that has it."""
@@ -93,6 +100,20 @@ class ReadStep(SessionStep):
         return ReadStep(self.session, step) if step in self.session.steps else None
 
 
-def steps_of(session: Session) -> list[ReadStep]:
-    """Return the steps of a session of one plane, in the chain's order."""
-    return [ReadStep(session, step) for step in session.steps]
+def _filled(parts: Sequence[np.ndarray | int], shape: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate([np.full((p, *shape), np.nan) if isinstance(p, int) else p for p in parts])
+
+
+class Part(NamedTuple):
+    """One plane of a session under its name, "" of a session of one, with the steps in the chain's order."""
+
+    name: str
+    session: Session
+    steps: Sequence[ReadStep]
+
+
+def parts_of(session: Session, most: int) -> list[Part]:
+    """Return the planes of a session, at most so many; of a session of one it alone."""
+    names = session.planes[:most] if session.spec.planes else ()
+    found = [(name, session.plane(name)) for name in names] or [("", session)]
+    return [Part(name, part, [ReadStep(part, step) for step in part.steps]) for name, part in found]

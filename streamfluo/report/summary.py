@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..session.exported import note_of
 from ..session.reader import Session
 from .course import valid_frames
 from .html import Markup, element, facts_table
+from .recorded import Part
 
 FRAMES = 16  # behind the mean of a recording
 MAX_CONFIG = 20_000  # characters
@@ -64,7 +65,7 @@ def source_facts(session: Session) -> Facts:
     return rows
 
 
-def frame_facts(session: Session) -> Facts:
+def frame_facts(session: Session, parts: Sequence[Part]) -> Facts:
     """Return how many frames were acquired, received, lost, valid."""
     announced = session.series["frames"]
     acquired = session.frames + session.lost
@@ -82,13 +83,15 @@ def frame_facts(session: Session) -> Facts:
     share = f" ({100 * session.lost / acquired:.2g} %)" if session.lost else ""
     rows.append(("lost", counted(session.lost, "frame") + share))
     rows += [(f"by {reason}", counted(n, "frame")) for reason, n in lost.items()]
-    if (valid := valid_frames(session)) is not None:
-        rows.append(("valid", f"{spelled(valid[0])} of {spelled(valid[1])} frames"))
+    for part in parts:
+        if (declared := valid_frames(part)) is not None:
+            of = f"valid in {part.name}" if part.name else "valid"
+            rows.append((of, f"{spelled(int(declared[0].sum()))} of {spelled(len(declared[0]))} frames"))
     if said := duration(session.frames, session.spec.interval_s):
         rows.append(("duration", said))
-    for name in session.planes if session.spec.planes else ():
-        plane = session.plane(name)
-        rows.append((f"plane {name}", f"{counted(plane.frames, 'frame')}, {spelled(plane.lost)} lost"))
+    for part in parts if session.spec.planes else ():
+        lost_here = spelled(part.session.lost)
+        rows.append((f"plane {part.name}", f"{counted(part.session.frames, 'frame')}, {lost_here} lost"))
     where = "raw, in the session" if session.has_journal else "not copied, read again from their source"
     rows.append(("kept", where))
     return rows

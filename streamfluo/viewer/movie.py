@@ -67,7 +67,9 @@ class MovieWriter:
         self._av, self._path, self._fps = av, path, fps
         self._stream: Any = None
         self._last = -1
+        self._new = not path.exists()
         try:
+            path.open("ab").close()
             self._container: Any = av.open(str(path), "w", format="mp4", options=FRAGMENTED)
         except (OSError, ValueError) as error:
             raise SourceError(f"{path}: the movie cannot be written: {_why(error)}") from None
@@ -88,12 +90,14 @@ class MovieWriter:
         self.frames += 1
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what waits; without a picture there is no file."""
         try:
             if self._stream is not None:
                 self._write(None)
         finally:
             self._container.close()
+            if not self.frames and self._new:
+                self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -144,8 +148,6 @@ def record(uri: str, recording: Recording, theme: Theme = "auto", size: tuple[in
             signal.signal(signal.SIGINT, before)
             camera.stop()
             window.close()
-    if not writer.frames:
-        recording.path.unlink(missing_ok=True)
     if camera.failed is not None:
         raise camera.failed
     if window.model.hello is None:

@@ -7,6 +7,7 @@ import pytest
 
 from streamfluo.calcium import report as calcium
 from streamfluo.calcium.extracted_components import MEASURES
+from streamfluo.calcium.recorded_activity import RecordedActivity
 from streamfluo.core.findings import UNKNOWN, middle, spelled, superscript
 from streamfluo.core.loaded import SeenFrames
 from streamfluo.counting import report as counting
@@ -91,7 +92,7 @@ def test_traces_of_cells_are_the_final_values_where_there_are_any(tmp_path):
                settled__trace=np.array([-7.0, 70.0, 1.0])),
     ]  # fmt: skip
     step = cells(3, 2, tmp_path, records=records)
-    seen = calcium._activity_of(step, np.array([3, 4]), np.array([3, 4]))
+    seen = RecordedActivity(step, np.array([3, 4]), np.array([3, 4]))
     expected = np.concatenate([live[:20, ::-1], live[20:]])
     expected[[1, 39], 0] = -7, 70
     assert np.array_equal(seen.traces, expected)
