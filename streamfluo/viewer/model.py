@@ -322,7 +322,7 @@ class Model:
             table, _, column = name.partition("/")
             if column:
                 tables.setdefault(table, {})[column] = array
-            elif name != "ids" and array.dtype.kind in "biuf" and len(array) == result.count > 0:
+            elif name != "ids" and array.dtype.kind in "biuf" and array.shape[:1] == (result.count,) and len(array):
                 self._per_frame(f"{step}/{name}", result.index, array, ids)
         for table, columns in tables.items():
             rows = self.tables.get(f"table/{step}/{table}")

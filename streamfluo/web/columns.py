@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..viewer.traces import Trace
+from .messages import as_float32
 
 WINDOW_S = 30.0
 WINDOW_FRAMES = 900  # where the interval is not known
@@ -46,7 +47,7 @@ def columns_since(trace: Trace, first: int, each: int, curves: Sequence[int]) ->
         return None
     indices, rows = trace.since(first * each)
     kept = indices < stop * each
-    at, rows = indices[kept] // each - first, rows[kept][:, list(curves)].astype(np.float32)
+    at, rows = indices[kept] // each - first, as_float32(rows[kept][:, list(curves)])
     if each == 1:
         low = np.full((stop - first, len(curves)), np.nan, np.float32)
         low[at] = rows

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 ALIGNED = 8  # bytes: the page lays typed arrays over what came
-DTYPES = {"f": "<f4", "i": "<i4", "h": "<i2"}
+LARGEST = 1e38  # of a float32, with room for a page's arithmetic
 
 
 def packed(kind: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray | bytes] | None = None) -> bytes:
@@ -30,6 +30,12 @@ def packed(kind: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray
     header = json.dumps({"kind": kind, **plain(fields), "arrays": places}, ensure_ascii=False).encode()
     header += b" " * (-(len(header) + 4) % ALIGNED)
     return b"".join([struct.pack("<I", len(header)), header, *parts])
+
+
+def as_float32(values: Any) -> np.ndarray:
+    """Return values as float32; what is infinite, or too large for it, is NaN, and the page draws nothing there."""
+    values = np.asarray(values, float)
+    return np.where(np.abs(values) <= LARGEST, values, np.nan).astype("<f4")
 
 
 def plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from ..viewer.panels import Overlay, Panel, open_at_first
 from ..viewer.picture import Picture, scale_bar
 from ..viewer.planes import Members
 from ..viewer.words import named
-from .messages import packed
+from .messages import as_float32, packed
 from .told import Fares
 
 SIDES_PX = (240, 360, 480, 640, 800, 960, 1280)  # longest side of a picture: pages of about one size share it
@@ -27,6 +27,7 @@ PREVIEWS = 8  # of the 16 that a program sends to all of its viewers
 DETAILS = 4
 DRAWN = ("trace", "interval", "curve", "scatter", "numbers")  # kinds of details that a page draws
 MAX_OFFERS = 200
+SIGMA_PX = 2.0  # of a spot whose table does not say it
 FINEST = 32_000  # contours travel as 16-bit integers: steps of 0.02 px of 512
 MAX_OUTLINES = 5000
 
@@ -190,10 +191,10 @@ class RunView:
         found = []
         for overlay in tables:
             rows = self.model.rows_near(overlay, index)
-            if rows and {"y_px", "x_px"} <= rows.keys():
-                y, x = (np.asarray(rows[name], np.float32) for name in ("y_px", "x_px"))
-                sigma = np.asarray(rows.get("sigma_px", np.full(len(y), 2.0)), np.float32)
-                found.append(np.stack([y, x, 2 * sigma], 1))
+            if all(_numeric(rows.get(name)) for name in ("y_px", "x_px")):
+                y, x = (rows[name] for name in ("y_px", "x_px"))
+                sigma = np.asarray(rows["sigma_px"] if _numeric(rows.get("sigma_px")) else np.full(len(y), SIGMA_PX))
+                found.append(as_float32(np.stack([y, x, 2.0 * sigma], 1)))
         spots = np.concatenate(found) if found else np.empty((0, 3), np.float32)
         return spots[np.isfinite(spots).all(1)][:MAX_OUTLINES]
 
@@ -201,7 +202,7 @@ class RunView:
         """Return the rectangle over a panel's pictures, as top, bottom, left, right [px]; None where there is none."""
         for overlay in self.model.overlays_over(panel):
             edges = self.model.contours.get(overlay.id)
-            if overlay.kind == "rectangle" and edges is not None and edges.shape == (4,):
+            if overlay.kind == "rectangle" and edges is not None and edges.shape == (4,) and _numeric(edges):
                 return [float(edge) for edge in edges]
         return None
 
@@ -211,7 +212,7 @@ class RunView:
         It is the same object until they change.
         """
         overlay = next((o for o in self.model.overlays_over(panel) if o.kind == "contours"), None)
-        if overlay is None or overlay.id not in self.model.contours:
+        if overlay is None or not _numeric(self.model.contours.get(overlay.id)):
             return None
         contours, found, _ = self.model.outlines(overlay)
         ids = numbered(found)
@@ -237,6 +238,11 @@ class RunView:
 def numbered(ids: Sequence[Any]) -> list[int]:
     """Return ids as whole numbers; what is none is called by its place."""
     return [name if isinstance(name, int) and abs(name) < 2**53 else n for n, name in enumerate(ids)]
+
+
+def _numeric(array: np.ndarray | None) -> bool:
+    """Whether an array from the wire is there and holds numbers."""
+    return array is not None and array.dtype.kind in "biuf"
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ from ..viewer.panels import Panel
 from ..viewer.traces import Trace
 from ..viewer.words import labelled, named
 from .columns import WINDOW_FRAMES, WINDOW_S, columns_since, frames_each
-from .messages import packed
+from .messages import as_float32, packed
 from .run_view import RunView, Shot, numbered
 
 IN_FLIGHT = 2  # turns that a page has not drawn yet: with more, what comes through a slow line would be old
@@ -219,11 +219,11 @@ class Visitor:
         step = -(-len(y) // MAX_POINTS)
         fields = {
             "detail": dock.id,
-            "across": labelled(across.removesuffix("_bins"), model.unit(panel.step, across)),
+            "across": _axis(across, model.unit(panel.step, across)),
             "along": labelled(panel.name, panel.unit),
             "begins": FIRST.get(across, 0),
         }
-        return packed("points", fields, {name: array[::step].astype("<f4") for name, array in arrays.items()})
+        return packed("points", fields, {name: as_float32(array[::step]) for name, array in arrays.items()})
 
     def _pack_interval(self, dock: Panel, panel: Panel) -> bytes | None:
         trace = self._run.model.traces.get(panel.id)
@@ -234,7 +234,13 @@ class Visitor:
         if not known.any():
             return None
         step = -(-int(known.sum()) // MAX_POINTS)
-        low, value, high = rows[known][::step].T.astype("<f4")
+        low, value, high = as_float32(rows[known][::step].T)
         fields = {"detail": dock.id, "across": "frame", "along": labelled(panel.dims[0], panel.unit)}
-        x = frames[known][::step].astype("<f4")
+        x = as_float32(frames[known][::step])
         return packed("points", fields, {"x": x, "y": value, "low": low, "high": high})
+
+
+def _axis(name: str, unit: str) -> str:
+    """Name an axis: bins of photons in photons are photons."""
+    name = name.removesuffix("_bins")
+    return name if name == unit else labelled(name, unit)

@@ -183,6 +183,13 @@ def test_events_are_lines_and_those_told_again_stand_once():
     assert list(model.events) == ["03:00:00 muted: step motion"]
 
 
+def test_values_without_an_axis_of_frames_are_no_trace():
+    model = fed(
+        hello(), result("motion", 0, shift_px=np.float64(1)), result("extract", 0, ids=[1], trace=np.float64(1))
+    )
+    assert not any(len(trace) for trace in model.traces.values())
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 
 import pytest
-from pages import PIXELS, by_kind, running, told, unpacked
+from web_pages import PIXELS, by_kind, running, told, unpacked
 from wire_bytes import frame
 
 pytest.importorskip("websockets")

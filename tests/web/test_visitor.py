@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from pages import OUTLINES, PIXELS, by_kind, running, told, unpacked, values
+from web_pages import OUTLINES, PIXELS, by_kind, running, told, unpacked, values
 from wire_bytes import frame, hello, result, status
 
 pytest.importorskip("PIL")
@@ -160,6 +160,40 @@ def test_odd_frames_are_pictures_all_the_same(pixels):
     shot = run.shot(Visitor(run).picture(), 640)
     assert shot.facts["shape"] == list(pixels.shape)
     assert max(Image.open(io.BytesIO(shot.jpeg)).size) <= 640
+
+
+WORDS = np.array(["<b>", "x"])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        result("extract", 11, kind="snapshot", contours=np.full((2, 3, 2), "<b>")),
+        result("extract", 11, kind="snapshot", contours=np.float64(1)),
+        result("extract", 11, kind="snapshot", noise=WORDS),
+        result("extract", 11, ids=WORDS, trace=[[1.0, 2.0]]),
+        result("extract", 11, trace=np.float64(3)),
+        result("extract", 2**40, ids=[4, 7], trace=[[1e300, np.inf]]),
+        result("motion", 11, shift_px=WORDS[:1]),
+    ],
+    ids=[
+        "contours of words",
+        "contour of one number",
+        "curve of words",
+        "ids of words",
+        "no axis",
+        "far",
+        "shift of words",
+    ],
+)
+def test_what_makes_no_sense_ends_no_page(message):
+    run = running()
+    visitor = Visitor(run)
+    told(run, message)
+    assert "picture" in by_kind(visitor.turn(0.0))
+    drawn(visitor)
+    told(run, frame(50, PIXELS, step="motion"))
+    assert "picture" in by_kind(visitor.turn(5.0))
 
 
 def test_words_from_the_wire_come_as_text_and_numbers_as_numbers():

@@ -4,7 +4,8 @@
 
 const $ = (id) => document.getElementById(id);
 const CURVES = 6; // colours of cells
-const NARROW_PX = 760; // as in the style
+const NARROW = "(max-width: 760px), (max-aspect-ratio: 1)"; // as in the style
+const SMOOTH = 6; // pixels of the screen a pixel of the picture, from which on its pixels are to be seen
 const MOST = 0.66; // of the width for the picture
 const LEAST_PX = 530; // but so much for what is chosen above it
 const RARE = 0.002; // of the highest: bins of a histogram's tail that few would see
@@ -48,7 +49,7 @@ const takes = {
     $("dot").setAttribute("aria-label", header.tone);
     $("state").textContent = header.state;
     $("line").textContent = header.line;
-    $("line").className = header.tone === "green" ? "" : header.tone;
+    $("line").className = header.tone;
     $("troubles").hidden = !header.troubles.length;
     $("troubles").className = header.tone;
     fill($("troubles"), header.troubles.map((text) => made("li", text)));
@@ -238,7 +239,7 @@ function choose(component) {
 
 function measure() {
   palette = {};
-  const narrow = innerWidth <= NARROW_PX;
+  const narrow = matchMedia(NARROW).matches;
   const room = $("place").getBoundingClientRect();
   const shape = shot?.shape ?? [1, 1];
   const height = narrow ? Math.max(innerHeight * 0.62, 200) : room.height;
@@ -302,7 +303,7 @@ function drawPicture() {
     measure();
   }
   const [pen, width, height] = prepared($("picture"));
-  pen.imageSmoothingEnabled = width * devicePixelRatio < 3 * shot.bitmap.width; // else pixels are shown as they are
+  pen.imageSmoothingEnabled = width * devicePixelRatio < SMOOTH * shot.bitmap.width; // else pixels are shown as they are
   pen.imageSmoothingQuality = "high";
   pen.drawImage(shot.bitmap, 0, 0, width, height);
   drawOverlay();
@@ -310,16 +311,16 @@ function drawPicture() {
   $("scale").hidden = !label;
   $("bar").style.width = `${(length / shot.shape[1]) * width}px`;
   $("length").textContent = label;
-  const narrow = innerWidth <= NARROW_PX;
+  const narrow = matchMedia(NARROW).matches;
   const [low, high] = shot.levels.map((level) => short(Math.abs(level) < 1e-3 * Math.abs(shot.levels[1]) ? 0 : level));
   const age = old(shot.age_s);
   const facts = [`frame ${shot.index.toLocaleString("en").replaceAll(",", "\u202f")}`];
   if (narrow && age) facts.push(age);
-  if (!narrow) facts.push(`black ${low}, white ${high} ${spelled(shot.unit)}`);
   if (shot.bin_px > 1) facts.push(`binned ${shot.bin_px} × ${shot.bin_px}`);
   if (outlines?.ids.length) facts.push(`${outlines.ids.length} cells`);
   if (shot.spots) facts.push(`${shot.spots.shape[0]} spots`);
   if (chosen !== null) facts.push(`cell ${chosen}`);
+  if (!narrow) facts.push(`black ${low}, white ${high} ${spelled(shot.unit)}`);
   $("facts").textContent = facts.join(" · ");
   $("age").textContent = narrow ? "" : age;
 }
@@ -609,7 +610,7 @@ function axis(pen, left, right, height, first, last, unit, whole = false) {
   pen.textAlign = "center";
   pen.textBaseline = "bottom";
   if (!(last > first)) return;
-  for (const tick of ticks(first, last, Math.max(2, Math.floor((right - left) / 80)))) {
+  for (const tick of ticks(first, last, whole ? last - first : Math.max(3, Math.floor((right - left) / 80)))) {
     if (whole && tick % 1) continue;
     const at = left + ((tick - first) / (last - first)) * (right - left);
     if (at < left + 8 || at > right - 14) continue;
