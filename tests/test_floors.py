@@ -43,7 +43,7 @@ DOORS = {
     "numba": ("*/kernels/*.py",),
     "cupy": ("*/kernels/*_gpu.py",),
     "zmq": ("network/*.py",),
-    "tifffile": ("sources/tiff*.py", "session/tiff_writer.py", "viewer/image_panel.py"),
+    "tifffile": ("sources/tiff*.py", "session/tiff_writer.py", "viewer/saving.py"),
     "h5py": ("sources/*.py", "session/hdf5_writer.py", "session/nwb_writer.py"),
     "pythonosc": ("actions/osc.py",),
     "serial": ("actions/serial_line.py", "inputs/serial_line.py"),
