@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from .model import Model
 from .theme import signal_colours
+
+SAID_S, MAX_SAID = 12.0, 160  # for so long, so many letters
 
 
 class Clickable(QLabel):
@@ -29,7 +33,9 @@ class HealthStrip(QWidget):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._model = model
-        self._state, self._trouble = Clickable(), QLabel()
+        self._state, self._trouble, self._said = Clickable(), QLabel(), QLabel()
+        self._said.setTextFormat(Qt.TextFormat.PlainText)
+        self._told: tuple[float, str] = (0.0, "")
         self._state.setToolTip("click for what happened")
         self._state.clicked.connect(self.asked)
         names = ("in", "out", "age", "waiting", "lost", "refused")
@@ -40,6 +46,7 @@ class HealthStrip(QWidget):
             label.setTextFormat(Qt.TextFormat.RichText)
             line.addWidget(label)
         line.addStretch()
+        line.addWidget(self._said)
         self._trouble.setTextFormat(Qt.TextFormat.PlainText)
         self._trouble.setWordWrap(True)
         self._trouble.setVisible(False)
@@ -49,10 +56,16 @@ class HealthStrip(QWidget):
         layout.addWidget(self._trouble)
         self._tips()
 
+    def say(self, line: str) -> None:
+        """Show for some seconds what came of something that was asked for; callable from any thread."""
+        self._told = (time.monotonic(), line)
+
     def refresh(self, age_s: float | None, paused: bool, refused_here: int) -> None:
         """Tell how it is now; `age_s` is that of the images on screen."""
         health, (red, _, _) = self._model.health, signal_colours()
         self._tell_state(paused)
+        told_at, line = self._told
+        self._said.setText(line[:MAX_SAID] if time.monotonic() - told_at < SAID_S else "")
         rate_in, rate_out = health.rates()
         live = self._model.link == "live"
         figures = {

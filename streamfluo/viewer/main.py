@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -20,7 +19,8 @@ from .tour import begin_tour
 from .window import Window
 
 PATIENCE_S = 30.0
-TOUR_MS = 3000  # by then there is something to show
+OF_THE_SCREEN = 0.92  # the rest is for the window's title and the desktop's bars
+TOUR_MS = 3000  # to look at the window first
 NICE = 10  # where processors are short the recording comes first
 
 
@@ -33,10 +33,12 @@ def show(uri: str, theme: Theme = "auto") -> None:
         window = Window(watch, Model(uri), settings)
         if (geometry := settings.value("geometry")) is not None:
             window.restoreGeometry(geometry)
+        else:
+            room = app.primaryScreen().availableSize() * OF_THE_SCREEN
+            window.resize(window.size().boundedTo(room))
         window.show()
         if not settings.value("tour"):
-            QTimer.singleShot(TOUR_MS, partial(begin_tour, window))
-            settings.setValue("tour", "shown")
+            _begin_tour_later(window, settings)
         app.exec()
         settings.setValue("geometry", window.saveGeometry())
 
@@ -73,6 +75,19 @@ def take_screenshot(
     if window.model.hello is None:
         path.unlink(missing_ok=True)
         raise SourceError(f"{uri}: nobody answers here (waited {after_s:g} s); there is no picture")
+
+
+def _begin_tour_later(window: Window, settings: QSettings) -> None:
+    """Begin the tour once there is a picture to show, and never again."""
+
+    def begin() -> None:
+        if any(picture.pixels is not None for picture in window.model.pictures.values()):
+            settings.setValue("tour", "shown")
+            begin_tour(window)
+        elif window.isVisible():
+            QTimer.singleShot(TOUR_MS, begin)
+
+    QTimer.singleShot(TOUR_MS, begin)
 
 
 def _application(theme: Theme) -> QApplication:

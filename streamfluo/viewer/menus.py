@@ -25,7 +25,7 @@ SHORTCUTS = {
     "M": "one plane, planes side by side, or the channels of a slice merged",
     "N": "draw a line: length, angle, values along it", "B": "of two that are compared the other one",
     "S": "save the picture (PNG)", "D": "save the data (TIFF)",
-    "Left": "the frame before: look back", "Right": "the frame behind",
+    ",": "the frame before: look back", ".": "the frame behind",
     "Ctrl+Left": "look back at what happened before", "Ctrl+Right": "at what happened next",
     "P": "play what was recorded, or stop", "End": "back to the newest frame",
     "Ctrl+M": "mark this moment with a note", "Ctrl+T": "steer the run: its live parameters, stop, pause",
@@ -52,7 +52,7 @@ def fill_menus(window: Window) -> None:
     run, bar_of_time = bar.addMenu("&Run"), window.time_bar
     for key, does in (
         ("Space", lambda: window.set_paused(not window.paused)),
-        ("Left", partial(bar_of_time.step, -1)), ("Right", partial(bar_of_time.step, 1)),
+        (",", partial(bar_of_time.step, -1)), (".", partial(bar_of_time.step, 1)),
         ("Ctrl+Left", partial(bar_of_time.jump, -1)), ("Ctrl+Right", partial(bar_of_time.jump, 1)),
         ("P", bar_of_time.toggle), ("End", bar_of_time.live),
         ("A", partial(window.decide, "accept")), ("X", partial(window.decide, "reject")),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
@@ -136,6 +136,7 @@ class LiveRow:
         self.tick.clicked.connect(self._ask)
         self.number.valueChanged.connect(self._ask)
         self.slider.sliderReleased.connect(lambda: self._ask(self._of_slider()))
+        self.slider.actionTriggered.connect(self._by_key)
         self.slider.sliderMoved.connect(lambda _: self._preview(self._of_slider()))
 
     def add_to(self, grid: QGridLayout, row: int) -> None:
@@ -157,6 +158,11 @@ class LiveRow:
             return
         self._preview(float(value))
         self.slider.setValue(round(STEPS * (float(value) - self._low) / max(self._end - self._low, 1e-12)))
+
+    def _by_key(self, _: int) -> None:
+        """A step of the slider by key or wheel; its value comes behind this signal."""
+        if not self.slider.isSliderDown():
+            QTimer.singleShot(0, lambda: self._ask(self._of_slider()))
 
     def _of_slider(self) -> float:
         value = self._low + (self._end - self._low) * self.slider.value() / STEPS

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 if TYPE_CHECKING:
     from .window import Window
 
-WIDTH_PX, GAP_PX = 340, 12
+WIDTH_PX, GAP_PX, MARGIN_PX = 340, 12, 14
 TEXTS = (
     "<b>How the run fares</b>, in one line: green, amber or red. Click it for what happened.",
     "<b>The picture.</b> The wheel zooms, drag moves. Click an outline for its trace; a right click shows all that can "
@@ -42,13 +42,12 @@ class Tour(QFrame):
     """A note that goes from one part of the window to the next; everything in the window goes on."""
 
     def __init__(self, window: QWidget, stops: Sequence[Stop]) -> None:
-        super().__init__(window)
+        super().__init__(window, Qt.WindowType.Tool | Qt.WindowType.FramelessWindowHint)
         self._window, self._stops, self._at = window, stops, 0
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.setAutoFillBackground(True)
         self.setFixedWidth(WIDTH_PX)
         self.setObjectName("tour")
-        self.setStyleSheet("#tour { border: 2px solid palette(highlight); border-radius: 6px; }")
+        self.setStyleSheet("#tour { background: palette(window); border: 2px solid palette(highlight); }")
         self.text, self._count = QLabel(), QLabel()
         self.text.setWordWrap(True)
         self.text.setTextFormat(Qt.TextFormat.RichText)
@@ -62,6 +61,7 @@ class Tour(QFrame):
         row.addWidget(skip)
         row.addWidget(self.next)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX)
         layout.addWidget(self.text)
         layout.addLayout(row)
         self._show()
@@ -79,6 +79,7 @@ class Tour(QFrame):
         self.text.setText(stop.text)
         self._count.setText(f"{self._at + 1} of {len(self._stops)}")
         self.next.setText("Next" if self._at + 1 < len(self._stops) else "Done")
+        self.text.setMinimumHeight(self.text.heightForWidth(WIDTH_PX - 2 * MARGIN_PX))
         self.adjustSize()
         self.move(self._place(stop.widget))
         self.show()
@@ -93,4 +94,4 @@ class Tour(QFrame):
         if widget.height() > window.height() // 3:  # a large one: within it
             y = corner.y() + GAP_PX
         x = min(max(GAP_PX, corner.x() + GAP_PX), window.width() - self.width() - GAP_PX)
-        return QPoint(x, y)
+        return window.mapToGlobal(QPoint(x, y))

@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 
 import numpy as np
-from PySide6.QtCore import QSettings, QSize, Qt, QTimer
+from PySide6.QtCore import QPoint, QSettings, QSize, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
@@ -58,7 +58,7 @@ class Window(QMainWindow):
         self._chosen: tuple[object, ...] = ()  # the plane that the docks show
         self._active: ImagePanel | None = None
         self._ages_s: deque[float] = deque(maxlen=AGES)
-        self._steering = Steering(model.uri, model.tell)
+        self._steering = Steering(model.uri, self._told)
         self._asked: dict[str, tuple[int, int]] = {}  # source → the frame that is looked back at, and its binning
         self.strip = HealthStrip(model)
         self.strip.asked.connect(lambda: self._open(EVENTS))
@@ -326,14 +326,22 @@ class Window(QMainWindow):
         assert isinstance(content, SteeringPanel)
         content.note.setFocus()
 
+    def _told(self, line: str) -> None:
+        """Take note, on any thread, of what came of something that was asked for."""
+        self.model.tell(line)
+        self.strip.say(line)
+
     def _open(self, name: str) -> None:
         """Open a dock; that of steering for the first time as a window of its own, so that all else stays in place."""
         dock = self.docks[name]
         if name == STEERING and dock.widget() is None:
             dock.setFloating(True)
             dock.resize(STEERING_SIZE_PX)
+            dock.move(self.geometry().topRight() - QPoint(STEERING_SIZE_PX.width() + 40, -120))
         dock.show()
         dock.raise_()
+        if dock.isFloating():
+            dock.activateWindow()  # what is typed is for it
 
     def decide(self, verb: str) -> None:
         """Decide about the components that are pointed out."""

@@ -130,6 +130,9 @@ def test_a_mark_is_noted_and_a_refusal_told(steered, asked):
     asked.refuses = True
     panel._rows["extract", "min_snr"].number.setValue(9)
     assert window.model.events[-1] == "extract.min_snr = 9.0: not done: this key may view, not control"
+    window._strip_at = 0.0
+    look(window)
+    assert window.strip._said.text() == window.model.events[-1], "nobody sees why nothing happened"
     assert not panel._steering.done
 
 
