@@ -89,7 +89,7 @@ class DecidesTwice(Weighed):
 
 MUTANTS = [
     (DecidesWhenItIsAsked, "a_decision_begins_at_its_frame", "that is not carried out changes the state"),
-    (DecidesWithTheNextBlock, "a_decision_begins_at_its_frame", "other cuts give other results"),
+    (DecidesWithTheNextBlock, "a_decision_begins_at_its_frame", "in other blocks the results differ"),
     (ForgetsWhatWasDecidedInItsState, "decisions_are_part_of_the_state", "from a state"),
     (TakesWhatThereIsNot, "what_cannot_be_decided_changes_nothing", "which there is not, is taken"),
     (DecidesTwice, "a_decision_begins_at_its_frame", "made again it is made twice"),
