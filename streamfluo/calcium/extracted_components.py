@@ -109,7 +109,8 @@ class ExtractedComponents:
 
         images = np.asarray(self.footprints.todense(), np.float32).T.reshape(-1, *self.shape)
         data = {name: (("id", "frame"), getattr(self, name)) for name in _SETTLED}
-        measures = {name: ("id", getattr(self, name)) for name in ("birth_frame", "snr", "spatial_corr", "accepted")}
+        named = ("birth_frame", "snr", "spatial_corr", "accepted", "decision", "decided_by")
+        measures = {name: ("id", getattr(self, name)) for name in named}
         coordinates = {"id": self.ids, "frame": self.frame}
         return xarray.Dataset({**data, **measures, "footprints": (("id", "y", "x"), images)}, coords=coordinates)
 

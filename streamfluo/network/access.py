@@ -38,6 +38,7 @@ class Guard:
         self._own = identity(self.folder).public
         self.changes = 0  # how often somebody lost a key or a role
         self._roles: Mapping[str, frozenset[str]] = {}
+        self.names: Mapping[str, str] = {}  # whose keys are, as the list says
         self._stamp: object = None
         self._looked = -LOOK_S
         self._lock = threading.Lock()
@@ -67,10 +68,11 @@ class Guard:
                 return
             self._stamp, before = stamp, self._roles
             try:
-                self._roles = {a.key: a.roles for a in read_allowed(path)}
+                allowed = read_allowed(path)
             except ConfigError as error:
                 log.warning("%s; nobody is let in", error)
-                self._roles = {}
+                allowed = []
+            self._roles, self.names = {a.key: a.roles for a in allowed}, {a.key: a.name for a in allowed}
             self.changes += any(not roles <= self._roles.get(key, frozenset()) for key, roles in before.items())
 
     def _run(self, socket: zmq.Socket[bytes]) -> None:
@@ -118,6 +120,12 @@ def denied(context: zmq.Context[Any], key: str, role: Role | str) -> str:
     if guard is None or guard.may(key, role):
         return ""
     return f"your key has not the role {role} here; there: streamfluo keys allow {key[:16]}… --role {role}"
+
+
+def name_of(context: zmq.Context[Any], key: str) -> str:
+    """Return whose a key is by the list of allowed ones, "" where that does not say."""
+    guard = _guards.get(context)
+    return "" if guard is None else guard.names.get(key, "")
 
 
 def keep_to_allowed(socket: zmq.Socket[bytes], role: Role | str) -> None:

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import msgspec
 import zmq
 
-from ..core.control import Answer, Request, decode_request
+from ..core.control import MAX_AUTHOR, Answer, Curate, Request, decode_request
 from ..core.errors import StreamfluoError, WireError
 from ..core.header import MAX_HEADER_BYTES, decode_map
-from .access import denied, whose
+from .access import denied, name_of, whose
 from .arrivals import Refusals
 from .connections import Connections
 from .socket import Waker, bind, receive_frames
@@ -132,7 +132,7 @@ class ControlServer:
             self._remember(nonce)
             if len(self._waiting) >= MAX_WAITING:
                 raise WireError("busy", f"{MAX_WAITING} requests wait for their answers; ask again")
-            answer = self._handle(request)
+            answer = self._handle(_signed(request, name_of(self._socket.context, key)))
         except WireError as error:
             self.refused.add(error)
             self._send(asker, Answer(ok=False, nonce=nonce or _nonce_in(parts[2]), said=str(error)))
@@ -165,6 +165,15 @@ class ControlServer:
             self._socket.send_multipart([*asker.envelope, encode(answer)], zmq.DONTWAIT)
         except zmq.ZMQError:  # who has gone, or does not read, needs no answer
             self.refused["unread"] += 1
+
+
+def _signed(request: Request, name: str) -> Request:
+    """Return a request with the name that a key is known by behind the author that it states, where there is one."""
+    if not isinstance(request, Curate) or name in ("", request.author):
+        return request
+    known = f"({name[: MAX_AUTHOR // 2]})"
+    author = f"{request.author[: MAX_AUTHOR - len(known) - 1]} {known}".strip()
+    return msgspec.structs.replace(request, author=author)
 
 
 def _answer_of(promised: Future[Answer], nonce: str) -> Answer:

@@ -161,6 +161,23 @@ def test_an_accepted_candidate_is_accepted_whatever_its_quality_until_that_is_un
     assert not len(ids(300, 320))
 
 
+def test_that_a_part_is_accepted_by_hand_goes_over_to_the_whole_and_back(field):
+    movie, masks = field
+    operator = extract([*masks["halves"], *masks["others"]])
+    decisions = [(120, "accept", (1,)), (121, "merge", (0, 1)), (122, "undo", ())]
+    live, _ = run(operator, movie, decisions[:2], stop=122)
+    rows = [
+        tuple(row) for values in live for row in zip(*(values["decisions"][n] for n in ("id", "decision")), strict=True)
+    ]
+    assert rows == [(1, "accepted"), (0, "accepted"), (1, "merged into 0")]
+    again = extract([*masks["halves"], *masks["others"]])
+    live, _ = run(again, movie, decisions, stop=125)
+    rows = [
+        tuple(row) for values in live for row in zip(*(values["decisions"][n] for n in ("id", "decision")), strict=True)
+    ]
+    assert sorted(rows[3:]) == [(0, ""), (1, "accepted")]
+
+
 REFUSED = [
     ("reject", (99,), 0, "no component 99; the newest is"),
     ("merge", (0,), 0, "merge which ones? name two ids or more"),
@@ -188,6 +205,9 @@ def test_what_cannot_be_decided_is_said_in_one_line(field):
             operator.decide(Decision(125, "extract", verb, ids, undo_of=undo_of))
         assert reason in str(told.value)
         assert "\n" not in str(told.value)
+    undo = operator.decide(Decision(125, "extract", "undo", undo_of=1))  # later ones are about other components
+    undo.make()
+    assert (undo.said, undo.decision.undo_of) == ("decision 6: undo 1 (reject 7)", 1)
 
 
 def test_the_laws_of_decisions_see_each_verb_taken_and_taken_back():

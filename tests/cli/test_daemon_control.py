@@ -37,6 +37,8 @@ def test_a_source_is_marked_paused_stopped_and_started_while_the_other_waits(rig
             assert 0 < scope.set("debleach", "smooth_frames", 20).frame <= 40
             with pytest.raises(SourceError, match="it is at least 2"):
                 scope.set("debleach", "smooth_frames", 1)
+            with pytest.raises(SourceError, match="step 'moments': no decision 'reject'; it takes none"):
+                scope.curate("moments", "reject", [3])
             assert "-mean.npz" in scope.snapshot("moments", "mean").said
             both = everyone.ask("mark", text="to all").sources
             assert both["scope"].ok
@@ -59,6 +61,8 @@ def test_a_source_is_marked_paused_stopped_and_started_while_the_other_waits(rig
             until(lambda: open_session(folder / "sessions" / "scope" / "one").state == "finished")
             with pytest.raises(SourceError, match="which source"):
                 everyone.set("moments", "x", 1)
+            with pytest.raises(SourceError, match="which source"):
+                everyone.curate("moments", "reject", [3])
             with Control(status, "skope") as other, pytest.raises(SourceError, match="'skope'; did you mean 'scope'"):
                 other.pause()
             assert everyone.reload().ok

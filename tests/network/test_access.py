@@ -14,7 +14,7 @@ from toy_server import frames, same
 
 from streamfluo import SourceError, open_source
 from streamfluo.core import wire
-from streamfluo.core.control import Answer
+from streamfluo.core.control import Answer, Curate
 from streamfluo.network import access, keys
 from streamfluo.network.arrivals import Refusals
 from streamfluo.network.client import PreviewSubscriber, ResultsSubscriber, ask
@@ -95,16 +95,18 @@ def test_frames_are_taken_of_keys_that_may_send(people, roles):
 
 REQUESTS = [
     {"verb": "mark", "text": "x"}, {"verb": "set", "step": "a", "param": "b", "value": 1}, {"verb": "pause"},
-    {"verb": "snapshot", "step": "a"}, *({"verb": verb} for verb in ("start", "stop", "resume", "sessions", "reload")),
+    {"verb": "snapshot", "step": "a"}, {"verb": "curate", "step": "a", "decision": "b", "author": "boss"},
+    *({"verb": verb} for verb in ("start", "stop", "resume", "sessions", "reload")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("roles", ROLE_SETS, ids=lambda roles: "+".join(sorted(roles)) or "none")
 def test_a_program_is_steered_by_keys_that_may_control(people, roles):
-    server, context, handled = people.become("server"), new_context(), []
+    server, context, handled, authors = people.become("server"), new_context(), [], []
 
     def handle(request):
         handled.append(type(request).__name__.lower())
+        authors.extend([request.author] if isinstance(request, Curate) else [])
         done = Future()
         done.set_result(Answer(ok=True))
         return done
@@ -133,6 +135,7 @@ def test_a_program_is_steered_by_keys_that_may_control(people, roles):
         control.close()
         context.term()
     assert handled == ([request["verb"] for request in REQUESTS] if "control" in roles else [])
+    assert authors == (["boss (anna)"] if "control" in roles else [])  # whose the key is is not the asker's to say
 
 
 def test_a_guard_that_fails_lets_nobody_in(people, served, monkeypatch):

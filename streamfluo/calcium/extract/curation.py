@@ -93,11 +93,14 @@ class Curation:
         changes = shared_footprint(cells, whole, parts, where)
 
         def make() -> None:
-            into, last = int(cells.id[whole]), extraction.next_index - 1
+            into, last, before = int(cells.id[whole]), extraction.next_index - 1, cells.verdict[whole]
             for k in (whole, *parts):
                 self._note(cells, decision, k, into)
                 keep(self._parts, cells, k, decision.number)
             merge(cells, extraction.background, into, changes)
+            verdict = cells.verdict[row_of(cells, into)]
+            if verdict != before:  # of a part that was accepted by hand
+                tell(extraction, decision, into, SAYS[verdict], event=False)
             for i in changes:
                 extraction.tables.add_event(last, i, "gone", f"the same cell as {into}, {_by(decision)}")
                 extraction.tables.add_merged(last, i, into)
@@ -115,8 +118,7 @@ class Curation:
             raise ConfigError(f"{where}: no decision {number}" if number else f"{where}: no decision is left to undo")
         if entry not in standing:
             raise ConfigError(f"{where}: decision {entry} is undone already" if entry.undone else f"{where}: {_REDO}")
-        about = {*entry.ids, entry.into}
-        if later := [e for e in standing if e.number > number and about & {*e.ids, e.into}]:
+        if later := [e for e in standing if e.number > number and set(entry.ids) & set(e.ids)]:
             raise ConfigError(f"{where}: decision {later[-1]} came after decision {entry}; undo that first")
         for i in entry.ids if entry.verb != "merge" else (entry.into,):
             self._row(cells, decision, i)
@@ -128,9 +130,11 @@ class Curation:
             rows = np.flatnonzero(self._log["number"] == number)
             for row in rows:
                 k = row_of(cells, self._log.id[row])
+                goes_on = entry.verb == "merge" and cells.id[k] == entry.into
+                is_same = goes_on and cells.verdict[k] == self._log.verdict[row]
                 for name in ("verdict", "accepted", "seeded"):
                     getattr(cells, name)[k] = getattr(self._log, name)[row]
-                if entry.verb != "merge" or cells.id[k] != entry.into:
+                if not is_same:
                     tell(extraction, decision, int(cells.id[k]), SAYS[cells.verdict[k]])
             self._log.undone[rows] = True
             self._log.append(number=decision.number, verb=VERBS.index("undo"), id=number, into=-1)
@@ -144,7 +148,9 @@ class Curation:
             return int(found[0])
         where, told = _where(decision), "none is known yet"
         if i < cells.next_id:
-            merged = [e for e in self._entries().values() if e.into >= 0 and i in e.ids and not e.undone]
+            merged = [
+                e for e in self._entries().values() if e.into >= 0 and i in e.ids and i != e.into and not e.undone
+            ]
             how = f": it was merged into {merged[-1].into} by decision {merged[-1].number}" if merged else ""
             raise ConfigError(f"{where}: component {i} is gone{how}")
         if cells.count:
