@@ -101,6 +101,9 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> No
     if publisher is not None and block is not None:
         step = in_plane(parts.plane(block), SOURCE)
         publisher.put_frames(step, block, arrived_ns, _is_pressed(parts))
+        if parts.shown_inputs is not None:
+            for values in parts.shown_inputs.values(parts.plane(block), block):
+                publisher.put_values(values)
     if parts.acting is not None:
         parts.acting.end_muted()
     while parts.chain.events:

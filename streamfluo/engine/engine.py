@@ -47,6 +47,7 @@ from .publisher import Publisher, RunView
 from .recorded_changes import plan_recorded
 from .ring_buffer import RingBuffer
 from .run_control import RunControl
+from .shown_inputs import ShownInputs, unshown
 
 RING_BYTES = 512 << 20
 RING_BYTES_FILE = 64 << 20  # a file waits; reading far ahead only fills memory
@@ -115,7 +116,12 @@ class Engine:
             parts.do_asked = self.control.do_asked
             undo.callback(self.control.close)
             if config.publish.uri is not None:
-                view = RunView(program, self.chain, source.series, self.health, lambda: self.state, self.control.ask)
+                steps = {s.config.id: (s.operator.kind, s.config.params) for s in self.chain.steps}
+                parts.shown_inputs = shown = ShownInputs(
+                    unshown([one.name for one in config.inputs], steps), spec.plane_names
+                )
+                ask = self.control.ask
+                view = RunView(program, self.chain, source.series, self.health, lambda: self.state, ask, shown.steps)
                 parts.publisher = Publisher(config.publish, view, journal)
             if config.inputs and self.session is not None and not source.seekable:  # what is read again has its own
                 parts.listening = Listening(config.inputs, self.session.new_input, parts.tell)

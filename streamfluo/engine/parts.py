@@ -24,6 +24,7 @@ from .config import Config
 from .listening import Listening
 from .publisher import Publisher
 from .ring_buffer import RingBuffer
+from .shown_inputs import ShownInputs
 from .told_before import ToldBefore
 
 
@@ -137,6 +138,7 @@ class Parts:
     acting: Acting | None = None
     listening: Listening | None = None
     told_before: ToldBefore = field(default_factory=ToldBefore)
+    shown_inputs: ShownInputs | None = None
     latency: Latency = field(default_factory=Latency)
     do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None

@@ -21,9 +21,12 @@ import numpy as np
 
 from ..core import wire
 from ..core.block import Block
+from ..core.operator import Gives
+from ..core.plane import in_plane
 from ..core.results import encode_arrays
 from ..core.source import Series
 from ..core.step_values import StepValues
+from ..core.wire import SOURCE
 from ..network.control import ControlServer, Handle
 from ..network.facts import report
 from ..network.frames import JournalFrames
@@ -36,6 +39,7 @@ from ..session.values import Gathered, values_message
 from .chain import Chain
 from .config import PublishConfig
 from .live import live_facts
+from .shown_inputs import KIND
 
 log = logging.getLogger("streamfluo")
 
@@ -59,6 +63,7 @@ class RunView(NamedTuple):
     health: Callable[[], Health]
     state: Callable[[], str]
     ask: Handle
+    inputs: Mapping[str, Gives] = {}  # shown beside the steps
 
 
 class Publisher:
@@ -73,6 +78,7 @@ class Publisher:
         self._run = run
         self._frames = JournalFrames(chain.spec, run.series, journal) if journal else None
         self._gives = {s.id: {g.name: g for g in s.operator.gives} for s in chain.steps}
+        self._gives |= {step: {gives.name: gives} for step, gives in run.inputs.items()}
         self._facts = {
             s.id: wire.frame_facts(s.operator.out_spec)
             for s in chain.steps
@@ -108,7 +114,7 @@ class Publisher:
             )
             undo.pop_all()
         self._came_in = wire.source_facts(chain.spec)
-        shown = [*self._came_in, *self._gives]
+        shown = [*self._came_in, *(step for step in self._gives if step not in run.inputs)]
         self._previews = PreviewServer(self._server.context, host, run.series.uid, shown)
         self._threads = [
             threading.Thread(target=self._serve, name="data", daemon=True),
@@ -327,7 +333,10 @@ class Publisher:
     def _hello(self) -> dict[str, Any]:
         return {
             "series": msgspec.to_builtins(self._start()),
-            "steps": [(s.id, s.operator.kind, s.after) for s in self._run.chain.steps],
+            "steps": [
+                *((s.id, s.operator.kind, s.after) for s in self._run.chain.steps),
+                *((step, KIND, in_plane(step.rpartition("/")[0], SOURCE)) for step in self._run.inputs),
+            ],
             "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": {**self._came_in, **self._facts},
             "presents": {

@@ -22,6 +22,7 @@ from ..network.publishing import EVENTS, HEALTH, SERIES, PreviewServer, ResultsS
 from ..network.server import DataServer
 from ..network.socket import free_endpoint
 from ..session.reader import Session
+from .shown_inputs import KIND, VALUE, unshown
 
 MAX_FRAMES = 30_000  # of values: as many as a viewer keeps
 MAX_VALUES_BYTES = 64 << 20  # of a step
@@ -40,6 +41,8 @@ class SessionView:
         self._gives = {
             step: {g.name: g for g in facts.gives if g.kind != "frames"} for step, facts in session.steps.items()
         }
+        self._inputs = {} if session.spec.planes else _inputs_of(session)
+        self._gives |= {step: {VALUE.name: VALUE} for step in self._inputs}
         self._sources = wire.source_facts(session.spec)
         self._shown: set[str] = set()
         self._server = DataServer(
@@ -114,7 +117,11 @@ class SessionView:
 
     def _values(self, step: str) -> Iterator[tuple[wire.Result, list[Any]]]:
         """The newest values of a step, a message for each run of frames without a hole."""
-        values, index = self._session.values(step), self._session.index(step)
+        if (name := self._inputs.get(step)) is not None:
+            values: Mapping[str, Any] = {VALUE.name: self._session.aligned(name)}
+            index = self._session.recorded_inputs.index
+        else:
+            values, index = self._session.values(step), self._session.index(step)
         tables = {name: rows for name, rows in values.items() if isinstance(rows, Mapping)}
         arrays = {name: array for name, array in values.items() if name not in tables}
         for table, columns in tables.items():
@@ -165,7 +172,10 @@ class SessionView:
     def _hello(self) -> dict[str, Any]:
         return {
             "series": msgspec.to_builtins(self._start()),
-            "steps": [(step, facts.kind, facts.after) for step, facts in self._session.steps.items()],
+            "steps": [
+                *((step, facts.kind, facts.after) for step, facts in self._session.steps.items()),
+                *((step, KIND, wire.SOURCE) for step in self._inputs),
+            ],
             "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": self._sources,
             "endpoints": {"results": self._results.endpoint, "preview": self._previews.first},
@@ -191,3 +201,10 @@ class SessionView:
         state = session.state.partition(":")[0]
         shown = state if state in ("finished", "aborted") else f"ended: {session.state}"
         return {"program": "session", "state": shown, "series_uid": session.series["uid"], "counters": counters}
+
+
+def _inputs_of(session: Session) -> dict[str, str]:
+    """The inputs of numbers that no step shows, by what they are shown as."""
+    numbers = [name for name, one in session.recorded_inputs.by_name.items() if not one.is_text]
+    steps = {step: (facts.kind, facts.params) for step, facts in session.steps.items()}
+    return {step: name for name, step in unshown(numbers, steps).items()}

@@ -90,6 +90,7 @@ class Template:
         self._counts = FrameCounts(np.zeros(height, np.int64), np.zeros(width, np.int64), MEMORY_FRAMES)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
+        self._information: np.ndarray | None = None  # of the matrices as they are; a frame asks four times
         self._first_contrast = np.zeros(1)  # of the frame it began with
         self._column_sums = np.zeros((6, width), np.float32)
         self._shifts = np.zeros((*blocks, 2), np.int64)
@@ -237,9 +238,12 @@ class Template:
 
         Of stripes a shift along them is unknown, whatever their direction; rims leave 1 % of what cancels there.
         """
-        yy, yx, _, xy, xx = np.einsum("bckl->kl", self._matrix).ravel()[:5].tolist()
-        cross = CANCELLED * yx * xy
-        return np.array([yy - cross / xx, xx - cross / yy]).clip(0) if min(yy, xx) > 0 else np.zeros(2)
+        if self._information is None:
+            yy, yx, _, xy, xx = np.einsum("bckl->kl", self._matrix).ravel()[:5].tolist()
+            cross = CANCELLED * yx * xy
+            known = min(yy, xx) > 0
+            self._information = np.array([yy - cross / xx, xx - cross / yy]).clip(0) if known else np.zeros(2)
+        return self._information
 
     @property
     def sure_information(self) -> float:
@@ -310,6 +314,7 @@ class Template:
         """Restore what `state` returned. Raises StateError if it belongs to a template of another kind."""
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"template_{name}", array, "motion")
+        self._information = None
         names = ("frames", "handed_on", "row", "kernel", "next_kernel")
         counts = [_count(state, name) for name in names]
         self.frames, self._corrected, self._row, self._kernel, self._next_kernel = counts
@@ -328,6 +333,7 @@ class Template:
             self._kernel = self._next_kernel
             self._set_window()
         kernel = KERNELS[self._kernel]
+        self._information = None
         build_images(tuple(self._images), kernel, self.noise.of_row(by), by, self._matrix)
         share, window = self._noise_shares[self._kernel], self._images.window
         subtract_noise_bias(tuple(self._counts), window, by, share, self._matrix, self._noise_bias)
