@@ -32,18 +32,20 @@ STYLE: Any = {
 
 
 def binned(image: np.ndarray, side_px: int = MAX_SIDE_PX) -> tuple[np.ndarray, int]:
-    """Return the image as means of k × k pixels so that no side is longer than `side_px`, and k."""
+    """Return the image as means of k × k pixels so that no side is longer than `side_px`, and k; NaN is not counted."""
     k = math.ceil(max(image.shape) / side_px)
     if k <= 1:
         return np.asarray(image, float), 1
-    height, width = (-(-side // k) * k for side in image.shape)
-    padded = np.full((height, width), np.nan)
-    padded[: image.shape[0], : image.shape[1]] = image
-    known = np.isfinite(padded)
-    cells = (height // k, k, width // k, k)
-    count = known.reshape(cells).sum((1, 3))
-    total = np.where(known, padded, 0.0).reshape(cells).sum((1, 3))
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan), k
+    height, width = image.shape
+    columns = np.arange(0, width, k)
+    small = np.full((-(-height // k), len(columns)), np.nan)
+    for n in range(len(small)):  # a row at a time: 20,000 × 20,000 pixels would take 3 GB as float64
+        rows = np.asarray(image[n * k : (n + 1) * k], float)
+        known = np.isfinite(rows)
+        count = np.add.reduceat(known.sum(0), columns)
+        total = np.add.reduceat(np.where(known, rows, 0.0).sum(0), columns)
+        small[n] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return small, k
 
 
 def levels(image: np.ndarray, percentiles: tuple[float, float] = LEVELS) -> tuple[float, float]:
@@ -60,17 +62,19 @@ def picture(
 ) -> Figure:
     """Return an image as a picture with a scale bar; `over` draws on it, in its pixels.
 
-    shown: `cmap`, `gamma`, `limits` (what is black and white), `unit` of the levels in the caption.
+    shown: `cmap`, `gamma`, `limits` (what is black and white), `unit` of the levels in the caption, `binned` (of which
+    shape the image was before, and k).
     """
     image = np.asarray(image)
-    if image.ndim != 2 or not np.isfinite(image).any():
+    small, k = binned(image) if image.ndim == 2 and image.size else (np.empty((0, 0)), 1)
+    if not np.isfinite(small).any():
         return Figure(title, f"Nothing to show: {title} has no known pixel.", b"")
-    small, k = binned(image)
+    shape, k = shown.get("binned", (image.shape, k))
     low, high = shown.get("limits") or levels(small)
     caption = f"{caption} Black {spelled(low)}, white {spelled(high)}{_in(shown.get('unit', ''))}." + (
         f" Means of {k} × {k} pixels." if k > 1 else ""
     )
-    return Figure(title, caption.strip(), _drawn(small, image.shape, (low, high), pixel_um, over, shown))
+    return Figure(title, caption.strip(), _drawn(small, shape, (low, high), pixel_um, over, shown))
 
 
 def _drawn(
