@@ -92,10 +92,8 @@ def _drawn(small: np.ndarray, shown: Mapping[str, Any], pixel_um: float | None, 
     with rc_context({"text.parse_math": False}), np.errstate(all="ignore"):
         canvas = Canvas(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor="black")
         axes = canvas.add_axes((0, 0, 1, 1))
-        norm, edges = (
-            PowerNorm(shown.get("gamma", 1.0), *shown["limits"], clip=True),
-            np.array(small.shape) * shown["k"],
-        )
+        (low, high), edges = shown["limits"], np.array(small.shape) * shown["k"]
+        norm = PowerNorm(shown.get("gamma", 1.0), low, high, clip=True)
         axes.imshow(
             np.ma.masked_invalid(small), cmap=shown.get("cmap", "gray"), norm=norm, interpolation="nearest",
             extent=(-0.5, edges[1] - 0.5, edges[0] - 0.5, -0.5), aspect="auto",
