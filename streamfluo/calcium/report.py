@@ -89,7 +89,9 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
 
     def over(axes: Axes) -> None:
         from matplotlib.collections import LineCollection
+        from matplotlib.patheffects import withStroke
 
+        edge = [withStroke(linewidth=2.5, foreground="black")]
         drawn = {i: points[np.isfinite(points).all(1)] for i, points in lines.items() if i in known}
         outlines = {i: np.vstack([points, points[:1]])[:, ::-1] for i, points in drawn.items() if len(points)}
         places = {int(i): n for n, i in enumerate(chosen.tolist())}
@@ -107,7 +109,7 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
                 top = outline[np.argmin(outline[:, 1])]
                 colour = colour_of(places[i]) if i in places else "#d8d8d8"
                 axes.annotate(str(i), tuple(top), (0, 2), textcoords="offset points", fontsize=17, ha="center",
-                              va="bottom", color=colour, annotation_clip=True)  # fmt: skip
+                              va="bottom", color=colour, annotation_clip=True, path_effects=edge)  # fmt: skip
 
     of = "mean of the corrected frames" if mean is not None else "background of the last frame"
     said = f"Contours of {counted(len(cells.ids), 'accepted cell')} at a fifth of their peak over the {of}"

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     Draw = Callable[[Axes], None]
 
 MAX_SIDE_PX, MIN_SIDE_PX = 1100, 80  # of a picture
+SHARP_PX, PLAIN_PX = 1000, 700  # of small images at least, with lines over them and without
+INCHES, BAR_PT = 10.24, 20  # of the longer side, of the letters at the scale bar
 LEVELS = (0.5, 99.7)  # percentiles that are black and white
-DPI = 100
 CHART_DPI = 150
 QUALITY = 88  # of JPEG: pictures are to look at, the pixels themselves are in the session
 POINTS = 2400  # along a chart: as many as it has pixels
@@ -32,18 +33,20 @@ STYLE: Any = {
 
 
 def binned(image: np.ndarray, side_px: int = MAX_SIDE_PX) -> tuple[np.ndarray, int]:
-    """Return the image as means of k × k pixels so that no side is longer than `side_px`, and k."""
+    """Return the image as means of k × k pixels so that no side is longer than `side_px`, and k; NaN is not counted."""
     k = math.ceil(max(image.shape) / side_px)
     if k <= 1:
         return np.asarray(image, float), 1
-    height, width = (-(-side // k) * k for side in image.shape)
-    padded = np.full((height, width), np.nan)
-    padded[: image.shape[0], : image.shape[1]] = image
-    known = np.isfinite(padded)
-    cells = (height // k, k, width // k, k)
-    count = known.reshape(cells).sum((1, 3))
-    total = np.where(known, padded, 0.0).reshape(cells).sum((1, 3))
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan), k
+    height, width = image.shape
+    columns = np.arange(0, width, k)
+    small = np.full((-(-height // k), len(columns)), np.nan)
+    for n in range(len(small)):  # a row at a time: 20,000 × 20,000 pixels would take 3 GB as float64
+        rows = np.asarray(image[n * k : (n + 1) * k], float)
+        known = np.isfinite(rows)
+        count = np.add.reduceat(known.sum(0), columns)
+        total = np.add.reduceat(np.where(known, rows, 0.0).sum(0), columns)
+        small[n] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return small, k
 
 
 def levels(image: np.ndarray, percentiles: tuple[float, float] = LEVELS) -> tuple[float, float]:
@@ -60,49 +63,53 @@ def picture(
 ) -> Figure:
     """Return an image as a picture with a scale bar; `over` draws on it, in its pixels.
 
-    shown: `cmap`, `gamma`, `limits` (what is black and white), `unit` of the levels in the caption.
+    shown: `cmap`, `gamma`, `limits` (what is black and white), `unit` of the levels in the caption, `binned` (of which
+    shape the image was before, and k).
     """
     image = np.asarray(image)
-    if image.ndim != 2 or not np.isfinite(image).any():
+    small, k = binned(image) if image.ndim == 2 and image.size else (np.empty((0, 0)), 1)
+    if not np.isfinite(small).any():
         return Figure(title, f"Nothing to show: {title} has no known pixel.", b"")
-    small, k = binned(image)
+    shape, k = shown.get("binned", (image.shape, k))
     low, high = shown.get("limits") or levels(small)
     caption = f"{caption} Black {spelled(low)}, white {spelled(high)}{_in(shown.get('unit', ''))}." + (
         f" Means of {k} × {k} pixels." if k > 1 else ""
     )
-    return Figure(title, caption.strip(), _drawn(small, image.shape, (low, high), pixel_um, over, shown))
+    drawn = _drawn(small, {**shown, "shape": shape, "k": k, "limits": (low, high)}, pixel_um, over)
+    return Figure(title, caption.strip(), drawn)
 
 
-def _drawn(
-    small: np.ndarray, shape: tuple[int, ...], limits: tuple[float, float], pixel_um: float | None, over: Draw | None,
-    shown: Mapping[str, Any],
-) -> bytes:  # fmt: skip
+def _drawn(small: np.ndarray, shown: Mapping[str, Any], pixel_um: float | None, over: Draw | None) -> bytes:
     from matplotlib import rc_context
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure as Canvas
 
-    scale = max(1, MAX_SIDE_PX // max(small.shape))
+    wanted = SHARP_PX if over is not None else PLAIN_PX
+    side_px = max(small.shape)
+    scale = max(1, min(MAX_SIDE_PX // side_px, math.ceil(wanted / side_px)))
     height, width = (max(MIN_SIDE_PX, side * scale) for side in small.shape)
+    dpi = max(height, width) / INCHES  # letters and lines are as large in any picture
     with rc_context({"text.parse_math": False}), np.errstate(all="ignore"):
-        canvas = Canvas(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
+        canvas = Canvas(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor="black")
         axes = canvas.add_axes((0, 0, 1, 1))
-        extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
-        norm = PowerNorm(shown.get("gamma", 1.0), *limits, clip=True)
+        (low, high), edges = shown["limits"], np.array(small.shape) * shown["k"]
+        norm = PowerNorm(shown.get("gamma", 1.0), low, high, clip=True)
         axes.imshow(
-            np.ma.masked_invalid(small), cmap=shown.get("cmap", "gray"), norm=norm, extent=extent,
-            interpolation="nearest", aspect="auto",
+            np.ma.masked_invalid(small), cmap=shown.get("cmap", "gray"), norm=norm, interpolation="nearest",
+            extent=(-0.5, edges[1] - 0.5, edges[0] - 0.5, -0.5), aspect="auto",
         )  # fmt: skip
         axes.set_axis_off()
         if over is not None:
             over(axes)
-        axes.set(xlim=extent[:2], ylim=extent[2:])
-        _scale_bar(axes, pixel_um, shape, max(width, height))
+        shape = shown["shape"]
+        axes.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
+        _scale_bar(axes, pixel_um, shape)
         file = io.BytesIO()
-        canvas.savefig(file, format="jpg", dpi=DPI, pil_kwargs={"quality": QUALITY, "subsampling": 0})
+        canvas.savefig(file, format="jpg", dpi=dpi, pil_kwargs={"quality": QUALITY, "subsampling": 0})
     return file.getvalue()
 
 
-def _scale_bar(axes: Axes, pixel_um: float | None, shape: tuple[int, ...], side_px: float) -> None:
+def _scale_bar(axes: Axes, pixel_um: float | None, shape: tuple[int, ...]) -> None:
     """Draw a bar of 1, 2 or 5 · 10ⁿ µm, or pixels where their side is not known."""
     from matplotlib.patheffects import withStroke
 
@@ -113,8 +120,7 @@ def _scale_bar(axes: Axes, pixel_um: float | None, shape: tuple[int, ...], side_
     if pixel_um is None and length < 1:
         return
     x, y = 0.96 * width - 0.5, 0.95 * height - 0.5
-    size = side_px * 72 / DPI / 36
-    edge = [withStroke(linewidth=size / 7, foreground="black")]
+    edge, size = [withStroke(linewidth=3, foreground="black")], BAR_PT
     start = x - length / (pixel_um or 1.0)
     axes.plot([start, x], [y, y], color="white", lw=size / 4, solid_capstyle="butt",
               path_effects=[withStroke(linewidth=size / 2.4, foreground="black")])  # fmt: skip

@@ -119,7 +119,18 @@ def told_events(session: Session) -> tuple[list[tuple[str, str, str]], str]:
 
 
 def in_words(event: Mapping[str, Any]) -> str:
-    """Return an event as a sentence."""
+    """Return an event as a sentence; one that another program wrote may lack what a sentence needs."""
+    try:
+        return _in_words(event)
+    except (KeyError, TypeError, ValueError):
+        return str(event["event"])
+
+
+def _map(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _in_words(event: Mapping[str, Any]) -> str:
     kind, step = str(event["event"]), event.get("step", "")
     plane = f" of plane {event['plane']}" if event.get("plane") else ""
     said = {
@@ -154,15 +165,16 @@ def warnings_of(session: Session) -> Sequence[str]:
             lost[gap.reason] += gap.count
     found = [f"{counted(n, 'frame')} never came: lost by the {reason}." for reason, n in lost.items()]
     health = session.health
-    found += [f"{step} was muted: {why}" for step, why in dict(health.get("muted", {})).items()]
-    found += [f"{step} doubts its results: {why}" for step, why in dict(health.get("doubtful", {})).items()]
+    found += [f"{step} was muted: {why}" for step, why in _map(health.get("muted")).items()]
+    found += [f"{step} doubts its results: {why}" for step, why in _map(health.get("doubtful")).items()]
     if not health:
         for e in session.events:
             if e["event"] in ("muted", "doubtful"):
                 found.append(in_words(e))
-    if n := health.get("unrecorded"):
-        found.append(f"{counted(n, 'frame')} were processed but not recorded.")
-    found += [f"{name} stalled: {why}" for name, why in dict(health.get("stalled", {})).items()]
+    unrecorded = health.get("unrecorded")
+    if isinstance(unrecorded, int) and unrecorded:
+        found.append(f"{counted(unrecorded, 'frame')} were processed but not recorded.")
+    found += [f"{name} stalled: {why}" for name, why in _map(health.get("stalled")).items()]
     damaged = session.damaged_so_far
     found += [f"Damaged: {damage}" for damage in damaged[:8]]
     if len(damaged) > 8:

@@ -41,6 +41,8 @@ def declared_findings(step: ReadStep, gives: Sequence[Gives], presents: Presents
             rest.append(f"{named(given.name)} ({given.meaning})")
         elif given.kind == "snapshot" and found is not None:
             _snapshot(step, given, found, by_name, (figures, numbers, sentences))
+        elif given.kind == "per_frame" and (whether := _whether(step, given)) is not None:
+            numbers.append(whether)
         elif given.kind == "per_frame" and len(figures["chart"]) < CHARTS:
             figures["chart"] += _per_frame(step, given)
         elif given.kind == "by_id" and len(figures["chart"]) < CHARTS:
@@ -86,6 +88,16 @@ def _curve(given: Gives, found: np.ndarray, x: np.ndarray | None, axis: Gives | 
         axes.set(xlabel=label, ylabel=_labelled(given))
 
     return chart(draw, named(given.name), f"{given.meaning}.", size=(4.6, 2.8), wide=False)
+
+
+def _whether(step: ReadStep, given: Gives) -> Number | None:
+    """In how many frames something was so, of values that say nothing else."""
+    values = step.per_frame(given.name)
+    known = values[np.isfinite(values)]
+    if values.ndim != 1 or not len(known) or not np.isin(known, (0, 1)).all():
+        return None
+    note = f"of {spelled(len(known))}: {given.meaning}"
+    return Number(named(given.name), spelled(int(known.sum())), "frames", note)
 
 
 def _per_frame(step: ReadStep, given: Gives) -> list[Figure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.findings import Figure, Findings, Rows, counted, spelled
@@ -13,6 +14,7 @@ from .html import Markup, bullets, element, facts_table, figure_of, figures, joi
 from .recorded import Part, ReadStep, parts_of
 from .steps import findings_of, in_a_sentence, section_of, spelled_params
 
+MAX_PICTURES_BYTES = 3_500_000  # in base64 they are a third more
 PLANES = 6  # of which each gets its sections; what all have is counted for every one
 # The page loads nothing and runs nothing, whatever a session holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -22,7 +24,8 @@ Found = list[tuple[str, ReadStep, Findings]]
 def page_of(session: Session) -> str:
     """Return the report of a session as HTML."""
     parts = parts_of(session, PLANES)
-    found: Found = [(part.name, step, findings_of(step)) for part in parts for step in reversed(part.steps)]
+    room = _Room()
+    found: Found = [(part.name, step, room.kept(findings_of(step))) for part in parts for step in reversed(part.steps)]
     name = session.path.resolve().name
     pictured = any(figure.kind == "picture" and figure.data for _, _, f in found for figure in f.figures)
     body = joined(
@@ -30,7 +33,7 @@ def page_of(session: Session) -> str:
             _head(session, name, found),
             _warnings(session),
             _results(session, found),
-            _frames(parts, pictured),
+            _frames(parts, pictured, room),
             _run(session, parts),
             _chain(session),
             section("Speed and health", *summary.health_tables(session)) if session.health else _no_health(session),
@@ -38,6 +41,23 @@ def page_of(session: Session) -> str:
         ]
     )
     return _document(f"{name} · streamfluo report", body)
+
+
+class _Room:
+    """How much of a page pictures may still take: of many planes the last ones are left out."""
+
+    def __init__(self) -> None:
+        self._left = MAX_PICTURES_BYTES
+
+    def kept(self, found: Findings) -> Findings:
+        """Return findings whose figures have room."""
+        figures = []
+        for figure in found.figures:
+            self._left -= len(figure.data)
+            if self._left < 0 and figure.data:
+                figure = replace(figure, data=b"", caption=f"Left out, as the page is large enough: {figure.caption}")
+            figures.append(figure)
+        return replace(found, figures=figures) if figures else found
 
 
 def write_page(session: Session, out: Path) -> Path:
@@ -115,13 +135,13 @@ def _results(session: Session, found: Found) -> Markup:
     )
 
 
-def _frames(parts: Sequence[Part], pictured: bool) -> Markup:
+def _frames(parts: Sequence[Part], pictured: bool, room: _Room) -> Markup:
     shown: list[Figure] = []
     for part in parts:
         for figure in summary.frame_pictures(part.session, not pictured):
             title = f"{part.name}: {figure.title}" if part.name else figure.title
             shown.append(Figure(title, figure.caption, figure.data, figure.kind, figure.media, figure.wide))
-    return section("Frames", figures(shown)) if shown else Markup("")
+    return section("Frames", figures(room.kept(Findings(figures=shown)).figures)) if shown else Markup("")
 
 
 def _run(session: Session, parts: Sequence[Part]) -> Markup:

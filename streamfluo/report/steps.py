@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ..core.errors import ConfigError, StreamfluoError
+from ..core.errors import ConfigError
 from ..core.findings import Figure, Findings
 from ..core.operator import Operator
 from ..core.registry import operator_of
@@ -53,7 +53,8 @@ def _declared(step: ReadStep, operator: type[Operator] | None) -> Findings:
     try:
         presents = operator.presents if operator is not None else None
         return declared_findings(step, step.session.steps[step.id].gives, presents)
-    except (StreamfluoError, ValueError, TypeError, KeyError, IndexError) as error:  # arrays of shapes it did not say
+    except Exception as error:  # arrays of shapes and types that it did not declare
+        log.warning("report: step %r: %s: %s", step.id, type(error).__name__, error)
         return Findings(sentences=[f"What it left cannot be shown: {error}"])
 
 

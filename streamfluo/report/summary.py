@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from .. import __version__
 from ..core.errors import StreamfluoError
 from ..core.findings import Figure, counted, spelled
 from ..core.spec import Spec
-from ..pixels.report import picture
+from ..pixels.report import binned, picture
 from ..session.exported import note_of
 from ..session.reader import Session
 from .course import valid_frames
@@ -170,8 +170,8 @@ def health_tables(session: Session) -> list[Markup]:
         said += f"{spelled((_number(counts.get('bytes')) or 0) / 1e6)} MB"
         most = (_number(counts.get("peak_backlog")) or 0) / 1e6
         rows.append((edge, said + (f", {spelled(most)} MB waited at most" if most else "")))
-    rows += [(f"disk: {call}", said) for call, said in dict(health.get("disk") or {}).items()]
-    refused = dict(health.get("refused") or {})
+    rows += [(f"disk: {call}", said) for call, said in _map(health.get("disk")).items()]
+    refused = _map(health.get("refused"))
     rows += [("messages refused", ", ".join(f"{rule} {n}" for rule, n in refused.items()))] if refused else []
     if session.actions:
         became = Counter(str(action["became"]) for action in session.actions)
@@ -193,33 +193,35 @@ def frame_pictures(session: Session, wanted: bool) -> list[Figure]:
         wanted or (isinstance(reference, str) and Path(reference.partition("?")[0]).exists())
     ):
         return []
+    total, count, frames = np.zeros(()), np.zeros(()), 0
+    last, newest, k = 0, np.empty((0, 0)), 1
     try:
-        frames = _some_frames(session)
+        for index, pixels in _some_frames(session):
+            newest, k = binned(pixels)
+            known = np.isfinite(newest)
+            total, count = total + np.where(known, newest, 0.0), count + known
+            last, frames = index, frames + 1
     except (StreamfluoError, OSError) as error:
         return [Figure("Frames", f"The frames cannot be read: {error}", b"")]
     if not frames:
         return []
-    pixels = np.stack([pixels for _, pixels in frames]).astype(float)
-    with np.errstate(invalid="ignore"):
-        known = np.isfinite(pixels)
-        count = known.sum(0)
-        mean = np.where(count > 0, np.where(known, pixels, 0).sum(0) / np.maximum(count, 1), np.nan)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     where = "spread over the recording" if session.has_journal else "at its beginning"
-    pixel_um = session.spec.pixel_um
-    last, newest = frames[-1]
-    shown = [picture(mean, "Raw mean", f"Mean of {counted(len(frames), 'raw frame')} {where}.", pixel_um, unit="ADU")]
-    return [*shown, picture(newest, f"Raw frame {last}", "As it came.", pixel_um, unit="ADU")]
+    said: dict[str, Any] = {"pixel_um": session.spec.pixel_um, "unit": "ADU", "binned": (session.spec.shape, k)}
+    return [
+        picture(mean, "Raw mean", f"Mean of {counted(frames, 'raw frame')} {where}.", **said),
+        picture(newest, f"Raw frame {last}", "As it came.", **said),
+    ]
 
 
-def _some_frames(session: Session) -> list[tuple[int, np.ndarray]]:
+def _some_frames(session: Session) -> Iterator[tuple[int, np.ndarray]]:
     if not session.has_journal:
-        return [(index, pixels.copy()) for index, _, pixels in session.each_frame(0, FRAMES)]
+        yield from ((index, pixels) for index, _, pixels in session.each_frame(0, FRAMES))
+        return
     indices = session.indices()
     at = np.unique(np.linspace(0, len(indices) - 1, FRAMES).astype(int)) if len(indices) else indices
-    found = []
     for index in indices[at].tolist():
-        found += [(i, pixels.copy()) for i, _, pixels in session.each_frame(index, index + 1)]
-    return found
+        yield from ((i, pixels) for i, _, pixels in session.each_frame(index, index + 1))
 
 
 def spelled_frames(spec: Spec) -> str:

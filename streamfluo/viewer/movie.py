@@ -182,12 +182,20 @@ class _Camera:
         if self._began_s is None or self._window.isHidden():
             return
         try:
-            self._writer.add(self._window.grab().toImage(), now_s - self._began_s)
+            self._writer.add(self._seen(), now_s - self._began_s)
         except SourceError as error:
             self.failed = error
             self._app.quit()
         if self._enough(now_s - self._began_s, now_s):
             self._app.quit()
+
+    def _seen(self) -> QImage:
+        """What the window shows: without a screen what it has painted (.2 ms), else painted anew (45 ms), as there
+        other windows may lie over it."""
+        window = self._window
+        if QApplication.platformName() == "offscreen":
+            return window.screen().grabWindow(window.winId()).toImage()
+        return window.grab().toImage()
 
     def _wait(self, now_s: float) -> None:
         """Begin once there is a picture; a run without one is recorded all the same."""

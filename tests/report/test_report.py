@@ -170,6 +170,7 @@ def test_frames_and_losses_are_those_of_the_session(page):
 
 def test_what_triggers_decided_and_how_it_ended_is_told(session, page):
     text = Read(page).text
+    assert f"fired{int(session.values('bright')['fired'].sum())} framesof 180" in text
     assert "the session was closed: finished" in text
     assert "Course of the run" in text
     assert session.facts["host"]["name"] in text

@@ -8,12 +8,13 @@ import pytest
 from streamfluo.calcium import report as calcium
 from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.calcium.recorded_activity import RecordedActivity
-from streamfluo.core.findings import UNKNOWN, middle, spelled, superscript
+from streamfluo.core.findings import UNKNOWN, Figure, Findings, middle, spelled, superscript
 from streamfluo.core.loaded import SeenFrames
 from streamfluo.counting import report as counting
 from streamfluo.gain import report as gain
 from streamfluo.motion import report as motion
 from streamfluo.pixels import report as drawn
+from streamfluo.report import page
 from streamfluo.sofi import report as sofi
 from streamfluo.spots import report as spots
 
@@ -312,3 +313,12 @@ def test_a_median_says_what_it_is_of():
     assert middle([np.nan, 3]) == "3"
     assert middle(np.arange(101.0)) == "50 (5 to 95)"
     assert superscript("ADU^-4") == "ADU⁻⁴"
+
+
+def test_a_page_has_room_for_so_many_pictures(monkeypatch):
+    monkeypatch.setattr(page, "MAX_PICTURES_BYTES", 25)
+    room = page._Room()
+    first = room.kept(Findings(figures=[Figure("a", "", b"0" * 10), Figure("b", "said", b"0" * 10)])).figures
+    second = room.kept(Findings(figures=[Figure("c", "said", b"0" * 10), Figure("d", "unknown", b"")])).figures
+    assert [len(figure.data) for figure in (*first, *second)] == [10, 10, 0, 0]
+    assert [figure.caption for figure in second] == ["Left out, as the page is large enough: said", "unknown"]
