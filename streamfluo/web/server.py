@@ -29,10 +29,11 @@ SEND_S = 20.0  # who takes nothing for so long is hung up on
 MESSAGES_A_S = 40  # of a page: it says once that it drew, and what it wants when somebody clicks
 REFUSED_LOG_S = 10.0
 NICE = 10  # where processors are short the recording comes first
+SCRIPTS = ("page.js", "shown.js", "drawing.js", "picture.js", "plots.js")
 PAGES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 SOCKET = "/ws"

@@ -246,7 +246,7 @@ def test_columns_hold_the_extremes_of_their_frames_however_they_are_asked():
 
 
 def test_a_window_has_so_many_columns_at_most():
-    assert [frames_each(interval) for interval in (1.0, 1 / 20, 1 / 500, None, 1e-9)] == [1, 1, 25, 2, 1666667]
+    assert [frames_each(interval) for interval in (1.0, 1 / 20, 1 / 500, None, 1e-9)] == [1, 1, 16, 1, 1041667]
     trace = Trace()
     trace.take(0, np.zeros(5000))
     assert len(columns_since(trace, 0, 2, [0]).low) == MAX_COLUMNS
