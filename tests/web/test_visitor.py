@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from web_pages import OUTLINES, PIXELS, by_kind, running, told, unpacked, values
-from wire_bytes import frame, hello, result, status
+from web_pages import OUTLINES, PIXELS, PRESENTS, by_kind, running, told, unpacked, values
+from wire_bytes import GIVES, frame, hello, result, status
 
 pytest.importorskip("PIL")
 from PIL import Image
@@ -243,6 +243,28 @@ def test_columns_hold_the_extremes_of_their_frames_however_they_are_asked():
     assert whole.high[0] == pytest.approx(rows[:5, ::-1].max(0))
     assert np.isnan(whole.low[9:11]).all()  # frames 45 to 54
     assert whole.low[8] == pytest.approx(rows[40:42, ::-1].min(0))
+
+
+def test_values_are_held_for_a_window_and_hardly_where_no_page_shows_them():
+    run = running()
+    for first in range(0, 20_000, 500):
+        told(run, values(first, 500), result("motion", first, 500, shift_px=np.zeros((500, 2))))
+    traces = run.model.traces
+    assert (len(traces["by_id/extract/trace"]), len(traces["per_frame/motion/shift_px"])) == (961, 961)
+    gives = {"extract": [*GIVES["extract"], ("raw", "by_id", ("t", "id"), "", "not shown")]}
+    told(run, hello(presents=PRESENTS, gives=gives, steps=[("extract", "extract", "source")]))
+    told(run, result("extract", 30_000, 500, ids=[1], trace=np.zeros((500, 1)), raw=np.zeros((500, 1))))
+    assert (len(traces["by_id/extract/trace"]), len(traces["by_id/extract/raw"])) == (500, 16)
+
+
+def test_decisions_are_marked_over_the_traces_within_the_window():
+    run = running()
+    gives = GIVES | {"stimulus": [("fired", "per_frame", ("t",), "", "whether it decided")]}
+    steps = [("motion", "motion", "source"), ("extract", "extract", "motion"), ("stimulus", "trigger", "extract")]
+    told(run, hello(presents=PRESENTS, gives=gives, steps=steps), values(0, 1000))
+    told(run, result("stimulus", 0, 1000, fired=np.isin(np.arange(1000), [3, 950])))
+    header, _ = by_kind(Visitor(run).turn(0.0))["curves"]
+    assert header["marks"] == {"stimulus": [950]}
 
 
 def test_a_window_has_so_many_columns_at_most():
