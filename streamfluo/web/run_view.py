@@ -46,7 +46,7 @@ class RunView:
     """What pages show of one data endpoint. `revision` counts what there is to choose from; `offers` says it."""
 
     def __init__(self, uri: str) -> None:
-        self.model = Model(uri)
+        self.model = Model(uri.partition("?")[0])  # how it is reached is nothing for pages
         self.fares = Fares(self.model)
         self.revision = 0
         self.offers: dict[str, Any] = {}

@@ -206,7 +206,7 @@ def test_words_from_the_wire_come_as_text_and_numbers_as_numbers():
 
 
 def test_health_is_a_line_in_words():
-    run = RunView("tcp://127.0.0.1:9")
+    run = RunView("tcp://127.0.0.1:9?ssh=anna@rig")
     assert run.fares.tell(0.0)["line"] == "nobody answers yet at tcp://127.0.0.1:9"
     told(run, hello(), status(edges={name: {"frames": 10} for name in ("ingest", "chain")}))
     for lost, second in ((0, 1.0), (3, 2.0), (3, 100.0)):
