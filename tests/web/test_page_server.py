@@ -254,6 +254,8 @@ def test_a_place_that_is_taken_and_an_endpoint_that_is_none_are_one_line():
         place = Place("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(ConfigError, match="cannot listen there: Address already in use"):
             serve_pages(NOBODY, place, TOKEN, 10.0, lambda: True, lambda place: None)
+    with pytest.raises(ConfigError, match=r"203\.0\.113\.7:0: cannot listen there: \w+"):
+        serve_pages(NOBODY, Place("203.0.113.7", 0), TOKEN, 10.0, lambda: True, lambda place: None)
     with pytest.raises(SourceError, match="not an endpoint"):
         serve_pages("tcp:/nowhere", Place("127.0.0.1", 0), TOKEN, 10.0, lambda: True, lambda place: None)
 
