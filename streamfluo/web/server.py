@@ -77,7 +77,8 @@ class PageServer:
                 logger=_silent,
             )
         except OSError as error:
-            reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+            number = error.errno or 0  # of a name that nobody knows it is below 0
+            reason = os.strerror(number) if number > 0 else error.strerror or str(error)
             raise ConfigError(f"--bind {place.host}:{place.port}: cannot listen there: {reason}") from None
         try:
             started(Place(place.host, _port(server)))
