@@ -185,7 +185,7 @@ class PageServer:
             room, since_s = min(MESSAGES_A_S, room + (now_s - since_s) * MESSAGES_A_S) - 1, now_s
             if room < 0:
                 raise ValueError("too many messages")
-            visitor.take(text)
+            visitor.take(text, now_s)
 
     async def _send(self, connection: ServerConnection, visitor: Visitor) -> None:
         """Send each turn, one after the other; who does not take them is hung up on."""

@@ -14,7 +14,7 @@ from streamfluo.viewer.traces import Trace
 from streamfluo.web.columns import MAX_COLUMNS, columns_since, frames_each
 from streamfluo.web.messages import packed
 from streamfluo.web.run_view import RunView
-from streamfluo.web.visitor import IN_FLIGHT, Visitor
+from streamfluo.web.visitor import IN_FLIGHT, SLOW_S, Visitor
 
 
 def drawn(visitor):
@@ -94,6 +94,24 @@ def test_a_page_that_has_not_drawn_gets_nothing_and_then_the_newest_alone():
     drawn(visitor)
     assert by_kind(visitor.turn(4.0))["picture"][0]["index"] == 29
     assert visitor.turn(4.0) == []
+
+
+def test_through_a_slow_line_one_turn_is_on_its_way_at_a_time():
+    run = running()
+    visitor = Visitor(run)
+
+    def turns(now_s):
+        before = visitor.turns
+        for index in range(5):
+            told(run, frame(int(100 * now_s) + index, PIXELS, step="motion"))
+            visitor.turn(now_s)
+        return visitor.turns - before
+
+    assert turns(1.0) == IN_FLIGHT
+    visitor.take(f'{{"seen": {visitor.turns}}}', 1.0 + 2 * SLOW_S)
+    assert turns(3.0) == 1
+    visitor.take(f'{{"seen": {visitor.turns}}}', 3.0 + SLOW_S / 2)
+    assert turns(5.0) == IN_FLIGHT
 
 
 def test_pages_of_one_size_share_a_picture_and_none_is_enlarged():
