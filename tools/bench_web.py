@@ -94,6 +94,52 @@ async def pages(url: str, count: int, seconds: float) -> list[dict]:
     return await asyncio.gather(*(page(url, SIDES_PX[n % len(SIDES_PX)], until) for n in range(count)))
 
 
+async def narrowed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: list[str], rate: float) -> None:
+    """Hand on a connection to a place, what comes from there at `rate` bytes a second."""
+    from_there, to_there = await asyncio.open_connection(*place)
+
+    async def up() -> None:
+        while data := await reader.read(4096):
+            to_there.write(data)
+
+    async def down() -> None:
+        while data := await from_there.read(4096):
+            writer.write(data)
+            await asyncio.sleep(len(data) / rate)
+
+    with suppress(OSError):
+        await asyncio.gather(up(), down())
+
+
+async def through_a_slow_line(url: str, rate: float) -> None:
+    """Print how far a page behind a line of `rate` bytes a second is behind one beside it."""
+    until, newest, behind = time.monotonic() + LOOK_S, [0], []
+    uri, origin = address(url)
+    place = origin.removeprefix("http://").split(":")
+
+    async def look(uri: str, slow: bool) -> None:
+        async with connect(uri, origin="http://" + uri.split("/")[2], compression=None, max_size=None) as socket:
+            while time.monotonic() < until:
+                message = await socket.recv()
+                header = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
+                if header["kind"] == "picture" and slow:
+                    behind.append(newest[0] - header["index"])
+                elif header["kind"] == "picture":
+                    newest[0] = header["index"]
+                elif header["kind"] == "turn":
+                    await socket.send(json.dumps({"seen": header["number"]}))
+
+    async with await asyncio.start_server(lambda r, w: narrowed(r, w, place, rate), "127.0.0.1", 0) as line:
+        port = line.sockets[0].getsockname()[1]
+        await asyncio.gather(look(uri, False), look(uri.replace(place[1], str(port), 1), True))
+    half = behind[len(behind) // 2 :]
+    print(
+        f"a line of {rate / 1e3:.0f} kB/s: {len(behind) / LOOK_S:.1f} pictures/s, frames behind a page beside it: "
+        f"median {np.median(behind):.0f}, of the second half {np.median(half):.0f}, most {max(behind)}",
+        flush=True,
+    )
+
+
 async def rude(url: str, seconds: float) -> None:
     """Connect without end: say nothing, garbage, too much, never read; with the token and without."""
     uri, origin = address(url)
@@ -214,6 +260,9 @@ def main() -> None:
     elif words.endpoint:
         costs(words.endpoint, 1)
         costs(words.endpoint, 5)
+        with web(words.endpoint) as (url, _):
+            for rate in (200e3, 60e3, 20e3):
+                asyncio.run(through_a_slow_line(url, rate))
         beside_rude_pages(words.endpoint)
     else:
         for fps, count in ((500, 1), (500, 5), (None, 1), (None, 5)):

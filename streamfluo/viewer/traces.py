@@ -15,7 +15,8 @@ MAX_MARKS = 1000
 class Trace:
     """The newest values of some curves, each row with its frame index.
 
-    Where frames are missing the line breaks, unless the rows are looks at some frames only (`sampled`).
+    Where frames are missing the line breaks, unless the rows are looks at some frames only (`sampled`). `capacity`: so
+    many rows are held at most, as far as 64 MiB hold them; it may be changed.
     """
 
     def __init__(self, capacity: int = CAPACITY_FRAMES, sampled: bool = False) -> None:
@@ -23,7 +24,7 @@ class Trace:
         self._places: dict[int, int] | None = None  # id → curve, of by_id values
         self.newest_ids: list[int] = []  # of the newest rows
         self.revision = 0
-        self._capacity = capacity
+        self.capacity = capacity
         self._index = np.empty(0, np.int64)
         self._rows = np.empty((0, 0))
         self._start = self._stop = 0  # the rows that count; behind `stop` there is room
@@ -49,7 +50,7 @@ class Trace:
         self.newest_ids = [] if ids is None else list(ids)
         self._widen(values.shape[1], ids)
         columns = slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
-        capacity = max(16, min(self._capacity, MAX_BYTES // (8 * max(1, self.curves))))
+        capacity = max(16, min(self.capacity, MAX_BYTES // (8 * max(1, self.curves))))
         values, skipped = values[-capacity:], max(0, len(values) - capacity)
         self._make_room(len(values), capacity)
         rows = slice(self._stop, self._stop + len(values))

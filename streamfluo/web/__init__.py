@@ -7,7 +7,7 @@
     columns    values of every frame, as many as a page has room for                               no library
     visitor    what one page asks for and has been sent; what it did not take is let go            no library
     server     connections, limits, the clock                                                      websockets
-    page/      the page itself: HTML, one CSS, JavaScript without a library; nothing from the wire becomes HTML
+    page/      the page itself: HTML, one CSS, modules of JavaScript; nothing from the wire becomes HTML
 
 It imports `core`, `network` and those parts of `viewer` that know no Qt, so that a page shows what the window shows.
 """

@@ -12,7 +12,7 @@ from .messages import as_float32
 
 WINDOW_S = 30.0
 WINDOW_FRAMES = 900  # where the interval is not known
-MAX_COLUMNS = 600  # of a window: a page has hardly more pixels for them
+MAX_COLUMNS = 960  # of a window: a page has hardly more pixels for them; 30 frames a second are drawn as they are
 
 
 class Columns(NamedTuple):
@@ -28,7 +28,7 @@ class Columns(NamedTuple):
 
 
 def frames_each(interval_s: float | None) -> int:
-    """Return how many frames a column holds, so that a window of 30 s has 600 columns at most."""
+    """Return how many frames a column holds, so that a window of 30 s has MAX_COLUMNS at most."""
     frames = WINDOW_S / interval_s if interval_s and interval_s > 0 else WINDOW_FRAMES
     return max(1, -(-int(min(frames, 1e9)) // MAX_COLUMNS))
 

@@ -17,6 +17,7 @@ from ..viewer.panels import Overlay, Panel, open_at_first
 from ..viewer.picture import Picture, scale_bar
 from ..viewer.planes import Members
 from ..viewer.words import named
+from .columns import MAX_COLUMNS, frames_each
 from .messages import as_float32, packed
 from .told import Fares
 
@@ -45,7 +46,7 @@ class RunView:
     """What pages show of one data endpoint. `revision` counts what there is to choose from; `offers` says it."""
 
     def __init__(self, uri: str) -> None:
-        self.model = Model(uri)
+        self.model = Model(uri.partition("?")[0])  # how it is reached is nothing for pages
         self.fares = Fares(self.model)
         self.revision = 0
         self.offers: dict[str, Any] = {}
@@ -70,6 +71,7 @@ class RunView:
         self._shots.clear()
         self._outlines.clear()
         self._choose()
+        self._keep_a_window()
 
     def _choose(self) -> None:
         model, panels = self.model, self.model.panels
@@ -92,6 +94,17 @@ class RunView:
             "details": [self._told(panel) for panel in self.details],
             "planes": [{"id": name, "title": model.planes.title(name)} for name in model.planes.planes],
         }
+
+    def _keep_a_window(self) -> None:
+        """Hold half a minute of values, which is what pages show, and of those that none shows next to nothing."""
+        shown = {member.id for panel in self.details for member in self.model.members(panel).values()}
+        for panel in self.model.panels.values():
+            for member in self.model.members(panel).values():
+                trace = self.model.traces.get(member.id)
+                if trace is not None and not trace.sampled:
+                    facts = self.model.facts(self.model.seen_by(member))
+                    each = frames_each(facts[3] if facts is not None else None)
+                    trace.capacity = (MAX_COLUMNS + 1) * each if member.id in shown else 1
 
     @staticmethod
     def _told(panel: Panel, main: bool = False) -> dict[str, Any]:

@@ -29,10 +29,11 @@ SEND_S = 20.0  # who takes nothing for so long is hung up on
 MESSAGES_A_S = 40  # of a page: it says once that it drew, and what it wants when somebody clicks
 REFUSED_LOG_S = 10.0
 NICE = 10  # where processors are short the recording comes first
+SCRIPTS = ("page.js", "shown.js", "drawing.js", "picture.js", "plots.js")
 PAGES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 SOCKET = "/ws"
@@ -76,7 +77,8 @@ class PageServer:
                 logger=_silent,
             )
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+            number = error.errno or 0  # of a name that nobody knows it is below 0
+            reason = os.strerror(number) if number > 0 else error.strerror or str(error)
             raise ConfigError(f"--bind {place.host}:{place.port}: cannot listen there: {reason}") from None
         try:
             started(Place(place.host, _port(server)))
@@ -183,7 +185,7 @@ class PageServer:
             room, since_s = min(MESSAGES_A_S, room + (now_s - since_s) * MESSAGES_A_S) - 1, now_s
             if room < 0:
                 raise ValueError("too many messages")
-            visitor.take(text)
+            visitor.take(text, now_s)
 
     async def _send(self, connection: ServerConnection, visitor: Visitor) -> None:
         """Send each turn, one after the other; who does not take them is hung up on."""

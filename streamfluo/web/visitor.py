@@ -15,6 +15,7 @@ from .messages import as_float32, packed
 from .run_view import RunView, Shot, numbered
 
 IN_FLIGHT = 2  # turns that a page has not drawn yet: with more, what comes through a slow line would be old
+SLOW_S = 0.3  # from sending a turn to its drawing, after which one is enough
 MAX_MESSAGE_BYTES = 2048
 HEALTH_S = 0.5
 OUTLINES_S = 1.0  # at most so often: they are refined with every frame
@@ -54,6 +55,8 @@ class Visitor:
         self._run = run
         self.want = Want()
         self.turns = self._seen = 0
+        self._sent_s: dict[int, float] = {}  # when turns were sent that are not drawn yet
+        self._room = IN_FLIGHT
         self._revision = -1
         self._health: tuple[float, bytes] = (-HEALTH_S, b"")
         self._shot: Shot | None = None
@@ -61,18 +64,21 @@ class Visitor:
         self._details: dict[str, tuple[float, object]] = {}
         self._curves: dict[str, tuple[object, int]] = {}  # detail → what it shows, the next column
 
-    def take(self, text: str | bytes) -> None:
-        """Take what a page says. Raises ValueError for what it may not say."""
+    def take(self, text: str | bytes, now_s: float = 0.0) -> None:
+        """Take what a page says at this time. Raises ValueError for what it may not say."""
         if not isinstance(text, str):
             raise ValueError("a page speaks JSON")
         said = _decoder.decode(text)
         self.want = said.want or self.want
-        self._seen = self.turns if said.seen is None else min(max(self._seen, said.seen), self.turns)
+        if said.seen is not None and self._seen < said.seen <= self.turns:
+            self._seen = said.seen
+            self._room = 1 if now_s - self._sent_s[said.seen] > SLOW_S else IN_FLIGHT
+            self._sent_s = {turn: sent_s for turn, sent_s in self._sent_s.items() if turn > said.seen}
 
     @property
     def behind(self) -> bool:
         """Whether it has not drawn yet what it was sent."""
-        return self.turns - self._seen >= IN_FLIGHT
+        return self.turns - self._seen >= self._room
 
     def picture(self) -> Panel | None:
         """The picture it shows, of a plane."""
@@ -97,6 +103,7 @@ class Visitor:
             due += self._curve_values(dock, panel) if panel.kind == "trace" else self._detail(dock, panel, now_s)
         if due:
             self.turns += 1
+            self._sent_s[self.turns] = now_s
             due.append(packed("turn", {"number": self.turns}))
         return due
 

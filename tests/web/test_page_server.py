@@ -19,7 +19,7 @@ from streamfluo.core.errors import ConfigError, SourceError
 from streamfluo.network.watching import Watch
 from streamfluo.web import server as server_module
 from streamfluo.web.access import POLICY, Place
-from streamfluo.web.server import MAX_CONNECTIONS, MAX_VISITORS, PageServer, serve_pages
+from streamfluo.web.server import MAX_CONNECTIONS, MAX_VISITORS, SCRIPTS, PageServer, serve_pages
 from streamfluo.web.visitor import IN_FLIGHT
 
 TOKEN = "a-token-for-tests"
@@ -254,18 +254,22 @@ def test_a_place_that_is_taken_and_an_endpoint_that_is_none_are_one_line():
         place = Place("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(ConfigError, match="cannot listen there: Address already in use"):
             serve_pages(NOBODY, place, TOKEN, 10.0, lambda: True, lambda place: None)
+    with pytest.raises(ConfigError, match=r"203\.0\.113\.7:0: cannot listen there: \w+"):
+        serve_pages(NOBODY, Place("203.0.113.7", 0), TOKEN, 10.0, lambda: True, lambda place: None)
     with pytest.raises(SourceError, match="not an endpoint"):
         serve_pages("tcp:/nowhere", Place("127.0.0.1", 0), TOKEN, 10.0, lambda: True, lambda place: None)
 
 
 def test_nothing_in_the_page_makes_html_of_text_or_loads_what_is_not_ours():
     folder = files("streamfluo.web") / "page"
-    html, script, style = ((folder / name).read_text("utf-8") for name in ("index.html", "page.js", "style.css"))
+    html, style = ((folder / name).read_text("utf-8") for name in ("index.html", "style.css"))
+    script = "".join((folder / name).read_text("utf-8") for name in SCRIPTS)
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(|setAttribute\(\"on", script
     )
     assert not re.search(r"<script(?! src)|\son\w+=|style=|javascript:", html)
     assert not re.search(r"https?://|@import", html + style)
+    assert {file.name for file in folder.iterdir()} == {*SCRIPTS, "index.html", "style.css", "icon.svg"}
     assert "textContent" in script
     assert re.findall(r"https?://[^\"`']*", script) == []
 

@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from web_pages import OUTLINES, PIXELS, by_kind, running, told, unpacked, values
-from wire_bytes import frame, hello, result, status
+from web_pages import OUTLINES, PIXELS, PRESENTS, by_kind, running, told, unpacked, values
+from wire_bytes import GIVES, frame, hello, result, status
 
 pytest.importorskip("PIL")
 from PIL import Image
@@ -14,7 +14,7 @@ from streamfluo.viewer.traces import Trace
 from streamfluo.web.columns import MAX_COLUMNS, columns_since, frames_each
 from streamfluo.web.messages import packed
 from streamfluo.web.run_view import RunView
-from streamfluo.web.visitor import IN_FLIGHT, Visitor
+from streamfluo.web.visitor import IN_FLIGHT, SLOW_S, Visitor
 
 
 def drawn(visitor):
@@ -94,6 +94,24 @@ def test_a_page_that_has_not_drawn_gets_nothing_and_then_the_newest_alone():
     drawn(visitor)
     assert by_kind(visitor.turn(4.0))["picture"][0]["index"] == 29
     assert visitor.turn(4.0) == []
+
+
+def test_through_a_slow_line_one_turn_is_on_its_way_at_a_time():
+    run = running()
+    visitor = Visitor(run)
+
+    def turns(now_s):
+        before = visitor.turns
+        for index in range(5):
+            told(run, frame(int(100 * now_s) + index, PIXELS, step="motion"))
+            visitor.turn(now_s)
+        return visitor.turns - before
+
+    assert turns(1.0) == IN_FLIGHT
+    visitor.take(f'{{"seen": {visitor.turns}}}', 1.0 + 2 * SLOW_S)
+    assert turns(3.0) == 1
+    visitor.take(f'{{"seen": {visitor.turns}}}', 3.0 + SLOW_S / 2)
+    assert turns(5.0) == IN_FLIGHT
 
 
 def test_pages_of_one_size_share_a_picture_and_none_is_enlarged():
@@ -206,7 +224,7 @@ def test_words_from_the_wire_come_as_text_and_numbers_as_numbers():
 
 
 def test_health_is_a_line_in_words():
-    run = RunView("tcp://127.0.0.1:9")
+    run = RunView("tcp://127.0.0.1:9?ssh=anna@rig")
     assert run.fares.tell(0.0)["line"] == "nobody answers yet at tcp://127.0.0.1:9"
     told(run, hello(), status(edges={name: {"frames": 10} for name in ("ingest", "chain")}))
     for lost, second in ((0, 1.0), (3, 2.0), (3, 100.0)):
@@ -245,8 +263,30 @@ def test_columns_hold_the_extremes_of_their_frames_however_they_are_asked():
     assert whole.low[8] == pytest.approx(rows[40:42, ::-1].min(0))
 
 
+def test_values_are_held_for_a_window_and_hardly_where_no_page_shows_them():
+    run = running()
+    for first in range(0, 20_000, 500):
+        told(run, values(first, 500), result("motion", first, 500, shift_px=np.zeros((500, 2))))
+    traces = run.model.traces
+    assert (len(traces["by_id/extract/trace"]), len(traces["per_frame/motion/shift_px"])) == (961, 961)
+    gives = {"extract": [*GIVES["extract"], ("raw", "by_id", ("t", "id"), "", "not shown")]}
+    told(run, hello(presents=PRESENTS, gives=gives, steps=[("extract", "extract", "source")]))
+    told(run, result("extract", 30_000, 500, ids=[1], trace=np.zeros((500, 1)), raw=np.zeros((500, 1))))
+    assert (len(traces["by_id/extract/trace"]), len(traces["by_id/extract/raw"])) == (500, 16)
+
+
+def test_decisions_are_marked_over_the_traces_within_the_window():
+    run = running()
+    gives = GIVES | {"stimulus": [("fired", "per_frame", ("t",), "", "whether it decided")]}
+    steps = [("motion", "motion", "source"), ("extract", "extract", "motion"), ("stimulus", "trigger", "extract")]
+    told(run, hello(presents=PRESENTS, gives=gives, steps=steps), values(0, 1000))
+    told(run, result("stimulus", 0, 1000, fired=np.isin(np.arange(1000), [3, 950])))
+    header, _ = by_kind(Visitor(run).turn(0.0))["curves"]
+    assert header["marks"] == {"stimulus": [950]}
+
+
 def test_a_window_has_so_many_columns_at_most():
-    assert [frames_each(interval) for interval in (1.0, 1 / 20, 1 / 500, None, 1e-9)] == [1, 1, 25, 2, 1666667]
+    assert [frames_each(interval) for interval in (1.0, 1 / 20, 1 / 500, None, 1e-9)] == [1, 1, 16, 1, 1041667]
     trace = Trace()
     trace.take(0, np.zeros(5000))
     assert len(columns_since(trace, 0, 2, [0]).low) == MAX_COLUMNS
