@@ -55,7 +55,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 10  # says who is present and what was merged; rows come with the next frame; seeds of a session keep ids
+    version = 11  # falls of activity below its baseline count against a cell
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
