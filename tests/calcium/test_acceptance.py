@@ -1,4 +1,4 @@
-"""Which components are taken for cells: those whose activity rises, is compact, and is more than chance."""
+"""Which cells are proposed, and which components are taken for cells: what rises, is compact, and more than chance."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from streamfluo.calcium.extract.background import Background
 from streamfluo.calcium.extract.components import Components
 from streamfluo.calcium.extract.footprint_update import update_statistics
 from streamfluo.calcium.extract.params import ExtractParams
+from streamfluo.calcium.kernels.footprints import factorise
 
 BIN, BINS, SIDE = 5, 200, 40
 Y, X = np.mgrid[:13, :13]
@@ -57,7 +58,7 @@ def test_what_falls_as_far_as_it_rises_is_no_cell(size):
 
 
 def test_a_cell_that_is_active_all_the_time_is_one_though_it_falls_below_its_median():
-    activity = np.convolve(np.random.default_rng(4).poisson(0.8, BINS + 7), TRANSIENT, "valid") * 20
+    activity = np.convolve(np.random.default_rng(4).poisson(3, BINS + 7), TRANSIENT, "valid") * 10
     assert accepts(ROUND, activity - np.median(activity))
 
 
@@ -86,3 +87,15 @@ def test_what_is_less_compact_needs_more():
     assert not accepts(oval, dim)
     assert accepts(oval, 3 * dim)
     assert not accepts(LONG, 100 * dim)
+
+
+@pytest.mark.parametrize("highest", [0.0, 3.0, 25.0, 40.0])
+def test_the_footprint_of_a_cell_that_is_active_all_the_time_is_proposed(highest):
+    """Activity between 0 and so many times the noise of a bin: none lies beyond 2.5 times what all bins scatter by."""
+    rng = np.random.default_rng(5)
+    cell = (ROUND / np.linalg.norm(ROUND)).astype(np.float32)
+    patch = (rng.uniform(0, highest, (40, 1, 1)) * cell + rng.normal(0, 1, (40, 13, 13))).astype(np.float32)
+    footprint, slope, activity = cell.copy(), np.empty_like(cell), np.empty(40)
+    moment, _ = factorise(patch, ROUND > 0.5, 1.5, footprint, slope, activity)
+    alike = float((footprint * cell).sum()) if moment else 0.0
+    assert alike > 0.85 if highest > 9 else alike == 0

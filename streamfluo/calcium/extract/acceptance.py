@@ -45,7 +45,7 @@ def is_cell(cells: Components, params: ExtractParams, bin_frames: int) -> np.nda
     falls = np.maximum(cells["falls"] - of_noise, 0)
     rising2 = np.maximum(1 - FALLS_ALIKE * np.sqrt(falls / np.maximum(cells["peak"], 1e-30)), LEAST_RISING**2)
     compact = (cells["compactness"] - params.min_compactness + NOT_COMPACT) / (NOT_COMPACT + COMPACT)
-    few = cells["own"] ** 2 < FEW_BINS * cells["peak"]
+    few = cells["own"] ** 2 * (1 - explained) < FEW_BINS * cells["peak"]
     least = EVIDENCE_PER_SNR * params.min_snr * np.where(few, FEW, 1) * np.where(cells["at_edge"], AT_EDGE, 1)
     enough = snr * (1 - explained) * np.sqrt(rising2) * np.clip(compact, 0, 1) >= least
     cell: np.ndarray = enough & (cells["compactness"] >= params.min_compactness)
