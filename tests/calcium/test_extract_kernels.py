@@ -349,6 +349,18 @@ def test_a_component_is_explained_by_the_touching_neighbour_it_follows():
     np.testing.assert_allclose(snr, fourth**0.25)
 
 
+def test_a_cell_is_not_explained_by_a_weaker_piece_of_it():
+    """A cell of SNR 50 was removed for three pieces of it that noise had left beside it, of SNR 10."""
+    activity, explained, snr = np.random.default_rng(1).exponential(1, 50), np.empty(2), np.empty(2)
+    both = np.array([activity, 0.3 * activity])  # the cell, its piece; each is the other's neighbour
+    squares, product = (both**2).sum(1), np.full((2, 1), both[0] @ both[1])
+    evidence = Evidence(np.zeros((2, 1)), squares, (both**4).sum(1), product, squares[::-1, None], np.zeros(2))
+    neighbour = np.array([[1], [0]], np.int32)
+    overlaps = Overlaps(np.ones(2), np.ones(2, np.int32), neighbour, np.zeros((2, 1)), np.ones((2, 1), bool))
+    component_snr(plain(evidence), plain(overlaps), explained, snr)
+    np.testing.assert_allclose(explained, [0, 1], atol=1e-12)
+
+
 def test_small_images_are_smoothed_dilated_and_labelled_as_scipy_does():
     rng = np.random.default_rng(9)
     image = rng.normal(0, 1, (19, 23)).astype(np.float32)

@@ -177,14 +177,16 @@ def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyp
 def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untyped-def]
     """Write the fraction of each component (K,) explained by a touching neighbour, and the SNR of the rest.
 
-    `explained`: largest R² of a regression on one neighbour; `snr`: 4-norm over bins times √(1 − explained).
+    `explained`: largest R² of a regression on one neighbour that is no weaker, as a piece of a cell shows all that the
+    cell does; `snr`: 4-norm over bins times √(1 − explained).
     """
     _, square, fourth, product, theirs, _ = evidence
-    _, neighbours, _, _, touching = overlaps
+    _, neighbours, neighbour, _, touching = overlaps
     for k in range(len(snr)):
         most = 0.0
         for n in range(neighbours[k]):
-            if touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
+            stronger = fourth[neighbour[k, n]] >= fourth[k]
+            if stronger and touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
                 most = max(most, product[k, n] * product[k, n] / theirs[k, n] / square[k])
         explained[k] = min(most, 1.0)
         snr[k] = fourth[k] ** 0.25 * np.sqrt(1 - explained[k])
