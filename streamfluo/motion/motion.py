@@ -50,7 +50,7 @@ class Motion(Operator):
     """
 
     Params = MotionParams
-    version = 6  # nor against the first frames of a template that follows one no frames confirmed
+    version = 7  # frames in little light are valid where they are bright enough
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}

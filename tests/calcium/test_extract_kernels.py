@@ -30,8 +30,10 @@ from streamfluo.calcium.kernels.footprint_statistics import (
     Evidence,
     Regression,
     add_past_evidence,
+    add_past_falls,
     component_snr,
     update_comoments,
+    update_falls,
     update_regression,
 )
 from streamfluo.calcium.kernels.footprints import (
@@ -265,16 +267,22 @@ def test_the_past_of_a_new_component_is_evidence_where_no_neighbours_error_expla
     activity, noise, energy, overlap = rng.exponential(6, 6), np.array([1.1, 0.8, 1.0]), 2.0, np.array([0.7, -0.4])
     recent_bins = rng.exponential(2, (3, bins))
     seen, others = recent_bins.copy(), np.array([0, 2])
-    evidence = Evidence(recent_bins, np.zeros(3), np.zeros(3), np.zeros((3, 2)), np.zeros((3, 2)))
+    evidence = Evidence(recent_bins, np.zeros(3), np.zeros(3), np.zeros((3, 2)), np.zeros((3, 2)), np.zeros(3))
     neighbour = np.array([[0, 0], [0, 2], [0, 0]], np.int32)
     overlaps = Overlaps(
         np.full(3, energy), np.array([0, 2, 0], np.int32), neighbour, np.stack([overlap] * 3), np.ones((3, 2), bool)
     )
+    add_past_falls(1, activity, number, noise, plain(overlaps), plain(evidence))
     add_past_evidence(1, activity, number, noise, plain(overlaps), plain(evidence))
     at = (number - np.arange(6, 0, -1)) % bins
     rest = (activity - share / energy * (np.abs(overlap) * noise[others]) @ seen[others][:, at]) / noise[1]
     rest[rest < least] = 0
     np.testing.assert_allclose((evidence.square[1], evidence.fourth[1]), ((rest**2).sum(), (rest**4).sum()), rtol=1e-12)
+    np.testing.assert_allclose(evidence.falls, [0, (rest**4).sum(), 0], rtol=1e-12)  # a fall counts as a rise does
+    update_falls(
+        np.array([0.0, activity[0], -9.0]), noise, at[0], plain(overlaps), plain(evidence._replace(recent=seen))
+    )
+    np.testing.assert_allclose(evidence.falls, [0, (rest**4).sum() + rest[0] ** 4, 0], rtol=1e-12)
     np.testing.assert_allclose(evidence.product[1], seen[others][:, at] @ rest, rtol=1e-12)
     np.testing.assert_allclose(evidence.neighbour_square[1], (seen[others][:, at] ** 2).sum(1), rtol=1e-12)
     shown = activity / noise[1]
@@ -331,7 +339,7 @@ def test_a_component_is_explained_by_the_touching_neighbour_it_follows():
     product = np.array([[(mine * theirs).sum()], [(copy * theirs).sum()]])
     squares, explained, snr = np.full((2, 1), (theirs**2).sum()), np.empty(2), np.empty(2)
     fourth = np.array([(mine**4).sum(), (copy**4).sum()])
-    evidence = Evidence(np.zeros((2, 1)), square, fourth, product, squares)
+    evidence = Evidence(np.zeros((2, 1)), square, fourth, product, squares, np.zeros(2))
     for touching in (True, False):
         neighbours, neighbour = np.ones(2, np.int32), np.zeros((2, 1), np.int32)
         overlaps = Overlaps(np.ones(2), neighbours, neighbour, np.zeros((2, 1)), np.full((2, 1), touching))
@@ -339,6 +347,18 @@ def test_a_component_is_explained_by_the_touching_neighbour_it_follows():
         cosine = product[0, 0] ** 2 / square[0] / squares[0, 0]
         np.testing.assert_allclose(explained, [cosine, 1.0] if touching else [0, 0], rtol=1e-12)
     np.testing.assert_allclose(snr, fourth**0.25)
+
+
+def test_a_cell_is_not_explained_by_a_weaker_piece_of_it():
+    """A cell of SNR 50 was removed for three pieces of it that noise had left beside it, of SNR 10."""
+    activity, explained, snr = np.random.default_rng(1).exponential(1, 50), np.empty(2), np.empty(2)
+    both = np.array([activity, 0.3 * activity])  # the cell, its piece; each is the other's neighbour
+    squares, product = (both**2).sum(1), np.full((2, 1), both[0] @ both[1])
+    evidence = Evidence(np.zeros((2, 1)), squares, (both**4).sum(1), product, squares[::-1, None], np.zeros(2))
+    neighbour = np.array([[1], [0]], np.int32)
+    overlaps = Overlaps(np.ones(2), np.ones(2, np.int32), neighbour, np.zeros((2, 1)), np.ones((2, 1), bool))
+    component_snr(plain(evidence), plain(overlaps), explained, snr)
+    np.testing.assert_allclose(explained, [0, 1], atol=1e-12)
 
 
 def test_small_images_are_smoothed_dilated_and_labelled_as_scipy_does():

@@ -89,6 +89,31 @@ def test_light_that_fades_to_a_tenth_is_followed():
     assert np.sqrt(((error - error.mean(0)) ** 2).mean()) < 0.05
 
 
+@pytest.mark.parametrize(("seed", "photons"), [(1, 100), (2, 2000)])
+def test_single_frames_in_a_third_of_the_light_are_valid_at_their_place_alone(seed, photons):
+    rng = np.random.default_rng([40, seed])
+    tissue, other, count = scene(rng), scene(rng), 160
+    shifts = 2 * np.stack([np.sin(np.arange(count) / 30), np.cos(np.arange(count) / 20) - 1], 1)
+    dim, where = rng.random(count) < 0.4, rng.integers(0, 3, count)  # here; another scene; another place
+    dim[:60] = False
+    movie = np.empty((count, SIDE, SIDE), np.uint16)
+    for t, shift in enumerate(shifts):
+        away = np.array([23.0, -26.0]) if dim[t] and where[t] == 2 else np.zeros(2)
+        origin = [Y + PAD - shift[0] - away[0], X + PAD - shift[1] - away[1]]
+        shown = other if dim[t] and where[t] == 1 else tissue
+        light = np.maximum(ndi.map_coordinates(shown, origin, order=3, prefilter=False), 0)
+        light *= rng.uniform(0.25, 0.48) if dim[t] else 1
+        movie[t] = rng.poisson(photons * light) + np.rint(1.5 * rng.standard_normal(light.shape)) + 100
+    motion = streamfluo.create("motion", Spec(movie.shape[1:], "uint16"), max_shift_px=MAX_PX)
+    values = motion.update(Block(0, np.zeros(count), movie)).values
+    error = values["shift_px"] - shifts
+    error = np.abs(error - np.median(error[10:60], axis=0)).max(1)
+    valid, good = values["valid"], ~dim | (where == 0)
+    assert not (valid & ~good).any()
+    assert valid[good].mean() > 0.96
+    assert error[valid].max() < 0.5
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_half_a_field_in_shadow_is_valid_where_its_shift_is_right_alone(seed):
     rng = np.random.default_rng([20, seed])

@@ -29,6 +29,7 @@ class Background:
         planes = np.zeros((3 + modes, *shape), np.float32)  # one allocation: beyond 4 MB numpy asks for huge pages
         (self.mean, self.noise, self.weight), self.modes = planes[:3], planes[3:]
         self.gram = np.zeros((modes, modes))
+        self.edge = np.zeros(shape, bool)  # observed pixels beside what is not: the frame's border, a rim after shifts
         self.whitening = (self.mean, self.weight, self.modes)  # the fields of `WhiteningModel`
         self._arrays: dict[str, np.ndarray] = {
             "mean": self.mean, "noise": self.noise, "weight": self.weight, "modes": self.modes, "gram": self.gram,
@@ -57,6 +58,7 @@ class Background:
         variance[seen] = _local_variance((squares / np.maximum(2 * pairs, 1))[seen], pairs[seen])
         self.noise[...] = np.where(observed >= MIN_OBSERVED * observed.max(), np.sqrt(variance), 0)
         np.divide(1, self.noise, out=self.weight, where=self.noise > 0)
+        self._find_edge()
         self._find_modes([part[seen] for part in frames], mean[seen], seen)
 
     def state(self) -> State:
@@ -67,6 +69,11 @@ class Background:
         """Restore what `state` returned. Raises StateError."""
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"scene_{name}", array, "extract")
+        self._find_edge()
+
+    def _find_edge(self) -> None:
+        observed = self.weight > 0
+        self.edge[...] = observed & ~ndi.binary_erosion(observed)
 
     def _update_gram(self) -> None:
         for m, mode in enumerate(self.modes):

@@ -38,7 +38,7 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         # whitened footprint: box (h, w) at `origin`, dilated box, sparse support; `resting`: F0 under it
         "origin": ((2,), np.int32), "box": (box, np.float32), "halo": (box, np.float32),
         "index": ((pixels,), np.int32), "value": ((pixels,), np.float32), "pixels": ((), np.int32),
-        "energy": ((), real), "compactness": ((), real),
+        "energy": ((), real), "compactness": ((), real), "at_edge": ((), np.bool_),
         "mode_overlap": ((modes,), real), "row_overlap": ((modes,), real), "resting": ((), real),
         # components whose boxes overlap; `shared`, `theirs`: products and squares of the evidence
         "neighbours": ((), np.int32),
@@ -47,9 +47,10 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "shared": ((neighbours,), real), "theirs": ((neighbours,), real),
         # regression of the residual: Σ d · residual, Σ d² (and at the last update), d = activity − average
         "gathered": (box, np.float32), "moment": ((), real), "learned": ((), real), "average": ((), real),
-        # activity now, summed over the bin, in stored frames; its mean; evidence of bins: recent, Σ r², Σ r⁴
+        # activity now, summed over the bin, in stored frames; its mean; evidence of bins: recent, Σ r², Σ r⁴, of falls
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
+        "falls": ((), real),
         # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
@@ -105,7 +106,7 @@ class Components(Columns):
     @property
     def evidence(self) -> Packed:
         """The fields of `Evidence`."""
-        return self.recent, self.own, self.peak, self.shared, self.theirs
+        return self.recent, self.own, self.peak, self.shared, self.theirs, self.falls
 
     def design(self, background: Background) -> Packed:
         """Return the fields of `Design`."""
@@ -198,6 +199,7 @@ class Components(Columns):
         dilate(box > 0, HALO_PX, halo)
         self.halo[k] = halo
         area = np.s_[top : top + height, left : left + width]
+        self.at_edge[k] = bool((box[background.edge[area]] > 0).any())
         for m, mode in enumerate(background.modes):
             self.mode_overlap[k, m] = inner(box, mode[area], 0, 1)
             self.row_overlap[k, m] = inner(box, mode[area], -top % ROWS, ROWS)

@@ -11,7 +11,7 @@ from ...core.state import State, require_array, require_int
 from ..kernels.demixing import demix_frame, sum_frames, whiten
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
-from .acceptance import add_component, is_acceptable, is_error_of, matching_component
+from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_cell, is_error_of, matching_component
 from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
@@ -38,9 +38,6 @@ ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
-# A transient lasts for several bins; a single one may be chance: it was accepted in one of four fields without cells.
-ONE_BIN, CHANCE = 1.5, 1.25
-EVIDENCE_PER_SNR = 2.8  # min_snr 1 in bins pooled over a transient (4-norm)
 
 _NO_RING = np.zeros((1, 1), np.float32)
 LiveValues = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
@@ -285,15 +282,12 @@ class Extraction:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
-        explained, snr = cells.explained_and_snr()
-        least = self.params.min_compactness
-        once = cells["own"] ** 2 < ONE_BIN * cells["peak"]
-        enough = (snr * (1 - explained) >= np.where(once, CHANCE, 1) * bound) & (cells["compactness"] >= least)
-        for k in np.flatnonzero(enough & ~cells["accepted"] & (cells["verdict"] != REJECTED)).tolist():
+        cell = is_cell(cells, self.params, BIN) & ~cells["accepted"] & (cells["verdict"] != REJECTED)
+        for k in np.flatnonzero(cell).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
-        strips = cells["accepted"] & ~cells["seeded"] & (cells["compactness"] < STILL_COMPACT * least)
-        for k in np.flatnonzero(strips).tolist():
+        strips = cells["compactness"] < STILL_COMPACT * self.params.min_compactness
+        for k in np.flatnonzero(strips & cells["accepted"] & ~cells["seeded"]).tolist():
             cells.accepted[k] = False
             self._record_event(self._last_index, k, "rejected", "not compact: a process?")
 

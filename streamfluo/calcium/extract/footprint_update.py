@@ -8,8 +8,10 @@ from ..kernels.footprint_r2 import footprint_r2
 from ..kernels.footprint_statistics import (
     MIN_ACTIVITY,
     add_past_evidence,
+    add_past_falls,
     update_comoments,
     update_evidence,
+    update_falls,
     update_regression,
 )
 from ..kernels.footprints import update_footprint
@@ -34,6 +36,7 @@ def update_statistics(cells: Components, residual: np.ndarray, number: int, fram
     shown, like = cells["bin_trace"] / root, np.empty(cells.count)
     footprint_r2(residual, np.where(shown >= MIN_ACTIVITY * noise, cells["bin_sum"], 0), root, cells.boxes, like)
     update_evidence(shown, like >= LIKE_ITSELF, noise, slot, cells.overlaps, cells.evidence)
+    update_falls(root * cells["live_baseline"] - cells["bin_sum"] / root, noise, slot, cells.overlaps, cells.evidence)
     activity = np.where(like >= LIKE_TO_LEARN, cells["recent"][:, slot] * noise, cells["average"])
     rate = 1 / np.minimum(cells["live_seen"] / frames + 1.0, _MEMORY_BINS)
     update_comoments(activity, cells.average, cells.neighbours, cells.neighbour, cells.comoment)
@@ -79,6 +82,7 @@ def to_remove(cells: Components, min_snr: float) -> dict[int, str]:
     return {int(k): "SNR too low" for k in weak} | {int(k): "explained by a neighbour" for k in duplicates}
 
 
-def add_history_evidence(cells: Components, k: int, past: np.ndarray, number: int) -> None:
-    """Add to component k's evidence its activity past (n,) in the bins before `number`, the newest last."""
+def add_history_evidence(cells: Components, k: int, past: np.ndarray, raw: np.ndarray, number: int) -> None:
+    """Add to component k's evidence its activity in the bins (n,) before `number`, `past` and not deconvolved `raw`."""
     add_past_evidence(k, past, number, cells.live_noise, cells.overlaps, cells.evidence)
+    add_past_falls(k, -raw, number, cells.live_noise, cells.overlaps, cells.evidence)

@@ -58,7 +58,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 11  # takes decisions of people, and says in `decisions` and `quality` what they are
+    version = 11  # decisions of people; falls of activity below its baseline count against a cell
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}

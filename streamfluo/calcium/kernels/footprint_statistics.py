@@ -31,7 +31,7 @@ class Evidence(NamedTuple):
     """Sums over bins of r, the activity in noise σ that no neighbour explains, and of the neighbours' s.
 
     `recent` (K, B): s of the newest bins, bin b at b mod B; `square` (K,) Σ r², `fourth` (K,) Σ r⁴, `product` (K, N)
-    Σ r s, `neighbour_square` (K, N) Σ s².
+    Σ r s, `neighbour_square` (K, N) Σ s²; `falls` (K,) Σ r⁴ of falls below the baseline, which no cell has.
     """
 
     recent: Any
@@ -39,6 +39,7 @@ class Evidence(NamedTuple):
     fourth: Any
     product: Any
     neighbour_square: Any
+    falls: Any
 
 
 @kernel
@@ -101,7 +102,7 @@ def update_evidence(activity, known, noise, slot, overlaps, evidence):  # type: 
     MIN_ACTIVITY noise σ (K,) on. The bin is written to column `slot` of evidence.recent, as 0 where what is seen is not
     the component, known (K,) bool: for its neighbours it was not active.
     """
-    recent, _, _, _, _ = evidence
+    recent = evidence[0]
     energy, neighbours, neighbour, overlap, _ = overlaps
     for k in range(len(activity)):
         seen = known[k] and activity[k] >= MIN_ACTIVITY * noise[k]
@@ -117,7 +118,7 @@ def update_evidence(activity, known, noise, slot, overlaps, evidence):  # type: 
 @kernel
 def add_past_evidence(k, past, number, noise, overlaps, evidence):  # type: ignore[no-untyped-def]
     """Add to the evidence of the new component k its activity past (n,), n ≤ B, in the bins before `number`."""
-    recent, _, _, _, _ = evidence
+    recent = evidence[0]
     energy, neighbours, neighbour, overlap, _ = overlaps
     for back in range(len(past), 0, -1):
         slot, activity = (number - back) % recent.shape[1], past[len(past) - back]
@@ -131,8 +132,37 @@ def add_past_evidence(k, past, number, noise, overlaps, evidence):  # type: igno
 
 
 @kernel
+def update_falls(below, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
+    """Add a bin to the falls of each component: how far its raw activity lies below the baseline (K,).
+
+    After `update_evidence`: a neighbour's footprint error explains as much of a fall as of a rise.
+    """
+    for k in range(len(below)):
+        _add_fall(k, below[k], noise, slot, overlaps, evidence)
+
+
+@kernel
+def add_past_falls(k, below, number, noise, overlaps, evidence):  # type: ignore[no-untyped-def]
+    """Add to the falls of the new component k how far it lay below its baseline (n,), n ≤ B, before bin `number`."""
+    size = evidence[0].shape[1]
+    for back in range(len(below), 0, -1):
+        _add_fall(k, below[len(below) - back], noise, (number - back) % size, overlaps, evidence)
+
+
+@kernel
+def _add_fall(k, below, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
+    recent, falls = evidence[0], evidence[5]
+    energy, neighbours, neighbour, overlap, _ = overlaps
+    for n in range(neighbours[k]):
+        other = neighbour[k, n]
+        below -= NEIGHBOUR_SHARE * abs(overlap[k, n]) / energy[k] * noise[other] * recent[other, slot]
+    if below >= MIN_ACTIVITY * noise[k]:
+        falls[k] += (below / noise[k]) ** 4
+
+
+@kernel
 def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyped-def]
-    recent, square, fourth, product, neighbour_square = evidence
+    recent, square, fourth, product, neighbour_square, _ = evidence
     _, neighbours, neighbour, _, _ = overlaps
     rest = rest / noise if rest >= MIN_ACTIVITY * noise else 0.0
     square[k] += rest * rest
@@ -147,14 +177,16 @@ def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyp
 def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untyped-def]
     """Write the fraction of each component (K,) explained by a touching neighbour, and the SNR of the rest.
 
-    `explained`: largest R² of a regression on one neighbour; `snr`: 4-norm over bins times √(1 − explained).
+    `explained`: largest R² of a regression on one neighbour that is no weaker, as a piece of a cell shows all that the
+    cell does; `snr`: 4-norm over bins times √(1 − explained).
     """
-    _, square, fourth, product, theirs = evidence
-    _, neighbours, _, _, touching = overlaps
+    _, square, fourth, product, theirs, _ = evidence
+    _, neighbours, neighbour, _, touching = overlaps
     for k in range(len(snr)):
         most = 0.0
         for n in range(neighbours[k]):
-            if touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
+            stronger = fourth[neighbour[k, n]] >= fourth[k]
+            if stronger and touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
                 most = max(most, product[k, n] * product[k, n] / theirs[k, n] / square[k])
         explained[k] = min(most, 1.0)
         snr[k] = fourth[k] ** 0.25 * np.sqrt(1 - explained[k])

@@ -15,6 +15,7 @@ MIN_PEAK_SNR = 10.0  # enough to stop smoothing
 ITERATIONS = 4
 MIN_SIGNAL_VARIANCE = 0.8  # of the total; 0.5 finds more cells at 4 photons a pixel, and accepts background residue
 ACTIVE_Z, INACTIVE_Z = 2.5, 1.5
+MAX_SCATTER = 2.0  # noise σ that inactive bins scatter by, where no bin is active beyond more: activity all the time
 
 
 @kernel
@@ -228,6 +229,8 @@ def factorise(patch, near, cell_px, footprint, slope, activity):  # type: ignore
         middle = np.median(activity)
         activity -= middle
         sigma = max(1.0, np.median(np.abs(activity)) / 0.6745)
+        if activity.max() <= ACTIVE_Z * sigma:
+            sigma = min(sigma, MAX_SCATTER)
         for j in range(len(patch)):
             weights[j] = activity[j] if activity[j] > ACTIVE_Z * sigma else 0.0
             inactive[j] = activity[j] < INACTIVE_Z * sigma
