@@ -25,7 +25,7 @@ from scipy import ndimage
 
 SIDES = 1400, 900
 PROGRAMS = {"Xvfb": "xvfb", "openbox": "openbox", "xdotool": "xdotool"}
-PATIENCE_S = 60.0
+PATIENCE_S, COMPILING_S = 60.0, 300.0
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of outlines, light theme
 CELL_PX = 25  # less far apart are two parts of one
 AMBER = (178, 106, 0)
@@ -49,9 +49,9 @@ class Person:
         """Return what is on the screen (y, x, rgb)."""
         return np.asarray(ImageGrab.grab(xdisplay=self._display).convert("RGB")).astype(int)
 
-    def expects(self, what: str, there: Callable[[], bool]) -> None:
+    def expects(self, what: str, there: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
         """Wait until it is there; keep a picture of it."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + patience_s
         while not (found := there()) and time.monotonic() < until:
             time.sleep(0.2)
         ImageGrab.grab(xdisplay=self._display).save(self._out / f"{what.replace(' ', '-')}.png")
@@ -87,7 +87,7 @@ def told(session: Path, event: str, **fields: object) -> bool:
 
 def use(person: Person, session: Path, out: Path) -> None:
     """Go through the window."""
-    person.expects("outlines of cells", lambda: len(person.outlines()) > 8)
+    person.expects("outlines of cells", lambda: len(person.outlines()) > 8, COMPILING_S)
     window = person.do("search", "--onlyvisible", "--name", "streamfluo").split()[0]
     person.do("windowfocus", "--sync", window)
     x, y, width, height = (int(part) for part in re.findall(r"[-0-9]+", geometry(person, window)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .heat_panel import HeatPanel
 from .model import Model
 from .panels import Panel
 from .plot_panels import CurvePanel
@@ -9,7 +10,7 @@ from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import NumbersPanel, TablePanel
 from .trace_panel import TracePanel, beside
 
-PlotPanel = TracePanel | CurvePanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel
+PlotPanel = TracePanel | CurvePanel | HeatPanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel
 
 
 def plot_of(panel: Panel, model: Model) -> PlotPanel:
@@ -23,6 +24,8 @@ def plot_of(panel: Panel, model: Model) -> PlotPanel:
         return TablePanel(here, model)
     if panel.kind == "scatter":
         return ScatterPanel(here, model)
+    if panel.kind == "heat":
+        return HeatPanel(here, model)
     if panel.kind == "interval":
         return IntervalPanel(here, model.traces[here.id])
     return NumbersPanel(here, model) if panel.kind == "numbers" else CurvePanel(here, model)

@@ -85,10 +85,11 @@ class HealthStrip(QWidget):
     def _tell_state(self, paused: bool) -> None:
         model, (red, amber, green) = self._model, signal_colours()
         name, verdict = model.health.program or "the program", model.health.verdict()
+        over = model.ended or model.health.state
         states = {
             "connecting": (amber, f"waiting for {model.uri}"),
             "lost": (red, f"no answer for {model.lost_for_s():.0f} s"),
-            "ended": (amber, f"{name}: {model.ended or model.health.state}"),
+            "ended": (green if over == "finished" and not model.health.lost else amber, f"{name}: {over}"),
             "live": ({"green": green, "amber": amber, "red": red}[verdict.level], f"{name}: {verdict.text[:120]}"),
         }
         colour, text = states[model.link]

@@ -52,7 +52,7 @@ class Model:
         self.marks: dict[str, Marks] = {}
         self.tables: dict[str, Rows] = {}
         self.numbers: dict[str, dict[str, str]] = {}
-        self.curves: dict[str, np.ndarray] = {}  # snapshots of one axis, by panel id
+        self.curves: dict[str, np.ndarray] = {}  # snapshots of one axis or, as heat, two, by panel id
         self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
@@ -285,6 +285,7 @@ class Model:
                 self._snapshot(result, name, array)
         else:
             self._values(result, arrays)
+        if self.hello is not None and result.step in self.hello.gives:
             self.timeline.reach(result.index + result.count - 1)
 
     def _snapshot(self, result: wire.Result, name: str, array: np.ndarray) -> None:
@@ -306,6 +307,8 @@ class Model:
             self.traces[panel.id].take(result.index, np.array([[array[0], value, array[1]]], float))
         elif (panel is None or panel.kind in ("curve", "scatter")) and array.ndim == 1:
             self.curves[f"snapshot/{step}/{name}"] = array
+        elif panel is not None and panel.kind == "heat" and array.ndim == 2:
+            self.curves[panel.id] = array
         elif panel is not None and panel.kind == "image" and array.ndim == len(panel.dims) and array.size:
             self.pictures[panel.id].take(array, result.index)
         else:

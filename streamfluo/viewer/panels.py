@@ -10,7 +10,7 @@ from typing import Literal
 from ..core import wire
 from .words import named
 
-PanelKind = Literal["image", "curve", "scatter", "interval", "numbers", "trace", "table", "marks"]
+PanelKind = Literal["image", "heat", "curve", "scatter", "interval", "numbers", "trace", "table", "marks"]
 OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
 
 
@@ -22,7 +22,8 @@ BEHAVIOUR = ("t", "column")  # the axes of signals that are drawn beneath traces
 class Panel:
     """One thing that can be shown in a dock of its own. `topics` are the results it lives on.
 
-    `kind`: an image (frames of a step where `frames` is set, else a snapshot), a curve (snapshot of one axis), a
+    `kind`: an image (frames of a step where `frames` is set, else a snapshot of pixels), heat (a snapshot of two axes
+    that are no places), a curve (snapshot of one axis), a
     scatter (one against another, with its fit), an interval (of a number, as frames go by), the numbers of a step
     (snapshots without axes), a trace (values of every frame), a table, or marks (frames at which a step decided to
     act), which are drawn over traces and have no dock. A `signal` is drawn beneath the traces of components as well.
@@ -170,7 +171,9 @@ def _panel_kind(kind: str, dims: tuple[str, ...]) -> PanelKind | None:
     if kind == "snapshot" and dims[:1] == ("id",) and len(dims) == 2:
         return None  # figures of components: a table says them better
     if kind == "snapshot" and _overlay_kind(kind, dims) is None:
-        return {0: None, 1: "curve", 2: "image", 3: "image"}.get(len(dims))
+        if [axis[-1:] for axis in dims[-2:]] == ["y", "x"]:  # fine_y, fine_x of a super-resolved one
+            return "image" if len(dims) <= 3 else None
+        return {1: "curve", 2: "heat"}.get(len(dims))  # type: ignore[return-value]
     return None
 
 

@@ -12,7 +12,8 @@ from .theme import curve_colour
 from .words import labelled
 
 COUNTED = ("order", "spot", "id", "emitters", "column", "label")  # axes whose places are things, not a scale
-MAX_BARS = 500
+FIRST = {"order": 2}  # what the first bar is called where that is not 0
+MAX_BARS, MAX_NAMED = 500, 12
 
 
 class CurvePanel(QWidget):
@@ -44,8 +45,14 @@ class CurvePanel(QWidget):
             heights = np.nan_to_num(np.asarray(curve, float)) if self._is_counted(len(curve)) else None
             if heights is not None:
                 self._curve.setData(np.arange(len(curve) + 1) - 0.5, heights, stepMode="center", fillLevel=0)
+                self._name_bars(len(curve))
             else:
                 self._curve.setData(np.arange(len(curve)), np.asarray(curve, float), stepMode=None, connect="finite")
+
+    def _name_bars(self, count: int) -> None:
+        """Whole numbers under the bars; where there are many, under some."""
+        first, each = FIRST.get(self._panel.dims[0], 0), -(-count // MAX_NAMED)
+        self._plot.getAxis("bottom").setTicks([[(n, str(n + first)) for n in range(0, count, each)]])
 
     def _is_counted(self, count: int) -> bool:
         return 0 < count <= MAX_BARS and self._panel.dims[0] in COUNTED

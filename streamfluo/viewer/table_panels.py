@@ -111,6 +111,8 @@ class NumbersPanel(QWidget):
         self._table = _table()
         self._table.horizontalHeader().setVisible(False)
         self._table.horizontalHeader().setStretchLastSection(True)
+        # A sentence takes more lines where there is less room.
+        self._table.horizontalHeader().sectionResized.connect(lambda *_: self._table.resizeRowsToContents())
         self._told: list[str] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)

@@ -14,6 +14,7 @@ from .arrangement import EVENTS, OWN, STEERING, arrange
 from .contents import PlotPanel, plot_of
 from .controls import fixed_bar
 from .health_strip import HealthStrip
+from .heat_panel import HeatPanel
 from .image_panel import ImagePanel
 from .line_tool import LinePanel
 from .menus import fill_menus
@@ -149,7 +150,7 @@ class Window(QMainWindow):
             content.turn_to(self.model.traces[here.id], beside(here, self.model))
         elif isinstance(content, IntervalPanel):
             content.turn_to(self.model.traces[here.id])
-        elif isinstance(content, CurvePanel | ScatterPanel | TablePanel | NumbersPanel):
+        elif isinstance(content, CurvePanel | HeatPanel | ScatterPanel | TablePanel | NumbersPanel):
             content.turn_to(here)
 
     # Docks

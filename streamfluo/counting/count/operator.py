@@ -63,7 +63,7 @@ class Count(Operator):
         Gives("bleaching_steps", "snapshot", ("spot",), "", "cross-check: number of fluorophores from bleaching steps"),
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
-    presents = Presents(("frames", "posterior"), ("count", "mean_count", "numbers"))
+    presents = Presents(("frames",), ("posterior", "count", "mean_count", "numbers"))
     report = staticmethod(report_of)
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
