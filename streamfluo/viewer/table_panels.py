@@ -112,7 +112,7 @@ class NumbersPanel(QWidget):
         self._table.horizontalHeader().setVisible(False)
         self._table.horizontalHeader().setStretchLastSection(True)
         # A sentence takes more lines where there is less room.
-        self._table.horizontalHeader().sectionResized.connect(lambda *_: self._table.resizeRowsToContents())
+        self._table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self._told: list[str] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
@@ -128,7 +128,6 @@ class NumbersPanel(QWidget):
         if not self.paused and told != self._told:
             self._told = told
             _fill(self._table, ["", ""], [[named(name) for name in self._numbers], told])
-            self._table.resizeRowsToContents()  # a sentence takes several lines
 
 
 class EventsPanel(QPlainTextEdit):
