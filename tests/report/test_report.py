@@ -219,6 +219,14 @@ def test_a_killed_run_has_a_page(session, tmp_path):
     assert "the run did not live to write it" in text
 
 
+def test_a_gap_that_no_memory_holds_costs_no_page(session, tmp_path):
+    folder = shutil.copytree(session.path, tmp_path / "S")
+    shutil.rmtree(folder / "journal")
+    with (folder / "events.jsonl").open("a") as events:
+        events.write(json.dumps(sealed({"event": "gap", "first": 200, "count": 1 << 60, "reason": "camera"})) + "\n")
+    assert "frames never came: lost by the camera" in Read(page_of(open_session(folder))).text
+
+
 def test_a_run_that_goes_on_has_a_page(tmp_path):
     folder = interrupted(recorded(Movie([block(0, 10)]), "", tmp_path / "S"), tmp_path)
     lock = take(folder)
