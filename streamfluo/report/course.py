@@ -38,7 +38,7 @@ def course_of(part: Part) -> Figure | None:
     def draw(axes: Axes) -> None:
         names = list(rows)
         for n, (name, (share, colour)) in enumerate(rows.items()):
-            edges = np.flatnonzero(np.diff(np.concatenate([[0], share > 0, [0]]))).reshape(-1, 2) * stop / len(share)
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], share > 0, [0]]))).reshape(-1, 2) * (stop / len(share))
             least = 0.002 * stop  # one lost frame in a million is seen
             bars = [(start * scale, max(end - start, least) * scale) for start, end in edges]
             axes.broken_barh(bars, (-n - 0.35, 0.7), color=colour, lw=0)
@@ -75,7 +75,7 @@ def _rows(part: Part, stop: int) -> dict[str, tuple[np.ndarray, str]]:
     for gap in session.gaps:
         first, last = (min(bins - 1, i * bins // stop) for i in (gap.first, gap.first + max(1, gap.count) - 1))
         (away if gap.reason == PAUSED else lost)[first : last + 1] = 1
-    rows = {"received": (_share_of(_indices(session, stop), stop, bins), CAME)}
+    rows = {"received": (_received(session, stop, bins), CAME)}
     rows["lost"] = (lost, LOST)
     if away.any():
         rows["passed over"] = (away, AWAY)
@@ -85,18 +85,19 @@ def _rows(part: Part, stop: int) -> dict[str, tuple[np.ndarray, str]]:
     return rows
 
 
-def _indices(session: Session, stop: int) -> np.ndarray:
-    """The frames that came, as they were counted."""
+def _received(session: Session, stop: int, bins: int) -> np.ndarray:
+    """Where along the course frames came: where they were recorded, else wherever no gap was noted."""
     if session.has_journal:
-        return session.journal.indices
-    there = np.ones(stop, bool)
+        return _share_of(session.journal.indices, stop, bins)
+    there = np.ones(bins)
     for gap in session.gaps:
-        there[gap.first : gap.first + gap.count] = False
-    return np.flatnonzero(there)
+        there[-(-gap.first * bins // stop) : (gap.first + gap.count) * bins // stop] = 0
+    return there
 
 
 def _share_of(indices: np.ndarray, stop: int, bins: int) -> np.ndarray:
-    return np.bincount((indices[indices < stop] * bins // stop).astype(int), minlength=bins).astype(float)
+    at = (indices[indices < stop] * (bins / stop)).astype(int)  # no product of integers: an index may be 2⁶²
+    return np.bincount(np.minimum(at, bins - 1), minlength=bins).astype(float)
 
 
 def _marks(session: Session) -> list[tuple[str, int]]:

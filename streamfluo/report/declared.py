@@ -4,6 +4,7 @@ numbers as `gives` says what they are, in the order that `presents` has."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..core.findings import Figure, Findings, Number, Rows, counted, middle, spe
 from ..core.operator import Gives, Presents
 from ..core.step_values import IDS
 from ..pixels.report import COLOURS, POINTS, chart, curves, picture, stack
+from .overlays import Over, overlay_of
 from .recorded import ReadStep
 
 if TYPE_CHECKING:
@@ -27,6 +29,17 @@ def named(name: str) -> str:
     return name.removesuffix(suffix).replace("_", " ")
 
 
+@dataclass
+class _Collected:
+    """What a section is made of, what lies over its images, and whether it lies over one by now."""
+
+    figures: dict[str, list[Figure]]
+    numbers: list[Number]
+    sentences: list[str]
+    over: Over | None
+    laid: bool = False
+
+
 def declared_findings(step: ReadStep, gives: Sequence[Gives], presents: Presents | None) -> Findings:
     """Return what a step gives, drawn as it is declared; what is presented comes first."""
     first = {name: n for n, name in enumerate((*presents.pictures, *presents.details))} if presents is not None else {}
@@ -35,12 +48,13 @@ def declared_findings(step: ReadStep, gives: Sequence[Gives], presents: Presents
     by_name = {given.name: given for given in gives}
     figures: dict[str, list[Figure]] = {"picture": [], "chart": []}
     numbers, sentences, tables, rest = list[Number](), list[str](), list[Rows](), list[str]()
+    collected = _Collected(figures, numbers, sentences, overlay_of(step, gives))
     for given in ordered:
         found = step.snapshot.get(given.name) if given.kind == "snapshot" else None
         if given.kind == "snapshot" and found is not None and found.ndim > 1 and images and given.name not in images:
             rest.append(f"{named(given.name)} ({given.meaning})")
         elif given.kind == "snapshot" and found is not None:
-            _snapshot(step, given, found, by_name, (figures, numbers, sentences))
+            _snapshot(step, given, found, by_name, collected)
         elif given.kind == "per_frame" and (whether := _whether(step, given)) is not None:
             numbers.append(whether)
         elif given.kind == "per_frame" and len(figures["chart"]) < CHARTS:
@@ -49,17 +63,17 @@ def declared_findings(step: ReadStep, gives: Sequence[Gives], presents: Presents
             figures["chart"] += _by_id(step, given)
         elif given.kind == "table":
             tables += _table(step, given)
+    over = collected.over
+    if over is not None and not collected.laid and (mean := step.image("mean")) is not None:
+        figures["picture"].insert(0, picture(mean, "Mean", f"With {over.said}.", step.sees.pixel_um, over.draw))
     sentences += [f"Also in the session: {'; '.join(rest)}."] if rest else []
     charts = sorted(figures["chart"][:CHARTS], key=lambda figure: figure.wide)
     shown = [*figures["picture"][:PICTURES], *charts]
     return Findings("", numbers[:NUMBERS], shown, tables, sentences)
 
 
-_Collected = tuple[dict[str, list[Figure]], list[Number], list[str]]
-
-
 def _snapshot(step: ReadStep, given: Gives, found: np.ndarray, by_name: dict[str, Gives], into: _Collected) -> None:
-    figures, numbers, sentences = into
+    figures, numbers, sentences = into.figures, into.numbers, into.sentences
     if found.dtype.kind in "US":
         sentences.append(
             f"{named(given.name)}: {found}" if not found.ndim else f"{named(given.name)}: {found.tolist()}"
@@ -68,9 +82,13 @@ def _snapshot(step: ReadStep, given: Gives, found: np.ndarray, by_name: dict[str
         numbers.append(Number(named(given.name), spelled(found[()]), given.unit, given.meaning))
     elif found.ndim == 2 and given.dims[:1] != ("id",) and given.dims[-1:] != ("edge",):
         if len(figures["picture"]) < PICTURES:
-            pixel_um = step.sees.pixel_um if found.shape == step.sees.shape else None
+            same = found.shape == step.sees.shape
             title, said = named(given.name), f"{given.meaning[:1].upper()}{given.meaning[1:]}."
-            figures["picture"].append(picture(found, title, said, pixel_um, unit=given.unit))
+            over = into.over if same else None
+            said += f" With {over.said}." if over is not None else ""
+            into.laid |= over is not None
+            pixel_um, draw = step.sees.pixel_um if same else None, over.draw if over is not None else None
+            figures["picture"].append(picture(found, title, said, pixel_um, draw, unit=given.unit))
     elif found.ndim == 1 and len(found) <= 4:
         numbers.append(Number(named(given.name), ", ".join(spelled(n) for n in found), given.unit, given.meaning))
     elif found.ndim == 1 and len(figures["chart"]) < CHARTS and given.dims != (given.name,):

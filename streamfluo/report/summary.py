@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 import time
 from collections import Counter
@@ -143,7 +144,7 @@ def config_text(session: Session) -> str:
 def opening(session: Session) -> Markup:
     """Return how the session is opened again."""
     path = session.path.resolve()
-    quoted = f"'{path}'" if any(not (c.isalnum() or c in "/._-") for c in str(path)) else str(path)
+    quoted = shlex.quote(str(path))
     lines = f"streamfluo inspect {quoted}\nstreamfluo view {quoted}\nstreamfluo export {quoted} --to tiff"
     lines += f"\n\n# in Python\nimport streamfluo\nsession = streamfluo.open_session({str(path)!r})"
     return element("pre", lines)

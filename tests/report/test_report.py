@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 
@@ -50,18 +51,27 @@ class Foreign(Toy):
         Gives("profile", "snapshot", ("radius_px",), "", "a profile"),
         Gives("speed_px", "snapshot", (), "px", "how fast it went"),
         Gives("status", "snapshot", (), "", "in words"),
+        Gives("found", "table", ("frame", "y_px", "x_px"), "px", "places"),
+        Gives("lines", "snapshot", ("id", "point", "yx"), "px", "outlines"),
+        Gives("seen_mean", "snapshot", ("y", "x"), "ADU", "an image of the frames"),
     )
 
     def update(self, block, inputs={}):
         frames = np.arange(block.index, block.stop)
         each = np.stack([np.sin(frames / 5), np.full(len(frames), np.nan)], 1)
+        found = Table({"frame": frames, "y_px": np.full(len(frames), 2.0), "x_px": np.full(len(frames), np.nan)})
+        found = Table({name: column[:1] if name != "x_px" else np.ones(1) for name, column in found.items()})
         seen = Table({"frame": frames, "height_um": frames / 10})
-        return Output(block.index, {"wave": np.cos(frames / 9), "ids": np.array([4, 7]), "each": each, "seen": seen})
+        return Output(
+            block.index,
+            {"wave": np.cos(frames / 9), "ids": np.array([4, 7]), "each": each, "seen": seen, "found": found},
+        )
 
     def read(self, names=None, inputs={}):
         known = {
             "chart": np.add.outer(np.arange(12.0), np.arange(20.0)), "profile": np.arange(9.0) ** 2,
             "speed_px": np.array(2.34567), "status": np.array(EVIL),
+            "lines": np.array([[[0, 0], [0, 2], [2, 2.0]]]), "seen_mean": np.arange(16.0).reshape(4, 4),
         }  # fmt: skip
         return {name: known[name] for name in self.snapshot_names(names)}
 
@@ -183,6 +193,7 @@ def test_what_somebody_elses_operator_gives_is_shown_as_it_is_declared(page):
     for said in ("wave", "A picture of its own", "things seen", "a profile", "how fast it went", "2.35"):
         assert said in text
     assert "height" in text
+    assert re.search(r"An image of the frames\. With 1 outline and \d+ places?\.", text)
     assert "8.95 (0.895 to 19.0)" in text  # of frames 0..99 and 120..199, over ten
 
 
@@ -206,6 +217,14 @@ def test_a_killed_run_has_a_page(session, tmp_path):
     assert "The run did not end by itself" in text
     assert "Damaged: values/moments.sfv" in text
     assert "the run did not live to write it" in text
+
+
+def test_a_gap_that_no_memory_holds_costs_no_page(session, tmp_path):
+    folder = shutil.copytree(session.path, tmp_path / "S")
+    shutil.rmtree(folder / "journal")
+    with (folder / "events.jsonl").open("a") as events:
+        events.write(json.dumps(sealed({"event": "gap", "first": 200, "count": 1 << 60, "reason": "camera"})) + "\n")
+    assert "frames never came: lost by the camera" in Read(page_of(open_session(folder))).text
 
 
 def test_a_run_that_goes_on_has_a_page(tmp_path):
