@@ -14,7 +14,7 @@ from ..core.errors import SourceError
 from ..engine.config import load_config, parse_config
 from ..engine.engine import Engine
 from ..engine.latency import LoopTimes, loop_times, with_loop_back
-from ..network.loop_back import LoopBack
+from ..network.actions import LoopBack
 from ..session.health import Health
 from ..sources.opening import open_source
 from .console import config_file, console

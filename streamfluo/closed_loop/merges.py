@@ -20,6 +20,6 @@ class Merge(NamedTuple):
 
 def merges(inputs: Mapping[str, Any], need: str) -> list[Merge]:
     """Return the merges that came beside a need, in their order; none where the step says nothing of them."""
-    if (rows := inputs.get(f"{need}.{MERGED}")) is None:
+    if (rows := inputs.get(f"{need}.{MERGED}")) is None or not len(rows["frame"]):
         return []
     return [Merge(*row) for row in np.column_stack([rows[name] for name in Merge._fields]).tolist()]

@@ -28,7 +28,6 @@ from .config import ActionConfig
 FIRED = "fired"
 QUEUE = 64
 HANGS_S = 1.0
-HAND_OVER_S = 0.0005  # that the chain waits at most for an idle thread to begin: it takes some .1 ms
 END_S = 2.0  # for what waits when the run ends
 
 Note = Callable[[Mapping[str, Any]], None]
@@ -58,7 +57,6 @@ class ActionThread:
         self.times = StepTimes()
         self._waiting: deque[tuple[Decision, int]] = deque()
         self._turn = threading.Condition()
-        self._idle, self._begun = False, threading.Lock()
         self._ends, self._since_s = False, 0.0  # since when it is at one decision
         self._became_last = ""
         self._thread = threading.Thread(target=self._run, name=f"action {config.to}", daemon=True)
@@ -75,11 +73,6 @@ class ActionThread:
                 return
             self._waiting.append((decision, arrived_ns))
             self._turn.notify()
-            idle = self._idle
-            if idle:
-                self._begun.acquire(blocking=False)  # what an earlier one left
-        if idle:  # it has Python's lock first: the chain, going on, would keep it from there for .5 ms
-            self._begun.acquire(timeout=HAND_OVER_S)
 
     def end(self, ending: Decision) -> None:
         """Take no more decisions: do what waits, then what is done last, and give the device back; as from now."""
@@ -110,14 +103,10 @@ class ActionThread:
         while True:
             with self._turn:
                 while not (self._waiting or self._ends):
-                    self._idle = True
                     self._turn.wait()
-                self._idle = False
                 if not self._waiting:
                     break
                 decision, arrived_ns = self._waiting.popleft()
-            if self._begun.locked():
-                self._begun.release()
             self._since_s = time.monotonic()
             self._do(decision, arrived_ns)
             self._since_s = 0.0

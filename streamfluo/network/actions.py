@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,3 +93,29 @@ class ControlProgram(Action):
     def close(self) -> None:
         if self._program is not None:
             self._program.close()
+
+
+class LoopBack:
+    """What `push+tcp` sends to `uri` comes back here: each decision with the time it was received (UTC epoch)."""
+
+    def __init__(self) -> None:
+        self._context = new_context()
+        self._socket = self._context.socket(zmq.PULL)
+        self.uri = "push+" + bind(self._socket, "tcp://127.0.0.1:0", "view")
+        self.received: list[tuple[dict[str, Any], int]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._receive, name="loop-back", daemon=True)
+        self._thread.start()
+
+    def _receive(self) -> None:
+        while not self._over.is_set():
+            if self._socket.poll(100):
+                message = self._socket.recv()
+                self.received.append((json.loads(message), time.time_ns()))
+
+    def close(self) -> None:
+        """Receive no more."""
+        self._over.set()
+        self._thread.join()
+        self._socket.close()
+        self._context.term()
