@@ -72,7 +72,7 @@ export function levels(pen, left, width, y, low, high) {
   pen.textAlign = "right";
   pen.textBaseline = "middle";
   pen.lineWidth = 1;
-  for (const tick of ticks(low, high, Math.max(2, Math.floor(Math.abs(y(low) - y(high)) / 45)))) {
+  for (const tick of ticks(low, high, Math.max(2, Math.floor(Math.abs(y(low) - y(high)) / 32)))) {
     pen.strokeStyle = colour("line");
     pen.beginPath();
     pen.moveTo(left, y(tick));

@@ -278,7 +278,7 @@ $("overlay").onkeydown = (event) => {
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!by || !shown.outlines?.ids.length) return;
   event.preventDefault();
-  const ids = [...outlines.ids].sort((a, b) => a - b);
+  const ids = [...shown.outlines.ids].sort((a, b) => a - b);
   const at = ids.indexOf(shown.chosen);
   shown.chosen = null;
   choose(ids[(at < 0 ? (by > 0 ? 0 : ids.length - 1) : at + by + ids.length) % ids.length]);

@@ -26,16 +26,14 @@ export function drawPicture(measure) {
   const narrow = matchMedia(NARROW).matches;
   const white = shown.shot.levels[1];
   const [low, high] = shown.shot.levels.map((level) => short(Math.abs(level) < 1e-3 * Math.abs(white) ? 0 : level));
-  const age = old(shown.shot.age_s);
   const facts = [`frame ${shown.shot.index.toLocaleString("en").replaceAll(",", "\u202f")}`];
-  if (narrow && age) facts.push(age);
   if (shown.shot.bin_px > 1) facts.push(`binned ${shown.shot.bin_px} × ${shown.shot.bin_px}`);
   if (shown.outlines?.ids.length) facts.push(`${shown.outlines.ids.length} cells`);
   if (shown.shot.spots) facts.push(`${shown.shot.spots.shape[0]} spots`);
   if (shown.chosen !== null) facts.push(`cell ${shown.chosen}`);
   if (!narrow) facts.push(`black ${low}, white ${high} ${spelled(shown.shot.unit)}`);
   $("facts").textContent = facts.join(" · ");
-  $("age").textContent = narrow ? "" : age;
+  $("age").textContent = narrow ? "" : old(shown.shot.age_s); // a small page has no room for it
 }
 
 function old(age_s) {

@@ -1,0 +1,111 @@
+"""The page in a browser: headless Chromium draws it, steered through its debugging protocol."""
+
+import asyncio
+import json
+import shutil
+import urllib.request
+from contextlib import asynccontextmanager
+
+import pytest
+from web_pages import PIXELS, told
+from wire_bytes import frame
+
+pytest.importorskip("websockets")
+pytest.importorskip("PIL")
+from test_page_server import TOKEN, serving
+from websockets.asyncio.client import connect
+
+from streamfluo.web.server import WRONG_TOKEN
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.live, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+
+DARKEST = "Math.min(...document.querySelector('#picture').getContext('2d').getImageData(0, 0, 9, 9).data)"
+TEXT = "document.querySelector('{}').textContent"
+KEY = "document.querySelector('#overlay').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowDown'}))"
+
+
+@asynccontextmanager
+async def browser(folder, url, dark=False, phone=False):
+    """Open a page; yields `evaluate(expression)`, and at its end fails for an error that the page had."""
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={folder}",
+    ]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(CHROMIUM, *flags, "about:blank", stderr=pipe, stdout=pipe)
+    try:
+        while b"ws://" not in (line := await process.stderr.readline()):
+            assert line
+        port = line.decode().split("127.0.0.1:")[1].split("/")[0]
+        listed = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/json").read())
+        target = next(each for each in json.loads(listed) if each["type"] == "page")
+        async with connect(target["webSocketDebuggerUrl"], max_size=None, compression=None) as socket:
+            numbers, errors = iter(range(1, 10_000)), []
+
+            async def call(method, **params):
+                number = next(numbers)
+                await socket.send(json.dumps({"id": number, "method": method, "params": params}))
+                while (answer := json.loads(await socket.recv())).get("id") != number:
+                    source = answer.get("params", {}).get("entry", {}).get("source")
+                    if answer.get("method") == "Runtime.exceptionThrown" or source in ("security", "javascript"):
+                        errors.append(str(answer["params"])[:500])
+                return answer["result"]
+
+            async def evaluate(expression):
+                return (await call("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get(
+                    "value"
+                )
+
+            size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 720}
+            await call("Runtime.enable")
+            await call("Log.enable")
+            await call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=phone)
+            scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+            await call("Emulation.setEmulatedMedia", features=[scheme])
+            await call("Page.navigate", url=url)
+            yield evaluate
+            await evaluate("1")
+            assert errors == []
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def until(evaluate, expression, wanted):
+    """Look until an expression of the page is what is wanted."""
+    for _ in range(200):
+        if (found := await evaluate(expression)) == wanted:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{expression}: {found!r}, not {wanted!r}")
+
+
+@pytest.mark.parametrize(("dark", "phone"), [(False, False), (True, True)], ids=["screen, light", "phone, dark"])
+def test_the_page_draws_what_comes_and_a_key_chooses_a_cell(tmp_path, dark, phone):
+    async def scenario(server, port):
+        async with browser(tmp_path, f"http://127.0.0.1:{port}/?token={TOKEN}", dark, phone) as evaluate:
+            facts = TEXT.format("#facts")
+            await until(evaluate, f"{facts}.startsWith('frame 9 · 2 cells')", True)
+            await until(evaluate, f"{DARKEST} < 30", True)
+            assert await evaluate("document.documentElement.scrollWidth <= innerWidth")
+            ground = await evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (ground == "rgb(16, 20, 24)") == dark
+            await evaluate(KEY)
+            await evaluate(KEY)
+            assert "cell 7" in await evaluate(facts)
+            told(server.run_view, frame(77, PIXELS, step="motion"))
+            await until(evaluate, f"{facts}.startsWith('frame 77 ')", True)
+
+    serving(scenario)
+
+
+def test_without_the_token_the_browser_shows_one_line(tmp_path):
+    async def scenario(server, port):
+        async with browser(tmp_path, f"http://127.0.0.1:{port}/?token=no") as evaluate:
+            await until(evaluate, "document.body.innerText.trim()", WRONG_TOKEN.strip())
+
+    serving(scenario)
