@@ -20,6 +20,8 @@ COMMON = {
 FIELDS: dict[str, dict[str, float]] = {
     "base": {},
     "dense": {"neurons": 140},
+    "bright": {"neurons": 140, "photons": 300.0},
+    "dim": {"neurons": 140, "photons": 4.0},
     "neuropil.8": {"neuropil_follows": 0.8},
     "neuropil1": {"neuropil_follows": 1.0, "saturation": 0.1},
     "large": {"neuron_sigma_px": 4.5, "neurons": 25, "neuropil_follows": 0.5},

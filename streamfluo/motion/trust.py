@@ -8,7 +8,7 @@ from .kernels.agreement import Evidence
 
 TRUSTED_GAIN = (0.5, 2.5)  # contrast of a frame relative to the usual one; a frame at a wrong shift has less
 # In half to a fifth of the usual light a frame is bright enough where its gain is this many standard errors, and at its
-# place where blocks agree and lack nothing: good frames of a lamp that flickers by 30 % had .98, .02 and 85 or more.
+# place where blocks agree and lack nothing: good frames where the light flickers by 30 % had .98, .02 and 85 or more.
 DIM_GAIN, DIM_AGREEMENT, DIM_DEFICIT, DIM_SIGNIFICANCE = 0.2, 0.95, 0.05, 20.0
 CLEAR_GAIN = 0.75  # of the usual one; below it the coarse search runs as well
 # Of the blocks that could contradict, where the gain is above CLEAR_GAIN, and below. Of 960 frames of other scenes and
