@@ -117,7 +117,7 @@ def test_a_signal_of_another_width_is_said():
         run(decoder, np.ones((7, CELLS)), BORN, {"value": np.ones((7, 2))})
 
 
-SOURCE = "sim:calcium?shape=64x64&frames=240&seed=3&spike_rate_hz=1&neuron_sigma_px=2.5"
+SOURCE = "sim:calcium?shape=64x64&frames=240&seed=11&spike_rate_hz=1&neuron_sigma_px=2.5"
 CONFIG = """
 [[step]]
 kind = "motion"

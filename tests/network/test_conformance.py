@@ -41,10 +41,18 @@ def every_second(self, frames, identity, consumer, count):
     return count
 
 
+ANSWER = DataServer._answer
+
+
+def without_errors(self, identity, message, arrays=()):
+    if not isinstance(message, wire.Error):
+        ANSWER(self, identity, message, arrays)
+
+
 FAULTS = {
     "frames come with credit, whole and in order of seq": ("_send_frames", every_second),
     "heartbeats come": ("turn", lambda self: (self._receive(), self._emit(), 0.01)[2]),
-    "an unknown version is refused with those supported": ("_refuse", lambda self, identity, error: None),
+    "an unknown version is refused with those supported": ("_answer", without_errors),
     "hello is answered": ("_introduction", lambda self: wire.Bye()),
 }
 

@@ -48,7 +48,7 @@ def frames_of(path):
         context = stream.codec_context
         facts = (context.name, context.pix_fmt, context.width, context.height)
         frames = []
-        with contextlib.suppress(av.error.InvalidDataError):  # a torn last one
+        with contextlib.suppress(av.error.InvalidDataError, av.error.EOFError):  # a torn last one
             for frame in container.decode(stream):
                 frames.append((float(frame.pts * frame.time_base), frame.to_ndarray(format="rgb24")))
     return facts, frames
