@@ -178,8 +178,8 @@ def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyp
 def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untyped-def]
     """Write the fraction of each component (K,) explained by a touching neighbour, and the SNR of the rest.
 
-    `explained`: largest R² of a regression on one neighbour of comparable SNR, as a small piece of a cell shows all that
-    the cell does; `snr`: 4-norm over bins times √(1 − explained).
+    `explained`: largest R² of a regression on one neighbour of comparable SNR, as a small piece of a cell shows all
+    that the cell does; `snr`: 4-norm over bins times √(1 − explained).
     """
     _, square, fourth, product, theirs, _ = evidence
     _, neighbours, neighbour, _, touching = overlaps
