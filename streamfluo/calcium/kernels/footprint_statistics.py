@@ -7,6 +7,7 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel
 
 NEIGHBOUR_SHARE = 0.3  # fraction of a neighbour's activity that errors of its footprint may add
+COMPARABLE = 0.5  # of a component's SNR, that a neighbour has which may explain it
 MIN_ACTIVITY = 2.5  # noise σ above which a bin counts as active
 
 
@@ -177,16 +178,16 @@ def _add_bin(k, rest, noise, slot, overlaps, evidence):  # type: ignore[no-untyp
 def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untyped-def]
     """Write the fraction of each component (K,) explained by a touching neighbour, and the SNR of the rest.
 
-    `explained`: largest R² of a regression on one neighbour that is no weaker, as a piece of a cell shows all that the
-    cell does; `snr`: 4-norm over bins times √(1 − explained).
+    `explained`: largest R² of a regression on one neighbour of comparable SNR, as a small piece of a cell shows all
+    that the cell does; `snr`: 4-norm over bins times √(1 − explained).
     """
     _, square, fourth, product, theirs, _ = evidence
     _, neighbours, neighbour, _, touching = overlaps
     for k in range(len(snr)):
         most = 0.0
         for n in range(neighbours[k]):
-            stronger = fourth[neighbour[k, n]] >= fourth[k]
-            if stronger and touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
+            comparable = fourth[neighbour[k, n]] >= COMPARABLE**4 * fourth[k]
+            if comparable and touching[k, n] and theirs[k, n] > 0 and square[k] > 0:
                 most = max(most, product[k, n] * product[k, n] / theirs[k, n] / square[k])
         explained[k] = min(most, 1.0)
         snr[k] = fourth[k] ** 0.25 * np.sqrt(1 - explained[k])
