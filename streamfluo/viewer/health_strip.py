@@ -44,8 +44,10 @@ class HealthStrip(QWidget):
         line.setSpacing(18)
         for label in (self._state, *self._figures.values()):
             label.setTextFormat(Qt.TextFormat.RichText)
+            label.setMinimumWidth(1)  # a long sentence must not keep the window wide
             line.addWidget(label)
         line.addStretch()
+        self._said.setMinimumWidth(1)
         line.addWidget(self._said)
         self._trouble.setTextFormat(Qt.TextFormat.PlainText)
         self._trouble.setWordWrap(True)
@@ -73,7 +75,7 @@ class HealthStrip(QWidget):
             "out": f"out <b>{rate_out:.0f}</b> frames/s" if live else "",
             "age": f"age <b>{_spelled(age_s)}</b>" if age_s is not None and not paused else "",
             "waiting": f"waiting <b>{health.waiting}</b>",
-            "lost": f"lost <b>{health.lost}</b>",
+            "lost": f"lost <b>{health.lost}</b>" if health.lost else "",
             "refused": f"refused <b>{health.refused + refused_here}</b>" if health.refused + refused_here else "",
         }
         for name, text in figures.items():

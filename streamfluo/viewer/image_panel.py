@@ -354,6 +354,7 @@ class ImagePanel(QWidget):
         self._colours.setToolTip("colour map (C)")
         self._colours.currentTextChanged.connect(self.canvas.set_colours)
         self._average = QSpinBox(minimum=1, maximum=500, prefix="mean of ")
+        self._average.setSpecialValueText("each image")
         self._average.setToolTip("show the mean of the last so many images")
         self._average.valueChanged.connect(self._average_changed)
         self._plane = QSpinBox(prefix="plane ")

@@ -40,7 +40,7 @@ IMAGE_KEYS = ("F", "R", "H", "V", "L", "C", "Shift+C", "M", "N", "B", "S", "D")
 def fill_menus(window: Window) -> None:
     """Put everything that can be done with a key into the window's menus."""
     bar = window.menuBar()
-    docks = bar.addMenu("&Docks")
+    docks = bar.addMenu("&Panels")
     docks.aboutToShow.connect(lambda: list_docks(window, docks))
     image = bar.addMenu("&Image")
     for key in IMAGE_KEYS:

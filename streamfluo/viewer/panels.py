@@ -45,7 +45,7 @@ class Panel:
         """Name for a dock's title."""
         if self.frames:
             return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
-        return f"{self.step}: {named(self.name)}"
+        return named(self.name) if self.name == self.step else f"{self.step}: {named(self.name)}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Steering:
                 self._tell(f"{what}: not done: {error}")
                 return
             at = f" from frame {answer.frame} on" if answer.frame is not None else ""
-            self._tell(f"{what}{at}" + (f" ({answer.said})" if answer.said else ""))
+            self._tell(f"{what}{at}" + (f" ({answer.said})" if answer.said and not answer.number else ""))
             if then is not None:
                 then(answer)
 

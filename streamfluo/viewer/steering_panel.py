@@ -79,7 +79,7 @@ class SteeringPanel(QScrollArea):
                 self._rows[step, name].show_value(value)
         done = self._steering.done
         self._undo.setEnabled(bool(done))
-        self._undo.setText(f"Undo {done[-1].text}" if done else "Undo")
+        self._undo.setText(f"Undo: {done[-1].text}" if done else "Undo")
 
     def mark(self) -> None:
         """Note the text that was written."""
@@ -125,7 +125,7 @@ class LiveRow:
         self.number = QDoubleSpinBox()
         self.number.setRange(self._low, self._high)
         self.number.setKeyboardTracking(False)
-        self.number.setDecimals(0 if self._whole else 4)
+        self.number.setDecimals(0 if self._whole else 2 if abs(self._value or 0) >= 1 else 4)
         self.number.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, STEPS)

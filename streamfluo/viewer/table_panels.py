@@ -71,7 +71,8 @@ class TablePanel(QWidget):
         names = list(rows.columns)
         if [self._x.itemText(n) for n in range(self._x.count())] != names:
             self._offer(names)
-        self._count.setText(f"{rows.total} rows, the newest {len(rows)} kept here")
+        kept = f"the newest {len(rows)} of {rows.total} rows; the session has all"
+        self._count.setText(f"{rows.total} rows" if rows.total == len(rows) else kept)
         if self._tabs.currentIndex() == 0:
             _fill(self._table, names, [column[-ROWS_SHOWN:][::-1] for column in rows.columns.values()])
         else:

@@ -64,7 +64,10 @@ class TimeBar(QWidget):
         at, timeline, interval_s = self._model.looking_at, self._model.timeline, self._model.interval_s
         newest = spelled_time(max(0, timeline.stop - 1), interval_s)
         self._where.setText(newest if at is None else f"<b>{spelled_time(at, interval_s)}</b> of {newest}")
-        self._live.setEnabled(at is not None)
+        follows = at is None and self._model.link == "live"
+        self._live.setText("● Live" if follows else "Live")
+        self._live.setStyleSheet(f"color: {signal_colours()[2]}; font-weight: bold" if follows else "")
+        self._live.setVisible(self._model.link != "ended")
 
     # What the user does
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 WIDTH_PX, GAP_PX, MARGIN_PX = 340, 12, 14
 TEXTS = (
-    "<b>How the run fares</b>, in one line: green, amber or red. Click it for what happened.",
+    "<b>How the run is doing</b>, in one line: green, amber or red. Click it for what happened.",
     "<b>The picture.</b> The wheel zooms, drag moves. Click an outline for its trace; a right click shows all that can "
     "be done: measure, compare, regions, colours.",
     "<b>Traces</b> in the colours of the outlines. Up and Down go from one to the next; A accepts a component, X "
     "rejects it, Ctrl+Z takes that back.",
     "<b>Time.</b> Drag back into what was recorded; the acquisition goes on. Red is lost, ticks are what happened. End "
     "follows the newest frame again.",
-    "<b>Everything else</b> is in the menus: other docks, steering the run (Ctrl+T), and all keys (?).",
+    "<b>Everything else</b> is in the menus: other panels, steering the run (Ctrl+T), and all keys (?).",
 )  # of the strip, the picture, the traces, the bar of time, the menus
 
 

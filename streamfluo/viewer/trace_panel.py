@@ -69,6 +69,7 @@ class TracePanel(QWidget):
         self._a_page = CURVES_A_PAGE
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
+        self._label, self._unit = label, unit
         self._plot.setLabel("left", labelled(label, unit))
         self._cursor = pg.InfiniteLine(angle=90, pen=pg.mkPen(text_colour(), width=1.5))
         self._cursor.setVisible(False)
@@ -80,7 +81,7 @@ class TracePanel(QWidget):
         self._window.addItems(list(self._windows))
         self._window.setCurrentIndex(1)
         self._window.currentIndexChanged.connect(lambda _: self.redraw())
-        self._page = QSpinBox(prefix="curves ", minimum=1, maximum=1)
+        self._page = QSpinBox(prefix="page ", minimum=1, maximum=1)
         self._page.valueChanged.connect(lambda _: self.redraw())
         self._page.setVisible(False)
         self._told, self._newest = QLabel(textFormat=Qt.TextFormat.RichText), QLabel()
@@ -113,15 +114,24 @@ class TracePanel(QWidget):
         ticks += self._draw_lanes(lanes, int(indices[0]), len(shown), scale)
         if ticks:
             self._plot.getAxis("left").setTicks([ticks])
+        if self._is_stacked:
+            self._plot.setLabel("left", f"id: range of its {labelled(self._label, self._unit)}")
         if not np.isinf(span):
             first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
             self._plot.setXRange(first * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
         at = rows[min(int(np.searchsorted(indices, self._looking_at)), len(rows) - 1) if self._looking_at else -1]
-        told = "  ".join(figure(value) for value in at[shown][:4])
+        told = self._told_of(at, shown)
         if self._looking_at is not None and self._looking_at < kept_from:
             told = f"values from {spelled_time(kept_from, self._interval_s)} on are here"
         self._newest.setText(told)
+
+    def _told_of(self, values: np.ndarray, shown: list[int]) -> str:
+        """The values of a frame in words: that of the component pointed out, of curves without ids each."""
+        ids = self._trace.ids
+        if not self._is_stacked or ids is None:
+            return "  ".join(figure(value) for value in values[shown][:4])
+        return f"{self.pointed}: {figure(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
 
     def look_at(self, frame: int | None) -> None:
         """Show the values around a frame, a line at it; those of the newest for None."""
@@ -174,7 +184,7 @@ class TracePanel(QWidget):
         for n, column in enumerate(shown):
             x, y = envelope(indices, rows[:, column], sampled=self._trace.sampled)
             if self._is_stacked:
-                ticks.append((float(n), str(ids[column])))
+                ticks.append((float(n), f"{ids[column]}: {_range(y)}"))
                 y = _fitted(y) + n
             thick = bool(ids) and ids[column] == self.pointed
             colour = curve_colour(ids[column] if self._is_stacked else column)
@@ -230,6 +240,12 @@ class TracePanel(QWidget):
             self._curves.append(self._plot.plot(antialias=False))
         while len(self._curves) > count:
             self._plot.removeItem(self._curves.pop())
+
+
+def _range(curve: np.ndarray) -> str:
+    """How much a curve's lane stands for."""
+    finite = curve[np.isfinite(curve)]
+    return f"{np.ptp(finite):.2g}" if finite.size else "–"
 
 
 def _fitted(curve: np.ndarray) -> np.ndarray:

@@ -173,6 +173,9 @@ class PlaneView:
             facts = [f"frame {picture.index} as it was recorded{before}"]
         elif looks_back:
             facts = ["as of now"]
+        pointed = [name for o in self._model.overlays_over(self._panel) for name in self._model.pointed.get(o.step, [])]
+        if pointed:
+            facts.insert(0, f"component {', '.join(map(str, pointed))}")
         if (of := len(self._model.members(self._panel))) > len(tiles) and self.mode == "grid":
             facts.insert(0, f"{len(tiles)} of {of} planes")
         if picture.averaged > 1:

@@ -94,7 +94,7 @@ def test_live_parameters_are_changed_and_changes_taken_back(steered, asked):
     changed = {**LIVE, "extract": [("min_snr", 3.5, 0.0, None, ""), LIVE["extract"][1]]}
     watch.hand(hello(**{**STEERED, "live": changed}))
     look(window)
-    assert panel._undo.text() == "Undo extract.min_snr: 3.5 → 2.0"
+    assert panel._undo.text() == "Undo: extract.min_snr: 3.5 → 2.0"
     window.undo()
     assert asked.words[-1] == ("set", "extract", "min_snr", 2.0)
     window.undo()
@@ -216,3 +216,13 @@ def test_without_control_there_is_nothing_to_decide(open_window):
     menu = QMenu()
     fill_menu(menu, image)
     assert menu.actions()[0].text() == "Zoom to fit\tF"
+
+
+def test_a_long_sentence_does_not_keep_the_window_wide(open_window):
+    window, watch = open_window(hello())
+    narrow = window.minimumSizeHint().width()
+    watch.hand(wire.encode(told(muted={"motion": "ValueError: " + "no template " * 40})))
+    window.strip.say("a change was refused " * 20)
+    window._strip_at = 0.0
+    look(window)
+    assert window.minimumSizeHint().width() <= max(narrow, 700)

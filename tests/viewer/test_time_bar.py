@@ -94,9 +94,10 @@ def test_looking_back_shows_the_recorded_frame_while_the_run_goes_on(running):
 def test_traces_turn_to_the_frame_and_say_what_is_not_kept(running):
     window, _ = running
     traces = panel(window, "by_id/extract/trace")
+    traces.point_out(7)
     window.look_back(950)
     look(window)
-    assert traces._newest.text() == "50"
+    assert traces._newest.text() == "7: 50 ADU"
     assert traces._cursor.isVisible()
     assert traces._cursor.value() == pytest.approx(95.0)
     window.look_back(300)
@@ -104,7 +105,7 @@ def test_traces_turn_to_the_frame_and_say_what_is_not_kept(running):
     assert traces._newest.text() == "values from 1:30.0 on are here"
     window.look_back(-1)
     look(window)
-    assert traces._newest.text() == "99"
+    assert traces._newest.text() == "7: 99 ADU"
     assert not traces._cursor.isVisible()
 
 
