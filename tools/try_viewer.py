@@ -24,7 +24,7 @@ from scipy import ndimage
 
 SIDES = 1400, 900
 PROGRAMS = {"Xvfb": "xvfb", "openbox": "openbox", "xdotool": "xdotool"}
-PATIENCE_S, COMPILING_S = 60.0, 300.0
+PATIENCE_S, COMPILING_S, JOINING_S = 60.0, 300.0, 5.0
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of outlines, light theme
 CELL_PX = 25  # less far apart are two parts of one
 AMBER, HANDLE = (178, 106, 0), (61, 126, 184)
@@ -97,10 +97,16 @@ def use(person: Person, session: Path, out: Path) -> None:
     person.expects("and taken back", lambda: told(session, "curate", verb="undo"))
     person.do("key", "Up", "key", "a")
     person.expects("a cell chosen by key is accepted", lambda: told(session, "curate", verb="accept"))
-    one, other = closest(person.outlines())
-    person.do("mousemove", *one, "click", 1, "keydown", "shift", "mousemove", *other, "click", 1, "keyup", "shift")
-    person.do("key", "j")
-    person.expects("two cells that touch are joined", lambda: told(session, "curate", verb="merge"))
+    pairs = iter(closest(person.outlines()))  # those that do not touch are refused, and the line on top says so
+
+    def joined() -> bool:
+        if not told(session, "curate", verb="merge") and (pair := next(pairs, None)) is not None:
+            person.do("mousemove", *pair[0], "click", 1, "keydown", "shift")
+            person.do("mousemove", *pair[1], "click", 1, "keyup", "shift", "key", "j")
+            time.sleep(JOINING_S)
+        return told(session, "curate", verb="merge")
+
+    person.expects("two cells that touch are joined", joined)
     x, y = handle(person)
     person.do("mousemove", x, y, "mousedown", 1, "mousemove", x - 100, y)
     person.do("mousemove", x - 300, y, "mouseup", 1)
@@ -125,14 +131,14 @@ def use(person: Person, session: Path, out: Path) -> None:
     person.expects("the picture is saved", saved.exists)
 
 
-def closest(places: list[tuple[int, int]]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the two cells that are closest to each other."""
+def closest(places: list[tuple[int, int]]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return pairs of cells, those that are closest to each other first."""
 
     def apart(pair: tuple[tuple[int, int], tuple[int, int]]) -> float:
         return float(np.hypot(pair[0][0] - pair[1][0], pair[0][1] - pair[1][1]))
 
     pairs = [(a, b) for n, a in enumerate(places) for b in places[n + 1 :]]
-    return min((pair for pair in pairs if apart(pair) > CELL_PX), key=apart)
+    return sorted((pair for pair in pairs if apart(pair) > CELL_PX), key=apart)
 
 
 def handle(person: Person) -> tuple[int, int]:
