@@ -13,6 +13,7 @@ from .theme import CURVES, OVERLAYS, curve_colour
 from .views import Mode
 
 SPOT_RADIUS_PX = 4.0
+FEW = 100  # outlines of 1.5 px: 500 took 55 ms to paint, of 1 px 3
 VECTOR_ZOOM = 10  # shifts are a pixel or two: drawn to scale nobody sees them
 
 
@@ -44,6 +45,8 @@ class ComponentsItem(pg.GraphicsObject):
         super().__init__()
         self._lines = [OverlayItem("contours", self) for _ in range(len(CURVES) + 1)]  # the last is the thick one
         self._mode: Mode = "one"
+        self._drawn_contours: np.ndarray | None = None
+        self._drawn: object = None
         self.setFlag(QGraphicsItem.GraphicsItemFlag.ItemHasNoContents)
         self.setParentItem(parent)
         self.setZValue(10)
@@ -54,12 +57,17 @@ class ComponentsItem(pg.GraphicsObject):
 
     def draw(self, contours: np.ndarray, ids: Sequence[int], pointed: Sequence[int]) -> None:
         """Draw contours (id, point, yx) of the components with these ids, those pointed out thick."""
+        new = (list(ids), list(pointed), self._mode)
+        if contours is self._drawn_contours and new == self._drawn:
+            return
+        self._drawn_contours, self._drawn = contours, new
+        width = 1.5 if self._mode == "one" and len(ids) <= FEW else 1.0
         for n, item in enumerate(self._lines):
             thick = n == len(CURVES)
             mine = [k for k, name in enumerate(ids) if (name in pointed if thick else name % len(CURVES) == n)]
             white = self._mode == "composite" or (thick and len(pointed) > 1)
             colour = "white" if white else curve_colour(pointed[0] if thick and pointed else n)
-            item.setPen(colour, width=4.0 if thick else 1.5 if self._mode == "one" else 1.0)
+            item.setPen(colour, width=4.0 if thick else width)
             item.draw(contour_lines(contours[mine] if mine else np.empty(0)))
 
     def boundingRect(self) -> QRectF:

@@ -188,7 +188,7 @@ class TracePanel(QWidget):
                 y = _fitted(y) + n
             thick = bool(ids) and ids[column] == self.pointed
             colour = curve_colour(ids[column] if self._is_stacked else column)
-            self._curves[n].setPen(pg.mkPen(colour, width=3.5 if thick else 1.5))
+            self._curves[n].setPen(pg.mkPen(colour, width=3 if thick else 1))
             self._curves[n].setData(x * scale, y, connect="finite")
         return ticks
 
