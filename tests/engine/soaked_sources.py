@@ -67,8 +67,15 @@ class Cable:
                 near.close()
                 continue
             self._open += [near, far]
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+            threading.Thread(target=self._connect, args=(near, far), daemon=True).start()
+
+    def _connect(self, near: sockets.socket, far: sockets.socket) -> None:
+        back = threading.Thread(target=self._carry, args=(far, near), daemon=True)
+        back.start()
+        self._carry(near, far)
+        back.join()
+        for end in (near, far):
+            end.close()
 
     @staticmethod
     def _carry(one: sockets.socket, other: sockets.socket) -> None:
