@@ -142,6 +142,7 @@ class Hello(_Message, frozen=True, kw_only=True):
     frames: dict[str, FrameFacts] = {}
     endpoints: dict[str, str] = {}
     presents: dict[str, tuple[list[str], list[str]]] | msgspec.UnsetType = msgspec.UNSET
+    compares: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     live: dict[str, list[LiveFacts]] | msgspec.UnsetType = msgspec.UNSET
     takes: dict[str, dict[str, tuple[str, str]]] | msgspec.UnsetType = msgspec.UNSET
 

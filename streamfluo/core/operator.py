@@ -59,11 +59,12 @@ class Presents:
     `details` beside it, the most important first; everything else is a menu away.
 
     Each is a name that the operator gives, or the nearest step before it that does; "frames" are those it gives, or
-    saw.
+    saw. The first picture stands beside that of the name `compared`, a divider between them.
     """
 
     pictures: tuple[str, ...] = ("frames",)
     details: tuple[str, ...] = ()
+    compared: str = ""
 
 
 class Table(Mapping[str, np.ndarray]):

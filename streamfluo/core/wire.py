@@ -17,8 +17,9 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                dtype, pixel_um, interval_s]} of what each step hands on ("source": what comes in), endpoints
                {name: uri}; of several planes each has steps and frames of its own, "green/0/extract", "green/0/source";
                where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike;
-               presents (optional) {kind: [pictures, details]}: how a viewer may arrange them; live (optional) {step:
-               [[param, value, least, most, meaning], …]}: numbers and switches that control may set, as they are now;
+               presents (optional) {kind: [pictures, details]}: how a viewer may arrange them; compares (optional)
+               {kind: picture}: what the first of them may be compared with; live (optional) {step: [[param, value,
+               least, most, meaning], …]}: numbers and switches that control may set, as they are now;
                takes (optional) {kind: {verb: [ids or nothing, what it does]}}: the decisions that people may take about
                a step's results
     status     how does it fare? answered by status: program, state, series_uid, counters

@@ -344,6 +344,11 @@ class Publisher:
                 for s in self._run.chain.steps
                 if (shown := s.operator.presents) is not None
             },
+            "compares": {
+                s.operator.kind: shown.compared
+                for s in self._run.chain.steps
+                if (shown := s.operator.presents) is not None and shown.compared
+            },
             "live": live_facts(self._run.chain.steps),
             "takes": {
                 s.operator.kind: {verb: tuple(of) for verb, of in s.operator.takes.items()}

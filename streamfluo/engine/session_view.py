@@ -13,6 +13,7 @@ import numpy as np
 from ..core import wire
 from ..core.block import Block
 from ..core.errors import ConfigError, StreamfluoError
+from ..core.operator import Presents
 from ..core.plane import ONE_PLANE
 from ..core.registry import operator_of
 from ..core.results import encode_arrays
@@ -179,18 +180,22 @@ class SessionView:
             "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": self._sources,
             "endpoints": {"results": self._results.endpoint, "preview": self._previews.first},
-            "presents": self._presents(),
+            "presents": {
+                # Live frames, of which the raw ones are left, come last.
+                kind: (sorted(shown.pictures, key=lambda name: name == "frames"), list(shown.details))
+                for kind, shown in self._presents().items()
+            },
+            "compares": {kind: shown.compared for kind, shown in self._presents().items() if shown.compared},
         }
 
-    def _presents(self) -> dict[str, tuple[list[str], list[str]]]:
-        """How operators lay out their results; live frames, of which the raw ones are left, come last."""
-        found = {}
+    def _presents(self) -> dict[str, Presents]:
+        """How operators lay out their results."""
+        found: dict[str, Presents] = {}
         for kind in {facts.kind for facts in self._session.steps.values()}:
             with suppress(ConfigError, ImportError):  # one of a package that is not here
                 operator = operator_of(kind)
                 if operator is not None and operator.presents is not None:
-                    pictures = sorted(operator.presents.pictures, key=lambda name: name == "frames")
-                    found[kind] = (pictures, list(operator.presents.details))
+                    found[kind] = operator.presents
         return found
 
     def _status(self) -> dict[str, Any]:

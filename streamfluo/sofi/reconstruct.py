@@ -91,7 +91,7 @@ class Reconstruct(SnapshotOperator):
     Params = ReconstructParams
     from_file = {"psf": psf_of_file}
     gives = _gives(4, True)
-    presents = Presents(("deconvolved", "cumulant", "widefield", "frames"), ("change", "numbers"))
+    presents = Presents(("deconvolved", "cumulant", "widefield", "frames"), ("change", "numbers"), "widefield")
     report = staticmethod(reconstruction_report)
     live = {"iterations": 2, "exponent": 1.7, "snr": 30.0, "window": (3, 9)}
     examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)

@@ -95,7 +95,7 @@ class Sofi(Mergeable):
     Params = SofiParams
     may_need = (VALID,)
     gives = gives(SofiParams(), 0)
-    presents = Presents(("k2", "mean", "k3", "k4", "frames"), ("change",))
+    presents = Presents(("k2", "mean", "k3", "k4", "frames"), ("change",), compared="mean")
     report = staticmethod(report_of)
     devices = ("cpu", "gpu")
     examples = (

@@ -38,7 +38,7 @@ def arrange(window: QMainWindow, docks: Docks, model: Model) -> None:
 
 def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout) -> None:
     """One large picture, details beside it; the other docks wait in the menu."""
-    pictures, details = ([docks[name] for name in names] for names in layout)
+    pictures, details = ([docks[name] for name in names] for names in (layout.pictures, layout.details))
     for name, dock in docks.items():
         if dock not in (*pictures, *details) and name not in OWN:
             window.addDockWidget(_BOTTOM, dock)

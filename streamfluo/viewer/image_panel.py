@@ -73,7 +73,9 @@ class ImagePanel(QWidget):
         self.overlays.changed.connect(self.redraw)
         self.regions = RegionTools(self.canvas, self._show_means)
         self.line = LineTool(self.canvas, self._show_line)
-        self._other: Panel | None = None  # that it is compared with
+        layout = model.layout()
+        compared = layout.compared if layout is not None and layout.pictures[0] == panel.id else ""
+        self._other = model.panels.get(compared)  # that it is compared with
         self._means: TracePanel | None = None
         self._along: LinePanel | None = None
         self._mouse: tuple[float, float] | None = None

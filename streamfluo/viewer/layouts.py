@@ -15,10 +15,12 @@ APART = 3  # details one below the other; more stand behind the last
 
 
 class Layout(NamedTuple):
-    """Ids of panels: pictures in one large place, one before the other, and what stands beside it."""
+    """Ids of panels: pictures in one large place, one before the other, and what stands beside it; `compared` is that
+    of the picture that the first one is compared with, "" for none."""
 
     pictures: tuple[str, ...]
     details: tuple[str, ...]
+    compared: str = ""
 
 
 def layout_of(hello: wire.Hello, each: Mapping[str, Panel], members: Mapping[str, Members]) -> Layout | None:
@@ -36,7 +38,9 @@ def layout_of(hello: wire.Hello, each: Mapping[str, Panel], members: Mapping[str
                 tuple(dict.fromkeys(docks[p.id] for name in names[:MAX_NAMES] if (p := _panel(name, way, hello, each))))
                 for names in presents[kind]
             )
-            return Layout(pictures, details) if pictures else None
+            name = hello.compares.get(kind, "") if isinstance(hello.compares, dict) else ""
+            other = _panel(name, way, hello, each) if name else None
+            return Layout(pictures, details, docks[other.id] if other is not None else "") if pictures else None
     return None
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from wire_bytes import fed, hello, result
+from wire_bytes import fed, frame, hello, result
 
 from streamfluo.core.registry import find_operator, operators
 from streamfluo.viewer.words import figure, labelled, named
@@ -71,3 +71,28 @@ def test_names_are_spelled_with_their_units():
         "7",
         "born",
     ]
+
+
+def test_the_first_picture_stands_beside_what_it_is_compared_with(request):
+    pytest.importorskip("PySide6")
+    from windows import PIXELS, look, panel
+
+    open_window = request.getfixturevalue("open_window")
+    presents = {"extract": (["frames", "mean"], ["trace"])}
+    window, watch = open_window(hello(presents=presents, compares={"extract": "mean"}))
+    image = panel(window, "frames/motion/frames")
+    assert image.compared_with is window.model.panels["snapshot/extract/mean"]
+    watch.hand(frame(3, PIXELS, step="motion"), result("extract", 3, kind="snapshot", mean=np.full((12, 16), 900.0)))
+    look(window)
+    assert image.canvas.divider.isVisible()
+    assert panel(window, "frames/source").compared_with is None
+
+
+@pytest.mark.parametrize("compares", [{"extract": "no_such"}, {"motion": "mean"}, {}])
+def test_what_is_not_there_is_compared_with_nothing(request, compares):
+    pytest.importorskip("PySide6")
+    from windows import panel
+
+    open_window = request.getfixturevalue("open_window")
+    window, _ = open_window(hello(presents={"extract": (["frames"], ["trace"])}, compares=compares))
+    assert panel(window, "frames/motion/frames").compared_with is None
