@@ -167,7 +167,9 @@ class Track(QWidget):
         middle = self.height() / 2
         track = QRectF(_MARGIN_PX, middle - _TRACK_PX / 2, self.width() - 2 * _MARGIN_PX, _TRACK_PX)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(self.palette().color(role.Mid))
+        ground = self.palette().color(role.Text)
+        ground.setAlpha(70)  # seen on light and dark
+        painter.setBrush(ground)
         painter.drawRoundedRect(track, 3, 3)
         if self._model.timeline.stop:
             self._draw_moments(painter, track)
