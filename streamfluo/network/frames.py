@@ -77,8 +77,8 @@ class Frames(ABC):
     def begin(self) -> None:  # noqa: B027 - only a paced or a live source waits for the word
         """Somebody can take frames, or nobody is waited for: the series begins."""
 
-    def pause_s(self) -> float:
-        """How long until the next frame is due, at most."""
+    def pause_s(self, frontier: int) -> float:
+        """How long until a frame from `frontier` on is due, at most."""
         return math.inf
 
     def last_seq(self) -> int:
@@ -127,12 +127,12 @@ class ReplayedFrames(Frames):
             return end
         return min(end, (int((time.monotonic() - self._began) * self._fps) + 1) * len(self._planes))
 
-    def pause_s(self) -> float:
+    def pause_s(self, frontier: int) -> float:
         if self._reading is not None:
             return 0.0
         if self._fps is None or self._began is None:
             return math.inf
-        return max(0.0, self._began + self.frontier() / len(self._planes) / self._fps - time.monotonic())
+        return max(0.0, self._began + frontier / len(self._planes) / self._fps - time.monotonic())
 
     def last_seq(self) -> int:
         # A looped series ends where its times leave 64 bits.

@@ -117,10 +117,11 @@ class DataServer:
 
     def turn(self) -> float:
         """Do what is to be done, without waiting; returns after how many seconds there is more at the latest."""
-        if self._frames is not None and not self._wait:
-            self._frames.begin()
-        if self._frames is not None and self._frames.waker is not None:
-            self._frames.waker.clear()
+        frames, frontier = self._frames, 0
+        if frames is not None and not self._wait:
+            frames.begin()
+        if frames is not None and frames.waker is not None:
+            frames.waker.clear()
         gone = self._connections.turn()
         for consumer in self._consumers.values() if gone else ():
             if consumer.descriptor in gone:  # another connection will have its number
@@ -131,7 +132,9 @@ class DataServer:
                 self._answer(identity, answer)
             else:
                 self._decline(identity, str(answer))
-        more |= self._emit()
+        if frames is not None:
+            frontier = frames.frontier()
+            more |= self._emit(frames, frontier)
         if self._newest is not None:
             self._newest.turn(self.emitted)
         if time.monotonic() - self._beat >= HEARTBEAT_S:
@@ -139,7 +142,8 @@ class DataServer:
             self._beat_hearts()
         if more:
             return 0.0
-        return min(0.05, self._frames.pause_s()) if self._frames is not None else 0.05
+        # Of this turn's frontier: a frame that came due since would wait for the next one, a quarter of them did.
+        return min(0.05, frames.pause_s(frontier)) if frames is not None else 0.05
 
     def close(self) -> None:
         """Stop the frames and give the socket back; what was sent still travels for two seconds."""
@@ -185,12 +189,9 @@ class DataServer:
         heard = max((c.heard_at for c in self._consumers.values()), default=self._ended)
         return (bool(self._consumers) and taken) or now - max(self._ended, heard) >= GRACE_S
 
-    def _emit(self) -> bool:
-        """Send what may leave; returns whether a consumer could take more at once."""
-        frames, more = self._frames, False
-        if frames is None:
-            return False
-        frontier, began = frames.frontier(), time.monotonic()
+    def _emit(self, frames: Frames, frontier: int) -> bool:
+        """Send frames before `frontier`; returns whether a consumer could take more at once."""
+        more, began = False, time.monotonic()
         for identity, consumer in list(self._consumers.items()):
             if consumer.rests_until > began:
                 continue
@@ -202,8 +203,7 @@ class DataServer:
                 gap = wire.Gap(series_uid=frames.series.uid, first=consumer.cursor, last=frames.oldest - 1)
                 if self._send(identity, [wire.encode(gap)]):
                     consumer.cursor = gap.last + 1
-            count = min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)
-            if count > 0:
+            if (count := min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)) > 0:
                 count = min(count, consumer.room(self._share, began))
                 more |= 0 < count == self._send_frames(frames, identity, consumer, count)
             if frames.total is not None and consumer.cursor >= frames.total and not consumer.end_sent:

@@ -34,6 +34,20 @@ def test_every_frame_comes_bit_for_bit_in_order_with_its_time():
         assert served.server.emitted == len(FRAMES)
 
 
+def test_a_frame_that_comes_due_while_a_turn_ends_does_not_wait_for_the_next_one(monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr("streamfluo.network.frames.time.monotonic", lambda: now_s)
+    frames = ReplayedFrames(Movie(), 10)
+    frames.begin()
+    seen = frames.frontier()
+    now_s += 0.05
+    assert frames.pause_s(seen) == pytest.approx(0.05)
+    now_s += 0.06
+    assert frames.frontier() == seen + 1
+    assert frames.pause_s(seen) == 0
+    frames.close()
+
+
 class Gappy(Movie):
     """Frames 50 to 59 never came."""
 
