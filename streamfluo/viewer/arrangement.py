@@ -96,5 +96,6 @@ def _row(window: QMainWindow, apart: list[QDockWidget], tabbed: list[QDockWidget
 
 
 def _weight(dock: QDockWidget) -> int:
-    """How much room a dock takes beside others, as at first: traces of many components need it."""
-    return 3 if dock.objectName().startswith("by_id/") else 1
+    """How much room a dock takes beside others, as at first: traces of many components need it, a gauge hardly any."""
+    kind = dock.objectName().partition("/")[0]
+    return {"by_id": 6, "chosen": 6, "frames": 3, "gauge": 1}.get(kind, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
 
 from .model import Model
 from .panels import Panel
@@ -28,6 +28,7 @@ class ChoiceSlider(QWidget):
         self.slider.setValue(at)
         self.slider.setToolTip(f"which {called} is shown: {', '.join(named(name) for name in names)}")
         self.slider.valueChanged.connect(self._moved)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(6, 0, 6, 0)
         layout.addWidget(QLabel(named(called)))

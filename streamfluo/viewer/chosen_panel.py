@@ -16,7 +16,7 @@ from .theme import curve_colour, text_colour
 from .traces import Trace, envelope
 from .words import labelled, named
 
-SHOWN_FRAMES = 2000
+SHOWN_FRAMES = 400  # more would be a solid block
 
 
 class ChosenPanel(QWidget):
@@ -33,7 +33,7 @@ class ChosenPanel(QWidget):
         self._bars_plot.addItem(self._bars)
         self._bars_plot.setYRange(0, 1, padding=0.02)
         self._line = self._trace_plot.plot(antialias=False, pen=pg.mkPen(text_colour(), width=1))
-        self._fitted = self._trace_plot.plot(antialias=False, pen=pg.mkPen(curve_colour(1), width=2))
+        self._fitted = self._trace_plot.plot(antialias=False, pen=pg.mkPen(curve_colour(1), width=1.5))
         self._trace_plot.setLabel("bottom", "frame")
         both = QSplitter(Qt.Orientation.Vertical)
         both.addWidget(self._bars_plot)

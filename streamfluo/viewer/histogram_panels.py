@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 from .drawn import PlacesGiven
 from .model import Model
 from .panels import Panel
-from .plot_panels import empty_plot, stacked
+from .place_items import value_colour
+from .plot_panels import empty_plot
 from .theme import curve_colour, signal_colours, text_colour
 from .words import figure, labelled, named
 
@@ -122,8 +123,9 @@ class CountsPanel(QWidget):
         sure, doubtful = (
             np.bincount(whole[known & which], minlength=most + 1)[: most + 1] for which in (~doubts, doubts)
         )
-        at, colour = np.arange(most + 1), curve_colour(0)
-        self._sure.setOpts(x=at, height=sure, y0=0, width=0.8, brush=colour, pen=pg.mkPen(colour))
+        at, top = np.arange(most + 1), max(1, most - 1)
+        colours = [value_colour(n / top) for n in at.tolist()]  # those of the circles over the image
+        self._sure.setOpts(x=at, height=sure, y0=0, width=0.8, brushes=colours, pen=pg.mkPen(text_colour(), width=0.5))
         hatched = QBrush(text_colour(), DOUBTFUL_BRUSH)
         self._doubtful.setOpts(x=at, height=doubtful, y0=sure, width=0.8, brush=hatched, pen=pg.mkPen(text_colour()))
         self._plot.getAxis("bottom").setTicks([[(n, str(n)) for n in at[:: -(-len(at) // 12)]]])
@@ -139,7 +141,7 @@ class GaugePanel(QWidget):
         self.paused = False
         self._panel, self._model, self._value = panel, model, np.nan
         self._look, self._much = model.drawn.gauges[panel.step, panel.name]
-        self.setMinimumSize(120, 44)
+        self.setMinimumSize(120, 48)
         self.setMaximumHeight(90)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setToolTip(next((m for n, _, _, _, m in self._gives() if n == panel.name), ""))
@@ -164,7 +166,11 @@ class GaugePanel(QWidget):
         if not np.isfinite(self._value):
             return "not known yet"
         word = "fine" if self._value < self._look else "worth a look" if self._value < self._much else "too much"
-        return f"{figure(self._value)}: {word}, from {self._much:g} on too much"
+        return f"{self._told(self._value)}: {word} (too much from {self._told(self._much)} on)"
+
+    def _told(self, value: float) -> str:
+        """A share in percent; a number whose limits lie above 1 as it is."""
+        return f"{100 * value:.2g} %" if self._much <= 1 else figure(value)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the bar, its marks and the words."""
@@ -196,9 +202,13 @@ class OverTimePanel(QWidget):
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "frame")
         self._plot.setLabel("left", labelled(panel.name, panel.unit))
-        self._plot.addLegend(offset=(-6, 6))
         self._curves: list[pg.PlotDataItem] = []
-        stacked(self, None, self._plot)
+        self._told = QLabel(textFormat=Qt.TextFormat.RichText, wordWrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 2, 4, 2)
+        layout.setSpacing(0)
+        layout.addWidget(self._told)
+        layout.addWidget(self._plot)
 
     def turn_to(self, panel: Panel) -> None:
         """Draw the same snapshot of another plane from now on."""
@@ -216,7 +226,7 @@ class OverTimePanel(QWidget):
             n = len(self._curves)
             pen, symbol = pg.mkPen(curve_colour(n), width=2), SYMBOLS[n % len(SYMBOLS)]
             self._curves.append(
-                self._plot.plot(antialias=False, pen=pen, name=f"{axis} {n + first}", symbol=symbol, symbolSize=5,
+                self._plot.plot(antialias=False, pen=pen, symbol=symbol, symbolSize=5,
                                 symbolBrush=curve_colour(n), symbolPen=None)
             )  # fmt: skip
         every = max(1, len(frames) // 40)
@@ -224,7 +234,13 @@ class OverTimePanel(QWidget):
             known = np.isfinite(rows[:, n])
             x, y = frames[known][::-every][::-1].astype(float), rows[known, n][::-every][::-1]
             curve.setData(x, y)
+        said = (
+            f'<span style="color:{curve_colour(n).name()}">{SIGNS[n % len(SIGNS)]}</span> {axis} {n + first}: '
+            f"{figure(value)} {self._panel.unit}"
+            for n, value in enumerate(rows[-1] if len(rows) else [])
+        )
+        self._told.setText(" &nbsp; ".join(said))
 
 
 FIRST_PLACE = {"order": 2}
-SYMBOLS = ("o", "s", "t", "d", "+", "x", "p", "h")  # not by colour alone
+SYMBOLS, SIGNS = ("o", "s", "t", "d", "+", "x", "p"), ("●", "■", "▼", "◆", "+", "×", "⬟")  # not by colour alone

@@ -376,11 +376,11 @@ class ImagePanel(QWidget):
         top = QToolBar()  # what a narrow dock has no room for goes behind its arrow
         if len(self._view.modes) > 1:
             top.addWidget(self._modes)
+        for widget in (more, self._pause, levels, self._lock, self._colours, self._average):
+            top.addWidget(widget)
         if (slider := slider_of(self.panel, self._model)) is not None:
             slider.chosen.connect(lambda name: self.other_asked.emit(self, name))
             top.addWidget(slider)
-        for widget in (more, self._pause, levels, self._lock, self._colours, self._average):
-            top.addWidget(widget)
         self._plane_shown = top.addWidget(self._plane)
         self._plane_shown.setVisible(False)
         self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

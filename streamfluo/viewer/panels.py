@@ -52,6 +52,8 @@ class Panel:
         """Name for a dock's title."""
         if self.frames:
             return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
+        if self.kind in ("histogram", "gauge", "chosen"):
+            return named(self.name.removesuffix("_histogram")) if self.kind != "chosen" else "chosen spot"
         return named(self.name) if self.name == self.step else f"{self.step}: {named(self.name)}"
 
 

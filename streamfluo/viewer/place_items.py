@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QGraphicsItem
 
 from .held import Places
 from .overlay_items import FEW, OverlayItem
 from .theme import COLOUR_MAPS
 
-RADIUS_PX, LOOK = 4.0, 1.5  # a click within so many radii chooses
+RADIUS_PX, CHOSEN, LOOK = 4.0, 1.6, 1.5  # the chosen one has a larger circle; a click within so many radii chooses
 COLOURS = 12  # values beyond share the last colour
 POINTS = 24
 
@@ -22,7 +23,6 @@ class PlacesItem(pg.GraphicsObject):
     def __init__(self, parent: QGraphicsItem) -> None:
         super().__init__()
         self._lines = [OverlayItem("spots", self) for _ in range(COLOURS + 1)]  # the last is the chosen one
-        self._table = pg.colormap.get(COLOUR_MAPS["viridis"])
         self._drawn: object = None
         self.setFlag(QGraphicsItem.GraphicsItemFlag.ItemHasNoContents)
         self.setParentItem(parent)
@@ -42,11 +42,11 @@ class PlacesItem(pg.GraphicsObject):
         width = 2.0 if count <= FEW else 1.0
         for n, item in enumerate(self._lines[:COLOURS]):
             mine = np.flatnonzero(shade == n) if n <= steps else np.empty(0, int)
-            item.setPen(pg.mkPen(self._table.map(0.15 + 0.85 * n / steps, mode="qcolor"), width=width))
+            item.setPen(pg.mkPen(value_colour(n / steps), width=width))
             item.draw(circles(places.yx[mine], places.doubtful[mine]))
         thick = [chosen] if chosen is not None and chosen < count else []
-        self._lines[-1].setPen(pg.mkPen("white", width=4.0))
-        self._lines[-1].draw(circles(places.yx[thick], places.doubtful[thick]))
+        self._lines[-1].setPen(pg.mkPen("white", width=2.5))
+        self._lines[-1].draw(circles(places.yx[thick], places.doubtful[thick], CHOSEN * RADIUS_PX))
 
     def boundingRect(self) -> QRectF:
         """Its lines have their own."""
@@ -56,10 +56,16 @@ class PlacesItem(pg.GraphicsObject):
         """Its lines paint themselves."""
 
 
-def circles(yx: np.ndarray, broken: np.ndarray) -> np.ndarray:
+def value_colour(share: float) -> QColor:
+    """Return the colour of a value by its share of the largest, the darkest light enough for a dark image."""
+    colours = pg.colormap.get(COLOUR_MAPS["viridis"])
+    return colours.map(0.15 + 0.85 * min(max(share, 0.0), 1.0), mode="qcolor")
+
+
+def circles(yx: np.ndarray, broken: np.ndarray, radius_px: float = RADIUS_PX) -> np.ndarray:
     """Return circles (n, 2) round places (k, 2); those that are `broken` (k,) in dashes. Unknown places have none."""
     angle = np.linspace(0, 2 * np.pi, POINTS + 1)
-    ring = RADIUS_PX * np.stack([np.sin(angle), np.cos(angle)], 1)
+    ring = radius_px * np.stack([np.sin(angle), np.cos(angle)], 1)
     dashes = ring.copy()
     dashes[2::4] = np.nan  # every other sixth is missing
     ends = np.full((1, 2), np.nan)
