@@ -6,6 +6,7 @@ from windows import PIXELS, look, panel
 from wire_bytes import SHAPE, frame, hello, result
 
 from streamfluo.viewer.picture import fineness
+from streamfluo.viewer.place_items import circles
 
 GIVES = {
     "spots": [
@@ -100,6 +101,16 @@ def test_spots_have_values_and_one_is_chosen_by_click_and_key(drawn_window):
     assert "spot 1</b> of 2 · number 5 · doubtful" in panel(window, "chosen/count")._told.text()
     window.step_component(1)
     assert window.model.chosen_place("count") == 0
+
+
+def test_doubtful_places_are_dashes_and_unknown_ones_are_not_drawn():
+    whole, dashed, nowhere = (
+        circles(np.array([[5.0, place]]), np.array([broken]))
+        for place, broken in ((5.0, False), (5.0, True), (np.nan, True))
+    )
+    assert np.isnan(whole[:, 0]).sum() == 1, "its end alone"
+    assert np.isnan(dashed[:, 0]).sum() > 5
+    assert not len(nowhere)
 
 
 def test_before_anything_is_counted_nothing_is_drawn(drawn_window):
