@@ -28,7 +28,9 @@ __getattr__, _names = lazy_names(
         "core.errors": (
             "ConfigError", "FrameError", "SessionError", "SourceError", "StateError", "StreamfluoError", "WireError",
         ),
-        "core.operator": ("Gives", "Mergeable", "Operator", "Output", "Presents", "SnapshotOperator", "Table"),
+        "core.operator": (
+            "Gives", "Mergeable", "Operator", "Output", "Places", "Presents", "SnapshotOperator", "Table",
+        ),
         "core.params": ("Params",),
         "core.plane": ("Plane",),
         "core.registry": ("register",),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from seeds import asked_for
 
-from streamfluo import SnapshotOperator, Spec, create
+from streamfluo import SnapshotOperator, Spec, Table, create
 from streamfluo.core.registry import operators
 from streamfluo.core.spec import FRAME_DTYPES
 from streamfluo.testing import LAWS, Subject, check_laws
@@ -16,7 +16,7 @@ USUAL = {"uint16"}  # type for every setting, and those for the default one; all
 DEFAULT = {"uint16", "float32", "int16"}
 # Kinds that turn frames into floats first, those with seconds of compiling for int16, and those that look at no pixel.
 FEWER = {kind: {"uint16", "float32"} for kind in ("motion", "extract", "sofi", "gain")} | dict.fromkeys(
-    ("count", "reconstruct", "trigger", "input", "decode", "kalman", "tuning"), USUAL
+    ("count", "reconstruct", "render", "trigger", "input", "decode", "kalman", "tuning"), USUAL
 )
 CASES = [
     pytest.param(
@@ -46,6 +46,25 @@ def activity(block):
 
 
 INPUTS = {"count": lambda block: {"photons": PHOTONS[block.index : block.stop]}}
+
+
+def localisations(block):
+    """A table of spots of each frame, some at no place, of unknown precision, with faults or with neighbours."""
+    rows = [row for frame in range(block.index, block.stop) for row in _spots_of(frame)]
+    columns = np.array(rows).reshape(-1, 7).T
+    names = ("frame", "y_px", "x_px", "y_error_px", "x_error_px", "sigma_px", "flags")
+    table = dict(zip(names, columns, strict=True))
+    return {"spots": Table({**table, "frame": table["frame"].astype(int), "flags": table["flags"].astype(int)})}
+
+
+def _spots_of(frame):
+    random = np.random.default_rng(frame)
+    y, x = random.uniform((2, 2), (11, 15), (frame % 4, 2)).T
+    error, flags = random.choice([0.05, 0.3, 2.0, np.nan], len(y)), random.choice([0, 4, 8], len(y))
+    return np.stack([np.full(len(y), frame), y, x, error, error, np.full(len(y), 1.3), flags], 1)
+
+
+INPUTS["render"] = localisations
 INPUTS |= dict.fromkeys(("decode", "kalman", "tuning"), activity)
 
 
@@ -59,6 +78,8 @@ def as_it_compares(kind, spec, params):
         pytest.skip("what motion crops or copies, and where its patches lie, follows from the size of the frame")
     if kind == "regions" and params:
         pytest.skip("regions lie at stated places of the frame, a larger one has others there")
+    if kind == "render":
+        pytest.skip("render looks at no pixel: it draws the places that it is told, in a picture as large as the frame")
     if kind == "motion":  # a larger frame lies otherwise in blocks of 16 pixels; 13 × 17 pixels hardly show a shift
         return spec.with_(shape=(52, 60)), params, 0.05
     if kind == "extract":  # detects in bins of 2 × 2 pixels, and its ring lies on bins of 4 × 4

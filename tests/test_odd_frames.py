@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from streamfluo import Block, ConfigError, SnapshotOperator, Spec, StateError, create
+from streamfluo import Block, ConfigError, SnapshotOperator, Spec, StateError, Table, create
 from streamfluo.core.registry import operators
 
 SHAPES = [(1, 1), (1, 2), (2, 2), (3, 3), (1, 37), (37, 1), (2, 37), (5, 5), (8, 3)]
@@ -15,13 +15,18 @@ PHOTONS = 100 + 50.0 * np.random.default_rng(4).integers(0, 4, (20, 3)).repeat(8
 FRAMES = 70
 
 
-NO_PIXELS = ("count", "trigger", "input", "decode", "kalman", "tuning")  # kinds that never look at one
+NO_PIXELS = ("count", "render", "trigger", "input", "decode", "kalman", "tuning")  # kinds that never look at one
 
 
 def inputs_of(kind, block):
     photons = PHOTONS[block.index : block.stop]
     cells = {"traces": photons, "traces.ids": np.arange(3), "value": photons[:, :2], "label": photons[:, 0] // 100}
-    return {"count": {"photons": photons}, **dict.fromkeys(("decode", "kalman", "tuning"), cells)}.get(kind, {})
+    rows = {"frame": np.arange(block.index, block.stop), "y_px": photons[:, 0] / 50, "x_px": photons[:, 1] / 50}
+    return {
+        "count": {"photons": photons},
+        "render": {"spots": Table(rows)},
+        **dict.fromkeys(("decode", "kalman", "tuning"), cells),
+    }.get(kind, {})
 
 
 def frames_of(spec, seed=5):

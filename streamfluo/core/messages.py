@@ -131,6 +131,28 @@ class Bye(_Message, frozen=True, kw_only=True):
     """I leave."""
 
 
+class PlacesFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Single things at places: names of the table, and of what is known of each."""
+
+    table: str = ""
+    value: str = ""
+    doubtful: tuple[str, ...] = ()
+    chances: str = ""
+    first: int = 0
+    trace: str = ""
+    fitted: str = ""
+
+
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """How the results of a kind of operator are drawn, where their axes do not say it."""
+
+    choice: dict[str, tuple[str, ...]] = {}
+    colours: dict[str, str] = {}
+    over_time: tuple[str, ...] = ()
+    gauges: dict[str, tuple[float, float]] = {}
+    places: PlacesFacts = PlacesFacts()
+
+
 class Hello(_Message, frozen=True, kw_only=True):
     """Who is there? Or the answer: what runs here, and where its results are."""
 
@@ -143,6 +165,7 @@ class Hello(_Message, frozen=True, kw_only=True):
     endpoints: dict[str, str] = {}
     presents: dict[str, tuple[list[str], list[str]]] | msgspec.UnsetType = msgspec.UNSET
     compares: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    drawn: dict[str, Drawn] | msgspec.UnsetType = msgspec.UNSET
     live: dict[str, list[LiveFacts]] | msgspec.UnsetType = msgspec.UNSET
     takes: dict[str, dict[str, tuple[str, str]]] | msgspec.UnsetType = msgspec.UNSET
 

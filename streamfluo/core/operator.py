@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
@@ -54,17 +54,54 @@ class Gives:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Single things at places, such as spots, and what is known of each, by the names that steps give.
+
+    `table` has y_px, x_px and a column `spot`, whose numbers are the places of the other arrays: `value` (spot,)
+    colours them; those of which one of `doubtful` (spot,) is not 0 are marked; `chances` (spot, n) are bars of the
+    one that is chosen, the first for `first`; `trace` by id is drawn with `fitted` by id over it.
+    """
+
+    table: str
+    value: str
+    doubtful: tuple[str, ...] = ()
+    chances: str = ""
+    first: int = 0
+    trace: str = ""
+    fitted: str = ""
+
+
+@dataclass(frozen=True)
 class Presents:
     """How the viewer arranges a run whose point an operator is: one large place for `pictures`, one before the other,
     `details` beside it, the most important first; everything else is a menu away.
 
     Each is a name that the operator gives, or the nearest step before it that does; "frames" are those it gives, or
-    saw. The first picture stands beside that of the name `compared`, a divider between them.
+    saw. The first picture stands beside that of the name `compared`, a divider between them; so does each of a
+    `choice`, (what it is called, pictures in order), one of which is shown at a time by a slider. `colours` are colour
+    maps of pictures by name. Snapshots of one axis in `over_time` are drawn as frames go by, a curve for each place.
+    `gauges` are numbers with what is worth a look and what is too much. `places` says which table's places have
+    values, and what is known of each.
     """
 
     pictures: tuple[str, ...] = ("frames",)
     details: tuple[str, ...] = ()
     compared: str = ""
+    choice: tuple[str, tuple[str, ...]] = ("", ())
+    colours: Mapping[str, str] = field(default_factory=dict)
+    over_time: tuple[str, ...] = ()
+    gauges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    places: Places | None = None
+
+    def drawn(self) -> dict[str, Any]:
+        """Return what `hello` says of it besides pictures, details and `compared`."""
+        choice = {self.choice[0]: list(self.choice[1])} if self.choice[1] else {}
+        places = asdict(self.places) if self.places is not None else {}
+        told = {
+            "choice": choice, "colours": dict(self.colours), "over_time": list(self.over_time),
+            "gauges": {name: list(limits) for name, limits in self.gauges.items()}, "places": places,
+        }  # fmt: skip
+        return {name: value for name, value in told.items() if value}
 
 
 class Table(Mapping[str, np.ndarray]):

@@ -349,6 +349,11 @@ class Publisher:
                 for s in self._run.chain.steps
                 if (shown := s.operator.presents) is not None and shown.compared
             },
+            "drawn": {
+                s.operator.kind: drawn
+                for s in self._run.chain.steps
+                if s.operator.presents is not None and (drawn := s.operator.presents.drawn())
+            },
             "live": live_facts(self._run.chain.steps),
             "takes": {
                 s.operator.kind: {verb: tuple(of) for verb, of in s.operator.takes.items()}

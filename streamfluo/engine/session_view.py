@@ -186,6 +186,7 @@ class SessionView:
                 for kind, shown in self._presents().items()
             },
             "compares": {kind: shown.compared for kind, shown in self._presents().items() if shown.compared},
+            "drawn": {kind: drawn for kind, shown in self._presents().items() if (drawn := shown.drawn())},
         }
 
     def _presents(self) -> dict[str, Presents]:

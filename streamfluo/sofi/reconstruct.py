@@ -91,7 +91,13 @@ class Reconstruct(SnapshotOperator):
     Params = ReconstructParams
     from_file = {"psf": psf_of_file}
     gives = _gives(4, True)
-    presents = Presents(("deconvolved", "cumulant", "widefield", "frames"), ("change", "numbers"), "widefield")
+    presents = Presents(
+        ("deconvolved", "cumulant", "widefield", "frames"),
+        ("resolution", "change", "numbers"),
+        "widefield",
+        choice=("picture", (*(f"k{n}" for n in range(2, 9)), "deconvolved")),
+        over_time=("resolution", "change"),
+    )
     report = staticmethod(reconstruction_report)
     live = {"iterations": 2, "exponent": 1.7, "snr": 30.0, "window": (3, 9)}
     examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)

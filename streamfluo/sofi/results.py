@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from .sofi import Sofi, SofiParams
 
 NAME = re.compile(r"(cross_grid_k|lag_k|snr|m|k)(\d)")
+RESOLUTION = "FWHM that the PSF gives an image of orders 2, 3 …: the microscope's over √n, not deconvolved"
+FWHM = 2.354820045  # of a Gaussian, in σ
 IMAGE, GRID = ("y", "x"), ("half_y", "half_x")
 
 
-def gives(params: SofiParams, lags: int) -> tuple[Gives, ...]:
-    """Return what an operator with these parameters and this number of lags declares."""
+def gives(params: SofiParams, lags: int, in_nm: bool = False) -> tuple[Gives, ...]:
+    """Return what an operator with these parameters and this number of lags declares, resolution in nm or in px."""
     orders = range(2, params.order + 1)
     found = [
         Gives("frames", "snapshot", (), "", "number of frames in the images"),
@@ -38,6 +40,7 @@ def gives(params: SofiParams, lags: int) -> tuple[Gives, ...]:
             Gives("cross_k2", "snapshot", ("pair", *IMAGE), "ADU²", "covariance of the pixels p + s and p − s"),
             Gives("cross_pairs", "snapshot", ("pair", "yx"), "px", "the offsets s of cross_k2"),
             Gives("psf_sigma_px", "snapshot", (), "px", "σ of the PSF, from the decay of cross_k2 with distance"),
+            Gives("resolution", "snapshot", ("order",), "nm" if in_nm else "px", RESOLUTION),
             Gives("psf_status", "snapshot", (), "", "whether it is determined, or undetermined with the reason"),
         ]
         for n in range(2, min(params.order, MAX_GRID_ORDER) + 1):
@@ -78,6 +81,11 @@ def read(sofi: Sofi, name: str, waiting: np.ndarray, frames: int) -> np.ndarray:
         return np.array(crossed.pairs)
     if name == "psf_sigma_px":
         return np.array(_psf(sofi, waiting, frames).sigma_px)
+    if name == "resolution":
+        side = 1000 * sofi.spec.pixel_um if sofi.spec.pixel_um is not None else 1.0
+        return np.asarray(
+            FWHM * side * _psf(sofi, waiting, frames).sigma_px / np.sqrt(np.arange(2, sofi.params.order + 1))
+        )
     if name == "psf_status":
         return np.array(_psf(sofi, waiting, frames).status)
     sigma_px = _psf(sofi, waiting, frames).sigma_px

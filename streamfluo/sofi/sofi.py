@@ -34,8 +34,8 @@ from .with_total import AveragedProducts
 MAX_LAG = 256
 PART_NAMES = {  # attribute → the snapshots that need it
     "lagged": re.compile(r"lag_k|k\d|snr|change"),
-    "crossed": re.compile(r"cross|psf"),
-    "segments": re.compile(r"m\d|k\d|snr|segments|cross|psf"),
+    "crossed": re.compile(r"cross|psf|resolution"),
+    "segments": re.compile(r"m\d|k\d|snr|segments|cross|psf|resolution"),
 }
 POWER_NAME = re.compile(r"frames|mean|(m|k|snr)\d|change")  # snapshots made of the power sums alone
 
@@ -95,7 +95,13 @@ class Sofi(Mergeable):
     Params = SofiParams
     may_need = (VALID,)
     gives = gives(SofiParams(), 0)
-    presents = Presents(("k2", "mean", "k3", "k4", "frames"), ("change",), compared="mean")
+    presents = Presents(
+        ("k2", "k3", "k4", "mean", "frames"),
+        ("resolution", "change", "numbers"),
+        compared="mean",
+        choice=("order", tuple(f"k{n}" for n in range(2, 9))),
+        over_time=("resolution", "change"),
+    )
     report = staticmethod(report_of)
     devices = ("cpu", "gpu")
     examples = (
@@ -113,7 +119,7 @@ class Sofi(Mergeable):
             raise ConfigError(f"sofi: cross = {int(p.cross)} needs frames of {2 * int(p.cross) + 1} pixels a side")
         self.noise = CameraNoise(spec) if p.noise == "camera" else None
         lags = tuple(range(p.order)) if p.noise == "lag" and p.lags is None else p.lags
-        self.gives = gives(p, len(lags) if lags is not None else 0)
+        self.gives = gives(p, len(lags) if lags is not None else 0, spec.pixel_um is not None)
         self._grid = FrameGrid(spec)
         self.power = (GpuPowerSums if device == "gpu" else PowerSums)(spec, p.order)
         self.lagged = LaggedSums(spec, lags) if lags is not None else None

@@ -53,7 +53,7 @@ def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout) -> Non
         apart[-1].raise_()
         widths = [int(share * window.width()) for share in (LARGE, 1 - LARGE)]
         window.resizeDocks([pictures[0], apart[0]], widths, _ACROSS)
-        window.resizeDocks(apart, [100 * _weight(dock) for dock in apart], _DOWN)
+        window.resizeDocks(apart, [100 * _detail_weight(dock) for dock in apart], _DOWN)
 
 
 def _stack(window: QMainWindow, docks: list[QDockWidget], area: Qt.DockWidgetArea, apart: int) -> None:
@@ -98,3 +98,9 @@ def _row(window: QMainWindow, apart: list[QDockWidget], tabbed: list[QDockWidget
 def _weight(dock: QDockWidget) -> int:
     """How much room a dock takes beside others, as at first: traces of many components need it."""
     return 3 if dock.objectName().startswith("by_id/") else 1
+
+
+def _detail_weight(dock: QDockWidget) -> int:
+    """How much height a detail takes; frames and what is known of one spot need it, a gauge hardly any."""
+    kind = dock.objectName().partition("/")[0]
+    return {"by_id": 6, "chosen": 6, "frames": 3, "gauge": 1}.get(kind, 2)

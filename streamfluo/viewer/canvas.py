@@ -32,7 +32,7 @@ class Canvas(pg.GraphicsView):
     def __init__(self, hovered: Callable[[float, float], None], levels_dragged: Callable[[float, float], None]) -> None:
         super().__init__()
         self._hovered, self._levels_dragged = hovered, levels_dragged
-        self._shape: tuple[int, int] = (1, 1)
+        self._shape: tuple[float, float] = (1, 1)
         self._laid_out: tuple[pg.ImageItem | None, tuple[int, ...]] = (None, ())
         self._pixel_um: float | None = None
         self._colours = pg.colormap.get(COLOUR_MAPS["grey"])
@@ -69,7 +69,7 @@ class Canvas(pg.GraphicsView):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.scene().sigMouseMoved.connect(self._moved)
 
-    def show_image(self, image: np.ndarray, bin_px: int, levels: tuple[float, float], pixel_um: float | None) -> None:
+    def show_image(self, image: np.ndarray, bin_px: float, levels: tuple[float, float], pixel_um: float | None) -> None:
         """Draw an image (y, x), each of whose pixels stands for `bin_px` × `bin_px` of the frame."""
         self._pixel_um = pixel_um
         self.image.setImage(image, autoLevels=False, levels=levels)
@@ -79,7 +79,7 @@ class Canvas(pg.GraphicsView):
         self,
         painted: np.ndarray,
         image: np.ndarray,
-        bin_px: int,
+        bin_px: float,
         levels: tuple[float, float],
         pixel_um: float | None,
     ) -> None:
@@ -95,7 +95,7 @@ class Canvas(pg.GraphicsView):
         self.image.setVisible(False)
         self._painted.setVisible(False)
 
-    def _lay_out(self, item: pg.ImageItem, sides: tuple[int, ...], bin_px: int) -> None:
+    def _lay_out(self, item: pg.ImageItem, sides: tuple[int, ...], bin_px: float) -> None:
         shape = (sides[0] * bin_px, sides[1] * bin_px)
         other = self.image if item is self._painted else self._painted
         other.setVisible(False)

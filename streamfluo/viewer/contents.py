@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from .chosen_panel import ChosenPanel
 from .heat_panel import HeatPanel
+from .histogram_panels import CountsPanel, GaugePanel, HistogramPanel, OverTimePanel
 from .model import Model
 from .panels import Panel
 from .plot_panels import CurvePanel
@@ -10,7 +14,12 @@ from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import NumbersPanel, TablePanel
 from .trace_panel import TracePanel, beside
 
-PlotPanel = TracePanel | CurvePanel | HeatPanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel
+Simple = HistogramPanel | CountsPanel | GaugePanel | OverTimePanel | ChosenPanel
+PlotPanel = TracePanel | CurvePanel | HeatPanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel | Simple
+OF_ONE: dict[str, Callable[[Panel, Model], Simple]] = {
+    "histogram": HistogramPanel, "counts": CountsPanel, "gauge": GaugePanel, "over_time": OverTimePanel,
+    "chosen": ChosenPanel,
+}  # fmt: skip
 
 
 def plot_of(panel: Panel, model: Model) -> PlotPanel:
@@ -24,6 +33,8 @@ def plot_of(panel: Panel, model: Model) -> PlotPanel:
         return TablePanel(here, model)
     if panel.kind == "scatter":
         return ScatterPanel(here, model)
+    if panel.kind in OF_ONE:
+        return OF_ONE[panel.kind](here, model)
     if panel.kind == "heat":
         return HeatPanel(here, model)
     if panel.kind == "interval":

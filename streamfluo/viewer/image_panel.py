@@ -22,14 +22,15 @@ from PySide6.QtWidgets import (
 )
 
 from .canvas import Canvas
+from .choice_slider import slider_of
 from .controls import tool_button
 from .health import age_s
 from .image_menu import fill_menu
 from .line_tool import LinePanel, LineTool
 from .model import Model
-from .overlay_items import contour_at
 from .overlays import Overlays
 from .panels import Panel
+from .picking import choose_place, components_at, decisions
 from .picture import Picture
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
@@ -51,6 +52,7 @@ class ImagePanel(QWidget):
     beside = Signal(object, str, object, bool)  # itself, what it is, the panel, whether it is wanted
     component_picked = Signal(str, int, bool)  # the step, which of its contours, and whether beside others
     decided = Signal(str, str, object)  # the step, the verb, ids of its components
+    other_asked = Signal(object, str)  # itself, the id of the panel that is to be shown instead
     regions_sent = Signal(object)  # polygons for the step that measures regions
 
     def __init__(self, panel: Panel, model: Model) -> None:
@@ -74,13 +76,17 @@ class ImagePanel(QWidget):
         self.regions = RegionTools(self.canvas, self._show_means)
         self.line = LineTool(self.canvas, self._show_line)
         layout = model.layout()
-        compared = layout.compared if layout is not None and layout.pictures[0] == panel.id else ""
+        _, choice = layout.choice if layout is not None else ("", ())
+        first = layout is not None and panel.id in (layout.pictures[0], *choice)
+        compared = layout.compared if layout is not None and first and layout.compared != panel.id else ""
         self._other = model.panels.get(compared)  # that it is compared with
         self._means: TracePanel | None = None
         self._along: LinePanel | None = None
         self._mouse: tuple[float, float] | None = None
         self._readout, self._facts = QLabel(), QLabel()
         self._build()
+        here = model.here(panel) or panel
+        self._colours.setCurrentText(model.drawn.colours.get((here.step, here.name), self._colours.currentText()))
         self.canvas.set_colours(self._colours.currentText())
 
     @property
@@ -259,6 +265,12 @@ class ImagePanel(QWidget):
         self._other = other
         self.redraw()
 
+    def look_like(self, image: ImagePanel) -> None:
+        """Show the same part of the field as another image, the divider where it stands there."""
+        self.refresh()
+        self.canvas.box.setRange(image.canvas.box.viewRect(), padding=0)
+        self.canvas.divider.move_to(image.canvas.divider.share)
+
     def swap(self) -> None:
         """Show all of the image that it is compared with, or nothing of it."""
         self.canvas.divider.move_to(0.0 if self.canvas.divider.share > 0.5 else 1.0)
@@ -293,28 +305,20 @@ class ImagePanel(QWidget):
 
     def decisions(self) -> list[tuple[str, str, str, list[int]]]:
         """What may be decided about components that are pointed out: step, verb, what it does, their ids."""
-        pointed = {o.step: self._model.pointed.get(o.step, []) for o in self.overlays.all() if o.kind == "contours"}
-        return [
-            (step, verb, meaning, ids)
-            for step, ids in pointed.items()
-            for verb, (needs, meaning) in self._model.takes(step).items()
-            if ids and needs == "ids"
-        ]
+        return decisions(self._model, self.overlays.all())
 
     def pick(self, y_px: float, x_px: float, also: bool = False) -> None:
         """Choose the plane at a place [px] of planes side by side; tell which component lies there."""
         tiles = [tile for tile in self._tiles if self.mode != "grid" or tile.holds(y_px, x_px)]
         if not tiles:
             return
-        tile = tiles[0]
         if self.mode == "grid":
-            self._model.planes.choose_plane(tile.plane)
-        y_px, x_px = y_px - tile.corner_px[0], x_px - tile.corner_px[1]
-        for overlay in self.overlays.over(tile.panel):
-            if overlay.kind == "contours":
-                number = contour_at(self._model.contours.get(overlay.id, np.empty((0, 0, 2))), y_px, x_px)
-                if number is not None:
-                    self.component_picked.emit(overlay.step, number, also)
+            self._model.planes.choose_plane(tiles[0].plane)
+        place = y_px - tiles[0].corner_px[0], x_px - tiles[0].corner_px[1]
+        if choose_place(self._model, tiles[0].panel, place):
+            self.redraw()
+        for step, number in components_at(self._model, self.overlays.over(tiles[0].panel), place):
+            self.component_picked.emit(step, number, also)
 
     def _hover(self, y_px: float, x_px: float) -> None:
         self._mouse = (y_px, x_px)
@@ -374,6 +378,9 @@ class ImagePanel(QWidget):
             top.addWidget(self._modes)
         for widget in (more, self._pause, levels, self._lock, self._colours, self._average):
             top.addWidget(widget)
+        if (slider := slider_of(self.panel, self._model)) is not None:
+            slider.chosen.connect(lambda name: self.other_asked.emit(self, name))
+            top.addWidget(slider)
         self._plane_shown = top.addWidget(self._plane)
         self._plane_shown.setVisible(False)
         self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

@@ -62,7 +62,7 @@ class LineTool:
             self._begin_anew()
             self._changed()
 
-    def take(self, index: int, image: np.ndarray, bin_px: int) -> None:
+    def take(self, index: int, image: np.ndarray, bin_px: float) -> None:
         """Read the values along it in an image (y, x)."""
         line = self.line
         if line is None or index == self._taken:

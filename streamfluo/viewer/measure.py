@@ -10,7 +10,7 @@ import numpy as np
 Point = tuple[float, float]  # (y, x) in pixels of the frame
 
 
-def profile(image: np.ndarray, line: Sequence[Point], bin_px: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def profile(image: np.ndarray, line: Sequence[Point], bin_px: float = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return (distance [px], value) each pixel along a line from end to end, between pixels as they lie beside it.
 
     One pixel of the image (y, x) is `bin_px` of the frame; NaN stands outside of it.

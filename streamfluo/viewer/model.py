@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -12,7 +12,9 @@ import numpy as np
 from ..core import wire
 from ..core.messages import LiveFacts
 from ..core.plane import ONE_PLANE, in_plane
+from .drawn import PlacesGiven, drawn_of
 from .health import RunHealth, age_s
+from .held import Held
 from .layouts import Layout, layout_of
 from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
 from .picture import Levels, Picture
@@ -22,12 +24,11 @@ from .timeline import Timeline
 from .traces import Marks, Trace
 
 MAX_EVENTS = 200
-STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
 Payload = Mapping[str, np.ndarray] | np.ndarray | None
 Link = Literal["connecting", "live", "ended", "lost"]
 
 
-class Model:
+class Model(Held):
     """Takes the messages of one data endpoint and holds what there is to show.
 
     `arrangement` changes whenever there are other panels than before; `series` counts series seen. Messages that make
@@ -37,30 +38,16 @@ class Model:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.hello: wire.Hello | None = None
+        super().__init__()
         self.health = RunHealth()
         self.planes = Planes()
         self.panels: dict[str, Panel] = {}
-        self.overlays: list[Overlay] = []
         self.arrangement = ""
         self.events: deque[str] = deque(maxlen=MAX_EVENTS)
-        self.refused: Counter[str] = Counter()
         self.ended = ""  # how the series ended
         self.series = 0
-        self.pictures: dict[str, Picture] = {}
-        self.traces: dict[str, Trace] = {}
-        self.marks: dict[str, Marks] = {}
-        self.tables: dict[str, Rows] = {}
-        self.numbers: dict[str, dict[str, str]] = {}
-        self.curves: dict[str, np.ndarray] = {}  # snapshots of one axis or, as heat, two, by panel id
-        self.values: dict[str, float] = {}  # those of none, by step/name
-        self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
-        self.contours: dict[str, np.ndarray] = {}
-        self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
-        self._each: dict[str, Panel] = {}  # every panel of every plane
         self._members: dict[str, Members] = {}
         self._over: dict[str, list[Overlay]] = {}  # by the step whose frames they lie over
-        self.timeline = Timeline()
         self.looking_at: int | None = None  # the frame that is looked back at; None: the newest
         self._connected, self.denied = False, ""
         self._lost_at: float | None = None
@@ -129,11 +116,6 @@ class Model:
         live = hello.live if hello is not None and "control" in hello.endpoints else {}
         return live if isinstance(live, dict) else {}
 
-    def unit(self, step: str, name: str) -> str:
-        """The unit of something a step gives."""
-        gives = self.hello.gives.get(step, []) if self.hello else []
-        return next((unit for given, _, _, unit, _ in gives if given == name), "")
-
     def seen_by(self, panel: Panel) -> str:
         """The step whose pixels a panel's image has: its own for frames, of a snapshot those the step saw."""
         if panel.frames or self.hello is None:
@@ -162,7 +144,12 @@ class Model:
 
     def layout(self) -> Layout | None:
         """How the docks stand at first, None where no step says."""
-        return layout_of(self.hello, self._each, self._members) if self.hello is not None else None
+        return layout_of(self.hello, self._each, self._members, self.drawn) if self.hello is not None else None
+
+    def places_over(self, panel: Panel) -> dict[str, PlacesGiven]:
+        """What says something of places that lie over the image of a panel of one plane, by the step that says it."""
+        over = {(o.step, o.name) for o in self.overlays_over(panel) if o.kind == "spots"}
+        return {step: places for step, places in self.drawn.places.items() if places.table in over}
 
     def beside(self, panel: Panel) -> list[Panel]:
         """What is drawn with a trace of one plane: signals beneath those of components, marks over any."""
@@ -207,6 +194,7 @@ class Model:
         panels, overlays, arrangement = panels_of(hello, planes.sources(hello)), overlays_of(hello), layout_key(hello)
         if arrangement != self.arrangement or [p.id for p in panels] != list(self._each):
             self._forget()
+        self.drawn = drawn_of(hello)
         self.arrangement, self._each, self.overlays = arrangement, {p.id: p for p in panels}, overlays
         self.planes = planes if planes.planes != self.planes.planes else self.planes
         self._over = overlays_by_frames(overlays, self.planes, hello)
@@ -216,12 +204,6 @@ class Model:
         for members in self._members.values():
             self._make_room(members)
 
-    def _forget(self) -> None:
-        for held in (self.pictures, self.traces, self.marks, self.tables, self.numbers, self.curves, self.values):
-            held.clear()
-        for drawn_over in (self.vectors, self.contours):
-            drawn_over.clear()
-
     def _make_room(self, members: Members) -> None:
         scales: dict[str, Levels] = {}  # one for the slices of a channel
         for plane, panel in members.items():
@@ -230,8 +212,8 @@ class Model:
                 scale = scales.setdefault(plane.partition("/")[0], Levels())
                 picture = self.pictures.setdefault(panel.id, Picture(scale=scale))
                 picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
-            elif panel.kind in ("trace", "interval"):
-                self.traces.setdefault(panel.id, Trace(sampled=panel.kind == "interval"))
+            elif panel.kind in ("trace", "interval", "over_time"):
+                self.traces.setdefault(panel.id, Trace(sampled=panel.kind != "trace"))
             elif panel.kind == "marks":
                 self.marks.setdefault(panel.id, Marks())
             elif panel.kind == "table":
@@ -277,72 +259,6 @@ class Model:
             None,
         )
 
-    def _result(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
-        if self.hello is None or result.step not in self.hello.gives:
-            self.refused["step"] += 1
-        elif result.kind == "snapshot":
-            for name, array in arrays.items():
-                self._snapshot(result, name, array)
-        else:
-            self._values(result, arrays)
-        if self.hello is not None and result.step in self.hello.gives:
-            self.timeline.reach(result.index + result.count - 1)
-
-    def _snapshot(self, result: wire.Result, name: str, array: np.ndarray) -> None:
-        step = result.step
-        panel = self._each.get(f"snapshot/{step}/{name}")
-        if array.ndim == 0:
-            unit = self.unit(step, name)
-            known = array.dtype.kind != "f" or bool(np.isfinite(array[()]))
-            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.5g}"
-            self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip() if known else "not known"
-            if array.dtype.kind in "biuf":
-                self.values[f"{step}/{name}"] = float(array[()])
-        elif any(o.id == f"{step}/{name}" and o.kind in ("contours", "rectangle") for o in self.overlays):
-            self.contours[f"{step}/{name}"] = array
-        elif array.dtype.kind == "U" or (panel is None and not self._belongs_to_a_plot(step, name)):
-            self.refused["snapshot"] += 1
-        elif panel is not None and panel.kind == "interval" and array.shape == (2,):
-            value = self.values.get(f"{step}/{panel.dims[0]}", np.nan)
-            self.traces[panel.id].take(result.index, np.array([[array[0], value, array[1]]], float))
-        elif (panel is None or panel.kind in ("curve", "scatter")) and array.ndim == 1:
-            self.curves[f"snapshot/{step}/{name}"] = array
-        elif panel is not None and panel.kind == "heat" and array.ndim == 2:
-            self.curves[panel.id] = array
-        elif panel is not None and panel.kind == "image" and array.ndim == len(panel.dims) and array.size:
-            self.pictures[panel.id].take(array, result.index)
-        else:
-            self.refused["shape"] += 1
-
-    def _belongs_to_a_plot(self, step: str, name: str) -> bool:
-        """Whether a snapshot without a panel of its own is the axis or the fit of another's."""
-        return any(f"snapshot/{step}/{name}/" in panel.topics for panel in self._each.values())
-
-    def _values(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
-        step, ids = result.step, arrays.get("ids")
-        tables: dict[str, dict[str, np.ndarray]] = {}
-        for name, array in arrays.items():
-            table, _, column = name.partition("/")
-            if column:
-                tables.setdefault(table, {})[column] = array
-            elif name != "ids" and array.dtype.kind in "biuf" and array.shape[:1] == (result.count,) and len(array):
-                self._per_frame(f"{step}/{name}", result.index, array, ids)
-        for table, columns in tables.items():
-            rows = self.tables.get(f"table/{step}/{table}")
-            if rows is None or not rows.take(columns):
-                self.refused["table"] += 1
-
-    def _per_frame(self, name: str, index: int, array: np.ndarray, ids: np.ndarray | None) -> None:
-        if any(o.id == name and o.kind == "vectors" for o in self.overlays) and array.shape[-1] == 2:
-            self.vectors[name] = (index, array)
-        by_id = self.traces.get(f"by_id/{name}")
-        if by_id is not None and ids is not None and array.shape == (len(array), len(ids)):
-            by_id.take(index, array, ids.tolist())
-        elif (trace := self.traces.get(f"per_frame/{name}")) is not None and array.ndim <= 2:
-            trace.take(index, array)
-        elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
-            marks.take((index + np.flatnonzero(array)).tolist())
-
     def _event(self, event: wire.Event) -> None:
         self.timeline.take(event)
         told = ", ".join(f"{k} {v}" for k, v in event.fields.items() if k not in ("traceback", "n"))
@@ -353,33 +269,6 @@ class Model:
         if line not in self.events:  # who reconnects is told the last ones again
             self.events.append(line)
 
-    def rows_near(self, overlay: Overlay, index: int) -> Mapping[str, np.ndarray]:
-        """Return the rows of a table of spots that speak of the frame shown, or of one shortly before it."""
-        rows = self.tables.get(f"table/{overlay.step}/{overlay.name}")
-        return rows.of_frame(index, STALE_FRAMES) if rows is not None else {}
-
-    def ids_of(self, step: str) -> list[int]:
-        """The components that a step gave values of last, in the order of its outlines."""
-        return next((sorted(t.newest_ids) for id, t in self.traces.items() if id.startswith(f"by_id/{step}/")), [])
-
-    def outlines(self, overlay: Overlay) -> tuple[np.ndarray, list[int], list[int]]:
-        """Return contours (id, point, yx), whose they are, and which are pointed out; their place where nobody says."""
-        contours = self.contours.get(overlay.id, np.empty((0, 0, 2)))
-        ids = self.ids_of(overlay.step)
-        return (
-            contours,
-            ids if len(ids) == len(contours) else list(range(len(contours))),
-            self.pointed.get(overlay.step, []),
-        )
-
-    def point_out(self, step: str, number: int, also: bool = False) -> None:
-        """Point out the component of a step's `number`-th outline, alone or beside others, or no longer."""
-        ids = self.ids_of(step)
-        if number < len(ids):
-            others = self.pointed.get(step, []) if also else []
-            alone = [name for name in others if name != ids[number]]
-            self.pointed[step] = alone if ids[number] in others else [*others, ids[number]]
-
     def takes(self, step: str) -> dict[str, tuple[str, str]]:
         """The decisions that people may take about a step's results: verb → what it needs, and what it does."""
         hello = self.hello
@@ -387,14 +276,13 @@ class Model:
             return {}
         return hello.takes.get(next((kind for its, kind, _ in hello.steps if its == step), ""), {})
 
-    def vector_near(self, overlay: Overlay, index: int) -> np.ndarray | None:
-        """Return the vectors (…, yx) of the frame shown, or of one close to it."""
-        first, vectors = self.vectors.get(overlay.id, (0, np.empty(0)))
-        if not first - STALE_FRAMES <= index < first + len(vectors) + STALE_FRAMES or not len(vectors):
-            return None
-        return np.asarray(vectors[min(max(index - first, 0), len(vectors) - 1)])
-
     def topics(self, panels: Iterable[Panel], overlays: Iterable[Overlay]) -> set[str]:
         """Return the results these panels and overlays live on."""
         every = [other for panel in panels for other in (panel, *self.beside(panel))]
-        return {topic for panel in every for topic in panel.topics} | {overlay.topic for overlay in overlays}
+        places = {of.table: of for of in self.drawn.places.values()}
+        found = {topic for panel in every for topic in panel.topics}
+        for overlay in overlays:
+            found.add(overlay.topic)
+            if (of := places.get((overlay.step, overlay.name))) is not None:
+                found |= {f"snapshot/{step}/{name}/" for step, name in (of.value, *of.doubtful)}
+        return found

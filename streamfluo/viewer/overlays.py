@@ -11,6 +11,7 @@ from .canvas import Canvas
 from .model import Model
 from .overlay_items import ComponentsItem, OverlayItem, rectangle_lines, spot_lines, vector_lines
 from .panels import Overlay, Panel
+from .place_items import PlacesItem
 from .views import PlaneView, Tile
 
 
@@ -23,7 +24,7 @@ class Overlays(QObject):
         super().__init__()
         self._panel, self._model, self._canvas, self._view = panel, model, canvas, view
         self._hidden: set[str] = set()
-        self.items: dict[str, OverlayItem | ComponentsItem] = {}
+        self.items: dict[str, OverlayItem | ComponentsItem | PlacesItem] = {}
 
     def all(self) -> list[Overlay]:
         """What is drawn over it."""
@@ -64,16 +65,35 @@ class Overlays(QObject):
             self._canvas.scene().removeItem(item)
         for name, (overlay, tile) in wanted.items():
             coloured = overlay.kind == "contours"
+            if self._draw_places(name, overlay, tile):
+                continue
             if name not in self.items:
                 over = self._canvas.over
                 self.items[name] = ComponentsItem(over) if coloured else OverlayItem(overlay.kind, over)
             item = self.items[name]
+            assert not isinstance(item, PlacesItem)
             item.set_style(overlay.kind, self._view.mode)
             item.setPos(tile.corner_px[1], tile.corner_px[0])
             if isinstance(item, ComponentsItem):
                 item.draw(*self._model.outlines(overlay))
             else:
                 item.draw(self._lines(overlay, tile))
+
+    def _draw_places(self, name: str, overlay: Overlay, tile: Tile) -> bool:
+        """Draw spots of which something is known by their values, once there are any; returns whether it did."""
+        for step, of in self._model.places_over(tile.panel).items():
+            places = self._model.places(of)
+            if of.table != (overlay.step, overlay.name) or not len(places.yx):
+                continue
+            item = self.items.get(name)
+            if not isinstance(item, PlacesItem):
+                if item is not None:
+                    self._canvas.scene().removeItem(item)
+                item = self.items[name] = PlacesItem(self._canvas.over)
+            item.setPos(tile.corner_px[1], tile.corner_px[0])
+            item.draw(places, self._model.chosen_place(step))
+            return True
+        return False
 
     def _lines(self, overlay: Overlay, tile: Tile) -> np.ndarray:
         if overlay.kind == "spots":

@@ -64,11 +64,12 @@ def side_by_side(
     return whole.view(np.uint8).reshape(*shape, 4)
 
 
-def at_binning(image: np.ndarray, bin_px: int, wanted_px: int) -> np.ndarray:
+def at_binning(image: np.ndarray, bin_px: float, wanted_px: float) -> np.ndarray:
     """Return an image (y, x) whose pixels are `bin_px` of the frame a side as one of `wanted_px`, by nearest pixel."""
     if bin_px == wanted_px:
         return image
-    rows, columns = (np.arange(max(1, side * bin_px // wanted_px)) * wanted_px // bin_px for side in image.shape)
+    sides = (np.arange(max(1, int(side * bin_px / wanted_px))) * wanted_px // bin_px for side in image.shape)
+    rows, columns = (side.astype(int) for side in sides)
     return np.asarray(image[np.ix_(rows, columns)])
 
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..core import wire
+from .drawn import AllDrawn, drawn_of
 from .words import named
 
-PanelKind = Literal["image", "heat", "curve", "scatter", "interval", "numbers", "trace", "table", "marks"]
+PanelKind = Literal[
+    "image", "heat", "curve", "scatter", "interval", "numbers", "trace", "table", "marks", "histogram", "over_time",
+    "gauge", "counts", "chosen",
+]  # fmt: skip
 OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
 
 
@@ -26,7 +30,10 @@ class Panel:
     that are no places), a curve (snapshot of one axis), a
     scatter (one against another, with its fit), an interval (of a number, as frames go by), the numbers of a step
     (snapshots without axes), a trace (values of every frame), a table, or marks (frames at which a step decided to
-    act), which are drawn over traces and have no dock. A `signal` is drawn beneath the traces of components as well.
+    act), which are drawn over traces and have no dock. As operators say: over_time (a snapshot of one axis as frames
+    go by), a gauge (a number), counts (how many places have which value), chosen (what is known of the place that is
+    pointed out). A scatter whose name ends in `_histogram` is one.
+    A `signal` is drawn beneath the traces of components as well.
     """
 
     id: str
@@ -45,6 +52,8 @@ class Panel:
         """Name for a dock's title."""
         if self.frames:
             return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
+        if self.kind in ("histogram", "gauge", "chosen"):
+            return named(self.name.removesuffix("_histogram")) if self.kind != "chosen" else "chosen spot"
         return named(self.name) if self.name == self.step else f"{self.step}: {named(self.name)}"
 
 
@@ -70,11 +79,17 @@ def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> lis
     came_in = sources if "preview" in hello.endpoints else ()
     panels = [Panel(f"frames/{source}", "image", source, "frames", frames=True) for source in came_in]
     kinds = {step: kind for step, kind, _ in hello.steps}
+    drawn = drawn_of(hello)
+    values = {places.value for places in drawn.places.values()}
     for step, gives in hello.gives.items():
         numbers = [f"snapshot/{step}/{name}/" for name, kind, dims, *_ in gives if kind == "snapshot" and not dims]
         axes = {name: dims for name, kind, dims, *_ in gives if kind == "snapshot"}
         for name, kind, dims, unit, meaning in gives:
             shown = _curve_kind(name, dims, axes) if kind == "snapshot" and len(dims) == 1 else _panel_kind(kind, dims)
+            if (step, name) in drawn.over_time and len(dims) == 1:
+                shown = "over_time"
+            elif (step, name) in values and len(dims) == 1:
+                shown = "counts"
             if shown is not None:
                 topics = () if kind == "frames" else _topics_of(shown, kind, step, name, dims, axes)
                 shown = "marks" if (name, kind, dims) == (FIRED, "per_frame", ("t",)) else shown
@@ -93,9 +108,25 @@ def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> lis
                         signal,
                     )
                 )
+        panels += _of_numbers_and_places(step, drawn)
         if numbers:
             panels.append(Panel(f"numbers/{step}", "numbers", step, "numbers", topics=tuple(numbers)))
     return panels
+
+
+def _of_numbers_and_places(step: str, drawn: AllDrawn) -> list[Panel]:
+    """The gauges of a step, and what shows the place that is pointed out of those it speaks of."""
+    found = [
+        Panel(f"gauge/{step}/{name}", "gauge", step, name, topics=(f"snapshot/{step}/{name}/",))
+        for of, name in drawn.gauges
+        if of == step
+    ]
+    if (places := drawn.places.get(step)) is not None:
+        snapshots = (places.value, places.chances, *places.doubtful)
+        values = (places.trace, places.fitted)
+        topics = [_topic("snapshot", *at) for at in snapshots if at] + [_topic("table", *at) for at in values if at]
+        found.append(Panel(f"chosen/{step}", "chosen", step, "chosen", topics=tuple(dict.fromkeys(topics))))
+    return found
 
 
 def open_at_first(panels: Sequence[Panel]) -> set[str]:
@@ -142,7 +173,7 @@ def _topics_of(
     shown: PanelKind, kind: str, step: str, name: str, dims: tuple[str, ...], axes: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
     """What a panel lives on: its own values, of a scatter or an interval also those it is drawn with."""
-    together = [n for n in (*dims, f"{name}_fit") if n in axes] if shown in ("scatter", "interval") else []
+    together = [n for n in (*dims, f"{name}_fit") if n in axes] if shown in ("scatter", "interval", "histogram") else []
     return tuple(_topic(kind, step, n) for n in (name, *together))
 
 
@@ -158,6 +189,8 @@ def _curve_kind(name: str, dims: tuple[str, ...], axes: dict[str, tuple[str, ...
         or (name.endswith("_fit") and axes.get(name.removesuffix("_fit")) == dims)
     ):
         return None
+    if name.endswith("_histogram") and axes.get(dims[0]) == dims:
+        return "histogram"
     return {dims: "scatter", (): "interval"}.get(axes.get(dims[0], ("",)), "curve")  # type: ignore[return-value]
 
 

@@ -43,7 +43,8 @@ class Levels:
 
 
 class Picture:
-    """The newest image of a panel. `bin_px`: pixels of the frame a side that each of its pixels stands for.
+    """The newest image of a panel. `bin_px`: pixels of the frame a side that each of its pixels stands for, less than 1
+    in a picture that is finer than the frames.
 
     `average_frames` > 1 shows the mean of the last so many looks, within 256 MiB. Pictures may share their levels, as
     the slices of a channel do.
@@ -53,14 +54,14 @@ class Picture:
         self.unit, self.pixel_um = unit, pixel_um
         self.scale = scale or Levels()
         self.pixels: np.ndarray | None = None
-        self.index, self.bin_px = 0, 1
+        self.index, self.bin_px = 0, 1.0
         self.arrived_ns: int | None = None
         self.revision = 0
         self._average_frames = 1
         self._recent: deque[np.ndarray] = deque()
         self._sum = self._count = np.empty(0)
 
-    def take(self, pixels: np.ndarray, index: int, bin_px: int = 1, arrived_ns: int | None = None) -> None:
+    def take(self, pixels: np.ndarray, index: int, bin_px: float = 1, arrived_ns: int | None = None) -> None:
         """Take the next image (y, x), or stack (n, y, x) of which a panel shows one; complex and bool become float."""
         pixels = pixels if pixels.dtype.kind in "uif" else np.asarray(pixels, np.float32)
         if self._recent and self._recent[-1].shape != pixels.shape:
@@ -139,7 +140,7 @@ class Picture:
         place = f"y {round(y_px)}, x {round(x_px)} px"
         return f"{place} · {y_px * self.pixel_um:.1f}, {x_px * self.pixel_um:.1f} µm" if self.pixel_um else place
 
-    def value_at(self, image: np.ndarray, y_px: float, x_px: float, bin_px: int) -> str:
+    def value_at(self, image: np.ndarray, y_px: float, x_px: float, bin_px: float) -> str:
         """Return the value at a place [px of the frame] of an image drawn with this binning; '' outside."""
         y, x = (math.floor((at + 0.5) / bin_px) for at in (y_px, x_px))
         return f"{image[y, x]:.6g}" if 0 <= y < image.shape[0] and 0 <= x < image.shape[1] else ""
@@ -201,6 +202,16 @@ def histogram(image: np.ndarray, bins: int = 128) -> tuple[np.ndarray, np.ndarra
         edges[-1] = max(edges[-1], most)
         counts, _ = np.histogram(sample, edges)
     return (edges[1:] + edges[:-1]) / 2, counts
+
+
+def fineness(shape: tuple[int, ...], frame: tuple[int, int]) -> float:
+    """Return the `bin_px` of a picture (…, y, x) of the whole frame (y, x): 1 / n of n × n pixels in place of each, or
+    of points between pixels, n to a pixel, as interpolated ones have; 1 where it is neither."""
+    found = set()
+    for side, of in zip(shape[-2:], frame, strict=True):
+        n = round(side / of)
+        found.add(n if n > 1 and side in (n * of, n * (of - 1) + 1) else 1)
+    return 1 / found.pop() if len(found) == 1 else 1.0
 
 
 def scale_bar(width_px: float, pixel_um: float | None) -> tuple[float, str]:

@@ -59,7 +59,7 @@ class RegionTools:
         """Return the regions as they are drawn now."""
         return [_region(kind, item) for kind, item in self._items]
 
-    def take(self, index: int, image: np.ndarray, bin_px: int) -> None:
+    def take(self, index: int, image: np.ndarray, bin_px: float) -> None:
         """Add the means in an image (y, x) to the trace."""
         if self._items and index != self._taken:
             self._taken = index

@@ -33,7 +33,7 @@ class Region:
                 corners = (low + high) / 2 + (high - low) / 2 * np.stack([np.sin(angle), np.cos(angle)], 1)
         return np.round(corners, 1).tolist()  # type: ignore[no-any-return]
 
-    def mask(self, shape: tuple[int, int], bin_px: int = 1) -> np.ndarray:
+    def mask(self, shape: tuple[int, int], bin_px: float = 1) -> np.ndarray:
         """Return which pixels (y, x) of an image belong to it; one pixel of the image is `bin_px` of the frame."""
         corners = (np.array(self.corners_px) + 0.5) / bin_px - 0.5
         y, x = np.ogrid[: shape[0], : shape[1]]
@@ -52,7 +52,7 @@ def as_step(regions: Sequence[Region]) -> str:
     return f'[[step]]\nkind = "regions"\nparams = {{ regions = [{polygons}] }}\n'
 
 
-def region_means(regions: Sequence[Region], image: np.ndarray, bin_px: int = 1) -> np.ndarray:
+def region_means(regions: Sequence[Region], image: np.ndarray, bin_px: float = 1) -> np.ndarray:
     """Return the mean over each region's finite pixels (n,); NaN where there are none."""
     means = np.full(len(regions), np.nan)
     for n, region in enumerate(regions):

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from ..core.wire import SOURCE
-from .model import STALE_FRAMES, Model
+from .held import STALE_FRAMES
+from .model import Model
 from .painting import WHITE, Colour, at_binning, channel_colours, gap_px, merged, side_by_side
 from .panels import Panel
 from .picture import Picture
@@ -29,13 +30,13 @@ class Tile:
     panel: Panel
     picture: Picture
     image: np.ndarray
-    bin_px: int
-    corner_px: tuple[int, int]
+    bin_px: float
+    corner_px: tuple[float, float]
     colour: Colour  # of its channel
     stopped: bool = False  # others have gone on without it
 
     @property
-    def shape_px(self) -> tuple[int, int]:
+    def shape_px(self) -> tuple[float, float]:
         """Its height and width in pixels of the frame."""
         return self.image.shape[0] * self.bin_px, self.image.shape[1] * self.bin_px
 
@@ -49,8 +50,8 @@ class Tile:
 class Label:
     """What a plane is called, lines in their colours, for the upper left corner of its place; framed if `chosen`."""
 
-    corner_px: tuple[int, int]
-    shape_px: tuple[int, int]
+    corner_px: tuple[float, float]
+    shape_px: tuple[float, float]
     lines: tuple[tuple[str, Colour], ...]
     chosen: bool = False
 
@@ -128,7 +129,7 @@ class PlaneView:
         images, levels = [tile.image for tile in tiles], [tile.picture.levels for tile in tiles]
         if self.mode == "composite":
             return merged(images, levels, [tile.colour for tile in tiles])
-        corners = [(tile.corner_px[0] // tile.bin_px, tile.corner_px[1] // tile.bin_px) for tile in tiles]
+        corners = [(round(tile.corner_px[0] / tile.bin_px), round(tile.corner_px[1] / tile.bin_px)) for tile in tiles]
         return side_by_side(images, levels, corners, self._shape, table)
 
     def labels(self, tiles: Sequence[Tile]) -> list[Label]:
@@ -180,8 +181,10 @@ class PlaneView:
             facts.insert(0, f"{len(tiles)} of {of} planes")
         if picture.averaged > 1:
             facts.append(f"mean of {picture.averaged}")
+        if tiles[0].bin_px < 1:
+            facts.append(f"{1 / tiles[0].bin_px:g} × {1 / tiles[0].bin_px:g} to a pixel")
         if tiles[0].bin_px > 1:
-            facts.append(f"binned {tiles[0].bin_px} × {tiles[0].bin_px}")
+            facts.append(f"binned {tiles[0].bin_px:g} × {tiles[0].bin_px:g}")
         return facts
 
     def _places(self) -> dict[Panel, tuple[int, int]]:

@@ -11,15 +11,17 @@ from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
 from .arrangement import EVENTS, OWN, STEERING, arrange
-from .contents import PlotPanel, plot_of
+from .contents import PlotPanel, Simple, plot_of
 from .controls import fixed_bar
 from .health_strip import HealthStrip
 from .heat_panel import HeatPanel
 from .image_panel import ImagePanel
 from .line_tool import LinePanel
+from .looking_back import ask_for_past
 from .menus import fill_menus
 from .model import Model
 from .panels import Panel
+from .picking import step_place
 from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel
 from .saving import save_image
@@ -92,7 +94,7 @@ class Window(QMainWindow):
         self._follow_choice()
         panels = self.visible_panels()
         self._subscribe(panels)
-        self._ask_for_past(panels)
+        ask_for_past(model, self._watch, panels, self._asked)
         for panel in panels:
             before = panel.draws if isinstance(panel, ImagePanel) else 0
             panel.refresh()
@@ -150,7 +152,7 @@ class Window(QMainWindow):
             content.turn_to(self.model.traces[here.id], beside(here, self.model))
         elif isinstance(content, IntervalPanel):
             content.turn_to(self.model.traces[here.id])
-        elif isinstance(content, CurvePanel | HeatPanel | ScatterPanel | TablePanel | NumbersPanel):
+        elif isinstance(content, CurvePanel | HeatPanel | ScatterPanel | TablePanel | NumbersPanel | Simple):
             content.turn_to(here)
 
     # Docks
@@ -237,6 +239,7 @@ class Window(QMainWindow):
             image.component_picked.connect(self._point_out)
             image.regions_sent.connect(self._send_regions)
             image.decided.connect(self._steering.decide)
+            image.other_asked.connect(self._show_other)
             self._active = self._active or image
             return image
         return plot_of(panel, model)
@@ -264,8 +267,20 @@ class Window(QMainWindow):
             elif isinstance(content, ImagePanel):
                 content.redraw()
 
+    def _show_other(self, image: ImagePanel, name: str) -> None:
+        """Bring another picture of a choice to the front, seen as this one is."""
+        self._open(name)
+        other = self._content(name)
+        if isinstance(other, ImagePanel):
+            other.look_like(image)
+
     def step_component(self, by: int) -> None:
-        """Point out the next component of the first step that draws outlines, or the one before."""
+        """Point out the next component of the first step that draws outlines, or the one before; of spots likewise."""
+        if step_place(self.model, by):
+            for dock in self.docks.values():
+                if isinstance(content := dock.widget(), ImagePanel):
+                    content.redraw()
+            return
         for overlay in self.model.overlays:
             if overlay.kind == "contours" and (ids := self.model.ids_of(overlay.step)):
                 at = next(iter(self.model.pointed.get(overlay.step, [])[-1:]), None)
@@ -279,23 +294,6 @@ class Window(QMainWindow):
 
     def _activate(self, image: ImagePanel) -> None:
         self._active = image
-
-    def _ask_for_past(self, panels: list[DockWidget]) -> None:
-        """Have the frames that are looked back at come, those of each plane shown once."""
-        at = self.model.looking_at
-        if at is None:
-            return
-        asked = {
-            self.model.source_of(p): image.binning
-            for image in panels
-            if isinstance(image, ImagePanel)
-            for p in image.panels()
-            if p.frames
-        }
-        for source, bin_px in asked.items():
-            if self._asked.get(source) != (at, bin_px):
-                self._asked[source] = (at, bin_px)
-                self._watch.look(source, at, bin_px)
 
     # What the user does
 

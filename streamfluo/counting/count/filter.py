@@ -32,6 +32,7 @@ class OnlineFilter:
             np.ones((self._chunks, k, ONLINE_LANES)),
             np.zeros((self._chunks, k, ONLINE_LANES)),
         )
+        self._lit = _lit(model, most)
         self.parameters, self.typical = np.full((count, k, 6), np.nan), np.full((k, 6), np.nan)
         self.widening = np.zeros((count, k))  # of the log posterior, for what is not known of the parameters
         self.widening_of_rates = np.zeros((count, k))  # likewise, where rates may differ between traces
@@ -104,6 +105,19 @@ class OnlineFilter:
             return np.full(self.widening.shape, 1 / self.widening.shape[1])
         return np.asarray(posterior(self.logs() + self.widening, self.model.candidates))
 
+    def fitted(self) -> np.ndarray:
+        """Return the intensity (n,) that the states at the newest frame give on average, of the most likely number.
+
+        NaN while no parameters are known. Of a lognormal emission it is the median.
+        """
+        if not self.known or not self.seen:
+            return np.full(self._count, np.nan)
+        best = self.posterior().argmax(1)
+        chunk, lane = np.divmod(np.arange(self._count), ONLINE_LANES)
+        on = (self._carried.states[chunk, best, :, lane] * self._lit[best]).sum(1)
+        mu, mu_bg = self.parameters[np.arange(self._count), best, :2].T
+        return np.asarray(mu * on + mu_bg)
+
     def interval(self) -> np.ndarray:
         """Return the 90 % intervals (n, 2), also where rates differ between traces; wider where doubtful."""
         candidates, probabilities = self.model.candidates, self.posterior()
@@ -134,3 +148,13 @@ class OnlineFilter:
             if not np.isfinite(self.parameters).all():
                 raise StateError(f"{WHERE}: state 'filter_parameters' must be finite; take an earlier checkpoint")
             self._prepare()
+
+
+def _lit(model: EmitterModel, most: int) -> np.ndarray:
+    """Return how many emitters are on in each state (candidates, most), 0 beyond a candidate's last."""
+    lit = np.zeros((len(model.candidates), most))
+    for row, emitters in zip(lit, model.candidates.tolist(), strict=True):
+        alive = range(emitters + 1) if model.bleaching else (emitters,)
+        states = np.concatenate([np.arange(a + 1) for a in alive])
+        row[: len(states)] = states
+    return lit

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import scipy
 
 from ...core.block import Block
 from ...core.errors import FrameError, StateError
-from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
+from ...core.operator import NO_VALUES, Gives, Operator, Output, Places, Presents, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
@@ -42,13 +43,14 @@ class Count(Operator):
     (Rabiner 1989; the model is blinx's; bleaching steps: Hummert 2021; cumulants: mCOAST 2025.)
     """
 
-    version = 8  # learned parameters take over when they are ready, by frames alone
+    version = 9  # it gives `fitted` as well
     Params = CountParams
     from_file = {"traces": traces_of_file}
     needs: tuple[str, ...] = ("photons",)
     may_need = (VALID,)
     gives = (
         Gives("mean_count", "by_id", ("t", "spot"), "", "mean of the posterior at the frame"),
+        Gives("fitted", "by_id", ("t", "spot"), "photons", "of the states at the frame, on average"),
         Gives("count", "snapshot", ("spot",), "", "most likely number of fluorophores"),
         Gives("posterior", "snapshot", ("spot", "emitters"), "", "probability of each number of fluorophores"),
         Gives("credible_interval", "snapshot", ("spot", "edge"), "", "90 % interval of the number of fluorophores"),
@@ -63,7 +65,11 @@ class Count(Operator):
         Gives("bleaching_steps", "snapshot", ("spot",), "", "cross-check: number of fluorophores from bleaching steps"),
         Gives("cumulant_count", "snapshot", ("spot",), "", "cross-check: number of fluorophores from cumulants"),
     )
-    presents = Presents(("frames",), ("posterior", "count", "mean_count", "numbers"))
+    presents = Presents(
+        ("frames", "looked_at"),
+        ("chosen", "count", "numbers", "posterior", "mean_count"),
+        places=Places("spots", "count", ("doubtful", "flat"), "posterior", 0, "photons", "fitted"),
+    )
     report = staticmethod(report_of)
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
@@ -74,6 +80,9 @@ class Count(Operator):
 
     def __init__(self, params: CountParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
+        if params.min_emitters and self.presents.places is not None:
+            shown = replace(self.presents.places, first=params.min_emitters)
+            self.presents = replace(self.presents, places=shown)  # type: ignore[misc]
         self._traces = None if params.traces is None else checked_traces(params.traces, "count: traces").T
         self.needs = ("photons",) if self._traces is None else ()
         self._allocate(0)
@@ -105,10 +114,11 @@ class Count(Operator):
                 self._advance(np.full(self._count, np.nan))
         self._grow(photons.shape[1])
         photons = np.where(valid_frames(known_pixels(block), inputs)[:, None], photons, np.nan)
-        means = np.array([self._advance(frame) for frame in self._since_birth(photons)])
+        told = [(self._advance(frame), self._filter.fitted()) for frame in self._since_birth(photons)]
+        means, fitted = (np.array(each) for each in zip(*told, strict=True))
         self._next_index = block.stop
-        means = means.reshape(len(block), self._count)
-        return Output(block.index, {"ids": np.arange(self._count), "mean_count": means})
+        means, fitted = (each.reshape(len(block), self._count) for each in (means, fitted))
+        return Output(block.index, {"ids": np.arange(self._count), "mean_count": means, "fitted": fitted})
 
     def finish(self) -> Output | None:
         if self._learner.frames:
