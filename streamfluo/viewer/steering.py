@@ -60,10 +60,11 @@ class Steering:
 
         self.ask(what, lambda control: control.curate(step, verb, ids), then)
 
-    def undo(self) -> None:
-        """Take back what was done last."""
-        if not self.done:
+    def undo(self, done: Done | None = None) -> None:
+        """Take back something that was done, the last of it for None."""
+        done = done or next(iter(list(self.done)[-1:]), None)
+        if done is None or done not in self.done:
             self._tell("there is nothing done in this window to take back")
             return
-        done = self.done.pop()
+        self.done.remove(done)
         self.ask(f"undo {done.text}", done.undo)

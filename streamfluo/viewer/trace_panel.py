@@ -70,6 +70,7 @@ class TracePanel(QWidget):
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
         self._label, self._unit = label, unit
+        self.names: tuple[str, ...] = ()  # of curves without ids, where they have any
         self._plot.setLabel("left", labelled(label, unit))
         self._cursor = pg.InfiniteLine(angle=90, pen=pg.mkPen(text_colour(), width=1.5))
         self._cursor.setVisible(False)
@@ -125,13 +126,23 @@ class TracePanel(QWidget):
         if self._looking_at is not None and self._looking_at < kept_from:
             told = f"values from {spelled_time(kept_from, self._interval_s)} on are here"
         self._newest.setText(told)
+        self._name_curves(len(shown))
 
     def _told_of(self, values: np.ndarray, shown: list[int]) -> str:
         """The values of a frame in words: that of the component pointed out, of curves without ids each."""
         ids = self._trace.ids
         if not self._is_stacked or ids is None:
-            return "  ".join(figure(value) for value in values[shown][:4])
+            names = [f"{name} " for name in self.names] if len(self.names) == len(values) else [""] * len(values)
+            return "   ".join(f"{names[n]}{figure(values[n])}" for n in shown[:4])
         return f"{self.pointed}: {figure(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
+
+    def _name_curves(self, shown: int) -> None:
+        """What each curve is called, in its colour."""
+        if len(self.names) == shown and not self._is_stacked and not self._beside.marks:
+            spelled = (
+                f'<span style="color:{curve_colour(n).name()}">━ {name}</span>' for n, name in enumerate(self.names)
+            )
+            self._told.setText(" ".join(spelled))
 
     def look_at(self, frame: int | None) -> None:
         """Show the values around a frame, a line at it; those of the newest for None."""
