@@ -48,7 +48,7 @@ class Steering:
 
     def set(self, step: str, param: str, value: Any, before: Any) -> None:
         """Change a live parameter, which is `before` now."""
-        done = Done(f"{step}.{param}: {value} → {before}", lambda control: control.set(step, param, before))
+        done = Done(f"{step}.{param}: {before} → {value}", lambda control: control.set(step, param, before))
         self.ask(f"{step}.{param} = {value}", lambda c: c.set(step, param, value), lambda _: self.done.append(done))
 
     def decide(self, step: str, verb: str, ids: Sequence[int]) -> None:

@@ -32,6 +32,7 @@ from .words import labelled
 STEPS = 200  # of a slider
 WIDE = 4.0  # without a largest value a slider goes to so many times the present one
 MOST = 1e9  # of a number that has no bound
+NUMBER_PX = 76  # wide: a slider needs the rest
 LISTED = 8  # of what was done here, the newest
 
 
@@ -146,6 +147,8 @@ class LiveRow:
         self.number.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, STEPS)
+        self.slider.setMinimumWidth(50)
+        self.number.setMaximumWidth(NUMBER_PX)
         bounds = ", ".join(f"{word} {bound:g}" for word, bound in (("from", low), ("to", high)) if bound is not None)
         for widget in (self.label, self.tick, self.number, self.slider):
             widget.setToolTip(f"{meaning}\n{bounds}".strip())

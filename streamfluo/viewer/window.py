@@ -10,7 +10,7 @@ from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
-from .arrangement import EVENTS, OWN, STEERING, arrange
+from .arrangement import EVENTS, OWN, STEERING, arrange, open_beside_pictures
 from .contents import PlotPanel, plot_of
 from .controls import fixed_bar
 from .health_strip import HealthStrip
@@ -36,7 +36,6 @@ TICK_MS = 33  # thirty redraws a second at most
 STRIP_S = 0.25
 PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 AGES = 30
-STEERING_PX = 340  # wide
 LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
 DockWidget = ImagePanel | PlotPanel | EventsPanel | SteeringPanel | LinePanel
 
@@ -335,12 +334,9 @@ class Window(QMainWindow):
     def _open(self, name: str) -> None:
         """Open a dock; that of steering for the first time beside the pictures, where it covers no traces."""
         dock = self.docks[name]
-        first = name == STEERING and dock.widget() is None
-        if first:
-            self.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock, Qt.Orientation.Horizontal)
+        if name == STEERING and dock.widget() is None:
+            open_beside_pictures(self, dock, self.docks)
         dock.show()
-        if first:
-            self.resizeDocks([dock], [STEERING_PX], Qt.Orientation.Horizontal)
         dock.raise_()
         if dock.isFloating():
             dock.activateWindow()  # what is typed is for it

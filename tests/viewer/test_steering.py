@@ -94,7 +94,7 @@ def test_live_parameters_are_changed_and_changes_taken_back(steered, asked):
     changed = {**LIVE, "extract": [("min_snr", 3.5, 0.0, None, ""), LIVE["extract"][1]]}
     watch.hand(hello(**{**STEERED, "live": changed}))
     look(window)
-    assert "extract.min_snr: 3.5 → 2.0" in texts(panel)
+    assert "extract.min_snr: 2.0 → 3.5" in texts(panel)
     window.undo()
     assert asked.words[-1] == ("set", "extract", "min_snr", 2.0)
     window.undo()
@@ -114,7 +114,7 @@ def test_each_change_is_taken_back_by_a_button_of_its_own(steered, asked):
     assert len(undo) == 2
     undo[1].click()  # the first change; the newest stands on top
     assert asked.words[-1] == ("set", "extract", "min_snr", 2.0)
-    assert [done.text for done in panel._steering.done] == ["extract.tiles: 5 → 3"]
+    assert [done.text for done in panel._steering.done] == ["extract.tiles: 3 → 5"]
     undo[1].click()  # not twice
     assert len(asked.words) == 3
 
