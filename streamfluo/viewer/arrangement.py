@@ -15,6 +15,7 @@ EVENTS, STEERING = "events", "steering"
 OWN = (EVENTS, STEERING)  # docks of every run
 PLOTS = ("trace", "curve", "scatter", "interval", "table")
 PLOTS_APART = 3  # side by side; more stand behind one another
+STEERING_PX = 340  # wide
 LARGE = 0.6  # of the width for the pictures
 _ACROSS, _DOWN = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _TOP, _BOTTOM = Qt.DockWidgetArea.TopDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
@@ -34,6 +35,16 @@ def arrange(window: QMainWindow, docks: Docks, model: Model) -> None:
         _large_and_details(window, docks, layout)
     else:
         _everything(window, docks, model)
+
+
+def open_beside_pictures(window: QMainWindow, dock: QDockWidget, docks: Docks) -> None:
+    """Open a dock between pictures and details; the pictures give it room, the details keep their width."""
+    right = Qt.DockWidgetArea.RightDockWidgetArea
+    kept = [d for d in docks.values() if d is not dock and not d.isHidden() and window.dockWidgetArea(d) == right]
+    widths = [other.width() for other in kept]
+    window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock, _ACROSS)
+    dock.show()
+    window.resizeDocks([dock, *kept], [STEERING_PX, *widths], _ACROSS)
 
 
 def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout) -> None:

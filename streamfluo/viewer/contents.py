@@ -28,7 +28,9 @@ def plot_of(panel: Panel, model: Model) -> PlotPanel:
     if panel.kind == "trace":
         facts = model.facts_of(panel)
         interval_s = facts[3] if facts else None
-        return TracePanel(model.traces[here.id], panel.name, panel.unit, interval_s, beside(here, model))
+        traces = TracePanel(model.traces[here.id], panel.name, panel.unit, interval_s, beside(here, model))
+        traces.names = tuple(panel.dims[-1]) if panel.dims[-1:] == ("yx",) and len(panel.dims) == 2 else ()
+        return traces
     if panel.kind == "table":
         return TablePanel(here, model)
     if panel.kind == "scatter":

@@ -6,7 +6,7 @@ import time
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from .model import Model
 from .theme import signal_colours
@@ -33,6 +33,7 @@ class HealthStrip(QWidget):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._model = model
+        self.sound, self._was_red = False, False  # a sound where it turns red
         self._state, self._trouble, self._said = Clickable(), QLabel(), QLabel()
         self._said.setTextFormat(Qt.TextFormat.PlainText)
         self._told: tuple[float, str] = (0.0, "")
@@ -95,6 +96,10 @@ class HealthStrip(QWidget):
             "live": ({"green": green, "amber": amber, "red": red}[verdict.level], f"{name}: {verdict.text[:120]}"),
         }
         colour, text = states[model.link]
+        is_red = colour == red
+        if is_red and not self._was_red and self.sound:
+            QApplication.beep()
+        self._was_red = is_red
         if paused:
             colour, text = amber, "display paused, the acquisition goes on"
         elif model.looking_at is not None:

@@ -45,6 +45,7 @@ def fill_menus(window: Window) -> None:
     image = bar.addMenu("&Image")
     for key in IMAGE_KEYS:
         _action(image, key, partial(window.with_image, key))
+    _switch(image, "frame and time in saved pictures", window, partial(setattr, window, "stamps"))
     for key, by in (("PgUp", -1), ("PgDown", 1)):
         _action(image, key, partial(window.step_z, by))
     for key, by in (("Up", 1), ("Down", -1)):
@@ -67,6 +68,7 @@ def fill_menus(window: Window) -> None:
         _action(view, key, partial(scale_letters, by))
     for theme in ("auto", "light", "dark"):
         view.addAction(f"{theme} colours", partial(window.set_theme, theme))
+    _switch(view, "a sound when something goes wrong", window, partial(setattr, window.strip, "sound"))
     _action(view, "Ctrl+Q", window.close)
     helps = bar.addMenu("&Help")
     _action(helps, "?", partial(show_keys, window))
@@ -85,6 +87,13 @@ def show_keys(window: Window) -> None:
     rows = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in SHORTCUTS.items())
     mouse = "Drag moves an image, the wheel zooms. Keys go to the image the mouse was over last."
     QMessageBox.information(window, "Keys", f"<table>{rows}</table><p>{mouse}</p>")
+
+
+def _switch(menu: QMenu, text: str, window: Window, does: Callable[[bool], object]) -> None:
+    """Something that is on or off, off at first."""
+    action = QAction(text, window, checkable=True)  # type: ignore[call-overload]
+    action.toggled.connect(does)
+    menu.addAction(action)
 
 
 def _action(menu: QMenu, key: str, does: Callable[[], object]) -> None:

@@ -48,7 +48,7 @@ class Steering:
 
     def set(self, step: str, param: str, value: Any, before: Any) -> None:
         """Change a live parameter, which is `before` now."""
-        done = Done(f"{step}.{param}: {value} → {before}", lambda control: control.set(step, param, before))
+        done = Done(f"{step}.{param}: {before} → {value}", lambda control: control.set(step, param, before))
         self.ask(f"{step}.{param} = {value}", lambda c: c.set(step, param, value), lambda _: self.done.append(done))
 
     def decide(self, step: str, verb: str, ids: Sequence[int]) -> None:
@@ -60,10 +60,11 @@ class Steering:
 
         self.ask(what, lambda control: control.curate(step, verb, ids), then)
 
-    def undo(self) -> None:
-        """Take back what was done last."""
-        if not self.done:
+    def undo(self, done: Done | None = None) -> None:
+        """Take back something that was done, the last of it for None."""
+        done = done or next(iter(list(self.done)[-1:]), None)
+        if done is None or done not in self.done:
             self._tell("there is nothing done in this window to take back")
             return
-        done = self.done.pop()
+        self.done.remove(done)
         self.ask(f"undo {done.text}", done.undo)

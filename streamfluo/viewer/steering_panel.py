@@ -26,12 +26,14 @@ from PySide6.QtWidgets import (
 
 from ..core.messages import LiveFacts
 from .model import Model
-from .steering import Steering
+from .steering import Done, Steering
 from .words import labelled
 
 STEPS = 200  # of a slider
 WIDE = 4.0  # without a largest value a slider goes to so many times the present one
 MOST = 1e9  # of a number that has no bound
+NUMBER_PX = 76  # wide: a slider needs the rest
+LISTED = 8  # of what was done here, the newest
 
 
 class SteeringPanel(QScrollArea):
@@ -46,8 +48,8 @@ class SteeringPanel(QScrollArea):
         self.note = QLineEdit()
         self.note.setPlaceholderText("a note on this moment")
         self.note.returnPressed.connect(self.mark)
-        self._undo = QPushButton("Undo")
-        self._undo.clicked.connect(steering.undo)
+        self._listed: list[Done] = []
+        self._done = QVBoxLayout()
         self._params = QVBoxLayout()
         whole = QWidget()
         layout = QVBoxLayout(whole)
@@ -62,7 +64,7 @@ class SteeringPanel(QScrollArea):
             )
         )
         layout.addLayout(self._params)
-        layout.addWidget(self._undo)
+        layout.addLayout(self._done)
         layout.addStretch()
         self.setWidget(whole)
         self.setWidgetResizable(True)
@@ -77,9 +79,7 @@ class SteeringPanel(QScrollArea):
         for step, facts in live.items():
             for name, value, *_ in facts:
                 self._rows[step, name].show_value(value)
-        done = self._steering.done
-        self._undo.setEnabled(bool(done))
-        self._undo.setText(f"Undo: {done[-1].text}" if done else "Undo")
+        self._list_done(list(self._steering.done)[-LISTED:][::-1])
 
     def mark(self) -> None:
         """Note the text that was written."""
@@ -95,10 +95,28 @@ class SteeringPanel(QScrollArea):
         if asked == QMessageBox.StandardButton.Yes:
             self._ask("stop")
 
+    def _list_done(self, done: list[Done]) -> None:
+        """A line for each thing that this window did, the newest first, and a button that takes it back."""
+        if done == self._listed:
+            return
+        self._listed = done
+        _empty(self._done)
+        if done:
+            self._done.addWidget(QLabel("done in this window"))
+        for one in done:
+            text = QLabel(one.text)
+            text.setTextFormat(Qt.TextFormat.PlainText)
+            text.setMinimumWidth(1)
+            text.setToolTip(one.text)
+            line = QWidget()
+            row = _row(text, _button("Undo", f"take back {one.text}", partial(self._steering.undo, one)))
+            row.setContentsMargins(0, 0, 0, 0)
+            row.setStretch(0, 1)
+            line.setLayout(row)
+            self._done.addWidget(line)
+
     def _build(self, live: dict[str, list[LiveFacts]]) -> None:
-        while (item := self._params.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        _empty(self._params)
         self._rows = {}
         for step, facts in live.items():
             group = QGroupBox(step)
@@ -129,6 +147,8 @@ class LiveRow:
         self.number.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, STEPS)
+        self.slider.setMinimumWidth(50)
+        self.number.setMaximumWidth(NUMBER_PX)
         bounds = ", ".join(f"{word} {bound:g}" for word, bound in (("from", low), ("to", high)) if bound is not None)
         for widget in (self.label, self.tick, self.number, self.slider):
             widget.setToolTip(f"{meaning}\n{bounds}".strip())
@@ -184,6 +204,12 @@ def _button(text: str, tip: str, does: Callable[[], object]) -> QPushButton:
     button.setToolTip(tip)
     button.clicked.connect(lambda: does())
     return button
+
+
+def _empty(layout: QVBoxLayout) -> None:
+    while (item := layout.takeAt(0)) is not None:
+        if (widget := item.widget()) is not None:
+            widget.deleteLater()
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -12,15 +12,18 @@ import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QWidget
 
+from .controls import tool_button
 from .model import Model
 from .panels import Panel
 from .plot_panels import empty_plot, stacked
 from .theme import curve_colour, text_colour
 from .timeline import spelled_time
+from .trace_heat import ORDERS, TraceHeat, in_order, named_rows
 from .traces import Marks, Trace, envelope
 from .words import figure, labelled
 
-REDRAW_S = 0.1
+REDRAW_S, HEAT_S = 0.1, 1.0
+ORDER_S = 5.0  # so long curves keep their places
 CURVES_A_PAGE = 16
 LANE_PX, FEWEST = 14, 4  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
@@ -70,6 +73,7 @@ class TracePanel(QWidget):
         self._plot = empty_plot()
         self._plot.setLabel("bottom", "time [s]" if interval_s else "frame")
         self._label, self._unit = label, unit
+        self.names: tuple[str, ...] = ()  # of curves without ids, where they have any
         self._plot.setLabel("left", labelled(label, unit))
         self._cursor = pg.InfiniteLine(angle=90, pen=pg.mkPen(text_colour(), width=1.5))
         self._cursor.setVisible(False)
@@ -84,9 +88,18 @@ class TracePanel(QWidget):
         self._page = QSpinBox(prefix="page ", minimum=1, maximum=1)
         self._page.valueChanged.connect(lambda _: self.redraw())
         self._page.setVisible(False)
+        self._heat = TraceHeat(self._plot)
+        self._all = tool_button("All", "all curves at once, as rows of colour, each over its own range", checkable=True)
+        self._sorting = QComboBox()
+        self._sorting.addItems(ORDERS)
+        self._sorting.setToolTip("the order in which curves stand")
+        self._order: list[int] = []
+        self._ordered_at = 0.0
+        self._all.toggled.connect(lambda _: self.redraw())
+        self._sorting.currentIndexChanged.connect(lambda _: self.redraw())
         self._told, self._newest = QLabel(textFormat=Qt.TextFormat.RichText), QLabel()
         top = QHBoxLayout()
-        for widget in (self._window, self._page, self._told):
+        for widget in (self._window, self._all, self._sorting, self._page, self._told):
             top.addWidget(widget)
         top.addStretch()
         top.addWidget(self._newest)
@@ -95,27 +108,35 @@ class TracePanel(QWidget):
     def refresh(self) -> None:
         """Draw what is new, ten times a second at most."""
         now, new = time.monotonic(), (self._trace.revision, self._beside.revision)
-        if self.paused or new == self._drawn or now - self._drawn_at < REDRAW_S:
+        if self.paused or new == self._drawn or now - self._drawn_at < (HEAT_S if self._shows_all else REDRAW_S):
             return
         self._drawn, self._drawn_at = new, now
+        self._all.setVisible(self._is_stacked)
+        self._sorting.setVisible(self._is_stacked)
         if not len(self._trace):
             for curve in (*self._curves, *self._lines.values()):
                 curve.setData([], [])
+            self._heat.hide()
             return
         scale = self._interval_s or 1.0
         span = self._windows[self._window.currentText()] / scale
         last = self._last(span)
         indices, rows = self._trace.since(0 if np.isinf(span) else max(0, int(last - span)))
         kept_from = int(self._trace.since()[0][0])
+        self._sort(rows, now)
         shown = self._shown(rows.shape[1])
-        lanes = self._lanes()
-        self._match_curves(len(shown) + len(lanes))
-        ticks = self._draw_curves(indices, rows, shown, scale)
-        ticks += self._draw_lanes(lanes, int(indices[0]), len(shown), scale)
+        ticks = self._draw_all(indices, rows, scale) if self._shows_all else []
+        if not self._shows_all:
+            lanes = self._lanes()
+            self._heat.hide()
+            self._match_curves(len(shown) + len(lanes))
+            ticks = self._draw_curves(indices, rows, shown, scale)
+            ticks += self._draw_lanes(lanes, int(indices[0]), len(shown), scale)
         if ticks:
             self._plot.getAxis("left").setTicks([ticks])
         if self._is_stacked:
-            self._plot.setLabel("left", f"id: range of its {labelled(self._label, self._unit)}")
+            what = labelled(self._label, self._unit)
+            self._plot.setLabel("left", f"id ({what})" if self._shows_all else f"id: range of its {what}")
         if not np.isinf(span):
             first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
             self._plot.setXRange(first * scale, last * scale, padding=0)
@@ -125,13 +146,23 @@ class TracePanel(QWidget):
         if self._looking_at is not None and self._looking_at < kept_from:
             told = f"values from {spelled_time(kept_from, self._interval_s)} on are here"
         self._newest.setText(told)
+        self._name_curves(len(shown))
 
     def _told_of(self, values: np.ndarray, shown: list[int]) -> str:
         """The values of a frame in words: that of the component pointed out, of curves without ids each."""
         ids = self._trace.ids
         if not self._is_stacked or ids is None:
-            return "  ".join(figure(value) for value in values[shown][:4])
+            names = [f"{name} " for name in self.names] if len(self.names) == len(values) else [""] * len(values)
+            return "   ".join(f"{names[n]}{figure(values[n])}" for n in shown[:4])
         return f"{self.pointed}: {figure(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
+
+    def _name_curves(self, shown: int) -> None:
+        """What each curve is called, in its colour."""
+        if len(self.names) == shown and not self._is_stacked and not self._beside.marks:
+            spelled = (
+                f'<span style="color:{curve_colour(n).name()}">━ {name}</span>' for n, name in enumerate(self.names)
+            )
+            self._told.setText(" ".join(spelled))
 
     def look_at(self, frame: int | None) -> None:
         """Show the values around a frame, a line at it; those of the newest for None."""
@@ -154,7 +185,8 @@ class TracePanel(QWidget):
         ids = self._trace.ids or []
         if component in ids:
             self.pointed = component
-            self._page.setValue(ids.index(component) // self._a_page + 1)
+            place = self._order.index(ids.index(component)) if len(self._order) == len(ids) else ids.index(component)
+            self._page.setValue(place // self._a_page + 1)
             self.redraw()
 
     def turn_to(self, trace: Trace, beside: Beside) -> None:
@@ -165,11 +197,28 @@ class TracePanel(QWidget):
 
     def redraw(self) -> None:
         """Draw again at the next look."""
-        self._drawn, self._drawn_at = None, 0.0
+        self._drawn, self._drawn_at, self._ordered_at = None, 0.0, 0.0
 
     @property
     def _is_stacked(self) -> bool:
         return bool(self._trace.ids) and not self._trace.sampled
+
+    @property
+    def _shows_all(self) -> bool:
+        return self._is_stacked and self._all.isChecked()
+
+    def _sort(self, rows: np.ndarray, now_s: float) -> None:
+        """Put curves in the order wanted, now and then: they would jump about."""
+        if len(self._order) != rows.shape[1] or now_s - self._ordered_at > ORDER_S:
+            how = self._sorting.currentText() if self._is_stacked else ORDERS[0]
+            self._order, self._ordered_at = in_order(rows, how), now_s
+
+    def _draw_all(self, indices: np.ndarray, rows: np.ndarray, scale: float) -> list[tuple[float, str]]:
+        """Draw every curve as a row of colour; returns what some of them are called."""
+        self._match_curves(0)
+        self._page.setVisible(False)
+        self._heat.draw(indices, rows, self._order, scale)
+        return named_rows(self._trace.ids or [], self._order, self.pointed)
 
     def _lanes(self) -> list[tuple[str, Trace]]:
         """The signals that are drawn beneath the traces."""
@@ -232,7 +281,7 @@ class TracePanel(QWidget):
         self._page.setSuffix(f" of {pages}")
         self._page.setVisible(pages > 1)
         first = (self._page.value() - 1) * self._a_page
-        return list(range(first, min(curves, first + self._a_page)))
+        return self._order[first : first + self._a_page]
 
     def _match_curves(self, count: int) -> None:
         while len(self._curves) < count:

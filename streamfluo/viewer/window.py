@@ -6,11 +6,11 @@ import time
 from collections import Counter, deque
 
 import numpy as np
-from PySide6.QtCore import QPoint, QSettings, QSize, Qt, QTimer
+from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
-from .arrangement import EVENTS, OWN, STEERING, arrange
+from .arrangement import EVENTS, OWN, STEERING, arrange, open_beside_pictures
 from .contents import PlotPanel, Simple, plot_of
 from .controls import fixed_bar
 from .health_strip import HealthStrip
@@ -38,7 +38,6 @@ TICK_MS = 33  # thirty redraws a second at most
 STRIP_S = 0.25
 PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 AGES = 30
-STEERING_SIZE_PX = QSize(430, 420)
 LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
 DockWidget = ImagePanel | PlotPanel | EventsPanel | SteeringPanel | LinePanel
 
@@ -53,7 +52,7 @@ class Window(QMainWindow):
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, self.tabPosition(Qt.DockWidgetArea.TopDockWidgetArea))
         self.resize(1400, 900)
         self.model, self._watch, self._settings = model, watch, settings
-        self.paused = False
+        self.paused, self.stamps = False, False  # saved pictures say when they were
         self.docks: dict[str, QDockWidget] = {}
         self._shown: dict[str, bool] = {}  # docks that are open and not behind a tab
         self._arrangement: tuple[str, tuple[str, ...]] = ("", ())
@@ -331,12 +330,10 @@ class Window(QMainWindow):
         self.strip.say(line)
 
     def _open(self, name: str) -> None:
-        """Open a dock; that of steering for the first time as a window of its own, so that all else stays in place."""
+        """Open a dock; that of steering for the first time beside the pictures, where it covers no traces."""
         dock = self.docks[name]
         if name == STEERING and dock.widget() is None:
-            dock.setFloating(True)
-            dock.resize(STEERING_SIZE_PX)
-            dock.move(self.geometry().topRight() - QPoint(STEERING_SIZE_PX.width() + 40, -120))
+            open_beside_pictures(self, dock, self.docks)
         dock.show()
         dock.raise_()
         if dock.isFloating():
@@ -365,8 +362,7 @@ class Window(QMainWindow):
 
     def with_image(self, name: str) -> None:
         """Do to the image under the mouse what a key of IMAGE_KEYS asks for."""
-        image = self._active
-        if image is None:
+        if (image := self._active) is None:
             return
         actions = {
             "F": image.canvas.fit, "R": image.canvas.rotate, "H": lambda: image.canvas.flip(1),

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from wire_bytes import HELLO, frame, hello, result
+from wire_bytes import HELLO, frame, hello, result, status
 
 pytest.importorskip("PySide6")
-from PySide6.QtWidgets import QMenu
+from PySide6.QtWidgets import QLabel, QMenu, QPushButton
 from windows import PIXELS, look, panel
 
 from streamfluo.core import wire
@@ -94,11 +94,52 @@ def test_live_parameters_are_changed_and_changes_taken_back(steered, asked):
     changed = {**LIVE, "extract": [("min_snr", 3.5, 0.0, None, ""), LIVE["extract"][1]]}
     watch.hand(hello(**{**STEERED, "live": changed}))
     look(window)
-    assert panel._undo.text() == "Undo: extract.min_snr: 3.5 → 2.0"
+    assert "extract.min_snr: 2.0 → 3.5" in texts(panel)
     window.undo()
     assert asked.words[-1] == ("set", "extract", "min_snr", 2.0)
     window.undo()
     assert "nothing done in this window" in window.model.events[-1]
+
+
+def texts(panel):
+    return [label.text() for label in panel.findChildren(QLabel)]
+
+
+def test_each_change_is_taken_back_by_a_button_of_its_own(steered, asked):
+    window, _, panel = steered
+    panel._rows["extract", "min_snr"].number.setValue(3.5)
+    panel._rows["extract", "tiles"].number.setValue(5)
+    look(window)
+    undo = [button for button in panel.findChildren(QPushButton) if button.text() == "Undo"]
+    assert len(undo) == 2
+    undo[1].click()  # the first change; the newest stands on top
+    assert asked.words[-1] == ("set", "extract", "min_snr", 2.0)
+    assert [done.text for done in panel._steering.done] == ["extract.tiles: 3 → 5"]
+    undo[1].click()  # not twice
+    assert len(asked.words) == 3
+
+
+def test_the_dock_that_steers_covers_no_other(steered):
+    window, _, _ = steered
+    dock = window.docks[STEERING]
+    others = [d for d in window.docks.values() if d is not dock and not d.visibleRegion().isEmpty()]
+    assert others
+    assert not dock.isFloating()
+    assert not any(dock.geometry().intersects(other.geometry()) for other in others)
+
+
+def test_a_sound_where_it_turns_red_once_and_only_if_wanted(open_window, monkeypatch):
+    beeps = []
+    monkeypatch.setattr("streamfluo.viewer.health_strip.QApplication.beep", lambda: beeps.append(1))
+    window, watch = open_window()
+    full = status(stalled={"journal": "the disk is full"})
+    for wanted, then in ((False, 0), (True, 1)):
+        window.strip.sound = wanted
+        for told in (full, full, status()):
+            watch.hand(told)
+            look(window)
+            window.strip.refresh(None, False, 0)
+        assert len(beeps) == then
 
 
 def test_a_slider_asks_when_it_is_let_go_and_whole_numbers_stay_whole(steered, asked):

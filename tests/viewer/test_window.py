@@ -14,6 +14,7 @@ from streamfluo.viewer.arrangement import EVENTS, OWN
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.menus import list_docks
 from streamfluo.viewer.model import Model
+from streamfluo.viewer.trace_heat import thinned
 from streamfluo.viewer.window import Window
 
 
@@ -70,6 +71,8 @@ def test_values_scroll_tables_fill_numbers_and_curves_stand(open_window):
     x, y = trace._curves[1].getData()
     assert np.allclose(x, [0, 0.1, 0.2])
     assert y.tolist() == [1, 3, 5]
+    assert trace._newest.text() == "y 4   x 5"
+    assert [name in trace._told.text() for name in ("━ y", "━ x")] == [True, True]
     assert len(neurons._curves) == 2
     assert [table._table.item(0, c).text() for c in range(4)] == ["6", "1", "3", "8"]
     table._tabs.setCurrentIndex(1)
@@ -248,3 +251,37 @@ def test_behaviour_runs_beneath_the_traces_and_decisions_are_lines_over_them(ope
     shifts = panel(window, "per_frame/motion/shift_px")
     assert shifts._beside.signals == {}
     assert list(shifts._beside.marks) == ["fires"]
+
+
+def test_all_curves_are_rows_of_colour_in_the_order_of_the_stack(open_window):
+    window, watch = open_window()
+    neurons = panel(window, "by_id/extract/trace")
+    values = np.stack([np.sin(np.arange(60.0)) * size for size in (5, 1, 3)], 1)
+    values[:, 1] = np.nan
+    watch.hand(result("extract", 0, 60, ids=[3, 5, 8], trace=values))
+    look(window)
+    neurons._sorting.setCurrentText("most active above")
+    neurons.refresh()
+    assert neurons._shown(3) == [1, 2, 0]
+    neurons._all.setChecked(True)
+    neurons.point_out(8)
+    neurons.refresh()
+    rows = neurons._heat._picture.image
+    assert rows.shape == (3, 60)
+    assert np.isnan(rows[0]).all()  # of which nothing is known
+    assert np.allclose(rows[1], rows[2])  # each over its own range
+    assert neurons._curves == []
+    ticks = [name for _, name in neurons._plot.getAxis("left")._tickLevels[0]]
+    assert ticks == ["5", "3", "▸ 8"]
+    neurons._all.setChecked(False)
+    neurons.refresh()
+    assert not neurons._heat._picture.isVisible()
+    assert len(neurons._curves) == 3
+
+
+def test_rows_of_5000_cells_are_thinned_and_frames_that_never_came_stay_empty():
+    indices = np.r_[0:400, 900:2000]
+    rows = thinned(indices, np.repeat(indices[:, None].astype(float), 5000, 1))
+    assert rows.shape == (200, 5000)
+    assert rows[0, 0] == 9
+    assert np.isnan(rows[40:90]).all()

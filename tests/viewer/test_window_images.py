@@ -174,6 +174,16 @@ def test_pictures_and_data_are_saved(open_window, tmp_path):
     save_data(image, tmp_path / "a.tif")
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), PIXELS)
     assert QImage(str(tmp_path / "a.png")).width() > 100
+    save_picture(image, tmp_path / "b.png", "0:00.3 · frame 3")
+    plain, stamped = (
+        QImage(str(tmp_path / name)).convertToFormat(QImage.Format.Format_RGB32) for name in ("a.png", "b.png")
+    )
+    apart = [
+        (y, x) for y in range(plain.height()) for x in range(plain.width()) if plain.pixel(x, y) != stamped.pixel(x, y)
+    ]
+    assert len(apart) > 50
+    assert min(y for y, _ in apart) > plain.height() / 2
+    assert max(x for _, x in apart) < plain.width() / 2
     with pytest.raises(OSError, match="could not be written"):
         save_picture(image, tmp_path / "nowhere" / "a.png")
 

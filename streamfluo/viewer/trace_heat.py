@@ -1,0 +1,80 @@
+"""All curves of a trace as one picture, time across, a row for each; and the order in which curves stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyqtgraph as pg
+
+from .theme import COLOUR_MAPS
+
+FOUND, ACTIVE = "as found", "most active above"
+ORDERS = (FOUND, ACTIVE)
+MAX_COLUMNS, MAX_CELLS = 1500, 1_000_000  # of the picture: a screen has no more
+MAX_NAMED = 16  # rows with their id beside them
+TOP_PERCENTILE = 99.5  # of a curve's own values is the brightest, so that one burst leaves the rest to be seen
+
+
+class TraceHeat:
+    """Draws curves as rows of colour, each over its own range."""
+
+    def __init__(self, plot: pg.PlotWidget) -> None:
+        self._picture = pg.ImageItem()
+        self._picture.setColorMap(pg.colormap.get(COLOUR_MAPS["inferno"]))
+        self._picture.setZValue(-5)
+        self._picture.setVisible(False)
+        plot.addItem(self._picture)
+
+    def hide(self) -> None:
+        """Draw nothing."""
+        self._picture.setVisible(False)
+
+    def draw(self, indices: np.ndarray, rows: np.ndarray, order: Sequence[int], scale: float) -> None:
+        """Draw values (t, curve) of frames, the first of `order` lowest; `scale` is a frame's length on the axis."""
+        values = over_own_range(thinned(indices, rows[:, list(order)]))
+        first, frames = int(indices[0]), int(indices[-1]) - int(indices[0]) + 1
+        self._picture.setImage(values.T, autoLevels=False, levels=(0.0, 1.0))
+        self._picture.setRect((first - 0.5) * scale, -0.5, frames * scale, len(order))
+        self._picture.setVisible(True)
+
+
+def in_order(rows: np.ndarray, how: str) -> list[int]:
+    """Return the curves of values (t, curve) from below: as they were found, or by how far they spread."""
+    curves = rows.shape[1]
+    if how != ACTIVE or not len(rows):
+        return list(range(curves))
+    known = np.isfinite(rows)
+    values, count = np.where(known, rows, 0.0), np.maximum(known.sum(0), 1)
+    spread = np.where(known, (values - values.sum(0) / count) ** 2, 0.0).sum(0) / count
+    return np.argsort(spread, kind="stable").tolist()
+
+
+def thinned(indices: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the largest value of each curve in stretches of equal length (stretch, curve); NaN where frames miss."""
+    first, frames = int(indices[0]), int(indices[-1]) - int(indices[0]) + 1
+    room = max(100, min(MAX_COLUMNS, MAX_CELLS // max(1, rows.shape[1])))
+    each = -(-frames // room)
+    stretch, starts = np.unique((indices - first) // each, return_index=True)
+    values = np.full((-(-frames // each), rows.shape[1]), np.nan)
+    values[stretch] = np.fmax.reduceat(rows, starts, axis=0)
+    return values
+
+
+def over_own_range(values: np.ndarray) -> np.ndarray:
+    """Return values (t, curve), 0 at each curve's smallest and 1 at nearly its largest; one that is constant is 0."""
+    known = np.isfinite(values)
+    values = np.where(known, values, np.nan)
+    some = known.any(0)
+    low, high = np.zeros((2, values.shape[1]))
+    if some.any():
+        low[some], high[some] = np.nanpercentile(values[:, some], (0, TOP_PERCENTILE), axis=0)
+    span = np.where(high > low, high - low, np.inf)
+    return np.asarray((values - low) / span)
+
+
+def named_rows(ids: Sequence[int], order: Sequence[int], pointed: int | None) -> list[tuple[float, str]]:
+    """Return where rows are and what they are called; of many some, and the one that is pointed out."""
+    each = -(-len(order) // MAX_NAMED)
+    shown = [(float(n), str(ids[c])) for n, c in enumerate(order) if n % each == 0 and ids[c] != pointed]
+    return shown + [(float(n), f"▸ {pointed}") for n, c in enumerate(order) if ids[c] == pointed]
