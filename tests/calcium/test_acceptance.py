@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamfluo.calcium.extract.acceptance import is_cell
+from streamfluo.calcium.extract.acceptance import FALSE_PER_PLACE, FALSE_SCALE, FALSE_SHARE, is_cell, least_times
 from streamfluo.calcium.extract.background import Background
 from streamfluo.calcium.extract.components import Components
 from streamfluo.calcium.extract.footprint_update import update_statistics
@@ -33,7 +33,7 @@ def accepts(shape, trace_of_bins, corner=(14, 14)):
         cells.bin_trace[k] = np.sqrt(BIN) * max(value, 0.0)
         residual = np.zeros((SIDE, SIDE), np.float32)
         update_statistics(cells, residual, number, BIN)
-    return bool(is_cell(cells, ExtractParams(), BIN)[0])
+    return bool(is_cell(cells, ExtractParams(), BIN, SIDE * SIDE)[0])
 
 
 def with_transients(heights, seed=0):
@@ -62,11 +62,24 @@ def test_a_cell_that_is_active_all_the_time_is_one_though_it_falls_below_its_med
     assert accepts(ROUND, activity - np.median(activity))
 
 
-def test_a_single_bin_needs_more_than_a_transient_does():
-    single, several = np.zeros((2, BINS))
-    single[50], several[50:53] = 6.2, 4.4  # 4-norm 6.2, 5.8
-    assert not accepts(ROUND, single)
-    assert accepts(ROUND, several)
+PLACES = 2000.0
+
+
+def test_in_a_field_without_cells_background_is_accepted_as_seldom_as_is_said():
+    """Components of background, as many and as strong as in fields without cells: Poisson, with an exponential tail."""
+    rng = np.random.default_rng(8)
+    fields = [rng.exponential(FALSE_SCALE, rng.poisson(FALSE_PER_PLACE * PLACES)) for _ in range(20_000)]
+    wrong = np.mean([bool((times >= least_times(times, PLACES)).any()) for times in fields])
+    assert wrong == pytest.approx(FALSE_SHARE, abs=0.004)
+    assert least_times(np.array([]), PLACES) == np.inf
+
+
+def test_alone_more_evidence_is_needed_than_among_cells():
+    dim, cells = np.array([1.05]), np.full(40, 3.0)
+    assert dim[0] < least_times(dim, PLACES)
+    assert dim[0] >= least_times(np.concatenate((dim, cells)), PLACES)
+    assert least_times(np.array([0.99, *cells]), PLACES) >= 1
+    assert dim[0] < least_times(np.concatenate((dim, cells)), 1000 * PLACES)  # the more places, the more background
 
 
 def test_at_the_edge_of_what_is_seen_more_is_needed():

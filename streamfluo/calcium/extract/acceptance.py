@@ -13,7 +13,7 @@ from ..kernels.spikes import initial_levels
 from .activity import Deconvolution
 from .background import Background
 from .buffer import Buffer
-from .components import Components
+from .components import REJECTED, Components
 from .footprint_update import add_history_evidence
 from .params import ExtractParams
 from .proposal import Proposal
@@ -24,9 +24,12 @@ _MIN_COSINE = 0.6  # of two footprints of one cell
 _ERROR_FRACTION = 0.5  # of a component's recent SNR: up to it, a residual counts as an error of its footprint
 
 EVIDENCE_PER_SNR = 2.6  # min_snr 1 in bins pooled over a transient (4-norm)
-# A transient lasts for several bins; fewer may be chance. At an edge the background is known from one side only: 6 of
-# 15 components that were accepted in 80 fields without cells lay there, on a sixth of the area.
-FEW_BINS, FEW, AT_EDGE = 2.5, 1.25, 1.4  # so many times the evidence
+# At an edge the background is known from one side only: 6 of 15 components that were accepted in 80 fields without
+# cells lay there, on a sixth of the area.
+AT_EDGE = 1.4  # times the evidence
+# Components that background makes, with at least so many times the evidence needed: 6.5e-4 e^(-m / .37) a place (a
+# square of one neuron_sigma_px), fitted to 64 fields without cells; at most so many of those accepted are expected.
+FALSE_PER_PLACE, FALSE_SCALE, FALSE_SHARE = 6.5e-4, 0.37, 0.02
 NOT_COMPACT, COMPACT = 0.1, 0.2  # below and above min_compactness: none of the evidence counts, all of it
 FALLS_OF_NOISE, ONE_FALL = 0.42, 100.0  # Σ r⁴ of noise beyond 2.5 σ, a bin; one bin of 3.2 σ: chance, or a neighbour
 # Evidence falls to a third where the 4-norm of the falls is .8 of that of the rises. No further: a cell that is active
@@ -34,8 +37,8 @@ FALLS_OF_NOISE, ONE_FALL = 0.42, 100.0  # Σ r⁴ of noise beyond 2.5 σ, a bin;
 FALLS_ALIKE, LEAST_RISING = 1.5, 1 / 3
 
 
-def is_cell(cells: Components, params: ExtractParams, bin_frames: int) -> np.ndarray:
-    """Return which components (K,) have the evidence of a cell.
+def is_cell(cells: Components, params: ExtractParams, bin_frames: int, observed_px: int) -> np.ndarray:
+    """Return which components (K,) have the evidence of a cell, among all in a field of so many observed pixels.
 
     Activity only rises above its baseline: what falls as far as it rises is background that fluctuates, which also has
     no compact shape.
@@ -45,11 +48,25 @@ def is_cell(cells: Components, params: ExtractParams, bin_frames: int) -> np.nda
     falls = np.maximum(cells["falls"] - of_noise, 0)
     rising2 = np.maximum(1 - FALLS_ALIKE * np.sqrt(falls / np.maximum(cells["peak"], 1e-30)), LEAST_RISING**2)
     compact = (cells["compactness"] - params.min_compactness + NOT_COMPACT) / (NOT_COMPACT + COMPACT)
-    few = cells["own"] ** 2 * (1 - explained) < FEW_BINS * cells["peak"]
-    least = EVIDENCE_PER_SNR * params.min_snr * np.where(few, FEW, 1) * np.where(cells["at_edge"], AT_EDGE, 1)
-    enough = snr * (1 - explained) * np.sqrt(rising2) * np.clip(compact, 0, 1) >= least
-    cell: np.ndarray = enough & (cells["compactness"] >= params.min_compactness)
-    return cell
+    evidence = snr * (1 - explained) * np.sqrt(rising2) * np.clip(compact, 0, 1)
+    evidence = np.where(cells["compactness"] >= params.min_compactness, evidence, 0)
+    needed = EVIDENCE_PER_SNR * params.min_snr * np.where(cells["at_edge"], AT_EDGE, 1)
+    times = np.divide(evidence, needed, out=np.full(cells.count, np.inf), where=needed > 0)
+    counted = times[cells["verdict"] != REJECTED]
+    return (times >= least_times(counted, observed_px / params.neuron_sigma_px**2)) & (evidence > 0)
+
+
+def least_times(times: np.ndarray, places: float) -> float:
+    """Return how many times the evidence needed a component must have, 1 or more, among those with `times` (K,).
+
+    The least at which no more than FALSE_SHARE of what is accepted is expected of background at so many places: in a
+    field without cells nothing is accepted in all but FALSE_SHARE of them, between cells less evidence is enough.
+    Source: Benjamini, Hochberg 1995, J. R. Stat. Soc. B 57:289.
+    """
+    ranked = np.sort(times)[::-1]
+    expected = FALSE_PER_PLACE * places * np.exp(-ranked / FALSE_SCALE)
+    enough = np.flatnonzero(expected <= FALSE_SHARE * np.arange(1, len(ranked) + 1))
+    return max(1.0, float(ranked[enough[-1]])) if len(enough) else np.inf
 
 
 def is_acceptable(proposal: Proposal | None, params: ExtractParams) -> TypeGuard[Proposal]:

@@ -30,6 +30,7 @@ class Background:
         (self.mean, self.noise, self.weight), self.modes = planes[:3], planes[3:]
         self.gram = np.zeros((modes, modes))
         self.edge = np.zeros(shape, bool)  # observed pixels beside what is not: the frame's border, a rim after shifts
+        self.observed_px = 0
         self.whitening = (self.mean, self.weight, self.modes)  # the fields of `WhiteningModel`
         self._arrays: dict[str, np.ndarray] = {
             "mean": self.mean, "noise": self.noise, "weight": self.weight, "modes": self.modes, "gram": self.gram,
@@ -73,6 +74,7 @@ class Background:
 
     def _find_edge(self) -> None:
         observed = self.weight > 0
+        self.observed_px = int(np.count_nonzero(observed))
         self.edge[...] = observed & ~ndi.binary_erosion(observed)
 
     def _update_gram(self) -> None:

@@ -90,8 +90,14 @@ def _completes(cells: Components, whole: int, part: int) -> bool:
 
 
 def join(cells: Components, background: Background, duplicate: Duplicate) -> None:
-    """Add the part's footprint to the whole's, before the part is dropped; the mean image keeps the sum of both."""
+    """Add the part's footprint to the whole's, before the part is dropped; the mean image keeps the sum of both.
+
+    What the neighbours of the part have learned is corrected for the fluorescence that was the part's: without it the
+    next update of the whole takes the part's footprint away again.
+    """
     whole, part, change = duplicate
+    if change.any():
+        cells.correct_neighbours(part, -cells.box[part])
     height, width = cells.box_shape
     top, left = cells.origin[whole]
     area = np.s_[top : top + height, left : left + width]

@@ -282,7 +282,8 @@ class Extraction:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
-        cell = is_cell(cells, self.params, BIN) & ~cells["accepted"] & (cells["verdict"] != REJECTED)
+        cell = is_cell(cells, self.params, BIN, self.background.observed_px)
+        cell &= ~cells["accepted"] & (cells["verdict"] != REJECTED)
         for k in np.flatnonzero(cell).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")

@@ -58,7 +58,6 @@ def merge(cells: Components, background: Background, whole: int, changes: Mappin
         cells.accepted[k] |= cells.accepted[other]
         cells.seeded[k] |= cells.seeded[other]
         cells.verdict[k] = max(cells.verdict[k], cells.verdict[other])
-        cells.correct_neighbours(other, -cells.box[other])  # what they learned was beside it
         join(cells, background, Duplicate(k, other, change))
         cells.drop(other)
 

@@ -58,7 +58,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 11  # decisions of people; falls of activity below its baseline count against a cell
+    version = 12  # the more cells, the less evidence each must have; joins leave the neighbours' regressions right
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
