@@ -285,3 +285,23 @@ def test_rows_of_5000_cells_are_thinned_and_frames_that_never_came_stay_empty():
     assert rows.shape == (200, 5000)
     assert rows[0, 0] == 9
     assert np.isnan(rows[40:90]).all()
+
+
+def test_numbers_stand_as_the_step_gives_them_and_words_first(open_window):
+    gives = [
+        ("gain", "snapshot", (), "e/ADU", ""),
+        ("offset", "snapshot", (), "ADU", ""),
+        ("status", "snapshot", (), "", ""),
+    ]
+    window, watch = open_window(hello(gives={**GIVES, "extract": gives}))
+    numbers = panel(window, "numbers/extract")
+    watch.hand(
+        *(
+            result("extract", 5, kind="snapshot", **{n: v})
+            for n, v in (("offset", np.nan), ("gain", 0.5), ("status", "determined"))
+        )
+    )
+    look(window)
+    numbers.refresh()
+    rows = [tuple(numbers._table.item(r, c).text() for c in range(2)) for r in range(3)]
+    assert rows == [("status", "determined"), ("gain", "0.5 e/ADU"), ("offset", "not known")]
