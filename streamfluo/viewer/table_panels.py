@@ -108,7 +108,7 @@ class NumbersPanel(QWidget):
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
         self.paused = False
-        self._model, self._numbers = model, model.numbers[panel.id]
+        self._model, self._numbers, self._step = model, model.numbers[panel.id], panel.step
         self._table = _table()
         self._table.horizontalHeader().setVisible(False)
         self._table.horizontalHeader().setStretchLastSection(True)
@@ -121,14 +121,21 @@ class NumbersPanel(QWidget):
 
     def turn_to(self, panel: Panel) -> None:
         """Show the numbers of another plane from now on."""
-        self._numbers = self._model.numbers[panel.id]
+        self._numbers, self._step = self._model.numbers[panel.id], panel.step
 
     def refresh(self) -> None:
         """Show what is new."""
-        told = list(self._numbers.values())
+        names = sorted(self._numbers, key=self._place)
+        told = [self._numbers[name] for name in names]
         if not self.paused and told != self._told:
             self._told = told
-            _fill(self._table, ["", ""], [[named(name) for name in self._numbers], told])
+            _fill(self._table, ["", ""], [[named(name) for name in names], told])
+
+    def _place(self, name: str) -> tuple[bool, int]:
+        """Words, which say what the numbers are worth, come first; then as the step gives them, not as they came."""
+        words = self._model.values.get(f"{self._step}/{name}") is None and self._numbers[name] != "not known"
+        gives = self._model.hello.gives.get(self._step, []) if self._model.hello is not None else []
+        return not words, next((n for n, given in enumerate(gives) if given[0] == name), len(gives))
 
 
 class EventsPanel(QPlainTextEdit):

@@ -13,7 +13,8 @@ FOUND, ACTIVE = "as found", "most active above"
 ORDERS = (FOUND, ACTIVE)
 MAX_COLUMNS, MAX_CELLS = 1500, 1_000_000  # of the picture: a screen has no more
 MAX_NAMED = 16  # rows with their id beside them
-TOP_PERCENTILE = 99.5  # of a curve's own values is the brightest, so that one burst leaves the rest to be seen
+SPARED = 0.005  # of a curve's values are brighter than white, so that one burst leaves the rest to be seen
+SAMPLED = 200  # frames say how active a curve is: all of them took half a second for 5000 curves
 
 
 class TraceHeat:
@@ -32,7 +33,7 @@ class TraceHeat:
 
     def draw(self, indices: np.ndarray, rows: np.ndarray, order: Sequence[int], scale: float) -> None:
         """Draw values (t, curve) of frames, the first of `order` lowest; `scale` is a frame's length on the axis."""
-        values = over_own_range(thinned(indices, rows[:, list(order)]))
+        values = over_own_range(thinned(indices, rows)[:, list(order)])
         first, frames = int(indices[0]), int(indices[-1]) - int(indices[0]) + 1
         self._picture.setImage(values.T, autoLevels=False, levels=(0.0, 1.0))
         self._picture.setRect((first - 0.5) * scale, -0.5, frames * scale, len(order))
@@ -44,6 +45,7 @@ def in_order(rows: np.ndarray, how: str) -> list[int]:
     curves = rows.shape[1]
     if how != ACTIVE or not len(rows):
         return list(range(curves))
+    rows = rows[:: -(-len(rows) // SAMPLED)]
     known = np.isfinite(rows)
     values, count = np.where(known, rows, 0.0), np.maximum(known.sum(0), 1)
     spread = np.where(known, (values - values.sum(0) / count) ** 2, 0.0).sum(0) / count
@@ -64,13 +66,14 @@ def thinned(indices: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def over_own_range(values: np.ndarray) -> np.ndarray:
     """Return values (t, curve), 0 at each curve's smallest and 1 at nearly its largest; one that is constant is 0."""
     known = np.isfinite(values)
-    values = np.where(known, values, np.nan)
-    some = known.any(0)
-    low, high = np.zeros((2, values.shape[1]))
-    if some.any():
-        low[some], high[some] = np.nanpercentile(values[:, some], (0, TOP_PERCENTILE), axis=0)
-    span = np.where(high > low, high - low, np.inf)
-    return np.asarray((values - low) / span)
+    values = np.where(known, values, np.float32(np.nan)).astype(np.float32)
+    low = np.where(known, values, np.inf).min(0)
+    # A percentile that leaves NaN out took 200 ms for 5000 curves; so it takes a tenth.
+    high = np.sort(np.where(known, values, -np.inf), axis=0)[len(values) - 1 - int(SPARED * len(values))]
+    some = high > low
+    return np.asarray(
+        (values - np.where(some, low, np.where(known.any(0), low, 0))) / np.where(some, high - low, np.inf)
+    )
 
 
 def named_rows(ids: Sequence[int], order: Sequence[int], pointed: int | None) -> list[tuple[float, str]]:
