@@ -142,7 +142,7 @@ def server_hears(messages):
         with contextlib.suppress(StreamfluoError):
             server._handle(b"a" * (len(parts) % 4), 3, "", wire.decode(parts[-1].buffer))
     list(server._asked.answers())
-    server._emit()
+    server._emit(server._frames, server._frames.frontier())
     server._beat_hearts()
     assert server.consumers <= 256
 
