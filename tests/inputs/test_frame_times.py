@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
-from test_inputs import run
+from live_inputs import run
 
 from streamfluo import ConfigError
 from streamfluo.inputs.opening import open_input

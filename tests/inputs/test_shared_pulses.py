@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_inputs import free_port, run
+from live_inputs import free_port, run
 from typer.testing import CliRunner
 
 from streamfluo import ConfigError, SessionError, open_session
