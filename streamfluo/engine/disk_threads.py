@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from contextlib import suppress
 
 from ..core.source import Gap
 from ..session.checkpoint import Checkpoint
 from ..session.recording import SKIPPED, Recording
 from .parts import Handed, Parts
 
+ROOM_S = 2.0  # how often the disk is asked what it has left
 SAFE_S = 0.25  # values are flushed so often at least where their frames wait to be acknowledged
 
 
@@ -16,6 +19,7 @@ def write_journal(parts: Parts) -> None:
     """Write raw frames; they are acknowledged once written."""
     recording, position = parts.recording, parts.position
     assert recording is not None
+    asked_s = -ROOM_S
     while items := parts.ring.take_all("journal"):
         for item in items:
             if isinstance(item, Gap):
@@ -27,6 +31,10 @@ def write_journal(parts: Parts) -> None:
                 position.written[plane] = item.stop
             parts.accounts.count("journal", item)
         _note_passed_over(parts, recording)
+        if time.monotonic() - asked_s >= ROOM_S:  # by this thread, as a disk that hangs may hold up whoever asks
+            asked_s = time.monotonic()
+            with suppress(OSError):
+                parts.accounts.health.disk_free_bytes = shutil.disk_usage(recording.folder).free
         if parts.publisher is not None:
             parts.publisher.wake()
     _note_passed_over(parts, recording)

@@ -116,7 +116,8 @@ class Health:
     `planes` has frames, lost frames and next index of each of several;
     `stalled`: which thread waits for the disk, and why; `blocked`: which calls to it have not come back; `disk`: how
     long they take, by kind; `latency_ms`: how long after a frame's arrival; `actions`: what each has done; `inputs`:
-    how each fares; `unrecorded` frames were processed but not written; `doubtful`: what steps say against their
+    how each fares; `disk_free_bytes`: what the session's disk had left lately, None where nothing is recorded;
+    `unrecorded` frames were processed but not written; `doubtful`: what steps say against their
     results; `refused`: messages dropped, by the rule they broke.
     """
 
@@ -137,6 +138,7 @@ class Health:
     latency_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     actions: dict[str, dict[str, Any]] = field(default_factory=dict)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    disk_free_bytes: int | None = None
     unrecorded: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 

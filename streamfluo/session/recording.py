@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from ..core.block import Block
@@ -49,6 +50,11 @@ class Recording:
         self._unrecorded = 0
         self._session, self._full, self._when_full, self._tell = session, full, when_full, tell
         self._given_up = threading.Event()
+
+    @property
+    def folder(self) -> Path:
+        """The session's folder."""
+        return self._session.folder
 
     def frames(self, block: Block) -> None:
         """Write raw frames that are not written yet. Raises OSError once nobody waits for the disk any more."""

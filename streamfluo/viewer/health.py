@@ -11,6 +11,7 @@ from ..core import wire
 WINDOW_S = 3.0
 LATELY_S = 60.0  # so long a loss is news
 BEHIND_S = 2.0  # of frames may wait before it is said
+SOON_FULL_S = 600.0
 SHORTEST_S = 0.3  # statuses that waited for a busy viewer come all at once, and would tell of 50,000 frames a second
 
 
@@ -28,7 +29,7 @@ class RunHealth:
         self.program, self.state = "", ""
         self.counters: dict[str, Any] = {}
         self._uid = ""
-        self._told: deque[tuple[float, int, int]] = deque()  # when, frames in, frames out
+        self._told: deque[tuple[float, int, int, int]] = deque()  # when, frames in, frames out, bytes written
         self._losses: deque[tuple[float, int, int]] = deque()  # when more were told, by the camera, on the way
 
     def take(self, status: wire.Status, now_s: float) -> None:
@@ -43,19 +44,19 @@ class RunHealth:
             self._losses.clear()
         self._note_losses(now_s)
         self._uid = status.series_uid
-        self._told.append((now_s, self.frames_in, self.frames_out))
+        self._told.append((now_s, self.frames_in, self.frames_out, self._edge("journal", "bytes")))
         while len(self._told) > 1 and now_s - self._told[1][0] > WINDOW_S:
             self._told.popleft()
 
     @property
     def frames_in(self) -> int:
         """Frames that came in so far."""
-        return self._edge("ingest") if "edges" in self.counters else self._count("emitted")
+        return self._edge("ingest", "frames") if "edges" in self.counters else self._count("emitted")
 
     @property
     def frames_out(self) -> int:
         """Frames that went through the chain so far."""
-        return self._edge("chain") if "edges" in self.counters else self._count("emitted")
+        return self._edge("chain", "frames") if "edges" in self.counters else self._count("emitted")
 
     @property
     def waiting(self) -> int:
@@ -92,8 +93,21 @@ class RunHealth:
         """Return frames a second (in, out) over the last three seconds."""
         if not self._told or self._told[-1][0] - self._told[0][0] < SHORTEST_S:
             return 0.0, 0.0
-        (t0, in0, out0), (t1, in1, out1) = self._told[0], self._told[-1]
+        (t0, in0, out0, _), (t1, in1, out1, _) = self._told[0], self._told[-1]
         return (in1 - in0) / (t1 - t0), (out1 - out0) / (t1 - t0)
+
+    @property
+    def disk_free_bytes(self) -> int | None:
+        """What the disk that is recorded to has left; None where nothing is recorded."""
+        free = self.counters.get("disk_free_bytes")
+        return free if isinstance(free, int) else None
+
+    def disk_left_s(self) -> float | None:
+        """Return how long that lasts at the rate of the last three seconds; None where nothing is written now."""
+        if self.disk_free_bytes is None or len(self._told) < 2:
+            return None
+        (t0, *_, bytes0), (t1, *_, bytes1) = self._told[0], self._told[-1]
+        return self.disk_free_bytes * (t1 - t0) / (bytes1 - bytes0) if bytes1 > bytes0 else None
 
     def lost_split(self) -> str:
         """Return who lost how many frames."""
@@ -114,6 +128,8 @@ class RunHealth:
         rate_in, _ = self.rates()
         if rate_in and self.waiting > BEHIND_S * rate_in:
             return Verdict("amber", f"{self.waiting} frames wait: {self.waiting / rate_in:.0f} s behind the camera")
+        if (left_s := self.disk_left_s()) is not None and left_s < SOON_FULL_S:
+            return Verdict("amber", f"the disk is full in {spelled_duration(left_s)} at this rate")
         if self.doubtful:
             step, why = next(iter(self.doubtful.items()))
             return Verdict("amber", f"{step} is doubtful: {why}")
@@ -146,15 +162,25 @@ class RunHealth:
         value = self.counters.get(name)
         return value if isinstance(value, int) else 0
 
-    def _edge(self, name: str) -> int:
+    def _edge(self, name: str, counter: str) -> int:
         edges = self.counters.get("edges")
         edge = edges.get(name) if isinstance(edges, dict) else None
-        frames = edge.get("frames") if isinstance(edge, dict) else None
-        return frames if isinstance(frames, int) else 0
+        count = edge.get(counter) if isinstance(edge, dict) else None
+        return count if isinstance(count, int) else 0
 
     def _texts(self, name: str) -> dict[str, str]:
         value = self.counters.get(name)
         return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+def spelled_duration(seconds: float) -> str:
+    """Return a duration as a person says it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 2880 else f"{round(minutes / 1440)} days"
 
 
 def age_s(arrived_ns: int | None) -> float | None:

@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from .health import RunHealth, spelled_duration
 from .model import Model
 from .theme import signal_colours
 
@@ -39,7 +40,7 @@ class HealthStrip(QWidget):
         self._told: tuple[float, str] = (0.0, "")
         self._state.setToolTip("click for what happened")
         self._state.clicked.connect(self.asked)
-        names = ("in", "out", "age", "waiting", "lost", "refused")
+        names = ("in", "out", "age", "waiting", "disk", "lost", "refused")
         self._figures = {name: QLabel() for name in names}
         line = QHBoxLayout()
         line.setSpacing(18)
@@ -76,6 +77,7 @@ class HealthStrip(QWidget):
             "out": f"out <b>{rate_out:.0f}</b> frames/s" if live else "",
             "age": f"age <b>{_spelled(age_s)}</b>" if age_s is not None and not paused else "",
             "waiting": f"waiting <b>{health.waiting}</b>",
+            "disk": _room(health) if live else "",
             "lost": f"lost <b>{health.lost}</b>" if health.lost else "",
             "refused": f"refused <b>{health.refused + refused_here}</b>" if health.refused + refused_here else "",
         }
@@ -123,10 +125,19 @@ class HealthStrip(QWidget):
             "out": "frames a second that have gone through the whole chain",
             "age": "time from a frame's arrival in the program to its drawing here",
             "waiting": "frames that have arrived and wait for the chain",
+            "disk": "how long the disk that is recorded to lasts at this rate; what it has left where "
+            "nothing is written now",
             "refused": "messages that broke a rule and were dropped, by the program and here",
         }
         for name, tip in tips.items():
             self._figures[name].setToolTip(tip)
+
+
+def _room(health: RunHealth) -> str:
+    """What the disk that is recorded to has left: as time, in bytes where nothing is written now."""
+    if (left_s := health.disk_left_s()) is not None:
+        return f"disk left <b>{spelled_duration(left_s)}</b>"
+    return f"disk left <b>{health.disk_free_bytes / 1e9:.3g} GB</b>" if health.disk_free_bytes is not None else ""
 
 
 def _spelled(age_s: float) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -74,6 +75,7 @@ def test_the_counters_add_up(tmp_path):
     assert (health.lost_camera, health.lost_transport, health.lost) == (3, 2, 5)
     assert {health.edges[name].frames for name in ("ingest", "journal", "chain")} == {95}
     assert {health.edges[name].bytes for name in ("ingest", "journal", "chain")} == {95 * 32}
+    assert health.disk_free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.2)
     assert health.edges["ingest"].backlog == health.edges["values"].backlog == 0
     assert health.muted == {}
     assert set(health.steps_ms["level"]) == {"p50", "p99", "max"}

@@ -13,7 +13,7 @@ from streamfluo.core.control import Answer
 from streamfluo.core.errors import SourceError
 from streamfluo.viewer import steering
 from streamfluo.viewer.arrangement import STEERING
-from streamfluo.viewer.health import RunHealth
+from streamfluo.viewer.health import RunHealth, spelled_duration
 from streamfluo.viewer.image_menu import fill_menu
 
 LIVE = {"extract": [("min_snr", 2.0, 0.0, None, "SNR that a component needs"), ("tiles", 3, 1.0, 9.0, "how many")],
@@ -221,6 +221,34 @@ def test_frames_that_wait_are_told_in_seconds():
     for second in range(4):
         health.take(told(edges={"ingest": {"frames": 100 * second}, "chain": {"frames": 0}}), float(second))
     assert health.verdict(3.0) == ("amber", "300 frames wait: 3 s behind the camera")
+
+
+def recorded(second, free, rate=2_000_000):
+    return told(edges={"journal": {"bytes": rate * second}}, disk_free_bytes=free)
+
+
+@pytest.mark.parametrize(
+    ("free", "spelled"),
+    [(180_000_000, "90 s"), (14_000_000_000, "117 min"), (15_600_000_000, "2 h 10 min"), (1_000_000_000_000, "6 days")],
+)
+def test_what_the_disk_has_left_is_a_time(free, spelled):
+    health = RunHealth()
+    for second in range(4):
+        health.take(recorded(second, free), float(second))
+    assert spelled_duration(health.disk_left_s()) == spelled
+    soon = health.disk_left_s() < 600
+    assert (health.verdict(3.0) == ("amber", f"the disk is full in {spelled} at this rate")) == soon
+
+
+def test_a_disk_to_which_nothing_is_written_has_bytes_left_and_without_a_recording_nothing_is_said():
+    health = RunHealth()
+    for second in range(4):
+        health.take(recorded(second, 5_000_000_000, rate=0), float(second))
+    assert health.disk_left_s() is None
+    assert health.disk_free_bytes == 5_000_000_000
+    health.take(told(), 4.0)
+    assert health.disk_left_s() is None
+    assert health.disk_free_bytes is None
 
 
 TAKES = {
