@@ -149,6 +149,7 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     choice: dict[str, tuple[str, ...]] = {}
     colours: dict[str, str] = {}
     over_time: tuple[str, ...] = ()
+    ticks: dict[str, str] = {}
     gauges: dict[str, tuple[float, float]] = {}
     places: PlacesFacts = PlacesFacts()
 

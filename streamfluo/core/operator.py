@@ -80,6 +80,7 @@ class Presents:
     saw. The first picture stands beside that of the name `compared`, a divider between them; so does each of a
     `choice`, (what it is called, pictures in order), one of which is shown at a time by a slider. `colours` are colour
     maps of pictures by name. Snapshots of one axis in `over_time` are drawn as frames go by, a curve for each place.
+    `ticks` are, of values by id, other such values that stand beneath each curve as ticks as high as they are.
     `gauges` are numbers with what is worth a look and what is too much. `places` says which table's places have
     values, and what is known of each.
     """
@@ -90,6 +91,7 @@ class Presents:
     choice: tuple[str, tuple[str, ...]] = ("", ())
     colours: Mapping[str, str] = field(default_factory=dict)
     over_time: tuple[str, ...] = ()
+    ticks: Mapping[str, str] = field(default_factory=dict)
     gauges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     places: Places | None = None
 
@@ -99,6 +101,7 @@ class Presents:
         places = asdict(self.places) if self.places is not None else {}
         told = {
             "choice": choice, "colours": dict(self.colours), "over_time": list(self.over_time),
+            "ticks": dict(self.ticks),
             "gauges": {name: list(limits) for name, limits in self.gauges.items()}, "places": places,
         }  # fmt: skip
         return {name: value for name, value in told.items() if value}

@@ -27,25 +27,29 @@ class AllDrawn(NamedTuple):
     """Of every step, what is drawn in a way that axes do not say."""
 
     over_time: frozenset[NamedThing]
+    ticks: dict[NamedThing, NamedThing]
     gauges: dict[NamedThing, tuple[float, float]]
     places: dict[str, PlacesGiven]  # by the step whose operator says so
     colours: dict[NamedThing, str]
     choices: dict[str, tuple[str, tuple[NamedThing, ...]]]  # likewise: what it is called, its pictures in order
 
 
-NOTHING = AllDrawn(frozenset(), {}, {}, {}, {})
+NOTHING = AllDrawn(frozenset(), {}, {}, {}, {}, {})
 
 
 def drawn_of(hello: wire.Hello) -> AllDrawn:
     """Return what the kinds of a run's steps say; names that no step gives are passed over."""
     said = hello.drawn if isinstance(hello.drawn, dict) else {}
     over_time: set[NamedThing] = set()
-    found = AllDrawn(frozenset(), {}, {}, {}, {})
+    found = AllDrawn(frozenset(), {}, {}, {}, {}, {})
     for step, kind, _ in hello.steps:
         if kind not in said:
             continue
         drawn = said[kind]
         over_time |= {at for name in drawn.over_time[:MAX_NAMES] if (at := _given(name, step, hello)) is not None}
+        for name, by in list(drawn.ticks.items())[:MAX_NAMES]:
+            if (at := _given(name, step, hello)) is not None and (ticks := _given(by, step, hello)) is not None:
+                found.ticks[at] = ticks
         for name, limits in drawn.gauges.items():
             if (at := _given(name, step, hello)) is not None:
                 found.gauges[at] = limits

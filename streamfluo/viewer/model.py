@@ -152,15 +152,16 @@ class Model(Held):
         return {step: places for step, places in self.drawn.places.items() if places.table in over}
 
     def beside(self, panel: Panel) -> list[Panel]:
-        """What is drawn with a trace of one plane: signals beneath those of components, marks over any."""
+        """What is drawn with a trace of one plane: signals and ticks beneath those of components, marks over any."""
         if panel.kind != "trace":
             return []
         here = {self.planes.split(panel.step)[0], ONE_PLANE}
-        stacked = panel.id.startswith("by_id/")
+        stacked, ticks = panel.id.startswith("by_id/"), self.drawn.ticks.get((panel.step, panel.name))
         return [
             other
             for other in self._each.values()
-            if (other.kind == "marks" or (other.signal and stacked)) and self.planes.split(other.step)[0] in here
+            if ((other.kind == "marks" or (other.signal and stacked)) and self.planes.split(other.step)[0] in here)
+            or (other.step, other.name) == ticks
         ]
 
     @property

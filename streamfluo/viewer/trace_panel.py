@@ -28,28 +28,35 @@ CURVES_A_PAGE = 16
 LANE_PX, FEWEST = 14, 4  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
 MAX_LANES = 4
+TICK, TICK_GAP, MAX_TICKS = 0.2, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
 WINDOWS_S = {"10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "all": np.inf}
 WINDOWS_FRAMES = {"300 frames": 300.0, "2000 frames": 2000.0, "10000 frames": 10000.0, "all": np.inf}
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What is drawn with traces: signals beneath them and marks over them, each by what it is called."""
+    """What is drawn with traces: signals beneath them and marks over them, each by what it is called; by the ids of
+    the traces, what stands beneath each as ticks."""
 
     signals: Mapping[str, Trace] = field(default_factory=dict)
     marks: Mapping[str, Marks] = field(default_factory=dict)
+    ticks: Trace | None = None
 
     @property
     def revision(self) -> tuple[int, ...]:
         """What changes whenever there is something else to draw."""
-        return *(one.revision for one in self.signals.values()), *(one.revision for one in self.marks.values())
+        ticks = () if self.ticks is None else (self.ticks,)
+        return tuple(one.revision for one in (*self.signals.values(), *self.marks.values(), *ticks))
 
 
 def beside(panel: Panel, model: Model) -> Beside:
     """Return what is drawn with a panel's traces, each thing by the step that it is of."""
     found = {other: model.planes.split(other.step)[1] for other in model.beside(panel)}
     signals = {step: model.traces[other.id] for other, step in found.items() if other.signal}
-    return Beside(signals, {step: model.marks[other.id] for other, step in found.items() if other.kind == "marks"})
+    marks = {step: model.marks[other.id] for other, step in found.items() if other.kind == "marks"}
+    ticks = model.drawn.ticks.get((panel.step, panel.name))
+    by = next((other for other in found if (other.step, other.name) == ticks), None)
+    return Beside(signals, marks, None if by is None else model.traces.get(by.id))
 
 
 class TracePanel(QWidget):
@@ -75,6 +82,8 @@ class TracePanel(QWidget):
         self._label, self._unit = label, unit
         self.names: tuple[str, ...] = ()  # of curves without ids, where they have any
         self._plot.setLabel("left", labelled(label, unit))
+        self._ticks = pg.PlotCurveItem(antialias=False)
+        self._plot.addItem(self._ticks, ignoreBounds=True)
         self._cursor = pg.InfiniteLine(angle=90, pen=pg.mkPen(text_colour(), width=1.5))
         self._cursor.setVisible(False)
         self._plot.addItem(self._cursor, ignoreBounds=True)
@@ -126,6 +135,7 @@ class TracePanel(QWidget):
         self._sort(rows, now)
         shown = self._shown(rows.shape[1])
         ticks = self._draw_all(indices, rows, scale) if self._shows_all else []
+        self._draw_ticks([] if self._shows_all else shown, int(indices[0]), scale)
         if not self._shows_all:
             lanes = self._lanes()
             self._heat.hide()
@@ -230,16 +240,31 @@ class TracePanel(QWidget):
     ) -> list[tuple[float, str]]:
         """Draw the trace's own curves; returns what they are called where they are stacked."""
         ids, ticks = self._trace.ids or [], []
+        beneath = 0.0 if self._beside.ticks is None else TICK + TICK_GAP
         for n, column in enumerate(shown):
             x, y = envelope(indices, rows[:, column], sampled=self._trace.sampled)
             if self._is_stacked:
                 ticks.append((float(n), f"{ids[column]}: {_range(y)}"))
-                y = _fitted(y) + n
+                y = _fitted(y) * (1 - beneath) + n + beneath
             thick = bool(ids) and ids[column] == self.pointed
             colour = curve_colour(ids[column] if self._is_stacked else column)
             self._curves[n].setPen(pg.mkPen(colour, width=3 if thick else 1))
             self._curves[n].setData(x * scale, y, connect="finite")
         return ticks
+
+    def _draw_ticks(self, shown: list[int], first: int, scale: float) -> None:
+        """Draw what stands as ticks beneath the curves shown, as high as it is, the highest of each curve TICK."""
+        x, y = np.empty(0), np.empty(0)
+        by, ids = self._beside.ticks, self._trace.ids or []
+        if by is not None and by.ids is not None and self._is_stacked and len(by):
+            places = {name: column for column, name in enumerate(by.ids)}
+            indices, rows = by.since(first)
+            lanes = [(n, places[ids[column]]) for n, column in enumerate(shown) if ids[column] in places]
+            stands = [_standing(indices, rows[:, column], n) for n, column in lanes]
+            if stands:
+                x, y = (np.concatenate(each) for each in zip(*stands, strict=True))
+        self._ticks.setPen(pg.mkPen(text_colour(), width=1))
+        self._ticks.setData(x * scale, y, connect="pairs")
 
     def _draw_lanes(
         self, lanes: list[tuple[str, Trace]], first: int, above: int, scale: float
@@ -289,6 +314,15 @@ class TracePanel(QWidget):
             self._curves.append(self._plot.plot(antialias=False))
         while len(self._curves) > count:
             self._plot.removeItem(self._curves.pop())
+
+
+def _standing(indices: np.ndarray, values: np.ndarray, base: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends (2 n,) of ticks on `base` where values (t,) are above 0, as pairs; at most MAX_TICKS of them."""
+    high = np.flatnonzero(values > 0)
+    if len(high) > MAX_TICKS:
+        high = np.sort(high[np.argpartition(values[high], -MAX_TICKS)[-MAX_TICKS:]])
+    heights = values[high] / values[high].max(initial=np.finfo(float).tiny)
+    return np.repeat(indices[high].astype(float), 2), np.stack([np.zeros(len(high)), heights * TICK], 1).ravel() + base
 
 
 def _range(curve: np.ndarray) -> str:

@@ -12,6 +12,7 @@ GIVES = {
     "spots": [
         ("spots", "table", ("frame", "spot", "y_px", "x_px"), "", ""),
         ("photons", "by_id", ("t", "n"), "photons", ""),
+        ("rates", "by_id", ("t", "n"), "1/s", ""),
     ],
     "count": [
         ("fine", "snapshot", ("fine_y", "fine_x"), "", ""),
@@ -29,6 +30,7 @@ DRAWN = {
     "choice": {"order": ["k2", "k3", "no_such"]},
     "colours": {"fine": "inferno"},
     "over_time": ["resolution"],
+    "ticks": {"photons": "rates"},
     "gauges": {"share": [0.1, 0.25]},
     "places": PLACES,
 }
@@ -117,3 +119,23 @@ def test_before_anything_is_counted_nothing_is_drawn(drawn_window):
     window, _ = drawn_window(snapshot(3, number=np.empty(0, int), posterior=np.empty((0, 6))))
     panel(window, "chosen/count").refresh()
     assert panel(window, "chosen/count")._told.text() == "nothing is known yet"
+
+
+def test_rates_stand_beneath_their_traces_as_ticks_as_high_as_they_are(drawn_window):
+    photons, rates = np.arange(12.0).reshape(4, 3), np.zeros((4, 2))
+    rates[1] = 2.0, 4.0
+    rates[3, 1] = 1.0
+    ids = np.array([7, 8, 9]), np.array([9, 8])  # the rates name their own curves
+    window, _ = drawn_window(
+        result("spots", 3, 4, ids=ids[0], photons=photons), result("spots", 3, 4, ids=ids[1], rates=rates)
+    )
+    window._open("by_id/spots/photons")
+    look(window)
+    shown = panel(window, "by_id/spots/photons")
+    shown.refresh()
+    x, y = shown._ticks.getData()
+    ticks = sorted(zip(x[::2].tolist(), y[::2].tolist(), (y[1::2] - y[::2]).round(3).tolist(), strict=True))
+    interval_s = shown._interval_s or 1.0
+    assert [(round(when / interval_s), lane, high) for when, lane, high in ticks] == [
+        (4, 1.0, 0.2), (4, 2.0, 0.2), (6, 1.0, 0.05),
+    ]  # fmt: skip

@@ -99,7 +99,9 @@ class Extract(Operator):
         Gives("residual", "snapshot", ("y", "x"), "σ", "residual of the last bin of 5 frames"),
         Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual map that components are detected in"),
     )
-    presents = Presents(("frames", "mean", "detection", "background"), ("traces", "quality", "shift_px"))
+    presents = Presents(
+        ("frames", "mean", "detection", "background"), ("traces", "quality", "shift_px"), ticks={"traces": "spikes"}
+    )
     examples = (
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
          "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},
