@@ -28,7 +28,8 @@ CURVES_A_PAGE = 16
 LANE_PX, FEWEST = 14, 4  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
 MAX_LANES = 4
-TICK, TICK_GAP, MAX_TICKS = 0.2, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
+TICK, TICK_GAP, MAX_TICKS = 0.35, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
+LEAST_TICK = 0.1  # of the highest one: lower ones would be a dotted line
 WINDOWS_S = {"10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "all": np.inf}
 WINDOWS_FRAMES = {"300 frames": 300.0, "2000 frames": 2000.0, "10000 frames": 10000.0, "all": np.inf}
 
@@ -317,8 +318,8 @@ class TracePanel(QWidget):
 
 
 def _standing(indices: np.ndarray, values: np.ndarray, base: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends (2 n,) of ticks on `base` where values (t,) are above 0, as pairs; at most MAX_TICKS of them."""
-    high = np.flatnonzero(values > 0)
+    """Return the ends (2 n,) of ticks on `base`, as pairs, where values (t,) stand out; at most MAX_TICKS of them."""
+    high = np.flatnonzero(values > LEAST_TICK * np.nanmax(values, initial=0))
     if len(high) > MAX_TICKS:
         high = np.sort(high[np.argpartition(values[high], -MAX_TICKS)[-MAX_TICKS:]])
     heights = values[high] / values[high].max(initial=np.finfo(float).tiny)
