@@ -49,7 +49,8 @@ def regions_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
 
 
 class Areas(NamedTuple):
-    """Pixels of n regions, and those of all regions and neuropils (2 n) one after the other, where each begins.
+    """Pixels of n regions, and runs (m, 2) of neighbouring ones of all regions and neuropils (2 n) one after the other,
+    first pixel and one past the last, and where each region's begin.
 
     labels (y, x) number the regions from 1 on; offset (2 n,) is the camera's [ADU], factor what of the neuropil is
     subtracted.
@@ -57,7 +58,7 @@ class Areas(NamedTuple):
 
     regions: list[np.ndarray]
     starts: np.ndarray
-    pixels: np.ndarray
+    runs: np.ndarray
     labels: np.ndarray
     offset: np.ndarray
     factor: float
@@ -152,9 +153,9 @@ class Regions(Operator):
 
     def _means_of(self, frames: np.ndarray) -> np.ndarray:
         means = np.empty((len(frames), 2 * len(self._areas.regions)))
-        region_means(
-            np.ascontiguousarray(frames).reshape(len(frames), -1), self._areas.starts, self._areas.pixels, means
-        )
+        flat = np.ascontiguousarray(frames).reshape(len(frames), -1)
+        zero = np.float64(0) if flat.dtype.kind == "f" else np.int64(0)
+        region_means(flat, self._areas.starts, self._areas.runs, zero, means)
         return means
 
 
@@ -171,11 +172,19 @@ def _areas(params: RegionsParams, spec: Spec) -> Areas:
             "neuropil_factor = 0"
         )
     listed = [np.flatnonzero(mask) for mask in (*masks, *around)]
-    starts = np.concatenate(([0], np.cumsum([len(pixels) for pixels in listed]))).astype(np.int64)
+    runs = [_runs(pixels) for pixels in listed]
+    starts = np.concatenate(([0], np.cumsum([len(run) for run in runs]))).astype(np.int64)
     labels = np.zeros(spec.shape, np.int32)
     for n, mask in enumerate(masks, 1):
         labels[mask] = n
     offset = None if spec.camera is None else spec.camera.offset_adu
     level = np.broadcast_to(0.0 if offset is None else offset, spec.shape).reshape(-1)
     offsets = np.array([level[pixels].mean() if len(pixels) else 0.0 for pixels in listed])
-    return Areas(listed[: len(masks)], starts, np.concatenate(listed).astype(np.int64), labels, offsets, factor)
+    return Areas(listed[: len(masks)], starts, np.concatenate(runs), labels, offsets, factor)
+
+
+def _runs(pixels: np.ndarray) -> np.ndarray:
+    """Return runs (m, 2) of neighbouring pixels in ascending ones (n,): the first of each, and one past its last."""
+    ends = np.flatnonzero(np.diff(pixels) != 1)
+    first, last = np.append(pixels[:1], pixels[ends + 1]), np.append(pixels[ends], pixels[-1:])
+    return np.stack([first, last + 1], 1).astype(np.int64)
