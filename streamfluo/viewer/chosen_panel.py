@@ -6,12 +6,12 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QBrush
-from PySide6.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSplitter, QWidget
 
 from .drawn import NamedThing
 from .model import Model
 from .panels import Panel
-from .plot_panels import empty_plot
+from .plot_panels import empty_plot, told_above
 from .theme import curve_colour, text_colour
 from .traces import Trace, envelope
 from .words import labelled, named
@@ -38,11 +38,7 @@ class ChosenPanel(QWidget):
         both = QSplitter(Qt.Orientation.Vertical)
         both.addWidget(self._bars_plot)
         both.addWidget(self._trace_plot)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 2, 4, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self._told)
-        layout.addWidget(both)
+        told_above(self, self._told, both)
         self._name_axes()
 
     def turn_to(self, panel: Panel) -> None:

@@ -6,13 +6,13 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QBrush, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from .drawn import PlacesGiven
 from .model import Model
 from .panels import Panel
 from .place_items import value_colour
-from .plot_panels import empty_plot
+from .plot_panels import empty_plot, told_above
 from .theme import curve_colour, signal_colours, text_colour
 from .words import figure, labelled, named
 
@@ -41,11 +41,7 @@ class HistogramPanel(QWidget):
         self._median.setVisible(False)
         self._plot.addItem(self._median, ignoreBounds=True)
         self._told = QLabel()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 2, 4, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self._told)
-        layout.addWidget(self._plot)
+        told_above(self, self._told, self._plot)
 
     def turn_to(self, panel: Panel) -> None:
         """Draw the same histogram of another plane from now on."""
@@ -93,11 +89,7 @@ class CountsPanel(QWidget):
         for item in (self._sure, self._doubtful):
             self._plot.addItem(item)
         self._told = QLabel(wordWrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 2, 4, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self._told)
-        layout.addWidget(self._plot)
+        told_above(self, self._told, self._plot)
 
     def turn_to(self, panel: Panel) -> None:
         """Draw the same values of another plane from now on."""
@@ -204,11 +196,7 @@ class OverTimePanel(QWidget):
         self._plot.setLabel("left", labelled(panel.name, panel.unit))
         self._curves: list[pg.PlotDataItem] = []
         self._told = QLabel(textFormat=Qt.TextFormat.RichText, wordWrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 2, 4, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self._told)
-        layout.addWidget(self._plot)
+        told_above(self, self._told, self._plot)
 
     def turn_to(self, panel: Panel) -> None:
         """Draw the same snapshot of another plane from now on."""

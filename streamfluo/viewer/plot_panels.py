@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from .model import Model
 from .panels import Panel
@@ -68,6 +68,15 @@ def empty_plot() -> pg.PlotWidget:
     plot.getAxis("bottom").enableAutoSIPrefix(False)
     plot.setMinimumSize(120, 60)
     return plot
+
+
+def told_above(widget: QWidget, told: QLabel, drawn: QWidget) -> None:
+    """Lay out a dock: a line of words, and below it what is drawn."""
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(4, 2, 4, 2)
+    layout.setSpacing(0)
+    layout.addWidget(told)
+    layout.addWidget(drawn)
 
 
 def stacked(widget: QWidget, top: QHBoxLayout | None, plot: pg.PlotWidget) -> None:
