@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add_product, add_scaled
 
 LIMIT = np.float32(1e6)  # σ of whitened pixels: their sums stay finite in float32
@@ -113,7 +113,7 @@ def whiten(frame, model, activity, scale, stored, products):  # type: ignore[no-
         products[m] = _total(sums[m])
 
 
-@kernel
+@part
 def _places_between(width, columns):  # type: ignore[no-untyped-def]
     """Return the bin (x,) whose centre lies before each pixel of a row, and the part of the way to the next one."""
     bins, parts = np.empty(width, np.int64), np.empty(width, np.float32)
@@ -133,7 +133,7 @@ def _interpolate_row(binned, bins, parts, out):  # type: ignore[no-untyped-def]
         out[x] = (np.float32(1) - parts[x]) * binned[i] + parts[x] * binned[min(i + 1, last)]
 
 
-@kernel
+@part
 def _whiten_row(frame, between, mean, weight, white):  # type: ignore[no-untyped-def]
     """Write a whitened row, NaN where it is unknown; return in how many pixels.
 
@@ -149,7 +149,7 @@ def _whiten_row(frame, between, mean, weight, white):  # type: ignore[no-untyped
     return unknown
 
 
-@kernel
+@part
 def _expect_unknown(unknown, modes, expected, white):  # type: ignore[no-untyped-def]
     """Write modes (M, x) at `expected` (M,) to the so many NaN of a row, mostly at both ends: what motion leaves."""
     x, last = 0, len(white)
@@ -224,7 +224,7 @@ def project(frame, scale, footprints, products):  # type: ignore[no-untyped-def]
         products[k] = (a + b) * scale
 
 
-@kernel
+@part
 def subtract_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-def]
     """Subtract background modes of known activity (M,) from products (K,). mode_overlap (K, M)."""
     for k in range(len(products)):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add_scaled
 
 EDGE_FRACTION = 0.2  # of the peak: the boundary of a cell
@@ -47,7 +47,7 @@ def smooth_gaussian(image, sigma, rows, out):  # type: ignore[no-untyped-def]
     return squares
 
 
-@kernel
+@part
 def robust_sigma(image):  # type: ignore[no-untyped-def]
     """Return the noise σ of an image from its median absolute deviation."""
     values = image.copy().reshape(-1)
@@ -55,7 +55,7 @@ def robust_sigma(image):  # type: ignore[no-untyped-def]
     return np.median(np.abs(values - middle)) / 0.6745
 
 
-@kernel
+@part
 def sigma_below(image):  # type: ignore[no-untyped-def]
     """Return the noise σ of an image from its negative pixels, around 0, whatever part of it a cell fills."""
     values = np.empty(image.size, image.dtype)
@@ -67,7 +67,7 @@ def sigma_below(image):  # type: ignore[no-untyped-def]
     return -np.median(values[:count]) / 0.6745 if count else 0.0
 
 
-@kernel
+@part
 def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-untyped-def]
     """Write the estimate (h, w) with the least smoothing that reaches MIN_PEAK_SNR; return (noise σ, σ, edge fraction).
 
@@ -119,7 +119,7 @@ def connected_region(image, threshold, seed_y, seed_x, kept, stack):  # type: ig
     return count
 
 
-@kernel
+@part
 def fill_holes(kept):  # type: ignore[no-untyped-def]
     """Mark pixels whose four neighbours are marked, in one raster pass; return the number of marked pixels."""
     height, width = kept.shape

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 STEP = 32.0  # residuals of a bin are stored as int16 in steps of 1/32 of their noise σ
 
@@ -135,7 +135,7 @@ def peaks(now, before, threshold, radius, suppressed, found):  # type: ignore[no
     return count
 
 
-@kernel
+@part
 def _is_peak(image, y, x, radius):  # type: ignore[no-untyped-def]
     z = image[y, x]
     for j in range(max(0, y - radius), min(image.shape[0], y + radius + 1)):
@@ -145,7 +145,7 @@ def _is_peak(image, y, x, radius):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
+@part
 def _max_around(image, y, x):  # type: ignore[no-untyped-def]
     best = image[y, x]
     for j in range(max(0, y - 1), min(image.shape[0], y + 2)):

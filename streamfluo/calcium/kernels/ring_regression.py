@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add, add_scaled
 from .demixing import inner
 
@@ -38,13 +38,13 @@ def bin_deviation(frame, mean, weight, whole, out, seen):  # type: ignore[no-unt
                 out[j, i], seen[j, i] = total / max(known, 1), known / n
 
 
-@kernel
+@part
 def _add_deviation(frame, mean, sums):  # type: ignore[no-untyped-def]
     for x in range(len(sums)):
         sums[x] += np.float32(frame[x]) - mean[x]
 
 
-@kernel
+@part
 def _sum_known(frame, mean, weight):  # type: ignore[no-untyped-def]
     """Return the sum of frame − mean over the known pixels of a block (h, w), and how many they are."""
     total, known = 0.0, 0
@@ -148,7 +148,7 @@ def ring_sum(image, inside, outside, out):  # type: ignore[no-untyped-def]
                 add(run, out[y + dy])
 
 
-@kernel
+@part
 def _run_sums(prefix, reach, wide, narrow, out):  # type: ignore[no-untyped-def]
     """Write the sums over 2 wide + 1 places around each to out (columns,), less the 2 narrow + 1 in the middle."""
     n = len(out)

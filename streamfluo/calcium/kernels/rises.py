@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 RISE_BINS = 100
 FIRST_RISE, RISE_RATIO = 0.05, 1.15  # of the histogram of rises: first bound [σ], and the next one's ratio
 
 
-@kernel
+@part
 def averages_around(window, boxes, out):  # type: ignore[no-untyped-def]
     """Write the averages of a window (S,) over boxes to out (B,).
 
@@ -22,7 +22,7 @@ def averages_around(window, boxes, out):  # type: ignore[no-untyped-def]
         out[b] = total
 
 
-@kernel
+@part
 def rise_bin(rise):  # type: ignore[no-untyped-def]
     """Return the bin of the histogram of a rise [σ]; 0 below its first bound."""
     if not rise >= FIRST_RISE:

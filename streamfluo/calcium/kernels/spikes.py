@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 _NOISE_BELOW, _FALL = 4.0, 0.02  # noise σ; part of what is beyond them that a baseline falls by, a sample
 SWEEPS = 2  # of coordinate descent a sample, AR(2): the window is warm-started
@@ -45,7 +45,7 @@ class Windows(NamedTuple):
     tail: Any
 
 
-@kernel
+@part
 def new_pools(g, size):  # type: ignore[no-untyped-def]
     """Return empty pools of one trace with decay g for `size` pools."""
     return Pools(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.two_state import balanced
 
 CREDIBLE = 0.9
@@ -127,7 +127,7 @@ def _explained(sums, start, stop):  # type: ignore[no-untyped-def]
     return (sums[stop] - sums[start]) ** 2 / (stop - start)
 
 
-@kernel
+@part
 def _step_count(sums, edges, count):  # type: ignore[no-untyped-def]
     """Return the drop from the highest level to the last, in median steps down."""
     levels = np.empty(count)

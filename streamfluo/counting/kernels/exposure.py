@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .emission import HALF_LOG_TAU
 
 IMPROBABLE = 1e-7  # of a state, or of a step: left out
@@ -188,7 +188,7 @@ def _forward(x, brightness, camera, mixing, exposure, emitters, flat, ramps, res
     return total
 
 
-@kernel
+@part
 def _expected(state, step):  # type: ignore[no-untyped-def]
     """Return how many more are on at the end of a frame, where there are more, in the mean."""
     came = 0.0
@@ -219,7 +219,7 @@ def _normal_below(away):  # type: ignore[no-untyped-def]
     return 0.5 * math.erfc(-away * ROOT_HALF)
 
 
-@kernel
+@part
 def _ramp_below(x, levels, z):  # type: ignore[no-untyped-def]
     """Return the quantile of x among ramps between z and z + 1: the integral of the normal distribution over them."""
     noise = 0.5 * (levels[1, z] + levels[1, z + 1])

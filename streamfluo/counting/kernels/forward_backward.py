@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .transitions import (
     bleach_back,
     bleach_step,
@@ -135,7 +135,7 @@ def smooth(emission, transitions, transition_slopes, spaces, weights, slopes):  
     return occupancy
 
 
-@kernel
+@part
 def _fill_forward(emission, transitions, emitters, bleaches, forward):  # type: ignore[no-untyped-def]
     alpha, bleached = forward.alpha, np.empty(forward.alpha.shape[1:])
     fill_initial(transitions.kinetics, emitters, bleaches, alpha[0, : state_count(emitters, bleaches)])
@@ -157,7 +157,7 @@ def _condition_beta(beta, emission, scale, emitters, bleaches):  # type: ignore[
         at += a + 1
 
 
-@kernel
+@part
 def _add_occupancy(alpha, beta, emitters, bleaches, occupancy):  # type: ignore[no-untyped-def]
     """Add alpha · beta to occupancy (z, lane) of one frame."""
     at, lanes = 0, alpha.shape[1]
@@ -182,7 +182,7 @@ def _add_blinking(alpha, beta, emitters, bleaches, expected):  # type: ignore[no
         at += a + 1
 
 
-@kernel
+@part
 def _add_bleaching(alpha, beta, emitters, expected):  # type: ignore[no-untyped-def]
     """expected[z, k, lane] += alpha(a, z) · beta(a − k, z − k), summed over a."""
     lanes = alpha.shape[1]
@@ -195,7 +195,7 @@ def _add_bleaching(alpha, beta, emitters, expected):  # type: ignore[no-untyped-
                     here[lane] += before[lane] * after[lane]
 
 
-@kernel
+@part
 def _add_initial_slopes(alpha, beta, kinetics, emitters, bleaches, slopes):  # type: ignore[no-untyped-def]
     at = emitters * (emitters + 1) // 2 if bleaches else 0
     for lane in range(alpha.shape[1]):
@@ -212,7 +212,7 @@ def _add_initial_slopes(alpha, beta, kinetics, emitters, bleaches, slopes):  # t
         slopes[4, lane] -= by_duty * p_on / rate**2
 
 
-@kernel
+@part
 def _add_transition_slopes(expected, transition_slopes, emitters, bleaches, slopes):  # type: ignore[no-untyped-def]
     by_on, by_off, by_bleach = transition_slopes
     for lane in range(expected.blinking.shape[3]):

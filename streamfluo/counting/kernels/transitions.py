@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 LANES = 16  # a step of 10 emitters takes 27 ns; with 8 lanes 50, with 32 no less
 
@@ -145,7 +145,7 @@ def bleach_step(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
                 _add(here, probability, there)
 
 
-@kernel
+@part
 def bleach_back(state, matrix, emitters, out):  # type: ignore[no-untyped-def]
     """Apply the transpose of `bleach_step`."""
     for a in range(emitters + 1):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .gauss_newton import BLOCK_PX, column_run
 
 LEVEL_STRIDE = 4  # rows of a block that its level is taken from
@@ -36,7 +36,7 @@ def measure_levels(frame, template, shifts, gain, column_sums, levels):  # type:
     return _slope(levels[1:], levels[:-1]), _slope(levels[:, 1:], levels[:, :-1])
 
 
-@kernel
+@part
 def _add_differences(frame, template, gain, total):  # type: ignore[no-untyped-def]
     count, added = total
     for i in range(len(count)):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 
 class SplineBasis(NamedTuple):
@@ -55,7 +55,7 @@ def solve_field(matrix, vector, basis, prior, prior_vector):  # type: ignore[no-
     return values.reshape(py, px, 2)
 
 
-@kernel
+@part
 def _eliminate(matrix, values):  # type: ignore[no-untyped-def]
     """Gaussian elimination in place, without pivoting: the matrix is nearly symmetric positive definite."""
     n = len(values)

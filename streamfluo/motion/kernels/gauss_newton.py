@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 from ...pixels.kernels.seen import Window
 from .agreement import agreement, deficit, unexplained
@@ -143,7 +143,7 @@ def column_run(frame, template, shifts, bx, y):  # type: ignore[no-untyped-def]
     return bx, dy, dx, p, q if seen_top <= y + dy < seen_bottom else p
 
 
-@kernel
+@part
 def _add_row(frame, template, shifts, expected, y, column_sums):  # type: ignore[no-untyped-def]
     image, images, limits, _ = template
     limit, level = limits[y // BLOCK_PX], column_sums[5]
@@ -159,7 +159,7 @@ def _add_row(frame, template, shifts, expected, y, column_sums):  # type: ignore
             _add_residuals(frame[0][y + dy, p + dx : q + dx], (image[y, p:q], level[p:q], limit[p:q]), tried, v, total)
 
 
-@kernel
+@part
 def _add_residuals(frame, expected, tried, v, total):  # type: ignore[no-untyped-def]
     template, level, limit = expected
     gain, reach, risen = tried
@@ -248,7 +248,7 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
                 matrix[by, bx, j, k] = total
 
 
-@kernel
+@part
 def _widen_limit(slopes, limit):  # type: ignore[no-untyped-def]
     steepest = np.zeros(len(limit), np.float32)
     for i in range(slopes.shape[1]):
@@ -280,7 +280,7 @@ def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
         _subtract_and_scale(scratch, weights[i], image[i])
 
 
-@kernel
+@part
 def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
     for x in range(len(row)):
         row[x] = (row[x] - mean[x]) * weight[x]

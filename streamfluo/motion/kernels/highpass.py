@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 PASSES = 3  # of a box make a Gaussian to within 3 % (Wells 1986)
 
@@ -34,7 +34,7 @@ def high_pass(image, radius, scratch, out):  # type: ignore[no-untyped-def]
             out[y, x] -= scratch[0, y, x]
 
 
-@kernel
+@part
 def _along_columns(image, radius, out):  # type: ignore[no-untyped-def]
     height, width = image.shape
     total = np.zeros(width)
@@ -48,7 +48,7 @@ def _along_columns(image, radius, out):  # type: ignore[no-untyped-def]
             total[x] += entering[x] - leaving[x]
 
 
-@kernel
+@part
 def _along_rows(image, radius, out):  # type: ignore[no-untyped-def]
     height, width = image.shape
     scale = 1 / (2 * radius + 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .gauss_newton import BLOCK_PX, column_run
 
 SIGMA = 3.0  # standard errors that are taken off
@@ -72,7 +72,7 @@ def _add_products(residual, first, stop, sums):  # type: ignore[no-untyped-def]
         sums[bx, 3] += count
 
 
-@kernel
+@part
 def _fill_unknown(levels):  # type: ignore[no-untyped-def]
     """Replace the levels (by, bx) of blocks that were not seen by the mean of the others."""
     total, count = np.float32(0), 0
@@ -86,7 +86,7 @@ def _fill_unknown(levels):  # type: ignore[no-untyped-def]
                 levels[by, bx] = total / np.float32(max(count, 1))
 
 
-@kernel
+@part
 def _columns_between(width, count):  # type: ignore[no-untyped-def]
     """Return `_between` of each column (x,): the same in all rows, and half of the time if it is computed in each."""
     left, right, part = np.empty(width, np.int64), np.empty(width, np.int64), np.empty(width, np.float32)
@@ -95,7 +95,7 @@ def _columns_between(width, count):  # type: ignore[no-untyped-def]
     return left, right, part
 
 
-@kernel
+@part
 def _interpolate_levels(levels, y, between, row, level):  # type: ignore[no-untyped-def]
     """Write the levels (by, bx), linear between the middles of the blocks, at the pixels (x,) of row y.
 
@@ -118,7 +118,7 @@ def _between(at, count):  # type: ignore[no-untyped-def]
     return first, min(first + 1, count - 1), place - np.float32(first)
 
 
-@kernel
+@part
 def _fill_residual(frame, columns, image, level, gain, slopes, residual):  # type: ignore[no-untyped-def]
     """Write what light and template, moved by the fraction of the shift, leave of a row; not at the first and last."""
     p, q, dx = columns

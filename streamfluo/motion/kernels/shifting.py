@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.seen import Window
 from .gauss_newton import BLOCK_PX, Light, fill_levels, rise
 
@@ -79,7 +79,7 @@ def _weights(coefficients, fraction, weights):  # type: ignore[no-untyped-def]
     return kept
 
 
-@kernel
+@part
 def _convolve(row, weights, out):  # type: ignore[no-untyped-def]
     n = len(out)
     shifted = (row[:n], row[1 : n + 1], row[2 : n + 2], row[3 : n + 3], row[4 : n + 4], row[5 : n + 5])
@@ -130,7 +130,7 @@ def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: 
         _update_mean(pixels[y, left:right], mean_rate, mean[y, left:right])
 
 
-@kernel
+@part
 def _common_level(light):  # type: ignore[no-untyped-def]
     """Return the median level [ADU] of the blocks that were seen, less the slopes: what is added in the middle."""
     _, slope_y, slope_x, levels = light
@@ -144,7 +144,7 @@ def _common_level(light):  # type: ignore[no-untyped-def]
     return np.sort(found[:n])[n // 2] if n else np.float32(0)
 
 
-@kernel
+@part
 def _fill_local(light, by, common, local):  # type: ignore[no-untyped-def]
     """Write what the level of each column's block (x,) has beyond what is added to the whole frame."""
     _, slope_y, slope_x, levels = light
@@ -153,7 +153,7 @@ def _fill_local(light, by, common, local):  # type: ignore[no-untyped-def]
         local[bx * BLOCK_PX : (bx + 1) * BLOCK_PX] = beyond if beyond == beyond else np.float32(0)
 
 
-@kernel
+@part
 def _update_row(shifted, rates, limit, lit, template):  # type: ignore[no-untyped-def]
     (rate, rate_x), (level, local, gain, risen) = rates, lit
     for i in range(len(template)):
@@ -163,7 +163,7 @@ def _update_row(shifted, rates, limit, lit, template):  # type: ignore[no-untype
         template[i] += d if d == d else np.float32(0)
 
 
-@kernel
+@part
 def _update_mean(shifted, rate, mean):  # type: ignore[no-untyped-def]
     for i in range(len(mean)):
         d = (shifted[i] - mean[i]) * rate

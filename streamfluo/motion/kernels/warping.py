@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add_scaled
 
 
@@ -59,7 +59,7 @@ def _polynomial(shift, coefficients, out):  # type: ignore[no-untyped-def]
         out[i] = ((((c5 * f + c4) * f + c3) * f + c2) * f + c1) * f + c0
 
 
-@kernel
+@part
 def _interpolate_run(frame, y, shift_x, run, scratch, out):  # type: ignore[no-untyped-def]
     height, width = frame.shape
     first, stop = run
@@ -95,7 +95,7 @@ def _clamped(rows, x, weights_y, weights_x):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel
+@part
 def _weighted_sums(rows, weights_y, weights_x, out):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3 = rows
     n = len(out)  # slices of one length, so that the loop runs on vectors: 2.5 times as fast

@@ -44,6 +44,14 @@ def kernel(function: Any = None, **options: Any) -> Any:
     return compiled
 
 
+def part(function: Any = None, **options: Any) -> Any:
+    """A kernel that one other kernel calls, at one place and with the same options: compiled as lines of that one.
+
+    On its own it would be translated, optimised, made machine code and kept, and then once more within its caller.
+    """
+    return kernel(function, **options, inline="always")
+
+
 def _without_constants(get_call_template: Callable[..., Any]) -> Callable[..., Any]:
     """How a kernel is called from another one: with the types of what it gets, never with a type for one constant."""
 

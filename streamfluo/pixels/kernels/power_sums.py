@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .kernel import kernel
+from .kernel import kernel, part
 
 TILE_PX = 4096  # a tile's sums stay in the second-level cache; 2048 to 8192 measured alike within 10 %
 LANES = 16
@@ -195,7 +195,7 @@ def median(frames, chosen, out):  # type: ignore[no-untyped-def]
         out[a : a + m] = rows[len(chosen) // 2, :m]
 
 
-@kernel
+@part
 def _sort_pair(a, b):  # type: ignore[no-untyped-def]
     for i in range(len(a)):
         low, high = min(a[i], b[i]), max(a[i], b[i])
@@ -257,7 +257,7 @@ def sum_powers(frames, a, pivot, total):  # type: ignore[no-untyped-def]
         f += 1
 
 
-@kernel
+@part
 def _add_one(row, pivot, total):  # type: ignore[no-untyped-def]
     for power in range(0, total.shape[0], 2):
         for i in range(len(row)):
@@ -270,7 +270,7 @@ def _add_one(row, pivot, total):  # type: ignore[no-untyped-def]
             total[power + 1, i] += q * e
 
 
-@kernel
+@part
 def _add_eight_to_2(r, pivot, s1, s2):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3, r4, r5, r6, r7 = r
     for i in range(len(pivot)):
@@ -281,7 +281,7 @@ def _add_eight_to_2(r, pivot, s1, s2):  # type: ignore[no-untyped-def]
         s2[i] += ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
 
 
-@kernel
+@part
 def _add_eight_to_4(r, pivot, s1, s2, s3, s4):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3, r4, r5, r6, r7 = r
     for i in range(len(pivot)):

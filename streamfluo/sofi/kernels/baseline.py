@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 
 @kernel
@@ -18,7 +18,7 @@ def subtract_baseline(frames, rates, level, baseline, out):  # type: ignore[no-u
             _follow(frames[t, y], rates[t], level, baseline[0, y], baseline[1, y], out[t, y])
 
 
-@kernel
+@part
 def _follow(row, rate, level, b, c, out):  # type: ignore[no-untyped-def]
     for i in range(len(b)):
         if rate > 0 and b[i] != b[i]:

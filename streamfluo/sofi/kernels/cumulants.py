@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.power_sums import seen_or_zero
 
 SPLIT = 134217729.0  # 2^27 + 1: Veltkamp's splitting of a float64 into halves of 26 bits
@@ -199,13 +199,13 @@ def read_error(powers, marks, marks_n, order, out):  # type: ignore[no-untyped-d
             out[a + i] = np.sqrt(squares[i] / (1 - used)) / n if used < 1 else np.nan
 
 
-@kernel
+@part
 def _add_weighted(weight, now, before, total):  # type: ignore[no-untyped-def]
     for i in range(len(total)):
         total[i] += weight[i] * (now[i] - before[i])
 
 
-@kernel
+@part
 def _influence(m, order, c):  # type: ignore[no-untyped-def]
     """Write the coefficients c[0 … order] of k_order's influence function in powers of x − pivot; it has zero mean."""
     side = m.shape[1]
@@ -234,7 +234,7 @@ def _influence(m, order, c):  # type: ignore[no-untyped-def]
             _subtract_product(1.0, m[1], c[r + 1], c[r])
 
 
-@kernel
+@part
 def _add_squares(now, then, out):  # type: ignore[no-untyped-def]
     lanes = np.zeros((2, 16))  # sixteen sums at a time fill the vector registers; a tile is a multiple of sixteen
     for a in range(0, len(now), 16):

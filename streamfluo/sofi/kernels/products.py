@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.power_sums import add_exactly, row_total
 
 PRODUCT_TILE_PX = 1024
@@ -65,7 +65,7 @@ def _subtract(row, pivot, d):  # type: ignore[no-untyped-def]
         d[i] = row[i] - pivot[i]
 
 
-@kernel
+@part
 def _multiply_add(a, b, product, total):  # type: ignore[no-untyped-def]
     for i in range(len(product)):
         product[i] = a[i] * b[i]

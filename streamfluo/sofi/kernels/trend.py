@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.power_sums import seen_or_zero
 
 TREND_TILE_PX, LANES = 1024, 16
@@ -34,13 +34,13 @@ def _subtract(row, pivot, d):  # type: ignore[no-untyped-def]
         d[i] = row[i] - pivot[i]
 
 
-@kernel
+@part
 def _add_scaled(d, factor, total):  # type: ignore[no-untyped-def]
     for i in range(len(total)):
         total[i] += factor * d[i]
 
 
-@kernel
+@part
 def _add_neighbours(d, lanes):  # type: ignore[no-untyped-def]
     for a in range(0, TREND_TILE_PX, LANES):
         for j in range(LANES):

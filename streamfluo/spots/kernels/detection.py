@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.seen import seen_window
 from .matched_filter import BACKGROUND, FILTERED, Search, filter_frame
 from .noise import TILE_PX, any_above, highest, light_below_zero, measured_limits, threshold
@@ -29,7 +29,7 @@ def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     return find_maxima(frame, window, sensor, search)
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def _squares_in(window, search):  # type: ignore[no-untyped-def]
     """Return search.squares for a Window, whose rim repeats its border as the field's border is repeated."""
     along_y, along_x, share = search.squares
@@ -48,7 +48,7 @@ def _between_borders(squares, length):  # type: ignore[no-untyped-def]
     return shorter
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     """Write the local maxima of search.filtered above the threshold into search.candidates, row by row.
 

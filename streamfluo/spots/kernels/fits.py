@@ -11,7 +11,7 @@ Parameters: y, x, N, b, sigma_y, sigma_x. Where one width is fitted, the two are
 
 import math
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .crops import pixels_seen
 from .psf import profile_derivatives
 
@@ -133,7 +133,7 @@ def solve(low, free, g, step):  # type: ignore[no-untyped-def]
         step[i] = total / low[i, i]
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the standard errors (6,), the roots of the diagonal of (low · lowᵀ)⁻¹; column (6,): scratch."""
     errors[:] = math.nan
@@ -149,7 +149,7 @@ def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
         errors[c] = math.sqrt(squares)
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[no-untyped-def]
     """Write standard errors (6,) that hold whatever the pixels' variances are, from the residuals.
 
@@ -188,7 +188,7 @@ def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[n
     quadratic_forms(low, middle, free, z, errors)
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def quadratic_forms(low, middle, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the roots of the diagonal of low⁻ᵀ · middle · low⁻¹ (its lower half given); column (6,): scratch."""
     errors[:] = math.nan
@@ -207,7 +207,7 @@ def quadratic_forms(low, middle, free, column, errors):  # type: ignore[no-untyp
         errors[c] = math.sqrt(square)
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def part_of_step(at, step, free):  # type: ignore[no-untyped-def]
     """Return the part of a step to take: below 1 where it exceeds a bound within which the model is near linear."""
     part = FARTHEST_PX / max(FARTHEST_PX, abs(step[0]), abs(step[1]))

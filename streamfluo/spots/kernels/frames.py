@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .crops import Crop, pixels_seen
 from .detection import detect
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
@@ -94,7 +94,7 @@ def measure(frame, spots, measurement, scratch, rows):  # type: ignore[no-untype
                 measure_one(frame, spots, k, measurement, scratch, rows[k])
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-untyped-def]
     """Fit and integrate spot k less the current light of the others; write its parameters and its row."""
     sensor, ellipse, side, fit = measurement.sensor, measurement.ellipse, measurement.side, measurement.fit
@@ -141,7 +141,7 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
     row[Y_ERROR], row[X_ERROR], row[FLAGS] = errors[0], errors[1], flags if converged else flags | NOT_CONVERGED
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ignore[no-untyped-def]
     """Fit a crop from `at` (6,) on; where the width of a faint spot diverges, again with the usual one fixed.
 
@@ -159,7 +159,7 @@ def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ign
     return total / (pixels_seen(crop.variance) - free), converged, kept
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def phasor_position(crop, free, ellipse, at, outermost):  # type: ignore[no-untyped-def]
     """Write the phasor's position and widths; whether the position lies in the crop."""
     side = crop.width
@@ -172,7 +172,7 @@ def phasor_position(crop, free, ellipse, at, outermost):  # type: ignore[no-unty
     return -0.5 <= at[0] < side - 0.5 and -0.5 <= at[1] < side - 0.5
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def subtract_neighbours(spots, k, corner, reach, crop, scratch):  # type: ignore[no-untyped-def]
     """Subtract the spots within `reach` [px] of spot k from its crop at `corner`; return their number."""
     top, left = corner

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .crops import Calibration, Crop, blank_lanes, load_crop, padded
 from .psf import Ellipse, Place, Spline, gaussian_image, spline_image, turned_gaussian_image
 
@@ -166,7 +166,7 @@ def likeliest(pixels, b):  # type: ignore[no-untyped-def]
     return n, math.sqrt(variance), b, reduced_chi2(pixels, n, b, 2 if free else 1)
 
 
-@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
+@part(error_model="numpy", fastmath={"contract", "reassoc"})
 def error_of_residuals(pixels, n, b, free):  # type: ignore[no-untyped-def]
     """Return the standard error of n from the residuals, whatever the pixels' variances (see errors_of_residuals)."""
     d, v, p, poisson = pixels.electrons, pixels.variance, pixels.psf, pixels.poisson
@@ -188,7 +188,7 @@ def error_of_residuals(pixels, n, b, free):  # type: ignore[no-untyped-def]
     return math.sqrt(error2) / scale
 
 
-@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
+@part(error_model="numpy", fastmath={"contract", "reassoc"})
 def _least_squares(pixels, b):  # type: ignore[no-untyped-def]
     """Return the unweighted least-squares N, and b if it is NaN: the initial values of `likeliest`."""
     d, v, p = pixels.electrons, pixels.variance, pixels.psf
@@ -207,7 +207,7 @@ def _least_squares(pixels, b):  # type: ignore[no-untyped-def]
     return (one * gp - p1 * g1) / scale, (pp * g1 - p1 * gp) / scale
 
 
-@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
+@part(error_model="numpy", fastmath={"contract", "reassoc"})
 def reduced_chi2(pixels, n, b, fitted):  # type: ignore[no-untyped-def]
     """Return Σ (d − m)² / variance over the number of pixels less `fitted`: 1 on average where the model holds."""
     d, v, p, poisson, _ = pixels

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .crops import Crop
 from .integration import WEIGHTED, border_median, psf_image
 from .measuring import (
@@ -69,7 +69,7 @@ def measure_known(frames, spots, shifts, measurement, values, flags):  # type: i
                 break
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: ignore[no-untyped-def]
     """Integrate spot k less its neighbours' current photons; return the change of its photons in standard errors."""
     psf, ellipse, side, method = measurement.psf, measurement.ellipse, measurement.side, measurement.method
@@ -110,7 +110,7 @@ def measure_spot(frame, spots, k, measurement, scratch, measured):  # type: igno
     return change
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def below_zero(crop, b):  # type: ignore[no-untyped-def]
     """Whether the background b lies below zero beyond the dark noise of half of a crop's pixels."""
     total, count = 0.0, 0

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 FILTERED, BACKGROUND = 0, 1
 
@@ -31,7 +31,7 @@ class Search(NamedTuple):
     candidates: Any
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def filter_frame(frame, window, sensor, search):  # type: ignore[no-untyped-def]
     """Write q and the background λ of the Window of a frame (y, x) into search.filtered from (0, 0) on.
 
@@ -76,7 +76,7 @@ def _to_electrons(source, offset, gain, out):  # type: ignore[no-untyped-def]
         out[x] = (np.float32(source[x]) - offset[x]) * gain[x]
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def _fill_gaps(row):  # type: ignore[no-untyped-def]
     """Replace pixels that are not finite by the one before, the first ones by the first finite one; False: none is.
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .crops import blank_lanes, cut_crop, padded
 from .fits import PARAMETERS
 from .integration import BORDER, WEIGHTED, Psf, border, flat, likeliest, weighted
@@ -90,7 +90,7 @@ def cut(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     return flags
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def light_left(crop, at, scratch):  # type: ignore[no-untyped-def]
     """Whether 3 × 3 pixels beside the spot `at` (6,) hold light that it does not explain.
 

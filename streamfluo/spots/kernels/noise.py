@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .matched_filter import FILTERED
 from .thresholds import SHARE_FIRST, SHARE_STEP, SHARES, TABLE_FIRST, TABLE_LENGTH, TABLE_STEP
 
@@ -52,7 +52,7 @@ def medians_nearby(single):  # type: ignore[no-untyped-def]
     return smooth
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def pixel_cumulants(electrons, taken):  # type: ignore[no-untyped-def]
     """Return variance, skewness² and excess kurtosis (3, tiles, tiles) of pixels (y, x) that do not depend on others.
 
@@ -103,7 +103,7 @@ def tile_sums(electrons, taken):  # type: ignore[no-untyped-def]
     return count, s1, s2, s3, s4
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
     """Return for each tile the q² (tiles, tiles) beyond which a pixel is detected, from q and the pixels themselves.
 
@@ -130,7 +130,7 @@ def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
     return limits
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def leave_out(q, limits, reach, taken):  # type: ignore[no-untyped-def]
     """Mark pixels within `reach` of the local maxima of q (y, x) beyond the tiles' limits; return their number."""
     height, width = q.shape
@@ -147,7 +147,7 @@ def leave_out(q, limits, reach, taken):  # type: ignore[no-untyped-def]
     return count
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def light_below_zero(background, variance, share):  # type: ignore[no-untyped-def]
     """Whether the background (y, x) lies below zero beyond the dark noise of the box in most of every eighth pixel.
 

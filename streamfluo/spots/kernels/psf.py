@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 INVERSE_SQRT2 = 1 / math.sqrt(2)
 INVERSE_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -62,7 +62,7 @@ def erf(x):  # type: ignore[no-untyped-def]
     return x * above / below
 
 
-@kernel(error_model="numpy", fastmath={"contract"})
+@part(error_model="numpy", fastmath={"contract"})
 def exp_of_minus(t):  # type: ignore[no-untyped-def]
     """Return exp(−t), t ≥ 0, relative within 2e-7 up to t = 25, where it stays: (a series at t / 256) to 256."""
     u = min(t, EXP_REACH) * (-1 / 256)
