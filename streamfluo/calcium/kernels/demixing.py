@@ -168,7 +168,7 @@ def _expect_unknown(unknown, modes, expected, white):  # type: ignore[no-untyped
         unknown -= 1
 
 
-@kernel
+@part
 def _quantise_row(white, scale, stored):  # type: ignore[no-untyped-def]
     for i in range(len(white)):
         z = white[i] * scale

@@ -294,7 +294,7 @@ def read_patch(stored, order, top, left, step, patch):  # type: ignore[no-untype
                 patch[j, y, x] = np.float32(stored[order[j], top + y, left + x]) / step
 
 
-@kernel
+@part
 def project_patch(patch, footprint, activity):  # type: ignore[no-untyped-def]
     """Write the least squares activity (bins,) of one footprint (h, w) in patch (bins, h, w)."""
     energy = 0.0
@@ -317,7 +317,7 @@ def project_patch(patch, footprint, activity):  # type: ignore[no-untyped-def]
             activity[first], activity[j], activity[k], activity[last] = a / energy, b / energy, c / energy, d / energy
 
 
-@kernel
+@part
 def regress(patch, weights, inactive, slope):  # type: ignore[no-untyped-def]
     """Write the slope (h, w) of patch (bins, h, w) on weights (bins,); return Σ weights².
 

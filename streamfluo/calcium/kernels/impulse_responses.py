@@ -5,7 +5,7 @@ decay and rise, and q = 0 has no rise. It is the difference of two first-order r
 its transpose costs a few operations a sample.
 """
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 
 @kernel
@@ -18,7 +18,7 @@ def convolve(x, p, q, scale, out):  # type: ignore[no-untyped-def]
         out[t] = factor * (slow - fast)
 
 
-@kernel
+@part
 def correlate(x, p, q, scale, out):  # type: ignore[no-untyped-def]
     """Write the product of x (T,) with the response at every time, the transpose of `convolve`, to out (T,)."""
     slow, fast, factor = 0.0, 0.0, scale / (p - q)

@@ -44,7 +44,7 @@ def store_bin(total, factor, stored, binned):  # type: ignore[no-untyped-def]
             binned[y, x] = np.float32(0.5) * (a[2 * x] + a[2 * x + 1] + b[2 * x] + b[2 * x + 1])
 
 
-@kernel
+@part
 def _quantise_row(total, factor, stored):  # type: ignore[no-untyped-def]
     for i in range(len(total)):
         total[i] *= factor

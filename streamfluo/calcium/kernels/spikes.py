@@ -199,7 +199,7 @@ def deconvolve_history(k, history, levels, pools, sparsity, trace):  # type: ign
         trace[j] = out[0, 0]
 
 
-@kernel
+@part
 def _levels_of(k, levels):  # type: ignore[no-untyped-def]
     previous, seen, noise, baseline, low = levels
     return previous[k : k + 1], seen[k : k + 1], noise[k : k + 1], baseline[k : k + 1], low[k : k + 1]

@@ -198,7 +198,7 @@ def _expected(state, step):  # type: ignore[no-untyped-def]
     return came
 
 
-@kernel
+@part
 def _below(x, state, even, ramp, mixed, centre, sharp, levels):  # type: ignore[no-untyped-def]
     """Return the quantile of x, given the distribution (i,) of those on at the frame's start; outliers left out."""
     quantile = 0.0

@@ -92,7 +92,7 @@ def filter_forward(emission, transitions, spaces, logs):  # type: ignore[no-unty
             logs[emitters, lane] += math.log(product[lane])
 
 
-@kernel
+@part
 def smooth(emission, transitions, transition_slopes, spaces, weights, slopes):  # type: ignore[no-untyped-def]
     """Return the occupancy P(z on) (t, z, lane), and add the derivatives by the kinetics to slopes[3 … 5, lane].
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 CONTRADICTION_SIGMA, AGREED_PX, AGREED_GAIN = 4.0, 1.0, 0.5
 
@@ -30,7 +30,7 @@ def unexplained(sums, matrix, step, j):  # type: ignore[no-untyped-def]
     return part * matrix[j, j], rest
 
 
-@kernel
+@part
 def agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
     """Return the fraction of the blocks that could contradict a step and do not; 1 where none could.
 
@@ -53,7 +53,7 @@ def agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
     return 1 - does / could if could > 0 else 1.0
 
 
-@kernel
+@part
 def deficit(sums, matrix, noise_bias, step, gains):  # type: ignore[no-untyped-def]
     """Return by how much the blocks' gains lie below the least of `gains`, r.m.s. and relative to it, at least.
 

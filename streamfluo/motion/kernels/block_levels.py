@@ -44,7 +44,7 @@ def _add_differences(frame, template, gain, total):  # type: ignore[no-untyped-d
         added[i] += np.float32(frame[i]) - gain * template[i]
 
 
-@kernel
+@part
 def _level(sums, limit, columns):  # type: ignore[no-untyped-def]
     """Return the level of a block: the mean of its columns, without those that hold a NaN.
 

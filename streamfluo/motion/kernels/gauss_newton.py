@@ -258,13 +258,13 @@ def _widen_limit(slopes, limit):  # type: ignore[no-untyped-def]
         limit[x] = np.sqrt(limit[x]) + np.float32(CLIP_PX) * steepest[x]
 
 
-@kernel
+@part
 def _variance(intensity, noise, variance):  # type: ignore[no-untyped-def]
     for x in range(len(variance)):
         variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(noise[2]))
 
 
-@kernel
+@part
 def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
     """Subtract each block's weighted mean from a row of blocks (y, x), then multiply by the weights; scratch (x,)."""
     count, width = image.shape

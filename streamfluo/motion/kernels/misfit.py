@@ -54,7 +54,7 @@ def missing_structure(frame, template, shifts, expected, noise, stride):  # type
     return 2 * (structure - SIGMA * np.sqrt(chance)) * compared / count
 
 
-@kernel
+@part
 def _add_products(residual, first, stop, sums):  # type: ignore[no-untyped-def]
     """Add to sums (bx, 4) products of negative neighbours, squares, their sum and number; NaN is left out."""
     for bx in range(first // BLOCK_PX, (stop - 1) // BLOCK_PX + 1):

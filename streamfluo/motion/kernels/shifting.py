@@ -216,7 +216,7 @@ def correlation(corrected, template, window, step):  # type: ignore[no-untyped-d
     return (ab - a * b / n) / np.sqrt(scale) if scale > 0 else np.nan
 
 
-@kernel
+@part
 def _add_products(p, q, columns):  # type: ignore[no-untyped-def]
     a, b, aa, bb, ab, n = columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]
     for i in range(len(p)):

@@ -43,7 +43,7 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
     return reach
 
 
-@kernel
+@part
 def _weights(shift, coefficients, integers, weights):  # type: ignore[no-untyped-def]
     for i in range(len(shift)):
         integers[i] = np.int32(np.floor(shift[i]))
@@ -51,7 +51,7 @@ def _weights(shift, coefficients, integers, weights):  # type: ignore[no-untyped
         _polynomial(shift, coefficients[k], weights[k])
 
 
-@kernel
+@part
 def _polynomial(shift, coefficients, out):  # type: ignore[no-untyped-def]
     c0, c1, c2, c3, c4, c5 = coefficients
     for i in range(len(shift)):

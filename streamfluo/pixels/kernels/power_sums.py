@@ -103,7 +103,7 @@ def greater(high, x):  # type: ignore[no-untyped-def]
     return x if x > high else high
 
 
-@kernel
+@part
 def count_unseen(row, unseen):  # type: ignore[no-untyped-def]
     """Count the NaN of a row in `unseen`, both (p,)."""
     for i in range(len(row)):

@@ -99,7 +99,7 @@ def _centre(high, low, n, order, m):  # type: ignore[no-untyped-def]
     m[1] = offset
 
 
-@kernel
+@part
 def _shift_row(after, d, a):  # type: ignore[no-untyped-def]
     for i in range(len(a)):
         a[i] = after[i] - d[i] * a[i]

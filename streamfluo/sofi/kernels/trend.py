@@ -28,7 +28,7 @@ def add_trend(frames, times, pivot, trend):  # type: ignore[no-untyped-def]
     return near.sum()
 
 
-@kernel
+@part
 def _subtract(row, pivot, d):  # type: ignore[no-untyped-def]
     for i in range(len(row)):
         d[i] = row[i] - pivot[i]

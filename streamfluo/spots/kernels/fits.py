@@ -118,7 +118,7 @@ def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def solve(low, free, g, step):  # type: ignore[no-untyped-def]
     """Write the solution of low · lowᵀ · step = g."""
     for i in range(free):
@@ -282,7 +282,7 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
     return chi2, converged
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def within(at, free, side):  # type: ignore[no-untyped-def]
     """Whether a spot lies in its crop, and its width between the bounds of pixel and crop."""
     inside = -0.5 <= at[0] < side - 0.5 and -0.5 <= at[1] < side - 0.5

@@ -65,7 +65,7 @@ def detect_and_measure(frames, search, measurement, rows):  # type: ignore[no-un
     return rows[:count]
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def initial_values(candidates, share, ellipse, poisson):  # type: ignore[no-untyped-def]
     """Return the initial values (n, 6) of fits from the matched filter's candidates, in electrons; share: 1/|B|.
 
@@ -83,7 +83,7 @@ def initial_values(candidates, share, ellipse, poisson):  # type: ignore[no-unty
     return at
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def measure(frame, spots, measurement, scratch, rows):  # type: ignore[no-untyped-def]
     """Fit and integrate the Spots of a frame; write rows (n, COLUMNS), photons in electrons."""
     for k in range(len(rows)):

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .crops import Crop, load_crop, pixels_seen
 from .fits import LEAST_LIGHT, MLE, NARROWEST_PX, PARAMETERS, TWO_WIDTHS, WIDEST, fit_spot, phasor
 from .integration import border_median, flat, likeliest
@@ -50,7 +50,7 @@ def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-u
             chi2[k] = math.nan
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def largest(d):  # type: ignore[no-untyped-def]
     """Return the largest value of d (h, w)."""
     value = -math.inf
@@ -60,7 +60,7 @@ def largest(d):  # type: ignore[no-untyped-def]
     return value
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def initial_values(crop, free, outermost, start, at):  # type: ignore[no-untyped-def]
     """Write a fit's initial values: those of `start`, and where it is NaN the phasor's on the border's background."""
     d, v, side = crop.electrons, crop.variance, crop.width
