@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.medians import median
 from ...pixels.kernels.pixel_rows import add_scaled
 
 EDGE_FRACTION = 0.2  # of the peak: the boundary of a cell
@@ -51,8 +52,8 @@ def smooth_gaussian(image, sigma, rows, out):  # type: ignore[no-untyped-def]
 def robust_sigma(image):  # type: ignore[no-untyped-def]
     """Return the noise σ of an image from its median absolute deviation."""
     values = image.copy().reshape(-1)
-    middle = np.median(values)
-    return np.median(np.abs(values - middle)) / 0.6745
+    middle = median(values)
+    return median(np.abs(values - middle)) / 0.6745
 
 
 @part
@@ -64,7 +65,7 @@ def sigma_below(image):  # type: ignore[no-untyped-def]
         if value < 0:
             values[count] = value
             count += 1
-    return -np.median(values[:count]) / 0.6745 if count else 0.0
+    return -median(values[:count]) / 0.6745 if count else 0.0
 
 
 @part
@@ -226,9 +227,9 @@ def factorise(patch, near, cell_px, footprint, slope, activity):  # type: ignore
         if norm == 0:
             return 0.0, 0.0
         project_patch(patch, footprint, activity)
-        middle = np.median(activity)
+        middle = median(activity.copy())
         activity -= middle
-        sigma = max(1.0, np.median(np.abs(activity)) / 0.6745)
+        sigma = max(1.0, median(np.abs(activity)) / 0.6745)
         if activity.max() <= ACTIVE_Z * sigma:
             sigma = min(sigma, MAX_SCATTER)
         for j in range(len(patch)):

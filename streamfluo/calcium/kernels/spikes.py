@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.medians import of_rank
 
 _NOISE_BELOW, _FALL = 4.0, 0.02  # noise σ; part of what is beyond them that a baseline falls by, a sample
 SWEEPS = 2  # of coordinate descent a sample, AR(2): the window is warm-started
@@ -123,17 +124,18 @@ def deconvolve_trace(samples, g, min_spike, trace, spikes):  # type: ignore[no-u
 @kernel
 def initial_levels(history):  # type: ignore[no-untyped-def]
     """Return (noise σ, 8th percentile, median) of a trace's history (n,), n ≥ 1."""
-    ordered, steps = np.sort(history), np.sort(np.abs(history[1:] - history[:-1]))
+    samples, steps = history.copy(), np.abs(history[1:] - history[:-1])
     noise = max(0.3, _quantile(steps, 0.5) / 0.9539) if len(steps) else 1.0
-    return noise, _quantile(ordered, 0.08), _quantile(ordered, 0.5)
+    return noise, _quantile(samples, 0.08), _quantile(samples, 0.5)
 
 
 @kernel
-def _quantile(ordered, fraction):  # type: ignore[no-untyped-def]
-    place = fraction * (len(ordered) - 1)
+def _quantile(values, fraction):  # type: ignore[no-untyped-def]
+    place = fraction * (len(values) - 1)
     below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    low = of_rank(values, below)
+    above = min(below + 1, len(values) - 1)
+    return low + (place - below) * (of_rank(values[below:], above - below) - low)
 
 
 @kernel

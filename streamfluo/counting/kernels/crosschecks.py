@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.medians import median
 from ...pixels.kernels.two_state import balanced
 
 CREDIBLE = 0.9
@@ -137,4 +138,4 @@ def _step_count(sums, edges, count):  # type: ignore[no-untyped-def]
     down = steps[steps > 0]
     if len(down) == 0 or levels.max() <= levels[-1]:
         return 0.0
-    return (levels.max() - levels[-1]) / np.median(down)
+    return (levels.max() - levels[-1]) / median(down)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.medians import of_rank
 from .gauss_newton import BLOCK_PX, column_run
 
 LEVEL_STRIDE = 4  # rows of a block that its level is taken from
@@ -60,7 +61,7 @@ def _level(sums, limit, columns):  # type: ignore[no-untyped-def]
     if n == 0:
         return np.float32(np.nan)
     if most - least > limit[0]:
-        return np.sort(columns[:n])[n // 2]
+        return of_rank(columns[:n], n // 2)
     return mean / np.float32(n)
 
 
@@ -76,4 +77,4 @@ def _slope(after, before):  # type: ignore[no-untyped-def]
                 n += 1
     if n < LEAST_DIFFERENCES:
         return np.float32(0)
-    return np.float32(np.sort(differences[:n])[n // 2] / np.float32(BLOCK_PX))
+    return np.float32(of_rank(differences[:n], n // 2) / np.float32(BLOCK_PX))

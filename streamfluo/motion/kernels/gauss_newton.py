@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.medians import median
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 from ...pixels.kernels.seen import Window
 from .agreement import agreement, deficit, unexplained
@@ -361,7 +362,7 @@ def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
     a11, a12, a22, b1, b2, least = 0.0, 0.0, 0.0, 0.0, 0.0, np.inf
     for g in range(groups):
         members = order[g * len(order) // groups : (g + 1) * len(order) // groups]
-        m, v = np.median(intensity[members]), max(np.median(variance[members]), 1e-12)
+        m, v = median(intensity[members]), max(median(variance[members]), 1e-12)
         least = min(least, v / 2)
         weight = 1 / (v * v)  # the error of a variance is proportional to it
         a11 += weight
@@ -374,5 +375,5 @@ def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
         a, b = (b1 * a22 - b2 * a12) / determinant, (a11 * b2 - a12 * b1) / determinant
         if b > 0:
             return a, b, max(least, 1e-6)
-    level = max(np.median(variance), 1e-6)
+    level = max(median(variance.copy()), 1e-6)
     return level, 0.0, level

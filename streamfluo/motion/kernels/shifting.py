@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.medians import of_rank
 from ...pixels.kernels.seen import Window
 from .gauss_newton import BLOCK_PX, Light, fill_levels, rise
 
@@ -141,7 +142,7 @@ def _common_level(light):  # type: ignore[no-untyped-def]
             if level == level:
                 found[n] = level
                 n += 1
-    return np.sort(found[:n])[n // 2] if n else np.float32(0)
+    return of_rank(found[:n], n // 2) if n else np.float32(0)
 
 
 @part

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.medians import median
 from .matched_filter import FILTERED
 from .thresholds import SHARE_FIRST, SHARE_STEP, SHARES, TABLE_FIRST, TABLE_LENGTH, TABLE_STEP
 
@@ -37,7 +38,7 @@ def tile_noise(q):  # type: ignore[no-untyped-def]
         for j in range(single.shape[1]):
             bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
             tile = np.abs(q[max(0, bottom - TILE_PX) : bottom : EVERY_PX, max(0, right - TILE_PX) : right : EVERY_PX])
-            single[i, j] = TO_SIGMA * np.median(tile)
+            single[i, j] = TO_SIGMA * median(tile.reshape(-1))
     return medians_nearby(single)
 
 
@@ -48,7 +49,7 @@ def medians_nearby(single):  # type: ignore[no-untyped-def]
     for i in range(single.shape[0]):
         for j in range(single.shape[1]):
             near = single[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2].copy().reshape(-1)
-            smooth[i, j] = np.nanmedian(near)
+            smooth[i, j] = median(near[near == near])
     return smooth
 
 
