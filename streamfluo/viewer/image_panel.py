@@ -374,8 +374,7 @@ class ImagePanel(QWidget):
         more.setMenu(QMenu(more))
         more.menu().aboutToShow.connect(lambda: fill_menu(more.menu(), self))
         top = QToolBar()  # what a narrow dock has no room for goes behind its arrow
-        if len(self._view.modes) > 1:
-            top.addWidget(self._modes)
+        top.addWidget(self._modes).setVisible(len(self._view.modes) > 1)  # without a parent it would outlive the window
         for widget in (more, self._pause, levels, self._lock, self._colours, self._average):
             top.addWidget(widget)
         if (slider := slider_of(self.panel, self._model)) is not None:

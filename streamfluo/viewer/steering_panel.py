@@ -160,13 +160,12 @@ class LiveRow:
         self.slider.sliderMoved.connect(lambda _: self._preview(self._of_slider()))
 
     def add_to(self, grid: QGridLayout, row: int) -> None:
-        """Put it into a row of a grid."""
+        """Put it into a row of a grid, what it does not need hidden: without a parent it would outlive the window."""
+        switch = isinstance(self._value, bool)
         grid.addWidget(self.label, row, 0)
-        if isinstance(self._value, bool):
-            grid.addWidget(self.tick, row, 1)
-        else:
-            grid.addWidget(self.slider, row, 1)
-            grid.addWidget(self.number, row, 2)
+        for widget, column in ((self.tick, 1), (self.slider, 1), (self.number, 2)):
+            grid.addWidget(widget, row, column)
+            widget.setVisible((widget is self.tick) == switch)
 
     def show_value(self, value: bool | int | float | None) -> None:
         """Show the value that the run has, unless somebody is changing it."""
