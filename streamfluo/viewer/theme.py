@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Literal
 
 import pyqtgraph as pg
@@ -53,6 +54,7 @@ def scale_letters(by: int) -> None:
     font = app.font()
     font.setPointSize(min(max(font.pointSize() + by, LETTERS_PT[0]), LETTERS_PT[1]))
     app.setFont(font)
+    gc.collect()  # or it deletes widgets of closed panels while they are listed: the process ended by SIGSEGV
     for widget in app.allWidgets():
         widget.setFont(font)
         if isinstance(widget, pg.PlotWidget):
