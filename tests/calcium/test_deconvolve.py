@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
-import scipy.signal
 from scipy.linalg import toeplitz
 from scipy.optimize import nnls
 
@@ -170,9 +169,11 @@ def test_traces_of_noise_alone_decide_no_time_constants():
 
 def test_an_interpolated_trace_has_the_noise_of_what_it_was_made_of():
     """0.15 at 10 Hz is 0.3 at 40 Hz; the filter of the interpolation takes a part of it."""
+    from scipy.signal import resample  # a second to import, in each process that lists the tests
+
     for seed in range(5, 11):
         y, _ = transients(0.6, 0.05, 1 / 10, seed, cells=1)
-        dense = scipy.signal.resample(y[0], 4 * y.shape[1])
+        dense = resample(y[0], 4 * y.shape[1])
         assert deconvolve(dense, interval_s=0.025).noise == pytest.approx(0.25, rel=0.3)
 
 

@@ -69,7 +69,8 @@ def test_intervals_are_wider_where_rates_may_differ_and_traces_do_not_deny_it():
     assert often[1] < often[0] + 0.3
 
 
-@seeds(2330, 2331, 2332)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2330, 2331, 2332])
 def test_intervals_hold_where_rates_of_seldom_on_fluorophores_differ(seed):
     """Under one rate 65, 70, 80 and 80 % of them did in four other series, and hardly a count was doubtful."""
     emitters = np.repeat(np.arange(1, 6), 4)

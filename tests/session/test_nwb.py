@@ -1,6 +1,8 @@
 """NWB exports: the frames that came, when they came, and what the laboratory says of them."""
 
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from streamfluo.engine.engine import Engine
 from streamfluo.session.export import export_session
 from streamfluo.session.nwb_metadata import load_nwb_metadata
 
-pynwb = pytest.importorskip("pynwb", reason="needs the extra [nwb]")
+# Imported where a file is read: it takes 1.6 s in each process that lists the tests.
+pytestmark = pytest.mark.skipif(find_spec("pynwb") is None, reason="needs the extra [nwb]")
 
 METADATA = """
 modality = "two-photon"
@@ -56,10 +59,17 @@ def metadata(tmp_path, text=METADATA):
     return path
 
 
+@contextmanager
+def read(path):
+    from pynwb import NWBHDF5IO
+
+    with NWBHDF5IO(path, "r") as file:
+        yield file.read()
+
+
 def test_an_nwb_has_the_frames_their_times_and_where_some_never_came(session, tmp_path):
     export_session(session, "nwb", tmp_path / "E")
-    with pynwb.NWBHDF5IO(tmp_path / "E" / "frames.nwb", "r") as file:
-        found = file.read()
+    with read(tmp_path / "E" / "frames.nwb") as found:
         series = found.acquisition["frames"]
         expected = session.read_frames(0, 60)
         np.testing.assert_array_equal(series.data, expected.transpose(0, 2, 1))
@@ -73,8 +83,7 @@ def test_an_nwb_has_the_frames_their_times_and_where_some_never_came(session, tm
 def test_metadata_make_it_a_two_photon_series_of_a_subject(session, tmp_path):
     told = load_nwb_metadata(metadata(tmp_path))
     export_session(session, "nwb", tmp_path / "E", metadata=told)
-    with pynwb.NWBHDF5IO(tmp_path / "E" / "frames.nwb", "r") as file:
-        found = file.read()
+    with read(tmp_path / "E" / "frames.nwb") as found:
         series = found.acquisition["frames"]
         assert series.neurodata_type == "TwoPhotonSeries"
         plane = series.imaging_plane
@@ -96,8 +105,8 @@ def test_a_series_for_each_plane_each_with_the_light_of_its_channel(tmp_path):
     assert engine.wait(30)
     one = metadata(tmp_path, METADATA.replace("emission_nm = 520", "emission_nm = { green = 520, red = 600 }"))
     export_session(open_session(tmp_path / "S"), "nwb", tmp_path / "E", metadata=load_nwb_metadata(one))
-    with pynwb.NWBHDF5IO(tmp_path / "E" / "frames.nwb", "r") as file:
-        found = file.read().acquisition
+    with read(tmp_path / "E" / "frames.nwb") as file:
+        found = file.acquisition
         lights = {name: s.imaging_plane.optical_channel[0].emission_lambda for name, s in found.items()}
         assert lights == {"frames-green-0": 520, "frames-red-0": 600}
         assert found["frames-red-0"].timestamps[3] == 3 * 10**8 / 1e9 + 1e-9

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy import ndimage, sparse, stats
-from scipy.signal import lfilter
 
 from streamfluo import ConfigError, SourceError, open_source, simulate
 from streamfluo.sources.simulate.camera import generator, poisson_counts
@@ -43,6 +42,8 @@ def test_a_frame_is_the_same_after_seeking_forward_and_back_over_a_chunk_border(
     ("b", "a"), [([0.3], [1, -1.7, 0.72]), ([1.0], [1, -0.9]), ([0.2, 0.1], [1, -0.5]), ([0.5], [1, -1.3, 0.4, -0.05])]
 )
 def test_courses_are_filtered_as_scipy_does_also_in_parts(b, a):
+    from scipy.signal import lfilter  # a second to import, in each process that lists the tests
+
     rng = np.random.default_rng(3)
     white, state = rng.normal(size=(7, 300)), rng.normal(size=(7, max(len(a), len(b)) - 1))
     expected, after = lfilter(b, a, white, axis=1, zi=state)
