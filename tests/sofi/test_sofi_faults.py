@@ -1,34 +1,11 @@
 """The fourteen faults of the batch reference, and what happens here on the same input."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from batch_reference import error, reference, through_sofi
 from scipy.ndimage import gaussian_filter
 
 from streamfluo import Block, Camera, Spec, analysis, create
-
-DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
-
-def reference(name):
-    path = DATA / "reference_outputs" / f"{name}.npz"
-    if not path.exists():
-        pytest.skip(f"{path} is absent; set STREAMFLUO_DATA to the folder with the recordings")
-    return np.load(path)
-
-
-def error(found, expected):
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
-
-
-def through_sofi(movie, first=0, spec=None, **params):
-    operator = create("sofi", spec or Spec(movie.shape[1:], movie.dtype), **params)
-    for start in range(0, len(movie), 32):
-        frames = movie[start : start + 32]
-        operator.update(Block(first + start, np.zeros(len(frames)), frames))
-    return operator.read()
 
 
 def test_moments_are_not_cut_to_whole_numbers():
