@@ -64,6 +64,8 @@ def load(path: Path) -> Loaded:
                 return Loaded(str(path), arrays={name: stored.read(name) for name in stored.names})
         if path.suffix == ".csv":
             return _table(path)
+        if path.suffix not in SUFFIXES and path.exists():
+            raise ConfigError(f"{path}: no reader for {path.suffix!r}; there is {', '.join(SUFFIXES)}, or a session")
         return Loaded(str(path), array=read_array(path))
     except NOT_AN_ARRAY as error:
         reason = (isinstance(error, OSError) and error.strerror) or error

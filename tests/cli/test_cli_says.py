@@ -117,3 +117,29 @@ def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(tmp_path):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=settings)
     assert done.returncode == 0, done.stderr
     assert "24 ? 31 uint16" in done.stdout
+
+
+MISTAKEN = {  # what somebody types: what is said
+    "a camera without its library": (("camera", "mm:demo"), 'mm:demo: needs pymmcore-plus; .*"streamfluo.camera."'),
+    "another camera without it": (("record", "mm:rig.cfg"), "mm:rig.cfg: needs pymmcore-plus"),
+    "an address of the web": (("record", "http://rig/movie.tif"), "no reader for 'http:'; there is .avi"),
+    "noise for an array": (("record", "noise.npy"), "noise.npy: not an array that can be read: no array begins it"),
+    "a text for traces": (("count", "words.txt"), "words.txt: no reader for '.txt'; there is .npy, .npz, .csv"),
+    "a misspelt session, in the browser": (
+        ("web", "Sessoin"),
+        "'Sessoin': neither an endpoint, .* nor the folder of a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKEN.values(), ids=MISTAKEN)
+def test_a_mistake_is_one_line_that_names_the_way_out(tmp_path, monkeypatch, words, said):
+    for name in ("pymmcore", "pymmcore_plus"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "noise.npy").write_bytes(bytes(range(1, 200)))
+    (tmp_path / "words.txt").write_text("one two")
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.match(f"streamfluo: .*{said}", done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
