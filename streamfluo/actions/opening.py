@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from ..core.action import Action, Message
 from ..core.errors import ConfigError, did_you_mean
@@ -13,9 +13,14 @@ def open_action(uri: str, message: str | None = None) -> Action:
 
     Raises ConfigError that names what is wrong with it, or which library is missing.
     """
+    action: Action = find_action(uri).load()(uri, Message(message))
+    return action
+
+
+def find_action(uri: str) -> EntryPoint:
+    """Return who opens such a URI. Raises ConfigError for a scheme that there is not."""
     scheme, colon, _ = uri.partition(":")
     known = {entry.name: entry for entry in entry_points(group="streamfluo.actions")}
     if not colon or scheme not in known:
         raise ConfigError(f"{uri!r}: no action of scheme {scheme!r}{did_you_mean(scheme, known)}")
-    action: Action = known[scheme].load()(uri, Message(message))
-    return action
+    return known[scheme]

@@ -48,8 +48,8 @@ def trace_error(trace: Array, emission: str, offset: float = 0.0) -> str:
         return f"is constant at {trace[0]:g}; an emitter that never blinks cannot be counted"
     if not has_steps(trace[:, None])[0]:
         return (
-            f"varies by {np.ptp(trace):g} about {trace[0]:g}, of which double precision tells no levels apart; "
-            "subtract a constant, or give it in another unit"
+            f"varies by {np.ptp(trace):g} about {trace[0]:g}, which double precision does not hold; subtract a "
+            "constant, or give it in another unit"
         )
     if emission == "lognormal" and trace.min() <= 0:
         return (

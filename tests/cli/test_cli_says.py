@@ -15,7 +15,7 @@ import tifffile
 from commands import command
 from processes import Process
 from systems import KILLED
-from toys import ONES, Movie, config
+from toys import ONES, Movie, bright_above, config
 
 import streamfluo
 from streamfluo.cli import inspect as inspect_command
@@ -143,3 +143,30 @@ def test_a_mistake_is_one_line_that_names_the_way_out(tmp_path, monkeypatch, wor
     assert re.match(f"streamfluo: .*{said}", done.stderr)
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_colons_are_no_pictures(tmp_path):
+    assert "camera:x: no such file" in command("record", "camera:x", cwd=tmp_path).stderr.replace("'", "")
+    (tmp_path / "a:cat:").mkdir()
+    assert ":cat:" in command("inspect", "a:cat:", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[action]]\non = "b"\nto = "udp:x"', "no action of scheme 'udp'"),
+        ('[[input]]\nname = "a"\nuri = "serail:/dev/ttyACM0"', "no input of scheme 'serail'; did you mean 'serial'"),
+    ],
+)
+def test_check_knows_what_actions_and_inputs_there_are(tmp_path, text, said):
+    (tmp_path / "loop.toml").write_text(f"{bright_above(3).replace('bright', 'b')}{text}\n")
+    done = command("check", "loop.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_run_of_a_file_says_that_it_opens_no_inputs(tmp_path):
+    (tmp_path / "in.toml").write_text('[[input]]\nname = "a"\nuri = "udp://127.0.0.1:9"\n[[step]]\nkind = "moments"\n')
+    done = command("run", "in.toml", "--source", SIMULATED, "--out", "S", cwd=tmp_path)
+    assert f"inputs are not opened: {SIMULATED} is read again" in done.stdout

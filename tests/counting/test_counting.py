@@ -152,7 +152,7 @@ BAD_TRACES = {
     "NaN": (np.where(np.arange(50) == 7, np.nan, 5.0 + np.arange(50) % 3), {}, "trace 0 has 1 values .* frame 7"),
     "constant": (np.full(50, 3.0), {}, "trace 0 is constant at 3"),
     "negative": (np.linspace(-1, 5, 50), {}, "trace 0 has intensities down to -1.*emission = 'lognormal'"),
-    "constant but for rounding": (1e15 + np.arange(50.0) % 3, {}, "trace 0 varies by 2 about 1e.15, of which double"),
+    "constant but for rounding": (1e15 + np.arange(50.0) % 3, {}, "trace 0 varies by 2 about 1e.15, which double"),
     "beyond numbers": (1e300 * (1 + np.arange(50) % 3), {}, "trace 0 varies by 2e.300"),
     "short": (np.arange(5.0) + 1, {}, "trace 0 has 5 frames; at least 6"),
     "words": (np.array([["a", "b"]]), {}, r"numbers \(n, t\)"),
