@@ -68,7 +68,7 @@ def served_endpoint(uri: str) -> Iterator[str]:
     """The endpoint to look at: of a session one that is served for this window alone."""
     if not (Path(uri) / "session.json").is_file():
         if "://" not in uri:
-            raise SourceError(f"{uri!r}: neither an endpoint, as tcp://127.0.0.1:5555, nor the folder of a session")
+            raise SourceError(f"{uri!r}: not an endpoint; write tcp://127.0.0.1:5555, or the folder of a session")
         meet(uri)
         yield uri
         return

@@ -127,7 +127,7 @@ MISTAKEN = {  # what somebody types: what is said
     "a text for traces": (("count", "words.txt"), "words.txt: no reader for '.txt'; there is .npy, .npz, .csv"),
     "a misspelt session, in the browser": (
         ("web", "Sessoin"),
-        "'Sessoin': neither an endpoint, .* nor the folder of a",
+        "'Sessoin': not an endpoint; write .*, or the folder of a s",
     ),
 }
 
