@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..actions.opening import find_action
 from ..core.errors import ConfigError
 from ..core.loaded import Loaded
 from ..core.operator import Operator
 from ..core.params import build_params, with_present_names
 from ..core.registry import find_operator
+from ..core.schemes import opener_of
 from ..core.spec import Spec
 from ..core.stored_arrays import NOT_AN_ARRAY, read_array, stored_arrays
-from ..inputs.opening import find_input
 from ..session.reader import open_session
 from .config import Config
 
@@ -111,6 +110,6 @@ def _is_number(field: str) -> bool:
 def check_schemes(config: Config) -> None:
     """Raise ConfigError for an action or an input of a scheme that there is not; none of them is opened."""
     for action in config.actions:
-        find_action(action.to)
+        opener_of(action.to, "action")
     for one in config.inputs:
-        find_input(one.uri)
+        opener_of(one.uri, "input")
