@@ -7,7 +7,10 @@ import sys
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from streamfluo.cli.cli import main
+from typer.testing import CliRunner
+
+from streamfluo import StreamfluoError
+from streamfluo.cli.cli import app, main
 
 
 def command(*words, cwd):
@@ -32,3 +35,12 @@ def command(*words, cwd):
         finally:
             logging.root.handlers[:] = handlers
     return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def printed(*words):
+    """Run one command and return what it printed. Raises what `main` turns into one line."""
+    done = CliRunner().invoke(app, [*map(str, words)])
+    if isinstance(done.exception, StreamfluoError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output

@@ -96,16 +96,20 @@ MUTANTS = [
 ]
 
 
-def subject(kind):
-    return Subject(lambda spec: kind(Params(), spec), Spec((5, 7), "uint16"))
+def broken(law, kind):
+    """What of a law an operator breaks; "" where it keeps it."""
+    try:
+        LAWS[law](Subject(lambda spec: kind(Params(), spec), Spec((5, 7), "uint16")))
+    except AssertionError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("law", ON_DECISIONS)
 def test_the_sound_operator_keeps_each_law(law):
-    LAWS[law](subject(Weighed))
+    assert broken(law, Weighed) == ""
 
 
 @pytest.mark.parametrize(("mutant", "law", "reason"), MUTANTS, ids=lambda v: getattr(v, "__name__", None))
 def test_a_planted_fault_breaks_its_law(mutant, law, reason):
-    with pytest.raises(AssertionError, match=reason):
-        LAWS[law](subject(mutant))
+    assert reason in broken(law, mutant)

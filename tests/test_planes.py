@@ -10,30 +10,26 @@ from systems import needs_signals
 from streamfluo import open_session, open_source
 
 SIM = "sim:calcium?channels=2&z=4&shape=48x64&frames=60&seed=4"
-CHAINS = {
-    "by slice": """
+ON_RED = """
 [[step]]
 kind = "motion"
 planes = ["red"]
 params = { init_frames = 20, max_shift_px = 6 }
-[[step]]
+"""
+CHAINS = {
+    "by slice": f"""{ON_RED}[[step]]
 id = "apply"
 kind = "motion"
 planes = ["green"]
-inputs = { shift_px = "red/motion.shift_px", valid = "red/motion.valid" }
-params = { mode = "apply", max_shift_px = 6 }
+inputs = {{ shift_px = "red/motion.shift_px", valid = "red/motion.valid" }}
+params = {{ mode = "apply", max_shift_px = 6 }}
 """,
-    "by volume": """
-[[step]]
-kind = "motion"
-planes = ["red"]
-params = { init_frames = 20, max_shift_px = 6 }
-[[step]]
+    "by volume": f"""{ON_RED}[[step]]
 id = "apply"
 kind = "motion"
 after = "source"
-inputs = { shift_px = "red/*/motion.shift_px" }
-params = { mode = "apply", max_shift_px = 6 }
+inputs = {{ shift_px = "red/*/motion.shift_px" }}
+params = {{ mode = "apply", max_shift_px = 6 }}
 """,
 }
 REST = """

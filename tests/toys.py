@@ -36,6 +36,18 @@ def block(start, stop):
     return Block(start, np.arange(start, stop) * 100, FRAMES[start:stop])
 
 
+def bright_above(adu):
+    """The steps of a chain that fires in frames whose pixels sum to more."""
+    return f"""
+[[step]]
+kind = "moments"
+[[step]]
+kind = "trigger"
+id = "bright"
+params = {{ when = "moments.total_signal > {adu} ADU" }}
+"""
+
+
 def means(start, stop):
     return FRAMES[start:stop].mean((1, 2))
 
@@ -292,3 +304,15 @@ class Movie(Source):
 
     def finished(self):
         self.told = True
+
+
+def same_of_steps(one, other):
+    """Assert that the steps of two sessions left the same values, snapshots and indices."""
+    for step in one.steps:
+        for kind in ("values", "snapshot"):
+            left, right = getattr(one, kind)(step), getattr(other, kind)(step)
+            assert left.keys() == right.keys()
+            for name, array in left.items():
+                assert np.array_equal(array, right[name]), (step, kind, name)
+        assert np.array_equal(one.index(step), other.index(step))
+    return True

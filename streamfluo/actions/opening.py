@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from ..core.action import Action, Message
-from ..core.errors import ConfigError, did_you_mean
+from ..core.schemes import opener_of
 
 
 def open_action(uri: str, message: str | None = None) -> Action:
@@ -13,9 +11,5 @@ def open_action(uri: str, message: str | None = None) -> Action:
 
     Raises ConfigError that names what is wrong with it, or which library is missing.
     """
-    scheme, colon, _ = uri.partition(":")
-    known = {entry.name: entry for entry in entry_points(group="streamfluo.actions")}
-    if not colon or scheme not in known:
-        raise ConfigError(f"{uri!r}: no action of scheme {scheme!r}{did_you_mean(scheme, known)}")
-    action: Action = known[scheme].load()(uri, Message(message))
+    action: Action = opener_of(uri, "action").load()(uri, Message(message))
     return action

@@ -16,6 +16,7 @@ from ..core.wire import SOURCE
 from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.config import Config, load_config, with_overrides
+from ..engine.loading import check_schemes
 from ..sources.opening import open_source
 from .console import config_file, console
 
@@ -36,6 +37,7 @@ def check(
     told, where = _spec(settings, source)
     spec = with_overrides(settings, told)
     chain = Chain(settings, spec)
+    check_schemes(settings)
     console.print(f"{config}: fits together")
     roots = {name: in_plane(name, SOURCE) for name in spec.plane_names}
     branches = {

@@ -55,9 +55,10 @@ class LogFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
-# Names, units and messages hold brackets, so markup is off; a file or pipe gets wide lines.
-console = _Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
-errors = _Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+# Names, units and messages hold brackets and colons (`osc:x:` is no cross), so markup and emoji are off; a file or pipe
+# gets wide lines.
+console = _Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, emoji=False)
+errors = _Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 

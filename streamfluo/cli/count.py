@@ -26,7 +26,7 @@ ROWS = 40  # of the printed table
 class CountOptions(NamedTuple):
     """The options of `streamfluo count`."""
 
-    max_emitters: Annotated[int, typer.Option(help="largest number of fluorophores")] = 10
+    max_emitters: Annotated[int, typer.Option(max=50, help="largest number of fluorophores")] = 10
     min_emitters: Annotated[int, typer.Option(help="smallest number of fluorophores")] = 0
     emission: Annotated[str, typer.Option(help="lognormal, or camera (electrons, or ADU with --camera)")] = "lognormal"
     pooled: Annotated[

@@ -63,6 +63,8 @@ def run(
     with opened_within(wait_s, uri, planes=bool(named_planes(settings.steps))) as opened:
         with console.status("compiling operators (once on a machine; cached after that)"):
             engine = Engine(opened, settings, out, resume=resume, changes=recorded_changes(changes_of))
+        if settings.inputs and opened.seekable:
+            console.print(f"inputs are not opened: {uri} is read again, with its own", soft_wrap=True)
         watch(engine, view=view)
         report(engine, out)
     if engine.error:

@@ -99,7 +99,7 @@ def status_table(uri: str, hello: wire.Hello, report: wire.Status) -> Table:
 
 def _spelled(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_spelled(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_spelled(inner)}" for key, inner in value.items() if inner not in ("", [], {}))
     if isinstance(value, list):
         return "; ".join(map(_spelled, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, SourceError
 from ..session.reader import open_session
 from .console import console, counted
 from .keys import meet
@@ -67,6 +67,8 @@ def _record(uri: str, asked: Movie, theme: Theme, sides: tuple[int, int]) -> Non
 def served_endpoint(uri: str) -> Iterator[str]:
     """The endpoint to look at: of a session one that is served for this window alone."""
     if not (Path(uri) / "session.json").is_file():
+        if "://" not in uri:
+            raise SourceError(f"{uri!r}: not an endpoint; write tcp://127.0.0.1:5555, or the folder of a session")
         meet(uri)
         yield uri
         return

@@ -9,6 +9,7 @@ from .kernels.likelihood import Array
 MIN_NOISE_E = 1e-3
 EXTREME_PART, EXTREME_SPANS = 0.003, 2.0  # of the frames at either end, beyond which intensities are cut off
 MIN_NOISE_TO_SHOT = 0.1  # of the variance: a camera of 10 e/ADU taken for one of electrons; normalised traces have 1e-3
+ROUNDING, LARGEST = 1e-9, 1e60  # of the level, below which it is constant; beyond, fourth powers have no number
 BLINKS, SPREADS = 5.0, 15.0  # in standard errors of white noise: one trace in 10⁶
 
 
@@ -32,6 +33,12 @@ def min_frames(bleaching: bool) -> int:
     return 7 if bleaching else 6
 
 
+def has_steps(intensity: Array) -> Array:
+    """Return which traces (t, n) vary by more than rounding, within what their powers are numbers of."""
+    span, largest = np.nanmax(intensity, axis=0) - np.nanmin(intensity, axis=0), np.nanmax(np.abs(intensity), axis=0)
+    return np.asarray((span > np.maximum(ROUNDING * largest, 1 / LARGEST)) & (largest < LARGEST))
+
+
 def trace_error(trace: Array, emission: str, offset: float = 0.0) -> str:
     """Return the reason why a trace (t,) cannot be counted; empty: it can. `offset` [ADU] is the camera's."""
     if not np.isfinite(trace).all():
@@ -39,6 +46,11 @@ def trace_error(trace: Array, emission: str, offset: float = 0.0) -> str:
         return f"has {len(bad)} values that are not finite, the first at frame {bad[0]}; cut or fill them"
     if trace.max() == trace.min():
         return f"is constant at {trace[0]:g}; an emitter that never blinks cannot be counted"
+    if not has_steps(trace[:, None])[0]:
+        return (
+            f"varies by {np.ptp(trace):g} about {trace[0]:g}, which double precision does not hold; subtract a "
+            "constant, or give it in another unit"
+        )
     if emission == "lognormal" and trace.min() <= 0:
         return (
             f"has intensities down to {trace.min():g}, of which emission = 'lognormal' has no logarithm; "

@@ -41,9 +41,6 @@ class _Fit(NamedTuple):
     exposed: Exposed | None = None
 
 
-log = logging.getLogger("streamfluo")
-
-
 @dataclass(frozen=True)
 class Counts:
     """Result of `estimate_y` for n traces; unpacks as blinx's (y, parameters, log_likelihoods).
@@ -114,7 +111,10 @@ def estimate_y(
     job = Job(checked[good].T, model, parameter_ranges, hyper, threads).leave_out_half_lit()
     report = progress or (lambda done, of: None)
     shared = len(good) > 1 if pooled is None else pooled
-    fit, scatter = _pooled(job, candidates, brightness_scatter) if shared else (_alone(job, candidates, report), 0.0)
+    fitted = _pooled(job, candidates, brightness_scatter) if shared else (_alone(job, candidates, report), 0.0)
+    if fitted is None:
+        raise FrameError("counting: no parameters within their ranges explain the traces; widen those that are stated")
+    fit, scatter = fitted
     report(len(good), len(good))
     found = _summaries(job, fit, candidates, shared)
     if shared:
@@ -142,7 +142,10 @@ def _anchored(job: Job, found: _Found, candidates: np.ndarray, scatter: float | 
         return found
     bounds = job.bounds()
     bounds[0] = low, high
-    other = _summaries(job, _pooled(job, candidates, scatter, bounds)[0], candidates, True)
+    fitted = _pooled(job, candidates, scatter, bounds)
+    if fitted is None:
+        return found
+    other = _summaries(job, fitted[0], candidates, True)
     evidence = [log_evidence(each["log_likelihoods"], candidates).sum() for each in (found, other)]
     if evidence[1] > evidence[0]:
         return other
@@ -269,13 +272,16 @@ def log_likelihood(
 
 def _pooled(
     job: Job, candidates: np.ndarray, scatter: float | None, bounds: np.ndarray | None = None
-) -> tuple[_Fit, float]:
+) -> tuple[_Fit, float] | None:
     """Return the fit of parameters that all traces share, the same for every candidate, and the scatter of brightness.
 
+    None: no parameters explain the traces.
     The posterior is that over all parameters, not the one under the best.
     """
     model, search = job.model(candidates), job.search(job.bounds() if bounds is None else bounds)
     found = fit_pooled(job.x, job.intensity, model, search, scatter)
+    if found is None:
+        return None
     best = of_each(found.parameters, factors(job.x, found.parameters, found.scatter, model, job.threads))
     logs = log_posterior(job.x, found, model, search, DRAWS, lambda each: job.logs(each, candidates))
     every = np.repeat(best[:, None], len(candidates), axis=1)

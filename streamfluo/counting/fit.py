@@ -161,7 +161,8 @@ def fit_from(
         loss, np.clip(q, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options
     )
     u = found.x[free:] * FACTOR_SCALE if scatter else u0
-    return Maximum(at.back(found.x[:free], start), u, -float(found.fun) * n)
+    possible = np.isfinite(found.fun) and np.isfinite(found.x).all()
+    return Maximum(at.back(found.x[:free], start), u, -float(found.fun) * n if possible else -np.inf)
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,12 @@ class Pooled:
     maxima: tuple[Maximum, ...]
 
 
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")  # of parameters that make traces impossible
 def fit_pooled(
     x: Array, intensity: Array, model: EmitterModel, search: Search, scatter: float | None = 0.0,
     start: Array | None = None,
-) -> Pooled:  # fmt: skip
-    """Return the parameters that all traces share, fitted to at most `search.traces` of them.
+) -> Pooled | None:  # fmt: skip
+    """Return the parameters that all traces share, fitted to at most `search.traces` of them; None: none explain them.
 
     scatter: relative standard deviation of the traces' brightness; None: estimated. start: initial parameters (6,).
     """
@@ -195,11 +197,8 @@ def fit_pooled(
     if start is None:
         few = spread(np.nanmean(x, axis=0), START_TRACES)
         start = _best_start(x[:, few], intensity, model, search, width)
-    if not width:
-        maxima = _settled(x, _maxima(x, start, model, search, 0.0, None), model, search, 0.0)
-        return Pooled(maxima[0].parameters, 0.0, maxima[0].likelihood, x, maxima)
-    parameters, factors = start, fit_factors(x, start, model, width, search.threads)
-    if scatter is None:  # one rough fit suffices: factors are known far better than they scatter
+    parameters, factors = start, fit_factors(x, start, model, width, search.threads) if width else None
+    if scatter is None and factors is not None:  # one rough fit suffices: factors scatter far more than they err
         rough_search = replace(search, done_limit=100 * search.done_limit)
         parameters, factors, _ = _fit_widened(x, start, model, rough_search, width, factors)
         parameters, factors, width = _centred(parameters, factors)
@@ -207,13 +206,16 @@ def fit_pooled(
             factors = fit_factors(x, parameters, model, width, search.threads)
             width = max(width, float(np.std(factors)))
     maxima = _settled(x, _maxima(x, parameters, model, search, width, factors), model, search, width)
-    return Pooled(maxima[0].parameters, width, maxima[0].likelihood, x, maxima)
+    return Pooled(maxima[0].parameters, width, maxima[0].likelihood, x, maxima) if maxima else None
 
 
 def _settled(
     x: Array, maxima: tuple[Maximum, ...], model: EmitterModel, search: Search, scatter: float
 ) -> tuple[Maximum, ...]:
-    """Return the maxima near the best, each once, where the distribution of numbers is that of the traces."""
+    """Return the maxima near the best, each once, where the distribution of numbers is that of the traces.
+
+    Empty: at none of them the traces are possible.
+    """
     at = Coordinates(model, search.bounds, float(maxima[0].parameters[MU]))
     kept: list[Maximum] = []
     for one in maxima:
@@ -221,7 +223,8 @@ def _settled(
         if one.likelihood > maxima[0].likelihood - NEAR and min(apart, default=SAME) >= SAME:
             kept.append(one)
     free = replace(search, free_numbers=True)
-    return tuple(fit_from(x, one.parameters, model, free, scatter, one.factors) for one in kept[:MOST_MAXIMA])
+    found = [fit_from(x, one.parameters, model, free, scatter, one.factors) for one in kept[:MOST_MAXIMA]]
+    return tuple(one for one in found if np.isfinite(one.likelihood))
 
 
 def _maxima(

@@ -14,9 +14,11 @@ from ..core.loaded import Loaded
 from ..core.operator import Operator
 from ..core.params import build_params, with_present_names
 from ..core.registry import find_operator
+from ..core.schemes import opener_of
 from ..core.spec import Spec
 from ..core.stored_arrays import NOT_AN_ARRAY, read_array, stored_arrays
 from ..session.reader import open_session
+from .config import Config
 
 SUFFIXES = (".npy", ".npz", ".csv")
 
@@ -64,6 +66,8 @@ def load(path: Path) -> Loaded:
                 return Loaded(str(path), arrays={name: stored.read(name) for name in stored.names})
         if path.suffix == ".csv":
             return _table(path)
+        if path.suffix not in SUFFIXES and path.exists():
+            raise ConfigError(f"{path}: no reader for {path.suffix!r}; there is {', '.join(SUFFIXES)}, or a session")
         return Loaded(str(path), array=read_array(path))
     except NOT_AN_ARRAY as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
@@ -101,3 +105,11 @@ def _is_number(field: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_schemes(config: Config) -> None:
+    """Raise ConfigError for an action or an input of a scheme that there is not; none of them is opened."""
+    for action in config.actions:
+        opener_of(action.to, "action")
+    for one in config.inputs:
+        opener_of(one.uri, "input")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
-from ..core.errors import ConfigError, did_you_mean
 from ..core.input import Input
+from ..core.schemes import opener_of
 
 
 def open_input(uri: str) -> Input:
@@ -13,9 +11,5 @@ def open_input(uri: str) -> Input:
 
     Raises ConfigError that names what is wrong with it, or which library is missing.
     """
-    scheme, colon, _ = uri.partition(":")
-    known = {entry.name: entry for entry in entry_points(group="streamfluo.inputs")}
-    if not colon or scheme not in known:
-        raise ConfigError(f"{uri!r}: no input of scheme {scheme!r}{did_you_mean(scheme, known)}")
-    opened: Input = known[scheme].load()(uri)
+    opened: Input = opener_of(uri, "input").load()(uri)
     return opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def as_table(index: np.ndarray, values: Mapping[str, np.ndarray], by_id: set[str
     for name, array in values.items():
         if name == "ids":
             continue
-        flat = array.reshape(len(array), -1)
+        flat = array.reshape(len(array), math.prod(array.shape[1:]))  # no −1: there may be no rows
         for n in range(flat.shape[1]):
             label = values["ids"][n] if name in by_id else ",".join(map(str, np.unravel_index(n, array.shape[1:])))
             names.append(name if array.ndim == 1 else f"{name}[{label}]")

@@ -21,7 +21,7 @@ from ..core.source import PAUSED, Gap
 from ..core.spec import Camera, Spec
 from .events import gaps_in, read_events, read_lines
 from .inputs import RecordedInputs, read_inputs
-from .journal import JournalReader
+from .journal import MAX_INDEX, JournalReader
 from .lock import is_held
 from .places import step_place
 from .record_file import Damage, mapped
@@ -29,8 +29,9 @@ from .recorded_step import SessionStep
 from .referenced import before, referenced
 from .results import ScienceResults
 from .schema import ActionFacts, HealthFacts, SessionFacts, StepFacts, read_arrays, read_facts, read_json
-from .values import StepRecords, ValuesRecord, each_record, read_values
+from .values import FRAMES_A_BYTE, StepRecords, ValuesRecord, each_record, read_values
 
+MAX_FRAMES = 1 << 24  # without a journal, beside those that files of values may speak of: nine hours at 500 a second
 FACTS_COPY, ACTIONS = "session.copy.json", "actions.jsonl"
 
 
@@ -323,8 +324,16 @@ class Session(ScienceResults):
         """Return the indices of the existing frames that are whole, as far as they were read. Raises SessionError."""
         if self.has_journal:
             return self.journal.whole_indices
-        missing = [np.arange(gap.first, gap.first + gap.count) for gap in self.gaps]
-        return np.setdiff1d(np.arange(self.next_index), np.concatenate([np.empty(0, np.int64), *missing]))
+        stop, ranges, at = self.next_index, list[range](), 0
+        for gap in (*self.gaps, Gap(stop, 0)):
+            ranges.append(range(at, min(gap.first, stop)))
+            at = max(at, gap.first + gap.count)
+        values = (self._values_path(step) for step in self.steps)
+        most = MAX_FRAMES + FRAMES_A_BYTE * sum(path.stat().st_size for path in values if path.exists())
+        if stop > MAX_INDEX or (count := sum(map(len, ranges))) > most:
+            said = f"frames up to {stop:,}" if stop > MAX_INDEX else f"{count:,} frames"
+            raise SessionError(f"{self.path}: speaks of {said}, more than its files can hold; do not trust it")
+        return np.concatenate([np.empty(0, np.int64), *(np.arange(each.start, each.stop) for each in ranges)])
 
     def _referenced(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the frames of the source that the session refers to, as far as the run saw them."""

@@ -22,6 +22,7 @@ READABLE = (1, FORMAT)  # of 1 neither JSON nor a record's header has a checksum
 MAX_JSON_BYTES = 64 << 20
 
 T = TypeVar("T")
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]  # of frames, or the index of one
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,15 @@ class SessionFacts(msgspec.Struct, frozen=True):
 class PlaneHealthFacts(msgspec.Struct, frozen=True):
     """What health.json says of one plane of several."""
 
-    frames: int = 0
-    next_index: int = 0
+    frames: Count = 0
+    next_index: Count = 0
 
 
 class HealthFacts(msgspec.Struct, frozen=True):
     """health.json, as far as a session reads it."""
 
-    frames: int = 0
-    next_index: int = 0
+    frames: Count = 0
+    next_index: Count = 0
     planes: dict[str, PlaneHealthFacts] = {}
     edges: dict[str, dict[str, int]] = {}
     muted: dict[str, str] = {}
@@ -119,8 +120,8 @@ class ActionFacts(msgspec.Struct, frozen=True):
 class GapFacts(msgspec.Struct, frozen=True):
     """A gap's line of events.jsonl."""
 
-    first: int
-    count: int
+    first: Count
+    count: Count
     reason: str
     plane: str = ONE_PLANE
 
@@ -128,8 +129,8 @@ class GapFacts(msgspec.Struct, frozen=True):
 class JoinedFacts(msgspec.Struct, frozen=True):
     """The line of events.jsonl that a stream was joined late: the first frame here, and how many were sent before."""
 
-    frame: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
-    seq: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+    frame: Count
+    seq: Count
 
 
 class SetFacts(msgspec.Struct, frozen=True):
@@ -138,7 +139,7 @@ class SetFacts(msgspec.Struct, frozen=True):
     step: str
     param: str
     value: Any
-    frame: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+    frame: Count
 
 
 class CurateFacts(msgspec.Struct, frozen=True):
@@ -151,7 +152,7 @@ class CurateFacts(msgspec.Struct, frozen=True):
     note: str
     number: Annotated[int, msgspec.Meta(ge=1, lt=1 << 53)]
     undo_of: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-    frame: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+    frame: Count
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:

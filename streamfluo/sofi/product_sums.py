@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.spec import Spec
-from ..core.state import State, require_array, require_int
 from .kernels.products import PRODUCT_TILE_PX, Products, add_products, centred, joint_cumulant
 from .shared_sums import SharedSums
 
@@ -146,16 +145,6 @@ class ProductSums(SharedSums):
         """Return the map of a product at the pixel of these factors, not at the product's origin."""
         product, (y, x) = moved_to_origin(factors)
         return ahead(maps[self._at[product]], y * self.spec.shape[1] + x)
-
-    def state(self, name: str) -> State:
-        """Return state entries that begin with `name`."""
-        return {f"{name}_n": self.n, f"{name}_pivot": self.pivot.copy(), f"{name}_sums": self.sums.copy()}
-
-    def restore(self, state: State, name: str) -> None:
-        """Restore the entries of `state`. Raises StateError."""
-        self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
-        self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
-        self.n = require_int(state, f"{name}_n", "sofi")
 
 
 class _Maps(Sequence[np.ndarray]):

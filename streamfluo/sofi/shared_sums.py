@@ -7,14 +7,18 @@ from weakref import WeakSet
 
 import numpy as np
 
+from ..core.state import State, require_array, require_int
+
 
 class SharedSums:
-    """Sums that a copy shares until one of the two changes, which then writes to other memory.
+    """Sums of n frames about a pivot, which a copy shares until one of the two changes and writes to other memory.
 
     A copy costs nothing, and the next cell writes the sums elsewhere: to the memory shared before, once it has no
     reader, as fresh memory costs 20 ms more (130 MB: 29 products at 512×512).
     """
 
+    n: int
+    pivot: np.ndarray
     sums: np.ndarray
     _readers: WeakSet[Any] | None = None  # of `sums`, this object included
     _left: np.ndarray | None = None  # the sums shared before these
@@ -47,3 +51,13 @@ class SharedSums:
         if len(before):
             self.sums[:] = before
         return self.sums
+
+    def state(self, name: str) -> State:
+        """Return state entries that begin with `name`."""
+        return {f"{name}_n": self.n, f"{name}_pivot": self.pivot.copy(), f"{name}_sums": self.sums.copy()}
+
+    def restore(self, state: State, name: str) -> None:
+        """Restore the entries of `state`. Raises StateError."""
+        self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
+        self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
+        self.n = require_int(state, f"{name}_n", "sofi")

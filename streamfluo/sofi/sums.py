@@ -6,7 +6,6 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.spec import Spec
-from ..core.state import State, require_array, require_int
 from ..pixels.kernels.power_sums import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
 from .kernels.cumulants import Powers, move_pivot, read_moments
 from .shared_sums import SharedSums
@@ -104,16 +103,6 @@ class PowerSums(SharedSums):
         if self.n + frames:
             read_moments(self.pivot, Powers(self.sums, waiting, self.n + frames), order, cumulant, out)
         return out.reshape(self.spec.shape)
-
-    def state(self, name: str) -> State:
-        """Return state entries that begin with `name`."""
-        return {f"{name}_n": self.n, f"{name}_pivot": self.pivot.copy(), f"{name}_sums": self.sums.copy()}
-
-    def restore(self, state: State, name: str) -> None:
-        """Restore the entries of `state`. Raises StateError."""
-        self.pivot = require_array(state, f"{name}_pivot", self.pivot, "sofi")
-        self.sums = require_array(state, f"{name}_sums", self.sums, "sofi")
-        self.n = require_int(state, f"{name}_n", "sofi")
 
 
 class GpuPowerSums(PowerSums):

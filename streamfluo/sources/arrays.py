@@ -53,6 +53,8 @@ class NpySource(ArraySource):
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
             except ValueError as error:
+                if "pickle" in str(error):
+                    raise SourceError(f"{where}: no array begins it") from None
                 if "mmap" not in str(error):
                     raise
                 raise SourceError(f"{where}: cut short: fewer bytes than its header names") from None

@@ -127,9 +127,10 @@ class CameraSource(Source):
 
     def _new_core(self, uri: str) -> tuple[Any, Any]:
         """Micro-Manager's core, and the type of an image's metadata."""
+        core = plain_core(uri)  # says so where the library is not there
         import pymmcore
 
-        return plain_core(uri), pymmcore.Metadata
+        return core, pymmcore.Metadata
 
     @property
     def _frames(self) -> int | None:

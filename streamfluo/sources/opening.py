@@ -33,6 +33,9 @@ def open_source(uri: str | Path, planes: bool = False) -> Source:
     if colon and scheme in schemes:
         source = schemes[scheme].load()(text)
         return source
+    known = ", ".join([*sorted(suffixes), *(f"{name}:" for name in sorted(schemes))])
+    if "://" in text and len(scheme) > 1:
+        raise SourceError(f"{text}: no reader for '{scheme}:'; there is {known}")
     location, _, query = text.partition("?")
     path = Path(location).expanduser()
     suffix = path.suffix.lower()
@@ -48,7 +51,6 @@ def open_source(uri: str | Path, planes: bool = False) -> Source:
         if reader is None:
             raise SourceError(f"{path}: a folder without session, Zarr or TIFF files; name the file to read")
     elif (reader := suffixes.get(suffix)) is None:
-        known = ", ".join([*sorted(suffixes), *(f"{name}:" for name in sorted(schemes))])
         raise SourceError(f"{text}: no reader for {suffix or scheme!r}; there is {known}")
     kind = reader.load()
     selection = parse_selection(query, str(path), known=kind.selections)

@@ -1,25 +1,20 @@
 """`streamfluo calibrate` as a person uses it: light levels and darks in, a calibration, a plot and a page out."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tifffile
+from commands import printed
 from matplotlib.image import imread
-from typer.testing import CliRunner
 
 from streamfluo import Camera, Chain, Spec, StreamfluoError, open_source, simulate
-from streamfluo.cli.cli import app
 
 SIM = "sim:gain?shape=96x96"
 MAPS = "&gain_sd=0.1&offset_sd_adu=2&read_noise_sd=0.3"
 
 
-def calibrate(*words):
-    """Run the command; return what it printed. Raises what `main` turns into one line."""
-    done = CliRunner().invoke(app, ["calibrate", *map(str, words)])
-    if isinstance(done.exception, StreamfluoError):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.output
+calibrate = partial(printed, "calibrate")
 
 
 def test_levels_and_darks_give_maps_that_every_step_can_load(tmp_path):

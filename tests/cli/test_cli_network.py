@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from commands import command
-from processes import Process, called
+from processes import called
 
 import streamfluo
 from streamfluo.core import wire
@@ -23,24 +23,6 @@ def folder(tmp_path):
     tifffile.imwrite(tmp_path / "recording.tif", movie, photometric="minisblack")
     (tmp_path / "moments.toml").write_text('[[step]]\nkind = "moments"\n')
     return tmp_path
-
-
-@pytest.fixture
-def started(folder):
-    """Start a command in the background; returns it with the endpoint it says it serves at."""
-    processes = []
-
-    def start(*words):
-        process = Process(*words, cwd=folder)
-        processes.append(process)
-        while " at tcp" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
-        return process, line.rsplit(" at ", 1)[1].strip()
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 def test_a_recorder_stops_after_so_many_frames_and_goes_on_with_more(folder, started):

@@ -15,7 +15,7 @@ import tifffile
 from commands import command
 from processes import Process
 from systems import KILLED
-from toys import ONES, Movie, config
+from toys import ONES, Movie, bright_above, config
 
 import streamfluo
 from streamfluo.cli import inspect as inspect_command
@@ -117,3 +117,56 @@ def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(tmp_path):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=settings)
     assert done.returncode == 0, done.stderr
     assert "24 ? 31 uint16" in done.stdout
+
+
+MISTAKEN = {  # what somebody types: what is said
+    "a camera without its library": (("camera", "mm:demo"), 'mm:demo: needs pymmcore-plus; .*"streamfluo.camera."'),
+    "another camera without it": (("record", "mm:rig.cfg"), "mm:rig.cfg: needs pymmcore-plus"),
+    "an address of the web": (("record", "http://rig/movie.tif"), "no reader for 'http:'; there is .avi"),
+    "noise for an array": (("record", "noise.npy"), "noise.npy: not an array that can be read: no array begins it"),
+    "a text for traces": (("count", "words.txt"), "words.txt: no reader for '.txt'; there is .npy, .npz, .csv"),
+    "a misspelt session, in the browser": (
+        ("web", "Sessoin"),
+        "'Sessoin': not an endpoint; write .*, or the folder of a s",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKEN.values(), ids=MISTAKEN)
+def test_a_mistake_is_one_line_that_names_the_way_out(tmp_path, monkeypatch, words, said):
+    for name in ("pymmcore", "pymmcore_plus"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "noise.npy").write_bytes(bytes(range(1, 200)))
+    (tmp_path / "words.txt").write_text("one two")
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.match(f"streamfluo: .*{said}", done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_colons_are_no_pictures(tmp_path):
+    assert "camera:x: no such file" in command("record", "camera:x", cwd=tmp_path).stderr.replace("'", "")
+    (tmp_path / "a:cat:").mkdir()
+    assert ":cat:" in command("inspect", "a:cat:", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[action]]\non = "b"\nto = "udp:x"', "no action of scheme 'udp'"),
+        ('[[input]]\nname = "a"\nuri = "serail:/dev/ttyACM0"', "no input of scheme 'serail'; did you mean 'serial'"),
+    ],
+)
+def test_check_knows_what_actions_and_inputs_there_are(tmp_path, text, said):
+    (tmp_path / "loop.toml").write_text(f"{bright_above(3).replace('bright', 'b')}{text}\n")
+    done = command("check", "loop.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_run_of_a_file_says_that_it_opens_no_inputs(tmp_path):
+    (tmp_path / "in.toml").write_text('[[input]]\nname = "a"\nuri = "udp://127.0.0.1:9"\n[[step]]\nkind = "moments"\n')
+    done = command("run", "in.toml", "--source", SIMULATED, "--out", "S", cwd=tmp_path)
+    assert f"inputs are not opened: {SIMULATED} is read again" in done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import command
-from test_cli_network import folder, started  # noqa: F401
+from test_cli_network import folder  # noqa: F401
 
 from streamfluo import open_session
 from streamfluo.core import wire

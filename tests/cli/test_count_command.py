@@ -1,24 +1,17 @@
 """`streamfluo count` as a person uses it: traces in, a table, files and plots out."""
 
 import csv
+from functools import partial
 
 import numpy as np
 import pytest
+from commands import printed
 from emitter_traces import simulated
 from matplotlib.image import imread
-from typer.testing import CliRunner
 
 from streamfluo import StreamfluoError
-from streamfluo.cli.cli import app
 
-
-def count(*words):
-    """Run the command; return what it printed. Raises what `main` turns into one line."""
-    done = CliRunner().invoke(app, ["count", *map(str, words)])
-    if isinstance(done.exception, StreamfluoError):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.output
+count = partial(printed, "count")
 
 
 def test_a_table_gives_counts_posteriors_and_plots(tmp_path):

@@ -41,24 +41,6 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def started(folder):
-    """Start a command in the background; returns it with the endpoint it says it serves at."""
-    processes = []
-
-    def start(*words):
-        process = Process(*words, cwd=folder)
-        processes.append(process)
-        while " at tcp" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
-        return process, line.rsplit(" at ", 1)[1].strip()
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
 def replay(started):
     return started("replay", "recording.tif", "--bind", "tcp://127.0.0.1:0", "--fps", 50, "--loop")[1]
 

@@ -142,6 +142,10 @@ BAD = {
     "nothing determines the parameters": ({"update_every": 0}, "update_every = 0 needs parameters"),
     "a probability above 1": ({"parameters": (1.0, 1.0, 1.0, 0.1, 1.5, 0.0)}, "parameters"),
     "no brightness": ({"parameters": (0.0, 1.0, 1.0, 0.1, 0.1, 0.0)}, "mu and sigma are above 0"),
+    "no logarithm": (
+        {"emission": "lognormal", "parameters": (1.0, -5.0, 1.0, 0.1, 0.1, 0.0)},
+        "mu_bg is 0 or more where emission = 'lognormal'",
+    ),
     "no such emission": ({"emission": "poisson"}, "emission"),
     "no such file": ({"traces": "nowhere.csv"}, "traces: nowhere.csv cannot be read"),
     "misspelt": ({"max_emiters": 3}, "did you mean 'max_emitters'"),
@@ -189,6 +193,27 @@ def test_spots_that_cannot_be_counted_do_not_stop_the_others():
     assert np.isfinite(found["parameters"][:3]).all()
     assert np.isfinite(found["posterior"]).all()
     assert found["flat"][3]
+
+
+UNCOUNTABLE = {
+    "constant": np.full((3, 60), 7.0),
+    "not measured": np.full((3, 60), np.nan),
+    "constant but for rounding": 1e15 + np.arange(180.0).reshape(3, 60) % 2,
+    "beyond numbers": 1e300 * (1 + np.arange(180.0).reshape(3, 60) % 2),
+}
+
+
+@pytest.mark.parametrize("emission", ["camera", "lognormal"])
+@pytest.mark.parametrize("traces", UNCOUNTABLE.values(), ids=UNCOUNTABLE)
+def test_where_no_spot_can_be_counted_all_are_undetermined_and_it_says_so(traces, emission):
+    operator = create("count", SPEC, max_emitters=3, update_every=30, learn_delay_frames=5, emission=emission)
+    feed(operator, traces[:, :30])
+    assert operator.doubt() == ""  # as long as nothing was to be learnt
+    feed(operator, traces, start=30)
+    assert "the numbers of all spots are undetermined" in operator.doubt()
+    found = operator.read()
+    assert found["flat"].all()
+    np.testing.assert_allclose(found["posterior"], 0.25)
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,9 @@ def test_so_many_frames_as_learning_takes_and_half_of_update_every_at_least():
     assert learning.delay_frames(CountParams(), 200, 1000, 1.0) == 100
     assert learning.delay_frames(CountParams(), 200, 1000, None) == 100
     assert learning.delay_frames(CountParams(learn_delay_frames=7), 200, 1000, 1 / 30) == 7
+
+
+def test_parameters_under_which_the_frames_are_impossible_are_not_learnt(photons):
+    impossible = np.tile([50.0, np.nan, 1.0, 0.1, 0.1, 0.0], (5, 1))
+    assert learning.learn(CountParams(max_emitters=4), photons, impossible) is None
+    assert learning.learn(CountParams(max_emitters=4), photons, None) is not None

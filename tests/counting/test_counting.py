@@ -152,6 +152,8 @@ BAD_TRACES = {
     "NaN": (np.where(np.arange(50) == 7, np.nan, 5.0 + np.arange(50) % 3), {}, "trace 0 has 1 values .* frame 7"),
     "constant": (np.full(50, 3.0), {}, "trace 0 is constant at 3"),
     "negative": (np.linspace(-1, 5, 50), {}, "trace 0 has intensities down to -1.*emission = 'lognormal'"),
+    "constant but for rounding": (1e15 + np.arange(50.0) % 3, {}, "trace 0 varies by 2 about 1e.15, which double"),
+    "beyond numbers": (1e300 * (1 + np.arange(50) % 3), {}, "trace 0 varies by 2e.300"),
     "short": (np.arange(5.0) + 1, {}, "trace 0 has 5 frames; at least 6"),
     "words": (np.array([["a", "b"]]), {}, r"numbers \(n, t\)"),
     "below the offset": (
@@ -166,6 +168,13 @@ BAD_TRACES = {
 def test_a_trace_that_cannot_be_counted_is_named(trace, options, message):
     with pytest.raises(FrameError, match=message):
         estimate_y(trace, 3, **options)
+
+
+def test_traces_that_no_parameters_within_their_ranges_explain_are_refused():
+    traces, _ = simulated("camera", (1, 2), 60, seed=8)
+    ranges = ParameterRanges(**dict.fromkeys(("mu_range", "mu_bg_range", "sigma_range"), (1e-200, 1e-200)))
+    with pytest.raises(FrameError, match="no parameters within their ranges explain the traces"):
+        estimate_y(traces, 2, ranges, HyperParameters(p_outlier=0.0), emission="camera")
 
 
 def test_one_bad_trace_among_many_is_reported_and_the_others_are_counted(caplog):

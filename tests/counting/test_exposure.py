@@ -63,22 +63,33 @@ def test_residuals_are_white_and_normal():
     assert switched_on.mean() == pytest.approx(0, abs=0.01)  # of .2 that come on in a frame
 
 
-@pytest.mark.parametrize(
-    ("dyes", "emitters", "frames"),
-    [
-        (Dyes(0.1, 0.33, substeps=20), np.repeat([1, 2, 3], 2), 300),
-        *(
-            pytest.param(Dyes(0.1, off, substeps=20), np.repeat(np.arange(1, 5), 3), 600, marks=pytest.mark.slow)
-            for off in (0.33, 0.5)
-        ),
-    ],
-)
-def test_dyes_that_are_on_for_a_few_frames_are_not_counted_twice(dyes, emitters, frames):
-    traces, _ = emitter_traces(emitters, frames, dyes, LIGHT, seed=3)
-    found = estimate_y(traces, int(emitters.max()) * 2, emission="camera", brightness_scatter=0.0)
+def test_dyes_that_are_on_for_a_few_frames_are_not_counted_twice():
+    emitters = np.repeat([1, 2, 3], 2)
+    traces, _ = emitter_traces(emitters, 300, Dyes(0.1, 0.33, substeps=20), LIGHT, seed=3)
+    found = estimate_y(traces, 6, emission="camera", brightness_scatter=0.0)
     assert np.mean(found.y == emitters) >= 0.8
     assert np.median(found.parameters.mu) == pytest.approx(LIGHT.mu, rel=0.05)
     assert found.doubtful.mean() <= 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("off", [0.33, 0.5])
+def test_of_eight_sets_of_such_dyes_numbers_are_as_right_as_they_claim_and_one_is_doubted_at_most(off):
+    emitters, right, claimed, doubted = np.repeat(np.arange(1, 5), 3), [], [], 0
+    for seed in (3, *range(4301, 4308)):
+        traces, _ = emitter_traces(emitters, 600, Dyes(0.1, off, substeps=20), LIGHT, seed=seed)
+        found = estimate_y(traces, 8, emission="camera", brightness_scatter=0.0)
+        assert np.median(found.parameters.mu) == pytest.approx(LIGHT.mu, rel=0.05)
+        right.append(found.y == emitters)
+        claimed.append(found.posterior.max(1))
+        doubted += found.doubtful.mean() > 0.2
+    p = np.array(claimed)
+    # all of a set are doubted where their clusters, summed, exceed 3.5 standard errors at either memory: by chance in
+    # 1 set of 1000 (of 340 at the true parameters none reached 3.1), in .008 of 8, in two of 8 once in 30,000. Seed 3
+    # is such a set where they go off at .5 a frame: 3.6 standard errors at the true parameters too.
+    assert doubted <= 1
+    assert np.mean(right) >= 0.85  # .93 of 25 sets that are not among these
+    assert np.sum(right) >= p.sum() - 3 * np.sqrt((p * (1 - p)).sum())
 
 
 @pytest.mark.slow

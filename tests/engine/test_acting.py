@@ -5,23 +5,14 @@ import time
 
 import numpy as np
 import pytest
-from toys import Movie
+from toys import Movie, bright_above
 
 from streamfluo import Block, ConfigError, Spec, open_session
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 
 SHAPE = (6, 8)
-CHAIN = """
-[record]
-raw = true
-[[step]]
-kind = "moments"
-[[step]]
-kind = "trigger"
-id = "bright"
-params = { when = "total_signal > 1000 ADU" }
-"""
+CHAIN = "[record]\nraw = true" + bright_above(1000)
 did = []
 hold = threading.Event()
 

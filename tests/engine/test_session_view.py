@@ -3,7 +3,7 @@
 import time
 
 import numpy as np
-from toys import FRAMES, Movie, block
+from toys import FRAMES, Movie, block, bright_above
 
 from streamfluo import open_session
 from streamfluo.core import wire
@@ -13,19 +13,11 @@ from streamfluo.engine.engine import Engine
 from streamfluo.engine.session_view import SessionView
 from streamfluo.network.watching import Watch
 
-CHAIN = """
-[[step]]
-kind = "moments"
-[[step]]
-kind = "trigger"
-id = "bright"
-params = { when = "moments.total_signal > 8000" }
-"""
 PATIENCE_S = 10.0
 
 
 def recorded(folder, items):
-    engine = Engine(Movie(items), parse_config(CHAIN, "c.toml"), folder)
+    engine = Engine(Movie(items), parse_config(bright_above(8000), "c.toml"), folder)
     engine.start()
     assert engine.wait(60)
     assert engine.error is None

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from commands import command
-from toys import Movie, Toy, block, toys  # noqa: F401 - the fixture registers and forgets
+from toys import Movie, Toy, block, bright_above, toys  # noqa: F401 - the fixture registers and forgets
 
 from streamfluo import Block, Gives, Output, Plane, Source, Spec, open_session
 from streamfluo.core.findings import Findings, Number
@@ -24,16 +24,9 @@ from streamfluo.session.schema import sealed
 
 EVIL = "<script>alert('x')</script><img src=http://evil.example/x.png onerror=alert(1)>\u202e\x1b[2J"
 VOID = {"meta", "br", "img"}
-CHAIN = """# a config <b>as it ran</b>
+CHAIN = f"""# a config <b>as it ran</b>
 [record]
-raw = true
-[[step]]
-kind = "moments"
-[[step]]
-kind = "trigger"
-id = "bright"
-params = { when = "moments.total_signal > 8000" }
-[[step]]
+raw = true{bright_above(8000)}[[step]]
 kind = "toy-foreign"
 [[step]]
 kind = "toy-clumsy"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import FRAMES, LEVEL, ONES, Movie, a, config, toys  # noqa: F401
+from toys import FRAMES, LEVEL, ONES, Movie, a, config, same_of_steps, toys  # noqa: F401
 
 from streamfluo import open_session
 from streamfluo.core.source import Gap
@@ -60,14 +60,7 @@ def _is_saved(path, frames):
 def same(one, other):
     assert one.gaps == other.gaps
     assert one.frames == other.frames
-    for step in one.steps:
-        for kind in ("values", "snapshot"):
-            left, right = getattr(one, kind)(step), getattr(other, kind)(step)
-            assert left.keys() == right.keys()
-            for name, array in left.items():
-                assert np.array_equal(array, right[name]), (step, kind, name)
-        assert np.array_equal(one.index(step), other.index(step))
-    return True
+    return same_of_steps(one, other)
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["journal", "file"])

@@ -108,6 +108,12 @@ def test_vectors_and_ids_become_columns():
     assert list(table) == [(4, 1.0, 2.0, 0.1, 0.2), (5, 3.0, 4.0, 0.3, 0.4)]
 
 
+def test_values_of_which_nothing_is_whole_are_a_table_without_rows():
+    names, rows = as_table(np.empty(0, np.int64), {"level": np.empty(0), "shift": np.empty((0, 2))}, set())
+    assert names == ["frame", "level", "shift[0]", "shift[1]"]
+    assert list(rows) == []
+
+
 def test_tables_keep_their_columns(session, tmp_path, monkeypatch):
     spots = {"frame": np.array([0, 0, 1]), "y_px": np.array([1.5, 2.5, 3.5])}
     monkeypatch.setattr(session, "values", lambda step: {"spots": spots})

@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from toys import LEVEL, ONES, Movie, config, toys  # noqa: F401
 
-from streamfluo import Chain, StreamfluoError, open_session, open_source
+from streamfluo import Chain, SessionError, StreamfluoError, open_session, open_source
 from streamfluo.cli.console import console
 from streamfluo.cli.inspect import inspect
 from streamfluo.core import wire
@@ -178,6 +179,45 @@ def test_values_that_speak_of_more_than_a_file_can_hold_are_damaged(whole, tmp_p
     session = open_session(folder)
     assert np.array_equal(session.values("level")["level"], open_session(whole).values("level")["level"])
     assert [damage.file.name for damage in session.damaged] == ["level.sfv"]
+
+
+def resealed(path, **facts):
+    """Write a file of a session with other facts and their checksum."""
+    value = json.loads(path.read_text())
+    value.pop("crc32")
+    path.write_text(json.dumps(sealed({**value, **facts})))
+
+
+@pytest.mark.parametrize("claimed", [1 << 25, 1 << 40, (1 << 62) - 1])
+def test_frames_that_no_file_here_can_hold_are_refused_before_anything_is_allocated(whole, tmp_path, claimed):
+    folder = shutil.copytree(whole, tmp_path / "S")
+    shutil.rmtree(folder / "journal")
+    assert open_session(folder).indices().tolist() == [*range(9), *range(11, 20)]
+    resealed(folder / "health.json", next_index=claimed)
+    tracemalloc.start()
+    with pytest.raises(SessionError, match=rf"speaks of {claimed - 2:,} frames, more than its files can hold"):
+        open_session(folder).indices()
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("count", [1 << 40, 1 << 62, -5])
+def test_a_gap_of_any_length_leaves_the_frames_that_came_or_is_damaged(whole, tmp_path, count):
+    folder = shutil.copytree(whole, tmp_path / "S")
+    shutil.rmtree(folder / "journal")
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(
+            json.dumps(sealed({"event": "gap", "utc": "", "first": 20, "count": count, "reason": "camera"})) + "\n"
+        )
+    session = open_session(folder)
+    assert session.indices().tolist() == [*range(9), *range(11, 20)]
+    assert [damage.file.name for damage in session.damaged_so_far] == ["events.jsonl"] * (not 0 <= count < 1 << 62)
+    with (folder / "events.jsonl").open("a") as file:
+        for first in (30, 40, 50):
+            gap = {"event": "gap", "utc": "", "first": first, "count": (1 << 62) - 1, "reason": "camera"}
+            file.write(json.dumps(sealed(gap)) + "\n")
+    with pytest.raises(SessionError, match=r"speaks of frames up to [0-9,]+, more than its files can hold"):
+        open_session(folder).indices()
 
 
 @pytest.mark.parametrize("index", [1 << 63, (1 << 64) - 1, -1, True])

@@ -1,36 +1,13 @@
 """The batch functions of SOFI against the textbook, and against a peer's outputs where the peer is right."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from batch_reference import error, reference, through_sofi
 from scipy.ndimage import gaussian_filter
 
-from streamfluo import Block, FrameError, Spec, analysis, create
+from streamfluo import FrameError, Spec, analysis
 from streamfluo.sofi.kernels.products import add_products
 from streamfluo.sofi.product_sums import ProductSums
-
-DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
-
-def reference(name):
-    path = DATA / "reference_outputs" / f"{name}.npz"
-    if not path.exists():
-        pytest.skip(f"{path} is absent; set STREAMFLUO_DATA to the folder with the recordings")
-    return np.load(path)
-
-
-def error(found, expected):
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
-
-
-def through_sofi(movie, first=0, spec=None, **params):
-    operator = create("sofi", spec or Spec(movie.shape[1:], movie.dtype), **params)
-    for start in range(0, len(movie), 32):
-        frames = movie[start : start + 32]
-        operator.update(Block(first + start, np.zeros(len(frames)), frames))
-    return operator.read()
 
 
 @pytest.fixture(scope="module")

@@ -198,12 +198,6 @@ def test_measuring_the_interval_keeps_the_shutter_as_it_was_and_the_program_s_lo
     assert logging.getLogger().level == level
 
 
-def test_without_the_library_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pymmcore_plus", None)
-    with pytest.raises(SourceError, match=r'pip install "streamfluo\[camera\]"'):
-        open_source("mm:demo")
-
-
 def test_the_text_of_a_uri_is_read_whole():
     settings = parse_camera_uri("mm:C:/rig.cfg?roi=1:2,3:4&trigger=External&Laser.Power=5&frames=7")
     assert settings.device == "C:/rig.cfg"

@@ -1,22 +1,10 @@
 """A run of two channels and some slices, as a viewer is told of it: motion measured on red, applied to green."""
 
 from wire_bytes import FACTS, SHAPE, frame, hello
+from wire_bytes import GIVES as OF_ONE
 
 COLOURS = {"red": "#ff0000", "green": "#00ff00"}
-GIVES = {
-    "motion": [
-        ("frames", "frames", ("t", "y", "x"), "ADU", "corrected frames"),
-        ("shift_px", "per_frame", ("t", "yx"), "px", "shift of the tissue"),
-    ],
-    "extract": [
-        ("trace", "by_id", ("t", "id"), "ADU", "fluorescence of each neuron"),
-        ("mean", "snapshot", ("y", "x"), "ADU", "mean image"),
-        ("noise", "snapshot", ("bin",), "ADU", "a curve"),
-        ("neurons", "snapshot", (), "", "how many there are"),
-        ("contours", "snapshot", ("id", "point", "yx"), "px", "outlines"),
-        ("cells", "table", ("frame", "area_px"), "", "what was found"),
-    ],
-}
+GIVES = {**OF_ONE, "extract": [*OF_ONE["extract"], ("cells", "table", ("frame", "area_px"), "", "what was found")]}
 
 
 def planes_of(slices=2, channels=("red", "green")):

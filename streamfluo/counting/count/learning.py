@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from ...core.errors import FrameError
 from ...core.learning import Learning
-from ..bounds import min_frames, parameter_bounds, shot_noise_error, without_extremes
+from ..bounds import has_steps, min_frames, parameter_bounds, shot_noise_error, without_extremes
 from ..checks import REASONS, doubts
 from ..fit import Search, fit_pooled
 from ..fit_alone import fit_alone
@@ -60,7 +60,7 @@ class Learned(NamedTuple):
 
 
 def learn(params: CountParams, intensity: np.ndarray, before: np.ndarray | None) -> Learned | None:
-    """Return what traces (t, n) tell of the parameters; None: no usable trace.
+    """Return what traces (t, n) tell of the parameters; None: no usable trace, or none that any parameters explain.
 
     before (candidates, 6): the typical trace of the last estimate, where the fit starts. Raises FrameError where no
     intensities can be electrons.
@@ -70,7 +70,7 @@ def learn(params: CountParams, intensity: np.ndarray, before: np.ndarray | None)
     x = observation(intensity, camera)
     intensity = np.where(np.isnan(x), np.nan, intensity)
     usable = np.isfinite(x).sum(0) >= max(min_frames(params.bleaching), len(x) // 2)
-    usable[usable] &= np.nanstd(x[:, usable], axis=0) > 0
+    usable[usable] &= has_steps(intensity[:, usable])
     if not usable.any():
         return None
     if camera and (reason := shot_noise_error(intensity[:, usable])):
@@ -87,6 +87,8 @@ def learn(params: CountParams, intensity: np.ndarray, before: np.ndarray | None)
         steps = 1000 if start is None else WARM_STEPS
         search = Search(bounds, max_steps=steps, done_limit=DONE_LIMIT, traces=TRACES)
         found = fit_pooled(x, intensity, model, search, params.brightness_scatter, start)
+        if found is None:
+            return None
         best = of_each(found.parameters, factors(x, found.parameters, found.scatter, model, 1))
         learned[:], widening = found.parameters, np.zeros((count, candidates))
         learned[usable] = best[:, None]

@@ -26,6 +26,9 @@ from .params import CountParams
 from .sums import PowerSums
 
 MAX_GAP = 1000  # frames, after which blinking is stationary again
+NOTHING_LEARNT = (
+    "the numbers of all spots are undetermined: no trace so far has frames enough and steps that the model explains"
+)
 GROWTH = 4  # parameters are re-estimated when the record has grown by 1 / GROWTH
 
 
@@ -144,6 +147,8 @@ class Count(Operator):
         return read
 
     def doubt(self) -> str:
+        if not self._filter.known and self._due != self.params.update_every:
+            return NOTHING_LEARNT
         return sentence(self._filter.doubts, self._filter.half_lit)
 
     def state(self) -> State:

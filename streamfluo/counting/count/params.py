@@ -70,5 +70,7 @@ class CountParams(Params, frozen=True):
             raise ValueError("update_every = 0 needs parameters: nothing else determines them")
         if self.parameters is not None and min(self.parameters[0], self.parameters[2]) <= 0:
             raise ValueError(f"parameters: mu and sigma are above 0, found {self.parameters}")
+        if self.emission == "lognormal" and self.parameters is not None and self.parameters[1] < 0:
+            raise ValueError(f"parameters: mu_bg is 0 or more where emission = 'lognormal', found {self.parameters}")
         if self.bleaching and self.parameters is not None and self.parameters[5] == 0:
             raise ValueError("parameters: bleaching needs p_bleach above 0")
