@@ -24,7 +24,7 @@ NOMINAL_S = 1 / 30  # between frames, where the config states no interval
 
 
 def check(
-    config: Annotated[Path, typer.Argument(help="the TOML file", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="the TOML file, or the name of a shipped one", show_default=False)],
     source: Annotated[str | None, typer.Option(help="check against this source's frames")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")

@@ -13,6 +13,7 @@ from ..core.errors import StreamfluoError
 from .calibrate import calibrate
 from .camera import camera
 from .check import check
+from .configs import app as configs
 from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
 from .control import control, stop
 from .count import count
@@ -64,6 +65,7 @@ app.command("housekeeping", hidden=True)(housekeeping)
 app.add_typer(daemon, name="daemon")
 app.add_typer(protocol, name="protocol")
 app.add_typer(keys, name="keys")
+app.add_typer(configs, name="configs")
 
 
 SWITCH_S = 0.0005  # a thread that has frames waits so long at most for one that runs Python: 5 ms unless it is told

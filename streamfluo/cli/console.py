@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..engine.config import found_config
+from ..engine.shipped import found_config
 
 _KEPT = {"\n", "\t"}
 
@@ -93,7 +93,7 @@ def frame_progress() -> Progress:
 def config_file(path: Path) -> Path:
     """Return the config to read, and say so where it is one that comes with the package."""
     found = found_config(path)
-    if found != path:
+    if found.parent != path.parent:
         console.print(f"config: {found}", soft_wrap=True)
     return found
 

@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from ..core.errors import SourceError
-from ..engine.config import parse_config, shipped_config
+from ..engine.config import parse_config
 from ..engine.engine import Engine
+from ..engine.shipped import shipped_config
 from ..session.reader import Session, open_session
 from ..sources.opening import open_source
 from . import demo_sofi
@@ -38,7 +39,7 @@ SCENES = {
     "calcium": Scene(
         "sim:calcium?shape=256x256&frames={frames}&seed=1",
         1000,
-        "demo.toml",
+        "moments.toml",
         "two-photon",
         compare_with_truth,
         draw_summary,

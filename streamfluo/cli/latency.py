@@ -26,7 +26,7 @@ BAR = 50  # characters of the longest
 
 
 def latency(
-    config: Annotated[Path, typer.Argument(help="the TOML file", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="the TOML file, or the name of a shipped one", show_default=False)],
     source: Annotated[
         str, typer.Option(help="frames in place of the camera's, from another process")
     ] = "sim:calcium?shape=512x512&frames=900&seed=1",

@@ -39,7 +39,10 @@ WAIT = typer.Option("--wait", min=0, help="how long to wait for a source that is
 def run(
     config: Annotated[
         Path,
-        typer.Argument(help="the TOML file that says which steps to run, or a shipped one's name", show_default=False),
+        typer.Argument(
+            help="the TOML file that says which steps to run, or a shipped one's name",
+            show_default=False,
+        ),
     ],
     source: Annotated[str | None, typer.Option(help="a file, sim:… or tcp://…; overrides the config's")] = None,
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./NAME-UTC time]")] = None,

@@ -14,7 +14,6 @@ from processes import Process, called
 from systems import needs_signals
 
 import streamfluo
-from streamfluo.engine.config import shipped_config
 
 MOMENTS = '[[step]]\nkind = "moments"\n'
 
@@ -127,7 +126,8 @@ def test_list_shows_every_operator_and_one_whole(tmp_path):
 
 
 def test_check_prints_what_each_step_sees(tmp_path, recording):
-    shown = command("check", shipped_config("demo.toml"), "--source", "recording.tif", cwd=tmp_path)
+    (tmp_path / "binned.toml").write_text(f'{MOMENTS}[[step]]\nkind = "bin"\nparams = {{ bin_px = 2 }}\n')
+    shown = command("check", "binned.toml", "--source", "recording.tif", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "24 × 31 uint16" in shown.stdout
     assert "12 × 15 float32" in shown.stdout

@@ -21,8 +21,8 @@ import streamfluo
 from streamfluo.cli import inspect as inspect_command
 from streamfluo.cli import run as run_command
 from streamfluo.core.source import Gap
-from streamfluo.engine.config import shipped_config
 from streamfluo.engine.engine import Engine
+from streamfluo.engine.shipped import shipped_config
 from streamfluo.session.health import Health
 
 SIMULATED = "sim:calcium?shape=32x32&frames=12&neurons=4"
@@ -61,13 +61,36 @@ def test_a_setting_of_source_record_and_publish_goes_into_its_table(tmp_path):
     assert session.series["source"] == SIMULATED
 
 
-def test_a_shipped_config_is_found_by_its_name_unless_the_folder_has_one(tmp_path):
-    shown = command("check", "calcium_2p.toml", cwd=tmp_path).stdout
-    assert shown.startswith(f"config: {shipped_config('calcium_2p.toml')}\n")
+@pytest.mark.parametrize("name", ["calcium_2p", "calcium_2p.toml"])
+def test_a_shipped_config_is_found_by_its_name_unless_the_folder_has_one(tmp_path, name):
+    shown = command("check", name, cwd=tmp_path).stdout
+    assert shown.startswith(f"config: {shipped_config('calcium_2p')}\n")
     (tmp_path / "calcium_2p.toml").write_text('[[step]]\nkind = "moments"\n')
-    shown = command("check", "calcium_2p.toml", cwd=tmp_path).stdout
+    shown = command("check", name, cwd=tmp_path).stdout
     assert shown.startswith("calcium_2p.toml: fits together\n")
-    assert "no such" in command("check", "elsewhere/calcium_2p.toml", cwd=tmp_path).stderr.lower()
+    assert "no such" in command("check", f"elsewhere/{name}", cwd=tmp_path).stderr.lower()
+
+
+def test_shipped_configs_are_listed_and_copied_and_a_wrong_name_says_which_there_are(tmp_path):
+    listed = command("configs", cwd=tmp_path).stdout
+    assert re.search(r"^ calcium_2p +Two-photon calcium imaging: .* of every neuron\. *$", listed, re.MULTILINE)
+    for words, written in (
+        (["spots"], "spots.toml"),
+        (["sofi.toml", "mine"], "mine.toml"),
+        (["sofi", "."], "sofi.toml"),
+    ):
+        assert command("configs", "copy", *words, cwd=tmp_path).stdout == f"{written}\n"
+        assert (tmp_path / written).read_bytes() == shipped_config(words[0]).read_bytes()
+    again = command("configs", "copy", "spots", cwd=tmp_path)
+    assert (again.returncode, "spots.toml is there already" in again.stderr) == (1, True)
+    for words in (["configs", "copy", "spotts"], ["check", "spotts"]):
+        assert "did you mean 'spots'?" in command(*words, cwd=tmp_path).stderr
+    assert "there is 'calcium_1p', 'calcium_2p', " in command("run", "nothing-like-it", cwd=tmp_path).stderr
+
+
+def test_what_is_known_of_the_source_may_be_set(tmp_path):
+    words = ["--source", SIMULATED, "--set", "source.interval_s=.066", "--set", "source.pixel_um=.5"]
+    assert "15.15 Hz, 0.5 µm" in command("check", "moments", *words, cwd=tmp_path).stdout
 
 
 def test_a_killed_run_was_interrupted(tmp_path):
