@@ -147,8 +147,8 @@ def kept_out_of_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def report(engine: Engine, out: Path) -> None:
-    """Print what a run did."""
+def report(engine: Engine, out: Path, latency: bool = True) -> None:
+    """Print what a run did; its latency says nothing where frames come as fast as they are taken."""
     health = engine.health()
     rate = f", {health.frames / health.elapsed_s:.0f} frames/s" if health.elapsed_s else ""
     total = engine.source.series.frames
@@ -163,7 +163,7 @@ def report(engine: Engine, out: Path) -> None:
         figures = [f"{times[name]:.3f}" if name in times else "–" for name in ("p50", "p99", "max")]
         table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
     console.print(table)
-    for name, times in health.latency_ms.items():
+    for name, times in health.latency_ms.items() if latency else ():
         console.print(f"{name}: {spelled_ms(times)}")
     for name, facts in {**health.actions, **health.inputs}.items():
         console.print(f"{name}: {spelled_facts(facts)}", soft_wrap=True)
