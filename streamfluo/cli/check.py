@@ -17,6 +17,7 @@ from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.config import Config, load_config, with_overrides
 from ..sources.opening import open_source
+from .compiling import compiled
 from .console import config_file, console
 
 NOMINAL = Spec(shape=(512, 512), dtype="uint16")
@@ -35,7 +36,8 @@ def check(
     settings = load_config(config, changes or [])
     told, where = _spec(settings, source)
     spec = with_overrides(settings, told)
-    chain = Chain(settings, spec)
+    with compiled(settings, told):
+        chain = Chain(settings, spec)
     console.print(f"{config}: fits together")
     roots = {name: in_plane(name, SOURCE) for name in spec.plane_names}
     branches = {

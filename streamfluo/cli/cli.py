@@ -31,6 +31,7 @@ from .report import report
 from .run import run
 from .status import status
 from .view import view
+from .warm import warm
 from .web import web
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ for verb, name in (
     (inspect, "inspect"),
     (export, "export"),
     (report, "report"),
+    (warm, "warm"),
 ):
     app.command(name)(verb)
 app.command("station", hidden=True)(station)

@@ -16,6 +16,7 @@ from ..engine.engine import Engine
 from ..session.reader import Session, open_session
 from ..sources.opening import open_source
 from . import demo_calcium, demo_calibrate, demo_counting, demo_sofi, demo_spots
+from .compiling import compiled
 from .console import console
 from .run import default_out, published, report, watch
 from .served import served
@@ -102,7 +103,7 @@ def demo(
     with served(uri, fps) as endpoint, open_source(endpoint) as source:
         rate = f"{fps} a second" if fps else "as fast as they are taken"
         console.print(f"a simulated {chosen.what} camera serves {frames} frames at {endpoint}, {rate}")
-        with console.status("compiling operators (once on a machine; cached after that)"):
+        with compiled(config, source.spec):
             engine = Engine(source, config, out, truth=truth)
         watch(engine, view=view)
     report(engine, out, latency=view)

@@ -17,6 +17,7 @@ from ..engine.latency import LoopTimes, loop_times, with_loop_back
 from ..network.actions import LoopBack
 from ..session.health import Health
 from ..sources.opening import open_source
+from .compiling import compiled
 from .console import config_file, console
 from .run import watch
 from .served import served
@@ -45,7 +46,7 @@ def latency(
             served(_beforehand(source, Path(folder)), fps) as endpoint,
             open_source(endpoint) as camera,
         ):
-            with console.status("compiling operators (once on a machine; cached after that)"):
+            with compiled(settings, camera.spec):
                 engine = Engine(camera, settings, None)
             watch(engine)
     finally:

@@ -24,6 +24,7 @@ from ..session.events import changes_in
 from ..session.health import spelled_facts, spelled_ms
 from ..session.reader import open_session
 from ..sources.opening import open_source
+from .compiling import compiled
 from .console import config_file, console, counted, frame_progress, stop_on_signals
 from .keys import meet
 from .view import require_viewer, start_viewer
@@ -64,7 +65,7 @@ def run(
     settings = published(settings, publish, view)
     out = out or default_out(config.stem)
     with opened_within(wait_s, uri, planes=bool(named_planes(settings.steps))) as opened:
-        with console.status("compiling operators (once on a machine; cached after that)"):
+        with compiled(settings, opened.spec):
             engine = Engine(opened, settings, out, resume=resume, changes=recorded_changes(changes_of))
         watch(engine, view=view)
         report(engine, out)
