@@ -67,15 +67,13 @@ class Course:
         return max(max(left), sum(left) / busy) * each_s
 
     def __str__(self) -> str:
-        """`compiling extract: update footprint (57 of some 98 kernels) · motion: done · about 20 s left`."""
-        parts = []
-        for kind, expected in self.expected.items():
-            if kind in self.built:
-                parts.append(f"{kind}: done")
-            elif kind in self.now:
-                n = self.done[kind]
-                parts.append(f"{kind}: {self.now[kind]} ({n} of some {max(n, expected)} kernels)")
-        return f"compiling {' · '.join(parts) or 'operators'} · about {spelled_s(self.left_s())} left"
+        """`compiling motion 31/56 (warp), extract 57/98 (update footprint), about 20 s left`."""
+        parts = [
+            f"{kind} {(n := self.done[kind])}/{max(n, expected)} ({self.now[kind]})"
+            for kind, expected in self.expected.items()
+            if kind in self.now
+        ]
+        return f"compiling {', '.join(parts) or 'operators'}, about {spelled_s(self.left_s())} left"
 
 
 @contextmanager

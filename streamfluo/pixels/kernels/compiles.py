@@ -24,7 +24,7 @@ def compiles_told(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def cache_folder() -> Path | None:
-    """Return where the compiled kernels of this room are kept, those of others lie likewise; None: they are not kept."""
+    """Return where compiled kernels of this room are kept, those of others lie likewise; None: they are not kept."""
     folder = accumulate.stats.cache_path
     try:
         TemporaryFile(dir=folder).close()
