@@ -82,7 +82,7 @@ def compiled(config: Config, spec: Spec) -> Iterator[None]:
 
     Only once kernels are found missing do other processes begin; nothing is said or lost where all are there.
     """
-    from ..pixels.kernels.compiles import cache_folder, compiles_told  # numba, which other commands need not wait for
+    from ..pixels.compiles import cache_folder, compiles_told  # numba, which other commands need not wait for
 
     missing: list[str] = []
     with console.status("building operators") as status:
@@ -104,7 +104,7 @@ def compile_all(jobs: Sequence[Job], show: Callable[[str], None]) -> Course:
 
     Raises what building one raises.
     """
-    from ..pixels.kernels.compiles import compiles_told
+    from ..pixels.compiles import compiles_told
 
     course = Course.of(jobs)
     kinds = ", ".join(course.expected)

@@ -134,7 +134,8 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
                 engine.stop("finished")
             stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())
             stalled += "".join(f", {sentence}" for sentence in health.blocked.values())
-            progress.update(task, completed=health.frames, note=f"{health.lost} lost{stalled}")
+            said_so_far = ", ".join(filter(None, (f"{health.lost} lost", engine.found)))
+            progress.update(task, completed=health.frames, note=f"{said_so_far}{stalled}")
 
 
 @contextmanager
@@ -157,6 +158,8 @@ def report(engine: Engine, out: Path, latency: bool = True) -> None:
         f"{engine.state.partition(':')[0]}: {health.frames} of {total or '…'} frames, {health.lost} lost, "
         f"{health.elapsed_s:.1f} s{rate} → {out}"
     )
+    if health.frames and engine.found:
+        console.print(f"found: {engine.found}")
     if not health.steps_ms:
         return
     table = Table("step", "p50 ms", "p99 ms", "max ms", "", box=None)

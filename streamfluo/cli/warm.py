@@ -36,7 +36,7 @@ def warm(
             jobs += [job for job in jobs_of(settings, NOMINAL.with_(dtype=each)) if job not in jobs]
     if not jobs:
         raise ConfigError("warm: the config names no step that runs on processors")
-    from ..pixels.kernels.compiles import cache_folder  # numba, which other commands need not wait for
+    from ..pixels.compiles import cache_folder  # numba, which other commands need not wait for
 
     folder = cache_folder()
     if folder is None:

@@ -115,6 +115,7 @@ def test_the_demo_leaves_a_session_a_picture_and_a_comparison_with_the_truth(tmp
     done = in_an_interpreter("demo", "--frames", "300", "--out", "D", cwd=tmp_path, timeout=350)
     assert done.returncode == 0, done.stderr
     assert "300 bit-identical" in done.stdout
+    assert re.search(r"^found: 300 valid frames, \d+ cells$", done.stdout, re.MULTILINE)
     assert float(re.search(r"F1 (\S+)", done.stdout)[1]) > 0.8
     assert float(re.search(r"rms error (\S+) px", done.stdout)[1]) < 0.1
     assert (tmp_path / "D" / "summary.png").read_bytes().startswith(b"\x89PNG")
@@ -179,6 +180,8 @@ def test_inspect_tells_what_a_session_holds(tmp_path, recording):
         (["replay", "sim:calcium?frames=-2", "--max"], "frames"),
         (["inspect", "nothing"], "nothing: no such session folder"),
         (["list", "momets"], "no operator 'momets'; did you mean 'moments'?"),
+        (["warm", "moments", "--dtype", "uint17"], "--dtype is one of uint8, uint16,"),
+        (["warm", "momnts"], "did you mean 'moments'?"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_clear_line_and_no_traceback(tmp_path, recording, words, message):

@@ -20,8 +20,12 @@ from toys import ONES, Movie, config
 import streamfluo
 from streamfluo.cli import inspect as inspect_command
 from streamfluo.cli import run as run_command
+from streamfluo.cli.compiling import Course
 from streamfluo.core.source import Gap
+from streamfluo.core.step_values import StepValues
+from streamfluo.engine.compiling import Told
 from streamfluo.engine.engine import Engine
+from streamfluo.engine.found import Found
 from streamfluo.engine.shipped import shipped_config
 from streamfluo.session.health import Health
 
@@ -86,6 +90,38 @@ def test_shipped_configs_are_listed_and_copied_and_a_wrong_name_says_which_there
     for words in (["configs", "copy", "spotts"], ["check", "spotts"]):
         assert "did you mean 'spots'?" in command(*words, cwd=tmp_path).stderr
     assert "there is 'calcium_1p', 'calcium_2p', " in command("run", "nothing-like-it", cwd=tmp_path).stderr
+
+
+def test_warm_leaves_nothing_for_a_run_to_compile(tmp_path):
+    said = command("warm", "moments", cwd=tmp_path).stdout
+    assert re.search(r"compiled in|there already", said)
+    assert "there already" in command("warm", "moments", cwd=tmp_path).stdout
+
+
+def test_what_compiles_and_how_long_it_takes_is_said():
+    course = Course({"motion": 10, "extract": 30, "trigger": 0}, cores=2)
+    for n in range(5):
+        course.hear(Told("motion", "compiles", "warp_frame"))
+    assert re.fullmatch(r"compiling motion 5/10 \(warp frame\), about \d+ s left", str(course))
+    before = course.left_s()
+    course.hear(Told("extract", "compiles", "demix"))
+    course.hear(Told("motion", "built"))
+    assert str(course).startswith("compiling extract 1/30 (demix), about ")
+    assert course.left_s() < before
+    for kind in ("extract", "trigger"):
+        course.hear(Told(kind, "built"))
+    assert (course.left_s(), course.compiled) == (0, 6)
+
+
+def test_what_is_found_so_far_adds_up_over_frames_and_over_ids_of_the_newest():
+    found = Found([("a/motion", {"valid": "valid frames"}), ("b/motion", {"valid": "valid frames"}),
+                   ("extract", {"present": "cells"}), ("bin", {})])  # fmt: skip
+    for step in ("a/motion", "b/motion"):
+        found.add(StepValues(step, 0, 3, {"valid": np.array([1, 0, 1], np.uint8)}, 3))
+    for cells in ([1, 1, 0], [1, 1, 1, 1]):
+        found.add(StepValues("extract", 0, 2, {"present": np.array([[0] * len(cells), cells], bool)}, 6))
+    found.add(StepValues("bin", 0, 1, {"other": np.ones(1)}, 8))
+    assert str(found) == "4 valid frames, 4 cells"
 
 
 def test_what_is_known_of_the_source_may_be_set(tmp_path):

@@ -10,6 +10,7 @@ import signal
 import sys
 from contextlib import contextmanager
 
+import numba
 import pytest
 from numba.core.caching import CacheImpl
 from processes import context
@@ -65,6 +66,11 @@ def test_every_type_is_found_again_with_its_own_code(tmp_path):
 OURS = KERNEL.replace("from numba import njit", "from streamfluo.pixels.kernels.kernel import kernel").replace(
     "@njit(cache=True)", "@kernel"
 )
+
+
+@pytest.fixture(autouse=True)
+def _cached_beside_the_source(monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
 
 
 def twice_from(folder):

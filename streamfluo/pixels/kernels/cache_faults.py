@@ -7,7 +7,7 @@ another processor or another numba. Numba itself raises for the first two, and i
 from __future__ import annotations
 
 import logging
-import pickle
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
@@ -19,6 +19,7 @@ from numba.core.caching import IndexDataCacheFile
 
 log = logging.getLogger(__name__)
 said: set[str] = set()
+VERSION = re.compile(rb"\d+\.\d+[\w.+]*")  # numba's, which an index begins with
 
 
 def cached_if_possible(function: Any, options: dict[str, Any]) -> Any:
@@ -73,16 +74,15 @@ def saves_in_spite(save: Callable[..., None]) -> Callable[..., None]:
 def _say_whose(files: IndexDataCacheFile, key: Any) -> None:
     """Say so where the cache has this function for another processor, or all of it is of another numba."""
     with suppress(Exception):  # files that another process writes, or that are damaged: said elsewhere
-        with open(files._index_path, "rb") as file:
-            version = pickle.load(file)
-            rest = file.read()
-        if version != files._version:
-            _say("numba", f"{_of(files)} is of numba {version}, this is {files._version}; compiled again")
+        version = VERSION.search(Path(files._index_path).read_bytes()[:64])
+        if version is None or version[0].decode() != files._version:
+            found = version[0].decode() if version is not None else "another version"
+            _say("numba", f"{_of(files)} is of numba {found}, this is {files._version}; compiled again")
             return
-        stamp, kept = pickle.loads(rest)
         signature, processor, code = key
+        kept = files._load_index()  # nothing where the source has changed
         others = [other for signed, other, coded in kept if (signed, coded) == (signature, code)]
-        if stamp == files._source_stamp and others and processor not in others:
+        if others and processor not in others:
             whose = f"{others[0][1]}, this is {processor[1]}"
             _say("processor", f"{_of(files)} is of another processor ({whose}); compiled again for this one")
 
