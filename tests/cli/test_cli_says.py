@@ -100,7 +100,7 @@ def test_warm_leaves_nothing_for_a_run_to_compile(tmp_path):
 
 def test_what_compiles_and_how_long_it_takes_is_said():
     course = Course({"motion": 10, "extract": 30, "trigger": 0}, cores=2)
-    for n in range(5):
+    for _ in range(5):
         course.hear(Told("motion", "compiles", "warp_frame"))
     assert re.fullmatch(r"compiling motion 5/10 \(warp frame\), about \d+ s left", str(course))
     before = course.left_s()
