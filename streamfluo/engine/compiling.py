@@ -171,15 +171,21 @@ def _build_each(pipe: Connection, watch: Watch | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits; it ends this one
     logging.getLogger().addHandler(QueueHandler(_Said(pipe)))  # type: ignore[arg-type]
     gc.set_threshold(100_000, 50, 100)  # a compiler's objects live on: looking for garbage took a tenth of the time
-    while (jobs := pipe.recv()) is not None:
-        kind = jobs[0].kind
-        try:
-            with watch(partial(_tell_kernel, pipe, kind)) if watch is not None else nullcontext():
-                for job in jobs:
-                    create(kind, job.spec, **job.params)
-            pipe.send(Told(kind, "built"))
-        except Exception as error:
-            pipe.send(Told(kind, "stopped", str(error), error))
+    with suppress(EOFError, OSError):  # the process that waits has been killed
+        while (jobs := pipe.recv()) is not None:
+            pipe.send(_built(jobs, pipe, watch))
+
+
+def _built(jobs: Sequence[Job], pipe: Connection, watch: Watch | None) -> Told:
+    """Build the operators of a kind; return how that ended."""
+    kind = jobs[0].kind
+    try:
+        with watch(partial(_tell_kernel, pipe, kind)) if watch is not None else nullcontext():
+            for job in jobs:
+                create(kind, job.spec, **job.params)
+    except Exception as error:
+        return Told(kind, "stopped", str(error), error)
+    return Told(kind, "built")
 
 
 def _tell_kernel(pipe: Connection, kind: str, name: str) -> None:
