@@ -24,6 +24,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from ..engine.shipped import found_config
@@ -81,7 +82,7 @@ def replace_unknown_characters() -> None:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:6.0f} frames/s" if task.speed else "")
+        return Text(f"{task.speed:.0f}/s" if task.speed else "", no_wrap=True)
 
 
 def frame_progress() -> Progress:
@@ -89,11 +90,11 @@ def frame_progress() -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),  # with what was found it fits eighty columns
         TextColumn("{task.completed:.0f}/{task.fields[of]}"),
         _Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
         disable=not console.is_terminal,
         transient=True,

@@ -42,5 +42,5 @@ class Found:
         return total
 
     def __str__(self) -> str:
-        """`20 cells, 998 valid frames`; nothing where no operator counts."""
-        return ", ".join(f"{number} {noun}" for noun, number in self.numbers.items())
+        """`20 cells, 998 valid frames`, of the last step first; nothing where no operator counts."""
+        return ", ".join(f"{number} {noun}" for noun, number in reversed(self.numbers.items()))

@@ -121,7 +121,7 @@ def test_what_is_found_so_far_adds_up_over_frames_and_over_ids_of_the_newest():
     for cells in ([1, 1, 0], [1, 1, 1, 1]):
         found.add(StepValues("extract", 0, 2, {"present": np.array([[0] * len(cells), cells], bool)}, 6))
     found.add(StepValues("bin", 0, 1, {"other": np.ones(1)}, 8))
-    assert str(found) == "4 valid frames, 4 cells"
+    assert str(found) == "4 cells, 4 valid frames"
 
 
 def test_what_is_known_of_the_source_may_be_set(tmp_path):
