@@ -93,6 +93,13 @@ def config_page() -> str:
     return "\n\n".join(texts)
 
 
+def shipped_configs_page() -> str:
+    """Every shipped config with its first sentence."""
+    from streamfluo.engine.shipped import shipped_configs
+
+    return table(("name", "what it does"), [(f"`{name}`", said) for name, said in shipped_configs().items()])
+
+
 def command_line_page() -> str:
     """What every command says with --help."""
     return "\n\n".join(f"## streamfluo {verb}\n\n```text\n{text}\n```" for verb, text in command_help().items())
@@ -123,6 +130,8 @@ def commands() -> dict[tuple[str, ...], set[str]]:
             options = {text for p in command.params for text in (*p.opts, *p.secondary_opts) if text.startswith("-")}
             yield words, options | {"--help"}
             return
+        if words and command.invoke_without_command:
+            yield words, {"--help"}
         for name, below in inner.items():
             yield from walk(below, (*words, name))
 
@@ -182,6 +191,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "operators": operators_page,
     "simulations": simulations_page,
     "config": config_page,
+    "configs": shipped_configs_page,
     "command-line": command_line_page,
     "python": python_page,
     "protocol": protocol_page,

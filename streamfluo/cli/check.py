@@ -18,6 +18,7 @@ from ..engine.chain import Chain
 from ..engine.config import Config, load_config, with_overrides
 from ..engine.loading import check_schemes
 from ..sources.opening import open_source
+from .compiling import compiled
 from .console import config_file, console
 
 NOMINAL = Spec(shape=(512, 512), dtype="uint16")
@@ -25,7 +26,7 @@ NOMINAL_S = 1 / 30  # between frames, where the config states no interval
 
 
 def check(
-    config: Annotated[Path, typer.Argument(help="the TOML file", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="the TOML file, or the name of a shipped one", show_default=False)],
     source: Annotated[str | None, typer.Option(help="check against this source's frames")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
@@ -36,7 +37,8 @@ def check(
     settings = load_config(config, changes or [])
     told, where = _spec(settings, source)
     spec = with_overrides(settings, told)
-    chain = Chain(settings, spec)
+    with compiled(settings, told):
+        chain = Chain(settings, spec)
     check_schemes(settings)
     console.print(f"{config}: fits together")
     roots = {name: in_plane(name, SOURCE) for name in spec.plane_names}

@@ -13,6 +13,7 @@ from ..core.errors import StreamfluoError
 from .calibrate import calibrate
 from .camera import camera
 from .check import check
+from .configs import app as configs
 from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
 from .control import control, stop
 from .count import count
@@ -30,6 +31,7 @@ from .report import report
 from .run import run
 from .status import status
 from .view import view
+from .warm import warm
 from .web import web
 
 app = typer.Typer(
@@ -57,6 +59,7 @@ for verb, name in (
     (inspect, "inspect"),
     (export, "export"),
     (report, "report"),
+    (warm, "warm"),
 ):
     app.command(name)(verb)
 app.command("station", hidden=True)(station)
@@ -64,6 +67,7 @@ app.command("housekeeping", hidden=True)(housekeeping)
 app.add_typer(daemon, name="daemon")
 app.add_typer(protocol, name="protocol")
 app.add_typer(keys, name="keys")
+app.add_typer(configs, name="configs")
 
 
 SWITCH_S = 0.0005  # a thread that has frames waits so long at most for one that runs Python: 5 ms unless it is told

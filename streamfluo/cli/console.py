@@ -13,10 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 from rich.text import Text
 
-from ..engine.config import found_config
+from ..engine.shipped import found_config
 
 _KEPT = {"\n", "\t"}
 
@@ -72,7 +83,7 @@ def replace_unknown_characters() -> None:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:6.0f} frames/s" if task.speed else "")
+        return Text(f"{task.speed:.0f}/s" if task.speed else "", no_wrap=True)
 
 
 def frame_progress() -> Progress:
@@ -80,11 +91,26 @@ def frame_progress() -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),  # with what was found it fits eighty columns
         TextColumn("{task.completed:.0f}/{task.fields[of]}"),
         _Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+def step_progress() -> Progress:
+    """Return a progress bar in steps with the remaining time; silent where stdout is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
         transient=True,
@@ -94,7 +120,7 @@ def frame_progress() -> Progress:
 def config_file(path: Path) -> Path:
     """Return the config to read, and say so where it is one that comes with the package."""
     found = found_config(path)
-    if found != path:
+    if found.parent != path.parent:
         console.print(f"config: {found}", soft_wrap=True)
     return found
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..core.errors import ConfigError, SessionError
 from ..core.spec import Camera
 from ..engine.loading import load
-from .console import console
+from .console import console, step_progress
 
 if TYPE_CHECKING:
     from ..counting import Counts
@@ -59,7 +58,7 @@ def count(
     options = CountOptions(**chosen)
     array = checked_traces(traces_of_file(load(traces)), "count")
     folder = options.out or traces.with_name(f"{traces.stem}-counts")
-    with _progress() as progress:
+    with step_progress() as progress:
         fitting = progress.add_task(f"{len(array)} traces of {array.shape[1]} frames", total=None)
         found = _estimate(array, options, lambda done, of: progress.update(fitting, completed=done, total=of))
         try:
@@ -113,13 +112,6 @@ def _course(path: Path | None) -> np.ndarray | None:
     from ..counting.traces import checked_traces, traces_of_file
 
     return None if path is None else checked_traces(traces_of_file(load(path)), f"count: {path.name}")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console,
-        disable=not console.is_terminal, transient=True,
-    )  # fmt: skip
 
 
 def _scalars(camera: Camera) -> Camera:

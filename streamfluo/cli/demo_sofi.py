@@ -53,7 +53,6 @@ def resolution_px(image: np.ndarray, order: int, session: Session) -> float:
 def compare(session: Session) -> Iterator[tuple[str, str, str, str]]:
     """Yield (result, measured, truth, agreement) of a session of `sim:blinking` through `configs/sofi.toml`."""
     truth, sofi = session.truth, session.snapshot("sofi")
-    yield "frames received", str(session.frames), str(len(truth["on_emitters"])), f"{session.lost} lost"
     sigma = float(truth["sigma_px"])
     found = float(sofi["psf_sigma_px"])
     yield (

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from ..session.exported import note_of
 from ..session.reader import Session, open_session
+from ..session.record_file import Damage
 from .check import spell_spec
-from .console import console, counted, one_line
+from .console import console, counted, frame_progress, one_line
 
 CHECKED_BYTES = 4 << 30  # some seconds of a disk
 
@@ -71,13 +72,20 @@ def _say(line: str) -> None:
 def _tell_damage(session: Session, check: bool) -> None:
     nbytes = session.journal.nbytes if session.has_journal else 0
     checked = check or nbytes <= CHECKED_BYTES
-    damaged = session.damaged if checked else session.damaged_so_far
+    damaged = _checked(session) if checked else session.damaged_so_far
     for damage in damaged[:20]:
         _say(f"damaged: {damage}")
     if len(damaged) > 20:
         _say(f"and {len(damaged) - 20} more places")
     if not checked:
         console.print(f"pixels not checked, {nbytes / 1e9:.0f} GB; --check reads all of them")
+
+
+def _checked(session: Session) -> tuple[Damage, ...]:
+    """What of the session is damaged, with a bar while its frames are read."""
+    with frame_progress() as bar:
+        task = bar.add_task("checking", total=session.frames, of=session.frames, note="")
+        return session.check(lambda n: bar.update(task, completed=n))
 
 
 def _contents(session: Session) -> Table:

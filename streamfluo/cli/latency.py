@@ -17,6 +17,7 @@ from ..engine.latency import LoopTimes, loop_times, with_loop_back
 from ..network.actions import LoopBack
 from ..session.health import Health
 from ..sources.opening import open_source
+from .compiling import compiled
 from .console import config_file, console
 from .run import watch
 from .served import served
@@ -26,7 +27,7 @@ BAR = 50  # characters of the longest
 
 
 def latency(
-    config: Annotated[Path, typer.Argument(help="the TOML file", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="the TOML file, or the name of a shipped one", show_default=False)],
     source: Annotated[
         str, typer.Option(help="frames in place of the camera's, from another process")
     ] = "sim:calcium?shape=512x512&frames=900&seed=1",
@@ -45,7 +46,7 @@ def latency(
             served(_beforehand(source, Path(folder)), fps) as endpoint,
             open_source(endpoint) as camera,
         ):
-            with console.status("compiling operators (once on a machine; cached after that)"):
+            with compiled(settings, camera.spec):
                 engine = Engine(camera, settings, None)
             watch(engine)
     finally:

@@ -9,7 +9,7 @@ import typer
 
 from ..core.errors import SessionError
 from ..session.reader import open_session
-from .console import console
+from .console import console, step_progress
 
 
 def report(
@@ -23,8 +23,11 @@ def report(
     resolved = session.resolve()
     out = out or resolved.with_name(f"{resolved.name}-report.html")
     try:
-        with console.status("reading the session"):
-            page = write_page(opened, out)
+        with step_progress() as bar:
+            task = bar.add_task("reading the session", total=None)
+            page = write_page(
+                opened, out, lambda step, done, of: bar.update(task, description=f"{step}", completed=done, total=of)
+            )
     except OSError as error:
         raise SessionError(f"report: {out} cannot be written: {error.strerror or error}") from None
     console.print(f"report: {page}", soft_wrap=True)

@@ -24,6 +24,7 @@ from ..session.events import changes_in
 from ..session.health import spelled_facts, spelled_ms
 from ..session.reader import open_session
 from ..sources.opening import open_source
+from .compiling import compiled
 from .console import config_file, console, counted, frame_progress, stop_on_signals
 from .keys import meet
 from .view import require_viewer, start_viewer
@@ -39,7 +40,10 @@ WAIT = typer.Option("--wait", min=0, help="how long to wait for a source that is
 def run(
     config: Annotated[
         Path,
-        typer.Argument(help="the TOML file that says which steps to run, or a shipped one's name", show_default=False),
+        typer.Argument(
+            help="the TOML file that says which steps to run, or a shipped one's name",
+            show_default=False,
+        ),
     ],
     source: Annotated[str | None, typer.Option(help="a file, sim:… or tcp://…; overrides the config's")] = None,
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./NAME-UTC time]")] = None,
@@ -61,7 +65,7 @@ def run(
     settings = published(settings, publish, view)
     out = out or default_out(config.stem)
     with opened_within(wait_s, uri, planes=bool(named_planes(settings.steps))) as opened:
-        with console.status("compiling operators (once on a machine; cached after that)"):
+        with compiled(settings, opened.spec):
             engine = Engine(opened, settings, out, resume=resume, changes=recorded_changes(changes_of))
         if settings.inputs and opened.seekable:
             console.print(f"inputs are not opened: {uri} is read again, with its own", soft_wrap=True)
@@ -132,7 +136,8 @@ def watch(engine: Engine, duration_s: float | None = None, view: bool = False) -
                 engine.stop("finished")
             stalled = "".join(f", {job} waits: {reason}" for job, reason in health.stalled.items())
             stalled += "".join(f", {sentence}" for sentence in health.blocked.values())
-            progress.update(task, completed=health.frames, note=f"{health.lost} lost{stalled}")
+            said_so_far = ", ".join(filter(None, (f"{health.lost} lost", engine.found)))
+            progress.update(task, completed=health.frames, note=f"{said_so_far}{stalled}")
 
 
 @contextmanager
@@ -146,8 +151,8 @@ def kept_out_of_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def report(engine: Engine, out: Path) -> None:
-    """Print what a run did."""
+def report(engine: Engine, out: Path, latency: bool = True) -> None:
+    """Print what a run did; its latency says nothing where frames come as fast as they are taken."""
     health = engine.health()
     rate = f", {health.frames / health.elapsed_s:.0f} frames/s" if health.elapsed_s else ""
     total = engine.source.series.frames
@@ -155,6 +160,8 @@ def report(engine: Engine, out: Path) -> None:
         f"{engine.state.partition(':')[0]}: {health.frames} of {total or '…'} frames, {health.lost} lost, "
         f"{health.elapsed_s:.1f} s{rate} → {out}"
     )
+    if health.frames and engine.found:
+        console.print(f"found: {engine.found}")
     if not health.steps_ms:
         return
     table = Table("step", "p50 ms", "p99 ms", "max ms", "", box=None)
@@ -162,7 +169,7 @@ def report(engine: Engine, out: Path) -> None:
         figures = [f"{times[name]:.3f}" if name in times else "–" for name in ("p50", "p99", "max")]
         table.add_row(step, *figures, f"muted: {health.muted[step]}" if step in health.muted else "")
     console.print(table)
-    for name, times in health.latency_ms.items():
+    for name, times in health.latency_ms.items() if latency else ():
         console.print(f"{name}: {spelled_ms(times)}")
     for name, facts in {**health.actions, **health.inputs}.items():
         console.print(f"{name}: {spelled_facts(facts)}", soft_wrap=True)

@@ -11,10 +11,14 @@ from ..core.errors import SourceError
 
 
 @contextmanager
-def served(uri: str, fps: float, *more: str) -> Iterator[str]:
-    """Serve `uri` from another process, `fps` frames a second, and yield its endpoint. Raises SourceError."""
+def served(uri: str, fps: float | None, *more: str) -> Iterator[str]:
+    """Serve `uri` from another process and yield its endpoint: `fps` frames a second, or as fast as they are taken.
+
+    Raises SourceError.
+    """
     command = [sys.executable, "-m", "streamfluo", "replay", uri, "--bind", "tcp://127.0.0.1:0"]
-    server = subprocess.Popen([*command, "--fps", str(fps), "--wait", *more], stdout=subprocess.PIPE, text=True)
+    rate = ["--max"] if fps is None else ["--fps", str(fps)]
+    server = subprocess.Popen([*command, *rate, "--wait", *more], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         line = server.stdout.readline()

@@ -168,7 +168,8 @@ class Operator(ABC):
     None. `of_planes` are those in `needs` that a config may take of several planes at once: as (planes, t, …), NaN
     where a plane has none of a frame or declares it not valid. `live` are the parameters that may be changed while
     frames flow, each with another value that the laws try. `takes` are by verb the decisions about its results that
-    people may take meanwhile. `presents` arranges the viewer, of several steps as the last one says.
+    people may take meanwhile. `counted` names values that add up over frames, or over the ids of the newest frame, by
+    what they count: a run says so as it goes. `presents` arranges the viewer, of several steps as the last one says.
     """
 
     kind: ClassVar[str]
@@ -184,6 +185,7 @@ class Operator(ABC):
     frame_axis: Literal["same", "own"] = "same"
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     live: ClassVar[Mapping[str, Any]] = {}
+    counted: ClassVar[Mapping[str, str]] = {}
     takes: ClassVar[Mapping[str, Takes]] = {}
     from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
     results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}

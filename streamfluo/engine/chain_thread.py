@@ -93,6 +93,7 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> No
     for result in results:
         if result.values is not None:
             parts.values.put(result.values, result.values.nbytes)
+            parts.found.add(result.values)
         if publisher is not None:
             if result.values is not None:
                 publisher.put_values(result.values)

@@ -21,6 +21,7 @@ from ..core.spec import Camera, Spec
 from ..core.wire import SOURCE
 from ..session.input_samples import FRAMES
 from ..session.shared_pulses import SharedPulses
+from .shipped import found_config, shipped_hint
 
 _TABLES = ("source", "record", "publish")
 Entry = TypeVar("Entry", bound=msgspec.Struct)
@@ -34,7 +35,10 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float | None,
         Meta(description="frame interval if the source does not state it [s]; given by --set also if it does"),
     ] = None
-    pixel_um: Annotated[float | None, Meta(description="side of a pixel if the source does not state it [µm]")] = None
+    pixel_um: Annotated[
+        float | None,
+        Meta(description="side of a pixel if the source does not state it [µm]; given by --set also if it does"),
+    ] = None
     camera: Annotated[
         str | dict[str, float] | None,
         Meta(
@@ -145,29 +149,16 @@ class Config(msgspec.Struct, frozen=True):
     changed: frozenset[str] = frozenset()  # those of now
 
 
-def shipped_config(name: str) -> Path:
-    """Return the path of a config that comes with the package, `sofi.toml`."""
-    package = Path(__file__).parents[1]
-    installed = package / "configs"
-    return (installed if installed.is_dir() else package.parent / "configs") / name
-
-
-def found_config(path: Path) -> Path:
-    """Return `path`, or the shipped config of that bare name where no such file exists."""
-    shipped = shipped_config(path.name)
-    return shipped if path.parent == Path() and not path.exists() and shipped.is_file() else path
-
-
 def with_overrides(config: Config, spec: Spec) -> Spec:
     """Return the spec with what the config's [source] states.
 
-    The interval is used where the source has none; one given by --set goes before the source's too. Raises ConfigError
-    for a calibration that does not fit the frames.
+    Interval and pixel size are used where the source has none; those given by --set go before the source's too. Raises
+    ConfigError for a calibration that does not fit the frames.
     """
     stated = config.source
     if stated.interval_s is not None and (spec.interval_s is None or "source.interval_s" in config.stated):
         spec = spec.with_(interval_s=stated.interval_s)
-    if spec.pixel_um is None and stated.pixel_um is not None:
+    if stated.pixel_um is not None and (spec.pixel_um is None or "source.pixel_um" in config.stated):
         spec = spec.with_(pixel_um=stated.pixel_um)
     if stated.camera is None:
         return spec
@@ -184,13 +175,17 @@ def with_overrides(config: Config, spec: Spec) -> Spec:
 
 
 def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Config:
-    """Read a config file; `changes` are `step.key=value` or `source.key=value`. Raises ConfigError with the place."""
-    path = Path(path)
+    """Read a config, a file or the name of a shipped one; `changes` are `step.key=value` or `source.key=value`.
+
+    Raises ConfigError with the place.
+    """
+    path = found_config(Path(path))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not utf-8 text"
-        hint = "" if path.suffix == ".toml" else "; a config is a TOML file, a source is named by --source"
+        absent = shipped_hint(path) if isinstance(error, FileNotFoundError) else ""
+        hint = absent if path.suffix in ("", ".toml") else "; a config is a TOML file, a source is named by --source"
         raise ConfigError(f"{path}: cannot read the config: {reason}{hint}") from None
     return parse_config(text, path.name, changes)
 

@@ -16,9 +16,10 @@ from ..core.source import Series
 from ..core.spec import Spec
 from ..network.socket import parse_endpoint
 from ..session.files import read_toml
-from .config import Config, found_config, load_config, parse_config
+from .config import Config, load_config, parse_config
 from .disk_config import DiskConfig, DiskTable, ExportTable, RetentionTable, check_disks
 from .session_names import SessionNames
+from .shipped import found_config
 from .watched_folder import SCHEME, WatchedFolder
 
 Table = TypeVar("Table", bound=msgspec.Struct)
@@ -148,8 +149,7 @@ def load_daemon_config(path: Path) -> DaemonConfig:
     chains = {"": parse_config(RECORD_ALONE, "record")}
     for name in dict.fromkeys([source.chain for source in sources] + [rule.chain for rule in rules]):
         if name:
-            beside = path.parent / name
-            chains[name] = load_config(beside if beside.exists() else found_config(Path(name)))
+            chains[name] = load_config(found_config(Path(name), path.parent))
     disks = DiskConfig(path.parent, **_disk_tables(path, tables))
     config = DaemonConfig(path, daemon, names, sources, rules, chains, disks)
     check_disks(path, disks, config.roots)

@@ -227,6 +227,11 @@ class Engine:
         over = self.stopping or self.error is not None or not self._threads[0].is_alive()
         return [] if over else [t.name for t in self._threads if t.ident is not None and not t.is_alive()]
 
+    @property
+    def found(self) -> str:
+        """What its operators have found so far: `20 cells, 998 valid frames`; "" where none counts."""
+        return str(self._parts.found)
+
     def health(self) -> Health:
         """Return the counters as they stand."""
         parts, health = self._parts, self._parts.accounts.health

@@ -21,6 +21,7 @@ from .asked import Asked
 from .byte_queue import ByteQueue
 from .chain import Chain
 from .config import Config
+from .found import Found
 from .listening import Listening
 from .publisher import Publisher
 from .ring_buffer import RingBuffer
@@ -140,10 +141,14 @@ class Parts:
     told_before: ToldBefore = field(default_factory=ToldBefore)
     shown_inputs: ShownInputs | None = None
     latency: Latency = field(default_factory=Latency)
+    found: Found = field(init=False)
     do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None
     chain_ended_s: float | None = None
     blocked: dict[str, str] = field(default_factory=dict)  # calls to the disk that do not come back, in words
+
+    def __post_init__(self) -> None:
+        self.found = Found((step.id, step.operator.counted) for step in self.chain.steps)
 
     @property
     def has_journal(self) -> bool:

@@ -72,6 +72,7 @@ class Motion(Operator):
         Gives("hot_pixels", "snapshot", ("y", "x"), "", "1 at hot pixels of the camera, which are replaced"),
         Gives("valid_rectangle", "snapshot", ("edge",), "px", "top, bottom, left, right of what all valid frames have"),
     )
+    counted = {VALID: "valid frames"}
     presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
     report = staticmethod(report_of)
     examples = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +19,17 @@ PLANES = 6  # of which each gets its sections; what all have is counted for ever
 # The page loads nothing and runs nothing, whatever a session holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 Found = list[tuple[str, ReadStep, Findings]]
+Progress = Callable[[str, int, int], None]
 
 
-def page_of(session: Session) -> str:
-    """Return the report of a session as HTML."""
+def page_of(session: Session, progress: Progress = lambda step, done, of: None) -> str:
+    """Return the report of a session as HTML; `progress` hears which step is read, how many are done, of how many."""
     parts = parts_of(session, PLANES)
-    room = _Room()
-    found: Found = [(part.name, step, room.kept(findings_of(step))) for part in parts for step in reversed(part.steps)]
+    room, found = _Room(), Found()
+    steps = [(part.name, step) for part in parts for step in reversed(part.steps)]
+    for done, (plane, step) in enumerate(steps):
+        progress(step.id, done, len(steps))
+        found.append((plane, step, room.kept(findings_of(step))))
     name = session.path.resolve().name
     pictured = any(figure.kind == "picture" and figure.data for _, _, f in found for figure in f.figures)
     body = joined(
@@ -60,12 +64,15 @@ class _Room:
         return replace(found, figures=figures) if figures else found
 
 
-def write_page(session: Session, out: Path) -> Path:
-    """Write the report of a session as one HTML file, whole or not at all; return its path. Raises OSError."""
+def write_page(session: Session, out: Path, progress: Progress = lambda step, done, of: None) -> Path:
+    """Write the report of a session as one HTML file, whole or not at all; return its path. Raises OSError.
+
+    `progress` is that of `page_of`.
+    """
     part = out.with_name(f"{out.name}.part")
     part.touch()  # before the work
     try:
-        part.write_text(page_of(session), encoding="utf-8")
+        part.write_text(page_of(session, progress), encoding="utf-8")
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +133,10 @@ class Session(ScienceResults):
     @cached_property
     def damaged(self) -> tuple[Damage, ...]:
         """What of the session cannot be read: file, byte, frames, reason. Reads all of it once, each frame too."""
+        return self.check()
+
+    def check(self, progress: Callable[[int], None] = lambda frames: None) -> tuple[Damage, ...]:
+        """Read all of the session, each frame too, and return what cannot be read; `progress` hears of frames read."""
         _ = self.spec, self.events, self.actions, self.recorded_inputs, self.health, self.truth
         config = self.path / "config.toml"
         crc = self._facts.config_crc32
@@ -142,8 +146,8 @@ class Session(ScienceResults):
             self.values(step)
             self.snapshot(step)
         if self.has_journal:
-            for _ in self.journal.read(0, 1 << 62):
-                pass
+            for n, _ in enumerate(self.journal.read(0, 1 << 62), 1):
+                progress(n)
         return self.damaged_so_far
 
     @property

@@ -98,6 +98,7 @@ class Spots(Operator):
         Gives("still", "snapshot", (), "", "spots of a frame that stand still, NaN in 20 frames"),
         Gives("looked_at", "snapshot", ("y", "x"), "ADU", "the mean that spots are detected on"),
     )
+    counted = {"count": "spots"}
     presents = Presents(("frames", "looked_at"), ("spots", "photons_histogram", "count"))
     examples = (
         {"detect": "mean", "mean_frames": 20, "false_alarms": 100.0, "crop_px": 7},

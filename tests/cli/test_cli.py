@@ -1,6 +1,7 @@
 """The command line as a person uses it: in processes of its own, on files it finds."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from processes import Process, called
 from systems import needs_signals
 
 import streamfluo
-from streamfluo.engine.config import shipped_config
 
 MOMENTS = '[[step]]\nkind = "moments"\n'
 
@@ -112,11 +112,30 @@ def test_a_replay_that_is_told_to_stop_ends_the_series_as_aborted(tmp_path, reco
 
 @pytest.mark.timeout(400)  # two interpreters that share a tenth of a core took 150 s
 def test_the_demo_leaves_a_session_a_picture_and_a_comparison_with_the_truth(tmp_path):
-    done = in_an_interpreter("demo", "--frames", "60", "--out", "D", cwd=tmp_path, timeout=350)
+    done = in_an_interpreter("demo", "--frames", "300", "--out", "D", cwd=tmp_path, timeout=350)
     assert done.returncode == 0, done.stderr
-    assert "60 bit-identical" in done.stdout
+    assert "300 bit-identical" in done.stdout
+    assert re.search(r"^found: \d+ cells, 300 valid frames$", done.stdout, re.MULTILINE)
+    assert float(re.search(r"F1 (\S+)", done.stdout)[1]) > 0.8
+    assert float(re.search(r"rms error (\S+) px", done.stdout)[1]) < 0.1
     assert (tmp_path / "D" / "summary.png").read_bytes().startswith(b"\x89PNG")
-    assert streamfluo.open_session(tmp_path / "D").truth["shift_px"].shape == (60, 2)
+    assert streamfluo.open_session(tmp_path / "D").truth["shift_px"].shape == (300, 2)
+
+
+@pytest.mark.parametrize(
+    ("scene", "frames", "agreement"),
+    [
+        ("spots", 40, r"9\d\.\d% found"),
+        ("counting", 60, r"spots +1\d +16 +1\d of them"),
+        ("calibrate", 60, "holds the truth"),
+    ],
+)
+def test_demos_of_other_sciences_compare_and_draw(tmp_path, scene, frames, agreement):
+    done = command("demo", scene, "--frames", frames, "--out", "D", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{frames} bit-identical" in done.stdout
+    assert re.search(agreement, done.stdout)
+    assert (tmp_path / "D" / "summary.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_list_shows_every_operator_and_one_whole(tmp_path):
@@ -127,7 +146,8 @@ def test_list_shows_every_operator_and_one_whole(tmp_path):
 
 
 def test_check_prints_what_each_step_sees(tmp_path, recording):
-    shown = command("check", shipped_config("demo.toml"), "--source", "recording.tif", cwd=tmp_path)
+    (tmp_path / "binned.toml").write_text(f'{MOMENTS}[[step]]\nkind = "bin"\nparams = {{ bin_px = 2 }}\n')
+    shown = command("check", "binned.toml", "--source", "recording.tif", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "24 × 31 uint16" in shown.stdout
     assert "12 × 15 float32" in shown.stdout
@@ -160,6 +180,8 @@ def test_inspect_tells_what_a_session_holds(tmp_path, recording):
         (["replay", "sim:calcium?frames=-2", "--max"], "frames"),
         (["inspect", "nothing"], "nothing: no such session folder"),
         (["list", "momets"], "no operator 'momets'; did you mean 'moments'?"),
+        (["warm", "moments", "--dtype", "uint17"], "--dtype is one of uint8, uint16,"),
+        (["warm", "momnts"], "did you mean 'moments'?"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_clear_line_and_no_traceback(tmp_path, recording, words, message):

@@ -20,9 +20,13 @@ from toys import ONES, Movie, bright_above, config
 import streamfluo
 from streamfluo.cli import inspect as inspect_command
 from streamfluo.cli import run as run_command
+from streamfluo.cli.compiling import Course
 from streamfluo.core.source import Gap
-from streamfluo.engine.config import shipped_config
+from streamfluo.core.step_values import StepValues
+from streamfluo.engine.compiling import Told
 from streamfluo.engine.engine import Engine
+from streamfluo.engine.found import Found
+from streamfluo.engine.shipped import shipped_config
 from streamfluo.session.health import Health
 
 SIMULATED = "sim:calcium?shape=32x32&frames=12&neurons=4"
@@ -61,13 +65,68 @@ def test_a_setting_of_source_record_and_publish_goes_into_its_table(tmp_path):
     assert session.series["source"] == SIMULATED
 
 
-def test_a_shipped_config_is_found_by_its_name_unless_the_folder_has_one(tmp_path):
-    shown = command("check", "calcium_2p.toml", cwd=tmp_path).stdout
-    assert shown.startswith(f"config: {shipped_config('calcium_2p.toml')}\n")
+@pytest.mark.parametrize("name", ["calcium_2p", "calcium_2p.toml"])
+def test_a_shipped_config_is_found_by_its_name_unless_the_folder_has_one(tmp_path, name):
+    shown = command("check", name, cwd=tmp_path).stdout
+    assert shown.startswith(f"config: {shipped_config('calcium_2p')}\n")
     (tmp_path / "calcium_2p.toml").write_text('[[step]]\nkind = "moments"\n')
-    shown = command("check", "calcium_2p.toml", cwd=tmp_path).stdout
+    shown = command("check", name, cwd=tmp_path).stdout
     assert shown.startswith("calcium_2p.toml: fits together\n")
-    assert "no such" in command("check", "elsewhere/calcium_2p.toml", cwd=tmp_path).stderr.lower()
+    assert "no such" in command("check", f"elsewhere/{name}", cwd=tmp_path).stderr.lower()
+
+
+def test_shipped_configs_are_listed_and_copied_and_a_wrong_name_says_which_there_are(tmp_path):
+    listed = command("configs", cwd=tmp_path).stdout
+    assert re.search(r"^ calcium_2p +Two-photon calcium imaging: .* of every neuron\. *$", listed, re.MULTILINE)
+    for words, written in (
+        (["spots"], "spots.toml"),
+        (["sofi.toml", "mine"], "mine.toml"),
+        (["sofi", "."], "sofi.toml"),
+    ):
+        assert command("configs", "copy", *words, cwd=tmp_path).stdout == f"{written}\n"
+        assert (tmp_path / written).read_bytes() == shipped_config(words[0]).read_bytes()
+    again = command("configs", "copy", "spots", cwd=tmp_path)
+    assert (again.returncode, "spots.toml is there already" in again.stderr) == (1, True)
+    for words in (["configs", "copy", "spotts"], ["check", "spotts"]):
+        assert "did you mean 'spots'?" in command(*words, cwd=tmp_path).stderr
+    assert "there is 'calcium_1p', 'calcium_2p', " in command("run", "nothing-like-it", cwd=tmp_path).stderr
+
+
+def test_warm_leaves_nothing_for_a_run_to_compile(tmp_path):
+    said = command("warm", "moments", cwd=tmp_path).stdout
+    assert re.search(r"compiled in|there already", said)
+    assert "there already" in command("warm", "moments", cwd=tmp_path).stdout
+
+
+def test_what_compiles_and_how_long_it_takes_is_said():
+    course = Course({"motion": 10, "extract": 30, "trigger": 0}, cores=2)
+    for _ in range(5):
+        course.hear(Told("motion", "compiles", "warp_frame"))
+    assert re.fullmatch(r"compiling motion 5/10 \(warp frame\), about \d+ s left", str(course))
+    before = course.left_s()
+    course.hear(Told("extract", "compiles", "demix"))
+    course.hear(Told("motion", "built"))
+    assert str(course).startswith("compiling extract 1/30 (demix), about ")
+    assert course.left_s() < before
+    for kind in ("extract", "trigger"):
+        course.hear(Told(kind, "built"))
+    assert (course.left_s(), course.compiled) == (0, 6)
+
+
+def test_what_is_found_so_far_adds_up_over_frames_and_over_ids_of_the_newest():
+    found = Found([("a/motion", {"valid": "valid frames"}), ("b/motion", {"valid": "valid frames"}),
+                   ("extract", {"present": "cells"}), ("bin", {})])  # fmt: skip
+    for step in ("a/motion", "b/motion"):
+        found.add(StepValues(step, 0, 3, {"valid": np.array([1, 0, 1], np.uint8)}, 3))
+    for cells in ([1, 1, 0], [1, 1, 1, 1]):
+        found.add(StepValues("extract", 0, 2, {"present": np.array([[0] * len(cells), cells], bool)}, 6))
+    found.add(StepValues("bin", 0, 1, {"other": np.ones(1)}, 8))
+    assert str(found) == "4 cells, 4 valid frames"
+
+
+def test_what_is_known_of_the_source_may_be_set(tmp_path):
+    words = ["--source", SIMULATED, "--set", "source.interval_s=.066", "--set", "source.pixel_um=.5"]
+    assert "15.15 Hz, 0.5 µm" in command("check", "moments", *words, cwd=tmp_path).stdout
 
 
 def test_a_killed_run_was_interrupted(tmp_path):

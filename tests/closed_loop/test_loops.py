@@ -7,8 +7,9 @@ import numpy as np
 from toys import Movie
 
 from streamfluo import Block, Spec, open_session
-from streamfluo.engine.config import parse_config, shipped_config
+from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
+from streamfluo.engine.shipped import shipped_config
 
 SHAPE = (64, 64)
 

@@ -6,7 +6,7 @@ from processes import Process, called
 from scipy.spatial import cKDTree
 
 from streamfluo import open_session
-from streamfluo.engine.config import shipped_config
+from streamfluo.engine.shipped import shipped_config
 from streamfluo.simulate import bleaching_steps
 
 CONFIG = shipped_config("counting.toml")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from streamfluo import open_session, open_source
-from streamfluo.engine.config import load_config, shipped_config
+from streamfluo.engine.config import load_config
 from streamfluo.engine.engine import Engine
 from streamfluo.report.page import page_of
 
@@ -25,7 +25,7 @@ JOBS = {
 def test_a_run_of_each_job_has_a_page(job, tmp_path):
     uri, expected = JOBS[job]
     with open_source(uri) as source:
-        engine = Engine(source, load_config(shipped_config(f"{job}.toml"), []), tmp_path / "S")
+        engine = Engine(source, load_config(job), tmp_path / "S")
         engine.start()
         assert engine.wait(400)
     page = page_of(open_session(tmp_path / "S"))

@@ -99,6 +99,7 @@ class Extract(Operator):
         Gives("residual", "snapshot", ("y", "x"), "σ", "residual of the last bin of 5 frames"),
         Gives("detection", "snapshot", ("y", "x"), "σ", "pooled residual map that components are detected in"),
     )
+    counted = {"present": "cells"}
     presents = Presents(
         ("frames", "mean", "detection", "background"), ("traces", "quality", "shift_px"), ticks={"traces": "spikes"}
     )

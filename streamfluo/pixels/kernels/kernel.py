@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from numba import njit
 from numba.core import errors
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import Cache, IndexDataCacheFile
 from numba.core.targetconfig import TargetConfig
 from numba.core.types import unliteral
 from numba.extending import overload
 from numba.np import arrayobj
+
+from .cache_faults import cached_if_possible, loads_in_spite, saves_in_spite
 
 OPTIONS: Mapping[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
 
@@ -39,7 +40,7 @@ def kernel(function: Any = None, **options: Any) -> Any:
     """
     if function is None:
         return partial(kernel, **options)
-    compiled = njit(function, **{**OPTIONS, **options})
+    compiled = cached_if_possible(function, {**OPTIONS, **options})
     compiled.get_call_template = _without_constants(compiled.get_call_template)
     return compiled
 
@@ -112,5 +113,6 @@ def _lock(folder: str) -> AbstractContextManager[Any]:
         return nullcontext()
 
 
-IndexDataCacheFile.load = _locked(IndexDataCacheFile.load)  # type: ignore[method-assign]
+IndexDataCacheFile.load = _locked(loads_in_spite(IndexDataCacheFile.load))  # type: ignore[method-assign]
 IndexDataCacheFile.save = _locked(IndexDataCacheFile.save)  # type: ignore[method-assign]
+Cache._save_overload = saves_in_spite(Cache._save_overload)  # type: ignore[method-assign]

@@ -1,0 +1,123 @@
+"""What a first run waits for: kernels compiled on all cores, with what is being compiled and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from ..core.spec import Spec
+from ..engine.compiling import Job, Told, compile_kernels, cores, jobs_of, kernels_of
+from ..engine.config import Config, with_overrides
+from .console import console
+
+KERNEL_S, BELIEVED = 0.3, 20  # seconds of a core for a kernel, until so many have been timed here
+MANY = 3  # kernels that are not in the cache: of fewer, other processes would take longer to begin than to compile
+
+
+@dataclass
+class Course:
+    """How far the compiling of some kinds of operators is, and how long it will take."""
+
+    expected: dict[str, int]
+    cores: int
+    done: dict[str, int] = field(default_factory=dict)
+    built: set[str] = field(default_factory=set)
+    stopped: set[str] = field(default_factory=set)
+    now: dict[str, str] = field(default_factory=dict)
+    began_s: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job]) -> Course:
+        """Return the course of building these, none of it done yet."""
+        return cls({job.kind: kernels_of(job.kind) for job in jobs}, cores())
+
+    def hear(self, told: Told) -> None:
+        """Take in what a process says."""
+        if told.what == "compiles":
+            self.done[told.kind] = self.done.get(told.kind, 0) + 1
+            self.now[told.kind] = told.name.replace("_", " ")
+            return
+        self.now.pop(told.kind, None)
+        (self.built if told.what == "built" else self.stopped).add(told.kind)
+        if told.what == "stopped":
+            console.print(f"compiling {told.kind} stopped: {told.name}", soft_wrap=True)
+
+    @property
+    def compiled(self) -> int:
+        """How many kernels were compiled so far."""
+        return sum(self.done.values())
+
+    def elapsed_s(self) -> float:
+        """Return how long it has been going on."""
+        return time.monotonic() - self.began_s
+
+    def left_s(self) -> float:
+        """Return how long it will still take: the kernels left of each kind at the rate so far, kinds side by side.
+
+        A kind's kernels are compiled one after the other.
+        """
+        going = [kind for kind in self.expected if kind not in self.built | self.stopped]
+        left = [max(self.expected[kind] - self.done.get(kind, 0), 1) for kind in going]
+        if not left:
+            return 0.0
+        busy = max(1, min(self.cores, len(self.expected)))
+        each_s = (KERNEL_S * BELIEVED + self.elapsed_s() * busy) / (BELIEVED + self.compiled)
+        return max(max(left), sum(left) / busy) * each_s
+
+    def __str__(self) -> str:
+        """`compiling motion 31/56 (warp), extract 57/98 (update footprint), about 20 s left`."""
+        parts = [
+            f"{kind} {(n := self.done[kind])}/{max(n, expected)} ({self.now[kind]})"
+            for kind, expected in self.expected.items()
+            if kind in self.now
+        ]
+        return f"compiling {', '.join(parts) or 'operators'}, about {spelled_s(self.left_s())} left"
+
+
+@contextmanager
+def compiled(config: Config, spec: Spec) -> Iterator[None]:
+    """While a config's chain is built within: have what is not in the cache compiled on all cores, and say so.
+
+    Only once kernels are found missing do other processes begin; nothing is said or lost where all are there.
+    """
+    from ..pixels.compiles import cache_folder, compiles_told  # numba, which other commands need not wait for
+
+    missing: list[str] = []
+    with console.status("building operators") as status:
+
+        def tell(name: str) -> None:
+            missing.append(name)
+            if len(missing) == MANY and cores() > 1 and cache_folder() is not None:
+                jobs = jobs_of(config, with_overrides(config, spec))
+                with suppress(Exception):  # who builds the chain raises it again, with its place in the config
+                    compile_all(jobs, status.update)
+            status.update(f"compiling {name.replace('_', ' ')} (once on a machine; cached after that)")
+
+        with compiles_told(tell):
+            yield
+
+
+def compile_all(jobs: Sequence[Job], show: Callable[[str], None]) -> Course:
+    """Compile what operators need in parallel processes, showing how far it is; return its course.
+
+    Raises what building one raises.
+    """
+    from ..pixels.compiles import compiles_told
+
+    course = Course.of(jobs)
+    kinds = ", ".join(course.expected)
+    console.print(f"compiling {kinds}, once on a machine: about {spelled_s(course.left_s())}", soft_wrap=True)
+
+    def hear(told: Told) -> None:
+        course.hear(told)
+        show(str(course))
+
+    compile_kernels(jobs, watch=compiles_told, tell=hear)
+    return course
+
+
+def spelled_s(seconds: float) -> str:
+    """Return `20 s`, `2 min`."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
