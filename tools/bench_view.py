@@ -34,7 +34,7 @@ def rss_mb() -> float:
 def viewer(endpoint: str, seconds: float, began: float) -> None:
     """Run the window for so long after its first image; print what was measured as JSON."""
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
-    from streamfluo.cli import cli  # noqa: F401 - what the command line loads is part of the opening
+    from streamfluo.cli import cli, view  # noqa: F401 - what the command line loads is part of the opening
     from streamfluo.network.watching import Watch
     from streamfluo.viewer import main
     from streamfluo.viewer.canvas import Canvas

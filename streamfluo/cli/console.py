@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-
-from ..engine.config import found_config
 
 _KEPT = {"\n", "\t"}
 
@@ -69,29 +66,10 @@ def replace_unknown_characters() -> None:
             stream.reconfigure(errors="replace")
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:6.0f} frames/s" if task.speed else "")
-
-
-def frame_progress() -> Progress:
-    """Return a progress bar in frames with rate, remaining time and a note; silent where stdout is no terminal."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.fields[of]}"),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-
-
 def config_file(path: Path) -> Path:
     """Return the config to read, and say so where it is one that comes with the package."""
+    from ..engine.config import found_config  # with numpy and more, which not every command needs
+
     found = found_config(path)
     if found != path:
         console.print(f"config: {found}", soft_wrap=True)

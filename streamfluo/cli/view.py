@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import typer
 
 from ..core.errors import ConfigError
-from ..session.reader import open_session
 from .console import console, counted
 from .keys import meet
 
@@ -71,6 +70,7 @@ def served_endpoint(uri: str) -> Iterator[str]:
         yield uri
         return
     from ..engine.session_view import SessionView
+    from ..session.reader import open_session
 
     with SessionView(open_session(uri)) as shown:
         yield shown.endpoint

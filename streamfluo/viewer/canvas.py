@@ -11,15 +11,13 @@ from PySide6.QtGui import QColor, QPainter, QPalette, QPen, QTransform
 from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
 
 from .divider import Divider
-from .picture import histogram, scale_bar
+from .levels_strip import LevelsStrip
+from .picture import scale_bar
 from .theme import COLOUR_MAPS
 from .views import Label
 
 _BAR_MARGIN_PX, _BAR_HEIGHT_PX = 14, 4
 _SHADE = QColor(0, 0, 0, 130)  # behind names of planes
-
-
-_STOPS = np.linspace(0, 1, 33)  # of the strip of colours; each of a map's 256 would be an item of its own, 20 ms in all
 
 
 class Canvas(pg.GraphicsView):
@@ -53,18 +51,8 @@ class Canvas(pg.GraphicsView):
         self._painted.setVisible(False)
         self.divider = Divider(self.over)
         self.labels: list[Label] = []
-        self._levels = pg.HistogramLUTItem(self.image, gradientPosition="right")
-        self.image.sigImageChanged.disconnect(self._levels.imageChanged)  # drawn a few times a second only
-        self._levels.gradient.showTicks(False)
-        self._levels.axis.hide()
-        self._levels.vb.setMaximumWidth(48)
-        text = self.palette().color(QPalette.ColorRole.Text)
-        for item, opacity in ((self._levels.region, 20), (self._levels.plot, 110)):
-            text.setAlpha(opacity)
-            item.setBrush(text)
-        self._levels.sigLevelChangeFinished.connect(self._dragged)
-        layout.addItem(self._levels, 0, 1)
-        self.show_levels(False)  # a quarter of a dock's width: the picture comes first
+        self._beside = layout
+        self._levels: LevelsStrip | None = None  # made when it is first shown
         self.setMinimumSize(120, 100)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.scene().sigMouseMoved.connect(self._moved)
@@ -110,12 +98,9 @@ class Canvas(pg.GraphicsView):
             self.fit()
 
     def show_histogram(self, image: np.ndarray, levels: tuple[float, float]) -> None:
-        """Draw the histogram (bins,) beside the image; where it is hidden its levels still have to be the image's."""
-        if self._levels.isVisible():
-            self._levels.plot.setData(*histogram(image))
-        self._levels.blockSignals(True)
-        self._levels.setLevels(*levels)
-        self._levels.blockSignals(False)
+        """Draw the histogram (bins,) beside the image, where it is shown."""
+        if self._levels is not None and self._levels.isVisible():
+            self._levels.show_histogram(image, levels)
 
     @property
     def colour_table(self) -> np.ndarray:
@@ -130,15 +115,19 @@ class Canvas(pg.GraphicsView):
     def set_colours(self, name: str) -> None:
         """Draw with a colour map of `COLOUR_MAPS`."""
         colours = self._colours = pg.colormap.get(COLOUR_MAPS[name])
-        self._levels.gradient.setColorMap(pg.ColorMap(_STOPS, colours.map(_STOPS)))
-        self._levels.gradient.showTicks(False)
         self.image.setColorMap(colours)
+        if self._levels is not None:
+            self._levels.set_colours(colours)
 
     def show_levels(self, visible: bool) -> None:
-        """Show or hide the histogram."""
+        """Show or hide the histogram: a quarter of a dock's width, and the picture comes first."""
+        if self._levels is None:
+            self._levels = LevelsStrip(self.palette())
+            self._levels.set_colours(self._colours)
+            self._levels.dragged.connect(self._levels_dragged)
+            self._beside.addItem(self._levels, 0, 1)
         self._levels.setVisible(visible)
         self._levels.setMaximumWidth(1000 if visible else 0)
-        self._levels.setMinimumWidth(64 if visible else 0)
 
     def compare(self, image: np.ndarray, levels: tuple[float, float]) -> None:
         """Draw another image (y, x) of the same field right of a divider."""
@@ -222,9 +211,6 @@ class Canvas(pg.GraphicsView):
         if self.box.sceneBoundingRect().contains(place):
             at = self.over.mapFromScene(place)
             self._hovered(at.y(), at.x())
-
-    def _dragged(self) -> None:
-        self._levels_dragged(*self._levels.getLevels())
 
 
 def _write(painter: QPainter, place: QRectF, where: Qt.AlignmentFlag, text: str, colour: QColor) -> None:

@@ -172,15 +172,28 @@ def percentile_levels(image: np.ndarray) -> tuple[float, float]:
     Of an image whose pixels are otherwise alike, as of single photons, those few are what there is to see.
     """
     step = max(1, math.isqrt(image.size // SAMPLE_PX))
-    sample = image[::step, ::step].ravel()
+    sample = image[::step, ::step].flatten()  # a copy of its own, sorted in part below
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
     if not sample.size:
         return 0.0, 1.0
-    low, high = np.percentile(sample, PERCENTILES)
+    low, high = _percentiles(sample)
     if low == high:
         low, high = sample.min(), sample.max()
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def _percentiles(sample: np.ndarray) -> tuple[float, float]:
+    """As numpy's, interpolated between neighbours; that loads numpy.ma at its first call, 30 ms of an opening."""
+    last = len(sample) - 1
+    places = [last * percent / 100 for percent in PERCENTILES]
+    around = [(math.floor(place), min(math.floor(place) + 1, last)) for place in places]
+    sample.partition(sorted({at for pair in around for at in pair}))
+    found = []
+    for place, (below, above) in zip(places, around, strict=True):
+        low, high = float(sample[below]), float(sample[above])
+        found.append(low + (high - low) * (place - below) if high > low else low)
+    return found[0], found[1]
 
 
 def histogram(image: np.ndarray, bins: int = 128) -> tuple[np.ndarray, np.ndarray]:
