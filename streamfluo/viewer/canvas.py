@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QPainter, QPalette, QPen, QTransform
 from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
 
 from .divider import Divider
+from .image_item import PixelsItem
 from .levels_strip import LevelsStrip
 from .picture import scale_bar
 from .theme import COLOUR_MAPS
@@ -44,7 +45,7 @@ class Canvas(pg.GraphicsView):
         self.over = QGraphicsItemGroup()
         self.over.setHandlesChildEvents(False)
         self.box.addItem(self.over, ignoreBounds=True)
-        self.image = pg.ImageItem()
+        self.image = PixelsItem()
         self.image.setParentItem(self.over)
         self._painted = pg.ImageItem()  # several planes as one; the image under it is that of the plane chosen
         self._painted.setParentItem(self.over)

@@ -10,6 +10,8 @@ from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsItem, QGraphicsRectItem, QStyleOptionGraphicsItem, QWidget
 
+from .image_item import PixelsItem
+
 GRIP = 0.02  # of the image's width, on each side of the line
 
 
@@ -27,7 +29,7 @@ class Divider(pg.GraphicsObject):
         self._clip.setPen(QPen(Qt.PenStyle.NoPen))
         self._clip.setParentItem(over)
         self._clip.setZValue(4)
-        self.image = pg.ImageItem()
+        self.image = PixelsItem()
         self.image.setParentItem(self._clip)
         self.setParentItem(over)
         self.setZValue(15)
