@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
 from .divider import Divider
 from .image_item import PixelsItem
 from .levels_strip import LevelsStrip
-from .picture import scale_bar
+from .picture import PixelGrid, scale_bar
 from .theme import COLOUR_MAPS
 from .views import Label
 
@@ -31,7 +31,7 @@ class Canvas(pg.GraphicsView):
     def __init__(self, hovered: Callable[[float, float], None], levels_dragged: Callable[[float, float], None]) -> None:
         super().__init__()
         self._hovered, self._levels_dragged = hovered, levels_dragged
-        self._shape: tuple[float, float] = (1, 1)
+        self.frame_rect = QRectF(-0.5, -0.5, 1.0, 1.0)
         self._laid_out: tuple[pg.ImageItem | None, tuple[int, ...]] = (None, ())
         self._pixel_um: float | None = None
         self._colours = pg.colormap.get(COLOUR_MAPS["grey"])
@@ -58,17 +58,19 @@ class Canvas(pg.GraphicsView):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.scene().sigMouseMoved.connect(self._moved)
 
-    def show_image(self, image: np.ndarray, bin_px: float, levels: tuple[float, float], pixel_um: float | None) -> None:
-        """Draw an image (y, x), each of whose pixels stands for `bin_px` × `bin_px` of the frame."""
+    def show_image(
+        self, image: np.ndarray, grid: PixelGrid, levels: tuple[float, float], pixel_um: float | None
+    ) -> None:
+        """Draw an image (y, x)."""
         self._pixel_um = pixel_um
         self.image.setImage(image, autoLevels=False, levels=levels)
-        self._lay_out(self.image, image.shape, bin_px)
+        self._lay_out(self.image, image.shape, grid)
 
     def show_painted(
         self,
         painted: np.ndarray,
         image: np.ndarray,
-        bin_px: float,
+        grid: PixelGrid,
         levels: tuple[float, float],
         pixel_um: float | None,
     ) -> None:
@@ -76,7 +78,7 @@ class Canvas(pg.GraphicsView):
         self._pixel_um = pixel_um
         self.image.setImage(image, autoLevels=False, levels=levels)
         self._painted.setImage(painted, autoLevels=False, levels=(0, 255))
-        self._lay_out(self._painted, painted.shape, bin_px)
+        self._lay_out(self._painted, painted.shape, grid)
 
     def show_nothing(self) -> None:
         """Draw no image."""
@@ -84,13 +86,13 @@ class Canvas(pg.GraphicsView):
         self.image.setVisible(False)
         self._painted.setVisible(False)
 
-    def _lay_out(self, item: pg.ImageItem, sides: tuple[int, ...], bin_px: float) -> None:
-        shape = (sides[0] * bin_px, sides[1] * bin_px)
+    def _lay_out(self, item: pg.ImageItem, sides: tuple[int, ...], grid: PixelGrid) -> None:
+        rect = _rect(sides, grid)
         other = self.image if item is self._painted else self._painted
         other.setVisible(False)
         item.setVisible(True)
-        changed = shape != self._shape
-        self._shape = shape
+        changed = rect != self.frame_rect
+        self.frame_rect = rect  # where the image lies
         if changed or (item, sides) != self._laid_out:  # of another binning it has other sides in the same place
             self._laid_out = (item, sides)
             item.setRect(self.frame_rect)
@@ -107,11 +109,6 @@ class Canvas(pg.GraphicsView):
     def colour_table(self) -> np.ndarray:
         """The colour map as a table (256, 3) of uint8."""
         return np.asarray(self._colours.getLookupTable(nPts=256, alpha=False))
-
-    @property
-    def frame_rect(self) -> QRectF:
-        """Where the image lies."""
-        return QRectF(-0.5, -0.5, self._shape[1], self._shape[0])
 
     def set_colours(self, name: str) -> None:
         """Draw with a colour map of `COLOUR_MAPS`."""
@@ -130,9 +127,13 @@ class Canvas(pg.GraphicsView):
         self._levels.setVisible(visible)
         self._levels.setMaximumWidth(1000 if visible else 0)
 
-    def compare(self, image: np.ndarray, levels: tuple[float, float]) -> None:
+    def compare(self, image: np.ndarray, grid: PixelGrid, levels: tuple[float, float]) -> None:
         """Draw another image (y, x) of the same field right of a divider."""
-        self.divider.show_image(image, levels, self.frame_rect, self._colours)
+        field, own = self.frame_rect, _rect(image.shape, grid)
+        alike = abs(own.width() - field.width()) <= 1 and abs(own.height() - field.height()) <= 1
+        self.divider.stand_in(field)
+        # Frames that a step binned count pixels of their own: they fill the field.
+        self.divider.show_image(image, levels, own if alike else field, self._colours)
 
     @property
     def seen(self) -> QRectF:
@@ -212,6 +213,11 @@ class Canvas(pg.GraphicsView):
         if self.box.sceneBoundingRect().contains(place):
             at = self.over.mapFromScene(place)
             self._hovered(at.y(), at.x())
+
+
+def _rect(sides: tuple[int, ...], grid: PixelGrid) -> QRectF:
+    """Where an image with these sides (y, x) [its pixels] lies."""
+    return QRectF(grid.edge_px, grid.edge_px, sides[1] * grid.bin_px, sides[0] * grid.bin_px)
 
 
 def _write(painter: QPainter, place: QRectF, where: Qt.AlignmentFlag, text: str, colour: QColor) -> None:

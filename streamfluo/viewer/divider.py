@@ -37,16 +37,19 @@ class Divider(pg.GraphicsObject):
         self.hide()
 
     def show_image(self, image: np.ndarray, levels: tuple[float, float], place: QRectF, colours: pg.ColorMap) -> None:
-        """Show an image (y, x) over the whole of `place`, right of the line."""
+        """Show an image (y, x) that fills `place`, of it what lies right of the line."""
         self.image.setImage(image, autoLevels=False, levels=levels)
         self.image.setColorMap(colours)
         self.image.setRect(place)
+        self._clip.show()
+        self.show()
+
+    def stand_in(self, place: QRectF) -> None:
+        """Divide this place: that of the image under it."""
         if place != self._place:
             self.prepareGeometryChange()
             self._place = place
         self._clip.setRect(QRectF(self._x, place.top(), place.right() - self._x, place.height()))
-        self._clip.show()
-        self.show()
 
     def hide(self) -> None:
         """Show the image under it alone."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..core import wire
 from .drawn import NOTHING, AllDrawn, PlacesGiven
 from .panels import Overlay, Panel, frames_seen_by
-from .picture import Picture, fineness
+from .picture import WHOLE, Picture, grid_of
 from .tables import Rows
 from .timeline import Timeline
 from .traces import Marks, Trace
@@ -96,8 +96,8 @@ class Held:
             self.curves[panel.id] = array
         elif panel is not None and panel.kind == "image" and array.ndim == len(panel.dims) and array.size:
             frame = self.facts_of_pixels(panel)
-            bin_px = fineness(array.shape, frame[0]) if frame is not None and panel.dims[-2:] != ("y", "x") else 1.0
-            self.pictures[panel.id].take(array, result.index, bin_px)
+            grid = grid_of(array.shape, frame[0]) if frame is not None and panel.dims[-2:] != ("y", "x") else WHOLE
+            self.pictures[panel.id].take(array, result.index, grid)
         else:
             self.refused["shape"] += 1
 

@@ -129,8 +129,8 @@ class ImagePanel(QWidget):
             self.canvas.show_histogram(tile.image, picture.levels)
         self.overlays.draw(self._tiles)
         if self._view.mode != "grid":
-            self.regions.take(self.shown_index, tile.image, tile.bin_px)
-            self.line.take(self.shown_index, tile.image, tile.bin_px)
+            self.regions.take(self.shown_index, tile.image, tile.grid)
+            self.line.take(self.shown_index, tile.image, tile.grid)
         self._tell()
         self.age_s = age_s(picture.arrived_ns)
         self.draws += 1
@@ -142,17 +142,17 @@ class ImagePanel(QWidget):
     def _draw_image(self, tile: Tile) -> None:
         pixel_um = tile.picture.pixel_um
         if self._view.mode == "one":
-            self.canvas.show_image(tile.image, tile.bin_px, tile.picture.adjust_levels(tile.image), pixel_um)
+            self.canvas.show_image(tile.image, tile.grid, tile.picture.adjust_levels(tile.image), pixel_um)
         else:
             painted = self._view.paint(self._tiles, self.canvas.colour_table)
-            self.canvas.show_painted(painted, tile.image, tile.bin_px, tile.picture.levels, pixel_um)
+            self.canvas.show_painted(painted, tile.image, tile.grid, tile.picture.levels, pixel_um)
         self.canvas.labels = self._view.labels(self._tiles)
         picture = self._compared if self.mode != "grid" else None
         image = picture.shown() if picture is not None else None
         if picture is None or image is None:
             self.canvas.divider.hide()
         else:
-            self.canvas.compare(image, picture.adjust_levels(image))
+            self.canvas.compare(image, picture.grid, picture.adjust_levels(image))
 
     @property
     def _compared(self) -> Picture | None:

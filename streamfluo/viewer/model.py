@@ -17,7 +17,7 @@ from .health import RunHealth, age_s
 from .held import Held
 from .layouts import Layout, layout_of
 from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
-from .picture import Levels, Picture
+from .picture import Levels, Picture, PixelGrid
 from .planes import Members, Planes, grouped, overlays_by_frames
 from .tables import Rows
 from .timeline import Timeline
@@ -232,7 +232,7 @@ class Model(Held):
         if looked or self.looking_at is None:
             arrived_ns = arrived_ns if isinstance(arrived_ns, int) and not looked else None
             for panel in panels:
-                self.pictures[panel.id].take(pixels, image.index, bin_px, arrived_ns)
+                self.pictures[panel.id].take(pixels, image.index, PixelGrid(bin_px), arrived_ns)
         self.timeline.reach(image.index)
 
     def _shown_back(self, source: Any) -> list[Panel]:

@@ -176,6 +176,7 @@ class RunView:
             "index": picture.index,
             "shape": shape,
             "bin_px": picture.bin_px,
+            "edge_px": picture.grid.edge_px,
             "levels": list(picture.levels),
             "unit": picture.unit,
             "scale": list(scale_bar(shape[1], picture.pixel_um)),

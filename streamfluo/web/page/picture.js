@@ -44,6 +44,7 @@ function old(age_s) {
 function drawOverlay() {
   const [pen, width] = prepared($("overlay"));
   const scale = width / shown.shot.shape[1];
+  const edge = shown.shot.edge_px; // where the picture begins, in pixels of the frame
   $("outlined").hidden = !(shown.outlines?.ids.length || shown.shot.spots);
   if (!$("outlines").checked) return;
   pen.lineJoin = "round";
@@ -51,7 +52,7 @@ function drawOverlay() {
     const [top, bottom, left, right] = shown.shot.rectangle;
     pen.strokeStyle = "rgba(160, 172, 184, .7)";
     pen.lineWidth = 1;
-    pen.strokeRect(left * scale, top * scale, (right - left) * scale, (bottom - top) * scale);
+    pen.strokeRect((left - 0.5 - edge) * scale, (top - 0.5 - edge) * scale, (right - left) * scale, (bottom - top) * scale);
   }
   eachOutline((id, path) => {
     pen.strokeStyle = cell(id);
@@ -64,7 +65,7 @@ function drawOverlay() {
     for (let n = 0; n < shown.shot.spots.shape[0]; n++) {
       const [y, x, radius] = shown.shot.spots.subarray(3 * n, 3 * n + 3);
       pen.beginPath();
-      pen.arc((x + 0.5) * scale, (y + 0.5) * scale, Math.max(4, radius * scale), 0, 2 * Math.PI);
+      pen.arc((x - edge) * scale, (y - edge) * scale, Math.max(4, radius * scale), 0, 2 * Math.PI);
       pen.stroke();
     }
   }
@@ -73,6 +74,7 @@ function drawOverlay() {
 function eachOutline(call) {
   if (!shown.outlines || shown.outlines.picture !== shown.shot?.picture) return;
   const { points, counts, ids, per_px } = shown.outlines;
+  const edge = shown.shot.edge_px;
   let at = 0;
   for (let n = 0; n < ids.length; n++) {
     const [from, to] = [at, at + counts[n]];
@@ -82,7 +84,7 @@ function eachOutline(call) {
       const corner = (p) => {
         const [before, at, behind] = [p + count - 1, p, p + 1].map((n) => 2 * (from + (n % count)));
         const middle = (axis) => (points[before + axis] + 2 * points[at + axis] + points[behind + axis]) / 4;
-        return [(middle(1) / per_px + 0.5) * scale, (middle(0) / per_px + 0.5) * scale];
+        return [(middle(1) / per_px - edge) * scale, (middle(0) / per_px - edge) * scale];
       };
       const path = new Path2D();
       for (let p = 0; p <= count; p++) { // through the middles of its sides, so that pixels leave no steps
