@@ -78,9 +78,7 @@ class Picture:
         self._recent: deque[np.ndarray] = deque()
         self._sum = self._count = np.empty(0)
 
-    def take(
-        self, pixels: np.ndarray, index: int, grid: PixelGrid = WHOLE, arrived_ns: int | None = None
-    ) -> None:
+    def take(self, pixels: np.ndarray, index: int, grid: PixelGrid = WHOLE, arrived_ns: int | None = None) -> None:
         """Take the next image (y, x), or stack (n, y, x) of which a panel shows one; complex and bool become float."""
         pixels = pixels if pixels.dtype.kind in "uif" else np.asarray(pixels, np.float32)
         if self._recent and self._recent[-1].shape != pixels.shape:

@@ -1,5 +1,6 @@
 // The picture, and what lies over it: outlines in the colours of their cells, spots, a scale bar.
 
+import { drawPlaces, placeAt } from "./declared.js";
 import { $, cell, prepared, short, spelled } from "./drawing.js";
 import { NARROW, shown } from "./shown.js";
 
@@ -30,7 +31,9 @@ export function drawPicture(measure) {
   if (shown.shot.bin_px > 1) facts.push(`binned ${shown.shot.bin_px} × ${shown.shot.bin_px}`);
   if (shown.outlines?.ids.length) facts.push(`${shown.outlines.ids.length} cells`);
   if (shown.shot.spots) facts.push(`${shown.shot.spots.shape[0]} spots`);
-  if (shown.chosen !== null) facts.push(`cell ${shown.chosen}`);
+  const { places, known } = shown.shot;
+  if (places) facts.push(`${places.shape[0]} spots by ${known.value}, 0 to ${short(known.most)}`);
+  if (shown.chosen !== null) facts.push(`${places ? "spot" : "cell"} ${shown.chosen}`);
   if (!narrow) facts.push(`black ${low}, white ${high} ${spelled(shown.shot.unit)}`);
   $("facts").textContent = facts.join(" · ");
   $("age").textContent = narrow ? "" : old(shown.shot.age_s); // a small page has no room for it
@@ -45,7 +48,7 @@ function drawOverlay() {
   const [pen, width] = prepared($("overlay"));
   const scale = width / shown.shot.shape[1];
   const edge = shown.shot.edge_px; // where the picture begins, in pixels of the frame
-  $("outlined").hidden = !(shown.outlines?.ids.length || shown.shot.spots);
+  $("outlined").hidden = !(shown.outlines?.ids.length || shown.shot.spots || shown.shot.places);
   if (!$("outlines").checked) return;
   pen.lineJoin = "round";
   if (shown.shot.rectangle) {
@@ -69,6 +72,12 @@ function drawOverlay() {
       pen.stroke();
     }
   }
+  drawPlaces(pen, scale);
+}
+
+// The thing at a place of the overlay of which something is known, or none.
+export function spotAt(x, y) {
+  return placeAt(x, y, $("overlay").clientWidth / (shown.shot?.shape[1] ?? 1));
 }
 
 function eachOutline(call) {
