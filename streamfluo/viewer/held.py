@@ -47,6 +47,7 @@ class Held:
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
         self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
+        self._source_frames: dict[str, tuple[float, float]] = {}  # step → in one of its frames, in one that it sees
         self._each: dict[str, Panel] = {}  # every panel of every plane
 
     def unit(self, step: str, name: str) -> str:
@@ -69,7 +70,11 @@ class Held:
         else:
             self._values(result, arrays)
         if self.hello is not None and result.step in self.hello.gives:
-            self.timeline.reach(result.index + result.count - 1)
+            self._reach(result.index + result.count - 1, self._source_frames.get(result.step, (1.0, 1.0))[1])
+
+    def _reach(self, index: int, each: float) -> None:
+        """Note that a frame was seen, each of which stands for so many of the source."""
+        self.timeline.reach(index if each == 1 else round((index + 1) * each) - 1)
 
     def _snapshot(self, result: wire.Result, name: str, array: np.ndarray) -> None:
         step = result.step
