@@ -10,13 +10,16 @@ import sys
 from threading import Thread
 from types import SimpleNamespace
 
+from streamfluo.cli.cli import COMMANDS
+
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:  # what commands import late as well; a library that is absent is passed over
     late = ["streamfluo.engine.engine", "streamfluo.pixels", "streamfluo.sources.tiff", "streamfluo.network.client"]
     libraries = ["numba.np.linalg", "numba.np.npyimpl", "numba.typed", "scipy.linalg", "scipy.special", "scipy.ndimage",
                  "scipy.sparse", "pydantic"]  # fmt: skip
-    context.set_forkserver_preload(["streamfluo.cli.cli", *late, *libraries])
+    commands = [f"streamfluo.cli.{module}" for module in {module for module, _ in COMMANDS.values()}]
+    context.set_forkserver_preload([*sorted(commands), *late, *libraries])
 
 
 class Process:

@@ -18,12 +18,17 @@ import numpy as np
 from bench import SPEC, served, show
 
 from streamfluo import Spec, open_source
-from streamfluo.engine.config import parse_config
+from streamfluo.engine.config import Config, parse_config
 from streamfluo.engine.engine import Engine
 
 FRAMES, ROUNDS, LOOK_S = 12032, 5, 20.0
 LARGE = Spec(shape=(2048, 2048), dtype="uint16")
-CONFIG = parse_config('[publish]\nuri = "tcp://127.0.0.1:0"\n[[step]]\nkind = "moments"')
+
+
+def config(preview_hz: float = 30) -> Config:
+    """Return a run of `moments` that sends so many previews a second at most."""
+    publish = f'[publish]\nuri = "tcp://127.0.0.1:0"\npreview_hz = {preview_hz}'
+    return parse_config(f'{publish}\n[[step]]\nkind = "moments"')
 
 
 def rss_mb() -> float:
@@ -31,10 +36,10 @@ def rss_mb() -> float:
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
-def viewer(endpoint: str, seconds: float, began: float) -> None:
+def viewer(endpoint: str, seconds: float, began: float, hz: float) -> None:
     """Run the window for so long after its first image; print what was measured as JSON."""
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
-    from streamfluo.cli import cli  # noqa: F401 - what the command line loads is part of the opening
+    from streamfluo.cli import cli, view  # noqa: F401 - what the command line loads is part of the opening
     from streamfluo.network.watching import Watch
     from streamfluo.viewer import main
     from streamfluo.viewer.canvas import Canvas
@@ -57,7 +62,7 @@ def viewer(endpoint: str, seconds: float, began: float) -> None:
 
     Canvas.paintEvent = timed
     with Watch(endpoint) as watch:
-        window = Window(watch, Model(endpoint))
+        window = Window(watch, Model(endpoint), None, hz)
         window.show()
         sampled = 0.0
         while not painted_at or time.time() - painted_at[0] < seconds:
@@ -79,9 +84,10 @@ def viewer(endpoint: str, seconds: float, began: float) -> None:
 
 
 @contextmanager
-def looking(endpoint: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
+def looking(endpoint: str, seconds: float, hz: float = 30) -> Iterator[subprocess.Popen[str]]:
     """Start the viewer on an endpoint."""
     words = [sys.executable, __file__, "--viewer", endpoint, "--seconds", str(seconds), "--began", str(time.time())]
+    words += ["--hz", str(hz)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         yield process
@@ -90,14 +96,14 @@ def looking(endpoint: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def measure(spec: Spec, fps: float, seconds: float) -> dict:
-    """Return what a viewer measured at a stream of so many frames a second."""
+def measure(spec: Spec, fps: float, seconds: float, hz: float = 30) -> dict:
+    """Return what a viewer that redraws `hz` times a second measured at a stream of so many frames a second."""
     with served(int(fps * (seconds + 12)), 1, fps, spec) as endpoint, open_source(endpoint) as source:
-        engine = Engine(source, CONFIG, None)
+        engine = Engine(source, config(hz), None)
         engine.start()
         while engine.health().frames < fps:
             time.sleep(0.01)
-        with looking(engine.publisher.endpoint, seconds) as process:
+        with looking(engine.publisher.endpoint, seconds, hz) as process:
             found = json.loads(process.stdout.readline())
         engine.stop()
         engine.wait()
@@ -109,7 +115,7 @@ def engine_fps(watched: bool, fps: float | None) -> float:
     """Return frames a second through the engine, with or without a viewer."""
     frames = FRAMES if fps is None else int(fps * 10)
     with served(frames, 32 if fps is None else 1, fps) as endpoint, open_source(endpoint) as source:
-        engine = Engine(source, CONFIG, None)
+        engine = Engine(source, config(), None)
         engine.publisher.start()
         engine.publisher.start = lambda: None  # it serves already, so that the viewer is there from the first frame
         if not watched:
@@ -147,9 +153,10 @@ def main() -> None:
     parser.add_argument("--viewer")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--began", type=float)
+    parser.add_argument("--hz", type=float, default=30)
     words = parser.parse_args()
     if words.viewer:
-        viewer(words.viewer, words.seconds, words.began)
+        viewer(words.viewer, words.seconds, words.began, words.hz)
     if words.minutes:
         found = measure(SPEC, 500, words.minutes * 60)
         tell(f"512 × 512 at 500 frames/s for {words.minutes:g} min", found)
@@ -158,6 +165,7 @@ def main() -> None:
         print(f"viewer's memory after 30 s, by quarters: {', '.join(f'{q:.1f}' for q in quarters)} MB")
         return
     tell("512 × 512 at 500 frames/s", measure(SPEC, 500, LOOK_S))
+    tell("512 × 512 at 500 frames/s, 60 redraws/s asked for", measure(SPEC, 500, LOOK_S, 60))
     tell("2048 × 2048 at 100 frames/s, binned 2 × 2", measure(LARGE, 100, LOOK_S))
     for fps in (500, None):
         ratios = []

@@ -13,7 +13,8 @@ from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, SessionError, SourceError
 from ..core.spec import Camera, Spec
 from ..sources.opening import open_source
-from .console import console, frame_progress
+from .console import console
+from .progress import frame_progress
 
 EM_EXCESS_NOISE = 2.0  # of a register of many stages: the gain of each electron is exponentially distributed
 

@@ -13,7 +13,8 @@ from ..network.server import DataServer
 from ..network.socket import parse_endpoint
 from ..sources.opening import open_source
 from .check import spell_spec
-from .console import console, counted, frame_progress, stop_on_signals
+from .console import console, counted, stop_on_signals
+from .progress import frame_progress
 
 
 def camera(

@@ -4,71 +4,83 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__
 from ..core.errors import StreamfluoError
-from .calibrate import calibrate
-from .camera import camera
-from .check import check
-from .configs import app as configs
 from .console import LogFormatter, console, errors, one_line, replace_unknown_characters
-from .control import control, stop
-from .count import count
-from .daemon import daemon, housekeeping, station
-from .demo import demo
-from .export import export
-from .inspect import inspect
-from .keys import app as keys
-from .latency import latency
-from .list import list_operators
-from .protocol import protocol
-from .record import record
-from .replay import replay
-from .report import report
-from .run import run
-from .status import status
-from .view import view
-from .warm import warm
-from .web import web
+
+COMMANDS = {  # in the order of --help: the module, and its function or, for a group of commands, its Typer
+    "demo": ("demo", "demo"),
+    "run": ("run", "run"),
+    "record": ("record", "record"),
+    "camera": ("camera", "camera"),
+    "calibrate": ("calibrate", "calibrate"),
+    "count": ("count", "count"),
+    "replay": ("replay", "replay"),
+    "view": ("view", "view"),
+    "web": ("web", "web"),
+    "status": ("status", "status"),
+    "control": ("control", "control"),
+    "stop": ("control", "stop"),
+    "check": ("check", "check"),
+    "latency": ("latency", "latency"),
+    "list": ("list", "list_operators"),
+    "inspect": ("inspect", "inspect"),
+    "export": ("export", "export"),
+    "report": ("report", "report"),
+    "warm": ("warm", "warm"),
+    "station": ("daemon", "station"),
+    "housekeeping": ("daemon", "housekeeping"),
+    "daemon": ("daemon", "daemon"),
+    "protocol": ("protocol", "protocol"),
+    "keys": ("keys", "app"),
+    "configs": ("configs", "app"),
+}
+HIDDEN = ("station", "housekeeping")  # what the daemon starts, and nobody else
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by name, each loaded when it is asked for: all of them take a third of a second."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, within = COMMANDS[name]
+        found = getattr(import_module(f".{module}", __package__), within)
+        group = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        group.callback()(lambda: None)
+        if isinstance(found, typer.Typer):
+            group.add_typer(found, name=name)
+        else:
+            group.command(name, hidden=name in HIDDEN)(found)
+        return typer.main.get_group(group).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Loading(TyperGroup):
+    """A group of commands of which only those that are asked for are loaded."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands()  # type: ignore[assignment]
+
 
 app = typer.Typer(
+    cls=_Loading,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb, name in (
-    (demo, "demo"),
-    (run, "run"),
-    (record, "record"),
-    (camera, "camera"),
-    (calibrate, "calibrate"),
-    (count, "count"),
-    (replay, "replay"),
-    (view, "view"),
-    (web, "web"),
-    (status, "status"),
-    (control, "control"),
-    (stop, "stop"),
-    (check, "check"),
-    (latency, "latency"),
-    (list_operators, "list"),
-    (inspect, "inspect"),
-    (export, "export"),
-    (report, "report"),
-    (warm, "warm"),
-):
-    app.command(name)(verb)
-app.command("station", hidden=True)(station)
-app.command("housekeeping", hidden=True)(housekeeping)
-app.add_typer(daemon, name="daemon")
-app.add_typer(protocol, name="protocol")
-app.add_typer(keys, name="keys")
-app.add_typer(configs, name="configs")
-
 
 SWITCH_S = 0.0005  # a thread that has frames waits so long at most for one that runs Python: 5 ms unless it is told
 

@@ -13,21 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
 from rich.text import Text
-
-from ..engine.shipped import found_config
 
 _KEPT = {"\n", "\t"}
 
@@ -81,44 +67,10 @@ def replace_unknown_characters() -> None:
             stream.reconfigure(errors="replace")
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.0f}/s" if task.speed else "", no_wrap=True)
-
-
-def frame_progress() -> Progress:
-    """Return a progress bar in frames with rate, remaining time and a note; silent where stdout is no terminal."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=12),  # with what was found it fits eighty columns
-        TextColumn("{task.completed:.0f}/{task.fields[of]}"),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-
-
-def step_progress() -> Progress:
-    """Return a progress bar in steps with the remaining time; silent where stdout is no terminal."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-
-
 def config_file(path: Path) -> Path:
     """Return the config to read, and say so where it is one that comes with the package."""
+    from ..engine.shipped import found_config  # with numpy and more, which not every command needs
+
     found = found_config(path)
     if found.parent != path.parent:
         console.print(f"config: {found}", soft_wrap=True)

@@ -14,7 +14,8 @@ from rich.table import Table
 from ..core.errors import ConfigError, SessionError
 from ..core.spec import Camera
 from ..engine.loading import load
-from .console import console, step_progress
+from .console import console
+from .progress import step_progress
 
 if TYPE_CHECKING:
     from ..counting import Counts

@@ -12,7 +12,8 @@ from ..core.errors import SessionError
 from ..session.export import export_session
 from ..session.nwb_metadata import load_nwb_metadata
 from ..session.reader import open_session
-from .console import console, counted, frame_progress
+from .console import console, counted
+from .progress import frame_progress
 
 
 def export(

@@ -13,7 +13,8 @@ from ..session.exported import note_of
 from ..session.reader import Session, open_session
 from ..session.record_file import Damage
 from .check import spell_spec
-from .console import console, counted, frame_progress, one_line
+from .console import console, counted, one_line
+from .progress import frame_progress
 
 CHECKED_BYTES = 4 << 30  # some seconds of a disk
 

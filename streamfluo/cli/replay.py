@@ -10,7 +10,8 @@ from ..core.errors import ConfigError
 from ..network.frames import ReplayedFrames
 from ..network.server import DataServer
 from ..sources.opening import open_source
-from .console import console, counted, frame_progress, stop_on_signals
+from .console import console, counted, stop_on_signals
+from .progress import frame_progress
 
 
 def replay(

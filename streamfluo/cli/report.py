@@ -9,7 +9,8 @@ import typer
 
 from ..core.errors import SessionError
 from ..session.reader import open_session
-from .console import console, step_progress
+from .console import console
+from .progress import step_progress
 
 
 def report(

@@ -25,8 +25,9 @@ from ..session.health import spelled_facts, spelled_ms
 from ..session.reader import open_session
 from ..sources.opening import open_source
 from .compiling import compiled
-from .console import config_file, console, counted, frame_progress, stop_on_signals
+from .console import config_file, console, counted, stop_on_signals
 from .keys import meet
+from .progress import frame_progress
 from .view import require_viewer, start_viewer
 
 AGAIN_S = 0.5

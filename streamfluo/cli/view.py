@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import typer
 
 from ..core.errors import ConfigError, SourceError
-from ..session.reader import open_session
 from .console import console, counted
 from .keys import meet
 
@@ -29,6 +28,9 @@ def view(
     after: Annotated[float, typer.Option(min=0, help="seconds until the screenshot")] = 3.0,
     size: Annotated[str, typer.Option(help="of the screenshot, in pixels")] = "1400x900",
     theme: Annotated[Theme, typer.Option(help="colours; auto: as the desktop")] = "auto",
+    hz: Annotated[
+        float, typer.Option(min=1, max=100, help="redraws a second at most; the run's publish.preview_hz is 30")
+    ] = 30.0,
     record: Annotated[Path | None, typer.Option(help="write what the window shows as a movie, an MP4")] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=60, help="pictures of the movie a second")] = 10.0,
     seconds: Annotated[float | None, typer.Option(min=0, help="length of the movie [default: to the end]")] = None,
@@ -48,7 +50,7 @@ def view(
 
     with served_endpoint(uri) as endpoint:
         if screenshot is None:
-            show(endpoint, theme)
+            show(endpoint, theme, hz)
             return
         take_screenshot(endpoint, screenshot, after, theme, _sides(size))
     console.print(f"picture: {screenshot}", soft_wrap=True)
@@ -73,6 +75,7 @@ def served_endpoint(uri: str) -> Iterator[str]:
         yield uri
         return
     from ..engine.session_view import SessionView
+    from ..session.reader import open_session
 
     with SessionView(open_session(uri)) as shown:
         yield shown.endpoint

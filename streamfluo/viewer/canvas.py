@@ -11,15 +11,14 @@ from PySide6.QtGui import QColor, QPainter, QPalette, QPen, QTransform
 from PySide6.QtWidgets import QGraphicsItemGroup, QSizePolicy
 
 from .divider import Divider
-from .picture import histogram, scale_bar
+from .image_item import PixelsItem
+from .levels_strip import LevelsStrip
+from .picture import PixelGrid, scale_bar
 from .theme import COLOUR_MAPS
 from .views import Label
 
 _BAR_MARGIN_PX, _BAR_HEIGHT_PX = 14, 4
 _SHADE = QColor(0, 0, 0, 130)  # behind names of planes
-
-
-_STOPS = np.linspace(0, 1, 33)  # of the strip of colours; each of a map's 256 would be an item of its own, 20 ms in all
 
 
 class Canvas(pg.GraphicsView):
@@ -32,7 +31,7 @@ class Canvas(pg.GraphicsView):
     def __init__(self, hovered: Callable[[float, float], None], levels_dragged: Callable[[float, float], None]) -> None:
         super().__init__()
         self._hovered, self._levels_dragged = hovered, levels_dragged
-        self._shape: tuple[float, float] = (1, 1)
+        self.frame_rect = QRectF(-0.5, -0.5, 1.0, 1.0)
         self._laid_out: tuple[pg.ImageItem | None, tuple[int, ...]] = (None, ())
         self._pixel_um: float | None = None
         self._colours = pg.colormap.get(COLOUR_MAPS["grey"])
@@ -46,40 +45,32 @@ class Canvas(pg.GraphicsView):
         self.over = QGraphicsItemGroup()
         self.over.setHandlesChildEvents(False)
         self.box.addItem(self.over, ignoreBounds=True)
-        self.image = pg.ImageItem()
+        self.image = PixelsItem()
         self.image.setParentItem(self.over)
         self._painted = pg.ImageItem()  # several planes as one; the image under it is that of the plane chosen
         self._painted.setParentItem(self.over)
         self._painted.setVisible(False)
         self.divider = Divider(self.over)
         self.labels: list[Label] = []
-        self._levels = pg.HistogramLUTItem(self.image, gradientPosition="right")
-        self.image.sigImageChanged.disconnect(self._levels.imageChanged)  # drawn a few times a second only
-        self._levels.gradient.showTicks(False)
-        self._levels.axis.hide()
-        self._levels.vb.setMaximumWidth(48)
-        text = self.palette().color(QPalette.ColorRole.Text)
-        for item, opacity in ((self._levels.region, 20), (self._levels.plot, 110)):
-            text.setAlpha(opacity)
-            item.setBrush(text)
-        self._levels.sigLevelChangeFinished.connect(self._dragged)
-        layout.addItem(self._levels, 0, 1)
-        self.show_levels(False)  # a quarter of a dock's width: the picture comes first
+        self._beside = layout
+        self._levels: LevelsStrip | None = None  # made when it is first shown
         self.setMinimumSize(120, 100)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.scene().sigMouseMoved.connect(self._moved)
 
-    def show_image(self, image: np.ndarray, bin_px: float, levels: tuple[float, float], pixel_um: float | None) -> None:
-        """Draw an image (y, x), each of whose pixels stands for `bin_px` × `bin_px` of the frame."""
+    def show_image(
+        self, image: np.ndarray, grid: PixelGrid, levels: tuple[float, float], pixel_um: float | None
+    ) -> None:
+        """Draw an image (y, x)."""
         self._pixel_um = pixel_um
         self.image.setImage(image, autoLevels=False, levels=levels)
-        self._lay_out(self.image, image.shape, bin_px)
+        self._lay_out(self.image, image.shape, grid)
 
     def show_painted(
         self,
         painted: np.ndarray,
         image: np.ndarray,
-        bin_px: float,
+        grid: PixelGrid,
         levels: tuple[float, float],
         pixel_um: float | None,
     ) -> None:
@@ -87,7 +78,7 @@ class Canvas(pg.GraphicsView):
         self._pixel_um = pixel_um
         self.image.setImage(image, autoLevels=False, levels=levels)
         self._painted.setImage(painted, autoLevels=False, levels=(0, 255))
-        self._lay_out(self._painted, painted.shape, bin_px)
+        self._lay_out(self._painted, painted.shape, grid)
 
     def show_nothing(self) -> None:
         """Draw no image."""
@@ -95,13 +86,13 @@ class Canvas(pg.GraphicsView):
         self.image.setVisible(False)
         self._painted.setVisible(False)
 
-    def _lay_out(self, item: pg.ImageItem, sides: tuple[int, ...], bin_px: float) -> None:
-        shape = (sides[0] * bin_px, sides[1] * bin_px)
+    def _lay_out(self, item: pg.ImageItem, sides: tuple[int, ...], grid: PixelGrid) -> None:
+        rect = _rect(sides, grid)
         other = self.image if item is self._painted else self._painted
         other.setVisible(False)
         item.setVisible(True)
-        changed = shape != self._shape
-        self._shape = shape
+        changed = rect != self.frame_rect
+        self.frame_rect = rect  # where the image lies
         if changed or (item, sides) != self._laid_out:  # of another binning it has other sides in the same place
             self._laid_out = (item, sides)
             item.setRect(self.frame_rect)
@@ -110,39 +101,39 @@ class Canvas(pg.GraphicsView):
             self.fit()
 
     def show_histogram(self, image: np.ndarray, levels: tuple[float, float]) -> None:
-        """Draw the histogram (bins,) beside the image; where it is hidden its levels still have to be the image's."""
-        if self._levels.isVisible():
-            self._levels.plot.setData(*histogram(image))
-        self._levels.blockSignals(True)
-        self._levels.setLevels(*levels)
-        self._levels.blockSignals(False)
+        """Draw the histogram (bins,) beside the image, where it is shown."""
+        if self._levels is not None and self._levels.isVisible():
+            self._levels.show_histogram(image, levels)
 
     @property
     def colour_table(self) -> np.ndarray:
         """The colour map as a table (256, 3) of uint8."""
         return np.asarray(self._colours.getLookupTable(nPts=256, alpha=False))
 
-    @property
-    def frame_rect(self) -> QRectF:
-        """Where the image lies."""
-        return QRectF(-0.5, -0.5, self._shape[1], self._shape[0])
-
     def set_colours(self, name: str) -> None:
         """Draw with a colour map of `COLOUR_MAPS`."""
         colours = self._colours = pg.colormap.get(COLOUR_MAPS[name])
-        self._levels.gradient.setColorMap(pg.ColorMap(_STOPS, colours.map(_STOPS)))
-        self._levels.gradient.showTicks(False)
         self.image.setColorMap(colours)
+        if self._levels is not None:
+            self._levels.set_colours(colours)
 
     def show_levels(self, visible: bool) -> None:
-        """Show or hide the histogram."""
+        """Show or hide the histogram: a quarter of a dock's width, and the picture comes first."""
+        if self._levels is None:
+            self._levels = LevelsStrip(self.palette())
+            self._levels.set_colours(self._colours)
+            self._levels.dragged.connect(self._levels_dragged)
+            self._beside.addItem(self._levels, 0, 1)
         self._levels.setVisible(visible)
         self._levels.setMaximumWidth(1000 if visible else 0)
-        self._levels.setMinimumWidth(64 if visible else 0)
 
-    def compare(self, image: np.ndarray, levels: tuple[float, float]) -> None:
+    def compare(self, image: np.ndarray, grid: PixelGrid, levels: tuple[float, float]) -> None:
         """Draw another image (y, x) of the same field right of a divider."""
-        self.divider.show_image(image, levels, self.frame_rect, self._colours)
+        field, own = self.frame_rect, _rect(image.shape, grid)
+        alike = abs(own.width() - field.width()) <= 1 and abs(own.height() - field.height()) <= 1
+        self.divider.stand_in(field)
+        # Frames that a step binned count pixels of their own: they fill the field.
+        self.divider.show_image(image, levels, own if alike else field, self._colours)
 
     @property
     def seen(self) -> QRectF:
@@ -223,8 +214,10 @@ class Canvas(pg.GraphicsView):
             at = self.over.mapFromScene(place)
             self._hovered(at.y(), at.x())
 
-    def _dragged(self) -> None:
-        self._levels_dragged(*self._levels.getLevels())
+
+def _rect(sides: tuple[int, ...], grid: PixelGrid) -> QRectF:
+    """Where an image with these sides (y, x) [its pixels] lies."""
+    return QRectF(grid.edge_px, grid.edge_px, sides[1] * grid.bin_px, sides[0] * grid.bin_px)
 
 
 def _write(painter: QPainter, place: QRectF, where: Qt.AlignmentFlag, text: str, colour: QColor) -> None:

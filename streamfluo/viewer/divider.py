@@ -10,6 +10,8 @@ from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsItem, QGraphicsRectItem, QStyleOptionGraphicsItem, QWidget
 
+from .image_item import PixelsItem
+
 GRIP = 0.02  # of the image's width, on each side of the line
 
 
@@ -27,7 +29,7 @@ class Divider(pg.GraphicsObject):
         self._clip.setPen(QPen(Qt.PenStyle.NoPen))
         self._clip.setParentItem(over)
         self._clip.setZValue(4)
-        self.image = pg.ImageItem()
+        self.image = PixelsItem()
         self.image.setParentItem(self._clip)
         self.setParentItem(over)
         self.setZValue(15)
@@ -35,16 +37,19 @@ class Divider(pg.GraphicsObject):
         self.hide()
 
     def show_image(self, image: np.ndarray, levels: tuple[float, float], place: QRectF, colours: pg.ColorMap) -> None:
-        """Show an image (y, x) over the whole of `place`, right of the line."""
+        """Show an image (y, x) that fills `place`, of it what lies right of the line."""
         self.image.setImage(image, autoLevels=False, levels=levels)
         self.image.setColorMap(colours)
         self.image.setRect(place)
+        self._clip.show()
+        self.show()
+
+    def stand_in(self, place: QRectF) -> None:
+        """Divide this place: that of the image under it."""
         if place != self._place:
             self.prepareGeometryChange()
             self._place = place
         self._clip.setRect(QRectF(self._x, place.top(), place.right() - self._x, place.height()))
-        self._clip.show()
-        self.show()
 
     def hide(self) -> None:
         """Show the image under it alone."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..core import wire
 from .drawn import NOTHING, AllDrawn, PlacesGiven
 from .panels import Overlay, Panel, frames_seen_by
-from .picture import Picture, fineness
+from .picture import WHOLE, Picture, grid_of
 from .tables import Rows
 from .timeline import Timeline
 from .traces import Marks, Trace
@@ -47,6 +47,7 @@ class Held:
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
         self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
+        self._source_frames: dict[str, tuple[float, float]] = {}  # step → in one of its frames, in one that it sees
         self._each: dict[str, Panel] = {}  # every panel of every plane
 
     def unit(self, step: str, name: str) -> str:
@@ -69,7 +70,11 @@ class Held:
         else:
             self._values(result, arrays)
         if self.hello is not None and result.step in self.hello.gives:
-            self.timeline.reach(result.index + result.count - 1)
+            self._reach(result.index + result.count - 1, self._source_frames.get(result.step, (1.0, 1.0))[1])
+
+    def _reach(self, index: int, each: float) -> None:
+        """Note that a frame was seen, each of which stands for so many of the source."""
+        self.timeline.reach(index if each == 1 else round((index + 1) * each) - 1)
 
     def _snapshot(self, result: wire.Result, name: str, array: np.ndarray) -> None:
         step = result.step
@@ -96,8 +101,8 @@ class Held:
             self.curves[panel.id] = array
         elif panel is not None and panel.kind == "image" and array.ndim == len(panel.dims) and array.size:
             frame = self.facts_of_pixels(panel)
-            bin_px = fineness(array.shape, frame[0]) if frame is not None and panel.dims[-2:] != ("y", "x") else 1.0
-            self.pictures[panel.id].take(array, result.index, bin_px)
+            grid = grid_of(array.shape, frame[0]) if frame is not None and panel.dims[-2:] != ("y", "x") else WHOLE
+            self.pictures[panel.id].take(array, result.index, grid)
         else:
             self.refused["shape"] += 1
 

@@ -8,23 +8,12 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCursor
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QMenu,
-    QSizePolicy,
-    QSpinBox,
-    QToolBar,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QVBoxLayout, QWidget
 
 from .canvas import Canvas
 from .choice_slider import slider_of
-from .controls import tool_button
 from .health import age_s
+from .image_bar import ImageBar
 from .image_menu import fill_menu
 from .line_tool import LinePanel, LineTool
 from .model import Model
@@ -34,9 +23,8 @@ from .picking import choose_place, components_at, decisions
 from .picture import Picture
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
-from .theme import COLOUR_MAPS
 from .trace_panel import TracePanel
-from .views import MODES, Mode, PlaneView, Tile
+from .views import Mode, PlaneView, Tile
 
 HISTOGRAM_S = 0.4
 
@@ -134,16 +122,15 @@ class ImagePanel(QWidget):
             self.regions.trace.clear()
         self.image, self.shown_index = tile.image, picture.index
         if picture.planes > 1:
-            self._plane_shown.setVisible(True)
-            self._plane.setMaximum(picture.planes - 1)
+            self._bar.offer_planes(picture.planes)
         self._draw_image(tile)
         if time.monotonic() - self._histogram_at > HISTOGRAM_S:
             self._histogram_at = time.monotonic()
             self.canvas.show_histogram(tile.image, picture.levels)
         self.overlays.draw(self._tiles)
         if self._view.mode != "grid":
-            self.regions.take(self.shown_index, tile.image, tile.bin_px)
-            self.line.take(self.shown_index, tile.image, tile.bin_px)
+            self.regions.take(self.shown_index, tile.image, tile.grid)
+            self.line.take(self.shown_index, tile.image, tile.grid)
         self._tell()
         self.age_s = age_s(picture.arrived_ns)
         self.draws += 1
@@ -155,17 +142,17 @@ class ImagePanel(QWidget):
     def _draw_image(self, tile: Tile) -> None:
         pixel_um = tile.picture.pixel_um
         if self._view.mode == "one":
-            self.canvas.show_image(tile.image, tile.bin_px, tile.picture.adjust_levels(tile.image), pixel_um)
+            self.canvas.show_image(tile.image, tile.grid, tile.picture.adjust_levels(tile.image), pixel_um)
         else:
             painted = self._view.paint(self._tiles, self.canvas.colour_table)
-            self.canvas.show_painted(painted, tile.image, tile.bin_px, tile.picture.levels, pixel_um)
+            self.canvas.show_painted(painted, tile.image, tile.grid, tile.picture.levels, pixel_um)
         self.canvas.labels = self._view.labels(self._tiles)
         picture = self._compared if self.mode != "grid" else None
         image = picture.shown() if picture is not None else None
         if picture is None or image is None:
             self.canvas.divider.hide()
         else:
-            self.canvas.compare(image, picture.adjust_levels(image))
+            self.canvas.compare(image, picture.grid, picture.adjust_levels(image))
 
     @property
     def _compared(self) -> Picture | None:
@@ -329,6 +316,11 @@ class ImagePanel(QWidget):
             self._tiles[0].picture.levels = (low, high)
             self.lock_levels(True)
 
+    def _show_levels(self, shown: bool) -> None:
+        self.canvas.show_levels(shown)
+        self._histogram_at = 0.0
+        self.redraw()
+
     def _average_changed(self) -> None:
         self._view.average_frames = self._average.value()
         self.redraw()
@@ -348,40 +340,20 @@ class ImagePanel(QWidget):
     # How it is put together
 
     def _build(self) -> None:
-        self._pause = tool_button("Pause", "hold this image; the acquisition goes on (Space holds all)", checkable=True)
-        self._pause.toggled.connect(self.set_paused)
-        self._lock = tool_button("Lock levels", "keep brightness and contrast (L)", checkable=True)
-        self._lock.toggled.connect(self.lock_levels)
-        levels = tool_button("Levels", "histogram and levels beside the image", checkable=True)
-        levels.toggled.connect(self.canvas.show_levels)
-        levels.toggled.connect(self.redraw)
-        self._colours = QComboBox()
-        self._colours.addItems(list(COLOUR_MAPS))
-        self._colours.setToolTip("colour map (C)")
-        self._colours.currentTextChanged.connect(self.canvas.set_colours)
-        self._average = QSpinBox(minimum=1, maximum=500, prefix="mean of ")
-        self._average.setSpecialValueText("each image")
-        self._average.setToolTip("show the mean of the last so many images")
-        self._average.valueChanged.connect(self._average_changed)
-        self._plane = QSpinBox(prefix="plane ")
-        self._plane.valueChanged.connect(self._stack_changed)
-        self._modes = QComboBox()
-        self._modes.addItems([MODES[mode] for mode in self._view.modes])
-        self._modes.setToolTip("one plane, planes side by side, or the channels of a slice merged (M)")
-        self._modes.activated.connect(lambda n: self.set_mode(self._view.modes[n]))
-        more = tool_button("More", "fit, turn, regions, overlays, binning")
-        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        more.setMenu(QMenu(more))
-        more.menu().aboutToShow.connect(lambda: fill_menu(more.menu(), self))
-        top = QToolBar()  # what a narrow dock has no room for goes behind its arrow
-        top.addWidget(self._modes).setVisible(len(self._view.modes) > 1)  # without a parent it would outlive the window
-        for widget in (more, self._pause, levels, self._lock, self._colours, self._average):
-            top.addWidget(widget)
-        if (slider := slider_of(self.panel, self._model)) is not None:
+        slider = slider_of(self.panel, self._model)
+        if slider is not None:
             slider.chosen.connect(lambda name: self.other_asked.emit(self, name))
-            top.addWidget(slider)
-        self._plane_shown = top.addWidget(self._plane)
-        self._plane_shown.setVisible(False)
+        bar = self._bar = ImageBar(self._view.modes, slider)
+        self._pause, self._lock, self._colours = bar.pause, bar.lock, bar.colours
+        self._average, self._plane, self._modes = bar.average, bar.plane, bar.modes
+        self._pause.toggled.connect(self.set_paused)
+        self._lock.toggled.connect(self.lock_levels)
+        bar.levels.toggled.connect(self._show_levels)
+        self._colours.currentTextChanged.connect(self.canvas.set_colours)
+        self._average.valueChanged.connect(self._average_changed)
+        self._plane.valueChanged.connect(self._stack_changed)
+        self._modes.activated.connect(lambda n: self.set_mode(self._view.modes[n]))
+        bar.more.menu().aboutToShow.connect(lambda: fill_menu(bar.more.menu(), self))
         self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         bottom = QHBoxLayout()
         bottom.addWidget(self._readout, 1)
@@ -389,7 +361,7 @@ class ImagePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
-        layout.addWidget(top)
+        layout.addWidget(bar)
         layout.addWidget(self.canvas)
         layout.addLayout(bottom)
 

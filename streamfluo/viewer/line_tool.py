@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from .canvas import Canvas
 from .measure import Point, profile, spelled
-from .picture import percentile_levels
+from .picture import PixelGrid, percentile_levels
 from .plot_panels import empty_plot
 from .theme import COLOUR_MAPS, curve_colour
 from .words import labelled
@@ -62,13 +62,13 @@ class LineTool:
             self._begin_anew()
             self._changed()
 
-    def take(self, index: int, image: np.ndarray, bin_px: float) -> None:
+    def take(self, index: int, image: np.ndarray, grid: PixelGrid) -> None:
         """Read the values along it in an image (y, x)."""
         line = self.line
         if line is None or index == self._taken:
             return
         self._taken = index
-        self.distance_px, self.values = profile(image, line, bin_px)
+        self.distance_px, self.values = profile(image, line, grid)
         if self.rows and len(self.rows[-1]) != len(self.values):
             self.rows.clear()
         self.rows.append(self.values)

@@ -16,7 +16,7 @@ from ..network.watching import Watch
 from .model import Model
 from .theme import Theme, apply
 from .tour import begin_tour
-from .window import Window
+from .window import REDRAWS_HZ, Window
 
 PATIENCE_S = 30.0
 OF_THE_SCREEN = 0.92  # the rest is for the window's title and the desktop's bars
@@ -24,13 +24,13 @@ TOUR_MS = 3000  # to look at the window first
 NICE = 10  # where processors are short the recording comes first
 
 
-def show(uri: str, theme: Theme = "auto") -> None:
+def show(uri: str, theme: Theme = "auto", redraws_hz: float = REDRAWS_HZ) -> None:
     """Open a window on a data endpoint and stay until it is closed. Raises SourceError for a malformed endpoint."""
     with Watch(uri) as watch:  # an endpoint that is none is refused before a screen is asked for
         app = _application(theme)
         file = platformdirs.user_config_path("streamfluo") / "viewer.ini"
         settings = QSettings(str(file), QSettings.Format.IniFormat)
-        window = Window(watch, Model(uri), settings)
+        window = Window(watch, Model(uri), settings, redraws_hz)
         if (geometry := settings.value("geometry")) is not None:
             window.restoreGeometry(geometry)
         else:

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .picture import WHOLE, PixelGrid
+
 Point = tuple[float, float]  # (y, x) in pixels of the frame
 
 
-def profile(image: np.ndarray, line: Sequence[Point], bin_px: float = 1) -> tuple[np.ndarray, np.ndarray]:
+def profile(image: np.ndarray, line: Sequence[Point], grid: PixelGrid = WHOLE) -> tuple[np.ndarray, np.ndarray]:
     """Return (distance [px], value) each pixel along a line from end to end, between pixels as they lie beside it.
 
-    One pixel of the image (y, x) is `bin_px` of the frame; NaN stands outside of it.
+    NaN stands outside of the image (y, x).
     """
     (y0, x0), (y1, x1) = line
     length_px = math.hypot(y1 - y0, x1 - x0)
-    count = max(2, round(length_px / bin_px) + 1)
+    count = max(2, round(length_px / grid.bin_px) + 1)
     share = np.linspace(0, 1, count)
-    y, x = ((start + share * (end - start) + 0.5) / bin_px - 0.5 for start, end in ((y0, y1), (x0, x1)))
+    y, x = (np.asarray(grid.among(start + share * (end - start))) for start, end in ((y0, y1), (x0, x1)))
     return share * length_px, _between(image, y, x)
 
 

@@ -16,8 +16,8 @@ from .drawn import PlacesGiven, drawn_of
 from .health import RunHealth, age_s
 from .held import Held
 from .layouts import Layout, layout_of
-from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of
-from .picture import Levels, Picture
+from .panels import Overlay, Panel, frames_seen_by, layout_key, overlays_of, panels_of, source_frames_each
+from .picture import Levels, Picture, PixelGrid
 from .planes import Members, Planes, grouped, overlays_by_frames
 from .tables import Rows
 from .timeline import Timeline
@@ -195,7 +195,7 @@ class Model(Held):
         panels, overlays, arrangement = panels_of(hello, planes.sources(hello)), overlays_of(hello), layout_key(hello)
         if arrangement != self.arrangement or [p.id for p in panels] != list(self._each):
             self._forget()
-        self.drawn = drawn_of(hello)
+        self.drawn, self._source_frames = drawn_of(hello), source_frames_each(hello)
         self.arrangement, self._each, self.overlays = arrangement, {p.id: p for p in panels}, overlays
         self.planes = planes if planes.planes != self.planes.planes else self.planes
         self._over = overlays_by_frames(overlays, self.planes, hello)
@@ -232,8 +232,8 @@ class Model(Held):
         if looked or self.looking_at is None:
             arrived_ns = arrived_ns if isinstance(arrived_ns, int) and not looked else None
             for panel in panels:
-                self.pictures[panel.id].take(pixels, image.index, bin_px, arrived_ns)
-        self.timeline.reach(image.index)
+                self.pictures[panel.id].take(pixels, image.index, PixelGrid(bin_px), arrived_ns)
+        self._reach(image.index, self._source_frames.get(str(step), (1.0, 1.0))[0])
 
     def _shown_back(self, source: Any) -> list[Panel]:
         """The panels that show recorded frames of a plane: its source's, and of steps whose frames are as large."""

@@ -18,6 +18,8 @@ PanelKind = Literal[
 OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
 
 
+MOST_BINNED = 1e6  # frames of the source in one of a step
+
 FIRED = "fired"  # what a step that decides says of each frame
 BEHAVIOUR = ("t", "column")  # the axes of signals that are drawn beneath traces
 
@@ -162,6 +164,28 @@ def frames_seen_by(step: str, frames: dict[str, wire.FrameFacts], after: dict[st
             break
         before = after[before]
     return before if before in frames else wire.SOURCE
+
+
+def source_frames_each(hello: wire.Hello) -> dict[str, tuple[float, float]]:
+    """Return for each step how many frames of the source one that it gives stands for, and one that it sees."""
+    after = {step: before for step, _, before in hello.steps}
+    found = {}
+    for step in after:
+        root = step
+        for _ in after:
+            root = after.get(root, root)
+        of_source = _interval_s(root, hello)
+        each = [
+            ratio if of_source and 1 <= (ratio := (_interval_s(at, hello) or 0.0) / of_source) <= MOST_BINNED else 1.0
+            for at in (step, frames_seen_by(step, hello.frames, after))
+        ]
+        found[step] = each[0], each[1]
+    return found
+
+
+def _interval_s(step: str, hello: wire.Hello) -> float | None:
+    facts = hello.frames.get(step)
+    return facts[3] if facts is not None else None
 
 
 def layout_key(hello: wire.Hello) -> str:

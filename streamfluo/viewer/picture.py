@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,23 @@ SOON = 0.5  # likewise at the first looks: the very first may be that of a flash
 LOOKS = 5  # whose median levels follow: a flash in one frame of four would else leave the others black
 HISTORY_BYTES = 256 << 20
 MOST_SHOWN = 1e300  # of a histogram, whose span is a number too
+
+
+class PixelGrid(NamedTuple):
+    """Where an image's pixels lie: each `bin_px` of the frame's a side, the first one's edge at `edge_px` [px].
+
+    Less than 1 in a picture that is finer than the frames. Pixel (0, 0) of the frame reaches from −0.5 to 0.5.
+    """
+
+    bin_px: float = 1.0
+    edge_px: float = -0.5
+
+    def among(self, place_px: np.ndarray | float) -> np.ndarray | float:
+        """Return where places of the frame [px] lie among the image's pixels; 0 is the centre of the first."""
+        return (place_px - self.edge_px) / self.bin_px - 0.5
+
+
+WHOLE = PixelGrid()
 
 
 class Levels:
@@ -43,8 +61,7 @@ class Levels:
 
 
 class Picture:
-    """The newest image of a panel. `bin_px`: pixels of the frame a side that each of its pixels stands for, less than 1
-    in a picture that is finer than the frames.
+    """The newest image of a panel, its pixels where `grid` says.
 
     `average_frames` > 1 shows the mean of the last so many looks, within 256 MiB. Pictures may share their levels, as
     the slices of a channel do.
@@ -54,21 +71,26 @@ class Picture:
         self.unit, self.pixel_um = unit, pixel_um
         self.scale = scale or Levels()
         self.pixels: np.ndarray | None = None
-        self.index, self.bin_px = 0, 1.0
+        self.index, self.grid = 0, WHOLE
         self.arrived_ns: int | None = None
         self.revision = 0
         self._average_frames = 1
         self._recent: deque[np.ndarray] = deque()
         self._sum = self._count = np.empty(0)
 
-    def take(self, pixels: np.ndarray, index: int, bin_px: float = 1, arrived_ns: int | None = None) -> None:
+    def take(self, pixels: np.ndarray, index: int, grid: PixelGrid = WHOLE, arrived_ns: int | None = None) -> None:
         """Take the next image (y, x), or stack (n, y, x) of which a panel shows one; complex and bool become float."""
         pixels = pixels if pixels.dtype.kind in "uif" else np.asarray(pixels, np.float32)
         if self._recent and self._recent[-1].shape != pixels.shape:
             self._forget()
-        self.pixels, self.index, self.bin_px, self.arrived_ns = pixels, index, bin_px, arrived_ns
+        self.pixels, self.index, self.grid, self.arrived_ns = pixels, index, grid, arrived_ns
         self._gather(pixels)
         self.revision += 1
+
+    @property
+    def bin_px(self) -> float:
+        """Pixels of the frame a side that each of its pixels stands for."""
+        return self.grid.bin_px
 
     @property
     def planes(self) -> int:
@@ -132,7 +154,7 @@ class Picture:
 
     def read_out(self, image: np.ndarray, y_px: float, x_px: float) -> str:
         """Return what stands at a place [px of the frame] of an image drawn: position and value; '' outside."""
-        value = self.value_at(image, y_px, x_px, self.bin_px)
+        value = self.value_at(image, y_px, x_px, self.grid)
         return f"{self.place(y_px, x_px)} · {value} {self.unit}".rstrip() if value else ""
 
     def place(self, y_px: float, x_px: float) -> str:
@@ -140,9 +162,9 @@ class Picture:
         place = f"y {round(y_px)}, x {round(x_px)} px"
         return f"{place} · {y_px * self.pixel_um:.1f}, {x_px * self.pixel_um:.1f} µm" if self.pixel_um else place
 
-    def value_at(self, image: np.ndarray, y_px: float, x_px: float, bin_px: float) -> str:
-        """Return the value at a place [px of the frame] of an image drawn with this binning; '' outside."""
-        y, x = (math.floor((at + 0.5) / bin_px) for at in (y_px, x_px))
+    def value_at(self, image: np.ndarray, y_px: float, x_px: float, grid: PixelGrid) -> str:
+        """Return the value at a place [px of the frame] of an image that is drawn so; '' outside."""
+        y, x = (math.floor(grid.among(at) + 0.5) for at in (y_px, x_px))
         return f"{image[y, x]:.6g}" if 0 <= y < image.shape[0] and 0 <= x < image.shape[1] else ""
 
     def _gather(self, pixels: np.ndarray) -> None:
@@ -172,15 +194,28 @@ def percentile_levels(image: np.ndarray) -> tuple[float, float]:
     Of an image whose pixels are otherwise alike, as of single photons, those few are what there is to see.
     """
     step = max(1, math.isqrt(image.size // SAMPLE_PX))
-    sample = image[::step, ::step].ravel()
+    sample = image[::step, ::step].flatten()  # a copy of its own, sorted in part below
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
     if not sample.size:
         return 0.0, 1.0
-    low, high = np.percentile(sample, PERCENTILES)
+    low, high = _percentiles(sample)
     if low == high:
         low, high = sample.min(), sample.max()
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def _percentiles(sample: np.ndarray) -> tuple[float, float]:
+    """As numpy's, interpolated between neighbours; that loads numpy.ma at its first call, 30 ms of an opening."""
+    last = len(sample) - 1
+    places = [last * percent / 100 for percent in PERCENTILES]
+    around = [(math.floor(place), min(math.floor(place) + 1, last)) for place in places]
+    sample.partition(sorted({at for pair in around for at in pair}))
+    found = []
+    for place, (below, above) in zip(places, around, strict=True):
+        low, high = float(sample[below]), float(sample[above])
+        found.append(low + (high - low) * (place - below) if high > low else low)
+    return found[0], found[1]
 
 
 def histogram(image: np.ndarray, bins: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -204,14 +239,17 @@ def histogram(image: np.ndarray, bins: int = 128) -> tuple[np.ndarray, np.ndarra
     return (edges[1:] + edges[:-1]) / 2, counts
 
 
-def fineness(shape: tuple[int, ...], frame: tuple[int, int]) -> float:
-    """Return the `bin_px` of a picture (…, y, x) of the whole frame (y, x): 1 / n of n × n pixels in place of each, or
-    of points between pixels, n to a pixel, as interpolated ones have; 1 where it is neither."""
-    found = set()
-    for side, of in zip(shape[-2:], frame, strict=True):
-        n = round(side / of)
-        found.add(n if n > 1 and side in (n * of, n * (of - 1) + 1) else 1)
-    return 1 / found.pop() if len(found) == 1 else 1.0
+def grid_of(shape: tuple[int, ...], frame: tuple[int, int]) -> PixelGrid:
+    """Return where the pixels of a picture (…, y, x) of the whole frame (y, x) lie: n × n in place of each of its, or
+    points between its pixels, n to a pixel from its first to its last, as interpolated ones have."""
+    sides = list(zip(shape[-2:], frame, strict=True))
+    parts = {side // of if side % of == 0 else 1 for side, of in sides}
+    if len(parts) == 1 and (n := parts.pop()) > 1:
+        return PixelGrid(1 / n)
+    steps = {(side - 1) // (of - 1) if of > 1 and (side - 1) % (of - 1) == 0 else 1 for side, of in sides}
+    if len(steps) == 1 and (n := steps.pop()) > 1:
+        return PixelGrid(1 / n, -0.5 / n)
+    return WHOLE
 
 
 def scale_bar(width_px: float, pixel_um: float | None) -> tuple[float, str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from .axis import axes
 from .model import Model
 from .panels import Panel
 from .theme import curve_colour
@@ -60,7 +61,7 @@ class CurvePanel(QWidget):
 
 def empty_plot() -> pg.PlotWidget:
     """Return a plot with the look of all docks."""
-    plot = pg.PlotWidget()
+    plot = pg.PlotWidget(axisItems=axes())
     plot.setMenuEnabled(False)
     plot.hideButtons()
     plot.showGrid(y=True, alpha=0.15)

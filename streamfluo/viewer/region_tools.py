@@ -9,6 +9,7 @@ import numpy as np
 import pyqtgraph as pg
 
 from .canvas import Canvas
+from .picture import PixelGrid
 from .regions import Region, region_means
 from .theme import curve_colour
 from .traces import Trace
@@ -59,11 +60,11 @@ class RegionTools:
         """Return the regions as they are drawn now."""
         return [_region(kind, item) for kind, item in self._items]
 
-    def take(self, index: int, image: np.ndarray, bin_px: float) -> None:
+    def take(self, index: int, image: np.ndarray, grid: PixelGrid) -> None:
         """Add the means in an image (y, x) to the trace."""
         if self._items and index != self._taken:
             self._taken = index
-            means = region_means(self.regions(), image, bin_px)
+            means = region_means(self.regions(), image, grid)
             self.trace.take(index, means[None], self._numbers)
 
 

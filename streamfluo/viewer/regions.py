@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from .picture import WHOLE, PixelGrid
+
 ELLIPSE_CORNERS = 16
 
 
@@ -33,9 +35,9 @@ class Region:
                 corners = (low + high) / 2 + (high - low) / 2 * np.stack([np.sin(angle), np.cos(angle)], 1)
         return np.round(corners, 1).tolist()  # type: ignore[no-any-return]
 
-    def mask(self, shape: tuple[int, int], bin_px: float = 1) -> np.ndarray:
-        """Return which pixels (y, x) of an image belong to it; one pixel of the image is `bin_px` of the frame."""
-        corners = (np.array(self.corners_px) + 0.5) / bin_px - 0.5
+    def mask(self, shape: tuple[int, int], grid: PixelGrid = WHOLE) -> np.ndarray:
+        """Return which pixels (y, x) of an image belong to it."""
+        corners = np.asarray(grid.among(np.array(self.corners_px)))
         y, x = np.ogrid[: shape[0], : shape[1]]
         if self.kind == "polygon":
             return _inside(corners, y, x)
@@ -52,11 +54,11 @@ def as_step(regions: Sequence[Region]) -> str:
     return f'[[step]]\nkind = "regions"\nparams = {{ regions = [{polygons}] }}\n'
 
 
-def region_means(regions: Sequence[Region], image: np.ndarray, bin_px: float = 1) -> np.ndarray:
+def region_means(regions: Sequence[Region], image: np.ndarray, grid: PixelGrid = WHOLE) -> np.ndarray:
     """Return the mean over each region's finite pixels (n,); NaN where there are none."""
     means = np.full(len(regions), np.nan)
     for n, region in enumerate(regions):
-        inside = image[region.mask((image.shape[0], image.shape[1]), bin_px)]
+        inside = image[region.mask((image.shape[0], image.shape[1]), grid)]
         inside = inside[np.isfinite(inside)]
         if inside.size:
             means[n] = inside.mean(dtype=float)

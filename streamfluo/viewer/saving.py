@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import tifffile
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QFileDialog, QMessageBox
@@ -52,6 +51,8 @@ def save_picture(image: ImagePanel, path: Path, stamp: str = "") -> None:
 
 def save_data(image: ImagePanel, path: Path) -> None:
     """Write the pixels shown as TIFF, of several planes all of them in the order shown. Raises OSError."""
+    import tifffile  # takes 40 ms to load, of a second in which the window opens
+
     images = [one.astype(np.float32) if one.dtype == np.float64 else one for one in image.images()]
     if len(images) == 1:
         tifffile.imwrite(path, images[0], photometric="minisblack")

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from .axis import axes
 from .model import Model
 from .panels import Panel
 from .theme import curve_colour
@@ -37,7 +38,7 @@ class TablePanel(QWidget):
         self._model, self._rows = model, model.tables[panel.id]
         self._drawn_revision, self._drawn_at = -1, 0.0
         self._table = _table()
-        self._points = pg.PlotWidget()
+        self._points = pg.PlotWidget(axisItems=axes())
         self._points.setMenuEnabled(False)
         self._scatter = self._points.plot(pen=None, symbol="o", symbolSize=4, symbolPen=None)
         self._scatter.setSymbolBrush(curve_colour(0))

@@ -158,6 +158,7 @@ class TracePanel(QWidget):
             told = f"values from {spelled_time(kept_from, self._interval_s)} on are here"
         self._newest.setText(told)
         self._name_curves(len(shown))
+        self._plot.getViewBox().prepareForPaint()  # else its own range changes while it is painted, and it is again
 
     def _told_of(self, values: np.ndarray, shown: list[int]) -> str:
         """The values of a frame in words: that of the component pointed out, of curves without ids each."""

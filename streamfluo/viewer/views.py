@@ -14,7 +14,7 @@ from .held import STALE_FRAMES
 from .model import Model
 from .painting import WHITE, Colour, at_binning, channel_colours, gap_px, merged, side_by_side
 from .panels import Panel
-from .picture import Picture
+from .picture import Picture, PixelGrid
 from .planes import GRID_PLANES
 
 Mode = Literal["one", "grid", "composite"]
@@ -24,16 +24,21 @@ SHOWN_SIDE_PX = 1024  # larger frames are asked for binned; so are several that 
 
 @dataclass(frozen=True)
 class Tile:
-    """One plane's image as it is shown, `corner_px` (y, x) where its first pixel stands in the dock's coordinates."""
+    """One plane's image as it is shown; `corner_px` (y, x): where the frame's first pixel stands in the dock."""
 
     plane: str
     panel: Panel
     picture: Picture
     image: np.ndarray
-    bin_px: float
+    grid: PixelGrid
     corner_px: tuple[float, float]
     colour: Colour  # of its channel
     stopped: bool = False  # others have gone on without it
+
+    @property
+    def bin_px(self) -> float:
+        """Pixels of the frame a side that each of its pixels stands for."""
+        return self.grid.bin_px
 
     @property
     def shape_px(self) -> tuple[float, float]:
@@ -43,7 +48,8 @@ class Tile:
     def holds(self, y_px: float, x_px: float) -> bool:
         """Whether a place of the dock lies in it."""
         (y, x), (height, width) = self.corner_px, self.shape_px
-        return y - 0.5 <= y_px < y + height - 0.5 and x - 0.5 <= x_px < x + width - 0.5
+        edge = self.grid.edge_px
+        return y + edge <= y_px < y + edge + height and x + edge <= x_px < x + edge + width
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,8 @@ class PlaneView:
             return []
         colours = channel_colours(model.planes.planes, self.safe_colours)
         newest = max(picture.index for picture in pictures.values())
-        bin_px = max(picture.bin_px for picture in pictures.values())
+        grid = max(picture.grid for picture in pictures.values())
+        bin_px = grid.bin_px
         images = {p: at_binning(_shown(picture, self.stack), picture.bin_px, bin_px) for p, picture in pictures.items()}
         height, width = (max(image.shape[axis] for image in images.values()) for axis in (0, 1))
         gap = gap_px((height, width))
@@ -118,7 +125,7 @@ class PlaneView:
             corner = (row * (height + gap) * bin_px, column * (width + gap) * bin_px)
             stopped = newest - picture.index > STALE_FRAMES
             colour = colours.get(plane.rpartition("/")[0], WHITE)
-            tiles.append(Tile(plane, panel, picture, images[panel], bin_px, corner, colour, stopped))
+            tiles.append(Tile(plane, panel, picture, images[panel], grid, corner, colour, stopped))
         chosen = model.here(self._panel)
         return sorted(tiles, key=lambda tile: tile.panel is not chosen)
 
@@ -156,7 +163,7 @@ class PlaneView:
         at = y_px - first.corner_px[0], x_px - first.corner_px[1]
         if len(tiles) == 1:
             return first.picture.read_out(first.image, *at)
-        values = [f"{t.plane.rpartition('/')[0]} {t.picture.value_at(t.image, *at, t.bin_px)}" for t in here]
+        values = [f"{t.plane.rpartition('/')[0]} {t.picture.value_at(t.image, *at, t.grid)}" for t in here]
         return f"{first.picture.place(*at)} · {' · '.join(values)} {first.picture.unit}".rstrip()
 
     def in_order(self, tiles: Sequence[Tile]) -> list[Tile]:

@@ -34,7 +34,8 @@ from .time_bar import TimeBar
 from .trace_panel import TracePanel, beside
 from .views import Mode
 
-TICK_MS = 33  # thirty redraws a second at most
+REDRAWS_HZ = 30.0  # at most
+OFTENER = 1.1  # looks than previews, so that few of those wait for the next look or come two at a time
 STRIP_S = 0.25
 PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 AGES = 30
@@ -45,7 +46,9 @@ DockWidget = ImagePanel | PlotPanel | EventsPanel | SteeringPanel | LinePanel
 class Window(QMainWindow):
     """Shows what a data endpoint tells. `settings` keeps arrangements, one for each config's steps (None: not)."""
 
-    def __init__(self, watch: Watch, model: Model, settings: QSettings | None = None) -> None:
+    def __init__(
+        self, watch: Watch, model: Model, settings: QSettings | None = None, redraws_hz: float = REDRAWS_HZ
+    ) -> None:
         super().__init__()
         self.setWindowTitle(f"streamfluo · {model.uri}")
         self.setDockNestingEnabled(True)
@@ -76,7 +79,7 @@ class Window(QMainWindow):
         fill_menus(self)
         self._add_dock(EVENTS, "events", Qt.DockWidgetArea.BottomDockWidgetArea).hide()
         self._add_dock(STEERING, "steering", Qt.DockWidgetArea.RightDockWidgetArea).hide()
-        self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
+        self._timer = QTimer(self, interval=round(1000 / (OFTENER * redraws_hz)), timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
 

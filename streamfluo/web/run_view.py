@@ -18,6 +18,7 @@ from ..viewer.picture import Picture, scale_bar
 from ..viewer.planes import Members
 from ..viewer.words import named
 from .columns import MAX_COLUMNS, frames_each
+from .declared import KINDS
 from .messages import as_float32, packed
 from .told import Fares
 
@@ -26,7 +27,7 @@ SHOWN_SIDE_PX = 1024  # larger frames are asked for binned, as the viewer asks f
 QUALITY = 75
 PREVIEWS = 8  # of the 16 that a program sends to all of its viewers
 DETAILS = 4
-DRAWN = ("trace", "interval", "curve", "scatter", "numbers")  # kinds of details that a page draws
+DRAWN = ("trace", "interval", "curve", "scatter", "numbers", *KINDS)  # kinds of details that a page draws
 MAX_OFFERS = 200
 SIGMA_PX = 2.0  # of a spot whose table does not say it
 FINEST = 32_000  # contours travel as 16-bit integers: steps of 0.02 px of 512
@@ -92,12 +93,23 @@ class RunView:
             "uri": model.uri,
             "pictures": [self._told(panel, main=panel in first) for panel in self.pictures],
             "details": [self._told(panel) for panel in self.details],
+            "choice": self._choice(),
             "planes": [{"id": name, "title": model.planes.title(name)} for name in model.planes.planes],
         }
 
+    def _choice(self) -> dict[str, Any] | None:
+        """Pictures of which a slider chooses one, as cumulants by order: what it is called, their ids and names."""
+        layout, panels = self.model.layout(), self.model.panels
+        called, ids = layout.choice if layout is not None else ("", ())
+        if len(ids) < 2 or not all(name in panels for name in ids):
+            return None
+        return {"called": named(called), "pictures": list(ids), "names": [named(panels[name].name) for name in ids]}
+
     def _keep_a_window(self) -> None:
         """Hold half a minute of values, which is what pages show, and of those that none shows next to nothing."""
-        shown = {member.id for panel in self.details for member in self.model.members(panel).values()}
+        details = [member for panel in self.details for member in self.model.members(panel).values()]
+        ticks = [self.model.drawn.ticks.get((member.step, member.name)) for member in details]
+        shown = {member.id for member in details} | {f"by_id/{by[0]}/{by[1]}" for by in ticks if by is not None}
         for panel in self.model.panels.values():
             for member in self.model.members(panel).values():
                 trace = self.model.traces.get(member.id)
@@ -106,10 +118,11 @@ class RunView:
                     each = frames_each(facts[3] if facts is not None else None)
                     trace.capacity = (MAX_COLUMNS + 1) * each if member.id in shown else 1
 
-    @staticmethod
-    def _told(panel: Panel, main: bool = False) -> dict[str, Any]:
+    def _told(self, panel: Panel, main: bool = False) -> dict[str, Any]:
         """What a page is told of a dock; `title` has the step before the `name`, for where two are called the same."""
-        told = {"id": panel.id, "kind": panel.kind, "title": panel.title, "name": named(panel.name), "main": main}
+        told = {"id": panel.id, "kind": panel.kind, "title": panel.title, "name": _name(panel), "main": main}
+        here = next(iter(self.model.members(panel).values()), panel)
+        told["colours"] = self.model.drawn.colours.get((here.step, here.name), "")
         more = {"unit": panel.unit, "meaning": panel.meaning, "dims": list(panel.dims), "step": panel.step}
         return {**told, **more, "by_id": panel.id.startswith("by_id/")}
 
@@ -176,6 +189,7 @@ class RunView:
             "index": picture.index,
             "shape": shape,
             "bin_px": picture.bin_px,
+            "edge_px": picture.grid.edge_px,
             "levels": list(picture.levels),
             "unit": picture.unit,
             "scale": list(scale_bar(shape[1], picture.pixel_um)),
@@ -198,7 +212,12 @@ class RunView:
 
     def spots(self, panel: Panel, index: int) -> np.ndarray | None:
         """Return the spots of a frame, (n, 3) as y, x and radius [px]; None where no step finds any."""
-        tables = [overlay for overlay in self.model.overlays_over(panel) if overlay.kind == "spots"]
+        known = {of.table for of in self.model.places_over(panel).values() if len(self.model.places(of).yx)}
+        tables = [
+            overlay
+            for overlay in self.model.overlays_over(panel)
+            if overlay.kind == "spots" and (overlay.step, overlay.name) not in known
+        ]
         if not tables:
             return None
         found = []
@@ -246,6 +265,11 @@ class RunView:
         fields = {"picture": panel.id, "step": overlay.step, "per_px": per_px}
         arrays = {"ids": np.asarray(ids, "<f8"), "counts": finite.sum(1).astype("<i4"), "points": points}
         return packed("outlines", fields, arrays)
+
+
+def _name(panel: Panel) -> str:
+    """What a dock is called where its step stands beside it."""
+    return panel.title if panel.kind in ("histogram", "gauge", "chosen") else named(panel.name)
 
 
 def numbered(ids: Sequence[Any]) -> list[int]:

@@ -50,7 +50,8 @@ class Fares:
             return "red", "no answer", f"for {model.lost_for_s(now_s):.0f} s; what you see is old. It goes on by itself"
         if model.link == "ended":
             reason = model.ended or health.state or "ended"
-            return "amber", reason, f"{_frames(health.frames_out)} in all, {_lost(health.lost)}"
+            tone: Tone = "green" if reason == "finished" and not health.lost else "amber"
+            return tone, reason, f"{_frames(health.frames_out)} in all, {_lost(health.lost)}"
         return self._running(now_s)
 
     def _running(self, now_s: float) -> tuple[Tone, str, str]:

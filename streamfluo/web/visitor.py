@@ -11,6 +11,7 @@ from ..viewer.panels import Panel
 from ..viewer.traces import Trace
 from ..viewer.words import labelled, named
 from .columns import WINDOW_FRAMES, WINDOW_S, columns_since, frames_each
+from .declared import FIRST, KINDS, pack_declared, places_over, ticks_beneath
 from .messages import as_float32, packed
 from .run_view import RunView, Shot, numbered
 
@@ -23,7 +24,6 @@ DETAIL_S = 0.5
 MAX_CURVES = 16
 MAX_POINTS = 2000
 MAX_MARKS = 200
-FIRST = {"order": 2}  # where an axis begins: there is no blinking in a mean
 
 
 class Want(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,7 +132,10 @@ class Visitor:
         arrays: dict[str, np.ndarray | bytes] = {"jpeg": shot.jpeg}
         if (spots := self._run.spots(panel, shot.frame)) is not None:
             arrays["spots"] = spots
-        return [packed("picture", {**shot.facts, "rectangle": self._run.rectangle(panel)}, arrays)]
+        facts = {**shot.facts, "rectangle": self._run.rectangle(panel)}
+        if (places := places_over(self._run.model, panel)) is not None:
+            facts["known"], arrays["places"] = places
+        return [packed("picture", facts, arrays)]
 
     def _new_outlines(self, panel: Panel, now_s: float) -> list[bytes]:
         message = self._run.outlines(panel)
@@ -169,6 +172,9 @@ class Visitor:
         arrays: dict[str, np.ndarray | bytes] = {"low": columns.low}
         if each > 1:
             arrays["high"] = columns.high
+        stop = (columns.first + len(columns.low)) * each
+        if (ticks := ticks_beneath(self._run.model, panel, ids, columns.first * each, stop)) is not None:
+            arrays["ticks"] = ticks
         return [packed("curves", fields, arrays)]
 
     def _shown_curves(self, dock: Panel, trace: Trace) -> tuple[list[int], list[int], int, int]:
@@ -213,6 +219,8 @@ class Visitor:
             return packed("numbers", {"detail": dock.id, "numbers": told}) if told else None
         if panel.kind == "interval":
             return self._pack_interval(dock, panel)
+        if panel.kind in KINDS:
+            return pack_declared(model, dock, panel, self.want.component or 0)
         y = model.curves.get(panel.id)
         if y is None or y.dtype.kind not in "biuf" or not len(y):
             return None

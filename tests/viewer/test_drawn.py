@@ -5,7 +5,7 @@ import pytest
 from windows import PIXELS, look, panel
 from wire_bytes import SHAPE, frame, hello, result
 
-from streamfluo.viewer.picture import fineness
+from streamfluo.viewer.picture import grid_of
 from streamfluo.viewer.place_items import circles
 
 GIVES = {
@@ -52,10 +52,20 @@ def snapshot(index, **arrays):
 
 
 @pytest.mark.parametrize(
-    ("shape", "bin_px"), [((48, 64), 1 / 8), ((11, 15), 0.5), ((6, 8), 1), ((7, 8), 1), ((12, 24), 1)]
+    ("shape", "grid"),
+    [
+        ((48, 64), (1 / 8, -0.5)),
+        ((11, 15), (0.5, -0.25)),
+        ((16, 22), (1 / 3, -0.5 / 3)),
+        ((41, 57), (1 / 8, -1 / 16)),
+        ((6, 8), (1, -0.5)),
+        ((7, 8), (1, -0.5)),
+        ((12, 24), (1, -0.5)),
+        ((1, 1), (1, -0.5)),
+    ],
 )
-def test_a_finer_picture_of_the_whole_frame_is_known_by_its_sides(shape, bin_px):
-    assert fineness(shape, SHAPE) == bin_px
+def test_a_finer_picture_of_the_whole_frame_is_known_by_its_sides(shape, grid):
+    assert grid_of(shape, SHAPE) == grid
 
 
 def test_a_finer_picture_lies_over_the_frame_in_its_own_colours(drawn_window):

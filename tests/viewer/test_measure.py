@@ -11,6 +11,7 @@ from windows import PIXELS, look, panel
 
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.measure import profile, spelled
+from streamfluo.viewer.picture import PixelGrid
 
 
 def test_a_plane_of_light_is_read_exactly_between_its_pixels():
@@ -27,7 +28,7 @@ def test_of_a_binned_image_the_same_is_read(bin_px):
     image = 3 * y - 2 * x
     binned = image.reshape(64 // bin_px, bin_px, 64 // bin_px, bin_px).mean((1, 3))
     line = ((10.0, 12.0), (40.0, 52.0))
-    for _, values in (profile(image, line), profile(binned, line, bin_px)):
+    for _, values in (profile(image, line), profile(binned, line, PixelGrid(bin_px))):
         assert np.allclose(values[[0, -1]], [3 * 10 - 2 * 12, 3 * 40 - 2 * 52])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamfluo.viewer.picture import HISTORY_BYTES, Picture, histogram, percentile_levels, scale_bar
+from streamfluo.viewer.picture import HISTORY_BYTES, Picture, PixelGrid, histogram, percentile_levels, scale_bar
 from streamfluo.viewer.regions import Region, region_means
 from streamfluo.viewer.traces import Trace, envelope
 
@@ -49,7 +49,7 @@ def test_frames_of_another_shape_begin_the_average_anew():
     picture = Picture()
     picture.average_frames = 3
     picture.take(FRAMES[0], 0)
-    picture.take(FRAMES[1, :8, :6], 1, bin_px=2)
+    picture.take(FRAMES[1, :8, :6], 1, grid=PixelGrid(2))
     assert np.array_equal(picture.shown(), FRAMES[1, :8, :6])
     assert picture.averaged == 1
 
@@ -96,7 +96,7 @@ def test_an_image_without_contrast_has_levels_all_the_same(image):
 
 def test_the_read_out_says_pixel_place_and_value():
     picture = Picture("ADU", pixel_um=0.5)
-    picture.take(FRAMES[0], 3, bin_px=4)
+    picture.take(FRAMES[0], 3, grid=PixelGrid(4))
     assert picture.read_out(FRAMES[0], 9.6, 6.2) == f"y 10, x 6 px · 4.8, 3.1 µm · {FRAMES[0, 2, 1]} ADU"
     assert picture.read_out(FRAMES[0], -0.6, 0) == ""
     assert picture.read_out(FRAMES[0], 0, 12 * 4) == ""
@@ -189,7 +189,7 @@ def test_a_region_means_the_same_on_a_binned_image():
     region = Region("rectangle", ((3.6, 3.6), (11.4, 7.4)))
     binned = image.reshape(8, 2, 6, 2).mean((1, 3))
     assert region_means([region], image) == [8.0]
-    assert region_means([region], binned, 2) == [8.0]
+    assert region_means([region], binned, PixelGrid(2)) == [8.0]
 
 
 def test_the_mean_leaves_nan_out_and_nothing_has_none():

@@ -182,3 +182,21 @@ def test_gaps_are_red_and_what_is_under_the_mouse_is_told(running, qtbot):
     red = picture.pixelColor(round(track.x_of(110)), 12)
     assert red.red() > 2 * red.blue()
     assert window.model.timeline.near(track.frame_at(track.x_of(402)), 4) == Moment(400, 0, "mark", "mark: drug on")
+
+
+def test_frames_that_a_step_binned_in_time_stand_for_several_of_the_source(open_window):
+    facts = {"source": (SHAPE, "<u2", 0.5, 0.01), "bin": (SHAPE, "<f4", 1.0, 0.05)}
+    steps = [("bin", "bin", "source"), ("binned", "moments", "bin"), ("moments", "moments", "source")]
+    gives = {step: [("total_signal", "per_frame", ("t",), "ADU", "")] for step in ("binned", "moments")}
+    greeting = hello(steps=steps, frames=facts, gives={"bin": [("frames", "frames", ("y", "x"), "ADU", "")], **gives})
+    window, watch = open_window(greeting, frame(3, PIXELS))
+    assert window.model.timeline.stop == 4
+    watch.hand(frame(19, PIXELS, step="bin"))
+    look(window)
+    assert window.model.timeline.stop == 100
+    watch.hand(result("binned", 20, 2, total_signal=np.ones(2)))
+    look(window)
+    assert window.model.timeline.stop == 110
+    watch.hand(result("moments", 110, 2, total_signal=np.ones(2)))
+    look(window)
+    assert window.model.timeline.stop == 112

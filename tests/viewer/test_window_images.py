@@ -93,8 +93,11 @@ def test_levels_can_be_locked_and_follow_again(open_window):
 def test_dragging_the_histogram_locks_the_levels(open_window):
     window, _ = open_window(frame(3, PIXELS))
     image = panel(window, "frames/source")
-    image.canvas._levels.setLevels(100, 200)
-    image.canvas._levels.sigLevelChangeFinished.emit(image.canvas._levels)
+    image._bar.levels.setChecked(True)
+    look(window)
+    levels = image.canvas._levels
+    assert levels.region.getRegion() == pytest.approx(window.model.pictures["frames/source"].levels)
+    levels.region.setRegion((100, 200))
     picture = window.model.pictures["frames/source"]
     assert (picture.locked, picture.levels) == (True, (100, 200))
 

@@ -12,6 +12,7 @@ from wire_bytes import frame
 
 pytest.importorskip("websockets")
 pytest.importorskip("PIL")
+from test_declared import declared, snapshot
 from test_page_server import TOKEN, serving
 from websockets.asyncio.client import connect
 
@@ -101,6 +102,44 @@ def test_the_page_draws_what_comes_and_a_key_chooses_a_cell(tmp_path, dark, phon
             assert await at_last(evaluate, f"{facts}.startsWith('frame 77 ')", True)
 
     serving(scenario)
+
+
+CLICK = """(() => {
+    const overlay = document.querySelector('#overlay'), at = overlay.getBoundingClientRect();
+    const [x, y] = [(5 + .25) / 7.5 * at.width, (2 + .25) / 5.5 * at.height].map(Math.round);
+    overlay.dispatchEvent(new MouseEvent('click', {clientX: at.left + x, clientY: at.top + y}));
+})()"""
+ORDER = "document.querySelector('#order').value = 1; document.querySelector('#order').oninput()"
+COLOURS = """[...new Set((() => {
+    const canvas = document.querySelector('#overlay');
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data, found = [];
+    for (let n = 0; n < data.length; n += 4) if (data[n + 3] == 255) found.push(data.slice(n, n + 3).join());
+    return found;
+})())].join(' ')"""
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["screen", "phone"])
+def test_the_page_draws_what_operators_declare(tmp_path, phone):
+    def run():
+        view = declared("chosen", "number", "share", "resolution")
+        told(view, snapshot(9, share=0.2, resolution=[200.0, 150]), snapshot(9, k3=PIXELS))
+        return told(view, snapshot(19, resolution=[190.0, 140]))
+
+    async def scenario(server, port):
+        async with browser(tmp_path, f"http://127.0.0.1:{port}/?token={TOKEN}", phone=phone) as evaluate:
+            facts, details = TEXT.format("#facts"), TEXT.format("#details")
+            assert await at_last(evaluate, f"{facts}.includes('3 spots by number, 0 to 3')", True)
+            for note in ("order 2: 190", "20 %: worth a look", "3 spots, 1 doubtful", "spot 0 of 3, number 3"):
+                assert await at_last(evaluate, f"{details}.includes('{note}')", True)
+            assert "253,231,37" in await evaluate(COLOURS)  # the largest value is yellow
+            await evaluate(CLICK)
+            assert await at_last(evaluate, f"{details}.includes('spot 1 of 3, number 1, doubtful')", True)
+            await evaluate(ORDER)
+            assert await at_last(evaluate, TEXT.format("#named"), "k3") == "k3"
+            assert await at_last(evaluate, "document.querySelector('#colours').value", "") == ""
+            assert await evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    serving(scenario, run=run)
 
 
 def test_without_the_token_the_browser_shows_one_line(tmp_path):

@@ -26,13 +26,13 @@ TOKEN = "a-token-for-tests"
 NOBODY = "tcp://127.0.0.1:9"
 
 
-def serving(scenario, hz=200.0):
+def serving(scenario, hz=200.0, run=running):
     """Serve a run that has told something, and let `scenario(server, port)` look at it."""
 
     async def whole():
         with Watch(NOBODY) as watch:
             server = PageServer(watch, NOBODY, TOKEN, hz)
-            server.run_view = running()
+            server.run_view = run()
             served = asyncio.get_running_loop().create_future()
             ended = asyncio.create_task(
                 server.serve(Place("127.0.0.1", 0), lambda: served.done() and done.is_set(), served.set_result)

@@ -1,20 +1,23 @@
 // One page on a run. It draws what the program sends and says what it wants and what it has drawn, nothing else.
 // Texts from the wire are put in with textContent alone.
 
+import { drawBars, drawCourses, drawGauge } from "./declared.js";
 import { $, BOTTOM_PX, fill, forgetColours, made, option, spelled } from "./drawing.js";
-import { cellAt, drawPicture } from "./picture.js";
+import { cellAt, drawPicture, spotAt } from "./picture.js";
 import { addCurves, drawLines, drawPoints, drawStack } from "./plots.js";
 import { NARROW, shown } from "./shown.js";
 
 const MOST = 0.66; // of the width for the picture
 const LEAST_PX = 530; // but so much for what is chosen above it
 const LANE_PX = 34; // height of a trace among others
+const DECLARED = { gauge: drawGauge, over_time: drawCourses, counts: drawBars, chosen: drawBars };
 const TYPES = { "|u1": Uint8Array, "<i2": Int16Array, "<i4": Int32Array, "<f4": Float32Array, "<f8": Float64Array };
 
 let socket = null;
 let asked = "";
 let again_ms = 500;
 let drawing = false;
+let marked = ""; // the picture whose own colours were taken
 
 // Messages
 
@@ -50,7 +53,7 @@ const takes = {
     const bitmap = await createImageBitmap(new Blob([arrays.jpeg], { type: "image/jpeg" }));
     if (shown.shot) shown.shot.bitmap.close();
     if (shown.outlines && shown.outlines.picture !== header.picture) shown.outlines = null;
-    shown.shot = { ...header, bitmap, spots: arrays.spots || null };
+    shown.shot = { ...header, bitmap, spots: arrays.spots || null, places: arrays.places || null };
   },
   outlines(header, arrays) {
     shown.outlines = { ...header, ...arrays };
@@ -63,6 +66,9 @@ const takes = {
     const detail = shown.details.get(header.detail);
     if (detail) Object.assign(detail, { points: arrays, told: header, stale: true });
   },
+  courses: (header, arrays) => takes.points(header, arrays),
+  bars: (header, arrays) => takes.points(header, arrays),
+  gauge: (header, arrays) => takes.points(header, arrays),
   numbers(header) {
     const detail = shown.details.get(header.detail);
     if (detail) fill(detail.list, header.numbers.flatMap(([name, text]) => [made("dt", name), made("dd", text)]));
@@ -118,7 +124,8 @@ function offer() {
   $("who").textContent = [shown.run.program, shown.run.uri].filter(Boolean).join(" at ");
   const first = shown.run.pictures[0]?.id ?? "";
   if (!shown.run.pictures.some((picture) => picture.id === shown.want.picture)) shown.want.picture = first;
-  const main = shown.run.pictures.filter((picture) => picture.main);
+  const chosen = shown.run.choice?.pictures ?? [];
+  const main = shown.run.pictures.filter((picture) => picture.main && !chosen.includes(picture.id));
   const others = shown.run.pictures.filter((picture) => !picture.main);
   fill($("tabs"), main.map((picture) => {
     const alone = main.filter((other) => other.name === picture.name).length === 1;
@@ -142,11 +149,27 @@ function offer() {
   rooms.disconnect();
   fill($("details"), shown.run.details.map(placeFor));
   $("details").hidden = !shown.run.details.length;
+  $("choice").hidden = !chosen.length;
+  if (chosen.length) {
+    $("called").textContent = shown.run.choice.called;
+    $("order").max = chosen.length - 1;
+  }
   mark();
   measure();
 }
 
 function mark() {
+  const { pictures = [], names = [] } = shown.run.choice ?? {};
+  const at = pictures.indexOf(shown.want.picture);
+  if (at >= 0) $("order").value = at;
+  $("named").textContent = at >= 0 ? names[at] : "";
+  const told = shown.run.pictures.find((picture) => picture.id === shown.want.picture);
+  if (marked !== shown.want.picture) {
+    marked = shown.want.picture;
+    $("colours").value = told?.colours ?? "";
+    if ($("colours").selectedIndex < 0) $("colours").value = "";
+    $("picture").className = $("colours").value;
+  }
   for (const button of $("tabs").children) {
     button.setAttribute("aria-pressed", String(button.dataset.picture === shown.want.picture));
   }
@@ -251,7 +274,7 @@ function draw() {
       if (!detail.stale || !detail.canvas || !detail.canvas.clientWidth) continue;
       detail.stale = false;
       if (detail.kind === "trace") (detail.by_id ? drawStack : drawLines)(detail);
-      else drawPoints(detail);
+      else (DECLARED[detail.kind] ?? drawPoints)(detail);
     }
   } finally {
     drawing = false;
@@ -261,6 +284,10 @@ function draw() {
 // What somebody does
 
 $("more").onchange = () => show($("more").value || shown.run.pictures[0]?.id || "");
+$("order").oninput = () => {
+  const picture = shown.run.choice?.pictures[Number($("order").value)];
+  if (picture) show(picture);
+};
 $("plane").onchange = () => {
   shown.want.plane = $("plane").value;
   ask();
@@ -271,14 +298,17 @@ $("colours").onchange = () => {
 $("outlines").onchange = draw;
 $("overlay").onclick = (event) => {
   $("overlay").focus({ preventScroll: true });
-  const found = cellAt(event.offsetX, event.offsetY) ?? shown.chosen;
+  const at = [event.offsetX, event.offsetY];
+  const found = cellAt(...at) ?? spotAt(...at) ?? shown.chosen;
   if (found !== null) choose(found);
 };
 $("overlay").onkeydown = (event) => {
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!by || !shown.outlines?.ids.length) return;
+  const ids = shown.outlines?.ids.length
+    ? [...shown.outlines.ids].sort((a, b) => a - b)
+    : Array.from({ length: shown.shot?.places?.shape[0] ?? 0 }, (_, n) => n);
+  if (!by || !ids.length) return;
   event.preventDefault();
-  const ids = [...shown.outlines.ids].sort((a, b) => a - b);
   const at = ids.indexOf(shown.chosen);
   shown.chosen = null;
   choose(ids[(at < 0 ? (by > 0 ? 0 : ids.length - 1) : at + by + ids.length) % ids.length]);

@@ -1,5 +1,6 @@
 // The picture, and what lies over it: outlines in the colours of their cells, spots, a scale bar.
 
+import { drawPlaces, placeAt } from "./declared.js";
 import { $, cell, prepared, short, spelled } from "./drawing.js";
 import { NARROW, shown } from "./shown.js";
 
@@ -30,7 +31,9 @@ export function drawPicture(measure) {
   if (shown.shot.bin_px > 1) facts.push(`binned ${shown.shot.bin_px} × ${shown.shot.bin_px}`);
   if (shown.outlines?.ids.length) facts.push(`${shown.outlines.ids.length} cells`);
   if (shown.shot.spots) facts.push(`${shown.shot.spots.shape[0]} spots`);
-  if (shown.chosen !== null) facts.push(`cell ${shown.chosen}`);
+  const { places, known } = shown.shot;
+  if (places) facts.push(`${places.shape[0]} spots by ${known.value}, 0 to ${short(known.most)}`);
+  if (shown.chosen !== null) facts.push(`${places ? "spot" : "cell"} ${shown.chosen}`);
   if (!narrow) facts.push(`black ${low}, white ${high} ${spelled(shown.shot.unit)}`);
   $("facts").textContent = facts.join(" · ");
   $("age").textContent = narrow ? "" : old(shown.shot.age_s); // a small page has no room for it
@@ -44,14 +47,15 @@ function old(age_s) {
 function drawOverlay() {
   const [pen, width] = prepared($("overlay"));
   const scale = width / shown.shot.shape[1];
-  $("outlined").hidden = !(shown.outlines?.ids.length || shown.shot.spots);
+  const edge = shown.shot.edge_px; // where the picture begins, in pixels of the frame
+  $("outlined").hidden = !(shown.outlines?.ids.length || shown.shot.spots || shown.shot.places);
   if (!$("outlines").checked) return;
   pen.lineJoin = "round";
   if (shown.shot.rectangle) {
     const [top, bottom, left, right] = shown.shot.rectangle;
     pen.strokeStyle = "rgba(160, 172, 184, .7)";
     pen.lineWidth = 1;
-    pen.strokeRect(left * scale, top * scale, (right - left) * scale, (bottom - top) * scale);
+    pen.strokeRect((left - 0.5 - edge) * scale, (top - 0.5 - edge) * scale, (right - left) * scale, (bottom - top) * scale);
   }
   eachOutline((id, path) => {
     pen.strokeStyle = cell(id);
@@ -64,15 +68,22 @@ function drawOverlay() {
     for (let n = 0; n < shown.shot.spots.shape[0]; n++) {
       const [y, x, radius] = shown.shot.spots.subarray(3 * n, 3 * n + 3);
       pen.beginPath();
-      pen.arc((x + 0.5) * scale, (y + 0.5) * scale, Math.max(4, radius * scale), 0, 2 * Math.PI);
+      pen.arc((x - edge) * scale, (y - edge) * scale, Math.max(4, radius * scale), 0, 2 * Math.PI);
       pen.stroke();
     }
   }
+  drawPlaces(pen, scale);
+}
+
+// The thing at a place of the overlay of which something is known, or none.
+export function spotAt(x, y) {
+  return placeAt(x, y, $("overlay").clientWidth / (shown.shot?.shape[1] ?? 1));
 }
 
 function eachOutline(call) {
   if (!shown.outlines || shown.outlines.picture !== shown.shot?.picture) return;
   const { points, counts, ids, per_px } = shown.outlines;
+  const edge = shown.shot.edge_px;
   let at = 0;
   for (let n = 0; n < ids.length; n++) {
     const [from, to] = [at, at + counts[n]];
@@ -82,7 +93,7 @@ function eachOutline(call) {
       const corner = (p) => {
         const [before, at, behind] = [p + count - 1, p, p + 1].map((n) => 2 * (from + (n % count)));
         const middle = (axis) => (points[before + axis] + 2 * points[at + axis] + points[behind + axis]) / 4;
-        return [(middle(1) / per_px + 0.5) * scale, (middle(0) / per_px + 0.5) * scale];
+        return [(middle(1) / per_px - edge) * scale, (middle(0) / per_px - edge) * scale];
       };
       const path = new Path2D();
       for (let p = 0; p <= count; p++) { // through the middles of its sides, so that pixels leave no steps

@@ -1,6 +1,7 @@
 // Values beside the picture: curves that scroll by, histograms, what is fitted.
 
 import { BOTTOM_PX, CURVES, axis, cell, colour, fill, levels, made, prepared, short } from "./drawing.js";
+import { addTicks, drawTicks, tickRoom } from "./declared.js";
 import { shown } from "./shown.js";
 
 const RARE = 0.002; // of the highest: bins of a histogram's tail that few would see
@@ -22,6 +23,7 @@ export function addCurves(detail, header, arrays) {
   }
   const newest = detail.columns.at(-1)?.[0] ?? 0;
   while (detail.columns.length && detail.columns[0][0] <= newest - header.window) detail.columns.shift();
+  addTicks(detail, header, arrays);
 }
 
 function span(detail) {
@@ -68,9 +70,9 @@ export function drawStack(detail) {
   const lane = (height - bottom) / detail.ids.length;
   const x = (column) => left + ((column - oldest) / Math.max(1, newest - oldest)) * (width - left - 4);
   detail.ids.forEach((id, n) => {
-    const base = (n + 1) * lane - 2;
+    const base = (n + 1 - tickRoom(detail)) * lane - 2;
     const [low, high] = range(detail, n);
-    const tall = Math.max(4, lane - 5);
+    const tall = Math.max(4, (1 - tickRoom(detail)) * lane - 5);
     pen.strokeStyle = pen.fillStyle = cell(id);
     pen.lineWidth = id === shown.chosen ? 2.6 : 1.3;
     if (id === shown.chosen) {
@@ -82,8 +84,9 @@ export function drawStack(detail) {
     pen.textAlign = "right";
     pen.textBaseline = "middle";
     pen.font = pen.font.replace(/^(bold )?/, id === shown.chosen ? "bold " : "");
-    pen.fillText(String(id), left - 7, base - lane / 2 + 2);
+    pen.fillText(String(id), left - 7, (n + 0.5) * lane);
   });
+  drawTicks(pen, detail, x, lane);
   drawMarks(pen, detail, x, height - bottom);
   axis(pen, left, width - 4, height, oldest * second, newest * second, unit);
 }
@@ -138,7 +141,7 @@ export function drawPoints(detail) {
   const { y: values, fit, low: lows, high: highs } = detail.points;
   const places = detail.points.x ?? values.map((_, n) => n + detail.told.begins);
   const bars = detail.kind === "curve" && COUNTED.includes(detail.dims[0]);
-  const histogram = detail.kind === "scatter" && !fit;
+  const histogram = detail.kind === "histogram" || (detail.kind === "scatter" && !fit);
   const known = (list) => (list ? [...list].filter(Number.isFinite) : []);
   let [low, high] = extremes([...known(values), ...known(fit), ...known(lows).slice(-1), ...known(highs).slice(-1)]);
   if (bars || histogram) [low, high] = [Math.min(0, low), Math.max(0, high)];
