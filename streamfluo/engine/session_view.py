@@ -20,9 +20,11 @@ from ..core.results import encode_arrays
 from ..core.step_values import IDS
 from ..network.facts import report
 from ..network.publishing import EVENTS, HEALTH, SERIES, PreviewServer, ResultsServer, as_told, topics_of
+from ..network.recorded import Recorded
 from ..network.server import DataServer
 from ..network.socket import free_endpoint
 from ..session.reader import Session
+from .recorded_values import RecordedValues
 from .shown_inputs import KIND, VALUE, unshown
 
 MAX_FRAMES = 30_000  # of values: as many as a viewer keeps
@@ -48,7 +50,7 @@ class SessionView:
         self._shown: set[str] = set()
         self._server = DataServer(
             None, uri, program="session", hello=self._hello, status=self._status,
-            preview=self._open_preview, look_back=self._look_back,
+            preview=self._open_preview, recorded=Recorded(self._look_back, RecordedValues(session, self._gives).page),
         )  # fmt: skip
         host, context = free_endpoint(uri), self._server.context
         height, width = session.spec.shape

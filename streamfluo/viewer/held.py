@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from ..core import wire
@@ -17,6 +18,7 @@ from .timeline import Timeline
 from .traces import Marks, Trace
 
 PLOTTED = ("curve", "scatter", "histogram", "counts")
+MAX_INDEX = 2**62
 STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
 
 
@@ -46,6 +48,7 @@ class Held:
         self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
+        self.past: wire.Result | None = None  # the newest answer to a question about values of before
         self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
         self._each: dict[str, Panel] = {}  # every panel of every plane
 
@@ -63,9 +66,17 @@ class Held:
     def _result(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
         if self.hello is None or result.step not in self.hello.gives:
             self.refused["step"] += 1
+        elif not (-1 <= result.index < MAX_INDEX and 0 <= result.count < MAX_INDEX):
+            self.refused["index"] += 1
+            return
         elif result.kind == "snapshot":
             for name, array in arrays.items():
                 self._snapshot(result, name, array)
+        elif result.before is not msgspec.UNSET:
+            self.past = result
+            for name, array in arrays.items():
+                self._earlier(f"{result.step}/{name}", result, array, arrays.get("ids"))
+            return  # the newest frame is another one
         else:
             self._values(result, arrays)
         if self.hello is not None and result.step in self.hello.gives:
@@ -141,6 +152,18 @@ class Held:
             trace.take(index, array)
         elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
             marks.take((index + np.flatnonzero(array)).tolist())
+
+    def _earlier(self, name: str, result: wire.Result, array: np.ndarray, ids: np.ndarray | None) -> None:
+        """Put values of before this window came before those that are here."""
+        if array.dtype.kind not in "biuf" or array.shape[:1] != (result.count,) or array.ndim > 2 or not len(array):
+            return
+        if (by_id := self.traces.get(f"by_id/{name}")) is not None:
+            if ids is not None and ids.dtype.kind in "iu" and array.shape[1:] == ids.shape:
+                by_id.take_earlier(result.index, array, ids.tolist())
+        elif (trace := self.traces.get(f"per_frame/{name}")) is not None:
+            trace.take_earlier(result.index, array)
+        elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
+            marks.take_earlier((result.index + np.flatnonzero(array)).tolist())
 
     def rows_near(self, overlay: Overlay, index: int) -> Mapping[str, np.ndarray]:
         """Return the rows of a table of spots that speak of the frame shown, or of one shortly before it."""

@@ -24,6 +24,7 @@ from .timeline import Timeline
 from .traces import Marks, Trace
 
 MAX_EVENTS = 200
+RECORDED_FRAMES = 1_000_000  # of a trace of a session, as far as its bytes hold them
 Payload = Mapping[str, np.ndarray] | np.ndarray | None
 Link = Literal["connecting", "live", "ended", "lost"]
 
@@ -214,7 +215,9 @@ class Model(Held):
                 picture = self.pictures.setdefault(panel.id, Picture(scale=scale))
                 picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
             elif panel.kind in ("trace", "interval", "over_time"):
-                self.traces.setdefault(panel.id, Trace(sampled=panel.kind != "trace"))
+                trace = self.traces.setdefault(panel.id, Trace(sampled=panel.kind != "trace"))
+                if self.hello is not None and self.hello.program == "session":
+                    trace.capacity = RECORDED_FRAMES
             elif panel.kind == "marks":
                 self.marks.setdefault(panel.id, Marks())
             elif panel.kind == "table":

@@ -13,6 +13,7 @@ from ..network.watching import Watch
 from .arrangement import EVENTS, OWN, STEERING, arrange, open_beside_pictures
 from .contents import PlotPanel, Simple, plot_of
 from .controls import fixed_bar
+from .earlier import Earlier
 from .health_strip import HealthStrip
 from .heat_panel import HeatPanel
 from .image_panel import ImagePanel
@@ -62,6 +63,7 @@ class Window(QMainWindow):
         self._ages_s: deque[float] = deque(maxlen=AGES)
         self._steering = Steering(model.uri, self._told)
         self._asked: dict[str, tuple[int, int]] = {}  # source → the frame that is looked back at, and its binning
+        self._earlier = Earlier(model, watch)
         self.strip = HealthStrip(model)
         self.strip.asked.connect(lambda: self._open(EVENTS))
         self._strip_at = 0.0
@@ -122,6 +124,7 @@ class Window(QMainWindow):
         overlays = [o for image in images for o in image.overlays.all()]
         previews = {key for image in images for key in image.previews()}
         self._watch.want(self.model.topics(shown, overlays), previews)
+        self._earlier.turn(shown)
 
     def _follow_choice(self) -> None:
         """Turn every dock to the plane chosen; while the display is held the choice waits."""

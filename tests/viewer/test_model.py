@@ -10,7 +10,7 @@ from streamfluo.core import wire
 from streamfluo.viewer.model import Model
 from streamfluo.viewer.overlay_items import rectangle_lines
 from streamfluo.viewer.panels import frames_seen_by, layout_key, overlays_of, panels_of
-from streamfluo.viewer.traces import MAX_MARKS, Marks
+from streamfluo.viewer.traces import MAX_MARKS, Marks, Trace
 
 
 def test_panels_come_from_what_the_steps_give():
@@ -268,3 +268,99 @@ def test_a_rectangle_lies_over_the_frames_that_its_step_gives():
     lines = rectangle_lines(model.contours[overlay.id])
     assert lines.min(0).tolist() == [0.5, 1.5]
     assert lines.max(0).tolist() == [4.5, 7.5]
+
+
+def rows_of(trace):
+    indices, rows = trace.since()
+    return dict(zip(indices.tolist(), rows.tolist(), strict=True))
+
+
+def test_values_of_before_stand_before_those_that_are_here():
+    trace = Trace()
+    trace.take(100, np.arange(100.0, 110), None)
+    for index in (90, 75, 20):
+        assert trace.take_earlier(index, np.arange(index, index + 15.0))
+    trace.take(110, np.array([110.0]))
+    assert rows_of(trace) == {n: [n] for n in [*range(20, 35), *range(75, 111)]}
+
+
+def test_those_that_are_here_stay_and_a_hole_is_filled():
+    trace = Trace()
+    trace.take(0, np.zeros(10))
+    trace.take(30, np.zeros(10))
+    assert trace.take_earlier(5, np.ones(30))
+    assert rows_of(trace) == {n: [float(10 <= n < 30)] for n in range(40)}
+    assert not trace.take_earlier(5, np.ones(30)), "all of it is here"
+
+
+def test_of_components_of_before_each_has_its_column():
+    trace = Trace()
+    trace.take(2, np.array([[1.0, 2.0]]), [7, 9])
+    assert trace.take_earlier(0, np.array([[3.0, 4.0], [5.0, 6.0]]), [9, 4])
+    assert trace.ids == [7, 9, 4]
+    assert trace.newest_ids == [7, 9]
+    assert np.array_equal(trace.since()[1], [[np.nan, 3, 4], [np.nan, 5, 6], [1, 2, np.nan]], equal_nan=True)
+
+
+def test_a_full_trace_takes_no_more_of_before_and_of_a_hole_what_is_newer():
+    trace = Trace(capacity=20)
+    trace.take(0, np.arange(5.0))
+    trace.take(30, np.arange(30.0, 45))
+    assert trace.is_full
+    assert not trace.take_earlier(-8, np.zeros(8))
+    assert trace.take_earlier(5, np.arange(5.0, 30))
+    assert rows_of(trace) == {n: [n] for n in range(25, 45)}
+
+
+def test_values_that_were_on_their_way_begin_no_new_series():
+    trace, marks = Trace(), Marks()
+    trace.take_earlier(0, np.arange(20.0))
+    trace.take(15, np.arange(15.0, 25))
+    trace.take(3, np.arange(3.0, 9))
+    marks.take_earlier([4, 9, 15])
+    marks.take([9, 15, 22])
+    assert marks.since(0).tolist() == [4, 9, 15, 22]
+    assert rows_of(trace) == {n: [n] for n in range(3, 9)}, "what goes back behind what is new does"
+    trace.clear()
+    trace.take_earlier(0, np.arange(20.0))
+    trace.take(15, np.arange(15.0, 25))
+    assert rows_of(trace) == {n: [n] for n in range(25)}
+
+
+def past(step, index, count, before, **arrays):
+    header, *parts = result(step, index, count, **arrays)[1:]
+    message = wire.decode(header)
+    fields = {name: getattr(message, name) for name in message.__struct_fields__}
+    return [b"", wire.encode(wire.Result(**{**fields, "before": before})), *parts]
+
+
+def test_values_of_before_do_not_move_the_newest_frame():
+    model = fed(hello(), past("extract", 90, 2, 99, ids=[7], trace=[[1.0], [2.0]]))
+    assert rows_of(model.traces["by_id/extract/trace"]) == {90: [1.0], 91: [2.0]}
+    assert model.timeline.stop == 0
+    assert model.past.index == 90
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        past("extract", 90, 2, 99, ids=[7, 8], trace=[[1.0], [2.0]]),
+        past("extract", 90, 3, 99, ids=[7], trace=[[1.0], [2.0]]),
+        past("extract", 90, 2, 99, ids=[0.5], trace=[[1.0], [2.0]]),
+        past("extract", 90, 2, 99, ids=[7], trace=np.zeros((2, 1, 3))),
+        past("extract", 90, 2, 99, ids=[7], trace=[["a"], ["b"]]),
+        past("extract", 90, 2, 99, trace=[[1.0], [2.0]]),
+        past("extract", 2**63, 2, 99, ids=[7], trace=[[1.0], [2.0]]),
+        past("extract", -9, 2, 99, ids=[7], trace=[[1.0], [2.0]]),
+        past("nobody", 9, 2, 99, ids=[7], trace=[[1.0], [2.0]]),
+        past("motion", 9, 2, 99, shift_px=np.zeros((2, 3, 2))),
+    ],
+)
+def test_values_of_before_that_make_no_sense_change_nothing(answer):
+    model = fed(hello(), answer)
+    assert not any(len(trace) for trace in model.traces.values())
+
+
+def test_an_index_that_no_frame_can_have_is_refused():
+    model = fed(hello(), result("motion", 2**64 - 1, 1, shift_px=np.array([[4, 5]], "f4")))
+    assert model.refused["index"] == 1
