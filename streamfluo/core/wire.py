@@ -19,9 +19,9 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike;
                presents (optional) {kind: [pictures, details]}: how a viewer may arrange them; compares (optional)
                {kind: picture}: what the first of them may be compared with; drawn (optional) {kind: {choice {name:
-               [picture, …]}: one at a time; colours {picture: colour map}; over_time [snapshot, …]: of one axis, as
-               frames go by; ticks {values by id: others that stand beneath them}; gauges {number: [worth a look, too
-               much]}; places {table, value, doubtful, chances, first,
+               [picture, …]}: one at a time; colours {picture: colour map}; over_time [name, …]: snapshots of one axis
+               as frames go by, and values shown from the first frame on; ticks {values by id: others that stand
+               beneath them}; gauges {number: [worth a look, too much]}; places {table, value, doubtful, chances, first,
                trace, fitted}: single things at places, by what steps give}}; live (optional) {step: [[param, value,
                least, most, meaning], …]}: numbers and switches that control may set, as they are now;
                takes (optional) {kind: {verb: [ids or nothing, what it does]}}: the decisions that people may take about

@@ -42,6 +42,7 @@ class LookingBack:
     def ask(self, question: wire.Look | wire.Past) -> None:
         """Have a frame or values come; a question about the same that was not asked yet is passed over."""
         self._wanted[_about(question)] = question
+        self._send()
 
     def turn(self) -> list[tuple[Answer, np.ndarray | Mapping[str, np.ndarray] | None]]:
         """Return what has come, each frame with its pixels (y, x), values by name, and ask for the next."""
@@ -53,6 +54,11 @@ class LookingBack:
                 found.append(_answer(parts))
             except WireError as error:
                 self.refused[error.kind] += 1
+        self._send()
+        return found
+
+    def _send(self) -> None:
+        """Send the next question, if none is on its way."""
         now = time.monotonic()
         if self._wanted and (self._asked_at is None or now - self._asked_at > PATIENCE_S):
             question = self._wanted.pop(next(iter(self._wanted)))
@@ -61,7 +67,6 @@ class LookingBack:
                 self._socket.send(wire.encode(question), zmq.DONTWAIT)
             except zmq.Again:  # nobody is there
                 self._wanted.setdefault(_about(question), question)
-        return found
 
     def close(self) -> None:
         """Give the socket back."""

@@ -13,6 +13,7 @@ from .plot_panels import CurvePanel
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .table_panels import NumbersPanel, TablePanel
 from .trace_panel import TracePanel, beside
+from .words import names_along
 
 Simple = HistogramPanel | CountsPanel | GaugePanel | OverTimePanel | ChosenPanel
 PlotPanel = TracePanel | CurvePanel | HeatPanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel | Simple
@@ -29,7 +30,9 @@ def plot_of(panel: Panel, model: Model) -> PlotPanel:
         facts = model.facts_of(panel)
         interval_s = facts[3] if facts else None
         traces = TracePanel(model.traces[here.id], panel.name, panel.unit, interval_s, beside(here, model))
-        traces.names = tuple(panel.dims[-1]) if panel.dims[-1:] == ("yx",) and len(panel.dims) == 2 else ()
+        traces.name(names_along(panel.dims[-1]) if len(panel.dims) == 2 else ())
+        if (here.step, here.name) in model.drawn.over_time:
+            traces.show_all()
         return traces
     if panel.kind == "table":
         return TablePanel(here, model)

@@ -1,10 +1,12 @@
-"""Values of before this window came, and of while it did not look: asked for once what is new has begun to come."""
+"""Values of before this window came, and of while it did not look: asked for, the newest first."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from ..network.watching import Watch
 from .held import MAX_INDEX
@@ -14,78 +16,103 @@ from .traces import Marks, Trace
 
 NOTHING_NEW_S = 1.0  # then no new values come: of a run that is held, or over
 NO_ANSWER_S = 10.0  # a program that does not know the question says nothing
+LOOK_S = 0.3  # for holes
+NEWEST = MAX_INDEX - 1
 
 
 @dataclass
-class _Joined:
-    """What is being asked for of a trace: the frames behind `after` and before `before`."""
+class _Shown:
+    """What is known of a trace that is shown: where nothing is lacking before a frame, as far as was asked."""
 
     since_s: float
-    after: int  # the newest frame that was held when the panel was opened
-    before: int | None = None
+    revision: int
+    settled: set[int] = field(default_factory=set)  # frames before which there is nothing, or a gap
+    looked_s: float = -1.0
     asked_s: float | None = None
-    done: bool = False
+    before: int = -1  # what was asked
 
 
 class Earlier:
-    """Has the values come that traces and marks lack, one question at a time, from the newest back to the oldest."""
+    """Has the values come that traces and marks lack, one question at a time."""
 
     def __init__(self, model: Model, watch: Watch) -> None:
         self._model, self._watch = model, watch
-        self._joined: dict[str, _Joined] = {}  # by panel
-        self._of: object = None
+        self._shown: dict[str, _Shown] = {}  # by panel
+        self._series = 0
 
     def turn(self, shown: Iterable[Panel]) -> None:
         """Ask for what is lacking of the panels that are shown now."""
         model, now_s = self._model, time.monotonic()
-        if (model.series, model.link in ("live", "ended")) != self._of:
-            self._joined, self._of = {}, (model.series, model.link in ("live", "ended"))
+        if model.series != self._series or model.link not in ("live", "ended"):
+            self._shown, self._series = {}, model.series
+            return
         wanted = {
             panel.id: panel
             for one in shown
             for panel in (one, *model.beside(one))
             if panel.kind in ("trace", "marks") and self._values(panel) is not None
         }
-        for name in self._joined.keys() - wanted.keys():
-            del self._joined[name]
+        for name in self._shown.keys() - wanted.keys():
+            del self._shown[name]
         for name, panel in wanted.items():
-            if name not in self._joined:
-                self._joined[name] = _Joined(now_s, self._newest(panel))
-            if not self._joined[name].done and self._follow(panel, self._joined[name], now_s):
+            values = self._values(panel)
+            self._shown.setdefault(name, _Shown(now_s, values.revision if values is not None else 0))
+        for name, panel in wanted.items():
+            if self._follow(panel, self._shown[name], now_s):
                 return
 
-    def _follow(self, panel: Panel, joined: _Joined, now_s: float) -> bool:
+    def _follow(self, panel: Panel, shown: _Shown, now_s: float) -> bool:
         """Go on with one panel; returns whether it waits for an answer."""
+        if shown.asked_s is not None and not self._take_answer(panel, shown):
+            if now_s - shown.asked_s <= NO_ANSWER_S:
+                return True
+            shown.asked_s = None
+            shown.settled.add(shown.before)
+        if now_s - shown.looked_s < LOOK_S:
+            return False
+        before = self._lacking(panel, shown, now_s)
+        if before is None:
+            shown.looked_s = now_s
+            return False
+        shown.before, shown.asked_s = before, now_s
+        self._watch.ask_before(panel.step, panel.name, before)
+        return True
+
+    def _take_answer(self, panel: Panel, shown: _Shown) -> bool:
+        """Note what came of the question; False if nothing has."""
         answer = self._model.past
-        if joined.asked_s is not None and answer is not None:
-            if (answer.step, answer.before) == (panel.step, joined.before):
-                self._model.past, joined.asked_s = None, None
-                values = self._values(panel)
-                full = isinstance(values, Trace) and values.is_full
-                joined.done = not answer.count or not 0 <= answer.index < (joined.before or 0) or full
-                joined.done |= answer.index <= joined.after + 1
-                joined.before = answer.index
-        elif joined.asked_s is not None and now_s - joined.asked_s > NO_ANSWER_S:
-            joined.done = True
-        elif joined.before is None:
-            joined.before = self._first_new(panel, joined, now_s)
-            joined.done = joined.before is not None and joined.before <= joined.after + 1
-        if not joined.done and joined.before is not None and joined.asked_s is None:
-            self._watch.ask_before(panel.step, panel.name, joined.before)
-            joined.asked_s = now_s
-        return not joined.done and joined.asked_s is not None
-
-    def _first_new(self, panel: Panel, joined: _Joined, now_s: float) -> int | None:
-        """The first frame whose values came since the panel was opened; None: wait for it."""
+        if answer is None or (answer.step, answer.before) != (panel.step, shown.before):
+            return False
+        self._model.past, shown.asked_s = None, None
         values = self._values(panel)
-        if isinstance(values, Trace) and len(indices := values.since(joined.after + 1)[0]):
-            return int(indices[0])
-        return MAX_INDEX - 1 if now_s - joined.since_s > NOTHING_NEW_S else None
+        if shown.before == NEWEST or (values is not None and shown.before in _starts(values)):
+            shown.settled.add(shown.before)  # nothing is older, or frames are missing there
+        return True
 
-    def _newest(self, panel: Panel) -> int:
+    def _lacking(self, panel: Panel, shown: _Shown, now_s: float) -> int | None:
+        """The newest frame before which values may be lacking; None: nothing is."""
         values = self._values(panel)
-        return int(values.since(0)[0][-1]) if isinstance(values, Trace) and len(values) else -1
+        if values is None:
+            return None
+        if values.revision == shown.revision and NEWEST not in shown.settled:
+            return NEWEST if now_s - shown.since_s > NOTHING_NEW_S else None
+        starts = reversed(_starts(values))
+        return next((start for start in starts if start > 0 and start not in shown.settled), None)
 
     def _values(self, panel: Panel) -> Trace | Marks | None:
         traces, marks = self._model.traces, self._model.marks
         return traces[panel.id] if panel.id in traces else marks.get(panel.id)
+
+
+def _starts(values: Trace | Marks) -> list[int]:
+    """The first frames of runs without a hole; of a trace that is full not that of the oldest."""
+    if isinstance(values, Marks):
+        return [values.covered[0]] if values.covered else []
+    indices, _ = values.since()
+    if not len(indices):
+        return []
+    holes = np.flatnonzero(np.diff(indices) != 1) + 1
+    if 2 * len(holes) > len(indices):  # these are values of every so many frames
+        holes = holes[:0]
+    oldest = [] if values.is_full else [int(indices[0])]
+    return [*oldest, *indices[holes].tolist()]

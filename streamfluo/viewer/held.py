@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from ..core import wire
+from ..core.step_values import IDS, PRESENT
 from .drawn import NOTHING, AllDrawn, PlacesGiven
 from .panels import Overlay, Panel, frames_seen_by
 from .picture import Picture, fineness
@@ -50,6 +51,7 @@ class Held:
         self.contours: dict[str, np.ndarray] = {}
         self.past: wire.Result | None = None  # the newest answer to a question about values of before
         self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
+        self._present: dict[str, list[int]] = {}  # step → ids that its newest values say are there
         self._each: dict[str, Panel] = {}  # every panel of every plane
 
     def unit(self, step: str, name: str) -> str:
@@ -60,7 +62,7 @@ class Held:
     def _forget(self) -> None:
         for held in (self.pictures, self.traces, self.marks, self.tables, self.numbers, self.curves, self.values):
             held.clear()
-        for drawn_over in (self.vectors, self.contours):
+        for drawn_over in (self.vectors, self.contours, self._present):
             drawn_over.clear()
 
     def _result(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
@@ -129,7 +131,10 @@ class Held:
         return any(f"snapshot/{step}/{name}/" in panel.topics for panel in self._each.values())
 
     def _values(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
-        step, ids = result.step, arrays.get("ids")
+        step, ids = result.step, arrays.get(IDS)
+        there = arrays.get(PRESENT)
+        if ids is not None and there is not None and len(there) and there.shape == (len(there), len(ids)):
+            self._present[step] = sorted(np.asarray(ids)[np.asarray(there[-1], bool)].tolist())
         tables: dict[str, dict[str, np.ndarray]] = {}
         for name, array in arrays.items():
             table, _, column = name.partition("/")
@@ -152,6 +157,7 @@ class Held:
             trace.take(index, array)
         elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
             marks.take((index + np.flatnonzero(array)).tolist())
+            marks.cover(index, len(array))
 
     def _earlier(self, name: str, result: wire.Result, array: np.ndarray, ids: np.ndarray | None) -> None:
         """Put values of before this window came before those that are here."""
@@ -164,6 +170,7 @@ class Held:
             trace.take_earlier(result.index, array)
         elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
             marks.take_earlier((result.index + np.flatnonzero(array)).tolist())
+            marks.cover(result.index, len(array))
 
     def rows_near(self, overlay: Overlay, index: int) -> Mapping[str, np.ndarray]:
         """Return the rows of a table of spots that speak of the frame shown, or of one shortly before it."""
@@ -171,8 +178,20 @@ class Held:
         return rows.of_frame(index, STALE_FRAMES) if rows is not None else {}
 
     def ids_of(self, step: str) -> list[int]:
-        """The components that a step gave values of last, in the order of its outlines."""
+        """The components that a step says are there, or gave values of last, in the order of its outlines."""
+        if step in self._present:
+            return self._present[step]
         return next((sorted(t.newest_ids) for id, t in self.traces.items() if id.startswith(f"by_id/{step}/")), [])
+
+    def centres(self, step: str) -> dict[int, tuple[float, float]]:
+        """Where the components of a step are (y, x) [px], by their ids, as far as their outlines say."""
+        drawn = next((o for o in self.overlays if o.step == step and o.kind == "contours"), None)
+        contours, ids, _ = self.outlines(drawn) if drawn is not None else (np.empty((0, 1, 2)), [], [])
+        if contours.ndim != 3 or contours.shape[-1] != 2 or contours.dtype.kind not in "iuf":
+            return {}
+        known = np.asarray(np.isfinite(contours).all(axis=2))
+        found = np.where(known[..., None], contours, 0).sum(1) / np.maximum(known.sum(1), 1)[:, None]
+        return {name: (y, x) for name, (y, x), points in zip(ids, found.tolist(), known.sum(1), strict=True) if points}
 
     def outlines(self, overlay: Overlay) -> tuple[np.ndarray, list[int], list[int]]:
         """Return contours (id, point, yx), whose they are, and which are pointed out; their place where nobody says."""

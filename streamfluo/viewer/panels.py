@@ -86,7 +86,7 @@ def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> lis
         axes = {name: dims for name, kind, dims, *_ in gives if kind == "snapshot"}
         for name, kind, dims, unit, meaning in gives:
             shown = _curve_kind(name, dims, axes) if kind == "snapshot" and len(dims) == 1 else _panel_kind(kind, dims)
-            if (step, name) in drawn.over_time and len(dims) == 1:
+            if (step, name) in drawn.over_time and kind == "snapshot" and len(dims) == 1:
                 shown = "over_time"
             elif (step, name) in values and len(dims) == 1:
                 shown = "counts"

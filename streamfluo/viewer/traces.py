@@ -161,6 +161,7 @@ class Marks:
 
     def __init__(self) -> None:
         self.count = self.revision = 0
+        self.covered: tuple[int, int] | None = None  # frames whose marks are here: first, one behind the last
         self._newest_of_past = -1
         self._frames: deque[int] = deque(maxlen=MAX_MARKS)
 
@@ -175,6 +176,13 @@ class Marks:
         self._frames.extend(frames)
         self.count += len(frames)
         self.revision += bool(frames)
+
+    def cover(self, index: int, count: int) -> None:
+        """Note of which frames the marks are here, those behind a hole alone."""
+        first, stop = self.covered or (index, index)
+        if index + count == first or not first <= index <= stop:
+            first = index
+        self.covered = (first, max(stop, index + count))
 
     def take_earlier(self, frames: Sequence[int]) -> None:
         """Note frames of before, as many as there is room for."""

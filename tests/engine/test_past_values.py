@@ -1,11 +1,13 @@
 """Values of before: the last of them are told who comes late, of a run as of its session, in bounded pieces."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_publisher import Held, ones, running, until
 from toys import block
+from wire_bytes import fed, hello, result, status
 
 from streamfluo import SourceError, open_session
 from streamfluo.core import wire
@@ -175,6 +177,23 @@ def test_a_viewer_that_comes_late_has_the_traces_of_before_and_those_of_while_it
         until(lambda: looked() and "values/moments/" in engine.publisher._watched)
         source.go.release()
         until(lambda: looked() == list(range(100)))
+
+
+def test_a_hole_that_is_one_is_asked_about_once_and_a_program_that_says_nothing_is_left_alone(monkeypatch):
+    monkeypatch.setattr("streamfluo.viewer.earlier.NO_ANSWER_S", 0.0)
+    monkeypatch.setattr("streamfluo.viewer.earlier.LOOK_S", 0.0)
+    asked, model = [], fed(hello(), status())
+    model.connection(True)
+    watch = SimpleNamespace(ask_before=lambda step, name, before: asked.append(before))
+    earlier, panel = Earlier(model, watch), model.panels["per_frame/motion/shift_px"]
+    earlier.turn([panel])
+    earlier.turn([panel])
+    for index, count in ((5, 3), (20, 4)):
+        fed(result("motion", index, count, shift_px=np.zeros((count, 2))), model=model)
+        for _ in range(6):
+            earlier.turn([panel])
+            time.sleep(0.001)
+    assert asked == [5, 20]
 
 
 def told_of(engine):

@@ -10,6 +10,7 @@ from streamfluo.core import wire
 from streamfluo.viewer.model import Model
 from streamfluo.viewer.overlay_items import rectangle_lines
 from streamfluo.viewer.panels import frames_seen_by, layout_key, overlays_of, panels_of
+from streamfluo.viewer.trace_heat import PLACE, in_order
 from streamfluo.viewer.traces import MAX_MARKS, Marks, Trace
 
 
@@ -364,3 +365,42 @@ def test_values_of_before_that_make_no_sense_change_nothing(answer):
 def test_an_index_that_no_frame_can_have_is_refused():
     model = fed(hello(), result("motion", 2**64 - 1, 1, shift_px=np.array([[4, 5]], "f4")))
     assert model.refused["index"] == 1
+
+
+def test_centres_of_components_are_where_their_outlines_are():
+    square = [[1.0, 2], [1, 4], [3, 4], [3, 2], [np.nan, np.nan]]
+    contours = np.array([square, np.array(square) + 10, np.full((5, 2), np.nan)])
+    model = fed(
+        hello(),
+        result("extract", 0, ids=[7, 9, 4], trace=[[1.0, 2.0, 3.0]]),
+        result("extract", 0, kind="snapshot", contours=contours[[2, 0, 1]]),
+    )
+    assert model.centres("extract") == {7: (2.0, 3.0), 9: (12.0, 13.0)}, "outlines stand in the order of ids"
+    assert fed(result("extract", 0, kind="snapshot", contours=np.zeros((3, 2))), model=model).centres("extract") == {}
+
+
+def test_by_place_neighbours_stand_close_together():
+    y, x = (n.ravel() for n in np.mgrid[:8, :8])
+    shuffled = np.random.default_rng(7621).permutation(64)
+    order = in_order(np.zeros((3, 66)), PLACE, range(66), {n: (y[s], x[s]) for n, s in enumerate(shuffled)})
+    walked = np.stack([y[shuffled], x[shuffled]], 1)[order[:64]]
+    assert np.abs(np.diff(walked, axis=0)).sum(1).max() == 1, "one step from each to the next"
+    assert order[64:] == [64, 65], "those of no place are on top"
+    assert in_order(np.zeros((3, 2)), PLACE, [1, 2], {}) == [0, 1]
+    assert in_order(np.zeros((3, 2)), PLACE, [1, 2], {1: (3.0, 3.0), 2: (3.0, 3.0)}) == [0, 1]
+
+
+def test_outlines_belong_to_the_components_that_are_there_now():
+    gives = {"extract": [*GIVES["extract"], ("present", "by_id", ("t", "id"), "", "whether it was accepted")]}
+    model = fed(
+        hello(gives=gives),
+        result("extract", 0, 2, ids=[7, 9, 4], trace=np.ones((2, 3)), present=[[True] * 3, [True, False, True]]),
+    )
+    assert model.ids_of("extract") == [4, 7], "of a session, whose values have a column for everyone"
+
+
+def test_marks_are_here_from_the_newest_hole_on():
+    marks = Marks()
+    for index, count, covered in ((50, 10, (50, 60)), (60, 5, (50, 65)), (40, 10, (40, 65)), (70, 5, (70, 75))):
+        marks.cover(index, count)
+        assert marks.covered == covered

@@ -71,7 +71,7 @@ def test_values_scroll_tables_fill_numbers_and_curves_stand(open_window):
     x, y = trace._curves[1].getData()
     assert np.allclose(x, [0, 0.1, 0.2])
     assert y.tolist() == [1, 3, 5]
-    assert trace._newest.text() == "y 4   x 5"
+    assert trace._newest.text() == "y 4   x 5 px"
     assert [name in trace._told.text() for name in ("━ y", "━ x")] == [True, True]
     assert len(neurons._curves) == 2
     assert [table._table.item(0, c).text() for c in range(4)] == ["6", "1", "3", "8"]
