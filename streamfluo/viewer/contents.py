@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .arrangement import EVENTS, STEERING
 from .chosen_panel import ChosenPanel
 from .heat_panel import HeatPanel
 from .histogram_panels import CountsPanel, GaugePanel, HistogramPanel, OverTimePanel
 from .model import Model
 from .panels import Panel
 from .plot_panels import CurvePanel
+from .recording_panel import RecordingPanel
 from .scatter_panels import IntervalPanel, ScatterPanel
-from .table_panels import NumbersPanel, TablePanel
+from .steering import Steering
+from .steering_panel import SteeringPanel
+from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .trace_panel import TracePanel, beside
 from .words import names_along
 
 Simple = HistogramPanel | CountsPanel | GaugePanel | OverTimePanel | ChosenPanel
 PlotPanel = TracePanel | CurvePanel | HeatPanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel | Simple
+OwnPanel = EventsPanel | SteeringPanel | RecordingPanel
 OF_ONE: dict[str, Callable[[Panel, Model], Simple]] = {
     "histogram": HistogramPanel, "counts": CountsPanel, "gauge": GaugePanel, "over_time": OverTimePanel,
     "chosen": ChosenPanel,
 }  # fmt: skip
+
+
+def own_of(name: str, model: Model, steering: Steering) -> OwnPanel:
+    """Return what stands in a dock that every run has."""
+    if name == EVENTS:
+        return EventsPanel(model)
+    return SteeringPanel(model, steering) if name == STEERING else RecordingPanel(model)
 
 
 def plot_of(panel: Panel, model: Model) -> PlotPanel:

@@ -147,6 +147,12 @@ class Model(Held):
         """How the docks stand at first, None where no step says."""
         return layout_of(self.hello, self._each, self._members, self.drawn) if self.hello is not None else None
 
+    @property
+    def only_records(self) -> bool:
+        """Whether the program takes frames and records them, without a step that gives anything."""
+        hello = self.hello
+        return hello is not None and not hello.steps and "control" in hello.endpoints and bool(self.panels)
+
     def places_over(self, panel: Panel) -> dict[str, PlacesGiven]:
         """What says something of places that lie over the image of a panel of one plane, by the step that says it."""
         over = {(o.step, o.name) for o in self.overlays_over(panel) if o.kind == "spots"}

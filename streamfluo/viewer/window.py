@@ -10,8 +10,8 @@ from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
-from .arrangement import EVENTS, OWN, STEERING, arrange, open_beside_pictures
-from .contents import PlotPanel, Simple, plot_of
+from .arrangement import EVENTS, OWN, RECORDING, STEERING, arrange, open_beside_pictures
+from .contents import OwnPanel, PlotPanel, Simple, own_of, plot_of
 from .controls import fixed_bar
 from .earlier import Earlier
 from .health_strip import HealthStrip
@@ -29,7 +29,7 @@ from .saving import save_image
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .steering import Steering
 from .steering_panel import SteeringPanel
-from .table_panels import EventsPanel, NumbersPanel, TablePanel
+from .table_panels import NumbersPanel, TablePanel
 from .theme import Theme, apply
 from .time_bar import TimeBar
 from .trace_panel import TracePanel, beside
@@ -40,7 +40,7 @@ STRIP_S = 0.25
 PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 AGES = 30
 LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
-DockWidget = ImagePanel | PlotPanel | EventsPanel | SteeringPanel | LinePanel
+DockWidget = ImagePanel | PlotPanel | OwnPanel | LinePanel
 
 
 class Window(QMainWindow):
@@ -77,7 +77,8 @@ class Window(QMainWindow):
         self.addToolBar(Qt.ToolBarArea.BottomToolBarArea, fixed_bar("time", self.time_bar))
         fill_menus(self)
         self._add_dock(EVENTS, "events", Qt.DockWidgetArea.BottomDockWidgetArea).hide()
-        self._add_dock(STEERING, "steering", Qt.DockWidgetArea.RightDockWidgetArea).hide()
+        for name in (STEERING, RECORDING):
+            self._add_dock(name, name, Qt.DockWidgetArea.RightDockWidgetArea).hide()
         self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
@@ -219,7 +220,7 @@ class Window(QMainWindow):
         """A dock's panel, made when it is first seen."""
         dock = self.docks[name]
         if dock.widget() is None:
-            content = self._own(name) if name in OWN else self._make(self.model.panels[name])
+            content = own_of(name, self.model, self._steering) if name in OWN else self._make(self.model.panels[name])
             content.paused = self.paused
             dock.setWidget(content)
             if isinstance(content, TracePanel):
@@ -227,9 +228,6 @@ class Window(QMainWindow):
             if name not in OWN:
                 self._turn(name)
         return dock.widget()  # type: ignore[return-value]
-
-    def _own(self, name: str) -> DockWidget:
-        return EventsPanel(self.model) if name == EVENTS else SteeringPanel(self.model, self._steering)
 
     def _make(self, panel: Panel) -> DockWidget:
         model = self.model

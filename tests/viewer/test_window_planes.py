@@ -35,7 +35,7 @@ def planes_window(open_window):
 def test_there_is_a_dock_for_each_thing_not_for_each_plane(planes_window):
     window, _, _ = planes_window
     assert set(window.docks) == {*window.model.panels, *OWN}
-    assert len(window.docks) == 11
+    assert len(window.docks) == 12
     assert window._choice.isVisible()
     window.docks["per_frame/motion/shift_px"].show()
     assert window.docks["per_frame/motion/shift_px"].windowTitle() == "motion: shift (red · 0 µm)"
