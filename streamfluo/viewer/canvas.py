@@ -35,6 +35,7 @@ class Canvas(pg.GraphicsView):
         self._shape: tuple[float, float] = (1, 1)
         self._laid_out: tuple[pg.ImageItem | None, tuple[int, ...]] = (None, ())
         self._pixel_um: float | None = None
+        self._named, self._gamma = "grey", 1.0
         self._colours = pg.colormap.get(COLOUR_MAPS["grey"])
         self._turns, self._flips = 0, [False, False]
         self.setBackground(self.palette().color(QPalette.ColorRole.Window))  # so that dark images stand out from it
@@ -127,9 +128,16 @@ class Canvas(pg.GraphicsView):
         """Where the image lies."""
         return QRectF(-0.5, -0.5, self._shape[1], self._shape[0])
 
+    def set_gamma(self, gamma: float) -> None:
+        """Draw one image, or planes side by side, with a gamma."""
+        if gamma != self._gamma:
+            self._gamma = gamma
+            self.set_colours(self._named)
+
     def set_colours(self, name: str) -> None:
         """Draw with a colour map of `COLOUR_MAPS`."""
-        colours = self._colours = pg.colormap.get(COLOUR_MAPS[name])
+        self._named = name
+        colours = self._colours = _bent(pg.colormap.get(COLOUR_MAPS[name]), self._gamma)
         self._levels.gradient.setColorMap(pg.ColorMap(_STOPS, colours.map(_STOPS)))
         self._levels.gradient.showTicks(False)
         self.image.setColorMap(colours)
@@ -225,6 +233,14 @@ class Canvas(pg.GraphicsView):
 
     def _dragged(self) -> None:
         self._levels_dragged(*self._levels.getLevels())
+
+
+def _bent(colours: pg.ColorMap, gamma: float) -> pg.ColorMap:
+    """A colour map by brightness to the power of gamma."""
+    if gamma == 1:
+        return colours
+    at = np.linspace(0, 1, 256)
+    return pg.ColorMap(at, colours.map(at**gamma, mode="byte"))
 
 
 def _write(painter: QPainter, place: QRectF, where: Qt.AlignmentFlag, text: str, colour: QColor) -> None:

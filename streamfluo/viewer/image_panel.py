@@ -31,7 +31,7 @@ from .model import Model
 from .overlays import Overlays
 from .panels import Panel
 from .picking import choose_place, components_at, decisions
-from .picture import Picture
+from .picture import Levels, Picture
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
 from .theme import COLOUR_MAPS
@@ -127,8 +127,7 @@ class ImagePanel(QWidget):
         if not self._tiles:
             self._show_nothing()
             return
-        tile = self._tiles[0]
-        picture = tile.picture
+        tile, picture = self._tiles[0], self._tiles[0].picture
         if tile.panel is not self._followed:
             self._followed = tile.panel
             self.regions.trace.clear()
@@ -153,12 +152,13 @@ class ImagePanel(QWidget):
         self._drawn = ()
 
     def _draw_image(self, tile: Tile) -> None:
-        pixel_um = tile.picture.pixel_um
+        own = tile.picture
+        self.canvas.set_gamma(own.scale.gamma)
         if self._view.mode == "one":
-            self.canvas.show_image(tile.image, tile.bin_px, tile.picture.adjust_levels(tile.image), pixel_um)
+            self.canvas.show_image(tile.image, tile.bin_px, own.adjust_levels(tile.image), own.pixel_um)
         else:
             painted = self._view.paint(self._tiles, self.canvas.colour_table)
-            self.canvas.show_painted(painted, tile.image, tile.bin_px, tile.picture.levels, pixel_um)
+            self.canvas.show_painted(painted, tile.image, tile.bin_px, own.levels, own.pixel_um)
         self.canvas.labels = self._view.labels(self._tiles)
         picture = self._compared if self.mode != "grid" else None
         image = picture.shown() if picture is not None else None
@@ -223,10 +223,7 @@ class ImagePanel(QWidget):
         """Keep the levels, or let them follow the image again; those of all its planes."""
         self._lock.setChecked(locked)
         for panel in self._model.members(self.panel).values():
-            picture = self._model.pictures[panel.id]
-            if not locked and picture.locked:
-                picture.relevel()
-            picture.locked = locked
+            self._model.pictures[panel.id].locked = locked
         self.redraw()
 
     @property
@@ -333,8 +330,10 @@ class ImagePanel(QWidget):
         self._view.average_frames = self._average.value()
         self.redraw()
 
-    def _stack_changed(self) -> None:
-        self._view.stack = self._plane.value()
+    @property
+    def scale(self) -> Levels | None:
+        """The levels and the gamma of the chosen channel, None before its first image."""
+        return self._tiles[0].picture.scale if self._tiles else None
 
     def set_binning(self, bin_px: int) -> None:
         """Ask for frames binned so; 0: as the frame's size asks for."""
@@ -364,7 +363,7 @@ class ImagePanel(QWidget):
         self._average.setToolTip("show the mean of the last so many images")
         self._average.valueChanged.connect(self._average_changed)
         self._plane = QSpinBox(prefix="plane ")
-        self._plane.valueChanged.connect(self._stack_changed)
+        self._plane.valueChanged.connect(lambda n: setattr(self._view, "stack", n))
         self._modes = QComboBox()
         self._modes.addItems([MODES[mode] for mode in self._view.modes])
         self._modes.setToolTip("one plane, planes side by side, or the channels of a slice merged (M)")

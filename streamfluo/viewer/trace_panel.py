@@ -192,6 +192,7 @@ class TracePanel(QWidget):
     def show_all(self) -> None:
         """Show everything there is, not the last minute."""
         self._window.setCurrentIndex(self._window.count() - 1)
+        self._plot.setLimits(minYRange=1.0)  # of counts
 
     def look_at(self, frame: int | None) -> None:
         """Show the values around a frame, a line at it; those of the newest for None."""

@@ -16,6 +16,7 @@ from .controls import fixed_bar
 from .earlier import Earlier
 from .health_strip import HealthStrip
 from .heat_panel import HeatPanel
+from .image_menu import next_gamma
 from .image_panel import ImagePanel
 from .line_tool import LinePanel
 from .looking_back import ask_for_past
@@ -368,6 +369,7 @@ class Window(QMainWindow):
         actions = {
             "F": image.canvas.fit, "R": image.canvas.rotate, "H": lambda: image.canvas.flip(1),
             "V": lambda: image.canvas.flip(0), "M": image.next_mode, "Shift+C": image.next_colours,
+            "G": lambda: next_gamma(image),
             "B": image.swap, "N": image.line.add,
             "C": self.model.planes.next_channel if len(self.model.planes.channels) > 1 else image.next_colours,
             "L": lambda: image.lock_levels(not image.locked),
