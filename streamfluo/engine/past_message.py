@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import wire
 from ..core.operator import Gives
+from ..core.results import MAX_ARRAYS, encode_arrays
 from ..core.step_values import IDS, StepValues, sized
 from ..session.values import values_message
 
@@ -30,6 +31,27 @@ def past_message(
         return wire.Result(series_uid=uid, step=asked.step, index=0, count=0, arrays=(), before=asked.before), ()
     message, parts = values_message(uid, page.joined(), list(gives.values()))
     return msgspec.structs.replace(message, before=asked.before), parts
+
+
+def rows_message(
+    asked: wire.Past, newest_first: Iterable[StepValues], nbytes: int, gives: Mapping[str, Gives], uid: str
+) -> tuple[wire.Result, Sequence[np.ndarray]]:
+    """Return the newest rows of the tables that are asked for, from updates of them, the newest one first."""
+    most, found = min(nbytes, PAGE_BYTES), dict[str, list[np.ndarray]]()
+    for update in newest_first:
+        for table in asked.names:
+            columns = {name: a for name, a in update.arrays.items() if name.startswith(f"{table}/")}
+            size = sum(a.nbytes for a in columns.values())
+            if size > most or len(found.keys() | columns.keys()) > MAX_ARRAYS:
+                most = 0
+                break
+            most -= size
+            for name, a in columns.items():
+                found.setdefault(name, []).append(a)
+    arrays = {name: np.concatenate(parts[::-1]) for name, parts in found.items()}
+    headers, parts = encode_arrays(arrays, list(gives.values()))
+    message = wire.Result(series_uid=uid, step=asked.step, index=0, count=0, arrays=tuple(headers), before=asked.before)
+    return message, parts
 
 
 def follow(first: StepValues, second: StepValues) -> bool:

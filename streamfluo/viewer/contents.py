@@ -8,6 +8,7 @@ from .arrangement import EVENTS, STEERING
 from .chosen_panel import ChosenPanel
 from .heat_panel import HeatPanel
 from .histogram_panels import CountsPanel, GaugePanel, HistogramPanel, OverTimePanel
+from .lines_panel import LinesPanel
 from .model import Model
 from .panels import Panel
 from .plot_panels import CurvePanel
@@ -19,12 +20,12 @@ from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .trace_panel import TracePanel, beside
 from .words import names_along
 
-Simple = HistogramPanel | CountsPanel | GaugePanel | OverTimePanel | ChosenPanel
+Simple = HistogramPanel | CountsPanel | GaugePanel | OverTimePanel | ChosenPanel | LinesPanel
 PlotPanel = TracePanel | CurvePanel | HeatPanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel | Simple
 OwnPanel = EventsPanel | SteeringPanel | RecordingPanel
 OF_ONE: dict[str, Callable[[Panel, Model], Simple]] = {
     "histogram": HistogramPanel, "counts": CountsPanel, "gauge": GaugePanel, "over_time": OverTimePanel,
-    "chosen": ChosenPanel,
+    "chosen": ChosenPanel, "lines": LinesPanel,
 }  # fmt: skip
 
 

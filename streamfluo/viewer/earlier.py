@@ -12,6 +12,7 @@ from ..network.watching import Watch
 from .held import MAX_INDEX
 from .model import Model
 from .panels import Panel
+from .tables import Rows
 from .traces import Marks, Trace
 
 NOTHING_NEW_S = 1.0  # then no new values come: of a run that is held, or over
@@ -50,7 +51,7 @@ class Earlier:
             panel.id: panel
             for one in shown
             for panel in (one, *model.beside(one))
-            if panel.kind in ("trace", "marks") and self._values(panel) is not None
+            if panel.kind in ("trace", "marks", "table", "lines") and self._values(panel) is not None
         }
         for name in self._shown.keys() - wanted.keys():
             del self._shown[name]
@@ -94,18 +95,25 @@ class Earlier:
         values = self._values(panel)
         if values is None:
             return None
+        if isinstance(values, Rows):
+            late = now_s - shown.since_s > NOTHING_NEW_S  # by then those that are new come
+            return NEWEST if late and NEWEST not in shown.settled else None
         if values.revision == shown.revision and NEWEST not in shown.settled:
             return NEWEST if now_s - shown.since_s > NOTHING_NEW_S else None
         starts = reversed(_starts(values))
         return next((start for start in starts if start > 0 and start not in shown.settled), None)
 
-    def _values(self, panel: Panel) -> Trace | Marks | None:
-        traces, marks = self._model.traces, self._model.marks
-        return traces[panel.id] if panel.id in traces else marks.get(panel.id)
+    def _values(self, panel: Panel) -> Trace | Marks | Rows | None:
+        for held in (self._model.traces, self._model.marks, self._model.tables):
+            if panel.id in held:
+                return held[panel.id]
+        return None
 
 
-def _starts(values: Trace | Marks) -> list[int]:
+def _starts(values: Trace | Marks | Rows) -> list[int]:
     """The first frames of runs without a hole; of a trace that is full not that of the oldest."""
+    if isinstance(values, Rows):
+        return []
     if isinstance(values, Marks):
         return [values.covered[0]] if values.covered else []
     indices, _ = values.since()

@@ -14,7 +14,7 @@ from ..core.step_values import IDS, PRESENT
 from .drawn import NOTHING, AllDrawn, PlacesGiven
 from .panels import Overlay, Panel, frames_seen_by
 from .picture import Picture, fineness
-from .tables import Rows
+from .tables import Rows, by_table
 from .timeline import Timeline
 from .traces import Marks, Trace
 
@@ -76,6 +76,9 @@ class Held:
                 self._snapshot(result, name, array)
         elif result.before is not msgspec.UNSET:
             self.past = result
+            for table, columns in by_table(arrays).items():
+                if (rows := self.tables.get(f"table/{result.step}/{table}")) is not None:
+                    rows.take_earlier(columns)
             for name, array in arrays.items():
                 self._earlier(f"{result.step}/{name}", result, array, arrays.get("ids"))
             return  # the newest frame is another one
@@ -135,14 +138,10 @@ class Held:
         there = arrays.get(PRESENT)
         if ids is not None and there is not None and len(there) and there.shape == (len(there), len(ids)):
             self._present[step] = sorted(np.asarray(ids)[np.asarray(there[-1], bool)].tolist())
-        tables: dict[str, dict[str, np.ndarray]] = {}
         for name, array in arrays.items():
-            table, _, column = name.partition("/")
-            if column:
-                tables.setdefault(table, {})[column] = array
-            elif name != "ids" and array.dtype.kind in "biuf" and array.shape[:1] == (result.count,) and len(array):
+            if name != "ids" and array.dtype.kind in "biuf" and array.shape[:1] == (result.count,) and len(array):
                 self._per_frame(f"{step}/{name}", result.index, array, ids)
-        for table, columns in tables.items():
+        for table, columns in by_table(arrays).items():
             rows = self.tables.get(f"table/{step}/{table}")
             if rows is None or not rows.take(columns):
                 self.refused["table"] += 1

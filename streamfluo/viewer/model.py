@@ -226,7 +226,7 @@ class Model(Held):
                     trace.capacity = RECORDED_FRAMES
             elif panel.kind == "marks":
                 self.marks.setdefault(panel.id, Marks())
-            elif panel.kind == "table":
+            elif panel.kind in ("table", "lines"):
                 self.tables.setdefault(panel.id, Rows())
             elif panel.kind == "numbers":
                 self.numbers.setdefault(panel.id, {})

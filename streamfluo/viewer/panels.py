@@ -13,12 +13,13 @@ from .words import named
 
 PanelKind = Literal[
     "image", "heat", "curve", "scatter", "interval", "numbers", "trace", "table", "marks", "histogram", "over_time",
-    "gauge", "counts", "chosen",
+    "gauge", "counts", "chosen", "lines",
 ]  # fmt: skip
 OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
 
 
 FIRED = "fired"  # what a step that decides says of each frame
+TEXTS = ("frame", "input", "text")  # the columns of what inputs said
 BEHAVIOUR = ("t", "column")  # the axes of signals that are drawn beneath traces
 
 
@@ -32,7 +33,7 @@ class Panel:
     (snapshots without axes), a trace (values of every frame), a table, or marks (frames at which a step decided to
     act), which are drawn over traces and have no dock. As operators say: over_time (a snapshot of one axis as frames
     go by), a gauge (a number), counts (how many places have which value), chosen (what is known of the place that is
-    pointed out). A scatter whose name ends in `_histogram` is one.
+    pointed out). Lines are the texts of inputs. A scatter whose name ends in `_histogram` is one.
     A `signal` is drawn beneath the traces of components as well.
     """
 
@@ -198,7 +199,7 @@ def _panel_kind(kind: str, dims: tuple[str, ...]) -> PanelKind | None:
     if kind == "frames":
         return "image"
     if kind == "table":
-        return "table"
+        return "lines" if dims == TEXTS else "table"
     if kind in ("per_frame", "by_id"):
         return "trace" if len(dims) <= 2 else None
     if kind == "snapshot" and dims[:1] == ("id",) and len(dims) == 2:
