@@ -167,7 +167,10 @@ class Model(Held):
         return [
             other
             for other in self._each.values()
-            if ((other.kind == "marks" or (other.signal and stacked)) and self.planes.split(other.step)[0] in here)
+            if (
+                (other.kind == "marks" or ((other.signal or other.kind == "lines") and stacked))
+                and self.planes.split(other.step)[0] in here
+            )
             or (other.step, other.name) == ticks
         ]
 

@@ -16,6 +16,8 @@ from .controls import tool_button
 from .model import Model
 from .panels import Panel
 from .plot_panels import empty_plot, stacked
+from .tables import Rows
+from .text_lane import TextLane
 from .theme import curve_colour, text_colour
 from .timeline import spelled_time
 from .trace_heat import ORDERS, PLACE, Places, TraceHeat, in_order, named_rows
@@ -28,7 +30,7 @@ CURVES_A_PAGE = 16
 LOW_PX = 140  # then an axis has no words
 LANE_PX, FEWEST = 14, 4  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
-MAX_LANES = 4
+MAX_LANES, TEXT_LANE = 4, 2.0
 TICK, TICK_GAP, MAX_TICKS = 0.35, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
 LEAST_TICK = 0.1  # of the highest one: lower ones would be a dotted line
 WINDOWS_S = {"10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "all": np.inf}
@@ -38,18 +40,19 @@ WINDOWS_FRAMES = {"300 frames": 300.0, "2000 frames": 2000.0, "10000 frames": 10
 @dataclass(frozen=True)
 class Beside:
     """What is drawn with traces: signals beneath them and marks over them, each by what it is called; by the ids of
-    the traces, what stands beneath each as ticks, and where each one is."""
+    the traces, what stands beneath each as ticks, and where each one is; texts beneath all of it."""
 
     signals: Mapping[str, Trace] = field(default_factory=dict)
     marks: Mapping[str, Marks] = field(default_factory=dict)
     ticks: Trace | None = None
     places: Callable[[], Places] = dict
+    texts: Rows | None = None
 
     @property
     def revision(self) -> tuple[int, ...]:
         """What changes whenever there is something else to draw."""
-        ticks = () if self.ticks is None else (self.ticks,)
-        return tuple(one.revision for one in (*self.signals.values(), *self.marks.values(), *ticks))
+        others = [one for one in (self.ticks, self.texts) if one is not None]
+        return tuple(one.revision for one in (*self.signals.values(), *self.marks.values(), *others))
 
 
 def beside(panel: Panel, model: Model) -> Beside:
@@ -60,7 +63,8 @@ def beside(panel: Panel, model: Model) -> Beside:
     ticks = model.drawn.ticks.get((panel.step, panel.name))
     by = next((other for other in found if (other.step, other.name) == ticks), None)
     ticked = None if by is None else model.traces.get(by.id)
-    return Beside(signals, marks, ticked, lambda: model.centres(panel.step))
+    texts = next((model.tables[other.id] for other in found if other.kind == "lines"), None)
+    return Beside(signals, marks, ticked, lambda: model.centres(panel.step), texts)
 
 
 class TracePanel(QWidget):
@@ -101,7 +105,7 @@ class TracePanel(QWidget):
         self._page = QSpinBox(prefix="page ", minimum=1, maximum=1)
         self._page.valueChanged.connect(lambda _: self.redraw())
         self._page.setVisible(False)
-        self._heat = TraceHeat(self._plot)
+        self._heat, self._texts = TraceHeat(self._plot), TextLane(self._plot)
         self._all = tool_button("All", "all curves at once, as rows of colour, each over its own range", checkable=True)
         self._sorting = QComboBox()
         self._sorting.addItems(ORDERS)
@@ -146,6 +150,7 @@ class TracePanel(QWidget):
             self._match_curves(len(shown) + len(lanes))
             ticks = self._draw_curves(indices, rows, shown, scale)
             ticks += self._draw_lanes(lanes, int(indices[0]), len(shown), scale)
+        ticks += self._draw_texts(int(max(last - span, indices[0])), last, scale)
         if ticks:
             self._plot.getAxis("left").setTicks([ticks])
         if self._is_stacked:
@@ -301,6 +306,12 @@ class TracePanel(QWidget):
                 self._curves[above + n].setPen(pg.mkPen(text_colour(), width=1.5))
                 self._curves[above + n].setData(x * scale, _fitted(y) * LANE + base, connect="finite")
         return ticks
+
+    def _draw_texts(self, first: int, last: int, scale: float) -> list[tuple[float, str]]:
+        """Write what inputs said beneath everything else; returns what that is called."""
+        base = -LANE_GAP - len(self._lanes()) * LANE - TEXT_LANE / 2
+        texts = self._beside.texts if self._is_stacked and not self._shows_all else None
+        return [(base, "texts")] if self._texts.draw(texts, (first, last), base, scale) else []
 
     def _draw_marks(self, first: int, scale: float) -> None:
         """Draw a line over everything where a mark stands, and say how many of each there were."""

@@ -15,7 +15,7 @@ from streamfluo.core.operator import Gives
 from streamfluo.core.source import Gap
 from streamfluo.core.step_values import StepValues, sized
 from streamfluo.engine.past_message import PAGE_BYTES
-from streamfluo.engine.recent_values import PIECE_FRAMES, RecentValues
+from streamfluo.engine.recent_values import PIECE_FRAMES, TABLES_BYTES, RecentValues
 from streamfluo.engine.session_view import SessionView
 from streamfluo.network.watching import Watch
 from streamfluo.viewer.earlier import Earlier
@@ -114,6 +114,20 @@ def test_memory_is_bounded_and_what_is_oldest_goes():
     first = told(recent)[0]
     assert first.index + first.count == 5000
     assert 0 < first.index < 5000 - PIECE_FRAMES
+
+
+def test_of_a_table_that_is_named_the_newest_rows_are_told_in_so_many_bytes():
+    recent = filled(*(values(n) for n in range(100)))
+    message, arrays = told(recent, before=3, names=("found",))
+    assert (message.count, message.before, message.kind) == (0, 3, "values")
+    assert {name: a.tolist() for name, a in arrays.items()} == {"found/frame": list(range(100))}
+    assert told(recent, names=("found",), nbytes=80)[1]["found/frame"].tolist() == list(range(90, 100))
+    assert told(recent, names=("found",), nbytes=7)[1] == {}
+    many = filled(*(values(n, 20_000) for n in range(0, 400_000, 20_000)))
+    assert sum(many._rows_nbytes.values()) <= TABLES_BYTES
+    rows = told(many, names=("found",))[1]["found/frame"]
+    assert rows.tolist() == list(range(400_000 - len(rows), 400_000))
+    assert 80_000 <= len(rows) < 140_000
 
 
 def test_a_step_that_is_not_there_is_refused():

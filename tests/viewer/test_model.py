@@ -10,6 +10,7 @@ from streamfluo.core import wire
 from streamfluo.viewer.model import Model
 from streamfluo.viewer.overlay_items import rectangle_lines
 from streamfluo.viewer.panels import frames_seen_by, layout_key, overlays_of, panels_of
+from streamfluo.viewer.tables import MAX_ROWS, Rows
 from streamfluo.viewer.trace_heat import PLACE, in_order
 from streamfluo.viewer.traces import MAX_MARKS, Marks, Trace
 
@@ -404,3 +405,36 @@ def test_marks_are_here_from_the_newest_hole_on():
     for index, count, covered in ((50, 10, (50, 60)), (60, 5, (50, 65)), (40, 10, (40, 65)), (70, 5, (70, 75))):
         marks.cover(index, count)
         assert marks.covered == covered
+
+
+def table(first, stop):
+    at = np.arange(first, stop)
+    return {"frame": at // 3, "snr": np.where(at % 5, at, np.nan), "name": at.astype(str)}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "here"), [((0, 8), (8, 12)), ((0, 10), (6, 12)), ((0, 12), (3, 12)), ((9, 9), (2, 5))]
+)
+def test_rows_of_before_come_in_front_and_those_that_are_here_once(earlier, here):
+    rows = Rows()
+    rows.take(table(*here))
+    assert rows.take_earlier(table(*earlier))
+    first = min(earlier[0], here[0])
+    assert rows.columns["name"].tolist() == [str(n) for n in range(first, here[1])]
+    assert rows.total == here[1] - first
+
+
+def test_rows_of_before_that_do_not_fit_change_nothing():
+    rows = Rows()
+    assert not rows.take_earlier({})
+    assert rows.take_earlier(table(0, 3))
+    for wrong in (
+        {"frame": np.arange(3)},
+        {**table(0, 3), "snr": np.zeros(2)},
+        {**table(0, 3), "snr": np.zeros((3, 2))},
+    ):
+        assert not rows.take_earlier(wrong)
+    assert len(rows) == 3
+    rows.take_earlier({name: np.tile(column, 2000) for name, column in table(-5, 0).items()})
+    assert len(rows) == MAX_ROWS
+    assert rows.columns["name"][-1] == "2"
