@@ -226,6 +226,7 @@ class Publisher:
             self._computing.discard(step)
 
     def _keep_snapshots(self, step: str, arrays: Mapping[str, np.ndarray], index: int) -> None:
+        self._recent.looks.put(step, index, arrays)
         with self._lock:
             for name, array in arrays.items():
                 self._newest[step, name] = (index, np.array(array))

@@ -14,6 +14,7 @@ from ..core.errors import SourceError
 from ..core.operator import Gives
 from ..core.step_values import IDS, StepValues, sized
 from .past_message import follow, past_message, rows_message
+from .recent_looks import RecentLooks
 
 MAX_FRAMES = 30_000  # of a step: as many as a viewer keeps
 MAX_BYTES = 128 << 20  # of all steps: ten minutes of 400 cells at 30 Hz
@@ -33,6 +34,7 @@ class RecentValues:
 
     def __init__(self, uid: str, gives: Mapping[str, Mapping[str, Gives]], max_bytes: int = MAX_BYTES) -> None:
         self._uid, self._gives, self._max_bytes = uid, gives, max_bytes
+        self.looks = RecentLooks(uid, gives)
         self._names = {
             step: {name for name, g in of.items() if g.kind in ("per_frame", "by_id") and len(g.dims) <= 2}
             for step, of in gives.items()
@@ -79,6 +81,8 @@ class RecentValues:
         """Return the newest values of frames before one that are here. Raises SourceError for a step that is not."""
         if asked.step not in self._names:
             raise SourceError(f"no step {asked.step[:64]!r} gives values here")
+        if (looks := self.looks.answer(asked, nbytes)) is not None:
+            return looks
         self.settle()
         if set(asked.names) & self._columns[asked.step]:
             with self._lock:

@@ -18,6 +18,7 @@ from .traces import Marks, Trace
 NOTHING_NEW_S = 1.0  # then no new values come: of a run that is held, or over
 NO_ANSWER_S = 10.0  # a program that does not know the question says nothing
 LOOK_S = 0.3  # for holes
+KINDS = ("trace", "marks", "table", "lines", "over_time")  # of panels that something can be lacking of
 NEWEST = MAX_INDEX - 1
 
 
@@ -51,7 +52,7 @@ class Earlier:
             panel.id: panel
             for one in shown
             for panel in (one, *model.beside(one))
-            if panel.kind in ("trace", "marks", "table", "lines") and self._values(panel) is not None
+            if panel.kind in KINDS and self._values(panel) is not None
         }
         for name in self._shown.keys() - wanted.keys():
             del self._shown[name]
@@ -95,7 +96,7 @@ class Earlier:
         values = self._values(panel)
         if values is None:
             return None
-        if isinstance(values, Rows):
+        if isinstance(values, Rows) or panel.kind == "over_time":
             late = now_s - shown.since_s > NOTHING_NEW_S  # by then those that are new come
             return NEWEST if late and NEWEST not in shown.settled else None
         if values.revision == shown.revision and NEWEST not in shown.settled:

@@ -19,7 +19,7 @@ from .timeline import Timeline
 from .traces import Marks, Trace
 
 PLOTTED = ("curve", "scatter", "histogram", "counts")
-MAX_INDEX = 2**62
+MAX_INDEX, MAX_LOOKS = 2**62, 4000
 STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
 
 
@@ -71,16 +71,12 @@ class Held:
         elif not (-1 <= result.index < MAX_INDEX and 0 <= result.count < MAX_INDEX):
             self.refused["index"] += 1
             return
-        elif result.kind == "snapshot":
+        elif result.kind == "snapshot" and result.before is msgspec.UNSET:
             for name, array in arrays.items():
                 self._snapshot(result, name, array)
         elif result.before is not msgspec.UNSET:
             self.past = result
-            for table, columns in by_table(arrays).items():
-                if (rows := self.tables.get(f"table/{result.step}/{table}")) is not None:
-                    rows.take_earlier(columns)
-            for name, array in arrays.items():
-                self._earlier(f"{result.step}/{name}", result, array, arrays.get("ids"))
+            self._of_past(result, arrays)
             return  # the newest frame is another one
         else:
             self._values(result, arrays)
@@ -157,6 +153,17 @@ class Held:
         elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
             marks.take((index + np.flatnonzero(array)).tolist())
             marks.cover(index, len(array))
+
+    def _of_past(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
+        for table, columns in by_table(arrays).items():
+            if (rows := self.tables.get(f"table/{result.step}/{table}")) is not None:
+                rows.take_earlier(columns)
+        for name, array in arrays.items():
+            trace, frames = self.traces.get(f"snapshot/{result.step}/{name}"), arrays.get("frames")
+            if result.kind == "values":
+                self._earlier(f"{result.step}/{name}", result, array, arrays.get(IDS))
+            elif trace is not None and trace.sampled and frames is not None and _are_looks(frames, array):
+                trace.take_looks(frames, array)
 
     def _earlier(self, name: str, result: wire.Result, array: np.ndarray, ids: np.ndarray | None) -> None:
         """Put values of before this window came before those that are here."""
@@ -243,3 +250,11 @@ class Held:
         if not first - STALE_FRAMES <= index < first + len(vectors) + STALE_FRAMES or not len(vectors):
             return None
         return np.asarray(vectors[min(max(index - first, 0), len(vectors) - 1)])
+
+
+def _are_looks(frames: np.ndarray, values: np.ndarray) -> bool:
+    """Whether these are values (n, k) at frames (n,)."""
+    if values.ndim != 2 or frames.shape != values.shape[:1] or not 0 < len(frames) <= MAX_LOOKS:
+        return False
+    kinds = values.dtype.kind in "biuf" and frames.dtype.kind == "i" and values.shape[1] <= MAX_LOOKS
+    return kinds and int(frames.min()) >= 0 and int(frames.max()) < MAX_INDEX

@@ -94,6 +94,16 @@ class Trace:
         self.revision += 1
         return True
 
+    def take_looks(self, indices: np.ndarray, values: np.ndarray) -> None:
+        """Put looks (n, k) at frames (n,) beside those that are held, which stay."""
+        held = {int(n): row.copy() for n, row in zip(*self.since(), strict=True)}
+        if held and values.shape[1] != self.curves:
+            return
+        looks = dict(zip(indices.tolist(), np.asarray(values, float), strict=True)) | held
+        self.clear()
+        for index in sorted(looks):
+            self.take(index, looks[index][None])
+
     @property
     def is_full(self) -> bool:
         """Whether no earlier values have room."""

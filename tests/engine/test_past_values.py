@@ -15,6 +15,7 @@ from streamfluo.core.operator import Gives
 from streamfluo.core.source import Gap
 from streamfluo.core.step_values import StepValues, sized
 from streamfluo.engine.past_message import PAGE_BYTES
+from streamfluo.engine.recent_looks import MAX_LOOKS, RecentLooks
 from streamfluo.engine.recent_values import PIECE_FRAMES, TABLES_BYTES, RecentValues
 from streamfluo.engine.session_view import SessionView
 from streamfluo.network.watching import Watch
@@ -128,6 +129,33 @@ def test_of_a_table_that_is_named_the_newest_rows_are_told_in_so_many_bytes():
     rows = told(many, names=("found",))[1]["found/frame"]
     assert rows.tolist() == list(range(400_000 - len(rows), 400_000))
     assert 80_000 <= len(rows) < 140_000
+
+
+def looked(looks, before=MANY, nbytes=MANY):
+    message, parts = looks.answer(wire.Past(step="sofi", names=("change",), before=before), nbytes)
+    return message, {h.name: part.tolist() for h, part in zip(message.arrays, parts, strict=True)}
+
+
+def test_what_a_short_snapshot_was_at_each_look_is_told_over_the_whole_run():
+    looks = RecentLooks("uid", {"sofi": {"change": Gives("change", "snapshot", ("order",), "", "")}})
+    assert looked(looks) == (wire.Result(series_uid="uid", step="sofi", kind="snapshot", index=0, count=0,
+                                         arrays=(), before=MANY), {})  # fmt: skip
+    for index in (5, 5, 9, 7, 12):
+        looks.put("sofi", index, {"change": np.array([index, 2.0]), "picture": np.zeros((9, 9))})
+    message, arrays = looked(looks, before=12)
+    assert (message.count, message.index, message.kind) == (2, 9, "snapshot")
+    assert arrays == {"change": [[5, 2], [9, 2]], "frames": [5, 9]}
+    for index in range(13, 20_000):
+        looks.put("sofi", index, {"change": np.array([index, 2.0])})
+    frames = looked(looks)[1]["frames"]
+    assert frames[0] == 5
+    assert frames[-1] > 19_900
+    assert MAX_LOOKS / 2 - 10 <= len(frames) <= MAX_LOOKS
+    assert max(np.diff(frames)) <= 4 * 20_000 / MAX_LOOKS
+    few = looked(looks, nbytes=240)[1]["frames"]
+    assert len(few) <= 10
+    assert few[-1] == frames[-1]
+    assert looks.answer(wire.Past(step="sofi", names=("nothing",), before=9), MANY) is None
 
 
 def test_a_step_that_is_not_there_is_refused():

@@ -438,3 +438,43 @@ def test_rows_of_before_that_do_not_fit_change_nothing():
     rows.take_earlier({name: np.tile(column, 2000) for name, column in table(-5, 0).items()})
     assert len(rows) == MAX_ROWS
     assert rows.columns["name"][-1] == "2"
+
+
+ORDERS = {"extract": [*GIVES["extract"], ("change", "snapshot", ("order",), "", "how much it changes")]}
+
+
+def over_time():
+    model = fed(hello(gives=ORDERS, drawn={"extract": {"over_time": ["change"]}}))
+    return fed(result("extract", 50, kind="snapshot", change=[1.0, 2.0]), model=model)
+
+
+def past_looks(frames, values, name="change"):
+    header, *parts = result("extract", 9, len(frames), kind="snapshot", frames=frames, **{name: values})[1:]
+    message = wire.decode(header)
+    fields = {name: getattr(message, name) for name in message.__struct_fields__}
+    return [b"", wire.encode(wire.Result(**{**fields, "before": 99})), *parts]
+
+
+def test_looks_of_before_stand_before_those_of_this_window():
+    model = fed(past_looks([10, 30, 50], [[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]), model=over_time())
+    fed(result("extract", 60, kind="snapshot", change=[9.0, 9.0]), model=model)
+    assert rows_of(model.traces["snapshot/extract/change"]) == {10: [3, 4], 30: [5, 6], 50: [1, 2], 60: [9, 9]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        past_looks([10, 30], [[3.0, 4.0]]),
+        past_looks([-10], [[3.0, 4.0]]),
+        past_looks([2**62], [[3.0, 4.0]]),
+        past_looks([10.0], [[3.0, 4.0]]),
+        past_looks([10], [[3.0, 4.0, 5.0]]),
+        past_looks([10], [["a", "b"]]),
+        past_looks([10], [3.0]),
+        past_looks([], np.zeros((0, 2))),
+        past_looks([10], [[3.0, 4.0]], "mean"),
+    ],
+)
+def test_looks_that_make_no_sense_change_nothing(answer):
+    model = fed(answer, model=over_time())
+    assert rows_of(model.traces["snapshot/extract/change"]) == {50: [1, 2]}
