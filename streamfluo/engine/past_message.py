@@ -76,9 +76,11 @@ class _Page:
         piece = self._asked_of(piece)
         if not piece.arrays.keys() - {IDS} or (self.pieces and not self._fits_before(piece)):
             return False
-        places = dict(self._places)
-        for name in piece.arrays.get(IDS, np.empty(0)).tolist():
-            places.setdefault(name, len(places))
+        places = self._places
+        if not self.pieces or not _same_ids(piece, self.pieces[-1]):
+            places = dict(places)
+            for name in piece.arrays.get(IDS, np.empty(0)).tolist():
+                places.setdefault(name, len(places))
         rows = min(PAGE_FRAMES, (self._nbytes - 8 * len(places)) // max(1, self._row_nbytes(piece, len(places))))
         frames = min(piece.frames, rows - self._frames)
         if frames > 0:
@@ -109,9 +111,8 @@ class _Page:
     def _fits_before(self, piece: StepValues) -> bool:
         """Whether it follows, and values of other ids can stand beside those that are here."""
         behind = self.pieces[-1]
-        same_ids = np.array_equal(piece.arrays.get(IDS, ()), behind.arrays.get(IDS, ()))
         floats = all(a.dtype.kind == "f" for name, a in piece.arrays.items() if name in self._by_id)
-        return follow(piece, behind) and (same_ids or floats)
+        return follow(piece, behind) and (floats or _same_ids(piece, behind))
 
     def _row_nbytes(self, piece: StepValues, columns: int) -> int:
         """The bytes of one frame, once there is a column for everyone."""
@@ -121,12 +122,18 @@ class _Page:
     def _side_by_side(self, name: str, pieces: Sequence[StepValues]) -> np.ndarray:
         like = pieces[0].arrays[name]
         wide = np.full((self._frames, len(self._places)), np.nan if like.dtype.kind == "f" else 0, like.dtype)
-        at = 0
+        at, columns, before = 0, list[int](), None
         for values in pieces:
-            columns = [self._places[name] for name in values.arrays[IDS].tolist()]
+            if before is None or not _same_ids(values, before):
+                columns = [self._places[one] for one in values.arrays[IDS].tolist()]
+            before = values
             wide[at : at + values.frames, columns] = values.arrays[name]
             at += values.frames
         return wide
+
+
+def _same_ids(first: StepValues, second: StepValues) -> bool:
+    return np.array_equal(first.arrays.get(IDS, ()), second.arrays.get(IDS, ()))
 
 
 def _cut(values: StepValues, start: int, stop: int) -> StepValues:

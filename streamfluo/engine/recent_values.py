@@ -19,7 +19,7 @@ from .recent_looks import RecentLooks
 MAX_FRAMES = 30_000  # of a step: as many as a viewer keeps
 MAX_BYTES = 128 << 20  # of all steps: ten minutes of 400 cells at 30 Hz
 TABLES_BYTES = 1 << 20  # of the newest rows of a step's tables
-PIECE_FRAMES, PIECE_BYTES = 64, 64 << 10  # what is kept as one: an array costs 200 bytes beside its elements
+PIECE_FRAMES, PIECE_BYTES = 64, 256 << 10  # what is kept as one: an array costs 200 bytes beside its elements
 PIECE_COST = 500  # bytes of its own
 MAX_WAITING = 1000  # that nobody settles, as where a disk holds up who does
 
