@@ -32,6 +32,7 @@ class _Shown:
     looked_s: float = -1.0
     asked_s: float | None = None
     before: int = -1  # what was asked
+    ended: int = -1  # the newest frame that there was when others were asked for: a step may have ended before the run
 
 
 class Earlier:
@@ -99,10 +100,25 @@ class Earlier:
         if isinstance(values, Rows) or panel.kind == "over_time":
             late = now_s - shown.since_s > NOTHING_NEW_S  # by then those that are new come
             return NEWEST if late and NEWEST not in shown.settled else None
+        if isinstance(values, Trace) and (around := self._elsewhere(values, shown)) is not None:
+            shown.ended = int(values.since()[0][-1])
+            values.clear()
+            shown.settled = {NEWEST}
+            return around
         if values.revision == shown.revision and NEWEST not in shown.settled:
             return NEWEST if now_s - shown.since_s > NOTHING_NEW_S else None
         starts = reversed(_starts(values))
         return next((start for start in starts if start > 0 and start not in shown.settled), None)
+
+    def _elsewhere(self, trace: Trace, shown: _Shown) -> int | None:
+        """Where the values of a session stop that are needed in place of those that a trace has no room beside; None:
+        what is looked at is here."""
+        model, frames = self._model, trace.since()[0]
+        at = model.timeline.stop - 1 if model.looking_at is None else model.looking_at
+        if not len(frames) or model.hello is None or model.hello.program != "session" or at >= model.timeline.stop:
+            return None
+        too_early, too_late = at < frames[0] and trace.is_full, at > frames[-1] and int(frames[-1]) != shown.ended
+        return min(at + len(frames) // 2 + 1, NEWEST - 1) if too_early or too_late else None
 
     def _values(self, panel: Panel) -> Trace | Marks | Rows | None:
         for held in (self._model.traces, self._model.marks, self._model.tables):

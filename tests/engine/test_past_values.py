@@ -238,6 +238,37 @@ def test_a_hole_that_is_one_is_asked_about_once_and_a_program_that_says_nothing_
     assert asked == [5, 20]
 
 
+def test_of_a_session_that_is_longer_than_a_trace_what_is_looked_at_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr("streamfluo.viewer.model.RECORDED_FRAMES", 60)
+    monkeypatch.setattr("streamfluo.engine.session_view.MAX_FRAMES", 20)
+    monkeypatch.setattr("streamfluo.engine.past_message.PAGE_FRAMES", 16)
+    with running(Held([block(0, 200)], hold=()), MEANS, out=tmp_path / "S"):
+        pass
+    name = "per_frame/moments/total_signal"
+    with SessionView(open_session(tmp_path / "S")) as shown, Watch(shown.endpoint) as watch:
+        model = Model(shown.endpoint)
+        earlier = Earlier(model, watch)
+
+        def looked():
+            for message in watch.turn():
+                model.take(*message)
+            model.connection(watch.connected)
+            panels = [model.panels[name]] if name in model.panels else []
+            watch.want(model.topics(panels, []), ())
+            earlier.turn(panels)
+            return model.traces[name].since()[0].tolist() if name in model.traces else []
+
+        until(lambda: looked() == list(range(140, 200)))
+        model.looking_at = 50
+        until(lambda: looked() == list(range(21, 81)))
+        model.looking_at = 0
+        until(lambda: looked() == list(range(31)))
+        model.looking_at = None
+        until(lambda: looked() == list(range(140, 200)))
+    whole = open_session(tmp_path / "S").values("moments")["total_signal"]
+    assert np.array_equal(model.traces[name].since()[1][:, 0], whole[140:])
+
+
 def told_of(engine):
     message, _ = engine.publisher._recent.page(wire.Past(step="moments", before=MANY), MANY)
     return message.index + message.count
