@@ -181,6 +181,7 @@ def wire_seeds(folder):
     words = [
         wire.Subscribe(credit=8), wire.Subscribe(from_seq="live", credit=2**20), wire.Credit(n=3), wire.Ack(seq=2),
         wire.Bye(), wire.Hello(), wire.Status(), wire.Preview(bin_px=2), wire.Look(index=3), wire.Heartbeat(),
+        wire.Past(step="level", names=("traces",), before=3), wire.Past(step="level", before=2**62 - 1),
         wire.Error(reason="no"),
         wire.Gap(series_uid="movie", first=1, last=9), wire.Event(event="gap", fields={"first": 1}),
     ]  # fmt: skip

@@ -196,6 +196,14 @@ class Look(_Message, frozen=True, kw_only=True):
     bin_px: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
 
+class Past(_Message, frozen=True, kw_only=True):
+    """Send me the values that a step gave last of frames before an index."""
+
+    step: str
+    names: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
+    before: Count
+
+
 class Event(_Message, frozen=True, kw_only=True):
     """Something happened: a gap, a muted step, a full disk."""
 
@@ -205,7 +213,10 @@ class Event(_Message, frozen=True, kw_only=True):
 
 
 class Result(_Message, frozen=True, kw_only=True):
-    """A step's values for `count` frames from `index` on, or its snapshots after frame `index`."""
+    """A step's values for `count` frames from `index` on, or its snapshots after frame `index`.
+
+    Those of the past say `before` which frame they were asked for.
+    """
 
     series_uid: str
     step: str
@@ -213,9 +224,10 @@ class Result(_Message, frozen=True, kw_only=True):
     index: int
     count: int
     arrays: tuple[ArrayHeader, ...]
+    before: Count | msgspec.UnsetType = msgspec.UNSET
 
 
 Message = (
     Start | Image | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
-    | Hello | Status | Preview | Look | Event | Result | Calibration
+    | Hello | Status | Preview | Look | Past | Event | Result | Calibration
 )  # fmt: skip

@@ -38,9 +38,10 @@ class Gives:
     """One thing an operator gives: all that the viewer, the session and `streamfluo list` need to know of it.
 
     `kind`: frames (the block handed on), per_frame values (t, …), by_id values (t, K) beside `ids` (K,), a table
-    (columns, one of them `frame`), or a snapshot. `dims` names the axes, of a table the columns; `unit` is the unit
-    ('' for none). The viewer lays over images, in pixels of the frames the step saw: per-frame values that end in `yx`,
-    tables with y_px and x_px, snapshots (id, point, yx). A snapshot of one axis named like another one of the same
+    (columns, one of them `frame`), or a snapshot. `dims` names the axes, of a table the columns, an axis of few places
+    by what they are called (`accepted, candidates`); `unit` is the unit ('' for none). The viewer lays
+    over images, in pixels of the frames the step saw: per-frame values that end in `yx`, tables with y_px and x_px,
+    snapshots (id, point, yx). A snapshot of one axis named like another one of the same
     axis is drawn against it as points, with NAME_fit as a line through NAME; one whose axis is named like a number
     holds its interval (low, high). `ids_of` is the folder of the session whose ids these have, "" where they are new.
     """
@@ -79,7 +80,8 @@ class Presents:
     Each is a name that the operator gives, or the nearest step before it that does; "frames" are those it gives, or
     saw. The first picture stands beside that of the name `compared`, a divider between them; so does each of a
     `choice`, (what it is called, pictures in order), one of which is shown at a time by a slider. `colours` are colour
-    maps of pictures by name. Snapshots of one axis in `over_time` are drawn as frames go by, a curve for each place.
+    maps of pictures by name. Snapshots of one axis in `over_time` are drawn as frames go by, a curve for each place;
+    values per frame in it are shown from the first frame on.
     `ticks` are, of values by id, other such values that stand beneath each curve as ticks as high as they are.
     `gauges` are numbers with what is worth a look and what is too much. `places` says which table's places have
     values, and what is known of each.

@@ -19,9 +19,9 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                where that is too much, gives and frames say once, of "extract" or "source", what most planes have alike;
                presents (optional) {kind: [pictures, details]}: how a viewer may arrange them; compares (optional)
                {kind: picture}: what the first of them may be compared with; drawn (optional) {kind: {choice {name:
-               [picture, …]}: one at a time; colours {picture: colour map}; over_time [snapshot, …]: of one axis, as
-               frames go by; ticks {values by id: others that stand beneath them}; gauges {number: [worth a look, too
-               much]}; places {table, value, doubtful, chances, first,
+               [picture, …]}: one at a time; colours {picture: colour map}; over_time [name, …]: snapshots of one axis
+               as frames go by, and values shown from the first frame on; ticks {values by id: others that stand
+               beneath them}; gauges {number: [worth a look, too much]}; places {table, value, doubtful, chances, first,
                trace, fitted}: single things at places, by what steps give}}; live (optional) {step: [[param, value,
                least, most, meaning], …]}: numbers and switches that control may set, as they are now;
                takes (optional) {kind: {verb: [ids or nothing, what it does]}}: the decisions that people may take about
@@ -29,6 +29,11 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
     status     how does it fare? answered by status: program, state, series_uid, counters
     look       step ("source", or that of a plane), index, bin_px: a frame that was recorded; answered by the image of
                the first one from index on, binned as asked, of an index and a user of its own, or by error
+    past       step, names (at most 64; none: all), before: values per frame that the step gave of frames before that
+               one; answered by a result of the last of them that are still held, without a hole in between, and of
+               64 KiB to 1 MiB at most (the less, the smaller the frames), its before that of the question; count 0:
+               there are none; of a table that is named the newest rows, whatever before is; of a snapshot (n,) that
+               is named, (t, n), what it was when it was looked at, and frames (t,), when; or by error
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now),
                codecs (optional: those that it reads, as ["blosc2"])
@@ -72,7 +77,7 @@ On **results** a topic is a path that ends in `/`, and a subscription the beginn
 
     event      event (what happened), utc, fields
     result     series_uid, step, kind (values or snapshot), index, count, arrays [{name, dtype, shape, nbytes, dims,
-               unit}, …]
+               unit}, …], before (only in answers to past)
 
 On **control** a REQ asks and a ROUTER answers, one part each: a map {verb, nonce, …} in msgpack or a JSON object of at
 most 4096 bytes; the answer comes in the same. Keys that a verb does not have are refused, and so is a nonce (a text of
@@ -112,8 +117,8 @@ consumers do not read share 256 MiB, 64 MiB each at most. A preview that nobody 
 that hello names.
 
 Endpoints are `tcp://HOST:PORT` and `ipc://PATH`, nothing else. Beyond this machine they speak CURVE: who connects pins
-the server's key, and its own is on a list with roles: view (status, preview, results), record (subscribe and what
-follows), send (ingest), control. Until its key is accepted a peer is answered nothing.
+the server's key, and its own is on a list with roles: view (status, preview, look, past, results), record (subscribe
+and what follows), send (ingest), control. Until its key is accepted a peer is answered nothing.
 """
 
 from __future__ import annotations
@@ -147,6 +152,7 @@ from .messages import (
     LiveFacts,
     Look,
     Message,
+    Past,
     Preview,
     Result,
     Start,
@@ -158,9 +164,9 @@ from .spec import MAX_SIDE_PX, Spec
 
 __all__ = [
     "FRAME_DTYPES", "SOURCE", "VERSION", "Ack", "ArrayHeader", "Bye", "Calibration", "Credit", "End", "Error",
-    "Event", "FrameFacts", "Gap", "Heartbeat", "Hello", "Image", "LiveFacts", "Look", "Message", "Preview",
-    "Result", "Start", "Status", "Subscribe", "check_frame", "decode", "encode", "fits", "fitting", "frame_facts",
-    "frame_pixels", "image_of", "source_facts",
+    "Event", "FrameFacts", "Gap", "Heartbeat", "Hello", "Image", "LiveFacts", "Look", "Message", "Past",
+    "Preview", "Result", "Start", "Status", "Subscribe", "check_frame", "decode", "encode", "fits", "fitting",
+    "frame_facts", "frame_pixels", "image_of", "source_facts",
 ]  # fmt: skip
 
 FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")

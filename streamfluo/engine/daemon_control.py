@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from ..core.control import MAX_SESSIONS, Answer, Curate, Reload, Request, Sessions, Set, Snapshot
 from ..core.errors import ConfigError, StreamfluoError, did_you_mean
-from ..session.listing import session_line
 from .daemon_config import DaemonConfig
-from .kept_sessions import kept_sessions
+from .kept_sessions import kept_sessions, newest_lines
 from .run_control import done
 
 
@@ -59,16 +57,8 @@ class DaemonControl:
         config = self._config()
         found = kept_sessions(config.roots, config.names.depth)
         found = [kept for kept in found if source in kept.name]  # the pattern of names says where
-        found.sort(key=lambda kept: _written_s(kept.folder), reverse=True)
-        lines = [session_line(kept.folder) for kept in found[:MAX_SESSIONS]]
+        lines = newest_lines(found, MAX_SESSIONS)
         return Answer(ok=True, said=f"{config.folder}: {len(found)}", sessions=lines)
-
-
-def _written_s(session: Path) -> float:
-    try:
-        return (session / "session.json").stat().st_mtime
-    except OSError:  # retention was faster
-        return 0.0
 
 
 def _asked(source: Asks, request: Request) -> Future[Answer]:

@@ -117,9 +117,8 @@ class Engine:
             undo.callback(self.control.close)
             if config.publish.uri is not None:
                 steps = {s.config.id: (s.operator.kind, s.config.params) for s in self.chain.steps}
-                parts.shown_inputs = shown = ShownInputs(
-                    unshown([one.name for one in config.inputs], steps), spec.plane_names
-                )
+                names = [one.name for one in config.inputs]
+                parts.shown_inputs = shown = ShownInputs(unshown(names, steps), spec.plane_names, names)
                 ask = self.control.ask
                 view = RunView(program, self.chain, source.series, self.health, lambda: self.state, ask, shown.steps)
                 parts.publisher = Publisher(config.publish, view, journal)

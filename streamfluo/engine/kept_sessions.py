@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from ..session.listing import session_line
 
 LEFT_BEHIND = ".deleted"  # the end of a name that a session has while it is deleted
 
@@ -25,6 +27,26 @@ def kept_sessions(roots: Sequence[Path], depth: int) -> list[Kept]:
         for folder in _folders(root, depth)
         if (folder / "session.json").is_file()
     ]
+
+
+def newest_lines(sessions: Sequence[Kept], at_most: int) -> list[dict[str, Any]]:
+    """Return what is known of the sessions that were written last, the newest first, with their bytes."""
+    newest = sorted(sessions, key=lambda kept: _written_s(kept.folder), reverse=True)[:at_most]
+    return [session_line(kept.folder) | _size(kept.folder) for kept in newest]
+
+
+def _written_s(session: Path) -> float:
+    try:
+        return (session / "session.json").stat().st_mtime
+    except OSError:  # retention was faster
+        return 0.0
+
+
+def _size(folder: Path) -> dict[str, int]:
+    try:
+        return {"nbytes": nbytes_of(folder)}
+    except OSError:
+        return {}
 
 
 def half_deleted(roots: Sequence[Path], depth: int) -> list[Path]:

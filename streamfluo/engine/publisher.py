@@ -1,8 +1,9 @@
 """The publisher: what of a run goes out to viewers and other programs, on two threads of its own.
 
-The chain's thread leaves values, snapshots and frames here, and only those that somebody watches; encoding and sending
-never hold it up. Values that nobody takes in time fall out of the queue, oldest first: the session has them all. The
-data endpoint has the other thread: a consumer that makes it read the journal holds up no preview.
+The chain's thread leaves values here, and of snapshots and frames those that somebody watches; encoding and sending
+never hold it up. Values that nobody takes in time fall out of the queue, oldest first: the session has them all, and
+those of the last minutes are kept for who comes late. The data endpoint has the other thread: a consumer that makes it
+read the journal holds up no preview.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ..network.control import ControlServer, Handle
 from ..network.facts import report
 from ..network.frames import JournalFrames
 from ..network.publishing import EVENTS, HEALTH, SERIES, PreviewServer, ResultsServer, as_told, topics_of
+from ..network.recorded import Recorded
 from ..network.server import GRACE_S, DataServer
 from ..network.socket import free_endpoint
 from ..session.health import Health, spelled_facts
@@ -39,6 +41,7 @@ from ..session.values import Gathered, values_message
 from .chain import Chain
 from .config import PublishConfig
 from .live import live_facts
+from .recent_values import RecentValues
 from .shown_inputs import KIND
 
 log = logging.getLogger("streamfluo")
@@ -90,6 +93,7 @@ class Publisher:
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
         self._values: dict[str, Gathered] = {}
+        self._recent = RecentValues(run.series.uid, self._gives)
         self._newest: dict[tuple[str, str], Any] = {}  # what replaces its predecessor: snapshots, frames
         self._events: deque[wire.Event] = deque(maxlen=MAX_EVENTS)
         self._counted = self._dropped = 0  # events so far; frames whose values nobody took in time
@@ -101,7 +105,7 @@ class Publisher:
         self._served = False
         self._server = DataServer(
             self._frames, config.uri, program=run.program, hello=self._hello, status=self._status,
-            preview=self._preview, look_back=self._frames.look if self._frames else None,
+            preview=self._preview, recorded=Recorded(self._frames.look if self._frames else None, self._recent.page),
         )  # fmt: skip
         host = free_endpoint(config.uri)
         largest_nbytes = 8 * chain.spec.shape[0] * chain.spec.shape[1]
@@ -155,7 +159,8 @@ class Publisher:
     # What the chain's thread leaves here
 
     def put_values(self, values: StepValues) -> None:
-        """Take a step's values, if somebody watches them; of those that wait for too long the oldest are dropped."""
+        """Take a step's values; if somebody watches them, of those that wait for too long the oldest are dropped."""
+        self._recent.put(values)
         if f"values/{values.step}/" in self._watched:
             with self._lock:
                 self._values.setdefault(values.step, Gathered()).add(values)
@@ -221,6 +226,7 @@ class Publisher:
             self._computing.discard(step)
 
     def _keep_snapshots(self, step: str, arrays: Mapping[str, np.ndarray], index: int) -> None:
+        self._recent.looks.put(step, index, arrays)
         with self._lock:
             for name, array in arrays.items():
                 self._newest[step, name] = (index, np.array(array))
@@ -289,6 +295,7 @@ class Publisher:
             values, self._values = self._values, {}
             newest, self._newest = self._newest, {}
             events, self._events = self._events, deque(maxlen=MAX_EVENTS)
+        self._recent.settle()
         for event in events:
             self._results.send(EVENTS, event)
         uid = self._run.series.uid

@@ -8,11 +8,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.control import Answer, Curate, Mark, Pause, Reload, Request, Resume, Sessions, Set, Snapshot, Start, Stop
+from ..core.control import (
+    MAX_SESSIONS,
+    Answer,
+    Curate,
+    Mark,
+    Pause,
+    Reload,
+    Request,
+    Resume,
+    Sessions,
+    Set,
+    Snapshot,
+    Start,
+    Stop,
+)
 from ..core.decision import Decision
 from ..core.errors import ConfigError, SourceError
-from ..session.listing import session_line
 from .asked import OVER
+from .kept_sessions import Kept, kept_sessions, newest_lines
 from .live import event_of
 from .parts import Parts
 
@@ -28,6 +42,7 @@ class RunControl:
     def __init__(self, parts: Parts, stop: Callable[[], None]) -> None:
         self._parts, self._stop = parts, stop
         self._worker = ThreadPoolExecutor(1, "asked")
+        self._lister = ThreadPoolExecutor(1, "sessions")  # a disk that hangs holds up no mark
         self._closed = False
 
     def ask(self, request: Request) -> Future[Answer]:
@@ -45,7 +60,8 @@ class RunControl:
             if isinstance(request, Set):
                 self._worker.submit(self._prepare, request, answer)
             else:
-                self._worker.submit(_do, answer, self._do_at_once, request)
+                worker = self._lister if isinstance(request, Sessions) else self._worker
+                worker.submit(_do, answer, self._do_at_once, request)
         except RuntimeError:  # it was closed just now
             raise SourceError(OVER) from None
         return answer
@@ -54,6 +70,7 @@ class RunControl:
         """Do what was asked by now; before the session is closed."""
         self._closed = True
         self._worker.shutdown()
+        self._lister.shutdown(wait=False, cancel_futures=True)
         self._parts.asked.close()
 
     def do_asked(self) -> None:
@@ -90,13 +107,20 @@ class RunControl:
         if isinstance(request, Pause | Resume):
             return self._pause_or_resume(isinstance(request, Pause))
         if isinstance(request, Sessions):
-            health = parts.accounts.health
-            so_far = {"frames": health.frames, "lost": health.lost}
-            lines = [session_line(parts.session.folder) | so_far] if parts.session else []
-            return Answer(ok=True, sessions=lines)
+            return Answer(ok=True, sessions=self._sessions())
         assert isinstance(request, Stop)
         self._stop()
         return Answer(ok=True, frame=frame, said="stopping: what has come is processed and written")
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        """What is known of the run's session, and of those that lie beside it."""
+        if self._parts.session is None:
+            return []
+        own, health = self._parts.session.folder.absolute(), self._parts.accounts.health
+        so_far = {"frames": health.frames, "lost": health.lost}
+        beside = kept_sessions([own.parent], 1)
+        lines = newest_lines([kept for kept in beside if kept.folder != own], MAX_SESSIONS - 1)
+        return [*(line | so_far for line in newest_lines([Kept(own, own.name)], 1)), *lines]
 
     def _pause_or_resume(self, pauses: bool) -> Answer:
         arriving = self._parts.arriving

@@ -14,16 +14,18 @@ from ..core import wire
 from ..core.block import Block
 from ..core.errors import ConfigError, StreamfluoError
 from ..core.operator import Presents
-from ..core.plane import ONE_PLANE
+from ..core.plane import ONE_PLANE, in_plane
 from ..core.registry import operator_of
 from ..core.results import encode_arrays
 from ..core.step_values import IDS
 from ..network.facts import report
 from ..network.publishing import EVENTS, HEALTH, SERIES, PreviewServer, ResultsServer, as_told, topics_of
+from ..network.recorded import Recorded
 from ..network.server import DataServer
 from ..network.socket import free_endpoint
 from ..session.reader import Session
-from .shown_inputs import KIND, VALUE, unshown
+from .recorded_values import RecordedValues
+from .shown_inputs import KIND, TEXTS, VALUE, recorded_texts, texts_step, unshown
 
 MAX_FRAMES = 30_000  # of values: as many as a viewer keeps
 MAX_VALUES_BYTES = 64 << 20  # of a step
@@ -42,13 +44,16 @@ class SessionView:
         self._gives = {
             step: {g.name: g for g in facts.gives if g.kind != "frames"} for step, facts in session.steps.items()
         }
-        self._inputs = {} if session.spec.planes else _inputs_of(session)
+        self._inputs = _inputs_of(session)
+        self._texts = recorded_texts(session.recorded_inputs)
         self._gives |= {step: {VALUE.name: VALUE} for step in self._inputs}
+        self._texts_step = texts_step(self._gives) if self._texts else ""
+        self._gives |= {self._texts_step: {TEXTS.name: TEXTS}} if self._texts else {}
         self._sources = wire.source_facts(session.spec)
         self._shown: set[str] = set()
         self._server = DataServer(
             None, uri, program="session", hello=self._hello, status=self._status,
-            preview=self._open_preview, look_back=self._look_back,
+            preview=self._open_preview, recorded=Recorded(self._look_back, RecordedValues(session, self._gives).page),
         )  # fmt: skip
         host, context = free_endpoint(uri), self._server.context
         height, width = session.spec.shape
@@ -118,8 +123,11 @@ class SessionView:
 
     def _values(self, step: str) -> Iterator[tuple[wire.Result, list[Any]]]:
         """The newest values of a step, a message for each run of frames without a hole."""
-        if (name := self._inputs.get(step)) is not None:
-            values: Mapping[str, Any] = {VALUE.name: self._session.aligned(name)}
+        values: Mapping[str, Any]
+        if step == self._texts_step:
+            values, index = {TEXTS.name: {n.partition("/")[2]: a for n, a in self._texts.items()}}, np.empty(0)
+        elif (name := self._inputs.get(step)) is not None:
+            values = {VALUE.name: self._session.aligned(name)}
             index = self._session.recorded_inputs.index
         else:
             values, index = self._session.values(step), self._session.index(step)
@@ -175,7 +183,7 @@ class SessionView:
             "series": msgspec.to_builtins(self._start()),
             "steps": [
                 *((step, facts.kind, facts.after) for step, facts in self._session.steps.items()),
-                *((step, KIND, wire.SOURCE) for step in self._inputs),
+                *((step, KIND, in_plane(step.rpartition("/")[0], wire.SOURCE)) for step in self._beside),
             ],
             "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": self._sources,
@@ -188,6 +196,11 @@ class SessionView:
             "compares": {kind: shown.compared for kind, shown in self._presents().items() if shown.compared},
             "drawn": {kind: drawn for kind, shown in self._presents().items() if (drawn := shown.drawn())},
         }
+
+    @property
+    def _beside(self) -> list[str]:
+        """What is shown beside the steps: inputs of numbers, and the texts of the others."""
+        return [*self._inputs, *([self._texts_step] if self._texts_step else [])]
 
     def _presents(self) -> dict[str, Presents]:
         """How operators lay out their results."""
@@ -210,7 +223,8 @@ class SessionView:
 
 
 def _inputs_of(session: Session) -> dict[str, str]:
-    """The inputs of numbers that no step shows, by what they are shown as."""
+    """The inputs of numbers that no step shows, by what they are shown as in each plane."""
     numbers = [name for name, one in session.recorded_inputs.by_name.items() if not one.is_text]
-    steps = {step: (facts.kind, facts.params) for step, facts in session.steps.items()}
-    return {step: name for name, step in unshown(numbers, steps).items()}
+    steps = {step.rpartition("/")[2]: (facts.kind, facts.params) for step, facts in session.steps.items()}
+    called = unshown(numbers, steps)
+    return {in_plane(plane, step): name for plane in session.spec.plane_names for name, step in called.items()}

@@ -39,7 +39,6 @@ MAX_ASKED = 64  # previews that wait to be opened
 ASKED_PATIENCE_S = 5.0
 
 Parts = list[Any]
-LookBack = Callable[[str, int], Block | None]  # the first recorded frame of a plane from an index on
 OpenPreview = Callable[[str, int], Future[str]]
 
 
@@ -357,16 +356,6 @@ class AskedPreviews:
                 yield identity, SourceError("no preview could be opened; ask again")
             else:
                 yield identity, wire.Preview(step=message.step, bin_px=message.bin_px, endpoint=endpoint)
-
-
-def recorded_frame(look_back: LookBack | None, look: wire.Look) -> tuple[wire.Image, np.ndarray]:
-    """Return the frame that somebody asks for, binned. Raises SourceError where there is none."""
-    found = look_back(look.step.rpartition("/")[0] or ONE_PLANE, look.index) if look_back else None
-    if found is None:
-        raise SourceError(f"no recorded frame of {look.step[:64]!r} from {look.index} on can be read here")
-    shown = preview_frame(found, look.bin_px)
-    told = {"step": look.step, "bin_px": look.bin_px, "asked": look.index}
-    return wire.image_of("", shown, 0, shown.index, told), shown.pixels[0]
 
 
 def preview_frame(block: Block, bin_px: int) -> Block:

@@ -22,7 +22,8 @@ from .consumers import Consumer, fair_share, places
 from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
 from .keys import Role
-from .publishing import AskedPreviews, LookBack, NewestFrames, OpenPreview, PreviewServer, recorded_frame
+from .publishing import AskedPreviews, NewestFrames, OpenPreview, PreviewServer
+from .recorded import Recorded
 from .socket import bind, free_endpoint, new_context, receive_frames
 
 HEARTBEAT_S = 1.0
@@ -33,7 +34,7 @@ MAX_WAITING = 16  # messages of one connection that are not taken yet, of 64 KiB
 _ROUND_FRAMES = 32  # frames to one consumer before the others have their turn
 _ROUND_MESSAGES = 256  # messages taken before frames have their turn
 _NEEDED: Mapping[type[wire.Message], Role] = {
-    wire.Status: "view", wire.Preview: "view", wire.Look: "view",
+    wire.Status: "view", wire.Preview: "view", wire.Look: "view", wire.Past: "view",
     wire.Subscribe: "record", wire.Credit: "record", wire.Ack: "record",
 }  # fmt: skip
 _ROUND_S = 0.05  # for questions, then for frames: one answer may take 5 ms where other threads are busy
@@ -58,14 +59,14 @@ class DataServer:
         hello: Callable[[], Mapping[str, Any]] = dict,
         status: Callable[[], Mapping[str, Any]] = dict,
         preview: OpenPreview | None = None,
-        look_back: LookBack | None = None,
+        recorded: Recorded = Recorded(),
     ) -> None:
         if frames is not None and np.dtype(frames.spec.dtype).str not in wire.FRAME_DTYPES:
             raise SourceError(f"{frames.series.source}: {frames.spec.dtype} frames; the wire carries u1 u2 u4 i2 f4")
         self.emitted = 0
         self.refused = Refusals(uri)
         self._frames, self._wait, self._program = frames, wait, program
-        self._hello, self._status, self._look_back = hello, status, look_back
+        self._hello, self._status, self._recorded = hello, status, recorded
         self._newest: NewestFrames | None = None  # its own previews, where its user has none
         self._consumers: dict[bytes, Consumer] = {}
         self._ended: float | None = None
@@ -74,8 +75,8 @@ class DataServer:
         self._socket = self.context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._frame_nbytes = frames.spec.frame_nbytes + MAX_USER_BYTES if frames else 1 << 20
-        self._share = fair_share((), self._frame_nbytes)  # frames that may wait for each consumer
-        self._socket.setsockopt(zmq.SNDHWM, self._share)
+        self._share = self._most_waiting = fair_share((), self._frame_nbytes)  # frames that may wait for each consumer
+        self._socket.setsockopt(zmq.SNDHWM, self._most_waiting)
         self._socket.setsockopt(zmq.RCVHWM, MAX_WAITING)
         self._socket.setsockopt(zmq.LINGER, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER_BYTES)
@@ -280,7 +281,7 @@ class DataServer:
             self._answer(identity, self._introduction())
         elif isinstance(message, wire.Status):
             self._answer(identity, self._report())
-        elif isinstance(message, wire.Preview | wire.Look):
+        elif isinstance(message, wire.Preview | wire.Look | wire.Past):
             try:
                 self._show(identity, message)
             except SourceError as error:
@@ -291,12 +292,11 @@ class DataServer:
             consumer.heard_at = time.monotonic()
             self._hear(consumer, message)
 
-    def _show(self, identity: bytes, message: wire.Preview | wire.Look) -> None:
+    def _show(self, identity: bytes, message: wire.Preview | wire.Look | wire.Past) -> None:
         if isinstance(message, wire.Preview):
             self._asked.ask(identity, message)
         else:
-            image, pixels = recorded_frame(self._look_back, message)
-            self._answer(identity, image, (pixels,))
+            self._answer(identity, *self._recorded.answer(message, self._most_waiting))
 
     def _hear(self, consumer: Consumer, message: wire.Message) -> None:
         if isinstance(message, wire.Credit):

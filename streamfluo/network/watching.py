@@ -70,9 +70,16 @@ class Watch:
 
     def look(self, step: str, index: int, bin_px: int) -> None:
         """Have the first recorded frame of a plane's source from `index` on come, an image that says so."""
+        self._ask_back(wire.Look(step=step, index=index, bin_px=bin_px))
+
+    def ask_before(self, step: str, name: str, before: int) -> None:
+        """Have the last values that a step gave of frames before one come, a result that says so."""
+        self._ask_back(wire.Past(step=step, names=(name,), before=before))
+
+    def _ask_back(self, question: wire.Look | wire.Past) -> None:
         if self._looking is None:
             self._looking = LookingBack(self._uri, self._context)
-        self._looking.ask(wire.Look(step=step, index=index, bin_px=bin_px))
+        self._looking.ask(question)
 
     def turn(self) -> Iterator[tuple[wire.Message, Payload]]:
         """Yield messages with their arrays or pixels: answers, results in order, of each preview the newest."""

@@ -11,8 +11,8 @@ from .layouts import APART, Layout
 from .model import Model
 from .panels import open_at_first
 
-EVENTS, STEERING = "events", "steering"
-OWN = (EVENTS, STEERING)  # docks of every run
+EVENTS, STEERING, RECORDING = "events", "steering", "recording"
+OWN = (EVENTS, STEERING, RECORDING)  # docks of every run
 PLOTS = ("trace", "curve", "scatter", "interval", "table")
 PLOTS_APART = 3  # side by side; more stand behind one another
 STEERING_PX = 340  # wide
@@ -29,10 +29,13 @@ def arrange(window: QMainWindow, docks: Docks, model: Model) -> None:
         dock.setFloating(False)
         window.removeDockWidget(dock)
     window.addDockWidget(_BOTTOM, docks[EVENTS])
-    window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, docks[STEERING])
+    for name in (STEERING, RECORDING):
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, docks[name])
     layout = model.layout()
     if layout is not None:
         _large_and_details(window, docks, layout)
+    elif model.only_records:
+        _large_and_details(window, docks, Layout(tuple(model.panels), (RECORDING,)))
     else:
         _everything(window, docks, model)
 

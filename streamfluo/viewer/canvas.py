@@ -34,6 +34,7 @@ class Canvas(pg.GraphicsView):
         self.frame_rect = QRectF(-0.5, -0.5, 1.0, 1.0)
         self._laid_out: tuple[pg.ImageItem | None, tuple[int, ...]] = (None, ())
         self._pixel_um: float | None = None
+        self._named, self._gamma = "grey", 1.0
         self._colours = pg.colormap.get(COLOUR_MAPS["grey"])
         self._turns, self._flips = 0, [False, False]
         self.setBackground(self.palette().color(QPalette.ColorRole.Window))  # so that dark images stand out from it
@@ -110,9 +111,16 @@ class Canvas(pg.GraphicsView):
         """The colour map as a table (256, 3) of uint8."""
         return np.asarray(self._colours.getLookupTable(nPts=256, alpha=False))
 
+    def set_gamma(self, gamma: float) -> None:
+        """Draw one image, or planes side by side, with a gamma."""
+        if gamma != self._gamma:
+            self._gamma = gamma
+            self.set_colours(self._named)
+
     def set_colours(self, name: str) -> None:
         """Draw with a colour map of `COLOUR_MAPS`."""
-        colours = self._colours = pg.colormap.get(COLOUR_MAPS[name])
+        self._named = name
+        colours = self._colours = _bent(pg.colormap.get(COLOUR_MAPS[name]), self._gamma)
         self.image.setColorMap(colours)
         if self._levels is not None:
             self._levels.set_colours(colours)
@@ -218,6 +226,14 @@ class Canvas(pg.GraphicsView):
 def _rect(sides: tuple[int, ...], grid: PixelGrid) -> QRectF:
     """Where an image with these sides (y, x) [its pixels] lies."""
     return QRectF(grid.edge_px, grid.edge_px, sides[1] * grid.bin_px, sides[0] * grid.bin_px)
+
+
+def _bent(colours: pg.ColorMap, gamma: float) -> pg.ColorMap:
+    """A colour map by brightness to the power of gamma."""
+    if gamma == 1:
+        return colours
+    at = np.linspace(0, 1, 256)
+    return pg.ColorMap(at, colours.map(at**gamma, mode="byte"))
 
 
 def _write(painter: QPainter, place: QRectF, where: Qt.AlignmentFlag, text: str, colour: QColor) -> None:

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .arrangement import EVENTS, STEERING
 from .chosen_panel import ChosenPanel
 from .heat_panel import HeatPanel
 from .histogram_panels import CountsPanel, GaugePanel, HistogramPanel, OverTimePanel
+from .lines_panel import LinesPanel
 from .model import Model
 from .panels import Panel
 from .plot_panels import CurvePanel
+from .recording_panel import RecordingPanel
 from .scatter_panels import IntervalPanel, ScatterPanel
-from .table_panels import NumbersPanel, TablePanel
+from .steering import Steering
+from .steering_panel import SteeringPanel
+from .table_panels import EventsPanel, NumbersPanel, TablePanel
 from .trace_panel import TracePanel, beside
+from .words import names_along
 
-Simple = HistogramPanel | CountsPanel | GaugePanel | OverTimePanel | ChosenPanel
+Simple = HistogramPanel | CountsPanel | GaugePanel | OverTimePanel | ChosenPanel | LinesPanel
 PlotPanel = TracePanel | CurvePanel | HeatPanel | ScatterPanel | IntervalPanel | TablePanel | NumbersPanel | Simple
+OwnPanel = EventsPanel | SteeringPanel | RecordingPanel
 OF_ONE: dict[str, Callable[[Panel, Model], Simple]] = {
     "histogram": HistogramPanel, "counts": CountsPanel, "gauge": GaugePanel, "over_time": OverTimePanel,
-    "chosen": ChosenPanel,
+    "chosen": ChosenPanel, "lines": LinesPanel,
 }  # fmt: skip
+
+
+def own_of(name: str, model: Model, steering: Steering) -> OwnPanel:
+    """Return what stands in a dock that every run has."""
+    if name == EVENTS:
+        return EventsPanel(model)
+    return SteeringPanel(model, steering) if name == STEERING else RecordingPanel(model)
 
 
 def plot_of(panel: Panel, model: Model) -> PlotPanel:
@@ -29,7 +43,9 @@ def plot_of(panel: Panel, model: Model) -> PlotPanel:
         facts = model.facts_of(panel)
         interval_s = facts[3] if facts else None
         traces = TracePanel(model.traces[here.id], panel.name, panel.unit, interval_s, beside(here, model))
-        traces.names = tuple(panel.dims[-1]) if panel.dims[-1:] == ("yx",) and len(panel.dims) == 2 else ()
+        traces.name(names_along(panel.dims[-1]) if len(panel.dims) == 2 else ())
+        if (here.step, here.name) in model.drawn.over_time:
+            traces.show_all()
         return traces
     if panel.kind == "table":
         return TablePanel(here, model)

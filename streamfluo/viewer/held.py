@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from ..core import wire
+from ..core.step_values import IDS, PRESENT
 from .drawn import NOTHING, AllDrawn, PlacesGiven
 from .panels import Overlay, Panel, frames_seen_by
 from .picture import WHOLE, Picture, grid_of
-from .tables import Rows
+from .tables import Rows, by_table
 from .timeline import Timeline
 from .traces import Marks, Trace
 
 PLOTTED = ("curve", "scatter", "histogram", "counts")
+MAX_INDEX, MAX_LOOKS = 2**62, 4000
 STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
 
 
@@ -46,8 +49,10 @@ class Held:
         self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
+        self.past: wire.Result | None = None  # the newest answer to a question about values of before
         self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
         self._source_frames: dict[str, tuple[float, float]] = {}  # step → in one of its frames, in one that it sees
+        self._present: dict[str, list[int]] = {}  # step → ids that its newest values say are there
         self._each: dict[str, Panel] = {}  # every panel of every plane
 
     def unit(self, step: str, name: str) -> str:
@@ -58,15 +63,22 @@ class Held:
     def _forget(self) -> None:
         for held in (self.pictures, self.traces, self.marks, self.tables, self.numbers, self.curves, self.values):
             held.clear()
-        for drawn_over in (self.vectors, self.contours):
+        for drawn_over in (self.vectors, self.contours, self._present):
             drawn_over.clear()
 
     def _result(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
         if self.hello is None or result.step not in self.hello.gives:
             self.refused["step"] += 1
-        elif result.kind == "snapshot":
+        elif not (-1 <= result.index < MAX_INDEX and 0 <= result.count < MAX_INDEX):
+            self.refused["index"] += 1
+            return
+        elif result.kind == "snapshot" and result.before is msgspec.UNSET:
             for name, array in arrays.items():
                 self._snapshot(result, name, array)
+        elif result.before is not msgspec.UNSET:
+            self.past = result
+            self._of_past(result, arrays)
+            return  # the newest frame is another one
         else:
             self._values(result, arrays)
         if self.hello is not None and result.step in self.hello.gives:
@@ -123,15 +135,14 @@ class Held:
         return any(f"snapshot/{step}/{name}/" in panel.topics for panel in self._each.values())
 
     def _values(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
-        step, ids = result.step, arrays.get("ids")
-        tables: dict[str, dict[str, np.ndarray]] = {}
+        step, ids = result.step, arrays.get(IDS)
+        there = arrays.get(PRESENT)
+        if ids is not None and there is not None and len(there) and there.shape == (len(there), len(ids)):
+            self._present[step] = sorted(np.asarray(ids)[np.asarray(there[-1], bool)].tolist())
         for name, array in arrays.items():
-            table, _, column = name.partition("/")
-            if column:
-                tables.setdefault(table, {})[column] = array
-            elif name != "ids" and array.dtype.kind in "biuf" and array.shape[:1] == (result.count,) and len(array):
+            if name != "ids" and array.dtype.kind in "biuf" and array.shape[:1] == (result.count,) and len(array):
                 self._per_frame(f"{step}/{name}", result.index, array, ids)
-        for table, columns in tables.items():
+        for table, columns in by_table(arrays).items():
             rows = self.tables.get(f"table/{step}/{table}")
             if rows is None or not rows.take(columns):
                 self.refused["table"] += 1
@@ -146,6 +157,31 @@ class Held:
             trace.take(index, array)
         elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
             marks.take((index + np.flatnonzero(array)).tolist())
+            marks.cover(index, len(array))
+
+    def _of_past(self, result: wire.Result, arrays: Mapping[str, np.ndarray]) -> None:
+        for table, columns in by_table(arrays).items():
+            if (rows := self.tables.get(f"table/{result.step}/{table}")) is not None:
+                rows.take_earlier(columns)
+        for name, array in arrays.items():
+            trace, frames = self.traces.get(f"snapshot/{result.step}/{name}"), arrays.get("frames")
+            if result.kind == "values":
+                self._earlier(f"{result.step}/{name}", result, array, arrays.get(IDS))
+            elif trace is not None and trace.sampled and frames is not None and _are_looks(frames, array):
+                trace.take_looks(frames, array)
+
+    def _earlier(self, name: str, result: wire.Result, array: np.ndarray, ids: np.ndarray | None) -> None:
+        """Put values of before this window came before those that are here."""
+        if array.dtype.kind not in "biuf" or array.shape[:1] != (result.count,) or array.ndim > 2 or not len(array):
+            return
+        if (by_id := self.traces.get(f"by_id/{name}")) is not None:
+            if ids is not None and ids.dtype.kind in "iu" and array.shape[1:] == ids.shape:
+                by_id.take_earlier(result.index, array, ids.tolist())
+        elif (trace := self.traces.get(f"per_frame/{name}")) is not None:
+            trace.take_earlier(result.index, array)
+        elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
+            marks.take_earlier((result.index + np.flatnonzero(array)).tolist())
+            marks.cover(result.index, len(array))
 
     def rows_near(self, overlay: Overlay, index: int) -> Mapping[str, np.ndarray]:
         """Return the rows of a table of spots that speak of the frame shown, or of one shortly before it."""
@@ -153,8 +189,20 @@ class Held:
         return rows.of_frame(index, STALE_FRAMES) if rows is not None else {}
 
     def ids_of(self, step: str) -> list[int]:
-        """The components that a step gave values of last, in the order of its outlines."""
+        """The components that a step says are there, or gave values of last, in the order of its outlines."""
+        if step in self._present:
+            return self._present[step]
         return next((sorted(t.newest_ids) for id, t in self.traces.items() if id.startswith(f"by_id/{step}/")), [])
+
+    def centres(self, step: str) -> dict[int, tuple[float, float]]:
+        """Where the components of a step are (y, x) [px], by their ids, as far as their outlines say."""
+        drawn = next((o for o in self.overlays if o.step == step and o.kind == "contours"), None)
+        contours, ids, _ = self.outlines(drawn) if drawn is not None else (np.empty((0, 1, 2)), [], [])
+        if contours.ndim != 3 or contours.shape[-1] != 2 or contours.dtype.kind not in "iuf":
+            return {}
+        known = np.asarray(np.isfinite(contours).all(axis=2))
+        found = np.where(known[..., None], contours, 0).sum(1) / np.maximum(known.sum(1), 1)[:, None]
+        return {name: (y, x) for name, (y, x), points in zip(ids, found.tolist(), known.sum(1), strict=True) if points}
 
     def outlines(self, overlay: Overlay) -> tuple[np.ndarray, list[int], list[int]]:
         """Return contours (id, point, yx), whose they are, and which are pointed out; their place where nobody says."""
@@ -207,3 +255,11 @@ class Held:
         if not first - STALE_FRAMES <= index < first + len(vectors) + STALE_FRAMES or not len(vectors):
             return None
         return np.asarray(vectors[min(max(index - first, 0), len(vectors) - 1)])
+
+
+def _are_looks(frames: np.ndarray, values: np.ndarray) -> bool:
+    """Whether these are values (n, k) at frames (n,)."""
+    if values.ndim != 2 or frames.shape != values.shape[:1] or not 0 < len(frames) <= MAX_LOOKS:
+        return False
+    kinds = values.dtype.kind in "biuf" and frames.dtype.kind == "i" and values.shape[1] <= MAX_LOOKS
+    return kinds and int(frames.min()) >= 0 and int(frames.max()) < MAX_INDEX

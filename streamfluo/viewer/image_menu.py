@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QApplication, QMenu
 
+from .picture import GAMMAS
 from .regions import as_step
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def fill_menu(menu: QMenu, image: ImagePanel) -> None:
             choice = binning.addAction(label, partial(image.set_binning, bin_px))
             choice.setCheckable(True)
             choice.setChecked(bin_px == image.bin_px)
+    bent = menu.addMenu("Gamma")
+    for gamma in sorted(GAMMAS):
+        choice = bent.addAction(f"{gamma:g}", partial(set_gamma, image, gamma))
+        choice.setCheckable(True)
+        choice.setChecked(image.scale is not None and gamma == image.scale.gamma)
     if "composite" in image.modes:
         safe = menu.addAction("Channels in colours that the colour blind tell apart")
         safe.setCheckable(True)
@@ -65,3 +71,16 @@ def _regions(menu: QMenu, image: ImagePanel) -> None:
     if drawn and image.measured_by is not None:
         polygons = [region.polygon() for region in drawn]
         menu.addAction("Measure these regions in the run", lambda: image.regions_sent.emit(polygons))
+
+
+def set_gamma(image: ImagePanel, gamma: float) -> None:
+    """Draw the chosen channel with a gamma."""
+    if image.scale is not None:
+        image.scale.gamma = gamma
+        image.redraw()
+
+
+def next_gamma(image: ImagePanel) -> None:
+    """Draw the chosen channel with the next gamma there is."""
+    at = GAMMAS.index(image.scale.gamma) if image.scale is not None else 0
+    set_gamma(image, GAMMAS[(at + 1) % len(GAMMAS)])

@@ -20,7 +20,7 @@ from .model import Model
 from .overlays import Overlays
 from .panels import Panel
 from .picking import choose_place, components_at, decisions
-from .picture import Picture
+from .picture import Levels, Picture
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
 from .trace_panel import TracePanel
@@ -115,8 +115,7 @@ class ImagePanel(QWidget):
         if not self._tiles:
             self._show_nothing()
             return
-        tile = self._tiles[0]
-        picture = tile.picture
+        tile, picture = self._tiles[0], self._tiles[0].picture
         if tile.panel is not self._followed:
             self._followed = tile.panel
             self.regions.trace.clear()
@@ -140,12 +139,13 @@ class ImagePanel(QWidget):
         self._drawn = ()
 
     def _draw_image(self, tile: Tile) -> None:
-        pixel_um = tile.picture.pixel_um
+        own = tile.picture
+        self.canvas.set_gamma(own.scale.gamma)
         if self._view.mode == "one":
-            self.canvas.show_image(tile.image, tile.grid, tile.picture.adjust_levels(tile.image), pixel_um)
+            self.canvas.show_image(tile.image, tile.grid, own.adjust_levels(tile.image), own.pixel_um)
         else:
             painted = self._view.paint(self._tiles, self.canvas.colour_table)
-            self.canvas.show_painted(painted, tile.image, tile.grid, tile.picture.levels, pixel_um)
+            self.canvas.show_painted(painted, tile.image, tile.grid, own.levels, own.pixel_um)
         self.canvas.labels = self._view.labels(self._tiles)
         picture = self._compared if self.mode != "grid" else None
         image = picture.shown() if picture is not None else None
@@ -210,10 +210,7 @@ class ImagePanel(QWidget):
         """Keep the levels, or let them follow the image again; those of all its planes."""
         self._lock.setChecked(locked)
         for panel in self._model.members(self.panel).values():
-            picture = self._model.pictures[panel.id]
-            if not locked and picture.locked:
-                picture.relevel()
-            picture.locked = locked
+            self._model.pictures[panel.id].locked = locked
         self.redraw()
 
     @property
@@ -325,8 +322,10 @@ class ImagePanel(QWidget):
         self._view.average_frames = self._average.value()
         self.redraw()
 
-    def _stack_changed(self) -> None:
-        self._view.stack = self._plane.value()
+    @property
+    def scale(self) -> Levels | None:
+        """The levels and the gamma of the chosen channel, None before its first image."""
+        return self._tiles[0].picture.scale if self._tiles else None
 
     def set_binning(self, bin_px: int) -> None:
         """Ask for frames binned so; 0: as the frame's size asks for."""
@@ -351,7 +350,7 @@ class ImagePanel(QWidget):
         bar.levels.toggled.connect(self._show_levels)
         self._colours.currentTextChanged.connect(self.canvas.set_colours)
         self._average.valueChanged.connect(self._average_changed)
-        self._plane.valueChanged.connect(self._stack_changed)
+        self._plane.valueChanged.connect(lambda n: setattr(self._view, "stack", n))
         self._modes.activated.connect(lambda n: self.set_mode(self._view.modes[n]))
         bar.more.menu().aboutToShow.connect(lambda: fill_menu(bar.more.menu(), self))
         self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

@@ -20,6 +20,7 @@ SHORTCUTS = {
     "F": "zoom to fit", "R": "turn by 90°", "H": "flip left to right", "V": "flip top to bottom",
     "L": "lock the levels, or let them follow",
     "C": "next colour map; of several planes the next channel", "Shift+C": "next colour map",
+    "G": "gamma of the chosen channel: dim things brighter, or darker",
     "PgUp": "the slice before", "PgDown": "the slice behind",
     "Up": "the next component, its outline and trace thick", "Down": "the component before",
     "M": "one plane, planes side by side, or the channels of a slice merged",
@@ -34,7 +35,7 @@ SHORTCUTS = {
     "Ctrl+0": "arrange the docks as at first", "Ctrl++": "larger letters", "Ctrl+-": "smaller letters",
     "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
 }  # fmt: skip
-IMAGE_KEYS = ("F", "R", "H", "V", "L", "C", "Shift+C", "M", "N", "B", "S", "D")
+IMAGE_KEYS = ("F", "R", "H", "V", "L", "C", "Shift+C", "G", "M", "N", "B", "S", "D")
 
 
 def fill_menus(window: Window) -> None:

@@ -24,6 +24,7 @@ from .timeline import Timeline
 from .traces import Marks, Trace
 
 MAX_EVENTS = 200
+RECORDED_FRAMES = 1_000_000  # of a trace of a session, as far as its bytes hold them
 Payload = Mapping[str, np.ndarray] | np.ndarray | None
 Link = Literal["connecting", "live", "ended", "lost"]
 
@@ -146,6 +147,12 @@ class Model(Held):
         """How the docks stand at first, None where no step says."""
         return layout_of(self.hello, self._each, self._members, self.drawn) if self.hello is not None else None
 
+    @property
+    def only_records(self) -> bool:
+        """Whether the program takes frames and records them, without a step that gives anything."""
+        hello = self.hello
+        return hello is not None and not hello.steps and "control" in hello.endpoints and bool(self.panels)
+
     def places_over(self, panel: Panel) -> dict[str, PlacesGiven]:
         """What says something of places that lie over the image of a panel of one plane, by the step that says it."""
         over = {(o.step, o.name) for o in self.overlays_over(panel) if o.kind == "spots"}
@@ -160,7 +167,10 @@ class Model(Held):
         return [
             other
             for other in self._each.values()
-            if ((other.kind == "marks" or (other.signal and stacked)) and self.planes.split(other.step)[0] in here)
+            if (
+                (other.kind == "marks" or ((other.signal or other.kind == "lines") and stacked))
+                and self.planes.split(other.step)[0] in here
+            )
             or (other.step, other.name) == ticks
         ]
 
@@ -214,10 +224,12 @@ class Model(Held):
                 picture = self.pictures.setdefault(panel.id, Picture(scale=scale))
                 picture.unit, picture.pixel_um = panel.unit or "ADU", facts[2] if facts else None
             elif panel.kind in ("trace", "interval", "over_time"):
-                self.traces.setdefault(panel.id, Trace(sampled=panel.kind != "trace"))
+                trace = self.traces.setdefault(panel.id, Trace(sampled=panel.kind != "trace"))
+                if self.hello is not None and self.hello.program == "session":
+                    trace.capacity = RECORDED_FRAMES
             elif panel.kind == "marks":
                 self.marks.setdefault(panel.id, Marks())
-            elif panel.kind == "table":
+            elif panel.kind in ("table", "lines"):
                 self.tables.setdefault(panel.id, Rows())
             elif panel.kind == "numbers":
                 self.numbers.setdefault(panel.id, {})

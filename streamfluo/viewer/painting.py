@@ -27,16 +27,22 @@ def brightness(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
 
 
 def merged(
-    images: Sequence[np.ndarray], levels: Sequence[tuple[float, float]], colours: Sequence[Colour]
+    images: Sequence[np.ndarray],
+    levels: Sequence[tuple[float, float]],
+    colours: Sequence[Colour],
+    gammas: Sequence[float] = (),
 ) -> np.ndarray:
-    """Return images (y, x), each between levels of its own, added up in their colours: (y, x, 3), uint8.
+    """Return images (y, x), each between levels of its own, to the power of its gamma, added up in their colours:
+    (y, x, 3), uint8.
 
     They lie on each other's first pixel; what one is smaller than the largest counts for nothing.
     """
     shape = tuple(max(sides) for sides in zip(*(image.shape for image in images), strict=True))
     light = np.zeros((3, *shape), np.float32)
-    for image, between, colour in zip(images, levels, colours, strict=True):
+    for image, between, colour, gamma in zip(images, levels, colours, gammas or [1.0] * len(images), strict=True):
         bright = brightness(image, between)
+        if gamma != 1:
+            np.power(bright, np.float32(gamma), out=bright)
         for n in (n for n in range(3) if colour[n]):
             light[n, : image.shape[0], : image.shape[1]] += bright * np.float32(colour[n])
     light += np.float32(0.5)

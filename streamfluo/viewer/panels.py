@@ -13,7 +13,7 @@ from .words import named
 
 PanelKind = Literal[
     "image", "heat", "curve", "scatter", "interval", "numbers", "trace", "table", "marks", "histogram", "over_time",
-    "gauge", "counts", "chosen",
+    "gauge", "counts", "chosen", "lines",
 ]  # fmt: skip
 OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
 
@@ -21,6 +21,7 @@ OverlayKind = Literal["vectors", "spots", "contours", "rectangle"]
 MOST_BINNED = 1e6  # frames of the source in one of a step
 
 FIRED = "fired"  # what a step that decides says of each frame
+TEXTS = ("frame", "input", "text")  # the columns of what inputs said
 BEHAVIOUR = ("t", "column")  # the axes of signals that are drawn beneath traces
 
 
@@ -34,7 +35,7 @@ class Panel:
     (snapshots without axes), a trace (values of every frame), a table, or marks (frames at which a step decided to
     act), which are drawn over traces and have no dock. As operators say: over_time (a snapshot of one axis as frames
     go by), a gauge (a number), counts (how many places have which value), chosen (what is known of the place that is
-    pointed out). A scatter whose name ends in `_histogram` is one.
+    pointed out). Lines are the texts of inputs. A scatter whose name ends in `_histogram` is one.
     A `signal` is drawn beneath the traces of components as well.
     """
 
@@ -88,7 +89,7 @@ def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> lis
         axes = {name: dims for name, kind, dims, *_ in gives if kind == "snapshot"}
         for name, kind, dims, unit, meaning in gives:
             shown = _curve_kind(name, dims, axes) if kind == "snapshot" and len(dims) == 1 else _panel_kind(kind, dims)
-            if (step, name) in drawn.over_time and len(dims) == 1:
+            if (step, name) in drawn.over_time and kind == "snapshot" and len(dims) == 1:
                 shown = "over_time"
             elif (step, name) in values and len(dims) == 1:
                 shown = "counts"
@@ -222,7 +223,7 @@ def _panel_kind(kind: str, dims: tuple[str, ...]) -> PanelKind | None:
     if kind == "frames":
         return "image"
     if kind == "table":
-        return "table"
+        return "lines" if dims == TEXTS else "table"
     if kind in ("per_frame", "by_id"):
         return "trace" if len(dims) <= 2 else None
     if kind == "snapshot" and dims[:1] == ("id",) and len(dims) == 2:

@@ -12,6 +12,7 @@ PERCENTILES = (0.5, 99.8)
 SAMPLE_PX = 40_000  # percentiles of a sample: 0.5 ms instead of 6 at 512 × 512
 CALM = 0.2  # how far levels move towards those of the last looks at each look, so that they do not flicker
 SOON = 0.5  # likewise at the first looks: the very first may be that of a flash
+GAMMAS = (1.0, 0.7, 0.5, 0.35, 1.5)  # below 1 dim things are brighter
 LOOKS = 5  # whose median levels follow: a flash in one frame of four would else leave the others black
 HISTORY_BYTES = 256 << 20
 MOST_SHOWN = 1e300  # of a histogram, whose span is a number too
@@ -35,10 +36,14 @@ WHOLE = PixelGrid()
 
 
 class Levels:
-    """What is black and what is white, `now`; unless `locked` they follow the images, a step at each look."""
+    """What is black and what is white, `now`; unless `locked` they follow the images, a step at each look.
+
+    In between a value is as bright as its share of the range to the power of `gamma`.
+    """
 
     def __init__(self) -> None:
         self.now = (0.0, 1.0)
+        self.gamma = 1.0
         self.locked = False
         self.fresh = True  # no image has set them yet
         self._recent: deque[tuple[float, float]] = deque(maxlen=LOOKS)
@@ -142,6 +147,8 @@ class Picture:
 
     @locked.setter
     def locked(self, locked: bool) -> None:
+        if self.scale.locked and not locked:
+            self.relevel()
         self.scale.locked = locked
 
     def adjust_levels(self, image: np.ndarray) -> tuple[float, float]:

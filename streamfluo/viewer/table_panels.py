@@ -70,13 +70,14 @@ class TablePanel(QWidget):
             return
         self._drawn_revision, self._drawn_at = rows.revision, now
         names = list(rows.columns)
-        if [self._x.itemText(n) for n in range(self._x.count())] != names:
-            self._offer(names)
+        numbers = [name for name, column in rows.columns.items() if column.dtype.kind in "biuf"]
+        if [self._x.itemText(n) for n in range(self._x.count())] != numbers:
+            self._offer(numbers)
         kept = f"the newest {len(rows)} of {rows.total} rows; the session has all"
         self._count.setText(f"{rows.total} rows" if rows.total == len(rows) else kept)
         if self._tabs.currentIndex() == 0:
             _fill(self._table, names, [column[-ROWS_SHOWN:][::-1] for column in rows.columns.values()])
-        else:
+        elif numbers:
             x, y = self._x.currentText(), self._y.currentText()
             self._points.setLabel("bottom", labelled(x))
             self._points.setLabel("left", labelled(y))

@@ -76,6 +76,6 @@ def spelled_time(frame: int, interval_s: float | None) -> str:
     """Return when a frame came, as minutes and seconds since the first; its number where the interval is unknown."""
     if not interval_s:
         return f"frame {frame}"
-    minutes, seconds = divmod(frame * interval_s, 60)
+    minutes, seconds = divmod(round(frame * interval_s, 1), 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}:{minutes:02d}:{seconds:04.1f}" if hours else f"{minutes}:{seconds:04.1f}"

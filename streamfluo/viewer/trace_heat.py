@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
 
 from .theme import COLOUR_MAPS
 
-FOUND, ACTIVE = "as found", "most active above"
-ORDERS = (FOUND, ACTIVE)
+FOUND, ACTIVE, PLACE = "as found", "most active above", "by place"
+ORDERS = (FOUND, ACTIVE, PLACE)
 MAX_COLUMNS, MAX_CELLS = 1500, 1_000_000  # of the picture: a screen has no more
 MAX_NAMED = 16  # rows with their id beside them
 SPARED = 0.005  # of a curve's values are brighter than white, so that one burst leaves the rest to be seen
@@ -40,9 +40,17 @@ class TraceHeat:
         self._picture.setVisible(True)
 
 
-def in_order(rows: np.ndarray, how: str) -> list[int]:
-    """Return the curves of values (t, curve) from below: as they were found, or by how far they spread."""
+Places = Mapping[int, tuple[float, float]]  # id → where it is (y, x) [px]
+
+
+def in_order(rows: np.ndarray, how: str, ids: Sequence[int] = (), places: Places | None = None) -> list[int]:
+    """Return the curves of values (t, curve) from below: as they were found, by how far they spread, or, of those with
+    `ids` at `places`, so that neighbours stand close together; those of no place are on top."""
     curves = rows.shape[1]
+    if how == PLACE and places:
+        known = [n for n, name in enumerate(ids) if name in places]
+        yx = np.array([places[ids[n]] for n in known]).reshape(-1, 2)
+        return [known[n] for n in along_curve(yx)] + [n for n in range(curves) if n >= len(ids) or ids[n] not in places]
     if how != ACTIVE or not len(rows):
         return list(range(curves))
     rows = rows[:: -(-len(rows) // SAMPLED)]
@@ -50,6 +58,23 @@ def in_order(rows: np.ndarray, how: str) -> list[int]:
     values, count = np.where(known, rows, 0.0), np.maximum(known.sum(0), 1)
     spread = np.where(known, (values - values.sum(0) / count) ** 2, 0.0).sum(0) / count
     return np.argsort(spread, kind="stable").tolist()
+
+
+def along_curve(yx: np.ndarray) -> list[int]:
+    """Return places (n, yx) in the order in which a Hilbert curve of 256 × 256 cells comes by."""
+    if not len(yx):
+        return []
+    size, side = max(float(np.ptp(yx, axis=0).max()), 1e-9), 256
+    y, x = np.clip((yx - yx.min(0)) / size * side, 0, side - 1).astype(np.int64).T
+    reached, step = np.zeros(len(yx), np.int64), side // 2
+    while step:
+        right, low = (x & step) > 0, (y & step) > 0
+        reached += step * step * ((3 * right) ^ low)
+        turned, flipped = ~low, ~low & right
+        x, y = np.where(flipped, side - 1 - x, x), np.where(flipped, side - 1 - y, y)
+        x, y = np.where(turned, y, x), np.where(turned, x, y)
+        step //= 2
+    return np.argsort(reached, kind="stable").tolist()
 
 
 def thinned(indices: np.ndarray, rows: np.ndarray) -> np.ndarray:

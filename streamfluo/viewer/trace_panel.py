@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,18 +16,21 @@ from .controls import tool_button
 from .model import Model
 from .panels import Panel
 from .plot_panels import empty_plot, stacked
+from .tables import Rows
+from .text_lane import TextLane
 from .theme import curve_colour, text_colour
 from .timeline import spelled_time
-from .trace_heat import ORDERS, TraceHeat, in_order, named_rows
+from .trace_heat import ORDERS, PLACE, Places, TraceHeat, in_order, named_rows
 from .traces import Marks, Trace, envelope
 from .words import figure, labelled
 
 REDRAW_S, HEAT_S = 0.1, 1.0
 ORDER_S = 5.0  # so long curves keep their places
 CURVES_A_PAGE = 16
+LOW_PX = 140  # then an axis has no words
 LANE_PX, FEWEST = 14, 4  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
-MAX_LANES = 4
+MAX_LANES, TEXT_LANE = 4, 2.0
 TICK, TICK_GAP, MAX_TICKS = 0.35, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
 LEAST_TICK = 0.1  # of the highest one: lower ones would be a dotted line
 WINDOWS_S = {"10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "all": np.inf}
@@ -37,17 +40,19 @@ WINDOWS_FRAMES = {"300 frames": 300.0, "2000 frames": 2000.0, "10000 frames": 10
 @dataclass(frozen=True)
 class Beside:
     """What is drawn with traces: signals beneath them and marks over them, each by what it is called; by the ids of
-    the traces, what stands beneath each as ticks."""
+    the traces, what stands beneath each as ticks, and where each one is; texts beneath all of it."""
 
     signals: Mapping[str, Trace] = field(default_factory=dict)
     marks: Mapping[str, Marks] = field(default_factory=dict)
     ticks: Trace | None = None
+    places: Callable[[], Places] = dict
+    texts: Rows | None = None
 
     @property
     def revision(self) -> tuple[int, ...]:
         """What changes whenever there is something else to draw."""
-        ticks = () if self.ticks is None else (self.ticks,)
-        return tuple(one.revision for one in (*self.signals.values(), *self.marks.values(), *ticks))
+        others = [one for one in (self.ticks, self.texts) if one is not None]
+        return tuple(one.revision for one in (*self.signals.values(), *self.marks.values(), *others))
 
 
 def beside(panel: Panel, model: Model) -> Beside:
@@ -57,7 +62,9 @@ def beside(panel: Panel, model: Model) -> Beside:
     marks = {step: model.marks[other.id] for other, step in found.items() if other.kind == "marks"}
     ticks = model.drawn.ticks.get((panel.step, panel.name))
     by = next((other for other in found if (other.step, other.name) == ticks), None)
-    return Beside(signals, marks, None if by is None else model.traces.get(by.id))
+    ticked = None if by is None else model.traces.get(by.id)
+    texts = next((model.tables[other.id] for other in found if other.kind == "lines"), None)
+    return Beside(signals, marks, ticked, lambda: model.centres(panel.step), texts)
 
 
 class TracePanel(QWidget):
@@ -98,11 +105,11 @@ class TracePanel(QWidget):
         self._page = QSpinBox(prefix="page ", minimum=1, maximum=1)
         self._page.valueChanged.connect(lambda _: self.redraw())
         self._page.setVisible(False)
-        self._heat = TraceHeat(self._plot)
+        self._heat, self._texts = TraceHeat(self._plot), TextLane(self._plot)
         self._all = tool_button("All", "all curves at once, as rows of colour, each over its own range", checkable=True)
         self._sorting = QComboBox()
         self._sorting.addItems(ORDERS)
-        self._sorting.setToolTip("the order in which curves stand")
+        self._sorting.setToolTip("the order in which curves stand; by place: neighbours in the picture close together")
         self._order: list[int] = []
         self._ordered_at = 0.0
         self._all.toggled.connect(lambda _: self.redraw())
@@ -143,14 +150,14 @@ class TracePanel(QWidget):
             self._match_curves(len(shown) + len(lanes))
             ticks = self._draw_curves(indices, rows, shown, scale)
             ticks += self._draw_lanes(lanes, int(indices[0]), len(shown), scale)
+        ticks += self._draw_texts(int(max(last - span, indices[0])), last, scale)
         if ticks:
             self._plot.getAxis("left").setTicks([ticks])
         if self._is_stacked:
             what = labelled(self._label, self._unit)
             self._plot.setLabel("left", f"id ({what})" if self._shows_all else f"id: range of its {what}")
-        if not np.isinf(span):
-            first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
-            self._plot.setXRange(first * scale, last * scale, padding=0)
+        first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
+        self._plot.setXRange((int(indices[0]) if np.isinf(span) else first) * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
         at = rows[min(int(np.searchsorted(indices, self._looking_at)), len(rows) - 1) if self._looking_at else -1]
         told = self._told_of(at, shown)
@@ -165,7 +172,8 @@ class TracePanel(QWidget):
         ids = self._trace.ids
         if not self._is_stacked or ids is None:
             names = [f"{name} " for name in self.names] if len(self.names) == len(values) else [""] * len(values)
-            return "   ".join(f"{names[n]}{figure(values[n])}" for n in shown[:4])
+            unit = f" {self._unit}" if self.names else ""
+            return "   ".join(f"{names[n]}{figure(values[n])}" for n in shown[:4]) + unit
         return f"{self.pointed}: {figure(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
 
     def _name_curves(self, shown: int) -> None:
@@ -175,6 +183,22 @@ class TracePanel(QWidget):
                 f'<span style="color:{curve_colour(n).name()}">━ {name}</span>' for n, name in enumerate(self.names)
             )
             self._told.setText(" ".join(spelled))
+
+    def name(self, names: tuple[str, ...]) -> None:
+        """Say what curves without ids are called."""
+        self.names = names
+        if names:
+            self._plot.setLabel("left", "")
+
+    def resizeEvent(self, event: object) -> None:
+        """Of a low panel the curves take the room that words beside its axis would."""
+        self._plot.getAxis("bottom").showLabel(self.height() >= LOW_PX)
+        super().resizeEvent(event)  # type: ignore[arg-type]
+
+    def show_all(self) -> None:
+        """Show everything there is, not the last minute."""
+        self._window.setCurrentIndex(self._window.count() - 1)
+        self._plot.setLimits(minYRange=1.0)  # of counts
 
     def look_at(self, frame: int | None) -> None:
         """Show the values around a frame, a line at it; those of the newest for None."""
@@ -223,7 +247,8 @@ class TracePanel(QWidget):
         """Put curves in the order wanted, now and then: they would jump about."""
         if len(self._order) != rows.shape[1] or now_s - self._ordered_at > ORDER_S:
             how = self._sorting.currentText() if self._is_stacked else ORDERS[0]
-            self._order, self._ordered_at = in_order(rows, how), now_s
+            places = self._beside.places() if how == PLACE else None
+            self._order, self._ordered_at = in_order(rows, how, self._trace.ids or (), places), now_s
 
     def _draw_all(self, indices: np.ndarray, rows: np.ndarray, scale: float) -> list[tuple[float, str]]:
         """Draw every curve as a row of colour; returns what some of them are called."""
@@ -282,6 +307,12 @@ class TracePanel(QWidget):
                 self._curves[above + n].setPen(pg.mkPen(text_colour(), width=1.5))
                 self._curves[above + n].setData(x * scale, _fitted(y) * LANE + base, connect="finite")
         return ticks
+
+    def _draw_texts(self, first: int, last: int, scale: float) -> list[tuple[float, str]]:
+        """Write what inputs said beneath everything else; returns what that is called."""
+        base = -LANE_GAP - len(self._lanes()) * LANE - TEXT_LANE / 2
+        texts = self._beside.texts if self._is_stacked and not self._shows_all else None
+        return [(base, "texts")] if self._texts.draw(texts, (first, last), base, scale) else []
 
     def _draw_marks(self, first: int, scale: float) -> None:
         """Draw a line over everything where a mark stands, and say how many of each there were."""

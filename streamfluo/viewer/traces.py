@@ -25,6 +25,7 @@ class Trace:
         self.newest_ids: list[int] = []  # of the newest rows
         self.revision = 0
         self.capacity = capacity
+        self._newest_of_past = -1  # the newest frame of those that came by `take_earlier`
         self._index = np.empty(0, np.int64)
         self._rows = np.empty((0, 0))
         self._start = self._stop = 0  # the rows that count; behind `stop` there is room
@@ -45,12 +46,17 @@ class Trace:
     def take(self, index: int, values: np.ndarray, ids: Sequence[int] | None = None) -> None:
         """Append values (t,) or (t, k) of the frames from `index` on; `ids` (k,) name the curves, new ones may come."""
         values = np.asarray(values, float).reshape(len(values), -1)
-        if len(self) and index <= self._index[self._stop - 1]:
-            self.clear()  # the series began anew
+        if len(self) and index <= (newest := int(self._index[self._stop - 1])):
+            if newest == self._newest_of_past:  # these were on their way while those of the past were asked for
+                values, index = values[newest + 1 - index :], newest + 1
+            else:
+                self.clear()  # the series began anew
+        if not len(values):
+            return
         self.newest_ids = [] if ids is None else list(ids)
         self._widen(values.shape[1], ids)
         columns = slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
-        capacity = max(16, min(self.capacity, MAX_BYTES // (8 * max(1, self.curves))))
+        capacity = self._most_rows
         values, skipped = values[-capacity:], max(0, len(values) - capacity)
         self._make_room(len(values), capacity)
         rows = slice(self._stop, self._stop + len(values))
@@ -61,9 +67,56 @@ class Trace:
         self._start = max(self._start, self._stop - capacity)
         self.revision += 1
 
+    def take_earlier(self, index: int, values: np.ndarray, ids: Sequence[int] | None = None) -> bool:
+        """Put values of the frames from `index` on where none are held, as far as there is room; False if none is."""
+        self._newest_of_past = max(self._newest_of_past, index + len(values) - 1)
+        if not len(self):
+            self.take(index, values, ids)
+            return True
+        values = np.asarray(values, float).reshape(len(values), -1)
+        if (ids is None) != (self._places is None) or (ids is None and values.shape[1] != self.curves):
+            return False
+        self._widen(values.shape[1], ids)
+        indices, held = np.arange(index, index + len(values)), self._index[self._start : self._stop]
+        new = np.flatnonzero(~np.isin(indices, held))
+        first = int(np.searchsorted(held, indices[new[0]])) if len(new) else 0
+        room = max(0, self._most_rows - len(self)) + first  # those before a hole may go for those in it
+        new = new[max(0, len(new) - room) :]
+        if not len(new):
+            return False
+        dropped = max(0, len(self) + len(new) - self._most_rows)
+        self._start += dropped
+        at = self._open(first - dropped, len(new), self._most_rows)
+        self._rows[at : at + len(new)] = np.nan
+        columns = slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
+        self._rows[at : at + len(new), columns] = values[new]
+        self._index[at : at + len(new)] = indices[new]
+        self.revision += 1
+        return True
+
+    def take_looks(self, indices: np.ndarray, values: np.ndarray) -> None:
+        """Put looks (n, k) at frames (n,) beside those that are held, which stay."""
+        held = {int(n): row.copy() for n, row in zip(*self.since(), strict=True)}
+        if held and values.shape[1] != self.curves:
+            return
+        looks = dict(zip(indices.tolist(), np.asarray(values, float), strict=True)) | held
+        self.clear()
+        for index in sorted(looks):
+            self.take(index, looks[index][None])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no earlier values have room."""
+        return len(self) >= self._most_rows
+
+    @property
+    def _most_rows(self) -> int:
+        return max(16, min(self.capacity, MAX_BYTES // (8 * max(1, self.curves))))
+
     def clear(self) -> None:
         """Forget everything."""
         self._start = self._stop = 0
+        self._newest_of_past = -1
         self._places, self._rows, self._index = None, np.empty((0, 0)), np.empty(0, np.int64)
         self.revision += 1
 
@@ -80,9 +133,10 @@ class Trace:
                 places.setdefault(name, len(places))
             curves = len(places)
         if curves != self.curves:
-            rows = np.full((len(self._rows), curves), np.nan)
+            rows, held = np.empty((len(self._rows), curves)), slice(self._start, self._stop)
             kept = min(curves, self.curves)
-            rows[:, :kept] = self._rows[:, :kept]
+            rows[held] = np.nan
+            rows[held, :kept] = self._rows[held, :kept]
             self._rows = rows
 
     def _make_room(self, count: int, capacity: int) -> None:
@@ -91,10 +145,25 @@ class Trace:
             return
         kept = slice(max(self._start, self._stop - capacity), self._stop)
         size = max(2 * capacity, count)
-        rows, index = np.full((size, self.curves), np.nan), np.zeros(size, np.int64)
+        rows, index = np.empty((size, self.curves)), np.empty(size, np.int64)  # what is not used takes no memory
         length = kept.stop - kept.start
         rows[:length], index[:length] = self._rows[kept], self._index[kept]
         self._rows, self._index, self._start, self._stop = rows, index, 0, length
+
+    def _open(self, first: int, count: int, capacity: int) -> int:
+        """Make room for `count` rows before the `first`-th of those held; returns where it is."""
+        if first or count > self._start:  # the first time, and in a hole; else there is room in front
+            rows, index = np.empty((2 * capacity, self.curves)), np.empty(2 * capacity, np.int64)
+            before = capacity - first  # as many rows fit in front
+            for new, old in ((rows, self._rows), (index, self._index)):
+                new[before : before + first] = old[self._start : self._start + first]
+                behind = old[self._start + first : self._stop]
+                new[before + first + count : before + first + count + len(behind)] = behind
+            length = len(self) + count
+            self._rows, self._index, self._start, self._stop = rows, index, before, before + length
+            return before + first
+        self._start -= count
+        return self._start
 
 
 class Marks:
@@ -102,16 +171,36 @@ class Marks:
 
     def __init__(self) -> None:
         self.count = self.revision = 0
+        self.covered: tuple[int, int] | None = None  # frames whose marks are here: first, one behind the last
+        self._newest_of_past = -1
         self._frames: deque[int] = deque(maxlen=MAX_MARKS)
 
     def take(self, frames: Sequence[int]) -> None:
         """Note frames, in order; ones from before mean that the series began anew."""
         if frames and self._frames and frames[0] <= self._frames[-1]:
-            self._frames.clear()
-            self.count = 0
+            if self._frames[-1] == self._newest_of_past:
+                frames = [frame for frame in frames if frame > self._newest_of_past]
+            else:
+                self._frames.clear()
+                self.count = 0
         self._frames.extend(frames)
         self.count += len(frames)
         self.revision += bool(frames)
+
+    def cover(self, index: int, count: int) -> None:
+        """Note of which frames the marks are here, those behind a hole alone."""
+        first, stop = self.covered or (index, index)
+        if index + count == first or not first <= index <= stop:
+            first = index
+        self.covered = (first, max(stop, index + count))
+
+    def take_earlier(self, frames: Sequence[int]) -> None:
+        """Note frames of before, as many as there is room for."""
+        self._newest_of_past = max([self._newest_of_past, *frames])
+        new = sorted({*frames} - {*self._frames}, reverse=True)[: MAX_MARKS - len(self._frames)]
+        self._frames = deque(sorted([*self._frames, *new]), maxlen=MAX_MARKS)
+        self.count += len(new)
+        self.revision += bool(new)
 
     def since(self, index: int) -> np.ndarray:
         """Return the frames (n,) from `index` on."""

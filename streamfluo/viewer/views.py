@@ -135,7 +135,8 @@ class PlaneView:
             tile.picture.adjust_levels(tile.image)
         images, levels = [tile.image for tile in tiles], [tile.picture.levels for tile in tiles]
         if self.mode == "composite":
-            return merged(images, levels, [tile.colour for tile in tiles])
+            gammas = [tile.picture.scale.gamma for tile in tiles]
+            return merged(images, levels, [tile.colour for tile in tiles], gammas)
         corners = [(round(tile.corner_px[0] / tile.bin_px), round(tile.corner_px[1] / tile.bin_px)) for tile in tiles]
         return side_by_side(images, levels, corners, self._shape, table)
 
@@ -188,6 +189,10 @@ class PlaneView:
             facts.insert(0, f"{len(tiles)} of {of} planes")
         if picture.averaged > 1:
             facts.append(f"mean of {picture.averaged}")
+        bent = {
+            tile.plane.rpartition("/")[0]: tile.picture.scale.gamma for tile in tiles if tile.picture.scale.gamma != 1
+        }
+        facts += [f"γ {gamma:g} {channel}".rstrip() for channel, gamma in bent.items()]
         if tiles[0].bin_px < 1:
             facts.append(f"{1 / tiles[0].bin_px:g} × {1 / tiles[0].bin_px:g} to a pixel")
         if tiles[0].bin_px > 1:

@@ -10,11 +10,13 @@ from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
-from .arrangement import EVENTS, OWN, STEERING, arrange, open_beside_pictures
-from .contents import PlotPanel, Simple, plot_of
+from .arrangement import EVENTS, OWN, RECORDING, STEERING, arrange, open_beside_pictures
+from .contents import OwnPanel, PlotPanel, Simple, own_of, plot_of
 from .controls import fixed_bar
+from .earlier import Earlier
 from .health_strip import HealthStrip
 from .heat_panel import HeatPanel
+from .image_menu import next_gamma
 from .image_panel import ImagePanel
 from .line_tool import LinePanel
 from .looking_back import ask_for_past
@@ -28,7 +30,7 @@ from .saving import save_image
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .steering import Steering
 from .steering_panel import SteeringPanel
-from .table_panels import EventsPanel, NumbersPanel, TablePanel
+from .table_panels import NumbersPanel, TablePanel
 from .theme import Theme, apply
 from .time_bar import TimeBar
 from .trace_panel import TracePanel, beside
@@ -40,7 +42,7 @@ STRIP_S = 0.25
 PREVIEWS = 14  # of the 16 that a program sends to all of its viewers
 AGES = 30
 LAYOUT_VERSION = 2  # of docks as they are kept; what another one kept is let go
-DockWidget = ImagePanel | PlotPanel | EventsPanel | SteeringPanel | LinePanel
+DockWidget = ImagePanel | PlotPanel | OwnPanel | LinePanel
 
 
 class Window(QMainWindow):
@@ -65,6 +67,7 @@ class Window(QMainWindow):
         self._ages_s: deque[float] = deque(maxlen=AGES)
         self._steering = Steering(model.uri, self._told)
         self._asked: dict[str, tuple[int, int]] = {}  # source → the frame that is looked back at, and its binning
+        self._earlier = Earlier(model, watch)
         self.strip = HealthStrip(model)
         self.strip.asked.connect(lambda: self._open(EVENTS))
         self._strip_at = 0.0
@@ -78,7 +81,8 @@ class Window(QMainWindow):
         self.addToolBar(Qt.ToolBarArea.BottomToolBarArea, fixed_bar("time", self.time_bar))
         fill_menus(self)
         self._add_dock(EVENTS, "events", Qt.DockWidgetArea.BottomDockWidgetArea).hide()
-        self._add_dock(STEERING, "steering", Qt.DockWidgetArea.RightDockWidgetArea).hide()
+        for name in (STEERING, RECORDING):
+            self._add_dock(name, name, Qt.DockWidgetArea.RightDockWidgetArea).hide()
         self._timer = QTimer(self, interval=round(1000 / (OFTENER * redraws_hz)), timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
@@ -125,6 +129,7 @@ class Window(QMainWindow):
         overlays = [o for image in images for o in image.overlays.all()]
         previews = {key for image in images for key in image.previews()}
         self._watch.want(self.model.topics(shown, overlays), previews)
+        self._earlier.turn(shown)
 
     def _follow_choice(self) -> None:
         """Turn every dock to the plane chosen; while the display is held the choice waits."""
@@ -219,7 +224,7 @@ class Window(QMainWindow):
         """A dock's panel, made when it is first seen."""
         dock = self.docks[name]
         if dock.widget() is None:
-            content = self._own(name) if name in OWN else self._make(self.model.panels[name])
+            content = own_of(name, self.model, self._steering) if name in OWN else self._make(self.model.panels[name])
             content.paused = self.paused
             dock.setWidget(content)
             if isinstance(content, TracePanel):
@@ -227,9 +232,6 @@ class Window(QMainWindow):
             if name not in OWN:
                 self._turn(name)
         return dock.widget()  # type: ignore[return-value]
-
-    def _own(self, name: str) -> DockWidget:
-        return EventsPanel(self.model) if name == EVENTS else SteeringPanel(self.model, self._steering)
 
     def _make(self, panel: Panel) -> DockWidget:
         model = self.model
@@ -370,6 +372,7 @@ class Window(QMainWindow):
         actions = {
             "F": image.canvas.fit, "R": image.canvas.rotate, "H": lambda: image.canvas.flip(1),
             "V": lambda: image.canvas.flip(0), "M": image.next_mode, "Shift+C": image.next_colours,
+            "G": lambda: next_gamma(image),
             "B": image.swap, "N": image.line.add,
             "C": self.model.planes.next_channel if len(self.model.planes.channels) > 1 else image.next_colours,
             "L": lambda: image.lock_levels(not image.locked),

@@ -23,6 +23,11 @@ def labelled(name: str, unit: str = "") -> str:
     return f"{spelled} [{unit}]" if unit else spelled
 
 
+def names_along(axis: str) -> tuple[str, ...]:
+    """Return what the places of an axis are called, where its name says it: `yx`, or `accepted, candidates`."""
+    return tuple(axis) if axis == "yx" else tuple(axis.split(", ")) if ", " in axis else ()
+
+
 def figure(value: Any) -> str:
     """Return a value of a table: four digits, and truth as a tick."""
     if isinstance(value, bool | np.bool_):

@@ -44,6 +44,7 @@ MESSAGES = [
     wire.Status(program="run", state="running", series_uid="golden", counters={"frames": 51, "lost": 3}),
     wire.Preview(step="motion", bin_px=2),
     wire.Look(step="green/0/source", index=44, bin_px=2),
+    wire.Past(step="extract", names=("traces",), before=44),
     wire.Event(event="gap", utc="2026-11-21T03:00:00Z", fields={"first": 42, "count": 9}),
     RESULT,
     wire.Calibration(

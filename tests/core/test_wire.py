@@ -58,6 +58,7 @@ MESSAGES = {
     wire.Status: dict(program=texts, state=texts, series_uid=texts, counters=users),
     wire.Preview: dict(step=texts, bin_px=st.integers(1, 64), endpoint=texts),
     wire.Look: dict(step=texts, index=counters, bin_px=st.integers(1, 64)),
+    wire.Past: dict(step=texts, names=st.lists(texts, max_size=3).map(tuple), before=counters),
     wire.Event: dict(event=texts, utc=texts, fields=users),
     wire.Result: dict(
         series_uid=texts, step=texts, kind=st.sampled_from(["values", "snapshot"]), index=counters, count=counters,

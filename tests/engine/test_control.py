@@ -305,3 +305,16 @@ def test_changes_take_effect_at_their_frames_however_they_come_in_blocks():
 
 def chain_values(made, step):
     return [out for results in made for name, out in results if name == step]
+
+
+def test_a_run_tells_of_its_session_first_and_of_those_beside_it(tmp_path):
+    for name in ("one", "two"):
+        with running(Turnstile(ones()), tmp_path / name, LEVEL) as (engine, _):
+            let(engine, 3)
+    (tmp_path / "no session").mkdir()
+    with running(Turnstile(ones()), tmp_path / "three", LEVEL) as (engine, control):
+        let(engine, 7)
+        own, *others = control.sessions()
+    assert (Path(own["session"]).name, own["state"], own["frames"]) == ("three", "running", 7)
+    assert {Path(one["session"]).name for one in others} == {"one", "two"}
+    assert all(one["nbytes"] > 1000 for one in (own, *others))

@@ -74,7 +74,7 @@ def test_it_is_shown_while_frames_come_and_by_its_session(tmp_path):
     assert len(numbers(got)) > 20
     assert all(row == [n, -n] for n, row in numbers(got).items())
     assert ("running", "input", "source") in hello.steps
-    assert [step for step, kind, _ in hello.steps if kind == "input"] == ["licks", "running"]
+    assert [step for step, kind, _ in hello.steps if kind == "input"] == ["licks", "running", "texts"]
     signals = [panel.step for panel in panels_of(hello) if panel.signal]
     assert signals == ["licks", "running"]
     session = open_session(tmp_path / "S")

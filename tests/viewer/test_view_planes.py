@@ -235,6 +235,12 @@ def test_merged_channels_by_hand():
     assert smaller[0].tolist() == [[0, 255, 0], [128, 0, 0], [255, 0, 0], [255, 0, 0]]
 
 
+def test_each_merged_channel_has_a_gamma_of_its_own():
+    one, other = np.array([[0, 5, 10, 20]]), np.array([[0, 25, 25, 100]])
+    got = merged([one, other], [(0.0, 20.0), (0.0, 100.0)], [RED, GREEN], [1.0, 0.5])
+    assert got[0].tolist() == [[0, 0, 0], [64, 128, 0], [128, 128, 0], [255, 255, 0]]
+
+
 def test_planes_side_by_side_stand_at_their_corners_between_levels_of_their_own():
     table = np.stack([np.arange(256)] * 3, 1).astype(np.uint8)
     images = [np.array([[0, 100]]), np.array([[1.0, 2.0]])]

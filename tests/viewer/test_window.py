@@ -71,7 +71,7 @@ def test_values_scroll_tables_fill_numbers_and_curves_stand(open_window):
     x, y = trace._curves[1].getData()
     assert np.allclose(x, [0, 0.1, 0.2])
     assert y.tolist() == [1, 3, 5]
-    assert trace._newest.text() == "y 4   x 5"
+    assert trace._newest.text() == "y 4   x 5 px"
     assert [name in trace._told.text() for name in ("━ y", "━ x")] == [True, True]
     assert len(neurons._curves) == 2
     assert [table._table.item(0, c).text() for c in range(4)] == ["6", "1", "3", "8"]
@@ -305,3 +305,26 @@ def test_numbers_stand_as_the_step_gives_them_and_words_first(open_window):
     numbers.refresh()
     rows = [tuple(numbers._table.item(r, c).text() for c in range(2)) for r in range(3)]
     assert rows == [("status", "determined"), ("gain", "0.5 e/ADU"), ("offset", "not known")]
+
+
+def test_what_inputs_said_stands_beneath_traces_as_far_as_there_is_room(open_window):
+    gives = {**GIVES, "texts": [("texts", "table", ("frame", "input", "text"), "", "what inputs said")]}
+    steps = [("motion", "motion", "source"), ("extract", "extract", "motion"), ("texts", "input", "source")]
+    window, watch = open_window(hello(gives=gives, steps=steps))
+    shown = panel(window, "by_id/extract/trace")
+    watch.hand(
+        result("extract", 0, 400, ids=[7, 9], trace=np.random.default_rng(7622).normal(size=(400, 2))),
+        result("texts", 0, 0, texts__frame=[3, 100, 101, 300], texts__input=["s"] * 4, texts__text=[*"abc", "µ"]),
+    )
+    look(window)
+    shown.redraw()
+    shown.refresh()
+    drawn = {item.textItem.toPlainText(): item.pos() for item in shown._texts._items if item.isVisible()}
+    assert drawn.keys() == {"▏a", "▏c", "▏µ"}, "b would lie under c"
+    assert drawn["▏c"].x() == pytest.approx(10.1)
+    low, high = shown._plot.viewRange()[1]
+    assert low < drawn["▏c"].y() < 0 < high
+    assert panel(window, "table/texts/texts").toPlainText().splitlines()[-1] == "0:30.0  µ"
+    shown._all.setChecked(True)
+    shown.refresh()
+    assert not any(item.isVisible() for item in shown._texts._items)

@@ -7,13 +7,16 @@ from plane_bytes import hello_of_planes, plane_frame
 from wire_bytes import HELLO, SHAPE, frame, result
 
 pytest.importorskip("PySide6")
+import pyqtgraph as pg
 from PySide6.QtCore import QSettings
 from PySide6.QtGui import QImage
 from windows import PIXELS, look, panel
 
 from streamfluo.core import wire
 from streamfluo.viewer.arrangement import OWN
+from streamfluo.viewer.image_menu import set_gamma
 from streamfluo.viewer.saving import save_data
+from streamfluo.viewer.theme import COLOUR_MAPS
 
 ALL = ("red/0", "green/0", "red/1", "green/1")
 
@@ -35,7 +38,7 @@ def planes_window(open_window):
 def test_there_is_a_dock_for_each_thing_not_for_each_plane(planes_window):
     window, _, _ = planes_window
     assert set(window.docks) == {*window.model.panels, *OWN}
-    assert len(window.docks) == 11
+    assert len(window.docks) == 12
     assert window._choice.isVisible()
     window.docks["per_frame/motion/shift_px"].show()
     assert window.docks["per_frame/motion/shift_px"].windowTitle() == "motion: shift (red · 0 µm)"
@@ -296,3 +299,37 @@ def test_a_stream_of_planes_after_one_of_one_plane_and_back(open_window):
     look(window)
     assert not window._choice.isVisible()
     assert np.array_equal(panel(window, "frames/source").image, PIXELS)
+
+
+def test_a_key_brightens_what_is_dim_in_the_chosen_channel_and_it_is_said(planes_window):
+    window, _, image = planes_window
+    image.set_mode("composite")
+    look(window)
+    before = image.canvas._painted.image.copy()
+    window._active = image
+    window.with_image("G")
+    look(window)
+    channel = window.model.planes.split(image._tiles[0].panel.step)[0].partition("/")[0]
+    assert image.scale.gamma == 0.7
+    assert f"γ 0.7 {channel}" in image._facts.text()
+    assert not np.array_equal(image.canvas._painted.image, before)
+    assert [t.picture.scale.gamma for t in image._tiles[1:]] == [1.0] * (len(image._tiles) - 1), "its own alone"
+    set_gamma(image, 1.0)
+    look(window)
+    assert np.array_equal(image.canvas._painted.image, before)
+    assert "γ" not in image._facts.text()
+
+
+def test_one_plane_is_drawn_through_colours_of_its_gamma(planes_window):
+    window, _, image = planes_window
+    image.set_mode("one")
+    image._colours.setCurrentText("inferno")
+    straight = pg.colormap.get(COLOUR_MAPS["inferno"]).getLookupTable(nPts=256, alpha=False).astype(int)
+    set_gamma(image, 0.5)
+    look(window)
+    at = np.rint(255 * (np.arange(256) / 255) ** 0.5).astype(int)
+    assert np.abs(image.canvas.colour_table - straight[at]).max() <= 4, "between two colours of the map"
+    assert np.abs(image.canvas.colour_table - straight).max() > 50
+    set_gamma(image, 1.0)
+    look(window)
+    assert np.array_equal(image.canvas.colour_table, straight)

@@ -23,6 +23,7 @@ class Watch:
     """Stands in for the network: gives what it was handed, once, and remembers what was asked for."""
 
     def __init__(self):
+        self.asked_before = []
         self.connected, self.denied, self.refused = True, "", Counter()
         self.topics, self.previews = set(), set()
         self._messages, self.looked = [], []
@@ -40,6 +41,9 @@ class Watch:
 
     def look(self, step, index, bin_px):
         self.looked.append((step, index, bin_px))
+
+    def ask_before(self, step, name, before):
+        self.asked_before.append((step, name, before))
 
     def want(self, topics, previews):
         self.topics, self.previews = set(topics), set(previews)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.state import State, require_int
 from ...core.step_values import IDS, PRESENT
+from .components import REJECTED
 from .extraction import Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
 from .seeds import Seeds
@@ -40,6 +41,15 @@ class Live:
             return self.extraction.process(index, frame)
         self.first_frames.append(index, frame)
         return NO_COMPONENTS
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many components are accepted as of the last frame, and how many are candidates.
+
+        Those that a person has rejected are neither.
+        """
+        cells = self.extraction.cells
+        accepted = cells["accepted"]
+        return int(accepted.sum()), int((~accepted & (cells["verdict"] != REJECTED)).sum())
 
     def learn(self, index: int, frame: np.ndarray | None) -> None:
         """Take a frame, and do all that it leaves to do."""
@@ -77,8 +87,8 @@ class Live:
         self._watch.restore(state, where)
 
 
-def by_id(frames: Sequence[LiveValues]) -> dict[str, np.ndarray]:
-    """Return values (t, K) by id of frames whose ids may differ; 0 where an id is not present."""
+def values_of(frames: Sequence[LiveValues], counts: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
+    """Return values (t, K) by id of frames whose ids may differ, 0 where an id is not present; and `counts` (t, 2)."""
     ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
     if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
         ids = np.unique(np.concatenate([live[0] for live in frames]))
@@ -86,4 +96,6 @@ def by_id(frames: Sequence[LiveValues]) -> dict[str, np.ndarray]:
     for t, (present, *rows) in enumerate(frames):
         columns = np.searchsorted(ids, present)
         values[:, t, columns], there[t, columns] = rows, True
-    return {IDS: ids, PRESENT: there, **dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))}
+    counted = np.array(counts, np.int32).reshape(-1, 2)
+    named = dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))
+    return {IDS: ids, PRESENT: there, **named, "components": counted}

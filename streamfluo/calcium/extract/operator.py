@@ -26,7 +26,7 @@ from .activity import Deconvolution
 from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_kernels
-from .live import NO_COMPONENTS, Live, by_id
+from .live import NO_COMPONENTS, Live, values_of
 from .params import ExtractParams
 from .seeds import Seeds, load_seeds, seeds_of_file
 
@@ -58,7 +58,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 12  # the more cells, the less evidence each must have; joins leave the neighbours' regressions right
+    version = 13  # gives how many components there are
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
@@ -69,6 +69,9 @@ class Extract(Operator):
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
         Gives("spikes", "by_id", ("t", "id"), "σ/s", "rate of spikes up to a factor, as of this frame"),
         Gives("dff", "by_id", ("t", "id"), "", "ΔF/F, with F0 from a running 8th percentile; NaN where F0 is near 0"),
+        Gives(
+            "components", "per_frame", ("t", "accepted, candidates"), "", "how many are accepted, and how many may be"
+        ),
         Gives("present", "by_id", ("t", "id"), "", "whether the component was accepted in the frame"),
         Gives(
             "merged", "table", ("frame", "id", "into"), "", "of which other one it is the cell from the next frame on"
@@ -101,7 +104,10 @@ class Extract(Operator):
     )
     counted = {"present": "cells"}
     presents = Presents(
-        ("frames", "mean", "detection", "background"), ("traces", "quality", "shift_px"), ticks={"traces": "spikes"}
+        ("frames", "mean", "detection", "background"),
+        ("traces", "components", "quality", "shift_px"),
+        over_time=("components",),
+        ticks={"traces": "spikes"},
     )
     examples = (
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
@@ -156,11 +162,13 @@ class Extract(Operator):
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         block = known_pixels(block)
         live: list[LiveValues] = []
+        counts: list[tuple[int, int]] = []
         valid = valid_frames(block, inputs)
         for t, frame in enumerate(block.pixels):
             live.append(self._frame(block.index + t, frame if valid[t] else None))
+            counts.append(self._frames_live.counts())
         extraction = self._live.extraction
-        values: Values = {**by_id(live), **extraction.tables.give()}
+        values: Values = {**values_of(live, counts), **extraction.tables.give()}
         self._doubt = self._doubt_now()
         if extraction.behind:
             self._afterwards.start(extraction.catch_up)
@@ -206,7 +214,7 @@ class Extract(Operator):
         extraction = self._live.extraction
         if self._live.begun:
             extraction.finish()
-        return Output(extraction.next_index, {**by_id([]), **extraction.tables.give()})
+        return Output(extraction.next_index, {**values_of([], []), **extraction.tables.give()})
 
     def doubt(self) -> str:
         return self._doubt_now() if self._doubt is None else self._doubt
