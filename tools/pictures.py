@@ -87,10 +87,10 @@ SCENES = {
         f"{FILAMENTS}&frames=4000&seed=5108&k_on_hz=0.05&k_off_hz=40&emitter_photons=2500&photons=4",
         "spots.toml", 150, 3300, sets=("spots.false_alarms=0.01",),
     ),
-    "sofi": Scene(
+    "sofi_view": Scene(
         f"{FILAMENTS}&frames=5000&seed=5109&k_on_hz=1&k_off_hz=9", "sofi.toml", 150, 3300, (divided,),
     ),
-    "counting": Scene(
+    "counting_view": Scene(
         "sim:bleaching-steps?shape=160x160&frames=1000&max_y=5&p_bleach=0&seed=5110", "counting.toml", 20, 900,
     ),
     "demo": Scene("sim:calcium?shape=128x128&frames=1800&seed=3", "demo.toml", 30, 600),

@@ -145,7 +145,8 @@ class Trace:
             return
         kept = slice(max(self._start, self._stop - capacity), self._stop)
         size = max(2 * capacity, count)
-        rows, index = np.empty((size, self.curves)), np.empty(size, np.int64)  # what is not used takes no memory
+        # Both are written to at once: zeros would take their memory page by page, 30 kB a minute for an hour or two.
+        rows, index = np.full((size, self.curves), np.nan), np.full(size, -1, np.int64)
         length = kept.stop - kept.start
         rows[:length], index[:length] = self._rows[kept], self._index[kept]
         self._rows, self._index, self._start, self._stop = rows, index, 0, length

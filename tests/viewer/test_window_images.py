@@ -311,3 +311,18 @@ def test_a_stack_shows_one_plane_and_asks_which(open_window):
     image._plane.setValue(2)
     look(window)
     assert np.array_equal(image.image, stack[2])
+
+
+def test_an_outline_round_pixels_has_no_steps_and_stays_where_it_is():
+    steps = [(0, 0), (0, 1), (-1, 1), (-1, 2), (0, 2), (0, 3), (1, 3), (1, 4), (2, 4), (2, 3), (3, 3), (3, 0), (1, 0)]
+    outlines = np.full((2, 20, 2), np.nan)
+    outlines[0, : len(steps)], outlines[1, :4] = steps, [(0, 0), (0, 5), (5, 5), (5, 0)]
+    lines = contour_lines(outlines)
+    ends = np.flatnonzero(np.isnan(lines[:, 0]))
+    smooth, square = lines[: ends[0]], lines[ends[0] + 1 : ends[1]]
+    assert square.tolist() == [[0, 0], [0, 5], [5, 5], [5, 0], [0, 0]]  # of few corners: drawn as they are
+    assert np.array_equal(smooth[0], smooth[-1])
+    assert smooth[:-1].mean(0) == pytest.approx(np.mean(steps, 0))
+    longest = np.hypot(*np.diff(smooth, axis=0).T).max()
+    assert longest < np.hypot(*np.diff([*steps, steps[0]], axis=0).T).max()
+    assert np.abs(smooth[:-1] - steps).max() <= 1.0
