@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,12 @@ def kept_sessions(roots: Sequence[Path], depth: int) -> list[Kept]:
 def newest_lines(sessions: Sequence[Kept], at_most: int) -> list[dict[str, Any]]:
     """Return what is known of the sessions that were written last, the newest first, with their bytes."""
     newest = sorted(sessions, key=lambda kept: _written_s(kept.folder), reverse=True)[:at_most]
-    return [session_line(kept.folder) | _size(kept.folder) for kept in newest]
+    found = []
+    for kept in newest:
+        line = session_line(kept.folder)
+        size = _size(kept.folder) if line["state"] == "running" else _known_size(kept.folder, _written_s(kept.folder))
+        found.append(line | size)
+    return found
 
 
 def _written_s(session: Path) -> float:
@@ -40,6 +46,12 @@ def _written_s(session: Path) -> float:
         return (session / "session.json").stat().st_mtime
     except OSError:  # retention was faster
         return 0.0
+
+
+@lru_cache(1024)  # a session may have thousands of files, and viewers ask twice a minute
+def _known_size(folder: Path, written_s: float) -> dict[str, int]:
+    """The bytes of a session that is over, as long as it was written last then."""
+    return _size(folder)
 
 
 def _size(folder: Path) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..core.errors import StreamfluoError
 from ..network.control_client import Control
 
-ASK_S = 10.0
+ASK_S = 30.0
 MAX_SHOWN = 200
 HERE = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")  # endpoints of programs of this machine
 

@@ -28,7 +28,8 @@ REDRAW_S, HEAT_S = 0.1, 1.0
 ORDER_S = 5.0  # so long curves keep their places
 CURVES_A_PAGE = 16
 LOW_PX = 140  # then an axis has no words
-LANE_PX, FEWEST = 14, 4  # so much room a curve needs, and so many are shown where there is less
+AXIS_PX = 40  # across, with its words
+LANE_PX, FEWEST = 13, 4  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
 MAX_LANES, TEXT_LANE = 4, 2.0
 TICK, TICK_GAP, MAX_TICKS = 0.35, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
@@ -332,7 +333,9 @@ class TracePanel(QWidget):
         self._told.setText(" ".join(told))
 
     def _shown(self, curves: int) -> list[int]:
-        fits = max(self._plot.height() // LANE_PX, FEWEST) if self._is_stacked else CURVES_A_PAGE
+        beneath = len(self._lanes()) * LANE + (TEXT_LANE + LANE_GAP if self._beside.texts is not None else LANE_GAP)
+        room = int((self._plot.height() - AXIS_PX) / LANE_PX - beneath)
+        fits = max(room, FEWEST) if self._is_stacked else CURVES_A_PAGE
         self._a_page = min(fits, CURVES_A_PAGE)
         pages = max(1, -(-curves // self._a_page))
         self._page.setMaximum(pages)
