@@ -14,6 +14,7 @@ from streamfluo.viewer.arrangement import EVENTS, OWN
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.menus import list_docks
 from streamfluo.viewer.model import Model
+from streamfluo.viewer.screens import bring_back
 from streamfluo.viewer.trace_heat import thinned
 from streamfluo.viewer.window import Window
 
@@ -305,3 +306,29 @@ def test_numbers_stand_as_the_step_gives_them_and_words_first(open_window):
     numbers.refresh()
     rows = [tuple(numbers._table.item(r, c).text() for c in range(2)) for r in range(3)]
     assert rows == [("status", "determined"), ("gain", "0.5 e/ADU"), ("offset", "not known")]
+
+
+@pytest.mark.parametrize(
+    "written", ["docks=hello\nmodes=3", "docks=1, 2, 3\nmodes=@Invalid()", "docks=@ByteArray(\\xff)"]
+)
+def test_a_layout_that_something_else_wrote_is_let_go(tmp_path, open_window, written):
+    arrangement = open_window()[0].model.arrangement
+    file = tmp_path / "viewer.ini"
+    file.write_text(f"[{arrangement}]\n{written}\n")
+    window, _ = open_window(settings=QSettings(str(file), QSettings.Format.IniFormat))
+    assert "frames/source" in window.docks
+    window.close()
+    again, _ = open_window(settings=QSettings(str(file), QSettings.Format.IniFormat))
+    assert "frames/source" in again.docks
+
+
+def test_a_window_whose_screen_is_gone_comes_back(qapp, open_window):
+    window, _ = open_window()
+    room = window.screen().availableGeometry()
+    window.resize(room.width() + 300, room.height() // 2)
+    window.move(room.right() - 60, room.bottom() - 60)
+    bring_back(qapp)
+    assert room.contains(window.frameGeometry())
+    before = window.frameGeometry()
+    bring_back(qapp)
+    assert window.frameGeometry() == before
