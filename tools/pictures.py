@@ -55,6 +55,24 @@ to = "pub+tcp://127.0.0.1:{pulses}"
 """
 
 
+PLANES = """
+[[step]]
+kind = "motion"
+planes = ["red"]
+[[step]]
+id = "apply"
+kind = "motion"
+after = "source"
+planes = ["green"]
+inputs = {{ shift_px = "red/motion.shift_px", valid = "red/motion.valid" }}
+params = {{ mode = "apply" }}
+[[step]]
+kind = "extract"
+planes = ["green"]
+params = {{ neuron_sigma_px = 4.0 }}
+"""
+
+
 class Scene(NamedTuple):
     """A picture: its source, its config, at which frame what is done to the window, `dock`: of that one alone."""
 
@@ -80,6 +98,29 @@ def divided(window: Any) -> None:
     window._content("snapshot/reconstruct/deconvolved").canvas.divider.move_to(0.5)
 
 
+def several_planes(window: Any) -> None:
+    """Frames of all planes side by side, and beside them the merged channels of the slice in the middle."""
+    from PySide6.QtCore import Qt
+
+    window.model.planes.choose_plane("green/1")
+    raw = window.docks["frames/source"]
+    merged = next(
+        dock for dock in window.docks.values() if "apply" in dock.windowTitle() and "frames" in dock.objectName()
+    )
+    traces = next(dock for dock in window.docks.values() if dock.objectName().startswith("by_id/"))
+    for dock in window.docks.values():
+        dock.setVisible(dock in (raw, merged, traces))
+    window.addDockWidget(Qt.DockWidgetArea.TopDockWidgetArea, raw)
+    window.splitDockWidget(raw, merged, Qt.Orientation.Horizontal)
+    window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, traces)
+    window.resizeDocks([raw, merged], [740, 520], Qt.Orientation.Horizontal)
+    window.resizeDocks([raw, traces], [420, 130], Qt.Orientation.Vertical)
+    for dock, mode in ((raw, "grid"), (merged, "composite")):
+        image = window._content(dock.objectName())
+        image.set_mode(mode)
+    image._average.setValue(10)
+
+
 SCENES = {
     "viewer": Scene(CALCIUM, LOOP, 30, 2200, (smooth,), marks=((700, "air puff"), (1600, "air puff"))),
     "closed_loop": Scene(CALCIUM, LOOP, 60, 2200, size=(1920, 960), dock="by_id/extract/traces"),
@@ -92,6 +133,9 @@ SCENES = {
     ),
     "counting_view": Scene(
         "sim:bleaching-steps?shape=160x160&frames=1000&max_y=5&p_bleach=0&seed=5110", "counting.toml", 20, 900,
+    ),
+    "planes": Scene(
+        "sim:calcium?channels=2&z=3&shape=128x128&frames=1500&seed=5111", PLANES, 30, 700, (several_planes,)
     ),
     "demo": Scene("sim:calcium?shape=128x128&frames=1800&seed=3", "demo.toml", 30, 600),
 }  # fmt: skip

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import platformdirs
-from PySide6.QtCore import QMessageLogContext, QSettings, QTimer, QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QByteArray, QMessageLogContext, QSettings, QTimer, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication
 
 from ..core.errors import SourceError
 from ..network.watching import Watch
 from .model import Model
+from .screens import keep_on_screen
 from .theme import Theme, apply
 from .tour import begin_tour
 from .window import REDRAWS_HZ, Window
@@ -31,12 +32,13 @@ def show(uri: str, theme: Theme = "auto", redraws_hz: float = REDRAWS_HZ) -> Non
         file = platformdirs.user_config_path("streamfluo") / "viewer.ini"
         settings = QSettings(str(file), QSettings.Format.IniFormat)
         window = Window(watch, Model(uri), settings, redraws_hz)
-        if (geometry := settings.value("geometry")) is not None:
+        if isinstance(geometry := settings.value("geometry"), QByteArray):
             window.restoreGeometry(geometry)
         else:
             room = app.primaryScreen().availableSize() * OF_THE_SCREEN
             window.resize(window.size().boundedTo(room))
         window.show()
+        keep_on_screen(app)
         if not settings.value("tour"):
             _begin_tour_later(window, settings)
         app.exec()

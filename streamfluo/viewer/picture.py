@@ -85,7 +85,7 @@ class Picture:
 
     def take(self, pixels: np.ndarray, index: int, grid: PixelGrid = WHOLE, arrived_ns: int | None = None) -> None:
         """Take the next image (y, x), or stack (n, y, x) of which a panel shows one; complex and bool become float."""
-        pixels = pixels if pixels.dtype.kind in "uif" else np.asarray(pixels, np.float32)
+        pixels = pixels if pixels.dtype.kind in "uif" else np.asarray(pixels.real, np.float32)
         if self._recent and self._recent[-1].shape != pixels.shape:
             self._forget()
         self.pixels, self.index, self.grid, self.arrived_ns = pixels, index, grid, arrived_ns

@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 
 import numpy as np
-from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from ..network.watching import Watch
@@ -180,8 +180,9 @@ class Window(QMainWindow):
         for panel in model.panels.values():
             self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea)
         self.arrange()
-        if self._settings is not None and (state := self._settings.value(f"{model.arrangement}/docks")) is not None:
-            self.restoreState(state, LAYOUT_VERSION)
+        kept = self._settings.value(f"{model.arrangement}/docks") if self._settings is not None else None
+        if self._settings is not None and isinstance(kept, QByteArray):  # other programs may have written the file
+            self.restoreState(kept, LAYOUT_VERSION)
             kept = self._settings.value(f"{model.arrangement}/modes")
             self._modes = dict(kept) if isinstance(kept, dict) else {}
         self._choice.setVisible(len(model.planes) > 1)  # whatever the state kept says

@@ -14,6 +14,7 @@ from streamfluo.viewer.arrangement import EVENTS, OWN
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.menus import list_docks
 from streamfluo.viewer.model import Model
+from streamfluo.viewer.screens import bring_back
 from streamfluo.viewer.trace_heat import thinned
 from streamfluo.viewer.window import Window
 
@@ -328,3 +329,29 @@ def test_what_inputs_said_stands_beneath_traces_as_far_as_there_is_room(open_win
     shown._all.setChecked(True)
     shown.refresh()
     assert not any(item.isVisible() for item in shown._texts._items)
+
+
+@pytest.mark.parametrize(
+    "written", ["docks=hello\nmodes=3", "docks=1, 2, 3\nmodes=@Invalid()", "docks=@ByteArray(\\xff)"]
+)
+def test_a_layout_that_something_else_wrote_is_let_go(tmp_path, open_window, written):
+    arrangement = open_window()[0].model.arrangement
+    file = tmp_path / "viewer.ini"
+    file.write_text(f"[{arrangement}]\n{written}\n")
+    window, _ = open_window(settings=QSettings(str(file), QSettings.Format.IniFormat))
+    assert "frames/source" in window.docks
+    window.close()
+    again, _ = open_window(settings=QSettings(str(file), QSettings.Format.IniFormat))
+    assert "frames/source" in again.docks
+
+
+def test_a_window_whose_screen_is_gone_comes_back(qapp, open_window):
+    window, _ = open_window()
+    room = window.screen().availableGeometry()
+    window.resize(room.width() + 300, room.height() // 2)
+    window.move(room.right() - 60, room.bottom() - 60)
+    bring_back(qapp)
+    assert room.contains(window.frameGeometry())
+    before = window.frameGeometry()
+    bring_back(qapp)
+    assert window.frameGeometry() == before
