@@ -73,9 +73,14 @@ def test_thirty_consumers_that_never_read_leave_status_and_a_consumer_that_does_
             assert [next(blocks).index for _ in range(200)] == list(range(200))
 
 
-def test_who_neither_reads_nor_speaks_is_hung_up_on_and_may_come_back(monkeypatch):
+@pytest.fixture
+def soon(monkeypatch):
+    """Who is silent is hung up on after a third of a second."""
     monkeypatch.setattr(server_module, "SILENT_S", 0.3)
     monkeypatch.setattr(server_module, "HEARTBEAT_S", 0.1)
+
+
+def test_who_neither_reads_nor_speaks_is_hung_up_on_and_may_come_back(monkeypatch, soon):
     monkeypatch.setattr(consumers, "IN_FLIGHT_BYTES", 1 << 10)
     with serving(loop=True) as served, zmtp(served.uri, "DEALER", 4096) as idle:
         say(idle, GREEDY)
@@ -86,9 +91,7 @@ def test_who_neither_reads_nor_speaks_is_hung_up_on_and_may_come_back(monkeypatc
             assert [next(blocks).index for _ in range(20)] == list(range(20))
 
 
-def test_each_of_many_who_neither_read_nor_speak_is_hung_up_on(monkeypatch):
-    monkeypatch.setattr(server_module, "SILENT_S", 0.3)
-    monkeypatch.setattr(server_module, "HEARTBEAT_S", 0.1)
+def test_each_of_many_who_neither_read_nor_speak_is_hung_up_on(monkeypatch, soon):
     monkeypatch.setattr(consumers, "IN_FLIGHT_BYTES", 2 << 20)
     monkeypatch.setattr(consumers, "BUDGET_BYTES", 2 << 20)  # less for each than a socket's queue has room for
     with serving(loop=True) as served, ExitStack() as stack:

@@ -227,11 +227,15 @@ def test_a_zarr_that_grows_is_followed_to_its_end(tmp_path, way, fill):
         assert_whole(images, VOLUMES[:, z, c])
 
 
-def test_a_chunk_that_never_comes_is_a_gap_and_a_recording_that_stops_ends(tmp_path):
+def empty_zarr(path, frames):
+    """An array (t, z, c, y, x) for so many time points, a chunk for each image; skips without zarr."""
     zarr = pytest.importorskip("zarr")
-    array = zarr.create_array(
-        str(tmp_path / "m.zarr"), shape=(40, 2, 3, *SHAPE), chunks=(1, 1, 1, *SHAPE), dtype="uint16", fill_value=65535
-    )
+    chunks = (1, 1, 1, *SHAPE)
+    return zarr.create_array(str(path), shape=(frames, 2, 3, *SHAPE), chunks=chunks, dtype="uint16", fill_value=65535)
+
+
+def test_a_chunk_that_never_comes_is_a_gap_and_a_recording_that_stops_ends(tmp_path):
+    array = empty_zarr(tmp_path / "m.zarr", 40)
     written_beside(in_turn, array, VOLUMES, 1, {(5, 1, 2), (6, 0, 0)})
     with open_source(f"{tmp_path}/m.zarr?follow=1&planes=all") as source:
         found = collected(source)
@@ -243,10 +247,7 @@ def test_a_chunk_that_never_comes_is_a_gap_and_a_recording_that_stops_ends(tmp_p
 
 
 def test_a_chunk_that_comes_while_a_growing_zarr_is_looked_at_is_no_gap(tmp_path, monkeypatch):
-    zarr = pytest.importorskip("zarr")
-    array = zarr.create_array(
-        str(tmp_path / "m.zarr"), shape=(20, 2, 3, *SHAPE), chunks=(1, 1, 1, *SHAPE), dtype="uint16", fill_value=65535
-    )
+    array = empty_zarr(tmp_path / "m.zarr", 20)
     in_turn(array, VOLUMES[:3])
     told, written = zarr_store.written_images, iter(range(3, 20))
 
@@ -277,10 +278,7 @@ def test_a_chunk_under_its_first_name_is_not_there_yet(tmp_path):
 
 
 def test_a_plane_of_a_zarr_that_stops_holds_the_others_up_once(tmp_path):
-    zarr = pytest.importorskip("zarr")
-    array = zarr.create_array(
-        str(tmp_path / "m.zarr"), shape=(20, 2, 3, *SHAPE), chunks=(1, 1, 1, *SHAPE), dtype="uint16", fill_value=65535
-    )
+    array = empty_zarr(tmp_path / "m.zarr", 20)
     in_turn(array, VOLUMES, 1, {(t, 1, 2) for t in range(4, 20)})
     began = time.monotonic()
     with open_source(f"{tmp_path}/m.zarr?follow=1&planes=all") as source:

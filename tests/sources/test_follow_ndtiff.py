@@ -186,12 +186,17 @@ def test_of_a_process_that_is_killed_the_whole_images_are_given(tmp_path):
         assert_whole(images, MOVIE[: len(images), c, z])
 
 
-def test_a_writer_that_is_killed_leaves_what_is_whole(tmp_path):
-    writer = Writer(tmp_path / "nd")
+def six_images(folder, behind):
+    """A folder of six images, with bytes behind those of its index."""
+    writer = Writer(folder)
     for t in range(6):
         writer.add(t)
-    with (tmp_path / "nd" / "NDTiff.index").open("ab") as index:
-        index.write(struct.pack("<I", 30) + b'{"time": 6, "cha')
+    with (folder / "NDTiff.index").open("ab") as index:
+        index.write(behind)
+
+
+def test_a_writer_that_is_killed_leaves_what_is_whole(tmp_path):
+    six_images(tmp_path / "nd", behind=struct.pack("<I", 30) + b'{"time": 6, "cha')
     with pytest.raises(SourceError, match=r"damaged after 6 images .* read what is whole: nd\?follow=1"):
         open_source(tmp_path / "nd")
     with open_source(f"{tmp_path}/nd?follow=1") as source:
@@ -199,22 +204,14 @@ def test_a_writer_that_is_killed_leaves_what_is_whole(tmp_path):
 
 
 def test_an_index_with_room_behind_it_is_whole(tmp_path):
-    writer = Writer(tmp_path / "nd")
-    for t in range(6):
-        writer.add(t)
-    with (tmp_path / "nd" / "NDTiff.index").open("ab") as index:
-        index.write(bytes(5000))
+    six_images(tmp_path / "nd", behind=bytes(5000))
     for query in ("", "?follow=1"):
         with open_source(f"{tmp_path}/nd{query}") as source:
             assert_whole(collected(source)[""], MOVIE[:6, 0, 0])
 
 
 def test_a_damaged_index_is_named_when_what_is_before_has_been_given(tmp_path):
-    writer = Writer(tmp_path / "nd")
-    for t in range(6):
-        writer.add(t)
-    with (tmp_path / "nd" / "NDTiff.index").open("ab") as index:
-        index.write(struct.pack("<I", 1 << 30) + bytes(range(1, 60)))
+    six_images(tmp_path / "nd", behind=struct.pack("<I", 1 << 30) + bytes(range(1, 60)))
     with open_source(f"{tmp_path}/nd?follow=1") as source:
         blocks = source.blocks()
         assert len(next(blocks)) == 6
