@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 HERE = Path(__file__).parents[1]
 IMAGES, CONFIGS = HERE / "docs" / "images", HERE / "configs"
 STEP_S = 1.5  # between what is done to the window, and before its picture
 PATIENCE_S = 400.0  # kernels may have to be compiled first
 MAX_BYTES = 300_000
+TINT = 10  # of 255, from which on a pixel is no grey
 SPEED_HZ = 50.0
 
 CALCIUM = "sim:calcium?shape=192x192&frames=2400&seed=5107"
@@ -234,8 +237,23 @@ def make_small(path: Path) -> int:
     picture = Image.open(path).convert("RGB")
     picture.save(path, optimize=True)
     if path.stat().st_size > MAX_BYTES:
-        picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+        with_palette(picture).save(path, optimize=True)
     return path.stat().st_size
+
+
+def with_palette(picture: Any) -> Any:
+    """Return a picture of 128 greys, the commonest grounds and 112 colours: one palette for all tints the greys."""
+    from PIL import Image
+
+    pixels = np.asarray(picture).reshape(-1, 3)
+    coloured = np.ptp(pixels.astype(int), axis=1) > TINT
+    colours = Image.fromarray(pixels[coloured][None]).quantize(112, dither=Image.Dither.NONE).getpalette()[: 3 * 112]
+    grounds, times = np.unique(pixels[~coloured], axis=0, return_counts=True)
+    common = grounds[np.argsort(-times)[:16]].ravel().tolist()
+    greys = np.repeat(np.linspace(0, 255, 128).round().astype(int), 3).tolist()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*greys, *common, *colours])
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def main() -> None:
