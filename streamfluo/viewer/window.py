@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 
 import numpy as np
 from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer
@@ -109,8 +109,7 @@ class Window(QMainWindow):
         if time.monotonic() - self._strip_at > STRIP_S:
             self._strip_at = time.monotonic()
             age_s = float(np.median(self._ages_s)) if self._ages_s and model.link == "live" else None
-            refused: Counter[str] = self._watch.refused + model.refused
-            self.strip.refresh(age_s, self.paused, refused.total())
+            self.strip.refresh(age_s, self.paused, (self._watch.refused + model.refused).total())
         self.time_bar.refresh()
 
     def visible_panels(self) -> list[DockWidget]:
