@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from ..core.errors import StreamfluoError
+from .advise import advise
 from .calibrate import calibrate
 from .camera import camera
 from .check import check
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 for verb, name in (
     (demo, "demo"),
+    (advise, "advise"),
     (run, "run"),
     (record, "record"),
     (camera, "camera"),

@@ -1,0 +1,93 @@
+"""Which job a recording is for, by what fluctuates in it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from .cell_size import DOMINATED, CellSize
+from .fluctuations import SHOWS_SD
+from .light import Noise
+from .seen_spots import SeenSpots
+from .shifts import Shifts
+
+CELLS_FROM_PX = 5.0  # diameter; a PSF on a camera that samples it has 2 to 4 px
+ASYMMETRIC = 0.1  # skewness of increments: blinking has 0 ± .03, transients .2 to 2
+BRIGHT = 100.0  # light of a spot over the noise of a pixel: molecules one by one, 160 and more; SOFI 75
+SHORT_FRAMES, SHORT_BRIGHT, SHORT_SPOTS = 30, 40.0, 8.0
+STILL_PX = 0.1
+
+Kind = Literal["calcium_2p", "calcium_1p", "sofi", "spots", "calibrate", ""]
+
+
+class Job(NamedTuple):
+    """The job and why, in one sentence; of an empty one why it cannot be told."""
+
+    kind: Kind
+    why: str
+
+
+class Evidence(NamedTuple):
+    """What the job is told by; `z`: of fluctuations that last, in standard errors; `pixel_um`: None where unknown."""
+
+    frames: int
+    z: float
+    size: CellSize
+    asymmetry: float
+    spots: SeenSpots
+    shifts: Shifts
+    noise: Noise
+    pixel_um: float | None
+
+
+def job_of(seen: Evidence) -> Job:
+    """Return which job the recording is for, as far as it can be told."""
+    if seen.frames < SHORT_FRAMES:
+        return _of_few_frames(seen)
+    lasting = seen.z > SHOWS_SD
+    diameter = seen.size.diameter_px if not seen.size.reason else seen.size.by_field_px
+    if lasting and seen.asymmetry > ASYMMETRIC:
+        return _calcium(seen, f"fluorescence rises faster than it decays (skewness of increments {seen.asymmetry:.2f})")
+    if seen.spots.brightness > BRIGHT and seen.spots.per_frame > 0.3 and not _large(diameter, seen):
+        return _spots(seen)
+    if lasting and _large(diameter, seen):
+        return _calcium(seen, f"what fluctuates is {diameter:.1f} px wide")
+    if lasting and math.isfinite(diameter):
+        return Job(
+            "sofi",
+            f"spots {diameter:.1f} px wide go on and off as fast as back (skewness of increments {seen.asymmetry:.2f}), "
+            "as blinking fluorophores do; single molecules do not stand out in a frame",
+        )
+    if lasting:
+        return Job("", "something fluctuates beyond noise, but neither its size nor its course can be measured")
+    if not seen.noise.reason and not max(seen.shifts.rms_px) > STILL_PX:
+        return Job("calibrate", "nothing fluctuates beyond noise and nothing moves: a still field under steady light")
+    return Job("", f"nothing fluctuates beyond noise ({seen.z:.1f} standard errors of the covariance of neighbours)")
+
+
+def _large(diameter: float, seen: Evidence) -> bool:
+    """Whether something is as large as cells are."""
+    return seen.z > SHOWS_SD and diameter >= CELLS_FROM_PX and not (seen.pixel_um and seen.pixel_um < 0.25)
+
+
+def _calcium(seen: Evidence, why: str) -> Job:
+    broad = seen.size.broad
+    if broad > DOMINATED:
+        return Job("calcium_1p", f"{why}; {broad:.0%} of the covariance is broader than cells: out-of-focus light")
+    return Job("calcium_2p", f"{why}; {max(broad, 0):.0%} of the covariance is broader than cells")
+
+
+def _spots(seen: Evidence) -> Job:
+    spots = seen.spots
+    stay = "stay where they are" if spots.stay > 0.5 else "come and go"
+    return Job(
+        "spots",
+        f"{spots.per_frame:.1f} spots a frame, {spots.brightness:.0f} times the noise of a pixel bright, {stay} "
+        f"({spots.stay:.0%} are there again)",
+    )
+
+
+def _of_few_frames(seen: Evidence) -> Job:
+    if seen.spots.brightness > SHORT_BRIGHT and seen.spots.per_frame >= SHORT_SPOTS:
+        return _spots(seen)
+    return Job("", f"{seen.frames} frame{'' if seen.frames == 1 else 's'}, {SHORT_FRAMES} are needed")
