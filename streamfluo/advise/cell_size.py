@@ -3,8 +3,8 @@
 Around active places: the products of one place's trace with the pixels around it a bin later are its footprint, without
 noise; its width at half maximum above what surrounds it is taken. Places come from a difference of Gaussians as wide as
 the cells, so the width is solved for by going down from a wide one: a fixed point. Over the field: the spatial
-autocorrelation is fitted by that of a flat-topped body and of broad Gaussians, which stand for neuropil and out-of-focus
-light. A size is stated where the two agree.
+autocorrelation is fitted by that of a flat-topped body or a Gaussian and of broad Gaussians, which stand for neuropil
+and out-of-focus light. A size is stated where the two agree.
 """
 
 from __future__ import annotations

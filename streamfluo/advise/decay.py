@@ -16,7 +16,7 @@ WITHIN_SIGMA, AROUND_SIGMA = 0.7, 2.5
 class Transients(NamedTuple):
     """Traces (t,) of places, run by run, with σ of their noise, and of all the asymmetry of their increments.
 
-    `asymmetry`: skewness of increments over `lag` frames; transients rise faster than they decay, blinking does neither.
+    `asymmetry`: skewness of increments over `lag` frames; transients rise faster than they decay, blinking does not.
     """
 
     traces: list[np.ndarray]

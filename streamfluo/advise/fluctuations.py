@@ -105,7 +105,8 @@ def autocorrelation(found: Fluctuations, reach_px: int) -> Autocorrelation:
     """Return the mean product of each pixel with those around it, a bin later, by distance."""
     shape = found.bins.shape[1:]
     padded = [scipy.fft.next_fast_len(side + reach_px + 1, real=True) for side in shape]
-    total, before, near, steps = np.zeros((padded[0], padded[1] // 2 + 1)), None, [], []
+    near: list[float] = []
+    total, before = np.zeros((padded[0], padded[1] // 2 + 1)), None
     for n, image in enumerate(found.bins):
         spectrum = scipy.fft.rfft2(image, s=padded)
         if before is not None and not found.first[n]:
@@ -115,9 +116,9 @@ def autocorrelation(found: Fluctuations, reach_px: int) -> Autocorrelation:
     ones = scipy.fft.rfft2(np.ones(shape, np.float32), s=padded)
     pixels = scipy.fft.irfft2(np.abs(ones) ** 2, s=padded)
     mean = scipy.fft.irfft2(total, s=padded) / np.maximum(pixels, 1) / max(len(near), 1)
-    steps = np.array(near)
-    error = float(steps.std() / np.sqrt(len(steps))) if len(steps) > 2 else np.inf
-    z = float(steps.mean() / error) if error > 0 and np.isfinite(error) else 0.0
+    products = np.array(near)
+    error = float(products.std() / np.sqrt(len(products))) if len(products) > 2 else np.inf
+    z = float(products.mean() / error) if error > 0 and np.isfinite(error) else 0.0
     return Autocorrelation(radial_mean(np.fft.fftshift(mean), reach_px), z)
 
 

@@ -55,7 +55,7 @@ def job_of(seen: Evidence) -> Job:
     if lasting and math.isfinite(diameter):
         return Job(
             "sofi",
-            f"spots {diameter:.1f} px wide go on and off as fast as back (skewness of increments {seen.asymmetry:.2f}), "
+            f"spots {diameter:.1f} px wide go on as fast as off (skewness of increments {seen.asymmetry:.2f}), "
             "as blinking fluorophores do; single molecules do not stand out in a frame",
         )
     if lasting:

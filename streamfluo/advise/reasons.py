@@ -140,9 +140,12 @@ def _pixels(seen: Seen) -> Iterator[Finding]:
     lines = line_offset(_mean(seen.shifts.frames))
     if lines.shows:
         yield Finding(
-            "lines", f"every second line lies {lines.offset_px:+.2f} px (± {lines.error_px:.2f}) along x: bidirectional "
-            "scanning whose phase is off; correct it at the microscope, or before this program", lines.offset_px, "px",
-        )  # fmt: skip
+            "lines",
+            f"every second line lies {lines.offset_px:+.2f} px (± {lines.error_px:.2f}) along x: "
+            "bidirectional scanning whose phase is off; correct it at the microscope, or before this program",
+            lines.offset_px,
+            "px",
+        )
 
 
 def _mean(frames: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Sample:
     def runs(self) -> list[slice]:
         """Where frames follow each other without a gap."""
         cuts = [0, *(np.flatnonzero(np.diff(self.index) != 1) + 1), len(self.index)]
-        return [slice(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
+        return [slice(int(a), int(b)) for a, b in pairwise(cuts) if b > a]
 
     def stating(self, spec: Spec) -> Sample:
         """Return the sample with what `spec`, of whole frames, states of interval, pixel size and camera."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,9 @@ def seen_spots(sample: Sample, sigma_px: float) -> SeenSpots:
     if min(sample.spec.shape) < MIN_SIDE_PX or not len(sample.pixels):
         return SeenSpots(0.0, 0.0, float("nan"))
     chosen = np.unique(np.linspace(0, len(sample.pixels) - 1, FRAMES).astype(int))
-    found, light, kept = [], [], []
+    found: list[np.ndarray] = []
+    light: list[float] = []
+    kept: list[float] = []
     for n in chosen:
         frame = sample.pixels[n].astype(np.float32)
         if not np.isfinite(frame).all() or np.ptp(frame) == 0:
@@ -39,7 +42,7 @@ def seen_spots(sample: Sample, sigma_px: float) -> SeenSpots:
         noise = 1.4826 * float(np.median(np.abs(frame - np.median(frame))))
         found.append(np.stack([spots.y, spots.x], axis=1))
         light.extend(spots.photons / max(noise, 1e-9))
-    for before, after in zip(found[:-1], found[1:], strict=True):
+    for before, after in pairwise(found):
         if len(before):
             apart = np.hypot(*(before[:, None] - after).T) if len(after) else np.full((1, len(before)), np.inf)
             kept.append(float((apart.min(0) < NEAR_PX).mean()))

@@ -40,17 +40,19 @@ def measure_shifts(sample: Sample, highpass_sigma_px: float | None = None) -> Sh
     most = min(MAX_SHIFT_PX, min(sample.spec.shape) / 5)
     params = MotionParams(max_shift_px=most, highpass_sigma_px=highpass_sigma_px)
     frames = np.empty(sample.pixels.shape, np.float32)
-    operator, shifts, valid = Motion(params, sample.spec.with_(camera=None)), [], []
+    operator = Motion(params, sample.spec.with_(camera=None))
+    shifts: list[np.ndarray] = []
+    valid: list[np.ndarray] = []
     try:
         for block in sample.blocks():
             output = operator.update(block)
             assert output.block is not None
             frames[block.index : block.stop] = output.block.pixels
-            shifts.append(output.values["shift_px"])
-            valid.append(output.values["valid"])
+            shifts.append(np.asarray(output.values["shift_px"]))
+            valid.append(np.asarray(output.values["valid"]))
     except StreamfluoError as error:
         return Shifts(sample.pixels.astype(np.float32), nothing, np.nan, 0.0, str(error))
-    known, path = np.concatenate(valid), np.concatenate(shifts)
+    known, path = np.concatenate(valid).astype(bool), np.concatenate(shifts)
     share = float(known.mean())
     if share < MIN_VALID:
         why = f"{share:.0%} of {len(known)} frames could be registered; too little structure, or too little light"
