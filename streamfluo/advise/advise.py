@@ -72,8 +72,7 @@ def look(sample: Sample) -> Seen:
         if len(size.places):
             sigma = size.likely_px / (2 * HALF_WIDTH)
             courses = transients(shifts.frames, runs, size.places + np.array(found.origin), sigma, found.step)
-    psf = _psf_px(size)
-    spots = seen_spots(sample, psf)
+    spots = seen_spots(sample, _psf_px(size))
     light = noise(sample)
     evidence = Evidence(
         len(sample.pixels), field.z, size, courses.asymmetry, spots, shifts, light, sample.spec.pixel_um
@@ -83,7 +82,7 @@ def look(sample: Sample) -> Seen:
     decay = (math.nan, "the frame interval is unknown; give --set source.interval_s=…")
     if interval_s is not None:
         decay = decay_s(courses, interval_s)
-    return Seen(sample, shifts, field, size, decay, parts, psf, job, evidence)
+    return Seen(sample, shifts, field, size, decay, parts, job, evidence)
 
 
 def _psf_px(size: CellSize) -> float:

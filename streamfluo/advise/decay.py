@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..calcium.time_constants import DECAYS_S, estimate
+from ..calcium.time_constants import DECAYS_S, RISES_S, TimeConstants, cost, decide, prepare
 
 MAX_TRACES = 60
+TRIED_S = (0.1, 0.14, *DECAYS_S, 2.4, 3.0)
+TRIED_RISES_S = RISES_S[::2]
 WITHIN_SIGMA, AROUND_SIGMA = 0.7, 2.5
 
 
@@ -62,10 +64,16 @@ def decay_s(found: Transients, interval_s: float) -> tuple[float, str]:
     """Return the decay time [s], or NaN with the reason."""
     if not found.traces:
         return float("nan"), "no place is active for long enough"
-    constants = estimate(found.traces, found.noise, interval_s)
+    candidates = [TimeConstants(decay, rise) for decay in TRIED_S for rise in TRIED_RISES_S if rise < decay]
+    costs = np.zeros((len(candidates), 2))
+    for trace, sigma in zip(found.traces, found.noise, strict=True):
+        fast, interval = prepare(trace, interval_s)
+        averaged = sigma * float(np.sqrt(interval_s / interval))
+        costs += [cost(fast, averaged, candidate, interval) for candidate in candidates]
+    constants = decide(costs / len(found.traces), candidates)
     if not constants.known:
         return float("nan"), "transients do not stand out of noise in the traces of single places"
-    if constants.decay_s in (DECAYS_S[0], DECAYS_S[-1]):
-        side = "at most" if constants.decay_s == DECAYS_S[0] else "at least"
+    if constants.decay_s in (TRIED_S[0], TRIED_S[-1]):
+        side = "at most" if constants.decay_s == TRIED_S[0] else "at least"
         return constants.decay_s, f"{side} {constants.decay_s:g} s, the end of what is tried"
     return constants.decay_s, ""

@@ -74,7 +74,7 @@ def fluctuations(frames: np.ndarray, runs: Sequence[slice], interval_s: float | 
             continue
         taken = frames[run.start : run.start + count * step, rows, columns]
         part = taken.reshape(count, step, *taken.shape[1:]).mean(1, dtype=np.float32)
-        part -= part.mean(0)
+        part -= _mean_of_known(part)
         parts.append(np.nan_to_num(part, copy=False, nan=0.0, posinf=0.0, neginf=0.0))
         first.append(np.arange(count) == 0)
     shape = (0, rows.stop - rows.start, columns.stop - columns.start)
@@ -84,6 +84,15 @@ def fluctuations(frames: np.ndarray, runs: Sequence[slice], interval_s: float | 
     steps = np.diff(bins, axis=0)[~starts[1:]] if len(bins) > 1 else bins
     noise = float(np.sqrt(np.mean(steps**2) / 2)) if steps.size else 0.0
     return Fluctuations(bins, starts, step, (rows.start, columns.start), noise)
+
+
+def _mean_of_known(part: np.ndarray) -> np.ndarray:
+    """The mean of bins (n, y, x) over those that are known."""
+    mean = part.mean(0)
+    if np.isfinite(mean).all():
+        return mean
+    known = np.isfinite(part)
+    return np.asarray(np.where(known, part, 0).sum(0) / np.maximum(known.sum(0), 1))
 
 
 def without_common(bins: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from .seen_spots import SeenSpots
 from .shifts import Shifts
 
 CELLS_FROM_PX = 5.0  # diameter; a PSF on a camera that samples it has 2 to 4 px
-ASYMMETRIC = 0.1  # skewness of increments: blinking has 0 ± .03, transients .2 to 2
+ASYMMETRIC, SURE_ASYMMETRY = 0.1, 0.5  # skewness of increments: transients .2 to 2, blinking 0, of few places to .2
 BRIGHT = 100.0  # light of a spot over the noise of a pixel: molecules one by one, 160 and more; SOFI 75
 SHORT_FRAMES, SHORT_BRIGHT, SHORT_SPOTS = 30, 40.0, 8.0
 STILL_PX = 0.1
@@ -46,7 +46,8 @@ def job_of(seen: Evidence) -> Job:
         return _of_few_frames(seen)
     lasting = seen.z > SHOWS_SD
     diameter = seen.size.diameter_px if not seen.size.reason else seen.size.by_field_px
-    if lasting and seen.asymmetry > ASYMMETRIC:
+    stable = seen.asymmetry > ASYMMETRIC and not seen.shifts.reason  # blinking leaves no structure to register
+    if lasting and (seen.asymmetry > SURE_ASYMMETRY or stable):
         return _calcium(seen, f"fluorescence rises faster than it decays (skewness of increments {seen.asymmetry:.2f})")
     if seen.spots.brightness > BRIGHT and seen.spots.per_frame > 0.3 and not _large(diameter, seen):
         return _spots(seen)

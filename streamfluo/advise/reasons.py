@@ -11,7 +11,7 @@ from .finding import Finding
 from .light import Bleaching, bleaching, saturation, stuck_pixels
 from .lines import line_offset
 from .seen import Seen
-from .steps import PIECEWISE_PX, moves
+from .steps import PIECEWISE_PX, USUAL_PSF_PX, moves
 
 JOBS = {
     "calcium_2p": "two-photon calcium imaging", "calcium_1p": "one-photon calcium imaging", "sofi": "SOFI",
@@ -29,7 +29,7 @@ def reasons(seen: Seen) -> list[Finding]:
         Finding("job", named, known=bool(job.kind)),
         *_recording(seen),
         *(_cells(seen) if job.kind.startswith("calcium") or not job.kind else ()),
-        *(_psf(seen) if job.kind in ("sofi", "spots") else ()),
+        *([_psf(seen)] if job.kind in ("sofi", "spots") else []),
         _motion(seen),
         _gain(seen),
         *_light(seen),
@@ -76,14 +76,16 @@ def _cells(seen: Seen) -> Iterator[Finding]:
         yield Finding("decay time", f"{decay_s:g} s of transients at those places", decay_s, "s")
 
 
-def _psf(seen: Seen) -> Iterator[Finding]:
-    size = seen.size
-    if size.reason:
-        yield Finding("PSF", f"{size.reason}; σ = {seen.psf_sigma_px:.1f} px is what is usual", known=False)
-    else:
-        yield Finding(
-            "PSF", f"σ = {seen.psf_sigma_px:.2f} px around {len(size.places)} places", seen.psf_sigma_px, "px"
-        )
+def _psf(seen: Seen) -> Finding:
+    spots, size = seen.evidence.spots, seen.size
+    if math.isfinite(spots.sigma_px):
+        said = f"σ = {spots.sigma_px:.2f} px, the median of fits to {spots.fitted} spots"
+        return Finding("PSF", said, spots.sigma_px, "px")
+    if not size.reason:
+        sigma = size.diameter_px / 2.355
+        return Finding("PSF", f"σ = {sigma:.2f} px around {len(size.places)} places that blink", sigma, "px")
+    said = f"no spot is bright enough to fit; σ = {USUAL_PSF_PX:g} px is usual on a camera that samples it"
+    return Finding("PSF", said, known=False)
 
 
 def _motion(seen: Seen) -> Finding:

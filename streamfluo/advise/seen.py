@@ -14,7 +14,7 @@ from .shifts import Shifts
 class Seen(NamedTuple):
     """What was measured; `decay` [s] with the reason why it is undetermined, '' where it is not.
 
-    `parts_px`: rms [px] of what patches move on their own; `psf_sigma_px`: σ of the PSF for spots.
+    `parts_px`: rms [px] of what patches move on their own.
     """
 
     sample: Sample
@@ -23,6 +23,5 @@ class Seen(NamedTuple):
     size: CellSize
     decay: tuple[float, str]
     parts_px: float
-    psf_sigma_px: float
     job: Job
     evidence: Evidence

@@ -11,6 +11,7 @@ from .shifts import Shifts
 
 PIECEWISE_PX = 0.4  # rms of what patches move on their own, from which a rigid shift is not enough
 LARGEST_STILL_PX = 0.5
+USUAL_PSF_PX = 1.3
 LEAST_SIGMA_PX, MOST_SIGMA_PX = 1.0, 40.0
 
 
@@ -27,7 +28,8 @@ def proposed_steps(seen: Seen) -> list[dict[str, Any]]:
             }},
         ]  # fmt: skip
     elif kind == "spots":
-        found: dict[str, Any] = {"sigma_px": round(seen.psf_sigma_px, 2), "false_alarms": 1.0}
+        known = math.isfinite(sigma := seen.evidence.spots.sigma_px)
+        found: dict[str, Any] = {"sigma_px": round(min(max(sigma, 0.5), 5.0), 2) if known else USUAL_PSF_PX}
         stays = seen.evidence.spots.stay > 0.5
         steps = [{"kind": "spots", "params": found | ({"detect": "mean"} if stays else {})}]
         steps += [] if stays else [{"kind": "render"}]
