@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from .decay import Transients, decay_s, transients
 from .finding import Finding
 from .fluctuations import SHOWS_SD, Autocorrelation, autocorrelation, fluctuations
 from .job import Evidence, Job, job_of
-from .light import noise
+from .light import noise, why_blank
 from .proposal import config_text
 from .reasons import reasons
 from .sample import Sample, take_sample
@@ -29,16 +29,20 @@ PSF_SIGMA_PX = (0.8, 2.5)  # of a PSF on a camera that samples it
 USUAL_PSF_PX = 1.3
 
 
-class Advice(NamedTuple):
+@dataclass(frozen=True)
+class Advice:
     """What was found of a recording, and the config that is proposed; '' where the job cannot be told."""
 
     findings: tuple[Finding, ...]
     job: Job
     config: str
 
-    def __getitem__(self, name: Any) -> Any:
-        """Return a finding by its name, or a field by its number."""
-        return next(f for f in self.findings if f.name == name) if isinstance(name, str) else tuple(self)[name]
+    def __getitem__(self, name: str) -> Finding:
+        """Return a finding by its name. Raises KeyError for what was not found."""
+        for finding in self.findings:
+            if finding.name == name:
+                return finding
+        raise KeyError(name)
 
 
 def advise(source: Source, spec: Spec | None = None) -> Advice:
@@ -73,10 +77,8 @@ def look(sample: Sample) -> Seen:
             sigma = size.likely_px / (2 * HALF_WIDTH)
             courses = transients(shifts.frames, runs, size.places + np.array(found.origin), sigma, found.step)
     spots = seen_spots(sample, _psf_px(size))
-    light = noise(sample)
-    evidence = Evidence(
-        len(sample.pixels), field.z, size, courses.asymmetry, spots, shifts, light, sample.spec.pixel_um
-    )  # fmt: skip
+    shown = field.z, size, courses.asymmetry, spots, shifts
+    evidence = Evidence(len(sample.pixels), *shown, noise(sample), sample.spec.pixel_um, why_blank(sample))
     job = job_of(evidence)
     parts = parts_move_px(sample) if job.kind.startswith("calcium") and not shifts.reason else math.nan
     decay = (math.nan, "the frame interval is unknown; give --set source.interval_s=…")

@@ -21,6 +21,7 @@ from scipy.optimize import nnls
 from .fluctuations import Autocorrelation, Fluctuations, radial_mean
 
 MAX_PLACES, MIN_PLACES = 40, 5
+FEW_PLACES = 3  # are enough where the field agrees
 FAR_PX = 5.0  # from a place at least, where what surrounds it is taken: a PSF of 3 px has ended
 # Half width at half maximum over sigma of a body exp(-r⁴/8) - depth · exp(-2.5 r²): 1.6 with a depth of 0.55.
 HALF_WIDTH = 1.6
@@ -64,30 +65,35 @@ def cell_size(found: Fluctuations, field: Autocorrelation) -> CellSize:
     by_field, broad = by_autocorrelation(field.radial)
     wide = max(FROM_SIGMA_PX, 1.6 * by_field / (2 * HALF_WIDTH)) if math.isfinite(by_field) else WIDEST_SIGMA_PX
     start = min(wide, WIDEST_SIGMA_PX, min(found.bins.shape[1:]) / 12)
-    size = CellSize(math.nan, (math.nan, math.nan), by_field, broad, np.zeros((0, 2), int), "no place is active")
+    tried: list[CellSize] = []
     while start >= NARROWEST_SIGMA_PX:
-        size = _size_from(found, start, by_field, broad)
-        if not size.reason:
-            break
+        tried.append(_size_from(found, start, by_field, broad))
+        if not tried[-1].reason:
+            return tried[-1]
         start /= 1.6
-    return size
+    if not tried:
+        return CellSize(
+            math.nan, (math.nan, math.nan), by_field, broad, np.zeros((0, 2), int), "the field is too small"
+        )
+    return min(tried, key=lambda size: abs(math.log(size.diameter_px / by_field)) if size.diameter_px > 0 else math.inf)
 
 
 def _size_from(found: Fluctuations, start_sigma_px: float, by_field: float, broad: float) -> CellSize:
     """The size that is reached from a wide one."""
     sigma, widths, places = around_places(found, start_sigma_px)
     known = widths[np.isfinite(widths)]
-    if len(known) < MIN_PLACES:
+    diameter = 2 * HALF_WIDTH * sigma
+    agrees = 1 / AGREE < diameter / by_field < AGREE
+    if len(known) < FEW_PLACES or (len(known) < MIN_PLACES and not (agrees and broad < DOMINATED)):
         why = f"{len(known)} active places, {MIN_PLACES} are needed"
         return CellSize(math.nan, (math.nan, math.nan), by_field, broad, places, why)
-    diameter = 2 * HALF_WIDTH * sigma
     low, high = (2 * float(w) for w in np.percentile(known, (16, 84)))
     reason = ""
     if diameter < NARROWEST_PX:
         reason = "what fluctuates is as narrow as a pixel"
     elif high > SPREAD * low:
         reason = f"active places measure {low:.1f} to {high:.1f} px"
-    elif broad < DOMINATED and not 1 / AGREE < diameter / by_field < AGREE:
+    elif broad < DOMINATED and not agrees:
         reason = (
             f"around active places it is {diameter:.1f} px, by the autocorrelation of the field {by_field:.1f} px: "
             "the field holds several sizes, or too little light"
@@ -102,7 +108,7 @@ def around_places(found: Fluctuations, from_sigma_px: float) -> tuple[float, np.
         places, traces = active_places(found, sigma)
         widths = np.array([_half_width(p, sigma) for p in _profiles(found, places, traces, sigma)])
         known = widths[np.isfinite(widths)]
-        if len(known) < MIN_PLACES:
+        if len(known) < FEW_PLACES:
             break
         before, sigma = sigma, float(np.clip(np.median(known) / HALF_WIDTH, NARROWEST_SIGMA_PX, WIDEST_SIGMA_PX))
         if abs(sigma / before - 1) < SETTLED:

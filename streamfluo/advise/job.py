@@ -28,7 +28,10 @@ class Job(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the job is told by; `z`: of fluctuations that last, in standard errors; `pixel_um`: None where unknown."""
+    """What the job is told by; `z`: of fluctuations that last, in standard errors; `pixel_um`: None where unknown.
+
+    `blank`: why frames say nothing at all.
+    """
 
     frames: int
     z: float
@@ -38,10 +41,13 @@ class Evidence(NamedTuple):
     shifts: Shifts
     noise: Noise
     pixel_um: float | None
+    blank: str = ""
 
 
 def job_of(seen: Evidence) -> Job:
     """Return which job the recording is for, as far as it can be told."""
+    if seen.blank:
+        return Job("", seen.blank)
     if seen.frames < SHORT_FRAMES:
         return _of_few_frames(seen)
     lasting = seen.z > SHOWS_SD

@@ -14,7 +14,9 @@ from .sample import Sample
 
 PILED_UP = 5.0  # times as many pixels at the highest value as at the ten below it on average: the converter saturates
 MIN_PILED_UP = 20
-TENTH = 10
+TENTHS = 10
+MOST_SATURATED = 0.2  # of all pixels
+MIN_SIDE_PX = 16
 
 
 class Saturation(NamedTuple):
@@ -40,6 +42,19 @@ def saturation(sample: Sample) -> Saturation:
     return Saturation(top, float(np.mean(pixels == top))) if piled else Saturation(np.nan, 0.0)
 
 
+def why_blank(sample: Sample) -> str:
+    """Return why frames say nothing at all, '' where they may."""
+    pixels, (height, width) = sample.pixels, sample.spec.shape
+    if not len(pixels):
+        return f"none of {sample.unknown} frames has finite values in most of its pixels"
+    if min(height, width) < MIN_SIDE_PX:
+        return f"frames of {height} × {width} px, {MIN_SIDE_PX} a side are needed"
+    if np.nanmin(pixels) == np.nanmax(pixels):
+        return f"every pixel is {np.nanmax(pixels):g} ADU in every frame"
+    share = saturation(sample).share
+    return f"{share:.0%} of the pixels are saturated" if share > MOST_SATURATED else ""
+
+
 def stuck_pixels(sample: Sample) -> tuple[int, int]:
     """Return how many pixels are hot, by motion correction's rule, and how many never change while others do."""
     frames = sample.pixels
@@ -50,11 +65,12 @@ def stuck_pixels(sample: Sample) -> tuple[int, int]:
     few = frames[:: max(1, len(frames) // 200)]
     still = (few == few[:1]).all(0)
     dead = int(still.sum()) if len(few) > 10 and still.mean() < 0.5 else 0
-    return int(hot.mask.sum()) if len(frames) >= DETECTION_FRAMES else 0, dead
+    isolated = (hot.mask > 0) & ~still if dead else hot.mask > 0
+    return int(isolated.sum()) if len(frames) >= DETECTION_FRAMES else 0, dead
 
 
 class Bleaching(NamedTuple):
-    """The part of the light lost between the first and the last tenth of the sample, and its standard error."""
+    """The part of the light lost from the first to the last tenth of the sample, and its standard error."""
 
     lost: float
     error: float
@@ -62,22 +78,35 @@ class Bleaching(NamedTuple):
 
 
 def bleaching(sample: Sample) -> Bleaching:
-    """Return how much of the light above the offset was lost; without an offset, of the recorded level."""
-    count = len(sample.pixels) // TENTH
-    if count < 2:
-        return Bleaching(np.nan, np.inf, False)
+    """Return how much of the light above the offset was lost; without an offset, of the recorded level.
+
+    A line through the levels of ten tenths; its error holds what slow neuropil adds to each.
+    """
     camera = sample.spec.camera
-    known = camera is not None and camera.offset_adu is not None
-    offset = float(np.mean(camera.offset_adu)) if known and camera is not None else 0.0  # type: ignore[arg-type]
-    level = np.array([np.nanmedian(frame[::2, ::2]) for frame in sample.pixels], float)
-    mean = np.array([np.nanmean(frame[::2, ::2]) for frame in sample.pixels], float)
-    about = mean if np.nanstd(level) == 0 else level  # medians of few photons are whole numbers
-    about = mean if len(np.unique(level)) < 50 else about
-    first, last = about[:count] - offset, about[-count:] - offset
-    if not first.mean() > 0:
-        return Bleaching(np.nan, np.inf, known)
-    scatter = np.hypot(first.std(), last.std()) / np.sqrt(max(count / 10, 1))  # ten frames hang together
-    return Bleaching(1 - float(last.mean() / first.mean()), float(scatter / first.mean()), known)
+    offset = None if camera is None else camera.offset_adu
+    level = float(np.mean(offset)) if offset is not None else 0.0
+    if len(sample.pixels) < 2 * TENTHS:
+        return Bleaching(np.nan, np.inf, offset is not None)
+    tenths = np.array([_level(part) - level for part in np.array_split(sample.pixels, TENTHS)])
+    at = np.arange(TENTHS) - (TENTHS - 1) / 2
+    slope = float(at @ tenths / (at @ at))
+    first = float(tenths.mean() + slope * at[0])
+    if not (first > 0 and np.isfinite(slope)):
+        return Bleaching(np.nan, np.inf, offset is not None)
+    residual = tenths - tenths.mean() - slope * at
+    error = float(np.sqrt(residual @ residual / (TENTHS - 2) / (at @ at)))
+    return Bleaching(-slope * (TENTHS - 1) / first, error * (TENTHS - 1) / first, offset is not None)
+
+
+def _level(frames: np.ndarray) -> float:
+    """The mean of the dimmer half of each frame's pixels, which few active cells are in."""
+    levels = []
+    for frame in frames[:: max(1, len(frames) // 40)]:
+        few = frame[::2, ::2].ravel()
+        known = few[np.isfinite(few)] if frame.dtype.kind == "f" else few
+        half = max(1, len(known) // 2)
+        levels.append(float(np.partition(known, half - 1)[:half].mean()) if len(known) else np.nan)
+    return float(np.nanmean(levels)) if np.isfinite(levels).any() else float("nan")
 
 
 class Noise(NamedTuple):

@@ -30,7 +30,7 @@ class LineOffset(NamedTuple):
 def line_offset(image: np.ndarray) -> LineOffset:
     """Return the shift of odd lines against the mean of the lines beside them, in the mean image (y, x)."""
     rows, columns = image.shape
-    if rows < MIN_ROWS or columns < MIN_COLUMNS:
+    if rows < MIN_ROWS or columns < MIN_COLUMNS or not np.isfinite(image).any():
         return LineOffset(np.nan, np.inf)
     lines = np.where(np.isfinite(image), image, np.nanmedian(image)).astype(float)
     lines = lines - lines.mean(1, keepdims=True)

@@ -131,8 +131,8 @@ def _bleaching(found: Bleaching) -> Finding:
     if not beyond:
         most = max(abs(found.lost) + 2 * found.error, BLEACHES)
         return Finding("bleaching", f"none beyond {most:.0%} of {of}", found.lost)
-    word = "lost" if found.lost > 0 else "gained"
-    return Finding("bleaching", f"{abs(found.lost):.0%} of {of} are {word} from beginning to end", found.lost)
+    course = "are lost" if found.lost > 0 else "come in addition, so it does not bleach,"
+    return Finding("bleaching", f"{abs(found.lost):.0%} of {of} {course} from beginning to end", found.lost)
 
 
 def _pixels(seen: Seen) -> Iterator[Finding]:

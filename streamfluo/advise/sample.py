@@ -79,6 +79,8 @@ def take_sample(source: Source) -> Sample:
             index.append(np.arange(block.index, block.stop))
     kept = np.concatenate(pixels) if pixels else np.zeros((0, *window.shape), window.dtype)
     at = np.concatenate(index) if index else np.zeros(0, int)
+    if kept.dtype.kind == "f":
+        kept[~np.isfinite(kept)] = np.nan
     known = _known(kept)
     if not known.all():
         kept, at = kept[known], at[known]

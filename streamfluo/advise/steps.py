@@ -38,7 +38,8 @@ def proposed_steps(seen: Seen) -> list[dict[str, Any]]:
     else:
         return []
     if len(seen.sample.planes) > 1:
-        steps = [{**step, "planes": [seen.sample.plane]} for step in steps]
+        channel = seen.sample.plane.partition("/")[0] or seen.sample.plane
+        steps = [{**step, "planes": [channel]} for step in steps]
     return steps
 
 
