@@ -75,7 +75,7 @@ def look(sample: Sample) -> Seen:
             size = nothing._replace(reason="nothing fluctuates beyond noise")
         if len(size.places):
             sigma = size.likely_px / (2 * HALF_WIDTH)
-            courses = transients(shifts.frames, runs, size.places + np.array(found.origin), sigma, found.step)
+            courses = transients(shifts.frames, runs, size.places + np.array(found.origin), sigma, 2 * found.step)
     spots = seen_spots(sample, _psf_px(size))
     shown = field.z, size, courses.asymmetry, spots, shifts
     evidence = Evidence(len(sample.pixels), *shown, noise(sample), sample.spec.pixel_um, why_blank(sample))

@@ -53,11 +53,9 @@ class CellSize(NamedTuple):
 
     @property
     def likely_px(self) -> float:
-        """The diameter to work with [px]: where it is undetermined the larger of the two, which costs cells less."""
-        both = [d for d in (self.diameter_px, self.by_field_px) if math.isfinite(d)]
-        if not self.reason:
-            return self.diameter_px
-        return max(both[:1] if self.broad > DOMINATED else both, default=math.nan)
+        """The diameter to work with [px]: the larger of the two, which costs fewer cells, but for broad light."""
+        both = (self.diameter_px,) if self.broad > DOMINATED else (self.diameter_px, self.by_field_px)
+        return max((d for d in both if math.isfinite(d)), default=math.nan)
 
 
 def cell_size(found: Fluctuations, field: Autocorrelation) -> CellSize:
@@ -168,19 +166,17 @@ def by_autocorrelation(radial: np.ndarray) -> tuple[float, float]:
     r = np.arange(1, len(radial))
     if len(r) < 6 or not radial[1] > 0:
         return math.nan, math.nan
-    tried, scaled = [], radial[1:] / radial[1]
+    scaled = radial[1:] / radial[1]
+    tried: dict[float, list[tuple[float, float, float]]] = {HALF_WIDTH: [], GAUSSIAN: []}
     for sigma in np.geomspace(0.6, min(WIDEST_SIGMA_PX, len(r) / 4), 50):
         broad = [np.exp(-(r**2) / (2 * (width * sigma) ** 2)) for width in BROAD]
-        for shape, wide in (
-            (_body(r / sigma), HALF_WIDTH * sigma),
-            (np.exp(-(r**2) / (4 * sigma**2)), GAUSSIAN * sigma),
-        ):
+        for half_width, shape in ((HALF_WIDTH, _body(r / sigma)), (GAUSSIAN, np.exp(-(r**2) / (4 * sigma**2)))):
             columns = np.stack([shape, *broad, np.ones(len(r))], axis=1)
             weights, misfit = nnls(columns, scaled)
-            tried.append((float(misfit), 2 * wide, 1 - float(weights[0] * columns[0, 0])))
-    least = min(misfit for misfit, _, _ in tried)
-    _, diameter, share = max((t for t in tried if t[0] <= AS_GOOD * least), key=lambda t: t[1])
-    return diameter, share
+            tried[half_width].append((float(misfit), 2 * half_width * sigma, 1 - float(weights[0] * columns[0, 0])))
+    fits = min(tried.values(), key=min)  # of the shape that fits best
+    _, diameter, share = max((fit for fit in fits if fit[0] <= AS_GOOD * min(fits)[0]), key=lambda fit: fit[1])
+    return float(diameter), share
 
 
 def _body(r: np.ndarray) -> np.ndarray:

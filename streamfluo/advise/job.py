@@ -16,6 +16,7 @@ ASYMMETRIC, SURE_ASYMMETRY = 0.1, 0.5  # skewness of increments: transients .2 t
 BRIGHT = 100.0  # light of a spot over the noise of a pixel: molecules one by one, 160 and more; SOFI 75
 SHORT_FRAMES, SHORT_BRIGHT, SHORT_SPOTS = 30, 40.0, 8.0
 STILL_PX = 0.1
+PSF_PIXEL_UM = 0.25  # pixels that sample a PSF; a cell body has 10 µm
 
 Kind = Literal["calcium_2p", "calcium_1p", "sofi", "spots", "calibrate", ""]
 
@@ -74,7 +75,9 @@ def job_of(seen: Evidence) -> Job:
 
 def _large(diameter: float, seen: Evidence) -> bool:
     """Whether something is as large as cells are."""
-    return seen.z > SHOWS_SD and diameter >= CELLS_FROM_PX and not (seen.pixel_um and seen.pixel_um < 0.25)
+    sampled_finely = seen.pixel_um is not None and seen.pixel_um < PSF_PIXEL_UM
+    measured = not (seen.size.reason and seen.shifts.reason)  # neither agrees on a size nor keeps a structure: blinking
+    return seen.z > SHOWS_SD and diameter >= CELLS_FROM_PX and measured and not sampled_finely
 
 
 def _calcium(seen: Evidence, why: str) -> Job:
