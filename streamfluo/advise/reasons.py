@@ -130,6 +130,7 @@ def _bleaching(found: Bleaching) -> Finding:
     of = "the light above the offset" if found.offset_known else "the recorded level (its offset is unknown: at least)"
     if not beyond:
         most = max(abs(found.lost) + 2 * found.error, BLEACHES)
+        of = of.partition(" (")[0]
         return Finding("bleaching", f"none beyond {most:.0%} of {of}", found.lost)
     course = "are lost" if found.lost > 0 else "come in addition, so it does not bleach,"
     return Finding("bleaching", f"{abs(found.lost):.0%} of {of} {course} from beginning to end", found.lost)
