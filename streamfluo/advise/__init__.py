@@ -8,6 +8,7 @@ cell_size     the size of what changes: around active places, and by the autocor
 decay         the decay time of transients, by `extract`'s estimator
 light         bleaching, saturation, hot and dead pixels, gain
 lines         lines shifted by bidirectional scanning
+interleaved   planes that a file does not declare
 job           which job a recording is for
 proposal      the config as TOML
 """

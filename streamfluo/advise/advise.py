@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.source import Source
 from ..core.spec import Spec
-from .cell_size import HALF_WIDTH, CellSize, cell_size
+from .cell_size import HALF_WIDTH, ByField, CellSize, cell_size
 from .decay import Transients, decay_s, transients
 from .finding import Finding
 from .fluctuations import SHOWS_SD, Autocorrelation, autocorrelation, fluctuations
@@ -65,7 +65,8 @@ def look(sample: Sample) -> Seen:
     interval_s, runs = sample.spec.interval_s, sample.runs
     shifts = measure_shifts(sample)
     found = fluctuations(shifts.frames, runs, interval_s) if len(sample.pixels) > 1 else None
-    nothing = CellSize(math.nan, (math.nan, math.nan), math.nan, math.nan, np.zeros((0, 2), int), "too few frames")
+    unknown = ByField(math.nan, math.nan, False)
+    nothing = CellSize(math.nan, (math.nan, math.nan), unknown, np.zeros((0, 2), int), "too few frames")
     field, size, courses = Autocorrelation(np.zeros(1), 0.0), nothing, Transients([], [], math.nan)
     if found is not None and len(found.pairs) > 1 and min(found.bins.shape[1:]) >= 16:
         field = autocorrelation(found, min(REACH_PX, min(found.bins.shape[1:]) // 2 - 1))

@@ -10,6 +10,7 @@ and out-of-focus light. A size is stated where the two agree.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -26,77 +27,120 @@ FAR_PX = 5.0  # from a place at least, where what surrounds it is taken: a PSF o
 # Half width at half maximum over sigma of a body exp(-r⁴/8) - depth · exp(-2.5 r²): 1.6 with a depth of 0.55.
 HALF_WIDTH = 1.6
 GAUSSIAN = 1.1774  # the same of a Gaussian
+BODY_BASE, GAUSSIAN_BASE = 1.23, 1.52  # width at a fifth of the maximum over that at half of it
 WIDEST_SIGMA_PX, NARROWEST_SIGMA_PX = 12.0, 0.5
 SETTLED = 0.03
+LARGER = 1.6
 NARROWEST_PX = 2.0  # diameter of anything that is sampled
 SPREAD = 2.6  # between the 16th and 84th percentile; cells of one kind stay within 1.8
 DOMINATED = 0.9  # where more of the covariance is broad, the field's autocorrelation says nothing of cells
 FROM_SIGMA_PX = 4.0  # at least, where the way down begins: from below it may end at single pixels
 AGREE = 1.45  # times, between the two ways; simulated cells agree within 1.15
 BROAD = (4.5, 6.0, 9.0, 13.0, 20.0, 30.0)  # widths of Gaussians for the background, in sigma of the body
-AS_GOOD = 1.5  # times the least misfit; of sizes that fit as well the largest is taken
+AS_GOOD = 2.5  # times the least misfit; of sizes that fit as well the largest is taken
+
+
+class ByField(NamedTuple):
+    """The diameter [px] by the autocorrelation of the field, the part of it at one pixel that is broader, and whether
+    a Gaussian fits better than a flat-topped body."""
+
+    diameter_px: float
+    broad: float
+    gaussian: bool
 
 
 class CellSize(NamedTuple):
     """Diameter [px] (full width at half maximum) with its spread over places, how many places; why not, if not.
 
-    `by_field_px`: the diameter by the autocorrelation of the field; `broad`: the part of the covariance of neighbours
-    that is broader than cells; `places` (n, 2) in `bins`, most active first.
+    `by_field`: the size by the autocorrelation of the field; `places` (n, 2) in `bins`, most active first.
     """
 
     diameter_px: float
     spread_px: tuple[float, float]
-    by_field_px: float
-    broad: float
+    by_field: ByField
     places: np.ndarray
     reason: str = ""
 
     @property
+    def by_field_px(self) -> float:
+        """The diameter by the autocorrelation of the field [px]."""
+        return self.by_field.diameter_px
+
+    @property
+    def broad(self) -> float:
+        """The part of the covariance of neighbours that is broader than cells."""
+        return self.by_field.broad
+
+    @property
     def likely_px(self) -> float:
-        """The diameter to work with [px]: the larger of the two, which costs fewer cells, but for broad light."""
-        both = (self.diameter_px,) if self.broad > DOMINATED else (self.diameter_px, self.by_field_px)
+        """The diameter to work with [px]: of cells that are not alike the larger of the two, but for broad light."""
+        one = self.broad > DOMINATED or not (self.reason or self.by_field.gaussian)
+        both = (self.diameter_px,) if one else (self.diameter_px, self.by_field_px)
         return max((d for d in both if math.isfinite(d)), default=math.nan)
+
+    @property
+    def base_px(self) -> float:
+        """The width at a fifth of the maximum [px]: it says how far light reaches whatever the shape."""
+        blurred = self.by_field.gaussian or self.broad > DOMINATED
+        return self.likely_px * (GAUSSIAN_BASE if blurred else BODY_BASE)
 
 
 def cell_size(found: Fluctuations, field: Autocorrelation) -> CellSize:
     """Return the size of what fluctuates. It is undetermined where the two ways differ, or there are few places."""
-    by_field, broad = by_autocorrelation(field.radial)
-    wide = max(FROM_SIGMA_PX, 1.6 * by_field / (2 * HALF_WIDTH)) if math.isfinite(by_field) else WIDEST_SIGMA_PX
+    by_field = by_autocorrelation(field.radial)
+    wide = (
+        max(FROM_SIGMA_PX, 1.6 * by_field.diameter_px / (2 * HALF_WIDTH))
+        if math.isfinite(by_field.diameter_px)
+        else WIDEST_SIGMA_PX
+    )
     start = min(wide, WIDEST_SIGMA_PX, min(found.bins.shape[1:]) / 12)
     tried: list[CellSize] = []
     while start >= NARROWEST_SIGMA_PX:
-        tried.append(_size_from(found, start, by_field, broad))
+        tried.append(_size_from(found, start, by_field))
         if not tried[-1].reason:
-            return tried[-1]
+            return _unless_larger(tried[-1], tried[:-1])
         start /= 1.6
     if not tried:
-        return CellSize(
-            math.nan, (math.nan, math.nan), by_field, broad, np.zeros((0, 2), int), "the field is too small"
-        )
-    return min(tried, key=lambda size: abs(math.log(size.diameter_px / by_field)) if size.diameter_px > 0 else math.inf)
+        nowhere = np.zeros((0, 2), int)
+        return CellSize(math.nan, (math.nan, math.nan), by_field, nowhere, "the field is too small")
+    return min(
+        tried,
+        key=lambda size: abs(math.log(size.diameter_px / by_field.diameter_px)) if size.diameter_px > 0 else math.inf,
+    )
 
 
-def _size_from(found: Fluctuations, start_sigma_px: float, by_field: float, broad: float) -> CellSize:
+def _unless_larger(size: CellSize, wider: Sequence[CellSize]) -> CellSize:
+    """The size that both ways agree on, but where a wider search had found places that are larger: two kinds."""
+    if size.broad > DOMINATED:
+        return size
+    for other in wider:
+        if len(other.places) >= MIN_PLACES and other.diameter_px > LARGER * size.diameter_px:
+            why = f"some active places measure {size.diameter_px:.1f} px, others {other.diameter_px:.1f} px across"
+            return other._replace(reason=why)
+    return size
+
+
+def _size_from(found: Fluctuations, start_sigma_px: float, by_field: ByField) -> CellSize:
     """The size that is reached from a wide one."""
     sigma, widths, places = around_places(found, start_sigma_px)
     known = widths[np.isfinite(widths)]
     diameter = 2 * HALF_WIDTH * sigma
-    agrees = 1 / AGREE < diameter / by_field < AGREE
-    if len(known) < FEW_PLACES or (len(known) < MIN_PLACES and not (agrees and broad < DOMINATED)):
+    agrees = 1 / AGREE < diameter / by_field.diameter_px < AGREE
+    if len(known) < FEW_PLACES or (len(known) < MIN_PLACES and not (agrees and by_field.broad < DOMINATED)):
         why = f"{len(known)} active places, {MIN_PLACES} are needed"
-        return CellSize(math.nan, (math.nan, math.nan), by_field, broad, places, why)
+        return CellSize(math.nan, (math.nan, math.nan), by_field, places, why)
     low, high = (2 * float(w) for w in np.percentile(known, (16, 84)))
     reason = ""
     if diameter < NARROWEST_PX:
         reason = "what fluctuates is as narrow as a pixel"
     elif high > SPREAD * low:
         reason = f"active places measure {low:.1f} to {high:.1f} px"
-    elif broad < DOMINATED and not agrees:
+    elif by_field.broad < DOMINATED and not agrees:
         reason = (
-            f"around active places it is {diameter:.1f} px, by the autocorrelation of the field {by_field:.1f} px: "
+            f"around active places it is {diameter:.1f} px, by the autocorrelation of the field {by_field.diameter_px:.1f} px: "
             "the field holds several sizes, or too little light"
         )
-    return CellSize(diameter, (low, high), by_field, broad, places, reason)
+    return CellSize(diameter, (low, high), by_field, places, reason)
 
 
 def around_places(found: Fluctuations, from_sigma_px: float) -> tuple[float, np.ndarray, np.ndarray]:
@@ -161,11 +205,11 @@ def _half_width(profile: np.ndarray, sigma_px: float) -> float:
     return n - 1 + float((above[n - 1] - top / 2) / (above[n - 1] - above[n]))
 
 
-def by_autocorrelation(radial: np.ndarray) -> tuple[float, float]:
-    """Return the diameter [px] whose body's autocorrelation fits, and which part of it at one pixel is broader."""
+def by_autocorrelation(radial: np.ndarray) -> ByField:
+    """Return the diameter of the shape whose autocorrelation fits best, beside broad Gaussians."""
     r = np.arange(1, len(radial))
     if len(r) < 6 or not radial[1] > 0:
-        return math.nan, math.nan
+        return ByField(math.nan, math.nan, False)
     scaled = radial[1:] / radial[1]
     tried: dict[float, list[tuple[float, float, float]]] = {HALF_WIDTH: [], GAUSSIAN: []}
     for sigma in np.geomspace(0.6, min(WIDEST_SIGMA_PX, len(r) / 4), 50):
@@ -174,9 +218,9 @@ def by_autocorrelation(radial: np.ndarray) -> tuple[float, float]:
             columns = np.stack([shape, *broad, np.ones(len(r))], axis=1)
             weights, misfit = nnls(columns, scaled)
             tried[half_width].append((float(misfit), 2 * half_width * sigma, 1 - float(weights[0] * columns[0, 0])))
-    fits = min(tried.values(), key=min)  # of the shape that fits best
+    fits = min(tried.values(), key=min)
     _, diameter, share = max((fit for fit in fits if fit[0] <= AS_GOOD * min(fits)[0]), key=lambda fit: fit[1])
-    return float(diameter), share
+    return ByField(float(diameter), share, fits is tried[GAUSSIAN])
 
 
 def _body(r: np.ndarray) -> np.ndarray:

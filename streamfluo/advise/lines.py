@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 
 MOST_PX, STEP_PX = 6.0, 0.05
-GROUPS = 8
+GROUPS, MOST_FRAMES = 8, 100
 SHOWS_SD = 4.0
 MOST_ERROR_PX = 0.5
 LEAST_PX = 0.25  # less is nothing to correct
@@ -27,18 +27,17 @@ class LineOffset(NamedTuple):
         return abs(self.offset_px) > max(LEAST_PX, SHOWS_SD * self.error_px)
 
 
-def line_offset(image: np.ndarray) -> LineOffset:
-    """Return the shift of odd lines against the mean of the lines beside them, in the mean image (y, x)."""
-    rows, columns = image.shape
-    if rows < MIN_ROWS or columns < MIN_COLUMNS or not np.isfinite(image).any():
+def line_offset(frames: np.ndarray) -> LineOffset:
+    """Return the shift of odd lines against those beside them, over raw frames (t, y, x).
+
+    Raw ones, as registration mixes the lines; noise of one line is not that of the next, so it averages out.
+    """
+    rows, columns = frames.shape[1:]
+    if rows < MIN_ROWS or columns < MIN_COLUMNS or not len(frames):
         return LineOffset(np.nan, np.inf)
-    lines = np.where(np.isfinite(image), image, np.nanmedian(image)).astype(float)
-    lines = lines - lines.mean(1, keepdims=True)
-    ends = np.minimum(np.arange(columns), np.arange(columns)[::-1]) / 8
-    lines *= np.clip(ends, 0, 1)
-    spectra = scipy.fft.rfft(lines, axis=1)
-    beside = (spectra[:-2] + spectra[2:]) / 2
-    cross = spectra[1:-1] * beside.conj()  # of each line with its neighbours
+    cross = np.zeros((rows - 2, columns // 2 + 1), complex)
+    for frame in frames[:: max(1, len(frames) // MOST_FRAMES)]:
+        cross += _cross_spectra(frame)
     cross[1::2] = cross[1::2].conj()  # line 2 lies against lines 1 and 3 as they lie against it, the other way round
     frequency = scipy.fft.rfftfreq(columns)
     shifts = np.arange(-MOST_PX, MOST_PX + STEP_PX / 2, STEP_PX)
@@ -54,3 +53,13 @@ def line_offset(image: np.ndarray) -> LineOffset:
     if error > MOST_ERROR_PX or abs(found) > MOST_PX - 2 * STEP_PX or not np.abs(cross).sum() > 0:
         return LineOffset(np.nan, np.inf)
     return LineOffset(found, max(error, STEP_PX / 2))
+
+
+def _cross_spectra(frame: np.ndarray) -> np.ndarray:
+    """The cross-spectrum of each line but the first and the last with the mean of the two beside it."""
+    known = np.isfinite(frame)
+    lines = np.where(known, frame, frame[known].mean() if known.any() else 0.0).astype(float)
+    lines -= lines.mean(1, keepdims=True)
+    ends = np.minimum(np.arange(frame.shape[1]), np.arange(frame.shape[1])[::-1]) / 8
+    spectra = scipy.fft.rfft(lines * np.clip(ends, 0, 1), axis=1)
+    return np.asarray(spectra[1:-1] * ((spectra[:-2] + spectra[2:]) / 2).conj())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .finding import Finding
+from .interleaved import interleaved
 from .light import Bleaching, bleaching, saturation, stuck_pixels
 from .lines import line_offset
 from .seen import Seen
@@ -51,6 +52,12 @@ def _recording(seen: Seen) -> Iterator[Finding]:
         yield Finding("frame rate", "the source does not state it; give --set source.interval_s=…", known=False)
     else:
         yield Finding("frame rate", f"{1 / interval:.4g} Hz, as the source states", 1 / interval, "Hz")
+    if (period := interleaved(sample.pixels, sample.runs)) > 1:
+        yield Finding(
+            "planes",
+            f"frames alternate between {period} planes that the file does not declare; save each as its own file",
+            period,
+        )
     if len(sample.planes) > 1:
         names = ", ".join(sample.planes)
         yield Finding("planes", f"{len(sample.planes)}: {names}; looked at {sample.plane}", len(sample.planes))
@@ -140,7 +147,7 @@ def _pixels(seen: Seen) -> Iterator[Finding]:
     hot, dead = stuck_pixels(seen.sample)
     if hot or dead:
         yield Finding("stuck pixels", f"{hot} hot, {dead} that never change", hot + dead)
-    lines = line_offset(_mean(seen.shifts.frames))
+    lines = line_offset(seen.sample.pixels)
     if lines.shows:
         yield Finding(
             "lines",
@@ -149,13 +156,3 @@ def _pixels(seen: Seen) -> Iterator[Finding]:
             lines.offset_px,
             "px",
         )
-
-
-def _mean(frames: np.ndarray) -> np.ndarray:
-    """The mean of frames (t, y, x) over those in which a pixel was seen, NaN where it never was."""
-    total, count = np.zeros(frames.shape[1:]), np.zeros(frames.shape[1:])
-    for frame in frames:
-        seen = np.isfinite(frame)
-        total[seen] += frame[seen]
-        count += seen
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

@@ -40,7 +40,7 @@ def test_cells_are_measured_and_what_is_printed_is_a_config(tmp_path):
     assert "# job: two-photon calcium imaging" in text
     motion, extract = tomllib.loads(text)["step"]
     assert motion["kind"] == "motion"
-    assert extract["params"]["neuron_sigma_px"] == pytest.approx(3.07 * 3 / 2 + 0.5, rel=0.25)
+    assert extract["params"]["neuron_sigma_px"] == pytest.approx(1.3 * 3, rel=0.25)
     assert "fits together" in call("check", tmp_path / "proposed.toml", "--source", CELLS)
 
 

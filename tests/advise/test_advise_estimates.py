@@ -7,6 +7,7 @@ from streamfluo import Spec
 from streamfluo.advise.cell_size import by_autocorrelation, cell_size
 from streamfluo.advise.decay import Transients, decay_s, transients
 from streamfluo.advise.fluctuations import autocorrelation, fluctuations
+from streamfluo.advise.interleaved import interleaved
 from streamfluo.advise.light import bleaching, saturation, stuck_pixels, why_blank
 from streamfluo.advise.lines import line_offset
 from streamfluo.advise.sample import Sample
@@ -59,7 +60,8 @@ def test_the_autocorrelation_is_the_mean_product_of_pixels_a_bin_apart():
 @pytest.mark.parametrize("sigma", [1.3, 2.5, 4.0])
 def test_a_gaussian_has_the_width_of_its_autocorrelation(sigma):
     radial = np.exp(-(np.arange(41) ** 2) / (4 * sigma**2)) + 0.5 * np.exp(-(np.arange(41) ** 2) / (2 * 60**2))
-    diameter, broad = by_autocorrelation(radial)
+    diameter, broad, gaussian = by_autocorrelation(radial)
+    assert gaussian
     assert diameter == pytest.approx(2.355 * sigma, rel=0.12)
     assert broad == pytest.approx(1 / 3, abs=0.1)
 
@@ -104,13 +106,21 @@ def test_lines_shifted_by_a_bidirectional_scan_are_seen(shift):
     image = np.fft.irfft2(spectrum)
     lines = np.fft.rfft(image[1::2], axis=1) * np.exp(-2j * np.pi * shift * np.fft.rfftfreq(128))
     image[1::2] = np.fft.irfft(lines, axis=1)
-    found = line_offset(image + 0.05 * image.std() * rng.standard_normal(image.shape))
+    found = line_offset(image + image.std() * rng.standard_normal((20, *image.shape)))
     assert found.offset_px == pytest.approx(shift, abs=0.15)
     assert found.shows == (shift != 0)
 
 
 def test_lines_of_noise_are_undetermined():
-    assert not line_offset(np.random.default_rng(4).standard_normal((128, 128))).shows
+    assert not line_offset(np.random.default_rng(4).standard_normal((5, 128, 128))).shows
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3])
+def test_frames_that_alternate_between_planes_are_seen(planes):
+    rng = np.random.default_rng(9)
+    structure = 100 + 20 * rng.standard_normal((planes, 32, 32))
+    movie = rng.poisson(np.maximum(structure[np.arange(200) % planes], 0)).astype(np.uint16)
+    assert interleaved(movie, [slice(0, 200)]) == planes
 
 
 def test_bleaching_is_what_the_light_above_the_offset_loses():
