@@ -17,6 +17,7 @@ from .console import LogFormatter, console, errors, one_line, replace_unknown_ch
 
 COMMANDS = {  # in the order of --help: the module, and its function or, for a group of commands, its Typer
     "demo": ("demo", "demo"),
+    "advise": ("advise", "advise"),
     "run": ("run", "run"),
     "record": ("record", "record"),
     "camera": ("camera", "camera"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +18,13 @@ from ..core.decision import Decision
 from ..core.errors import ConfigError, SourceError
 from ..core.source import Source
 from ..engine.building import named_planes
-from ..engine.config import Config, load_config
+from ..engine.config import Config, load_config, parse_config
 from ..engine.engine import Engine
 from ..session.events import changes_in
 from ..session.health import spelled_facts, spelled_ms
 from ..session.reader import open_session
 from ..sources.opening import open_source
+from .advise import look_at, reasons
 from .compiling import compiled
 from .console import config_file, console, counted, stop_on_signals
 from .keys import meet
@@ -40,12 +41,9 @@ WAIT = typer.Option("--wait", min=0, help="how long to wait for a source that is
 
 def run(
     config: Annotated[
-        Path,
-        typer.Argument(
-            help="the TOML file that says which steps to run, or a shipped one's name",
-            show_default=False,
-        ),
-    ],
+        Path | None,
+        typer.Argument(help="the TOML file that says which steps to run, or a shipped one's name", show_default=False),
+    ] = None,
     source: Annotated[str | None, typer.Option(help="a file, sim:… or tcp://…; overrides the config's")] = None,
     out: Annotated[Path | None, typer.Option(help="session folder to write [default: ./NAME-UTC time]")] = None,
     changes: Annotated[
@@ -56,10 +54,10 @@ def run(
     view: Annotated[bool, typer.Option("--view", help="open a viewer on the run")] = False,
     wait_s: Annotated[float, WAIT] = 0.0,
     changes_of: Annotated[str | None, CHANGES_OF] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="with the config that `advise` proposes for --source")] = False,
 ) -> None:
     """Run a source through a chain of operators and record what comes of it."""
-    config = config_file(config)
-    settings = load_config(config, changes or [])
+    config, settings = proposed(config, source, changes or []) if auto else loaded(config, changes or [])
     uri = source or settings.source.uri
     if uri is None:
         raise ConfigError(f"{config.name}: no source; give [source] uri or --source")
@@ -74,6 +72,26 @@ def run(
         report(engine, out)
     if engine.error:
         raise SourceError(engine.error)
+
+
+def loaded(config: Path | None, changes: Sequence[str]) -> tuple[Path, Config]:
+    """Return where the config is and what it says."""
+    if config is None:
+        raise ConfigError("run: give a config, or --auto with --source for the one that `streamfluo advise` proposes")
+    found = config_file(config)
+    return found, load_config(found, changes)
+
+
+def proposed(config: Path | None, source: str | None, changes: Sequence[str]) -> tuple[Path, Config]:
+    """Return the name and the config that `advise` proposes for a source, and print its reasons."""
+    if config is not None or source is None:
+        raise ConfigError("run: --auto takes no config, it proposes one for what --source names")
+    found = look_at(source, changes)
+    for line in reasons(found):
+        console.print(line, soft_wrap=True)
+    if not found.config:
+        raise ConfigError(f"run: --auto: {source}: the job cannot be told: {found.job.why}; give a config")
+    return Path(found.job.kind), parse_config(found.config, "the proposed config", changes)
 
 
 def recorded_changes(session: str | None) -> tuple[Change | Decision, ...] | None:
