@@ -108,7 +108,9 @@ def compile_all(jobs: Sequence[Job], show: Callable[[str], None]) -> Course:
 
     course = Course.of(jobs)
     kinds = ", ".join(course.expected)
-    console.print(f"compiling {kinds}, once on a machine: about {spelled_s(course.left_s())}", soft_wrap=True)
+    console.print(
+        f"compiling {kinds}, once on a machine: about {spelled_s(course.left_s())} if nothing is cached", soft_wrap=True
+    )
 
     def hear(told: Told) -> None:
         course.hear(told)
