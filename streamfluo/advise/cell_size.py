@@ -138,7 +138,8 @@ def _size_from(found: Fluctuations, start_sigma_px: float, by_field: ByField) ->
     elif by_field.broad < DOMINATED and not agrees:
         reason = (
             f"around active places it is {diameter:.1f} px, by the autocorrelation of the field "
-            f"{by_field.diameter_px:.1f} px: the field holds several sizes, or too little light"
+            f"{by_field.diameter_px:.1f} px: "
+            "the field holds several sizes, or too little light"
         )
     return CellSize(diameter, (low, high), by_field, places, reason)
 
