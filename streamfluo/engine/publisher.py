@@ -214,7 +214,9 @@ class Publisher:
         now = time.monotonic()
         if now < self._due.get(what, 0.0):
             return False
-        self._due[what] = now + (1 / PRESSED_HZ if pressed else self._period_s[kind])
+        period_s = 1 / PRESSED_HZ if pressed else self._period_s[kind]
+        # From when it was due, not from when a frame came: 30 a second were 25, as each waits for the next frame.
+        self._due[what] = max(self._due.get(what, 0.0) + period_s, now + period_s / 2)
         return True
 
     def _compute(self, step: str, reader: Callable[[], Mapping[str, np.ndarray]], index: int) -> None:
@@ -243,7 +245,7 @@ class Publisher:
         reported = 0.0
         while not self._served:
             try:
-                poller.poll(int(GATHER_S * 1000))
+                poller.poll(int(1000 * min(GATHER_S, self._period_s["frames"] / 2)))
                 self._open_previews()
                 if self._results.turn() | self._previews.turn():
                     self._watched, self._previewed = self._results.watched(), self._previews.watched()
