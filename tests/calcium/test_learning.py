@@ -34,7 +34,11 @@ def feed(operator, pixels, start=0, stop=None, cut=1):
 
 
 def threads():
-    gc.collect()  # those of operators that other tests dropped end with them
+    gc.collect()  # those of operators that tests dropped end with them
+    return still_there()
+
+
+def still_there():
     return {thread.ident for thread in threading.enumerate() if thread.name == "learning"}
 
 
@@ -70,10 +74,11 @@ def test_the_thread_of_one_that_is_dropped_ends(movie):
     feed(operator, pixels, 0, INIT + 5)
     assert len(threads() - before) == 1
     del operator
+    threads()
     until = time.monotonic() + 20
-    while not threads() <= before and time.monotonic() < until:
+    while not still_there() <= before and time.monotonic() < until:
         time.sleep(0.02)
-    assert threads() <= before
+    assert still_there() <= before
 
 
 @pytest.mark.parametrize("cut", [1, 32])
