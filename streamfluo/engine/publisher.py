@@ -329,15 +329,12 @@ class Publisher:
 
     def _end(self) -> wire.End:
         health = self._run.health()
-        reason = self._run.state().partition(":")[0]
+        word = self._run.state().partition(":")[0]
+        reason: Any = word if word in ("finished", "aborted") else "error"
         return wire.End(
-            series_uid=self._run.series.uid,
-            seq=health.frames,
-            frames=health.frames,
-            dropped_camera=health.lost_camera,
-            dropped_transport=health.lost_transport,
-            reason={"finished": "finished", "aborted": "aborted"}.get(reason, "error"),  # type: ignore[arg-type]
-        )
+            series_uid=self._run.series.uid, seq=health.frames, frames=health.frames, reason=reason,
+            dropped_camera=health.lost_camera, dropped_transport=health.lost_transport,
+        )  # fmt: skip
 
     def _hello(self) -> dict[str, Any]:
         return {
