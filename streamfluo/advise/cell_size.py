@@ -33,6 +33,7 @@ SETTLED = 0.03
 LARGER = 1.6
 NARROWEST_PX = 2.0  # diameter of anything that is sampled
 SPREAD = 2.6  # between the 16th and 84th percentile; cells of one kind stay within 1.8
+UNCHECKED = 0.97  # where more is broad, the field cannot confirm a size
 DOMINATED = 0.9  # where more of the covariance is broad, the field's autocorrelation says nothing of cells
 FROM_SIGMA_PX = 4.0  # at least, where the way down begins: from below it may end at single pixels
 AGREE = 1.45  # times, between the two ways; simulated cells agree within 1.15
@@ -41,12 +42,13 @@ AS_GOOD = 2.5  # times the least misfit; of sizes that fit as well the largest i
 
 
 class ByField(NamedTuple):
-    """The diameter [px] by the autocorrelation of the field, the part of it at one pixel that is broader, and whether
-    a Gaussian fits better than a flat-topped body."""
+    """The diameter [px] by the autocorrelation of the field, the part of it at one pixel that is broader, whether a
+    Gaussian fits better than a flat-topped body, and the misfit of the best fit."""
 
     diameter_px: float
     broad: float
     gaussian: bool
+    misfit: float = math.inf
 
 
 class CellSize(NamedTuple):
@@ -96,7 +98,7 @@ def cell_size(found: Fluctuations, field: Autocorrelation) -> CellSize:
     start = min(wide, WIDEST_SIGMA_PX, min(found.bins.shape[1:]) / 12)
     tried: list[CellSize] = []
     while start >= NARROWEST_SIGMA_PX:
-        tried.append(_size_from(found, start, by_field))
+        tried.append(_size_from(found, start, by_field, field.radial))
         if not tried[-1].reason:
             return _unless_larger(tried[-1], tried[:-1])
         start /= 1.6
@@ -120,13 +122,14 @@ def _unless_larger(size: CellSize, wider: Sequence[CellSize]) -> CellSize:
     return size
 
 
-def _size_from(found: Fluctuations, start_sigma_px: float, by_field: ByField) -> CellSize:
+def _size_from(found: Fluctuations, start_sigma_px: float, by_field: ByField, radial: np.ndarray) -> CellSize:
     """The size that is reached from a wide one."""
     sigma, widths, places = around_places(found, start_sigma_px)
     known = widths[np.isfinite(widths)]
     diameter = 2 * HALF_WIDTH * sigma
+    here = at_diameter(radial, diameter)
     agrees = 1 / AGREE < diameter / by_field.diameter_px < AGREE
-    if len(known) < FEW_PLACES or (len(known) < MIN_PLACES and not (agrees and by_field.broad < DOMINATED)):
+    if len(known) < FEW_PLACES or (len(known) < MIN_PLACES and not (agrees and here.broad < DOMINATED)):
         why = f"{len(known)} active places, {MIN_PLACES} are needed"
         return CellSize(math.nan, (math.nan, math.nan), by_field, places, why)
     low, high = (2 * float(w) for w in np.percentile(known, (16, 84)))
@@ -135,12 +138,14 @@ def _size_from(found: Fluctuations, start_sigma_px: float, by_field: ByField) ->
         reason = "what fluctuates is as narrow as a pixel"
     elif high > SPREAD * low:
         reason = f"active places measure {low:.1f} to {high:.1f} px"
-    elif by_field.broad < DOMINATED and not agrees:
+    elif here.broad < UNCHECKED and not agrees:
         reason = (
             f"around active places it is {diameter:.1f} px, by the autocorrelation of the field "
             f"{by_field.diameter_px:.1f} px: "
             "the field holds several sizes, or too little light"
         )
+    broad = min(here.broad, by_field.broad) if reason else here.broad
+    by_field = by_field._replace(broad=broad, gaussian=here.gaussian)
     return CellSize(diameter, (low, high), by_field, places, reason)
 
 
@@ -208,20 +213,36 @@ def _half_width(profile: np.ndarray, sigma_px: float) -> float:
 
 def by_autocorrelation(radial: np.ndarray) -> ByField:
     """Return the diameter of the shape whose autocorrelation fits best, beside broad Gaussians."""
+    if len(radial) < 7 or not radial[1] > 0:
+        return ByField(math.nan, math.nan, False, math.inf)
+    sigmas = np.geomspace(0.6, min(WIDEST_SIGMA_PX, (len(radial) - 1) / 4), 50)
+    tried = [[_fit(radial, sigma, gaussian) for sigma in sigmas] for gaussian in (False, True)]
+    fits = min(tried, key=lambda each: min(fit.misfit for fit in each))
+    least = min(fit.misfit for fit in fits)
+    return max((fit for fit in fits if fit.misfit <= AS_GOOD * least), key=lambda fit: fit.diameter_px)._replace(
+        misfit=least
+    )
+
+
+def at_diameter(radial: np.ndarray, diameter_px: float) -> ByField:
+    """Return the better of both shapes of about this diameter, within a tenth."""
+    if len(radial) < 7 or not radial[1] > 0:
+        return ByField(diameter_px, math.nan, False, math.inf)
+    widths = [
+        (g, k * diameter_px / (2 * (GAUSSIAN if g else HALF_WIDTH))) for g in (False, True) for k in (0.9, 1, 1.1)
+    ]
+    return min((_fit(radial, sigma, gaussian) for gaussian, sigma in widths), key=lambda fit: fit.misfit)
+
+
+def _fit(radial: np.ndarray, sigma: float, gaussian: bool) -> ByField:
+    """The fit of one shape and of broad Gaussians to an autocorrelation, from a distance of one pixel on."""
     r = np.arange(1, len(radial))
-    if len(r) < 6 or not radial[1] > 0:
-        return ByField(math.nan, math.nan, False)
-    scaled = radial[1:] / radial[1]
-    tried: dict[float, list[tuple[float, float, float]]] = {HALF_WIDTH: [], GAUSSIAN: []}
-    for sigma in np.geomspace(0.6, min(WIDEST_SIGMA_PX, len(r) / 4), 50):
-        broad = [np.exp(-(r**2) / (2 * (width * sigma) ** 2)) for width in BROAD]
-        for half_width, shape in ((HALF_WIDTH, _body(r / sigma)), (GAUSSIAN, np.exp(-(r**2) / (4 * sigma**2)))):
-            columns = np.stack([shape, *broad, np.ones(len(r))], axis=1)
-            weights, misfit = nnls(columns, scaled)
-            tried[half_width].append((float(misfit), 2 * half_width * sigma, 1 - float(weights[0] * columns[0, 0])))
-    fits = min(tried.values(), key=min)
-    _, diameter, share = max((fit for fit in fits if fit[0] <= AS_GOOD * min(fits)[0]), key=lambda fit: fit[1])
-    return ByField(float(diameter), share, fits is tried[GAUSSIAN])
+    shape = np.exp(-(r**2) / (4 * sigma**2)) if gaussian else _body(r / sigma)
+    broad = [np.exp(-(r**2) / (2 * (width * sigma) ** 2)) for width in BROAD]
+    columns = np.stack([shape, *broad, np.ones(len(r))], axis=1)
+    weights, misfit = nnls(columns, radial[1:] / radial[1])
+    width = 2 * (GAUSSIAN if gaussian else HALF_WIDTH) * float(sigma)
+    return ByField(width, 1 - float(weights[0] * columns[0, 0]), gaussian, float(misfit))
 
 
 def _body(r: np.ndarray) -> np.ndarray:

@@ -89,12 +89,11 @@ def _calcium(seen: Evidence, why: str) -> Job:
 
 def _spots(seen: Evidence) -> Job:
     spots = seen.spots
+    said = f"{spots.per_frame:.1f} spots a frame, {spots.brightness:.0f} times the noise of a pixel bright"
+    if math.isnan(spots.stay):
+        return Job("spots", f"{said}; too few frames to tell whether they stay")
     stay = "stay where they are" if spots.stay > 0.5 else "come and go"
-    return Job(
-        "spots",
-        f"{spots.per_frame:.1f} spots a frame, {spots.brightness:.0f} times the noise of a pixel bright, {stay} "
-        f"({spots.stay:.0%} are there again)",
-    )
+    return Job("spots", f"{said}, {stay} ({spots.stay:.0%} are there again)")
 
 
 def _of_few_frames(seen: Evidence) -> Job:

@@ -60,7 +60,7 @@ def test_the_autocorrelation_is_the_mean_product_of_pixels_a_bin_apart():
 @pytest.mark.parametrize("sigma", [1.3, 2.5, 4.0])
 def test_a_gaussian_has_the_width_of_its_autocorrelation(sigma):
     radial = np.exp(-(np.arange(41) ** 2) / (4 * sigma**2)) + 0.5 * np.exp(-(np.arange(41) ** 2) / (2 * 60**2))
-    diameter, broad, gaussian = by_autocorrelation(radial)
+    diameter, broad, gaussian, _ = by_autocorrelation(radial)
     assert gaussian
     assert diameter == pytest.approx(2.355 * sigma, rel=0.12)
     assert broad == pytest.approx(1 / 3, abs=0.1)
