@@ -233,7 +233,7 @@ def _pixels(image: QImage, width: int, height: int) -> np.ndarray:
     rows = np.frombuffer(image.constBits(), np.uint8)[: line * image.height()].reshape(image.height(), line)
     pixels = rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3)
     if pixels.shape[:2] == (height, width):
-        return np.ascontiguousarray(pixels)
+        return pixels.copy()  # the image goes, and its memory with it
     fitted = np.zeros((height, width, 3), np.uint8)
     part = pixels[:height, :width]
     top, left = (height - part.shape[0]) // 2, (width - part.shape[1]) // 2

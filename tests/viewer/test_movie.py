@@ -19,7 +19,7 @@ from toys import Movie, block
 from streamfluo.core.errors import ConfigError, SourceError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
-from streamfluo.viewer.movie import LAST_S, MovieWriter, Recording, _Camera
+from streamfluo.viewer.movie import LAST_S, MovieWriter, Recording, _Camera, _pixels
 
 COLOURS = ("#c81e1e", "#1ec81e", "#1e1ec8", "#c8c8c8", "#202020")
 
@@ -94,6 +94,11 @@ def test_what_was_written_plays_when_the_rest_never_came(tmp_path, share):
     assert 20 <= len(frames) < 60
     colour = QColor(COLOURS[0])
     assert np.abs(frames[0][1][300, 300] - np.array([colour.red(), colour.green(), colour.blue()])).max() < 10
+
+
+def test_pixels_of_a_picture_do_not_go_with_it():
+    pixels = _pixels(picture(0, 640, 480), 640, 480)  # lines of whole words: the picture's memory would do as it is
+    assert pixels.flags.owndata
 
 
 def test_pictures_late_or_of_another_size_are_shown_when_they_came(tmp_path):
