@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ def pytest_runtest_protocol(item):
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_collection_modifyitems(items):
+    """Mix files that wait among those that compute: folder by folder, both cores were half idle for two minutes."""
+    items.sort(key=lambda item: zlib.crc32(item.path.name.encode()))
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -96,9 +96,8 @@ GAPS = {
 }
 
 
-@pytest.mark.parametrize(
-    "gap", [pytest.param(gap, marks=[] if gap == "illumination" else [pytest.mark.slow]) for gap in GAPS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("gap", GAPS)
 def test_what_the_model_could_not_have_made_is_doubtful(gap):
     dyes, drift = GAPS[gap]
     found = counted(dyes, LIGHT._replace(**drift), seed=5, frames=500)

@@ -27,6 +27,7 @@ from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 
 ENDPOINT = re.compile(r"127\.0\.0\.1:\d{4}")
+SECONDS = re.compile("tutorials/|how-to/(planes|report).md")  # of a core: 3 to 60
 
 
 def runs(page):
@@ -34,7 +35,7 @@ def runs(page):
 
 
 def page_of(name):
-    return pytest.param(ROOT / name, id=name, marks=[pytest.mark.slow] if "tutorials/" in name else [])
+    return pytest.param(ROOT / name, id=name, marks=[pytest.mark.slow] if SECONDS.search(name) else [])
 
 
 def free_port():
