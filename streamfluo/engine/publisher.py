@@ -37,12 +37,14 @@ from ..network.server import GRACE_S, DataServer
 from ..network.socket import free_endpoint
 from ..session.health import Health, spelled_facts
 from ..session.journal import JournalWriter
-from ..session.values import Gathered, values_message
+from ..session.values import Gathered, ValuesWriter, values_message
 from .chain import Chain
 from .config import PublishConfig
 from .live import live_facts
+from .presented import presented
 from .recent_values import RecentValues
 from .shown_inputs import KIND
+from .written_values import WrittenValues
 
 log = logging.getLogger("streamfluo")
 
@@ -67,6 +69,7 @@ class RunView(NamedTuple):
     state: Callable[[], str]
     ask: Handle
     inputs: Mapping[str, Gives] = {}  # shown beside the steps
+    written: Mapping[str, ValuesWriter] = {}  # by step, of what is recorded
 
 
 class Publisher:
@@ -93,7 +96,7 @@ class Publisher:
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
         self._values: dict[str, Gathered] = {}
-        self._recent = RecentValues(run.series.uid, self._gives)
+        self._recent = RecentValues(run.series.uid, self._gives, older=WrittenValues(run.written).before)
         self._newest: dict[tuple[str, str], Any] = {}  # what replaces its predecessor: snapshots, frames
         self._events: deque[wire.Event] = deque(maxlen=MAX_EVENTS)
         self._counted = self._dropped = 0  # events so far; frames whose values nobody took in time
@@ -345,21 +348,7 @@ class Publisher:
             ],
             "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": {**self._came_in, **self._facts},
-            "presents": {
-                s.operator.kind: (list(shown.pictures), list(shown.details))
-                for s in self._run.chain.steps
-                if (shown := s.operator.presents) is not None
-            },
-            "compares": {
-                s.operator.kind: shown.compared
-                for s in self._run.chain.steps
-                if (shown := s.operator.presents) is not None and shown.compared
-            },
-            "drawn": {
-                s.operator.kind: drawn
-                for s in self._run.chain.steps
-                if s.operator.presents is not None and (drawn := s.operator.presents.drawn())
-            },
+            **presented({s.operator.kind: s.operator.presents for s in self._run.chain.steps if s.operator.presents}),
             "live": live_facts(self._run.chain.steps),
             "takes": {
                 s.operator.kind: {verb: tuple(of) for verb, of in s.operator.takes.items()}
