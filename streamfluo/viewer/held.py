@@ -176,9 +176,9 @@ class Held:
             return
         if (by_id := self.traces.get(f"by_id/{name}")) is not None:
             if ids is not None and ids.dtype.kind in "iu" and array.shape[1:] == ids.shape:
-                by_id.take_earlier(result.index, array, ids.tolist())
+                by_id.take_asked(int(result.before or 0), result.index, array, ids.tolist())
         elif (trace := self.traces.get(f"per_frame/{name}")) is not None:
-            trace.take_earlier(result.index, array)
+            trace.take_asked(int(result.before or 0), result.index, array)
         elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
             marks.take_earlier((result.index + np.flatnonzero(array)).tolist())
             marks.cover(result.index, len(array))

@@ -228,7 +228,9 @@ class Model(Held):
                 if self.hello is not None and self.hello.program == "session":
                     trace.capacity = RECORDED_FRAMES
             elif panel.kind == "marks":
-                self.marks.setdefault(panel.id, Marks())
+                marks = self.marks.setdefault(panel.id, Marks())
+                if self.hello is not None and self.hello.program == "session":
+                    marks.capacity = RECORDED_FRAMES
             elif panel.kind in ("table", "lines"):
                 self.tables.setdefault(panel.id, Rows())
             elif panel.kind == "numbers":

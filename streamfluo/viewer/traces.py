@@ -17,7 +17,8 @@ class Trace:
     """The newest values of some curves, each row with its frame index.
 
     Where frames are missing the line breaks, unless the rows are looks at some frames only (`sampled`). `capacity`: so
-    many rows are held at most, as far as 64 MiB hold them; it may be changed.
+    many rows are held at most, as far as 64 MiB hold them; it may be changed. `before`: values around a frame that is
+    looked back at, which are older than those held; None while nobody does.
     """
 
     def __init__(self, capacity: int = CAPACITY_FRAMES, sampled: bool = False) -> None:
@@ -27,6 +28,7 @@ class Trace:
         self.revision = 0
         self._newest_of_past = -1  # the newest frame of those that came by `take_earlier`
         self._held = RowBuffer(capacity)
+        self.before: Trace | None = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -96,6 +98,20 @@ class Trace:
         for index in sorted(looks):
             self.take(index, looks[index][None])
 
+    def around(self, frame: int | None) -> Trace:
+        """Return what has the values around a frame: this, or where they are older what was asked for."""
+        older = self.before is not None and len(self.before) > 0 and self.is_behind(frame)
+        return self.before if older and self.before is not None else self
+
+    def is_behind(self, frame: int | None) -> bool:
+        """Whether a frame's values had to go for newer ones."""
+        return frame is not None and self.is_full and frame < int(self._held.index[0])
+
+    def take_asked(self, before: int, index: int, values: np.ndarray, ids: Sequence[int] | None = None) -> None:
+        """Put values of the frames from `index` on, the last before a frame that was asked about, where they belong."""
+        older = self.before is not None and self.is_full and before <= int(self._held.index[0])
+        (self.before if older and self.before is not None else self).take_earlier(index, values, ids)
+
     @property
     def is_full(self) -> bool:
         """Whether no earlier values have room."""
@@ -132,10 +148,11 @@ class Trace:
 
 
 class Marks:
-    """Frames at which something happened, the newest MAX_MARKS of `count`."""
+    """Frames at which something happened, the newest MAX_MARKS of `count`; of before, as far as `capacity` frames."""
 
     def __init__(self) -> None:
         self.count = self.revision = 0
+        self.capacity = CAPACITY_FRAMES
         self.covered: tuple[int, int] | None = None  # frames whose marks are here: first, one behind the last
         self._newest_of_past = -1
         self._frames: deque[int] = deque(maxlen=MAX_MARKS)
@@ -158,6 +175,12 @@ class Marks:
         if index + count == first or not first <= index <= stop:
             first = index
         self.covered = (first, max(stop, index + count))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether none of before are wanted."""
+        first, stop = self.covered or (0, 0)
+        return len(self._frames) == MAX_MARKS or stop - first >= self.capacity
 
     def take_earlier(self, frames: Sequence[int]) -> None:
         """Note frames of before, as many as there is room for."""

@@ -353,6 +353,49 @@ def test_of_a_session_that_is_longer_than_a_trace_what_is_looked_at_comes(tmp_pa
     assert np.array_equal(model.traces[name].since()[1][:, 0], whole[140:])
 
 
+def test_of_a_run_that_goes_on_what_is_looked_at_comes_from_what_it_wrote_and_goes_again(tmp_path, monkeypatch):
+    for name, frames in (
+        ("engine.recent_values.MAX_FRAMES", 32), ("engine.recent_values.PIECE_FRAMES", 8),
+        ("engine.past_message.PAGE_FRAMES", 16),
+        ("viewer.earlier.AROUND_FRAMES", 30), ("viewer.earlier.LOOK_S", 0.02),
+    ):  # fmt: skip
+        monkeypatch.setattr(f"streamfluo.{name}", frames)
+    source = Held([*ones(100), Gap(100, 5), *ones(190, 105)], hold=(186,))
+    name = "per_frame/moments/total_signal"
+    with running(source, MEANS, out=tmp_path / "S") as (engine, _), Watch(engine.publisher.endpoint) as watch:
+        until(lambda: told_of(engine) == 190)
+        model = Model(engine.publisher.endpoint)
+        earlier = Earlier(model, watch)
+
+        def looked():
+            for message in watch.turn():
+                model.take(*message)
+            model.connection(watch.connected)
+            panels = [model.panels[name]] if name in model.panels else []
+            watch.want(model.topics(panels, []), ())
+            for trace in model.traces.values():
+                trace.capacity = 40
+            earlier.turn(panels)
+            return model.traces[name].around(model.looking_at).since()[0].tolist() if name in model.traces else []
+
+        until(lambda: looked() == list(range(150, 190)))
+        model.looking_at = 80
+        until(lambda: looked() == list(range(65, 95)))
+        values = model.traces[name].around(80).since()[1][:, 0].copy()
+        model.looking_at = 70  # what is there stays
+        assert looked() == list(range(65, 95))
+        model.looking_at = 102  # in a gap
+        until(lambda: looked() == [*range(82, 100), *range(105, 117)])
+        model.looking_at = 3
+        until(lambda: looked() == list(range(18)))
+        assert model.traces[name].since()[0].tolist() == list(range(150, 190)), "the newest stay"
+        model.looking_at = None
+        assert looked() == list(range(150, 190))
+        assert model.traces[name].before is None
+    whole = open_session(tmp_path / "S").values("moments")["total_signal"]
+    assert np.array_equal(values, whole[65:95])
+
+
 def told_of(engine):
     message, _ = engine.publisher._recent.page(wire.Past(step="moments", before=MANY), MANY)
     return message.index + message.count
