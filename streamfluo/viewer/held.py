@@ -94,7 +94,7 @@ class Held:
         if array.ndim == 0:
             unit = self.unit(step, name)
             known = array.dtype.kind != "f" or bool(np.isfinite(array[()]))
-            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.5g}"
+            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.4g}"
             self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip() if known else "not known"
             if array.dtype.kind in "biuf":
                 self.values[f"{step}/{name}"] = float(array[()])

@@ -170,8 +170,9 @@ class ImagePanel(QWidget):
 
     def _tell(self) -> None:
         self._facts.setText(" · ".join(self._view.facts(self._tiles)))
+        self._facts.setToolTip(self._facts.text())
         if self._mouse is not None:
-            self._readout.setText(self._view.read_out(self._tiles, *self._mouse))
+            self._read_out(*self._mouse)
 
     # What the user does
 
@@ -306,7 +307,14 @@ class ImagePanel(QWidget):
 
     def _hover(self, y_px: float, x_px: float) -> None:
         self._mouse = (y_px, x_px)
-        self._readout.setText(self._view.read_out(self._tiles, y_px, x_px))
+        self._read_out(y_px, x_px)
+
+    def _read_out(self, y_px: float, x_px: float) -> None:
+        """Say what lies under the mouse, in the place of what is said of the picture."""
+        said = self._view.read_out(self._tiles, y_px, x_px)
+        self._readout.setText(said)
+        self._readout.setVisible(bool(said))
+        self._facts.setVisible(not said)
 
     def _drag_levels(self, low: float, high: float) -> None:
         if self._tiles:
@@ -353,16 +361,25 @@ class ImagePanel(QWidget):
         self._plane.valueChanged.connect(lambda n: setattr(self._view, "stack", n))
         self._modes.activated.connect(lambda n: self.set_mode(self._view.modes[n]))
         bar.more.menu().aboutToShow.connect(lambda: fill_menu(bar.more.menu(), self))
-        self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        bottom = QHBoxLayout()
-        bottom.addWidget(self._readout, 1)
-        bottom.addWidget(self._facts)
+        top = QHBoxLayout()  # what is said stands beside the buttons: a line of its own is room that a picture lacks
+        top.addWidget(bar)
+        for label in (self._facts, self._readout):
+            label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            top.addWidget(label, 1)
+        self._readout.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
-        layout.addWidget(bar)
+        layout.addLayout(top)
         layout.addWidget(self.canvas)
-        layout.addLayout(bottom)
+
+    def leaveEvent(self, event: object) -> None:
+        """No value is read any more."""
+        self._mouse = None
+        self._readout.hide()
+        self._facts.show()
+        super().leaveEvent(event)  # type: ignore[arg-type]
 
     def enterEvent(self, event: object) -> None:
         """Shortcuts go to the image under the mouse."""

@@ -140,8 +140,12 @@ class Model(Held):
         return self.facts(self.seen_by(member))
 
     def overlays_over(self, panel: Panel) -> list[Overlay]:
-        """What can be drawn over the image of a panel of one plane."""
-        return self._over.get(self.seen_by(panel), [])
+        """What can be drawn over the image of a panel of one plane: a picture that a step makes of the frames it gives,
+        as the mean of registered ones, lies as those do."""
+        seen = self.seen_by(panel)
+        own, those = self.facts(panel.step), self.facts(seen)
+        alike = not panel.frames and own is not None and those is not None and own[0] == those[0]
+        return self._over.get(panel.step if alike else seen, [])
 
     def layout(self) -> Layout | None:
         """How the docks stand at first, None where no step says."""

@@ -57,6 +57,12 @@ class Panel:
             return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
         if self.kind in ("histogram", "gauge", "chosen"):
             return named(self.name.removesuffix("_histogram")) if self.kind != "chosen" else "chosen spot"
+        if self.kind == "scatter":
+            return f"{self.step}: {named(self.name)} against {named(self.dims[0])}"
+        if self.kind == "interval":
+            return f"{self.step}: {named(self.dims[0])} with its interval"
+        if self.kind == "counts":
+            return f"{self.dims[0]}s by {named(self.name)}"
         return named(self.name) if self.name == self.step else f"{self.step}: {named(self.name)}"
 
 

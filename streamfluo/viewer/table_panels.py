@@ -174,13 +174,21 @@ def _fill(table: QTableWidget, names: list[str], columns: list[list[str] | np.nd
         table.setRowCount(rows)
         table.setColumnCount(len(names))
         table.setHorizontalHeaderLabels([labelled(name) for name in names])
+    longest = [0] * len(names)
     for c, column in enumerate(columns):
         for r, value in enumerate(column):
             text = figure(value)
+            longest[c] = max(longest[c], len(text))
             item = table.item(r, c)
             if item is None:
                 table.setItem(r, c, QTableWidgetItem(text))
             elif item.text() != text:
                 item.setText(text)
+    before = table.property("longest") or longest
     if not fits:
         table.resizeColumnsToContents()  # once: 12 ms for 100 rows of 12
+    elif len(before) == len(longest):
+        for c in (c for c, (now, then) in enumerate(zip(longest, before, strict=True)) if now > then):
+            table.resizeColumnToContents(c)
+        longest = [max(pair) for pair in zip(longest, before, strict=True)]
+    table.setProperty("longest", longest)

@@ -22,14 +22,14 @@ from .theme import curve_colour, text_colour
 from .timeline import spelled_time
 from .trace_heat import ORDERS, PLACE, Places, TraceHeat, in_order, named_rows
 from .traces import Marks, Trace, envelope
-from .words import figure, labelled
+from .words import labelled, rounded
 
 REDRAW_S, HEAT_S = 0.1, 1.0
 ORDER_S = 5.0  # so long curves keep their places
 CURVES_A_PAGE = 16
 LOW_PX = 140  # then an axis has no words
 AXIS_PX = 40  # across, with its words
-LANE_PX, FEWEST = 13, 4  # so much room a curve needs, and so many are shown where there is less
+LANE_PX, FEWEST = 13, 3  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
 MAX_LANES, TEXT_LANE = 4, 2.0
 TICK, TICK_GAP, MAX_TICKS = 0.35, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
@@ -57,7 +57,9 @@ class Beside:
 
 
 def beside(panel: Panel, model: Model) -> Beside:
-    """Return what is drawn with a panel's traces, each thing by the step that it is of."""
+    """Return what is drawn with a panel's traces, each thing by the step that it is of; nothing with a whole run's."""
+    if (panel.step, panel.name) in model.drawn.over_time:
+        return Beside()
     found = {other: model.planes.split(other.step)[1] for other in model.beside(panel)}
     signals = {step: model.traces[other.id] for other, step in found.items() if other.signal}
     marks = {step: model.marks[other.id] for other, step in found.items() if other.kind == "marks"}
@@ -157,7 +159,7 @@ class TracePanel(QWidget):
             self._plot.getAxis("left").setTicks([ticks])
         if self._is_stacked:
             what = labelled(self._label, self._unit)
-            self._plot.setLabel("left", f"id ({what})" if self._shows_all else f"id: range of its {what}")
+            self._plot.setLabel("left", f"id ({what})" if self._shows_all else f"id  ↕ its range of {what}")
         first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
         self._plot.setXRange((int(indices[0]) if np.isinf(span) else first) * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
@@ -175,8 +177,8 @@ class TracePanel(QWidget):
         if not self._is_stacked or ids is None:
             names = [f"{name} " for name in self.names] if len(self.names) == len(values) else [""] * len(values)
             unit = f" {self._unit}" if self.names else ""
-            return "   ".join(f"{names[n]}{figure(values[n])}" for n in shown[:4]) + unit
-        return f"{self.pointed}: {figure(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
+            return "   ".join(f"{names[n]}{rounded(values[n])}" for n in shown[:4]) + unit
+        return f"{self.pointed}: {rounded(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
 
     def _name_curves(self, shown: int) -> None:
         """What each curve is called, in its colour."""
@@ -279,7 +281,7 @@ class TracePanel(QWidget):
         for n, column in enumerate(shown):
             x, y = envelope(indices, rows[:, column], sampled=self._trace.sampled)
             if self._is_stacked:
-                ticks.append((float(n), f"{ids[column]}: {_range(y)}"))
+                ticks.append((float(n), f"{ids[column]}  ↕{_range(y)}"))
                 y = _fitted(y) * (1 - beneath) + n + beneath
             thick = bool(ids) and ids[column] == self.pointed
             colour = curve_colour(ids[column] if self._is_stacked else column)
@@ -344,7 +346,8 @@ class TracePanel(QWidget):
 
     def _shown(self, curves: int) -> list[int]:
         beneath = len(self._lanes()) * LANE + (TEXT_LANE + LANE_GAP if self._beside.texts is not None else LANE_GAP)
-        room = int((self._plot.height() - AXIS_PX) / LANE_PX - beneath)
+        lane_px = max(LANE_PX, self.fontMetrics().height())  # else names stand in one another
+        room = int((self._plot.height() - AXIS_PX) / lane_px - beneath)
         fits = max(room, FEWEST) if self._is_stacked else CURVES_A_PAGE
         self._a_page = min(fits, CURVES_A_PAGE)
         pages = max(1, -(-curves // self._a_page))

@@ -59,7 +59,7 @@ def test_what_an_operator_presents_is_given_by_it_or_by_another(kind):
 def test_names_are_spelled_with_their_units():
     assert [named(n) for n in ("shift_px", "photons_bins", "exposure_s", "s")] == [
         "shift",
-        "photons bins",
+        "photons",
         "exposure",
         "s",
     ]

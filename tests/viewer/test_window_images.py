@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import tifffile
-from wire_bytes import HELLO, SHAPE, frame, hello, result
+from wire_bytes import GIVES, HELLO, SHAPE, frame, hello, result
 
 pytest.importorskip("PySide6")
 from PySide6.QtCore import QPointF, Qt
@@ -221,6 +221,22 @@ def test_overlays_are_drawn_where_they_belong(open_window):
     corrected.overlays.toggle("spots/spots", False)
     look(window)
     assert set(corrected.overlays.items) == {"extract/contours"}
+
+
+def test_outlines_lie_over_every_picture_of_the_field_that_they_were_found_in(open_window):
+    outlines = np.array([[[1, 1], [1, 3], [3, 3], [3, 1]]])
+    average = ("average", "snapshot", ("y", "x"), "ADU", "the mean of corrected frames")
+    window, _ = open_window(
+        hello(gives={**GIVES, "motion": [*GIVES["motion"], average]}),
+        result("extract", 5, kind="snapshot", contours=outlines),
+        result("motion", 5, kind="snapshot", average=PIXELS / np.float32(1)),
+    )
+    window._open("snapshot/motion/average")
+    look(window)
+    mean = panel(window, "snapshot/motion/average")
+    assert set(mean.overlays.items) == {"extract/contours", "spots/spots"}, "it is of the frames that motion gives"
+    mean.pick(2.0, 2.0)
+    assert window.model.pointed["extract"] == [0]
 
 
 def test_a_click_on_a_cell_points_out_its_trace(open_window):
