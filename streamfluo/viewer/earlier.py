@@ -19,7 +19,7 @@ NOTHING_NEW_S = 1.0  # then no new values come: of a run that is held, or over
 NO_ANSWER_S = 10.0  # a program that does not know the question says nothing
 LOOK_S = 0.3  # for holes
 AROUND_FRAMES = 10_000  # of a run are held around one that is looked back at: 5 minutes at 30 Hz, the longest window
-KINDS = ("trace", "marks", "table", "lines", "over_time")  # of panels that something can be lacking of
+KINDS = ("trace", "marks", "table", "lines", "over_time", "interval")  # of panels that something can be lacking of
 NEWEST = MAX_INDEX - 1
 
 
@@ -108,7 +108,7 @@ class Earlier:
         trace = self._model.traces.get(panel.id)
         if trace is not None and values is trace.before:
             return self._lacking_around(trace, trace.before, shown)
-        if isinstance(values, Rows) or panel.kind == "over_time":
+        if isinstance(values, Rows) or panel.kind in ("over_time", "interval"):
             late = now_s - shown.since_s > NOTHING_NEW_S  # by then those that are new come
             return NEWEST if late and NEWEST not in shown.settled else None
         if isinstance(values, Trace) and (around := self._elsewhere(values, shown)) is not None:

@@ -104,7 +104,7 @@ class Held:
             self.refused["snapshot"] += 1
         elif panel is not None and panel.kind == "interval" and array.shape == (2,):
             value = self.values.get(f"{step}/{panel.dims[0]}", np.nan)
-            self.traces[panel.id].take(result.index, np.array([[array[0], value, array[1]]], float))
+            self._as_frames_go_by(self.traces[panel.id], result.index, np.array([array[0], value, array[1]], float))
         elif panel is not None and panel.kind == "over_time" and array.ndim == 1:
             self._as_frames_go_by(self.traces[panel.id], result.index, array)
         elif (panel is None or panel.kind in PLOTTED) and array.ndim == 1:

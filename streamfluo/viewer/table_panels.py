@@ -61,7 +61,7 @@ class TablePanel(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(4, 2, 4, 2)
         whole.addWidget(self._tabs)
-        whole.addWidget(self._count)
+        self._tabs.setCornerWidget(self._count)  # a line of its own is a row that the table lacks
 
     def refresh(self) -> None:
         """Draw what is new, four times a second at most."""

@@ -229,6 +229,7 @@ def test_outlines_lie_over_every_picture_of_the_field_that_they_were_found_in(op
     window, _ = open_window(
         hello(gives={**GIVES, "motion": [*GIVES["motion"], average]}),
         result("extract", 5, kind="snapshot", contours=outlines),
+        result("extract", 5, ids=np.array([3]), trace=np.ones((1, 1))),
         result("motion", 5, kind="snapshot", average=PIXELS / np.float32(1)),
     )
     window._open("snapshot/motion/average")
@@ -236,7 +237,7 @@ def test_outlines_lie_over_every_picture_of_the_field_that_they_were_found_in(op
     mean = panel(window, "snapshot/motion/average")
     assert set(mean.overlays.items) == {"extract/contours", "spots/spots"}, "it is of the frames that motion gives"
     mean.pick(2.0, 2.0)
-    assert window.model.pointed["extract"] == [0]
+    assert window.model.pointed["extract"] == [3]
 
 
 def test_a_click_on_a_cell_points_out_its_trace(open_window):
