@@ -21,8 +21,6 @@ def step(name, after, *gives, over_time=()):
 SOFI = step("sofi", "source", ("change", "snapshot", ("order",)), ("picture", "snapshot", ("y", "x")))
 GAIN = step(
     "gain", "source", ("gain", "snapshot", ()), ("band", "snapshot", ("gain",)), ("curve", "snapshot", ("bin",))
-)  # fmt: skip
-    "gain", "source", ("gain", "snapshot", ()), ("band", "snapshot", ("gain",)), ("curve", "snapshot", ("bin",))
 )
 RECONSTRUCT = step("sharp", "sofi", ("sharp", "snapshot", ("y", "x")), over_time=("change", "nothing", "sharp"))
 STEPS = [SOFI, GAIN, RECONSTRUCT]
