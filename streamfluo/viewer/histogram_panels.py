@@ -170,7 +170,7 @@ class GaugePanel(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         line = painter.fontMetrics().height()
         painter.setPen(QPen(text_colour()))
-        painter.drawText(6, 2 + painter.fontMetrics().ascent(), f"{named(self._panel.name)} {self.verdict}")
+        painter.drawText(6, 2 + painter.fontMetrics().ascent(), self.verdict)
         bar = QRectF(6, line + 8, self.width() - 12, min(16, max(6, self.height() - line - 12)))
         painter.drawRect(bar)
         end = 2 * self._much

@@ -21,7 +21,7 @@ class ImageBar(QToolBar):
     def __init__(self, modes: Sequence[Mode], slider: ChoiceSlider | None) -> None:
         super().__init__()
         self.pause = tool_button("Pause", "hold this image; the acquisition goes on (Space holds all)", checkable=True)
-        self.lock = tool_button("Lock levels", "keep brightness and contrast (L)", checkable=True)
+        self.lock = tool_button("Lock", "keep brightness and contrast (L)", checkable=True)
         self.levels = tool_button("Levels", "histogram and levels beside the image", checkable=True)
         self.colours = QComboBox()
         self.colours.addItems(list(COLOUR_MAPS))
@@ -37,10 +37,10 @@ class ImageBar(QToolBar):
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.more.setMenu(QMenu(self.more))
         self.addWidget(self.modes).setVisible(len(modes) > 1)  # without a parent it would outlive the window
-        for widget in (self.more, self.pause, self.levels, self.lock, self.colours, self.average):
-            self.addWidget(widget)
         if slider is not None:
             self.addWidget(slider)
+        for widget in (self.more, self.pause, self.levels, self.lock, self.colours, self.average):
+            self.addWidget(widget)
         self._plane_shown = self.addWidget(self.plane)
         self._plane_shown.setVisible(False)
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCursor
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
 
 from .canvas import Canvas
 from .choice_slider import slider_of
+from .controls import ElidedLabel
 from .health import age_s
 from .image_bar import ImageBar
 from .image_menu import fill_menu
@@ -71,7 +72,7 @@ class ImagePanel(QWidget):
         self._means: TracePanel | None = None
         self._along: LinePanel | None = None
         self._mouse: tuple[float, float] | None = None
-        self._readout, self._facts = QLabel(), QLabel()
+        self._readout, self._facts = ElidedLabel(), ElidedLabel()
         self._build()
         here = model.here(panel) or panel
         self._colours.setCurrentText(model.drawn.colours.get((here.step, here.name), self._colours.currentText()))
@@ -170,7 +171,6 @@ class ImagePanel(QWidget):
 
     def _tell(self) -> None:
         self._facts.setText(" · ".join(self._view.facts(self._tiles)))
-        self._facts.setToolTip(self._facts.text())
         if self._mouse is not None:
             self._read_out(*self._mouse)
 
@@ -364,8 +364,6 @@ class ImagePanel(QWidget):
         top = QHBoxLayout()  # what is said stands beside the buttons: a line of its own is room that a picture lacks
         top.addWidget(bar)
         for label in (self._facts, self._readout):
-            label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
             top.addWidget(label, 1)
         self._readout.hide()
         layout = QVBoxLayout(self)

@@ -87,7 +87,7 @@ def test_another_image_stands_right_of_a_divider_that_moves(open_window):
     menu = QMenu()
     fill_menu(menu, image)
     (compare,) = [action.menu() for action in menu.actions() if action.text() == "Compare with"]
-    next(action for action in compare.actions() if action.text() == "extract: mean").trigger()
+    next(action for action in compare.actions() if action.text() == "mean").trigger()
     look(window)
     assert "snapshot/extract/mean/" in watch.topics
     divider = image.canvas.divider
