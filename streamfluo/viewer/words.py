@@ -21,7 +21,7 @@ def labelled(name: str, unit: str = "") -> str:
     """Return a name with its unit, for an axis or a column: `area_px` is area [px]."""
     spelled, own = _parts(name)
     unit = unit or own
-    return f"{spelled} [{unit}]" if unit else spelled
+    return f"{spelled} [{unit}]" if unit and unit != spelled else spelled
 
 
 def names_along(axis: str) -> tuple[str, ...]:
