@@ -90,6 +90,13 @@ def test_doubtful_places_are_dashes_and_unknown_ones_are_not_drawn():
     assert not len(nowhere)
 
 
+def test_the_chosen_spots_trace_is_asked_for_from_before_as_others_are(drawn_window):
+    window, watch = drawn_window()
+    beside = window.model.beside(window.model.panels["chosen/count"])
+    assert [one.id for one in beside] == ["by_id/spots/photons", "by_id/spots/rates"]
+    assert "values/spots/" in watch.topics
+
+
 def test_before_anything_is_counted_nothing_is_drawn(drawn_window):
     window, _ = drawn_window(snapshot(3, number=np.empty(0, int), posterior=np.empty((0, 6))))
     panel(window, "chosen/count").refresh()

@@ -4,7 +4,7 @@ import { BOTTOM_PX, CURVES, axis, colour, fill, levels, made, prepared, short } 
 import { shown } from "./shown.js";
 
 const RADIUS_PX = 4; // of the circle round a place, in pixels of the frame
-const DARKEST = 0.15; // so that a value of 0 can be seen on a dark picture
+const DARKEST = 0.3; // so that a value of 0 can be seen on a dark picture
 const VIRIDIS = [
   [68, 1, 84], [72, 36, 117], [59, 82, 139], [44, 114, 142], [33, 145, 140], [40, 174, 128], [94, 201, 98],
   [173, 220, 48], [253, 231, 37],
