@@ -163,8 +163,8 @@ class Model(Held):
         return {step: places for step, places in self.drawn.places.items() if places.table in over}
 
     def beside(self, panel: Panel) -> list[Panel]:
-        """What is drawn with a trace of one plane: signals and ticks beneath those of components, marks over any; with a
-        place that is pointed out its own trace, and what was fitted to it."""
+        """What is drawn with a trace of one plane: signals and ticks beneath those of components, marks over any; with
+        a place that is pointed out its own trace, and what was fitted to it."""
         if panel.kind == "chosen" and (of := self.drawn.places.get(panel.step)) is not None:
             ids = [f"by_id/{at[0]}/{at[1]}" for at in (of.trace, of.fitted) if at is not None]
             return [self._each[name] for name in ids if name in self._each]
