@@ -9,6 +9,7 @@ from PySide6.QtCore import QPointF, Qt
 from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel
 
+from streamfluo.viewer.image_keys import act_on_image
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.measure import profile, spelled
 from streamfluo.viewer.picture import PixelGrid
@@ -56,7 +57,7 @@ def test_a_line_says_how_long_it_is_and_where_it_points(line, told):
 def test_what_lies_along_a_line_is_drawn_image_after_image(open_window):
     window, watch = open_window(frame(3, PIXELS))
     image = panel(window, "frames/source")
-    window.with_image("N")
+    act_on_image(window, "N")
     handles = [handle["item"] for handle in image.line._item.handles]
     for handle, (x, y) in zip(handles, [(1, 2), (6, 2)], strict=True):
         handle.movePoint(image.canvas.over.mapToScene(QPointF(x, y)))
@@ -109,9 +110,9 @@ def test_another_image_stands_right_of_a_divider_that_moves(open_window):
     divider.mouseDragEvent(Drag())
     assert divider.share == pytest.approx(0.25)
     assert divider._clip.rect().left() == pytest.approx(1.5)
-    window.with_image("B")
+    act_on_image(window, "B")
     assert divider.share == 1.0
-    window.with_image("B")
+    act_on_image(window, "B")
     assert divider.share == 0.0
     next(action for action in compare.actions() if action.text() == "nothing").trigger()
     look(window)

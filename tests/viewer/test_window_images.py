@@ -17,6 +17,7 @@ from windows import PIXELS, look, panel, text_of
 
 from streamfluo.calcium.region_masks import region_masks
 from streamfluo.viewer import theme
+from streamfluo.viewer.image_keys import act_on_image
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
 from streamfluo.viewer.saving import save_data, save_picture
@@ -196,7 +197,7 @@ def test_keys_act_on_the_image_under_the_mouse(open_window, qtbot):
     raw, corrected = panel(window, "frames/source"), panel(window, "frames/motion/frames")
     window._activate(corrected)
     for key in "LCRHVF":
-        window.with_image(key)
+        act_on_image(window, key)
     assert window.model.pictures["frames/motion/frames"].locked
     assert not window.model.pictures["frames/source"].locked
     assert corrected._colours.currentText() != raw._colours.currentText()
