@@ -49,6 +49,18 @@ class RowBuffer:
         """The rows (n, columns), a view that the next change moves."""
         return self._rows[self._start : self._stop, : self.columns]
 
+    @property
+    def width(self) -> int:
+        """For how many columns there is memory."""
+        return self._rows.shape[1]
+
+    def keep(self, columns: list[int]) -> None:
+        """Have these columns alone, in this order."""
+        here = slice(self._start, self._stop)
+        self._rows[here, : len(columns)] = self._rows[here, columns]
+        self._rows[here, len(columns) :] = np.nan
+        self.columns = len(columns)
+
     def widen(self, columns: int) -> None:
         """Have so many columns from now on, fewer or more: NaN in rows that had fewer."""
         width = self._rows.shape[1]

@@ -138,6 +138,8 @@ class Trace:
     def _columns(self, curves: int, ids: Sequence[int] | None) -> slice | list[int]:
         """Have room for these curves; returns which columns they are."""
         if ids is not None:
+            if self._places and len({*self._places, *ids}) > self._held.width:
+                self._forget_others(ids)
             places = self._places = self._places or {}
             for name in ids:
                 places.setdefault(name, len(places))
@@ -145,6 +147,15 @@ class Trace:
         if curves != self.curves:
             self._held.widen(curves)
         return slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
+
+    def _forget_others(self, ids: Sequence[int]) -> None:
+        """Let go of curves that have no value any more in the rows that are held: candidates come and go for hours."""
+        assert self._places is not None
+        there = np.isfinite(self._held.rows).any(0)
+        kept = {name: column for name, column in self._places.items() if name in ids or there[column]}
+        if len(kept) < len(self._places):
+            self._held.keep(list(kept.values()))
+            self._places = {name: n for n, name in enumerate(kept)}
 
 
 class Marks:

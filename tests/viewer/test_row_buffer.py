@@ -68,6 +68,19 @@ def test_memory_stands_from_the_first_row_on_and_when_curves_are_born():
     assert resident_mb() - at_first < 8
 
 
+def test_curves_that_ended_long_ago_make_room_for_those_that_are_born():
+    trace = Trace(capacity=100)
+    for born in range(200):
+        trace.take(10 * born, np.full((10, 9), float(born)), [*range(8), 100 + born])
+    assert trace.curves <= 40
+    assert trace.ids[:8] == list(range(8))
+    _, rows = trace.since()
+    assert (rows[:, :8] == np.repeat(np.arange(190.0, 200), 10)[:, None]).all()
+    alive = [trace.ids.index(100 + born) for born in range(190, 200)]
+    assert np.array_equal(np.isfinite(rows[:, alive]), np.repeat(np.eye(10, dtype=bool), 10, axis=0))
+    assert trace.nbytes < 100 * 1.3 * 8 * 41
+
+
 def test_curves_that_are_born_one_by_one_keep_the_bound():
     trace = Trace()
     for curves in range(1, 3000, 60):
