@@ -21,7 +21,7 @@ class ImageBar(QToolBar):
     def __init__(self, modes: Sequence[Mode], slider: ChoiceSlider | None) -> None:
         super().__init__()
         self.pause = tool_button("Pause", "hold this image; the acquisition goes on (Space holds all)", checkable=True)
-        self.lock = tool_button("Lock", "keep brightness and contrast (L)", checkable=True)
+        self.lock = tool_button("Lock levels", "keep brightness and contrast (L)", checkable=True)
         self.levels = tool_button("Levels", "histogram and levels beside the image", checkable=True)
         self.colours = QComboBox()
         self.colours.addItems(list(COLOUR_MAPS))

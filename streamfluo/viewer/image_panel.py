@@ -153,6 +153,7 @@ class ImagePanel(QWidget):
         if picture is None or image is None:
             self.canvas.divider.hide()
         else:
+            self.canvas.sides = (self.panel.title, self._other.title if self._other is not None else "")
             self.canvas.compare(image, picture.grid, picture.adjust_levels(image))
 
     @property

@@ -55,9 +55,13 @@ class Panel:
     def title(self) -> str:
         """Name for a dock's title."""
         if self.frames:
-            return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
-        if self.kind in ("histogram", "gauge", "chosen"):
-            return named(self.name.removesuffix("_histogram")) if self.kind != "chosen" else "chosen spot"
+            return "frames" if self.step == wire.SOURCE else f"frames after {self.step}"
+        if self.kind == "chosen":
+            return "chosen spot"
+        if self.kind == "gauge":
+            return f"{self.step}: {named(self.name)}"
+        if self.kind == "histogram":
+            return named(self.name.removesuffix("_histogram"))
         if self.kind == "scatter":
             return f"{named(self.name)} against {named(self.dims[0])}"
         if self.kind == "interval":

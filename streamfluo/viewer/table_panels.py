@@ -132,11 +132,19 @@ class NumbersPanel(QWidget):
         if not self.paused and told != self._told:
             self._told = told
             _fill(self._table, ["", ""], [[named(name) for name in names], told])
+            meanings = {given[0]: given[4] for given in self._gives()}
+            for row, name in enumerate(names):
+                for item in (self._table.item(row, column) for column in range(2)):
+                    if item is not None:
+                        item.setToolTip(meanings.get(name, ""))
+
+    def _gives(self) -> list[tuple[str, str, tuple[str, ...], str, str]]:
+        return self._model.hello.gives.get(self._step, []) if self._model.hello is not None else []
 
     def _place(self, name: str) -> tuple[bool, int]:
         """Words, which say what the numbers are worth, come first; then as the step gives them, not as they came."""
         words = self._model.values.get(f"{self._step}/{name}") is None and self._numbers[name] != "not known"
-        gives = self._model.hello.gives.get(self._step, []) if self._model.hello is not None else []
+        gives = self._gives()
         return not words, next((n for n, given in enumerate(gives) if given[0] == name), len(gives))
 
 

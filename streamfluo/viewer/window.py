@@ -175,7 +175,7 @@ class Window(QMainWindow):
         self._arrangement, self._chosen = model.arranged, ()
         self._offer_choice()
         for panel in model.panels.values():
-            self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea)
+            self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea).setToolTip(panel.meaning)
         self.arrange()
         kept = self._settings.value(f"{model.arrangement}/docks") if self._settings is not None else None
         if self._settings is not None and isinstance(kept, QByteArray):  # other programs may have written the file

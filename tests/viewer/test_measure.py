@@ -96,6 +96,12 @@ def test_another_image_stands_right_of_a_divider_that_moves(open_window):
     assert divider.image.image.shape == (12, 16)
     assert divider.image.mapRectToParent(divider.image.boundingRect()) == image.canvas.frame_rect
     assert divider.share == 0.5
+    assert image.canvas.sides == ("frames", "mean")
+    left, right = divider.parts()
+    assert (left.right(), right.right()) == (right.left(), image.canvas.frame_rect.right())
+    named = image.canvas.grab().toImage()
+    image.canvas.sides = ("", "")
+    assert image.canvas.grab().toImage() != named
 
     class Drag:
         def button(self):

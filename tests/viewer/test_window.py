@@ -109,7 +109,7 @@ def test_the_strip_tells_rates_losses_and_muted_steps(open_window):
     told = text_of(window)
     for part in (
         "run: motion failed and was taken out; recording goes on: ValueError: no template",
-        "waiting <b>20</b>",
+        "waiting <b>20</b> frames",
         "lost <b>12</b>",
         "refused <b>3</b>",
     ):
