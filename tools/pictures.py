@@ -129,7 +129,6 @@ SCENES = {
     "planes": Scene(
         "sim:calcium?channels=2&z=3&shape=128x128&frames=1500&seed=5111", of_planes(), 30, 700, (several_planes,)
     ),
-    "demo": Scene("sim:calcium?shape=128x128&frames=1800&seed=3", "demo.toml", 30, 600),
 }  # fmt: skip
 
 
