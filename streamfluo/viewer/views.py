@@ -194,7 +194,7 @@ class PlaneView:
         }
         facts += [f"γ {gamma:g} {channel}".rstrip() for channel, gamma in bent.items()]
         if tiles[0].bin_px < 1:
-            facts.append(f"{1 / tiles[0].bin_px:g} × finer than the camera")
+            facts.append(f"{1 / tiles[0].bin_px:g} × finer")
         if tiles[0].bin_px > 1:
             facts.append(f"binned {tiles[0].bin_px:g} × {tiles[0].bin_px:g}")
         return facts

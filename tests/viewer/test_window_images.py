@@ -10,7 +10,7 @@ import tifffile
 from wire_bytes import GIVES, HELLO, SHAPE, frame, hello, result
 
 pytest.importorskip("PySide6")
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF, QSettings, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel, text_of
@@ -19,6 +19,7 @@ from streamfluo.calcium.region_masks import region_masks
 from streamfluo.viewer import theme
 from streamfluo.viewer.image_keys import act_on_image
 from streamfluo.viewer.image_menu import fill_menu
+from streamfluo.viewer.main import _scale_kept_letters
 from streamfluo.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
 from streamfluo.viewer.saving import save_data, save_picture
 from streamfluo.viewer.theme import LETTERS_PT, scale_letters
@@ -295,6 +296,18 @@ def test_letters_grow_within_bounds(open_window, qapp):
     scale_letters(60)
     assert qapp.font().pointSize() == LETTERS_PT[1]
     assert window.font().pointSize() == LETTERS_PT[1]
+    qapp.setFont(before)
+
+
+@pytest.mark.parametrize(("kept", "more"), [("13", 13), (None, 0), ("[]", 0), ("900", LETTERS_PT[1])])
+def test_letters_are_as_large_as_they_were_left(open_window, qapp, tmp_path, kept, more):
+    before = qapp.font()
+    open_window()
+    settings = QSettings(str(tmp_path / "viewer.ini"), QSettings.Format.IniFormat)
+    if kept is not None:
+        settings.setValue("letters", kept)
+    _scale_kept_letters(qapp, settings)
+    assert qapp.font().pointSize() == (more or before.pointSize())
     qapp.setFont(before)
 
 
