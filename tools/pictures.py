@@ -124,10 +124,10 @@ SCENES = {
         f"{FILAMENTS}&frames=5000&seed=5109&k_on_hz=1&k_off_hz=9", "sofi.toml", 150, 3300, (divided,),
     ),
     "counting_view": Scene(
-        "sim:bleaching-steps?shape=160x160&frames=1000&max_y=5&p_bleach=0&seed=5110", "counting.toml", 20, 900,
+        "sim:bleaching-steps?shape=160x160&frames=1600&max_y=5&p_bleach=0&seed=5110", "counting.toml", 20, 900,
     ),
     "planes": Scene(
-        "sim:calcium?channels=2&z=3&shape=128x128&frames=1500&seed=5111", of_planes(), 30, 700, (several_planes,)
+        "sim:calcium?channels=2&z=3&shape=128x128&frames=1500&seed=5111", of_planes(), 20, 700, (several_planes,)
     ),
 }  # fmt: skip
 

@@ -159,7 +159,9 @@ class TracePanel(QWidget):
             self._plot.getAxis("left").setTicks([ticks])
         if self._is_stacked:
             what = labelled(self._label, self._unit)
-            self._plot.setLabel("left", f"id ({what})" if self._shows_all else f"id ↕ range of {what}")
+            said = f"id ({what})" if self._shows_all else f"id ↕ range of {what}"
+            fits = self.fontMetrics().horizontalAdvance(said) < self._plot.height() - AXIS_PX
+            self._plot.setLabel("left", said if fits else "id")  # cut off it says nothing
         first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
         self._plot.setXRange((int(indices[0]) if np.isinf(span) else first) * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
