@@ -30,10 +30,11 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
     look       step ("source", or that of a plane), index, bin_px: a frame that was recorded; answered by the image of
                the first one from index on, binned as asked, of an index and a user of its own, or by error
     past       step, names (at most 64; none: all), before: values per frame that the step gave of frames before that
-               one; answered by a result of the last of them that are still held, without a hole in between, and of
+               one; answered by a result of the last of them that are held or recorded, without a hole between, and of
                64 KiB to 1 MiB at most (the less, the smaller the frames), its before that of the question; count 0:
                there are none; of a table that is named the newest rows, whatever before is; of a snapshot (n,) that
-               is named, (t, n), what it was when it was looked at, and frames (t,), when; or by error
+               is named, (t, n), what it was when it was looked at (of an interval: low, number, high), and frames (t,),
+               when; or by error
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now),
                codecs (optional: those that it reads, as ["blosc2"])

@@ -120,7 +120,10 @@ class Engine:
                 names = [one.name for one in config.inputs]
                 parts.shown_inputs = shown = ShownInputs(unshown(names, steps), spec.plane_names, names)
                 ask = self.control.ask
-                view = RunView(program, self.chain, source.series, self.health, lambda: self.state, ask, shown.steps)
+                written = self.session.values if self.session else {}
+                view = RunView(
+                    program, self.chain, source.series, self.health, lambda: self.state, ask, shown.steps, written
+                )
                 parts.publisher = Publisher(config.publish, view, journal)
             if config.inputs and self.session is not None and not source.seekable:  # what is read again has its own
                 parts.listening = Listening(config.inputs, self.session.new_input, parts.tell)

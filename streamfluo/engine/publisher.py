@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -37,19 +37,20 @@ from ..network.server import GRACE_S, DataServer
 from ..network.socket import free_endpoint
 from ..session.health import Health, spelled_facts
 from ..session.journal import JournalWriter
-from ..session.values import Gathered, values_message
+from ..session.values import Gathered, ValuesWriter, values_message
 from .chain import Chain
 from .config import PublishConfig
+from .due_looks import DueLooks
 from .live import live_facts
+from .presented import presented
 from .recent_values import RecentValues
 from .shown_inputs import KIND
+from .written_values import WrittenValues
 
 log = logging.getLogger("streamfluo")
 
-LOOK_SHARE = 0.05  # of the chain's time at most goes into reading a step's snapshots; large ones come less often
 GATHER_S = 0.02  # values of consecutive frames travel together, fifty messages a second
 HEALTH_S = 1.0
-PRESSED_HZ = 1.0  # while frames wait, snapshots and previews come once a second: the chain comes first
 VALUES_BYTES = 64 << 20
 LATELY = 5  # events told by status
 MAX_EVENTS = 1000  # that wait to be sent
@@ -67,6 +68,7 @@ class RunView(NamedTuple):
     state: Callable[[], str]
     ask: Handle
     inputs: Mapping[str, Gives] = {}  # shown beside the steps
+    written: Mapping[str, ValuesWriter] = {}  # by step, of what is recorded
 
 
 class Publisher:
@@ -87,19 +89,18 @@ class Publisher:
             for s in chain.steps
             if any(g.kind == "frames" for g in s.operator.gives)
         }
-        self._period_s = {"snapshot": 1 / config.hz, "frames": 1 / config.preview_hz}
+        self._due = DueLooks(chain.steps, self._gives, config.hz, config.preview_hz)
+        self._poll_ms = int(1000 * min(GATHER_S, 0.5 / config.preview_hz))
         self._watched: frozenset[str] = frozenset()  # topics, and steps whose frames are watched
         self._previewed: frozenset[str] = frozenset()
-        self._due: dict[str, float] = {}
         self._lock = threading.Lock()
         self._values: dict[str, Gathered] = {}
-        self._recent = RecentValues(run.series.uid, self._gives)
+        self._recent = RecentValues(run.series.uid, self._gives, older=WrittenValues(run.written).before)
         self._newest: dict[tuple[str, str], Any] = {}  # what replaces its predecessor: snapshots, frames
         self._events: deque[wire.Event] = deque(maxlen=MAX_EVENTS)
         self._counted = self._dropped = 0  # events so far; frames whose values nobody took in time
         self._lately: deque[str] = deque(maxlen=LATELY)
         self._worker = ThreadPoolExecutor(1, "snapshots")
-        self._computing: set[str] = set()
         self._asked: deque[tuple[str, int, Future[str]]] = deque()  # previews that the data endpoint was asked for
         self._ending: float | None = None
         self._served = False
@@ -169,21 +170,20 @@ class Publisher:
 
     def put_frames(self, step: str, block: Block, arrived_ns: int, pressed: bool) -> None:
         """Take the newest frame of a step, if somebody watches it and one is due."""
-        if step in self._previewed and self._is_due(f"frames/{step}", "frames", pressed):
+        if step in self._previewed and self._due.of_frames(step, pressed):
             newest = block.cut(block.stop - 1, block.stop)
             with self._lock:
                 self._newest["frames", step] = (newest.of(newest.pixels.copy()), arrived_ns)
 
     def put_snapshots(self, index: int, pressed: bool) -> None:
         """Have the snapshots that are watched and due computed as of now, on the worker's thread."""
-        for step, names in self._snapshots_due(pressed):
+        for step, names in self._due.of_snapshots(self._watched, index, pressed):
             began = time.monotonic()
             try:
                 reader = self._run.chain.reader(step, names)
-                self._computing.add(step)
+                self._due.computing.add(step)
                 self._worker.submit(self._compute, step, reader, index)
-                now = time.monotonic()  # what the chain's thread spent, on reading what cannot be read later
-                self._due[f"snapshot/{step}"] = max(self._due[f"snapshot/{step}"], now + (now - began) / LOOK_SHARE)
+                self._due.read(step, began)
             except Exception as error:  # reading must not end the run
                 self._failed(step, error)
 
@@ -201,31 +201,15 @@ class Publisher:
         if self._frames is not None and self._frames.waker is not None:
             self._frames.waker.wake()
 
-    def _snapshots_due(self, pressed: bool) -> Iterator[tuple[str, list[str]]]:
-        if not self._watched:
-            return
-        for step, gives in self._gives.items():
-            topics = {g.name: f"snapshot/{step}/{g.name}/" for g in gives.values() if g.kind == "snapshot"}
-            names = [name for name, topic in topics.items() if topic in self._watched]
-            if names and step not in self._computing and self._is_due(f"snapshot/{step}", "snapshot", pressed):
-                yield step, names
-
-    def _is_due(self, what: str, kind: str, pressed: bool) -> bool:
-        now = time.monotonic()
-        if now < self._due.get(what, 0.0):
-            return False
-        period_s = 1 / PRESSED_HZ if pressed else self._period_s[kind]
-        # From when it was due, not from when a frame came: 30 a second were 25, as each waits for the next frame.
-        self._due[what] = max(self._due.get(what, 0.0) + period_s, now + period_s / 2)
-        return True
-
     def _compute(self, step: str, reader: Callable[[], Mapping[str, np.ndarray]], index: int) -> None:
+        began = time.thread_time()
         try:
             self._keep_snapshots(step, reader(), index)
+            self._due.took(step, time.thread_time() - began)
         except Exception as error:
             self._failed(step, error)
         finally:
-            self._computing.discard(step)
+            self._due.computing.discard(step)
 
     def _keep_snapshots(self, step: str, arrays: Mapping[str, np.ndarray], index: int) -> None:
         self._recent.looks.put(step, index, arrays)
@@ -234,7 +218,7 @@ class Publisher:
                 self._newest[step, name] = (index, np.array(array))
 
     def _failed(self, step: str, error: Exception) -> None:
-        self._due[f"snapshot/{step}"] = time.monotonic() + 10
+        self._due.failed(step)
         self.event({"event": "snapshot failed", "step": step, "error": f"{type(error).__name__}: {error}"})
 
     # The publisher's thread
@@ -245,7 +229,7 @@ class Publisher:
         reported = 0.0
         while not self._served:
             try:
-                poller.poll(int(1000 * min(GATHER_S, self._period_s["frames"] / 2)))
+                poller.poll(self._poll_ms)
                 self._open_previews()
                 if self._results.turn() | self._previews.turn():
                     self._watched, self._previewed = self._results.watched(), self._previews.watched()
@@ -345,21 +329,7 @@ class Publisher:
             ],
             "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": {**self._came_in, **self._facts},
-            "presents": {
-                s.operator.kind: (list(shown.pictures), list(shown.details))
-                for s in self._run.chain.steps
-                if (shown := s.operator.presents) is not None
-            },
-            "compares": {
-                s.operator.kind: shown.compared
-                for s in self._run.chain.steps
-                if (shown := s.operator.presents) is not None and shown.compared
-            },
-            "drawn": {
-                s.operator.kind: drawn
-                for s in self._run.chain.steps
-                if s.operator.presents is not None and (drawn := s.operator.presents.drawn())
-            },
+            **presented({s.operator.kind: s.operator.presents for s in self._run.chain.steps if s.operator.presents}),
             "live": live_facts(self._run.chain.steps),
             "takes": {
                 s.operator.kind: {verb: tuple(of) for verb, of in s.operator.takes.items()}

@@ -27,8 +27,12 @@ class RecentLooks:
         self._lock = threading.Lock()
 
     def put(self, step: str, index: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep what snapshots were after a frame, of those of one axis."""
+        """Keep what snapshots were after a frame, of those of one axis; an interval with its number: low, it, high."""
         for name, array in arrays.items():
+            of = self._gives.get(step, {}).get(name)
+            number = arrays.get(of.dims[0]) if of is not None and of.dims else None
+            if number is not None and number.ndim == 0 and array.shape == (2,):
+                array = np.array([array[0], number[()], array[1]], float)
             if array.ndim != 1 or not 0 < len(array) <= MAX_PLACES or array.dtype.kind not in "biuf":
                 continue
             key = step, name

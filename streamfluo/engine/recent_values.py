@@ -1,10 +1,13 @@
-"""The values of the last minutes of a run, kept for who comes late: so many frames, in so many bytes."""
+"""The values of the last minutes of a run, kept for who comes late: so many frames, in so many bytes.
+
+What is older is read from the session that is being written, on the thread of who asks.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,12 +31,19 @@ class RecentValues:
     """Keeps what steps give per frame, of one axis beside time at most, and the newest rows of their tables.
 
     What is oldest is let go first.
-    `gives` says what there is by step. `put` takes no time to speak of; who calls `settle` now and then does the rest.
+    `gives` says what there is by step, `older` has the values before a frame that are here no more, the newest first.
+    `put` takes no time to speak of; who calls `settle` now and then does the rest.
     Each may be called on a thread of its own.
     """
 
-    def __init__(self, uid: str, gives: Mapping[str, Mapping[str, Gives]], max_bytes: int = MAX_BYTES) -> None:
-        self._uid, self._gives, self._max_bytes = uid, gives, max_bytes
+    def __init__(
+        self,
+        uid: str,
+        gives: Mapping[str, Mapping[str, Gives]],
+        max_bytes: int = MAX_BYTES,
+        older: Callable[[str, int], Iterable[StepValues]] = lambda step, before: (),
+    ) -> None:
+        self._uid, self._gives, self._max_bytes, self._older = uid, gives, max_bytes, older
         self.looks = RecentLooks(uid, gives)
         self._names = {
             step: {name for name, g in of.items() if g.kind in ("per_frame", "by_id") and len(g.dims) <= 2}
@@ -90,7 +100,16 @@ class RecentValues:
             return rows_message(asked, reversed(rows), nbytes, self._gives[asked.step], self._uid)
         with self._lock:
             pieces = [*self._pieces[asked.step], *self._newest[asked.step]]
-        return past_message(asked, reversed(pieces), nbytes, self._gives[asked.step], self._uid)
+        gives = self._gives[asked.step]
+        message, parts = past_message(asked, reversed(pieces), nbytes, gives, self._uid)
+        if message.count or not set(asked.names or gives) & self._names[asked.step]:
+            return message, parts
+        kept = self._names[asked.step] | {IDS}
+        older = (
+            replace(values, arrays={name: a for name, a in values.arrays.items() if name in kept})
+            for values in self._older(asked.step, asked.before)
+        )
+        return past_message(asked, older, nbytes, gives, self._uid)
 
     def _add(self, values: StepValues) -> None:
         step = values.step

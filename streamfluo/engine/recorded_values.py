@@ -10,12 +10,12 @@ import numpy as np
 from ..core import wire
 from ..core.errors import SourceError, StreamfluoError
 from ..core.operator import Gives
-from ..core.step_values import IDS, StepValues, sized
+from ..core.step_values import StepValues
 from ..session.reader import Session
 from .past_message import past_message
+from .written_values import of_frames
 
 KEPT_BYTES = 64 << 20  # of the step that was asked for last: its file is read again for what is older
-TABLE = "/"  # in the name of a table's column
 
 
 class RecordedValues:
@@ -51,10 +51,9 @@ class RecordedValues:
         self._kept.clear()
         nbytes = 0
         for record in self._session.each_record(asked.step) if asked.step in self._session.steps else ():
-            arrays = {n: np.array(a) for n, a in record.arrays.items() if TABLE not in n}
-            if not record.frames or not arrays.keys() - {IDS} or record.index >= asked.before:
+            if record.index >= asked.before or (values := of_frames(asked.step, record)) is None:
                 continue
-            self._kept.append(StepValues(asked.step, record.index, record.frames, arrays, sized(arrays)))
+            self._kept.append(values)
             nbytes += self._kept[-1].nbytes
             while nbytes > KEPT_BYTES and len(self._kept) > 1:
                 nbytes -= self._kept.popleft().nbytes

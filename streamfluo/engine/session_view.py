@@ -24,6 +24,7 @@ from ..network.recorded import Recorded
 from ..network.server import DataServer
 from ..network.socket import free_endpoint
 from ..session.reader import Session
+from .presented import presented
 from .recorded_values import RecordedValues
 from .shown_inputs import KIND, TEXTS, VALUE, recorded_texts, texts_step, unshown
 
@@ -188,13 +189,7 @@ class SessionView:
             "gives": {step: [as_told(g) for g in gives.values()] for step, gives in self._gives.items()},
             "frames": self._sources,
             "endpoints": {"results": self._results.endpoint, "preview": self._previews.first},
-            "presents": {
-                # Live frames, of which the raw ones are left, come last.
-                kind: (sorted(shown.pictures, key=lambda name: name == "frames"), list(shown.details))
-                for kind, shown in self._presents().items()
-            },
-            "compares": {kind: shown.compared for kind, shown in self._presents().items() if shown.compared},
-            "drawn": {kind: drawn for kind, shown in self._presents().items() if (drawn := shown.drawn())},
+            **presented(self._presents(), raw_last=True),
         }
 
     @property

@@ -20,7 +20,8 @@ from ..core.results import arrays_in, encode_arrays
 from ..core.step_values import IDS, StepValues, sized
 from .disk_calls import DiskCalls
 from .journal import MAX_INDEX
-from .record_file import Damage, RecordFile, scan_records
+from .landmarks import Landmarks
+from .record_file import Damage, RecordFile, mapped, scan_records
 
 FLUSH_S = 0.25
 FLUSH_BYTES = 1 << 20
@@ -91,13 +92,14 @@ def values_message(series_uid: str, values: StepValues, gives: Sequence[Gives] =
 class ValuesWriter:
     """Gathers a step's values and appends them as a record every quarter second or MiB.
 
-    `nbytes` of an earlier file are kept; `calls` watches what is asked of the disk.
+    `nbytes` of an earlier file are kept; `calls` watches what is asked of the disk. What is written may be read
+    meanwhile, by `landmarks`.
     """
 
     def __init__(self, path: Path, series_uid: str, nbytes: int = 0, calls: DiskCalls | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = RecordFile(path, nbytes, calls=calls, name="values")
-        self._uid = series_uid
+        self.path, self.series_uid, self.landmarks = path, series_uid, Landmarks(nbytes)
         self._waiting = Gathered(FLUSH_BYTES)  # what a disk refuses is encoded anew at each try
         self._since = time.monotonic()
 
@@ -130,8 +132,11 @@ class ValuesWriter:
     def flush(self) -> None:
         """Write what waits, a record for each run of consecutive frames. Raises OSError; it still waits then."""
         while self._waiting:
-            result, parts = values_message(self._uid, self._waiting.first())
+            result, parts = values_message(self.series_uid, self._waiting.first())
+            start = self._file.size
             self._file.append(encode_record(wire.encode(result), parts))
+            if result.count:
+                self.landmarks.note(start, result.index)
             self._waiting.drop_first()
 
     def sync(self) -> None:
@@ -185,6 +190,23 @@ def each_record(path: Path, series_uid: str, data: Data) -> Iterator[ValuesRecor
             continue
         rows += result.count
         yield ValuesRecord(result.index, result.count, arrays)
+
+
+def records_before(writer: ValuesWriter, before: int) -> Iterator[ValuesRecord]:
+    """Yield what a writer has written of frames before one, record by record, the newest first.
+
+    Callable from any thread. Raises OSError where it cannot be read.
+    """
+    stop = writer.nbytes  # whole records: what a refused write leaves behind them is cut off again
+    if not stop:
+        return
+    with mapped(writer.path) as data:
+        for start, frame in reversed(writer.landmarks.all(writer.path, data)):
+            if start < stop and frame < before:
+                found = each_record(writer.path, writer.series_uid, bytes(data[start:stop]))
+                records = [r for r in found if isinstance(r, ValuesRecord) and r.frames and r.index < before]
+                yield from reversed(records)
+            stop = min(stop, start)
 
 
 class StepRecords:

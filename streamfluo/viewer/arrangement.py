@@ -16,7 +16,8 @@ OWN = (EVENTS, STEERING, RECORDING)  # docks of every run
 PLOTS = ("trace", "curve", "scatter", "interval", "table")
 PLOTS_APART = 3  # side by side; more stand behind one another
 STEERING_PX = 340  # wide
-LARGE = 0.6  # of the width for the pictures
+LARGE = 0.42, 0.66  # of the width for the pictures: at least, at most
+BARS_PX = 130  # of the height have no picture
 _ACROSS, _DOWN = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _TOP, _BOTTOM = Qt.DockWidgetArea.TopDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
 
@@ -33,9 +34,9 @@ def arrange(window: QMainWindow, docks: Docks, model: Model) -> None:
         window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, docks[name])
     layout = model.layout()
     if layout is not None:
-        _large_and_details(window, docks, layout)
+        _large_and_details(window, docks, layout, model)
     elif model.only_records:
-        _large_and_details(window, docks, Layout(tuple(model.panels), (RECORDING,)))
+        _large_and_details(window, docks, Layout(tuple(model.panels), (RECORDING,)), model)
     else:
         _everything(window, docks, model)
 
@@ -50,7 +51,7 @@ def open_beside_pictures(window: QMainWindow, dock: QDockWidget, docks: Docks) -
     window.resizeDocks([dock, *kept], [STEERING_PX, *widths], _ACROSS)
 
 
-def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout) -> None:
+def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout, model: Model) -> None:
     """One large picture, details beside it; the other docks wait in the menu."""
     pictures, details = ([docks[name] for name in names] for names in (layout.pictures, layout.details))
     for name, dock in docks.items():
@@ -65,9 +66,21 @@ def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout) -> Non
     if details:
         apart = details[:APART]
         apart[-1].raise_()
-        widths = [int(share * window.width()) for share in (LARGE, 1 - LARGE)]
+        large = _share(window, model, layout)
+        widths = [int(share * window.width()) for share in (large, 1 - large)]
         window.resizeDocks([pictures[0], apart[0]], widths, _ACROSS)
         window.resizeDocks(apart, [100 * _detail_weight(dock) for dock in apart], _DOWN)
+
+
+def _share(window: QMainWindow, model: Model, layout: Layout) -> float:
+    """The share of the width that the first picture can fill at the height there is; the rest is for the details."""
+    panel = model.panels[layout.pictures[0]]
+    facts = model.facts_of(panel) if panel.kind == "image" else None
+    if facts is None or min(facts[0]) < 1:
+        return LARGE[1]
+    height, width = facts[0]
+    filled = (window.height() - BARS_PX) * width / height / max(1, window.width())
+    return min(max(filled, LARGE[0]), LARGE[1])
 
 
 def _stack(window: QMainWindow, docks: list[QDockWidget], area: Qt.DockWidgetArea, apart: int) -> None:

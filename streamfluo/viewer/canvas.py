@@ -53,6 +53,7 @@ class Canvas(pg.GraphicsView):
         self._painted.setVisible(False)
         self.divider = Divider(self.over)
         self.labels: list[Label] = []
+        self.sides = ("", "")  # what stands left of the divider, and right of it
         self._beside = layout
         self._levels: LevelsStrip | None = None  # made when it is first shown
         self.setMinimumSize(120, 100)
@@ -209,7 +210,22 @@ class Canvas(pg.GraphicsView):
                 # Pure red or blue is too dark to read.
                 bright = [(2 * part + 255) // 3 for part in colour]
                 _write(painter, line, Qt.AlignmentFlag.AlignCenter, text, QColor(*bright))
+        if self.divider.isVisible():
+            self._draw_sides(painter, view, metrics.height())
         painter.restore()
+
+    def _draw_sides(self, painter: QPainter, view: QRectF, line_px: int) -> None:
+        """Write beside the divider which picture is which, where there is room."""
+        left, right = self.divider.parts()
+        for n, (part, name) in enumerate(zip((left, right), self.sides, strict=True)):
+            seen = self.over.mapRectToScene(part).intersected(view)
+            width = painter.fontMetrics().horizontalAdvance(name) + 8
+            if not name or seen.width() < width + 16:
+                continue
+            x = seen.right() - width - 8 if n == 0 else seen.left() + 8
+            line = QRectF(x, seen.top() + 3, width, line_px)
+            painter.fillRect(line, _SHADE)
+            _write(painter, line, Qt.AlignmentFlag.AlignCenter, name, QColor("white"))
 
     def _turn(self) -> None:
         centre = self.frame_rect.center()

@@ -50,6 +50,7 @@ class ChosenPanel(QWidget):
         of, model = self._model.drawn.places[self._panel.step], self._model
         self._bars_plot.setLabel("bottom", named(of.value[1]))
         self._bars_plot.setLabel("left", "probability")
+        self._bars_plot.setYRange(0, 1, padding=0.02)
         if of.trace is not None:
             self._trace_plot.setLabel("left", labelled(of.trace[1], model.unit(*of.trace)))
         self._bars_plot.setVisible(of.chances is not None)

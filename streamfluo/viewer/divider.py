@@ -65,6 +65,12 @@ class Divider(pg.GraphicsObject):
         self.update()
         self.moved.emit()
 
+    def parts(self) -> tuple[QRectF, QRectF]:
+        """The places of the image under it and of the other one."""
+        place = self._place
+        left = QRectF(place.left(), place.top(), self._x - place.left(), place.height())
+        return left, QRectF(self._x, place.top(), place.right() - self._x, place.height())
+
     @property
     def _x(self) -> float:
         return self._place.left() + self.share * self._place.width()

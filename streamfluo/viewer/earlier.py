@@ -18,7 +18,8 @@ from .traces import Marks, Trace
 NOTHING_NEW_S = 1.0  # then no new values come: of a run that is held, or over
 NO_ANSWER_S = 10.0  # a program that does not know the question says nothing
 LOOK_S = 0.3  # for holes
-KINDS = ("trace", "marks", "table", "lines", "over_time")  # of panels that something can be lacking of
+AROUND_FRAMES = 10_000  # of a run are held around one that is looked back at: 5 minutes at 30 Hz, the longest window
+KINDS = ("trace", "marks", "table", "lines", "over_time", "interval")  # of panels that something can be lacking of
 NEWEST = MAX_INDEX - 1
 
 
@@ -33,6 +34,7 @@ class _Shown:
     asked_s: float | None = None
     before: int = -1  # what was asked
     ended: int = -1  # the newest frame that there was when others were asked for: a step may have ended before the run
+    around: int = -1  # the frame around which values of long ago were asked for
 
 
 class Earlier:
@@ -49,31 +51,41 @@ class Earlier:
         if model.series != self._series or model.link not in ("live", "ended"):
             self._shown, self._series = {}, model.series
             return
+        panels = {panel.id: panel for one in shown for panel in (one, *model.beside(one)) if panel.kind in KINDS}
         wanted = {
-            panel.id: panel
-            for one in shown
-            for panel in (one, *model.beside(one))
-            if panel.kind in KINDS and self._values(panel) is not None
+            name: (panel, values) for name, panel in panels.items() if (values := self._values(panel)) is not None
         }
+        for name, (panel, values) in list(wanted.items()):
+            if isinstance(values, Trace) and (older := self._older(values)) is not None:
+                wanted[f"{name} before"] = panel, older
         for name in self._shown.keys() - wanted.keys():
             del self._shown[name]
-        for name, panel in wanted.items():
-            values = self._values(panel)
-            self._shown.setdefault(name, _Shown(now_s, values.revision if values is not None else 0))
-        for name, panel in wanted.items():
-            if self._follow(panel, self._shown[name], now_s):
+        for name, (_, values) in wanted.items():
+            self._shown.setdefault(name, _Shown(now_s, values.revision))
+        for name, (panel, values) in wanted.items():
+            if self._follow(panel, values, self._shown[name], now_s):
                 return
 
-    def _follow(self, panel: Panel, shown: _Shown, now_s: float) -> bool:
+    def _older(self, trace: Trace) -> Trace | None:
+        """What holds the values around the frame of a run that is looked back at, if a trace has none of them any more;
+        what is not needed any more is let go."""
+        model = self._model
+        if model.looking_at is None or model.hello is None or model.hello.program == "session" or trace.sampled:
+            trace.before = None
+        elif trace.before is None and trace.is_behind(model.looking_at):
+            trace.before = Trace(AROUND_FRAMES)
+        return trace.before
+
+    def _follow(self, panel: Panel, values: Trace | Marks | Rows, shown: _Shown, now_s: float) -> bool:
         """Go on with one panel; returns whether it waits for an answer."""
-        if shown.asked_s is not None and not self._take_answer(panel, shown):
+        if shown.asked_s is not None and not self._take_answer(panel, values, shown):
             if now_s - shown.asked_s <= NO_ANSWER_S:
                 return True
             shown.asked_s = None
             shown.settled.add(shown.before)
         if now_s - shown.looked_s < LOOK_S:
             return False
-        before = self._lacking(panel, shown, now_s)
+        before = self._lacking(panel, values, shown, now_s)
         if before is None:
             shown.looked_s = now_s
             return False
@@ -81,23 +93,22 @@ class Earlier:
         self._watch.ask_before(panel.step, panel.name, before)
         return True
 
-    def _take_answer(self, panel: Panel, shown: _Shown) -> bool:
+    def _take_answer(self, panel: Panel, values: Trace | Marks | Rows, shown: _Shown) -> bool:
         """Note what came of the question; False if nothing has."""
         answer = self._model.past
         if answer is None or (answer.step, answer.before) != (panel.step, shown.before):
             return False
         self._model.past, shown.asked_s = None, None
-        values = self._values(panel)
-        if shown.before == NEWEST or (values is not None and shown.before in _starts(values)):
+        if shown.before == NEWEST or shown.before in _starts(values):
             shown.settled.add(shown.before)  # nothing is older, or frames are missing there
         return True
 
-    def _lacking(self, panel: Panel, shown: _Shown, now_s: float) -> int | None:
+    def _lacking(self, panel: Panel, values: Trace | Marks | Rows, shown: _Shown, now_s: float) -> int | None:
         """The newest frame before which values may be lacking; None: nothing is."""
-        values = self._values(panel)
-        if values is None:
-            return None
-        if isinstance(values, Rows) or panel.kind == "over_time":
+        trace = self._model.traces.get(panel.id)
+        if trace is not None and values is trace.before:
+            return self._lacking_around(trace, trace.before, shown)
+        if isinstance(values, Rows) or panel.kind in ("over_time", "interval"):
             late = now_s - shown.since_s > NOTHING_NEW_S  # by then those that are new come
             return NEWEST if late and NEWEST not in shown.settled else None
         if isinstance(values, Trace) and (around := self._elsewhere(values, shown)) is not None:
@@ -109,6 +120,18 @@ class Earlier:
             return NEWEST if now_s - shown.since_s > NOTHING_NEW_S else None
         starts = reversed(_starts(values))
         return next((start for start in starts if start > 0 and start not in shown.settled), None)
+
+    def _lacking_around(self, trace: Trace, older: Trace, shown: _Shown) -> int | None:
+        """Of a run: where the values stop that are needed around the frame that is looked back at."""
+        at, frames = self._model.looking_at, older.since()[0]
+        if at is None or not trace.is_behind(at):
+            return None
+        too_early = len(frames) > 0 and at < frames[0] and older.is_full
+        if (not len(frames) or too_early or at > frames[-1]) and at != shown.around:
+            older.clear()
+            shown.around, shown.settled = at, set()
+            return min(at + AROUND_FRAMES // 2, int(trace.since()[0][0]))
+        return next((start for start in reversed(_starts(older)) if start > 0 and start not in shown.settled), None)
 
     def _elsewhere(self, trace: Trace, shown: _Shown) -> int | None:
         """Where the values of a session stop that are needed in place of those that a trace has no room beside; None:
@@ -132,7 +155,7 @@ def _starts(values: Trace | Marks | Rows) -> list[int]:
     if isinstance(values, Rows):
         return []
     if isinstance(values, Marks):
-        return [values.covered[0]] if values.covered else []
+        return [values.covered[0]] if values.covered and not values.is_full else []
     indices, _ = values.since()
     if not len(indices):
         return []

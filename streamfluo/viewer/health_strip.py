@@ -75,8 +75,8 @@ class HealthStrip(QWidget):
         figures = {
             "in": f"in <b>{rate_in:.0f}</b> frames/s" if live else f"<b>{health.frames_out}</b> frames",
             "out": f"out <b>{rate_out:.0f}</b> frames/s" if live else "",
-            "age": f"age <b>{_spelled(age_s)}</b>" if age_s is not None and not paused else "",
-            "waiting": f"waiting <b>{health.waiting}</b>",
+            "age": f"delay <b>{_spelled(age_s)}</b>" if age_s is not None and not paused else "",
+            "waiting": f"waiting <b>{health.waiting}</b> frames",
             "disk": _room(health) if live else "",
             "lost": f"lost <b>{health.lost}</b>" if health.lost else "",
             "refused": f"refused <b>{health.refused + refused_here}</b>" if health.refused + refused_here else "",

@@ -94,7 +94,7 @@ class Held:
         if array.ndim == 0:
             unit = self.unit(step, name)
             known = array.dtype.kind != "f" or bool(np.isfinite(array[()]))
-            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.5g}"
+            text = str(array[()]) if array.dtype.kind == "U" else f"{array[()]:.4g}"
             self.numbers.setdefault(f"numbers/{step}", {})[name] = f"{text} {unit}".rstrip() if known else "not known"
             if array.dtype.kind in "biuf":
                 self.values[f"{step}/{name}"] = float(array[()])
@@ -104,7 +104,7 @@ class Held:
             self.refused["snapshot"] += 1
         elif panel is not None and panel.kind == "interval" and array.shape == (2,):
             value = self.values.get(f"{step}/{panel.dims[0]}", np.nan)
-            self.traces[panel.id].take(result.index, np.array([[array[0], value, array[1]]], float))
+            self._as_frames_go_by(self.traces[panel.id], result.index, np.array([array[0], value, array[1]], float))
         elif panel is not None and panel.kind == "over_time" and array.ndim == 1:
             self._as_frames_go_by(self.traces[panel.id], result.index, array)
         elif (panel is None or panel.kind in PLOTTED) and array.ndim == 1:
@@ -176,9 +176,9 @@ class Held:
             return
         if (by_id := self.traces.get(f"by_id/{name}")) is not None:
             if ids is not None and ids.dtype.kind in "iu" and array.shape[1:] == ids.shape:
-                by_id.take_earlier(result.index, array, ids.tolist())
+                by_id.take_asked(int(result.before or 0), result.index, array, ids.tolist())
         elif (trace := self.traces.get(f"per_frame/{name}")) is not None:
-            trace.take_earlier(result.index, array)
+            trace.take_asked(int(result.before or 0), result.index, array)
         elif (marks := self.marks.get(f"per_frame/{name}")) is not None and array.ndim == 1:
             marks.take_earlier((result.index + np.flatnonzero(array)).tolist())
             marks.cover(result.index, len(array))

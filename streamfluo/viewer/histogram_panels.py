@@ -14,7 +14,7 @@ from .panels import Panel
 from .place_items import value_colour
 from .plot_panels import empty_plot, told_above
 from .theme import curve_colour, signal_colours, text_colour
-from .words import figure, labelled, named
+from .words import figure, labelled, named, rounded
 
 SHOWN_SHARE = 0.995  # of what a histogram holds; the few beyond would leave it no room
 DOUBTFUL_BRUSH = Qt.BrushStyle.BDiagPattern
@@ -70,7 +70,7 @@ class HistogramPanel(QWidget):
         edges = np.append(at[shown] - width / 2, at[shown][-1] + width / 2)
         self._bars.setData(edges, counts[shown], stepMode="center", fillLevel=0)
         self._median.setValue(at[middle])
-        self._told.setText(f"median {figure(at[middle])} {self._unit} of {int(total):,}")
+        self._told.setText(f"median {rounded(at[middle])} {self._unit} · n = {int(total):,}")
 
 
 class CountsPanel(QWidget):
@@ -134,7 +134,7 @@ class GaugePanel(QWidget):
         self._panel, self._model, self._value = panel, model, np.nan
         self._look, self._much = model.drawn.gauges[panel.step, panel.name]
         self.setMinimumSize(120, 48)
-        self.setMaximumHeight(90)
+        self.setMaximumHeight(60)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setToolTip(next((m for n, _, _, _, m in self._gives() if n == panel.name), ""))
 
@@ -170,7 +170,7 @@ class GaugePanel(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         line = painter.fontMetrics().height()
         painter.setPen(QPen(text_colour()))
-        painter.drawText(6, 2 + painter.fontMetrics().ascent(), f"{named(self._panel.name)} {self.verdict}")
+        painter.drawText(6, 2 + painter.fontMetrics().ascent(), self.verdict)
         bar = QRectF(6, line + 8, self.width() - 12, min(16, max(6, self.height() - line - 12)))
         painter.drawRect(bar)
         end = 2 * self._much
@@ -224,7 +224,7 @@ class OverTimePanel(QWidget):
             curve.setData(x, y)
         said = (
             f'<span style="color:{curve_colour(n).name()}">{SIGNS[n % len(SIGNS)]}</span> {axis} {n + first}: '
-            f"{figure(value)} {self._panel.unit}"
+            f"{rounded(value)} {self._panel.unit}"
             for n, value in enumerate(rows[-1] if len(rows) else [])
         )
         self._told.setText(" &nbsp; ".join(said))

@@ -37,10 +37,10 @@ class ImageBar(QToolBar):
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.more.setMenu(QMenu(self.more))
         self.addWidget(self.modes).setVisible(len(modes) > 1)  # without a parent it would outlive the window
-        for widget in (self.more, self.pause, self.levels, self.lock, self.colours, self.average):
-            self.addWidget(widget)
         if slider is not None:
             self.addWidget(slider)
+        for widget in (self.more, self.pause, self.levels, self.lock, self.colours, self.average):
+            self.addWidget(widget)
         self._plane_shown = self.addWidget(self.plane)
         self._plane_shown.setVisible(False)
 

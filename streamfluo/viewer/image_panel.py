@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCursor
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
 
 from .canvas import Canvas
 from .choice_slider import slider_of
+from .controls import ElidedLabel
 from .health import age_s
 from .image_bar import ImageBar
 from .image_menu import fill_menu
@@ -71,7 +72,7 @@ class ImagePanel(QWidget):
         self._means: TracePanel | None = None
         self._along: LinePanel | None = None
         self._mouse: tuple[float, float] | None = None
-        self._readout, self._facts = QLabel(), QLabel()
+        self._readout, self._facts = ElidedLabel(), ElidedLabel()
         self._build()
         here = model.here(panel) or panel
         self._colours.setCurrentText(model.drawn.colours.get((here.step, here.name), self._colours.currentText()))
@@ -152,6 +153,7 @@ class ImagePanel(QWidget):
         if picture is None or image is None:
             self.canvas.divider.hide()
         else:
+            self.canvas.sides = (self.panel.title, self._other.title if self._other is not None else "")
             self.canvas.compare(image, picture.grid, picture.adjust_levels(image))
 
     @property
@@ -171,7 +173,7 @@ class ImagePanel(QWidget):
     def _tell(self) -> None:
         self._facts.setText(" · ".join(self._view.facts(self._tiles)))
         if self._mouse is not None:
-            self._readout.setText(self._view.read_out(self._tiles, *self._mouse))
+            self._read_out(*self._mouse)
 
     # What the user does
 
@@ -306,7 +308,14 @@ class ImagePanel(QWidget):
 
     def _hover(self, y_px: float, x_px: float) -> None:
         self._mouse = (y_px, x_px)
-        self._readout.setText(self._view.read_out(self._tiles, y_px, x_px))
+        self._read_out(y_px, x_px)
+
+    def _read_out(self, y_px: float, x_px: float) -> None:
+        """Say what lies under the mouse, in the place of what is said of the picture."""
+        said = self._view.read_out(self._tiles, y_px, x_px)
+        self._readout.setText(said)
+        self._readout.setVisible(bool(said))
+        self._facts.setVisible(not said)
 
     def _drag_levels(self, low: float, high: float) -> None:
         if self._tiles:
@@ -353,16 +362,23 @@ class ImagePanel(QWidget):
         self._plane.valueChanged.connect(lambda n: setattr(self._view, "stack", n))
         self._modes.activated.connect(lambda n: self.set_mode(self._view.modes[n]))
         bar.more.menu().aboutToShow.connect(lambda: fill_menu(bar.more.menu(), self))
-        self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        bottom = QHBoxLayout()
-        bottom.addWidget(self._readout, 1)
-        bottom.addWidget(self._facts)
+        top = QHBoxLayout()  # what is said stands beside the buttons: a line of its own is room that a picture lacks
+        top.addWidget(bar)
+        for label in (self._facts, self._readout):
+            top.addWidget(label, 1)
+        self._readout.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(2)
-        layout.addWidget(bar)
+        layout.addLayout(top)
         layout.addWidget(self.canvas)
-        layout.addLayout(bottom)
+
+    def leaveEvent(self, event: object) -> None:
+        """No value is read any more."""
+        self._mouse = None
+        self._readout.hide()
+        self._facts.show()
+        super().leaveEvent(event)  # type: ignore[arg-type]
 
     def enterEvent(self, event: object) -> None:
         """Shortcuts go to the image under the mouse."""

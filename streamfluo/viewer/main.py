@@ -15,13 +15,15 @@ from ..core.errors import SourceError
 from ..network.watching import Watch
 from .model import Model
 from .screens import keep_on_screen
-from .theme import Theme, apply
+from .theme import Theme, apply, scale_letters
 from .tour import begin_tour
 from .window import REDRAWS_HZ, Window
 
 PATIENCE_S = 30.0
 OF_THE_SCREEN = 0.92  # the rest is for the window's title and the desktop's bars
 TOUR_MS = 3000  # to look at the window first
+HIGH_PX = 1800  # so high a screen, or picture, shows letters twice as large where nothing else says how large
+MORE_PT = 5
 NICE = 10  # where processors are short the recording comes first
 
 
@@ -39,10 +41,12 @@ def show(uri: str, theme: Theme = "auto", redraws_hz: float = REDRAWS_HZ) -> Non
             window.resize(window.size().boundedTo(room))
         window.show()
         keep_on_screen(app)
+        _scale_kept_letters(app, settings)
         if not settings.value("tour"):
             _begin_tour_later(window, settings)
         app.exec()
         settings.setValue("geometry", window.saveGeometry())
+        settings.setValue("letters", app.font().pointSize())
 
 
 def take_screenshot(
@@ -54,10 +58,12 @@ def take_screenshot(
     """
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     qInstallMessageHandler(_say)
+    if QApplication.instance() is None and size[1] >= HIGH_PX and not (size[0] % 2 or size[1] % 2):
+        os.environ.setdefault("QT_SCALE_FACTOR", "2")
     app = _application(theme)
     with Watch(uri) as watch:
         window = Window(watch, Model(uri))
-        window.resize(*size)
+        window.resize(*(round(side / app.devicePixelRatio()) for side in size))
         window.show()
         began_s, timer = time.monotonic(), QTimer()
 
@@ -90,6 +96,16 @@ def _begin_tour_later(window: Window, settings: QSettings) -> None:
             QTimer.singleShot(TOUR_MS, begin)
 
     QTimer.singleShot(TOUR_MS, begin)
+
+
+def _scale_kept_letters(app: QApplication, settings: QSettings) -> None:
+    """Letters as large as they were left; at first larger on a high screen whose desktop enlarges nothing."""
+    kept = settings.value("letters")
+    screen = app.primaryScreen()
+    if isinstance(kept, int | str) and str(kept).isdecimal():
+        scale_letters(int(kept) - app.font().pointSize())
+    elif screen.size().height() >= HIGH_PX and screen.devicePixelRatio() == 1:
+        scale_letters(MORE_PT)
 
 
 def _application(theme: Theme) -> QApplication:

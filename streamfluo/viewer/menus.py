@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QMessageBox
 
+from .image_keys import IMAGE_KEYS, act_on_image
 from .theme import scale_letters
 from .tour import begin_tour
 
@@ -35,7 +36,6 @@ SHORTCUTS = {
     "Ctrl+0": "arrange the docks as at first", "Ctrl++": "larger letters", "Ctrl+-": "smaller letters",
     "F11": "full screen", "Ctrl+Q": "quit", "?": "this list",
 }  # fmt: skip
-IMAGE_KEYS = ("F", "R", "H", "V", "L", "C", "Shift+C", "G", "M", "N", "B", "S", "D")
 
 
 def fill_menus(window: Window) -> None:
@@ -45,7 +45,7 @@ def fill_menus(window: Window) -> None:
     docks.aboutToShow.connect(lambda: list_docks(window, docks))
     image = bar.addMenu("&Image")
     for key in IMAGE_KEYS:
-        _action(image, key, partial(window.with_image, key))
+        _action(image, key, partial(act_on_image, window, key))
     _switch(image, "frame and time in saved pictures", window, partial(setattr, window, "stamps"))
     for key, by in (("PgUp", -1), ("PgDown", 1)):
         _action(image, key, partial(window.step_z, by))

@@ -140,8 +140,12 @@ class Model(Held):
         return self.facts(self.seen_by(member))
 
     def overlays_over(self, panel: Panel) -> list[Overlay]:
-        """What can be drawn over the image of a panel of one plane."""
-        return self._over.get(self.seen_by(panel), [])
+        """What can be drawn over the image of a panel of one plane: a picture that a step makes of the frames it gives,
+        as the mean of registered ones, lies as those do."""
+        seen = self.seen_by(panel)
+        own, those = self.facts(panel.step), self.facts(seen)
+        alike = not panel.frames and own is not None and those is not None and own[0] == those[0]
+        return self._over.get(panel.step if alike else seen, [])
 
     def layout(self) -> Layout | None:
         """How the docks stand at first, None where no step says."""
@@ -159,7 +163,11 @@ class Model(Held):
         return {step: places for step, places in self.drawn.places.items() if places.table in over}
 
     def beside(self, panel: Panel) -> list[Panel]:
-        """What is drawn with a trace of one plane: signals and ticks beneath those of components, marks over any."""
+        """What is drawn with a trace of one plane: signals and ticks beneath those of components, marks over any; with
+        a place that is pointed out its own trace, and what was fitted to it."""
+        if panel.kind == "chosen" and (of := self.drawn.places.get(panel.step)) is not None:
+            ids = [f"by_id/{at[0]}/{at[1]}" for at in (of.trace, of.fitted) if at is not None]
+            return [self._each[name] for name in ids if name in self._each]
         if panel.kind != "trace":
             return []
         here = {self.planes.split(panel.step)[0], ONE_PLANE}
@@ -228,7 +236,9 @@ class Model(Held):
                 if self.hello is not None and self.hello.program == "session":
                     trace.capacity = RECORDED_FRAMES
             elif panel.kind == "marks":
-                self.marks.setdefault(panel.id, Marks())
+                marks = self.marks.setdefault(panel.id, Marks())
+                if self.hello is not None and self.hello.program == "session":
+                    marks.capacity = RECORDED_FRAMES
             elif panel.kind in ("table", "lines"):
                 self.tables.setdefault(panel.id, Rows())
             elif panel.kind == "numbers":

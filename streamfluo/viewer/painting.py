@@ -103,6 +103,13 @@ def channel_colours(planes: Mapping[str, Plane], safe: bool = False) -> dict[str
     return found
 
 
+def has_red_and_green(planes: Mapping[str, Plane]) -> bool:
+    """Whether some planes are to be red and some green, which the colour blind do not tell apart."""
+    told = [_colour(plane.colour) for plane in planes.values()]
+    pure = [colour for colour in told if colour is not None and 2 * sorted(colour)[1] < max(colour)]
+    return {0, 1} <= {int(np.argmax(colour)) for colour in pure}
+
+
 def _once(colours: Mapping[str, Colour | None]) -> dict[str, Colour | None]:
     """Each colour for the first that has it only."""
     seen: set[Colour | None] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..core import wire
@@ -49,15 +49,26 @@ class Panel:
     topics: tuple[str, ...] = ()
     frames: bool = False
     signal: bool = False
+    alone: bool = False  # no other step gives anything of this name
 
     @property
     def title(self) -> str:
         """Name for a dock's title."""
         if self.frames:
-            return "frames" if self.step == wire.SOURCE else f"{self.step}: frames"
-        if self.kind in ("histogram", "gauge", "chosen"):
-            return named(self.name.removesuffix("_histogram")) if self.kind != "chosen" else "chosen spot"
-        return named(self.name) if self.name == self.step else f"{self.step}: {named(self.name)}"
+            return "frames" if self.step == wire.SOURCE else f"frames after {self.step}"
+        if self.kind == "chosen":
+            return "chosen spot"
+        if self.kind == "gauge":
+            return f"{self.step}: {named(self.name)}"
+        if self.kind == "histogram":
+            return named(self.name.removesuffix("_histogram"))
+        if self.kind == "scatter":
+            return f"{named(self.name)} against {named(self.dims[0])}"
+        if self.kind == "interval":
+            return f"{named(self.dims[0])} with its interval"
+        if self.kind == "counts":
+            return f"{self.dims[0]}s by {named(self.name)}"
+        return named(self.name) if self.alone or self.name == self.step else f"{self.step}: {named(self.name)}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,10 @@ def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> lis
         panels += _of_numbers_and_places(step, drawn)
         if numbers:
             panels.append(Panel(f"numbers/{step}", "numbers", step, "numbers", topics=tuple(numbers)))
-    return panels
+    steps: dict[str, set[str]] = {}  # by name, of whatever plane
+    for panel in panels:
+        steps.setdefault(panel.name, set()).add(panel.step.rpartition("/")[2])
+    return [replace(panel, alone=len(steps[panel.name]) == 1) for panel in panels]
 
 
 def _of_numbers_and_places(step: str, drawn: AllDrawn) -> list[Panel]:

@@ -59,7 +59,7 @@ class PlacesItem(pg.GraphicsObject):
 def value_colour(share: float) -> QColor:
     """Return the colour of a value by its share of the largest, the darkest light enough for a dark image."""
     colours = pg.colormap.get(COLOUR_MAPS["viridis"])
-    return colours.map(0.15 + 0.85 * min(max(share, 0.0), 1.0), mode="qcolor")
+    return colours.map(0.3 + 0.7 * min(max(share, 0.0), 1.0), mode="qcolor")
 
 
 def circles(yx: np.ndarray, broken: np.ndarray, radius_px: float = RADIUS_PX) -> np.ndarray:

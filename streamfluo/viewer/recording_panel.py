@@ -21,6 +21,8 @@ LONG_S = 600.0  # then minutes say it better
 UNITS = {1e9: "GB", 1e6: "MB"}
 BINS = 120  # of the run, for losses
 COLUMNS = ("session", "began (UTC)", "state", "frames", "lost", "size")
+FEW_LOST = 5
+WHOLE = [[(float(n), str(n)) for n in range(FEW_LOST + 1)]]
 NUMBERS = ("frames", "lost", "size")
 
 
@@ -97,6 +99,7 @@ class RecordingPanel(QWidget):
         name, scale = self._axis
         self._bars.setData(edges * scale, lost, stepMode="center", fillLevel=0)
         self._lost.setYRange(0, max(1.1 * lost.max(initial=0), 1), padding=0)
+        self._lost.getAxis("left").setTicks(None if lost.max(initial=0) > FEW_LOST else WHOLE)  # no half frames
         self._lost.setLabel("bottom", name)
         earlier = model.health.lost - int(gaps[:, 1].sum())
         told = f"lost: {model.health.lost:,} of {model.health.frames_in + model.health.lost:,} frames"

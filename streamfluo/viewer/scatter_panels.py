@@ -12,7 +12,7 @@ from .panels import Panel
 from .plot_panels import empty_plot
 from .theme import curve_colour
 from .traces import Trace
-from .words import labelled
+from .words import labelled, with_interval
 
 POINT_PX = 6
 BAND_OPACITY = 60
@@ -99,7 +99,8 @@ class IntervalPanel(QWidget):
         # The first intervals are wide; what it narrows down to is to be seen.
         middle, span = value[-1], max(2.0 * np.median(high - low), 2.0 * (high[-1] - low[-1]))
         self._plot.setYRange(middle - span, middle + span, padding=0)
-        self._newest.setText(f"{middle:.5g} {self._unit}, {low[-1]:.5g} to {high[-1]:.5g}")
+        number, least, most = with_interval(middle, low[-1], high[-1])
+        self._newest.setText(f"{number} {self._unit} ({least} to {most})")
 
 
 def _only(widget: QWidget, *contents: QWidget) -> None:

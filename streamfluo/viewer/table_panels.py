@@ -61,7 +61,7 @@ class TablePanel(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(4, 2, 4, 2)
         whole.addWidget(self._tabs)
-        whole.addWidget(self._count)
+        self._tabs.setCornerWidget(self._count)  # a line of its own is a row that the table lacks
 
     def refresh(self) -> None:
         """Draw what is new, four times a second at most."""
@@ -132,11 +132,19 @@ class NumbersPanel(QWidget):
         if not self.paused and told != self._told:
             self._told = told
             _fill(self._table, ["", ""], [[named(name) for name in names], told])
+            meanings = {given[0]: given[4] for given in self._gives()}
+            for row, name in enumerate(names):
+                for item in (self._table.item(row, column) for column in range(2)):
+                    if item is not None:
+                        item.setToolTip(meanings.get(name, ""))
+
+    def _gives(self) -> list[tuple[str, str, tuple[str, ...], str, str]]:
+        return self._model.hello.gives.get(self._step, []) if self._model.hello is not None else []
 
     def _place(self, name: str) -> tuple[bool, int]:
         """Words, which say what the numbers are worth, come first; then as the step gives them, not as they came."""
         words = self._model.values.get(f"{self._step}/{name}") is None and self._numbers[name] != "not known"
-        gives = self._model.hello.gives.get(self._step, []) if self._model.hello is not None else []
+        gives = self._gives()
         return not words, next((n for n, given in enumerate(gives) if given[0] == name), len(gives))
 
 
@@ -174,13 +182,21 @@ def _fill(table: QTableWidget, names: list[str], columns: list[list[str] | np.nd
         table.setRowCount(rows)
         table.setColumnCount(len(names))
         table.setHorizontalHeaderLabels([labelled(name) for name in names])
+    longest = [0] * len(names)
     for c, column in enumerate(columns):
         for r, value in enumerate(column):
             text = figure(value)
+            longest[c] = max(longest[c], len(text))
             item = table.item(r, c)
             if item is None:
                 table.setItem(r, c, QTableWidgetItem(text))
             elif item.text() != text:
                 item.setText(text)
+    before = table.property("longest") or longest
     if not fits:
         table.resizeColumnsToContents()  # once: 12 ms for 100 rows of 12
+    elif len(before) == len(longest):
+        for c in (c for c, (now, then) in enumerate(zip(longest, before, strict=True)) if now > then):
+            table.resizeColumnToContents(c)
+        longest = [max(pair) for pair in zip(longest, before, strict=True)]
+    table.setProperty("longest", longest)

@@ -22,14 +22,14 @@ from .theme import curve_colour, text_colour
 from .timeline import spelled_time
 from .trace_heat import ORDERS, PLACE, Places, TraceHeat, in_order, named_rows
 from .traces import Marks, Trace, envelope
-from .words import figure, labelled
+from .words import labelled, rounded
 
 REDRAW_S, HEAT_S = 0.1, 1.0
 ORDER_S = 5.0  # so long curves keep their places
 CURVES_A_PAGE = 16
 LOW_PX = 140  # then an axis has no words
 AXIS_PX = 40  # across, with its words
-LANE_PX, FEWEST = 13, 4  # so much room a curve needs, and so many are shown where there is less
+LANE_PX, FEWEST = 13, 3  # so much room a curve needs, and so many are shown where there is less
 LANE, LANE_GAP = 2.5, 0.7  # height of a signal beneath the traces, in heights of a trace
 MAX_LANES, TEXT_LANE = 4, 2.0
 TICK, TICK_GAP, MAX_TICKS = 0.35, 0.05, 1000  # the highest and the room above it, in heights of a lane; of a curve
@@ -57,7 +57,9 @@ class Beside:
 
 
 def beside(panel: Panel, model: Model) -> Beside:
-    """Return what is drawn with a panel's traces, each thing by the step that it is of."""
+    """Return what is drawn with a panel's traces, each thing by the step that it is of; nothing with a whole run's."""
+    if (panel.step, panel.name) in model.drawn.over_time:
+        return Beside()
     found = {other: model.planes.split(other.step)[1] for other in model.beside(panel)}
     signals = {step: model.traces[other.id] for other, step in found.items() if other.signal}
     marks = {step: model.marks[other.id] for other, step in found.items() if other.kind == "marks"}
@@ -125,13 +127,14 @@ class TracePanel(QWidget):
 
     def refresh(self) -> None:
         """Draw what is new, ten times a second at most."""
-        now, new = time.monotonic(), (self._trace.revision, self._beside.revision)
+        trace = self._here
+        now, new = time.monotonic(), (trace.revision, self._beside.revision, trace is self._trace)
         if self.paused or new == self._drawn or now - self._drawn_at < (HEAT_S if self._shows_all else REDRAW_S):
             return
         self._drawn, self._drawn_at = new, now
         self._all.setVisible(self._is_stacked)
         self._sorting.setVisible(self._is_stacked)
-        if not len(self._trace):
+        if not len(trace):
             for curve in (*self._curves, *self._lines.values()):
                 curve.setData([], [])
             self._heat.hide()
@@ -139,8 +142,8 @@ class TracePanel(QWidget):
         scale = self._interval_s or 1.0
         span = self._windows[self._window.currentText()] / scale
         last = self._last(span)
-        indices, rows = self._trace.since(0 if np.isinf(span) else max(0, int(last - span)))
-        kept_from = int(self._trace.since()[0][0])
+        indices, rows = trace.since(0 if np.isinf(span) else max(0, int(last - span)))
+        kept_from = int(trace.since()[0][0])
         self._sort(rows, now)
         shown = self._shown(rows.shape[1])
         ticks = self._draw_all(indices, rows, scale) if self._shows_all else []
@@ -156,7 +159,9 @@ class TracePanel(QWidget):
             self._plot.getAxis("left").setTicks([ticks])
         if self._is_stacked:
             what = labelled(self._label, self._unit)
-            self._plot.setLabel("left", f"id ({what})" if self._shows_all else f"id: range of its {what}")
+            said = f"id ({what})" if self._shows_all else f"id ↕ range of {what}"
+            fits = self.fontMetrics().horizontalAdvance(said) < self._plot.height() - AXIS_PX
+            self._plot.setLabel("left", said if fits else "id")  # cut off it says nothing
         first = max(last - span, 0 if self._looking_at is not None else int(indices[0]))
         self._plot.setXRange((int(indices[0]) if np.isinf(span) else first) * scale, last * scale, padding=0)
         self._draw_marks(int(indices[0]), scale)
@@ -170,12 +175,12 @@ class TracePanel(QWidget):
 
     def _told_of(self, values: np.ndarray, shown: list[int]) -> str:
         """The values of a frame in words: that of the component pointed out, of curves without ids each."""
-        ids = self._trace.ids
+        ids = self._here.ids
         if not self._is_stacked or ids is None:
             names = [f"{name} " for name in self.names] if len(self.names) == len(values) else [""] * len(values)
             unit = f" {self._unit}" if self.names else ""
-            return "   ".join(f"{names[n]}{figure(values[n])}" for n in shown[:4]) + unit
-        return f"{self.pointed}: {figure(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
+            return "   ".join(f"{names[n]}{rounded(values[n])}" for n in shown[:4]) + unit
+        return f"{self.pointed}: {rounded(values[ids.index(self.pointed)])} {self._unit}" if self.pointed in ids else ""
 
     def _name_curves(self, shown: int) -> None:
         """What each curve is called, in its colour."""
@@ -211,15 +216,15 @@ class TracePanel(QWidget):
 
     def _last(self, span: float) -> int:
         """The frame at the right edge."""
-        newest = int(self._trace.since()[0][-1])
+        frames = self._here.since()[0]
+        newest, kept_from = int(frames[-1]), int(frames[0])
         if self._looking_at is None or np.isinf(span):
             return newest
-        kept_from = int(self._trace.since()[0][0])
         return max(min(newest, int(self._looking_at + span / 3)), kept_from)
 
     def point_out(self, component: int | None) -> None:
         """Draw the curve of the component with this id thick, and turn to its page."""
-        ids = self._trace.ids or []
+        ids = self._here.ids or []
         if component in ids:
             self.pointed = component
             place = self._order.index(ids.index(component)) if len(self._order) == len(ids) else ids.index(component)
@@ -237,6 +242,12 @@ class TracePanel(QWidget):
         self._drawn, self._drawn_at, self._ordered_at = None, 0.0, 0.0
 
     @property
+    def _here(self) -> Trace:
+        """The values that are drawn: of long ago those around the frame that is looked back at."""
+        all_of_it = np.isinf(self._windows[self._window.currentText()])
+        return self._trace if all_of_it else self._trace.around(self._looking_at)
+
+    @property
     def _is_stacked(self) -> bool:
         return bool(self._trace.ids) and not self._trace.sampled
 
@@ -249,14 +260,14 @@ class TracePanel(QWidget):
         if len(self._order) != rows.shape[1] or now_s - self._ordered_at > ORDER_S:
             how = self._sorting.currentText() if self._is_stacked else ORDERS[0]
             places = self._beside.places() if how == PLACE else None
-            self._order, self._ordered_at = in_order(rows, how, self._trace.ids or (), places), now_s
+            self._order, self._ordered_at = in_order(rows, how, self._here.ids or (), places), now_s
 
     def _draw_all(self, indices: np.ndarray, rows: np.ndarray, scale: float) -> list[tuple[float, str]]:
         """Draw every curve as a row of colour; returns what some of them are called."""
         self._match_curves(0)
         self._page.setVisible(False)
         self._heat.draw(indices, rows, self._order, scale)
-        return named_rows(self._trace.ids or [], self._order, self.pointed)
+        return named_rows(self._here.ids or [], self._order, self.pointed)
 
     def _lanes(self) -> list[tuple[str, Trace]]:
         """The signals that are drawn beneath the traces."""
@@ -267,12 +278,12 @@ class TracePanel(QWidget):
         self, indices: np.ndarray, rows: np.ndarray, shown: list[int], scale: float
     ) -> list[tuple[float, str]]:
         """Draw the trace's own curves; returns what they are called where they are stacked."""
-        ids, ticks = self._trace.ids or [], []
+        ids, ticks = self._here.ids or [], []
         beneath = 0.0 if self._beside.ticks is None else TICK + TICK_GAP
         for n, column in enumerate(shown):
             x, y = envelope(indices, rows[:, column], sampled=self._trace.sampled)
             if self._is_stacked:
-                ticks.append((float(n), f"{ids[column]}: {_range(y)}"))
+                ticks.append((float(n), f"{ids[column]}  ↕{_range(y)}"))
                 y = _fitted(y) * (1 - beneath) + n + beneath
             thick = bool(ids) and ids[column] == self.pointed
             colour = curve_colour(ids[column] if self._is_stacked else column)
@@ -283,7 +294,8 @@ class TracePanel(QWidget):
     def _draw_ticks(self, shown: list[int], first: int, scale: float) -> None:
         """Draw what stands as ticks beneath the curves shown, as high as it is, the highest of each curve TICK."""
         x, y = np.empty(0), np.empty(0)
-        by, ids = self._beside.ticks, self._trace.ids or []
+        by, ids = self._beside.ticks, self._here.ids or []
+        by = by.around(self._looking_at) if by is not None and self._here is not self._trace else by
         if by is not None and by.ids is not None and self._is_stacked and len(by):
             places = {name: column for column, name in enumerate(by.ids)}
             indices, rows = by.since(first)
@@ -300,6 +312,8 @@ class TracePanel(QWidget):
         """Draw each signal in a lane of its own beneath the curves, in the colour of text; returns their names."""
         ticks = []
         for n, (name, trace) in enumerate(lanes):
+            if self._here is not self._trace:
+                trace = trace.around(self._looking_at)
             indices, rows = trace.since(first)
             base = -LANE_GAP - (n + 1) * LANE
             ticks.append((base + LANE / 2, name))
@@ -334,7 +348,8 @@ class TracePanel(QWidget):
 
     def _shown(self, curves: int) -> list[int]:
         beneath = len(self._lanes()) * LANE + (TEXT_LANE + LANE_GAP if self._beside.texts is not None else LANE_GAP)
-        room = int((self._plot.height() - AXIS_PX) / LANE_PX - beneath)
+        lane_px = max(LANE_PX, self.fontMetrics().height())  # else names stand in one another
+        room = int((self._plot.height() - AXIS_PX) / lane_px - beneath)
         fits = max(room, FEWEST) if self._is_stacked else CURVES_A_PAGE
         self._a_page = min(fits, CURVES_A_PAGE)
         pages = max(1, -(-curves // self._a_page))

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .row_buffer import RowBuffer
+
 CAPACITY_FRAMES = 30_000  # 17 minutes at 30 Hz, a minute at 500
-MAX_BYTES = 64 << 20
 MAX_MARKS = 1000
 
 
@@ -16,7 +17,8 @@ class Trace:
     """The newest values of some curves, each row with its frame index.
 
     Where frames are missing the line breaks, unless the rows are looks at some frames only (`sampled`). `capacity`: so
-    many rows are held at most, as far as 64 MiB hold them; it may be changed.
+    many rows are held at most, as far as 64 MiB hold them; it may be changed. `before`: values around a frame that is
+    looked back at, which are older than those held; None while nobody does.
     """
 
     def __init__(self, capacity: int = CAPACITY_FRAMES, sampled: bool = False) -> None:
@@ -24,14 +26,21 @@ class Trace:
         self._places: dict[int, int] | None = None  # id → curve, of by_id values
         self.newest_ids: list[int] = []  # of the newest rows
         self.revision = 0
-        self.capacity = capacity
         self._newest_of_past = -1  # the newest frame of those that came by `take_earlier`
-        self._index = np.empty(0, np.int64)
-        self._rows = np.empty((0, 0))
-        self._start = self._stop = 0  # the rows that count; behind `stop` there is room
+        self._held = RowBuffer(capacity)
+        self.before: Trace | None = None
 
     def __len__(self) -> int:
-        return self._stop - self._start
+        return len(self._held)
+
+    @property
+    def capacity(self) -> int:
+        """So many rows are held at most."""
+        return self._held.capacity
+
+    @capacity.setter
+    def capacity(self, rows: int) -> None:
+        self._held.capacity = rows
 
     @property
     def ids(self) -> list[int] | None:
@@ -41,12 +50,12 @@ class Trace:
     @property
     def curves(self) -> int:
         """How many curves there are."""
-        return self._rows.shape[1]
+        return self._held.columns
 
     def take(self, index: int, values: np.ndarray, ids: Sequence[int] | None = None) -> None:
         """Append values (t,) or (t, k) of the frames from `index` on; `ids` (k,) name the curves, new ones may come."""
         values = np.asarray(values, float).reshape(len(values), -1)
-        if len(self) and index <= (newest := int(self._index[self._stop - 1])):
+        if len(self) and index <= (newest := int(self._held.index[-1])):
             if newest == self._newest_of_past:  # these were on their way while those of the past were asked for
                 values, index = values[newest + 1 - index :], newest + 1
             else:
@@ -54,17 +63,8 @@ class Trace:
         if not len(values):
             return
         self.newest_ids = [] if ids is None else list(ids)
-        self._widen(values.shape[1], ids)
-        columns = slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
-        capacity = self._most_rows
-        values, skipped = values[-capacity:], max(0, len(values) - capacity)
-        self._make_room(len(values), capacity)
-        rows = slice(self._stop, self._stop + len(values))
-        self._rows[rows] = np.nan
-        self._rows[rows, columns] = values
-        self._index[rows] = np.arange(index + skipped, index + skipped + len(values))
-        self._stop += len(values)
-        self._start = max(self._start, self._stop - capacity)
+        columns = self._columns(values.shape[1], ids)
+        self._held.append(np.arange(index, index + len(values)), values, columns)
         self.revision += 1
 
     def take_earlier(self, index: int, values: np.ndarray, ids: Sequence[int] | None = None) -> bool:
@@ -76,21 +76,15 @@ class Trace:
         values = np.asarray(values, float).reshape(len(values), -1)
         if (ids is None) != (self._places is None) or (ids is None and values.shape[1] != self.curves):
             return False
-        self._widen(values.shape[1], ids)
-        indices, held = np.arange(index, index + len(values)), self._index[self._start : self._stop]
+        columns = self._columns(values.shape[1], ids)
+        indices, held = np.arange(index, index + len(values)), self._held.index
         new = np.flatnonzero(~np.isin(indices, held))
         first = int(np.searchsorted(held, indices[new[0]])) if len(new) else 0
-        room = max(0, self._most_rows - len(self)) + first  # those before a hole may go for those in it
+        room = max(0, self._held.most_rows - len(self)) + first  # those before a hole may go for those in it
         new = new[max(0, len(new) - room) :]
         if not len(new):
             return False
-        dropped = max(0, len(self) + len(new) - self._most_rows)
-        self._start += dropped
-        at = self._open(first - dropped, len(new), self._most_rows)
-        self._rows[at : at + len(new)] = np.nan
-        columns = slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
-        self._rows[at : at + len(new), columns] = values[new]
-        self._index[at : at + len(new)] = indices[new]
+        self._held.insert(first, indices[new], values[new], columns)
         self.revision += 1
         return True
 
@@ -104,74 +98,72 @@ class Trace:
         for index in sorted(looks):
             self.take(index, looks[index][None])
 
+    def around(self, frame: int | None) -> Trace:
+        """Return what has the values around a frame: this, or where they are older what was asked for."""
+        older = self.before is not None and len(self.before) > 0 and self.is_behind(frame)
+        return self.before if older and self.before is not None else self
+
+    def is_behind(self, frame: int | None) -> bool:
+        """Whether a frame's values had to go for newer ones."""
+        return frame is not None and self.is_full and frame < int(self._held.index[0])
+
+    def take_asked(self, before: int, index: int, values: np.ndarray, ids: Sequence[int] | None = None) -> None:
+        """Put values of the frames from `index` on, the last before a frame that was asked about, where they belong."""
+        older = self.before is not None and self.is_full and before <= int(self._held.index[0])
+        (self.before if older and self.before is not None else self).take_earlier(index, values, ids)
+
     @property
     def is_full(self) -> bool:
         """Whether no earlier values have room."""
-        return len(self) >= self._most_rows
+        return len(self) >= self._held.most_rows
 
     @property
-    def _most_rows(self) -> int:
-        return max(16, min(self.capacity, MAX_BYTES // (8 * max(1, self.curves))))
+    def nbytes(self) -> int:
+        """What the values take in memory, those that are to come too."""
+        return self._held.nbytes
 
     def clear(self) -> None:
         """Forget everything."""
-        self._start = self._stop = 0
+        self._held.clear()
         self._newest_of_past = -1
-        self._places, self._rows, self._index = None, np.empty((0, 0)), np.empty(0, np.int64)
+        self._places = None
         self.revision += 1
 
     def since(self, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return (indices (n,), values (n, curves)) of the frames from `index` on, views the next `take` changes."""
-        indices = self._index[self._start : self._stop]
+        indices = self._held.index
         first = int(np.searchsorted(indices, index))
-        return indices[first:], self._rows[self._start + first : self._stop]
+        return indices[first:], self._held.rows[first:]
 
-    def _widen(self, curves: int, ids: Sequence[int] | None) -> None:
+    def _columns(self, curves: int, ids: Sequence[int] | None) -> slice | list[int]:
+        """Have room for these curves; returns which columns they are."""
         if ids is not None:
+            if self._places and len({*self._places, *ids}) > self._held.width:
+                self._forget_others(ids)
             places = self._places = self._places or {}
             for name in ids:
                 places.setdefault(name, len(places))
             curves = len(places)
         if curves != self.curves:
-            rows, held = np.empty((len(self._rows), curves)), slice(self._start, self._stop)
-            kept = min(curves, self.curves)
-            rows[held] = np.nan
-            rows[held, :kept] = self._rows[held, :kept]
-            self._rows = rows
+            self._held.widen(curves)
+        return slice(None) if ids is None or self._places is None else [self._places[i] for i in ids]
 
-    def _make_room(self, count: int, capacity: int) -> None:
-        """Rows move to the front once in `capacity` rows, so that what is drawn is one piece of memory."""
-        if self._stop + count <= len(self._rows):
-            return
-        kept = slice(max(self._start, self._stop - capacity), self._stop)
-        size = max(2 * capacity, count)
-        # Both are written to at once: zeros would take their memory page by page, 30 kB a minute for an hour or two.
-        rows, index = np.full((size, self.curves), np.nan), np.full(size, -1, np.int64)
-        length = kept.stop - kept.start
-        rows[:length], index[:length] = self._rows[kept], self._index[kept]
-        self._rows, self._index, self._start, self._stop = rows, index, 0, length
-
-    def _open(self, first: int, count: int, capacity: int) -> int:
-        """Make room for `count` rows before the `first`-th of those held; returns where it is."""
-        if first or count > self._start:  # the first time, and in a hole; else there is room in front
-            rows, index = np.empty((2 * capacity, self.curves)), np.empty(2 * capacity, np.int64)
-            before = capacity - first  # as many rows fit in front
-            for new, old in ((rows, self._rows), (index, self._index)):
-                new[before : before + first] = old[self._start : self._start + first]
-                behind = old[self._start + first : self._stop]
-                new[before + first + count : before + first + count + len(behind)] = behind
-            length = len(self) + count
-            self._rows, self._index, self._start, self._stop = rows, index, before, before + length
-            return before + first
-        self._start -= count
-        return self._start
+    def _forget_others(self, ids: Sequence[int]) -> None:
+        """Let go of curves that have no value any more in the rows that are held: candidates come and go for hours."""
+        assert self._places is not None
+        there = np.isfinite(self._held.rows).any(0)
+        kept = {name: column for name, column in self._places.items() if name in ids or there[column]}
+        if len(kept) < len(self._places):
+            self._held.keep(list(kept.values()))
+            self._places = {name: n for n, name in enumerate(kept)}
 
 
 class Marks:
-    """Frames at which something happened, the newest MAX_MARKS of `count`."""
+    """Frames at which something happened, the newest MAX_MARKS of `count`; of before, as far as `capacity` frames."""
 
     def __init__(self) -> None:
         self.count = self.revision = 0
+        self.capacity = CAPACITY_FRAMES
         self.covered: tuple[int, int] | None = None  # frames whose marks are here: first, one behind the last
         self._newest_of_past = -1
         self._frames: deque[int] = deque(maxlen=MAX_MARKS)
@@ -194,6 +186,12 @@ class Marks:
         if index + count == first or not first <= index <= stop:
             first = index
         self.covered = (first, max(stop, index + count))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether none of before are wanted."""
+        first, stop = self.covered or (0, 0)
+        return len(self._frames) == MAX_MARKS or stop - first >= self.capacity
 
     def take_earlier(self, frames: Sequence[int]) -> None:
         """Note frames of before, as many as there is room for."""

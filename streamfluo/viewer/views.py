@@ -12,7 +12,7 @@ import numpy as np
 from ..core.wire import SOURCE
 from .held import STALE_FRAMES
 from .model import Model
-from .painting import WHITE, Colour, at_binning, channel_colours, gap_px, merged, side_by_side
+from .painting import WHITE, Colour, at_binning, channel_colours, gap_px, has_red_and_green, merged, side_by_side
 from .panels import Panel
 from .picture import Picture, PixelGrid
 from .planes import GRID_PLANES
@@ -70,7 +70,7 @@ class PlaneView:
         self.mode: Mode = "one"
         self.room = GRID_PLANES  # for so many planes
         self.average_frames = 1
-        self.safe_colours = False  # that the colour blind tell apart, whatever colours the planes have
+        self.safe_colours = has_red_and_green(model.planes.planes)  # then not the colours that the planes have
         self.stack = 0
         self._averaged: list[Picture] = []
         self._shape = (1, 1)  # of all tiles together, binned
@@ -194,7 +194,7 @@ class PlaneView:
         }
         facts += [f"γ {gamma:g} {channel}".rstrip() for channel, gamma in bent.items()]
         if tiles[0].bin_px < 1:
-            facts.append(f"{1 / tiles[0].bin_px:g} × {1 / tiles[0].bin_px:g} to a pixel")
+            facts.append(f"{1 / tiles[0].bin_px:g} × finer")
         if tiles[0].bin_px > 1:
             facts.append(f"binned {tiles[0].bin_px:g} × {tiles[0].bin_px:g}")
         return facts

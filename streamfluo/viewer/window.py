@@ -16,7 +16,6 @@ from .controls import fixed_bar
 from .earlier import Earlier
 from .health_strip import HealthStrip
 from .heat_panel import HeatPanel
-from .image_menu import next_gamma
 from .image_panel import ImagePanel
 from .line_tool import LinePanel
 from .looking_back import ask_for_past
@@ -26,7 +25,6 @@ from .panels import Panel
 from .picking import step_place
 from .plane_bar import PlaneBar
 from .plot_panels import CurvePanel
-from .saving import save_image
 from .scatter_panels import IntervalPanel, ScatterPanel
 from .steering import Steering
 from .steering_panel import SteeringPanel
@@ -177,7 +175,7 @@ class Window(QMainWindow):
         self._arrangement, self._chosen = model.arranged, ()
         self._offer_choice()
         for panel in model.panels.values():
-            self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea)
+            self._add_dock(panel.id, panel.title, Qt.DockWidgetArea.TopDockWidgetArea).setToolTip(panel.meaning)
         self.arrange()
         kept = self._settings.value(f"{model.arrangement}/docks") if self._settings is not None else None
         if self._settings is not None and isinstance(kept, QByteArray):  # other programs may have written the file
@@ -364,21 +362,6 @@ class Window(QMainWindow):
             elif isinstance(content, PlotPanel | LinePanel):
                 content.paused = paused
         self._strip_at = 0.0
-
-    def with_image(self, name: str) -> None:
-        """Do to the image under the mouse what a key of IMAGE_KEYS asks for."""
-        if (image := self._active) is None:
-            return
-        actions = {
-            "F": image.canvas.fit, "R": image.canvas.rotate, "H": lambda: image.canvas.flip(1),
-            "V": lambda: image.canvas.flip(0), "M": image.next_mode, "Shift+C": image.next_colours,
-            "G": lambda: next_gamma(image),
-            "B": image.swap, "N": image.line.add,
-            "C": self.model.planes.next_channel if len(self.model.planes.channels) > 1 else image.next_colours,
-            "L": lambda: image.lock_levels(not image.locked),
-            "S": lambda: save_image(self, image, "PNG"), "D": lambda: save_image(self, image, "TIFF"),
-        }  # fmt: skip
-        actions[name]()
 
     def step_z(self, by: int) -> None:
         """Turn to another slice."""

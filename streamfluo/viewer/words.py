@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def labelled(name: str, unit: str = "") -> str:
     """Return a name with its unit, for an axis or a column: `area_px` is area [px]."""
     spelled, own = _parts(name)
     unit = unit or own
-    return f"{spelled} [{unit}]" if unit else spelled
+    return f"{spelled} [{unit}]" if unit and unit != spelled else spelled
 
 
 def names_along(axis: str) -> tuple[str, ...]:
@@ -37,7 +38,22 @@ def figure(value: Any) -> str:
     return str(value)
 
 
+def rounded(value: float) -> str:
+    """Return a number as it is read at a glance: three digits, whole from a thousand on."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def with_interval(value: float, low: float, high: float) -> tuple[str, str, str]:
+    """Return a number and its interval with as many digits as the interval's width is worth."""
+    width = high - low
+    places = min(max(0, 1 - math.floor(math.log10(width))), 12) if 0 < width < math.inf else 3
+    return tuple(f"{one:.{places}f}" for one in (value, low, high))  # type: ignore[return-value]
+
+
 def _parts(name: str) -> tuple[str, str]:
+    name = name.removesuffix("_bins")  # means of those are what is drawn
     for suffix, unit in _UNITS.items():
         if name.endswith(suffix) and len(name) > len(suffix):
             return name.removesuffix(suffix).replace("_", " "), unit

@@ -17,6 +17,7 @@ MAX_PLACES = 5000
 MAX_TICKS = 2000  # of a turn, the highest
 MAX_LOOKS = 500  # of a course over time
 MAX_COURSES = 16
+MAX_TRACED = 400  # frames of the chosen place: more would be a solid block
 FIRST = {"order": 2}  # where an axis begins: there is no blinking in a mean
 
 
@@ -123,8 +124,20 @@ def _chosen(model: Model, dock: Panel, panel: Panel, chosen: int) -> bytes | Non
     told = f"spot {chosen} of {len(chances)}"
     told += f", {named(of.value[1])} {value:g}" if np.isfinite(value) else ""
     told += ", doubtful or not determined" if doubtful else ""
-    fields = {"detail": dock.id, "begins": of.first, "told": told, "marked": value, "probability": True}
-    return packed("bars", fields, {"y": as_float32(chances[chosen])})
+    along = labelled(of.trace[1], model.unit(*of.trace)) if of.trace is not None else ""
+    fields = {"detail": dock.id, "begins": of.first, "told": told, "marked": value, "probability": True, "along": along}
+    return packed("bars", fields, {"y": as_float32(chances[chosen]), **_traced(model, of, chosen)})
+
+
+def _traced(model: Model, of: PlacesGiven, chosen: int) -> dict[str, np.ndarray]:
+    """The newest values of a chosen place and what was fitted to them, each with its frames."""
+    found: dict[str, np.ndarray] = {}
+    for name, at in (("trace", of.trace), ("fitted", of.fitted)):
+        trace = model.traces.get(f"by_id/{at[0]}/{at[1]}") if at is not None else None
+        if trace is not None and trace.ids is not None and chosen in trace.ids and len(trace):
+            frames, rows = trace.since(max(0, int(trace.since()[0][-1]) - MAX_TRACED))
+            found |= {f"{name}_x": as_float32(frames), name: as_float32(rows[:, trace.ids.index(chosen)])}
+    return found
 
 
 def _known(model: Model, of: PlacesGiven, chosen: int) -> tuple[float, bool]:

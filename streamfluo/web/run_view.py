@@ -110,6 +110,8 @@ class RunView:
         details = [member for panel in self.details for member in self.model.members(panel).values()]
         ticks = [self.model.drawn.ticks.get((member.step, member.name)) for member in details]
         shown = {member.id for member in details} | {f"by_id/{by[0]}/{by[1]}" for by in ticks if by is not None}
+        for of in self.model.drawn.places.values():
+            shown |= {f"by_id/{at[0]}/{at[1]}" for at in (of.trace, of.fitted) if at is not None}
         for panel in self.model.panels.values():
             for member in self.model.members(panel).values():
                 trace = self.model.traces.get(member.id)

@@ -18,7 +18,11 @@ from streamfluo.engine.past_message import PAGE_BYTES
 from streamfluo.engine.recent_looks import MAX_LOOKS, RecentLooks
 from streamfluo.engine.recent_values import PIECE_FRAMES, TABLES_BYTES, RecentValues
 from streamfluo.engine.session_view import SessionView
+from streamfluo.engine.written_values import WrittenValues
 from streamfluo.network.watching import Watch
+from streamfluo.session import landmarks
+from streamfluo.session import values as values_module
+from streamfluo.session.values import ValuesWriter, each_record, records_before
 from streamfluo.viewer.earlier import Earlier
 from streamfluo.viewer.model import Model
 
@@ -129,6 +133,86 @@ def test_of_a_table_that_is_named_the_newest_rows_are_told_in_so_many_bytes():
     rows = told(many, names=("found",))[1]["found/frame"]
     assert rows.tolist() == list(range(400_000 - len(rows), 400_000))
     assert 80_000 <= len(rows) < 140_000
+
+
+@pytest.fixture
+def writer(tmp_path, monkeypatch):
+    monkeypatch.setattr(landmarks, "STRETCH_BYTES", 5000)
+    made = ValuesWriter(tmp_path / "cells.sfv", "uid")
+    yield made
+    made.close()
+
+
+def written(writer, first, stop, frames=1):
+    for index in range(first, stop, frames):
+        writer.add(values(index, frames))
+        writer.flush()
+
+
+def test_what_memory_has_no_more_is_read_from_what_is_written_while_it_is(writer):
+    written(writer, 0, 400)
+    recent = filled(*(values(n) for n in range(400)), max_bytes=20_000, older=WrittenValues({"cells": writer}).before)
+    assert told(recent)[0].index > 200
+    before, traces = MANY, []
+    while (found := told(recent, before, ("trace",), nbytes=1000))[0].count:
+        traces.insert(0, found[1]["trace"])
+        before = found[0].index
+        if before > 200:
+            written(writer, writer_stop(writer), writer_stop(writer) + 2)
+    assert before == 0
+    assert np.array_equal(np.concatenate(traces), np.arange(400)[:, None] + np.array([100.0, 200.0]))
+    assert told(recent, 100)[1].keys() == {"ids", "trace", "born"}, "as memory has them"
+    assert told(recent, 100, ("field",))[0].count == 0
+    assert told(recent, 0)[0].count == 0
+
+
+def writer_stop(writer):
+    return next(records_before(writer, MANY)).index + 1
+
+
+def test_a_question_reads_little_of_a_large_file(writer, monkeypatch):
+    written(writer, 0, 400)
+    read = []
+    monkeypatch.setattr(
+        values_module, "each_record", lambda path, uid, data: read.append(len(data)) or each_record(path, uid, data)
+    )
+    assert next(records_before(writer, 300)).index == 299
+    assert 0 < sum(read) < 20_000 < writer.nbytes
+
+
+def test_landmarks_are_bounded(monkeypatch):
+    monkeypatch.setattr(landmarks, "MAX_LANDMARKS", 16)
+    marks = landmarks.Landmarks()
+    for n in range(1000):
+        marks.note(n * landmarks.STRETCH_BYTES, n)
+    found = marks.all(None, b"")
+    assert len(found) < 16
+    assert found[0] == (0, 0)
+    assert found[-1][1] > 800
+
+
+def test_of_a_run_that_goes_on_what_it_wrote_before_is_read_too_and_what_was_torn_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(landmarks, "STRETCH_BYTES", 5000)
+    first = ValuesWriter(tmp_path / "cells.sfv", "uid")
+    written(first, 0, 50)
+    kept = first.nbytes
+    written(first, 50, 60)
+    first.close()
+    again = ValuesWriter(tmp_path / "cells.sfv", "uid", kept)
+    written(again, 50, 90)
+    with (tmp_path / "cells.sfv").open("ab") as file:
+        file.write(b"SFLUORC2 torn")
+    found = [record.index for record in records_before(again, 80)]
+    assert found == list(range(79, -1, -1))
+    again.close()
+
+
+def test_where_nothing_is_written_or_the_disk_is_gone_there_is_nothing_before(writer):
+    assert list(WrittenValues({"cells": writer}).before("cells", 9)) == []
+    assert list(WrittenValues({}).before("cells", 9)) == []
+    written(writer, 0, 5)
+    writer.path.unlink()
+    assert list(WrittenValues({"cells": writer}).before("cells", 9)) == []
 
 
 def looked(looks, before=MANY, nbytes=MANY):
@@ -267,6 +351,49 @@ def test_of_a_session_that_is_longer_than_a_trace_what_is_looked_at_comes(tmp_pa
         until(lambda: looked() == list(range(140, 200)))
     whole = open_session(tmp_path / "S").values("moments")["total_signal"]
     assert np.array_equal(model.traces[name].since()[1][:, 0], whole[140:])
+
+
+def test_of_a_run_that_goes_on_what_is_looked_at_comes_from_what_it_wrote_and_goes_again(tmp_path, monkeypatch):
+    for name, frames in (
+        ("engine.recent_values.MAX_FRAMES", 32), ("engine.recent_values.PIECE_FRAMES", 8),
+        ("engine.past_message.PAGE_FRAMES", 16),
+        ("viewer.earlier.AROUND_FRAMES", 30), ("viewer.earlier.LOOK_S", 0.02),
+    ):  # fmt: skip
+        monkeypatch.setattr(f"streamfluo.{name}", frames)
+    source = Held([*ones(100), Gap(100, 5), *ones(190, 105)], hold=(186,))
+    name = "per_frame/moments/total_signal"
+    with running(source, MEANS, out=tmp_path / "S") as (engine, _), Watch(engine.publisher.endpoint) as watch:
+        until(lambda: told_of(engine) == 190)
+        model = Model(engine.publisher.endpoint)
+        earlier = Earlier(model, watch)
+
+        def looked():
+            for message in watch.turn():
+                model.take(*message)
+            model.connection(watch.connected)
+            panels = [model.panels[name]] if name in model.panels else []
+            watch.want(model.topics(panels, []), ())
+            for trace in model.traces.values():
+                trace.capacity = 40
+            earlier.turn(panels)
+            return model.traces[name].around(model.looking_at).since()[0].tolist() if name in model.traces else []
+
+        until(lambda: looked() == list(range(150, 190)))
+        model.looking_at = 80
+        until(lambda: looked() == list(range(65, 95)))
+        values = model.traces[name].around(80).since()[1][:, 0].copy()
+        model.looking_at = 70  # what is there stays
+        assert looked() == list(range(65, 95))
+        model.looking_at = 102  # in a gap
+        until(lambda: looked() == [*range(82, 100), *range(105, 117)])
+        model.looking_at = 3
+        until(lambda: looked() == list(range(18)))
+        assert model.traces[name].since()[0].tolist() == list(range(150, 190)), "the newest stay"
+        model.looking_at = None
+        assert looked() == list(range(150, 190))
+        assert model.traces[name].before is None
+    whole = open_session(tmp_path / "S").values("moments")["total_signal"]
+    assert np.array_equal(values, whole[65:95])
 
 
 def told_of(engine):

@@ -2,53 +2,18 @@
 
 import numpy as np
 import pytest
+from declared_steps import declares, snapshot
 from windows import PIXELS, look, panel
-from wire_bytes import SHAPE, frame, hello, result
+from wire_bytes import SHAPE, frame, result
 
 from streamfluo.viewer.picture import grid_of
 from streamfluo.viewer.place_items import circles
 
-GIVES = {
-    "spots": [
-        ("spots", "table", ("frame", "spot", "y_px", "x_px"), "", ""),
-        ("photons", "by_id", ("t", "n"), "photons", ""),
-        ("rates", "by_id", ("t", "n"), "1/s", ""),
-    ],
-    "count": [
-        ("fine", "snapshot", ("fine_y", "fine_x"), "", ""),
-        ("k2", "snapshot", ("y", "x"), "", ""),
-        ("k3", "snapshot", ("y", "x"), "", ""),
-        ("resolution", "snapshot", ("order",), "nm", ""),
-        ("share", "snapshot", (), "", ""),
-        ("number", "snapshot", ("spot",), "", ""),
-        ("flat", "snapshot", ("spot",), "", ""),
-        ("posterior", "snapshot", ("spot", "emitters"), "", ""),
-    ],
-}
-PLACES = {"table": "spots", "value": "number", "doubtful": ["flat"], "chances": "posterior", "trace": "photons"}
-DRAWN = {
-    "choice": {"order": ["k2", "k3", "no_such"]},
-    "colours": {"fine": "inferno"},
-    "over_time": ["resolution"],
-    "ticks": {"photons": "rates"},
-    "gauges": {"share": [0.1, 0.25]},
-    "places": PLACES,
-}
-
 
 @pytest.fixture
 def drawn_window(open_window):
-    greeting = hello(
-        steps=[("spots", "spots", "source"), ("count", "theirs", "spots")],
-        gives=GIVES,
-        presents={"theirs": (["fine", "k2", "k3", "frames"], ["chosen", "share", "number", "resolution"])},
-        drawn={"theirs": DRAWN},
-    )
+    greeting = declares("chosen", "share", "number", "resolution")
     return lambda *more: open_window(greeting, frame(3, PIXELS), *more)
-
-
-def snapshot(index, **arrays):
-    return result("count", index, kind="snapshot", **arrays)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +88,13 @@ def test_doubtful_places_are_dashes_and_unknown_ones_are_not_drawn():
     assert np.isnan(whole[:, 0]).sum() == 1, "its end alone"
     assert np.isnan(dashed[:, 0]).sum() > 5
     assert not len(nowhere)
+
+
+def test_the_chosen_spots_trace_is_asked_for_from_before_as_others_are(drawn_window):
+    window, watch = drawn_window()
+    beside = window.model.beside(window.model.panels["chosen/count"])
+    assert [one.id for one in beside] == ["by_id/spots/photons", "by_id/spots/rates"]
+    assert "values/spots/" in watch.topics
 
 
 def test_before_anything_is_counted_nothing_is_drawn(drawn_window):

@@ -44,6 +44,18 @@ def test_one_large_picture_stands_beside_its_details(request):
     assert "snapshot/extract/mean/" not in watch.topics, "what stands behind another picture costs nothing"
 
 
+@pytest.mark.parametrize(("sides", "share"), [((512, 512), 590 / 1280), ((512, 2048), 0.66), ((900, 300), 0.42)])
+def test_a_picture_gets_the_width_that_it_can_fill(request, sides, share):
+    pytest.importorskip("PySide6")
+    from streamfluo.viewer.arrangement import BARS_PX, _share
+
+    window, _ = request.getfixturevalue("open_window")(
+        hello(presents=PRESENTS, frames={"source": (sides, "<u2", 0.5, 0.1), "motion": (sides, "<f4", 0.5, 0.1)})
+    )
+    window.resize(1280, 590 + BARS_PX)
+    assert _share(window, window.model, window.model.layout()) == pytest.approx(share)
+
+
 @pytest.mark.parametrize("kind", operators())
 def test_what_an_operator_presents_is_given_by_it_or_by_another(kind):
     presents = find_operator(kind).presents
@@ -59,7 +71,7 @@ def test_what_an_operator_presents_is_given_by_it_or_by_another(kind):
 def test_names_are_spelled_with_their_units():
     assert [named(n) for n in ("shift_px", "photons_bins", "exposure_s", "s")] == [
         "shift",
-        "photons bins",
+        "photons",
         "exposure",
         "s",
     ]

@@ -9,6 +9,7 @@ from PySide6.QtCore import QPointF, Qt
 from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel
 
+from streamfluo.viewer.image_keys import act_on_image
 from streamfluo.viewer.image_menu import fill_menu
 from streamfluo.viewer.measure import profile, spelled
 from streamfluo.viewer.picture import PixelGrid
@@ -56,7 +57,7 @@ def test_a_line_says_how_long_it_is_and_where_it_points(line, told):
 def test_what_lies_along_a_line_is_drawn_image_after_image(open_window):
     window, watch = open_window(frame(3, PIXELS))
     image = panel(window, "frames/source")
-    window.with_image("N")
+    act_on_image(window, "N")
     handles = [handle["item"] for handle in image.line._item.handles]
     for handle, (x, y) in zip(handles, [(1, 2), (6, 2)], strict=True):
         handle.movePoint(image.canvas.over.mapToScene(QPointF(x, y)))
@@ -87,7 +88,7 @@ def test_another_image_stands_right_of_a_divider_that_moves(open_window):
     menu = QMenu()
     fill_menu(menu, image)
     (compare,) = [action.menu() for action in menu.actions() if action.text() == "Compare with"]
-    next(action for action in compare.actions() if action.text() == "extract: mean").trigger()
+    next(action for action in compare.actions() if action.text() == "mean").trigger()
     look(window)
     assert "snapshot/extract/mean/" in watch.topics
     divider = image.canvas.divider
@@ -95,6 +96,12 @@ def test_another_image_stands_right_of_a_divider_that_moves(open_window):
     assert divider.image.image.shape == (12, 16)
     assert divider.image.mapRectToParent(divider.image.boundingRect()) == image.canvas.frame_rect
     assert divider.share == 0.5
+    assert image.canvas.sides == ("frames", "mean")
+    left, right = divider.parts()
+    assert (left.right(), right.right()) == (right.left(), image.canvas.frame_rect.right())
+    named = image.canvas.grab().toImage()
+    image.canvas.sides = ("", "")
+    assert image.canvas.grab().toImage() != named
 
     class Drag:
         def button(self):
@@ -109,9 +116,9 @@ def test_another_image_stands_right_of_a_divider_that_moves(open_window):
     divider.mouseDragEvent(Drag())
     assert divider.share == pytest.approx(0.25)
     assert divider._clip.rect().left() == pytest.approx(1.5)
-    window.with_image("B")
+    act_on_image(window, "B")
     assert divider.share == 1.0
-    window.with_image("B")
+    act_on_image(window, "B")
     assert divider.share == 0.0
     next(action for action in compare.actions() if action.text() == "nothing").trigger()
     look(window)

@@ -73,7 +73,7 @@ def test_an_interval_narrows_as_frames_go_by(qtbot):
     panel.refresh()
     assert np.allclose(panel._low.getData(), [[20, 40], [0.3, 0.4]])
     assert np.allclose(panel._high.getData(), [[20, 40], [0.7, 0.6]])
-    assert panel._newest.text() == "0.5 e/ADU, 0.4 to 0.6"
+    assert panel._newest.text() == "0.50 e/ADU (0.40 to 0.60)"
 
 
 @pytest.mark.parametrize("arrays", [{"bounds": np.zeros(3)}, {"unheard": np.zeros(2)}, {"mean": np.zeros((2, 2))}])

@@ -33,7 +33,7 @@ def test_what_every_plane_has_is_one_panel():
     }  # fmt: skip
     assert {n: p.title for n, p in model.panels.items() if p.frames} == {
         "frames/source": "frames",
-        "frames/motion/frames": "motion, apply: frames",
+        "frames/motion/frames": "frames after motion, apply",
     }
     assert len(model.members(model.panels["frames/source"])) == 6
     assert set(model.members(model.panels["snapshot/extract/mean"])) == {"green/0", "green/1", "green/2"}
@@ -52,7 +52,7 @@ def test_frames_of_two_steps_in_one_plane_stay_apart():
     frames = {f"green/{z}/{s}": FACTS for z in (0, 1) for s in ("a", "b", "source")}
     gives = {step: GIVES["motion"] for step, *_ in steps}
     model = fed(hello(series={"series_uid": "one"}, steps=steps, frames=frames, gives=gives))
-    assert [p.title for p in model.panels.values() if p.frames] == ["frames", "a: frames", "b: frames"]
+    assert [p.title for p in model.panels.values() if p.frames] == ["frames", "frames after a", "frames after b"]
 
 
 def test_the_choice_turns_every_panel_and_falls_back_on_the_channel_that_has_it():
@@ -332,4 +332,4 @@ def test_steps_that_go_in_circles_end():
     gives = {step: GIVES["motion"] for step, *_ in steps}
     frames = {"c/0/source": FACTS, "c/0/a": FACTS, "c/0/b": FACTS}
     model = fed(hello(series=None, steps=steps, gives=gives, frames=frames))
-    assert {p.title for p in model.panels.values() if p.frames} == {"frames", "a: frames", "b: frames"}
+    assert {p.title for p in model.panels.values() if p.frames} == {"frames", "frames after a", "frames after b"}

@@ -88,6 +88,7 @@ def test_hundreds_of_curves_come_in_pages(open_window):
     neurons = panel(window, "by_id/extract/trace")
     watch.hand(result("extract", 0, 2, ids=np.arange(40), trace=np.ones((2, 40))))
     look(window)
+    neurons.setFixedHeight(400)
     neurons.redraw()
     neurons.refresh()
     assert len(neurons._curves) == 16
@@ -108,7 +109,7 @@ def test_the_strip_tells_rates_losses_and_muted_steps(open_window):
     told = text_of(window)
     for part in (
         "run: motion failed and was taken out; recording goes on: ValueError: no template",
-        "waiting <b>20</b>",
+        "waiting <b>20</b> frames",
         "lost <b>12</b>",
         "refused <b>3</b>",
     ):
@@ -244,7 +245,7 @@ def test_behaviour_runs_beneath_the_traces_and_decisions_are_lines_over_them(ope
     traces.redraw()
     look(window)
     ticks = traces._plot.getAxis("left")._tickLevels[0]
-    assert [name for _, name in ticks] == ["3: 6", "5: 6", "speed"]
+    assert [name for _, name in ticks] == ["3  ↕6", "5  ↕6", "speed"]
     assert ticks[2][0] < 0, "the signal is not beneath the traces"
     x, _ = traces._lines["fires"].getData()
     assert np.array_equal(x, np.repeat([11, 13], 2) * 0.1)

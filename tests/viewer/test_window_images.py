@@ -7,17 +7,19 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import tifffile
-from wire_bytes import HELLO, SHAPE, frame, hello, result
+from wire_bytes import GIVES, HELLO, SHAPE, frame, hello, result
 
 pytest.importorskip("PySide6")
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF, QSettings, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel, text_of
 
 from streamfluo.calcium.region_masks import region_masks
 from streamfluo.viewer import theme
+from streamfluo.viewer.image_keys import act_on_image
 from streamfluo.viewer.image_menu import fill_menu
+from streamfluo.viewer.main import _scale_kept_letters
 from streamfluo.viewer.overlay_items import VECTOR_ZOOM, contour_at, contour_lines, spot_lines, vector_lines
 from streamfluo.viewer.saving import save_data, save_picture
 from streamfluo.viewer.theme import LETTERS_PT, scale_letters
@@ -196,7 +198,7 @@ def test_keys_act_on_the_image_under_the_mouse(open_window, qtbot):
     raw, corrected = panel(window, "frames/source"), panel(window, "frames/motion/frames")
     window._activate(corrected)
     for key in "LCRHVF":
-        window.with_image(key)
+        act_on_image(window, key)
     assert window.model.pictures["frames/motion/frames"].locked
     assert not window.model.pictures["frames/source"].locked
     assert corrected._colours.currentText() != raw._colours.currentText()
@@ -221,6 +223,23 @@ def test_overlays_are_drawn_where_they_belong(open_window):
     corrected.overlays.toggle("spots/spots", False)
     look(window)
     assert set(corrected.overlays.items) == {"extract/contours"}
+
+
+def test_outlines_lie_over_every_picture_of_the_field_that_they_were_found_in(open_window):
+    outlines = np.array([[[1, 1], [1, 3], [3, 3], [3, 1]]])
+    average = ("average", "snapshot", ("y", "x"), "ADU", "the mean of corrected frames")
+    window, _ = open_window(
+        hello(gives={**GIVES, "motion": [*GIVES["motion"], average]}),
+        result("extract", 5, kind="snapshot", contours=outlines),
+        result("extract", 5, ids=np.array([3]), trace=np.ones((1, 1))),
+        result("motion", 5, kind="snapshot", average=PIXELS / np.float32(1)),
+    )
+    window._open("snapshot/motion/average")
+    look(window)
+    mean = panel(window, "snapshot/motion/average")
+    assert set(mean.overlays.items) == {"extract/contours", "spots/spots"}, "it is of the frames that motion gives"
+    mean.pick(2.0, 2.0)
+    assert window.model.pointed["extract"] == [3]
 
 
 def test_a_click_on_a_cell_points_out_its_trace(open_window):
@@ -277,6 +296,18 @@ def test_letters_grow_within_bounds(open_window, qapp):
     scale_letters(60)
     assert qapp.font().pointSize() == LETTERS_PT[1]
     assert window.font().pointSize() == LETTERS_PT[1]
+    qapp.setFont(before)
+
+
+@pytest.mark.parametrize(("kept", "more"), [("13", 13), (None, 0), ("[]", 0), ("900", LETTERS_PT[1])])
+def test_letters_are_as_large_as_they_were_left(open_window, qapp, tmp_path, kept, more):
+    before = qapp.font()
+    open_window()
+    settings = QSettings(str(tmp_path / "viewer.ini"), QSettings.Format.IniFormat)
+    if kept is not None:
+        settings.setValue("letters", kept)
+    _scale_kept_letters(qapp, settings)
+    assert qapp.font().pointSize() == (more or before.pointSize())
     qapp.setFont(before)
 
 

@@ -2,56 +2,20 @@
 
 import numpy as np
 import pytest
+from declared_steps import DRAWN, GIVES, declares, snapshot
 from web_pages import PIXELS, by_kind, told
 from wire_bytes import frame, hello, result, status
 
 from streamfluo.web.run_view import RunView
 from streamfluo.web.visitor import Visitor
 
-GIVES = {
-    "spots": [
-        ("spots", "table", ("frame", "spot", "y_px", "x_px"), "", ""),
-        ("photons", "by_id", ("t", "n"), "photons", ""),
-        ("rates", "by_id", ("t", "n"), "1/s", ""),
-    ],
-    "count": [
-        ("fine", "snapshot", ("fine_y", "fine_x"), "", ""),
-        ("k2", "snapshot", ("y", "x"), "", ""),
-        ("k3", "snapshot", ("y", "x"), "", ""),
-        ("resolution", "snapshot", ("order",), "nm", ""),
-        ("share", "snapshot", (), "", ""),
-        ("number", "snapshot", ("spot",), "", ""),
-        ("flat", "snapshot", ("spot",), "", ""),
-        ("posterior", "snapshot", ("spot", "emitters"), "", ""),
-        ("width_bins", "snapshot", ("width_bins",), "nm", ""),
-        ("width_histogram", "snapshot", ("width_bins",), "", ""),
-    ],
-}
-DRAWN = {
-    "choice": {"order": ["k2", "k3"]},
-    "colours": {"fine": "inferno"},
-    "over_time": ["resolution"],
-    "ticks": {"photons": "rates"},
-    "gauges": {"share": [0.1, 0.25]},
-    "places": {"table": "spots", "value": "number", "doubtful": ["flat"], "chances": "posterior", "first": 1},
-}
 TABLE = {"spots__frame": [9, 9, 9], "spots__spot": [0, 1, 2], "spots__y_px": [1.0, 2, 3], "spots__x_px": [4.0, 5, 6]}
-
-
-def snapshot(index, **arrays):
-    return result("count", index, kind="snapshot", **arrays)
 
 
 def declared(*details):
     """A run whose last step says how its results are drawn, with a frame, three spots and what is known of them."""
-    greeting = hello(
-        steps=[("spots", "spots", "source"), ("count", "theirs", "spots")],
-        gives=GIVES,
-        presents={"theirs": (["fine", "k2", "k3", "frames"], list(details))},
-        drawn={"theirs": DRAWN},
-    )
     known = snapshot(9, number=[3.0, 1.0, np.nan], flat=[0, 1, 0], posterior=[[0.1, 0.7, 0.2]] * 3)
-    pieces = [greeting, status(), frame(9, PIXELS), result("spots", 9, **TABLE), known]
+    pieces = [declares(*details), status(), frame(9, PIXELS), result("spots", 9, **TABLE), known]
     return told(RunView("tcp://127.0.0.1:9"), *pieces, snapshot(9, fine=np.ones((11, 15))))
 
 
@@ -130,6 +94,20 @@ def test_counts_and_the_chosen_spot_are_bars():
     assert arrays["y"] == pytest.approx([0.1, 0.7, 0.2])
     assert (header["begins"], header["marked"]) == (1, 1.0)
     assert header["told"] == "spot 1 of 3, number 1, doubtful or not determined"
+
+
+def test_the_chosen_spot_comes_with_its_trace_and_what_was_fitted_to_it():
+    run = declared("chosen")
+    assert "trace" not in sent(run, '{"component": 1}')["bars"][1]
+    photons, fitted = np.arange(20.0).reshape(10, 2), np.ones((10, 2))
+    told(run, result("spots", 0, 10, ids=[0, 1], photons=photons, rates=fitted))
+    header, arrays = sent(run, '{"component": 1}')["bars"]
+    assert header["along"] == "photons"
+    assert (arrays["trace_x"].tolist(), arrays["trace"].tolist()) == (list(range(10)), photons[:, 1].tolist())
+    assert arrays["fitted"].tolist() == [1] * 10
+    told(run, result("spots", 10, 600, ids=[0, 1], photons=np.ones((600, 2)), rates=np.ones((600, 2))))
+    assert len(sent(run, '{"component": 1}')["bars"][1]["trace"]) == 401
+    assert "trace" not in sent(run, '{"component": 2}')["bars"][1], "nothing is told of it"
 
 
 def test_ticks_stand_beneath_their_own_curves_and_come_once():

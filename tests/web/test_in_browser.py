@@ -6,13 +6,15 @@ import shutil
 import urllib.request
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 from web_pages import PIXELS, told
-from wire_bytes import frame
+from wire_bytes import frame, result
 
 pytest.importorskip("websockets")
 pytest.importorskip("PIL")
-from test_declared import declared, snapshot
+from declared_steps import snapshot
+from test_declared import declared
 from test_page_server import TOKEN, serving
 from websockets.asyncio.client import connect
 
@@ -118,11 +120,26 @@ COLOURS = """[...new Set((() => {
 })())].join(' ')"""
 
 
+# Whether pixels beneath the bars have the colour of what is fitted, far apart.
+FITTED = """(() => {
+  const canvas = document.querySelector('.detail.chosen canvas');
+  const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const name = getComputedStyle(document.documentElement).getPropertyValue('--curve-1').trim();
+  const tone = [1, 3, 5].map((n) => parseInt(name.slice(n, n + 2), 16));
+  const columns = new Set();
+  for (let n = Math.ceil(canvas.height / 2) * canvas.width; n < canvas.width * canvas.height; n++)
+    if (tone.every((part, k) => Math.abs(pixels[4 * n + k] - part) < 40)) columns.add(n % canvas.width);
+  return columns.size > canvas.width / 2;
+})()"""
+
+
 @pytest.mark.parametrize("phone", [False, True], ids=["screen", "phone"])
 def test_the_page_draws_what_operators_declare(tmp_path, phone):
     def run():
         view = declared("chosen", "number", "share", "resolution")
         told(view, snapshot(9, share=0.2, resolution=[200.0, 150]), snapshot(9, k3=PIXELS))
+        photons = np.where(np.arange(40)[:, None] < 20, [[0.0, 500.0]], [[900.0, 100.0]])
+        told(view, result("spots", 0, 40, ids=[0, 1], photons=photons, rates=photons))
         return told(view, snapshot(19, resolution=[190.0, 140]))
 
     async def scenario(server, port):
@@ -134,6 +151,7 @@ def test_the_page_draws_what_operators_declare(tmp_path, phone):
             assert "253,231,37" in await evaluate(COLOURS)  # the largest value is yellow
             await evaluate(CLICK)
             assert await at_last(evaluate, f"{details}.includes('spot 1 of 3, number 1, doubtful')", True)
+            assert await at_last(evaluate, FITTED, True)  # as a line across the lower part
             await evaluate(ORDER)
             assert await at_last(evaluate, TEXT.format("#named"), "k3") == "k3"
             assert await at_last(evaluate, "document.querySelector('#colours').value", "") == ""

@@ -4,12 +4,13 @@ import { BOTTOM_PX, CURVES, axis, colour, fill, levels, made, prepared, short } 
 import { shown } from "./shown.js";
 
 const RADIUS_PX = 4; // of the circle round a place, in pixels of the frame
-const DARKEST = 0.15; // so that a value of 0 can be seen on a dark picture
+const DARKEST = 0.3; // so that a value of 0 can be seen on a dark picture
 const VIRIDIS = [
   [68, 1, 84], [72, 36, 117], [59, 82, 139], [44, 114, 142], [33, 145, 140], [40, 174, 128], [94, 201, 98],
   [173, 220, 48], [253, 231, 37],
 ];
 const TICK = 0.35; // of a lane
+const [BARS, BOTH_PX] = [0.45, 150]; // of the height, where there is a trace beneath them; if it is so high
 const LEAST_TICK = 0.1; // of the highest in view
 
 export function shade(share) {
@@ -154,9 +155,10 @@ export function drawCourses(detail) {
 // Bars over whole numbers: how many have each value, how likely each is
 
 export function drawBars(detail) {
-  const [pen, width, height] = prepared(detail.canvas);
+  const [pen, width, tall] = prepared(detail.canvas);
   if (!detail.points) return;
-  const { y: values, doubtful } = detail.points;
+  const { y: values, doubtful, trace } = detail.points;
+  const height = trace && tall >= BOTH_PX ? Math.round(tall * BARS) : tall;
   const { begins, marked, probability, told } = detail.told;
   const sum = (n) => values[n] + (doubtful ? doubtful[n] : 0);
   const high = probability ? 1 : Math.max(1, ...values.map((_, n) => sum(n)));
@@ -183,4 +185,41 @@ export function drawBars(detail) {
   });
   detail.note.textContent = told;
   axis(pen, left, width - 8, height, first, last, "", true);
+  if (height < tall) drawTraced(pen, detail, left, width, height, tall);
+}
+
+// The chosen place's values of the newest frames, and what was fitted to them
+
+function drawTraced(pen, detail, left, width, above, height) {
+  const curves = [["trace", "text", 1], ["fitted", "curve-1", 2]].filter(([name]) => detail.points[name]);
+  const known = curves.flatMap(([name]) => [...detail.points[name]]).filter(Number.isFinite);
+  const frames = detail.points.trace_x;
+  if (!known.length) return;
+  let [low, high] = [Math.min(0, ...known), Math.max(0, ...known)];
+  if (!(high > low)) high = low + 1;
+  let [first, last] = [frames[0], frames.at(-1)];
+  if (!(last > first)) [first, last] = [first - 0.5, last + 0.5];
+  const top = above + 20;
+  const x = (frame) => left + ((frame - first) / (last - first)) * (width - left - 8);
+  const y = (value) => height - BOTTOM_PX - ((value - low) / (high - low)) * (height - BOTTOM_PX - top);
+  levels(pen, left, width, y, low, high);
+  for (const [name, tone, wide] of curves) {
+    pen.strokeStyle = colour(tone);
+    pen.lineWidth = wide;
+    pen.beginPath();
+    let open = false;
+    detail.points[name].forEach((value, k) => {
+      const frame = detail.points[`${name}_x`][k];
+      if (Number.isFinite(value) && frame >= first) {
+        open ? pen.lineTo(x(frame), y(value)) : pen.moveTo(x(frame), y(value));
+        open = true;
+      } else open = false;
+    });
+    pen.stroke();
+  }
+  pen.fillStyle = colour("soft");
+  pen.textAlign = "left";
+  pen.textBaseline = "bottom";
+  pen.fillText(`${detail.told.along} by frame`, left + 4, top - 2);
+  axis(pen, left, width - 8, height, first, last, "", last - first < 5);
 }
