@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import zmq
 
+from ..core import wire
+from ..core.header import Buffer
 from .compressed import Packing
 from .connections import NOBODY
+from .slabs import LEAST_FRAME_BYTES, SlabWriter
 
 IN_FLIGHT_BYTES = 64 << 20  # to one consumer
 BUDGET_BYTES = 256 << 20  # to all of them
@@ -17,6 +22,8 @@ LEAST_FRAMES = 2  # a series' start and calibration go the same way
 MAX_FRAMES = 1000  # however small they are
 _MARKS = 8  # in a consumer's share
 _REST_S, _LONGEST_REST_S = 0.01, 0.64
+
+log = logging.getLogger("streamfluo")
 
 
 @dataclass
@@ -29,6 +36,7 @@ class Consumer:
     key: str = ""  # of who subscribed: nobody else's, under whatever identity, goes on with it
     descriptor: int = NOBODY  # of its connection
     packing: Packing = field(default_factory=Packing)
+    slabs: SlabWriter | None = None  # of a consumer on this machine
     end_sent: bool = False
     end_acknowledged: bool = False
     left: bool = False
@@ -39,6 +47,23 @@ class Consumer:
     _sent: int = 0  # frames given to libzmq, and how many of them certainly went out
     _left: int = 0
     _marks: deque[tuple[int, zmq.MessageTracker]] = field(default_factory=deque)
+
+    def packed(self, image: wire.Image, pixels: np.ndarray) -> tuple[wire.Image, list[Buffer | np.ndarray]]:
+        """Return a frame's header and what follows it: nothing where its pixels are in shared memory."""
+        if self.slabs is not None and self.slabs.attached:
+            self.slabs.forget_name()
+            if (slab := self.slabs.put(image, pixels)) is not None:
+                return slab, []
+        elif self.slabs is not None and self.slabs.given_up:
+            self.let_go()
+        image, part = self.packing.packed(image, pixels)
+        return image, [part]
+
+    def let_go(self) -> None:
+        """Give back the memory that it shared."""
+        if self.slabs is not None:
+            self.slabs.close()
+            self.slabs = None
 
     def room(self, share: int, now: float) -> int:
         """Return how many more frames may wait for it here; where there is room for none it rests.
@@ -73,6 +98,48 @@ class Consumer:
         else:
             self.rests_until = now + self._rest_s
             self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
+
+
+class Consumers(dict[bytes, Consumer]):
+    """Those of a data endpoint, by their identities."""
+
+    def heard_since(self, then: float) -> int:
+        """Return how many were heard of since."""
+        return sum(consumer.heard_at > then for consumer in self.values())
+
+    def pending(self) -> bool:
+        """Whether one, present or lately gone, has not acknowledged the end."""
+        return any(not (consumer.end_acknowledged or consumer.left) for consumer in self.values())
+
+    def make_room(self, places: int, then: float) -> Consumer | None:
+        """Where all places are taken forget the one silent for longest, if that is since `then`; returns it."""
+        if len(self) < places:
+            return None
+        identity, oldest = min(self.items(), key=lambda item: item[1].heard_at)
+        if oldest.heard_at <= then:
+            self.forget(identity)
+            return oldest
+        return None
+
+    def forget(self, *identities: bytes) -> None:
+        """Let go of these, and of the memory that they share."""
+        for identity in identities:
+            if consumer := self.pop(identity, None):
+                consumer.let_go()
+
+
+def shared_memory(consumer: Consumer, others: Iterable[Consumer], frame_nbytes: int) -> str | None:
+    """Return the name of memory that a consumer may share, where that is worth it and `others` leave room in the
+    budget."""
+    shared = sum(other.slabs.nbytes for other in others if other.slabs is not None)
+    if frame_nbytes < LEAST_FRAME_BYTES or shared + max(IN_FLIGHT_BYTES, LEAST_FRAMES * frame_nbytes) > BUDGET_BYTES:
+        return None
+    try:
+        consumer.slabs = SlabWriter(frame_nbytes, IN_FLIGHT_BYTES)
+    except OSError as error:
+        log.warning("shared memory: %s; frames to this consumer travel in messages", error.strerror or error)
+        return None
+    return consumer.slabs.ring
 
 
 def fair_share(consumers: Iterable[Consumer], frame_nbytes: int) -> int:
