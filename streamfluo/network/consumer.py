@@ -26,6 +26,7 @@ PATIENCE_S = 10.0  # for a server to come, or to come back
 RETRY_S = 1.0
 KEEPALIVE_S = 2.0
 WINDOW_BYTES = 64 << 20
+CREDIT_BYTES = 8 << 20  # given at once, so that a server that waits for us to take frames wakes in time
 MAX_WINDOW = 256  # frames
 MAX_PARTS = 2 + MAX_ARRAYS
 
@@ -76,9 +77,10 @@ class NetworkSource(Source):
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         taken = -self._window  # frames taken since credit was last given
+        portion = max(1, min(self._window // 4, CREDIT_BYTES // self.spec.frame_nbytes))
         heard = asked = spoke = time.monotonic()
         while not self._stopped and self._end is None:
-            if taken >= self._window // 4 or taken < 0:
+            if taken >= portion or taken < 0:
                 self._send(wire.Credit(n=abs(taken)))
                 taken = 0
             now = time.monotonic()

@@ -19,7 +19,8 @@ from .slabs import LEAST_FRAME_BYTES, SlabWriter
 from .socket import connect, new_context, parse_endpoint
 
 QUEUE_FRAMES = 16  # in messages, and as many in shared memory: they are lost with the receiver
-_PATIENCE_S, _POLL_S = 0.1, 5e-5  # for a slab, while the receiver takes none; then frames travel in messages
+RING_BYTES = 32 << 20
+_PATIENCE_S, _POLL_S = 0.02, 5e-5  # once for a slab, if the receiver takes none; then frames travel in messages
 _LINGER_S = 30.0
 
 log = logging.getLogger("streamfluo")
@@ -49,11 +50,12 @@ class FrameSender:
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         self._slabs: SlabWriter | None = None
         self._lost = False  # the receiver that there was
+        self._patient = True
         try:
             connect(self._socket, uri)
             endpoint = parse_endpoint(uri)
             if endpoint.memory and not endpoint.elsewhere and spec.frame_nbytes >= LEAST_FRAME_BYTES:
-                self._slabs = SlabWriter(spec.frame_nbytes, most=QUEUE_FRAMES)
+                self._slabs = SlabWriter(spec.frame_nbytes, RING_BYTES, QUEUE_FRAMES)
         except OSError as error:
             log.warning("shared memory: %s; frames travel in messages", error.strerror or error)
         except BaseException:
@@ -83,7 +85,7 @@ class FrameSender:
                 self._socket.setsockopt(zmq.SNDTIMEO, int(_LINGER_S * 1e3))
                 self._socket.send(wire.encode(end))
             deadline = time.monotonic() + _LINGER_S
-            while self._slabs is not None and not self._slabs.taken and time.monotonic() < deadline:
+            while self._slabs is not None and self._slabs.under_way and time.monotonic() < deadline:
                 self._follow_receiver()
                 time.sleep(1e-3)
         except zmq.Again:
@@ -106,9 +108,10 @@ class FrameSender:
         """Put a frame into shared memory, waiting for a slab; None where it has to travel in its message."""
         if self._slabs is None or not self._slabs.attached:
             return None
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + (_PATIENCE_S if self._patient else 0)
         while (slab := self._slabs.put(image, pixels)) is None and time.monotonic() < until:
             time.sleep(_POLL_S)
+        self._patient = slab is not None
         return slab
 
     def _introduce(self) -> None:

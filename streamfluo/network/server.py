@@ -143,7 +143,8 @@ class DataServer:
         if more:
             return 0.0
         # Of this turn's frontier: a frame that came due since would wait for the next one, a quarter of them did.
-        return min(0.05, frames.pause_s(frontier)) if frames is not None else 0.05
+        pause_s = self._consumers.longest_pause_s()
+        return min(pause_s, frames.pause_s(frontier)) if frames is not None else pause_s
 
     def close(self) -> None:
         """Stop the frames and give the socket back; what was sent still travels for two seconds."""
@@ -204,7 +205,7 @@ class DataServer:
                 if self._send(identity, [wire.encode(gap)]):
                     consumer.cursor = gap.last + 1
             if (count := min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)) > 0:
-                count = min(count, consumer.room(self._share, began))
+                count = min(count, consumer.room(self._share, began, not frames.paced))
                 more |= 0 < count == self._send_frames(frames, identity, consumer, count)
             if frames.total is not None and consumer.cursor >= frames.total and not consumer.end_sent:
                 consumer.end_sent = self._send(identity, [wire.encode(end_of(frames, self.emitted, frames.ended))])
@@ -396,5 +397,4 @@ class DataServer:
 
     def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer
-            parts: list[Buffer] = [identity, wire.encode(message), *(a.data for a in arrays)]
-            self._socket.send_multipart(parts, zmq.DONTWAIT)
+            self._socket.send_multipart([identity, wire.encode(message), *(a.data for a in arrays)], zmq.DONTWAIT)

@@ -27,6 +27,7 @@ from .shared_memory import Segment, remove_orphans
 LEAST_FRAME_BYTES = 64 << 10  # smaller frames travel as fast in the message
 RING_BYTES = 64 << 20
 MAX_SLABS, LEAST_SLABS = 256, 2
+AHEAD_BYTES = 16 << 20  # what a processor's cache holds of frames that need not be sent yet
 _MAGIC = b"sfslabs1"
 _HEADER = struct.Struct("<8s16sQQ")  # magic, secret, slabs, bytes of each; all else in words of 8 bytes
 _PAGE = 4096
@@ -55,7 +56,6 @@ class SlabWriter:
         self.ring, self.nbytes = f"{self._segment.name}.{secret.hex()}", count * stride
         self._made, self._named = time.monotonic(), True
         self._free = list(range(count))  # a heap: the lowest ones are used again, and stay in the processor's cache
-        self._taken = 0
         self._under_way: deque[tuple[int, int]] = deque()  # stamp and slab, in order
 
     @property
@@ -69,10 +69,15 @@ class SlabWriter:
         return not self.attached and time.monotonic() - self._made > _UNATTACHED_S
 
     @property
-    def taken(self) -> bool:
-        """Whether all that was put here was taken."""
+    def under_way(self) -> int:
+        """How many frames wait here to be taken."""
         self._let_go()
-        return not self._under_way
+        return len(self._under_way)
+
+    def ahead(self) -> int:
+        """Return how many more frames to put here of those that can wait, and are best put when they are about to be
+        read."""
+        return max(3, AHEAD_BYTES // self._stride) - self.under_way
 
     def put(self, image: wire.Image, pixels: np.ndarray) -> wire.Slab | None:
         """Copy a frame into a slab; returns its header that says so, None where none is free."""
