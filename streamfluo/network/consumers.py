@@ -14,7 +14,8 @@ from ..core import wire
 from ..core.header import Buffer
 from .compressed import Packing
 from .connections import NOBODY
-from .slabs import LEAST_FRAME_BYTES, SlabWriter
+from .frames import Frames
+from .slabs import CACHED_BYTES, LEAST_FRAME_BYTES, LEAST_SLABS, SlabWriter
 
 IN_FLIGHT_BYTES = 64 << 20  # to one consumer
 BUDGET_BYTES = 256 << 20  # to all of them
@@ -70,7 +71,7 @@ class Consumer:
     def room(self, share: int, now: float, keeps: bool = False) -> int:
         """Return how many more frames may wait for it here; where there is room for none it rests.
 
-        Of shared memory, if the server `keeps` its frames, no more than stay in a cache: a replay was a third faster.
+        If the server `keeps` its frames for later they wait for a free slab, of few that stay in a cache.
 
         libzmq does not tell how many wait; it tells when it is done with a message, and messages go in order. To set
         its high-water mark anew is no way: on a socket whose connections come and go it writes to freed memory (4.3.5).
@@ -79,8 +80,9 @@ class Consumer:
             self._left = self._marks.popleft()[0]
         room = max(0, share - (self._sent - self._left))
         if room and keeps and self.slabs is not None and self.slabs.attached:
-            self.waits = (ahead := self.slabs.ahead()) <= 0
-            return min(room, max(0, ahead))
+            free = self.slabs.free
+            self.waits = not free
+            return min(room, free)
         if not room:
             self.served(now, False)
         return room
@@ -139,17 +141,22 @@ class Consumers(dict[bytes, Consumer]):
                 consumer.let_go()
 
 
-def shared_memory(consumer: Consumer, others: Iterable[Consumer], frame_nbytes: int) -> str | None:
-    """Return the name of memory that a consumer may share, where that is worth it and `others` leave room in the
-    budget."""
-    shared = sum(other.slabs.nbytes for other in others if other.slabs is not None)
-    if frame_nbytes < LEAST_FRAME_BYTES or shared + max(IN_FLIGHT_BYTES, LEAST_FRAMES * frame_nbytes) > BUDGET_BYTES:
-        return None
+def shared_memory(consumer: Consumer, others: Consumers, frames: Frames) -> str:
+    """Return the name of memory that a consumer may share, "" where that is not worth it or `others` leave no room in
+    the budget.
+
+    It holds as much as may be under way, so that live frames are lost no earlier than in messages; of a recording, whose
+    frames wait, what stays in a cache.
+    """
+    nbytes, frame_nbytes = IN_FLIGHT_BYTES if frames.paced else CACHED_BYTES, frames.spec.frame_nbytes
+    shared = sum(other.slabs.nbytes for other in others.values() if other.slabs is not None)
+    if frame_nbytes < LEAST_FRAME_BYTES or shared + max(nbytes, LEAST_SLABS * frame_nbytes) > BUDGET_BYTES:
+        return ""
     try:
-        consumer.slabs = SlabWriter(frame_nbytes, IN_FLIGHT_BYTES)
+        consumer.slabs = SlabWriter(frame_nbytes, nbytes)
     except OSError as error:
         log.warning("shared memory: %s; frames to this consumer travel in messages", error.strerror or error)
-        return None
+        return ""
     return consumer.slabs.ring
 
 

@@ -325,16 +325,16 @@ class DataServer:
         if identity not in self._consumers and not self._room():
             self._decline(identity, f"{len(self._consumers)} consumers are here already")
             return
-        packing = Packing(message.codecs or ())
-        consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), key, speaker, packing)
+        now, packing = time.monotonic(), Packing(message.codecs or ())
+        consumer = Consumer(cursor, max(0, message.credit), now, key, speaker, packing)
         self._consumers.forget(identity)
-        memory = shared_memory(consumer, self._consumers.values(), frames.spec.frame_nbytes) if message.memory else None
+        memory = shared_memory(consumer, self._consumers, frames) if message.memory else ""
         self._consumers[identity] = consumer
         self._share = fair_share(self._consumers.values(), self._frame_nbytes)
         self._answer(identity, frames.start())
         if frames.spec.camera and (calibration := encode_calibration(uid, frames.spec.camera)):
             self._answer(identity, calibration[0], calibration[1])
-        if memory is not None:
+        if memory:
             self._answer(identity, wire.Memory(series_uid=uid, memory=memory))
         self._begin(consumer)
 

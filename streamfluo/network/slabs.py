@@ -26,8 +26,8 @@ from .shared_memory import Segment, remove_orphans
 
 LEAST_FRAME_BYTES = 64 << 10  # smaller frames travel as fast in the message
 RING_BYTES = 64 << 20
-MAX_SLABS, LEAST_SLABS = 256, 2
-AHEAD_BYTES = 16 << 20  # what a processor's cache holds of frames that need not be sent yet
+CACHED_BYTES = 16 << 20  # of frames that can wait: what stays in a processor's cache
+MAX_SLABS, LEAST_SLABS = 256, 3
 _MAGIC = b"sfslabs1"
 _HEADER = struct.Struct("<8s16sQQ")  # magic, secret, slabs, bytes of each; all else in words of 8 bytes
 _PAGE = 4096
@@ -74,10 +74,11 @@ class SlabWriter:
         self._let_go()
         return len(self._under_way)
 
-    def ahead(self) -> int:
-        """Return how many more frames to put here of those that can wait, and are best put when they are about to be
-        read."""
-        return max(3, AHEAD_BYTES // self._stride) - self.under_way
+    @property
+    def free(self) -> int:
+        """How many slabs may be written."""
+        self._let_go()
+        return len(self._free)
 
     def put(self, image: wire.Image, pixels: np.ndarray) -> wire.Slab | None:
         """Copy a frame into a slab; returns its header that says so, None where none is free."""

@@ -202,17 +202,17 @@ def test_two_consumers_have_memory_of_their_own_and_small_frames_none(monkeypatc
 
 
 def test_a_slab_is_written_again_once_its_frame_was_taken():
-    writer, reader, movie = SlabWriter(144, most=2), Slabs(), pictures((8, 9), "u2")
+    writer, reader, movie = SlabWriter(144, most=3), Slabs(), pictures((8, 9), "u2")
     reader.offered(wire.Memory(series_uid="pushed", memory=writer.ring))
     assert writer.attached
-    notes = [writer.put(image(n), movie[n]) for n in range(3)]
-    assert notes[2] is None
+    notes = [writer.put(image(n), movie[n]) for n in range(4)]
+    assert notes[3] is None
     assert bytes(reader.pixels(notes[0])) == movie[0].tobytes()
-    assert writer.put(image(2), movie[2]) is None
+    assert writer.put(image(3), movie[3]) is None
     reader.taken(notes[0])
-    again = writer.put(image(2), movie[2])
+    again = writer.put(image(3), movie[3])
     assert again.slab == notes[0].slab
-    assert bytes(reader.pixels(again)) == movie[2].tobytes()
+    assert bytes(reader.pixels(again)) == movie[3].tobytes()
     assert bytes(reader.pixels(notes[1])) == movie[1].tobytes()
     with pytest.raises(WireError, match="frame 0, slab 0 of shared memory: written again before it was read"):
         reader.pixels(notes[0])
@@ -352,6 +352,8 @@ def test_of_a_killed_receiver_the_next_one_has_the_rest(read):
     def push():
         for n in range(31, 91):
             to.send(block(n, MOVIE[n % 8]))
+            if n == 40:
+                until(lambda: to._follow_receiver() or to._slabs.attached)
         to.close()
 
     thread = threading.Thread(target=push)
@@ -393,7 +395,7 @@ WRONG = {
     "a path for a name": ("memory", dict(memory="../../etc/passwd")),
     "a path in a name": ("memory", dict(memory=f"sf-/../../etc/x.{'0' * 32}")),
     "no such name": ("memory", dict(memory=f"sf-0123456789abcdef.{'0' * 32}")),
-    "a slab that is not there": ("memory", dict(slab=2)),
+    "a slab that is not there": ("memory", dict(slab=3)),
     "a slab far out": ("memory", dict(slab=2**61)),
     "a slab below": ("fields", dict(slab=-1)),
     "an older stamp": ("overwritten", dict(slab=1)),
@@ -411,7 +413,7 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_a_note_that_lies_is_refused_with_one_line_and_the_next_frame_comes(what, caplog):
     rule, changes = WRONG[what]
-    writer, first = SlabWriter(144, most=2), pictures((8, 9), "u2")[0].tobytes()
+    writer, first = SlabWriter(144, most=3), pictures((8, 9), "u2")[0].tobytes()
     start = [dict(type="start", series_uid="pushed", dtype="<u2", shape=[8, 9])]
     whole = [[msgspec.to_builtins(image(n)) | {"type": "image"}, first] for n in (0, 2)]
     end = [dict(type="end", series_uid="pushed", seq=3, frames=3)]
