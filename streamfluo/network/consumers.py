@@ -145,8 +145,8 @@ def shared_memory(consumer: Consumer, others: Consumers, frames: Frames) -> str:
     """Return the name of memory that a consumer may share, "" where that is not worth it or `others` leave no room in
     the budget.
 
-    It holds as much as may be under way, so that live frames are lost no earlier than in messages; of a recording, whose
-    frames wait, what stays in a cache.
+    It holds as much as may be under way, so that live frames are lost no earlier than in messages; of a recording,
+    whose frames wait, what stays in a cache.
     """
     nbytes, frame_nbytes = IN_FLIGHT_BYTES if frames.paced else CACHED_BYTES, frames.spec.frame_nbytes
     shared = sum(other.slabs.nbytes for other in others.values() if other.slabs is not None)

@@ -108,9 +108,10 @@ class FrameSender:
         """Put a frame into shared memory, waiting for a slab; None where it has to travel in its message."""
         if self._slabs is None or not self._slabs.attached:
             return None
-        until = time.monotonic() + (_PATIENCE_S if self._patient else 0)
+        until, pause_s = time.monotonic() + (_PATIENCE_S if self._patient else 0), _POLL_S
         while (slab := self._slabs.put(image, pixels)) is None and time.monotonic() < until:
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 1e-3)
         self._patient = slab is not None
         return slab
 
