@@ -3,6 +3,7 @@
 An input is a list of messages, each a list of parts; all go to whoever takes messages of strangers.
 """
 
+import atexit
 import contextlib
 import io
 from collections import Counter
@@ -27,6 +28,7 @@ from streamfluo.network.consumer import NetworkSource
 from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.ingest import IngestSource
 from streamfluo.network.server import DataServer
+from streamfluo.network.slabs import Slabs, SlabWriter
 from streamfluo.session.values import values_message
 
 ours = contextlib.suppress(StreamfluoError)
@@ -83,7 +85,7 @@ class Pushed(IngestSource):
 
     def __init__(self, messages):
         self.uri, self.refused = "ingest", Refusals("ingest")
-        self._strays, self._key = Counter(), ""
+        self._strays, self._key, self._slabs = Counter(), "", Slabs()
         self._stopped = self._resumed = self._handed_on = False
         self._messages, self._sender, self._other, self._over = iter(messages), None, None, ""
         self._socket = SimpleNamespace(
@@ -103,12 +105,13 @@ class Told(NetworkSource):
     def __init__(self, messages):
         self.uri, self.refused = "consumer", Refusals("consumer")
         self._stopped, self._end, self._acked, self._from = False, None, -1, 0
-        self._codecs = msgspec.UNSET
+        self._codecs = self._memory = msgspec.UNSET
+        self._slabs = Slabs()
         self._messages, self._connections = iter(messages), quiet_connections()
         self._socket = SimpleNamespace(poll=self._no_more, send=lambda *a: None)
         self.series = SimpleNamespace(uid="movie")
         self.spec, self._window = SPEC, 8
-        self._arrivals = Arrivals(SPEC, "movie")
+        self._arrivals = Arrivals(SPEC, "movie", slabs=self._slabs)
 
     def _no_more(self, _):
         raise Ended
@@ -164,8 +167,12 @@ def run_wire(data, folder):
             results.decode_result([b"values/level/", *buffers])
     for made in (Pushed, Told):
         with ours, contextlib.suppress(Ended):
-            for item in made(messages).blocks():
-                assert isinstance(item, Gap) or item.pixels.nbytes < 1 << 20
+            source = made(messages)
+            try:
+                for item in source.blocks():
+                    assert isinstance(item, Gap) or item.pixels.nbytes < 1 << 20
+            finally:
+                source._slabs.close()
     with ours, contextlib.suppress(Ended):
         told = Told(messages)
         told._described(told._wait_for_start())
@@ -182,7 +189,7 @@ def wire_seeds(folder):
         wire.Subscribe(credit=8), wire.Subscribe(from_seq="live", credit=2**20), wire.Credit(n=3), wire.Ack(seq=2),
         wire.Bye(), wire.Hello(), wire.Status(), wire.Preview(bin_px=2), wire.Look(index=3), wire.Heartbeat(),
         wire.Past(step="level", names=("traces",), before=3), wire.Past(step="level", before=2**62 - 1),
-        wire.Error(reason="no"),
+        wire.Error(reason="no"), wire.Subscribe(credit=8, memory=True),
         wire.Gap(series_uid="movie", first=1, last=9), wire.Event(event="gap", fields={"first": 1}),
     ]  # fmt: skip
     header, parts = values_message("movie", some_values())
@@ -192,11 +199,21 @@ def wire_seeds(folder):
         packed([[wire.encode(start)], *frames, end]),
         packed([*frames, end]),
         packed([[msgspec.json.encode(start)], [msgspec.json.encode(wire.Image(seq=0, index=7, **image)), bytes(24)]]),
+        packed([[wire.encode(start)], *in_memory(), *frames[1:], end]),
         packed([[wire.encode(maps), *(a.tobytes() for a in arrays)]]),
         packed([[wire.encode(header), *(p.tobytes() for p in parts)]]),
         *(packed([[wire.encode(word)]]) for word in words),
     ]
     return [*seeds, packed([[wire.encode(word)] for word in words])]
+
+
+@cache
+def in_memory():
+    """A frame in a slab, as its sender says it, and the offer before it."""
+    writer = SlabWriter(PIXELS.nbytes, most=2)
+    atexit.register(writer.close)
+    image = wire.Image(series_uid="movie", seq=0, index=0, t_ns=0, dtype="<u2", shape=(3, 4), nbytes=24)
+    return [[wire.encode(m)] for m in (wire.Memory(series_uid="movie", memory=writer.ring), writer.put(image, PIXELS))]
 
 
 def some_values(index=0, frames=3):

@@ -74,6 +74,20 @@ class Image(_Message, frozen=True, kw_only=True):
     nbytes_wire: Count | msgspec.UnsetType = msgspec.UNSET
 
 
+class Slab(Image, frozen=True, kw_only=True):
+    """One frame; its pixels are in this slab of the memory that its sender shares, behind the stamp seq + 1."""
+
+    memory: str
+    slab: Count
+
+
+class Memory(_Message, frozen=True, kw_only=True):
+    """Frames of this series may come in slabs of shared memory of this name, to who attaches to it."""
+
+    series_uid: str
+    memory: str
+
+
 class Gap(_Message, frozen=True, kw_only=True):
     """The frames with these seqs are gone."""
 
@@ -113,6 +127,7 @@ class Subscribe(_Message, frozen=True, kw_only=True):
     from_seq: int | Literal["oldest", "live"] = 0
     credit: int = 0
     codecs: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    memory: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Credit(_Message, frozen=True, kw_only=True):
@@ -228,6 +243,6 @@ class Result(_Message, frozen=True, kw_only=True):
 
 
 Message = (
-    Start | Image | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
+    Start | Image | Slab | Memory | Gap | End | Heartbeat | Error | Subscribe | Credit | Ack | Bye
     | Hello | Status | Preview | Look | Past | Event | Result | Calibration
 )  # fmt: skip

@@ -37,7 +37,8 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                when; or by error
     preview    step ("source" for its frames), bin_px; answered by preview with the endpoint that sends them
     subscribe  series ("current" or a uid), from_seq (a number, "oldest" or "live"), credit (frames it can take now),
-               codecs (optional: those that it reads, as ["blosc2"])
+               codecs (optional: those that it reads, as ["blosc2"]), memory (optional: true of one that attaches to
+               shared memory)
     credit     n more frames
     ack        seq: everything up to and including seq is safe with the consumer; `end` is acknowledged by its seq
     bye        leave
@@ -57,21 +58,24 @@ To a consumer, besides those answers:
                crc32 (optional: that of zlib, of the pixels before they are compressed), user (what the sender says of
                this frame, kept with it: at most 4 KiB and 128 keys, else dropped and counted), codec and nbytes_wire
                (only where the pixels are compressed); one plane, second part: the pixels
+    memory     series_uid, memory: the name of what its sender shares with programs on its machine
+    slab       as image, but of one part: the pixels are in shared memory; memory (its name), slab (the number)
     gap        series_uid, first, last: these seqs are gone; reason
     end        series_uid, seq (one past the last frame's), frames, dropped_camera, dropped_transport,
                reason (finished, aborted or error)
     heartbeat  every second
     error      reason, supported (versions)
 
-An **ingest** endpoint takes start, image and end from a foreign sender; a series may begin with its first image. It
-belongs to the connection that began it, until that one ends it, closes, or is silent for 10 s; then another may go on
-with the same series. A start of another series from who has that say ends the run; anybody else's messages are refused.
+An **ingest** endpoint takes start, image, memory, slab and end from a foreign sender; a series may begin with its first
+image. It belongs to the connection that began it, until that one ends it, closes, or is silent for 10 s; then another
+may go on with the same series. A start of another series from who has that say ends the run; anybody else's messages
+are refused.
 
 Order: a seq that goes back is refused, so a stream that begins again has a series_uid of its own. A frame, or an end,
 more than 2²⁰ ahead of the last one is refused, unless a gap said that all before it is gone; an index likewise. A frame
 whose crc32 is not that of its pixels is refused. What is refused is counted in status by its rule: seq, jump, index,
-damaged, series, sender; frames that are missing then are a gap. A t_ns that is not behind that of the frame
-before is no time: the frame is then one interval later, where that is known, and counted as time.
+damaged, series, sender, memory, overwritten; frames that are missing then are a gap. A t_ns that is not behind that of
+the frame before is no time: the frame is then one interval later, where that is known, and counted as time.
 
 On **results** a topic is a path that ends in `/`, and a subscription the beginning of one: `series/` (start, end),
 `health/` (status), `event/`, `values/STEP/`, `snapshot/STEP/NAME/`.
@@ -100,16 +104,28 @@ A frame may be compressed for a consumer that reads its codec: "blosc2", one chu
 of zeros; nothing else that a chunk may be is taken. Its nbytes is that of the pixels, nbytes_wire that of the part.
 Each frame says for itself whether it is compressed. Who pushes to an ingest endpoint, after a start, may do the same.
 
+**Shared memory**, of two programs of one account on one machine: its name is sf- and 16 hexadecimal digits (a file in
+/dev/shm, where there is that, else as the system has it), a dot, and 32 digits of a secret. It is open to its account
+alone (0600). Little-endian, at byte 0 `sfslabs1`, at 8 the secret, and as u64 at 24 how many slabs there are (256 at
+most), at 32 the bytes of each, at 64 attached, at 128 taken, from 256 on a stamp of each slab; slabs stand from 4096
+on, each from a multiple of 4096. Its sender says memory behind start, to a consumer that asked for it. A receiver that
+can open it, and finds the secret and a size that fits, writes 1 to attached; until then images come. Then a frame may
+be written to a slab: 0 to its stamp, the pixels, seq + 1 to its stamp; and slab is sent. The receiver copies the pixels
+and looks at the stamp before and after: where it is another the frame is lost, and counted as overwritten. To taken it
+writes one more than the seq of the last frame that came, image or slab; the sender writes to no slab whose frame was
+not taken. Where all are full it waits, or sends images, which may stand between slabs.
+
 Credit counts frames. A consumer silent for 10 s is taken for dead and its cursor kept; one the server does not know
 is told so by `error` and subscribes anew from the seq it needs. A file replayed serves any seq again.
 
 Unknown keys are ignored; an unknown major version is refused with an `error` naming those supported; an unknown type
 is counted and skipped.
 
-Limits, checked before anything is allocated: exact part count, header ≤ 64 KiB, nesting ≤ 8, ≤ 256 keys,
-1 ≤ side ≤ 65536, product × itemsize = nbytes = length of the part (compressed: nbytes_wire), dtype one of
-|u1 <u2 >u2 <u4 <i2 <f4; results of at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer`
-alone. Names from the wire never become paths. A bad message is dropped and counted.
+Limits, checked before anything is allocated: exact part count, header ≤ 64 KiB, nesting ≤ 8, ≤ 256 keys, 1 ≤ side ≤
+65536, product × itemsize = nbytes = length of the part (compressed: nbytes_wire), dtype one of |u1 <u2 >u2 <u4 <i2 <f4;
+results of at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer` alone. Names from the
+wire never become paths; that of shared memory is checked, and looked for there alone. A bad message is dropped and
+counted.
 
 Budgets: 256 connections to a data endpoint, 128 to results, 16 to each preview, 32 to ingest, 32 to control; the next
 one is hung up on. Who has not finished a handshake after 10 s is hung up on too, and so is who sends 4 MiB of a message
@@ -152,10 +168,12 @@ from .messages import (
     Image,
     LiveFacts,
     Look,
+    Memory,
     Message,
     Past,
     Preview,
     Result,
+    Slab,
     Start,
     Status,
     Subscribe,
@@ -165,9 +183,9 @@ from .spec import MAX_SIDE_PX, Spec
 
 __all__ = [
     "FRAME_DTYPES", "SOURCE", "VERSION", "Ack", "ArrayHeader", "Bye", "Calibration", "Credit", "End", "Error",
-    "Event", "FrameFacts", "Gap", "Heartbeat", "Hello", "Image", "LiveFacts", "Look", "Message", "Past",
-    "Preview", "Result", "Start", "Status", "Subscribe", "check_frame", "decode", "encode", "fits", "fitting",
-    "frame_facts", "frame_pixels", "image_of", "source_facts",
+    "Event", "FrameFacts", "Gap", "Heartbeat", "Hello", "Image", "LiveFacts", "Look", "Memory", "Message",
+    "Past", "Preview", "Result", "Slab", "Start", "Status", "Subscribe", "check_frame", "decode", "encode", "fits",
+    "fitting", "frame_facts", "frame_pixels", "image_of", "source_facts",
 ]  # fmt: skip
 
 FRAME_DTYPES = ("|u1", "<u2", ">u2", "<u4", "<i2", "<f4")

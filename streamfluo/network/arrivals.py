@@ -19,6 +19,7 @@ from ..core.plane import plane_in, plane_name
 from ..core.source import NO_PLANES, Gap
 from ..core.spec import Spec
 from .compressed import unpacked
+from .slabs import Slabs, check_parts
 
 MAX_FRAME_BYTES = 512 << 20  # the largest part of a message that is taken
 MAX_JUMP = 1 << 20  # frames that may be missing without a word: 100 s at 10 kHz
@@ -50,10 +51,16 @@ class Arrivals:
     """
 
     def __init__(
-        self, spec: Spec, series_uid: str, next_seq: int | None = 0, refused: Counter[str] | None = None
+        self,
+        spec: Spec,
+        series_uid: str,
+        next_seq: int | None = 0,
+        refused: Counter[str] | None = None,
+        slabs: Slabs | None = None,
     ) -> None:
         self.spec, self.series_uid = spec, series_uid
         self._refused = Counter[str]() if refused is None else refused
+        self._slabs = slabs or Slabs()
         self.next_seq = next_seq
         self._planes, self._dtype = spec.plane_names, np.dtype(spec.dtype)
         self._began: int | None = None  # the first index, of whatever plane
@@ -86,16 +93,11 @@ class Arrivals:
 
     def image(self, image: wire.Image, parts: list[zmq.Frame]) -> Iterator[Block | Gap]:
         """Yield what is missing before an image, and its frame. Raises WireError for one that does not fit."""
-        if len(parts) != 2:
-            raise WireError("parts", f"an image has 2 parts, found {len(parts)}")
         self.check_series(image.series_uid)
-        if self.next_seq is None:
-            self.next_seq = image.seq
-        plane = self._plane(image)
-        self._check_counters(image, plane)
-        pixels = wire.frame_pixels(image, unpacked(image, parts[1].buffer, self.spec.frame_nbytes))
-        if pixels.shape != self.spec.shape or pixels.dtype != self._dtype:
-            raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
+        try:
+            plane, pixels = self._checked(image, parts)
+        finally:
+            self._slabs.taken(image)
         as_expected = image.seq == self.next_seq and image.index == self._next.get(plane)
         if len(self._planes) > 1 or not as_expected:
             yield from self._missing(image, plane)
@@ -127,6 +129,19 @@ class Arrivals:
         """Raises WireError for a message of another series."""
         if uid != self.series_uid:
             raise WireError("series", f"a message of series {uid[:64]!r}; this is {self.series_uid[:64]!r}")
+
+    def _checked(self, image: wire.Image, parts: list[zmq.Frame]) -> tuple[str, np.ndarray]:
+        """Return the plane and pixels of an image. Raises WireError for one that does not fit."""
+        check_parts(image, parts)
+        if self.next_seq is None:
+            self.next_seq = image.seq
+        plane = self._plane(image)
+        self._check_counters(image, plane)
+        part = self._slabs.pixels(image) if isinstance(image, wire.Slab) else parts[1].buffer
+        pixels = wire.frame_pixels(image, unpacked(image, part, self.spec.frame_nbytes))
+        if pixels.shape != self.spec.shape or pixels.dtype != self._dtype:
+            raise WireError("spec", f"frame {image.index} is {pixels.shape} {pixels.dtype}, the series {self.spec}")
+        return plane, pixels
 
     def _time_ns(self, image: wire.Image, plane: str) -> int:
         """The time of an image; by the interval, where that is known, of a sender without a clock, or one that stands

@@ -19,22 +19,25 @@ from ..core.spec import Spec
 from .arrivals import MAX_FRAME_BYTES, Arrivals, Refusals
 from .compressed import wanted
 from .connections import Connections
+from .slabs import Slabs
 from .socket import connect, new_context, parse_endpoint, receive, receive_frames
 
 PATIENCE_S = 10.0  # for a server to come, or to come back
 RETRY_S = 1.0
 KEEPALIVE_S = 2.0
 WINDOW_BYTES = 64 << 20
+CREDIT_BYTES = 8 << 20  # given at once, so that a server that waits for us to take frames wakes in time
 MAX_WINDOW = 256  # frames
 MAX_PARTS = 2 + MAX_ARRAYS
 
 
 class NetworkSource(Source):
-    """Frames from a data endpoint, from seq 0 on, or from now on with `?from=live`; one a block, without copying.
+    """Frames from a data endpoint, from seq 0 on, or from now on with `?from=live`; one a block.
 
-    Beyond this machine they are compressed where that helps, unless `?codec=none`. Frames that the transport or the
-    camera lost are gaps. If the server goes away it is asked again for ten seconds; a file replay started anew goes on
-    where it stood. Raises SourceError when nobody answers, or a codec is asked for that is not here.
+    From a server on this machine they come through shared memory, unless `?memory=none`; from beyond compressed where
+    that helps, unless `?codec=none`. Frames that the transport or the camera lost are gaps. If the server goes away it
+    is asked again for ten seconds; a file replay started anew goes on where it stood. Raises SourceError when nobody
+    answers, or a codec is asked for that is not here.
     """
 
     seekable = False
@@ -46,6 +49,7 @@ class NetworkSource(Source):
         self._acked = -1
         self._end: wire.End | None = None
         self._stopped = False
+        self._slabs = Slabs()
         self._context = new_context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 2000)
@@ -58,11 +62,14 @@ class NetworkSource(Source):
             endpoint = parse_endpoint(uri)
             self._from: int | Literal["live"] = "live" if endpoint.live else 0
             self._codecs = wanted(uri, endpoint.codec, endpoint.elsewhere) or msgspec.UNSET
+            beside = endpoint.memory and not (endpoint.elsewhere or self._codecs)
+            self._memory: bool | msgspec.UnsetType = True if beside else msgspec.UNSET
             self._start = self._wait_for_start()
             self.spec, self.series = self._described(self._start)
             if (self._start.camera or {}).get("maps"):
                 self.spec = self._wait_for_calibration()
-            self._arrivals = Arrivals(self.spec, self.series.uid, 0 if self._from == 0 else None, self.refused)
+            first = 0 if self._from == 0 else None
+            self._arrivals = Arrivals(self.spec, self.series.uid, first, self.refused, self._slabs)
         except SourceError:
             self.close()
             raise
@@ -70,9 +77,10 @@ class NetworkSource(Source):
 
     def blocks(self, max_frames: int = MAX_BLOCK_FRAMES) -> Iterator[Block | Gap]:
         taken = -self._window  # frames taken since credit was last given
+        portion = max(1, min(self._window // 4, CREDIT_BYTES // self.spec.frame_nbytes))
         heard = asked = spoke = time.monotonic()
         while not self._stopped and self._end is None:
-            if taken >= self._window // 4 or taken < 0:
+            if taken >= portion or taken < 0:
                 self._send(wire.Credit(n=abs(taken)))
                 taken = 0
             now = time.monotonic()
@@ -123,6 +131,7 @@ class NetworkSource(Source):
             self._send(wire.Bye())
 
     def close(self) -> None:
+        self._slabs.close()
         self._connections.close()
         self._socket.close()
         self._context.term()
@@ -152,6 +161,9 @@ class NetworkSource(Source):
                 yield from self._arrivals.end(message)
                 self._end = message
                 self.ended = message.reason
+            elif isinstance(message, wire.Memory):
+                self._arrivals.check_series(message.series_uid)
+                self._slabs.offered(message)
             elif isinstance(message, wire.Start) and message.series_uid != self.series.uid:
                 raise SourceError(f"{self.uri}: another series began ({message.source}); start a new run for it")
             elif isinstance(message, wire.Error):
@@ -167,7 +179,8 @@ class NetworkSource(Source):
 
     def _subscribe(self, credit: int) -> None:
         seq = self._from if self._arrivals.next_seq is None else self._arrivals.next_seq
-        self._send(wire.Subscribe(series=self.series.uid, from_seq=seq, credit=credit, codecs=self._codecs))
+        uid, memory = self.series.uid, self._memory
+        self._send(wire.Subscribe(series=uid, from_seq=seq, credit=credit, codecs=self._codecs, memory=memory))
 
     def _send(self, message: wire.Message) -> None:
         try:
@@ -176,7 +189,7 @@ class NetworkSource(Source):
             self.refused["unsent"] += 1
 
     def _wait_for_start(self) -> wire.Start:
-        self._send(wire.Subscribe(from_seq=self._from, credit=0, codecs=self._codecs))
+        self._send(wire.Subscribe(from_seq=self._from, credit=0, codecs=self._codecs, memory=self._memory))
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0:
             self._connections.turn()

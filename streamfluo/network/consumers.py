@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import zmq
 
+from ..core import wire
+from ..core.header import Buffer
 from .compressed import Packing
 from .connections import NOBODY
+from .frames import Frames
+from .slabs import CACHED_BYTES, LEAST_FRAME_BYTES, LEAST_SLABS, SlabWriter
 
 IN_FLIGHT_BYTES = 64 << 20  # to one consumer
 BUDGET_BYTES = 256 << 20  # to all of them
 LEAST_FRAMES = 2  # a series' start and calibration go the same way
 MAX_FRAMES = 1000  # however small they are
 _MARKS = 8  # in a consumer's share
+PAUSE_S, WAIT_S = 0.05, 0.005  # 16 MiB are read in 3 ms; credit comes in between
 _REST_S, _LONGEST_REST_S = 0.01, 0.64
+
+log = logging.getLogger("streamfluo")
 
 
 @dataclass
@@ -29,19 +38,40 @@ class Consumer:
     key: str = ""  # of who subscribed: nobody else's, under whatever identity, goes on with it
     descriptor: int = NOBODY  # of its connection
     packing: Packing = field(default_factory=Packing)
+    slabs: SlabWriter | None = None  # of a consumer on this machine
     end_sent: bool = False
     end_acknowledged: bool = False
     left: bool = False
     gone: bool = False
     full: bool = False  # it has not read what was sent last
+    waits: bool = False  # for it to take frames in shared memory, of which nobody tells
     rests_until: float = 0.0
     _rest_s: float = _REST_S
     _sent: int = 0  # frames given to libzmq, and how many of them certainly went out
     _left: int = 0
     _marks: deque[tuple[int, zmq.MessageTracker]] = field(default_factory=deque)
 
-    def room(self, share: int, now: float) -> int:
+    def packed(self, image: wire.Image, pixels: np.ndarray) -> tuple[wire.Image, list[Buffer | np.ndarray]]:
+        """Return a frame's header and what follows it: nothing where its pixels are in shared memory."""
+        if self.slabs is not None and self.slabs.attached:
+            self.slabs.forget_name()
+            if (slab := self.slabs.put(image, pixels)) is not None:
+                return slab, []
+        elif self.slabs is not None and self.slabs.given_up:
+            self.let_go()
+        image, part = self.packing.packed(image, pixels)
+        return image, [part]
+
+    def let_go(self) -> None:
+        """Give back the memory that it shared."""
+        if self.slabs is not None:
+            self.slabs.close()
+            self.slabs = None
+
+    def room(self, share: int, now: float, keeps: bool = False) -> int:
         """Return how many more frames may wait for it here; where there is room for none it rests.
+
+        If the server `keeps` its frames for later they wait for a free slab, of few that stay in a cache.
 
         libzmq does not tell how many wait; it tells when it is done with a message, and messages go in order. To set
         its high-water mark anew is no way: on a socket whose connections come and go it writes to freed memory (4.3.5).
@@ -49,6 +79,10 @@ class Consumer:
         while self._marks and self._marks[0][1].done:
             self._left = self._marks.popleft()[0]
         room = max(0, share - (self._sent - self._left))
+        if room and keeps and self.slabs is not None and self.slabs.attached:
+            free = self.slabs.free
+            self.waits = not free
+            return min(room, free)
         if not room:
             self.served(now, False)
         return room
@@ -73,6 +107,57 @@ class Consumer:
         else:
             self.rests_until = now + self._rest_s
             self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
+
+
+class Consumers(dict[bytes, Consumer]):
+    """Those of a data endpoint, by their identities."""
+
+    def heard_since(self, then: float) -> int:
+        """Return how many were heard of since."""
+        return sum(consumer.heard_at > then for consumer in self.values())
+
+    def longest_pause_s(self) -> float:
+        """Return how long to wait for a message, at most."""
+        return WAIT_S if any(c.waits and c.credit and c.slabs for c in self.values()) else PAUSE_S
+
+    def pending(self) -> bool:
+        """Whether one, present or lately gone, has not acknowledged the end."""
+        return any(not (consumer.end_acknowledged or consumer.left) for consumer in self.values())
+
+    def make_room(self, places: int, then: float) -> Consumer | None:
+        """Where all places are taken forget the one silent for longest, if that is since `then`; returns it."""
+        if len(self) < places:
+            return None
+        identity, oldest = min(self.items(), key=lambda item: item[1].heard_at)
+        if oldest.heard_at <= then:
+            self.forget(identity)
+            return oldest
+        return None
+
+    def forget(self, *identities: bytes) -> None:
+        """Let go of these, and of the memory that they share."""
+        for identity in identities:
+            if consumer := self.pop(identity, None):
+                consumer.let_go()
+
+
+def shared_memory(consumer: Consumer, others: Consumers, frames: Frames) -> str:
+    """Return the name of memory that a consumer may share, "" where that is not worth it or `others` leave no room in
+    the budget.
+
+    It holds as much as may be under way, so that live frames are lost no earlier than in messages; of a recording,
+    whose frames wait, what stays in a cache.
+    """
+    nbytes, frame_nbytes = IN_FLIGHT_BYTES if frames.paced else CACHED_BYTES, frames.spec.frame_nbytes
+    shared = sum(other.slabs.nbytes for other in others.values() if other.slabs is not None)
+    if frame_nbytes < LEAST_FRAME_BYTES or shared + max(nbytes, LEAST_SLABS * frame_nbytes) > BUDGET_BYTES:
+        return ""
+    try:
+        consumer.slabs = SlabWriter(frame_nbytes, nbytes)
+    except OSError as error:
+        log.warning("shared memory: %s; frames to this consumer travel in messages", error.strerror or error)
+        return ""
+    return consumer.slabs.ring
 
 
 def fair_share(consumers: Iterable[Consumer], frame_nbytes: int) -> int:

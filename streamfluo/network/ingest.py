@@ -16,9 +16,11 @@ from ..core.spec import Spec
 from .access import whose
 from .arrivals import Arrivals, Refusals
 from .ingest_socket import MAX_SENDERS, IngestSocket
+from .slabs import Slabs, check_parts
 
 SILENT_S = 10.0  # then, or once its connection is gone, another sender may go on with the series
 STRAYS = 10  # images of another series in a row, of the same sender: its start was lost, one may be a mistake
+_Sent = wire.Start | wire.Image | wire.Memory | wire.End
 TURNS = 2 * MAX_SENDERS  # messages in which each connection had its turn: libzmq takes one of each in a circle
 
 
@@ -39,6 +41,7 @@ class IngestSource(Source):
     def __init__(self, uri: str, before: IngestSource | None = None) -> None:
         self.uri = uri
         self.refused = Refusals(uri)
+        self._slabs = Slabs()
         self._stopped = self._resumed = self._handed_on = False
         self._strays: Counter[str] = Counter()  # images of another series that came in a row
         self._sender: int | None = None  # the connection whose series it is
@@ -63,6 +66,8 @@ class IngestSource(Source):
                         self._go_on(message)
                         yield from self._arrivals.image(message, parts)
                         self._heard = time.monotonic()  # only now: while a full ring held us up, nobody was heard
+                    elif isinstance(message, wire.Memory):
+                        self._slabs.offered(message)
                     elif isinstance(message, wire.End):
                         yield from self._arrivals.end(message)
                         self.ended = message.reason
@@ -80,7 +85,7 @@ class IngestSource(Source):
 
     def recall(self, spec: Spec, series: Series) -> None:
         self.spec, self.series = spec, series
-        self._arrivals = Arrivals(spec, series.uid, None, self.refused)
+        self._arrivals = Arrivals(spec, series.uid, None, self.refused, self._slabs)
 
     def interrupt(self) -> None:
         self._stopped = True
@@ -94,14 +99,15 @@ class IngestSource(Source):
         return IngestSource(self.uri, self)
 
     def close(self) -> None:
+        self._slabs.close()
         if not self._handed_on:
             self._socket.close()
 
-    def _of_the_series(self, parts: list[zmq.Frame]) -> wire.Message:
+    def _of_the_series(self, parts: list[zmq.Frame]) -> _Sent:
         """Return the message. Raises WireError for one that is not of this series, or of a sender that has no say in
         it, SourceError where that one begins another series."""
         sender, message = self._socket.connections.speaker(parts[0]), wire.decode(parts[0].buffer)
-        if not isinstance(message, wire.Start | wire.Image | wire.End):
+        if not isinstance(message, _Sent):
             raise WireError("type", f"a sender does not send {type(message).__name__.lower()}")
         has_say = sender == self._sender or (whose(parts[0]) == self._key and self._may_follow())
         if has_say and self._begins_another(message, sender):
@@ -115,7 +121,7 @@ class IngestSource(Source):
         self._heard, self._others = time.monotonic(), 0
         return message
 
-    def _begins_another(self, message: wire.Start | wire.Image | wire.End, sender: int) -> bool:
+    def _begins_another(self, message: _Sent, sender: int) -> bool:
         """Whether another series has begun: its start says so, or, where that was lost, its sender's images do."""
         if message.series_uid in (self.series.uid, self._over) or isinstance(message, wire.End):
             self._strays.clear()
@@ -164,8 +170,10 @@ class IngestSource(Source):
                 message = wire.decode(parts[0].buffer)
                 if isinstance(message, wire.Start):
                     self._begin(message)
-                elif isinstance(message, wire.Image) and len(parts) == 2 and message.series_uid != self._over:
-                    wire.frame_pixels(message, parts[1].buffer)
+                elif isinstance(message, wire.Image) and message.series_uid != self._over:
+                    check_parts(message, parts)
+                    part = self._slabs.pixels(message) if isinstance(message, wire.Slab) else parts[1].buffer
+                    wire.frame_pixels(message, part)
                     self._begin(wire.Start(series_uid=message.series_uid, dtype=message.dtype, shape=message.shape))
                 else:
                     raise WireError("type", "neither a start nor an image begins the series")
@@ -184,8 +192,8 @@ class IngestSource(Source):
         except (FrameError, TypeError) as error:
             raise WireError("start", f"the series' start cannot be used: {error}") from None
         self.series = Series(start.series_uid, start.source or self.uri, start.t0_ns, start.frames, start.user)
-        self._arrivals = Arrivals(self.spec, start.series_uid, None, self.refused)
+        self._arrivals = Arrivals(self.spec, start.series_uid, None, self.refused, self._slabs)
 
 
-def _name(message: wire.Start | wire.Image | wire.End) -> str:
+def _name(message: _Sent) -> str:
     return (message.source if isinstance(message, wire.Start) else "") or message.series_uid[:64]

@@ -18,7 +18,7 @@ from .access import ANYBODY, denied, whose
 from .arrivals import Refusals
 from .compressed import Packing
 from .connections import NOBODY, Connections
-from .consumers import Consumer, fair_share, places
+from .consumers import Consumer, Consumers, fair_share, places, shared_memory
 from .facts import end_of, frame_facts, introduction, report
 from .frames import Frames
 from .keys import Role
@@ -68,7 +68,7 @@ class DataServer:
         self._frames, self._wait, self._program = frames, wait, program
         self._hello, self._status, self._recorded = hello, status, recorded
         self._newest: NewestFrames | None = None  # its own previews, where its user has none
-        self._consumers: dict[bytes, Consumer] = {}
+        self._consumers = Consumers()
         self._ended: float | None = None
         self._beat = 0.0
         self.context = new_context()
@@ -95,8 +95,7 @@ class DataServer:
 
     def run(self, stopped: Callable[[], bool] = lambda: False, tick: Callable[[], None] = lambda: None) -> None:
         """Serve until the series is over and acknowledged, or `stopped`; `tick` is called about ten times a second."""
-        ticked, pause_s = 0.0, 0.0
-        poller = self.poller()
+        ticked, pause_s, poller = 0.0, 0.0, self.poller()
         while not self.over():
             if stopped():
                 self.end("aborted")
@@ -144,7 +143,8 @@ class DataServer:
         if more:
             return 0.0
         # Of this turn's frontier: a frame that came due since would wait for the next one, a quarter of them did.
-        return min(0.05, frames.pause_s(frontier)) if frames is not None else 0.05
+        pause_s = self._consumers.longest_pause_s()
+        return min(pause_s, frames.pause_s(frontier)) if frames is not None else pause_s
 
     def close(self) -> None:
         """Stop the frames and give the socket back; what was sent still travels for two seconds."""
@@ -152,6 +152,7 @@ class DataServer:
             self._frames.close()
         if self._newest is not None:
             self._newest.previews.close()
+        self._consumers.forget(*self._consumers)
         self._connections.close()
         self._socket.close()
         self.context.term()
@@ -159,8 +160,7 @@ class DataServer:
     @property
     def consumers(self) -> int:
         """Consumers heard of within the last ten seconds."""
-        now = time.monotonic()
-        return sum(now - c.heard_at < SILENT_S for c in self._consumers.values())
+        return self._consumers.heard_since(time.monotonic() - SILENT_S)
 
     def end(self, reason: str) -> None:
         """Tell every consumer that the series ends here."""
@@ -173,7 +173,7 @@ class DataServer:
 
     def pending(self) -> bool:
         """Whether a consumer, present or lately gone, has not acknowledged the end."""
-        return any(not (c.end_acknowledged or c.left) for c in self._consumers.values())
+        return self._consumers.pending()
 
     def over(self) -> bool:
         """Whether every subscriber has acknowledged the end; who left without a word, or nobody, is waited for."""
@@ -205,7 +205,7 @@ class DataServer:
                 if self._send(identity, [wire.encode(gap)]):
                     consumer.cursor = gap.last + 1
             if (count := min(_ROUND_FRAMES, consumer.credit, frontier - consumer.cursor)) > 0:
-                count = min(count, consumer.room(self._share, began))
+                count = min(count, consumer.room(self._share, began, not frames.paced))
                 more |= 0 < count == self._send_frames(frames, identity, consumer, count)
             if frames.total is not None and consumer.cursor >= frames.total and not consumer.end_sent:
                 consumer.end_sent = self._send(identity, [wire.encode(end_of(frames, self.emitted, frames.ended))])
@@ -216,8 +216,7 @@ class DataServer:
         return more
 
     def _beat_hearts(self) -> None:
-        """Tell every consumer that we are here; who neither speaks nor reads is hung up on, and what waits for it is
-        freed."""
+        """Tell every consumer that we are here; who neither speaks nor reads is hung up on, what waits for it freed."""
         now = time.monotonic()
         for identity, consumer in self._consumers.items():
             if not self._give(identity, [wire.encode(wire.Heartbeat())]):  # one that has room is no sign that it reads
@@ -240,9 +239,9 @@ class DataServer:
                 continue
             for n in range(min(len(block), count - sent)):
                 image = wire.image_of(frames.series.uid, block, n, consumer.cursor)
-                image, pixels = consumer.packing.packed(image, block.pixels[n])
+                image, pixels = consumer.packed(image, block.pixels[n])
                 header = consumer.header(wire.encode(image), self._share)
-                if not self._send(identity, [header, pixels]):
+                if not self._send(identity, [header, *pixels]):
                     return sent
                 consumer.sent(header)
                 sent += 1
@@ -273,8 +272,7 @@ class DataServer:
 
     def _handle(self, identity: bytes, speaker: int, key: str, message: wire.Message) -> None:
         if refused := denied(self.context, key, _NEEDED.get(type(message), ANYBODY)):
-            self.refused["role"] += 1
-            self._answer(identity, wire.Error(reason=refused))
+            self._decline(identity, refused, "role")
         elif isinstance(message, wire.Subscribe):
             self._subscribe(identity, speaker, key, message)
         elif isinstance(message, wire.Hello):
@@ -306,6 +304,7 @@ class DataServer:
             consumer.end_acknowledged = consumer.end_sent and message.seq >= consumer.cursor
         elif isinstance(message, wire.Bye):
             consumer.left, consumer.credit = True, 0
+            consumer.let_go()
         else:
             raise WireError("type", f"a consumer does not send {type(message).__name__.lower()}")
 
@@ -326,23 +325,24 @@ class DataServer:
         if identity not in self._consumers and not self._room():
             self._decline(identity, f"{len(self._consumers)} consumers are here already")
             return
-        packing = Packing(message.codecs or ())
-        consumer = Consumer(cursor, max(0, message.credit), time.monotonic(), key, speaker, packing)
+        now, packing = time.monotonic(), Packing(message.codecs or ())
+        consumer = Consumer(cursor, max(0, message.credit), now, key, speaker, packing)
+        self._consumers.forget(identity)
+        memory = shared_memory(consumer, self._consumers, frames) if message.memory else ""
         self._consumers[identity] = consumer
         self._share = fair_share(self._consumers.values(), self._frame_nbytes)
         self._answer(identity, frames.start())
         if frames.spec.camera and (calibration := encode_calibration(uid, frames.spec.camera)):
             self._answer(identity, calibration[0], calibration[1])
+        if memory:
+            self._answer(identity, wire.Memory(series_uid=uid, memory=memory))
         self._begin(consumer)
 
     def _room(self) -> bool:
         """Whether one more consumer can be served; the one silent for longest makes room if it is taken for dead."""
         room = places(self._frame_nbytes, MAX_CONSUMERS)
-        if len(self._consumers) >= room:
-            identity, oldest = min(self._consumers.items(), key=lambda item: item[1].heard_at)
-            if time.monotonic() - oldest.heard_at >= SILENT_S:
-                del self._consumers[identity]
-                self._connections.hang_up(oldest.descriptor)
+        if dead := self._consumers.make_room(room, time.monotonic() - SILENT_S):
+            self._connections.hang_up(dead.descriptor)
         return len(self._consumers) < room
 
     def _begin(self, consumer: Consumer) -> None:
@@ -370,9 +370,9 @@ class DataServer:
         }
         return report(facts, counters)
 
-    def _decline(self, identity: bytes, reason: str) -> None:
+    def _decline(self, identity: bytes, reason: str, rule: str = "request") -> None:
         """Count a request that cannot be met, and say why."""
-        self.refused["request"] += 1
+        self.refused[rule] += 1
         self._answer(identity, wire.Error(reason=reason))
 
     def _send(self, identity: bytes, parts: list[Buffer | zmq.Frame | np.ndarray]) -> bool:
@@ -391,10 +391,10 @@ class DataServer:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             consumer.gone, consumer.credit = True, 0  # its cursor is kept for its return
+            consumer.let_go()
             return False
         return True
 
     def _answer(self, identity: bytes, message: wire.Message, arrays: Sequence[np.ndarray] = ()) -> None:
         with contextlib.suppress(zmq.ZMQError):  # who has gone meanwhile needs no answer
-            parts: list[Buffer] = [identity, wire.encode(message), *(a.data for a in arrays)]
-            self._socket.send_multipart(parts, zmq.DONTWAIT)
+            self._socket.send_multipart([identity, wire.encode(message), *(a.data for a in arrays)], zmq.DONTWAIT)

@@ -18,7 +18,12 @@ from .tunnel import tunnel_to
 HANDSHAKE_MS = 10_000  # who connects and does not speak ZeroMQ by then is hung up on
 _ZERO_COPY_RECV = 10  # as zmq.h has it among what is not settled yet
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-SAID = {"from": ("oldest", "live"), "codec": (NO_CODEC, CODEC)}  # behind a ?, the key besides
+SAID = {  # behind a ?, the key besides
+    "from": ("oldest", "live"),
+    "codec": (NO_CODEC, CODEC),
+    "memory": ("shared", "none"),
+}
+_NO_MEMORY = "?memory=none"
 _EVERYWHERE = ("0.0.0.0", "[::]", "*")
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _SSH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,252}")  # none that ssh would take for an option
@@ -27,8 +32,8 @@ _IPC = re.compile(r"ipc://[^@;\s\0][^;\0]*")  # @ begins a name that every user 
 
 class Endpoint(NamedTuple):
     """What an endpoint says: host and port of tcp, None for both of ipc, the key of who answers there, whether frames
-    are wanted from now on, how they may be compressed (None: nothing is said), and the computer, as ssh knows it, from
-    which all that is seen."""
+    are wanted from now on, how they may be compressed (None: nothing is said), the computer, as ssh knows it, from
+    which all that is seen, and whether frames may come through shared memory."""
 
     address: str
     host: str | None = None
@@ -37,6 +42,7 @@ class Endpoint(NamedTuple):
     live: bool = False
     codec: str | None = None
     ssh: str | None = None
+    memory: bool = True
 
     @property
     def elsewhere(self) -> bool:
@@ -69,12 +75,13 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 def parse_endpoint(uri: str) -> Endpoint:
     """Read `tcp://HOST:PORT`, with `?key=KEY&from=live&codec=blosc2&ssh=HOST` or parts of that behind it, or
-    `ipc://PATH`.
+    `ipc://PATH`, with `?memory=none`.
 
-    Raises SourceError for anything else: libzmq would find a meaning for it, such as a second address behind a `;`.
+    Raises SourceError for anything else: libzmq would find a meaning for it, such as a
+    second address behind a `;`.
     """
     if _IPC.fullmatch(uri):
-        return Endpoint(uri)
+        return Endpoint(uri.removesuffix(_NO_MEMORY), memory=not uri.endswith(_NO_MEMORY))
     address, _, query = uri.partition("?")
     said = dict(part.partition("=")[::2] for part in query.split("&") if part)
     found = _TCP.fullmatch(address)
@@ -83,7 +90,8 @@ def parse_endpoint(uri: str) -> Endpoint:
     if int(found["port"]) > 65535:
         raise SourceError(f"{uri}: there is no port {found['port']}; ports are 1 to 65535, 0 takes a free one")
     if unknown := said.keys() - {"key", "ssh", *SAID}:
-        raise SourceError(f"{uri}: an endpoint says ?key=, &from=, &codec= and &ssh=, not {min(unknown)[:40]!r}")
+        known = "?key=, &from=, &codec=, &memory= and &ssh="
+        raise SourceError(f"{uri}: an endpoint says {known}, not {min(unknown)[:40]!r}")
     for name, values in SAID.items():
         if said.get(name, values[0]) not in values:
             raise SourceError(f"{uri}: {name} is one of {', '.join(values)}, found {said[name][:40]!r}")
@@ -95,7 +103,8 @@ def parse_endpoint(uri: str) -> Endpoint:
     if ssh is not None and not _SSH.fullmatch(ssh):
         raise SourceError(f"{address}: ?ssh= is a computer as ssh knows it, rig or anna@rig.local; found {ssh[:40]!r}")
     live, codec = said.get("from") == "live", said.get("codec")
-    return Endpoint(address, found["host"], int(found["port"]), key, live, codec, ssh)
+    memory = said.get("memory") != "none"
+    return Endpoint(address, found["host"], int(found["port"]), key, live, codec, ssh, memory)
 
 
 def bind(socket: zmq.Socket[bytes], uri: str, role: Role | str) -> str:

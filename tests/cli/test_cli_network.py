@@ -102,7 +102,7 @@ MISTAKES = [
     (["record", "recording.tif", "--publish", "here"], "'here': not an endpoint"),
     (["record", "recording.tif", "--publish", "tcp://127.0.0.1:99999"], "there is no port 99999; ports are 1 to 65535"),
     (["record", "recording.tif", "--when-full", "panic"], "when_full: Invalid enum value 'panic'"),
-    (["status", "tcp://127.0.0.1:5000?form=live"], "an endpoint says ?key=, &from=, &codec= and &ssh=, not 'form'"),
+    (["status", "tcp://127.0.0.1:5000?form=live"], "says ?key=, &from=, &codec=, &memory= and &ssh=, not 'form'"),
     (["record", "tcp://127.0.0.1:5000?from=now"], "from is one of oldest, live, found 'now'"),
     (["status", "tcp//x"], "not an endpoint; write tcp://127.0.0.1:5555"),
     (["camera", "recording.tif"], "recording.tif: a recording, not a camera; serve it with streamfluo replay"),

@@ -20,6 +20,7 @@ ARRAYS = {"shift_px": np.array([[0.5, -1.25]], "<f4"), "count": np.array([7], "<
 IMAGE = wire.Image(
     series_uid="golden", seq=41, index=44, t_ns=1_466_666_667, dtype="<u2", shape=(3, 4), nbytes=24, channel="green"
 )
+MEMORY = "sf-0123456789abcdef.00112233445566778899aabbccddeeff"
 RESULT = wire.Result(series_uid="golden", step="motion", index=44, count=1, arrays=tuple(encode_arrays(ARRAYS)[0]))
 MESSAGES = [
     wire.Start(
@@ -45,6 +46,8 @@ MESSAGES = [
     wire.Preview(step="motion", bin_px=2),
     wire.Look(step="green/0/source", index=44, bin_px=2),
     wire.Past(step="extract", names=("traces",), before=44),
+    wire.Memory(series_uid="golden", memory=MEMORY),
+    wire.Slab(**msgspec.structs.asdict(IMAGE), memory=MEMORY, slab=2),
     wire.Event(event="gap", utc="2026-11-21T03:00:00Z", fields={"first": 42, "count": 9}),
     RESULT,
     wire.Calibration(

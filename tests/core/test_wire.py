@@ -36,6 +36,7 @@ MESSAGES = {
         series_uid=texts, seq=counters, index=counters, t_ns=counters, dtype=texts, shape=shapes, nbytes=counters,
         channel=texts, z=counters, crc32=st.none() | counters, user=users,
     ),
+    wire.Memory: dict(series_uid=texts, memory=texts),
     wire.Gap: dict(series_uid=texts, first=counters, last=counters, reason=texts),
     wire.End: dict(
         series_uid=texts, seq=counters, frames=counters, dropped_camera=counters, dropped_transport=counters,
@@ -66,6 +67,7 @@ MESSAGES = {
     ),
     wire.Calibration: dict(series_uid=texts, arrays=array_headers),
 }  # fmt: skip
+MESSAGES[wire.Slab] = MESSAGES[wire.Image] | dict(memory=texts, slab=counters)
 
 
 def test_every_message_type_is_tried():
