@@ -10,7 +10,7 @@ from ..core.source import Gap
 from ..core.wire import SOURCE
 from ..session.checkpoint import Checkpoint
 from .acting import Frames
-from .chain import StepResult
+from .flow import StepResult
 from .parts import Handed, Parts
 
 IDLE_S = 0.05  # how often what is asked, and snapshots, are looked after while no frames come
@@ -47,24 +47,39 @@ def run_chain(parts: Parts) -> None:
 
 
 def _push(parts: Parts, block: Block) -> None:
-    """Run a block through the chain, without what a checkpoint has seen already."""
+    """Run a block through the chain, without what a checkpoint has seen already, and those that wait behind it."""
     reached, plane = parts.position.reached, parts.plane(block)
-    if block.stop > reached[plane]:
-        new = block.cut(max(block.index, reached[plane]), block.stop)
-        arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.monotonic_ns()
-        if parts.listening is not None:
-            parts.listening.arrived(new, arrived_ns)
-        if parts.acting is not None:
-            live_from = NEVER if parts.source.seekable else parts.position.resumed_at[plane]
-            parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live_from)
-        results = parts.chain.run(new)
-        parts.latency.taken.add(taken_ns - arrived_ns, 1)
-        parts.latency.through.add(time.monotonic_ns() - arrived_ns, 1)
-        _hand_on(parts, results, new)
-        parts.accounts.processed(plane, new)
-        reached[plane] = block.stop
-        if not parts.has_journal:
-            parts.values.put(Handed(plane, block.stop), 64)
+    if block.stop <= reached[plane]:
+        parts.accounts.count("chain", block)
+        return
+    new = block.cut(max(block.index, reached[plane]), block.stop)
+    arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.monotonic_ns()
+    alone = parts.listening is not None or parts.acting is not None  # what they know of frames is of one block
+    most = 1 if alone or new is not block else parts.chain.several(len(block))
+    more = parts.ring.take_more("chain", most - 1) if most > 1 else []
+    if more:
+        taken = [(block, arrived_ns), *more]
+        for (one, arrived), results in zip(taken, parts.chain.run_several([b for b, _ in taken]), strict=True):
+            _done(parts, one, one, results, (arrived, taken_ns))
+        return
+    if parts.listening is not None:
+        parts.listening.arrived(new, arrived_ns)
+    if parts.acting is not None:
+        live_from = NEVER if parts.source.seekable else parts.position.resumed_at[plane]
+        parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live_from)
+    _done(parts, block, new, parts.chain.run(new), (arrived_ns, taken_ns))
+
+
+def _done(parts: Parts, block: Block, new: Block, results: list[StepResult], when_ns: tuple[int, int]) -> None:
+    """Hand on what the steps made of `new`, what was not seen before of a block; when it arrived, and was taken."""
+    (arrived_ns, taken_ns), plane = when_ns, parts.plane(block)
+    parts.latency.taken.add(taken_ns - arrived_ns, 1)
+    parts.latency.through.add(time.monotonic_ns() - arrived_ns, 1)
+    _hand_on(parts, results, new)
+    parts.accounts.processed(plane, new)
+    parts.position.reached[plane] = block.stop
+    if not parts.has_journal:
+        parts.values.put(Handed(plane, block.stop), 64)
     parts.accounts.count("chain", block)
 
 

@@ -116,6 +116,11 @@ class Lane:
         run = self.next(reader)
         return run is not None and not (run.gap is None and run.filling and run is self._runs[-1])
 
+    def left(self, reader: str) -> int:
+        """Return how many frames a reader has not taken of the run that it is at."""
+        run = self.next(reader)
+        return 0 if run is None else run.size - self._cursors[reader].taken
+
     def waiting(self, reader: str) -> int:
         """Return how many frames a reader has not taken yet."""
         cursor = self._cursors[reader]
