@@ -85,15 +85,20 @@ class Runner:
     def take(self, first: int, stop: int, size: int) -> tuple[float, float]:
         """Run frames in blocks, several at once as the engine does; return seconds, and seconds of processors."""
         began, cpu = time.perf_counter(), time.process_time()
-        results, at = [], first
-        while at < stop:
-            several = self.chain.several(size) if size == GRID_FRAMES else 1
-            stops = range(at + size, min(at + several * size, stop) + 1, size)
-            blocks = [Block(s - size, np.arange(s - size, s), self._movie[s - size : s]) for s in stops]
-            results += [r.values for rs in self.chain.run_several(blocks) for r in rs]
-            at = stops[-1]
+        stops, results = iter(range(first + size, stop + 1, size)), []
+
+        def pull() -> Block | None:
+            at = next(stops, None)
+            return None if at is None else Block(at - size, np.arange(at - size, at), self._movie[at - size : at])
+
+        while (at := len(results)) * size < stop - first:  # a stream has an end
+            if size == GRID_FRAMES:
+                self.chain.run_stream(pull, lambda block, found: results.append([r.values for r in found]))
+            else:
+                results.append([r.values for r in self.chain.run(pull())])
+            assert len(results) > at
         took = time.perf_counter() - began, time.process_time() - cpu
-        for values in results:
+        for values in (one for made in results for one in made):
             self._add(values.arrays if values is not None else {})
         return took
 

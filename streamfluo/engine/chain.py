@@ -23,7 +23,7 @@ from ..core.wire import SOURCE
 from .across import AcrossPlanes
 from .building import Builder, Step
 from .config import Config, load_config, with_overrides
-from .flow import Flow, StepResult
+from .flow import Done, Flow, Pull, StepResult
 from .held_blocks import HeldBlocks
 from .live import LiveChanges, live_values, take_live_values
 
@@ -78,18 +78,26 @@ class Chain:
         plane = block.plane if self.spec.planes else ONE_PLANE
         return self._through(plane, block) + self._late(plane, block)
 
-    def several(self, frames: int) -> int:
-        """Return how many blocks of so many frames are worth running at once, where they wait."""
-        return 1 if self.changes.waiting else self._flow.several(self.spec.shape[0] * self.spec.shape[1], frames)
+    def streams(self, frames: int) -> bool:
+        """Whether blocks of so many frames that wait are worth a `run_stream`."""
+        return not self.changes.waiting and self._flow.streams(frames)
 
-    def run_several(self, blocks: Sequence[Block]) -> Iterator[list[StepResult]]:
-        """Run blocks through every step, a step on the next one while those behind it are at the last; yield what
-        `run` would have returned of each, its events told by then."""
-        for block in blocks:
-            self._check(block)
-        if self.changes.waiting or not self._flow.shares:
-            return map(self.run, blocks)
-        return self._flow.run_several(blocks)
+    def run_stream(self, pull: Pull, done: Done) -> None:
+        """Run blocks through every step as `pull` gives them, until it gives none: a step on the next one while those
+        behind it are at the last. `done` is told of each, in order, what `run` would have returned; its events are
+        told by then. Both may be called on other threads.
+        """
+
+        def checked() -> Block | None:
+            if (block := pull()) is not None:
+                self._check(block)
+            return block
+
+        if not self.changes.waiting and self._flow.shares:
+            self._flow.run_stream(checked, done)
+            return
+        while (block := pull()) is not None:
+            done(block, self.run(block))
 
     def _check(self, block: Block) -> None:
         """Raises FrameError for a block that is not of the chain's spec or planes."""

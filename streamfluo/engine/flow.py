@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,10 +27,11 @@ from .across import AcrossPlanes
 from .building import Step, apart
 
 Event = dict[str, Any]
-BLOCKS, SEVERAL_NS = 4, 3e9  # at once at most, and what they may take: requests of people and snapshots wait for them
-AHEAD = 2  # blocks that are under way at the same time, with what steps made of them
-SEVERAL_BYTES = 640 << 20  # of float32 frames, that each step may have made of them
+BLOCKS = 16  # of a stream at most: who asks something of the chain waits for its end
+AHEAD = 3  # blocks that are under way at the same time, with what steps made of them; no more than there are threads
 USUAL_WEIGHT = 1 / 8
+
+Pull = Callable[[], Block | None]
 
 
 class StepResult(NamedTuple):
@@ -39,6 +40,9 @@ class StepResult(NamedTuple):
     step: str
     output: Output
     values: StepValues | None
+
+
+Done = Callable[[Block, list[StepResult]], None]
 
 
 @dataclass
@@ -50,9 +54,9 @@ class Turn:
     events: dict[str, list[Event]] = field(default_factory=dict)
     muted: set[str] = field(default_factory=set)
 
-    def flat(self) -> list[StepResult]:
+    def flat(self, steps: Sequence[Step]) -> list[StepResult]:
         """Return all results in the order of the steps."""
-        return [result for made in self.results.values() for result in made]
+        return [result for step in steps for result in self.results.get(step.id, ())]
 
 
 class Flow:
@@ -80,13 +84,15 @@ class Flow:
     def run(self, plane: str, blocks: list[Block], late: bool = False, finishing: bool = False) -> list[StepResult]:
         """Run a block of a plane, or none, through its steps."""
         if not finishing and self.shares and self._saves_ns(blocks) >= LEAST_NS:
-            return next(self.run_several(blocks))
+            given, found = iter(blocks), list[StepResult]()
+            self.run_stream(lambda: next(given, None), lambda _, results: found.extend(results), most=1)
+            return found
         turn = Turn({in_plane(plane, SOURCE): blocks})
         with using(self._pool):
             for step in self._steps:
                 if step.plane == plane and step.late == late:
                     self._take(step, turn, {s.id for s in self._steps if s.muted}, finishing)
-        flat = turn.flat()
+        flat = turn.flat(self._steps)
         for result in flat if self._across else ():
             if result.values is not None:
                 self._across.add(result.values)
@@ -94,46 +100,55 @@ class Flow:
             self._across.passed(plane, blocks[-1].stop, late)
         return flat
 
-    def several(self, frame_px: int, frames: int) -> int:
-        """Return how many blocks of so many frames are worth taking at once."""
-        if not self.shares or len(self._steps) < 2:
-            return 1
+    def streams(self, frames: int) -> bool:
+        """Whether blocks of so many frames that wait are worth running as a stream."""
         usual = [step.usual_ns * frames for step in self._steps]
-        if sum(usual) - max(usual) < LEAST_NS:
-            return 1
-        most = min(BLOCKS, SEVERAL_BYTES // (4 * frame_px * frames), int(SEVERAL_NS / max(sum(usual), 1.0)))
-        return max(most, 1)
+        return self.shares and len(usual) > 1 and sum(usual) - max(usual) >= LEAST_NS
 
-    def run_several(self, blocks: Sequence[Block]) -> Iterator[list[StepResult]]:
-        """Run blocks of the only plane through the steps; yield, and tell, what each would have given by itself."""
-        turns = self._run_turns(blocks)
-        for turn in turns:
-            self._events += [event for step in self._steps for event in turn.events.get(step.id, ())]
-            yield [result for step in self._steps for result in turn.results.get(step.id, ())]
+    def run_stream(self, pull: Pull, done: Done, most: int = BLOCKS) -> None:
+        """Run blocks of the only plane through the steps as `pull` gives them, until it gives none, at most so many.
 
-    def _run_turns(self, blocks: Sequence[Block]) -> list[Turn]:
+        `done` is told of each in order, with what it would have given by itself, its events told by then. Both are
+        called on any thread of the pool, neither of them twice at the same time.
+        """
         assert self._pool is not None
-        steps, count = self._steps, len(self._steps)
-        turns = [Turn({in_plane(steps[0].plane, SOURCE): [block]}) for block in blocks]
+        steps, root = self._steps, in_plane(self._steps[0].plane, SOURCE)
+        turns: list[tuple[Block, Turn] | None] = [None] * most
+        a_turn, ahead = len(steps) + 2, min(AHEAD, self._pool.threads)
+
+        def go(at: int) -> None:
+            t, n = divmod(at, a_turn)
+            if n == 0:
+                if (not t or turns[t - 1] is not None) and (block := pull()) is not None:
+                    turns[t] = block, Turn({root: [block]})
+            elif (found := turns[t]) is not None and n <= len(steps):
+                self._take_own(steps[n - 1], found[1])
+            elif found is not None:
+                block, turn = found
+                self._events += [event for step in steps for event in turn.events.get(step.id, ())]
+                turn.handed.clear()
+                done(block, turn.flat(steps))
+                turn.results.clear()
+
         needs: list[list[int]] = []
-        for t in range(len(turns)):
-            behind = [(t - 1) * count + n for n in range(count)] if t else []
-            done = [(t - AHEAD) * count + n for n in range(count)] if t >= AHEAD else []
-            needs += [[t * count + m for m in self._needs[n]] + behind[n : n + 1] + done for n in range(count)]
-
-        def take(at: int) -> None:
-            turn, step = turns[at // count], steps[at % count]
-            self._own[step.id] = turn.events[step.id] = []
-            try:
-                self._take(step, turn, turn.muted)
-                if step.muted:
-                    turn.muted.add(step.id)
-            finally:
-                del self._own[step.id]
-
+        for t in range(most):
+            first, last = t * a_turn, (t - 1) * a_turn
+            needs.append([*([last] if t else []), *([first - ahead * a_turn + a_turn - 1] if t >= ahead else [])])
+            for n, before in enumerate(self._needs, 1):
+                needs.append([first, *(first + 1 + m for m in before), *([last + n] if t else [])])
+            needs.append([*range(first + 1, first + a_turn - 1), *([first - 1] if t else [])])
         with using(self._pool):
-            self._pool.in_order(needs, take)
-        return turns
+            self._pool.in_order(needs, go)
+
+    def _take_own(self, step: Step, turn: Turn) -> None:
+        """Have a step take a turn on whatever thread; what it tells waits until the turn is over."""
+        self._own[step.id] = turn.events[step.id] = []
+        try:
+            self._take(step, turn, turn.muted)
+            if step.muted:
+                turn.muted.add(step.id)
+        finally:
+            del self._own[step.id]
 
     def _saves_ns(self, blocks: list[Block]) -> float:
         """The time that branches at the same time would save on a block, by what its steps took of late."""
