@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
+from streamfluo.calcium.banded import whiten
 from streamfluo.calcium.kernels.background_modes import temporal_modes
 from streamfluo.calcium.kernels.demixing import (
     Design,
@@ -22,7 +23,6 @@ from streamfluo.calcium.kernels.demixing import (
     demix_known_background,
     project,
     project_past,
-    whiten,
 )
 from streamfluo.calcium.kernels.footprint_statistics import (
     Evidence,

@@ -6,10 +6,9 @@ import scipy.ndimage as ndi
 
 import streamfluo
 from streamfluo import Block, Spec
-from streamfluo.calcium.kernels.demixing import whiten
+from streamfluo.calcium.banded import bin_deviation, whiten
 from streamfluo.calcium.kernels.ring_regression import (
     bin_components,
-    bin_deviation,
     bin_of_pixels,
     ring_sum,
     subtract_binned_modes,

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
-from ..kernels.demixing import demix_frame, sum_frames, whiten
+from ..banded import whiten
+from ..kernels.demixing import demix_frame, sum_frames
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
 from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_cell, is_error_of, matching_component

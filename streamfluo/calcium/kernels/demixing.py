@@ -82,19 +82,20 @@ class Past(NamedTuple):
 
 
 @kernel
-def whiten(frame, model, activity, scale, stored, products):  # type: ignore[no-untyped-def]
-    """Write (frame − background − mean) · weight as int16 steps of 1/scale to `stored` (y, x), its products to (M,).
+def whiten_columns(frame, model, activity, scale, stored, sums, band):  # type: ignore[no-untyped-def]
+    """Write (frame − background − mean) · weight as int16 steps of 1/scale to columns (first, stop) of `stored` (y, x).
 
     activity: what is expected of the background modes (M,), and the background (rows, columns) [ADU] of a grid of bins,
     which is interpolated bilinearly. Pixels that are NaN, in the frame or by their mean or weight, get the background
-    modes at their expected activity. The products are with the modes and use every ROWS-th row.
+    modes at their expected activity. Products with the modes, of every ROWS-th row, are added to sums (M, x).
     Cost at 512 × 512: one pass, bound by the memory read beside the frame.
     """
     (mean, weight, modes), (expected, binned) = model, activity
-    height, width = frame.shape
-    white, sums = np.empty(width, np.float32), np.zeros((len(modes), width), np.float32)
-    above, below, last = np.empty(width, np.float32), np.empty(width, np.float32), -1
+    (height, width), (first, stop) = frame.shape, band
+    white, above, below = np.empty((3, stop - first), np.float32)
+    last = -1
     bins, parts = _places_between(width, binned.shape[1])
+    bins, parts = bins[first:stop], parts[first:stop]
     for y in range(height):
         v = min(max((y + 0.5) * len(binned) / height - 0.5, 0.0), len(binned) - 1.0)
         j = min(int(v), max(len(binned) - 2, 0))
@@ -102,15 +103,21 @@ def whiten(frame, model, activity, scale, stored, products):  # type: ignore[no-
             last = j
             _interpolate_row(binned[j], bins, parts, above)
             _interpolate_row(binned[min(j + 1, len(binned) - 1)], bins, parts, below)
-        unknown = _whiten_row(frame[y], (above, below, np.float32(v - j)), mean[y], weight[y], white)
+        between = (above, below, np.float32(v - j))
+        unknown = _whiten_row(frame[y, first:stop], between, mean[y, first:stop], weight[y, first:stop], white)
         if unknown:
-            _expect_unknown(unknown, modes[:, y], expected, white)
-        _quantise_row(white, scale, stored[y])
+            _expect_unknown(unknown, modes[:, y, first:stop], expected, white)
+        _quantise_row(white, scale, stored[y, first:stop])
         if y % ROWS == 0:
             for m in range(len(modes)):
-                add_product(white, modes[m, y], sums[m])
-    for m in range(len(modes)):
-        products[m] = _total(sums[m])
+                add_product(white, modes[m, y, first:stop], sums[m, first:stop])
+
+
+@kernel
+def column_totals(sums, totals):  # type: ignore[no-untyped-def]
+    """Write the total of each row of sums (M, x) to totals (M,)."""
+    for m in range(len(totals)):
+        totals[m] = _total(sums[m])
 
 
 @part
