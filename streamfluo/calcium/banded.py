@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.thread_pool import in_bands
-from .kernels.demixing import column_totals, whiten_columns
+from .kernels.demixing import ROWS, mode_products, whiten_rows
 from .kernels.ring_regression import bin_deviation_rows
 
 WHITEN_NS, BIN_NS = 1.6, 0.6  # of a pixel on one core: they say which frames are large
 
 
+class WhiteRows(NamedTuple):
+    """Memory of `whiten`: the products of a frame with the background modes (M,), and the rows that they are of."""
+
+    products: np.ndarray
+    kept: np.ndarray
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], modes: int) -> WhiteRows:
+        """Return the memory for frames of a shape (y, x); made for each frame, it would take half as long again."""
+        return cls(np.zeros(modes), np.zeros((-(-shape[0] // ROWS), shape[1]), np.float32))
+
+
 def whiten(
-    frame: np.ndarray, model: Any, activity: Any, scale: np.float32, stored: np.ndarray, products: np.ndarray
+    frame: np.ndarray, model: Any, activity: Any, scale: np.float32, stored: np.ndarray, work: WhiteRows
 ) -> None:
-    """Write a whitened frame as int16 steps of 1/scale to `stored` (y, x), its products with the modes to (M,).
+    """Write a whitened frame as int16 steps of 1/scale to `stored` (y, x), its products with the modes to those of `work`.
 
-    model, activity: as `whiten_columns` takes them. Bands are of columns: the sums of the products are of columns.
+    model, activity: as `whiten_rows` takes them.
     """
-    sums = np.zeros((len(products), frame.shape[1]), np.float32)
 
-    def columns(*band: int) -> None:
-        whiten_columns(frame, model, activity, scale, stored, sums, band)
+    def rows(*band: int) -> None:
+        whiten_rows(frame, model, activity, scale, stored, work.kept, band)
 
-    in_bands(frame.shape[1], WHITEN_NS * frame.size, columns)
-    column_totals(sums, products)
+    in_bands(len(frame), WHITEN_NS * frame.size, rows)
+    mode_products(work.kept, model[2], work.products)
 
 
 def bin_deviation(
