@@ -12,6 +12,7 @@ median of the rounds, the ratio that of the ratios within each round. The result
 
 import argparse
 import hashlib
+import sys
 import time
 from collections.abc import Mapping
 
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=4001)
     parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
+    sys.setswitchinterval(0.0005)  # as all commands do
     if asked.small:
         for side in (64, 128, 256, 512):
             movie = wandering(side, 64 + 64 * asked.rounds, asked.seed)

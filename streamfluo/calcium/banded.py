@@ -28,7 +28,7 @@ class WhiteRows(NamedTuple):
 def whiten(
     frame: np.ndarray, model: Any, activity: Any, scale: np.float32, stored: np.ndarray, work: WhiteRows
 ) -> None:
-    """Write a whitened frame as int16 steps of 1/scale to `stored` (y, x), its products with the modes to those of `work`.
+    """Write a whitened frame as int16 steps of 1/scale to `stored` (y, x), its products with the modes to `work`.
 
     model, activity: as `whiten_rows` takes them.
     """

@@ -13,11 +13,12 @@ from ..session.checkpoint import Checkpoint
 from .acting import Frames
 from .flow import StepResult
 from .parts import Handed, Parts
+from .publisher import PRESSED_HZ
 
 IDLE_S = 0.05  # how often what is asked, and snapshots, are looked after while no frames come
 PRESSED_FRAMES = 64
 NEVER = 1 << 62
-STREAM_S = 1.0  # after which what is asked, snapshots and checkpoints have their turn: the chain runs empty for them
+STREAM_S = 1 / PRESSED_HZ  # after which snapshots have their turn: the chain runs empty for them
 CHECKPOINT_SHARE = 0.02  # of the time at most goes into checkpoints
 
 
@@ -71,7 +72,7 @@ def _push(parts: Parts, block: Block) -> None:
 
 def _stream(parts: Parts, first: Block, when_ns: tuple[int, int]) -> None:
     """Run a block through the chain, and whole cells that wait behind it, until something else is to be done."""
-    until = time.monotonic() + STREAM_S
+    until = time.monotonic() + (NEVER if parts.publisher is None else STREAM_S)
     came: list[tuple[tuple[int, int], int]] = []  # of each block: when it arrived, and was taken; its number
     over: list[int] = []  # of those that are done
 

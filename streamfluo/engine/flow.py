@@ -27,7 +27,8 @@ from .across import AcrossPlanes
 from .building import Step, apart
 
 Event = dict[str, Any]
-BLOCKS = 16  # of a stream at most: who asks something of the chain waits for its end
+BLOCKS = 16  # of a stream at most: planning it takes .5 ms
+STREAM_NS = 1e6  # that it must save on each block
 AHEAD = 3  # blocks that are under way at the same time, with what steps made of them; no more than there are threads
 USUAL_WEIGHT = 1 / 8
 
@@ -103,7 +104,7 @@ class Flow:
     def streams(self, frames: int) -> bool:
         """Whether blocks of so many frames that wait are worth running as a stream."""
         usual = [step.usual_ns * frames for step in self._steps]
-        return self.shares and len(usual) > 1 and sum(usual) - max(usual) >= LEAST_NS
+        return self.shares and len(usual) > 1 and sum(usual) - max(usual) >= STREAM_NS
 
     def run_stream(self, pull: Pull, done: Done, most: int = BLOCKS) -> None:
         """Run blocks of the only plane through the steps as `pull` gives them, until it gives none, at most so many.
