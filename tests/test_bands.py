@@ -5,13 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
-from test_laws import INPUTS, no_inputs
+import test_laws
 
 from streamfluo import Block, SnapshotOperator, Spec, create
 from streamfluo.core import thread_pool
 from streamfluo.core.registry import operators
 from streamfluo.core.thread_pool import pool_of, using
-from streamfluo.testing import check_laws
+from streamfluo.testing import LAWS
+from streamfluo.testing.decision_laws import ON_DECISIONS
 
 SHAPE, CUTS = (61, 150), (0, 7, 32, 64, 65, 96, 128)  # two tiles, nine small ones, four rows of blocks
 BANDED = ("motion", "extract", "sofi", "moments")
@@ -56,7 +57,7 @@ def made_of(kind, params, dtype, movie):
     if frames.dtype.kind == "f":
         frames[40:44, :3], frames[50, 20, 30] = np.nan, np.nan
     operator = create(kind, Spec(SHAPE, dtype, interval_s=0.02), **params)
-    inputs = INPUTS.get(kind, no_inputs)
+    inputs = test_laws.INPUTS.get(kind, test_laws.no_inputs)
     for first, stop in pairwise(CUTS):
         block = Block(first, np.arange(first, stop) * 20_000_000, frames[first:stop])
         out = operator.update(block, inputs(block))
@@ -86,9 +87,18 @@ def test_kernels_of_small_frames_are_called_in_one_piece(movie):
     assert not pool._made
 
 
+LAWFUL = [
+    (kind, params, law)
+    for kind in BANDED
+    for params in ({}, *operators()[kind].examples)
+    for law in LAWS
+    if law not in ON_DECISIONS or operators()[kind].takes
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "params"), [(k, p) for k in BANDED for p in ({}, *operators()[k].examples)])
-def test_every_law_holds_on_four_threads(kind, params, monkeypatch):
+@pytest.mark.parametrize(("kind", "params", "law"), LAWFUL)
+def test_every_law_holds_on_four_threads(kind, params, law, monkeypatch):
     monkeypatch.setattr(thread_pool, "LEAST_NS", 0)
     with using(pool_of(4)):
-        check_laws(kind, Spec((52, 60) if kind == "motion" else (20, 24), "uint16", interval_s=0.02), **params)
+        test_laws.test_every_operator_keeps_every_law(kind, params, "uint16", law)
