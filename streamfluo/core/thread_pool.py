@@ -18,7 +18,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
-# What is shared out must take this long on one core. To wake a thread and to wait for its end takes 30 to 115 µs here, and
+# What is shared out must take this long on one core. To wake a thread and to wait for it takes 30 to 115 µs here, and
 # a thread that loses its core amid a band some ms: kernels on one frame of 512 × 512 (.52 ms and less) are left alone.
 LEAST_NS = 600_000.0
 BANDS_A_THREAD = 2  # a thread that comes late leaves its second band to the others
