@@ -78,7 +78,8 @@ def config_page() -> str:
     from streamfluo.engine import config, daemon_config, disk_config
 
     structs = {
-        "[source]": config.SourceConfig, "[[step]]": config.StepConfig, "[record]": config.RecordConfig,
+        "[source]": config.SourceConfig, "[[step]]": config.StepConfig, "[chain]": config.ChainConfig,
+        "[record]": config.RecordConfig,
         "[publish]": config.PublishConfig, "[[action]]": config.ActionConfig,
         "[[input]]": config.InputConfig, "pulses of an [[input]]": config.SharedPulses,
         "A daemon's [daemon]": daemon_config.DaemonTable, "A daemon's [[source]]": daemon_config.SourceTable,

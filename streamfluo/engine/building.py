@@ -28,7 +28,7 @@ class Step:
     name); `pools` each name that it takes of several planes to all of theirs; `snapshots` are the needs that are met by
     one. A `late` step takes values of planes that take some of its own: it runs once they all have come to its frames.
     `axis` names the frame axis it sees: steps on the same axis see the same frames. `muted` holds the error that took
-    it out of the chain, `doubt` what its operator says against its results.
+    it out of the chain, `doubt` what its operator says against its results; `usual_ns` is what a frame took of late.
     """
 
     config: StepConfig
@@ -46,6 +46,7 @@ class Step:
     muted: str | None = None
     doubt: str = ""
     times: StepTimes = field(default_factory=StepTimes)
+    usual_ns: float = 0.0
 
     @property
     def id(self) -> str:

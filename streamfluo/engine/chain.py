@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,23 +19,15 @@ from ..core.plane import ONE_PLANE, in_plane
 from ..core.source import Gap
 from ..core.spec import Spec
 from ..core.state import State, check_state
-from ..core.step_values import StepValues
 from ..core.wire import SOURCE
 from .across import AcrossPlanes
-from .building import Builder, Step, apart
+from .building import Builder, Step
 from .config import Config, load_config, with_overrides
+from .flow import Done, Flow, Pull, StepResult
 from .held_blocks import HeldBlocks
 from .live import LiveChanges, live_values, take_live_values
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
-
-
-class StepResult(NamedTuple):
-    """What a step made of a block: its Output, and its values once they have passed the gate (None: it gave none)."""
-
-    step: str
-    output: Output
-    values: StepValues | None
 
 
 class Chain:
@@ -55,9 +45,10 @@ class Chain:
         self.steps: list[Step] = builder.steps
         self.follows = builder.leaders()
         self.events: list[dict[str, Any]] = []
-        self.listeners: dict[str, Callable[[StepValues], None]] = {}  # told at once what a step gave
-        self.changes = LiveChanges(self.steps, self._guarded, self.events.append)
         self._across = AcrossPlanes(self.steps)
+        self._flow = Flow(self.steps, self.events, self._across, self.read, config.chain.pool)
+        self.listeners = self._flow.listeners  # told at once what a step gave
+        self.changes = LiveChanges(self.steps, self._flow.guarded, self.events.append)
         late = {step.plane for step in self.steps if step.late}
         self._held = HeldBlocks(late, builder.awaited()) if late else None
 
@@ -83,13 +74,38 @@ class Chain:
 
     def run(self, block: Block) -> list[StepResult]:
         """Run a block through every step, as `push` does, and return what passed each step's gate."""
+        self._check(block)
+        plane = block.plane if self.spec.planes else ONE_PLANE
+        return self._through(plane, block) + self._late(plane, block)
+
+    def streams(self, frames: int) -> bool:
+        """Whether blocks of so many frames that wait are worth a `run_stream`."""
+        return not self.changes.waiting and self._flow.streams(frames)
+
+    def run_stream(self, pull: Pull, done: Done) -> None:
+        """Run blocks through every step as `pull` gives them, until it gives none: a step on the next one while those
+        behind it are at the last. `done` is told of each, in order, what `run` would have returned; its events are
+        told by then. Both may be called on other threads.
+        """
+
+        def checked() -> Block | None:
+            if (block := pull()) is not None:
+                self._check(block)
+            return block
+
+        if not self.changes.waiting and self._flow.shares:
+            self._flow.run_stream(checked, done)
+            return
+        while (block := pull()) is not None:
+            done(block, self.run(block))
+
+    def _check(self, block: Block) -> None:
+        """Raises FrameError for a block that is not of the chain's spec or planes."""
         if block.pixels.shape[1:] != self.spec.shape or block.pixels.dtype != self._dtype:
             found = f"{block.pixels.shape[1:]} {block.pixels.dtype.name}"
             raise FrameError(f"frame {block.index}: expected {self.spec.shape} {self.spec.dtype}, found {found}")
-        plane = ONE_PLANE
         if self.spec.planes and (plane := block.plane) not in self.spec.plane_names:
             raise FrameError(f"frame {block.index}: no plane {plane!r}{did_you_mean(plane, self.spec.plane_names)}")
-        return self._through(plane, block) + self._late(plane, block)
 
     def gap(self, first: int, count: int, plane: str = ONE_PLANE) -> list[StepResult]:
         """`count` frames from index `first` on never came; steps behind one with its own frame axis see the jump.
@@ -123,11 +139,11 @@ class Chain:
         """
         planes = self.spec.plane_names
         self.change_now(reached)
-        results = [result for plane in planes for result in self._flow(plane, [], finishing=True)]
+        results = [result for plane in planes for result in self._flow.run(plane, [], finishing=True)]
         if self._held is not None:
             results += self._released(self._held.rest())
             self.change_now(reached)
-            results += [result for plane in planes for result in self._flow(plane, [], late=True, finishing=True)]
+            results += [result for plane in planes for result in self._flow.run(plane, [], late=True, finishing=True)]
         return results
 
     def read(self, name: str, names: Sequence[str] | None = None) -> Mapping[str, np.ndarray]:
@@ -217,15 +233,15 @@ class Chain:
 
     def _skip(self, plane: str, first: int, count: int, late: bool = False) -> None:
         for step in self.steps:
-            if step.axis == in_plane(plane, SOURCE) and step.late == late and self._runs(step):
-                self._guarded(step, first, step.operator.gap, first, count)
+            if step.axis == in_plane(plane, SOURCE) and step.late == late and self._flow.runs(step):
+                self._flow.guarded(step, first, step.operator.gap, first, count)
                 step.next_index = first + count
         self._across.passed(plane, first + count, late)
 
     def _through(self, plane: str, block: Block, late: bool = False) -> list[StepResult]:
         """Run a block through a plane's steps, in parts where parameters change, or snapshots are read, within it."""
         parts = (part for uncut in self.changes.parts(plane, late, block) for part in self._cut(plane, late, uncut))
-        return [r for part in parts for r in self._flow(plane, [part], late)]
+        return [r for part in parts for r in self._flow.run(plane, [part], late)]
 
     def _cut(self, plane: str, late: bool, block: Block) -> Iterator[Block]:
         """Yield a block in the parts that end where steps take snapshots: what they show must not depend on blocks."""
@@ -236,124 +252,6 @@ class Chain:
             at = stop
         yield block.cut(at, block.stop) if at > block.index else block
 
-    def _flow(self, plane: str, blocks: list[Block], late: bool = False, finishing: bool = False) -> list[StepResult]:
-        handed: dict[str, list[Block]] = {in_plane(plane, SOURCE): blocks}
-        results: dict[str, list[StepResult]] = {}
-        for step in self.steps:
-            if step.plane != plane or step.late != late or not self._runs(step):
-                continue
-            made = results[step.id] = []
-            handed[step.id] = []
-            for n, block in enumerate(handed.get(step.after, [])):
-                given = {giver: results[giver][n].values for giver, _ in step.givers.values() if giver in results}
-                if (result := self._update(step, block, given)) is None:
-                    break
-                made.append(result)
-                if not result.output.held:
-                    handed[step.id].append(result.output.block or block)
-            if finishing and not step.muted:
-                result = self._guarded(step, step.next_index or 0, self._finished, step)
-                if result is not None:
-                    made.append(result)
-                    handed[step.id] += [result.output.block] if result.output.block else []
-        flat = [result for made in results.values() for result in made]
-        for result in flat if self._across else ():
-            if result.values is not None:
-                self._across.add(result.values)
-        if blocks:
-            self._across.passed(plane, blocks[-1].stop, late)
-        return flat
-
-    def _update(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult | None:
-        expected = step.next_index
-        if expected is not None and block.index < expected:
-            raise FrameError(f"step {step.id!r}: frame {block.index} after frame {expected - 1}; frames come in order")
-        result: StepResult | None = self._guarded(step, block.index, self._updated, step, block, given)
-        step.next_index = block.stop
-        return result
-
-    def _updated(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult:
-        """What a step makes of a block, after the gap before it; raises what the operator raises."""
-        if step.next_index is not None and block.index > step.next_index:
-            step.operator.gap(step.next_index, block.index - step.next_index)
-        inputs = self._inputs(step, block, given) if step.lives_on_frames else {}
-        began = time.perf_counter_ns()
-        out = step.operator.update(block, inputs)
-        step.times.add(time.perf_counter_ns() - began, len(block))
-        values = step.gate.values(out, block)
-        if values is not None and (listener := self.listeners.get(step.id)) is not None:
-            listener(values)
-        self._ask_for_doubt(step, block.index)
-        return StepResult(step.id, out, values)
-
-    def _ask_for_doubt(self, step: Step, index: int) -> None:
-        for frame, said in step.operator.notes():
-            self.events.append({"event": "noted", "step": step.id, "frame": frame, "said": said})
-        doubt = step.operator.doubt()
-        if not isinstance(doubt, str):
-            raise FrameError(f"doubt() must return a sentence, found {type(doubt).__name__}")
-        if doubt and not step.doubt:  # once: its figures may change with each block
-            self.events.append({"event": "doubtful", "step": step.id, "frame": index, "doubt": doubt})
-        step.doubt = doubt
-
-    def _finished(self, step: Step) -> StepResult | None:
-        out = step.operator.finish()
-        self._ask_for_doubt(step, step.next_index or 0)
-        return None if out is None else StepResult(step.id, out, step.gate.values(out, None))
-
-    def _inputs(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> dict[str, Any]:
-        """The values a step needs, by name; of those by id also whose they are, as NAME.ids, …"""
-        inputs: dict[str, Any] = {}
-        for need, givers in step.pools.items():
-            inputs[need] = self._across.pooled(givers, block.index, len(block))
-        for need, (giver, name) in step.givers.items():
-            if need in step.snapshots:
-                due = block.stop % step.operator.reads_every == 0
-                inputs[need] = self.read(giver, [name])[name] if due else None
-                continue
-            if apart(self.step(giver), step):
-                if (found := self._across.values(giver, name, block.index, len(block))) is None:
-                    raise FrameError(f"step {giver!r} gave no {name!r} for these frames, nor for any before them")
-                inputs[need] = found
-                continue
-            values = given.get(giver)
-            if values is None and need in step.operator.may_need:
-                continue
-            if values is None:
-                raise FrameError(f"step {giver!r} gave no {name!r} for these frames")
-            inputs[need] = values.value(name)
-            for about in self.step(giver).gate.beside(name):
-                inputs[f"{need}.{about}"] = values.value(about)
-        return inputs
-
-    def _guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:
-        try:
-            return call(*args)
-        except (Exception, SystemExit) as error:  # an operator's fault must not end the recording
-            step.muted = f"frame {index}: {type(error).__name__}: {error}"
-            self.events.append(
-                {
-                    "event": "muted",
-                    "step": step.id,
-                    "frame": index,
-                    "error": f"{type(error).__name__}: {error}",
-                    "traceback": traceback.format_exc(),
-                }
-            )
-            return None
-
-    def _runs(self, step: Step) -> bool:
-        """Whether a step is not muted and depends on none that is; one that does is muted with it."""
-        needs = {step.after}
-        if step.lives_on_frames:  # a muted step's last snapshots stay readable
-            needs |= {giver for giver, _ in step.givers.values()}
-        muted = sorted(s.id for s in self.steps if s.muted and s.id in needs)
-        if step.pools and all(s.muted for s in self.steps if s.id in step.pools_of):
-            muted += sorted(step.pools_of)
-        if muted and not step.muted:
-            step.muted = f"needs {', '.join(muted)}, which is muted"
-        return not step.muted
-
     def _state(self, step: Step) -> State:
         """A step's state; nothing of one that cannot give it."""
         if step.muted:
@@ -361,7 +259,7 @@ class Chain:
                 return check_state(step.operator.state(), f"step {step.id!r}")
             except Exception:  # what broke it broke its state
                 return {}
-        found = self._guarded(step, step.next_index or 0, lambda: check_state(step.operator.state(), "its state"))
+        found = self._flow.guarded(step, step.next_index or 0, lambda: check_state(step.operator.state(), "its state"))
         return found or {}
 
 

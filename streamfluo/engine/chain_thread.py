@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 
 from ..core.block import Block
+from ..core.grid import GRID_FRAMES
 from ..core.plane import in_plane
 from ..core.source import Gap
 from ..core.wire import SOURCE
 from ..session.checkpoint import Checkpoint
 from .acting import Frames
-from .chain import StepResult
+from .flow import StepResult
 from .parts import Handed, Parts
+from .publisher import PRESSED_HZ
 
 IDLE_S = 0.05  # how often what is asked, and snapshots, are looked after while no frames come
 PRESSED_FRAMES = 64
 NEVER = 1 << 62
+STREAM_S = 1 / PRESSED_HZ  # after which snapshots have their turn: the chain runs empty for them
 CHECKPOINT_SHARE = 0.02  # of the time at most goes into checkpoints
 
 
@@ -47,24 +50,66 @@ def run_chain(parts: Parts) -> None:
 
 
 def _push(parts: Parts, block: Block) -> None:
-    """Run a block through the chain, without what a checkpoint has seen already."""
+    """Run a block through the chain, without what a checkpoint has seen already, and those that wait behind it."""
     reached, plane = parts.position.reached, parts.plane(block)
-    if block.stop > reached[plane]:
-        new = block.cut(max(block.index, reached[plane]), block.stop)
-        arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.monotonic_ns()
-        if parts.listening is not None:
-            parts.listening.arrived(new, arrived_ns)
-        if parts.acting is not None:
-            live_from = NEVER if parts.source.seekable else parts.position.resumed_at[plane]
-            parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live_from)
-        results = parts.chain.run(new)
-        parts.latency.taken.add(taken_ns - arrived_ns, 1)
-        parts.latency.through.add(time.monotonic_ns() - arrived_ns, 1)
-        _hand_on(parts, results, new)
-        parts.accounts.processed(plane, new)
-        reached[plane] = block.stop
-        if not parts.has_journal:
-            parts.values.put(Handed(plane, block.stop), 64)
+    if block.stop <= reached[plane]:
+        parts.accounts.count("chain", block)
+        return
+    new = block.cut(max(block.index, reached[plane]), block.stop)
+    arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.monotonic_ns()
+    alone = parts.listening is not None or parts.acting is not None  # what they know of frames is of one block
+    waits = _is_pressed(parts) and parts.ring.waiting("chain") >= GRID_FRAMES
+    if waits and new is block and not alone and parts.chain.streams(len(block)):
+        _stream(parts, block, (arrived_ns, taken_ns))
+        return
+    if parts.listening is not None:
+        parts.listening.arrived(new, arrived_ns)
+    if parts.acting is not None:
+        live_from = NEVER if parts.source.seekable else parts.position.resumed_at[plane]
+        parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live_from)
+    _done(parts, block, new, parts.chain.run(new), (arrived_ns, taken_ns))
+
+
+def _stream(parts: Parts, first: Block, when_ns: tuple[int, int]) -> None:
+    """Run a block through the chain, and whole cells that wait behind it, until something else is to be done."""
+    until = time.monotonic() + (NEVER if parts.publisher is None else STREAM_S)
+    came: list[tuple[tuple[int, int], int]] = []  # of each block: when it arrived, and was taken; its number
+    over: list[int] = []  # of those that are done
+
+    def pull() -> Block | None:
+        if not came:
+            came.append((when_ns, 0))
+            return first
+        if parts.asked or parts.stopping.abandoned.is_set() or time.monotonic() > until:
+            return None
+        if (more := parts.ring.take_more("chain")) is None:
+            return None
+        came.append(((more[1], time.monotonic_ns()), more[2]))
+        let_go()
+        return more[0]
+
+    def done(block: Block, results: list[StepResult]) -> None:
+        _done(parts, block, block, results, came[len(over)][0])
+        over.append(block.index)
+        let_go()
+
+    def let_go() -> None:
+        if len(over) < len(came):
+            parts.ring.let_go_before("chain", came[len(over)][1])
+
+    parts.chain.run_stream(pull, done)
+
+
+def _done(parts: Parts, block: Block, new: Block, results: list[StepResult], when_ns: tuple[int, int]) -> None:
+    """Hand on what the steps made of `new`, what was not seen before of a block; when it arrived, and was taken."""
+    (arrived_ns, taken_ns), plane = when_ns, parts.plane(block)
+    parts.latency.taken.add(taken_ns - arrived_ns, 1)
+    parts.latency.through.add(time.monotonic_ns() - arrived_ns, 1)
+    _hand_on(parts, results, new, arrived_ns)
+    parts.accounts.processed(plane, new)
+    parts.position.reached[plane] = block.stop
+    if not parts.has_journal:
+        parts.values.put(Handed(plane, block.stop), 64)
     parts.accounts.count("chain", block)
 
 
@@ -88,8 +133,9 @@ def _put_checkpoint(parts: Parts) -> float:
     return (time.monotonic() - began) / CHECKPOINT_SHARE
 
 
-def _hand_on(parts: Parts, results: list[StepResult], block: Block | None) -> None:
-    publisher, arrived_ns = parts.publisher, parts.ring.arrived_ns("chain") + to_utc_ns()
+def _hand_on(parts: Parts, results: list[StepResult], block: Block | None, arrived_ns: int = 0) -> None:
+    publisher = parts.publisher
+    arrived_ns = (arrived_ns or parts.ring.arrived_ns("chain")) + to_utc_ns()
     for result in results:
         if result.values is not None:
             parts.values.put(result.values, result.values.nbytes)

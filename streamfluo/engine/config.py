@@ -18,12 +18,13 @@ from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.names import STEP_ID_RULE, is_step_id
 from ..core.params import build_params, literal
 from ..core.spec import Camera, Spec
+from ..core.thread_pool import ThreadPool, pool_of, usable_cores
 from ..core.wire import SOURCE
 from ..session.input_samples import FRAMES
 from ..session.shared_pulses import SharedPulses
 from .shipped import found_config, shipped_hint
 
-_TABLES = ("source", "record", "publish")
+_TABLES = ("source", "chain", "record", "publish")
 Entry = TypeVar("Entry", bound=msgspec.Struct)
 
 
@@ -67,6 +68,24 @@ class StepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
     params: Annotated[dict[str, Any], Meta(description="the operator's parameters")] = {}
     device: Annotated[str, Meta(description="cpu, or gpu where the operator runs on one")] = "cpu"
+
+
+class ChainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the steps are run."""
+
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=256)] | None,
+        Meta(
+            description="of the chain, for branches, blocks that wait and bands of large frames; results are the same "
+            "to the bit; none: as many as there are cores that this process may use"
+        ),
+    ] = None
+
+    @property
+    def pool(self) -> ThreadPool | None:
+        """The threads that steps share; None for one."""
+        threads = self.threads or usable_cores()
+        return None if threads == 1 else pool_of(threads)
 
 
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +157,7 @@ class Config(msgspec.Struct, frozen=True):
     where: str
     source: SourceConfig
     steps: tuple[StepConfig, ...]
+    chain: ChainConfig
     record: RecordConfig
     publish: PublishConfig
     actions: tuple[ActionConfig, ...]
@@ -215,6 +235,7 @@ def parse_config(text: str, where: str = "config", changes: Sequence[str] = ()) 
         where=where,
         source=_table(SourceConfig, tables, "source", where),
         steps=tuple(steps),
+        chain=_table(ChainConfig, tables, "chain", where),
         record=_table(RecordConfig, tables, "record", where),
         publish=_table(PublishConfig, tables, "publish", where),
         actions=tuple(_entries(where, tables, "action", ActionConfig)),
@@ -313,7 +334,7 @@ def _changed(
     target, equals, stated = change.partition("=")
     name, dot, key = target.strip().partition(".")
     if not (equals and dot and key):
-        raise ConfigError(f"--set {change}: write step.key=value, or source., record. or publish.key=value")
+        raise ConfigError(f"--set {change}: write step.key=value, or source., chain., record. or publish.key=value")
     ids = [s.id for s in steps]
     if name not in (*ids, *_TABLES):
         raise ConfigError(f"--set {change}: no step {name!r} in {where}{did_you_mean(name, (*ids, *_TABLES))}")

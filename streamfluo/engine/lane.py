@@ -116,6 +116,20 @@ class Lane:
         run = self.next(reader)
         return run is not None and not (run.gap is None and run.filling and run is self._runs[-1])
 
+    def at(self, reader: str) -> int:
+        """Return the number of the run that a reader is at."""
+        return self._cursors[reader].run
+
+    def release_before(self, reader: str, number: int) -> None:
+        """A reader looks no longer at runs before that of this number."""
+        cursor = self._cursors[reader]
+        cursor.held = max(cursor.held, number)
+
+    def left(self, reader: str) -> int:
+        """Return how many frames a reader has not taken of the run that it is at."""
+        run = self.next(reader)
+        return 0 if run is None else run.size - self._cursors[reader].taken
+
     def waiting(self, reader: str) -> int:
         """Return how many frames a reader has not taken yet."""
         cursor = self._cursors[reader]

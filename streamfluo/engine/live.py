@@ -38,6 +38,11 @@ class LiveChanges:
         self._steps, self._guard, self._tell = steps, guard, tell
         self._planned: dict[str, deque[_Planned]] = {}
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any is to come."""
+        return bool(self._planned)
+
     def steps(self, name: str) -> list[Step]:
         """Return the steps of that id, of several planes those of each. Raises ConfigError."""
         if found := [step for step in self._steps if name in (step.id, step.config.id)]:

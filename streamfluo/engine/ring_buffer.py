@@ -140,6 +140,26 @@ class RingBuffer:
             chosen = self._wait(reader, self._next_evenly, wait_s)
             return None if chosen is None else self._cut(reader, chosen[0], max_frames, stop=chosen[1])
 
+    def take_more(self, reader: str) -> tuple[Block, int, int] | None:
+        """Return the next cell of 32 frames, if it waits whole, when its last frame had arrived, and the number to let
+        go with of what a reader took before; None of several planes. It is valid until the next `take`."""
+        with self._frames:
+            if self._only is None or (run := self._only.next(reader)) is None or run.gap is not None:
+                return None
+            if self._only.left(reader) < GRID_FRAMES:
+                return None
+            at = self._only.at(reader)
+            item, self._arrived_ns[reader] = self._only.cut(reader, GRID_FRAMES)
+            assert isinstance(item, Block)
+            return item, self._arrived_ns[reader], at
+
+    def let_go_before(self, reader: str, number: int) -> None:
+        """A reader looks no longer at what it took before what `take_more` gave with this number."""
+        with self._frames:
+            if self._only is not None and reader in self._behind:
+                self._only.release_before(reader, number)
+                self._let_go()
+
     def over(self, reader: str) -> bool:
         """Whether nothing is left for a reader, and nothing will come."""
         with self._frames:

@@ -18,10 +18,11 @@ from ..core.spec import Spec
 from ..core.state import State, require_array
 from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
+from .banded import correlation
 from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import box_radius_px, high_pass
-from .kernels.shifting import CorrectedFrame, correlation, fraction_from
+from .kernels.shifting import CorrectedFrame, fraction_from
 from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
 from .registered_share import RegisteredShare
 from .registration import Registration
@@ -254,7 +255,7 @@ class Motion(Operator):
         if registered.pixels is not frame.pixels:
             compared = self._filter_buffers[3]
             self._grid.resample(registered, patches_px, compared)
-        coefficient = float(correlation(compared, template.image, window, ROW_STRIDE))
+        coefficient = correlation(compared, template.image, window, ROW_STRIDE)
         unestablished = self.params.mode != "apply" and usable and not template.established()
         if usable and (not template.frames or (unestablished and template.exceeds_contrast(registered.pixels))):
             template.begin(registered.pixels, frame.pixels)

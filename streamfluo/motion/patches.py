@@ -9,10 +9,10 @@ import numpy as np
 import scipy
 
 from ..pixels.kernels.seen import Window
+from .banded import shifted
 from .interpolation_weights import FOUR, SIX, interpolation_weights
 from .kernels.displacement_field import SplineBasis, solve_field
 from .kernels.gauss_newton import BLOCK_PX, Frame, read_only
-from .kernels.shifting import shift_frame
 from .kernels.warping import warp_frame
 
 _FOUR = tuple(tuple(np.float32(c) for c in polynomial) for polynomial in FOUR)
@@ -51,7 +51,6 @@ class PatchGrid:
         prior = _first_differences(self.shape) / NEIGHBOUR_PX**2 + (np.eye(count) - 1 / count) / DEVIATION_PX**2
         self._prior = np.kron(prior, np.eye(2))
         self._scratch = np.zeros((10, frame_shape[1]), np.float32)
-        self._row = np.zeros(0, np.float32)
 
     def at_blocks(self, patches_px: np.ndarray) -> np.ndarray:
         """Return the field (by, bx, 2) [px] at the centre of each block for the shifts of the patches (py, px, 2)."""
@@ -83,9 +82,7 @@ class PatchGrid:
             return _window(reach, frame.seen, 1), float((weights**2).sum(0).prod(-1).mean())
         y_px, x_px = patches_px[0, 0].tolist()
         length = out.shape[1] + 2 * (math.ceil(abs(x_px)) + 5)
-        if len(self._row) < length:
-            self._row = np.zeros(length, np.float32)
-        y, x, kept = shift_frame(frame.pixels, y_px, x_px, SIX, self._row, out)
+        y, x, kept = shifted(frame.pixels, (y_px, x_px), length, out)
         return _window((y, y, x, x), frame.seen, 2), kept
 
     def mean(self, patches_px: np.ndarray) -> np.ndarray:

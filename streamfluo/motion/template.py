@@ -12,27 +12,24 @@ import numpy as np
 from ..core.errors import StateError
 from ..core.state import State, require_array
 from ..pixels.kernels.seen import seen_window
+from .banded import light_of, misfit, project, update
 from .block_statistics import projections, rim_as_nan
 from .hot_pixels import without_outliers
 from .kernels.agreement import Evidence
-from .kernels.block_levels import measure_levels
 from .kernels.gauss_newton import (
     BLOCK_PX,
     Frame,
     Light,
     TemplateImages,
     build_images,
-    project_residuals,
     read_only,
     solve_step,
 )
-from .kernels.misfit import missing_structure
 from .kernels.shifting import (
     CorrectedFrame,
     FrameCounts,
     subtract_noise_bias,
     update_noise,
-    update_template,
 )
 from .measurement import Measurement, Tried
 from .noise_model import NoiseModel
@@ -92,7 +89,6 @@ class Template:
         self._row, self._established = 0, False
         self._information: np.ndarray | None = None  # of the matrices as they are; a frame asks four times
         self._first_contrast = np.zeros(1)  # of the frame it began with
-        self._column_sums = np.zeros((6, width), np.float32)
         self._shifts = np.zeros((*blocks, 2), np.int64)
         self._known = known
         self._arrays: dict[str, np.ndarray] = {  # by the names that sessions know them by
@@ -187,22 +183,19 @@ class Template:
 
     def _project(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Light:
         self._shifts[...] = integer
-        seen, images, gain = tuple(frame), tuple(self._images), np.float32(tried.gain)
         levels = np.empty(self._noise_bias.shape, np.float32)
-        slopes = measure_levels(seen, images, self._shifts, gain, self._column_sums, levels)
-        light = Light(gain, np.float32(slopes[0]), np.float32(slopes[1]), levels)
-        expected = tuple(light), np.float32(tried.reach)
-        project_residuals(seen, images, self._shifts, expected, self._column_sums, self._sums)
+        light = light_of(frame, self._images, self._shifts, np.float32(tried.gain), levels)
+        project(frame, self._images, self._shifts, (light, tried.reach), self._sums)
         return light
 
     def misfit(self, frame: Frame, found: Measurement) -> float:
         """Return what a frame lacks of the template's structure, by what it has; `found`: the last measurement."""
         fraction = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1).astype(np.float32)
         expected = tuple(found.light), np.ascontiguousarray(fraction)
-        images, stride = tuple(self._images), max(1, self.image.shape[0] // MISFIT_ROWS)
-        left = missing_structure(tuple(frame), images, self._shifts, expected, self.noise.blocks.variance, stride)
+        stride = max(1, self.image.shape[0] // MISFIT_ROWS)
+        left = misfit(frame, self._images, self._shifts, expected, self.noise.blocks.variance, stride)
         contrast = found.gain**2 * float((self._sums[..., 3] * self._matrix[..., 2, 2]).sum())
-        return float(left) / max(contrast, 1e-9)
+        return left / max(contrast, 1e-9)
 
     @property
     def own_light(self) -> Light:
@@ -278,15 +271,14 @@ class Template:
         images, noise = tuple(self._images), tuple(self.noise.blocks)
         for by in due:
             update_noise(corrected, images, by, scale, NOISE_RATE, noise)
-        return partial(self._average, corrected, due, frozen)
+        return partial(self._average, frame, due, frozen)
 
-    def _average(self, corrected: Any, due: Sequence[int], frozen: bool) -> None:
+    def _average(self, corrected: CorrectedFrame, due: Sequence[int], frozen: bool) -> None:
         """Update the mean with a frame, and renew the rows of blocks that are due."""
-        images, counts = tuple(self._images), tuple(self._counts)
         before, rows = self.effective_frames, self._matrix.shape[0]
         self.frames += 1
         self._corrected += 1
-        update_template(corrected, images, counts, self.mean, np.float32(1 / self._corrected), frozen)
+        update(corrected, self._images, self._counts, self.mean, (1 / self._corrected, frozen))
         if not frozen:
             self._noise_bias *= before / self.effective_frames  # of rows that are not renewed now
         for by in due:

@@ -15,8 +15,11 @@ from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Value
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
+from ..core.thread_pool import in_bands
 from ..core.unseen import VALID, known_pixels, seen_parts
-from .kernels.power_sums import PixelSums, accumulate, frame_totals
+from .kernels.power_sums import TILE_PX, PixelSums, accumulate, frame_totals
+
+NS_A_PIXEL = 0.3  # of a frame, on one core
 
 
 @register("moments")
@@ -146,14 +149,16 @@ class Moments(Mergeable):
     def _add(self, cell: np.ndarray) -> np.ndarray:
         """Add a cell's frames; return the total signal of each."""
         sums = PixelSums(*(array.reshape(-1) for array in self._arrays().values()))
-        totals = np.empty(len(cell), self._total_dtype)
-        accumulate(cell.reshape(len(cell), self._pivot.size), sums, totals)
+        flat, tiles = cell.reshape(len(cell), self._pivot.size), -(-self._pivot.size // TILE_PX)
+        totals = np.zeros((tiles + 1, len(cell)), self._total_dtype)
+        in_bands(tiles, NS_A_PIXEL * cell.size, lambda *band: accumulate(flat, sums, band, totals[1:]))
         self._n += len(cell)
-        return totals.astype(np.float64)
+        return np.asarray(np.add.accumulate(totals)[-1].astype(np.float64))  # one tile after the other
 
     def _signal(self, pixels: np.ndarray) -> np.ndarray:
         totals = np.empty(len(pixels), self._total_dtype)
-        frame_totals(pixels.reshape(len(pixels), self._pivot.size), totals)
+        flat, work_ns = pixels.reshape(len(pixels), self._pivot.size), NS_A_PIXEL * pixels.size
+        in_bands(len(pixels), work_ns, lambda a, b: frame_totals(flat[a:b], totals[a:b]))
         return totals.astype(np.float64)
 
     def _flushed(self) -> Moments:

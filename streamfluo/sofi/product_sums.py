@@ -9,10 +9,13 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.spec import Spec
+from ..core.thread_pool import in_bands
 from .kernels.products import PRODUCT_TILE_PX, Products, add_products, centred, joint_cumulant
 from .shared_sums import SharedSums
 
 READ_PX = 4096  # at a time: the moments of four factors stay in the cache, 4 × faster than whole images
+
+NS_A_PRODUCT = 0.5  # on one core, of a pixel, frame and product
 
 Factor = tuple[int, int, int]  # lag in frames, y and x in pixels
 Product = tuple[Factor, ...]
@@ -59,7 +62,12 @@ class ProductSums(SharedSums):
         """Add the products whose first frame is any but the last `depth`; frames (n, y, x)."""
         count = max(0, len(frames) - self.depth)
         before, flat = self.own(), frames.reshape(len(frames), self.pixels)
-        add_products(flat, count, self.pivot, self._table, self.sums, before)
+        table, work_ns = self._table, NS_A_PRODUCT * count * len(self.products) * self.pixels
+
+        def add(*tiles: int) -> None:
+            add_products(flat, count, self.pivot, table, self.sums, before, tiles)
+
+        in_bands(len(self.sums), work_ns, add)
         self.n += count
 
     def settle(self, pivot: np.ndarray) -> None:

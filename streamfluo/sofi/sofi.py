@@ -18,6 +18,7 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
+from ..core.thread_pool import in_bands
 from ..core.unseen import VALID, known_pixels, seen_parts
 from ..pixels.kernels.power_sums import frame_totals
 from .batches import Batches
@@ -32,6 +33,7 @@ from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
 from .with_total import AveragedProducts
 
 MAX_LAG = 256
+NS_A_PIXEL = 0.1  # of a frame's total, on one core
 PART_NAMES = {  # attribute → the snapshots that need it
     "lagged": re.compile(r"lag_k|k\d|snr|change"),
     "crossed": re.compile(r"cross|psf|resolution"),
@@ -253,7 +255,7 @@ class Sofi(Mergeable):
     def _marked(self, index: int, out: np.ndarray) -> int:
         """Write the current sums that a mark keeps; return the frames in them."""
         part = self.lagged.products if self._lag_noise else self.power  # type: ignore[union-attr]
-        np.add(part.sums[:, :, 0], part.sums[:, :, 1], out=out)
+        part.add_up(out)
         return part.n
 
     def _marked_of(self, other: Sofi, unbroken: bool, index: int, out: np.ndarray) -> int:
@@ -291,7 +293,8 @@ class Sofi(Mergeable):
 
     def _signal(self, pixels: np.ndarray) -> np.ndarray:
         totals = np.empty(len(pixels), self._total_dtype)
-        frame_totals(pixels.reshape(len(pixels), self.power.pixels), totals)
+        flat, work_ns = pixels.reshape(len(pixels), self.power.pixels), NS_A_PIXEL * pixels.size
+        in_bands(len(pixels), work_ns, lambda a, b: frame_totals(flat[a:b], totals[a:b]))
         return totals.astype(np.float64)
 
     @property

@@ -6,11 +6,13 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.spec import Spec
+from ..core.thread_pool import in_bands
 from ..pixels.kernels.power_sums import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
 from .kernels.cumulants import Powers, move_pivot, read_moments
 from .shared_sums import SharedSums
 
 SETTLED_FRAMES = 32  # a pivot from a cell of so many frames is final
+NS_A_POWER = 0.25  # on one core, of a pixel, frame and order
 MEDIAN_FRAMES = 17  # of a cell: enough to reject a flash
 
 
@@ -51,7 +53,8 @@ class PowerSums(SharedSums):
     def add_frames(self, frames: np.ndarray) -> None:
         """Add frames (n, y, x) about the current pivot."""
         before = self.own()
-        add_powers(frames.reshape(len(frames), self.pixels), self.pivot, self.sums, before)
+        flat, work_ns = frames.reshape(len(frames), self.pixels), NS_A_POWER * len(frames) * self.order * self.pixels
+        in_bands(len(self.sums), work_ns, lambda *tiles: add_powers(flat, self.pivot, self.sums, before, tiles))
         self.n += len(frames)
 
     def move_pivot(self, pivot: np.ndarray) -> None:

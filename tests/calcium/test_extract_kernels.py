@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
+from streamfluo.calcium.banded import WhiteRows, whiten
 from streamfluo.calcium.kernels.background_modes import temporal_modes
 from streamfluo.calcium.kernels.demixing import (
     Design,
@@ -22,7 +23,6 @@ from streamfluo.calcium.kernels.demixing import (
     demix_known_background,
     project,
     project_past,
-    whiten,
 )
 from streamfluo.calcium.kernels.footprint_statistics import (
     Evidence,
@@ -147,13 +147,13 @@ def test_whitening_is_the_frame_less_the_mean_over_its_noise_and_unknown_pixels_
     frame, mean, weight = rng.normal(100, 10, (12, 21)).astype(np.float32), np.float32(95), np.float32(0.1)
     frame[0], frame[3, 5], frame[:, 20] = np.nan, np.nan, np.nan
     modes, binned = rng.normal(0, 1, (2, 12, 21)).astype(np.float32), np.full((3, 4), 2.5, np.float32)
-    stored, products, expected = np.zeros(frame.shape, np.int16), np.empty(2), np.array([2.0, -1.0])
+    stored, work, expected = np.zeros(frame.shape, np.int16), WhiteRows.of(frame.shape, 2), np.array([2.0, -1.0])
     full = np.full(frame.shape, 1, np.float32)
     model = WhiteningModel(mean * full, weight * full, modes)
-    whiten(frame, plain(model), (expected, binned), np.float32(16), stored, products)
+    whiten(frame, plain(model), (expected, binned), np.float32(16), stored, work)
     white = np.where(np.isnan(frame), np.tensordot(expected, modes, 1), (frame - mean - 2.5) * weight)
     np.testing.assert_allclose(stored / 16, white, atol=0.5 / 16 + 1e-4)
-    np.testing.assert_allclose(products, [(white * mode)[::4].sum() for mode in modes], rtol=1e-4)
+    np.testing.assert_allclose(work.products, [(white * mode)[::4].sum() for mode in modes], rtol=1e-4)
 
 
 # Footprints and their statistics

@@ -6,10 +6,9 @@ import scipy.ndimage as ndi
 
 import streamfluo
 from streamfluo import Block, Spec
-from streamfluo.calcium.kernels.demixing import whiten
+from streamfluo.calcium.banded import WhiteRows, bin_deviation, whiten
 from streamfluo.calcium.kernels.ring_regression import (
     bin_components,
-    bin_deviation,
     bin_of_pixels,
     ring_sum,
     subtract_binned_modes,
@@ -67,7 +66,7 @@ def test_a_binned_plane_is_subtracted_as_a_plane():
     binned = plane.reshape(5, 4, 6, 4).mean((1, 3)).astype(np.float32)
     none = np.zeros((0, *shape), np.float32)
     model, stored = (np.full(shape, 3, np.float32), np.full(shape, 2, np.float32), none), np.zeros(shape, np.int16)
-    whiten(plane + 7, model, (np.empty(0), binned), np.float32(16), stored, np.empty(0))
+    whiten(plane + 7, model, (np.empty(0), binned), np.float32(16), stored, WhiteRows.of(shape, 0))
     inside = np.s_[2:-2, 2:-2]  # beyond the outermost centres the nearest value holds
     np.testing.assert_allclose(stored[inside] / 16, 2 * (7 - 3), atol=1 / 16)
     assert size == binned.shape

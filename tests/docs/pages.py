@@ -92,7 +92,7 @@ def keys_of_all() -> frozenset[str]:
     from streamfluo.engine import config, daemon_config, disk_config
 
     structs = [config.SourceConfig, config.StepConfig, config.RecordConfig, config.PublishConfig, config.ActionConfig]
-    structs += [config.InputConfig, config.SharedPulses]
+    structs += [config.InputConfig, config.SharedPulses, config.ChainConfig]
     structs += [daemon_config.DaemonTable, daemon_config.SourceTable, daemon_config.RuleTable]
     structs += [disk_config.DiskTable, disk_config.ExportTable, disk_config.RetentionTable]
     structs += [operator.Params for operator in operators().values()]

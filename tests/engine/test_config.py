@@ -71,7 +71,7 @@ def test_what_is_not_written_is_left_open():
 REFUSED = [
     ("a = = 1", "run.toml: not valid TOML: "),
     ("[soruce]", "run.toml: no table [soruce]; did you mean 'source'?"),
-    ("[zzz]", "run.toml: no table [zzz]; there is 'action', 'input', 'publish', 'record', 'source', 'step'"),
+    ("[zzz]", "run.toml: no table [zzz]; there is 'action', 'chain', 'input', 'publish', 'record', 'source', 'step'"),
     ("[step]\nkind = 'bin'", "run.toml: steps are tables [[step]], with double brackets"),
     ("step = [1]", "run.toml: steps are tables [[step]], with double brackets"),
     ("source = 'file.tif'", "run.toml: source is a table [source], found 'file.tif'"),
@@ -188,7 +188,7 @@ def test_what_was_set_and_is_no_longer_there_is_refused_by_name():
 REFUSED_CHANGES = [
     ("bin.bin_px", "--set bin.bin_px: write step.key=value"),
     ("bin_px=3", "--set bin_px=3: write step.key=value"),
-    (".x=3", "--set .x=3: no step '' in run.toml; there is 'bin', 'moments'"),
+    (".x=3", "--set .x=3: no step '' in run.toml; there is 'bin', 'chain', 'moments'"),
     ("bin.=3", "write step.key=value"),
     ("bim.bin_px=3", "--set bim.bin_px=3: no step 'bim' in run.toml; did you mean 'bin'?"),
 ]

@@ -6,8 +6,8 @@ import scipy.ndimage as ndi
 
 import streamfluo
 from streamfluo import Block, Spec
+from streamfluo.motion.banded import misfit
 from streamfluo.motion.kernels.gauss_newton import Light, TemplateImages, read_only
-from streamfluo.motion.kernels.misfit import missing_structure
 
 SIDE, PAD, SEGMENT, MAX_PX = 96, 40, 20, 8
 Y, X = np.mgrid[:SIDE, :SIDE].astype(float)
@@ -144,7 +144,7 @@ def missing(frame, template, sigma):
     )
     light = Light(np.float32(1), np.float32(0), np.float32(0), levels)
     expected, seen = (tuple(light), np.zeros((2, 4, 4), np.float32)), (read_only(frame), (0, 64, 0, 64))
-    return missing_structure(seen, tuple(images), np.zeros((4, 4, 2), np.int64), expected, np.full((4, 4), sigma**2), 1)
+    return misfit(seen, images, np.zeros((4, 4, 2), np.int64), expected, np.full((4, 4), sigma**2), 1)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 5.0])

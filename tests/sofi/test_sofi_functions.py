@@ -178,5 +178,5 @@ def test_what_makes_no_sense_is_one_line(call, says):
 def test_frames_fewer_than_the_largest_lag_are_not_read(frames):
     """The kernel as plain Python, which tells of an index outside an array."""
     sums = ProductSums(Spec((2, 3), "float32"), [((0, 0, 0), (1, 0, 0), (3, 0, 0))])
-    add_products.py_func(np.ones((frames, 6), np.float32), 0, sums.pivot, sums._table, sums.sums, sums.own())
+    add_products.py_func(np.ones((frames, 6), np.float32), 0, sums.pivot, sums._table, sums.sums, sums.own(), (0, 1))
     assert not sums.sums.any()

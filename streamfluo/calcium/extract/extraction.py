@@ -8,7 +8,8 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
-from ..kernels.demixing import demix_frame, sum_frames, whiten
+from ..banded import WhiteRows, whiten
+from ..kernels.demixing import demix_frame, sum_frames
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
 from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_cell, is_error_of, matching_component
@@ -67,7 +68,8 @@ class Extraction:
         self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s, window)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
-        self._mode, self._mode_sum, self._mode_products = np.zeros((3, modes))
+        self._mode, self._mode_sum = np.zeros((2, modes))
+        self._white = WhiteRows.of(shape, modes)
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
         self.tables = Tables()
@@ -196,10 +198,10 @@ class Extraction:
         slot = buffer.slot
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
-        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._mode_products)
+        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._white)
         raw = cells["activity"]
         design, estimate = cells.design(self.background), (raw, self._mode)
-        demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._mode_products, SWEEPS, estimate)
+        demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._white.products, SWEEPS, estimate)
         buffer.modes[slot] = self._mode
         cells["history"][:, slot] = raw
         trace, spikes = self._deconvolution.update(cells, "live", raw, np.ones(cells.count, bool))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..banded import WhiteRows, whiten
 from ..kernels import (
     background_modes,
     compactness,
@@ -35,7 +36,7 @@ from .settled_traces import SettledTraces
 _SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
 _KERNELS: tuple[Any, ...] = (
     background_modes.temporal_modes, compactness.compactness,
-    demixing.whiten, demixing.inner, demixing.demix_frame, demixing.sum_frames,
+    demixing.whiten_rows, demixing.mode_products, demixing.inner, demixing.demix_frame, demixing.sum_frames,
     demixing.demix_known_background, demixing.project_past, spikes.initial_levels,
     spikes.deconvolve_samples,
     spikes.deconvolve_history, spikes.newest_traces, spikes.deconvolve_samples_ar2,
@@ -48,7 +49,7 @@ _KERNELS: tuple[Any, ...] = (
     footprint_statistics.add_past_evidence, footprint_statistics.update_falls, footprint_statistics.add_past_falls,
     footprint_statistics.component_snr, footprint_statistics.list_support,
     rises.observe_rises,
-    footprint_r2.footprint_r2, outlines.outline, ring_regression.bin_deviation, ring_regression.bin_of_pixels,
+    footprint_r2.footprint_r2, outlines.outline, ring_regression.bin_deviation_rows, ring_regression.bin_of_pixels,
     ring_regression.bin_components, ring_regression.ring_sum,
     ring_regression.known_bins, ring_regression.subtract_binned_modes, ring_regression.update_ring,
 )  # fmt: skip
@@ -56,7 +57,7 @@ _KERNELS: tuple[Any, ...] = (
 
 def compile_kernels(dtype: np.dtype[Any], modes: int) -> None:
     """Call every kernel once on a few pixels, unless this process has done so for frames of this type."""
-    known = [getattr(signature[0], "dtype", None) for signature in demixing.whiten.signatures]
+    known = [getattr(signature[0], "dtype", None) for signature in demixing.whiten_rows.signatures]
     if dtype.name not in map(str, known) or not all(kernel.signatures for kernel in _KERNELS):
         _call_kernels(dtype, modes)
 
@@ -73,7 +74,7 @@ def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
     raw_frame.flags.writeable = False
     mode, binned = np.zeros(modes), np.zeros((1, 1), np.float32)
     for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
-        demixing.whiten(frame, background.whitening, (mode, binned), SCALE, buffer.frames[0], mode)
+        whiten(frame, background.whitening, (mode, binned), SCALE, buffer.frames[0], WhiteRows.of(_SHAPE, modes))
     buffer.count = 4 * _WINDOW  # enough bins to have inactive ones
     buffer.bins[:4] = (ripple * 30)[None] + 600 * blob * np.array([0, 0, 1, 0.5])[:, None, None]
     _detect()

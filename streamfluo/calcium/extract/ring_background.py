@@ -9,11 +9,11 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from ...core.state import State, require_array
+from ..banded import bin_deviation
 from ..kernels.demixing import inner
 from ..kernels.residual import smooth
 from ..kernels.ring_regression import (
     bin_components,
-    bin_deviation,
     bin_of_pixels,
     known_bins,
     ring_sum,

@@ -82,33 +82,42 @@ class Past(NamedTuple):
 
 
 @kernel
-def whiten(frame, model, activity, scale, stored, products):  # type: ignore[no-untyped-def]
-    """Write (frame − background − mean) · weight as int16 steps of 1/scale to `stored` (y, x), its products to (M,).
+def whiten_rows(frame, model, activity, scale, stored, kept, band):  # type: ignore[no-untyped-def]
+    """Write (frame − background − mean) · weight as int16 steps of 1/scale to rows (first, stop) of `stored` (y, x).
 
     activity: what is expected of the background modes (M,), and the background (rows, columns) [ADU] of a grid of bins,
     which is interpolated bilinearly. Pixels that are NaN, in the frame or by their mean or weight, get the background
-    modes at their expected activity. The products are with the modes and use every ROWS-th row.
+    modes at their expected activity. Every ROWS-th row is kept as it is in `kept` (y / ROWS, x) float32.
     Cost at 512 × 512: one pass, bound by the memory read beside the frame.
     """
     (mean, weight, modes), (expected, binned) = model, activity
     height, width = frame.shape
-    white, sums = np.empty(width, np.float32), np.zeros((len(modes), width), np.float32)
-    above, below, last = np.empty(width, np.float32), np.empty(width, np.float32), -1
+    white, last = np.empty(width, np.float32), -1
+    above, below = np.empty(width, np.float32), np.empty(width, np.float32)
     bins, parts = _places_between(width, binned.shape[1])
-    for y in range(height):
+    for y in range(band[0], band[1]):
         v = min(max((y + 0.5) * len(binned) / height - 0.5, 0.0), len(binned) - 1.0)
         j = min(int(v), max(len(binned) - 2, 0))
         if j != last:
             last = j
             _interpolate_row(binned[j], bins, parts, above)
             _interpolate_row(binned[min(j + 1, len(binned) - 1)], bins, parts, below)
-        unknown = _whiten_row(frame[y], (above, below, np.float32(v - j)), mean[y], weight[y], white)
+        between = (above, below, np.float32(v - j))
+        unknown = _whiten_row(frame[y], between, mean[y], weight[y], white)
         if unknown:
             _expect_unknown(unknown, modes[:, y], expected, white)
         _quantise_row(white, scale, stored[y])
         if y % ROWS == 0:
-            for m in range(len(modes)):
-                add_product(white, modes[m, y], sums[m])
+            kept[y // ROWS] = white
+
+
+@kernel
+def mode_products(kept, modes, products):  # type: ignore[no-untyped-def]
+    """Write the products (M,) of the rows that `whiten_rows` kept with the modes (M, y, x)."""
+    sums = np.zeros((len(modes), kept.shape[1]), np.float32)
+    for n in range(len(kept)):
+        for m in range(len(modes)):
+            add_product(kept[n], modes[m, n * ROWS], sums[m])
     for m in range(len(modes)):
         products[m] = _total(sums[m])
 

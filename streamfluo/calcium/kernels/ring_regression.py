@@ -8,17 +8,18 @@ from .demixing import inner
 
 
 @kernel
-def bin_deviation(frame, mean, weight, whole, out, seen):  # type: ignore[no-untyped-def]
+def bin_deviation_rows(frame, mean, weight, whole, out, seen, band):  # type: ignore[no-untyped-def]
     """Write the means of frame − mean (y, x) over blocks to out (rows, columns), and how much of each is known.
 
     Pixels that are NaN or of weight 0 (y, x) are not known; `whole` (rows, columns) bool: blocks with none of weight 0.
+    Of the rows (first, stop) of blocks.
     """
     rows, columns = out.shape
     height, width = frame.shape
     sums, edges = np.empty(width, np.float32), np.empty(columns + 1, np.int64)
     for i in range(columns + 1):
         edges[i] = i * width // columns
-    for j in range(rows):
+    for j in range(band[0], band[1]):
         sums[:] = 0
         top, bottom = j * height // rows, (j + 1) * height // rows
         for y in range(top, bottom):

@@ -11,17 +11,16 @@ LEAST_DIFFERENCES = 4  # of neighbouring blocks, for a slope
 
 
 @kernel
-def measure_levels(frame, template, shifts, gain, column_sums, levels):  # type: ignore[no-untyped-def]
-    """Write the level of the residuals frame(y + s_y, x + s_x) − gain · template in each block; return their slopes.
+def measure_levels(frame, template, shifts, gain, column_sums, levels, rows):  # type: ignore[no-untyped-def]
+    """Write the level of the residuals frame(y + s_y, x + s_x) − gain · template in each block of some rows of blocks.
 
     Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; gain float32; column_sums (2, x) or more float32: scratch;
-    levels (by, bx) float32 [ADU], NaN where nothing was seen. The slopes (y, x) [ADU/px], float32, are medians over
-    neighbouring blocks. Cost at 512 × 512: a third of a copy.
+    levels (by, bx) float32 [ADU], NaN where nothing was seen; rows (first, stop). Cost at 512 × 512: a third of a copy.
     """
     image, window = template[0], template[3]
     columns = np.empty(BLOCK_PX, np.float32)
     width = image.shape[1]
-    for by in range(len(shifts)):
+    for by in range(rows[0], rows[1]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, image.shape[0])
         column_sums[:2] = 0
         for y in range(max(first, window[0]), min(last, window[1]), LEVEL_STRIDE):
@@ -34,6 +33,11 @@ def measure_levels(frame, template, shifts, gain, column_sums, levels):  # type:
         for bx in range(shifts.shape[1]):
             at = slice(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width))
             levels[by, bx] = _level(column_sums[:2, at], template[2][by, at], columns)
+
+
+@kernel
+def level_slopes(levels):  # type: ignore[no-untyped-def]
+    """Return the slopes (y, x) [ADU/px], float32, of levels (by, bx): medians over neighbouring blocks."""
     return _slope(levels[1:], levels[:-1]), _slope(levels[:, 1:], levels[:, :-1])
 
 

@@ -68,19 +68,19 @@ class Light(NamedTuple):
 
 
 @kernel
-def project_residuals(frame, template, shifts, expected, column_sums, sums):  # type: ignore[no-untyped-def]
+def project_residuals(frame, template, shifts, expected, column_sums, sums, rows):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
 
     Frame; TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; expected: the Light, and how many times the
     limit residuals may reach, float32;
     column_sums (6, x) float32: scratch; sums (by, bx, 5): the three projections and the fractions of the block that fit
     and that were seen. Residuals three times beyond the limit (hot pixels, cosmic rays) and NaN do not fit and count
-    for nothing. Neighbouring blocks of one shift share a loop.
+    for nothing. Neighbouring blocks of one shift share a loop; rows (first, stop) of blocks are taken.
     """
     _, (seen_top, seen_bottom, seen_left, seen_right) = frame
     image, images, _, window = template
     height = image.shape[0]
-    for by in range(sums.shape[0]):
+    for by in range(rows[0], rows[1]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         top, bottom = max(first, window[0]), min(last, window[1])
         column_sums[:] = 0

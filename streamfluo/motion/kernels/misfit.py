@@ -9,23 +9,24 @@ SIGMA = 3.0  # standard errors that are taken off
 
 
 @kernel
-def missing_structure(frame, template, shifts, expected, noise, stride):  # type: ignore[no-untyped-def]
-    """Return the structure that a frame lacks of the template, in squares of noise σ over the template, at least.
+def add_misfit(frame, template, shifts, expected, stride, sums, rows):  # type: ignore[no-untyped-def]
+    """Add to sums (by, bx, 4) what tells, of some rows of blocks, what structure a frame lacks of the template.
 
     Twice the covariance of negative residuals that are neighbours in a row, in every `stride`-th row: noise of any size
     has none on average, and active cells have positive ones. Light that varies smoothly is no structure: the blocks'
     levels are interpolated. Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; expected: the Light, and what the
-    shift has beyond the integer one (2, by, bx) float32 [px]; noise (by, bx): variance of a pixel [ADU²].
+    shift has beyond the integer one (2, by, bx) float32 [px]; rows (first, stop) of blocks are taken.
     """
     image, _, _, window = template
     light, fraction = expected
     width = image.shape[1]
     level, residual, fraction_y, fraction_x = np.empty((4, width), np.float32)
-    levels, sums = light[3].copy(), np.zeros((*noise.shape, 4))
+    levels = light[3].copy()
     _fill_unknown(levels)
     between, row = _columns_between(width, levels.shape[1]), np.empty(levels.shape[1], np.float32)
-    filled = -1
-    for y in range(window[0], window[1], stride):
+    filled, before = -1, max(0, rows[0] * BLOCK_PX - window[0])
+    first = window[0] + (before + stride - 1) // stride * stride
+    for y in range(first, min(window[1], rows[1] * BLOCK_PX), stride):
         by = y // BLOCK_PX
         if by != filled:
             filled = by
@@ -39,6 +40,14 @@ def missing_structure(frame, template, shifts, expected, noise, stride):  # type
             if q - p > 3:
                 _fill_residual(frame[0][y + dy], (p, q, dx), image[y], level, light[0], slopes, residual)
                 _add_products(residual, p + 1, q - 2, sums[by])
+
+
+@kernel
+def missing_structure(sums, noise, window):  # type: ignore[no-untyped-def]
+    """Return the structure that a frame lacks of the template, in squares of noise σ over the template, at least.
+
+    sums (by, bx, 4): those of `add_misfit`; noise (by, bx): variance of a pixel [ADU²]; window (4,) [px].
+    """
     structure, chance, count = 0.0, 0.0, 0.0
     for by in range(noise.shape[0]):
         for bx in range(noise.shape[1]):

@@ -41,8 +41,8 @@ class BlockNoise(NamedTuple):
 
 
 @kernel
-def shift_frame(frame, y_px, x_px, coefficients, row, shifted):  # type: ignore[no-untyped-def]
-    """Write shifted(y, x) = frame(y + y_px, x + x_px) by six-point interpolation along each axis.
+def shift_frame(frame, y_px, x_px, coefficients, row, shifted, rows):  # type: ignore[no-untyped-def]
+    """Write rows (first, stop) of shifted(y, x) = frame(y + y_px, x + x_px), by six-point interpolation on each axis.
 
     frame (y, x); coefficients: interpolation_weights.SIX; row (x + 2·(|x_px| + 5)) or longer, float32: scratch;
     shifted (y, x) float32. The nearest pixel is repeated outside the frame. Returns the integer shifts below (y, x) and
@@ -54,13 +54,13 @@ def shift_frame(frame, y_px, x_px, coefficients, row, shifted):  # type: ignore[
     weights_y, weights_x = np.empty(6, np.float32), np.empty(6, np.float32)
     kept_y = _weights(coefficients, y_px - shift_y, weights_y)
     kept_x = _weights(coefficients, x_px - shift_x, weights_x)
-    for y in range(height):
+    for y in range(rows[0], rows[1]):
         middle = row[pad : pad + width]
         first, last = y + shift_y - 2, height - 1
-        rows = (frame[min(max(first, 0), last)], frame[min(max(first + 1, 0), last)],
+        six = (frame[min(max(first, 0), last)], frame[min(max(first + 1, 0), last)],
                 frame[min(max(first + 2, 0), last)], frame[min(max(first + 3, 0), last)],
                 frame[min(max(first + 4, 0), last)], frame[min(max(first + 5, 0), last)])  # fmt: skip
-        _weighted_sum(rows, weights_y, middle)
+        _weighted_sum(six, weights_y, middle)
         row[:pad] = middle[0]
         row[pad + width :] = middle[width - 1]
         at = pad + shift_x - 2
@@ -100,39 +100,38 @@ def _weighted_sum(rows, weights, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def update_template(frame, template, counts, mean, mean_rate, frozen):  # type: ignore[no-untyped-def]
-    """Move template.image and mean (y, x) float32 towards a CorrectedFrame inside its window.
+def update_template(frame, template, counts, mean, rates, band):  # type: ignore[no-untyped-def]
+    """Move rows (first, stop) of template.image and mean (y, x) float32 towards a CorrectedFrame inside its window.
 
-    TemplateImages; FrameCounts, incremented here. A pixel of the template moves by 1/n of its residual, n its number of
-    frames, at least by 1/memory; the mean by mean_rate, float32. The residual r is what the frame's light leaves, its
-    gain and what is added to all of it: light that comes and goes would leave steps where frames end. What lies beyond
-    the limit from its block's level counts with the weight (limit / |r|)³, which rejects hot pixels and cosmic rays;
-    NaN counts as 0. A frozen template does not move, its mean does. Cost at 512 × 512: 3 copies.
+    TemplateImages; FrameCounts, this frame counted; rates: mean_rate, float32, whether the template is frozen, and the
+    light's common level. A pixel of the template moves by 1/n of its residual, n its number of frames, at least by
+    1/memory; the mean by mean_rate. The residual r is what the frame's light leaves, its gain and what is added to all
+    of it: light that comes and goes would leave steps where frames end. What lies beyond the limit from its block's
+    level counts with the weight (limit / |r|)³, which rejects hot pixels and cosmic rays; NaN counts as 0. A frozen
+    template does not move, its mean does. Cost at 512 × 512: 3 copies.
     """
     registered, pixels, (top, bottom, left, right), light = frame
     image, _, limit, _ = template
     rows, columns, memory = counts
+    mean_rate, frozen, common = rates
+    first, stop = max(top, band[0]), min(bottom, band[1])
     rate_x = np.empty(right - left, np.float32)
     level, local = np.empty(image.shape[1], np.float32), np.empty(image.shape[1], np.float32)
-    common = _common_level(light)
-    if not frozen:
-        rows[top:bottom] += 1
-        columns[left:right] += 1
     for x in range(left, right):
         rate_x[x - left] = 1 / (light[0] * min(max(columns[x], 1), memory))
-    for y in range(top, bottom):
+    for y in range(first, stop):
         if not frozen:
-            if y == top or y % BLOCK_PX == 0:
+            if y == first or y % BLOCK_PX == 0:
                 fill_levels(light, y // BLOCK_PX, common, level)
                 _fill_local(light, y // BLOCK_PX, common, local)
-            rates = (np.float32(1 / (light[0] * min(rows[y], memory))), rate_x)
+            rate = (np.float32(1 / (light[0] * min(rows[y], memory))), rate_x)
             lit = (level[left:right], local[left:right], light[0], rise(light[1], y))
-            _update_row(registered[y, left:right], rates, limit[y // BLOCK_PX, left:right], lit, image[y, left:right])
+            _update_row(registered[y, left:right], rate, limit[y // BLOCK_PX, left:right], lit, image[y, left:right])
         _update_mean(pixels[y, left:right], mean_rate, mean[y, left:right])
 
 
-@part
-def _common_level(light):  # type: ignore[no-untyped-def]
+@kernel
+def common_level(light):  # type: ignore[no-untyped-def]
     """Return the median level [ADU] of the blocks that were seen, less the slopes: what is added in the middle."""
     _, slope_y, slope_x, levels = light
     found, n = np.zeros(levels.size, np.float32), 0
@@ -200,15 +199,21 @@ def update_noise(frame, template, by, scale, rate, noise):  # type: ignore[no-un
 
 
 @kernel
-def correlation(corrected, template, window, step):  # type: ignore[no-untyped-def]
-    """Return the correlation coefficient of two images (y, x) in every `step`-th row of a window, without NaN.
+def correlation_sums(corrected, template, window, step, columns, band):  # type: ignore[no-untyped-def]
+    """Add to columns (6, x) what `coefficient` needs of two images (y, x) in every `step`-th row of a window.
 
-    NaN if undefined.
+    Of the columns (first, stop) from the left of the window on; NaN is left out.
     """
-    top, bottom, left, right = window
-    columns = np.zeros((6, max(right - left, 0)))
+    top, bottom, left, _ = window
+    first, stop = band
     for y in range(top, bottom, step):
-        _add_products(corrected[y, left:right], template[y, left:right], columns)
+        p, q = corrected[y, left + first : left + stop], template[y, left + first : left + stop]
+        _add_products(p, q, columns[:, first:stop])
+
+
+@kernel
+def coefficient(columns):  # type: ignore[no-untyped-def]
+    """Return the correlation coefficient of two images from their `correlation_sums` (6, x), NaN if undefined."""
     n = columns[5].sum()
     if n == 0:
         return np.nan

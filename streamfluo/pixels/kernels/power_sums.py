@@ -27,9 +27,10 @@ class PixelSums(NamedTuple):
 
 
 @kernel
-def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
-    """Add a cell of frames (n, p), n ≤ 32, to PixelSums; write the total (n,) of each frame. NaN is left out.
+def accumulate(frames, sums, tiles, totals):  # type: ignore[no-untyped-def]
+    """Add tiles (first, stop) of 4096 pixels of a cell of frames (n, p), n ≤ 32, to PixelSums. NaN is left out.
 
+    totals (tiles, n): the total of each frame in each tile, written.
     With 16-bit pixels and int32 pivots every sum is an exact integer (a tile's totals fit 32 bits); else float64. The
     order of additions depends on the cell alone. Four frames are taken at a time so that each sum is loaded and stored
     once for four (1.9 × faster than one at a time).
@@ -38,8 +39,8 @@ def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
     n, pixels = frames.shape
     tile_total = np.empty(TILE_PX, pivot.dtype)
     tile_squares = np.empty(TILE_PX, squares.dtype)
-    totals[:] = 0
-    for a in range(0, pixels, TILE_PX):
+    for tile in range(tiles[0], tiles[1]):
+        a, totals_here = tile * TILE_PX, totals[tile]
         m = min(TILE_PX, pixels - a)
         p, lo, hi = pivot[a : a + m], low[a : a + m], high[a : a + m]
         tile_total[:m] = 0
@@ -55,10 +56,10 @@ def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
                 tile_squares[i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
                 lo[i] = lesser(lesser(lesser(lesser(lo[i], r0[i]), r1[i]), r2[i]), r3[i])
                 hi[i] = greater(greater(greater(greater(hi[i], r0[i]), r1[i]), r2[i]), r3[i])
-            totals[f] += row_total(r0)
-            totals[f + 1] += row_total(r1)
-            totals[f + 2] += row_total(r2)
-            totals[f + 3] += row_total(r3)
+            totals_here[f] = row_total(r0)
+            totals_here[f + 1] = row_total(r1)
+            totals_here[f + 2] = row_total(r2)
+            totals_here[f + 3] = row_total(r3)
             f += 4
         while f < n:
             r0 = frames[f, a : a + m]
@@ -68,7 +69,7 @@ def accumulate(frames, sums, totals):  # type: ignore[no-untyped-def]
                 tile_squares[i] += d0 * d0
                 lo[i] = lesser(lo[i], r0[i])
                 hi[i] = greater(hi[i], r0[i])
-            totals[f] += row_total(r0)
+            totals_here[f] = row_total(r0)
             f += 1
         if len(unseen):
             for f in range(n):
@@ -158,17 +159,17 @@ POWER_TILE_PX = 1024  # eight frames, the pivot and four sums of a tile fit the 
 
 
 @kernel
-def add_powers(frames, pivot, sums, before):  # type: ignore[no-untyped-def]
+def add_powers(frames, pivot, sums, before, tiles):  # type: ignore[no-untyped-def]
     """Add a cell to the sums of d, d², … of d = x − pivot, each kept as two floats that together hold 106 bits.
 
     frames (n, p) with n ≤ 32; pivot (tiles, 1024); sums (tiles, powers, 2, 1024) with powers 2, 4, 6 or 8; before: the
-    initial sums where another reader still holds them, (0, …) to continue `sums`. Within the cell sums are float64;
-    each is then added without error (TwoSum, Knuth, The Art of Computer Programming 4.2.2): over 10⁶ frames float64
-    alone loses nine digits of the sixth cumulant. The sums of a tile are contiguous: at strides of megabytes they take
-    twice as long.
+    initial sums where another reader still holds them, (0, …) to continue `sums`; tiles (first, stop): which.
+    Within the cell sums are float64; each is then added without error (TwoSum, Knuth, The Art of Computer Programming
+    4.2.2): over 10⁶ frames float64 alone loses nine digits of the sixth cumulant. The sums of a tile are contiguous: at
+    strides of megabytes they take twice as long.
     """
     total = np.empty((sums.shape[1], POWER_TILE_PX))
-    for tile in range(sums.shape[0]):
+    for tile in range(tiles[0], tiles[1]):
         if len(before):
             sums[tile] = before[tile]
         total[:] = 0

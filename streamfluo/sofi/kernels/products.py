@@ -30,11 +30,11 @@ class Products(NamedTuple):
 
 
 @kernel
-def add_products(frames, count, pivot, products, sums, before):  # type: ignore[no-untyped-def]
+def add_products(frames, count, pivot, products, sums, before, tiles):  # type: ignore[no-untyped-def]
     """Add the products at the first `count` frames to sums (tiles, products, 2, 1024), two floats each.
 
     frames (≥ count + largest lag, p); pivot (p,); products: Products; before: the initial sums where another reader
-    still holds them, (0, …) to continue `sums`.
+    still holds them, (0, …) to continue `sums`; tiles (first, stop): which.
     """
     parent, lag, shift = products
     many, pixels = len(parent), frames.shape[1]
@@ -42,7 +42,7 @@ def add_products(frames, count, pivot, products, sums, before):  # type: ignore[
     d = np.zeros((depth, PRODUCT_TILE_PX + (shift.max() if len(shift) else 0)))
     product, total = np.empty((many, PRODUCT_TILE_PX)), np.empty((many, PRODUCT_TILE_PX))
     one = np.ones(PRODUCT_TILE_PX)
-    for tile in range(sums.shape[0]):
+    for tile in range(tiles[0], tiles[1]):
         first = tile * PRODUCT_TILE_PX
         reach = min(d.shape[1], pixels - first)
         d[:, reach:] = 0
