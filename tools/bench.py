@@ -1,12 +1,22 @@
-"""What the benchmarks share: a camera in memory served from another process, and how a figure is printed."""
+"""All figures of the table of speed on one page; and what the benchmarks share: a camera in memory, how figures show.
+
+python tools/bench.py                   the table and the roofline, in five minutes on a quiet machine
+python tools/bench.py --page docs/speed.md   and docs/speed.md with its picture, written anew
+python tools/bench.py motion spots      those parts of the table (tools/bench_speed.py says what each one is)
+"""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import multiprocessing
+import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 
@@ -97,3 +107,45 @@ def show(what: str, ratios: list[float], accepted: str, goal: str) -> None:
     """Print the median of several ratios with their range beside what is accepted and aimed at."""
     print(f"{what}: {np.median(ratios):.2f} (of {len(ratios)}: {min(ratios):.2f} to {max(ratios):.2f}), "
           f"accepted {accepted}, goal {goal}")  # fmt: skip
+
+
+def machine() -> str:
+    """Return the processor, how many of its cores, the load of the last minute, and the versions that matter."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
+    versions = ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in ("numpy", "scipy", "numba"))
+    load = os.getloadavg()[0]
+    return (
+        f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, load {load:.1f}; Python "
+        f"{platform.python_version()}, {versions}"
+    )
+
+
+def main() -> None:
+    import bench_speed  # they import this module
+    import roofline
+
+    parser = argparse.ArgumentParser(description="All figures of the table of speed.")
+    parser.add_argument("parts", nargs="*", choices=[[], *bench_speed.JOBS], help="none named: all, and the roofline")
+    parser.add_argument("--page", type=Path, help="the page to write, with a picture in images beside it")
+    words = parser.parse_args()
+    began, before = time.monotonic(), machine()
+    figures = []
+    for part in words.parts or bench_speed.JOBS:
+        for figure in bench_speed.JOBS[part]():
+            figures.append(figure)
+            print(bench_speed.line(figure), flush=True)
+    if words.parts:
+        return
+    roof, works = roofline.measure_roof(), roofline.works()
+    tables = roofline.table(roof, works), roofline.config_table()
+    print(*tables, sep="\n\n")
+    if words.page is not None:
+        minutes = (time.monotonic() - began) / 60
+        told = f"{before}; load {os.getloadavg()[0]:.1f} at the end, {minutes:.0f} minutes"
+        words.page.write_text(bench_speed.page(figures, told, tables), encoding="utf-8")
+        roofline.draw(roof, works, words.page.parent / "images" / "roofline.png")
+
+
+if __name__ == "__main__":
+    main()

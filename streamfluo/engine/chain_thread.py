@@ -11,9 +11,9 @@ from ..core.source import Gap
 from ..core.wire import SOURCE
 from ..session.checkpoint import Checkpoint
 from .acting import Frames
+from .due_looks import PRESSED_HZ
 from .flow import StepResult
 from .parts import Handed, Parts
-from .publisher import PRESSED_HZ
 
 IDLE_S = 0.05  # how often what is asked, and snapshots, are looked after while no frames come
 PRESSED_FRAMES = 64

@@ -175,13 +175,14 @@ class Motion(Operator):
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         wanted = self.snapshot_names(names)
         self._afterwards.wait()
-        held = {
-            "template": self._template.of_seen_pixels(self._template.image),
-            "mean": self._template.of_seen_pixels(self._template.mean),
-            "valid_rectangle": self._rectangle,
-            "hot_pixels": self._hot.mask,
+        template = self._template
+        held: dict[str, Callable[[], np.ndarray]] = {
+            "template": lambda: template.of_seen_pixels(template.image),
+            "mean": lambda: template.of_seen_pixels(template.mean),
+            "valid_rectangle": self._rectangle.copy,
+            "hot_pixels": self._hot.mask.copy,
         }
-        return {name: held[name].copy() for name in wanted}
+        return {name: held[name]() for name in wanted}  # an image of seen pixels takes .4 ms: of those wanted alone
 
     def state(self) -> State:
         self._afterwards.wait()

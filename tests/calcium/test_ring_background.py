@@ -7,8 +7,12 @@ import scipy.ndimage as ndi
 import streamfluo
 from streamfluo import Block, Spec
 from streamfluo.calcium.banded import WhiteRows, bin_deviation, whiten
+from streamfluo.calcium.extract.background import Background
+from streamfluo.calcium.extract.components import Components
+from streamfluo.calcium.extract.ring_background import RingBackground
 from streamfluo.calcium.kernels.ring_regression import (
     bin_components,
+    bin_footprints,
     bin_of_pixels,
     ring_sum,
     subtract_binned_modes,
@@ -55,8 +59,31 @@ def test_components_are_binned_where_they_lie():
     index = np.flatnonzero(image).astype(np.int32)[None]
     footprints = (index, image.ravel()[index], np.array([index.size], np.int32))
     binned, noise = np.zeros(size, np.float32), np.full(size, 3.0, np.float32)
-    bin_components(numbers, noise, footprints, np.array([2.0]), binned)
+    runs = np.zeros(index.shape, np.int32), np.zeros(index.shape, np.float32), np.zeros(1, np.int64)
+    bin_footprints(numbers, footprints, np.arange(1), runs)
+    bin_components(numbers.size, noise, runs, np.array([2.0]), binned)
     np.testing.assert_allclose(binned, 6 * image.reshape(4, 3, 6, 3).mean((1, 3)), rtol=1e-5)
+
+
+def test_what_the_ring_knows_of_components_follows_them_as_they_come_change_and_go():
+    shape, size = (40, 40), (13, 13)
+    background, cells = Background(shape, 1), Components(shape, size, 1, 20, 0.0)
+    background.initialise(np.full(shape, 50, np.float32), [RNG.normal(0, 1, shape).astype(np.float16) for _ in "12345"])
+    follows = RingBackground(shape, 6.0, 1)
+    follows.initialise(np.full(shape, 50, np.float32), [np.zeros(shape, np.float16)], background)
+    for corner in ((0, 0), (20, 5), (9, 27)):
+        cells.add(corner, RNG.random(size).astype(np.float32), background, 0)
+        follows.prepare(cells)
+    cells.drop(0)  # the last row takes its place
+    cells.box[1] *= RNG.random(size) > 0.5
+    cells.refresh(1, background)
+    cells["activity"][:] = 3, 5
+    follows.prepare(cells)
+    expected, of_all = follows._of_cells.copy(), RingBackground(shape, 6.0, 1)
+    of_all.initialise(np.full(shape, 50, np.float32), [np.zeros(shape, np.float16)], background)
+    of_all.prepare(cells)
+    assert expected.any()
+    np.testing.assert_array_equal(of_all._of_cells, expected)
 
 
 def test_a_binned_plane_is_subtracted_as_a_plane():

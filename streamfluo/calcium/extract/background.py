@@ -8,9 +8,10 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from ...core.state import State, require_array
-from ...pixels.kernels.seen import inside, seen_window
+from ...pixels.kernels.seen import Window, inside, seen_window
 from ..kernels.background_modes import temporal_modes
 from ..kernels.demixing import ROWS, inner
+from ..kernels.initial_frames import add_initial, add_weighed, known_or_zero, whiten_initial
 
 MIN_OBSERVED = 0.8  # fraction of the initial frames in which a pixel must be known
 _BLOCK_PX = 8  # blocks whose means give the temporal modes
@@ -41,26 +42,20 @@ class Background:
 
         The noise comes from differences of consecutive frames, so that slow signals do not count.
         """
-        total, squares, observed, pairs, before = (np.zeros(first.shape, np.float32) for _ in range(5))
-        known_before = np.zeros(first.shape, bool)
+        total, squares, observed, pairs = sums = np.zeros((4, *first.shape), np.float32)
+        before = np.full(first.size, np.nan, np.float32)
         for part in frames:
-            known = np.isfinite(part)
-            now = np.where(known, part, np.float16(0)).astype(np.float32)
-            total += now
-            observed += known
-            both = known & known_before
-            squares += np.where(both, (now - before) ** 2, np.float32(0))
-            pairs += both
-            before, known_before = now, known
+            add_initial(np.asarray(part, np.float32).ravel(), before, tuple(sums.reshape(4, -1)))
         mean = total / np.maximum(observed, 1)
         self.mean[...] = np.where(observed > 0, first + mean, np.float32(0))
-        seen = inside(seen_window(np.where(pairs > 0, pairs, np.float32(np.nan))))
+        window = seen_window(np.where(pairs > 0, pairs, np.float32(np.nan)))
+        seen = inside(window)
         variance = np.ones(first.shape, np.float32)
         variance[seen] = _local_variance((squares / np.maximum(2 * pairs, 1))[seen], pairs[seen])
         self.noise[...] = np.where(observed >= MIN_OBSERVED * observed.max(), np.sqrt(variance), 0)
         np.divide(1, self.noise, out=self.weight, where=self.noise > 0)
         self._find_edge()
-        self._find_modes([part[seen] for part in frames], mean[seen], seen)
+        self._find_modes(frames, mean, window)
 
     def state(self) -> State:
         """Return all carried values as state entries."""
@@ -82,21 +77,26 @@ class Background:
             for other in range(m, len(self.modes)):
                 self.gram[m, other] = self.gram[other, m] = inner(mode, self.modes[other], 0, ROWS)
 
-    def _find_modes(self, frames: Sequence[np.ndarray], mean: np.ndarray, seen: tuple[slice, slice]) -> None:
+    def _find_modes(self, frames: Sequence[np.ndarray], mean: np.ndarray, window: Window) -> None:
         """First mode: the mean image; the others: smoothed maps of the leading temporal modes of block means.
 
-        Frames, as differences, and their mean are of the rows and columns that were `seen`.
+        Of frames and their mean (y, x), as differences, the window is taken that was seen.
         """
         self.modes[0] = self.mean * self.weight
         if len(self.modes) > 1:
-            weight = self.weight[seen]
-            parts = [np.nan_to_num((part.astype(np.float32) - mean) * weight) for part in frames]
-            blocks = np.stack([_block_means(part) for part in parts]).astype(np.float64)
-            for m, temporal in enumerate(temporal_modes(blocks, len(self.modes) - 1)):
-                spatial, known = np.zeros((2, *mean.shape), np.float32)
-                for amount, part, frame in zip(temporal, parts, frames, strict=True):
-                    spatial += np.float32(amount) * part
-                    known += np.float32(amount**2) * (np.isfinite(frame) & (weight > 0))
+            seen, (top, bottom, left, right) = inside(window), window
+            parts = [np.empty((bottom - top, right - left), np.float32) for _ in range(len(frames))]
+            weight, part = np.ascontiguousarray(self.weight[seen]), np.empty(parts[0].shape, np.float32)
+            blocks = []
+            for whitened, frame in zip(parts, frames, strict=True):
+                whiten_initial(np.asarray(frame, np.float32), mean, self.weight, (top, left), whitened)
+                known_or_zero(whitened.ravel(), part.ravel())
+                blocks.append(_block_means(part))
+            for m, temporal in enumerate(temporal_modes(np.stack(blocks).astype(np.float64), len(self.modes) - 1)):
+                spatial, known = np.zeros((2, *weight.shape), np.float32)
+                for amount, whitened in zip(temporal, parts, strict=True):
+                    amounts = np.float32(amount), np.float32(amount**2)
+                    add_weighed(whitened.ravel(), weight.ravel(), amounts, spatial.ravel(), known.ravel())
                 known = ndi.gaussian_filter(known, _SMOOTH_PX)
                 smooth = ndi.gaussian_filter(spatial, _SMOOTH_PX)
                 self.modes[m + 1][seen] = smooth / np.maximum(known, np.float32(0.01))

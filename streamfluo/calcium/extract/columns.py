@@ -31,7 +31,7 @@ class Columns:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the rows in use of an array, as a view."""
-        array: np.ndarray = getattr(self, name)
+        array: np.ndarray = self.__dict__[name]
         return array[: self.count]
 
     def append(self, **values: Any) -> int:

@@ -82,6 +82,7 @@ class Components(Columns):
         super().__init__(fields(box, modes, window, rate_samples))
         self.shape, self.box_shape, self.offset = shape, box, np.float32(offset)
         self.next_id = self.changes = 0
+        self.changed: set[int] = set()  # rows whose footprint was listed anew since the ring looked at them
 
     @property
     def footprints(self) -> Packed:
@@ -138,7 +139,7 @@ class Components(Columns):
     def corner(self, y: float, x: float) -> tuple[int, int]:
         """Return the origin of a box centred on (y, x) [px], shifted into the frame."""
         top, left = (
-            int(np.clip(round(at) - size // 2, 0, side - size))
+            int(min(max(round(at) - size // 2, 0), side - size))
             for at, size, side in zip((y, x), self.box_shape, self.shape, strict=True)
         )
         return top, left
@@ -165,6 +166,7 @@ class Components(Columns):
         for n in range(self.neighbours[k]):
             self._unlink(int(self.neighbour[k, n]), k)
         last = self.remove(k)
+        self.changed.add(k)
         if last != k:
             for n in range(self.neighbours[k]):
                 other = int(self.neighbour[k, n])
@@ -190,6 +192,7 @@ class Components(Columns):
     def refresh(self, k: int, background: Background) -> None:
         """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
         self.changes += 1
+        self.changed.add(k)
         box = self.box[k]
         height, width = self.box_shape
         top, left = self.origin[k]
@@ -226,6 +229,7 @@ class Components(Columns):
         if isinstance(neighbour, np.ndarray) and neighbour.ndim == 2:
             self.fields = {n: (neighbour.shape[1:] if n in PAIRS else f[0], f[1]) for n, f in self.fields.items()}
         super().restore(state, prefix, where)
+        self.changed = set(range(self.count))
         room = self.shape[0] * self.shape[1]
         corners = self["origin"] + np.array(self.box_shape)
         sound = (

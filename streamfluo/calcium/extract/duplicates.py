@@ -70,13 +70,15 @@ def _joined(cells: Components, whole: int, part: int, ratio: float, together: fl
     change = np.zeros(cells.box_shape, np.float32)
     add_shifted(change, cells.origin[whole], cells.box[part], cells.origin[part], np.float32(ratio))
     within = float((change.astype(float) ** 2).sum()) / max(ratio**2 * float(cells.energy[part]), 1e-30)
+    if within < MIN_WITHIN:
+        return None
     (y, x), (v, u) = (centroid(cells.origin[k], cells.box[k]) for k in (whole, part))
     sure = min((together - LIKE_ACTIVITY) / (SAME_ACTIVITY - LIKE_ACTIVITY), 1.0)
     if math.hypot(y - v, x - u) <= CONCENTRIC * math.sqrt(cells.pixels[whole]):
         sure = 1.0
     needed = cells.compactness[part] + MIN_GAIN - (MIN_GAIN + MAX_LOSS) * sure
     compact = compactness(cells.box[whole] + change)
-    if within < MIN_WITHIN or compact < max(needed, cells.compactness[whole] - MAX_LOSS * (1 + sure)):
+    if compact < max(needed, cells.compactness[whole] - MAX_LOSS * (1 + sure)):
         return None
     return change
 

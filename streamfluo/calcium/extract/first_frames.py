@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
+from ..kernels.initial_frames import read_half
 
 _STRIDE = 8  # pixels between those that are compared: 4096 of 512 × 512
 _QUANTILE = 0.9  # of |deviation|: what changes a tenth of the field is no cell
@@ -68,7 +69,10 @@ class FirstFrames(Sequence[np.ndarray]):
     def __getitem__(self, n: int | slice) -> np.ndarray | Sequence[np.ndarray]:
         if isinstance(n, slice):
             return [self[i] for i in range(*n.indices(len(self)))]
-        frame: np.ndarray = self._stored[n].astype(np.float32) * self._scale[0]
+        stored, frame = self._stored[n].view(np.uint16), np.empty(self.first.shape, np.float32)
+        stored.flags.writeable = False  # as it is where it comes from a state: the kernel is compiled for such alone
+        flat = frame.reshape(-1)
+        read_half(stored.reshape(-1), self._scale[0], flat.view(np.uint32), flat)
         return frame
 
     def __iter__(self) -> Iterator[np.ndarray]:

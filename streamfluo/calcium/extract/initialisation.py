@@ -15,6 +15,7 @@ from ..kernels import (
     footprint_statistics,
     footprints,
     impulse_responses,
+    initial_frames,
     outlines,
     residual,
     ring_regression,
@@ -28,6 +29,7 @@ from .background import Background
 from .buffer import SCALE, Buffer
 from .components import Components
 from .detection import Candidate, Detector
+from .first_frames import FirstFrames
 from .footprint_update import refine_footprint, update_statistics
 from .proposal import propose
 from .ring_background import RingBackground
@@ -48,7 +50,8 @@ _KERNELS: tuple[Any, ...] = (
     footprint_statistics.update_overlaps, footprint_statistics.add_shifted, footprint_statistics.update_evidence,
     footprint_statistics.add_past_evidence, footprint_statistics.update_falls, footprint_statistics.add_past_falls,
     footprint_statistics.component_snr, footprint_statistics.list_support,
-    rises.observe_rises,
+    rises.observe_rises, initial_frames.read_half, initial_frames.add_initial, initial_frames.whiten_initial,
+    initial_frames.known_or_zero, initial_frames.add_weighed,
     footprint_r2.footprint_r2, outlines.outline, ring_regression.bin_deviation_rows, ring_regression.bin_of_pixels,
     ring_regression.bin_components, ring_regression.ring_sum,
     ring_regression.known_bins, ring_regression.subtract_binned_modes, ring_regression.update_ring,
@@ -70,6 +73,9 @@ def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
     blob = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 8).astype(np.float32)
     ripple = (np.sin(7.0 * yy) * np.cos(5.0 * xx)).astype(np.float32)
     background.initialise(100 + 10 * blob, [((-1) ** t * ripple).astype(np.float16) for t in range(6)])
+    first_frames = FirstFrames(_SHAPE)
+    first_frames.append(0, blob)
+    assert len(first_frames[0])
     raw_frame = np.zeros(_SHAPE, dtype)
     raw_frame.flags.writeable = False
     mode, binned = np.zeros(modes), np.zeros((1, 1), np.float32)

@@ -182,8 +182,9 @@ class Extract(Operator):
                 self._learning.put((index, kept))
                 return NO_COMPONENTS
             self._take_over()
-        values = self._live.take(index, frame)
-        if not self._live.begun and len(self._live.first_frames) >= self.params.init_frames:
+        live = self._live
+        values = live.take(index, frame)
+        if not live.begun and len(live.first_frames) >= self.params.init_frames:
             self._learn([])
         return values
 

@@ -13,7 +13,9 @@ from ..banded import bin_deviation
 from ..kernels.demixing import inner
 from ..kernels.residual import smooth
 from ..kernels.ring_regression import (
+    BinnedFootprints,
     bin_components,
+    bin_footprints,
     bin_of_pixels,
     known_bins,
     ring_sum,
@@ -60,6 +62,7 @@ class RingBackground:
         self._radius = radius_px / self._bin
         self._binned, self._ring, self._sums, self._seen, self._known, self._work = np.zeros((6, *size), np.float32)
         self._of_cells, self._prepared = np.zeros(size, np.float32), _NOTHING
+        self._runs = _no_runs(0, 0)
         self._bin_of = np.zeros(shape[0] * shape[1], np.int32)
         bin_of_pixels(shape, size, self._bin_of)
         self._whole = np.zeros(size, bool)
@@ -100,7 +103,14 @@ class RingBackground:
     def prepare(self, cells: Components) -> None:
         """Bin the components at their activity, for the next frame; once more if footprints change before it comes."""
         if self._prepared != cells.changes:
-            bin_components(self._bin_of, self._noise, cells.footprints, cells["activity"], self._of_cells)
+            if self._runs.bin.shape != cells.index.shape:
+                self._runs, changed = _no_runs(*cells.index.shape), np.arange(cells.count)
+            else:
+                changed = np.array([k for k in sorted(cells.changed) if k < cells.count], np.int64)
+            cells.changed.clear()
+            bin_footprints(self._bin_of, cells.footprints, changed, tuple(self._runs))
+            activity = cells["activity"]
+            bin_components(len(self._bin_of), self._noise, tuple(self._runs), activity, self._of_cells)
             self._prepared = cells.changes
 
     def update_slopes(self) -> None:
@@ -155,6 +165,11 @@ class RingBackground:
         return _Pattern(
             modes, np.linalg.inv(gram), count, _nearest_known(known) if known.any() and not known.all() else None
         )
+
+
+def _no_runs(components: int, pixels: int) -> BinnedFootprints:
+    size = components, pixels
+    return BinnedFootprints(np.zeros(size, np.int32), np.zeros(size, np.float32), np.zeros(components, np.int64))
 
 
 def _nearest_known(known: np.ndarray) -> np.ndarray:

@@ -1,10 +1,23 @@
 """Ring model of the background: a pixel's background is predicted from a ring around it (CNMF-E)."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add, add_scaled
 from .demixing import inner
+
+
+class BinnedFootprints(NamedTuple):
+    """Of each footprint the runs of pixels in one bin: flat `bin` (K, P) int32, their sum (K, P) float32, `count` (K,).
+
+    Made once for each change of a footprint, some three a frame; of all of them a frame would take .2 ms.
+    """
+
+    bin: Any
+    sum: Any
+    count: Any
 
 
 @kernel
@@ -70,24 +83,34 @@ def bin_of_pixels(shape, size, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def bin_components(bin_of, noise, footprints, activity, binned):  # type: ignore[no-untyped-def]
-    """Write what the components add to a binned frame (rows, columns) [ADU].
-
-    Whitened footprints times activity (K,) times the noise σ [ADU] of each bin (rows, columns); bin_of (pixels,).
-    """
+def bin_footprints(bin_of, footprints, rows, runs):  # type: ignore[no-untyped-def]
+    """List the runs of pixels in one bin of the footprints `rows` (n,): BinnedFootprints; bin_of (pixels,)."""
     index, value, pixels = footprints
-    total = np.zeros(binned.size, np.float32)
-    for k in range(len(activity)):
-        amount = np.float32(activity[k])
-        here, sum_here = 0, np.float32(0)
+    bins, sums, count = runs
+    for k in rows:
+        n, here = 0, -1
         for p in range(pixels[k]):
             there = bin_of[index[k, p]]
             if there != here:  # neighbours in a row share a bin: one sum each
-                total[here] += amount * sum_here
-                here, sum_here = there, np.float32(0)
-            sum_here += value[k, p]
-        total[here] += amount * sum_here
-    share = np.float32(binned.size / len(bin_of))
+                here, bins[k, n], sums[k, n] = there, there, np.float32(0)
+                n += 1
+            sums[k, n - 1] += value[k, p]
+        count[k] = n
+
+
+@kernel
+def bin_components(pixels, noise, runs, activity, binned):  # type: ignore[no-untyped-def]
+    """Write what the components add to a binned frame (rows, columns) [ADU].
+
+    BinnedFootprints times activity (K,) times the noise σ [ADU] of each bin (rows, columns); pixels: of the frame.
+    """
+    bins, sums, count = runs
+    total = np.zeros(binned.size, np.float32)
+    for k in range(len(activity)):
+        amount = np.float32(activity[k])
+        for n in range(count[k]):
+            total[bins[k, n]] += amount * sums[k, n]
+    share = np.float32(binned.size / pixels)
     for j in range(binned.shape[0]):
         for i in range(binned.shape[1]):
             binned[j, i] = share * noise[j, i] * total[j * binned.shape[1] + i]

@@ -242,7 +242,11 @@ def append_sample_ar2(k, sample, penalty, sweeps, windows, normal):  # type: ign
     tail[n - 1] = tail[n - 2] * response[n - 1] / max(response[n - 2], 1e-12)
     samples[n - 1], spikes[n - 1] = sample, 0.0
     slope[:] = -penalty
-    for i in range(n):
+    for i in range(0, n - 3, 4):  # four at a time, as slope is read and written less often: half of the time
+        a, b, c, d = n - 1 - i, n - 2 - i, n - 3 - i, n - 4 - i
+        shifted = turned[a : a + n], turned[b : b + n], turned[c : c + n], turned[d : d + n]
+        _subtract_four(shifted, tail[i : i + 4], samples[i : i + 4], slope)
+    for i in range(n - n % 4, n):
         _subtract_scaled(turned[n - 1 - i : 2 * n - 1 - i], tail[i] - samples[i], slope)
     for j in range(n):
         if spikes[j] > 0:
@@ -259,6 +263,14 @@ def append_sample_ar2(k, sample, penalty, sweeps, windows, normal):  # type: ign
 def _subtract_scaled(a, factor, out):  # type: ignore[no-untyped-def]
     for i in range(len(out)):
         out[i] -= factor * a[i]
+
+
+@kernel
+def _subtract_four(shifted, tail, samples, out):  # type: ignore[no-untyped-def]
+    a, b, c, d = shifted
+    p, q, r, s = tail[0] - samples[0], tail[1] - samples[1], tail[2] - samples[2], tail[3] - samples[3]
+    for i in range(len(out)):
+        out[i] = (((out[i] - p * a[i]) - q * b[i]) - r * c[i]) - s * d[i]
 
 
 @kernel

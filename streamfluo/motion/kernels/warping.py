@@ -13,8 +13,8 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
     frame (y, x) float32; patches (py, px, 2) float32 [px], basis the SplineBasis of the pixels: the displacement field
     is d = basis.yᵀ · patches · basis.x; coefficients: interpolation_weights.FOUR as tuples of float32; scratch (10, x)
     float32; warped (y, x) float32. The nearest pixel is repeated outside the frame. Returns the least and the largest
-    integer shift along y, then along x. Runs of pixels with one integer shift share a loop: 3 rfft2 at 512 × 512 where
-    the field changes by one pixel in sixty.
+    integer shift along y, then along x. Runs of pixels with one integer shift share a loop: 1.5 rfft2 at 512 × 512
+    where the field changes by one pixel in sixty.
     """
     basis_y, basis_x = basis
     height, width = warped.shape
@@ -45,18 +45,31 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
 
 @part
 def _weights(shift, coefficients, integers, weights):  # type: ignore[no-untyped-def]
+    _floor(shift, integers)
+    _polynomials(shift, coefficients, (weights[0], weights[1], weights[2], weights[3]))
+
+
+# Loops over rows are kernels on slices of single rows: as lines of their caller, or on rows of a slice of several whose
+# stride numba does not know, they do not run on vectors, and a frame takes 2.0 for .9 ms.
+
+
+@kernel
+def _floor(shift, integers):  # type: ignore[no-untyped-def]
     for i in range(len(shift)):
         integers[i] = np.int32(np.floor(shift[i]))
-    for k in range(4):
-        _polynomial(shift, coefficients[k], weights[k])
 
 
-@part
-def _polynomial(shift, coefficients, out):  # type: ignore[no-untyped-def]
-    c0, c1, c2, c3, c4, c5 = coefficients
+@kernel
+def _polynomials(shift, coefficients, weights):  # type: ignore[no-untyped-def]
+    (a0, a1, a2, a3, a4, a5), (b0, b1, b2, b3, b4, b5) = coefficients[:2]
+    (c0, c1, c2, c3, c4, c5), (d0, d1, d2, d3, d4, d5) = coefficients[2:]
+    a, b, c, d = weights
     for i in range(len(shift)):
         f = shift[i] - np.floor(shift[i])
-        out[i] = ((((c5 * f + c4) * f + c3) * f + c2) * f + c1) * f + c0
+        a[i] = ((((a5 * f + a4) * f + a3) * f + a2) * f + a1) * f + a0
+        b[i] = ((((b5 * f + b4) * f + b3) * f + b2) * f + b1) * f + b0
+        c[i] = ((((c5 * f + c4) * f + c3) * f + c2) * f + c1) * f + c0
+        d[i] = ((((d5 * f + d4) * f + d3) * f + d2) * f + d1) * f + d0
 
 
 @part
@@ -75,8 +88,9 @@ def _interpolate_run(frame, y, shift_x, run, scratch, out):  # type: ignore[no-u
     if inner_first < inner_stop:
         a, b = inner_first + shift_x - 1, inner_stop + shift_x + 2
         inner = (rows[0][a:b], rows[1][a:b], rows[2][a:b], rows[3][a:b])
-        inner_y, inner_x = weights_y[:, inner_first:inner_stop], weights_x[:, inner_first:inner_stop]
-        _weighted_sums(inner, inner_y, inner_x, out[inner_first:inner_stop])
+        f, s, w = inner_first, inner_stop, scratch
+        inner_y, inner_x = (w[2, f:s], w[3, f:s], w[4, f:s], w[5, f:s]), (w[6, f:s], w[7, f:s], w[8, f:s], w[9, f:s])
+        _weighted_sums(inner, inner_y, inner_x, out[f:s])
 
 
 @kernel
@@ -95,7 +109,7 @@ def _clamped(rows, x, weights_y, weights_x):  # type: ignore[no-untyped-def]
     return total
 
 
-@part
+@kernel
 def _weighted_sums(rows, weights_y, weights_x, out):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3 = rows
     n = len(out)  # slices of one length, so that the loop runs on vectors: 2.5 times as fast
@@ -103,8 +117,8 @@ def _weighted_sums(rows, weights_y, weights_x, out):  # type: ignore[no-untyped-
     a1, b1, c1, d1 = r1[:n], r1[1 : n + 1], r1[2 : n + 2], r1[3 : n + 3]
     a2, b2, c2, d2 = r2[:n], r2[1 : n + 1], r2[2 : n + 2], r2[3 : n + 3]
     a3, b3, c3, d3 = r3[:n], r3[1 : n + 1], r3[2 : n + 2], r3[3 : n + 3]
-    w0, w1, w2, w3 = weights_x[0], weights_x[1], weights_x[2], weights_x[3]
-    y0, y1, y2, y3 = weights_y[0], weights_y[1], weights_y[2], weights_y[3]
+    w0, w1, w2, w3 = weights_x
+    y0, y1, y2, y3 = weights_y
     for i in range(n):
         p, q, r, s = w0[i], w1[i], w2[i], w3[i]
         upper = ((a0[i] * p + b0[i] * q) + (c0[i] * r + d0[i] * s)) * y0[i] + (

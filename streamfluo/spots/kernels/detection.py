@@ -89,14 +89,14 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
                 value = q[y, x]
                 if not value > 0 or (not measured and value * value < least * poisson * background[y, x]):
                     continue
+                if not highest(q, y, x):  # before its threshold, whose logarithm takes longer
+                    continue
                 if not measured:
                     shot = poisson * max(background[y, x], LEAST_BACKGROUND)
                     all_light = shot + variances[x]
                     wanted = threshold(table, math.log(all_light**3 / (poisson * shot**2)), shot / all_light)
                     limit = wanted * wanted * ((along_y[y] * along_x[x] - share) * all_light)
-                if value * value < limit or not highest(q, y, x):
-                    continue
-                if math.isnan(frame[top + y, first + x]):
+                if value * value < limit or math.isnan(frame[top + y, first + x]):
                     continue
                 if count < len(candidates):
                     row = candidates[count]
