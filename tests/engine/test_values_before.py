@@ -365,6 +365,9 @@ def test_of_a_run_that_goes_on_what_is_looked_at_comes_from_what_it_wrote_and_go
     name = "per_frame/moments/total_signal"
     with running(source, MEANS, out=tmp_path / "S") as (engine, _), Watch(engine.publisher.endpoint) as watch:
         until(lambda: told_of(engine) == 190, PATIENCE_S)
+        writer = engine.session.values["moments"]
+        until(lambda: sum(r.frames for r in records_before(writer, MANY)) + writer.waiting_frames == 185, PATIENCE_S)
+        writer.flush()  # a quarter second's wait for more, which here is more than memory has
         model = Model(engine.publisher.endpoint)
         earlier = Earlier(model, watch)
 
