@@ -50,6 +50,7 @@ class Earlier:
         model, now_s = self._model, time.monotonic()
         if model.series != self._series or model.link not in ("live", "ended"):
             self._shown, self._series = {}, model.series
+            model.past.clear()
             return
         panels = {panel.id: panel for one in shown for panel in (one, *model.beside(one)) if panel.kind in KINDS}
         wanted = {
@@ -62,7 +63,9 @@ class Earlier:
             del self._shown[name]
         for name, (_, values) in wanted.items():
             self._shown.setdefault(name, _Shown(now_s, values.revision))
-        for name, (panel, values) in wanted.items():
+        waiting_first = sorted(wanted, key=lambda name: self._shown[name].asked_s is None)
+        for name in waiting_first:  # else another one asks meanwhile
+            panel, values = wanted[name]
             if self._follow(panel, values, self._shown[name], now_s):
                 return
 
@@ -95,10 +98,12 @@ class Earlier:
 
     def _take_answer(self, panel: Panel, values: Trace | Marks | Rows, shown: _Shown) -> bool:
         """Note what came of the question; False if nothing has."""
-        answer = self._model.past
-        if answer is None or (answer.step, answer.before) != (panel.step, shown.before):
+        about = (panel.step, shown.before)
+        answer = next((one for one in self._model.past if (one.step, one.before) == about), None)
+        if answer is None:
             return False
-        self._model.past, shown.asked_s = None, None
+        self._model.past.remove(answer)
+        shown.asked_s = None
         if shown.before == NEWEST or shown.before in _starts(values):
             shown.settled.add(shown.before)  # nothing is older, or frames are missing there
         return True

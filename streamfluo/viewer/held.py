@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from .traces import Marks, Trace
 
 PLOTTED = ("curve", "scatter", "histogram", "counts")
 MAX_INDEX, MAX_LOOKS = 2**62, 4000
+MAX_ANSWERS = 16
 STALE_FRAMES = 64  # what a step said of a frame so far from the one shown is not drawn over it any more
 
 
@@ -49,7 +50,7 @@ class Held:
         self.values: dict[str, float] = {}  # those of none, by step/name
         self.vectors: dict[str, tuple[int, np.ndarray]] = {}  # overlay → frames' first index, (t, …, yx)
         self.contours: dict[str, np.ndarray] = {}
-        self.past: wire.Result | None = None  # the newest answer to a question about values of before
+        self.past: deque[wire.Result] = deque(maxlen=MAX_ANSWERS)  # the newest to questions about values of before
         self.pointed: dict[str, list[int]] = {}  # step → ids of components that are drawn thick, the newest last
         self._source_frames: dict[str, tuple[float, float]] = {}  # step → in one of its frames, in one that it sees
         self._present: dict[str, list[int]] = {}  # step → ids that its newest values say are there
@@ -76,7 +77,7 @@ class Held:
             for name, array in arrays.items():
                 self._snapshot(result, name, array)
         elif result.before is not msgspec.UNSET:
-            self.past = result
+            self.past.append(result)
             self._of_past(result, arrays)
             return  # the newest frame is another one
         else:

@@ -37,6 +37,7 @@ GIVES = {
 }
 MEANS = "kind = 'moments'"
 MANY = 1 << 24
+PATIENCE_S = 20.0  # beside other tests
 
 
 def values(index, frames=1, ids=(1, 2)):
@@ -363,7 +364,10 @@ def test_of_a_run_that_goes_on_what_is_looked_at_comes_from_what_it_wrote_and_go
     source = Held([*ones(100), Gap(100, 5), *ones(190, 105)], hold=(186,))
     name = "per_frame/moments/total_signal"
     with running(source, MEANS, out=tmp_path / "S") as (engine, _), Watch(engine.publisher.endpoint) as watch:
-        until(lambda: told_of(engine) == 190)
+        until(lambda: told_of(engine) == 190, PATIENCE_S)
+        writer = engine.session.values["moments"]
+        until(lambda: sum(r.frames for r in records_before(writer, MANY)) + writer.waiting_frames == 185, PATIENCE_S)
+        writer.flush()  # a quarter second's wait for more, which here is more than memory has
         model = Model(engine.publisher.endpoint)
         earlier = Earlier(model, watch)
 
@@ -378,16 +382,16 @@ def test_of_a_run_that_goes_on_what_is_looked_at_comes_from_what_it_wrote_and_go
             earlier.turn(panels)
             return model.traces[name].around(model.looking_at).since()[0].tolist() if name in model.traces else []
 
-        until(lambda: looked() == list(range(150, 190)))
+        until(lambda: looked() == list(range(150, 190)), PATIENCE_S)
         model.looking_at = 80
-        until(lambda: looked() == list(range(65, 95)))
+        until(lambda: looked() == list(range(65, 95)), PATIENCE_S)
         values = model.traces[name].around(80).since()[1][:, 0].copy()
         model.looking_at = 70  # what is there stays
         assert looked() == list(range(65, 95))
         model.looking_at = 102  # in a gap
-        until(lambda: looked() == [*range(82, 100), *range(105, 117)])
+        until(lambda: looked() == [*range(82, 100), *range(105, 117)], PATIENCE_S)
         model.looking_at = 3
-        until(lambda: looked() == list(range(18)))
+        until(lambda: looked() == list(range(18)), PATIENCE_S)
         assert model.traces[name].since()[0].tolist() == list(range(150, 190)), "the newest stay"
         model.looking_at = None
         assert looked() == list(range(150, 190))

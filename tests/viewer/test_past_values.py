@@ -78,7 +78,7 @@ def test_values_of_before_do_not_move_the_newest_frame():
     model = fed(hello(), past("extract", 90, 2, 99, ids=[7], trace=[[1.0], [2.0]]))
     assert rows_of(model.traces["by_id/extract/trace"]) == {90: [1.0], 91: [2.0]}
     assert model.timeline.stop == 0
-    assert model.past.index == 90
+    assert model.past[-1].index == 90
 
 
 @pytest.mark.parametrize(
