@@ -249,11 +249,11 @@ What each job costs a frame of 512×512, on one thread, and how far that is from
 `python tools/bench.py --page docs/speed.md`, on {date}:
 {machine}.
 
-Units: `rfft2` is one `scipy.fft.rfft2` of 512×512 float32, here {unit:.2f} ms by itself; `copies` are cold copies of
-the same block in memory. Both alternate with the work they measure. All in time of the processor, what threads do
-behind the values included; other programs slow the work more than its unit. Lines in ms and that of the engine are by the
-clock: beside other programs they say how long those held the cores. In brackets: the lowest and the highest of several
-rounds, or of ten parts of the frames.
+Units: `rfft2` is one `scipy.fft.rfft2` of 512×512 float32, here {unit:.2f} ms by itself; `copies` are cold copies
+of the same block in memory. Both alternate with the work they measure. All in time of the processor, what threads
+do behind the values included; other programs slow the work more than its unit. Lines in ms and that of the engine
+are by the clock: beside other programs they say how long those held the cores. In brackets: the lowest and the
+highest of several rounds, or of ten parts of the frames.
 
 | work | measured | accepted | goal |
 |---|---|---|---|
