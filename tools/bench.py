@@ -43,7 +43,7 @@ class MemoryCamera(Source):
         n = self._block_frames
         while self._at < (self.series.frames or 0):
             offset = self._at % self._count
-            stamped = np.full(n, time.monotonic_ns())
+            stamped = time.monotonic_ns() + np.arange(n)  # times that do not go on are told
             yield Block(self._at, stamped, self._pixels[offset : offset + n])
             self._at += n
 

@@ -21,6 +21,7 @@ from bench_counting import EMITTERS, Case, traces
 from bench_motion import SKIP, movie
 
 from streamfluo import Block, Camera, Operator, Spec, create
+from streamfluo.cli.run import kept_out_of_collections
 from streamfluo.simulate import spots as simulated_spots
 
 INTERVAL_S, SEED, SEED_OF_TRACES = 0.04, 7, 2701
@@ -39,34 +40,43 @@ class Figure(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Of each frame [rfft2]: time of all threads, and of the chain's until the frame's values; one rfft2 [s]."""
+    """Seconds of each frame: all threads of the process; the chain's until the frame's values; one rfft2."""
 
     whole: np.ndarray
     until: np.ndarray
-    unit_s: float
+    unit: np.ndarray
 
-    def spread(self, start: int) -> tuple[float, float]:
-        """The lowest and the highest mean of ten parts of the frames from `start` on."""
-        means = [float(part.mean()) for part in np.array_split(self.whole[start:], 10)]
-        return min(means), max(means)
+    def means(self, of: np.ndarray, last: int) -> np.ndarray:
+        """Means of ten parts of the last frames, each in the median rfft2 of its own part."""
+        parts = zip(np.array_split(of[-last:], 10), np.array_split(self.unit[-last:], 10), strict=True)
+        return np.array([part.mean() / np.median(unit) for part, unit in parts])
 
-    def mean_s(self, start: int) -> float:
-        """Mean processor time of a frame [s] from `start` on."""
-        return float(self.whole[start:].mean()) * self.unit_s
+    def mean(self, work: str, last: int, until: bool = False, accepted: str = "–", goal: str = "–") -> Figure:
+        """The median of the means of ten parts of the last frames: a burst of another program spoils one of them."""
+        means = self.means(self.until if until else self.whole, last)
+        return Figure(work, float(np.median(means)), (means.min(), means.max()), accepted=accepted, goal=goal)
+
+    def quantile(self, part: float, last: int, until: bool = False) -> float:
+        """A quantile of the last frames, in the median rfft2 of them all."""
+        of = self.until if until else self.whole
+        return float(np.quantile(of[-last:], part) / np.median(self.unit[-last:]))
+
+    def mean_s(self, last: int) -> float:
+        """Seconds of a frame, the median of the means of ten parts."""
+        return float(np.median(self.means(self.whole, last)) * np.median(self.unit[-last:]))
 
 
 def frame_by_frame(feed: Callable[[Block], object], settle: Callable[[], object], blocks: Iterable[Block]) -> Costs:
     """Time each block of one frame: `feed` gives its values, `settle` waits for what is left to do; then one rfft2."""
     times = []
-    for block in blocks:
-        began, thread = time.process_time(), time.thread_time()
-        feed(block)
-        until = time.thread_time() - thread
-        settle()
-        times.append((time.process_time() - began, until, _rfft2_s()))
-    whole, until_, unit = np.array(times).T
-    one = float(np.median(unit))
-    return Costs(whole / one, until_ / one, one)
+    with kept_out_of_collections():
+        for block in blocks:
+            began, thread = time.process_time(), time.thread_time()
+            feed(block)
+            until = time.thread_time() - thread
+            settle()
+            times.append((time.process_time() - began, until, _rfft2_s()))
+    return Costs(*np.array(times).T)
 
 
 def raw_blocks(frames: int | None = None) -> Iterator[Block]:
@@ -90,14 +100,11 @@ def motion(mode: str, frames: int) -> Costs:
 def motion_figures() -> Iterator[Figure]:
     """Rigid and piecewise motion, in blocks of one frame."""
     rigid = motion("rigid", 1400)
-    late = rigid.whole[-400:]
-    yield Figure("motion, blocks of 1: mean", float(late.mean()), rigid.spread(1000), accepted="1.2", goal=".8")
-    ratio = float(np.percentile(late, 99) / np.median(late))
+    yield rigid.mean("motion, blocks of 1: mean", 400, accepted="1.2", goal=".8")
+    ratio = rigid.quantile(0.99, 400) / rigid.quantile(0.5, 400)
     yield Figure("the same: p99 / median", ratio, unit="×", accepted="2.2", goal="2")
-    yield Figure("the same until its values: mean", float(rigid.until[-400:].mean()))
-    piecewise = motion("piecewise", 500)
-    yield Figure("piecewise motion: mean", piecewise.mean_s(SKIP) / piecewise.unit_s, piecewise.spread(SKIP),
-                 accepted="6", goal="4")  # fmt: skip
+    yield rigid.mean("the same until its values: mean", 400, until=True)
+    yield motion("piecewise", 500).mean("piecewise motion: mean", 300, accepted="6", goal="4")
 
 
 def extract_figures() -> Iterator[Figure]:
@@ -112,17 +119,15 @@ def extract_figures() -> Iterator[Figure]:
             second.update(shifted.block, {"valid": shifted.values["valid"]})
 
         costs = frame_by_frame(feed, lambda s=second: s.read(["next_id"]), raw_blocks())
-        late, until = costs.whole[-1000:], costs.until[-1000:]
-        spread = costs.spread(len(costs.whole) - 1000)
-        what = f"motion + extract, background {background}, 430 cells"
-        yield Figure(f"{what}: mean", float(late.mean()), spread, accepted=accepted, goal=goal)
-        yield Figure("the same: p99", float(np.percentile(late, 99)), accepted="6.5", goal="5")
-        yield Figure("the same: worst", float(late.max()), accepted="15", goal="10")
-        yield Figure("the same until its values: mean", float(until.mean()))
-        yield Figure("the same until its values: p99", float(np.percentile(until, 99)))
+        what = f"motion + extract, background {background}, 430 cells: mean"
+        yield costs.mean(what, 1000, accepted=accepted, goal=goal)
+        yield Figure("the same: p99", costs.quantile(0.99, 1000), accepted="6.5", goal="5")
+        yield Figure("the same: worst", costs.quantile(1, 1000), accepted="15", goal="10")
+        yield costs.mean("the same until its values: mean", 1000, until=True)
+        yield Figure("the same until its values: p99", costs.quantile(0.99, 1000, until=True))
         begun = SKIP + second._delay_frames  # what the thread that learns takes, beside what frames take by themselves
         beside = np.median(costs.whole[:SKIP]) * (begun - SKIP)
-        learned = (costs.whole[SKIP - 1 : begun + 1].sum() - beside) * costs.unit_s
+        learned = costs.whole[SKIP - 1 : begun + 1].sum() - beside
         yield Figure("its initialisation, beside the frames", float(learned), unit="s", accepted="1", goal=".5")
 
 
@@ -244,10 +249,11 @@ What each job costs a frame of 512×512, on one thread, and how far that is from
 `python tools/bench.py --page docs/speed.md`, on {date}:
 {machine}.
 
-Units: `rfft2` is one `scipy.fft.rfft2` of 512×512 float32, here {unit:.2f} ms; `copies` are cold copies of the same
-block in memory. Both alternate with the work they measure. All in time of the processor, what threads do behind the
-values included, unless a line says otherwise; other programs slow the work more than its unit. In brackets: the lowest
-and the highest of several rounds, or of ten parts of the frames.
+Units: `rfft2` is one `scipy.fft.rfft2` of 512×512 float32, here {unit:.2f} ms by itself; `copies` are cold copies
+of the same block in memory. Both alternate with the work they measure. All in time of the processor, what threads
+do behind the values included; other programs slow the work more than its unit. Lines in ms and that of the engine
+are by the clock: beside other programs they say how long those held the cores. In brackets: the lowest and the
+highest of several rounds, or of ten parts of the frames.
 
 | work | measured | accepted | goal |
 |---|---|---|---|

@@ -164,7 +164,7 @@ def works() -> list[Work]:
         accumulator("moments", 32), accumulator("moments", 1), accumulator("sofi", 32, order=2),
         accumulator("sofi", 32, order=4), accumulator("sofi", 1, order=4), accumulator("gain", 32),
     ]  # fmt: skip
-    found.append(Work("motion", *motion_work(), rigid.mean_s(800)))
+    found.append(Work("motion", *motion_work(), rigid.mean_s(200)))
     found.append(Work("motion, piecewise", *motion_work(piecewise=True), piecewise.mean_s(200)))
     found.append(Work("extract, 441 components", *extract_work(), bench_speed.extract_alone_s()))
     found.append(Work("spots, 200 in a frame", *spots_work(), bench_speed.spots_s()))
