@@ -22,7 +22,7 @@ from streamfluo.client import FrameSender
 from streamfluo.core import wire
 from streamfluo.core.plane import Plane
 from streamfluo.core.source import Gap
-from streamfluo.network import consumers, sender, shared_memory, slabs
+from streamfluo.network import consumers, sender, server, shared_memory, slabs
 from streamfluo.network.shared_memory import FOLDER, NAME, Segment
 from streamfluo.network.slabs import Slabs, SlabWriter
 
@@ -519,11 +519,12 @@ def test_without_a_folder_the_systems_own_shared_memory_serves(monkeypatch, read
 
 def test_a_consumer_that_cannot_open_it_has_its_frames_in_messages(monkeypatch, read):
     monkeypatch.setattr(Slabs, "offered", lambda *_: None)
+    monkeypatch.setattr(server, "HEARTBEAT_S", 0.01)
     with serving(Odd((8, 9), "u2"), wait=True) as served, open_source(served.uri) as source:
         (consumer,) = served.server._consumers.values()
         monkeypatch.setattr(slabs, "_UNATTACHED_S", 0.0)
         assert len(frames(source.blocks())) == 40
-        assert consumer.slabs is None
+        until(lambda: consumer.slabs is None)
     assert not read
 
 
