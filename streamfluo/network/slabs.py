@@ -24,7 +24,7 @@ from ..core import wire
 from ..core.errors import WireError
 from .shared_memory import Segment, remove_orphans
 
-LEAST_FRAME_BYTES = 64 << 10  # smaller frames travel as fast in the message
+LEAST_FRAME_BYTES = 32 << 10  # from where it is a tenth faster, for two thirds of the processor
 RING_BYTES = 64 << 20
 CACHED_BYTES = 16 << 20  # of frames that can wait: what stays in a processor's cache
 MAX_SLABS, LEAST_SLABS = 256, 3
