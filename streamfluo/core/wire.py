@@ -130,8 +130,8 @@ counted.
 Budgets: 256 connections to a data endpoint, 128 to results, 16 to each preview, 32 to ingest, 32 to control; the next
 one is hung up on. Who has not finished a handshake after 10 s is hung up on too, and so is who sends 4 MiB of a message
 without its end (ingest: 64 MiB, its sender 32 frames more; where the system tells, which is Linux). The frames that
-consumers do not read share 256 MiB, 64 MiB each at most. A preview that nobody watches for 30 s is closed, but the one
-that hello names.
+consumers do not read share 256 MiB, 64 MiB each at most; shared memory has 256 MiB besides, and what nobody attaches to
+within 10 s is taken back. A preview that nobody watches for 30 s is closed, but the one that hello names.
 
 Endpoints are `tcp://HOST:PORT` and `ipc://PATH`, nothing else. Beyond this machine they speak CURVE: who connects pins
 the server's key, and its own is on a list with roles: view (status, preview, look, past, results), record (subscribe

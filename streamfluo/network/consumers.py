@@ -25,6 +25,7 @@ _MARKS = 8  # in a consumer's share
 PAUSE_S, WAIT_S = 0.05, 0.005  # 16 MiB are read in 3 ms; credit comes in between
 _REST_S, _LONGEST_REST_S = 0.01, 0.64
 
+Part = Buffer | np.ndarray
 log = logging.getLogger("streamfluo")
 
 
@@ -51,20 +52,23 @@ class Consumer:
     _left: int = 0
     _marks: deque[tuple[int, zmq.MessageTracker]] = field(default_factory=deque)
 
-    def packed(self, image: wire.Image, pixels: np.ndarray) -> tuple[wire.Image, list[Buffer | np.ndarray]]:
-        """Return a frame's header and what follows it: nothing where its pixels are in shared memory."""
+    def packed(self, image: wire.Image, pixels: np.ndarray, share: int) -> tuple[bytes | zmq.Frame, list[Part]]:
+        """Return a frame's header as it is sent, and what follows it: nothing where its pixels are in shared memory."""
         if self.slabs is not None and self.slabs.attached:
             self.slabs.forget_name()
             if (slab := self.slabs.put(image, pixels)) is not None:
-                return slab, []
-        elif self.slabs is not None and self.slabs.given_up:
-            self.let_go()
+                return wire.encode(slab), []
         image, part = self.packing.packed(image, pixels)
-        return image, [part]
+        return self.header(wire.encode(image), share), [part]
 
-    def let_go(self) -> None:
-        """Give back the memory that it shared."""
-        if self.slabs is not None:
+    @property
+    def done(self) -> bool:
+        """Whether it waits for nothing any more."""
+        return self.end_acknowledged or self.left
+
+    def let_go(self, unless_used: bool = False) -> None:
+        """Give back the memory that it shares; `unless_used`: if it has not come for it."""
+        if self.slabs is not None and (not unless_used or self.slabs.given_up):
             self.slabs.close()
             self.slabs = None
 
@@ -122,7 +126,7 @@ class Consumers(dict[bytes, Consumer]):
 
     def pending(self) -> bool:
         """Whether one, present or lately gone, has not acknowledged the end."""
-        return any(not (consumer.end_acknowledged or consumer.left) for consumer in self.values())
+        return any(not consumer.done for consumer in self.values())
 
     def make_room(self, places: int, then: float) -> Consumer | None:
         """Where all places are taken forget the one silent for longest, if that is since `then`; returns it."""

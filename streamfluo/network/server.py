@@ -181,8 +181,7 @@ class DataServer:
             return False
         now = time.monotonic()
         for consumer in self._consumers.values():
-            done = consumer.end_acknowledged or consumer.left
-            if not done and now - max(self._ended, consumer.heard_at) < GRACE_S:
+            if not consumer.done and now - max(self._ended, consumer.heard_at) < GRACE_S:
                 return False
         # Frames that leave by the clock are over for good; those that wait to be taken wait for somebody else a while.
         paced = self._frames is not None and self._frames.paced
@@ -221,6 +220,7 @@ class DataServer:
         for identity, consumer in self._consumers.items():
             if not self._give(identity, [wire.encode(wire.Heartbeat())]):  # one that has room is no sign that it reads
                 consumer.served(now, False)
+            consumer.let_go(unless_used=True)
             if consumer.full and not consumer.gone and now - consumer.heard_at >= SILENT_S:
                 self.refused["unread"] += 1
                 self._connections.hang_up(consumer.descriptor)
@@ -239,11 +239,11 @@ class DataServer:
                 continue
             for n in range(min(len(block), count - sent)):
                 image = wire.image_of(frames.series.uid, block, n, consumer.cursor)
-                image, pixels = consumer.packed(image, block.pixels[n])
-                header = consumer.header(wire.encode(image), self._share)
+                header, pixels = consumer.packed(image, block.pixels[n], self._share)
                 if not self._send(identity, [header, *pixels]):
                     return sent
-                consumer.sent(header)
+                if pixels:
+                    consumer.sent(header)
                 sent += 1
                 consumer.cursor += 1
                 consumer.credit -= 1

@@ -63,6 +63,8 @@ TO_CONSUMERS = HEADERS | {
     "a preview of no step": lambda r: [pack({"type": "preview", "step": "../../etc/passwd", "bin_px": 2})],
     "a preview of a nonsense bin": lambda r: [pack({"type": "preview", "bin_px": r.choice([0, -4, 10**6])})],
 }
+SLAB = {**IMAGE, "type": "slab", "seq": 10**6, "memory": f"sf-{'0' * 16}.{'0' * 32}", "slab": 0}
+PATHS = ["../../etc/passwd", f"sf-/../../etc/x.{'0' * 32}", "/dev/shm", "", "sf-\0", "sf-" + "0" * 500]
 IMPOSSIBLE = [0, 1], [70_000, 2], [-1, 3]
 TO_SENDERS = HEADERS | {
     "what no sender says": lambda r: [pack({"type": r.choice(["bye", "hello", "status", "heartbeat"])})],
@@ -78,6 +80,10 @@ TO_SENDERS = HEADERS | {
     "another shape": lambda r: [pack({**IMAGE, "seq": 10**6, "shape": [SIDE // 2, 2 * SIDE]}), PIXELS],
     "objects": lambda r: [pack({**IMAGE, "seq": 10**6, "dtype": r.choice(["|O", "O", "<U9", "<c16", "f2"])}), PIXELS],
     "numbers past 64 bits": lambda r: [pack({**IMAGE, "seq": r.choice([2**63, 2**64 - 1, -1])}), PIXELS],
+    "a slab of memory that is not": lambda r: [pack({**SLAB, "memory": r.choice([SLAB["memory"], *PATHS])})],
+    "a slab far out": lambda r: [pack({**SLAB, "slab": r.choice([2**61, 2**64 - 1, -1, None])})],
+    "a slab with pixels": lambda r: [pack(SLAB), PIXELS],
+    "an offer of no memory": lambda r: [pack({"type": "memory", "series_uid": "fuzzed", "memory": r.choice(PATHS)})],
     "a time that goes nowhere": lambda r: [pack({**IMAGE, "seq": 10**6, "t_ns": r.choice([-1, 2**63])}), PIXELS],
 }
 assert len(TO_CONSUMERS) >= 15

@@ -22,7 +22,7 @@ from streamfluo.client import FrameSender
 from streamfluo.core import wire
 from streamfluo.core.plane import Plane
 from streamfluo.core.source import Gap
-from streamfluo.network import consumers, sender, shared_memory, slabs
+from streamfluo.network import consumers, sender, server, shared_memory, slabs
 from streamfluo.network.shared_memory import FOLDER, NAME, Segment
 from streamfluo.network.slabs import Slabs, SlabWriter
 
@@ -426,6 +426,16 @@ def test_a_note_that_lies_is_refused_with_one_line_and_the_next_frame_comes(what
     writer.close()
 
 
+@pytest.mark.parametrize(("name", "refused"), [("../x", 1), (f"sf-0123456789abcdef.{'0' * 32}", 0)])
+def test_an_offer_of_what_is_not_here_is_passed_over_of_what_is_no_name_refused(name, refused):
+    start = [dict(type="start", series_uid="pushed", dtype="<u2", shape=[8, 9])]
+    offer = [dict(type="memory", series_uid="pushed", memory=name)]
+    frame = [msgspec.to_builtins(image(0)) | {"type": "image"}, bytes(144)]
+    with pushed(start, offer, frame, [dict(type="end", series_uid="pushed", seq=1, frames=1)]) as source:
+        assert len(list(source.blocks())) == 1
+        assert source.refused == ({"memory": 1} if refused else {})
+
+
 def test_a_name_without_its_secret_opens_nothing_and_marks_nothing():
     writer = SlabWriter(144)
     name, _, secret = writer.ring.partition(".")
@@ -454,7 +464,8 @@ def test_memory_that_is_not_what_it_says_is_not_attached_to(lie):
     reader = Slabs()
     with pytest.raises(WireError, match=re.escape(f"shared memory {segment.name}")):
         reader._attach(f"{segment.name}.{'0' * 32}")
-    reader.offered(wire.Memory(series_uid="pushed", memory=f"{segment.name}.{'0' * 32}"))
+    with pytest.raises(WireError):
+        reader.offered(wire.Memory(series_uid="pushed", memory=f"{segment.name}.{'0' * 32}"))
     assert segment.buffer[64:72] == bytes(8)
     segment.forget_name()
     segment.close()
@@ -519,11 +530,12 @@ def test_without_a_folder_the_systems_own_shared_memory_serves(monkeypatch, read
 
 def test_a_consumer_that_cannot_open_it_has_its_frames_in_messages(monkeypatch, read):
     monkeypatch.setattr(Slabs, "offered", lambda *_: None)
+    monkeypatch.setattr(server, "HEARTBEAT_S", 0.01)
     with serving(Odd((8, 9), "u2"), wait=True) as served, open_source(served.uri) as source:
         (consumer,) = served.server._consumers.values()
         monkeypatch.setattr(slabs, "_UNATTACHED_S", 0.0)
         assert len(frames(source.blocks())) == 40
-        assert consumer.slabs is None
+        until(lambda: consumer.slabs is None)
     assert not read
 
 
