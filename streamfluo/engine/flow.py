@@ -29,7 +29,8 @@ from .building import Step, apart
 Event = dict[str, Any]
 BLOCKS = 16  # of a stream at most: planning it takes .5 ms
 STREAM_NS = 1e6  # that it must save on each block
-AHEAD = 3  # blocks that are under way at the same time, with what steps made of them; no more than there are threads
+AHEAD = 3  # blocks that are under way at the same time; no more than there are threads
+STREAM_BYTES, FLOAT_BYTES = 512 << 20, 4  # of frames that a step made of those: two blocks of 1024 × 1024 are 256 MiB
 USUAL_WEIGHT = 1 / 8
 
 Pull = Callable[[], Block | None]
@@ -74,6 +75,7 @@ class Flow:
     ) -> None:
         self._steps, self._by_id = steps, {step.id: step for step in steps}
         self._events, self._across, self._read, self._pool = events, across, read, pool
+        self._ahead = min(AHEAD, pool.threads) if pool is not None else 1
         self._own: dict[str, list[Event]] = {}  # of steps that are at it on several threads
         self.listeners: dict[str, Callable[[StepValues], None]] = {}
         at = {step.id: n for n, step in enumerate(steps)}
@@ -101,10 +103,13 @@ class Flow:
             self._across.passed(plane, blocks[-1].stop, late)
         return flat
 
-    def streams(self, frames: int) -> bool:
-        """Whether blocks of so many frames that wait are worth running as a stream."""
+    def streams(self, frames: int, frame_px: int) -> bool:
+        """Whether blocks of so many frames that wait are worth running as a stream, and what is under way is not too
+        much memory."""
+        if not self.shares or self._ahead * frames * frame_px * FLOAT_BYTES > STREAM_BYTES:
+            return False
         usual = [step.usual_ns * frames for step in self._steps]
-        return self.shares and len(usual) > 1 and sum(usual) - max(usual) >= STREAM_NS
+        return sum(usual) - max(usual) >= STREAM_NS
 
     def run_stream(self, pull: Pull, done: Done, most: int = BLOCKS) -> None:
         """Run blocks of the only plane through the steps as `pull` gives them, until it gives none, at most so many.
@@ -115,7 +120,7 @@ class Flow:
         assert self._pool is not None
         steps, root = self._steps, in_plane(self._steps[0].plane, SOURCE)
         turns: list[tuple[Block, Turn] | None] = [None] * most
-        a_turn, ahead = len(steps) + 2, min(AHEAD, self._pool.threads)
+        a_turn, ahead = len(steps) + 2, self._ahead
 
         def go(at: int) -> None:
             t, n = divmod(at, a_turn)
