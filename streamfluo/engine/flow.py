@@ -28,7 +28,8 @@ from .building import Step, apart
 
 Event = dict[str, Any]
 BLOCKS = 16  # of a stream at most: planning it takes .5 ms
-STREAM_NS = 1e6  # that it must save on each block
+# That branches, or a stream, must save on each frame: where less is to be saved a step's time is Python's, under one lock.
+FRAME_NS = 300_000.0
 AHEAD = 3  # blocks that are under way at the same time; no more than there are threads
 STREAM_BYTES, FLOAT_BYTES = 512 << 20, 4  # of frames that a step made of those: two blocks of 1024 × 1024 are 256 MiB
 USUAL_WEIGHT = 1 / 8
@@ -86,7 +87,7 @@ class Flow:
 
     def run(self, plane: str, blocks: list[Block], late: bool = False, finishing: bool = False) -> list[StepResult]:
         """Run a block of a plane, or none, through its steps."""
-        if not finishing and self.shares and self._saves_ns(blocks) >= LEAST_NS:
+        if not finishing and self.shares and self._branches_pay(sum(map(len, blocks))):
             given, found = iter(blocks), list[StepResult]()
             self.run_stream(lambda: next(given, None), lambda _, results: found.extend(results), most=1)
             return found
@@ -108,8 +109,8 @@ class Flow:
         much memory."""
         if not self.shares or self._ahead * frames * frame_px * FLOAT_BYTES > STREAM_BYTES:
             return False
-        usual = [step.usual_ns * frames for step in self._steps]
-        return sum(usual) - max(usual) >= STREAM_NS
+        usual = [step.usual_ns for step in self._steps]
+        return sum(usual) - max(usual) >= FRAME_NS
 
     def run_stream(self, pull: Pull, done: Done, most: int = BLOCKS) -> None:
         """Run blocks of the only plane through the steps as `pull` gives them, until it gives none, at most so many.
@@ -156,13 +157,13 @@ class Flow:
         finally:
             del self._own[step.id]
 
-    def _saves_ns(self, blocks: list[Block]) -> float:
-        """The time that branches at the same time would save on a block, by what its steps took of late."""
+    def _branches_pay(self, frames: int) -> bool:
+        """Whether branches at the same time save enough on a block, by what its steps took of late."""
         ends: list[float] = []
-        frames = sum(map(len, blocks))
         for n, step in enumerate(self._steps):
-            ends.append(max((ends[m] for m in self._needs[n]), default=0.0) + step.usual_ns * frames)
-        return sum(step.usual_ns for step in self._steps) * frames - max(ends, default=0.0)
+            ends.append(max((ends[m] for m in self._needs[n]), default=0.0) + step.usual_ns)
+        saves_ns = sum(step.usual_ns for step in self._steps) - max(ends, default=0.0)
+        return saves_ns >= FRAME_NS and saves_ns * frames >= LEAST_NS
 
     def guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:
         """Call what a step does; what it raises mutes it, and is told."""

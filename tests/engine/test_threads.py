@@ -43,7 +43,7 @@ THREADS = (2, 4, 16)
 @pytest.fixture(autouse=True)
 def however_small(monkeypatch):
     """What is shared out may be as small as these frames."""
-    for module, name in ((thread_pool, "LEAST_NS"), (flow, "LEAST_NS"), (flow, "STREAM_NS")):
+    for module, name in ((thread_pool, "LEAST_NS"), (flow, "LEAST_NS"), (flow, "FRAME_NS")):
         monkeypatch.setattr(module, name, 0)
     monkeypatch.setattr(chain_thread, "PRESSED_FRAMES", 0)
 
