@@ -28,7 +28,7 @@ from .building import Step, apart
 
 Event = dict[str, Any]
 BLOCKS = 16  # of a stream at most: planning it takes .5 ms
-# That branches, or a stream, must save on each frame: where less is to be saved a step's time is Python's, under one lock.
+# That branches, or a stream, must save on each frame: where it is less, the time is Python's, which has one lock.
 FRAME_NS = 300_000.0
 AHEAD = 3  # blocks that are under way at the same time; no more than there are threads
 STREAM_BYTES, FLOAT_BYTES = 512 << 20, 4  # of frames that a step made of those: two blocks of 1024 × 1024 are 256 MiB
