@@ -81,6 +81,7 @@ class Flow:
         self.listeners: dict[str, Callable[[StepValues], None]] = {}
         at = {step.id: n for n, step in enumerate(steps)}
         self._needs = [sorted(at[name] for name in _waits_for(step) if name in at) for step in steps]
+        self._in_line = all(n - 1 in needed for n, needed in enumerate(self._needs) if n)  # no branches
         # Snapshots that a step takes are those of one frame, and planes wait for each other: one thread for those.
         alone = pool is None or across or any(step.snapshots or step.late for step in steps)
         self.shares = not alone and len({step.plane for step in steps}) == 1
@@ -91,11 +92,11 @@ class Flow:
             given, found = iter(blocks), list[StepResult]()
             self.run_stream(lambda: next(given, None), lambda _, results: found.extend(results), most=1)
             return found
-        turn = Turn({in_plane(plane, SOURCE): blocks})
+        turn = Turn({in_plane(plane, SOURCE): blocks}, muted={step.id for step in self._steps if step.muted})
         with using(self._pool):
             for step in self._steps:
                 if step.plane == plane and step.late == late:
-                    self._take(step, turn, {s.id for s in self._steps if s.muted}, finishing)
+                    self._take(step, turn, finishing)
         flat = turn.flat(self._steps)
         for result in flat if self._across else ():
             if result.values is not None:
@@ -151,14 +152,14 @@ class Flow:
         """Have a step take a turn on whatever thread; what it tells waits until the turn is over."""
         self._own[step.id] = turn.events[step.id] = []
         try:
-            self._take(step, turn, turn.muted)
-            if step.muted:
-                turn.muted.add(step.id)
+            self._take(step, turn)
         finally:
             del self._own[step.id]
 
     def _branches_pay(self, frames: int) -> bool:
         """Whether branches at the same time save enough on a block, by what its steps took of late."""
+        if self._in_line:
+            return False
         ends: list[float] = []
         for n, step in enumerate(self._steps):
             ends.append(max((ends[m] for m in self._needs[n]), default=0.0) + step.usual_ns)
@@ -190,23 +191,28 @@ class Flow:
         """
         if muted is None:
             muted = {s.id for s in self._steps if s.muted}
-        needs = {step.after}
-        if step.lives_on_frames:  # a muted step's last snapshots stay readable
-            needs |= {giver for giver, _ in step.givers.values()}
-        found = sorted(needs & muted)
-        if step.pools and step.pools_of <= muted:
-            found += sorted(step.pools_of)
-        if found and not step.muted:
-            step.muted = f"needs {', '.join(found)}, which is muted"
+        if muted and not step.muted:
+            needs = {step.after}
+            if step.lives_on_frames:  # a muted step's last snapshots stay readable
+                needs |= {giver for giver, _ in step.givers.values()}
+            found = sorted(needs & muted)
+            if step.pools and step.pools_of <= muted:
+                found += sorted(step.pools_of)
+            if found:
+                step.muted = f"needs {', '.join(found)}, which is muted"
         return not step.muted
 
     def _tell(self, step: Step, event: Event) -> None:
         self._own.get(step.id, self._events).append(event)
 
-    def _take(self, step: Step, turn: Turn, muted: set[str], finishing: bool = False) -> None:
+    def _take(self, step: Step, turn: Turn, finishing: bool = False) -> None:
         """Have a step take what a turn hands to it."""
-        if not self.runs(step, muted):
-            return
+        if self.runs(step, turn.muted):
+            self._takes(step, turn, finishing)
+        if step.muted:
+            turn.muted.add(step.id)
+
+    def _takes(self, step: Step, turn: Turn, finishing: bool) -> None:
         made = turn.results[step.id] = []
         handed = turn.handed[step.id] = []
         for n, block in enumerate(turn.handed.get(step.after, [])):
