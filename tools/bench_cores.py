@@ -93,7 +93,7 @@ class Runner:
             return None if at is None else Block(at - size, np.arange(at - size, at), self._movie[at - size : at])
 
         while (at := len(results)) * size < stop - first:  # a stream has an end
-            if size == GRID_FRAMES:
+            if size == GRID_FRAMES and self.chain.streams(size):
                 self.chain.run_stream(pull, lambda block, found: results.append([r.values for r in found]))
             else:
                 results.append([r.values for r in self.chain.run(pull())])

@@ -12,8 +12,7 @@ import atexit
 import heapq
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from contextvars import Context, ContextVar, copy_context
 from typing import TypeVar
 
@@ -233,14 +232,19 @@ if hasattr(os, "register_at_fork"):
 _present: ContextVar[ThreadPool | None] = ContextVar("pool", default=None)
 
 
-@contextmanager
-def using(pool: ThreadPool | None) -> Iterator[None]:
+class using:
     """Have kernels that are called here use a pool; None: the calling thread alone."""
-    token = _present.set(pool)
-    try:
-        yield
-    finally:
-        _present.reset(token)
+
+    __slots__ = ("_pool", "_token")
+
+    def __init__(self, pool: ThreadPool | None) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> None:
+        self._token = _present.set(self._pool)
+
+    def __exit__(self, *fault: object) -> None:
+        _present.reset(self._token)
 
 
 def present_pool() -> ThreadPool | None:

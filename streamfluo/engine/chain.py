@@ -80,7 +80,7 @@ class Chain:
 
     def streams(self, frames: int) -> bool:
         """Whether blocks of so many frames that wait are worth a `run_stream`."""
-        return not self.changes.waiting and self._flow.streams(frames)
+        return not self.changes.waiting and self._flow.streams(frames, self.spec.shape[0] * self.spec.shape[1])
 
     def run_stream(self, pull: Pull, done: Done) -> None:
         """Run blocks through every step as `pull` gives them, until it gives none: a step on the next one while those

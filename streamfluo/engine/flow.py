@@ -28,8 +28,10 @@ from .building import Step, apart
 
 Event = dict[str, Any]
 BLOCKS = 16  # of a stream at most: planning it takes .5 ms
-STREAM_NS = 1e6  # that it must save on each block
-AHEAD = 3  # blocks that are under way at the same time, with what steps made of them; no more than there are threads
+# That branches, or a stream, must save on each frame: where it is less, the time is Python's, which has one lock.
+FRAME_NS = 300_000.0
+AHEAD = 3  # blocks that are under way at the same time; no more than there are threads
+STREAM_BYTES, FLOAT_BYTES = 512 << 20, 4  # of frames that a step made of those: two blocks of 1024 × 1024 are 256 MiB
 USUAL_WEIGHT = 1 / 8
 
 Pull = Callable[[], Block | None]
@@ -74,25 +76,27 @@ class Flow:
     ) -> None:
         self._steps, self._by_id = steps, {step.id: step for step in steps}
         self._events, self._across, self._read, self._pool = events, across, read, pool
+        self._ahead = min(AHEAD, pool.threads) if pool is not None else 1
         self._own: dict[str, list[Event]] = {}  # of steps that are at it on several threads
         self.listeners: dict[str, Callable[[StepValues], None]] = {}
         at = {step.id: n for n, step in enumerate(steps)}
         self._needs = [sorted(at[name] for name in _waits_for(step) if name in at) for step in steps]
+        self._in_line = all(n - 1 in needed for n, needed in enumerate(self._needs) if n)  # no branches
         # Snapshots that a step takes are those of one frame, and planes wait for each other: one thread for those.
         alone = pool is None or across or any(step.snapshots or step.late for step in steps)
         self.shares = not alone and len({step.plane for step in steps}) == 1
 
     def run(self, plane: str, blocks: list[Block], late: bool = False, finishing: bool = False) -> list[StepResult]:
         """Run a block of a plane, or none, through its steps."""
-        if not finishing and self.shares and self._saves_ns(blocks) >= LEAST_NS:
+        if not finishing and self.shares and self._branches_pay(sum(map(len, blocks))):
             given, found = iter(blocks), list[StepResult]()
             self.run_stream(lambda: next(given, None), lambda _, results: found.extend(results), most=1)
             return found
-        turn = Turn({in_plane(plane, SOURCE): blocks})
+        turn = Turn({in_plane(plane, SOURCE): blocks}, muted={step.id for step in self._steps if step.muted})
         with using(self._pool):
             for step in self._steps:
                 if step.plane == plane and step.late == late:
-                    self._take(step, turn, {s.id for s in self._steps if s.muted}, finishing)
+                    self._take(step, turn, finishing)
         flat = turn.flat(self._steps)
         for result in flat if self._across else ():
             if result.values is not None:
@@ -101,10 +105,13 @@ class Flow:
             self._across.passed(plane, blocks[-1].stop, late)
         return flat
 
-    def streams(self, frames: int) -> bool:
-        """Whether blocks of so many frames that wait are worth running as a stream."""
-        usual = [step.usual_ns * frames for step in self._steps]
-        return self.shares and len(usual) > 1 and sum(usual) - max(usual) >= STREAM_NS
+    def streams(self, frames: int, frame_px: int) -> bool:
+        """Whether blocks of so many frames that wait are worth running as a stream, and what is under way is not too
+        much memory."""
+        if not self.shares or self._ahead * frames * frame_px * FLOAT_BYTES > STREAM_BYTES:
+            return False
+        usual = [step.usual_ns for step in self._steps]
+        return sum(usual) - max(usual) >= FRAME_NS
 
     def run_stream(self, pull: Pull, done: Done, most: int = BLOCKS) -> None:
         """Run blocks of the only plane through the steps as `pull` gives them, until it gives none, at most so many.
@@ -115,7 +122,7 @@ class Flow:
         assert self._pool is not None
         steps, root = self._steps, in_plane(self._steps[0].plane, SOURCE)
         turns: list[tuple[Block, Turn] | None] = [None] * most
-        a_turn, ahead = len(steps) + 2, min(AHEAD, self._pool.threads)
+        a_turn, ahead = len(steps) + 2, self._ahead
 
         def go(at: int) -> None:
             t, n = divmod(at, a_turn)
@@ -145,19 +152,19 @@ class Flow:
         """Have a step take a turn on whatever thread; what it tells waits until the turn is over."""
         self._own[step.id] = turn.events[step.id] = []
         try:
-            self._take(step, turn, turn.muted)
-            if step.muted:
-                turn.muted.add(step.id)
+            self._take(step, turn)
         finally:
             del self._own[step.id]
 
-    def _saves_ns(self, blocks: list[Block]) -> float:
-        """The time that branches at the same time would save on a block, by what its steps took of late."""
+    def _branches_pay(self, frames: int) -> bool:
+        """Whether branches at the same time save enough on a block, by what its steps took of late."""
+        if self._in_line:
+            return False
         ends: list[float] = []
-        frames = sum(map(len, blocks))
         for n, step in enumerate(self._steps):
-            ends.append(max((ends[m] for m in self._needs[n]), default=0.0) + step.usual_ns * frames)
-        return sum(step.usual_ns for step in self._steps) * frames - max(ends, default=0.0)
+            ends.append(max((ends[m] for m in self._needs[n]), default=0.0) + step.usual_ns)
+        saves_ns = sum(step.usual_ns for step in self._steps) - max(ends, default=0.0)
+        return saves_ns >= FRAME_NS and saves_ns * frames >= LEAST_NS
 
     def guarded(self, step: Step, index: int, call: Any, *args: Any) -> Any:
         """Call what a step does; what it raises mutes it, and is told."""
@@ -184,23 +191,28 @@ class Flow:
         """
         if muted is None:
             muted = {s.id for s in self._steps if s.muted}
-        needs = {step.after}
-        if step.lives_on_frames:  # a muted step's last snapshots stay readable
-            needs |= {giver for giver, _ in step.givers.values()}
-        found = sorted(needs & muted)
-        if step.pools and step.pools_of <= muted:
-            found += sorted(step.pools_of)
-        if found and not step.muted:
-            step.muted = f"needs {', '.join(found)}, which is muted"
+        if muted and not step.muted:
+            needs = {step.after}
+            if step.lives_on_frames:  # a muted step's last snapshots stay readable
+                needs |= {giver for giver, _ in step.givers.values()}
+            found = sorted(needs & muted)
+            if step.pools and step.pools_of <= muted:
+                found += sorted(step.pools_of)
+            if found:
+                step.muted = f"needs {', '.join(found)}, which is muted"
         return not step.muted
 
     def _tell(self, step: Step, event: Event) -> None:
         self._own.get(step.id, self._events).append(event)
 
-    def _take(self, step: Step, turn: Turn, muted: set[str], finishing: bool = False) -> None:
+    def _take(self, step: Step, turn: Turn, finishing: bool = False) -> None:
         """Have a step take what a turn hands to it."""
-        if not self.runs(step, muted):
-            return
+        if self.runs(step, turn.muted):
+            self._takes(step, turn, finishing)
+        if step.muted:
+            turn.muted.add(step.id)
+
+    def _takes(self, step: Step, turn: Turn, finishing: bool) -> None:
         made = turn.results[step.id] = []
         handed = turn.handed[step.id] = []
         for n, block in enumerate(turn.handed.get(step.after, [])):

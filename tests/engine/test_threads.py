@@ -1,5 +1,6 @@
 """A chain on several threads gives what it gives on one: results, states, events and files, in their order."""
 
+import json
 import threading
 
 import numpy as np
@@ -43,7 +44,7 @@ THREADS = (2, 4, 16)
 @pytest.fixture(autouse=True)
 def however_small(monkeypatch):
     """What is shared out may be as small as these frames."""
-    for module, name in ((thread_pool, "LEAST_NS"), (flow, "LEAST_NS"), (flow, "STREAM_NS")):
+    for module, name in ((thread_pool, "LEAST_NS"), (flow, "LEAST_NS"), (flow, "FRAME_NS")):
         monkeypatch.setattr(module, name, 0)
     monkeypatch.setattr(chain_thread, "PRESSED_FRAMES", 0)
 
@@ -161,9 +162,16 @@ def test_frames_that_go_back_are_refused(threads):
 
 def files_of(folder):
     """What a session holds, without when it was written and how long steps took."""
-    kept = {}
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    kept = {"events": [{k: v for k, v in event.items() if k not in ("utc", "crc32")} for event in events]}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in ("config.toml", "health.json", "session.json", "session.copy.json"):
+        if path.is_file() and path.name not in (
+            "config.toml",
+            "events.jsonl",
+            "health.json",
+            "session.json",
+            "session.copy.json",
+        ):
             kept[str(path.relative_to(folder))] = path.read_bytes()
     return kept
 
@@ -173,7 +181,8 @@ def test_a_session_holds_the_same_bytes(tmp_path, threads, monkeypatch):
     streamed, run_stream = [], Chain.run_stream
     monkeypatch.setattr(Chain, "run_stream", lambda *given: streamed.append(given) or run_stream(*given))
     for name, count in (("one", 1), ("several", threads)):
-        tables = (LEVEL, DOUBLE, BINNED, with_threads(count, "kind = 'moments'\nafter = 'source'"))
+        fragile = a("fragile", after="'source'", params="{ at = 300 }")
+        tables = (LEVEL, DOUBLE, BINNED, fragile, with_threads(count, "kind = 'moments'\nafter = 'source'"))
         engine = Engine(Movie([block(n, n + 40) for n in range(0, 400, 40)]), config(*tables), tmp_path / name)
         engine.start()
         assert engine.wait(30)
@@ -181,4 +190,5 @@ def test_a_session_holds_the_same_bytes(tmp_path, threads, monkeypatch):
     one, several = files_of(tmp_path / "one"), files_of(tmp_path / "several")
     assert one.keys() == several.keys()
     assert [name for name in one if one[name] != several[name]] == []
+    assert [(e["step"], e["frame"]) for e in one["events"] if e["event"] == "muted"] == [("toy-fragile", 288)]
     assert streamed  # blocks waited: the source is faster than the chain
