@@ -69,7 +69,7 @@ def _large_and_details(window: QMainWindow, docks: Docks, layout: Layout, model:
         large = _share(window, model, layout)
         widths = [int(share * window.width()) for share in (large, 1 - large)]
         window.resizeDocks([pictures[0], apart[0]], widths, _ACROSS)
-        window.resizeDocks(apart, [100 * _detail_weight(dock) for dock in apart], _DOWN)
+        window.resizeDocks(apart, [100 * _detail_weight(dock, len(details) <= APART) for dock in apart], _DOWN)
 
 
 def _share(window: QMainWindow, model: Model, layout: Layout) -> float:
@@ -127,7 +127,8 @@ def _weight(dock: QDockWidget) -> int:
     return 3 if dock.objectName().startswith("by_id/") else 1
 
 
-def _detail_weight(dock: QDockWidget) -> int:
-    """How much height a detail takes; frames and what is known of one spot need it, a gauge hardly any."""
+def _detail_weight(dock: QDockWidget, apart: bool) -> int:
+    """How much height a detail takes; frames and what is known of one spot need it, a gauge hardly any, nor numbers,
+    unless others stand behind them (not `apart`)."""
     kind = dock.objectName().partition("/")[0]
-    return {"by_id": 6, "chosen": 6, "frames": 3, "gauge": 1}.get(kind, 2)
+    return {"by_id": 6, "chosen": 6, "frames": 3, "gauge": 1, "numbers": 1 if apart else 2}.get(kind, 2)
