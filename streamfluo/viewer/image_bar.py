@@ -20,14 +20,14 @@ class ImageBar(QToolBar):
 
     def __init__(self, modes: Sequence[Mode], slider: ChoiceSlider | None) -> None:
         super().__init__()
-        self.pause = tool_button("Pause", "hold this image; the acquisition goes on (Space holds all)", checkable=True)
+        self.pause = tool_button("Hold", "hold this image; the acquisition goes on (Space holds all)", checkable=True)
         self.lock = tool_button("Lock levels", "keep brightness and contrast (L)", checkable=True)
         self.levels = tool_button("Levels", "histogram and levels beside the image", checkable=True)
         self.colours = QComboBox()
         self.colours.addItems(list(COLOUR_MAPS))
         self.colours.setToolTip("colour map (C)")
         self.average = QSpinBox(minimum=1, maximum=500, prefix="mean of ")
-        self.average.setSpecialValueText("each image")
+        self.average.setSpecialValueText("no average")
         self.average.setToolTip("show the mean of the last so many images")
         self.plane = QSpinBox(prefix="plane ")
         self.modes = QComboBox()

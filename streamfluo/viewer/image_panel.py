@@ -181,7 +181,7 @@ class ImagePanel(QWidget):
         """Hold what is shown, or follow again."""
         self.paused = paused
         self._pause.setChecked(paused)
-        self._pause.setText("Paused" if paused else "Pause")
+        self._pause.setText("Held" if paused else "Hold")
 
     @property
     def modes(self) -> list[Mode]:

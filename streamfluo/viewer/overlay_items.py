@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QGraphicsItem
 
 from .theme import CURVES, OVERLAYS, curve_colour
@@ -32,7 +34,16 @@ class OverlayItem(pg.PlotCurveItem):
         """Take the colour of this kind; white over merged channels, which have colours, thin over several planes."""
         if (kind, mode) != self._style:
             self._style = (kind, mode)
-            self.setPen("white" if mode == "composite" else OVERLAYS[kind], width=1.5 if mode == "one" else 1.0)
+            self.set_line("white" if mode == "composite" else OVERLAYS[kind], 1.5 if mode == "one" else 1.0)
+
+    def set_line(self, colour: Any, width: float) -> None:
+        """Draw lines of this width, as letters are on a screen of a larger scale; Qt leaves those that do not zoom.
+
+        Lines of 1 stay: wider ones take twenty times as long to paint.
+        """
+        app = QGuiApplication.instance()
+        scale = app.devicePixelRatio() if isinstance(app, QGuiApplication) and width > 1 else 1.0
+        self.setPen(pg.mkPen(colour, width=width * scale))
 
     def draw(self, lines: np.ndarray) -> None:
         """Draw lines (n, 2) as (y, x); NaN ends one and begins the next."""
@@ -68,7 +79,7 @@ class ComponentsItem(pg.GraphicsObject):
             mine = [k for k, name in enumerate(ids) if (name in pointed if thick else name % len(CURVES) == n)]
             white = self._mode == "composite" or (thick and len(pointed) > 1)
             colour = "white" if white else curve_colour(pointed[0] if thick and pointed else n)
-            item.setPen(colour, width=4.0 if thick else width)
+            item.set_line(colour, 4.0 if thick else width)
             item.draw(contour_lines(contours[mine] if mine else np.empty(0)))
 
     def boundingRect(self) -> QRectF:

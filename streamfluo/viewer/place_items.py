@@ -42,10 +42,10 @@ class PlacesItem(pg.GraphicsObject):
         width = 2.0 if count <= FEW else 1.0
         for n, item in enumerate(self._lines[:COLOURS]):
             mine = np.flatnonzero(shade == n) if n <= steps else np.empty(0, int)
-            item.setPen(pg.mkPen(value_colour(n / steps), width=width))
+            item.set_line(value_colour(n / steps), width)
             item.draw(circles(places.yx[mine], places.doubtful[mine]))
         thick = [chosen] if chosen is not None and chosen < count else []
-        self._lines[-1].setPen(pg.mkPen("white", width=2.5))
+        self._lines[-1].set_line("white", 2.5)
         self._lines[-1].draw(circles(places.yx[thick], places.doubtful[thick], CHOSEN * RADIUS_PX))
 
     def boundingRect(self) -> QRectF:

@@ -8,6 +8,7 @@ from wire_bytes import frame, hello, result
 from streamfluo import Block, Spec, Table, create
 from streamfluo.pixels.cosine_interpolation import interpolate_cosine
 from streamfluo.viewer.measure import profile
+from streamfluo.viewer.overlay_items import OverlayItem
 from streamfluo.viewer.regions import Region, region_means
 
 SHAPE, PLACE, SIGMA_PX = (24, 32), (9.3, 17.8), 1.6
@@ -93,3 +94,13 @@ def test_what_the_mouse_a_line_and_a_region_read_is_what_lies_there(shown, facto
     ]
     left, right = region_means(halves, tile.image, tile.grid)
     assert left == pytest.approx(right, rel=0.25)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_outlines_are_as_thick_as_letters_of_a_screen(qapp, monkeypatch, scale):
+    """Those of 1 px stay so: wider ones take twenty times as long to paint."""
+    monkeypatch.setattr(type(qapp), "devicePixelRatio", lambda app: scale)
+    item = OverlayItem("contours", None)
+    for width, painted in ((1.5, 1.5 * scale), (4.0, 4.0 * scale), (1.0, 1.0)):
+        item.set_line("white", width)
+        assert item.opts["pen"].widthF() == painted
