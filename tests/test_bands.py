@@ -100,5 +100,11 @@ LAWFUL = [
 @pytest.mark.parametrize(("kind", "params", "law"), LAWFUL)
 def test_every_law_holds_on_four_threads(kind, params, law, monkeypatch):
     monkeypatch.setattr(thread_pool, "LEAST_NS", 0)
-    with using(pool_of(4)):
+    pool, shared = pool_of(4), []
+    all_of = pool.all_of
+    monkeypatch.setattr(pool, "all_of", lambda count, do: (shared.append(count), all_of(count, do)))
+    with using(pool):
         test_laws.test_every_operator_keeps_every_law(kind, params, "uint16", law)
+    if not shared:
+        pytest.skip("of frames of 13 × 17 pixels this shares nothing out")
+    assert max(shared) > 1

@@ -54,9 +54,11 @@ def test_what_needs_others_is_done_behind_them(pool):
 
 def test_several_threads_take_part(pool):
     """Two things that wait for each other can only be done at the same time."""
-    meet = threading.Barrier(2, timeout=20)
-    pool.in_order([(), ()], lambda n: meet.wait())
-    pool.all_of(2, lambda n: meet.wait())
+    meet, met = threading.Barrier(2, timeout=20), []
+    for share in (lambda do: pool.in_order([(), ()], do), lambda do: pool.all_of(2, do)):
+        share(lambda n: met.append((n, meet.wait())))
+    assert sorted(n for n, _ in met) == [0, 0, 1, 1]
+    assert sorted(turn for _, turn in met) == [0, 0, 1, 1]
 
 
 def test_bands_within_steps_are_all_done(pool):
