@@ -76,7 +76,7 @@ class Following(PlaneSource):
             if key not in ("follow", "roi", "channel", "z", "planes", "dataset", "position"):
                 raise SourceError(f"{path}: {key} cannot be selected of a file that grows")
         self._interrupted, self._selection, self._awaited = threading.Event(), selection, Awaited()
-        self._began_s = time.monotonic()
+        self._at_first, self._grew_s = 0, time.monotonic()
         while True:
             try:
                 super().__init__(path, selection)
@@ -84,7 +84,7 @@ class Following(PlaneSource):
             except SeveralPlanes:
                 raise
             except SourceError:
-                if time.monotonic() - self._began_s >= QUIET_S:
+                if time.monotonic() - self._grew_s >= QUIET_S:
                     raise
                 time.sleep(POLL_S)
 
@@ -109,6 +109,13 @@ class Following(PlaneSource):
 
     def interrupt(self) -> None:
         self._interrupted.set()
+
+    def _may_begin(self, images: int, times: int) -> bool:
+        """Return whether the first time points tell which planes there are: a second one has begun, or there were no
+        more `images` for GRACE_S."""
+        if images != self._at_first:
+            self._at_first, self._grew_s = images, time.monotonic()
+        return times > 1 or time.monotonic() - self._grew_s >= GRACE_S
 
     @abstractmethod
     def _grow(self) -> bool:

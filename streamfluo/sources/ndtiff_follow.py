@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +13,6 @@ import numpy as np
 from ..core.block import Block
 from ..core.errors import SourceError
 from ..core.source import MAX_BLOCK_FRAMES
-from . import following
 from .declared import MAX_TIME_NS, positive
 from .following import Following
 from .ndtiff import MAX_SPREAD, NDTiffSource, at_position, labels_of, plane_of
@@ -28,8 +26,8 @@ class FollowedNDTiffSource(Following, NDTiffSource):
     """The images of an NDTiff folder as its index names them, across the files that its writer begins.
 
     The index is read on from where it ended. The planes are those of the first time points: a second one must have
-    begun, or GRACE_S passed. Raises SourceError, beside what Following does, for an image of another plane, size or
-    pixel type, and at the end for an index that is damaged.
+    begun, or no image come for GRACE_S. Raises SourceError, beside what Following does, for an image of another plane,
+    size or pixel type, and at the end for an index that is damaged.
     """
 
     def _open(self, path: Path, selection: Mapping[str, str]) -> Stack:
@@ -41,8 +39,8 @@ class FollowedNDTiffSource(Following, NDTiffSource):
         times = labels.pop("time", [])
         if not times or not all(isinstance(at, int) for at in times):
             raise SourceError(f"{path}: its images are not counted along time; nothing of it grows, read it when whole")
-        if len(times) < 2 and time.monotonic() - self._began_s < following.GRACE_S:
-            raise SourceError(f"{path}: no second time point yet")  # which planes there are is not known before
+        if not self._may_begin(len(entries), len(times)):
+            raise SourceError(f"{path}: no second time point yet")
         self._begin(entries[0])
         self._first_time = int(times[0])
         self._labels = {axis: {label: n for n, label in enumerate(held)} for axis, held in labels.items()}

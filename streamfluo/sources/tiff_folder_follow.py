@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from ..core.errors import SourceError
-from . import following
 from .following import Following
 from .plane_selection import Stack
 from .tiff_folder import (
@@ -60,11 +58,11 @@ class FollowedTiffFolderSource(Following, TiffFolderSource):
         self._waits = False
         self._seen: object = None
         self._newest: list[Path] = []  # of each plane: it may still grow
-        times = {page.time for group in self._groups(tiffs_in(path), selection) for page in group.pages}
+        times = [page.time for group in self._groups(tiffs_in(path), selection) for page in group.pages]
         if not times:
             raise SourceError(f"{path}: no TIFF is in this folder any more")
-        if len(times) < 2 and time.monotonic() - self._began_s < following.GRACE_S:
-            raise SourceError(f"{path}: no second file yet")  # which planes there are is not known before
+        if not self._may_begin(len(times), len(set(times))):
+            raise SourceError(f"{path}: no second file yet")
         return self._arranged(final=False)
 
     def _groups(self, files: Sequence[Path], selection: Mapping[str, str]) -> list[Group]:

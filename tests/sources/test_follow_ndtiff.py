@@ -272,15 +272,16 @@ def test_of_several_positions_one_is_selected(tmp_path):
             assert_whole(collected(source)[""], MOVIE[:5, 0, 0])
 
 
-def test_a_folder_that_is_empty_at_first_is_read_as_what_comes(tmp_path):
+def test_a_folder_that_is_empty_at_first_is_read_as_what_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(following, "GRACE_S", 0.8)
     folder = tmp_path / "nd"
     folder.mkdir()
 
     def come():
         time.sleep(0.2)
         (folder / "NDTiffStack_0.tif").touch()
-        time.sleep(0.2)
-        Writer(folder).all()
+        time.sleep(1.0)  # the first image comes later than GRACE_S, the others of its time soon after it
+        Writer(folder).all(pause_s=0.02)
 
     written_beside(come)
     with open_source(f"{folder}?follow=1&planes=all") as source:
