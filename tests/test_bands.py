@@ -104,7 +104,5 @@ def test_every_law_holds_on_four_threads(kind, params, law, monkeypatch):
     all_of = pool.all_of
     monkeypatch.setattr(pool, "all_of", lambda count, do: (shared.append(count), all_of(count, do)))
     with using(pool):
-        test_laws.test_every_operator_keeps_every_law(kind, params, "uint16", law)
-    if not shared:
-        pytest.skip("of frames of 13 × 17 pixels this shares nothing out")
+        assert test_laws.broken(kind, params, Spec(SHAPE, "uint16", interval_s=0.02), law) == ""
     assert max(shared) > 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..engine.compiling import Job, Told, compile_kernels, cores, jobs_of, kernels_of
 from ..engine.config import Config, with_overrides
@@ -22,6 +23,7 @@ class Course:
 
     expected: dict[str, int]
     cores: int
+    parts: dict[str, int] = field(default_factory=dict)  # of a kind, that can be compiled beside each other
     done: dict[str, int] = field(default_factory=dict)
     built: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
@@ -31,7 +33,8 @@ class Course:
     @classmethod
     def of(cls, jobs: Sequence[Job]) -> Course:
         """Return the course of building these, none of it done yet."""
-        return cls({job.kind: kernels_of(job.kind) for job in jobs}, cores())
+        kinds = {job.kind: kernels_of(job.kind) for job in jobs}
+        return cls(kinds, cores(), {kind: len(find_operator(kind).compiles) or 1 for kind in kinds})
 
     def hear(self, told: Told) -> None:
         """Take in what a process says."""
@@ -56,15 +59,17 @@ class Course:
     def left_s(self) -> float:
         """Return how long it will still take: the kernels left of each kind at the rate so far, kinds side by side.
 
-        A kind's kernels are compiled one after the other.
+        The kernels of one part of a kind are compiled one after the other.
         """
         going = [kind for kind in self.expected if kind not in self.built | self.stopped]
-        left = [max(self.expected[kind] - self.done.get(kind, 0), 1) for kind in going]
+        left = {kind: max(self.expected[kind] - self.done.get(kind, 0), 1) for kind in going}
         if not left:
             return 0.0
-        busy = max(1, min(self.cores, len(self.expected)))
+        parts = {kind: self.parts.get(kind, 1) for kind in self.expected}
+        busy = max(1, min(self.cores, sum(parts.values())))
         each_s = (KERNEL_S * BELIEVED + self.elapsed_s() * busy) / (BELIEVED + self.compiled)
-        return max(max(left), sum(left) / busy) * each_s
+        longest = max(n / parts[kind] for kind, n in left.items())
+        return max(longest, sum(left.values()) / busy) * each_s
 
     def __str__(self) -> str:
         """`compiling motion 31/56 (warp), extract 57/98 (update footprint), about 20 s left`."""

@@ -172,6 +172,8 @@ class Operator(ABC):
     frames flow, each with another value that the laws try. `takes` are by verb the decisions about its results that
     people may take meanwhile. `counted` names values that add up over frames, or over the ids of the newest frame, by
     what they count: a run says so as it goes. `presents` arranges the viewer, of several steps as the last one says.
+    `compiles` are functions of parameters and spec that compile a part of its kernels each, for processes that do so at
+    the same time; with none, one process builds it.
     """
 
     kind: ClassVar[str]
@@ -182,6 +184,7 @@ class Operator(ABC):
     of_planes: tuple[str, ...] = ()
     gives: tuple[Gives, ...] = ()
     presents: ClassVar[Presents | None] = None
+    compiles: ClassVar[tuple[Callable[[Any, Spec], object], ...]] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     reads_every: int = 0
     frame_axis: Literal["same", "own"] = "same"

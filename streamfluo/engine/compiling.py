@@ -10,11 +10,13 @@ import os
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..core.wire import SOURCE
 from .config import Config
-from .loading import create
+from .loading import built_params, create
 
 KERNEL = re.compile(r"^@kernel(?!.*inline=.always)", re.MULTILINE)  # an inlined one is compiled with its callers
 
@@ -89,41 +91,91 @@ def compile_kernels(
 ) -> list[str]:
     """Build operators in parallel processes (None: one a core), so that numba's cache holds what they compile.
 
-    Those of a kind share kernels and are built one after the other in one process, those of most code and jobs first:
-    with spots at the end one core waits a minute for the other. Safe beside programs that compile the same
-    (pixels/kernels/kernel.py). `watch` calls back with the name of each kernel that a process compiles, `tell` hears of
-    it. Returns the kinds that were not built, as a process was killed. Raises what building one raises.
+    Those of a kind share kernels and are built one after the other in one process, once what the kind `compiles` in
+    parts has been, each part anywhere. What takes longest comes first: with spots at the end one core waited a minute
+    for the other. Safe beside programs that compile the same (pixels/kernels/kernel.py). `watch` calls back with the
+    name of each kernel that a process compiles, `tell` hears of it. Returns the kinds that were not built, as a process
+    was killed. Raises what building one raises.
     """
-    kinds: dict[str, list[Job]] = {}
-    for job in jobs:
-        kinds.setdefault(job.kind, []).append(job)
-    waiting = iter(sorted(kinds.values(), key=_weight, reverse=True))
-    unbuilt, error = set(kinds), None
-    workers = [_Worker(watch) for _ in range(min(processes or cores(), len(kinds)))]
+    tasks = _Tasks(jobs)
+    error = None
+    workers = [_Worker(watch) for _ in range(min(processes or cores(), len(tasks.waiting)))]
     try:
-        for worker in workers:
-            worker.give(next(waiting, None))
-        while busy := {worker.pipe: worker for worker in workers if worker.kind}:
+        while True:
+            for worker in workers:
+                if not worker.kind and worker.lives and (task := tasks.next()):
+                    worker.give(task)
+            if not (busy := {worker.pipe: worker for worker in workers if worker.kind}):
+                break
             for pipe in wait(list(busy)):
-                worker = busy[pipe]  # type: ignore[index]
-                told = worker.told()
-                if told.what == "built":
-                    unbuilt.discard(told.kind)
-                if told.what in ("built", "stopped"):
-                    worker.give(next(waiting, None))
+                told = busy[pipe].told()  # type: ignore[index]
                 error = error or told.error
-                if tell is not None:
+                if tasks.hear(told) and tell is not None:
                     tell(told)
     finally:
         for worker in workers:
             worker.end()
     if error is not None:
         raise error
-    return sorted(unbuilt)
+    return sorted(tasks.unbuilt)
+
+
+class _Task(NamedTuple):
+    """Operators of a kind to build, or (not −1) the number of a part of what the first of them compiles."""
+
+    jobs: Sequence[Job]
+    part: int = -1
+
+    @property
+    def kind(self) -> str:
+        return self.jobs[0].kind
+
+
+class _Tasks:
+    """What is to be built, what takes longest first; `unbuilt` are the kinds of which something is left or failed."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        kinds: dict[str, list[Job]] = {}
+        for job in jobs:
+            kinds.setdefault(job.kind, []).append(job)
+        parts = {kind: len(find_operator(kind).compiles) for kind in kinds}
+        weighed = [
+            (_weight(of_kind) / parts[kind], _Task(of_kind, part))
+            for kind, of_kind in kinds.items()
+            for part in range(parts[kind])
+        ]
+        weighed += [
+            (0.0 if parts[kind] else _weight(of_kind), _Task(of_kind))
+            for kind, of_kind in kinds.items()
+            if not parts[kind] or len(of_kind) > 1
+        ]
+        self.waiting = [task for _, task in sorted(weighed, key=itemgetter(0), reverse=True)]
+        self.unbuilt = set(kinds)
+        self._left = Counter(task.kind for task in self.waiting)
+        self._failed = set[str]()
+
+    def next(self) -> _Task | None:
+        """Return what can begin now: operators of a kind once its parts are compiled."""
+        for n, task in enumerate(self.waiting):
+            if task.part >= 0 or self._left[task.kind] == 1:
+                return self.waiting.pop(n)
+        return None
+
+    def hear(self, told: Told) -> bool:
+        """Take in what a process says; return whether it is news of a kind, not of one of its parts."""
+        if told.what == "compiles":
+            return True
+        self._left[told.kind] -= 1
+        if told.what == "stopped":
+            self._failed.add(told.kind)
+            return True
+        if not self._left[told.kind] and told.kind not in self._failed:
+            self.unbuilt.discard(told.kind)
+        return told.kind not in self.unbuilt
 
 
 class _Worker:
-    """A process that builds kinds one after the other; `kind` is what it is at, "" when it has ended or been killed."""
+    """A process that does one task after the other; `kind` is what it is at, "" when it waits or has been killed."""
 
     def __init__(self, watch: Watch | None) -> None:
         self.kind = ""
@@ -133,28 +185,37 @@ class _Worker:
         self._process.start()
         theirs.close()
 
-    def give(self, jobs: list[Job] | None) -> None:
-        """Have it build a kind; None: it ends."""
-        self.kind = jobs[0].kind if jobs and self._process.is_alive() else ""
+    @property
+    def lives(self) -> bool:
+        """Whether it can be given something to do."""
+        return self._process.is_alive()
+
+    def give(self, task: _Task) -> None:
+        """Have it do a task."""
+        self.kind = task.kind
         with suppress(OSError):  # it was killed
-            self.pipe.send(jobs)
+            self.pipe.send(task)
 
     def told(self) -> Told:
         """Return what it says next, or that it was killed, as for want of memory; what it logs is logged here."""
+        kind = self.kind
         try:
             while isinstance(said := self.pipe.recv(), logging.LogRecord):
                 logging.getLogger(said.name).handle(said)
         except (EOFError, OSError):
             self._process.join()
-            reason = f"its process was ended (exit code {self._process.exitcode})"
-            return Told(self.kind, "stopped", reason)
+            said = Told(kind, "stopped", f"its process was ended (exit code {self._process.exitcode})")
         told: Told = said
+        if told.what != "compiles":
+            self.kind = ""
         return told
 
     def end(self) -> None:
         """End it, whatever it is at."""
         if self.kind:
             self._process.kill()
+        with suppress(OSError):  # it was killed
+            self.pipe.send(None)
         self._process.join()
         self.pipe.close()
 
@@ -172,17 +233,20 @@ def _build_each(pipe: Connection, watch: Watch | None) -> None:
     logging.getLogger().addHandler(QueueHandler(_Said(pipe)))  # type: ignore[arg-type]
     gc.set_threshold(100_000, 50, 100)  # a compiler's objects live on: looking for garbage took a tenth of the time
     with suppress(EOFError, OSError):  # the process that waits has been killed
-        while (jobs := pipe.recv()) is not None:
-            pipe.send(_built(jobs, pipe, watch))
+        while (task := pipe.recv()) is not None:
+            pipe.send(_done(task, pipe, watch))
 
 
-def _built(jobs: Sequence[Job], pipe: Connection, watch: Watch | None) -> Told:
-    """Build the operators of a kind; return how that ended."""
-    kind = jobs[0].kind
+def _done(task: _Task, pipe: Connection, watch: Watch | None) -> Told:
+    """Build the operators of a kind, or compile a part of what the first needs; return how that ended."""
+    kind, operator, first = task.kind, find_operator(task.kind), task.jobs[0]
     try:
         with watch(partial(_tell_kernel, pipe, kind)) if watch is not None else nullcontext():
-            for job in jobs:
-                create(kind, job.spec, **job.params)
+            if task.part >= 0:
+                operator.compiles[task.part](built_params(operator, first.params, first.spec), first.spec)
+            else:
+                for job in task.jobs:
+                    create(kind, job.spec, **job.params)
     except Exception as error:
         return Told(kind, "stopped", str(error), error)
     return Told(kind, "built")

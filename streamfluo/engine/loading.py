@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import ConfigError
 from ..core.loaded import Loaded
 from ..core.operator import Operator
-from ..core.params import build_params, with_present_names
+from ..core.params import Params, build_params, with_present_names
 from ..core.registry import find_operator
 from ..core.schemes import opener_of
 from ..core.spec import Spec
@@ -28,12 +28,18 @@ def create(kind: str, spec: Spec, device: str = "cpu", **params: Any) -> Operato
 
     Raises ConfigError for parameters it refuses and for files that cannot be read.
     """
-    operator, where = find_operator(kind), f"operator {kind!r}"
+    operator = find_operator(kind)
+    return operator(built_params(operator, params, spec), spec, device)
+
+
+def built_params(operator: type[Operator], params: Mapping[str, Any], spec: Spec) -> Params:
+    """Return an operator's parameters, files read, for frames of that spec. Raises ConfigError."""
+    where = f"operator {operator.kind!r}"
     try:
         stated = with_files(operator, params, spec)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    return operator(build_params(operator.Params, stated, where), spec, device)
+    return build_params(operator.Params, stated, where)
 
 
 def with_files(operator: type[Operator], params: Mapping[str, Any], spec: Spec) -> dict[str, Any]:

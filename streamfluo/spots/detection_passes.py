@@ -10,9 +10,10 @@ from scipy.spatial import cKDTree
 from ..core.errors import StateError
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from .kernels.frames import FLAGS, X, Y, detect_and_measure
+from .kernels.frames import FLAGS, X, Y
 from .kernels.matched_filter import Search
 from .kernels.measuring import NOT_CONVERGED, OUTSIDE, Measurement
+from .localise import localise
 
 SAME_SPOT_SIGMA = 2.0  # a detection within so many σ of a known spot is that spot
 MAX_DOUBLINGS = 12  # of the number of passes
@@ -50,14 +51,14 @@ class DetectionPasses:
         beginning = self.passes <= (self._mean_frames - 1).bit_length()
         return self.frames == self._mean_frames or (beginning and self.frames & (self.frames - 1) == 0)
 
-    def detect(self, search: Search, rows: np.ndarray) -> None:
-        """Detect spots on the sum and join them to the known ones; rows (n, COLUMNS): memory for the kernel."""
+    def detect(self, search: Search) -> None:
+        """Detect spots on the sum and join them to the known ones."""
         n, sensor = np.float32(self.frames), self._measurement.sensor
         self.passes += 1
         search = search._replace(table=self._tables[min(self.passes.bit_length(), len(self._tables)) - 1])
         summed = sensor._replace(offset=sensor.offset * n, variance=sensor.variance * n, saturation=np.inf)
         measurement = self._measurement._replace(sensor=summed)
-        found = detect_and_measure(self.sum[None].astype(np.float32), search, measurement, rows)
+        found = localise(self.sum[None].astype(np.float32), search, measurement)
         inside = np.all((found[:, [Y, X]] > -0.5) & (found[:, [Y, X]] < np.array(self.sum.shape) - 0.5), axis=1)
         sound = inside & (found[:, FLAGS].astype(int) & (NOT_CONVERGED | OUTSIDE) == 0)
         self._join(found[sound][:, [Y, X]])

@@ -16,13 +16,13 @@ from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State
 from ..core.unseen import VALID, known_pixels, valid_frames
+from .compile_parts import compile_detection, compile_measurement
 from .detection_passes import DetectionPasses, pass_rates
 from .doubts import Doubts
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search, search_table
 from .kernels.frames import (
     CHI2,
-    COLUMNS,
     ERROR,
     FLAGS,
     FRAME,
@@ -35,11 +35,11 @@ from .kernels.frames import (
     Y_ERROR,
     X,
     Y,
-    detect_and_measure,
 )
 from .kernels.known_places import KnownSpots, measure_known
 from .kernels.thresholds import thresholds
 from .localisations import Localisations
+from .localise import localise
 from .params import SpotsParams, both_widths, camera_of, camera_of_file, measurement_of
 from .places import checked_places, neighbours_of, places_of_file
 from .report import report_of
@@ -107,6 +107,7 @@ class Spots(Operator):
         {"model": "gauss", "sigma_px": (1.2, 1.5), "false_alarms": 100.0, "crop_px": 7},
     )
     live = {"false_alarms": 20.0}
+    compiles = (compile_detection, compile_measurement)
 
     def __init__(self, params: SpotsParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
@@ -125,7 +126,6 @@ class Spots(Operator):
         mean = params.detect == "mean"
         self._search = new_search(spec.shape, self._sigma, params.false_alarms, camera.excess_noise)
         self._excess_noise = camera.excess_noise
-        self._rows = np.empty((1024, COLUMNS))
         self._frames = np.empty(
             (max(1, _CONVERTED_BYTES // (4 * spec.shape[0] * spec.shape[1])), *spec.shape), np.float32
         )
@@ -202,11 +202,11 @@ class Spots(Operator):
         """Detect, fit and integrate the spots of each valid frame."""
         parts = []
         for start, frames in self._converted(block.pixels, valid):
-            rows = detect_and_measure(frames, self._search, self._measurement, self._rows)
+            rows = localise(frames, self._search, self._measurement)
             seen = rows[valid[start + rows[:, FRAME].astype(np.int64)]]
             self._doubts.found(frames, seen[:, FRAME].astype(np.int64), seen[:, [Y, X]])
             rows[:, FRAME] += start
-            parts.append(rows.copy())
+            parts.append(rows)
         rows = np.concatenate(parts)
         rows = rows[valid[rows[:, FRAME].astype(np.int64)]]
         frame = rows[:, FRAME].astype(np.int64)
@@ -248,7 +248,7 @@ class Spots(Operator):
         for t, frame in enumerate(frames):
             if valid[t] and self._passes.add(frame):
                 runs.append(self._measured(frames[start:t], shifts[start:t]))
-                self._passes.detect(self._search, self._rows)
+                self._passes.detect(self._search)
                 self._known = self._known_spots()
                 start = t
         return [*runs, self._measured(frames[start:], shifts[start:])]
@@ -337,10 +337,10 @@ class Spots(Operator):
         """Compile every kernel for the types of the frames."""
         frames = np.zeros((1, *self.spec.shape), np.float32)
         if self._places is None and self._passes is None:
-            detect_and_measure(frames, self._search, self._measurement, self._rows)
+            localise(frames, self._search, self._measurement)
             return
         if self._passes is not None:
             passes = self._new_passes()
             passes.add(frames[0])
-            passes.detect(self._search, self._rows)
+            passes.detect(self._search)
         self._measured(frames, np.zeros((1, 2)))

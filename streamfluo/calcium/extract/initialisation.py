@@ -1,11 +1,12 @@
-"""Compilation of every kernel for its types, before the first frame."""
+"""Compilation of every kernel for its types, before the first frame: in three parts, some 10 s of a core each."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core.spec import Spec
 from ..banded import WhiteRows, whiten
 from ..kernels import (
     background_modes,
@@ -31,11 +32,12 @@ from .components import Components
 from .detection import Candidate, Detector
 from .first_frames import FirstFrames
 from .footprint_update import refine_footprint, update_statistics
-from .proposal import propose
+from .params import ExtractParams
+from .proposal import Proposal, propose
 from .ring_background import RingBackground
 from .settled_traces import SettledTraces
 
-_SHAPE, _BOX, _WINDOW, _BIN = (24, 24), (13, 13), 20, 5
+_SHAPE, _BOX, _CORNER, _WINDOW, _BIN = (24, 24), (13, 13), (6, 6), 20, 5
 _KERNELS: tuple[Any, ...] = (
     background_modes.temporal_modes, compactness.compactness,
     demixing.whiten_rows, demixing.mode_products, demixing.inner, demixing.demix_frame, demixing.sum_frames,
@@ -58,54 +60,101 @@ _KERNELS: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def compile_kernels(dtype: np.dtype[Any], modes: int) -> None:
+def compile_kernels(params: ExtractParams, spec: Spec) -> None:
     """Call every kernel once on a few pixels, unless this process has done so for frames of this type."""
     known = [getattr(signature[0], "dtype", None) for signature in demixing.whiten_rows.signatures]
-    if dtype.name not in map(str, known) or not all(kernel.signatures for kernel in _KERNELS):
-        _call_kernels(dtype, modes)
+    if np.dtype(spec.dtype).name not in map(str, known) or not all(kernel.signatures for kernel in _KERNELS):
+        compile_search(params, spec)
+        compile_following(params, spec)
+        compile_traces(params, spec)
 
 
-def _call_kernels(dtype: np.dtype[Any], modes: int) -> None:
-    background, settled = Background(_SHAPE, modes), SettledTraces(0.04)
-    cells, buffer = Components(_SHAPE, _BOX, modes, _WINDOW, 0.0, settled.samples), Buffer(_SHAPE, modes, _WINDOW, _BIN)
-    ar1, ar2 = Deconvolution(0.04, 0.4, 0.1, 1), Deconvolution(0.04, 0.4, 0.1, 2)
-    yy, xx = np.ogrid[: _SHAPE[0], : _SHAPE[1]]
-    blob = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 8).astype(np.float32)
-    ripple = (np.sin(7.0 * yy) * np.cos(5.0 * xx)).astype(np.float32)
+class _Few(NamedTuple):
+    """A blob and a ripple on a few pixels, and what is kept of them."""
+
+    blob: np.ndarray
+    ripple: np.ndarray
+    background: Background
+    settled: SettledTraces
+    cells: Components
+    buffer: Buffer
+
+    @classmethod
+    def of(cls, modes: int) -> _Few:
+        yy, xx = np.ogrid[: _SHAPE[0], : _SHAPE[1]]
+        blob = np.exp(-((yy - 12) ** 2 + (xx - 12) ** 2) / 8).astype(np.float32)
+        ripple = (np.sin(7.0 * yy) * np.cos(5.0 * xx)).astype(np.float32)
+        settled, buffer = SettledTraces(0.04), Buffer(_SHAPE, modes, _WINDOW, _BIN)
+        cells = Components(_SHAPE, _BOX, modes, _WINDOW, 0.0, settled.samples)
+        buffer.count = 4 * _WINDOW  # enough bins to have inactive ones
+        buffer.bins[:4] = (ripple * 30)[None] + 600 * blob * np.array([0, 0, 1, 0.5])[:, None, None]
+        return cls(blob, ripple, Background(_SHAPE, modes), settled, cells, buffer)
+
+
+def compile_search(params: ExtractParams, spec: Spec) -> None:
+    """Call the kernels of the background, of detection and of proposals."""
+    modes = params.background_components
+    blob, ripple, background, _, cells, buffer = _Few.of(modes)
     background.initialise(100 + 10 * blob, [((-1) ** t * ripple).astype(np.float16) for t in range(6)])
     first_frames = FirstFrames(_SHAPE)
     first_frames.append(0, blob)
     assert len(first_frames[0])
-    raw_frame = np.zeros(_SHAPE, dtype)
-    raw_frame.flags.writeable = False
     mode, binned = np.zeros(modes), np.zeros((1, 1), np.float32)
-    for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
+    for frame in _frames(spec.dtype):
         whiten(frame, background.whitening, (mode, binned), SCALE, buffer.frames[0], WhiteRows.of(_SHAPE, modes))
-    buffer.count = 4 * _WINDOW  # enough bins to have inactive ones
-    buffer.bins[:4] = (ripple * 30)[None] + 600 * blob * np.array([0, 0, 1, 0.5])[:, None, None]
     _detect()
     candidate = Candidate(12.0, 12.0, 2.0, 5.0)
     proposal = propose(buffer.bins, buffer.bin_order(), cells.corner(12.0, 12.0), _BOX, candidate, 2.0)
     assert proposal is not None
+    outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
+
+
+def compile_following(params: ExtractParams, spec: Spec) -> None:
+    """Call the kernels that follow components."""
+    modes = params.background_components
+    blob, _, background, _, cells, buffer = _Few.of(modes)
+    background.mean[...], background.weight[...] = 100 + 10 * blob, 1
+    proposal = Proposal(_CORNER, _footprint(blob), _footprint(blob), np.zeros(len(buffer.bin_order())), 1.0, 1.0, 5.0)
     for _ in range(2):
         matching_component(cells, proposal, 0.5)
-        add_component(cells, background, buffer, proposal, ar1)
-    _process_frame(background, cells, buffer, mode)
+        add_component(cells, background, buffer, proposal, Deconvolution(0.04, 0.4, 0.1, 1))
+    _process_frame(background, cells, buffer, np.zeros(modes))
     cells["moment"][:] *= 2
     refine_footprint(cells, background, 0, 2.0)
     cells.explained_and_snr()
-    for deconvolution in (ar2, ar1):
+
+
+def compile_traces(params: ExtractParams, spec: Spec) -> None:
+    """Call the kernels of traces, of spikes and of the ring's background."""
+    modes = params.background_components
+    blob, ripple, background, settled, cells, buffer = _Few.of(modes)
+    background.mean[...], background.weight[...], background.noise[...] = 100 + 10 * blob, 1, 1
+    for _ in range(2):
+        cells.add(_CORNER, _footprint(blob), background, 0)
+    cells.live_noise[:] = cells.late_noise[:] = 1
+    ring = RingBackground(_SHAPE, 8.0, modes)
+    ring.initialise(100 + 10 * blob, [ripple.astype(np.float16)], background)
+    for frame in _frames(spec.dtype):
+        ring.of(frame, background, cells)
+    for deconvolution in (Deconvolution(0.04, 0.4, 0.1, 2), Deconvolution(0.04, 0.4, 0.1, 1)):
         deconvolution.update(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
         settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates
     cost(np.zeros(20), 1.0, TYPICAL, 0.05)
     prepare(np.zeros(20), 0.05)
-    ring = RingBackground(_SHAPE, 8.0, modes)
-    ring.initialise(100 + 10 * blob, [ripple.astype(np.float16)], background)
-    for frame in (raw_frame, np.zeros(_SHAPE, np.float32)):
-        ring.of(frame, background, cells)
-    outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
+
+
+def _frames(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """A frame as it comes, and one of floats."""
+    raw = np.zeros(_SHAPE, dtype)
+    raw.flags.writeable = False
+    return raw, np.zeros(_SHAPE, np.float32)
+
+
+def _footprint(blob: np.ndarray) -> np.ndarray:
+    (top, left), (height, width) = _CORNER, _BOX
+    return np.ascontiguousarray(blob[top : top + height, left : left + width])
 
 
 def _detect() -> None:

@@ -25,7 +25,7 @@ from . import results as snapshots
 from .activity import Deconvolution
 from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
-from .initialisation import compile_kernels
+from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
 from .live import NO_COMPONENTS, Live, values_of
 from .params import ExtractParams
 from .seeds import Seeds, load_seeds, seeds_of_file
@@ -116,11 +116,12 @@ class Extract(Operator):
          "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
     )  # fmt: skip
     takes = TAKES
+    compiles = (compile_search, compile_following, compile_traces)
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        compile_kernels(np.dtype(spec.dtype), params.background_components)
+        compile_kernels(params, spec)
         decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
         if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
             raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")

@@ -15,11 +15,11 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, known_values, valid_frames
-from ..checks import residuals, sentence
-from ..kernels.crosschecks import bleaching_steps, is_flat, traces_bleaching_steps
-from ..kernels.likelihood import evaluate
+from ..checks import sentence
+from ..kernels.crosschecks import is_flat, traces_bleaching_steps
 from ..report import report_of
 from ..traces import checked_traces, traces_of_file
+from .compile_parts import compile_filter, compile_likelihood
 from .filter import OnlineFilter
 from .learning import BINS, Learner, delay_frames, model_of, observation
 from .params import CountParams
@@ -74,6 +74,7 @@ class Count(Operator):
         places=Places("spots", "count", ("doubtful", "flat"), "posterior", 0, "photons", "fitted"),
     )
     report = staticmethod(report_of)
+    compiles = (compile_likelihood, compile_filter)
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
          "bleaching": True, "update_every": 40, "learn_frames": 60, "learn_delay_frames": 20},
@@ -89,7 +90,10 @@ class Count(Operator):
         self._traces = None if params.traces is None else checked_traces(params.traces, "count: traces").T
         self.needs = ("photons",) if self._traces is None else ()
         self._allocate(0)
-        self._compile()
+        for room in (scipy.optimize, scipy.signal, scipy.stats):  # slow to load
+            assert room
+        for compile_part in self.compiles:
+            compile_part(params, spec)
 
     def _allocate(self, count: int) -> None:
         p = self.params
@@ -289,18 +293,3 @@ class Count(Operator):
             return interval
         flat = is_flat(interval, candidates)
         return np.asarray(flat if name == "flat" else flat.sum())
-
-    def _compile(self) -> None:
-        """Run every kernel once, on the types it will be called with, and load what else is slow to load."""
-        for room in (scipy.optimize, scipy.signal, scipy.stats):
-            assert room
-        model = model_of(self.params, 1.0)
-        x, parameters = np.full((2, 1), np.nan), np.array([[1.0, 1.0, 1.0, 0.1, 0.1, 0.1]])
-        for slopes in (False, True):
-            evaluate(x, parameters, model, slopes)
-        online = OnlineFilter(1, model)
-        typical = np.tile(parameters, (len(model.candidates), 1))
-        online.begin(model, typical[None], typical)
-        online.advance(x)
-        residuals(x, np.array([model.max_emitters]), parameters, model)
-        bleaching_steps(np.zeros(8))

@@ -22,6 +22,23 @@ CANDIDATE_COLUMNS, PIXELS_A_SPOT = 7, 16  # of the memory for candidates: denser
 
 
 @kernel(error_model="numpy")
+def detect_spots(frames, sensor, search):  # type: ignore[no-untyped-def]
+    """Return the candidates (n, 7) of frames (t, y, x), one frame after another, and their number in each (t,)."""
+    counts = np.empty(len(frames), np.int64)
+    candidates = np.empty((256 * len(frames), CANDIDATE_COLUMNS))
+    n = 0
+    for t in range(len(frames)):
+        counts[t] = min(detect(frames[t], sensor, search), len(search.candidates))
+        if n + counts[t] > len(candidates):
+            more = np.empty((2 * (n + counts[t]), CANDIDATE_COLUMNS))
+            more[:n] = candidates[:n]
+            candidates = more
+        candidates[n : n + counts[t]] = search.candidates[: counts[t]]
+        n += counts[t]
+    return candidates[:n], counts
+
+
+@part(error_model="numpy")
 def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     """Write the spots of a frame (y, x) to search.candidates; return their number, which may exceed the memory."""
     window = seen_window(frame)
