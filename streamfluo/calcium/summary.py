@@ -18,7 +18,7 @@ from ..core.state import State, require_int
 from ..core.unseen import VALID, known_pixels, seen_parts
 from .summary_sums import SummarySums
 
-IMAGES = ("local_correlation", "peak_to_noise", "correlation_peak", "max", "std")
+IMAGES = ("local_correlation", "peak_to_noise", "correlation_peak_to_noise", "max", "std")
 
 
 @register("summary")
@@ -39,11 +39,15 @@ class Summary(Mergeable):
         Gives("frames", "snapshot", (), "", "number of frames in the images"),
         Gives("local_correlation", "snapshot", ("y", "x"), "", "mean correlation with the four neighbours"),
         Gives("peak_to_noise", "snapshot", ("y", "x"), "", "(maximum − mean) / noise σ"),
-        Gives("correlation_peak", "snapshot", ("y", "x"), "", "local correlation times peak-to-noise: bright at cells"),
+        Gives("correlation_peak_to_noise", "snapshot", ("y", "x"), "", "local correlation times peak-to-noise: bright at cells"),
         Gives("max", "snapshot", ("y", "x"), "ADU", "largest value of each pixel"),
         Gives("std", "snapshot", ("y", "x"), "ADU", "standard deviation of each pixel"),
     )
-    presents = Presents(("correlation_peak", "frames"), choice=("summary", IMAGES))
+    presents = Presents(
+        ("correlation_peak_to_noise", "frames"),
+        ("traces", "components", "quality", "shift_px"),
+        choice=("summary", IMAGES),
+    )
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
@@ -131,7 +135,7 @@ def _read(sums: SummarySums, waiting: np.ndarray, wanted: Sequence[str]) -> dict
     for name in wanted:
         if name == "frames":
             found[name] = np.array(sums.n)
-        elif name == "correlation_peak":
+        elif name == "correlation_peak_to_noise":
             factors = [found[part] if part in found else getattr(sums, part)() for part in IMAGES[:2]]
             found[name] = factors[0] * factors[1]
         else:

@@ -55,7 +55,7 @@ def textbook(movie, frames):
         noise = steps.mean() * np.sqrt(np.pi) / 2 if len(steps) else np.nan
         images["peak_to_noise"][y, x] = (np.nanmax(pixel) - np.nanmean(pixel)) / noise
         images["max"][y, x], images["std"][y, x] = np.nanmax(pixel), np.nanstd(pixel)
-    images["correlation_peak"] = images["local_correlation"] * images["peak_to_noise"]
+    images["correlation_peak_to_noise"] = images["local_correlation"] * images["peak_to_noise"]
     return images
 
 

@@ -106,6 +106,7 @@ class Extract(Operator):
     presents = Presents(
         ("frames", "mean", "detection", "background"),
         ("traces", "components", "quality", "shift_px"),
+        choice=("summary", ("local_correlation", "peak_to_noise", "correlation_peak_to_noise", "max", "std")),
         over_time=("components",),
         ticks={"traces": "spikes"},
     )
