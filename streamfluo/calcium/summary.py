@@ -39,7 +39,7 @@ class Summary(Mergeable):
         Gives("frames", "snapshot", (), "", "number of frames in the images"),
         Gives("local_correlation", "snapshot", ("y", "x"), "", "mean correlation with the four neighbours"),
         Gives("peak_to_noise", "snapshot", ("y", "x"), "", "(maximum − mean) / noise σ"),
-        Gives("correlation_peak_to_noise", "snapshot", ("y", "x"), "", "local correlation times peak-to-noise: bright at cells"),
+        Gives("correlation_peak_to_noise", "snapshot", ("y", "x"), "", "local correlation times peak-to-noise"),
         Gives("max", "snapshot", ("y", "x"), "ADU", "largest value of each pixel"),
         Gives("std", "snapshot", ("y", "x"), "ADU", "standard deviation of each pixel"),
     )
