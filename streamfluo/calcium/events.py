@@ -46,8 +46,9 @@ class Events(Operator):
     """Transients of each cell, by the rise of its mean over the frames before; rates, amplitudes, correlations.
 
     The rule: the mean of the last `rise_s` less that of twice as long before exceeds `threshold` σ of this difference,
-    σ from the median absolute difference of consecutive frames, of 256, renewed each 32. So drift and the decay of
-    what was before need no baseline. On white noise that is .02 events a cell and minute at 30 frames a second. An
+    σ from the medians of differences of consecutive frames and of bends of means over `rise_s`, renewed each 32
+    frames. So drift and the decay of what was before need no baseline. On white noise that is .01 events a cell and
+    minute at 30 frames a second, on real traces .1 to .6. Slow indicators at low frame rates need a longer `rise_s`. An
     event is given when its rise is over, some `rise_s` after the onset, with the rise of the mean as amplitude, in the
     unit of the values; a second one within `rise_s` counts as one. Values are `dff` of `extract` or `regions`, or what
     `inputs` names; denoised traces have no noise, and no events. NaN, frames that are not valid, and cells that are not
@@ -92,7 +93,7 @@ class Events(Operator):
         after = max(LEAST_FRAMES, round(params.rise_s / interval_s))
         self._ids = np.empty(0, np.int64)  # in order of appearance: a cell keeps its column
         self._columns: dict[int, int] = {}
-        self._onsets = Onsets(after, 2 * after, params.threshold)
+        self._onsets = Onsets(after, params.threshold)
         self._correlations = Correlations(max(1, round(params.correlation_s / interval_s)), params.correlated_cells)
         self._population = PopulationRate(max(1, round(1 / interval_s)))
         self._sums = np.zeros((3, 0))  # frames in which the cell was known, its events, the sum of their amplitudes
