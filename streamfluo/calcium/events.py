@@ -20,6 +20,7 @@ from ..core.step_values import IDS, PRESENT
 from ..core.unseen import VALID, known_values
 from .onsets import Onsets, Transient
 from .population import Correlations, PopulationRate, clustered
+from .summary import IMAGES
 
 _Positive = Annotated[float, Meta(gt=0)]
 LEAST_FRAMES = 2  # of a rise
@@ -71,15 +72,16 @@ class Events(Operator):
         Gives("ids", "snapshot", ("id",), "", "the cells, in the order of those below"),
         Gives("rate", "snapshot", ("id",), "1/min", "events a minute in which the cell was known"),
         Gives("amplitude", "snapshot", ("id",), "", "mean amplitude of its events, NaN without one"),
-        Gives("population_s", "snapshot", ("population_s",), "s", "when each of the newest bins of a second begins"),
-        Gives("population_rate", "snapshot", ("population_s",), "1/s", "events a second and cell"),
+        Gives("time_s", "snapshot", ("time_s",), "s", "when each of the newest bins of a second begins"),
+        Gives("population_rate", "snapshot", ("time_s",), "1/s", "events a second and cell"),
         Gives("correlation", "snapshot", ("id", "id"), "", "of the first cells, in the order of `ids`"),
         Gives("order", "snapshot", ("place",), "", "ids of the first cells, those active together side by side"),
         Gives("ordered_correlation", "snapshot", ("place", "place"), "", "their correlations, in this order"),
     )
     presents = Presents(
-        ("frames", "mean"), ("traces", "ordered_correlation", "population_rate", "transients", "active"),
-        ticks={"traces": "spikes"}, over_time=("components",),
+        ("frames", "masks", "detection", "background"),
+        ("traces", "dff", "ordered_correlation", "population_rate", "transients", "active"),
+        choice=("summary", IMAGES),
     )  # fmt: skip
     live = {"threshold": 2.0}
     examples = ({"threshold": 3.0, "rise_s": 0.06, "correlation_s": 0.04, "correlated_cells": 2},)
@@ -164,7 +166,7 @@ class Events(Operator):
             rate = np.where(frames > 0, events / (frames * self._interval_s / 60), np.nan)
             amplitude = np.where(events > 0, amplitudes / events, np.nan)
         of_cells = {"ids": self._ids[order], "rate": rate, "amplitude": amplitude}
-        bins = dict(zip(("population_s", "population_rate"), self._population.read(self._interval_s), strict=True))
+        bins = dict(zip(("time_s", "population_rate"), self._population.read(self._interval_s), strict=True))
         found = of_cells | bins
         return partial(_read, found, self._correlations.copy(), self._ids.copy(), wanted)
 

@@ -166,8 +166,8 @@ def test_correlations_are_those_of_binned_traces():
 def test_the_population_rate_is_that_of_events_by_the_second():
     traces, _ = traces_of(86, 6, 900, 7.0, rate_hz=0.5)
     rows, operator = events_of(traces)
-    found = operator.read(["population_s", "population_rate"])
-    np.testing.assert_allclose(found["population_s"], np.arange(30))
+    found = operator.read(["time_s", "population_rate"])
+    np.testing.assert_allclose(found["time_s"], np.arange(30))
     np.testing.assert_allclose(found["population_rate"], np.bincount(rows["frame"] // FPS, minlength=30) / 6)
 
 
