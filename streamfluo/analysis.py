@@ -4,6 +4,7 @@ from .core.lazy import lazy_names
 
 __getattr__, __all__ = lazy_names(
     {
+        "calcium.activity_order": ("activity_order",),
         "calcium.deconvolve": ("Deconvolved", "deconvolve"),
         "calcium.summary_images": ("local_correlation", "masks_from_structure", "peak_to_noise"),
         "gain.calibrate": ("Calibration", "calibrate"),

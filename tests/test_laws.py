@@ -16,7 +16,7 @@ USUAL = {"uint16"}  # type for every setting, and those for the default one; all
 DEFAULT = {"uint16", "float32", "int16"}
 # Kinds that turn frames into floats first, those with seconds of compiling for int16, and those that look at no pixel.
 FEWER = {kind: {"uint16", "float32"} for kind in ("motion", "extract", "sofi", "gain")} | dict.fromkeys(
-    ("count", "reconstruct", "render", "trigger", "input", "decode", "kalman", "tuning"), USUAL
+    ("count", "reconstruct", "render", "trigger", "input", "decode", "kalman", "tuning", "events"), USUAL
 )
 CASES = [
     pytest.param(
@@ -42,7 +42,9 @@ def activity(block):
     cells = 3 if block.stop <= 40 else 4
     traces = np.column_stack((PHOTONS[frame], (PHOTONS[frame, 0] - PHOTONS[frame, 1]) * (frame >= 40)))[:, :cells] / 100
     ids = np.array([5, 2, 9, 7])[:cells]
-    return {"traces": traces, "traces.ids": ids, "value": traces[:, :2], "label": LABELS[frame]}
+    present = np.column_stack((np.ones((len(frame), 3), bool), frame >= 40))[:, :cells]
+    cells_now = {"dff": np.where(present, traces, 0), "dff.ids": ids, "dff.present": present}
+    return cells_now | {"traces": traces, "traces.ids": ids, "value": traces[:, :2], "label": LABELS[frame]}
 
 
 INPUTS = {"count": lambda block: {"photons": PHOTONS[block.index : block.stop]}}
@@ -73,7 +75,7 @@ def a_scene(spec):
 
 
 INPUTS["render"] = localisations
-INPUTS |= dict.fromkeys(("decode", "kalman", "tuning"), activity)
+INPUTS |= dict.fromkeys(("decode", "kalman", "tuning", "events"), activity)
 
 
 def no_inputs(block):

@@ -15,17 +15,33 @@ PHOTONS = 100 + 50.0 * np.random.default_rng(4).integers(0, 4, (20, 3)).repeat(8
 FRAMES = 70
 
 
-NO_PIXELS = ("count", "render", "trigger", "input", "decode", "kalman", "tuning")  # kinds that never look at one
+NO_PIXELS = (
+    "count",
+    "render",
+    "trigger",
+    "input",
+    "decode",
+    "kalman",
+    "tuning",
+    "events",
+)  # kinds that never look at one
 
 
 def inputs_of(kind, block):
     photons = PHOTONS[block.index : block.stop]
-    cells = {"traces": photons, "traces.ids": np.arange(3), "value": photons[:, :2], "label": photons[:, 0] // 100}
+    cells = {
+        "traces": photons,
+        "traces.ids": np.arange(3),
+        "dff": photons,
+        "dff.ids": np.arange(3),
+        "value": photons[:, :2],
+        "label": photons[:, 0] // 100,
+    }
     rows = {"frame": np.arange(block.index, block.stop), "y_px": photons[:, 0] / 50, "x_px": photons[:, 1] / 50}
     return {
         "count": {"photons": photons},
         "render": {"spots": Table(rows)},
-        **dict.fromkeys(("decode", "kalman", "tuning"), cells),
+        **dict.fromkeys(("decode", "kalman", "tuning", "events"), cells),
     }.get(kind, {})
 
 

@@ -28,11 +28,11 @@ FROM, PAUSE_S, LATE_S, SEEN, SAME = 300, 0.3, 0.5, 3.0, 0.6
 GIVES = {name: Gives(name, "by_id", ("t", "id"), unit, "") for name, unit in (("spikes", "σ/s"), ("traces", "σ"))}
 
 
-def live(seed):
+def live(seed, names=("spikes", "traces")):
     """Live values of each frame by id, the truth, pairs of (id, true cell), and the frame interval [s]."""
     with open_source(MOVIE.format(seed=seed)) as source:
         chain, truth, interval_s = Chain(parse_config(CHAIN), source.spec), source.truth, source.spec.interval_s
-        rows = {"spikes": [], "traces": []}
+        rows = {name: [] for name in names}
         for block in source.blocks(1):
             out = dict(chain.push(block))["extract"].values
             for name, kept in rows.items():

@@ -4,9 +4,13 @@ extract/                 the operator `extract`
 regions, region_masks    the operator `regions`, for areas that are given
 extracted_components     the result of a session's `components()`
 deconvolve               batch deconvolution of one trace
-summary_images           local correlation, peak-to-noise ratio, masks from a structural channel
+events, onsets           the operator `events`, and its rule for traces that come frame by frame
+population               correlations of cells that come and go, the rate of events of all of them
+activity_order           cells that are active together side by side
+summary, summary_sums    the operator `summary`, and the sums over frames that its images are made of
+summary_images           the same of a movie in memory: local correlation, peak-to-noise; masks of a structural channel
 """
 
-from . import extract, regions
+from . import events, extract, regions, summary
 
-__all__ = ["extract", "regions"]
+__all__ = ["events", "extract", "regions", "summary"]

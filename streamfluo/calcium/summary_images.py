@@ -7,38 +7,70 @@ import scipy.ndimage as ndi
 
 from ..core.errors import ConfigError
 
+LEAST_FRAMES = 3  # in which a pixel, or both of a pair, must have been seen
+
 
 def local_correlation(movie: np.ndarray) -> np.ndarray:
     """Return the mean temporal correlation (y, x) of each pixel of a movie (t, y, x) with its four neighbours.
 
-    Raises ConfigError for fewer than three frames.
+    Each correlation is that of the frames in which both pixels are not NaN, three or more; NaN for a pixel that has
+    fewer. Raises ConfigError for fewer than three frames.
     """
     frames = _movie(movie)
-    mean, sigma = frames.mean(0, dtype=np.float64), frames.std(0, dtype=np.float64)
-    total, neighbours = np.zeros((2, *mean.shape))
-    for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        product = np.zeros(mean[a].shape)
-        for frame in frames:
-            deviation = frame - mean
-            product += deviation[a] * deviation[b]
-        scale = sigma[a] * sigma[b] * len(frames)
-        correlation = np.divide(product, scale, out=np.zeros_like(product), where=scale > 0)
+    total, neighbours = np.zeros((2, *frames.shape[1:]))
+    for a, b in ((np.s_[..., 1:, :], np.s_[..., :-1, :]), (np.s_[..., 1:], np.s_[..., :-1])):
+        correlation, seen = _correlation(frames[a], frames[b])
         for part in (a, b):
-            total[part] += correlation
-            neighbours[part] += 1
-    return total / np.maximum(neighbours, 1)
+            total[part] += np.where(seen >= LEAST_FRAMES, correlation, 0)
+            neighbours[part] += seen >= LEAST_FRAMES
+    return _known(total / np.maximum(neighbours, 1), frames)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the correlation of each pixel of two movies, 0 where one is constant, and the frames that both have."""
+    means, seen = np.zeros((2, *one.shape[1:])), np.zeros(one.shape[1:])
+    for pair in zip(one, other, strict=True):
+        both = ~(np.isnan(pair[0]) | np.isnan(pair[1]))
+        means += np.where(both, pair, 0)
+        seen += both
+    means /= np.maximum(seen, 1)
+    variances, covariance = np.zeros_like(means), np.zeros_like(seen)
+    for pair in zip(one, other, strict=True):
+        both = ~(np.isnan(pair[0]) | np.isnan(pair[1]))
+        deviations = np.where(both, pair - means, 0)
+        variances += deviations**2
+        covariance += deviations[0] * deviations[1]
+    scale = np.sqrt(variances[0]) * np.sqrt(variances[1])
+    return np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0), seen
 
 
 def peak_to_noise(movie: np.ndarray) -> np.ndarray:
-    """Return (maximum − median) / noise σ of each pixel (y, x) of a movie (t, y, x); 0 where the noise is 0.
+    """Return (maximum − mean) / noise σ of each pixel (y, x) of a movie (t, y, x); 0 where the noise is 0.
 
-    The noise σ comes from the median absolute difference of consecutive frames. Raises ConfigError for fewer than three
-    frames.
+    The noise σ is √π/2 of the mean absolute difference of consecutive frames: that of normal noise, to which transients
+    add their rise, not its square. NaN is left out; NaN for a pixel that fewer than three frames have, or no two
+    consecutive ones. Raises ConfigError for fewer than three frames.
     """
-    frames = _movie(movie).astype(np.float32)
-    noise = np.median(np.abs(np.diff(frames, axis=0)), axis=0) / (0.6745 * np.sqrt(2))
-    rise = frames.max(0) - np.median(frames, axis=0)
-    return np.divide(rise, noise, out=np.zeros_like(rise), where=noise > 0)
+    frames = _movie(movie)
+    total, seen, steps, pairs = np.zeros((4, *frames.shape[1:]))
+    highest, before = np.full(total.shape, -np.inf), np.full(total.shape, np.nan)
+    for frame in frames.astype(float):
+        step = np.abs(frame - before)
+        total += np.where(np.isnan(frame), 0, frame)
+        seen += ~np.isnan(frame)
+        steps += np.where(np.isnan(step), 0, step)
+        pairs += ~np.isnan(step)
+        highest = np.fmax(highest, frame)
+        before = frame
+    with np.errstate(all="ignore"):
+        noise, rise = steps / pairs * (np.sqrt(np.pi) / 2), highest - total / seen
+    ratio = np.divide(rise, noise, out=np.zeros_like(rise), where=~(noise == 0))
+    return _known(ratio, frames)
+
+
+def _known(image: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    seen = len(frames) - np.isnan(frames).sum(0) if frames.dtype.kind == "f" else len(frames)
+    return np.where(seen >= LEAST_FRAMES, image, np.nan)
 
 
 def masks_from_structure(image: np.ndarray, neuron_sigma_px: float = 4.0, threshold: float = 3.0) -> np.ndarray:

@@ -21,6 +21,7 @@ from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
 from ..report import report_of
+from ..summary import IMAGES
 from . import results as snapshots
 from .activity import Deconvolution
 from .curation import TAKES, Curation
@@ -106,6 +107,7 @@ class Extract(Operator):
     presents = Presents(
         ("frames", "mean", "detection", "background"),
         ("traces", "components", "quality", "shift_px"),
+        choice=("summary", IMAGES),
         over_time=("components",),
         ticks={"traces": "spikes"},
     )
