@@ -4,6 +4,7 @@ extract/                 the operator `extract`
 regions, region_masks    the operator `regions`, for areas that are given
 extracted_components     the result of a session's `components()`
 deconvolve               batch deconvolution of one trace
+across_days/             the same cells in several sessions
 summary_images           local correlation, peak-to-noise ratio, masks from a structural channel
 """
 
