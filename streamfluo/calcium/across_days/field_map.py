@@ -78,7 +78,7 @@ def seen_from(places: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def warped(images: np.ndarray, field_map: FieldMap, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (n, y, x) of a day where they lie in the common field, bilinear, 0 outside; and where it is seen."""
+    """Return images (n, y, x) of a day as they lie in the common field, bilinear, 0 outside, and what is seen."""
     places = field_map(grid_places(shape))
     out = [ndimage.map_coordinates(image, places.T, order=1, mode="constant") for image in images]
     return np.stack(out).reshape(-1, *shape), seen_from(places, images.shape[1:]).reshape(shape)

@@ -29,15 +29,16 @@ def draw_overlay(found: RegisteredDays, path: Path, day: int = 1) -> Path:
     before, after, cells = figure.subplots(1, 3)
     first, second = found.days_used[0], found.days_used[day]
     match = found.matches[second.name]
-    known = np.nan_to_num(second.image[None], nan=float(np.nanmedian(second.image)))
-    moved, seen = warped(known, match.map, found.shape)
+    known = np.isfinite(second.image)
+    moved, seen = warped(np.stack([np.where(known, second.image, 0), known]), match.map, found.shape)
+    seen = seen & (moved[1] > 0.99)
     before.imshow(_two_colours(first.image, second.image))
     before.set_title(f"{first.name} magenta, {second.name} green", fontsize=10)
     after.imshow(_two_colours(first.image, np.where(seen, moved[0], np.nan)))
     said = f"matched ({match.model}): turned {match.map.turn_deg:.1f}°, correlation {match.evidence.correlation:.2f}"
     after.set_title(said, fontsize=10)
     grey = _grey(first.image)
-    shown = np.where(seen, (grey + _grey(moved[0])) / 2, grey)
+    shown = np.where(seen, (np.nan_to_num(grey) + _grey(moved[0])) / 2, grey)
     cells.imshow(shown, cmap="gray", vmin=0, vmax=1.3)
     counts = _outlines(cells, found, day)
     cells.set_title(
@@ -55,10 +56,8 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _two_colours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    parts = (
-        np.nan_to_num(_grey(image))[..., None] * colour for image, colour in zip((first, second), COLOURS, strict=True)
-    )
-    return np.clip(sum(parts), 0, 1)
+    magenta, green = (np.nan_to_num(_grey(image))[..., None] for image in (first, second))
+    return np.asarray(np.clip(magenta * COLOURS[0] + green * COLOURS[1], 0, 1))
 
 
 def _outlines(axes: Axes, found: RegisteredDays, day: int) -> tuple[int, int, int]:
@@ -74,6 +73,6 @@ def _outlines(axes: Axes, found: RegisteredDays, day: int) -> tuple[int, int, in
             paired = found.cell[row] in both
             axes.contour(
                 x, y, image, [CONTOUR * image.max()], colors=BOTH if paired else alone,
-                linewidths=1.2 if which == 0 else 0.7, linestyles="solid" if which == 0 else "dashed",
+                linewidths=1.2 if which == 0 else 1.0, linestyles="solid" if which == 0 else "dashed",
             )  # fmt: skip
     return counts[0], counts[day], len(both)

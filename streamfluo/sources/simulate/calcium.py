@@ -245,8 +245,8 @@ class CalciumSimulator:
         (y, x) photons at rest · `neuropil_map` (y, x) photons and `neuropil` (T,) · `bleaching` (T,) light left ·
         `photons`, `read_noise_e`, `gain_e_per_adu`, `offset_adu`, `seed`. Of what is off by default: `P_data`,
         `P_indices`, `P_indptr`, `P_shape` the processes and `P_C` (P, T) their light in photons · `focus` (T,) and
-        `depth` (K,) · `line_shift_px` (T, y) · of an animal `animal_cell` (K,), the number of each cell on all days, and
-        `day_turn_deg`, `day_shift_px` (2,), how the day's field lies in the animal's.
+        `depth` (K,) · `line_shift_px` (T, y) · of an animal `animal_cell` (K,), the number of each cell on all days,
+        and `day_turn_deg`, `day_shift_px` (2,), how the day's field lies in the animal's.
 
         Of several planes what is of all cells of the volume stands once, with `position_z_um` (K,), the depth of each
         below slice 0. What is of a plane stands under its name, `green/0/A_data`: A, `background`, `neuropil_map`,

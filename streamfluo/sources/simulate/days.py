@@ -25,7 +25,7 @@ _SHOWN = 0.3  # of a cell's light must lie in the field
 
 
 class DayScene(Scene):
-    """What lies still on one day: `cell` (K,) the animal's number of each, `turn_deg` and `moved_px` (2,) of the day."""
+    """What lies still on one day: `cell` (K,) the animal's number of each, the day's `turn_deg` and `moved_px` (2,)."""
 
     def __init__(self, params: CalciumParams, pad_px: int) -> None:
         assert params.animal is not None
