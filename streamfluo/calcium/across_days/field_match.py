@@ -13,6 +13,7 @@ from .patches import Patches, measured_patches
 
 SURE_SIGMA = 5.0  # above chance; those of other fields reach 1.5 in 12, of the same with half the cells 5.7 to 33
 FINE_RADIUS_PX = 4.0  # of a cell in images that patches are cut from: finer ones say no more
+COARSER = 2.0
 ROUNDS = 4
 FAR_PX = 1.0  # errors beyond it lose their say
 GAIN = 0.8  # of the left-out patches' error: only so much better is a model worth its freedom
@@ -41,6 +42,8 @@ class FieldMatch(NamedTuple):
 def match_fields(common: np.ndarray, moving: np.ndarray, radius_px: float, max_turn_deg: float) -> FieldMatch:
     """Return where the common field's places lie in the moving day's; (n, y, x) images of `field_images`."""
     found, evidence = search(common, moving, radius_px, max_turn_deg)
+    if evidence.sigma < SURE_SIGMA:  # a field that is deformed by more than a pixel or two matches as means over more
+        found, evidence = search(common, moving, COARSER * radius_px, max_turn_deg)
     if evidence.sigma < SURE_SIGMA:
         return FieldMatch(found, False, evidence, "rigid", np.nan, 0)
     k = max(1, int(radius_px // FINE_RADIUS_PX))

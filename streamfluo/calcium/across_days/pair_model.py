@@ -4,7 +4,9 @@ The idea is that of Sheintuch et al. 2017, Cell Rep. 21:1102: the distribution o
 of same and other cells, and its parts give each pair's probability. Here others are known without a mixture: two
 components of one day are two cells, so that pairs within days say how many neighbours there are at each distance and
 how their footprints correlate. Same cells: displacement a bivariate Student t of 4 degrees of freedom, log(1 -
-correlation) normal around a line in log distance; the expectation step takes partners as exclusive (`association`).
+correlation) normal around a line in log distance. A few are strays, fragments of a cell or two cells in one, whose
+centre may lie anywhere in the body and whose shape says nothing. The expectation step takes partners as exclusive
+(`association`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ FEWEST = 0.05  # of neighbours at any distance, relative to places at random: ce
 PRIOR_PAIRS = 4.0  # that the prior of a width counts for
 SHAPE_LIMIT = 3.0  # of the log likelihood ratio of correlations: they are extrapolated where no neighbours lie
 NEAREST_RADII = 0.25
+STRAY_RADII = 0.6  # sd along each axis of a stray's centre
+STRAYS, STRAY_PAIRS = 0.02, 50.0  # their fraction before anything is seen, and the pairs that counts for
 
 
 class Line(NamedTuple):
@@ -38,10 +42,13 @@ class Line(NamedTuple):
 
 
 class PairModel(NamedTuple):
-    """The fit: `sd_px` of the same cell's displacement along each axis, lines of same and other pairs, how many
-    neighbours lie at each distance relative to random places (`around`, in bins of `bin_px`), iterations."""
+    """The fit: `sd_px` of the same cell's displacement along each axis, fraction of strays and their sd, lines of same
+    and other pairs, how many neighbours lie at each distance relative to random places (`around`, in bins of `bin_px`),
+    iterations."""
 
     sd_px: float
+    strays: float
+    stray_px: float
     same: Line
     other: Line
     around: np.ndarray
@@ -74,10 +81,12 @@ def fit_pairs(components: Placed, pairs: Pairs, radius_px: float) -> Fitted:
     node_a, node_b = (c * len(components.seen) + d for c, d in ((across.a, days[1]), (across.b, days[0])))
     at = np.minimum((across.distance / bin_px).astype(int), len(around) - 1)
     common = np.full(counts.shape, 0.5)
-    model = PairModel(_first_sd(across, node_a, node_b, radius_px), other, other, around, bin_px, 0)
+    first_px = _first_sd(across, node_a, node_b, radius_px)
+    model = PairModel(first_px, STRAYS, STRAY_RADII * radius_px, other, other, around, bin_px, 0)
     probability = np.zeros(len(across.a))
     for turn in range(ROUNDS):
-        odds = _odds(model, across.distance, x, y, at) * _prior_odds(common, counts, components.area_px, days)
+        same = sum(_densities(model, across.distance, x, y)) / around[at]
+        odds = same * _prior_odds(common, counts, components.area_px, days)
         before, probability = probability, marginals(node_a, node_b, odds)
         common = _common(probability, days, counts)
         model = _updated(model, across.distance, x, y, probability, radius_px)._replace(rounds=turn + 1)
@@ -119,13 +128,13 @@ def _first_sd(across: Pairs, node_a: np.ndarray, node_b: np.ndarray, radius_px: 
     return float(np.clip(np.median(near) / 1.18 if len(near) else 0.2 * radius_px, 0.03 * radius_px, 0.4 * radius_px))
 
 
-def _odds(model: PairModel, distance: np.ndarray, x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Density of the same cell over that of others at random density 1 per px²."""
-    s2 = model.sd_px**2
+def _densities(model: PairModel, distance: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Density of the same cell's centre and shape over that of others' shape, of whole footprints and of strays."""
+    s2, stray2 = model.sd_px**2, model.stray_px**2
     place = -np.log(2 * np.pi * s2) - (FREEDOM + 2) / 2 * np.log1p(distance**2 / (FREEDOM * s2))
     shape = model.same.log_density(x, y) - model.other.log_density(x, y) if model.rounds else np.zeros(len(x))
-    shape = np.clip(shape, -SHAPE_LIMIT, SHAPE_LIMIT)
-    return np.asarray(np.exp(place + shape) / model.around[at])
+    whole = (1 - model.strays) * np.exp(place + np.clip(shape, -SHAPE_LIMIT, SHAPE_LIMIT))
+    return whole, model.strays * np.exp(-(distance**2) / (2 * stray2)) / (2 * np.pi * stray2)
 
 
 def _prior_odds(
@@ -150,11 +159,15 @@ def _updated(
     model: PairModel, distance: np.ndarray, x: np.ndarray, y: np.ndarray, weight: np.ndarray, radius_px: float
 ) -> PairModel:
     s2 = model.sd_px**2
+    whole, stray = _densities(model, distance, x, y)
+    share = stray / np.maximum(whole + stray, 1e-300)
+    strays = ((weight @ share) + STRAYS * STRAY_PAIRS) / (weight.sum() + STRAY_PAIRS)
+    weight = weight * (1 - share)
     heavy = weight * (FREEDOM + 2) / (FREEDOM + distance**2 / s2)
     prior = (0.15 * radius_px) ** 2
     new = (0.5 * (heavy * distance**2).sum() + PRIOR_PAIRS * prior) / (weight.sum() + PRIOR_PAIRS)
     sd = float(np.clip(np.sqrt(new), 0.03 * radius_px, 0.5 * radius_px))
-    return model._replace(sd_px=sd, same=_line(x, y, weight, model.other))
+    return model._replace(sd_px=sd, strays=float(strays), same=_line(x, y, weight, model.other))
 
 
 def _line(x: np.ndarray, y: np.ndarray, weight: np.ndarray, prior: Line) -> Line:

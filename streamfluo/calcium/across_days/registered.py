@@ -69,6 +69,11 @@ class RegisteredDays:
         }  # fmt: skip
 
     @property
+    def pair_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the table that each of `pairs` is of."""
+        return self._a, self._b
+
+    @property
     def table(self) -> dict[str, np.ndarray]:
         """The table of components, by column."""
         y, x = self.place_px.T

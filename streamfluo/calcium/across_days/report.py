@@ -63,16 +63,19 @@ def _two_colours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _outlines(axes: Axes, found: RegisteredDays, day: int) -> tuple[int, int, int]:
     """Draw the outlines of both days' components in the first's field; how many are of either alone, and of both."""
     both = np.intersect1d(found.cell[found.day == 0], found.cell[found.day == day])
-    y, x = (np.arange(n) + c for n, c in zip(found.size, found.corner, strict=True))
     counts = {}
     for which, alone in ((0, FIRST), (day, SECOND)):
         rows = np.flatnonzero(found.day == which)
         counts[which] = int((~np.isin(found.cell[rows], both)).sum())
         for row in rows.tolist():
             image = found.footprint(row)
-            paired = found.cell[row] in both
+            y, x = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
+            if len(y) < 2 or len(x) < 2:
+                continue
+            box = (slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1))
             axes.contour(
-                x, y, image, [CONTOUR * image.max()], colors=BOTH if paired else alone,
+                np.arange(x[0], x[-1] + 1) + found.corner[1], np.arange(y[0], y[-1] + 1) + found.corner[0], image[box],
+                [CONTOUR * image.max()], colors=BOTH if found.cell[row] in both else alone,
                 linewidths=1.2 if which == 0 else 1.0, linestyles="solid" if which == 0 else "dashed",
             )  # fmt: skip
     return counts[0], counts[day], len(both)
