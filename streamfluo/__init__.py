@@ -23,6 +23,7 @@ _FACES = ("analysis", "client", "counting", "simulate", "testing")
 
 __getattr__, _names = lazy_names(
     {
+        "calcium.across_days.registration": ("register_sessions",),
         "core.block": ("Block",),
         "core.decision": ("Decided", "Decision", "Takes"),
         "core.errors": (

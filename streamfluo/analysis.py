@@ -5,6 +5,9 @@ from .core.lazy import lazy_names
 __getattr__, __all__ = lazy_names(
     {
         "calcium.activity_order": ("activity_order",),
+        "calcium.across_days.day": ("Day",),
+        "calcium.across_days.registered": ("RegisteredDays",),
+        "calcium.across_days.registration": ("register_days",),
         "calcium.deconvolve": ("Deconvolved", "deconvolve"),
         "calcium.summary_images": ("local_correlation", "masks_from_structure", "peak_to_noise"),
         "gain.calibrate": ("Calibration", "calibrate"),

@@ -9,6 +9,7 @@ population               correlations of cells that come and go, the rate of eve
 activity_order           cells that are active together side by side
 summary, summary_sums    the operator `summary`, and the sums over frames that its images are made of
 summary_images           the same of a movie in memory: local correlation, peak-to-noise; masks of a structural channel
+across_days/             the same cells in several sessions
 """
 
 from . import events, extract, regions, summary

@@ -62,6 +62,11 @@ class ExtractedComponents:
         judged = step.folder / f"judged-{step.id.rpartition('/')[2]}.json"
         return cls(step.values, snapshot, (height, width), step.index, judged)
 
+    @classmethod
+    def without_values(cls, step: RecordedStep) -> ExtractedComponents:
+        """Return the components of a recorded step with measures and footprints, whose traces are not read."""
+        return cls.of(_WithoutValues(step))  # type: ignore[arg-type]
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -143,6 +148,16 @@ class ExtractedComponents:
         if self._judged is None:
             raise SessionError("these components belong to no session that keeps manual curation")
         self._judged.write_text(json.dumps(verdicts), encoding="utf-8")
+
+
+class _WithoutValues:
+    """A step whose values are not read: hours of traces take minutes, footprints do not."""
+
+    values: Mapping[str, Any] = {}
+    index = np.empty(0, np.int64)
+
+    def __init__(self, step: RecordedStep) -> None:
+        self.id, self.snapshot, self.folder = step.id, step.snapshot, Path(step.folder)
 
 
 def _positions(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

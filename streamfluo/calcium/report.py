@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -46,18 +45,8 @@ def report_of(step: ReportedStep) -> Findings:
     return Findings(headline, _numbers(step, cells, activity), figures, [_table(cells, activity)])
 
 
-class _WithoutValues:
-    """A step whose values are not read: components then have measures and no traces."""
-
-    values: Mapping[str, np.ndarray] = {}
-    index = np.empty(0, np.int64)
-
-    def __init__(self, step: ReportedStep) -> None:
-        self.id, self.snapshot, self.folder = step.id, step.snapshot, Path(step.folder)
-
-
 def _cells_of(step: ReportedStep) -> _Cells:
-    found = ExtractedComponents.of(_WithoutValues(step))  # type: ignore[arg-type]
+    found = ExtractedComponents.without_values(step)
     quality = step.snapshot["quality_now"]
     kept = np.flatnonzero(found.accepted)
     kept = kept[np.argsort(found.ids[kept])]

@@ -35,6 +35,7 @@ COMMANDS = {  # in the order of --help: the module, and its function or, for a g
     "inspect": ("inspect", "inspect"),
     "export": ("export", "export"),
     "report": ("report", "report"),
+    "register": ("register", "register"),
     "warm": ("warm", "warm"),
     "station": ("daemon", "station"),
     "housekeeping": ("daemon", "housekeeping"),

@@ -23,6 +23,7 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
   cell k at depth d_k, standard normal, is exp(-((d_k - z)² - d_k²) / 2), at most 2, of what it was, at rest too.
   `line_motion_px` moves the lines of each frame along x by a smooth course of 8 lines. `size_spread` and `rings` make
   cells unequal (`tissue.draw_bodies`).
+- Several days: `animal` (`days`).
 - Bleaching: B(t) = 1 - bleach_fraction · (1 - exp(-t / bleach_s)).
 - Motion: (dy, dx) = motion_px · u(t) with u two smooth random courses of standard deviation 1, time constant 0.3 s,
   clipped at ± 3, near 0 at first. frame(y + dy, x + dx) = photons(y, x).
@@ -48,6 +49,7 @@ from ...core.plane import Plane
 from .calcium_params import CalciumParams
 from .calcium_scene import Scene, planes_of
 from .camera import CameraParams, camera_spec, expose, generator
+from .days import DayScene
 from .timeline import CHUNK_FRAMES, Timeline, run_filter, smooth_course, unit_peak
 from .tissue import shift_lines, view_field
 
@@ -84,7 +86,8 @@ class CalciumSimulator:
     def __init__(self, params: CalciumParams) -> None:
         self.params = params
         self.spec = camera_spec(params).with_(planes=planes_of(params))
-        self._scene = Scene(params, int(np.ceil(_MOTION_LIMIT * params.motion_px)) + _INTERPOLATION_PX)
+        pad_px = int(np.ceil(_MOTION_LIMIT * params.motion_px)) + _INTERPOLATION_PX
+        self._scene = Scene(params, pad_px) if params.animal is None else DayScene(params, pad_px)
         frames_per_s = params.frame_rate_hz
         self._g = float(np.exp(-1 / (params.decay_s * frames_per_s)))
         self._r = float(np.exp(-1 / (params.rise_s * frames_per_s))) if params.rise_s else 0.0
@@ -242,7 +245,8 @@ class CalciumSimulator:
         (y, x) photons at rest · `neuropil_map` (y, x) photons and `neuropil` (T,) · `bleaching` (T,) light left ·
         `photons`, `read_noise_e`, `gain_e_per_adu`, `offset_adu`, `seed`. Of what is off by default: `P_data`,
         `P_indices`, `P_indptr`, `P_shape` the processes and `P_C` (P, T) their light in photons · `focus` (T,) and
-        `depth` (K,) · `line_shift_px` (T, y).
+        `depth` (K,) · `line_shift_px` (T, y) · of an animal `animal_cell` (K,), the number of each cell on all days,
+        and `day_turn_deg`, `day_shift_px` (2,), how the day's field lies in the animal's.
 
         Of several planes what is of all cells of the volume stands once, with `position_z_um` (K,), the depth of each
         below slice 0. What is of a plane stands under its name, `green/0/A_data`: A, `background`, `neuropil_map`,
@@ -272,6 +276,12 @@ class CalciumSimulator:
         }
         names = ("photons", "read_noise_e", "gain_e_per_adu", "offset_adu", "seed")
         truth |= {name: np.array(getattr(p, name)) for name in names}
+        if isinstance(scene, DayScene):
+            truth |= {
+                "animal_cell": scene.cell,
+                "day_turn_deg": np.array(scene.turn_deg),
+                "day_shift_px": scene.moved_px,
+            }
         if not self.spec.planes:
             return truth | self._columns("A", scene.slices[0].footprints) | self._indicator_truth(0, frames)
         truth["position_z_um"] = scene.z_um.copy()

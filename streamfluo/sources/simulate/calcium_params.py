@@ -8,10 +8,12 @@ from msgspec import Meta
 
 from .camera import CameraParams, Count
 
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
 
 class CalciumParams(CameraParams, frozen=True, kw_only=True):
     """Parameters of `sim:calcium`. Raises ValueError if rise_s does not stay below decay_s, and for
-    focus drift in a volume."""
+    focus drift or an animal in a volume."""
 
     neurons: Annotated[Count | None, Meta(description="how many; none: one per 40 neuron_sigma_px²")] = None
     neuron_sigma_px: Annotated[float, Meta(ge=0.5, le=100, description="size of a neuron [px]")] = 4.0
@@ -43,10 +45,24 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
     z: Annotated[int, Meta(ge=1, le=32, description="slices of a volume")] = 1
     z_step_um: Annotated[float, Meta(gt=0, le=1e3, description="depth between slices [µm]")] = 12.0
 
-    added: ClassVar[tuple[str, ...]] = ("channels", "z", "z_step_um")
+    animal: Annotated[
+        Seed | None, Meta(description="whose cells they are, of which each seed is a day; none: seed's own")
+    ] = None
+    day_common: Annotated[float, Meta(ge=0.02, le=1, description="fraction of the animal's cells seen on a day")] = 0.7
+    day_turn_deg: Annotated[float, Meta(ge=0, le=30, description="sd of the field's rotation between days [°]")] = 1.0
+    day_shift_px: Annotated[float, Meta(ge=0, le=500, description="sd of its shift along each axis [px]")] = 4.0
+    day_warp_px: Annotated[float, Meta(ge=0, le=20, description="sd of its smooth deformation [px]")] = 0.5
+    day_brightness: Annotated[float, Meta(ge=0, le=2, description="sd of the logarithm of a cell's change")] = 0.3
+
+    added: ClassVar[tuple[str, ...]] = (
+        "channels", "z", "z_step_um", "animal", "day_common", "day_turn_deg", "day_shift_px", "day_warp_px",
+        "day_brightness",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.z > 1 and self.z_drift:
             raise ValueError(f"z_drift is of one slice, found z {self.z}; leave one of them out")
+        if self.animal is not None and (self.z > 1 or self.channels > 1 or self.processes):
+            raise ValueError("animal is of one slice and one channel without processes; leave animal out")
         if self.rise_s >= self.decay_s:
             raise ValueError(f"rise_s must be shorter than decay_s, found {self.rise_s} and {self.decay_s}")

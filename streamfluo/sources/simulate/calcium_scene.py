@@ -20,7 +20,7 @@ from .neuropil import FollowingNeuropil, draw_processes
 from .tissue import SECTION_REACH_SIGMA, draw_bodies, draw_footprints, draw_tissue, scatter_neurons
 
 _TISSUE, _BODIES, _PROCESSES, _FOCUS, _LABEL = 0, 4, 5, 8, 11  # streams of random numbers; calcium.py has the others
-_PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 at 4 px
+PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 at 4 px
 _LABELLED, _UNLABELLED = 2.0, 0.3  # mean light of cells and of tissue in the structural channel, in units of tissue
 
 
@@ -47,7 +47,7 @@ class Scene:
         count = p.neurons
         if count is None:
             seen_in = height_px / (2 * SECTION_REACH_SIGMA * sigma) if p.z > 1 else 1
-            count = max(1, round(p.shape[0] * p.shape[1] / (_PX_PER_NEURON * sigma**2) * seen_in))
+            count = max(1, round(p.shape[0] * p.shape[1] / (PX_PER_NEURON * sigma**2) * seen_in))
         places = scatter_neurons(count, p.shape, 2 * sigma, rng, height_px)
         self.position_px = places[:, :2]
         depth_px = places[:, 2] - SECTION_REACH_SIGMA * sigma if p.z > 1 else np.zeros(count)

@@ -104,13 +104,13 @@ def _csc(values: list[np.ndarray], indices: list[np.ndarray], counts: list[int],
 
 def draw_tissue(shape: tuple[int, int], sigma_px: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return (brightness, neuropil weight), both (y, x) float32: uneven light with a fine grain, and a map in 0 … 1."""
-    broad, grain, neuropil = (_smooth_field(shape, n * sigma_px, rng) for n in (10, 0.6, 8))
+    broad, grain, neuropil = (smooth_field(shape, n * sigma_px, rng) for n in (10, 0.6, 8))
     brightness = np.maximum(1 + 0.2 * broad + 0.1 * grain, 0.3)
     weight = 1 / (1 + np.exp(-1.5 * neuropil))
     return brightness.astype(np.float32), weight.astype(np.float32)
 
 
-def _smooth_field(shape: tuple[int, int], length_px: float, rng: np.random.Generator) -> np.ndarray:
+def smooth_field(shape: tuple[int, int], length_px: float, rng: np.random.Generator) -> np.ndarray:
     """White noise through a Gaussian of this length, scaled to mean 0 and standard deviation 1."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape), length_px, mode="wrap")
     field -= field.mean()
