@@ -78,6 +78,11 @@ class Session(ScienceResults):
         """The names of the planes, `green/0`; of a stream that lists none the one name ""."""
         return self.spec.plane_names
 
+    @property
+    def plane_name(self) -> str:
+        """The one plane that this is, "" for the session of all."""
+        return self._plane
+
     def plane(self, name: str) -> Session:
         """Return one plane, which reads like a session of it alone. Raises SessionError for one there is not."""
         if name not in self.planes:

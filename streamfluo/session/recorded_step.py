@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .frame_times import frame_times_s
 from .schema import FrameFacts
 
 if TYPE_CHECKING:
@@ -36,6 +37,21 @@ class SessionStep:
     def index(self) -> np.ndarray:
         """The frame index (t,) of each row of the per-frame values."""
         return self.session.index(self.id)
+
+    @property
+    def t_s(self) -> np.ndarray:
+        """The time (t,) of each row of the per-frame values since the series began [s], NaN where it is not known."""
+        return self.times_s(self.index)
+
+    def times_s(self, index: np.ndarray) -> np.ndarray:
+        """Return the time (n,) of frames that the step sees, by index (n,) [s], NaN where it is not known.
+
+        Frames of a step that hands on its own, as `bin` does, have an index of their own, and no time is known.
+        """
+        if self.session.steps[self.id].frames_of:
+            return np.full(len(index), np.nan)
+        session, plane = self.session, self.id.rpartition("/")[0]
+        return frame_times_s(session.plane(plane) if plane else session, np.asarray(index, np.int64))
 
     @property
     def snapshot(self) -> Mapping[str, np.ndarray]:
