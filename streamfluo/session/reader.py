@@ -246,14 +246,18 @@ class Session(ScienceResults):
         """Whether raw frames were recorded here."""
         return (self.path / "journal").is_dir()
 
-    def read_frames(self, start: int, stop: int, plane: str | None = None) -> np.ndarray:
-        """Return the existing frames with start ≤ index < stop, (n, y, x), from the journal or the referenced source.
+    def read_frames(self, start: int, stop: int, plane: str | None = None, step: str | None = None) -> np.ndarray:
+        """Return the existing frames with start ≤ index < stop, (n, y, x), from the journal or the referenced source;
+        those that a `step` handed on, where the run recorded them.
 
-        Of a session of several planes `plane` says which, `green/0`. Raises SessionError if it does not, or if the
-        referenced file is gone or has changed.
+        Of a session of several planes `plane` says which, `green/0`. Raises SessionError if it does not, if the
+        referenced file is gone or has changed, or if frames of that step were not recorded.
         """
         if plane is not None:
-            return self.plane(plane).read_frames(start, stop)
+            return self.plane(plane).read_frames(start, stop, step=step)
+        if step is not None:
+            self._known(step)
+            return SessionStep(self, step).read_frames(start, stop)
         frames = [pixels for *_, pixels in self.each_frame(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *self.spec.shape), self.spec.dtype)
 
