@@ -6,7 +6,7 @@ The series have the names that other readers look for: `RoiResponseSeries` (demi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from .reader import Session
 from .recorded_step import SessionStep
 
 SHIFT = "shift_px"
+CHUNK_BYTES = 1 << 20
 NOISE = "standard deviations of the noise of one frame"
 
 
@@ -26,7 +27,9 @@ def add_results(pynwb: Any, whole: Any, session: Session) -> None:
     for name in session.planes:
         for step in session.plane(name).recorded_steps:
             if any(given.name == SHIFT for given in session.plane(name).steps[step.id].gives):
-                _add_shifts(pynwb, whole, step, "-".join(filter(None, (step.id, names.get(name, "")))))
+                of = names.get(name)
+                original = whole.acquisition["-".join(filter(None, ("frames", of)))]
+                _add_shifts(pynwb, whole, step, "-".join(filter(None, (step.id, of))), original)
     if not whole.imaging_planes:
         return
     found = [one for one in found_cells(session) if len(one.cells.ids)]
@@ -54,16 +57,51 @@ def _processing(whole: Any) -> Any:
     return whole.processing["ophys"]
 
 
-def _add_shifts(pynwb: Any, whole: Any, step: SessionStep, name: str) -> None:
+def _add_shifts(pynwb: Any, whole: Any, step: SessionStep, name: str, original: Any) -> None:
+    """Add the shifts, with the corrected frames beside the original ones where the run recorded them."""
     index, shift_px = step.index, step.values.get(SHIFT)
     t_s = step.times_s(index)
     if shift_px is None or not len(index) or np.isnan(t_s).any():
         return
-    series = pynwb.TimeSeries(
-        name=f"{name}-shift", data=np.ascontiguousarray(shift_px[:, ::-1], np.float32), unit="pixels",
-        description="shift of the tissue against the template, along x and y", **series_times(t_s),
+    corrected = step.frames_path is not None
+    shifts = np.ascontiguousarray(shift_px[:, ::-1], np.float32)
+    said = "shift of the tissue against the template, along x and y"
+    called = "xy_translation" if corrected else f"{name}-shift"
+    series = pynwb.TimeSeries(name=called, data=shifts, unit="pixels", description=said, **series_times(t_s))
+    if not corrected:
+        _processing(whole).add(series)
+        return
+    stack = pynwb.ophys.CorrectedImageStack(
+        name=name, corrected=_movie(pynwb, step, index, t_s), original=original, xy_translation=series
+    )
+    ophys = _processing(whole)
+    if "MotionCorrection" not in ophys.data_interfaces:
+        ophys.add(pynwb.ophys.MotionCorrection(name="MotionCorrection"))
+    ophys["MotionCorrection"].add_corrected_image_stack(stack)
+
+
+def _movie(pynwb: Any, step: SessionStep, index: np.ndarray, t_s: np.ndarray) -> Any:
+    """The frames that a step handed on, read while they are written: as NWB has them, (t, x, y)."""
+    (_, first), (y, x) = next(step.each_frame(), (0, np.zeros(step.sees.shape, np.float32))), step.sees.shape
+    length = max(1, min(len(index), CHUNK_BYTES // first.nbytes))
+    images = pynwb.DataChunkIterator(_images(step, index), buffer_size=length, maxshape=(None, x, y), dtype=first.dtype)
+    data = pynwb.H5DataIO(
+        data=images, chunks=(length, x, y), compression="gzip", compression_opts=1, shuffle=True,
     )  # fmt: skip
-    _processing(whole).add(series)
+    said = "frames that the step handed on; NaN where a pixel was not seen"
+    return pynwb.image.ImageSeries(
+        name="corrected", data=data, unit="ADU", format="raw", description=said, **series_times(t_s)
+    )
+
+
+def _images(step: SessionStep, index: np.ndarray) -> Iterator[np.ndarray]:
+    found = step.each_frame()
+    at, pixels = next(found, (-1, None))
+    for wanted in index.tolist():
+        while pixels is not None and at < wanted:
+            at, pixels = next(found, (-1, None))
+        there = pixels is not None and at == wanted
+        yield pixels.T if there and pixels is not None else np.full(step.sees.shape[::-1], np.nan, np.float32)
 
 
 class _Cells:

@@ -21,6 +21,7 @@ from streamfluo.session.nwb_metadata import load_nwb_metadata
 CONFIG = """
 [record]
 raw = true
+steps = ["motion"]
 [[step]]
 kind = "motion"
 params = { border = "nan" }
@@ -63,7 +64,8 @@ def session(tmp_path_factory):
 def empty(tmp_path_factory):
     """A session in which no cell was found."""
     source = "sim:calcium?shape=24x24&frames=60&seed=4&neurons=0"
-    return run(tmp_path_factory.mktemp("e") / "S", source, CONFIG.replace("init_frames = 100", "init_frames = 50"))
+    config = CONFIG.replace("init_frames = 100", "init_frames = 50").replace('steps = ["motion"]', "")
+    return run(tmp_path_factory.mktemp("e") / "S", source, config)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +214,43 @@ def test_an_nwb_has_cells_traces_and_shifts(session, cells, tmp_path):
             assert np.array_equal(series.timestamps, cells.t_s)
             assert series.rois.table is table
         shift_px = session.values("motion")["shift_px"].astype(np.float32)
-        assert np.array_equal(np.asarray(ophys["motion-shift"].data)[:, ::-1], shift_px)
+        stack = ophys["MotionCorrection"]["motion"]
+        assert np.array_equal(np.asarray(stack.xy_translation.data)[:, ::-1], shift_px)
+        assert stack.original.name == "frames"
+        movie = session.read_frames(0, FRAMES, step="motion")
+        assert len(movie) == FRAMES
+        assert np.array_equal(np.asarray(stack.corrected.data).transpose(0, 2, 1), movie, equal_nan=True)
+
+
+@pytest.mark.parametrize("to", ["tiff", "ome-zarr", "npy"])
+def test_a_corrected_movie_is_written_as_a_stack(session, tmp_path, to):
+    pytest.importorskip("ome_writers", reason="needs the extra [formats]")
+    words = ["export", str(session.path), "--to", to, "--step", "motion", "--out", str(tmp_path / "E")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    (path,) = (p for p in (tmp_path / "E").iterdir() if p.suffix != ".csv")
+    expected = session.read_frames(0, FRAMES, step="motion")
+    with open_source(path) as source:
+        found = np.concatenate([block.pixels for block in source.blocks()])
+    assert np.array_equal(found, expected, equal_nan=True)
+    table = columns_of(tmp_path / "E" / "motion.csv")
+    assert [int(n) for n in table["index"]] == list(range(FRAMES))
+    assert [float(t) for t in table["t_s"]] == session.components().t_s.tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--step", "motoin"], "no step 'motoin'; did you mean 'motion'?"),
+        (["--step", "motion", "--to", "csv"], "frames of a step are written as tiff, ome-zarr, npy; found 'csv'"),
+        (["--step", "extract"], "frames of step 'extract' were not recorded; a run does with [record] steps = [\"ext"),
+    ],
+)
+def test_a_step_without_frames_is_said_in_one_line(session, tmp_path, words, says):
+    done = CliRunner().invoke(app, ["export", str(session.path), *words, "--out", str(tmp_path / "E")])
+    assert done.exit_code
+    assert says in str(done.exception)
+    assert not (tmp_path / "E").exists()
 
 
 def test_what_an_nwb_lacks_is_asked_for_by_name(session, tmp_path):
@@ -236,6 +274,14 @@ def test_no_component_is_no_mistake(empty, tmp_path, to):
     assert any(out.iterdir())
     if to == "suite2p":
         assert np.load(out / "suite2p" / "plane0" / "F.npy").shape == (0, 60)
+    if to == "nwb":
+        import pynwb
+
+        with pynwb.NWBHDF5IO(out / "frames.nwb", "r") as file:
+            ophys = file.read().processing["ophys"]
+            shift_px = empty.values("motion")["shift_px"].astype(np.float32)
+            assert np.array_equal(np.asarray(ophys["motion-shift"].data)[:, ::-1], shift_px)
+            assert list(ophys.data_interfaces) == ["motion-shift"]
     if to == "rois":
         assert zipfile.ZipFile(out / "extract.rois.zip").namelist() == []
 
