@@ -18,6 +18,7 @@ from .recorded_step import SessionStep
 
 SHIFT = "shift_px"
 CHUNK_BYTES = 1 << 20
+NO_PIXEL = [(0, 0, 0.0)]  # of a component that was merged by hand: NWB takes no empty mask
 NOISE = "standard deviations of the noise of one frame"
 
 
@@ -139,7 +140,9 @@ class _Cells:
         for name, (said, _) in columns.items():
             table.add_column(name, said)
         for k, i in enumerate(cells.ids.tolist()):
-            table.add_roi(id=i, pixel_mask=pixel_mask(cells, k), **{name: a[k] for name, (_, a) in columns.items()})
+            table.add_roi(
+                id=i, pixel_mask=pixel_mask(cells, k) or NO_PIXEL, **{name: a[k] for name, (_, a) in columns.items()}
+            )
         segmentation.add_plane_segmentation(table)
         return table.create_roi_table_region(
             region=list(range(len(cells.ids))), description=f"all components of step {found.step}"

@@ -12,6 +12,7 @@ import scipy.sparse
 from typer.testing import CliRunner
 
 from streamfluo import SessionError, SourceError, open_session, open_source
+from streamfluo.calcium import extracted_components
 from streamfluo.cli.cli import app
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -56,7 +57,7 @@ def run(folder, source, config=CONFIG):
 def session(tmp_path_factory):
     source = f"sim:calcium?shape=64x72&frames={FRAMES}&seed=7071&neuron_sigma_px=3"
     session = run(tmp_path_factory.mktemp("s") / "S", source)
-    session.components().reject(int(session.components().ids[0]))  # one at least is not accepted
+    session.components().reject(int(session.components().ids[0]))
     return session
 
 
@@ -284,6 +285,32 @@ def test_no_component_is_no_mistake(empty, tmp_path, to):
             assert list(ophys.data_interfaces) == ["motion-shift"]
     if to == "rois":
         assert zipfile.ZipFile(out / "extract.rois.zip").namelist() == []
+
+
+@pytest.mark.parametrize("to", ["csv", "suite2p", "caiman", "rois", "nwb"])
+def test_a_component_that_was_merged_by_hand_has_no_pixels(session, tmp_path, monkeypatch, to):
+    pytest.importorskip({"nwb": "pynwb", "caiman": "h5py", "rois": "roifile"}.get(to, "numpy"), reason="needs an extra")
+    (tmp_path / "m.toml").write_text(METADATA, encoding="utf-8")
+    whole = extracted_components._sparse
+
+    def without_one(*args):
+        found = whole(*args).tolil()
+        found[:, 1] = 0
+        return scipy.sparse.csc_matrix(found)
+
+    monkeypatch.setattr(extracted_components, "_sparse", without_one)
+    out = exported(session, to, tmp_path / "E", metadata=load_nwb_metadata(tmp_path / "m.toml"))
+    if to == "csv":
+        assert columns_of(out / "extract.components.csv")["y_px"][1] == "nan"
+    if to == "suite2p":
+        one = np.load(out / "suite2p" / "plane0" / "stat.npy", allow_pickle=True)[1]
+        assert (one["npix"], one["radius"], one["med"]) == (0, 0.0, [0, 0])
+    if to == "nwb":
+        import pynwb
+
+        with pynwb.NWBHDF5IO(out / "frames.nwb", "r") as file:
+            table = file.read().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+            assert [tuple(pixel) for pixel in table["pixel_mask"][1]] == [(0, 0, 0.0)]
 
 
 def test_where_there_are_no_cells_it_is_said_in_one_line(tmp_path):
