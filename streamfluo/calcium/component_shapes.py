@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import scipy.ndimage
 import scipy.sparse
 
 EDGE = 0.2  # of a footprint's peak, at which contours run
@@ -24,7 +25,8 @@ def centres(footprints: scipy.sparse.csc_matrix, shape: tuple[int, int]) -> np.n
 def contours(footprints: scipy.sparse.csc_matrix, shape: tuple[int, int], which: Iterable[int]) -> list[np.ndarray]:
     """Return for each column named in `which` the corners (n, yx) [px] of its contour, along the edges of pixels.
 
-    It runs round the first region above a fifth of the peak; none of an empty footprint. Pixel centres are integers.
+    It runs round the region above a fifth of the peak that the peak lies in; none of an empty footprint. Pixel centres
+    are integers.
     """
     from .kernels.outlines import outline
 
@@ -40,6 +42,8 @@ def contours(footprints: scipy.sparse.csc_matrix, shape: tuple[int, int], which:
         y, x = np.divmod(inside, shape[1])
         mask = np.zeros((int(np.ptp(y)) + 1, int(np.ptp(x)) + 1), bool)
         mask[y - y.min(), x - x.min()] = True
-        count = outline(mask, line)
+        peak_y, peak_x = divmod(int(pixel[weight.argmax()]), shape[1])
+        regions, _ = scipy.ndimage.label(mask)
+        count = outline(regions == regions[peak_y - y.min(), peak_x - x.min()], line)
         found.append(line[:count] + np.array([y.min(), x.min()], np.float32))
     return found

@@ -129,6 +129,18 @@ def test_contours_run_round_the_pixels_above_a_fifth_of_the_peak(session):
         cells.contours([9999])
 
 
+def test_a_contour_runs_round_the_region_of_the_peak():
+    image = np.zeros((8, 9))
+    image[1, 1:3] = 0.4  # comes first, and is not the cell
+    image[3:7, 3:7] = 0.5
+    image[5, 4] = 1.0
+    snapshot = {
+        "quality_now": np.array([[4.0, 0, 1, 5, 1, 18, 1, 2, 3, 1, 0]]), "footprints": image[None].astype(np.float32),
+    }  # fmt: skip
+    (contour,) = ExtractedComponents({}, snapshot, (20, 20), np.arange(5)).contours([4])
+    assert (contour.min(0).tolist(), contour.max(0).tolist()) == ([4.5, 5.5], [8.5, 9.5])  # its box is at (2, 3)
+
+
 def ink(axes):
     return [line.get_ydata() for line in axes.get_lines()]
 
