@@ -26,6 +26,7 @@ from .reader import Session
 
 CHUNK_BYTES = 1 << 20  # frames are put together to about so much
 LOSSES = "frames that never came"
+MOMENT_S = 1e-9  # of a text: NWB's intervals end after they begin
 WHOLE = "frames"  # the file of the time points that all planes have, which has the results too
 
 
@@ -194,7 +195,7 @@ def _subject(pynwb: Any, subject: Subject) -> Any:
 
 
 def _add_input(pynwb: Any, whole: Any, recorded: RecordedInput) -> None:
-    """What else came while frames did, on the frames' clock: numbers as a series, texts as moments of no length."""
+    """What else came while frames did, on the frames' clock: numbers as a series, texts as moments."""
     name, times_s = f"input-{recorded.name}", recorded.t_ns / 1e9
     description = f"input {recorded.name}; its clock is known to {recorded.clock.error_ns / 1e6:.3f} ms"
     if recorded.undetermined:
@@ -207,7 +208,7 @@ def _add_input(pynwb: Any, whole: Any, recorded: RecordedInput) -> None:
     moments = pynwb.epoch.TimeIntervals(name=name, description=description)
     moments.add_column("text", "what came")
     for t_s, text in zip(times_s, recorded.value.tolist(), strict=True):
-        moments.add_interval(start_time=t_s, stop_time=t_s, text=text)
+        moments.add_interval(start_time=t_s, stop_time=t_s + MOMENT_S, text=text)
     whole.add_time_intervals(moments)
 
 
