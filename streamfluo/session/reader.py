@@ -70,8 +70,12 @@ class Session(ScienceResults):
             self._note(self.path / "session.json", str(error))
             return found
 
+    def note(self, damage: Damage) -> None:
+        """Note what was found damaged by who reads for the session."""
+        self._found[damage] = None
+
     def _note(self, path: Path, reason: str) -> None:
-        self._found[Damage(path, 0, None, reason.removeprefix(f"{path}: "))] = None
+        self.note(Damage(path, 0, None, reason.removeprefix(f"{path}: ")))
 
     @property
     def planes(self) -> tuple[str, ...]:
@@ -147,9 +151,9 @@ class Session(ScienceResults):
         crc = self._facts.config_crc32
         if crc is not None and (not config.exists() or zlib_ng.crc32(config.read_bytes()) != crc):
             self._note(config, "not the text of this run's config (crc32 differs)")
-        for step in self.steps:
-            self.values(step)
-            self.snapshot(step)
+        for step in self.recorded_steps:
+            _ = step.values, step.snapshot
+            step.check_frames()
         if self.has_journal:
             for n, _ in enumerate(self.journal.read(0, 1 << 62), 1):
                 progress(n)

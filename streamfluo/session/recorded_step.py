@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import SessionError
 from .frame_times import frame_times_s
 from .schema import FrameFacts
-from .step_frames import read_step_frames, step_frames_path
+from .step_frames import damaged_chunks, read_step_frames, step_frames_path
 
 if TYPE_CHECKING:
     from .reader import Session
@@ -64,14 +64,21 @@ class SessionStep:
     def each_frame(self, start: int = 0, stop: int = 1 << 62) -> Iterator[tuple[int, np.ndarray]]:
         """Yield index and pixels (y, x) of the frames with start ≤ index < stop that the step handed on.
 
-        Raises SessionError where they were not recorded or cannot be read.
+        What is damaged is left out, and noted in the session. Raises SessionError where they were not recorded or none
+        of them can be read.
         """
         if (path := self.frames_path) is None:
             raise SessionError(
                 f"{self.session.path}: frames of step {self.id!r} were not recorded; a run does with [record] "
                 f'steps = ["{self.id.rpartition("/")[2]}"]'
             )
-        return read_step_frames(path, start, stop)
+        return read_step_frames(path, start, stop, self.session.note)
+
+    def check_frames(self) -> None:
+        """Have the session note what of the frames that the step handed on is damaged, where they were recorded."""
+        if (path := self.frames_path) is not None:
+            for damage in damaged_chunks(path):
+                self.session.note(damage)
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
         """Return these frames at once (n, y, x). Raises SessionError."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,13 @@ from ..core.errors import SessionError
 from ..core.spec import Spec
 from .disk_calls import DiskCalls
 from .files import put_in_place, save_json, sync_folder
+from .record_file import Damage
 
 CHUNK_BYTES = 4 << 20  # frames are put together to about so much
 FLUSH_S = 1.0
 MAX_FRAMES, MAX_SIDE = 1 << 40, 1 << 20  # of an array that is read
 ARRAY, META = "0", "zarr.json"
+_CHUNK = re.compile(r"c[.](0|[1-9][0-9]{0,17})[.]0[.]0")
 
 
 class StepFrames(NamedTuple):
@@ -186,23 +189,44 @@ def read_layout(path: Path) -> Layout:
     return Layout((shape[0], shape[1]), length, dtype, stop)
 
 
-def read_step_frames(path: Path, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+def read_step_frames(
+    path: Path, start: int, stop: int, damaged: Callable[[Damage], None] = lambda damage: None
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield index and pixels (y, x) of the frames with start ≤ index < stop, one by one; those that never came are
-    left out. Raises SessionError."""
+    left out, and what is `damaged` is, and told. Raises SessionError where nothing can be read."""
     layout = read_layout(path)
     start, stop = max(0, start), min(stop, layout.stop)
-    for number in range(start // layout.length, -(-stop // layout.length)):
-        file, first = path / ARRAY / f"c.{number}.0.0", number * layout.length
-        if file.is_symlink() or not file.is_file():
+    for number, file in _chunks(path):
+        first = number * layout.length
+        if first >= stop or first + layout.length <= start:
             continue
         nbytes = layout.length * math.prod(layout.shape) * layout.dtype.itemsize
-        if (found := file.stat().st_size) != nbytes:
-            raise SessionError(f"{file}: {found} bytes where a chunk has {nbytes}; the chunk is damaged")
+        if file.is_symlink() or not file.is_file() or (found := file.stat().st_size) != nbytes:
+            what = "no file" if file.is_symlink() or not file.is_file() else f"{found} bytes where a chunk has {nbytes}"
+            damaged(Damage(file, 0, (first, min(layout.length, layout.stop - first)), what))
+            continue
         chunk = np.fromfile(file, layout.dtype).reshape(layout.length, *layout.shape)
         for index in range(max(start, first), min(stop, first + layout.length)):
             pixels = chunk[index - first]
             if not np.isnan(pixels).all():
                 yield index, pixels.astype(layout.dtype.newbyteorder("="))
+
+
+def damaged_chunks(path: Path) -> Iterator[Damage]:
+    """Yield what of a step's frames cannot be read, as far as the sizes of files tell."""
+    found = list[Damage]()
+    try:
+        for _ in read_step_frames(path, 0, 1 << 62, found.append):
+            pass
+    except SessionError as error:
+        found.append(Damage(path / ARRAY / META, 0, None, str(error)))
+    yield from found
+
+
+def _chunks(path: Path) -> list[tuple[int, Path]]:
+    """The chunks that there are, by number: a forged array may speak of more than anybody could count."""
+    found = (file for file in (path / ARRAY).glob("c.*.0.0") if _CHUNK.fullmatch(file.name))
+    return sorted((int(file.name.split(".")[1]), file) for file in found)
 
 
 def _group(spec: Spec) -> Mapping[str, Any]:
