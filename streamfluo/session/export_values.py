@@ -26,7 +26,7 @@ def export_snapshots(step: SessionStep, to: str, out: Path, pixel_um: float | No
         if to == "npy":
             path = _file(out, f"{step.id}.{name}.npy")
             np.save(path, array)
-        elif to in ("tiff", "ome-zarr") and array.ndim in (2, 3) and array.dtype.kind in "uif":
+        elif to in ("tiff", "ome-zarr") and array.ndim in (2, 3) and array.dtype.kind in "uif" and array.size:
             path = _file(out, f"{step.id}.{name}.tif")
             write_image(path, array, pixel_of_shape(array.shape, step.sees.shape, pixel_um))
         elif to == "csv" and array.ndim <= 2 and not image:

@@ -266,7 +266,7 @@ def test_what_an_nwb_lacks_is_asked_for_by_name(session, tmp_path):
     assert "cells" not in said
 
 
-@pytest.mark.parametrize("to", ["csv", "suite2p", "caiman", "rois", "nwb", "npy"])
+@pytest.mark.parametrize("to", ["csv", "suite2p", "caiman", "rois", "nwb", "npy", "tiff"])
 def test_no_component_is_no_mistake(empty, tmp_path, to):
     pytest.importorskip({"nwb": "pynwb", "caiman": "h5py", "rois": "roifile"}.get(to, "numpy"), reason="needs an extra")
     (tmp_path / "m.toml").write_text(METADATA, encoding="utf-8")
