@@ -188,6 +188,16 @@ def test_a_step_that_has_no_frames_is_named(tmp_path, text, says):
     assert not (tmp_path / "S").exists()
 
 
+def test_check_says_what_is_recorded_and_refuses_what_cannot_be(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('[record]\nsteps = ["bin"]\n[[step]]\nkind = "bin"\nparams = { bin_px = 2 }', encoding="utf-8")
+    said = CliRunner().invoke(app, ["check", str(path)]).output
+    assert "recorded: frames of bin, 256 × 256 float32, 30 Hz, 7.86 MB/s" in said
+    done = CliRunner().invoke(app, ["check", str(path), "--set", 'record.steps=["bim"]'])
+    assert done.exit_code
+    assert "'bim' is no step of the chain; did you mean 'bin'?" in str(done.exception)
+
+
 def test_whole_numbers_are_refused_as_no_gap_could_be_told(tmp_path):
     with pytest.raises(ConfigError, match="'bin' hands on uint32; frames are recorded where they are float"):
         Engine(movie(), parse_config(MEANS.replace('"mean"', '"sum"')), tmp_path / "S")
