@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
 
 from ..core.errors import SessionError
 from ..core.loaded import RecordedStep
+from .component_shapes import centres, contours
+from .component_tables import as_pandas, as_xarray, table_of
+
+if TYPE_CHECKING:
+    from .report import Canvas
 
 # Columns of the snapshot `quality_now` and of the table `quality`, with their types in the table; `decision` of people
 # while frames came: 1 accepted, 2 rejected.
@@ -22,6 +27,7 @@ MEASURES: dict[str, type] = {
 }  # fmt: skip
 MERGED = "merged into "
 SAYS = {True: "accepted", False: "rejected"}
+_MEASURED = ("snr", "spatial_corr", "area_px", "compactness", "noise")
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
 
@@ -30,19 +36,21 @@ class ExtractedComponents:
 
     `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
     float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted` (K,); `frame` (T,)
-    index of each column. Values are final where the run reached them, otherwise live. `decision` (K,) says what people
-    decided, "accepted", "rejected", "merged into 12" or nothing, `decided_by` who. A component that was merged by hand
-    has no footprint any more, its values are those until then. `reject` and `restore` curate afterwards; the file
-    `judged` beside the session keeps that, and it overrides `accepted`.
+    index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx). Values are final where the run reached them,
+    otherwise live. `decision` (K,) says what people decided, "accepted", "rejected", "merged into 12" or nothing,
+    `decided_by` who. A component that was merged by hand has no footprint any more, its values are those until then.
+    `reject` and `restore` curate afterwards; the file `judged` beside the session keeps that, and it overrides
+    `accepted`.
     """
 
     def __init__(
         self, values: Mapping[str, Any], snapshot: Mapping[str, np.ndarray],
-        shape: tuple[int, int], index: np.ndarray, judged: Path | None = None,
+        shape: tuple[int, int], index: np.ndarray, judged: Path | None = None, step: RecordedStep | None = None,
     ) -> None:  # fmt: skip
+        self._step = step
         last = _last_decisions(values)
         measured = _with_merged(dict(zip(MEASURES, snapshot["quality_now"].T, strict=False)), values, last)
-        self.shape, self.frame, self._judged = shape, index, judged
+        self.shape, self.frame, self._judged, self._measured = shape, index, judged, measured
         self.ids = measured["id"].astype(np.int64)
         self.birth_frame = _births(measured, values, last)
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
@@ -60,7 +68,7 @@ class ExtractedComponents:
             raise SessionError(f"{step.folder}: step {step.id!r} left no components; was its run ended in time?")
         height, width = snapshot["background"].shape
         judged = step.folder / f"judged-{step.id.rpartition('/')[2]}.json"
-        return cls(step.values, snapshot, (height, width), step.index, judged)
+        return cls(step.values, snapshot, (height, width), step.index, judged, step)
 
     @classmethod
     def without_values(cls, step: RecordedStep) -> ExtractedComponents:
@@ -69,6 +77,46 @@ class ExtractedComponents:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def t_s(self) -> np.ndarray:
+        """The time (T,) of each frame since the series began [s], NaN where it is not known."""
+        return self.times_s(self.frame)
+
+    def times_s(self, index: np.ndarray) -> np.ndarray:
+        """Return the time (n,) of frames by index (n,) [s], NaN where it is not known."""
+        return np.full(len(index), np.nan) if self._step is None else self._step.times_s(index)
+
+    @property
+    def pixel_um(self) -> float | None:
+        """The side of a pixel [µm], None where it is not known."""
+        return None if self._step is None else self._step.sees.pixel_um
+
+    @property
+    def background(self) -> np.ndarray:
+        """Mean and background of the last frame (y, x) [ADU], NaN where the run left none."""
+        snapshot = {} if self._step is None else self._step.snapshot
+        return np.asarray(snapshot.get("background", np.full(self.shape, np.nan)))
+
+    @property
+    def centres_px(self) -> np.ndarray:
+        """The centre of mass of each footprint (K, yx) [px], NaN of one that has none any more."""
+        return centres(self.footprints, self.shape)
+
+    def contours(self, ids: Sequence[int] | None = None) -> list[np.ndarray]:
+        """Return contours at a fifth of the peak, (n, yx) [px] each, of components by id; of all without `ids`.
+
+        Raises SessionError for an unknown id.
+        """
+        return contours(self.footprints, self.shape, self.rows(self.ids.tolist() if ids is None else ids))
+
+    def rows(self, ids: Sequence[int]) -> list[int]:
+        """Return the row of each id. Raises SessionError for an unknown one."""
+        row = {i: n for n, i in enumerate(self.ids.tolist())}
+        unknown = [i for i in ids if int(i) not in row]
+        if unknown:
+            raise SessionError(f"no component {unknown[0]}; there are {len(self)}, see .ids")
+        return [row[int(i)] for i in ids]
 
     @property
     def accepted(self) -> np.ndarray:
@@ -99,25 +147,50 @@ class ExtractedComponents:
         """Accept components by id. Raises SessionError for an unknown id."""
         self._curate(ids, True)
 
-    def to_pandas(self) -> Any:
-        """Return the accepted traces as a pandas DataFrame: one column per id, the frame as index."""
-        import pandas
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return what is known of each component, a column (K,) each: id, verdicts, birth, centre, measures."""
+        y_px, x_px = self.centres_px.T
+        said = {"id": self.ids, "accepted": self.accepted, "decision": self.decision, "decided_by": self.decided_by}
+        found = {"birth_frame": self.birth_frame, "birth_t_s": self.times_s(self.birth_frame)}
+        measures = {name: np.asarray(self._measured[name]) for name in _MEASURED if name in self._measured}
+        return {**said, **found, "y_px": y_px, "x_px": x_px, **measures}
 
-        kept = self.accepted
-        return pandas.DataFrame(
-            self.traces[kept].T, index=pandas.Index(self.frame, name="frame"), columns=self.ids[kept]
-        )
+    def plot(self, ids: Sequence[int] | None = None, image: np.ndarray | None = None) -> Canvas:
+        """Return a figure of contours over an image (y, x), the background without one, and traces in the same colours.
+
+        ids: those in colour, else the accepted ones of the highest SNR. Raises SessionError for an unknown id.
+        """
+        from .report import plot_components
+
+        return plot_components(self, ids, image)
+
+    def view(self, component: int | None = None) -> Canvas:
+        """Return a figure of one component: its footprint, demixed and denoised trace, ΔF/F, rate of spikes.
+
+        component: its id, else the accepted one of the highest SNR. Raises SessionError for an unknown id, or where
+        there is none.
+        """
+        from .report import view_component
+
+        return view_component(self, component)
+
+    def to_pandas(self, value: str = "traces", accepted: bool = True) -> Any:
+        """Return values of the accepted components, or of all, as a pandas DataFrame: a column per id, a row per frame.
+
+        value: traces, raw, spikes or dff. The index has frame and time [s]. Raises SessionError without pandas.
+        """
+        return as_pandas(self, value, accepted)
+
+    def table(self) -> Any:
+        """Return `columns()` as a pandas DataFrame, a row per id. Raises SessionError without pandas."""
+        return table_of(self)
 
     def to_xarray(self) -> Any:
-        """Return all arrays as an xarray Dataset with the dimensions id, frame, y, x."""
-        import xarray
+        """Return all arrays as an xarray Dataset with the dimensions id, frame, y, x; the time [s] goes with frame.
 
-        images = np.asarray(self.footprints.todense(), np.float32).T.reshape(-1, *self.shape)
-        data = {name: (("id", "frame"), getattr(self, name)) for name in _SETTLED}
-        named = ("birth_frame", "snr", "spatial_corr", "accepted", "decision", "decided_by")
-        measures = {name: ("id", getattr(self, name)) for name in named}
-        coordinates = {"id": self.ids, "frame": self.frame}
-        return xarray.Dataset({**data, **measures, "footprints": (("id", "y", "x"), images)}, coords=coordinates)
+        Raises SessionError without xarray.
+        """
+        return as_xarray(self)
 
     def _trace_rows(self, values: Mapping[str, Any], name: str) -> np.ndarray:
         rows = np.zeros((len(self.ids), len(self.frame)), np.float32)
@@ -141,9 +214,7 @@ class ExtractedComponents:
         return verdicts
 
     def _curate(self, ids: tuple[int, ...], verdict: bool) -> None:
-        unknown = sorted(set(ids) - set(self.ids.tolist()))
-        if unknown:
-            raise SessionError(f"no component {unknown[0]}; there are {len(self)}, see .ids")
+        self.rows(sorted(set(ids)))
         verdicts = {**self._curation(), **{str(i): verdict for i in ids}}
         if self._judged is None:
             raise SessionError("these components belong to no session that keeps manual curation")

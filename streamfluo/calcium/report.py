@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..core.errors import SessionError
 from ..core.findings import Figure, Findings, Number, ReportedStep, Rows, counted, middle, spelled
-from ..pixels.report import chart, colour_of, picture, stack, time_axis
+from ..pixels.report import STYLE, chart, colour_of, envelope, levels, picture, stack, time_axis
 from .extracted_components import ExtractedComponents
 from .recorded_activity import RecordedActivity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Plain
+
+    Canvas: TypeAlias = Plain
 
 TRACES = 24  # in the stack: more would be too thin to read
 LISTED = 20  # in the table
@@ -50,20 +57,12 @@ def _cells_of(step: ReportedStep) -> _Cells:
     quality = step.snapshot["quality_now"]
     kept = np.flatnonzero(found.accepted)
     kept = kept[np.argsort(found.ids[kept])]
-    y, x = _centres(found, kept)
+    y, x = found.centres_px[kept].T
     measures = {
         "snr": found.snr[kept], "spatial_corr": found.spatial_corr[kept], "area_px": quality[kept, 5],
         "birth_frame": found.birth_frame[kept], "y_px": y, "x_px": x,
     }  # fmt: skip
     return _Cells(found.ids[kept], len(found), measures)
-
-
-def _centres(found: ExtractedComponents, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weights = found.footprints[:, kept]
-    total = np.maximum(np.asarray(weights.sum(0)).reshape(-1), 1e-12)
-    pixel = np.arange(weights.shape[0])
-    y, x = (np.asarray(weights.T @ at).reshape(-1) / total for at in np.divmod(pixel, found.shape[1]))
-    return y, x
 
 
 def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
@@ -183,3 +182,98 @@ def _table(cells: _Cells, activity: RecordedActivity) -> Rows:
 
 def _known(values: np.ndarray) -> np.ndarray:
     return np.nan_to_num(values, nan=-np.inf)
+
+
+def plot_components(cells: ExtractedComponents, ids: Sequence[int] | None, image: np.ndarray | None) -> Canvas:
+    """Return a figure of contours over an image and traces in the same colours (`ExtractedComponents.plot`)."""
+    kept = np.flatnonzero(cells.accepted)
+    best = kept[np.argsort(-_known(cells.snr[kept]), kind="stable")[:TRACES]]
+    chosen = np.sort(cells.ids[best]).tolist() if ids is None else [int(i) for i in ids]
+    rows = cells.rows(chosen)
+    canvas, (over, beside) = _axes(cells, (10.5, 0.9 + 0.25 * max(13, len(chosen))), [1, 1.6])
+    _outlines(cells, over, [i for i in cells.ids[kept].tolist() if i not in chosen], ["0.75"])
+    _outlines(cells, over, chosen, [colour_of(n) for n in range(len(chosen))], 1.8)
+    _shown(over, cells.background if image is None else image, f"{counted(len(kept), 'cell')} accepted")
+    t, label = _times(cells)
+    for n, (i, row) in enumerate(zip(chosen, rows, strict=True)):
+        trace = cells.traces[row].astype(float)
+        beside.plot(*envelope(t, trace / max(float(np.ptp(trace)), 1e-12) - n), color=colour_of(n), lw=0.8)
+        beside.annotate(str(i), (0, -n), (-3, 0), ("axes fraction", "data"), "offset points", ha="right", fontsize=7)
+    beside.set(xlabel=label, yticks=[], xmargin=0, title="denoised activity, each by its own range")
+    return canvas
+
+
+def view_component(cells: ExtractedComponents, component: int | None) -> Canvas:
+    """Return a figure of one component (`ExtractedComponents.view`). Raises SessionError."""
+    kept = np.flatnonzero(cells.accepted)
+    if component is None and not len(kept):
+        raise SessionError("no component is accepted; view(id) shows one that is not, see .ids")
+    (row,) = [kept[np.argmax(_known(cells.snr[kept]))]] if component is None else cells.rows([component])
+    i = int(cells.ids[row])
+    canvas, (over, *beside) = _axes(cells, (10.5, 4.2), [1, 2.2], 3)
+    footprint = cells.footprints[:, [row]].toarray().reshape(cells.shape)
+    verdict = "accepted" if cells.accepted[row] else "not accepted"
+    _outlines(cells, over, [i], [colour_of(0)], 1.8)
+    _shown(over, footprint, f"cell {i}, {verdict}, SNR {spelled(float(f'{cells.snr[row]:.2g}'))}")
+    if footprint.any():
+        y, x = np.nonzero(footprint)
+        over.set(xlim=(x.min() - 4.5, x.max() + 4.5), ylim=(y.max() + 4.5, y.min() - 4.5))
+    t, label = _times(cells)
+    since = cells.frame >= cells.birth_frame[row]
+    curves = [("raw", "0.6", 0), ("traces", colour_of(0), 0), ("dff", colour_of(1), 1), ("spikes", colour_of(2), 2)]
+    for name, colour, place in curves:
+        beside[place].plot(*envelope(t[since], getattr(cells, name)[row][since]), color=colour, lw=0.9)
+    for axes, name in zip(beside, ("activity [σ]", "ΔF/F", "spikes [σ/s]"), strict=True):
+        axes.set(ylabel=name, xmargin=0)
+    beside[-1].set(xlabel=label)
+    return canvas
+
+
+@cache
+def _canvas() -> type[Canvas]:
+    """A figure that a notebook shows though pyplot knows nothing of it, so that it is shown once."""
+    from matplotlib.figure import Figure as Plain
+
+    class Shown(Plain):
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=110)
+            return file.getvalue()
+
+    return Shown
+
+
+def _axes(
+    cells: ExtractedComponents, size: tuple[float, float], widths: list[float], rows: int = 1
+) -> tuple[Canvas, list[Axes]]:
+    """Return a figure with axes for an image at the left and for curves over time, one above the other, beside it."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        canvas = _canvas()(figsize=size, layout="constrained", facecolor="white")
+        grid = canvas.add_gridspec(rows, 2, width_ratios=widths)
+        left, top = canvas.add_subplot(grid[:, 0]), canvas.add_subplot(grid[0, 1])
+        return canvas, [left, top, *(canvas.add_subplot(grid[n, 1], sharex=top) for n in range(1, rows))]
+
+
+def _outlines(cells: ExtractedComponents, axes: Axes, ids: list[int], colours: list[str], width: float = 0.8) -> None:
+    for n, line in enumerate(cells.contours(ids)):
+        if len(line):
+            closed = np.vstack([line, line[:1]])
+            colour = colours[n % len(colours)]
+            axes.plot(closed[:, 1], closed[:, 0], color=colour, lw=width)
+            top = line[np.argmin(line[:, 0])]
+            axes.annotate(str(ids[n]), (top[1], top[0]), color=colour, fontsize=7, ha="center", va="bottom")
+
+
+def _shown(axes: Axes, image: np.ndarray, title: str) -> None:
+    low, high = levels(image)
+    axes.imshow(np.ma.masked_invalid(image), cmap="gray", vmin=low, vmax=high)
+    axes.set(title=title)
+    axes.set_axis_off()
+
+
+def _times(cells: ExtractedComponents) -> tuple[np.ndarray, str]:
+    """Where frames stand along an axis: seconds, or frames where a time is not known."""
+    t_s = cells.t_s
+    return (t_s, "time [s]") if np.isfinite(t_s).all() else (cells.frame.astype(float), "frame")

@@ -17,6 +17,7 @@ from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.config import Config, load_config, with_overrides
 from ..engine.loading import check_schemes
+from ..engine.recorded_frames import recorded_frames
 from ..sources.opening import open_source
 from .compiling import compiled
 from .console import config_file, console
@@ -40,6 +41,7 @@ def check(
     with compiled(settings, told):
         chain = Chain(settings, spec)
     check_schemes(settings)
+    recorded = recorded_frames(settings, chain.steps)
     console.print(f"{config}: fits together")
     roots = {name: in_plane(name, SOURCE) for name in spec.plane_names}
     branches = {
@@ -52,6 +54,9 @@ def check(
         branches[step.id] = branches[step.after].add(f"{step.id} ({step.config.kind}){handed}: {gives}")
     for root in roots.values():
         console.print(branches[root])
+    for kept, (seen, _) in recorded.items():
+        rate = f", {seen.frame_nbytes / seen.interval_s / 1e6:.3g} MB/s" if seen.interval_s else ""
+        console.print(f"recorded: frames of {kept}, {spell_spec(seen)}{rate}", soft_wrap=True)
     for action in settings.actions:
         console.print(f"action: {action.on} → {action.to}, within {action.deadline_ms:g} ms", soft_wrap=True)
     for one in settings.inputs:

@@ -10,7 +10,8 @@ import typer
 
 from ..core.errors import SessionError
 from ..session.export import export_session
-from ..session.nwb_metadata import load_nwb_metadata
+from ..session.export_step_frames import export_step_frames
+from ..session.nwb_metadata import lacking, load_nwb_metadata
 from ..session.reader import open_session
 from .console import console, counted
 from .progress import frame_progress
@@ -18,10 +19,16 @@ from .progress import frame_progress
 
 def export(
     session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
-    to: Annotated[str, typer.Option(help="tiff | ome-zarr | npy | nwb | csv | thunderstorm | picasso")] = "tiff",
+    to: Annotated[
+        str, typer.Option(help="tiff | ome-zarr | npy | nwb | csv | suite2p | caiman | rois | thunderstorm | picasso")
+    ] = "tiff",
     out: Annotated[Path | None, typer.Option(help="new folder to write [default: SESSION-FORMAT]")] = None,
     pixel_um: Annotated[
         float | None, typer.Option(help="side of a pixel of the frames [µm] [default: as the session says]")
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(help="frames that this step handed on, where [record] steps kept them", show_default=False),
     ] = None,
     metadata: Annotated[Path | None, typer.Option(help="what an NWB says of the experiment [a TOML file]")] = None,
 ) -> None:
@@ -32,12 +39,17 @@ def export(
         raise SessionError(f"export: --metadata is what an NWB says of the experiment; --to is {to}")
     told = None if metadata is None else load_nwb_metadata(metadata)
     opened = open_session(session)
-    out = out or session.with_name(f"{session.name}-{to}")
+    out = out or session.with_name("-".join(filter(None, (session.name, step, to))))
     with frame_progress() as bar:
         task = bar.add_task("frames", total=opened.frames, of=opened.frames, note="")
-        written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um, told)
+        if step is not None:
+            written = export_step_frames(opened, step, to, out, lambda n: bar.update(task, completed=n))
+        else:
+            written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um, told)
     for path in written:
         console.print(str(path), soft_wrap=True)
+    for sentence in lacking(told, bool(opened.readers("components"))) if to == "nwb" else ():
+        console.print(f"NWB: {sentence}", soft_wrap=True)
     for name, one in opened.recorded_inputs.by_name.items():
         if one.undetermined:
             where = {"csv": " (column arrival_t_s)", "npy": " (arrival_t_ns)"}.get(to, "")

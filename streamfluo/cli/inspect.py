@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ..core.errors import SessionError
 from ..session.exported import note_of
 from ..session.reader import Session, open_session
 from ..session.record_file import Damage
+from ..session.recorded_step import SessionStep
+from ..session.step_frames import read_layout
 from .check import spell_spec
 from .console import console, counted, one_line
 from .progress import frame_progress
@@ -95,8 +98,19 @@ def _contents(session: Session) -> Table:
         values, snapshots = session.values(step), session.snapshot(step)
         for given in facts.gives:
             found = snapshots.get(given.name) if given.kind == "snapshot" else values.get(given.name)
-            table.add_row(step, given.name, given.kind, _shape(found), given.unit, given.meaning)
+            shape = _recorded(session, step) if given.kind == "frames" else _shape(found)
+            table.add_row(step, given.name, given.kind, shape, given.unit, given.meaning)
     return table
+
+
+def _recorded(session: Session, step: str) -> str:
+    """How many frames that the step handed on are there, of which shape."""
+    try:
+        path = SessionStep(session, step).frames_path
+        layout = None if path is None else read_layout(path)
+    except SessionError as error:
+        return str(error)
+    return "–" if layout is None else " × ".join(map(str, (layout.stop, *layout.shape)))
 
 
 def _shape(found: Any) -> str:

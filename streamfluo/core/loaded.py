@@ -28,9 +28,9 @@ class SeenFrames(Protocol):
 
 
 class RecordedStep(Protocol):
-    """A step of a session: its id and kind, values by name, the frame index of their rows, snapshots, the session,
-    the frames that it sees, the unit of what it gives, which `step.value` each of its needs was met by, and the unit of
-    a `step.value`, None for one that is not there."""
+    """A step of a session: its id and kind, values by name, the frame index of their rows, the time of frames by index
+    [s] (NaN: not known), snapshots, the session, the frames that it sees, the unit of what it gives, which `step.value`
+    each of its needs was met by, and the unit of a `step.value`, None for one that is not there."""
 
     @property
     def id(self) -> str: ...
@@ -40,6 +40,7 @@ class RecordedStep(Protocol):
     def values(self) -> Mapping[str, Any]: ...
     @property
     def index(self) -> np.ndarray: ...
+    def times_s(self, index: np.ndarray) -> np.ndarray: ...
     @property
     def snapshot(self) -> Mapping[str, np.ndarray]: ...
     @property

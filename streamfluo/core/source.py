@@ -91,6 +91,10 @@ class Source(ABC):
         """What is known beforehand about the series, by name; empty for recordings."""
         return {}
 
+    def times_ns(self, plane: str = ONE_PLANE) -> np.ndarray | None:
+        """Return the time (T,) of each frame of a plane by index; None where only the frames themselves say it."""
+        return None
+
     def acknowledge(self, index: int) -> None:  # noqa: B027 - a file does not mind
         """Everything before frame `index` is safe with us; the source may forget it."""
 

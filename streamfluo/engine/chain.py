@@ -187,6 +187,7 @@ class Chain:
                 "inputs": {need: ".".join(giver) for need, giver in s.givers.items()}
                 | {need: s.config.inputs[need] for need in s.pools},
                 "sees": _frames_of(s.operator.spec),
+                **({"frames_of": s.axis} if s.axis != in_plane(s.plane, SOURCE) else {}),
             }
             for s in self.steps
         }

@@ -10,10 +10,12 @@ from ..core.plane import in_plane
 from ..core.source import Gap
 from ..core.wire import SOURCE
 from ..session.checkpoint import Checkpoint
+from ..session.step_frames import StepFrames
 from .acting import Frames
 from .due_looks import PRESSED_HZ
 from .flow import StepResult
 from .parts import Handed, Parts
+from .recorded_frames import copied
 
 IDLE_S = 0.05  # how often what is asked, and snapshots, are looked after while no frames come
 PRESSED_FRAMES = 64
@@ -140,6 +142,9 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None, arriv
         if result.values is not None:
             parts.values.put(result.values, result.values.nbytes)
             parts.found.add(result.values)
+        if result.output.block is not None and parts.session is not None and result.step in parts.session.step_frames:
+            handed = copied(result.output.block)
+            parts.values.put(StepFrames(result.step, handed), handed.pixels.nbytes)
         if publisher is not None:
             if result.values is not None:
                 publisher.put_values(result.values)

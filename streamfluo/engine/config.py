@@ -94,6 +94,13 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raw: Annotated[
         bool | None, Meta(description="write the raw frames; none: those of streams, not what can be read again")
     ] = None
+    steps: Annotated[
+        list[str],
+        Meta(
+            description='steps whose own frames are written as well, each as an OME-Zarr in the session: `["motion"]` '
+            "keeps the corrected movie"
+        ),
+    ] = []
     checkpoint_s: Annotated[
         float, Meta(gt=0, description="least time between two checkpoints of the chain's state [s]")
     ] = 30.0

@@ -9,6 +9,7 @@ from contextlib import suppress
 from ..core.source import Gap
 from ..session.checkpoint import Checkpoint
 from ..session.recording import SKIPPED, Recording
+from ..session.step_frames import StepFrames
 from .parts import Handed, Parts
 
 ROOM_S = 2.0  # how often the disk is asked what it has left
@@ -19,7 +20,7 @@ def write_journal(parts: Parts) -> None:
     """Write raw frames; they are acknowledged once written."""
     recording, position = parts.recording, parts.position
     assert recording is not None
-    asked_s = -ROOM_S
+    room = _Room(parts)
     while items := parts.ring.take_all("journal"):
         for item in items:
             if isinstance(item, Gap):
@@ -31,13 +32,24 @@ def write_journal(parts: Parts) -> None:
                 position.written[plane] = item.stop
             parts.accounts.count("journal", item)
         _note_passed_over(parts, recording)
-        if time.monotonic() - asked_s >= ROOM_S:  # by this thread, as a disk that hangs may hold up whoever asks
-            asked_s = time.monotonic()
-            with suppress(OSError):
-                parts.accounts.health.disk_free_bytes = shutil.disk_usage(recording.folder).free
+        room.ask()
         if parts.publisher is not None:
             parts.publisher.wake()
     _note_passed_over(parts, recording)
+
+
+class _Room:
+    """Asks the disk what it has left, by a thread that writes: a disk that hangs may hold up whoever asks."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._health, self._recording, self._asked_s = parts.accounts.health, parts.recording, -ROOM_S
+
+    def ask(self) -> None:
+        """Ask, if it is time."""
+        if self._recording is not None and time.monotonic() - self._asked_s >= ROOM_S:
+            self._asked_s = time.monotonic()
+            with suppress(OSError):
+                self._health.disk_free_bytes = shutil.disk_usage(self._recording.folder).free
 
 
 def _note_passed_over(parts: Parts, recording: Recording) -> None:
@@ -55,6 +67,7 @@ def _note_passed_over(parts: Parts, recording: Recording) -> None:
 def write_values(parts: Parts) -> None:
     """Write values and checkpoints; without a journal frames are acknowledged once their values are written."""
     edge, recording, flushed = parts.accounts.health.edges["values"], parts.recording, 0.0
+    room = _Room(parts)
     while (item := parts.values.get()) is not None:
         if isinstance(item, Handed):
             if recording is not None and time.monotonic() - flushed < SAFE_S:
@@ -69,5 +82,10 @@ def write_values(parts: Parts) -> None:
             continue
         if isinstance(item, Checkpoint):
             recording.checkpoint(item)
+        elif isinstance(item, StepFrames):
+            recording.step_frames(item)
+            if not parts.has_journal:
+                room.ask()
+            parts.accounts.count("frames", item.block)
         else:
             recording.values(item)

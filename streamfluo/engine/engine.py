@@ -45,6 +45,7 @@ from .listening import Listening
 from .parts import Arriving, Parts, Position, Stopping
 from .publisher import Publisher, RunView
 from .recorded_changes import plan_recorded
+from .recorded_frames import recorded_frames
 from .ring_buffer import RingBuffer
 from .run_control import RunControl
 from .shown_inputs import ShownInputs, unshown
@@ -98,7 +99,9 @@ class Engine:
                 self.chain,
                 RingBuffer(spec, ring_bytes, readers, source.keep_alive, self.chain.follows),
                 ByteQueue(VALUES_BYTES),
-                Accounts(["ingest", *readers, "values"], spec.plane_names),
+                Accounts(
+                    ["ingest", *readers, "values", *(["frames"] if config.record.steps else [])], spec.plane_names
+                ),
                 Position(spec.plane_names),
                 Stopping(),
                 Arriving(spec.plane_names),
@@ -333,7 +336,8 @@ def _opened(
 ) -> SessionWriter | None:
     if out is None:
         return None
-    facts = RunFacts(chain.facts(), {s.id: s.operator.gives for s in chain.steps}, config.where, config.text)
+    frames = recorded_frames(config, chain.steps)
+    facts = RunFacts(chain.facts(), {s.id: s.operator.gives for s in chain.steps}, config.where, config.text, frames)
     session = SessionWriter(out, source, facts, raw=config.record.raw, resume=resume, calls=calls)
     undo.callback(session.abandon)
     return session

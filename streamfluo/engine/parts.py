@@ -14,6 +14,7 @@ from ..core.step_values import StepValues
 from ..session.checkpoint import Checkpoint
 from ..session.health import Latency
 from ..session.recording import Recording
+from ..session.step_frames import StepFrames
 from ..session.writer import SessionWriter
 from .accounting import Accounts
 from .acting import Acting
@@ -126,7 +127,7 @@ class Parts:
     config: Config
     chain: Chain
     ring: RingBuffer
-    values: ByteQueue[StepValues | Checkpoint | Handed]
+    values: ByteQueue[StepValues | StepFrames | Checkpoint | Handed]
     accounts: Accounts
     position: Position
     stopping: Stopping

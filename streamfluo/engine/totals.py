@@ -55,7 +55,8 @@ class Totals:
 
 
 def _nbytes(health: Health) -> int:
-    return health.edges["ingest"].bytes if "ingest" in health.edges else 0
+    """What came, and what steps made of it that is written too."""
+    return sum(health.edges[edge].bytes for edge in ("ingest", "frames") if edge in health.edges)
 
 
 def _lost(health: Health) -> dict[str, int]:

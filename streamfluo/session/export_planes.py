@@ -16,7 +16,7 @@ from ..core.errors import SessionError
 from ..core.names import plane_file_names
 from ..core.plane import PlaneGrid
 from ..core.spec import Spec
-from .csv_writer import write_csv
+from .csv_writer import frame_rows, write_csv
 from .reader import Session
 from .stack_writer import Frame, StackWriter
 from .time_points import time_points
@@ -66,7 +66,7 @@ def _write_whole(
     path = stacks.write(out / "frames", images(), len(whole), spec)
     if len(rows) != len(whole):
         raise SessionError(f"{session.path}: {len(rows)} of {len(whole)} time points could be read")
-    return [path, write_csv(out / "frames.csv", ("index", *(f"t_ns {name}" for name in grid)), rows)]
+    return [path, write_csv(out / "frames.csv", *frame_rows(rows, grid))]
 
 
 def _write_rest(
@@ -86,5 +86,5 @@ def _write_rest(
     alone = plane.spec.with_(pixel_um=plane.spec.pixel_um or spec.pixel_um)
     return [
         stacks.write(stem, images(), len(rest), alone),
-        write_csv(stem.with_name(f"{stem.name}.csv"), ("index", "t_ns"), rows),
+        write_csv(stem.with_name(f"{stem.name}.csv"), *frame_rows(rows)),
     ]

@@ -8,6 +8,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -26,6 +27,7 @@ from .disk_calls import DiskCalls
 from .record_file import Damage, RecordFile, mapped, scan_records
 
 SEGMENT_BYTES = 1 << 30
+MAX_SEGMENT_BYTES = 1 << 33  # a segment ends with the block that makes it larger than SEGMENT_BYTES
 SYNC_BYTES = 256 << 20
 SYNC_S = 1.0
 MAX_INDEX = 1 << 62
@@ -169,7 +171,7 @@ class JournalReader:
     """
 
     def __init__(self, folder: Path, series_uid: str, planes: Sequence[str] = (ONE_PLANE,)) -> None:
-        self._planes = tuple(planes)
+        self._planes, self._uid, self._of_series = tuple(planes), series_uid, tuple(planes)
         self._paths = _segments(folder)
         self._lost: set[tuple[int, int]] = set()  # frames whose pixels were found damaged: file's number, first byte
         self._damaged = dict.fromkeys(_missing(folder, self._paths))
@@ -194,7 +196,22 @@ class JournalReader:
         part._planes = (plane,)
         part._places = self._places[:, self._of_plane == self._planes.index(plane)]
         part.indices = part._places[0]
+        part.__dict__.pop("times_ns", None)
         return part
+
+    @cached_property
+    def times_ns(self) -> np.ndarray:
+        """The time (n,) of each frame of `indices`, 0 where its header says none. Reads all headers once more."""
+        starts, t_ns = array("q"), array("q")
+        for number, path in enumerate(self._paths):
+            for found in _frames_in(path, self._uid, self._of_series):
+                if isinstance(found, Record):
+                    starts.append(_start(number, found.start))
+                    t_ns.append(_time_ns(found))
+        _, mine, theirs = np.intersect1d(_start(self._places[1], self._places[2]), starts, True, return_indices=True)
+        times_ns = np.zeros(len(self.indices), np.int64)
+        times_ns[mine] = np.array(t_ns, np.int64)[theirs]
+        return times_ns
 
     @property
     def damaged(self) -> tuple[Damage, ...]:
@@ -332,6 +349,17 @@ def _plane_of(record: Record, planes: Sequence[str]) -> str | None:
     """The plane of a frame, None where the series has no such one."""
     fields = record.fields
     return plane_in(planes, plane_name(str(fields.get("channel", "")), fields.get("z", 0)))
+
+
+def _start(number: Any, start: Any) -> Any:
+    """Where a frame begins, in one number: its file's, and its first byte there."""
+    return number * MAX_SEGMENT_BYTES + start
+
+
+def _time_ns(record: Record) -> int:
+    """The time of a frame, 0 where its header says none that a camera could."""
+    t_ns = record.fields.get("t_ns")
+    return t_ns if type(t_ns) is int and abs(t_ns) < 1 << 62 else 0
 
 
 def _segments(folder: Path) -> list[Path]:

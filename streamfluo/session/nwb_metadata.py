@@ -52,6 +52,20 @@ class NwbMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subject: Subject | None = None
 
 
+def lacking(metadata: NwbMetadata | None, has_cells: bool) -> list[str]:
+    """Return, a sentence each, what an NWB lacks because nobody stated it, with the names to state it by."""
+    said = []
+    if metadata is None and has_cells:
+        optics = "modality, indicator, location, excitation_nm, emission_nm"
+        said.append(f"its cells are left out: they need an imaging plane, which --metadata states by {optics}")
+    subject = None if metadata is None else metadata.subject
+    if subject is None:
+        said.append("it has no subject, which archives require: [subject] with subject_id, species, sex and age")
+    elif subject.age is None and subject.date_of_birth is None:
+        said.append("its subject has no age, which archives require: [subject] with age or date_of_birth")
+    return said
+
+
 def load_nwb_metadata(path: Path) -> NwbMetadata:
     """Read a metadata file. Raises ConfigError with file and key for what is missing, unknown or wrong."""
     return build_params(NwbMetadata, read_toml(path, "metadata"), str(path))

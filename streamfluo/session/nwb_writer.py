@@ -21,10 +21,13 @@ from ..core.plane import Plane, PlaneGrid
 from ..core.spec import Spec
 from .inputs import RecordedInput
 from .nwb_metadata import NwbMetadata, Subject
+from .nwb_results import add_results
 from .reader import Session
 
 CHUNK_BYTES = 1 << 20  # frames are put together to about so much
 LOSSES = "frames that never came"
+MOMENT_S = 1e-9  # of a text: NWB's intervals end after they begin
+WHOLE = "frames"  # the file of the time points that all planes have, which has the results too
 
 
 def write_nwb(
@@ -51,12 +54,15 @@ def write_nwb(
         whole.add_acquisition(_series(pynwb, whole, one, plane, spec, metadata))
     for recorded in session.recorded_inputs.by_name.values():
         _add_input(pynwb, whole, recorded)
+    if path.stem == WHOLE:
+        add_results(pynwb, whole, session)
     with pynwb.NWBHDF5IO(path, "w") as file:
         file.write(whole)
         for n, frame in enumerate(frames):
             written[n % len(written)].append(*frame)
         for one in written:
             one.flush()
+    _state_rates(path, written)
     if not any(one.losses for one in written):
         return
     with pynwb.NWBHDF5IO(path, "a") as file:
@@ -69,6 +75,30 @@ def write_nwb(
         file.write(whole)
 
 
+def _state_rates(path: Path, written: Iterable[_Plane]) -> None:
+    """Put a rate in the place of times that are regular: known only once all frames have come."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        for one in written:
+            if one.rate_hz is None:
+                continue
+            series = file["acquisition"][one.name]
+            start_s = float(series["timestamps"][0])
+            del series["timestamps"]
+            series["starting_time"] = start_s
+            series["starting_time"].attrs.update({"rate": one.rate_hz, "unit": "seconds"})
+
+
+def _times_s(series: Any, part: slice) -> np.ndarray:
+    """The times of a series that `write_nwb` wrote [s], of frames by number."""
+    if "timestamps" in series:
+        return np.asarray(series["timestamps"][part])
+    first = series["starting_time"]
+    number = np.arange(len(series["data"]))[part]
+    return np.rint(float(first[()]) * 1e9 + number * (1e9 / first.attrs["rate"])) / 1e9
+
+
 def nwb_frames(path: Path, spec: Spec) -> Iterator[tuple[np.ndarray, float]]:
     """Yield pixels (y, x) and time [s] of the frames of `write_nwb`, in the order of writing. Raises OSError."""
     import h5py
@@ -78,7 +108,7 @@ def nwb_frames(path: Path, spec: Spec) -> Iterator[tuple[np.ndarray, float]]:
         count, step = len(series[0]["data"]), series[0]["data"].chunks[0]
         for start in range(0, count, step):
             part = np.s_[start : start + step]
-            read = [(one["data"][part], one["timestamps"][part]) for one in series]
+            read = [(one["data"][part], _times_s(one, part)) for one in series]
             for n in range(len(read[0][1])):
                 yield from ((pixels[n].T, float(times_s[n])) for pixels, times_s in read)
 
@@ -98,17 +128,26 @@ class _Plane:
         self.times_s = pynwb.H5DataIO(shape=(count,), dtype=np.dtype(float))
         self.losses: list[tuple[float, float]] = []
         self._waiting: list[tuple[float, np.ndarray]] = []
-        self._done, self._last = 0, (-1, 0.0)
+        self._done, self._last = 0, (-1, 0)
+        self._steps_ns: set[int] = set()
 
     def append(self, index: int, t_ns: int, pixels: np.ndarray) -> None:
         t_s = t_ns / 1e9
-        last, last_s = self._last
+        last, last_ns = self._last
         if index > last + 1 and last >= 0:
-            self.losses.append((last_s, t_s))
-        self._last = index, t_s
+            self.losses.append((last_ns / 1e9, t_s))
+        if last >= 0 and len(self._steps_ns) < 2:
+            self._steps_ns.add(t_ns - last_ns)
+        self._last = index, t_ns
         self._waiting.append((t_s, pixels))
         if len(self._waiting) == self._chunk:
             self.flush()
+
+    @property
+    def rate_hz(self) -> float | None:
+        """The rate where the times are regular to the nanosecond and no frame is missing, else None."""
+        (step_ns,) = self._steps_ns if len(self._steps_ns) == 1 else (0,)
+        return 1e9 / step_ns if step_ns > 0 and not self.losses else None
 
     def flush(self) -> None:
         if not self._waiting:
@@ -156,7 +195,7 @@ def _subject(pynwb: Any, subject: Subject) -> Any:
 
 
 def _add_input(pynwb: Any, whole: Any, recorded: RecordedInput) -> None:
-    """What else came while frames did, on the frames' clock: numbers as a series, texts as moments of no length."""
+    """What else came while frames did, on the frames' clock: numbers as a series, texts as moments."""
     name, times_s = f"input-{recorded.name}", recorded.t_ns / 1e9
     description = f"input {recorded.name}; its clock is known to {recorded.clock.error_ns / 1e6:.3f} ms"
     if recorded.undetermined:
@@ -169,7 +208,7 @@ def _add_input(pynwb: Any, whole: Any, recorded: RecordedInput) -> None:
     moments = pynwb.epoch.TimeIntervals(name=name, description=description)
     moments.add_column("text", "what came")
     for t_s, text in zip(times_s, recorded.value.tolist(), strict=True):
-        moments.add_interval(start_time=t_s, stop_time=t_s, text=text)
+        moments.add_interval(start_time=t_s, stop_time=t_s + MOMENT_S, text=text)
     whole.add_time_intervals(moments)
 
 

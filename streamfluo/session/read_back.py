@@ -15,6 +15,7 @@ from ..core.block import Block
 from ..core.errors import SessionError
 from ..core.names import plane_file_names
 from ..core.plane import PlaneGrid
+from .csv_writer import TIME
 from .reader import Session
 from .stack_writer import stack_frames
 from .time_points import Shown, time_points
@@ -128,7 +129,7 @@ def _same(
 
 
 class _rows:
-    """The rows of a .csv as numbers, without its header."""
+    """The rows of a list of frames, index and times [ns]; the same times in seconds are left out."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -136,8 +137,8 @@ class _rows:
     def __enter__(self) -> Iterator[list[int]]:
         self._file: IO[str] = self._path.open(newline="", encoding="utf-8")
         rows = csv.reader(self._file)
-        next(rows, None)
-        return ([int(cell) for cell in row] for row in rows)
+        whole = [n for n, name in enumerate(next(rows, [])) if not name.startswith(TIME)]
+        return ([int(row[n]) for n in whole] for row in rows)
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

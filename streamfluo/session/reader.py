@@ -70,13 +70,22 @@ class Session(ScienceResults):
             self._note(self.path / "session.json", str(error))
             return found
 
+    def note(self, damage: Damage) -> None:
+        """Note what was found damaged by who reads for the session."""
+        self._found[damage] = None
+
     def _note(self, path: Path, reason: str) -> None:
-        self._found[Damage(path, 0, None, reason.removeprefix(f"{path}: "))] = None
+        self.note(Damage(path, 0, None, reason.removeprefix(f"{path}: ")))
 
     @property
     def planes(self) -> tuple[str, ...]:
         """The names of the planes, `green/0`; of a stream that lists none the one name ""."""
         return self.spec.plane_names
+
+    @property
+    def plane_name(self) -> str:
+        """The one plane that this is, "" for the session of all."""
+        return self._plane
 
     def plane(self, name: str) -> Session:
         """Return one plane, which reads like a session of it alone. Raises SessionError for one there is not."""
@@ -142,9 +151,9 @@ class Session(ScienceResults):
         crc = self._facts.config_crc32
         if crc is not None and (not config.exists() or zlib_ng.crc32(config.read_bytes()) != crc):
             self._note(config, "not the text of this run's config (crc32 differs)")
-        for step in self.steps:
-            self.values(step)
-            self.snapshot(step)
+        for step in self.recorded_steps:
+            _ = step.values, step.snapshot
+            step.check_frames()
         if self.has_journal:
             for n, _ in enumerate(self.journal.read(0, 1 << 62), 1):
                 progress(n)
@@ -241,14 +250,18 @@ class Session(ScienceResults):
         """Whether raw frames were recorded here."""
         return (self.path / "journal").is_dir()
 
-    def read_frames(self, start: int, stop: int, plane: str | None = None) -> np.ndarray:
-        """Return the existing frames with start ≤ index < stop, (n, y, x), from the journal or the referenced source.
+    def read_frames(self, start: int, stop: int, plane: str | None = None, step: str | None = None) -> np.ndarray:
+        """Return the existing frames with start ≤ index < stop, (n, y, x), from the journal or the referenced source;
+        those that a `step` handed on, where the run recorded them.
 
-        Of a session of several planes `plane` says which, `green/0`. Raises SessionError if it does not, or if the
-        referenced file is gone or has changed.
+        Of a session of several planes `plane` says which, `green/0`. Raises SessionError if it does not, if the
+        referenced file is gone or has changed, or if frames of that step were not recorded.
         """
         if plane is not None:
-            return self.plane(plane).read_frames(start, stop)
+            return self.plane(plane).read_frames(start, stop, step=step)
+        if step is not None:
+            self._known(step)
+            return SessionStep(self, step).read_frames(start, stop)
         frames = [pixels for *_, pixels in self.each_frame(start, stop)]
         return np.stack(frames) if frames else np.empty((0, *self.spec.shape), self.spec.dtype)
 

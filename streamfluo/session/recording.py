@@ -14,6 +14,7 @@ from ..core.block import Block
 from ..core.source import Gap
 from ..core.step_values import StepValues
 from .checkpoint import Checkpoint
+from .step_frames import StepFrames
 from .writer import SessionWriter
 
 log = logging.getLogger("streamfluo")
@@ -87,6 +88,16 @@ class Recording:
         writer = self._session.values[values.step]
         writer.add(values)
         self._patiently("values", writer.flush_if_due)
+
+    def step_frames(self, frames: StepFrames) -> None:
+        """Write frames that a step handed on. Raises OSError once nobody waits for the disk any more."""
+        writer = self._session.step_frames[frames.step]
+
+        def write() -> None:
+            writer.add(frames.block)
+            writer.flush_if_due()
+
+        self._patiently("values", write)
 
     def flush_values(self) -> None:
         """Write all values that wait. Raises OSError once nobody waits for the disk any more."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ..core.block import Block
 from ..core.errors import SessionError
 from ..core.plane import plane_in
+from ..core.source import Source
 from ..sources.opening import open_source, stays
 
 
@@ -17,19 +20,35 @@ def referenced(folder: Path, reference: str | None, series_uid: str, start: int,
     Never of a camera or a stream, whoever wrote the session in `folder`. Raises SessionError where nothing is named, or
     it is another series by now.
     """
+    with _opened(folder, reference, series_uid) as source:
+        source.seek(start)
+        for item in source.blocks():
+            if isinstance(item, Block) and plane in ("", plane_in(source.spec.plane_names, item.plane)):
+                yield item
+
+
+def referenced_times(folder: Path, reference: str | None, series_uid: str, plane: str) -> np.ndarray:
+    """Return the time (T,) [ns] of each frame of a plane by index; none where only reading all pixels would tell.
+
+    Raises SessionError as `referenced` does.
+    """
+    with _opened(folder, reference, series_uid) as source:
+        times_ns = source.times_ns(plane)
+    return np.empty(0, np.int64) if times_ns is None else times_ns
+
+
+def _opened(folder: Path, reference: str | None, series_uid: str) -> Source:
     if reference is None:
         raise SessionError(f"{folder}: no raw frames were recorded, and no file is named that has them")
     if not stays(reference):
         raise SessionError(
             f"{folder}: its frames are said to be at {reference}, which is no file and no simulation; not opened"
         )
-    with open_source(reference) as source:
-        if source.series.uid != series_uid:
-            raise SessionError(f"{folder}: {reference} has changed since this session")
-        source.seek(start)
-        for item in source.blocks():
-            if isinstance(item, Block) and plane in ("", plane_in(source.spec.plane_names, item.plane)):
-                yield item
+    source = open_source(reference)
+    if source.series.uid != series_uid:
+        source.close()
+        raise SessionError(f"{folder}: {reference} has changed since this session")
+    return source
 
 
 def before(blocks: Iterator[Block], stop: int, planes: int) -> Iterator[Block]:

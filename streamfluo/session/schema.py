@@ -45,6 +45,7 @@ class StepFacts:
     gives: tuple[Gives, ...]
     sees: FrameFacts | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    frames_of: str = ""  # the step whose own frames its indices count, "" for the source's
 
 
 class FormatFacts(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ journal/*.sfj     raw frames (journal.py), where they are recorded
 values/STEP.sfv   values, append-only
 snapshots/STEP.npz, camera.npz, truth.npz
 snapshots/STEP/FRAME-NAME.npz   those that were asked for while frames came, as of before that frame
-planes/N/         values and snapshots of the N-th plane, where there are several
+planes/N/         values, snapshots and frames of the N-th plane, where there are several
+frames/STEP.ome.zarr   frames that a step handed on, where [record] names it (step_frames.py)
 checkpoint.npz    the chain's state (checkpoint.py), to go on from; checkpoint.before.npz the one before
 events.jsonl      gaps, muted steps, the end
 inputs/NAME.sfv   samples of other streams; of `frames` when they arrived
@@ -29,6 +30,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,27 +49,33 @@ from .disk_calls import DiskCalls
 from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .inputs import InputWriter
-from .journal import JournalWriter
+from .journal import MAX_INDEX, JournalWriter
 from .lock import take
 from .places import snapshot_path, step_place
 from .reader import ACTIONS, FACTS_COPY, open_session
 from .schema import FORMAT, sealed
+from .step_frames import HandedFrames, StepFramesWriter, step_frames_path
 from .values import ValuesWriter
 
 _LIBRARIES = ("numpy", "scipy", "numba", "pyzmq", "tifffile")
 BEFORE_A_SESSION = {".lock", "camera.npz", "session.part"}  # what a run killed at its start leaves
+NO_FRAMES: Mapping[str, HandedFrames] = MappingProxyType({})
 CHECKPOINT, CHECKPOINT_BEFORE = "checkpoint.npz", "checkpoint.before.npz"
 
 Snapshots = Callable[[], Mapping[str, np.ndarray]]
 
 
 class RunFacts(NamedTuple):
-    """What a session says of the chain: each step's facts and what it gives, the config's name and text."""
+    """What a session says of the chain: each step's facts and what it gives, the config's name and text.
+
+    `frames`: what a step hands on, of those whose frames are recorded.
+    """
 
     steps: Mapping[str, Mapping[str, Any]]
     gives: Mapping[str, Sequence[Gives]]
     config_name: str
     config_text: str
+    frames: Mapping[str, HandedFrames] = NO_FRAMES
 
 
 class SessionWriter:
@@ -113,6 +121,7 @@ class SessionWriter:
                 )
                 for step in run.steps
             }
+            self.step_frames = {step: self._frames_of(step, handed) for step, handed in run.frames.items()}
             self._events = LineFile(folder / "events.jsonl", self.calls)
             self._actions: LineFile | None = None  # made with the first
         except OSError as error:
@@ -121,6 +130,15 @@ class SessionWriter:
         except SessionError:
             self._lock.release()
             raise
+
+    def _frames_of(self, step: str, handed: HandedFrames) -> StepFramesWriter:
+        """What writes the frames of a step, behind those of before the checkpoint."""
+        place, name = step_place(self.folder, self._planes, step)
+        kept = 0
+        if self.checkpoint is not None:  # frames that a step has of its own are numbered otherwise: all are kept
+            reached = self.checkpoint.reached.get(step.rpartition("/")[0], self.checkpoint.next_index)
+            kept = reached if handed.by_index else MAX_INDEX
+        return StepFramesWriter(step_frames_path(place, name), handed.spec, kept, self.calls)
 
     def abandon(self) -> None:
         """Leave a session to which nothing was written: give its lock back; remove the folder if it is new."""
@@ -163,6 +181,8 @@ class SessionWriter:
         for writer in self.values.values():
             writer.flush()
             writer.sync()
+        for frames in self.step_frames.values():
+            frames.sync()
         nbytes = {step: writer.nbytes for step, writer in self.values.items()}
         with self.calls.timed("checkpoint"):
             replace(checkpoint, values_nbytes=nbytes).save(self.folder / CHECKPOINT, self.folder / CHECKPOINT_BEFORE)
@@ -176,6 +196,7 @@ class SessionWriter:
         OSError at the end.
         """
         parts: list[Callable[[], None]] = [values.close for values in self.values.values()]
+        parts += [frames.close for frames in self.step_frames.values()]
         parts += [self.journal.close] if self.journal is not None else []
         parts += [partial(self._write_snapshots, step, read) for step, read in snapshots.items()]
         parts += [partial(save_arrays, self.folder / "truth.npz", truth)] if truth else []

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import FrameError, SourceError
+from ..core.plane import ONE_PLANE
 from ..core.source import MAX_BLOCK_FRAMES, Series, Source
 from ..core.spec import FRAME_DTYPES, Spec
 from .declared import MAX_TIME_NS, check_declared, check_planes, positive
@@ -90,6 +91,9 @@ class PlaneSource(Source):
         self._ahead, self._next = None, index
         self._todo.clear()
         self._ready.clear()
+
+    def times_ns(self, plane: str = ONE_PLANE) -> np.ndarray:
+        return np.array(self._times_ns[self.spec.plane_names.index(plane)])
 
     def is_there(self) -> np.ndarray:
         """Return which images of the first plane are there, along time."""

@@ -44,7 +44,8 @@ class RunHealth:
             self._losses.clear()
         self._note_losses(now_s)
         self._uid = status.series_uid
-        self._told.append((now_s, self.frames_in, self.frames_out, self._edge("journal", "bytes")))
+        written = self._edge("journal", "bytes") + self._edge("frames", "bytes")
+        self._told.append((now_s, self.frames_in, self.frames_out, written))
         while len(self._told) > 1 and now_s - self._told[1][0] > WINDOW_S:
             self._told.popleft()
 

@@ -10,7 +10,9 @@ from toys import FRAMES, LEVEL, ONES, SPEC, Movie, config, toys  # noqa: F401
 from streamfluo import SessionError, open_session, open_source
 from streamfluo.core.source import Gap
 from streamfluo.engine.engine import Engine
-from streamfluo.session.export import as_table, export_session, pixel_of_shape
+from streamfluo.session.csv_writer import as_table, column_names
+from streamfluo.session.export import export_session
+from streamfluo.session.pixel_sizes import pixel_of_shape
 
 pytest.importorskip("ome_writers", reason="needs the extra [formats]")
 SEEN = [*range(50), *range(53, 100)]
@@ -48,9 +50,10 @@ def test_frames_come_back_from_every_format_with_their_facts(session, tmp_path, 
             assert source.spec.interval_s == pytest.approx(0.1)
             assert source.spec.pixel_um == 0.5
     table = rows(tmp_path / "E" / "frames.csv")
-    assert table[0] == ["index", "t_ns"]
-    assert [int(i) for i, _ in table[1:]] == SEEN
-    assert [int(t) for _, t in table[1:]] == [100 * n for n in SEEN]
+    assert table[0] == ["index", "t_ns", "t_s"]
+    assert [int(i) for i, *_ in table[1:]] == SEEN
+    assert [int(t) for _, t, _ in table[1:]] == [100 * n for n in SEEN]
+    assert [float(t) for *_, t in table[1:]] == [100 * n / 1e9 for n in SEEN]
     assert rows(tmp_path / "E" / "gaps.csv") == [["first", "count", "lost by"], ["50", "3", "camera"]]
 
 
@@ -82,9 +85,11 @@ def test_image_snapshots_are_written_as_pictures(session, tmp_path):
 def test_values_are_rows_of_frames(session, tmp_path):
     export_session(session, "csv", tmp_path / "E")
     table = rows(tmp_path / "E" / "level.values.csv")
-    assert table[0] == ["frame", "level"]
+    assert table[0] == ["frame", "t_s", "level"]
     assert [int(row[0]) for row in table[1:]] == SEEN
-    assert np.allclose([float(row[1]) for row in table[1:]], FRAMES[SEEN].mean((1, 2)))
+    assert [float(row[1]) for row in table[1:]] == [100 * n / 1e9 for n in SEEN]
+    assert np.allclose([float(row[2]) for row in table[1:]], FRAMES[SEEN].mean((1, 2)))
+    assert rows(tmp_path / "E" / "level.sum.csv")[0] == ["sum"]
     assert rows(tmp_path / "E" / "level.sum.csv")[1][0] == str(float(session.snapshot("level")["sum"]))
     assert not (tmp_path / "E" / "frames.csv").exists()
 
@@ -93,6 +98,7 @@ def test_values_and_snapshots_are_arrays_for_numpy(session, tmp_path):
     export_session(session, "npy", tmp_path / "E")
     with np.load(tmp_path / "E" / "level.values.npz") as values:
         assert values["index"].tolist() == SEEN
+        assert values["t_s"].tolist() == [100 * n / 1e9 for n in SEEN]
         assert np.array_equal(values["level"], session.values("level")["level"])
     assert np.array_equal(np.load(tmp_path / "E" / "moments.mean.npy"), session.snapshot("moments")["mean"])
 
@@ -108,6 +114,22 @@ def test_vectors_and_ids_become_columns():
     assert list(table) == [(4, 1.0, 2.0, 0.1, 0.2), (5, 3.0, 4.0, 0.3, 0.4)]
 
 
+@pytest.mark.parametrize(
+    ("shape", "dims", "names"),
+    [
+        ((), ("t",), ["v"]),
+        ((2,), ("t", "yx"), ["v[y]", "v[x]"]),
+        ((2,), ("t", "accepted, candidates"), ["v[accepted]", "v[candidates]"]),
+        ((1, 2), ("t", "py", "yx"), ["v[0,y]", "v[0,x]"]),
+        ((4,), ("edge",), ["v[top]", "v[bottom]", "v[left]", "v[right]"]),
+        ((3,), (), ["v[0]", "v[1]", "v[2]"]),
+        ((2, 0), ("t", "a", "b"), []),
+    ],
+)
+def test_columns_are_called_by_what_the_places_are(shape, dims, names):
+    assert column_names("v", shape, dims) == names
+
+
 def test_values_of_which_nothing_is_whole_are_a_table_without_rows():
     names, rows = as_table(np.empty(0, np.int64), {"level": np.empty(0), "shift": np.empty((0, 2))}, set())
     assert names == ["frame", "level", "shift[0]", "shift[1]"]
@@ -118,7 +140,10 @@ def test_tables_keep_their_columns(session, tmp_path, monkeypatch):
     spots = {"frame": np.array([0, 0, 1]), "y_px": np.array([1.5, 2.5, 3.5])}
     monkeypatch.setattr(session, "values", lambda step: {"spots": spots})
     export_session(session, "csv", tmp_path / "E")
-    assert rows(tmp_path / "E" / "level.spots.csv") == [["frame", "y_px"], ["0", "1.5"], ["0", "2.5"], ["1", "3.5"]]
+    t_s = str(100 / 1e9)
+    assert rows(tmp_path / "E" / "level.spots.csv") == [
+        ["frame", "t_s", "y_px"], ["0", "0.0", "1.5"], ["0", "0.0", "2.5"], ["1", t_s, "3.5"],
+    ]  # fmt: skip
 
 
 def test_what_is_there_is_not_overwritten_and_an_unknown_format_is_refused(session, tmp_path):

@@ -240,6 +240,14 @@ def test_what_the_disk_has_left_is_a_time(free, spelled):
     assert (health.verdict(3.0) == ("amber", f"the disk is full in {spelled} at this rate")) == soon
 
 
+def test_frames_of_steps_that_are_written_fill_the_disk_as_well():
+    health = RunHealth()
+    for second in range(4):
+        edges = {"journal": {"bytes": 500_000 * second}, "frames": {"bytes": 1_500_000 * second}}
+        health.take(told(edges=edges, disk_free_bytes=180_000_000), float(second))
+    assert health.disk_left_s() == 90
+
+
 def test_a_disk_to_which_nothing_is_written_has_bytes_left_and_without_a_recording_nothing_is_said():
     health = RunHealth()
     for second in range(4):

@@ -94,7 +94,7 @@ class Extract(Operator):
             "of people: accepted, rejected, merged into another one; '' where that is undone",
         ),
         Gives("footprints", "snapshot", ("id", "y", "x"), "ADU", "footprints in boxes, per σ of activity"),
-        Gives("quality_now", "snapshot", ("id", "measure"), "", f"of each footprint: {', '.join(MEASURES)}"),
+        Gives("quality_now", "snapshot", ("id", ", ".join(MEASURES)), "", "measures of each footprint"),
         Gives(
             "contours", "snapshot", ("id", "point", "yx"), "px", "contours of accepted components at 1/5 of the peak"
         ),

@@ -14,6 +14,7 @@ import numpy as np
 from ...core.block import Block
 from ...core.errors import SourceError, did_you_mean
 from ...core.params import build_params
+from ...core.plane import ONE_PLANE
 from ...core.source import MAX_BLOCK_FRAMES, Series, Source
 from ...core.spec import Spec
 from .bleaching_steps import BleachingStepsSimulator
@@ -94,11 +95,17 @@ class SimulatedSource(Source):
             if stop - start > max_frames:  # planned when more were asked for
                 self._todo.appendleft((n, start + max_frames, stop))
                 stop = start + max_frames
-            times_ns = np.rint(np.arange(start, stop) * ((self.spec.interval_s or 0) * 1e9)).astype(np.int64)
+            times_ns = self._times_ns(start, stop)
             self._served = max(self._served, stop)
             pixels = render(self._simulator, start, stop, n)
             of = [(plane.channel, plane.z) for plane in self.spec.planes][n : n + 1]
             yield Block(start, times_ns, pixels, *(of[0] if of else ()))
+
+    def times_ns(self, plane: str = ONE_PLANE) -> np.ndarray | None:
+        return None if self._frames is None else self._times_ns(0, self._frames)
+
+    def _times_ns(self, start: int, stop: int) -> np.ndarray:
+        return np.rint(np.arange(start, stop) * ((self.spec.interval_s or 0) * 1e9)).astype(np.int64)
 
     def _plan(self, max_frames: int) -> bool:
         """Plan the next time points, plane by plane; returns whether there are any."""
