@@ -17,7 +17,7 @@ from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .loaded import Loaded, RecordedStep
 from .params import Params
 from .spec import Spec
 from .state import State
+
+if TYPE_CHECKING:
+    from .refinement import Recording, Refined
 
 GivesKind = Literal["frames", "per_frame", "by_id", "table", "snapshot"]
 
@@ -172,6 +175,8 @@ class Operator(ABC):
     frames flow, each with another value that the laws try. `takes` are by verb the decisions about its results that
     people may take meanwhile. `counted` names values that add up over frames, or over the ids of the newest frame, by
     what they count: a run says so as it goes. `presents` arranges the viewer, of several steps as the last one says.
+    Where a recording is gone through again, `as_recorded` makes of a step and its parameters those that do again what
+    was measured then, and `refines` gives a step's results anew from so many passes over all frames.
     """
 
     kind: ClassVar[str]
@@ -192,6 +197,8 @@ class Operator(ABC):
     from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
     results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}
     joins: ClassVar[Mapping[str, Callable[[Mapping[str, RecordedStep]], Any]]] = {}
+    as_recorded: ClassVar[Callable[[RecordedStep, Mapping[str, Any]], Mapping[str, Any]] | None] = None
+    refines: ClassVar[Callable[[Recording, int], Refined] | None] = None
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         """Allocate and compile everything here; nothing compiles once frames flow."""

@@ -29,6 +29,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -62,12 +63,16 @@ Snapshots = Callable[[], Mapping[str, np.ndarray]]
 
 
 class RunFacts(NamedTuple):
-    """What a session says of the chain: each step's facts and what it gives, the config's name and text."""
+    """What a session says of the chain: each step's facts and what it gives, the config's name and text.
+
+    `told`: further facts, those that a source says otherwise among them.
+    """
 
     steps: Mapping[str, Mapping[str, Any]]
     gives: Mapping[str, Sequence[Gives]]
     config_name: str
     config_text: str
+    told: Mapping[str, Any] = MappingProxyType({})
 
 
 class SessionWriter:
@@ -296,6 +301,7 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
         "versions": {"python": sys.version.split()[0], "streamfluo": __version__, **_versions()},
         "started": now(),
+        **run.told,
     }
 
 

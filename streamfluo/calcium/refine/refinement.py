@@ -1,0 +1,169 @@
+"""Refinement of a recorded extraction: passes over all frames that may look ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ...core.errors import SessionError
+from ...core.params import build_params, with_present_names
+from ...core.refinement import Recording, Refined
+from ...core.registry import find_operator
+from ..extract import results
+from ..extract.activity import Deconvolution
+from ..extract.background import FrameSums
+from ..extract.first_frames import FirstFrames, SceneWatch
+from ..extract.params import ExtractParams
+from ..extract.tables import Tables
+from .final_values import final_values
+from .first_run import first_components, first_free_id, tell_decisions
+from .looking_ahead import Course, LookingAhead, course_of
+from .whole_extraction import WholeExtraction
+
+SAMPLED = 200  # frames, evenly spread, whose fluctuations give the background modes
+
+
+def refined_extract(recording: Recording, passes: int = 1) -> Refined:
+    """Return the components of a recorded extraction after passes over all of its frames.
+
+    One pass gives background and noise, one the activity of the components that the run found; each of `passes` updates
+    footprints with activity deconvolved over all frames, finds components that the run missed, joins, removes and
+    accepts; a last one gives the final activity, from the first frame on. Raises SessionError where the run left none.
+    """
+    params, interval_s = _params(recording), _interval_s(recording)
+    first = first_components(recording.step)
+    frames = _Frames(recording)
+    offset = recording.spec.camera.offset_adu if recording.spec.camera else None
+    offset_adu = 0.0 if offset is None else float(np.mean(offset))
+    usual = Deconvolution(interval_s, params.decay_s or 0.4, params.rise_s or 0.05, params.ar_order)
+    extraction = WholeExtraction(params, recording.spec.shape, usual, offset_adu)
+    sums, sampled = frames.sums()
+    extraction.begin(sums, sampled)
+    del sums, sampled
+    extraction.add_first(first, first_free_id(recording.step, first))
+    raw, _ = extraction.demixed(frames.again("traces"), None, learn=True)
+    for n in range(passes):
+        if n:
+            raw, _ = extraction.demixed(frames.again(f"traces {n + 1}"), course, learn=True)
+        course = _course(extraction, raw, params, interval_s)
+        ahead = LookingAhead(course, interval_s, params.ar_order)
+        before, extraction = extraction, WholeExtraction(params, recording.spec.shape, ahead, offset_adu)
+        extraction.begin_with(before)
+        del before
+        extraction.learned(frames.again(f"footprints {n + 1}" if passes > 1 else "footprints"), course, ahead)
+    raw, modes = extraction.demixed(frames.again("final traces"), course, learn=False)
+    course = _course(extraction, raw, params, interval_s)
+    return _refined(recording, extraction, (course, modes, frames.index), len(first))
+
+
+def _params(recording: Recording) -> ExtractParams:
+    """The run's parameters, those that say how it began put aside."""
+    stated = with_present_names(ExtractParams, recording.params)
+    stated = {name: value for name, value in stated.items() if name not in ("init", "seeds")}
+    params: ExtractParams = build_params(ExtractParams, stated, f"{recording.step.folder}: step {recording.step.id!r}")
+    return params
+
+
+def _interval_s(recording: Recording) -> float:
+    params = _params(recording)
+    return params.interval_s or recording.spec.interval_s or (params.decay_s or 0.4) / 10
+
+
+def _course(extraction: WholeExtraction, raw: np.ndarray, params: ExtractParams, interval_s: float) -> Course:
+    order = np.argsort(extraction.cells["id"])
+    given = {"decay_s": params.decay_s, "rise_s": params.rise_s if params.ar_order == 2 else None}
+    return course_of(extraction.cells["id"][order].copy(), raw[order], given, params.ar_order, interval_s)
+
+
+class _Frames:
+    """The frames of a recording, those left out that show another scene: flashes, closed shutters."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._left_out: set[int] = set()
+        self.index: np.ndarray = np.empty(0, np.int64)
+
+    def again(self, name: str) -> Iterator[tuple[int, np.ndarray | None]]:
+        """Begin a pass and yield index and frame, None where it is not valid or was left out."""
+        for index, frame in self._recording.frames(name):
+            yield index, None if index in self._left_out else frame
+
+    def sums(self) -> tuple[FrameSums, FirstFrames]:
+        """Return sums over all frames, and frames evenly spread over them, in one pass that also says what is left out.
+
+        What is usual the first SAMPLED frames say; of them alone all are held.
+        """
+        shape, count = self._recording.spec.shape, self._recording.count
+        every, index = max(1, count // SAMPLED), list[int]()
+        begun, sampled, watch = FirstFrames(shape), FirstFrames(shape), SceneWatch()
+        sums, usual = FrameSums(np.zeros(shape, np.float32)), None
+        for n, frame in self._recording.frames("background"):
+            index.append(n)
+            if frame is None:
+                sums.gap()
+            elif usual is None:
+                begun.append(n, frame)
+                if len(begun) == SAMPLED:
+                    sums, usual = self._begin(begun, sampled, every)
+                    begun = FirstFrames(shape)
+            elif watch.is_odd(frame, *usual):
+                self._left_out.add(n)
+                sums.gap()
+            else:
+                sums.add(frame - sums.first)
+                if len(index) % every == 0 and len(sampled) < 2 * SAMPLED:
+                    sampled.append(n, frame)
+        self.index = np.array(index, np.int64)
+        if usual is None:
+            if len(begun) < 2:
+                raise SessionError(f"{self._recording.step.folder}: {len(begun)} valid frames are too few to refine")
+            sums, _ = self._begin(begun, sampled, every)
+        return sums, sampled
+
+    def _begin(
+        self, begun: FirstFrames, sampled: FirstFrames, every: int
+    ) -> tuple[FrameSums, tuple[np.ndarray, np.ndarray]]:
+        """Sums over the first frames that show the scene, and their mean and 1 / noise (y, x)."""
+        left_out, kept = begun.of_scene()
+        self._left_out.update(left_out)
+        sums = FrameSums(kept.first.copy())
+        for n, part in enumerate(kept):
+            sums.add(part)
+            if n % every == 0:
+                sampled.append(kept.frames[n], part + kept.first)
+        total, squares, observed, pairs = sums.arrays
+        variance = squares / np.maximum(2 * pairs, 1)
+        weight = np.where(variance > 0, 1 / np.sqrt(np.maximum(variance, np.float32(1e-12))), np.float32(0))
+        return sums, (sums.first + total / np.maximum(observed, 1), weight)
+
+
+def _refined(
+    recording: Recording, extraction: WholeExtraction, found: tuple[Course, np.ndarray, np.ndarray], before: int
+) -> Refined:
+    course, modes, index = found
+    cells, background = extraction.cells, extraction.background
+    cells["birth"][:] = index[0] if len(index) else 0
+    tables = Tables()
+    events = extraction.tables.give()["events"]
+    if events.rows:
+        tables.add("events", events)
+    tell_decisions(recording.step, tables)
+    tables.add("quality", results.quality_table(cells, int(index[-1])))
+    snapshots: dict[str, Any] = {
+        "footprints": results.footprints(cells, background), "quality_now": results.quality(cells),
+        "contours": results.contours(cells, background), "next_id": np.array(cells.next_id),
+        "background": extraction.background_image(), "residual": extraction.residual(),
+        "detection": extraction.detection(),
+    }  # fmt: skip
+    accepted = int(cells["accepted"].sum())
+    said = f"{accepted} cells accepted of {cells.count} candidates; the run had left {before} candidates"
+    frame_bytes = int(np.prod(recording.spec.shape))
+    held = frame_bytes * (2 * 2 * SAMPLED + 2 * (params_window(extraction) + 40) + 4 * 12)
+    values = final_values(cells, course, modes, index, tables)
+    operator = find_operator(recording.step.kind)(extraction.params, recording.spec)
+    return Refined(operator, values, snapshots, said, held, 4 * 6 * cells.count)
+
+
+def params_window(extraction: WholeExtraction) -> int:
+    return extraction.params.window_frames

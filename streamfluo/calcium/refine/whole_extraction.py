@@ -1,0 +1,144 @@
+"""An extraction that knows the whole recording: background of all frames, components with their activity ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ...core.refinement import SeenFrame
+from ..banded import whiten
+from ..extract.acceptance import EVIDENCE_PER_SNR, is_cell
+from ..extract.background import FrameSums
+from ..extract.buffer import SCALE
+from ..extract.components import REJECTED
+from ..extract.duplicates import find_duplicate, join
+from ..extract.extraction import BIN, Extraction
+from ..extract.footprint_update import refine_footprint, to_remove
+from ..kernels.demixing import demix_frame
+from .first_run import FirstComponent
+from .looking_ahead import Course, LookingAhead
+
+DEMIX_SWEEPS = 10  # until the least squares solution: with 3, from the pass before, 1e-3 of the activity was missing
+ROUNDS = 3  # of footprint updates at the end of a pass
+
+
+class WholeExtraction(Extraction):
+    """Passes over a recording whose background and components are known from its beginning."""
+
+    def begin(self, sums: FrameSums, frames: Sequence[np.ndarray]) -> None:
+        """Take mean and noise from all frames, background modes from some, as differences (y, x) to the first one."""
+        self.background.fit(sums, frames)
+        if self._ring is not None:
+            self._ring.memory = 1.0
+            self._ring.initialise(sums.first, frames, self.background)
+        self.detector.see(self.background.weight > 0)
+
+    def begin_with(self, before: WholeExtraction) -> None:
+        """Take background and components over from the pass before, with nothing learned of them."""
+        self.background.restore(before.background.state())
+        if self._ring is not None and before._ring is not None:
+            self._ring.memory = 1.0
+            self._ring.restore(before._ring.state())
+            self._ring.see(self.background)
+        self.detector.see(self.background.weight > 0)
+        cells = before.cells
+        for k in range(cells.count):
+            corner = (int(cells.origin[k, 0]), int(cells.origin[k, 1]))
+            known = bool(cells.accepted[k]), int(cells.verdict[k]), bool(cells.seeded[k])
+            self._add(int(cells.id[k]), corner, cells.box[k].copy(), known)
+        self.cells.next_id = cells.next_id
+
+    def add_first(self, components: Sequence[FirstComponent], next_id: int) -> None:
+        """Add the components that the run found."""
+        height, width = self._box
+        for component in components:
+            y, x = (np.flatnonzero(component.image.any(axis)) for axis in (1, 0))
+            corner = top, left = self.cells.corner((y[0] + y[-1]) / 2, (x[0] + x[-1]) / 2)
+            area = np.s_[top : top + height, left : left + width]
+            box = component.image[area] * self.background.weight[area]
+            norm = float(np.sqrt((box.astype(float) ** 2).sum()))
+            if norm > 0:
+                known = component.accepted, component.verdict, component.kept
+                self._add(component.id, corner, box / np.float32(norm), known)
+        self.cells.next_id = next_id
+
+    def _add(self, number: int, corner: tuple[int, int], box: np.ndarray, known: tuple[bool, int, bool]) -> None:
+        self.cells.next_id = number
+        self._add_known(corner, box, 0, accepted=False)
+        k = self.cells.count - 1
+        self.cells.accepted[k], self.cells.verdict[k], self.cells.seeded[k] = known
+        self.cells.moment[k] = self.cells.learned[k] = 1e-9  # nothing but what this pass sees
+
+    def demixed(self, frames: Iterator[SeenFrame], course: Course | None, learn: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return activity (K, T) and that of the background modes (T, M) in all frames, NaN where they are not valid.
+
+        The least squares solution begins with that of the pass before. With `learn` the ring background's slopes
+        are updated.
+        """
+        cells, found, modes = self.cells, list[np.ndarray](), list[np.ndarray]()
+        here, there = (np.empty(0, np.int64),) * 2 if course is None else course.rows(cells)
+        for n, (_, frame) in enumerate(frames):
+            if frame is None:
+                found.append(np.full(cells.count, np.nan, np.float32))
+                modes.append(np.full(len(self._mode), np.nan))
+                continue
+            if course is not None and len(here):
+                cells["activity"][here] = np.nan_to_num(course.raw[there, n])
+            self._demix(frame)
+            found.append(cells["activity"].astype(np.float32))
+            modes.append(self._mode.copy())
+            if learn and self._ring is not None and n % BIN == 0:
+                self._ring.update_slopes()
+        return np.array(found, np.float32).reshape(-1, cells.count).T, np.array(modes)
+
+    def _demix(self, frame: np.ndarray) -> None:
+        cells, stored = self.cells, self._buffer.frames[0]
+        binned = np.zeros((1, 1), np.float32)
+        if self._ring is not None:
+            binned = self._ring.of(frame, self.background, cells)
+        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._white)
+        design, estimate = cells.design(self.background), (cells["activity"], self._mode)
+        demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._white.products, DEMIX_SWEEPS, estimate)
+
+    def learned(self, frames: Iterator[SeenFrame], course: Course, ahead: LookingAhead) -> None:
+        """See all frames once: footprints are updated with the activity of `course`, new components are found."""
+        cells, kept = self.cells, self.cells["seeded"].copy()
+        known = set(cells["id"].tolist())
+        cells["seeded"][:] = True  # until all frames have been seen nobody judges what the run found
+        kept_ids = set(cells["id"][kept].tolist())
+        for n, (index, frame) in enumerate(frames):
+            if frame is None:
+                continue
+            ahead.now = n
+            here, there = ahead.rows(cells)
+            cells["activity"][here] = np.nan_to_num(course.raw[there, n])
+            self.process(index, frame)
+        self.catch_up()
+        for k in range(cells.count):
+            if int(cells.id[k]) in known:
+                cells.seeded[k] = int(cells.id[k]) in kept_ids
+        self._judge()
+
+    def _judge(self) -> None:
+        """With all that was seen: update footprints, join what is one cell, remove what is none, accept the others."""
+        cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
+        for _ in range(ROUNDS):
+            for k in range(cells.count - 1, -1, -1):
+                if cells.moment[k] > 1 and not refine_footprint(cells, self.background, k, self._cell_px):
+                    if not cells.seeded[k]:
+                        self._remove(k, "footprint too small")
+        while (duplicate := find_duplicate(cells)) is not None:
+            join(cells, self.background, duplicate)
+            whole = int(cells.id[duplicate.whole])
+            cells.accepted[duplicate.whole] |= cells.accepted[duplicate.part]
+            self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
+        for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
+            self._remove(k, reason)
+        cell = is_cell(cells, self.params, BIN, self.background.observed_px)
+        open_to_it = (cells["verdict"] == 0) & ~cells["seeded"]
+        cells["accepted"][open_to_it] = cell[open_to_it]
+        cells["accepted"][cells["verdict"] == REJECTED] = False
+
+    def _settle(self, slot: int) -> None:
+        """Final values come from a pass of their own."""
