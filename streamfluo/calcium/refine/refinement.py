@@ -51,7 +51,7 @@ def refined_extract(recording: Recording, passes: int = 1) -> Refined:
         before, extraction = extraction, WholeExtraction(params, recording.spec.shape, ahead, offset_adu)
         extraction.begin_with(before)
         del before
-        extraction.learned(frames.again(f"footprints {n + 1}" if passes > 1 else "footprints"), course, ahead)
+        extraction.learn(frames.again(f"footprints {n + 1}" if passes > 1 else "footprints"), ahead)
     raw, modes = extraction.demixed(frames.again("final traces"), course, learn=False)
     course = _course(extraction, raw, params, interval_s)
     return _refined(recording, extraction, (course, modes, frames.index), len(first))
@@ -72,7 +72,7 @@ def _interval_s(recording: Recording) -> float:
 
 def _course(extraction: WholeExtraction, raw: np.ndarray, params: ExtractParams, interval_s: float) -> Course:
     order = np.argsort(extraction.cells["id"])
-    given = {"decay_s": params.decay_s, "rise_s": params.rise_s if params.ar_order == 2 else None}
+    given = params.decay_s, params.rise_s if params.ar_order == 2 else None
     return course_of(extraction.cells["id"][order].copy(), raw[order], given, params.ar_order, interval_s)
 
 

@@ -13,7 +13,7 @@ from ..extract.background import FrameSums
 from ..extract.buffer import SCALE
 from ..extract.components import REJECTED
 from ..extract.duplicates import find_duplicate, join
-from ..extract.extraction import BIN, Extraction
+from ..extract.extraction import BIN, STILL_COMPACT, Extraction
 from ..extract.footprint_update import refine_footprint, to_remove
 from ..kernels.demixing import demix_frame
 from .first_run import FirstComponent
@@ -21,6 +21,7 @@ from .looking_ahead import Course, LookingAhead
 
 DEMIX_SWEEPS = 10  # until the least squares solution: with 3, from the pass before, 1e-3 of the activity was missing
 ROUNDS = 3  # of footprint updates at the end of a pass
+LEAST_MOMENT = 400.0  # Σ activity² [σ²]: less, and a footprint is not known better than the run knew it
 
 
 class WholeExtraction(Extraction):
@@ -101,18 +102,18 @@ class WholeExtraction(Extraction):
         design, estimate = cells.design(self.background), (cells["activity"], self._mode)
         demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._white.products, DEMIX_SWEEPS, estimate)
 
-    def learned(self, frames: Iterator[SeenFrame], course: Course, ahead: LookingAhead) -> None:
-        """See all frames once: footprints are updated with the activity of `course`, new components are found."""
+    def learn(self, frames: Iterator[SeenFrame], ahead: LookingAhead) -> None:
+        """See all frames once: footprints are updated with activity known ahead, new components are found."""
         cells, kept = self.cells, self.cells["seeded"].copy()
         known = set(cells["id"].tolist())
         cells["seeded"][:] = True  # until all frames have been seen nobody judges what the run found
         kept_ids = set(cells["id"][kept].tolist())
+        ahead.begin(cells)
+        cells["learned"][:] = np.inf  # their footprints are updated at the end, with what all frames say
         for n, (index, frame) in enumerate(frames):
             if frame is None:
                 continue
-            ahead.now = n
-            here, there = ahead.rows(cells)
-            cells["activity"][here] = np.nan_to_num(course.raw[there, n])
+            ahead.see(n, cells)
             self.process(index, frame)
         self.catch_up()
         for k in range(cells.count):
@@ -125,7 +126,7 @@ class WholeExtraction(Extraction):
         cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
         for _ in range(ROUNDS):
             for k in range(cells.count - 1, -1, -1):
-                if cells.moment[k] > 1 and not refine_footprint(cells, self.background, k, self._cell_px):
+                if cells.moment[k] > LEAST_MOMENT and not refine_footprint(cells, self.background, k, self._cell_px):
                     if not cells.seeded[k]:
                         self._remove(k, "footprint too small")
         while (duplicate := find_duplicate(cells)) is not None:
@@ -136,9 +137,8 @@ class WholeExtraction(Extraction):
         for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
             self._remove(k, reason)
         cell = is_cell(cells, self.params, BIN, self.background.observed_px)
-        open_to_it = (cells["verdict"] == 0) & ~cells["seeded"]
-        cells["accepted"][open_to_it] = cell[open_to_it]
-        cells["accepted"][cells["verdict"] == REJECTED] = False
+        strips = (cells["compactness"] < STILL_COMPACT * self.params.min_compactness) & ~cells["seeded"]
+        cells["accepted"][:] = ((cells["accepted"] & ~strips) | cell) & (cells["verdict"] != REJECTED)
 
     def _settle(self, slot: int) -> None:
         """Final values come from a pass of their own."""
