@@ -66,8 +66,8 @@ def semireal(name: str, seed: int, passes: int, folder: Path) -> None:
         given = truth, cells.footprints[:, kept], cells.traces[kept], cells.spikes[kept], shifts
         birth, whole = scorer()(*given, cells.birth_frame[kept]), scorer()(*given)
         print(
-            f"{name} {seed} {label:8} F1 {birth['f1']:.3f} (P {birth['precision']:.3f}, R {birth['recall']:.3f}, visible "
-            f"{birth['recall_visible']:.3f}); from birth: traces {birth['trace_corr_median_visible']:.3f} p10 "
+            f"{name} {seed} {label:8} F1 {birth['f1']:.3f} (P {birth['precision']:.3f}, R {birth['recall']:.3f}, "
+            f"visible {birth['recall_visible']:.3f}); from birth: traces {birth['trace_corr_median_visible']:.3f} p10 "
             f"{birth['trace_corr_p10_visible']:.3f}, spikes {birth['spike_corr_3_frames_visible']:.3f}; from 200: "
             f"{whole['trace_corr_median_visible']:.3f} p10 {whole['trace_corr_p10_visible']:.3f}, all "
             f"{whole['trace_corr_median']:.3f} p10 {whole['trace_corr_p10']:.3f}, spikes "
@@ -97,8 +97,8 @@ def field(name: str, seed: int, passes: int, folder: Path) -> None:
         rates, late = rate_correlations(cells, shifts, truth)
         print(
             f"{name} {seed} {label:8} F1 {one.f1:.3f} (P {one.precision:.3f}, R {one.recall:.3f}), accepted "
-            f"{one.accepted}, duplicates {one.duplicates}, processes {one.processes}; traces from birth {one.traces:.3f}, "
-            f"from 0 {late:.3f}; rates {rates:.3f}; CPU {1e3 * spent / len(pixels):.2f} ms a frame",
+            f"{one.accepted}, duplicates {one.duplicates}, processes {one.processes}; traces from birth "
+            f"{one.traces:.3f}, from 0 {late:.3f}; rates {rates:.3f}; CPU {1e3 * spent / len(pixels):.2f} ms a frame",
             flush=True,
         )
     print(f"    {rate}", flush=True)

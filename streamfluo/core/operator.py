@@ -175,8 +175,6 @@ class Operator(ABC):
     frames flow, each with another value that the laws try. `takes` are by verb the decisions about its results that
     people may take meanwhile. `counted` names values that add up over frames, or over the ids of the newest frame, by
     what they count: a run says so as it goes. `presents` arranges the viewer, of several steps as the last one says.
-    Where a recording is gone through again, `as_recorded` makes of a step and its parameters those that do again what
-    was measured then, and `refines` gives a step's results anew from so many passes over all frames.
     """
 
     kind: ClassVar[str]
@@ -197,8 +195,6 @@ class Operator(ABC):
     from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
     results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}
     joins: ClassVar[Mapping[str, Callable[[Mapping[str, RecordedStep]], Any]]] = {}
-    as_recorded: ClassVar[Callable[[RecordedStep, Mapping[str, Any]], Mapping[str, Any]] | None] = None
-    refines: ClassVar[Callable[[Recording, int], Refined] | None] = None
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         """Allocate and compile everything here; nothing compiles once frames flow."""
@@ -287,6 +283,16 @@ class Operator(ABC):
     def report(step: ReportedStep) -> Findings | None:
         """Return what a report shows of a recorded step; None: what `gives` declares, as it is declared."""
         return None
+
+    @staticmethod
+    def as_recorded(step: RecordedStep, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the parameters with which the frames of a recorded step are made again, as they were then."""
+        return params
+
+    @staticmethod
+    def refine(recording: Recording, passes: int) -> Refined:
+        """Return a recorded step's results anew, with so many passes over all frames. Raises SessionError."""
+        raise ConfigError(f"step {recording.step.id!r}: is not refined")
 
     @abstractmethod
     def state(self) -> State:

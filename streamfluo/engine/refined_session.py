@@ -21,7 +21,7 @@ from ..session.health import Health, PlaneHealth
 from ..session.lock import is_held
 from ..session.places import step_place
 from ..session.reader import Session, open_session
-from ..session.writer import RunFacts, SessionWriter
+from ..session.writer import RunFacts, SessionWriter, Snapshots
 from .refining import Passes, Progress, refinable, refined
 
 PART = ".part"  # the end of the name of a session that is not whole yet
@@ -114,7 +114,7 @@ def _write(session: Session, folder: Path, results: Mapping[str, Refined], passe
             for values in _values_of(session, step, results.get(step)):
                 writer.values[step].add(values)
                 writer.values[step].flush()
-        snapshots = {
+        snapshots: dict[str, Snapshots] = {
             step: partial(dict, results[step].snapshots if step in results else session.snapshot(step))
             for step in steps
         }

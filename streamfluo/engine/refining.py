@@ -14,7 +14,6 @@ from ..core.operator import Operator
 from ..core.params import build_params
 from ..core.refinement import Recording, Refined, SeenFrame
 from ..core.registry import find_operator, operator_of
-from ..core.spec import Spec
 from ..core.unseen import VALID, known_pixels, valid_frames
 from ..session.reader import Session
 from ..session.recorded_step import SessionStep
@@ -42,7 +41,7 @@ class Passes:
 def refinable(session: Session) -> dict[str, type[Operator]]:
     """Return the steps of a plane of a session that can be refined, by id."""
     kinds = {step: operator_of(facts.kind) for step, facts in session.steps.items()}
-    return {step: kind for step, kind in kinds.items() if kind is not None and kind.refines is not None}
+    return {step: kind for step, kind in kinds.items() if kind is not None and kind.refine is not Operator.refine}
 
 
 def refined(session: Session, step: str, passes: int, progress: Progress) -> tuple[Refined, Passes]:
@@ -77,8 +76,7 @@ def refined(session: Session, step: str, passes: int, progress: Progress) -> tup
         taken.frames[name], taken.reading_s[name] = n, reading
         taken.seconds[name] = time.perf_counter() - began
 
-    assert kind.refines is not None
-    return kind.refines(Recording(SessionStep(session, step), spec, dict(facts.params), count, frames), passes), taken
+    return kind.refine(Recording(SessionStep(session, step), spec, dict(facts.params), count, frames), passes), taken
 
 
 def _blocks(session: Session) -> Iterator[Block]:
@@ -100,10 +98,7 @@ def _path_to(session: Session, step: str) -> list[Operator]:
         kind = find_operator(facts.kind, f"{session.path}: step {name!r}")
         if not any(given.kind == "frames" for given in kind.gives):
             continue
-        params = dict(facts.params)
-        if kind.as_recorded is not None:
-            params = dict(kind.as_recorded(SessionStep(session, name), params))
-        stated = with_files(kind, params, spec)
+        stated = with_files(kind, kind.as_recorded(SessionStep(session, name), facts.params), spec)
         path.append(kind(build_params(kind.Params, stated, f"{session.path}: step {name!r}"), spec))
         spec = path[-1].out_spec
     return path

@@ -40,7 +40,7 @@ class Deconvolution:
         return trace
 
     def ahead_of_bin(self, cells: Components) -> np.ndarray | None:
-        """Return the activity (K,) in the bin that ends now where it is known from all frames; None: of no component."""
+        """Return the activity (K,) in the bin that ends now, where all frames have told it; None: of no component."""
         return None
 
     def newest(self, cells: Components, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ _SMOOTH_PX = 8.0  # σ of the Gaussian that smooths a mode
 
 
 class FrameSums:
-    """Sums over frames, as differences (y, x) to `first` (y, x): of values, squared steps, known pixels, known pairs."""
+    """Sums over frames, differences (y, x) to `first` (y, x): of values, squared steps, known pixels, known pairs."""
 
     def __init__(self, first: np.ndarray) -> None:
         self.first = first

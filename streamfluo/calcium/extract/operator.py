@@ -64,7 +64,7 @@ class Extract(Operator):
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
     joins = {"cells": JoinedComponents.of}
-    refines = staticmethod(refined_extract)
+    refine = staticmethod(refined_extract)
     report = staticmethod(report_of)
     gives: tuple[Gives, ...] = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),

@@ -9,7 +9,7 @@ import scipy.ndimage as ndi
 
 from ..deconvolve import deconvolve
 from ..extract.activity import Deconvolution
-from ..extract.components import Components, When
+from ..extract.components import Components
 from ..spike_rate import SHARPEST_S
 from ..time_constants import TimeConstants
 
@@ -43,11 +43,12 @@ def course_of(
 ) -> Course:
     """Deconvolve the traces `raw` (K, T) float32 of all frames, NaN where a frame is not valid; ids (K,) ascending.
 
-    given: decay and rise time [s], None: estimated from the largest transients of all. Traces are taken a few at a time,
-    so that what is held beside the result does not grow with their number.
+    given: decay and rise time [s], None: estimated from the largest transients of all. Traces are taken a few at a
+    time, so that what is held beside the result does not grow with their number.
     """
     known = ~np.isnan(raw).any(0)
-    course = Course(ids, raw, *np.zeros((3, *raw.shape), np.float32), np.ones(len(raw)), TimeConstants(*_TYPICAL))
+    trace, rate, baseline = np.zeros((3, *raw.shape), np.float32)
+    course = Course(ids, raw, trace, rate, baseline, np.ones(len(raw)), TimeConstants(*_TYPICAL))
     if not len(raw) or known.sum() < LEAST_FRAMES:
         return course
     constants = _constants(_filled(raw[_largest(raw, known)], known), given, order, interval_s)

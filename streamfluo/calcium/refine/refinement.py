@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+
 from ...core.errors import SessionError
 from ...core.params import build_params, with_present_names
 from ...core.refinement import Recording, Refined
@@ -22,6 +22,8 @@ from .looking_ahead import Course, LookingAhead, course_of
 from .whole_extraction import WholeExtraction
 
 SAMPLED = 200  # frames, evenly spread, whose fluctuations give the background modes
+DECAY_S, RISE_S = 0.4, 0.05  # until the transients of all frames have decided
+FULL_TRACES = 9  # of each component, that are held at a time: two courses, and the final activity
 
 
 def refined_extract(recording: Recording, passes: int = 1) -> Refined:
@@ -31,30 +33,26 @@ def refined_extract(recording: Recording, passes: int = 1) -> Refined:
     footprints with activity deconvolved over all frames, finds components that the run missed, joins, removes and
     accepts; a last one gives the final activity, from the first frame on. Raises SessionError where the run left none.
     """
-    params, interval_s = _params(recording), _interval_s(recording)
-    first = first_components(recording.step)
-    frames = _Frames(recording)
-    offset = recording.spec.camera.offset_adu if recording.spec.camera else None
-    offset_adu = 0.0 if offset is None else float(np.mean(offset))
-    usual = Deconvolution(interval_s, params.decay_s or 0.4, params.rise_s or 0.05, params.ar_order)
-    extraction = WholeExtraction(params, recording.spec.shape, usual, offset_adu)
-    sums, sampled = frames.sums()
-    extraction.begin(sums, sampled)
-    del sums, sampled
+    params, shape, offset_adu = _params(recording), recording.spec.shape, _offset_adu(recording)
+    interval_s = params.interval_s or recording.spec.interval_s or (params.decay_s or DECAY_S) / 10
+    first, frames = first_components(recording.step), _Frames(recording)
+    usual = Deconvolution(interval_s, params.decay_s or DECAY_S, params.rise_s or RISE_S, params.ar_order)
+    extraction, course = WholeExtraction(params, shape, usual, offset_adu), None
+    sampled = extraction.begin(*frames.sums())
     extraction.add_first(first, first_free_id(recording.step, first))
-    raw, _ = extraction.demixed(frames.again("traces"), None, learn=True)
     for n in range(passes):
-        if n:
-            raw, _ = extraction.demixed(frames.again(f"traces {n + 1}"), course, learn=True)
-        course = _course(extraction, raw, params, interval_s)
+        number = f" {n + 1}" if passes > 1 else ""
+        raw, _ = extraction.demixed(frames.again(f"traces{number}"), course, learn=True)
+        course = _course(extraction, raw, interval_s)
         ahead = LookingAhead(course, interval_s, params.ar_order)
-        before, extraction = extraction, WholeExtraction(params, recording.spec.shape, ahead, offset_adu)
+        before, extraction = extraction, WholeExtraction(params, shape, ahead, offset_adu)
         extraction.begin_with(before)
         del before
-        extraction.learn(frames.again(f"footprints {n + 1}" if passes > 1 else "footprints"), ahead)
+        extraction.learn(frames.again(f"footprints{number}"), ahead)
     raw, modes = extraction.demixed(frames.again("final traces"), course, learn=False)
-    course = _course(extraction, raw, params, interval_s)
-    return _refined(recording, extraction, (course, modes, frames.index), len(first))
+    found = _course(extraction, raw, interval_s)
+    held = 2 * sampled + extraction.nbytes(), 4 * FULL_TRACES * extraction.cells.count
+    return _refined(recording, extraction, (found, modes, frames.index), (len(first), *held))
 
 
 def _params(recording: Recording) -> ExtractParams:
@@ -65,13 +63,15 @@ def _params(recording: Recording) -> ExtractParams:
     return params
 
 
-def _interval_s(recording: Recording) -> float:
-    params = _params(recording)
-    return params.interval_s or recording.spec.interval_s or (params.decay_s or 0.4) / 10
+def _offset_adu(recording: Recording) -> float:
+    """The camera's mean offset [ADU], 0 if unknown."""
+    camera = recording.spec.camera
+    return 0.0 if camera is None or camera.offset_adu is None else float(np.mean(camera.offset_adu))
 
 
-def _course(extraction: WholeExtraction, raw: np.ndarray, params: ExtractParams, interval_s: float) -> Course:
-    order = np.argsort(extraction.cells["id"])
+def _course(extraction: WholeExtraction, raw: np.ndarray, interval_s: float) -> Course:
+    """The activity of components in all frames, sorted by id."""
+    order, params = np.argsort(extraction.cells["id"]), extraction.params
     given = params.decay_s, params.rise_s if params.ar_order == 2 else None
     return course_of(extraction.cells["id"][order].copy(), raw[order], given, params.ar_order, interval_s)
 
@@ -139,31 +139,29 @@ class _Frames:
 
 
 def _refined(
-    recording: Recording, extraction: WholeExtraction, found: tuple[Course, np.ndarray, np.ndarray], before: int
+    recording: Recording,
+    extraction: WholeExtraction,
+    found: tuple[Course, np.ndarray, np.ndarray],
+    counts: tuple[int, int, int],
 ) -> Refined:
-    course, modes, index = found
-    cells, background = extraction.cells, extraction.background
-    cells["birth"][:] = index[0] if len(index) else 0
-    tables = Tables()
-    events = extraction.tables.give()["events"]
-    if events.rows:
-        tables.add("events", events)
+    """What is left of a refinement: values, snapshots, tables.
+
+    found: activity of components and of background modes, index of the frames; counts: components before, bytes held,
+    and those of each frame.
+    """
+    (course, modes, index), cells, tables = found, extraction.cells, Tables()
+    cells["birth"][:] = index[0]
+    tables.add("events", extraction.tables.give()["events"])
     tell_decisions(recording.step, tables)
     tables.add("quality", results.quality_table(cells, int(index[-1])))
-    snapshots: dict[str, Any] = {
-        "footprints": results.footprints(cells, background), "quality_now": results.quality(cells),
-        "contours": results.contours(cells, background), "next_id": np.array(cells.next_id),
+    snapshots = {
+        "footprints": results.footprints(cells, extraction.background), "quality_now": results.quality(cells),
+        "contours": results.contours(cells, extraction.background), "next_id": np.array(cells.next_id),
         "background": extraction.background_image(), "residual": extraction.residual(),
         "detection": extraction.detection(),
     }  # fmt: skip
+    before, *held = counts
     accepted = int(cells["accepted"].sum())
     said = f"{accepted} cells accepted of {cells.count} candidates; the run had left {before} candidates"
-    frame_bytes = int(np.prod(recording.spec.shape))
-    held = frame_bytes * (2 * 2 * SAMPLED + 2 * (params_window(extraction) + 40) + 4 * 12)
-    values = final_values(cells, course, modes, index, tables)
     operator = find_operator(recording.step.kind)(extraction.params, recording.spec)
-    return Refined(operator, values, snapshots, said, held, 4 * 6 * cells.count)
-
-
-def params_window(extraction: WholeExtraction) -> int:
-    return extraction.params.window_frames
+    return Refined(operator, final_values(cells, course, modes, index, tables), snapshots, said, *held)

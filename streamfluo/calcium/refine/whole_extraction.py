@@ -13,13 +13,14 @@ from ..extract.background import FrameSums
 from ..extract.buffer import SCALE
 from ..extract.components import REJECTED
 from ..extract.duplicates import find_duplicate, join
-from ..extract.extraction import BIN, STILL_COMPACT, Extraction
+from ..extract.extraction import BIN, Extraction
 from ..extract.footprint_update import refine_footprint, to_remove
 from ..kernels.demixing import demix_frame
 from .first_run import FirstComponent
 from .looking_ahead import Course, LookingAhead
 
 DEMIX_SWEEPS = 10  # until the least squares solution: with 3, from the pass before, 1e-3 of the activity was missing
+STRIP = 0.8  # of min_compactness: below, a footprint that all frames have shaped is a process
 ROUNDS = 3  # of footprint updates at the end of a pass
 LEAST_MOMENT = 400.0  # Σ activity² [σ²]: less, and a footprint is not known better than the run knew it
 
@@ -27,13 +28,22 @@ LEAST_MOMENT = 400.0  # Σ activity² [σ²]: less, and a footprint is not known
 class WholeExtraction(Extraction):
     """Passes over a recording whose background and components are known from its beginning."""
 
-    def begin(self, sums: FrameSums, frames: Sequence[np.ndarray]) -> None:
-        """Take mean and noise from all frames, background modes from some, as differences (y, x) to the first one."""
+    def begin(self, sums: FrameSums, frames: Sequence[np.ndarray]) -> int:
+        """Take mean and noise from all frames, background modes from some, as differences (y, x) to the first one.
+
+        Returns how many bytes these take.
+        """
         self.background.fit(sums, frames)
         if self._ring is not None:
             self._ring.memory = 1.0
             self._ring.initialise(sums.first, frames, self.background)
         self.detector.see(self.background.weight > 0)
+        return 2 * len(frames) * sums.first.size
+
+    def nbytes(self) -> int:
+        """Return how many bytes are held for frames, bins and components."""
+        arrays = [*self._buffer.state().values(), *self.background.state().values(), *self.cells.state("").values()]
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     def begin_with(self, before: WholeExtraction) -> None:
         """Take background and components over from the pass before, with nothing learned of them."""
@@ -91,7 +101,7 @@ class WholeExtraction(Extraction):
             modes.append(self._mode.copy())
             if learn and self._ring is not None and n % BIN == 0:
                 self._ring.update_slopes()
-        return np.array(found, np.float32).reshape(-1, cells.count).T, np.array(modes)
+        return np.array(found, np.float32).reshape(len(found), cells.count).T, np.array(modes)
 
     def _demix(self, frame: np.ndarray) -> None:
         cells, stored = self.cells, self._buffer.frames[0]
@@ -104,21 +114,18 @@ class WholeExtraction(Extraction):
 
     def learn(self, frames: Iterator[SeenFrame], ahead: LookingAhead) -> None:
         """See all frames once: footprints are updated with activity known ahead, new components are found."""
-        cells, kept = self.cells, self.cells["seeded"].copy()
-        known = set(cells["id"].tolist())
+        cells = self.cells
+        kept = dict(zip(cells["id"].tolist(), cells["seeded"].tolist(), strict=True))
         cells["seeded"][:] = True  # until all frames have been seen nobody judges what the run found
-        kept_ids = set(cells["id"][kept].tolist())
-        ahead.begin(cells)
         cells["learned"][:] = np.inf  # their footprints are updated at the end, with what all frames say
+        ahead.begin(cells)
         for n, (index, frame) in enumerate(frames):
-            if frame is None:
-                continue
-            ahead.see(n, cells)
-            self.process(index, frame)
+            if frame is not None:
+                ahead.see(n, cells)
+                self.process(index, frame)
         self.catch_up()
         for k in range(cells.count):
-            if int(cells.id[k]) in known:
-                cells.seeded[k] = int(cells.id[k]) in kept_ids
+            cells.seeded[k] = kept.get(int(cells.id[k]), cells.seeded[k])
         self._judge()
 
     def _judge(self) -> None:
@@ -126,9 +133,9 @@ class WholeExtraction(Extraction):
         cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
         for _ in range(ROUNDS):
             for k in range(cells.count - 1, -1, -1):
-                if cells.moment[k] > LEAST_MOMENT and not refine_footprint(cells, self.background, k, self._cell_px):
-                    if not cells.seeded[k]:
-                        self._remove(k, "footprint too small")
+                learned = cells.moment[k] > LEAST_MOMENT
+                if learned and not refine_footprint(cells, self.background, k, self._cell_px) and not cells.seeded[k]:
+                    self._remove(k, "footprint too small")
         while (duplicate := find_duplicate(cells)) is not None:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
@@ -137,8 +144,12 @@ class WholeExtraction(Extraction):
         for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
             self._remove(k, reason)
         cell = is_cell(cells, self.params, BIN, self.background.observed_px)
-        strips = (cells["compactness"] < STILL_COMPACT * self.params.min_compactness) & ~cells["seeded"]
-        cells["accepted"][:] = ((cells["accepted"] & ~strips) | cell) & (cells["verdict"] != REJECTED)
+        strips = (cells["compactness"] < STRIP * self.params.min_compactness) & ~cells["seeded"]
+        accepted = ((cells["accepted"] & ~strips) | cell) & (cells["verdict"] != REJECTED)
+        for k in np.flatnonzero(accepted != cells["accepted"]).tolist():
+            reason = "" if accepted[k] else "not compact: a process?"
+            self._record_event(self._last_index, k, "accepted" if accepted[k] else "rejected", reason)
+        cells["accepted"][:] = accepted
 
     def _settle(self, slot: int) -> None:
         """Final values come from a pass of their own."""
