@@ -47,7 +47,7 @@ def refine(session: Path, passes: int) -> tuple[Path, float, str]:
     began = time.process_time()
     outcome = refine_session(session, out, passes, lambda *_: None)[0]
     taken = outcome.passes
-    rate = f"{taken.mb_per_s(taken.seconds):.0f} MB/s, reading alone {taken.mb_per_s(taken.reading_s):.0f}"
+    rate = f"{taken.mb_per_s:.0f} MB/s over all passes, reading alone {taken.read_mb_per_s:.0f}"
     return out, time.process_time() - began, rate
 
 

@@ -30,11 +30,11 @@ def refine(
     for one in outcomes:
         console.print(f"{one.step}: {one.said}", soft_wrap=True)
         taken = one.passes
-        for name, seconds in taken.seconds.items():
-            console.print(f"  {name}: {taken.frames[name]} frames, {seconds:.1f} s", soft_wrap=True)
+        spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in taken.seconds.items())
+        console.print(f"  passes: {spent}; with what lies between {taken.elapsed_s:.1f} s", soft_wrap=True)
         console.print(
-            f"  {taken.mb_per_s(taken.seconds):.0f} MB/s over {len(taken.seconds)} passes; reading alone "
-            f"{taken.mb_per_s(taken.reading_s):.0f} MB/s; held {one.held_bytes / 1e6:.0f} MB",
+            f"  {taken.mb_per_s:.0f} MB/s, of which reading alone does {taken.read_mb_per_s:.0f}; "
+            f"held {one.held_bytes / 1e6:.0f} MB of frames and {one.traces_bytes / 1e6:.0f} MB of traces",
             soft_wrap=True,
         )
     console.print(f"refined: {out}", soft_wrap=True)

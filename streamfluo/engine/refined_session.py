@@ -30,13 +30,13 @@ _OF_FRAMES = ("lost_camera", "lost_transport", "paused")
 
 
 class Outcome(NamedTuple):
-    """What became of one step: a sentence, what passes took, and the bytes that were held."""
+    """What became of one step: a sentence, what the passes took, and the bytes held of frames and of traces."""
 
     step: str
     said: str
     passes: Passes
     held_bytes: int
-    per_frame_bytes: int
+    traces_bytes: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,17 +25,23 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Passes:
-    """How many frames each pass took, in which time, and how much of that reading took; `frame_bytes` as recorded."""
+    """How many frames each pass took, in which time [s], how much of that went into reading; `elapsed_s` in all."""
 
     frame_bytes: int
     frames: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     reading_s: dict[str, float] = field(default_factory=dict)
+    elapsed_s: float = 0.0
 
-    def mb_per_s(self, seconds: Mapping[str, float]) -> float:
-        """MB of frames a second over all passes, of a time that each took."""
-        total = sum(seconds.values())
-        return 1e-6 * self.frame_bytes * sum(self.frames.values()) / total if total else 0.0
+    @property
+    def mb_per_s(self) -> float:
+        """MB of the movie a second, over all passes and what was done between them."""
+        return 1e-6 * self.frame_bytes * sum(self.frames.values()) / max(self.elapsed_s, 1e-9)
+
+    @property
+    def read_mb_per_s(self) -> float:
+        """MB of the movie a second, in the time that reading alone took."""
+        return 1e-6 * self.frame_bytes * sum(self.frames.values()) / max(sum(self.reading_s.values()), 1e-9)
 
 
 def refinable(session: Session) -> dict[str, type[Operator]]:
@@ -76,7 +82,10 @@ def refined(session: Session, step: str, passes: int, progress: Progress) -> tup
         taken.frames[name], taken.reading_s[name] = n, reading
         taken.seconds[name] = time.perf_counter() - began
 
-    return kind.refine(Recording(SessionStep(session, step), spec, dict(facts.params), count, frames), passes), taken
+    began = time.perf_counter()
+    found = kind.refine(Recording(SessionStep(session, step), spec, dict(facts.params), count, frames), passes)
+    taken.elapsed_s = time.perf_counter() - began
+    return found, taken
 
 
 def _blocks(session: Session) -> Iterator[Block]:

@@ -17,6 +17,7 @@ SPARSITY = 7.0  # λ in noise σ: of 1 to 10 with the best traces of all frames 
 NETWORK_SHARE = 0.7  # of the rate; of .5, .7, 1 the best on real spikes
 LEAST_FRAMES = 30
 _ROWS, _DECIDING = 32, 24  # traces that are deconvolved at a time, and that decide the time constants
+_DECIDING_FRAMES = 10_000
 _TYPICAL = (0.4, 0.05)
 
 
@@ -39,32 +40,32 @@ class Course(NamedTuple):
 
 
 def course_of(
-    ids: np.ndarray, raw: np.ndarray, given: tuple[float | None, float | None], order: int, interval_s: float
+    ids: np.ndarray, raw: np.ndarray, constants: TimeConstants, interval_s: float, final: bool = True
 ) -> Course:
     """Deconvolve the traces `raw` (K, T) float32 of all frames, NaN where a frame is not valid; ids (K,) ascending.
 
-    given: decay and rise time [s], None: estimated from the largest transients of all. Traces are taken a few at a
-    time, so that what is held beside the result does not grow with their number.
+    A few traces at a time, so that what is held beside the result does not grow with their number. What is not final
+    has no rates, and transients that rise at once: exact, in a hundredth of the time.
     """
     known = ~np.isnan(raw).any(0)
     trace, rate, baseline = np.zeros((3, *raw.shape), np.float32)
-    course = Course(ids, raw, trace, rate, baseline, np.ones(len(raw)), TimeConstants(*_TYPICAL))
+    course = Course(ids, raw, trace, rate, baseline, np.ones(len(raw)), constants)
     if not len(raw) or known.sum() < LEAST_FRAMES:
         return course
-    constants = _constants(_filled(raw[_largest(raw, known)], known), given, order, interval_s)
-    rise_s = constants.rise_s if order == 2 and constants.rise_s > 0 else None
+    rise_s = constants.rise_s if final and constants.rise_s > 0 else None
     for start in range(0, len(raw), _ROWS):
         rows = slice(start, start + _ROWS)
         found = deconvolve(
             _filled(raw[rows], known), interval_s=interval_s, decay_s=constants.decay_s, rise_s=rise_s,
-            order=1 if rise_s is None else 2, sparsity=SPARSITY,
+            order=1 if rise_s is None else 2, sparsity=SPARSITY, cooperativity=None if final else 1.0,
         )  # fmt: skip
         course.noise[rows] = found.noise
         course.trace[rows], course.baseline[rows] = found.trace, found.baseline
-        course.rate[rows] = rate_of(found.rate, found.spikes, interval_s)
+        if final:
+            course.rate[rows] = rate_of(found.rate, found.spikes, interval_s)
     for array in (course.trace, course.rate, course.baseline):
         array[:, ~known] = np.nan
-    return course._replace(constants=constants)
+    return course
 
 
 def rate_of(expected: np.ndarray, spikes: np.ndarray, interval_s: float) -> np.ndarray:
@@ -88,11 +89,19 @@ def _largest(raw: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.sort(np.argsort(-height, kind="stable")[:_DECIDING])
 
 
-def _constants(
-    traces: np.ndarray, given: tuple[float | None, float | None], order: int, interval_s: float
+def time_constants(
+    raw: np.ndarray, given: tuple[float | None, float | None], order: int, interval_s: float
 ) -> TimeConstants:
+    """Return decay and rise [s] that traces `raw` (K, T) share, from a stretch of those with the largest transients.
+
+    given: decay and rise time [s], None: estimated.
+    """
     decay_s, rise_s = given
-    found = deconvolve(traces, interval_s=interval_s, decay_s=decay_s, rise_s=rise_s, order=order, sparsity=SPARSITY)
+    known = ~np.isnan(raw).any(0)
+    if not len(raw) or known.sum() < LEAST_FRAMES or (decay_s and (rise_s or order == 1)):
+        return TimeConstants(decay_s or _TYPICAL[0], 0.0 if order == 1 else rise_s or _TYPICAL[1])
+    part = _filled(raw[_largest(raw, known)], known)[:, :_DECIDING_FRAMES]
+    found = deconvolve(part, interval_s=interval_s, decay_s=decay_s, rise_s=rise_s, order=order, cooperativity=1.0)
     return TimeConstants(found.decay_s, found.rise_s)
 
 

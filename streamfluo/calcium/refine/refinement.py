@@ -16,9 +16,10 @@ from ..extract.background import FrameSums
 from ..extract.first_frames import FirstFrames, SceneWatch
 from ..extract.params import ExtractParams
 from ..extract.tables import Tables
+from ..time_constants import TimeConstants
 from .final_values import final_values
 from .first_run import first_components, first_free_id, tell_decisions
-from .looking_ahead import Course, LookingAhead, course_of
+from .looking_ahead import Course, LookingAhead, course_of, time_constants
 from .whole_extraction import WholeExtraction
 
 SAMPLED = 200  # frames, evenly spread, whose fluctuations give the background modes
@@ -37,20 +38,23 @@ def refined_extract(recording: Recording, passes: int = 1) -> Refined:
     interval_s = params.interval_s or recording.spec.interval_s or (params.decay_s or DECAY_S) / 10
     first, frames = first_components(recording.step), _Frames(recording)
     usual = Deconvolution(interval_s, params.decay_s or DECAY_S, params.rise_s or RISE_S, params.ar_order)
-    extraction, course = WholeExtraction(params, shape, usual, offset_adu), None
+    extraction, course, constants = WholeExtraction(params, shape, usual, offset_adu), None, None
     sampled = extraction.begin(*frames.sums())
     extraction.add_first(first, first_free_id(recording.step, first))
     for n in range(passes):
         number = f" {n + 1}" if passes > 1 else ""
         raw, _ = extraction.demixed(frames.again(f"traces{number}"), course, learn=True)
-        course = _course(extraction, raw, interval_s)
+        ids, raw = _by_id(extraction, raw)
+        constants = constants or _constants(extraction, raw, interval_s)
+        course = course_of(ids, raw, constants, interval_s, final=False)
         ahead = LookingAhead(course, interval_s, params.ar_order)
         before, extraction = extraction, WholeExtraction(params, shape, ahead, offset_adu)
         extraction.begin_with(before)
         del before
         extraction.learn(frames.again(f"footprints{number}"), ahead)
     raw, modes = extraction.demixed(frames.again("final traces"), course, learn=False)
-    found = _course(extraction, raw, interval_s)
+    assert constants is not None
+    found = course_of(*_by_id(extraction, raw), constants, interval_s)
     held = 2 * sampled + extraction.nbytes(), 4 * FULL_TRACES * extraction.cells.count
     return _refined(recording, extraction, (found, modes, frames.index), (len(first), *held))
 
@@ -69,11 +73,17 @@ def _offset_adu(recording: Recording) -> float:
     return 0.0 if camera is None or camera.offset_adu is None else float(np.mean(camera.offset_adu))
 
 
-def _course(extraction: WholeExtraction, raw: np.ndarray, interval_s: float) -> Course:
-    """The activity of components in all frames, sorted by id."""
-    order, params = np.argsort(extraction.cells["id"]), extraction.params
+def _by_id(extraction: WholeExtraction, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids (K,) ascending, and activity (K, T) in that order."""
+    order = np.argsort(extraction.cells["id"])
+    return extraction.cells["id"][order].copy(), raw[order]
+
+
+def _constants(extraction: WholeExtraction, raw: np.ndarray, interval_s: float) -> TimeConstants:
+    """Time constants of the transients, as stated, else estimated."""
+    params = extraction.params
     given = params.decay_s, params.rise_s if params.ar_order == 2 else None
-    return course_of(extraction.cells["id"][order].copy(), raw[order], given, params.ar_order, interval_s)
+    return time_constants(raw, given, params.ar_order, interval_s)
 
 
 class _Frames:
