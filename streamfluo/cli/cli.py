@@ -19,6 +19,7 @@ COMMANDS = {  # in the order of --help: the module, and its function or, for a g
     "demo": ("demo", "demo"),
     "advise": ("advise", "advise"),
     "run": ("run", "run"),
+    "refine": ("refine", "refine"),
     "record": ("record", "record"),
     "camera": ("camera", "camera"),
     "calibrate": ("calibrate", "calibrate"),

@@ -17,7 +17,7 @@ from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .loaded import Loaded, RecordedStep
 from .params import Params
 from .spec import Spec
 from .state import State
+
+if TYPE_CHECKING:
+    from .refinement import Recording, Refined
 
 GivesKind = Literal["frames", "per_frame", "by_id", "table", "snapshot"]
 
@@ -283,6 +286,16 @@ class Operator(ABC):
     def report(step: ReportedStep) -> Findings | None:
         """Return what a report shows of a recorded step; None: what `gives` declares, as it is declared."""
         return None
+
+    @staticmethod
+    def as_recorded(step: RecordedStep, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the parameters with which the frames of a recorded step are made again, as they were then."""
+        return params
+
+    @staticmethod
+    def refine(recording: Recording, passes: int) -> Refined:
+        """Return a recorded step's results anew, with so many passes over all frames. Raises SessionError."""
+        raise ConfigError(f"step {recording.step.id!r}: is not refined")
 
     @abstractmethod
     def state(self) -> State:

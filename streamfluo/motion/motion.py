@@ -23,7 +23,16 @@ from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import box_radius_px, high_pass
 from .kernels.shifting import CorrectedFrame, fraction_from
-from .params import MotionParams, both_axes, known_shifts, known_template, patch_grid, recorded_shifts, saturation_adu
+from .params import (
+    MotionParams,
+    both_axes,
+    known_shifts,
+    known_template,
+    patch_grid,
+    recorded_shifts,
+    saturation_adu,
+    shifts_again,
+)
 from .registered_share import RegisteredShare
 from .registration import Registration
 from .report import report_of
@@ -56,6 +65,7 @@ class Motion(Operator):
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
+    as_recorded = staticmethod(shifts_again)
     gives: tuple[Gives, ...] = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the corrected frames"),
         Gives("shift_px", "per_frame", ("t", "yx"), "px", "shift of the tissue against the template"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
 
 from ..core.errors import ConfigError
-from ..core.loaded import Loaded, plain_array, values_by_index
+from ..core.loaded import Loaded, RecordedStep, plain_array, values_by_index
 from ..core.params import Params
 from ..core.spec import Spec
 from .patches import PatchGrid
@@ -130,3 +131,14 @@ def saturation_adu(spec: Spec) -> float | None:
     if spec.camera is not None and spec.camera.saturation_adu is not None:
         return float(np.min(spec.camera.saturation_adu))
     return float(np.iinfo(spec.dtype).max) if np.dtype(spec.dtype).kind in "iu" else None
+
+
+def shifts_again(step: RecordedStep, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that apply the shifts which a recorded step measured with `params`."""
+    name = "patch_shift_px" if "patch_shift_px" in step.values else "shift_px"
+    shifts = values_by_index(step, name)
+    largest = float(np.nanmax(np.abs(shifts), initial=0.5)) + 0.5
+    stated = {key: value for key, value in params.items() if key not in ("template", "template_update", "shifts_px")}
+    if stated.get("border") != "crop":  # with it the size of the frames follows from max_shift_px
+        stated["max_shift_px"] = largest
+    return {**stated, "mode": "apply", "shifts_px": shifts}

@@ -64,6 +64,15 @@ class SeriesFacts(msgspec.Struct, frozen=True):
     user: dict[str, Any] = {}
 
 
+class RefinedFacts(msgspec.Struct, frozen=True):
+    """Of which session another one is the refinement: its folder, the sha256 of its session.json, how many passes."""
+
+    session: str
+    sha256: str
+    passes: int
+    streamfluo: str = ""
+
+
 class SessionFacts(msgspec.Struct, frozen=True):
     """session.json."""
 
@@ -77,6 +86,7 @@ class SessionFacts(msgspec.Struct, frozen=True):
     started: str = ""
     config_crc32: int | None = None
     versions: dict[str, str] = {}
+    refined_from: RefinedFacts | None = None
 
 
 class PlaneHealthFacts(msgspec.Struct, frozen=True):

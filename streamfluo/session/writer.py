@@ -68,7 +68,8 @@ Snapshots = Callable[[], Mapping[str, np.ndarray]]
 class RunFacts(NamedTuple):
     """What a session says of the chain: each step's facts and what it gives, the config's name and text.
 
-    `frames`: what a step hands on, of those whose frames are recorded.
+    `frames`: what a step hands on, of those whose frames are recorded. `told`: further facts, those that a source says
+    otherwise among them.
     """
 
     steps: Mapping[str, Mapping[str, Any]]
@@ -76,6 +77,7 @@ class RunFacts(NamedTuple):
     config_name: str
     config_text: str
     frames: Mapping[str, HandedFrames] = NO_FRAMES
+    told: Mapping[str, Any] = MappingProxyType({})
 
 
 class SessionWriter:
@@ -317,6 +319,7 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
         "versions": {"python": sys.version.split()[0], "streamfluo": __version__, **_versions()},
         "started": now(),
+        **run.told,
     }
 
 

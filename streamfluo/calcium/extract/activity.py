@@ -39,6 +39,10 @@ class Deconvolution:
         kernels.deconvolve_history(k, history, cells.levels("live"), cells.pools("live"), SPARSITY, trace)
         return trace
 
+    def ahead_of_bin(self, cells: Components) -> np.ndarray | None:
+        """Return the activity (K,) in the bin that ends now, where all frames have told it; None: of no component."""
+        return None
+
     def newest(self, cells: Components, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return activity and spikes (K, count) of the newest samples that left the window."""
         trace, spikes = np.empty((2, cells.count, count))

@@ -18,6 +18,23 @@ _BLOCK_PX = 8  # blocks whose means give the temporal modes
 _SMOOTH_PX = 8.0  # σ of the Gaussian that smooths a mode
 
 
+class FrameSums:
+    """Sums over frames, differences (y, x) to `first` (y, x): of values, squared steps, known pixels, known pairs."""
+
+    def __init__(self, first: np.ndarray) -> None:
+        self.first = first
+        self.arrays = np.zeros((4, *first.shape), np.float32)
+        self._before = np.full(first.size, np.nan, np.float32)
+
+    def add(self, part: np.ndarray) -> None:
+        """Add the next frame's difference (y, x)."""
+        add_initial(np.asarray(part, np.float32).ravel(), self._before, tuple(self.arrays.reshape(4, -1)))
+
+    def gap(self) -> None:
+        """The next frame does not follow the last one."""
+        self._before[:] = np.nan
+
+
 class Background:
     """Mean (y, x), noise σ (y, x), weight = 1 / noise, and whitened background modes (m, y, x).
 
@@ -38,14 +55,18 @@ class Background:
         }  # fmt: skip
 
     def initialise(self, first: np.ndarray, frames: Sequence[np.ndarray]) -> None:
-        """Estimate mean, noise and modes from the initial frames, stored as differences (y, x) to `first` (y, x).
+        """Estimate mean, noise and modes from the initial frames, stored as differences (y, x) to `first` (y, x)."""
+        sums = FrameSums(first)
+        for part in frames:
+            sums.add(part)
+        self.fit(sums, frames)
+
+    def fit(self, sums: FrameSums, frames: Sequence[np.ndarray]) -> None:
+        """Take mean and noise from sums over frames, and the modes from `frames`, differences (y, x) to the first one.
 
         The noise comes from differences of consecutive frames, so that slow signals do not count.
         """
-        total, squares, observed, pairs = sums = np.zeros((4, *first.shape), np.float32)
-        before = np.full(first.size, np.nan, np.float32)
-        for part in frames:
-            add_initial(np.asarray(part, np.float32).ravel(), before, tuple(sums.reshape(4, -1)))
+        first, (total, squares, observed, pairs) = sums.first, sums.arrays
         mean = total / np.maximum(observed, 1)
         self.mean[...] = np.where(observed > 0, first + mean, np.float32(0))
         window = seen_window(np.where(pairs > 0, pairs, np.float32(np.nan)))

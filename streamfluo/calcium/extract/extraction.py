@@ -244,7 +244,7 @@ class Extraction:
         sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), modes, self._mode_sum, self._total)
         subtract_footprints(self._total.reshape(-1), cells.footprints, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
-        update_statistics(cells, self._total, number, BIN)
+        update_statistics(cells, self._total, number, BIN, self._deconvolution.ahead_of_bin(cells))
         self._mode_sum[:] = 0
 
     def _try(self, candidate: Candidate) -> None:

@@ -30,14 +30,22 @@ _TRIAL_FRAMES, _PROOF_FRAMES = 150, 400
 WEAK = 0.85  # of the SNR for acceptance; components below it are removed after _PROOF_FRAMES
 
 
-def update_statistics(cells: Components, residual: np.ndarray, number: int, frames: int) -> None:
-    """Update the sufficient statistics with bin `number` of so many frames: residual (y, x) in units of its noise σ."""
+def update_statistics(
+    cells: Components, residual: np.ndarray, number: int, frames: int, ahead: np.ndarray | None = None
+) -> None:
+    """Update the sufficient statistics with bin `number` of so many frames: residual (y, x) in units of its noise σ.
+
+    ahead: the bin's activity (K,) that frames to come have told as well, NaN where they have not.
+    """
     noise, slot, root = cells["live_noise"], number % BINS, np.sqrt(frames)
     shown, like = cells["bin_trace"] / root, np.empty(cells.count)
     footprint_r2(residual, np.where(shown >= MIN_ACTIVITY * noise, cells["bin_sum"], 0), root, cells.boxes, like)
     update_evidence(shown, like >= LIKE_ITSELF, noise, slot, cells.overlaps, cells.evidence)
     update_falls(root * cells["live_baseline"] - cells["bin_sum"] / root, noise, slot, cells.overlaps, cells.evidence)
-    activity = np.where(like >= LIKE_TO_LEARN, cells["recent"][:, slot] * noise, cells["average"])
+    seen = cells["recent"][:, slot] * noise
+    if ahead is not None:
+        seen = np.where(np.isnan(ahead), seen, np.where(ahead >= MIN_ACTIVITY * noise, ahead, 0))
+    activity = np.where(like >= LIKE_TO_LEARN, seen, cells["average"])
     rate = 1 / np.minimum(cells["live_seen"] / frames + 1.0, _MEMORY_BINS)
     update_comoments(activity, cells.average, cells.neighbours, cells.neighbour, cells.comoment)
     update_regression(residual, activity, rate, cells.regression)

@@ -20,6 +20,7 @@ from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
 from ..joined_components import JoinedComponents
+from ..refine.refinement import refined_extract
 from ..report import report_of
 from ..summary import IMAGES
 from . import results as snapshots
@@ -64,6 +65,7 @@ class Extract(Operator):
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
     joins = {"cells": JoinedComponents.of}
+    refine = staticmethod(refined_extract)
     report = staticmethod(report_of)
     gives: tuple[Gives, ...] = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),

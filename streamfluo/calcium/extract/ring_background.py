@@ -60,6 +60,7 @@ class RingBackground:
         self._bin = max(1, round(radius_px / _BINS_PER_RADIUS))
         size = tuple(max(1, n // self._bin) for n in shape)
         self._radius = radius_px / self._bin
+        self.memory = 1 - 1 / _MEMORY_FRAMES  # what is left of the regressions' sums after a frame
         self._binned, self._ring, self._sums, self._seen, self._known, self._work = np.zeros((6, *size), np.float32)
         self._of_cells, self._prepared = np.zeros(size, np.float32), _NOTHING
         self._runs = _no_runs(0, 0)
@@ -96,7 +97,7 @@ class RingBackground:
 
     def of(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
         """Return the background (rows, columns) of a frame (y, x) [ADU], and gather the frame for the slopes."""
-        pattern = self._measure(frame, background, cells, 1 - 1 / _MEMORY_FRAMES)
+        pattern = self._measure(frame, background, cells, self.memory)
         binned = self._slope * self._ring
         return binned if pattern.nearest is None else binned.ravel()[pattern.nearest]
 

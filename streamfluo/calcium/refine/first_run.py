@@ -1,0 +1,69 @@
+"""What the run found that is refined: its components, what people decided about them, and the rows that tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core.errors import SessionError
+from ...core.loaded import RecordedStep
+from ...core.operator import Table
+from ..extract.components import ACCEPTED, REJECTED
+from ..extract.tables import Tables
+from ..extracted_components import MEASURES, SAYS, ExtractedComponents
+
+_VERDICTS = {SAYS[True]: ACCEPTED, SAYS[False]: REJECTED}
+_LEAST = MEASURES.keys() - {"compactness", "decision"}  # of sessions before these were measured
+
+
+class FirstComponent(NamedTuple):
+    """A component of the run: its footprint (y, x) [ADU per σ], and whether it stays whatever is measured."""
+
+    id: int
+    image: np.ndarray
+    accepted: bool
+    verdict: int
+    kept: bool
+
+
+def first_components(step: RecordedStep) -> list[FirstComponent]:
+    """Return the components that a run left, those merged by people as one. Raises SessionError where it left none."""
+    snapshot = step.snapshot
+    if not {"quality_now", "footprints", "background"} <= snapshot.keys():
+        raise SessionError(
+            f"{step.folder}: step {step.id!r} left no components, as its run was not ended in time; run it again"
+        )
+    if snapshot["quality_now"].ndim != 2 or snapshot["quality_now"].shape[1] < len(_LEAST):
+        raise SessionError(f"{step.folder}: step {step.id!r} is of a version too old to be refined; run it again")
+    found = ExtractedComponents.of(step)
+    events = step.values.get("events", {})
+    seeds = {
+        int(i)
+        for i, event, reason in zip(*(events.get(name, ()) for name in ("id", "event", "reason")), strict=True)
+        if event == "born" and reason == "seed"
+    }
+    footprints, decisions, accepted = found.footprints, found.decision, found.accepted
+    components = []
+    for row, number in enumerate(found.ids.tolist()):
+        image = np.asarray(footprints[:, [row]].todense(), np.float32).reshape(found.shape)
+        if image.any():
+            verdict = _VERDICTS.get(str(decisions[row]), 0)
+            kept = bool(verdict) or number in seeds
+            components.append(FirstComponent(number, image, bool(accepted[row]), verdict, kept))
+    return components
+
+
+def first_free_id(step: RecordedStep, components: list[FirstComponent]) -> int:
+    """Return the first id that no component of the run had."""
+    known = np.asarray(step.snapshot.get("next_id", 0))
+    return max(int(known) if not known.shape else 0, *(c.id + 1 for c in components), 0)
+
+
+def tell_decisions(step: RecordedStep, tables: Tables) -> None:
+    """Add the rows that tell what people decided while the run went on, and what was merged."""
+    for name in ("decisions", "merged"):
+        rows: Mapping[str, Any] = step.values.get(name, {})
+        if len(rows.get("frame", ())):
+            tables.add(name, Table(dict(rows)))

@@ -1,0 +1,242 @@
+"""A recorded extraction refined by passes over all frames: against least squares over all of it, and the truth."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+from commands import command
+
+from streamfluo import SessionError, SourceError, Spec, open_session, open_source
+from streamfluo.calcium.extract.activity import Deconvolution
+from streamfluo.calcium.extract.background import FrameSums
+from streamfluo.calcium.extract.params import ExtractParams
+from streamfluo.calcium.refine.first_run import FirstComponent
+from streamfluo.calcium.refine.looking_ahead import course_of
+from streamfluo.calcium.refine.whole_extraction import WholeExtraction
+from streamfluo.calcium.time_constants import TimeConstants
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
+from streamfluo.engine.refined_session import fingerprint, refine_session
+from streamfluo.simulate import calcium
+
+CHAIN = """[source]
+interval_s = 0.05
+[[step]]
+kind = "motion"
+params = { max_shift_px = 3, init_frames = 40 }
+[[step]]
+kind = "extract"
+[step.params]
+neuron_sigma_px = 3.0
+decay_s = 0.5
+rise_s = 0.03
+init_frames = 60
+init_delay_frames = 20
+window_frames = 40
+"""
+FRAMES = 360
+
+
+def run(path, chain, out):
+    with open_source(str(path)) as source:
+        engine = Engine(source, parse_config(chain), out)
+        engine.start()
+        assert engine.wait(60)
+        assert engine.error is None
+    return out
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A movie of a few cells, its truth, and the session of its run."""
+    folder = tmp_path_factory.mktemp("refine")
+    movie, truth = calcium(
+        shape=(56, 60), frames=FRAMES, neurons=5, neuron_sigma_px=3.0, frame_rate_hz=20.0, decay_s=0.5, photons=60.0,
+        signal=0.6, spike_rate_hz=0.5, motion_px=0.5, seed=52001,
+    )  # fmt: skip
+    tifffile.imwrite(folder / "movie.tif", movie, photometric="minisblack")
+    return folder, truth, run(folder / "movie.tif", CHAIN, folder / "first")
+
+
+@pytest.fixture(scope="module")
+def refined(recorded):
+    folder, _, first = recorded
+    done = command("refine", first, "--out", folder / "refined", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "refined", done.stdout
+
+
+def blob(shape, y, x, width=2.0):
+    yy, xx = np.ogrid[: shape[0], : shape[1]]
+    image = np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * width**2)).astype(np.float32)
+    return np.where(image > 0.1, image, np.float32(0))
+
+
+def test_traces_are_least_squares_over_the_whole_movie():
+    """Textbook: with footprints and background given, min ‖W − [A B] [C; F]‖ over all pixels and frames at once."""
+    rng, shape = np.random.default_rng(52002), (32, 36)
+    images = [blob(shape, 14, 12), blob(shape, 16, 16), blob(shape, 20, 26)]  # the first two overlap
+    activity = rng.exponential(4.0, (3, 80)) * (rng.random((3, 80)) < 0.3)
+    movie = 100 + np.einsum("kyx,kt->tyx", np.array(images), activity) * 8 + rng.normal(0, 4, (80, *shape))
+    movie *= (1 - 0.1 * np.arange(80) / 80)[:, None, None]  # it bleaches
+    movie = movie.astype(np.float32)
+    params = ExtractParams(background="low_rank", neuron_sigma_px=3.0)
+    extraction = WholeExtraction(params, shape, Deconvolution(0.05, 0.5, 0.03, 2), 0.0)
+    sums = FrameSums(movie[0].copy())
+    for frame in movie:
+        sums.add(frame - movie[0])
+    extraction.begin(sums, [frame - movie[0] for frame in movie[::2]])
+    extraction.add_first([FirstComponent(n, image, True, 0, False) for n, image in enumerate(images)], 3)
+    found, modes = extraction.demixed(iter(enumerate(movie)), None, learn=True)
+    background, cells = extraction.background, extraction.cells
+    footprints = np.zeros((3, *shape))
+    for k in range(3):
+        (top, left), (height, width) = cells.origin[k], cells.box_shape
+        footprints[k, top : top + height, left : left + width] = cells.box[k]
+    design = np.concatenate([footprints, background.modes]).reshape(5, -1).T
+    white = ((movie - background.mean) * background.weight).reshape(80, -1).T
+    solution, *_ = np.linalg.lstsq(design, white, rcond=None)
+    assert np.abs(found - solution[:3]).max() < 0.15  # σ of a pixel's noise; frames are kept in steps of a sixteenth
+    assert np.sqrt(((found - solution[:3]) ** 2).mean()) < 0.04
+    assert np.corrcoef(modes[:, 0], solution[3])[0, 1] > 0.999
+    again, _ = extraction.demixed(iter(enumerate(movie)), None, learn=False)
+    np.testing.assert_allclose(again, found, atol=2e-3)  # wherever the solution begins
+
+
+def test_activity_is_deconvolved_with_what_comes_after_and_frames_that_are_not_valid_stay_unknown():
+    rng = np.random.default_rng(52003)
+    spikes = (rng.random((2, 400)) < 0.03) * 12.0
+    true = np.array([np.convolve(row, 0.9 ** np.arange(60))[:400] for row in spikes])
+    raw = (true + 3 + rng.normal(0, 1, true.shape)).astype(np.float32)
+    raw[:, 100:103] = np.nan
+    course = course_of(np.array([4, 9]), raw, TimeConstants(-0.05 / np.log(0.9), 0.0), 0.05)
+    assert np.isnan(course.trace[:, 100:103]).all()
+    assert np.isnan(course.rate[:, 100:103]).all()
+    known = ~np.isnan(course.trace[0])
+    for found, wanted, rate, at in zip(course.trace, true, course.rate, spikes, strict=True):
+        assert np.corrcoef(found[known], wanted[known])[0, 1] > 0.97
+        assert np.corrcoef(rate[known], np.convolve(at, [0.25, 0.5, 0.25], "same")[known])[0, 1] > 0.8
+    np.testing.assert_allclose(course.noise, 1, atol=0.15)
+
+
+def test_a_refined_session_reads_like_the_first_with_values_from_the_first_frame_on(recorded, refined):
+    _, truth, first = recorded
+    session, online = open_session(refined[0]), open_session(first).components()
+    cells = session.components()
+    assert session.frames == FRAMES
+    assert session.state == "finished"
+    assert cells.accepted.sum() >= online.accepted.sum() >= 3
+    assert (cells.birth_frame == 0).all()
+    assert len(cells.frame) == FRAMES
+    assert np.isfinite(cells.traces).all()
+    assert (cells.traces[cells.accepted][:, :100].max(1) > 0).any()
+    shift = session.values("motion")["shift_px"]
+    np.testing.assert_array_equal(shift, open_session(first).values("motion")["shift_px"])
+    for found in (cells, online):
+        found.correlation = [max(_correlations(found, k, truth)) for k in np.flatnonzero(found.accepted)]
+    assert np.median(cells.correlation) >= np.median(online.correlation)
+    assert np.median(cells.correlation) > 0.95
+    np.testing.assert_array_equal(session.read_frames(5, 7), open_session(first).read_frames(5, 7))
+    assert session.damaged == ()
+
+
+def _correlations(cells, k, truth):
+    with np.errstate(invalid="ignore"):
+        return [np.nan_to_num(np.corrcoef(cells.traces[k], row)[0, 1]) for row in truth["C"]]
+
+
+def test_it_says_of_which_session_it_is_the_refinement_and_how_fast_that_was(recorded, refined):
+    folder, _, first = recorded
+    told = json.loads((refined[0] / "session.json").read_text())["refined_from"]
+    assert told["session"] == str(first.resolve())
+    assert told["sha256"] == fingerprint(first)
+    assert told["passes"] == 1
+    for words in ("cells accepted of", "MB/s", "reading alone", "held"):
+        assert words in refined[1]
+    done = command("refine", first, "--out", refined[0], cwd=folder)
+    assert done.returncode == 1
+    assert "is there already" in done.stderr
+
+
+def test_decisions_of_people_hold_and_the_same_bits_come_again(recorded, refined):
+    folder, _, first = recorded
+    copy = shutil.copytree(first, folder / "curated")
+    cells = open_session(copy).components()
+    accepted = cells.ids[cells.accepted]
+    cells.reject(int(accepted[0]))
+    refine_session(copy, folder / "curated-refined", 1, lambda *_: None)
+    again = open_session(folder / "curated-refined").components()
+    assert accepted[0] in again.ids
+    assert accepted[0] not in again.ids[again.accepted]
+    assert again.decision[again.ids == accepted[0]] == ["rejected"]
+    others, before = again.ids != accepted[0], open_session(refined[0]).components()
+    np.testing.assert_array_equal(again.ids[others], before.ids[before.ids != accepted[0]])
+    np.testing.assert_array_equal(again.traces[others], before.traces[before.ids != accepted[0]])
+
+
+def test_what_was_interrupted_leaves_nothing_that_looks_whole(recorded):
+    folder, _, first = recorded
+
+    def stop(name, done, of):
+        if name == "footprints":
+            raise KeyboardInterrupt
+
+    left = folder / "stopped.part"
+    left.mkdir()
+    (left / "session.json").write_text("{}")  # of one that was killed as it wrote
+    with pytest.raises(KeyboardInterrupt):
+        refine_session(first, folder / "stopped", 1, stop)
+    assert not (folder / "stopped").exists()
+    refine_session(first, folder / "stopped", 1, lambda *_: None)
+    assert not left.exists()
+    assert len(open_session(folder / "stopped").components())
+
+
+def test_what_cannot_be_refined_says_why(recorded, tmp_path):
+    folder, _, first = recorded
+    nobody = lambda *_: None  # noqa: E731
+    level = run(folder / "movie.tif", '[[step]]\nkind = "motion"', tmp_path / "motion")
+    with pytest.raises(SessionError, match=r"no step extracts.*motion \(motion\)"):
+        refine_session(level, tmp_path / "a", 1, nobody)
+    unfinished = shutil.copytree(first, tmp_path / "unfinished")
+    (unfinished / "snapshots" / "extract.npz").unlink()
+    with pytest.raises(SessionError, match="'extract' left no components, as its run was not ended in time"):
+        refine_session(unfinished, tmp_path / "b", 1, nobody)
+    (tmp_path / "moved").mkdir()
+    movie = shutil.copy(folder / "movie.tif", tmp_path / "moved" / "movie.tif")
+    away = run(movie, '[[step]]\nkind = "extract"', tmp_path / "away")
+    movie.unlink()
+    with pytest.raises(SourceError, match=r"movie\.tif: no such file"):
+        refine_session(away, tmp_path / "c", 1, nobody)
+    tifffile.imwrite(movie, np.zeros((30, 56, 60), np.uint16), photometric="minisblack")
+    with pytest.raises(SessionError, match="has changed since this session"):
+        refine_session(away, tmp_path / "c", 1, nobody)
+    assert not (tmp_path / "c").exists()
+
+
+def test_an_older_session_is_refined_with_what_it_knows_and_one_too_old_says_so(recorded, tmp_path):
+    _, _, first = recorded
+    older = shutil.copytree(first, tmp_path / "older")
+    path = older / "snapshots" / "extract.npz"
+    with np.load(path) as stored:
+        kept = {name: stored[name] for name in stored.files if name != "next_id"}
+    np.savez(path, **{**kept, "quality_now": kept["quality_now"][:, :9]})  # before compactness and decisions
+    refine_session(older, tmp_path / "r", 1, lambda *_: None)
+    assert open_session(tmp_path / "r").components().accepted.sum() >= 3
+    np.savez(path, **{**kept, "quality_now": kept["quality_now"][:, :5]})
+    with pytest.raises(SessionError, match="version too old to be refined"):
+        refine_session(older, tmp_path / "s", 1, lambda *_: None)
+
+
+def test_a_field_without_cells_stays_empty(tmp_path):
+    movie, _ = calcium(shape=(48, 50), frames=150, neurons=0, photons=30.0, motion_px=0.0, seed=52004)
+    tifffile.imwrite(tmp_path / "m.tif", movie, photometric="minisblack")
+    first = run(tmp_path / "m.tif", CHAIN, tmp_path / "first")
+    outcome = refine_session(first, tmp_path / "refined", 1, lambda *_: None)[0]
+    session = open_session(tmp_path / "refined")
+    assert not session.components().accepted.any()
+    assert outcome.said.startswith("0 cells accepted")
+    assert session.values("extract")["components"].shape == (150, 2)
+    assert session.spec == Spec.from_header(session.spec.to_header())
