@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamfluo import Block, Camera, Chain, ConfigError, Spec, create
-from streamfluo.calcium.region_masks import region_masks
+from streamfluo.pixels.region_masks import region_masks
 from streamfluo.engine.config import parse_config
 
 SHAPE, FRAMES, INTERVAL_S = (40, 50), 900, 0.05

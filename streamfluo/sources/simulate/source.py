@@ -22,6 +22,7 @@ from .calcium import CalciumSimulator
 from .camera import CameraParams
 from .gain import GainSimulator
 from .spots import SpotsSimulator
+from .voltage import VoltageSimulator
 
 
 class Simulator(Protocol):
@@ -50,6 +51,7 @@ SIMULATORS: dict[str, type[Simulator]] = {
     "calcium": CalciumSimulator,
     "gain": GainSimulator,
     "spots": SpotsSimulator,
+    "voltage": VoltageSimulator,
 }
 
 
