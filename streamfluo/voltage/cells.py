@@ -9,18 +9,20 @@ import numpy as np
 from ..core.errors import StateError
 from ..core.state import State, require_array, require_finite
 from .contexts import Context, context_of
-from .kernels.follow import AFTER, BEFORE, BINS, IMAGES, RESPONSE, RING, TAPS, Filters, Running, Where
+from .kernels.follow import AFTER, BEFORE, BINS, IMAGES, KEPT, RESPONSE, RING, TAPS, WINDOW, Filters, Running, Where
 from .params import VoltageParams
-from .passes import matched_filter, mean_waveform, spatial_weights, threshold_of
+from .passes import EMPTY, matched_filter, mean_waveform, noise_tail, spatial_weights, threshold_of, untruncated
 
 START_S = 1.0  # of frames before the first pass
+FEW = 4  # spikes that a waveform is not learned from
+OFTEN, SELDOM = 16, 16  # passes in which, and every so many in which, all usual waveforms are tried again
 PEAKS_KEPT, SPIKES_KEPT = 0.987, 0.995  # from pass to pass: 20 s, 50 s at 1000 fps
 WAVE = BEFORE + 1 + AFTER
 
 
 class Learned(NamedTuple):
-    """What passes know of K cells, each (K,): how many passes there were, int64; SNR after the filter, expected F1, share
-    of false and of missed spikes, F0 [ADU], 1 where the polarity is the other one; 0 where not known."""
+    """What passes know of K cells, each (K,): how many passes there were, int64; SNR after the filter, expected F1,
+    share of false and of missed spikes, F0 [ADU], 1 where the polarity is the other one; 0 where not known."""
 
     passes: np.ndarray
     snr: np.ndarray
@@ -32,9 +34,9 @@ class Learned(NamedTuple):
 
 
 class Cells:
-    """K cells of masks (K, y, x); `usual` is the waveform before any was seen."""
+    """K cells of masks (K, y, x); `usual` are waveforms to begin with, the likeliest first."""
 
-    def __init__(self, masks: np.ndarray, contexts: list[Context], sign: int, usual: np.ndarray) -> None:
+    def __init__(self, masks: np.ndarray, contexts: list[Context], sign: int, usual: list[np.ndarray]) -> None:
         self.masks, self._sign, self._usual = masks, sign, usual
         count, features = len(contexts), max([len(c.sizes) for c in contexts], default=1)
         sizes = np.concatenate([c.sizes for c in contexts] or [np.zeros(0, np.int64)])
@@ -51,7 +53,7 @@ class Cells:
         self.running = Running(
             z((count, features)), z((count, features)), z((count, IMAGES, features)), z((count, features, features)),
             z((count, 2)), z((count, RING)), z((count, RING)), z((count, RING)), z((count, 3)), z((count, TAPS)),
-            z((count, features)), z((count, WAVE)), z((count, 2)), z((count, 2, BINS)), z(count),
+            z((count, features)), z((count, KEPT, WINDOW)), z((count, 2)), z((count, 2, BINS)), z(count),
             z((count, 2), np.int64),
         )  # fmt: skip
         self.learned = Learned(z(count, np.int64), *z((6, count)))
@@ -85,8 +87,7 @@ class Cells:
         elif fast:
             self._learn_spikes(k)
         running.spike_image[k] *= SPIKES_KEPT
-        running.spike_wave[k] *= SPIKES_KEPT
-        running.counts[k] *= SPIKES_KEPT
+        running.counts[k, 0] *= SPIKES_KEPT
         running.peaks[k] *= PEAKS_KEPT
 
     def _learn_f0(self, k: int, sizes: np.ndarray) -> None:
@@ -100,21 +101,27 @@ class Cells:
 
     def _learn_spikes(self, k: int) -> None:
         running, learned, filters = self.running, self.learned, self.filters
-        wave = mean_waveform(running.spike_wave[k], running.counts[k, 1], self._usual)
         noise = running.autocovariance[k] / max(running.weight[k, 1], 1e-9)
+        passes, told = learned.passes[k], int(running.counts[k, 1])
+        begin = [filters.waveform[k]] if told > FEW else []
+        if passes < OFTEN or passes % SELDOM == 0 or not begin:
+            begin += self._usual
+        wave = mean_waveform(running.windows[k, : min(told, KEPT)], noise, begin)
         matched, response = matched_filter(noise, wave)
         filters.matched[k] = matched
-        known = running.counts[k, 1] > 0
+        known = told > FEW
         filters.response[k] = response if known else 0
         filters.waveform[k] = wave if known else 0
         if learned.passes[k] == 2:
             running.peaks[k] = 0
             return
         up, down = running.peaks[k]
-        found, opposed = threshold_of(up, down), threshold_of(down, up)
+        level = filters.threshold[k] if np.isfinite(filters.threshold[k]) else EMPTY
+        snr = untruncated(up, noise_tail(down), level) if known else 0.0
+        found, opposed = threshold_of(up, down, snr), threshold_of(down, up, snr)
         learned.opposed[k] = float(opposed.found > 2 * found.found)
-        learned.snr[k] = response[0] if known else 0
-        learned.f1[k], learned.false[k], learned.missed[k] = np.nan_to_num((found.f1, found.false, found.missed))
+        learned.snr[k] = snr
+        learned.f1[k], learned.false[k], learned.missed[k] = found.f1, found.false, found.missed
         filters.threshold[k] = np.inf if learned.opposed[k] else found.level
 
     def going_on(self, old: Cells) -> Cells:
@@ -151,7 +158,7 @@ class Cells:
         return {**self.filters._asdict(), **self.running._asdict(), **self.learned._asdict()}
 
 
-def cells_of(masks: np.ndarray, params: VoltageParams, usual: np.ndarray) -> Cells:
+def cells_of(masks: np.ndarray, params: VoltageParams, usual: list[np.ndarray]) -> Cells:
     """Return cells of masks (K, y, x) that have seen nothing yet."""
     contexts = [context_of(mask, params.gap_px, params.context_px) for mask in masks]
     return Cells(masks, contexts, 1 if params.polarity == "positive" else -1, usual)

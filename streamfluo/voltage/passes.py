@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_toeplitz
+from scipy.linalg import cho_factor, cho_solve, solve_toeplitz, toeplitz
+from scipy.special import ndtr
 
-from .kernels.follow import AFTER, BEFORE, BINS, PER_SIGMA, RESPONSE, TAPS
+from .kernels.follow import AFTER, BEFORE, BINS, JITTER, PER_SIGMA, RESPONSE, TAPS
 
-PRIOR_SPIKES = 20.0  # that the mask, or a usual waveform, counts for
+PRIOR_SPIKES, PRIOR_AROUND = 60.0, 200.0  # that the mask counts for, in the cell and around it
+RISE, ROUNDS = 5, 6  # frames before the peak that a waveform is learned from, and rounds of it
 LOADING = 0.02  # of the mean variance, added to each: footprints are known to a few per cent only
 EDGES = np.arange(BINS) / PER_SIGMA  # lower edge of each bin [noise σ]
 LOWEST = 2.5  # thresholds below are not considered [noise σ]
@@ -27,11 +29,16 @@ class Threshold(NamedTuple):
     found: float
 
 
-def usual_waveform(frames_per_ms: float) -> np.ndarray:
-    """Return a spike of a millisecond's rise and two of fall, peak 1, around its peak (BEFORE + 1 + AFTER,)."""
-    t = np.arange(-BEFORE, AFTER + 1) / frames_per_ms
-    wave = np.where(t < 0, np.exp(-((t / 0.8) ** 2)), np.exp(-t / 2.0))
-    return np.where(wave > 0.02, wave, 0)
+def usual_waveforms(frames_per_ms: float) -> list[np.ndarray]:
+    """Return spikes (BEFORE + 1 + AFTER,) of peak 1 that rise in .3 ms and fall in 1, 2 or 4 ms, the second first, and
+    such as are two frames long before they fall."""
+    t = np.arange(-BEFORE, AFTER + 1)
+    found = []
+    for fall_ms, long in ((2.0, 1), (2.0, 2), (1.0, 1), (4.0, 2)):
+        after = np.maximum(t, 0) - np.minimum(np.maximum(t, 0), long - 1)
+        wave = np.where(t < 0, np.exp(t / (0.3 * frames_per_ms)), np.exp(-after / (fall_ms * frames_per_ms)))
+        found.append(np.where(wave > 0.02, wave, 0))
+    return found
 
 
 def spatial_weights(
@@ -49,9 +56,10 @@ def spatial_weights(
         seen = spike_image / spikes
         size = seen[own].mean()
         if size > 0:
-            image = (PRIOR_SPIKES * footprint + spikes * seen / size) / (PRIOR_SPIKES + spikes)
+            known = spikes / (spikes + np.where(own, PRIOR_SPIKES, PRIOR_AROUND))
+            image = footprint + known * (seen / size - footprint)
     full = np.tril(covariance) + np.tril(covariance, -1).T
-    level = np.trace(full) / len(full)
+    level = float(np.median(np.diag(full)))
     if level <= 0:
         return footprint / own.sum(), image
     full[np.diag_indices_from(full)] += LOADING * level
@@ -78,40 +86,83 @@ def matched_filter(autocovariance: np.ndarray, waveform: np.ndarray) -> tuple[np
     return filter_, response
 
 
-def mean_waveform(spike_wave: np.ndarray, spikes: float, usual: np.ndarray) -> np.ndarray:
-    """Return the mean trace around spikes (BEFORE + 1 + AFTER,), shrunk towards the usual shape; that of peak 1 where
-    none was seen. What lies before the rise is the trace's mean then, and taken off."""
-    if spikes <= 0:
-        return usual
-    wave = spike_wave / spikes
-    wave = wave - wave[: BEFORE - 5].mean()
-    wave[: BEFORE - 5] = 0
-    size = wave[BEFORE]
-    if size <= 0:
-        return usual
-    return np.asarray((PRIOR_SPIKES * size * usual + spikes * wave) / (PRIOR_SPIKES + spikes))
+def mean_waveform(windows: np.ndarray, autocovariance: np.ndarray, begin: list[np.ndarray]) -> np.ndarray:
+    """Return the mean spike (BEFORE + 1 + AFTER,) in traces around told ones (n, WINDOW), peak at BEFORE.
+
+    Each spike may have been told up to JITTER frames too early or too late, so that a plain mean is blurred, and a
+    blurred filter goes on telling them so. Expectation maximisation over the shifts, in the noise of this
+    autocovariance (TAPS,), from each waveform to `begin` with; of what comes out the likeliest. Where hardly any spike
+    was told the first of them, which has peak 1.
+    """
+    if len(windows) <= 4 or autocovariance[0] <= 0:
+        return begin[0]
+    shifts = np.arange(2 * JITTER + 1)[:, None] + np.arange(BEFORE - RISE, BEFORE + AFTER + 1)
+    parts = windows[:, shifts]  # spike, shift, frame
+    column = autocovariance[: parts.shape[2]].copy()
+    column[0] *= 1.01
+    inverse = np.linalg.inv(toeplitz(column))
+    white, best, mean = parts @ inverse, -np.inf, begin[0][BEFORE - RISE :]
+    for start in begin:
+        wave = start[BEFORE - RISE :] * (parts.mean(0)[JITTER, RISE] / start[BEFORE] if start[BEFORE] == 1 else 1.0)
+        for _ in range(ROUNDS):
+            gain = white @ wave - wave @ inverse @ wave / 2
+            top = gain.max(1, keepdims=True)
+            share = np.exp(gain - top)
+            total = share.sum(1, keepdims=True)
+            likelihood = float((top + np.log(total)).sum())
+            wave = np.einsum("nj,njt->t", share / total, parts) / len(parts)
+        if likelihood > best:
+            best, mean = likelihood, wave
+    whole = np.concatenate((np.zeros(BEFORE - RISE), mean - mean[: RISE - 2].mean()))
+    whole[: BEFORE - 2] = 0
+    moved = int(np.argmax(whole)) - BEFORE
+    return whole if abs(moved) > JITTER else np.roll(whole, -moved)
 
 
-def threshold_of(upward: np.ndarray, downward: np.ndarray) -> Threshold:
+def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Threshold:
     """Return the threshold of the largest expected F1, from histograms of upward and downward peaks (BINS,).
 
-    Downward peaks are the noise's own distribution; beyond its last peaks it goes on as a Gaussian. At a threshold x
-    D(x) peaks are found, N(x) of them expected to be noise; of S spikes, as many as exceed the noise at the best place,
-    F1 = 2 (D − N) / (D + S).
+    Downward peaks are the noise's own distribution; beyond its last peaks it goes on as a Gaussian: N(x) of them reach
+    x. Spikes reach x with the chance Φ(snr − x), as their scores scatter by one σ around `snr`; how many there are
+    follows from what exceeds the noise where most of them do. Of S spikes, with T(x) = S Φ(snr − x), F1(x) =
+    2 T / (T + N + S). Where `snr` is not known yet (0) it is as high as peaks exceed the noise
+    clearly; where too little does, the threshold is EMPTY.
     """
     found, noise = upward[::-1].cumsum()[::-1], noise_tail(downward)
     over = found - noise
-    error = np.sqrt(found + noise + 1)
-    spikes = max(float((over - error)[EDGES >= 1.5].max()), 0.0)
-    f1 = np.where(EDGES >= LOWEST, 2 * np.maximum(over, 0) / np.maximum(found + max(spikes, 1e-9), 1), 0)
+    clear = over > np.maximum(ENOUGH, 4 * np.sqrt(noise + 1))
+    nothing = Threshold(EMPTY, 0.0, 0.0, 0.0, 0.0)
+    if not clear[EDGES >= LOWEST].any():
+        return nothing
+    exceeds = float(over[EDGES >= LOWEST].max())
+    snr = snr or float(EDGES[np.flatnonzero(clear)[-1]])  # as high as spikes are seen
+    reach = ndtr(snr - EDGES)
+    sure = min(max(LOWEST + 0.5, snr - 1), EMPTY)  # most spikes reach it and little noise
+    at = int(sure * PER_SIGMA)
+    spikes = max(float(over[at]) / reach[at], 0.0)
+    told = spikes * reach
+    f1 = np.where(EDGES >= LOWEST, 2 * told / np.maximum(told + noise + spikes, 1e-9), 0)
     best = int(f1.argmax())
-    exceeds = over[best]
-    if exceeds < max(ENOUGH, 4 * np.sqrt(noise[best] + 1)):
-        return Threshold(EMPTY, float("nan"), float("nan"), float("nan"), 0.0)
-    false = float(noise[best] / found[best])
-    return Threshold(
-        float(EDGES[best]), float(f1[best]), false, float(max(0.0, 1 - exceeds / max(spikes, exceeds))), float(exceeds)
-    )
+    false = noise[best] / max(found[best], 1)
+    return Threshold(float(EDGES[best]), float(f1[best]), float(min(false, 1)), float(1 - reach[best]), exceeds)
+
+
+def untruncated(upward: np.ndarray, noise: np.ndarray, level: float) -> float:
+    """Return the mean score of all spikes, from the histogram of those that reach `level`: told ones alone are the
+    larger ones. `noise` (BINS,) is how many of the noise's peaks reach each edge.
+
+    A normal distribution of σ 1 cut off at `level` has mean m = d + φ(level − d) / Φ(d − level), solved for d; 0 where
+    too few are told.
+    """
+    at = round(level * PER_SIGMA)
+    over = upward[at:] - (noise[at:] - np.append(noise[at + 1 :], 0))
+    if over.sum() < ENOUGH:
+        return 0.0
+    mean = float((over * (EDGES[at:] + 0.5 / PER_SIGMA)).sum() / over.sum())
+    tried = np.arange(level - 1, level + 20, 0.05)
+    gap = tried - level
+    means = tried + np.exp(-(gap**2) / 2) / np.sqrt(2 * np.pi) / ndtr(gap)
+    return float(tried[np.argmin(np.abs(means - mean))])
 
 
 def noise_tail(peaks: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ class Proposals:
         nearest = ndi.distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
         owner = np.where(bright, seeds[tuple(nearest)], 0)
         correlation = _difference(self.correlation(), radius)
-        noise = 1 / np.sqrt(2 * max(self._seen, 1))  # of one pixel's mean of four correlations, two of which are others'
+        noise = 1 / np.sqrt(2 * max(self._seen, 1))  # of a pixel's mean of four, each shared with another pixel
         found = []
         for label in range(1, count + 1):
             top = contrast[owner == label].max(initial=0)

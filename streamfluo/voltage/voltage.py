@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ from .cells import Cells, cells_of, masks_of_state
 from .contexts import POINTS, outline_of
 from .kernels.follow import LATENCY, TAPS, Rates, follow
 from .params import VoltageParams
-from .passes import usual_waveform
+from .passes import usual_waveforms
 from .proposals import Proposals
 
 SLOWEST_S = 0.006  # a spike of 2 to 3 ms is a third of a frame then, and no filter finds it
@@ -81,8 +81,8 @@ class Voltage(Operator):
         self._interval_s = interval_s
         self.fast = interval_s <= SLOWEST_S
         self._known: dict[Any, np.ndarray] = {}
-        self._usual = usual_waveform(1e-3 / interval_s)
-        self._mean, self._weight = np.zeros(spec.shape), 0.0
+        self._usual = usual_waveforms(1e-3 / interval_s)
+        self._mean, self._weight = np.full(spec.shape, np.nan), 0.0
         self._frames, self._next_index = 0, -1
         self._proposals: Proposals | None = None
         masks = np.zeros((0, *spec.shape), bool)
@@ -114,11 +114,19 @@ class Voltage(Operator):
 
     def change(self, params: VoltageParams) -> None:
         if params.masks is not None:
-            self._cells = cells_of(self._masks_of(params), params, self._usual).going_on(self._cells)
-            self._proposals = None
+            self._masks_of(params)
         self.params = params
 
+    def _follow_other_cells(self) -> None:
+        """Follow those of the parameters, where these have changed since the last frame."""
+        if self.params.masks is not None and not np.array_equal(
+            masks := self._masks_of(self.params), self._cells.masks
+        ):
+            self._cells = cells_of(masks, self.params, self._usual).going_on(self._cells)
+            self._proposals = None
+
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
+        self._follow_other_cells()
         block = known_pixels(block)
         valid = valid_frames(block, inputs)
         if block.index != self._next_index and self._next_index >= 0:
@@ -164,9 +172,8 @@ class Voltage(Operator):
     def _take_mean(self, frame: np.ndarray) -> None:
         share = max(MEAN_EVERY * self._interval_s, 1 / (self._weight + 1))
         self._weight += 1
-        seen = np.isfinite(frame)
         mean = self._mean.reshape(-1)
-        mean[seen] += min(share, 1.0) * (frame[seen] - mean[seen])
+        mean[:] = np.where(np.isnan(mean), frame, mean + np.nan_to_num(min(share, 1.0) * (frame - mean)))
 
     def _follow(self, cells: Cells, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
         said = np.empty((5, len(frames), len(cells.masks)))

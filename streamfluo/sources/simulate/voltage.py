@@ -14,8 +14,8 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
 - Amplitude a_k: such that the **SNR of a cell is `snr` at frame 0: the peak of one spike over the noise σ of the
   optimal trace**, that of the weights A_k / variance, which no other unbiased weights can undercut while noise is
   independent between pixels: SNR² = Σ_p (a_k A_k(p))² / (photons(p) + read noise²). Bleaching lowers it by √B.
-- Haze: mean `photons`, uneven; its light follows `haze_sources` broad courses n_j, sd `haze_sd`, of which a half of the
-  variance is smooth and a half spikes of cells out of focus.
+- Haze: mean `photons`, uneven; its light follows `haze_sources` broad courses n_j, sd `haze_sd`; nine tenths of the
+  variance are smooth and one tenth is spikes of cells out of focus.
 - Blood: `vessels` dark lines a few pixels wide take `vessel_depth` of the light; what flows in them carries a random
   pattern along at `flow_px_per_s`, and the heart (`heart_hz`) widens and narrows them.
 - Bleaching: B(t) = 1 − bleach_fraction · (1 − exp(−t / bleach_s)).
@@ -41,6 +41,7 @@ _SCENE, _SPIKES, _COURSES, _NOISE, _BLOOD = range(5)
 _MOTION_S, _MOTION_LIMIT, _INTERPOLATION_PX = 0.1, 3.0, 2
 _FINE = 20  # points of a waveform in a frame
 _PX2_PER_CELL = 25  # radius² a cell
+_FIRING = 0.1  # of the haze's variance are spikes, of a per cent of its light where haze_sd is 0.5 %
 _PATTERN_PX = 4096  # of blood, before it repeats
 
 
@@ -63,7 +64,7 @@ class VoltageParams(CameraParams, frozen=True, kw_only=True):
     polarity: Annotated[Literal["positive", "negative"], Meta(description="light that a spike brings or takes")] = (
         "positive"
     )
-    haze_sd: Annotated[float, Meta(ge=0, le=1, description="relative sd of the haze's courses")] = 0.01
+    haze_sd: Annotated[float, Meta(ge=0, le=1, description="relative sd of the haze's courses")] = 0.005
     haze_sources: Annotated[int, Meta(ge=0, le=1000, description="cells out of focus")] = 6
     vessels: Annotated[int, Meta(ge=0, le=100, description="blood vessels that cross the field")] = 1
     vessel_depth: Annotated[float, Meta(ge=0, le=1, description="light that a vessel takes")] = 0.2
@@ -162,9 +163,7 @@ class VoltageSimulator:
     def _new_timeline(self) -> Timeline[Course]:
         cells, sources, reach = len(self._position_px), self.params.haze_sources, len(self._waveform)
         past = np.zeros((cells + sources, reach))
-        return Timeline(
-            self._advance, (past, np.zeros((cells, 2)), np.zeros((sources, 2)), np.zeros((2, 2)))
-        )
+        return Timeline(self._advance, (past, np.zeros((cells, 2)), np.zeros((sources, 2)), np.zeros((2, 2))))
 
     def _advance(self, k: int, state: tuple[np.ndarray, ...]) -> tuple[Course, tuple[np.ndarray, ...]]:
         p, (past, slow_state, haze_state, motion_state) = self.params, state
@@ -177,9 +176,7 @@ class VoltageSimulator:
         full = np.array([np.convolve(row, self._waveform)[reach : reach + CHUNK_FRAMES] for row in onset])
         full = full.reshape(len(rate), CHUNK_FRAMES)
         rng = generator(p.seed, _COURSES, k)
-        slow, slow_state = smooth_course(
-            rng.standard_normal((cells, CHUNK_FRAMES)), p.subthreshold_ms * ms, slow_state
-        )
+        slow, slow_state = smooth_course(rng.standard_normal((cells, CHUNK_FRAMES)), p.subthreshold_ms * ms, slow_state)
         own, haze_state = smooth_course(
             rng.standard_normal((p.haze_sources, CHUNK_FRAMES)), p.subthreshold_ms * ms, haze_state
         )
@@ -187,7 +184,7 @@ class VoltageSimulator:
             rng.standard_normal((2, CHUNK_FRAMES)), _MOTION_S * p.frame_rate_hz, motion_state
         )
         power = max(p.spike_rate_hz, 1.0) / p.frame_rate_hz * (self._waveform**2).sum()
-        haze = p.haze_sd * np.sqrt(0.5) * (own + full[cells:] / np.sqrt(power))
+        haze = p.haze_sd * (np.sqrt(1 - _FIRING) * own + np.sqrt(_FIRING) * full[cells:] / np.sqrt(power))
         peaks = onset[:cells, reach - self._peak : reach - self._peak + CHUNK_FRAMES]
         course = Course(
             spikes=np.ascontiguousarray(peaks.T, np.uint8),
@@ -249,7 +246,7 @@ def _keep_apart(onset: np.ndarray, past: int, dead: int) -> None:
     """Leave out spikes (n, t) that begin less than `dead` frames after another; the first `past` frames stand."""
     for row in onset:
         last = -dead
-        for at in np.flatnonzero(row):
+        for at in np.flatnonzero(row).tolist():
             if at >= past and at - last < dead:
                 row[at] = 0
             else:

@@ -13,6 +13,9 @@ AHEAD = 1  # frames after the peak that the filter looks at; the next one shows 
 TAPS = BEFORE + 1 + AHEAD
 LATENCY = AHEAD + 1  # frames from a spike's peak to its being declared
 SETTLED = 4  # frames after which all spikes that reach into a frame are declared
+JITTER = 2  # frames that a spike may have been told too early or too late
+WINDOW = BEFORE + 1 + AFTER + 2 * JITTER
+KEPT = 64  # spikes whose traces are kept
 RESPONSE = 16  # frames in which the filter answers to a spike
 BINS, PER_SIGMA = 200, 10  # of the histograms of peaks: a tenth of a noise σ each
 
@@ -62,8 +65,8 @@ class Running(NamedTuple):
     score: np.ndarray  # (K, 3) of the newest frames that have one, newest last
     autocovariance: np.ndarray  # (K, TAPS)
     spike_image: np.ndarray  # (K, M) sum of features at spikes
-    spike_wave: np.ndarray  # (K, BEFORE + 1 + AFTER) sum of traces around spikes
-    counts: np.ndarray  # (K, 2) spikes in `spike_image` and in `spike_wave`
+    windows: np.ndarray  # (K, KEPT, WINDOW) traces around the latest spikes, in a ring
+    counts: np.ndarray  # (K, 2) spikes in `spike_image`, and that were put into `windows` so far
     peaks: np.ndarray  # (K, 2, BINS) histograms of upward and of downward peaks of the score
     lowpass: np.ndarray  # (K,)
     known: np.ndarray  # (K, 2) int64 frames known in a row, and altogether
@@ -92,7 +95,7 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
     pixels, starts, cells, own = where
     weights, matched, waveform, response, threshold = filters
     (
-        slow, fast, images, covariance, weight, trace, spikes, quiet, score, autocovariance, spike_image, spike_wave,
+        slow, fast, images, covariance, weight, trace, spikes, quiet, score, autocovariance, spike_image, windows,
         counts, peaks, lowpass, known,
     ) = running  # fmt: skip
     slow_rate, fast_rate, kept, kept_auto, low_rate = rates
@@ -100,7 +103,7 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
     mean = np.empty(images.shape[2])
     for t in range(frames.shape[0]):
         n = first + t
-        here, image = n % RING, n % IMAGES
+        here, image = n & (RING - 1), n & (IMAGES - 1)
         frame = frames[t]
         for k in range(len(own)):
             begin, features = cells[k], cells[k + 1] - cells[k]
@@ -141,9 +144,9 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
             centre = n - AHEAD
             found = 0.0
             for i in range(TAPS):
-                found += matched[k, i] * trace[k, (centre - BEFORE + i) % RING]
+                found += matched[k, i] * trace[k, (centre - BEFORE + i) & (RING - 1)]
             for j in range(1, RESPONSE):
-                if spikes[k, (centre - j) % RING] > 0:
+                if spikes[k, (centre - j) & (RING - 1)] > 0:
                     found -= response[k, j]
             score[k, 0], score[k, 1], score[k, 2] = score[k, 1], score[k, 2], found
             peak = 0.0
@@ -156,34 +159,37 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
                     peaks[k, 0 if upward else 1, bin_] += 1.0
                 if upward and middle >= threshold[k]:
                     peak = middle
-                    spikes[k, (n - LATENCY) % RING] = 1.0
+                    spikes[k, (n - LATENCY) & (RING - 1)] = 1.0
                     score[k, 2] -= response[k, 1]
                     counts[k, 0] += 1.0
                     for m in range(features):
-                        spike_image[k, m] += images[k, (n - LATENCY) % IMAGES, m]
-            if spikes[k, (n - AFTER) % RING] > 0 and run > BEFORE + AFTER:
+                        spike_image[k, m] += images[k, (n - LATENCY) & (IMAGES - 1), m]
+            if spikes[k, (n - AFTER - JITTER) & (RING - 1)] > 0 and run > WINDOW:
+                place = int(counts[k, 1]) & (KEPT - 1)
                 counts[k, 1] += 1.0
-                for i in range(BEFORE + 1 + AFTER):
-                    spike_wave[k, i] += trace[k, (n - AFTER - BEFORE + i) % RING]
+                for i in range(WINDOW):
+                    windows[k, place, i] = trace[k, (n - WINDOW + 1 + i) & (RING - 1)]
 
             # what is settled: the trace without spikes, and how noise goes together in time and in space
             settled = n - SETTLED
-            rest = trace[k, settled % RING]
+            rest = trace[k, settled & (RING - 1)]
             near = 0.0
             for j in range(LATENCY - SETTLED, AFTER + 1):
-                if spikes[k, (settled - j) % RING] > 0:
+                if spikes[k, (settled - j) & (RING - 1)] > 0:
                     rest -= waveform[k, BEFORE + j]
                     near += 1.0
-            quiet[k, settled % RING] = rest
+            quiet[k, settled & (RING - 1)] = rest
             if run > SETTLED:
                 lowpass[k] += low_rate * (rest - lowpass[k])
             if run > TAPS + SETTLED:
                 weight[k, 1] = kept_auto * weight[k, 1] + 1.0
                 for i in range(TAPS):
-                    autocovariance[k, i] = kept_auto * autocovariance[k, i] + rest * quiet[k, (settled - i) % RING]
+                    autocovariance[k, i] = (
+                        kept_auto * autocovariance[k, i] + rest * quiet[k, (settled - i) & (RING - 1)]
+                    )
             if run > SETTLED and near == 0.0:
                 weight[k, 0] = kept * weight[k, 0] + 1.0
-                old = images[k, settled % IMAGES]
+                old = images[k, settled & (IMAGES - 1)]
                 for i in range(features):
                     row, value = covariance[k, i], old[i]
                     for j in range(i + 1):
