@@ -27,6 +27,9 @@ class VoltageParams(Params, frozen=True):
     gap_px: Annotated[float, Meta(ge=0, description="distance of the background from the cell [px]")] = 3.0
     context_px: Annotated[float, Meta(ge=2, le=200, description="how far the background reaches around it [px]")] = 12.0
     radius_px: Annotated[float, Meta(ge=1, le=100, description="of cells that are proposed [px]")] = 5.0
+    contrast: Annotated[
+        float, Meta(gt=0, le=100, description="how much brighter than what surrounds them cells are that are proposed")
+    ] = 0.2
     propose_s: Annotated[float, Meta(gt=0, le=600, description="frames that cells are proposed from [s]")] = 3.0
     interval_s: Annotated[_Positive | None, Meta(description="frame interval if the source does not state it [s]")] = (
         None

@@ -88,7 +88,8 @@ class Voltage(Operator):
         masks = np.zeros((0, *spec.shape), bool)
         if params.masks is None:
             frames = max(3, round(params.propose_s / interval_s))
-            self._proposals = Proposals(spec.shape, frames, interval_s, params.radius_px)
+            offset = None if spec.camera is None else spec.camera.offset_adu
+            self._proposals = Proposals(spec.shape, frames, offset)
         else:
             masks = self._masks_of(params)
         self._cells = cells_of(masks, params, self._usual)
@@ -160,7 +161,8 @@ class Voltage(Operator):
             if valid[0]:
                 self._proposals.take(frames[0].reshape(self.spec.shape))
             if self._proposals.done:
-                self._cells = cells_of(self._proposals.masks(), self.params, self._usual)
+                masks = self._proposals.masks(self.params.radius_px, self.params.contrast)
+                self._cells = cells_of(masks, self.params, self._usual)
                 self._proposals = None
         every = PASS_FRAMES // SLOTS
         if self._frames % every == 0:
