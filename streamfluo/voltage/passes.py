@@ -36,7 +36,9 @@ def usual_waveforms(frames_per_ms: float) -> list[np.ndarray]:
     found = []
     for fall_ms, long in ((2.0, 1), (2.0, 2), (1.0, 1), (4.0, 2)):
         after = np.maximum(t, 0) - np.minimum(np.maximum(t, 0), long - 1)
-        wave = np.where(t < 0, np.exp(t / (0.3 * frames_per_ms)), np.exp(-after / (fall_ms * frames_per_ms)))
+        wave = np.where(
+            t < 0, np.exp(np.minimum(t, 0) / (0.3 * frames_per_ms)), np.exp(-after / (fall_ms * frames_per_ms))
+        )
         found.append(np.where(wave > 0.02, wave, 0))
     return found
 

@@ -199,7 +199,7 @@ class VoltageSimulator:
         """Return what the first `frames` frames were made of, by name; T frames, K cells.
 
         `spikes` (K, T) 1 in the frame in which a spike is largest · `voltage` and `subthreshold` (K, T) in units of a
-        spike's peak · `masks` (K, y, x) pixels of each cell at rest, where its footprint is over .3 ·
+        spike's peak · `masks` (K, y, x) 1 where a cell's footprint is over .3 ·
         `footprints` (K, y, x) · `amplitude` (K,) photons of a spike where the footprint is 1 · `rate_hz` (K,) ·
         `position_px` (K, 2) · `waveform` (n,) and `waveform_peak`, the frame of its peak · `shift_px` (T, 2) ·
         `bleaching` (T,) · `haze` (y, x) photons · `snr`, `photons`, `read_noise_e`, `gain_e_per_adu`, `offset_adu`,
@@ -214,7 +214,7 @@ class VoltageSimulator:
         inside = np.s_[..., self._pad : self._pad + p.shape[0], self._pad : self._pad + p.shape[1]]
         footprints = self._footprints.toarray().T.reshape(count, *self._field)[inside].copy()
         truth = joined | {
-            "masks": footprints > 0.3,
+            "masks": (footprints > 0.3).astype(np.uint8),
             "footprints": footprints,
             "amplitude": self._amplitude.copy(),
             "rate_hz": self._rate_hz.copy(),
