@@ -11,7 +11,16 @@ from ..core.state import State, require_array, require_finite
 from .contexts import Context, context_of
 from .kernels.follow import AFTER, BEFORE, BINS, IMAGES, KEPT, RESPONSE, RING, TAPS, WINDOW, Filters, Running, Where
 from .params import VoltageParams
-from .passes import EMPTY, matched_filter, mean_waveform, noise_tail, spatial_weights, threshold_of, untruncated
+from .passes import (
+    EMPTY,
+    matched_filter,
+    mean_waveform,
+    noise_tail,
+    opposed,
+    spatial_weights,
+    threshold_of,
+    untruncated,
+)
 
 START_S = 1.0  # of frames before the first pass
 FEW = 4  # spikes that a waveform is not learned from
@@ -53,7 +62,7 @@ class Cells:
         self.running = Running(
             z((count, features)), z((count, features)), z((count, IMAGES, features)), z((count, features, features)),
             z((count, 2)), z((count, RING)), z((count, RING)), z((count, RING)), z((count, 3)), z((count, TAPS)),
-            z((count, features)), z((count, KEPT, WINDOW)), z((count, 2)), z((count, 2, BINS)), z(count),
+            z((count, features)), z((count, KEPT, WINDOW)), z((count, 2)), z((count, 2, BINS)), z(count), z(count),
             z((count, 2), np.int64),
         )  # fmt: skip
         self.learned = Learned(z(count, np.int64), *z((6, count)))
@@ -86,6 +95,9 @@ class Cells:
             running.autocovariance[k], running.weight[k, 1] = 0, 0
         elif fast:
             self._learn_spikes(k)
+        if learned.passes[k] in (4, 8):  # before, spikes that were not told yet were taken for noise
+            running.autocovariance[k] *= 0.1
+            running.weight[k, 1] *= 0.1
         running.spike_image[k] *= SPIKES_KEPT
         running.counts[k, 0] *= SPIKES_KEPT
         running.peaks[k] *= PEAKS_KEPT
@@ -118,8 +130,8 @@ class Cells:
         up, down = running.peaks[k]
         level = filters.threshold[k] if np.isfinite(filters.threshold[k]) else EMPTY
         snr = untruncated(up, noise_tail(down), level) if known else 0.0
-        found, opposed = threshold_of(up, down, snr), threshold_of(down, up, snr)
-        learned.opposed[k] = float(opposed.found > 2 * found.found)
+        found = threshold_of(up, down, snr)
+        learned.opposed[k] = opposed(up, down)
         learned.snr[k] = snr
         learned.f1[k], learned.false[k], learned.missed[k] = found.f1, found.false, found.missed
         filters.threshold[k] = np.inf if learned.opposed[k] else found.level

@@ -20,13 +20,12 @@ ENOUGH = 8.0  # spikes that must stand out before a threshold follows them
 
 
 class Threshold(NamedTuple):
-    """Threshold [noise σ]; expected F1, share of false spikes and of missed ones; how many peaks exceed the noise."""
+    """Threshold [noise σ]; expected F1, share of false spikes and of missed ones, 0 where not known."""
 
     level: float
     f1: float
     false: float
     missed: float
-    found: float
 
 
 def usual_waveforms(frames_per_ms: float) -> list[np.ndarray]:
@@ -133,10 +132,8 @@ def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Thresh
     found, noise = upward[::-1].cumsum()[::-1], noise_tail(downward)
     over = found - noise
     clear = over > np.maximum(ENOUGH, 4 * np.sqrt(noise + 1))
-    nothing = Threshold(EMPTY, 0.0, 0.0, 0.0, 0.0)
     if not clear[EDGES >= LOWEST].any():
-        return nothing
-    exceeds = float(over[EDGES >= LOWEST].max())
+        return Threshold(EMPTY, 0.0, 0.0, 0.0)
     snr = snr or float(EDGES[np.flatnonzero(clear)[-1]])  # as high as spikes are seen
     reach = ndtr(snr - EDGES)
     sure = min(max(LOWEST + 0.5, snr - 1), EMPTY)  # most spikes reach it and little noise
@@ -146,7 +143,13 @@ def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Thresh
     f1 = np.where(EDGES >= LOWEST, 2 * told / np.maximum(told + noise + spikes, 1e-9), 0)
     best = int(f1.argmax())
     false = noise[best] / max(found[best], 1)
-    return Threshold(float(EDGES[best]), float(f1[best]), float(min(false, 1)), float(1 - reach[best]), exceeds)
+    return Threshold(float(EDGES[best]), float(f1[best]), float(min(false, 1)), float(1 - reach[best]))
+
+
+def opposed(upward: np.ndarray, downward: np.ndarray) -> bool:
+    """Return whether clear downward peaks, beyond 4.5 σ, outnumber the upward ones threefold and by a dozen."""
+    up, down = (float(peaks[EDGES >= EMPTY].sum()) for peaks in (upward, downward))
+    return down > 3 * up + 12
 
 
 def untruncated(upward: np.ndarray, noise: np.ndarray, level: float) -> float:

@@ -69,6 +69,7 @@ class Running(NamedTuple):
     counts: np.ndarray  # (K, 2) spikes in `spike_image`, and that were put into `windows` so far
     peaks: np.ndarray  # (K, 2, BINS) histograms of upward and of downward peaks of the score
     lowpass: np.ndarray  # (K,)
+    lag: np.ndarray  # (K,) mean of the trace: what the baseline lags behind while light bleaches
     known: np.ndarray  # (K, 2) int64 frames known in a row, and altogether
 
 
@@ -86,7 +87,8 @@ class Values(NamedTuple):
 def follow(frames, valid, first, where, filters, running, rates, values):  # type: ignore[no-untyped-def]
     """Take frames (t, y·x) float32 of which `valid` (t,) may be learned from; `first` counts frames since the start.
 
-    A feature is the mean of its pixels above its running baseline; the trace is weights · features. A frame with an
+    A feature is the mean of its pixels above its running baseline; the trace is weights · features above their own
+    running mean, so that light that falls linearly leaves none. A frame with an
     unseen pixel in the cell, or that is not valid, is unknown: the trace goes on at its low-passed value and nothing is
     learned. A feature around the cell with an unseen pixel is at its baseline.
     The score at frame c is matched · trace[c − BEFORE … c + AHEAD] less the answer to spikes declared before. A spike
@@ -96,7 +98,7 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
     weights, matched, waveform, response, threshold = filters
     (
         slow, fast, images, covariance, weight, trace, spikes, quiet, score, autocovariance, spike_image, windows,
-        counts, peaks, lowpass, known,
+        counts, peaks, lowpass, lag, known,
     ) = running  # fmt: skip
     slow_rate, fast_rate, kept, kept_auto, low_rate = rates
     out_trace, out_low, out_score, out_spiked = values
@@ -131,6 +133,8 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
                         images[k, image, m] = mean[m] - fast[k, m]
                     else:
                         images[k, image, m] = 0.0
+                lag[k] += change * (now - lag[k])
+                now -= lag[k]
                 known[k, 0] += 1
                 known[k, 1] += 1
             else:
