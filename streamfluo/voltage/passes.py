@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from .kernels.follow import AFTER, BEFORE, BINS, JITTER, PER_SIGMA, RESPONSE, TAPS
 
 PRIOR_SPIKES, PRIOR_AROUND = 60.0, 200.0  # that the mask counts for, in the cell and around it
-RISE, ROUNDS = 5, 6  # frames before the peak that a waveform is learned from, and rounds of it
+RISE, ROUNDS = 5, 6  # frames before the peak that a waveform is learned from, and rounds of it at a new start
 LOADING = 0.02  # of the mean variance, added to each: footprints are known to a few per cent only
 EDGES = np.arange(BINS) / PER_SIGMA  # lower edge of each bin [noise σ]
 LOWEST = 2.5  # thresholds below are not considered [noise σ]
@@ -105,7 +105,7 @@ def mean_waveform(windows: np.ndarray, autocovariance: np.ndarray, begin: list[n
     white, best, mean = parts @ inverse, -np.inf, begin[0][BEFORE - RISE :]
     for start in begin:
         wave = start[BEFORE - RISE :] * (parts.mean(0)[JITTER, RISE] / start[BEFORE] if start[BEFORE] == 1 else 1.0)
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS if len(begin) > 1 else 2):
             gain = white @ wave - wave @ inverse @ wave / 2
             top = gain.max(1, keepdims=True)
             share = np.exp(gain - top)

@@ -120,11 +120,13 @@ class Voltage(Operator):
 
     def _follow_other_cells(self) -> None:
         """Follow those of the parameters, where these have changed since the last frame."""
-        if self.params.masks is not None and not np.array_equal(
-            masks := self._masks_of(self.params), self._cells.masks
-        ):
-            self._cells = cells_of(masks, self.params, self._usual).going_on(self._cells)
-            self._proposals = None
+        if self.params.masks is None or (masks := self._masks_of(self.params)) is self._cells.masks:
+            return
+        if np.array_equal(masks, self._cells.masks):
+            self._cells.masks = masks  # the same object the next time: comparing 100 of 512 × 128 takes 0.8 ms
+            return
+        self._cells = cells_of(masks, self.params, self._usual).going_on(self._cells)
+        self._proposals = None
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         self._follow_other_cells()

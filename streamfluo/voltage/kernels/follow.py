@@ -15,7 +15,7 @@ LATENCY = AHEAD + 1  # frames from a spike's peak to its being declared
 SETTLED = 4  # frames after which all spikes that reach into a frame are declared
 JITTER = 2  # frames that a spike may have been told too early or too late
 WINDOW = BEFORE + 1 + AFTER + 2 * JITTER
-KEPT = 64  # spikes whose traces are kept
+KEPT = 128  # spikes whose traces are kept
 RESPONSE = 16  # frames in which the filter answers to a spike
 BINS, PER_SIGMA = 200, 10  # of the histograms of peaks: a tenth of a noise σ each
 
