@@ -11,7 +11,7 @@ from .core.params import build_params
 from .sources.simulate.emitter_traces import Dyes, Light, emitter_traces
 from .sources.simulate.source import SIMULATORS, render
 
-__all__ = ["Dyes", "Light", "bleaching_steps", "blinking", "calcium", "emitter_traces", "gain", "spots"]
+__all__ = ["Dyes", "Light", "bleaching_steps", "blinking", "calcium", "emitter_traces", "gain", "spots", "voltage"]
 
 Movie = tuple[np.ndarray, Mapping[str, np.ndarray]]
 
@@ -67,6 +67,16 @@ def bleaching_steps(frames: int = 1000, **params: Any) -> Movie:
         movie, truth = bleaching_steps(frames=1000, shape=(128, 128), max_y=5, p_bleach=0.001)
     """
     return _simulate("bleaching-steps", frames, params)
+
+
+def voltage(frames: int = 2000, **params: Any) -> Movie:
+    """Return a voltage movie (frames, y, x) uint16 and its truth, as `sim:voltage` streams them.
+
+    Parameters: `sources.simulate.voltage.VoltageParams`; truth: `VoltageSimulator.truth`.
+
+        movie, truth = voltage(frames=4000, shape=(48, 96), snr=5, spike_rate_hz=10)
+    """
+    return _simulate("voltage", frames, params)
 
 
 def _simulate(name: str, frames: int, params: Mapping[str, Any]) -> Movie:

@@ -13,7 +13,7 @@ import streamfluo
 PACKAGE = Path(streamfluo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-SCIENCES = ("motion", "calcium", "sofi", "gain", "spots", "counting", "closed_loop")
+SCIENCES = ("motion", "calcium", "sofi", "gain", "spots", "counting", "closed_loop", "voltage")
 FACES = {"__init__", "analysis", "client", "simulate", "testing"}  # lists of names for notebooks and third parties
 # room → rooms of ours it may import; a science never imports another one
 FLOORS = {

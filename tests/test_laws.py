@@ -86,8 +86,8 @@ def as_it_compares(kind, spec, params):
     """What makes an operator's results on a larger frame comparable: spec, parameters, and within which tolerance."""
     if {"crop", "copy", "piecewise"} & {params.get("border"), params.get("mode")}:
         pytest.skip("what motion crops or copies, and where its patches lie, follows from the size of the frame")
-    if kind == "regions" and params:
-        pytest.skip("regions lie at stated places of the frame, a larger one has others there")
+    if kind in ("regions", "voltage") and params:
+        pytest.skip("regions and cells lie at stated places of the frame, a larger one has others there")
     if kind == "render":
         pytest.skip("render looks at no pixel: it draws the places that it is told, in a picture as large as the frame")
     if kind == "motion":  # a larger frame lies otherwise in blocks of 16 pixels; 13 × 17 pixels hardly show a shift

@@ -1,7 +1,7 @@
 """Floor 2: calcium imaging: online source extraction and deconvolution. It may import core and pixels.
 
 extract/                 the operator `extract`
-regions, region_masks    the operator `regions`, for areas that are given
+regions                  the operator `regions`, for areas that are given
 extracted_components     the result of a session's `components()`
 deconvolve               batch deconvolution of one trace
 events, onsets           the operator `events`, and its rule for traces that come frame by frame

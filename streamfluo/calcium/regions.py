@@ -18,9 +18,9 @@ from ..core.spec import Spec
 from ..core.state import State
 from ..core.step_values import IDS
 from ..core.unseen import VALID, known_pixels, valid_frames
+from ..pixels.region_masks import neuropils, region_masks
 from .extract.seeds import seeds_of_session
 from .kernels.region_means import region_means
-from .region_masks import neuropils, region_masks
 from .running_f0 import COARSE, RunningF0
 
 _Positive = Annotated[float, Meta(gt=0)]

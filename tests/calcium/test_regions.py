@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from streamfluo import Block, Camera, Chain, ConfigError, Spec, create
-from streamfluo.calcium.region_masks import region_masks
 from streamfluo.engine.config import parse_config
+from streamfluo.pixels.region_masks import region_masks
 
 SHAPE, FRAMES, INTERVAL_S = (40, 50), 900, 0.05
 SPEC = Spec(SHAPE, "uint16", interval_s=INTERVAL_S, camera=Camera(offset_adu=100.0))

@@ -18,6 +18,7 @@ VARIANTS = {
     "calcium-field": "neuropil_follows=1&processes=3&saturation=0.2&bursts=0.5&z_drift=0.5&line_motion_px=0.5"
     "&size_spread=0.3&rings=0.5&neuron_sigma_px=2",
     "bleaching-steps": "brightness_sd=0.2",
+    "voltage": "polarity=negative&motion_px=0.5&vessels=2&radius_px=3",
     "bleaching-steps-lognormal": "emission=lognormal&spot_background=100",
 }
 

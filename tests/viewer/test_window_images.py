@@ -15,7 +15,7 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QMenu
 from windows import PIXELS, look, panel, text_of
 
-from streamfluo.calcium.region_masks import region_masks
+from streamfluo.pixels.region_masks import region_masks
 from streamfluo.viewer import theme
 from streamfluo.viewer.image_keys import act_on_image
 from streamfluo.viewer.image_menu import fill_menu

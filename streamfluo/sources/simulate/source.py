@@ -23,6 +23,7 @@ from .calcium import CalciumSimulator
 from .camera import CameraParams
 from .gain import GainSimulator
 from .spots import SpotsSimulator
+from .voltage import VoltageSimulator
 
 
 class Simulator(Protocol):
@@ -51,6 +52,7 @@ SIMULATORS: dict[str, type[Simulator]] = {
     "calcium": CalciumSimulator,
     "gain": GainSimulator,
     "spots": SpotsSimulator,
+    "voltage": VoltageSimulator,
 }
 
 

@@ -10,42 +10,43 @@ import scipy.ndimage as ndi
 from ..core.errors import ConfigError
 
 
-def region_masks(value: Any, shape: tuple[int, int]) -> np.ndarray:
+def region_masks(value: Any, shape: tuple[int, int], where: str = "regions") -> np.ndarray:
     """Return regions as masks (n, y, x) bool.
 
     `value`: masks (n, y, x), a labelled image (y, x), or polygons, each a list of corners [y, x] in px. Footprints are
-    their pixels above a fifth of the peak. Raises ConfigError for others, and for a region without a pixel.
+    their pixels above a fifth of the peak. Raises ConfigError, which begins with `where`, for others and for a region
+    without a pixel.
     """
     if isinstance(value, list | tuple):
-        masks = np.array([_filled(n, corners, shape) for n, corners in enumerate(value)]).reshape(-1, *shape)
+        masks = np.array([_filled(n, corners, shape, where) for n, corners in enumerate(value)]).reshape(-1, *shape)
     else:
-        masks = _of_array(np.asarray(value), shape)
+        masks = _of_array(np.asarray(value), shape, where)
     if not len(masks):
-        raise ConfigError("regions: none given")
+        raise ConfigError(f"{where}: none given")
     empty = np.flatnonzero(~masks.any((1, 2)))
     if len(empty):
-        raise ConfigError(f"regions: region {empty[0]} has no pixel in frames of {shape}; are these pixels?")
+        raise ConfigError(f"{where}: region {empty[0]} has no pixel in frames of {shape}; are these pixels?")
     return masks
 
 
-def _of_array(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _of_array(array: np.ndarray, shape: tuple[int, int], where: str) -> np.ndarray:
     if array.dtype.kind not in "biuf" or not np.isfinite(array.astype(float)).all():
-        raise ConfigError(f"regions: masks are finite numbers, found {array.dtype}")
+        raise ConfigError(f"{where}: masks are finite numbers, found {array.dtype}")
     if array.ndim == 3 and array.shape[1:] == shape:
         return array > array.max((1, 2), keepdims=True) / 5
     if array.shape == shape:
         return np.array([array == label for label in np.unique(array) if label]).reshape(-1, *shape)
-    raise ConfigError(f"regions: masks (n, y, x) or a labelled image (y, x) of {shape}, found {array.shape}")
+    raise ConfigError(f"{where}: masks (n, y, x) or a labelled image (y, x) of {shape}, found {array.shape}")
 
 
-def _filled(number: int, corners: Any, shape: tuple[int, int]) -> np.ndarray:
+def _filled(number: int, corners: Any, shape: tuple[int, int], where: str) -> np.ndarray:
     """The pixels whose centres lie in a polygon, by the even-odd rule."""
     try:
         points = np.asarray(corners, float)
     except (TypeError, ValueError):
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1:] != (2,) or len(points) < 3 or not np.isfinite(points).all():
-        raise ConfigError(f"regions: region {number} is a list of three corners [y, x] or more, found {corners!r:.60}")
+        raise ConfigError(f"{where}: region {number} is a list of three corners [y, x] or more, found {corners!r:.60}")
     low = np.clip(np.floor(points.min(0)), 0, shape).astype(int)
     stop = np.clip(np.ceil(points.max(0)) + 1, 0, shape).astype(int)
     y, x = np.mgrid[low[0] : stop[0], low[1] : stop[1]].astype(float)  # the whole frame takes 5 ms an edge
