@@ -106,7 +106,7 @@ def _write(session: Session, folder: Path, results: Mapping[str, Refined], passe
     facts = {step: _facts_of(session, step, results.get(step)) for step in steps}
     gives = {step: results[step].operator.gives if step in results else session.steps[step].gives for step in steps}
     text = config.read_bytes().decode() if config.exists() else ""
-    run = RunFacts(facts, gives, str(session.facts.get("config", "")), text, told)
+    run = RunFacts(facts, gives, str(session.facts.get("config", "")), text, told=told)
     writer = SessionWriter(folder, cast(Source, _Frames(Series(**session.series), session.spec)), run, raw=False)
     try:
         _copy(session, writer, results)
