@@ -69,14 +69,20 @@ class Events(Operator):
             "",
             "onset, rise of the mean in the unit of the values and in its σ, and the frame that it was known in",
         ),
-        Gives("ids", "snapshot", ("id",), "", "the cells, in the order of those below"),
+        Gives("ids", "snapshot", ("id",), "", "the cells, ascending, as in `rate`, `amplitude` and `correlation`"),
         Gives("rate", "snapshot", ("id",), "1/min", "events a minute in which the cell was known"),
         Gives("amplitude", "snapshot", ("id",), "", "mean amplitude of its events, NaN without one"),
         Gives("time_s", "snapshot", ("time_s",), "s", "when each of the newest bins of a second begins"),
         Gives("population_rate", "snapshot", ("time_s",), "1/s", "events a second and cell"),
-        Gives("correlation", "snapshot", ("id", "id"), "", "of the first cells, in the order of `ids`"),
+        Gives("correlation", "snapshot", ("id", "id"), "", "correlation of the first cells with each other"),
         Gives("order", "snapshot", ("place",), "", "ids of the first cells, those active together side by side"),
-        Gives("ordered_correlation", "snapshot", ("place", "place"), "", "their correlations, in this order"),
+        Gives(
+            "ordered_correlation",
+            "snapshot",
+            ("place", "place"),
+            "",
+            "correlation of the first cells with each other, in the order of `order`",
+        ),
     )
     presents = Presents(
         ("frames", "masks", "detection", "background"),
