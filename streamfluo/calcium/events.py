@@ -50,11 +50,12 @@ class Events(Operator):
     σ from the medians of differences of consecutive frames and of bends of means over `rise_s`, renewed each 32
     frames. So drift and the decay of what was before need no baseline. On white noise that is .01 events a cell and
     minute at 30 frames a second, on real traces .1 to .6. Decays above .5 s and low frame rates need a longer `rise_s`.
-    An event is given when its rise is over, some `rise_s` after the onset, with the rise of the mean as amplitude, in the
-    unit of the values; a second one within `rise_s` counts as one. Values are `dff` of `extract` or `regions`, or what
-    `inputs` names; denoised traces have no noise, and no events. NaN, frames that are not valid, and cells that are not
-    there are unknown: half of the frames of either mean must be known. Correlations are those of means over bins.
-    Cost: .3 ms for 400 cells; state: 300 numbers a cell and 4 maps of correlated cells.
+    An event is given when its rise is over, some `rise_s` after the onset, with the rise of the mean as amplitude, in
+    the unit of the values; a second one within `rise_s` counts as one. Values are `dff` of `extract` or `regions`, or
+    what `inputs` names; denoised traces and rates have no noise, and no events. NaN, frames that are not valid, and
+    cells that are not there are unknown: half of the frames of either mean must be known. Correlations are those of
+    means over bins.
+    Cost: .2 ms for 400 cells; state: 400 numbers a cell and 4 maps of correlated cells.
     """
 
     Params = EventsParams
