@@ -15,7 +15,7 @@ from streamfluo.testing import LAWS
 from streamfluo.testing.decision_laws import ON_DECISIONS
 
 SHAPE, CUTS = (61, 150), (0, 7, 32, 64, 65, 96, 128)  # two tiles, nine small ones, four rows of blocks
-BANDED = ("motion", "extract", "sofi", "moments")
+BANDED = ("motion", "extract", "sofi", "moments", "summary")
 CASES = [
     pytest.param(kind, params, dtype, marks=() if dtype == "uint16" and kind in BANDED else pytest.mark.slow)
     for kind, cls in operators().items()

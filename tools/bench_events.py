@@ -1,7 +1,7 @@
 """The step `events`: what it invents on noise, what it finds of transients, simulated, real and behind `extract`.
 
     python tools/bench_events.py            noise, simulated traces, real ones with spikes, cost
-    python tools/bench_events.py --movies   behind `motion` and `extract` on simulated movies: half a minute each
+    python tools/bench_events.py --movies   behind `extract`, and on `regions`, of simulated movies: a minute each
 
 Simulated traces have white noise of σ 1 and transients of one height; those with another one within two decay times are
 left out of the recall, as their rise is less. Real ones are ΔF/F of cells whose spikes were recorded: runs of spikes
@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from bench_loop import FROM, LATE_S, live, transients
+import scipy.sparse
+from bench_loop import FROM, LATE_S, MOVIE, live, transients
 
-from streamfluo import Block, Spec, create
+from streamfluo import Block, Chain, Spec, create, open_source
+from streamfluo.engine.config import parse_config
 
 DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SETS = ("DS04-OGB1-zf-pDp", "DS09-GCaMP6f-m-V1", "DS14-GCaMP6s-m-V1", "DS20-jGECO1a-m-V1")
@@ -138,6 +140,39 @@ def movies(seeds: tuple[int, ...]) -> None:
     print(f"known {known[0]:.0f} frames after it (90 %: {known[1]:.0f})")
 
 
+def of_regions(seeds: tuple[int, ...]) -> None:
+    """The same transients in ΔF/F of `regions`, half of each true footprint's peak, after `motion`."""
+    hit = of = false = 0
+    lasted_s = 0.0
+    for seed in seeds:
+        with open_source(MOVIE.format(seed=seed)) as source:
+            truth, interval_s = source.truth, source.spec.interval_s
+            parts = tuple(truth[f"A_{part}"] for part in ("data", "indices", "indptr"))
+            footprints = scipy.sparse.csc_matrix(parts, shape=tuple(truth["A_shape"])).toarray().T
+            masks = (footprints > 0.5 * footprints.max(1, keepdims=True)).reshape(-1, *source.spec.shape)
+            chain = Chain(parse_config('[[step]]\nkind = "motion"\n'), source.spec)
+            regions, rows = create("regions", chain.step("motion").operator.out_spec, regions=masks), []
+            for block in source.blocks(32):
+                output = dict(chain.push(block))["motion"]
+                rows.append(regions.update(output.block, {"valid": output.values["valid"]}).values["dff"])
+        dff = np.concatenate(rows).astype(float)
+        late, (onsets, known, _) = round(LATE_S / interval_s), events_of(dff, 1 / interval_s)
+        for cell, (at, when) in enumerate(zip(onsets, known, strict=True)):
+            light, calcium, spikes = dff[:, cell], truth["C"][cell], truth["spikes"][cell].copy()
+            seen = np.isfinite(light) & (np.arange(len(light)) >= FROM)
+            every, noise_1 = np.flatnonzero(spikes), np.nanmedian(np.abs(np.diff(light))) / 0.9539
+            spikes[:FROM] = 0
+            scale = np.polyfit(calcium[seen], light[seen], 1)[0] if seen.any() else 0.0
+            runs = transients(spikes, calcium, noise_1 / scale if scale > 0 else np.inf, interval_s)
+            at, when = at[at >= FROM], when[at >= FROM]
+            hit += sum(bool(((at >= a - late // 2) & (at <= b + late)).any()) for a, b in runs)
+            of += len(runs)
+            false += sum(not ((every >= t - late) & (every <= end)).any() for t, end in zip(at, when, strict=True))
+            lasted_s += seen.sum() * interval_s
+    print(f"on regions, seeds {seeds}, {lasted_s / 60:.0f} minutes of cells: {hit} of {of} transients, ", end="")
+    print(f"{false / lasted_s * 60:.2f} false a minute")
+
+
 def cost() -> None:
     traces = np.random.default_rng(SEED).normal(size=(640, 400))
     operator, ids, blocks = create("events", Spec((2, 2), "uint16", interval_s=1 / 30)), np.arange(400), []
@@ -166,6 +201,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.movies:
         movies(tuple(asked.seeds))
+        of_regions(tuple(asked.seeds))
         return
     for part in (noise, simulated, real, cost):
         if not asked.only or part.__name__ in asked.only:

@@ -29,7 +29,7 @@ class Summary(Mergeable):
     seen; peak-to-noise is (maximum − mean) / σ, σ being √π/2 of the mean absolute difference of frames that follow
     directly on each other. Both as `streamfluo.analysis` has them for movies in memory. NaN pixels are left out, frames
     that are not valid as well; no difference spans a gap. Images are NaN where fewer than three frames were seen.
-    Sums about a pivot, the first frame. Cost: half of one rfft2 of the frame, with unseen rims .7; frames that come
+    Sums about a pivot, the first frame. Cost: .5 of an rfft2 of the frame, of floats .7, singly 1; frames that come
     singly are added 32 at a time, on a thread behind the values. State: 8 maps, of floats 16 of 8 bytes and 4 of 4
     more, and at most 31 waiting frames.
     """

@@ -1,5 +1,7 @@
 """`summary` against textbook formulas over the whole movie, with a hole in the frames, and the batch functions."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,27 @@ def test_unseen_pixels_and_frames_that_are_not_valid_are_left_out():
     found = stream(movie, valid=valid).read()
     same(found, textbook(movie, frames))
     assert all(np.isnan(found[name][[4, 5], [4, 1]]).all() for name in IMAGES)
+
+
+@pytest.mark.parametrize("cuts", [(20, 46, 64), (1, 37, 89)])
+def test_parts_in_which_pixels_are_unseen_merge_to_the_whole(cuts):
+    movie = movie_of("float32")
+    random = np.random.default_rng(74)
+    movie[random.random(movie.shape) < 0.2] = np.nan
+    movie[cuts[1], :3] = np.nan
+    edges = (0, *cuts, len(movie))
+    parts = []
+    for start, stop in pairwise(edges):
+        parts.append(create("summary", Spec(movie.shape[1:], "float32")))
+        if start not in HOLE or stop > HOLE.stop:
+            first = max(start, HOLE.stop) if start in HOLE else start
+            for a, b in ((first, min(stop, HOLE.start)), (max(first, HOLE.stop), stop)):
+                if a < b:
+                    parts[-1].update(Block(a, np.arange(a, b), movie[a:b]))
+    (whole, *rest) = parts
+    for part in rest:
+        whole.merge(part)
+    same(whole.read(), stream(movie).read(), rtol=1e-12)
 
 
 def test_they_equal_the_batch_functions():

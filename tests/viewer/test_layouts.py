@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from wire_bytes import fed, frame, hello, result
 
+from streamfluo.calcium.summary import IMAGES
 from streamfluo.core.registry import find_operator, operators
 from streamfluo.viewer.words import figure, labelled, named
 
@@ -66,6 +67,30 @@ def test_what_an_operator_presents_is_given_by_it_or_by_another(kind):
     known |= {"chosen"} if presents.places is not None else set()
     assert set((*presents.pictures, *presents.details)) <= known
     assert presents.pictures
+
+
+@pytest.mark.parametrize("last", ["extract", "summary", "events"])
+def test_summary_images_stand_behind_the_outlines_one_at_a_time(last):
+    steps = [("motion", "motion", "source"), ("summary", "summary", "motion"), ("extract", "extract", "summary")]
+    steps += [("events", "events", "extract")] if last == "events" else []
+    steps = (
+        steps if last != "summary" else [steps[0], ("extract", "extract", "motion"), ("summary", "summary", "extract")]
+    )
+    operators_ = {kind: find_operator(kind) for _, kind, _ in steps}
+    gives = {k: [(g.name, g.kind, g.dims, g.unit, g.meaning) for g in op.gives] for k, op in operators_.items()}
+    shown = {kind: op.presents for kind, op in operators_.items() if op.presents is not None}
+    said = hello(
+        steps=steps, gives=gives,
+        presents={kind: (list(p.pictures), list(p.details)) for kind, p in shown.items()},
+        drawn={kind: p.drawn() for kind, p in shown.items()},
+    )  # fmt: skip
+    model = fed(said)
+    called, pictures = model.layout().choice
+    assert called == "summary"
+    assert [name.rpartition("/")[2] for name in pictures] == list(IMAGES)
+    assert set(pictures) <= set(model.layout().pictures)
+    over = model.overlays_over(model.panels[pictures[0]])
+    assert "extract/contours" in {overlay.id for overlay in over}
 
 
 def test_names_are_spelled_with_their_units():
