@@ -11,7 +11,7 @@ from .field_map import FieldMap, grid_places, warped
 from .field_search import Evidence, search
 from .patches import Patches, measured_patches
 
-SURE_SIGMA = 5.0  # above chance; those of other fields reach 1.5 in 12, of the same with half the cells 5.7 to 33
+SURE_SIGMA = 6.0  # above chance: 36 of other fields reach 4.1 at most, 12 with a fifth of the cells common 8.8 at least
 FINE_RADIUS_PX = 4.0  # of a cell in images that patches are cut from: finer ones say no more
 COARSER = 2.0
 ROUNDS = 4
