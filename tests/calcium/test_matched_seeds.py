@@ -59,7 +59,7 @@ def test_of_another_field_no_seed_is_taken_and_no_id_is_given_again(monday):
 
 def test_seeds_of_another_pixel_size_are_refused(monday):
     with pytest.raises(
-        ConfigError, match="pixels of the seeds are 1 µm, of the frames 1.6 µm; was it another objective"
+        ConfigError, match=r"pixels of the seeds are 1 µm, of the frames 1\.6 µm; was it another objective"
     ):
         to_be_matched(seeds_of(monday), Spec((96, 96), "uint16", pixel_um=1.6))
 
