@@ -77,7 +77,7 @@ class RegisteredDays:
             return ""
         return (
             f"centres of the same cells scatter by {self.model.sd_px:.1f} px along each axis, and a cell's radius is "
-            f"{self.radius_px:.1f} px: the fields are deformed more than was found; neighbours may be taken for one cell"
+            f"{self.radius_px:.1f} px: the fields are deformed more than was found, neighbours may pass for one cell"
         )
 
     @property
