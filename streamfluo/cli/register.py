@@ -71,6 +71,8 @@ def _report(found: RegisteredDays) -> None:
     console.print(table)
     for name, why in found.failed.items():
         console.print(f"left out: {name} does not match: {why}", soft_wrap=True)
+    if found.doubt:
+        console.print(f"doubtful: {found.doubt}", soft_wrap=True)
     several = np.unique(found.cell[found.days > 1])
     every = np.unique(found.cell[found.days == len(found.names)])
     on_all = f", {len(every)} on all {len(found.names)} days" if len(found.names) > 2 else ""

@@ -1,5 +1,6 @@
 """The same cells on other days, on simulated animals whose cells are known."""
 
+import copy
 import csv
 import json
 import re
@@ -180,6 +181,14 @@ def test_roicat_has_a_label_for_each_component(three, tmp_path):
 def test_two_days_are_drawn_over_each_other(three, tmp_path):
     _, found = three
     assert draw_overlay(found, tmp_path / "overlay.png", 2).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_field_that_is_deformed_by_more_than_was_found_is_doubtful(three):
+    _, found = three
+    assert found.doubt == ""
+    loose = copy.copy(found)
+    loose.model = found.model._replace(sd_px=0.45 * found.radius_px)
+    assert loose.doubt.startswith(f"centres of the same cells scatter by {loose.model.sd_px:.1f} px")
 
 
 def test_what_is_found_says_itself_in_a_line(three):

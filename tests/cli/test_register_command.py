@@ -51,6 +51,27 @@ def test_python_gives_the_same_table_and_leaves_out_what_people_rejected(week):
     assert np.isin(fewer.component[fewer.day == 0], found.component[found.day == 0]).all()
 
 
+def test_a_run_carries_yesterdays_ids(week):
+    (week / "today.toml").write_text(
+        '[[step]]\nkind = "extract"\nparams = { neuron_sigma_px = 3.0, init_frames = 100, init = "seeded", '
+        'seeds = "monday", match_seeds = true }\n',
+        encoding="utf-8",
+    )
+    done = command("run", "today.toml", "--source", DAY.format(2), "--out", "today", cwd=week)
+    assert done.returncode == 0, done.stderr
+    days = [open_session(week / name) for name in ("monday", "tuesday", "today")]
+    known = days[0].components()
+    (yesterday, unseeded), today = register_sessions(days[:2], max_turn_deg=3.0).ids().T, days[2].components()
+    common = yesterday[(yesterday >= 0) & (unseeded >= 0)]
+    carried = today.ids[today.accepted]
+    assert np.isin(common, carried).mean() > 0.8
+    new = np.setdiff1d(carried, known.ids)
+    assert new.size == 0 or new.min() > known.ids.max()
+    told = " ".join(str(event.get("reason", "")) for event in days[2].events)
+    for missing in np.setdiff1d(known.ids[known.accepted], carried):
+        assert f"{missing}" in done.stdout + told
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from .field_images import binned
 from .field_map import FieldMap, grid_places, warped
 from .field_search import Evidence, search
 from .patches import Patches, measured_patches
 
-SURE_SIGMA = 5.0  # above chance; those of other fields reach 1.5 in 12, of the same with half the cells 5.7 to 33
+SURE_SIGMA = 6.0  # above chance: 36 of other fields reach 4.1 at most, 12 with a fifth of the cells common 8.8 at least
 FINE_RADIUS_PX = 4.0  # of a cell in images that patches are cut from: finer ones say no more
 COARSER = 2.0
 ROUNDS = 4
-FAR_PX = 1.0  # errors beyond it lose their say
+FAR_PX, FAR_TIMES = 1.0, 1.5  # errors beyond the larger lose their say: pixels, times the median error
 GAIN = 0.8  # of the left-out patches' error: only so much better is a model worth its freedom
 MODELS = ("rigid", "affine", "piecewise")
 
@@ -42,8 +43,9 @@ class FieldMatch(NamedTuple):
 def match_fields(common: np.ndarray, moving: np.ndarray, radius_px: float, max_turn_deg: float) -> FieldMatch:
     """Return where the common field's places lie in the moving day's; (n, y, x) images of `field_images`."""
     found, evidence = search(common, moving, radius_px, max_turn_deg)
-    if evidence.sigma < SURE_SIGMA:  # a field that is deformed by more than a pixel or two matches as means over more
-        found, evidence = search(common, moving, COARSER * radius_px, max_turn_deg)
+    if evidence.sigma < SURE_SIGMA:  # deformed by more than half a cell it matches where both are blurred by one
+        a, b = (gaussian_filter(images, (0, radius_px, radius_px)) for images in (common, moving))
+        found, evidence = search(a, b, COARSER * radius_px, max_turn_deg)
     if evidence.sigma < SURE_SIGMA:
         return FieldMatch(found, False, evidence, "rigid", np.nan, 0)
     k = max(1, int(radius_px // FINE_RADIUS_PX))
@@ -95,7 +97,8 @@ def fitted(model: str, at: np.ndarray, there: np.ndarray, weight: np.ndarray, sp
     for _ in range(5):
         found = (_rigid if model == "rigid" else _affine)(at, there, used)
         error = np.hypot(*(found(at) - there).T)
-        used = weight * np.minimum(1, FAR_PX / np.maximum(error, 1e-9)) ** 2
+        far = max(FAR_PX, FAR_TIMES * float(np.median(error)))
+        used = weight * np.minimum(1, far / np.maximum(error, 1e-9)) ** 2
     if model != "piecewise":
         return found
     return _piecewise(found, at, there - found(at), used, spacing)

@@ -24,6 +24,7 @@ FEWEST = 0.05  # of neighbours at any distance, relative to places at random: ce
 PRIOR_PAIRS = 4.0  # that the prior of a width counts for
 SHAPE_LIMIT = 3.0  # of the log likelihood ratio of correlations: they are extrapolated where no neighbours lie
 NEAREST_RADII = 0.25
+WIDEST_RADII = 0.5  # sd of displacements; allowed 1, precision fell from .67 to .55 in deformed fields
 STRAY_RADII = 0.6  # sd along each axis of a stray's centre
 STRAYS, STRAY_PAIRS = 0.02, 50.0  # their fraction before anything is seen, and the pairs that counts for
 
@@ -166,7 +167,7 @@ def _updated(
     heavy = weight * (FREEDOM + 2) / (FREEDOM + distance**2 / s2)
     prior = (0.15 * radius_px) ** 2
     new = (0.5 * (heavy * distance**2).sum() + PRIOR_PAIRS * prior) / (weight.sum() + PRIOR_PAIRS)
-    sd = float(np.clip(np.sqrt(new), 0.03 * radius_px, 0.5 * radius_px))
+    sd = float(np.clip(np.sqrt(new), 0.03 * radius_px, WIDEST_RADII * radius_px))
     return model._replace(sd_px=sd, strays=float(strays), same=_line(x, y, weight, model.other))
 
 

@@ -19,7 +19,7 @@ LEAST_SEEN = 0.4  # of a footprint's weight must lie in a day's field for it to 
 class Placed(NamedTuple):
     """All components in the common field: `day` and `row` (n,) of each, `place` (n, 2) [px], `shape` (pixels, n);
     `field` (days, pixels): what each day's field shows, `seen` (days, n): whether that shows enough of the footprint;
-    the canvas's first corner and shape; `area_px`, that of a day's field."""
+    the canvas's first corner and shape; `area_px`, that of a day's field; `radius_px` of a cell."""
 
     day: np.ndarray
     row: np.ndarray
@@ -30,6 +30,7 @@ class Placed(NamedTuple):
     corner: tuple[int, int]
     size: tuple[int, int]
     area_px: float
+    radius_px: float
 
 
 class Pairs(NamedTuple):
@@ -44,7 +45,7 @@ class Pairs(NamedTuple):
     correlation: np.ndarray
 
 
-def placed(days: Sequence[Day], maps: Sequence[FieldMap]) -> Placed:
+def placed(days: Sequence[Day], maps: Sequence[FieldMap], radius_px: float) -> Placed:
     """Return all components of all days where they lie in the common field."""
     corners = [_corners(day, field_map) for day, field_map in zip(days, maps, strict=True)]
     low, high = np.floor(np.concatenate(corners).min(0)), np.ceil(np.concatenate(corners).max(0))
@@ -60,10 +61,10 @@ def placed(days: Sequence[Day], maps: Sequence[FieldMap]) -> Placed:
     number = np.repeat(np.arange(len(days)), [len(day) for day in days])
     row = np.concatenate([np.arange(len(day)) for day in days])
     place = np.concatenate([m.to_common(day.centres_px) for day, m in zip(days, maps, strict=True)])
-    return Placed(number, row, place, shape, field, seen, corner, size, float(days[0].image.size))
+    return Placed(number, row, place, shape, field, seen, corner, size, float(days[0].image.size), radius_px)
 
 
-def near_pairs(components: Placed, radius_px: float) -> Pairs:
+def near_pairs(components: Placed) -> Pairs:
     """Return all pairs of components within reach of each other, of one day or of two."""
     found = []
     days = len(components.seen)
@@ -73,7 +74,7 @@ def near_pairs(components: Placed, radius_px: float) -> Pairs:
             both = components.field[d] & components.field[e]
             one, other = (r[components.seen[d, r] & components.seen[e, r]] for r in (rows[d], rows[e]))
             if len(one) and len(other):
-                found.append(_near(components, both, one, other, REACH_RADII * radius_px))
+                found.append(_near(components, both, one, other, REACH_RADII * components.radius_px))
     return Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 

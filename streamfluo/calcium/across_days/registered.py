@@ -16,6 +16,7 @@ from .pair_model import Fitted
 from .pairs import Placed
 
 COLUMNS = ("session", "component", "cell", "probability", "days", "y_px", "x_px")
+LOOSE_RADII = 0.4  # in fields deformed by a cell's radius sd is .5, F1 .7; in others .06 to .3, and above .9
 ROICAT_FILE = "streamfluo.tracking.results_clusters.json"
 
 
@@ -36,6 +37,7 @@ class RegisteredDays:
     ) -> None:  # fmt: skip
         self.days_used, self.matches, self.failed = tuple(days), dict(matches), dict(failed)
         self.names = tuple(day.name for day in days)
+        self.radius_px = components.radius_px
         self.shape, self.pixel_um = days[0].shape, days[0].pixel_um
         self.day, self.cell, self.place_px = components.day, cell, components.place
         self.component = np.concatenate([day.ids for day in days])
@@ -67,6 +69,16 @@ class RegisteredDays:
             "session_b": self.session[self._b], "component_b": self.component[self._b],
             "probability": self._p, "distance_px": self._distance, "correlation": self._correlation,
         }  # fmt: skip
+
+    @property
+    def doubt(self) -> str:
+        """What speaks against these cells, "" where nothing does: centres that agree no better than cells are large."""
+        if self.model.sd_px < LOOSE_RADII * self.radius_px:
+            return ""
+        return (
+            f"centres of the same cells scatter by {self.model.sd_px:.1f} px along each axis, and a cell's radius is "
+            f"{self.radius_px:.1f} px: the fields are deformed more than was found, neighbours may pass for one cell"
+        )
 
     @property
     def pair_rows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +153,7 @@ class RegisteredDays:
         model = self.model
         of_pairs = {"displacement_sd_px": model.sd_px, "same": model.same._asdict(), "other": model.other._asdict()}
         fractions = [[None if np.isnan(v) else round(float(v), 4) for v in row] for row in self.common]
-        return {"days": days, "failed": self.failed, "pairs": of_pairs, "common": fractions}
+        return {"days": days, "failed": self.failed, "doubt": self.doubt, "pairs": of_pairs, "common": fractions}
 
     def _day_facts(self, number: int, name: str) -> dict[str, Any]:
         match = self.matches[name]

@@ -21,7 +21,7 @@ from .refinement import refined
 from .registered import RegisteredDays
 
 MAX_TURN_DEG = 25.0
-REFINEMENTS = 2
+REFINEMENTS = 4
 TRIES = 3  # days that a field is held against once it does not match the first
 
 
@@ -80,7 +80,10 @@ def register_days(
     maps = [matches[n].map if n else FieldMap.identity() for n in kept]
     components, fit, cell = _cells(used, maps, radius)
     for _ in range(REFINEMENTS):
-        maps = [m if n == 0 else refined(m, n, components, fit, cell, radius) for n, m in enumerate(maps)]
+        better = [m if n == 0 else refined(m, n, components, fit, cell, radius) for n, m in enumerate(maps)]
+        if all(new is old for new, old in zip(better, maps, strict=True)):
+            break
+        maps = better
         components, fit, cell = _cells(used, maps, radius)
     if len(np.unique(cell)) == len(cell):
         raise SessionError(f"register: {', '.join(day.name for day in used)} have no cell in common; {_nearest(fit)}")
@@ -90,8 +93,8 @@ def register_days(
 
 def _cells(days: Sequence[Day], maps: Sequence[FieldMap], radius: float) -> tuple[Placed, Fitted, np.ndarray]:
     """Components where they lie in the common field, the probabilities of their pairs, the cell of each."""
-    components = placed(days, maps)
-    fit = fit_pairs(components, near_pairs(components, radius), radius)
+    components = placed(days, maps, radius)
+    fit = fit_pairs(components, near_pairs(components), radius)
     return components, fit, cells_of(components.day, fit.pairs.a, fit.pairs.b, fit.probability)
 
 

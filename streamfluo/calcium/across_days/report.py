@@ -45,6 +45,7 @@ def draw_overlay(found: RegisteredDays, path: Path, day: int = 1) -> Path:
         f"white: {counts[2]} cells of both, orange: {counts[0]} of the first alone, blue: {counts[1]}", fontsize=10
     )
     for axes in (before, after, cells):
+        axes.set_facecolor("black")
         axes.set(xticks=[], yticks=[], xlim=(-0.5, found.shape[1] - 0.5), ylim=(found.shape[0] - 0.5, -0.5))
     figure.savefig(path, dpi=DPI)
     return path
@@ -70,12 +71,12 @@ def _outlines(axes: Axes, found: RegisteredDays, day: int) -> tuple[int, int, in
         for row in rows.tolist():
             image = found.footprint(row)
             y, x = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
-            if len(y) < 2 or len(x) < 2:
+            if not len(y):
                 continue
-            box = (slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1))
+            box = np.pad(image[y[0] : y[-1] + 1, x[0] : x[-1] + 1], 1)  # a rim of 0 closes the outline
+            at = (np.arange(n) + axis[0] - 1 + c for n, axis, c in zip(box.shape, (y, x), found.corner, strict=True))
             axes.contour(
-                np.arange(x[0], x[-1] + 1) + found.corner[1], np.arange(y[0], y[-1] + 1) + found.corner[0], image[box],
-                [CONTOUR * image.max()], colors=BOTH if found.cell[row] in both else alone,
+                *reversed([*at]), box, [CONTOUR * box.max()], colors=BOTH if found.cell[row] in both else alone,
                 linewidths=1.2 if which == 0 else 1.0, linestyles="solid" if which == 0 else "dashed",
             )  # fmt: skip
     return counts[0], counts[day], len(both)

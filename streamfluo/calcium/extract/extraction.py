@@ -24,7 +24,7 @@ from .params import ExtractParams
 from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
-from .seeds import Seeds
+from .seeds import SEED, Seeds
 from .settled_traces import SWEEPS, SettledTraces, delta_f_over_f, is_bright
 from .tables import Tables
 from .transients import Transients
@@ -90,7 +90,7 @@ class Extraction:
             self._reset()
             self._begin(first, frames)
             for corner, box in found:
-                self._add_known((int(corner[0]), int(corner[1])), box, index[0], accepted=False)
+                self._add_known((int(corner[0]), int(corner[1])), box, index[0], "first frames")
             self._process_all(first, index, frames)
         self._search_again()
 
@@ -123,29 +123,29 @@ class Extraction:
             self.cells.next_id = number
             y, x = np.nonzero(image)
             if not len(y):
-                self._record_refusal(birth, number, "the seed is empty")
+                self.record_refusal(birth, number, "the seed is empty")
                 continue
             top, left = corner = self.cells.corner(float(y.mean()), float(x.mean()))
             area = np.s_[top : top + height, left : left + width]
             box = image[area] * self.background.weight[area]
             if box.any():
-                self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, accepted=True)
+                self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, seeds.origin)
             else:
-                self._record_refusal(birth, number, "the seed lies where no frame reaches")
+                self.record_refusal(birth, number, "the seed lies where no frame reaches")
         self.cells.next_id = max(self.cells.next_id, seeds.next_id)
 
-    def _record_refusal(self, frame: int, number: int, reason: str) -> None:
+    def record_refusal(self, frame: int, number: int, reason: str) -> None:
         self._refused.append(f"seed {number} is not taken: {reason}")
         self.tables.add_event(frame, number, "refused", reason)
 
-    def _add_known(self, corner: tuple[int, int], box: np.ndarray, birth: int, accepted: bool) -> None:
+    def _add_known(self, corner: tuple[int, int], box: np.ndarray, birth: int, reason: str) -> None:
         """Add a component that is known from the first frame on."""
         k = self.cells.add(corner, box, self.background, birth)
         self.cells.g[k] = self._deconvolution.g
         self.cells.live_noise[k] = self.cells.late_noise[k] = 1.0
         self.cells.moment[k] = self.cells.learned[k] = KNOWN_MOMENT
-        self.cells.accepted[k] = self.cells.seeded[k] = accepted
-        self._record_event(birth, k, "born", "seed" if accepted else "first frames")
+        self.cells.accepted[k], self.cells.seeded[k] = reason == SEED, reason != "first frames"
+        self._record_event(birth, k, "born", reason)
 
     def process(self, index: int, frame: np.ndarray) -> LiveValues:
         """Process the next frame (y, x); return the values of the accepted components.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from ...core.step_values import IDS, PRESENT
 from .components import REJECTED
 from .extraction import Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
+from .matched_seeds import MatchedSeeds, matched_seeds
 from .seeds import Seeds
 
+LISTED = 12  # cells of another day that are not seen
 NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 
 
@@ -21,7 +24,7 @@ class Live:
 
     def __init__(self, extraction: Extraction) -> None:
         self.extraction = extraction
-        self.begun, self.left_out = False, 0
+        self.begun, self.left_out, self._mismatch = False, 0, ""
         self.first_frames, self._watch = FirstFrames(extraction.shape), SceneWatch()
 
     def goes_on_from(self, collected: Live) -> None:
@@ -61,7 +64,26 @@ class Live:
         left_out, frames = self.first_frames.of_scene()
         self.left_out += len(left_out)
         self.begun, self.first_frames = True, FirstFrames(self.extraction.shape)
-        self.extraction.initialise(frames.first, frames.frames, frames, seeds)
+        matched = matched_seeds(seeds, frames) if seeds.match else MatchedSeeds(seeds, {}, "")
+        self._mismatch = matched.mismatch
+        for number, reason in matched.refused.items():
+            self.extraction.tables.add_event(frames.frames[0], number, "refused", reason)
+        self.extraction.initialise(frames.first, frames.frames, frames, matched.seeds)
+
+    def doubts(self, seeds: Seeds) -> list[str]:
+        """Return what limits the results; of seeds of another day also which are not seen."""
+        told = self.extraction.doubts(self.left_out)
+        if not seeds.match:
+            return told
+        if self._mismatch:
+            return [self._mismatch, *told]
+        cells = self.extraction.cells
+        seen = set(cells["id"][cells["accepted"]].tolist())
+        missing = [str(number) for number in seeds.ids if number not in seen]
+        if missing:
+            listed = ", ".join(missing[:LISTED]) + (f" and {len(missing) - LISTED} more" if missing[LISTED:] else "")
+            told.append(f"not seen of the {len(seeds.ids)} cells of {Path(seeds.folder).name}: {listed}")
+        return told
 
     def _is_odd(self, frame: np.ndarray) -> bool:
         """Whether a frame is a flash or a closed shutter; the scene is learned anew where it lasts and no cell is."""

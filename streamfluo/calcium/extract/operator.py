@@ -30,7 +30,7 @@ from .extraction import Extraction, LiveValues
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
 from .live import NO_COMPONENTS, Live, values_of
 from .params import ExtractParams
-from .seeds import Seeds, load_seeds, seeds_of_file
+from .seeds import Seeds, load_seeds, seeds_of_file, to_be_matched
 
 Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one that is not valid
 DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
@@ -133,6 +133,8 @@ class Extract(Operator):
             raise ConfigError('extract: seeds are for init = "seeded"')
         seeded = params.init == "seeded"
         self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else Seeds()
+        if params.match_seeds:
+            self._seeds = to_be_matched(self._seeds, spec)
         if self._seeds.folder:
             self.gives = tuple(replace(g, ids_of=self._seeds.folder) if g.kind == "by_id" else g for g in self.gives)
         self._deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
@@ -226,7 +228,7 @@ class Extract(Operator):
         return self._doubt_now() if self._doubt is None else self._doubt
 
     def _doubt_now(self) -> str:
-        told = self._live.extraction.doubts(self._live.left_out) if self._live.begun else []
+        told = self._live.doubts(self._seeds) if self._live.begun else []
         if min(self.spec.shape) < CELL_WIDTH * self.params.neuron_sigma_px:
             height, width = self.spec.shape
             told.append(

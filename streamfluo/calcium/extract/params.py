@@ -33,6 +33,10 @@ class ExtractParams(Params, frozen=True):
     seeds: Annotated[
         Any, Meta(description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, or a session")
     ] = None
+    match_seeds: Annotated[
+        bool,
+        Meta(description="seeds are a session of another day: its field is matched, its cells accepted once active"),
+    ] = False
     background: Annotated[
         Literal["ring", "low_rank"],
         Meta(description="low_rank: modes of the whole field; ring: also what surrounds each pixel, as neuropil"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,31 @@ import numpy as np
 from ...core.errors import ConfigError
 from ...core.loaded import Loaded, plain_array
 from ...core.spec import Spec
+from ..across_days.day import PIXEL_TOLERANCE
 from ..extracted_components import MEASURES
+
+SEED, SEED_OF_ANOTHER_DAY = "seed", "seed of another day"  # accepted at once; once it is active
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Known cells: an image (y, x) and an id each, the first id that is free, the folder of their session, or ""."""
+    """Known cells: an image (y, x) and an id each, the first id that is free, the folder of their session, or "".
+
+    Of a session also its `image` (y, x) of the field and its `pixel_um`; `match`: it is to be laid on today's field.
+    """
 
     images: tuple[np.ndarray, ...] = ()
     ids: tuple[int, ...] = ()
     next_id: int = 0
     folder: str = ""
+    image: np.ndarray | None = None
+    pixel_um: float | None = None
+    match: bool = False
+
+    @property
+    def origin(self) -> str:
+        """What the events say of them: those of another day may be gone, and are accepted once they are active."""
+        return SEED_OF_ANOTHER_DAY if self.match else SEED
 
 
 def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> Seeds:
@@ -44,6 +58,18 @@ def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> Seeds:
     if not (np.isfinite(images).all() and (images >= 0).all()):
         raise ConfigError("extract: seeds must be finite and not negative")
     return Seeds(tuple(images), tuple(range(len(images))), len(images))
+
+
+def to_be_matched(seeds: Seeds, spec: Spec) -> Seeds:
+    """Return seeds to be laid on the field of the first frames. Raises ConfigError for other seeds than a session."""
+    if seeds.image is None or not seeds.ids:
+        raise ConfigError("extract: match_seeds is for seeds that are a session with accepted components")
+    if spec.pixel_um and seeds.pixel_um and abs(spec.pixel_um / seeds.pixel_um - 1) > PIXEL_TOLERANCE:
+        raise ConfigError(
+            f"extract: pixels of the seeds are {seeds.pixel_um:g} µm, of the frames {spec.pixel_um:g} µm; was it "
+            "another objective or zoom? match_seeds needs one pixel size"
+        )
+    return replace(seeds, match=True)
 
 
 def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.ndarray:
@@ -79,7 +105,7 @@ def seeds_of_session(loaded: Loaded, spec: Spec) -> Seeds:
     if len(set(ids)) < len(ids) or min(ids, default=0) < 0 or known.shape or known.dtype.kind not in "iu":
         raise ConfigError(f"{loaded.path}: its components are not numbered")
     next_id = max(int(known), *(n + 1 for n in ids), 0)
-    return Seeds(images, ids, next_id, str(step.folder.resolve()))
+    return Seeds(images, ids, next_id, str(step.folder.resolve()), snapshot["background"], step.sees.pixel_um)
 
 
 def _accepted(
