@@ -279,9 +279,9 @@ params = { regions = [[[2, 2], [2, 8], [9, 8], [9, 2]], [[12, 10], [12, 18], [20
         assert ophys["Fluorescence"]["Neuropil"].unit == "ADU"
 
 
-def test_what_an_nwb_lacks_is_asked_for_by_name(session, tmp_path):
+def test_what_an_nwb_lacks_is_asked_for_by_name(empty, tmp_path):
     pytest.importorskip("pynwb", reason="needs the extra [nwb]")
-    words = ["export", str(session.path), "--to", "nwb", "--out", str(tmp_path / "E")]
+    words = ["export", str(empty.path), "--to", "nwb", "--out", str(tmp_path / "E")]
     said = CliRunner().invoke(app, words).output
     assert "modality, indicator, location, excitation_nm, emission_nm" in said
     assert "no subject, which archives require: [subject] with subject_id, species, sex and age" in said
