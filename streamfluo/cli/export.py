@@ -12,6 +12,7 @@ from ..core.errors import SessionError
 from ..session.export import export_session
 from ..session.export_step_frames import export_step_frames
 from ..session.nwb_metadata import lacking, load_nwb_metadata
+from ..session.nwb_results import finds_cells
 from ..session.reader import open_session
 from .console import console, counted
 from .progress import frame_progress
@@ -48,7 +49,7 @@ def export(
             written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um, told)
     for path in written:
         console.print(str(path), soft_wrap=True)
-    for sentence in lacking(told, bool(opened.readers("components"))) if to == "nwb" else ():
+    for sentence in lacking(told, finds_cells(opened)) if to == "nwb" else ():
         console.print(f"NWB: {sentence}", soft_wrap=True)
     for name, one in opened.recorded_inputs.by_name.items():
         if one.undetermined:

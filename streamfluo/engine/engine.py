@@ -337,7 +337,8 @@ def _opened(
     if out is None:
         return None
     frames = recorded_frames(config, chain.steps)
-    facts = RunFacts(chain.facts(), {s.id: s.operator.gives for s in chain.steps}, config.where, config.text, frames)
+    given = {s.id: s.operator.gives for s in chain.steps}
+    facts = RunFacts(chain.facts(), given, config.where, config.text, frames=frames)
     session = SessionWriter(out, source, facts, raw=config.record.raw, resume=resume, calls=calls)
     undo.callback(session.abandon)
     return session

@@ -38,7 +38,7 @@ def as_table(
     names, columns = [FRAME], [index.tolist()]
     if t_s is not None:
         names.append(TIME)
-        columns.append(_known(t_s))
+        columns.append(known_times(t_s))
     for name, array in values.items():
         if name == "ids":
             continue
@@ -93,10 +93,10 @@ def table_with_times(
         listed.append(column.tolist())
         if t_s is not None and name == (frame or FRAME):
             names.append(TIME)
-            listed.append(_known(t_s))
+            listed.append(known_times(t_s))
     return names, zip(*listed, strict=True)
 
 
-def _known(t_s: np.ndarray) -> list[Any]:
-    """Times as cells; what is not known is empty."""
+def known_times(t_s: np.ndarray) -> list[Any]:
+    """Return times [s] as cells; what is not known is empty."""
     return [float(t) if math.isfinite(t) else "" for t in t_s.tolist()]

@@ -10,11 +10,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ..core.errors import SessionError, SourceError
 from ..core.names import file_in, plane_file_names
+from ..core.source import Gap
 from ..core.spec import Spec
 from .cell_writers import CELL_FORMATS, export_cells, found_cells
-from .csv_writer import frame_rows, write_csv
+from .csv_writer import TIME, frame_rows, known_times, write_csv
 from .export_planes import export_frames_of_planes
 from .export_values import export_components, export_input, export_joined, export_snapshots, export_values
 from .hdf5_writer import write_locs
@@ -80,9 +83,9 @@ def _export(stacks: StackWriter, out: Path, progress: Callable[[int], None], pix
     if session.damaged:
         damages = [(d.file.name, d.start, *(d.frames or ("", "")), d.reason) for d in session.damaged]
         written.append(write_csv(out / "damaged.csv", ("file", "byte", "first frame", "frames", "reason"), damages))
-    if session.gaps:
-        rows = [(gap.first, gap.count, gap.reason, gap.plane)[: 3 + several] for gap in session.gaps]
-        written.append(write_csv(out / "gaps.csv", ("first", "count", "lost by", "plane")[: 3 + several], rows))
+    if gaps := session.gaps:
+        rows = [(gap.first, *_began_s(session, gap), gap.count, gap.reason, gap.plane)[: 4 + several] for gap in gaps]
+        written.append(write_csv(out / "gaps.csv", ("first", TIME, "count", "lost by", "plane")[: 4 + several], rows))
     names = plane_file_names(session.planes) if several else {}
     if to in ("npy", "csv"):
         written += [export_joined(name, cells().same_as, out) for name, cells in session.joiners("cells").items()]
@@ -98,6 +101,11 @@ def _export(stacks: StackWriter, out: Path, progress: Callable[[int], None], pix
             written += export_snapshots(step, to, folder, pixel_of(plane, step, pixel_um))
             written += export_values(step, to, folder) if to in ("npy", "csv") else []
     return written
+
+
+def _began_s(session: Session, gap: Gap) -> list[float | str]:
+    """When a gap began [s]: its first frame never came, so index · interval; empty where that is not known."""
+    return known_times(np.array([gap.first]) * (session.spec.interval_s or np.nan))
 
 
 def _export_localisations(session: Session, program: str, out: Path, pixel_um: float | None) -> list[Path]:

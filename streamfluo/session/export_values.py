@@ -90,9 +90,12 @@ def export_input(one: RecordedInput, to: str, out: Path) -> Path:
     if to == "npy":
         return _save_arrays(_file(out, f"{name}.npz"), {f"{times}_ns": one.t_ns, "value": one.value})
     columns = one.value[:, None] if one.is_text else one.value
-    header = (f"{times}_s", *(["text"] if one.is_text else map(str, range(columns.shape[1]))))
-    rows = ((t_ns / 1e9, *row) for t_ns, row in zip(one.t_ns.tolist(), columns.tolist(), strict=True))
-    return write_csv(_file(out, f"{name}.csv"), header, rows)
+    shape = columns.shape[1:] if columns.shape[1] != 1 else ()
+    header = [f"{times}_s", *(["text"] if one.is_text else column_names(one.name, shape))]
+    listed = [(one.t_ns / 1e9).tolist(), *columns.T.tolist()]
+    if one.frame is not None:  # of the frames' own metadata
+        header, listed = ["frame", *header], [one.frame.tolist(), *listed]
+    return write_csv(_file(out, f"{name}.csv"), header, zip(*listed, strict=True))
 
 
 def export_joined(name: str, columns: Mapping[str, np.ndarray], out: Path) -> Path:

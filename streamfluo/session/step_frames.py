@@ -172,7 +172,10 @@ class Layout(NamedTuple):
 
 
 def read_layout(path: Path) -> Layout:
-    """Return how the frames of a step lie. Raises SessionError for what no run writes."""
+    """Return how the frames of a step lie. Raises SessionError for what no run writes, and for a link elsewhere."""
+    session = path.parents[1]
+    if not (path / ARRAY / META).resolve().is_relative_to(session.resolve()):
+        raise SessionError(f"{path}: leads out of its session by a link; do not trust it")
     try:
         facts = json.loads((path / ARRAY / META).read_text(encoding="utf-8"))
         stop, *shape = facts["shape"]

@@ -155,7 +155,8 @@ def test_a_figure_has_contours_and_traces_of_the_cells(session):
     expected = cells.traces[row] / np.ptp(cells.traces[row])
     np.testing.assert_allclose(ink(beside)[0], expected, rtol=1e-6)
     some = cells.ids[cells.accepted][:2].tolist()
-    assert len(ink(cells.plot(some, image=np.ones(cells.shape)).axes[1])) == 2
+    figure = cells.plot(some, image=np.ones(cells.shape))
+    assert len(ink(figure.axes[1])) == 2
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 

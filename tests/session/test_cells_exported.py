@@ -254,9 +254,34 @@ def test_a_step_without_frames_is_said_in_one_line(session, tmp_path, words, say
     assert not (tmp_path / "E").exists()
 
 
-def test_what_an_nwb_lacks_is_asked_for_by_name(session, tmp_path):
+def test_an_nwb_has_regions_as_well(tmp_path):
+    pynwb = pytest.importorskip("pynwb", reason="needs the extra [nwb]")
+    config = """
+[[step]]
+kind = "regions"
+params = { regions = [[[2, 2], [2, 8], [9, 8], [9, 2]], [[12, 10], [12, 18], [20, 14]]], neuropil_px = 3.0 }
+"""
+    session = run(tmp_path / "S", "sim:calcium?shape=24x24&frames=70&seed=4&neurons=1", config)
+    (tmp_path / "m.toml").write_text(METADATA, encoding="utf-8")
+    exported(session, "nwb", tmp_path / "E", metadata=load_nwb_metadata(tmp_path / "m.toml"))
+    values, labels = session.values("regions"), session.snapshot("regions")["masks"]
+    with pynwb.NWBHDF5IO(tmp_path / "E" / "frames.nwb", "r") as file:
+        ophys = file.read().processing["ophys"]
+        table = ophys["ImageSegmentation"]["PlaneSegmentation"]
+        found = np.zeros(labels.shape, int)
+        for n in range(2):
+            for x, y, _ in table["pixel_mask"][n]:
+                found[y, x] = n + 1
+        assert np.array_equal(found, labels)
+        pairs = [("Fluorescence", "RoiResponseSeries", "mean"), ("Fluorescence", "Neuropil", "neuropil")]
+        for place, name, given in [*pairs, ("DfOverF", "RoiResponseSeries", "dff")]:
+            assert np.array_equal(ophys[place][name].data, values[given], equal_nan=True)
+        assert ophys["Fluorescence"]["Neuropil"].unit == "ADU"
+
+
+def test_what_an_nwb_lacks_is_asked_for_by_name(empty, tmp_path):
     pytest.importorskip("pynwb", reason="needs the extra [nwb]")
-    words = ["export", str(session.path), "--to", "nwb", "--out", str(tmp_path / "E")]
+    words = ["export", str(empty.path), "--to", "nwb", "--out", str(tmp_path / "E")]
     said = CliRunner().invoke(app, words).output
     assert "modality, indicator, location, excitation_nm, emission_nm" in said
     assert "no subject, which archives require: [subject] with subject_id, species, sex and age" in said

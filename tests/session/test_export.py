@@ -54,7 +54,7 @@ def test_frames_come_back_from_every_format_with_their_facts(session, tmp_path, 
     assert [int(i) for i, *_ in table[1:]] == SEEN
     assert [int(t) for _, t, _ in table[1:]] == [100 * n for n in SEEN]
     assert [float(t) for *_, t in table[1:]] == [100 * n / 1e9 for n in SEEN]
-    assert rows(tmp_path / "E" / "gaps.csv") == [["first", "count", "lost by"], ["50", "3", "camera"]]
+    assert rows(tmp_path / "E" / "gaps.csv") == [["first", "t_s", "count", "lost by"], ["50", "5.0", "3", "camera"]]
 
 
 @pytest.mark.parametrize(
