@@ -10,7 +10,7 @@ from scipy.sparse.linalg import splu
 
 from ...core.refinement import SeenFrame
 from ..banded import whiten
-from ..extract.acceptance import EVIDENCE_PER_SNR, is_cell
+from ..extract.acceptance import EVIDENCE_PER_SNR, FALSE_SCALE, evidence_times, is_cell
 from ..extract.background import FrameSums
 from ..extract.buffer import SCALE
 from ..extract.components import REJECTED
@@ -23,6 +23,9 @@ from .looking_ahead import Course, LookingAhead
 
 DEMIX_SWEEPS = 10  # of the components, whose solution 3 sweeps reach where footprints overlap little
 STRIP = 0.8  # of min_compactness: below, a footprint that all frames have shaped is a process
+# Of the evidence needed: background makes e^(-m / FALSE_SCALE) components of m times it, and each place is looked at
+# again. Of 22 that five movies gained without it 8 were false, seven of them below.
+SECOND_LOOK = 1 + FALSE_SCALE * np.log(2)
 ROUNDS = 3  # of footprint updates at the end of a pass
 LEAST_MOMENT = 400.0  # Σ activity² [σ²]: less, and a footprint is not known better than the run knew it
 
@@ -141,6 +144,7 @@ class WholeExtraction(Extraction):
         """See all frames once: footprints are updated with activity known ahead, new components are found."""
         cells = self.cells
         kept = dict(zip(cells["id"].tolist(), cells["seeded"].tolist(), strict=True))
+        before = set(cells["id"][cells["accepted"]].tolist())
         cells["seeded"][:] = True  # until all frames have been seen nobody judges what the run found
         cells["learned"][:] = np.inf  # their footprints are updated at the end, with what all frames say
         ahead.begin(cells)
@@ -151,10 +155,13 @@ class WholeExtraction(Extraction):
         self.catch_up()
         for k in range(cells.count):
             cells.seeded[k] = kept.get(int(cells.id[k]), cells.seeded[k])
-        self._judge()
+        self._judge(before)
 
-    def _judge(self) -> None:
-        """With all that was seen: update footprints, join what is one cell, remove what is none, accept the others."""
+    def _judge(self, before: set[int]) -> None:
+        """With all that was seen: update footprints, join what is one cell, remove what is none, accept the others.
+
+        before: ids that the run had accepted; others need the evidence of places that are looked at a second time.
+        """
         cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
         for _ in range(ROUNDS):
             for k in range(cells.count - 1, -1, -1):
@@ -164,13 +171,17 @@ class WholeExtraction(Extraction):
         while (duplicate := find_duplicate(cells)) is not None:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
-            cells.accepted[duplicate.whole] |= cells.accepted[duplicate.part]
+            if int(cells.id[duplicate.part]) in before:
+                cells.accepted[duplicate.whole] = True
+                before.add(whole)
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
         for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
             self._remove(k, reason)
         cell = is_cell(cells, self.params, BIN, self.background.observed_px)
+        cell &= evidence_times(cells, self.params, BIN)[0] >= SECOND_LOOK
         strips = (cells["compactness"] < STRIP * self.params.min_compactness) & ~cells["seeded"]
-        accepted = ((cells["accepted"] & ~strips) | cell) & (cells["verdict"] != REJECTED)
+        stays = (np.isin(cells["id"], list(before)) & ~strips) | cells["seeded"]
+        accepted = ((cells["accepted"] & stays) | cell) & (cells["verdict"] != REJECTED)
         for k in np.flatnonzero(accepted != cells["accepted"]).tolist():
             reason = "" if accepted[k] else "not compact: a process?"
             self._record_event(self._last_index, k, "accepted" if accepted[k] else "rejected", reason)
