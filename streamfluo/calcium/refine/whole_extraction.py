@@ -43,7 +43,7 @@ class WholeExtraction(Extraction):
             self._ring.memory = 1.0
             self._ring.initialise(sums.first, frames, self.background)
         self.detector.see(self.background.weight > 0)
-        return 2 * len(frames) * sums.first.size
+        return (2 + 4) * len(frames) * sums.first.size  # at half precision, and whitened for the modes
 
     def nbytes(self) -> int:
         """Return how many bytes are held for frames, bins and components."""
@@ -69,10 +69,12 @@ class WholeExtraction(Extraction):
         """Add the components that the run found."""
         height, width = self._box
         for component in components:
-            y, x = (np.flatnonzero(component.image.any(axis)) for axis in (1, 0))
-            corner = top, left = self.cells.corner((y[0] + y[-1]) / 2, (x[0] + x[-1]) / 2)
-            area = np.s_[top : top + height, left : left + width]
-            box = component.image[area] * self.background.weight[area]
+            (y, x), (h, w) = component.corner, component.image.shape
+            corner = top, left = self.cells.corner(y + (h - 1) / 2, x + (w - 1) / 2)
+            box = np.zeros(self._box, np.float32)
+            there, here = _shared((y, h), (top, height)), _shared((x, w), (left, width))
+            box[there[1], here[1]] = component.image[there[0], here[0]]
+            box *= self.background.weight[top : top + height, left : left + width]
             norm = float(np.sqrt((box.astype(float) ** 2).sum()))
             if norm > 0:
                 known = component.accepted, component.verdict, component.kept
@@ -189,3 +191,10 @@ class WholeExtraction(Extraction):
 
     def _settle(self, slot: int) -> None:
         """Final values come from a pass of their own."""
+
+
+def _shared(inner_span: tuple[int, int], outer_span: tuple[int, int]) -> tuple[slice, slice]:
+    """Where two spans, each its start and length, overlap: as slices of the first and of the second one."""
+    (a, m), (b, n) = inner_span, outer_span
+    start, stop = max(a, b), max(max(a, b), min(a + m, b + n))
+    return slice(start - a, stop - a), slice(start - b, stop - b)
