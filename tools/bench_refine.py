@@ -77,9 +77,12 @@ def semireal(name: str, seed: int, passes: int, folder: Path) -> None:
     print(f"    {rate}", flush=True)
 
 
-def field(name: str, seed: int, passes: int, folder: Path) -> None:
-    """Print the scores of a simulated field."""
+def field(name: str, seed: int, args: argparse.Namespace, folder: Path) -> None:
+    """Print the scores of a simulated field, of its first `frames` alone."""
     pixels, truth = fields.render(name, seed)
+    pixels, passes = pixels[: args.frames], args.passes
+    truth |= {key: truth[key][:, : args.frames] for key in ("C", "spikes")}
+    truth["shift_px"] = truth["shift_px"][: args.frames]
     tiff, first = folder / f"{name}-{seed}.tif", folder / f"{name}-{seed}"
     tifffile.imwrite(tiff, pixels, photometric="minisblack")
     sigma = fields.FIELDS[name].get("neuron_sigma_px", fields.SIGMA_PX)
@@ -132,6 +135,7 @@ def main() -> None:
     parser.add_argument("--fields", nargs="*", default=[], choices=list(fields.FIELDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--passes", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=fields.FRAMES, help="of simulated fields")
     parser.add_argument("--keep", type=Path, help="folder to leave the sessions in")
     args = parser.parse_args()
     folder = args.keep or Path(tempfile.mkdtemp(prefix="streamfluo-refine-"))
@@ -141,7 +145,7 @@ def main() -> None:
             for name in args.movies:
                 semireal(name, seed, args.passes, folder)
             for name in args.fields:
-                field(name, seed, args.passes, folder)
+                field(name, seed, args, folder)
     finally:
         if args.keep is None:
             shutil.rmtree(folder, ignore_errors=True)

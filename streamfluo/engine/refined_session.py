@@ -60,7 +60,7 @@ def refine_session(path: Path, out: Path, passes: int, progress: Progress) -> li
     for plane in session.planes:
         own = session.plane(plane)
         for step in refinable(own):
-            found, taken = refined(own, step, passes, progress)
+            found, taken = refined(session, (plane, step), passes, progress)
             results[in_plane(plane, step)] = found
             outcomes.append(
                 Outcome(in_plane(plane, step), found.said, taken, found.held_bytes, found.per_frame_bytes * own.frames)

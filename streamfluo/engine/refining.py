@@ -50,13 +50,15 @@ def refinable(session: Session) -> dict[str, type[Operator]]:
     return {step: kind for step, kind in kinds.items() if kind is not None and kind.refine is not Operator.refine}
 
 
-def refined(session: Session, step: str, passes: int, progress: Progress) -> tuple[Refined, Passes]:
-    """Refine a step of a plane of a session; return what it gives and what the passes took.
+def refined(whole: Session, place: tuple[str, str], passes: int, progress: Progress) -> tuple[Refined, Passes]:
+    """Refine a step of a session, `place` its plane and its id there; return what it gives and what the passes took.
 
     Raises SessionError for what cannot be refined, SourceError where its frames are gone.
     """
+    plane, step = place
+    session = whole.plane(plane)
     facts, kind = session.steps[step], refinable(session)[step]
-    path, valid = _path_to(session, step), _valid(session, step)
+    path, valid = _path_to(session, step), _valid(whole, facts.inputs.get(VALID, ""))
     spec = path[-1].out_spec if path else session.spec
     taken = Passes(session.spec.shape[0] * session.spec.shape[1] * np.dtype(session.spec.dtype).itemsize)
     count = session.frames
@@ -113,14 +115,12 @@ def _path_to(session: Session, step: str) -> list[Operator]:
     return path
 
 
-def _valid(session: Session, step: str) -> Callable[[Block], np.ndarray] | None:
-    """What says which frames of a block (t,) were declared valid, None where nothing did."""
-    giver, _, name = session.steps[step].inputs.get(VALID, "").rpartition(".")
-    own = giver.rpartition("/")[2]
-    if not name or own not in session.steps:
+def _valid(session: Session, value: str) -> Callable[[Block], np.ndarray] | None:
+    """What says which frames of a block (t,) a `step.value` of the session declares valid, None where nothing does."""
+    giver, _, name = value.rpartition(".")
+    if giver not in session.steps:
         return None
-    known = session.values(own).get(name)
-    index = session.index(own)
+    known, index = session.values(giver).get(name), session.index(giver)
     if known is None or not len(index):
         return None
     by_index = np.zeros(int(index.max()) + 1, bool)

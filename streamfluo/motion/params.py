@@ -141,4 +141,4 @@ def shifts_again(step: RecordedStep, params: Mapping[str, Any]) -> dict[str, Any
     stated = {key: value for key, value in params.items() if key not in ("template", "template_update", "shifts_px")}
     if stated.get("border") != "crop":  # with it the size of the frames follows from max_shift_px
         stated["max_shift_px"] = largest
-    return {**stated, "mode": "apply", "shifts_px": shifts}
+    return {**stated, "mode": "apply", "shifts_px": shifts, "template_update": "frozen", "init_frames": 2}

@@ -74,6 +74,12 @@ def blob(shape, y, x, width=2.0):
     return np.where(image > 0.1, image, np.float32(0))
 
 
+def cut(number, image):
+    y, x = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
+    window = image[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    return FirstComponent(number, (int(y[0]), int(x[0])), window, True, 0, False)
+
+
 def test_traces_are_least_squares_over_the_whole_movie():
     """Textbook: with footprints and background given, min ‖W − [A B] [C; F]‖ over all pixels and frames at once."""
     rng, shape = np.random.default_rng(52002), (32, 36)
@@ -88,7 +94,7 @@ def test_traces_are_least_squares_over_the_whole_movie():
     for frame in movie:
         sums.add(frame - movie[0])
     extraction.begin(sums, [frame - movie[0] for frame in movie[::2]])
-    extraction.add_first([FirstComponent(n, image, True, 0, False) for n, image in enumerate(images)], 3)
+    extraction.add_first([cut(n, image) for n, image in enumerate(images)], 3)
     found, modes = extraction.demixed(iter(enumerate(movie)), None, learn=True)
     background, cells = extraction.background, extraction.cells
     footprints = np.zeros((3, *shape))

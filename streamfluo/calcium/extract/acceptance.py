@@ -38,7 +38,14 @@ FALLS_ALIKE, LEAST_RISING = 1.5, 1 / 3
 
 
 def is_cell(cells: Components, params: ExtractParams, bin_frames: int, observed_px: int) -> np.ndarray:
-    """Return which components (K,) have the evidence of a cell, among all in a field of so many observed pixels.
+    """Return which components (K,) have the evidence of a cell, among all in a field of so many observed pixels."""
+    times, any_evidence = evidence_times(cells, params, bin_frames)
+    counted = times[cells["verdict"] != REJECTED]
+    return (times >= least_times(counted, observed_px / params.neuron_sigma_px**2)) & any_evidence
+
+
+def evidence_times(cells: Components, params: ExtractParams, bin_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many times the evidence needed each component (K,) has, ∞ where none is, and whether it has any.
 
     Activity only rises above its baseline: what falls as far as it rises is background that fluctuates, which also has
     no compact shape.
@@ -51,9 +58,7 @@ def is_cell(cells: Components, params: ExtractParams, bin_frames: int, observed_
     evidence = snr * (1 - explained) * np.sqrt(rising2) * np.clip(compact, 0, 1)
     evidence = np.where(cells["compactness"] >= params.min_compactness, evidence, 0)
     needed = EVIDENCE_PER_SNR * params.min_snr * np.where(cells["at_edge"], AT_EDGE, 1)
-    times = np.divide(evidence, needed, out=np.full(cells.count, np.inf), where=needed > 0)
-    counted = times[cells["verdict"] != REJECTED]
-    return (times >= least_times(counted, observed_px / params.neuron_sigma_px**2)) & (evidence > 0)
+    return np.divide(evidence, needed, out=np.full(cells.count, np.inf), where=needed > 0), evidence > 0
 
 
 def least_times(times: np.ndarray, places: float) -> float:

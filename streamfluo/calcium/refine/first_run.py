@@ -19,9 +19,10 @@ _LEAST = MEASURES.keys() - {"compactness", "decision"}  # of sessions before the
 
 
 class FirstComponent(NamedTuple):
-    """A component of the run: its footprint (y, x) [ADU per σ], and whether it stays whatever is measured."""
+    """A component of the run: its footprint (h, w) [ADU per σ] at `corner`; `kept`: it stays whatever is measured."""
 
     id: int
+    corner: tuple[int, int]
     image: np.ndarray
     accepted: bool
     verdict: int
@@ -47,12 +48,22 @@ def first_components(step: RecordedStep) -> list[FirstComponent]:
     footprints, decisions, accepted = found.footprints, found.decision, found.accepted
     components = []
     for row, number in enumerate(found.ids.tolist()):
-        image = np.asarray(footprints[:, [row]].todense(), np.float32).reshape(found.shape)
-        if image.any():
+        column = footprints[:, [row]]
+        if column.nnz:
+            corner, image = _window(column.indices, column.data, found.shape[1])
             verdict = _VERDICTS.get(str(decisions[row]), 0)
             kept = bool(verdict) or number in seeds
-            components.append(FirstComponent(number, image, bool(accepted[row]), verdict, kept))
+            components.append(FirstComponent(number, corner, image, bool(accepted[row]), verdict, kept))
     return components
+
+
+def _window(pixel: np.ndarray, value: np.ndarray, width: int) -> tuple[tuple[int, int], np.ndarray]:
+    """Where a footprint of `pixel` numbers (n,) with `value` (n,) begins, and its image (h, w)."""
+    y, x = np.divmod(pixel, width)
+    top, left = int(y.min()), int(x.min())
+    image = np.zeros((int(y.max()) - top + 1, int(x.max()) - left + 1), np.float32)
+    image[y - top, x - left] = value
+    return (top, left), image
 
 
 def first_free_id(step: RecordedStep, components: list[FirstComponent]) -> int:

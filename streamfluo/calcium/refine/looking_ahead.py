@@ -17,7 +17,7 @@ SPARSITY = 7.0  # λ in noise σ: of 1 to 10 with the best traces of all frames 
 NETWORK_SHARE = 0.7  # of the rate; of .5, .7, 1 the best on real spikes
 LEAST_FRAMES = 30
 _ROWS, _DECIDING = 32, 24  # traces that are deconvolved at a time, and that decide the time constants
-_DECIDING_FRAMES = 10_000
+_DECIDING_FRAMES = 3000  # 10 s of a core
 _TYPICAL = (0.4, 0.05)
 
 

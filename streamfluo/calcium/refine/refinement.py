@@ -55,7 +55,7 @@ def refined_extract(recording: Recording, passes: int = 1) -> Refined:
     raw, modes = extraction.demixed(frames.again("final traces"), course, learn=False)
     assert constants is not None
     found = course_of(*_by_id(extraction, raw), constants, interval_s)
-    held = 2 * sampled + extraction.nbytes(), 4 * FULL_TRACES * extraction.cells.count
+    held = max(sampled, 2 * extraction.nbytes()), 4 * FULL_TRACES * extraction.cells.count
     return _refined(recording, extraction, (found, modes, frames.index), (len(first), *held))
 
 
@@ -105,7 +105,7 @@ class _Frames:
         What is usual the first SAMPLED frames say; of them alone all are held.
         """
         shape, count = self._recording.spec.shape, self._recording.count
-        every, index = max(1, count // SAMPLED), list[int]()
+        every, index = max(1, -(-count // SAMPLED)), list[int]()
         begun, sampled, watch = FirstFrames(shape), FirstFrames(shape), SceneWatch()
         sums, usual = FrameSums(np.zeros(shape, np.float32)), None
         for n, frame in self._recording.frames("background"):
@@ -122,7 +122,7 @@ class _Frames:
                 sums.gap()
             else:
                 sums.add(frame - sums.first)
-                if len(index) % every == 0 and len(sampled) < 2 * SAMPLED:
+                if len(index) % every == 0:
                     sampled.append(n, frame)
         self.index = np.array(index, np.int64)
         if usual is None:
