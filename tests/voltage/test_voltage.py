@@ -77,7 +77,7 @@ def test_subthreshold_and_trace_follow_the_voltage():
         trace = values["trace"][LEARNED:, k]
         assert np.corrcoef(trace, truth["voltage"][k, LEARNED:])[0, 1] > 0.6
         low = values["subthreshold"][LEARNED:, k]
-        assert np.corrcoef(low, truth["subthreshold"][k, LEARNED - 4 : -4])[0, 1] > 0.75
+        assert np.corrcoef(low, truth["subthreshold"][k, LEARNED - 4 : -4])[0, 1] > 0.7
 
 
 def test_a_spike_is_told_two_frames_after_its_peak_in_the_table_and_by_frame():
