@@ -154,6 +154,23 @@ def test_frames_that_are_not_valid_and_unseen_pixels_are_unknown_and_teach_nothi
     assert np.abs(again).max() < 0.1 * whole["trace"][1500:2600].std()
 
 
+@pytest.mark.parametrize("change", ["flash", "step"])
+def test_other_illumination_is_no_spike_and_is_got_over(change):
+    movie, truth = scene()
+    lit = movie.astype(np.float32)
+    frames = np.arange(4000, FRAMES, 250) if change == "flash" else np.arange(4000, FRAMES)
+    lit[frames] = (lit[frames] - 100) * (1.1 if change == "flash" else 0.8) + 100
+    values, table = feed(create("voltage", SPEC.with_(dtype="float32"), masks=truth["masks"]), lit)
+    assert np.isnan(values["trace"][4000]).all()
+    found, true = [], []
+    for k in range(3):
+        late = (table[:, 1] == k) & (table[:, 0] >= 4200)
+        found.append(table[late, 0] + k * FRAMES)
+        true.append(true_spikes(truth, k, 4200) + k * FRAMES)
+    assert f1(np.concatenate(found), np.concatenate(true)) >= 0.93
+    assert np.isfinite(values["spiked"][4200:]).mean() > 0.9
+
+
 def test_no_spike_is_told_across_a_gap_until_the_filter_has_seen_enough():
     movie, truth = scene()
     operator = operator_of(truth)
