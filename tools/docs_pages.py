@@ -21,7 +21,7 @@ FACES = ("streamfluo", "streamfluo.analysis", "streamfluo.counting", "streamfluo
 ROOMS = {
     "pixels": "Pixels", "motion": "Motion correction", "calcium": "Source extraction", "sofi": "SOFI",
     "gain": "Camera calibration", "spots": "Single molecules", "counting": "Counting",
-    "closed_loop": "Closed loops",
+    "voltage": "Voltage imaging", "closed_loop": "Closed loops",
 }  # fmt: skip
 BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("min_length", "length ≥"), ("max_length", "length ≤"))
 

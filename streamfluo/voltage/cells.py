@@ -57,7 +57,12 @@ class Cells:
         )
         z = np.zeros
         self.filters = Filters(
-            z((count, features)), z((count, TAPS)), z((count, WAVE)), z((count, RESPONSE)), np.full(count, np.inf)
+            z((count, features)),
+            z((count, features)),
+            z((count, TAPS)),
+            z((count, WAVE)),
+            z((count, RESPONSE)),
+            np.full(count, np.inf),
         )
         self.running = Running(
             z((count, features)), z((count, features)), z((count, IMAGES, features)), z((count, features, features)),
@@ -91,6 +96,8 @@ class Cells:
             running.counts[k, 0],
         )
         self.filters.weights[k, :features] = self._sign * weights
+        variance = np.diag(running.covariance[k, :features, :features]) / max(running.weight[k, 0], 1e-9)
+        self.filters.spread[k, own:features] = np.sqrt(variance[own:])
         if learned.passes[k] == 1:  # the trace is another one from now on
             running.autocovariance[k], running.weight[k, 1] = 0, 0
         elif fast:

@@ -30,7 +30,7 @@ class VoltageParams(Params, frozen=True):
     contrast: Annotated[
         float, Meta(gt=0, le=100, description="how much brighter than what surrounds them cells are that are proposed")
     ] = 0.2
-    propose_s: Annotated[float, Meta(gt=0, le=600, description="frames that cells are proposed from [s]")] = 3.0
+    propose_s: Annotated[float, Meta(gt=0, le=600, description="frames that cells are proposed from [s]")] = 1.0
     interval_s: Annotated[_Positive | None, Meta(description="frame interval if the source does not state it [s]")] = (
         None
     )

@@ -15,6 +15,7 @@ RISE, ROUNDS = 5, 6  # frames before the peak that a waveform is learned from, a
 LOADING = 0.02  # of the mean variance, added to each: footprints are known to a few per cent only
 EDGES = np.arange(BINS) / PER_SIGMA  # lower edge of each bin [noise σ]
 LOWEST = 2.5  # thresholds below are not considered [noise σ]
+CLEAR = 3.5  # peaks beyond hardly are noise [noise σ]
 EMPTY = 4.5  # threshold where nothing stands out of the noise [noise σ]
 ENOUGH = 8.0  # spikes that must stand out before a threshold follows them
 
@@ -147,9 +148,9 @@ def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Thresh
 
 
 def opposed(upward: np.ndarray, downward: np.ndarray) -> bool:
-    """Return whether clear downward peaks, beyond 4.5 σ, outnumber the upward ones threefold and by a dozen."""
-    up, down = (float(peaks[EDGES >= EMPTY].sum()) for peaks in (upward, downward))
-    return down > 3 * up + 12
+    """Return whether downward peaks beyond 3.5 σ outnumber the upward ones fourfold and by 4 σ of their number."""
+    up, down = (float(peaks[EDGES >= CLEAR].sum()) for peaks in (upward, downward))
+    return down > 4 * up and down - up > 4 * np.sqrt(down + up)
 
 
 def untruncated(upward: np.ndarray, noise: np.ndarray, level: float) -> float:

@@ -25,6 +25,7 @@ from .passes import usual_waveforms
 from .proposals import Proposals
 
 SLOWEST_S = 0.006  # a spike of 2 to 3 ms is a third of a frame then, and no filter finds it
+BASELINE_S = 0.8  # time constant of features' baselines, and of what these lag behind
 PASS_FRAMES, SLOTS = 256, 64  # each cell has a pass every so many frames, the cells one after the other
 MEAN_EVERY = 16  # of the mean picture: one frame in so many
 QUALITY = ("snr", "threshold", "f1", "false", "missed", "spikes", "f0", "opposed")
@@ -183,7 +184,7 @@ class Voltage(Operator):
         said = np.empty((5, len(frames), len(cells.masks)))
         interval_s = self._interval_s
         rates = Rates(
-            slow=min(1.0, interval_s / 0.5),
+            slow=min(1.0, interval_s / BASELINE_S),
             fast=min(1.0, interval_s / 0.02),
             covariance=float(np.exp(-interval_s / 20)),
             autocovariance=float(np.exp(-interval_s / 10)),

