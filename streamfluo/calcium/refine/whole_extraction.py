@@ -83,7 +83,7 @@ class WholeExtraction(Extraction):
 
     def _add(self, number: int, corner: tuple[int, int], box: np.ndarray, known: tuple[bool, int, bool]) -> None:
         self.cells.next_id = number
-        self._add_known(corner, box, 0, accepted=False)
+        self._add_known(corner, box, 0, "first frames")
         k = self.cells.count - 1
         self.cells.accepted[k], self.cells.verdict[k], self.cells.seeded[k] = known
         self.cells.moment[k] = self.cells.learned[k] = 1e-9  # nothing but what this pass sees
