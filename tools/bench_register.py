@@ -7,9 +7,9 @@ footprint agrees with (cosine above .5). F1 is over pairs of components on two d
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from streamfluo import Block, Spec, create, open_source
 from streamfluo.analysis import Day, RegisteredDays, register_days
+from streamfluo.calcium.extract.seeds import Seeds
 from streamfluo.calcium.extracted_components import ExtractedComponents
 from streamfluo.core.errors import StreamfluoError
 from streamfluo.simulate import calcium
@@ -31,6 +32,7 @@ HARD = {
     "brightness × 2": {"day_brightness": 0.7},
     "dim, 6 photons": {"photons": 6.0},
 }
+NOTHING: Mapping[str, Any] = {}
 EDGES = (0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.01)
 
 
@@ -50,9 +52,9 @@ class _Left(NamedTuple):
     folder: str = "."
 
 
-def components(movie: np.ndarray, name: str, sigma_px: float) -> Day:
+def components(movie: np.ndarray, name: str, sigma_px: float, **given: Any) -> Day:
     """The accepted components of a movie (t, y, x) uint16."""
-    operator = create("extract", Spec(movie.shape[1:], movie.dtype.name, 1 / 30), neuron_sigma_px=sigma_px)
+    operator = create("extract", Spec(movie.shape[1:], movie.dtype.name, 1 / 30), neuron_sigma_px=sigma_px, **given)
     for start in range(0, len(movie), 32):
         block = movie[start : start + 32]
         operator.update(Block(start, np.arange(len(block)), block))
@@ -62,13 +64,15 @@ def components(movie: np.ndarray, name: str, sigma_px: float) -> Day:
     return Day(name, found.footprints[:, kept], found.ids[kept], operator.read(["background"])["background"])
 
 
-def simulated(animal: int, seed: int, side: int, frames: int, **given: float) -> Known:
+def simulated(
+    animal: int, seed: int, side: int, frames: int, extract: Mapping[str, Any] = NOTHING, **given: float
+) -> Known:
     """A day of an animal, through `extract`."""
     params = {**BASE, **given}
     movie, truth = calcium(
         frames=frames, shape=(side, side), animal=animal, seed=seed, neuron_sigma_px=3.0, motion_px=0.0, **params
     )
-    day = components(movie, f"{animal}-{seed}", 3.0)
+    day = components(movie, f"{animal}-{seed}", 3.0, **extract)
     cells = sp.csc_matrix((truth["A_data"], truth["A_indices"], truth["A_indptr"]), shape=truth["A_shape"])
     cosine = (_unit(day.footprints).T @ _unit(cells)).toarray()
     row, column = linear_sum_assignment(-cosine)
@@ -206,6 +210,26 @@ def _turned(animal: int, side: int, frames: int) -> list[Known]:
     return [simulated(animal, seed, side, frames, day_turn_deg=10.0) for seed in (first, other)]
 
 
+def live(animals: Sequence[int], side: int, frames: int) -> None:
+    """Today's run with the cells of the day before as seeds, whose field is matched first."""
+    for animal in animals:
+        before = simulated(animal, 10 * animal, side, frames)
+        day = before.day
+        images = tuple(day.footprints.toarray().T.reshape(-1, *day.shape))
+        seeds = Seeds(images, tuple(day.ids.tolist()), int(day.ids.max()) + 1, "before", day.image)
+        given = {"init": "seeded", "seeds": seeds, "match_seeds": True}
+        plain, today = (simulated(animal, 10 * animal + 1, side, frames, extract) for extract in (NOTHING, given))
+        cell = dict(zip(day.ids.tolist(), before.cells.tolist(), strict=True))
+        carried = [(cell[i], c) for i, c in zip(today.day.ids.tolist(), today.cells.tolist(), strict=True) if i in cell]
+        common = np.intersect1d(before.cells[before.cells >= 0], plain.cells)
+        right = len({a for a, b in carried if a == b >= 0})
+        others = sum(a != b for a, b in carried)
+        print(
+            f"animal {animal}: {len(today.day)} accepted, {len(plain.day)} without seeds; {len(common)} cells found on "
+            f"both days without; {right} carry their id, {others} ids are on another cell"
+        )
+
+
 def wrong(animals: Sequence[int], side: int, frames: int) -> None:
     """Days of two animals, which must be refused."""
     for first, second in pairwise(animals):
@@ -232,7 +256,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--hard", nargs="+", default=list(HARD), choices=list(HARD))
-    parser.add_argument("--parts", nargs="+", default=["two", "many", "hard", "wrong"])
+    parser.add_argument("--parts", nargs="+", default=["two", "many", "hard", "live", "wrong"])
     parser.add_argument("--movie", help="a recording whose halves are registered")
     parser.add_argument("--sigma", type=float, default=3.0, help="size of its cells [px]")
     options = parser.parse_args()
@@ -243,6 +267,8 @@ def main() -> None:
         many_days(options.animals[0], options.days, *size)
     if "hard" in options.parts:
         hard(options.animals, options.hard, *size)
+    if "live" in options.parts:
+        live(options.animals, *size)
     if "wrong" in options.parts:
         wrong(options.animals, *size)
     if options.movie:

@@ -5,6 +5,7 @@ sd `day_turn_deg`, `day_shift_px` along each axis, at most 2.5 sd) and smoothly 
 of the field). Each cell is there with probability `day_common`, independently of other days, so that this is also the
 part of a day's cells that another day has; one that is not there shows no light at rest either. Amplitude and light at
 rest change by factors exp(`day_brightness` · normal); a fifth of the tissue is the day's own.
+Days are of one animal where shape, size of neurons and these parameters are the same.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class DayScene(Scene):
 
     def __init__(self, params: CalciumParams, pad_px: int) -> None:
         assert params.animal is not None
-        p, sigma, animal, own = params, params.neuron_sigma_px, generator(params.animal, _ANIMAL), None
+        p, sigma, animal = params, params.neuron_sigma_px, generator(params.animal, _ANIMAL)
         self.pad_px = pad_px
         self.field = (p.shape[0] + 2 * pad_px, p.shape[1] + 2 * pad_px)
         own = generator(p.seed, _DAY)
