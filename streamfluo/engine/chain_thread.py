@@ -143,8 +143,8 @@ def _hand_on(parts: Parts, results: list[StepResult], block: Block | None, arriv
             parts.values.put(result.values, result.values.nbytes)
             parts.found.add(result.values)
         if result.output.block is not None and parts.session is not None and result.step in parts.session.step_frames:
-            handed = copied(result.output.block)
-            parts.values.put(StepFrames(result.step, handed), handed.pixels.nbytes)
+            for handed in copied(result.output.block):
+                parts.values.put(StepFrames(result.step, handed), handed.nbytes)
         if publisher is not None:
             if result.values is not None:
                 publisher.put_values(result.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from ..core.wire import SOURCE
 from ..session.step_frames import HandedFrames
 from .building import Step
 from .config import Config
+
+PIECE_BYTES = 16 << 20
 
 
 def recorded_frames(config: Config, steps: Iterable[Step]) -> Mapping[str, HandedFrames]:
@@ -40,6 +42,10 @@ def recorded_frames(config: Config, steps: Iterable[Step]) -> Mapping[str, Hande
     return found
 
 
-def copied(block: Block) -> Block:
-    """Return a block with pixels of its own: those of a step are valid until its next update."""
-    return Block(block.index, block.times_ns, block.pixels.copy(), block.channel, block.z, block.user)
+def copied(block: Block) -> Iterator[Block]:
+    """Yield the frames of a block with pixels of their own, of at most PIECE_BYTES at a time or one frame: those of a
+    step are valid until its next update, and 32 frames of 2048 × 2048 are half a GiB."""
+    length = max(1, PIECE_BYTES // max(1, block.nbytes // len(block)))
+    for start in range(block.index, block.stop, length):
+        part = block.cut(start, min(start + length, block.stop))
+        yield Block(part.index, part.times_ns, part.pixels.copy(), part.channel, part.z, part.user)

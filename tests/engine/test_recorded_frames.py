@@ -13,6 +13,7 @@ from streamfluo import Block, ConfigError, Plane, SessionError, open_session, op
 from streamfluo.cli.cli import app
 from streamfluo.core.source import Gap
 from streamfluo.core.spec import Spec
+from streamfluo.engine import recorded_frames
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.engine.totals import Totals
@@ -141,6 +142,17 @@ def test_frames_behind_a_checkpoint_are_taken_back(tmp_path):
     found = dict(read_step_frames(path, 0, 99))
     assert list(found) == [*range(17), *range(20, 40)]
     assert all(np.array_equal(pixels, frames[index]) for index, pixels in found.items())
+
+
+def test_large_blocks_wait_for_the_disk_in_pieces(monkeypatch):
+    pixels = np.arange(10 * 4 * 4, dtype=np.float32).reshape(10, 4, 4)
+    monkeypatch.setattr(recorded_frames, "PIECE_BYTES", 3 * 64)
+    pieces = list(recorded_frames.copied(Block(5, np.arange(10), pixels)))
+    assert [(piece.index, len(piece)) for piece in pieces] == [(5, 3), (8, 3), (11, 3), (14, 1)]
+    assert np.array_equal(np.concatenate([piece.pixels for piece in pieces]), pixels)
+    assert not any(np.shares_memory(piece.pixels, pixels) for piece in pieces)
+    monkeypatch.setattr(recorded_frames, "PIECE_BYTES", 1)
+    assert [len(piece) for piece in recorded_frames.copied(Block(5, np.arange(10), pixels))] == [1] * 10
 
 
 def test_a_full_disk_loses_no_frame(tmp_path, monkeypatch):
