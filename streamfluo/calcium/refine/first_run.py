@@ -27,6 +27,7 @@ class FirstComponent(NamedTuple):
     accepted: bool
     verdict: int
     kept: bool
+    spatial_corr: float = 0.0
 
 
 def first_components(step: RecordedStep) -> list[FirstComponent]:
@@ -46,14 +47,18 @@ def first_components(step: RecordedStep) -> list[FirstComponent]:
         if event == "born" and reason == "seed"
     }
     footprints, decisions, accepted = found.footprints, found.decision, found.accepted
+    measured = dict(zip(MEASURES, snapshot["quality_now"].T, strict=False))
+    judged = dict(zip(measured["id"].tolist(), measured.get("decision", np.empty(0)).tolist(), strict=False))
     components = []
     for row, number in enumerate(found.ids.tolist()):
         column = footprints[:, [row]]
         if column.nnz:
             corner, image = _window(column.indices, column.data, found.shape[1])
-            verdict = _VERDICTS.get(str(decisions[row]), 0)
-            kept = bool(verdict) or number in seeds
-            components.append(FirstComponent(number, corner, image, bool(accepted[row]), verdict, kept))
+            said = str(decisions[row])
+            verdict = _VERDICTS.get(said, int(judged.get(number, 0)))
+            kept = bool(verdict or said) or number in seeds
+            known = bool(accepted[row]), verdict, kept, float(found.spatial_corr[row])
+            components.append(FirstComponent(number, corner, image, *known))
     return components
 
 

@@ -18,13 +18,14 @@ from ..extract.duplicates import find_duplicate, join
 from ..extract.extraction import BIN, Extraction
 from ..extract.footprint_update import refine_footprint, to_remove
 from ..kernels.demixing import demix_known_background, inner
+from ..kernels.footprints import spatial_correlation
 from .first_run import FirstComponent
 from .looking_ahead import Course, LookingAhead
 
 DEMIX_SWEEPS = 10  # of the components, whose solution 3 sweeps reach where footprints overlap little
 STRIP = 0.8  # of min_compactness: below, a footprint that all frames have shaped is a process
-# Of the evidence needed: background makes e^(-m / FALSE_SCALE) components of m times it, and each place is looked at
-# again. Of 22 that five movies gained without it 8 were false, seven of them below.
+# Of the evidence needed: background makes e^(-m / FALSE_SCALE) components of m times it, and each place is searched
+# twice. Of 22 that five movies gained without it 8 were false, seven of them below.
 SECOND_LOOK = 1 + FALSE_SCALE * np.log(2)
 ROUNDS = 3  # of footprint updates at the end of a pass
 LEAST_MOMENT = 400.0  # Σ activity² [σ²]: less, and a footprint is not known better than the run knew it
@@ -61,7 +62,7 @@ class WholeExtraction(Extraction):
         cells = before.cells
         for k in range(cells.count):
             corner = (int(cells.origin[k, 0]), int(cells.origin[k, 1]))
-            known = bool(cells.accepted[k]), int(cells.verdict[k]), bool(cells.seeded[k])
+            known = bool(cells.accepted[k]), int(cells.verdict[k]), bool(cells.seeded[k]), float(cells.fit[k])
             self._add(int(cells.id[k]), corner, cells.box[k].copy(), known)
         self.cells.next_id = cells.next_id
 
@@ -77,15 +78,15 @@ class WholeExtraction(Extraction):
             box *= self.background.weight[top : top + height, left : left + width]
             norm = float(np.sqrt((box.astype(float) ** 2).sum()))
             if norm > 0:
-                known = component.accepted, component.verdict, component.kept
+                known = component.accepted, component.verdict, component.kept, component.spatial_corr
                 self._add(component.id, corner, box / np.float32(norm), known)
         self.cells.next_id = next_id
 
-    def _add(self, number: int, corner: tuple[int, int], box: np.ndarray, known: tuple[bool, int, bool]) -> None:
+    def _add(self, number: int, corner: tuple[int, int], box: np.ndarray, known: tuple[bool, int, bool, float]) -> None:
         self.cells.next_id = number
         self._add_known(corner, box, 0, "first frames")
         k = self.cells.count - 1
-        self.cells.accepted[k], self.cells.verdict[k], self.cells.seeded[k] = known
+        self.cells.accepted[k], self.cells.verdict[k], self.cells.seeded[k], self.cells.fit[k] = known
         self.cells.moment[k] = self.cells.learned[k] = 1e-9  # nothing but what this pass sees
 
     def demixed(self, frames: Iterator[SeenFrame], course: Course | None, learn: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +171,9 @@ class WholeExtraction(Extraction):
                 learned = cells.moment[k] > LEAST_MOMENT
                 if learned and not refine_footprint(cells, self.background, k, self._cell_px) and not cells.seeded[k]:
                     self._remove(k, "footprint too small")
+        for k in np.flatnonzero(cells["moment"] > LEAST_MOMENT).tolist():
+            slope = cells.box[k] + cells.gathered[k] / np.float32(cells.moment[k])
+            cells.fit[k] = spatial_correlation(cells.box[k], slope, 1 / np.sqrt(cells.moment[k]))
         while (duplicate := find_duplicate(cells)) is not None:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
