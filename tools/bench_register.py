@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--hard", nargs="+", default=list(HARD), choices=list(HARD))
-    parser.add_argument("--parts", nargs="+", default=["two", "many", "hard", "live", "wrong"])
+    parser.add_argument("--parts", nargs="*", default=["two", "many", "hard", "live", "wrong"])
     parser.add_argument("--movie", help="a recording whose halves are registered")
     parser.add_argument("--sigma", type=float, default=3.0, help="size of its cells [px]")
     options = parser.parse_args()

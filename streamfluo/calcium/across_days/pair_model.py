@@ -26,7 +26,7 @@ SHAPE_LIMIT = 3.0  # of the log likelihood ratio of correlations: they are extra
 NEAREST_RADII = 0.25
 WIDEST_RADII = 0.5  # sd of displacements; allowed 1, precision fell from .67 to .55 in deformed fields
 STRAY_RADII = 0.6  # sd along each axis of a stray's centre
-STRAYS, STRAY_PAIRS = 0.02, 50.0  # their fraction before anything is seen, and the pairs that counts for
+STRAYS = 0.02  # their fraction; fitted it fell to 0.0003, as strays with no weight gain none, and doubled the log loss
 
 
 class Line(NamedTuple):
@@ -43,12 +43,11 @@ class Line(NamedTuple):
 
 
 class PairModel(NamedTuple):
-    """The fit: `sd_px` of the same cell's displacement along each axis, fraction of strays and their sd, lines of same
+    """The fit: `sd_px` of the same cell's displacement along each axis, and of strays, lines of same
     and other pairs, how many neighbours lie at each distance relative to random places (`around`, in bins of `bin_px`),
     iterations."""
 
     sd_px: float
-    strays: float
     stray_px: float
     same: Line
     other: Line
@@ -83,7 +82,7 @@ def fit_pairs(components: Placed, pairs: Pairs, radius_px: float) -> Fitted:
     at = np.minimum((across.distance / bin_px).astype(int), len(around) - 1)
     common = np.full(counts.shape, 0.5)
     first_px = _first_sd(across, node_a, node_b, radius_px)
-    model = PairModel(first_px, STRAYS, STRAY_RADII * radius_px, other, other, around, bin_px, 0)
+    model = PairModel(first_px, STRAY_RADII * radius_px, other, other, around, bin_px, 0)
     probability = np.zeros(len(across.a))
     for turn in range(ROUNDS):
         same = sum(_densities(model, across.distance, x, y)) / around[at]
@@ -134,8 +133,8 @@ def _densities(model: PairModel, distance: np.ndarray, x: np.ndarray, y: np.ndar
     s2, stray2 = model.sd_px**2, model.stray_px**2
     place = -np.log(2 * np.pi * s2) - (FREEDOM + 2) / 2 * np.log1p(distance**2 / (FREEDOM * s2))
     shape = model.same.log_density(x, y) - model.other.log_density(x, y) if model.rounds else np.zeros(len(x))
-    whole = (1 - model.strays) * np.exp(place + np.clip(shape, -SHAPE_LIMIT, SHAPE_LIMIT))
-    return whole, model.strays * np.exp(-(distance**2) / (2 * stray2)) / (2 * np.pi * stray2)
+    whole = (1 - STRAYS) * np.exp(place + np.clip(shape, -SHAPE_LIMIT, SHAPE_LIMIT))
+    return whole, STRAYS * np.exp(-(distance**2) / (2 * stray2)) / (2 * np.pi * stray2)
 
 
 def _prior_odds(
@@ -162,13 +161,12 @@ def _updated(
     s2 = model.sd_px**2
     whole, stray = _densities(model, distance, x, y)
     share = stray / np.maximum(whole + stray, 1e-300)
-    strays = ((weight @ share) + STRAYS * STRAY_PAIRS) / (weight.sum() + STRAY_PAIRS)
     weight = weight * (1 - share)
     heavy = weight * (FREEDOM + 2) / (FREEDOM + distance**2 / s2)
     prior = (0.15 * radius_px) ** 2
     new = (0.5 * (heavy * distance**2).sum() + PRIOR_PAIRS * prior) / (weight.sum() + PRIOR_PAIRS)
     sd = float(np.clip(np.sqrt(new), 0.03 * radius_px, WIDEST_RADII * radius_px))
-    return model._replace(sd_px=sd, strays=float(strays), same=_line(x, y, weight, model.other))
+    return model._replace(sd_px=sd, same=_line(x, y, weight, model.other))
 
 
 def _line(x: np.ndarray, y: np.ndarray, weight: np.ndarray, prior: Line) -> Line:

@@ -123,7 +123,7 @@ class Extraction:
             self.cells.next_id = number
             y, x = np.nonzero(image)
             if not len(y):
-                self.record_refusal(birth, number, "the seed is empty")
+                self._record_refusal(birth, number, "the seed is empty")
                 continue
             top, left = corner = self.cells.corner(float(y.mean()), float(x.mean()))
             area = np.s_[top : top + height, left : left + width]
@@ -131,10 +131,10 @@ class Extraction:
             if box.any():
                 self._add_known(corner, box / np.float32(np.sqrt((box.astype(float) ** 2).sum())), birth, seeds.origin)
             else:
-                self.record_refusal(birth, number, "the seed lies where no frame reaches")
+                self._record_refusal(birth, number, "the seed lies where no frame reaches")
         self.cells.next_id = max(self.cells.next_id, seeds.next_id)
 
-    def record_refusal(self, frame: int, number: int, reason: str) -> None:
+    def _record_refusal(self, frame: int, number: int, reason: str) -> None:
         self._refused.append(f"seed {number} is not taken: {reason}")
         self.tables.add_event(frame, number, "refused", reason)
 
