@@ -246,3 +246,38 @@ def test_a_field_without_cells_stays_empty(tmp_path):
     assert outcome.said.startswith("0 cells accepted")
     assert session.values("extract")["components"].shape == (150, 2)
     assert session.spec == Spec.from_header(session.spec.to_header())
+
+
+def test_of_several_planes_each_is_refined_with_shifts_and_valid_frames_of_the_plane_that_measured_them(tmp_path):
+    chain = """[record]
+raw = true
+[[step]]
+kind = "motion"
+planes = ["red"]
+params = { init_frames = 20 }
+[[step]]
+id = "apply"
+kind = "motion"
+planes = ["green"]
+inputs = { shift_px = "red/motion.shift_px", valid = "red/motion.valid" }
+params = { mode = "apply" }
+[[step]]
+kind = "extract"
+planes = ["green"]
+params = { neuron_sigma_px = 3.0, init_frames = 60, init_delay_frames = 20, decay_s = 0.5, rise_s = 0.03 }
+[[step]]
+kind = "trigger"
+planes = ["green"]
+params = { when = "extract.traces[0] > 9 σ" }
+"""
+    first = run("sim:calcium?channels=2&shape=48x48&frames=160&neurons=3&seed=5", chain, tmp_path / "first")
+    refine_session(first, tmp_path / "refined", 1, lambda *_: None)
+    session = open_session(tmp_path / "refined")
+    assert "green/0/trigger" in open_session(first).steps
+    assert "green/0/trigger" not in session.steps  # it decided on what was known then
+    green, before = session.plane("green/0"), open_session(first).plane("green/0")
+    assert len(green.components()) >= 1
+    assert len(green.components().frame) == 160
+    np.testing.assert_array_equal(green.read_frames(3, 5), before.read_frames(3, 5))
+    np.testing.assert_array_equal(green.values("apply")["shift_px"], before.values("apply")["shift_px"])
+    assert session.damaged == ()
