@@ -159,6 +159,7 @@ def test_it_says_of_which_session_it_is_the_refinement_and_how_fast_that_was(rec
     assert told["session"] == str(first.resolve())
     assert told["sha256"] == fingerprint(first)
     assert told["passes"] == 1
+    assert f"refined from {first.resolve()}, footprint passes: 1" in command("inspect", refined[0], cwd=folder).stdout
     for words in ("cells accepted of", "MB/s", "reading alone", "held"):
         assert words in refined[1]
     done = command("refine", first, "--out", refined[0], cwd=folder)
