@@ -19,6 +19,8 @@ from streamfluo.calcium.time_constants import TimeConstants
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.engine.refined_session import fingerprint, refine_session
+from streamfluo.session.lock import take
+from streamfluo.session.schema import sealed
 from streamfluo.simulate import calcium
 
 CHAIN = """[source]
@@ -211,6 +213,14 @@ def test_what_cannot_be_refined_says_why(recorded, tmp_path):
     (unfinished / "snapshots" / "extract.npz").unlink()
     with pytest.raises(SessionError, match="'extract' left no components, as its run was not ended in time"):
         refine_session(unfinished, tmp_path / "b", 1, nobody)
+    going_on = shutil.copytree(first, tmp_path / "going on")
+    facts = json.loads((first / "session.json").read_text())
+    del facts["crc32"]
+    (going_on / "session.json").write_text(json.dumps(sealed({**facts, "state": "running"})))
+    lock = take(going_on)
+    with pytest.raises(SessionError, match="its run goes on; refine it once it has ended"):
+        refine_session(going_on, tmp_path / "b", 1, nobody)
+    lock.release()
     (tmp_path / "moved").mkdir()
     movie = shutil.copy(folder / "movie.tif", tmp_path / "moved" / "movie.tif")
     away = run(movie, '[[step]]\nkind = "extract"', tmp_path / "away")
