@@ -36,6 +36,8 @@ def inspect(
     _say(f"series {opened.series['source']} ({opened.series['uid']}), {spell_spec(opened.spec)}")
     where = "in the journal" if opened.has_journal else f"read again from {facts.get('reference')}"
     _say(f"{counted(opened.frames, 'frame')} {where}, {opened.lost} lost in {counted(len(opened.gaps), 'gap')}")
+    if (before := facts.get("refined_from")) is not None:
+        _say(f"refined from {before['session']}, footprint passes: {before['passes']}")
     if (note := note_of(session)) is not None:
         verified = f"not verified: {note.why}" if note.why else f"verified {note.utc}"
         _say(f"exported as {note.to} to {note.place}, {verified}")

@@ -118,6 +118,8 @@ def provenance(session: Session) -> Facts:
     facts = session.facts
     rows: Facts = [("session", str(session.path.resolve())), ("series uid", session.series["uid"])]
     rows += [("frames at", facts["reference"])] if facts.get("reference") else []
+    if (before := facts.get("refined_from")) is not None:
+        rows += [("refined from", before["session"]), ("its session.json, sha256", before["sha256"])]
     for name in ("session.json", "config.toml"):
         path = session.path / name
         if path.is_file():

@@ -19,6 +19,8 @@ from streamfluo.calcium.time_constants import TimeConstants
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.engine.refined_session import fingerprint, refine_session
+from streamfluo.session.lock import take
+from streamfluo.session.schema import sealed
 from streamfluo.simulate import calcium
 
 CHAIN = """[source]
@@ -159,6 +161,7 @@ def test_it_says_of_which_session_it_is_the_refinement_and_how_fast_that_was(rec
     assert told["session"] == str(first.resolve())
     assert told["sha256"] == fingerprint(first)
     assert told["passes"] == 1
+    assert f"refined from {first.resolve()}, footprint passes: 1" in command("inspect", refined[0], cwd=folder).stdout
     for words in ("cells accepted of", "MB/s", "reading alone", "held"):
         assert words in refined[1]
     done = command("refine", first, "--out", refined[0], cwd=folder)
@@ -210,6 +213,14 @@ def test_what_cannot_be_refined_says_why(recorded, tmp_path):
     (unfinished / "snapshots" / "extract.npz").unlink()
     with pytest.raises(SessionError, match="'extract' left no components, as its run was not ended in time"):
         refine_session(unfinished, tmp_path / "b", 1, nobody)
+    going_on = shutil.copytree(first, tmp_path / "going on")
+    facts = json.loads((first / "session.json").read_text())
+    del facts["crc32"]
+    (going_on / "session.json").write_text(json.dumps(sealed({**facts, "state": "running"})))
+    lock = take(going_on)
+    with pytest.raises(SessionError, match="its run goes on; refine it once it has ended"):
+        refine_session(going_on, tmp_path / "b", 1, nobody)
+    lock.release()
     (tmp_path / "moved").mkdir()
     movie = shutil.copy(folder / "movie.tif", tmp_path / "moved" / "movie.tif")
     away = run(movie, '[[step]]\nkind = "extract"', tmp_path / "away")
@@ -246,3 +257,38 @@ def test_a_field_without_cells_stays_empty(tmp_path):
     assert outcome.said.startswith("0 cells accepted")
     assert session.values("extract")["components"].shape == (150, 2)
     assert session.spec == Spec.from_header(session.spec.to_header())
+
+
+def test_of_several_planes_each_is_refined_with_shifts_and_valid_frames_of_the_plane_that_measured_them(tmp_path):
+    chain = """[record]
+raw = true
+[[step]]
+kind = "motion"
+planes = ["red"]
+params = { init_frames = 20 }
+[[step]]
+id = "apply"
+kind = "motion"
+planes = ["green"]
+inputs = { shift_px = "red/motion.shift_px", valid = "red/motion.valid" }
+params = { mode = "apply" }
+[[step]]
+kind = "extract"
+planes = ["green"]
+params = { neuron_sigma_px = 3.0, init_frames = 60, init_delay_frames = 20, decay_s = 0.5, rise_s = 0.03 }
+[[step]]
+kind = "trigger"
+planes = ["green"]
+params = { when = "extract.traces[0] > 9 σ" }
+"""
+    first = run("sim:calcium?channels=2&shape=48x48&frames=160&neurons=3&seed=5", chain, tmp_path / "first")
+    refine_session(first, tmp_path / "refined", 1, lambda *_: None)
+    session = open_session(tmp_path / "refined")
+    assert "green/0/trigger" in open_session(first).steps
+    assert "green/0/trigger" not in session.steps  # it decided on what was known then
+    green, before = session.plane("green/0"), open_session(first).plane("green/0")
+    assert len(green.components()) >= 1
+    assert len(green.components().frame) == 160
+    np.testing.assert_array_equal(green.read_frames(3, 5), before.read_frames(3, 5))
+    np.testing.assert_array_equal(green.values("apply")["shift_px"], before.values("apply")["shift_px"])
+    assert session.damaged == ()
