@@ -129,7 +129,9 @@ class Cells:
         matched, response = matched_filter(noise, wave)
         filters.matched[k] = matched
         known = told > FEW
-        filters.response[k] = response if known else 0
+        trusted = min(max(learned.snr[k] - 4, 0.0), 1.0)
+        # given back after a false spike, what follows below 0 would be told as the next: only where hardly any is false
+        filters.response[k] = np.where(response < 0, trusted * response, response) if known else 0
         filters.waveform[k] = wave if known else 0
         if learned.passes[k] == 2:
             running.peaks[k] = 0

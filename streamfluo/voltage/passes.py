@@ -15,6 +15,7 @@ RISE, ROUNDS = 5, 6  # frames before the peak that a waveform is learned from, a
 LOADING = 0.02  # of the mean variance, added to each: footprints are known to a few per cent only
 EDGES = np.arange(BINS) / PER_SIGMA  # lower edge of each bin [noise σ]
 LOWEST = 2.5  # thresholds below are not considered [noise σ]
+SURE = 4.0  # σ of their number by which peaks must exceed the noise
 CLEAR = 3.5  # peaks beyond hardly are noise [noise σ]
 EMPTY = 4.5  # threshold where nothing stands out of the noise [noise σ]
 ENOUGH = 8.0  # spikes that must stand out before a threshold follows them
@@ -128,11 +129,12 @@ def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Thresh
     x. Spikes reach x with the chance Φ(snr − x), as their scores scatter by one σ around `snr`; how many there are
     follows from what exceeds the noise where most of them do. Of S spikes, with T(x) = S Φ(snr − x), F1(x) =
     2 T / (T + N + S). Where `snr` is not known yet (0) it is as high as peaks exceed the noise
-    clearly; where too little does, the threshold is EMPTY.
+    clearly; where too little does, the threshold is EMPTY, or higher where
+    noise reaches that.
     """
     found, noise = upward[::-1].cumsum()[::-1], noise_tail(downward)
     over = found - noise
-    clear = over > np.maximum(ENOUGH, 4 * np.sqrt(noise + 1))
+    clear = over > np.maximum(ENOUGH, SURE * np.sqrt(noise + 1))
     if not clear[EDGES >= LOWEST].any():
         return Threshold(EMPTY, 0.0, 0.0, 0.0)
     snr = snr or float(EDGES[np.flatnonzero(clear)[-1]])  # as high as spikes are seen

@@ -10,7 +10,7 @@ from streamfluo import Block, Chain, ConfigError, Spec, create, simulate
 from streamfluo.engine.config import parse_config
 from streamfluo.pixels.region_masks import region_masks
 
-SHAPE, FRAMES, LEARNED = (32, 64), 6000, 3000
+SHAPE, FRAMES, LEARNED = (32, 64), 5000, 2500
 SPEC = Spec(SHAPE, "uint16", interval_s=0.001)
 NAMES = ("trace", "subthreshold", "score", "spiked", "dff")
 
@@ -59,12 +59,12 @@ def test_spikes_are_the_true_ones_and_those_of_the_textbook_pipeline_over_the_wh
     late = table[table[:, 0] >= LEARNED]
     found, batch, true = [], [], []  # of all cells, each in frames of its own
     for k, mask in enumerate(truth["masks"]):
-        frames, _ = spikes_of(movie, mask)
+        frames, _ = spikes_of(movie, mask, passes=3)
         found.append(late[late[:, 1] == k, 0] + k * FRAMES)
         batch.append(frames[frames >= LEARNED] + k * FRAMES)
         true.append(true_spikes(truth, k) + k * FRAMES)
     found, batch, true = map(np.concatenate, (found, batch, true))
-    assert len(true) > 50
+    assert len(true) > 40
     assert f1(found, true) >= 0.95
     assert f1(batch, true) >= 0.95
     assert f1(found, batch) >= 0.93
@@ -83,12 +83,12 @@ def test_subthreshold_and_trace_follow_the_voltage():
 def test_a_spike_is_told_two_frames_after_its_peak_in_the_table_and_by_frame():
     movie, truth = scene()
     operator, late = operator_of(truth), []
-    for at in range(FRAMES - 1000):
+    for at in range(3500):
         values = operator.update(Block(at, np.zeros(1, np.int64), movie[at : at + 1])).values
         late += [at - frame for frame in values["spikes"]["frame"]]
         assert np.count_nonzero(values["spiked"] > 0) == values["spikes"].rows
     assert set(late) == {2}
-    assert len(late) > 50
+    assert len(late) > 20
 
 
 @pytest.fixture(scope="module")
@@ -158,17 +158,17 @@ def test_frames_that_are_not_valid_and_unseen_pixels_are_unknown_and_teach_nothi
 def test_other_illumination_is_no_spike_and_is_got_over(change):
     movie, truth = scene()
     lit = movie.astype(np.float32)
-    frames = np.arange(4000, FRAMES, 250) if change == "flash" else np.arange(4000, FRAMES)
+    frames = np.arange(2500, FRAMES, 250) if change == "flash" else np.arange(2500, FRAMES)
     lit[frames] = (lit[frames] - 100) * (1.1 if change == "flash" else 0.8) + 100
     values, table = feed(create("voltage", SPEC.with_(dtype="float32"), masks=truth["masks"]), lit)
-    assert np.isnan(values["trace"][4000]).all()
+    assert np.isnan(values["trace"][2500]).all()
     found, true = [], []
     for k in range(3):
-        late = (table[:, 1] == k) & (table[:, 0] >= 4200)
+        late = (table[:, 1] == k) & (table[:, 0] >= 3200)
         found.append(table[late, 0] + k * FRAMES)
-        true.append(true_spikes(truth, k, 4200) + k * FRAMES)
+        true.append(true_spikes(truth, k, 3200) + k * FRAMES)
     assert f1(np.concatenate(found), np.concatenate(true)) >= 0.93
-    assert np.isfinite(values["spiked"][4200:]).mean() > 0.9
+    assert np.isfinite(values["spiked"][3200:]).mean() > 0.9
 
 
 def test_no_spike_is_told_across_a_gap_until_the_filter_has_seen_enough():
@@ -208,10 +208,10 @@ def test_negative_indicators_are_turned_over_and_the_other_polarity_tells_nothin
 
 
 def test_cells_without_spikes_tell_hardly_any():
-    movie, truth = scene(snr=0.0)
+    movie, truth = scene(4000, snr=0.0)
     operator = operator_of(truth)
     _, table = feed(operator, movie)
-    assert len(table) <= 3  # of 13 cell seconds
+    assert len(table) <= 3  # of 6 cell seconds
 
 
 def test_slow_movies_have_traces_and_say_why_there_are_no_spikes():
