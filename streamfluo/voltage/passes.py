@@ -15,6 +15,7 @@ RISE, ROUNDS = 5, 6  # frames before the peak that a waveform is learned from, a
 LOADING = 0.02  # of the mean variance, added to each: footprints are known to a few per cent only
 EDGES = np.arange(BINS) / PER_SIGMA  # lower edge of each bin [noise σ]
 LOWEST = 2.5  # thresholds below are not considered [noise σ]
+WORTH = 0.45  # expected F1 below which spikes are told as where there are none: most would be noise
 SURE = 4.0  # σ of their number by which peaks must exceed the noise
 CLEAR = 3.5  # peaks beyond hardly are noise [noise σ]
 EMPTY = 4.5  # threshold where nothing stands out of the noise [noise σ]
@@ -129,14 +130,15 @@ def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Thresh
     x. Spikes reach x with the chance Φ(snr − x), as their scores scatter by one σ around `snr`; how many there are
     follows from what exceeds the noise where most of them do. Of S spikes, with T(x) = S Φ(snr − x), F1(x) =
     2 T / (T + N + S). Where `snr` is not known yet (0) it is as high as peaks exceed the noise
-    clearly; where too little does, the threshold is EMPTY, or higher where
-    noise reaches that.
+    clearly; where too little does, or F1 would be too low, the threshold is
+    EMPTY, or higher where noise reaches that.
     """
     found, noise = upward[::-1].cumsum()[::-1], noise_tail(downward)
     over = found - noise
     clear = over > np.maximum(ENOUGH, SURE * np.sqrt(noise + 1))
+    quiet = Threshold(max(EMPTY, float(EDGES[np.argmax(noise < 0.5)])), 0.0, 0.0, 0.0)
     if not clear[EDGES >= LOWEST].any():
-        return Threshold(EMPTY, 0.0, 0.0, 0.0)
+        return quiet
     snr = snr or float(EDGES[np.flatnonzero(clear)[-1]])  # as high as spikes are seen
     reach = ndtr(snr - EDGES)
     sure = min(max(LOWEST + 0.5, snr - 1), EMPTY)  # most spikes reach it and little noise
@@ -145,6 +147,8 @@ def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Thresh
     told = spikes * reach
     f1 = np.where(EDGES >= LOWEST, 2 * told / np.maximum(told + noise + spikes, 1e-9), 0)
     best = int(f1.argmax())
+    if f1[best] < WORTH:
+        return quiet._replace(f1=float(f1[best]))
     false = noise[best] / max(found[best], 1)
     return Threshold(float(EDGES[best]), float(f1[best]), float(min(false, 1)), float(1 - reach[best]))
 

@@ -182,18 +182,19 @@ def test_no_spike_is_told_across_a_gap_until_the_filter_has_seen_enough():
     assert len(table) > 3
 
 
-@pytest.mark.parametrize("rim", ["nan", "cropped"])
-def test_an_unseen_rim_gives_what_the_cropped_movie_gives(rim):
+def test_an_unseen_rim_gives_nearly_what_the_cropped_movie_gives():
     movie, truth = scene()
-    part = movie[:2200].astype(np.float32)
-    operator = create("voltage", SPEC.with_(dtype="float32"), masks=truth["masks"], context_px=6)
-    if rim == "nan":
-        part = np.pad(part, ((0, 0), (3, 3), (3, 3)), constant_values=np.nan)
-        masks = np.pad(truth["masks"], ((0, 0), (3, 3), (3, 3)))
-        operator = create("voltage", SPEC.with_(dtype="float32", shape=part.shape[1:]), masks=masks, context_px=6)
-    values, _ = feed(operator, part)
-    assert np.isfinite(values["trace"]).all()
-    assert np.count_nonzero(values["spiked"] > 0) > 5
+    part = movie[:3500].astype(np.float32)
+    wide = np.pad(part, ((0, 0), (3, 3), (3, 3)), constant_values=np.nan)
+    masks = np.pad(truth["masks"], ((0, 0), (3, 3), (3, 3)))
+    spec = SPEC.with_(dtype="float32")
+    cropped, told = feed(create("voltage", spec, masks=truth["masks"]), part)
+    rimmed, again = feed(create("voltage", spec.with_(shape=wide.shape[1:]), masks=masks), wide)
+    assert np.isfinite(rimmed["trace"]).all()
+    assert f1(again[:, 0] + again[:, 1] * FRAMES, told[:, 0] + told[:, 1] * FRAMES) > 0.9
+    # what surrounds a cell is cut into other squares, as some are not seen
+    late = np.s_[1500:]
+    assert all(np.corrcoef(cropped["trace"][late, k], rimmed["trace"][late, k])[0, 1] > 0.95 for k in range(3))
 
 
 def test_negative_indicators_are_turned_over_and_the_other_polarity_tells_nothing_and_says_so():
