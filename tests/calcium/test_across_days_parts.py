@@ -97,8 +97,9 @@ def test_one_map_after_another_is_their_composition():
 
 def test_a_map_of_binned_pixels_is_the_same_map():
     places = np.random.default_rng(3).uniform(0, 60, (40, 2))
-    small = BENT.scaled(3)
+    small = BENT.of_binned(3)
     assert np.allclose(small((places - 1) / 3) * 3 + 1, BENT(places))
+    assert np.allclose(small.of_pixels(3)(places), BENT(places))
 
 
 def test_weights_interpolate_a_plane_exactly():
