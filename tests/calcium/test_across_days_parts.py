@@ -64,6 +64,11 @@ def test_a_cell_takes_the_likelier_of_two_components_of_a_day():
     assert cell[2] != cell[0]
 
 
+def test_two_components_of_a_day_are_two_cells_however_certain_their_pairs():
+    cell = cells_of(np.array([0, 1, 1]), np.array([0, 0]), np.array([1, 2]), np.array([0.9999, 0.9998]))
+    assert cell.tolist() == [0, 0, 1]
+
+
 def test_one_wrong_pair_does_not_join_two_cells():
     """Two cells on three days, and a pair across them that looks certain."""
     day = np.array([0, 1, 2, 0, 1, 2])
