@@ -229,6 +229,7 @@ class _WithoutValues:
 
     def __init__(self, step: RecordedStep) -> None:
         self.id, self.snapshot, self.folder = step.id, step.snapshot, Path(step.folder)
+        self.sees, self.times_s = step.sees, step.times_s
 
 
 def _positions(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -189,7 +189,7 @@ def plot_components(cells: ExtractedComponents, ids: Sequence[int] | None, image
     best = kept[np.argsort(-_known(cells.snr[kept]), kind="stable")[:TRACES]]
     chosen = np.sort(cells.ids[best]).tolist() if ids is None else [int(i) for i in ids]
     rows = cells.rows(chosen)
-    canvas, (over, beside) = _axes(cells, (10.5, 0.9 + 0.25 * max(13, len(chosen))), [1, 1.6])
+    canvas, (over, beside) = _axes((10.5, 0.9 + 0.25 * max(13, len(chosen))), [1, 1.6])
     _outlines(cells, over, [i for i in cells.ids[kept].tolist() if i not in chosen], ["0.75"])
     _outlines(cells, over, chosen, [colour_of(n) for n in range(len(chosen))], 1.8)
     _shown(over, cells.background if image is None else image, f"{counted(len(kept), 'cell')} accepted")
@@ -209,7 +209,7 @@ def view_component(cells: ExtractedComponents, component: int | None) -> Canvas:
         raise SessionError("no component is accepted; view(id) shows one that is not, see .ids")
     (row,) = [kept[np.argmax(_known(cells.snr[kept]))]] if component is None else cells.rows([component])
     i = int(cells.ids[row])
-    canvas, (over, *beside) = _axes(cells, (10.5, 4.2), [1, 2.2], 3)
+    canvas, (over, *beside) = _axes((10.5, 4.2), [1, 2.2], 3)
     footprint = cells.footprints[:, [row]].toarray().reshape(cells.shape)
     verdict = "accepted" if cells.accepted[row] else "not accepted"
     _outlines(cells, over, [i], [colour_of(0)], 1.8)
@@ -242,9 +242,7 @@ def _canvas() -> type[Canvas]:
     return Shown
 
 
-def _axes(
-    cells: ExtractedComponents, size: tuple[float, float], widths: list[float], rows: int = 1
-) -> tuple[Canvas, list[Axes]]:
+def _axes(size: tuple[float, float], widths: list[float], rows: int = 1) -> tuple[Canvas, list[Axes]]:
     """Return a figure with axes for an image at the left and for curves over time, one above the other, beside it."""
     from matplotlib import rc_context
 

@@ -65,7 +65,7 @@ def refined(whole: Session, place: tuple[str, str], passes: int, progress: Progr
 
     def frames(name: str) -> Iterator[SeenFrame]:
         began, reading, n = time.perf_counter(), 0.0, 0
-        blocks = iter(_blocks(session))
+        blocks = iter(session.blocks())
         while True:
             asked = time.perf_counter()
             block = next(blocks, None)
@@ -88,11 +88,6 @@ def refined(whole: Session, place: tuple[str, str], passes: int, progress: Progr
     found = kind.refine(Recording(SessionStep(session, step), spec, dict(facts.params), count, frames), passes)
     taken.elapsed_s = time.perf_counter() - began
     return found, taken
-
-
-def _blocks(session: Session) -> Iterator[Block]:
-    """The recorded frames of a plane."""
-    yield from session.blocks()
 
 
 def _path_to(session: Session, step: str) -> list[Operator]:

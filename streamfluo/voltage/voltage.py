@@ -19,7 +19,7 @@ from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.region_masks import region_masks
 from .cells import Cells, cells_of, masks_of_state
 from .contexts import POINTS, outline_of
-from .kernels.follow import LATENCY, TAPS, Rates, follow
+from .kernels.follow import LATENCY, TAPS, Followed, FrameValues, Rates, follow
 from .params import VoltageParams
 from .passes import usual_waveforms
 from .proposals import Proposals
@@ -190,10 +190,8 @@ class Voltage(Operator):
             autocovariance=float(np.exp(-interval_s / 10)),
             lowpass=float(-np.expm1(-2 * np.pi * 20 * interval_s)),
         )
-        follow(
-            frames, valid, self._frames, tuple(cells.where), tuple(cells.filters), tuple(cells.running), tuple(rates),
-            tuple(said[1:]),
-        )  # fmt: skip
+        followed = Followed(cells.where, cells.filters, cells.running, rates)
+        follow(frames, valid, self._frames, followed, FrameValues(*said[1:]))
         return said
 
     def _values(self, block: Block, said: list[np.ndarray]) -> dict[str, Any]:

@@ -64,6 +64,11 @@ def test_a_cell_takes_the_likelier_of_two_components_of_a_day():
     assert cell[2] != cell[0]
 
 
+def test_two_components_of_a_day_are_two_cells_however_certain_their_pairs():
+    cell = cells_of(np.array([0, 1, 1]), np.array([0, 0]), np.array([1, 2]), np.array([0.9999, 0.9998]))
+    assert cell.tolist() == [0, 0, 1]
+
+
 def test_one_wrong_pair_does_not_join_two_cells():
     """Two cells on three days, and a pair across them that looks certain."""
     day = np.array([0, 1, 2, 0, 1, 2])
@@ -97,8 +102,9 @@ def test_one_map_after_another_is_their_composition():
 
 def test_a_map_of_binned_pixels_is_the_same_map():
     places = np.random.default_rng(3).uniform(0, 60, (40, 2))
-    small = BENT.scaled(3)
+    small = BENT.of_binned(3)
     assert np.allclose(small((places - 1) / 3) * 3 + 1, BENT(places))
+    assert np.allclose(small.of_pixels(3)(places), BENT(places))
 
 
 def test_weights_interpolate_a_plane_exactly():

@@ -330,6 +330,15 @@ def test_a_component_that_was_merged_by_hand_has_no_pixels(session, tmp_path, mo
     if to == "suite2p":
         one = np.load(out / "suite2p" / "plane0" / "stat.npy", allow_pickle=True)[1]
         assert (one["npix"], one["radius"], one["med"]) == (0, 0.0, [0, 0])
+    if to == "caiman":
+        import h5py
+
+        with h5py.File(out / "extract.caiman.hdf5") as file:
+            indptr = file["estimates/A/indptr"][()]
+        assert indptr[1] == indptr[2] < indptr[-1]
+    if to == "rois":
+        number = session.components().ids[1]
+        assert f"cell-{number:04d}.roi" not in zipfile.ZipFile(out / "extract.rois.zip").namelist()
     if to == "nwb":
         import pynwb
 

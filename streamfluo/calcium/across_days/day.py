@@ -11,6 +11,7 @@ import scipy.sparse
 
 from ...core.errors import SessionError
 from ...core.loaded import RecordedStep
+from ..component_shapes import centres
 from ..extracted_components import ExtractedComponents
 
 PIXEL_TOLERANCE = 0.01  # relative: one objective gives one pixel size, and files round it
@@ -57,9 +58,7 @@ class Day:
     @property
     def centres_px(self) -> np.ndarray:
         """The weighted centre (K, 2) of each footprint [px]."""
-        total = np.asarray(self.footprints.sum(0)).reshape(-1)
-        at = np.divmod(np.arange(self.image.size), self.shape[1])
-        return np.stack([(self.footprints.T @ axis.astype(float)) / total for axis in at], 1)
+        return centres(self.footprints, self.shape)
 
     def __len__(self) -> int:
         return len(self.ids)

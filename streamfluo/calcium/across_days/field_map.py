@@ -45,14 +45,23 @@ class FieldMap:
             found += (places - self(found)) @ inverse.T
         return np.asarray(found)
 
-    def scaled(self, k: int) -> FieldMap:
-        """Return the map of means of k × k pixels, from the map of pixels."""
+    def of_binned(self, k: int) -> FieldMap:
+        """Return the map between fields binned k × k, from that between their pixels."""
         edge = np.full(2, (k - 1) / 2)
         offset = (self.matrix @ edge + self.offset - edge) / k
         if self.displacement is None:
             return replace(self, offset=offset)
         row, column = ((o - e) / k for o, e in zip(self.origin, edge, strict=True))
         return FieldMap(self.matrix, offset, self.displacement / k, (row, column), self.spacing / k)
+
+    def of_pixels(self, k: int) -> FieldMap:
+        """Return the map between the pixels of fields, from that between these binned k × k."""
+        edge = np.full(2, (k - 1) / 2)
+        offset = k * self.offset + edge - self.matrix @ edge
+        if self.displacement is None:
+            return replace(self, offset=offset)
+        row, column = (k * o + e for o, e in zip(self.origin, edge, strict=True))
+        return FieldMap(self.matrix, offset, k * self.displacement, (row, column), k * self.spacing)
 
     @property
     def turn_deg(self) -> float:

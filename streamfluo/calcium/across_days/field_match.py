@@ -49,7 +49,7 @@ def match_fields(common: np.ndarray, moving: np.ndarray, radius_px: float, max_t
     if evidence.sigma < SURE_SIGMA:
         return FieldMatch(found, False, evidence, "rigid", np.nan, 0)
     k = max(1, int(radius_px // FINE_RADIUS_PX))
-    a, b, small = binned(common, k), binned(moving, k), found.scaled(k)
+    a, b, small = binned(common, k), binned(moving, k), found.of_binned(k)
     model, residual, patches = "rigid", np.nan, Patches.none()
     for turn in range(ROUNDS):
         image, seen = warped(b, small, a.shape[1:])
@@ -61,17 +61,7 @@ def match_fields(common: np.ndarray, moving: np.ndarray, radius_px: float, max_t
         model = "rigid" if turn == 0 else _model(patches, there)
         small = fitted(model, patches.at, there, patches.weight, patches.spacing)
         residual = float(np.sqrt(np.median(((small(patches.at) - there) ** 2).sum(1)))) * k
-    return FieldMatch(_full(small, k), True, evidence, model, residual, len(patches.at))
-
-
-def _full(small: FieldMap, k: int) -> FieldMap:
-    """The map of pixels, from that of means of k × k pixels."""
-    edge = np.full(2, (k - 1) / 2)
-    offset = k * small.offset + edge - small.matrix @ edge
-    if small.displacement is None:
-        return FieldMap(small.matrix, offset)
-    row, column = (k * o + e for o, e in zip(small.origin, edge, strict=True))
-    return FieldMap(small.matrix, offset, k * small.displacement, (row, column), k * small.spacing)
+    return FieldMatch(small.of_pixels(k), True, evidence, model, residual, len(patches.at))
 
 
 def _model(patches: Patches, there: np.ndarray) -> str:

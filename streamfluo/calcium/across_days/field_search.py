@@ -63,8 +63,7 @@ def search(common: np.ndarray, moving: np.ndarray, radius_px: float, max_turn_de
     middle = (np.array(b.shape[1:]) - 1) / 2
     matrix = _rotation(turn)
     # the turned image shows at place q the moving one's matrix · (q - middle) + middle, and lies at shift in the common
-    rough = FieldMap(matrix, middle - matrix @ (middle + shift))
-    found = FieldMap(matrix, rough.offset * k + (k - 1) / 2 - matrix @ np.full(2, (k - 1) / 2))
+    found = FieldMap(matrix, middle - matrix @ (middle + shift)).of_pixels(k)
     return found, Evidence(peak / np.sqrt(overlap), overlap, peak, np.array(chance))
 
 

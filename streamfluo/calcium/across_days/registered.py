@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..component_shapes import contours
 from .day import Day
 from .field_match import FieldMatch
 from .pair_model import Fitted
@@ -92,9 +93,9 @@ class RegisteredDays:
         columns = (self.session, self.component, self.cell, self.probability, self.days, y, x)
         return dict(zip(COLUMNS, columns, strict=True))
 
-    def footprint(self, row: int) -> np.ndarray:
-        """Return a component's footprint (y, x) in the common field, which begins at `corner`."""
-        return np.asarray(self._footprints[:, [row]].toarray().reshape(self.size))
+    def contours(self, rows: Iterable[int]) -> list[np.ndarray]:
+        """Return the contours (n, yx) [px] of the components of these rows, in the first day's field."""
+        return [line + np.array(self.corner) for line in contours(self._footprints, self.size, rows)]
 
     def ids(self) -> np.ndarray:
         """The id of each cell on each day (cells, days), -1 where it was not found."""

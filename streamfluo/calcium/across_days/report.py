@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 FIRST, SECOND, BOTH = "#e69f00", "#3a9bdc", "#ffffff"
 COLOURS = (np.array([1.0, 0.35, 1.0]), np.array([0.35, 1.0, 0.35]))  # magenta and green: white where they agree
-CONTOUR = 0.3  # of a footprint's peak
 PANEL_INCHES, DPI = 5.2, 110
 
 
@@ -68,15 +67,7 @@ def _outlines(axes: Axes, found: RegisteredDays, day: int) -> tuple[int, int, in
     for which, alone in ((0, FIRST), (day, SECOND)):
         rows = np.flatnonzero(found.day == which)
         counts[which] = int((~np.isin(found.cell[rows], both)).sum())
-        for row in rows.tolist():
-            image = found.footprint(row)
-            y, x = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
-            if not len(y):
-                continue
-            box = np.pad(image[y[0] : y[-1] + 1, x[0] : x[-1] + 1], 1)  # a rim of 0 closes the outline
-            at = (np.arange(n) + axis[0] - 1 + c for n, axis, c in zip(box.shape, (y, x), found.corner, strict=True))
-            axes.contour(
-                *reversed([*at]), box, [CONTOUR * box.max()], colors=BOTH if found.cell[row] in both else alone,
-                linewidths=1.2 if which == 0 else 1.0, linestyles="solid" if which == 0 else "dashed",
-            )  # fmt: skip
+        for row, line in zip(rows.tolist(), found.contours(rows.tolist()), strict=True):
+            style: Any = {"lw": 1.2, "ls": "-"} if which == 0 else {"lw": 1.0, "ls": "--"}
+            axes.fill(*line.T[::-1], fill=False, ec=BOTH if found.cell[row] in both else alone, **style)
     return counts[0], counts[day], len(both)

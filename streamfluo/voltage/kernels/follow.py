@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 RING = 32  # frames of a trace that are kept
 IMAGES = 8  # frames of features that are kept
@@ -76,7 +76,16 @@ class Running(NamedTuple):
     known: np.ndarray  # (K, 2) int64 frames known in a row, and altogether
 
 
-class Values(NamedTuple):
+class Followed(NamedTuple):
+    """What frames are followed with."""
+
+    where: Where
+    filters: Filters
+    running: Running
+    rates: Rates
+
+
+class FrameValues(NamedTuple):
     """What is said of each frame (t, K): trace, subthreshold of `SETTLED` frames before, score of `AHEAD` frame before,
     score of the spike of `LATENCY` frames before or 0."""
 
@@ -87,7 +96,7 @@ class Values(NamedTuple):
 
 
 @kernel
-def follow(frames, valid, first, where, filters, running, rates, values):  # type: ignore[no-untyped-def]
+def follow(frames, valid, first, followed, values):  # type: ignore[no-untyped-def]
     """Take frames (t, y·x) float32 of which `valid` (t,) may be learned from; `first` counts frames since the start.
 
     A feature is the mean of its pixels above its running baseline; the trace is weights · features above their own
@@ -97,127 +106,138 @@ def follow(frames, valid, first, where, filters, running, rates, values):  # typ
     The score at frame c is matched · trace[c − BEFORE … c + AHEAD] less the answer to spikes declared before. A spike
     is a local maximum at or above the threshold. Costs 4 to 5 µs a cell and frame, of 30 features and 700 pixels.
     """
-    pixels, starts, cells, own = where
-    weights, spread, matched, waveform, response, threshold = filters
-    (
-        slow, fast, images, covariance, weight, trace, spikes, quiet, score, autocovariance, spike_image, windows,
-        counts, peaks, lowpass, lag, known,
-    ) = running  # fmt: skip
-    slow_rate, fast_rate, kept, kept_auto, low_rate = rates
-    out_trace, out_low, out_score, out_spiked = values
-    mean = np.empty(images.shape[2])
-    for t in range(frames.shape[0]):
+    running, threshold = followed.running, followed.filters.threshold
+    mean = np.empty(running.images.shape[2])
+    for t in range(len(frames)):
         n = first + t
-        here, image = n & (RING - 1), n & (IMAGES - 1)
-        frame = frames[t]
-        for k in range(len(own)):
-            begin, features = cells[k], cells[k + 1] - cells[k]
-            usable = valid[t]
-            for m in range(features):
-                total = 0.0
-                for place in range(starts[begin + m], starts[begin + m + 1]):
-                    total += frame[pixels[place]]
-                mean[m] = total / (starts[begin + m + 1] - starts[begin + m])
-                if m < own[k] and not np.isfinite(mean[m]):
-                    usable = False
-            jump, around = 0.0, 0
-            for m in range(own[k], features):
-                if spread[k, m] > 0 and np.isfinite(mean[m]):
-                    jump += min(max((mean[m] - fast[k, m]) / spread[k, m], -4.0), 4.0)
-                    around += 1
-            if usable and around > 3 and abs(jump) > FLASH * around:
-                usable = False
-                for m in range(features):
-                    if np.isfinite(mean[m]):
-                        moved = fast_rate * (mean[m] - fast[k, m])
-                        fast[k, m] += moved
-                        slow[k, m] += moved
-            now = lowpass[k]
-            if usable:
-                past = known[k, 1]
-                change = max(slow_rate, 1.0 / (past + 1))
-                quick = max(fast_rate, 1.0 / (past + 1))
-                now = 0.0
-                for m in range(features):
-                    if np.isfinite(mean[m]):
-                        if slow[k, m] == 0.0:  # seen for the first time
-                            slow[k, m] = fast[k, m] = mean[m]
-                        slow[k, m] += change * (mean[m] - slow[k, m])
-                        fast[k, m] += quick * (mean[m] - fast[k, m])
-                        now += weights[k, m] * (mean[m] - slow[k, m])
-                        images[k, image, m] = mean[m] - fast[k, m]
-                    else:
-                        images[k, image, m] = 0.0
-                lag[k] += change * (now - lag[k])
-                now -= lag[k]
-                known[k, 0] += 1
-                known[k, 1] += 1
-            else:
-                images[k, image, :] = 0.0
-                known[k, 0] = 0
-            trace[k, here] = now
-            spikes[k, here] = 0.0
-            run = known[k, 0]
+        for k in range(len(threshold)):
+            seen = _means(k, frames[t], followed.where, mean)
+            usable = _see(k, n, valid[t] and seen, mean, followed)
+            peak = _tell(k, n, followed)
+            _settle(k, n, followed)
+            run = running.known[k, 0]
+            values.trace[t, k] = running.trace[k, n & (RING - 1)] if usable else np.nan
+            values.subthreshold[t, k] = running.lowpass[k] if run > SETTLED else np.nan
+            scored = run > AHEAD + 1 and threshold[k] == threshold[k] and followed.filters.matched[k, BEFORE] != 0.0
+            values.score[t, k] = running.score[k, 2] if scored else np.nan
+            told = scored and run > LATENCY + 2 and running.known[k, 1] > RING and np.isfinite(threshold[k])
+            values.spiked[t, k] = peak if told else np.nan
 
-            # the filter's score of the frame before
-            centre = n - AHEAD
-            found = 0.0
-            for i in range(TAPS):
-                found += matched[k, i] * trace[k, (centre - BEFORE + i) & (RING - 1)]
-            for j in range(1, RESPONSE):
-                if spikes[k, (centre - j) & (RING - 1)] > 0:
-                    found -= response[k, j]
-            score[k, 0], score[k, 1], score[k, 2] = score[k, 1], score[k, 2], found
-            peak = 0.0
-            if run > LATENCY + 2 and known[k, 1] > RING:
-                middle = score[k, 1]
-                upward = middle > 0 and middle >= score[k, 0] and middle > score[k, 2]
-                downward = middle < 0 and middle <= score[k, 0] and middle < score[k, 2]
-                if upward or downward:
-                    bin_ = min(int(abs(middle) * PER_SIGMA), BINS - 1)
-                    peaks[k, 0 if upward else 1, bin_] += 1.0
-                if upward and middle >= threshold[k]:
-                    peak = middle
-                    spikes[k, (n - LATENCY) & (RING - 1)] = 1.0
-                    score[k, 2] -= response[k, 1]
-                    counts[k, 0] += 1.0
-                    for m in range(features):
-                        spike_image[k, m] += images[k, (n - LATENCY) & (IMAGES - 1), m]
-            if spikes[k, (n - AFTER - JITTER) & (RING - 1)] > 0 and run > WINDOW:
-                place = int(counts[k, 1]) & (KEPT - 1)
-                counts[k, 1] += 1.0
-                for i in range(WINDOW):
-                    windows[k, place, i] = trace[k, (n - WINDOW + 1 + i) & (RING - 1)]
 
-            # what is settled: the trace without spikes, and how noise goes together in time and in space
-            settled = n - SETTLED
-            rest = trace[k, settled & (RING - 1)]
-            near = 0.0
-            for j in range(LATENCY - SETTLED, AFTER + 1):
-                if spikes[k, (settled - j) & (RING - 1)] > 0:
-                    rest -= waveform[k, BEFORE + j]
-                    near += 1.0
-            quiet[k, settled & (RING - 1)] = rest
-            if run > SETTLED:
-                lowpass[k] += low_rate * (rest - lowpass[k])
-            if run > TAPS + SETTLED:
-                weight[k, 1] = kept_auto * weight[k, 1] + 1.0
-                for i in range(TAPS):
-                    autocovariance[k, i] = (
-                        kept_auto * autocovariance[k, i] + rest * quiet[k, (settled - i) & (RING - 1)]
-                    )
-            if run > SETTLED and near == 0.0:
-                weight[k, 0] = kept * weight[k, 0] + 1.0
-                old = images[k, settled & (IMAGES - 1)]
-                for i in range(features):
-                    row, value = covariance[k, i], old[i]
-                    for j in range(i + 1):
-                        row[j] = kept * row[j] + value * old[j]
+@part
+def _means(k, frame, where, mean):  # type: ignore[no-untyped-def]
+    """Take the mean of each feature of cell k; return whether all pixels of the cell are seen."""
+    begin, seen = where.cells[k], True
+    for m in range(where.cells[k + 1] - begin):
+        total = 0.0
+        for place in range(where.starts[begin + m], where.starts[begin + m + 1]):
+            total += frame[where.pixels[place]]
+        mean[m] = total / (where.starts[begin + m + 1] - where.starts[begin + m])
+        if m < where.own[k] and not np.isfinite(mean[m]):
+            seen = False
+    return seen
 
-            out_trace[t, k] = now if usable else np.nan
-            out_low[t, k] = lowpass[k] if run > SETTLED else np.nan
-            scored = run > AHEAD + 1 and threshold[k] == threshold[k] and matched[k, BEFORE] != 0.0
-            out_score[t, k] = score[k, 2] if scored else np.nan
-            out_spiked[t, k] = peak if scored and run > LATENCY + 2 and known[k, 1] > RING else np.nan
-            if not np.isfinite(threshold[k]):
-                out_spiked[t, k] = np.nan
+
+@part
+def _see(k, n, usable, mean, followed):  # type: ignore[no-untyped-def]
+    """Put the trace of cell k at frame n in its place, and learn its baseline; return whether the frame is known."""
+    where, filters, running, rates = followed
+    features, image = where.cells[k + 1] - where.cells[k], n & (IMAGES - 1)
+    jump, around = 0.0, 0
+    for m in range(where.own[k], features):
+        if filters.spread[k, m] > 0 and np.isfinite(mean[m]):
+            jump += min(max((mean[m] - running.fast[k, m]) / filters.spread[k, m], -4.0), 4.0)
+            around += 1
+    if usable and around > 3 and abs(jump) > FLASH * around:
+        usable = False
+        for m in range(features):
+            if np.isfinite(mean[m]):
+                moved = rates.fast * (mean[m] - running.fast[k, m])
+                running.fast[k, m] += moved
+                running.slow[k, m] += moved
+    now = running.lowpass[k]
+    if usable:
+        since = 1.0 / (running.known[k, 1] + 1)
+        change, quick = max(rates.slow, since), max(rates.fast, since)
+        now = 0.0
+        for m in range(features):
+            running.images[k, image, m] = 0.0
+            if np.isfinite(mean[m]):
+                if running.slow[k, m] == 0.0:  # seen for the first time
+                    running.slow[k, m] = running.fast[k, m] = mean[m]
+                running.slow[k, m] += change * (mean[m] - running.slow[k, m])
+                running.fast[k, m] += quick * (mean[m] - running.fast[k, m])
+                now += filters.weights[k, m] * (mean[m] - running.slow[k, m])
+                running.images[k, image, m] = mean[m] - running.fast[k, m]
+        running.lag[k] += change * (now - running.lag[k])
+        now -= running.lag[k]
+        running.known[k, 0] += 1
+        running.known[k, 1] += 1
+    else:
+        running.images[k, image, :] = 0.0
+        running.known[k, 0] = 0
+    running.trace[k, n & (RING - 1)], running.spikes[k, n & (RING - 1)] = now, 0.0
+    return usable
+
+
+@part
+def _tell(k, n, followed):  # type: ignore[no-untyped-def]
+    """Take the filter's score of the frame before n; return that of the spike of LATENCY frames before, or 0."""
+    where, filters, running, _ = followed
+    centre, run = n - AHEAD, running.known[k, 0]
+    found = 0.0
+    for i in range(TAPS):
+        found += filters.matched[k, i] * running.trace[k, (centre - BEFORE + i) & (RING - 1)]
+    for j in range(1, RESPONSE):
+        if running.spikes[k, (centre - j) & (RING - 1)] > 0:
+            found -= filters.response[k, j]
+    running.score[k, 0], running.score[k, 1], running.score[k, 2] = running.score[k, 1], running.score[k, 2], found
+    peak = 0.0
+    if run > LATENCY + 2 and running.known[k, 1] > RING:
+        middle = running.score[k, 1]
+        upward = middle > 0 and middle >= running.score[k, 0] and middle > running.score[k, 2]
+        downward = middle < 0 and middle <= running.score[k, 0] and middle < running.score[k, 2]
+        if upward or downward:
+            bin_ = min(int(abs(middle) * PER_SIGMA), BINS - 1)
+            running.peaks[k, 0 if upward else 1, bin_] += 1.0
+        if upward and middle >= filters.threshold[k]:
+            peak = middle
+            running.spikes[k, (n - LATENCY) & (RING - 1)] = 1.0
+            running.score[k, 2] -= filters.response[k, 1]
+            running.counts[k, 0] += 1.0
+            for m in range(where.cells[k + 1] - where.cells[k]):
+                running.spike_image[k, m] += running.images[k, (n - LATENCY) & (IMAGES - 1), m]
+    if running.spikes[k, (n - AFTER - JITTER) & (RING - 1)] > 0 and run > WINDOW:
+        place = int(running.counts[k, 1]) & (KEPT - 1)
+        running.counts[k, 1] += 1.0
+        for i in range(WINDOW):
+            running.windows[k, place, i] = running.trace[k, (n - WINDOW + 1 + i) & (RING - 1)]
+    return peak
+
+
+@part
+def _settle(k, n, followed):  # type: ignore[no-untyped-def]
+    """Learn from the frame SETTLED before n: the trace without spikes, how noise goes together in time and in space."""
+    where, filters, running, rates = followed
+    settled, run = n - SETTLED, running.known[k, 0]
+    rest = running.trace[k, settled & (RING - 1)]
+    near = 0.0
+    for j in range(LATENCY - SETTLED, AFTER + 1):
+        if running.spikes[k, (settled - j) & (RING - 1)] > 0:
+            rest -= filters.waveform[k, BEFORE + j]
+            near += 1.0
+    running.quiet[k, settled & (RING - 1)] = rest
+    if run > SETTLED:
+        running.lowpass[k] += rates.lowpass * (rest - running.lowpass[k])
+    if run > TAPS + SETTLED:
+        running.weight[k, 1] = rates.autocovariance * running.weight[k, 1] + 1.0
+        for i in range(TAPS):
+            product = rest * running.quiet[k, (settled - i) & (RING - 1)]
+            running.autocovariance[k, i] = rates.autocovariance * running.autocovariance[k, i] + product
+    if run > SETTLED and near == 0.0:
+        running.weight[k, 0] = rates.covariance * running.weight[k, 0] + 1.0
+        old = running.images[k, settled & (IMAGES - 1)]
+        for i in range(where.cells[k + 1] - where.cells[k]):
+            row, value = running.covariance[k, i], old[i]
+            for j in range(i + 1):
+                row[j] = rates.covariance * row[j] + value * old[j]
