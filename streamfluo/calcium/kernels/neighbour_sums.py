@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.kernel import kernel
 from ...pixels.kernels.power_sums import greater, seen_or_zero
 
 AT_ONCE = 4  # frames: each sum is then loaded and stored once for four
@@ -65,7 +65,7 @@ def add_frames(frames, before, sums, rows, offset):  # type: ignore[no-untyped-d
             _count_missing(frames, before, (r, y), (pivot, missing, alone), odd)
 
 
-@part
+@kernel
 def _differences(frames, place, pivot, d):  # type: ignore[no-untyped-def]
     """Write d of a row, place (frame, row), in AT_ONCE frames, 0 for those that there are not."""
     f, r = place
