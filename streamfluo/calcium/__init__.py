@@ -9,7 +9,10 @@ population               correlations of cells that come and go, the rate of eve
 activity_order           cells that are active together side by side
 summary, summary_sums    the operator `summary`, and the sums over frames that its images are made of
 summary_images           the same of a movie in memory: local correlation, peak-to-noise; masks of a structural channel
+component_shapes         centres and contours from footprints
+component_tables         components as pandas and xarray have them
 across_days/             the same cells in several sessions
+refine/                  a recorded extraction again, by passes that see all frames
 """
 
 from . import events, extract, regions, summary

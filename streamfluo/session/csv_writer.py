@@ -83,10 +83,10 @@ def _labels(dim: str, size: int) -> list[str]:
     return list(dim) if len(dim) == size == 2 and dim == "yx" else [str(n) for n in range(size)]
 
 
-def table_with_times(
-    columns: Mapping[str, np.ndarray], frame: str | None, t_s: np.ndarray | None
+def table_of(
+    columns: Mapping[str, np.ndarray], frame: str | None = None, t_s: np.ndarray | None = None
 ) -> tuple[list[str], Rows]:
-    """Return header and rows of a table, with the times `t_s` [s] behind the column of frames, called `frame` here."""
+    """Return header and rows of columns, with the times `t_s` [s], where given, behind the column called `frame`."""
     names, listed = list[str](), list[list[Any]]()
     for name, column in columns.items():
         names.append(name)

@@ -17,7 +17,7 @@ from ..core.names import file_in, plane_file_names
 from ..core.source import Gap
 from ..core.spec import Spec
 from .cell_writers import CELL_FORMATS, export_cells, found_cells
-from .csv_writer import TIME, frame_rows, known_times, write_csv
+from .csv_writer import TIME, frame_rows, known_times, table_of, write_csv
 from .export_planes import export_frames_of_planes
 from .export_values import export_components, export_input, export_joined, export_snapshots, export_values
 from .hdf5_writer import write_locs
@@ -121,11 +121,11 @@ def _export_localisations(session: Session, program: str, out: Path, pixel_um: f
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for step, columns in tables.items():
-        path = _file(out, f"{step}.spots.{known[program]}")
+        path = file_in(out, f"{step}.spots.{known[program]}", SessionError)
         if known[program] == "hdf5":
             written += write_locs(path, columns, found[step].about(session.frames, pixels[step]))
         else:
-            written.append(write_csv(path, columns, zip(*(c.tolist() for c in columns.values()), strict=True)))
+            written.append(write_csv(path, *table_of(columns)))
     return written
 
 
@@ -149,8 +149,3 @@ def _export_frames(
     if len(rows) != count:
         raise SessionError(f"{session.path}: {len(rows)} of {count} frames could be read; what was exported is short")
     return [path, write_csv(out / "frames.csv", *frame_rows(rows))]
-
-
-def _file(out: Path, name: str) -> Path:
-    """The file of that name in the export, whatever names the session holds. Raises SessionError."""
-    return file_in(out, name, SessionError)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import SessionError
 from ..core.names import as_file_name, file_in
-from .csv_writer import as_table, column_names, table_with_times, write_csv
+from .csv_writer import as_table, column_names, table_of, write_csv
 from .inputs import RecordedInput
 from .pixel_sizes import pixel_of_shape
 from .recorded_step import SessionStep
@@ -53,7 +53,7 @@ def export_values(recorded: SessionStep, to: str, out: Path) -> list[Path]:
         if to == "csv":
             named = {labels.get(column, column): array for column, array in columns.items()}
             t_s = recorded.times_s(columns["frame"]) if "frame" in columns else None
-            path = write_csv(_file(out, f"{step}.{name}.csv"), *table_with_times(named, labels.get("frame"), t_s))
+            path = write_csv(_file(out, f"{step}.{name}.csv"), *table_of(named, labels.get("frame"), t_s))
         else:
             path = _save_arrays(_file(out, f"{step}.{name}.npz"), columns)
         written.append(path)
@@ -76,9 +76,7 @@ def _rows_of_frames(recorded: SessionStep, plain: Mapping[str, np.ndarray], labe
 
 def export_components(step: str, columns: Mapping[str, np.ndarray], out: Path) -> Path:
     """Write the measures of components, a row each, with the time of the frame in which each was found."""
-    return write_csv(
-        _file(out, f"{step}.components.csv"), columns, zip(*(c.tolist() for c in columns.values()), strict=True)
-    )
+    return write_csv(_file(out, f"{step}.components.csv"), *table_of(columns))
 
 
 def export_input(one: RecordedInput, to: str, out: Path) -> Path:
@@ -100,8 +98,7 @@ def export_input(one: RecordedInput, to: str, out: Path) -> Path:
 
 def export_joined(name: str, columns: Mapping[str, np.ndarray], out: Path) -> Path:
     """Write which components of the slices of a channel are one cell."""
-    path = _file(out, f"{as_file_name(name)}.cells.csv")
-    return write_csv(path, columns, zip(*(c.tolist() for c in columns.values()), strict=True))
+    return write_csv(_file(out, f"{as_file_name(name)}.cells.csv"), *table_of(columns))
 
 
 def _file(out: Path, name: str) -> Path:

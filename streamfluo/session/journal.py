@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-import re
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ..core import wire
 from ..core.block import Block
-from ..core.errors import SessionError, StreamfluoError
-from ..core.header import user_nbytes
-from ..core.plane import ONE_PLANE, plane_in, plane_name
-from ..core.records import Record, encode_record, record_at, record_payload
+from ..core.errors import SessionError
+from ..core.plane import ONE_PLANE, plane_in
+from ..core.records import Record, encode_record
 from ..core.source import MAX_BLOCK_FRAMES
-from ..core.spec import frame_dtype
 from .disk_calls import DiskCalls
-from .record_file import Damage, RecordFile, mapped, scan_records
+from .journal_frames import (
+    FOREIGN,
+    Frame,
+    Places,
+    Segments,
+    block_of,
+    frames_in,
+    missing_segments,
+    plane_of,
+    segment_paths,
+    start_of,
+    time_ns_of,
+)
+from .record_file import Damage, RecordFile
 
 SEGMENT_BYTES = 1 << 30
-MAX_SEGMENT_BYTES = 1 << 33  # a segment ends with the block that makes it larger than SEGMENT_BYTES
 SYNC_BYTES = 256 << 20
 SYNC_S = 1.0
-MAX_INDEX = 1 << 62
 PLANES_APART = 1024  # frames
-FOREIGN = "a frame of another series,"
-_NAME = re.compile("[0-9]{6,9}[.]sfj")
-
-
-class Frame(NamedTuple):
-    """A frame as it was recorded: its index, its time, its pixels (y, x), what the sender said of it."""
-
-    number: int
-    t_ns: int
-    pixels: np.ndarray
-    user: Mapping[str, Any]
 
 
 class JournalWriter:
@@ -61,17 +56,17 @@ class JournalWriter:
         self._folder, self._uid, self._planes = folder, series_uid, tuple(planes)
         self._number, size = 0, 0
         self.reached = dict.fromkeys(planes, 0)
-        self._places = _Places()
-        for path in _segments(folder):
+        self._places = Places()
+        for path in segment_paths(folder):
             self._number, size = int(path.stem), 0
-            for found in _frames_in(path, series_uid, self._planes):
+            for found in frames_in(path, series_uid, self._planes):
                 if isinstance(found, Record):
-                    plane = _plane_of(found, self._planes) or ONE_PLANE
+                    plane = plane_of(found, self._planes) or ONE_PLANE
                     self._note(found.fields["index"], plane, found.start, found.stop)
                     size = found.stop
                 elif found.reason.startswith(FOREIGN):
                     raise SessionError(f"{found}; take it out of this journal")
-        self._read_back = _Segments()
+        self._read_back = Segments()
         while self.frames and isinstance(self._frame(self.frames - 1), Damage):  # pages that never reached the disk
             *_, size, _ = self._places.pop()
             self.reached = {name: self._places.reached(n) for n, name in enumerate(self._planes)}
@@ -136,7 +131,7 @@ class JournalWriter:
                     raise SessionError(str(frame))
                 break
             frames.append(frame)
-        return _block(frames, self._planes[plane])
+        return block_of(frames, self._planes[plane])
 
     def find(self, index: int, plane: str) -> int | None:
         """Return which of the frames written is the first of a plane from an index on, None if there is none.
@@ -172,16 +167,16 @@ class JournalReader:
 
     def __init__(self, folder: Path, series_uid: str, planes: Sequence[str] = (ONE_PLANE,)) -> None:
         self._planes, self._uid, self._of_series = tuple(planes), series_uid, tuple(planes)
-        self._paths = _segments(folder)
+        self._paths = segment_paths(folder)
         self._lost: set[tuple[int, int]] = set()  # frames whose pixels were found damaged: file's number, first byte
-        self._damaged = dict.fromkeys(_missing(folder, self._paths))
-        places = _Places()
+        self._damaged = dict.fromkeys(missing_segments(folder, self._paths))
+        places = Places()
         for number, path in enumerate(self._paths):
-            for found in _frames_in(path, series_uid, self._planes):
+            for found in frames_in(path, series_uid, self._planes):
                 if isinstance(found, Damage):
                     self._damaged[found] = None
                 else:
-                    plane = self._planes.index(_plane_of(found, self._planes) or ONE_PLANE)
+                    plane = self._planes.index(plane_of(found, self._planes) or ONE_PLANE)
                     places.add(found.fields["index"], plane, number, found.start, found.stop)
         rows, of_plane = places.rows()
         order = np.lexsort((of_plane, rows[0]))
@@ -204,11 +199,11 @@ class JournalReader:
         """The time (n,) of each frame of `indices`, 0 where its header says none. Reads all headers once more."""
         starts, t_ns = array("q"), array("q")
         for number, path in enumerate(self._paths):
-            for found in _frames_in(path, self._uid, self._of_series):
+            for found in frames_in(path, self._uid, self._of_series):
                 if isinstance(found, Record):
-                    starts.append(_start(number, found.start))
-                    t_ns.append(_time_ns(found))
-        _, mine, theirs = np.intersect1d(_start(self._places[1], self._places[2]), starts, True, return_indices=True)
+                    starts.append(start_of(number, found.start))
+                    t_ns.append(time_ns_of(found))
+        _, mine, theirs = np.intersect1d(start_of(self._places[1], self._places[2]), starts, True, return_indices=True)
         times_ns = np.zeros(len(self.indices), np.int64)
         times_ns[mine] = np.array(t_ns, np.int64)[theirs]
         return times_ns
@@ -237,7 +232,7 @@ class JournalReader:
 
     def read(self, start: int, stop: int) -> Iterator[Frame]:
         """Yield the frames with start ≤ index < stop that are whole."""
-        segments = _Segments()
+        segments = Segments()
         first, behind = np.searchsorted(self.indices, [start, stop]).tolist()
         for at in range(first, behind):
             index, number, begins, ends = self._places[:, at].tolist()
@@ -266,132 +261,8 @@ class JournalReader:
         waiting: list[Frame] = []
         for frame in self.read(start, stop):
             if waiting and (len(waiting) == max_frames or frame[0] != waiting[-1][0] + 1):
-                yield _block(waiting, *self._planes)
+                yield block_of(waiting, *self._planes)
                 waiting = []
             waiting.append(frame)
         if waiting:
-            yield _block(waiting, *self._planes)
-
-
-class _Places:
-    """Where each frame is: its index, its plane's and its file's number, its first byte and the one behind its last."""
-
-    def __init__(self) -> None:
-        self.indices, self.planes = array("q"), array("B")
-        self._numbers, self._starts, self._stops = array("q"), array("q"), array("q")
-
-    def add(self, *place: int) -> None:
-        for column, value in zip(self._columns, place, strict=True):
-            column.append(value)
-
-    def pop(self) -> tuple[int, ...]:
-        return tuple(column.pop() for column in self._columns)
-
-    def reached(self, plane: int) -> int:
-        """Return one past the last index of a plane."""
-        last = next((n for n in reversed(range(len(self.planes))) if self.planes[n] == plane), None)
-        return 0 if last is None else self.indices[last] + 1
-
-    def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return all of them but the planes, (4, n), and the planes (n,)."""
-        return np.array([self.indices, self._numbers, self._starts, self._stops], np.int64), np.array(self.planes)
-
-    def __getitem__(self, n: int) -> tuple[int, ...]:
-        return tuple(column[n] for column in self._columns)
-
-    @property
-    def _columns(self) -> tuple[array[int], ...]:
-        return self.indices, self.planes, self._numbers, self._starts, self._stops
-
-
-class _Segments:
-    """Frames read one after the other; the segment that the last one lay in stays open."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._file: BinaryIO | None = None
-
-    def frame(self, path: Path, index: int, start: int, stop: int) -> Frame | Damage:
-        """Return the frame of the record from byte `start` to `stop`."""
-        try:
-            if self._file is None or path != self._path:
-                self.close()
-                self._path, self._file = path, path.open("rb")
-            self._file.seek(start)
-            data = self._file.read(stop - start)
-            record = record_at(data, 0)
-            payload, fields = record_payload(data, record), record.fields
-            pixels = np.frombuffer(payload, frame_dtype(fields["dtype"])).reshape(fields["shape"])
-            if user := fields.get("user") or {}:
-                user_nbytes(user)
-            return Frame(index, int(fields["t_ns"] or 0), pixels, user)
-        except (OSError, KeyError, TypeError, ValueError, StreamfluoError) as error:
-            return Damage(path, start, (index, 1), str(error))
-
-    def close(self) -> None:
-        """Close the segment that is open."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def _block(frames: list[Frame], plane: str) -> Block:
-    channel, _, z = plane.rpartition("/")
-    times_ns, user = np.array([frame.t_ns for frame in frames]), {f.number: f.user for f in frames if f.user}
-    pixels = np.stack([frame.pixels for frame in frames])
-    return Block(frames[0].number, times_ns, pixels, channel, int(z or 0), user)
-
-
-def _plane_of(record: Record, planes: Sequence[str]) -> str | None:
-    """The plane of a frame, None where the series has no such one."""
-    fields = record.fields
-    return plane_in(planes, plane_name(str(fields.get("channel", "")), fields.get("z", 0)))
-
-
-def _start(number: Any, start: Any) -> Any:
-    """Where a frame begins, in one number: its file's, and its first byte there."""
-    return number * MAX_SEGMENT_BYTES + start
-
-
-def _time_ns(record: Record) -> int:
-    """The time of a frame, 0 where its header says none that a camera could."""
-    t_ns = record.fields.get("t_ns")
-    return t_ns if type(t_ns) is int and abs(t_ns) < 1 << 62 else 0
-
-
-def _segments(folder: Path) -> list[Path]:
-    """The journal's files in order; what is not named as we name them is none of them."""
-    return sorted((p for p in folder.glob("*.sfj") if _NAME.fullmatch(p.name)), key=lambda path: int(path.stem))
-
-
-def _missing(folder: Path, paths: list[Path]) -> Iterator[Damage]:
-    """Files that are gone, by their numbers: a frame in them was never a gap. One damage for those side by side."""
-    for before, behind in pairwise([-1, *(int(path.stem) for path in paths)]):
-        if (count := behind - before - 1) > 0:
-            others = f", and {count - 1} behind it" if count > 1 else ""
-            yield Damage(folder / f"{before + 1:06d}.sfj", 0, None, f"the file is missing{others}")
-
-
-def _frames_in(path: Path, series_uid: str, planes: Sequence[str]) -> Iterator[Record | Damage]:
-    """The frames of one file, whose headers are whole and of this series."""
-    try:
-        with mapped(path) as data:
-            for found in scan_records(path, data):
-                if isinstance(found, Damage):
-                    yield found
-                    continue
-                fields = found.fields
-                index = fields.get("index")
-                if fields.get("type") != "image" or type(index) is not int or not 0 <= index < MAX_INDEX:
-                    yield Damage(path, found.start, None, "no frame")
-                elif fields.get("series_uid") != series_uid:
-                    yield Damage(path, found.start, None, f"{FOREIGN} {str(fields.get('series_uid'))[:64]!r}")
-                elif _plane_of(found, planes) is None:
-                    yield Damage(path, found.start, None, "a frame of a plane that the series does not have")
-                else:
-                    yield found
-    except OSError as error:
-        yield Damage(path, 0, None, f"cannot be read: {error.strerror}")
+            yield block_of(waiting, *self._planes)

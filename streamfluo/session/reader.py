@@ -21,7 +21,8 @@ from ..core.source import PAUSED, Gap
 from ..core.spec import Camera, Spec
 from .events import gaps_in, read_events, read_lines
 from .inputs import RecordedInputs, read_inputs
-from .journal import MAX_INDEX, JournalReader
+from .journal import JournalReader
+from .journal_frames import MAX_INDEX
 from .lock import is_held
 from .places import step_place
 from .record_file import Damage, mapped

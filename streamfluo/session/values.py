@@ -19,7 +19,7 @@ from ..core.records import Data, encode_record, record_payload
 from ..core.results import arrays_in, encode_arrays
 from ..core.step_values import IDS, StepValues, sized
 from .disk_calls import DiskCalls
-from .journal import MAX_INDEX
+from .journal_frames import MAX_INDEX
 from .landmarks import Landmarks
 from .record_file import Damage, RecordFile, mapped, scan_records
 

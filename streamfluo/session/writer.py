@@ -49,7 +49,8 @@ from .disk_calls import DiskCalls
 from .files import LineFile, save_arrays, save_json
 from .health import Health
 from .inputs import InputWriter
-from .journal import MAX_INDEX, JournalWriter
+from .journal import JournalWriter
+from .journal_frames import MAX_INDEX
 from .lock import take
 from .places import snapshot_path, step_place
 from .reader import ACTIONS, FACTS_COPY, open_session

@@ -12,12 +12,12 @@ FPS = 30
 SPEC = Spec((4, 4), "uint16", interval_s=1 / FPS)
 
 
-def traces_of(seed, cells, frames, peak, decay_s=0.5, rise_s=0.05, rate_hz=0.15):
+def traces_of(seed, cells, frames, peak, decay_s=0.5, rate_hz=0.15):
     """Traces (t, cells) of noise σ 1 with transients of this height, and the frames of their onsets by cell."""
     random = np.random.default_rng(seed)
     onsets = random.random((frames, cells)) < rate_hz / FPS
     time_s = np.arange(int(8 * decay_s * FPS)) / FPS
-    shape = np.exp(-time_s / decay_s) - np.exp(-time_s / rise_s)
+    shape = np.exp(-time_s / decay_s) - np.exp(-time_s / 0.05)
     shape *= peak / shape.max()
     signal = np.stack([np.convolve(column, shape)[:frames] for column in onsets.T.astype(float)], 1)
     return signal + random.normal(size=signal.shape), [np.flatnonzero(column) for column in onsets.T]

@@ -256,18 +256,7 @@ class CalciumSimulator:
         `line_shift_px` of its own, and the common `shift_px` is that of slice 0.
         """
         count, p, scene = len(self._scene.position_px), self.params, self._scene
-        truth: dict[str, np.ndarray] = {
-            "C": np.empty((count, frames), np.float32),
-            "spikes": np.empty((count, frames), np.uint16),
-            "shift_px": np.empty((frames, 2)),
-            "neuropil": np.empty(frames),
-        }
-        for k, chunk in enumerate(self._new_timeline().chunks(frames)):
-            here = slice(k * CHUNK_FRAMES, min((k + 1) * CHUNK_FRAMES, frames))
-            n = here.stop - here.start
-            truth["C"][:, here], truth["spikes"][:, here] = chunk.calcium[:n].T, chunk.spikes[:n].T
-            truth["shift_px"][here], truth["neuropil"][here] = chunk.shift_px[:n], chunk.neuropil[:n]
-        truth |= {
+        truth = self._courses(frames) | {
             "position_px": scene.position_px.copy(),
             "amplitude": scene.amplitude.copy(),
             "g": np.full(count, self._g),
@@ -288,6 +277,22 @@ class CalciumSimulator:
         for plane in self.spec.planes:
             own = self._plane_truth(plane, frames)
             truth |= {f"{plane.name}/{name}": array for name, array in own.items()}
+        return truth
+
+    def _courses(self, frames: int) -> dict[str, np.ndarray]:
+        """What changes from frame to frame, by name."""
+        count = len(self._scene.position_px)
+        truth: dict[str, np.ndarray] = {
+            "C": np.empty((count, frames), np.float32),
+            "spikes": np.empty((count, frames), np.uint16),
+            "shift_px": np.empty((frames, 2)),
+            "neuropil": np.empty(frames),
+        }
+        for k, chunk in enumerate(self._new_timeline().chunks(frames)):
+            here = slice(k * CHUNK_FRAMES, min((k + 1) * CHUNK_FRAMES, frames))
+            n = here.stop - here.start
+            truth["C"][:, here], truth["spikes"][:, here] = chunk.calcium[:n].T, chunk.spikes[:n].T
+            truth["shift_px"][here], truth["neuropil"][here] = chunk.shift_px[:n], chunk.neuropil[:n]
         return truth
 
     def _plane_truth(self, plane: Plane, frames: int) -> dict[str, np.ndarray]:
