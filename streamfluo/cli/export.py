@@ -41,12 +41,15 @@ def export(
     told = None if metadata is None else load_nwb_metadata(metadata)
     opened = open_session(session)
     out = out or session.with_name("-".join(filter(None, (session.name, step, to))))
-    with frame_progress() as bar:
-        task = bar.add_task("frames", total=opened.frames, of=opened.frames, note="")
-        if step is not None:
-            written = export_step_frames(opened, step, to, out, lambda n: bar.update(task, completed=n))
-        else:
-            written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um, told)
+    try:
+        with frame_progress() as bar:
+            task = bar.add_task("frames", total=opened.frames, of=opened.frames, note="")
+            if step is not None:
+                written = export_step_frames(opened, step, to, out, lambda n: bar.update(task, completed=n))
+            else:
+                written = export_session(opened, to, out, lambda n: bar.update(task, completed=n), pixel_um, told)
+    except OSError as error:
+        raise SessionError(f"export: {out} cannot be written: {error.strerror or error}") from None
     for path in written:
         console.print(str(path), soft_wrap=True)
     for sentence in lacking(told, finds_cells(opened)) if to == "nwb" else ():

@@ -32,14 +32,16 @@ def register(
     from ..calcium.across_days.registration import register_sessions  # scipy, which other commands need not wait for
 
     opened = [open_session(path) for path in sessions]
+    resolved = sessions[0].resolve()
+    folder = out or resolved.with_name(f"{resolved.name}-registered")
+    if folder.is_dir() and any(folder.iterdir()):  # a session, or days whose pictures would stay among those of others
+        raise SessionError(f"register: {folder}: exists and is not empty; name another --out")
     with step_progress() as bar:
         task = bar.add_task("matching fields", total=None)
         found = register_sessions(
             opened, step, max_turn_deg=max_turn_deg,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )  # fmt: skip
-        resolved = sessions[0].resolve()
-        folder = out or resolved.with_name(f"{resolved.name}-registered")
         try:
             found.save(folder)
             if picture:

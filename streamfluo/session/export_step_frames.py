@@ -34,8 +34,8 @@ def export_step_frames(
     if not steps:
         known = dict.fromkeys(s for name in session.planes for s in session.plane(name).steps)
         raise SessionError(f"{session.path}: no step {step!r}{did_you_mean(step, known)}")
-    for one in steps.values():
-        one.each_frame()  # says where they were not recorded
+    if not any([next(one.each_frame(), None) is not None for one in steps.values()]):  # each says where it has none
+        raise SessionError(f"{session.path}: no frame of step {step!r} was written, as far as can be read")
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for name, one in steps.items():

@@ -65,6 +65,7 @@ class StepFramesWriter:
         self._buffer = np.empty((self._length, *spec.shape), self._dtype)
         self._number, self._waits, self._since = -1, False, 0.0  # which chunk the buffer is
         self._stop = self._told = 0  # one past the last frame, and as the metadata have it
+        self._told_at = time.monotonic()
         self._unsynced: set[Path] = set()
         if kept and (path / ARRAY / META).exists():
             self._go_on(kept)
@@ -87,6 +88,7 @@ class StepFramesWriter:
         """Write what waits, if it waited long enough. Raises OSError; it still waits then."""
         if self._waits and time.monotonic() - self._since >= FLUSH_S:
             self.flush()
+        if time.monotonic() - self._told_at >= FLUSH_S:  # fast frames never wait: their chunks are full before
             self._tell()
 
     def flush(self) -> None:
@@ -137,10 +139,12 @@ class StepFramesWriter:
         self._number = number
 
     def _tell(self) -> None:
-        """Have the metadata say how many frames there are."""
-        if self._stop > self._told or not (self.path / ARRAY / META).exists():
-            save_json(self.path / ARRAY / META, _array(self._spec, self._stop, self._length, self._dtype))
-            self._told = self._stop
+        """Have the metadata say how many frames are written."""
+        stop = min(self._stop, self._number * self._length) if self._waits else self._stop
+        if stop > self._told or not (self.path / ARRAY / META).exists():
+            save_json(self.path / ARRAY / META, _array(self._spec, stop, self._length, self._dtype))
+            self._told = stop
+        self._told_at = time.monotonic()
 
     def _go_on(self, kept: int) -> None:
         """Keep the frames before index `kept`, and no others."""

@@ -167,6 +167,11 @@ def test_an_export_without_its_library_is_one_line_and_leaves_no_folder(tmp_path
     assert done.returncode == 1
     assert re.fullmatch(r'streamfluo: .*needs zarr; install it with pip install "streamfluo\[formats\]"\n', done.stderr)
     assert not (tmp_path / "E").exists()
+    (tmp_path / "F").touch()
+    for words in (("--to", "csv", "--out", "F"), ("--to", "tiff", "--out", "F/deep"), ("--to", "tiff", "--out", "F")):
+        done = command("export", "S", *words, cwd=tmp_path)
+        assert done.returncode == 1
+        assert re.fullmatch(r"streamfluo: export: F\S* cannot be written: .*\n", done.stderr)
 
 
 def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(tmp_path):

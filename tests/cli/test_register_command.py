@@ -82,12 +82,14 @@ def test_a_run_carries_yesterdays_ids(week):
         (("monday", "monday"), "is named twice; a session is one day"),
         (("monday", "sunday"), "sunday: no such session folder"),
         (("monday", "tuesday", "--max-turn-deg", "80"), "max_turn_deg is 0 to 40, found 80"),
+        (("monday", "tuesday", "--out", "monday"), "monday: exists and is not empty; name another --out"),
         (("monday", "tuesday", "--step", "extracts"), "no step 'extracts' that extracts; there is extract"),
     ],
 )
 def test_what_cannot_be_registered_is_one_line(week, words, said):
-    done = command("register", *words, cwd=week)
+    done = command("register", *(words if "--out" in words else (*words, "--out", "none")), cwd=week)
     assert done.returncode == 1
+    assert not (week / "none").exists()
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from streamfluo.engine.engine import Engine
 from streamfluo.engine.totals import Totals
 from streamfluo.session import step_frames
 from streamfluo.session.disk_calls import DiskCalls
+from streamfluo.session.export_step_frames import export_step_frames
 from streamfluo.session.step_frames import StepFramesWriter, read_step_frames
 
 MEANS = """
@@ -144,6 +146,18 @@ def test_frames_behind_a_checkpoint_are_taken_back(tmp_path):
     assert all(np.array_equal(pixels, frames[index]) for index, pixels in found.items())
 
 
+def test_fast_frames_that_never_wait_are_there_for_who_reads_before_the_end(tmp_path, monkeypatch):
+    path, spec = tmp_path / "frames" / "bin.ome.zarr", Spec((2, 2), "float32")
+    writer = StepFramesWriter(path, spec, 0, DiskCalls())
+    for n in range(24):  # a chunk every .3 s is full before it has waited a second
+        monkeypatch.setattr(step_frames, "time", SimpleNamespace(monotonic=lambda now=time.monotonic() + 0.3 * n: now))
+        writer.add(Block(7 * n, np.arange(7), np.full((7, 2, 2), n, np.float32)))
+        writer.flush_if_due()
+    there = [index for index, _ in read_step_frames(path, 0, 1 << 62)]
+    assert there == list(range(len(there)))
+    assert 7 * 19 <= len(there) <= 7 * 23  # all but those of the last second and the chunk that waits
+
+
 def test_large_blocks_wait_for_the_disk_in_pieces(monkeypatch):
     pixels = np.arange(10 * 4 * 4, dtype=np.float32).reshape(10, 4, 4)
     monkeypatch.setattr(recorded_frames, "PIECE_BYTES", 3 * 64)
@@ -219,6 +233,15 @@ def test_frames_that_were_not_recorded_are_asked_for_in_one_line(tmp_path):
     run(movie(stop=60), tmp_path / "S", MEANS.replace('steps = ["bin"]', ""))
     with pytest.raises(SessionError, match=re.escape('were not recorded; a run does with [record] steps = ["bin"]')):
         open_session(tmp_path / "S").read_frames(0, 5, step="bin")
+
+
+def test_an_export_of_frames_that_were_not_written_yet_is_no_empty_folder(tmp_path):
+    run(movie(stop=60), tmp_path / "S")
+    for chunk in (tmp_path / "S" / "frames" / "bin.ome.zarr" / "0").glob("c.*"):
+        chunk.unlink()
+    with pytest.raises(SessionError, match="no frame of step 'bin' was written"):
+        export_step_frames(open_session(tmp_path / "S"), "bin", "npy", tmp_path / "E")
+    assert not (tmp_path / "E").exists()
 
 
 @pytest.mark.parametrize(
