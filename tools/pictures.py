@@ -115,6 +115,7 @@ def several_planes(window: Any) -> None:
 
 SCENES = {
     "viewer": Scene(CALCIUM, LOOP, 30, 2200, (smooth,), marks=((700, "air puff"), (1600, "air puff"))),
+    "voltage": Scene("sim:voltage?shape=64x96&frames=12000&snr=6&seed=5109", "voltage.toml", 400, 6000),
     "closed_loop": Scene(CALCIUM, LOOP, 60, 2200, size=(1920, 960), dock="by_id/extract/traces"),
     "spots": Scene(
         f"{FILAMENTS}&frames=4000&seed=5108&k_on_hz=0.05&k_off_hz=40&emitter_photons=2500&photons=4",
