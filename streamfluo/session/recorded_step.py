@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import SessionError
 from .frame_times import frame_times_s
 from .schema import FrameFacts
-from .step_frames import damaged_chunks, read_step_frames, step_frames_path
+from .step_frames import damaged_chunks, read_layout, read_step_frames, step_frames_path
 
 if TYPE_CHECKING:
     from .reader import Session
@@ -82,8 +82,10 @@ class SessionStep:
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
         """Return these frames at once (n, y, x). Raises SessionError."""
-        frames = [pixels for _, pixels in self.each_frame(start, stop)]
-        return np.stack(frames) if frames else np.empty((0, *self.session.spec.shape), np.float32)
+        if frames := [pixels for _, pixels in self.each_frame(start, stop)]:
+            return np.stack(frames)
+        path = self.frames_path
+        return np.empty((0, *(read_layout(path).shape if path else self.session.spec.shape)), np.float32)
 
     @property
     def snapshot(self) -> Mapping[str, np.ndarray]:

@@ -207,10 +207,8 @@ def read_step_frames(
         first = number * layout.length
         if first >= stop or first + layout.length <= start:
             continue
-        nbytes = layout.length * math.prod(layout.shape) * layout.dtype.itemsize
-        if file.is_symlink() or not file.is_file() or (found := file.stat().st_size) != nbytes:
-            what = "no file" if file.is_symlink() or not file.is_file() else f"{found} bytes where a chunk has {nbytes}"
-            damaged(Damage(file, 0, (first, min(layout.length, layout.stop - first)), what))
+        if (damage := _damage_of(file, first, layout)) is not None:
+            damaged(damage)
             continue
         chunk = np.fromfile(file, layout.dtype).reshape(layout.length, *layout.shape)
         for index in range(max(start, first), min(stop, first + layout.length)):
@@ -220,14 +218,28 @@ def read_step_frames(
 
 
 def damaged_chunks(path: Path) -> Iterator[Damage]:
-    """Yield what of a step's frames cannot be read, as far as the sizes of files tell."""
-    found = list[Damage]()
+    """Yield what of a step's frames cannot be read, as far as the sizes of files say: no pixel is read."""
     try:
-        for _ in read_step_frames(path, 0, 1 << 62, found.append):
-            pass
+        layout = read_layout(path)
     except SessionError as error:
-        found.append(Damage(path / ARRAY / META, 0, None, str(error)))
-    yield from found
+        yield Damage(path / ARRAY / META, 0, None, str(error))
+        return
+    for number, file in _chunks(path):
+        first = number * layout.length
+        if first < layout.stop and (damage := _damage_of(file, first, layout)) is not None:
+            yield damage
+
+
+def _damage_of(file: Path, first: int, layout: Layout) -> Damage | None:
+    """What is wrong with the chunk that begins with frame `first`, None where it has its size."""
+    nbytes = layout.length * math.prod(layout.shape) * layout.dtype.itemsize
+    if file.is_symlink() or not file.is_file():
+        what = "no file"
+    elif (found := file.stat().st_size) != nbytes:
+        what = f"{found} bytes where a chunk has {nbytes}"
+    else:
+        return None
+    return Damage(file, 0, (first, min(layout.length, layout.stop - first)), what)
 
 
 def _chunks(path: Path) -> list[tuple[int, Path]]:

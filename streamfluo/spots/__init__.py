@@ -5,6 +5,7 @@ render              the operator that draws the super-resolved picture; recent: 
 places              known positions of spots, and their neighbours
 detection_passes    detection on running means, at one false-alarm rate over all passes
 histogram           histogram of all photon counts so far
+compile_parts       kernels compiled in parts, by several processes
 find_spots, fit_spots, integrate_crops      batch functions
 localisations       localisation tables in the columns of other programs
 """

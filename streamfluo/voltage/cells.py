@@ -102,7 +102,7 @@ class Cells:
             running.autocovariance[k], running.weight[k, 1] = 0, 0
         elif fast:
             self._learn_spikes(k)
-        if learned.passes[k] in (4, 8):  # before, spikes that were not told yet were taken for noise
+        if learned.passes[k] in (4, 8):  # before, spikes that were not detected yet were taken for noise
             running.autocovariance[k] *= 0.1
             running.weight[k, 1] *= 0.1
         running.spike_image[k] *= SPIKES_KEPT
@@ -121,16 +121,16 @@ class Cells:
     def _learn_spikes(self, k: int) -> None:
         running, learned, filters = self.running, self.learned, self.filters
         noise = running.autocovariance[k] / max(running.weight[k, 1], 1e-9)
-        passes, told = learned.passes[k], int(running.counts[k, 1])
-        begin = [filters.waveform[k]] if told > FEW else []
+        passes, detected = learned.passes[k], int(running.counts[k, 1])
+        begin = [filters.waveform[k]] if detected > FEW else []
         if passes < OFTEN or passes % SELDOM == 0 or not begin:
             begin += self._usual
-        wave = mean_waveform(running.windows[k, : min(told, KEPT)], noise, begin)
+        wave = mean_waveform(running.windows[k, : min(detected, KEPT)], noise, begin)
         matched, response = matched_filter(noise, wave)
         filters.matched[k] = matched
-        known = told > FEW
+        known = detected > FEW
         trusted = min(max(learned.snr[k] - 4, 0.0), 1.0)
-        # given back after a false spike, what follows below 0 would be told as the next: only where hardly any is false
+        # given back after a false spike, what follows below 0 would be detected next: only where hardly any is false
         filters.response[k] = np.where(response < 0, trusted * response, response) if known else 0
         filters.waveform[k] = wave if known else 0
         if learned.passes[k] == 2:

@@ -91,12 +91,12 @@ def matched_filter(autocovariance: np.ndarray, waveform: np.ndarray) -> tuple[np
 
 
 def mean_waveform(windows: np.ndarray, autocovariance: np.ndarray, begin: list[np.ndarray]) -> np.ndarray:
-    """Return the mean spike (BEFORE + 1 + AFTER,) in traces around told ones (n, WINDOW), peak at BEFORE.
+    """Return the mean spike (BEFORE + 1 + AFTER,) in traces around detected ones (n, WINDOW), peak at BEFORE.
 
-    Each spike may have been told up to JITTER frames too early or too late, so that a plain mean is blurred, and a
-    blurred filter goes on telling them so. Expectation maximisation over the shifts, in the noise of this
+    Each spike may have been detected up to JITTER frames too early or too late, so that a plain mean is blurred, and a
+    blurred filter goes on detecting them so. Expectation maximisation over the shifts, in the noise of this
     autocovariance (TAPS,), from each waveform to `begin` with; of what comes out the likeliest. Where hardly any spike
-    was told the first of them, which has peak 1.
+    was detected the first of them, which has peak 1.
     """
     if len(windows) <= 4 or autocovariance[0] <= 0:
         return begin[0]
@@ -144,8 +144,8 @@ def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Thresh
     sure = min(max(LOWEST + 0.5, snr - 1), EMPTY)  # most spikes reach it and little noise
     at = int(sure * PER_SIGMA)
     spikes = max(float(over[at]) / reach[at], 0.0)
-    told = spikes * reach
-    f1 = np.where(EDGES >= LOWEST, 2 * told / np.maximum(told + noise + spikes, 1e-9), 0)
+    hits = spikes * reach
+    f1 = np.where(EDGES >= LOWEST, 2 * hits / np.maximum(hits + noise + spikes, 1e-9), 0)
     best = int(f1.argmax())
     if f1[best] < WORTH:
         return quiet._replace(f1=float(f1[best]))
@@ -160,11 +160,11 @@ def opposed(upward: np.ndarray, downward: np.ndarray) -> bool:
 
 
 def untruncated(upward: np.ndarray, noise: np.ndarray, level: float) -> float:
-    """Return the mean score of all spikes, from the histogram of those that reach `level`: told ones alone are the
+    """Return the mean score of all spikes, from the histogram of those that reach `level`: detected ones alone are the
     larger ones. `noise` (BINS,) is how many of the noise's peaks reach each edge.
 
     A normal distribution of σ 1 cut off at `level` has mean m = d + φ(level − d) / Φ(d − level), solved for d; 0 where
-    too few are told.
+    too few are detected.
     """
     at = round(level * PER_SIGMA)
     over = upward[at:] - (noise[at:] - np.append(noise[at + 1 :], 0))

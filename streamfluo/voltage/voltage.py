@@ -38,7 +38,7 @@ class Voltage(Operator):
     A cell and what surrounds it are cut into some forty features. Passes every 256 frames learn, of frames before: the
     spatial weights of least variance that keep a spike's amplitude, which takes the background away; the whitened
     matched filter of the mean spike in the trace's own noise; the threshold of the largest expected F1, the noise's
-    distribution taken from the downward peaks. A spike is told 2 frames after its peak. The first 2 s tell none.
+    distribution taken from the downward peaks. A spike is detected 2 frames after its peak, none in the first 2 s.
     Spikes are NaN in frames that are not known, where frames come too slowly for them, and of cells whose downward
     peaks exceed the upward ones: the other polarity. Cost: 5 µs a cell and frame; state: 17 kB a cell.
 

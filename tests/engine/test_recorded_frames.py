@@ -60,6 +60,7 @@ def test_frames_stand_at_their_index_and_those_that_never_came_are_unknown(tmp_p
     session = open_session(tmp_path / "S")
     assert np.array_equal(session.read_frames(0, 200, step="bin"), EXPECTED[CAME])
     assert np.array_equal(session.read_frames(45, 55, step="bin"), EXPECTED[[45, 46, 47, 48, 49, 53, 54]])
+    assert session.read_frames(300, 400, step="bin").shape == (0, 2, 2)
     assert engine.health().edges["frames"].frames == len(CAME)
     assert engine.health().edges["frames"].bytes == len(CAME) * 16
     assert "frames write" in engine.health().disk

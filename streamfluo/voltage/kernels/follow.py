@@ -13,7 +13,7 @@ AHEAD = 1  # frames after the peak that the filter looks at; the next one shows 
 TAPS = BEFORE + 1 + AHEAD
 LATENCY = AHEAD + 1  # frames from a spike's peak to its being declared
 SETTLED = 4  # frames after which all spikes that reach into a frame are declared
-JITTER = 2  # frames that a spike may have been told too early or too late
+JITTER = 2  # frames that a spike may have been detected too early or too late
 WINDOW = BEFORE + 1 + AFTER + 2 * JITTER
 KEPT = 128  # spikes whose traces are kept
 RESPONSE = 16  # frames in which the filter answers to a spike
@@ -112,16 +112,16 @@ def follow(frames, valid, first, followed, values):  # type: ignore[no-untyped-d
         n = first + t
         for k in range(len(threshold)):
             seen = _means(k, frames[t], followed.where, mean)
-            usable = _see(k, n, valid[t] and seen, mean, followed)
-            peak = _tell(k, n, followed)
+            usable = _new_trace(k, n, valid[t] and seen, mean, followed)
+            peak = _detect(k, n, followed)
             _settle(k, n, followed)
             run = running.known[k, 0]
             values.trace[t, k] = running.trace[k, n & (RING - 1)] if usable else np.nan
             values.subthreshold[t, k] = running.lowpass[k] if run > SETTLED else np.nan
             scored = run > AHEAD + 1 and threshold[k] == threshold[k] and followed.filters.matched[k, BEFORE] != 0.0
             values.score[t, k] = running.score[k, 2] if scored else np.nan
-            told = scored and run > LATENCY + 2 and running.known[k, 1] > RING and np.isfinite(threshold[k])
-            values.spiked[t, k] = peak if told else np.nan
+            judged = scored and run > LATENCY + 2 and running.known[k, 1] > RING and np.isfinite(threshold[k])
+            values.spiked[t, k] = peak if judged else np.nan
 
 
 @part
@@ -139,7 +139,7 @@ def _means(k, frame, where, mean):  # type: ignore[no-untyped-def]
 
 
 @part
-def _see(k, n, usable, mean, followed):  # type: ignore[no-untyped-def]
+def _new_trace(k, n, usable, mean, followed):  # type: ignore[no-untyped-def]
     """Put the trace of cell k at frame n in its place, and learn its baseline; return whether the frame is known."""
     where, filters, running, rates = followed
     features, image = where.cells[k + 1] - where.cells[k], n & (IMAGES - 1)
@@ -181,7 +181,7 @@ def _see(k, n, usable, mean, followed):  # type: ignore[no-untyped-def]
 
 
 @part
-def _tell(k, n, followed):  # type: ignore[no-untyped-def]
+def _detect(k, n, followed):  # type: ignore[no-untyped-def]
     """Take the filter's score of the frame before n; return that of the spike of LATENCY frames before, or 0."""
     where, filters, running, _ = followed
     centre, run = n - AHEAD, running.known[k, 0]
