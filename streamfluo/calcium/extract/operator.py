@@ -29,11 +29,10 @@ from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
 from .live import NO_COMPONENTS, Live, values_of
-from .params import ExtractParams
+from .params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
 from .seeds import Seeds, load_seeds, seeds_of_file, to_be_matched
 
 Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one that is not valid
-DECAY_S, RISE_S = 0.4, 0.05  # until the transients of components have decided
 CELL_WIDTH = 4  # in units of neuron_sigma_px
 MAX_DELAY_FRAMES = 300
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
@@ -137,8 +136,8 @@ class Extract(Operator):
             self._seeds = to_be_matched(self._seeds, spec)
         if self._seeds.folder:
             self.gives = tuple(replace(g, ids_of=self._seeds.folder) if g.kind == "by_id" else g for g in self.gives)
-        self._deconvolution = Deconvolution(_interval(params, spec), decay_s, rise_s, params.ar_order)
-        self._delay_frames = _delay_frames(params, _interval(params, spec))
+        self._deconvolution = Deconvolution(interval_s_of(params, spec), decay_s, rise_s, params.ar_order)
+        self._delay_frames = _delay_frames(params, interval_s_of(params, spec))
         self._frames_live = self._new()
         self._curation = Curation(self._frames_live.extraction.cells.fields)
         self._afterwards = Afterwards()
@@ -196,7 +195,7 @@ class Extract(Operator):
         return values
 
     def _new(self) -> Live:
-        return Live(Extraction(self.params, self.spec.shape, self._deconvolution, _offset(self.spec)))
+        return Live(Extraction(self.params, self.spec.shape, self._deconvolution, offset_adu_of(self.spec)))
 
     def _learn(self, waiting: Sequence[Waiting]) -> None:
         """Initialise with the frames that were collected, and take those that wait already, beside what comes."""
@@ -301,17 +300,3 @@ def _kept(frame: np.ndarray) -> np.ndarray:
     copy = frame.copy()
     copy.flags.writeable = False
     return copy
-
-
-def _interval(params: ExtractParams, spec: Spec) -> float:
-    interval = params.interval_s or spec.interval_s
-    if interval is None:
-        return (params.decay_s or DECAY_S) / 10  # ten frames per decay time if no interval is stated
-    return interval
-
-
-def _offset(spec: Spec) -> float:
-    """The camera's mean offset [ADU], 0 if unknown."""
-    if spec.camera is None or spec.camera.offset_adu is None:
-        return 0.0
-    return float(np.mean(spec.camera.offset_adu))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from msgspec import Meta
 
 from ...core.params import Params
+from ...core.spec import Spec
+
+DECAY_S, RISE_S = 0.4, 0.05  # until transients have decided
 
 
 class ExtractParams(Params, frozen=True):
@@ -70,3 +74,13 @@ class ExtractParams(Params, frozen=True):
     window_frames: Annotated[
         int, Meta(ge=20, description="frames buffered: history of new components' traces, delay of final values")
     ] = 100
+
+
+def interval_s_of(params: ExtractParams, spec: Spec) -> float:
+    """Return the frame interval [s], stated or the source's; a tenth of the decay time where neither is known."""
+    return params.interval_s or spec.interval_s or (params.decay_s or DECAY_S) / 10
+
+
+def offset_adu_of(spec: Spec) -> float:
+    """Return the camera's mean offset [ADU], 0 if unknown."""
+    return 0.0 if spec.camera is None or spec.camera.offset_adu is None else float(np.mean(spec.camera.offset_adu))

@@ -10,6 +10,7 @@ import scipy.ndimage as ndi
 from ..deconvolve import deconvolve
 from ..extract.activity import Deconvolution
 from ..extract.components import Components
+from ..extract.params import DECAY_S, RISE_S
 from ..spike_rate import SHARPEST_S
 from ..time_constants import TimeConstants
 
@@ -18,7 +19,6 @@ NETWORK_SHARE = 0.7  # of the rate; of .5, .7, 1 the best on real spikes
 LEAST_FRAMES = 30
 _ROWS, _DECIDING = 32, 24  # traces that are deconvolved at a time, and that decide the time constants
 _DECIDING_FRAMES = 3000  # 10 s of a core
-_TYPICAL = (0.4, 0.05)
 
 
 class Course(NamedTuple):
@@ -99,7 +99,7 @@ def time_constants(
     decay_s, rise_s = given
     known = ~np.isnan(raw).any(0)
     if not len(raw) or known.sum() < LEAST_FRAMES or (decay_s and (rise_s or order == 1)):
-        return TimeConstants(decay_s or _TYPICAL[0], 0.0 if order == 1 else rise_s or _TYPICAL[1])
+        return TimeConstants(decay_s or DECAY_S, 0.0 if order == 1 else rise_s or RISE_S)
     part = _filled(raw[_largest(raw, known)], known)[:, :_DECIDING_FRAMES]
     found = deconvolve(part, interval_s=interval_s, decay_s=decay_s, rise_s=rise_s, order=order, cooperativity=1.0)
     return TimeConstants(found.decay_s, found.rise_s)

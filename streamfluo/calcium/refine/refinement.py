@@ -14,7 +14,7 @@ from ..extract import results
 from ..extract.activity import Deconvolution
 from ..extract.background import FrameSums
 from ..extract.first_frames import FirstFrames, SceneWatch
-from ..extract.params import ExtractParams
+from ..extract.params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
 from ..extract.tables import Tables
 from ..time_constants import TimeConstants
 from .final_values import final_values
@@ -23,7 +23,6 @@ from .looking_ahead import Course, LookingAhead, course_of, time_constants
 from .whole_extraction import WholeExtraction
 
 SAMPLED = 200  # frames, evenly spread, whose fluctuations give the background modes
-DECAY_S, RISE_S = 0.4, 0.05  # until the transients of all frames have decided
 FULL_TRACES = 9  # of each component, that are held at a time: two courses, and the final activity
 
 
@@ -34,8 +33,8 @@ def refined_extract(recording: Recording, passes: int = 1) -> Refined:
     footprints with activity deconvolved over all frames, finds components that the run missed, joins, removes and
     accepts; a last one gives the final activity, from the first frame on. Raises SessionError where the run left none.
     """
-    params, shape, offset_adu = _params(recording), recording.spec.shape, _offset_adu(recording)
-    interval_s = params.interval_s or recording.spec.interval_s or (params.decay_s or DECAY_S) / 10
+    params, shape, offset_adu = _params(recording), recording.spec.shape, offset_adu_of(recording.spec)
+    interval_s = interval_s_of(params, recording.spec)
     first, frames = first_components(recording.step), _Frames(recording)
     usual = Deconvolution(interval_s, params.decay_s or DECAY_S, params.rise_s or RISE_S, params.ar_order)
     extraction, course, constants = WholeExtraction(params, shape, usual, offset_adu), None, None
@@ -65,12 +64,6 @@ def _params(recording: Recording) -> ExtractParams:
     stated = {name: value for name, value in stated.items() if name not in ("init", "seeds")}
     params: ExtractParams = build_params(ExtractParams, stated, f"{recording.step.folder}: step {recording.step.id!r}")
     return params
-
-
-def _offset_adu(recording: Recording) -> float:
-    """The camera's mean offset [ADU], 0 if unknown."""
-    camera = recording.spec.camera
-    return 0.0 if camera is None or camera.offset_adu is None else float(np.mean(camera.offset_adu))
 
 
 def _by_id(extraction: WholeExtraction, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
