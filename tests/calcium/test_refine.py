@@ -210,6 +210,11 @@ def test_what_cannot_be_refined_says_why(recorded, tmp_path):
     (unfinished / "snapshots" / "extract.npz").unlink()
     with pytest.raises(SessionError, match="'extract' left no components, as its run was not ended in time"):
         refine_session(unfinished, tmp_path / "b", 1, nobody)
+    torn = shutil.copytree(first, tmp_path / "torn")
+    values = torn / "values" / "motion.sfv"
+    values.write_bytes(values.read_bytes()[: values.stat().st_size // 2])
+    with pytest.raises(SessionError, match=r"motion\.sfv: torn.*frames cannot be corrected again"):
+        refine_session(torn, tmp_path / "b", 1, nobody)
     (tmp_path / "moved").mkdir()
     movie = shutil.copy(folder / "movie.tif", tmp_path / "moved" / "movie.tif")
     away = run(movie, '[[step]]\nkind = "extract"', tmp_path / "away")
