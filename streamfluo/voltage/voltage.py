@@ -217,9 +217,10 @@ class Voltage(Operator):
                 f"{1 / SLOWEST_S:.0f} frames/s or more show them"
             )
         if self._proposals is not None and self._frames:
+            taken, of = self._proposals.taken, self._proposals.frames
             return (
-                f"no cells yet: {self._proposals.taken} valid frames, of {self._proposals.frames} that they are proposed from; give "
-                "masks, or a shorter propose_s"
+                f"no cells yet: {taken} valid frames, of {of} that they are proposed from; give masks, or a shorter "
+                "propose_s"
             )
         if not len(self._cells.masks):
             return "no cell was found in the first frames; give masks, or another radius_px"
