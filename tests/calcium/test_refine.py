@@ -210,6 +210,9 @@ def test_what_cannot_be_refined_says_why(recorded, tmp_path):
     (unfinished / "snapshots" / "extract.npz").unlink()
     with pytest.raises(SessionError, match="'extract' left no components, as its run was not ended in time"):
         refine_session(unfinished, tmp_path / "b", 1, nobody)
+    (tmp_path / "file").touch()
+    with pytest.raises(SessionError, match="cannot write the session"):
+        refine_session(first, tmp_path / "file" / "deep" / "b", 1, lambda *_: pytest.fail("read before it was refused"))
     torn = shutil.copytree(first, tmp_path / "torn")
     values = torn / "values" / "motion.sfv"
     values.write_bytes(values.read_bytes()[: values.stat().st_size // 2])
