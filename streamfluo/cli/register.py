@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +35,7 @@ def register(
     opened = [open_session(path) for path in sessions]
     resolved = sessions[0].resolve()
     folder = out or resolved.with_name(f"{resolved.name}-registered")
-    if folder.is_dir() and any(folder.iterdir()):  # a session, or days whose pictures would stay among those of others
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):  # a session, or other days with pictures
         raise SessionError(f"register: {folder}: exists and is not empty; name another --out")
     with step_progress() as bar:
         task = bar.add_task("matching fields", total=None)
@@ -42,14 +43,26 @@ def register(
             opened, step, max_turn_deg=max_turn_deg,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )  # fmt: skip
-        try:
-            found.save(folder)
-            if picture:
-                _draw(found, folder)
-        except OSError as error:
-            raise SessionError(f"register: {folder} cannot be written: {error.strerror or error}") from None
+        _write(found, folder, picture)
     _report(found)
     console.print(f"register: {folder}", soft_wrap=True)
+
+
+def _write(found: RegisteredDays, folder: Path, picture: bool) -> None:
+    """Write the files, all of them or none."""
+    part = folder.with_name(f"{folder.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # of one that was killed
+        found.save(part)
+        if picture:
+            _draw(found, part)
+        if folder.exists():
+            folder.rmdir()
+        part.rename(folder)
+    except OSError as error:
+        raise SessionError(f"register: {folder} cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _draw(found: RegisteredDays, folder: Path) -> None:

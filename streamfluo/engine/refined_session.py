@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,7 @@ def refine_session(path: Path, out: Path, passes: int, progress: Progress) -> li
     """
     session = open_session(path)
     _refuse(session, out)
+    _try_to_write(out)
     outcomes, results = list[Outcome](), dict[str, Refined]()
     for plane in session.planes:
         own = session.plane(plane)
@@ -90,6 +92,15 @@ def _refuse(session: Session, out: Path) -> None:
         raise SessionError(f"{session.path}: no step extracts, so there is nothing to refine; its steps are {steps}")
     if not session.frames:
         raise SessionError(f"{session.path}: no frame came, so there is nothing to refine")
+
+
+def _try_to_write(out: Path) -> None:
+    """Raise SessionError where no folder can be made: now, not after hours of passes."""
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=there)).rmdir()
+    except OSError as error:
+        raise SessionError(f"{out}: cannot write the session: {error.strerror}") from None
 
 
 def _write(session: Session, folder: Path, results: Mapping[str, Refined], passes: int) -> None:

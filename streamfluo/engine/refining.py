@@ -59,6 +59,7 @@ def refined(whole: Session, place: tuple[str, str], passes: int, progress: Progr
     session = whole.plane(plane)
     facts, kind = session.steps[step], refinable(session)[step]
     path, valid = _path_to(session, step), _valid(whole, facts.inputs.get(VALID, ""))
+    _refuse_damaged(whole, session)
     spec = path[-1].out_spec if path else session.spec
     taken = Passes(session.spec.shape[0] * session.spec.shape[1] * np.dtype(session.spec.dtype).itemsize)
     count = session.frames
@@ -88,6 +89,13 @@ def refined(whole: Session, place: tuple[str, str], passes: int, progress: Progr
     found = kind.refine(Recording(SessionStep(session, step), spec, dict(facts.params), count, frames), passes)
     taken.elapsed_s = time.perf_counter() - began
     return found, taken
+
+
+def _refuse_damaged(*sessions: Session) -> None:
+    """Raise SessionError where values of what came before the step, as far as they were read, are damaged."""
+    for damage in (found for session in sessions for found in session.damaged_so_far):
+        if damage.file.parent.name == "values":  # without its shift a frame would count as one that never came
+            raise SessionError(f"{damage.file}: {damage.reason}; frames cannot be corrected again: run it again")
 
 
 def _path_to(session: Session, step: str) -> list[Operator]:

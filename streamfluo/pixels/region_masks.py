@@ -30,6 +30,8 @@ def region_masks(value: Any, shape: tuple[int, int], where: str = "regions") -> 
 
 
 def _of_array(array: np.ndarray, shape: tuple[int, int], where: str) -> np.ndarray:
+    if array.dtype.kind == "U" and not array.ndim:  # of a file that is there, its content has come in place of its name
+        raise ConfigError(f"{where}: masks: no .npy file {str(array)!r}")
     if array.dtype.kind not in "biuf" or not np.isfinite(array.astype(float)).all():
         raise ConfigError(f"{where}: masks are finite numbers, found {array.dtype}")
     if array.ndim == 3 and array.shape[1:] == shape:

@@ -19,7 +19,7 @@ class Proposals:
     def __init__(self, shape: tuple[int, int], frames: int, offset: Any) -> None:
         self.frames = frames
         self._offset = np.broadcast_to(0.0 if offset is None else offset, shape)
-        self._taken = 0
+        self.taken = 0
         self._sum, self._seen = np.zeros((2, *shape))
 
     def take(self, frame: np.ndarray) -> None:
@@ -27,12 +27,12 @@ class Proposals:
         known = np.isfinite(frame)
         self._sum += np.where(known, frame, 0)
         self._seen += known
-        self._taken += 1
+        self.taken += 1
 
     @property
     def done(self) -> bool:
         """Whether it has all frames."""
-        return self._taken >= self.frames
+        return self.taken >= self.frames
 
     def masks(self, radius_px: float, contrast: float) -> np.ndarray:
         """Return the proposed cells (n, y, x) bool, the brightest first, none with a pixel that was never seen.
@@ -65,11 +65,11 @@ class Proposals:
 
     def state(self) -> State:
         """Return the sums as state entries."""
-        return {"proposal_sum": self._sum.copy(), "proposal_seen": self._seen.copy(), "proposal_frames": self._taken}
+        return {"proposal_sum": self._sum.copy(), "proposal_seen": self._seen.copy(), "proposal_frames": self.taken}
 
     def restore(self, state: State, where: str) -> None:
         """Take over what `state` returned. Raises StateError."""
         total, seen = (require_array(state, f"proposal_{n}", self._sum, where) for n in ("sum", "seen"))
         if not (np.isfinite(total).all() and (seen >= 0).all()):
             raise StateError(f"{where}: state 'proposal_sum' and 'proposal_seen' must be finite; the state was damaged")
-        self._sum, self._seen, self._taken = total, seen, require_int(state, "proposal_frames", where)
+        self._sum, self._seen, self.taken = total, seen, require_int(state, "proposal_frames", where)

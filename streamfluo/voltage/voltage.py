@@ -214,7 +214,13 @@ class Voltage(Operator):
                 f"frames every {self._interval_s * 1e3:.3g} ms are too slow for spikes of 2 to 3 ms: none are given; "
                 f"{1 / SLOWEST_S:.0f} frames/s or more show them"
             )
-        if self._proposals is None and not len(self._cells.masks):
+        if self._proposals is not None and self._frames:
+            taken, of = self._proposals.taken, self._proposals.frames
+            return (
+                f"no cells yet: {taken} valid frames, of {of} that they are proposed from; give masks, or a shorter "
+                "propose_s"
+            )
+        if not len(self._cells.masks):
             return "no cell was found in the first frames; give masks, or another radius_px"
         opposed = np.flatnonzero(self._cells.learned.opposed)
         if len(opposed):

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from animals import seen_day, true_ids
 
-from streamfluo import ConfigError, SessionError
+from streamfluo import ConfigError, SessionError, register_sessions
 from streamfluo.analysis import Day, register_days
 from streamfluo.calcium.across_days.report import draw_overlay
 
@@ -132,6 +132,8 @@ def test_a_day_that_is_none_is_refused(footprints, ids, said):
 def test_a_rotation_that_chance_needs_is_refused():
     with pytest.raises(ConfigError, match="max_turn_deg is 0 to 40, found 90"):
         register_days([], max_turn_deg=90)
+    with pytest.raises(SessionError, match="sessions are what open_session returns, found 'monday'"):
+        register_sessions(["monday", "tuesday"])
 
 
 def test_a_cell_that_the_rim_cuts_is_compared_as_cut():

@@ -7,7 +7,7 @@ import pytest
 from seeds import seeds
 
 import streamfluo
-from streamfluo import Spec
+from streamfluo import ConfigError, Spec
 from streamfluo.calcium.extract.first_frames import FirstFrames
 from streamfluo.core.block import Block
 from streamfluo.simulate import calcium
@@ -105,6 +105,11 @@ def test_relative_fluorescence_near_zero_is_unknown_and_said():
     assert np.isnan(live[-1]["dff"]).any()
     assert not np.abs(live[-1]["dff"][np.isfinite(live[-1]["dff"])]).max(initial=0) > 100
     assert "ΔF/F (dff) is NaN for" in operator.doubt()
+
+
+def test_seeds_of_a_file_that_is_not_there_are_named():
+    with pytest.raises(ConfigError, match=r"seeds: no session folder and no .* file 'mondya'"):
+        streamfluo.create("extract", Spec((40, 40), "uint16", interval_s=0.03), init="seeded", seeds="mondya")
 
 
 def test_a_seed_that_is_not_taken_keeps_its_number():

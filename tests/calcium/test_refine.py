@@ -224,6 +224,14 @@ def test_what_cannot_be_refined_says_why(recorded, tmp_path):
     with pytest.raises(SessionError, match="its run goes on; refine it once it has ended"):
         refine_session(going_on, tmp_path / "b", 1, nobody)
     lock.release()
+    (tmp_path / "file").touch()
+    with pytest.raises(SessionError, match="cannot write the session"):
+        refine_session(first, tmp_path / "file" / "deep" / "b", 1, lambda *_: pytest.fail("read before it was refused"))
+    torn = shutil.copytree(first, tmp_path / "torn")
+    values = torn / "values" / "motion.sfv"
+    values.write_bytes(values.read_bytes()[: values.stat().st_size // 2])
+    with pytest.raises(SessionError, match=r"motion\.sfv: torn.*frames cannot be corrected again"):
+        refine_session(torn, tmp_path / "b", 1, nobody)
     (tmp_path / "moved").mkdir()
     movie = shutil.copy(folder / "movie.tif", tmp_path / "moved" / "movie.tif")
     away = run(movie, '[[step]]\nkind = "extract"', tmp_path / "away")

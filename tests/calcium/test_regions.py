@@ -121,7 +121,8 @@ def test_a_config_draws_them_and_a_trigger_takes_them():
         ([], "none given"),
         (np.zeros((3, 4)), "masks (n, y, x) or a labelled image (y, x) of (40, 50), found (3, 4)"),
         (np.ones((1, 40, 50)), "around region 0 every pixel belongs to another"),
-        ("masks", "masks are finite numbers, found <U5"),
+        ("masks", "masks: no .npy file 'masks'"),
+        (np.array([["a"]]), "masks are finite numbers, found <U1"),
     ],
 )
 def test_regions_that_cannot_be_are_refused_in_one_line(regions, says):

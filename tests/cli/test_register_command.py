@@ -8,6 +8,7 @@ import pytest
 from commands import command
 
 from streamfluo import open_session, register_sessions
+from streamfluo.cli import register as register_command
 
 DAY = (
     "sim:calcium?animal=5&seed={}&shape=80x80&frames=200&neuron_sigma_px=3&motion_px=0&neurons=18&spike_rate_hz=1"
@@ -94,8 +95,18 @@ def test_what_cannot_be_registered_is_one_line(week, words, said):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_what_is_stopped_as_it_writes_leaves_no_folder(week, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(register_command, "_draw", stop)
+    with pytest.raises(KeyboardInterrupt):
+        register_command.register([week / "monday", week / "tuesday"], week / "stopped")
+    assert not list(week.glob("stopped*"))
+
+
 def test_a_session_without_cells_is_one_line(week):
     command("record", "sim:gain?frames=8&shape=32x32", "--out", "empty", cwd=week)
-    done = command("register", "monday", "empty", cwd=week)
+    done = command("register", "monday", "empty", "--out", "none", cwd=week)
     assert done.returncode == 1
     assert "empty: no step of kind 'extract' in it" in done.stderr

@@ -253,7 +253,9 @@ def test_cells_are_proposed_from_the_mean_image_and_their_absence_is_said():
     assert sorted(at) == [1, 2, 3]
     assert operator.read(["outlines"])["outlines"].shape == (3, 24, 2)
     empty = create("voltage", SPEC, propose_s=0.1)
-    feed(empty, np.full((150, *SHAPE), 500, np.uint16))
+    feed(empty, np.full((50, *SHAPE), 500, np.uint16))
+    assert empty.doubt().startswith("no cells yet: 50 valid frames, of 100 that they are proposed from")
+    feed(empty, np.full((100, *SHAPE), 500, np.uint16), start=50)
     assert empty.doubt().startswith("no cell was found")
 
 

@@ -49,6 +49,9 @@ def register_sessions(
 
         found = streamfluo.register_sessions([streamfluo.open_session(path) for path in ("monday", "tuesday")])
     """
+    for session in sessions:
+        if not hasattr(session, "path"):
+            raise SessionError(f"register: sessions are what open_session returns, found {session!r}")
     names = _names([session.path for session in sessions])
     days = [day_of_step(name, _extract_step(s, step)) for name, s in zip(names, sessions, strict=True)]
     return register_days(days, max_turn_deg=max_turn_deg, progress=progress)

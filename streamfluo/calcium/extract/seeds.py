@@ -51,6 +51,8 @@ def load_seeds(value: Any, shape: tuple[int, int], width_px: float) -> Seeds:
         return value
     if hasattr(value, "footprints"):
         value = np.asarray(value.footprints.todense()).T
+    if isinstance(value, str):  # of a file or a folder that is there, its content has come in place of its name
+        raise ConfigError(f"extract: seeds: no session folder and no .npy, .npz or .csv file {value!r}")
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise ConfigError(f"extract: seeds must hold numbers, found {array.dtype}")
