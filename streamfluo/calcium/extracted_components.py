@@ -65,7 +65,10 @@ class ExtractedComponents:
         """Return the components of a recorded step. Raises SessionError if it left none."""
         snapshot = step.snapshot
         if "quality_now" not in snapshot:
-            raise SessionError(f"{step.folder}: step {step.id!r} left no components; was its run ended in time?")
+            raise SessionError(
+                f"{step.folder}: step {step.id!r} left no components; was its run ended in time? `streamfluo inspect` "
+                "says what is damaged"
+            )
         height, width = snapshot["background"].shape
         judged = step.folder / f"judged-{step.id.rpartition('/')[2]}.json"
         return cls(step.values, snapshot, (height, width), step.index, judged, step)
