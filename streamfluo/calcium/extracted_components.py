@@ -65,7 +65,10 @@ class ExtractedComponents:
         """Return the components of a recorded step. Raises SessionError if it left none."""
         snapshot = step.snapshot
         if "quality_now" not in snapshot:
-            raise SessionError(f"{step.folder}: step {step.id!r} left no components; was its run ended in time?")
+            raise SessionError(
+                f"{step.folder}: step {step.id!r} left no components; was its run ended in time? `streamfluo inspect` "
+                "says what is damaged"
+            )
         height, width = snapshot["background"].shape
         judged = step.folder / f"judged-{step.id.rpartition('/')[2]}.json"
         return cls(step.values, snapshot, (height, width), step.index, judged, step)
@@ -210,7 +213,15 @@ class ExtractedComponents:
     def _curation(self) -> dict[str, bool]:
         if self._judged is None or not self._judged.exists():
             return {}
-        verdicts: dict[str, bool] = json.loads(self._judged.read_text(encoding="utf-8"))
+        try:
+            verdicts = json.loads(self._judged.read_text(encoding="utf-8"))
+            whole = {str(int(i)): v for i, v in verdicts.items()} == verdicts
+        except (OSError, ValueError, AttributeError) as error:
+            raise SessionError(
+                f"{self._judged}: cannot be read: {error}; take it away to do without curation"
+            ) from None
+        if not whole or not all(isinstance(v, bool) for v in verdicts.values()):
+            raise SessionError(f"{self._judged}: no verdicts by id; take it away to do without curation")
         return verdicts
 
     def _curate(self, ids: tuple[int, ...], verdict: bool) -> None:
@@ -218,7 +229,9 @@ class ExtractedComponents:
         verdicts = {**self._curation(), **{str(i): verdict for i in ids}}
         if self._judged is None:
             raise SessionError("these components belong to no session that keeps manual curation")
-        self._judged.write_text(json.dumps(verdicts), encoding="utf-8")
+        aside = self._judged.with_suffix(".part")
+        aside.write_text(json.dumps(verdicts), encoding="utf-8")
+        aside.replace(self._judged)
 
 
 class _WithoutValues:

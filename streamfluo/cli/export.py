@@ -13,9 +13,11 @@ from ..session.export import export_session
 from ..session.export_step_frames import export_step_frames
 from ..session.nwb_metadata import lacking, load_nwb_metadata
 from ..session.nwb_results import finds_cells
-from ..session.reader import open_session
+from ..session.reader import Session, open_session
 from .console import console, counted
 from .progress import frame_progress
+
+DAMAGES = 20  # places that are named
 
 
 def export(
@@ -61,5 +63,16 @@ def export(
                 f"input {name}: its clock is undetermined: {one.undetermined}; its times are when samples came{where}",
                 soft_wrap=True,
             )
+    _say_damages(opened)
     if opened.lost:
         console.print(f"{counted(opened.lost, 'frame')} never came: {out / 'gaps.csv'} says which")
+
+
+def _say_damages(session: Session) -> None:
+    """Print what of the session cannot be read: what is left of it was written, and nothing in its place."""
+    for step in session.recorded_steps if len(session.planes) > 1 else ():  # planes are read on their own
+        _ = step.values, step.snapshot
+    for damage in session.damaged_so_far[:DAMAGES]:
+        console.print(f"damaged, and left out: {damage}", soft_wrap=True)
+    if len(session.damaged_so_far) > DAMAGES:
+        console.print(f"and {len(session.damaged_so_far) - DAMAGES} more places", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..engine.refined_session import refine_session
+from ..session.reader import open_session
 from .console import console
 from .progress import step_progress
 
@@ -37,4 +38,7 @@ def refine(
             f"held {one.held_bytes / 1e6:.0f} MB of frames and {one.traces_bytes / 1e6:.0f} MB of traces",
             soft_wrap=True,
         )
+    kept = open_session(out).steps
+    if left_out := [step for step in open_session(session).steps if step not in kept]:
+        console.print(f"left out, as they took values of the run: {', '.join(left_out)}", soft_wrap=True)
     console.print(f"refined: {out}", soft_wrap=True)

@@ -85,6 +85,9 @@ def export_cells(session: Session, to: str, out: Path) -> list[Path]:
             for read in session.plane(name).readers("components").values():
                 read()  # says why it left none
         raise SessionError(f"{session.path}: no step gives components, which {to} needs; run a chain with extract")
+    for one in found:
+        if not len(one.cells.frame) and session.plane(one.plane).frames:
+            raise SessionError(f"{session.path}: values of step {one.step!r} are gone, which {to} needs; run it again")
     names = plane_file_names(session.planes) if len(session.planes) > 1 else {}
     steps = {one.step for one in found}
     out.mkdir(parents=True, exist_ok=True)

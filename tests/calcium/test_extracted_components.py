@@ -61,6 +61,13 @@ def test_components_are_rejected_and_restored_by_hand(session):
     assert cells.accepted.sum() == before
     with pytest.raises(SessionError, match="no component 9999"):
         cells.reject(9999)
+    kept = next(session.path.glob("judged-*.json"))
+    whole = kept.read_text()
+    for cut in (whole[:-2], "[3]", '{"a": true}', '{"3": 1}'):
+        kept.write_text(cut)
+        with pytest.raises(SessionError, match=r"judged-.*json: .*take it away"):
+            _ = cells.accepted
+    kept.write_text(whole)
 
 
 def test_a_second_pass_starts_from_the_components_of_the_first(session, tmp_path):

@@ -172,6 +172,9 @@ def test_an_export_without_its_library_is_one_line_and_leaves_no_folder(tmp_path
         done = command("export", "S", *words, cwd=tmp_path)
         assert done.returncode == 1
         assert re.fullmatch(r"streamfluo: export: F\S* cannot be written: .*\n", done.stderr)
+    values = tmp_path / "S" / "values" / "moments.sfv"
+    values.write_bytes(values.read_bytes()[:-5])
+    assert "damaged, and left out: values/moments.sfv" in command("export", "S", "--to", "csv", cwd=tmp_path).stdout
 
 
 def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(tmp_path):

@@ -365,6 +365,10 @@ def test_a_run_that_was_killed_exports_what_it_left(session, tmp_path):
     assert not (out / "extract.components.csv").exists()
     with pytest.raises(SessionError, match="left no components; was its run ended in time"):
         export_session(killed, "suite2p", tmp_path / "F")
+    shutil.copytree(session.path, tmp_path / "T")
+    shutil.rmtree(tmp_path / "T" / "values")
+    with pytest.raises(SessionError, match="values of step 'extract' are gone, which suite2p needs"):
+        export_session(open_session(tmp_path / "T"), "suite2p", tmp_path / "F")
     assert not (tmp_path / "F").exists()
 
 

@@ -35,7 +35,8 @@ def first_components(step: RecordedStep) -> list[FirstComponent]:
     snapshot = step.snapshot
     if not {"quality_now", "footprints", "background"} <= snapshot.keys():
         raise SessionError(
-            f"{step.folder}: step {step.id!r} left no components, as its run was not ended in time; run it again"
+            f"{step.folder}: step {step.id!r} left no components: its run was not ended in time, or its snapshots are "
+            "damaged; run it again"
         )
     if snapshot["quality_now"].ndim != 2 or snapshot["quality_now"].shape[1] < len(_LEAST):
         raise SessionError(f"{step.folder}: step {step.id!r} is of a version too old to be refined; run it again")
