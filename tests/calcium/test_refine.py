@@ -229,7 +229,7 @@ def test_what_cannot_be_refined_says_why(recorded, tmp_path):
         refine_session(first, tmp_path / "file" / "deep" / "b", 1, lambda *_: pytest.fail("read before it was refused"))
     torn = shutil.copytree(first, tmp_path / "torn")
     values = torn / "values" / "motion.sfv"
-    values.write_bytes(values.read_bytes()[: values.stat().st_size // 2])
+    values.write_bytes(values.read_bytes()[:-100])
     with pytest.raises(SessionError, match=r"motion\.sfv: torn.*frames cannot be corrected again"):
         refine_session(torn, tmp_path / "b", 1, nobody)
     (tmp_path / "moved").mkdir()

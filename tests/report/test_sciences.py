@@ -36,6 +36,9 @@ class Step:
         ranges = [np.arange(r.index, r.index + r.frames) for r in self._records]
         return np.concatenate([np.empty(0, np.int64), *ranges])
 
+    def times_s(self, index):
+        return self.interval_s * np.asarray(index)
+
     def records(self):
         yield from self._records
 
