@@ -78,7 +78,9 @@ def test_images_are_those_of_the_textbook_with_a_hole_in_the_frames(dtype):
 @pytest.mark.parametrize("shape", [(1, 9), (9, 1), (2, 2), (33, 3)])
 def test_fields_of_odd_sizes(shape):
     movie = movie_of("uint16", shape)
-    same(stream(movie).read(), textbook(movie, [n for n in range(len(movie)) if n not in HOLE]))
+    found = stream(movie).read()
+    same(found, textbook(movie, [n for n in range(len(movie)) if n not in HOLE]))
+    assert all(found[name].shape == shape for name in IMAGES)
 
 
 def test_unseen_pixels_and_frames_that_are_not_valid_are_left_out():
@@ -116,6 +118,7 @@ def test_parts_in_which_pixels_are_unseen_merge_to_the_whole(cuts):
     for part in rest:
         whole.merge(part)
     same(whole.read(), stream(movie).read(), rtol=1e-12)
+    assert whole.read(["frames"])["frames"] == len(movie) - len(HOLE)
 
 
 def test_they_equal_the_batch_functions():
