@@ -50,6 +50,11 @@ class _Left(NamedTuple):
     id: str
     snapshot: dict[str, np.ndarray]
     folder: str = "."
+    sees: Any = None
+
+    def times_s(self, index: np.ndarray) -> np.ndarray:
+        """Times that nobody knows."""
+        return np.full(len(index), np.nan)
 
 
 def components(movie: np.ndarray, name: str, sigma_px: float, **given: Any) -> Day:
