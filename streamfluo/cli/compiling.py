@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
-from ..core.later import putting_off
+from ..core.later import ended, putting_off
 from ..core.spec import Spec
 from ..engine.compile_tasks import Job, Told, jobs_of, kernels_of, needed_at_once, parts_of
 from ..engine.compiling import Compiling, cores
 from ..engine.config import Config, with_overrides
 from .console import console
 
-KERNEL_S, BELIEVED = 0.3, 20  # seconds of a core for a kernel, until so many have been timed here
+KERNEL_S, BELIEVED = 0.45, 20  # seconds of a core for a kernel, until so many have been timed here
+AGAIN_S = 0.05
 MANY = 3  # kernels that are not in the cache: of fewer, other processes would take longer to begin than to compile
 
 
@@ -134,9 +135,8 @@ class _Missing:
         """Once the processes are through: what is done within says what is still missing."""
         from ..pixels.compiles import compiles_told
 
-        if self._compiling is not None:
-            with suppress(Exception):
-                self._compiling[1].wait()
+        while self._compiling is not None and not (self._compiling[1].over or ended()):
+            time.sleep(AGAIN_S)
         with compiles_told(self.tell):
             yield
 

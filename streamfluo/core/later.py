@@ -13,7 +13,17 @@ from .learning import Learning
 
 Within = Callable[[], AbstractContextManager[object]]
 _ended = threading.Event()
-atexit.register(_ended.set)
+
+
+@atexit.register
+def end() -> None:
+    """Do no more of what was put off, in this process: who waits for it is told so. The program ends."""
+    _ended.set()
+
+
+def ended() -> bool:
+    """Return whether nothing of what was put off is done any more."""
+    return _ended.is_set()
 
 
 class PutOff:
@@ -41,14 +51,14 @@ class Later:
         self._put_off = put_off  # with the thread, which would end if nobody held it
 
     def wait(self) -> None:
-        """Return once all of it is done. Raises what it raises, and StreamfluoError while the program ends."""
+        """Return once all of it is done. Raises what it raises, and StreamfluoError once the program ends."""
         with self._lock:
             if not self._left:
                 return
             with self._put_off.within():
                 while self._left:
-                    if _ended.is_set():
-                        raise StreamfluoError("the program ends")
+                    if ended():
+                        raise StreamfluoError("the program ends before its kernels are compiled; --resume goes on")
                     self._left[0]()
                     del self._left[0]
 

@@ -1,12 +1,14 @@
 """Kernels of one kind of operator are compiled in parts, by processes that do so at the same time."""
 
 import multiprocessing
+import threading
 import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+import streamfluo.core.later
 from streamfluo import Block, Spec, create
 from streamfluo.core.errors import ConfigError, StreamfluoError
 from streamfluo.core.later import later, putting_off
@@ -95,6 +97,15 @@ def test_what_was_put_off_raises_where_it_is_needed():
     for _ in range(2):
         with pytest.raises(ConfigError, match="no such kernel"):
             work.wait()
+
+
+def test_what_was_put_off_is_not_done_once_the_program_ends(monkeypatch):
+    monkeypatch.setattr(streamfluo.core.later, "_ended", threading.Event())
+    with putting_off():
+        work = later(list)
+    streamfluo.core.later.end()
+    with pytest.raises(StreamfluoError, match="the program ends before its kernels are compiled"):
+        work.wait()
 
 
 def begun(tasks, count):
