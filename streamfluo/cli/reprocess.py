@@ -32,6 +32,9 @@ def reprocess(
         str, typer.Option(help="local, the scheduler of a Dask cluster (tcp://…, tls://…), or slurm")
     ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="processes, or jobs [default: one a core]")] = None,
+    parts: Annotated[
+        int, typer.Option(min=1, help="cut each recording into so many, where all steps merge: moments, sofi, gain, …")
+    ] = 1,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
     ] = None,
@@ -39,6 +42,7 @@ def reprocess(
     """Run a config over many recordings side by side, each a session like that of a single run; what is done already
     is left alone."""
     from ..reprocess.recordings import recordings
+    from ..reprocess.reprocessing import Cluster
     from ..reprocess.reprocessing import reprocess as run_all
 
     found = config_file(config)
@@ -50,7 +54,7 @@ def reprocess(
     became, failed = Counter[str](), []
     with step_progress() as progress:
         bar = progress.add_task("recordings", total=len(wanted))
-        for outcome in run_all(stated, wanted, out, cluster, workers or cores()):
+        for outcome in run_all(stated, wanted, out, Cluster(cluster, workers or cores(), parts)):
             became[outcome.became] += 1
             progress.advance(bar)
             if outcome.became == "failed":

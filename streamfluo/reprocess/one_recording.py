@@ -89,13 +89,10 @@ def _run(task: Task, began: float) -> Outcome:
     with open_source(recording.uri, planes=bool(named_planes(config.steps))) as source:
         if not source.seekable:
             raise SourceError(f"{recording.uri}: a stream goes by once; record it, and reprocess the session")
-        key = key_of(config, source)
-        begun = _begun(folder, _entry_path(task), key)
+        begun = begun_before(task, config, source)
         if begun == "finished":
-            session = open_session(folder)
-            return Outcome(*recording, "there", frames=session.frames, lost=session.lost)
-        entry = _Entry(key, recording.uri, __version__, platform.node(), os.getpid())
-        save_json(_entry_path(task), msgspec.to_builtins(entry))
+            return there(task)
+        note(task, config, source)
         engine = Engine(source, config, folder, resume=bool(begun), program="reprocess")
         engine.start()
         engine.wait()
@@ -108,8 +105,21 @@ def _run(task: Task, began: float) -> Outcome:
     )  # fmt: skip
 
 
-def _begun(folder: Path, entry: Path, key: str) -> str:
+def there(task: Task) -> Outcome:
+    """Return the outcome of a recording whose session is there already."""
+    session = open_session(Path(task.out) / task.recording.name)
+    return Outcome(*task.recording, "there", frames=session.frames, lost=session.lost)
+
+
+def note(task: Task, config: Config, source: Source) -> None:
+    """Note in the ledger what the session of a recording will be made of, and by whom."""
+    entry = _Entry(key_of(config, source), task.recording.uri, __version__, platform.node(), os.getpid())
+    save_json(_entry_path(task), msgspec.to_builtins(entry))
+
+
+def begun_before(task: Task, config: Config, source: Source) -> str:
     """Return the state of the session that is there, "" for none. Raises SessionError where it is of something else."""
+    folder, entry = Path(task.out) / task.recording.name, _entry_path(task)
     if not (folder / "session.json").exists():
         return ""
     session = open_session(folder)
@@ -117,7 +127,7 @@ def _begun(folder: Path, entry: Path, key: str) -> str:
         of = msgspec.json.decode(entry.read_bytes(), type=_Entry).key
     except (OSError, msgspec.DecodeError):
         of = ""
-    if of != key:
+    if of != key_of(config, source):
         what = "was not made here" if not of else "is of another config, recording or version"
         raise SessionError(f"{folder}: is there, and {what}; name another --out, or move it")
     return session.state

@@ -17,7 +17,7 @@ from streamfluo.engine.engine import Engine
 from streamfluo.reprocess.cluster import connected
 from streamfluo.reprocess.one_recording import Task, key_of, reprocess_one
 from streamfluo.reprocess.recordings import Recording, name_of, recordings
-from streamfluo.reprocess.reprocessing import reprocess
+from streamfluo.reprocess.reprocessing import Cluster, reprocess
 from streamfluo.session.lock import take
 from streamfluo.simulate import calcium
 from streamfluo.sources.opening import open_source
@@ -152,7 +152,7 @@ def test_workers_of_a_cluster_share_the_recordings_and_one_that_is_killed_is_mad
     killing = threading.Thread(target=killed_once, args=[out, "long"])
     killing.start()
     wanted = recordings([f"{movies}/long.tif", f"{movies}/day*.tif", f"{movies}/broken.tif"])
-    outcomes = {outcome.name: outcome for outcome in reprocess(STATED, wanted, out, "local", 2)}
+    outcomes = {outcome.name: outcome for outcome in reprocess(STATED, wanted, out, Cluster("local", 2))}
     killing.join()
     assert {name: found.became for name, found in outcomes.items()} == {
         "long": "done", "day0": "done", "day1": "done", "day2": "done", "broken": "failed",
@@ -172,12 +172,12 @@ def test_another_cluster_is_refused_in_a_line():
 
 
 def test_a_folder_that_another_reprocessing_has_is_refused(movies):
-    first = reprocess(STATED, [], movies / "out", "nothing", 1)
+    first = reprocess(STATED, [], movies / "out", Cluster("nothing"))
     with pytest.raises(ConfigError):
         next(first)
     held = take(movies / "out")
     with pytest.raises(SessionError, match="another program is writing into it"):
-        next(reprocess(STATED, [], movies / "out", "local", 1))
+        next(reprocess(STATED, [], movies / "out", Cluster()))
     held.release()
 
 
@@ -186,6 +186,7 @@ SHELF = ("shelf.toml", '[record]\ncheckpoint_s = 0.02\n[[step]]\nkind = "motion"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_shelf_of_sixty_is_done_though_one_is_broken_and_workers_are_killed(tmp_path):
     pytest.importorskip("distributed")
     shelf, out = tmp_path / "shelf", tmp_path / "out"
@@ -199,7 +200,7 @@ def test_a_shelf_of_sixty_is_done_though_one_is_broken_and_workers_are_killed(tm
     for one in killing:
         one.start()
     wanted = recordings([f"{shelf}/*.tif"])
-    outcomes = {outcome.name: outcome for outcome in reprocess(SHELF, wanted, out, "local", 2)}
+    outcomes = {outcome.name: outcome for outcome in reprocess(SHELF, wanted, out, Cluster("local", 2))}
     for one in killing:
         one.join()
     assert {name for name, outcome in outcomes.items() if outcome.became != "done"} == {"day59"}
@@ -208,5 +209,5 @@ def test_a_shelf_of_sixty_is_done_though_one_is_broken_and_workers_are_killed(tm
     for one in wanted[:59]:
         single_run(one.uri, tmp_path / "single" / one.name, SHELF[1])
         same_results(out / one.name, tmp_path / "single" / one.name)
-    again = {outcome.name: outcome.became for outcome in reprocess(SHELF, wanted, out, "local", 2)}
+    again = {outcome.name: outcome.became for outcome in reprocess(SHELF, wanted, out, Cluster("local", 2))}
     assert again == {one.name: "there" for one in wanted[:59]} | {"day59": "failed"}
