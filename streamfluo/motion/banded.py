@@ -44,11 +44,11 @@ def project(
     frame: Frame, template: TemplateImages, shifts: np.ndarray, expected: tuple[Light, float], sums: np.ndarray
 ) -> None:
     """Write the projections (by, bx, 5) of a frame's residuals; expected: its light, and the reach of residuals."""
-    seen, images, width = tuple(frame), tuple(template), template.image.shape[1]
+    seen, images = tuple(frame), tuple(template)
     lit = tuple(expected[0]), np.float32(expected[1])
 
     def residuals(*rows: int) -> None:
-        project_residuals(seen, images, shifts, lit, np.empty((6, width), np.float32), sums, rows)
+        project_residuals(seen, images, shifts, lit, sums, rows)
 
     in_bands(len(shifts), RESIDUALS_NS * template.image.size, residuals)
 

@@ -18,6 +18,78 @@ class SplineBasis(NamedTuple):
 
 
 @kernel
+def field_at(patches, basis, field):  # type: ignore[no-untyped-def]
+    """Write the field (by, bx, 2) [px] of patches (py, px, 2) [px] at the places of a SplineBasis."""
+    basis_y, basis_x = basis
+    along = np.empty((patches.shape[1], 2))
+    for by in range(field.shape[0]):
+        along[:] = 0
+        for p in range(patches.shape[0]):
+            for q in range(patches.shape[1]):
+                for j in range(2):
+                    along[q, j] += basis_y[p, by] * patches[p, q, j]
+        for bx in range(field.shape[1]):
+            y, x = 0.0, 0.0
+            for q in range(patches.shape[1]):
+                y += basis_x[q, bx] * along[q, 0]
+                x += basis_x[q, bx] * along[q, 1]
+            field[by, bx, 0], field[by, bx, 1] = y, x
+
+
+@kernel
+def kept_noise(field, outer):  # type: ignore[no-untyped-def]
+    """Return the mean fraction of a pixel's noise variance that four-point interpolation leaves at a field (by, bx, 2).
+
+    outer (2, 3): interpolation_weights.FOUR_OUTER.
+    """
+    total = 0.0
+    for by in range(field.shape[0]):
+        for bx in range(field.shape[1]):
+            kept = 1.0
+            for j in range(2):
+                t = field[by, bx, j] - np.floor(field[by, bx, j]) - 0.5
+                square = t * t
+                even = (outer[0, 2] * square + outer[0, 1]) * square + outer[0, 0]
+                odd = ((outer[1, 2] * square + outer[1, 1]) * square + outer[1, 0]) * t
+                kept *= 2 * (even * even + odd * odd + (0.5 - even) ** 2 + (t - 3 * odd) ** 2)
+            total += kept
+    return total / (field.shape[0] * field.shape[1])
+
+
+@kernel
+def move_projections(sums, matrix, offset, gain, residuals):  # type: ignore[no-untyped-def]
+    """Add to projections (by, bx, 5) what a field causes that lies offset (by, bx, 2) [px] from where they were taken.
+
+    matrix (by, bx, 3, 3): of the blocks, of all their pixels. What the first two were is written to residuals
+    (by, bx, 2).
+    """
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            scale, y, x = gain * sums[by, bx, 3], offset[by, bx, 0], offset[by, bx, 1]
+            residuals[by, bx, 0], residuals[by, bx, 1] = sums[by, bx, 0], sums[by, bx, 1]
+            for j in range(3):
+                sums[by, bx, j] += scale * (matrix[by, bx, j, 0] * y + matrix[by, bx, j, 1] * x)
+
+
+@kernel
+def field_equations(sums, matrix, integer, gains, equations):  # type: ignore[no-untyped-def]
+    """Write the normal matrix and vector of the field to equations, (by, bx, 2, 2) [px⁻²] and (by, bx, 2) [px⁻¹].
+
+    The vector holds the residuals (by, bx, 2) of `move_projections` at first; integer (by, bx, 2) [px]: where they were
+    taken; gains: the one tried, and the one found.
+    """
+    (gain, found), (normal, vector) = gains, equations
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            part, y, x = sums[by, bx, 3], integer[by, bx, 0], integer[by, bx, 1]
+            for j in range(2):
+                a, b = part * matrix[by, bx, j, 0], part * matrix[by, bx, j, 1]
+                normal[by, bx, j, 0], normal[by, bx, j, 1] = a, b
+                lit = (found - gain) * part * matrix[by, bx, j, 2]
+                vector[by, bx, j] = (lit - vector[by, bx, j]) / max(found, 0.1) + (a * y + b * x)
+
+
+@kernel
 def solve_field(matrix, vector, basis, prior, prior_vector):  # type: ignore[no-untyped-def]
     """Return the shifts c (py, px, 2) [px] of the patches: (Σ φ·matrix·φ + prior) c = Σ φ·vector + prior_vector.
 

@@ -68,47 +68,79 @@ class Light(NamedTuple):
 
 
 @kernel
-def project_residuals(frame, template, shifts, expected, column_sums, sums, rows):  # type: ignore[no-untyped-def]
+def project_residuals(frame, template, shifts, expected, sums, rows):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
 
     Frame; TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; expected: the Light, and how many times the
-    limit residuals may reach, float32;
-    column_sums (6, x) float32: scratch; sums (by, bx, 5): the three projections and the fractions of the block that fit
+    limit residuals may reach, float32; sums (by, bx, 5): the three projections and the fractions of the block that fit
     and that were seen. Residuals three times beyond the limit (hot pixels, cosmic rays) and NaN do not fit and count
-    for nothing. Neighbouring blocks of one shift share a loop; rows (first, stop) of blocks are taken.
+    for nothing; rows (first, stop) of blocks are taken.
     """
     _, (seen_top, seen_bottom, seen_left, seen_right) = frame
-    image, images, _, window = template
-    height = image.shape[0]
+    image, images, limits, window = template
+    (gain, slope, _, _), reach = expected
+    height, width = image.shape
+    count = sums.shape[1]
+    columns, blocks = np.empty((5, count * BLOCK_PX), np.float32), np.empty((5, count))
+    scratch = np.empty((4, width), np.float32)
+    level, most, upper, lower = scratch[0], scratch[1], scratch[2], scratch[3]
+    runs, halves = np.empty((count, 4), np.int64), np.empty((2, 5 * count * BLOCK_PX // 2))
     for by in range(rows[0], rows[1]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
         top, bottom = max(first, window[0]), min(last, window[1])
-        column_sums[:] = 0
-        fill_levels(expected[0], by, np.float32(0), column_sums[5])
-        for y in range(top, bottom):
-            _add_row(frame, template, shifts[by], expected, y, column_sums)
-        for bx in range(sums.shape[1]):
+        columns[:], upper[:], lower[:] = np.float32(0), np.float32(np.nan), np.float32(np.nan)
+        fill_levels(expected[0], by, np.float32(0), level)
+        _scale(limits[by], reach, most)
+        shared = find_runs(frame, template, shifts[by], runs)
+        for y in range(top, bottom, 2):
+            z = min(y + 1, bottom - 1)
+            take_row(frame, runs[:shared], y, upper)
+            take_row(frame, runs[:shared], z if z > y else 2 * height, lower)
+            _add_residuals(
+                (upper, image[y], images[0, y], images[1, y], images[2, y], rise(slope, y)),
+                (lower, image[z], images[0, z], images[1, z], images[2, z], rise(slope, z)),
+                (level, most, gain),
+                (columns[0, :width], columns[1, :width], columns[2, :width], columns[3, :width], columns[4, :width]),
+            )
+        _sum_blocks(columns, halves, blocks)
+        for bx in range(count):
             left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
             dy, dx = shifts[by, bx]
             a, b = max(top, seen_top - dy), min(bottom, seen_bottom - dy)
             p, q = max(left, seen_left - dx), min(right, seen_right - dx)
             pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
-            offset, fitting = 0.0, 0.0
-            for x in range(p, q):
-                offset += column_sums[3, x]
-                fitting += column_sums[4, x]
-            sums[by, bx, 3], sums[by, bx, 4] = fitting / max(pixels, 1), inside / max(pixels, 1)
             for j in range(3):
-                total = 0.0
-                for x in range(p, q):
-                    total += column_sums[j, x]
-                if 0 < inside < pixels:  # part of a block: subtract the mean of that part
+                sums[by, bx, j] = blocks[j, bx]
+            sums[by, bx, 3], sums[by, bx, 4] = blocks[4, bx] / max(pixels, 1), inside / max(pixels, 1)
+            if 0 < inside < pixels:  # part of a block: subtract the mean of that part
+                for j in range(3):
                     weight = 0.0
                     for y in range(a, b):
                         for x in range(p, q):
                             weight += images[j, y, x]
-                    total -= weight * offset / inside
-                sums[by, bx, j] = total
+                    sums[by, bx, j] -= weight * blocks[3, bx] / inside
+
+
+@part
+def _scale(row, factor, out):  # type: ignore[no-untyped-def]
+    for x in range(len(row)):
+        out[x] = factor * row[x]
+
+
+@part
+def _sum_blocks(columns, halves, blocks):  # type: ignore[no-untyped-def]
+    """Write the sums of each BLOCK_PX columns (5, x) to blocks (5, bx): two by two, all at once; halves: scratch."""
+    n = columns.size // 2
+    _add_pairs(columns.reshape(2 * n), halves[0, :n])
+    _add_pairs(halves[0, :n], halves[1, : n // 2])
+    _add_pairs(halves[1, : n // 2], halves[0, : n // 4])
+    _add_pairs(halves[0, : n // 4], blocks.reshape(n // 8))
+
+
+@kernel
+def _add_pairs(values, sums):  # type: ignore[no-untyped-def]
+    for i in range(len(sums)):
+        sums[i] = np.float64(values[2 * i]) + np.float64(values[2 * i + 1])
 
 
 @kernel
@@ -121,18 +153,19 @@ def rise(slope, at):  # type: ignore[no-untyped-def]
 def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
     """Write the level (x,) of the residuals in the middle of a row of blocks; where none was seen, that of `common`."""
     _, slope_y, slope, levels = light
-    for x in range(len(level)):
-        bx = x // BLOCK_PX
+    for bx in range(levels.shape[1]):
         here = levels[by, bx]
         if here != here:
             here = common + np.float32(BLOCK_PX) * (slope_y * np.float32(by) + slope * np.float32(bx))
-        level[x] = here + rise(slope, x)
+        first = bx * BLOCK_PX
+        for x in range(first, min(first + BLOCK_PX, len(level))):
+            level[x] = here + slope * np.float32(x - first - (BLOCK_PX - 1) / 2)
 
 
 @kernel
-def column_run(frame, template, shifts, bx, y):  # type: ignore[no-untyped-def]
-    """Return the block behind those that share the shift of block `bx`, that shift, and the columns seen in row `y`."""
-    _, (seen_top, seen_bottom, seen_left, seen_right) = frame
+def column_run(frame, template, shifts, bx):  # type: ignore[no-untyped-def]
+    """Return the block behind those that share the shift of block `bx`, that shift, and the columns seen with it."""
+    _, (_, _, seen_left, seen_right) = frame
     image, _, _, window = template
     dy, dx = shifts[bx]
     start = bx * BLOCK_PX
@@ -140,41 +173,60 @@ def column_run(frame, template, shifts, bx, y):  # type: ignore[no-untyped-def]
     while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
         bx += 1
     stop = min(bx * BLOCK_PX, image.shape[1])
-    p, q = max(start, window[2], seen_left - dx), min(stop, window[3], seen_right - dx)
-    return bx, dy, dx, p, q if seen_top <= y + dy < seen_bottom else p
+    return bx, dy, dx, max(start, window[2], seen_left - dx), min(stop, window[3], seen_right - dx)
 
 
-@part
-def _add_row(frame, template, shifts, expected, y, column_sums):  # type: ignore[no-untyped-def]
-    image, images, limits, _ = template
-    limit, level = limits[y // BLOCK_PX], column_sums[5]
-    (gain, slope, _, _), reach = expected
-    tried = (gain, reach, rise(slope, y))
-    bx = 0
+@kernel
+def find_runs(frame, template, shifts, runs):  # type: ignore[no-untyped-def]
+    """Write what `column_run` says of the blocks of a row to runs (bx, 4); returns the number of runs."""
+    bx, n = 0, 0
     while bx < len(shifts):
-        bx, dy, dx, p, q = column_run(frame, template, shifts, bx, y)
-        if p < q:
-            v = (images[0, y, p:q], images[1, y, p:q], images[2, y, p:q])
-            sums = column_sums
-            total = (sums[0, p:q], sums[1, p:q], sums[2, p:q], sums[3, p:q], sums[4, p:q])
-            _add_residuals(frame[0][y + dy, p + dx : q + dx], (image[y, p:q], level[p:q], limit[p:q]), tried, v, total)
+        bx, runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3] = column_run(frame, template, shifts, bx)
+        n += 1
+    return n
 
 
-@part
-def _add_residuals(frame, expected, tried, v, total):  # type: ignore[no-untyped-def]
-    template, level, limit = expected
-    gain, reach, risen = tried
-    v0, v1, v2 = v
+@kernel
+def take_row(frame, runs, y, row):  # type: ignore[no-untyped-def]
+    """Write frame(y + s_y, x + s_x) to the columns of the runs (n, 4) in row (x,) float32, NaN where it was not seen.
+
+    Loops over rows of one length take two thirds of the time of loops over what each shift leaves of them.
+    """
+    pixels, (seen_top, seen_bottom, _, _) = frame
+    for n in range(len(runs)):
+        dy, dx, p, q = runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3]
+        if p < q and seen_top <= y + dy < seen_bottom:
+            convert_row(pixels[y + dy, p + dx : q + dx], row[p:q])
+        elif p < q:
+            row[p:q] = np.float32(np.nan)
+
+
+@kernel
+def convert_row(pixels, row):  # type: ignore[no-untyped-def]
+    """Write pixels (x,) to row (x,) float32."""
+    for x in range(len(row)):
+        row[x] = np.float32(pixels[x])
+
+
+@kernel
+def _add_residuals(upper, lower, expected, total):  # type: ignore[no-untyped-def]
+    """Two rows at a time: the sums of columns are read and written half as often, a third of the time."""
+    pixels_y, image_y, u0, u1, u2, rise_y = upper
+    pixels_z, image_z, v0, v1, v2, rise_z = lower
+    level, most, gain = expected
     sum0, sum1, sum2, offset, fitting = total
     for i in range(len(offset)):
-        e, most = np.float32(frame[i]) - gain * template[i] - (level[i] + risen), reach * limit[i]
-        fits = abs(e) < REJECT_LIMITS * most
-        e = min(max(e, -most), most) if fits else np.float32(0)
-        sum0[i] += v0[i] * e
-        sum1[i] += v1[i] * e
-        sum2[i] += v2[i] * e
-        offset[i] += e
-        fitting[i] += np.float32(fits)
+        beyond = REJECT_LIMITS * most[i]
+        e = pixels_y[i] - gain * image_y[i] - (level[i] + rise_y)
+        g = pixels_z[i] - gain * image_z[i] - (level[i] + rise_z)
+        fits_y, fits_z = abs(e) < beyond, abs(g) < beyond
+        e = min(max(e, -most[i]), most[i]) if fits_y else np.float32(0)
+        g = min(max(g, -most[i]), most[i]) if fits_z else np.float32(0)
+        sum0[i] += u0[i] * e + v0[i] * g
+        sum1[i] += u1[i] * e + v1[i] * g
+        sum2[i] += u2[i] * e + v2[i] * g
+        offset[i] += e + g
+        fitting[i] += (np.float32(1) if fits_y else np.float32(0)) + (np.float32(1) if fits_z else np.float32(0))
 
 
 @kernel
@@ -296,28 +348,18 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
     exceeds BLOCK_SIGMA, as those with an active cell, are down-weighted iteratively. `usual`: the gain that frames
     usually have.
     """
-    weights = np.ones(sums.shape[:2])
+    weights, step, replaced = np.ones(sums.shape[:2]), np.zeros(3), np.empty((3, 3))
+    b, h = np.empty(3), np.empty((3, 3))
     for by in range(sums.shape[0]):
         for bx in range(sums.shape[1]):
             sums[by, bx, 2] += sums[by, bx, 3] * gain * noise_bias[by, bx]
     for again in range(ROUNDS):
-        b, h, fitting, seen = np.zeros(3), np.zeros((3, 3)), 0.0, 0.0
-        for by in range(sums.shape[0]):
-            for bx in range(sums.shape[1]):
-                part = sums[by, bx, 3]
-                fitting += part
-                seen += sums[by, bx, 4]
-                w = weights[by, bx]
-                for j in range(3):
-                    b[j] += w * sums[by, bx, j]
-                    for k in range(3):
-                        h[j, k] += w * part * matrix[by, bx, j, k]
+        fitting, seen = _add_blocks(sums, matrix, weights, b, h)
         determinant = _determinant(h)
         if not abs(determinant) > 0:
             return np.nan, np.nan, np.nan, (0.0, 0.0, 0.0, 0.0, 0.0)
-        step = np.zeros(3)
         for k in range(3):
-            replaced = h.copy()
+            replaced[:] = h
             replaced[:, k] = b
             step[k] = _determinant(replaced) / determinant
         if again == ROUNDS - 1:
@@ -326,7 +368,7 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
             for bx in range(sums.shape[1]):
                 worst = 0.0
                 for j in range(2):
-                    own, rest = unexplained(sums[by, bx], matrix[by, bx], step, j)
+                    own, rest = unexplained(sums, matrix, (by, bx), step, j)
                     if own > 0:
                         worst = max(worst, rest * rest / own)
                 weights[by, bx] = min(1.0, BLOCK_SIGMA**2 / max(worst, 1e-9))
@@ -338,6 +380,40 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
         agreement(sums, matrix, step, gains), deficit(sums, matrix, noise_bias, step, gains),
     )  # fmt: skip
     return step[0] / scale, step[1] / scale, better, evidence
+
+
+@kernel
+def _add_blocks(sums, matrix, weights, b, h):  # type: ignore[no-untyped-def]
+    """Write the weighted sums of the blocks' projections to b (3,) and of their normal matrices to h (3, 3).
+
+    Returns the blocks that fit and those that were seen. Sums are numbers of their own: in arrays, which might be the
+    ones that are read, each would wait for the one before.
+    """
+    b0, b1, b2, fitting, seen = 0.0, 0.0, 0.0, 0.0, 0.0
+    h00, h01, h02, h10, h11, h12, h20, h21, h22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            part, w = sums[by, bx, 3], weights[by, bx]
+            fitting += part
+            seen += sums[by, bx, 4]
+            b0 += w * sums[by, bx, 0]
+            b1 += w * sums[by, bx, 1]
+            b2 += w * sums[by, bx, 2]
+            w *= part
+            h00 += w * matrix[by, bx, 0, 0]
+            h01 += w * matrix[by, bx, 0, 1]
+            h02 += w * matrix[by, bx, 0, 2]
+            h10 += w * matrix[by, bx, 1, 0]
+            h11 += w * matrix[by, bx, 1, 1]
+            h12 += w * matrix[by, bx, 1, 2]
+            h20 += w * matrix[by, bx, 2, 0]
+            h21 += w * matrix[by, bx, 2, 1]
+            h22 += w * matrix[by, bx, 2, 2]
+    b[0], b[1], b[2] = b0, b1, b2
+    h[0, 0], h[0, 1], h[0, 2] = h00, h01, h02
+    h[1, 0], h[1, 1], h[1, 2] = h10, h11, h12
+    h[2, 0], h[2, 1], h[2, 2] = h20, h21, h22
+    return fitting, seen
 
 
 @kernel
