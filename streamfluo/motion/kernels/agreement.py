@@ -47,7 +47,7 @@ def agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
             for j in range(3):
                 own, rest = unexplained(sums, matrix, (by, bx), step, j)
                 bound = (least * AGREED_PX if j < 2 else gain - AGREED_GAIN * least) * own
-                if own > 0 and bound > CONTRADICTION_SIGMA * np.sqrt(own):
+                if own > 0 and bound > 0 and bound * bound > CONTRADICTION_SIGMA**2 * own:
                     able = True
                     contradicts |= -rest > bound if j == 2 else abs(rest) > bound
             could += sums[by, bx, 4] if able else 0.0

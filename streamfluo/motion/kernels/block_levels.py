@@ -4,51 +4,55 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.medians import of_rank
-from .gauss_newton import BLOCK_PX, column_run
+from .frame_rows import BLOCK_PX, find_runs, take_row
 
 LEVEL_STRIDE = 4  # rows of a block that its level is taken from
 LEAST_DIFFERENCES = 4  # of neighbouring blocks, for a slope
 
 
 @kernel
-def measure_levels(frame, template, shifts, gain, column_sums, levels, rows):  # type: ignore[no-untyped-def]
+def measure_levels(frame, template, shifts, gain, levels, rows):  # type: ignore[no-untyped-def]
     """Write the level of the residuals frame(y + s_y, x + s_x) − gain · template in each block of some rows of blocks.
 
-    Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; gain float32; column_sums (2, x) or more float32: scratch;
-    levels (by, bx) float32 [ADU], NaN where nothing was seen; rows (first, stop). A level is the mean of the block's
-    columns, without those that hold a NaN; where they differ by more than the limit, as at a cosmic ray or a bright
-    cell, it is their median. Cost at 512 × 512: a third of a copy.
+    Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; gain float32; levels (by, bx) float32 [ADU], NaN where nothing
+    was seen; rows (first, stop). A level is the mean of the block's columns, without NaN; where they differ by more
+    than the limit, as at a cosmic ray or a bright cell, it is their median. Cost at 512 × 512: a third of a copy.
     """
     image, window = template[0], template[3]
-    _, (seen_top, seen_bottom, _, _) = frame
     width, count = image.shape[1], shifts.shape[1]
-    means, few = np.empty(count * BLOCK_PX, np.float32), np.empty(BLOCK_PX, np.float32)
-    columns, halves = np.empty((4, 16 * count), np.float32), np.empty((4, 8 * count), np.float32)
-    quarters, eighths = np.empty((4, 4 * count), np.float32), np.empty((4, 2 * count), np.float32)
-    joined = np.empty((4, count), np.float32)
+    sums, row, runs = np.empty((2, width), np.float32), np.empty(width, np.float32), np.empty((count, 4), np.int64)
+    scratch = np.empty((5, count * BLOCK_PX), np.float32)
     for by in range(rows[0], rows[1]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, image.shape[0])
-        column_sums[:2] = np.float32(0)
+        sums[:], row[:] = np.float32(0), np.float32(np.nan)
+        shared = find_runs(frame[1], template, shifts[by], runs)
         for y in range(max(first, window[0]), min(last, window[1]), LEVEL_STRIDE):
-            bx = 0
-            while bx < shifts.shape[1]:
-                bx, dy, dx, p, q = column_run(frame, template, shifts[by], bx)
-                if p < q and seen_top <= y + dy < seen_bottom:
-                    total = (column_sums[0, p:q], column_sums[1, p:q])
-                    _add_differences(frame[0][y + dy, p + dx : q + dx], image[y, p:q], gain, total)
-        means[width:] = np.float32(np.nan)
-        _fill_means(column_sums[0, :width], column_sums[1, :width], means)
-        _begin(means, columns[0], columns[1], columns[2], columns[3])
-        _join(columns, halves)
-        _join(halves, quarters)
-        _join(quarters, eighths)
-        _join(eighths, joined)
-        for bx in range(count):
-            n = joined[0, bx]
-            level = joined[1, bx] / n if n > 0 else np.float32(np.nan)
-            if joined[3, bx] - joined[2, bx] > template[2][by, bx * BLOCK_PX]:
-                level = _median(means[bx * BLOCK_PX : (bx + 1) * BLOCK_PX], few)
-            levels[by, bx] = level
+            take_row(frame, runs[:shared], y, row)
+            _add_differences(row, image[y], gain, sums[0], sums[1])
+        _write_levels(sums, scratch, template[2][by], levels[by])
+
+
+@kernel
+def _write_levels(sums, scratch, limit, levels):  # type: ignore[no-untyped-def]
+    """Write the levels of a row of blocks (bx,) from number and sum of the columns (2, x); scratch (5, x)."""
+    width, count = sums.shape[1], len(levels)
+    means, columns, few = scratch[0], scratch[1:], np.empty(BLOCK_PX, np.float32)
+    halves = np.empty((4, 8 * count), np.float32)
+    quarters, eighths = np.empty((4, 4 * count), np.float32), np.empty((4, 2 * count), np.float32)
+    joined = np.empty((4, count), np.float32)
+    means[width:] = np.float32(np.nan)
+    _fill_means(sums[0], sums[1], means[:width])
+    _begin(means, columns[0], columns[1], columns[2], columns[3])
+    _join(columns, halves)
+    _join(halves, quarters)
+    _join(quarters, eighths)
+    _join(eighths, joined)
+    for bx in range(count):
+        n = joined[0, bx]
+        level = joined[1, bx] / n if n > 0 else np.float32(np.nan)
+        if joined[3, bx] - joined[2, bx] > limit[bx * BLOCK_PX]:
+            level = _median(means[bx * BLOCK_PX : (bx + 1) * BLOCK_PX], few)
+        levels[bx] = level
 
 
 @kernel
@@ -57,12 +61,13 @@ def level_slopes(levels):  # type: ignore[no-untyped-def]
     return _slope(levels[1:], levels[:-1]), _slope(levels[:, 1:], levels[:, :-1])
 
 
-@part
-def _add_differences(frame, template, gain, total):  # type: ignore[no-untyped-def]
-    count, added = total
-    for i in range(len(count)):
-        count[i] += np.float32(1)
-        added[i] += np.float32(frame[i]) - gain * template[i]
+@kernel
+def _add_differences(row, template, gain, number, total):  # type: ignore[no-untyped-def]
+    for x in range(len(row)):
+        difference = row[x] - gain * template[x]
+        known = difference == difference
+        number[x] += np.float32(1) if known else np.float32(0)
+        total[x] += difference if known else np.float32(0)
 
 
 @kernel

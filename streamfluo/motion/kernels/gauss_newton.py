@@ -17,12 +17,11 @@ from ...pixels.kernels.medians import median
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 from ...pixels.kernels.seen import Window
 from .agreement import agreement, deficit, unexplained
+from .frame_rows import BLOCK_PX
 
-BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activity: 5 % worse on calcium
 CLIP_SIGMA = 6.0
 CLIP_PX = 0.75  # what a shift by that much leaves at the template's slopes is not clipped
 BLOCK_SIGMA, ROUNDS = 2.5, 3  # blocks whose residual exceeds it are down-weighted; 3 % better where cells are bright
-REJECT_LIMITS = np.float32(3)
 WIDE = 64.0  # times the limit, for steps from afar: nothing but hot pixels and cosmic rays is rejected
 # (shift by 0.4 px one way less the other way) / 0.8 px by Lanczos interpolation of order 3: the slope of the response
 # over ± half a pixel, where the derivative at zero would be 2 % steeper.
@@ -68,168 +67,6 @@ class Light(NamedTuple):
 
 
 @kernel
-def project_residuals(frame, template, shifts, expected, sums, rows):  # type: ignore[no-untyped-def]
-    """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
-
-    Frame; TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; expected: the Light, and how many times the
-    limit residuals may reach, float32; sums (by, bx, 5): the three projections and the fractions of the block that fit
-    and that were seen. Residuals three times beyond the limit (hot pixels, cosmic rays) and NaN do not fit and count
-    for nothing; rows (first, stop) of blocks are taken.
-    """
-    _, (seen_top, seen_bottom, seen_left, seen_right) = frame
-    image, images, limits, window = template
-    (gain, slope, _, _), reach = expected
-    height, width = image.shape
-    count = sums.shape[1]
-    columns, blocks = np.empty((5, count * BLOCK_PX), np.float32), np.empty((5, count))
-    scratch = np.empty((4, width), np.float32)
-    level, most, upper, lower = scratch[0], scratch[1], scratch[2], scratch[3]
-    runs, halves = np.empty((count, 4), np.int64), np.empty((2, 5 * count * BLOCK_PX // 2))
-    for by in range(rows[0], rows[1]):
-        first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-        top, bottom = max(first, window[0]), min(last, window[1])
-        columns[:], upper[:], lower[:] = np.float32(0), np.float32(np.nan), np.float32(np.nan)
-        fill_levels(expected[0], by, np.float32(0), level)
-        _scale(limits[by], reach, most)
-        shared = find_runs(frame, template, shifts[by], runs)
-        for y in range(top, bottom, 2):
-            z = min(y + 1, bottom - 1)
-            take_row(frame, runs[:shared], y, upper)
-            take_row(frame, runs[:shared], z if z > y else 2 * height, lower)
-            _add_residuals(
-                (upper, image[y], images[0, y], images[1, y], images[2, y], rise(slope, y)),
-                (lower, image[z], images[0, z], images[1, z], images[2, z], rise(slope, z)),
-                (level, most, gain),
-                (columns[0, :width], columns[1, :width], columns[2, :width], columns[3, :width], columns[4, :width]),
-            )
-        _sum_blocks(columns, halves, blocks)
-        for bx in range(count):
-            left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
-            dy, dx = shifts[by, bx]
-            a, b = max(top, seen_top - dy), min(bottom, seen_bottom - dy)
-            p, q = max(left, seen_left - dx), min(right, seen_right - dx)
-            pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
-            for j in range(3):
-                sums[by, bx, j] = blocks[j, bx]
-            sums[by, bx, 3], sums[by, bx, 4] = blocks[4, bx] / max(pixels, 1), inside / max(pixels, 1)
-            if 0 < inside < pixels:  # part of a block: subtract the mean of that part
-                for j in range(3):
-                    weight = 0.0
-                    for y in range(a, b):
-                        for x in range(p, q):
-                            weight += images[j, y, x]
-                    sums[by, bx, j] -= weight * blocks[3, bx] / inside
-
-
-@part
-def _scale(row, factor, out):  # type: ignore[no-untyped-def]
-    for x in range(len(row)):
-        out[x] = factor * row[x]
-
-
-@part
-def _sum_blocks(columns, halves, blocks):  # type: ignore[no-untyped-def]
-    """Write the sums of each BLOCK_PX columns (5, x) to blocks (5, bx): two by two, all at once; halves: scratch."""
-    n = columns.size // 2
-    _add_pairs(columns.reshape(2 * n), halves[0, :n])
-    _add_pairs(halves[0, :n], halves[1, : n // 2])
-    _add_pairs(halves[1, : n // 2], halves[0, : n // 4])
-    _add_pairs(halves[0, : n // 4], blocks.reshape(n // 8))
-
-
-@kernel
-def _add_pairs(values, sums):  # type: ignore[no-untyped-def]
-    for i in range(len(sums)):
-        sums[i] = np.float64(values[2 * i]) + np.float64(values[2 * i + 1])
-
-
-@kernel
-def rise(slope, at):  # type: ignore[no-untyped-def]
-    """Return what a slope [ADU/px] adds to row or column `at`, against the middle of its block."""
-    return slope * np.float32(at % BLOCK_PX - (BLOCK_PX - 1) / 2)
-
-
-@kernel
-def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
-    """Write the level (x,) of the residuals in the middle of a row of blocks; where none was seen, that of `common`."""
-    _, slope_y, slope, levels = light
-    for bx in range(levels.shape[1]):
-        here = levels[by, bx]
-        if here != here:
-            here = common + np.float32(BLOCK_PX) * (slope_y * np.float32(by) + slope * np.float32(bx))
-        first = bx * BLOCK_PX
-        for x in range(first, min(first + BLOCK_PX, len(level))):
-            level[x] = here + slope * np.float32(x - first - (BLOCK_PX - 1) / 2)
-
-
-@kernel
-def column_run(frame, template, shifts, bx):  # type: ignore[no-untyped-def]
-    """Return the block behind those that share the shift of block `bx`, that shift, and the columns seen with it."""
-    _, (_, _, seen_left, seen_right) = frame
-    image, _, _, window = template
-    dy, dx = shifts[bx]
-    start = bx * BLOCK_PX
-    bx += 1
-    while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
-        bx += 1
-    stop = min(bx * BLOCK_PX, image.shape[1])
-    return bx, dy, dx, max(start, window[2], seen_left - dx), min(stop, window[3], seen_right - dx)
-
-
-@kernel
-def find_runs(frame, template, shifts, runs):  # type: ignore[no-untyped-def]
-    """Write what `column_run` says of the blocks of a row to runs (bx, 4); returns the number of runs."""
-    bx, n = 0, 0
-    while bx < len(shifts):
-        bx, runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3] = column_run(frame, template, shifts, bx)
-        n += 1
-    return n
-
-
-@kernel
-def take_row(frame, runs, y, row):  # type: ignore[no-untyped-def]
-    """Write frame(y + s_y, x + s_x) to the columns of the runs (n, 4) in row (x,) float32, NaN where it was not seen.
-
-    Loops over rows of one length take two thirds of the time of loops over what each shift leaves of them.
-    """
-    pixels, (seen_top, seen_bottom, _, _) = frame
-    for n in range(len(runs)):
-        dy, dx, p, q = runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3]
-        if p < q and seen_top <= y + dy < seen_bottom:
-            convert_row(pixels[y + dy, p + dx : q + dx], row[p:q])
-        elif p < q:
-            row[p:q] = np.float32(np.nan)
-
-
-@kernel
-def convert_row(pixels, row):  # type: ignore[no-untyped-def]
-    """Write pixels (x,) to row (x,) float32."""
-    for x in range(len(row)):
-        row[x] = np.float32(pixels[x])
-
-
-@kernel
-def _add_residuals(upper, lower, expected, total):  # type: ignore[no-untyped-def]
-    """Two rows at a time: the sums of columns are read and written half as often, a third of the time."""
-    pixels_y, image_y, u0, u1, u2, rise_y = upper
-    pixels_z, image_z, v0, v1, v2, rise_z = lower
-    level, most, gain = expected
-    sum0, sum1, sum2, offset, fitting = total
-    for i in range(len(offset)):
-        beyond = REJECT_LIMITS * most[i]
-        e = pixels_y[i] - gain * image_y[i] - (level[i] + rise_y)
-        g = pixels_z[i] - gain * image_z[i] - (level[i] + rise_z)
-        fits_y, fits_z = abs(e) < beyond, abs(g) < beyond
-        e = min(max(e, -most[i]), most[i]) if fits_y else np.float32(0)
-        g = min(max(g, -most[i]), most[i]) if fits_z else np.float32(0)
-        sum0[i] += u0[i] * e + v0[i] * g
-        sum1[i] += u1[i] * e + v1[i] * g
-        sum2[i] += u2[i] * e + v2[i] * g
-        offset[i] += e + g
-        fitting[i] += (np.float32(1) if fits_y else np.float32(0)) + (np.float32(1) if fits_z else np.float32(0))
-
-
-@kernel
 def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untyped-def]
     """Compute the Gauss–Newton images, the limit and the normal matrix of the blocks in row `by` from template.image.
 
@@ -247,14 +84,18 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
     for i in range(count + 2):
         wide[:] = 0
         middle = wide[radius + 1 : radius + 1 + width]
-        for k in range(len(kernel)):
-            y = min(max(first - 1 + i + k - radius, top), bottom - 1)
-            add_scaled(image[y], kernel[k], middle)
+        above, here = first - 1 + i - radius, first - 1 + i
+        add_scaled(image[min(max(here, top), bottom - 1)], kernel[radius], middle)
+        for k in range(radius):
+            y, z = min(max(above + k, top), bottom - 1), min(max(here + radius - k, top), bottom - 1)
+            _add_two(image[y], image[z], (kernel[k], kernel[k]), middle)
         wide[: radius + 1 + left] = middle[left]
         wide[radius + 1 + right :] = middle[right - 1]
         smooth[i] = 0
-        for k in range(len(kernel)):
-            add_scaled(wide[k : k + width + 2], kernel[k], smooth[i])
+        add_scaled(wide[radius : radius + width + 2], kernel[radius], smooth[i])
+        for k in range(radius):
+            end = 2 * radius - k
+            _add_two(wide[k : k + width + 2], wide[end : end + width + 2], (kernel[k], kernel[k]), smooth[i])
     slopes, variance = np.empty((3, count, width), np.float32), np.empty((count, width), np.float32)
     padded = np.empty(width + 6, np.float32)
     for i in range(count):
@@ -273,11 +114,9 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
         slopes[1, i] = 0
         slopes[2, i] = image[y]
         for k in range(3):
-            factor = np.float32(SECANT[k])
-            add_scaled(image[min(y + k + 1, bottom - 1)], factor, slopes[0, i])
-            add_scaled(image[max(y - k - 1, top)], -factor, slopes[0, i])
-            add_scaled(padded[4 + k : 4 + k + width], factor, slopes[1, i])
-            add_scaled(padded[2 - k : 2 - k + width], -factor, slopes[1, i])
+            both = np.float32(SECANT[k]), -np.float32(SECANT[k])
+            _add_two(image[min(y + k + 1, bottom - 1)], image[max(y - k - 1, top)], both, slopes[0, i])
+            _add_two(padded[4 + k : 4 + k + width], padded[2 - k : 2 - k + width], both, slopes[1, i])
     limit[by] = 0
     for i in range(count):
         add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
@@ -299,6 +138,14 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
                 for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
                     total += products[x]
                 matrix[by, bx, j, k] = total
+
+
+@kernel
+def _add_two(a, b, factors, total):  # type: ignore[no-untyped-def]
+    """Two rows at a time: the sum is read and written half as often."""
+    f, g = factors
+    for i in range(len(total)):
+        total[i] += a[i] * f + b[i] * g
 
 
 @part
@@ -366,12 +213,12 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
             break
         for by in range(sums.shape[0]):
             for bx in range(sums.shape[1]):
-                worst = 0.0
+                weight = 1.0
                 for j in range(2):
                     own, rest = unexplained(sums, matrix, (by, bx), step, j)
-                    if own > 0:
-                        worst = max(worst, rest * rest / own)
-                weights[by, bx] = min(1.0, BLOCK_SIGMA**2 / max(worst, 1e-9))
+                    if own > 0 and rest * rest > BLOCK_SIGMA**2 * own:
+                        weight = min(weight, BLOCK_SIGMA**2 * own / (rest * rest))
+                weights[by, bx] = weight
     better = gain + step[2]
     scale = -max(better, 0.1)  # the projections are proportional to the frame's gain
     gains = (better, usual)

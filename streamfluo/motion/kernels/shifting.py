@@ -7,7 +7,8 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.medians import of_rank
 from ...pixels.kernels.seen import Window
-from .gauss_newton import BLOCK_PX, Light, convert_row, fill_levels, rise
+from .frame_rows import BLOCK_PX, convert_row, fill_levels, rise
+from .gauss_newton import Light
 
 
 class CorrectedFrame(NamedTuple):
@@ -179,23 +180,39 @@ def update_noise(frame, template, by, scale, rate, noise):  # type: ignore[no-un
     """
     registered, _, _, (gain, slope, _, _) = frame
     image, _, limit, _ = template
-    levels = np.empty(image.shape[1], np.float32)
-    fill_levels(frame[3], by, np.float32(0), levels)
     variance, intensity = noise
     height, width = image.shape
+    levels, columns = np.empty(width, np.float32), np.zeros((4, width))
+    fill_levels(frame[3], by, np.float32(0), levels)
+    for y in range(by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)):
+        _add_squares(
+            (registered[y], image[y], levels, limit[by]), (gain, rise(slope, y)),
+            (columns[0], columns[1], columns[2], columns[3]),
+        )  # fmt: skip
     for bx in range(variance.shape[1]):
-        n, total, squares, level = 0, 0.0, 0.0, 0.0
-        for y in range(by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)):
-            for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
-                e = registered[y, x] - gain * image[y, x] - (levels[x] + rise(slope, y))
-                if abs(e) <= limit[by, x]:
-                    n += 1
-                    total += e
-                    squares += e * e
-                    level += image[y, x]
+        n, total, squares, level = 0.0, 0.0, 0.0, 0.0
+        for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
+            n += columns[0, x]
+            total += columns[1, x]
+            squares += columns[2, x]
+            level += columns[3, x]
         if n > 1:
             variance[by, bx] += rate * (scale * (squares - total * total / n) / (n - 1) - variance[by, bx])
             intensity[by, bx] = level / n
+
+
+@kernel
+def _add_squares(row, light, columns):  # type: ignore[no-untyped-def]
+    (registered, image, level, limit), (gain, risen) = row, light
+    number, total, squares, intensity = columns
+    for x in range(len(number)):
+        e = registered[x] - gain * image[x] - (level[x] + risen)
+        fits = abs(e) <= limit[x]
+        d = np.float64(e if fits else np.float32(0))
+        number[x] += np.float64(1) if fits else np.float64(0)
+        total[x] += d
+        squares[x] += d * d
+        intensity[x] += np.float64(image[x] if fits else np.float32(0))
 
 
 @kernel
@@ -275,15 +292,22 @@ def subtract_noise_bias(counts, window, by, noise_share, matrix, noise_bias):  #
     """
     rows, columns, memory = counts
     most = 2 * memory - 1  # frames that a mean with this memory is worth
-    total, inverse_x = np.zeros(noise_bias.shape[1]), np.empty(len(columns))
-    for x in range(len(columns)):
+    count = np.zeros(len(columns))
+    inverse_x, total = np.zeros(len(columns)), np.zeros(noise_bias.shape[1])
+    for x in range(window[2], window[3]):
         inverse_x[x] = 1 / max(min(columns[x], most), 1)
     for y in range(max(by * BLOCK_PX, window[0]), min((by + 1) * BLOCK_PX, window[1])):
-        inverse_y = 1 / max(min(rows[y], most), 1)
-        for x in range(window[2], window[3]):
-            total[x // BLOCK_PX] += max(inverse_y, inverse_x[x])
+        _add_larger(1 / max(min(rows[y], most), 1), inverse_x[window[2] : window[3]], count[window[2] : window[3]])
+    for x in range(window[2], window[3]):
+        total[x // BLOCK_PX] += count[x]
     for bx in range(len(total)):
         matrix[by, bx, 0, 0] -= noise_share[0] * total[bx]
         matrix[by, bx, 1, 1] -= noise_share[0] * total[bx]
         noise_bias[by, bx] = noise_share[1] * total[bx]
         matrix[by, bx, 2, 2] -= noise_bias[by, bx]
+
+
+@kernel
+def _add_larger(one, others, total):  # type: ignore[no-untyped-def]
+    for x in range(len(total)):
+        total[x] += max(one, others[x])

@@ -4,7 +4,7 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 
-CHUNK_PX = 16  # that are compared at once for one integer shift
+CHUNK_PX = 32  # that are compared at once for one integer shift
 
 
 @kernel
@@ -20,33 +20,29 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
     basis_y, basis_x = basis
     height, width = warped.shape
     reach = np.array([2**30, -(2**30), 2**30, -(2**30)])
-    integers, along = np.empty((2, width), np.int32), np.empty(patches.shape[1] + 2, np.float32)
+    integers, along = np.empty((2, width), np.int32), np.empty(patches.shape[1] + 4, np.float32)
+    last = len(basis_x) - 1
     for y in range(height):
         for axis in range(2):
             along[:] = np.float32(0)
             for p in range(patches.shape[0]):
                 for q in range(patches.shape[1]):
                     along[q] += basis_y[p, y] * patches[p, q, axis]
-            shift, last = scratch[axis], len(basis_x) - 1
+            shift = scratch[axis]
             shift[:] = np.float32(0)
-            for q in range(0, len(basis_x), 3):  # three at a time: the sum is read and written less often
-                three = basis_x[q], basis_x[min(q + 1, last)], basis_x[min(q + 2, last)]
-                _add_scaled(three, (along[q], along[q + 1], along[q + 2]), shift)
+            for q in range(0, len(basis_x), 5):  # five at a time: the sum is read and written less often
+                _add_scaled(
+                    (basis_x[q], basis_x[min(q + 1, last)], basis_x[min(q + 2, last)],
+                     basis_x[min(q + 3, last)], basis_x[min(q + 4, last)]),
+                    (along[q], along[q + 1], along[q + 2], along[q + 3], along[q + 4]), shift,
+                )  # fmt: skip
             _split(shift, integers[axis], scratch[2 + axis])
         first = 0
         while first < width:
             sy, sx = integers[0, first], integers[1, first]
             reach[0], reach[1] = min(reach[0], sy), max(reach[1], sy)
             reach[2], reach[3] = min(reach[2], sx), max(reach[3], sx)
-            stop = first + 1
-            while (
-                stop + CHUNK_PX <= width
-                and _alike(integers[0, stop : stop + CHUNK_PX], sy)
-                and _alike(integers[1, stop : stop + CHUNK_PX], sx)
-            ):
-                stop += CHUNK_PX
-            while stop < width and integers[0, stop] == sy and integers[1, stop] == sx:
-                stop += 1
+            stop = _run_end(integers[0], integers[1], first)
             _interpolate_run((frame, y + sy, sx, (first, stop)), coefficients, (scratch[2], scratch[3]), warped[y])
             first = stop
     return reach
@@ -58,9 +54,9 @@ def warp_frame(frame, patches, basis, coefficients, scratch, warped):  # type: i
 
 @kernel
 def _add_scaled(rows, factors, total):  # type: ignore[no-untyped-def]
-    (a, b, c), (f, g, h) = rows, factors
+    (a, b, c, d, e), (f, g, h, j, k) = rows, factors
     for i in range(len(total)):
-        total[i] += (a[i] * f + b[i] * g) + c[i] * h
+        total[i] += (a[i] * f + b[i] * g) + (c[i] * h + d[i] * j) + e[i] * k
 
 
 @kernel
@@ -72,11 +68,24 @@ def _split(shift, integers, beyond):  # type: ignore[no-untyped-def]
         beyond[i] = (shift[i] - below) - np.float32(0.5)
 
 
+@part
+def _run_end(y, x, first):  # type: ignore[no-untyped-def]
+    """Return the end of the run of pixels with the integer shifts (x,) of the first."""
+    stop = first + 1
+    while stop + CHUNK_PX <= len(x) and _alike(
+        y[stop : stop + CHUNK_PX], x[stop : stop + CHUNK_PX], y[first], x[first]
+    ):
+        stop += CHUNK_PX
+    while stop < len(x) and y[stop] == y[first] and x[stop] == x[first]:
+        stop += 1
+    return stop
+
+
 @kernel
-def _alike(integers, one):  # type: ignore[no-untyped-def]
+def _alike(y, x, one_y, one_x):  # type: ignore[no-untyped-def]
     different = np.int32(0)
-    for i in range(len(integers)):
-        different |= integers[i] ^ one
+    for i in range(len(x)):
+        different |= (y[i] ^ one_y) | (x[i] ^ one_x)
     return different == 0
 
 
