@@ -114,7 +114,7 @@ def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
     q = search.filtered[FILTERED, :height, :width]
     middle, table = tile_noise(q), search.table
     taken = np.zeros((height, width), np.bool_)
-    limits, found = np.empty_like(middle), -1
+    limits, found, reach = np.empty_like(middle), -1, np.count_nonzero(search.weights) - 1
     for _ in range(ROUNDS):
         variance, skewness2, kurtosis = pixel_cumulants(electrons, taken)
         for i in range(limits.shape[0]):
@@ -125,26 +125,23 @@ def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
                     sparse = max(skewness2[i, j], kurtosis[i, j], TINY)
                     wanted = threshold(table, -math.log(sparse), 1.0)
                     limits[i, j] = max(limits[i, j], wanted**2 * share * variance[i, j])
-        before, found = found, leave_out(q, limits, len(search.weights) - 1, taken)
+        before, found = found, leave_out(q, limits, reach, search.marks, taken)
         if found == before or found == 0:
             break
     return limits
 
 
 @part(error_model="numpy")
-def leave_out(q, limits, reach, taken):  # type: ignore[no-untyped-def]
-    """Mark pixels within `reach` of the local maxima of q (y, x) beyond the tiles' limits; return their number."""
+def leave_out(q, limits, reach, marks, taken):  # type: ignore[no-untyped-def]
+    """Take pixels within `reach` of the local maxima of q (y, x) beyond the tiles' limits; return their number."""
     height, width = q.shape
     count = 0
     for y in range(1, height - 1):
-        for left in range(0, width, TILE_PX):
-            limit = limits[y // TILE_PX, left // TILE_PX]
-            if not any_above(q[y, left : left + TILE_PX], np.float32(limit)):
-                continue
-            for x in range(max(1, left), min(left + TILE_PX, width - 1)):
-                if q[y, x] > 0 and q[y, x] ** 2 >= limit and highest(q, y, x):
-                    count += 1
-                    taken[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
+        mark_above(q[y], limits[y // TILE_PX], marks[y])
+        for x in range(1, width - 1):
+            if marks[y, x] and highest(q, y, x):
+                count += 1
+                taken[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
     return count
 
 
@@ -164,12 +161,12 @@ def light_below_zero(background, variance, share):  # type: ignore[no-untyped-de
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def any_above(q, squared):  # type: ignore[no-untyped-def]
-    """Whether a value of q (n,) is above the root of `squared`."""
-    count = 0
-    for x in range(len(q)):
-        count += q[x] * abs(q[x]) > squared
-    return count > 0
+def mark_above(q, limits, marks):  # type: ignore[no-untyped-def]
+    """Mark the pixels of a row whose q is at least the root of their tile's limit."""
+    for tile in range(len(limits)):
+        limit = np.float32(limits[tile])
+        for x in range(tile * TILE_PX, min((tile + 1) * TILE_PX, len(q))):
+            marks[x] = 1 if q[x] > 0 and q[x] * q[x] >= limit else 0
 
 
 @kernel(error_model="numpy")
