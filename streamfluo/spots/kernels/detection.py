@@ -12,7 +12,7 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.seen import seen_window
-from .matched_filter import BACKGROUND, FILTERED, PAIRS, WORD_PX, Search, filter_frame
+from .matched_filter import BACKGROUND, BAND, FILTERED, PAIRS, WORD_PX, Search, filter_frame
 from .noise import TILE_PX, highest, light_below_zero, mark_above, measured_limits, threshold
 from .thresholds import TABLE_LENGTH, box_reach, gaussian_weights, squares_along, thresholds
 
@@ -38,7 +38,7 @@ def detect_spots(frames, sensor, search):  # type: ignore[no-untyped-def]
     return candidates[:n], counts
 
 
-@part(error_model="numpy")
+@kernel(error_model="numpy")
 def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     """Write the spots of a frame (y, x) to search.candidates; return their number, which may exceed the memory."""
     window = seen_window(frame)
@@ -143,7 +143,7 @@ def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float, exc
     weights = np.pad(weights, (0, -(len(weights) - 1) % PAIRS))
     pad = max(reach + 1, len(weights))
     electrons = np.zeros((height, width + 2 * pad), np.float32)
-    rows = np.zeros((4, 1 << (2 * pad).bit_length(), width + 2 * pad), np.float32)
+    rows = np.zeros((5, 1 << (2 * (pad + BAND)).bit_length(), width + 2 * pad), np.float32)
     filtered = np.zeros((2, height, width), np.float32)
     marks = np.zeros((height, WORD_PX * -(-width // WORD_PX)), np.uint8)
     table = search_table(shape, sigma_px, false_alarms, excess_noise)

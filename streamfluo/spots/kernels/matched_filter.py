@@ -1,7 +1,7 @@
 """The matched filter of spot detection: q and the background of every pixel of a frame.
 
 q = (G − B) ∗ e over electrons e, G a Gaussian of the PSF's σ and B a wide box; the background λ is the box's mean.
-Frames are gone through once, row by row: what columns need of the rows before lies in the nearest cache.
+Frames are gone through once, in bands of rows: what columns need of the rows before lies in the nearest caches.
 """
 
 import math
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.kernel import kernel
 
 FILTERED, BACKGROUND = 0, 1
 WORD_PX = 8  # of marks, which are looked at together
+BAND = 16  # rows that a kernel goes through in one call
 PAIRS = 4  # of weights that one loop adds up without writing: a third of the time of a loop for each
 
 
@@ -20,8 +21,8 @@ class Search(NamedTuple):
     """The matched filter, its thresholds and the memory of a detection in frames (y, x).
 
     weights (1 + n · PAIRS,) float32: the Gaussian from its centre on, then zeros; reach: of the box, a power of two;
-    electrons (y, x + 2 · pad) float32, pad > reach and ≥ the number of weights: scratch; rows (4, r, x + 2 · pad)
-    float32: scratch, r a power of two above 2 · pad; filtered (2, y, x) float32: q and the background λ; marks (y, ≥ x)
+    electrons (y, x + 2 · pad) float32, pad > reach and ≥ the number of weights: scratch; rows (5, r, x + 2 · pad)
+    float32: scratch, r a power of two ≥ 2 · (pad + BAND); filtered (2, y, x) float32: q and the background λ; marks (y, ≥ x)
     uint8: which pixels exceed the lowest threshold, its rows whole words of 8. squares: Σ G² along y (y,) and along x
     (x,), larger at the borders, where pixels are repeated, and 1/|B|; table: of `thresholds`; candidates (n, 7).
     """
@@ -37,183 +38,222 @@ class Search(NamedTuple):
     candidates: Any
 
 
-@part(error_model="numpy")
+@kernel(error_model="numpy")
 def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyped-def]
     """Write q and the background λ of the Window of a frame (y, x) into search.filtered from (0, 0) on.
 
     Its borders are repeated. sensor: Sensor, whose maps are (y, x) or (1, x); NaN is replaced by the pixel beside it.
     Pixels whose q² exceeds `least` of the variance of shot and read noise are marked.
     """
-    offset, gain, variance = sensor.offset, sensor.gain, sensor.variance
     weights, reach, electrons = search.weights, search.reach, search.electrons
-    smooth, boxed, sums, column = search.rows[0], search.rows[1], search.rows[2], search.rows[3, 0]
+    smooth, boxed, sums, column = search.rows[0], search.rows[1], search.rows[2:4], search.rows[4, 0]
+    q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
     top, bottom, left, right = window
     height, width = bottom - top, right - left
     pad, lag = (electrons.shape[1] - frame.shape[1]) // 2, max(reach, len(weights) - 1)
-    column[:] = 0
-    for y in range(height + lag):
-        if y < height:
-            row, at = electrons[y], top + y
-            inner = row[pad : pad + width]
-            seen = _to_electrons(frame[at], offset[at % len(offset)], gain[at % len(gain)], left, inner)
-            if not seen and not _fill_gaps(inner) and y > 0:
-                inner[:] = electrons[y - 1, pad : pad + width]
-            row[:pad] = inner[0]
-            row[pad + width : width + 2 * pad] = inner[width - 1]
+    for first in range(0, height + lag, BAND):
+        last = min(first + BAND, height)
+        if first < last:
+            if not _to_electrons(frame, (top, left), sensor, (first, last, pad, width), electrons):
+                _fill_gaps(electrons, (first, last, pad, width))
+            _repeat_borders(electrons, (first, last, pad, width))
             for k in range(1, len(weights), PAIRS):
-                _smooth_row(row, pad, weights, k, smooth[y & (len(smooth) - 1), :width])
-            _box_row(row, pad - reach, reach, sums, boxed[y & (len(boxed) - 1), :width])
-        if y < lag:
-            continue
-        at = y - lag
-        if at == 0:
-            for k in range(-reach, reach):
-                _add(boxed, min(max(k, 0), height - 1), column)
-        q, background = search.filtered[FILTERED, at, :width], search.filtered[BACKGROUND, at, :width]
-        for k in range(1, len(weights), PAIRS):
-            _smooth_columns(smooth, at, height - 1, weights, k, q)
-        moved = min(at + reach, height - 1), max(at - reach, 0)
-        _background(boxed, moved, np.float32(1 / (2 * reach + 1)), column, background, q)
-        _mark(q, background, variance[(top + at) % len(variance)], left, least, search.marks[at])
+                _smooth_rows(electrons, (first, last, pad, width), weights, k, smooth)
+            _box_rows(electrons, (first, last, pad - reach, width), reach, sums, boxed)
+        begin, end = max(first - lag, 0), min(first + BAND - lag, height)
+        if begin < end:
+            if begin == 0:
+                _begin_columns(boxed, reach, height - 1, column)
+            for k in range(1, len(weights), PAIRS):
+                _smooth_columns(smooth, (begin, end, height - 1, width), weights, k, q)
+            _subtract_background(boxed, (begin, end, height - 1, width), reach, column, search.filtered)
+            _mark(search.filtered, (begin, end, width), sensor.variance, (top, left), least, search.marks)
 
 
-# Indices without a sign: numba looks at others whether they count from the end, and such loops are not vectorised.
+# Each kernel goes through some rows, told by numbers: a slice takes and gives back its array, and a call with arrays takes
+# as long as a third of a row. Indices have no sign: numba looks at others whether they count from the end, and such loops
+# are not vectorised. Arrays of rows that are gone soon hold a row at its number modulo their length.
 
 
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})
-def _to_electrons(source, offset, gain, left, out):  # type: ignore[no-untyped-def]
-    """Write the electrons of the pixels from `left` on; return whether all are finite."""
-    first, odd = np.uint64(left), np.float32(0)
-    for x in range(len(out)):
-        i = np.uint64(x) + first
-        e = (source[i] - offset[i]) * gain[i]
-        out[x] = e
-        odd += e * np.float32(0)
+def _to_electrons(frame, corner, sensor, at, out):  # type: ignore[no-untyped-def]
+    """Write the electrons of pixels, at (first row, last row, first pixel, number); return whether all are finite."""
+    offset, gain = sensor.offset, sensor.gain
+    first, last, pad, width = at
+    left, begin, odd = np.uint64(corner[1]), np.uint64(pad), np.float32(0)
+    for y in range(first, last):
+        line, row = np.uint64(corner[0] + y), np.uint64(y)
+        of_offset, of_gain = np.uint64((corner[0] + y) % len(offset)), np.uint64((corner[0] + y) % len(gain))
+        for x in range(width):
+            i = np.uint64(x) + left
+            e = (frame[line, i] - offset[of_offset, i]) * gain[of_gain, i]
+            out[row, np.uint64(x) + begin] = e
+            odd += e * np.float32(0)
     return odd == 0
 
 
-@part(error_model="numpy")
-def _fill_gaps(row):  # type: ignore[no-untyped-def]
-    """Replace pixels that are not finite by the one before, the first ones by the first finite one; False: none is.
+@kernel(error_model="numpy")
+def _fill_gaps(electrons, at):  # type: ignore[no-untyped-def]
+    """Replace pixels that are not finite by the one before, the first ones by the first finite one; where a row has none,
+    by those above.
 
     Zeros instead would make steps, which the filter answers like spots.
     """
-    missing, last = 0, np.float32(0)
-    for x in range(len(row) - 1, -1, -1):
-        if abs(row[x]) < math.inf:
-            last = row[x]
-    for x in range(len(row)):
-        if abs(row[x]) < math.inf:
-            last = row[x]
-        else:
-            row[x] = last
-            missing += 1
-    return missing < len(row)
+    first, last, pad, width = at
+    for y in range(first, last):
+        row, seen, value = electrons[y, pad : pad + width], 0, np.float32(0)
+        for x in range(width - 1, -1, -1):
+            if abs(row[x]) < math.inf:
+                value = row[x]
+                seen += 1
+        for x in range(width):
+            if seen == 0 and y > 0:
+                row[x] = electrons[y - 1, pad + x]
+            elif abs(row[x]) < math.inf:
+                value = row[x]
+            else:
+                row[x] = value
+
+
+@kernel(error_model="numpy")
+def _repeat_borders(electrons, at):  # type: ignore[no-untyped-def]
+    first, last, pad, width = at
+    for y in range(first, last):
+        left, right = electrons[y, pad], electrons[y, pad + width - 1]
+        for x in range(pad):
+            electrons[y, x] = left
+            electrons[y, pad + width + x] = right
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _smooth_row(row, pad, weights, k, out):  # type: ignore[no-untyped-def]
-    """Write the sums of the pixels in a row, whose first lies at `pad`, with the weights k … k + 3 of their neighbours;
-    of k = 1 with that of the pixel, else with what is in `out`."""
+def _smooth_rows(electrons, at, weights, k, out):  # type: ignore[no-untyped-def]
+    """Write the sums of pixels, at (first row, last row, first pixel, number), with the weights k … k + 3 of their
+    neighbours in the row; of k = 1 with that of the pixel, else with what is in `out`."""
+    first, last, pad, width = at
     w0, w1, w2, w3, w4 = weights[0], weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-    before, at, after = np.uint64(pad - k - 3), np.uint64(pad), np.uint64(pad + k)
+    before, middle, after = np.uint64(pad - k - 3), np.uint64(pad), np.uint64(pad + k)
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
-    for x in range(len(out)):
-        i, j = np.uint64(x) + before, np.uint64(x) + after
-        total = w0 * row[np.uint64(x) + at] if k == 1 else out[x]
-        total += w1 * (row[i + three] + row[j])
-        total += w2 * (row[i + two] + row[j + one])
-        total += w3 * (row[i + one] + row[j + two])
-        total += w4 * (row[i] + row[j + three])
-        out[x] = total
+    for y in range(first, last):
+        row, to = np.uint64(y), np.uint64(y & (len(out) - 1))
+        for x in range(width):
+            i, j = np.uint64(x) + before, np.uint64(x) + after
+            total = w0 * electrons[row, np.uint64(x) + middle] if k == 1 else out[to, x]
+            total += w1 * (electrons[row, i + three] + electrons[row, j])
+            total += w2 * (electrons[row, i + two] + electrons[row, j + one])
+            total += w3 * (electrons[row, i + one] + electrons[row, j + two])
+            total += w4 * (electrons[row, i] + electrons[row, j + three])
+            out[to, x] = total
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _smooth_columns(rows, y, last, weights, k, out):  # type: ignore[no-untyped-def]
-    """Write the same along columns, at row y of rows 0 … `last`, each kept at its number modulo all."""
+def _smooth_columns(rows, at, weights, k, q):  # type: ignore[no-untyped-def]
+    """Write the same along columns, at (first row, last row, last row of all, number of pixels)."""
+    first, last, most, width = at
     turn = len(rows) - 1
     w0, w1, w2, w3, w4 = weights[0], weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-    at = np.uint64(y & turn)
-    a, b = np.uint64(max(y - k, 0) & turn), np.uint64(min(y + k, last) & turn)
-    c, d = np.uint64(max(y - k - 1, 0) & turn), np.uint64(min(y + k + 1, last) & turn)
-    e, f = np.uint64(max(y - k - 2, 0) & turn), np.uint64(min(y + k + 2, last) & turn)
-    g, h = np.uint64(max(y - k - 3, 0) & turn), np.uint64(min(y + k + 3, last) & turn)
-    for x in range(len(out)):
-        total = w0 * rows[at, x] if k == 1 else out[x]
-        total += w1 * (rows[a, x] + rows[b, x])
-        total += w2 * (rows[c, x] + rows[d, x])
-        total += w3 * (rows[e, x] + rows[f, x])
-        total += w4 * (rows[g, x] + rows[h, x])
-        out[x] = total
+    for y in range(first, last):
+        middle, to = np.uint64(y & turn), np.uint64(y)
+        a, b = np.uint64(max(y - k, 0) & turn), np.uint64(min(y + k, most) & turn)
+        c, d = np.uint64(max(y - k - 1, 0) & turn), np.uint64(min(y + k + 1, most) & turn)
+        e, f = np.uint64(max(y - k - 2, 0) & turn), np.uint64(min(y + k + 2, most) & turn)
+        g, h = np.uint64(max(y - k - 3, 0) & turn), np.uint64(min(y + k + 3, most) & turn)
+        for x in range(width):
+            total = w0 * rows[middle, x] if k == 1 else q[to, x]
+            total += w1 * (rows[a, x] + rows[b, x])
+            total += w2 * (rows[c, x] + rows[d, x])
+            total += w3 * (rows[e, x] + rows[f, x])
+            total += w4 * (rows[g, x] + rows[h, x])
+            q[to, x] = total
 
 
-@part(error_model="numpy")
-def _box_row(row, first, reach, scratch, out):  # type: ignore[no-untyped-def]
-    """Write means over 2 · reach + 1 pixels from `first` on: sums of 2 or 4, of 4 of these …, plus the last pixel."""
-    length, pixels, at = len(row), 2 * reach, 0
+@kernel(error_model="numpy")
+def _box_rows(electrons, at, reach, sums, out):  # type: ignore[no-untyped-def]
+    """Write means over 2 · reach + 1 pixels, at (first row, last row, first pixel, number): sums of 2 or 4 neighbours, of
+    4 of these and so on, and the last pixel."""
+    first, last, left, width = at
+    pixels, turn = 2 * reach, 0
     while pixels > 2:
         pixels //= 4
-    if pixels == 2:
-        span = 2
-        _sum_two(row, scratch[0, : length - 1])
+    span = 2 if pixels == 2 else 4
+    if span == 2:
+        _sum_two(electrons, (first, last), sums[0])
     else:
-        span = 4
-        _sum_four(row, 1, scratch[0, : length - 3])
+        _sum_four(electrons, (first, last), 1, sums[0])
     while 4 * span < 2 * reach:
-        _sum_four(scratch[at], span, scratch[1 - at, : length + 1 - 4 * span])
-        span, at = 4 * span, 1 - at
-    _mean_four(scratch[at, first:], span, row[first + 2 * reach :], out)
+        _sum_four(sums[turn], (first, last), span, sums[1 - turn])
+        span, turn = 4 * span, 1 - turn
+    _mean_four(sums[turn], electrons, (first, last, left, width), span, out)
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _sum_two(row, out):  # type: ignore[no-untyped-def]
-    for x in range(len(out)):
-        out[x] = row[x] + row[np.uint64(x) + np.uint64(1)]
+def _sum_two(electrons, at, out):  # type: ignore[no-untyped-def]
+    for y in range(at[0], at[1]):
+        row, to = np.uint64(y), np.uint64(y & (len(out) - 1))
+        for x in range(electrons.shape[1] - 1):
+            out[to, x] = electrons[row, x] + electrons[row, np.uint64(x) + np.uint64(1)]
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _sum_four(row, span, out):  # type: ignore[no-untyped-def]
-    one, two, three = np.uint64(span), np.uint64(2 * span), np.uint64(3 * span)
-    for x in range(len(out)):
-        i = np.uint64(x)
-        out[x] = (row[i] + row[i + one]) + (row[i + two] + row[i + three])
+def _sum_four(rows, at, step, out):  # type: ignore[no-untyped-def]
+    """Write sums of four pixels, each `step` from the next; of as many as there are in the rows: those beyond are stale."""
+    one, two, three = np.uint64(step), np.uint64(2 * step), np.uint64(3 * step)
+    for y in range(at[0], at[1]):
+        row, to = np.uint64(y % len(rows)), np.uint64(y & (len(out) - 1))  # the first rows may be those of a frame
+        for x in range(rows.shape[1] - 3 * step):
+            i = np.uint64(x)
+            out[to, i] = (rows[row, i] + rows[row, i + one]) + (rows[row, i + two] + rows[row, i + three])
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _mean_four(sums, span, rest, out):  # type: ignore[no-untyped-def]
-    """Write the sum of four and of the rest, over their number of pixels."""
-    one, two, three = np.uint64(span), np.uint64(2 * span), np.uint64(3 * span)
-    scale = np.float32(1 / (4 * span + 1))
-    for x in range(len(out)):
-        i = np.uint64(x)
-        total = (sums[i] + sums[i + one]) + (sums[i + two] + sums[i + three])
-        out[x] = (total + rest[x]) * scale
+def _mean_four(sums, electrons, at, span, out):  # type: ignore[no-untyped-def]
+    """Write the means of four sums of `span` pixels and of the pixel behind them."""
+    first, last, left, width = at
+    begin, scale = np.uint64(left), np.float32(1 / (4 * span + 1))
+    one, two, three = np.uint64(left + span), np.uint64(left + 2 * span), np.uint64(left + 3 * span)
+    behind = np.uint64(left + 4 * span)
+    for y in range(first, last):
+        row, of, to = np.uint64(y), np.uint64(y & (len(sums) - 1)), np.uint64(y & (len(out) - 1))
+        for x in range(width):
+            i = np.uint64(x)
+            total = (sums[of, i + begin] + sums[of, i + one]) + (sums[of, i + two] + sums[of, i + three])
+            out[to, i] = (total + electrons[row, i + behind]) * scale
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _add(rows, y, column):  # type: ignore[no-untyped-def]
-    at = np.uint64(y & (len(rows) - 1))
-    for x in range(len(column)):
-        column[x] += rows[at, x]
+def _begin_columns(rows, reach, most, column):  # type: ignore[no-untyped-def]
+    """Write the sums of columns over the box of the first row, but for its last row."""
+    column[:] = 0
+    for y in range(-reach, reach):
+        row = np.uint64(min(max(y, 0), most) & (len(rows) - 1))
+        for x in range(len(column)):
+            column[x] += rows[row, x]
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _background(rows, moved, scale, column, background, q):  # type: ignore[no-untyped-def]
-    """Move the sum of a column's box by one row; write the background, and subtract it from q."""
-    turn = len(rows) - 1
-    new, old = np.uint64(moved[0] & turn), np.uint64(moved[1] & turn)
-    for x in range(len(q)):
-        total = column[x] + rows[new, x]
-        level = total * scale
-        background[x] = level
-        q[x] -= level
-        column[x] = total - rows[old, x]
+def _subtract_background(rows, at, reach, column, filtered):  # type: ignore[no-untyped-def]
+    """Move the sums of columns down, at (first row, last row, last row of all, number of pixels); write the background,
+    and subtract it from q."""
+    first, last, most, width = at
+    turn, scale = len(rows) - 1, np.float32(1 / (2 * reach + 1))
+    q, background = np.uint64(FILTERED), np.uint64(BACKGROUND)
+    for y in range(first, last):
+        new, old, to = np.uint64(min(y + reach, most) & turn), np.uint64(max(y - reach, 0) & turn), np.uint64(y)
+        for x in range(width):
+            total = column[x] + rows[new, x]
+            level = total * scale
+            filtered[background, to, x] = level
+            filtered[q, to, x] -= level
+            column[x] = total - rows[old, x]
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _mark(q, background, variance, left, least, marks):  # type: ignore[no-untyped-def]
-    """Mark pixels that exceed the lowest threshold of any background."""
-    first = np.uint64(left)
-    for x in range(len(q)):
-        noise = max(background[x], np.float32(0)) + variance[np.uint64(x) + first]
-        marks[x] = 1 if q[x] * abs(q[x]) > least * noise else 0
+def _mark(filtered, at, variance, corner, least, marks):  # type: ignore[no-untyped-def]
+    """Mark pixels, at (first row, last row, number), that exceed the lowest threshold of any background."""
+    first, last, width = at
+    q, background, left = np.uint64(FILTERED), np.uint64(BACKGROUND), np.uint64(corner[1])
+    for y in range(first, last):
+        row, line = np.uint64(y), np.uint64((corner[0] + y) % len(variance))
+        for x in range(width):
+            value = filtered[q, row, x]
+            noise = max(filtered[background, row, x], np.float32(0)) + variance[line, np.uint64(x) + left]
+            marks[row, x] = 1 if value * abs(value) > least * noise else 0
