@@ -78,6 +78,11 @@ def cut_crop(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     size, (height, width) = crop.width, frame.shape
     first, last = max(0, -left), min(size, width - left)
     begin, end = max(0, -top), min(size, height - top)
+    if first < last:
+        near = np.float32(0)
+        for y in range(begin, end):  # their memory comes for all rows at once: a sixth of a spot's time otherwise
+            near += frame[top + y, left + first] + frame[top + y, left + last - 1]
+        crop.electrons[0, 0] = near
     if max(first, begin) > 0 or min(last, end) < size:
         crop.electrons[:] = 0
         crop.variance[:] = math.inf
