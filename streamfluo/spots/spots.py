@@ -203,12 +203,12 @@ class Spots(Operator):
         parts = []
         for start, frames in self._converted(block.pixels, valid):
             rows = localise(frames, self._search, self._measurement)
-            seen = rows[valid[start + rows[:, FRAME].astype(np.int64)]]
-            self._doubts.found(frames, seen[:, FRAME].astype(np.int64), seen[:, [Y, X]])
+            if not valid.all():
+                rows = rows[valid[start + rows[:, FRAME].astype(np.int64)]]
+            self._doubts.found(frames, rows[:, FRAME].astype(np.int64), rows[:, [Y, X]])
             rows[:, FRAME] += start
             parts.append(rows)
-        rows = np.concatenate(parts)
-        rows = rows[valid[rows[:, FRAME].astype(np.int64)]]
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         frame = rows[:, FRAME].astype(np.int64)
         qe = self._qe_at(rows[:, Y], rows[:, X])
         columns = {name: rows[:, place].copy() for name, place in _COLUMNS.items()}

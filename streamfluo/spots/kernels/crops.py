@@ -1,7 +1,7 @@
 """Crops around spots, in electrons, as the fits and integrals take them.
 
 A pixel that is missing, NaN or outside the field has 0 electrons and infinite variance, and so no weight. Rows are
-padded with such pixels to a multiple of LANES: loops without a remainder are a third faster at 11 pixels, and of one length faster still.
+padded with such pixels to a multiple of LANES: loops without a remainder are a third faster at 11 pixels.
 """
 
 import math

@@ -112,10 +112,10 @@ def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-
     for left in range(0, side, LANES):
         column_sums(crop, left, (n, at[3]), scratch)
         add_columns(scratch.sums, scratch.across, left, totals)
-    yy, yx, xx, yn, xn, nn, yb, xb, nb, bb = (totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6],
-                                              totals[7], totals[8], totals[9])  # fmt: skip
-    ys, xs, ns, bs, yt, xt, nt, bt = (totals[10], totals[11], totals[12], totals[13], totals[14], totals[15], totals[16],
-                                      totals[17])  # fmt: skip
+    yy, yx, xx, yn, xn, nn = totals[0], totals[1], totals[2], totals[3], totals[4], totals[5]
+    yb, xb, nb, bb = totals[6], totals[7], totals[8], totals[9]
+    ys, xs, ns, bs, yt, xt = totals[10], totals[11], totals[12], totals[13], totals[14], totals[15]
+    nt, bt = totals[16], totals[17]
     ss, st, tt, gs, gt = totals[18], totals[19], totals[20], totals[25], totals[26]
     h[0, 0], h[0, 1], h[0, 2], h[0, 3] = n * n * yy, n * n * yx, n * yn, n * yb
     h[1, 1], h[1, 2], h[1, 3], h[2, 2], h[2, 3], h[3, 3] = n * n * xx, n * xn, n * xb, nn, nb, bb
@@ -132,7 +132,8 @@ def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-
 
 @kernel(error_model="numpy")
 def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
-    """Write the Cholesky factor of h + damp · its diagonal into low; False where that is not positive definite."""
+    """Write the Cholesky factor of h + damp · its diagonal into low, the inverse of its diagonal in that; False where
+    that is not positive definite."""
     for i in range(free):
         for j in range(i + 1):
             total = h[j, i] * (1 + damp) if i == j else h[j, i]
@@ -141,25 +142,25 @@ def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
             if i == j:
                 if not total > 0:
                     return False
-                low[i, i] = math.sqrt(total)
+                low[i, i] = 1 / math.sqrt(total)
             else:
-                low[i, j] = total / low[j, j]
+                low[i, j] = total * low[j, j]
     return True
 
 
 @part(error_model="numpy")
 def solve(low, free, g, step):  # type: ignore[no-untyped-def]
-    """Write the solution of low · lowᵀ · step = g."""
+    """Write the solution of low · lowᵀ · step = g; low: of `factorise`."""
     for i in range(free):
         total = g[i]
         for k in range(i):
             total -= low[i, k] * step[k]
-        step[i] = total / low[i, i]
+        step[i] = total * low[i, i]
     for i in range(free - 1, -1, -1):
         total = step[i]
         for k in range(i + 1, free):
             total -= low[k, i] * step[k]
-        step[i] = total / low[i, i]
+        step[i] = total * low[i, i]
 
 
 @part(error_model="numpy")
@@ -167,13 +168,13 @@ def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the standard errors (6,), the roots of the diagonal of (low · lowᵀ)⁻¹; column (6,): scratch."""
     errors[:] = math.nan
     for c in range(free):
-        column[c] = 1 / low[c, c]
+        column[c] = low[c, c]
         squares = column[c] ** 2
         for i in range(c + 1, free):  # down a column of the inverse of low
             total = 0.0
             for k in range(c, i):
                 total -= low[i, k] * column[k]
-            column[i] = total / low[i, i]
+            column[i] = total * low[i, i]
             squares += column[i] ** 2
         errors[c] = math.sqrt(squares)
 
@@ -208,7 +209,7 @@ def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[n
                 total = slope[c]
                 for k in range(c):
                     total -= low[c, k] * z[k]
-                z[c] = total / low[c, c]
+                z[c] = total * low[c, c]
                 leverage += w * z[c] * z[c]
             weight = (w * (d[i, j] - m)) ** 2 / max(1 - leverage, LEAST_FREE)
             for c in range(free):
@@ -222,12 +223,12 @@ def quadratic_forms(low, middle, free, column, errors):  # type: ignore[no-untyp
     """Write the roots of the diagonal of low⁻ᵀ · middle · low⁻¹ (its lower half given); column (6,): scratch."""
     errors[:] = math.nan
     for c in range(free):
-        column[c] = 1 / low[c, c]
+        column[c] = low[c, c]
         for i in range(c + 1, free):
             total = 0.0
             for k in range(c, i):
                 total -= low[i, k] * column[k]
-            column[i] = total / low[i, i]
+            column[i] = total * low[i, i]
         square = 0.0
         for i in range(c, free):
             square += middle[i, i] * column[i] ** 2
@@ -263,8 +264,8 @@ def take(at, part, step, free, trial):  # type: ignore[no-untyped-def]
 def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
     """Fit a square Crop from the parameters `at` (6,) on; write them and their standard errors (6,).
 
-    Return χ² and whether the fit converged. scratch: Workspace. Whether a step raises the likelihood follows from the
-    mean of its slopes at both ends (the trapezoidal rule), without logarithms.
+    Return χ², the number of pixels seen and whether the fit converged. scratch: Workspace. Whether a step raises the
+    likelihood follows from the mean of its slopes at both ends (the trapezoidal rule), without logarithms.
     """
     h, h_trial, low = scratch.matrices[0], scratch.matrices[1], scratch.matrices[2]
     vectors = scratch.vectors
@@ -300,7 +301,7 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
         chi2 = chi2_trial
         h, h_trial, g, g_trial = h_trial, h, g_trial, g
         damp = damp * DAMP_LESS if damp > UNDAMPED else 0.0
-    if not factorise(h, free, 0.0, low):
+    if not (converged and damp == 0) and not factorise(h, free, 0.0, low):
         errors[:] = math.nan
     elif crop.measured:
         errors_of_residuals(crop, at, free, low, scratch, errors)
@@ -308,7 +309,7 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
         errors_of(low, free, column, errors)
     if free == ONE_WIDTH:
         errors[5] = errors[4]
-    return chi2, converged
+    return chi2, seen, converged
 
 
 @part(error_model="numpy")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
-from .crops import Crop, pixels_seen
+from .crops import Crop
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
 from .integration import BORDER, LIKELIEST, border_median, psf_image
 from .measuring import (
@@ -147,14 +147,14 @@ def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ign
     """
     start = scratch.vectors[7]
     start[:] = at
-    total, converged = fit_spot(crop, free, at, errors, scratch)
+    total, seen, converged = fit_spot(crop, free, at, errors, scratch)
     kept = not converged and free != FIXED_WIDTH
     if kept:
         at[:] = start
         at[4], at[5] = ellipse.sigma_y, ellipse.sigma_x
         free = FIXED_WIDTH
-        total, converged = fit_spot(crop, free, at, errors, scratch)
-    return total / (pixels_seen(crop.variance) - free), converged, kept
+        total, seen, converged = fit_spot(crop, free, at, errors, scratch)
+    return total / (seen - free), converged, kept
 
 
 @part(error_model="numpy")

@@ -22,9 +22,9 @@ class Search(NamedTuple):
 
     weights (1 + n · PAIRS,) float32: the Gaussian from its centre on, then zeros; reach: of the box, a power of two;
     electrons (y, x + 2 · pad) float32, pad > reach and ≥ the number of weights: scratch; rows (5, r, x + 2 · pad)
-    float32: scratch, r a power of two ≥ 2 · (pad + BAND); filtered (2, y, x) float32: q and the background λ; marks (y, ≥ x)
-    uint8: which pixels exceed the lowest threshold, its rows whole words of 8. squares: Σ G² along y (y,) and along x
-    (x,), larger at the borders, where pixels are repeated, and 1/|B|; table: of `thresholds`; candidates (n, 7).
+    float32: scratch, r a power of two above 2 · (pad + BAND); filtered (2, y, x) float32: q and the background λ; marks
+    (y, ≥ x) uint8: which pixels exceed the lowest threshold, its rows whole words of 8. squares: Σ G² along y (y,) and
+    along x (x,), larger at the borders, where pixels are repeated, and 1/|B|; table: of `thresholds`; candidates (n, 7).
     """
 
     weights: Any
@@ -47,7 +47,7 @@ def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyp
     """
     weights, reach, electrons = search.weights, search.reach, search.electrons
     smooth, boxed, sums, column = search.rows[0], search.rows[1], search.rows[2:4], search.rows[4, 0]
-    q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
+    q = search.filtered[FILTERED]
     top, bottom, left, right = window
     height, width = bottom - top, right - left
     pad, lag = (electrons.shape[1] - frame.shape[1]) // 2, max(reach, len(weights) - 1)
@@ -70,9 +70,9 @@ def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyp
             _mark(search.filtered, (begin, end, width), sensor.variance, (top, left), least, search.marks)
 
 
-# Each kernel goes through some rows, told by numbers: a slice takes and gives back its array, and a call with arrays takes
-# as long as a third of a row. Indices have no sign: numba looks at others whether they count from the end, and such loops
-# are not vectorised. Arrays of rows that are gone soon hold a row at its number modulo their length.
+# Each kernel goes through some rows, told by numbers: a slice takes and gives back its array, and a call with arrays
+# takes as long as a third of a row. Indices have no sign: numba looks at others whether they count from the end, and
+# such loops are not vectorised. Arrays of rows that are gone soon hold a row at its number modulo their length.
 
 
 @kernel(error_model="numpy", fastmath={"contract", "reassoc"})
@@ -94,8 +94,8 @@ def _to_electrons(frame, corner, sensor, at, out):  # type: ignore[no-untyped-de
 
 @kernel(error_model="numpy")
 def _fill_gaps(electrons, at):  # type: ignore[no-untyped-def]
-    """Replace pixels that are not finite by the one before, the first ones by the first finite one; where a row has none,
-    by those above.
+    """Replace pixels that are not finite by the one before, the first ones by the first finite one; where a row has
+    none, by those above.
 
     Zeros instead would make steps, which the filter answers like spots.
     """
@@ -168,8 +168,8 @@ def _smooth_columns(rows, at, weights, k, q):  # type: ignore[no-untyped-def]
 
 @kernel(error_model="numpy")
 def _box_rows(electrons, at, reach, sums, out):  # type: ignore[no-untyped-def]
-    """Write means over 2 · reach + 1 pixels, at (first row, last row, first pixel, number): sums of 2 or 4 neighbours, of
-    4 of these and so on, and the last pixel."""
+    """Write means over 2 · reach + 1 pixels, at (first row, last row, first pixel, number): sums of 2 or 4 neighbours,
+    of 4 of these and so on, and the last pixel."""
     first, last, left, width = at
     pixels, turn = 2 * reach, 0
     while pixels > 2:
@@ -195,7 +195,7 @@ def _sum_two(electrons, at, out):  # type: ignore[no-untyped-def]
 
 @kernel(error_model="numpy", fastmath={"contract"})
 def _sum_four(rows, at, step, out):  # type: ignore[no-untyped-def]
-    """Write sums of four pixels, each `step` from the next; of as many as there are in the rows: those beyond are stale."""
+    """Write sums of four pixels, each `step` from the next, of all in the rows: the last ones are not read."""
     one, two, three = np.uint64(step), np.uint64(2 * step), np.uint64(3 * step)
     for y in range(at[0], at[1]):
         row, to = np.uint64(y % len(rows)), np.uint64(y & (len(out) - 1))  # the first rows may be those of a frame
