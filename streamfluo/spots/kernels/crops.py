@@ -40,6 +40,23 @@ class Calibration(NamedTuple):
     measured: bool
 
 
+# Loops, as numba takes ten times as long to compile an assignment to a slice.
+
+
+@kernel
+def fill(values, value):  # type: ignore[no-untyped-def]
+    """Write one value into values (n,)."""
+    for k in range(len(values)):
+        values[k] = value
+
+
+@kernel
+def copy(values, out):  # type: ignore[no-untyped-def]
+    """Write values (n,) into out (n,)."""
+    for k in range(len(out)):
+        out[k] = values[k]
+
+
 @kernel
 def padded(width):  # type: ignore[no-untyped-def]
     """Return the length of a padded row that holds `width` pixels."""
@@ -63,8 +80,9 @@ def load_crop(pixels, calibration, crop):  # type: ignore[no-untyped-def]
 @kernel(error_model="numpy")
 def blank_lanes(width, electrons, variance):  # type: ignore[no-untyped-def]
     """Make the pixels of every row beyond `width` missing."""
-    electrons[:, width:] = 0
-    variance[:, width:] = math.inf
+    for y in range(electrons.shape[0]):
+        for x in range(width, electrons.shape[1]):
+            electrons[y, x], variance[y, x] = 0.0, math.inf
 
 
 @kernel(error_model="numpy")
@@ -84,8 +102,7 @@ def cut_crop(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
             near += frame[top + y, left + first] + frame[top + y, left + last - 1]
         crop.electrons[0, 0] = near
     if max(first, begin) > 0 or min(last, end) < size:
-        crop.electrons[:] = 0
-        crop.variance[:] = math.inf
+        blank_lanes(0, crop.electrons, crop.variance)
     seen = saturated = 0
     for y in range(begin, end):
         counts = cut_row(frame, (top + y, left + first), sensor, (y, first, last), crop)

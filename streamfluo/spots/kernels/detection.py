@@ -31,14 +31,22 @@ def detect_spots(frames, sensor, search):  # type: ignore[no-untyped-def]
         counts[t] = min(detect(frames[t], sensor, search), len(search.candidates))
         if n + counts[t] > len(candidates):
             more = np.empty((2 * (n + counts[t]), CANDIDATE_COLUMNS))
-            more[:n] = candidates[:n]
+            copy_rows(candidates, n, more, 0)
             candidates = more
-        candidates[n : n + counts[t]] = search.candidates[: counts[t]]
+        copy_rows(search.candidates, counts[t], candidates, n)
         n += counts[t]
     return candidates[:n], counts
 
 
-@kernel(error_model="numpy")
+@kernel
+def copy_rows(rows, count, out, first):  # type: ignore[no-untyped-def]
+    """Write the first rows (n, columns) into out (m, columns) from `first` on."""
+    for k in range(count):
+        for c in range(rows.shape[1]):
+            out[first + k, c] = rows[k, c]
+
+
+@part(error_model="numpy")
 def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     """Write the spots of a frame (y, x) to search.candidates; return their number, which may exceed the memory."""
     window = seen_window(frame)
@@ -46,7 +54,8 @@ def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     if bottom <= top or right <= left:
         return 0  # nothing of the frame was seen
     along_y, along_x, share = _squares_in(window, search)
-    least = np.float32(search.table[0, TABLE_LENGTH] ** 2 * (along_y.min() * along_x.min() - share))
+    middle = along_y[(bottom - top) // 2] * along_x[(right - left) // 2]  # the smallest of all
+    least = np.float32(search.table[0, TABLE_LENGTH] ** 2 * (middle - share))
     filter_frame(frame, window, sensor, least, search)
     return find_maxima(frame, window, sensor, (along_y, along_x, share), search)
 
@@ -79,7 +88,8 @@ def find_maxima(frame, window, sensor, squares, search):  # type: ignore[no-unty
     Pixels that are NaN are none.
     """
     variance, poisson, table, candidates = sensor.variance, sensor.poisson, search.table, search.candidates
-    q, background, marks = search.filtered[FILTERED], search.filtered[BACKGROUND], search.marks
+    q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
+    marks, words = search.marks, search.words
     top, bottom, first, last = window
     height, width = bottom - top, last - first
     along_y, along_x, share = squares
@@ -95,9 +105,8 @@ def find_maxima(frame, window, sensor, squares, search):  # type: ignore[no-unty
     for y in range(1, height - 1):
         if measured:
             mark_above(q[y, :width], limits[y // TILE_PX], marks[y])
-        words = marks[y].view(np.uint64)
         for word in range((width + WORD_PX - 1) // WORD_PX):
-            if words[word] == 0:
+            if words[y, word] == 0:
                 continue
             for x in range(max(1, WORD_PX * word), min(WORD_PX * (word + 1), width - 1)):
                 value = q[y, x]
@@ -148,4 +157,4 @@ def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float, exc
     marks = np.zeros((height, WORD_PX * -(-width // WORD_PX)), np.uint8)
     table = search_table(shape, sigma_px, false_alarms, excess_noise)
     candidates = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
-    return Search(weights, reach, electrons, rows, filtered, marks, squares, table, candidates)
+    return Search(weights, reach, electrons, rows, filtered, marks, marks.view(np.uint64), squares, table, candidates)

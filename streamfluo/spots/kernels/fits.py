@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
-from .crops import LANES, pixels_seen
+from .crops import LANES, copy, fill, pixels_seen
 from .psf import profile_derivatives
 
 MLE, PHASOR, NO_FIT = range(3)
@@ -40,7 +40,7 @@ def column_sums(crop, left, light, scratch):  # type: ignore[no-untyped-def]
     """
     d, v, down, across, sums = crop.electrons, crop.variance, scratch.down, scratch.across, scratch.sums
     (n, b), poisson, begin = light, crop.poisson, np.uint64(left)
-    sums[:] = 0.0
+    fill(sums, 0.0)
     for y in range(crop.width):
         e, f, k, row = down[0, y], down[1, y], down[2, y], np.uint64(y)
         ee, ef, ek, ff, fk, kk = e * e, e * f, e * k, f * f, f * k, k * k
@@ -108,7 +108,7 @@ def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-
     side, n, totals = crop.width, at[2], scratch.totals
     profile_derivatives(at[0], at[4], side, scratch.rows, scratch.down)
     profile_derivatives(at[1], at[5], side, scratch.rows, scratch.across)
-    totals[:] = 0.0
+    fill(totals, 0.0)
     for left in range(0, side, LANES):
         column_sums(crop, left, (n, at[3]), scratch)
         add_columns(scratch.sums, scratch.across, left, totals)
@@ -166,7 +166,7 @@ def solve(low, free, g, step):  # type: ignore[no-untyped-def]
 @part(error_model="numpy")
 def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the standard errors (6,), the roots of the diagonal of (low · lowᵀ)⁻¹; column (6,): scratch."""
-    errors[:] = math.nan
+    fill(errors, math.nan)
     for c in range(free):
         column[c] = low[c, c]
         squares = column[c] ** 2
@@ -192,7 +192,8 @@ def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[n
     profile_derivatives(at[0], at[4], side, scratch.rows, down)
     profile_derivatives(at[1], at[5], side, scratch.rows, across)
     n = at[2]
-    middle[:] = 0
+    for c in range(PARAMETERS):
+        fill(middle[c], 0.0)
     for i in range(side):
         for j in range(side):
             if not v[i, j] < math.inf:
@@ -221,7 +222,7 @@ def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[n
 @part(error_model="numpy")
 def quadratic_forms(low, middle, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the roots of the diagonal of low⁻ᵀ · middle · low⁻¹ (its lower half given); column (6,): scratch."""
-    errors[:] = math.nan
+    fill(errors, math.nan)
     for c in range(free):
         column[c] = low[c, c]
         for i in range(c + 1, free):
@@ -297,12 +298,12 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
         if not rise_after >= -rise:
             damp = max(DAMP, damp * DAMP_MORE)
             continue
-        at[:] = trial
+        copy(trial, at)
         chi2 = chi2_trial
         h, h_trial, g, g_trial = h_trial, h, g_trial, g
         damp = damp * DAMP_LESS if damp > UNDAMPED else 0.0
     if not (converged and damp == 0) and not factorise(h, free, 0.0, low):
-        errors[:] = math.nan
+        fill(errors, math.nan)
     elif crop.measured:
         errors_of_residuals(crop, at, free, low, scratch, errors)
     else:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
-from .crops import Crop
+from .crops import Crop, copy, fill
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
 from .integration import BORDER, LIKELIEST, border_median, psf_image
 from .measuring import (
@@ -58,7 +58,8 @@ def measure_spots(frames, found, counts, share, measurement):  # type: ignore[no
         candidates = found[first:stop]
         at = initial_values(candidates, share, measurement.ellipse, measurement.sensor.poisson)
         measure(frames[t], Spots(candidates, at), measurement, scratch, rows[first:stop])
-        rows[first:stop, FRAME] = t
+        for k in range(first, stop):
+            rows[k, FRAME] = t
         first = stop
     return rows
 
@@ -104,10 +105,10 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
     reach = side / 2 + REACH_SIGMA * max(ellipse.sigma_y, ellipse.sigma_x)
     if subtract_neighbours(spots, k, (top, left), reach, crop, scratch):
         flags |= CROWDED
-    mine[:] = at[k]
+    copy(at[k], mine)
     mine[0] -= top
     mine[1] -= left
-    errors[:] = math.nan
+    fill(errors, math.nan)
     chi2, converged = math.nan, True
     if fit == MLE:
         chi2, converged, kept = fit_spot_or_position(crop, free, ellipse, mine, errors, scratch)
@@ -128,10 +129,10 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
         flags |= LEFT_OVER
     if sensor.poisson > 0 and mine[3] < -SURE * errors[3]:
         flags |= BELOW_ZERO
-        errors[:] = math.nan
+        fill(errors, math.nan)
     if sensor.measured:
         chi2 = math.nan
-    at[k] = mine
+    copy(mine, at[k])
     at[k, 0] += top
     at[k, 1] += left
     row[Y], row[X], row[SIGMA_Y], row[SIGMA_X] = at[k, 0], at[k, 1], at[k, 4], at[k, 5]
@@ -146,11 +147,11 @@ def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ign
     Return reduced χ², whether the fit converged, and whether the width was fixed.
     """
     start = scratch.vectors[7]
-    start[:] = at
+    copy(at, start)
     total, seen, converged = fit_spot(crop, free, at, errors, scratch)
     kept = not converged and free != FIXED_WIDTH
     if kept:
-        at[:] = start
+        copy(start, at)
         at[4], at[5] = ellipse.sigma_y, ellipse.sigma_x
         free = FIXED_WIDTH
         total, seen, converged = fit_spot(crop, free, at, errors, scratch)

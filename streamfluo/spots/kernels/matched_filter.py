@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 
 FILTERED, BACKGROUND = 0, 1
 WORD_PX = 8  # of marks, which are looked at together
@@ -23,8 +23,9 @@ class Search(NamedTuple):
     weights (1 + n · PAIRS,) float32: the Gaussian from its centre on, then zeros; reach: of the box, a power of two;
     electrons (y, x + 2 · pad) float32, pad > reach and ≥ the number of weights: scratch; rows (5, r, x + 2 · pad)
     float32: scratch, r a power of two above 2 · (pad + BAND); filtered (2, y, x) float32: q and the background λ; marks
-    (y, ≥ x) uint8: which pixels exceed the lowest threshold, its rows whole words of 8. squares: Σ G² along y (y,) and
-    along x (x,), larger at the borders, where pixels are repeated, and 1/|B|; table: of `thresholds`; candidates (n, 7).
+    (y, ≥ x) uint8: which pixels exceed the lowest threshold; words (y, n) uint64: the same memory. squares: Σ G² along
+    y (y,) and along x (x,), larger at the borders, where pixels are repeated, and 1/|B|; table: of `thresholds`;
+    candidates (n, 7).
     """
 
     weights: Any
@@ -33,12 +34,13 @@ class Search(NamedTuple):
     rows: Any
     filtered: Any
     marks: Any
+    words: Any
     squares: Any
     table: Any
     candidates: Any
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyped-def]
     """Write q and the background λ of the Window of a frame (y, x) into search.filtered from (0, 0) on.
 
@@ -46,8 +48,8 @@ def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyp
     Pixels whose q² exceeds `least` of the variance of shot and read noise are marked.
     """
     weights, reach, electrons = search.weights, search.reach, search.electrons
-    smooth, boxed, sums, column = search.rows[0], search.rows[1], search.rows[2:4], search.rows[4, 0]
-    q = search.filtered[FILTERED]
+    rows, q = search.rows, search.filtered[FILTERED]
+    smooth, boxed, column = rows[0], rows[1], rows[4, 0]
     top, bottom, left, right = window
     height, width = bottom - top, right - left
     pad, lag = (electrons.shape[1] - frame.shape[1]) // 2, max(reach, len(weights) - 1)
@@ -59,7 +61,7 @@ def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyp
             _repeat_borders(electrons, (first, last, pad, width))
             for k in range(1, len(weights), PAIRS):
                 _smooth_rows(electrons, (first, last, pad, width), weights, k, smooth)
-            _box_rows(electrons, (first, last, pad - reach, width), reach, sums, boxed)
+            _box_rows(electrons, (first, last, pad - reach, width), reach, rows)
         begin, end = max(first - lag, 0), min(first + BAND - lag, height)
         if begin < end:
             if begin == 0:
@@ -92,7 +94,7 @@ def _to_electrons(frame, corner, sensor, at, out):  # type: ignore[no-untyped-de
     return odd == 0
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def _fill_gaps(electrons, at):  # type: ignore[no-untyped-def]
     """Replace pixels that are not finite by the one before, the first ones by the first finite one; where a row has
     none, by those above.
@@ -101,21 +103,21 @@ def _fill_gaps(electrons, at):  # type: ignore[no-untyped-def]
     """
     first, last, pad, width = at
     for y in range(first, last):
-        row, seen, value = electrons[y, pad : pad + width], 0, np.float32(0)
-        for x in range(width - 1, -1, -1):
-            if abs(row[x]) < math.inf:
-                value = row[x]
+        seen, value = 0, np.float32(0)
+        for x in range(pad + width - 1, pad - 1, -1):
+            if abs(electrons[y, x]) < math.inf:
+                value = electrons[y, x]
                 seen += 1
-        for x in range(width):
+        for x in range(pad, pad + width):
             if seen == 0 and y > 0:
-                row[x] = electrons[y - 1, pad + x]
-            elif abs(row[x]) < math.inf:
-                value = row[x]
+                electrons[y, x] = electrons[y - 1, x]
+            elif abs(electrons[y, x]) < math.inf:
+                value = electrons[y, x]
             else:
-                row[x] = value
+                electrons[y, x] = value
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def _repeat_borders(electrons, at):  # type: ignore[no-untyped-def]
     first, last, pad, width = at
     for y in range(first, last):
@@ -166,23 +168,23 @@ def _smooth_columns(rows, at, weights, k, q):  # type: ignore[no-untyped-def]
             q[to, x] = total
 
 
-@kernel(error_model="numpy")
-def _box_rows(electrons, at, reach, sums, out):  # type: ignore[no-untyped-def]
-    """Write means over 2 · reach + 1 pixels, at (first row, last row, first pixel, number): sums of 2 or 4 neighbours,
-    of 4 of these and so on, and the last pixel."""
+@part(error_model="numpy")
+def _box_rows(electrons, at, reach, rows):  # type: ignore[no-untyped-def]
+    """Write means over 2 · reach + 1 pixels into rows[1], at (first row, last row, first pixel, number): sums of 2 or 4
+    neighbours, of 4 of these and so on, and the last pixel."""
     first, last, left, width = at
-    pixels, turn = 2 * reach, 0
+    pixels, turn = 2 * reach, 2
     while pixels > 2:
         pixels //= 4
     span = 2 if pixels == 2 else 4
     if span == 2:
-        _sum_two(electrons, (first, last), sums[0])
+        _sum_two(electrons, (first, last), rows[turn])
     else:
-        _sum_four(electrons, (first, last), 1, sums[0])
+        _sum_four(electrons, (first, last), 1, rows[turn])
     while 4 * span < 2 * reach:
-        _sum_four(sums[turn], (first, last), span, sums[1 - turn])
-        span, turn = 4 * span, 1 - turn
-    _mean_four(sums[turn], electrons, (first, last, left, width), span, out)
+        _sum_four(rows[turn], (first, last), span, rows[5 - turn])
+        span, turn = 4 * span, 5 - turn
+    _mean_four(rows[turn], electrons, (first, last, left, width), span, rows[1])
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
@@ -222,7 +224,8 @@ def _mean_four(sums, electrons, at, span, out):  # type: ignore[no-untyped-def]
 @kernel(error_model="numpy", fastmath={"contract"})
 def _begin_columns(rows, reach, most, column):  # type: ignore[no-untyped-def]
     """Write the sums of columns over the box of the first row, but for its last row."""
-    column[:] = 0
+    for x in range(len(column)):
+        column[x] = 0
     for y in range(-reach, reach):
         row = np.uint64(min(max(y, 0), most) & (len(rows) - 1))
         for x in range(len(column)):

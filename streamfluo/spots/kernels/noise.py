@@ -67,11 +67,11 @@ def pixel_cumulants(electrons, taken):  # type: ignore[no-untyped-def]
             bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
             top, left = max(0, bottom - TILE_PX), max(0, right - TILE_PX)
             count, s1, s2, s3, s4 = tile_sums(electrons[top:bottom, left:right], taken[top:bottom, left:right])
-            single[:, i, j] = math.nan
+            for k in range(3):
+                single[k, i, j] = 0.0 if count >= LEAST_PIXELS else math.nan
             if count >= LEAST_PIXELS:
                 mean, second, third, fourth = s1 / count, s2 / count, s3 / count, s4 / count
                 variance = second - mean**2
-                single[:, i, j] = 0.0
                 if variance > 0:
                     skew = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
                     peak = (fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4) / variance**2 - 3
@@ -114,7 +114,9 @@ def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
     q = search.filtered[FILTERED, :height, :width]
     middle, table = tile_noise(q), search.table
     taken = np.zeros((height, width), np.bool_)
-    limits, found, reach = np.empty_like(middle), -1, np.count_nonzero(search.weights) - 1
+    limits, found, reach = np.empty_like(middle), -1, len(search.weights) - 1
+    while search.weights[reach] == 0:
+        reach -= 1
     for _ in range(ROUNDS):
         variance, skewness2, kurtosis = pixel_cumulants(electrons, taken)
         for i in range(limits.shape[0]):
@@ -141,7 +143,9 @@ def leave_out(q, limits, reach, marks, taken):  # type: ignore[no-untyped-def]
         for x in range(1, width - 1):
             if marks[y, x] and highest(q, y, x):
                 count += 1
-                taken[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
+                for i in range(max(0, y - reach), min(y + reach + 1, height)):
+                    for j in range(max(0, x - reach), min(x + reach + 1, width)):
+                        taken[i, j] = True
     return count
 
 

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from ...pixels.kernels.kernel import kernel, part
-from .crops import Crop, load_crop
+from .crops import Crop, copy, load_crop
 from .fits import LEAST_LIGHT, MLE, NARROWEST_PX, PARAMETERS, TWO_WIDTHS, WIDEST, fit_spot, phasor
 from .integration import border_median, flat, likeliest
 from .measuring import workspace
@@ -35,7 +35,7 @@ def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-u
     for k in range(len(crops)):
         load_crop(crops[k], calibration, crop)
         at = fits.parameters[k]
-        at[:] = starts[k]
+        copy(starts[k], at)
         if math.isnan(at.sum()):
             initial_values(crop, free, scratch.outermost, starts[k], at)
         if fit == MLE:
