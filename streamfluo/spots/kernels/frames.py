@@ -14,7 +14,7 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel, part
 from .crops import Crop, copy, fill
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
-from .integration import BORDER, LIKELIEST, border_median, psf_image
+from .integration import BORDER, LIKELIEST, border_median
 from .measuring import (
     BELOW_ZERO,
     CROWDED,
@@ -122,8 +122,8 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
         elif fit != MLE:
             b, _ = border_median(crop, scratch.outermost)
         if method != BORDER:
-            widths = Ellipse(mine[4], mine[5], ellipse.theta)
-            psf_image(measurement.psf, Place(mine[0], mine[1], 0.0), widths, scratch.rows, side, p)
+            # what is found has its widths along y and x: the other PSFs, of known spots, are not compiled for it
+            gaussian_image(Place(mine[0], mine[1], 0.0), Ellipse(mine[4], mine[5], 0.0), scratch.rows, side, p)
         mine[2], errors[2], mine[3], chi2 = integrate(crop, p, b, method, scratch.outermost)
     if not (chi2 < UNEXPLAINED and not sensor.measured) and light_left(crop, mine, scratch):
         flags |= LEFT_OVER

@@ -34,23 +34,33 @@ def tile_noise(q):  # type: ignore[no-untyped-def]
     """
     height, width = q.shape
     single = np.empty((-(-height // TILE_PX), -(-width // TILE_PX)))
+    values = np.empty((TILE_PX // EVERY_PX + 1) ** 2)
     for i in range(single.shape[0]):
         for j in range(single.shape[1]):
-            bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
-            tile = np.abs(q[max(0, bottom - TILE_PX) : bottom : EVERY_PX, max(0, right - TILE_PX) : right : EVERY_PX])
-            single[i, j] = TO_SIGMA * median(tile.reshape(-1))
-    return medians_nearby(single)
+            bottom, right, count = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width), 0
+            for y in range(max(0, bottom - TILE_PX), bottom, EVERY_PX):
+                for x in range(max(0, right - TILE_PX), right, EVERY_PX):
+                    values[count] = abs(q[y, x])
+                    count += 1
+            single[i, j] = TO_SIGMA * median(values[:count])
+    noise = np.empty_like(single)
+    medians_nearby(single, noise)
+    return noise
 
 
 @kernel(error_model="numpy")
-def medians_nearby(single):  # type: ignore[no-untyped-def]
-    """Return for each tile (i, j) the median over its own and the adjacent tiles; NaN is left out."""
-    smooth = np.empty_like(single)
+def medians_nearby(single, smooth):  # type: ignore[no-untyped-def]
+    """Write for each tile (i, j) the median over its own and the adjacent tiles; NaN is left out."""
+    near = np.empty(9)
     for i in range(single.shape[0]):
         for j in range(single.shape[1]):
-            near = single[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2].copy().reshape(-1)
-            smooth[i, j] = median(near[near == near])
-    return smooth
+            count = 0
+            for k in range(max(0, i - 1), min(i + 2, single.shape[0])):
+                for n in range(max(0, j - 1), min(j + 2, single.shape[1])):
+                    if single[k, n] == single[k, n]:
+                        near[count] = single[k, n]
+                        count += 1
+            smooth[i, j] = median(near[:count])
 
 
 @part(error_model="numpy")
@@ -81,7 +91,7 @@ def pixel_cumulants(electrons, taken):  # type: ignore[no-untyped-def]
                     single[KURTOSIS, i, j] = max(peak - SURE * math.sqrt(24 / count), 0.0) * SECOND**2 / FOURTH
     smooth = np.empty_like(single)
     for k in range(3):
-        smooth[k] = medians_nearby(single[k])
+        medians_nearby(single[k], smooth[k])
     return smooth
 
 
