@@ -74,7 +74,7 @@ class Spots(Operator):
     methods of `integrate_crops`. Light is in photons where the camera's gain is known (in electrons where its QE is
     not), else in ADU. Without its offset or read noise χ² is NaN and errors follow from the residuals; with a gain and
     no offset `background` is NaN. `status` says what in the frames speaks against the camera's numbers or against the
-    false-alarm rate. Cost at 512 × 512 with 200 spots: 4 rfft2 of the frame, known positions 0.7; state: a histogram
+    false-alarm rate. Cost at 512 × 512 with 200 spots: 3 rfft2 of the frame, known positions 0.7; state: a histogram
     and a map, with detect "mean" another. Nothing is found in pixels that are NaN, nor in frames that are not valid:
     there `photons` is NaN.
     """
