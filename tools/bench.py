@@ -12,6 +12,7 @@ import importlib
 import multiprocessing
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from streamfluo import Block, Operator, Source, Spec
+from streamfluo.cli.cli import SWITCH_S
 from streamfluo.core.source import Series
 from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.server import DataServer
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *bench_speed.JOBS], help="none named: all, and the roofline")
     parser.add_argument("--page", type=Path, help="the page to write, with a picture in images beside it")
     words = parser.parse_args()
+    sys.setswitchinterval(SWITCH_S)  # as all commands do
     began, before = time.monotonic(), machine()
     figures = []
     for part in words.parts or bench_speed.JOBS:
