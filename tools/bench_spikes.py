@@ -127,7 +127,7 @@ class Settling:
         for t in range(total + self.WINDOW):
             late = t - self.WINDOW
             if late >= 0:
-                self._deconvolution.update(cells, "late", self._samples[:, late], present)
+                self._deconvolution.append_late(cells, self._samples[:, late], present)
                 rates.add(cells, self._samples[:, late], present, late + 1, buffer)
                 centre = late - rates.averages.ahead
                 found[:, max(0, centre)] = cells["late_rate"][:, max(0, centre) % POOLS]

@@ -53,6 +53,7 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "falls": ((), real),
         # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
+        "late_samples": ((POOLS,), real), "late_slope": ((POOLS,), real),
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
         # firing rate: newest samples; unit and look of the rises, from sums over the past of squares and cubes of
         # increments and a histogram
@@ -62,9 +63,9 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
 
 
 def _deconvolution(when: When) -> dict[str, Field]:
-    """Levels and pools of a trace; of AR(2), `value` holds the window's spikes and `weight` their tail."""
+    """Levels and pools of a trace; of AR(2) windows, `value` holds the spikes and `weight` their tail."""
     one: dict[str, Field] = {name: ((), np.float64) for name in ("previous", "noise", "baseline", "low")}
-    many: dict[str, Field] = {name: ((POOLS,), np.float64) for name in ("value", "weight", "samples")}
+    many: dict[str, Field] = {name: ((POOLS,), np.float64) for name in ("value", "weight")}
     counts: dict[str, Field] = {"seen": ((), np.int64), "pools": ((), np.int64), "length": ((POOLS,), np.int64)}
     return {f"{when}_{name}": field for name, field in (one | many | counts).items()}
 
@@ -130,11 +131,9 @@ class Components(Columns):
             return self.g, self.live_value, self.live_weight, self.live_length, self.live_pools
         return self.g, self.late_value, self.late_weight, self.late_length, self.late_pools
 
-    def windows(self, when: When, response: np.ndarray) -> Packed:
-        """Return the fields of `Windows`, for AR(2) traces with an impulse response (POOLS,)."""
-        if when == "live":
-            return response, self.live_samples, self.live_value, self.live_weight
-        return response, self.late_samples, self.late_value, self.late_weight
+    def windows(self, response: np.ndarray, products: np.ndarray) -> Packed:
+        """Return the fields of `Windows`, for AR(2) traces of an impulse response (POOLS,) and its inner products."""
+        return response, products, self.late_samples, self.late_value, self.late_weight, self.late_slope
 
     def corner(self, y: float, x: float) -> tuple[int, int]:
         """Return the origin of a box centred on (y, x) [px], shifted into the frame."""

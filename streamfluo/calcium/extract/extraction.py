@@ -204,7 +204,7 @@ class Extraction:
         demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._white.products, SWEEPS, estimate)
         buffer.modes[slot] = self._mode
         cells["history"][:, slot] = raw
-        trace, spikes = self._deconvolution.update(cells, "live", raw, np.ones(cells.count, bool))
+        trace, spikes = self._deconvolution.update(cells, raw)
         self._mode_sum += self._mode
         cells["bin_sum"][:] += raw
         cells["bin_trace"][:] += trace

@@ -137,7 +137,7 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
     for frame in _frames(spec.dtype):
         ring.of(frame, background, cells)
     for deconvolution in (Deconvolution(0.04, 0.4, 0.1, 2), Deconvolution(0.04, 0.4, 0.1, 1)):
-        deconvolution.update(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
+        deconvolution.update(cells, np.zeros(cells.count))
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
         settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates

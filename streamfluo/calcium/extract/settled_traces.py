@@ -40,7 +40,7 @@ class SettledTraces:
         raw = np.where(present, cells["history"][:, slot], 0.0)
         frame = buffer.frames[slot].reshape(-1)
         demix_known_background(frame, 1 / float(SCALE), cells.design(background), buffer.modes[slot], SWEEPS, raw)
-        deconvolution.update(cells, "late", raw, present)
+        deconvolution.append_late(cells, raw, present)
         place = self.count % POOLS
         self._index[place] = index
         cells["late_raw"][:, place] = raw
