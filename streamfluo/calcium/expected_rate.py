@@ -41,17 +41,21 @@ class Averages:
         whole = self._box(EDGES_S[0], EDGES_S[-1])
         rise = self._box(*_AFTER_S) - self._box(*_BEFORE_S)
         self.weights = np.stack([*(box - whole for box in boxes), whole, rise], 1)
-        self.boxes = np.stack([*boxes, whole, self._box(*_AFTER_S), self._box(*_BEFORE_S)])
+        spans = *itertools.pairwise(EDGES_S), (EDGES_S[0], EDGES_S[-1]), _AFTER_S, _BEFORE_S
+        self.spans = np.array([self._span(*span) for span in spans])  # of the averages, the centre's from -½ to ½
         self.squares = [max(1, round(lag / interval_s)) for lag in _SQUARES_S]
         self.cubes = [max(1, round(lag / interval_s)) for lag in _CUBES_S]
 
     def _box(self, start_s: float, stop_s: float) -> np.ndarray:
         """Weights (samples,) of the average over a span of time; of its nearest sample where frames end before it."""
         places = np.arange(-self.past, self.ahead + 1)
-        stop = min(stop_s / self.interval_s, self.ahead + 0.5)
-        start = min(start_s / self.interval_s, stop - 0.01)
+        start, stop = self._span(start_s, stop_s)
         shared = np.clip(np.minimum(places + 0.5, stop) - np.maximum(places - 0.5, start), 0, None)
         return shared / shared.sum()
+
+    def _span(self, start_s: float, stop_s: float) -> tuple[float, float]:
+        stop = min(stop_s / self.interval_s, self.ahead + 0.5)
+        return min(start_s / self.interval_s, stop - 0.01), stop
 
     def of(self, windows: np.ndarray) -> np.ndarray:
         """Return the averages (..., 21), less that of all, which is the last but one, and the rise: (..., 22)."""

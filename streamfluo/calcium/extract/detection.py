@@ -110,7 +110,7 @@ class Detector:
         step = 5 if variance.size > 10_000 else 1
         observed = variance[::step, ::step][self._seen[::step, ::step]]
         if observed.size:
-            np.minimum(variance, MAX_SIGMA**2 * np.median(observed), out=variance)
+            np.minimum(variance, np.float32(MAX_SIGMA**2 * median_size(observed[None], 1)), out=variance)
 
     def _sigma(self, image: np.ndarray) -> np.float32:
         """Noise σ of a map: its median absolute value, from every fifth row and column of large maps.

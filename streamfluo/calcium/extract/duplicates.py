@@ -35,20 +35,23 @@ class Duplicate(NamedTuple):
 def find_duplicate(cells: Components) -> Duplicate | None:
     """Return a component that is another one, None if there is none."""
     _, snr = cells.explained_and_snr()
-    n = np.arange(cells.neighbour.shape[1])
+    n = np.arange(cells["neighbours"].max(initial=0))
     listed = n < cells["neighbours"][:, None]
-    other = np.where(listed, cells["neighbour"], 0)
-    own, theirs, shared = cells["own"][:, None], cells["theirs"], cells["shared"]
+    neighbour, overlap, theirs, shared, touching = (
+        cells[name][:, : len(n)] for name in ("neighbour", "overlap", "theirs", "shared", "touching")
+    )
+    other = np.where(listed, neighbour, 0)
+    own = cells["own"][:, None]
     together = np.where(shared > 0, shared, 0) / np.sqrt(np.maximum(own * theirs, 1e-30))
     spread = cells["own"] ** 2 >= MIN_BINS * np.maximum(cells["peak"], 1e-30)
-    parts = cells["touching"] & (together >= LIKE_ACTIVITY) & spread[:, None]
+    parts = touching & (together >= LIKE_ACTIVITY) & spread[:, None]
     weaker = listed & (snr[:, None] <= snr[other]) & ~cells["seeded"][:, None]
     energy = cells["energy"]
-    twice = weaker & (cells["overlap"] >= SAME_FOOTPRINT * np.sqrt(energy[:, None] * energy[other]))
+    twice = weaker & (overlap >= SAME_FOOTPRINT * np.sqrt(energy[:, None] * energy[other]))
     if twice.any():
         part, column = np.argwhere(twice)[0].tolist()
         return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
-    slivers = weaker & (cells["overlap"] >= SLIVER * np.sqrt(energy[:, None] * energy[other]))
+    slivers = weaker & (overlap >= SLIVER * np.sqrt(energy[:, None] * energy[other]))
     for part, column in np.argwhere(slivers).tolist():
         if _completes(cells, int(other[part, column]), part):
             return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))

@@ -129,13 +129,14 @@ class SceneWatch:
     def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
         part = np.s_[::_STRIDE, ::_STRIDE]
-        seen = weight[part] > 0
-        deviation = np.abs((frame[part][seen] - mean[part][seen]) * weight[part][seen])
-        deviation = deviation[np.isfinite(deviation)]
+        some = weight[part]
+        deviation = np.abs((frame[part] - mean[part]) * some)
+        if not some.all() or not np.isfinite(deviation.sum()):
+            deviation = deviation[(some > 0) & np.isfinite(deviation)]
         if not deviation.size:
             return False
         nth = int(_QUANTILE * (deviation.size - 1))
-        value = float(np.partition(deviation, nth)[nth])  # np.quantile takes three times as long
+        value = float(np.partition(deviation, nth, axis=None)[nth])  # np.quantile takes three times as long
         level = self._level[0]
         if value > _FACTOR * level + _LEAST and self._odd[0] < self.PATIENCE:
             self._odd[0] += 1

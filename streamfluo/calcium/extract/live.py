@@ -111,13 +111,17 @@ class Live:
 
 def values_of(frames: Sequence[LiveValues], counts: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
     """Return values (t, K) by id of frames whose ids may differ, 0 where an id is not present; and `counts` (t, 2)."""
-    ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
-    if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
-        ids = np.unique(np.concatenate([live[0] for live in frames]))
-    values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
-    for t, (present, *rows) in enumerate(frames):
-        columns = np.searchsorted(ids, present)
-        values[:, t, columns], there[t, columns] = rows, True
+    first = frames[0][0] if frames else np.empty(0, np.int64)
+    if frames and all(np.array_equal(live[0], first) for live in frames[1:]):
+        order = np.argsort(first)
+        ids, there = first[order], np.ones((len(frames), len(first)), bool)
+        values = np.array([rows for _, *rows in frames], np.float32).swapaxes(0, 1)[:, :, order]
+    else:
+        ids = np.unique(np.concatenate([first, *(live[0] for live in frames)]))
+        values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
+        for t, (present, *rows) in enumerate(frames):
+            columns = np.searchsorted(ids, present)
+            values[:, t, columns], there[t, columns] = rows, True
     counted = np.array(counts, np.int32).reshape(-1, 2)
     named = dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))
     return {IDS: ids, PRESENT: there, **named, "components": counted}

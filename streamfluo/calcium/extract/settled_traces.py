@@ -28,7 +28,7 @@ class SettledTraces:
     def __init__(self, interval_s: float) -> None:
         self.count = self.reported = 0
         self._rates = SettledRates(interval_s)
-        self.delay, self.samples = max(DELAY, self._rates.averages.ahead), self._rates.averages.samples
+        self.delay, self.samples = max(DELAY, self._rates.averages.ahead + 1), self._rates.samples
         self._index = np.zeros(POOLS, np.int64)
 
     def add(

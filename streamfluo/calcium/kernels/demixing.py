@@ -99,8 +99,11 @@ def whiten_rows(frame, model, activity, scale, stored, kept, band):  # type: ign
         v = min(max((y + 0.5) * len(binned) / height - 0.5, 0.0), len(binned) - 1.0)
         j = min(int(v), max(len(binned) - 2, 0))
         if j != last:
+            if j == last + 1 and y > band[0]:
+                above, below = below, above
+            else:
+                _interpolate_row(binned[j], bins, parts, above)
             last = j
-            _interpolate_row(binned[j], bins, parts, above)
             _interpolate_row(binned[min(j + 1, len(binned) - 1)], bins, parts, below)
         between = (above, below, np.float32(v - j))
         unknown = _whiten_row(frame[y], between, mean[y], weight[y], white)
@@ -223,14 +226,16 @@ def project(frame, scale, footprints, products):  # type: ignore[no-untyped-def]
     """Write ⟨a_k, frame⟩ · scale for each footprint to products (K,). frame (pixels,) float32 or int16."""
     index, value, pixels = footprints
     for k in range(len(products)):
-        a, b = 0.0, 0.0
+        a = b = c = d = 0.0  # independent sums: one would wait for each addition
         n = pixels[k]
-        for i in range(0, n - 1, 2):
+        for i in range(0, n - 3, 4):
             a += value[k, i] * np.float32(frame[index[k, i]])
             b += value[k, i + 1] * np.float32(frame[index[k, i + 1]])
-        if n % 2:
-            a += value[k, n - 1] * np.float32(frame[index[k, n - 1]])
-        products[k] = (a + b) * scale
+            c += value[k, i + 2] * np.float32(frame[index[k, i + 2]])
+            d += value[k, i + 3] * np.float32(frame[index[k, i + 3]])
+        for i in range(n - n % 4, n):
+            a += value[k, i] * np.float32(frame[index[k, i]])
+        products[k] = ((a + b) + (c + d)) * scale
 
 
 @part

@@ -70,8 +70,12 @@ def append_sample(sample, g, min_spike, pools, count):  # type: ignore[no-untype
     value, weight, length = pools
     size = len(value)
     if count == size:
+        for p in range(size - 1):  # one array after the other: each loop is vectorised
+            value[p] = value[p + 1]
         for p in range(size - 1):
-            value[p], weight[p], length[p] = value[p + 1], weight[p + 1], length[p + 1]
+            weight[p] = weight[p + 1]
+        for p in range(size - 1):
+            length[p] = length[p + 1]
         count -= 1
     value[count], weight[count], length[count] = sample, 1.0, 1
     count += 1
