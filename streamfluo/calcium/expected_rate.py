@@ -8,6 +8,7 @@ may be. Inputs are in units of the trace's own larger rises, with what these loo
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ SHAPES = len(_SQUARES_S) + len(_CUBES_S)
 _LEAST_RISE = 0.5  # noise σ of one second
 CLIP_BELOW = 6.0  # noise σ: what lies further below the baseline is no activity
 _TYPICAL_S, _MOST_OBSERVED_S = 0.03, 200.0
+_AT_ONCE = 512  # rows of inputs: a layer of them stays in the cache
 _STRETCH = 8192  # samples at a time, of which each has a window
 
 
@@ -119,15 +121,24 @@ def network_rate(values: np.ndarray) -> np.ndarray:
 
     Their mean is nearer to real spikes than either.
     """
-    rate = np.zeros(len(values))
-    for layers in _networks():
-        x = values.astype(np.float32)
-        for weights, offsets in layers[:-1]:
-            x = x @ weights + offsets
-            x = np.maximum(x, 0.05 * x)
-        weights, offsets = layers[-1]
-        rate += np.logaddexp(0, (x @ weights + offsets)[:, 0]) / 2
+    rate = np.empty(len(values))
+    for start in range(0, len(values), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        of_each = [_softplus(layers, values[rows].astype(np.float32)) for layers in _networks()]
+        rate[rows] = sum(of_each) / np.float32(len(of_each))
     return rate
+
+
+def _softplus(layers: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray) -> np.ndarray:
+    """Return the output (n,) of one network, log(1 + exp) of its last layer, from inputs (n, 35)."""
+    for weights, offsets in layers[:-1]:
+        x = x @ weights
+        x += offsets
+        np.maximum(x, np.float32(0.05) * x, out=x)
+    weights, offsets = layers[-1]
+    x = (x @ weights + offsets)[:, 0]
+    found: np.ndarray = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))  # logaddexp takes four times as long
+    return found
 
 
 def windows_of(samples: np.ndarray, averages: Averages) -> np.ndarray:

@@ -11,7 +11,6 @@ from ..kernels.compactness import compactness
 from ..kernels.footprint_statistics import add_shifted
 from .background import Background
 from .components import Components
-from .recentring import centroid
 
 SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if they make one body
 LIKE_ACTIVITY = 0.4  # the same, if the part is an arc or a sliver that the whole completes
@@ -75,7 +74,7 @@ def _joined(cells: Components, whole: int, part: int, ratio: float, together: fl
     within = float((change.astype(float) ** 2).sum()) / max(ratio**2 * float(cells.energy[part]), 1e-30)
     if within < MIN_WITHIN:
         return None
-    (y, x), (v, u) = (centroid(cells.origin[k], cells.box[k]) for k in (whole, part))
+    (y, x), (v, u) = cells.centre[whole], cells.centre[part]
     sure = min((together - LIKE_ACTIVITY) / (SAME_ACTIVITY - LIKE_ACTIVITY), 1.0)
     if math.hypot(y - v, x - u) <= CONCENTRIC * math.sqrt(cells.pixels[whole]):
         sure = 1.0

@@ -9,14 +9,12 @@ from ..expected_rate import (
     RISE_QUANTILE,
     Averages,
     Known,
-    clipped,
     inputs,
     least_rise,
     network_rate,
     shapes,
-    windows_of,
 )
-from ..kernels.rises import FIRST_RISE, RISE_BINS, RISE_RATIO, observe_rises
+from ..kernels.rises import FIRST_RISE, RISE_BINS, RISE_RATIO, observe_rises, quantile_of_rises
 from .buffer import Buffer
 from .components import POOLS, Components
 
@@ -79,12 +77,14 @@ class SettledRates:
 
     def _begin(self, cells: Components, k: int, history: np.ndarray) -> None:
         """Learn what a component's rises look like from the frames that are buffered."""
-        windows = windows_of(clipped(history, cells.late_baseline[k], cells.late_noise[k]), self.averages)
-        squares, cubes = self.averages.increments(windows)
-        cells.rate_sums[k] = np.concatenate([squares.sum(0), cubes.sum(0)])
-        cells.rises[k] = prior_rises(float(cells.late_noise[k]), self.averages.interval_s)
-        cells.rises[k] += np.bincount(rise_bins(windows @ self.averages.weights[:, -1]), minlength=RISE_BINS + 1)
-        cells.rate_seen[k] = len(history)
+        averages, one = self.averages, slice(k, k + 1)
+        padded = np.pad(history, (averages.past, averages.ahead), mode="edge")[None]
+        cells.rate_sums[k], cells.rate_seen[k] = 0, 0
+        cells.rises[k] = prior_rises(float(cells.late_noise[k]), averages.interval_s)
+        least = cells.late_baseline[one] - CLIP_BELOW * cells.late_noise[one]
+        learned = (np.array([len(history)]), cells.rate_sums[one], cells.rises[one], cells.rate_seen[one])
+        part = np.empty((1, len(history), averages.weights.shape[1]))
+        observe_rises(padded, 0, least, self._packed, learned, part)
         self._describe(cells, np.array([k]))
 
     def _rate(self, cells: Components, part: np.ndarray, born: np.ndarray, stop: int) -> None:
@@ -134,11 +134,6 @@ def rise_bins(rises: np.ndarray) -> np.ndarray:
 
 def rise_quantiles(counts: np.ndarray) -> np.ndarray:
     """Rise (K,) [σ] below which a part of the counts (K, bins) lie, interpolated within its bin."""
-    total = counts.cumsum(1)
-    wanted = RISE_QUANTILE * total[:, -1]
-    bins = np.minimum((total < wanted[:, None]).sum(1), RISE_BINS)
-    rows = np.arange(len(counts))
-    inside = counts[rows, bins]
-    above = np.divide(wanted - total[rows, bins] + inside, inside, out=np.zeros(len(counts)), where=inside > 0)
-    rises: np.ndarray = FIRST_RISE * RISE_RATIO ** (bins - 1 + above)
+    rises = np.empty(len(counts))
+    quantile_of_rises(np.asarray(counts, float), RISE_QUANTILE, rises)
     return rises

@@ -20,12 +20,12 @@ def rise_bin(rise):  # type: ignore[no-untyped-def]
 def observe_rises(samples, start, least, averages, learned, parts):  # type: ignore[no-untyped-def]
     """Write averages around the newest n centres of each trace to parts (K, n, 22), and learn from their increments.
 
-    samples (K, S): the last ones, the oldest at `start`, none taken as less than `least` (K,). averages: spans
-    around the oldest centre, of intervals, of them all, and after and before a rise: the samples in which each starts
-    and ends (B, 2), how much of these lies before that, and one over its length (B, 3); the oldest centre's place, and lags of the increments (11,) whose
-    `squares` and cubes are summed. learned: from how many of the newest centres each trace learns (K,), its sums (K,
-    11), histogram (K, bins + 1) of rises, and number of samples (K,). The averages are without that of all, which is
-    the last but one; the last is the rise.
+    samples (K, S): the last ones, the oldest at `start`, none taken as less than `least` (K,). averages: spans around
+    the oldest centre, of intervals, of them all, and after and before a rise: the samples in which each starts and ends
+    (B, 2), how much of these lies before that, and one over its length (B, 3); the oldest centre's place, and lags of
+    the increments (11,) whose `squares` and cubes are summed. learned: from how many of the newest centres each trace
+    learns (K,), its sums (K, 11), histogram (K, bins + 1) of rises, and number of samples (K,). The averages are
+    without that of all, which is the last but one; the last is the rise.
     """
     edges, parts_of_samples, centre, lags, squares = averages
     learns, sums, rises, seen = learned
@@ -52,3 +52,18 @@ def observe_rises(samples, start, least, averages, learned, parts):  # type: ign
                     sums[k, m] += step * step if m < squares else step * step * step
                 rises[k, rise_bin(rise)] += 1
                 seen[k] += 1
+
+
+@kernel
+def quantile_of_rises(counts, part_below, out):  # type: ignore[no-untyped-def]
+    """Write the rise [σ] below which a part of each histogram (K, bins + 1) lies, interpolated within its bin (K,)."""
+    for k in range(len(counts)):
+        total = 0.0
+        for b in range(counts.shape[1]):
+            total += counts[k, b]
+        left, bin_ = part_below * total, 0
+        while bin_ < RISE_BINS and counts[k, bin_] < left:
+            left -= counts[k, bin_]
+            bin_ += 1
+        above = left / counts[k, bin_] if counts[k, bin_] > 0 else 0.0
+        out[k] = FIRST_RISE * RISE_RATIO ** (bin_ - 1 + above)
