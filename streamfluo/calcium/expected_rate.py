@@ -99,7 +99,7 @@ def inputs(averages: np.ndarray, known: Known, interval_s: float) -> np.ndarray:
     strength = np.clip(np.log(known.rise / (known.noise * np.sqrt(interval_s))), -4, 6)
     observed_s = np.minimum(known.seen * interval_s, _MOST_OBSERVED_S)
     times = [np.full(len(parts), np.log(interval_s / _TYPICAL_S)), np.log(observed_s)]
-    return np.column_stack([np.arcsinh(parts / known.rise[:, None]), strength, known.look, *times])
+    return np.column_stack([np.arcsinh((parts / known.rise[:, None]).astype(np.float32)), strength, known.look, *times])
 
 
 def clipped(samples: np.ndarray, baseline: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -52,7 +52,8 @@ class Live:
         """
         cells = self.extraction.cells
         accepted = cells["accepted"]
-        return int(accepted.sum()), int((~accepted & (cells["verdict"] != REJECTED)).sum())
+        open_ones = (cells["verdict"] != REJECTED) > accepted
+        return int(np.count_nonzero(accepted)), int(np.count_nonzero(open_ones))
 
     def learn(self, index: int, frame: np.ndarray | None) -> None:
         """Take a frame, and do all that it leaves to do."""

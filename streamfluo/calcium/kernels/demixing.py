@@ -195,13 +195,22 @@ def sum_frames(stored, slots, scale, modes, mode_activity, total):  # type: igno
 
     Subtracts the background modes (M, y, x) times mode_activity (M,).
     """
+    counted, steps = np.zeros(total.shape[1], np.int32), np.float32(1 / scale)
     for y in range(total.shape[0]):
-        row = total[y]
-        row[:] = 0
+        counted[:] = 0
         for j in range(len(slots)):
-            add_scaled(stored[slots[j], y], np.float32(1 / scale), row)
+            _count_steps(stored[slots[j], y], counted)
+        row = total[y]
+        for x in range(len(row)):
+            row[x] = steps * np.float32(counted[x])
         for m in range(len(modes)):
             add_scaled(modes[m, y], np.float32(-mode_activity[m]), row)
+
+
+@kernel
+def _count_steps(stored, counted):  # type: ignore[no-untyped-def]
+    for x in range(len(counted)):
+        counted[x] += np.int32(stored[x])
 
 
 @kernel

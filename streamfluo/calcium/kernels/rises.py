@@ -32,8 +32,11 @@ def observe_rises(samples, start, least, averages, learned, parts):  # type: ign
     size, n, last = samples.shape[1], parts.shape[1], parts.shape[2] - 2
     window, total, means = np.zeros(size + 1), np.zeros(size + 1), np.empty(last + 3)
     for k in range(len(parts)):
+        for i in range(size - start):
+            window[i] = max(samples[k, start + i], least[k])
+        for i in range(start):
+            window[size - start + i] = max(samples[k, i], least[k])
         for i in range(size):
-            window[i] = max(samples[k, (start + i) % size], least[k])
             total[i + 1] = total[i] + window[i]
         for s in range(n):
             for b in range(last + 3):
