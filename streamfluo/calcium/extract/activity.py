@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernels import spikes as kernels
+from ..kernels.frame_values import follow_frame
 from ..time_constants import TimeConstants, impulse_response
 from .components import POOLS, Components, Packed
 
+LEAST_F0 = 5.0  # noise σ of one frame: ΔF/F has a noise of .2 there; below, 1818 and −92 were seen
 SPARSITY = 5.0  # λ in noise σ: of 0 … 5 the value with the best traces on real transients
 
 
@@ -40,11 +42,16 @@ class Deconvolution:
         residual = cells["late_samples"] - cells["late_weight"] - cells["late_value"] @ self._responses
         cells["late_slope"][:] = residual @ self._responses.T
 
-    def update(self, cells: Components, raw: np.ndarray) -> np.ndarray:
-        """Deconvolve the next sample of each trace (K,) as it comes; return activity and spikes as of it (2, K)."""
-        out = np.empty((2, len(raw)))
-        present = np.ones(len(raw), bool)
-        kernels.deconvolve_samples(raw, present, cells.levels("live"), cells.pools("live"), SPARSITY, out)
+    def follow(self, cells: Components, frame: Packed, design: Packed, modes: np.ndarray, slot: int) -> np.ndarray:
+        """Demix a frame and deconvolve its activity, which the window has in `slot`; modes (M,) are updated.
+
+        frame: what `follow_frame` takes. Returns trace, raw activity above the baseline, spikes and ΔF/F (4, K).
+        """
+        out = np.empty((4, cells.count))
+        deconvolution = cells.levels("live"), cells.pools("live"), SPARSITY, LEAST_F0
+        following = cells.bin_sum, cells.bin_trace, cells.history, slot, cells.resting
+        follow_frame(frame, design, (cells["activity"], modes), deconvolution, following, out)
+        out[2] /= self.interval_s
         return out
 
     def append_late(self, cells: Components, raw: np.ndarray, present: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from .matched_seeds import MatchedSeeds, matched_seeds
 from .seeds import Seeds
 
 LISTED = 12  # cells of another day that are not seen
-NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
+NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), np.empty((4, 0)))
 
 
 class Live:
@@ -116,11 +116,11 @@ def values_of(frames: Sequence[LiveValues], counts: Sequence[tuple[int, int]]) -
     if frames and all(np.array_equal(live[0], first) for live in frames[1:]):
         order = np.argsort(first)
         ids, there = first[order], np.ones((len(frames), len(first)), bool)
-        values = np.array([rows for _, *rows in frames], np.float32).swapaxes(0, 1)[:, :, order]
+        values = np.stack([rows[:, order] for _, rows in frames], axis=1, dtype=np.float32, casting="same_kind")
     else:
         ids = np.unique(np.concatenate([first, *(live[0] for live in frames)]))
         values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
-        for t, (present, *rows) in enumerate(frames):
+        for t, (present, rows) in enumerate(frames):
             columns = np.searchsorted(ids, present)
             values[:, t, columns], there[t, columns] = rows, True
     counted = np.array(counts, np.int32).reshape(-1, 2)
