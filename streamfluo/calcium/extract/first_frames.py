@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
+from ..banded import read_only
 from ..kernels.initial_frames import deviation_quantile, read_half
 
 _STRIDE = 8  # pixels between those that are compared: 4096 of 512 × 512
@@ -128,7 +129,7 @@ class SceneWatch:
 
     def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
-        value = deviation_quantile(frame, mean, weight, _STRIDE, _QUANTILE)
+        value = deviation_quantile(read_only(frame), mean, weight, _STRIDE, _QUANTILE)
         if value < 0:
             return False
         level = self._level[0]

@@ -152,9 +152,7 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
 
 def _frames(dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """A frame as it comes, and one of floats."""
-    raw = np.zeros(_SHAPE, dtype)
-    raw.flags.writeable = False
-    return raw, np.zeros(_SHAPE, np.float32)
+    return np.zeros(_SHAPE, dtype), np.zeros(_SHAPE, np.float32)
 
 
 def _footprint(blob: np.ndarray) -> np.ndarray:

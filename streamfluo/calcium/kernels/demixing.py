@@ -257,7 +257,7 @@ def subtract_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-de
         products[k] -= known
 
 
-@kernel
+@part
 def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
     """Update activity (K,) towards the least squares solution, by `sweeps` sweeps of coordinate descent.
 
@@ -282,7 +282,7 @@ def demix_known_background(frame, scale, design, modes, sweeps, activity):  # ty
     demix(products, overlaps, sweeps, activity)
 
 
-@kernel
+@part
 def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate):  # type: ignore[no-untyped-def]
     """Update the activities of background modes and components together, by coordinate descent.
 
@@ -309,7 +309,7 @@ def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, e
             activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
-@kernel
+@part
 def demix_frame(frame, scale, design, mode_products, sweeps, estimate):  # type: ignore[no-untyped-def]
     """`project` and `demix_background` in one call: frame (pixels,) of int16 steps or float32."""
     footprints, overlaps, mode_overlaps = design

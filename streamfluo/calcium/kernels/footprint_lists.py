@@ -48,8 +48,8 @@ def refresh_footprint(k, boxes, footprints, overlaps, measures, scene):  # type:
     mean, weight, modes, edge, offset = scene
     top, left, width = origin[k, 0], origin[k, 1], mean.shape[1]
     pixels[k] = _list_pixels(box[k], (top, left), width, index[k], value[k])
-    near = np.zeros(box[k].shape, np.bool_)
-    dilate(box[k] > 0, HALO_PX, near)
+    near = np.empty(box[k].shape, np.bool_)
+    dilate(box[k], HALO_PX, near)
     for y in range(near.shape[0]):
         for x in range(near.shape[1]):
             halo[k, y, x] = near[y, x]

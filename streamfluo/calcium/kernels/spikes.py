@@ -181,7 +181,7 @@ def deconvolve_samples(samples, present, levels, pools, sparsity, out):  # type:
     """
     previous, seen, noise, baseline, low = levels
     g, value, weight, length, count = pools
-    trace, spikes = out
+    trace, spikes = out[0], out[1]
     for k in range(len(samples)):
         trace[k] = spikes[k] = 0.0
         if not present[k]:
