@@ -91,7 +91,7 @@ def deviation_quantile(frame, mean, weight, step, fraction):  # type: ignore[no-
     found, n = np.empty(-(-height // step) * -(-width // step), np.float32), 0
     for y in range(0, height, step):
         for x in range(0, width, step):
-            deviation = abs((frame[y, x] - mean[y, x]) * weight[y, x])
+            deviation = abs((np.float32(frame[y, x]) - mean[y, x]) * weight[y, x])
             if weight[y, x] > 0 and deviation < np.inf:
                 found[n] = deviation
                 n += 1
