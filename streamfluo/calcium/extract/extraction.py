@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
 from ..banded import WhiteRows, whiten
-from ..kernels.demixing import demix_frame, sum_frames
+from ..kernels.demixing import sum_frames
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
 from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_cell, is_error_of, matching_component
@@ -25,7 +25,7 @@ from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
 from .seeds import SEED, Seeds
-from .settled_traces import SWEEPS, SettledTraces, delta_f_over_f, is_bright
+from .settled_traces import SWEEPS, SettledTraces, is_bright
 from .tables import Tables
 from .transients import Transients
 
@@ -41,7 +41,7 @@ KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
 
 _NO_RING = np.zeros((1, 1), np.float32)
-LiveValues = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
+LiveValues = tuple[np.ndarray, np.ndarray]  # of one frame: ids (K,); traces, raw, spikes, dff (4, K)
 
 
 class Extraction:
@@ -159,7 +159,7 @@ class Extraction:
     def unknown(self) -> LiveValues:
         """Return the values of the accepted components in a frame that is not valid: NaN."""
         ids = self.cells["id"][self.cells["accepted"]]
-        return ids, *np.full((4, len(ids)), np.nan)
+        return ids, np.full((4, len(ids)), np.nan)
 
     def finish(self) -> None:
         """Give final values to the frames still in the window."""
@@ -199,18 +199,12 @@ class Extraction:
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
         whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._white)
-        raw = cells["activity"]
-        design, estimate = cells.design(self.background), (raw, self._mode)
-        demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._white.products, SWEEPS, estimate)
+        pixels = stored.reshape(-1), 1 / float(SCALE), self._white.products, SWEEPS
+        values = self._deconvolution.follow(cells, pixels, cells.design(self.background), self._mode, slot)
         buffer.modes[slot] = self._mode
-        cells["history"][:, slot] = raw
-        trace, spikes = self._deconvolution.update(cells, "live", raw, np.ones(cells.count, bool))
         self._mode_sum += self._mode
-        cells["bin_sum"][:] += raw
-        cells["bin_trace"][:] += trace
-        shown, spikes = cells["accepted"], spikes / self._deconvolution.interval_s
-        dff = delta_f_over_f(raw, cells["live_low"], cells.at_rest(self._mode))
-        live = (cells["id"][shown], trace[shown], raw[shown] - cells["live_baseline"][shown], spikes[shown], dff[shown])
+        shown = cells["accepted"]
+        live = cells["id"][shown], values[:, shown]
         buffer.count += 1
         self.behind, self._settled_ahead = True, False
         return live

@@ -60,7 +60,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 13  # gives how many components there are
+    version = 14  # rates of five samples at a time; other sums of the same
     may_need = (VALID,)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
