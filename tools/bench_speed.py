@@ -276,8 +276,8 @@ short, branches, and waits for itself.
 
 ![Cost of a frame over its pixels, cells, spots; speed over threads](images/growth.png)
 
-Processor time of a frame in rfft2 of 512×512, all threads together; what several threads make of it by the clock. An exponent of
-1 is in proportion. `python tools/bench_growth.py`.
+Processor time of a frame in rfft2 of 512×512, all threads together; what several threads make of it by the clock. An
+exponent of 1 is in proportion. `python tools/bench_growth.py`.
 
 ## Bytes a frame
 
