@@ -29,6 +29,7 @@ from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
 from .live import NO_COMPONENTS, Live, values_of
+from .motion_correlation import SHIFT, shift_of
 from .params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
 from .seeds import Seeds, load_seeds, seeds_of_file, to_be_matched
 
@@ -59,8 +60,8 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 13  # gives how many components there are
-    may_need = (VALID,)
+    version = 14  # measures overlap, motion and the probability of being a cell
+    may_need = (VALID, SHIFT)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
     joins = {"cells": JoinedComponents.of}
@@ -169,9 +170,11 @@ class Extract(Operator):
         block = known_pixels(block)
         live: list[LiveValues] = []
         counts: list[tuple[int, int]] = []
-        valid = valid_frames(block, inputs)
+        valid, shift_px = valid_frames(block, inputs), shift_of(block, inputs)
         for t, frame in enumerate(block.pixels):
             live.append(self._frame(block.index + t, frame if valid[t] else None))
+            if valid[t]:
+                self._frames_live.see_motion(block.index + t, shift_px[t])
             counts.append(self._frames_live.counts())
         extraction = self._live.extraction
         values: Values = {**values_of(live, counts), **extraction.tables.give()}
