@@ -28,9 +28,7 @@ from streamfluo.engine.config import parse_config
 from streamfluo.simulate import calcium
 
 FRAMES, MOMENTS = 800, (300, 450, 600, 800)
-KEPT = ("component_", "scene_observed")
 SEMIREAL = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data")) / "semireal"
-FIRST_TRAIN, FIRST_TEST = 0, 10_000  # seeds below are of training
 
 
 class Recipe(NamedTuple):
@@ -171,7 +169,8 @@ def extracted(recipe: Recipe, moments: tuple[int, ...] = MOMENTS) -> dict[str, n
             boxes = results.footprints(cells, background)
             labels = labelled(boxes, cells["origin"], shape, _truth_shifted(recipe.truth, np.array(shifts), n + 1))
             kept |= {f"{n + 1}/{name}": array for name, array in cells.state("component_").items()}
-            kept |= {f"{n + 1}/label": labels, f"{n + 1}/accepted": cells["accepted"].copy()}
+            slots = extraction.recent[0].slots()
+            kept |= {f"{n + 1}/label": labels, f"{n + 1}/slots": slots}
     kept |= {
         "shape": np.array(shape), "box": np.array(cells.box_shape), "window": np.array(cells.history.shape[1]),
         "samples": np.array(cells.rate_samples.shape[1]), "modes": np.array(cells.mode_overlap.shape[1]),
@@ -242,7 +241,7 @@ def main() -> None:
             np.savez_compressed(path.with_suffix(".part.npz"), **kept)
             path.with_suffix(".part.npz").rename(path)
             last = moments[-1]
-            counts = [int(kept[f"{last}/{key}"].sum()) for key in ("label", "accepted")]
+            counts = [int(kept[f"{last}/{key}"].sum()) for key in ("label", "component_accepted")]
             print(f"{path.name}: {recipe.kind}, {len(kept[f'{last}/label'])} components, {counts[0]} cells, "
                   f"{counts[1]} accepted, {time.process_time() - began:.1f} s", flush=True)  # fmt: skip
 

@@ -25,6 +25,7 @@ from ..report import report_of
 from ..summary import IMAGES
 from . import results as snapshots
 from .activity import Deconvolution
+from .cell_probability import WEIGHTS, load_weights
 from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
@@ -126,6 +127,7 @@ class Extract(Operator):
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
         compile_kernels(params, spec)
+        load_weights(WEIGHTS)  # what is wrong with them is said before frames flow
         decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
         if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
             raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
@@ -279,7 +281,7 @@ class Extract(Operator):
 
 _READ = {
     "footprints": lambda e: snapshots.footprints(e.cells, e.background),
-    "quality_now": lambda e: snapshots.quality(e.cells),
+    "quality_now": lambda e: snapshots.quality(e.cells, e.seen),
     "contours": lambda e: snapshots.contours(e.cells, e.background),
     "next_id": lambda e: np.array(e.cells.next_id),
     "background": lambda e: e.background_image(),
