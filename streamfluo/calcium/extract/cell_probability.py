@@ -85,7 +85,7 @@ def load_weights(path: Path) -> Weights:
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise ConfigError(f"{path}: weights cannot be read: {error}; {remedy}") from None
     version = found.get("version", np.array(0))
-    if version.shape != () or int(version) != VERSION:
+    if version.shape != () or version.dtype.kind not in "iu" or version != VERSION:
         raise ConfigError(f"{path}: weights are of version {version}, {VERSION} is needed; {remedy}")
     figures = len(FIGURES)
     wanted = {"mean": (figures,), "sd": (figures,), "whitening": (figures, figures)}
