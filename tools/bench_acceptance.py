@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
-from train_acceptance import Samples, load
+from train_acceptance import Samples, components_at, load
 
 from streamfluo.calcium.extract import cell_probability as cp
 from streamfluo.calcium.extract.cell_features import Features
@@ -110,29 +110,16 @@ def picture(path: Path, groups: dict[str, tuple[Samples, np.ndarray]]) -> None:
 
 def cost(folder: Path) -> None:
     """Print the processor time of a component's probability: features, and networks, of all of a movie at once."""
-    from train_acceptance import samples_of
-
-    from streamfluo.calcium.extract import cell_features as cf
-
     path = max(folder.glob("*.npz"), key=lambda p: p.stat().st_size)
-    seen: list[tuple] = []
-    real = cf.features
-
-    def kept(*args):
-        seen.append(args)
-        return real(*args)
-
-    import train_acceptance
-
-    train_acceptance.features = kept
-    samples_of(path, 0)
-    args = seen[-1]
+    with np.load(path) as file:
+        found = {name: file[name] for name in file.files}
+    given = components_at(found, int(found["moments"][-1]))
     times = []
     for _ in range(15):
         began = time.thread_time()
-        cp.cell_probability(*args)
+        cp.cell_probability(*given)
         times.append(time.thread_time() - began)
-    count = len(args[1])
+    count = given[0].count
     print(f"{count} components: {1e3 * np.median(times) / count:.4f} ms each, {1e3 * np.median(times):.2f} ms in all")
 
 
@@ -152,7 +139,7 @@ def main() -> None:
         {p.stem.rpartition("-")[0] for p in args.folder.glob("*.npz") if ".part" not in p.name}
     )
     print("| movies | n | components | cells | rule AUC | precision | cells + false | learned AUC | precision | "
-          "cells + false | calibration error | unknown |\n|---|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+          "cells + false | calibration | unknown |\n|---|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for name in names:
         samples, _ = load(args.folder, (name,))
         if len(samples.label):

@@ -1,11 +1,11 @@
 """Train the two networks that give a component's probability of being a cell, on movies whose truth is known.
 
     python tools/acceptance_movies.py FOLDER --seeds 0 400     a quarter of an hour of one core
-    python tools/train_acceptance.py FOLDER                    a few minutes; writes cell_probability.npz into the package
+    python tools/train_acceptance.py FOLDER                    a minute; writes cell_probability.npz into the package
 
-Three of four movies train the networks; the others decide how long, and calibrate: the mean logit of both is scaled and
-shifted to the most likely of their labels (Platt 1999). Footprints are turned and mirrored at random. Nothing of
-`acceptance_movies.py --recipe semi-real simulated one-photon` nor of tools/fields.py is used: tools/bench_acceptance.py.
+Of eight movies six train the networks, one decides how long, one calibrates: the mean logit of both networks is scaled
+and shifted to make its labels most likely (Platt 1999). Footprints are turned and mirrored at random. Other recipes of
+acceptance_movies.py and the fields of tools/fields.py are for tools/bench_acceptance.py, and not used.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from streamfluo.calcium.extract.components import Components
 from streamfluo.calcium.extract.extraction import BIN
 from streamfluo.calcium.extract.params import ExtractParams
 
-HELD_OUT = 4  # every so many-th movie
+PARTS, DECIDES, CALIBRATES = 8, 3, 7  # movies by number modulo 8
 SIZES = ((24, 32), (16, 48))  # of the networks: units that see the images, units behind these and the figures
 STEPS, BATCH, RATE, DECAY, DROP = 6000, 512, 2e-3, 1.0, 0.1  # steps, components each, Adam's rate, decay of weights
 EVERY = 250  # steps, after which the movies held out are looked at
@@ -32,7 +32,7 @@ FARTHER, QUANTILE = 1.15, 0.999  # times that quantile of the training set's dis
 
 
 class Samples(NamedTuple):
-    """Components (n,) of movies: images, figures, label, whether the rule would accept it, its evidence; movie, moment."""
+    """Components (n,) of movies: images, figures, label; whether the rule accepts it, its evidence; movie, moment."""
 
     images: np.ndarray
     figures: np.ndarray
@@ -47,23 +47,26 @@ class Samples(NamedTuple):
         return Samples(*(part[chosen] for part in self))
 
 
+def components_at(found: dict[str, np.ndarray], moment: int) -> tuple[Components, np.ndarray, np.ndarray, Context]:
+    """Return the components of a movie's file at a moment, their rows, the window's frames in order, the context."""
+    sigma, box, shape = float(found["neuron_sigma_px"]), tuple(found["box"].tolist()), tuple(found["shape"].tolist())
+    cells = Components(shape, box, int(found["modes"]), int(found["window"]), 0.0, int(found["samples"]))
+    prefix = f"{moment}/component_"
+    cells.restore({k.partition("/")[2]: v for k, v in found.items() if k.startswith(prefix)}, "component_", "movie")
+    context = Context(BIN, float(found["interval_s"]), int(found["observed_px"]) / sigma**2, sigma)
+    return cells, np.arange(cells.count), found[f"{moment}/slots"], context
+
+
 def samples_of(path: Path, number: int) -> tuple[Samples, str]:
     """Return the components of a movie at all moments, and its kind."""
     with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
-    sigma, parts = float(found["neuron_sigma_px"]), []
-    height, width = found["shape"].tolist()
-    context = Context(BIN, float(found["interval_s"]), int(found["observed_px"]) / sigma**2, sigma)
-    params = ExtractParams(neuron_sigma_px=sigma)
+    parts, params = [], ExtractParams(neuron_sigma_px=float(found["neuron_sigma_px"]))
     for moment in found["moments"].tolist():
-        box = tuple(found["box"].tolist())
-        cells = Components((height, width), box, int(found["modes"]), int(found["window"]), 0.0, int(found["samples"]))
-        cells.restore({k.partition("/")[2]: v for k, v in found.items() if k.startswith(f"{moment}/component_")},
-                      "component_", str(path))  # fmt: skip
+        cells, rows, slots, context = components_at(found, moment)
         if not cells.count:
             continue
-        rows = np.arange(cells.count)
-        known = features(cells, rows, found[f"{moment}/slots"], context)
+        known = features(cells, rows, slots, context)
         accepted = is_cell(cells, params, BIN, int(found["observed_px"]))
         evidence = known.figures[:, FIGURES.index("times")]
         ones = np.ones(len(rows), np.int64)
@@ -184,17 +187,19 @@ def main() -> None:
     farthest = FARTHER * float(np.quantile(distance, QUANTILE))
     clipped = np.clip(standard, -cp.LIMIT, cp.LIMIT).astype(np.float32)
     samples = samples._replace(figures=clipped, images=samples.images.astype(np.float32))
-    held_out = samples.movie % HELD_OUT == HELD_OUT - 1
-    print(f"{len(kinds)} movies, {len(held_out)} components, {int(samples.label.sum())} of them cells; distances up to "
+    part = samples.movie % PARTS
+    print(f"{len(kinds)} movies, {len(part)} components, {int(samples.label.sum())} of them cells; distances up to "
           f"{distance.max():.1f}, farthest {farthest:.1f}", flush=True)  # fmt: skip
     kept: dict[str, np.ndarray] = {}
     networks = []
     for n, size in enumerate(SIZES):
-        layers = train(samples.of(~held_out), samples.of(held_out), size, seed=71 + n)
+        layers = train(
+            samples.of((part != DECIDES) & (part != CALIBRATES)), samples.of(part == DECIDES), size, seed=71 + n
+        )
         networks.append(layers_of(layers))
         for name, (weights, offsets) in zip(cp.LAYERS, networks[-1], strict=True):
             kept |= {f"{n}_{name}_weights": weights.astype(np.float32), f"{n}_{name}_offsets": offsets}
-    others = samples.of(held_out)
+    others = samples.of(part == CALIBRATES)
     slope, offset = calibrated(cp.logits(others.images, others.figures, networks), others.label)
     scale = {"mean": mean, "sd": sd, "whitening": whitening, "farthest": farthest, "slope": slope, "offset": offset}
     np.savez_compressed(args.out, version=cp.VERSION, **{k: np.asarray(v) for k, v in scale.items()}, **kept)

@@ -1,4 +1,4 @@
-"""The correlation of activity with the tissue's motion: against least squares over all frames, and through `extract`."""
+"""The correlation of activity with the tissue's motion: against least squares over all frames, and in `extract`."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a network is told of components: images of footprint and residual, and figures of shape, trace and neighbours."""
+"""What a network is told of components: images of footprint and residual, figures of shape, trace and neighbours."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The probability that a component is a cell: two small networks over what is known of it, calibrated.
 
-They are trained on simulated fields and real neurons (`tools/train_acceptance.py`), and know how far a component is from
-all those: beyond, its probability is NaN.
+They are trained on simulated fields and real neurons (`tools/train_acceptance.py`). How far a component is from all of
+those is known: too far, and its probability is NaN.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far the activity of components follows the motion of the tissue: of what motion correction leaves, or cells do."""
+"""How far the activity of components follows the motion of the tissue."""
 
 from __future__ import annotations
 
