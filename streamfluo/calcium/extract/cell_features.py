@@ -98,7 +98,7 @@ def _shape(cells: Components, rows: np.ndarray, context: Context) -> np.ndarray:
 
 
 def _neighbours(cells: Components) -> np.ndarray:
-    """Likeness to neighbours (K, 4): of footprint, of activity, how many touch, SNR of the strongest of these."""
+    """Similarity to neighbours (K, 4): of footprint, of activity, how many touch, SNR of the strongest of these."""
     overlap, together = overlap_and_activity(cells)
     listed = np.arange(cells.neighbour.shape[1]) < cells["neighbours"][:, None]
     touching = listed & cells["touching"]
