@@ -28,6 +28,7 @@ from streamfluo.engine.config import parse_config
 from streamfluo.simulate import calcium
 
 FRAMES, MOMENTS = 800, (300, 450, 600, 800)
+ALIGNED = 150  # last frames, whose shifts say where the template has the truth
 SEMIREAL = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[2] / "shared" / "data")) / "semireal"
 
 
@@ -186,7 +187,8 @@ def _truth_shifted(truth: dict[str, np.ndarray], shifts: np.ndarray, until: int)
     images = sp.csc_matrix(parts, shape=tuple(truth["A_shape"])).toarray().T.astype(float)
     if len(shifts) and len(images):
         side = round(np.sqrt(images.shape[1]))
-        offset = np.rint(np.median(truth["shift_px"][100:until] - shifts[100:until], 0)).astype(int)
+        late = slice(max(100, until - ALIGNED), until)  # a template may have jumped before
+        offset = np.rint(np.median(truth["shift_px"][late] - shifts[late], 0)).astype(int)
         if not np.isfinite(offset).all():
             return images
         images = np.roll(images.reshape(-1, side, side), offset, (1, 2)).reshape(len(images), -1)

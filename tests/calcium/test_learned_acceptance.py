@@ -17,17 +17,17 @@ from streamfluo.simulate import calcium
 SHAPE, BOX = (40, 50), (19, 19)
 
 
-def with_cells(*places, sigma=2.5):
+def with_cells(*places, sigma=2.5, heights=(1, 1, 1, 1)):
     """Components with round footprints at places (y, x) [px]."""
     background = Background(SHAPE, 1)
     noise = np.random.default_rng(0).normal(0, 1, (20, *SHAPE)).astype(np.float16)
     background.initialise(np.zeros(SHAPE, np.float32), noise)
     cells = Components(SHAPE, BOX, 1, 20, 0.0)
-    for y, x in places:
+    for (y, x), height in zip(places, heights, strict=False):
         top, left = corner = cells.corner(y, x)
         yy, xx = np.mgrid[top : top + BOX[0], left : left + BOX[1]]
         box = np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * sigma**2))
-        k = cells.add(corner, np.where(box > 0.05, box, 0).astype(np.float32), background, 0)
+        k = cells.add(corner, np.where(box > 0.05, height * box, 0).astype(np.float32), background, 0)
         cells.live_noise[k] = cells.late_noise[k] = 1.0
     return cells
 
@@ -46,7 +46,7 @@ def known_of(cells, sigma=3.0):
 
 
 def test_overlap_is_the_largest_cosine_with_another_footprint():
-    cells = with_cells((12, 12), (14, 15), (20, 12), (30, 40))
+    cells = with_cells((12, 12), (14, 15), (20, 12), (30, 40), heights=(1, 3, 2, 1))
     flat = dense(cells).reshape(4, -1)
     cosine = flat @ flat.T / np.sqrt(np.outer((flat**2).sum(1), (flat**2).sum(1)))
     np.testing.assert_allclose(overlap_and_activity(cells)[0], (cosine - np.eye(4)).max(1), atol=1e-6)
