@@ -13,6 +13,7 @@ import argparse
 import time
 from pathlib import Path
 
+import fields
 import numpy as np
 from scipy.stats import rankdata
 from train_acceptance import Samples, components_at, load
@@ -83,8 +84,16 @@ def told(name: str, samples: Samples, probability: np.ndarray) -> str:
             f"{1 - known.mean():.3f} |")  # fmt: skip
 
 
+def joined(groups: list[tuple[Samples, np.ndarray]]) -> tuple[Samples, np.ndarray]:
+    """Return groups of components and their probabilities as one."""
+    parts, probabilities = zip(*groups, strict=True)
+    whole = Samples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    apart = np.repeat(1000 * np.arange(len(parts)), [len(part.label) for part in parts])
+    return whole._replace(movie=whole.movie + apart), np.concatenate(probabilities)
+
+
 def picture(path: Path, groups: dict[str, tuple[Samples, np.ndarray]]) -> None:
-    """Draw ROC curves of both on all groups, and how often what has a probability is a cell."""
+    """Draw ROC curves of both on groups of movies, at all moments, and how often what has a probability is a cell."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -100,7 +109,7 @@ def picture(path: Path, groups: dict[str, tuple[Samples, np.ndarray]]) -> None:
         said, true, count = reliability(probability[known], label[known])
         shown = count >= 10
         right.plot(said[shown], true[shown], "o-", color=f"C{n}", ms=4, lw=1.2, label=name)
-    left.set(xlim=(-0.01, 0.6), ylim=(0.4, 1.01), xlabel="part of the others taken", ylabel="part of the cells taken",
+    left.set(xlim=(-0.01, 0.5), ylim=(0.5, 1.01), xlabel="part of the others taken", ylabel="part of the cells taken",
              title="rule - - -   learned ——")  # fmt: skip
     right.plot([0, 1], [0, 1], color="0.7", lw=1)
     right.set(xlabel="probability", ylabel="part that are cells", title="calibration")
@@ -134,7 +143,9 @@ def main() -> None:
     if args.cost:
         cost(args.folder)
         return
-    weights, groups = cp.load_weights(args.weights), {}
+    weights = cp.load_weights(args.weights)
+    groups: dict[str, tuple[Samples, np.ndarray]] = {}
+    shown: dict[str, tuple[Samples, np.ndarray]] = {}  # at all moments
     names = args.recipes or sorted(
         {p.stem.rpartition("-")[0] for p in args.folder.glob("*.npz") if ".part" not in p.name}
     )
@@ -143,20 +154,19 @@ def main() -> None:
     for name in names:
         samples, _ = load(args.folder, (name,))
         if len(samples.label):
-            last = np.array([samples.moment[samples.movie == m].max() for m in samples.movie])
-            samples = samples.of(samples.moment == last)
-            groups[name] = samples, cp.probability_of(Features(samples.images, samples.figures), weights)
+            probability = cp.probability_of(Features(samples.images, samples.figures), weights)
+            shown[name] = samples, probability
+            last = samples.moment == [samples.moment[samples.movie == m].max() for m in samples.movie]
+            groups[name] = samples.of(last), probability[last]
             print(told(name, *groups[name]), flush=True)
         else:
             print(f"| {name} | | 0 |")
     if groups:
-        parts, probabilities = zip(*groups.values(), strict=True)
-        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-        shift = np.repeat(1000 * np.arange(len(parts)), [len(part.label) for part in parts])
-        whole = Samples(*joined)._replace(movie=joined[-2] + shift)
-        print(told("all", whole, np.concatenate(probabilities)))
+        print(told("all", *joined(list(groups.values()))))
     if args.picture:
-        picture(args.picture, groups)
+        others = {name: group for name, group in shown.items() if name not in fields.FIELDS}
+        named = [group for name, group in shown.items() if name in fields.FIELDS]
+        picture(args.picture, ({"fields": joined(named)} if named else {}) | others)
 
 
 if __name__ == "__main__":
