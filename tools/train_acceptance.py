@@ -3,8 +3,8 @@
     python tools/acceptance_movies.py FOLDER --seeds 0 400     a quarter of an hour of one core
     python tools/train_acceptance.py FOLDER                    a minute; writes cell_probability.npz into the package
 
-Of eight movies six train the networks, one decides how long, one calibrates: the mean logit of both networks is scaled
-and shifted to make its labels most likely (Platt 1999). Footprints are turned and mirrored at random. Other recipes of
+Of eight movies six train the networks and one decides how long; that and the last calibrate: the mean logit of both
+networks is scaled and shifted to make their labels most likely (Platt 1999). Footprints are turned and mirrored at random. Other recipes of
 acceptance_movies.py and the fields of tools/fields.py are for tools/bench_acceptance.py, and not used.
 """
 
@@ -199,7 +199,7 @@ def main() -> None:
         networks.append(layers_of(layers))
         for name, (weights, offsets) in zip(cp.LAYERS, networks[-1], strict=True):
             kept |= {f"{n}_{name}_weights": weights.astype(np.float32), f"{n}_{name}_offsets": offsets}
-    others = samples.of(part == CALIBRATES)
+    others = samples.of((part == DECIDES) | (part == CALIBRATES))
     slope, offset = calibrated(cp.logits(others.images, others.figures, networks), others.label)
     scale = {"mean": mean, "sd": sd, "whitening": whitening, "farthest": farthest, "slope": slope, "offset": offset}
     np.savez_compressed(args.out, version=cp.VERSION, **{k: np.asarray(v) for k, v in scale.items()}, **kept)
