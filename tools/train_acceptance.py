@@ -4,8 +4,9 @@
     python tools/train_acceptance.py FOLDER                    a minute; writes cell_probability.npz into the package
 
 Of eight movies six train the networks and one decides how long; that and the last calibrate: the mean logit of both
-networks is scaled and shifted to make their labels most likely (Platt 1999). Footprints are turned and mirrored at random. Other recipes of
-acceptance_movies.py and the fields of tools/fields.py are for tools/bench_acceptance.py, and not used.
+networks is scaled and shifted to make their labels most likely (Platt 1999). Footprints are turned and mirrored at
+random. Other recipes of acceptance_movies.py and the fields of tools/fields.py are for tools/bench_acceptance.py, and
+not used.
 """
 
 import argparse

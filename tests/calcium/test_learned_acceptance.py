@@ -176,10 +176,9 @@ def field():
     return movie, truth
 
 
-def measures(movie, **params):
-    operator = streamfluo.create(
-        "extract", Spec(movie.shape[1:], movie.dtype, interval_s=1 / 30), neuron_sigma_px=3.0, **params
-    )
+def measures(movie, interval_s=1 / 30, **params):
+    spec = Spec(movie.shape[1:], movie.dtype, interval_s=interval_s)
+    operator = streamfluo.create("extract", spec, neuron_sigma_px=3.0, **params)
     for n in range(len(movie)):
         operator.update(Block(n, np.array([n]), movie[n : n + 1]))
     return dict(zip(MEASURES, operator.read(["quality_now"])["quality_now"].T, strict=True))
@@ -192,6 +191,17 @@ def test_cells_have_a_high_probability_and_both_rules_accept_them(field):
         assert found["accepted"].sum() >= 5
         assert (found["probability"][found["accepted"] > 0] > 0.9).all()
     assert measures(movie, min_snr=1000.0)["accepted"].sum() == 0
+
+
+def test_at_a_frame_rate_that_training_never_saw_nothing_is_said_and_the_rule_decides():
+    movie, _ = calcium(
+        frames=450, shape=(64, 64), seed=5, neurons=8, neuron_sigma_px=3.0, motion_px=0.0, signal=1.0,
+        frame_rate_hz=2.0, decay_s=1.0,
+    )  # fmt: skip
+    rule, learned = (measures(movie, 0.5, accept=accept) for accept in ("rule", "learned"))
+    assert np.isnan(learned["probability"]).all()
+    assert rule["accepted"].sum() >= 4
+    np.testing.assert_array_equal(learned["accepted"], rule["accepted"])
 
 
 @pytest.mark.parametrize("accept", ["rule", "learned"])
