@@ -26,8 +26,8 @@ class ClusterError(StreamfluoError):
 
 
 @contextmanager
-def connected(cluster: str, workers: int) -> Iterator[Client]:
-    """Yield a client of `local` processes, of the scheduler at tcp://… or tls://…, or of `slurm` jobs.
+def connected(cluster: str, workers: int) -> Iterator[Workers]:
+    """Yield the workers of `local` processes, of the scheduler at tcp://… or tls://…, or of `slurm` jobs.
 
     Raises ConfigError where a library is missing or another cluster is named, ClusterError for one that does not
     answer, and for workers that have another version.
@@ -44,30 +44,38 @@ def connected(cluster: str, workers: int) -> Iterator[Client]:
             raise ClusterError(f"reprocess: {cluster}: no scheduler answers: {error}") from None
         with client:
             _require_workers(client, cluster)
-            yield client
+            yield Workers(client)
 
 
-def each_done(
-    client: Client, work: Callable[[In], Out], tasks: Sequence[In], names: Sequence[str]
-) -> Iterator[tuple[int, Out | Exception]]:
-    """Yield the number of each task as it is done, and what came of it: what `work` returned, or why there is nothing.
+class Workers:
+    """What a client's workers do."""
 
-    Raises ClusterError once no scheduler answers any more.
-    """
-    from distributed import as_completed
-    from distributed.client import FutureCancelledError
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
-    futures = {
-        client.submit(work, task, key=f"{name}-{n}", retries=RETRIES, pure=False): n
-        for n, (task, name) in enumerate(zip(tasks, names, strict=True))
-    }
-    for future in as_completed(futures):
-        try:
-            yield futures[future], future.result()
-        except FutureCancelledError as error:
-            raise ClusterError(f"reprocess: the cluster is gone: {error}; run it again, what is done is kept") from None
-        except Exception as error:
-            yield futures[future], error
+    def each_done(
+        self, work: Callable[[In], Out], tasks: Sequence[In], names: Sequence[str]
+    ) -> Iterator[tuple[int, Out | Exception]]:
+        """Yield the number of each task as it is done, and what `work` returned, or why there is nothing.
+
+        Raises ClusterError once no scheduler answers any more.
+        """
+        from distributed import as_completed
+        from distributed.client import FutureCancelledError
+
+        futures = {
+            self._client.submit(work, task, key=f"{name}-{n}", retries=RETRIES, pure=False): n
+            for n, (task, name) in enumerate(zip(tasks, names, strict=True))
+        }
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except FutureCancelledError as error:
+                raise ClusterError(
+                    f"reprocess: the cluster is gone: {error}; run it again, what is done is kept"
+                ) from None
+            except Exception as error:
+                yield futures[future], error
 
 
 @contextmanager

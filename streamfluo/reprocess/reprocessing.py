@@ -6,18 +6,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..session.files import save_json
 from ..session.lock import take
-from .cluster import connected, each_done
+from .cluster import Workers, connected
 from .in_parts import Part, merged, parts_of, process_part
 from .one_recording import LEDGER, Outcome, Task, reprocess_one, there
 from .recordings import Recording
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 FOUND = "outcomes.json"
 Stated = tuple[str, str, tuple[str, ...]]
@@ -40,8 +37,8 @@ def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluste
     try:
         tasks = [Task(config, recording, str(out.resolve())) for recording in wanted]
         outcomes: dict[str, Outcome] = {}
-        with connected(on.name, on.workers) as client:
-            for outcome in _in_parts(client, tasks, on.parts) if on.parts > 1 else _side_by_side(client, tasks):
+        with connected(on.name, on.workers) as workers:
+            for outcome in _in_parts(workers, tasks, on.parts) if on.parts > 1 else _side_by_side(workers, tasks):
                 outcomes[outcome.name] = outcome
                 yield outcome
         try:
@@ -53,19 +50,19 @@ def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluste
         lock.release()
 
 
-def _side_by_side(client: Client, tasks: Sequence[Task]) -> Iterator[Outcome]:
-    for n, found in each_done(client, reprocess_one, tasks, [task.recording.name for task in tasks]):
+def _side_by_side(workers: Workers, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    for n, found in workers.each_done(reprocess_one, tasks, [task.recording.name for task in tasks]):
         yield Outcome(*tasks[n].recording, "failed", _spelled(found)) if isinstance(found, Exception) else found
 
 
-def _in_parts(client: Client, tasks: Sequence[Task], count: int) -> Iterator[Outcome]:
+def _in_parts(workers: Workers, tasks: Sequence[Task], count: int) -> Iterator[Outcome]:
     """One recording after the other, each over all workers."""
     for task in tasks:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=f".{task.recording.name}-", dir=task.out) as folder:
             try:
                 parts = parts_of(task, count, folder)
-                found = dict(each_done(client, process_part, parts, [f"{task.recording.name}-part"] * len(parts)))
+                found = dict(workers.each_done(process_part, parts, [f"{task.recording.name}-part"] * len(parts)))
                 outcome = merged([(part, _whole(found[n])) for n, part in enumerate(parts)]) if parts else there(task)
             except (StreamfluoError, OSError) as error:
                 outcome = Outcome(*task.recording, "failed", str(error))
