@@ -34,9 +34,9 @@ def test_a_crop_takes_each_map_at_its_own_place(mix):
     rng, shape = np.random.default_rng(1), (37, 53)
     maps = [v * (1 + 0.1 * rng.random(shape)) if m else np.full(shape, v) for v, m in zip(LEVELS, mix, strict=True)]
     frame = rng.integers(90, 500, shape).astype(np.float32)
-    known = sensor(told(maps, mix), 1 / 12, np.inf, shape)
+    known = sensor(told(maps, mix), 1 / 12, 450.0, shape)
     crop = Crop(np.zeros((11, 16)), np.zeros((11, 16)), 11, 1.0, False)
-    assert cut_crop(frame, (30, 45), known, crop) == 7 * 8
+    assert cut_crop(frame, (30, 45), known, crop) == (7 * 8, (frame[30:, 45:] >= 450).sum())
     offset, gain, read = (m[30:, 45:] for m in maps)
     np.testing.assert_allclose(crop.electrons[:7, :8], (frame[30:, 45:] - offset) * gain, rtol=1e-4)
     np.testing.assert_allclose(crop.variance[:7, :8], read**2 + gain**2 / 12, rtol=1e-6)

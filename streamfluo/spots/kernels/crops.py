@@ -40,7 +40,7 @@ class Calibration(NamedTuple):
     measured: bool
 
 
-# Loops, as numba takes ten times as long to compile an assignment to a slice.
+# Loops, as an assignment to a slice takes numba longer to compile.
 
 
 @kernel

@@ -14,7 +14,7 @@ from ...pixels.kernels.kernel import kernel, part
 FILTERED, BACKGROUND = 0, 1
 WORD_PX = 8  # of marks, which are looked at together
 BAND = 16  # rows that a kernel goes through in one call
-PAIRS = 4  # of weights that one loop adds up without writing: a third of the time of a loop for each
+PAIRS = 4  # of weights that one loop adds up without writing in between
 
 
 class Search(NamedTuple):
@@ -72,8 +72,8 @@ def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyp
             _mark(search.filtered, (begin, end, width), sensor.variance, (top, left), least, search.marks)
 
 
-# Each kernel goes through some rows, told by numbers: a slice takes and gives back its array, and a call with arrays
-# takes as long as a third of a row. Indices have no sign: numba looks at others whether they count from the end, and
+# Each kernel goes through some rows, told by numbers: a slice takes and gives back its array, and each call
+# takes time of its own. Indices have no sign: numba looks at others whether they count from the end, and
 # such loops are not vectorised. Arrays of rows that are gone soon hold a row at its number modulo their length.
 
 
