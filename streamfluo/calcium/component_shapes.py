@@ -24,7 +24,7 @@ def footprints_of_boxes(boxes: np.ndarray, corners_px: np.ndarray, shape: tuple[
 def boxes_of_footprints(
     footprints: scipy.sparse.csc_matrix, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return boxes (K, h, w) float32, as large as the largest needs, of footprints (y·x, K), and their corners (K, yx)."""
+    """Return boxes (K, h, w) float32 of footprints (y·x, K), as large as the largest needs, and corners (K, yx)."""
     columns = [slice(*footprints.indptr[k : k + 2]) for k in range(footprints.shape[1])]
     places = [np.divmod(footprints.indices[column], shape[1]) for column in columns]
     corners = np.array([[y.min(initial=shape[0]), x.min(initial=shape[1])] for y, x in places], np.int64).reshape(-1, 2)

@@ -19,6 +19,7 @@ CELL_MEASURES = ("id", "sections", "z", "y_px", "x_px", "z_um", "y_um", "x_um", 
 SECTION_MEASURES = (
     "cell", "z", "id", "share", "overlap", "shared", "y_px", "x_px", "z_um", "noise", "top_px", "left_px",
 )  # fmt: skip
+TALLEST = 1.5  # heights that a cell may have: the PSF shows it beyond its edges, and some are larger than others
 STAYS = 1.2  # how much surer than a pair that is joined another one of the same section must be
 
 
@@ -42,20 +43,23 @@ class Slices(NamedTuple):
             return self.cell_um
         return None if diameter_px is None or self.pixel_um is None else diameter_px * self.pixel_um
 
-    def may_share(self, diameter_px: float | None) -> np.ndarray:
-        """Return which two slices (n, n) may show one cell; only neighbours where depths are not known."""
-        height_um, number = self.height_um(diameter_px), np.argsort(np.argsort(self.z))
+    def within(self, diameter_px: float | None, heights: float = 1.0) -> np.ndarray:
+        """Return which two slices (n, n) are so many heights of a cell apart at most; all where nothing says."""
+        height_um = self.height_um(diameter_px)
         if not self.known or height_um is None:
-            return np.asarray(np.abs(number[:, None] - number) <= len(self.z))
+            return np.ones((len(self.z), len(self.z)), bool)
         depth_um = np.array(self.depth_um, float)
-        return np.asarray(np.abs(depth_um[:, None] - depth_um) <= height_um)
+        return np.asarray(np.abs(depth_um[:, None] - depth_um) <= heights * height_um)
 
     def compared(self, diameter_px: float | None) -> list[tuple[int, int]]:
-        """Return the pairs of slices, by place, of which sections are compared: those that may show one cell."""
-        allowed = self.may_share(diameter_px)
+        """Return the pairs of slices, by place, of which sections are compared: those closer than a cell.
+
+        Neighbours alone where depths are not known.
+        """
         if not self.known:
             order = np.argsort(self.z).tolist()
             return list(pairwise(order))
+        allowed = self.within(diameter_px)
         return [(i, j) for i, j in combinations(range(len(self.z)), 2) if allowed[i, j]]
 
 
@@ -132,7 +136,7 @@ class Joining:
         rows = np.flatnonzero(self.sections.active)
         place = np.full(len(self.sections), -1)
         place[rows] = np.arange(len(rows))
-        allowed = self.slices.may_share(self.sections.diameter_px())
+        allowed = self.slices.within(self.sections.diameter_px(), TALLEST)
         groups = joined(len(rows), self.sections.plane[rows], place[pairs[same]], weight[same], allowed)
         before = self.cell[rows]
         now, self._next_id = named(groups, before, self._next_id)
