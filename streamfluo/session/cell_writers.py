@@ -53,7 +53,7 @@ class Components(Protocol):
 
 
 class VolumeCells(Protocol):
-    """What a science's `cells` are to other programs: K cells over several planes, their footprints and traces (K, T)."""
+    """What a science's `cells` are to other programs: K cells over several planes, footprints and traces (K, T)."""
 
     planes: tuple[str, ...]
     shape: tuple[int, int]

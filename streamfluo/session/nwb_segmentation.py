@@ -32,8 +32,8 @@ class Series(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """K rows of a segmentation: ids, masks (y·x, K) of frames of that shape, or (z·y·x, K) of a volume's, further columns
-    with a description each, series and their times (T,) [s]."""
+    """K rows of a segmentation: ids, masks (y·x, K) of frames of that shape, or (z·y·x, K) of a volume's, further
+    columns with a description each, series and their times (T,) [s]."""
 
     said: str
     ids: np.ndarray
@@ -65,7 +65,7 @@ def rows_of_components(step: str, cells: Components) -> Rows:
 
 
 def rows_of_cells(name: str, cells: VolumeCells) -> Rows:
-    """Return the rows of the cells of a volume, whose masks are voxels: z is the place of the slice among those there."""
+    """Return the rows of the cells of a volume, whose masks are voxels: z is the place of the slice in `planes`."""
     known = cells.columns()
     columns = {
         "slices": ("on how many slices it is", known["sections"]),

@@ -42,7 +42,7 @@ class VolumeParams(Params, frozen=True):
         Annotated[float, Meta(gt=0, le=1e3)] | None,
         Meta(description="distance of neighbouring slices, if the source does not state their depths [µm]"),
     ] = None
-    min_frames: Annotated[int, Meta(ge=20, description="two sections must have been seen for, to be joined")] = 300
+    min_frames: Annotated[int, Meta(ge=20, description="two sections must have been seen for, to be joined")] = 100
     memory_frames: Annotated[
         int, Meta(ge=100, description="what is older counts less than 1/e: after so long cells part that were joined")
     ] = 5000
@@ -86,7 +86,7 @@ class Volume(Operator):
         Gives("footprints", "snapshot", ("section", "y", "x"), "ADU", "footprints of the sections, in boxes"),
         Gives("contours", "snapshot", ("z", "id", "point", "yx"), "px", "contours of each cell in each slice"),
     )  # fmt: skip
-    counted = {"present": "cells"}
+    counted = {"present": "cells of the volume"}
     presents = Presents(
         ("frames", "mean", "detection", "background"), ("traces", "cells", "sections"), over_time=("cells",),
         ticks={"traces": "spikes"},
