@@ -66,7 +66,7 @@ def measured(seed: int, step_um: float, frames: int, more: Mapping[str, str]) ->
             raise SystemExit(f"muted: {muted} {[s.muted for s in chain.steps if s.muted]}")
     first = spec.plane_names[0]
     volume = chain.step(f"{first}/volume").operator.read()
-    component_of = {}  # cell of the truth, by slice and component
+    component_of: dict[tuple[str, int], int] = {}  # cell of the truth, by slice and component
     for plane in spec.plane_names:
         component_of |= {(plane, i): k for i, k in _matched(chain, plane, truth).items()}
     cell_of = {

@@ -38,11 +38,14 @@ def named(groups: Sequence[np.ndarray], before: np.ndarray, next_id: int) -> tup
     smallest id that its sections had. Where a cell parts, the part with the larger number of its sections keeps the id,
     of parts alike that with the first section; the others get new ids.
     """
-    cell = np.zeros(len(before), np.int64)
+    cell, group_of = np.zeros(len(before), np.int64), np.zeros(len(before), np.int64)
+    for n, group in enumerate(groups):
+        group_of[group] = n
+    known = before > 0
+    shared, sizes = np.unique(np.stack([before[known], group_of[known]]), axis=1, return_counts=True)
     heirs: dict[int, int] = {}
-    for name in np.unique(before[before > 0]).tolist():
-        sizes = [int((before[group] == name).sum()) for group in groups]
-        heirs[name] = int(np.argmax(sizes))
+    for n in np.lexsort((-shared[1], sizes)).tolist():  # the last one stays: the largest part, the first of those alike
+        heirs[int(shared[0, n])] = int(shared[1, n])
     for name, n in sorted(heirs.items(), reverse=True):
         cell[groups[n]] = name  # the smallest at last
     for group in groups:

@@ -85,7 +85,7 @@ def draw_footprints(
         peak = (_body(middle_r2, *nucleus) * visible).max()
         for dz, (values, indices, counts) in zip(below / sigma_px, images, strict=True):
             through = dz + depths * psf_px / sigma_px
-            image = sum(w * _body(middle_r2 + d**2, *nucleus) for w, d in zip(weights, through, strict=True))
+            image = np.tensordot(weights, [_body(middle_r2 + d**2, *nucleus) for d in through], 1)
             shown = (image * visible).max() >= faintest * peak
             image = (image / peak).astype(np.float32) if shown else np.zeros(image.shape, np.float32)
             flat = np.broadcast_to(y * width + x, image.shape)[image > 0]
