@@ -4,7 +4,8 @@
 
 For each distance of the slices [µm] one line, over the seeds: F1 of cells; pairs of sections of one cell that were
 joined, and that were not (split); pairs joined that are of two cells (wrong); median correlation of a cell's trace with
-its calcium, and that of its best slice alone, for cells on several slices. Cells are 16 µm wide, the PSF's axial σ is
+its calcium, of that slice's which the truth says is best, and of the one with the largest share, for cells on several
+slices. Cells are 16 µm wide, the PSF's axial σ is
 3 µm, slices are taken one after the other at 10 volumes a second. A cell is there if a slice shows it at a fifth of its
 brightest; it is found if a component overlaps with its section by .5 (cosine), and once if those are of one cell.
 """
@@ -38,7 +39,7 @@ MATCH, SHOWN = 0.5, 0.2
 
 class Found(NamedTuple):
     """Of one simulation: cells there, cells found, right ones; pairs of sections joined right, missed, joined wrongly;
-    correlations (n, 2) with the calcium, of the cell's trace and of its best slice's."""
+    correlations (n, 3) with the calcium, of the cell's trace, of its best slice's, of its largest share's."""
 
     there: int
     found: int
@@ -87,7 +88,7 @@ def measured(seed: int, step_um: float, frames: int, more: Mapping[str, str]) ->
                 right, split, wrong = right + (same and ours), split + (same and not ours), wrong + (ours and not same)
     return Found(
         len(there), len(found), len(hits), right, split, wrong,
-        _correlations(given, first, cell_of, component_of, truth, volume["cells_now"]),
+        _correlations(given, first, cell_of, component_of, truth, volume),
     )  # fmt: skip
 
 
@@ -120,14 +121,15 @@ def _matched(chain: Chain, plane: str, truth: Mapping[str, np.ndarray]) -> dict[
 
 def _correlations(
     given: Mapping[str, list[Any]], first: str, cell_of: Mapping[tuple[str, int], int],
-    component_of: Mapping[tuple[str, int], int], truth: Mapping[str, np.ndarray], cells_now: np.ndarray,
+    component_of: Mapping[tuple[str, int], int], truth: Mapping[str, np.ndarray], volume: Mapping[str, np.ndarray],
 ) -> np.ndarray:  # fmt: skip
     """Correlations with the calcium in the last half of the frames, of the cell's raw trace and its best slice's.
 
     Each at its time: that of the slice, and of the slice that is nearest to the mean time of the cell's sections.
     """
     moments, _, frames = truth["C_of_slices"].shape
-    start, late = frames // 2, {int(row[0]): round(row[8] * moments) for row in cells_now}
+    start, late = frames // 2, {int(row[0]): round(row[8] * moments) for row in volume["cells_now"]}
+    share = {(f"green/{int(row[1])}", int(row[2])): float(row[3]) for row in volume["sections_now"]}
     slices = {key: _course(given[f"{key[0]}/extract"], key[1], "raw", frames)[start:] for key in cell_of}
     rows = []
     for cell in sorted(set(cell_of.values())):
@@ -141,8 +143,10 @@ def _correlations(
             continue
         at = [int(key[0].rpartition("/")[2]) for key in keys]
         best = max(float(np.corrcoef(slices[key], calcium[z])[0, 1]) for key, z in zip(keys, at, strict=True))
-        rows.append((float(np.corrcoef(ours, calcium[late[cell]])[0, 1]), best))
-    return np.array(rows).reshape(-1, 2)
+        chosen = max(keys, key=lambda key: share[key])
+        of_chosen = float(np.corrcoef(slices[chosen], calcium[int(chosen[0].rpartition("/")[2])])[0, 1])
+        rows.append((float(np.corrcoef(ours, calcium[late[cell]])[0, 1]), best, of_chosen))
+    return np.array(rows).reshape(-1, 3)
 
 
 def _course(parts: Iterable[Any], name: int, value: str, frames: int) -> np.ndarray:
@@ -171,10 +175,11 @@ def main() -> None:
         all_found = [measured(seed, step_um, asked.frames, more) for seed in asked.seeds]
         there, found, hits, right, split, wrong = (sum(f[n] for f in all_found) for n in range(6))
         pairs = np.concatenate([f.correlations for f in all_found])
-        ours, best = np.median(pairs, 0) if len(pairs) else (np.nan, np.nan)
+        ours, best, chosen = np.median(pairs, 0) if len(pairs) else (np.nan, np.nan, np.nan)
         print(
             f"step {step_um:4g} µm: {there} cells, F1 {2 * hits / max(there + found, 1):.3f}; pairs joined {right}, "
-            f"split {split}, wrong {wrong}; r with calcium {ours:.3f}, best slice {best:.3f} ({len(pairs)} cells); "
+            f"split {split}, wrong {wrong}; r with calcium {ours:.3f}, best slice {best:.3f}, "
+            f"largest share {chosen:.3f} ({len(pairs)} cells); "
             f"{time.process_time() - began:.0f} s",
             flush=True,
         )

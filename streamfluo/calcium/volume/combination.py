@@ -1,11 +1,12 @@
 """One trace of a cell from its sections, weighted so that its noise is least.
 
-A section's trace is x_n = g_n c + noise of variance ν_n². The weighted least squares estimate of g_r c, with r the
-section that the cell's values are in units of, is
+A section's trace is x_n = g_n c + what is its own, of variance ν_n²: noise, neuropil, what bleeds in. The
+weighted least squares estimate of g_r c, with r the section that the cell's values are in units of, is
 
     g_r · Σ g_n x_n / ν_n² / Σ g_n² / ν_n²
 
-over the sections that are known in the frame; g_n is the sd of what a trace carries beside its noise. Slices are taken
+over the sections that are known in the frame. g_n² is the part that the section shares with the others (ρ, `sameness`)
+of what its trace carries beside its noise, ν_n² the rest of its variance, at least that of its noise. Slices are taken
 at different times: to first order the sum is the cell's activity at the mean of their times, weighted alike.
 """
 
@@ -27,15 +28,15 @@ class Weights(NamedTuple):
     cell: np.ndarray
 
     @classmethod
-    def of(cls, cell: np.ndarray, active: np.ndarray, signal: np.ndarray, noise: np.ndarray) -> Weights:
-        """Return the weights of sections (n,) from the ids of their cells, variances of their signal, and noise.
+    def of(cls, cell: np.ndarray, active: np.ndarray, signal: np.ndarray, own: np.ndarray) -> Weights:
+        """Return the weights of sections (n,) from the ids of their cells, and variances of what is shared and own.
 
         A cell's values are in units of its first section. A section that is alone has the weight 1, whatever is known.
         """
         cells = np.unique(cell[active])
         place = np.where(active, np.searchsorted(cells, cell), -1)
         g = np.sqrt(np.where(np.isfinite(signal) & (signal > 0), signal, 1.0))
-        variance = np.maximum(noise, 1e-3) ** 2
+        variance = np.maximum(own, 1e-6)
         unit = np.ones(len(cell))
         for k in range(len(cells)):
             rows = np.flatnonzero(place == k)

@@ -20,6 +20,7 @@ SECTION_MEASURES = (
     "cell", "z", "id", "share", "overlap", "shared", "y_px", "x_px", "z_um", "noise", "top_px", "left_px",
 )  # fmt: skip
 TALLEST = 1.5  # heights that a cell may have: the PSF shows it beyond its edges, and some are larger than others
+LEAST_SHARED = 0.3  # of a section's signal, when its weight is computed
 STAYS = 1.2  # how much surer than a pair that is joined another one of the same section must be
 
 
@@ -74,7 +75,7 @@ class Joining:
         self._min_frames, self._next_id = min_frames, 1
         self._overlap, self._reference = np.empty(0), np.empty(0, bool)
         self._shared = np.empty(0)  # of each section with the one of its cell that it is surest with
-        self._signal = np.empty(0)
+        self._signal, self._own = np.empty((2, 0))  # variances of what a section shares with its cell, and of the rest
         self._apart = False
         self._weigh()
 
@@ -94,6 +95,7 @@ class Joining:
         self._next_id += count - before
         self._shared = np.append(self._shared, np.full(count - before, np.nan))
         self._signal = np.append(self._signal, np.full(count - before, np.nan))
+        self._own = np.append(self._own, np.ones(count - before))
         self._return_alone(np.flatnonzero(self.sections.active[:before] & ~was))
         diameter_px = self.sections.diameter_px()
         compared = self.slices.compared(diameter_px)
@@ -150,11 +152,13 @@ class Joining:
         for (i, j), shared in zip(self.moments.pairs[pairs].tolist(), found.shared[pairs].tolist(), strict=True):
             if self.cell[i] == self.cell[j]:
                 self._shared[i], self._shared[j] = np.fmax(self._shared[i], shared), np.fmax(self._shared[j], shared)
-        self._signal = signal_variances(self.moments, self.sections.noise)
+        part = np.clip(np.where(np.isfinite(self._shared), self._shared, 1.0), LEAST_SHARED, 1.0)
+        self._signal = part * signal_variances(self.moments, self.sections.noise)
+        self._own = np.fmax(self.moments.variances() - self._signal, self.sections.noise**2)
         self._weigh()
 
     def _weigh(self) -> None:
-        self.weights = Weights.of(self.cell, self.sections.active, self._signal, self.sections.noise)
+        self.weights = Weights.of(self.cell, self.sections.active, self._signal, self._own)
         counts = np.bincount(self.weights.cell[self.weights.cell >= 0], minlength=len(self.weights.cells))
         self._several = int((counts > 1).sum())
 
@@ -235,7 +239,7 @@ class Joining:
         own: State = {
             "cell": self.cell.copy(), "delay": self.delay.copy(), "next_id": self._next_id, "apart": int(self._apart),
             "overlap": self._overlap.copy(), "reference": self._reference.copy(), "shared": self._shared.copy(),
-            "signal": self._signal.copy(),
+            "signal": self._signal.copy(), "own": self._own.copy(),
         }  # fmt: skip
         return {**own, **self.sections.state(), **self.moments.state()}
 
@@ -251,5 +255,6 @@ class Joining:
         self._reference = require_array(state, "reference", np.empty(pairs, bool), where)
         self._shared = require_array(state, "shared", np.empty(count), where)
         self._signal = require_array(state, "signal", np.empty(count), where)
+        self._own = require_array(state, "own", np.empty(count), where)
         self._next_id, self._apart = require_int(state, "next_id", where), bool(require_int(state, "apart", where))
         self._weigh()
