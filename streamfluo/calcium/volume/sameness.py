@@ -23,7 +23,7 @@ import numpy as np
 
 from .pair_moments import COUNT, PairMoments
 
-MIN_SCORE = 5.0  # of 10⁴ pairs that are not one cell .003 pass by chance
+MIN_SCORE = 4.0  # of 10⁴ pairs that are not one cell .3 pass by chance, and need to share much besides
 SPLIT_SCORE = 2.5  # pairs that are joined stay until they are below it
 MIN_SHARED = 0.6  # of ρ: reached where β is .75
 PRIOR_PAIRS, PRIOR_MEDIAN, PRIOR_SCATTER = 10, 0.1, 2.0  # of the references, where there are few
