@@ -110,7 +110,7 @@ class Builder:
     def _build_once(self, place: str, config: StepConfig, planes: Sequence[str]) -> list[Step]:
         """Build a step that stands once for the slices of a channel, in the first of those in which it finds something.
 
-        It takes frames only as they came. Raises ConfigError where no channel has two such slices.
+        It takes frames only as they came. Raises ConfigError where nothing gives what it takes.
         """
         wanted = find_operator(config.kind, place).of_planes
         for name in wanted:
@@ -122,14 +122,12 @@ class Builder:
                 slices.setdefault(plane.rpartition("/")[0], []).append(plane)
         built = []
         for channel, found in slices.items():
-            if len(found) > 1:
-                names = {name: f"{channel}/*/{self._nearest(found[0], name)}.{name}" for name in wanted}
-                stated = msgspec.structs.replace(config, after=SOURCE, inputs=names | config.inputs)
-                built.append(self._build(place, stated, found[0], found))
+            own = f"{channel}/*/" if channel else "*/"
+            names = {name: f"{own}{self._nearest(found[0], name)}.{name}" for name in wanted}
+            stated = msgspec.structs.replace(config, after=SOURCE, inputs=names | config.inputs)
+            built.append(self._build(place, stated, found[0], found))
         if not built:
-            have = ", ".join(filter(None, (plane for found in slices.values() for plane in found))) or "one plane"
-            what = f"takes {wanted[0]!r} of several slices of a channel" if slices else f"nothing gives {wanted[0]!r}"
-            raise ConfigError(f"{place}: {what}; there is {have if slices else 'none above'}; leave the step out")
+            raise ConfigError(f"{place}: nothing above gives all of {', '.join(wanted)}; put what does before it")
         return built
 
     def _nearest(self, plane: str, name: str) -> str:

@@ -224,6 +224,14 @@ def test_slices_of_pixels_of_different_size_are_refused():
         operator.meet_planes([Plane("green", 0, pixel_um=1.0), Plane("green", 1, pixel_um=2.0)])
 
 
+def test_one_slice_alone_has_a_cell_for_each_component_and_it_says_so():
+    movie = Movie([(0, 20, 20), (0, 20, 24)], [course(1)] * 2, others=0)
+    operator, _, merged = run(movie, planes(1))
+    assert merged == []
+    assert len(operator.read()["cells_now"]) == 2
+    assert operator.doubt() == "there is one slice alone: no cell is on several, each component is one"
+
+
 def test_a_component_that_is_rejected_leaves_its_cell_and_comes_back_to_it():
     movie = Movie(STACK, [course(1)] * 3)
     whole = movie.inputs

@@ -198,12 +198,7 @@ def test_planes_that_it_is_given_alone_are_taken():
 @pytest.mark.parametrize(
     ("text", "spec", "message"),
     [
-        (ONCE, Spec((24, 30), "uint16"), "takes 'bright' of several slices of a channel; there is one plane; leave"),
-        (
-            ONCE.replace('kind = "stack"', 'kind = "stack"\nplanes = ["green/1"]'), SPEC,
-            "takes 'bright' of several slices of a channel; there is green/1; leave the step out",
-        ),
-        ('[[step]]\nkind = "stack"', SPEC, "nothing gives 'bright'; there is none above; leave the step out"),
+        ('[[step]]\nkind = "stack"', SPEC, "nothing above gives all of bright, sums; put what does before it"),
         (
             ONCE.replace('kind = "stack"', 'kind = "stack"\ninputs = { bright = "green/1/blobs.bright" }'), SPEC,
             "'bright' is of several planes, `\\*/step.bright`, found 'green/1/blobs.bright'",
@@ -220,3 +215,13 @@ def test_slices_of_pixels_of_different_size_are_told_apart():
     planes = (Plane("green", 0, pixel_um=1.0), Plane("green", 1, pixel_um=2.0))
     built = chain(ONCE, Spec((24, 30), "uint16", planes=planes))
     assert [plane.pixel_um for plane in built.step("green/0/stack").operator.planes] == [1.0, 2.0]
+
+
+def test_one_slice_alone_is_taken_as_well(movies):
+    built = chain(ONCE, Spec((24, 30), "uint16", 0.1))
+    found = [built.run(replace(block(movies, "red/0", at, at + 8), channel="", z=0)) for at in range(0, FRAMES, 8)]
+    assert sum(r.values.frames for results in found for r in results if r.step == "stack") == FRAMES
+    sums = [row for row in built.step("stack").operator.taken if row[1].ndim == 2]
+    assert [row[0] for row in sums] == list(range(EVERY, FRAMES, EVERY))
+    only = chain(ONCE.replace('kind = "stack"', 'kind = "stack"\nplanes = ["green/1"]'))
+    assert [step.id for step in only.steps if step.config.kind == "stack"] == ["green/1/stack"]

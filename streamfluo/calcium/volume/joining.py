@@ -218,7 +218,9 @@ class Joining:
     def doubt(self) -> str:
         """Return what limits the cells, in a sentence; "" where nothing does."""
         told, slices = [], self.slices
-        if None in slices.depth_um:
+        if len(slices.z) == 1:
+            told.append("there is one slice alone: no cell is on several, each component is one")
+        elif None in slices.depth_um:
             told.append(
                 "the depth of the slices is not known: neighbouring ones are compared, however far apart they are; "
                 "set z_step_um"

@@ -103,7 +103,7 @@ class Volume(Operator):
         if len(sizes_um) > 1:
             found = ", ".join(f"{plane.name} {plane.pixel_um} µm" for plane in planes)
             raise ConfigError(f"volume: slices of one volume have pixels of one size, found {found}")
-        self._begin(planes)
+        self._begin(planes or [Plane("0")])
 
     def _begin(self, planes: Sequence[Plane]) -> None:
         self._planes = tuple(planes)
