@@ -152,7 +152,7 @@ SCENES = {
     ),
     "volume": Scene(
         "sim:calcium?z=3&z_step_um=6&z_psf_um=2&interleaved=true&shape=128x128&frames=1500&frame_rate_hz=10&motion_px=0.5"
-        "&neurons=40&seed=5112", "calcium_volume.toml", 20, 900, (cells_of_slices,),
+        "&neurons=40&seed=5112", "calcium_volume.toml", 20, 900, (cells_of_slices, cells_of_slices),
     ),
 }  # fmt: skip
 

@@ -1,9 +1,8 @@
 """Streams of several planes without a window: what is one panel, what lies over what, how planes are painted."""
 
-import msgspec
 import numpy as np
 import pytest
-from plane_bytes import GIVES, hello_of_planes, plane_frame, planes_of
+from plane_bytes import GIVES, hello_of_planes, plane_frame, planes_of, with_volume
 from wire_bytes import FACTS, HELLO, SHAPE, fed, hello, result
 
 from streamfluo.core import wire
@@ -337,16 +336,10 @@ def test_steps_that_go_in_circles_end():
 
 
 def test_a_cell_on_several_slices_has_its_outline_and_its_id_in_each():
-    told = wire.decode(hello_of_planes(slices=3))
-    gives = [("contours", "snapshot", ("z", "id", "point", "yx"), "px", ""), ("traces", "by_id", ("t", "id"), "σ", "")]
-    told = msgspec.structs.replace(
-        told, steps=[*told.steps, ("green/0/volume", "volume", "green/0/source")],
-        gives=told.gives | {"green/0/volume": gives},
-    )  # fmt: skip
     contours = np.full((3, 2, 4, 2), np.nan)
     contours[1, 0], contours[2, 0], contours[2, 1] = 1, 2, 3
     model = fed(
-        wire.encode(told),
+        with_volume(hello_of_planes(slices=3)),
         result("green/0/volume", 7, traces=np.ones((1, 2)), ids=np.array([3, 8])),
         result("green/0/volume", 7, kind="snapshot", contours=contours),
     )
