@@ -31,7 +31,7 @@ class AcrossPlanes:
         self._gives: dict[str, dict[str, Gives]] = {}
         for step in steps:
             for giver in step.takes_of if step.lives_on_frames else ():
-                if apart(by_id[giver], step):
+                if apart(by_id[giver], step) or step.operator.once:
                     self._takers.setdefault(giver, {})[step.plane, step.late] = 0
                     self._gives[giver] = {g.name: g for g in by_id[giver].operator.gives}
         self._kept: dict[str, deque[StepValues]] = {giver: deque() for giver in self._takers}
@@ -41,11 +41,12 @@ class AcrossPlanes:
             by_id[giver].plane: deque() for step in of_planes for giver in step.pools_of
         }
         self._shots: dict[tuple[str, str], deque[tuple[int, np.ndarray]]] = {}
-        self._due: dict[str, set[tuple[int, str, str]]] = {}
+        self._due: dict[tuple[str, bool], set[tuple[int, str, str]]] = {}  # by plane, and whether late steps give them
         for step in of_planes:
             for giver, name in (pair for need in step.snapshots for pair in step.pools[need]):
                 self._shots[giver, name] = deque()
-                self._due.setdefault(by_id[giver].plane, set()).add((step.operator.reads_every, giver, name))
+                place = by_id[giver].plane, by_id[giver].late
+                self._due.setdefault(place, set()).add((step.operator.reads_every, giver, name))
         self._plane = {step.id: step.plane for step in steps}
 
     def __bool__(self) -> bool:
@@ -128,15 +129,17 @@ class AcrossPlanes:
         planes = np.repeat([n for n, _ in newest], [len(array) for _, array in newest])
         return np.concatenate([array for _, array in newest]), planes
 
-    def cuts(self, plane: str) -> set[int]:
-        """Return how often snapshots of a plane's steps are taken: its blocks end there."""
-        return {every for every, _, _ in self._due.get(plane, ())}
+    def cuts(self, plane: str, late: bool) -> set[int]:
+        """Return how often snapshots of a plane's steps, late ones or the others, are taken: its blocks end there."""
+        return {every for every, _, _ in self._due.get((plane, late), ())}
 
-    def came(self, plane: str, block: Block, read: Callable[[str, str], np.ndarray | None]) -> None:
+    def came(
+        self, plane: str, late: bool, block: Block, read: Callable[[str, str], np.ndarray | None]
+    ) -> None:  # fmt: skip
         """A plane's steps have done with a block: keep its times, and the snapshots that are due behind it."""
-        if plane in self._times:
+        if plane in self._times and not late:
             self._times[plane].append((block.index, np.array(block.times_ns)))
-        for every, giver, name in sorted(self._due.get(plane, ())):
+        for every, giver, name in sorted(self._due.get((plane, late), ())):
             if block.stop % every == 0 and (array := read(giver, name)) is not None:
                 self._shots[giver, name].append((block.stop, array))
 

@@ -236,7 +236,7 @@ class Builder:
                 f"{place}: it waits for all planes, and can take frames only as they came; write after = {SOURCE!r}"
             )
         for giver in self.steps:
-            if giver.id in step.takes_of and giver.late and apart(giver, step):
+            if giver.id in step.takes_of and giver.late and apart(giver, step) and not step.operator.once:
                 raise ConfigError(f"{place}: step {giver.id!r} waits for all planes; take what it takes instead")
 
     def _givers_on_the_way(self, taker: Step) -> dict[str, tuple[str, str]]:

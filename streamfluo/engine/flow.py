@@ -97,15 +97,10 @@ class Flow:
             for step in self._steps:
                 if step.plane == plane and step.late == late:
                     self._take(step, turn, finishing)
-        flat = turn.flat(self._steps)
-        for result in flat if self._across else ():
-            if result.values is not None:
-                self._across.add(result.values)
         for block in blocks:
-            if not late:
-                self._across.came(plane, block, self._snapshot)
+            self._across.came(plane, late, block, self._snapshot)
             self._across.passed(plane, block.stop, late)
-        return flat
+        return turn.flat(self._steps)
 
     def _snapshot(self, giver: str, name: str) -> np.ndarray | None:
         """A snapshot of a step that is not muted; None of one that is, or that breaks over it."""
@@ -229,14 +224,21 @@ class Flow:
             given = {giver: turn.results[giver][n].values for giver in givers}
             if (result := self._update(step, block, given)) is None:
                 break
+            self._keep(result)
             made.append(result)
             if not result.output.held:
                 handed.append(result.output.block or block)
         if finishing and not step.muted:
             result = self.guarded(step, step.next_index or 0, self._finished, step)
             if result is not None:
+                self._keep(result)
                 made.append(result)
                 handed += [result.output.block] if result.output.block else []
+
+    def _keep(self, result: StepResult) -> None:
+        """Keep values that steps of other planes take, or this one with them."""
+        if self._across and result.values is not None:
+            self._across.add(result.values)
 
     def _update(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult | None:
         expected = step.next_index

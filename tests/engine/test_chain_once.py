@@ -36,7 +36,7 @@ class Blobs(Toy):
         self.sums = np.zeros((2, 2))
 
     def update(self, block, inputs={}):
-        bright = np.stack([block.pixels[:, :12].mean((1, 2)), block.pixels[:, 12:].mean((1, 2))], 1)
+        bright = np.stack([np.nanmean(block.pixels[:, :12], (1, 2)), np.nanmean(block.pixels[:, 12:], (1, 2))], 1)
         present = np.stack([np.ones(len(block), bool), np.arange(block.index, block.stop) >= 20], 1)
         for row in bright:
             self.sums += np.stack([row, np.ones(2)], 1)
@@ -225,3 +225,29 @@ def test_one_slice_alone_is_taken_as_well(movies):
     assert [row[0] for row in sums] == list(range(EVERY, FRAMES, EVERY))
     only = chain(ONCE.replace('kind = "stack"', 'kind = "stack"\nplanes = ["green/1"]'))
     assert [step.id for step in only.steps if step.config.kind == "stack"] == ["green/1/stack"]
+
+
+def test_it_may_take_of_steps_that_wait_for_all_planes_themselves(movies):
+    text = """
+[[step]]
+id = "slice"
+kind = "motion"
+params = { init_frames = 10, max_shift_px = 6 }
+[[step]]
+kind = "motion"
+after = "source"
+params = { mode = "apply", max_shift_px = 6 }
+inputs = { shift_px = "*/slice.shift_px" }
+"""
+    built, other = chain(text + ONCE), chain(text + ONCE)
+    found, _ = run(built, movies, 32)
+    run(other, movies, 5)
+    assert all(step.late for step in built.steps if step.config.kind in ("blobs", "stack"))
+    assert not [step.muted for step in built.steps if step.muted]
+    for plane in ("red/0", "green/0"):
+        taken = built.step(f"{plane}/stack").operator.taken
+        same(taken, other.step(f"{plane}/stack").operator.taken)
+        frames = [row for row in taken if row[1].ndim == 1]
+        assert [row[0] for row in frames] == list(range(FRAMES))
+        assert np.isfinite(np.array([row[1] for row in frames])[20:]).all()
+        assert len(taken) - len(frames) == (FRAMES - 1) // EVERY
