@@ -59,8 +59,8 @@ class Volume(Operator):
     part again where the evidence of the last `memory_frames` speaks against them. A cell keeps its id while sections
     come and go; of two that are joined the smaller id stays, `merged` says so.
     The trace of a cell is the weighted mean of its sections' with the least noise (`combination`), in the unit of its
-    first section's. Slices are taken one after the other: a cell's values are of the mean time of its sections, which is
-    `delay_frames` in `cells_now` after that of the first slice.
+    first section's. Slices are taken one after the other: a cell's values are of the mean time of its sections,
+    `delay_frames` (in `cells_now`) after that of the first slice.
     Cost: .6 ms a frame for 500 sections, and 30 ms every 50 frames.
     """
 
