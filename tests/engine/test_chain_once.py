@@ -154,7 +154,7 @@ def test_a_plane_that_is_muted_or_stays_away_leaves_it_to_the_others(movies):
     assert sum(r.values.frames for r in given if r.step == "green/0/stack") == FRAMES
     taken = built.step("green/0/stack").operator.taken
     assert {row[1].shape for row in taken if len(row[1].shape) == 1} == {(2,)}
-    assert [row[2].tolist() for row in taken if len(row[1].shape) == 2][0] == [0, 0]
+    assert next(row[2].tolist() for row in taken if len(row[1].shape) == 2) == [0, 0]
     away = chain(ONCE)
     _, given = run(away, movies, 8, names=NAMES[:3])
     assert SILENT_FRAMES < FRAMES
@@ -240,7 +240,7 @@ params = { mode = "apply", max_shift_px = 6 }
 inputs = { shift_px = "*/slice.shift_px" }
 """
     built, other = chain(text + ONCE), chain(text + ONCE)
-    found, _ = run(built, movies, 32)
+    run(built, movies, 32)
     run(other, movies, 5)
     assert all(step.late for step in built.steps if step.config.kind in ("blobs", "stack"))
     assert not [step.muted for step in built.steps if step.muted]
