@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -142,6 +142,13 @@ class AcrossPlanes:
         for every, giver, name in sorted(self._due.get((plane, late), ())):
             if block.stop % every == 0 and (array := read(giver, name)) is not None:
                 self._shots[giver, name].append((block.stop, array))
+
+    def restored(self, reached: Mapping[str, int | None], read: Callable[[str, str], np.ndarray | None]) -> None:
+        """Keep the snapshots that were due behind the frames that steps had `reached`: no state has them."""
+        for every, giver, name in sorted(due for found in self._due.values() for due in found):
+            at = reached.get(giver)
+            if at and at % every == 0 and (array := read(giver, name)) is not None:
+                self._shots[giver, name].append((at, array))
 
     def passed(self, plane: str, index: int, late: bool) -> None:
         """A plane takes no more values of frames before `index`, by late steps or by the others."""

@@ -219,6 +219,7 @@ class Chain:
             step.muted = saved.get("muted")
             if saved["state"] or not step.muted:
                 _restore(step, saved["state"])
+        self._across.restored({step.id: step.next_index for step in self.steps}, self._flow.snapshot)
 
     def _late(self, plane: str, item: Block | Gap) -> list[StepResult]:
         """Run late steps over what waited for this block or gap of a plane."""

@@ -98,12 +98,12 @@ class Flow:
                 if step.plane == plane and step.late == late:
                     self._take(step, turn, finishing)
         for block in blocks:
-            self._across.came(plane, late, block, self._snapshot)
+            self._across.came(plane, late, block, self.snapshot)
             self._across.passed(plane, block.stop, late)
         return turn.flat(self._steps)
 
-    def _snapshot(self, giver: str, name: str) -> np.ndarray | None:
-        """A snapshot of a step that is not muted; None of one that is, or that breaks over it."""
+    def snapshot(self, giver: str, name: str) -> np.ndarray | None:
+        """Return a snapshot of a step that is not muted; None of one that is, or that breaks over it."""
         step = self._by_id[giver]
         index = step.next_index or 0
         found = None if step.muted else self.guarded(step, index, lambda: self._read(giver, [name])[name])
