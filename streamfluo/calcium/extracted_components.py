@@ -48,8 +48,8 @@ class ExtractedComponents:
 
     `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
     float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted`, `noise` (K,); `frame`
-    (T,) index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `probability` (K,) of being a cell, NaN where
-    it is not known. Values are final where the run reached them, otherwise live. `decision` (K,) says what people
+    (T,) index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `probability` (K,) of being a cell, NaN
+    where it is not known. Values are final where the run reached them, otherwise live. `decision` (K,) says what people
     decided, "accepted", "rejected", "merged into 12" or nothing, `decided_by` who. A component that was merged by hand
     has no footprint any more, its values are those until then. `reject` and `restore` curate afterwards; the file
     `judged` beside the session keeps that, and it overrides

@@ -11,7 +11,7 @@ from ...core.state import State, require_array, require_int
 from .combination import Weights
 from .membership import gone_into, joined, named
 from .pair_moments import PairMoments
-from .sameness import Sameness, sameness, signal_variances
+from .sameness import MIN_SCORE, Sameness, sameness, signal_variances
 from .sections import Sections, Seen
 
 # Columns of the snapshots `cells_now` and `sections_now`.
@@ -128,12 +128,12 @@ class Joining:
         delay = self.delay[self.sections.plane] if len(self.sections) else np.empty(0)
         return sameness(self.moments, self._reference, self.sections.noise, delay)
 
-    def look(self) -> list[tuple[int, int]]:
+    def look(self, min_score: float = MIN_SCORE) -> list[tuple[int, int]]:
         """Look anew which sections are one cell; return (id, into) of cells that are no more."""
         pairs, found = self.moments.pairs, self.evidence()
         together = self.cell[pairs[:, 0]] == self.cell[pairs[:, 1]] if len(pairs) else np.empty(0, bool)
         active = self.sections.active[pairs].all(1) if len(pairs) else np.empty(0, bool)
-        same = np.where(together, found.stays(), found.joins(self._min_frames)) & active & ~self._reference
+        same = np.where(together, found.stays(), found.joins(self._min_frames, min_score)) & active & ~self._reference
         weight = self._overlap * found.shared * np.where(together, STAYS, 1.0)
         rows = np.flatnonzero(self.sections.active)
         place = np.full(len(self.sections), -1)

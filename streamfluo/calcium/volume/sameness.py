@@ -24,6 +24,7 @@ import numpy as np
 from .pair_moments import COUNT, PairMoments
 
 MIN_SCORE = 4.0  # of 10⁴ pairs that are not one cell .3 pass by chance, and need to share much besides
+ONE_LOOK_SCORE = 3.5  # of a recorded run, which is looked at once and not every 50 frames: 2 of 10⁴
 SPLIT_SCORE = 2.5  # pairs that are joined stay until they are below it
 MIN_SHARED = 0.6  # of ρ: reached where β is .75
 PRIOR_PAIRS, PRIOR_MEDIAN, PRIOR_SCATTER = 10, 0.1, 2.0  # of the references, where there are few
@@ -39,9 +40,9 @@ class Sameness(NamedTuple):
     score: np.ndarray
     frames: np.ndarray
 
-    def joins(self, min_frames: int) -> np.ndarray:
+    def joins(self, min_frames: int, min_score: float) -> np.ndarray:
         """Return which pairs (m,) are one cell, of those that are not joined."""
-        sure = (self.score >= MIN_SCORE) & (self.shared - self.error >= MIN_SHARED)
+        sure = (self.score >= min_score) & (self.shared - self.error >= MIN_SHARED)
         return np.asarray(sure & (self.frames >= min_frames))
 
     def stays(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from ...core.plane import Plane
 from ..component_shapes import boxes_of_footprints
 from ..extracted_components import ExtractedComponents
 from .joining import CELL_MEASURES, SECTION_MEASURES, Joining, Slices
+from .sameness import ONE_LOOK_SCORE
 from .sections import Seen
 
 MIN_FRAMES = 50  # two sections of a recorded run have been seen for, to be joined
@@ -49,7 +50,7 @@ class VolumeCells:
         for row in self._values["raw"].T:
             self._joining.take(row)
         if joined is None:
-            self._joining.look()
+            self._joining.look(ONE_LOOK_SCORE)
         else:
             self._joining.know(_recorded(joined, planes))
         self.ids = self._joining.weights.cells
