@@ -23,8 +23,8 @@ import numpy as np
 
 from .pair_moments import COUNT, PairMoments
 
-MIN_SCORE = 4.0  # of 10⁴ pairs that are not one cell .3 pass by chance, and need to share much besides
-ONE_LOOK_SCORE = 3.5  # of a recorded run, which is looked at once and not every 50 frames: 2 of 10⁴
+MIN_SCORE = 4.0  # .3 of 10⁴ of a normal tail; largest of 329 pairs that were not one cell: 3.0
+ONE_LOOK_SCORE = 3.5  # of a recorded run, which is looked at once and not every 50 frames
 SPLIT_SCORE = 2.5  # pairs that are joined stay until they are below it
 MIN_SHARED = 0.6  # of ρ: reached where β is .75
 PRIOR_PAIRS, PRIOR_MEDIAN, PRIOR_SCATTER = 10, 0.1, 2.0  # of the references, where there are few
