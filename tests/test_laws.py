@@ -5,6 +5,7 @@ import pytest
 from seeds import asked_for
 
 from streamfluo import SnapshotOperator, Spec, Table, create
+from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.core.registry import operators
 from streamfluo.core.spec import FRAME_DTYPES
 from streamfluo.testing import LAWS, Subject, check_laws
@@ -16,7 +17,7 @@ USUAL = {"uint16"}  # type for every setting, and those for the default one; all
 DEFAULT = {"uint16", "float32", "int16"}
 # Kinds that turn frames into floats first, those with seconds of compiling for int16, and those that look at no pixel.
 FEWER = {kind: {"uint16", "float32"} for kind in ("motion", "extract", "sofi", "gain")} | dict.fromkeys(
-    ("count", "reconstruct", "render", "trigger", "input", "decode", "kalman", "tuning", "events"), USUAL
+    ("count", "reconstruct", "render", "trigger", "input", "decode", "kalman", "tuning", "events", "volume"), USUAL
 )
 CASES = [
     pytest.param(
@@ -74,7 +75,40 @@ def a_scene(spec):
     return movie
 
 
+def slices(block):
+    """Components of two slices: one cell in both and cells of their own, known from the first frame on."""
+    rng = np.random.default_rng(6)
+    courses = rng.gamma(0.3, 3.0, (160, 6))
+    courses[:, 3] = courses[:, 0]  # the first of the second slice is the first of the first one
+    raw = courses + 0.5 * rng.standard_normal(courses.shape)
+    raw[60:64, 3:] = np.nan
+    frame = np.arange(block.index, block.stop)
+    planes, ids = np.repeat([0, 1], 3), np.array([0, 1, 2, 5, 6, 7])
+    found = {}
+    for name in ("raw", "traces", "spikes", "dff"):
+        found |= {name: raw[frame], f"{name}.planes": planes, f"{name}.ids": ids}
+        found[f"{name}.times_ns"] = frame[None] * 20_000_000 + np.array([[0], [10_000_000]])
+    if block.index:
+        return found
+    quality = np.zeros((6, len(MEASURES)))
+    columns = {
+        "id": ids,
+        "accepted": [1, 1, 1, 1, 1, 0],
+        "noise": [0.5] * 6,
+        "top_px": [0, 5, 9] * 2,
+        "left_px": [1, 9, 3] * 2,
+    }
+    for name, column in columns.items():
+        quality[:, list(MEASURES).index(name)] = column
+    contours = np.arange(5 * 4 * 2.0).reshape(5, 4, 2)
+    return found | {
+        "footprints": np.ones((6, 4, 4), np.float32), "footprints.planes": planes, "quality_now": quality,
+        "quality_now.planes": planes, "contours": contours, "contours.planes": planes[:5],
+    }  # fmt: skip
+
+
 INPUTS["render"] = localisations
+INPUTS["volume"] = slices
 INPUTS |= dict.fromkeys(("decode", "kalman", "tuning", "events"), activity)
 
 
@@ -163,3 +197,11 @@ def test_check_laws_runs_them_all_and_names_the_one_that_is_broken(monkeypatch):
     monkeypatch.setattr("streamfluo.pixels.moments.Moments.merge", lambda self, other: None)
     with pytest.raises(AssertionError, match="moments breaks parts_equal_whole: parts cut at"):
         check_laws("moments", Spec((5, 7), "uint16"))
+
+
+def test_the_volume_of_the_laws_has_a_cell_on_two_slices():
+    operator = create("volume", Spec((13, 17), "uint16", interval_s=0.02), **operators()["volume"].examples[0])
+    subject = Subject(lambda spec: operator, operator.spec, slices)
+    merged = [given["merged/id"] for given in subject.feed(operator, subject.blocks())]
+    assert np.concatenate(merged).tolist() == [4]
+    assert operator.read()["sections_now"][:2, :3].tolist() == [[1, 0, 0], [1, 1, 5]]

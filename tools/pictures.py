@@ -113,6 +113,26 @@ def several_planes(window: Any) -> None:
     image._average.setValue(10)
 
 
+def cells_of_slices(window: Any) -> None:
+    """Corrected frames of all slices side by side, with the outlines of the cells, and the traces of those."""
+    from PySide6.QtCore import Qt
+
+    image = next(
+        d
+        for d in window.docks.values()
+        if d.objectName().startswith("frames/motion") or "motion/frames" in d.objectName()
+    )
+    traces = next(d for d in window.docks.values() if d.objectName().startswith("by_id/volume"))
+    for dock in window.docks.values():
+        dock.setVisible(dock in (image, traces))
+    window.addDockWidget(Qt.DockWidgetArea.TopDockWidgetArea, image)
+    window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, traces)
+    window.resizeDocks([image, traces], [430, 290], Qt.Orientation.Vertical)
+    shown = window._content(image.objectName())
+    shown.set_mode("grid")
+    shown._average.setValue(10)
+
+
 SCENES = {
     "viewer": Scene(CALCIUM, LOOP, 30, 2200, (smooth,), marks=((700, "air puff"), (1600, "air puff"))),
     "voltage": Scene("sim:voltage?shape=64x96&frames=12000&snr=6&seed=5109", "voltage.toml", 400, 6000),
@@ -129,6 +149,10 @@ SCENES = {
     ),
     "planes": Scene(
         "sim:calcium?channels=2&z=3&shape=128x128&frames=1500&seed=5111", of_planes(), 20, 700, (several_planes,)
+    ),
+    "volume": Scene(
+        "sim:calcium?z=3&z_step_um=6&z_psf_um=2&interleaved=true&shape=128x128&frames=1500&frame_rate_hz=10&motion_px=0.5"
+        "&neurons=40&seed=5112", "calcium_volume.toml", 20, 900, (cells_of_slices, cells_of_slices),
     ),
 }  # fmt: skip
 

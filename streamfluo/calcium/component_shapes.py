@@ -12,6 +12,29 @@ EDGE = 0.2  # of a footprint's peak, at which contours run
 CONTOUR_POINTS = 512  # corners of a contour at most
 
 
+def footprints_of_boxes(boxes: np.ndarray, corners_px: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.csc_matrix:
+    """Return footprints (y·x, K) of boxes (K, h, w) whose corners are at (K, yx) of frames of that shape."""
+    component, y, x = np.nonzero(boxes)
+    corner = np.asarray(corners_px).astype(int)[component]
+    pixel = (y + corner[:, 0]) * shape[1] + x + corner[:, 1]
+    size = (shape[0] * shape[1], len(boxes))
+    return scipy.sparse.csc_matrix((boxes[component, y, x], (pixel, component)), shape=size)
+
+
+def boxes_of_footprints(
+    footprints: scipy.sparse.csc_matrix, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return boxes (K, h, w) float32 of footprints (y·x, K), as large as the largest needs, and corners (K, yx)."""
+    columns = [slice(*footprints.indptr[k : k + 2]) for k in range(footprints.shape[1])]
+    places = [np.divmod(footprints.indices[column], shape[1]) for column in columns]
+    corners = np.array([[y.min(initial=shape[0]), x.min(initial=shape[1])] for y, x in places], np.int64).reshape(-1, 2)
+    sides = [max((int(np.ptp(at[axis])) + 1 for at in places if len(at[axis])), default=1) for axis in (0, 1)]
+    boxes = np.zeros((len(places), *sides), np.float32)
+    for k, ((y, x), (top, left)) in enumerate(zip(places, corners.tolist(), strict=True)):
+        boxes[k, y - top, x - left] = footprints.data[columns[k]]
+    return boxes, corners
+
+
 def centres(footprints: scipy.sparse.csc_matrix, shape: tuple[int, int]) -> np.ndarray:
     """Return the centre of mass (K, yx) [px] of footprints (y·x, K), NaN of an empty one."""
     if not footprints.shape[1]:

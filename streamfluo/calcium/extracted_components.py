@@ -12,7 +12,7 @@ import scipy.sparse
 
 from ..core.errors import SessionError
 from ..core.loaded import RecordedStep
-from .component_shapes import centres, contours
+from .component_shapes import centres, contours, footprints_of_boxes
 from .component_tables import as_pandas, as_xarray, table_of
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class ExtractedComponents:
     """The components of a session: a column of `footprints` and a row of every other array per component.
 
     `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
-    float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted` (K,); `frame` (T,)
-    index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `probability` (K,) of being a cell, NaN where
-    it is not known. Values are final where the run reached them, otherwise live. `decision` (K,) says what people
+    float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted`, `noise` (K,); `frame`
+    (T,) index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `probability` (K,) of being a cell, NaN
+    where it is not known. Values are final where the run reached them, otherwise live. `decision` (K,) says what people
     decided, "accepted", "rejected", "merged into 12" or nothing, `decided_by` who. A component that was merged by hand
     has no footprint any more, its values are those until then. `reject` and `restore` curate afterwards; the file
     `judged` beside the session keeps that, and it overrides
@@ -67,10 +67,11 @@ class ExtractedComponents:
         self.ids = measured["id"].astype(np.int64)
         self.birth_frame = _births(measured, values, last)
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
+        self.noise = measured.get("noise", np.ones(len(self.ids)))
         self.probability = measured.get("probability", np.full(len(self.ids), np.nan))
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
-        self.footprints = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape, len(self.ids))
+        self.footprints = _sparse(snapshot["footprints"], measured, shape)
         rows = {name: self._trace_rows(values, name) for name in _SETTLED}
         self.traces, self.raw, self.spikes, self.dff = (rows[name] for name in _SETTLED)
 
@@ -302,10 +303,8 @@ def _births(measured: Mapping[str, np.ndarray], values: Mapping[str, Any], decid
     return births
 
 
-def _sparse(
-    boxes: np.ndarray, top: np.ndarray, left: np.ndarray, shape: tuple[int, int], count: int
-) -> scipy.sparse.csc_matrix:
-    component, y, x = np.nonzero(boxes)
-    pixel = (y + top.astype(int)[component]) * shape[1] + x + left.astype(int)[component]
-    size = (shape[0] * shape[1], count)
-    return scipy.sparse.csc_matrix((boxes[component, y, x], (pixel, component)), shape=size)
+def _sparse(boxes: np.ndarray, measured: Mapping[str, np.ndarray], shape: tuple[int, int]) -> scipy.sparse.csc_matrix:
+    corners_px = np.stack([measured["top_px"], measured["left_px"]], 1)
+    footprints = footprints_of_boxes(boxes, corners_px[: len(boxes)], shape)
+    footprints.resize(footprints.shape[0], len(corners_px))  # those that were merged by hand have none
+    return footprints

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .errors import ConfigError, did_you_mean
+from .plane import Plane
 
 
 class SeenFrames(Protocol):
@@ -52,6 +53,15 @@ class RecordedStep(Protocol):
     @property
     def inputs(self) -> Mapping[str, str]: ...
     def unit_of(self, value: str) -> str | None: ...
+
+
+class SliceSteps(NamedTuple):
+    """What the slices of a channel hold of one step: recorded steps by plane, from the first slice on, their planes,
+    and the step that stands once for all of them and was given their values, if the run had one."""
+
+    steps: Mapping[str, RecordedStep]
+    planes: tuple[Plane, ...]
+    joined: RecordedStep | None
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from .block import Block
 from .decision import Decided, Decision, Takes
 from .errors import ConfigError, FrameError, did_you_mean
 from .findings import Findings, ReportedStep
-from .loaded import Loaded, RecordedStep
+from .loaded import Loaded, RecordedStep, SliceSteps
 from .params import Params
+from .plane import Plane
 from .spec import Spec
 from .state import State
 
@@ -166,12 +167,16 @@ class Operator(ABC):
     or reorders them). `examples` are parameter sets that the laws run it with, besides the defaults. `from_file` has
     for each parameter that a config may name by a file what makes its value of the file's content. `results` has by
     name what reads its results from a session, as in `session.results("components")`; `joins` what puts those of the
-    slices of a volume together, of steps by plane from the first slice on. `may_need` are per-frame values of the steps
+    slices of a volume together. `may_need` are per-frame values of the steps
     that its frames came through, given where there are any: with `valid` it learns nothing from frames that are
     declared not valid (`seen_parts`). A name in `needs` may say of which step, `extract.traces`. With `reads_every` a
     need may be a snapshot of a step before: it comes with the frame that ends each so many frames of the index, else
     None. `of_planes` are those in `needs` that a config may take of several planes at once: as (planes, t, …), NaN
-    where a plane has none of a frame or declares it not valid. `live` are the parameters that may be changed while
+    where a plane has none of a frame or declares it not valid; values by id side by side, beside them `NAME.ids` and
+    `NAME.planes`, the number of each one's plane, and `NAME.times_ns` (planes, t), -1 of frames that a plane has not;
+    snapshots end to end with `NAME.planes`, with the block that begins behind a multiple of `reads_every`, else None.
+    A step that is `once` stands once for the slices of a channel, in the first of those that it runs on, and takes of
+    all of them what it needs. `live` are the parameters that may be changed while
     frames flow, each with another value that the laws try. `takes` are by verb the decisions about its results that
     people may take meanwhile. `counted` names values that add up over frames, or over the ids of the newest frame, by
     what they count: a run says so as it goes. `presents` arranges the viewer, of several steps as the last one says.
@@ -192,6 +197,7 @@ class Operator(ABC):
     compiles_later: ClassVar[tuple[Callable[[Any, Spec], object], ...]] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     reads_every: int = 0
+    once: ClassVar[bool] = False
     frame_axis: Literal["same", "own"] = "same"
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     live: ClassVar[Mapping[str, Any]] = {}
@@ -199,7 +205,7 @@ class Operator(ABC):
     takes: ClassVar[Mapping[str, Takes]] = {}
     from_file: ClassVar[Mapping[str, Callable[[Loaded, Spec], Any]]] = {}
     results: ClassVar[Mapping[str, Callable[[RecordedStep], Any]]] = {}
-    joins: ClassVar[Mapping[str, Callable[[Mapping[str, RecordedStep]], Any]]] = {}
+    joins: ClassVar[Mapping[str, Callable[[SliceSteps], Any]]] = {}
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         """Allocate everything here and compile what the first frames need; the rest by `later`."""
@@ -212,6 +218,12 @@ class Operator(ABC):
 
     def meet(self, given: Mapping[str, Gives]) -> None:  # noqa: B027 - most take what they know by name
         """Be told what each of `needs` and `may_need` is met by, before the first frame. Raises ConfigError."""
+
+    def meet_planes(self, planes: Sequence[Plane]) -> None:  # noqa: B027 - of most it does not matter which they are
+        """Be told the planes that `of_planes` are taken of, each with the pixel size there, before the first frame.
+
+        Raises ConfigError for planes that cannot be taken together.
+        """
 
     @property
     def out_spec(self) -> Spec:

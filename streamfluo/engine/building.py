@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.operator import Gives, Operator, SnapshotOperator
 from ..core.params import build_params
-from ..core.plane import in_plane, select_planes
+from ..core.plane import Plane, in_plane, select_planes
 from ..core.registry import find_operator
 from ..core.spec import Spec
 from ..core.step_values import Gate
@@ -82,7 +84,10 @@ class Builder:
                 planes = select_planes(step.planes, spec.plane_names) if step.planes else spec.plane_names
             except FrameError as error:
                 raise ConfigError(f"{place}: {error}") from None
-            self.steps += [self._build(place, step, plane) for plane in planes]
+            if find_operator(step.kind, place).once:
+                self.steps += self._build_once(place, step, planes)
+            else:
+                self.steps += [self._build(place, step, plane) for plane in planes]
         self._check_order()
 
     def leaders(self) -> dict[str, set[str]]:
@@ -102,7 +107,35 @@ class Builder:
         """The planes that a step takes values of."""
         return {other.plane for other in self.steps if other.id in step.takes_of}
 
-    def _build(self, place: str, config: StepConfig, plane: str) -> Step:
+    def _build_once(self, place: str, config: StepConfig, planes: Sequence[str]) -> list[Step]:
+        """Build a step that stands once for the slices of a channel, in the first of those in which it finds something.
+
+        It takes frames only as they came. Raises ConfigError where nothing gives what it takes.
+        """
+        wanted = find_operator(config.kind, place).of_planes
+        for name in wanted:
+            if not _is_pool(named := config.inputs.get(name, "*/step")):
+                raise ConfigError(f"{place}: {name!r} is of several planes, `*/step.{name}`, found {named!r}")
+        slices: dict[str, list[str]] = {}
+        for plane in planes:
+            if all(name in config.inputs or self._nearest(plane, name) for name in wanted):
+                slices.setdefault(plane.rpartition("/")[0], []).append(plane)
+        built = []
+        for channel, found in slices.items():
+            own = f"{channel}/*/" if channel else "*/"
+            names = {name: f"{own}{self._nearest(found[0], name)}.{name}" for name in wanted}
+            stated = msgspec.structs.replace(config, after=SOURCE, inputs=names | config.inputs)
+            built.append(self._build(place, stated, found[0], found))
+        if not built:
+            raise ConfigError(f"{place}: nothing above gives all of {', '.join(wanted)}; put what does before it")
+        return built
+
+    def _nearest(self, plane: str, name: str) -> str:
+        """The nearest step of a plane that gives a value of a name, "" if none does."""
+        own = (step for step in reversed(self.steps) if step.plane == plane)
+        return next((s.config.id for s in own if any(g.name == name for g in s.operator.gives)), "")
+
+    def _build(self, place: str, config: StepConfig, plane: str, among: Sequence[str] = ()) -> Step:
         operator_class = find_operator(config.kind, place)
         parent = self._parent(config, plane)
         root = in_plane(plane, SOURCE)
@@ -122,10 +155,11 @@ class Builder:
         gate = Gate(in_plane(plane, config.id), operator)
         step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate, params)
         step.givers = self._givers(place, step)
-        step.pools = self._pools(place, step)
+        step.pools = self._pools(place, step, among)
         step.snapshots = self._snapshots(place, step)
         try:
             operator.meet({need: self._given(*giver) for need, giver in step.givers.items()})
+            operator.meet_planes(self._pooled_planes(step))
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
         own = {other.id for other in self.steps if other.plane == plane}
@@ -156,15 +190,19 @@ class Builder:
         there nothing cuts blocks where they are read."""
         if not step.lives_on_frames:
             return ()
-        found = tuple(need for need, giver in step.givers.items() if self._given(*giver).kind == "snapshot")
+        met = step.givers | {need: givers[0] for need, givers in step.pools.items()}
+        found = tuple(need for need, giver in met.items() if self._given(*giver).kind == "snapshot")
         if found and step.axis != in_plane(step.plane, SOURCE):
             raise ConfigError(
                 f"{place}: {found[0]!r} is a snapshot; take it before a step that hands on its own frames"
             )
         return found
 
-    def _pools(self, place: str, taker: Step) -> dict[str, tuple[tuple[str, str], ...]]:
-        """For each name that the config takes of several planes, `*/motion.shift_px`, the (step id, name) of theirs."""
+    def _pools(self, place: str, taker: Step, among: Sequence[str]) -> dict[str, tuple[tuple[str, str], ...]]:
+        """For each name that the config takes of several planes, `*/motion.shift_px`, the (step id, name) of theirs.
+
+        `among`: of these planes alone, where there are any.
+        """
         pools = {}
         for need, named in taker.config.inputs.items():
             if not _is_pool(named):
@@ -178,9 +216,15 @@ class Builder:
                 planes = select_planes([channel], names) if channel else names
             except FrameError as error:
                 raise ConfigError(f"{place}: {error}") from None
-            having = [plane for plane in planes if self._has(plane, value.partition(".")[0])]
+            having = [p for p in planes if self._has(p, value.partition(".")[0]) and (not among or p in among)]
             pools[need] = tuple(self._named(place, f"{plane}/{value}", need, taker) for plane in having or planes[:1])
         return pools
+
+    def _pooled_planes(self, step: Step) -> list[Plane]:
+        """The planes that a step takes of, in their order, with the pixel size of the frames that its givers saw."""
+        by_id, by_name = {s.id: s for s in self.steps}, {plane.name: plane for plane in self._spec.planes}
+        givers = [by_id[giver] for giver, _ in next(iter(step.pools.values()), ())]
+        return [replace(by_name[s.plane], pixel_um=s.operator.spec.pixel_um) for s in givers if s.plane in by_name]
 
     def _has(self, plane: str, step_id: str) -> bool:
         return any(step.plane == plane and step.config.id == step_id for step in self.steps)
@@ -192,7 +236,7 @@ class Builder:
                 f"{place}: it waits for all planes, and can take frames only as they came; write after = {SOURCE!r}"
             )
         for giver in self.steps:
-            if giver.id in step.takes_of and giver.late and apart(giver, step):
+            if giver.id in step.takes_of and giver.late and apart(giver, step) and not step.operator.once:
                 raise ConfigError(f"{place}: step {giver.id!r} waits for all planes; take what it takes instead")
 
     def _givers_on_the_way(self, taker: Step) -> dict[str, tuple[str, str]]:
@@ -278,7 +322,7 @@ def _is_pool(named: str | None) -> bool:
 
 def _check_frames(place: str, what: str, giver: Step, taker: Step, kind: str) -> None:
     """Raises ConfigError for values that belong to other frames than those that a step sees."""
-    if giver.plane != taker.plane and kind != "per_frame":
+    if giver.plane != taker.plane and kind != "per_frame" and not taker.operator.once:  # it takes of several planes
         raise ConfigError(f"{place}: {what} is no value of each frame; of another plane only those can be taken")
     same = giver.axis == taker.axis
     if giver.plane != taker.plane:  # their frames have the same indices as long as they are the planes' own

@@ -49,7 +49,9 @@ class Chain:
         self._flow = Flow(self.steps, self.events, self._across, self.read, config.chain.pool)
         self.listeners = self._flow.listeners  # told at once what a step gave
         self.changes = LiveChanges(self.steps, self._flow.guarded, self.events.append)
-        late = {step.plane for step in self.steps if step.late}
+        # What a step that stands once takes of late ones in other planes must be there: its plane comes last.
+        once = {step.plane for step in self.steps if step.operator.once}
+        late = sorted(dict.fromkeys(step.plane for step in self.steps if step.late), key=lambda plane: plane in once)
         self._held = HeldBlocks(late, builder.awaited()) if late else None
 
     @classmethod
@@ -217,6 +219,7 @@ class Chain:
             step.muted = saved.get("muted")
             if saved["state"] or not step.muted:
                 _restore(step, saved["state"])
+        self._across.restored({step.id: step.next_index for step in self.steps}, self._flow.snapshot)
 
     def _late(self, plane: str, item: Block | Gap) -> list[StepResult]:
         """Run late steps over what waited for this block or gap of a plane."""
@@ -247,6 +250,7 @@ class Chain:
     def _cut(self, plane: str, late: bool, block: Block) -> Iterator[Block]:
         """Yield a block in the parts that end where steps take snapshots: what they show must not depend on blocks."""
         taking = {s.operator.reads_every for s in self.steps if s.snapshots and (s.plane, s.late) == (plane, late)}
+        taking |= self._across.cuts(plane, late)
         at = block.index
         while taking and (stop := min(at - at % every + every for every in taking)) < block.stop:
             yield block.cut(at, stop)

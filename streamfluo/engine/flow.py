@@ -23,7 +23,7 @@ from ..core.plane import in_plane
 from ..core.step_values import StepValues
 from ..core.thread_pool import LEAST_NS, ThreadPool, using
 from ..core.wire import SOURCE
-from .across import AcrossPlanes
+from .across import PLANES, AcrossPlanes
 from .building import Step, apart
 
 Event = dict[str, Any]
@@ -97,13 +97,17 @@ class Flow:
             for step in self._steps:
                 if step.plane == plane and step.late == late:
                     self._take(step, turn, finishing)
-        flat = turn.flat(self._steps)
-        for result in flat if self._across else ():
-            if result.values is not None:
-                self._across.add(result.values)
-        if blocks:
-            self._across.passed(plane, blocks[-1].stop, late)
-        return flat
+        for block in blocks:
+            self._across.came(plane, late, block, self.snapshot)
+            self._across.passed(plane, block.stop, late)
+        return turn.flat(self._steps)
+
+    def snapshot(self, giver: str, name: str) -> np.ndarray | None:
+        """Return a snapshot of a step that is not muted; None of one that is, or that breaks over it."""
+        step = self._by_id[giver]
+        index = step.next_index or 0
+        found = None if step.muted else self.guarded(step, index, lambda: self._read(giver, [name])[name])
+        return found if found is None else np.asarray(found)
 
     def streams(self, frames: int, frame_px: int) -> bool:
         """Whether blocks of so many frames that wait are worth running as a stream, and what is under way is not too
@@ -220,14 +224,21 @@ class Flow:
             given = {giver: turn.results[giver][n].values for giver in givers}
             if (result := self._update(step, block, given)) is None:
                 break
+            self._keep(result)
             made.append(result)
             if not result.output.held:
                 handed.append(result.output.block or block)
         if finishing and not step.muted:
             result = self.guarded(step, step.next_index or 0, self._finished, step)
             if result is not None:
+                self._keep(result)
                 made.append(result)
                 handed += [result.output.block] if result.output.block else []
+
+    def _keep(self, result: StepResult) -> None:
+        """Keep values that steps of other planes take, or this one with them."""
+        if self._across and result.values is not None:
+            self._across.add(result.values)
 
     def _update(self, step: Step, block: Block, given: Mapping[str, StepValues | None]) -> StepResult | None:
         expected = step.next_index
@@ -272,7 +283,10 @@ class Flow:
         """The values a step needs, by name; of those by id also whose they are, as NAME.ids, …"""
         inputs: dict[str, Any] = {}
         for need, givers in step.pools.items():
-            inputs[need] = self._across.pooled(givers, block.index, len(block))
+            if step.operator.once:
+                inputs |= self._of_planes(step, need, block)
+            else:
+                inputs[need] = self._across.pooled(givers, block.index, len(block))
         for need, (giver, name) in step.givers.items():
             if need in step.snapshots:
                 due = block.stop % step.operator.reads_every == 0
@@ -292,6 +306,15 @@ class Flow:
             for about in self._by_id[giver].gate.beside(name):
                 inputs[f"{need}.{about}"] = values.value(about)
         return inputs
+
+    def _of_planes(self, step: Step, need: str, block: Block) -> dict[str, Any]:
+        """What a step takes of several planes: values by id side by side, snapshots end to end, and whose they are."""
+        givers = step.pools[need]
+        if need in step.snapshots:
+            found = self._across.snapshots(givers, block.index)
+            return {need: None} if found is None else {need: found[0], f"{need}.{PLANES}": found[1]}
+        values = self._across.pooled_by_id(givers, block.index, len(block))
+        return {need: values.pop(""), **{f"{need}.{about}": array for about, array in values.items()}}
 
 
 def _waits_for(step: Step) -> set[str]:

@@ -52,6 +52,30 @@ class Components(Protocol):
     def contours(self, ids: Sequence[int] | None = None) -> list[np.ndarray]: ...
 
 
+class VolumeCells(Protocol):
+    """What a science's `cells` are to other programs: K cells over several planes, footprints and traces (K, T)."""
+
+    planes: tuple[str, ...]
+    shape: tuple[int, int]
+    ids: np.ndarray
+    frame: np.ndarray
+
+    def columns(self) -> dict[str, np.ndarray]: ...
+    def footprints(self) -> Any: ...
+    @property
+    def same_as(self) -> dict[str, np.ndarray]: ...
+    @property
+    def traces(self) -> np.ndarray: ...
+    @property
+    def raw(self) -> np.ndarray: ...
+    @property
+    def spikes(self) -> np.ndarray: ...
+    @property
+    def dff(self) -> np.ndarray: ...
+    @property
+    def t_s(self) -> np.ndarray: ...
+
+
 class Found(NamedTuple):
     """The components of one step of one plane: step id, which plane of how many, its name, the frame rate [Hz]."""
 

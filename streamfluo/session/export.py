@@ -88,7 +88,8 @@ def _export(stacks: StackWriter, out: Path, progress: Callable[[int], None], pix
         written.append(write_csv(out / "gaps.csv", ("first", TIME, "count", "lost by", "plane")[: 4 + several], rows))
     names = plane_file_names(session.planes) if several else {}
     if to in ("npy", "csv"):
-        written += [export_joined(name, cells().same_as, out) for name, cells in session.joiners("cells").items()]
+        for name, read in session.joiners("cells").items():
+            written += export_joined(name, read(), out)
         written += [export_input(one, to, out) for one in session.recorded_inputs.by_name.values()]
     for found in found_cells(session) if to == "csv" else ():
         folder = out / names.get(found.plane, "")

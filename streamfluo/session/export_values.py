@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import SessionError
 from ..core.names import as_file_name, file_in
+from .cell_writers import VolumeCells
 from .csv_writer import as_table, column_names, table_of, write_csv
 from .inputs import RecordedInput
 from .pixel_sizes import pixel_of_shape
@@ -96,9 +97,15 @@ def export_input(one: RecordedInput, to: str, out: Path) -> Path:
     return write_csv(_file(out, f"{name}.csv"), header, zip(*listed, strict=True))
 
 
-def export_joined(name: str, columns: Mapping[str, np.ndarray], out: Path) -> Path:
-    """Write which components of the slices of a channel are one cell."""
-    return write_csv(_file(out, f"{as_file_name(name)}.cells.csv"), *table_of(columns))
+def export_joined(name: str, cells: VolumeCells, out: Path) -> list[Path]:
+    """Write which components of the slices of a channel are one cell, where each cell is, and their traces."""
+    stem = as_file_name(name)
+    traces = {f"{i}": trace for i, trace in zip(cells.ids.tolist(), cells.traces, strict=True)}
+    return [
+        write_csv(_file(out, f"{stem}.cells.csv"), *table_of(cells.same_as)),
+        write_csv(_file(out, f"{stem}.centres.csv"), *table_of(cells.columns())),
+        write_csv(_file(out, f"{stem}.traces.csv"), *table_of({"frame": cells.frame, **traces}, t_s=cells.t_s)),
+    ]
 
 
 def _file(out: Path, name: str) -> Path:

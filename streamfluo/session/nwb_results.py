@@ -3,14 +3,16 @@ door."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from ..core.errors import SessionError
 from ..core.names import as_file_name, plane_file_names
 from .cell_writers import found_cells
-from .nwb_segmentation import MASKS, add_segmentation, rows_of_components, rows_of_masks, series_times
+from .nwb_segmentation import MASKS, add_segmentation, rows_of_cells, rows_of_components, rows_of_masks, series_times
 from .reader import Session
 from .recorded_step import SessionStep
 
@@ -35,10 +37,21 @@ def add_results(pynwb: Any, whole: Any, session: Session) -> None:
             if (masked := rows_of_masks(step)) is not None:
                 found.append((step.id, name, masked))
     found = [one for one in found if len(one[2].ids)]
+    _add_volumes(pynwb, whole, session, names)
     for step_id, plane, rows in found:
         suffix = "" if len(found) == 1 else "-" + "-".join(filter(None, (as_file_name(step_id), names.get(plane))))
         imaged = whole.imaging_planes["-".join(filter(None, ("plane", names.get(plane))))]
         add_segmentation(pynwb, _processing(whole), rows, imaged, suffix)
+
+
+def _add_volumes(pynwb: Any, whole: Any, session: Session, names: Mapping[str, str]) -> None:
+    """Add the cells of each volume, of which several slices may show one, beside what was found in each slice."""
+    for name, read in session.joiners("cells").items():
+        with suppress(SessionError):  # of a run that was killed there are frames and values
+            rows = rows_of_cells(name, cells := read())
+            if len(rows.ids):
+                imaged = whole.imaging_planes[f"plane-{names[cells.planes[0]]}"]
+                add_segmentation(pynwb, _processing(whole), rows, imaged, f"-volume-{as_file_name(name)}")
 
 
 def finds_cells(session: Session) -> bool:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cell_writers import Components
+from .cell_writers import Components, VolumeCells
 from .recorded_step import SessionStep
 
 NO_PIXEL = [(0, 0, 0.0)]  # of a component that was merged by hand: NWB takes no empty mask
+DELAY = "how much later than the times of the series its values were taken, the mean of its slices [s]"
 NOISE = "standard deviations of the noise of one frame"
 MASKS, RAW = "masks", ("mean", "trace")  # what steps give that measure regions
 
@@ -30,13 +31,13 @@ class Series(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """K rows of a segmentation: ids, masks (y·x, K) of frames of that shape, further columns with a description each,
-    series and their times (T,) [s]."""
+    """K rows of a segmentation: ids, masks (y·x, K) of frames of that shape, or (z·y·x, K) of a volume's, further
+    columns with a description each, series and their times (T,) [s]."""
 
     said: str
     ids: np.ndarray
     masks: Any
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     columns: Mapping[str, tuple[str, np.ndarray]]
     series: tuple[Series, ...]
     t_s: np.ndarray
@@ -60,6 +61,26 @@ def rows_of_components(step: str, cells: Components) -> Rows:
     )
     said = f"footprints of step {step}; weights in ADU per noise σ of activity"
     return Rows(said, cells.ids, cells.footprints, cells.shape, columns, series, cells.t_s)
+
+
+def rows_of_cells(name: str, cells: VolumeCells) -> Rows:
+    """Return the rows of the cells of a volume, whose masks are voxels: z is the place of the slice in `planes`."""
+    known = cells.columns()
+    columns = {
+        "slices": ("on how many slices it is", known["sections"]),
+        "z_um": ("depth of its centre [µm], NaN where that is not known", known["z_um"]),
+        "y_um": ("centre along y [µm]", known["y_um"]),
+        "x_um": ("centre along x [µm]", known["x_um"]),
+        "delay_s": (DELAY, known["delay_s"]),
+    }
+    series = (
+        Series("Fluorescence", "RoiResponseSeries", cells.raw, NOISE, "demixed activity, NaN before it was found"),
+        Series("Fluorescence", "Denoised", cells.traces, NOISE, "denoised activity"),
+        Series("Fluorescence", "Deconvolved", cells.spikes, f"{NOISE} per second", "rate of spikes up to a factor"),
+        Series("DfOverF", "RoiResponseSeries", cells.dff, "n.a.", "ΔF/F; NaN where F0 is near 0"),
+    )
+    said = f"cells of {name} in the slices {', '.join(cells.planes)}; weights in ADU per noise σ of activity"
+    return Rows(said, cells.ids, cells.footprints(), (len(cells.planes), *cells.shape), columns, series, cells.t_s)
 
 
 def rows_of_masks(step: SessionStep) -> Rows | None:
@@ -114,7 +135,10 @@ def add_segmentation(pynwb: Any, ophys: Any, rows: Rows, plane: Any, suffix: str
         table.add_column(name, said)
     for k, i in enumerate(rows.ids.tolist()):
         told = {name: array[k] for name, (_, array) in rows.columns.items()}
-        table.add_roi(id=i, pixel_mask=_pixels(rows, k) or NO_PIXEL, **told)
+        if len(rows.shape) == 3:
+            table.add_roi(id=i, voxel_mask=_voxels(rows, k), **told)
+        else:
+            table.add_roi(id=i, pixel_mask=_pixels(rows, k) or NO_PIXEL, **told)
     ophys["ImageSegmentation"].add_plane_segmentation(table)
     if not len(rows.t_s) or np.isnan(rows.t_s).any():
         return
@@ -136,3 +160,10 @@ def _pixels(rows: Rows, k: int) -> list[tuple[int, int, float]]:
     part = slice(*rows.masks.indptr[k : k + 2])
     y, x = np.divmod(rows.masks.indices[part], rows.shape[1])
     return list(zip(x.tolist(), y.tolist(), rows.masks.data[part].tolist(), strict=True))
+
+
+def _voxels(rows: Rows, k: int) -> list[tuple[int, int, int, float]]:
+    """The voxels (x, y, z, weight) of a row's mask."""
+    part = slice(*rows.masks.indptr[k : k + 2])
+    z, y, x = np.unravel_index(rows.masks.indices[part], rows.shape)
+    return list(zip(x.tolist(), y.tolist(), z.tolist(), rows.masks.data[part].tolist(), strict=True))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import SessionError
+from ..core.loaded import SliceSteps
 from ..core.plane import Plane
 from ..core.registry import operator_of
 from .recorded_step import SessionStep
@@ -72,11 +73,28 @@ class ScienceResults(ABC):
     def joiners(self, result: str) -> dict[str, Callable[[], Any]]:
         """Return what joins a result over the slices of a channel, by channel and step, `green/extract`."""
         found: dict[str, dict[str, SessionStep]] = {}
-        for plane in sorted(self._all_planes(), key=lambda plane: plane.z):
+        planes = sorted(self._all_planes(), key=lambda plane: plane.z)
+        for plane in planes:
             for step in self.plane(plane.name).recorded_steps:
                 found.setdefault(f"{plane.channel}/{step.id}", {})[plane.name] = step
-        kinds = {name: operator_of(next(iter(steps.values())).kind) for name, steps in found.items()}
-        return {n: partial(kind.joins[result], found[n]) for n, kind in kinds.items() if kind and result in kind.joins}
+        joiners: dict[str, Callable[[], Any]] = {}
+        for name, steps in found.items():
+            kind = operator_of(next(iter(steps.values())).kind)
+            if kind is not None and result in kind.joins:
+                of = tuple(plane for plane in planes if plane.name in steps)
+                joiners[name] = partial(kind.joins[result], SliceSteps(steps, of, self._joined(found, name)))
+        return joiners
+
+    def _joined(self, found: Mapping[str, Mapping[str, SessionStep]], name: str) -> SessionStep | None:
+        """The step that stands once for the slices of a channel and takes values of this step in each, if any."""
+        channel, _, step_id = name.rpartition("/")
+        taken = f"{channel}/*/{step_id}."
+        for steps in found.values():
+            for step in steps.values():
+                kind = operator_of(step.kind)
+                if kind is not None and kind.once and any(v.startswith(taken) for v in step.inputs.values()):
+                    return step
+        return None
 
     def cells(self, step: str | None = None) -> Any:
         """Return the cells of a volume: what was extracted in each slice, joined where it is the same cell.

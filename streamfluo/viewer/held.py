@@ -101,6 +101,10 @@ class Held:
                 self.values[f"{step}/{name}"] = float(array[()])
         elif any(o.id == f"{step}/{name}" and o.kind in ("contours", "rectangle") for o in self.overlays):
             self.contours[f"{step}/{name}"] = array
+        elif slices := [o for o in self.overlays if (o.step, o.name) == (step, name) and o.z is not None]:
+            for overlay in slices:
+                if array.ndim == 4 and overlay.z is not None and overlay.z < len(array):
+                    self.contours[overlay.id] = array[overlay.z]
         elif array.dtype.kind == "U" or (panel is None and not self._belongs_to_a_plot(step, name)):
             self.refused["snapshot"] += 1
         elif panel is not None and panel.kind == "interval" and array.shape == (2,):

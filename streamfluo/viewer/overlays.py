@@ -23,7 +23,7 @@ class Overlays(QObject):
     def __init__(self, panel: Panel, model: Model, canvas: Canvas, view: PlaneView) -> None:
         super().__init__()
         self._panel, self._model, self._canvas, self._view = panel, model, canvas, view
-        self._hidden: set[str] = set()
+        self._chosen: dict[str, bool] = {}  # whether it is drawn, of what somebody has switched on or off
         self.items: dict[str, OverlayItem | ComponentsItem | PlacesItem] = {}
 
     def all(self) -> list[Overlay]:
@@ -37,7 +37,13 @@ class Overlays(QObject):
 
     def over(self, panel: Panel) -> list[Overlay]:
         """What is drawn over the image of one plane."""
-        return [o for o in self._model.overlays_over(panel) if self._kind_of(o) not in self._hidden]
+        found = self._model.overlays_over(panel)
+        return [o for o in found if self._is_drawn(o, found)]
+
+    def _is_drawn(self, overlay: Overlay, beside: Sequence[Overlay]) -> bool:
+        """Whether an overlay is drawn; at first all but outlines of sections where those of their cells are drawn."""
+        cells = overlay.kind == "contours" and overlay.z is None and any(o.z is not None for o in beside)
+        return self._chosen.get(self._kind_of(overlay), not cells)
 
     def _kind_of(self, overlay: Overlay) -> str:
         """An overlay's name, the same in all planes."""
@@ -46,12 +52,12 @@ class Overlays(QObject):
     @property
     def shown(self) -> dict[str, bool]:
         """What can be drawn over the image, the same in all planes, and whether it is."""
-        over = (o for panel in self._overlaid() for o in self._model.overlays_over(panel))
-        return {name: name not in self._hidden for name in dict.fromkeys(self._kind_of(o) for o in over)}
+        over = [self._model.overlays_over(panel) for panel in self._overlaid()]
+        return {self._kind_of(o): self._is_drawn(o, found) for found in over for o in found}
 
     def toggle(self, name: str, shown: bool) -> None:
         """Draw something over the image, or not."""
-        self._hidden = self._hidden - {name} if shown else self._hidden | {name}
+        self._chosen[name] = shown
         self.changed.emit()
 
     def draw(self, tiles: Sequence[Tile]) -> None:

@@ -77,7 +77,8 @@ class Overlay:
 
     It is known by its axes: per-frame values that end in `yx` are vectors, a table with columns y_px and x_px holds
     spots, a snapshot (id, point, yx) contours; all in pixels of the frames the step saw. A snapshot (edge) is a
-    rectangle, top, bottom, left, right, in those of the frames that the step gives.
+    rectangle, top, bottom, left, right, in those of the frames that the step gives. Contours (z, id, point, yx) are
+    drawn in each slice `z` of the step's channel.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Overlay:
     name: str
     on: str  # the step whose frames these are pixels of
     topic: str
+    z: int | None = None
 
 
 def panels_of(hello: wire.Hello, sources: Sequence[str] = (wire.SOURCE,)) -> list[Panel]:
@@ -165,9 +167,32 @@ def overlays_of(hello: wire.Hello) -> list[Overlay]:
         seen = frames_seen_by(step, hello.frames, after)
         for name, kind, dims, *_ in gives:
             shape = _overlay_kind(kind, dims)
-            if shape is not None:
+            if shape == "contours" and in_slices(dims):
+                overlays += _in_slices(hello, step, name)
+            elif shape is not None:
                 on = step if shape == "rectangle" and step in hello.frames else seen
                 overlays.append(Overlay(f"{step}/{name}", shape, step, name, on, _topic(kind, step, name)))
+    return overlays
+
+
+def in_slices(dims: Sequence[str]) -> bool:
+    """Return whether a snapshot has its first axis along the slices of a volume."""
+    return tuple(dims[:1]) == ("z",)
+
+
+def _in_slices(hello: wire.Hello, step: str, name: str) -> list[Overlay]:
+    """Contours in each slice of the channel that a step stands in, over the last frames that there are of the slice."""
+    channel, overlays = step.partition("/")[0], []
+    for source in hello.frames:
+        of, _, rest = source.partition("/")
+        z, _, ends = rest.partition("/")
+        if of != channel or ends != wire.SOURCE or not z.isdecimal():
+            continue
+        made = [s for s, _, _ in hello.steps if s in hello.frames and s.startswith(f"{channel}/{z}/")]
+        on = made[-1] if made else source
+        overlays.append(
+            Overlay(f"{step}/{name}/{z}", "contours", step, name, on, _topic("snapshot", step, name), int(z))
+        )
     return overlays
 
 
@@ -252,7 +277,7 @@ def _panel_kind(kind: str, dims: tuple[str, ...]) -> PanelKind | None:
 def _overlay_kind(kind: str, dims: tuple[str, ...]) -> OverlayKind | None:
     if kind == "per_frame" and dims[-1:] == ("yx",):
         return "vectors"
-    if kind == "snapshot" and len(dims) == 3 and dims[-1] == "yx":
+    if kind == "snapshot" and len(dims) == 3 + in_slices(dims) and dims[-1] == "yx":
         return "contours"
     if kind == "snapshot" and dims == ("edge",):
         return "rectangle"

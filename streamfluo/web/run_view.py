@@ -245,7 +245,10 @@ class RunView:
 
         It is the same object until they change.
         """
-        overlay = next((o for o in self.model.overlays_over(panel) if o.kind == "contours"), None)
+        drawn = [o for o in self.model.overlays_over(panel) if o.kind == "contours"]
+        overlay = next(
+            (o for o in drawn if o.z is not None), drawn[0] if drawn else None
+        )  # cells before their sections
         if overlay is None or not _numeric(self.model.contours.get(overlay.id)):
             return None
         contours, found, _ = self.model.outlines(overlay)

@@ -6,6 +6,7 @@ from scipy import sparse
 
 from streamfluo import ConfigError, open_source, simulate
 from streamfluo.sources.simulate.timeline import CHUNK_FRAMES
+from streamfluo.sources.simulate.tissue import Bodies, draw_footprints
 
 SMALL = "sim:calcium?shape=48x40&frames=20&seed=3&channels=2&z=3"
 PLANES = ("red/0", "green/0", "red/1", "green/1", "red/2", "green/2")
@@ -189,3 +190,57 @@ def test_what_is_off_by_default_is_there_in_slices_too():
 def test_volumes_that_cannot_be_are_refused(params, message):
     with pytest.raises(ConfigError, match=message):
         simulate.calcium(3, **params)
+
+
+# Through a PSF, and one after the other
+
+
+def test_a_slice_shows_through_a_psf_what_lies_above_and_below_it():
+    params = dict(STILL, shape=(64, 64), z=3, z_step_um=8, pixel_um=1.0, neurons=20)
+    _, sharp = simulate.calcium(2, **params)
+    _, blurred = simulate.calcium(2, **params, z_psf_um=4.0)
+    for truth, least in ((sharp, 0.2), (blurred, 0.02)):
+        sections = np.concatenate([truth[f"green/{z}/section"] for z in range(3)])
+        assert sections.min() >= least * 0.999
+    assert sum(len(blurred[f"green/{z}/cell"]) for z in range(3)) > sum(len(sharp[f"green/{z}/cell"]) for z in range(3))
+
+
+def test_what_a_psf_shows_is_the_mean_of_sections_weighted_by_a_gaussian_of_depth():
+    sigma_px, psf_px, below = 4.0, 3.0, 5.0
+    bodies = Bodies(np.ones(1), np.zeros(1, bool))
+    args = (np.array([[20.0, 20.0]]), (41, 41), 0, sigma_px)
+    depths = np.linspace(-4, 4, 161)
+    weights = np.exp(-(depths**2) / 2)
+    sharp = draw_footprints(*args, np.random.default_rng(1), bodies, (below + psf_px * depths)[:, None])
+    (found,) = draw_footprints(*args, np.random.default_rng(1), bodies, np.array([[below]]), psf_px)
+    expected = sum(w * one.toarray() for w, one in zip(weights / weights.sum(), sharp, strict=True))
+    assert np.abs(found.toarray() - expected).max() < 0.05  # five points, and the faint rim that sharp sections lack
+
+
+def test_interleaved_slices_are_taken_one_after_the_other_and_their_frames_say_so():
+    uri = "sim:calcium?shape=24x24&frames=30&seed=3&z=3&interleaved=true&frame_rate_hz=10&motion_px=1"
+    with open_source(uri) as source:
+        times = {block.plane: block.times_ns for block in source.blocks(30)}
+        truth = source.truth
+        for z in range(3):
+            expected = np.rint((np.arange(30) + z / 3) * 1e8)
+            np.testing.assert_allclose(times[f"green/{z}"], expected, atol=1)
+            np.testing.assert_array_equal(source.times_ns(f"green/{z}"), times[f"green/{z}"])
+    np.testing.assert_array_equal(truth["C_of_slices"][0], truth["C"])
+    late = truth["C_of_slices"].transpose(1, 2, 0).reshape(len(truth["C"]), -1)  # (K, moments), in the order of time
+    g = np.exp(-1 / (0.4 * 30))
+    jumps = late[:, 1:] - g * late[:, :-1]
+    assert jumps.min() > -1e-3 * late.max()
+    amplitude = truth["amplitude"][:, None]
+    np.testing.assert_allclose(jumps / amplitude, np.rint(jumps / amplitude), atol=1e-3)  # whole spikes
+    assert truth["spikes"].sum() == np.rint(jumps / amplitude).sum() + np.rint(late[:, 0] / truth["amplitude"]).sum()
+    assert np.abs(truth["green/1/shift_px"] - truth["green/0/shift_px"]).max() > 0
+
+
+def test_frames_of_interleaved_slices_are_made_of_the_calcium_of_their_time():
+    params = dict(STILL, spike_rate_hz=5, interleaved=True, frame_rate_hz=5)
+    frames, truth = simulate.calcium(40, shape=(48, 48), z=2, z_step_um=5, **params, **NOISELESS)
+    for z in range(2):
+        light = footprints(truth, f"green/{z}") @ truth["C_of_slices"][z][truth[f"green/{z}/cell"]]
+        made = truth[f"green/{z}/background"] + light.T.reshape(-1, 48, 48)
+        assert frames[z] * 10.0 == pytest.approx(made, abs=6 * float(np.sqrt(made.max())) + 10)

@@ -1,7 +1,10 @@
 """A run of two channels and some slices, as a viewer is told of it: motion measured on red, applied to green."""
 
+import msgspec
 from wire_bytes import FACTS, SHAPE, frame, hello
 from wire_bytes import GIVES as OF_ONE
+
+from streamfluo.core import wire
 
 COLOURS = {"red": "#ff0000", "green": "#00ff00"}
 GIVES = {**OF_ONE, "extract": [*OF_ONE["extract"], ("cells", "table", ("frame", "area_px"), "", "what was found")]}
@@ -31,3 +34,11 @@ def hello_of_planes(slices=2, extracted=None, **changes):
 
 def plane_frame(plane, index, pixels, step="source", **user):
     return frame(index, pixels, step=f"{plane}/{step}", **user)
+
+
+def with_volume(told):
+    """The same run with a step volume that stands once for the slices of green."""
+    gives = [("contours", "snapshot", ("z", "id", "point", "yx"), "px", ""), ("traces", "by_id", ("t", "id"), "σ", "")]
+    known = wire.decode(told)
+    steps = [*known.steps, ("green/0/volume", "volume", "green/0/source")]
+    return wire.encode(msgspec.structs.replace(known, steps=steps, gives=known.gives | {"green/0/volume": gives}))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from plane_bytes import GIVES, hello_of_planes, plane_frame, planes_of
+from plane_bytes import GIVES, hello_of_planes, plane_frame, planes_of, with_volume
 from wire_bytes import FACTS, HELLO, SHAPE, fed, hello, result
 
 from streamfluo.core import wire
@@ -333,3 +333,21 @@ def test_steps_that_go_in_circles_end():
     frames = {"c/0/source": FACTS, "c/0/a": FACTS, "c/0/b": FACTS}
     model = fed(hello(series=None, steps=steps, gives=gives, frames=frames))
     assert {p.title for p in model.panels.values() if p.frames} == {"frames", "frames after a", "frames after b"}
+
+
+def test_a_cell_on_several_slices_has_its_outline_and_its_id_in_each():
+    contours = np.full((3, 2, 4, 2), np.nan)
+    contours[1, 0], contours[2, 0], contours[2, 1] = 1, 2, 3
+    model = fed(
+        with_volume(hello_of_planes(slices=3)),
+        result("green/0/volume", 7, traces=np.ones((1, 2)), ids=np.array([3, 8])),
+        result("green/0/volume", 7, kind="snapshot", contours=contours),
+    )
+    for z in range(3):
+        panel = model._each[f"frames/green/{z}/apply/frames"]
+        (overlay,) = [o for o in model.overlays_over(panel) if o.step == "green/0/volume"]
+        found, ids, _ = model.outlines(overlay)
+        np.testing.assert_array_equal(found, contours[z])
+        assert ids == [3, 8]
+    red = model._each["frames/red/1/motion/frames"]
+    assert [o.z for o in model.overlays_over(red) if o.step == "green/0/volume"] == [1]  # over the other channel too

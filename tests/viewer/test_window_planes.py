@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
-from plane_bytes import hello_of_planes, plane_frame
+from plane_bytes import hello_of_planes, plane_frame, with_volume
 from wire_bytes import HELLO, SHAPE, frame, result
 
 pytest.importorskip("PySide6")
@@ -224,6 +224,29 @@ def test_a_click_on_a_cell_over_red_points_out_its_trace_in_green(planes_window)
     look(window)
     image.pick(2.0, 2.0)
     assert traces.pointed == 8
+
+
+def test_outlines_of_cells_hide_those_of_their_sections_until_somebody_wants_them(open_window):
+    window, watch = open_window(with_volume(hello_of_planes()))
+    square = np.array([[[0, 0], [0, 3], [3, 3], [3, 0]]], float)
+    watch.hand(
+        result("green/1/extract", 5, kind="snapshot", contours=square),
+        result("green/0/volume", 5, kind="snapshot", contours=np.stack([np.full_like(square, np.nan), square])),
+        result("green/0/volume", 5, ids=np.array([4]), traces=np.ones((1, 1))),
+        plane_frame("green/1", 5, PIXELS / np.float32(1), "apply"),
+    )
+    window.model.planes.choose_plane("green/1")
+    look(window)
+    image = panel(window, "frames/motion/frames")
+    overlays = image.overlays
+    assert overlays.shown["volume/contours"]
+    assert not overlays.shown["extract/contours"]
+    assert "green/0/volume/contours/1" in overlays.items
+    image.pick(2.0, 2.0)
+    assert window.model.pointed == {"green/0/volume": [4]}
+    overlays.toggle("extract/contours", True)
+    look(window)
+    assert {"green/1/extract/contours", "green/0/volume/contours/1"} <= overlays.items.keys()
 
 
 def test_while_the_display_is_held_the_choice_waits(planes_window):

@@ -20,10 +20,10 @@ from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
-from ..joined_components import JoinedComponents
 from ..refine.refinement import refined_extract
 from ..report import report_of
 from ..summary import IMAGES
+from ..volume.volume_cells import VolumeCells
 from . import results as snapshots
 from .activity import Deconvolution
 from .cell_probability import WEIGHTS, load_weights
@@ -66,7 +66,7 @@ class Extract(Operator):
     may_need = (VALID, SHIFT)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
-    joins = {"cells": JoinedComponents.of}
+    joins = {"cells": VolumeCells.of}
     refine = staticmethod(refined_extract)
     report = staticmethod(report_of)
     gives: tuple[Gives, ...] = (

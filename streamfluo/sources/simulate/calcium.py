@@ -32,7 +32,9 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
 - Slices (`z` > 1): cells are bodies in the volume and a slice shows sections of them (`calcium_scene`), with one
   activity; tissue and processes are those of each slice, N(t) and the neuropil that follows are one for all. Motion is
   one for the volume; with `line_motion_px` slice n of z is taken n / z of the interval later, and the motion of then is
-  interpolated between time points. `frame_rate_hz` is that of each plane.
+  interpolated between time points. `frame_rate_hz` is that of each plane. With `z_psf_um` slices show each other's
+  cells (`calcium_scene`). `interleaved` slices are taken one after the other: all courses go on between them, slice n
+  of z stands for n / z of the interval later, and its frames say so.
 - Structural channel (`channels` = 2): B(t) · (tissue + cells · label), which moves as the indicator does.
 """
 
@@ -88,10 +90,22 @@ class CalciumSimulator:
         self.spec = camera_spec(params).with_(planes=planes_of(params))
         pad_px = int(np.ceil(_MOTION_LIMIT * params.motion_px)) + _INTERPOLATION_PX
         self._scene = Scene(params, pad_px) if params.animal is None else DayScene(params, pad_px)
-        frames_per_s = params.frame_rate_hz
+        self._moments = params.z if params.interleaved else 1  # of time in the interval between two frames of a plane
+        self._rate_hz = frames_per_s = params.frame_rate_hz * self._moments
         self._g = float(np.exp(-1 / (params.decay_s * frames_per_s)))
         self._r = float(np.exp(-1 / (params.rise_s * frames_per_s))) if params.rise_s else 0.0
         self._timeline = self._new_timeline()
+
+    @property
+    def delays_s(self) -> tuple[float, ...]:
+        """How much later than the first one each plane is taken [s]."""
+        each_s = 1 / self._rate_hz if self._moments > 1 else 0.0
+        return tuple(plane.z * each_s for plane in self.spec.planes) or (0.0,)
+
+    def _at(self, index: int, z: int) -> tuple[Activity, int]:
+        """The chunk that a slice is in when its frame is taken, and which of its moments that is."""
+        moment = index * self._moments + (z if self._moments > 1 else 0)
+        return self._timeline.chunk(moment // CHUNK_FRAMES), moment % CHUNK_FRAMES
 
     def render(self, start: int, stop: int, plane: int = 0) -> np.ndarray:
         """Return the frames of a plane with start ≤ index < stop, (n, y, x) uint16; each depends on its index alone."""
@@ -114,7 +128,7 @@ class CalciumSimulator:
 
     def _indicator(self, index: int, z: int) -> np.ndarray:
         """Expected photons of a slice on the padded field (y, x) float32, before it bleaches and moves."""
-        activity, t = self._timeline.chunk(index // CHUNK_FRAMES), index % CHUNK_FRAMES
+        activity, t = self._at(index, z)
         p, scene, here, light = self.params, self._scene, self._scene.slices[z], activity.calcium[t]
         if p.z_drift:
             light = light + (scene.rest_photons * (self._in_focus(activity.focus[t : t + 1])[:, 0] - 1)).astype(
@@ -133,8 +147,9 @@ class CalciumSimulator:
 
     def _shift_px(self, index: int, z: int) -> np.ndarray:
         """How far the tissue has moved, (dy, dx), when slice z is taken: with motion in lines, at a time of its own."""
-        here: np.ndarray = self._timeline.chunk(index // CHUNK_FRAMES).shift_px[index % CHUNK_FRAMES]
-        if not self.params.line_motion_px or not z:
+        activity, t = self._at(index, z)
+        here: np.ndarray = activity.shift_px[t]
+        if not self.params.line_motion_px or not z or self._moments > 1:
             return here
         after = self._timeline.chunk((index + 1) // CHUNK_FRAMES).shift_px[(index + 1) % CHUNK_FRAMES]
         return np.asarray(here + (after - here) * (z / self.params.z))
@@ -164,12 +179,12 @@ class CalciumSimulator:
 
     @property
     def _burst_frames(self) -> int:
-        return max(1, round(_BURST_S * self.params.frame_rate_hz))
+        return max(1, round(_BURST_S * self._rate_hz))
 
     def _spikes(self, k: int, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Spikes (K, t) of chunk k, and the bursts begun in its last frames."""
         p = self.params
-        rates = self._scene.rate_hz[:, None] / p.frame_rate_hz
+        rates = self._scene.rate_hz[:, None] / self._rate_hz
         if p.bursts:
             begun = generator(p.seed, _BURSTS, k).poisson(
                 p.bursts * rates / _SPIKES_PER_BURST, (len(rates), CHUNK_FRAMES)
@@ -192,13 +207,13 @@ class CalciumSimulator:
     def _node_courses(self, k: int, calcium: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Neuropil (nodes, t) in photons that follows calcium (K, t), and the state of its own courses."""
         p = self.params
-        rate = self._scene.rate_hz[:, None] / p.frame_rate_hz
+        rate = self._scene.rate_hz[:, None] / self._rate_hz
         mean, sd = rate / (1 - self._g), np.sqrt(rate / (1 - self._g**2))  # of AR(1), in spikes
         amplitude = np.maximum(self._scene.amplitude[:, None], 1e-30)
         activity = (calcium / amplitude - mean) / np.maximum(sd, 1e-30)
         white = generator(p.seed, _NODES, k).standard_normal((len(state), CHUNK_FRAMES))
-        own, state = smooth_course(white, _NEUROPIL_S * p.frame_rate_hz, state)
-        typical = np.sqrt(p.spike_rate_hz / p.frame_rate_hz / (1 - self._g**2)) * p.signal * p.photons
+        own, state = smooth_course(white, _NEUROPIL_S * self._rate_hz, state)
+        typical = np.sqrt(p.spike_rate_hz / self._rate_hz / (1 - self._g**2)) * p.signal * p.photons
         return p.neuropil_follows * typical * self._scene.following.courses(activity, own), state
 
     def _advance(self, k: int, state: tuple[np.ndarray, ...]) -> tuple[Activity, tuple[np.ndarray, ...]]:
@@ -208,18 +223,18 @@ class CalciumSimulator:
         spikes, pending = self._spikes(k, pending)
         calcium, calcium_state = self._respond(spikes, self._scene.amplitude, calcium_state)
         white = generator(p.seed, _COURSES, k).standard_normal((3, CHUNK_FRAMES))
-        motion, motion_state = smooth_course(white[:2], _MOTION_S * p.frame_rate_hz, motion_state)
-        course, neuropil_state = smooth_course(white[2:], _NEUROPIL_S * p.frame_rate_hz, neuropil_state)
+        motion, motion_state = smooth_course(white[:2], _MOTION_S * self._rate_hz, motion_state)
+        course, neuropil_state = smooth_course(white[2:], _NEUROPIL_S * self._rate_hz, neuropil_state)
         lines, nodes, focus = np.zeros((0, CHUNK_FRAMES)), np.zeros((0, CHUNK_FRAMES)), np.zeros((1, CHUNK_FRAMES))
         if p.processes:
-            rates = self._scene.process_rate_hz[:, None] / p.frame_rate_hz
+            rates = self._scene.process_rate_hz[:, None] / self._rate_hz
             fired = generator(p.seed, _PROCESS_SPIKES, k).poisson(rates, (len(rates), CHUNK_FRAMES))
             lines, lines_state = self._respond(fired, self._scene.process_amplitude, lines_state)
         if p.neuropil_follows:
             nodes, nodes_state = self._node_courses(k, calcium, nodes_state)
         if p.z_drift:
             white = generator(p.seed, _FOCUS, k).standard_normal((1, CHUNK_FRAMES))
-            focus, focus_state = smooth_course(white, _FOCUS_S * p.frame_rate_hz, focus_state)
+            focus, focus_state = smooth_course(white, _FOCUS_S * self._rate_hz, focus_state)
             focus *= p.z_drift
             calcium = calcium * self._in_focus(focus[0])
         activity = Activity(
@@ -252,8 +267,9 @@ class CalciumSimulator:
         below slice 0. What is of a plane stands under its name, `green/0/A_data`: A, `background`, `neuropil_map`,
         P, `P_C`, and of the n cells that it shows `cell` (n,), their row in C, `position_px` (n, 2) and `section` (n,),
         the peak of what it shows; of `red/0` A, `cell`, `position_px`, `section`, `background` with the cells, and
-        `label` (n,), their light in units of the tissue's. With motion in lines each plane has `shift_px` and
-        `line_shift_px` of its own, and the common `shift_px` is that of slice 0.
+        `label` (n,), their light in units of the tissue's. Interleaved slices have `C_of_slices` (z, K, T), the calcium
+        when each is taken, of which `C` is the first. With motion in lines, or interleaved, each plane has `shift_px`,
+        and with the former `line_shift_px`, of its own, and the common `shift_px` is that of slice 0.
         """
         count, p, scene = len(self._scene.position_px), self.params, self._scene
         truth = self._courses(frames) | {
@@ -288,11 +304,24 @@ class CalciumSimulator:
             "shift_px": np.empty((frames, 2)),
             "neuropil": np.empty(frames),
         }
-        for k, chunk in enumerate(self._new_timeline().chunks(frames)):
-            here = slice(k * CHUNK_FRAMES, min((k + 1) * CHUNK_FRAMES, frames))
-            n = here.stop - here.start
-            truth["C"][:, here], truth["spikes"][:, here] = chunk.calcium[:n].T, chunk.spikes[:n].T
-            truth["shift_px"][here], truth["neuropil"][here] = chunk.shift_px[:n], chunk.neuropil[:n]
+        every = self._moments
+        if every > 1:
+            truth["C_of_slices"] = np.empty((every, count, frames), np.float32)
+            truth["spikes"][:] = 0
+        for k, chunk in enumerate(self._new_timeline().chunks(frames * every)):
+            for moment in range(every):
+                first = -(k * CHUNK_FRAMES - moment) % every  # of the chunk, that is this moment of a frame
+                at = np.arange(first, len(chunk.calcium), every)
+                frame = (k * CHUNK_FRAMES + at - moment) // every
+                at, frame = at[frame < frames], frame[frame < frames]
+                if every > 1:
+                    truth["C_of_slices"][moment, :, frame] = chunk.calcium[at]
+                    truth["spikes"][:, frame] += chunk.spikes[at].T
+                if not moment:
+                    truth["C"][:, frame], truth["neuropil"][frame] = chunk.calcium[at].T, chunk.neuropil[at]
+                    truth["shift_px"][frame] = chunk.shift_px[at]
+                    if every == 1:
+                        truth["spikes"][:, frame] = chunk.spikes[at].T
         return truth
 
     def _plane_truth(self, plane: Plane, frames: int) -> dict[str, np.ndarray]:
@@ -305,7 +334,7 @@ class CalciumSimulator:
             "position_px": scene.position_px[cells],
             "section": shown.max(0).toarray().ravel() if len(cells) else np.zeros(0, np.float32),
         }
-        if self.params.line_motion_px:
+        if self.params.line_motion_px or self._moments > 1:
             truth["shift_px"] = np.array([self._shift_px(t, plane.z) for t in range(frames)])
         if plane.channel == "green":
             return truth | self._indicator_truth(plane.z, frames)
@@ -326,11 +355,12 @@ class CalciumSimulator:
             "background": scene.inside(here.background).copy(),
             "neuropil_map": scene.inside(here.neuropil_map).copy(),
         }
-        chunks = list(self._new_timeline().chunks(frames)) if p.processes or p.z_drift else []
+        every, first = self._moments, z if self._moments > 1 else 0
+        chunks = list(self._new_timeline().chunks(frames * every)) if p.processes or p.z_drift else []
         if p.processes:
             own = slice(z * p.processes, (z + 1) * p.processes)
             truth |= self._columns("P", here.processes)
-            truth["P_C"] = np.concatenate([chunk.processes[:, own] for chunk in chunks])[:frames].T
+            truth["P_C"] = np.concatenate([chunk.processes[:, own] for chunk in chunks])[first::every][:frames].T
         if p.z_drift:
             truth["focus"] = np.concatenate([chunk.focus for chunk in chunks])[:frames]
             truth["depth"] = scene.focus_depth.copy()

@@ -44,6 +44,10 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
     ] = 1
     z: Annotated[int, Meta(ge=1, le=32, description="slices of a volume")] = 1
     z_step_um: Annotated[float, Meta(gt=0, le=1e3, description="depth between slices [µm]")] = 12.0
+    z_psf_um: Annotated[
+        float, Meta(ge=0, le=100, description="axial σ of the PSF: slices show what lies near [µm]")
+    ] = 0.0
+    interleaved: Annotated[bool, Meta(description="slices are taken one after the other, not at once")] = False
 
     animal: Annotated[
         Seed | None, Meta(description="whose cells they are, of which each seed is a day; none: seed's own")
@@ -55,8 +59,8 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
     day_brightness: Annotated[float, Meta(ge=0, le=2, description="sd of the logarithm of a cell's change")] = 0.3
 
     added: ClassVar[tuple[str, ...]] = (
-        "channels", "z", "z_step_um", "animal", "day_common", "day_turn_deg", "day_shift_px", "day_warp_px",
-        "day_brightness",
+        "channels", "z", "z_step_um", "z_psf_um", "interleaved", "animal", "day_common", "day_turn_deg",
+        "day_shift_px", "day_warp_px", "day_brightness",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

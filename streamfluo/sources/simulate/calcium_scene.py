@@ -4,6 +4,8 @@ A slice at depth z shows of a cell its section: the image is a function of r² +
 circle of radius √(R² - (z - z_cell)²), R = 2.5 `neuron_sigma_px`. A section is there where it is at least a fifth as
 bright as the cell's brightest, up to 1.9 `neuron_sigma_px` from the centre. Cells are scattered evenly through the
 volume and so far above and below it as they are seen, as many to a slice as there would be in one alone.
+With `z_psf_um` σ a slice shows the mean of the sections around it, with the weights of a Gaussian of depth of this σ
+(five points of Gauss and Hermite), down to a fiftieth of the cell's brightest: what bleeds in from above and below.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from .tissue import SECTION_REACH_SIGMA, draw_bodies, draw_footprints, draw_tiss
 
 _TISSUE, _BODIES, _PROCESSES, _FOCUS, _LABEL = 0, 4, 5, 8, 11  # streams of random numbers; calcium.py has the others
 PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 at 4 px
+_PSF_REACH = 1.5  # σ of the PSF that cells are scattered further up and down
 _LABELLED, _UNLABELLED = 2.0, 0.3  # mean light of cells and of tissue in the structural channel, in units of tissue
 
 
@@ -43,18 +46,20 @@ class Scene:
         self.field = (params.shape[0] + 2 * pad_px, params.shape[1] + 2 * pad_px)
         p, sigma, rng = params, params.neuron_sigma_px, generator(params.seed, _TISSUE)
         step_px = p.z_step_um / p.pixel_um
-        height_px = (p.z - 1) * step_px + 2 * SECTION_REACH_SIGMA * sigma if p.z > 1 else 0.0
+        psf_px = p.z_psf_um / p.pixel_um
+        reach_px = SECTION_REACH_SIGMA * sigma + _PSF_REACH * psf_px
+        height_px = (p.z - 1) * step_px + 2 * reach_px if p.z > 1 else 0.0
         count = p.neurons
         if count is None:
-            seen_in = height_px / (2 * SECTION_REACH_SIGMA * sigma) if p.z > 1 else 1
+            seen_in = height_px / (2 * reach_px) if p.z > 1 else 1
             count = max(1, round(p.shape[0] * p.shape[1] / (PX_PER_NEURON * sigma**2) * seen_in))
         places = scatter_neurons(count, p.shape, 2 * sigma, rng, height_px)
         self.position_px = places[:, :2]
-        depth_px = places[:, 2] - SECTION_REACH_SIGMA * sigma if p.z > 1 else np.zeros(count)
+        depth_px = places[:, 2] - reach_px if p.z > 1 else np.zeros(count)
         self.z_um = depth_px * p.pixel_um
         bodies = draw_bodies(count, p.size_spread, p.rings, generator(p.seed, _BODIES))
         below_px = np.arange(p.z)[:, None] * step_px - depth_px if p.z > 1 else np.zeros((1, count))
-        sections = draw_footprints(self.position_px, p.shape, pad_px, sigma, rng, bodies, below_px)
+        sections = draw_footprints(self.position_px, p.shape, pad_px, sigma, rng, bodies, below_px, psf_px)
         self.rate_hz = p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, count)
         self.amplitude = p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, count)
         self.rest = p.rest * rng.lognormal(-(0.4**2) / 2, 0.4, count)

@@ -90,24 +90,30 @@ class SimulatedSource(Source):
         """Yield the frames from the present position on, in blocks of at most `max_frames`; endless without `frames`.
 
         Of several planes a block each for the same time points. Frames come as fast as they are made; frame i of a
-        plane is stamped with i · interval, rounded to nanoseconds.
+        plane is stamped with i · interval, later by what its slice is taken later, rounded to nanoseconds.
         """
         while self._todo or self._plan(max_frames):
             n, start, stop = self._todo.popleft()
             if stop - start > max_frames:  # planned when more were asked for
                 self._todo.appendleft((n, start + max_frames, stop))
                 stop = start + max_frames
-            times_ns = self._times_ns(start, stop)
+            times_ns = self._times_ns(start, stop, self._delay_s(n))
             self._served = max(self._served, stop)
             pixels = render(self._simulator, start, stop, n)
             of = [(plane.channel, plane.z) for plane in self.spec.planes][n : n + 1]
             yield Block(start, times_ns, pixels, *(of[0] if of else ()))
 
     def times_ns(self, plane: str = ONE_PLANE) -> np.ndarray | None:
-        return None if self._frames is None else self._times_ns(0, self._frames)
+        n = self.spec.plane_names.index(plane) if plane in self.spec.plane_names else 0
+        return None if self._frames is None else self._times_ns(0, self._frames, self._delay_s(n))
 
-    def _times_ns(self, start: int, stop: int) -> np.ndarray:
-        return np.rint(np.arange(start, stop) * ((self.spec.interval_s or 0) * 1e9)).astype(np.int64)
+    def _times_ns(self, start: int, stop: int, delay_s: float = 0.0) -> np.ndarray:
+        times_ns = np.arange(start, stop) * ((self.spec.interval_s or 0) * 1e9)
+        return np.rint(times_ns + delay_s * 1e9).astype(np.int64)
+
+    def _delay_s(self, plane: int) -> float:
+        """How much later than the first one a plane is taken [s]."""
+        return float(getattr(self._simulator, "delays_s", (0.0,) * (plane + 1))[plane])
 
     def _plan(self, max_frames: int) -> bool:
         """Plan the next time points, plane by plane; returns whether there are any."""

@@ -11,9 +11,11 @@ from scipy import ndimage, sparse
 _CANDIDATES = 5  # darts per neuron: more make the spacing more even and overlaps rarer
 _REACH_SIGMA = 2.5
 _FAINTEST_SECTION = 0.2  # of a cell's peak
+_FAINTEST_BLEED = 0.02
 SECTION_REACH_SIGMA = (
     -8 * math.log(_FAINTEST_SECTION)
 ) ** 0.25  # how far from its middle a cell's section is so bright
+_PSF_POINTS = 5
 _Columns = tuple[list[np.ndarray], list[np.ndarray], list[int]]
 
 
@@ -53,7 +55,7 @@ def draw_bodies(count: int, size_spread: float, rings: float, rng: np.random.Gen
 
 def draw_footprints(
     positions_px: np.ndarray, shape: tuple[int, int], pad_px: int, sigma_px: float, rng: np.random.Generator,
-    bodies: Bodies, below_px: np.ndarray,
+    bodies: Bodies, below_px: np.ndarray, psf_px: float = 0.0,
 ) -> list[sparse.csc_array]:  # fmt: skip
     """Return, for each slice, the neurons' images as columns (pixels of the padded field, K) float32.
 
@@ -61,11 +63,14 @@ def draw_footprints(
     1. A neuron is an ellipse (axes ± 15 %, any angle) with a flat-topped rim and a darker nucleus:
     (exp(-r⁴/8) - depth · exp(-2.5 r²)) over r ≤ 2.5, r in units of `sigma_px` times its size, with 0.3 ≤ depth ≤ 0.8;
     a ring has a nucleus of depth 0.95 and exp(-1.2 r²). Of a section that is less than a fifth as bright the column is
-    empty.
+    empty; with a PSF of that axial σ, which a slice shows the cell through, of one less than a fiftieth.
     """
     height, width = (side + 2 * pad_px for side in shape)
     common_px = sigma_px
     images: list[_Columns] = [([], [], [0]) for _ in below_px]
+    depths, weights = np.polynomial.hermite_e.hermegauss(_PSF_POINTS if psf_px else 1)
+    weights /= weights.sum()
+    faintest = _FAINTEST_BLEED if psf_px else _FAINTEST_SECTION
     for centre, size, ring, below in zip(positions_px + pad_px, *bodies, below_px.T, strict=True):
         sigma_px = common_px * float(size)
         reach = int(np.ceil(1.15 * _REACH_SIGMA * sigma_px))
@@ -79,8 +84,9 @@ def draw_footprints(
         visible = (y >= pad_px) & (y < height - pad_px) & (x >= pad_px) & (x < width - pad_px)
         peak = (_body(middle_r2, *nucleus) * visible).max()
         for dz, (values, indices, counts) in zip(below / sigma_px, images, strict=True):
-            image = _body(middle_r2 + dz**2, *nucleus)
-            shown = (image * visible).max() >= _FAINTEST_SECTION * peak
+            through = dz + depths * psf_px / sigma_px
+            image = np.tensordot(weights, [_body(middle_r2 + d**2, *nucleus) for d in through], 1)
+            shown = (image * visible).max() >= faintest * peak
             image = (image / peak).astype(np.float32) if shown else np.zeros(image.shape, np.float32)
             flat = np.broadcast_to(y * width + x, image.shape)[image > 0]
             values.append(image[image > 0])

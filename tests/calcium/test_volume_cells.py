@@ -8,7 +8,7 @@ import scipy.sparse
 
 from streamfluo import SessionError, open_session
 from streamfluo.calcium.extracted_components import MEASURES, ExtractedComponents
-from streamfluo.calcium.joined_components import JoinedComponents
+from streamfluo.calcium.volume.volume_cells import VolumeCells
 
 SHAPE, FRAMES, BOX = (40, 50), 600, 21
 
@@ -47,7 +47,7 @@ def slice_of(cells, noise=0.05, accepted=True):
 
 
 def joined(*slices):
-    return JoinedComponents({f"green/{z}": part for z, part in enumerate(slices)})
+    return VolumeCells({f"green/{z}": part for z, part in enumerate(slices)})
 
 
 def groups(cells):
@@ -63,7 +63,7 @@ def test_sections_of_a_sphere_are_one_cell_through_all_its_slices():
     cells = joined(slice_of([(15, 15, 4, 1)]), slice_of([(15, 16, 6, 1)]), slice_of([(15, 15, 3, 1)]))
     assert len(cells) == 1
     assert groups(cells) == [[(0, 10), (1, 10), (2, 10)]]
-    volume = cells.footprint(0)
+    volume = cells.footprint(int(cells.ids[0]))
     assert volume.shape == (3, *SHAPE)
     assert [int((image > 0).sum()) for image in volume] == [int(disc(r).sum()) for r in (4, 6, 3)]
     assert np.corrcoef(cells.traces[0], course(1))[0, 1] > 0.95
