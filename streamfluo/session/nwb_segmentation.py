@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 
 from .cell_writers import Components
 from .recorded_step import SessionStep
@@ -77,7 +76,9 @@ def rows_of_masks(step: SessionStep) -> Rows | None:
         return None
     pixel = np.flatnonzero(masks)
     place = (pixel, masks.reshape(-1)[pixel].astype(int) - 1)
-    sparse = scipy.sparse.csc_matrix((np.ones(len(pixel), np.float32), place), shape=(masks.size, len(ids)))
+    from scipy.sparse import csc_matrix  # which a run need not wait for
+
+    sparse = csc_matrix((np.ones(len(pixel), np.float32), place), shape=(masks.size, len(ids)))
     series = tuple(
         Series(
             "DfOverF" if given.name == "dff" else "Fluorescence",

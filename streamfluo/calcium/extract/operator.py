@@ -12,6 +12,7 @@ from ...core.afterwards import Afterwards
 from ...core.block import Block
 from ...core.decision import Decided, Decision
 from ...core.errors import ConfigError, StateError
+from ...core.later import later
 from ...core.learning import Learning
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ...core.registry import register
@@ -25,10 +26,12 @@ from ..report import report_of
 from ..summary import IMAGES
 from . import results as snapshots
 from .activity import Deconvolution
+from .cell_probability import WEIGHTS, load_weights
 from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
 from .live import NO_COMPONENTS, Live, values_of
+from .motion_correlation import SHIFT, shift_of
 from .params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
 from .seeds import Seeds, load_seeds, seeds_of_file, to_be_matched
 
@@ -59,8 +62,8 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 13  # gives how many components there are
-    may_need = (VALID,)
+    version = 14  # measures overlap, motion and the probability of being a cell; other sums of the same
+    may_need = (VALID, SHIFT)
     from_file = {"seeds": seeds_of_file}
     results = {"components": ExtractedComponents.of}
     joins = {"cells": JoinedComponents.of}
@@ -116,15 +119,16 @@ class Extract(Operator):
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
          "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},
         {"background": "ring", "ring_radius_px": 4, "ar_order": 2, "init": "greedy", "init_frames": 12,
-         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
+         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "accept": "learned"},
     )  # fmt: skip
     takes = TAKES
-    compiles = (compile_search, compile_following, compile_traces)
+    compiles_later = (compile_search, compile_following, compile_traces)
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        compile_kernels(params, spec)
+        load_weights(WEIGHTS)  # what is wrong with them is said before frames flow
+        self._kernels = later(partial(compile_kernels, params, spec))
         decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
         if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
             raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
@@ -169,9 +173,11 @@ class Extract(Operator):
         block = known_pixels(block)
         live: list[LiveValues] = []
         counts: list[tuple[int, int]] = []
-        valid = valid_frames(block, inputs)
+        valid, shift_px = valid_frames(block, inputs), shift_of(block, inputs)
         for t, frame in enumerate(block.pixels):
             live.append(self._frame(block.index + t, frame if valid[t] else None))
+            if valid[t]:
+                self._frames_live.see_motion(block.index + t, shift_px[t])
             counts.append(self._frames_live.counts())
         extraction = self._live.extraction
         values: Values = {**values_of(live, counts), **extraction.tables.give()}
@@ -202,9 +208,13 @@ class Extract(Operator):
         learned = self._new()
         learned.goes_on_from(self._live)
         self._learned, self._waiting = learned, list(waiting)
-        self._learning = Learning(partial(learned.begin, self._seeds), lambda frame: learned.learn(*frame))
+        self._learning = Learning(partial(self._begin, learned), lambda frame: learned.learn(*frame))
         for frame in waiting:
             self._learning.put(frame)
+
+    def _begin(self, live: Live) -> None:
+        self._kernels.wait()
+        live.begin(self._seeds)
 
     def _take_over(self) -> None:
         assert self._learning is not None
@@ -216,7 +226,7 @@ class Extract(Operator):
         if self._learning is not None:
             self._take_over()
         if not self._live.begun and len(self._live.first_frames) >= LEAST_FRAMES:
-            self._live.begin(self._seeds)  # with what there is
+            self._begin(self._live)  # with what there is
         self._ended, self._doubt = True, None
         extraction = self._live.extraction
         if self._live.begun:
@@ -255,6 +265,7 @@ class Extract(Operator):
         return {**waiting, **self._curation.state(), **self._live.state()}
 
     def restore(self, state: State) -> None:
+        self._kernels.wait()
         self._live.restore(state, self.kind)
         self._curation.restore(state)
         self._doubt = None
@@ -276,7 +287,7 @@ class Extract(Operator):
 
 _READ = {
     "footprints": lambda e: snapshots.footprints(e.cells, e.background),
-    "quality_now": lambda e: snapshots.quality(e.cells),
+    "quality_now": lambda e: snapshots.quality(e.cells, e.seen),
     "contours": lambda e: snapshots.contours(e.cells, e.background),
     "next_id": lambda e: np.array(e.cells.next_id),
     "background": lambda e: e.background_image(),
