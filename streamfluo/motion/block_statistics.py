@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..pixels.kernels.seen import Window, inside
-from .kernels.gauss_newton import BLOCK_PX
+from .kernels.frame_rows import BLOCK_PX
 
 
 def rim_as_nan(image: np.ndarray, window: Window) -> np.ndarray:

@@ -57,8 +57,8 @@ class Motion(Operator):
     last shift, does not update the template and is not `valid`; nor is one whose shift is not determined to a pixel
     (too dim, or of a lattice: repeats.py), which is followed all the same. In piecewise mode a displacement field runs
     through the shifts of patches (patches.py). A frame is handed on before the template learns from it: that is done on
-    a thread, before the next frame is taken. Cost at 512 × 512: 2.4 rfft2 of the frame;
-    piecewise 5.
+    a thread, before the next frame is taken. Cost at 512 × 512: 2 rfft2 of the frame;
+    piecewise 4.
     """
 
     Params = MotionParams

@@ -12,7 +12,8 @@ from ..pixels.kernels.seen import Window
 from .banded import shifted
 from .interpolation_weights import FOUR, FOUR_OUTER, SIX
 from .kernels.displacement_field import SplineBasis, field_at, kept_noise, solve_field
-from .kernels.gauss_newton import BLOCK_PX, Frame, read_only
+from .kernels.frame_rows import BLOCK_PX
+from .kernels.gauss_newton import Frame, read_only
 from .kernels.warping import warp_frame
 
 _FOUR = tuple(tuple(np.float32(c) for c in part) for part in FOUR_OUTER)

@@ -8,7 +8,8 @@ import scipy.ndimage as ndi
 
 from ..core.state import State, require_array, require_int
 from ..pixels.kernels.seen import Window
-from .kernels.gauss_newton import BLOCK_PX, Frame, read_only
+from .kernels.frame_rows import BLOCK_PX
+from .kernels.gauss_newton import Frame, read_only
 from .measurement import Tried
 from .patches import PatchGrid
 from .search import transform_size

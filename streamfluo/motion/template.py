@@ -17,8 +17,8 @@ from .block_statistics import rim_as_nan
 from .hot_pixels import without_outliers
 from .kernels.agreement import Evidence
 from .kernels.displacement_field import field_equations, move_projections
+from .kernels.frame_rows import BLOCK_PX
 from .kernels.gauss_newton import (
-    BLOCK_PX,
     Frame,
     Light,
     TemplateImages,

@@ -41,8 +41,9 @@ def _write_levels(sums, scratch, limit, levels):  # type: ignore[no-untyped-def]
     quarters, eighths = np.empty((4, 4 * count), np.float32), np.empty((4, 2 * count), np.float32)
     joined = np.empty((4, count), np.float32)
     means[width:] = np.float32(np.nan)
-    _fill_means(sums[0], sums[1], means[:width])
-    _begin(means, columns[0], columns[1], columns[2], columns[3])
+    columns[:, width:], columns[2, width:], columns[3, width:] = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
+    rows = (columns[0, :width], columns[1, :width], columns[2, :width], columns[3, :width])
+    _begin(sums[0], sums[1], means[:width], rows)
     _join(columns, halves)
     _join(halves, quarters)
     _join(quarters, eighths)
@@ -70,24 +71,21 @@ def _add_differences(row, template, gain, number, total):  # type: ignore[no-unt
         total[x] += difference if known else np.float32(0)
 
 
-@kernel
-def _fill_means(count, added, means):  # type: ignore[no-untyped-def]
-    for x in range(len(count)):
-        means[x] = added[x] / (count[x] if count[x] > 0 else np.float32(1)) if count[x] > 0 else np.float32(np.nan)
-
-
 # Means, least and most of the columns of a block are joined two by two, those of all blocks at once, on vectors.
 
 
 @kernel
-def _begin(means, number, total, least, most):  # type: ignore[no-untyped-def]
-    """Write number, sum, least and most of each column (x,) that has a mean."""
-    for x in range(len(number)):
-        known = means[x] == means[x]
-        number[x] = np.float32(1) if known else np.float32(0)
-        total[x] = means[x] if known else np.float32(0)
-        least[x] = means[x] if known else np.float32(np.inf)
-        most[x] = means[x] if known else np.float32(-np.inf)
+def _begin(number, total, means, columns):  # type: ignore[no-untyped-def]
+    """Write the mean of each column (x,), and of columns that have one how many, their sum, the least and the most."""
+    count, added, least, most = columns
+    for x in range(len(means)):
+        known = number[x] > 0
+        mean = total[x] / (number[x] if known else np.float32(1))
+        means[x] = mean if known else np.float32(np.nan)
+        count[x] = np.float32(1) if known else np.float32(0)
+        added[x] = mean if known else np.float32(0)
+        least[x] = mean if known else np.float32(np.inf)
+        most[x] = mean if known else np.float32(-np.inf)
 
 
 @kernel

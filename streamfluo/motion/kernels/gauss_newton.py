@@ -229,7 +229,7 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
     return step[0] / scale, step[1] / scale, better, evidence
 
 
-@kernel
+@part
 def _add_blocks(sums, matrix, weights, b, h):  # type: ignore[no-untyped-def]
     """Write the weighted sums of the blocks' projections to b (3,) and of their normal matrices to h (3, 3).
 

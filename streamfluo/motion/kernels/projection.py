@@ -17,33 +17,48 @@ def project_residuals(frame, template, shifts, expected, sums, rows):  # type: i
     and that were seen. Residuals three times beyond the limit (hot pixels, cosmic rays) and NaN do not fit and count
     for nothing; rows (first, stop) of blocks are taken.
     """
-    image, images, limits, window = template
-    (gain, slope, _, _), reach = expected
-    height, width = image.shape
-    count = sums.shape[1]
-    columns, blocks = np.empty((5, count * BLOCK_PX), np.float32), np.empty((5, count))
-    scratch = np.empty((4, width), np.float32)
-    level, most, upper, lower = scratch[0], scratch[1], scratch[2], scratch[3]
-    runs, halves = np.empty((count, 4), np.int64), np.empty((2, 5 * count * BLOCK_PX // 2))
+    image, images, _, window = template
+    count, width = sums.shape[1], image.shape[1]
+    columns, scratch, runs = (
+        np.empty((5, count * BLOCK_PX), np.float32),
+        np.empty((4, width), np.float32),
+        np.empty((count, 4), np.int64),
+    )
+    upper, lower = scratch[0], scratch[1]
     for by in range(rows[0], rows[1]):
-        first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-        top, bottom = max(first, window[0]), min(last, window[1])
-        columns[:], upper[:], lower[:] = np.float32(0), np.float32(np.nan), np.float32(np.nan)
-        fill_levels(expected[0], by, np.float32(0), level)
-        _scale(limits[by], reach, most)
+        _begin_blocks(template, expected, by, scratch, columns)
         shared = find_runs(frame[1], template, shifts[by], runs)
-        for y in range(top, bottom, 2):
-            z = min(y + 1, bottom - 1)
+        bottom = min((by + 1) * BLOCK_PX, image.shape[0], window[1])
+        for y in range(max(by * BLOCK_PX, window[0]), bottom, 2):
             take_row(frame, runs[:shared], y, upper)
-            take_row(frame, runs[:shared], z if z > y else 2 * height, lower)
-            _add_residuals(
-                (upper, image[y], images[0, y], images[1, y], images[2, y], rise(slope, y)),
-                (lower, image[z], images[0, z], images[1, z], images[2, z], rise(slope, z)),
-                (level, most, gain),
-                (columns[0, :width], columns[1, :width], columns[2, :width], columns[3, :width], columns[4, :width]),
-            )
-        _sum_blocks(columns, halves, blocks)
-        _write_sums(blocks, (frame[1], images, window), shifts, by, sums)
+            take_row(frame, runs[:shared], y + 1 if y + 1 < bottom else 2 * len(image), lower)
+            _add_rows(template, expected, (y, min(y + 1, bottom - 1)), scratch, columns)
+        _write_sums(_sum_blocks(columns), (frame[1], images, window), shifts, by, sums)
+
+
+@kernel
+def _begin_blocks(template, expected, by, scratch, columns):  # type: ignore[no-untyped-def]
+    """Clear the sums of the columns (5, x) of a row of blocks; write its levels and limits to scratch (4, x)."""
+    columns[:] = np.float32(0)
+    scratch[:2] = np.float32(np.nan)
+    fill_levels(expected[0], by, np.float32(0), scratch[2])
+    most, limit, reach = scratch[3], template[2][by], expected[1]
+    for x in range(len(most)):
+        most[x] = reach * limit[x]
+
+
+@kernel
+def _add_rows(template, expected, at, scratch, columns):  # type: ignore[no-untyped-def]
+    """Add two rows of the frame (x,), the first ones of scratch (4, x), at rows y and z of the template."""
+    image, images, _, _ = template
+    (gain, slope, _, _), _ = expected
+    (y, z), width = at, image.shape[1]
+    _add_residuals(
+        (scratch[0], image[y], images[0, y], images[1, y], images[2, y], rise(slope, y)),
+        (scratch[1], image[z], images[0, z], images[1, z], images[2, z], rise(slope, z)),
+        (scratch[2], scratch[3], gain),
+        (columns[0, :width], columns[1, :width], columns[2, :width], columns[3, :width], columns[4, :width]),
+    )
 
 
 @kernel
@@ -73,25 +88,22 @@ def _write_sums(blocks, where, shifts, by, sums):  # type: ignore[no-untyped-def
 
 
 @kernel
-def _scale(row, factor, out):  # type: ignore[no-untyped-def]
-    for x in range(len(row)):
-        out[x] = factor * row[x]
-
-
-@kernel
-def _sum_blocks(columns, halves, blocks):  # type: ignore[no-untyped-def]
-    """Write the sums of each BLOCK_PX columns (5, x) to blocks (5, bx): two by two, all at once; halves: scratch."""
-    n = columns.size // 2
-    _add_pairs(columns.reshape(2 * n), halves[0, :n])
-    _add_pairs(halves[0, :n], halves[1, : n // 2])
-    _add_pairs(halves[1, : n // 2], halves[0, : n // 4])
-    _add_pairs(halves[0, : n // 4], blocks.reshape(n // 8))
+def _sum_blocks(columns):  # type: ignore[no-untyped-def]
+    """Return the sums of each BLOCK_PX columns (5, x), as (5, bx): two by two, all at once, on vectors."""
+    n = columns.size
+    halves, quarters = np.empty(n // 2, np.float32), np.empty(n // 4, np.float32)
+    eighths, blocks = np.empty(n // 8, np.float32), np.empty((5, n // (5 * BLOCK_PX)), np.float32)
+    _add_pairs(columns.reshape(n), halves)
+    _add_pairs(halves, quarters)
+    _add_pairs(quarters, eighths)
+    _add_pairs(eighths, blocks.reshape(n // BLOCK_PX))
+    return blocks
 
 
 @kernel
 def _add_pairs(values, sums):  # type: ignore[no-untyped-def]
     for i in range(len(sums)):
-        sums[i] = np.float64(values[2 * i]) + np.float64(values[2 * i + 1])
+        sums[i] = values[2 * i] + values[2 * i + 1]
 
 
 @kernel

@@ -50,7 +50,6 @@ def shift_frame(frame, y_px, x_px, coefficients, row, shifted, rows):  # type: i
     the fraction of a pixel's noise variance that interpolation leaves. Cost at 512 × 512: 4 copies.
     """
     height, width = frame.shape
-    pad = (len(row) - width) // 2
     shift_y, shift_x = int(np.floor(y_px)), int(np.floor(x_px))
     weights_y, weights_x = np.empty(6, np.float32), np.empty(6, np.float32)
     kept_y = _weights(coefficients, y_px - shift_y, weights_y)
@@ -58,19 +57,27 @@ def shift_frame(frame, y_px, x_px, coefficients, row, shifted, rows):  # type: i
     ring = np.empty((8, width), np.float32)  # the last rows, converted once instead of six times
     taken = rows[0] + shift_y - 2
     for y in range(rows[0], rows[1]):
-        middle = row[pad : pad + width]
         first = y + shift_y - 2
         while taken < first + 6:
             convert_row(frame[min(max(taken, 0), height - 1)], ring[taken & 7])
             taken += 1
-        six = (ring[first & 7], ring[first + 1 & 7], ring[first + 2 & 7],
-               ring[first + 3 & 7], ring[first + 4 & 7], ring[first + 5 & 7])  # fmt: skip
-        _weighted_sum(six, weights_y, middle)
-        row[:pad] = middle[0]
-        row[pad + width :] = middle[width - 1]
-        at = pad + shift_x - 2
-        _convolve(row[at : at + width + 5], weights_x, shifted[y])
+        _interpolate(ring, (first, shift_x), (weights_y, weights_x), row, shifted[y])
     return shift_y, shift_x, kept_y * kept_x
+
+
+@kernel
+def _interpolate(ring, at, weights, row, out):  # type: ignore[no-untyped-def]
+    """Write a row (x,): six rows of the ring (8, x) from `first` on, and six points of their sum, shift_x further."""
+    (first, shift_x), width = at, len(out)
+    pad = (len(row) - width) // 2
+    middle = row[pad : pad + width]
+    six = (ring[first & 7], ring[first + 1 & 7], ring[first + 2 & 7],
+           ring[first + 3 & 7], ring[first + 4 & 7], ring[first + 5 & 7])  # fmt: skip
+    _weighted_sum(six, weights[0], middle)
+    row[:pad] = middle[0]
+    row[pad + width :] = middle[width - 1]
+    start = pad + shift_x - 2
+    _convolve(row[start : start + width + 5], weights[1], out)
 
 
 @kernel
