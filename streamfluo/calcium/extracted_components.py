@@ -19,15 +19,27 @@ if TYPE_CHECKING:
     from .report import Canvas
 
 # Columns of the snapshot `quality_now` and of the table `quality`, with their types in the table; `decision` of people
-# while frames came: 1 accepted, 2 rejected.
+# while frames came: 1 accepted, 2 rejected; `explained`: part of its activity that a touching neighbour explains,
+# `overlap`: largest cosine with another footprint, `motion_corr`: with the tissue's motion, `probability`: of a cell.
 MEASURES: dict[str, type] = {
     "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
     "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
-    "compactness": np.float64, "decision": np.int64,
+    "compactness": np.float64, "decision": np.int64, "explained": np.float64, "overlap": np.float64,
+    "motion_corr": np.float64, "probability": np.float64,
 }  # fmt: skip
 MERGED = "merged into "
 SAYS = {True: "accepted", False: "rejected"}
-_MEASURED = ("snr", "spatial_corr", "area_px", "compactness", "noise")
+ADDED = (
+    "compactness",
+    "decision",
+    "explained",
+    "overlap",
+    "motion_corr",
+    "probability",
+)  # sessions of before lack them
+_MEASURED = (
+    "snr", "spatial_corr", "area_px", "compactness", "noise", "explained", "overlap", "motion_corr", "probability",
+)  # fmt: skip
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
 
@@ -36,10 +48,11 @@ class ExtractedComponents:
 
     `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
     float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted` (K,); `frame` (T,)
-    index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx). Values are final where the run reached them,
-    otherwise live. `decision` (K,) says what people decided, "accepted", "rejected", "merged into 12" or nothing,
-    `decided_by` who. A component that was merged by hand has no footprint any more, its values are those until then.
-    `reject` and `restore` curate afterwards; the file `judged` beside the session keeps that, and it overrides
+    index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `probability` (K,) of being a cell, NaN where
+    it is not known. Values are final where the run reached them, otherwise live. `decision` (K,) says what people
+    decided, "accepted", "rejected", "merged into 12" or nothing, `decided_by` who. A component that was merged by hand
+    has no footprint any more, its values are those until then. `reject` and `restore` curate afterwards; the file
+    `judged` beside the session keeps that, and it overrides
     `accepted`.
     """
 
@@ -54,6 +67,7 @@ class ExtractedComponents:
         self.ids = measured["id"].astype(np.int64)
         self.birth_frame = _births(measured, values, last)
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
+        self.probability = measured.get("probability", np.full(len(self.ids), np.nan))
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
         self.footprints = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape, len(self.ids))

@@ -18,6 +18,7 @@ from .columns import Columns, Field
 POOLS = 40
 ACCEPTED, REJECTED = 1, 2  # verdicts of people; 0: none
 BINS = 40
+MOTION_SUMS = 10
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
 When = Literal["live", "late"]  # deconvolution as frames come, and when they leave the window
 Packed = tuple[Any, ...]  # the fields of a named tuple of `kernels`, in its order
@@ -48,6 +49,8 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
         "falls": ((), real),
+        # sums of a frame's activity and the tissue's motion, their squares and products
+        "motion": ((MOTION_SUMS,), real),
         # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
         "late_samples": ((POOLS,), real), "late_slope": ((POOLS,), real),

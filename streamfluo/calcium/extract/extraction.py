@@ -12,7 +12,7 @@ from ..banded import WhiteRows, whiten
 from ..kernels.demixing import sum_frames
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
-from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_cell, is_error_of, matching_component
+from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_error_of, matching_component
 from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
@@ -20,6 +20,7 @@ from .components import REJECTED, Components
 from .detection import Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
+from .learned_acceptance import Seen, are_cells
 from .params import ExtractParams
 from .proposal import propose
 from .recentring import recentre
@@ -65,6 +66,7 @@ class Extraction:
         self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
+        self.seen = Seen(self.params.neuron_sigma_px, self.background, self._buffer, self._deconvolution)
         self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s, window)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
@@ -167,7 +169,7 @@ class Extraction:
         for slot in self._buffer.slots()[int(self._settled_ahead) :]:
             self._settle(int(slot))
         self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
-        self.tables.add("quality", results.quality_table(self.cells, self._last_index))
+        self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
 
     def catch_up(self) -> None:
         """Do what the last frame left to do, and settle the frame that leaves the window with the next one."""
@@ -227,7 +229,7 @@ class Extraction:
         elif phase and self.cells.count:
             self._update_footprints()
         if self._buffer.count % TABLE_FRAMES == 0:
-            self.tables.add("quality", results.quality_table(self.cells, self._last_index))
+            self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""
@@ -278,7 +280,7 @@ class Extraction:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
-        cell = is_cell(cells, self.params, BIN, self.background.observed_px)
+        cell = are_cells(cells, self.params, self.seen)
         cell &= ~cells["accepted"] & (cells["verdict"] != REJECTED)
         for k in np.flatnonzero(cell).tolist():
             cells.accepted[k] = True

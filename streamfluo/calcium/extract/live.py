@@ -13,6 +13,7 @@ from .components import REJECTED
 from .extraction import Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
 from .matched_seeds import MatchedSeeds, matched_seeds
+from .motion_correlation import add_motion
 from .seeds import Seeds
 
 LISTED = 12  # cells of another day that are not seen
@@ -44,6 +45,11 @@ class Live:
             return self.extraction.process(index, frame)
         self.first_frames.append(index, frame)
         return NO_COMPONENTS
+
+    def see_motion(self, index: int, shift_px: np.ndarray) -> None:
+        """Learn how the activity in the frame just taken goes with the tissue's shift (2,) [px] in it."""
+        if self.begun and self.extraction.next_index == index + 1:
+            add_motion(self.extraction.cells, shift_px)
 
     def counts(self) -> tuple[int, int]:
         """Return how many components are accepted as of the last frame, and how many are candidates.

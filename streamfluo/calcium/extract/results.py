@@ -8,7 +8,10 @@ from ...core.operator import Table
 from ..extracted_components import MEASURES
 from ..kernels.outlines import outline
 from .background import Background
+from .cell_features import overlap_and_activity
 from .components import Components
+from .learned_acceptance import Seen
+from .motion_correlation import motion_correlation
 
 CONTOUR_POINTS = 120
 _EDGE = 0.2  # of the peak, at which contours run
@@ -40,9 +43,9 @@ def contours(cells: Components, background: Background) -> np.ndarray:
     return points
 
 
-def quality(cells: Components) -> np.ndarray:
+def quality(cells: Components, seen: Seen) -> np.ndarray:
     """Return MEASURES of each component (id, measure)."""
-    _, snr = cells.explained_and_snr()
+    explained, snr = cells.explained_and_snr()
     top, left = cells["origin"].T
     columns = [cells[name] for name in ("id", "birth", "accepted")]
     columns += [
@@ -52,11 +55,17 @@ def quality(cells: Components) -> np.ndarray:
         left,
         cells["compactness"],
         cells["verdict"],
+        explained,
+        overlap_and_activity(cells)[0],
+        motion_correlation(cells["motion"]),
+        seen.probability(cells, np.arange(cells.count)),
     ]
     return np.stack([np.asarray(column, float) for column in columns], 1)
 
 
-def quality_table(cells: Components, frame: int) -> Table:
+def quality_table(cells: Components, seen: Seen, frame: int) -> Table:
     """Return MEASURES as rows of a table, at `frame`."""
-    columns = {n: column.astype(kind) for (n, kind), column in zip(MEASURES.items(), quality(cells).T, strict=True)}
+    columns = {
+        n: column.astype(kind) for (n, kind), column in zip(MEASURES.items(), quality(cells, seen).T, strict=True)
+    }
     return Table({"frame": np.full(cells.count, frame), **columns})

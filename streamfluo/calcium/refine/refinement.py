@@ -156,9 +156,10 @@ def _refined(
     cells["birth"][:] = index[0]
     tables.add("events", extraction.tables.give()["events"])
     tell_decisions(recording.step, tables)
-    tables.add("quality", results.quality_table(cells, int(index[-1])))
+    tables.add("quality", results.quality_table(cells, extraction.seen, int(index[-1])))
     snapshots = {
-        "footprints": results.footprints(cells, extraction.background), "quality_now": results.quality(cells),
+        "footprints": results.footprints(cells, extraction.background),
+        "quality_now": results.quality(cells, extraction.seen),
         "contours": results.contours(cells, extraction.background), "next_id": np.array(cells.next_id),
         "background": extraction.background_image(), "residual": extraction.residual(),
         "detection": extraction.detection(),
