@@ -100,7 +100,7 @@ def _costs(fast: np.ndarray, noise: float, candidates: Sequence[TimeConstants], 
 def _through_filter(constants: TimeConstants, interval_s: float, samples: int) -> tuple[tuple[float, ...], float]:
     """Return the response as `sparse_spikes` takes it, and √Σ h² of one transient h as `prepare` leaves it.
 
-    Kept for the few candidates there are: it takes a third of the time of the cost of a hundred samples.
+    Kept for the few candidates there are.
     """
     p, q, scale = impulse_response(constants, interval_s)
     response = (p, q, scale, _keep(interval_s))

@@ -208,7 +208,9 @@ class Extract(Operator):
         learned = self._new()
         learned.goes_on_from(self._live)
         self._learned, self._waiting = learned, list(waiting)
-        self._learning = Learning(partial(_begin, self._kernels, learned, self._seeds), lambda frame: learned.learn(*frame))
+        self._learning = Learning(
+            partial(_begin, self._kernels, learned, self._seeds), lambda frame: learned.learn(*frame)
+        )
         for frame in waiting:
             self._learning.put(frame)
 
