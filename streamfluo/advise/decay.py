@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..calcium.time_constants import DECAYS_S, RISES_S, TimeConstants, cost, decide, prepare
+from ..calcium.time_constants import DECAYS_S, RISES_S, TimeConstants, costs, decide, prepare
 
 MAX_TRACES = 60
 TRIED_S = (0.1, 0.14, *DECAYS_S, 2.4, 3.0)
@@ -65,12 +65,12 @@ def decay_s(found: Transients, interval_s: float) -> tuple[float, str]:
     if not found.traces:
         return float("nan"), "no place is active for long enough"
     candidates = [TimeConstants(decay, rise) for decay in TRIED_S for rise in TRIED_RISES_S if rise < decay]
-    costs = np.zeros((len(candidates), 2))
+    total = np.zeros((len(candidates), 2))
     for trace, sigma in zip(found.traces, found.noise, strict=True):
         fast, interval = prepare(trace, interval_s)
         averaged = sigma * float(np.sqrt(interval_s / interval))
-        costs += [cost(fast, averaged, candidate, interval) for candidate in candidates]
-    constants = decide(costs / len(found.traces), candidates)
+        total += costs(fast, averaged, candidates, interval)
+    constants = decide(total / len(found.traces), candidates)
     if not constants.known:
         return float("nan"), "transients do not stand out of noise in the traces of single places"
     if constants.decay_s in (TRIED_S[0], TRIED_S[-1]):

@@ -19,6 +19,7 @@ _SPARSITY = 3.0  # λ in σ of the matched filter
 # Heights alone (0, 4) gave decays six times too long in strong, dense activity; logarithms alone (6, 0) .832.
 _COSTS = (4.0, 1.0)
 _ROUNDS = 40
+_AT_ONCE = 7  # candidates: each needs the memory of two traces
 _LEAST_GAIN = 0.002  # nats a sample that transients must explain, else nothing is known; noise alone gives none
 
 
@@ -63,7 +64,7 @@ def responses(decay_s: float | None, rise_s: float | None) -> list[TimeConstants
 
 
 def prepare(trace: np.ndarray, interval_s: float) -> tuple[np.ndarray, float]:
-    """Return a trace (T,) as `cost` takes it, averaged down to 20 Hz and without what is slow, and its interval [s]."""
+    """Return a trace (T,) as `costs` takes it, averaged down to 20 Hz, without what is slow, and its interval [s]."""
     step = max(1, round(1 / interval_s / SAMPLES_HZ))
     count = len(trace) // step
     averaged = np.asarray(trace[: count * step], float).reshape(count, step).mean(1)
@@ -72,26 +73,34 @@ def prepare(trace: np.ndarray, interval_s: float) -> tuple[np.ndarray, float]:
     return fast, interval_s * step
 
 
-def cost(fast: np.ndarray, noise: float, constants: TimeConstants, interval_s: float) -> tuple[float, float]:
-    """Return what a prepared trace (T,) of noise σ costs in nats a sample, and what of it transients explain.
+def costs(fast: np.ndarray, noise: float, candidates: Sequence[TimeConstants], interval_s: float) -> np.ndarray:
+    """Return for each of the candidates (C, 2) what a prepared trace (T,) of noise σ costs in nats a sample, and what
+    of it transients explain.
 
     The cost is misfit and transients: a decay too short takes them all along a tail, one too long cannot follow it.
     """
-    response, energy = _through_filter(constants, interval_s, len(fast))
-    penalty = _SPARSITY * noise * energy
-    spikes, work = np.zeros(len(fast)), np.empty((5, len(fast)))
-    sparse_spikes(fast, response, penalty, _ROUNDS, work, spikes)
+    parts = [candidates[start : start + _AT_ONCE] for start in range(0, len(candidates), _AT_ONCE)]
+    return np.concatenate([_costs(fast, noise, part, interval_s) for part in parts])
+
+
+def _costs(fast: np.ndarray, noise: float, candidates: Sequence[TimeConstants], interval_s: float) -> np.ndarray:
+    spikes, fits = np.zeros((2, len(candidates), len(fast)))
+    work = np.empty((5, len(fast)))
+    for constants, found, fit in zip(candidates, spikes, fits, strict=True):
+        response, energy = _through_filter(constants, interval_s, len(fast))
+        sparse_spikes(fast, response, _SPARSITY * noise * energy, _ROUNDS, work, found)
+        fit[:] = work[0]
     least = 1e-12 * noise**2
-    misfit = 0.5 * float(np.log(max(float(((fast - work[0]) ** 2).mean()), least)))
-    idle = 0.5 * float(np.log(max(float((fast**2).mean()), least)))
-    return misfit + _surprise(spikes / noise) / len(fast), idle - misfit
+    misfit = 0.5 * np.log(np.maximum(((fast - fits) ** 2).mean(1), least))
+    idle = 0.5 * np.log(max(float((fast**2).mean()), least))
+    return np.column_stack([misfit + _surprise(spikes / noise) / len(fast), idle - misfit])
 
 
 @lru_cache(maxsize=256)
 def _through_filter(constants: TimeConstants, interval_s: float, samples: int) -> tuple[tuple[float, ...], float]:
     """Return the response as `sparse_spikes` takes it, and √Σ h² of one transient h as `prepare` leaves it.
 
-    Kept for the few candidates there are: it takes a third of the time of the cost of a hundred samples.
+    Kept for the few candidates there are.
     """
     p, q, scale = impulse_response(constants, interval_s)
     response = (p, q, scale, _keep(interval_s))
@@ -102,21 +111,22 @@ def _through_filter(constants: TimeConstants, interval_s: float, samples: int) -
     return response, float(np.sqrt((seen**2).sum()))
 
 
-def _surprise(spikes: np.ndarray) -> float:
-    """Cost of all transients in nats, spikes (T,) in noise σ; neighbouring samples share one transient."""
-    inner = spikes[1:-1]
-    at_peak = (inner > spikes[:-2]) & (inner >= spikes[2:])
-    heights = (spikes[:-2] + inner + spikes[2:])[at_peak]
-    return _COSTS[0] * float(np.log1p(heights).sum()) + _COSTS[1] * float(spikes.sum())
+def _surprise(spikes: np.ndarray) -> np.ndarray:
+    """Cost of all transients in nats (C,), spikes (C, T) in noise σ; neighbouring samples share one transient."""
+    inner = spikes[:, 1:-1]
+    at_peak = (inner > spikes[:, :-2]) & (inner >= spikes[:, 2:])
+    heights = np.where(at_peak, spikes[:, :-2] + inner + spikes[:, 2:], 0)
+    surprise: np.ndarray = _COSTS[0] * np.log1p(heights).sum(1) + _COSTS[1] * spikes.sum(1)
+    return surprise
 
 
-def decide(costs: np.ndarray, candidates: Sequence[TimeConstants]) -> TimeConstants:
-    """Return the candidate of least cost; costs (candidates, 2): mean over the traces of what `cost` gives.
+def decide(of_each: np.ndarray, candidates: Sequence[TimeConstants]) -> TimeConstants:
+    """Return the candidate of least cost; of_each (candidates, 2): mean over the traces of what `costs` gives.
 
     Where transients explain nothing, those typical of an indicator, not `known`; given constants stay.
     """
-    best = int(np.argmin(costs[:, 0]))
-    if costs[best, 1] >= _LEAST_GAIN:
+    best = int(np.argmin(of_each[:, 0]))
+    if of_each[best, 1] >= _LEAST_GAIN:
         return candidates[best]
     decays, rises = {c.decay_s for c in candidates}, {c.rise_s for c in candidates}
     return TimeConstants(
@@ -132,12 +142,12 @@ def estimate(
     candidates = responses(decay_s, rise_s)
     if len(candidates) == 1:
         return candidates[0]
-    costs = np.zeros((len(candidates), 2))
+    total = np.zeros((len(candidates), 2))
     for trace, sigma in zip(traces, noise, strict=True):
         fast, interval = prepare(trace, interval_s)
         averaged = sigma * float(np.sqrt(interval_s / interval))
-        costs += [cost(fast, averaged, candidate, interval) for candidate in candidates]
-    return decide(costs / max(len(traces), 1), candidates)
+        total += costs(fast, averaged, candidates, interval)
+    return decide(total / max(len(traces), 1), candidates)
 
 
 def _keep(interval_s: float) -> float:

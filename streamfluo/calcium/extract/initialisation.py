@@ -25,7 +25,7 @@ from ..kernels import (
     rises,
     spikes,
 )
-from ..time_constants import TYPICAL, cost, prepare
+from ..time_constants import TYPICAL, costs, prepare
 from .acceptance import add_component, matching_component
 from .activity import Deconvolution
 from .background import Background
@@ -146,7 +146,7 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
         settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates
-    cost(np.zeros(20), 1.0, TYPICAL, 0.05)
+    costs(np.zeros(20), 1.0, [TYPICAL], 0.05)
     prepare(np.zeros(20), 0.05)
 
 

@@ -26,7 +26,7 @@ def follow_frame(frame, design, estimate, deconvolution, following, out):  # typ
 
     frame: pixels (p,) in steps, their scale, products with the background modes (M,), and sweeps. Fields of `Design`
     and `Estimate`. deconvolution: fields of `Levels` and of `Pools`, λ in noise σ, and the least F0 to divide by [σ]:
-    below it ΔF/F is NaN. In one call, as each reads the components anew: as ten it took three times as long.
+    below it ΔF/F is NaN.
     """
     (pixels, scale, mode_products, sweeps), (activity, modes) = frame, estimate
     levels, pools, sparsity, least = deconvolution

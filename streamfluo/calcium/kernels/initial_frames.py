@@ -83,10 +83,7 @@ def add_weighed(whitened, weight, amounts, spatial, known):  # type: ignore[no-u
 
 @kernel
 def deviation_quantile(frame, mean, weight, step, fraction):  # type: ignore[no-untyped-def]
-    """Return a quantile of |frame − mean| · weight of every step-th pixel that is known, -1 where none is; (y, x) each.
-
-    In numpy, with its copies, it takes twice as long.
-    """
+    """Return a quantile of |frame − mean| · weight, (y, x) each, of every step-th pixel that is known; -1 of none."""
     height, width = frame.shape
     found, n = np.empty(-(-height // step) * -(-width // step), np.float32), 0
     for y in range(0, height, step):
