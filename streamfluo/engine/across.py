@@ -15,6 +15,7 @@ from .building import Step, apart
 from .silent_planes import SILENT_FRAMES
 
 MAX_FRAMES = 4096  # of one step: a plane that stopped coming makes others keep no more
+MAX_PICTURES = 4  # of one snapshot: likewise
 _WIDTHS = {"yx": 2}
 
 
@@ -32,6 +33,14 @@ class AcrossPlanes:
                     self._takers.setdefault(giver, {})[step.plane, step.late] = 0
                     self._gives[giver] = {g.name: g for g in by_id[giver].operator.gives}
         self._kept: dict[str, deque[StepValues]] = {giver: deque() for giver in self._takers}
+        # Of each snapshot that another plane takes its takers, how often they do, and what it was behind which frame.
+        self._read: dict[tuple[str, str], dict[tuple[str, bool], int]] = {}
+        for step in steps:
+            for giver, name in (step.givers[need] for need in step.snapshots):
+                if apart(by_id[giver], step):
+                    self._read.setdefault((giver, name), {})[step.plane, step.late] = step.operator.reads_every
+        self._pictures: dict[tuple[str, str], dict[int, np.ndarray]] = {at: {} for at in self._read}
+        self._plane_of = {giver: (by_id[giver].plane, by_id[giver].late) for giver, _ in self._read}
 
     def __bool__(self) -> bool:
         return bool(self._kept)
@@ -42,6 +51,30 @@ class AcrossPlanes:
             kept.append(values)
             while sum(v.frames for v in kept) > MAX_FRAMES:
                 kept.popleft()
+
+    def read_in(self, plane: str, late: bool) -> set[int]:
+        """Return how often snapshots of a plane's steps are taken by others, each so many frames."""
+        found = (takers.values() for at, takers in self._read.items() if self._plane_of[at[0]] == (plane, late))
+        return {every for takers in found for every in takers}
+
+    def due(self, plane: str, late: bool, stop: int) -> list[tuple[str, str]]:
+        """Return the snapshots, step and name, that are to be kept once a plane has come to before frame `stop`."""
+        return [
+            at
+            for at, takers in self._read.items()
+            if self._plane_of[at[0]] == (plane, late) and any(stop % every == 0 for every in takers.values())
+        ]
+
+    def keep(self, at: tuple[str, str], stop: int, picture: np.ndarray) -> None:
+        """Keep a snapshot as it was before frame `stop`."""
+        pictures = self._pictures[at]
+        pictures[stop] = picture
+        while len(pictures) > MAX_PICTURES:
+            del pictures[min(pictures)]
+
+    def picture(self, giver: str, name: str, stop: int) -> np.ndarray | None:
+        """Return a snapshot as it was before frame `stop`, None where its plane lacks the frame before that."""
+        return self._pictures[giver, name].get(stop)
 
     def values(self, giver: str, name: str, index: int, count: int) -> np.ndarray | None:
         """Return a value of `count` frames from `index` on, NaN, 0 or False of those that it was not given for.
@@ -78,6 +111,10 @@ class AcrossPlanes:
                 # One is kept in any case: it says what values look like.
                 while len(kept) > 1 and kept[0].index + kept[0].frames <= oldest:
                     kept.popleft()
+        for (giver, _), pictures in self._pictures.items():
+            oldest = min(self._takers[giver].values())
+            for stop in [stop for stop in pictures if stop <= oldest]:
+                del pictures[stop]
 
     def waits(self) -> bool:
         """Whether values are kept that a plane has not come to yet, but one that is not waited for."""
@@ -87,7 +124,13 @@ class AcrossPlanes:
             for reached in self._takers[giver].values()
             if kept
         )
-        return any(0 < frames <= SILENT_FRAMES for frames in behind)
+        pictures = (
+            stop - self._takers[giver][taker]
+            for (giver, name), takers in self._read.items()
+            for stop in self._pictures[giver, name]
+            for taker in takers
+        )
+        return any(0 < frames <= SILENT_FRAMES for frames in (*behind, *pictures))
 
 
 def _unknown(like: np.ndarray, count: int) -> np.ndarray:

@@ -247,6 +247,7 @@ class Chain:
     def _cut(self, plane: str, late: bool, block: Block) -> Iterator[Block]:
         """Yield a block in the parts that end where steps take snapshots: what they show must not depend on blocks."""
         taking = {s.operator.reads_every for s in self.steps if s.snapshots and (s.plane, s.late) == (plane, late)}
+        taking |= self._across.read_in(plane, late)
         at = block.index
         while taking and (stop := min(at - at % every + every for every in taking)) < block.stop:
             yield block.cut(at, stop)

@@ -102,8 +102,16 @@ class Flow:
             if result.values is not None:
                 self._across.add(result.values)
         if blocks:
+            self._keep_pictures(plane, late, blocks[-1].stop)
             self._across.passed(plane, blocks[-1].stop, late)
         return flat
+
+    def _keep_pictures(self, plane: str, late: bool, stop: int) -> None:
+        """Keep the snapshots of a plane's steps that another plane takes as of here."""
+        for giver, name in self._across.due(plane, late, stop):
+            step = self._by_id[giver]
+            if (found := self.guarded(step, stop, self._read, giver, [name])) is not None:
+                self._across.keep((giver, name), stop, found[name])
 
     def streams(self, frames: int, frame_px: int) -> bool:
         """Whether blocks of so many frames that wait are worth running as a stream, and what is under way is not too
@@ -276,7 +284,10 @@ class Flow:
         for need, (giver, name) in step.givers.items():
             if need in step.snapshots:
                 due = block.stop % step.operator.reads_every == 0
-                inputs[need] = self._read(giver, [name])[name] if due else None
+                if apart(self._by_id[giver], step):
+                    inputs[need] = self._across.picture(giver, name, block.stop) if due else None
+                else:
+                    inputs[need] = self._read(giver, [name])[name] if due else None
                 continue
             if apart(self._by_id[giver], step):
                 if (found := self._across.values(giver, name, block.index, len(block))) is None:

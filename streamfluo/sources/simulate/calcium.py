@@ -33,7 +33,9 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
   activity; tissue and processes are those of each slice, N(t) and the neuropil that follows are one for all. Motion is
   one for the volume; with `line_motion_px` slice n of z is taken n / z of the interval later, and the motion of then is
   interpolated between time points. `frame_rate_hz` is that of each plane.
-- Structural channel (`channels` = 2): B(t) · (tissue + cells · label), which moves as the indicator does.
+- Structural channel (`channels` = 2): B(t) · (tissue + cells · label), which moves as the indicator does. `labelled` is
+  the fraction of cells that have a label at all; `green_in_red` adds so much of the indicator's light, `red_in_green`
+  so much of the label's to the indicator.
 """
 
 from __future__ import annotations
@@ -104,7 +106,12 @@ class CalciumSimulator:
     def _photons(self, index: int, plane: int) -> np.ndarray:
         """Expected photons (y, x) float32 of one frame."""
         p, (z, channel) = self.params, divmod(plane, self.params.channels)
-        field = self._scene.slices[z].structure.copy() if channel < p.channels - 1 else self._indicator(index, z)
+        is_label = channel < p.channels - 1
+        field = self._scene.slices[z].structure.copy() if is_label else self._indicator(index, z)
+        if is_label and p.green_in_red:
+            field += np.float32(p.green_in_red) * self._indicator(index, z)
+        if not is_label and p.channels > 1 and p.red_in_green:
+            field += np.float32(p.red_in_green) * self._scene.slices[z].structure
         field *= np.float32(self._bleaching(index))
         frame = view_field(field, p.shape, self._scene.pad_px, self._shift_px(index, z))
         if p.line_motion_px:
@@ -252,8 +259,8 @@ class CalciumSimulator:
         below slice 0. What is of a plane stands under its name, `green/0/A_data`: A, `background`, `neuropil_map`,
         P, `P_C`, and of the n cells that it shows `cell` (n,), their row in C, `position_px` (n, 2) and `section` (n,),
         the peak of what it shows; of `red/0` A, `cell`, `position_px`, `section`, `background` with the cells, and
-        `label` (n,), their light in units of the tissue's. With motion in lines each plane has `shift_px` and
-        `line_shift_px` of its own, and the common `shift_px` is that of slice 0.
+        `label` (n,), their light in units of the tissue's, 0 where there is none. With motion in lines each plane has
+        `shift_px` and `line_shift_px` of its own, and the common `shift_px` is that of slice 0.
         """
         count, p, scene = len(self._scene.position_px), self.params, self._scene
         truth = self._courses(frames) | {

@@ -42,6 +42,16 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
     channels: Annotated[
         int, Meta(ge=1, le=2, description="2: red, a label of the cells that stays, beside green, the indicator")
     ] = 1
+    labelled: Annotated[float, Meta(ge=0, le=1, description="fraction of the cells that the red channel labels")] = 1.0
+    label: Annotated[float, Meta(ge=0, le=100, description="mean light of a label, in units of its tissue's mean")] = (
+        2.0
+    )
+    green_in_red: Annotated[
+        float, Meta(ge=0, le=2, description="part of the indicator's light that the red channel shows")
+    ] = 0.0
+    red_in_green: Annotated[
+        float, Meta(ge=0, le=2, description="part of the label's light that the green channel shows")
+    ] = 0.0
     z: Annotated[int, Meta(ge=1, le=32, description="slices of a volume")] = 1
     z_step_um: Annotated[float, Meta(gt=0, le=1e3, description="depth between slices [µm]")] = 12.0
 
@@ -55,8 +65,8 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
     day_brightness: Annotated[float, Meta(ge=0, le=2, description="sd of the logarithm of a cell's change")] = 0.3
 
     added: ClassVar[tuple[str, ...]] = (
-        "channels", "z", "z_step_um", "animal", "day_common", "day_turn_deg", "day_shift_px", "day_warp_px",
-        "day_brightness",
+        "channels", "labelled", "label", "green_in_red", "red_in_green", "z", "z_step_um", "animal", "day_common",
+        "day_turn_deg", "day_shift_px", "day_warp_px", "day_brightness",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

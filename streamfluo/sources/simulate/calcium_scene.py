@@ -21,7 +21,7 @@ from .tissue import SECTION_REACH_SIGMA, draw_bodies, draw_footprints, draw_tiss
 
 _TISSUE, _BODIES, _PROCESSES, _FOCUS, _LABEL = 0, 4, 5, 8, 11  # streams of random numbers; calcium.py has the others
 PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 at 4 px
-_LABELLED, _UNLABELLED = 2.0, 0.3  # mean light of cells and of tissue in the structural channel, in units of tissue
+_UNLABELLED = 0.3  # mean light of tissue in the structural channel, in units of tissue
 
 
 class Slice(NamedTuple):
@@ -58,7 +58,8 @@ class Scene:
         self.rate_hz = p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, count)
         self.amplitude = p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, count)
         self.rest = p.rest * rng.lognormal(-(0.4**2) / 2, 0.4, count)
-        self.label = _LABELLED * generator(p.seed, _LABEL).lognormal(-(0.4**2) / 2, 0.4, count)
+        self.label = p.label * generator(p.seed, _LABEL).lognormal(-(0.4**2) / 2, 0.4, count)
+        self.label[generator(p.seed, _LABEL, 1).random(count) >= p.labelled] = 0
         lines = self._draw_processes(p)
         self.slices = [
             self._slice(p, footprints, images, rng) for footprints, images in zip(sections, lines, strict=True)
