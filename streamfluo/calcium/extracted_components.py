@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from .report import Canvas
 
 # Columns of the snapshot `quality_now` and of the table `quality`, with their types in the table; `decision` of people
-# while frames came: 1 accepted, 2 rejected.
+# while frames came: 1 accepted, 2 rejected; `structural` the chance that a structural channel labels it, NaN without.
 MEASURES: dict[str, type] = {
     "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
     "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
-    "compactness": np.float64, "decision": np.int64,
+    "compactness": np.float64, "decision": np.int64, "structural": np.float64,
 }  # fmt: skip
 MERGED = "merged into "
 SAYS = {True: "accepted", False: "rejected"}
+MARKED = 0.5  # chance of a label from which on a cell is marked as structural
 _MEASURED = ("snr", "spatial_corr", "area_px", "compactness", "noise")
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
@@ -36,11 +37,12 @@ class ExtractedComponents:
 
     `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
     float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted` (K,); `frame` (T,)
-    index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx). Values are final where the run reached them,
-    otherwise live. `decision` (K,) says what people decided, "accepted", "rejected", "merged into 12" or nothing,
-    `decided_by` who. A component that was merged by hand has no footprint any more, its values are those until then.
-    `reject` and `restore` curate afterwards; the file `judged` beside the session keeps that, and it overrides
-    `accepted`.
+    index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `structural` (K,) bool, cells of a structural
+    channel, where `structural_chance` (K,) is above one half, NaN without such a channel. Values are final where the
+    run reached them, otherwise live. `decision` (K,) says what people decided, "accepted", "rejected", "merged into 12"
+    or nothing, `decided_by` who. A component that was merged by hand has no footprint any more, its values are those
+    until then. `reject` and `restore` curate afterwards; the file `judged` beside the session keeps that, and it
+    overrides `accepted`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class ExtractedComponents:
         self.ids = measured["id"].astype(np.int64)
         self.birth_frame = _births(measured, values, last)
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
+        self.structural_chance = np.asarray(measured.get("structural", np.full(len(self.ids), np.nan)))
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
         self.footprints = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape, len(self.ids))
@@ -138,6 +141,11 @@ class ExtractedComponents:
         return np.array(words, str)
 
     @property
+    def structural(self) -> np.ndarray:
+        """Whether each component is marked as a cell of the structural channel (K,) bool; none without one."""
+        return self.structural_chance > MARKED
+
+    @property
     def decided_by(self) -> np.ndarray:
         """Who decided about each component while frames came (K,) str, "" where nobody did."""
         return np.array([author if what else "" for what, author in self._decided], str)
@@ -154,6 +162,7 @@ class ExtractedComponents:
         """Return what is known of each component, a column (K,) each: id, verdicts, birth, centre, measures."""
         y_px, x_px = self.centres_px.T
         said = {"id": self.ids, "accepted": self.accepted, "decision": self.decision, "decided_by": self.decided_by}
+        said |= {"structural": self.structural, "structural_chance": self.structural_chance}
         found = {"birth_frame": self.birth_frame, "birth_t_s": self.times_s(self.birth_frame)}
         measures = {name: np.asarray(self._measured[name]) for name in _MEASURED if name in self._measured}
         return {**said, **found, "y_px": y_px, "x_px": x_px, **measures}

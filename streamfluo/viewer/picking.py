@@ -38,9 +38,11 @@ def drawn_decisions(model: Model, panel: Panel, overlays: Iterable[Overlay]) -> 
 
 
 def components_at(model: Model, overlays: Iterable[Overlay], place: Place) -> Iterator[tuple[str, int]]:
-    """Yield which outline of each step lies round a place."""
+    """Yield which outline of each step lies round a place; of one that draws several the first."""
+    seen = set[str]()
     for overlay in overlays:
-        if overlay.kind == "contours":
+        if overlay.kind == "contours" and overlay.step not in seen:
+            seen.add(overlay.step)
             number = contour_at(model.contours.get(overlay.id, np.empty((0, 0, 2))), *place)
             if number is not None:
                 yield overlay.step, number

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse
 
 from streamfluo import Block, Chain, ConfigError, Spec, StateError, create, open_session, open_source
+from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.core.decision import Decision
 from streamfluo.core.registry import operators
 from streamfluo.engine.config import parse_config
@@ -15,6 +16,7 @@ from streamfluo.testing.decision_laws import run as decided_run
 
 FRAMES, SHAPE, SEED = 420, (64, 64), 70151
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
+DECIDED = list(MEASURES).index("decision")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,7 @@ def test_an_accepted_candidate_is_accepted_whatever_its_quality_until_that_is_un
     first = int(quality[0, 0])
     operator.decide(Decision(200, "extract", "accept", (first,))).make()
     assert [ids(start, start + 20).tolist() for start in range(200, 300, 20)] == [[first]] * 5
-    assert operator.read(["quality_now"])["quality_now"][0, -1] == 1
+    assert operator.read(["quality_now"])["quality_now"][0, DECIDED] == 1
     operator.decide(Decision(300, "extract", "undo")).make()
     assert not len(ids(300, 320))
 

@@ -18,6 +18,7 @@ from .background import Background
 from .columns import Columns, Field
 
 POOLS = 40
+UNMEASURED = -2.0  # no correlation
 ACCEPTED, REJECTED = 1, 2  # verdicts of people; 0: none
 HALO_PX = 3
 BINS = 40
@@ -54,6 +55,8 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
+        # light in the structural channel's and the indicator's picture, correlation with the former; chance of a label
+        "label": ((3,), real), "structural": ((), real),
         # firing rate: newest samples; unit and look of the rises, from sums over the past of squares and cubes of
         # increments and a histogram
         "rate_samples": ((rate_samples,), real), "rate_seen": ((), real), "rate_sums": ((SHAPES,), real),
@@ -146,7 +149,9 @@ class Components(Columns):
 
     def add(self, corner: tuple[int, int], footprint: np.ndarray, background: Background, birth: int) -> int:
         """Add a component with a whitened footprint (h, w) in the box at `corner`; return its row."""
-        k = self.append(id=self.next_id, birth=birth, origin=corner, box=footprint)
+        k = self.append(
+            id=self.next_id, birth=birth, origin=corner, box=footprint, structural=np.nan, label=(0, 0, UNMEASURED)
+        )
         self.next_id += 1
         for other in self.overlapping(corner):
             if other != k:

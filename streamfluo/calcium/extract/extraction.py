@@ -26,6 +26,7 @@ from .recentring import recentre
 from .ring_background import RingBackground
 from .seeds import SEED, Seeds
 from .settled_traces import SWEEPS, SettledTraces, delta_f_over_f, is_bright
+from .structure import MARKED_PER_FRAME, Structure
 from .tables import Tables
 from .transients import Transients
 
@@ -54,6 +55,7 @@ class Extraction:
         side = 2 * round(3 * params.neuron_sigma_px) + 1
         self._box = (min(side, shape[0]), min(side, shape[1]))
         self._cell_px = params.neuron_sigma_px / 2
+        self.structure: Structure | None = None  # that components are compared with as frames come
         self._reset()
 
     def _reset(self) -> None:
@@ -164,6 +166,8 @@ class Extraction:
     def finish(self) -> None:
         """Give final values to the frames still in the window."""
         self._finish_work()
+        if self.structure is not None:
+            self.structure.mark(self.cells, self.background, self.cells.count)
         for slot in self._buffer.slots()[int(self._settled_ahead) :]:
             self._settle(int(slot))
         self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
@@ -232,6 +236,8 @@ class Extraction:
             self._accept_and_remove()
         elif phase and self.cells.count:
             self._update_footprints()
+        if self.structure is not None:
+            self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
         if self._buffer.count % TABLE_FRAMES == 0:
             self.tables.add("quality", results.quality_table(self.cells, self._last_index))
 
@@ -310,6 +316,8 @@ class Extraction:
         if left_out:
             told.append(f"{left_out} frames are left out: flashes, or a closed shutter")
         accepted = self.cells["accepted"]
+        if self.structure is not None and (doubt := self.structure.doubt(self.cells)):
+            told.append(doubt)
         dark = accepted & ~is_bright(self.cells.at_rest(self._mode) + self.cells["live_low"])
         if dark.any():
             told.append(

@@ -35,7 +35,22 @@ class ExtractParams(Params, frozen=True):
         Meta(description="bare: background only; greedy: also components from these frames; seeded: from `seeds`"),
     ] = "bare"
     seeds: Annotated[
-        Any, Meta(description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, or a session")
+        Any,
+        Meta(
+            description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, a session, or 'structure': "
+            "the cells of the structural channel"
+        ),
+    ] = None
+    structure: Annotated[
+        Any,
+        Meta(
+            description="structural channel whose cells are marked: a picture (y, x) of floats, labels (y, x) or masks "
+            "(n, y, x) as .npy, or a session; of another plane: inputs = { structure = 'red/moments.mean' }"
+        ),
+    ] = None
+    structure_bleed: Annotated[
+        Annotated[float, Meta(ge=0, le=10)] | None,
+        Meta(description="part of the indicator's light that the structural channel shows; none: estimated, up to 0.5"),
     ] = None
     match_seeds: Annotated[
         bool,

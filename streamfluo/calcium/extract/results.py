@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.operator import Table
-from ..extracted_components import MEASURES
+from ..extracted_components import MARKED, MEASURES
+from ..kernels.footprints import dilate
 from ..kernels.outlines import outline
 from .background import Background
 from .components import Components
 
 CONTOUR_POINTS = 120
+_RIM_PX = 2  # between a contour and the one around it that marks a cell
 _EDGE = 0.2  # of the peak, at which contours run
 
 
@@ -28,14 +30,34 @@ def contours(cells: Components, background: Background) -> np.ndarray:
 
     NaN follows the last point.
     """
-    boxes = footprints(cells, background)
+    return _outlines(cells, background, 0)
+
+
+def structural_contours(cells: Components, background: Background) -> np.ndarray:
+    """Return outlines (id, point, yx) [px] a pixel around the contours of those that are marked as structural.
+
+    Rows are those of `contours`, NaN throughout of a component that is not marked.
+    """
+    points = _outlines(cells, background, _RIM_PX)
+    accepted = np.flatnonzero(cells["accepted"])
+    accepted = accepted[np.argsort(cells["id"][accepted])]
+    points[~(cells["structural"][accepted] > MARKED)] = np.nan
+    return points
+
+
+def _outlines(cells: Components, background: Background, rim_px: int) -> np.ndarray:
+    boxes = np.pad(footprints(cells, background), ((0, 0), (rim_px, rim_px), (rim_px, rim_px)))
     accepted = np.flatnonzero(cells["accepted"])
     accepted = accepted[np.argsort(cells["id"][accepted])]  # the order of by_id values
     points = np.full((len(accepted), CONTOUR_POINTS, 2), np.nan, np.float32)
     for line, k in zip(points, accepted, strict=True):
         if boxes[k].max() > 0:
-            n = outline(boxes[k] > _EDGE * boxes[k].max(), line)
-            line[:n] += cells["origin"][k]
+            inside = boxes[k] > _EDGE * boxes[k].max()
+            if rim_px:
+                dilate(inside, rim_px, wider := np.zeros_like(inside))
+                inside = wider
+            n = outline(inside, line)
+            line[:n] += cells["origin"][k] - rim_px
             line[n:] = np.nan
     return points
 
@@ -52,6 +74,7 @@ def quality(cells: Components) -> np.ndarray:
         left,
         cells["compactness"],
         cells["verdict"],
+        cells["structural"],
     ]
     return np.stack([np.asarray(column, float) for column in columns], 1)
 

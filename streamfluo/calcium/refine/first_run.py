@@ -15,7 +15,7 @@ from ..extract.tables import Tables
 from ..extracted_components import MEASURES, SAYS, ExtractedComponents
 
 _VERDICTS = {SAYS[True]: ACCEPTED, SAYS[False]: REJECTED}
-_LEAST = MEASURES.keys() - {"compactness", "decision"}  # of sessions before these were measured
+_LEAST = MEASURES.keys() - {"compactness", "decision", "structural"}  # of sessions before these were measured
 
 
 class FirstComponent(NamedTuple):
