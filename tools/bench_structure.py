@@ -1,8 +1,8 @@
 """How well cells of a structural channel are marked: true, false and missed marks of simulated two-channel recordings.
 
-`python tools/bench_structure.py --seeds 101 102 103`: motion measured on red, applied to green, cells found in green and
-compared with the running mean of red, live. Labels of 30 % of the cells; the red channel shows part of the indicator's
-light, the labels are dim, nobody or everybody has one, or green shows the label.
+`python tools/bench_structure.py --seeds 101 102 103`: motion measured on red, applied to green, cells found in green
+and compared with the running mean of red, live. Labels of 30 % of the cells; the red channel shows part of the
+indicator's light, the labels are dim, nobody or everybody has one, or green shows the label.
 """
 
 import argparse

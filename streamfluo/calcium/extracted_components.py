@@ -24,11 +24,12 @@ MEASURES: dict[str, type] = {
     "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
     "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
     "compactness": np.float64, "decision": np.int64, "structural": np.float64,
+    "elongation": np.float64, "whole": np.int64, "ratio": np.float64,
 }  # fmt: skip
-MERGED = "merged into "
+MERGED, SPLIT = "merged into ", "split from "
 SAYS = {True: "accepted", False: "rejected"}
 MARKED = 0.5  # chance of a label from which on a cell is marked as structural
-_MEASURED = ("snr", "spatial_corr", "area_px", "compactness", "noise")
+_MEASURED = ("snr", "spatial_corr", "area_px", "compactness", "noise", "elongation")
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
 
@@ -41,8 +42,8 @@ class ExtractedComponents:
     channel, where `structural_chance` (K,) is above one half, NaN without such a channel. Values are final where the
     run reached them, otherwise live. `decision` (K,) says what people decided, "accepted", "rejected", "merged into 12"
     or nothing, `decided_by` who. A component that was merged by hand has no footprint any more, its values are those
-    until then. `reject` and `restore` curate afterwards; the file `judged` beside the session keeps that, and it
-    overrides `accepted`.
+    until then; nor has a piece of one signal, which its whole has (`whole` (K,), the id, −1 of others). `reject` and
+    `restore` curate afterwards; the file `judged` beside the session keeps that, and it overrides `accepted`.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class ExtractedComponents:
         self.birth_frame = _births(measured, values, last)
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
         self.structural_chance = np.asarray(measured.get("structural", np.full(len(self.ids), np.nan)))
+        self.whole = np.asarray(measured.get("whole", np.full(len(self.ids), -1.0))).astype(np.int64)
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
-        self.footprints = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape, len(self.ids))
+        apart = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape, len(self.ids))
+        self.footprints = _with_pieces(apart, self.ids, measured)
         rows = {name: self._trace_rows(values, name) for name in _SETTLED}
         self.traces, self.raw, self.spikes, self.dff = (rows[name] for name in _SETTLED)
 
@@ -295,6 +298,23 @@ def _births(measured: Mapping[str, np.ndarray], values: Mapping[str, Any], decid
         if i in decided and (known := np.asarray(table.get("id", ())) == i).any():
             births[row] = min(births[row], table["birth_frame"][known].min())
     return births
+
+
+def _with_pieces(
+    footprints: scipy.sparse.csc_matrix, ids: np.ndarray, measured: Mapping[str, np.ndarray]
+) -> scipy.sparse.csc_matrix:
+    """Footprints, those of pieces of one signal at the whole that gives their activity, by how much of it each has."""
+    whole = np.asarray(measured.get("whole", np.full(len(ids), -1.0))).astype(np.int64)
+    pieces = np.flatnonzero((whole >= 0) & np.isin(whole, ids))
+    if not len(pieces):
+        return footprints
+    kept = np.setdiff1d(np.arange(len(ids)), pieces)
+    row = {int(i): k for k, i in enumerate(ids)}
+    at = [row[int(i)] for i in whole[pieces]]
+    weights = np.concatenate([np.ones(len(kept)), measured["ratio"][pieces]])
+    places = (np.concatenate([kept, pieces]), np.concatenate([kept, at]))
+    shape = (len(ids), len(ids))
+    return (footprints @ scipy.sparse.csc_matrix((weights, places), shape=shape)).astype(np.float32).tocsc()
 
 
 def _sparse(

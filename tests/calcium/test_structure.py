@@ -123,7 +123,7 @@ def test_a_picture_of_transients_alone_marks_no_cell():
 
 
 def test_light_of_a_label_in_the_green_channel_makes_no_cell_active():
-    red, green, cells, label = scene(red_in_green=0.5, spike_rate_hz=0.0)
+    red, green, _, label = scene(red_in_green=0.5, spike_rate_hz=0.0)
     assert (label > 0).sum() > 3
     operator = fed(green, structure=red.mean(0))
     assert not len(found(operator)[0])

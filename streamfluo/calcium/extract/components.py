@@ -57,6 +57,10 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
         # light in the structural channel's and the indicator's picture, correlation with the former; chance of a label
         "label": ((3,), real), "structural": ((), real),
+        # of pieces the id of the whole, -1 of others; share in its activity, own activity by that, own noise σ; whether
+        # people took it apart
+        "whole": ((), number), "share": ((), real), "ratio": ((), real), "own_noise": ((), real),
+        "apart": ((), np.bool_),
         # firing rate: newest samples; unit and look of the rises, from sums over the past of squares and cubes of
         # increments and a histogram
         "rate_samples": ((rate_samples,), real), "rate_seen": ((), real), "rate_sums": ((SHAPES,), real),
@@ -150,8 +154,9 @@ class Components(Columns):
     def add(self, corner: tuple[int, int], footprint: np.ndarray, background: Background, birth: int) -> int:
         """Add a component with a whitened footprint (h, w) in the box at `corner`; return its row."""
         k = self.append(
-            id=self.next_id, birth=birth, origin=corner, box=footprint, structural=np.nan, label=(0, 0, UNMEASURED)
-        )
+            id=self.next_id, birth=birth, origin=corner, box=footprint, structural=np.nan, label=(0, 0, UNMEASURED),
+            whole=-1, ratio=1.0,
+        )  # fmt: skip
         self.next_id += 1
         for other in self.overlapping(corner):
             if other != k:
@@ -168,6 +173,7 @@ class Components(Columns):
     def drop(self, k: int) -> None:
         """Remove component k; the last row takes its place."""
         self.changes += 1
+        self.whole[: self.count][self["whole"] == self.id[k]] = -1
         for n in range(self.neighbours[k]):
             self._unlink(int(self.neighbour[k, n]), k)
         last = self.remove(k)

@@ -21,6 +21,7 @@ from .detection import Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .params import ExtractParams
+from .pieces import Signals, combined, merge_pieces
 from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
@@ -77,6 +78,7 @@ class Extraction:
         self.tables = Tables()
         self.behind = self._settled_ahead = False  # work of the last frame is to be done; the oldest frame is settled
         self._refused: list[str] = []
+        self._signals = Signals()
 
     def initialise(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: Seeds) -> None:
         """Estimate the background from the initial frames, process them, and search them a second time.
@@ -208,13 +210,20 @@ class Extraction:
         demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._white.products, SWEEPS, estimate)
         buffer.modes[slot] = self._mode
         cells["history"][:, slot] = raw
-        trace, spikes = self._deconvolution.update(cells, "live", raw, np.ones(cells.count, bool))
+        given = combined(cells, raw)
+        trace, spikes = self._deconvolution.update(cells, "live", given, np.ones(cells.count, bool))
         self._mode_sum += self._mode
         cells["bin_sum"][:] += raw
         cells["bin_trace"][:] += trace
         shown, spikes = cells["accepted"], spikes / self._deconvolution.interval_s
-        dff = delta_f_over_f(raw, cells["live_low"], cells.at_rest(self._mode))
-        live = (cells["id"][shown], trace[shown], raw[shown] - cells["live_baseline"][shown], spikes[shown], dff[shown])
+        dff = delta_f_over_f(given, cells["live_low"], cells.at_rest(self._mode))
+        live = (
+            cells["id"][shown],
+            trace[shown],
+            given[shown] - cells["live_baseline"][shown],
+            spikes[shown],
+            dff[shown],
+        )
         buffer.count += 1
         self.behind, self._settled_ahead = True, False
         return live
@@ -234,6 +243,8 @@ class Extraction:
                 self._try(self._waiting.pop(0))
         if phase == BIN - 1:
             self._accept_and_remove()
+            if self.params.merges and (self._buffer.count + 1) % TABLE_FRAMES == 0:
+                self._merge_pieces()
         elif phase and self.cells.count:
             self._update_footprints()
         if self.structure is not None:
@@ -250,6 +261,8 @@ class Extraction:
         sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), modes, self._mode_sum, self._total)
         subtract_footprints(self._total.reshape(-1), cells.footprints, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
+        if self.params.merges:
+            self._signals.add(cells, number)
         update_statistics(cells, self._total, number, BIN, self._deconvolution.ahead_of_bin(cells))
         self._mode_sum[:] = 0
 
@@ -291,14 +304,22 @@ class Extraction:
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
         cell = is_cell(cells, self.params, BIN, self.background.observed_px)
-        cell &= ~cells["accepted"] & (cells["verdict"] != REJECTED)
+        cell &= ~cells["accepted"] & (cells["verdict"] != REJECTED) & (cells["whole"] < 0)
         for k in np.flatnonzero(cell).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
-        strips = cells["compactness"] < STILL_COMPACT * self.params.min_compactness
+        strips = cells["compactness"] < STILL_COMPACT * self.params.least_compactness
         for k in np.flatnonzero(strips & cells["accepted"] & ~cells["seeded"]).tolist():
             cells.accepted[k] = False
             self._record_event(self._last_index, k, "rejected", "not compact: a process?")
+
+    def _merge_pieces(self) -> None:
+        """Give components that carry one signal as one."""
+        cells = self.cells
+        for k, whole in merge_pieces(cells, self._signals, self._buffer.count // BIN - 1, self.params):
+            into = int(cells.id[whole])
+            self._record_event(self._last_index, k, "merged", f"the same signal as {into}")
+            self.tables.add_merged(self._last_index, int(cells.id[k]), into)
 
     def goes_on_from(self, other: Extraction) -> None:
         """Number components and frames behind those of another extraction, whose tables are given already."""
@@ -378,6 +399,7 @@ class Extraction:
             **self.background.state(), **self.cells.state("component_"), **self.detector.state(),
             **self._buffer.state(), **self._settled.state(),
             **self.tables.state(), **self._transients.state(), **(self._ring.state() if self._ring else {}),
+            **self._signals.state(),
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
@@ -386,6 +408,7 @@ class Extraction:
             part.restore(state)
         self.behind, self._settled_ahead = False, self._buffer.full
         self._transients.restore(state, self._deconvolution)
+        self._signals.restore(state)
         self.detector.see(self.background.weight > 0)
         if self._ring is not None:
             self._ring.restore(state)

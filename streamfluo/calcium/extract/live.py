@@ -52,7 +52,7 @@ class Live:
         """
         cells = self.extraction.cells
         accepted = cells["accepted"]
-        return int(accepted.sum()), int((~accepted & (cells["verdict"] != REJECTED)).sum())
+        return int(accepted.sum()), int((~accepted & (cells["verdict"] != REJECTED) & (cells["whole"] < 0)).sum())
 
     def learn(self, index: int, frame: np.ndarray | None) -> None:
         """Take a frame, and do all that it leaves to do."""

@@ -125,7 +125,7 @@ class Extract(Operator):
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
          "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},
         {"background": "ring", "ring_radius_px": 4, "ar_order": 2, "init": "greedy", "init_frames": 12,
-         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1},
+         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "shape": "any", "merge_corr": 0.5},
     )  # fmt: skip
     takes = TAKES
     compiles = (compile_search, compile_following, compile_traces)

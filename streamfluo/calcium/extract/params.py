@@ -11,6 +11,7 @@ from ...core.params import Params
 from ...core.spec import Spec
 
 DECAY_S, RISE_S = 0.4, 0.05  # until transients have decided
+MERGE_CORR = 0.9
 
 
 class ExtractParams(Params, frozen=True):
@@ -79,9 +80,20 @@ class ExtractParams(Params, frozen=True):
     min_spatial_corr: Annotated[
         float, Meta(ge=0, le=1, description="least correlation of a footprint with its residual; lower it at low SNR")
     ] = 0.8
+    shape: Annotated[
+        Literal["cell", "any"],
+        Meta(description="any: footprints need not be discs, pieces of one dendrite or axon are given as one"),
+    ] = "cell"
+    merge_corr: Annotated[
+        Annotated[float, Meta(ge=0.5, le=1)] | None,
+        Meta(
+            description="correlation of two components' signals, their noise taken out, from which they are pieces of "
+            "one; none: 0.9 for shape 'any', else they never are"
+        ),
+    ] = None
     min_compactness: Annotated[
         float,
-        Meta(ge=0, le=1, description="least compactness of an accepted footprint; 0 if processes are what you want"),
+        Meta(ge=0, le=1, description="least compactness of an accepted footprint; of shape 'any' none is asked for"),
     ] = 0.6
     max_overlap: Annotated[
         float, Meta(gt=0, le=1, description="largest fraction of a footprint's area shared with another component")
@@ -89,6 +101,21 @@ class ExtractParams(Params, frozen=True):
     window_frames: Annotated[
         int, Meta(ge=20, description="frames buffered: history of new components' traces, delay of final values")
     ] = 100
+
+    @property
+    def least_compactness(self) -> float:
+        """The least compactness of an accepted footprint: none is asked for where any shape will do."""
+        return 0.0 if self.shape == "any" else self.min_compactness
+
+    @property
+    def least_merge_corr(self) -> float:
+        """The correlation from which two components are pieces of one; above 1 where they never are."""
+        return self.merge_corr or (MERGE_CORR if self.shape == "any" else 2.0)
+
+    @property
+    def merges(self) -> bool:
+        """Whether components of one signal are given as one."""
+        return self.least_merge_corr <= 1
 
 
 def interval_s_of(params: ExtractParams, spec: Spec) -> float:

@@ -13,6 +13,7 @@ from .components import Components
 
 CONTOUR_POINTS = 120
 _RIM_PX = 2  # between a contour and the one around it that marks a cell
+PIXEL_VARIANCE = 1 / 12  # along an axis, of a pixel alone
 _EDGE = 0.2  # of the peak, at which contours run
 
 
@@ -51,15 +52,52 @@ def _outlines(cells: Components, background: Background, rim_px: int) -> np.ndar
     accepted = accepted[np.argsort(cells["id"][accepted])]  # the order of by_id values
     points = np.full((len(accepted), CONTOUR_POINTS, 2), np.nan, np.float32)
     for line, k in zip(points, accepted, strict=True):
-        if boxes[k].max() > 0:
-            inside = boxes[k] > _EDGE * boxes[k].max()
-            if rim_px:
-                dilate(inside, rim_px, wider := np.zeros_like(inside))
-                inside = wider
-            n = outline(inside, line)
-            line[:n] += cells["origin"][k] - rim_px
-            line[n:] = np.nan
+        found = _outline(boxes[k], cells["origin"][k] - rim_px, rim_px)
+        pieces = np.flatnonzero(cells["whole"] == cells["id"][k]).tolist()
+        if pieces:
+            found = _joined([found, *(_outline(boxes[n], cells["origin"][n] - rim_px, rim_px) for n in pieces)])
+        line[: len(found)] = found
     return points
+
+
+def _outline(box: np.ndarray, origin: np.ndarray, rim_px: int) -> np.ndarray:
+    """Corners (n, yx) [px] of the contour of a footprint (h, w) at a place, `rim_px` around it; none of an empty."""
+    line = np.empty((CONTOUR_POINTS, 2), np.float32)
+    if not box.max() > 0:
+        return line[:0]
+    inside = box > _EDGE * box.max()
+    if rim_px:
+        dilate(inside, rim_px, wider := np.zeros_like(inside))
+        inside = wider
+    return np.asarray(line[: outline(inside, line)] + origin.astype(np.float32), np.float32)
+
+
+def _joined(lines: list[np.ndarray]) -> np.ndarray:
+    """One line round outlines (n, 2) of pieces, there and back between two that are near each other; at most
+    CONTOUR_POINTS, of each outline as many as it has room for."""
+    lines = [line for line in lines if len(line)]
+    room = max(4, CONTOUR_POINTS // max(1, len(lines)) - 2)
+    path, *left = (line[:: -(-len(line) // room)] for line in lines)
+    while left:
+        gaps = [((path[:, None] - line) ** 2).sum(2) for line in left]
+        nearest = int(np.argmin([gap.min() for gap in gaps]))
+        here, there = np.unravel_index(int(gaps[nearest].argmin()), gaps[nearest].shape)
+        line = left.pop(nearest)
+        path = np.concatenate((path[: here + 1], line[there:], line[: there + 1], path[here:]))
+    return path[:CONTOUR_POINTS]
+
+
+def elongation(boxes: np.ndarray) -> np.ndarray:
+    """Return how many times as long as wide each footprint (K, h, w) is, by its second moments; 1 of a disc."""
+    total = np.maximum(boxes.sum((1, 2), dtype=float), 1e-30)
+    y, x = (np.arange(side, dtype=float) for side in boxes.shape[1:])
+    rows, columns = boxes.sum(2, dtype=float), boxes.sum(1, dtype=float)
+    middle_y, middle_x = rows @ y / total, columns @ x / total
+    vertical = rows @ y**2 / total - middle_y**2 + PIXEL_VARIANCE
+    horizontal = columns @ x**2 / total - middle_x**2 + PIXEL_VARIANCE
+    mixed = (boxes @ x) @ y / total - middle_y * middle_x
+    half, root = (vertical + horizontal) / 2, np.hypot((vertical - horizontal) / 2, mixed)
+    return np.sqrt((half + root) / np.maximum(half - root, PIXEL_VARIANCE))
 
 
 def quality(cells: Components) -> np.ndarray:
@@ -75,6 +113,9 @@ def quality(cells: Components) -> np.ndarray:
         cells["compactness"],
         cells["verdict"],
         cells["structural"],
+        elongation(cells["box"]),
+        cells["whole"],
+        cells["ratio"],
     ]
     return np.stack([np.asarray(column, float) for column in columns], 1)
 

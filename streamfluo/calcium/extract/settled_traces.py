@@ -13,6 +13,7 @@ from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
 from .components import POOLS, Components
+from .pieces import combined
 from .settled_rates import SettledRates
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
@@ -40,6 +41,7 @@ class SettledTraces:
         raw = np.where(present, cells["history"][:, slot], 0.0)
         frame = buffer.frames[slot].reshape(-1)
         demix_known_background(frame, 1 / float(SCALE), cells.design(background), buffer.modes[slot], SWEEPS, raw)
+        raw = combined(cells, raw)
         deconvolution.update(cells, "late", raw, present)
         place = self.count % POOLS
         self._index[place] = index

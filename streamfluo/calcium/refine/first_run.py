@@ -15,7 +15,14 @@ from ..extract.tables import Tables
 from ..extracted_components import MEASURES, SAYS, ExtractedComponents
 
 _VERDICTS = {SAYS[True]: ACCEPTED, SAYS[False]: REJECTED}
-_LEAST = MEASURES.keys() - {"compactness", "decision", "structural"}  # of sessions before these were measured
+_LEAST = MEASURES.keys() - {
+    "compactness",
+    "decision",
+    "structural",
+    "elongation",
+    "whole",
+    "ratio",
+}  # of sessions before these were measured
 
 
 class FirstComponent(NamedTuple):
