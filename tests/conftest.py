@@ -69,7 +69,8 @@ def pytest_sessionstart(session):
     from test_laws import CASES
 
     from streamfluo import Spec
-    from streamfluo.engine.compiling import Job, compile_kernels
+    from streamfluo.engine.compile_tasks import Job
+    from streamfluo.engine.compiling import compile_kernels
 
     fast = [case.values for case in CASES if not case.marks]
     both = [(kind, params, each) for kind, params, dtype in fast for each in {dtype, "float32"}]  # laws make floats

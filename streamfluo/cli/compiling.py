@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
-from ..core.registry import find_operator
+from ..core.later import ended, putting_off
 from ..core.spec import Spec
-from ..engine.compiling import Job, Told, compile_kernels, cores, jobs_of, kernels_of
+from ..engine.compile_tasks import Job, Told, jobs_of, kernels_of, needed_at_once, parts_of
+from ..engine.compiling import Compiling, cores
 from ..engine.config import Config, with_overrides
 from .console import console
 
-KERNEL_S, BELIEVED = 0.3, 20  # seconds of a core for a kernel, until so many have been timed here
+KERNEL_S, BELIEVED = 0.45, 20  # seconds of a core for a kernel, until so many have been timed here
+AGAIN_S = 0.05
 MANY = 3  # kernels that are not in the cache: of fewer, other processes would take longer to begin than to compile
 
 
 @dataclass
 class Course:
-    """How far the compiling of some kinds of operators is, and how long it will take."""
+    """How far the compiling of some kinds of operators is, and how long it will take; that of `later` ones not yet."""
 
     expected: dict[str, int]
     cores: int
@@ -28,13 +30,20 @@ class Course:
     built: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
     now: dict[str, str] = field(default_factory=dict)
+    later: dict[str, int] = field(default_factory=dict)
     began_s: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, jobs: Sequence[Job]) -> Course:
-        """Return the course of building these, none of it done yet."""
+    def of(cls, jobs: Sequence[Job], first_frame: bool = False) -> Course:
+        """Return the course of building these, none of it done yet; of what the first frame waits for alone."""
         kinds = {job.kind: kernels_of(job.kind) for job in jobs}
-        return cls(kinds, cores(), {kind: len(find_operator(kind).compiles) or 1 for kind in kinds})
+        later = {kind: n for kind, n in kinds.items() if first_frame and not needed_at_once(kind)}
+        at_once = {kind: n for kind, n in kinds.items() if kind not in later}
+        return cls(at_once, cores(), {kind: parts_of(kind) for kind in kinds}, later=later)
+
+    def all_of_it(self) -> None:
+        """From now on also say how far those are that the first frame did not wait for."""
+        self.expected, self.later = {**self.expected, **self.later}, {}
 
     def hear(self, told: Told) -> None:
         """Take in what a process says."""
@@ -82,36 +91,72 @@ class Course:
 
 
 @contextmanager
-def compiled(config: Config, spec: Spec) -> Iterator[None]:
+def compiled(config: Config, spec: Spec, beside: bool = False) -> Iterator[None]:
     """While a config's chain is built within: have what is not in the cache compiled on all cores, and say so.
 
-    Only once kernels are found missing do other processes begin; nothing is said or lost where all are there.
+    Only once kernels are found missing do other processes begin; nothing is said or lost where all are there. With
+    `beside` the first frame waits only for what it needs itself: the rest is compiled, or loaded, beside the frames.
     """
-    from ..pixels.compiles import cache_folder, compiles_told  # numba, which other commands need not wait for
+    from ..pixels.compiles import compiles_told  # numba, which other commands need not wait for
 
-    missing: list[str] = []
     with console.status("building operators") as status:
+        missing = _Missing(lambda: jobs_of(config, with_overrides(config, spec)), beside, status.update)
+        with compiles_told(missing.tell), putting_off(missing.compiled) if beside else nullcontext() as put_off:
+            yield
+    if put_off is not None:
+        missing.goes_on()
+        put_off.start()
 
-        def tell(name: str) -> None:
-            missing.append(name)
-            if len(missing) == MANY and cores() > 1 and cache_folder() is not None:
-                jobs = jobs_of(config, with_overrides(config, spec))
-                with suppress(Exception):  # who builds the chain raises it again, with its place in the config
-                    compile_all(jobs, status.update)
-            status.update(f"compiling {name.replace('_', ' ')} (once on a machine; cached after that)")
 
-        with compiles_told(tell):
+class _Missing:
+    """What to do about kernels that are found missing while operators are built, or later."""
+
+    def __init__(self, jobs: Callable[[], Sequence[Job]], beside: bool, show: Callable[[str], None]) -> None:
+        self._jobs, self._beside, self._show = jobs, beside, show
+        self._found = 0
+        self._compiling: tuple[Course, Compiling] | None = None
+
+    def tell(self, name: str) -> None:
+        """A kernel is missing."""
+        from ..pixels.compiles import cache_folder
+
+        self._found += 1
+        if self._found == MANY and cores() > 1 and cache_folder() is not None:
+            with suppress(Exception):  # who builds the chain raises it again, with its place in the config
+                self._compiling = begin(self._jobs(), self._show, self._beside)
+                if self._beside:
+                    self._compiling[1].wait_for_first_frame()
+                else:
+                    self._compiling[1].wait()
+        self._show(f"compiling {name.replace('_', ' ')} (once on a machine; cached after that)")
+
+    @contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Once the processes are through: what is done within says what is still missing."""
+        from ..pixels.compiles import compiles_told
+
+        while self._compiling is not None and not (self._compiling[1].over or ended()):
+            time.sleep(AGAIN_S)
+        with compiles_told(self.tell):
             yield
 
+    def goes_on(self) -> None:
+        """From now on frames flow: say what is still being compiled, and no more of it."""
+        self._show, self._beside = lambda _: None, False
+        if self._compiling is not None and not self._compiling[1].over:
+            course = self._compiling[0]
+            course.all_of_it()
+            console.print(f"frames come; beside them: {course}", soft_wrap=True)
 
-def compile_all(jobs: Sequence[Job], show: Callable[[str], None]) -> Course:
-    """Compile what operators need in parallel processes, showing how far it is; return its course.
 
-    Raises what building one raises.
+def begin(jobs: Sequence[Job], show: Callable[[str], None], beside: bool = False) -> tuple[Course, Compiling]:
+    """Begin to compile what operators need in parallel processes, showing how far it is.
+
+    `beside`: what is shown is how long the first frame will wait.
     """
     from ..pixels.compiles import compiles_told
 
-    course = Course.of(jobs)
+    course = Course.of(jobs, beside)
     kinds = ", ".join(course.expected)
     console.print(
         f"compiling {kinds}, once on a machine: about {spelled_s(course.left_s())} if nothing is cached", soft_wrap=True
@@ -121,7 +166,16 @@ def compile_all(jobs: Sequence[Job], show: Callable[[str], None]) -> Course:
         course.hear(told)
         show(str(course))
 
-    compile_kernels(jobs, watch=compiles_told, tell=hear)
+    return course, Compiling(jobs, watch=compiles_told, tell=hear)
+
+
+def compile_all(jobs: Sequence[Job], show: Callable[[str], None]) -> Course:
+    """Compile what operators need in parallel processes, showing how far it is; return its course.
+
+    Raises what building one raises.
+    """
+    course, compiling = begin(jobs, show)
+    compiling.wait()
     return course
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ..core.later import end
+
 _KEPT = {"\n", "\t"}
 
 
@@ -91,6 +93,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         nonlocal calls
         calls += 1
         if calls == 2:
+            end()
             for other, handler in before.items():
                 signal.signal(other, handler)
         stop()

@@ -103,7 +103,7 @@ def demo(
     with served(uri, fps) as endpoint, open_source(endpoint) as source:
         rate = f"{fps} a second" if fps else "as fast as they are taken"
         console.print(f"a simulated {chosen.what} camera serves {frames} frames at {endpoint}, {rate}")
-        with compiled(config, source.spec):
+        with compiled(config, source.spec, beside=True):
             engine = Engine(source, config, out, truth=truth)
         watch(engine, view=view)
     report(engine, out, latency=view)

@@ -64,7 +64,7 @@ def run(
     settings = published(settings, publish, view)
     out = out or default_out(config.stem)
     with opened_within(wait_s, uri, planes=bool(named_planes(settings.steps))) as opened:
-        with compiled(settings, opened.spec):
+        with compiled(settings, opened.spec, beside=True):
             engine = Engine(opened, settings, out, resume=resume, changes=recorded_changes(changes_of))
         if settings.inputs and opened.seekable:
             console.print(f"inputs are not opened: {uri} is read again, with its own", soft_wrap=True)

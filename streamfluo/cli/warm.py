@@ -8,7 +8,7 @@ import typer
 
 from ..core.errors import ConfigError
 from ..core.spec import FRAME_DTYPES, Spec
-from ..engine.compiling import Job, jobs_of
+from ..engine.compile_tasks import Job, jobs_of
 from ..engine.config import load_config
 from ..engine.shipped import shipped_configs
 from .compiling import compile_all, spelled_s

@@ -176,7 +176,8 @@ class Operator(ABC):
     people may take meanwhile. `counted` names values that add up over frames, or over the ids of the newest frame, by
     what they count: a run says so as it goes. `presents` arranges the viewer, of several steps as the last one says.
     `compiles` are functions of parameters and spec that compile a part of its kernels each, for processes that do so at
-    the same time; with none, one process builds it.
+    the same time; with none, one process builds it. `compiles_later` are those of which no frame needs what they
+    compile before something was learned from some: it has `later` (later.py) call them, and waits for that there.
     """
 
     kind: ClassVar[str]
@@ -188,6 +189,7 @@ class Operator(ABC):
     gives: tuple[Gives, ...] = ()
     presents: ClassVar[Presents | None] = None
     compiles: ClassVar[tuple[Callable[[Any, Spec], object], ...]] = ()
+    compiles_later: ClassVar[tuple[Callable[[Any, Spec], object], ...]] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     reads_every: int = 0
     frame_axis: Literal["same", "own"] = "same"
@@ -200,7 +202,7 @@ class Operator(ABC):
     joins: ClassVar[Mapping[str, Callable[[Mapping[str, RecordedStep]], Any]]] = {}
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
-        """Allocate and compile everything here; nothing compiles once frames flow."""
+        """Allocate everything here and compile what the first frames need; the rest by `later`."""
         if device not in self.devices:
             hint = "; install streamfluo[cuda12] or [cuda13]" if device == "gpu" and "gpu" in self.devices else ""
             raise ConfigError(f"{self.kind}: no device {device!r}; it runs on {', '.join(self.devices)}{hint}")

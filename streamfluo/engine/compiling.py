@@ -2,78 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
-import math
 import multiprocessing
 import os
-import re
 import signal
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
-from operator import itemgetter
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.errors import StreamfluoError
-from ..core.operator import Operator
 from ..core.registry import find_operator
-from ..core.spec import Spec
-from ..core.wire import SOURCE
-from .config import Config
+from .compile_tasks import Job, Task, Tasks, Told
 from .loading import built_params, create
 
-KERNEL = re.compile(r"^@kernel(?!.*inline=.always)", re.MULTILINE)  # an inlined one is compiled with its callers
-
-
-class Job(NamedTuple):
-    """An operator to build: its kind, the frames it is for, its parameters."""
-
-    kind: str
-    spec: Spec
-    params: Mapping[str, Any]
-
-
-class Told(NamedTuple):
-    """What a process says: it `compiles` a kernel of a kind's, it `built` the kind, or it `stopped`.
-
-    `name` is the kernel's, or why it stopped; `error` what building it raised.
-    """
-
-    kind: str
-    what: str
-    name: str = ""
-    error: Exception | None = None
-
+NICE = 5  # of processes that compile beside the frames: those come first
 
 Tell = Callable[[Told], None]
 Watch = Callable[[Callable[[str], None]], AbstractContextManager[None]]  # calls with the name of each kernel compiled
-
-
-def jobs_of(config: Config, spec: Spec) -> list[Job]:
-    """Return what a config builds on processors, as far as can be told before anything is built.
-
-    A step behind one that hands on frames of its own sees them as float32: so it is with all of ours, and where it is
-    wrong the step compiles its kernels itself.
-    """
-    changed = {SOURCE: False}
-    jobs = []
-    for step in config.steps:
-        try:
-            operator = find_operator(step.kind)
-        except StreamfluoError:
-            return []  # who builds the chain says so
-        seen = changed[step.after]
-        changed[step.id] = seen or operator.out_spec is not Operator.out_spec
-        if step.device == "cpu":
-            of = spec.plane(spec.plane_names[0])
-            jobs.append(Job(step.kind, of.with_(dtype="float32") if seen else of, step.params))
-    return jobs
 
 
 def cores() -> int:
@@ -81,104 +32,107 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def kernels_of(kind: str) -> int:
-    """Return how many kernels the room of an operator has: roughly so many are compiled for it."""
-    return sum(len(KERNEL.findall(file.read_text(encoding="utf-8"))) for file in _kernel_files(kind))
-
-
 def compile_kernels(
     jobs: Sequence[Job], processes: int | None = None, watch: Watch | None = None, tell: Tell | None = None
 ) -> list[str]:
-    """Build operators in parallel processes (None: one a core), so that numba's cache holds what they compile.
+    """Build operators in parallel processes, so that numba's cache holds what they compile: `Compiling`, to its end.
+
+    Returns the kinds that were not built, as a process was killed. Raises what building one raises.
+    """
+    return Compiling(jobs, processes, watch, tell).wait()
+
+
+class Compiling:
+    """Operators that are built in parallel processes (None: one a core), so that numba's cache holds their kernels.
 
     Those of a kind share kernels and are built one after the other in one process, once what the kind `compiles` in
-    parts has been, each part anywhere. What takes longest comes first: with spots at the end one core waited a minute
-    for the other. Safe beside programs that compile the same (pixels/kernels/kernel.py). `watch` calls back with the
-    name of each kernel that a process compiles, `tell` hears of it. Returns the kinds that were not built, as a process
-    was killed. Raises what building one raises.
+    parts has been, each part anywhere. What the first frame waits for comes first, and of that what takes longest: with
+    spots at the end one core waited a minute for the other. Safe beside programs that compile the same
+    (pixels/kernels/kernel.py). `watch` calls back with the name of each kernel that a process compiles, `tell` hears of
+    it, on a thread of its own.
     """
-    tasks = _Tasks(jobs)
-    error = None
-    workers = [_Worker(watch) for _ in range(min(processes or cores(), len(tasks.waiting)))]
-    try:
-        while True:
-            for worker in workers:
-                if not worker.kind and worker.lives and (task := tasks.next()):
-                    worker.give(task)
-            if not (busy := {worker.pipe: worker for worker in workers if worker.kind}):
-                break
-            for pipe in wait(list(busy)):
-                told = busy[pipe].told()  # type: ignore[index]
-                error = error or told.error
-                if tasks.hear(told) and tell is not None:
-                    tell(told)
-    finally:
-        for worker in workers:
-            worker.end()
-    if error is not None:
-        raise error
-    return sorted(tasks.unbuilt)
 
-
-class _Task(NamedTuple):
-    """Operators of a kind to build, or (not −1) the number of a part of what the first of them compiles."""
-
-    jobs: Sequence[Job]
-    part: int = -1
+    def __init__(
+        self, jobs: Sequence[Job], processes: int | None = None, watch: Watch | None = None, tell: Tell | None = None
+    ) -> None:
+        self._tasks, self._tell, self._error = Tasks(jobs), tell, None  # type: Tasks, Tell | None, Exception | None
+        self._at_once, self._over, self._gave_up = threading.Event(), threading.Event(), False
+        self._stopped, self._stop = multiprocessing.Pipe(duplex=False)
+        workers = [_Worker(watch) for _ in range(min(processes or cores(), len(self._tasks.waiting)))]
+        atexit.register(self.give_up)
+        threading.Thread(target=self._run, args=[workers], name="compiling", daemon=True).start()
 
     @property
-    def kind(self) -> str:
-        return self.jobs[0].kind
+    def over(self) -> bool:
+        """Whether all is built that is going to be."""
+        return self._over.is_set()
 
+    def wait_for_first_frame(self) -> None:
+        """Return once all is built that the first frame waits for. Raises what building raises."""
+        self._wait(self._at_once)
 
-class _Tasks:
-    """What is to be built, what takes longest first; `unbuilt` are the kinds of which something is left or failed."""
+    def wait(self) -> list[str]:
+        """Return once all is built: the kinds that were not, as a process was killed. Raises what building raises, and
+        StreamfluoError where it was given up."""
+        self._wait(self._over)
+        return sorted(self._tasks.unbuilt)
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        kinds: dict[str, list[Job]] = {}
-        for job in jobs:
-            kinds.setdefault(job.kind, []).append(job)
-        parts = {kind: len(find_operator(kind).compiles) for kind in kinds}
-        weighed = [
-            (_weight(of_kind) / parts[kind], _Task(of_kind, part))
-            for kind, of_kind in kinds.items()
-            for part in range(parts[kind])
-        ]
-        weighed += [
-            (0.0 if parts[kind] else _weight(of_kind), _Task(of_kind))
-            for kind, of_kind in kinds.items()
-            if not parts[kind] or len(of_kind) > 1
-        ]
-        self.waiting = [task for _, task in sorted(weighed, key=itemgetter(0), reverse=True)]
-        self.unbuilt = set(kinds)
-        self._left = Counter(task.kind for task in self.waiting)
-        self._failed = set[str]()
+    def give_up(self) -> None:
+        """End the processes, whatever they are at."""
+        self._gave_up = True
+        with suppress(OSError):  # they have ended
+            self._stop.send(None)
+        self._over.wait()
 
-    def next(self) -> _Task | None:
-        """Return what can begin now: operators of a kind once its parts are compiled."""
-        for n, task in enumerate(self.waiting):
-            if task.part >= 0 or self._left[task.kind] == 1:
-                return self.waiting.pop(n)
-        return None
+    def _wait(self, event: threading.Event) -> None:
+        try:
+            event.wait()
+        except KeyboardInterrupt:
+            self.give_up()
+            raise
+        if self._error is not None:
+            raise self._error
+        if self._gave_up:
+            raise StreamfluoError("the program ends: its kernels are not compiled")
 
-    def hear(self, told: Told) -> bool:
-        """Take in what a process says; return whether it is news of a kind, not of one of its parts."""
-        if told.what == "compiles":
-            return True
-        self._left[told.kind] -= 1
-        if told.what == "stopped":
-            self._failed.add(told.kind)
-            return True
-        if not self._left[told.kind] and told.kind not in self._failed:
-            self.unbuilt.discard(told.kind)
-        return told.kind not in self.unbuilt
+    def _run(self, workers: Sequence[_Worker]) -> None:
+        try:
+            self._serve(workers)
+        finally:
+            for worker in workers:
+                worker.end()
+            self._stop.close()
+            self._at_once.set()
+            self._over.set()
+            atexit.unregister(self.give_up)
+
+    def _serve(self, workers: Sequence[_Worker]) -> None:
+        """Give the processes what there is to do, and hear what they say, until it is done."""
+        tasks = self._tasks
+        while True:
+            for worker in workers:
+                if worker.task is None and worker.lives and (task := tasks.next()):
+                    worker.give(task)
+            if not (busy := {worker.pipe: worker for worker in workers if worker.task}):
+                return
+            for pipe in wait([self._stopped, *busy]):
+                if pipe is self._stopped:
+                    return
+                worker = busy[pipe]  # type: ignore[index]
+                task, told = worker.task, worker.told()
+                assert task is not None
+                self._error = self._error or told.error
+                if tasks.hear(task, told) and self._tell is not None:
+                    self._tell(told)
+            if not tasks.at_once:
+                self._at_once.set()
 
 
 class _Worker:
-    """A process that does one task after the other; `kind` is what it is at, "" when it waits or has been killed."""
+    """A process that does one task after the other; `task` is what it is at, None when it waits or has been killed."""
 
     def __init__(self, watch: Watch | None) -> None:
-        self.kind = ""
+        self.task: Task | None = None
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_build_each, args=(theirs, watch), daemon=True)
@@ -190,29 +144,29 @@ class _Worker:
         """Whether it can be given something to do."""
         return self._process.is_alive()
 
-    def give(self, task: _Task) -> None:
+    def give(self, task: Task) -> None:
         """Have it do a task."""
-        self.kind = task.kind
+        self.task = task
         with suppress(OSError):  # it was killed
             self.pipe.send(task)
 
     def told(self) -> Told:
         """Return what it says next, or that it was killed, as for want of memory; what it logs is logged here."""
-        kind = self.kind
+        assert self.task is not None
         try:
             while isinstance(said := self.pipe.recv(), logging.LogRecord):
                 logging.getLogger(said.name).handle(said)
         except (EOFError, OSError):
             self._process.join()
-            said = Told(kind, "stopped", f"its process was ended (exit code {self._process.exitcode})")
+            said = Told(self.task.kind, "stopped", f"its process was ended (exit code {self._process.exitcode})")
         told: Told = said
         if told.what != "compiles":
-            self.kind = ""
+            self.task = None
         return told
 
     def end(self) -> None:
         """End it, whatever it is at."""
-        if self.kind:
+        if self.task is not None:
             self._process.kill()
         with suppress(OSError):  # it was killed
             self.pipe.send(None)
@@ -234,16 +188,19 @@ def _build_each(pipe: Connection, watch: Watch | None) -> None:
     gc.set_threshold(100_000, 50, 100)  # a compiler's objects live on: looking for garbage took a tenth of the time
     with suppress(EOFError, OSError):  # the process that waits has been killed
         while (task := pipe.recv()) is not None:
+            if task.later and hasattr(os, "nice"):
+                os.nice(max(0, NICE - os.nice(0)))
             pipe.send(_done(task, pipe, watch))
 
 
-def _done(task: _Task, pipe: Connection, watch: Watch | None) -> Told:
+def _done(task: Task, pipe: Connection, watch: Watch | None) -> Told:
     """Build the operators of a kind, or compile a part of what the first needs; return how that ended."""
     kind, operator, first = task.kind, find_operator(task.kind), task.jobs[0]
     try:
         with watch(partial(_tell_kernel, pipe, kind)) if watch is not None else nullcontext():
             if task.part >= 0:
-                operator.compiles[task.part](built_params(operator, first.params, first.spec), first.spec)
+                parts: Sequence[Callable[..., Any]] = (*operator.compiles, *operator.compiles_later)
+                parts[task.part](built_params(operator, first.params, first.spec), first.spec)
             else:
                 for job in task.jobs:
                     create(kind, job.spec, **job.params)
@@ -254,16 +211,3 @@ def _done(task: _Task, pipe: Connection, watch: Watch | None) -> Told:
 
 def _tell_kernel(pipe: Connection, kind: str, name: str) -> None:
     pipe.send(Told(kind, "compiles", name))
-
-
-def _weight(jobs: Sequence[Job]) -> float:
-    """How long jobs of a kind take, roughly: the code of the kernels in their room, times the root of their number.
-
-    The first job compiles most of it. By the code alone one core would end 12 s before the other, of 73 s each.
-    """
-    return sum(file.stat().st_size for file in _kernel_files(jobs[0].kind)) * math.sqrt(len(jobs))
-
-
-def _kernel_files(kind: str) -> Iterable[Path]:
-    room = ".".join(find_operator(kind).__module__.split(".")[:2])
-    return Path(str(sys.modules[room].__file__)).parent.glob("kernels/*.py")

@@ -19,6 +19,7 @@ from ..core.state import State, require_array
 from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .banded import correlation
+from .compile_parts import compile_correcting, compile_measuring
 from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import box_radius_px, high_pass
@@ -87,6 +88,7 @@ class Motion(Operator):
     counted = {VALID: "valid frames"}
     presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
     report = staticmethod(report_of)
+    compiles = (compile_measuring, compile_correcting)
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},
         {"border": "crop", "max_shift_px": 2},
@@ -130,7 +132,8 @@ class Motion(Operator):
         self._doubt = ""  # as of the last frame's values, for which nobody waits
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
         self._saturation_adu = saturation_adu(spec)
-        self._compile(spec)
+        for compile_part in self.compiles:
+            compile_part(params, spec)
 
     @property
     def out_spec(self) -> Spec:
@@ -293,27 +296,6 @@ class Motion(Operator):
         update()
         if self.params.mode != "apply":
             self._registration.examine()
-
-    def _compile(self, spec: Spec) -> None:
-        """Compile every kernel for the types of this stream."""
-        frame = read_only(np.zeros(spec.shape, spec.dtype))
-        anchor = read_only(np.zeros(spec.shape, np.float32))
-        scratch = Template(spec.shape, self._grid, 2)
-        patches_px, search = self._registration.patches_px, self._registration.search
-        registered = self._filtered(frame)
-        seen = seen_window(frame)
-        scratch.begin(registered, frame)
-        for pixels in (registered, anchor):
-            measured = scratch.measure(Frame(pixels, seen), patches_px)
-            scratch.misfit(Frame(pixels, seen), measured)
-        for pixels in (registered, frame, anchor):
-            self._grid.resample(Frame(pixels, seen), patches_px, self._uncropped)
-        correlation(self._uncropped, scratch.image, seen, ROW_STRIDE)
-        scratch.update(CorrectedFrame(self._uncropped, self._uncropped, seen, scratch.own_light), 1.0, False)()
-        search.bin(registered, 1.0)
-        search.find(scratch.structure)
-        if self._saturation_adu is not None:
-            fraction_from(frame, self._saturation_adu, ROW_STRIDE)
 
 
 def _nothing() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 
 from .cell_writers import Components
 from .recorded_step import SessionStep
@@ -81,9 +80,10 @@ def rows_of_masks(step: SessionStep) -> Rows | None:
     number = masks.reshape(-1)[pixel].astype(int) - 1
     if not np.isin(number, ids).all():
         return None
-    column = np.searchsorted(ids, number)
-    place = (pixel, column)
-    sparse = scipy.sparse.csc_matrix((np.ones(len(pixel), np.float32), place), shape=(masks.size, len(ids)))
+    place = (pixel, np.searchsorted(ids, number))
+    from scipy.sparse import csc_matrix  # which a run need not wait for
+
+    sparse = csc_matrix((np.ones(len(pixel), np.float32), place), shape=(masks.size, len(ids)))
     series = tuple(
         Series(
             "DfOverF" if given.name == "dff" else "Fluorescence",

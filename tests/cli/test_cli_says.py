@@ -23,7 +23,7 @@ from streamfluo.cli import run as run_command
 from streamfluo.cli.compiling import Course
 from streamfluo.core.source import Gap
 from streamfluo.core.step_values import StepValues
-from streamfluo.engine.compiling import Told
+from streamfluo.engine.compile_tasks import Told
 from streamfluo.engine.engine import Engine
 from streamfluo.engine.found import Found
 from streamfluo.engine.shipped import shipped_config

@@ -16,7 +16,8 @@ from numba.core.caching import CacheImpl
 from processes import context
 
 from streamfluo import Spec
-from streamfluo.engine.compiling import Job, compile_kernels
+from streamfluo.engine.compile_tasks import Job
+from streamfluo.engine.compiling import compile_kernels
 from streamfluo.pixels.kernels import cache_faults
 
 KERNEL = """

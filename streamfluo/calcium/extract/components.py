@@ -231,7 +231,8 @@ class Components(Columns):
     def explained_and_snr(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the fraction of each component (K,) that a touching neighbour explains, and the SNR of the rest."""
         explained, snr = np.empty((2, self.count))
-        component_snr(self.evidence, self.overlaps, explained, snr)
+        if self.count:  # before any is found, its kernel may not be there yet
+            component_snr(self.evidence, self.overlaps, explained, snr)
         return explained, snr
 
     def restore(self, state: State, prefix: str, where: str) -> None:

@@ -181,7 +181,7 @@ class Extraction:
         if self._buffer.full and not self._settled_ahead:
             self._settled_ahead = True
             self._settle(self._buffer.slot)
-        if self._ring is not None:
+        if self._ring is not None and self._buffer.count:
             self._ring.prepare(self.cells)
 
     def _finish_work(self) -> None:

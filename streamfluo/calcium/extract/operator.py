@@ -12,6 +12,7 @@ from ...core.afterwards import Afterwards
 from ...core.block import Block
 from ...core.decision import Decided, Decision
 from ...core.errors import ConfigError, StateError
+from ...core.later import later
 from ...core.learning import Learning
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ...core.registry import register
@@ -128,12 +129,12 @@ class Extract(Operator):
          "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "shape": "any", "merge_corr": 0.5},
     )  # fmt: skip
     takes = TAKES
-    compiles = (compile_search, compile_following, compile_traces)
+    compiles_later = (compile_search, compile_following, compile_traces)
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        compile_kernels(params, spec)
+        self._kernels = later(partial(compile_kernels, params, spec))
         decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
         if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
             raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
@@ -218,9 +219,13 @@ class Extract(Operator):
         learned = self._new()
         learned.goes_on_from(self._live)
         self._learned, self._waiting = learned, list(waiting)
-        self._learning = Learning(partial(learned.begin, self._seeds_now()), lambda frame: learned.learn(*frame))
+        self._learning = Learning(partial(self._begin, learned, self._seeds_now()), lambda frame: learned.learn(*frame))
         for frame in waiting:
             self._learning.put(frame)
+
+    def _begin(self, live: Live, seeds: Seeds) -> None:
+        self._kernels.wait()
+        live.begin(seeds)
 
     def _take_over(self) -> None:
         assert self._learning is not None
@@ -240,7 +245,7 @@ class Extract(Operator):
         if self._learning is not None:
             self._take_over()
         if not self._live.begun and len(self._live.first_frames) >= LEAST_FRAMES:
-            self._live.begin(self._seeds_now())  # with what there is
+            self._begin(self._live, self._seeds_now())  # with what there is
         self._ended, self._doubt = True, None
         extraction = self._live.extraction
         if self._live.begun:
@@ -281,6 +286,7 @@ class Extract(Operator):
         return {**waiting, **self._curation.state(), **self._live.state(), **self._structure.state()}
 
     def restore(self, state: State) -> None:
+        self._kernels.wait()
         self._live.restore(state, self.kind)
         self._curation.restore(state)
         self._structure.restore(state, self.kind)

@@ -1,4 +1,4 @@
-"""What compiles the kernels of count in two parts: whole traces' likelihood, 12 s of a core, and the rest, 4 s."""
+"""What compiles the kernels of count in parts: whole traces' likelihood takes 12 s of a core, the rest 4 s."""
 
 from __future__ import annotations
 
@@ -29,4 +29,8 @@ def compile_filter(params: CountParams, spec: Spec) -> None:
     online.begin(model, typical[None], typical)
     online.advance(_TRACE)
     residuals(_TRACE, np.array([model.max_emitters]), _PARAMETERS, model)
+
+
+def compile_steps(params: CountParams, spec: Spec) -> None:
+    """Compile what is read of traces before their model is known."""
     bleaching_steps(np.zeros(8))

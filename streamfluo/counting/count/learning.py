@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
 
 from ...core.errors import FrameError
+from ...core.later import Later
 from ...core.learning import Learning
 from ..bounds import has_steps, min_frames, parameter_bounds, shot_noise_error, without_extremes
 from ..checks import REASONS, doubts
@@ -110,10 +112,12 @@ def learn(params: CountParams, intensity: np.ndarray, before: np.ndarray | None)
 class Learner:
     """Estimates parameters from a record on a thread of its own, filters it under them, and goes on with the frames.
 
-    `frames`: length of the record; 0: idle. `takes_over`: after how many frames its filter is to be used.
+    `frames`: length of the record; 0: idle. `takes_over`: after how many frames its filter is to be used. It waits for
+    `kernels`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Later) -> None:
+        self._kernels = kernels
         self.frames = self.takes_over = 0
         self._filtering: _Filtering | None = None
         self._learning: Learning[np.ndarray] | None = None
@@ -122,8 +126,8 @@ class Learner:
         """Start on a record (t, n) that no one writes to; `before` as in `learn`."""
         self.give_up()
         self.frames, self.takes_over = len(record), takes_over
-        self._filtering = _Filtering(params, record, before)
-        self._learning = Learning(self._filtering.begin, self._filtering.take)
+        self._filtering = filtering = _Filtering(params, record, before)
+        self._learning = Learning(partial(_begin, self._kernels, filtering), filtering.take)
 
     def put(self, frame: np.ndarray) -> None:
         """Have it take a frame (n,) behind the record."""
@@ -168,6 +172,11 @@ class _Filtering:
         if self.found is not None:
             self.found = self.found.grown(len(frame))
             self.found.advance(observation(frame[None], self._params.emission == "camera"))
+
+
+def _begin(kernels: Later, filtering: _Filtering) -> None:
+    kernels.wait()
+    filtering.begin()
 
 
 def delay_frames(params: CountParams, frames: int, spots: int, interval_s: float | None) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import scipy
 
 from ...core.block import Block
 from ...core.errors import FrameError, StateError
+from ...core.later import later
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Places, Presents, Values
 from ...core.registry import register
 from ...core.spec import Spec
@@ -19,7 +21,7 @@ from ..checks import sentence
 from ..kernels.crosschecks import is_flat, traces_bleaching_steps
 from ..report import report_of
 from ..traces import checked_traces, traces_of_file
-from .compile_parts import compile_filter, compile_likelihood
+from .compile_parts import compile_filter, compile_likelihood, compile_steps
 from .filter import OnlineFilter
 from .learning import BINS, Learner, delay_frames, model_of, observation
 from .params import CountParams
@@ -74,7 +76,8 @@ class Count(Operator):
         places=Places("spots", "count", ("doubtful", "flat"), "posterior", 0, "photons", "fitted"),
     )
     report = staticmethod(report_of)
-    compiles = (compile_likelihood, compile_filter)
+    compiles = (compile_steps,)
+    compiles_later = (compile_likelihood, compile_filter)
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
          "bleaching": True, "update_every": 40, "learn_frames": 60, "learn_delay_frames": 20},
@@ -89,11 +92,11 @@ class Count(Operator):
             self.presents = replace(self.presents, places=shown)  # type: ignore[misc]
         self._traces = None if params.traces is None else checked_traces(params.traces, "count: traces").T
         self.needs = ("photons",) if self._traces is None else ()
+        compile_steps(params, spec)
+        self._kernels = later(*(partial(part, params, spec) for part in self.compiles_later), _load_scipy)
+        if params.parameters is not None:
+            self._kernels.wait()
         self._allocate(0)
-        for room in (scipy.optimize, scipy.signal, scipy.stats):  # slow to load
-            assert room
-        for compile_part in self.compiles:
-            compile_part(params, spec)
 
     def _allocate(self, count: int) -> None:
         p = self.params
@@ -104,7 +107,7 @@ class Count(Operator):
         self._record = np.empty((0, count))
         self._spare = np.empty((0, count))
         self._steps = np.full(count, np.nan)
-        self._sums, self._learner = PowerSums(count), Learner()
+        self._sums, self._learner = PowerSums(count), Learner(self._kernels)
         self._filter = OnlineFilter(
             count, model_of(p, (p.max_x or 1.2 * (mu * p.max_emitters + max(mu_bg, 0.0))) / BINS)
         )
@@ -170,6 +173,7 @@ class Count(Operator):
         shaped = isinstance(record, np.ndarray) and record.ndim == 2 and record.shape[1] == count
         if not shaped or not isinstance(width, float) or not 0 < width < np.inf:
             raise StateError(f"count: state 'record' must be (frames, {count}) and 'width' above 0, found {width!r}")
+        self._kernels.wait()
         self._allocate(count)
         self._next_index, self._frames = (require_int(state, k, self.kind) for k in ("next_index", "frames"))
         self._due = require_int(state, "due", self.kind)
@@ -293,3 +297,9 @@ class Count(Operator):
             return interval
         flat = is_flat(interval, candidates)
         return np.asarray(flat if name == "flat" else flat.sum())
+
+
+def _load_scipy() -> None:
+    """Load what learning needs of it: slow to load."""
+    for room in (scipy.optimize, scipy.signal, scipy.stats):
+        assert room

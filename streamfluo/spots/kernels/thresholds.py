@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 TABLE_FIRST, TABLE_STEP, TABLE_LENGTH = -6.0, 0.5, 40  # of ln λ: the columns of the threshold table
+LEAST_LEVEL, USUAL_LEVEL, LEVEL_ERROR = 1.0, 4.0, 1e-13  # noise σ
 SHARE_FIRST, SHARE_STEP, SHARES = 0.1, 0.18, 6  # of the variance that is shot noise: its rows
 
 
@@ -65,12 +66,21 @@ def thresholds(sigma_px: float, rate: float, excess_noise: float = 1.0) -> np.nd
 
 
 def _level(correlation: float, rate: float) -> float:
-    """Return the u above which a pixel is a local maximum with the probability `rate`."""
-    low, high = 1.0, 12.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _tail(correlation, middle) > rate else (low, middle)
-    return low
+    """Return the u ≥ 1 above which a pixel is a local maximum with the probability `rate`, below .01.
+
+    By secants of ln P over u², which is nearly straight: seven take a tenth of the time of bisections.
+    """
+    before, level = LEAST_LEVEL, USUAL_LEVEL
+    ratio = math.log(_tail(correlation, before) / rate)
+    if ratio <= 0:
+        return before
+    while abs(level - before) > LEVEL_ERROR:
+        last, ratio = ratio, math.log(_tail(correlation, level) / rate)
+        if ratio == last:
+            break
+        square = level**2 - ratio * (level**2 - before**2) / (ratio - last)
+        before, level = level, math.sqrt(max(LEAST_LEVEL**2, square))
+    return level
 
 
 def _tail(correlation: float, level: float) -> float:
