@@ -11,7 +11,7 @@ from .errors import WireError
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_NESTING = 8
-MAX_KEYS = 256
+MAX_KEYS = 512  # a result of 64 arrays has 391; with 256, records of 42 columns were written and not read
 MAX_USER_BYTES, MAX_USER_KEYS = 4 << 10, 128  # of a frame's `user`: the rest is for the header around it
 HELD_PER_BYTE = 8  # bytes that Python holds for each byte of a map in msgpack: small maps of numbers
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import FrameError, did_you_mean
 
-MAX_PLANES = 64  # 48 bytes and two keys each in a header of 64 KiB and 256 keys
+MAX_PLANES = 64  # 48 bytes and two keys each in a header of 64 KiB and 512 keys
 MAX_Z = 65535
 MAX_CHANNEL = 64  # characters
 ONE_PLANE = ""  # the name of the plane of a stream that lists none

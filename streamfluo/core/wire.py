@@ -122,7 +122,7 @@ is told so by `error` and subscribes anew from the seq it needs. A file replayed
 Unknown keys are ignored; an unknown major version is refused with an `error` naming those supported; an unknown type
 is counted and skipped.
 
-Limits, checked before anything is allocated: exact part count, header ≤ 64 KiB, nesting ≤ 8, ≤ 256 keys, 1 ≤ side ≤
+Limits, checked before anything is allocated: exact part count, header ≤ 64 KiB, nesting ≤ 8, ≤ 512 keys, 1 ≤ side ≤
 65536, product × itemsize = nbytes = length of the part (compressed: nbytes_wire), dtype one of |u1 <u2 >u2 <u4 <i2 <f4;
 results of at most 64 arrays and 1 GiB (`core/results.py`). Arrays are read by `np.frombuffer` alone. Names from the
 wire never become paths; that of shared memory is checked, and looked for there alone. A bad message is dropped and

@@ -191,6 +191,12 @@ BAD_RESULTS = [
 ]
 
 
+def test_a_result_of_as_many_arrays_as_there_may_be_is_read():
+    data = result({f"quality.{n}": np.zeros(1) for n in range(MAX_ARRAYS)})
+    fields, payload = parted(data)
+    assert len(arrays_in(fields, payload)) == MAX_ARRAYS
+
+
 @pytest.mark.parametrize(("kind", "entries"), BAD_RESULTS)
 def test_a_result_past_a_limit_counts_as_that_limit(kind, entries):
     with pytest.raises(WireError) as caught:
