@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 
 from streamfluo import Block, ConfigError, Spec, StateError, create
-from streamfluo.calcium.extract.pieces import SIGNAL_BINS, groups, one_signal
+from streamfluo.calcium.extract.pieces import SIGNAL_BINS, compared, groups
 from streamfluo.calcium.extract.results import elongation
 from streamfluo.calcium.extracted_components import MEASURES, ExtractedComponents
 from streamfluo.core.decision import Decision
@@ -197,13 +197,15 @@ def test_correlation_is_without_noise_and_needs_time_and_spread():
     other = np.where(rng.random(SIGNAL_BINS) < 0.1, rng.exponential(4, SIGNAL_BINS), 0)
     held = np.stack([signal, 2 * signal, signal + other, other]) + rng.normal(0, 1, (4, SIGNAL_BINS))
     seen = np.full(4, SIGNAL_BINS)
-    one = one_signal(held, seen, np.ones(4), np.zeros((4, 4)), 0.9)
+    one, apart = compared(held, seen, np.ones(4), np.zeros((4, 4)), 0.9)
     assert np.argwhere(np.triu(one)).tolist() == [[0, 1]]
     assert np.corrcoef(held[0], held[1])[0, 1] < 0.9
-    assert not one_signal(held, np.full(4, 30), np.ones(4), np.zeros((4, 4)), 0.9).any()
+    assert np.argwhere(np.triu(apart)).tolist() == [[0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+    assert not np.any(compared(held, np.full(4, 30), np.ones(4), np.zeros((4, 4)), 0.9))
     alike = np.zeros((2, SIGNAL_BINS))
     alike[:, 100] = 50
-    assert not one_signal(alike + rng.normal(0, 1, alike.shape), seen[:2], np.ones(2), np.zeros((2, 2)), 0.9).any()
+    noisy = alike + rng.normal(0, 1, alike.shape)
+    assert not compared(noisy, seen[:2], np.ones(2), np.zeros((2, 2)), 0.9).one.any()
     chain = np.zeros((4, 4), bool)
     chain[0, 2] = chain[2, 0] = chain[2, 3] = chain[3, 2] = True
     assert groups(chain, np.array([7, 3, 5, 9])).tolist() == [5, 3, 5, 5]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ...core.errors import StateError
@@ -60,38 +62,43 @@ class Signals:
         self._ids, self._bins, self._seen = ids.copy(), bins.astype(float), seen.copy()
 
 
-def one_signal(
-    signals: np.ndarray, seen: np.ndarray, noise: np.ndarray, shared: np.ndarray, least: float
-) -> np.ndarray:
-    """Return which pairs (K, K) of signals (K, bins) are one, up to a factor and their noise.
+class Compared(NamedTuple):
+    """Which pairs (K, K) of signals are surely one, and which are surely not."""
+
+    one: np.ndarray
+    apart: np.ndarray
+
+
+def compared(signals: np.ndarray, seen: np.ndarray, noise: np.ndarray, shared: np.ndarray, least: float) -> Compared:
+    """Return which pairs of signals (K, bins) are one, up to a factor and their noise.
 
     `seen` (K,) bins of each are known, the last ones; `noise` (K,) is the noise's variance in a bin, `shared` (K, K)
     its covariance, that of footprints that overlap. The correlation without noise is
-    ρ = (cov − shared) / √((var − noise) (var' − noise')), Spearman 1904, Am. J. Psychol. 15:72. It must be `least` or
-    more, less SIGMAS of its error `least` − SURE_LOSS, and the activity spread over LEAST_SPREAD bins: (Σ s²)² / Σ s⁴.
+    ρ = (cov − shared) / √((var − noise) (var' − noise')), Spearman 1904, Am. J. Psychol. 15:72. One are those of
+    `least` or more, less SIGMAS of its error `least` − SURE_LOSS, whose activity is spread over LEAST_SPREAD bins,
+    (Σ s²)² / Σ s⁴; apart those below `least` − SURE_LOSS.
     """
-    one = np.zeros((len(signals), len(signals)), bool)
+    found = Compared(*np.zeros((2, len(signals), len(signals)), bool))
     for bins in np.unique(seen[seen >= LEAST_BINS]).tolist():
         both = np.minimum(seen[:, None], seen) == bins  # pairs whose common bins these are
         rows = np.flatnonzero(seen >= bins)
+        here = np.ix_(rows, rows)
         part = signals[rows, -bins:]
         part = part - part.mean(1, keepdims=True)
-        products = part @ part.T / bins
-        own, extra = np.diag(products) - noise[rows], noise[rows]
-        clear = own > extra / 4
+        products, extra = part @ part.T / bins, noise[rows]
+        own = np.diag(products) - extra
+        clear = (own > extra / 4)[:, None] & (own > extra / 4) & both[here]
         own = np.maximum(own, 1e-30)
         scale = np.sqrt(own[:, None] * own)
-        correlation = (products - shared[np.ix_(rows, rows)]) / scale
+        correlation = (products - shared[here]) / scale
         error = np.sqrt(extra[:, None] * extra + extra[:, None] * own + own[:, None] * extra) / scale / np.sqrt(bins)
         joint = np.maximum(part, 0)
-        squares = (joint**2) @ (joint**2).T
-        spread = (joint @ joint.T) ** 2 / np.maximum(squares, 1e-30)
+        spread = (joint @ joint.T) ** 2 / np.maximum((joint**2) @ (joint**2).T, 1e-30)
         sure = correlation - SIGMAS * error >= least - SURE_LOSS
-        good = (correlation >= least) & sure & (spread >= LEAST_SPREAD) & clear[:, None] & clear
-        here = np.ix_(rows, rows)
-        one[here] |= good & both[here]
-    np.fill_diagonal(one, False)
-    return one
+        found.one[here] |= clear & (correlation >= least) & sure & (spread >= LEAST_SPREAD)
+        found.apart[here] |= clear & (correlation < least - SURE_LOSS)
+    np.fill_diagonal(found.one, False)
+    return found
 
 
 def groups(one: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -126,18 +133,20 @@ def merge_pieces(cells: Components, signals: Signals, number: int, params: Extra
             if other in place:
                 overlap[n, place[other]] = cells.overlap[k, slot] / np.sqrt(cells.energy[k] * cells.energy[other])
     frames = float(BIN)
-    one = one_signal(
-        held[able], seen[able], frames * noise**2, -frames * overlap * noise[:, None] * noise, params.least_merge_corr
-    )
+    shared = -frames * overlap * noise[:, None] * noise
+    one, apart = compared(held[able], seen[able], frames * noise**2, shared, params.least_merge_corr)
     one &= _gaps(cells, able) <= WITHIN * params.neuron_sigma_px
     before = cells["whole"][able]
-    one |= (before[:, None] == cells["id"][able]) | (before == cells["id"][able][:, None])  # what is one stays so
+    was = (before[:, None] == cells["id"][able]) | (before == cells["id"][able][:, None])
+    one |= was & ~apart  # what is one stays so, unless it is seen to be another: where two cross, one may be silent
     lowest = groups(one, cells["id"][able])
     made: list[tuple[int, int]] = []
     rows = {int(i): int(k) for i, k in zip(cells["id"][able], able, strict=True)}
     for k, i in zip(able.tolist(), lowest.tolist(), strict=True):
         if i == cells.id[k]:
-            cells.whole[k] = NONE
+            if cells.whole[k] != NONE:
+                cells.accepted[k] = True
+            cells.whole[k], cells.share[k], cells.ratio[k] = NONE, 0, 1
         elif cells.whole[k] != i:
             if cells.whole[k] == NONE:
                 made.append((k, rows[i]))
