@@ -26,7 +26,7 @@ from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
 from .seeds import SEED, Seeds
-from .settled_traces import SWEEPS, SettledTraces, delta_f_over_f, is_bright
+from .settled_traces import SWEEPS, SettledTraces, dark_doubts, delta_f_over_f
 from .structure import MARKED_PER_FRAME, Structure
 from .tables import Tables
 from .transients import Transients
@@ -244,7 +244,8 @@ class Extraction:
         if phase == BIN - 1:
             self._accept_and_remove()
             if self.params.merges and (self._buffer.count + 1) % TABLE_FRAMES == 0:
-                self._merge_pieces()
+                for piece, whole in merge_pieces(self.cells, self._signals, self._buffer.count // BIN, self.params):
+                    self.tables.add_piece(self._last_index, piece, whole)
         elif phase and self.cells.count:
             self._update_footprints()
         if self.structure is not None:
@@ -313,14 +314,6 @@ class Extraction:
             cells.accepted[k] = False
             self._record_event(self._last_index, k, "rejected", "not compact: a process?")
 
-    def _merge_pieces(self) -> None:
-        """Give components that carry one signal as one."""
-        cells = self.cells
-        for k, whole in merge_pieces(cells, self._signals, self._buffer.count // BIN - 1, self.params):
-            into = int(cells.id[whole])
-            self._record_event(self._last_index, k, "merged", f"the same signal as {into}")
-            self.tables.add_merged(self._last_index, int(cells.id[k]), into)
-
     def goes_on_from(self, other: Extraction) -> None:
         """Number components and frames behind those of another extraction, whose tables are given already."""
         self._last_index, self.cells.next_id = other._last_index, other.cells.next_id
@@ -339,13 +332,7 @@ class Extraction:
         accepted = self.cells["accepted"]
         if self.structure is not None and (doubt := self.structure.doubt(self.cells)):
             told.append(doubt)
-        dark = accepted & ~is_bright(self.cells.at_rest(self._mode) + self.cells["live_low"])
-        if dark.any():
-            told.append(
-                f"ΔF/F (dff) is NaN for {int(dark.sum())} of {int(accepted.sum())} components: their F0 is 0 within "
-                "its noise; give the camera's offset ([source] camera), or frames it was not subtracted from"
-            )
-        return told
+        return told + dark_doubts(self.cells.at_rest(self._mode)[accepted] + self.cells["live_low"][accepted])
 
     def _remove(self, k: int, reason: str, into: int | None = None) -> None:
         """Drop a component, whose cell is that of another one from the next frame on, if it is `into` one."""
@@ -372,22 +359,7 @@ class Extraction:
         image = self.background.mean.copy()
         for mode, amount in zip(self.background.modes, self._mode, strict=True):
             image += np.float32(amount) * mode * self.background.noise
-        return self._of_observed(image)
-
-    def residual(self) -> np.ndarray:
-        """Return the residual of the last bin (y, x) [σ of its noise]."""
-        order = self._buffer.bin_order()
-        if not len(order):
-            return np.full(self.shape, np.nan, np.float32)
-        return self._of_observed(self._buffer.bins[order[-1]] / np.float32(STEP))
-
-    def detection(self) -> np.ndarray:
-        """Return the maximum over the pooled maps (y, x) [σ]."""
-        return self._of_observed(self.detector.image(self.shape))
-
-    def _of_observed(self, image: np.ndarray) -> np.ndarray:
-        """An image (y, x), NaN at the pixels that are not observed, all of them before the background is known."""
-        return np.where(self.background.weight > 0, image, np.float32(np.nan))
+        return results.of_observed(image, self.background)
 
     def state(self) -> State:
         """Return all carried values as state entries, all that the last frame left to do done."""

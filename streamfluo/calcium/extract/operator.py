@@ -314,8 +314,8 @@ _READ = {
     "structural_contours": lambda e: snapshots.structural_contours(e.cells, e.background),
     "next_id": lambda e: np.array(e.cells.next_id),
     "background": lambda e: e.background_image(),
-    "residual": lambda e: e.residual(),
-    "detection": lambda e: e.detection(),
+    "residual": lambda e: snapshots.residual(e.recent[0], e.background),
+    "detection": lambda e: snapshots.of_observed(e.detector.image(e.shape), e.background),
 }
 
 

@@ -113,12 +113,12 @@ def groups(one: np.ndarray, ids: np.ndarray) -> np.ndarray:
         lowest = new
 
 
-def merge_pieces(cells: Components, signals: Signals, number: int, params: ExtractParams) -> list[tuple[int, int]]:
-    """Make pieces of accepted components whose signals are one; return the rows of new pieces and of their wholes.
+def merge_pieces(cells: Components, signals: Signals, bins: int, params: ExtractParams) -> list[tuple[int, int]]:
+    """Make pieces of accepted components whose signals are one; return the ids of new pieces and of their wholes.
 
-    A piece is demixed as before, and gives its activity to its whole, the one of the lowest id.
+    `bins` have ended so far. A piece is demixed as before, and gives its activity to its whole, that of the lowest id.
     """
-    held, seen = signals.of(cells, number)
+    held, seen = signals.of(cells, bins - 1)
     known = np.isin(cells["whole"], cells["id"]) | cells["accepted"]
     judged = cells["verdict"] != 0
     known &= ~(judged | np.isin(cells["whole"], cells["id"][judged]))
@@ -149,7 +149,7 @@ def merge_pieces(cells: Components, signals: Signals, number: int, params: Extra
             cells.whole[k], cells.share[k], cells.ratio[k] = NONE, 0, 1
         elif cells.whole[k] != i:
             if cells.whole[k] == NONE:
-                made.append((k, rows[i]))
+                made.append((int(cells.id[k]), i))
             cells.whole[k] = i
             cells.accepted[k] = False
     for i in np.unique(lowest[lowest != cells["id"][able]]).tolist():

@@ -8,7 +8,9 @@ from ...core.operator import Table
 from ..extracted_components import MARKED, MEASURES
 from ..kernels.footprints import dilate
 from ..kernels.outlines import outline
+from ..kernels.residual import STEP
 from .background import Background
+from .buffer import Buffer
 from .components import Components
 
 CONTOUR_POINTS = 120
@@ -85,6 +87,19 @@ def _joined(lines: list[np.ndarray]) -> np.ndarray:
         line = left.pop(nearest)
         path = np.concatenate((path[: here + 1], line[there:], line[: there + 1], path[here:]))
     return path[:CONTOUR_POINTS]
+
+
+def residual(buffer: Buffer, background: Background) -> np.ndarray:
+    """Return the residual of the last bin (y, x) [σ of its noise]."""
+    order = buffer.bin_order()
+    if not len(order):
+        return np.full(background.weight.shape, np.nan, np.float32)
+    return of_observed(buffer.bins[order[-1]] / np.float32(STEP), background)
+
+
+def of_observed(image: np.ndarray, background: Background) -> np.ndarray:
+    """Return an image (y, x), NaN at the pixels that are not observed, all of them before the background is known."""
+    return np.where(background.weight > 0, image, np.float32(np.nan))
 
 
 def elongation(boxes: np.ndarray) -> np.ndarray:

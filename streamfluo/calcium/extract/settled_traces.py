@@ -87,6 +87,17 @@ def is_bright(base: np.ndarray) -> np.ndarray:
     return bright
 
 
+def dark_doubts(base: np.ndarray) -> list[str]:
+    """Return what is said where F0 (K,) [σ] of some accepted components is too near 0 to divide by."""
+    dark = int((~is_bright(base)).sum())
+    if not dark:
+        return []
+    return [
+        f"ΔF/F (dff) is NaN for {dark} of {len(base)} components: their F0 is 0 within its noise; give the camera's "
+        "offset ([source] camera), or frames it was not subtracted from"
+    ]
+
+
 def delta_f_over_f(raw: np.ndarray, low: np.ndarray, resting: np.ndarray) -> np.ndarray:
     """Return ΔF/F (K,) of raw activity: F0 = fluorescence at rest as of this frame + running 8th percentile, all in σ.
 
